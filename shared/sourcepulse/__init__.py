@@ -1,0 +1,29 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What happens in Mercurial, Buildbot and Bugzilla, published at the source, exactly once told apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sourcepulse.consumer import Consumer
+    from sourcepulse.event import Event
+    from sourcepulse.outbox import Outbox
+
+__all__ = ["Consumer", "Event", "Outbox"]
+
+_HOMES = {"Consumer": "sourcepulse.consumer", "Event": "sourcepulse.event", "Outbox": "sourcepulse.outbox"}
+
+
+def __getattr__(name: str) -> Any:
+    # The public names load on first use: the hook imports this package inside every hg process.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("sourcepulse")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The event: a frozen value, with an id that is the same whenever and wherever the same fact is told."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sourcepulse.errors import EventError
+from sourcepulse.topics import routing_key
+
+#: The namespace of every event id; it never changes.
+ID_NAMESPACE = uuid.UUID("85de643d-1089-53fe-920c-bc4790a56371")
+
+#: A type is two or more lower-case words and a version: `hg.push.v1`.
+_TYPE = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+\.v[1-9][0-9]*")
+_SOURCE = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f]+")
+_RESTRICTED = "?restricted"
+_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+PUBLIC = "public"
+RESTRICTED = "restricted"
+
+
+def event_id(scope: str, type_: str, *key: str) -> str:
+    """Give the deterministic id of a fact: UUIDv5 over `[scope, type, key...]`.
+
+    The name that is hashed is the array as compact ASCII JSON, so that no element can run into the next.
+    """
+    return str(uuid.uuid5(ID_NAMESPACE, json.dumps([scope, type_, *key], separators=(",", ":"))))
+
+
+def format_time(seconds: float) -> str:
+    """Write seconds since 1970 as RFC 3339 in UTC with six decimals: `2026-11-22T10:59:21.482913Z`."""
+    moment = _EPOCH_START + timedelta(microseconds=round(seconds * 1_000_000))
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def routing_words(type_: str) -> list[str]:
+    """Give the words of a type without its version: `hg.push.v1` -> `["hg", "push"]`."""
+    return type_.split(".")[:-1]
+
+
+def stream_of(source: str) -> str:
+    """Tell the stream a source belongs to; the restricted stream is a source of its own."""
+    return RESTRICTED if source.endswith(_RESTRICTED) else PUBLIC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What the outbox adds: the epoch of its file and the gapless numbers of the event within it."""
+
+    epoch: str
+    sequence: int
+    typesequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact that a source committed, complete before its first copy is written.
+
+    `numbers` is None until an outbox stored the event; `replayed` marks a copy sent again on request,
+    outside order and gap logic.
+    """
+
+    type: str
+    source: str
+    subject: str | None
+    time: str
+    data: Mapping[str, Any]
+    id: str
+    routing_key: str
+    numbers: Numbers | None = None
+    replayed: bool = False
+    stream: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not _TYPE.fullmatch(self.type):
+            raise EventError(f"{self.type!r} is no event type; one looks like 'hg.push.v1'")
+        if not _SOURCE.fullmatch(self.source):
+            raise EventError(f"{self.source!r} is no source; one looks like 'hg://host/repository'")
+        object.__setattr__(self, "stream", stream_of(self.source))
+
+    @classmethod
+    def of(
+        cls,
+        type_: str,
+        *,
+        source: str,
+        key: Sequence[str],
+        subject: str | None,
+        time: float,
+        data: Mapping[str, Any],
+        words: Sequence[str] = (),
+        scope: str | None = None,
+    ) -> Event:
+        """Make an event from a fact.
+
+        `key` is the natural key of the fact, `words` the variable words of the routing key, unescaped;
+        `time` is in seconds since 1970; `scope` stands for the source in the id where several emitters
+        report one fact.
+        """
+        return cls(
+            type=type_,
+            source=source,
+            subject=subject,
+            time=format_time(time),
+            data=data,
+            id=event_id(scope or source, type_, *key),
+            routing_key=routing_key(*routing_words(type_), variable=words),
+        )
+
+    def numbered(self, numbers: Numbers) -> Event:
+        """Give the same event with the numbers of an outbox."""
+        return replace(self, numbers=numbers)

@@ -1,0 +1,117 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Routing keys and patterns: escape, unescape, build, match, the same on every broker."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+from sourcepulse.errors import ConfigError
+
+#: AMQP 0-9-1 carries a routing key as a short string of at most 255 bytes.
+KEY_MAX_BYTES = 255
+#: A longer key is its first bytes, this mark, and the first digits of its SHA-256.
+KEY_CUT_BYTES = 237
+KEY_CUT_MARK = "_-"
+KEY_DIGEST_DIGITS = 16
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
+_ESCAPE = re.compile(r"_(?:([0-9A-F]{2})|(_))")
+_PATTERN_WORD = re.compile(r"\*|#|[A-Za-z0-9_-]+")
+
+
+def escape_word(value: str) -> str:
+    """Write a value as one word of `[A-Za-z0-9_-]`, reversibly; an empty value is `_`."""
+    if not value:
+        return "_"
+    return "".join(
+        chr(byte) if byte in _PLAIN else "__" if byte == 0x5F else f"_{byte:02X}"
+        for byte in value.encode("utf-8", "surrogateescape")
+    )
+
+
+def unescape_word(word: str) -> str:
+    """Read a word that `escape_word` wrote; ValueError if it did not write this one."""
+    if word == "_":
+        return ""
+    out = bytearray()
+    position = 0
+    while position < len(word):
+        if word[position] != "_":
+            out += word[position].encode("ascii")
+            position += 1
+            continue
+        escape = _ESCAPE.match(word, position)
+        if escape is None:
+            raise ValueError(f"{word!r} is not an escaped word")
+        out.append(int(escape[1], 16) if escape[1] else 0x5F)
+        position = escape.end()
+    value = out.decode("utf-8", "surrogateescape")
+    if escape_word(value) != word:
+        raise ValueError(f"{word!r} is not an escaped word")
+    return value
+
+
+def routing_key(*words: str, variable: Sequence[str] = ()) -> str:
+    """Join the fixed words and the escaped variable ones, at most 255 bytes."""
+    key = ".".join([*words, *map(escape_word, variable)])
+    if len(key) <= KEY_MAX_BYTES:
+        return key
+    digest = hashlib.sha256(key.encode("ascii")).hexdigest()[:KEY_DIGEST_DIGITS]
+    return key[:KEY_CUT_BYTES] + KEY_CUT_MARK + digest
+
+
+def check_pattern(pattern: str) -> str:
+    """Give the pattern back, or raise ConfigError that says what is wrong with it."""
+    for word in pattern.split("."):
+        if not _PATTERN_WORD.fullmatch(word):
+            raise ConfigError(
+                f"the topic {pattern!r} has the word {word!r}; a word is '*' (one word), '#' (any number) "
+                "or letters, digits, '-' and '_'"
+            )
+    return pattern
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Tell whether a key fits a pattern: `*` is exactly one word, `#` any number of words, none included.
+
+    The rules are those of AMQP 0-9-1 section 3.1.3.3 (topic exchange).
+    """
+    return _match(pattern.split("."), key.split("."))
+
+
+def _match(pattern: Sequence[str], words: Sequence[str]) -> bool:
+    # The states are the places in the pattern that can be reached; '#' may stay where it is or be passed
+    # over, so the work is bounded by the product of both lengths whatever the pattern.
+    reached = _skip_hashes({0}, pattern)
+    for word in words:
+        step = set()
+        for place in reached:
+            if place == len(pattern):
+                continue
+            if pattern[place] == "#":
+                step.add(place)
+            elif pattern[place] in ("*", word):
+                step.add(place + 1)
+        reached = _skip_hashes(step, pattern)
+        if not reached:
+            return False
+    return len(pattern) in reached
+
+
+def _skip_hashes(places: set[int], pattern: Sequence[str]) -> set[int]:
+    reached = set(places)
+    for place in sorted(places):
+        here = place
+        while here < len(pattern) and pattern[here] == "#":
+            here += 1
+            reached.add(here)
+    return reached
+
+
+def covers(pattern: str, words: Sequence[str]) -> bool:
+    """Tell whether a pattern takes every key that begins with these words."""
+    parts = pattern.split(".")
+    return parts[-1] == "#" and _match(parts, words)

@@ -1,0 +1,353 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The outbox: every event once, numbered without gaps, until the broker confirmed it and for a while after."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sourcepulse.errors import EventError, NothingThereError
+from sourcepulse.event import Event, Numbers
+from sourcepulse.outbox_schema import OUTBOX_FILE
+from sourcepulse.serialize import encode
+from sourcepulse.sqlite_file import SqliteFile
+
+#: How long a command or the relay waits for other writers.
+LOCK_WAIT_SECONDS = 10.0
+#: No event is larger than this as sent; a larger one is buried when it is stored.
+EVENT_MAX_BYTES = 256 * 1024
+
+PENDING = "pending"
+DELIVERED = "delivered"
+BURIED = "buried"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What `append` did with one event; `new` is False for a repeat."""
+
+    id: str
+    position: int
+    new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """One event on its way to the broker: its place in the outbox and the bytes to send."""
+
+    position: int
+    id: str
+    source: str
+    type: str
+    time: str
+    routing_key: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A source whose first copies are swept, as the collector of its kind knows it."""
+
+    kind: str
+    location: str
+    last_seen_at: float
+
+
+class Outbox:
+    """One outbox file, opened by this process; close it, or use it as a context manager.
+
+    Every method may raise OutboxLockedError after at most `lock_wait_s` seconds, OutboxWriteError (read-only,
+    full disk) or OutboxDamagedError; then nothing of that call was stored.
+    """
+
+    def __init__(self, file: SqliteFile, clock: Callable[[], float]) -> None:
+        self._file = file
+        self._clock = clock
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        lock_wait_s: float = LOCK_WAIT_SECONDS,
+        create: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Open the file, or make it; `clock` gives seconds since 1970."""
+        return cls(SqliteFile(Path(path), OUTBOX_FILE, lock_wait_s=lock_wait_s, create=create), clock)
+
+    def close(self) -> None:
+        """Let go of the file; may be called again."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._file.path
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection to the modules that list and count."""
+        with self._file.read() as db:
+            yield db
+
+    @contextmanager
+    def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Give the connection, inside one transaction, to the modules that keep house."""
+        with self._file.write(durable=durable) as db:
+            yield db
+
+    # -- storing
+
+    def append(self, events: Sequence[Event], *, max_bytes: int = EVENT_MAX_BYTES) -> list[Stored]:
+        """Store events in one commit and number them; one whose id is known already is left as it is.
+
+        An event over `max_bytes` is numbered and buried with its reason: its gap is told, not hidden.
+        """
+        now = self._clock()
+        with self._file.write() as db:
+            epoch = self._epoch(db)
+            return [self._append_one(db, event, epoch, now, max_bytes) for event in events]
+
+    def _append_one(self, db: sqlite3.Connection, event: Event, epoch: str, now: float, max_bytes: int) -> Stored:
+        known = db.execute("SELECT position FROM events WHERE id = ?", (event.id,)).fetchone()
+        if known:
+            return Stored(id=event.id, position=known[0], new=False)
+        numbers = Numbers(
+            epoch=epoch,
+            sequence=_next_number(db, event.source, epoch, ""),
+            typesequence=_next_number(db, event.source, epoch, event.type),
+        )
+        body = encode(event.numbered(numbers))
+        reason = f"too large: {len(body)} bytes, the limit is {max_bytes}" if len(body) > max_bytes else None
+        cursor = db.execute(
+            "INSERT INTO events (id, stream, source, type, subject, time, routing_key, epoch, sequence, "
+            "typesequence, state, reason, stored_at, settled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                event.id,
+                event.stream,
+                event.source,
+                event.type,
+                event.subject,
+                event.time,
+                event.routing_key,
+                epoch,
+                numbers.sequence,
+                numbers.typesequence,
+                BURIED if reason else PENDING,
+                reason,
+                now,
+                now if reason else None,
+            ),
+        )
+        position = cursor.lastrowid
+        assert position is not None  # noqa: S101 - an INSERT that did not raise has a row
+        db.execute("INSERT INTO bodies (position, body) VALUES (?, ?)", (position, body))
+        return Stored(id=event.id, position=position, new=True)
+
+    def _epoch(self, db: sqlite3.Connection) -> str:
+        """Give the epoch of this file; a copy or a restored backup is another file and gets a new one."""
+        identity = str(self.path.stat().st_ino)
+        known = dict(db.execute("SELECT name, value FROM meta WHERE name IN ('epoch', 'inode')"))
+        if known.get("inode") == identity:
+            return str(known["epoch"])
+        epoch = str(uuid.uuid4())
+        db.executemany(
+            "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", [("epoch", epoch), ("inode", identity)]
+        )
+        return epoch
+
+    # -- sending
+
+    def claim(self, stream: str, *, after: int = 0, limit: int = 100) -> list[Claimed]:
+        """Give the oldest pending events behind a position, in order; they stay pending until settled.
+
+        One relay per outbox holds `relay.relay_lock`, so nobody else sends what was claimed.
+        """
+        with self._file.read() as db:
+            rows = db.execute(
+                "SELECT e.position, e.id, e.source, e.type, e.time, e.routing_key, b.body "
+                "FROM events e JOIN bodies b USING (position) "
+                "WHERE e.state = 'pending' AND e.stream = ? AND e.position > ? ORDER BY e.position LIMIT ?",
+                (stream, after, limit),
+            ).fetchall()
+        return [
+            Claimed(position=p, id=i, source=s, type=y, time=t, routing_key=k, body=b) for p, i, s, y, t, k, b in rows
+        ]
+
+    def acknowledge(self, stream: str, positions: Sequence[int], *, unroutable: int = 0) -> None:
+        """Record that the broker confirmed these; a power failure may forget it, which makes a repeat, no loss."""
+        now = self._clock()
+        with self._file.write(durable=False) as db:
+            db.executemany(
+                "UPDATE events SET state = 'delivered', settled_at = ? WHERE position = ? AND state = 'pending'",
+                [(now, position) for position in positions],
+            )
+            _ensure_delivery(db, stream)
+            db.execute(
+                "UPDATE deliveries SET delivered = delivered + ?, unroutable = unroutable + ?, "
+                "last_delivery_at = ?, failures = 0, next_attempt_at = NULL WHERE stream = ?",
+                (len(positions), unroutable, now, stream),
+            )
+
+    def bury(self, position: int, reason: str) -> None:
+        """Set a pending event aside for good, with its reason; `retry` brings it back."""
+        with self._file.write() as db:
+            changed = db.execute(
+                "UPDATE events SET state = 'buried', reason = ?, settled_at = ? "
+                "WHERE position = ? AND state = 'pending'",
+                (reason, self._clock(), position),
+            ).rowcount
+        if not changed:
+            raise NothingThereError(f"no pending event at position {position}")
+
+    def retry(self, position: int) -> None:
+        """Bring a buried event back; it is sent before younger ones, with its old id and numbers."""
+        with self._file.write() as db:
+            changed = db.execute(
+                "UPDATE events SET state = 'pending', reason = NULL, settled_at = NULL "
+                "WHERE position = ? AND state = 'buried' AND position IN (SELECT position FROM bodies)",
+                (position,),
+            ).rowcount
+        if not changed:
+            raise NothingThereError(f"no buried event at position {position}")
+
+    # -- replays
+
+    def request_replay(self, position: int) -> None:
+        """Have the relay send a delivered event again, marked as replayed; asking twice sends once."""
+        with self._file.write() as db:
+            state = db.execute(
+                "SELECT state, position IN (SELECT position FROM bodies) FROM events WHERE position = ?",
+                (position,),
+            ).fetchone()
+            if state is None:
+                raise NothingThereError(f"no event at position {position}")
+            if state[0] != DELIVERED:
+                raise EventError(
+                    f"the event at position {position} is {state[0]}, only a delivered one can be replayed"
+                )
+            if not state[1]:
+                raise NothingThereError(f"the event at position {position} has expired, only its id is kept")
+            db.execute(
+                "INSERT OR IGNORE INTO replays (position, requested_at) VALUES (?, ?)",
+                (position, self._clock()),
+            )
+
+    def claim_replays(self, stream: str, *, after: int = 0, limit: int = 100) -> list[tuple[int, Claimed]]:
+        """Give the oldest requested replays, each with its number; the bodies are as first sent."""
+        with self._file.read() as db:
+            rows = db.execute(
+                "SELECT r.number, e.position, e.id, e.source, e.type, e.time, e.routing_key, b.body "
+                "FROM replays r JOIN events e USING (position) JOIN bodies b USING (position) "
+                "WHERE e.stream = ? AND r.number > ? ORDER BY r.number LIMIT ?",
+                (stream, after, limit),
+            ).fetchall()
+        return [
+            (n, Claimed(position=p, id=i, source=s, type=y, time=t, routing_key=k, body=b))
+            for n, p, i, s, y, t, k, b in rows
+        ]
+
+    def finish_replays(self, stream: str, numbers: Sequence[int]) -> None:
+        """Forget replays that the broker confirmed or refused."""
+        with self._file.write(durable=False) as db:
+            db.executemany("DELETE FROM replays WHERE number = ?", [(number,) for number in numbers])
+            _ensure_delivery(db, stream)
+            db.execute("UPDATE deliveries SET replayed = replayed + ? WHERE stream = ?", (len(numbers), stream))
+
+    # -- delivery state
+
+    def bound_broker(self, stream: str) -> str | None:
+        """Give the broker that a stream was delivered to last, without password; None before the first."""
+        with self._file.read() as db:
+            row = db.execute("SELECT broker FROM deliveries WHERE stream = ?", (stream,)).fetchone()
+        return row[0] if row else None
+
+    def bind_broker(self, stream: str, broker: str) -> None:
+        """Record where a stream goes."""
+        with self._file.write() as db:
+            _ensure_delivery(db, stream)
+            db.execute("UPDATE deliveries SET broker = ? WHERE stream = ?", (broker, stream))
+
+    def note_failure(self, stream: str, error: str, *, retry_in: Callable[[int], float]) -> float:
+        """Record a failed attempt and give the seconds until the next, `retry_in(failures so far)`."""
+        now = self._clock()
+        with self._file.write(durable=False) as db:
+            _ensure_delivery(db, stream)
+            (failures,) = db.execute("SELECT failures FROM deliveries WHERE stream = ?", (stream,)).fetchone()
+            wait_s = retry_in(failures)
+            db.execute(
+                "UPDATE deliveries SET failures = failures + 1, next_attempt_at = ?, last_error = ?, "
+                "last_error_at = ? WHERE stream = ?",
+                (now + wait_s, error, now, stream),
+            )
+        return wait_s
+
+    def next_attempt_in(self, stream: str) -> float:
+        """Give the seconds until the stream may be tried again, 0 if now."""
+        with self._file.read() as db:
+            row = db.execute("SELECT next_attempt_at FROM deliveries WHERE stream = ?", (stream,)).fetchone()
+        return max(0.0, row[0] - self._clock()) if row and row[0] is not None else 0.0
+
+    # -- origins
+
+    def remember_origin(self, kind: str, location: str) -> None:
+        """Remember a place whose first copies are to be swept; cheap when it is known already."""
+        now = self._clock()
+        with self._file.read() as db:
+            if db.execute("SELECT 1 FROM origins WHERE kind = ? AND location = ?", (kind, location)).fetchone():
+                return
+        with self._file.write() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO origins (kind, location, first_seen_at, last_seen_at) VALUES (?, ?, ?, ?)",
+                (kind, location, now, now),
+            )
+
+    def origins(self) -> list[Origin]:
+        """List the remembered places."""
+        with self._file.read() as db:
+            rows = db.execute("SELECT kind, location, last_seen_at FROM origins ORDER BY kind, location").fetchall()
+        return [Origin(kind=kind, location=location, last_seen_at=seen) for kind, location, seen in rows]
+
+    def note_sweep(self, origin: Origin, report: dict[str, object]) -> None:
+        """Keep what the last sweep of a place found."""
+        with self._file.write(durable=False) as db:
+            db.execute(
+                "UPDATE origins SET last_seen_at = ?, last_report = ? WHERE kind = ? AND location = ?",
+                (self._clock(), json.dumps(report), origin.kind, origin.location),
+            )
+
+    def forget_origin(self, kind: str, location: str) -> None:
+        """Stop sweeping a place."""
+        with self._file.write() as db:
+            db.execute("DELETE FROM origins WHERE kind = ? AND location = ?", (kind, location))
+
+
+def _next_number(db: sqlite3.Connection, source: str, epoch: str, type_: str) -> int:
+    (number,) = db.execute(
+        "INSERT INTO numbers (source, epoch, type, last) VALUES (?, ?, ?, 1) "
+        "ON CONFLICT (source, epoch, type) DO UPDATE SET last = last + 1 RETURNING last",
+        (source, epoch, type_),
+    ).fetchone()
+    return int(number)
+
+
+def _ensure_delivery(db: sqlite3.Connection, stream: str) -> None:
+    db.execute("INSERT OR IGNORE INTO deliveries (stream) VALUES (?)", (stream,))

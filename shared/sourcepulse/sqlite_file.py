@@ -1,0 +1,315 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A SQLite file that several processes and users share, written under a fair lock, never hanging."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from sourcepulse.errors import SourcePulseError
+
+#: Between two tries for the lock; the lock is held for about a millisecond at a time.
+LOCK_POLL_SECONDS = 0.002
+#: Nobody else may write to a file of ours, whatever the directory's mode.
+MODE_MASK = 0o664
+#: File systems on which SQLite's shared memory does not work between machines
+#: (sqlite.org/wal.html, section 1).
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs"}
+)
+
+#: Written to the lock file once the tables exist, so that a file truncated to nothing is not taken for new.
+INITIALISED = b"1"
+
+_SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileKind:
+    """What a file is: its name in messages, its mark in the header, its tables, its errors, its repair.
+
+    `migrations[n]` is the script that brings version n to n + 1; an empty file has version 0.
+    """
+
+    name: str
+    application_id: int
+    migrations: Sequence[str]
+    locked: type[SourcePulseError]
+    damaged: type[SourcePulseError]
+    unwritable: type[SourcePulseError]
+    repair: str
+
+
+class SqliteFile:
+    """One process's connection to a shared SQLite file.
+
+    WAL with synchronous=FULL, or a rollback journal where the file system cannot share memory. Each write
+    takes a `flock` on a side file first: SQLite's own busy handler is unfair and stalls several writers for
+    seconds. All waits of one call together last at most `lock_wait_s` seconds.
+    """
+
+    def __init__(self, path: Path, kind: FileKind, *, lock_wait_s: float, create: bool) -> None:
+        self.path = path
+        self.kind = kind
+        self.lock_wait_s = lock_wait_s
+        self._deadline = time.monotonic() + lock_wait_s
+        self._lock_fd = -1
+        self._db: sqlite3.Connection | None = None
+        try:
+            with self._translated():
+                self._open(create)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection and the lock; may be called again."""
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+            self._db = None
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for statements that only read."""
+        self._start_waiting()
+        with self._translated():
+            yield self._connection
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Give the connection inside one transaction, committed at the end, rolled back on any exception.
+
+        `durable=False` spares the sync: the transaction survives a killed process, not a power failure.
+        """
+        self._start_waiting()
+        with self._translated(), self._locked():
+            db = self._connection
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._begin(db)
+            try:
+                yield db
+                self._limit_waiting(db)
+                db.execute("COMMIT")
+            except BaseException:
+                # After a full disk SQLite may have rolled back by itself.
+                with suppress(sqlite3.Error):
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                raise
+
+    def problems(self) -> list[str]:
+        """Have SQLite check the whole file and give what it found, empty if it is sound."""
+        with self.read() as db:
+            rows = [row[0] for row in db.execute("PRAGMA integrity_check(20)")]
+        return [] if rows == ["ok"] else rows
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise self.kind.unwritable(f"the {self.kind.name} {self.path} is closed")
+        return self._db
+
+    def _open(self, create: bool) -> None:
+        if not self.path.exists():
+            if not create:
+                raise self.kind.unwritable(f"there is no {self.kind.name} at {self.path}")
+            self._create_empty()
+        self._lock_fd = self._open_lock()
+        if self.path.stat().st_size == 0 and os.pread(self._lock_fd, 1, 0) == INITIALISED:
+            self._damaged("is empty though it held data")
+        # The pages a transaction touched are few: isolation_level None leaves BEGIN and COMMIT to us.
+        self._db = sqlite3.connect(self.path, timeout=self.lock_wait_s, isolation_level=None, check_same_thread=False)
+        self._limit_waiting(self._db)
+        application_id, version = self._header(self._db)
+        latest = len(self.kind.migrations)
+        if application_id not in (0, self.kind.application_id) or (application_id == 0 and version != 0):
+            self._damaged(f"belongs to another program (application id {application_id:#x})")
+        if version > latest:
+            self._damaged(f"has format {version}, this sourcepulse knows up to {latest}: upgrade sourcepulse")
+        if version < latest:
+            self._migrate(self._db)
+
+    def _open_lock(self) -> int:
+        return _open_shared(self.path.with_name(self.path.name + ".lock"))
+
+    def _create_empty(self) -> None:
+        try:
+            os.close(_open_shared(self.path))
+            # A file that was removed on purpose is no damage: what its lock file says is void.
+            lock_fd = self._open_lock()
+            os.ftruncate(lock_fd, 0)
+            os.close(lock_fd)
+        except FileNotFoundError:
+            raise self.kind.unwritable(
+                f"the directory of the {self.kind.name} {self.path} does not exist; create it first"
+            ) from None
+
+    @staticmethod
+    def _header(db: sqlite3.Connection) -> tuple[int, int]:
+        return (
+            db.execute("PRAGMA application_id").fetchone()[0],
+            db.execute("PRAGMA user_version").fetchone()[0],
+        )
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        with self._locked():
+            # Another process may have been first.
+            application_id, version = self._header(db)
+            if application_id == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                self._damaged("is a database of another program")
+            if version == 0:
+                self._choose_journal(db)
+            self._begin(db)
+            try:
+                for number, script in enumerate(self.kind.migrations[version:], start=version + 1):
+                    # executescript() would commit first, so the statements go one by one.
+                    for statement in script.split(";\n"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {number}")
+                db.execute(f"PRAGMA application_id = {self.kind.application_id}")
+                db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+            os.pwrite(self._lock_fd, INITIALISED, 0)
+
+    def _choose_journal(self, db: sqlite3.Connection) -> None:
+        if _file_system(self.path) in NETWORK_FILE_SYSTEMS:
+            return
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in (
+                sqlite3.SQLITE_BUSY,
+                sqlite3.SQLITE_FULL,
+                sqlite3.SQLITE_READONLY,
+            ):
+                raise
+            # The file system refuses shared memory: the rollback journal stays, slower and as safe.
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        self._limit_waiting(db)
+        db.execute("BEGIN IMMEDIATE")
+
+    def _start_waiting(self) -> None:
+        self._deadline = time.monotonic() + self.lock_wait_s
+        self._limit_waiting(self._connection)
+
+    def _limit_waiting(self, db: sqlite3.Connection) -> None:
+        remaining_ms = max(0, round((self._deadline - time.monotonic()) * 1000))
+        db.execute(f"PRAGMA busy_timeout = {remaining_ms}")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        while True:
+            try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= self._deadline:
+                    raise self.kind.locked(self._locked_text()) from None
+                time.sleep(LOCK_POLL_SECONDS)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what SQLite and the system raise into the errors of this kind of file."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._raise_named(error)
+        except OSError as error:
+            raise self.kind.unwritable(f"the {self.kind.name} {self.path} cannot be used: {_reason(error)}") from error
+
+    def _raise_named(self, error: sqlite3.Error) -> NoReturn:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise self.kind.locked(self._locked_text()) from error
+        if code == sqlite3.SQLITE_FULL:
+            raise self.kind.unwritable(
+                f"the disk of the {self.kind.name} {self.path} is full; nothing was stored"
+            ) from error
+        if code in (
+            sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_PERM,
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_IOERR,
+        ):
+            raise self.kind.unwritable(
+                f"the {self.kind.name} {self.path} cannot be written by this user ({error}); "
+                "check owner and mode of the file, of its -wal and -shm files and of their directory"
+            ) from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            self._damaged(f"is damaged ({error})", error)
+        raise self.kind.damaged(
+            f"the {self.kind.name} {self.path} cannot be used: {error}; {self.kind.repair}"
+        ) from error
+
+    def _damaged(self, what: str, cause: BaseException | None = None) -> NoReturn:
+        raise self.kind.damaged(f"the {self.kind.name} {self.path} {what}; {self.kind.repair}") from cause
+
+    def _locked_text(self) -> str:
+        return f"the {self.kind.name} {self.path} was locked by another process for {self.lock_wait_s:g} s"
+
+
+def side_files(path: Path) -> list[Path]:
+    """Name the files that SQLite and we keep beside a database."""
+    return [path.with_name(path.name + suffix) for suffix in _SIDE_FILES]
+
+
+def shared_mode(directory: Path) -> int:
+    """Give the mode of a new file in a directory: its read and write bits, never writable by the world."""
+    return directory.stat().st_mode & MODE_MASK
+
+
+def _open_shared(path: Path) -> int:
+    """Open or create a file whose mode follows the directory, whatever the umask."""
+    while True:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            pass
+        mode = shared_mode(path.parent)
+        with suppress(FileExistsError):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            os.fchmod(fd, mode)
+            return fd
+
+
+def _file_system(path: Path) -> str:
+    """Name the type of the file system below a path, empty if the system does not tell."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+    place = str(path.resolve())
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        _, point, file_system, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if (place == point or place.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
+            best, kind = point, file_system
+    return kind
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    return f"{error.strerror or error} ({error.filename})" if error.filename else str(error.strerror or error)

@@ -20,9 +20,13 @@ ID_NAMESPACE = uuid.UUID("85de643d-1089-53fe-920c-bc4790a56371")
 
 #: A type is two or more lower-case words and a version: `hg.push.v1`.
 _TYPE = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+\.v[1-9][0-9]*")
-_SOURCE = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f]+")
+_SOURCE = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f\x7f]+")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _RESTRICTED = "?restricted"
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: Numbers are written with 20 digits.
+SEQUENCE_MAX = 10**20 - 1
 
 PUBLIC = "public"
 RESTRICTED = "restricted"
@@ -37,9 +41,26 @@ def event_id(scope: str, type_: str, *key: str) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """Write seconds since 1970 as RFC 3339 in UTC with six decimals: `2026-11-22T10:59:21.482913Z`."""
-    moment = _EPOCH_START + timedelta(microseconds=round(seconds * 1_000_000))
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """Write seconds since 1970 as RFC 3339 in UTC with six decimals: `2026-11-22T10:59:21.482913Z`.
+
+    EventError outside the years 1 to 9999, which RFC 3339 cannot say.
+    """
+    try:
+        moment = _EPOCH_START + timedelta(microseconds=round(seconds * 1_000_000))
+    except (OverflowError, ValueError):
+        raise EventError(f"{seconds!r} seconds since 1970 lie outside the years 1 to 9999") from None
+    # strftime writes early years with fewer than four digits.
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _is_time(text: str) -> bool:
+    if not _TIME.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def routing_words(type_: str) -> list[str]:
@@ -59,6 +80,13 @@ class Numbers:
     epoch: str
     sequence: int
     typesequence: int
+
+    def __post_init__(self) -> None:
+        if not self.epoch:
+            raise EventError("the epoch is empty")
+        for number in (self.sequence, self.typesequence):
+            if not 1 <= number <= SEQUENCE_MAX:
+                raise EventError(f"the sequence number {number} is not between 1 and {SEQUENCE_MAX}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +113,12 @@ class Event:
             raise EventError(f"{self.type!r} is no event type; one looks like 'hg.push.v1'")
         if not _SOURCE.fullmatch(self.source):
             raise EventError(f"{self.source!r} is no source; one looks like 'hg://host/repository'")
+        if self.subject == "":
+            raise EventError("the subject is empty; an event about nothing in particular has None")
+        if not self.id:
+            raise EventError("the id is empty")
+        if not _is_time(self.time):
+            raise EventError(f"{self.time!r} is no time; one looks like '2026-11-22T10:59:21.482913Z'")
         object.__setattr__(self, "stream", stream_of(self.source))
 
     @classmethod

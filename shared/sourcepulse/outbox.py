@@ -102,6 +102,14 @@ class Outbox:
         """Where the file is."""
         return self._file.path
 
+    def now(self) -> float:
+        """Give the time of the outbox's clock, in seconds since 1970."""
+        return self._clock()
+
+    def file_problems(self) -> list[str]:
+        """Have SQLite check the whole file; empty if it is sound."""
+        return self._file.problems()
+
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give the connection to the modules that list and count."""

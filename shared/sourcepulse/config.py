@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Settings: one table of keys, read from a TOML file, the environment and the arguments, in rising order."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sourcepulse.brokers import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "SOURCEPULSE_"
+
+EVENT_MIN_BYTES = 16 * 1024
+EVENT_MAX_BYTES = 256 * 1024
+_OTHERS_READ = 0o044
+_SECRET_FILE_MAX_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting: its default, its type, and one line for the reference."""
+
+    default: str | int | None
+    kind: type
+    help: str
+    choices: tuple[str, ...] = ()
+    lowest: int = 0
+    highest: int = 2**53
+
+
+#: Every key there is; `SOURCEPULSE_<KEY>` sets it from the environment.
+KEYS: dict[str, Key] = {
+    "outbox": Key(None, str, "the outbox file"),
+    "broker": Key(None, str, "the URL of the broker that public events go to"),
+    "broker_file": Key(None, str, "a file that holds that URL, for one with a password"),
+    "exchange": Key(DEFAULT_EXCHANGE, str, "the exchange of public events"),
+    "restricted_broker": Key(None, str, "the URL for restricted events; without it they stay in the outbox"),
+    "restricted_broker_file": Key(None, str, "a file that holds that URL"),
+    "restricted_exchange": Key(DEFAULT_RESTRICTED_EXCHANGE, str, "the exchange of restricted events"),
+    "format": Key("cloudevents", str, "how events are written", choices=("cloudevents", "pulse")),
+    "max_event_bytes": Key(
+        EVENT_MAX_BYTES,
+        int,
+        "an emitted event that is larger is buried",
+        lowest=EVENT_MIN_BYTES,
+        highest=EVENT_MAX_BYTES,
+    ),
+    "keep_days": Key(30, int, "days that a delivered event can be replayed"),
+    "keep_bytes": Key(2**30, int, "bytes of delivered events that can be replayed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one run, checked; `warnings` are sentences for the log."""
+
+    values: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    def text(self, key: str) -> str | None:
+        """Give a text setting, None if it is not set."""
+        value = self.values[key]
+        return None if value is None else str(value)
+
+    def number(self, key: str) -> int:
+        """Give a number setting."""
+        return int(self.values[key])
+
+    def require(self, key: str) -> str:
+        """Give a text setting, or raise ConfigError that says how to set it."""
+        value = self.text(key)
+        if not value:
+            raise ConfigError(
+                f"no {key} is set; give --{key.replace('_', '-')}, "
+                f"{ENVIRONMENT_PREFIX}{key.upper()} or `{key} = ...` in the configuration file"
+            )
+        return value
+
+    def broker(self, stream_prefix: str = "") -> BrokerUrl | None:
+        """Give the broker of the public stream, or with "restricted_" of the other; None if there is none."""
+        url = self.text(f"{stream_prefix}broker")
+        return BrokerUrl.parse(url) if url else None
+
+
+def load(
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Config:
+    """Read the settings: `arguments` win over the environment, that over the file.
+
+    The file is `file`, else the one that SOURCEPULSE_CONFIG names. ConfigError for a file that cannot be
+    read, an unknown key or a value of the wrong kind.
+    """
+    warnings: list[str] = []
+    path = file or (
+        Path(environ[f"{ENVIRONMENT_PREFIX}CONFIG"]) if environ.get(f"{ENVIRONMENT_PREFIX}CONFIG") else None
+    )
+    layers: list[Mapping[str, Any]] = []
+    if path:
+        layers.append(_read_file(path, warnings))
+    layers.append(_read_environment(environ))
+    layers.append({key: value for key, value in (arguments or {}).items() if value is not None})
+    values: dict[str, Any] = {name: key.default for name, key in KEYS.items()}
+    for layer in layers:
+        # A secret's two forms are one setting: the nearer layer decides which of them stands.
+        for prefix in ("", "restricted_"):
+            if f"{prefix}broker" in layer or f"{prefix}broker_file" in layer:
+                values[f"{prefix}broker"] = values[f"{prefix}broker_file"] = None
+        values.update(layer)
+    for prefix in ("", "restricted_"):
+        _resolve_broker_file(values, prefix, warnings)
+        if values[f"{prefix}broker"]:
+            BrokerUrl.parse(values[f"{prefix}broker"])
+    return Config(values, tuple(warnings))
+
+
+def check_value(name: str, value: Any, where: str) -> Any:
+    """Give a value in its key's type, or raise ConfigError that names where it was set."""
+    if name not in KEYS:
+        near = difflib.get_close_matches(name, KEYS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KEYS)}"
+        raise ConfigError(f"unknown key {name!r} in {where}; {hint}")
+    key = KEYS[name]
+    if key.kind is int:
+        try:
+            number = int(value) if isinstance(value, str) else value
+        except ValueError:
+            number = None
+        if type(number) is not int or not key.lowest <= number <= key.highest:
+            raise ConfigError(f"{name} in {where} must be a whole number from {key.lowest} to {key.highest}")
+        return number
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{name} in {where} must be a text that is not empty")
+    if key.choices and value not in key.choices:
+        raise ConfigError(f"{name} in {where} must be one of {', '.join(key.choices)}, not {value!r}")
+    return value
+
+
+def readable_by_others(path: Path) -> bool:
+    """Tell whether group or world may read a file."""
+    try:
+        return bool(path.stat().st_mode & _OTHERS_READ)
+    except OSError:
+        return False
+
+
+def _read_file(path: Path, warnings: list[str]) -> dict[str, Any]:
+    where = f"the configuration file {path}"
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where} is not valid TOML: {error}") from None
+    values = {name: check_value(name, value, where) for name, value in table.items()}
+    for name in ("broker", "restricted_broker"):
+        if name in values and BrokerUrl.parse(values[name]).has_password and readable_by_others(path):
+            warnings.append(f"{where} holds a password and others can read it: chmod 600, or use {name}_file")
+    return values
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for variable, value in environ.items():
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if variable.startswith(ENVIRONMENT_PREFIX) and name != "config":
+            values[name] = check_value(name, value, f"the environment ({variable})")
+    return values
+
+
+def _resolve_broker_file(values: dict[str, Any], prefix: str, warnings: list[str]) -> None:
+    name = values[f"{prefix}broker_file"]
+    if not name:
+        return
+    if values[f"{prefix}broker"]:
+        raise ConfigError(f"{prefix}broker and {prefix}broker_file are both set; keep one")
+    path = Path(name)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_SECRET_FILE_MAX_BYTES)
+        text = raw.decode("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"the {prefix}broker_file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"the {prefix}broker_file {path} is not a text") from None
+    if not text or "\n" in text:
+        raise ConfigError(f"the {prefix}broker_file {path} must hold one line, the broker's URL")
+    if BrokerUrl.parse(text).has_password and readable_by_others(path):
+        warnings.append(f"the {prefix}broker_file {path} holds a password and others can read it: chmod 600")
+    values[f"{prefix}broker"] = text

@@ -1,0 +1,243 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Delivery of one stream: from the outbox in order, pipelined to one broker, settled by what it confirms."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from sourcepulse.brokers import Message, Outcome, Publisher, Settlement
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.event import format_time
+from sourcepulse.outbox import Claimed, Outbox
+from sourcepulse.serialize import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, encode, encode_pulse
+
+#: The wait after a first failure; it doubles with each further one, up to the most.
+RETRY_FIRST_SECONDS = 0.5
+RETRY_MOST_SECONDS = 30.0
+#: A wrong password will still be wrong in a second, and every try fills the broker's log.
+RETRY_REFUSED_SECONDS = 60.0
+#: How many events are read from the outbox, and acknowledged in it, at a time.
+BATCH_EVENTS = 500
+#: How long one look for confirms may wait before the relay looks at its orders again.
+SETTLE_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class DeliveryReport:
+    """What one or more rounds did, and the error that ended the last one, if any."""
+
+    delivered: int = 0
+    unroutable: int = 0
+    buried: int = 0
+    replayed: int = 0
+    error: BrokerUnavailableError | None = None
+
+
+def retry_seconds(failures: int, *, first: float = RETRY_FIRST_SECONDS, jitter: Callable[[], float]) -> float:
+    """Give the wait before the next attempt: doubling, capped, and spread by `jitter()` in 0..1."""
+    most = max(first, RETRY_MOST_SECONDS)
+    return min(most, first * 2.0 ** min(failures, 30)) * (0.5 + 0.5 * jitter())
+
+
+class Delivery:
+    """Sends the pending events and the requested replays of one stream.
+
+    `open_publisher` gives a new, unopened publisher for each connection. A broker that fails in the middle
+    costs nothing but repeats: what it had not confirmed is sent again from the oldest on, with the same ids.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        stream: str,
+        open_publisher: Callable[[], Publisher],
+        *,
+        exchange: str,
+        pulse_format: bool = False,
+        clock: Callable[[], float],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.stream = stream
+        self._outbox = outbox
+        self._open_publisher = open_publisher
+        self._exchange = exchange
+        self._pulse_format = pulse_format
+        self._clock = clock
+        self._jitter = jitter
+        self._publisher: Publisher | None = None
+
+    def attempt(self, stopping: Callable[[], bool]) -> DeliveryReport:
+        """Send everything pending, unless told to stop, and wait until it is settled.
+
+        What the broker refused is buried. A broker that is not there ends the attempt: the report carries
+        the error, the outbox the time of the next attempt.
+        """
+        report = DeliveryReport()
+        try:
+            self._send_pending(report, stopping)
+            self._send_replays(report, stopping)
+        except BrokerUnavailableError as error:
+            self._give_up(report, error)
+        except BaseException:
+            # What is unsettled is not known any more; the next attempt begins with a new connection.
+            self._abandon()
+            raise
+        return report
+
+    def keep_alive(self) -> None:
+        """Let an idle connection answer heartbeats; a dead one is dropped without a word."""
+        if self._publisher is not None:
+            try:
+                self._publisher.settle(0)
+            except BrokerUnavailableError:
+                self._abandon()
+
+    def close(self) -> None:
+        """Say good-bye to the broker."""
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
+
+    def next_attempt_in(self) -> float:
+        """Give the seconds that the stream still has to wait after a failure, 0 if it may go on."""
+        return self._outbox.next_attempt_in(self.stream)
+
+    def has_work(self) -> bool:
+        """Tell whether anything of this stream waits to be sent."""
+        return bool(self._outbox.claim(self.stream, limit=1) or self._outbox.claim_replays(self.stream, limit=1))
+
+    def _send_pending(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
+        confirmed: list[int] = []
+        unroutable = 0
+
+        def save() -> None:
+            nonlocal unroutable
+            if confirmed:
+                self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable)
+                report.delivered += len(confirmed)
+                report.unroutable += unroutable
+                confirmed.clear()
+                unroutable = 0
+
+        def settled(settlement: Settlement) -> None:
+            nonlocal unroutable
+            if settlement.outcome is Outcome.REFUSED:
+                self._outbox.bury(settlement.tag, settlement.reason)
+                report.buried += 1
+                logger.error("event at position %d refused by the broker: %s", settlement.tag, settlement.reason)
+                return
+            confirmed.append(settlement.tag)
+            unroutable += settlement.outcome is Outcome.UNROUTABLE
+            if len(confirmed) >= BATCH_EVENTS:
+                save()
+
+        def more(after: int, limit: int) -> Sequence[tuple[int, Message]]:
+            claimed = self._outbox.claim(self.stream, after=after, limit=limit)
+            return [(event.position, self._message(event, event.position)) for event in claimed]
+
+        try:
+            self._pipeline(more, settled, stopping)
+        finally:
+            save()
+
+    def _send_replays(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
+        finished: list[int] = []
+
+        def settled(settlement: Settlement) -> None:
+            finished.append(settlement.tag)
+            if settlement.outcome is Outcome.REFUSED:
+                logger.error("replay %d refused by the broker: %s", settlement.tag, settlement.reason)
+
+        def more(after: int, limit: int) -> Sequence[tuple[int, Message]]:
+            claimed = self._outbox.claim_replays(self.stream, after=after, limit=limit)
+            return [(number, self._replay_message(event, number)) for number, event in claimed]
+
+        try:
+            self._pipeline(more, settled, stopping)
+        finally:
+            if finished:
+                self._outbox.finish_replays(self.stream, finished)
+                report.replayed += len(finished)
+
+    def _pipeline(
+        self,
+        more: Callable[[int, int], Sequence[tuple[int, Message]]],
+        settled: Callable[[Settlement], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        """Keep the publisher's window full until nothing more comes and nothing is unsettled."""
+        last = unsettled = 0
+        exhausted = False
+        while True:
+            exhausted = exhausted or stopping()
+            publisher = self._publisher
+            room = (publisher.window if publisher else BATCH_EVENTS) - unsettled
+            # Small top-ups would cost a query each: the window is filled by halves.
+            if not exhausted and room >= min(BATCH_EVENTS, (publisher.window + 1) // 2 if publisher else 1):
+                messages = more(last, min(BATCH_EVENTS, room))
+                exhausted = not messages
+                for position, message in messages:
+                    self._connected().send(message)
+                    last = position
+                unsettled += len(messages)
+            if not unsettled:
+                if exhausted:
+                    return
+                continue
+            for settlement in self._settlements():
+                unsettled -= 1
+                settled(settlement)
+
+    def _settlements(self) -> Iterable[Settlement]:
+        return self._connected().settle(SETTLE_SECONDS)
+
+    def _connected(self) -> Publisher:
+        if self._publisher is None:
+            publisher = self._open_publisher()
+            try:
+                publisher.open()
+            except BaseException:
+                publisher.abandon()
+                raise
+            self._publisher = publisher
+        return self._publisher
+
+    def _give_up(self, report: DeliveryReport, error: BrokerUnavailableError) -> None:
+        self._abandon()
+        first = RETRY_REFUSED_SECONDS if isinstance(error, BrokerRefusedUsError) else RETRY_FIRST_SECONDS
+        wait_s = self._outbox.note_failure(
+            self.stream, str(error), retry_in=lambda failures: retry_seconds(failures, first=first, jitter=self._jitter)
+        )
+        logger.warning("%s; trying the %s stream again in %.1f s", error, self.stream, wait_s)
+        report.error = error
+
+    def _abandon(self) -> None:
+        if self._publisher is not None:
+            self._publisher.abandon()
+            self._publisher = None
+
+    def _message(self, event: Claimed, tag: int) -> Message:
+        body, content_type = event.body, CONTENT_TYPE
+        if self._pulse_format:
+            decoded = decode(event.body, routing_key=event.routing_key)
+            body = encode_pulse(decoded, exchange=self._exchange, sent=format_time(self._clock()))
+            content_type = PULSE_CONTENT_TYPE
+        return Message(
+            tag=tag,
+            id=event.id,
+            type=event.type,
+            time=event.time,
+            routing_key=event.routing_key,
+            content_type=content_type,
+            body=body,
+        )
+
+    def _replay_message(self, event: Claimed, tag: int) -> Message:
+        again = replace(decode(event.body, routing_key=event.routing_key), replayed=True)
+        return self._message(replace(event, body=encode(again)), tag)

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Housekeeping of the outbox: delivered events stay for replay by age and size, ids stay longer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sourcepulse.outbox import Outbox
+
+DAY_SECONDS = 86_400.0
+#: An id outlives its payload, so that a first copy that comes very late is not announced again.
+ID_KEEP_DAYS = 400
+#: How many rows one transaction touches, so that no writer waits long.
+STEP_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long, and how many bytes of, delivered events can be replayed."""
+
+    days: float
+    bytes: int
+
+
+def prune(outbox: Outbox, keep: Keep, *, now: float | None = None) -> int:
+    """Drop the payloads of delivered events that are too old or too many, and give how many.
+
+    Pending and buried events, and requested replays, are never dropped.
+    """
+    now = outbox.now() if now is None else now
+    dropped = _drop_bodies(outbox, "e.settled_at < ?", now - keep.days * DAY_SECONDS)
+    oldest_kept = _oldest_position_within(outbox, keep.bytes)
+    if oldest_kept is not None:
+        dropped += _drop_bodies(outbox, "e.position < ?", oldest_kept)
+    _forget_ids(outbox, now - ID_KEEP_DAYS * DAY_SECONDS)
+    return dropped
+
+
+def _drop_bodies(outbox: Outbox, condition: str, value: float) -> int:
+    total = 0
+    while True:
+        with outbox.writing(durable=False) as db:
+            dropped = db.execute(
+                "DELETE FROM bodies WHERE position IN (SELECT b.position FROM bodies b JOIN events e USING (position) "  # noqa: S608 - both conditions are written above
+                f"WHERE e.state = 'delivered' AND {condition} "
+                "AND e.position NOT IN (SELECT position FROM replays) ORDER BY e.position LIMIT ?)",
+                (value, STEP_ROWS),
+            ).rowcount
+        total += dropped
+        if dropped < STEP_ROWS:
+            return total
+
+
+def _oldest_position_within(outbox: Outbox, limit_bytes: int) -> int | None:
+    """Give the position from which on the payloads fit the limit, None if all do."""
+    with outbox.reading() as db:
+        (total,) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM bodies").fetchone()
+        if total <= limit_bytes:
+            return None
+        kept = 0
+        for position, size in db.execute("SELECT position, length(body) FROM bodies ORDER BY position DESC"):
+            kept += size
+            if kept > limit_bytes:
+                return int(position) + 1
+    return None
+
+
+def _forget_ids(outbox: Outbox, before: float) -> None:
+    while True:
+        with outbox.writing(durable=False) as db:
+            forgotten = db.execute(
+                "DELETE FROM events WHERE position IN (SELECT position FROM events WHERE state = 'delivered' "
+                "AND settled_at < ? AND position NOT IN (SELECT position FROM bodies) LIMIT ?)",
+                (before, STEP_ROWS),
+            ).rowcount
+        if forgotten < STEP_ROWS:
+            return

@@ -1,0 +1,175 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The relay: one process per outbox that sweeps first copies and delivers each stream to its broker."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sourcepulse.delivery import Delivery, DeliveryReport
+from sourcepulse.errors import ConfigError, OutboxError, OutboxLockedError
+from sourcepulse.housekeeping import Keep, prune
+from sourcepulse.outbox import Outbox
+
+#: The hook looks at the lock for a moment to see whether a relay runs.
+LOCK_PATIENCE_SECONDS = 1.0
+#: How often an idle relay looks for new events; a look costs microseconds.
+POLL_SECONDS = 0.1
+#: How often first copies that a crash left are looked for.
+SWEEP_SECONDS = 15.0
+#: How often expired events are dropped.
+PRUNE_SECONDS = 600.0
+#: How often an idle connection is asked for heartbeats.
+KEEP_ALIVE_SECONDS = 5.0
+#: The wait after the outbox itself failed (full disk, long lock).
+OUTBOX_RETRY_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+def lock_path(outbox: Path) -> Path:
+    """Name the file that the relay of an outbox holds locked as long as it runs."""
+    return outbox.with_name(outbox.name + ".relay.lock")
+
+
+@contextmanager
+def relay_lock(outbox: Path) -> Iterator[None]:
+    """Hold the right to relay this outbox, or raise OutboxLockedError."""
+    mode = outbox.stat().st_mode & 0o666
+    fd = os.open(lock_path(outbox), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    try:
+        if os.fstat(fd).st_uid == os.geteuid():
+            os.fchmod(fd, mode)
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while not _try_lock(fd):
+            if time.monotonic() > deadline:
+                raise OutboxLockedError(f"another relay already serves the outbox {outbox}")
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(fd)
+
+
+def bind(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
+    """Record where a stream goes; ConfigError if it went elsewhere so far and `rebind` is not given."""
+    recorded = outbox.bound_broker(stream)
+    if recorded == broker:
+        return
+    if recorded is not None and not rebind:
+        raise ConfigError(
+            f"the {stream} events of {outbox.path} go to {recorded}; to send them to {broker} from now on, use --rebind"
+        )
+    outbox.bind_broker(stream, broker)
+
+
+class Relay:
+    """Runs the deliveries of one outbox until told to stop, or until idle.
+
+    `sweep` collects first copies and gives how many were new. Each delivery runs in a thread with an outbox
+    connection of its own, so that no stream ever waits for another.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        deliveries: Sequence[Delivery],
+        *,
+        sweep: Callable[[], int],
+        keep: Keep,
+        stop: threading.Event,
+    ) -> None:
+        self._outbox = outbox
+        self._deliveries = deliveries
+        self._sweep = sweep
+        self._keep = keep
+        self._stop = stop
+        self._last_work = time.monotonic()
+
+    def once(self) -> list[DeliveryReport]:
+        """Sweep, make one attempt at everything pending, and end."""
+        self._sweep()
+        reports = [delivery.attempt(self._stop.is_set) for delivery in self._deliveries]
+        prune(self._outbox, self._keep)
+        self._close()
+        return reports
+
+    def run(self, *, idle_exit_s: float | None = None) -> None:
+        """Relay until `stop` is set, or until nothing came for `idle_exit_s` seconds and nothing waits."""
+        self._last_work = time.monotonic()
+        threads = [
+            threading.Thread(target=self._deliver, args=(delivery,), name=f"delivery-{delivery.stream}")
+            for delivery in self._deliveries
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._keep_house(idle_exit_s)
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+            self._close()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        kept_alive = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                wait_s = delivery.next_attempt_in()
+                if wait_s > 0:
+                    self._stop.wait(min(wait_s, 1.0))
+                    continue
+                report = delivery.attempt(self._stop.is_set)
+            except OutboxError as error:
+                logger.error("%s; trying again in %.0f s", error, OUTBOX_RETRY_SECONDS)
+                self._stop.wait(OUTBOX_RETRY_SECONDS)
+                continue
+            if report != DeliveryReport():
+                self._last_work = time.monotonic()
+            if time.monotonic() - kept_alive > KEEP_ALIVE_SECONDS:
+                delivery.keep_alive()
+                kept_alive = time.monotonic()
+            self._stop.wait(POLL_SECONDS)
+
+    def _keep_house(self, idle_exit_s: float | None) -> None:
+        sweep_at = prune_at = time.monotonic()
+        while not self._stop.is_set():
+            now = time.monotonic()
+            try:
+                if now >= sweep_at:
+                    sweep_at = now + SWEEP_SECONDS
+                    if self._sweep():
+                        self._last_work = time.monotonic()
+                if now >= prune_at:
+                    prune_at = now + PRUNE_SECONDS
+                    prune(self._outbox, self._keep)
+            except OutboxError as error:
+                logger.error("%s; trying again in %.0f s", error, SWEEP_SECONDS)
+            if idle_exit_s is not None and now - self._last_work > idle_exit_s and not self.has_work():
+                return
+            self._stop.wait(POLL_SECONDS if idle_exit_s is not None and idle_exit_s < 1 else 1.0)
+
+    def has_work(self) -> bool:
+        """Tell whether any stream has something to send."""
+        try:
+            return any(delivery.has_work() for delivery in self._deliveries)
+        except OutboxError:
+            return True
+
+    def _close(self) -> None:
+        for delivery in self._deliveries:
+            delivery.close()
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -60,6 +60,10 @@ class OutboxLockedError(OutboxError):
     """Another process held the outbox for longer than the caller may wait; try again later."""
 
 
+class RelayRunningError(OutboxLockedError):
+    """Another relay serves this outbox already; one is enough."""
+
+
 class OutboxDamagedError(OutboxError):
     """The file is truncated, corrupt, foreign or of a newer version; repair or replace it."""
 

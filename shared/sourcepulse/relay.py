@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sourcepulse.delivery import Delivery, DeliveryReport
-from sourcepulse.errors import ConfigError, OutboxError, OutboxLockedError
+from sourcepulse.errors import ConfigError, OutboxError, RelayRunningError
 from sourcepulse.housekeeping import Keep, prune
 from sourcepulse.outbox import Outbox
 
@@ -41,7 +41,7 @@ def lock_path(outbox: Path) -> Path:
 
 @contextmanager
 def relay_lock(outbox: Path) -> Iterator[None]:
-    """Hold the right to relay this outbox, or raise OutboxLockedError."""
+    """Hold the right to relay this outbox, or raise RelayRunningError."""
     mode = outbox.stat().st_mode & 0o666
     fd = os.open(lock_path(outbox), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
     try:
@@ -50,11 +50,26 @@ def relay_lock(outbox: Path) -> Iterator[None]:
         deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
         while not _try_lock(fd):
             if time.monotonic() > deadline:
-                raise OutboxLockedError(f"another relay already serves the outbox {outbox}")
+                raise RelayRunningError(f"another relay already serves the outbox {outbox}")
             time.sleep(0.02)
         yield
     finally:
         os.close(fd)
+
+
+def is_relayed(outbox: Path) -> bool:
+    """Tell whether a relay serves this outbox now."""
+    try:
+        fd = os.open(lock_path(outbox), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def bind(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
@@ -63,9 +78,12 @@ def bind(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
     if recorded == broker:
         return
     if recorded is not None and not rebind:
-        raise ConfigError(
+        text = (
             f"the {stream} events of {outbox.path} go to {recorded}; to send them to {broker} from now on, use --rebind"
         )
+        # A relay that the hook started has nobody to tell it to: `status` shows it.
+        outbox.note_failure(stream, text, retry_in=lambda _: 0.0)
+        raise ConfigError(text)
     outbox.bind_broker(stream, broker)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from sourcepulse.errors import SourcePulseError
+from sourcepulse.errors import NothingThereError, SourcePulseError
 
 #: Between two tries for the lock; the lock is held for about a millisecond at a time.
 LOCK_POLL_SECONDS = 0.002
@@ -125,7 +125,7 @@ class SqliteFile:
     def _open(self, create: bool) -> None:
         if not self.path.exists():
             if not create:
-                raise self.kind.unwritable(f"there is no {self.kind.name} at {self.path}")
+                raise NothingThereError(f"there is no {self.kind.name} at {self.path}")
             self._create_empty()
         self._lock_fd = self._open_lock()
         if self.path.stat().st_size == 0 and os.pread(self._lock_fd, 1, 0) == INITIALISED:

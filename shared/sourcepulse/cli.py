@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The program `sourcepulse`: finds the command, runs it, turns every error into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePulseError
+
+#: Where plugins offer commands of their own, each a module like those in `sourcepulse.commands`.
+ENTRY_POINT_GROUP = "sourcepulse.commands"
+
+_COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema")
+_EXIT_CODES = """exit codes: 0 well, 1 failure, 2 usage or configuration, 3 timed out or nothing there,
+4 broker not reached with events left, 5 something was refused and buried, 6 outbox locked or damaged,
+130 interrupted"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code; data goes to stdout, talk to stderr."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+    # Libraries below us log whole frames when debugging, passwords included.
+    for noisy in ("amqp", "kombu", "stomp.py"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        return int(args.run(args))
+    except SourcePulseError as error:
+        print(f"sourcepulse: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left, as `head` does; Python must not complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except OSError as error:
+        print(f"sourcepulse: {error}", file=sys.stderr)
+        return EXIT_FAILURE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser with the commands of the core and of the installed plugins."""
+    parser = argparse.ArgumentParser(
+        prog="sourcepulse",
+        description="What happens in Mercurial, Buildbot and Bugzilla, published at the source.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    modules = {name: import_module(f"sourcepulse.commands.{name}") for name in _COMMANDS}
+    modules |= {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
+    for name, module in modules.items():
+        _add_command(subparsers, name, module)
+    return parser
+
+
+def _add_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, module: ModuleType
+) -> None:
+    parser = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Fetch what sources left as first copies into the outbox: one place, or all that the outbox remembers."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from sourcepulse.collect import collect_place, collectors, sweep
+from sourcepulse.commands.common import REPOSITORY_OUTBOX, add_settings, open_outbox, print_json, settings
+from sourcepulse.config import Config
+from sourcepulse.errors import EXIT_FAILURE, EXIT_OK
+
+HELP = "fetch first copies into the outbox"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `collect`."""
+    add_settings(parser, "outbox")
+    parser.add_argument("place", nargs="?", metavar="REPO", help="a repository; without it all remembered places")
+    parser.add_argument("--kind", default="hg", help="the kind of source (default: hg)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Collect and print a report; exit code 1 if something was left or quarantined."""
+    config = settings(args)
+    if args.place and config.text("outbox") is None:
+        config = Config({**config.values, "outbox": f"{args.place}/{REPOSITORY_OUTBOX}"}, config.warnings)
+    with open_outbox(config, create=bool(args.place)) as outbox:
+        if not args.place:
+            print_json({"collected": sweep(outbox, collectors())})
+            return EXIT_OK
+        report = collect_place(outbox, collectors(), args.kind, args.place)
+    print_json(asdict(report))
+    return EXIT_FAILURE if report.quarantined or report.left else EXIT_OK

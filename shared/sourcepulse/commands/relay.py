@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Send the events of an outbox to its broker, as a daemon or once."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+
+from sourcepulse.brokers import Publisher, open_publisher
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.collect import collectors, sweep
+from sourcepulse.commands.common import add_settings, outbox_path, settings
+from sourcepulse.config import Config
+from sourcepulse.delivery import Delivery, DeliveryReport
+from sourcepulse.errors import EXIT_BROKER, EXIT_OK, EXIT_REFUSED, ConfigError, RelayRunningError
+from sourcepulse.event import PUBLIC, RESTRICTED
+from sourcepulse.housekeeping import Keep
+from sourcepulse.outbox import Outbox
+from sourcepulse.relay import Relay, bind, relay_lock
+
+HELP = "send the events of an outbox to its broker"
+
+#: Each stream with the prefix of its settings.
+STREAMS = ((PUBLIC, ""), (RESTRICTED, "restricted_"))
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `relay`."""
+    add_settings(
+        parser,
+        "outbox",
+        "broker",
+        "broker_file",
+        "exchange",
+        "restricted_broker",
+        "restricted_broker_file",
+        "restricted_exchange",
+        "format",
+    )
+    parser.add_argument("--once", action="store_true", help="collect, make one attempt at everything pending, end")
+    parser.add_argument("--rebind", action="store_true", help="send to another broker than so far")
+    parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="end after so long without work")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Relay until told to stop (SIGTERM, SIGINT), until idle, or once."""
+    config = settings(args)
+    config.broker() or config.require("broker")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        if args.once or args.idle_exit is None:
+            return _serve(args, config, stop)
+        # The hook starts no relay while one holds the lock, so a last look after letting go of it is needed:
+        # either the hook saw the lock free, or we see its event.
+        while True:
+            _serve(args, config, stop)
+            if stop.is_set() or not _waiting(config):
+                return EXIT_OK
+    except RelayRunningError:
+        if args.idle_exit is None:
+            raise
+        return EXIT_OK
+
+
+def _serve(args: argparse.Namespace, config: Config, stop: threading.Event) -> int:
+    with ExitStack() as stack:
+        outbox = stack.enter_context(Outbox.open(outbox_path(config)))
+        stack.enter_context(relay_lock(outbox.path))
+        deliveries = [
+            _delivery(stack, outbox, config, stream, prefix, rebind=args.rebind)
+            for stream, prefix in STREAMS
+            if config.broker(prefix)
+        ]
+        relay = Relay(
+            outbox,
+            deliveries,
+            sweep=partial(sweep, outbox, collectors()),
+            keep=Keep(days=config.number("keep_days"), bytes=config.number("keep_bytes")),
+            stop=stop,
+        )
+        if args.once:
+            return _tell(relay.once())
+        relay.run(idle_exit_s=args.idle_exit)
+    return EXIT_OK
+
+
+def _waiting(config: Config) -> bool:
+    with Outbox.open(outbox_path(config)) as outbox:
+        return any(outbox.claim(stream, limit=1) for stream, prefix in STREAMS if config.broker(prefix))
+
+
+def _delivery(stack: ExitStack, outbox: Outbox, config: Config, stream: str, prefix: str, *, rebind: bool) -> Delivery:
+    url = config.broker(prefix)
+    assert url is not None  # noqa: S101 - the caller asked only for streams that have one
+    exchange = config.require(f"{prefix}exchange")
+    if prefix and (url, exchange) == (config.broker(), config.require("exchange")):
+        raise ConfigError("restricted events would go to the public exchange; set another restricted_exchange")
+    bind(outbox, stream, f"{url} {exchange}", rebind=rebind)
+    return Delivery(
+        stack.enter_context(Outbox.open(outbox.path)),
+        stream,
+        _opener(url, exchange),
+        exchange=exchange,
+        pulse_format=config.text("format") == "pulse",
+        clock=time.time,
+    )
+
+
+def _opener(url: BrokerUrl, exchange: str) -> Callable[[], Publisher]:
+    return lambda: open_publisher(url, exchange=exchange)
+
+
+def _tell(reports: list[DeliveryReport]) -> int:
+    delivered = sum(report.delivered for report in reports)
+    unroutable = sum(report.unroutable for report in reports)
+    buried = sum(report.buried for report in reports)
+    replayed = sum(report.replayed for report in reports)
+    logger.info(
+        "delivered %d (%d of them to no queue), replayed %d, buried %d", delivered, unroutable, replayed, buried
+    )
+    if any(report.error for report in reports):
+        return EXIT_BROKER
+    return EXIT_REFUSED if buried else EXIT_OK

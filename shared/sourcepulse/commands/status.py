@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Tell how an outbox stands: what waits, where it goes, what failed and where it comes from."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from sourcepulse.commands.common import add_settings, open_outbox, plain, print_json, settings
+from sourcepulse.errors import EXIT_OK
+from sourcepulse.outbox_view import figures
+from sourcepulse.relay import is_relayed
+
+HELP = "tell how an outbox stands"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `status`."""
+    add_settings(parser, "outbox")
+    parser.add_argument("--json", action="store_true", help="one JSON object (schema: status.v1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the state of the outbox."""
+    with open_outbox(settings(args)) as outbox:
+        state = {**figures(outbox), "relay_running": is_relayed(outbox.path)}
+    if args.json:
+        print_json(state)
+    else:
+        print("\n".join(lines(state)))
+    return EXIT_OK
+
+
+def lines(state: dict[str, Any]) -> list[str]:
+    """Write the state for a reader."""
+    out = [
+        f"outbox   {plain(state['outbox'])}",
+        f"epoch    {state['epoch']}",
+        f"relay    {'running' if state['relay_running'] else 'not running'}",
+        f"payloads {state['payloads_kept']} kept, {state['payload_bytes_kept']} bytes",
+    ]
+    for name, stream in state["streams"].items():
+        if stream["broker"] is None and not stream["pending"] and not stream["buried"]:
+            continue
+        age = "" if stream["oldest_pending_age_s"] is None else f" (oldest {stream['oldest_pending_age_s']} s)"
+        out.append(
+            f"{name:8} to {stream['broker'] or 'no broker yet'}: {stream['pending']} pending{age}, "
+            f"{stream['delivered']} delivered ({stream['unroutable']} to no queue), {stream['buried']} buried"
+        )
+        if stream["failures"]:
+            out.append(f"         {stream['failures']} failures, last: {plain(stream['last_error'])}")
+    out += [f"source   {plain(source['source'])} at {source['sequence']}" for source in state["sources"]]
+    for origin in state["origins"]:
+        out.append(f"origin   {origin['kind']} {plain(origin['location'])}")
+    return out

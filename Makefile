@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench soak system-packages clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+DONE := $(VENV)/.complete
+
+# What the tests start besides Python: Debian's own builds.
+SYSTEM_PACKAGES := rabbitmq-server mercurial openssh-client
+
+help:
+	@echo "make demo   a real hg push arrives as an event, no broker needed"
+	@echo "make test   everything: installs the brokers if they are missing, then runs all tests"
+	@echo "make setup  build $(VENV) with everything, hg included"
+	@echo "make lint   ruff and mypy;  make bench  measurements;  make soak  slow runs"
+
+setup: $(DONE)
+
+# A venv that was left half built is built anew; one that fits its project file is left alone.
+$(DONE): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "sourcepulse needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory venv-package
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[hg]' --group dev
+	@touch $@
+
+.PHONY: venv-package
+venv-package:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv; \
+	else echo "Python's venv module is missing; install it, on Debian: apt-get install python3-venv" >&2; exit 1; fi
+
+demo: setup
+	@$(BIN)/sourcepulse demo
+
+# Without root the tests of a missing part are skipped on a laptop; with CI set they fail.
+# RUNLEVEL=1 keeps the packages from starting a service of the system.
+system-packages:
+	@missing=""; for p in $(SYSTEM_PACKAGES); do \
+		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+				apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+		else echo "missing for the full test:$$missing; install with: apt-get install$$missing" >&2; fi; fi
+
+test: setup system-packages lint
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: setup system-packages
+	$(BIN)/python -m bench
+
+soak: setup system-packages
+	$(BIN)/pytest -m soak -o timeout=3600
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,39 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""JSON pointers (RFC 6901): how an event and its errors name a place in `data`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sourcepulse.errors import EventError
+
+
+def escape(name: str) -> str:
+    """Write a member's name as one word of a pointer."""
+    return name.replace("~", "~0").replace("/", "~1") if "~" in name or "/" in name else name
+
+
+def step(value: Any, word: str, pointer: str) -> Any:
+    """Go one word down; EventError that names the whole pointer if there is nothing."""
+    if isinstance(value, Mapping):
+        name = word.replace("~1", "/").replace("~0", "~")
+        if name in value:
+            return value[name]
+    elif isinstance(value, list | tuple) and word.isdecimal() and int(word) < len(value):
+        return value[int(word)]
+    raise EventError(f"there is nothing at {pointer!r} in the data")
+
+
+def resolve(data: Any, pointer: str) -> Any:
+    """Give what a pointer leads to; EventError if there is nothing."""
+    value = data
+    for word in pointer.split("/")[1:]:
+        value = step(value, word, pointer)
+    return value
+
+
+def order(pointer: str) -> list[tuple[int, str]]:
+    """Give a key that sorts pointers by name, and items of a list by number."""
+    return [(int(word), "") if word.isdecimal() else (-1, word) for word in pointer.split("/")]

@@ -176,11 +176,11 @@ class Delivery:
         exhausted = False
         while True:
             exhausted = exhausted or stopping()
-            publisher = self._publisher
-            room = (publisher.window if publisher else BATCH_EVENTS) - unsettled
-            # Small top-ups would cost a query each: the window is filled by halves.
-            if not exhausted and room >= min(BATCH_EVENTS, (publisher.window + 1) // 2 if publisher else 1):
-                messages = more(last, min(BATCH_EVENTS, room))
+            # Without work there is no connection, and without a connection no window: the first event opens it.
+            window = self._publisher.window if self._publisher else 1
+            # Small top-ups would cost a query each, so the window is filled by halves.
+            if not exhausted and window - unsettled >= min(BATCH_EVENTS, (window + 1) // 2):
+                messages = more(last, min(BATCH_EVENTS, window - unsettled))
                 exhausted = not messages
                 for position, message in messages:
                     self._connected().send(message)

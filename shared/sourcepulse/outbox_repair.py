@@ -67,6 +67,8 @@ def repair(path: Path) -> RepairReport:
     saved: dict[str, int] = {}
     unreadable = 0
     with Outbox.open(path) as outbox, closing(sqlite3.connect(aside)) as damaged:
+        # With this, SQLite reads a file that is shorter than its header says (pragma.html#pragma_writable_schema).
+        damaged.execute("PRAGMA writable_schema = ON")
         for table in _TABLES:
             saved[table] = 0
             with outbox.writing() as db:

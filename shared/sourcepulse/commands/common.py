@@ -65,11 +65,6 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def plain(text: str) -> str:
-    """Give a text fit for a terminal: what could steer it is shown as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def _help(key: str) -> str:
     from sourcepulse.config import KEYS
 

@@ -12,13 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from sourcepulse import outbox_view
-from sourcepulse.commands.common import add_settings, open_outbox, outbox_path, plain, print_json, settings
+from sourcepulse.commands.common import add_settings, open_outbox, outbox_path, print_json, settings
 from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, ConfigError, NothingThereError
 from sourcepulse.outbox import BURIED, DELIVERED, Outbox
 from sourcepulse.outbox_repair import problems, repair
 from sourcepulse.outbox_view import STATES, Selection
 from sourcepulse.relay import relay_lock
 from sourcepulse.topics import check_pattern
+from sourcepulse.view import plain
 
 HELP = "look into an outbox and repair it"
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sourcepulse.commands.common import add_settings, open_outbox, plain, print_json, settings
+from sourcepulse.commands.common import add_settings, open_outbox, print_json, settings
 from sourcepulse.errors import EXIT_OK
 from sourcepulse.outbox_view import figures
 from sourcepulse.relay import is_relayed
+from sourcepulse.view import plain
 
 HELP = "tell how an outbox stands"
 

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 def lock_path(outbox: Path) -> Path:
-    """Name the file that the relay of an outbox holds locked as long as it runs."""
+    """Name the file that the relay of an outbox holds locked as long as it runs; it tells the process id."""
     return outbox.with_name(outbox.name + ".relay.lock")
 
 
@@ -52,6 +52,8 @@ def relay_lock(outbox: Path) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise RelayRunningError(f"another relay already serves the outbox {outbox}")
             time.sleep(0.02)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(fd)

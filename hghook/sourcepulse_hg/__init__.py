@@ -1,2 +1,203 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
+"""publish pushes as events on a message broker
+
+Every push becomes one event, ``hg.push.v1``, with the changesets, their authors, descriptions and files, who
+pushed and how. A push never waits for the broker and never fails because of it: the first copy of an event
+is part of Mercurial's own transaction (the journal removes it on a rollback and on :hg:`recover`), after
+the locks are released it moves to an outbox, and a separate process, the relay, sends it on.
+
+Enable it on the server, for all repositories in the system-wide hgrc or for one in its ``.hg/hgrc``::
+
+  [extensions]
+  sourcepulse_hg =
+
+  [sourcepulse]
+  root = /srv/hg
+  broker_file = /etc/sourcepulse/broker
+
+If Mercurial runs with another Python than the one sourcepulse is installed in, give the path that
+``sourcepulse hg-path`` prints::
+
+  [extensions]
+  sourcepulse_hg = /opt/sourcepulse/lib/python3.11/site-packages/sourcepulse_hg
+
+Where only hooks are allowed, this works without the extension, with a weaker guarantee: a server that is
+killed between the commit and the hook loses the event::
+
+  [hooks]
+  changegroup.sourcepulse = python:sourcepulse_hg.changegroup
+
+With both enabled, the hook leaves the work to the extension.
+
+Configuration, all in section ``[sourcepulse]``:
+
+``sourcepulse.outbox``
+  The outbox file, relative to ``.hg``. Several repositories may share one.
+  Default: ``sourcepulse/outbox.db``, inside ``.hg``.
+
+``sourcepulse.broker``
+  The URL of the broker, for instance ``amqp://broker.example.org/`` or ``file:///var/lib/pulse/log.db``.
+  Without it events wait in the outbox. Do not write a password into a file that others can read:
+  use ``broker_file``.
+
+``sourcepulse.broker_file``
+  A file that holds the URL of the broker.
+
+``sourcepulse.relay``
+  ``auto`` starts a relay after a push if none runs (it ends by itself when idle); ``off`` leaves that to
+  you. Default: ``auto``.
+
+``sourcepulse.root``
+  The directory below which repositories publish; the path below it is the name of a repository and gives
+  the words of the routing key. Default: every repository publishes under the last component of its path.
+
+``sourcepulse.repository``
+  The name of this repository, instead of the one that ``root`` gives.
+
+``sourcepulse.source``
+  Who the events come from: ``hg://HOST`` gets the name of the repository appended, ``hg://HOST/some/path`` is
+  taken as it is. Default: ``hg://`` and the name of this machine.
+
+``sourcepulse.repo_url``
+  Where others pull from, told in the events; ``{repo}`` stands for the name of the repository.
+
+``sourcepulse.visibility``
+  ``public``, ``restricted`` or ``auto``: restricted if ``web.allow-read`` or ``web.deny-read`` names anyone.
+  Restricted events have a stream, an exchange and a broker of their own. Default: ``auto``.
+
+``sourcepulse.detail``
+  ``files``: changesets with their files; ``changesets``: without them; ``refs``: only counts, first and last
+  changeset and heads. Default: ``files``.
+
+``sourcepulse.max_changesets``
+  How many changesets an event lists; for the rest it has the count and a query. Default: 100.
+
+``sourcepulse.commits``
+  Whether local commits and pulls into this repository are published too. Default: no.
+
+``sourcepulse.on_error``
+  What happens if the first copy cannot be written, for instance on a full disk: ``refuse`` rolls the push
+  back, as Mercurial does when it cannot write its own files; ``lose`` lets it pass and notes it in
+  ``.hg/sourcepulse/lost``. Default: ``refuse``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+PACKAGE = "sourcepulse_hg"
+CORE = "sourcepulse"
+
+testedwith = b"6.3 7.2"
+minimumhgversion = b"6.3"
+buglink = b"https://github.com/sourcepulse/sourcepulse/issues"
+
+#: After the hooks of the user (`001-userhooks`) and everything else that may still veto.
+VALIDATOR = b"~sourcepulse"
+
+
+def __getattr__(name: str) -> Any:
+    # Mercurial asks for these by name; the collector imports this package where there is no Mercurial.
+    if name in ("cmdtable", "configtable"):
+        return getattr(_ours("declarations"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def reposetup(ui: Any, repo: Any) -> None:
+    """Watch the transactions of a local repository."""
+    del ui
+    if not repo.local():
+        return
+
+    class WatchedRepository(repo.__class__):  # type: ignore[misc] # the class is known at run time only
+        #: The hook looks for this and leaves the work to us.
+        sourcepulse_watches = True
+
+        def transaction(self, *args: Any, **kwargs: Any) -> Any:
+            outermost = self.currenttransaction() is None
+            tr = super().transaction(*args, **kwargs)
+            if outermost:
+                tr.addvalidator(VALIDATOR, _validator(self.unfiltered()))
+            return tr
+
+    repo.__class__ = WatchedRepository
+
+
+def _validator(repo: Any) -> Any:
+    import weakref
+
+    # A strong reference would make a cycle: repository, transaction, callback.
+    reference = weakref.ref(repo)
+
+    def validate(tr: Any) -> None:
+        here = reference()
+        if here is not None and len(here.changelog) > tr.changes[b"origrepolen"]:
+            _ours("record").record(here, tr)
+
+    return validate
+
+
+def changegroup(ui: Any, repo: Any, **kwargs: Any) -> bool:
+    """Publish a push from `[hooks] changegroup.sourcepulse = python:sourcepulse_hg.changegroup`.
+
+    The guarantee is weaker than that of the extension: Mercurial calls this after the commit, so a process
+    that is killed in between, or a hook before this one that never returns, loses the event. It never
+    raises and never returns true, so it cannot make a push fail.
+    """
+    try:
+        _ours("hook").changegroup(ui, repo, **kwargs)
+    except Exception as error:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
+        ui.warn(b"sourcepulse: the push is not published: %s\n" % repr(error).encode("utf-8", "replace"))
+    return False
+
+
+def _ours(module: str) -> Any:
+    """Import a module of this package, wherever Mercurial loaded this file from, and whole.
+
+    Mercurial's lazy importer is put aside: what it postpones would be loaded in the middle of a commit, by
+    several threads of a server at once.
+    """
+    import importlib
+
+    import hgdemandimport
+
+    with hgdemandimport.deactivated():
+        _settle()
+        return importlib.import_module(f"{PACKAGE}.{module}")
+
+
+def _settle() -> None:
+    """Register this package and the core under their true names, without touching `sys.path`.
+
+    In the path form Mercurial calls this module `hgext_sourcepulse_hg` or the like, and its Python may know
+    nothing of the place where sourcepulse is installed. Putting that place on `sys.path` would let every
+    other package there shadow Mercurial's own.
+    """
+    here = os.path.dirname(os.path.realpath(__file__))
+    if PACKAGE not in sys.modules:
+        module = sys.modules[__name__]
+        module.__path__ = [here]
+        sys.modules[PACKAGE] = module
+    if CORE in sys.modules:
+        return
+    above = os.path.dirname(here)
+    # Installed, the core is our sibling; in a checkout it is in shared/.
+    for folder in (os.path.join(above, CORE), os.path.join(os.path.dirname(above), "shared", CORE)):
+        init = os.path.join(folder, "__init__.py")
+        if os.path.isfile(init):
+            _register(CORE, init, folder)
+            return
+
+
+def _register(name: str, init: str, folder: str) -> None:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[folder])
+    if spec is None or spec.loader is None:
+        return
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)

@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""After the locks are released: bring the first copies to the outbox and see to it that a relay runs.
+
+Nothing here may raise, and the pusher waits for it: the waits for locks are at most 200 ms together, whatever
+cannot be done in time stays for the next push or the relay.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, exposed_password_file
+from sourcepulse_hg.tell import Teller
+
+#: The collector's lock, opening the outbox, looking up the repository, remembering it, one append.
+LOCK_WAIT_SECONDS = 0.04
+#: More first copies than this allows are left to the next push or the relay.
+COLLECT_LIMIT_SECONDS = 0.3
+
+_SCHEDULED = "_sourcepulse_scheduled"
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What is to be done for one repository when nobody holds its locks any more."""
+
+    repo: weakref.ref[Any]
+    settings: Settings
+    teller: Teller
+
+    @classmethod
+    def of(cls, repo: Any, settings: Settings, teller: Teller) -> Aftermath:
+        """Keep the repository by a weak reference, as Mercurial's own callbacks do."""
+        return cls(weakref.ref(repo.unfiltered()), settings, teller)
+
+    def schedule(self) -> None:
+        """Have Mercurial call `run` after the outermost lock is released, once for all transactions in it."""
+        repo = self.repo()
+        if repo is None or getattr(repo, _SCHEDULED, False):
+            return
+
+        def after_lock(_success: bool) -> None:
+            here = self.repo()
+            if here is not None:
+                object.__setattr__(here, _SCHEDULED, False)
+            self.run()
+
+        try:
+            object.__setattr__(repo, _SCHEDULED, True)
+            repo._afterlock(after_lock)
+        except Exception as failure:  # noqa: BLE001 - the transaction is committed
+            self.teller.note(f"the first copy waits for the next push: {failure!r}")
+
+    def run(self) -> None:
+        """Collect and start a relay."""
+        try:
+            self._collect()
+            self._start_relay()
+        except Exception as failure:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
+            self.teller.warn(f"the first copy waits for the next push: {failure!r}")
+
+    def _collect(self) -> None:
+        from sourcepulse.errors import OutboxLockedError, SourcePulseError
+        from sourcepulse.outbox import Outbox
+        from sourcepulse_hg.collect import collect_repository
+        from sourcepulse_hg.folder import ensure_folder
+
+        settings = self.settings
+        if settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX):
+            ensure_folder(os.path.dirname(settings.outbox), like=settings.dot_hg)
+        try:
+            with Outbox.open(os.fsdecode(settings.outbox), lock_wait_s=LOCK_WAIT_SECONDS) as outbox:
+                report = collect_repository(
+                    os.fsdecode(settings.dot_hg),
+                    outbox,
+                    deadline_s=COLLECT_LIMIT_SECONDS,
+                    lock_wait_s=LOCK_WAIT_SECONDS,
+                )
+        except OutboxLockedError as error:
+            self.teller.note(f"the first copy waits for the next push: {error}")
+            return
+        except SourcePulseError as error:
+            self.teller.warn(f"the first copy waits for the next push: {error}")
+            return
+        if report.quarantined:
+            self.teller.warn(
+                f"{len(report.quarantined)} first copies are set aside, "
+                "'hg sourcepulse-recover' on the server names them"
+            )
+        self.teller.note(f"collected {report.collected} new, {report.repeats} known, {report.left} left")
+
+    def _start_relay(self) -> None:
+        settings = self.settings
+        if not settings.start_relay or (settings.broker is None and settings.broker_file is None):
+            return
+        from sourcepulse_hg.relay_start import start_relay
+
+        repo = self.repo()
+        exposed = None if repo is None else exposed_password_file(repo.ui, settings)
+        if exposed is not None:
+            sentence = (
+                f"{os.fsdecode(exposed)} shows the broker's password to every user of this machine; "
+                "move the URL to a file of mode 0640 and set broker_file in [sourcepulse]"
+            )
+            # Whoever pushes from elsewhere need not learn this.
+            (self.teller.note if self.teller.is_remote else self.teller.warn)(sentence)
+        problem = start_relay(settings.outbox, broker=settings.broker, broker_file=settings.broker_file)
+        if problem is not None:
+            self.teller.warn(problem)

@@ -1,0 +1,192 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Move the first copies of a repository to the outbox, in the order of its transactions.
+
+The hook does this after each push; the relay, `sourcepulse collect` and `hg sourcepulse-recover` do it for what a
+crash left. Nothing of Mercurial is imported here, the repository is read as files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sourcepulse.collect import CollectReport
+from sourcepulse.errors import EventError, SourcePulseError
+from sourcepulse.outbox import Outbox
+from sourcepulse_hg.first_copy import FILE_MAX_BYTES, DamagedError, FirstCopy, Identity, decode_copy
+from sourcepulse_hg.folder import ensure_folder, open_like_folder
+from sourcepulse_hg.place import Place, Waiting, find_place, is_committed
+
+KIND = "hg"
+LOCK_NAME = "lock"
+#: A damaged first copy gets this before its name and is never read again.
+DAMAGED_PREFIX = "damaged-"
+
+#: How many first copies go to the outbox in one commit.
+BATCH_FILES = 100
+BATCH_BYTES = 4 * 1024 * 1024
+_LOCK_POLL_SECONDS = 0.005
+
+
+@dataclass
+class _Counts:
+    collected: int = 0
+    repeats: int = 0
+    undecided: int = 0
+    left: int = 0
+
+
+def collect_repository(
+    location: str, outbox: Outbox, *, deadline_s: float, lock_wait_s: float | None = None
+) -> CollectReport:
+    """Bring what waits in a repository to the outbox; the files go only when that is durable.
+
+    `location` is the root of a repository or of a share, or a `.hg` directory. Work that `deadline_s` seconds do
+    not suffice for is left, and so is everything if another collector is at work for `lock_wait_s` seconds
+    (`deadline_s` if not given). NothingThereError if there is no repository, OutboxError if the outbox
+    cannot be written, SourcePulseError if the files cannot; then everything stays for the next time.
+    """
+    place = find_place(location)
+    deadline = time.monotonic() + deadline_s
+    lock_wait_s = deadline_s if lock_wait_s is None else min(lock_wait_s, deadline_s)
+    try:
+        ensure_folder(place.ready, like=place.dot_hg)
+        with _collectors_lock(place, lock_wait_s) as is_ours:
+            if not is_ours:
+                return CollectReport(left=len(place.waiting()))
+            outbox.remember_origin(KIND, str(place.dot_hg))
+            return _Collection(place, outbox, deadline).run()
+    except OSError as error:
+        raise SourcePulseError(
+            f"the first copies in {place.ready} cannot be collected: {error.strerror or error}; "
+            "check owner and mode of that folder"
+        ) from error
+
+
+@contextmanager
+def _collectors_lock(place: Place, wait_s: float) -> Iterator[bool]:
+    """Hold the collector's lock of a repository; gives False if it could not be had in time."""
+    deadline = time.monotonic() + wait_s
+    fd = open_like_folder(place.ready / LOCK_NAME)
+    try:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+                time.sleep(_LOCK_POLL_SECONDS)
+                continue
+            yield True
+            return
+    finally:
+        os.close(fd)
+
+
+class _Collection:
+    """One run under the collector's lock."""
+
+    def __init__(self, place: Place, outbox: Outbox, deadline: float) -> None:
+        self.place = place
+        self.outbox = outbox
+        self.deadline = deadline
+        self.identity = Identity.of(place.dot_hg)
+        self.counts = _Counts()
+        self.aside: dict[str, None] = {}
+        self.batch: list[tuple[Path, FirstCopy]] = []
+        self.batch_bytes = 0
+
+    def run(self) -> CollectReport:
+        while self._round():
+            pass
+        return CollectReport(
+            collected=self.counts.collected,
+            repeats=self.counts.repeats,
+            undecided=self.counts.undecided,
+            quarantined=tuple(self.aside),
+            left=self.counts.left,
+        )
+
+    def _round(self) -> bool:
+        """Take what waits now; True if another look is worth it, for pushes that came meanwhile."""
+        before = self.counts.collected + self.counts.repeats
+        todo = [waiting for waiting in self.place.waiting() if str(waiting.path) not in self.aside]
+        done = 0
+        self.counts.undecided = self.counts.left = 0
+        for waiting in todo:
+            if time.monotonic() >= self.deadline:
+                break
+            committed = is_committed(waiting)
+            if committed is False:
+                # Everything after it waits too: it is earlier, should it turn out to be committed.
+                self.counts.undecided = sum(later.undecided_in is not None for later in todo[done:])
+                break
+            done += 1
+            if committed:
+                self._take(waiting)
+        else:
+            self._flush()
+            return self.counts.collected + self.counts.repeats > before
+        self._flush()
+        self.counts.left = len(todo) - done - self.counts.undecided
+        return False
+
+    def _take(self, waiting: Waiting) -> None:
+        try:
+            content = _read(waiting.path)
+            copy = decode_copy(content)
+        except FileNotFoundError:
+            return
+        except DamagedError:
+            self._set_aside(waiting.path)
+            return
+        if copy.identity.inode != self.identity.inode:
+            # This repository is a copy; the original announces what it did itself.
+            self.aside[str(waiting.path)] = None
+            return
+        self.batch.append((waiting.path, copy))
+        self.batch_bytes += len(content)
+        if len(self.batch) >= BATCH_FILES or self.batch_bytes >= BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        batch, self.batch, self.batch_bytes = self.batch, [], 0
+        if not batch:
+            return
+        try:
+            self._append(batch)
+        except EventError:
+            # One of them holds what cannot be sent; the others shall not wait for it.
+            for path, copy in batch:
+                try:
+                    self._append([(path, copy)])
+                except EventError:
+                    self._set_aside(path)
+
+    def _append(self, batch: Sequence[tuple[Path, FirstCopy]]) -> None:
+        stored = self.outbox.append([event for _, copy in batch for event in copy.events])
+        for path, _ in batch:
+            path.unlink(missing_ok=True)
+        new = sum(one.new for one in stored)
+        self.counts.collected += new
+        self.counts.repeats += len(stored) - new
+
+    def _set_aside(self, path: Path) -> None:
+        aside = self.place.ready / (DAMAGED_PREFIX + path.name)
+        path.rename(aside)
+        self.aside[str(aside)] = None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(FILE_MAX_BYTES + 1)
+    if len(content) > FILE_MAX_BYTES:
+        raise DamagedError(f"it has more than {FILE_MAX_BYTES} bytes")
+    return content

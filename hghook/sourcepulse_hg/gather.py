@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Read from the repository what a transaction added; the cost follows what was added, not the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mercurial import phases, repoview
+
+from sourcepulse_hg.facts import Added, Changeset
+
+#: More heads than an event can list are counted and not read.
+HEADS_MAX = 1000
+#: A revset with more roots or heads than this is no help to anybody.
+QUERY_MAX_NODES = 32
+
+_NULL_REVISION = -1
+
+
+def added_changesets(repo: Any, start: int, stop: int, *, max_changesets: int) -> Added | None:
+    """Describe the revisions from start to before stop as far as they are served, None if none is.
+
+    Secret, hidden and internal changesets are left out: nobody else can see them.
+    """
+    repo = repo.unfiltered()
+    changelog = repo.changelog
+    hidden = repoview.filterrevs(repo, b"served")
+    revisions: Sequence[int] = range(start, stop)
+    if hidden:
+        revisions = [revision for revision in revisions if revision not in hidden]
+    if not revisions:
+        return None
+    roots, heads = _roots_and_heads(changelog, revisions, start)
+
+    def node(revision: int) -> str:
+        return changelog.node(revision).hex()  # type: ignore[no-any-return] # mercurial has no types
+
+    return Added(
+        count=len(revisions),
+        first=node(revisions[0]),
+        last=node(revisions[-1]),
+        heads=tuple((node(head), changelog.revision(head)) for head in heads[:HEADS_MAX]),
+        heads_total=len(heads),
+        query=_query(
+            [node(root) for root in roots[: QUERY_MAX_NODES + 1]],
+            [node(head) for head in heads[: QUERY_MAX_NODES + 1]],
+            f"{node(revisions[0])}:{node(revisions[-1])}",
+        ),
+        changesets=_changesets(repo, revisions[:max_changesets]),
+    )
+
+
+def _roots_and_heads(changelog: Any, revisions: Sequence[int], start: int) -> tuple[list[int], list[int]]:
+    # What is served has served ancestors only, so a parent from start on is among the revisions.
+    is_parent = bytearray(revisions[-1] - start + 1)
+    roots = []
+    parents_of = changelog.parentrevs
+    for revision in revisions:
+        one, two = parents_of(revision)
+        if one >= start:
+            is_parent[one - start] = 1
+            if two >= start:
+                is_parent[two - start] = 1
+        elif two >= start:
+            is_parent[two - start] = 1
+        else:
+            roots.append(revision)
+    return roots, [revision for revision in revisions if not is_parent[revision - start]]
+
+
+def _query(roots: list[str], heads: list[str], by_number: str) -> str:
+    if max(len(roots), len(heads)) > QUERY_MAX_NODES:
+        return by_number
+    return f"{_one_of(roots)}::{_one_of(heads)}"
+
+
+def _one_of(nodes: list[str]) -> str:
+    return nodes[0] if len(nodes) == 1 else f"({' + '.join(nodes)})"
+
+
+def _changesets(repo: Any, revisions: Sequence[int]) -> Iterator[Changeset]:
+    changelog = repo.changelog
+    for revision in revisions:
+        parents = [parent for parent in changelog.parentrevs(revision) if parent != _NULL_REVISION]
+        phase = phases.phasenames[repo._phasecache.phase(repo, revision)]
+        yield Changeset(
+            node=changelog.node(revision).hex(),
+            parents=tuple(changelog.node(parent).hex() for parent in parents),
+            text=changelog.revision(revision),
+            phase=phase.decode("ascii"),
+        )

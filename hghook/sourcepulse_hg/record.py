@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Write the events of a transaction as part of it: with the transaction they stay or go, also through a crash."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mercurial import error, util
+
+from sourcepulse.event import Event
+from sourcepulse_hg import first_copy
+from sourcepulse_hg.after import Aftermath
+from sourcepulse_hg.facts import Act, Emitter
+from sourcepulse_hg.folder import ensure_folder
+from sourcepulse_hg.gather import added_changesets
+from sourcepulse_hg.push import push_event, source_uri
+from sourcepulse_hg.settings import Settings, read_settings
+from sourcepulse_hg.tell import Teller
+from sourcepulse_hg.who import acting_user, is_published, public_url, source_word
+
+FOLDER = first_copy.FOLDER.encode("ascii")
+#: Before Mercurial's own callbacks (`-warm-cache`), so that a crash in one of them finds the file in its final place.
+POST_CLOSE = b"!sourcepulse"
+
+
+def record(repo: Any, tr: Any) -> None:
+    """Be the last validator of a transaction that added changesets: write the first copy, arrange the rest.
+
+    error.Abort, which rolls the transaction back, only if the first copy cannot be written and `on_error` is
+    `refuse`.
+    """
+    txnid = tr.hookargs[b"txnid"].decode("ascii")
+    teller = Teller(repo.ui, tr.hookargs.get(b"url"))
+    settings: Settings | None = None
+    try:
+        settings = read_settings(repo)
+        teller.tell_all(settings.problems)
+        events = transaction_events(
+            repo,
+            settings,
+            start=tr.changes[b"origrepolen"],
+            stop=len(repo.changelog),
+            txnid=txnid,
+            source=tr.hookargs.get(b"source"),
+            url=tr.hookargs.get(b"url"),
+            # The names of the transactions nested in it are gone by now.
+            transaction_name=tr.hookargs.get(b"txnname") or b"",
+        )
+        if not events:
+            return
+    except Exception as failure:  # noqa: BLE001 - a fault of ours must not refuse a push
+        teller.lost(repo.sharedpath, txnid, repr(failure))
+        return
+    try:
+        name = write_pending(repo, tr, txnid, events)
+    except (OSError, error.Abort) as failure:
+        reason = str(failure)
+        if settings.refuse:
+            raise error.Abort(
+                b"sourcepulse: the first copy of the push's event cannot be written: %s"
+                % reason.encode("utf-8", "surrogateescape"),
+                hint=b"free or repair the storage, or set 'on_error = lose' to let pushes pass unpublished",
+            ) from failure
+        teller.lost(repo.sharedpath, txnid, reason)
+        return
+    tr.addpostclose(POST_CLOSE, _promoter(repo, name, settings, teller))
+
+
+def transaction_events(
+    repo: Any,
+    settings: Settings,
+    *,
+    start: int,
+    stop: int,
+    txnid: str,
+    source: bytes | None,
+    url: bytes | None,
+    transaction_name: bytes,
+) -> list[Event]:
+    """Make the events of a transaction that added the revisions from start to before stop."""
+    word = source_word(source, transaction_name)
+    if not settings.published or not is_published(word, commits=settings.commits):
+        return []
+    most = 0 if settings.detail == "refs" else settings.max_changesets
+    added = added_changesets(repo, start, stop, max_changesets=most)
+    if added is None:
+        return []
+    act = Act(
+        txnid=txnid,
+        time=time.time(),
+        user=acting_user(repo.ui.environ, url),
+        source=word,
+        url=public_url(url),
+    )
+    emitter = Emitter(
+        name=settings.name,
+        source=source_uri(settings.source, settings.name, restricted=settings.restricted),
+        repo_url=settings.repo_url,
+        detail=settings.detail,
+        max_changesets=most,
+    )
+    return [push_event(act, added, emitter)]
+
+
+def encode_numbered(repo: Any, txnid: str, events: list[Event]) -> tuple[bytes, bytes]:
+    """Give the base name and the content of the next first copy."""
+    ready = os.path.join(repo.sharedpath, FOLDER)
+    counter = first_copy.next_counter([repo.svfs.join(FOLDER), ready])
+    content = first_copy.encode_copy(
+        first_copy.FirstCopy(
+            counter=counter,
+            txnid=txnid,
+            identity=first_copy.Identity.of(repo.sharedpath),
+            time=time.time(),
+            events=events,
+        )
+    )
+    return first_copy.base_name(counter, txnid).encode("ascii"), content
+
+
+def write_pending(repo: Any, tr: Any, txnid: str, events: list[Event]) -> bytes:
+    """Write the pending file and give its base name.
+
+    The backup entry makes the journal name the file before it exists, so that an abort and `hg recover`
+    remove it. It is written in place: until the commit nobody takes it for whole.
+    """
+    base, content = encode_numbered(repo, txnid, events)
+    name = FOLDER + b"/p" + base
+    tr.addbackup(name)
+    with repo.svfs(name, b"wb") as file:
+        file.write(content)
+    return base
+
+
+def _promoter(repo: Any, base: bytes, settings: Settings, teller: Teller) -> Callable[[Any], None]:
+    pending = repo.svfs.join(FOLDER + b"/p" + base)
+    folder = os.path.join(repo.sharedpath, FOLDER)
+    aftermath = Aftermath.of(repo, settings, teller)
+
+    def promote(_tr: Any) -> None:
+        try:
+            ensure_folder(folder, like=repo_dot_hg)
+            util.rename(pending, os.path.join(folder, b"r" + base))
+        except OSError as failure:
+            # It stays in the store, where the collector finds it as well.
+            teller.note(f"the first copy stays in the store: {failure}")
+        aftermath.schedule()
+
+    repo_dot_hg = repo.sharedpath
+    return promote

@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""`hg sourcepulse-recover`: collect what a crash left and say what it found."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from sourcepulse.errors import SourcePulseError
+from sourcepulse.outbox import Outbox
+from sourcepulse_hg.collect import collect_repository
+from sourcepulse_hg.folder import ensure_folder
+from sourcepulse_hg.settings import DEFAULT_OUTBOX, read_settings
+
+RECOVER_LIMIT_SECONDS = 600.0
+
+
+def recover_now(ui: Any, repo: Any) -> int:
+    """Collect a repository; 0 if nothing is left, 1 if something needs attention."""
+    settings = read_settings(repo)
+    for problem in settings.problems:
+        ui.warn(_line(problem))
+    try:
+        if settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX):
+            ensure_folder(os.path.dirname(settings.outbox), like=settings.dot_hg)
+        with Outbox.open(os.fsdecode(settings.outbox)) as outbox:
+            report = collect_repository(os.fsdecode(settings.dot_hg), outbox, deadline_s=RECOVER_LIMIT_SECONDS)
+    except (SourcePulseError, OSError) as error:
+        ui.warn(_line(str(error)))
+        return 1
+    ui.status(_line(f"{report.collected} events collected, {report.repeats} known already"))
+    if report.undecided:
+        ui.warn(
+            _line(
+                f"{report.undecided} first copies belong to a transaction that is not finished: "
+                "if no other hg is at work here, run 'hg recover' and then this again"
+            )
+        )
+    for path in report.quarantined:
+        ui.warn(_line(f"set aside, of a copied repository or damaged: {path}"))
+    if report.left:
+        ui.warn(_line(f"{report.left} first copies are left; another collector is at work or the time was too short"))
+    return 1 if report.undecided or report.quarantined or report.left else 0
+
+
+def _line(sentence: str) -> bytes:
+    return b"sourcepulse: " + sentence.encode("utf-8", "surrogateescape") + b"\n"

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Start a relay that nobody waits for: a process of its own that holds none of the hook's pipes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+
+PROGRAM = "sourcepulse"
+#: The relay ends when nothing came for so long; starting one costs the hook about a millisecond.
+IDLE_EXIT_SECONDS = 30
+
+#: The shell ends at once, so the relay has no parent that would have to wait for it.
+_DETACH = 'cd / && "$@" & exit 0'
+_FIRST_OTHER_FD = 3
+
+
+def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None) -> str | None:
+    """Start `sourcepulse relay` for an outbox unless one runs; give a sentence if that is impossible.
+
+    The URL of the broker goes through the environment, where only the same user can see it.
+    """
+    if not os.path.exists(outbox) or _relay_runs(outbox):
+        return None
+    program = _find_program()
+    if program is None:
+        return f"no relay was started: no program {PROGRAM!r} beside {sys.executable}, beside the extension or on PATH"
+    environment = dict(os.environb)
+    for name in (b"SOURCEPULSE_BROKER", b"SOURCEPULSE_BROKER_FILE", b"SOURCEPULSE_OUTBOX"):
+        environment.pop(name, None)
+    if broker_file is not None:
+        environment[b"SOURCEPULSE_BROKER_FILE"] = broker_file
+    elif broker is not None:
+        environment[b"SOURCEPULSE_BROKER"] = broker.encode("utf-8", "surrogateescape")
+    arguments = [program, "relay", "--outbox", os.fsdecode(outbox), "--idle-exit", str(IDLE_EXIT_SECONDS)]
+    try:
+        child = os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", _DETACH, "sh", *arguments],
+            environment,
+            file_actions=_file_actions(),
+            setsid=True,
+        )
+        os.waitpid(child, 0)
+    except OSError as error:
+        return f"no relay was started: {error}"
+    return None
+
+
+def _relay_runs(outbox: bytes) -> bool:
+    """Tell whether a process holds the lock of the outbox's relay."""
+    try:
+        fd = os.open(outbox + b".relay.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Shared, so that two pushes at once do not take each other for a relay.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return False
+
+
+def _file_actions() -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
+    # An ssh push is over only when nobody holds its pipes any more.
+    null: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(_FIRST_OTHER_FD)
+    ]
+    return null + [(os.POSIX_SPAWN_CLOSE, fd) for fd in _open_descriptors() if fd >= _FIRST_OTHER_FD]
+
+
+def _open_descriptors() -> list[int]:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return [int(name) for name in os.listdir(folder) if name.isdigit()]
+        except OSError:
+            continue
+    return list(range(_FIRST_OTHER_FD, 256))
+
+
+def _find_program() -> str | None:
+    """Find the program of this installation: beside the interpreter, in the venv of this file, on PATH."""
+    here = os.path.dirname(os.path.realpath(__file__))
+    folders = [
+        os.path.dirname(sys.executable or ""),
+        # <venv>/lib/pythonX.Y/site-packages/sourcepulse_hg
+        os.path.join(here, "..", "..", "..", "..", "bin"),
+        # <checkout>/hghook/sourcepulse_hg
+        os.path.join(here, "..", "..", ".venv", "bin"),
+    ]
+    for folder in folders:
+        path = os.path.normpath(os.path.join(folder, PROGRAM))
+        if os.path.isabs(path) and os.access(path, os.X_OK):
+            return path
+    return shutil.which(PROGRAM)

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The section `[sourcepulse]` of the hgrc as checked values; a bad one is told and its default used."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from typing import Any
+
+from sourcepulse_hg.declarations import KEYS
+
+SECTION = b"sourcepulse"
+DEFAULT_OUTBOX = b"sourcepulse/outbox.db"
+DEFAULT_MAX_CHANGESETS = 100
+HIGHEST_MAX_CHANGESETS = 1000
+
+_TRUE = frozenset({b"1", b"yes", b"true", b"on", b"always"})
+_FALSE = frozenset({b"0", b"no", b"false", b"off", b"never"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the admin configured for one repository; paths are absolute.
+
+    `problems` are sentences about bad values, each naming the key and the place it was set. `published` tells
+    whether the repository is below the root, `restricted` whether its events are for the restricted stream.
+    """
+
+    dot_hg: bytes
+    outbox: bytes
+    broker: str | None
+    broker_file: bytes | None
+    start_relay: bool
+    published: bool
+    name: bytes
+    source: str
+    repo_url: str | None
+    restricted: bool
+    detail: str
+    max_changesets: int
+    commits: bool
+    refuse: bool
+    problems: tuple[str, ...]
+
+
+def read_settings(repo: Any) -> Settings:
+    """Read the settings of a repository, of a share those of the repository it shares."""
+    return _Reader(repo.ui, repo.sharedpath).settings()
+
+
+def exposed_password_file(ui: Any, settings: Settings) -> bytes | None:
+    """Name the file that shows the broker's password to other users, None if there is none."""
+    url = settings.broker
+    if url is None or ":" not in url.partition("://")[2].rpartition("@")[0]:
+        return None
+    place = ui.configsource(SECTION, b"broker")
+    path: bytes = place.rpartition(b":")[0]
+    try:
+        return path if os.stat(path).st_mode & stat.S_IROTH else None
+    except OSError:
+        # It came from the command line or the environment.
+        return None
+
+
+class _Reader:
+    def __init__(self, ui: Any, dot_hg: bytes) -> None:
+        self.ui = ui
+        self.dot_hg = dot_hg
+        self.problems: list[str] = []
+
+    def settings(self) -> Settings:
+        self._check_names()
+        name = self._name()
+        return Settings(
+            dot_hg=self.dot_hg,
+            outbox=self._path(b"outbox") or os.path.join(self.dot_hg, DEFAULT_OUTBOX),
+            broker=self._text(b"broker"),
+            broker_file=self._path(b"broker_file"),
+            start_relay=self._word(b"relay", ("auto", "off")) == "auto",
+            published=name is not None,
+            name=name or b"",
+            source=self._source(),
+            repo_url=self._text(b"repo_url"),
+            restricted=self._restricted(),
+            detail=self._word(b"detail", ("files", "changesets", "refs")),
+            max_changesets=self._number(b"max_changesets", DEFAULT_MAX_CHANGESETS, HIGHEST_MAX_CHANGESETS),
+            commits=self._switch(b"commits"),
+            refuse=self._word(b"on_error", ("refuse", "lose")) == "refuse",
+            problems=tuple(self.problems),
+        )
+
+    def _check_names(self) -> None:
+        for key, _ in self.ui.configitems(SECTION):
+            if key not in KEYS and b":" not in key:
+                self._problem(key, "is no key of ours")
+
+    def _raw(self, key: bytes) -> bytes | None:
+        value: bytes | None = self.ui.config(SECTION, key)
+        return value or None
+
+    def _text(self, key: bytes) -> str | None:
+        value = self._raw(key)
+        return None if value is None else value.decode("utf-8", "surrogateescape")
+
+    def _path(self, key: bytes) -> bytes | None:
+        value = self._raw(key)
+        if value is None:
+            return None
+        return os.path.join(self.dot_hg, os.path.expandvars(os.path.expanduser(value)))
+
+    def _word(self, key: bytes, words: tuple[str, ...]) -> str:
+        value = self._text(key)
+        if value is None or value in words:
+            return value or words[0]
+        self._problem(key, f"is {value!r}, it can be {' or '.join(words)}; taken as {words[0]}")
+        return words[0]
+
+    def _number(self, key: bytes, default: int, highest: int) -> int:
+        value = self._text(key)
+        if value is None:
+            return default
+        if value.isascii() and value.isdigit() and int(value) <= highest:
+            return int(value)
+        self._problem(key, f"is {value!r}, it can be 0 to {highest}; taken as {default}")
+        return default
+
+    def _switch(self, key: bytes) -> bool:
+        value = self._raw(key)
+        if value is None or value.lower() in _TRUE | _FALSE:
+            return value is not None and value.lower() in _TRUE
+        self._problem(key, f"is {value.decode('utf-8', 'replace')!r}, it can be yes or no; taken as no")
+        return False
+
+    def _name(self) -> bytes | None:
+        """Give the repository's name with `/` between its components, None if it does not publish."""
+        repository = os.path.dirname(self.dot_hg)
+        root = self._raw(b"root")
+        below: bytes | None = os.path.basename(repository)
+        if root is not None:
+            root = os.path.realpath(os.path.expandvars(os.path.expanduser(root)))
+            prefix = root.rstrip(b"/") + b"/"
+            below = repository[len(prefix) :] if repository.startswith(prefix) else None
+        if below is None:
+            return None
+        override = self._raw(b"repository")
+        if override is None:
+            return below or b"repository"
+        parts = [part for part in override.split(b"/") if part]
+        if not parts:
+            self._problem(b"repository", "names no repository; the path is used")
+            return below
+        return b"/".join(parts)
+
+    def _source(self) -> str:
+        default = f"hg://{socket.gethostname()}"
+        value = self._text(b"source")
+        if value is None:
+            return default
+        host = value.removeprefix("hg://").partition("/")[0]
+        printable = value.isascii() and all("!" <= letter <= "~" for letter in value)
+        if value.startswith("hg://") and host and printable and not {"@", "?", "#"} & set(value):
+            return value
+        self._problem(b"source", f"is {value!r}, it looks like hg://HOST or hg://HOST/repository; taken as {default}")
+        return default
+
+    def _restricted(self) -> bool:
+        word = self._word(b"visibility", ("auto", "public", "restricted"))
+        if word != "auto":
+            return word == "restricted"
+        allowed = self.ui.configlist(b"web", b"allow-read")
+        return bool(self.ui.configlist(b"web", b"deny-read")) or (bool(allowed) and allowed != [b"*"])
+
+    def _problem(self, key: bytes, what: str) -> None:
+        place = self.ui.configsource(SECTION, key).decode("utf-8", "replace")
+        self.problems.append(f"{place}: [sourcepulse] {key.decode('utf-8', 'replace')} {what}")

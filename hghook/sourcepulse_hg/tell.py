@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Say what went wrong, without harm: in Mercurial's log, to the user, in a file where something was lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from sourcepulse_hg.first_copy import FOLDER
+from sourcepulse_hg.folder import ensure_folder
+
+#: One line for each transaction whose events were lost: time, txnid, reason.
+LOST_NAME = b"lost"
+_REASON_MAX_CHARACTERS = 500
+
+
+class Teller:
+    """Talks for one transaction; each sentence once."""
+
+    def __init__(self, ui: Any, url: bytes | None = None) -> None:
+        self._ui = ui
+        #: Somebody on another machine reads our warnings.
+        self.is_remote = url is not None and url.startswith(b"remote:")
+        self._told: set[str] = set()
+
+    def note(self, sentence: str) -> None:
+        """Say it in the log (`hg help blackbox`) and with --debug."""
+        with suppress(Exception):
+            line = _line(sentence)
+            self._ui.log(b"sourcepulse", b"%s", line)
+            self._ui.debug(b"sourcepulse: " + line)
+
+    def warn(self, sentence: str) -> None:
+        """Say it in the log and to the user, over ssh and HTTP as `remote: ...`."""
+        if sentence in self._told:
+            return
+        self._told.add(sentence)
+        with suppress(Exception):
+            line = _line(sentence)
+            self._ui.log(b"sourcepulse", b"%s", line)
+            self._ui.warn(b"sourcepulse: " + line)
+
+    def tell_all(self, sentences: Iterable[str]) -> None:
+        """Warn of each."""
+        for sentence in sentences:
+            self.warn(sentence)
+
+    def lost(self, dot_hg: bytes, txnid: str, reason: str) -> None:
+        """Warn that the events of a transaction are lost, and count it in the repository."""
+        reason = " ".join(reason.split())[:_REASON_MAX_CHARACTERS]
+        self.warn(f"the push is not published: {reason}")
+        with suppress(OSError):
+            folder = os.path.join(dot_hg, FOLDER.encode("ascii"))
+            ensure_folder(folder, like=dot_hg)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            fd = os.open(os.path.join(folder, LOST_NAME), flags, os.stat(dot_hg).st_mode & 0o664)
+            try:
+                stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                os.write(fd, f"{stamp} {txnid} {reason}\n".encode("utf-8", "backslashreplace"))
+            finally:
+                os.close(fd)
+
+
+def _line(sentence: str) -> bytes:
+    return " ".join(sentence.split()).encode("utf-8", "replace") + b"\n"

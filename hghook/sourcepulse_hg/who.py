@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Who acted, how and from where, from what Mercurial tells a hook; no client address gets through."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
+
+#: These come from others: they are published without `commits = yes`.
+_FROM_OTHERS = frozenset({b"serve", b"push", b"unbundle"})
+_STRIP = b"strip"
+
+
+def source_word(source: bytes | None, transaction_name: bytes) -> bytes | None:
+    """Give the hook's source, else the first word of the transaction's name (`pull`, `commit`, `amend`)."""
+    if source:
+        return source
+    words = transaction_name.split()
+    return words[0] if words else None
+
+
+def is_published(source: bytes | None, *, commits: bool) -> bool:
+    """Tell whether changesets that came this way are published.
+
+    What strip adds again is known already.
+    """
+    return source != _STRIP and (commits or source in _FROM_OTHERS)
+
+
+def public_url(url: bytes | None) -> str | None:
+    """Give `remote:ssh`, `remote:http`, `file`, `bundle`, or the peer of a pull without credentials."""
+    if not url:
+        return None
+    text = url.decode("utf-8", "replace")
+    scheme, _, rest = text.partition(":")
+    if scheme == "remote":
+        return f"remote:{rest.partition(':')[0]}"
+    if scheme.startswith("bundle"):
+        return "bundle"
+    if "://" not in text or scheme == "file":
+        # A path: the peer is on this machine, and where is nobody's business.
+        return "file"
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return scheme
+    # What a query or fragment says is for the peer: it may be a token.
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def acting_user(environment: Mapping[Any, Any], url: bytes | None) -> bytes | None:
+    """Give the user who acted: REMOTE_USER, else the ssh or local user; None for an anonymous HTTP client.
+
+    The environment is that of the request: WSGI has texts of Latin-1 (PEP 3333), a process has bytes.
+    """
+    remote = _lookup(environment, "REMOTE_USER")
+    if remote:
+        return remote
+    if url is not None and url.startswith((b"remote:http:", b"remote:https:")):
+        # The server's own account did not push; hg puts the authenticated user last.
+        return unquote_to_bytes(url.rpartition(b":")[2]) or None
+    for name in ("USER", "LOGNAME"):
+        user = _lookup(environment, name)
+        if user:
+            return user
+    try:
+        return os.fsencode(pwd.getpwuid(os.geteuid()).pw_name)
+    except KeyError:
+        return None
+
+
+def _lookup(environment: Mapping[Any, Any], name: str) -> bytes | None:
+    for key in (name.encode("ascii"), name):
+        try:
+            value = environment.get(key)
+        except TypeError:
+            # os.environb refuses to be asked for a text.
+            continue
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, str):
+            return value.encode("utf-8" if max(value, default="") > "\xff" else "latin-1", "surrogateescape")
+    return None

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from sourcepulse.errors import ConfigError
 
@@ -19,6 +20,15 @@ _OPTIONS = {
     "amqps": frozenset({"heartbeat"}) | TLS_OPTIONS,
     "file": frozenset[str](),
 }
+#: Options whose values may be shown.
+_PLAIN_OPTIONS = frozenset({"heartbeat"}) | TLS_OPTIONS
+
+PORT_MAX = 65_535
+_HOST = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_USER_END = re.compile(r"[:/?#]")
+_NO_PORT = re.compile(r":(?![0-9]{1,5}(?:[,/?]|$))[^,\]]*$")
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +65,7 @@ class BrokerUrl:
 
     def __str__(self) -> str:
         if self.scheme == "file":
-            return f"file://{quote(self.path)}"
+            return f"file://{quote(self.path, errors='surrogateescape')}"
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         return f"{self.scheme}://{user}{hosts}/{quote(self.vhost, safe='')}"
@@ -64,66 +74,93 @@ class BrokerUrl:
 def redact(text: str) -> str:
     """Give a URL, however malformed, without anything that could be a password."""
     scheme, separator, rest = text.partition("://")
-    if not separator:
-        return text if "@" not in text else "***@" + text.rpartition("@")[2]
-    credentials, at, place = rest.rpartition("@")
-    if not at:
-        return text
-    return f"{scheme}://{credentials.partition(':')[0]}:***@{place}"
+    if not _SCHEME.fullmatch(scheme):
+        scheme, separator, rest = "", "", text
+    before, at, place = rest.rpartition("@")
+    if at:
+        # Whatever stands before the last '@' may belong to a password that was not escaped.
+        user = _USER_END.split(before, maxsplit=1)[0] if separator else ""
+        place = f"{user}@{place}" if user == before else f"{user}:***@{place}"
+    elif scheme != "file":
+        # The host may have been forgotten; then what looks like its port is the password.
+        place = _NO_PORT.sub(":***", place)
+    place, question, query = place.partition("?")
+    shown = [_redact_option(item) for item in query.split("&")]
+    return f"{scheme}{separator}{place}{question}{'&'.join(shown)}"
+
+
+def _redact_option(item: str) -> str:
+    name, equals, _ = item.partition("=")
+    return item if name in _PLAIN_OPTIONS or not item else f"{name}=***" if equals else "***"
 
 
 def _parse(text: str) -> BrokerUrl:
+    # No message repeats a part of the text: an unescaped character can make any part one of the password.
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise ValueError(f"the scheme {scheme if separator else ''!r} is unknown; known are {known}")
+        raise ValueError(f"its scheme is unknown; known are {known}")
     if scheme == "file":
-        parts = urlsplit(text)
-        if (
-            parts.netloc not in ("", "localhost")
-            or not parts.path.startswith("/")
-            or parts.path.endswith("/")
-        ):
-            raise ValueError(
-                "a file URL has three slashes and an absolute path: file:///var/lib/sourcepulse/log.db"
-            )
-        if parts.query or parts.fragment:
-            raise ValueError("a file URL has no options")
-        return BrokerUrl(scheme=scheme, path=unquote(parts.path))
-    authority, _, tail = rest.partition("/")
-    if "?" in authority:
-        authority, _, query = authority.partition("?")
-        vhost_text = ""
-    else:
-        vhost_text, _, query = tail.partition("?")
-    if "#" in query or "#" in vhost_text or "/" in vhost_text:
+        return BrokerUrl(scheme=scheme, path=_file_path(rest))
+    before, question, query = rest.partition("?")
+    authority, _, vhost = before.partition("/")
+    if "#" in rest or "/" in vhost:
         raise ValueError("the virtual host is one word after the host; write %2F for '/' and %23 for '#'")
-    credentials, _, hosts_text = authority.rpartition("@")
+    if "@" in vhost or "@" in query:
+        raise ValueError("in user and password write %2F for '/', %3F for '?', %23 for '#' and %40 for '@'")
+    credentials, _, hosts = authority.rpartition("@")
     user, _, password = credentials.partition(":")
     return BrokerUrl(
         scheme=scheme,
-        hosts=tuple(_host(item, SCHEMES[scheme]) for item in hosts_text.split(",")),
-        user=unquote(user),
-        password=unquote(password),
-        vhost=unquote(vhost_text) or "/",
-        options=_options(scheme, query),
+        hosts=tuple(_host(item, SCHEMES[scheme]) for item in hosts.split(",")),
+        user=_unquote(user, "user"),
+        password=_unquote(password, "password"),
+        vhost=_unquote(vhost, "virtual host") or "/",
+        options=_options(scheme, query) if question else (),
     )
 
 
+def _file_path(rest: str) -> str:
+    host, slash, path = rest.partition("/")
+    if host not in ("", "localhost") or not slash or not path or path.endswith("/"):
+        raise ValueError("a file URL has three slashes and an absolute path: file:///var/lib/sourcepulse/log.db")
+    if "?" in path or "#" in path:
+        raise ValueError("a file URL has no options; write %3F for '?' and %23 for '#' in its path")
+    # A file name is bytes; what is no UTF-8 comes out as os.fsdecode writes it.
+    plain = unquote(path, errors="surrogateescape")
+    if "\0" in plain:
+        raise ValueError("its path has a zero byte")
+    return f"/{plain}"
+
+
 def _host(text: str, default_port: int) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname:
-        raise ValueError("a host is missing")
-    port = parts.port
-    if port == 0:
-        raise ValueError("port 0 is no port")
-    return parts.hostname, port or default_port
+    match = _HOST.fullmatch(text)
+    if match is None:
+        raise ValueError("each host is a name, an IPv4 address or an IPv6 address in [], and may have :port")
+    port = int(match["port"] or default_port)
+    if not 1 <= port <= PORT_MAX:
+        raise ValueError(f"a port is a number from 1 to {PORT_MAX}")
+    return (match["name"] or match["address"]).lower(), port
 
 
 def _options(scheme: str, query: str) -> tuple[tuple[str, str], ...]:
-    pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
-    for name, _ in pairs:
-        if name not in _OPTIONS[scheme]:
-            known = ", ".join(sorted(_OPTIONS[scheme])) or "none"
-            raise ValueError(f"the option {name!r} is unknown; known are {known}")
-    return tuple(pairs)
+    options: dict[str, str] = {}
+    for item in query.split("&"):
+        name, equals, value = item.partition("=")
+        if name not in _OPTIONS[scheme] or not equals:
+            raise ValueError(f"an option after the '?' is none of {', '.join(sorted(_OPTIONS[scheme]))}")
+        if name in options:
+            raise ValueError(f"the option {name} stands there twice")
+        options[name] = _unquote(value, f"option {name}")
+    if not options.get("heartbeat", "0").isdecimal():
+        raise ValueError("the option heartbeat is a number of whole seconds")
+    return tuple(options.items())
+
+
+def _unquote(text: str, what: str) -> str:
+    if _BAD_PERCENT.search(text):
+        raise ValueError(f"in its {what} a '%' is not followed by two hex digits; write %25 for '%'")
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError(f"its {what} is not UTF-8") from None

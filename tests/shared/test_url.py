@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Broker URLs: what is read, what is refused, and that no password is ever shown."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sourcepulse.brokers.url import BrokerUrl, redact
+from sourcepulse.errors import ConfigError
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,20}", fullmatch=True)
+ADDRESSES = st.ip_addresses(v=6).map(str)
+PORTS = st.integers(1, 65535)
+HOSTS = st.lists(st.tuples(NAMES | ADDRESSES, PORTS), min_size=1, max_size=3)
+
+
+def shown_of(text: str) -> str:
+    """Give everything that a log, an error or a traceback could show of the URL."""
+    try:
+        url = BrokerUrl.parse(text)
+    except ConfigError as error:
+        return redact(text) + str(error) + repr(error.__cause__)
+    return redact(text) + str(url) + repr(url)
+
+
+def written(hosts: list[tuple[str, int]]) -> str:
+    return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in hosts)
+
+
+@given(st.sampled_from(["amqp", "amqps"]), TEXTS, TEXTS, HOSTS, TEXTS)
+def test_every_part_is_read_back_as_it_was_escaped(
+    scheme: str, user: str, password: str, hosts: list[tuple[str, int]], vhost: str
+) -> None:
+    url = BrokerUrl.parse(
+        f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{written(hosts)}/{quote(vhost, safe='')}"
+    )
+
+    assert (url.scheme, url.user, url.password) == (scheme, user, password)
+    assert url.hosts == tuple(hosts)
+    assert url.vhost == (vhost or "/")
+    assert url.has_password == bool(password)
+    again = BrokerUrl.parse(str(url))
+    assert (again.user, again.password, again.hosts, again.vhost) == (user, "", tuple(hosts), url.vhost)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1).filter(lambda name: name.strip()))
+def test_a_file_url_names_any_path(name: str) -> None:
+    url = BrokerUrl.parse(f"file:///var/{quote(name, safe='')}")
+
+    assert url.path == f"/var/{name}"
+    assert BrokerUrl.parse(str(url)) == url
+
+
+def test_a_file_name_that_is_no_utf8_stays_the_same_bytes() -> None:
+    url = BrokerUrl.parse("file:///var/%FF.db")
+
+    assert url.path.encode("utf-8", "surrogateescape") == b"/var/\xff.db"
+    assert str(url) == "file:///var/%FF.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts", "vhost"),
+    [
+        ("amqp://localhost", (("localhost", 5672),), "/"),
+        ("amqps://Broker.Example.ORG/", (("broker.example.org", 5671),), "/"),
+        ("amqp://[::1]/pulse", (("::1", 5672),), "pulse"),
+        ("amqp://a,b:5673/%2Fpulse", (("a", 5672), ("b", 5673)), "/pulse"),
+        ("  amqp://a?heartbeat=30\n", (("a", 5672),), "/"),
+    ],
+)
+def test_what_a_url_leaves_out_has_a_default(text: str, hosts: tuple[tuple[str, int], ...], vhost: str) -> None:
+    url = BrokerUrl.parse(text)
+
+    assert (url.hosts, url.vhost) == (hosts, vhost)
+
+
+def test_options_are_read_as_they_stand_and_percent_decoded() -> None:
+    url = BrokerUrl.parse("amqps://a/?ca=/etc/ssl/our+ca%20file.pem&heartbeat=30")
+
+    assert url.option("ca") == "/etc/ssl/our+ca file.pem"
+    assert url.option("heartbeat") == "30"
+    assert url.option("cert") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "scheme"),
+        ("localhost:5672", "scheme"),
+        ("http://localhost/", "amqp://, amqps://, file://"),
+        ("AMQP//localhost", "scheme"),
+        ("amqp://", "host"),
+        ("amqp://a,,b", "host"),
+        ("amqp://a b/", "host"),
+        ("amqp://a:x/", "host"),
+        ("amqp://a:/", "host"),
+        ("amqp://a:0/", "65535"),
+        ("amqp://a:65536/", "65535"),
+        ("amqp://::1/", "host"),
+        ("amqp://a/b/c", "%2F"),
+        ("amqp://a/b#c", "%23"),
+        ("amqp://a/?colour=red", "heartbeat"),
+        ("amqp://a/?", "heartbeat"),
+        ("amqp://a/?ca=/x", "heartbeat"),
+        ("amqp://a/?heartbeat", "heartbeat"),
+        ("amqp://a/?heartbeat=soon", "whole seconds"),
+        ("amqps://a/?ca=/x&ca=/y", "twice"),
+        ("amqp://%FF@a/", "UTF-8"),
+        ("amqp://100%@a/", "%25"),
+        ("file://log.db", "three slashes"),
+        ("file://elsewhere/log.db", "three slashes"),
+        ("file:///", "three slashes"),
+        ("file:///var/", "three slashes"),
+        ("file:///log.db?x=1", "no options"),
+        ("file:///log.db#x", "no options"),
+        ("file:///a%00b", "zero byte"),
+    ],
+)
+def test_a_defect_is_a_configuration_error_that_says_what_is_wrong(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        BrokerUrl.parse(text)
+
+    assert reason in str(caught.value)
+
+
+@given(
+    st.text(st.sampled_from("SECRT"), min_size=4, max_size=8),
+    st.text(st.sampled_from(":/?#@%&=,[]+ "), max_size=4),
+    st.text(st.sampled_from("SECRT"), min_size=4, max_size=8),
+    st.sampled_from(["amqp", "amqps", "stomp", "", "x y"]),
+)
+@example("SECRET", "?", "SECRET", "amqp")
+@example("SECRET", "?heartbeat=", "SECRET", "amqp")
+@example("SECRET", "://", "SECRET", "amqp")
+def test_a_password_shows_nowhere_however_badly_it_was_escaped(start: str, between: str, end: str, scheme: str) -> None:
+    text = f"{scheme}://user:{start}{between}{end}@host:5672/vhost"
+    shown = shown_of(text)
+
+    # The URL itself has none of these letters in upper case.
+    assert start not in shown
+    assert end not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "amqp://user:SECRET",
+        "amqp://user:SECRET/vhost",
+        "amqp://user:SEC/RET",
+        "amqp://:SECRET@host",
+        "user:SECRET@host",
+        "amqp:user:SECRET@host://x",
+        "amqp://host/?password=SECRET",
+        "amqp://host/?SECRET",
+    ],
+)
+def test_a_password_in_the_wrong_place_is_not_repeated_either(text: str) -> None:
+    shown = shown_of(text)
+
+    assert "SEC" not in shown
+    assert "RET" not in shown
+
+
+@given(TEXTS | TEXTS.map("amqp://{}".format))
+def test_any_text_is_read_or_refused_by_name(text: str) -> None:
+    try:
+        url = BrokerUrl.parse(text)
+    except ConfigError:
+        return
+    assert BrokerUrl.parse(str(url)).hosts == url.hosts

@@ -8,7 +8,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -26,8 +27,8 @@ _EXIT_CODES = """exit codes: 0 well, 1 failure, 2 usage or configuration, 3 time
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; data goes to stdout, talk to stderr."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = build_parser(argv).parse_args(argv)
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if args.verbose else logging.INFO,
@@ -52,8 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Make the parser with the commands of the core and of the installed plugins."""
+def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Make the parser with the commands of the core and of the installed plugins.
+
+    If the arguments begin with a command, only that one is loaded: the hook starts the relay after a push.
+    """
     parser = argparse.ArgumentParser(
         prog="sourcepulse",
         description="What happens in Mercurial, Buildbot and Bugzilla, published at the source.",
@@ -61,10 +65,13 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    modules = {name: import_module(f"sourcepulse.commands.{name}") for name in _COMMANDS}
-    modules |= {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
-    for name, module in modules.items():
-        _add_command(subparsers, name, module)
+    loaders: dict[str, Callable[[], ModuleType]] = {
+        name: partial(import_module, f"sourcepulse.commands.{name}") for name in _COMMANDS
+    }
+    loaders |= {point.name: point.load for point in entry_points(group=ENTRY_POINT_GROUP)}
+    wanted = loaders.keys() if not argv or argv[0] not in loaders else argv[:1]
+    for name in wanted:
+        _add_command(subparsers, name, loaders[name]())
     return parser
 
 

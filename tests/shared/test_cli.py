@@ -1,0 +1,326 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The program: data on stdout, talk on stderr, and an exit code for every end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from sourcepulse.catalogue import schema_for
+from sourcepulse.cli import build_parser, main
+from sourcepulse.outbox import Outbox
+from sourcepulse.testing import system_event
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in os.environ:
+        if variable.startswith("SOURCEPULSE_"):
+            monkeypatch.delenv(variable)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> str:
+    path = tmp_path / "o.db"
+    with Outbox.open(path) as opened:
+        opened.append([system_event(n) for n in range(3)])
+    return str(path)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def listed(capsys: pytest.CaptureFixture[str], outbox: str, *arguments: str) -> list[dict[str, Any]]:
+    assert main(["outbox", "list", "--outbox", outbox, "--json", *arguments]) == 0
+    return [json.loads(line) for line in said(capsys).splitlines()]
+
+
+def test_emit_prints_the_id_and_relay_once_delivers_to_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box, log = str(tmp_path / "o.db"), f"file://{tmp_path}/log.db"
+    assert main(["emit", "system.hg.down", "--outbox", box, "--data", '{"message": "disk"}']) == 0
+    id_ = said(capsys).strip()
+    assert main(["relay", "--once", "--outbox", box, "--broker", log]) == 0
+    (row,) = listed(capsys, box)
+    assert (row["id"], row["state"], row["type"]) == (id_, "delivered", "system.hg.down.v1")
+    assert (row["routing_key"], row["subject"]) == ("system.hg.down", "hg")
+
+
+def test_emit_with_a_key_makes_one_event_of_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = str(tmp_path / "o.db")
+    ids = []
+    for _ in range(2):
+        assert main(["emit", "system.hg.down", "--outbox", box, "--key", "incident 7"]) == 0
+        ids.append(said(capsys))
+    assert ids[0] == ids[1]
+    assert len(listed(capsys, box)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nonsense"], "unknown"),
+        (["hg.pusch"], "hg.push"),
+        (["hg.push"], "wrong"),
+        (["system.hg.down", "--data", "[]"], "must be a JSON object"),
+        (["system.hg.down", "--data", "{"], "not valid JSON"),
+        (["system.hg.down", "--data", '{"message": NaN}'], "not JSON"),
+        (["system.hg.down", "--data", '{"message": 7}'], "/message"),
+        (["system.hg.down", "--data", '{"more": 7}'], "more"),
+        (["system.hg.down", "--source", "nowhere"], "is no source"),
+        (["system.hg.down", "--source", "hg://host/repo"], "its own events only"),
+    ],
+)
+def test_an_event_that_cannot_be_is_refused_and_nothing_is_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    box = tmp_path / "o.db"
+    assert main(["emit", *arguments, "--outbox", str(box)]) == 2
+    captured = capsys.readouterr()
+    assert complaint in captured.err
+    assert captured.out == ""
+    assert not box.exists()
+
+
+def test_an_emitted_event_that_is_too_large_is_buried_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = str(tmp_path / "o.db")
+    data = json.dumps({"message": "x" * 20_000})
+    assert main(["emit", "system.hg.down", "--outbox", box, "--max-event-bytes", "16384", "--data", data]) == 5
+    capsys.readouterr()
+    assert listed(capsys, box)[0]["state"] == "buried"
+
+
+@pytest.mark.parametrize("command", [["status"], ["outbox", "list"], ["emit", "system.a.up"], ["collect"]])
+def test_without_an_outbox_the_error_says_how_to_name_one(
+    capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert main(command) == 2
+    assert "--outbox, SOURCEPULSE_OUTBOX or" in capsys.readouterr().err
+
+
+def test_inside_a_repository_its_own_outbox_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".hg" / "sourcepulse").mkdir(parents=True)
+    (tmp_path / "deep" / "down").mkdir(parents=True)
+    with Outbox.open(tmp_path / ".hg" / "sourcepulse" / "outbox.db") as outbox:
+        outbox.append([system_event(1)])
+    monkeypatch.chdir(tmp_path / "deep" / "down")
+    assert main(["outbox", "list"]) == 0
+    assert "system.test.degraded" in said(capsys)
+
+
+def test_an_outbox_that_is_not_there_is_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--outbox", str(tmp_path / "none.db")]) == 3
+    assert "there is no outbox" in capsys.readouterr().err
+
+
+def test_a_damaged_outbox_is_exit_code_6_and_names_the_repair(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "o.db").write_bytes(b"SQLite format 3\0" + b"rubbish" * 1000)
+    assert main(["status", "--outbox", str(tmp_path / "o.db")]) == 6
+    assert "outbox repair" in capsys.readouterr().err
+    assert main(["outbox", "repair", "--outbox", str(tmp_path / "o.db")]) == 0
+    assert main(["outbox", "check", "--outbox", str(tmp_path / "o.db")]) == 0
+
+
+def test_status_and_list_say_what_their_schemas_say(outbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["outbox", "bury", "--outbox", outbox, "2"])
+    main(["relay", "--once", "--outbox", outbox, "--broker", f"file://{outbox}.log"])
+    capsys.readouterr()
+    assert main(["status", "--json", "--outbox", outbox]) == 0
+    state = json.loads(said(capsys))
+    jsonschema.validate(state, schema_for("status.v1"))
+    assert (state["streams"]["public"]["delivered"], state["streams"]["public"]["buried"]) == (2, 1)
+    rows = listed(capsys, outbox)
+    for row in rows:
+        jsonschema.validate(row, schema_for("outbox-list.v1"))
+    assert [row["state"] for row in rows] == ["delivered", "buried", "delivered"]
+    assert main(["status", "--outbox", outbox]) == 0
+    assert "2 delivered" in said(capsys)
+
+
+def test_bury_retry_and_replay_work_by_id_by_its_beginning_and_by_position(
+    outbox: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [row["id"] for row in listed(capsys, outbox)]
+    assert main(["outbox", "bury", "--outbox", outbox, ids[0], ids[1][:13], "3", "--reason", "why not"]) == 0
+    assert said(capsys).split() == ids
+    assert {row["reason"] for row in listed(capsys, outbox, "--state", "buried")} == {"why not"}
+    assert main(["outbox", "retry", "--outbox", outbox, "--all"]) == 0
+    assert main(["outbox", "retry", "--outbox", outbox, "--all"]) == 3
+    assert main(["relay", "--once", "--outbox", outbox, "--broker", f"file://{outbox}.log"]) == 0
+    assert main(["outbox", "replay", "--outbox", outbox, "--topic", "system.#", "--since", "2020-01-01T00:00Z"]) == 0
+    assert main(["relay", "--once", "--outbox", outbox, "--broker", f"file://{outbox}.log"]) == 0
+    capsys.readouterr()
+    main(["status", "--json", "--outbox", outbox])
+    assert json.loads(said(capsys))["streams"]["public"]["replayed"] == 3
+    with sqlite3.connect(f"{outbox}.log") as log:
+        bodies = [json.loads(body) for (body,) in log.execute("SELECT body FROM messages ORDER BY 1")]
+    assert len(bodies) == 6
+
+
+def test_show_prints_the_event_as_it_is_sent(outbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox", "show", "--outbox", outbox, "1"]) == 0
+    shown = json.loads(said(capsys))
+    jsonschema.validate(shown["event"], schema_for("envelope.v1"))
+    assert shown["event"]["data"]["message"] == "event 0"
+    assert main(["outbox", "show", "--outbox", outbox, "77"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "complaint"),
+    [
+        ("amqp://u:s3cret@127.0.0.1:1/", 4, "127.0.0.1"),
+        ("ftp://x", 2, "scheme is unknown"),
+        ("file:relative.db", 2, "unknown"),
+        ("file:///nowhere/at/all/log.db", 4, "/nowhere/at/all"),
+    ],
+)
+def test_a_broker_that_cannot_be_reached_or_read_is_told_and_nothing_is_lost(
+    outbox: str,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    url: str,
+    code: int,
+    complaint: str,
+) -> None:
+    assert main(["relay", "--once", "--outbox", outbox, "--broker", url]) == code
+    talk = capsys.readouterr().err + caplog.text
+    assert complaint in talk
+    assert "s3cret" not in talk
+    assert {row["state"] for row in listed(capsys, outbox)} == {"pending"}
+
+
+def test_another_broker_needs_rebind(outbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    relay = ["relay", "--once", "--outbox", outbox, "--broker"]
+    assert main([*relay, f"file://{outbox}.log"]) == 0
+    assert main([*relay, f"file://{outbox}.other"]) == 2
+    assert "--rebind" in capsys.readouterr().err
+    assert main([*relay, f"file://{outbox}.other", "--rebind"]) == 0
+
+
+def test_restricted_events_never_go_to_the_public_exchange(outbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    log = f"file://{outbox}.log"
+    code = main(
+        [
+            "relay",
+            "--once",
+            "--outbox",
+            outbox,
+            "--broker",
+            log,
+            "--restricted-broker",
+            log,
+            "--restricted-exchange",
+            "sourcepulse",
+        ]
+    )
+    assert code == 2
+    assert "public exchange" in capsys.readouterr().err
+
+
+def test_without_a_restricted_broker_restricted_events_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = str(tmp_path / "o.db")
+    with Outbox.open(box) as opened:
+        opened.append([system_event(1, source="system://t?restricted"), system_event(2)])
+    assert main(["relay", "--once", "--outbox", box, "--broker", f"file://{box}.log"]) == 0
+    assert [row["state"] for row in listed(capsys, box)] == ["pending", "delivered"]
+
+
+def test_a_daemon_delivers_what_comes_and_sigterm_ends_it_well(outbox: str, tmp_path: Path) -> None:
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", outbox, "--broker", f"file://{tmp_path}/log.db"],
+        stderr=subprocess.PIPE,
+    )
+    try:
+        with Outbox.open(outbox) as opened:
+            opened.append([system_event(77)])
+            deadline = time.monotonic() + 30
+            while opened.claim("public") and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert not opened.claim("public")
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(30) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def test_an_idle_relay_ends_by_itself_and_a_second_one_leaves_the_field(outbox: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", outbox]
+    command += ["--broker", f"file://{tmp_path}/log.db", "--idle-exit"]
+    first = subprocess.Popen([*command, "3"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not Path(outbox + ".relay.lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    second = subprocess.run([*command, "1"], check=False, capture_output=True, timeout=30)
+    assert second.returncode == 0
+    assert first.wait(30) == 0
+    with Outbox.open(outbox) as opened:
+        assert not opened.claim("public")
+
+
+def test_the_idle_relay_that_ends_just_when_an_event_comes_does_not_miss_it(tmp_path: Path) -> None:
+    outbox = str(tmp_path / "o.db")
+    command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", outbox]
+    command += ["--broker", f"file://{tmp_path}/log.db", "--idle-exit", "0.2"]
+    with Outbox.open(outbox) as opened:
+        for number in range(6):
+            relay = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            time.sleep(0.1 * number)
+            opened.append([system_event(number)])
+            relay.wait(30)
+            # As the hook does: only if nobody holds the lock is a new one started.
+            if opened.claim("public"):
+                subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=30)
+            assert not opened.claim("public")
+
+
+def test_a_password_on_the_command_line_is_warned_of(
+    outbox: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    main(["relay", "--once", "--outbox", outbox, "--broker", "amqp://u:s3cret@127.0.0.1:1/"])
+    talk = capsys.readouterr().err + caplog.text
+    assert "use --broker-file" in talk
+    assert "s3cret" not in talk
+
+
+def test_schema_lists_types_and_prints_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert "hg.push.v1" in said(capsys).split()
+    assert main(["schema", "hg.push"]) == 0
+    assert json.loads(said(capsys))["$id"] == "urn:sourcepulse:hg.push.v1"
+    assert main(["schema", "hg.nonsense"]) == 2
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "demo", "hg-path"):
+        with pytest.raises(SystemExit) as caught:
+            build_parser([command]).parse_args([command, "--help"])
+        assert caught.value.code == 0
+        assert command in said(capsys)
+
+
+def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["nonsense"])
+    assert caught.value.code == 2
+    assert "relay" in capsys.readouterr().err

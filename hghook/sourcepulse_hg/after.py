@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, exposed_password_file
 from sourcepulse_hg.tell import Teller
@@ -24,8 +23,7 @@ COLLECT_LIMIT_SECONDS = 0.3
 _SCHEDULED = "_sourcepulse_scheduled"
 
 
-@dataclass(frozen=True)
-class Aftermath:
+class Aftermath(NamedTuple):
     """What is to be done for one repository when nobody holds its locks any more."""
 
     repo: weakref.ref[Any]
@@ -66,16 +64,17 @@ class Aftermath:
     def _collect(self) -> None:
         from sourcepulse.errors import OutboxLockedError, SourcePulseError
         from sourcepulse.outbox import Outbox
-        from sourcepulse_hg.collect import collect_repository
+        from sourcepulse_hg.collect import collect_place
         from sourcepulse_hg.folder import ensure_folder
+        from sourcepulse_hg.place import find_place
 
         settings = self.settings
         if settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX):
             ensure_folder(os.path.dirname(settings.outbox), like=settings.dot_hg)
         try:
             with Outbox.open(os.fsdecode(settings.outbox), lock_wait_s=LOCK_WAIT_SECONDS) as outbox:
-                report = collect_repository(
-                    os.fsdecode(settings.dot_hg),
+                found = collect_place(
+                    find_place(os.fsdecode(settings.dot_hg)),
                     outbox,
                     deadline_s=COLLECT_LIMIT_SECONDS,
                     lock_wait_s=LOCK_WAIT_SECONDS,
@@ -86,12 +85,12 @@ class Aftermath:
         except SourcePulseError as error:
             self.teller.warn(f"the first copy waits for the next push: {error}")
             return
-        if report.quarantined:
+        if found.quarantined:
             self.teller.warn(
-                f"{len(report.quarantined)} first copies are set aside, "
+                f"{len(found.quarantined)} first copies are set aside, "
                 "'hg sourcepulse-recover' on the server names them"
             )
-        self.teller.note(f"collected {report.collected} new, {report.repeats} known, {report.left} left")
+        self.teller.note(f"collected {found.collected} new, {found.repeats} known, {found.left} left")
 
     def _start_relay(self) -> None:
         settings = self.settings

@@ -10,11 +10,10 @@ the description.
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """The parts of a changelog entry; the date is seconds since 1970 and the offset west of UTC."""
 
     user: bytes

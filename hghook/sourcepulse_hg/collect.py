@@ -13,15 +13,17 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from sourcepulse.collect import CollectReport
 from sourcepulse.errors import EventError, SourcePulseError
 from sourcepulse.outbox import Outbox
 from sourcepulse_hg.first_copy import FILE_MAX_BYTES, DamagedError, FirstCopy, Identity, decode_copy
 from sourcepulse_hg.folder import ensure_folder, open_like_folder
 from sourcepulse_hg.place import Place, Waiting, find_place, is_committed
+
+if TYPE_CHECKING:
+    from sourcepulse.collect import CollectReport
 
 KIND = "hg"
 LOCK_NAME = "lock"
@@ -34,32 +36,42 @@ BATCH_BYTES = 4 * 1024 * 1024
 _LOCK_POLL_SECONDS = 0.005
 
 
-@dataclass
-class _Counts:
+class Found(NamedTuple):
+    """What one run did; the fields are those of `sourcepulse.collect.CollectReport`."""
+
     collected: int = 0
     repeats: int = 0
     undecided: int = 0
+    quarantined: tuple[str, ...] = ()
     left: int = 0
 
 
-def collect_repository(
-    location: str, outbox: Outbox, *, deadline_s: float, lock_wait_s: float | None = None
-) -> CollectReport:
-    """Bring what waits in a repository to the outbox; the files go only when that is durable.
+def collect_repository(location: str, outbox: Outbox, *, deadline_s: float) -> CollectReport:
+    """Be the collector of kind `hg`: bring what waits in a repository to the outbox.
 
-    `location` is the root of a repository or of a share, or a `.hg` directory. Work that `deadline_s` seconds do
-    not suffice for is left, and so is everything if another collector is at work for `lock_wait_s` seconds
-    (`deadline_s` if not given). NothingThereError if there is no repository, OutboxError if the outbox
-    cannot be written, SourcePulseError if the files cannot; then everything stays for the next time.
+    `location` is the root of a repository or of a share, or a `.hg` directory. NothingThereError if there is no
+    repository, for the rest see `collect_place`.
     """
-    place = find_place(location)
+    # The hook does without it: this module brings the entry points and the logging.
+    from sourcepulse.collect import CollectReport
+
+    found = collect_place(find_place(location), outbox, deadline_s=deadline_s, lock_wait_s=deadline_s)
+    return CollectReport(**found._asdict())
+
+
+def collect_place(place: Place, outbox: Outbox, *, deadline_s: float, lock_wait_s: float) -> Found:
+    """Append what waits to the outbox and remove the files when that is durable.
+
+    Work that `deadline_s` seconds do not suffice for is left, and so is everything if another collector is at
+    work for `lock_wait_s` seconds. OutboxError if the outbox cannot be written, SourcePulseError if the
+    files cannot; then everything stays for the next time.
+    """
     deadline = time.monotonic() + deadline_s
-    lock_wait_s = deadline_s if lock_wait_s is None else min(lock_wait_s, deadline_s)
     try:
         ensure_folder(place.ready, like=place.dot_hg)
         with _collectors_lock(place, lock_wait_s) as is_ours:
             if not is_ours:
-                return CollectReport(left=len(place.waiting()))
+                return Found(left=len(place.waiting()))
             outbox.remember_origin(KIND, str(place.dot_hg))
             return _Collection(place, outbox, deadline).run()
     except OSError as error:
@@ -98,44 +110,38 @@ class _Collection:
         self.outbox = outbox
         self.deadline = deadline
         self.identity = Identity.of(place.dot_hg)
-        self.counts = _Counts()
+        self.collected = self.repeats = self.undecided = self.left = 0
         self.aside: dict[str, None] = {}
         self.batch: list[tuple[Path, FirstCopy]] = []
         self.batch_bytes = 0
 
-    def run(self) -> CollectReport:
+    def run(self) -> Found:
         while self._round():
             pass
-        return CollectReport(
-            collected=self.counts.collected,
-            repeats=self.counts.repeats,
-            undecided=self.counts.undecided,
-            quarantined=tuple(self.aside),
-            left=self.counts.left,
-        )
+        return Found(self.collected, self.repeats, self.undecided, tuple(self.aside), self.left)
 
     def _round(self) -> bool:
         """Take what waits now; True if another look is worth it, for pushes that came meanwhile."""
-        before = self.counts.collected + self.counts.repeats
+        before = self.collected + self.repeats
         todo = [waiting for waiting in self.place.waiting() if str(waiting.path) not in self.aside]
         done = 0
-        self.counts.undecided = self.counts.left = 0
+        self.undecided = self.left = 0
         for waiting in todo:
             if time.monotonic() >= self.deadline:
                 break
             committed = is_committed(waiting)
             if committed is False:
                 # Everything after it waits too: it is earlier, should it turn out to be committed.
-                self.counts.undecided = sum(later.undecided_in is not None for later in todo[done:])
+                self.undecided = sum(later.undecided_in is not None for later in todo[done:])
                 break
             done += 1
             if committed:
                 self._take(waiting)
         else:
             self._flush()
-            return self.counts.collected + self.counts.repeats > before
+            return self.collected + self.repeats > before
         self._flush()
-        self.counts.left = len(todo) - done - self.counts.undecided
+        self.left = len(todo) - done - self.undecided
         return False
 
     def _take(self, waiting: Waiting) -> None:
@@ -175,8 +181,8 @@ class _Collection:
         for path, _ in batch:
             path.unlink(missing_ok=True)
         new = sum(one.new for one in stored)
-        self.counts.collected += new
-        self.counts.repeats += len(stored) - new
+        self.collected += new
+        self.repeats += len(stored) - new
 
     def _set_aside(self, path: Path) -> None:
         aside = self.place.ready / (DAMAGED_PREFIX + path.name)

@@ -13,8 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sourcepulse.errors import EventError, SourcePulseError
 from sourcepulse.event import Event
@@ -34,8 +33,7 @@ class DamagedError(SourcePulseError):
     """A first copy is not as it was written; its events are lost unless somebody reads the file."""
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """The repository that a first copy belongs to: the inode and device of its `.hg` directory.
 
     A copy of a repository is another directory. A device may get another number at the next boot, so only
@@ -52,8 +50,7 @@ class Identity:
         return cls(status.st_ino, status.st_dev)
 
 
-@dataclass(frozen=True)
-class FirstCopy:
+class FirstCopy(NamedTuple):
     """The events of one transaction; the time is in seconds since 1970."""
 
     counter: int

@@ -38,7 +38,7 @@ def added_changesets(repo: Any, start: int, stop: int, *, max_changesets: int) -
         return changelog.node(revision).hex()  # type: ignore[no-any-return] # mercurial has no types
 
     return Added(
-        count=len(revisions),
+        total=len(revisions),
         first=node(revisions[0]),
         last=node(revisions[-1]),
         heads=tuple((node(head), changelog.revision(head)) for head in heads[:HEADS_MAX]),

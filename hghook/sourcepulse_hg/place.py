@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sourcepulse.errors import NothingThereError
 from sourcepulse_hg.first_copy import FOLDER, parse_name
@@ -16,8 +16,7 @@ _UPGRADE_BACKUP_PREFIX = "upgradebackup."
 _SHAREDPATH_MAX_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A first copy that waits: its file, and the store whose journal decides, None if it is committed."""
 
     path: Path
@@ -26,8 +25,7 @@ class Waiting:
     undecided_in: Path | None
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A repository on disk: its `.hg` directory (of a share, that of the shared one) and its store."""
 
     dot_hg: Path

@@ -38,7 +38,7 @@ def push_event(act: Act, added: Added, emitter: Emitter) -> Event:
         "url": act.url,
         "change_set": act.txnid,
         "pushid": None,
-        "count": added.count,
+        "count": added.total,
         "first": added.first,
         "last": added.last,
         "heads": [_head(texts, place, *head) for place, head in enumerate(added.heads)],
@@ -55,7 +55,7 @@ def push_event(act: Act, added: Added, emitter: Emitter) -> Event:
             for place, changeset in enumerate(added.changesets)
         ]
     texts.note_cut("/heads", len(added.heads), added.heads_total)
-    texts.note_cut("/changesets", len(data["changesets"]), added.count)
+    texts.note_cut("/changesets", len(data["changesets"]), added.total)
     data = bound(
         data,
         raw=texts.raw,
@@ -65,7 +65,7 @@ def push_event(act: Act, added: Added, emitter: Emitter) -> Event:
             lists={"changesets": emitter.max_changesets},
         ),
     )
-    if len(data["changesets"]) == added.count:
+    if len(data["changesets"]) == added.total:
         data["query"] = None
     return Event.of(
         PUSH,

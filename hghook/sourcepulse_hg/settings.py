@@ -7,8 +7,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sourcepulse_hg.declarations import KEYS
 
@@ -21,8 +20,7 @@ _TRUE = frozenset({b"1", b"yes", b"true", b"on", b"always"})
 _FALSE = frozenset({b"0", b"no", b"false", b"off", b"never"})
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What the admin configured for one repository; paths are absolute.
 
     `problems` are sentences about bad values, each naming the key and the place it was set. `published` tells

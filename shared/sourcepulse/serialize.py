@@ -29,8 +29,8 @@ _STATUS = re.compile(r"system\.[^.]+\.(?!heartbeat\.)[^.]+(\.v[0-9]+)")
 #: A word of system.<service>.<state> that is no status but an event with a schema of its own.
 _WITHHELD = "system.event.withheld."
 
-# json.dumps would make a new encoder for each event.
-_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+#: Writes JSON as it is sent: compact, not ASCII only, no NaN. (json.dumps would make a new encoder each time.)
+to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def dataschema(type_: str) -> str:
@@ -133,7 +133,7 @@ def _plain(data: Any) -> Any:
 
 def _dump(envelope: dict[str, Any], event: Event) -> bytes:
     try:
-        body = _to_json(envelope).encode()
+        body = to_json(envelope).encode()
     except UnicodeEncodeError:
         reason = "a text holds half of a surrogate pair, which UTF-8 cannot say"
     except RecursionError:
@@ -155,7 +155,7 @@ def _parse(body: bytes) -> dict[str, Any]:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
         if _SURROGATE_ESCAPE.search(text):
             # Only an escape can bring half a pair; whole pairs come out as one character.
-            _to_json(document).encode()
+            to_json(document).encode()
     except _DefectError:
         raise
     except UnicodeDecodeError as error:

@@ -72,6 +72,10 @@ class OutboxWriteError(OutboxError):
     """The file or its disk refuses writes (read-only, full, no permission); nothing was stored."""
 
 
+class StateError(SourcePulseError):
+    """What a consumer remembers cannot be read or written; its text names the file and the way out."""
+
+
 class BrokerError(SourcePulseError):
     """Something went wrong between us and a broker."""
 

@@ -167,12 +167,15 @@ def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
     return AmqpPublisher(url, exchange=exchange)
 
 
-def open_subscription(url: BrokerUrl, spec: SubscriptionSpec) -> Subscription:
-    """Give an unopened subscription for the URL's scheme."""
+def open_subscription(url: BrokerUrl, spec: SubscriptionSpec, *, former_patterns: Sequence[str] = ()) -> Subscription:
+    """Give an unopened subscription for the URL's scheme.
+
+    `former_patterns` are those that a durable queue may be bound to from before, for brokers that do not tell.
+    """
     if url.scheme == "file":
         from sourcepulse.brokers.local import LocalSubscription
 
         return LocalSubscription(url, spec)
     from sourcepulse.brokers.amqp import AmqpSubscription
 
-    return AmqpSubscription(url, spec)
+    return AmqpSubscription(url, spec, former_patterns=former_patterns)

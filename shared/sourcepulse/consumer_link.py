@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Keeps one subscription standing: opens it, notices that it was lost, opens it again at its time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from random import SystemRandom
+
+from sourcepulse.brokers import Subscription
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+
+#: Between two attempts: the first, doubled with each failure up to the last, each shortened at random.
+RETRY_FIRST_SECONDS = 0.5
+RETRY_MAX_SECONDS = 30.0
+JITTER_SHARE = 0.5
+
+log = logging.getLogger("sourcepulse.consumer")
+
+
+class Link:
+    """The way to one queue, over as many connections as it takes.
+
+    `generation` counts them: a delivery of another generation can no longer be acknowledged.
+    """
+
+    def __init__(self, make: Callable[[], Subscription], clock: Callable[[], float]) -> None:
+        self.subscription: Subscription | None = None
+        self.generation = 0
+        self._make = make
+        self._clock = clock
+        self._failures = 0
+        self._next_attempt_at = clock()
+        self._random = SystemRandom()
+
+    def due_in(self) -> float:
+        """Give the seconds until the next attempt to open, 0 if it may be made now."""
+        return max(0.0, self._next_attempt_at - self._clock())
+
+    def open(self) -> Subscription | None:
+        """Make one attempt; None if the broker is not there, after which `due_in` tells when to try again.
+
+        The broker's refusal (BrokerRefusedUsError) is raised as long as no attempt ever succeeded, later it
+        is waited out as any other failure; whatever else is wrong with the request is always raised.
+        """
+        subscription = self._make()
+        try:
+            subscription.open()
+        except BrokerUnavailableError as error:
+            subscription.abandon()
+            if isinstance(error, BrokerRefusedUsError) and self.generation == 0:
+                raise
+            self._back_off(error)
+            return None
+        except BaseException:
+            subscription.abandon()
+            raise
+        self.subscription = subscription
+        self.generation += 1
+        return subscription
+
+    def works(self) -> None:
+        """Note that the broker answered: the next failure begins with the short wait again."""
+        self._failures = 0
+
+    def lost(self, error: BrokerUnavailableError) -> None:
+        """Abandon the connection; the next attempt comes after a wait."""
+        self.drop()
+        self._back_off(error)
+
+    def drop(self) -> None:
+        """Abandon the connection; the next attempt may come at once."""
+        if self.subscription is not None:
+            self.subscription.abandon()
+            self.subscription = None
+
+    def close(self) -> None:
+        """Leave politely."""
+        if self.subscription is not None:
+            self.subscription.close()
+            self.subscription = None
+
+    def _back_off(self, error: BrokerUnavailableError) -> None:
+        slow = isinstance(error, BrokerRefusedUsError)
+        wait = RETRY_MAX_SECONDS if slow else min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2.0**self._failures)
+        wait *= 1.0 - JITTER_SHARE * self._random.random()
+        # The exponent stays small however long the broker is away.
+        self._failures = min(self._failures + 1, 16)
+        self._next_attempt_at = self._clock() + wait
+        log.warning("%s; trying again in %.1f s", error, wait)
+
+
+def union(*patterns: Sequence[str]) -> tuple[str, ...]:
+    """Give all patterns, each once, in the order of their first appearance."""
+    return tuple(dict.fromkeys(pattern for group in patterns for pattern in group))

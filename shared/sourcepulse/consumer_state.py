@@ -1,0 +1,191 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What a consumer remembers: the ids it handled, the last number of each lane, the topics it bound."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from sqlite3 import Connection
+
+from sourcepulse.errors import StateError
+from sourcepulse.gaps import Lane
+from sourcepulse.sqlite_file import FileKind, SqliteFile, side_files
+
+#: A repeat is recognised among so many ids handled last.
+SEEN_WINDOW = 100_000
+#: So many more may be kept until the oldest are removed together.
+SEEN_SLACK = 1_000
+#: How long a call may wait for another process at the same file.
+LOCK_WAIT_SECONDS = 5.0
+#: The name of a state that ends with the process.
+MEMORY = ":memory:"
+
+#: "spcs" in ASCII.
+APPLICATION_ID = 0x73706373
+_FILE_MODE = 0o600
+_DIRECTORY_MODE = 0o700
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_NAME_MAX = 60
+
+_VERSION_1 = """
+CREATE TABLE seen (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE);
+CREATE TABLE lanes (
+    source TEXT NOT NULL, epoch TEXT NOT NULL, type TEXT NOT NULL, last INTEGER NOT NULL, used_at REAL NOT NULL,
+    PRIMARY KEY (source, epoch, type)
+) WITHOUT ROWID;
+CREATE TABLE attempts (id TEXT PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE patterns (pattern TEXT PRIMARY KEY) WITHOUT ROWID
+"""
+
+STATE_FILE = FileKind(
+    name="consumer state",
+    application_id=APPLICATION_ID,
+    migrations=(_VERSION_1,),
+    locked=StateError,
+    damaged=StateError,
+    unwritable=StateError,
+    repair="move it aside together with the files of the same name that end in -wal, -shm and .lock; without it "
+    "repeats of events handled before are not recognised",
+)
+
+
+def default_path(address: str, queue: str) -> Path:
+    """Name the state file of a queue at a broker, below $XDG_STATE_HOME or ~/.local/state."""
+    home = os.environ.get("XDG_STATE_HOME", "")
+    root = Path(home) if Path(home).is_absolute() else Path("~/.local/state").expanduser()
+    digest = hashlib.sha256(f"{address}\n{queue}".encode()).hexdigest()[:12]
+    return root / "sourcepulse" / f"{_UNSAFE.sub('_', queue)[:_NAME_MAX]}-{digest}.db"
+
+
+class ConsumerState:
+    """The memory of one consumer, in a file of mode 0600 or, for MEMORY, as long as the object lives.
+
+    Several processes that share a queue may share the file. Every method may raise StateError; its text
+    names the file and the way out.
+    """
+
+    def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW) -> None:
+        self._window = window
+        self._file = _InMemory() if str(path) == MEMORY else _open_file(Path(path))
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        self._file.close()
+
+    def is_handled(self, event_id: str) -> bool:
+        """Tell whether an id is among the last that were handled."""
+        with self._file.read() as db:
+            return db.execute("SELECT 1 FROM seen WHERE id = ?", (event_id,)).fetchone() is not None
+
+    def record(self, event_id: str | None, lane: Lane | None, number: int) -> None:
+        """Remember that an event is done with; without its id its number only, so that it may come again.
+
+        The record survives a killed process at once, a power failure a little later: then an event may be
+        handled twice.
+        """
+        with self._file.write(durable=False) as db:
+            if event_id is not None:
+                self._see(db, event_id)
+                db.execute("DELETE FROM attempts WHERE id = ?", (event_id,))
+            if lane is not None:
+                _advance(db, lane, number)
+
+    def count_attempt(self, event_id: str) -> int:
+        """Count one more delivery of an event that came again; give how many there were."""
+        with self._file.write(durable=False) as db:
+            count: int = db.execute(
+                "INSERT INTO attempts VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count",
+                (event_id,),
+            ).fetchone()[0]
+            return count
+
+    def last(self, lane: Lane) -> int | None:
+        """Give the number of the last event handled in a lane, or None."""
+        with self._file.read() as db:
+            row = db.execute(
+                "SELECT last FROM lanes WHERE source = ? AND epoch = ? AND type = ?",
+                (lane.source, lane.epoch, lane.type or ""),
+            ).fetchone()
+        return row[0] if row else None
+
+    def epochs(self, source: str) -> frozenset[str]:
+        """Give the epochs in which events of a source were handled."""
+        with self._file.read() as db:
+            return frozenset(
+                row[0] for row in db.execute("SELECT DISTINCT epoch FROM lanes WHERE source = ?", (source,))
+            )
+
+    def patterns(self) -> tuple[str, ...]:
+        """Give the topics that the queue may be bound to."""
+        with self._file.read() as db:
+            return tuple(row[0] for row in db.execute("SELECT pattern FROM patterns ORDER BY pattern"))
+
+    def remember_patterns(self, patterns: Sequence[str]) -> None:
+        """Replace the topics that the queue may be bound to."""
+        if set(patterns) != set(self.patterns()):
+            with self._file.write() as db:
+                db.execute("DELETE FROM patterns")
+                db.executemany("INSERT INTO patterns VALUES (?)", [(pattern,) for pattern in sorted(set(patterns))])
+
+    def _see(self, db: Connection, event_id: str) -> None:
+        position = db.execute("INSERT OR IGNORE INTO seen (id) VALUES (?) RETURNING position", (event_id,)).fetchone()
+        if position is not None and position[0] % SEEN_SLACK == 0:
+            db.execute("DELETE FROM seen WHERE position <= ?", (position[0] - self._window,))
+            db.execute("DELETE FROM attempts WHERE rowid <= (SELECT max(rowid) - ? FROM attempts)", (self._window,))
+
+
+def _advance(db: Connection, lane: Lane, number: int) -> None:
+    now = time.time()
+    db.execute(
+        "INSERT INTO lanes VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET last = max(last, excluded.last), used_at = excluded.used_at",
+        (lane.source, lane.epoch, lane.type or "", number, now),
+    )
+
+
+class _InMemory:
+    """The same tables, as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
+        self._db.executescript(_VERSION_1)
+
+    def close(self) -> None:
+        pass
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        yield self._db
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:  # noqa: ARG002 - as SqliteFile has it
+        with self._db:
+            yield self._db
+
+
+def _open_file(path: Path) -> SqliteFile:
+    way_out = f"another file can be named with state=, and state={MEMORY!r} keeps it in memory"
+    try:
+        path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(
+            f"the directory {path.parent} of the consumer state cannot be made: {error.strerror}; {way_out}"
+        ) from error
+    try:
+        file = SqliteFile(path, STATE_FILE, lock_wait_s=LOCK_WAIT_SECONDS, create=True)
+        # SQLite stops at a file it may not write only when it writes.
+        with file.write(durable=False) as db:
+            db.execute("DELETE FROM attempts WHERE 0")
+    except StateError as error:
+        raise StateError(f"{error}; {way_out}") from error
+    for each in (path, *side_files(path)):
+        with suppress(FileNotFoundError, PermissionError):
+            each.chmod(_FILE_MODE)
+    return file

@@ -1,0 +1,188 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Servers and relays killed at random instants during pushes: no push lost, none invented, no gap, repeats alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_repair import problems
+from sourcepulse.outbox_view import Selection, body, rows
+from sourcepulse.relay import lock_path
+
+HG = str(Path(sys.executable).with_name("hg"))
+SOURCEPULSE = str(Path(sys.executable).with_name("sourcepulse"))
+
+#: Killed in this window after its start, a server is anywhere between reading its configuration and its last hook.
+KILL_WINDOW_SECONDS = 0.7
+RELAY_KILL_SHARE = 0.3
+
+#: Stands for ssh: runs the remote command here and tells its process id.
+_SSH = """#!/bin/sh
+echo $$ > "$SERVER_PID"
+shift
+exec sh -c "exec $*"
+"""
+
+#: The slow hooks of somebody else widen the moments before and after the commit.
+_HGRC = """
+[extensions]
+sourcepulse_hg =
+[sourcepulse]
+outbox = {site}/outbox.db
+broker = file://{site}/log.db
+source = hg://host
+[hooks]
+pretxnclose.slow = sleep 0.04
+txnclose.slow = sleep 0.04
+changegroup.slow = sleep 0.04
+"""
+
+
+@dataclass
+class Site:
+    """A server repository, a clone with more history than it, and what listens."""
+
+    folder: Path
+    environ: dict[str, str]
+
+    @classmethod
+    def make(cls, folder: Path, pushes: int) -> Site:
+        site = cls(
+            folder,
+            {
+                **os.environ,
+                "HGRCPATH": "",
+                "HGUSER": "test",
+                "SERVER_PID": str(folder / "server.pid"),
+            },
+        )
+        site.hg("init", str(site.server))
+        (site.server / ".hg" / "hgrc").write_text(_HGRC.format(site=folder))
+        site.hg("init", str(site.client))
+        site.hg("debugbuilddag", "-R", str(site.client), f"+{3 * pushes}")
+        (folder / "ssh").write_text(_SSH)
+        (folder / "ssh").chmod(0o755)
+        return site
+
+    @property
+    def server(self) -> Path:
+        return self.folder / "server"
+
+    @property
+    def client(self) -> Path:
+        return self.folder / "client"
+
+    def hg(self, *arguments: str) -> str:
+        return subprocess.run(
+            [HG, *arguments], env=self.environ, check=True, capture_output=True, text=True, timeout=60
+        ).stdout
+
+    def push_and_kill(self, revision: int, delay_s: float) -> None:
+        """Push, and kill the server so long after it started, wherever it is."""
+        pid_file = Path(self.environ["SERVER_PID"])
+        pid_file.unlink(missing_ok=True)
+        push = subprocess.Popen(
+            [
+                *(HG, "-R", str(self.client), "push", "-f", "-r", str(revision), f"ssh://host/{self.server}"),
+                *("--config", f"ui.ssh={self.folder}/ssh", "--config", f"ui.remotecmd={HG}"),
+            ],
+            env=self.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while not (pid_file.exists() and pid_file.read_text().strip()) and push.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        try:
+            push.wait(delay_s)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid_file.read_text()), signal.SIGKILL)
+            push.wait(60)
+
+    def kill_relay(self) -> None:
+        with suppress(OSError, ValueError):
+            os.kill(int(lock_path(self.folder / "outbox.db").read_text()), signal.SIGKILL)
+
+    def recover(self) -> bool:
+        """Do what the admin does who finds an abandoned transaction; True if there was one."""
+        if not (self.server / ".hg" / "store" / "journal").exists():
+            return False
+        self.hg("-R", str(self.server), "recover")
+        return True
+
+    def nodes(self) -> list[str]:
+        return self.hg("-R", str(self.server), "log", "-r", "all()", "-T", "{node}\n").split()
+
+
+def run_kills(folder: Path, pushes: int, seed: int) -> dict[str, int]:
+    """Push so often, kill at random, and check what arrived; gives counts for the reader."""
+    chance = random.Random(seed)
+    site = Site.make(folder, pushes)
+    revision = -1
+    recovered = 0
+    for _ in range(pushes):
+        revision += chance.randint(1, 3)
+        site.push_and_kill(revision, chance.uniform(0.05, KILL_WINDOW_SECONDS))
+        if chance.random() < RELAY_KILL_SHARE:
+            site.kill_relay()
+        recovered += site.recover()
+    # The rest goes through undisturbed, and one relay run takes what is left.
+    site.push_and_kill(revision, 30)
+    site.kill_relay()
+    done = subprocess.run(
+        [SOURCEPULSE, "relay", "--once", "--outbox", str(folder / "outbox.db"), "--broker", f"file://{folder}/log.db"],
+        env=site.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    truth = site.nodes()
+    with Outbox.open(folder / "outbox.db") as outbox:
+        assert problems(outbox) == []
+        stored = rows(outbox, Selection())
+        events = [json.loads(body(outbox, row["position"])) for row in stored]
+    assert [row["sequence"] for row in stored] == list(range(1, len(stored) + 1))
+    assert {row["state"] for row in stored} == {"delivered"}
+    announced = [changeset["node"] for event in events for changeset in event["data"]["changesets"]]
+    assert announced == truth, "each committed changeset announced once, in the order of the commits"
+    with sqlite3.connect(folder / "log.db") as log:
+        arrived = defaultdict(set)
+        count = 0
+        for (message,) in log.execute("SELECT body FROM messages ORDER BY position"):
+            arrived[json.loads(message)["id"]].add(bytes(message))
+            count += 1
+    assert set(arrived) == {event["id"] for event in events}
+    assert all(len(bodies) == 1 for bodies in arrived.values()), "repeats are the same bytes"
+    return {"pushes": len(events), "recovered": recovered, "changesets": len(truth), "repeats": count - len(arrived)}
+
+
+def test_twenty_pushes_killed_at_random_instants_are_announced_exactly(tmp_path: Path) -> None:
+    counts = run_kills(tmp_path, 20, seed=1)
+    assert counts["pushes"] > 3
+    assert counts["recovered"] > 0
+
+
+@pytest.mark.soak
+def test_two_hundred_pushes_killed_at_random_instants_are_announced_exactly(tmp_path: Path) -> None:
+    counts = run_kills(tmp_path, 200, seed=2)
+    assert counts["pushes"] > 30
+    assert counts["recovered"] > 5

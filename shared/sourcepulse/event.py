@@ -138,8 +138,12 @@ class Event:
 
         `key` is the natural key of the fact, `words` the variable words of the routing key, unescaped;
         `time` is in seconds since 1970; `scope` stands for the source in the id where several emitters
-        report one fact.
+        report one fact. EventError says which part cannot be one of an event.
         """
+        try:
+            key_on_the_wire = routing_key(*routing_words(type_), variable=words)
+        except UnicodeEncodeError:
+            raise EventError(f"a word of the routing key of {type_!r} is neither text nor bytes") from None
         return cls(
             type=type_,
             source=source,
@@ -147,7 +151,7 @@ class Event:
             time=format_time(time),
             data=data,
             id=event_id(scope or source, type_, *key),
-            routing_key=routing_key(*routing_words(type_), variable=words),
+            routing_key=key_on_the_wire,
         )
 
     def numbered(self, numbers: Numbers) -> Event:

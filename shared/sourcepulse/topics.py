@@ -23,7 +23,11 @@ _PATTERN_WORD = re.compile(r"\*|#|[A-Za-z0-9_-]+")
 
 
 def escape_word(value: str) -> str:
-    """Write a value as one word of `[A-Za-z0-9_-]`, reversibly; an empty value is `_`."""
+    """Write a value as one word of `[A-Za-z0-9_-]`, reversibly; an empty value is `_`.
+
+    A value from bytes that are no UTF-8 may hold what `os.fsdecode` makes of them; UnicodeEncodeError for
+    any other half of a surrogate pair.
+    """
     if not value:
         return "_"
     return "".join(
@@ -114,4 +118,9 @@ def _skip_hashes(places: set[int], pattern: Sequence[str]) -> set[int]:
 def covers(pattern: str, words: Sequence[str]) -> bool:
     """Tell whether a pattern takes every key that begins with these words."""
     parts = pattern.split(".")
-    return parts[-1] == "#" and _match(parts, words)
+    wild = len(parts)
+    while wild and parts[wild - 1] in ("*", "#"):
+        wild -= 1
+    # Only an open end takes keys of any length; where '*' follows it, as in '#.*', the order says nothing.
+    tail = sorted(parts[wild:], reverse=True)
+    return "#" in tail and _match(parts[:wild] + tail, words)

@@ -68,6 +68,7 @@ class Site:
                 **os.environ,
                 "HGRCPATH": "",
                 "HGUSER": "test",
+                "TMPDIR": str(folder),
                 "SERVER_PID": str(folder / "server.pid"),
             },
         )

@@ -42,7 +42,6 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
         if not consumer.connected:
             raise BrokerUnavailableError(f"the broker {consumer.url} cannot be reached")
-        print(f"listening for {', '.join(consumer.topics)} at {consumer.url}", file=sys.stderr, flush=True)
         return _watch(args, consumer)
 
 

@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""tail: events as they come, for the eye and for programs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from sourcepulse.catalogue import schema_for
+from sourcepulse.cli import main
+from sourcepulse.event import Event
+from sourcepulse.outbox import Outbox
+from sourcepulse.testing import system_event
+from sourcepulse.view import line
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return f"file://{tmp_path}/log.db"
+
+
+def deliver(tmp_path: Path, log: str, *events: Event) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append(events)
+    assert main(["relay", "--once", "--outbox", str(tmp_path / "o.db"), "--broker", log]) == 0
+
+
+def tailing(log: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a tail and wait until it listens."""
+    tail = subprocess.Popen(
+        [sys.executable, "-m", "sourcepulse.cli", "tail", "--broker", log, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert tail.stderr is not None
+    assert "subscribed" in tail.stderr.readline()
+    return tail
+
+
+def test_only_what_comes_after_the_start_and_fits_is_shown(tmp_path: Path, log: str) -> None:
+    deliver(tmp_path, log, system_event(1))
+    tail = tailing(log, "--json", "--count", "2", "--timeout", "30", "system.*.up")
+    deliver(tmp_path, log, system_event(2, state="up"), system_event(3), system_event(4, state="up"))
+    out, _ = tail.communicate(timeout=40)
+    assert tail.returncode == 0
+    events = [json.loads(text) for text in out.splitlines()]
+    assert [event["data"]["message"] for event in events] == ["event 2", "event 4"]
+    for event in events:
+        jsonschema.validate(event, schema_for("envelope.v1"))
+
+
+def test_from_start_shows_what_the_log_holds(
+    tmp_path: Path, log: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    deliver(tmp_path, log, *(system_event(n) for n in range(3)))
+    capsysbinary.readouterr()
+    assert main(["tail", "--broker", log, "--from-start", "--json", "--count", "3", "--timeout", "20"]) == 0
+    assert [json.loads(text)["data"]["message"] for text in capsysbinary.readouterr().out.splitlines()] == [
+        "event 0",
+        "event 1",
+        "event 2",
+    ]
+
+
+def test_a_durable_tail_goes_on_where_it_was_left(
+    tmp_path: Path, log: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    durable = ["tail", "--broker", log, "--durable", "me", "--from-start", "--json", "--timeout", "20"]
+    deliver(tmp_path, log, *(system_event(n) for n in range(5)))
+    capsysbinary.readouterr()
+    assert main([*durable, "--count", "2"]) == 0
+    assert main([*durable, "--count", "3"]) == 0
+    messages = [json.loads(text)["data"]["message"] for text in capsysbinary.readouterr().out.splitlines()]
+    assert messages == [f"event {n}" for n in range(5)]
+
+
+def test_the_time_that_is_up_is_exit_code_3(log: str) -> None:
+    assert main(["tail", "--broker", log, "--timeout", "0.3"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["--broker", "file:///nowhere/log.db"], 4, "nowhere"),
+        (["--broker", "amqp://127.0.0.1:1/"], 4, "127.0.0.1"),
+        (["--broker", "amqp://127.0.0.1:1/", "--from-start"], 2, "--from-start"),
+        ([], 2, "no broker is set"),
+        (["--broker", "file:///tmp/l.db", "a..b"], 2, "a..b"),
+    ],
+)
+def test_what_cannot_be_watched_is_told(
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    arguments: list[str],
+    code: int,
+    complaint: str,
+) -> None:
+    assert main(["tail", "--timeout", "5", *arguments]) == code
+    assert complaint in capsys.readouterr().err + caplog.text
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_at_once_and_without_a_traceback(log: str, number: signal.Signals, code: int) -> None:
+    tail = tailing(log)
+    tail.send_signal(number)
+    _, err = tail.communicate(timeout=20)
+    assert tail.returncode == code
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path, log: str) -> None:
+    tail = tailing(log)
+    assert tail.stdout is not None
+    tail.stdout.close()
+    for number in range(3):
+        deliver(tmp_path, log, system_event(number))
+    assert tail.stderr is not None
+    err = tail.stderr.read()
+    assert tail.wait(20) == 0
+    assert "Traceback" not in err
+    assert "Error" not in err
+
+
+def test_a_line_shows_time_type_source_and_summary() -> None:
+    event = system_event(1, message="disk is full")
+    assert line(event) == "2026-11-22 10:59:31  system.test.degraded  system://test  disk is full"
+
+
+def test_nothing_in_an_event_can_steer_the_terminal() -> None:
+    text = line(system_event(1, message="\x1b[2Jgone\r\n\u202e"))
+    assert text.isprintable()
+    assert "\\x1b[2Jgone\\r\\n\\u202e" in text
+
+
+def test_a_long_summary_is_cut() -> None:
+    assert len(line(system_event(1, message="x" * 5_000))) < 200

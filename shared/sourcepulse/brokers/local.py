@@ -7,40 +7,25 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
-from sourcepulse.brokers import Delivery, Message, Outcome, Settlement, SubscriptionSpec
-from sourcepulse.brokers.local_log import (
-    KEEP_BYTES,
-    KEEP_SECONDS,
-    SWEEP_SECONDS,
-    TRIM_ROWS,
-    Reach,
-    Router,
-    append,
-    forget_consumer,
-    release_dead,
-    remove_queue,
-    sweep,
-    trim,
-)
+from sourcepulse.brokers import Delivery, SubscriptionSpec
+from sourcepulse.brokers.local_log import Reach, forget_consumer, release_dead, remove_queue, sweep
 from sourcepulse.brokers.local_owner import Owner, is_alive, owner_path, remove_orphans
+from sourcepulse.brokers.local_publisher import LocalPublisher
 from sourcepulse.brokers.local_queue import Leased, bury, declare, first_waiting, lease
-from sourcepulse.brokers.local_schema import LogFile
+from sourcepulse.brokers.local_schema import LogFile, opened
 from sourcepulse.errors import BrokerError, BrokerUnavailableError, SubscriptionError
-from sourcepulse.topics import KEY_MAX_BYTES, check_pattern
+from sourcepulse.topics import check_pattern
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
-#: The largest body that the log takes.
-MESSAGE_MAX_BYTES = 1 << 20
-#: How many messages one commit holds at most.
-WINDOW = 500
+__all__ = ["LocalPublisher", "LocalSubscription"]
+
 #: Between two looks at an idle log: first, and after it was idle for a while.
 POLL_SECONDS = 0.02
 POLL_IDLE_SECONDS = 0.05
@@ -52,90 +37,6 @@ ACK_DELAY_SECONDS = 0.02
 ACK_BATCH = 50
 #: A consumer says that it lives at least so often while it waits.
 TOUCH_SECONDS = 15.0
-
-
-class LocalPublisher:
-    """Appends to the log; everything sent since the last `settle` becomes durable in one commit.
-
-    The log is trimmed by its publishers, a bounded number of messages with each commit.
-    """
-
-    window = WINDOW
-
-    def __init__(
-        self,
-        url: BrokerUrl,
-        *,
-        exchange: str,
-        keep_bytes: int = KEEP_BYTES,
-        keep_seconds: float = KEEP_SECONDS,
-    ) -> None:
-        self._path = Path(url.path)
-        self._exchange = exchange
-        self._keep_bytes = keep_bytes
-        self._keep_seconds = keep_seconds
-        self._log: LogFile | None = None
-        self._router: Router | None = None
-        self._batch: list[Message] = []
-        self._refused: list[Settlement] = []
-
-    def open(self) -> None:
-        """Open the log, made if missing; the errors are those of LogFile."""
-        self.abandon()
-        self._log = LogFile(self._path)
-
-    def send(self, message: Message) -> None:
-        """Keep the message for the next `settle`; one that the log never takes is settled as refused."""
-        if len(message.body) > MESSAGE_MAX_BYTES:
-            self._refuse(message, f"{len(message.body)} bytes; the log takes at most {MESSAGE_MAX_BYTES}")
-        elif len(message.routing_key.encode()) > KEY_MAX_BYTES:
-            self._refuse(message, f"its routing key is longer than {KEY_MAX_BYTES} bytes")
-        else:
-            self._batch.append(message)
-
-    def settle(self, wait_seconds: float) -> Sequence[Settlement]:  # noqa: ARG002 - the commit is the news
-        """Append what was sent and say what became of each; nothing is left unsettled.
-
-        BrokerUnavailableError if the log is locked for too long, gone, or its disk full: nothing was stored.
-        """
-        log = _opened(self._log, self._path)
-        settled, self._refused = self._refused, []
-        if self._batch:
-            log.check_in_place()
-            now = time.time()
-            with log.write() as db:
-                self._router = Router.load(db, self._router)
-                routed = append(db, self._router, self._exchange, self._batch, now)
-                trim(
-                    db,
-                    max(TRIM_ROWS, 2 * len(routed)),
-                    now,
-                    keep_bytes=self._keep_bytes,
-                    keep_seconds=self._keep_seconds,
-                )
-                if not 0 <= now - db.execute("SELECT swept_at FROM log").fetchone()[0] < SWEEP_SECONDS:
-                    sweep(db, self._path, now)
-            settled += [
-                Settlement(message.tag, Outcome.DELIVERED if bound else Outcome.UNROUTABLE)
-                for message, bound in zip(self._batch, routed, strict=True)
-            ]
-            self._batch = []
-        return settled
-
-    def abandon(self) -> None:
-        """Close the log; what was not settled is forgotten."""
-        self._batch = []
-        self._refused = []
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-
-    def close(self) -> None:
-        """Close the log; what was not settled is forgotten."""
-        self.abandon()
-
-    def _refuse(self, message: Message, reason: str) -> None:
-        self._refused.append(Settlement(message.tag, Outcome.REFUSED, f"the message has {reason}"))
 
 
 class LocalSubscription:
@@ -181,8 +82,7 @@ class LocalSubscription:
                 ).fetchone()[0]
                 known = {row[0] for row in db.execute("SELECT token FROM consumers")}
         except BaseException:
-            if self._owner is not None:
-                self._owner.release()
+            self.abandon()
             log.close()
             raise
         remove_orphans(self._path, known)
@@ -193,7 +93,7 @@ class LocalSubscription:
 
     def receive(self, wait_seconds: float) -> Delivery | None:
         """Wait at most so long for one message."""
-        log = _opened(self._log, self._path)
+        log = opened(self._log, self._path)
         deadline = time.monotonic() + wait_seconds
         idle_since = time.monotonic()
         while not self._ready:
@@ -216,7 +116,7 @@ class LocalSubscription:
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Remove the message from the queue, at the latest when nothing else is ready to be received."""
-        log = _opened(self._log, self._path)
+        log = opened(self._log, self._path)
         if delivery.handle not in self._out:
             raise BrokerUnavailableError("the message was received before the subscription was opened again")
         assert isinstance(delivery.handle, int)  # noqa: S101 - what `receive` put there
@@ -232,7 +132,7 @@ class LocalSubscription:
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Move the message to the queue's dead letters."""
-        log = _opened(self._log, self._path)
+        log = opened(self._log, self._path)
         if delivery.handle not in self._out:
             raise BrokerUnavailableError("the message was received before the subscription was opened again")
         assert isinstance(delivery.handle, int)  # noqa: S101 - what `receive` put there
@@ -246,7 +146,7 @@ class LocalSubscription:
     def abandon(self) -> None:
         """Leave as a crash would; what was not acknowledged comes again, to whoever consumes the queue next."""
         if self._owner is not None:
-            self._owner.drop()
+            self._owner.release()
             self._owner = None
         if self._log is not None:
             self._log.close()
@@ -255,7 +155,6 @@ class LocalSubscription:
 
     def close(self) -> None:
         """Give back what was not acknowledged and leave; a temporary queue vanishes."""
-        owner = self._owner
         if self._log is not None:
             with suppress(BrokerError), self._log.write(durable=False) as db:
                 self._commit_acks(db)
@@ -267,8 +166,6 @@ class LocalSubscription:
                 forget_consumer(db, self._consumer)
                 if not self._spec.durable:
                     remove_queue(db, self._queue)
-        if owner is not None:
-            owner.release()
         self.abandon()
 
     def _forget(self) -> None:
@@ -354,9 +251,3 @@ class LocalSubscription:
             "SELECT token FROM consumers WHERE queue = ? AND consumer <> ?", (self._queue, self._consumer)
         ).fetchall()
         return any(not is_alive(self._path, token) for (token,) in tokens)
-
-
-def _opened(log: LogFile | None, path: Path) -> LogFile:
-    if log is None:
-        raise BrokerUnavailableError(f"the log {path} is not open")
-    return log

@@ -52,11 +52,6 @@ class Owner:
         if self._fd >= 0:
             with suppress(OSError):
                 self._path.unlink()
-            self.drop()
-
-    def drop(self) -> None:
-        """Give up the lock as a crash would, without a trace in the directory being removed."""
-        if self._fd >= 0:
             with suppress(OSError):
                 os.close(self._fd)
             self._fd = -1

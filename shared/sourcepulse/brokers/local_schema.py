@@ -133,3 +133,10 @@ class LogFile:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+
+def opened(log: LogFile | None, path: Path) -> LogFile:
+    """Give the log, or raise BrokerUnavailableError if it is not open."""
+    if log is None:
+        raise BrokerUnavailableError(f"the log {path} is not open")
+    return log

@@ -1,0 +1,195 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What an operator asks of the embedded log: its queues, their dead letters, and how to get those back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from sqlite3 import Connection
+from typing import TYPE_CHECKING
+
+from sourcepulse.brokers.local_log import ROW_BYTES, Reach, remove_queue
+from sourcepulse.brokers.local_owner import is_alive
+from sourcepulse.brokers.local_schema import LogFile
+from sourcepulse.errors import BrokerError, NothingThereError
+
+if TYPE_CHECKING:
+    from sourcepulse.brokers.url import BrokerUrl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatistics:
+    """One queue of the log; times are seconds since 1970.
+
+    `pending` messages were not handed out yet or wait to come again, `leased` ones are with a consumer,
+    `lost` were dropped by a limit since the queue was made, `dead` wait among the dead letters.
+    """
+
+    name: str
+    durable: bool
+    shared: bool
+    patterns: tuple[str, ...]
+    consumers: int
+    pending: int
+    leased: int
+    lost: int
+    dead: int
+    last_used: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStatistics:
+    """The log as a whole; `oldest_at` is None when it is empty."""
+
+    messages: int
+    bytes: int
+    oldest_at: float | None
+    queues: tuple[QueueStatistics, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that was put aside, when and why; `letter` names it."""
+
+    letter: int
+    queue: str
+    routing_key: str
+    body: bytes
+    deliveries: int
+    dead_at: float
+    reason: str
+
+
+def log_statistics(url: BrokerUrl) -> LogStatistics:
+    """Count what the log and each of its queues hold; NothingThereError if there is no log."""
+    path = Path(url.path)
+    with _existing(path) as log, log.read() as db:
+        # One look at one state of the log, whatever others do meanwhile; nothing is written.
+        db.execute("BEGIN")
+        messages, oldest_at = db.execute("SELECT count(*), min(at) FROM messages").fetchone()
+        queues = db.execute("SELECT queue FROM queues ORDER BY name").fetchall()
+        return LogStatistics(
+            messages=messages,
+            bytes=db.execute("SELECT bytes FROM log").fetchone()[0],
+            oldest_at=oldest_at,
+            queues=tuple(_queue_statistics(db, path, queue) for (queue,) in queues),
+        )
+
+
+def queue_statistics(url: BrokerUrl) -> tuple[QueueStatistics, ...]:
+    """Give the queues of the log, by name; NothingThereError if there is no log."""
+    return log_statistics(url).queues
+
+
+def dead_letters(url: BrokerUrl, queue: str) -> tuple[DeadLetter, ...]:
+    """Give the dead letters of a queue, oldest first; empty if there are none."""
+    with _existing(Path(url.path)) as log, log.read() as db:
+        return tuple(
+            DeadLetter(
+                letter=letter,
+                queue=queue,
+                routing_key=key,
+                body=bytes(body),
+                deliveries=deliveries,
+                dead_at=dead_at,
+                reason=reason,
+            )
+            for letter, key, body, deliveries, dead_at, reason in db.execute(
+                "SELECT letter, routing_key, body, deliveries, dead_at, reason FROM dead_letters "
+                "WHERE queue = ? ORDER BY letter",
+                (queue,),
+            )
+        )
+
+
+def bring_back_dead_letters(url: BrokerUrl, queue: str) -> int:
+    """Put all dead letters of a queue before what waits in it, with their deliveries forgotten; give how many.
+
+    NothingThereError if the queue is gone.
+    """
+    with _existing(Path(url.path)) as log, log.write() as db:
+        row = db.execute("SELECT queue FROM queues WHERE name = ?", (queue,)).fetchone()
+        if row is None:
+            raise NothingThereError(f"the log {url.path} has no queue {queue!r}")
+        # Behind every cursor, a message that was trimmed reaches nobody but the holder of its lease.
+        restored = db.execute(
+            "INSERT OR IGNORE INTO messages SELECT position, ?, exchange, routing_key, content_type, body "
+            "FROM dead_letters WHERE queue = ? RETURNING length(body)",
+            (time.time(), queue),
+        ).fetchall()
+        db.execute("UPDATE log SET bytes = bytes + ?", (sum(size + ROW_BYTES for (size,) in restored),))
+        db.execute(
+            "INSERT OR IGNORE INTO leases SELECT ?, position, NULL, 0 FROM dead_letters WHERE queue = ?",
+            (row[0], queue),
+        )
+        return db.execute("DELETE FROM dead_letters WHERE queue = ?", (queue,)).rowcount
+
+
+def delete_queue(url: BrokerUrl, queue: str) -> None:
+    """Remove a queue and its dead letters.
+
+    NothingThereError if there is no such queue, BrokerError if a consumer uses it.
+    """
+    path = Path(url.path)
+    with _existing(path) as log, log.write() as db:
+        row = db.execute("SELECT queue FROM queues WHERE name = ?", (queue,)).fetchone()
+        if row is None:
+            raise NothingThereError(f"the log {path} has no queue {queue!r}")
+        if _live_consumers(db, path, row[0]):
+            raise BrokerError(f"the queue {queue!r} is in use; end its consumers first")
+        remove_queue(db, row[0])
+        db.execute("DELETE FROM dead_letters WHERE queue = ?", (queue,))
+
+
+def _queue_statistics(db: Connection, path: Path, queue: int) -> QueueStatistics:
+    name, durable, shared, cursor, counted_from, waiting, lost, used_at = db.execute(
+        "SELECT name, durable, shared, cursor, counted_from, published - taken, lost, used_at "
+        "FROM queues WHERE queue = ?",
+        (queue,),
+    ).fetchone()
+    reach = Reach.load(db, queue)
+    early = db.execute(
+        "SELECT position, exchange, routing_key FROM messages WHERE position > ? AND position <= ?",
+        (cursor, counted_from),
+    )
+    waiting += sum(reach.has(position, exchange, key) for position, exchange, key in early)
+    again, leased = db.execute(
+        "SELECT count(*) - count(consumer), count(consumer) FROM leases WHERE queue = ?", (queue,)
+    ).fetchone()
+    return QueueStatistics(
+        name=name,
+        durable=bool(durable),
+        shared=bool(shared),
+        patterns=tuple(
+            row[0]
+            for row in db.execute(
+                "SELECT DISTINCT pattern FROM bindings WHERE queue = ? AND until IS NULL ORDER BY pattern", (queue,)
+            )
+        ),
+        consumers=_live_consumers(db, path, queue),
+        pending=waiting + again,
+        leased=leased,
+        lost=lost,
+        dead=db.execute("SELECT count(*) FROM dead_letters WHERE queue = ?", (name,)).fetchone()[0],
+        last_used=used_at,
+    )
+
+
+def _live_consumers(db: Connection, path: Path, queue: int) -> int:
+    tokens = db.execute("SELECT token FROM consumers WHERE queue = ?", (queue,)).fetchall()
+    return sum(is_alive(path, token) for (token,) in tokens)
+
+
+@contextmanager
+def _existing(path: Path) -> Iterator[LogFile]:
+    if not path.exists():
+        raise NothingThereError(f"there is no log at {path}")
+    log = LogFile(path)
+    try:
+        yield log
+    finally:
+        log.close()

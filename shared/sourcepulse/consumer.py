@@ -167,6 +167,11 @@ class Consumer:
         """Whether a connection stands, as far as is known."""
         return self._link.subscription is not None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping
+
     def open(self) -> None:
         """Subscribe now, in one attempt; a broker that is not there is tried again when events are asked for.
 

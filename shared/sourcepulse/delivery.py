@@ -240,4 +240,4 @@ class Delivery:
 
     def _replay_message(self, event: Claimed, tag: int) -> Message:
         again = replace(decode(event.body, routing_key=event.routing_key), replayed=True)
-        return self._message(replace(event, body=encode(again)), tag)
+        return self._message(event._replace(body=encode(again)), tag)

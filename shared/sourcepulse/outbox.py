@@ -10,10 +10,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from sourcepulse.errors import EventError, NothingThereError
 from sourcepulse.event import Event, Numbers
@@ -31,8 +30,7 @@ DELIVERED = "delivered"
 BURIED = "buried"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(NamedTuple):
     """What `append` did with one event; `new` is False for a repeat."""
 
     id: str
@@ -40,8 +38,7 @@ class Stored:
     new: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(NamedTuple):
     """One event on its way to the broker: its place in the outbox and the bytes to send."""
 
     position: int
@@ -53,8 +50,7 @@ class Claimed:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(NamedTuple):
     """A source whose first copies are swept, as the collector of its kind knows it."""
 
     kind: str

@@ -11,9 +11,8 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from sourcepulse.errors import NothingThereError, SourcePulseError
 
@@ -33,8 +32,7 @@ INITIALISED = b"1"
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileKind:
+class FileKind(NamedTuple):
     """What a file is: its name in messages, its mark in the header, its tables, its errors, its repair.
 
     `migrations[n]` is the script that brings version n to n + 1; an empty file has version 0.

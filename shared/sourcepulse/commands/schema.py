@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from sourcepulse.catalogue import complete_type, known_types, schema_for
+from sourcepulse.catalogue import known_types, schema_for
 from sourcepulse.errors import EXIT_OK
 
 HELP = "list the event types, or print the JSON Schema of one"
@@ -23,5 +23,5 @@ def run(args: argparse.Namespace) -> int:
     if args.type is None:
         print("\n".join(known_types()))
     else:
-        print(json.dumps(schema_for(complete_type(args.type)), indent=2))
+        print(json.dumps(schema_for(args.type), indent=2))
     return EXIT_OK

@@ -10,8 +10,7 @@ from typing import Any
 
 from sourcepulse import pointer as pointers
 from sourcepulse.errors import ConfigError, EventError
-from sourcepulse.shrink import NEVER_CUT, shrink
-from sourcepulse.truncation import NOTES, Truncation, decode_text, size_of
+from sourcepulse.truncation import NEVER_CUT, NOTES, Truncation, decode_text, size_of
 
 EVENT_MAX_BYTES = 256 * 1024
 #: No configuration can ask for less: ids, counts and one item of each list always fit in this.
@@ -108,6 +107,9 @@ class _Work:
         allowed = self.limits.max_bytes - self.limits.envelope_bytes
         self.truncation.write(out)
         if size_of(out) > allowed:
+            # Hardly any push needs this, and the hook imports what it needs in every hg process.
+            from sourcepulse.shrink import shrink
+
             shrink(out, self.truncation, allowed_bytes=allowed)
         return out
 

@@ -10,14 +10,10 @@ from typing import Any
 
 from sourcepulse import pointer as pointers
 from sourcepulse.errors import EventError
-from sourcepulse.truncation import NOTES, Truncation, size_of
+from sourcepulse.truncation import NEVER_CUT, NOTES, Truncation, size_of
 
 #: What takes fewer bytes than this is never halved: ids, node hashes, words, times.
 SMALL_BYTES = 128
-#: Members that are never cut, whatever they take; half of one of them would be wrong instead of short.
-NEVER_CUT = frozenset(
-    {"change_set", "date", "first", "id", "last", "node", "parents", "query", "repo", "repo_url", "source"}
-)
 
 
 def shrink(out: dict[str, Any], truncation: Truncation, *, allowed_bytes: int) -> None:

@@ -20,7 +20,7 @@ from sourcepulse.errors import EventError, SourcePulseError
 from sourcepulse.outbox import Outbox
 from sourcepulse_hg.first_copy import FILE_MAX_BYTES, DamagedError, FirstCopy, Identity, decode_copy
 from sourcepulse_hg.folder import ensure_folder, open_like_folder
-from sourcepulse_hg.place import Place, Waiting, find_place, is_committed
+from sourcepulse_hg.place import Place, Waiting, find_place, is_committed, location_of
 
 if TYPE_CHECKING:
     from sourcepulse.collect import CollectReport
@@ -72,7 +72,7 @@ def collect_place(place: Place, outbox: Outbox, *, deadline_s: float, lock_wait_
         with _collectors_lock(place, lock_wait_s) as is_ours:
             if not is_ours:
                 return Found(left=len(place.waiting()))
-            outbox.remember_origin(KIND, str(place.dot_hg))
+            outbox.remember_origin(KIND, location_of(place.dot_hg))
             return _Collection(place, outbox, deadline).run()
     except OSError as error:
         raise SourcePulseError(

@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote, unquote_to_bytes
 
 from sourcepulse.errors import NothingThereError
 from sourcepulse_hg.first_copy import FOLDER, parse_name
 
 #: What `hg debugupgraderepo` leaves of the old store.
 _UPGRADE_BACKUP_PREFIX = "upgradebackup."
+_URI = "file://"
 _SHAREDPATH_MAX_BYTES = 64 * 1024
 
 
@@ -61,9 +63,11 @@ class Place(NamedTuple):
 def find_place(location: str | os.PathLike[str]) -> Place:
     """Find a repository by its root or `.hg`; a share leads to the repository it shares.
 
-    NothingThereError if there is none. The files are described in `hg help internals.requirements`.
+    A `file://` URI, as `location_of` gives it, is understood too. NothingThereError if there is none. The files are
+    described in `hg help internals.requirements`.
     """
-    path = Path(location)
+    text = os.fspath(location)
+    path = Path(os.fsdecode(unquote_to_bytes(text.removeprefix(_URI))) if text.startswith(_URI) else text)
     dot_hg = path / ".hg" if (path / ".hg").is_dir() else path
     shared = dot_hg / "sharedpath"
     try:
@@ -79,6 +83,16 @@ def find_place(location: str | os.PathLike[str]) -> Place:
         raise NothingThereError(f"{location} is no Mercurial repository")
     store = dot_hg / "store"
     return Place(dot_hg, store if store.is_dir() else dot_hg)
+
+
+def location_of(dot_hg: Path) -> str:
+    """Give the text by which an outbox remembers a repository: its path, or a URI if that is no UTF-8."""
+    text = str(dot_hg)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _URI + quote(os.fsencode(text))
+    return text
 
 
 def is_committed(waiting: Waiting) -> bool | None:

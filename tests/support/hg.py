@@ -1,0 +1,237 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Real Mercurial processes for the tests: repositories, pushes over ssh, HTTP and file, and what they leave."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sourcepulse.event import Event
+from sourcepulse.outbox import Outbox
+from sourcepulse.serialize import decode
+from support.schemas import check_data
+
+ROOT = Path(__file__).resolve().parents[2]
+EXTENSION_FOLDER = ROOT / "hghook" / "sourcepulse_hg"
+HG_LIMIT_SECONDS = 60
+
+_DUMMY_SSH = """\
+import os, sys
+# Called as `ssh HOST COMMAND`: run the command here, as sshd would, as that user.
+os.environ["USER"] = "sshuser"
+os.environ["LOGNAME"] = "sshuser"
+os.environ["SSH_CLIENT"] = "192.0.2.7 4711 22"
+os.environ["SSH_CONNECTION"] = "192.0.2.7 4711 192.0.2.1 22"
+os.execv("/bin/sh", ["sh", "-c", sys.argv[-1]])
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """An hg and the line that enables the extension in it."""
+
+    name: str
+    path: Path
+    extension: str
+
+
+#: The one in the venv imports the extension by name, Debian's loads it by path.
+VENV_HG = Program("venv", Path(sys.executable).parent / "hg", "")
+SYSTEM_HG = Program("system", Path("/usr/bin/hg"), str(EXTENSION_FOLDER))
+
+
+def require(program: Program) -> Program:
+    """Skip the test if this hg is not installed; with CI set, fail it."""
+    if not program.path.exists():
+        text = f"no Mercurial at {program.path}; on Debian: apt-get install mercurial"
+        if os.environ.get("CI"):
+            pytest.fail(text)
+        pytest.skip(text)
+    return program
+
+
+@dataclass
+class Site:
+    """A folder with repositories, one hg, and an environment that knows nothing of the user's settings."""
+
+    folder: Path
+    program: Program
+    environ: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        ssh = self.folder / "dummyssh.py"
+        ssh.write_text(_DUMMY_SSH, encoding="utf-8")
+        hgrc = self.folder / "hgrc"
+        hgrc.write_text(
+            "[ui]\n"
+            f"ssh = {sys.executable} -S {ssh}\n"
+            f"remotecmd = {self.program.path}\n"
+            "username = Tést Author <test@example.org>\n"
+            "timeout = 30\n"
+            "[phases]\nnew-commit = draft\n"
+            "[format]\nuse-share-safe = yes\n",
+            encoding="utf-8",
+        )
+        self.environ = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "HOME": str(self.folder),
+            "HGRCPATH": str(hgrc),
+            "HGENCODING": "utf-8",
+            "LC_ALL": "C.UTF-8",
+            "USER": "localuser",
+        }
+
+    def hg(
+        self, *arguments: str | bytes | Path, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run hg and give its result; a failure that was not expected shows both outputs."""
+        result = subprocess.run(
+            [self.program.path, *arguments],
+            env={**self.environ, **(env or {})},
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=HG_LIMIT_SECONDS,
+            check=False,
+        )
+        out, err = result.stdout.decode("utf-8", "replace"), result.stderr.decode("utf-8", "replace")
+        assert not check or result.returncode == 0, f"hg {arguments} gave {result.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(result.args, result.returncode, out, err)
+
+    def repository(self, name: str, hgrc: str = "") -> Repository:
+        """Make an empty repository with this hgrc."""
+        path = self.folder / name
+        path.mkdir(parents=True)
+        self.hg("init", path)
+        repository = Repository(self, path)
+        repository.configure(hgrc)
+        return repository
+
+    def server(self, name: str = "server", keys: str = "", *, other: str = "") -> Repository:
+        """Make a repository with the extension, `keys` for `[sourcepulse]`, and other sections."""
+        return self.repository(
+            name, f"[extensions]\nsourcepulse_hg = {self.program.extension}\n[sourcepulse]\n{keys}\n{other}\n"
+        )
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository on disk."""
+
+    site: Site
+    path: Path
+
+    @property
+    def outbox(self) -> Path:
+        """The default outbox of the repository."""
+        return self.path / ".hg" / "sourcepulse" / "outbox.db"
+
+    def configure(self, hgrc: str) -> None:
+        """Write the repository's hgrc."""
+        (self.path / ".hg" / "hgrc").write_text(textwrap.dedent(hgrc), encoding="utf-8")
+
+    def hg(
+        self, *arguments: str | bytes | Path, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run hg in this repository."""
+        return self.site.hg("--repository", self.path, *arguments, check=check, env=env)
+
+    def commit(self, message: str | bytes = "change", *options: str | bytes, name: str | bytes = "file") -> None:
+        """Change a file and commit it."""
+        path = os.fsencode(self.path) + b"/" + os.fsencode(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "ab") as file:
+            file.write(b"line\n")
+        self.hg("commit", "--addremove", "--message", message, *options)
+
+    def build(self, dag: str) -> None:
+        """Make changesets in one go, see `hg help debugbuilddag`; `+3` is three in a row."""
+        self.hg("debugbuilddag", "--new-file", dag)
+
+    def push(
+        self, to: Repository, *options: str | Path, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Push to a repository on this machine."""
+        return self.hg("push", "--force", to.path, *options, check=check, env=env)
+
+    def push_ssh(
+        self, to: Repository, *options: str | Path, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Push through the pipes of an ssh that runs the server's command here."""
+        return self.hg("push", "--force", f"ssh://host/{to.path}", *options, check=check, env=env)
+
+    def nodes(self, revset: str = "all()") -> list[str]:
+        """Give the nodes of a revset, in the order of the repository."""
+        return self.hg("log", "--rev", f"sort({revset}, rev)", "--template", "{node}\n").stdout.split()
+
+    def first_copies(self) -> list[str]:
+        """Name the first copies that wait, without counter and txnid: `p` in the store, `r` outside."""
+        folders = (self.path / ".hg" / "store" / "sourcepulse", self.path / ".hg" / "sourcepulse")
+        names = [name for folder in folders if folder.is_dir() for name in sorted(os.listdir(folder))]
+        return [name[0] for name in names if name.startswith(("p-", "r-"))]
+
+    def events(self, outbox: Path | None = None, *, stream: str = "public") -> list[Event]:
+        """Give the events in the outbox, in order."""
+        return outbox_events(outbox or self.outbox, stream=stream)
+
+    def event(self) -> Event:
+        """Give the only event in the outbox."""
+        (event,) = self.events()
+        return event
+
+
+def outbox_events(outbox: Path, *, stream: str = "public") -> list[Event]:
+    """Give the events of an outbox in order, each checked by its schema; none if there is no such file."""
+    if not outbox.exists():
+        return []
+    with Outbox.open(outbox, create=False) as opened:
+        claimed = opened.claim(stream, limit=100_000)
+    events = [decode(one.body, routing_key=one.routing_key) for one in claimed]
+    for event in events:
+        check_data(event)
+    return events
+
+
+@contextmanager
+def serve(repository: Repository, *options: str) -> Iterator[str]:
+    """Serve a repository over HTTP on a free port of the loopback device, give the URL."""
+    process = subprocess.Popen(
+        [
+            repository.site.program.path,
+            *("--repository", repository.path, "serve", "--address", "127.0.0.1", "--port", "0"),
+            *("--config", "web.allow-push=*", "--config", "web.push_ssl=no", "--accesslog", os.devnull),
+            *options,
+        ],
+        env={**repository.site.environ, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "listening at" in line, f"hg serve said {line!r}"
+        port = line.split("bound to ")[1].split(")")[0].rpartition(":")[2]
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.kill()
+        process.communicate(timeout=HG_LIMIT_SECONDS)
+
+
+def copy_repository(repository: Repository, name: str) -> Repository:
+    """Copy the files of a repository, as cp or a restored backup does."""
+    path = repository.site.folder / name
+    shutil.copytree(repository.path, path, symlinks=True)
+    return Repository(repository.site, path)

@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What the extension costs a push over ssh-like pipes: CPU and wall time with and without it, in interleaved pairs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.stats import Figure, row
+
+BIN = Path(sys.executable).parent
+HG = str(BIN / "hg")
+
+#: How many pairs for a push of so many changesets.
+PAIRS = {1: 41, 100: 31, 10_000: 5}
+#: The relay that the first push starts has come up by then.
+SETTLE_SECONDS = 3.0
+#: An idle relay would end after 30 s; the largest pushes take longer than that together.
+GOALS = {1: "", 100: "cpu at most 1.02", 10_000: "cpu at most 1.02"}
+
+_HGRC = """
+[extensions]
+sourcepulse_hg =
+{probe}
+[sourcepulse]
+outbox = {folder}/outbox.db
+broker = file://{folder}/log.db
+"""
+
+#: Runs the server and writes the CPU time of its process, as the kernel counted it.
+_SSH = """#!{python}
+import os, shlex, sys
+pid = os.spawnvp(os.P_NOWAIT, {hg!r}, shlex.split(sys.argv[2]))
+_, status, usage = os.wait4(pid, 0)
+with open({out!r}, "w") as file:
+    file.write(str(usage.ru_utime + usage.ru_stime))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+#: Writes the CPU time of our imports and of our two entries: in the transaction, and after the locks.
+_PROBE = """
+import time
+def timed(function, spent):
+    def call(*args):
+        begun = time.process_time()
+        try:
+            return function(*args)
+        finally:
+            spent.append(time.process_time() - begun)
+    return call
+def reposetup(ui, repo):
+    import sourcepulse_hg
+    from hgdemandimport import deactivated
+    def ours(name, _real=sourcepulse_hg._ours, spent=[], wrapped=[]):
+        begun = time.process_time()
+        with deactivated():
+            from sourcepulse_hg import record, after, collect, first_copy, relay_start
+            import sourcepulse.outbox
+        imported = time.process_time() - begun
+        if not wrapped:
+            wrapped.append(True)
+            record.record = timed(record.record, spent)
+            run = timed(after.Aftermath.run, spent)
+            def run_and_tell(self):
+                run(self)
+                with open({out!r}, "w") as f:
+                    f.write("%f %f" % (imported, sum(spent)))
+            after.Aftermath.run = run_and_tell
+        return _real(name)
+    sourcepulse_hg._ours = ours
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one push took, in seconds; the CPU is that of client and server together."""
+
+    cpu: float
+    server_cpu: float
+    wall: float
+
+
+class Site:
+    """A client with history and three servers: without the extension, with it, with it and a probe inside."""
+
+    def __init__(self, folder: Path, changesets: int) -> None:
+        self.folder = folder
+        self.environ = {**os.environ, "HGRCPATH": "", "HGPLAIN": "1"}
+        self.client = folder / "client"
+        self._hg("init", str(self.client))
+        extension = Path(__file__).with_name("history.py")
+        self._hg("-R", str(self.client), "--config", f"extensions.h={extension}", "bench-history", str(changesets))
+        for name in ("without", "with", "probed"):
+            self._hg("init", str(folder / name))
+        (folder / "probe.py").write_text(_PROBE.format(out=str(folder / "probe.out")))
+        (folder / "with" / ".hg" / "hgrc").write_text(_HGRC.format(probe="", folder=folder))
+        probe = f"probe = {folder}/probe.py"
+        (folder / "probed" / ".hg" / "hgrc").write_text(_HGRC.format(probe=probe, folder=folder))
+        self._server_cpu = folder / "server.cpu"
+        (folder / "ssh").write_text(_SSH.format(python=sys.executable, hg=HG, out=str(self._server_cpu)))
+        (folder / "ssh").chmod(0o755)
+
+    def push(self, server: str, revision: int) -> Cost:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [
+                *(HG, "-R", str(self.client), "push", "-q", "-r", str(revision), f"ssh://host/{self.folder / server}"),
+                *("--config", f"ui.ssh={self.folder}/ssh", "--config", f"ui.remotecmd={HG}"),
+            ],
+            env=self.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+        if os.waitstatus_to_exitcode(status):
+            assert process.stderr is not None
+            raise SystemExit(process.stderr.read().decode())
+        server_cpu = float(self._server_cpu.read_text())
+        return Cost(usage.ru_utime + usage.ru_stime, server_cpu, wall)
+
+    def probed(self, revision: int) -> tuple[float, float]:
+        """Push to the probed server; gives the CPU of imports and of the hook's own body."""
+        self.push("probed", revision)
+        imported, body = (folder_text := (self.folder / "probe.out").read_text()).split()
+        assert folder_text
+        return float(imported), float(body)
+
+    def _hg(self, *arguments: str) -> None:
+        subprocess.run([HG, *arguments], check=True, env=self.environ, stdout=subprocess.DEVNULL)
+
+
+def main(pairs: dict[int, int] | None = None) -> None:
+    """Print the table."""
+    pairs = pairs or PAIRS
+    with tempfile.TemporaryDirectory(prefix="sourcepulse-bench-") as name:
+        site = Site(Path(name), 1 + sum(size * count for size, count in pairs.items()) + pairs[1])
+        revision = 0
+        for server in ("without", "with", "probed"):
+            site.push(server, revision)
+        time.sleep(SETTLE_SECONDS)
+        bodies = []
+        for _ in range(pairs[1]):
+            revision += 1
+            bodies.append(site.probed(revision))
+            for server in ("without", "with"):
+                site.push(server, revision)
+        row("hook, imports, CPU ms of a push of 1", Figure.of([1000 * imported for imported, _ in bodies]))
+        row("hook, own body, CPU ms of a push of 1", Figure.of([1000 * body for _, body in bodies]), "at most 8")
+        for size, count in pairs.items():
+            without, with_ = [], []
+            for turn in range(count):
+                revision += size
+                order = [("without", without), ("with", with_)]
+                for server, costs in order if turn % 2 else reversed(order):
+                    costs.append(site.push(server, revision))
+            both = list(zip(without, with_, strict=True))
+            added = Figure.of([1000 * (b.server_cpu - a.server_cpu) for a, b in both])
+            what = f"push of {size}"
+            row(f"{what}: CPU ms that the hook adds to the server", added, "at most 25" if size == 1 else "")
+            row(
+                f"{what}: CPU, with / without, client and server",
+                Figure.of([b.cpu / a.cpu for a, b in both]),
+                GOALS[size],
+            )
+            row(f"{what}: CPU, with / without, server", Figure.of([b.server_cpu / a.server_cpu for a, b in both]))
+            row(f"{what}: wall, with / without", Figure.of([b.wall / a.wall for a, b in both]))
+
+
+if __name__ == "__main__":
+    main()

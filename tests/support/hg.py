@@ -19,7 +19,7 @@ import pytest
 from sourcepulse.event import Event
 from sourcepulse.outbox import Outbox
 from sourcepulse.serialize import decode
-from support.schemas import check_data
+from support.event_schema import check_data
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION_FOLDER = ROOT / "hghook" / "sourcepulse_hg"

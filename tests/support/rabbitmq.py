@@ -1,0 +1,233 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A private RabbitMQ node from Debian's package: free loopback ports, own data, own epmd, stopped by process id."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import trustme
+
+START_LIMIT_SECONDS = 90
+STOP_LIMIT_SECONDS = 30
+
+SCRIPTS = next(iter(sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin"))), None)
+EPMD = shutil.which("epmd") or "/usr/bin/epmd"
+
+VHOST = "pulse"
+#: Full rights, for tests that prepare something.
+ADMIN = ("admin", "admin-s3cret")
+#: The least that a relay needs, and the least that a consumer needs.
+RELAY = ("relay", "relay-s3cret")
+READER = ("reader", "reader-s3cret")
+#: May write to the exchange, but no key that begins with `system`.
+NARROW = ("narrow", "narrow-s3cret")
+
+
+def is_installed() -> bool:
+    """Tell whether Debian's rabbitmq-server is there."""
+    return SCRIPTS is not None
+
+
+def free_port() -> int:
+    """Give a loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RabbitNode:
+    """One node; `start` may be called again after `kill` or `stop`, the data stays."""
+
+    def __init__(self, folder: Path, *, max_message_bytes: int | None = None) -> None:
+        self.folder = folder
+        self.port, self.tls_port = free_port(), free_port()
+        self._dist_port, self._epmd_port = free_port(), free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self.ca = trustme.CA()
+        self.ca_file = folder / "ca.pem"
+        self._prepare(max_message_bytes)
+
+    def url(self, user: tuple[str, str] = ADMIN, *, host: str = "127.0.0.1", port: int | None = None) -> str:
+        """Give the URL to log in with; with a `port` the way goes through a proxy there."""
+        return f"amqp://{user[0]}:{user[1]}@{host}:{port or self.port}/{VHOST}"
+
+    def tls_url(self, user: tuple[str, str] = ADMIN, *, host: str = "localhost", options: str = "") -> str:
+        """Give the URL for TLS; `options` begin with a question mark."""
+        return f"amqps://{user[0]}:{user[1]}@{host}:{self.tls_port}/{VHOST}{options}"
+
+    def start(self) -> None:
+        """Start the node and wait until it serves."""
+        if self._epmd is None:
+            self._epmd = subprocess.Popen(
+                [EPMD, "-port", str(self._epmd_port), "-address", "127.0.0.1"], env=self._environ
+            )
+        log = self.folder / "log" / "rabbit.log"
+        begin = log.stat().st_size if log.exists() else 0
+        assert SCRIPTS is not None
+        with (self.folder / "console").open("ab") as console:
+            self._process = subprocess.Popen(
+                [str(SCRIPTS / "rabbitmq-server")],
+                env=self._environ,
+                stdout=console,
+                stderr=console,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_LIMIT_SECONDS
+        while True:
+            text = log.read_bytes()[begin:] if log.exists() else b""
+            if b"Server startup complete" in text:
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"RabbitMQ did not start:\n{text.decode(errors='replace')[-3000:]}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop the node as an admin would."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the node in the middle of whatever it does."""
+        self._signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Let the node answer nothing, with its connections open."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the node go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def alarm(self, raised: bool) -> None:
+        """Raise or clear the memory alarm, at which the broker stops to read from publishers."""
+        self.control("set_vm_memory_high_watermark", "absolute", "1000000" if raised else "4GB")
+
+    def control(self, *arguments: str) -> str:
+        """Run rabbitmqctl."""
+        assert SCRIPTS is not None
+        done = subprocess.run(
+            [str(SCRIPTS / "rabbitmqctl"), "--node", self._environ["RABBITMQ_NODENAME"], *arguments],
+            env=self._environ,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.stdout
+
+    def close(self) -> None:
+        """End everything that was started."""
+        self.kill()
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait()
+            self._epmd = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the Erlang machine."""
+        return int((self.folder / "rabbit.pid").read_text())
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        # The launcher execs the Erlang machine in the same session; its helpers go with the group.
+        group = self._process.pid
+        if number is signal.SIGKILL:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        else:
+            with suppress(ProcessLookupError, FileNotFoundError, ValueError):
+                os.kill(self.pid, number)
+        try:
+            self._process.wait(STOP_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+            self._process.wait(STOP_LIMIT_SECONDS)
+        self._process = None
+
+    def _prepare(self, max_message_bytes: int | None) -> None:
+        folder = self.folder
+        for name in ("mnesia", "log", "config"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        cookie = folder / ".erlang.cookie"
+        cookie.write_text(os.urandom(10).hex())
+        cookie.chmod(0o400)
+        certificate = self.ca.issue_cert("localhost", "127.0.0.1")
+        self.ca.cert_pem.write_to_path(str(self.ca_file))
+        certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+        for number, blob in enumerate(certificate.cert_chain_pems):
+            blob.write_to_path(str(folder / "cert.pem"), append=number > 0)
+        (folder / "enabled_plugins").write_text("[rabbitmq_management_agent].\n")
+        (folder / "advanced.config").write_text("[].\n")
+        settings = {
+            "loopback_users.guest": "false",
+            "listeners.tcp.1": f"127.0.0.1:{self.port}",
+            "listeners.ssl.1": f"127.0.0.1:{self.tls_port}",
+            "ssl_options.cacertfile": folder / "ca.pem",
+            "ssl_options.certfile": folder / "cert.pem",
+            "ssl_options.keyfile": folder / "key.pem",
+            "ssl_options.verify": "verify_peer",
+            "ssl_options.fail_if_no_peer_cert": "false",
+            "vm_memory_high_watermark.absolute": "4GB",
+            "disk_free_limit.absolute": "50MB",
+            "load_definitions": folder / "definitions.json",
+        }
+        if max_message_bytes is not None:
+            settings["max_message_size"] = str(max_message_bytes)
+        (folder / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+        (folder / "definitions.json").write_text(json.dumps(_definitions()))
+        self._environ = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"n{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_BASE": str(folder),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_MNESIA_DIR": str(folder / "mnesia" / "db"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_LOGS": str(folder / "log" / "rabbit.log"),
+            "RABBITMQ_PID_FILE": str(folder / "rabbit.pid"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "config"),
+            "RABBITMQ_FEATURE_FLAGS_FILE": str(folder / "feature_flags"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2",
+            "RABBITMQ_CTL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        }
+
+
+def _definitions() -> dict[str, object]:
+    users = (ADMIN, RELAY, READER, NARROW)
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    relay = {"configure": "^sourcepulse$", "write": "^sourcepulse$", "read": "^$"}
+    own = r"^(sub\..*|amq\.gen.*|temporary-.*)"
+    reader = {"configure": own, "write": own, "read": r"^(sourcepulse|sub\..*|amq\.gen.*|temporary-.*)$"}
+    rights = zip(users, (everything, relay, reader, relay), strict=True)
+    return {
+        "vhosts": [{"name": VHOST}, {"name": "closed"}],
+        "users": [{"name": name, "password": password, "tags": ""} for name, password in users],
+        "permissions": [{"user": user[0], "vhost": VHOST, **right} for user, right in rights],
+        "topic_permissions": [
+            {"user": NARROW[0], "vhost": VHOST, "exchange": "sourcepulse", "write": "^hg\\.", "read": "^$"}
+        ],
+    }

@@ -14,6 +14,9 @@ from sourcepulse.truncation import NEVER_CUT, NOTES, Truncation, size_of
 
 #: What takes fewer bytes than this is never halved: ids, node hashes, words, times.
 SMALL_BYTES = 128
+#: The running sum takes the first entry of `truncated` or the last of `raw` to have a comma, and empty lists
+#: and objects too; this close to the end the real size is measured.
+MEASURE_SLACK_BYTES = 2
 
 
 def shrink(out: dict[str, Any], truncation: Truncation, *, allowed_bytes: int) -> None:
@@ -37,8 +40,7 @@ def shrink(out: dict[str, Any], truncation: Truncation, *, allowed_bytes: int) -
         excess -= node.halve(truncation)
         if node.may_be_halved():
             heapq.heappush(heap, (-node.own, order))
-        if excess <= 0:
-            # The running sum is a comma off here and there; this is the real size.
+        if excess <= MEASURE_SLACK_BYTES:
             truncation.write(out)
             excess = size_of(out) - allowed_bytes
 

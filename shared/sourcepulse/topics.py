@@ -118,9 +118,8 @@ def _skip_hashes(places: set[int], pattern: Sequence[str]) -> set[int]:
 def covers(pattern: str, words: Sequence[str]) -> bool:
     """Tell whether a pattern takes every key that begins with these words."""
     parts = pattern.split(".")
-    wild = len(parts)
-    while wild and parts[wild - 1] in ("*", "#"):
-        wild -= 1
-    # Only an open end takes keys of any length; where '*' follows it, as in '#.*', the order says nothing.
-    tail = sorted(parts[wild:], reverse=True)
-    return "#" in tail and _match(parts[:wild] + tail, words)
+    end = len(parts)
+    while end and parts[end - 1] in ("*", "#"):
+        end -= 1
+    # Only an open end takes keys of any length; '#.*' is one too.
+    return "#" in parts[end:] and _match(parts, words)

@@ -63,7 +63,7 @@ Configuration, all in section ``[sourcepulse]``:
   Where others pull from, told in the events; ``{repo}`` stands for the name of the repository.
 
 ``sourcepulse.visibility``
-  ``public``, ``restricted`` or ``auto``: restricted if ``web.allow-read`` or ``web.deny-read`` names anyone.
+  ``public``, ``restricted`` or ``auto``: restricted if ``web.allow_read`` or ``web.deny_read`` names anyone.
   Restricted events have a stream, an exchange and a broker of their own. Default: ``auto``.
 
 ``sourcepulse.detail``

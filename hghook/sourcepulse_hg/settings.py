@@ -168,8 +168,10 @@ class _Reader:
         word = self._word(b"visibility", ("auto", "public", "restricted"))
         if word != "auto":
             return word == "restricted"
-        allowed = self.ui.configlist(b"web", b"allow-read")
-        return bool(self.ui.configlist(b"web", b"deny-read")) or (bool(allowed) and allowed != [b"*"])
+        # Mercurial spells these with an underscore; whoever wrote a dash meant the same. Like hgweb we let the
+        # hgrc of an untrusted user close a repository.
+        web = {key.replace(b"_", b"-"): value.strip() for key, value in self.ui.configitems(b"web", untrusted=True)}
+        return bool(web.get(b"deny-read")) or web.get(b"allow-read", b"") not in (b"", b"*")
 
     def _problem(self, key: bytes, what: str) -> None:
         place = self.ui.configsource(SECTION, key).decode("utf-8", "replace")

@@ -474,13 +474,13 @@ def test_pushes_by_threads_of_one_server_are_told_in_the_order_of_the_repository
 
 
 def test_a_repository_that_only_some_may_read_publishes_to_the_restricted_stream(site: Site) -> None:
-    server = site.server(other="[web]\nallow-read = alice")
+    server = site.server(other="[web]\nallow_read = alice")
     work = site.repository("work")
     work.commit()
     work.push(server)
     assert server.events() == []
     (event,) = server.events(stream="restricted")
     assert event.source.endswith("?restricted")
-    open_to_all = site.server("open", "visibility = public", other="[web]\ndeny-read = mallory")
+    open_to_all = site.server("open", "visibility = public", other="[web]\ndeny_read = mallory")
     work.push(open_to_all)
     assert len(open_to_all.events()) == 1

@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""However Mercurial loads us, it gets one event, a complete help, and none of the venv's other packages."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from sourcepulse_hg.declarations import KEYS
+from support.hg import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site
+
+_HOOK_BY_NAME = "changegroup.sourcepulse = python:sourcepulse_hg.changegroup"
+_HOOK_BY_PATH = f"changegroup.sourcepulse = python:{EXTENSION_FOLDER}/__init__.py:changegroup"
+#: An extension that prints what is loaded when hg ends, by full name; a lazy module is not loaded yet.
+_PRINT_MODULES = """
+import atexit, sys, types
+def report():
+    names = sorted(n for n, m in sys.modules.items() if type(m) is types.ModuleType)
+    open(FILE, "w").write("\\n".join(names) + "\\n---\\n" + "\\n".join(sys.path))
+atexit.register(report)
+"""
+
+
+def _loaded(site: Site, server: Repository) -> tuple[set[str], list[str]]:
+    """Push something and give the modules and the `sys.path` of the server's process at its end."""
+    report = site.folder / "modules"
+    extension = site.folder / "report.py"
+    extension.write_text(_PRINT_MODULES.replace("FILE", repr(str(report))), encoding="utf-8")
+    with (server.path / ".hg" / "hgrc").open("a", encoding="utf-8") as hgrc:
+        hgrc.write(f"\n[extensions]\nreport = {extension}\n")
+    work = site.repository("loading")
+    work.commit()
+    work.push_ssh(server)
+    names, _, path = report.read_text(encoding="utf-8").partition("\n---\n")
+    return set(names.split("\n")), path.split("\n")
+
+
+def test_the_path_form_loads_the_core_beside_it_and_leaves_the_search_path_alone(tmp_path: Path) -> None:
+    for form, extension in enumerate([EXTENSION_FOLDER, EXTENSION_FOLDER / "__init__.py"]):
+        site = Site(tmp_path / str(form), SYSTEM_HG)
+        server = site.repository("server", f"[extensions]\nsourcepulse_hg = {extension}\n")
+        modules, path = _loaded(site, server)
+        assert len(server.events()) == 1
+        assert {"sourcepulse", "sourcepulse.outbox", "sourcepulse_hg", "sourcepulse_hg.record"} <= modules
+        assert not [entry for entry in path if "sourcepulse" in entry or ".venv" in entry]
+
+
+def test_the_extension_works_in_a_folder_as_pip_installs_it(tmp_path: Path) -> None:
+    import shutil
+
+    import sourcepulse
+
+    packages = tmp_path / "site-packages"
+    shutil.copytree(EXTENSION_FOLDER, packages / "sourcepulse_hg")
+    shutil.copytree(Path(sourcepulse.__file__).parent, packages / "sourcepulse")
+    # What would shadow Mercurial's own, were the folder on its path.
+    (packages / "mercurial").mkdir()
+    (packages / "mercurial" / "__init__.py").write_text("raise ImportError('shadowed')", encoding="utf-8")
+    site = Site(tmp_path / "site", SYSTEM_HG)
+    server = site.repository("server", f"[extensions]\nsourcepulse_hg = {packages}/sourcepulse_hg\n")
+    work = site.repository("work")
+    work.commit()
+    work.push(server)
+    assert len(server.events()) == 1
+
+
+def test_a_push_imports_no_broker_client(each_site: Site) -> None:
+    server = each_site.server(keys=f"broker = file://{each_site.folder}/log.db\nrelay = off")
+    modules, _ = _loaded(each_site, server)
+    assert "sourcepulse_hg.collect" in modules
+    top = {name.partition(".")[0] for name in modules}
+    assert not top & {"kombu", "amqp", "stomp", "vine", "billiard"}
+    assert not [name for name in modules if name.startswith("sourcepulse.brokers")]
+
+
+def test_an_hg_that_adds_nothing_imports_nearly_nothing_of_ours(site: Site) -> None:
+    server = site.server()
+    report = site.folder / "modules"
+    extension = site.folder / "report.py"
+    extension.write_text(_PRINT_MODULES.replace("FILE", repr(str(report))), encoding="utf-8")
+    server.hg("log", "--config", f"extensions.report={extension}")
+    modules = set(report.read_text(encoding="utf-8").partition("\n---\n")[0].split("\n"))
+    ours = {name for name in modules if name.startswith("sourcepulse")}
+    assert ours <= {"sourcepulse_hg", "sourcepulse_hg.declarations", "sourcepulse"}
+    assert "sqlite3" not in modules
+
+
+@pytest.mark.parametrize("line", [_HOOK_BY_NAME, _HOOK_BY_PATH], ids=["by-name", "by-path"])
+def test_the_hook_alone_makes_the_same_event(site: Site, line: str) -> None:
+    server = site.repository("server", f"[hooks]\n{line}\n")
+    with_extension = site.server("with-extension")
+    work = site.repository("work")
+    work.build("+3")
+    work.push_ssh(server)
+    work.push_ssh(with_extension)
+    event, other = server.event(), with_extension.event()
+    different = {"repo": None, "change_set": None}
+    assert {**event.data, **different} == {**other.data, **different}
+    assert event.data["change_set"].startswith("TXN:")
+    assert event.data["count"] == 3
+    assert server.first_copies() == []
+
+
+def test_the_hook_works_in_a_system_hg_by_path(tmp_path: Path) -> None:
+    site = Site(tmp_path / "site", SYSTEM_HG)
+    server = site.repository("server", f"[hooks]\n{_HOOK_BY_PATH}\n")
+    work = site.repository("work")
+    work.commit()
+    work.push(server)
+    work.commit()
+    work.push(server)
+    assert [event.data["last"] for event in server.events()] == work.nodes()
+
+
+def test_both_modes_at_once_make_one_event(each_site: Site) -> None:
+    line = _HOOK_BY_PATH if each_site.program is SYSTEM_HG else _HOOK_BY_NAME
+    server = each_site.server(other=f"[hooks]\n{line}\n")
+    work = each_site.repository("work")
+    work.commit()
+    work.push(server)
+    work.commit()
+    work.push_ssh(server)
+    assert [event.data["last"] for event in server.events()] == work.nodes()
+
+
+def test_a_hook_of_another_kind_says_so_and_lets_the_push_pass(site: Site) -> None:
+    server = site.repository("server", "[hooks]\npretxnclose.x = python:sourcepulse_hg.changegroup\n")
+    work = site.repository("work")
+    work.commit()
+    result = work.push(server)
+    assert "changegroup hook" in result.stderr
+    assert server.nodes() == work.nodes()
+
+
+def test_the_hook_is_silent_for_pulls_and_strips(site: Site) -> None:
+    server = site.repository("server", f"[extensions]\nstrip =\n[hooks]\n{_HOOK_BY_NAME}\n")
+    upstream = site.repository("upstream")
+    upstream.build("+1:base +1 <base +2")
+    server.hg("pull", upstream.path)
+    server.hg("strip", "--no-backup", "--rev", "1")
+    assert len(server.nodes()) == 3
+    assert server.events() == []
+
+
+def test_help_explains_every_key_and_hg_knows_them(each_site: Site) -> None:
+    server = each_site.server()
+    text = server.hg("help", "sourcepulse_hg").stdout
+    for key in KEYS:
+        assert f'"sourcepulse.{key.decode()}"' in text
+    assert "sourcepulse-recover" in text
+    assert text.startswith("sourcepulse_hg extension - publish pushes")
+    assert "Returns 0" in server.hg("help", "sourcepulse-recover").stdout
+    # An item that is not registered is a warning of the developers' checks.
+    work = each_site.repository("work")
+    work.commit()
+    result = work.push(server, "--config", "devel.all-warnings=yes")
+    assert "devel-warn" not in result.stderr
+
+
+def test_the_readme_explains_every_key() -> None:
+    text = (EXTENSION_FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    for key in KEYS:
+        assert f"| `{key.decode()}` |" in text
+
+
+def test_a_required_extension_loads(site: Site) -> None:
+    server = site.repository("server", "[extensions]\nsourcepulse_hg =\nsourcepulse_hg:required = yes\n")
+    assert server.hg("id").returncode == 0
+
+
+def test_the_collector_needs_no_mercurial() -> None:
+    """The relay may run where no Mercurial is."""
+    allowed = {"collect", "place", "first_copy", "folder"}
+    for name in allowed:
+        tree = ast.parse((EXTENSION_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for module in names:
+                assert module.partition(".")[0] not in ("mercurial", "hgdemandimport")
+                if module.startswith("sourcepulse_hg."):
+                    assert module.removeprefix("sourcepulse_hg.") in allowed

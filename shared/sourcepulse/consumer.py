@@ -155,7 +155,7 @@ class Consumer:
             hold_seconds=hold_seconds,
             hold_events=min(HOLD_EVENTS, max(1, prefetch // 2)),
         )
-        self._link = Link(self._make_subscription, time.monotonic)
+        self._link = Link(time.monotonic)
         self._current: _Item | None = None
         self._in_flight: set[str] = set()
         self._overdue_reads = 0
@@ -201,6 +201,12 @@ class Consumer:
     ) -> None:
         """Close."""
         self.close()
+
+    def __del__(self) -> None:
+        """Leave the queue to others at once: `for event in Consumer(...)` names nothing that could be closed."""
+        link = getattr(self, "_link", None)
+        if link is not None:
+            link.drop()
 
     def __iter__(self) -> Iterator[Event]:
         """Give event after event, each acknowledged when the next is asked for."""
@@ -378,7 +384,7 @@ class Consumer:
 
     def _connect(self) -> None:
         again = self._link.generation > 0
-        subscription = self._link.open()
+        subscription = self._link.open(self._make_subscription)
         if subscription is None:
             return
         if self._spec.durable:

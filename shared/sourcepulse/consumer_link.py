@@ -25,10 +25,9 @@ class Link:
     `generation` counts them: a delivery of another generation can no longer be acknowledged.
     """
 
-    def __init__(self, make: Callable[[], Subscription], clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.subscription: Subscription | None = None
         self.generation = 0
-        self._make = make
         self._clock = clock
         self._failures = 0
         self._next_attempt_at = clock()
@@ -38,13 +37,14 @@ class Link:
         """Give the seconds until the next attempt to open, 0 if it may be made now."""
         return max(0.0, self._next_attempt_at - self._clock())
 
-    def open(self) -> Subscription | None:
-        """Make one attempt; None if the broker is not there, after which `due_in` tells when to try again.
+    def open(self, make: Callable[[], Subscription]) -> Subscription | None:
+        """Make one attempt with a new subscription; None if the broker is not there.
 
-        The broker's refusal (BrokerRefusedUsError) is raised as long as no attempt ever succeeded, later it
-        is waited out as any other failure; whatever else is wrong with the request is always raised.
+        Then `due_in` tells when to try again. The broker's refusal (BrokerRefusedUsError) is raised as long as
+        no attempt ever succeeded, later it is waited out as any other failure; whatever else is wrong with the
+        request is always raised.
         """
-        subscription = self._make()
+        subscription = make()
         try:
             subscription.open()
         except BrokerUnavailableError as error:

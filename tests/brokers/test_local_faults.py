@@ -102,7 +102,7 @@ def test_a_killed_consumer_s_messages_go_to_the_other_at_once(
     assert other.receive(0.3) is None, "the living one keeps what it has"
     victim.kill()
     victim.wait(10)
-    deliveries = []
+    deliveries: list[tuple[bytes, bool]] = []
     while (delivery := other.receive(5 if len(deliveries) < 10 else 0.1)) is not None:
         deliveries.append((delivery.body, delivery.redelivered))
         other.acknowledge(delivery)

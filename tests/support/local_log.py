@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sourcepulse.brokers import Message, QueueLimits, Settlement, Subscription, SubscriptionSpec
@@ -79,7 +79,7 @@ def subscribe(url: BrokerUrl, asked: SubscriptionSpec) -> LocalSubscription:
 
 def drain(subscription: Subscription, wait_seconds: float = 0.1, limit: int = 1_000_000) -> list[bytes]:
     """Receive and acknowledge until nothing comes for so long."""
-    bodies = []
+    bodies: list[bytes] = []
     while len(bodies) < limit and (delivery := subscription.receive(wait_seconds)) is not None:
         bodies.append(delivery.body)
         subscription.acknowledge(delivery)
@@ -123,9 +123,8 @@ def publish_events(url: BrokerUrl, *events: Event, exchange: str = "sourcepulse"
     publish(url, [as_message(event) for event in events], exchange)
 
 
-def wait_until(condition: object, limit_seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], object], limit_seconds: float = 20.0) -> None:
     """Wait until a callable is true; AssertionError at the limit."""
-    assert callable(condition)
     deadline = time.monotonic() + limit_seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -57,6 +57,7 @@ class LocalSubscription:
         self._log: LogFile | None = None
         self._owner: Owner | None = None
         self._queue = self._consumer = 0
+        self._busy_at = 0.0
         self._forget()
 
     def open(self) -> None:
@@ -95,17 +96,17 @@ class LocalSubscription:
         """Wait at most so long for one message."""
         log = opened(self._log, self._path)
         deadline = time.monotonic() + wait_seconds
-        idle_since = time.monotonic()
         while not self._ready:
             if self._look(log):
                 continue
             now = time.monotonic()
             if now >= deadline:
                 return None
-            pause = POLL_SECONDS if now - idle_since < POLL_IDLE_AFTER_SECONDS else POLL_IDLE_SECONDS
+            pause = POLL_SECONDS if now - self._busy_at < POLL_IDLE_AFTER_SECONDS else POLL_IDLE_SECONDS
             time.sleep(min(pause, deadline - now))
         item = self._ready.popleft()
         self._out.add(item.position)
+        self._busy_at = time.monotonic()
         return Delivery(
             routing_key=item.routing_key,
             body=item.body,
@@ -177,7 +178,7 @@ class LocalSubscription:
         self._data_version = -1
         self._committed_at = 0.0
         self._probed_at = 0.0
-        self._touched_at = time.monotonic()
+        self._touched_at = self._busy_at = time.monotonic()
 
     def _look(self, log: LogFile) -> bool:
         """Look at the log once; True if there may be more to find at once."""
@@ -193,6 +194,8 @@ class LocalSubscription:
             due = bool(self._acknowledged) or others_died or now >= self._touched_at + TOUCH_SECONDS
             if version == self._data_version and not due:
                 return False
+            if not db.execute("SELECT 1 FROM consumers WHERE consumer = ?", (self._consumer,)).fetchone():
+                raise self._taken_for_dead()
             self._reach = Reach.load(db, self._queue, self._reach)
             before = self._scanned
             waiting, self._scanned = first_waiting(db, self._queue, self._reach, self._scanned)
@@ -230,15 +233,18 @@ class LocalSubscription:
         if not db.execute(
             "UPDATE consumers SET seen_at = ? WHERE consumer = ?", (time.time(), self._consumer)
         ).rowcount:
-            raise BrokerUnavailableError(
-                f"this consumer of {self._name!r} was silent for so long that it was taken for dead"
-            )
+            raise self._taken_for_dead()
         # An expired lease may be someone else's by now; then the message is his.
         db.executemany(
             "DELETE FROM leases WHERE queue = ? AND position = ? AND (consumer = ? OR consumer IS NULL)",
             [(self._queue, position, self._consumer) for position in self._acknowledged],
         )
         self._committed_at = time.monotonic()
+
+    def _taken_for_dead(self) -> BrokerUnavailableError:
+        return BrokerUnavailableError(
+            f"this consumer of {self._name!r} was silent for so long that it was taken for dead"
+        )
 
     def _is_my_turn(self, db: Connection) -> bool:
         if self._spec.shared:

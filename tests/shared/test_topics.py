@@ -10,7 +10,7 @@ import os
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sourcepulse.errors import ConfigError
@@ -132,6 +132,9 @@ def test_a_pattern_of_many_wildcards_does_not_hang() -> None:
 
 
 @given(st.lists(WORDS, min_size=1, max_size=5), st.lists(st.sampled_from("ab"), min_size=1, max_size=3))
+@example(["#", "*"], ["a"])
+@example(["a", "#", "*"], ["a"])
+@example(["a", "#", "*"], ["a", "b"])
 def test_a_pattern_covers_a_family_exactly_if_it_takes_every_key_of_it(
     pattern_words: list[str], family: list[str]
 ) -> None:

@@ -136,7 +136,8 @@ class Consumer:
             queue=queue,
             durable=durable,
             shared=shared,
-            prefetch=prefetch,
+            # One that waits for its turn must leave room for the one before it.
+            prefetch=prefetch if shared else max(2, prefetch),
             from_start=from_start,
             limits=limits or (QueueLimits() if durable else TEMPORARY_LIMITS),
         )

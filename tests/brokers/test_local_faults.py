@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -69,8 +70,9 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.wait(10)
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def run(processes: list[subprocess.Popen[str]], program: str, *arguments: str) -> subprocess.Popen[str]:
@@ -78,11 +80,20 @@ def run(processes: list[subprocess.Popen[str]], program: str, *arguments: str) -
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": f"{root / 'shared'}:{root / 'tests'}"},
     )
     processes.append(process)
     return process
+
+
+def as_user(user: int, *groups: int) -> str:
+    """Give the lines that turn a process that has loaded all it needs into one of another user."""
+    return (
+        "import os\nfrom support.local_log import publisher, subscribe\n"
+        f"os.setgroups({list(groups)})\nos.setgid({groups[0]})\nos.setuid({user})\nos.umask(0o077)\n"
+    )
 
 
 def lines(process: subprocess.Popen[str], count: int) -> list[str]:
@@ -163,6 +174,52 @@ def test_several_publishers_and_consumers_lose_and_invent_nothing(
         mine = [body for body in got[0] if body.startswith(name)]
         assert mine == [b"%s %d" % (name, number) for number in range(1_000)], "each publisher's order stands"
     assert sorted(got[1] + got[2]) == sorted(expected)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="other users can only be played by root")
+def test_users_of_one_group_share_a_log_and_a_stranger_is_told_why_not(
+    processes: list[subprocess.Popen[str]],
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        os.chown(directory, 0, 23_000)
+        directory.chmod(0o2770)
+        url = log_url(directory)
+        readers = [
+            run(processes, as_user(user, 23_000) + CONSUME, str(url), "shared", "0") for user in (23_001, 23_002)
+        ]
+        for reader in readers:
+            assert lines(reader, 1) == ["ready"]
+        writer = run(processes, as_user(23_003, 23_004, 23_000) + PUBLISH, str(url), "w", "5", "4")
+        assert len(lines(writer, 20)) == 20
+        assert writer.wait(10) == 0
+        readers[0].kill()
+        readers[0].wait(10)
+        publish(url, [message(1, body=b"last")])
+        assert readers[1].stdout is not None
+        while readers[1].stdout.readline().strip() != "last":
+            assert readers[1].poll() is None
+        stranger = run(processes, as_user(23_009, 23_009) + PUBLISH, str(url), "s", "1", "1")
+        _, talk = stranger.communicate(timeout=20)
+        assert "BrokerRefusedUsError" in talk
+        assert "may not read and write" in talk
+
+
+def test_where_the_file_system_cannot_share_memory_a_rollback_journal_serves_as_well(
+    url: BrokerUrl, processes: list[subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sourcepulse import sqlite_file
+
+    monkeypatch.setattr(sqlite_file, "_file_system", lambda path: "nfs")
+    queue = subscribe(url, spec(queue="me"))
+    with sqlite3.connect(url.path) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    db.close()
+    writers = [run(processes, PUBLISH, str(url), name, "10", "10") for name in ("a", "b")]
+    bodies = drain(queue, 5, limit=200)
+    assert [writer.wait(20) for writer in writers] == [0, 0]
+    for name in (b"a", b"b"):
+        assert [body for body in bodies if body.startswith(name)] == [b"%s %d" % (name, n) for n in range(100)]
 
 
 def test_publishers_killed_while_they_append_lose_nothing_settled(

@@ -18,7 +18,7 @@ from sourcepulse import Consumer, Event
 from sourcepulse.brokers import QueueLimits
 from sourcepulse.brokers.local_admin import dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.errors import BrokerRefusedUsError, ConfigError, DecodeError, StateError
+from sourcepulse.errors import BrokerError, BrokerRefusedUsError, ConfigError, DecodeError, StateError
 from sourcepulse.gaps import Gap, Reset
 from support.local_log import as_message, log_url, message, publish, publish_events, push_event, wait_until
 
@@ -133,6 +133,19 @@ def test_events_come_in_the_order_of_their_numbers(url: BrokerUrl) -> None:
     publish_events(url, *(push_event(number) for number in (1, 3, 2, 6, 5, 4)))
     assert numbers(consumer) == [1, 2, 3, 4, 5, 6]
     assert consumer.stats.gaps == 0
+
+
+def test_the_smallest_prefetch_leaves_room_for_the_one_before(url: BrokerUrl) -> None:
+    consumer = durable(url, prefetch=1)
+    publish_events(url, *(push_event(number) for number in (1, 3, 2, 4)))
+    assert numbers(consumer) == [1, 2, 3, 4]
+    assert consumer.stats.gaps == 0
+
+
+def test_a_damaged_log_is_no_reason_to_try_again(url: BrokerUrl) -> None:
+    Path(url.path).write_bytes(b"no log at all" * 1_000)
+    with pytest.raises(BrokerError, match="move it aside"):
+        Consumer(url, "hg.#").receive(5)
 
 
 def test_a_hole_is_told_between_its_neighbours_and_a_late_event_is_still_delivered(url: BrokerUrl) -> None:

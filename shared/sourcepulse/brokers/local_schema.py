@@ -102,18 +102,10 @@ class LogFile:
         BrokerRefusedUsError if the directory is missing or closed to us, BrokerUnavailableError if the log
         is locked or its disk full, BrokerError if the file is damaged or not a log.
         """
-        if not path.parent.is_dir():
-            raise BrokerRefusedUsError(
-                f"the directory of the log {path} does not exist; create it, or correct the broker URL"
-            )
-        for place in (path, path.parent):
-            if place.exists() and not os.access(place, os.R_OK | os.W_OK):
-                raise BrokerRefusedUsError(
-                    f"the log {path} cannot be used: this user may not read and write {place}; SQLite needs both "
-                    "for the file and its directory"
-                )
-        if path.is_dir():
-            raise BrokerRefusedUsError(f"the log {path} is a directory; name a file in the broker URL")
+        try:
+            _check_place(path)
+        except OSError as error:
+            raise BrokerRefusedUsError(f"the log {path} cannot be used: {error.strerror}") from error
         self.path = path
         self._file = SqliteFile(path, LOG_FILE, lock_wait_s=LOCK_WAIT_SECONDS, create=create)
         self.read = self._file.read
@@ -133,6 +125,21 @@ class LogFile:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+
+def _check_place(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise BrokerRefusedUsError(
+            f"the directory of the log {path} does not exist; create it, or correct the broker URL"
+        )
+    for place in (path.parent, path):
+        if not os.access(place, os.R_OK | os.W_OK) and (place == path.parent or path.exists()):
+            raise BrokerRefusedUsError(
+                f"the log {path} cannot be used: this user may not read and write {place}; SQLite needs both "
+                "for the file and its directory"
+            )
+    if path.is_dir():
+        raise BrokerRefusedUsError(f"the log {path} is a directory; name a file in the broker URL")
 
 
 def opened(log: LogFile | None, path: Path) -> LogFile:

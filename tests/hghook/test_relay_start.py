@@ -1,0 +1,163 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The hook starts a relay that outlives the push, holds none of its pipes and shows no password."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sourcepulse.relay import lock_path
+from support.hg import Repository, Site
+
+_START_LIMIT_SECONDS = 30.0
+_PASSWORD = "s3cr3t-w0rd"
+
+
+def _relays(outbox: Path) -> list[int]:
+    """Give the processes whose arguments name this outbox, apart from hg."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                arguments = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"relay" in arguments and os.fsencode(outbox) in arguments and b"sh" not in arguments[:1]:
+                found.append(int(folder.name))
+    return found
+
+
+@contextmanager
+def _relay_of(outbox: Path) -> Iterator[int]:
+    """Wait for the relay of an outbox and end it afterwards."""
+    limit = time.monotonic() + _START_LIMIT_SECONDS
+    while not (relays := _relays(outbox)):
+        assert time.monotonic() < limit, "no relay came"
+        time.sleep(0.05)
+    try:
+        yield relays[0]
+    finally:
+        for relay in _relays(outbox):
+            os.kill(relay, signal.SIGTERM)
+        while _relays(outbox) and time.monotonic() < limit:
+            time.sleep(0.05)
+
+
+def _delivered(server: Repository) -> bool:
+    with sqlite3.connect(server.outbox) as database:
+        row = database.execute("SELECT count(*) FROM events WHERE state = 'delivered'").fetchone()
+    database.close()
+    return bool(row[0])
+
+
+def test_an_ssh_client_returns_while_the_relay_lives_and_delivers(each_site: Site) -> None:
+    server = each_site.server(keys=f"broker = file://{each_site.folder}/log.db")
+    work = each_site.repository("work")
+    work.commit()
+    # run() returns when the last holder of the pipes is gone.
+    result = work.push_ssh(server)
+    assert "sourcepulse" not in result.stdout + result.stderr
+    with _relay_of(server.outbox) as relay:
+        limit = time.monotonic() + _START_LIMIT_SECONDS
+        while not _delivered(server):
+            assert time.monotonic() < limit, "nothing was delivered"
+            time.sleep(0.05)
+        process = Path("/proc") / str(relay)
+        assert process.joinpath("cwd").readlink() == Path("/")
+        assert os.getsid(relay) not in (os.getsid(0), relay), "it could get a terminal"
+        # Its parent is gone, so no zombie of it will stay in a long-lived server.
+        assert f"\nPPid:\t{os.getpid()}\n" not in process.joinpath("status").read_text(encoding="utf-8")
+        descriptors = {int(entry.name): os.readlink(entry) for entry in process.joinpath("fd").iterdir()}
+        assert [descriptors[fd] for fd in range(3)] == ["/dev/null"] * 3
+        foreign = [target for target in descriptors.values() if str(server.path / ".hg" / "store") in target]
+        assert foreign == []
+        # One relay is enough.
+        work.commit()
+        work.push(server)
+        assert _relays(server.outbox) == [relay]
+
+
+def test_descriptors_that_the_server_inherited_are_closed(site: Site) -> None:
+    server = site.server(keys=f"broker = file://{site.folder}/log.db")
+    work = site.repository("work")
+    work.commit()
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    subprocess.run(
+        [site.program.path, "-R", work.path, "push", server.path],
+        env=site.environ,
+        check=True,
+        capture_output=True,
+        timeout=60,
+        pass_fds=[writing],
+    )
+    os.close(writing)
+    with _relay_of(server.outbox):
+        # The end of the pipe shows that nobody else holds its other side.
+        os.set_blocking(reading, False)
+        assert os.read(reading, 1) == b""
+    os.close(reading)
+
+
+@pytest.mark.parametrize("way", ["broker", "broker_file"])
+def test_the_password_is_in_no_argument_and_a_readable_one_is_told_to_local_users(site: Site, way: str) -> None:
+    url = f"amqp://user:{_PASSWORD}@127.0.0.1:1/"
+    secret = site.folder / "broker-url"
+    secret.write_text(url, encoding="utf-8")
+    secret.chmod(0o600)
+    server = site.server(keys=f"broker = {url}" if way == "broker" else f"broker_file = {secret}")
+    (server.path / ".hg" / "hgrc").chmod(0o644)
+    work = site.repository("work")
+    work.commit()
+    local = work.push(server)
+    with _relay_of(server.outbox) as relay:
+        assert _PASSWORD.encode() not in (Path("/proc") / str(relay) / "cmdline").read_bytes()
+        variables = (Path("/proc") / str(relay) / "environ").read_bytes().split(b"\0")
+        expected = f"SOURCEPULSE_BROKER={url}" if way == "broker" else f"SOURCEPULSE_BROKER_FILE={secret}"
+        assert expected.encode() in variables
+        assert not any(variable.startswith(b"SOURCEPULSE_OUTBOX=") for variable in variables)
+    work.commit()
+    with _no_relay_needed(server):
+        remote = work.push_ssh(server)
+    assert ("shows the broker's password" in local.stderr) == (way == "broker")
+    assert "broker's password" not in remote.stdout + remote.stderr
+    assert _PASSWORD not in local.stderr + remote.stderr + local.stdout + remote.stdout
+
+
+@contextmanager
+def _no_relay_needed(server: Repository) -> Iterator[None]:
+    """Hold the relay's lock, as a relay that somebody else runs does."""
+    with lock_path(server.outbox).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.parametrize("keys", ["relay = off\nbroker = file:///nowhere/log.db", "relay = auto"])
+def test_no_relay_is_started_when_it_is_off_or_no_broker_is_known(site: Site, keys: str) -> None:
+    server = site.server(keys=keys)
+    work = site.repository("work")
+    work.commit()
+    work.push(server)
+    assert _relays(server.outbox) == []
+    assert len(server.events()) == 1
+
+
+def test_no_second_relay_is_started_where_one_holds_the_lock(site: Site) -> None:
+    server = site.server(keys=f"broker = file://{site.folder}/log.db")
+    work = site.repository("work")
+    work.commit()
+    server.outbox.parent.mkdir()
+    with _no_relay_needed(server):
+        work.push(server)
+        time.sleep(0.3)
+        assert _relays(server.outbox) == []

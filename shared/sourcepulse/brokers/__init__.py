@@ -162,7 +162,7 @@ def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
         from sourcepulse.brokers.local import LocalPublisher
 
         return LocalPublisher(url, exchange=exchange)
-    from sourcepulse.brokers.amqp import AmqpPublisher
+    from sourcepulse.brokers.amqp_publisher import AmqpPublisher
 
     return AmqpPublisher(url, exchange=exchange)
 
@@ -176,6 +176,6 @@ def open_subscription(url: BrokerUrl, spec: SubscriptionSpec, *, former_patterns
         from sourcepulse.brokers.local import LocalSubscription
 
         return LocalSubscription(url, spec)
-    from sourcepulse.brokers.amqp import AmqpSubscription
+    from sourcepulse.brokers.amqp_subscription import AmqpSubscription
 
     return AmqpSubscription(url, spec, former_patterns=former_patterns)

@@ -1,0 +1,242 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Receiving from RabbitMQ: one queue, bound to exactly the patterns asked for, acknowledged one by one."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import amqp
+from amqp import exceptions
+
+from sourcepulse.brokers import Delivery, QueueLimits, SubscriptionSpec
+from sourcepulse.brokers.amqp_connection import AmqpConnection, describe
+from sourcepulse.brokers.amqp_publisher import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PERSISTENT,
+    PRECONDITION_FAILED,
+    declare_exchange,
+)
+from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
+
+if TYPE_CHECKING:
+    from sourcepulse.brokers.url import BrokerUrl
+
+#: What was put aside is kept in a queue of this name, bounded as the queue itself.
+DEAD_SUFFIX = ".dead"
+TEMPORARY_PREFIX = "temporary-"
+MILLISECONDS = 1000
+RESOURCE_LOCKED = 405
+
+
+class _Handle(NamedTuple):
+    opening: int
+    delivery_tag: int
+
+
+class AmqpSubscription:
+    """One consumer of one queue of RabbitMQ over AMQP 0-9-1, see `Subscription`.
+
+    A durable subscription is a durable classic queue, served to one consumer at a time unless shared; a
+    temporary one an exclusive queue that goes with the connection. Both are legal on RabbitMQ 4. The broker
+    cannot tell what a queue is bound to: `former_patterns` are unbound unless they are asked for again.
+    """
+
+    def __init__(self, url: BrokerUrl, spec: SubscriptionSpec, *, former_patterns: Sequence[str] = ()) -> None:
+        self.interrupted = False
+        self._url = url
+        self._spec = spec
+        self._former_patterns = tuple(former_patterns)
+        self._connection = AmqpConnection(url)
+        self._channel: Any = None
+        self._opening = 0
+        self._arrived: deque[Delivery] = deque()
+        self._cancelled = False
+        self._queue = spec.queue if spec.durable and spec.queue else f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
+
+    def open(self) -> None:
+        """Connect, declare queue and bindings, and begin to consume."""
+        if self._spec.from_start and not self._spec.durable:
+            raise SubscriptionError("RabbitMQ keeps nothing for a queue that is not durable: from_start cannot be had")
+        self.abandon()
+        self._connection.open()
+        declare_exchange(self._connection, self._spec.exchange)
+        existed = self._declare()
+        knew_it = bool(self._former_patterns) if self._spec.durable else self._opening > 0
+        self.interrupted = knew_it and not existed
+        self._opening += 1
+        try:
+            self._bind_and_consume()
+        except exceptions.ChannelError as error:
+            raise self._refusal(error) from None
+
+    def receive(self, wait_seconds: float) -> Delivery | None:
+        """Wait at most so long for one message; BrokerUnavailableError if the queue was deleted."""
+        deadline = time.monotonic() + wait_seconds
+        while not self._arrived:
+            now = time.monotonic()
+            if now >= deadline:
+                return None
+            self._read(deadline - now)
+            self._connection.tick()
+        return self._arrived.popleft()
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Tell the broker that the message is done with; BrokerUnavailableError if it came by an older connection."""
+        tag = self._tag(delivery)
+        with self._connection.sending():
+            self._channel.basic_ack(tag)
+
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Move the message to `<queue>.dead`, with the reason in its headers; without the right to do so, drop it."""
+        tag = self._tag(delivery)
+        if self._spec.durable and self._keep_dead(delivery, reason):
+            with self._connection.sending():
+                self._channel.basic_ack(tag)
+        else:
+            with self._connection.sending():
+                self._channel.basic_reject(tag, requeue=False)
+
+    def abandon(self) -> None:
+        """Drop the connection; what is not acknowledged comes again."""
+        self._connection.abandon()
+        self._channel = None
+        self._arrived.clear()
+        self._cancelled = False
+
+    def close(self) -> None:
+        """Say good-bye; a temporary queue goes."""
+        self._connection.close()
+        self.abandon()
+
+    def _declare(self) -> bool:
+        """Declare the queue and tell whether it was there; SubscriptionError if it is another kind of queue."""
+        channel = self._connection.channel()
+        existed = True
+        try:
+            self._connection.call(lambda _: channel.queue_declare(self._queue, passive=True))
+        except exceptions.ChannelError as error:
+            if error.reply_code != NOT_FOUND:
+                raise self._refusal(error) from None
+            existed = False
+            channel = self._connection.channel()
+        durable = self._spec.durable
+        arguments = queue_arguments(self._spec.limits)
+        if durable and not self._spec.shared:
+            arguments["x-single-active-consumer"] = True
+        try:
+            self._connection.call(
+                lambda _: channel.queue_declare(
+                    self._queue, durable=durable, exclusive=not durable, auto_delete=not durable, arguments=arguments
+                )
+            )
+        except exceptions.ChannelError as error:
+            raise self._refusal(error) from None
+        self._channel = channel
+        return existed
+
+    def _bind_and_consume(self) -> None:
+        channel, exchange = self._channel, self._spec.exchange
+        call = self._connection.call
+        for pattern in self._spec.patterns:
+            call(partial(_ignoring_connection, channel.queue_bind, self._queue, exchange, pattern))
+        # Bound first, so that nothing falls between the old patterns and the new.
+        for pattern in set(self._former_patterns) - set(self._spec.patterns):
+            call(partial(_ignoring_connection, channel.queue_unbind, self._queue, exchange, pattern))
+        call(lambda _: channel.basic_qos(0, self._spec.prefetch, False))
+        call(lambda _: channel.basic_consume(self._queue, callback=self._on_message, on_cancel=self._on_cancel))
+        self._former_patterns = self._spec.patterns
+
+    def _refusal(self, error: exceptions.ChannelError) -> Exception:
+        text = error.reply_text
+        if error.reply_code == PRECONDITION_FAILED:
+            return SubscriptionError(
+                f"the queue {self._queue!r} exists with other properties; choose another name, ask for the limits "
+                f"it was made with, or delete it: {text}"
+            )
+        if error.reply_code == RESOURCE_LOCKED:
+            return BrokerUnavailableError(f"the queue {self._queue!r} still belongs to another connection: {text}")
+        if error.reply_code == ACCESS_REFUSED:
+            return describe(error, self._connection.host, self._url.vhost)
+        return BrokerUnavailableError(f"the queue {self._queue!r} cannot be had: {text}")
+
+    def _on_message(self, message: Any) -> None:
+        body = message.body
+        self._arrived.append(
+            Delivery(
+                routing_key=message.delivery_info["routing_key"],
+                body=body.encode() if isinstance(body, str) else bytes(body),
+                content_type=str(message.properties.get("content_type", "")),
+                redelivered=bool(message.delivery_info["redelivered"]),
+                handle=_Handle(self._opening, message.delivery_info["delivery_tag"]),
+            )
+        )
+
+    def _on_cancel(self, _consumer_tag: str) -> None:
+        # Raised later: py-amqp must finish with the frame first.
+        self._cancelled = True
+
+    def _read(self, wait_s: float) -> None:
+        try:
+            self._connection.read(wait_s)
+        except exceptions.ChannelError as error:
+            raise BrokerUnavailableError(f"{self._connection.host} closed the channel: {error.reply_text}") from None
+        if self._cancelled and not self._arrived:
+            raise BrokerUnavailableError(f"the queue {self._queue!r} was deleted, or its node is gone")
+
+    def _tag(self, delivery: Delivery) -> int:
+        handle = delivery.handle
+        if not isinstance(handle, _Handle) or handle.opening != self._opening or self._channel is None:
+            raise BrokerUnavailableError("the message came by a connection that is closed; it comes again")
+        return handle.delivery_tag
+
+    def _keep_dead(self, delivery: Delivery, reason: str) -> bool:
+        name = self._queue + DEAD_SUFFIX
+        channel = self._connection.channel()
+        confirmed: list[int] = []
+        try:
+            arguments = queue_arguments(self._spec.limits)
+            self._connection.call(
+                lambda _: channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
+            )
+            self._connection.call(lambda _: channel.confirm_select())
+            channel.events["basic_ack"].add(lambda tag, _multiple: confirmed.append(tag))
+            channel.events["basic_nack"].add(lambda _tag, _multiple: None)
+            message = amqp.Message(
+                delivery.body,
+                content_type=delivery.content_type,
+                delivery_mode=PERSISTENT,
+                application_headers={"x-reason": reason[:1000], "x-routing-key": delivery.routing_key},
+            )
+
+            def publish(connection: Any) -> None:
+                channel._basic_publish(message, "", name)
+                while not confirmed:
+                    connection.blocking_read()
+
+            self._connection.call(publish)
+            self._connection.call(lambda _: channel.close())
+        except exceptions.ChannelError:
+            return False
+        return True
+
+
+def _ignoring_connection(request: Callable[..., object], *arguments: object) -> None:
+    # The last one is the connection that `call` passes.
+    request(*arguments[:-1])
+
+
+def queue_arguments(limits: QueueLimits) -> dict[str, Any]:
+    """Write limits as RabbitMQ's queue arguments; the oldest go first, a publisher is never refused."""
+    return {
+        "x-max-length": limits.max_length,
+        "x-overflow": "drop-head",
+        "x-message-ttl": limits.message_ttl_s * MILLISECONDS,
+        "x-expires": limits.expires_s * MILLISECONDS,
+    }

@@ -38,8 +38,9 @@ def run(args: argparse.Namespace) -> int:
     """Print events until enough, until the time is up, or until interrupted."""
     config = settings(args)
     config.broker() or config.require("broker")
-    with _consumer(args, config) as consumer:
-        signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
+    consumer = _consumer(args, config)
+    signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
+    with consumer:
         if not consumer.connected:
             raise BrokerUnavailableError(f"the broker {consumer.url} cannot be reached")
         return _watch(args, consumer)

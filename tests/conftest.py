@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Fixtures for every test: a real RabbitMQ, started once by the worker that first asks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from support.rabbitmq import RabbitNode, is_installed
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
+    """A started private node with the users of `support.rabbitmq`; leave it as it was found.
+
+    Without RabbitMQ the tests are skipped, but not in CI, where a skipped test would pass unnoticed.
+    """
+    if not is_installed():
+        reason = "RabbitMQ is not installed (Debian: apt-get install rabbitmq-server)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # The base folder of a worker is its own, so that each has a node of its own.
+    node = RabbitNode(tmp_path_factory.mktemp("rabbitmq"))
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()

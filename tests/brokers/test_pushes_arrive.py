@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Pushes of one, a hundred and twenty thousand changesets arrive as exact events, whatever the broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sourcepulse.consumer import Consumer
+from support.hg import VENV_HG, Repository, Site, require
+from support.rabbitmq import RabbitNode
+from support.spine import publishing_server, receive, relay_ended
+
+SIZES = (1, 100, 20_000)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A repository with as many changesets as all pushes need."""
+    site = Site(tmp_path_factory.mktemp("client"), require(VENV_HG))
+    repository = site.repository("work")
+    repository.hg("debugbuilddag", f"+{sum(SIZES)}")
+    return repository
+
+
+def push_and_compare(site: Site, client: Repository, url: str) -> None:
+    server = publishing_server(site, url)
+    nodes = client.nodes()
+    begin = 0
+    with Consumer(url, topics=["hg.push.#"]) as consumer, relay_ended(server.outbox):
+        for number, size in enumerate(SIZES, start=1):
+            pushed = nodes[begin : begin + size]
+            begin += size
+            client.push_ssh(server, "--rev", pushed[-1])
+            (event,) = receive(consumer, 1)
+            data = event.data
+            assert (data["count"], data["first"], data["last"]) == (size, pushed[0], pushed[-1])
+            assert [changeset["node"] for changeset in data["changesets"]] == pushed[:100]
+            assert data["heads"] == [{"node": pushed[-1], "branch": "default", "closed": False}]
+            assert event.routing_key == "hg.push.server"
+            assert event.numbers is not None
+            assert event.numbers.sequence == number
+            if size > len(data["changesets"]):
+                assert data["truncated"] == [{"field": "/changesets", "kept": 100, "total": size}]
+                assert server.nodes(data["query"]) == pushed
+            else:
+                assert data["truncated"] == []
+                assert data["query"] is None
+        assert consumer.receive(0.5) is None
+        assert consumer.stats.gaps == consumer.stats.repeats == 0
+
+
+def test_pushes_arrive_through_the_embedded_log(tmp_path: Path, client: Repository) -> None:
+    site = Site(tmp_path / "site", require(VENV_HG))
+    push_and_compare(site, client, f"file://{site.folder}/log.db")
+
+
+def test_pushes_arrive_through_rabbitmq(tmp_path: Path, client: Repository, rabbitmq: RabbitNode) -> None:
+    push_and_compare(Site(tmp_path / "site", require(VENV_HG)), client, rabbitmq.url())

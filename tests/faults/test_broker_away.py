@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A broker that is stopped, killed, silent or full during pushes: no push notices, everything arrives in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sourcepulse.consumer import Consumer
+from support.hg import VENV_HG, Repository, Site, require
+from support.rabbitmq import RabbitNode
+from support.spine import kill_relay, publishing_server, receive, relay_ended
+
+#: A push takes a third of a second; a wait for the broker would take many.
+PUSH_LIMIT_SECONDS = 5.0
+AWAY_SECONDS = 3.0
+LONG_AWAY_SECONDS = 60.0
+PUSHES = 4
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
+    """A node that may be killed; where RabbitMQ is missing, `rabbitmq` has skipped or failed already."""
+    del rabbitmq
+    own = RabbitNode(tmp_path_factory.mktemp("rabbit"))
+    try:
+        own.start()
+        yield own
+    finally:
+        own.close()
+
+
+def stopped(node: RabbitNode) -> Callable[[], None]:
+    node.stop()
+    return node.start
+
+
+def killed(node: RabbitNode) -> Callable[[], None]:
+    node.kill()
+    return node.start
+
+
+def frozen(node: RabbitNode) -> Callable[[], None]:
+    node.freeze()
+    return node.thaw
+
+
+def full(node: RabbitNode) -> Callable[[], None]:
+    node.alarm(raised=True)
+    return lambda: node.alarm(raised=False)
+
+
+def push_while_away(
+    tmp_path: Path, node: RabbitNode, leave: Callable[[RabbitNode], Callable[[], None]], away_s: float
+) -> None:
+    site = Site(tmp_path / "site", require(VENV_HG))
+    server = publishing_server(site, node.url())
+    work = site.repository("work")
+    work.hg("debugbuilddag", f"+{2 * PUSHES + 1}")
+    nodes = work.nodes()
+    queue = f"away-{leave.__name__}-{away_s:.0f}"
+    consumer = Consumer(node.url(), topics=["hg.push.#"], queue=queue, durable=True, state=":memory:")
+    with consumer, relay_ended(server.outbox):
+        timed_push(work, server, nodes[0])
+        assert len(receive(consumer, 1)) == 1
+        come_back = leave(node)
+        try:
+            for revision in nodes[1 : PUSHES + 1]:
+                timed_push(work, server, revision)
+            # One relay that has seen the broker go, and one that never saw it there.
+            kill_relay(server.outbox)
+            for revision in nodes[PUSHES + 1 :]:
+                timed_push(work, server, revision)
+            time.sleep(away_s)
+        finally:
+            come_back()
+        events = receive(consumer, 2 * PUSHES)
+        assert [event.data["first"] for event in events] == nodes[1:]
+        assert [event.numbers.sequence for event in events if event.numbers] == list(range(2, 2 * PUSHES + 2))
+        assert consumer.stats.gaps == 0
+
+
+def timed_push(work: Repository, server: Repository, revision: str) -> None:
+    begun = time.monotonic()
+    work.push_ssh(server, "--rev", revision)
+    assert time.monotonic() - begun < PUSH_LIMIT_SECONDS
+
+
+@pytest.mark.parametrize("leave", [stopped, killed, frozen, full])
+def test_pushes_go_on_while_the_broker_is_away_and_arrive_when_it_is_back(
+    tmp_path: Path, node: RabbitNode, leave: Callable[[RabbitNode], Callable[[], None]]
+) -> None:
+    push_while_away(tmp_path, node, leave, AWAY_SECONDS)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("leave", [stopped, killed, frozen, full])
+def test_pushes_go_on_while_the_broker_is_away_for_a_minute(
+    tmp_path: Path, node: RabbitNode, leave: Callable[[RabbitNode], Callable[[], None]]
+) -> None:
+    push_while_away(tmp_path, node, leave, LONG_AWAY_SECONDS)

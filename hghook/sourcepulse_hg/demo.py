@@ -120,8 +120,8 @@ def _show(folder: Path) -> int:
 
 
 def extension_path() -> Path:
-    """Give the file that a hgrc names to load the extension into any hg."""
-    return Path(__file__).with_name("__init__.py").resolve()
+    """Give the folder that a hgrc names to load the extension into any hg."""
+    return Path(__file__).resolve().parent
 
 
 def _hg_program() -> str:

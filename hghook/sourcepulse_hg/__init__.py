@@ -134,8 +134,14 @@ def _validator(repo: Any) -> Any:
 
     def validate(tr: Any) -> None:
         here = reference()
-        if here is not None and len(here.changelog) > tr.changes[b"origrepolen"]:
-            _ours("record").record(here, tr)
+        if here is None or len(here.changelog) <= tr.changes[b"origrepolen"]:
+            return
+        try:
+            record = _ours("record").record
+        except Exception as error:  # noqa: BLE001 - half an installation is no reason to refuse a push
+            here.ui.warn(b"sourcepulse: the push is not published: %s\n" % _bytes(error))
+            return
+        record(here, tr)
 
     return validate
 
@@ -150,8 +156,12 @@ def changegroup(ui: Any, repo: Any, **kwargs: Any) -> bool:
     try:
         _ours("hook").changegroup(ui, repo, **kwargs)
     except Exception as error:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
-        ui.warn(b"sourcepulse: the push is not published: %s\n" % repr(error).encode("utf-8", "replace"))
+        ui.warn(b"sourcepulse: the push is not published: %s\n" % _bytes(error))
     return False
+
+
+def _bytes(error: Exception) -> bytes:
+    return repr(error).encode("utf-8", "replace")
 
 
 def _ours(module: str) -> Any:

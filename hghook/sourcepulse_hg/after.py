@@ -6,11 +6,9 @@ Nothing here may raise, and the pusher waits for it: the waits for locks are at 
 cannot be done in time stays for the next push or the relay.
 """
 
-from __future__ import annotations
-
 import os
 import weakref
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, exposed_password_file
 from sourcepulse_hg.tell import Teller
@@ -31,7 +29,7 @@ class Aftermath(NamedTuple):
     teller: Teller
 
     @classmethod
-    def of(cls, repo: Any, settings: Settings, teller: Teller) -> Aftermath:
+    def of(cls, repo: Any, settings: Settings, teller: Teller) -> Self:
         """Keep the repository by a weak reference, as Mercurial's own callbacks do."""
         return cls(weakref.ref(repo.unfiltered()), settings, teller)
 

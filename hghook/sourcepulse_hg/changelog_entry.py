@@ -7,8 +7,6 @@ that of `mercurial/changelog.py`: lines of manifest, user, `seconds offset[ extr
 the description.
 """
 
-from __future__ import annotations
-
 import codecs
 from typing import NamedTuple
 

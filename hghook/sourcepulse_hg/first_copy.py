@@ -7,13 +7,11 @@ afterwards it is `r-<counter>-<txnid>` in `.hg/sourcepulse`. It has one line of 
 event.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from sourcepulse.errors import EventError, SourcePulseError
 from sourcepulse.event import Event
@@ -44,7 +42,7 @@ class Identity(NamedTuple):
     device: int
 
     @classmethod
-    def of(cls, dot_hg: bytes | str | os.PathLike[str]) -> Identity:
+    def of(cls, dot_hg: bytes | str | os.PathLike[str]) -> Self:
         """Look at a `.hg` directory; OSError if it is not there."""
         status = os.stat(dot_hg)
         return cls(status.st_ino, status.st_dev)

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: MPL-2.0
 """Where the first copies of a repository are, and which of them belong to a committed transaction."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import NamedTuple

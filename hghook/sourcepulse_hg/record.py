@@ -35,7 +35,6 @@ def record(repo: Any, tr: Any) -> None:
     """
     txnid = tr.hookargs[b"txnid"].decode("ascii")
     teller = Teller(repo.ui, tr.hookargs.get(b"url"))
-    settings: Settings | None = None
     try:
         settings = read_settings(repo)
         teller.tell_all(settings.problems)
@@ -47,7 +46,6 @@ def record(repo: Any, tr: Any) -> None:
             txnid=txnid,
             source=tr.hookargs.get(b"source"),
             url=tr.hookargs.get(b"url"),
-            # The names of the transactions nested in it are gone by now.
             transaction_name=tr.hookargs.get(b"txnname") or b"",
         )
         if not events:

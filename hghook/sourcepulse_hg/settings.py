@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: MPL-2.0
 """The section `[sourcepulse]` of the hgrc as checked values; a bad one is told and its default used."""
 
-from __future__ import annotations
-
 import os
 import socket
 import stat
@@ -170,8 +168,12 @@ class _Reader:
             return word == "restricted"
         # Mercurial spells these with an underscore; whoever wrote a dash meant the same. Like hgweb we let the
         # hgrc of an untrusted user close a repository.
-        web = {key.replace(b"_", b"-"): value.strip() for key, value in self.ui.configitems(b"web", untrusted=True)}
-        return bool(web.get(b"deny-read")) or web.get(b"allow-read", b"") not in (b"", b"*")
+        readers = [b"", b""]
+        for key, value in self.ui.configitems(b"web", untrusted=True):
+            # What `hg serve` sets itself is no text.
+            if isinstance(value, bytes) and key.replace(b"_", b"-") in (b"allow-read", b"deny-read"):
+                readers[key.startswith(b"deny")] = value.strip()
+        return readers[0] not in (b"", b"*") or readers[1] != b""
 
     def _problem(self, key: bytes, what: str) -> None:
         place = self.ui.configsource(SECTION, key).decode("utf-8", "replace")

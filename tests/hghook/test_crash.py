@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import hg_faults
-from support.hg import Repository, Site
+from support.hg import Repository, Site, copy_repository
 
 _FAULTS = str(Path(hg_faults.__file__))
 _VETO = "[hooks]\npretxnclose.veto = false"
@@ -134,8 +134,6 @@ def test_the_next_push_brings_what_a_crash_left_in_the_order_of_the_commits(each
 
 
 def test_a_copy_of_the_repository_announces_nothing_and_names_what_it_holds_back(each_site: Site) -> None:
-    from support.hg import copy_repository
-
     server, work = _pushed(each_site, f"[hooks]\ntxnclose.kill = {_KILL}\n")
     copy = copy_repository(server, "copy")
     (copy.path / ".hg" / "sourcepulse" / "outbox.db").unlink()

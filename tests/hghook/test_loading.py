@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import ast
+import shutil
 from pathlib import Path
 
 import pytest
 
+import sourcepulse
 from sourcepulse_hg.declarations import KEYS
 from support.hg import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site
 
@@ -49,10 +51,6 @@ def test_the_path_form_loads_the_core_beside_it_and_leaves_the_search_path_alone
 
 
 def test_the_extension_works_in_a_folder_as_pip_installs_it(tmp_path: Path) -> None:
-    import shutil
-
-    import sourcepulse
-
     packages = tmp_path / "site-packages"
     shutil.copytree(EXTENSION_FOLDER, packages / "sourcepulse_hg")
     shutil.copytree(Path(sourcepulse.__file__).parent, packages / "sourcepulse")
@@ -65,6 +63,24 @@ def test_the_extension_works_in_a_folder_as_pip_installs_it(tmp_path: Path) -> N
     work.commit()
     work.push(server)
     assert len(server.events()) == 1
+
+
+@pytest.mark.parametrize("mode", ["extension", "hook"])
+def test_half_an_installation_warns_and_lets_pushes_pass(tmp_path: Path, mode: str) -> None:
+    packages = tmp_path / "site-packages"
+    shutil.copytree(EXTENSION_FOLDER, packages / "sourcepulse_hg")
+    site = Site(tmp_path / "site", SYSTEM_HG)
+    line = (
+        f"[extensions]\nsourcepulse_hg = {packages}/sourcepulse_hg\n"
+        if mode == "extension"
+        else f"[hooks]\nchangegroup.x = python:{packages}/sourcepulse_hg/__init__.py:changegroup\n"
+    )
+    server = site.repository("server", line)
+    work = site.repository("work")
+    work.commit()
+    result = work.push_ssh(server)
+    assert "sourcepulse: the push is not published: ModuleNotFoundError" in result.stdout + result.stderr
+    assert server.nodes() == work.nodes()
 
 
 def test_a_push_imports_no_broker_client(each_site: Site) -> None:

@@ -481,6 +481,11 @@ def test_a_repository_that_only_some_may_read_publishes_to_the_restricted_stream
     assert server.events() == []
     (event,) = server.events(stream="restricted")
     assert event.source.endswith("?restricted")
+    # What `hg serve` puts into this section itself closes nothing.
+    served = site.server("served", other="[web]\nallow_read = *")
+    with serve(served) as url:
+        work.hg("push", url)
+    assert len(served.events()) == 1
     open_to_all = site.server("open", "visibility = public", other="[web]\ndeny_read = mallory")
     work.push(open_to_all)
     assert len(open_to_all.events()) == 1

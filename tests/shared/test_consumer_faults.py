@@ -220,6 +220,10 @@ def test_what_was_held_back_when_the_connection_was_lost_comes_again_in_order(ur
         got.append(event.data["number"])
         consumer.acknowledge()
     assert got == [2, 3, 4]
+    # What came again took the place of what was held back, instead of being dropped as its repeat.
+    assert consumer.stats.repeats == 0
+    consumer.close()
+    assert queue_statistics(url)[0].pending == 0
 
 
 def test_a_consumer_that_nobody_holds_any_more_leaves_its_queue_at_once(url: BrokerUrl) -> None:

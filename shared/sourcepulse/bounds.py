@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from sourcepulse import pointer as pointers
 from sourcepulse.errors import ConfigError, EventError
@@ -28,8 +28,7 @@ ENVELOPE_DEFAULT_BYTES = 2_048
 __all__ = ["Limits", "bound", "decode_text", "envelope_bytes"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """How large an event may be: bytes as sent, and items of a list by the list's name.
 
     `envelope_bytes` is what the sender keeps for everything around `data`; `envelope_bytes()` computes it.
@@ -37,13 +36,7 @@ class Limits:
 
     max_bytes: int = EVENT_MAX_BYTES
     envelope_bytes: int = ENVELOPE_DEFAULT_BYTES
-    lists: Mapping[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.max_bytes < EVENT_LEAST_MAX_BYTES:
-            raise ConfigError(
-                f"an event cannot be limited to {self.max_bytes} bytes; {EVENT_LEAST_MAX_BYTES} is the least"
-            )
+    lists: Mapping[str, int] = MappingProxyType({})
 
     def most_items(self, name: str) -> int:
         """Give the number of items that a list of this name may have."""
@@ -75,6 +68,10 @@ def bound(
     EventError if nothing is left to cut, a pointer leads nowhere, the bytes are not those of the text, or a
     value cannot be written as JSON.
     """
+    if limits is not None and limits.max_bytes < EVENT_LEAST_MAX_BYTES:
+        raise ConfigError(
+            f"an event cannot be limited to {limits.max_bytes} bytes; {EVENT_LEAST_MAX_BYTES} is the least"
+        )
     try:
         work = _Work(data, raw or {}, cut or {}, limits or Limits())
         return work.run()

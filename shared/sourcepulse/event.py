@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sourcepulse.errors import EventError
 from sourcepulse.topics import routing_key
@@ -73,20 +73,20 @@ def stream_of(source: str) -> str:
     return RESTRICTED if source.endswith(_RESTRICTED) else PUBLIC
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numbers:
+class Numbers(NamedTuple):
     """What the outbox adds: the epoch of its file and the gapless numbers of the event within it."""
 
     epoch: str
     sequence: int
     typesequence: int
 
-    def __post_init__(self) -> None:
-        if not self.epoch:
-            raise EventError("the epoch is empty")
-        for number in (self.sequence, self.typesequence):
-            if not 1 <= number <= SEQUENCE_MAX:
-                raise EventError(f"the sequence number {number} is not between 1 and {SEQUENCE_MAX}")
+
+def _check_numbers(numbers: Numbers) -> None:
+    if not numbers.epoch:
+        raise EventError("the epoch is empty")
+    for number in (numbers.sequence, numbers.typesequence):
+        if not 1 <= number <= SEQUENCE_MAX:
+            raise EventError(f"the sequence number {number} is not between 1 and {SEQUENCE_MAX}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +119,8 @@ class Event:
             raise EventError("the id is empty")
         if not _is_time(self.time):
             raise EventError(f"{self.time!r} is no time; one looks like '2026-11-22T10:59:21.482913Z'")
+        if self.numbers is not None:
+            _check_numbers(self.numbers)
         object.__setattr__(self, "stream", stream_of(self.source))
 
     @classmethod

@@ -318,7 +318,7 @@ def test_what_cannot_be_sent_is_an_event_error(value: Any) -> None:
 
 def test_nothing_below_16_kib_can_be_asked_for() -> None:
     with pytest.raises(ConfigError, match="16384 is the least"):
-        Limits(max_bytes=16_383)
+        bound(push([]), limits=Limits(max_bytes=16_383))
 
 
 sizes = st.integers(0, 400) | st.integers(0, 90_000)

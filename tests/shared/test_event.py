@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from sourcepulse.errors import EventError
 from sourcepulse.event import ID_NAMESPACE, PUBLIC, RESTRICTED, Event, Numbers, event_id, format_time, routing_words
+from sourcepulse.testing import system_event
 from support.events import YEAR_1_S, YEAR_9999_S, events, texts, wire_examples
 
 
@@ -190,12 +191,12 @@ def test_a_routing_word_that_is_neither_text_nor_bytes_is_an_event_error() -> No
 @pytest.mark.parametrize(("sequence", "typesequence"), [(0, 1), (1, 0), (-1, 1), (10**20, 1), (1, 10**20)])
 def test_numbers_begin_at_1_and_have_at_most_20_digits(sequence: int, typesequence: int) -> None:
     with pytest.raises(EventError, match="sequence number"):
-        Numbers(epoch="e", sequence=sequence, typesequence=typesequence)
+        system_event(1).numbered(Numbers(epoch="e", sequence=sequence, typesequence=typesequence))
 
 
 def test_numbers_without_an_epoch_are_refused() -> None:
     with pytest.raises(EventError, match="epoch is empty"):
-        Numbers(epoch="", sequence=1, typesequence=1)
+        system_event(1).numbered(Numbers(epoch="", sequence=1, typesequence=1))
 
 
 @given(events())

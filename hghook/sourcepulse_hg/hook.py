@@ -34,6 +34,7 @@ def changegroup(ui: Any, repo: Any, *, hooktype: bytes = b"changegroup", **kwarg
         events = transaction_events(
             repo,
             settings,
+            teller,
             start=changelog.rev(bytes.fromhex(kwargs["node"].decode("ascii"))),
             stop=changelog.rev(bytes.fromhex(kwargs["node_last"].decode("ascii"))) + 1,
             txnid=txnid,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from mercurial import error, util
@@ -41,6 +42,7 @@ def record(repo: Any, tr: Any) -> None:
         events = transaction_events(
             repo,
             settings,
+            teller,
             start=tr.changes[b"origrepolen"],
             stop=len(repo.changelog),
             txnid=txnid,
@@ -56,7 +58,7 @@ def record(repo: Any, tr: Any) -> None:
     try:
         name = write_pending(repo, tr, txnid, events)
     except (OSError, error.Abort) as failure:
-        reason = str(failure)
+        reason = str(failure) or repr(failure)
         if settings.refuse:
             raise error.Abort(
                 b"sourcepulse: the first copy of the push's event cannot be written: %s"
@@ -65,12 +67,16 @@ def record(repo: Any, tr: Any) -> None:
             ) from failure
         teller.lost(repo.sharedpath, txnid, reason)
         return
+    except Exception as failure:  # noqa: BLE001 - as above
+        teller.lost(repo.sharedpath, txnid, repr(failure))
+        return
     tr.addpostclose(POST_CLOSE, _promoter(repo, name, settings, teller))
 
 
 def transaction_events(
     repo: Any,
     settings: Settings,
+    teller: Teller,
     *,
     start: int,
     stop: int,
@@ -101,7 +107,11 @@ def transaction_events(
         detail=settings.detail,
         max_changesets=most,
     )
-    return [push_event(act, added, emitter)]
+    try:
+        return [push_event(act, added, emitter)]
+    except Exception as failure:  # noqa: BLE001 - a changeset like no other: better told in short than not at all
+        teller.warn(f"the push is published without its changesets: {failure!r}")
+        return [push_event(act, added, emitter._replace(detail="refs"))]
 
 
 def encode_numbered(repo: Any, txnid: str, events: list[Event]) -> tuple[bytes, bytes]:
@@ -129,8 +139,14 @@ def write_pending(repo: Any, tr: Any, txnid: str, events: list[Event]) -> bytes:
     base, content = encode_numbered(repo, txnid, events)
     name = FOLDER + b"/p" + base
     tr.addbackup(name)
-    with repo.svfs(name, b"wb") as file:
-        file.write(content)
+    try:
+        with repo.svfs(name, b"wb") as file:
+            file.write(content)
+    except OSError:
+        # Should the transaction go on without it, half a file is worse than none.
+        with suppress(OSError):
+            repo.svfs.unlink(name)
+        raise
     return base
 
 

@@ -140,6 +140,7 @@ def test_a_disk_that_is_full_refuses_the_push_or_loses_the_event_as_configured(e
         "    class full(type(repo.svfs)):\n"
         "        def __call__(self, path, mode=b'r', *args, **kwargs):\n"
         "            if path.startswith(b'sourcepulse/p-') and b'w' in mode:\n"
+        "                super().__call__(path, mode, *args, **kwargs).close()\n"
         "                return open('/dev/full', 'wb')\n"
         "            return super().__call__(path, mode, *args, **kwargs)\n"
         "    repo.svfs.__class__ = full\n",
@@ -175,3 +176,25 @@ def test_several_repositories_share_an_outbox(site: Site) -> None:
     events = one.events(site.folder / "shared.db")
     assert [event.source for event in events] == ["hg://host/one", "hg://host/two"]
     assert [event.numbers.sequence for event in events if event.numbers] == [1, 1]
+
+
+def test_a_changeset_that_cannot_be_mapped_is_told_in_short(site: Site) -> None:
+    server = site.server()
+    extension = site.folder / "broken.py"
+    extension.write_text(
+        "def reposetup(ui, repo):\n"
+        "    import sourcepulse_hg.push\n"
+        "    def fail(*args, **kwargs):\n"
+        "        raise ValueError('a changeset like no other')\n"
+        "    sourcepulse_hg.push._changeset = fail\n",
+        encoding="utf-8",
+    )
+    with (server.path / ".hg" / "hgrc").open("a", encoding="utf-8") as hgrc:
+        hgrc.write(f"\n[extensions]\nbroken = {extension}\n")
+    work = site.repository("work")
+    work.build("+3")
+    result = work.push_ssh(server)
+    assert "a changeset like no other" in result.stdout + result.stderr
+    data = server.event().data
+    assert (data["count"], data["changesets"]) == (3, [])
+    assert server.nodes(data["query"]) == work.nodes()

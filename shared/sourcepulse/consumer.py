@@ -25,7 +25,7 @@ from sourcepulse.brokers import (
     open_subscription,
 )
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.consumer_link import Link, union
+from sourcepulse.consumer_link import Link
 from sourcepulse.consumer_state import MEMORY, ConsumerState, default_path
 from sourcepulse.coverage import Coverage
 from sourcepulse.errors import BrokerUnavailableError, ConfigError, DecodeError
@@ -157,6 +157,8 @@ class Consumer:
             hold_events=min(HOLD_EVENTS, max(1, prefetch // 2)),
         )
         self._link = Link(time.monotonic)
+        self._subscription: Subscription | None = None
+        self._stood_before = False
         self._current: _Item | None = None
         self._in_flight: set[str] = set()
         self._overdue_reads = 0
@@ -385,26 +387,30 @@ class Consumer:
 
     def _connect(self) -> None:
         again = self._link.generation > 0
-        subscription = self._link.open(self._make_subscription)
+        subscription = self._link.open(self._the_subscription())
         if subscription is None:
             return
         if self._spec.durable:
-            self._state.remember_patterns(self.topics)
+            self._state.settle_patterns(self.topics)
         self.stats.reconnects += again
         log.info("subscribed to %s at %s", ", ".join(self.topics), self.url)
-        if subscription.interrupted:
+        if subscription.interrupted and (again or self._stood_before):
             self.stats.interruptions += 1
             log.warning("messages may have been lost to the queue since it was used last")
             if self._on_interrupted is not None:
                 self._on_interrupted()
 
-    def _make_subscription(self) -> Subscription:
-        former: tuple[str, ...] = ()
-        if self._spec.durable:
-            former = self._state.patterns()
-            # Whatever happens during the opening, no binding may be forgotten.
-            self._state.remember_patterns(union(former, self.topics))
-        return open_subscription(self.url, self._spec, former_patterns=former)
+    def _the_subscription(self) -> Subscription:
+        # Opened again, a subscription finds its temporary queue if the broker still has it.
+        if self._subscription is None:
+            former: tuple[str, ...] = ()
+            if self._spec.durable:
+                former = self._state.patterns()
+                self._stood_before = self._state.was_bound()
+                # Whatever happens during the opening, no binding may be forgotten.
+                self._state.intend_patterns(self.topics)
+            self._subscription = open_subscription(self.url, self._spec, former_patterns=former)
+        return self._subscription
 
     def _lost(self, error: BrokerUnavailableError) -> None:
         self._link.lost(error)

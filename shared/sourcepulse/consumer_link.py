@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import SystemRandom
 
 from sourcepulse.brokers import Subscription
@@ -37,14 +37,13 @@ class Link:
         """Give the seconds until the next attempt to open, 0 if it may be made now."""
         return max(0.0, self._next_attempt_at - self._clock())
 
-    def open(self, make: Callable[[], Subscription]) -> Subscription | None:
-        """Make one attempt with a new subscription; None if the broker is not there.
+    def open(self, subscription: Subscription) -> Subscription | None:
+        """Make one attempt to open the subscription; None if the broker is not there.
 
         Then `due_in` tells when to try again. The broker's refusal (BrokerRefusedUsError) is raised as long as
         no attempt ever succeeded, later it is waited out as any other failure; whatever else is wrong with the
         request is always raised.
         """
-        subscription = make()
         try:
             subscription.open()
         except BrokerUnavailableError as error:
@@ -89,8 +88,3 @@ class Link:
         self._failures = min(self._failures + 1, 16)
         self._next_attempt_at = self._clock() + wait
         log.warning("%s; trying again in %.1f s", error, wait)
-
-
-def union(*patterns: Sequence[str]) -> tuple[str, ...]:
-    """Give all patterns, each once, in the order of their first appearance."""
-    return tuple(dict.fromkeys(pattern for group in patterns for pattern in group))

@@ -41,7 +41,7 @@ CREATE TABLE lanes (
     PRIMARY KEY (source, epoch, type)
 ) WITHOUT ROWID;
 CREATE TABLE attempts (id TEXT PRIMARY KEY, count INTEGER NOT NULL);
-CREATE TABLE patterns (pattern TEXT PRIMARY KEY) WITHOUT ROWID
+CREATE TABLE patterns (pattern TEXT PRIMARY KEY, bound INTEGER NOT NULL) WITHOUT ROWID
 """
 
 STATE_FILE = FileKind(
@@ -127,12 +127,21 @@ class ConsumerState:
         with self._file.read() as db:
             return tuple(row[0] for row in db.execute("SELECT pattern FROM patterns ORDER BY pattern"))
 
-    def remember_patterns(self, patterns: Sequence[str]) -> None:
-        """Replace the topics that the queue may be bound to."""
-        if set(patterns) != set(self.patterns()):
-            with self._file.write() as db:
-                db.execute("DELETE FROM patterns")
-                db.executemany("INSERT INTO patterns VALUES (?)", [(pattern,) for pattern in sorted(set(patterns))])
+    def was_bound(self) -> bool:
+        """Tell whether the queue was ever subscribed to with this memory."""
+        with self._file.read() as db:
+            return db.execute("SELECT 1 FROM patterns WHERE bound").fetchone() is not None
+
+    def intend_patterns(self, patterns: Sequence[str]) -> None:
+        """Remember topics that the queue is about to be bound to, besides those it may be bound to already."""
+        with self._file.write() as db:
+            db.executemany("INSERT OR IGNORE INTO patterns VALUES (?, 0)", [(pattern,) for pattern in patterns])
+
+    def settle_patterns(self, patterns: Sequence[str]) -> None:
+        """Remember that the queue is bound to these topics and no others."""
+        with self._file.write() as db:
+            db.execute("DELETE FROM patterns")
+            db.executemany("INSERT INTO patterns VALUES (?, 1)", [(pattern,) for pattern in sorted(set(patterns))])
 
     def _see(self, db: Connection, event_id: str) -> None:
         position = db.execute("INSERT OR IGNORE INTO seen (id) VALUES (?) RETURNING position", (event_id,)).fetchone()

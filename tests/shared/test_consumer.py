@@ -401,6 +401,22 @@ def test_a_state_that_cannot_be_used_is_a_clear_error_that_names_the_way_out(url
     assert numbers(consumer, 1) == [1]
 
 
+def test_the_topics_of_an_opening_that_failed_are_not_forgotten(tmp_path: Path) -> None:
+    from sourcepulse.consumer_state import ConsumerState
+
+    state = ConsumerState(tmp_path / "state.db")
+    assert (state.patterns(), state.was_bound()) == ((), False)
+    state.intend_patterns(["hg.#"])
+    assert (state.patterns(), state.was_bound()) == (("hg.#",), False)
+    state.settle_patterns(["hg.#"])
+    state.intend_patterns(["build.#"])
+    state.close()
+    again = ConsumerState(tmp_path / "state.db")
+    assert (again.patterns(), again.was_bound()) == (("build.#", "hg.#"), True)
+    again.settle_patterns(["build.#"])
+    assert again.patterns() == ("build.#",)
+
+
 def test_the_window_of_ids_is_bounded(url: BrokerUrl, tmp_path: Path) -> None:
     from sourcepulse.consumer_state import SEEN_SLACK, ConsumerState
 

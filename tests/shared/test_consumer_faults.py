@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse import Consumer
+from sourcepulse.brokers import QueueLimits
 from sourcepulse.brokers.local_admin import queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from support.local_log import log_url, publish_events, push_event, wait_until
@@ -26,6 +27,7 @@ from support.local_log import log_url, publish_events, push_event, wait_until
 LOOP = """
 import sys, time
 from sourcepulse import Consumer
+from sourcepulse.brokers import QueueLimits
 with Consumer(sys.argv[1], ["hg.#"], queue="me", durable=True) as consumer:
     print("ready", flush=True)
     for event in consumer:
@@ -38,6 +40,7 @@ print("left", flush=True)
 RUN = """
 import sys, time
 from sourcepulse import Consumer
+from sourcepulse.brokers import QueueLimits
 def handle(event):
     print("begin", event.data["number"], flush=True)
     time.sleep(0.5)
@@ -224,6 +227,30 @@ def test_what_was_held_back_when_the_connection_was_lost_comes_again_in_order(ur
     assert consumer.stats.repeats == 0
     consumer.close()
     assert queue_statistics(url)[0].pending == 0
+
+
+def test_a_temporary_subscription_keeps_its_queue_when_it_reconnects(url: BrokerUrl) -> None:
+    with Consumer(url, ["hg.#"]) as consumer:
+        publish_events(url, push_event(1))
+        assert consumer.receive(5) is not None
+        take_for_dead(url)
+        publish_events(url, push_event(2))
+        consumer.acknowledge()
+        event = consumer.receive(10)
+        assert event is not None
+        assert event.data["number"] == 2
+        assert consumer.stats.interruptions == 0
+
+
+def test_a_queue_that_expired_meanwhile_is_told(url: BrokerUrl) -> None:
+    told: list[bool] = []
+    limits = QueueLimits(expires_s=0)
+    durable(url, limits=limits, on_interrupted=lambda: told.append(True)).close()
+    assert told == []
+    time.sleep(0.01)
+    consumer = durable(url, limits=limits, on_interrupted=lambda: told.append(True))
+    assert told == [True]
+    assert consumer.stats.interruptions == 1
 
 
 def test_a_consumer_that_nobody_holds_any_more_leaves_its_queue_at_once(url: BrokerUrl) -> None:

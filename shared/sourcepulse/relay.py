@@ -111,6 +111,7 @@ class Relay:
         self._keep = keep
         self._stop = stop
         self._last_work = time.monotonic()
+        self._crash: Exception | None = None
 
     def once(self) -> list[DeliveryReport]:
         """Sweep, make one attempt at everything pending, and end."""
@@ -124,7 +125,7 @@ class Relay:
         """Relay until `stop` is set, or until nothing came for `idle_exit_s` seconds and nothing waits."""
         self._last_work = time.monotonic()
         threads = [
-            threading.Thread(target=self._deliver, args=(delivery,), name=f"delivery-{delivery.stream}")
+            threading.Thread(target=self._guard, args=(delivery,), name=f"delivery-{delivery.stream}")
             for delivery in self._deliveries
         ]
         for thread in threads:
@@ -136,6 +137,17 @@ class Relay:
             for thread in threads:
                 thread.join()
             self._close()
+        if self._crash is not None:
+            raise self._crash
+
+    def _guard(self, delivery: Delivery) -> None:
+        """Deliver; a fault of ours ends the whole relay, loudly, rather than one stream in silence."""
+        try:
+            self._deliver(delivery)
+        except Exception as error:
+            logger.exception("the %s stream cannot go on", delivery.stream)
+            self._crash = error
+            self._stop.set()
 
     def _deliver(self, delivery: Delivery) -> None:
         kept_alive = time.monotonic()

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from hypothesis import strategies as st
 from sourcepulse.brokers import Message, Outcome
 from sourcepulse.delivery import RETRY_MOST_SECONDS, Delivery, retry_seconds
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ConfigError, RelayRunningError
+from sourcepulse.housekeeping import Keep
 from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_view import Selection, figures, rows
-from sourcepulse.relay import bind, is_relayed, relay_lock
+from sourcepulse.relay import Relay, bind, is_relayed, relay_lock
 from sourcepulse.testing import MemoryBroker, system_event
 
 
@@ -187,3 +190,40 @@ def test_one_outbox_has_one_relay(outbox: Outbox) -> None:
         with pytest.raises(RelayRunningError), relay_lock(outbox.path):
             pass
     assert not is_relayed(outbox.path)
+
+
+def test_a_fault_of_ours_ends_the_relay_loudly(outbox: Outbox) -> None:
+    def judge(_: Message) -> Outcome:
+        raise ZeroDivisionError
+
+    outbox.append([system_event(1)])
+    with Outbox.open(outbox.path) as own:
+        relay = Relay(
+            outbox,
+            [delivery_to(MemoryBroker(judge=judge), own)],
+            sweep=lambda: 0,
+            keep=Keep(days=1, bytes=1_000),
+            stop=threading.Event(),
+        )
+        with pytest.raises(ZeroDivisionError):
+            relay.run()
+    assert figures(outbox)["streams"]["public"]["pending"] == 1
+
+
+def test_a_locked_outbox_holds_the_relay_up_and_does_not_end_it(outbox: Outbox) -> None:
+    broker = MemoryBroker()
+    stop = threading.Event()
+    outbox.append([system_event(1)])
+    with Outbox.open(outbox.path, lock_wait_s=0.05) as own, Outbox.open(outbox.path, lock_wait_s=0.05) as house:
+        relay = Relay(house, [delivery_to(broker, own)], sweep=lambda: 0, keep=Keep(days=1, bytes=1_000), stop=stop)
+        running = threading.Thread(target=relay.run)
+        with outbox.writing():
+            running.start()
+            time.sleep(0.5)
+        deadline = time.monotonic() + 30
+        while outbox.claim("public") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        stop.set()
+        running.join(30)
+    assert not running.is_alive()
+    assert figures(outbox)["streams"]["public"]["pending"] == 0

@@ -93,7 +93,7 @@ CORE = "sourcepulse"
 
 testedwith = b"6.3 7.2"
 minimumhgversion = b"6.3"
-buglink = b"https://github.com/sourcepulse/sourcepulse/issues"
+buglink = b"the developers of sourcepulse, see its README.md"
 
 #: After the hooks of the user (`001-userhooks`) and everything else that may still veto.
 VALIDATOR = b"~sourcepulse"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse.event import event_id
-from support.hg import Repository, Site, serve
+from support.hg import Repository, Site, serve, serve_wsgi
 
 #: hg with this extension commits the bytes it is given, as versions before 1.0 and converters did.
 _RAW_BYTES = "from mercurial import encoding\ndef uisetup(ui):\n    encoding.fromlocal = lambda text: text\n"
@@ -80,7 +80,19 @@ def test_a_push_over_ssh_is_one_event_with_everything_hg_log_knows(each_site: Si
     assert server.first_copies() == []
 
 
-def test_a_push_over_http_names_the_authenticated_user_or_nobody(each_site: Site) -> None:
+def test_a_push_through_wsgi_names_the_user_whom_the_web_server_authenticated(site: Site) -> None:
+    server = site.server(other="[web]\nallow-push = *\npush_ssl = no")
+    work = site.repository("work")
+    work.commit()
+    # PEP 3333: the bytes that the web server got, as if they were Latin-1.
+    with serve_wsgi(server, "Jürgen@example.org".encode().decode("latin-1")) as url:
+        work.hg("push", url)
+    data = _data(server)
+    assert data["url"] == "remote:http"
+    assert data["user"] == "Jürgen@example.org"
+
+
+def test_an_anonymous_push_over_http_names_nobody(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     work.commit()

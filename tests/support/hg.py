@@ -230,6 +230,40 @@ def serve(repository: Repository, *options: str) -> Iterator[str]:
         process.communicate(timeout=HG_LIMIT_SECONDS)
 
 
+_WSGI = """\
+import sys
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from mercurial.hgweb import hgweb
+handler = type("Quiet", (WSGIRequestHandler,), {"log_message": lambda *a: None})
+application = hgweb(sys.argv[1].encode())
+def authenticated(environ, start_response):
+    environ["REMOTE_USER"] = sys.argv[2]
+    return application(environ, start_response)
+server = make_server("127.0.0.1", 0, authenticated, handler_class=handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@contextmanager
+def serve_wsgi(repository: Repository, user: str) -> Iterator[str]:
+    """Serve a repository of the venv's hg as a web server does that has authenticated the user; give the URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WSGI, repository.path, user],
+        env={**repository.site.environ, "USER": "www-data"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/"
+    finally:
+        process.kill()
+        process.communicate(timeout=HG_LIMIT_SECONDS)
+
+
 def copy_repository(repository: Repository, name: str) -> Repository:
     """Copy the files of a repository, as cp or a restored backup does."""
     path = repository.site.folder / name

@@ -9,19 +9,21 @@ its waits have none at all. Here a deadline belongs to the connection and every 
 from __future__ import annotations
 
 import logging
-import select
 import socket
 import ssl
+import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import amqp
 import kombu
 from amqp import exceptions
 from kombu.transport import pyamqp
 
+from sourcepulse.brokers.amqp_tls import context_of, describe_tls
+from sourcepulse.brokers.amqp_transport import BoundedTransport, Limits, NotAmqpError, PeerReadsNothingError
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 
 if TYPE_CHECKING:
@@ -29,21 +31,25 @@ if TYPE_CHECKING:
 
 #: For one host: the TCP connection, the TLS handshake, the login.
 CONNECT_LIMIT_SECONDS = 10.0
-#: For each request that the broker answers: declare, bind, consume.
+#: For each request that the broker answers (declare, bind, consume), and for writing while it reads nothing.
 CALL_LIMIT_SECONDS = 10.0
-#: For handing bytes to the kernel while the broker reads nothing.
-SEND_LIMIT_SECONDS = 10.0
 #: For a polite good-bye.
 CLOSE_LIMIT_SECONDS = 1.0
-#: For the good-bye of TLS to a peer that may be silent.
-ABANDON_LIMIT_SECONDS = 0.1
-#: The kernel gives up on bytes that the peer does not acknowledge; py-amqp's default of 1 s is too short.
-TCP_USER_TIMEOUT_MILLISECONDS = 15_000
 #: Never 0: that would switch off the broker's side too, and dead connections would stay.
 HEARTBEAT_SECONDS = 30
+#: How often it is looked whether a heartbeat is due.
 TICK_SECONDS = 1.0
+#: Frames that are handled in one go, so that a flood of them ends too.
+FRAMES_AT_ONCE = 10_000
 
-PERMANENT_CODES = (403, 530)
+ACCESS_REFUSED = 403
+NOT_FOUND = 404
+RESOURCE_LOCKED = 405
+PRECONDITION_FAILED = 406
+NOT_ALLOWED = 530
+
+#: What py-amqp raises over a connection that closed under it, and over bytes that are not AMQP.
+_STUMBLES = (AttributeError, TypeError, LookupError, ValueError, struct.error)
 
 logger = logging.getLogger(__name__)
 
@@ -51,31 +57,57 @@ logger = logging.getLogger(__name__)
 class _Channel(amqp.Channel):  # type: ignore[misc] # amqp has no types
     """py-amqp's channel, but for opening itself again: that would wait in the middle of telling why it closed."""
 
+    def __init__(self, connection: Any, channel_id: int | None = None, on_open: Any = None) -> None:
+        # Decoded by a content encoding that somebody wrote, a body would not be what was sent.
+        super().__init__(connection, channel_id, auto_decode=False, on_open=on_open)
+
     def _do_revive(self) -> None:
-        self.is_open = False
+        # Its number is free again.
+        self.collect()
 
 
-class _DeadlineConnection(amqp.Connection):  # type: ignore[misc] # amqp has no types
+class _BoundedConnection(amqp.Connection):  # type: ignore[misc] # amqp has no types
     """py-amqp's connection with a deadline that holds for everything it reads."""
 
     Channel = _Channel
-    deadline = float("inf")
+
+    def __init__(self, *, limits: Limits, tls: ssl.SSLContext | None, tls_host: str, **options: Any) -> None:
+        super().__init__(**options)
+        #: Monotonic; whoever begins to wait sets it.
+        self.deadline = limits.connected_by
+        self._limits = limits
+        self._tls = tls
+        self._tls_host = tls_host
+
+    def Transport(self, host: str, *_: object, **__: object) -> BoundedTransport:  # noqa: N802 - py-amqp's name
+        return BoundedTransport(host, self._limits, self._tls, self._tls_host)
+
+    def connect(self, callback: Callable[[], object] | None = None) -> Any:
+        try:
+            return super().connect(callback)
+        except BaseException:
+            # py-amqp does so only after some errors, and would leave the socket to the garbage collector.
+            self.collect()
+            raise
 
     def blocking_read(self, timeout: float | None = None) -> Any:
-        remaining = self.deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        if timeout is not None:
-            remaining = min(remaining, timeout)
-        return super().blocking_read(min(remaining, SEND_LIMIT_SECONDS))
+        # The property of that name would connect again if there is no transport any more.
+        transport = self._transport
+        if transport is None:
+            raise exceptions.RecoverableConnectionError("connection already closed")
+        deadline = self.deadline if timeout is None else min(self.deadline, time.monotonic() + timeout)
+        return self.on_inbound_frame(transport.read_frame(deadline))
 
 
 class _Transport(pyamqp.Transport):  # type: ignore[misc] # kombu has no types
-    Connection = _DeadlineConnection
+    Connection = _BoundedConnection
 
 
 class AmqpConnection:
-    """A connection to the first host of a URL that takes us; its errors are BrokerUnavailableError and below."""
+    """A connection to the first host of a URL that takes us; its errors are BrokerUnavailableError and below.
+
+    Only what concerns one channel alone comes out as py-amqp's ChannelError; that channel is gone then.
+    """
 
     def __init__(
         self,
@@ -87,28 +119,31 @@ class AmqpConnection:
         self._url = url
         self._connect_limit_s = connect_limit_s
         self._call_limit_s = call_limit_s
-        self._amqp: _DeadlineConnection | None = None
+        self._amqp: _BoundedConnection | None = None
         self._ticked_at = 0.0
         self.host = ""
         #: True while the broker says that it takes nothing from publishers (memory or disk alarm).
         self.blocked = False
 
     def open(self) -> None:
-        """Connect and log in; BrokerRefusedUsError if every host that answered refuses us."""
+        """Connect and log in; BrokerRefusedUsError if no host takes us and one of them refused us."""
+        self.abandon()
+        tls = context_of(self._url)
         errors: list[BrokerUnavailableError] = []
         for host, port in self._url.hosts:
-            self.host = f"{host}:{port}"
+            self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             try:
-                with self._translated(f"within {self._connect_limit_s:g} s"):
-                    self._connect(host, port)
-            except BrokerUnavailableError as error:
-                errors.append(error)
-                continue
+                self._connect(host, tls)
+            except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+                try:
+                    self._raise(error, f"within {self._connect_limit_s:g} s")
+                except BrokerUnavailableError as named:
+                    errors.append(named)
+                    continue
             return
-        for refusal in errors:
-            if isinstance(refusal, BrokerRefusedUsError):
-                raise refusal
-        raise BrokerUnavailableError("; ".join(str(error) for error in errors)) from errors[-1]
+        refused = any(isinstance(error, BrokerRefusedUsError) for error in errors)
+        kind = BrokerRefusedUsError if refused else BrokerUnavailableError
+        raise kind("; ".join(str(error) for error in errors)) from None
 
     def channel(self) -> Any:
         """Open a channel."""
@@ -117,53 +152,73 @@ class AmqpConnection:
     def call(self, request: Callable[[Any], Any]) -> Any:
         """Run a request that the broker answers, within the limit for one."""
         connection = self._opened()
-        with self._translated(f"within {self._call_limit_s:g} s"):
-            connection.deadline = time.monotonic() + self._call_limit_s
+        connection.deadline = time.monotonic() + self._call_limit_s
+        try:
             return request(connection)
+        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+            self._raise(error, f"within {self._call_limit_s:g} s")
 
-    @contextmanager
-    def sending(self) -> Iterator[None]:
-        """Translate the errors of what is written; the socket's own limit bounds each write."""
-        with self._translated(f"for {SEND_LIMIT_SECONDS:g} s: it reads nothing"):
-            yield
+    def flush(self) -> None:
+        """Hand what was written to the kernel; bounded though the broker reads nothing."""
+        connection = self._opened()
+        try:
+            connection.transport.flush()
+        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+            self._raise(error)
+
+    def write(self, request: Callable[..., object], *arguments: object) -> None:
+        """Run a request that the broker does not answer; `flush` or the next wait sends it."""
+        self._opened()
+        try:
+            request(*arguments)
+        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+            self._raise(error)
 
     def read(self, wait_s: float) -> bool:
         """Handle one frame, waiting for it at most so long; False if none came."""
         connection = self._opened()
-        connection.deadline = time.monotonic() + max(wait_s, 0.001)
-        with self._translated(""):
-            try:
-                connection.blocking_read()
-            except TimeoutError:
-                return False
+        connection.deadline = time.monotonic() + wait_s
+        try:
+            connection.blocking_read()
+        except PeerReadsNothingError as error:
+            self._raise(error)
+        except TimeoutError:
+            return False
+        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+            self._raise(error)
         return True
 
     def read_available(self) -> None:
         """Handle the frames that have arrived."""
-        while self._has_input() and self.read(SEND_LIMIT_SECONDS):
-            pass
+        for _ in range(FRAMES_AT_ONCE):
+            if not self.read(0):
+                return
+
+    def read_last_words(self) -> None:
+        """Handle what arrived before the connection broke; raises what the broker says in it."""
+        connection = self._amqp
+        if connection is None or connection._transport is None:
+            return
+        try:
+            while (frame := connection._transport.last_frame()) is not None:
+                connection.on_inbound_frame(frame)
+        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+            self._raise(error)
 
     def tick(self) -> None:
         """Send a heartbeat if one is due; BrokerUnavailableError if the broker's are overdue."""
         now = time.monotonic()
         if now >= self._ticked_at + TICK_SECONDS:
             self._ticked_at = now
-            with self._translated(""):
-                self._opened().heartbeat_tick()
+            self.write(self._opened().heartbeat_tick)
+            self.flush()
 
     def abandon(self) -> None:
         """Drop the connection without a word; never raises, never waits for the broker."""
         connection, self._amqp = self._amqp, None
-        if connection is None:
-            return
-        # py-amqp's property would connect again if there is no transport any more.
-        transport = connection._transport
-        if transport is not None and transport.sock is not None:
-            # The good-bye of TLS would wait for the peer's.
-            with suppress(OSError):
-                transport.sock.settimeout(ABANDON_LIMIT_SECONDS)
-        with suppress(Exception):
-            connection.collect()
+        if connection is not None:
+            with suppress(Exception):
+                connection.collect()
 
     def close(self) -> None:
         """Say good-bye, within a limit; never raises."""
@@ -172,68 +227,40 @@ class AmqpConnection:
             # Whatever goes wrong now, the broker finds out by itself.
             with suppress(Exception):
                 connection.deadline = time.monotonic() + CLOSE_LIMIT_SECONDS
+                connection.transport.limit_writing(CLOSE_LIMIT_SECONDS)
                 connection.close()
         self.abandon()
 
-    def _connect(self, host: str, port: int) -> None:
-        heartbeat = int(self._url.option("heartbeat") or HEARTBEAT_SECONDS)
+    def _connect(self, host: str, tls: ssl.SSLContext | None) -> None:
+        guest = not self._url.user
         parameters = kombu.Connection(
-            hostname=f"[{host}]" if ":" in host else host,
-            port=port,
-            userid=self._url.user or "guest",
-            password=self._url.password or "guest",
             virtual_host=self._url.vhost,
-            ssl=self._tls(host),
-            heartbeat=heartbeat,
+            heartbeat=int(self._url.option("heartbeat") or 0) or HEARTBEAT_SECONDS,
+            ssl=tls is not None,
             connect_timeout=self._connect_limit_s,
             transport=_Transport,
             transport_options={
+                # kombu would write an address for 'localhost', and a password where there is none.
+                "host": self.host,
+                "userid": "guest" if guest else self._url.user,
+                "password": "guest" if guest else self._url.password,
+                "limits": Limits(time.monotonic() + self._connect_limit_s, self._call_limit_s),
+                "tls": tls,
+                "tls_host": host,
                 "on_blocked": self._on_blocked,
                 "on_unblocked": self._on_unblocked,
-                "socket_settings": {socket.TCP_USER_TIMEOUT: TCP_USER_TIMEOUT_MILLISECONDS},
                 "client_properties": {"product": "sourcepulse", "connection_name": "sourcepulse"},
             },
         )
-        # The deadline of the handshake is set by a subclass attribute, since kombu makes the connection itself.
-        limit = time.monotonic() + self._connect_limit_s
-        transport = parameters.transport
-        transport.Connection = type("_Connection", (_DeadlineConnection,), {"deadline": limit})
-        connection = transport.establish_connection()
+        connection = parameters.transport.establish_connection()
         connection.client = None
-        connection.transport.sock.settimeout(SEND_LIMIT_SECONDS)
-        # With it py-amqp would look for a frame before each publish, and spin for ever on half of one.
-        connection.client_properties["capabilities"].pop("connection.blocked", None)
         self.blocked = False
         self._amqp = connection
 
-    def _tls(self, host: str) -> dict[str, Any] | bool:
-        if self._url.scheme != "amqps":
-            return False
-        # A new one for each host: kombu and py-amqp keep the first host name that they see in it.
-        options: dict[str, Any] = {
-            "cert_reqs": ssl.CERT_REQUIRED,
-            "server_hostname": host,
-            "tls_minimum_version": ssl.TLSVersion.TLSv1_2,
-        }
-        for ours, theirs in (("ca", "ca_certs"), ("cert", "certfile"), ("key", "keyfile")):
-            if self._url.option(ours):
-                options[theirs] = self._url.option(ours)
-        if "ca_certs" not in options:
-            options["ca_certs"] = ssl.get_default_verify_paths().cafile
-        return options
-
-    def _opened(self) -> _DeadlineConnection:
+    def _opened(self) -> _BoundedConnection:
         if self._amqp is None or not self._amqp.connected:
             raise BrokerUnavailableError(f"the connection to {self.host or self._url} is closed")
         return self._amqp
-
-    def _has_input(self) -> bool:
-        sock = self._opened().transport.sock
-        if isinstance(sock, ssl.SSLSocket) and sock.pending():
-            return True
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
 
     def _on_blocked(self, _reason: str) -> None:
         self.blocked = True
@@ -242,20 +269,19 @@ class AmqpConnection:
     def _on_unblocked(self) -> None:
         self.blocked = False
 
-    @contextmanager
-    def _translated(self, limit: str) -> Iterator[None]:
+    def _raise(self, error: Exception, limit: str = "") -> NoReturn:
         """Turn whatever the libraries raise into our errors; a channel error stays what it is."""
-        try:
-            yield
-        except exceptions.ChannelError:
-            raise
-        except TimeoutError as error:
+        if isinstance(error, exceptions.ChannelError):
+            raise error
+        if isinstance(error, PeerReadsNothingError):
+            raise BrokerUnavailableError(f"{self.host} reads nothing for {self._call_limit_s:g} s") from error
+        if isinstance(error, TimeoutError) and error.errno is None:
             raise BrokerUnavailableError(f"{self.host} does not answer {limit}".rstrip()) from error
-        except (exceptions.AMQPError, OSError) as error:
+        if isinstance(error, (exceptions.AMQPError, OSError)):
             raise describe(error, self.host, self._url.vhost) from None
-        except (AttributeError, TypeError, KeyError, ValueError, IndexError) as error:
-            # py-amqp stumbles like this over a connection that closed under it, and over bytes that are not AMQP.
+        if isinstance(error, _STUMBLES):
             raise BrokerUnavailableError(f"{self.host} closed the connection, or does not speak AMQP") from error
+        raise error
 
 
 def describe(error: Exception, host: str, vhost: str) -> BrokerUnavailableError:
@@ -264,15 +290,22 @@ def describe(error: Exception, host: str, vhost: str) -> BrokerUnavailableError:
     code = getattr(error, "reply_code", None)
     if isinstance(error, exceptions.AccessRefused) and "Login" in text:
         return BrokerRefusedUsError(f"{host} refuses the user name or the password")
-    if code in PERMANENT_CODES:
+    if code in (ACCESS_REFUSED, NOT_ALLOWED):
         return BrokerRefusedUsError(f"{host} refuses us at virtual host {vhost!r}: {text}")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return BrokerUnavailableError(
-            f"the certificate of {host} cannot be trusted: {error.verify_message}; "
-            "check the host name in the URL, and name the CA's file by ?ca="
-        )
+    if isinstance(error, NotAmqpError):
+        return BrokerUnavailableError(f"{host} {_what_it_speaks(error.raw)}; check the port in the URL")
     if isinstance(error, ssl.SSLError):
-        return BrokerUnavailableError(f"{host} fails at TLS: {error.reason or text}; is that its TLS port?")
+        return describe_tls(error, host)
     if isinstance(error, socket.gaierror):
         return BrokerUnavailableError(f"the host {host} is unknown: {text}")
     return BrokerUnavailableError(f"{host} cannot be reached: {text or type(error).__name__}")
+
+
+def _what_it_speaks(raw: bytes) -> str:
+    if raw.startswith((b"\x15\x03", b"\x16\x03")):
+        return "speaks TLS: write amqps:// in the URL"
+    if raw.startswith(b"HTTP"):
+        return "speaks HTTP, not AMQP"
+    if raw.startswith(b"AMQP"):
+        return f"speaks AMQP {'.'.join(str(number) for number in raw[5:8])}, not 0-9-1"
+    return "does not speak AMQP"

@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import logging
+import re
+import struct
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -14,10 +17,18 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import amqp
-from amqp import exceptions
+from amqp import exceptions, serialization, spec
 
 from sourcepulse.brokers import Message, Outcome, Settlement
-from sourcepulse.brokers.amqp_connection import CALL_LIMIT_SECONDS, CONNECT_LIMIT_SECONDS, AmqpConnection, describe
+from sourcepulse.brokers.amqp_connection import (
+    ACCESS_REFUSED,
+    CALL_LIMIT_SECONDS,
+    CONNECT_LIMIT_SECONDS,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    AmqpConnection,
+    describe,
+)
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 
 if TYPE_CHECKING:
@@ -29,9 +40,13 @@ WINDOW = 1000
 CONFIRM_LIMIT_SECONDS = 15.0
 
 PERSISTENT = 2
-ACCESS_REFUSED = 403
-NOT_FOUND = 404
-PRECONDITION_FAILED = 406
+#: A method frame of AMQP 0-9-1.
+METHOD_FRAME = 1
+
+#: RabbitMQ's words for a routing key that we may not use; a right to the exchange itself reads otherwise.
+_TOPIC_REFUSED = re.compile(r"ACCESS_REFUSED - (?:write )?access to topic '")
+#: What cannot be written in AMQP's types: a key over 255 bytes, half a surrogate pair, a number too large.
+_UNWRITABLE = (exceptions.FrameSyntaxError, struct.error, ValueError, OverflowError)
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +56,8 @@ class AmqpPublisher:
 
     After a negative acknowledgement the channel is not trusted any more (a quorum queue without its leader
     may nack for ever on it): BrokerUnavailableError. An error that closes the channel and is one message's
-    fault (too large, a routing key that we may not use) names no message: what is unsettled is sent again
-    one by one on new channels until the culprit is found, which alone is refused.
+    fault (too large, a routing key that we may not use) names no message: what is unsettled is sent again,
+    each alone, so that the culprit is known, which alone is refused.
     """
 
     window = WINDOW
@@ -60,12 +75,16 @@ class AmqpPublisher:
         self._exchange = exchange
         self._confirm_limit_s = confirm_limit_s
         self._connection = AmqpConnection(url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
+        self._arguments = lru_cache(maxsize=1024)(self._publish_arguments)
         self._channel: Any = None
         self._last_tag = 0
+        #: By delivery tag; one alone while suspects are tried.
         self._unsettled: dict[int, Message] = {}
+        #: Those among which one closed the channel, not yet tried alone.
+        self._suspects: deque[Message] = deque()
         self._returned: set[str] = set()
         self._settled: list[Settlement] = []
-        self._nacked = False
+        self._failure: BrokerUnavailableError | None = None
         self._progress_at = 0.0
 
     def open(self) -> None:
@@ -76,63 +95,54 @@ class AmqpPublisher:
         self._open_channel()
 
     def send(self, message: Message) -> None:
-        """Write the message to the connection."""
-        if not self._unsettled:
-            self._progress_at = time.monotonic()
-        self._unsettled[self._last_tag + 1] = message
+        """Take the message; it is on its way when many are, or when `settle` is called."""
+        if self._failure is not None:
+            raise self._failure
+        if self._suspects:
+            self._suspects.append(message)
+            return
         try:
-            with self._connection.sending():
-                self._publish(message)
+            self._publish(message)
         except exceptions.ChannelError as error:
-            # It cannot be this one's: what closed the channel was read before.
-            self._find_culprit(error)
-        except BrokerUnavailableError:
-            # The reason may have arrived just before the connection was closed.
-            with suppress(exceptions.ChannelError):
-                self._connection.read_available()
-            raise
+            self._search(error)
+        except BrokerUnavailableError as error:
+            self._fail(error)
 
     def settle(self, wait_seconds: float) -> Sequence[Settlement]:
         """Read confirms until some have come, or the wait is over."""
         deadline = time.monotonic() + wait_seconds
-        try:
-            while not self._settled and self._unsettled:
-                now = time.monotonic()
-                overdue_at = self._progress_at + self._confirm_limit_s
-                if now >= overdue_at:
-                    raise BrokerUnavailableError(self._overdue_text())
-                if now >= deadline:
-                    break
-                self._connection.read(min(deadline, overdue_at) - now)
-                self._connection.tick()
-                self._check_nack()
-            if self._settled or not self._unsettled:
-                self._connection.read_available()
-                self._connection.tick()
-                self._check_nack()
-        except exceptions.ChannelError as error:
-            self._find_culprit(error)
-        settled, self._settled = self._settled, []
-        return settled
+        while True:
+            try:
+                self._read_confirms(deadline)
+            except exceptions.ChannelError as error:
+                self._search(error)
+            except BrokerUnavailableError as error:
+                self._fail(error)
+            # What is settled is told before what went wrong: it need not be sent again.
+            if self._settled:
+                settled, self._settled = self._settled, []
+                return settled
+            if self._failure is not None:
+                raise self._failure
+            if time.monotonic() >= deadline or not (self._unsettled or self._suspects):
+                return []
 
     def abandon(self) -> None:
         """Drop the connection; what is unsettled is forgotten."""
         self._connection.abandon()
-        self._forget()
-
-    def close(self) -> None:
-        """Say good-bye if nothing is unsettled, else abandon."""
-        if not self._unsettled:
-            self._connection.close()
-        self.abandon()
-
-    def _forget(self) -> None:
         self._channel = None
         self._last_tag = 0
         self._unsettled.clear()
+        self._suspects.clear()
         self._returned.clear()
         self._settled = []
-        self._nacked = False
+        self._failure = None
+
+    def close(self) -> None:
+        """Say good-bye if nothing is unsettled, else abandon."""
+        if not self._unsettled and not self._suspects:
+            self._connection.close()
+        self.abandon()
 
     def _open_channel(self) -> None:
         channel = self._connection.channel()
@@ -143,24 +153,51 @@ class AmqpPublisher:
         self._channel = channel
         self._last_tag = 0
 
-    def _close_channel(self, _connection: Any) -> None:
-        self._channel.close()
-
     def _publish(self, message: Message) -> None:
-        self._channel._basic_publish(
-            amqp.Message(
-                message.body,
-                content_type=message.content_type,
-                delivery_mode=PERSISTENT,
-                message_id=message.id,
-                type=message.type,
-                timestamp=_timestamp(message.time),
-            ),
-            self._exchange,
-            message.routing_key,
-            mandatory=True,
-        )
+        channel = self._channel
+        if channel is None or channel.connection is None:
+            raise BrokerUnavailableError(f"the connection to {self._connection.host or self._url} is closed")
+        try:
+            arguments = self._arguments(message.routing_key)
+            content = _content(message)
+        except _UNWRITABLE as error:
+            self._settled.append(Settlement(message.tag, Outcome.REFUSED, f"cannot be written in AMQP: {error}"))
+            return
+        if not self._unsettled:
+            self._progress_at = time.monotonic()
         self._last_tag += 1
+        self._unsettled[self._last_tag] = message
+        # As basic_publish does, without the wait that may spin on half a frame.
+        self._connection.write(
+            channel.connection.frame_writer, METHOD_FRAME, channel.channel_id, spec.Basic.Publish, arguments, content
+        )
+
+    def _publish_arguments(self, routing_key: str) -> bytes:
+        mandatory, immediate = True, False
+        return bytes(serialization.dumps("Bssbb", (0, self._exchange, routing_key, mandatory, immediate)))
+
+    def _read_confirms(self, deadline: float) -> None:
+        """Read until something is settled, failed or the deadline is over; then what else has arrived."""
+        self._try_next_suspect()
+        while self._unsettled and not self._settled and self._failure is None:
+            now = time.monotonic()
+            overdue_at = self._progress_at + self._confirm_limit_s
+            if now >= overdue_at:
+                raise BrokerUnavailableError(
+                    f"{self._connection.host} confirmed nothing for {self._confirm_limit_s:g} s"
+                )
+            if now >= deadline:
+                break
+            self._connection.read(min(deadline, overdue_at) - now)
+            self._connection.tick()
+            self._try_next_suspect()
+        self._connection.flush()
+        self._connection.read_available()
+        self._connection.tick()
+
+    def _try_next_suspect(self) -> None:
+        while self._suspects and not self._unsettled:
+            self._publish(self._suspects.popleft())
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
         if multiple:
@@ -178,54 +215,53 @@ class AmqpPublisher:
 
     def _on_nack(self, _tag: int, _multiple: bool) -> None:
         # Raised later: py-amqp must finish with the frame first.
-        self._nacked = True
+        self._failure = BrokerUnavailableError(
+            f"{self._connection.host} refused to store a message for now: "
+            "a queue is full and rejects publishes, or has no leader"
+        )
 
     def _on_return(self, _error: Exception, _exchange: str, _routing_key: str, message: Any) -> None:
         # A returned message is acknowledged as well, right after this.
         self._returned.add(message.properties.get("message_id", ""))
 
-    def _check_nack(self) -> None:
-        if self._nacked:
-            raise BrokerUnavailableError(
-                f"{self._connection.host} refused to store a message for now: "
-                "a queue is full and rejects publishes, or has no leader"
-            )
-
-    def _overdue_text(self) -> str:
-        host = self._connection.host
+    def _fail(self, error: BrokerUnavailableError) -> None:
+        """Keep why the connection is of no more use; what the broker said last explains it best."""
+        if self._failure is not None:
+            return
+        try:
+            with suppress(exceptions.ChannelError):
+                self._connection.read_last_words()
+        except BrokerRefusedUsError as reason:
+            error = reason
+        except BrokerUnavailableError:
+            pass
         if self._connection.blocked:
-            return f"{host} blocks publishers: memory or disk alarm"
-        return f"{host} confirmed nothing for {self._confirm_limit_s:g} s"
+            error = BrokerUnavailableError(f"{self._connection.host} blocks publishers: memory or disk alarm")
+        self._failure = error
 
-    def _find_culprit(self, error: exceptions.ChannelError) -> None:
-        """Send what is unsettled one by one; the message that closes its channel is refused."""
+    def _search(self, error: exceptions.ChannelError) -> None:
+        """Go on after an error that closed the channel: one message alone on it is to blame, of several any may be."""
         waiting = list(self._unsettled.values())
         self._unsettled.clear()
-        self._raise_unless_a_message_is_to_blame(error)
-        for message in waiting:
+        try:
+            self._raise_unless_a_message_is_to_blame(error)
+            if len(waiting) == 1:
+                self._settled.append(Settlement(waiting[0].tag, Outcome.REFUSED, str(error.reply_text)))
+            else:
+                self._suspects.extendleft(reversed(waiting))
             self._open_channel()
-            self._unsettled[1] = message
-            self._progress_at = time.monotonic()
-            try:
-                with self._connection.sending():
-                    self._publish(message)
-                while self._unsettled:
-                    if time.monotonic() >= self._progress_at + self._confirm_limit_s:
-                        raise BrokerUnavailableError(self._overdue_text())
-                    self._connection.read(self._confirm_limit_s)
-                    self._check_nack()
-                self._connection.call(self._close_channel)
-            except exceptions.ChannelError as refusal:
-                self._unsettled.clear()
-                self._raise_unless_a_message_is_to_blame(refusal)
-                self._settled.append(Settlement(message.tag, Outcome.REFUSED, refusal.reply_text))
-        self._open_channel()
+        except exceptions.ChannelError as another:
+            self._fail(describe(another, self._connection.host, self._url.vhost))
+        except BrokerUnavailableError as another:
+            self._fail(another)
 
     def _raise_unless_a_message_is_to_blame(self, error: exceptions.ChannelError) -> None:
-        code, text = error.reply_code, str(error.reply_text)
-        if code == PRECONDITION_FAILED or (code == ACCESS_REFUSED and "topic" in text):
+        text = str(error.reply_text)
+        if error.reply_code == PRECONDITION_FAILED or (
+            error.reply_code == ACCESS_REFUSED and _TOPIC_REFUSED.match(text)
+        ):
             return
-        if code == NOT_FOUND:
+        if error.reply_code == NOT_FOUND:
             raise BrokerUnavailableError(f"the exchange {self._exchange!r} is gone: {text}") from None
         raise describe(error, self._connection.host, self._url.vhost) from None
 
@@ -257,6 +293,19 @@ def declare_exchange(connection: AmqpConnection, exchange: str) -> None:
         ) from None
 
 
-@lru_cache(maxsize=1024)
-def _timestamp(text: str) -> int:
-    return int(datetime.fromisoformat(text).timestamp())
+def _content(message: Message) -> Any:
+    properties: dict[str, Any] = {
+        "content_type": message.content_type,
+        "delivery_mode": PERSISTENT,
+        "message_id": message.id,
+        "type": message.type,
+    }
+    seconds = int(datetime.fromisoformat(message.time).timestamp())
+    if seconds >= 0:
+        # AMQP's timestamp knows nothing before 1970; the event itself tells its time anyway.
+        properties["timestamp"] = seconds
+    content = amqp.Message(message.body, **properties)
+    # Now rather than in the middle of writing, so that what cannot be written harms nothing.
+    written = content._serialize_properties()
+    content._serialize_properties = lambda: written
+    return content

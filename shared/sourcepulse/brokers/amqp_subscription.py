@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections import deque
@@ -15,14 +16,17 @@ import amqp
 from amqp import exceptions
 
 from sourcepulse.brokers import Delivery, QueueLimits, SubscriptionSpec
-from sourcepulse.brokers.amqp_connection import AmqpConnection, describe
-from sourcepulse.brokers.amqp_publisher import (
+from sourcepulse.brokers.amqp_connection import (
     ACCESS_REFUSED,
+    CALL_LIMIT_SECONDS,
+    CONNECT_LIMIT_SECONDS,
     NOT_FOUND,
-    PERSISTENT,
     PRECONDITION_FAILED,
-    declare_exchange,
+    RESOURCE_LOCKED,
+    AmqpConnection,
+    describe,
 )
+from sourcepulse.brokers.amqp_publisher import PERSISTENT, declare_exchange
 from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
 
 if TYPE_CHECKING:
@@ -32,7 +36,13 @@ if TYPE_CHECKING:
 DEAD_SUFFIX = ".dead"
 TEMPORARY_PREFIX = "temporary-"
 MILLISECONDS = 1000
-RESOURCE_LOCKED = 405
+#: A name is a short string of at most 255 bytes; that of the dead letters must fit as well.
+NAME_MAX_BYTES = 255 - len(DEAD_SUFFIX)
+PREFETCH_MAX = 65_535
+#: What is told of a message that is put aside.
+REASON_MAX_CHARACTERS = 1000
+
+logger = logging.getLogger(__name__)
 
 
 class _Handle(NamedTuple):
@@ -48,12 +58,20 @@ class AmqpSubscription:
     cannot tell what a queue is bound to: `former_patterns` are unbound unless they are asked for again.
     """
 
-    def __init__(self, url: BrokerUrl, spec: SubscriptionSpec, *, former_patterns: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        url: BrokerUrl,
+        spec: SubscriptionSpec,
+        *,
+        former_patterns: Sequence[str] = (),
+        connect_limit_s: float = CONNECT_LIMIT_SECONDS,
+        call_limit_s: float = CALL_LIMIT_SECONDS,
+    ) -> None:
         self.interrupted = False
         self._url = url
         self._spec = spec
         self._former_patterns = tuple(former_patterns)
-        self._connection = AmqpConnection(url)
+        self._connection = AmqpConnection(url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
         self._channel: Any = None
         self._opening = 0
         self._arrived: deque[Delivery] = deque()
@@ -62,8 +80,7 @@ class AmqpSubscription:
 
     def open(self) -> None:
         """Connect, declare queue and bindings, and begin to consume."""
-        if self._spec.from_start and not self._spec.durable:
-            raise SubscriptionError("RabbitMQ keeps nothing for a queue that is not durable: from_start cannot be had")
+        self._check()
         self.abandon()
         self._connection.open()
         declare_exchange(self._connection, self._spec.exchange)
@@ -80,28 +97,28 @@ class AmqpSubscription:
         """Wait at most so long for one message; BrokerUnavailableError if the queue was deleted."""
         deadline = time.monotonic() + wait_seconds
         while not self._arrived:
+            # What has arrived is taken in though there is no time to wait.
             now = time.monotonic()
-            if now >= deadline:
-                return None
-            self._read(deadline - now)
+            arrived = self._read(max(0.0, deadline - now))
             self._connection.tick()
+            if not arrived and now >= deadline:
+                return None
         return self._arrived.popleft()
 
     def acknowledge(self, delivery: Delivery) -> None:
         """Tell the broker that the message is done with; BrokerUnavailableError if it came by an older connection."""
         tag = self._tag(delivery)
-        with self._connection.sending():
-            self._channel.basic_ack(tag)
+        self._connection.write(self._channel.basic_ack, tag)
+        self._connection.flush()
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Move the message to `<queue>.dead`, with the reason in its headers; without the right to do so, drop it."""
         tag = self._tag(delivery)
         if self._spec.durable and self._keep_dead(delivery, reason):
-            with self._connection.sending():
-                self._channel.basic_ack(tag)
+            self._connection.write(self._channel.basic_ack, tag)
         else:
-            with self._connection.sending():
-                self._channel.basic_reject(tag, requeue=False)
+            self._connection.write(self._channel.basic_reject, tag, False)
+        self._connection.flush()
 
     def abandon(self) -> None:
         """Drop the connection; what is not acknowledged comes again."""
@@ -114,6 +131,16 @@ class AmqpSubscription:
         """Say good-bye; a temporary queue goes."""
         self._connection.close()
         self.abandon()
+
+    def _check(self) -> None:
+        spec = self._spec
+        if spec.from_start and not spec.durable:
+            raise SubscriptionError("RabbitMQ keeps nothing for a queue that is not durable: from_start cannot be had")
+        if not 1 <= spec.prefetch <= PREFETCH_MAX:
+            raise SubscriptionError(f"prefetch is {spec.prefetch}; RabbitMQ takes 1 to {PREFETCH_MAX}")
+        for name in (self._queue, spec.exchange, *spec.patterns):
+            if len(name.encode()) > NAME_MAX_BYTES:
+                raise SubscriptionError(f"{name[:60]!r}... has more than {NAME_MAX_BYTES} bytes")
 
     def _declare(self) -> bool:
         """Declare the queue and tell whether it was there; SubscriptionError if it is another kind of queue."""
@@ -182,13 +209,14 @@ class AmqpSubscription:
         # Raised later: py-amqp must finish with the frame first.
         self._cancelled = True
 
-    def _read(self, wait_s: float) -> None:
+    def _read(self, wait_s: float) -> bool:
         try:
-            self._connection.read(wait_s)
+            arrived = self._connection.read(wait_s)
         except exceptions.ChannelError as error:
             raise BrokerUnavailableError(f"{self._connection.host} closed the channel: {error.reply_text}") from None
         if self._cancelled and not self._arrived:
             raise BrokerUnavailableError(f"the queue {self._queue!r} was deleted, or its node is gone")
+        return arrived
 
     def _tag(self, delivery: Delivery) -> int:
         handle = delivery.handle
@@ -197,34 +225,53 @@ class AmqpSubscription:
         return handle.delivery_tag
 
     def _keep_dead(self, delivery: Delivery, reason: str) -> bool:
+        """Copy a message to the queue of the dead letters, confirmed; False if the broker does not let us."""
         name = self._queue + DEAD_SUFFIX
-        channel = self._connection.channel()
-        confirmed: list[int] = []
+        call = self._connection.call
         try:
-            arguments = queue_arguments(self._spec.limits)
-            self._connection.call(
-                lambda _: channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
-            )
-            self._connection.call(lambda _: channel.confirm_select())
+            channel = self._declare_dead(name)
+            call(lambda _: channel.confirm_select())
+            confirmed: list[int] = []
+            nacked: list[int] = []
             channel.events["basic_ack"].add(lambda tag, _multiple: confirmed.append(tag))
-            channel.events["basic_nack"].add(lambda _tag, _multiple: None)
+            channel.events["basic_nack"].add(lambda tag, _multiple: nacked.append(tag))
             message = amqp.Message(
                 delivery.body,
                 content_type=delivery.content_type,
                 delivery_mode=PERSISTENT,
-                application_headers={"x-reason": reason[:1000], "x-routing-key": delivery.routing_key},
+                application_headers={
+                    "x-reason": reason[:REASON_MAX_CHARACTERS],
+                    "x-routing-key": delivery.routing_key,
+                },
             )
 
             def publish(connection: Any) -> None:
                 channel._basic_publish(message, "", name)
-                while not confirmed:
+                while not confirmed and not nacked:
                     connection.blocking_read()
 
-            self._connection.call(publish)
-            self._connection.call(lambda _: channel.close())
-        except exceptions.ChannelError:
+            call(publish)
+            call(lambda _: channel.close())
+        except exceptions.ChannelError as error:
+            logger.warning("a message is dropped, for %r cannot be used: %s", name, error.reply_text)
             return False
+        if nacked:
+            raise BrokerUnavailableError(f"the queue {name!r} takes no message for now")
         return True
+
+    def _declare_dead(self, name: str) -> Any:
+        channel = self._connection.channel()
+        arguments = queue_arguments(self._spec.limits)
+        try:
+            self._connection.call(
+                lambda _: channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
+            )
+        except exceptions.ChannelError as error:
+            if error.reply_code != PRECONDITION_FAILED:
+                raise
+            # It is there, with the limits of an earlier time.
+            return self._connection.channel()
+        return channel
 
 
 def _ignoring_connection(request: Callable[..., object], *arguments: object) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sourcepulse.brokers import Message, Outcome, Publisher, Settlement
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
@@ -239,5 +239,5 @@ class Delivery:
         )
 
     def _replay_message(self, event: Claimed, tag: int) -> Message:
-        again = replace(decode(event.body, routing_key=event.routing_key), replayed=True)
+        again = decode(event.body, routing_key=event.routing_key)._replace(replayed=True)
         return self._message(event._replace(body=encode(again)), tag)

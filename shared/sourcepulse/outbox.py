@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,7 +171,10 @@ class Outbox:
         known = dict(db.execute("SELECT name, value FROM meta WHERE name IN ('epoch', 'inode')"))
         if known.get("inode") == identity:
             return str(known["epoch"])
-        epoch = str(uuid.uuid4())
+        # Once in the life of a file; the hook has no use for it otherwise.
+        from uuid import uuid4
+
+        epoch = str(uuid4())
         db.executemany(
             "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", [("epoch", epoch), ("inode", identity)]
         )

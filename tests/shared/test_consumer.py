@@ -9,7 +9,6 @@ import sqlite3
 import stat
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -199,7 +198,7 @@ def test_a_replayed_event_reaches_who_lost_it_and_not_who_handled_it(url: Broker
     consumer = durable(url, hold_seconds=0.1)
     publish_events(url, push_event(1), push_event(3))
     assert numbers(consumer, 2) == [1, 3]
-    publish_events(url, *(replace(push_event(number), replayed=True) for number in (1, 2, 3)))
+    publish_events(url, *(push_event(number)._replace(replayed=True) for number in (1, 2, 3)))
     assert numbers(consumer) == [2]
     assert (consumer.stats.gaps, consumer.stats.late) == (1, 0)
 
@@ -318,7 +317,7 @@ def test_a_rejected_event_leaves_no_gap_and_comes_again_when_it_is_replayed(url:
     assert consumer.receive(5) is not None
     consumer.reject("not today")
     assert numbers(consumer, 1) == [2]
-    publish_events(url, replace(push_event(1), replayed=True))
+    publish_events(url, push_event(1)._replace(replayed=True))
     assert numbers(consumer, 1) == [1]
     assert consumer.stats.gaps == 0
 

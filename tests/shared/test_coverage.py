@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from sourcepulse.coverage import Coverage
@@ -53,8 +51,8 @@ def test_a_withheld_event_fills_the_number_of_the_type_it_had() -> None:
 
 
 def test_replayed_and_unnumbered_events_are_outside_the_order() -> None:
-    assert Coverage(["#"]).lane(replace(PUSH, replayed=True)) == (None, 0)
-    assert Coverage(["#"]).lane(replace(PUSH, numbers=None)) == (None, 0)
+    assert Coverage(["#"]).lane(PUSH._replace(replayed=True)) == (None, 0)
+    assert Coverage(["#"]).lane(PUSH._replace(numbers=None)) == (None, 0)
 
 
 def test_the_types_of_which_only_a_part_is_taken_are_named() -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,7 +48,7 @@ def test_an_id_is_the_uuid5_of_the_ascii_json_array(scope: str, type_: str, key:
     name = json.dumps([scope, type_, *key], separators=(",", ":"))
 
     assert name.isascii()
-    assert event_id(scope, type_, *key) == str(uuid.uuid5(ID_NAMESPACE, name))
+    assert event_id(scope, type_, *key) == str(uuid.uuid5(uuid.UUID(bytes=ID_NAMESPACE), name))
 
 
 @given(st.lists(texts, min_size=1, max_size=4), st.lists(texts, min_size=1, max_size=4))
@@ -209,5 +208,5 @@ def test_numbering_changes_nothing_else(event: Event) -> None:
 
 
 def test_an_event_cannot_be_changed() -> None:
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         made().id = "other"  # type: ignore[misc]  # That it fails is the point.

@@ -319,7 +319,7 @@ def test_a_read_only_outbox_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     Outbox.open(path).close()
     program = (
-        "import os, sys\nfrom sourcepulse.outbox import Outbox\n"
+        "import os, sys, uuid\nfrom sourcepulse.outbox import Outbox\n"
         "from sourcepulse.testing import system_event\nfrom sourcepulse.errors import OutboxWriteError\n"
         "os.setgid(65534); os.setuid(65534)\n"
         f"try:\n    Outbox.open({str(path)!r}).append([system_event(1)])\n"
@@ -384,7 +384,7 @@ def test_two_users_of_one_group_share_an_outbox(tmp_path: Path) -> None:
         if not parent.stat().st_mode & 1:
             parent.chmod(parent.stat().st_mode | 0o011)
     program = (
-        "import os, sys\nfrom sourcepulse.outbox import Outbox\nfrom sourcepulse.testing import system_event\n"
+        "import os, sys, uuid\nfrom sourcepulse.outbox import Outbox\nfrom sourcepulse.testing import system_event\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(int(sys.argv[1])); os.umask(0o022)\n"
         f"with Outbox.open({str(directory / 'o.db')!r}) as o: o.append([system_event(int(sys.argv[1]))])\n"
     )

@@ -175,18 +175,26 @@ class AmqpConnection:
             self._raise(error)
 
     def read(self, wait_s: float) -> bool:
-        """Handle one frame, waiting for it at most so long; False if none came."""
-        connection = self._opened()
-        connection.deadline = time.monotonic() + wait_s
-        try:
-            connection.blocking_read()
-        except PeerReadsNothingError as error:
-            self._raise(error)
-        except TimeoutError:
-            return False
-        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
-            self._raise(error)
-        return True
+        """Handle one frame, waiting for it at most so long, with heartbeats meanwhile; False if none came."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            connection = self._opened()
+            connection.deadline = min(deadline, time.monotonic() + TICK_SECONDS)
+            try:
+                connection.blocking_read()
+            except PeerReadsNothingError as error:
+                self._raise(error)
+            except TimeoutError as error:
+                if error.errno is not None:
+                    self._raise(error)
+                self._tick()
+                if time.monotonic() >= deadline:
+                    return False
+            except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+                self._raise(error)
+            else:
+                self._tick()
+                return True
 
     def read_available(self) -> None:
         """Handle the frames that have arrived."""
@@ -204,14 +212,6 @@ class AmqpConnection:
                 connection.on_inbound_frame(frame)
         except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
             self._raise(error)
-
-    def tick(self) -> None:
-        """Send a heartbeat if one is due; BrokerUnavailableError if the broker's are overdue."""
-        now = time.monotonic()
-        if now >= self._ticked_at + TICK_SECONDS:
-            self._ticked_at = now
-            self.write(self._opened().heartbeat_tick)
-            self.flush()
 
     def abandon(self) -> None:
         """Drop the connection without a word; never raises, never waits for the broker."""
@@ -261,6 +261,14 @@ class AmqpConnection:
         if self._amqp is None or not self._amqp.connected:
             raise BrokerUnavailableError(f"the connection to {self.host or self._url} is closed")
         return self._amqp
+
+    def _tick(self) -> None:
+        """Send a heartbeat if one is due; BrokerUnavailableError if the broker's are overdue."""
+        now = time.monotonic()
+        if now >= self._ticked_at + TICK_SECONDS:
+            self._ticked_at = now
+            self.write(self._opened().heartbeat_tick)
+            self.flush()
 
     def _on_blocked(self, _reason: str) -> None:
         self.blocked = True

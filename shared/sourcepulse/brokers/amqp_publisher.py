@@ -189,11 +189,9 @@ class AmqpPublisher:
             if now >= deadline:
                 break
             self._connection.read(min(deadline, overdue_at) - now)
-            self._connection.tick()
             self._try_next_suspect()
         self._connection.flush()
         self._connection.read_available()
-        self._connection.tick()
 
     def _try_next_suspect(self) -> None:
         while self._suspects and not self._unsettled:

@@ -100,7 +100,6 @@ class AmqpSubscription:
             # What has arrived is taken in though there is no time to wait.
             now = time.monotonic()
             arrived = self._read(max(0.0, deadline - now))
-            self._connection.tick()
             if not arrived and now >= deadline:
                 return None
         return self._arrived.popleft()

@@ -1,0 +1,353 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Publishing to a real RabbitMQ: three outcomes, each told of exactly the messages that it is true of."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sourcepulse.brokers import Message, Outcome
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from support.amqp import (
+    TIME,
+    admin,
+    bodies,
+    bound_queue,
+    content,
+    message,
+    new_name,
+    outcomes,
+    publisher,
+    settle,
+)
+from support.proxy import Proxy
+from support.rabbitmq import ADMIN, NARROW, RELAY, VHOST, RabbitNode, free_port
+
+SMALL_MESSAGE_BYTES = 100_000
+
+
+@pytest.fixture
+def exchange() -> str:
+    return new_name("exchange")
+
+
+@pytest.fixture(scope="module")
+def small(rabbitmq: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
+    """A node that takes small messages only."""
+    node = RabbitNode(tmp_path_factory.mktemp("small"), max_message_bytes=SMALL_MESSAGE_BYTES)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
+
+
+def test_messages_arrive_in_order_with_their_properties(rabbitmq: RabbitNode, exchange: str) -> None:
+    queue = bound_queue(rabbitmq, exchange)
+    sender = publisher(rabbitmq.url(), exchange=exchange)
+    sender.open()
+    for number in range(2500):
+        sender.send(message(number))
+        if number % 500 == 499:
+            assert set(outcomes(settle(sender, 500)).values()) == {Outcome.DELIVERED}
+    sender.close()
+    got = content(rabbitmq, queue)
+    assert [bytes(item.body, "ascii") if isinstance(item.body, str) else item.body for item in got] == [
+        b"%d" % number for number in range(2500)
+    ]
+    first = got[0]
+    assert first.properties == {
+        "content_type": "application/cloudevents+json",
+        "delivery_mode": 2,
+        "message_id": "id-0",
+        "type": "hg.push.v1",
+        "timestamp": 1_795_345_161,
+    }
+    assert first.delivery_info["routing_key"] == "hg.push.try"
+
+
+def test_bodies_are_kept_byte_for_byte(rabbitmq: RabbitNode, exchange: str) -> None:
+    queue = bound_queue(rabbitmq, exchange)
+    sent = [b"", b"\xff\x00\xce" * 1000, b"\xce" * 131_064, b"\xc3\xa4" * 131_072, b"x" * 256 * 1024]
+    sender = publisher(rabbitmq.url(), exchange=exchange)
+    sender.open()
+    for number, body in enumerate(sent):
+        sender.send(message(number, body=body))
+    settle(sender, len(sent))
+    sender.close()
+    with admin(rabbitmq) as channel:
+        channel.auto_decode = False
+        assert [bytes(channel.basic_get(queue, no_ack=True).body) for _ in sent] == sent
+
+
+def test_a_message_that_no_queue_takes_is_told_of(rabbitmq: RabbitNode, exchange: str) -> None:
+    bound_queue(rabbitmq, exchange, key="hg.#")
+    sender = publisher(rabbitmq.url(), exchange=exchange)
+    sender.open()
+    for number in range(10):
+        sender.send(message(number, key="hg.push" if number % 2 else "build.finished"))
+    settled = outcomes(settle(sender, 10))
+    sender.close()
+    assert settled == {number: Outcome.DELIVERED if number % 2 else Outcome.UNROUTABLE for number in range(10)}
+
+
+def test_a_key_that_we_may_not_use_refuses_that_message_alone(rabbitmq: RabbitNode) -> None:
+    queue = bound_queue(rabbitmq, "sourcepulse")
+    sender = publisher(rabbitmq.url(NARROW))
+    sender.open()
+    forbidden = {3, 4, 60}
+    for number in range(80):
+        sender.send(message(number, key="system.x" if number in forbidden else "hg.push"))
+    settled = settle(sender, 80)
+    sender.send(message(80))
+    settled += settle(sender, 1)
+    sender.close()
+    refused = {item.tag: item.reason for item in settled if item.outcome is Outcome.REFUSED}
+    assert refused.keys() == forbidden
+    assert all("access to topic 'system.x'" in reason for reason in refused.values())
+    assert {tag for tag, outcome in outcomes(settled).items() if outcome is Outcome.DELIVERED} == set(
+        range(81)
+    ) - forbidden
+    # What had arrived before the error may come again, in order as the first time.
+    arrived = [int(body) for body in bodies(rabbitmq, queue)]
+    assert sorted(set(arrived)) == sorted(set(range(81)) - forbidden)
+    assert sorted(set(arrived), key=arrived.index) == sorted(set(arrived))
+    with admin(rabbitmq) as channel:
+        channel.queue_delete(queue)
+
+
+def test_a_large_message_refuses_that_message_alone(small: RabbitNode, exchange: str) -> None:
+    queue = bound_queue(small, exchange)
+    sender = publisher(small.url(), exchange=exchange)
+    sender.open()
+    for number in range(30):
+        sender.send(message(number, body=b"x" * (SMALL_MESSAGE_BYTES + 1) if number == 12 else None))
+    settled = settle(sender, 30)
+    sender.close()
+    assert [item.tag for item in settled if item.outcome is Outcome.REFUSED] == [12]
+    assert "larger than" in next(item.reason for item in settled if item.tag == 12)
+    assert {int(body) for body in bodies(small, queue)} == set(range(30)) - {12}
+
+
+def test_many_refusals_use_up_no_channels(small: RabbitNode, exchange: str) -> None:
+    sender = publisher(small.url(), exchange=exchange)
+    sender.open()
+    for number in range(100):
+        sender.send(message(number, body=b"x" * (SMALL_MESSAGE_BYTES + 1)))
+    assert set(outcomes(settle(sender, 100)).values()) == {Outcome.REFUSED}
+    numbers = small.control("--quiet", "list_channels", "number").split()
+    sender.close()
+    assert numbers == ["number", "1"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"routing_key": "k" * 256},
+        {"id": "i" * 256},
+        {"type": "t" * 256},
+        {"id": "half a pair \ud800"},
+        {"content_type": "c" * 300},
+    ],
+)
+def test_what_amqp_cannot_say_is_refused_and_the_rest_flows_on(
+    rabbitmq: RabbitNode, exchange: str, odd: dict[str, str]
+) -> None:
+    queue = bound_queue(rabbitmq, exchange)
+    sender = publisher(rabbitmq.url(), exchange=exchange)
+    sender.open()
+    plain = {"id": "id-2", "type": "hg.push.v1", "routing_key": "hg.push", "content_type": "application/json"}
+    sender.send(message(1))
+    sender.send(Message(tag=2, time=TIME, body=b"2", **{**plain, **odd}))
+    sender.send(message(3))
+    settled = settle(sender, 3)
+    sender.close()
+    assert outcomes(settled) == {1: Outcome.DELIVERED, 2: Outcome.REFUSED, 3: Outcome.DELIVERED}
+    assert bodies(rabbitmq, queue) == ["1", "3"]
+
+
+def test_an_event_before_1970_is_sent_without_a_timestamp(rabbitmq: RabbitNode, exchange: str) -> None:
+    queue = bound_queue(rabbitmq, exchange)
+    sender = publisher(rabbitmq.url(), exchange=exchange)
+    sender.open()
+    sender.send(
+        Message(
+            tag=1,
+            id="1",
+            type="a.b.v1",
+            time="1969-12-31T23:59:59.000000Z",
+            routing_key="a",
+            content_type="c",
+            body=b"",
+        )
+    )
+    assert outcomes(settle(sender, 1)) == {1: Outcome.DELIVERED}
+    sender.close()
+    assert "timestamp" not in content(rabbitmq, queue)[0].properties
+
+
+def test_the_least_rights_that_a_relay_needs_are_enough(rabbitmq: RabbitNode) -> None:
+    queue = bound_queue(rabbitmq, "sourcepulse")
+    sender = publisher(rabbitmq.url(RELAY))
+    sender.open()
+    sender.send(message(1))
+    assert outcomes(settle(sender, 1)) == {1: Outcome.DELIVERED}
+    sender.close()
+    assert bodies(rabbitmq, queue) == ["1"]
+    with admin(rabbitmq) as channel:
+        channel.queue_delete(queue)
+
+
+@pytest.mark.parametrize("name", ["no-rights", "topic-of-others"])
+def test_without_the_right_to_the_exchange_nothing_is_refused_but_we_are(rabbitmq: RabbitNode, name: str) -> None:
+    # A name with 'topic' in it must not make the broker's words read like those on a routing key.
+    exchange = f"{name}-{new_name('x')}"
+    with admin(rabbitmq) as channel:
+        channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
+    sender = publisher(rabbitmq.url(RELAY), exchange=exchange)
+    sender.open()
+    for number in range(3):
+        sender.send(message(number))
+    with pytest.raises(BrokerRefusedUsError, match="access to exchange"):
+        while True:
+            assert sender.settle(5) == []
+    sender.abandon()
+
+
+def test_an_exchange_that_we_may_not_make_and_is_missing_is_told(rabbitmq: RabbitNode, exchange: str) -> None:
+    with pytest.raises(BrokerRefusedUsError, match="have an admin declare it"):
+        publisher(rabbitmq.url(RELAY), exchange=exchange).open()
+
+
+def test_an_exchange_of_another_kind_is_told(rabbitmq: RabbitNode, exchange: str) -> None:
+    with admin(rabbitmq) as channel:
+        channel.exchange_declare(exchange, "fanout", durable=True, auto_delete=False)
+    with pytest.raises(BrokerRefusedUsError, match="not a durable topic exchange"):
+        publisher(rabbitmq.url(), exchange=exchange).open()
+
+
+def test_an_exchange_that_is_deleted_is_made_again_by_the_next_connection(rabbitmq: RabbitNode, exchange: str) -> None:
+    sender = publisher(rabbitmq.url(), exchange=exchange)
+    sender.open()
+    with admin(rabbitmq) as channel:
+        channel.exchange_delete(exchange)
+    sender.send(message(1))
+    sender.send(message(2))
+    with pytest.raises(BrokerUnavailableError, match="is gone"):
+        while True:
+            assert sender.settle(5) == []
+    sender.abandon()
+    sender.open()
+    queue = bound_queue(rabbitmq, exchange)
+    sender.send(message(1))
+    assert outcomes(settle(sender, 1)) == {1: Outcome.DELIVERED}
+    sender.close()
+    assert bodies(rabbitmq, queue) == ["1"]
+
+
+def test_a_wrong_password_is_told_without_it(rabbitmq: RabbitNode) -> None:
+    with pytest.raises(BrokerRefusedUsError, match="refuses the user name or the password") as caught:
+        publisher(rabbitmq.url((ADMIN[0], "wr0ng-s3cret"))).open()
+    assert "wr0ng" not in f"{caught.value!r}{caught.value.__cause__!r}{caught.value.__context__!r}"
+
+
+@pytest.mark.parametrize(("vhost", "told"), [("missing", "not found"), ("closed", "access to vhost 'closed'")])
+def test_a_virtual_host_that_is_not_ours_is_told(rabbitmq: RabbitNode, vhost: str, told: str) -> None:
+    with pytest.raises(BrokerRefusedUsError, match=f"virtual host '{vhost}'.*{told}"):
+        publisher(rabbitmq.url().replace(f"/{VHOST}", f"/{vhost}")).open()
+
+
+def test_hosts_are_tried_in_turn(rabbitmq: RabbitNode, exchange: str) -> None:
+    hosts = f"127.0.0.1:{free_port()},[::1]:{free_port()},nowhere.invalid,127.0.0.1:{rabbitmq.port}"
+    sender = publisher(f"amqp://{ADMIN[0]}:{ADMIN[1]}@{hosts}/{VHOST}", exchange=exchange)
+    sender.open()
+    sender.send(message(1))
+    assert len(settle(sender, 1)) == 1
+    sender.close()
+
+
+def test_if_no_host_answers_each_is_named(rabbitmq: RabbitNode) -> None:
+    first, second = free_port(), free_port()
+    with pytest.raises(BrokerUnavailableError) as caught:
+        publisher(f"amqp://u:s3cret@127.0.0.1:{first},[::1]:{second}/").open()
+    assert f"127.0.0.1:{first} cannot be reached" in str(caught.value)
+    assert f"[::1]:{second} cannot be reached" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP"),
+        (b"AMQP\x00\x01\x00\x00", "speaks AMQP 1.0.0"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak AMQP"),
+        (b"\x01\x00\x00\x7f\xff\xff\xff" + b"x" * 50, "does not speak AMQP"),
+        (b"\x01\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\xce", "does not speak AMQP|cannot be reached"),
+        (b"", "closed the connection"),
+    ],
+)
+def test_a_server_that_is_no_amqp_broker_is_told_at_once(answer: bytes, told: str) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def serve() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(8)
+            peer.sendall(answer)
+            if answer:
+                done.wait(20)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    begun = time.monotonic()
+    with pytest.raises(BrokerUnavailableError, match=told):
+        publisher(f"amqp://127.0.0.1:{listener.getsockname()[1]}/").open()
+    assert time.monotonic() - begun < 5
+    done.set()
+    thread.join(5)
+    listener.close()
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_left_at_the_limit() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def serve() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            for byte in b"\x01\x00\x00\x00\x00\x01\x00" + b"\x00" * 200:
+                try:
+                    peer.sendall(bytes([byte]))
+                except OSError:
+                    return
+                if done.wait(0.1):
+                    return
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    begun = time.monotonic()
+    with pytest.raises(BrokerUnavailableError, match="does not answer within 1 s"):
+        publisher(f"amqp://127.0.0.1:{listener.getsockname()[1]}/", connect_limit_s=1).open()
+    assert time.monotonic() - begun < 5
+    done.set()
+    thread.join(5)
+    listener.close()
+
+
+def test_no_password_shows_in_any_text_of_a_publisher(rabbitmq: RabbitNode, tmp_path: Path) -> None:
+    with Proxy(rabbitmq.port) as proxy:
+        sender = publisher(rabbitmq.url(port=proxy.port), call_limit_s=1, confirm_limit_s=1)
+        sender.open()
+        proxy.hold()
+        sender.send(message(1))
+        with pytest.raises(BrokerUnavailableError) as caught:
+            sender.settle(5)
+        sender.abandon()
+    assert ADMIN[1] not in f"{caught.value!r}{sender!r}{vars(sender)!r}"

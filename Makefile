@@ -28,6 +28,8 @@ $(DONE): pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[hg]' --group dev
+	@# An editable install compiles nothing, and every hg process would compile the hook anew where it may not write.
+	@$(BIN)/python -m compileall -q shared hghook
 	@touch $@
 
 .PHONY: venv-package
@@ -59,7 +61,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup system-packages
-	$(BIN)/python -m bench
+	PYTHONPATH=tests $(BIN)/python -m bench
 
 soak: setup system-packages
 	$(BIN)/pytest -m soak -o timeout=3600

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: MPL-2.0
 """Keep an event within its size, and say in it what was cut and which bytes were no UTF-8."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple

@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The outbox: every event once, numbered without gaps, until the broker confirmed it and for a while after."""
+"""The outbox: every event once, numbered without gaps, until the broker confirmed it and for a while after.
 
-from __future__ import annotations
+Annotations are no texts here: a named tuple would compile each of them, in every push.
+"""
 
 import json
 import sqlite3

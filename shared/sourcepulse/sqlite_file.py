@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A SQLite file that several processes and users share, written under a fair lock, never hanging."""
+"""A SQLite file that several processes and users share, written under a fair lock, never hanging.
 
-from __future__ import annotations
+Annotations are no texts here: a named tuple would compile each of them, in every push.
+"""
 
 import errno
 import fcntl

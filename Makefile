@@ -35,7 +35,7 @@ $(DONE): pyproject.toml
 .PHONY: venv-package
 venv-package:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv >/dev/null; \
 	else echo "Python's venv module is missing; install it, on Debian: apt-get install python3-venv" >&2; exit 1; fi
 
 demo: setup

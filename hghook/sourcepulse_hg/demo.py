@@ -114,7 +114,7 @@ def _show(folder: Path) -> int:
     if any(subscriber.returncode for subscriber in subscribers):
         print("sourcepulse: the event did not arrive; run with --keep and look at the outbox there", file=sys.stderr)
         return EXIT_FAILURE
-    print("\n".join(text.strip() for text in arrived))
+    print("\n".join(text.strip() for text in arrived), flush=True)
     _say(_PASTE.format(extension=extension_path()))
     return EXIT_OK
 

@@ -8,16 +8,18 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sourcepulse.brokers import Message, Outcome
+from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 from support.amqp import (
-    TIME,
     admin,
     bodies,
+    body_of,
     bound_queue,
     content,
     message,
@@ -25,6 +27,7 @@ from support.amqp import (
     outcomes,
     publisher,
     settle,
+    settle_until_it_fails,
 )
 from support.proxy import Proxy
 from support.rabbitmq import ADMIN, NARROW, RELAY, VHOST, RabbitNode, free_port
@@ -58,9 +61,7 @@ def test_messages_arrive_in_order_with_their_properties(rabbitmq: RabbitNode, ex
             assert set(outcomes(settle(sender, 500)).values()) == {Outcome.DELIVERED}
     sender.close()
     got = content(rabbitmq, queue)
-    assert [bytes(item.body, "ascii") if isinstance(item.body, str) else item.body for item in got] == [
-        b"%d" % number for number in range(2500)
-    ]
+    assert [body_of(item) for item in got] == [b"%d" % number for number in range(2500)]
     first = got[0]
     assert first.properties == {
         "content_type": "application/cloudevents+json",
@@ -81,9 +82,7 @@ def test_bodies_are_kept_byte_for_byte(rabbitmq: RabbitNode, exchange: str) -> N
         sender.send(message(number, body=body))
     settle(sender, len(sent))
     sender.close()
-    with admin(rabbitmq) as channel:
-        channel.auto_decode = False
-        assert [bytes(channel.basic_get(queue, no_ack=True).body) for _ in sent] == sent
+    assert [body_of(item) for item in content(rabbitmq, queue)] == sent
 
 
 def test_a_message_that_no_queue_takes_is_told_of(rabbitmq: RabbitNode, exchange: str) -> None:
@@ -152,19 +151,17 @@ def test_many_refusals_use_up_no_channels(small: RabbitNode, exchange: str) -> N
         {"routing_key": "k" * 256},
         {"id": "i" * 256},
         {"type": "t" * 256},
-        {"id": "half a pair \ud800"},
         {"content_type": "c" * 300},
     ],
 )
 def test_what_amqp_cannot_say_is_refused_and_the_rest_flows_on(
-    rabbitmq: RabbitNode, exchange: str, odd: dict[str, str]
+    rabbitmq: RabbitNode, exchange: str, odd: dict[str, Any]
 ) -> None:
     queue = bound_queue(rabbitmq, exchange)
     sender = publisher(rabbitmq.url(), exchange=exchange)
     sender.open()
-    plain = {"id": "id-2", "type": "hg.push.v1", "routing_key": "hg.push", "content_type": "application/json"}
     sender.send(message(1))
-    sender.send(Message(tag=2, time=TIME, body=b"2", **{**plain, **odd}))
+    sender.send(replace(message(2), **odd))
     sender.send(message(3))
     settled = settle(sender, 3)
     sender.close()
@@ -176,17 +173,7 @@ def test_an_event_before_1970_is_sent_without_a_timestamp(rabbitmq: RabbitNode, 
     queue = bound_queue(rabbitmq, exchange)
     sender = publisher(rabbitmq.url(), exchange=exchange)
     sender.open()
-    sender.send(
-        Message(
-            tag=1,
-            id="1",
-            type="a.b.v1",
-            time="1969-12-31T23:59:59.000000Z",
-            routing_key="a",
-            content_type="c",
-            body=b"",
-        )
-    )
+    sender.send(replace(message(1), time="1969-12-31T23:59:59.000000Z"))
     assert outcomes(settle(sender, 1)) == {1: Outcome.DELIVERED}
     sender.close()
     assert "timestamp" not in content(rabbitmq, queue)[0].properties
@@ -214,9 +201,9 @@ def test_without_the_right_to_the_exchange_nothing_is_refused_but_we_are(rabbitm
     sender.open()
     for number in range(3):
         sender.send(message(number))
-    with pytest.raises(BrokerRefusedUsError, match="access to exchange"):
-        while True:
-            assert sender.settle(5) == []
+    settled, error = settle_until_it_fails(sender)
+    assert (settled, type(error)) == ([], BrokerRefusedUsError)
+    assert "access to exchange" in str(error)
     sender.abandon()
 
 
@@ -239,9 +226,9 @@ def test_an_exchange_that_is_deleted_is_made_again_by_the_next_connection(rabbit
         channel.exchange_delete(exchange)
     sender.send(message(1))
     sender.send(message(2))
-    with pytest.raises(BrokerUnavailableError, match="is gone"):
-        while True:
-            assert sender.settle(5) == []
+    settled, error = settle_until_it_fails(sender)
+    assert (settled, type(error)) == ([], BrokerUnavailableError)
+    assert "is gone" in str(error)
     sender.abandon()
     sender.open()
     queue = bound_queue(rabbitmq, exchange)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import amqp
 import pytest
@@ -24,6 +25,7 @@ from support.amqp import (
     publisher,
     receive,
     settle,
+    settle_until_it_fails,
     subscription,
 )
 from support.proxy import Proxy
@@ -51,9 +53,9 @@ def test_a_memory_alarm_ends_the_wait_at_its_limit_though_heartbeats_come(rabbit
     try:
         sender.send(message(1))
         begun = time.monotonic()
-        with pytest.raises(BrokerUnavailableError, match="blocks publishers"):
-            while time.monotonic() < begun + 15:
-                assert sender.settle(60) == []
+        settled, error = settle_until_it_fails(sender)
+        assert (settled, type(error)) == ([], BrokerUnavailableError)
+        assert "blocks publishers" in str(error)
         assert 2 < time.monotonic() - begun < 6
     finally:
         rabbitmq.alarm(raised=False)
@@ -66,9 +68,12 @@ def test_during_an_alarm_more_than_fits_into_all_buffers_ends_too(rabbitmq: Rabb
     rabbitmq.alarm(raised=True)
     try:
         begun = time.monotonic()
-        with pytest.raises(BrokerUnavailableError, match="blocks publishers"):
-            for number in range(1000):
+        for number in range(1000):
+            with suppress(BrokerUnavailableError):
                 sender.send(message(number, body=b"x" * 100_000))
+        settled, error = settle_until_it_fails(sender)
+        assert settled == []
+        assert "blocks publishers" in str(error)
         assert time.monotonic() - begun < 10
     finally:
         rabbitmq.alarm(raised=False)
@@ -118,9 +123,9 @@ def test_half_a_frame_and_then_silence_costs_no_processor_time_and_no_hang(
     busy, begun = time.process_time(), time.monotonic()
     for number in range(100):
         sender.send(message(number))
-    with pytest.raises(BrokerUnavailableError, match="confirmed nothing"):
-        while True:
-            assert sender.settle(10) == []
+    settled, error = settle_until_it_fails(sender)
+    assert (settled, type(error)) == ([], BrokerUnavailableError)
+    assert "confirmed nothing" in str(error)
     assert time.monotonic() - begun < 8
     assert time.process_time() - busy < 1
     sender.abandon()
@@ -176,9 +181,9 @@ def test_a_nack_is_never_a_delivery_and_nothing_is_sent_again_by_itself(rabbitmq
     assert outcomes(settle(sender, 1)) == {1: Outcome.DELIVERED}
     sender.send(message(2))
     sender.send(message(3))
-    with pytest.raises(BrokerUnavailableError, match="refused to store"):
-        while True:
-            assert sender.settle(5) == []
+    settled, error = settle_until_it_fails(sender)
+    assert (settled, type(error)) == ([], BrokerUnavailableError)
+    assert "refused to store" in str(error)
     # The connection, and with it the channel, is not used again.
     with pytest.raises(BrokerUnavailableError):
         sender.send(message(4))
@@ -202,9 +207,7 @@ def test_what_was_confirmed_before_a_nack_is_told_first(rabbitmq: RabbitNode, ex
     time.sleep(0.5)
     sender.send(message(2))
     sender.send(message(3))
-    with pytest.raises(BrokerUnavailableError):
-        while True:
-            told += sender.settle(5)
+    told += settle_until_it_fails(sender)[0]
     assert [item.tag for item in told] == [1]
     sender.abandon()
 
@@ -229,8 +232,7 @@ def test_a_silent_broker_is_noticed_by_its_missing_heartbeats(rabbitmq: RabbitNo
     proxy.hold()
     begun = time.monotonic()
     with pytest.raises(BrokerUnavailableError, match="heartbeats"):
-        while time.monotonic() < begun + 20:
-            assert source.receive(30) is None
+        source.receive(30)
     assert time.monotonic() - begun < 8
     source.abandon()
 

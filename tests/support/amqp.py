@@ -17,6 +17,7 @@ from sourcepulse.brokers import Delivery, Message, Outcome, Settlement, Subscrip
 from sourcepulse.brokers.amqp_publisher import AmqpPublisher
 from sourcepulse.brokers.amqp_subscription import AmqpSubscription
 from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.errors import BrokerUnavailableError
 from support.rabbitmq import ADMIN, VHOST, RabbitNode
 
 #: Generous: proves that nothing hangs.
@@ -63,6 +64,20 @@ def settle(sender: AmqpPublisher, count: int, wait_s: float = WAIT_SECONDS) -> l
     return settled
 
 
+def settle_until_it_fails(
+    sender: AmqpPublisher, wait_s: float = 60.0
+) -> tuple[list[Settlement], BrokerUnavailableError]:
+    """Settle until the publisher says that it is of no more use; give what was settled before, and its word."""
+    settled: list[Settlement] = []
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        try:
+            settled += sender.settle(wait_s)
+        except BrokerUnavailableError as error:
+            return settled, error
+    raise AssertionError(f"settled {len(settled)} and did not fail")
+
+
 def outcomes(settled: Sequence[Settlement]) -> dict[int, Outcome]:
     """What became of each tag."""
     return {item.tag: item.outcome for item in settled}
@@ -100,14 +115,20 @@ def content(node: RabbitNode, queue: str) -> list[Any]:
     """Take everything out of a queue."""
     messages = []
     with admin(node) as channel:
+        channel.auto_decode = False
         while (got := channel.basic_get(queue, no_ack=True)) is not None:
             messages.append(got)
     return messages
 
 
 def bodies(node: RabbitNode, queue: str) -> list[str]:
-    """Take everything out of a queue and give the bodies."""
-    return [str(got.body if isinstance(got.body, str) else bytes(got.body).decode()) for got in content(node, queue)]
+    """Take everything out of a queue and give the bodies, each a text."""
+    return [body_of(got).decode() for got in content(node, queue)]
+
+
+def body_of(got: Any) -> bytes:
+    """Give the bytes of a message; py-amqp has '' for none."""
+    return bytes(got.body) if got.body else b""
 
 
 def exists(node: RabbitNode, queue: str) -> bool:

@@ -279,7 +279,9 @@ class AmqpConnection:
 
     def _raise(self, error: Exception, limit: str = "") -> NoReturn:
         """Turn whatever the libraries raise into our errors; a channel error stays what it is."""
-        if isinstance(error, exceptions.ChannelError):
+        connected = self._amqp is not None and self._amqp.connected
+        if isinstance(error, exceptions.ChannelError) and connected:
+            # py-amqp has one class for a refusal of the login and one of a channel's request.
             raise error
         if isinstance(error, PeerReadsNothingError):
             raise BrokerUnavailableError(f"{self.host} reads nothing for {self._call_limit_s:g} s") from error

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import TracebackType
+from typing import Self
 
 from sourcepulse.brokers import (
     DEFAULT_EXCHANGE,
@@ -26,6 +23,7 @@ from sourcepulse.brokers import (
 )
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer_link import Link
+from sourcepulse.consumer_report import ConsumerReport, ConsumerStats
 from sourcepulse.consumer_state import MEMORY, ConsumerState, default_path
 from sourcepulse.coverage import Coverage
 from sourcepulse.errors import BrokerUnavailableError, ConfigError, DecodeError
@@ -41,32 +39,8 @@ LAST_LOOK_SECONDS = 0.05
 #: How often `run` gives an event to a callback that fails, and the first wait between, doubled each time.
 CALLBACK_ATTEMPTS = 5
 CALLBACK_RETRY_SECONDS = 1.0
-CALLBACK_RETRY_MAX_SECONDS = 30.0
 
 log = logging.getLogger("sourcepulse.consumer")
-
-
-@dataclass(slots=True, kw_only=True)
-class ConsumerStats:
-    """Counts since the consumer was made.
-
-    `received` events were handed out; `repeats` were dropped by their id; `late` came after they were told
-    missing, or out of order beyond the wait; `missing` events make up the `gaps`; `bad` messages did not
-    decode; `filtered` ones did not match the topics; `rejected` ones went to the dead letters;
-    `interruptions` are openings at which the broker told that messages were lost to the queue.
-    """
-
-    received: int = 0
-    repeats: int = 0
-    late: int = 0
-    gaps: int = 0
-    missing: int = 0
-    resets: int = 0
-    bad: int = 0
-    filtered: int = 0
-    rejected: int = 0
-    reconnects: int = 0
-    interruptions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +116,9 @@ class Consumer:
             limits=limits or (QueueLimits() if durable else TEMPORARY_LIMITS),
         )
         self._timeout = timeout
-        self._on_gap = on_gap
-        self._on_reset = on_reset
-        self._on_bad = on_bad
-        self._on_interrupted = on_interrupted
+        self._report = ConsumerReport(
+            stats=self.stats, on_gap=on_gap, on_reset=on_reset, on_bad=on_bad, on_interrupted=on_interrupted
+        )
         self._coverage = Coverage(self.topics)
         #: The known event types of which a lost event would leave no trace with these topics.
         self.unchecked = self._coverage.taken() if shared else self._coverage.unchecked()
@@ -267,25 +240,9 @@ class Consumer:
         aside after so many `attempts`. Ends after the `timeout` of the consumer in silence, by `stop`, and on
         SIGTERM if this is the main thread: then the event at work is finished first.
         """
-        with self._stopped_by_sigterm():
-            while (event := self.receive(self._timeout)) is not None:
-                self._handle(callback, event, attempts, retry_seconds)
+        from sourcepulse.consumer_run import run
 
-    def _handle(self, callback: Callable[[Event], object], event: Event, attempts: int, retry_seconds: float) -> None:
-        for attempt in range(1, attempts + 1):
-            try:
-                callback(event)
-            except Exception as error:
-                log.warning("the callback failed on event %s", event.id, exc_info=True)
-                if attempt == attempts:
-                    self.reject(f"the callback failed {attempts} times, the last time with {type(error).__name__}")
-                    return
-                self._pause(min(CALLBACK_RETRY_MAX_SECONDS, retry_seconds * 2.0 ** (attempt - 1)))
-                if self._stopping:
-                    return
-            else:
-                self.acknowledge()
-                return
+        run(self, callback, timeout=self._timeout, attempts=attempts, retry_seconds=retry_seconds)
 
     def _next(self, deadline: float | None) -> Event | None:
         while not self._stopping:
@@ -296,9 +253,9 @@ class Consumer:
                         return None
                     self._fill(deadline)
                 case Gap():
-                    self._tell_gap(step)
+                    self._report.gap(step)
                 case Reset():
-                    self._tell_reset(step)
+                    self._report.reset(step)
                 case _Item():
                     self._current = step
                     if self._was_tried_enough(step):
@@ -349,7 +306,7 @@ class Consumer:
         try:
             event = decode(delivery.body, routing_key=delivery.routing_key)
         except DecodeError as error:
-            self._tell_bad(error)
+            self._report.bad(error)
             subscription.reject(delivery, str(error))
             return
         if event.id in self._in_flight or self._state.is_handled(event.id):
@@ -395,10 +352,7 @@ class Consumer:
         self.stats.reconnects += again
         log.info("subscribed to %s at %s", ", ".join(self.topics), self.url)
         if subscription.interrupted and (again or self._stood_before):
-            self.stats.interruptions += 1
-            log.warning("messages may have been lost to the queue since it was used last")
-            if self._on_interrupted is not None:
-                self._on_interrupted()
+            self._report.interrupted()
 
     def _the_subscription(self) -> Subscription:
         # Opened again, a subscription finds its temporary queue if the broker still has it.
@@ -439,48 +393,6 @@ class Consumer:
                 "the topics take a part only of %s: a lost event of these leaves no trace",
                 ", ".join(self.unchecked),
             )
-
-    def _tell_gap(self, gap: Gap) -> None:
-        self.stats.gaps += 1
-        self.stats.missing += gap.last_missing - gap.first_missing + 1
-        if self._on_gap is None:
-            log.warning("%s", gap)
-        else:
-            self._on_gap(gap)
-
-    def _tell_reset(self, reset: Reset) -> None:
-        self.stats.resets += 1
-        if self._on_reset is None:
-            log.warning("%s", reset)
-        else:
-            self._on_reset(reset)
-
-    def _tell_bad(self, error: DecodeError) -> None:
-        self.stats.bad += 1
-        if self._on_bad is None:
-            log.warning("%s", error)
-        else:
-            self._on_bad(error)
-
-    def _pause(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not self._stopping and (left := end - time.monotonic()) > 0:
-            time.sleep(min(SLICE_SECONDS, left))
-
-    @contextmanager
-    def _stopped_by_sigterm(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def on_sigterm(_number: int, _frame: FrameType | None) -> None:
-            self.stop()
-
-        former: Any = signal.signal(signal.SIGTERM, on_sigterm)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, former if former is not None else signal.SIG_DFL)
 
 
 def _check(topics: Sequence[str], queue: str | None, *, durable: bool, shared: bool, prefetch: int) -> None:

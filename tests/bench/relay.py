@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Events a second from outbox to RabbitMQ, against publishing without confirms and with one confirm after the other."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import amqp
+import kombu
+
+from bench.stats import Figure, row
+from sourcepulse.brokers import DEFAULT_EXCHANGE
+from sourcepulse.brokers.amqp_publisher import AmqpPublisher
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.delivery import Delivery
+from sourcepulse.event import PUBLIC, Event
+from sourcepulse.outbox import Outbox
+from support.rabbitmq import ADMIN, VHOST, RabbitNode, is_installed
+
+ROUNDS = 9
+EVENTS = 5_000
+#: One after the other is slow; so many tell enough.
+EVENTS_ONE_BY_ONE = 400
+BODY_BYTES = 1024
+#: The rest of an event's bytes beside its padding.
+ENVELOPE_BYTES = 520
+ROUTING_KEY = "hg.push.bench"
+QUEUE = "bench"
+
+
+class Site:
+    """A broker with one durable queue, and the three ways to fill it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.node = RabbitNode(folder)
+        self.node.start()
+        self.raw = amqp.Connection(f"127.0.0.1:{self.node.port}", *ADMIN, virtual_host=VHOST)
+        self.raw.connect()
+        self.channel = self.raw.channel()
+        self.channel.exchange_declare(DEFAULT_EXCHANGE, "topic", durable=True, auto_delete=False)
+        self.channel.queue_declare(QUEUE, durable=True, auto_delete=False)
+        self.channel.queue_bind(QUEUE, DEFAULT_EXCHANGE, "#")
+        self.confirming = kombu.Connection(self.node.url(), transport_options={"confirm_publish": True})
+        self.producer = kombu.Producer(self.confirming.channel())
+        self.outbox = Outbox.open(folder / "outbox.db")
+        url = BrokerUrl.parse(self.node.url())
+        self.delivery = Delivery(
+            self.outbox,
+            PUBLIC,
+            lambda: AmqpPublisher(url, exchange=DEFAULT_EXCHANGE),
+            exchange=DEFAULT_EXCHANGE,
+            clock=time.time,
+        )
+        self._number = 0
+
+    def close(self) -> None:
+        self.delivery.close()
+        self.outbox.close()
+        self.confirming.release()
+        self.raw.close()
+        self.node.close()
+
+    def without_confirms(self) -> float:
+        """Publish with plain py-amqp until everything is in the queue; gives messages a second."""
+        body = b"x" * BODY_BYTES
+
+        def publish() -> None:
+            for _ in range(EVENTS):
+                message = amqp.Message(body, content_type="application/json", delivery_mode=2)
+                self.channel.basic_publish(message, DEFAULT_EXCHANGE, ROUTING_KEY)
+            # Answered after all that came before it on the channel.
+            self.channel.queue_declare(QUEUE, passive=True)
+
+        return EVENTS / self._timed(publish, EVENTS)
+
+    def one_by_one(self) -> float:
+        """Publish with kombu, which waits for the confirm of each; gives messages a second."""
+        body = b"x" * BODY_BYTES
+
+        def publish() -> None:
+            for _ in range(EVENTS_ONE_BY_ONE):
+                self.producer.publish(
+                    body,
+                    exchange=DEFAULT_EXCHANGE,
+                    routing_key=ROUTING_KEY,
+                    content_type="application/json",
+                    content_encoding="utf-8",
+                    delivery_mode=2,
+                )
+
+        return EVENTS_ONE_BY_ONE / self._timed(publish, EVENTS_ONE_BY_ONE)
+
+    def relay(self) -> float:
+        """Deliver what waits in an outbox, confirmed and recorded; gives events a second."""
+        self.outbox.append([self._event() for _ in range(EVENTS)])
+
+        def deliver() -> None:
+            report = self.delivery.attempt(lambda: False)
+            assert report.delivered == EVENTS, report
+
+        return EVENTS / self._timed(deliver, EVENTS)
+
+    def _event(self) -> Event:
+        self._number += 1
+        return Event.of(
+            "hg.push.v1",
+            source="hg://bench/try",
+            key=[str(self._number)],
+            subject="try",
+            time=time.time(),
+            data={"padding": "x" * (BODY_BYTES - ENVELOPE_BYTES)},
+            words=["bench"],
+        )
+
+    def _timed(self, work: Callable[[], None], count: int) -> float:
+        begun = time.perf_counter()
+        work()
+        spent = time.perf_counter() - begun
+        arrived = self.channel.queue_purge(QUEUE)
+        assert arrived == count, f"{arrived} of {count} arrived"
+        return spent
+
+
+def main(rounds: int = ROUNDS) -> None:
+    """Print the table."""
+    if not is_installed():
+        print("relay: RabbitMQ is not installed")
+        return
+    with tempfile.TemporaryDirectory(prefix="sourcepulse-bench-") as name:
+        site = Site(Path(name))
+        try:
+            ways = (site.without_confirms, site.one_by_one, site.relay)
+            for way in ways:
+                way()
+            taken: list[tuple[float, float, float]] = []
+            for turn in range(rounds):
+                order = ways if turn % 2 else ways[::-1]
+                rates = {way: way() for way in order}
+                taken.append((rates[ways[0]], rates[ways[1]], rates[ways[2]]))
+        finally:
+            site.close()
+    row("relay, events/s", Figure.of([relay for _, _, relay in taken]))
+    row("py-amqp without confirms, messages/s", Figure.of([raw for raw, _, _ in taken]))
+    row("kombu, a confirm for each, messages/s", Figure.of([single for _, single, _ in taken]))
+    row("relay / without confirms", Figure.of([relay / raw for raw, _, relay in taken]), "at least 0.5")
+    row("relay / a confirm for each", Figure.of([relay / single for _, single, relay in taken]), "at least 10")
+
+
+if __name__ == "__main__":
+    main()

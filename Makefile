@@ -29,7 +29,7 @@ $(DONE): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[hg]' --group dev
 	@# An editable install compiles nothing, and every hg process would compile the hook anew where it may not write.
-	@$(BIN)/python -m compileall -q shared hghook
+	@$(BIN)/python -m compileall -q shared hghook buildbot_status bugzilla_extension
 	@touch $@
 
 .PHONY: venv-package

@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What the package brings: entry points that load, schemas that ship, documentation that names every key."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+
+from sourcepulse.catalogue import known_types
+from sourcepulse.cli import build_parser
+from sourcepulse.config import KEYS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_entry_point_loads() -> None:
+    points = [
+        point for group in ("sourcepulse.collectors", "sourcepulse.commands") for point in entry_points(group=group)
+    ]
+    assert {point.name for point in points} == {"hg", "demo", "hg-path"}
+    for point in points:
+        assert point.load()
+
+
+def test_the_four_roots_are_importable() -> None:
+    program = "import sourcepulse, sourcepulse_hg, sourcepulse_buildbot, sourcepulse_bugzilla"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd="/")
+
+
+def test_the_core_imports_no_broker_client_and_no_plugin() -> None:
+    program = (
+        "import sys, sourcepulse.cli, sourcepulse.relay, sourcepulse.consumer, sourcepulse.collect\n"
+        "from sourcepulse.brokers import local\n"
+        "found = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted(found & {'kombu', 'amqp', 'stomp', 'mercurial', 'sourcepulse_hg', 'jsonschema'}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, cwd="/", capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_schemas_ship_with_the_package() -> None:
+    names = {path.name for path in files("sourcepulse").joinpath("schemas", "events").iterdir()}
+    assert {f"{type_}.json" for type_ in known_types()} <= names
+
+
+def test_the_example_configuration_has_every_key_with_its_default() -> None:
+    text = (ROOT / "shared" / "deploy" / "config.toml.example").read_text()
+    for name, key in KEYS.items():
+        lines = [
+            line.removeprefix("# ") for line in text.splitlines() if line.removeprefix("# ").startswith(f"{name} =")
+        ]
+        assert len(lines) >= 1, f"{name} is missing"
+        if key.default is not None:
+            assert tomllib.loads(lines[0]) == {name: key.default}
+
+
+def test_the_readme_names_every_command_and_every_exit_code() -> None:
+    text = (ROOT / "README.md").read_text()
+    parser = build_parser()
+    commands = parser.format_help()
+    for command in ("relay", "status", "outbox", "collect", "emit", "schema", "tail", "hg-path"):
+        assert command in commands
+        assert f"sourcepulse {command}" in text
+    for code in (0, 1, 2, 3, 4, 5, 6, 130):
+        assert f"{code} " in text.partition("Exit codes:")[2]

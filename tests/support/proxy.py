@@ -40,6 +40,11 @@ class Direction:
             self._left, self._cuts = left, cuts
             self._changed.notify_all()
 
+    def wait_until_open(self) -> None:
+        """Wait until something may pass, or the connection is to be cut."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left != 0 or self._cuts)
+
     def pass_on(self, data: bytes, target: socket.socket) -> bool:
         """Send what may pass, waiting for the rest to be released; False if the connection is to be cut."""
         while data:
@@ -118,6 +123,8 @@ class Proxy:
             while data := source.recv(PIECE_BYTES):
                 if not direction.pass_on(data, target):
                     break
+        # The end of a connection is held back too, or the other side would learn of it.
+        direction.wait_until_open()
         _drop(source)
         _drop(target)
 

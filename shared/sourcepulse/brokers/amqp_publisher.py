@@ -11,13 +11,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-import amqp
-from amqp import exceptions, serialization, spec
+from amqp import exceptions
 
 from sourcepulse.brokers import Message, Outcome, Settlement
 from sourcepulse.brokers.amqp_connection import (
@@ -29,6 +27,7 @@ from sourcepulse.brokers.amqp_connection import (
     AmqpConnection,
     describe,
 )
+from sourcepulse.brokers.amqp_frames import content_frames, publish_method
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 
 if TYPE_CHECKING:
@@ -39,14 +38,10 @@ WINDOW = 1000
 #: How long the broker may confirm nothing while messages wait for it.
 CONFIRM_LIMIT_SECONDS = 15.0
 
-PERSISTENT = 2
-#: A method frame of AMQP 0-9-1.
-METHOD_FRAME = 1
-
 #: RabbitMQ's words for a routing key that we may not use; a right to the exchange itself reads otherwise.
 _TOPIC_REFUSED = re.compile(r"ACCESS_REFUSED - (?:write )?access to topic '")
-#: What cannot be written in AMQP's types: a key over 255 bytes, half a surrogate pair, a number too large.
-_UNWRITABLE = (exceptions.FrameSyntaxError, struct.error, ValueError, OverflowError)
+#: What cannot be written in AMQP's types: a key over 255 bytes, half a surrogate pair, a body too large.
+_UNWRITABLE = (struct.error, ValueError, OverflowError)
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +70,16 @@ class AmqpPublisher:
         self._exchange = exchange
         self._confirm_limit_s = confirm_limit_s
         self._connection = AmqpConnection(url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
-        self._arguments = lru_cache(maxsize=1024)(self._publish_arguments)
+        # Few routing keys make up most events.
+        self._method = lru_cache(maxsize=1024)(lambda channel, key: publish_method(channel, exchange, key))
         self._channel: Any = None
         self._last_tag = 0
         #: By delivery tag; one alone while suspects are tried.
         self._unsettled: dict[int, Message] = {}
         #: Those among which one closed the channel, not yet tried alone.
         self._suspects: deque[Message] = deque()
+        #: Handed over since; they go together again, after the last suspect.
+        self._later: deque[Message] = deque()
         self._returned: set[str] = set()
         self._settled: list[Settlement] = []
         self._failure: BrokerUnavailableError | None = None
@@ -98,8 +96,8 @@ class AmqpPublisher:
         """Take the message; it is on its way when many are, or when `settle` is called."""
         if self._failure is not None:
             raise self._failure
-        if self._suspects:
-            self._suspects.append(message)
+        if self._suspects or self._later:
+            self._later.append(message)
             return
         try:
             self._publish(message)
@@ -124,7 +122,7 @@ class AmqpPublisher:
                 return settled
             if self._failure is not None:
                 raise self._failure
-            if time.monotonic() >= deadline or not (self._unsettled or self._suspects):
+            if time.monotonic() >= deadline or not (self._unsettled or self._suspects or self._later):
                 return []
 
     def abandon(self) -> None:
@@ -134,13 +132,14 @@ class AmqpPublisher:
         self._last_tag = 0
         self._unsettled.clear()
         self._suspects.clear()
+        self._later.clear()
         self._returned.clear()
         self._settled = []
         self._failure = None
 
     def close(self) -> None:
         """Say good-bye if nothing is unsettled, else abandon."""
-        if not self._unsettled and not self._suspects:
+        if not (self._unsettled or self._suspects or self._later):
             self._connection.close()
         self.abandon()
 
@@ -157,9 +156,11 @@ class AmqpPublisher:
         channel = self._channel
         if channel is None or channel.connection is None:
             raise BrokerUnavailableError(f"the connection to {self._connection.host or self._url} is closed")
+        number = channel.channel_id
         try:
-            arguments = self._arguments(message.routing_key)
-            content = _content(message)
+            frames = self._method(number, message.routing_key) + content_frames(
+                number, message, channel.connection.frame_max
+            )
         except _UNWRITABLE as error:
             self._settled.append(Settlement(message.tag, Outcome.REFUSED, f"cannot be written in AMQP: {error}"))
             return
@@ -167,14 +168,8 @@ class AmqpPublisher:
             self._progress_at = time.monotonic()
         self._last_tag += 1
         self._unsettled[self._last_tag] = message
-        # As basic_publish does, without the wait that may spin on half a frame.
-        self._connection.write(
-            channel.connection.frame_writer, METHOD_FRAME, channel.channel_id, spec.Basic.Publish, arguments, content
-        )
-
-    def _publish_arguments(self, routing_key: str) -> bytes:
-        mandatory, immediate = True, False
-        return bytes(serialization.dumps("Bssbb", (0, self._exchange, routing_key, mandatory, immediate)))
+        # py-amqp's own way to publish looks for a frame first, and spins for ever on half of one.
+        self._connection.write_frames(frames)
 
     def _read_confirms(self, deadline: float) -> None:
         """Read until something is settled, failed or the deadline is over; then what else has arrived."""
@@ -196,14 +191,12 @@ class AmqpPublisher:
     def _try_next_suspect(self) -> None:
         while self._suspects and not self._unsettled:
             self._publish(self._suspects.popleft())
+        if not self._suspects and not self._unsettled:
+            while self._later:
+                self._publish(self._later.popleft())
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
-        if multiple:
-            tags = list(takewhile(lambda known: known <= tag, self._unsettled))
-        else:
-            tags = [tag] if tag in self._unsettled else []
-        for known in tags:
-            message = self._unsettled.pop(known)
+        for message in self._take(tag, multiple):
             outcome = Outcome.DELIVERED
             if message.id in self._returned:
                 self._returned.discard(message.id)
@@ -211,12 +204,22 @@ class AmqpPublisher:
             self._settled.append(Settlement(message.tag, outcome))
         self._progress_at = time.monotonic()
 
-    def _on_nack(self, _tag: int, _multiple: bool) -> None:
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        # A later acknowledgement of several does not include what was refused before it.
+        self._take(tag, multiple)
         # Raised later: py-amqp must finish with the frame first.
         self._failure = BrokerUnavailableError(
             f"{self._connection.host} refused to store a message for now: "
             "a queue is full and rejects publishes, or has no leader"
         )
+
+    def _take(self, tag: int, multiple: bool) -> list[Message]:
+        """Take out what one word of the broker is about."""
+        if multiple:
+            tags = list(takewhile(lambda known: known <= tag, self._unsettled))
+        else:
+            tags = [tag] if tag in self._unsettled else []
+        return [self._unsettled.pop(known) for known in tags]
 
     def _on_return(self, _error: Exception, _exchange: str, _routing_key: str, message: Any) -> None:
         # A returned message is acknowledged as well, right after this.
@@ -289,21 +292,3 @@ def declare_exchange(connection: AmqpConnection, exchange: str) -> None:
             f"the exchange {exchange!r} is missing at {connection.host} and we may not make it; "
             f"have an admin declare it (durable, topic) or allow us to configure it: {error.reply_text}"
         ) from None
-
-
-def _content(message: Message) -> Any:
-    properties: dict[str, Any] = {
-        "content_type": message.content_type,
-        "delivery_mode": PERSISTENT,
-        "message_id": message.id,
-        "type": message.type,
-    }
-    seconds = int(datetime.fromisoformat(message.time).timestamp())
-    if seconds >= 0:
-        # AMQP's timestamp knows nothing before 1970; the event itself tells its time anyway.
-        properties["timestamp"] = seconds
-    content = amqp.Message(message.body, **properties)
-    # Now rather than in the middle of writing, so that what cannot be written harms nothing.
-    written = content._serialize_properties()
-    content._serialize_properties = lambda: written
-    return content

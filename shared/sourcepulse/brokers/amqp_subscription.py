@@ -26,7 +26,8 @@ from sourcepulse.brokers.amqp_connection import (
     AmqpConnection,
     describe,
 )
-from sourcepulse.brokers.amqp_publisher import PERSISTENT, declare_exchange
+from sourcepulse.brokers.amqp_frames import PERSISTENT
+from sourcepulse.brokers.amqp_publisher import declare_exchange
 from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
 
 if TYPE_CHECKING:
@@ -74,9 +75,11 @@ class AmqpSubscription:
         self._connection = AmqpConnection(url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
         self._channel: Any = None
         self._opening = 0
+        self._stood = False
+        self._lost_its_queue = False
         self._arrived: deque[Delivery] = deque()
         self._cancelled = False
-        self._queue = spec.queue if spec.durable and spec.queue else f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
+        self._queue = spec.queue if spec.durable and spec.queue else _temporary_name()
 
     def open(self) -> None:
         """Connect, declare queue and bindings, and begin to consume."""
@@ -84,14 +87,20 @@ class AmqpSubscription:
         self.abandon()
         self._connection.open()
         declare_exchange(self._connection, self._spec.exchange)
+        if not self._spec.durable:
+            # An exclusive queue ends with its connection, and its name is locked until the broker notices that.
+            self._queue = _temporary_name()
         existed = self._declare()
-        knew_it = bool(self._former_patterns) if self._spec.durable else self._opening > 0
-        self.interrupted = knew_it and not existed
+        knew_it = bool(self._former_patterns) if self._spec.durable else self._stood
+        # An opening that fails from here on tells nobody; then the next one must, though it finds a queue.
+        self._lost_its_queue = self._lost_its_queue or (knew_it and not existed)
         self._opening += 1
         try:
             self._bind_and_consume()
         except exceptions.ChannelError as error:
             raise self._refusal(error) from None
+        self.interrupted, self._lost_its_queue = self._lost_its_queue, False
+        self._stood = True
 
     def receive(self, wait_seconds: float) -> Delivery | None:
         """Wait at most so long for one message; BrokerUnavailableError if the queue was deleted."""
@@ -271,6 +280,10 @@ class AmqpSubscription:
             # It is there, with the limits of an earlier time.
             return self._connection.channel()
         return channel
+
+
+def _temporary_name() -> str:
+    return f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
 
 
 def _ignoring_connection(request: Callable[..., object], *arguments: object) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from support.rabbitmq import RabbitNode, is_installed
 
 

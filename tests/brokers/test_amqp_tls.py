@@ -164,7 +164,8 @@ def test_a_client_certificate_is_shown_and_judged(rabbitmq: RabbitNode, tmp_path
     trust = f"?ca={rabbitmq.ca_file}"
     assert works(rabbitmq.tls_url(options=f"{trust}&cert={tmp_path}/good"))
     text = refusal(rabbitmq.tls_url(options=f"{trust}&cert={tmp_path}/bad"))
-    assert "does not trust our certificate" in text
+    # The broker's word may get lost when it ends the connection; then all that may be wrong is named.
+    assert "does not trust our certificate" in text or "does it trust that one" in text
 
 
 def test_a_client_certificate_that_is_wanted_and_missing_is_told(rabbitmq: RabbitNode) -> None:

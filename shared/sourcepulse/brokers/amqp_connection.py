@@ -37,6 +37,7 @@ CALL_LIMIT_SECONDS = 10.0
 CLOSE_LIMIT_SECONDS = 1.0
 #: Never 0: that would switch off the broker's side too, and dead connections would stay.
 HEARTBEAT_SECONDS = 30
+HEARTBEAT_MAX_SECONDS = 65_535
 #: How often it is looked whether a heartbeat is due.
 TICK_SECONDS = 1.0
 #: Frames that are handled in one go, so that a flood of them ends too.
@@ -174,6 +175,16 @@ class AmqpConnection:
         except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
             self._raise(error)
 
+    def write_frames(self, frames: bytes) -> None:
+        """Send whole frames that we made ourselves; `flush` or the next wait sends what is left of them."""
+        connection = self._opened()
+        try:
+            connection._transport.write(frames)
+        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+            self._raise(error)
+        # py-amqp counts what it sends to know when a heartbeat is due.
+        connection.bytes_sent += 1
+
     def read(self, wait_s: float) -> bool:
         """Handle one frame, waiting for it at most so long, with heartbeats meanwhile; False if none came."""
         deadline = time.monotonic() + wait_s
@@ -235,7 +246,7 @@ class AmqpConnection:
         guest = not self._url.user
         parameters = kombu.Connection(
             virtual_host=self._url.vhost,
-            heartbeat=int(self._url.option("heartbeat") or 0) or HEARTBEAT_SECONDS,
+            heartbeat=min(int(self._url.option("heartbeat") or 0) or HEARTBEAT_SECONDS, HEARTBEAT_MAX_SECONDS),
             ssl=tls is not None,
             connect_timeout=self._connect_limit_s,
             transport=_Transport,

@@ -56,6 +56,11 @@ def describe_tls(error: ssl.SSLError, host: str) -> BrokerUnavailableError:
         return BrokerRefusedUsError(f"{host} wants a certificate of ours; name it by ?cert= and ?key= ({reason})")
     if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
         return BrokerRefusedUsError(f"{host} does not trust our certificate: {reason}; look at ?cert= and ?key=")
+    if isinstance(error, ssl.SSLEOFError):
+        return BrokerUnavailableError(
+            f"{host} ended TLS without a word; is that its TLS port, does it want a certificate of ours "
+            "(?cert= and ?key=), and does it trust that one?"
+        )
     return BrokerUnavailableError(f"{host} fails at TLS: {reason}; is that its TLS port?")
 
 

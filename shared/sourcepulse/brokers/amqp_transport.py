@@ -91,6 +91,9 @@ class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has
         except OSError:
             # Half a frame may be on its way; nothing more can follow it.
             self.connected = False
+            # Why the peer ended the connection may have arrived, such as TLS's word on our certificate.
+            with suppress(BlockingIOError, ConnectionError, ssl.SSLEOFError):
+                self._receive()
             raise
         self._out.clear()
 

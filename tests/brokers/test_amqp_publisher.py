@@ -259,6 +259,15 @@ def test_hosts_are_tried_in_turn(rabbitmq: RabbitNode, exchange: str) -> None:
     sender.close()
 
 
+def test_an_ipv6_address_is_a_host(rabbitmq: RabbitNode, exchange: str) -> None:
+    with Proxy(rabbitmq.port, host="::1") as proxy:
+        sender = publisher(rabbitmq.url(host="[::1]", port=proxy.port), exchange=exchange)
+        sender.open()
+        sender.send(message(1))
+        assert len(settle(sender, 1)) == 1
+        sender.close()
+
+
 def test_if_no_host_answers_each_is_named(rabbitmq: RabbitNode) -> None:
     first, second = free_port(), free_port()
     with pytest.raises(BrokerUnavailableError) as caught:

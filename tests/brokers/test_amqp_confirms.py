@@ -91,6 +91,27 @@ def test_after_a_refusal_what_follows_goes_together_again_and_in_order(rabbitmq:
         channel.queue_delete(queue)
 
 
+def test_after_a_nack_among_suspects_nothing_more_is_sent_on_that_channel(rabbitmq: RabbitNode) -> None:
+    copy = bound_queue(rabbitmq, "sourcepulse", key="hg.#")
+    full = bound_queue(
+        rabbitmq, "sourcepulse", key="hg.full", arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
+    )
+    sender = publisher(rabbitmq.url(NARROW))
+    sender.open()
+    sender.send(message(100, key="hg.full"))
+    settle(sender, 1)
+    for number, key in enumerate(("hg.push", "system.x", "hg.full", "hg.push", "hg.push")):
+        sender.send(message(number, key=key))
+    told, error = settle_until_it_fails(sender)
+    sender.abandon()
+    assert outcomes(told) == {0: Outcome.DELIVERED, 1: Outcome.REFUSED}
+    assert "refused to store" in str(error)
+    assert set(bodies(rabbitmq, copy)) == {"100", "0", "2"}
+    with admin(rabbitmq) as channel:
+        for queue in (copy, full):
+            channel.queue_delete(queue)
+
+
 def test_a_temporary_subscription_is_back_at_once_though_its_dead_connection_still_holds_the_old_queue(
     rabbitmq: RabbitNode, proxy: Proxy, exchange: str
 ) -> None:

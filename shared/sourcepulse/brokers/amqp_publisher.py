@@ -189,6 +189,8 @@ class AmqpPublisher:
         self._connection.read_available()
 
     def _try_next_suspect(self) -> None:
+        if self._failure is not None:
+            return
         while self._suspects and not self._unsettled:
             self._publish(self._suspects.popleft())
         if not self._suspects and not self._unsettled:

@@ -68,6 +68,10 @@ class OutboxDamagedError(OutboxError):
     """The file is truncated, corrupt, foreign or of a newer version; repair or replace it."""
 
 
+class OutboxReplacedError(OutboxError):
+    """The file was removed or another one was put in its place while it was open; open it again."""
+
+
 class OutboxWriteError(OutboxError):
     """The file or its disk refuses writes (read-only, full, no permission); nothing was stored."""
 

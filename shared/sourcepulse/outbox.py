@@ -128,7 +128,11 @@ class Outbox:
         now = self._clock()
         with self._file.write() as db:
             epoch = self._epoch(db)
-            return [self._append_one(db, event, epoch, now, max_bytes) for event in events]
+            stored = [self._append_one(db, event, epoch, now, max_bytes) for event in events]
+        new = [one.position for one in stored if one.new]
+        if new:
+            self._file.set_mark(new[-1])
+        return stored
 
     def _append_one(self, db: sqlite3.Connection, event: Event, epoch: str, now: float, max_bytes: int) -> Stored:
         known = db.execute("SELECT position FROM events WHERE id = ?", (event.id,)).fetchone()
@@ -167,10 +171,15 @@ class Outbox:
         return Stored(id=event.id, position=position, new=True)
 
     def _epoch(self, db: sqlite3.Connection) -> str:
-        """Give the epoch of this file; a copy or a restored backup is another file and gets a new one."""
+        """Give the epoch of this file; a copy or a restored backup gets a new one.
+
+        Another inode tells a copy. A backup written over the file, or into an inode that was given out again, has
+        it too, but it does not know the last position, which is marked beside the file.
+        """
         identity = str(self.path.stat().st_ino)
         known = dict(db.execute("SELECT name, value FROM meta WHERE name IN ('epoch', 'inode')"))
-        if known.get("inode") == identity:
+        (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        if known.get("inode") == identity and self._file.mark() <= last:
             return str(known["epoch"])
         # Once in the life of a file; the hook has no use for it otherwise.
         from uuid import uuid4

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from sourcepulse.errors import OutboxDamagedError, OutboxLockedError, OutboxWriteError
+from sourcepulse.errors import OutboxDamagedError, OutboxLockedError, OutboxReplacedError, OutboxWriteError
 from sourcepulse.sqlite_file import FileKind
 
 #: "spob" in ASCII; `file` and SQLite show it as the application id.
@@ -68,5 +68,6 @@ OUTBOX_FILE = FileKind(
     locked=OutboxLockedError,
     damaged=OutboxDamagedError,
     unwritable=OutboxWriteError,
+    replaced=OutboxReplacedError,
     repair="`sourcepulse outbox repair` saves what can be read into a new file and keeps this one aside",
 )

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sourcepulse.delivery import Delivery, DeliveryReport
-from sourcepulse.errors import ConfigError, OutboxError, RelayRunningError
+from sourcepulse.errors import ConfigError, OutboxError, OutboxReplacedError, OutboxWriteError, RelayRunningError
 from sourcepulse.housekeeping import Keep, prune
 from sourcepulse.outbox import Outbox
 
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 def lock_path(outbox: Path) -> Path:
     """Name the file that the relay of an outbox holds locked as long as it runs; it tells the process id."""
+    outbox = Path(os.path.realpath(outbox))
     return outbox.with_name(outbox.name + ".relay.lock")
 
 
@@ -43,7 +44,14 @@ def lock_path(outbox: Path) -> Path:
 def relay_lock(outbox: Path) -> Iterator[None]:
     """Hold the right to relay this outbox, or raise RelayRunningError."""
     mode = outbox.stat().st_mode & 0o666
-    fd = os.open(lock_path(outbox), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    lock = lock_path(outbox)
+    try:
+        # In a folder that a group may write to, a link here could lead root to any file.
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    except OSError as error:
+        raise OutboxWriteError(
+            f"the relay's lock {lock} cannot be opened: {error.strerror}; check or remove it"
+        ) from None
     try:
         if os.fstat(fd).st_uid == os.geteuid():
             os.fchmod(fd, mode)
@@ -62,7 +70,7 @@ def relay_lock(outbox: Path) -> Iterator[None]:
 def is_relayed(outbox: Path) -> bool:
     """Tell whether a relay serves this outbox now."""
     try:
-        fd = os.open(lock_path(outbox), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(lock_path(outbox), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:

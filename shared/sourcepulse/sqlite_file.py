@@ -29,6 +29,8 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 #: Written to the lock file once the tables exist, so that a file truncated to nothing is not taken for new.
 INITIALISED = b"1"
+#: The mark follows it in this many digits.
+MARK_DIGITS = 20
 
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 
@@ -36,7 +38,8 @@ _SIDE_FILES = ("-wal", "-shm", "-journal")
 class FileKind(NamedTuple):
     """What a file is: its name in messages, its mark in the header, its tables, its errors, its repair.
 
-    `migrations[n]` is the script that brings version n to n + 1; an empty file has version 0.
+    `migrations[n]` is the script that brings version n to n + 1; an empty file has version 0. With `replaced`,
+    that error is raised when the path does not lead to the opened file any more.
     """
 
     name: str
@@ -46,6 +49,7 @@ class FileKind(NamedTuple):
     damaged: type[SourcePulseError]
     unwritable: type[SourcePulseError]
     repair: str
+    replaced: type[SourcePulseError] | None = None
 
 
 class SqliteFile:
@@ -60,11 +64,13 @@ class SqliteFile:
         self.path = path
         self.kind = kind
         self.lock_wait_s = lock_wait_s
+        self._identity = (0, 0)
         self._deadline = time.monotonic() + lock_wait_s
         self._lock_fd = -1
         self._db: sqlite3.Connection | None = None
         try:
             with self._translated():
+                self.path = real_path(path)
                 self._open(create)
         except BaseException:
             self.close()
@@ -85,6 +91,7 @@ class SqliteFile:
         """Give the connection for statements that only read."""
         self._start_waiting()
         with self._translated():
+            self._check_place()
             yield self._connection
 
     @contextmanager
@@ -95,6 +102,7 @@ class SqliteFile:
         """
         self._start_waiting()
         with self._translated(), self._locked():
+            self._check_place()
             db = self._connection
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._begin(db)
@@ -115,6 +123,28 @@ class SqliteFile:
             rows = [row[0] for row in db.execute("PRAGMA integrity_check(20)")]
         return [] if rows == ["ok"] else rows
 
+    def mark(self) -> int:
+        """Give the number that `set_mark` left beside the file, 0 if there is none."""
+        kept = os.pread(self._lock_fd, MARK_DIGITS, len(INITIALISED))
+        return int(kept) if len(kept) == MARK_DIGITS and kept.isdigit() else 0
+
+    def set_mark(self, number: int) -> None:
+        """Leave a number beside the file, where an older copy put in its place does not change it."""
+        # What the file holds is committed already and must not be reported as failed.
+        with suppress(OSError):
+            os.pwrite(self._lock_fd, INITIALISED + b"%0*d" % (MARK_DIGITS, number), 0)
+
+    def _check_place(self) -> None:
+        """Refuse a file that nobody else will ever look into again."""
+        if self.kind.replaced is None or self._db is None:
+            return
+        try:
+            if _identity(self.path) == self._identity:
+                return
+        except FileNotFoundError:
+            pass
+        raise self.kind.replaced(f"the {self.kind.name} {self.path} was removed or replaced while it was open")
+
     @property
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
@@ -126,11 +156,12 @@ class SqliteFile:
             if not create:
                 raise NothingThereError(f"there is no {self.kind.name} at {self.path}")
             self._create_empty()
-        self._lock_fd = self._open_lock()
+        self._lock_fd = open_lock(self.path)
         if self.path.stat().st_size == 0 and os.pread(self._lock_fd, 1, 0) == INITIALISED:
             self._damaged("is empty though it held data")
         # The pages a transaction touched are few: isolation_level None leaves BEGIN and COMMIT to us.
         self._db = sqlite3.connect(self.path, timeout=self.lock_wait_s, isolation_level=None, check_same_thread=False)
+        self._identity = _identity(self.path)
         self._limit_waiting(self._db)
         application_id, version = self._header(self._db)
         latest = len(self.kind.migrations)
@@ -141,14 +172,11 @@ class SqliteFile:
         if version < latest:
             self._migrate(self._db)
 
-    def _open_lock(self) -> int:
-        return _open_shared(self.path.with_name(self.path.name + ".lock"))
-
     def _create_empty(self) -> None:
         try:
             os.close(_open_shared(self.path))
             # A file that was removed on purpose is no damage: what its lock file says is void.
-            lock_fd = self._open_lock()
+            lock_fd = open_lock(self.path)
             os.ftruncate(lock_fd, 0)
             os.close(lock_fd)
         except FileNotFoundError:
@@ -158,10 +186,15 @@ class SqliteFile:
 
     @staticmethod
     def _header(db: sqlite3.Connection) -> tuple[int, int]:
-        return (
-            db.execute("PRAGMA application_id").fetchone()[0],
-            db.execute("PRAGMA user_version").fetchone()[0],
-        )
+        # In one transaction: another process may be making the tables right now.
+        db.execute("BEGIN")
+        try:
+            return (
+                db.execute("PRAGMA application_id").fetchone()[0],
+                db.execute("PRAGMA user_version").fetchone()[0],
+            )
+        finally:
+            db.execute("ROLLBACK")
 
     def _migrate(self, db: sqlite3.Connection) -> None:
         with self._locked():
@@ -214,14 +247,8 @@ class SqliteFile:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        while True:
-            try:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= self._deadline:
-                    raise self.kind.locked(self._locked_text()) from None
-                time.sleep(LOCK_POLL_SECONDS)
+        if not wait_for_lock(self._lock_fd, self._deadline):
+            raise self.kind.locked(self._locked_text())
         try:
             yield
         finally:
@@ -268,6 +295,37 @@ class SqliteFile:
         return f"the {self.kind.name} {self.path} was locked by another process for {self.lock_wait_s:g} s"
 
 
+def wait_for_lock(fd: int, deadline: float) -> bool:
+    """Take the `flock` of a descriptor until a monotonic moment; False if it could not be had."""
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOCK_POLL_SECONDS)
+        else:
+            return True
+
+
+def open_lock(path: Path) -> int:
+    """Open or create the side file whose `flock` every writer of a file takes."""
+    return _open_shared(path.with_name(path.name + ".lock"))
+
+
+def real_path(path: Path) -> Path:
+    """Follow a path that is a symbolic link, so that everyone takes the same locks beside the same file.
+
+    One that neither we nor root nor the owner of its folder made is refused with PermissionError: who may write
+    to a shared folder could lead others anywhere.
+    """
+    if not path.is_symlink():
+        return path
+    if path.lstat().st_uid not in (0, os.geteuid(), path.parent.stat().st_uid):
+        raise PermissionError(errno.EPERM, "a symbolic link made by another user is not followed", str(path))
+    return path.resolve()
+
+
 def side_files(path: Path) -> list[Path]:
     """Name the files that SQLite and we keep beside a database."""
     return [path.with_name(path.name + suffix) for suffix in _SIDE_FILES]
@@ -290,6 +348,11 @@ def _open_shared(path: Path) -> int:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             os.fchmod(fd, mode)
             return fd
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _file_system(path: Path) -> str:

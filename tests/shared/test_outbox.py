@@ -18,11 +18,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxLockedError, OutboxWriteError
+from sourcepulse.errors import (
+    NothingThereError,
+    OutboxDamagedError,
+    OutboxLockedError,
+    OutboxReplacedError,
+    OutboxWriteError,
+)
 from sourcepulse.housekeeping import DAY_SECONDS, Keep, prune
 from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_repair import problems, repair
 from sourcepulse.outbox_view import Selection, figures, find, rows
+from sourcepulse.relay import is_relayed, relay_lock
 from sourcepulse.testing import system_event
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="needs root")
@@ -405,6 +412,89 @@ def test_where_the_file_system_has_no_shared_memory_the_rollback_journal_serves(
             assert db.execute("PRAGMA synchronous").fetchone()[0] == 2
     with Outbox.open(tmp_path / "o.db") as outbox:
         assert not outbox.append([system_event(1)])[0].new
+
+
+def test_a_backup_written_over_the_file_has_an_epoch_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    with Outbox.open(path) as outbox:
+        outbox.append([system_event(1)])
+    backup = path.read_bytes()
+    with Outbox.open(path) as outbox:
+        outbox.append([system_event(2), system_event(3)])
+        before = figures(outbox)["epoch"]
+    inode = path.stat().st_ino
+    path.write_bytes(backup)
+    assert path.stat().st_ino == inode
+    epochs = []
+    for n in (4, 5):
+        with Outbox.open(path) as outbox:
+            outbox.append([system_event(n)])
+            epochs.append(figures(outbox)["epoch"])
+            assert rows(outbox, Selection())[-1]["sequence"] == n - 3
+    assert epochs[0] != before
+    assert epochs[0] == epochs[1]
+
+
+def test_an_outbox_that_is_being_made_by_another_process_is_not_taken_for_a_foreign_one(tmp_path: Path) -> None:
+    script = (
+        "import sys; from sourcepulse.outbox import Outbox; from sourcepulse.testing import system_event\n"
+        "sys.stdin.readline(); Outbox.open(sys.argv[1]).append([system_event(int(sys.argv[2]))])"
+    )
+    for attempt in range(4):
+        path = tmp_path / f"{attempt}.db"
+        writers = [
+            subprocess.Popen([sys.executable, "-c", script, str(path), str(n)], stdin=subprocess.PIPE)
+            for n in range(16)
+        ]
+        time.sleep(1.0)
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.write(b"\n")
+            writer.stdin.flush()
+        assert [writer.wait(30) for writer in writers] == [0] * len(writers)
+
+
+def test_a_removed_or_replaced_outbox_is_noticed_by_those_who_have_it_open(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    with Outbox.open(path) as outbox:
+        outbox.append([system_event(1)])
+        path.rename(tmp_path / "aside.db")
+        with pytest.raises(OutboxReplacedError):
+            outbox.append([system_event(2)])
+        Outbox.open(path).close()
+        with pytest.raises(OutboxReplacedError):
+            outbox.claim("public")
+
+
+def test_a_linked_outbox_is_the_same_outbox_with_the_same_locks(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    link = tmp_path / "o.db"
+    link.symlink_to(tmp_path / "data" / "o.db")
+    with Outbox.open(link) as outbox, relay_lock(link):
+        outbox.append([system_event(1)])
+        assert is_relayed(tmp_path / "data" / "o.db")
+        assert is_relayed(link)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["data", "o.db"]
+
+
+@needs_root
+def test_a_link_that_another_user_laid_is_not_followed(tmp_path: Path) -> None:
+    link = tmp_path / "o.db"
+    link.symlink_to(tmp_path / "elsewhere")
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(OutboxWriteError, match="symbolic link"):
+        Outbox.open(link)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_lock_of_the_relay_is_never_written_through_a_link(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    Outbox.open(tmp_path / "o.db").close()
+    (tmp_path / "o.db.relay.lock").symlink_to(precious)
+    with pytest.raises(OutboxWriteError, match=r"relay\.lock"), relay_lock(tmp_path / "o.db"):
+        pass
+    assert precious.read_text() == "precious"
 
 
 def test_expired_payloads_go_and_their_ids_stay(tmp_path: Path) -> None:

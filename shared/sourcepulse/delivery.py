@@ -7,10 +7,11 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sourcepulse.brokers import Message, Outcome, Publisher, Settlement
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, DecodeError, NothingThereError
 from sourcepulse.event import format_time
 from sourcepulse.outbox import Claimed, Outbox
 from sourcepulse.serialize import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, encode, encode_pulse
@@ -128,21 +129,22 @@ class Delivery:
         def settled(settlement: Settlement) -> None:
             nonlocal unroutable
             if settlement.outcome is Outcome.REFUSED:
-                self._outbox.bury(settlement.tag, settlement.reason)
+                # Somebody may have buried it by hand while it was under way.
+                with suppress(NothingThereError):
+                    self._outbox.bury(settlement.tag, settlement.reason)
                 report.buried += 1
-                logger.error("event at position %d refused by the broker: %s", settlement.tag, settlement.reason)
+                logger.error("event at position %d refused: %s", settlement.tag, settlement.reason)
                 return
             confirmed.append(settlement.tag)
             unroutable += settlement.outcome is Outcome.UNROUTABLE
             if len(confirmed) >= BATCH_EVENTS:
                 save()
 
-        def more(after: int, limit: int) -> Sequence[tuple[int, Message]]:
-            claimed = self._outbox.claim(self.stream, after=after, limit=limit)
-            return [(event.position, self._message(event, event.position)) for event in claimed]
+        def more(after: int, limit: int) -> Sequence[tuple[int, Claimed]]:
+            return [(event.position, event) for event in self._outbox.claim(self.stream, after=after, limit=limit)]
 
         try:
-            self._pipeline(more, settled, stopping)
+            self._pipeline(more, self._message, settled, stopping)
         finally:
             save()
 
@@ -152,14 +154,13 @@ class Delivery:
         def settled(settlement: Settlement) -> None:
             finished.append(settlement.tag)
             if settlement.outcome is Outcome.REFUSED:
-                logger.error("replay %d refused by the broker: %s", settlement.tag, settlement.reason)
+                logger.error("replay %d refused: %s", settlement.tag, settlement.reason)
 
-        def more(after: int, limit: int) -> Sequence[tuple[int, Message]]:
-            claimed = self._outbox.claim_replays(self.stream, after=after, limit=limit)
-            return [(number, self._replay_message(event, number)) for number, event in claimed]
+        def more(after: int, limit: int) -> Sequence[tuple[int, Claimed]]:
+            return self._outbox.claim_replays(self.stream, after=after, limit=limit)
 
         try:
-            self._pipeline(more, settled, stopping)
+            self._pipeline(more, self._replay_message, settled, stopping)
         finally:
             if finished:
                 self._outbox.finish_replays(self.stream, finished)
@@ -167,7 +168,8 @@ class Delivery:
 
     def _pipeline(
         self,
-        more: Callable[[int, int], Sequence[tuple[int, Message]]],
+        more: Callable[[int, int], Sequence[tuple[int, Claimed]]],
+        make: Callable[[Claimed, int], Message],
         settled: Callable[[Settlement], None],
         stopping: Callable[[], bool],
     ) -> None:
@@ -180,12 +182,19 @@ class Delivery:
             window = self._publisher.window if self._publisher else 1
             # Small top-ups would cost a query each, so the window is filled by halves.
             if not exhausted and window - unsettled >= min(BATCH_EVENTS, (window + 1) // 2):
-                messages = more(last, min(BATCH_EVENTS, window - unsettled))
-                exhausted = not messages
-                for position, message in messages:
+                claimed = more(last, min(BATCH_EVENTS, window - unsettled))
+                exhausted = not claimed
+                for number, event in claimed:
+                    last = number
+                    try:
+                        message = make(event, number)
+                    except DecodeError as error:
+                        # Its bytes were damaged in the outbox; the rest shall not wait for it.
+                        reason = f"its stored bytes are damaged: {error}"
+                        settled(Settlement(tag=number, outcome=Outcome.REFUSED, reason=reason))
+                        continue
                     self._connected().send(message)
-                    last = position
-                unsettled += len(messages)
+                    unsettled += 1
             if not unsettled:
                 if exhausted:
                     return

@@ -213,7 +213,9 @@ class Outbox:
         now = self._clock()
         with self._file.write(durable=False) as db:
             db.executemany(
-                "UPDATE events SET state = 'delivered', settled_at = ? WHERE position = ? AND state = 'pending'",
+                # Also one that somebody buried meanwhile: the broker has it.
+                "UPDATE events SET state = 'delivered', reason = NULL, settled_at = ? "
+                "WHERE position = ? AND state != 'delivered'",
                 [(now, position) for position in positions],
             )
             _ensure_delivery(db, stream)
@@ -317,10 +319,16 @@ class Outbox:
         return wait_s
 
     def next_attempt_in(self, stream: str) -> float:
-        """Give the seconds until the stream may be tried again, 0 if now."""
+        """Give the seconds until the stream may be tried again, 0 if now, or if the clock was set back."""
         with self._file.read() as db:
-            row = db.execute("SELECT next_attempt_at FROM deliveries WHERE stream = ?", (stream,)).fetchone()
-        return max(0.0, row[0] - self._clock()) if row and row[0] is not None else 0.0
+            row = db.execute(
+                "SELECT last_error_at, next_attempt_at FROM deliveries WHERE stream = ?", (stream,)
+            ).fetchone()
+        if row is None or row[1] is None:
+            return 0.0
+        failed_at, next_attempt_at = row
+        now = self._clock()
+        return float(next_attempt_at - now) if failed_at <= now < next_attempt_at else 0.0
 
     # -- origins
 

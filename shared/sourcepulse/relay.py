@@ -130,7 +130,10 @@ class Relay:
         return reports
 
     def run(self, *, idle_exit_s: float | None = None) -> None:
-        """Relay until `stop` is set, or until nothing came for `idle_exit_s` seconds and nothing waits."""
+        """Relay until `stop` is set, or until nothing came for `idle_exit_s` seconds and nothing waits.
+
+        OutboxReplacedError if the outbox was removed or replaced: the lock and the numbers were those of another file.
+        """
         self._last_work = time.monotonic()
         threads = [
             threading.Thread(target=self._guard, args=(delivery,), name=f"delivery-{delivery.stream}")
@@ -152,6 +155,9 @@ class Relay:
         """Deliver; a fault of ours ends the whole relay, loudly, rather than one stream in silence."""
         try:
             self._deliver(delivery)
+        except OutboxReplacedError as error:
+            self._crash = error
+            self._stop.set()
         except Exception as error:
             logger.exception("the %s stream cannot go on", delivery.stream)
             self._crash = error
@@ -166,6 +172,8 @@ class Relay:
                     self._stop.wait(min(wait_s, 1.0))
                     continue
                 report = delivery.attempt(self._stop.is_set)
+            except OutboxReplacedError:
+                raise
             except OutboxError as error:
                 logger.error("%s; trying again in %.0f s", error, OUTBOX_RETRY_SECONDS)
                 self._stop.wait(OUTBOX_RETRY_SECONDS)
@@ -189,6 +197,8 @@ class Relay:
                 if now >= prune_at:
                     prune_at = now + PRUNE_SECONDS
                     prune(self._outbox, self._keep)
+            except OutboxReplacedError:
+                raise
             except OutboxError as error:
                 logger.error("%s; trying again in %.0f s", error, SWEEP_SECONDS)
             if idle_exit_s is not None and now - self._last_work > idle_exit_s and not self.has_work():

@@ -264,6 +264,29 @@ def test_a_daemon_delivers_what_comes_and_sigterm_ends_it_well(outbox: str, tmp_
         daemon.wait()
 
 
+def wait_until_delivered(outbox: str) -> None:
+    with Outbox.open(outbox) as opened:
+        deadline = time.monotonic() + 30
+        while opened.claim("public") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not opened.claim("public")
+
+
+def test_a_daemon_goes_on_with_the_outbox_that_replaced_its_own(outbox: str, tmp_path: Path) -> None:
+    log = f"file://{tmp_path}/log.db"
+    relay = subprocess.Popen([sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", outbox, "--broker", log])
+    try:
+        wait_until_delivered(outbox)
+        Path(outbox).rename(tmp_path / "aside.db")
+        assert main(["emit", "system.hg.down", "--outbox", outbox]) == 0
+        wait_until_delivered(outbox)
+        relay.send_signal(signal.SIGTERM)
+        assert relay.wait(20) == 0
+    finally:
+        relay.kill()
+        relay.wait()
+
+
 def test_an_idle_relay_ends_by_itself_and_a_second_one_leaves_the_field(outbox: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", outbox]
     command += ["--broker", f"file://{tmp_path}/log.db", "--idle-exit"]

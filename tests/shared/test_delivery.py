@@ -227,3 +227,41 @@ def test_a_locked_outbox_holds_the_relay_up_and_does_not_end_it(outbox: Outbox) 
         running.join(30)
     assert not running.is_alive()
     assert figures(outbox)["streams"]["public"]["pending"] == 0
+
+
+def test_an_event_that_is_buried_by_hand_while_it_is_under_way_ends_nothing(outbox: Outbox) -> None:
+    outcomes = {1: Outcome.REFUSED, 2: Outcome.DELIVERED, 3: Outcome.DELIVERED}
+
+    def judge(message: Message) -> Outcome:
+        if message.tag < 3:
+            outbox.bury(message.tag, "by hand")
+        return outcomes[message.tag]
+
+    outbox.append([system_event(n) for n in range(3)])
+    delivery_to(MemoryBroker(judge=judge), outbox).attempt(never)
+    found = [(row["state"], row["reason"]) for row in rows(outbox, Selection())]
+    assert found == [("buried", "by hand"), ("delivered", None), ("delivered", None)]
+
+
+def test_an_event_whose_bytes_were_damaged_is_buried_and_the_rest_flows_on(outbox: Outbox) -> None:
+    broker = MemoryBroker()
+    outbox.append([system_event(n) for n in range(4)])
+    delivery_to(broker, outbox).attempt(never)
+    outbox.append([system_event(n) for n in range(4, 7)])
+    with outbox.writing() as db:
+        db.execute("UPDATE bodies SET body = x'00' WHERE position IN (2, 5)")
+    for position in (1, 2, 3):
+        outbox.request_replay(position)
+    report = delivery_to(broker, outbox, pulse=True).attempt(never)
+    assert (report.delivered, report.buried, report.replayed) == (2, 1, 3)
+    assert [row["position"] for row in rows(outbox, Selection(state="buried"))] == [5]
+    assert len(broker.messages) == 4 + 2 + 2
+
+
+def test_a_clock_that_is_set_back_does_not_make_the_broker_wait_for_it(tmp_path: Path) -> None:
+    now = 2_000_000.0
+    with Outbox.open(tmp_path / "o.db", clock=lambda: now) as outbox:
+        outbox.note_failure("public", "gone", retry_in=lambda _: 30.0)
+        assert outbox.next_attempt_in("public") == 30.0
+        now -= 86_400.0
+        assert outbox.next_attempt_in("public") == 0.0

@@ -19,7 +19,7 @@ from sourcepulse.collect import collectors, sweep
 from sourcepulse.commands.common import add_settings, outbox_path, settings
 from sourcepulse.config import Config
 from sourcepulse.delivery import Delivery, DeliveryReport
-from sourcepulse.errors import EXIT_BROKER, EXIT_OK, EXIT_REFUSED, ConfigError, RelayRunningError
+from sourcepulse.errors import EXIT_BROKER, EXIT_OK, EXIT_REFUSED, ConfigError, OutboxReplacedError, RelayRunningError
 from sourcepulse.event import PUBLIC, RESTRICTED
 from sourcepulse.housekeeping import Keep
 from sourcepulse.outbox import Outbox
@@ -29,6 +29,9 @@ HELP = "send the events of an outbox to its broker"
 
 #: Each stream with the prefix of its settings.
 STREAMS = ((PUBLIC, ""), (RESTRICTED, "restricted_"))
+
+#: How often a relay looks whether a removed outbox is back.
+ABSENT_POLL_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +58,36 @@ def run(args: argparse.Namespace) -> int:
     """Relay until told to stop (SIGTERM, SIGINT), until idle, or once."""
     config = settings(args)
     config.broker() or config.require("broker")
-    stop = threading.Event()
+    told, stop = threading.Event(), threading.Event()
+    _end_on_signals(told, stop)
+    while True:
+        try:
+            return _serve_until_idle(args, config, stop)
+        except OutboxReplacedError as error:
+            if args.once:
+                raise
+            logger.warning("%s; beginning anew", error)
+            # The signal sets `told` first, so none is lost here.
+            stop.clear()
+            while not told.is_set() and not outbox_path(config).exists():
+                if args.idle_exit is not None:
+                    return EXIT_OK
+                stop.wait(ABSENT_POLL_SECONDS)
+            if told.is_set():
+                return EXIT_OK
+
+
+def _end_on_signals(told: threading.Event, stop: threading.Event) -> None:
+    def end() -> None:
+        told.set()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        # In a thread, for the signal may interrupt a wait for the same event, which would never let it be set.
+        signal.signal(number, lambda *_: threading.Thread(target=end).start())
+
+
+def _serve_until_idle(args: argparse.Namespace, config: Config, stop: threading.Event) -> int:
     try:
         if args.once or args.idle_exit is None:
             return _serve(args, config, stop)

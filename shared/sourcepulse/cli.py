@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
+from io import TextIOWrapper
 from types import ModuleType
 
 from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePulseError
@@ -28,6 +30,10 @@ _EXIT_CODES = """exit codes: 0 well, 1 failure, 2 usage or configuration, 3 time
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; data goes to stdout, talk to stderr."""
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a locale that lacks a character gets an escape for it.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     args = build_parser(argv).parse_args(argv)
     logging.basicConfig(
         stream=sys.stderr,
@@ -38,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for noisy in ("amqp", "kombu", "stomp.py"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        # At exit it would be too late to tell of a reader that left or a full disk; without descriptor 1 it is None.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except SourcePulseError as error:
         print(f"sourcepulse: {error}", file=sys.stderr)
         return error.exit_code
@@ -46,11 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left, as `head` does; Python must not complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return EXIT_OK
     except OSError as error:
         print(f"sourcepulse: {error}", file=sys.stderr)
+        if error.errno == errno.ENOSPC:
+            _discard_output()
         return EXIT_FAILURE
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:

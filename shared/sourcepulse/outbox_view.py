@@ -56,11 +56,12 @@ def rows(outbox: Outbox, selection: Selection, *, limit: int | None = None) -> l
 
 def find(outbox: Outbox, name: str) -> dict[str, Any]:
     """Find one event by its id, the beginning of it, or its position; NothingThereError if there is none."""
+    found: list[tuple[Any, ...]] = []
     with outbox.reading() as db:
         query = f"SELECT {_COLUMNS} FROM events e LEFT JOIN bodies b USING (position) WHERE "  # noqa: S608 - made of constants
         if name.isascii() and name.isdecimal() and len(name) < 19:
             found = db.execute(query + "e.position = ?", (int(name),)).fetchall()
-        else:
+        if not found and name:
             found = db.execute(query + "e.id >= ? AND e.id < ? LIMIT 2", (name, name + "g")).fetchall()
     if not found:
         raise NothingThereError(f"the outbox {outbox.path} has no event {name!r}")

@@ -347,3 +347,69 @@ def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -
         main(["nonsense"])
     assert caught.value.code == 2
     assert "relay" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["outbox", "list", "--outbox", "o.db", "--since", "0001-01-01"],
+        ["outbox", "list", "--outbox", "o.db", "--limit", "-1"],
+        ["tail", "--broker", "file:///nowhere/log.db", "--timeout", "nan"],
+        ["relay", "--broker", "file:///nowhere/log.db", "--outbox", "o.db", "--idle-exit", "nan"],
+        ["relay", "--broker", "file:///nowhere/log.db", "--outbox", "o.db", "--idle-exit", "1e300"],
+    ],
+)
+def test_a_number_or_a_time_that_is_none_is_exit_code_2(outbox: str, arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sourcepulse.cli", *arguments], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def run_in_ascii(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "sourcepulse.cli", *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def test_output_that_cannot_show_a_character_gets_an_escape(tmp_path: Path) -> None:
+    outbox = os.fsdecode(bytes(tmp_path) + b"/d\xe9j\xc3\xa0 ?#%.db")
+    log = f"file://{tmp_path}/log.db"
+    assert run_in_ascii("emit", "system.hg.down", "--outbox", outbox, "--data", '{"message": "déjà"}').returncode == 0
+    status = run_in_ascii("status", "--json", "--outbox", outbox)
+    assert json.loads(status.stdout)["outbox"] == outbox
+    assert run_in_ascii("status", "--outbox", outbox).returncode == 0
+    assert run_in_ascii("relay", "--once", "--outbox", outbox, "--broker", log).returncode == 0
+    shown = run_in_ascii("tail", "--broker", log, "--from-start", "--count", "1")
+    assert (shown.returncode, b"d\\xe9j\\xe0" in shown.stdout) == (0, True)
+
+
+def test_an_output_that_cannot_be_written_is_told_and_one_that_nobody_reads_is_not(
+    outbox: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is written late fails late, so the output must not be unbuffered here.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    command = [sys.executable, "-m", "sourcepulse.cli", "status", "--outbox", outbox]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=30)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=30)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_beginning_of_an_id_may_consist_of_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Outbox.open(tmp_path / "o.db") as opened:
+        events = [system_event(n) for n in range(200)]
+        opened.append(events)
+    wanted = next(event.id for event in events if event.id[:6].isdecimal() and int(event.id[:6]) > 200)
+    assert main(["outbox", "show", wanted[:6], "--outbox", str(tmp_path / "o.db")]) == 0
+    assert json.loads(said(capsys))["id"] == wanted
+    assert main(["outbox", "show", "", "--outbox", str(tmp_path / "o.db")]) == 3

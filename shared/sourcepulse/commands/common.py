@@ -18,6 +18,9 @@ from sourcepulse.outbox import Outbox
 #: Where the Mercurial hook keeps its outbox unless told otherwise.
 REPOSITORY_OUTBOX = Path(".hg/sourcepulse/outbox.db")
 
+#: Longer than anybody waits, and what every wait of the system takes.
+MOST_SECONDS = 366 * 86_400.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -61,8 +64,30 @@ def open_outbox(config: Config, *, create: bool = False) -> Outbox:
 
 
 def print_json(value: Any) -> None:
-    """Write one JSON value as a line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
+    """Write one JSON value as a line, in ASCII, so that it is the same in every locale."""
+    sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
+
+
+def positive(text: str) -> int:
+    """Read a count of an option."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Read a length of time of an option."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to {MOST_SECONDS:.0f}")
+    return number
 
 
 def _help(key: str) -> str:

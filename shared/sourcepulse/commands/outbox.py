@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sourcepulse import outbox_view
-from sourcepulse.commands.common import add_settings, open_outbox, outbox_path, print_json, settings
+from sourcepulse.commands.common import add_settings, open_outbox, outbox_path, positive, print_json, settings
 from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, ConfigError, NothingThereError
 from sourcepulse.outbox import BURIED, DELIVERED, Outbox
 from sourcepulse.outbox_repair import problems, repair
@@ -84,7 +84,7 @@ def _selection_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", choices=STATES, help="only in this state")
-    parser.add_argument("--limit", type=int, metavar="N", help="at most so many")
+    parser.add_argument("--limit", type=positive, metavar="N", help="at most so many")
     parser.add_argument("--json", action="store_true", help="one JSON object a line (schema: outbox-list.v1)")
 
 
@@ -185,6 +185,6 @@ def _moment(text: str | None) -> float | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone().timestamp() if moment.tzinfo is None else moment.timestamp()
+    except (ValueError, OverflowError, OSError):
         raise ConfigError(f"{text!r} is no time; write it like 2026-11-22T08:00Z") from None
-    return moment.astimezone().timestamp() if moment.tzinfo is None else moment.timestamp()

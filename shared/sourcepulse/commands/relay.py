@@ -16,7 +16,7 @@ from functools import partial
 from sourcepulse.brokers import Publisher, open_publisher
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.collect import collectors, sweep
-from sourcepulse.commands.common import add_settings, outbox_path, settings
+from sourcepulse.commands.common import add_settings, outbox_path, seconds, settings
 from sourcepulse.config import Config
 from sourcepulse.delivery import Delivery, DeliveryReport
 from sourcepulse.errors import EXIT_BROKER, EXIT_OK, EXIT_REFUSED, ConfigError, OutboxReplacedError, RelayRunningError
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--once", action="store_true", help="collect, make one attempt at everything pending, end")
     parser.add_argument("--rebind", action="store_true", help="send to another broker than so far")
-    parser.add_argument("--idle-exit", type=float, metavar="SECONDS", help="end after so long without work")
+    parser.add_argument("--idle-exit", type=seconds, metavar="SECONDS", help="end after so long without work")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from sourcepulse.commands.common import add_settings, settings
+from sourcepulse.commands.common import add_settings, positive, seconds, settings
 from sourcepulse.config import Config
 from sourcepulse.consumer import Consumer
 from sourcepulse.errors import EXIT_NOTHING, EXIT_OK, BrokerUnavailableError, ConfigError
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "broker", "broker_file", "exchange")
     parser.add_argument("patterns", nargs="*", metavar="PATTERN", default=["#"], help="topics, e.g. 'hg.push.#'")
     parser.add_argument("--json", action="store_true", help="one CloudEvent a line")
-    parser.add_argument("--count", type=_positive, metavar="N", help="end with 0 after so many events")
-    parser.add_argument("--timeout", type=float, metavar="S", help="end with 3 after so many seconds")
+    parser.add_argument("--count", type=positive, metavar="N", help="end with 0 after so many events")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="end with 3 after so many seconds")
     parser.add_argument("--durable", metavar="NAME", help="use a queue that stays and goes on where it was left")
     parser.add_argument("--from-start", action="store_true", help="begin with what is stored already")
 
@@ -86,10 +86,3 @@ def _show(event: Event, *, as_json: bool, colour: bool) -> None:
         sys.stdout.buffer.flush()
     else:
         print(line(event, colour=colour), flush=True)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sourcepulse.outbox import Outbox
@@ -38,18 +39,14 @@ def prune(outbox: Outbox, keep: Keep, *, now: float | None = None) -> int:
 
 
 def _drop_bodies(outbox: Outbox, condition: str, value: float) -> int:
-    total = 0
-    while True:
-        with outbox.writing(durable=False) as db:
-            dropped = db.execute(
-                "DELETE FROM bodies WHERE position IN (SELECT b.position FROM bodies b JOIN events e USING (position) "  # noqa: S608 - both conditions are written above
-                f"WHERE e.state = 'delivered' AND {condition} "
-                "AND e.position NOT IN (SELECT position FROM replays) ORDER BY e.position LIMIT ?)",
-                (value, STEP_ROWS),
-            ).rowcount
-        total += dropped
-        if dropped < STEP_ROWS:
-            return total
+    expired = (
+        "SELECT b.position FROM bodies b JOIN events e USING (position) "  # noqa: S608 - both conditions are written above
+        f"WHERE e.position > ? AND e.state = 'delivered' AND {condition} "
+        "AND e.position NOT IN (SELECT position FROM replays) ORDER BY e.position LIMIT ?"
+    )
+    # A replay may be requested between the look and the deed.
+    drop = "DELETE FROM bodies WHERE position = ? AND position NOT IN (SELECT position FROM replays)"
+    return sum(_in_steps(outbox, expired, value, drop))
 
 
 def _oldest_position_within(outbox: Outbox, limit_bytes: int) -> int | None:
@@ -67,12 +64,25 @@ def _oldest_position_within(outbox: Outbox, limit_bytes: int) -> int | None:
 
 
 def _forget_ids(outbox: Outbox, before: float) -> None:
+    overdue = (
+        "SELECT position FROM events WHERE position > ? AND state = 'delivered' AND settled_at < ? "
+        "AND position NOT IN (SELECT position FROM bodies) ORDER BY position LIMIT ?"
+    )
+    sum(_in_steps(outbox, overdue, before, "DELETE FROM events WHERE position = ?"))
+
+
+def _in_steps(outbox: Outbox, find: str, value: float, drop: str) -> Iterator[int]:
+    """Drop what `find` finds behind a position, and give how many rows each step dropped.
+
+    Looking through years of events takes long, so it is done while others may write.
+    """
+    last = 0
     while True:
-        with outbox.writing(durable=False) as db:
-            forgotten = db.execute(
-                "DELETE FROM events WHERE position IN (SELECT position FROM events WHERE state = 'delivered' "
-                "AND settled_at < ? AND position NOT IN (SELECT position FROM bodies) LIMIT ?)",
-                (before, STEP_ROWS),
-            ).rowcount
-        if forgotten < STEP_ROWS:
+        with outbox.reading() as db:
+            found = db.execute(find, (last, value, STEP_ROWS)).fetchall()
+        if not found:
             return
+        with outbox.writing(durable=False) as db:
+            dropped = db.executemany(drop, found).rowcount
+        yield dropped
+        last = found[-1][0]

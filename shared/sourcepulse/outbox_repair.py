@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.errors import NothingThereError, OutboxDamagedError
-from sourcepulse.outbox import Outbox
-from sourcepulse.sqlite_file import side_files
+from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxLockedError, OutboxWriteError
+from sourcepulse.housekeeping import DAY_SECONDS, ID_KEEP_DAYS
+from sourcepulse.outbox import LOCK_WAIT_SECONDS, Outbox
+from sourcepulse.sqlite_file import lock_file, open_lock, real_path, side_files, wait_for_lock
 
 #: What is copied, oldest dependency first; a table that is not named here holds nothing worth saving.
 _TABLES = ("numbers", "events", "bodies", "replays", "deliveries", "origins")
@@ -33,16 +35,16 @@ def problems(outbox: Outbox) -> list[str]:
     """Check the file and the promise of its numbers; an empty list means sound."""
     found = outbox.file_problems()
     with outbox.reading() as db:
-        for source, epoch, last, count in db.execute(
-            "SELECT n.source, n.epoch, n.last, count(e.position) FROM numbers n LEFT JOIN events e "
-            "ON e.source = n.source AND e.epoch = n.epoch WHERE n.type = '' GROUP BY n.source, n.epoch"
+        # An id may have expired, and those of its neighbours that were buried or settled late be there still.
+        expired = outbox.now() - ID_KEEP_DAYS * DAY_SECONDS
+        for source, epoch, number, following in db.execute(
+            "SELECT source, epoch, sequence, following FROM (SELECT e.source, e.epoch, e.sequence, e.stored_at, "
+            "lead(e.sequence, 1, n.last + 1) OVER (PARTITION BY e.source, e.epoch ORDER BY e.sequence) AS following "
+            "FROM events e JOIN numbers n ON n.source = e.source AND n.epoch = e.epoch AND n.type = '') "
+            "WHERE following != sequence + 1 AND (stored_at >= ? OR following <= sequence)",
+            (expired,),
         ):
-            lowest = db.execute(
-                "SELECT min(sequence) FROM events WHERE source = ? AND epoch = ?", (source, epoch)
-            ).fetchone()[0]
-            # The oldest may have expired; from there on every number must be there.
-            if count and last - lowest + 1 != count:
-                found.append(f"{source} in epoch {epoch} has {count} events for the numbers {lowest} to {last}")
+            found.append(f"{source} in epoch {epoch} has nothing between the numbers {number} and {following}")
         (bodiless,) = db.execute(
             "SELECT count(*) FROM events WHERE state != 'delivered' AND position NOT IN (SELECT position FROM bodies)"
         ).fetchone()
@@ -54,19 +56,36 @@ def problems(outbox: Outbox) -> list[str]:
 def repair(path: Path) -> RepairReport:
     """Move a damaged outbox aside and build a new one from every row that can be read.
 
-    The new file has a new epoch, so that consumers take what comes next as a reset, not as a continuation.
+    The new file has a new epoch, so that consumers take what comes next as a reset, not as a continuation. It
+    takes its place when it is complete, and until then nobody can write to either: OutboxLockedError if somebody
+    else writes all the time, OutboxWriteError if the disk is full.
     """
     if not path.exists():
         raise NothingThereError(f"there is no outbox at {path}")
+    path = real_path(path)
+    try:
+        lock_fd = open_lock(path)
+        try:
+            if not wait_for_lock(lock_fd, time.monotonic() + LOCK_WAIT_SECONDS):
+                raise OutboxLockedError(f"the outbox {path} was locked by another process for {LOCK_WAIT_SECONDS:g} s")
+            return _rebuild(path)
+        finally:
+            os.close(lock_fd)
+    except OSError as error:
+        raise OutboxWriteError(f"the outbox {path} cannot be repaired: {error}") from error
+
+
+def _rebuild(path: Path) -> RepairReport:
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
     if aside.exists():
         raise OutboxDamagedError(f"{aside} exists already; wait a second and repair again")
-    for old, new in zip([path, *side_files(path)], [aside, *side_files(aside)], strict=True):
-        if old.exists():
-            old.rename(new)
+    new = path.with_name(path.name + ".repairing")
+    # What a repair that was killed left.
+    for leftover in (new, *side_files(new), lock_file(new)):
+        leftover.unlink(missing_ok=True)
     saved: dict[str, int] = {}
     unreadable = 0
-    with Outbox.open(path) as outbox, closing(sqlite3.connect(aside)) as damaged:
+    with Outbox.open(new) as outbox, closing(sqlite3.connect(path)) as damaged:
         # With this, SQLite reads a file that is shorter than its header says (pragma.html#pragma_writable_schema).
         damaged.execute("PRAGMA writable_schema = ON")
         for table in _TABLES:
@@ -85,6 +104,12 @@ def repair(path: Path) -> RepairReport:
                 "WHERE state = 'pending' AND position NOT IN (SELECT position FROM bodies)"
             ).rowcount
             db.execute("DELETE FROM bodies WHERE position NOT IN (SELECT position FROM events)")
+    lock_file(new).unlink()
+    aside.hardlink_to(path)
+    for old, kept in zip(side_files(path), side_files(aside), strict=True):
+        if old.exists():
+            old.rename(kept)
+    new.replace(path)
     return RepairReport(aside=aside, saved=saved, unreadable=unreadable + lost)
 
 

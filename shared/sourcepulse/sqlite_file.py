@@ -310,7 +310,12 @@ def wait_for_lock(fd: int, deadline: float) -> bool:
 
 def open_lock(path: Path) -> int:
     """Open or create the side file whose `flock` every writer of a file takes."""
-    return _open_shared(path.with_name(path.name + ".lock"))
+    return _open_shared(lock_file(path))
+
+
+def lock_file(path: Path) -> Path:
+    """Name that side file."""
+    return path.with_name(path.name + ".lock")
 
 
 def real_path(path: Path) -> Path:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -495,6 +496,68 @@ def test_the_lock_of_the_relay_is_never_written_through_a_link(tmp_path: Path) -
     with pytest.raises(OutboxWriteError, match=r"relay\.lock"), relay_lock(tmp_path / "o.db"):
         pass
     assert precious.read_text() == "precious"
+
+
+def test_what_is_appended_while_a_repair_runs_is_in_the_new_outbox(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    with Outbox.open(path) as outbox:
+        outbox.append([system_event(n) for n in range(20_000)])
+    stored: list[str] = []
+    done = threading.Event()
+
+    def write() -> None:
+        number = 100_000
+        while not done.is_set():
+            number += 1
+            event = system_event(number)
+            # Two ways to meet the repair: opening in its middle, and having opened before.
+            with suppress(OutboxReplacedError), Outbox.open(path) as outbox:
+                time.sleep(0.002)
+                outbox.append([event])
+                stored.append(event.id)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    time.sleep(0.1)
+    report = repair(path)
+    time.sleep(0.1)
+    done.set()
+    writer.join()
+    with Outbox.open(path) as outbox:
+        kept = {row["id"] for row in rows(outbox, Selection())}
+    assert report.saved["events"] >= 20_000
+    assert len(kept) == 20_000 + len(stored)
+    assert kept.issuperset(stored)
+    assert not list(tmp_path.glob("*.repairing*"))
+
+
+def test_a_missing_number_is_a_problem_unless_its_id_has_expired(tmp_path: Path) -> None:
+    now = 500 * DAY_SECONDS
+    with Outbox.open(tmp_path / "o.db", clock=lambda: now) as outbox:
+        outbox.append([system_event(n) for n in range(4)])
+        outbox.bury(1, "stays for ever")
+        outbox.acknowledge("public", [2, 3])
+        now += 399 * DAY_SECONDS
+        outbox.acknowledge("public", [4])
+        now += 2 * DAY_SECONDS
+        outbox.append([system_event(n) for n in range(4, 7)])
+        prune(outbox, Keep(days=1, bytes=2**30))
+        assert [row["sequence"] for row in rows(outbox, Selection())] == [1, 4, 5, 6, 7]
+        assert problems(outbox) == []
+        with outbox.writing() as db:
+            db.execute("DELETE FROM bodies WHERE position IN (6, 7)")
+            db.execute("DELETE FROM events WHERE position IN (6, 7)")
+        (problem,) = problems(outbox)
+    assert "5 and 8" in problem
+
+
+def test_looking_for_what_expired_keeps_no_writer_waiting(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db", lock_wait_s=0.5) as outbox, Outbox.open(tmp_path / "o.db") as other:
+        outbox.append([system_event(n) for n in range(5)])
+        outbox.acknowledge("public", range(1, 6))
+        with other.writing():
+            # Nothing is too old, so nothing is to be written.
+            assert prune(outbox, Keep(days=1, bytes=2**30)) == 0
 
 
 def test_expired_payloads_go_and_their_ids_stay(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def _show(folder: Path) -> int:
 
     _say("1. A server repository, with the extension enabled in its hgrc:")
     server.parent.mkdir()
-    _run(environ, hg, "init", str(server))
+    _run(environ, *hg, "init", str(server))
     hgrc = (
         f"[extensions]\nsourcepulse_hg = {extension_path()}\n\n"
         f"[sourcepulse]\nroot = {folder}\noutbox = {folder}/outbox.db\nbroker = {broker}\n"
@@ -98,11 +98,11 @@ def _show(folder: Path) -> int:
             subscriber.stderr.readline()
 
         _say("3. Somebody commits and pushes:")
-        _run(environ, hg, "init", str(work))
+        _run(environ, *hg, "init", str(work))
         for name, content, description in _HISTORY:
             (work / name).write_text(content)
-            _run(environ, hg, "--cwd", str(work), "commit", "--addremove", "--quiet", "--message", description)
-        pushed = _run(environ, hg, "--cwd", str(work), "push", str(server))
+            _run(environ, *hg, "--cwd", str(work), "commit", "--addremove", "--quiet", "--message", description)
+        pushed = _run(environ, *hg, "--cwd", str(work), "push", str(server))
         _say("".join(f"       {line}\n" for line in ["$ hg push " + str(server), *pushed.splitlines()]))
 
         _say("4. What the subscriber got, as a line and as the CloudEvent that any language can read:")
@@ -124,12 +124,15 @@ def extension_path() -> Path:
     return Path(__file__).resolve().parent
 
 
-def _hg_program() -> str:
+def _hg_program() -> list[str]:
     beside = Path(sys.executable).with_name("hg")
-    program = str(beside) if beside.exists() else shutil.which("hg")
+    if beside.exists():
+        # Through the interpreter, because the first line of the installed script breaks in a path with spaces.
+        return [sys.executable, str(beside)]
+    program = shutil.which("hg")
     if program is None:
         raise ConfigError("there is no hg; install Mercurial, or run `make setup`")
-    return program
+    return [program]
 
 
 def _run(environ: Mapping[str, str], *command: str) -> str:

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -122,11 +123,14 @@ class Relay:
         self._crash: Exception | None = None
 
     def once(self) -> list[DeliveryReport]:
-        """Sweep, make one attempt at everything pending, and end."""
-        self._sweep()
-        reports = [delivery.attempt(self._stop.is_set) for delivery in self._deliveries]
-        prune(self._outbox, self._keep)
-        self._close()
+        """Sweep, make one attempt at everything pending, each stream in a thread of its own, and end."""
+        try:
+            self._sweep()
+            with ThreadPoolExecutor(max_workers=max(1, len(self._deliveries))) as pool:
+                reports = list(pool.map(lambda delivery: delivery.attempt(self._stop.is_set), self._deliveries))
+            prune(self._outbox, self._keep)
+        finally:
+            self._close()
         return reports
 
     def run(self, *, idle_exit_s: float | None = None) -> None:

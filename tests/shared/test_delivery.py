@@ -265,3 +265,24 @@ def test_a_clock_that_is_set_back_does_not_make_the_broker_wait_for_it(tmp_path:
         assert outbox.next_attempt_in("public") == 30.0
         now -= 86_400.0
         assert outbox.next_attempt_in("public") == 0.0
+
+
+def test_in_one_attempt_too_no_stream_waits_for_the_other(outbox: Outbox) -> None:
+    delivered = threading.Event()
+
+    def frozen(_: Message) -> Outcome:
+        return Outcome.DELIVERED if delivered.wait(20) else Outcome.REFUSED
+
+    def thawing(_: Message) -> Outcome:
+        delivered.set()
+        return Outcome.DELIVERED
+
+    outbox.append([system_event(1, source="system://a"), system_event(1, source="system://a?restricted")])
+    with Outbox.open(outbox.path) as one, Outbox.open(outbox.path) as other:
+        deliveries = [
+            Delivery(own, stream, MemoryBroker(judge=judge).publisher, exchange="x", clock=time.time)
+            for own, stream, judge in ((one, "public", frozen), (other, "restricted", thawing))
+        ]
+        keep = Keep(days=1, bytes=1_000)
+        reports = Relay(outbox, deliveries, sweep=lambda: 0, keep=keep, stop=threading.Event()).once()
+    assert [(report.delivered, report.buried) for report in reports] == [(1, 0), (1, 0)]

@@ -287,6 +287,18 @@ def test_a_daemon_goes_on_with_the_outbox_that_replaced_its_own(outbox: str, tmp
         relay.wait()
 
 
+def test_a_relay_that_is_interrupted_by_hand_says_so(outbox: str, tmp_path: Path) -> None:
+    log = f"file://{tmp_path}/log.db"
+    relay = subprocess.Popen([sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", outbox, "--broker", log])
+    try:
+        wait_until_delivered(outbox)
+        relay.send_signal(signal.SIGINT)
+        assert relay.wait(20) == 130
+    finally:
+        relay.kill()
+        relay.wait()
+
+
 def test_an_idle_relay_ends_by_itself_and_a_second_one_leaves_the_field(outbox: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", outbox]
     command += ["--broker", f"file://{tmp_path}/log.db", "--idle-exit"]

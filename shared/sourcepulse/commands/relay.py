@@ -19,7 +19,15 @@ from sourcepulse.collect import collectors, sweep
 from sourcepulse.commands.common import add_settings, outbox_path, seconds, settings
 from sourcepulse.config import Config
 from sourcepulse.delivery import Delivery, DeliveryReport
-from sourcepulse.errors import EXIT_BROKER, EXIT_OK, EXIT_REFUSED, ConfigError, OutboxReplacedError, RelayRunningError
+from sourcepulse.errors import (
+    EXIT_BROKER,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_REFUSED,
+    ConfigError,
+    OutboxReplacedError,
+    RelayRunningError,
+)
 from sourcepulse.event import PUBLIC, RESTRICTED
 from sourcepulse.housekeeping import Keep
 from sourcepulse.outbox import Outbox
@@ -59,7 +67,12 @@ def run(args: argparse.Namespace) -> int:
     config = settings(args)
     config.broker() or config.require("broker")
     told, stop = threading.Event(), threading.Event()
-    _end_on_signals(told, stop)
+    interrupted = _end_on_signals(told, stop)
+    code = _serve_until_told(args, config, told, stop)
+    return EXIT_INTERRUPTED if interrupted.is_set() else code
+
+
+def _serve_until_told(args: argparse.Namespace, config: Config, told: threading.Event, stop: threading.Event) -> int:
     while True:
         try:
             return _serve_until_idle(args, config, stop)
@@ -77,14 +90,20 @@ def run(args: argparse.Namespace) -> int:
                 return EXIT_OK
 
 
-def _end_on_signals(told: threading.Event, stop: threading.Event) -> None:
-    def end() -> None:
+def _end_on_signals(told: threading.Event, stop: threading.Event) -> threading.Event:
+    """Have SIGTERM and SIGINT set both events, in this order, and give the event that tells of SIGINT."""
+    interrupted = threading.Event()
+
+    def end(number: int) -> None:
+        if number == signal.SIGINT:
+            interrupted.set()
         told.set()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         # In a thread, for the signal may interrupt a wait for the same event, which would never let it be set.
-        signal.signal(number, lambda *_: threading.Thread(target=end).start())
+        signal.signal(number, lambda number, _: threading.Thread(target=end, args=(number,)).start())
+    return interrupted
 
 
 def _serve_until_idle(args: argparse.Namespace, config: Config, stop: threading.Event) -> int:

@@ -27,6 +27,8 @@ NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs"}
 )
 
+#: A journal that grew beside a long reader shrinks to this at the next chance.
+WAL_KEEP_BYTES = 4 * 1024 * 1024
 #: Written to the lock file once the tables exist, so that a file truncated to nothing is not taken for new.
 INITIALISED = b"1"
 #: The mark follows it in this many digits.
@@ -159,10 +161,11 @@ class SqliteFile:
         self._lock_fd = open_lock(self.path)
         if self.path.stat().st_size == 0 and os.pread(self._lock_fd, 1, 0) == INITIALISED:
             self._damaged("is empty though it held data")
-        # The pages a transaction touched are few: isolation_level None leaves BEGIN and COMMIT to us.
+        # With isolation_level None, BEGIN and COMMIT are ours.
         self._db = sqlite3.connect(self.path, timeout=self.lock_wait_s, isolation_level=None, check_same_thread=False)
         self._identity = _identity(self.path)
         self._limit_waiting(self._db)
+        self._db.execute(f"PRAGMA journal_size_limit = {WAL_KEEP_BYTES}")
         application_id, version = self._header(self._db)
         latest = len(self.kind.migrations)
         if application_id not in (0, self.kind.application_id) or (application_id == 0 and version != 0):

@@ -31,6 +31,7 @@ from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_repair import problems, repair
 from sourcepulse.outbox_view import Selection, figures, find, rows
 from sourcepulse.relay import is_relayed, relay_lock
+from sourcepulse.sqlite_file import WAL_KEEP_BYTES
 from sourcepulse.testing import system_event
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="needs root")
@@ -594,3 +595,19 @@ def test_origins_are_remembered_once(tmp_path: Path) -> None:
         assert [(o.kind, o.location) for o in outbox.origins()] == [("hg", "/srv/a")]
         outbox.forget_origin("hg", "/srv/a")
         assert outbox.origins() == []
+
+
+def test_a_journal_that_grew_beside_a_long_reader_shrinks_again(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    with Outbox.open(path) as outbox:
+        with sqlite3.connect(path) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM events").fetchone()
+            for number in range(60):
+                outbox.append([system_event(number, message="x" * 200_000)])
+        reader.close()
+        grown = path.with_name("o.db-wal").stat().st_size
+        for number in range(60, 64):
+            outbox.append([system_event(number)])
+        assert grown > 3 * WAL_KEEP_BYTES // 2
+        assert path.with_name("o.db-wal").stat().st_size <= WAL_KEEP_BYTES

@@ -23,6 +23,8 @@ ENVELOPE_FIXED_BYTES = 1_152
 #: Enough for sources and subjects of some 400 bytes each.
 ENVELOPE_DEFAULT_BYTES = 2_048
 
+_CONTAINERS = (dict, list, tuple, Mapping)
+
 __all__ = ["Limits", "bound", "decode_text", "envelope_bytes"]
 
 
@@ -54,6 +56,8 @@ def bound(
     limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Give a copy of an event's `data` that fits the limits, with `truncated` and `raw` filled in.
+
+    The copy shares what did not have to change with the original.
 
     `raw` maps JSON pointers (RFC 6901) of texts to the bytes they were read from by `decode_text`; bytes
     that are valid UTF-8 are passed over. `cut` maps pointers of what the caller has cut already to its real
@@ -94,12 +98,16 @@ class _Work:
         self.truncation = Truncation()
 
     def run(self) -> dict[str, Any]:
+        allowed = self.limits.max_bytes - self.limits.envelope_bytes
+        if self._fits_as_it_is(min(allowed, TEXT_MAX_BYTES)):
+            out = dict(self.data)
+            self.truncation.write(out)
+            return out
         out = {
             name: value if name in NOTES else self._copy(value, f"/{pointers.escape(name)}", name)
             for name, value in self.data.items()
         }
         self._check_pointers()
-        allowed = self.limits.max_bytes - self.limits.envelope_bytes
         self.truncation.write(out)
         if size_of(out) > allowed:
             # Hardly any push needs this, and the hook imports what it needs in every hg process.
@@ -107,6 +115,25 @@ class _Work:
 
             shrink(out, self.truncation, allowed_bytes=allowed)
         return out
+
+    def _fits_as_it_is(self, most_bytes: int) -> bool:
+        # Where everything together is no larger than one text may be, only lists can be too long.
+        if self.raw or self.cut or size_of(self.data) > most_bytes:
+            return False
+        return not any(self._holds_long_list(value, name) for name, value in self.data.items() if name not in NOTES)
+
+    def _holds_long_list(self, value: Any, name: str) -> bool:
+        if isinstance(value, Mapping):
+            # A name that is no text is left to the long way, which says what is wrong with it.
+            return any(
+                not isinstance(key, str) or (isinstance(item, _CONTAINERS) and self._holds_long_list(item, key))
+                for key, item in value.items()
+            )
+        if isinstance(value, list | tuple):
+            if name not in NEVER_CUT and len(value) > self.limits.most_items(name):
+                return True
+            return any(isinstance(item, _CONTAINERS) and self._holds_long_list(item, "") for item in value)
+        return False
 
     def _copy(self, value: Any, pointer: str, name: str) -> Any:
         if isinstance(value, str):

@@ -53,7 +53,9 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
 def _relay_runs(outbox: bytes) -> bool:
     """Tell whether a process holds the lock of the outbox's relay."""
     try:
-        fd = os.open(outbox + b".relay.lock", os.O_RDONLY | os.O_CLOEXEC)
+        # Where the relay has it: beside the file itself, if the outbox is a link.
+        lock = os.path.realpath(outbox) + b".relay.lock"
+        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from sourcepulse.outbox import Outbox
 from sourcepulse.relay import lock_path
-from support.hg import Repository, Site
+from support.hg import Repository, Site, outbox_events
 
 _START_LIMIT_SECONDS = 30.0
 _PASSWORD = "s3cr3t-w0rd"
@@ -161,3 +162,17 @@ def test_no_second_relay_is_started_where_one_holds_the_lock(site: Site) -> None
         work.push(server)
         time.sleep(0.3)
         assert _relays(server.outbox) == []
+
+
+def test_the_relay_of_a_linked_outbox_is_found_where_the_file_is(site: Site) -> None:
+    (site.folder / "data").mkdir()
+    (site.folder / "outbox.db").symlink_to(site.folder / "data" / "outbox.db")
+    Outbox.open(site.folder / "data" / "outbox.db").close()
+    server = site.server(keys=f"outbox = {site.folder}/outbox.db\nbroker = file://{site.folder}/log.db")
+    work = site.repository("work")
+    work.commit()
+    with lock_path(site.folder / "data" / "outbox.db").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        work.push(server)
+        assert _relays(site.folder / "outbox.db") == []
+    assert len(outbox_events(site.folder / "data" / "outbox.db")) == 1

@@ -21,6 +21,7 @@ from amqp import transport
 
 #: The kernel gives up on bytes that the peer does not acknowledge; py-amqp's default of 1 s is too short.
 TCP_USER_TIMEOUT_MILLISECONDS = 15_000
+SOCKET_OPTIONS = {socket.TCP_NODELAY: 1, socket.TCP_USER_TIMEOUT: TCP_USER_TIMEOUT_MILLISECONDS}
 RECEIVE_BYTES = 65_536
 #: So much is gathered before it is written without being asked for.
 GATHER_BYTES = 65_536
@@ -60,8 +61,7 @@ class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has
     """
 
     def __init__(self, host: str, limits: Limits, tls: ssl.SSLContext | None, tls_host: str) -> None:
-        settings = {socket.TCP_USER_TIMEOUT: TCP_USER_TIMEOUT_MILLISECONDS}
-        super().__init__(host, socket_settings=settings)
+        super().__init__(host)
         self._limits = limits
         self._tls = tls
         self._tls_host = tls_host
@@ -198,6 +198,11 @@ class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has
             else:
                 self.sock = sock
                 return
+
+    def _set_socket_options(self, _settings: object) -> None:
+        # py-amqp would also set each option that it knows to the value just read, which Linux now and then refuses.
+        for option, value in SOCKET_OPTIONS.items():
+            self.sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def _setup_transport(self) -> None:
         if self._tls is not None:

@@ -33,7 +33,7 @@ def written(hosts: list[tuple[str, int]]) -> str:
     return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in hosts)
 
 
-@given(st.sampled_from(["amqp", "amqps"]), TEXTS, TEXTS, HOSTS, TEXTS)
+@given(st.sampled_from(["amqp", "amqps", "stomp+rabbitmq", "stomps+rabbitmq"]), TEXTS, TEXTS, HOSTS, TEXTS)
 def test_every_part_is_read_back_as_it_was_escaped(
     scheme: str, user: str, password: str, hosts: list[tuple[str, int]], vhost: str
 ) -> None:
@@ -93,7 +93,7 @@ def test_options_are_read_as_they_stand_and_percent_decoded() -> None:
     [
         ("", "scheme"),
         ("localhost:5672", "scheme"),
-        ("http://localhost/", "amqp://, amqps://, file://"),
+        ("http://localhost/", "amqp://, amqps://, stomp+rabbitmq://"),
         ("AMQP//localhost", "scheme"),
         ("amqp://", "host"),
         ("amqp://a,,b", "host"),
@@ -174,3 +174,30 @@ def test_any_text_is_read_or_refused_by_name(text: str) -> None:
     except ConfigError:
         return
     assert BrokerUrl.parse(str(url)).hosts == url.hosts
+
+
+@given(st.sampled_from(["stomp+activemq", "stomps+activemq"]), TEXTS, TEXTS, HOSTS)
+def test_a_url_of_activemq_has_no_virtual_host(
+    scheme: str, user: str, password: str, hosts: list[tuple[str, int]]
+) -> None:
+    text = f"{scheme}://{quote(user, safe='')}:{quote(password, safe='')}@{written(hosts)}"
+    url = BrokerUrl.parse(text)
+
+    assert (url.scheme, url.user, url.password, url.hosts) == (scheme, user, password, tuple(hosts))
+    assert BrokerUrl.parse(f"{text}/") == url
+    with pytest.raises(ConfigError, match="no virtual hosts"):
+        BrokerUrl.parse(f"{text}/pulse")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tls"),
+    [("amqp", False), ("amqps", True), ("stomp+rabbitmq", False), ("stomps+rabbitmq", True), ("stomps+activemq", True)],
+)
+def test_only_an_encrypted_scheme_takes_the_options_of_tls(scheme: str, tls: bool) -> None:
+    assert BrokerUrl.parse(f"{scheme}://broker").tls == tls
+    text = f"{scheme}://broker?ca=/etc/ca.pem"
+    if tls:
+        assert BrokerUrl.parse(text).option("ca") == "/etc/ca.pem"
+    else:
+        with pytest.raises(ConfigError, match="none of heartbeat"):
+            BrokerUrl.parse(text)

@@ -22,8 +22,10 @@ import kombu
 from amqp import exceptions
 from kombu.transport import pyamqp
 
-from sourcepulse.brokers.amqp_tls import context_of, describe_tls
-from sourcepulse.brokers.amqp_transport import BoundedTransport, Limits, NotAmqpError, PeerReadsNothingError
+from sourcepulse.brokers.amqp_transport import BoundedTransport, NotAmqpError
+from sourcepulse.brokers.bounded_socket import Limits, NameLookupTimeoutError, PeerReadsNothingError
+from sourcepulse.brokers.tls import context_of, describe_tls
+from sourcepulse.brokers.url import host_text
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ class AmqpConnection:
         tls = context_of(self._url)
         errors: list[BrokerUnavailableError] = []
         for host, port in self._url.hosts:
-            self.host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            self.host = host_text(host, port)
             try:
                 self._connect(host, tls)
             except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
@@ -296,6 +298,8 @@ class AmqpConnection:
             raise error
         if isinstance(error, PeerReadsNothingError):
             raise BrokerUnavailableError(f"{self.host} reads nothing for {self._call_limit_s:g} s") from error
+        if isinstance(error, NameLookupTimeoutError):
+            raise BrokerUnavailableError(str(error)) from error
         if isinstance(error, TimeoutError) and error.errno is None:
             raise BrokerUnavailableError(f"{self.host} does not answer {limit}".rstrip()) from error
         if isinstance(error, (exceptions.AMQPError, OSError)):

@@ -11,17 +11,23 @@ from urllib.parse import quote, unquote
 from sourcepulse.errors import ConfigError
 
 #: Every scheme, with the port that stands when the URL names none (0: no port).
-SCHEMES = {"amqp": 5672, "amqps": 5671, "file": 0}
-
-#: What may follow the `?`, for every scheme that has a network behind it.
-TLS_OPTIONS = frozenset({"ca", "cert", "key"})
-_OPTIONS = {
-    "amqp": frozenset({"heartbeat"}),
-    "amqps": frozenset({"heartbeat"}) | TLS_OPTIONS,
-    "file": frozenset[str](),
+SCHEMES = {
+    "amqp": 5672,
+    "amqps": 5671,
+    "stomp+rabbitmq": 61613,
+    "stomps+rabbitmq": 61614,
+    "stomp+activemq": 61613,
+    "stomps+activemq": 61614,
+    "file": 0,
 }
+#: ActiveMQ has no virtual hosts.
+_WITHOUT_VHOST = frozenset({"stomp+activemq", "stomps+activemq"})
+
+#: What may follow the `?`: for every scheme that has a network behind it, for those with TLS besides.
+NETWORK_OPTIONS = frozenset({"heartbeat"})
+TLS_OPTIONS = frozenset({"ca", "cert", "key"})
 #: Options whose values may be shown.
-_PLAIN_OPTIONS = frozenset({"heartbeat"}) | TLS_OPTIONS
+_PLAIN_OPTIONS = NETWORK_OPTIONS | TLS_OPTIONS
 
 PORT_MAX = 65_535
 _HOST = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
@@ -55,6 +61,11 @@ class BrokerUrl:
             raise ConfigError(f"the broker URL {redact(text)!r} cannot be read: {error}") from None
 
     @property
+    def tls(self) -> bool:
+        """Tell whether the connection is encrypted."""
+        return self.scheme.partition("+")[0] in ("amqps", "stomps")
+
+    @property
     def has_password(self) -> bool:
         """Tell whether the URL carries a secret."""
         return bool(self.password)
@@ -67,8 +78,14 @@ class BrokerUrl:
         if self.scheme == "file":
             return f"file://{quote(self.path, errors='surrogateescape')}"
         user = f"{quote(self.user, safe='')}@" if self.user else ""
-        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        return f"{self.scheme}://{user}{hosts}/{quote(self.vhost, safe='')}"
+        hosts = ",".join(host_text(host, port) for host, port in self.hosts)
+        vhost = "" if self.scheme in _WITHOUT_VHOST else f"/{quote(self.vhost, safe='')}"
+        return f"{self.scheme}://{user}{hosts}{vhost}"
+
+
+def host_text(host: str, port: int) -> str:
+    """Write a host and its port as a URL has them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def redact(text: str) -> str:
@@ -106,6 +123,8 @@ def _parse(text: str) -> BrokerUrl:
     authority, _, vhost = before.partition("/")
     if "#" in rest or "/" in vhost:
         raise ValueError("the virtual host is one word after the host; write %2F for '/' and %23 for '#'")
+    if vhost and scheme in _WITHOUT_VHOST:
+        raise ValueError("ActiveMQ has no virtual hosts; nothing may follow the host's '/'")
     if "@" in vhost or "@" in query:
         raise ValueError("in user and password write %2F for '/', %3F for '?', %23 for '#' and %40 for '@'")
     credentials, _, hosts = authority.rpartition("@")
@@ -145,10 +164,11 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
 
 def _options(scheme: str, query: str) -> tuple[tuple[str, str], ...]:
     options: dict[str, str] = {}
+    known = _PLAIN_OPTIONS if BrokerUrl(scheme=scheme).tls else NETWORK_OPTIONS
     for item in query.split("&"):
         name, equals, value = item.partition("=")
-        if name not in _OPTIONS[scheme] or not equals:
-            raise ValueError(f"an option after the '?' is none of {', '.join(sorted(_OPTIONS[scheme]))}")
+        if name not in known or not equals:
+            raise ValueError(f"an option after the '?' is none of {', '.join(sorted(known))}")
         if name in options:
             raise ValueError(f"the option {name} stands there twice")
         options[name] = _unquote(value, f"option {name}")

@@ -20,7 +20,7 @@ def context_of(url: BrokerUrl) -> ssl.SSLContext | None:
     `?ca=` names the only authorities that are trusted, without it the system's are; `?cert=` and `?key=` are our
     own certificate, one file may hold both. BrokerRefusedUsError if a file cannot be used: an admin must act.
     """
-    if url.scheme != "amqps":
+    if not url.tls:
         return None
     ca, cert, key = (url.option(name) for name in ("ca", "cert", "key"))
     if key and not cert:

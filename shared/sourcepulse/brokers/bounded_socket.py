@@ -1,0 +1,220 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A socket on which every wait ends at a given time: name resolution, connect, TLS, write, read."""
+
+from __future__ import annotations
+
+import queue
+import select
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from math import ceil
+from typing import Any, NamedTuple
+
+#: The kernel gives up on bytes that the peer does not acknowledge.
+TCP_USER_TIMEOUT_MILLISECONDS = 15_000
+SOCKET_OPTIONS = {socket.TCP_NODELAY: 1, socket.TCP_USER_TIMEOUT: TCP_USER_TIMEOUT_MILLISECONDS}
+RECEIVE_BYTES = 65_536
+#: So much is gathered before it is written without being asked for.
+GATHER_BYTES = 65_536
+
+
+class PeerReadsNothingError(TimeoutError):
+    """The peer did not take our bytes in time."""
+
+
+class Limits(NamedTuple):
+    """When the handshake must be over (monotonic), and how long a write may take."""
+
+    connected_by: float
+    write_s: float
+
+
+class BoundedSocket:
+    """A TCP connection, with TLS if asked for, that never blocks longer than it may.
+
+    Written bytes are gathered; `flush` or the next wait hands them on. What arrived and was not taken yet is
+    `received` from index `at` on. After any exception but TimeoutError from a wait for bytes the connection
+    is of no more use. Errors are those of `socket` and `ssl`.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.sock: Any = None
+        #: False from the first error on.
+        self.connected = False
+        self.received = bytearray()
+        self.at = 0
+        self._limits = limits
+        self._out = bytearray()
+        self._poll = select.poll()
+
+    def connect(self, host: str, port: int) -> None:
+        """Open the TCP connection to the first address of the host that answers."""
+        addresses = resolve(host, port, self._limits.connected_by)
+        for number, (family, address) in enumerate(addresses):
+            # One address that swallows everything must leave time for the others.
+            share_s = self._connect_in_s() / (len(addresses) - number)
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                for option, value in SOCKET_OPTIONS.items():
+                    sock.setsockopt(socket.IPPROTO_TCP, option, value)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                sock.settimeout(share_s)
+                sock.connect(address)
+            except OSError:
+                sock.close()
+                if number + 1 == len(addresses):
+                    raise
+            else:
+                self.sock = sock
+                return
+
+    def start(self, tls: ssl.SSLContext | None, host: str) -> None:
+        """Begin to exchange bytes, over TLS if there is a context."""
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_hostname=host, do_handshake_on_connect=False)
+            # The whole of it, not each of its reads.
+            self.sock.settimeout(self._connect_in_s())
+            self.sock.do_handshake()
+        self.sock.setblocking(False)
+        self.connected = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Gather bytes, and hand them on when they are many."""
+        self._out += data
+        if len(self._out) >= GATHER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything gathered to the kernel; PeerReadsNothingError if that takes too long."""
+        if not self._out:
+            return
+        deadline = time.monotonic() + self._limits.write_s
+        done = 0
+        try:
+            with memoryview(self._out) as view:
+                while done < len(view):
+                    done += self._send(view[done:], deadline)
+        except OSError:
+            # Half a frame may be on its way; nothing more can follow it.
+            self.connected = False
+            # Why the peer ended the connection may have arrived, such as TLS's word on our certificate.
+            with suppress(BlockingIOError, ConnectionError, ssl.SSLEOFError):
+                self.receive()
+            raise
+        self._out.clear()
+
+    def limit_writing(self, seconds: float) -> None:
+        """Let a write take no longer from now on."""
+        self._limits = self._limits._replace(write_s=seconds)
+
+    def receive(self) -> bool:
+        """Take in what has arrived; False if nothing has."""
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            self.connected = False
+            raise
+        if not data:
+            self.connected = False
+            raise ConnectionResetError("the broker closed the connection")
+        del self.received[: self.at]
+        self.at = 0
+        self.received += data
+        return True
+
+    def wait(self, deadline: float) -> None:
+        """Hand on what was written, then wait until something has arrived; TimeoutError at the deadline."""
+        self.flush()
+        if not self.receive():
+            self._wait_for(select.POLLIN, deadline)
+
+    def close(self) -> None:
+        """Close at once, with TLS's good-bye if that can be sent without waiting; never raises."""
+        sock, self.sock = self.sock, None
+        self.connected = False
+        if sock is None:
+            return
+        with suppress(OSError, ValueError):
+            if isinstance(sock, ssl.SSLSocket):
+                # The peer's good-bye is not waited for.
+                sock.setblocking(False)
+                sock.unwrap()
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        sock.close()
+
+    def _send(self, data: memoryview, deadline: float) -> int:
+        wanted = select.POLLOUT
+        try:
+            return int(self.sock.send(data))
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            pass
+        except ssl.SSLWantReadError:
+            wanted = 0
+        # A peer that waits for us to read would never read itself.
+        if not self.receive():
+            try:
+                self._wait_for(select.POLLIN | wanted, deadline)
+            except TimeoutError:
+                raise PeerReadsNothingError from None
+        elif time.monotonic() >= deadline:
+            raise PeerReadsNothingError
+        return 0
+
+    def _wait_for(self, events: int, deadline: float) -> None:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        self._poll.register(self.sock, events)
+        self._poll.poll(ceil(remaining * 1000))
+
+    def _connect_in_s(self) -> float:
+        remaining = self._limits.connected_by - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        return remaining
+
+
+def resolve(host: str, port: int, deadline: float) -> list[tuple[int, Any]]:
+    """Give the addresses of a host as pairs of family and address; TimeoutError at the deadline.
+
+    A name is looked up in a thread, for nothing can interrupt the system's resolver; one that is too slow is
+    left to end by itself.
+    """
+    with suppress(socket.gaierror):
+        # An address needs no resolver, and most private brokers have one.
+        return _addresses(host, port, socket.AI_NUMERICHOST)
+    answers: queue.SimpleQueue[list[tuple[int, Any]] | Exception] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(_addresses(host, port, 0))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it is waited for
+            answers.put(error)
+
+    threading.Thread(target=look_up, name="sourcepulse-resolver", daemon=True).start()
+    try:
+        answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        raise NameLookupTimeoutError(host) from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+class NameLookupTimeoutError(TimeoutError):
+    """The system's resolver did not answer in time."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"the name {host} could not be looked up in time")
+
+
+def _addresses(host: str, port: int, flags: int) -> list[tuple[int, Any]]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [(int(family), address) for family, _, _, _, address in found]

@@ -136,6 +136,8 @@ class Subscription(Protocol):
 
     #: True if the last `open` found that messages may have been lost to the queue (it was gone or trimmed).
     interrupted: bool
+    #: False if what a durable queue takes by former patterns still comes; the consumer leaves it out then.
+    unbinds: bool
 
     def open(self) -> None:
         """Connect, declare and bind the queue; SubscriptionError if the broker cannot give what was asked."""
@@ -162,6 +164,14 @@ def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
         from sourcepulse.brokers.local import LocalPublisher
 
         return LocalPublisher(url, exchange=exchange)
+    if url.scheme.endswith("+rabbitmq"):
+        from sourcepulse.brokers.stomp_rabbitmq_publisher import StompRabbitmqPublisher
+
+        return StompRabbitmqPublisher(url, exchange=exchange)
+    if url.scheme.endswith("+activemq"):
+        from sourcepulse.brokers.stomp_activemq_publisher import StompActivemqPublisher
+
+        return StompActivemqPublisher(url, exchange=exchange)
     from sourcepulse.brokers.amqp_publisher import AmqpPublisher
 
     return AmqpPublisher(url, exchange=exchange)
@@ -176,6 +186,14 @@ def open_subscription(url: BrokerUrl, spec: SubscriptionSpec, *, former_patterns
         from sourcepulse.brokers.local import LocalSubscription
 
         return LocalSubscription(url, spec)
+    if url.scheme.endswith("+rabbitmq"):
+        from sourcepulse.brokers.stomp_rabbitmq_subscription import StompRabbitmqSubscription
+
+        return StompRabbitmqSubscription(url, spec, former_patterns=former_patterns)
+    if url.scheme.endswith("+activemq"):
+        from sourcepulse.brokers.stomp_activemq_subscription import StompActivemqSubscription
+
+        return StompActivemqSubscription(url, spec, former_patterns=former_patterns)
     from sourcepulse.brokers.amqp_subscription import AmqpSubscription
 
     return AmqpSubscription(url, spec, former_patterns=former_patterns)

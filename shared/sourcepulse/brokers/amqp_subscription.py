@@ -59,6 +59,8 @@ class AmqpSubscription:
     cannot tell what a queue is bound to: `former_patterns` are unbound unless they are asked for again.
     """
 
+    unbinds = True
+
     def __init__(
         self,
         url: BrokerUrl,

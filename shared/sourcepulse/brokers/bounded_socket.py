@@ -47,6 +47,8 @@ class BoundedSocket:
         self.connected = False
         self.received = bytearray()
         self.at = 0
+        #: When bytes came, and when bytes went, last (monotonic).
+        self.heard_at = self.wrote_at = time.monotonic()
         self._limits = limits
         self._out = bytearray()
         self._poll = select.poll()
@@ -106,6 +108,7 @@ class BoundedSocket:
                 self.receive()
             raise
         self._out.clear()
+        self.wrote_at = time.monotonic()
 
     def limit_writing(self, seconds: float) -> None:
         """Let a write take no longer from now on."""
@@ -126,6 +129,7 @@ class BoundedSocket:
         del self.received[: self.at]
         self.at = 0
         self.received += data
+        self.heard_at = time.monotonic()
         return True
 
     def wait(self, deadline: float) -> None:

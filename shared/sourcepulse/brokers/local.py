@@ -47,6 +47,8 @@ class LocalSubscription:
     flow fast: a killed consumer gets the last few again.
     """
 
+    unbinds = True
+
     def __init__(self, url: BrokerUrl, spec: SubscriptionSpec) -> None:
         self.interrupted = False
         self._was_open = False

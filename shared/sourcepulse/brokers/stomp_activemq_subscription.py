@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Receiving from ActiveMQ over STOMP: temporary subscriptions from topics, durable ones from queues that copy them."""
+
+from __future__ import annotations
+
+import logging
+
+from sourcepulse.brokers import Delivery
+from sourcepulse.brokers.stomp_destinations import (
+    activemq_dead_letters,
+    activemq_queue,
+    activemq_routing_key,
+    activemq_topics,
+    without_covered,
+)
+from sourcepulse.brokers.stomp_subscription import StompSubscription
+
+logger = logging.getLogger(__name__)
+
+
+class StompActivemqSubscription(StompSubscription):
+    """One consumer of ActiveMQ over STOMP, see `StompSubscription`.
+
+    A durable subscription has a queue for each pattern; a message that two of them take comes twice, and the
+    consumer drops the repeat. The queues of former patterns are emptied too, for nobody else would; what of
+    that is not asked for is left out by the consumer.
+    """
+
+    def _subscribe(self) -> None:
+        spec = self._spec
+        patterns = without_covered(spec.patterns)
+        if spec.queue:
+            former = tuple(sorted(set(self._former_patterns) - set(spec.patterns)))
+            self._warn_of(former, spec.queue)
+            destinations = [activemq_queue(spec.exchange, pattern, spec.queue) for pattern in patterns + former]
+            # Two patterns may differ only behind an inner '#'.
+            destinations = list(dict.fromkeys(destinations))
+            headers = {} if spec.shared else {"activemq.exclusive": "true"}
+        else:
+            destinations = list(dict.fromkeys(activemq_topics(spec.exchange, pattern) for pattern in patterns))
+            headers = {"activemq.maximumPendingMessageLimit": str(spec.limits.max_length)}
+        headers["activemq.prefetchSize"] = str(max(1, spec.prefetch // len(destinations)))
+        for number, destination in enumerate(destinations):
+            self._consume(number, destination, headers)
+        # Whether a queue was gone ActiveMQ does not tell; a topic keeps nothing for who is away.
+        self.interrupted = self._stood and not spec.durable
+
+    def _warn_of(self, former: tuple[str, ...], name: str) -> None:
+        if former and not self._stood:
+            logger.warning(
+                "the queues of former topics are still filled and are emptied here; have an admin remove %s",
+                ", ".join(activemq_queue(self._spec.exchange, pattern, name) for pattern in former),
+            )
+
+    def _routing_key(self, headers: dict[str, str]) -> str:
+        return headers.get("routing-key") or activemq_routing_key(self._spec.exchange, headers.get("destination", ""))
+
+    def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
+        transaction = self._connection.receipt()
+        requests = self._connection.requests
+        requests.begin(transaction)
+        requests.send(
+            activemq_dead_letters(self._spec.queue or ""),
+            delivery.body,
+            content_type=delivery.content_type or None,
+            headers={**headers, "persistent": "true", "transaction": transaction},
+        )
+        self._ack(delivery, transaction)
+        self._connection.call(lambda receipt: requests.commit(transaction, receipt=receipt))

@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Where an exchange, a routing key, a pattern and a queue are found over STOMP, in each broker's own words."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+from sourcepulse.topics import covers, escape_word, unescape_word
+
+#: ActiveMQ copies what is sent to a topic below this to every queue `Consumer.<name>.<topic>` (its default).
+VIRTUAL_TOPIC = "VirtualTopic."
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def rabbitmq_key(exchange: str, key: str) -> str:
+    """Name what RabbitMQ sends to, and binds, for a routing key or a pattern (it reads percent escapes)."""
+    return f"/exchange/{quote(exchange, safe='')}/{quote(key, safe='')}"
+
+
+def rabbitmq_queue(queue: str) -> str:
+    """Name a queue that is there; RabbitMQ declares nothing for it."""
+    return f"/amq/queue/{quote(queue, safe='')}"
+
+
+def rabbitmq_declared_queue(queue: str) -> str:
+    """Name a queue that RabbitMQ declares if it is not there."""
+    return f"/queue/{quote(queue, safe='')}"
+
+
+def rabbitmq_routing_key(destination: str) -> str:
+    """Read the routing key of a message from where RabbitMQ says that it was sent to."""
+    if destination.startswith("/exchange/"):
+        return unquote(destination.split("/", 3)[3]) if destination.count("/") > 2 else ""
+    # It writes its own topic exchange in another way.
+    return unquote(destination.removeprefix("/topic/").removeprefix("/queue/"))
+
+
+def activemq_topic(exchange: str, key: str) -> str:
+    """Name the topic of a routing key."""
+    return f"/topic/{VIRTUAL_TOPIC}{exchange}.{key}"
+
+
+def activemq_topics(exchange: str, pattern: str) -> str:
+    """Name the topics that a pattern takes, and possibly more: only a last `#` has a counterpart, `>`."""
+    return f"/topic/{VIRTUAL_TOPIC}{exchange}.{activemq_pattern(pattern)}"
+
+
+def activemq_queue(exchange: str, pattern: str, name: str) -> str:
+    """Name the queue in which ActiveMQ keeps, for a subscription's name, what a pattern takes."""
+    return f"/queue/Consumer.{_one_word(name)}.{VIRTUAL_TOPIC}{exchange}.{activemq_pattern(pattern)}"
+
+
+def activemq_dead_letters(name: str) -> str:
+    """Name the queue of what was put aside from a subscription's queues."""
+    return f"/queue/Consumer.{_one_word(name)}.dead"
+
+
+def activemq_pattern(pattern: str) -> str:
+    """Write a pattern in ActiveMQ's words, which take all that it takes; what follows an inner `#` is left out."""
+    before, hash_, _ = f".{pattern}.".partition(".#.")
+    return f"{before}.>".removeprefix(".") if hash_ else pattern
+
+
+def activemq_routing_key(exchange: str, destination: str) -> str:
+    """Read the routing key from the topic that a message was sent to, for one that tells it nowhere else."""
+    _, _, key = destination.partition(f"{VIRTUAL_TOPIC}{exchange}.")
+    return key
+
+
+def without_covered(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out the patterns whose messages all come by another one too."""
+    kept = list(dict.fromkeys(patterns))
+    for pattern in tuple(kept):
+        if any(_takes_all_of(other, pattern) for other in kept if other != pattern):
+            kept.remove(pattern)
+    return tuple(kept)
+
+
+def _one_word(name: str) -> str:
+    """Write a name as one word of a destination, as it is if it can be, and never as another one's."""
+    if _PLAIN_WORD.fullmatch(name):
+        try:
+            unescape_word(name)
+        except ValueError:
+            return name
+    return escape_word(name)
+
+
+def _takes_all_of(pattern: str, other: str) -> bool:
+    # What begins with the words before a wildcard is more than the wildcard takes, which is on the safe side.
+    words = other.split(".")
+    plain = words[: next((place for place, word in enumerate(words) if word in "*#"), len(words))]
+    return covers(pattern, plain)

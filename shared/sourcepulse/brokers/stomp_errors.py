@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What an ERROR frame means: STOMP has no codes, so the brokers' own words are read."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Any
+
+#: Of the broker's words, so many are repeated.
+TEXT_MAX_CHARACTERS = 500
+
+
+class Blame(Enum):
+    """Who has to change something."""
+
+    #: This message can never be stored: it is too large, or malformed for the broker.
+    MESSAGE = "message"
+    #: The right to write to this routing key is missing; to others it may be there.
+    KEY = "routing key"
+    #: Login or right is missing, or the exchange; an admin must act.
+    US = "us"
+    #: The queue exists and was declared otherwise.
+    QUEUE = "queue"
+    #: The queue or the exchange is not there.
+    MISSING = "missing"
+    #: Another connection holds the queue.
+    LOCKED = "locked"
+    #: Nobody; it may go better later.
+    NOBODY = "nobody"
+
+
+#: RabbitMQ 3.10 to 4.1 and ActiveMQ Classic 5.17 to 6.1; the first that is found counts.
+_SIGNS = (
+    (
+        re.compile(r"message size \d+ (?:is )?larger than|maximum frame size|max(?:imum)? message size", re.I),
+        Blame.MESSAGE,
+    ),
+    (re.compile(r"access to topic '|is not authorized to write to: topic:", re.I), Blame.KEY),
+    (re.compile(r"resource_locked|exclusive access to locked queue|cannot obtain exclusive", re.I), Blame.LOCKED),
+    (re.compile(r"precondition_failed|inequivalent arg", re.I), Blame.QUEUE),
+    (re.compile(r"not_found|no (?:exchange|queue) '", re.I), Blame.MISSING),
+    (
+        re.compile(
+            r"access[_ ](?:refused|denied)|bad connect|password|not authorized|not_allowed|authentication|"
+            r"securityexception|unsupported (?:stomp )?version|supported protocol versions",
+            re.I,
+        ),
+        Blame.US,
+    ),
+)
+
+
+class ErrorFrameError(Exception):
+    """The broker sent an ERROR frame; the text holds its words, without a secret."""
+
+    def __init__(self, frame: Any, secret: str = "") -> None:
+        body = frame.body.decode("utf-8", "replace") if isinstance(frame.body, bytes) else str(frame.body or "")
+        message = frame.headers.get("message", "")
+        if secret:
+            message, body = message.replace(secret, "***"), body.replace(secret, "***")
+        # ActiveMQ's body is a Java stack, whose first line says it all.
+        first = next((line.strip() for line in body.splitlines() if line.strip()), "")
+        self.text = (first if message in first else f"{message}: {first}".strip(": "))[:TEXT_MAX_CHARACTERS]
+        self.blame = blame(f"{message}\n{body}")
+        super().__init__(self.text)
+
+
+def blame(words: str) -> Blame:
+    """Read from an ERROR frame's words who has to change something."""
+    return next((found for sign, found in _SIGNS if sign.search(words)), Blame.NOBODY)

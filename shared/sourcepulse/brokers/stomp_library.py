@@ -1,0 +1,122 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What is used of stomp.py: STOMP 1.2's frames both ways; its sockets, threads and waits are not.
+
+stomp.py's waits have no end (a silent broker, a full socket, a good-bye), so that only what has none is taken.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+_SKIP_LOOKUP = "STOMP_SKIP_HOSTNAME_SCAN"
+
+
+def _import_without_lookup() -> tuple[Any, Any, Any]:
+    # stomp.py asks the resolver for this machine's names as soon as it is imported, however long that takes.
+    before = os.environ.get(_SKIP_LOOKUP)
+    os.environ[_SKIP_LOOKUP] = "1"
+    try:
+        from stomp import protocol, transport, utils
+    finally:
+        if before is None:
+            del os.environ[_SKIP_LOOKUP]
+        else:
+            os.environ[_SKIP_LOOKUP] = before
+    return protocol, transport, utils
+
+
+_protocol, _transport, _utils = _import_without_lookup()
+
+Frame = _utils.Frame
+
+#: A frame that is larger is not one of ours, nor within any broker's default.
+FRAME_MAX_BYTES = 64 * 1024 * 1024
+#: Command and headers of a frame, with room to spare.
+HEAD_MAX_BYTES = 256 * 1024
+
+_HEAD_END = re.compile(rb"\n\n|\r\n\r\n")
+_CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,12})\r?$", re.MULTILINE)
+_COMMAND = re.compile(rb"[A-Z]{1,30}\r?(?:\n|\Z)")
+_EOL = b"\r\n"
+
+
+class NotStompError(ValueError):
+    """The peer's bytes are no STOMP frame; `raw` holds the first of them."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__("no STOMP frame")
+        self.raw = raw
+
+
+_BaseTransport: Any = _transport.BaseTransport
+
+
+class _Outlet(_BaseTransport):  # type: ignore[misc] # stomp.py has no types
+    """Stands where stomp.py's protocol expects a connection, and hands the bytes of each frame on.
+
+    It logs nothing: stomp.py's own log shows passwords.
+    """
+
+    def __init__(self, write: Callable[[bytes], object], vhost: str) -> None:
+        super().__init__()
+        self.vhost = vhost
+        self.current_host_and_port = (vhost, 0)
+        self._write = write
+
+    def transmit(self, frame: Any) -> None:
+        self._write(_utils.pack(_utils.convert_frame(frame)))
+
+
+def frames_to(write: Callable[[bytes], object], vhost: str) -> Any:
+    """Give stomp.py's STOMP 1.2 requests (send, subscribe, ack, begin, commit, ...), each written as one frame."""
+    return _protocol.Protocol12(_Outlet(write, vhost))
+
+
+def heartbeats(asked_ms: int, connected: Any) -> tuple[float, float]:
+    """Give after how many seconds of silence we, and the broker, must say something; 0 for never.
+
+    The rules are those of STOMP 1.2, "Heart-beating".
+    """
+    answer = tuple(connected.headers.get("heart-beat", "0,0").replace(" ", "").split(","))
+    ours, theirs = _utils.calculate_heartbeats(answer, (asked_ms, asked_ms))
+    return ours / 1000, theirs / 1000
+
+
+def take_frame(buffer: bytearray, at: int) -> tuple[Any | None, int]:
+    """Take the next frame out of what was received from index `at` on.
+
+    Gives the frame, or None if it is not complete, and the index behind what was taken; line ends between
+    frames are heartbeats. NotStompError if it can be no frame.
+    """
+    end = len(buffer)
+    while at < end and buffer[at] in _EOL:
+        at += 1
+    if at == end:
+        return None, at
+    if not _COMMAND.match(buffer, at):
+        raise NotStompError(bytes(buffer[at : at + 32]))
+    head = _HEAD_END.search(buffer, at, at + HEAD_MAX_BYTES)
+    if head is None:
+        if end - at >= HEAD_MAX_BYTES:
+            raise NotStompError(bytes(buffer[at : at + 32]))
+        return None, at
+    length = _CONTENT_LENGTH.search(buffer, at, head.start() + 1)
+    if length is None:
+        stop = buffer.find(b"\0", head.end())
+        if stop < 0:
+            if end - at > FRAME_MAX_BYTES:
+                raise NotStompError(bytes(buffer[at : at + 32]))
+            return None, at
+    else:
+        stop = head.end() + int(length[1])
+        if stop - at > FRAME_MAX_BYTES:
+            raise NotStompError(bytes(buffer[at : at + 32]))
+        if stop >= end:
+            return None, at
+        if buffer[stop] != 0:
+            raise NotStompError(bytes(buffer[at : at + 32]))
+    return _utils.parse_frame(bytes(buffer[at:stop])), stop + 1

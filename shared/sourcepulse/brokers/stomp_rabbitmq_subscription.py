@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Receiving from RabbitMQ over STOMP: one queue, one consumer, and a lock where one at a time is served."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sourcepulse.brokers import Delivery
+from sourcepulse.brokers.stomp_connection import StompConnection
+from sourcepulse.brokers.stomp_destinations import (
+    rabbitmq_declared_queue,
+    rabbitmq_key,
+    rabbitmq_queue,
+    rabbitmq_routing_key,
+)
+from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
+from sourcepulse.brokers.stomp_subscription import StompSubscription
+from sourcepulse.errors import BrokerUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEAD_SUFFIX = ".dead"
+LOCK_SUFFIX = ".consumer"
+TEMPORARY_PREFIX = "temporary-"
+MILLISECONDS = 1000
+#: How often a consumer that waits for its turn asks for it.
+TURN_SECONDS = 1.0
+#: The numbers of the two subscriptions on one connection: the first may be several, of a temporary queue.
+QUEUE_NUMBER = 1
+LOCK_NUMBER = 0
+
+logger = logging.getLogger(__name__)
+
+
+class StompRabbitmqSubscription(StompSubscription):
+    """One consumer of one queue of RabbitMQ over STOMP, see `StompSubscription`.
+
+    Over STOMP no queue can have a single active consumer: who is served holds an exclusive queue
+    `<queue>.consumer`, the others ask for it once a second. A binding cannot be undone: what a queue takes by
+    former patterns still comes, and is left out by the consumer. The exchange must be there.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._queue = self._spec.queue or ""
+        self._is_bound = False
+        self._lost_its_queue = False
+        self._waits_for_turn = False
+        self._turn_asked_at = 0.0
+        self._dead_stands = False
+
+    def receive(self, wait_seconds: float) -> Delivery | None:
+        """Wait at most so long for one message; a consumer that waits for its turn asks for it meanwhile."""
+        deadline = time.monotonic() + wait_seconds
+        while self._waits_for_turn:
+            now = time.monotonic()
+            if now >= self._turn_asked_at + TURN_SECONDS:
+                self.open()
+            elif now >= deadline:
+                return None
+            else:
+                time.sleep(min(deadline, self._turn_asked_at + TURN_SECONDS) - now)
+        return super().receive(max(0.0, deadline - time.monotonic()))
+
+    def _subscribe(self) -> None:
+        if not self._spec.durable:
+            self._subscribe_temporary()
+            return
+        self._waits_for_turn = not self._spec.shared and not self._take_turn()
+        if self._waits_for_turn:
+            self.interrupted = False
+            return
+        self._warn_of_former_patterns()
+        knew_it = bool(self._former_patterns) or self._is_bound
+        existed = self._prepare(look=knew_it)
+        # An opening that fails from here on tells nobody; then the next one must, though it finds a queue.
+        self._lost_its_queue = self._lost_its_queue or (knew_it and not existed)
+        self._consume(QUEUE_NUMBER, rabbitmq_queue(self._queue), {"prefetch-count": str(self._spec.prefetch)})
+        self.interrupted, self._lost_its_queue = self._lost_its_queue, False
+
+    def _subscribe_temporary(self) -> None:
+        # An exclusive queue ends with its connection, and its name is locked until the broker notices that.
+        self._queue = f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
+        patterns = self._spec.patterns
+        headers = {
+            **self._declaration(),
+            "durable": "false",
+            "auto-delete": "true",
+            "exclusive": "true",
+            "prefetch-count": str(max(1, self._spec.prefetch // len(patterns))),
+        }
+        for number, pattern in enumerate(patterns, QUEUE_NUMBER):
+            self._consume(number, rabbitmq_key(self._spec.exchange, pattern), headers)
+        self.interrupted = self._stood
+
+    def _take_turn(self) -> bool:
+        """Take the exclusive queue that stands for the right to be served; False if another connection has it."""
+        self._turn_asked_at = time.monotonic()
+        headers = {"durable": "false", "auto-delete": "true", "exclusive": "true"}
+        try:
+            self._consume(LOCK_NUMBER, rabbitmq_declared_queue(self._queue + LOCK_SUFFIX), headers)
+        except ErrorFrameError as error:
+            if error.blame is not Blame.LOCKED:
+                raise
+            self._connection.abandon()
+            return False
+        return True
+
+    def _prepare(self, *, look: bool) -> bool:
+        """Declare and bind over a connection of its own, and tell whether the queue was there, if it is looked for.
+
+        To bind is to consume over STOMP: what this takes is given back when the connection ends.
+        """
+        connection = StompConnection(self._url, connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s)
+        connection.open()
+        try:
+            existed = look and self._is_there(connection)
+            if not (existed and self._is_bound):
+                headers = {
+                    **self._declaration(),
+                    "durable": "true",
+                    "auto-delete": "false",
+                    "exclusive": "false",
+                    "prefetch-count": "1",
+                }
+                destinations = [rabbitmq_key(self._spec.exchange, pattern) for pattern in self._spec.patterns]
+                _consume_all(connection, destinations, headers)
+                self._is_bound = True
+            connection.close()
+        finally:
+            connection.abandon()
+        return existed
+
+    def _is_there(self, connection: StompConnection) -> bool:
+        try:
+            _consume_all(connection, [rabbitmq_queue(self._queue)], {"prefetch-count": "1"}, first=LOCK_NUMBER)
+        except ErrorFrameError as error:
+            if error.blame is not Blame.MISSING:
+                raise
+            self._is_bound = False
+            connection.open()
+            return False
+        return True
+
+    def _declaration(self) -> dict[str, str]:
+        return {"x-queue-name": self._queue, **self._limits()}
+
+    def _limits(self) -> dict[str, str]:
+        # Without x-overflow, which cannot be given over STOMP, the oldest go first: so we want it.
+        limits = self._spec.limits
+        return {
+            "x-max-length": str(limits.max_length),
+            "x-message-ttl": str(limits.message_ttl_s * MILLISECONDS),
+            "x-expires": str(limits.expires_s * MILLISECONDS),
+        }
+
+    def _warn_of_former_patterns(self) -> None:
+        former = sorted(set(self._former_patterns) - set(self._spec.patterns))
+        if former and not self._is_bound:
+            logger.warning(
+                "the queue %r is still bound to %s, which cannot be undone over STOMP: what comes by it is left out; "
+                "have an admin unbind it from the exchange %r",
+                self._queue,
+                ", ".join(former),
+                self._spec.exchange,
+            )
+
+    def _routing_key(self, headers: dict[str, str]) -> str:
+        return rabbitmq_routing_key(headers.get("destination", ""))
+
+    def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
+        name = self._queue + DEAD_SUFFIX
+        if self._dead_stands:
+            destination, declaration = rabbitmq_queue(name), {}
+        else:
+            destination, declaration = rabbitmq_declared_queue(name), {"durable": "true", **self._limits()}
+        try:
+            self._connection.call(
+                lambda receipt: self._connection.requests.send(
+                    destination,
+                    delivery.body,
+                    content_type=delivery.content_type or None,
+                    headers={**headers, **declaration, "persistent": "true", "receipt": receipt},
+                )
+            )
+        except ErrorFrameError as error:
+            # It is there, with the limits of an earlier time; the connection is gone, and the message comes again.
+            self._dead_stands = error.blame is Blame.QUEUE
+            raise BrokerUnavailableError(f"the dead letters {name!r} take no message for now: {error}") from None
+        self.acknowledge(delivery)
+
+
+def _consume_all(
+    connection: StompConnection, destinations: Sequence[str], headers: dict[str, str], first: int = QUEUE_NUMBER
+) -> None:
+    for number, destination in enumerate(destinations, first):
+        connection.call(
+            lambda receipt, destination=destination, number=number: connection.requests.subscribe(  # type: ignore[misc]
+                destination, number, ack="client-individual", headers={**headers, "receipt": receipt}
+            )
+        )

@@ -15,9 +15,10 @@ import sys
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,6 +39,7 @@ from sourcepulse.brokers import (
     open_subscription,
 )
 from sourcepulse.brokers.local_admin import dead_letters, queue_statistics
+from sourcepulse.brokers.local_publisher import MESSAGE_MAX_BYTES
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import NothingThereError
 from sourcepulse.event import Event
@@ -50,6 +52,8 @@ WAIT_SECONDS = 30.0
 #: How long nothing must come, for nothing to come.
 SILENCE_SECONDS = 0.3
 LIMITS = QueueLimits()
+#: What a broker is told to take at most, where a test is about larger messages.
+SMALL_MESSAGE_BYTES = 100_000
 
 #: A consumer in a process of its own: prints each event that it begins to handle, and dies as it is told.
 CHILD = """
@@ -116,8 +120,9 @@ class Child:
 
     def end(self) -> tuple[int, list[str]]:
         """Wait until it ends by itself; give its exit code and the rest of what it printed."""
-        said, _ = self._process.communicate(timeout=2 * WAIT_SECONDS)
-        return self._process.returncode, said.split()
+        assert self._process.stdout is not None
+        said = self._process.stdout.read().split()
+        return self._process.wait(WAIT_SECONDS), said
 
     def close(self) -> None:
         """End it for good."""
@@ -136,6 +141,8 @@ class BrokerUnderTest(ABC):
     sets_queue_limits: ClassVar[bool] = True
     #: Whether a broker process stands behind it, with a network in between.
     is_remote: ClassVar[bool] = True
+    #: The largest body that is surely taken, where a test is about larger ones.
+    message_max_bytes: int = SMALL_MESSAGE_BYTES
 
     def __init__(self) -> None:
         #: This test's own.
@@ -282,6 +289,7 @@ class FileBroker(BrokerUnderTest):
     """The embedded log."""
 
     is_remote = False
+    message_max_bytes = MESSAGE_MAX_BYTES
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -346,6 +354,10 @@ class RemoteBroker(BrokerUnderTest):
     @abstractmethod
     def start(self) -> None:
         """Start the node again."""
+
+    @abstractmethod
+    def time_as_told(self, time: str) -> str:
+        """Give what a stranger sees of a time that is RFC 3339."""
 
     @abstractmethod
     def hear(self) -> Ear:
@@ -427,6 +439,9 @@ class RabbitBroker(RemoteBroker):
     def start(self) -> None:
         self.node.start()
 
+    def time_as_told(self, time: str) -> str:
+        return str(int(datetime.fromisoformat(time).timestamp()))
+
     def hear(self) -> Ear:
         return _AmqpEar(self.node, self.exchange)
 
@@ -450,6 +465,20 @@ class RabbitBroker(RemoteBroker):
                     )
                 )
         return letters
+
+    @contextmanager
+    def small_messages(self) -> Iterator[None]:
+        """Have the node take small messages only, on every connection that is made meanwhile."""
+        former = self.node.control("eval", "application:get_env(rabbit, max_message_size).").strip()
+        size = former.removeprefix("{ok,").removesuffix("}")
+        self._set_message_max(str(self.message_max_bytes))
+        try:
+            yield
+        finally:
+            self._set_message_max(size)
+
+    def _set_message_max(self, size: str) -> None:
+        self.node.control("eval", f"application:set_env(rabbit, max_message_size, {size}).")
 
     def queues(self) -> set[str]:
         """Name all queues, those in use by others included."""

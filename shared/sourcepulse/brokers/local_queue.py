@@ -146,7 +146,7 @@ def _lease_again(db: sqlite3.Connection, queue: int, consumer: int, room: int, n
         if deliveries >= limit:
             bury(db, queue, position, f"delivered {deliveries} times and never acknowledged", now)
             continue
-        alone = deliveries >= ALONE_AFTER_DELIVERIES
+        alone = deliveries >= min(ALONE_AFTER_DELIVERIES, limit - 1)
         if len(leased) >= room or (alone and leased):
             return leased, True
         db.execute(

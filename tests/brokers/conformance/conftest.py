@@ -43,6 +43,17 @@ def remote(request: pytest.FixtureRequest) -> Iterator[RemoteBroker]:
     made.close()
 
 
+@pytest.fixture
+def narrow(broker: BrokerUnderTest) -> Iterator[BrokerUnderTest]:
+    """Each broker in turn, told to take no message of more than `message_max_bytes`."""
+    if not isinstance(broker, RabbitBroker):
+        yield broker
+        return
+    with broker.small_messages():
+        yield broker
+    broker.close()
+
+
 def _make(name: str, request: pytest.FixtureRequest) -> BrokerUnderTest:
     match name:
         case "file":

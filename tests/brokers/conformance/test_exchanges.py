@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Two exchanges do not see each other's events: what is restricted does not reach the public."""
+
+from __future__ import annotations
+
+from sourcepulse.brokers import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
+from support.broker_under_test import BrokerUnderTest, is_silent, message, receive, take
+from support.local_log import push_event
+
+
+def test_the_public_and_the_restricted_exchange_are_apart(broker: BrokerUnderTest) -> None:
+    # The broadest patterns there are, and names of which one begins with the other.
+    names = (DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE)
+    consumers = {
+        (name, durable): broker.consumer(
+            "#", "*.#", "#.repo", queue=f"{broker.queue}-{name}", exchange=name, durable=durable
+        )
+        for name in names
+        for durable in (True, False)
+    }
+    broker.publish_events(push_event(1), push_event(2), exchange=names[0])
+    broker.publish_events(push_event(11, source="hg://host/repo?restricted"), exchange=names[1])
+    broker.publish_events(push_event(3), exchange=names[0])
+    for (name, _), consumer in consumers.items():
+        assert take(consumer, 3 if name == names[0] else 1) == ([1, 2, 3] if name == names[0] else [11])
+    assert all(is_silent(consumer) for consumer in consumers.values())
+
+
+def test_an_exchange_whose_name_goes_on_with_a_dot_is_another_one(broker: BrokerUnderTest) -> None:
+    child = f"{broker.exchange}.hg"
+    sources = [
+        broker.subscription(broker.spec("#", "hg.#", exchange=name, durable=False)) for name in (broker.exchange, child)
+    ]
+    broker.publish(message(1, key="hg.push"))
+    broker.publish(message(2, key="push"), exchange=child)
+    for source, body in zip(sources, (b"1", b"2"), strict=True):
+        assert [delivery.body for delivery in receive(source, 1)] == [body]
+        assert is_silent(source)
+
+
+def test_queues_of_one_name_at_two_exchanges_do_not_mix(broker: BrokerUnderTest) -> None:
+    other = f"{broker.exchange}-other"
+    first = broker.consumer("hg.#")
+    broker.publish_events(push_event(1))
+    assert take(first, 1) == [1]
+    broker.publish_events(push_event(2), exchange=other)
+    assert is_silent(first)

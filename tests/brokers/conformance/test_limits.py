@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What a queue may hold: the oldest go first, the publisher is never held up, and the consumer is told."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+
+from sourcepulse.brokers import Outcome, QueueLimits
+from sourcepulse.gaps import Gap
+from support.broker_under_test import BrokerUnderTest, bodies, is_silent, message, take
+from support.local_log import push_event
+
+
+@pytest.fixture
+def limited(broker: BrokerUnderTest) -> BrokerUnderTest:
+    if not broker.sets_queue_limits:
+        pytest.skip("a client cannot limit this broker's queues")
+    return broker
+
+
+def test_a_full_queue_forgets_its_oldest_and_holds_up_nobody(limited: BrokerUnderTest) -> None:
+    asked = limited.spec("#", limits=QueueLimits(max_length=3))
+    limited.subscription(asked).close()
+    whole = limited.subscription(limited.spec("#", queue=f"{limited.queue}-whole"))
+    settled = limited.publish(*(message(number) for number in range(10)))
+    assert {item.outcome for item in settled} == {Outcome.DELIVERED}
+    assert bodies(whole, 10) == [b"%d" % number for number in range(10)]
+    source = limited.subscription(asked, former=("#",))
+    assert bodies(source, 3) == [b"7", b"8", b"9"]
+    assert is_silent(source)
+
+
+def test_the_consumer_is_told_what_its_full_queue_forgot(limited: BrokerUnderTest) -> None:
+    limits = QueueLimits(max_length=3)
+    consumer = limited.consumer("hg.#", limits=limits)
+    limited.publish_events(push_event(1))
+    assert take(consumer, 1) == [1]
+    consumer.close()
+    limited.publish_events(*(push_event(number) for number in range(2, 11)))
+    told: list[Gap] = []
+    again = limited.consumer("hg.#", limits=limits, on_gap=told.append, hold_seconds=0.1)
+    assert take(again, 3) == [8, 9, 10]
+    assert [(gap.first_missing, gap.last_missing) for gap in told] == [(2, 7)]
+
+
+def test_what_is_too_old_is_not_given_and_leaves_a_gap(limited: BrokerUnderTest) -> None:
+    limits = QueueLimits(message_ttl_s=1)
+    consumer = limited.consumer("hg.#", limits=limits)
+    limited.publish_events(push_event(1))
+    assert take(consumer, 1) == [1]
+    consumer.close()
+    limited.publish_events(push_event(2), push_event(3))
+    time.sleep(1.5)
+    limited.publish_events(push_event(4))
+    told: list[Gap] = []
+    again = limited.consumer("hg.#", limits=limits, on_gap=told.append, hold_seconds=0.1)
+    assert take(again, 1) == [4]
+    assert [(gap.first_missing, gap.last_missing) for gap in told] == [(2, 3)]
+
+
+def test_a_queue_that_nobody_used_for_too_long_is_gone_and_its_consumer_is_told(limited: BrokerUnderTest) -> None:
+    limits = QueueLimits(expires_s=1)
+    told: list[bool] = []
+    limited.consumer("hg.#", limits=limits, on_interrupted=lambda: told.append(True)).close()
+    assert told == []
+    time.sleep(2.5)
+    limited.publish_events(push_event(1))
+    consumer = limited.consumer("hg.#", limits=limits, on_interrupted=lambda: told.append(True))
+    assert told == [True]
+    assert consumer.stats.interruptions == 1
+    limited.publish_events(push_event(2))
+    assert take(consumer, 1) == [2]
+
+
+def test_limits_that_cannot_be_set_are_told(broker: BrokerUnderTest, caplog: pytest.LogCaptureFixture) -> None:
+    broker.consumer("hg.#", limits=QueueLimits(max_length=3))
+    said = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert bool(said) == (not broker.sets_queue_limits), caplog.text

@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A private ActiveMQ broker from Debian's package: free loopback ports, own data, stopped by process id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import trustme
+
+from support.activemq_config import ADMIN, LOG_SETTINGS, broker_xml, write_stores
+from support.rabbitmq import free_port
+
+START_LIMIT_SECONDS = 90
+STOP_LIMIT_SECONDS = 30
+
+JAVA = shutil.which("java") or "/usr/bin/java"
+_PACKAGE = Path("/usr/share/activemq/lib")
+#: The package's logging is log4j 1.2, which it does not list among its own jars.
+_LOGGING = (Path("/usr/share/java/log4j-1.2.jar"), Path("/usr/share/java/slf4j-log4j12.jar"))
+
+
+def is_installed() -> bool:
+    """Tell whether Debian's activemq and a Java are there."""
+    return (_PACKAGE / "activemq-stomp.jar").exists() and Path(JAVA).exists()
+
+
+class ActiveMqNode:
+    """One broker; `start` may be called again after `kill` or `stop`, the data stays.
+
+    With `store_limit_bytes` the store is full after about so many bytes, and says so to who publishes.
+    """
+
+    def __init__(
+        self, folder: Path, *, max_frame_bytes: int | None = None, store_limit_bytes: int | None = None
+    ) -> None:
+        self.folder = folder
+        self.port, self.tls_port, self.client_cert_port = free_port(), free_port(), free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.ca = trustme.CA()
+        self.ca_file = folder / "ca.pem"
+        #: A certificate of the same CA for a client, and its key.
+        self.client_cert_file, self.client_key_file = folder / "client.pem", folder / "client.key"
+        self._prepare(max_frame_bytes, store_limit_bytes)
+
+    def url(self, user: tuple[str, str] = ADMIN, *, host: str = "127.0.0.1", port: int | None = None) -> str:
+        """Give the URL to log in with; with a `port` the way goes through a proxy there."""
+        return f"stomp+activemq://{user[0]}:{user[1]}@{host}:{port or self.port}"
+
+    def tls_url(
+        self, user: tuple[str, str] = ADMIN, *, host: str = "localhost", port: int | None = None, options: str = ""
+    ) -> str:
+        """Give the URL for TLS; `options` begin with a question mark."""
+        return f"stomps+activemq://{user[0]}:{user[1]}@{host}:{port or self.tls_port}{options}"
+
+    def client_cert_url(self, user: tuple[str, str] = ADMIN, *, host: str = "localhost", options: str = "") -> str:
+        """Give the URL of the port that wants a certificate of the client, besides its password."""
+        return self.tls_url(user, host=host, port=self.client_cert_port, options=options)
+
+    def start(self) -> None:
+        """Start the broker and wait until it serves."""
+        log = self.folder / "activemq.log"
+        begin = log.stat().st_size if log.exists() else 0
+        with (self.folder / "console").open("ab") as console:
+            self._process = subprocess.Popen(
+                self._command(), env=self._environ, stdout=console, stderr=console, stdin=subprocess.DEVNULL,
+                start_new_session=True, cwd=self.folder,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_LIMIT_SECONDS
+        while True:
+            text = log.read_bytes()[begin:] if log.exists() else b""
+            if b") started" in text and self._listens():
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                text += (self.folder / "console").read_bytes()[-1000:]
+                raise RuntimeError(f"ActiveMQ did not start:\n{text.decode(errors='replace')[-4000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop the broker as an admin would."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the broker in the middle of whatever it does."""
+        self._signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Let the broker answer nothing, with its connections open."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let the broker go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """End everything that was started."""
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the Java machine."""
+        assert self._process is not None, "the broker is not running"
+        return self._process.pid
+
+    def log(self) -> str:
+        """Give what the broker wrote so far."""
+        return (self.folder / "activemq.log").read_text(errors="replace")
+
+    def _listens(self) -> bool:
+        for port in (self.port, self.tls_port, self.client_cert_port):
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            except OSError:
+                return False
+        return True
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+        try:
+            self._process.wait(STOP_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(STOP_LIMIT_SECONDS)
+        self._process = None
+
+    def _command(self) -> list[str]:
+        # Some of the package's links point to jars that it only recommends.
+        jars = [*sorted(_PACKAGE.glob("*.jar")), *sorted((_PACKAGE / "optional").glob("*.jar")), *_LOGGING]
+        folder = self.folder
+        return [
+            JAVA, "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
+            "-Djava.net.preferIPv4Stack=true", f"-Djava.io.tmpdir={folder / 'tmp'}",
+            f"-Dactivemq.base={folder}", f"-Dactivemq.data={folder / 'data'}",
+            f"-Dlog4j.configuration=file:{folder / 'log4j.properties'}",
+            "-cp", ":".join(map(str, [folder, *(jar for jar in jars if jar.exists())])),
+            "org.apache.activemq.console.Main", "start", f"xbean:file:{folder / 'activemq.xml'}",
+        ]  # fmt: skip
+
+    def _prepare(self, max_frame_bytes: int | None, store_limit_bytes: int | None) -> None:
+        folder = self.folder
+        for name in ("data", "tmp"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self.ca.cert_pem.write_to_path(str(self.ca_file))
+        client = self.ca.issue_cert("client.example")
+        client.private_key_pem.write_to_path(str(self.client_key_file))
+        client.cert_chain_pems[0].write_to_path(str(self.client_cert_file))
+        password = os.urandom(10).hex()
+        write_stores(folder, self.ca, password)
+        (folder / "log4j.properties").write_text(LOG_SETTINGS.format(folder=folder))
+        ports = {"port": self.port, "tls_port": self.tls_port, "client_cert_port": self.client_cert_port}
+        xml = broker_xml(
+            folder, password, max_frame_bytes=max_frame_bytes, store_limit_bytes=store_limit_bytes, **ports
+        )
+        (folder / "activemq.xml").write_text(xml)
+        self._environ = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+        }

@@ -9,10 +9,10 @@ import logging
 from sourcepulse.brokers import Delivery
 from sourcepulse.brokers.stomp_destinations import (
     activemq_dead_letters,
+    activemq_patterns,
     activemq_queue,
     activemq_routing_key,
     activemq_topics,
-    without_covered,
 )
 from sourcepulse.brokers.stomp_subscription import StompSubscription
 
@@ -29,16 +29,14 @@ class StompActivemqSubscription(StompSubscription):
 
     def _subscribe(self) -> None:
         spec = self._spec
-        patterns = without_covered(spec.patterns)
+        patterns = activemq_patterns(spec.patterns)
         if spec.queue:
-            former = tuple(sorted(set(self._former_patterns) - set(spec.patterns)))
+            former = tuple(sorted(set(activemq_patterns(self._former_patterns)) - set(patterns)))
             self._warn_of(former, spec.queue)
             destinations = [activemq_queue(spec.exchange, pattern, spec.queue) for pattern in patterns + former]
-            # Two patterns may differ only behind an inner '#'.
-            destinations = list(dict.fromkeys(destinations))
             headers = {} if spec.shared else {"activemq.exclusive": "true"}
         else:
-            destinations = list(dict.fromkeys(activemq_topics(spec.exchange, pattern) for pattern in patterns))
+            destinations = [activemq_topics(spec.exchange, pattern) for pattern in patterns]
             headers = {"activemq.maximumPendingMessageLimit": str(spec.limits.max_length)}
         headers["activemq.prefetchSize"] = str(max(1, spec.prefetch // len(destinations)))
         for number, destination in enumerate(destinations):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import quote, unquote
 
 from sourcepulse.topics import covers, escape_word, unescape_word
@@ -16,7 +17,7 @@ _PLAIN_WORD = re.compile(r"[A-Za-z0-9_-]+")
 
 def rabbitmq_key(exchange: str, key: str) -> str:
     """Name what RabbitMQ sends to, and binds, for a routing key or a pattern (it reads percent escapes)."""
-    return f"/exchange/{quote(exchange, safe='')}/{quote(key, safe='')}"
+    return f"/exchange/{quote(exchange, safe='')}/{quote(key, safe='*#')}"
 
 
 def rabbitmq_queue(queue: str) -> str:
@@ -43,13 +44,13 @@ def activemq_topic(exchange: str, key: str) -> str:
 
 
 def activemq_topics(exchange: str, pattern: str) -> str:
-    """Name the topics that a pattern takes, and possibly more: only a last `#` has a counterpart, `>`."""
-    return f"/topic/{VIRTUAL_TOPIC}{exchange}.{activemq_pattern(pattern)}"
+    """Name the topics that one of `activemq_patterns` takes."""
+    return f"/topic/{VIRTUAL_TOPIC}{exchange}.{_wildcards(pattern)}"
 
 
 def activemq_queue(exchange: str, pattern: str, name: str) -> str:
-    """Name the queue in which ActiveMQ keeps, for a subscription's name, what a pattern takes."""
-    return f"/queue/Consumer.{_one_word(name)}.{VIRTUAL_TOPIC}{exchange}.{activemq_pattern(pattern)}"
+    """Name the queue in which ActiveMQ keeps, for a subscription's name, what one of `activemq_patterns` takes."""
+    return f"/queue/Consumer.{_one_word(name)}.{VIRTUAL_TOPIC}{exchange}.{_wildcards(pattern)}"
 
 
 def activemq_dead_letters(name: str) -> str:
@@ -57,10 +58,13 @@ def activemq_dead_letters(name: str) -> str:
     return f"/queue/Consumer.{_one_word(name)}.dead"
 
 
-def activemq_pattern(pattern: str) -> str:
-    """Write a pattern in ActiveMQ's words, which take all that it takes; what follows an inner `#` is left out."""
-    before, hash_, _ = f".{pattern}.".partition(".#.")
-    return f"{before}.>".removeprefix(".") if hash_ else pattern
+def activemq_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Give patterns that ActiveMQ has and that take at least the same, none of them all that another one takes."""
+    kept = list(dict.fromkeys(map(_without_inner_hash, patterns)))
+    for pattern in tuple(kept):
+        if any(_takes_all_of(other, pattern) for other in kept if other != pattern):
+            kept.remove(pattern)
+    return tuple(kept)
 
 
 def activemq_routing_key(exchange: str, destination: str) -> str:
@@ -69,13 +73,14 @@ def activemq_routing_key(exchange: str, destination: str) -> str:
     return key
 
 
-def without_covered(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Leave out the patterns whose messages all come by another one too."""
-    kept = list(dict.fromkeys(patterns))
-    for pattern in tuple(kept):
-        if any(_takes_all_of(other, pattern) for other in kept if other != pattern):
-            kept.remove(pattern)
-    return tuple(kept)
+def _without_inner_hash(pattern: str) -> str:
+    """Leave out what follows the first `#`: only a last one has a counterpart, `>`."""
+    words = pattern.split(".")
+    return ".".join(words[: words.index("#") + 1]) if "#" in words else pattern
+
+
+def _wildcards(pattern: str) -> str:
+    return re.sub(r"#$", ">", pattern)
 
 
 def _one_word(name: str) -> str:

@@ -18,7 +18,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,9 +42,11 @@ from sourcepulse.brokers.local_publisher import MESSAGE_MAX_BYTES
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import NothingThereError
 from sourcepulse.event import Event
+from support.activemq import ActiveMqNode
 from support.amqp import admin
 from support.local_log import as_message
 from support.rabbitmq import RabbitNode
+from support.stomp_wire import Frame, StompWire
 
 #: Generous: proves that nothing hangs.
 WAIT_SECONDS = 30.0
@@ -87,7 +88,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A message as a client sees it that knows nothing of us; `time` as that broker's clients have it."""
+    """A message as a client sees it that knows nothing of us; `time` in whole seconds since 1970."""
 
     routing_key: str
     body: bytes
@@ -141,14 +142,14 @@ class BrokerUnderTest(ABC):
     sets_queue_limits: ClassVar[bool] = True
     #: Whether a broker process stands behind it, with a network in between.
     is_remote: ClassVar[bool] = True
-    #: The largest body that is surely taken, where a test is about larger ones.
+    #: A larger body is refused, where a test is about that.
     message_max_bytes: int = SMALL_MESSAGE_BYTES
 
     def __init__(self) -> None:
         #: This test's own.
         self.exchange = unique("exchange")
         self.queue = unique("queue")
-        self._opened: list[Publisher | Subscription | Consumer | Child] = []
+        self._opened: list[Publisher | Subscription | Consumer | Child | Ear] = []
 
     @property
     @abstractmethod
@@ -164,6 +165,9 @@ class BrokerUnderTest(ABC):
     def new_subscription(self, spec: SubscriptionSpec, former: Sequence[str]) -> Subscription:
         """Give an unopened subscription."""
         return open_subscription(BrokerUrl.parse(self.url), spec, former_patterns=former)
+
+    def prepare(self, exchange: str) -> None:  # noqa: B027 - most have nothing to do here
+        """Do what an admin has to do once for an exchange, where the library cannot."""
 
     # The port.
 
@@ -190,6 +194,7 @@ class BrokerUnderTest(ABC):
 
     def subscription(self, spec: SubscriptionSpec, *, former: Sequence[str] = ()) -> Subscription:
         """Open a subscription."""
+        self.prepare(spec.exchange)
         source = self.new_subscription(spec, former)
         self._opened.append(source)
         source.open()
@@ -197,6 +202,7 @@ class BrokerUnderTest(ABC):
 
     def publisher(self, exchange: str | None = None) -> Publisher:
         """Open a publisher."""
+        self.prepare(exchange or self.exchange)
         sender = self.new_publisher(exchange or self.exchange)
         self._opened.append(sender)
         sender.open()
@@ -214,6 +220,7 @@ class BrokerUnderTest(ABC):
     def consumer(self, *topics: str, queue: str | None = None, durable: bool = True, **options: Any) -> Consumer:
         """Subscribe as a program does, to this test's own queue unless told otherwise."""
         options.setdefault("exchange", self.exchange)
+        self.prepare(options["exchange"])
         name = (queue or self.queue) if durable else None
         consumer = Consumer(self.url, topics or ("#",), queue=name, durable=durable, **options)
         self._opened.append(consumer)
@@ -234,6 +241,7 @@ class BrokerUnderTest(ABC):
         **options: Any,
     ) -> Child:
         """Start a consumer of this test's own queue in a process of its own, and wait until it is subscribed."""
+        self.prepare(self.exchange)
         asked = {
             "topics": topics or ("#",),
             "queue": self.queue,
@@ -278,7 +286,7 @@ class BrokerUnderTest(ABC):
     def close(self) -> None:
         """Drop everything that was opened, the latest first."""
         for opened in reversed(self._opened):
-            if isinstance(opened, Consumer | Child):
+            if isinstance(opened, Consumer | Child | Ear):
                 opened.close()
             else:
                 opened.abandon()
@@ -322,11 +330,14 @@ class RemoteBroker(BrokerUnderTest):
     #: The CA that the node's certificates are from.
     ca_file: Path
 
-    @abstractmethod
-    def url_of(
-        self, *, user: tuple[str, str] | None = None, hosts: str | None = None, tls: bool = False, options: str = ""
-    ) -> str:
-        """Give a URL for another login, other `host:port,host:port`, or TLS; `options` begin with a '?'."""
+    #: Whether a stranger learns the event's time without reading its body.
+    tells_time: ClassVar[bool] = True
+
+    def __init__(self, node: RabbitNode | ActiveMqNode) -> None:
+        super().__init__()
+        self.ca_file = node.ca_file
+        self.ca = node.ca
+        self.kill, self.start = node.kill, node.start
 
     @property
     def url(self) -> str:
@@ -334,42 +345,43 @@ class RemoteBroker(BrokerUnderTest):
 
     @property
     @abstractmethod
-    def port(self) -> int:
-        """Where it listens, without TLS."""
+    def plain(self) -> BrokerUrl:
+        """Where it listens without TLS, with the login of all its URLs."""
 
     @property
     @abstractmethod
-    def tls_port(self) -> int:
+    def encrypted(self) -> BrokerUrl:
         """Where it listens for TLS."""
 
-    @property
-    @abstractmethod
-    def login(self) -> tuple[str, str]:
-        """The user and the password of `url`."""
-
-    @abstractmethod
-    def kill(self) -> None:
-        """Kill the node in the middle of whatever it does."""
-
-    @abstractmethod
-    def start(self) -> None:
-        """Start the node again."""
-
-    @abstractmethod
-    def time_as_told(self, time: str) -> str:
-        """Give what a stranger sees of a time that is RFC 3339."""
+    def url_of(
+        self,
+        *,
+        user: tuple[str, str] | None = None,
+        hosts: str | None = None,
+        tls: bool = False,
+        options: str = "",
+    ) -> str:
+        """Give a URL for another login, other `host:port,host:port`, or TLS; `options` begin with a '?'."""
+        url = self.encrypted if tls else self.plain
+        name, password = user or (url.user, url.password)
+        hosts = hosts or f"{'localhost' if tls else '127.0.0.1'}:{url.hosts[0][1]}"
+        vhost = "" if url.vhost == "/" else f"/{url.vhost}"
+        return f"{url.scheme}://{name}:{password}@{hosts}{vhost}{options}"
 
     @abstractmethod
     def hear(self) -> Ear:
         """Listen to this test's exchange with a client that is not ours."""
 
 
-class Ear(ABC):
+class Ear:
     """A client that is not ours, and hears everything that is published to one exchange."""
 
-    @abstractmethod
     def take(self, count: int) -> list[Seen]:
         """Wait for so many messages."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop listening."""
 
 
 class _AmqpEar(Ear):
@@ -405,42 +417,17 @@ class _AmqpEar(Ear):
 class RabbitBroker(RemoteBroker):
     """RabbitMQ over AMQP 0-9-1."""
 
-    scheme: ClassVar[str] = "amqp"
-    tls_scheme: ClassVar[str] = "amqps"
-
     def __init__(self, node: RabbitNode) -> None:
-        super().__init__()
+        super().__init__(node)
         self.node = node
-        self.ca_file = node.ca_file
 
     @property
-    def login(self) -> tuple[str, str]:
-        return _login(self.node.url())
+    def plain(self) -> BrokerUrl:
+        return BrokerUrl.parse(self.node.url())
 
     @property
-    def port(self) -> int:
-        return self.node.port
-
-    @property
-    def tls_port(self) -> int:
-        return self.node.tls_port
-
-    def url_of(
-        self, *, user: tuple[str, str] | None = None, hosts: str | None = None, tls: bool = False, options: str = ""
-    ) -> str:
-        name, password = user or self.login
-        hosts = hosts or (f"localhost:{self.tls_port}" if tls else f"127.0.0.1:{self.port}")
-        vhost = BrokerUrl.parse(self.node.url()).vhost
-        return f"{self.tls_scheme if tls else self.scheme}://{name}:{password}@{hosts}/{vhost}{options}"
-
-    def kill(self) -> None:
-        self.node.kill()
-
-    def start(self) -> None:
-        self.node.start()
-
-    def time_as_told(self, time: str) -> str:
-        return str(int(datetime.fromisoformat(time).timestamp()))
+    def encrypted(self) -> BrokerUrl:
+        return BrokerUrl.parse(self.node.tls_url())
 
     def hear(self) -> Ear:
         return _AmqpEar(self.node, self.exchange)
@@ -485,9 +472,97 @@ class RabbitBroker(RemoteBroker):
         return set(self.node.control("--quiet", "list_queues", "-p", "pulse", "name").split()[1:])
 
 
-def _login(url: str) -> tuple[str, str]:
-    parsed = BrokerUrl.parse(url)
-    return parsed.user, parsed.password
+class StompRabbitBroker(RabbitBroker):
+    """RabbitMQ over STOMP."""
+
+    tells_unroutable = False
+
+    @property
+    def plain(self) -> BrokerUrl:
+        return BrokerUrl.parse(self.node.stomp_url())
+
+    @property
+    def encrypted(self) -> BrokerUrl:
+        return BrokerUrl.parse(self.node.stomp_tls_url())
+
+    def prepare(self, exchange: str) -> None:
+        with admin(self.node) as channel:
+            channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
+
+
+class ActiveMqBroker(RemoteBroker):
+    """ActiveMQ over STOMP."""
+
+    tells_unroutable = False
+    sets_queue_limits = False
+    tells_time = False
+
+    def __init__(self, node: ActiveMqNode) -> None:
+        super().__init__(node)
+        self.node = node
+
+    @property
+    def plain(self) -> BrokerUrl:
+        return BrokerUrl.parse(self.node.url())
+
+    @property
+    def encrypted(self) -> BrokerUrl:
+        return BrokerUrl.parse(self.node.tls_url())
+
+    def hear(self) -> Ear:
+        ear = _StompEar(self._wire(), self.exchange)
+        self._opened.append(ear)
+        return ear
+
+    def publish_as_a_stranger(self, routing_key: str, body: bytes) -> None:
+        with self._wire() as wire:
+            topic = f"/topic/VirtualTopic.{self.exchange}.{routing_key}"
+            headers = {"destination": topic, "persistent": "true", "content-length": str(len(body))}
+            assert wire.request("SEND", headers, body).command == "RECEIPT"
+
+    def take_dead(self, queue: str) -> list[DeadLetter]:
+        letters: list[Frame] = []
+        with self._wire() as wire:
+            headers = {"destination": f"/queue/Consumer.{queue}.dead", "id": "0", "ack": "client-individual"}
+            wire.send("SUBSCRIBE", headers)
+            with suppress(TimeoutError):
+                while True:
+                    letters.append(wire.read(SILENCE_SECONDS))
+            for frame in letters:
+                wire.request("ACK", {"id": frame.headers["ack"]})
+        return [
+            DeadLetter(
+                routing_key=frame.headers.get("x-routing-key", ""),
+                body=frame.body,
+                reason=frame.headers.get("x-reason", ""),
+            )
+            for frame in letters
+        ]
+
+    def _wire(self) -> StompWire:
+        return StompWire(self.node.port, (self.plain.user, self.plain.password))
+
+
+class _StompEar(Ear):
+    def __init__(self, wire: StompWire, exchange: str) -> None:
+        self._wire = wire
+        wire.request("SUBSCRIBE", {"destination": f"/topic/VirtualTopic.{exchange}.>", "id": "0", "ack": "auto"})
+
+    def take(self, count: int) -> list[Seen]:
+        return [
+            Seen(
+                routing_key=frame.headers["destination"].split(".", 2)[2],
+                body=frame.body,
+                content_type=frame.headers.get("content-type", ""),
+                id=frame.headers.get("event-id", ""),
+                type=frame.headers.get("type", ""),
+                time="",
+            )
+            for frame in self._wire.read_all(count, WAIT_SECONDS)
+        ]
+
+    def close(self) -> None:
+        self._wire.close()
 
 
 # What tests do with the pieces of any broker.

@@ -8,13 +8,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from sourcepulse.brokers import open_publisher
-from sourcepulse.brokers.url import BrokerUrl
-from support.broker_under_test import BrokerUnderTest, FileBroker, RabbitBroker, RemoteBroker
+from support.activemq import ActiveMqNode
+from support.broker_under_test import (
+    SMALL_MESSAGE_BYTES,
+    ActiveMqBroker,
+    BrokerUnderTest,
+    FileBroker,
+    RabbitBroker,
+    RemoteBroker,
+    StompRabbitBroker,
+)
 
 REMOTE = ("amqp", "stomp-rabbitmq", "stomp-activemq")
 ALL = ("file", *REMOTE)
@@ -43,15 +51,30 @@ def remote(request: pytest.FixtureRequest) -> Iterator[RemoteBroker]:
     made.close()
 
 
-@pytest.fixture
-def narrow(broker: BrokerUnderTest) -> Iterator[BrokerUnderTest]:
-    """Each broker in turn, told to take no message of more than `message_max_bytes`."""
-    if not isinstance(broker, RabbitBroker):
-        yield broker
-        return
-    with broker.small_messages():
-        yield broker
-    broker.close()
+@pytest.fixture(params=ALL)
+def narrow(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
+    """Each broker in turn, where it takes no message of more than `message_max_bytes`."""
+    if request.param == "stomp-activemq":
+        made: BrokerUnderTest = ActiveMqBroker(request.getfixturevalue("narrow_activemq"))
+    else:
+        made = _make(request.param, request)
+    with made.small_messages() if isinstance(made, RabbitBroker) else nullcontext():
+        yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def narrow_activemq(
+    activemq: ActiveMqNode,  # which skips if there is none
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ActiveMqNode]:
+    """A broker that takes small messages only; the limit cannot be changed while it runs."""
+    node = ActiveMqNode(tmp_path_factory.mktemp("narrow"), max_frame_bytes=SMALL_MESSAGE_BYTES)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
 
 
 def _make(name: str, request: pytest.FixtureRequest) -> BrokerUnderTest:
@@ -60,6 +83,8 @@ def _make(name: str, request: pytest.FixtureRequest) -> BrokerUnderTest:
             return FileBroker(request.getfixturevalue("tmp_path"))
         case "amqp":
             return RabbitBroker(request.getfixturevalue("rabbitmq"))
-        case _ if "stomp" not in type(open_publisher(BrokerUrl.parse("stomp+rabbitmq://h/"), exchange="x")).__module__:
-            pytest.skip("there is no STOMP yet")
+        case "stomp-rabbitmq":
+            return StompRabbitBroker(request.getfixturevalue("rabbitmq"))
+        case "stomp-activemq":
+            return ActiveMqBroker(request.getfixturevalue("activemq"))
     raise AssertionError(name)

@@ -173,6 +173,15 @@ class Ordering(Generic[T]):
             self._tracks[ready.lane].last = ready.number
         return ready.step
 
+    def untake(self, lane: Lane, number: int) -> None:
+        """Take it that the item taken last in a lane was not, for the broker will deliver it again.
+
+        Call it for the highest number first, and `forget_untaken` afterwards; one that came late stays late.
+        """
+        track = self._tracks.get(lane)
+        if track is not None and track.last == number:
+            track.last = track.queued = number - 1
+
     def due_in(self) -> float | None:
         """Give the seconds until the first wait ends, 0 if it has ended, None if nothing waits."""
         if not self._held:

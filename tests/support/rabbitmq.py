@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import amqp
 import trustme
 
 START_LIMIT_SECONDS = 90
@@ -28,8 +29,11 @@ ADMIN = ("admin", "admin-s3cret")
 #: The least that a relay needs, and the least that a consumer needs.
 RELAY = ("relay", "relay-s3cret")
 READER = ("reader", "reader-s3cret")
-#: May write to the exchange, but no key that begins with `system`.
+#: May write to the exchange, but only keys that begin with `hg`.
 NARROW = ("narrow", "narrow-s3cret")
+
+#: There from the start, for over STOMP nobody can declare an exchange.
+EXCHANGES = ("sourcepulse", "sourcepulse-restricted")
 
 
 def is_installed() -> bool:
@@ -45,17 +49,25 @@ def free_port() -> int:
 
 
 class RabbitNode:
-    """One node; `start` may be called again after `kill` or `stop`, the data stays."""
+    """One node; `start` may be called again after `kill` or `stop`, the data stays.
 
-    def __init__(self, folder: Path, *, max_message_bytes: int | None = None) -> None:
+    With `client_cert_required` nobody logs in over TLS without a certificate of the node's CA.
+    """
+
+    def __init__(
+        self, folder: Path, *, max_message_bytes: int | None = None, client_cert_required: bool = False
+    ) -> None:
         self.folder = folder
         self.port, self.tls_port = free_port(), free_port()
+        self.stomp_port, self.stomp_tls_port = free_port(), free_port()
         self._dist_port, self._epmd_port = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
         self.ca = trustme.CA()
         self.ca_file = folder / "ca.pem"
-        self._prepare(max_message_bytes)
+        #: A certificate of the same CA for a client, and its key.
+        self.client_cert_file, self.client_key_file = folder / "client.pem", folder / "client.key"
+        self._prepare(max_message_bytes, client_cert_required)
 
     def url(self, user: tuple[str, str] = ADMIN, *, host: str = "127.0.0.1", port: int | None = None) -> str:
         """Give the URL to log in with; with a `port` the way goes through a proxy there."""
@@ -64,6 +76,21 @@ class RabbitNode:
     def tls_url(self, user: tuple[str, str] = ADMIN, *, host: str = "localhost", options: str = "") -> str:
         """Give the URL for TLS; `options` begin with a question mark."""
         return f"amqps://{user[0]}:{user[1]}@{host}:{self.tls_port}/{VHOST}{options}"
+
+    def stomp_url(self, user: tuple[str, str] = ADMIN, *, host: str = "127.0.0.1", port: int | None = None) -> str:
+        """Give the URL for STOMP; with a `port` the way goes through a proxy there."""
+        return f"stomp+rabbitmq://{user[0]}:{user[1]}@{host}:{port or self.stomp_port}/{VHOST}"
+
+    def stomp_tls_url(
+        self, user: tuple[str, str] = ADMIN, *, host: str = "localhost", port: int | None = None, options: str = ""
+    ) -> str:
+        """Give the URL for STOMP over TLS; `options` begin with a question mark."""
+        return f"stomps+rabbitmq://{user[0]}:{user[1]}@{host}:{port or self.stomp_tls_port}/{VHOST}{options}"
+
+    def declare_exchange(self, name: str) -> None:
+        """Declare a durable topic exchange."""
+        with amqp.Connection(f"127.0.0.1:{self.port}", *ADMIN, virtual_host=VHOST) as connection:
+            connection.channel().exchange_declare(name, "topic", durable=True, auto_delete=False)
 
     def start(self) -> None:
         """Start the node and wait until it serves."""
@@ -158,7 +185,7 @@ class RabbitNode:
             self._process.wait(STOP_LIMIT_SECONDS)
         self._process = None
 
-    def _prepare(self, max_message_bytes: int | None) -> None:
+    def _prepare(self, max_message_bytes: int | None, client_cert_required: bool) -> None:
         folder = self.folder
         for name in ("mnesia", "log", "config"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -170,7 +197,10 @@ class RabbitNode:
         certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
         for number, blob in enumerate(certificate.cert_chain_pems):
             blob.write_to_path(str(folder / "cert.pem"), append=number > 0)
-        (folder / "enabled_plugins").write_text("[rabbitmq_management_agent].\n")
+        client = self.ca.issue_cert("client.example")
+        client.private_key_pem.write_to_path(str(self.client_key_file))
+        client.cert_chain_pems[0].write_to_path(str(self.client_cert_file))
+        (folder / "enabled_plugins").write_text("[rabbitmq_management_agent,rabbitmq_stomp].\n")
         (folder / "advanced.config").write_text("[].\n")
         settings = {
             "loopback_users.guest": "false",
@@ -180,7 +210,9 @@ class RabbitNode:
             "ssl_options.certfile": folder / "cert.pem",
             "ssl_options.keyfile": folder / "key.pem",
             "ssl_options.verify": "verify_peer",
-            "ssl_options.fail_if_no_peer_cert": "false",
+            "ssl_options.fail_if_no_peer_cert": "true" if client_cert_required else "false",
+            "stomp.listeners.tcp.1": f"127.0.0.1:{self.stomp_port}",
+            "stomp.listeners.ssl.1": f"127.0.0.1:{self.stomp_tls_port}",
             "vm_memory_high_watermark.absolute": "4GB",
             "disk_free_limit.absolute": "50MB",
             "load_definitions": folder / "definitions.json",
@@ -220,13 +252,25 @@ def _definitions() -> dict[str, object]:
     users = (ADMIN, RELAY, READER, NARROW)
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     relay = {"configure": "^sourcepulse$", "write": "^sourcepulse$", "read": "^$"}
-    own = r"^(sub\..*|amq\.gen.*|temporary-.*)"
-    reader = {"configure": own, "write": own, "read": r"^(sourcepulse|sub\..*|amq\.gen.*|temporary-.*)$"}
+    names = r"sub\..*|amq\.gen.*|temporary-.*|stomp-subscription-.*"
+    reader = {"configure": f"^({names})$", "write": f"^({names})$", "read": f"^(sourcepulse|{names})$"}
     rights = zip(users, (everything, relay, reader, relay), strict=True)
     return {
         "vhosts": [{"name": VHOST}, {"name": "closed"}],
         "users": [{"name": name, "password": password, "tags": ""} for name, password in users],
         "permissions": [{"user": user[0], "vhost": VHOST, **right} for user, right in rights],
+        "exchanges": [
+            {
+                "name": name,
+                "vhost": VHOST,
+                "type": "topic",
+                "durable": True,
+                "auto_delete": False,
+                "internal": False,
+                "arguments": {},
+            }
+            for name in EXCHANGES
+        ],
         "topic_permissions": [
             {"user": NARROW[0], "vhost": VHOST, "exchange": "sourcepulse", "write": "^hg\\.", "read": "^$"}
         ],

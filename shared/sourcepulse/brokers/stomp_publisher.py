@@ -46,6 +46,8 @@ class StompPublisher(ABC):
         self._url = url
         self._exchange = exchange
         self._confirm_limit_s = confirm_limit_s
+        self._connect_limit_s = connect_limit_s
+        self._call_limit_s = call_limit_s
         self._connection = StompConnection(url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
         #: The messages that each receipt will be about, oldest first; one alone while suspects are tried.
         self._unsettled: dict[str, list[Message]] = {}
@@ -127,6 +129,10 @@ class StompPublisher(ABC):
 
     def _conclude(self) -> None:  # noqa: B027 - most have nothing to do here
         """Ask for the receipts of what was written, where that is not done with each message."""
+
+    def _make_exchange(self, error: ErrorFrameError) -> None:
+        """Declare the exchange that the broker misses; BrokerRefusedUsError if that cannot be done."""
+        raise BrokerRefusedUsError(f"{self._connection.host} misses where we publish: {error}")
 
     def _sent(self) -> list[Message]:
         """Give every message that was written and is not settled, oldest first."""
@@ -217,6 +223,11 @@ class StompPublisher(ABC):
         waiting = self._sent()
         self._forget_sent()
         try:
+            if error.blame is Blame.MISSING:
+                self._make_exchange(error)
+                self._later.extendleft(reversed(waiting))
+                self._connection.open()
+                return
             self._raise_unless_a_message_is_to_blame(error)
             if len(waiting) != 1:
                 self._suspects.extendleft(reversed(waiting))
@@ -233,11 +244,6 @@ class StompPublisher(ABC):
         host = self._connection.host
         if error.blame in (Blame.MESSAGE, Blame.KEY):
             return
-        if error.blame is Blame.MISSING:
-            raise BrokerRefusedUsError(
-                f"the exchange {self._exchange!r} is missing at {host} and STOMP cannot make one; have an admin "
-                f"declare it (durable, topic), or let a relay do so once over AMQP: {error}"
-            )
         if error.blame is Blame.US:
             raise BrokerRefusedUsError(f"{host} refuses us: {error}")
         raise BrokerUnavailableError(f"{host} stores nothing for now: {error}")

@@ -8,7 +8,9 @@ from datetime import datetime
 
 from sourcepulse.brokers import Message
 from sourcepulse.brokers.stomp_destinations import rabbitmq_key
+from sourcepulse.brokers.stomp_errors import ErrorFrameError
 from sourcepulse.brokers.stomp_publisher import StompPublisher
+from sourcepulse.brokers.stomp_rabbitmq_exchange import declare_exchange_over_amqp
 
 #: Messages that may be without a receipt at once; more brings nothing, and a lost connection repeats them all.
 WINDOW = 500
@@ -19,13 +21,22 @@ class StompRabbitmqPublisher(StompPublisher):
 
     The receipt comes when the message is safe in every queue that takes it. Transactions prove nothing here
     (RabbitMQ gives a receipt to a COMMIT whose messages it refused), and a queue that rejects closes the
-    connection without a word. The exchange must be there.
+    connection without a word. An exchange that is missing is declared over AMQP, if that can be had.
     """
 
     window = WINDOW
+    _made_exchange = False
 
     def _write(self, message: Message) -> None:
         self._write_alone(message)
+
+    def _make_exchange(self, error: ErrorFrameError) -> None:
+        if self._made_exchange:
+            super()._make_exchange(error)
+        declare_exchange_over_amqp(
+            self._url, self._exchange, connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s
+        )
+        self._made_exchange = True
 
     def _destination(self, message: Message) -> str:
         return rabbitmq_key(self._exchange, message.routing_key)

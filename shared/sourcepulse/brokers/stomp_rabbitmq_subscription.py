@@ -18,6 +18,7 @@ from sourcepulse.brokers.stomp_destinations import (
     rabbitmq_routing_key,
 )
 from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
+from sourcepulse.brokers.stomp_rabbitmq_exchange import declare_exchange_over_amqp
 from sourcepulse.brokers.stomp_subscription import StompSubscription
 from sourcepulse.errors import BrokerUnavailableError
 
@@ -42,7 +43,8 @@ class StompRabbitmqSubscription(StompSubscription):
 
     Over STOMP no queue can have a single active consumer: who is served holds an exclusive queue
     `<queue>.consumer`, the others ask for it once a second. A binding cannot be undone: what a queue takes by
-    former patterns still comes, and is left out by the consumer. The exchange must be there.
+    former patterns still comes, and is left out by the consumer. An exchange that is missing is declared over
+    AMQP, if that can be had.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -68,6 +70,18 @@ class StompRabbitmqSubscription(StompSubscription):
         return super().receive(max(0.0, deadline - time.monotonic()))
 
     def _subscribe(self) -> None:
+        try:
+            self._subscribe_to_exchange()
+        except ErrorFrameError as error:
+            if error.blame is not Blame.MISSING:
+                raise
+            declare_exchange_over_amqp(
+                self._url, self._spec.exchange, connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s
+            )
+            self._connection.open()
+            self._subscribe_to_exchange()
+
+    def _subscribe_to_exchange(self) -> None:
         if not self._spec.durable:
             self._subscribe_temporary()
             return

@@ -146,10 +146,7 @@ class StompSubscription(ABC):
                 f"another name, ask for the limits it was made with, or delete it: {error}"
             )
         if error.blame is Blame.MISSING:
-            return BrokerRefusedUsError(
-                f"the exchange {self._spec.exchange!r} is missing at {host} and STOMP cannot make one; have an admin "
-                f"declare it (durable, topic), or let a relay do so once over AMQP: {error}"
-            )
+            return BrokerRefusedUsError(f"{host} misses what we subscribe to: {error}")
         if error.blame in (Blame.US, Blame.KEY):
             return BrokerRefusedUsError(f"{host} refuses us: {error}")
         if error.blame is Blame.LOCKED:

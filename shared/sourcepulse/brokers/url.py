@@ -26,8 +26,10 @@ _WITHOUT_VHOST = frozenset({"stomp+activemq", "stomps+activemq"})
 #: What may follow the `?`: for every scheme that has a network behind it, for those with TLS besides.
 NETWORK_OPTIONS = frozenset({"heartbeat"})
 TLS_OPTIONS = frozenset({"ca", "cert", "key"})
+#: For RabbitMQ over STOMP, which declares a missing exchange over AMQP.
+RABBITMQ_STOMP_OPTIONS = frozenset({"amqp_port"})
 #: Options whose values may be shown.
-_PLAIN_OPTIONS = NETWORK_OPTIONS | TLS_OPTIONS
+_PLAIN_OPTIONS = NETWORK_OPTIONS | TLS_OPTIONS | RABBITMQ_STOMP_OPTIONS
 
 PORT_MAX = 65_535
 _HOST = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
@@ -164,7 +166,11 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
 
 def _options(scheme: str, query: str) -> tuple[tuple[str, str], ...]:
     options: dict[str, str] = {}
-    known = _PLAIN_OPTIONS if BrokerUrl(scheme=scheme).tls else NETWORK_OPTIONS
+    known = NETWORK_OPTIONS
+    if BrokerUrl(scheme=scheme).tls:
+        known |= TLS_OPTIONS
+    if scheme.endswith("+rabbitmq"):
+        known |= RABBITMQ_STOMP_OPTIONS
     for item in query.split("&"):
         name, equals, value = item.partition("=")
         if name not in known or not equals:
@@ -174,6 +180,9 @@ def _options(scheme: str, query: str) -> tuple[tuple[str, str], ...]:
         options[name] = _unquote(value, f"option {name}")
     if not options.get("heartbeat", "0").isdecimal():
         raise ValueError("the option heartbeat is a number of whole seconds")
+    port = options.get("amqp_port", "1")
+    if not port.isdecimal() or not 1 <= int(port) <= PORT_MAX:
+        raise ValueError(f"the option amqp_port is a number from 1 to {PORT_MAX}")
     return tuple(options.items())
 
 

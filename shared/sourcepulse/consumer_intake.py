@@ -1,0 +1,257 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What lies between a broker and the handlers of events: decoded, filtered, told apart, in order, acknowledged."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec, open_subscription
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.consumer_item import Item
+from sourcepulse.consumer_link import Link
+from sourcepulse.consumer_report import ConsumerReport
+from sourcepulse.consumer_state import ConsumerState
+from sourcepulse.coverage import Coverage
+from sourcepulse.errors import BrokerUnavailableError, DecodeError
+from sourcepulse.gaps import HOLD_EVENTS, Gap, Ordering, Reset
+from sourcepulse.serialize import decode
+
+#: The last look for what is missing, before it is given up.
+LAST_LOOK_SECONDS = 0.05
+
+log = logging.getLogger("sourcepulse.consumer")
+
+
+class Intake:
+    """One subscription with its memory, used by one thread at a time.
+
+    `step` lets deliveries in, `take` gives the items that are ready, each of which is acknowledged, rejected or
+    given back. Everything that is neither comes again when the connection is lost; what is at work then is
+    known when it comes again, and not handed out twice.
+    """
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        spec: SubscriptionSpec,
+        *,
+        coverage: Coverage,
+        state: ConsumerState,
+        report: ConsumerReport,
+        hold_seconds: float,
+    ) -> None:
+        self.report = report
+        self._url = url
+        self._spec = spec
+        self._coverage = coverage
+        self._state = state
+        self._stats = report.stats
+        self._ordering: Ordering[Item] = Ordering(
+            state,
+            time.monotonic,
+            hold_seconds=hold_seconds,
+            hold_events=min(HOLD_EVENTS, max(1, spec.prefetch // 2)),
+        )
+        self._link = Link(time.monotonic)
+        self._subscription: Subscription | None = None
+        self._stood_before = False
+        self._unsettled: set[str] = set()
+        self._in_hand: dict[str, Item] = {}
+        self._overdue_reads = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection stands, as far as is known."""
+        return self._link.subscription is not None
+
+    @property
+    def full(self) -> bool:
+        """Whether the broker gives no more before something is settled."""
+        return len(self._unsettled) >= self._spec.prefetch
+
+    def connect(self) -> None:
+        """Make one attempt to subscribe, if no connection stands; the errors are those of `Link.open`."""
+        if self._link.subscription is not None:
+            return
+        again = self._link.generation > 0
+        subscription = self._link.open(self._the_subscription())
+        if subscription is None:
+            return
+        if self._spec.durable:
+            self._state.settle_patterns(self._spec.patterns)
+        self._stats.reconnects += again
+        log.info("subscribed to %s at %s", ", ".join(self._spec.patterns), self._url)
+        if subscription.interrupted and (again or self._stood_before):
+            self.report.interrupted()
+
+    def step(self, wait_seconds: float) -> bool:
+        """Take in one delivery and give True, or let at most so much time pass; opens a lost connection again."""
+        subscription = self._link.subscription
+        if subscription is None:
+            retry_in = self._link.due_in()
+            if retry_in > 0:
+                time.sleep(min(wait_seconds, retry_in))
+            else:
+                self.connect()
+            return False
+        due_in = self._ordering.due_in()
+        wait = wait_seconds if due_in is None else min(wait_seconds, max(due_in, LAST_LOOK_SECONDS))
+        try:
+            delivery = subscription.receive(wait)
+            self._link.works()
+            if delivery is not None:
+                self._take_in(subscription, delivery)
+        except BrokerUnavailableError as error:
+            self._lost(error)
+            return False
+        self._give_up_what_is_overdue(delivery)
+        return delivery is not None
+
+    def take(self) -> Item | None:
+        """Give the next item in order, None if nothing is ready; tells of gaps and resets on the way."""
+        while True:
+            step = self._ordering.take()
+            match step:
+                case None:
+                    return None
+                case Gap():
+                    self.report.gap(step)
+                case Reset():
+                    self.report.reset(step)
+                case Item():
+                    self._in_hand[step.event.id] = step
+                    return step
+
+    def clear(self, item: Item) -> bool:
+        """Count one more attempt at an item that came before; reject it and give False after too many."""
+        # An event that kills its consumer must not do so for ever; not every broker counts deliveries.
+        limit = self._spec.limits.max_deliveries
+        if not item.cleared and self._state.count_attempt(item.event.id) > limit:
+            self.reject(item, f"delivered more than {limit} times and never acknowledged")
+            return False
+        item.cleared = True
+        return True
+
+    def acknowledge(self, item: Item) -> None:
+        """Be done with an item."""
+        self._settle(item, item.event.id, lambda subscription: subscription.acknowledge(item.delivery))
+
+    def reject(self, item: Item, reason: str) -> None:
+        """Put an item aside, to the dead letters where the broker has any; its id is not recorded."""
+        self._stats.rejected += 1
+        log.warning("event %s is put aside: %s", item.event.id, reason)
+        self._settle(item, None, lambda subscription: subscription.reject(item.delivery, reason))
+
+    def give_back(self, items: Iterable[Item]) -> None:
+        """Forget that these were taken; they come again over the next connection."""
+        for item in sorted(items, key=lambda each: each.number, reverse=True):
+            self._settled(item)
+            if item.lane is not None:
+                self._ordering.untake(item.lane, item.number)
+
+    def drop(self) -> None:
+        """Abandon the connection: everything that is not settled comes again, what is in hand as well."""
+        self._link.drop()
+        self._forget_all()
+
+    def leave(self) -> None:
+        """Close the connection politely; everything that is not settled comes again, to whoever subscribes next."""
+        self._link.close()
+        self._forget_all()
+
+    def close(self) -> None:
+        """Leave, and close the memory; may be called again."""
+        self.leave()
+        self._state.close()
+
+    def _the_subscription(self) -> Subscription:
+        # Opened again, a subscription finds its temporary queue if the broker still has it.
+        if self._subscription is None:
+            former: tuple[str, ...] = ()
+            if self._spec.durable:
+                former = self._state.patterns()
+                self._stood_before = self._state.was_bound()
+                # Whatever happens during the opening, no binding may be forgotten.
+                self._state.intend_patterns(self._spec.patterns)
+            self._subscription = open_subscription(self._url, self._spec, former_patterns=former)
+        return self._subscription
+
+    def _take_in(self, subscription: Subscription, delivery: Delivery) -> None:
+        if not self._coverage.takes(delivery.routing_key):
+            self._stats.filtered += 1
+            subscription.acknowledge(delivery)
+            return
+        try:
+            event = decode(delivery.body, routing_key=delivery.routing_key)
+        except DecodeError as error:
+            self.report.bad(error)
+            subscription.reject(delivery, str(error))
+            return
+        if event.id in self._unsettled or self._state.is_handled(event.id):
+            self._stats.repeats += 1
+            at_work = self._in_hand.get(event.id)
+            if at_work is not None and at_work.generation != self._link.generation:
+                # Its connection was lost: acknowledged now, it would be lost with this process.
+                at_work.delivery, at_work.generation = delivery, self._link.generation
+            else:
+                subscription.acknowledge(delivery)
+            return
+        lane, number = (None, 0) if self._spec.shared else self._coverage.lane(event)
+        self._unsettled.add(event.id)
+        item = Item(
+            event=event,
+            delivery=delivery,
+            generation=self._link.generation,
+            lane=lane,
+            number=number,
+            cleared=not delivery.redelivered,
+        )
+        self._ordering.offer(item, lane, number)
+        self._stats.late = self._ordering.late
+
+    def _give_up_what_is_overdue(self, delivery: Delivery | None) -> None:
+        # What seems missing may wait in the connection after a slow handler, or at a broker that was not let
+        # send more: only when the broker had nothing more, or much else, is it given up.
+        if self.full or self._ordering.due_in() != 0.0:
+            self._overdue_reads = 0
+            return
+        self._overdue_reads += 1
+        if delivery is None or self._overdue_reads > self._spec.prefetch:
+            self._ordering.give_up()
+            self._overdue_reads = 0
+
+    def _settle(self, item: Item, handled_id: str | None, tell: Callable[[Subscription], None]) -> None:
+        try:
+            self._state.record(handled_id, item.lane, item.number)
+            subscription = self._link.subscription
+            # Over a newer connection it comes again, and is known by its id then.
+            if subscription is not None and item.generation == self._link.generation:
+                tell(subscription)
+        except BrokerUnavailableError as error:
+            self._settled(item)
+            self._lost(error)
+        except BaseException:
+            # Ctrl-C may have cut a write in two.
+            self.drop()
+            raise
+        else:
+            self._settled(item)
+
+    def _settled(self, item: Item) -> None:
+        self._in_hand.pop(item.event.id, None)
+        self._unsettled.discard(item.event.id)
+
+    def _lost(self, error: BrokerUnavailableError) -> None:
+        self._link.lost(error)
+        self._forget_untaken()
+
+    def _forget_untaken(self) -> None:
+        self._ordering.forget_untaken()
+        self._unsettled = set(self._in_hand)
+
+    def _forget_all(self) -> None:
+        self.give_back(list(self._in_hand.values()))
+        self._forget_untaken()

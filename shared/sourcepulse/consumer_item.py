@@ -1,0 +1,28 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""One event on its way through a consumer, together with what is needed to acknowledge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sourcepulse.brokers import Delivery
+from sourcepulse.event import Event
+from sourcepulse.gaps import Lane
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Item:
+    """An event that was taken in and is not settled yet.
+
+    A delivery of an older `generation` can no longer be acknowledged; when the event comes again its new delivery
+    takes the place of the old. `cleared` says that it may be handled: one that came before is counted first.
+    """
+
+    event: Event
+    delivery: Delivery
+    generation: int
+    lane: Lane | None
+    number: int
+    cleared: bool
+    failures: int = 0

@@ -138,6 +138,8 @@ class Subscription(Protocol):
     interrupted: bool
     #: False if what a durable queue takes by former patterns still comes; the consumer leaves it out then.
     unbinds: bool
+    #: Sentences on what this broker does otherwise than was asked; the consumer tells them when it subscribes.
+    notes: Sequence[str]
 
     def open(self) -> None:
         """Connect, declare and bind the queue; SubscriptionError if the broker cannot give what was asked."""

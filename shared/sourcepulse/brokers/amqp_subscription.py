@@ -60,6 +60,7 @@ class AmqpSubscription:
     """
 
     unbinds = True
+    notes = ()
 
     def __init__(
         self,

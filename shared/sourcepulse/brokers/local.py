@@ -48,6 +48,7 @@ class LocalSubscription:
     """
 
     unbinds = True
+    notes = ()
 
     def __init__(self, url: BrokerUrl, spec: SubscriptionSpec) -> None:
         self.interrupted = False

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers import Message
-from sourcepulse.brokers.stomp_destinations import activemq_topic
+from sourcepulse.brokers.stomp_destinations import activemq_topic, check_activemq_exchange, is_activemq_name
 from sourcepulse.brokers.stomp_publisher import StompPublisher
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class StompActivemqPublisher(StompPublisher):
         self._batch: list[Message] = []
         #: Counts the transactions.
         self._begun = 0
-        super().__init__(url, exchange=exchange, **limits)
+        super().__init__(url, exchange=check_activemq_exchange(exchange), **limits)
 
     def _write(self, message: Message) -> None:
         if not self._batch:
@@ -65,6 +65,12 @@ class StompActivemqPublisher(StompPublisher):
             "routing-key": message.routing_key,
             "expires": str(int((time.time() + EXPIRES_SECONDS) * 1000)),
         }
+
+    def _unwritable(self, message: Message) -> str | None:
+        if not is_activemq_name(message.routing_key):
+            # A ',' would send it to two topics, a '*' or '>' to none.
+            return "its routing key has other characters than letters, digits, '.', '-' and '_'"
+        return super()._unwritable(message)
 
     def _transaction(self) -> str:
         return f"t{self._begun}"

@@ -5,16 +5,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
-from sourcepulse.brokers import Delivery
+from sourcepulse.brokers import Delivery, SubscriptionSpec
 from sourcepulse.brokers.stomp_destinations import (
     activemq_dead_letters,
     activemq_patterns,
     activemq_queue,
     activemq_routing_key,
     activemq_topics,
+    check_activemq_exchange,
 )
 from sourcepulse.brokers.stomp_subscription import StompSubscription
+from sourcepulse.topics import check_pattern
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,17 @@ class StompActivemqSubscription(StompSubscription):
     consumer drops the repeat. The queues of former patterns are emptied too, for nobody else would; what of
     that is not asked for is left out by the consumer.
     """
+
+    @property
+    def notes(self) -> Sequence[str]:  # type: ignore[override] # read only, and nobody writes it
+        """What ActiveMQ does otherwise than was asked."""
+        return _notes(self._spec)
+
+    def _check(self) -> None:
+        super()._check()
+        check_activemq_exchange(self._spec.exchange)
+        for pattern in self._spec.patterns:
+            check_pattern(pattern)
 
     def _subscribe(self) -> None:
         spec = self._spec
@@ -66,3 +80,17 @@ class StompActivemqSubscription(StompSubscription):
         )
         self._ack(delivery, transaction)
         self._connection.call(lambda receipt: requests.commit(transaction, receipt=receipt))
+
+
+def _notes(spec: SubscriptionSpec) -> tuple[str, ...]:
+    if not spec.durable:
+        return ("ActiveMQ: of the limits of a temporary subscription only max_length is enforced",)
+    notes = [
+        "ActiveMQ lets no client bound a queue: max_length and expires_s are not enforced, and a message expires by "
+        "its publisher's word; have an admin set a policy"
+    ]
+    if spec.shared and len(activemq_patterns(spec.patterns)) > 1:
+        notes.append(
+            "ActiveMQ: an event that two of the topics take may go to two of the consumers that share the queue"
+        )
+    return tuple(notes)

@@ -8,10 +8,12 @@ import re
 from collections.abc import Sequence
 from urllib.parse import quote, unquote
 
+from sourcepulse.errors import ConfigError
 from sourcepulse.topics import covers, escape_word, unescape_word
 
 #: ActiveMQ copies what is sent to a topic below this to every queue `Consumer.<name>.<topic>` (its default).
 VIRTUAL_TOPIC = "VirtualTopic."
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -36,6 +38,20 @@ def rabbitmq_routing_key(destination: str) -> str:
         return unquote(destination.split("/", 3)[3]) if destination.count("/") > 2 else ""
     # It writes its own topic exchange in another way.
     return unquote(destination.removeprefix("/topic/").removeprefix("/queue/"))
+
+
+def is_activemq_name(name: str) -> bool:
+    """Tell whether a name is nothing but words to ActiveMQ, to which `,`, `*`, `>` and others mean something."""
+    return bool(_PLAIN_NAME.fullmatch(name))
+
+
+def check_activemq_exchange(exchange: str) -> str:
+    """Give the exchange back, or raise ConfigError if it cannot be a part of a topic's name."""
+    if not is_activemq_name(exchange):
+        raise ConfigError(
+            f"the exchange {exchange!r} cannot be had at ActiveMQ: it must be made of letters, digits, '.', '-' and '_'"
+        )
+    return exchange
 
 
 def activemq_topic(exchange: str, key: str) -> str:

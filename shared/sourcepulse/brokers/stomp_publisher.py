@@ -15,6 +15,7 @@ from sourcepulse.brokers import Message, Outcome, Settlement
 from sourcepulse.brokers.stomp_connection import CALL_LIMIT_SECONDS, CONNECT_LIMIT_SECONDS, StompConnection
 from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.topics import KEY_MAX_BYTES
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
@@ -71,6 +72,9 @@ class StompPublisher(ABC):
         """Take the message; it is on its way when many are, or when `settle` is called."""
         if self._failure is not None:
             raise self._failure
+        if (wrong := self._unwritable(message)) is not None:
+            self._settled.append(Settlement(message.tag, Outcome.REFUSED, wrong))
+            return
         if self._is_searching():
             self._later.append(message)
             return
@@ -129,6 +133,12 @@ class StompPublisher(ABC):
 
     def _conclude(self) -> None:  # noqa: B027 - most have nothing to do here
         """Ask for the receipts of what was written, where that is not done with each message."""
+
+    def _unwritable(self, message: Message) -> str | None:
+        """Say why a message can have no destination; a broker would close the connection over it."""
+        if len(message.routing_key.encode("utf-8", "replace")) > KEY_MAX_BYTES:
+            return f"its routing key has more than {KEY_MAX_BYTES} bytes"
+        return None
 
     def _make_exchange(self, error: ErrorFrameError) -> None:
         """Declare the exchange that the broker misses; BrokerRefusedUsError if that cannot be done."""

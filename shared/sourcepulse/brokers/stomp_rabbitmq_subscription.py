@@ -20,13 +20,15 @@ from sourcepulse.brokers.stomp_destinations import (
 from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
 from sourcepulse.brokers.stomp_rabbitmq_exchange import declare_exchange_over_amqp
 from sourcepulse.brokers.stomp_subscription import StompSubscription
-from sourcepulse.errors import BrokerUnavailableError
+from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DEAD_SUFFIX = ".dead"
 LOCK_SUFFIX = ".consumer"
+#: A name is a short string of at most 255 bytes; those with a suffix must fit as well.
+NAME_MAX_BYTES = 255 - max(len(DEAD_SUFFIX), len(LOCK_SUFFIX))
 TEMPORARY_PREFIX = "temporary-"
 MILLISECONDS = 1000
 #: How often a consumer that waits for its turn asks for it.
@@ -68,6 +70,12 @@ class StompRabbitmqSubscription(StompSubscription):
             else:
                 time.sleep(min(deadline, self._turn_asked_at + TURN_SECONDS) - now)
         return super().receive(max(0.0, deadline - time.monotonic()))
+
+    def _check(self) -> None:
+        super()._check()
+        for name in (self._queue, self._spec.exchange, *self._spec.patterns):
+            if len(name.encode()) > NAME_MAX_BYTES:
+                raise SubscriptionError(f"{name[:60]!r}... has more than {NAME_MAX_BYTES} bytes")
 
     def _subscribe(self) -> None:
         try:

@@ -36,6 +36,7 @@ class StompSubscription(ABC):
 
     #: STOMP has no way to undo a binding.
     unbinds = False
+    notes: Sequence[str] = ()
 
     def __init__(
         self,

@@ -136,10 +136,14 @@ class Subscription(Protocol):
 
     #: True if the last `open` found that messages may have been lost to the queue (it was gone or trimmed).
     interrupted: bool
-    #: False if what a durable queue takes by former patterns still comes; the consumer leaves it out then.
-    unbinds: bool
-    #: Sentences on what this broker does otherwise than was asked; the consumer tells them when it subscribes.
-    notes: Sequence[str]
+
+    @property
+    def unbinds(self) -> bool:
+        """Tell whether former patterns are undone; else what they take still comes, and the consumer leaves it out."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Give sentences on what this broker does otherwise than was asked, for the consumer to tell."""
 
     def open(self) -> None:
         """Connect, declare and bind the queue; SubscriptionError if the broker cannot give what was asked."""

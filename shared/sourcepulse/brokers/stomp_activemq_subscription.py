@@ -31,7 +31,7 @@ class StompActivemqSubscription(StompSubscription):
     """
 
     @property
-    def notes(self) -> Sequence[str]:  # type: ignore[override] # read only, and nobody writes it
+    def notes(self) -> Sequence[str]:
         """What ActiveMQ does otherwise than was asked."""
         return _notes(self._spec)
 
@@ -86,8 +86,10 @@ def _notes(spec: SubscriptionSpec) -> tuple[str, ...]:
     if not spec.durable:
         return ("ActiveMQ: of the limits of a temporary subscription only max_length is enforced",)
     notes = [
-        "ActiveMQ lets no client bound a queue: max_length and expires_s are not enforced, and a message expires by "
-        "its publisher's word; have an admin set a policy"
+        (
+            "ActiveMQ lets no client bound a queue: max_length and expires_s are not enforced, and a message expires "
+            "by its publisher's word; have an admin set a policy"
+        )
     ]
     if spec.shared and len(activemq_patterns(spec.patterns)) > 1:
         notes.append(

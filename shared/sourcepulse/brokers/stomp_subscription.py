@@ -36,7 +36,11 @@ class StompSubscription(ABC):
 
     #: STOMP has no way to undo a binding.
     unbinds = False
-    notes: Sequence[str] = ()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the broker does otherwise than was asked."""
+        return ()
 
     def __init__(
         self,

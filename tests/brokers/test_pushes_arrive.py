@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.consumer import Consumer
+from support.activemq import ActiveMqNode
 from support.hg import VENV_HG, Repository, Site, require
 from support.rabbitmq import RabbitNode
 from support.spine import publishing_server, receive, relay_ended
@@ -57,5 +58,13 @@ def test_pushes_arrive_through_the_embedded_log(tmp_path: Path, client: Reposito
     push_and_compare(site, client, f"file://{site.folder}/log.db")
 
 
-def test_pushes_arrive_through_rabbitmq(tmp_path: Path, client: Repository, rabbitmq: RabbitNode) -> None:
+def test_pushes_arrive_through_rabbitmq_over_amqp(tmp_path: Path, client: Repository, rabbitmq: RabbitNode) -> None:
     push_and_compare(Site(tmp_path / "site", require(VENV_HG)), client, rabbitmq.url())
+
+
+def test_pushes_arrive_through_rabbitmq_over_stomp(tmp_path: Path, client: Repository, rabbitmq: RabbitNode) -> None:
+    push_and_compare(Site(tmp_path / "site", require(VENV_HG)), client, rabbitmq.stomp_url())
+
+
+def test_pushes_arrive_through_activemq(tmp_path: Path, client: Repository, activemq: ActiveMqNode) -> None:
+    push_and_compare(Site(tmp_path / "site", require(VENV_HG)), client, activemq.url())

@@ -29,6 +29,8 @@ ADMIN = ("admin", "admin-s3cret")
 #: The least that a relay needs, and the least that a consumer needs.
 RELAY = ("relay", "relay-s3cret")
 READER = ("reader", "reader-s3cret")
+#: A consumer that may also put messages aside: dead letters are published by the nameless exchange.
+KEEPER = ("keeper", "keeper-s3cret")
 #: May write to the exchange, but only keys that begin with `hg`.
 NARROW = ("narrow", "narrow-s3cret")
 
@@ -249,12 +251,13 @@ class RabbitNode:
 
 
 def _definitions() -> dict[str, object]:
-    users = (ADMIN, RELAY, READER, NARROW)
+    users = (ADMIN, RELAY, READER, KEEPER, NARROW)
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     relay = {"configure": "^sourcepulse$", "write": "^sourcepulse$", "read": "^$"}
     names = r"sub\..*|amq\.gen.*|temporary-.*|stomp-subscription-.*"
     reader = {"configure": f"^({names})$", "write": f"^({names})$", "read": f"^(sourcepulse|{names})$"}
-    rights = zip(users, (everything, relay, reader, relay), strict=True)
+    keeper = {**reader, "write": rf"^(amq\.default|{names})$"}
+    rights = zip(users, (everything, relay, reader, keeper, relay), strict=True)
     return {
         "vhosts": [{"name": VHOST}, {"name": "closed"}],
         "users": [{"name": name, "password": password, "tags": ""} for name, password in users],

@@ -15,6 +15,7 @@ from typing import Any
 from sourcepulse.brokers import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
+from sourcepulse.streams import check_exchange
 
 ENVIRONMENT_PREFIX = "SOURCEPULSE_"
 
@@ -44,7 +45,9 @@ KEYS: dict[str, Key] = {
     "exchange": Key(DEFAULT_EXCHANGE, str, "the exchange of public events"),
     "restricted_broker": Key(None, str, "the URL for restricted events; without it they stay in the outbox"),
     "restricted_broker_file": Key(None, str, "a file that holds that URL"),
-    "restricted_exchange": Key(DEFAULT_RESTRICTED_EXCHANGE, str, "the exchange of restricted events"),
+    "restricted_exchange": Key(
+        DEFAULT_RESTRICTED_EXCHANGE, str, "the exchange of restricted events, never of public ones"
+    ),
     "format": Key("cloudevents", str, "how events are written", choices=("cloudevents", "pulse")),
     "max_event_bytes": Key(
         EVENT_MAX_BYTES,
@@ -143,6 +146,11 @@ def check_value(name: str, value: Any, where: str) -> Any:
         raise ConfigError(f"{name} in {where} must be a text that is not empty")
     if key.choices and value not in key.choices:
         raise ConfigError(f"{name} in {where} must be one of {', '.join(key.choices)}, not {value!r}")
+    if name in ("exchange", "restricted_exchange"):
+        try:
+            check_exchange(value)
+        except ConfigError as error:
+            raise ConfigError(f"{name} in {where}: {error}") from None
     return value
 
 

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from functools import partial
 
 from sourcepulse.brokers import Publisher, open_publisher
-from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.collect import collectors, sweep
 from sourcepulse.commands.common import add_settings, outbox_path, seconds, settings
 from sourcepulse.config import Config
@@ -32,6 +31,7 @@ from sourcepulse.event import PUBLIC, RESTRICTED
 from sourcepulse.housekeeping import Keep
 from sourcepulse.outbox import Outbox
 from sourcepulse.relay import Relay, bind, relay_lock
+from sourcepulse.streams import Place, check_apart, check_former, doubts
 
 HELP = "send the events of an outbox to its broker"
 
@@ -66,6 +66,9 @@ def run(args: argparse.Namespace) -> int:
     """Relay until told to stop (SIGTERM, SIGINT), until idle, or once."""
     config = settings(args)
     config.broker() or config.require("broker")
+    restricted = _places(config).get(RESTRICTED)
+    for doubt in doubts(restricted) if restricted else ():
+        logger.warning("%s", doubt)
     told, stop = threading.Event(), threading.Event()
     interrupted = _end_on_signals(told, stop)
     code = _serve_until_told(args, config, told, stop)
@@ -124,12 +127,12 @@ def _serve_until_idle(args: argparse.Namespace, config: Config, stop: threading.
 
 def _serve(args: argparse.Namespace, config: Config, stop: threading.Event) -> int:
     with ExitStack() as stack:
+        places = _places(config)
         outbox = stack.enter_context(Outbox.open(outbox_path(config)))
         stack.enter_context(relay_lock(outbox.path))
+        _keep_apart(outbox, places)
         deliveries = [
-            _delivery(stack, outbox, config, stream, prefix, rebind=args.rebind)
-            for stream, prefix in STREAMS
-            if config.broker(prefix)
+            _delivery(stack, outbox, config, stream, place, rebind=args.rebind) for stream, place in places.items()
         ]
         relay = Relay(
             outbox,
@@ -146,28 +149,45 @@ def _serve(args: argparse.Namespace, config: Config, stop: threading.Event) -> i
 
 def _waiting(config: Config) -> bool:
     with Outbox.open(outbox_path(config)) as outbox:
-        return any(outbox.claim(stream, limit=1) for stream, prefix in STREAMS if config.broker(prefix))
+        return any(outbox.claim(stream, limit=1) for stream in _places(config))
 
 
-def _delivery(stack: ExitStack, outbox: Outbox, config: Config, stream: str, prefix: str, *, rebind: bool) -> Delivery:
-    url = config.broker(prefix)
-    assert url is not None  # noqa: S101 - the caller asked only for streams that have one
-    exchange = config.require(f"{prefix}exchange")
-    if prefix and (url, exchange) == (config.broker(), config.require("exchange")):
-        raise ConfigError("restricted events would go to the public exchange; set another restricted_exchange")
-    bind(outbox, stream, f"{url} {exchange}", rebind=rebind)
+def _places(config: Config) -> dict[str, Place]:
+    """Give where each stream goes that has a broker."""
+    return {
+        stream: Place(url, config.require(f"{prefix}exchange"))
+        for stream, prefix in STREAMS
+        if (url := config.broker(prefix)) is not None
+    }
+
+
+def _keep_apart(outbox: Outbox, places: dict[str, Place]) -> None:
+    """Refuse to start, whatever --rebind says, if restricted events could become public."""
+    if RESTRICTED not in places:
+        return
+    try:
+        check_apart(places[PUBLIC], places[RESTRICTED])
+        check_former(outbox.bound_broker(PUBLIC), places[RESTRICTED])
+    except ConfigError as error:
+        # A relay that the hook started has nobody to tell it to: `status` shows it.
+        outbox.note_failure(RESTRICTED, str(error), retry_in=lambda _: 0.0)
+        raise
+
+
+def _delivery(stack: ExitStack, outbox: Outbox, config: Config, stream: str, place: Place, *, rebind: bool) -> Delivery:
+    bind(outbox, stream, str(place), rebind=rebind)
     return Delivery(
         stack.enter_context(Outbox.open(outbox.path)),
         stream,
-        _opener(url, exchange),
-        exchange=exchange,
+        _opener(place),
+        exchange=place.exchange,
         pulse_format=config.text("format") == "pulse",
         clock=time.time,
     )
 
 
-def _opener(url: BrokerUrl, exchange: str) -> Callable[[], Publisher]:
-    return lambda: open_publisher(url, exchange=exchange)
+def _opener(place: Place) -> Callable[[], Publisher]:
+    return lambda: open_publisher(place.url, exchange=place.exchange)
 
 
 def _tell(reports: list[DeliveryReport]) -> int:

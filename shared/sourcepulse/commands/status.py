@@ -49,9 +49,19 @@ def lines(state: dict[str, Any]) -> list[str]:
             f"{name:8} to {stream['broker'] or 'no broker yet'}: {stream['pending']} pending{age}, "
             f"{stream['delivered']} delivered ({stream['unroutable']} to no queue), {stream['buried']} buried"
         )
+        if limits := _unenforced_limits(stream["broker"]):
+            out.append(f"         {limits}")
         if stream["failures"]:
             out.append(f"         {stream['failures']} failures, last: {plain(stream['last_error'])}")
     out += [f"source   {plain(source['source'])} at {source['sequence']}" for source in state["sources"]]
     for origin in state["origins"]:
         out.append(f"origin   {origin['kind']} {plain(origin['location'])}")
     return out
+
+
+def _unenforced_limits(broker: str | None) -> str:
+    """Say which limits of the library the broker of a stream does not enforce for it; nothing if it does."""
+    scheme = (broker or "").partition(":")[0]
+    if scheme.endswith("+activemq"):
+        return "ActiveMQ lets no client limit its queue: what a forgotten one holds is bounded by the broker's policies"
+    return ""

@@ -1,0 +1,175 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Where each stream goes, and the rules that keep restricted events out of everything the public can read."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sourcepulse.brokers import DEFAULT_EXCHANGE
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.errors import ConfigError
+
+#: AMQP 0-9-1 carries a name as a short string of at most 255 bytes.
+EXCHANGE_MAX_BYTES = 255
+#: RabbitMQ keeps these names for itself, and `amq.topic` is what everybody's STOMP and MQTT clients read.
+RESERVED_PREFIX = "amq."
+
+#: As whom a RabbitMQ is asked when the URL names nobody.
+_GUEST = ("guest", "guest")
+_OTHERS_ENTER, _OTHERS_READ = 0o001, 0o004
+_EXCHANGE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stream goes: a broker and an exchange there; `str()` is what the outbox records."""
+
+    url: BrokerUrl
+    exchange: str
+
+    def __str__(self) -> str:
+        return f"{self.url} {self.exchange}"
+
+
+def check_exchange(name: str) -> str:
+    """Give the name back, or raise ConfigError: it must mean the same on every broker, in URLs and in patterns."""
+    if not _EXCHANGE.fullmatch(name) or len(name) > EXCHANGE_MAX_BYTES:
+        raise ConfigError(
+            f"{name[:80]!r} is no name for an exchange; it is letters, digits, '-' and '_', "
+            f"with single dots between them, {EXCHANGE_MAX_BYTES} characters at most"
+        )
+    if name.lower().startswith(RESERVED_PREFIX):
+        raise ConfigError(f"{name!r} is no name for an exchange: {RESERVED_PREFIX}* belong to RabbitMQ")
+    return name
+
+
+def file_names(path: str) -> frozenset[object]:
+    """Give all that tells a file from others: its real path, and if it exists its device and inode."""
+    real = os.path.realpath(path)
+    try:
+        status = Path(real).stat()
+    except OSError:
+        return frozenset({real})
+    return frozenset({real, (status.st_dev, status.st_ino)})
+
+
+def check_apart(public: Place, restricted: Place, *, files: Callable[[str], frozenset[object]] = file_names) -> None:
+    """Make sure that nobody who reads the public stream can get the restricted one; ConfigError says what to change.
+
+    One broker has many addresses (AMQP and STOMP, names and numbers, members of a cluster), so brokers are never
+    told apart by their URLs: the names of the exchanges must differ wherever they are, and so must the logins.
+    `files` gives all that tells one file from another; two with anything in common are the same.
+    """
+    _check_login(restricted.url)
+    _check_exchanges(public, restricted)
+    _check_files(public, restricted, files)
+    if "file" not in (public.url.scheme, restricted.url.scheme) and _login(public.url) == _login(restricted.url):
+        raise ConfigError(
+            "broker and restricted_broker log in as the same user; make a user of its own for restricted events, "
+            "which alone may write to the restricted exchange, and name it in restricted_broker"
+        )
+
+
+def check_former(
+    former: str | None, restricted: Place, *, files: Callable[[str], frozenset[object]] = file_names
+) -> None:
+    """Refuse to send restricted events where public ones went so far; `former` is what the outbox recorded of those.
+
+    Who read the public events is still subscribed there, whatever the settings say now.
+    """
+    if former is None:
+        return
+    url, _, exchange = former.rpartition(" ")
+    try:
+        public = Place(BrokerUrl.parse(url), exchange)
+    except ConfigError:
+        # A version to come may know schemes that this one does not; the name still tells.
+        public = Place(BrokerUrl(scheme=""), exchange)
+    _check_exchanges(public, restricted, "where public ones went so far: ")
+    _check_files(public, restricted, files)
+
+
+def doubts(restricted: Place) -> tuple[str, ...]:
+    """Give sentences about what is allowed but unwise for restricted events."""
+    url = restricted.url
+    if url.scheme == "file":
+        return _file_doubts(url.path)
+    if not url.tls and not all(_is_loopback(host) for host, _ in url.hosts):
+        return (f"restricted events go to {url} without TLS; whoever sees the network can read them",)
+    return ()
+
+
+def _check_login(url: BrokerUrl) -> None:
+    if url.scheme == "file" or (url.user and url.password):
+        return
+    if url.scheme == "stomps+activemq" and not url.user and url.option("cert"):
+        # ActiveMQ can take the user from the certificate.
+        return
+    raise ConfigError(
+        "restricted_broker has no user with a password; without one of its own, restricted events would depend on "
+        "what the broker lets everybody do"
+    )
+
+
+def _check_exchanges(public: Place, restricted: Place, where: str = "to the public exchange: ") -> None:
+    ours, theirs = restricted.exchange.lower(), public.exchange.lower()
+    refused = f"restricted events would go {where}"
+    if ours == theirs:
+        raise ConfigError(
+            f"{refused}both are named {public.exchange!r}; set another restricted_exchange, also if the brokers "
+            "are different ones"
+        )
+    if ours == DEFAULT_EXCHANGE:
+        raise ConfigError(
+            f"{refused}{DEFAULT_EXCHANGE!r} is what every consumer reads that names no exchange; set another "
+            "restricted_exchange"
+        )
+    if ours.startswith(f"{theirs}.") or theirs.startswith(f"{ours}."):
+        raise ConfigError(
+            f"{refused}on ActiveMQ a wide pattern for the exchange {min(ours, theirs, key=len)!r} reads "
+            f"{max(ours, theirs, key=len)!r} as well; use names of which none continues the other"
+        )
+
+
+def _check_files(public: Place, restricted: Place, files: Callable[[str], frozenset[object]]) -> None:
+    if public.url.scheme == restricted.url.scheme == "file" and files(public.url.path) & files(restricted.url.path):
+        raise ConfigError(
+            f"restricted events would go to the public log {public.url.path}: whoever can open that file reads all "
+            "of it; set another file in restricted_broker, in a folder that only its readers can enter"
+        )
+
+
+def _login(url: BrokerUrl) -> tuple[str, str]:
+    if url.user:
+        return url.user, url.password
+    if url.scheme.endswith("activemq"):
+        return "", url.option("cert") or ""
+    return _GUEST
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _file_doubts(path: str) -> tuple[str, ...]:
+    try:
+        folder = Path(path).parent.stat().st_mode
+    except OSError:
+        return ()
+    try:
+        log = Path(path).stat().st_mode
+    except OSError:
+        # A log that is not there yet gets the mode of its folder.
+        log = folder
+    if folder & _OTHERS_ENTER and log & _OTHERS_READ:
+        return (f"every user of this machine can read {path}, where restricted events go; chmod o-rwx its folder",)
+    return ()

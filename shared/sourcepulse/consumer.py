@@ -102,6 +102,8 @@ class Consumer:
         #: The known event types of which a lost event would leave no trace with these topics.
         self.unchecked = coverage.taken() if shared else coverage.unchecked()
         self._timeout = timeout
+        self._feed: Feed | None = None
+        self._current: Item | None = None
         self._intake = Intake(
             self.url,
             spec,
@@ -112,9 +114,7 @@ class Consumer:
             ),
             hold_seconds=hold_seconds,
         )
-        self._current: Item | None = None
-        self._feed: Feed | None = None
-        self._stopping = False
+        self._events: AsyncEvents | None = None
         tell_unchecked(self.unchecked, shared=shared)
 
     @property
@@ -125,7 +125,7 @@ class Consumer:
     @property
     def stopped(self) -> bool:
         """Whether `stop` was called."""
-        return self._stopping
+        return self._intake.stopping
 
     def open(self) -> None:
         """Subscribe now, in one attempt; a broker that is not there is tried again when events are asked for.
@@ -144,7 +144,7 @@ class Consumer:
 
     def stop(self) -> None:
         """Have the loop end before the next event; may be called from a signal handler or another thread."""
-        self._stopping = True
+        self._intake.stopping = True
 
     def __enter__(self) -> Self:
         """Subscribe, as `open` does."""
@@ -160,7 +160,7 @@ class Consumer:
     def __del__(self) -> None:
         """Leave the queue to others at once: `for event in Consumer(...)` names nothing that could be closed."""
         intake = getattr(self, "_intake", None)
-        if intake is not None and self._feed is None:
+        if intake is not None and (self._feed is None or self._feed.join(0)):
             intake.drop()
 
     def __iter__(self) -> Iterator[Event]:
@@ -184,7 +184,7 @@ class Consumer:
                 self._current = None
                 self._intake.drop()
                 raise
-        return None if self._stopping or self._current is None else self._current.event
+        return None if self.stopped or self._current is None else self._current.event
 
     def acknowledge(self) -> None:
         """Be done with the event that `receive` gave; without one nothing happens."""
@@ -243,7 +243,8 @@ class Consumer:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close; an event that is not acknowledged comes again."""
-        await self._events.close()
+        if self._events is not None:
+            await self._events.close()
 
     def replay(self, gap: Gap, *, outbox: str | Path) -> int:
         """Ask that the missing events of a gap be sent again, where this process may write the outbox file.
@@ -258,7 +259,8 @@ class Consumer:
         return request_replay(gap, Path(outbox))
 
     def _next(self, deadline: float | None) -> None:
-        while not self._stopping:
+        over = False
+        while not self.stopped:
             item = self._intake.take()
             if item is not None:
                 if self._intake.clear(item):
@@ -266,12 +268,11 @@ class Consumer:
                     self.stats.received += 1
                     return
                 continue
-            left = SLICE_SECONDS
-            if deadline is not None:
-                left = min(left, deadline - time.monotonic())
-                if left <= 0:
-                    return
-            self._intake.step(left)
+            if over:
+                return
+            left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())
+            over = left <= 0
+            self._intake.step(max(0.0, left))
 
     def _start_feed(self, slots: int, *, on_change: Callable[[], None] | None, closing: bool) -> Feed:
         self._check_idle()
@@ -280,7 +281,6 @@ class Consumer:
             self._intake,
             slots=slots,
             silence_s=self._timeout,
-            stopped=lambda: self._stopping,
             on_change=on_change,
             closing=closing,
             first=first,

@@ -30,7 +30,8 @@ class Intake:
 
     `step` lets deliveries in, `take` gives the items that are ready, each of which is acknowledged, rejected or
     given back. Everything that is neither comes again when the connection is lost; what is at work then is
-    known when it comes again, and not handed out twice.
+    known when it comes again, and not handed out twice. `stopping` is a word to those who take; any thread and
+    any signal handler may set it.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Intake:
         report: ConsumerReport,
         hold_seconds: float,
     ) -> None:
+        self.stopping = False
         self.report = report
         self._url = url
         self._spec = spec

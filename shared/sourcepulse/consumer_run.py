@@ -1,79 +1,118 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The callback form of a consumer: each event is handled, tried again, or put aside; SIGTERM ends it well."""
+"""The callback form of a consumer: each event is handled, tried again, or put aside; signals end it well."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sourcepulse.consumer import Consumer
+    from sourcepulse.consumer_feed import Feed
     from sourcepulse.event import Event
 
 CALLBACK_RETRY_MAX_SECONDS = 30.0
-#: No wait is longer, so that `stop` is noticed.
+#: No wait is longer, so that signals are noticed.
 SLICE_SECONDS = 0.2
+#: How long a second Ctrl-C waits for the connection to be left; the thread that leaves it ends by itself.
+INTERRUPT_LIMIT_SECONDS = 2.0
 
 log = logging.getLogger("sourcepulse.consumer")
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a callback that fails is tried, and the seconds of the first wait, doubled each time."""
+
+    attempts: int
+    first_seconds: float
+
+    def wait_seconds(self, failures: int) -> float:
+        """Give the wait after so many failures."""
+        return min(CALLBACK_RETRY_MAX_SECONDS, self.first_seconds * 2.0 ** min(failures - 1, 16))
+
+
 def run(
-    consumer: Consumer,
-    callback: Callable[[Event], object],
-    *,
-    timeout: float | None,
-    attempts: int,
-    retry_seconds: float,
+    feed: Feed, callback: Callable[[Event], object], *, stop: Callable[[], None], workers: int, retry: Retry
 ) -> None:
-    """Call back with every event until the consumer is stopped or silent for `timeout` seconds, see `Consumer.run`."""
-    with _stopped_by_sigterm(consumer):
-        while (event := consumer.receive(timeout)) is not None:
-            _handle(consumer, callback, event, attempts, retry_seconds)
+    """Call back with every event of a started feed until it is over, see `Consumer.run`."""
+    try:
+        with _stopped_by_signals(stop):
+            if workers == 1:
+                # A callback may use what belongs to the thread that made it, such as a database connection.
+                _work(feed, callback, retry)
+            else:
+                _in_threads(feed, callback, workers, retry)
+            while not feed.join(SLICE_SECONDS):
+                pass
+    except BaseException:
+        feed.end()
+        feed.join(INTERRUPT_LIMIT_SECONDS)
+        raise
+    if feed.error is not None:
+        raise feed.error
 
 
-def _handle(
-    consumer: Consumer, callback: Callable[[Event], object], event: Event, attempts: int, retry_seconds: float
-) -> None:
-    for attempt in range(1, attempts + 1):
+def _in_threads(feed: Feed, callback: Callable[[Event], object], workers: int, retry: Retry) -> None:
+    def work() -> None:
         try:
-            callback(event)
+            _work(feed, callback, retry)
+        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
+            feed.end(error)
+
+    # Daemons, for a second Ctrl-C ends the program whatever the callbacks do.
+    threads = [
+        threading.Thread(target=work, name=f"sourcepulse-worker-{number}", daemon=True)
+        for number in range(1, workers + 1)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(SLICE_SECONDS)
+
+
+def _work(feed: Feed, callback: Callable[[Event], object], retry: Retry) -> None:
+    while (item := feed.take()) is not None:
+        try:
+            callback(item.event)
         except Exception as error:
-            log.warning("the callback failed on event %s", event.id, exc_info=True)
-            if attempt == attempts:
-                consumer.reject(f"the callback failed {attempts} times, the last time with {type(error).__name__}")
-                return
-            _pause(consumer, min(CALLBACK_RETRY_MAX_SECONDS, retry_seconds * 2.0 ** (attempt - 1)))
-            if consumer.stopped:
-                return
+            log.warning("the callback failed on event %s", item.event.id, exc_info=True)
+            item.failures += 1
+            if item.failures >= retry.attempts:
+                feed.reject(
+                    item, f"the callback failed {item.failures} times, the last time with {type(error).__name__}"
+                )
+            else:
+                feed.postpone(item, retry.wait_seconds(item.failures))
         else:
-            consumer.acknowledge()
-            return
-
-
-def _pause(consumer: Consumer, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not consumer.stopped and (left := end - time.monotonic()) > 0:
-        time.sleep(min(SLICE_SECONDS, left))
+            feed.acknowledge(item)
 
 
 @contextmanager
-def _stopped_by_sigterm(consumer: Consumer) -> Iterator[None]:
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def on_sigterm(_number: int, _frame: FrameType | None) -> None:
-        consumer.stop()
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        stop()
+        if number == signal.SIGINT:
+            # Who presses it again does not want to wait for the events at work.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    former: Any = signal.signal(signal.SIGTERM, on_sigterm)
+    former: dict[int, Any] = {signal.SIGTERM: signal.signal(signal.SIGTERM, on_signal)}
+    # A handler of the program's own is left alone, and so is a shell's wish that Ctrl-C be ignored.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        former[signal.SIGINT] = signal.signal(signal.SIGINT, on_signal)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former if former is not None else signal.SIG_DFL)
+        for number, handler in former.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -37,7 +37,7 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
 
 @pytest.fixture(scope="session")
 def activemq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveMqNode]:
-    """A started private broker with the users of `support.activemq_config`; leave it as it was found."""
+    """A started private broker with the users of `support.rabbitmq`; leave it as it was found."""
     _require(activemq_support.is_installed(), "ActiveMQ is not installed (Debian: apt-get install activemq)")
     node = ActiveMqNode(tmp_path_factory.mktemp("activemq"))
     try:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import trustme
 
-from support.activemq_config import ADMIN, LOG_SETTINGS, broker_xml, write_stores
-from support.rabbitmq import free_port
+from support.activemq_config import LOG_SETTINGS, broker_xml, write_stores
+from support.rabbitmq import ADMIN, free_port
 
 START_LIMIT_SECONDS = 90
 STOP_LIMIT_SECONDS = 30

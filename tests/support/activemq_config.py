@@ -12,28 +12,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 
-#: Full rights, for tests that prepare something.
-ADMIN = ("admin", "admin-s3cret")
-#: The least that a relay needs, and the least that a consumer needs.
-RELAY = ("relay", "relay-s3cret")
-READER = ("reader", "reader-s3cret")
-#: May write to the exchange, but only keys that begin with `hg`.
-NARROW = ("narrow", "narrow-s3cret")
-USERS = (ADMIN, RELAY, READER, NARROW)
+from support.rabbitmq import ADMIN, KEEPER, NARROW, READER, RELAY
+
+USERS = (ADMIN, RELAY, READER, KEEPER, NARROW)
 
 STORE_LIMIT_BYTES = 1_000_000_000
 #: How far a consumer of a topic without a queue may lag behind before its oldest messages are dropped.
 PENDING_LIMIT = 10_000
 
-#: Who may read, write and create (each user is a group of its own). The entries of a name add up: one for
-#: `sourcepulse.hg` takes nothing away from `sourcepulse`, which is why the restricted exchange is a root of its own.
+#: Who may read, write and create; each user is a group of its own, and the keeper is a reader too. The entries of
+#: a name add up: one for `sourcepulse.hg` takes nothing away from `sourcepulse`.
 RIGHTS = (
     ("topic", ">", "admin", "admin", "admin"),
     ("queue", ">", "admin", "admin", "admin"),
     ("topic", "VirtualTopic.sourcepulse.>", "reader", "relay", "relay,reader"),
     ("topic", "VirtualTopic.sourcepulse.hg.>", "", "narrow", "narrow"),
     ("queue", "Consumer.*.VirtualTopic.sourcepulse.>", "reader", "", "reader"),
-    ("queue", "Consumer.*.dead", "reader", "reader", "reader"),
+    ("queue", "Consumer.*.dead", "keeper", "keeper", "keeper"),
     ("queue", "sub.>", "reader", "reader", "reader"),
     ("topic", "ActiveMQ.Advisory.>", "relay,reader,narrow", "relay,reader,narrow", "relay,reader,narrow"),
 )
@@ -105,7 +100,10 @@ def broker_xml(
     if max_frame_bytes is not None:
         options += f"&amp;wireFormat.maxFrameSize={max_frame_bytes}"
     limit = store_limit_bytes or STORE_LIMIT_BYTES
-    users = (f' <authenticationUser username="{name}" password="{secret}" groups="{name}"/>' for name, secret in USERS)
+    users = (
+        f' <authenticationUser username="{name}" password="{secret}" groups="{_groups(name)}"/>'
+        for name, secret in USERS
+    )
     rights = (
         f" <authorizationEntry {kind}={quoteattr(name)} read={quoteattr(read)} write={quoteattr(write)}"
         f" admin={quoteattr(create)}/>"
@@ -126,6 +124,10 @@ def broker_xml(
         users="\n".join(users),
         rights="\n".join(rights),
     )
+
+
+def _groups(name: str) -> str:
+    return f"{name},{READER[0]}" if name == KEEPER[0] else name
 
 
 def write_stores(folder: Path, ca: trustme.CA, password: str) -> None:

@@ -368,6 +368,23 @@ class RemoteBroker(BrokerUnderTest):
         vhost = "" if url.vhost == "/" else f"/{url.vhost}"
         return f"{url.scheme}://{name}:{password}@{hosts}{vhost}{options}"
 
+    def hasty_publisher(self, url: str, limit_s: float) -> Publisher:
+        """Give an unopened publisher that waits for nothing longer than so."""
+        self.prepare(self.exchange)
+        kind: Any = type(open_publisher(parsed := BrokerUrl.parse(url), exchange=self.exchange))
+        limits = {"connect_limit_s": limit_s, "call_limit_s": limit_s, "confirm_limit_s": limit_s}
+        made: Publisher = kind(parsed, exchange=self.exchange, **limits)
+        self._opened.append(made)
+        return made
+
+    def hasty_subscription(self, url: str, spec: SubscriptionSpec, limit_s: float) -> Subscription:
+        """Give an unopened subscription that waits for nothing longer than so."""
+        self.prepare(spec.exchange)
+        kind: Any = type(open_subscription(parsed := BrokerUrl.parse(url), spec))
+        made: Subscription = kind(parsed, spec, connect_limit_s=limit_s, call_limit_s=limit_s)
+        self._opened.append(made)
+        return made
+
     @abstractmethod
     def hear(self) -> Ear:
         """Listen to this test's exchange with a client that is not ours."""
@@ -541,6 +558,14 @@ class ActiveMqBroker(RemoteBroker):
 
     def _wire(self) -> StompWire:
         return StompWire(self.node.port, (self.plain.user, self.plain.password))
+
+
+class StrictActiveMqBroker(ActiveMqBroker):
+    """ActiveMQ where it wants a certificate of who comes over TLS."""
+
+    @property
+    def encrypted(self) -> BrokerUrl:
+        return BrokerUrl.parse(self.node.client_cert_url())
 
 
 class _StompEar(Ear):

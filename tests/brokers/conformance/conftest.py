@@ -22,7 +22,9 @@ from support.broker_under_test import (
     RabbitBroker,
     RemoteBroker,
     StompRabbitBroker,
+    StrictActiveMqBroker,
 )
+from support.rabbitmq import RabbitNode
 
 REMOTE = ("amqp", "stomp-rabbitmq", "stomp-activemq")
 ALL = ("file", *REMOTE)
@@ -70,6 +72,35 @@ def narrow_activemq(
 ) -> Iterator[ActiveMqNode]:
     """A broker that takes small messages only; the limit cannot be changed while it runs."""
     node = ActiveMqNode(tmp_path_factory.mktemp("narrow"), max_frame_bytes=SMALL_MESSAGE_BYTES)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture(params=REMOTE)
+def strict(request: pytest.FixtureRequest) -> Iterator[RemoteBroker]:
+    """Each broker that has a network before it, where it wants a certificate of who comes over TLS."""
+    made: RemoteBroker
+    match request.param:
+        case "stomp-activemq":
+            made = StrictActiveMqBroker(request.getfixturevalue("activemq"))
+        case "amqp":
+            made = RabbitBroker(request.getfixturevalue("strict_rabbitmq"))
+        case _:
+            made = StompRabbitBroker(request.getfixturevalue("strict_rabbitmq"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def strict_rabbitmq(
+    rabbitmq: RabbitNode,  # which skips if there is none
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RabbitNode]:
+    """A node that wants certificates; whether it does cannot be changed while it runs."""
+    node = RabbitNode(tmp_path_factory.mktemp("strict"), client_cert_required=True)
     try:
         node.start()
         yield node

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.consumer import Consumer
+from support.activemq import ActiveMqNode
 from support.hg import VENV_HG, Repository, Site, require
 from support.rabbitmq import RabbitNode
 from support.spine import kill_relay, publishing_server, receive, relay_ended
@@ -22,8 +23,11 @@ LONG_AWAY_SECONDS = 60.0
 PUSHES = 4
 
 
+Node = RabbitNode | ActiveMqNode
+
+
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
+def rabbit(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
     """A node that may be killed; where RabbitMQ is missing, `rabbitmq` has skipped or failed already."""
     del rabbitmq
     own = RabbitNode(tmp_path_factory.mktemp("rabbit"))
@@ -34,36 +38,49 @@ def node(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iter
         own.close()
 
 
-def stopped(node: RabbitNode) -> Callable[[], None]:
+@pytest.fixture(scope="module")
+def active(tmp_path_factory: pytest.TempPathFactory, activemq: ActiveMqNode) -> Iterator[ActiveMqNode]:
+    """A broker that may be killed; where ActiveMQ is missing, `activemq` has skipped or failed already."""
+    del activemq
+    own = ActiveMqNode(tmp_path_factory.mktemp("active"))
+    try:
+        own.start()
+        yield own
+    finally:
+        own.close()
+
+
+def stopped(node: Node) -> Callable[[], None]:
     node.stop()
     return node.start
 
 
-def killed(node: RabbitNode) -> Callable[[], None]:
+def killed(node: Node) -> Callable[[], None]:
     node.kill()
     return node.start
 
 
-def frozen(node: RabbitNode) -> Callable[[], None]:
+def frozen(node: Node) -> Callable[[], None]:
     node.freeze()
     return node.thaw
 
 
-def full(node: RabbitNode) -> Callable[[], None]:
+def full(node: Node) -> Callable[[], None]:
+    assert isinstance(node, RabbitNode)
     node.alarm(raised=True)
     return lambda: node.alarm(raised=False)
 
 
 def push_while_away(
-    tmp_path: Path, node: RabbitNode, leave: Callable[[RabbitNode], Callable[[], None]], away_s: float
+    tmp_path: Path, node: Node, url: str, leave: Callable[[Node], Callable[[], None]], away_s: float
 ) -> None:
     site = Site(tmp_path / "site", require(VENV_HG))
-    server = publishing_server(site, node.url())
+    server = publishing_server(site, url)
     work = site.repository("work")
     work.hg("debugbuilddag", f"+{2 * PUSHES + 1}")
     nodes = work.nodes()
-    queue = f"away-{leave.__name__}-{away_s:.0f}"
-    consumer = Consumer(node.url(), topics=["hg.push.#"], queue=queue, durable=True, state=":memory:")
+    queue = f"sub.away-{leave.__name__}-{away_s:.0f}-{url.partition(':')[0]}"
+    consumer = Consumer(url, topics=["hg.push.#"], queue=queue, durable=True, state=":memory:")
     with consumer, relay_ended(server.outbox):
         timed_push(work, server, nodes[0])
         assert len(receive(consumer, 1)) == 1
@@ -92,14 +109,44 @@ def timed_push(work: Repository, server: Repository, revision: str) -> None:
 
 @pytest.mark.parametrize("leave", [stopped, killed, frozen, full])
 def test_pushes_go_on_while_the_broker_is_away_and_arrive_when_it_is_back(
-    tmp_path: Path, node: RabbitNode, leave: Callable[[RabbitNode], Callable[[], None]]
+    tmp_path: Path, rabbit: RabbitNode, leave: Callable[[Node], Callable[[], None]]
 ) -> None:
-    push_while_away(tmp_path, node, leave, AWAY_SECONDS)
+    push_while_away(tmp_path, rabbit, rabbit.url(), leave, AWAY_SECONDS)
+
+
+@pytest.mark.parametrize("leave", [killed, full])
+def test_pushes_over_stomp_go_on_while_rabbitmq_is_away_and_arrive_when_it_is_back(
+    tmp_path: Path, rabbit: RabbitNode, leave: Callable[[Node], Callable[[], None]]
+) -> None:
+    push_while_away(tmp_path, rabbit, rabbit.stomp_url(), leave, AWAY_SECONDS)
+
+
+@pytest.mark.parametrize("leave", [killed, frozen])
+def test_pushes_go_on_while_activemq_is_away_and_arrive_when_it_is_back(
+    tmp_path: Path, active: ActiveMqNode, leave: Callable[[Node], Callable[[], None]]
+) -> None:
+    push_while_away(tmp_path, active, active.url(), leave, AWAY_SECONDS)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("leave", [stopped, killed, frozen, full])
 def test_pushes_go_on_while_the_broker_is_away_for_a_minute(
-    tmp_path: Path, node: RabbitNode, leave: Callable[[RabbitNode], Callable[[], None]]
+    tmp_path: Path, rabbit: RabbitNode, leave: Callable[[Node], Callable[[], None]]
 ) -> None:
-    push_while_away(tmp_path, node, leave, LONG_AWAY_SECONDS)
+    push_while_away(tmp_path, rabbit, rabbit.url(), leave, LONG_AWAY_SECONDS)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("leave", [stopped, frozen, full])
+def test_pushes_over_stomp_go_on_while_rabbitmq_is_away_for_a_minute(
+    tmp_path: Path, rabbit: RabbitNode, leave: Callable[[Node], Callable[[], None]]
+) -> None:
+    push_while_away(tmp_path, rabbit, rabbit.stomp_url(), leave, LONG_AWAY_SECONDS)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("leave", [stopped, frozen])
+def test_pushes_go_on_while_activemq_is_away_for_a_minute(
+    tmp_path: Path, active: ActiveMqNode, leave: Callable[[Node], Callable[[], None]]
+) -> None:
+    push_while_away(tmp_path, active, active.url(), leave, LONG_AWAY_SECONDS)

@@ -6,38 +6,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from urllib.parse import quote, unquote
 
 from sourcepulse.errors import ConfigError
 from sourcepulse.topics import covers, escape_word, unescape_word
 
 #: ActiveMQ copies what is sent to a topic below this to every queue `Consumer.<name>.<topic>` (its default).
 VIRTUAL_TOPIC = "VirtualTopic."
+#: The one escape that RabbitMQ reads in a destination, though it looks like one of many.
+RABBITMQ_SLASH = "%2F"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def rabbitmq_key(exchange: str, key: str) -> str:
-    """Name what RabbitMQ sends to, and binds, for a routing key or a pattern (it reads percent escapes)."""
-    return f"/exchange/{quote(exchange, safe='')}/{quote(key, safe='*#')}"
+    """Name what RabbitMQ sends to, and binds, for a routing key or a pattern."""
+    return f"/exchange/{_rabbitmq_word(exchange)}/{_rabbitmq_word(key)}"
 
 
 def rabbitmq_queue(queue: str) -> str:
     """Name a queue that is there; RabbitMQ declares nothing for it."""
-    return f"/amq/queue/{quote(queue, safe='')}"
+    return f"/amq/queue/{_rabbitmq_word(queue)}"
 
 
 def rabbitmq_declared_queue(queue: str) -> str:
     """Name a queue that RabbitMQ declares if it is not there."""
-    return f"/queue/{quote(queue, safe='')}"
+    return f"/queue/{_rabbitmq_word(queue)}"
 
 
 def rabbitmq_routing_key(destination: str) -> str:
     """Read the routing key of a message from where RabbitMQ says that it was sent to."""
     if destination.startswith("/exchange/"):
-        return unquote(destination.split("/", 3)[3]) if destination.count("/") > 2 else ""
+        destination = destination.split("/", 3)[3] if destination.count("/") > 2 else ""
     # It writes its own topic exchange in another way.
-    return unquote(destination.removeprefix("/topic/").removeprefix("/queue/"))
+    return destination.removeprefix("/topic/").removeprefix("/queue/").replace(RABBITMQ_SLASH, "/")
 
 
 def is_activemq_name(name: str) -> bool:
@@ -52,6 +53,12 @@ def check_activemq_exchange(exchange: str) -> str:
             f"the exchange {exchange!r} cannot be had at ActiveMQ: it must be made of letters, digits, '.', '-' and '_'"
         )
     return exchange
+
+
+def _rabbitmq_word(name: str) -> str:
+    if RABBITMQ_SLASH in name:
+        raise ConfigError(f"the name {name!r} cannot be had over STOMP: RabbitMQ would read {RABBITMQ_SLASH} as '/'")
+    return name.replace("/", RABBITMQ_SLASH)
 
 
 def activemq_topic(exchange: str, key: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sourcepulse.brokers import Message
-from sourcepulse.brokers.stomp_destinations import rabbitmq_key
+from sourcepulse.brokers.stomp_destinations import RABBITMQ_SLASH, rabbitmq_key
 from sourcepulse.brokers.stomp_errors import ErrorFrameError
 from sourcepulse.brokers.stomp_publisher import StompPublisher
 from sourcepulse.brokers.stomp_rabbitmq_exchange import declare_exchange_over_amqp
@@ -37,6 +37,11 @@ class StompRabbitmqPublisher(StompPublisher):
             self._url, self._exchange, connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s
         )
         self._made_exchange = True
+
+    def _unwritable(self, message: Message) -> str | None:
+        if RABBITMQ_SLASH in message.routing_key:
+            return f"its routing key has {RABBITMQ_SLASH}, which RabbitMQ reads as another one"
+        return super()._unwritable(message)
 
     def _destination(self, message: Message) -> str:
         return rabbitmq_key(self._exchange, message.routing_key)

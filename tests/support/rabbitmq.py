@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,26 +51,72 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class SharedByNodes:
+    """What nodes must share to know each other: the cookie, the port mapper epmd, and the CA of their certificates."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ca = trustme.CA()
+        self._epmd_port = free_port()
+        self._epmd: subprocess.Popen[bytes] | None = None
+        cookie = folder / ".erlang.cookie"
+        cookie.write_text(os.urandom(10).hex())
+        cookie.chmod(0o400)
+        self.environ = {
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+
+    def start_epmd(self) -> None:
+        """Start epmd, unless it runs; a node would start one that outlives it."""
+        if self._epmd is None:
+            self._epmd = subprocess.Popen(
+                [EPMD, "-port", str(self._epmd_port), "-address", "127.0.0.1"], env=self.environ
+            )
+
+    def close(self) -> None:
+        """End epmd."""
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait()
+            self._epmd = None
+
+
 class RabbitNode:
     """One node; `start` may be called again after `kill` or `stop`, the data stays.
 
-    With `client_cert_required` nobody logs in over TLS without a certificate of the node's CA.
+    With `client_cert_required` nobody logs in over TLS without a certificate of the node's CA. `settings` are added
+    to rabbitmq.conf; `shared` is what the nodes of a cluster have in common.
     """
 
     def __init__(
-        self, folder: Path, *, max_message_bytes: int | None = None, client_cert_required: bool = False
+        self,
+        folder: Path,
+        *,
+        max_message_bytes: int | None = None,
+        client_cert_required: bool = False,
+        settings: Mapping[str, str] | None = None,
+        shared: SharedByNodes | None = None,
     ) -> None:
         self.folder = folder
         self.port, self.tls_port = free_port(), free_port()
         self.stomp_port, self.stomp_tls_port = free_port(), free_port()
-        self._dist_port, self._epmd_port = free_port(), free_port()
+        self.name = f"n{self.port}@localhost"
+        self._dist_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        self._epmd: subprocess.Popen[bytes] | None = None
-        self.ca = trustme.CA()
+        self._owns_shared = shared is None
+        self._shared = shared or SharedByNodes(folder)
+        self.ca = self._shared.ca
         self.ca_file = folder / "ca.pem"
         #: A certificate of the same CA for a client, and its key.
         self.client_cert_file, self.client_key_file = folder / "client.pem", folder / "client.key"
-        self._prepare(max_message_bytes, client_cert_required)
+        added = dict(settings or {})
+        if max_message_bytes is not None:
+            added["max_message_size"] = str(max_message_bytes)
+        if client_cert_required:
+            added["ssl_options.fail_if_no_peer_cert"] = "true"
+        self._prepare(added)
 
     def url(self, user: tuple[str, str] = ADMIN, *, host: str = "127.0.0.1", port: int | None = None) -> str:
         """Give the URL to log in with; with a `port` the way goes through a proxy there."""
@@ -96,12 +143,14 @@ class RabbitNode:
 
     def start(self) -> None:
         """Start the node and wait until it serves."""
-        if self._epmd is None:
-            self._epmd = subprocess.Popen(
-                [EPMD, "-port", str(self._epmd_port), "-address", "127.0.0.1"], env=self._environ
-            )
+        self.launch()
+        self.wait_until_started()
+
+    def launch(self) -> None:
+        """Start the node without waiting for it."""
+        self._shared.start_epmd()
         log = self.folder / "log" / "rabbit.log"
-        begin = log.stat().st_size if log.exists() else 0
+        self._log_begin = log.stat().st_size if log.exists() else 0
         assert SCRIPTS is not None
         with (self.folder / "console").open("ab") as console:
             self._process = subprocess.Popen(
@@ -112,9 +161,14 @@ class RabbitNode:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+
+    def wait_until_started(self) -> None:
+        """Wait until the node serves that was launched."""
+        assert self._process is not None
+        log = self.folder / "log" / "rabbit.log"
         deadline = time.monotonic() + START_LIMIT_SECONDS
         while True:
-            text = log.read_bytes()[begin:] if log.exists() else b""
+            text = log.read_bytes()[self._log_begin :] if log.exists() else b""
             if b"Server startup complete" in text:
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -146,7 +200,7 @@ class RabbitNode:
         """Run rabbitmqctl."""
         assert SCRIPTS is not None
         done = subprocess.run(
-            [str(SCRIPTS / "rabbitmqctl"), "--node", self._environ["RABBITMQ_NODENAME"], *arguments],
+            [str(SCRIPTS / "rabbitmqctl"), "--node", self.name, *arguments],
             env=self._environ,
             check=True,
             capture_output=True,
@@ -158,10 +212,13 @@ class RabbitNode:
     def close(self) -> None:
         """End everything that was started."""
         self.kill()
-        if self._epmd is not None:
-            self._epmd.kill()
-            self._epmd.wait()
-            self._epmd = None
+        if self._owns_shared:
+            self._shared.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether the node was started, and neither stopped nor killed; a frozen one runs."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -187,13 +244,10 @@ class RabbitNode:
             self._process.wait(STOP_LIMIT_SECONDS)
         self._process = None
 
-    def _prepare(self, max_message_bytes: int | None, client_cert_required: bool) -> None:
+    def _prepare(self, added: Mapping[str, str]) -> None:
         folder = self.folder
         for name in ("mnesia", "log", "config"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        cookie = folder / ".erlang.cookie"
-        cookie.write_text(os.urandom(10).hex())
-        cookie.chmod(0o400)
         certificate = self.ca.issue_cert("localhost", "127.0.0.1")
         self.ca.cert_pem.write_to_path(str(self.ca_file))
         certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
@@ -212,24 +266,21 @@ class RabbitNode:
             "ssl_options.certfile": folder / "cert.pem",
             "ssl_options.keyfile": folder / "key.pem",
             "ssl_options.verify": "verify_peer",
-            "ssl_options.fail_if_no_peer_cert": "true" if client_cert_required else "false",
+            "ssl_options.fail_if_no_peer_cert": "false",
             "stomp.listeners.tcp.1": f"127.0.0.1:{self.stomp_port}",
             "stomp.listeners.ssl.1": f"127.0.0.1:{self.stomp_tls_port}",
             "vm_memory_high_watermark.absolute": "4GB",
             "disk_free_limit.absolute": "50MB",
             "load_definitions": folder / "definitions.json",
+            **added,
         }
-        if max_message_bytes is not None:
-            settings["max_message_size"] = str(max_message_bytes)
         (folder / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
         (folder / "definitions.json").write_text(json.dumps(_definitions()))
         self._environ = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
-            "HOME": str(folder),
-            "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"n{self.port}@localhost",
+            **self._shared.environ,
+            "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._dist_port),

@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A cluster of private RabbitMQ nodes, for quorum queues whose leader is killed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import amqp
+
+from support.rabbitmq import ADMIN, VHOST, RabbitNode, SharedByNodes
+
+ELECTION_LIMIT_SECONDS = 30
+DISCOVERY_RETRIES = 120
+DISCOVERY_INTERVAL_MS = 500
+
+
+class RabbitCluster:
+    """Nodes that know each other; kill and start them one by one, their data stays."""
+
+    def __init__(self, folder: Path, *, size: int = 3) -> None:
+        self._shared = SharedByNodes(folder)
+        first = RabbitNode(folder / "node-0", shared=self._shared)
+        # The first looks for nobody, so that it does not wait for others; they look for it alone until it is up.
+        discovery = {
+            "cluster_formation.peer_discovery_backend": "classic_config",
+            "cluster_formation.classic_config.nodes.1": first.name,
+            "cluster_formation.discovery_retry_limit": str(DISCOVERY_RETRIES),
+            "cluster_formation.discovery_retry_interval": str(DISCOVERY_INTERVAL_MS),
+        }
+        others = [
+            RabbitNode(folder / f"node-{number}", shared=self._shared, settings=discovery) for number in range(1, size)
+        ]
+        self.nodes: Sequence[RabbitNode] = (first, *others)
+        self.ca_file = first.ca_file
+
+    def start(self) -> None:
+        """Start all nodes, at first or after all were killed, and wait until they are one cluster."""
+        for node in self.nodes:
+            node.launch()
+        for node in self.nodes:
+            node.wait_until_started()
+        running = self.running()
+        if running != {node.name for node in self.nodes}:
+            raise RuntimeError(f"not one cluster: {running}")
+
+    def close(self) -> None:
+        """End everything that was started."""
+        for node in self.nodes:
+            node.close()
+        self._shared.close()
+
+    def url(self, user: tuple[str, str] = ADMIN) -> str:
+        """Give the URL of all nodes over AMQP."""
+        return f"amqp://{user[0]}:{user[1]}@{self._hosts([node.port for node in self.nodes])}/{VHOST}"
+
+    def stomp_url(self, user: tuple[str, str] = ADMIN) -> str:
+        """Give the URL of all nodes over STOMP."""
+        return f"stomp+rabbitmq://{user[0]}:{user[1]}@{self._hosts([node.stomp_port for node in self.nodes])}/{VHOST}"
+
+    def declare_quorum_queue(
+        self,
+        name: str,
+        *,
+        at: int = 0,
+        exchange: str = "sourcepulse",
+        key: str = "#",
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Declare a queue with a copy on each node, its leader on node `at`, and bind it."""
+        options = {
+            "x-queue-type": "quorum",
+            "x-quorum-initial-group-size": len(self.nodes),
+            "x-queue-leader-locator": "client-local",
+            **(arguments or {}),
+        }
+        with amqp.Connection(f"127.0.0.1:{self.nodes[at].port}", *ADMIN, virtual_host=VHOST) as connection:
+            channel = connection.channel()
+            channel.queue_declare(name, durable=True, auto_delete=False, arguments=options)
+            channel.queue_bind(name, exchange, key)
+
+    def leader_of(self, queue: str) -> RabbitNode:
+        """Give the node that leads a quorum queue; waits while one is elected, TimeoutError when none is."""
+        nodes = {node.name: node for node in self.nodes}
+        deadline = time.monotonic() + ELECTION_LIMIT_SECONDS
+        while True:
+            answer = self._ask("list_queues", "-p", VHOST, "name", "leader")
+            leader = nodes.get({row["name"]: row["leader"] for row in json.loads(answer)}.get(queue, ""))
+            # Right after a kill the dead leader may still be named.
+            if leader is not None and leader.is_running:
+                return leader
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the queue {queue!r} has no leader")
+
+    def running(self) -> set[str]:
+        """Name the nodes of the cluster that run, as one of them sees it."""
+        return set(json.loads(self._ask("cluster_status"))["running_nodes"])
+
+    def _ask(self, *question: str) -> str:
+        node = next(node for node in self.nodes if node.is_running)
+        return node.control("--quiet", "--formatter", "json", *question)
+
+    @staticmethod
+    def _hosts(ports: Sequence[int]) -> str:
+        return ",".join(f"127.0.0.1:{port}" for port in ports)

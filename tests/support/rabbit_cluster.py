@@ -71,7 +71,10 @@ class RabbitCluster:
         key: str = "#",
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        """Declare a queue with a copy on each node, its leader on node `at`, and bind it."""
+        """Declare a queue with a copy on each node, its leader on node `at`, and bind it.
+
+        It outlives a kill of all nodes at once only when it is some seconds old (measured: lost at 1, kept at 2).
+        """
         options = {
             "x-queue-type": "quorum",
             "x-quorum-initial-group-size": len(self.nodes),

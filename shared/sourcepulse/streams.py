@@ -20,6 +20,7 @@ EXCHANGE_MAX_BYTES = 255
 #: RabbitMQ keeps these names for itself, and `amq.topic` is what everybody's STOMP and MQTT clients read.
 RESERVED_PREFIX = "amq."
 
+_ACTIVEMQ = "+activemq"
 #: As whom a RabbitMQ is asked when the URL names nobody.
 _GUEST = ("guest", "guest")
 _OTHERS_ENTER, _OTHERS_READ = 0o001, 0o004
@@ -95,14 +96,21 @@ def check_former(
     _check_files(public, restricted, files)
 
 
-def doubts(restricted: Place) -> tuple[str, ...]:
+def doubts(public: Place, restricted: Place) -> tuple[str, ...]:
     """Give sentences about what is allowed but unwise for restricted events."""
     url = restricted.url
     if url.scheme == "file":
         return _file_doubts(url.path)
+    said = []
     if not url.tls and not all(_is_loopback(host) for host, _ in url.hosts):
-        return (f"restricted events go to {url} without TLS; whoever sees the network can read them",)
-    return ()
+        said.append(f"restricted events go to {url} without TLS; whoever sees the network can read them")
+    both_activemq = url.scheme.endswith(_ACTIVEMQ) and public.url.scheme.endswith(_ACTIVEMQ)
+    if both_activemq and {host for host, _ in url.hosts} & {host for host, _ in public.url.hosts}:
+        said.append(
+            "restricted events share an ActiveMQ with public ones: as it comes, a reader of these can have a queue that "
+            "copies those; set it up as shared/deploy/activemq.xml, or use a broker of its own"
+        )
+    return tuple(said)
 
 
 def _check_login(url: BrokerUrl) -> None:
@@ -148,7 +156,7 @@ def _check_files(public: Place, restricted: Place, files: Callable[[str], frozen
 def _login(url: BrokerUrl) -> tuple[str, str]:
     if url.user:
         return url.user, url.password
-    if url.scheme.endswith("activemq"):
+    if url.scheme.endswith(_ACTIVEMQ):
         return "", url.option("cert") or ""
     return _GUEST
 

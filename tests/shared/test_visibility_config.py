@@ -45,6 +45,9 @@ def place(url: str, exchange: str) -> Place:
     return Place(BrokerUrl.parse(url), exchange)
 
 
+OTHER = place(PUBLIC, "sourcepulse")
+
+
 def refusal(public: Place, restricted: Place) -> str:
     with pytest.raises(ConfigError) as caught:
         check_apart(public, restricted)
@@ -224,23 +227,39 @@ def test_restricted_events_do_not_go_where_public_ones_went_before(tmp_path: Pat
     ],
 )
 def test_restricted_events_that_cross_a_network_in_the_clear_are_warned_of(url: str, doubtful: bool) -> None:
-    said = doubts(place(url, "internal"))
+    said = doubts(OTHER, place(url, "internal"))
 
     assert len(said) == doubtful
     assert not any(":p@" in sentence for sentence in said)
 
 
+@pytest.mark.parametrize(
+    ("public", "doubtful"),
+    [
+        ("stomp+activemq://a@mq,b", True),
+        ("stomps+activemq://mq:9", True),
+        ("stomp+activemq://b", False),
+        (PUBLIC, False),
+    ],
+)
+def test_one_activemq_for_both_streams_is_warned_of(public: str, doubtful: bool) -> None:
+    said = doubts(place(public, "sourcepulse"), place("stomps+activemq://u:p@c,mq", "internal"))
+
+    assert bool(said) == doubtful
+    assert all("shared/deploy/activemq.xml" in sentence for sentence in said)
+
+
 def test_a_restricted_log_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None:
     log = place(f"file://{tmp_path}/log.db", "internal")
     tmp_path.chmod(0o755)
-    assert "every user of this machine can read" in doubts(log)[0]
+    assert "every user of this machine can read" in doubts(OTHER, log)[0]
     Path(log.url.path).touch(0o640)
-    assert not doubts(log)
+    assert not doubts(OTHER, log)
     Path(log.url.path).chmod(0o644)
-    assert doubts(log)
+    assert doubts(OTHER, log)
     tmp_path.chmod(0o750)
-    assert not doubts(log)
-    assert not doubts(place("file:///nowhere/at/all.db", "internal"))
+    assert not doubts(OTHER, log)
+    assert not doubts(OTHER, place("file:///nowhere/at/all.db", "internal"))
 
 
 def relay(outbox: Path, public: str, restricted: str, *more: str) -> int:

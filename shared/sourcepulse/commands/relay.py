@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     """Relay until told to stop (SIGTERM, SIGINT), until idle, or once."""
     config = settings(args)
     config.broker() or config.require("broker")
-    restricted = _places(config).get(RESTRICTED)
-    for doubt in doubts(restricted) if restricted else ():
+    places = _places(config)
+    for doubt in doubts(places[PUBLIC], places[RESTRICTED]) if RESTRICTED in places else ():
         logger.warning("%s", doubt)
     told, stop = threading.Event(), threading.Event()
     interrupted = _end_on_signals(told, stop)

@@ -107,8 +107,8 @@ def doubts(public: Place, restricted: Place) -> tuple[str, ...]:
     both_activemq = url.scheme.endswith(_ACTIVEMQ) and public.url.scheme.endswith(_ACTIVEMQ)
     if both_activemq and {host for host, _ in url.hosts} & {host for host, _ in public.url.hosts}:
         said.append(
-            "restricted events share an ActiveMQ with public ones: as it comes, a reader of these can have a queue that "
-            "copies those; set it up as shared/deploy/activemq.xml, or use a broker of its own"
+            "restricted events share an ActiveMQ with public ones: as it comes, a reader of these can have a queue "
+            "that copies those; set it up as shared/deploy/activemq.xml, or use a broker of its own"
         )
     return tuple(said)
 

@@ -105,7 +105,7 @@ class StompConnection:
         connection = self._opened()
         try:
             connection.flush()
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:
             raise self._unavailable(error) from error
 
     def call(self, request: Callable[[str], object]) -> None:
@@ -184,7 +184,7 @@ class StompConnection:
         except (OSError, ssl.SSLError) as error:
             raise self._unavailable(error, f"within {self._connect_limit_s:g} s") from error
         vhost = self._url.vhost if self._url.scheme.endswith("rabbitmq") else host
-        self.requests = frames_to(connection.write, vhost)
+        self.requests = frames_to(self._write, vhost)
         heartbeat_s = min(int(self._url.option("heartbeat") or 0) or HEARTBEAT_SECONDS, HEARTBEAT_MAX_SECONDS)
         self._ours_s = self._theirs_s = 0.0
         self.requests.connect(
@@ -205,7 +205,8 @@ class StompConnection:
             raise BrokerUnavailableError(f"{self.host} does not answer within {self._connect_limit_s:g} s")
         if frame.cmd == "ERROR":
             refusal = ErrorFrameError(frame, self._url.password)
-            kind = BrokerRefusedUsError if refusal.blame is not Blame.NOBODY else BrokerUnavailableError
+            told = refusal.blame not in (Blame.NOBODY, Blame.UNTOLD)
+            kind = BrokerRefusedUsError if told else BrokerUnavailableError
             raise kind(f"{self.host} refuses our login: {refusal}")
         if frame.cmd != "CONNECTED":
             raise BrokerUnavailableError(f"{self.host} answers our login by {frame.cmd}, not CONNECTED")
@@ -213,6 +214,13 @@ class StompConnection:
             self._ours_s, self._theirs_s = heartbeats(heartbeat_s * 1000, frame)
         except ValueError:
             raise BrokerUnavailableError(f"{self.host} speaks of heartbeats in a way that is not STOMP 1.2's") from None
+
+    def _write(self, data: bytes) -> None:
+        connection = self._opened()
+        try:
+            connection.write(data)
+        except OSError as error:
+            raise self._unavailable(error) from error
 
     def _next(self, deadline: float) -> Any | None:
         while True:

@@ -27,6 +27,8 @@ class Blame(Enum):
     MISSING = "missing"
     #: Another connection holds the queue.
     LOCKED = "locked"
+    #: Any of the messages under way, if there are several: the broker does not tell.
+    UNTOLD = "untold"
     #: Nobody; it may go better later.
     NOBODY = "nobody"
 
@@ -44,11 +46,13 @@ _SIGNS = (
     (
         re.compile(
             r"access[_ ](?:refused|denied)|bad connect|password|not authorized|not_allowed|authentication|"
-            r"securityexception|unsupported (?:stomp )?version|supported protocol versions",
+            r"securityexception|version mismatch|invalid protocol version|unsupported (?:stomp )?version",
             re.I,
         ),
         Blame.US,
     ),
+    # RabbitMQ, for a message that comes right behind the one that it refuses, whose own ERROR is then never sent.
+    (re.compile(r"\Aprocessing error", re.I), Blame.UNTOLD),
 )
 
 

@@ -235,10 +235,11 @@ class StompPublisher(ABC):
         try:
             if error.blame is Blame.MISSING:
                 self._make_exchange(error)
-                self._later.extendleft(reversed(waiting))
+                self._later.extendleft(reversed([*waiting, *self._suspects]))
+                self._suspects.clear()
                 self._connection.open()
                 return
-            self._raise_unless_a_message_is_to_blame(error)
+            self._raise_unless_a_message_is_to_blame(error, len(waiting))
             if len(waiting) != 1:
                 self._suspects.extendleft(reversed(waiting))
             elif error.blame is Blame.KEY:
@@ -250,9 +251,9 @@ class StompPublisher(ABC):
         except BrokerUnavailableError as another:
             self._failure = another
 
-    def _raise_unless_a_message_is_to_blame(self, error: ErrorFrameError) -> None:
+    def _raise_unless_a_message_is_to_blame(self, error: ErrorFrameError, under_way: int) -> None:
         host = self._connection.host
-        if error.blame in (Blame.MESSAGE, Blame.KEY):
+        if error.blame in (Blame.MESSAGE, Blame.KEY) or (error.blame is Blame.UNTOLD and under_way > 1):
             return
         if error.blame is Blame.US:
             raise BrokerRefusedUsError(f"{host} refuses us: {error}")

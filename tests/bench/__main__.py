@@ -1,13 +1,15 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Run every measurement: medians with 95 % intervals, and the goals beside them."""
+"""Run every measurement: medians with 95 % intervals, and beside them the goals and whether the medians meet them."""
 
 from __future__ import annotations
 
-from bench import hg_push, outbox, relay
+from bench import consumer, hg_push, outbox, relay, stats, stomp
 
 if __name__ == "__main__":
-    print(f"{'figure':58} {'median [95 % interval]':28} goal")
+    stats.head()
     outbox.main()
     relay.main()
+    stomp.main()
+    consumer.main()
     hg_push.main()

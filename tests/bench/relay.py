@@ -12,12 +12,13 @@ from pathlib import Path
 import amqp
 import kombu
 
-from bench.stats import Figure, row
+from bench.sample import PLAIN_BODY, ROUTING_KEY, check_size, sample
+from bench.stats import AtLeast, Figure, interleaved, row
 from sourcepulse.brokers import DEFAULT_EXCHANGE
 from sourcepulse.brokers.amqp_publisher import AmqpPublisher
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.delivery import Delivery
-from sourcepulse.event import PUBLIC, Event
+from sourcepulse.event import PUBLIC
 from sourcepulse.outbox import Outbox
 from support.rabbitmq import ADMIN, VHOST, RabbitNode, is_installed
 
@@ -25,10 +26,6 @@ ROUNDS = 9
 EVENTS = 5_000
 #: One after the other is slow; so many tell enough.
 EVENTS_ONE_BY_ONE = 400
-BODY_BYTES = 1024
-#: The rest of an event's bytes beside its padding.
-ENVELOPE_BYTES = 384
-ROUTING_KEY = "hg.push.bench"
 QUEUE = "bench"
 
 
@@ -66,19 +63,17 @@ class Site:
 
     def check(self) -> None:
         """Make sure that all ways carry bodies of about the same size."""
-        self.outbox.append([self._event()])
-        (event,) = self.outbox.claim(PUBLIC)
-        assert abs(len(event.body) - BODY_BYTES) < BODY_BYTES / 20, len(event.body)
+        self._append(1)
+        check_size(self.outbox)
         self.delivery.attempt(lambda: False)
         self.channel.queue_purge(QUEUE)
 
     def without_confirms(self) -> float:
         """Publish with plain py-amqp until everything is in the queue; gives messages a second."""
-        body = b"x" * BODY_BYTES
 
         def publish() -> None:
             for _ in range(EVENTS):
-                message = amqp.Message(body, content_type="application/json", delivery_mode=2)
+                message = amqp.Message(PLAIN_BODY, content_type="application/json", delivery_mode=2)
                 self.channel.basic_publish(message, DEFAULT_EXCHANGE, ROUTING_KEY)
             # Answered after all that came before it on the channel.
             self.channel.queue_declare(QUEUE, passive=True)
@@ -87,12 +82,11 @@ class Site:
 
     def one_by_one(self) -> float:
         """Publish with kombu, which waits for the confirm of each; gives messages a second."""
-        body = b"x" * BODY_BYTES
 
         def publish() -> None:
             for _ in range(EVENTS_ONE_BY_ONE):
                 self.producer.publish(
-                    body,
+                    PLAIN_BODY,
                     exchange=DEFAULT_EXCHANGE,
                     routing_key=ROUTING_KEY,
                     content_type="application/json",
@@ -104,7 +98,7 @@ class Site:
 
     def relay(self) -> float:
         """Deliver what waits in an outbox, confirmed and recorded; gives events a second."""
-        self.outbox.append([self._event() for _ in range(EVENTS)])
+        self._append(EVENTS)
 
         def deliver() -> None:
             report = self.delivery.attempt(lambda: False)
@@ -112,17 +106,9 @@ class Site:
 
         return EVENTS / self._timed(deliver, EVENTS)
 
-    def _event(self) -> Event:
-        self._number += 1
-        return Event.of(
-            "hg.push.v1",
-            source="hg://bench/try",
-            key=[str(self._number)],
-            subject="try",
-            time=time.time(),
-            data={"padding": "x" * (BODY_BYTES - ENVELOPE_BYTES)},
-            words=["bench"],
-        )
+    def _append(self, count: int) -> None:
+        self.outbox.append([sample(self._number + step) for step in range(count)])
+        self._number += count
 
     def _timed(self, work: Callable[[], None], count: int) -> float:
         begun = time.perf_counter()
@@ -142,21 +128,14 @@ def main(rounds: int = ROUNDS) -> None:
         site = Site(Path(name))
         try:
             site.check()
-            ways = (site.without_confirms, site.one_by_one, site.relay)
-            for way in ways:
-                way()
-            taken: list[tuple[float, float, float]] = []
-            for turn in range(rounds):
-                order = ways if turn % 2 else ways[::-1]
-                rates = {way: way() for way in order}
-                taken.append((rates[ways[0]], rates[ways[1]], rates[ways[2]]))
+            taken = interleaved((site.without_confirms, site.one_by_one, site.relay), rounds)
         finally:
             site.close()
-    row("relay, events/s", Figure.of([relay for _, _, relay in taken]))
-    row("py-amqp without confirms, messages/s", Figure.of([raw for raw, _, _ in taken]))
-    row("kombu, a confirm for each, messages/s", Figure.of([single for _, single, _ in taken]))
-    row("relay / without confirms", Figure.of([relay / raw for raw, _, relay in taken]), "at least 0.5")
-    row("relay / a confirm for each", Figure.of([relay / single for _, single, relay in taken]), "at least 10")
+    row("AMQP: relay, events/s", Figure.of([relay for _, _, relay in taken]))
+    row("AMQP: py-amqp without confirms, messages/s", Figure.of([raw for raw, _, _ in taken]))
+    row("AMQP: kombu, a confirm for each, messages/s", Figure.of([single for _, single, _ in taken]))
+    row("AMQP: relay / without confirms", Figure.of([relay / raw for raw, _, relay in taken]), AtLeast(0.5))
+    row("AMQP: relay / a confirm for each", Figure.of([relay / single for _, single, relay in taken]), AtLeast(10))
 
 
 if __name__ == "__main__":

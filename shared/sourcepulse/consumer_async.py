@@ -41,6 +41,7 @@ class AsyncEvents:
             feed.end()
             raise
         if feed.error is not None and not feed.opened:
+            await self.close()
             raise feed.error
 
     async def close(self) -> None:

@@ -79,7 +79,7 @@ class Feed:
     def take(self) -> Item | None:
         """Wait for the next item; None when no more will come."""
         with self._work:
-            while not self._ending:
+            while not self._ending and not self._intake.stopping:
                 item = self._take()
                 if item is not None:
                     return item
@@ -90,7 +90,7 @@ class Feed:
     def take_now(self) -> Item | None:
         """Give the next item if there is one."""
         with self._work:
-            return None if self._ending else self._take()
+            return None if self._ending or self._intake.stopping else self._take()
 
     def acknowledge(self, item: Item) -> None:
         """Be done with an item that was taken."""

@@ -344,7 +344,9 @@ def test_what_a_gap_callback_raises_ends_run(url: BrokerUrl, workers: int) -> No
     with pytest.raises(LookupError, match="2"):
         consumer.run(place, workers=workers)
     assert place.done == ["a1"]
-    assert [name(event) for event in durable(url, timeout=0.5, hold_seconds=0.05)] == ["a3"], "the event behind the gap is not lost"
+    assert [name(event) for event in durable(url, timeout=0.5, hold_seconds=0.05)] == ["a3"], (
+        "the event behind the gap is not lost"
+    )
 
 
 def test_the_event_that_receive_gave_is_the_first_that_run_handles(url: BrokerUrl) -> None:

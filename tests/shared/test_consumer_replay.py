@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from sourcepulse.gaps import Gap
 from sourcepulse.housekeeping import Keep, prune
 from support.local_log import log_url
 
+NOBODY = 65534
 SOURCE = "hg://host/repo"
 EXCHANGES = {PUBLIC: "sourcepulse", RESTRICTED: "sourcepulse-restricted"}
 
@@ -227,9 +229,20 @@ def test_an_outbox_that_cannot_help_is_a_clear_error(url: BrokerUrl, path: Path)
         ask(url, path, 1, 1, epoch="one")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_an_outbox_that_may_not_be_written_is_a_clear_error(url: BrokerUrl, path: Path) -> None:
-    send(path, url, event(1))
-    path.chmod(0o400)
-    with pytest.raises(OutboxWriteError):
-        ask(url, path, 1, 1)
+def test_an_outbox_that_may_not_be_written_is_a_clear_error(url: BrokerUrl) -> None:
+    with tempfile.TemporaryDirectory() as folder, Consumer(url, ["#"]) as consumer:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "outbox.db"
+        store(path, event(1))
+        gap = Gap(source=SOURCE, epoch="one", type=None, first_missing=1, last_missing=1)
+        for each in Path(folder).iterdir():
+            each.chmod(0o444)
+        user = os.geteuid()
+        if user == 0:
+            # Root may write everything.
+            os.seteuid(NOBODY)
+        try:
+            with pytest.raises(OutboxWriteError, match="Permission denied"):
+                consumer.replay(gap, outbox=path)
+        finally:
+            os.seteuid(user)

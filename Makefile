@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.complete
 
 # What the tests start besides Python: Debian's own builds.
-SYSTEM_PACKAGES := rabbitmq-server activemq mercurial openssh-client
+SYSTEM_PACKAGES := rabbitmq-server activemq mercurial openssh-client libnet-stomp-perl libanyevent-rabbitmq-perl
 
 help:
 	@echo "make demo   a real hg push arrives as an event, no broker needed"

@@ -142,7 +142,7 @@ def decode(data: bytes) -> tuple[Frame, int] | None:
     head, end, _ = data.partition(b"\n\n")
     if not end:
         return None
-    command, *lines = head.decode().splitlines()
+    command, *lines = head.decode().split("\n")
     headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")

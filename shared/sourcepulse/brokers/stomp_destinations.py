@@ -47,10 +47,13 @@ def is_activemq_name(name: str) -> bool:
 
 
 def check_activemq_exchange(exchange: str) -> str:
-    """Give the exchange back, or raise ConfigError if it cannot be a part of a topic's name."""
-    if not is_activemq_name(exchange):
+    """Give the exchange back, or raise ConfigError if it cannot be one word of a topic's name.
+
+    One that went on after a dot would be a part of another exchange: who reads all of that one would read it too.
+    """
+    if not _PLAIN_WORD.fullmatch(exchange):
         raise ConfigError(
-            f"the exchange {exchange!r} cannot be had at ActiveMQ: it must be made of letters, digits, '.', '-' and '_'"
+            f"the exchange {exchange!r} cannot be had at ActiveMQ: it must be made of letters, digits, '-' and '_'"
         )
     return exchange
 

@@ -38,7 +38,7 @@ FRAME_MAX_BYTES = 64 * 1024 * 1024
 #: Command and headers of a frame, with room to spare.
 HEAD_MAX_BYTES = 256 * 1024
 
-_HEAD_END = re.compile(rb"\n\n|\r\n\r\n")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,12})\r?$", re.MULTILINE)
 _COMMAND = re.compile(rb"[A-Z]{1,30}\r?(?:\n|\Z)")
 _EOL = b"\r\n"
@@ -104,7 +104,7 @@ def take_frame(buffer: bytearray, at: int) -> tuple[Any | None, int]:
         if end - at >= HEAD_MAX_BYTES:
             raise NotStompError(bytes(buffer[at : at + 32]))
         return None, at
-    length = _CONTENT_LENGTH.search(buffer, at, head.start() + 1)
+    length = _CONTENT_LENGTH.search(buffer, at, head.start())
     if length is None:
         stop = buffer.find(b"\0", head.end())
         if stop < 0:
@@ -119,4 +119,6 @@ def take_frame(buffer: bytearray, at: int) -> tuple[Any | None, int]:
             return None, at
         if buffer[stop] != 0:
             raise NotStompError(bytes(buffer[at : at + 32]))
-    return _utils.parse_frame(bytes(buffer[at:stop])), stop + 1
+    frame = _utils.parse_frame(bytes(buffer[at : head.start()]))
+    frame.body = bytes(buffer[head.end() : stop])
+    return frame, stop + 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from sourcepulse.brokers.stomp_errors import TEXT_MAX_CHARACTERS, Blame, ErrorFrameError, blame
+from sourcepulse.brokers.stomp_errors import TEXT_MAX_CHARACTERS, Blame, ErrorFrameError
 from sourcepulse.brokers.stomp_library import Frame
 
 _STACK = "\n\tat org.apache.activemq.transport.stomp.ProtocolConverter.onStompCommand(ProtocolConverter.java:245)"
@@ -76,8 +76,7 @@ ACTIVEMQ = (
     (
         "COMMIT FAILED: Transaction marked rollback only xaErrorCode:100",
         (
-            f"javax.transaction.xa.XAException: COMMIT FAILED: Transaction marked rollback only xaErrorCode:100{_STACK}\n"
-            "Caused by: java.lang.SecurityException: User narrow is not authorized to write to: "
+            f"javax.transaction.xa.XAException: COMMIT FAILED: Transaction marked rollback only{_STACK}\nCaused by: java.lang.SecurityException: User narrow is not authorized to write to: "
             f"topic://VirtualTopic.sourcepulse.bz.x{_STACK}"
         ),
         Blame.KEY,
@@ -109,9 +108,14 @@ def test_the_brokers_words_tell_who_has_to_act(message: str, body: str, to_blame
     assert error(message, body).blame is to_blame
 
 
-def test_a_full_store_is_nobodys_fault() -> None:
-    words = "Persistent store is Full, 100% of 1000000. Stopping producer (ID:vm-1:2:-1:1) to prevent flooding"
-    assert blame(words) is Blame.NOBODY
+def test_a_full_store_is_nobodys_fault_whatever_the_names_of_queues_and_classes() -> None:
+    words = (
+        "Persistent store is Full, 100% of 1000000. Stopping producer (ID:vm-1:2:-1:1) to prevent flooding "
+        "queue://Consumer.password-bot.VirtualTopic.sourcepulse.>. See http://activemq.apache.org/"
+    )
+    at = "\n\tat org.apache.activemq.security.JaasAuthenticationBroker.send(JaasAuthenticationBroker.java:42)"
+    assert error(words, f"javax.jms.ResourceAllocationException: {words}{_STACK}{at}").blame is Blame.NOBODY
+    assert error("failed", f"java.io.IOException: failed{at}").blame is Blame.NOBODY
 
 
 def test_the_text_is_one_line_and_says_each_thing_once() -> None:

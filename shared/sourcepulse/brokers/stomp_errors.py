@@ -10,6 +10,8 @@ from typing import Any
 
 #: Of the broker's words, so many are repeated.
 TEXT_MAX_CHARACTERS = 500
+#: The names of Java's classes mean nothing.
+_STACK_LINE = re.compile(r"^\s+at .*$", re.M)
 
 
 class Blame(Enum):
@@ -35,6 +37,8 @@ class Blame(Enum):
 
 #: RabbitMQ 3.10 to 4.1 and ActiveMQ Classic 5.17 to 6.1; the first that is found counts.
 _SIGNS = (
+    # First, for it names a queue, and who named that one is free to.
+    (re.compile(r"store is full|memory limit|usage manager", re.I), Blame.NOBODY),
     (
         re.compile(r"message size \d+ (?:is )?larger than|maximum frame size|max(?:imum)? message size", re.I),
         Blame.MESSAGE,
@@ -67,7 +71,7 @@ class ErrorFrameError(Exception):
         # ActiveMQ's body is a Java stack, whose first line says it all.
         first = next((line.strip() for line in body.splitlines() if line.strip()), "")
         self.text = (first if message in first else f"{message}: {first}".strip(": "))[:TEXT_MAX_CHARACTERS]
-        self.blame = blame(f"{message}\n{body}")
+        self.blame = blame(_STACK_LINE.sub("", f"{message}\n{body}"))
         super().__init__(self.text)
 
 

@@ -76,7 +76,8 @@ ACTIVEMQ = (
     (
         "COMMIT FAILED: Transaction marked rollback only xaErrorCode:100",
         (
-            f"javax.transaction.xa.XAException: COMMIT FAILED: Transaction marked rollback only{_STACK}\nCaused by: java.lang.SecurityException: User narrow is not authorized to write to: "
+            f"javax.transaction.xa.XAException: COMMIT FAILED: Transaction marked rollback only{_STACK}\n"
+            "Caused by: java.lang.SecurityException: User narrow is not authorized to write to: "
             f"topic://VirtualTopic.sourcepulse.bz.x{_STACK}"
         ),
         Blame.KEY,

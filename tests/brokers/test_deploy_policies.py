@@ -422,3 +422,39 @@ def secret(path: Path, deployed: Deployed, user: str) -> Path:
     path.touch(0o600)
     path.write_text(f"{url.scheme}://{user}:{password(user)}@127.0.0.1:{deployed.port}{deployed.vhost}\n")
     return path
+
+
+@pytest.mark.parametrize("scheme", ["amqp", "stomp+rabbitmq"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_in_a_virtual_host_of_quorum_queues_durable_subscriptions_are_such_and_temporary_ones_work(
+    rabbitmq: RabbitNode, scheme: str, shared: bool
+) -> None:
+    vhost, login = "quorum", ("restricted-relay", password("restricted-relay"))
+    if vhost not in rabbitmq.control("list_vhosts"):
+        rabbitmq.control("add_vhost", vhost, "--default-queue-type", "quorum")
+        rabbitmq.control("set_permissions", "-p", vhost, login[0], ".*", ".*", ".*")
+    place = f"{rabbitmq.port}/{vhost}"
+    if scheme == "stomp+rabbitmq":
+        place = f"{rabbitmq.stomp_port}/{vhost}?amqp_port={rabbitmq.port}"
+    url = BrokerUrl.parse(f"{scheme}://{login[0]}:{login[1]}@127.0.0.1:{place}")
+    queue = f"events-{scheme.replace('+', '-')}-{shared}"
+    durable = SubscriptionSpec(exchange="sourcepulse", patterns=("#",), queue=queue, durable=True, shared=shared)
+    temporary = SubscriptionSpec(exchange="sourcepulse", patterns=("#",), queue=None, durable=False)
+    opened = [open_subscription(url, spec) for spec in (durable, temporary)]
+    sender = open_publisher(url, exchange="sourcepulse")
+    try:
+        for source in opened:
+            source.open()
+        sender.open()
+        send_all(sender, (message(number) for number in range(5)))
+        for source in opened:
+            assert bodies(source, 5) == [b"0", b"1", b"2", b"3", b"4"]
+        # The same again finds the queue as it was made.
+        opened[0].close()
+        opened[0].open()
+        listed = json.loads(rabbitmq.control("--formatter=json", "list_queues", "-p", vhost, "name", "type"))
+    finally:
+        for each in (*opened, sender):
+            each.abandon()
+    assert {"name": queue, "type": "quorum"} in listed
+    assert "classic" in {row["type"] for row in listed if row["name"].startswith("temporary-")}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.event import Event, Numbers
 from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_view import Selection, body, rows
-from sourcepulse.serialize import decode
+from sourcepulse.serialize import decode, encode
 from support.activemq import ActiveMqNode
 from support.broker_under_test import send_all
 from support.hg import VENV_HG, Repository, Site, require
@@ -97,6 +98,18 @@ class Reader:
         if self._process is not None:
             self._process.kill()
             self._process.wait(WAIT_SECONDS)
+
+
+def test_the_example_of_the_page_is_an_event_and_the_page_explains_every_member() -> None:
+    page = (Path(__file__).parents[2] / "shared" / "docs" / "wire-format.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    event = decode(example.encode(), routing_key="hg.push.integration.inbound")
+    explained = page.partition("### Properties")[0].partition("| member |")[2]
+    for member in json.loads(encode(event)):
+        assert member in ("specversion", "datacontenttype") or f"`{member}`" in explained, member
+    properties = page.partition("### Properties")[2].partition("## Routing keys")[0]
+    for header in ("amqp-message-id", "event-id", "routing-key", "expires", "type", "persistent"):
+        assert f"`{header}" in properties, header
 
 
 @pytest.fixture(params=["stomp+rabbitmq", "stomp+activemq", "amqp"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sourcepulse.brokers.url import NETWORK_OPTIONS, SCHEMES, TLS_OPTIONS
 from sourcepulse.config import KEYS, load
 from sourcepulse.errors import ConfigError
 
@@ -112,3 +113,11 @@ def test_what_is_required_says_three_ways_to_set_it() -> None:
 
 def test_every_key_has_a_line_of_help() -> None:
     assert all(key.help and "\n" not in key.help for key in KEYS.values())
+
+
+def test_the_page_on_brokers_names_every_scheme_and_every_option() -> None:
+    page = (Path(__file__).parents[2] / "shared" / "docs" / "brokers.md").read_text()
+    for scheme in SCHEMES:
+        assert f"`{scheme}://" in page, scheme
+    for option in (*NETWORK_OPTIONS, *TLS_OPTIONS, "amqp_port"):
+        assert f"`{option}=" in page, option

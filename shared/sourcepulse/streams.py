@@ -70,7 +70,7 @@ def check_apart(public: Place, restricted: Place, *, files: Callable[[str], froz
     _check_login(restricted.url)
     _check_exchanges(public, restricted)
     _check_files(public, restricted, files)
-    if "file" not in (public.url.scheme, restricted.url.scheme) and _login(public.url) == _login(restricted.url):
+    if "file" not in (public.url.scheme, restricted.url.scheme) and _is_one_user(public.url, restricted.url):
         raise ConfigError(
             "broker and restricted_broker log in as the same user; make a user of its own for restricted events, "
             "which alone may write to the restricted exchange, and name it in restricted_broker"
@@ -151,6 +151,12 @@ def _check_files(public: Place, restricted: Place, files: Callable[[str], frozen
             f"restricted events would go to the public log {public.url.path}: whoever can open that file reads all "
             "of it; set another file in restricted_broker, in a folder that only its readers can enter"
         )
+
+
+def _is_one_user(one: BrokerUrl, other: BrokerUrl) -> bool:
+    """Tell whether both may log in as one user: by the same secret, or by one name at hosts they have in common."""
+    hosts_in_common = {host for host, _ in one.hosts} & {host for host, _ in other.hosts}
+    return _login(one) == _login(other) or bool(one.user and one.user == other.user and hosts_in_common)
 
 
 def _login(url: BrokerUrl) -> tuple[str, str]:

@@ -86,6 +86,13 @@ def test_a_login_is_the_same_however_it_is_escaped() -> None:
     )
 
 
+def test_one_name_at_one_host_is_one_user_whatever_the_password() -> None:
+    assert "same user" in refusal(
+        place("amqp://relay:a@x,mq", "sourcepulse"), place("stomp+rabbitmq://relay:b@MQ,y", "internal")
+    )
+    check_apart(place("amqp://relay:a@x", "sourcepulse"), place("amqp://relay:b@y", "internal"))
+
+
 def test_the_guest_that_a_url_without_a_user_means_is_a_login_too() -> None:
     assert "same user" in refusal(place("amqp://a", "sourcepulse"), place("amqp://guest:guest@b", "internal"))
 

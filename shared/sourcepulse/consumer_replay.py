@@ -32,8 +32,7 @@ def request_replay(gap: Gap, path: Path) -> int:
         _check_is_known(db, gap, path)
         replayable = f"FROM events WHERE {where} AND state = '{DELIVERED}' AND {_KEPT}"
         db.execute(
-            "INSERT OR IGNORE INTO replays (position, requested_at) "
-            f"SELECT position, ? {replayable} ORDER BY position",
+            f"INSERT OR IGNORE INTO replays (position, requested_at) SELECT position, ? {replayable} ORDER BY position",
             (outbox.now(), *values),
         )
         come = _count(db, replayable, values) + _count(db, f"FROM events WHERE {where} AND state = '{PENDING}'", values)

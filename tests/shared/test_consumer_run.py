@@ -214,6 +214,22 @@ def test_stop_finishes_what_is_at_work_and_gives_the_rest_back(url: BrokerUrl, w
     assert other.stats.gaps == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_after_stop_no_worker_begins_another_event(url: BrokerUrl, workers: int) -> None:
+    consumer = durable(url)
+    publish_events(url, *pushes("a", *range(1, 51)))
+    begun: list[str] = []
+
+    def callback(event: Event) -> None:
+        begun.append(name(event))
+        if name(event) == "a20":
+            consumer.stop()
+
+    consumer.run(callback, workers=workers)
+    assert begun[-1] == "a20"
+    consumer.close()
+
+
 def test_an_event_that_waits_for_its_next_attempt_is_given_back_by_stop(url: BrokerUrl) -> None:
     consumer = durable(url)
     publish_events(url, *pushes("a", 1))

@@ -18,7 +18,7 @@ from sourcepulse.brokers.local_admin import dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerRefusedUsError
 from sourcepulse.gaps import Gap
-from support.local_log import log_url, publish_events, push_event
+from support.local_log import log_url, publish_events, push_event, wait_until
 
 LIMIT_SECONDS = 20.0
 
@@ -74,7 +74,7 @@ def test_events_come_in_order_and_silence_ends_the_loop(url: BrokerUrl) -> None:
 
     assert run(main()) == [1, 2, 3, 4]
     assert left(url) == []
-    assert feed_threads() == []
+    wait_until(lambda: not feed_threads())
 
 
 def test_an_event_is_acknowledged_when_the_next_is_asked_for(url: BrokerUrl) -> None:
@@ -111,7 +111,7 @@ def test_leaving_the_loop_leaves_the_event_unacknowledged(url: BrokerUrl, way: s
         with pytest.raises(LookupError if way == "exception" else asyncio.CancelledError):
             run(main())
     assert left(url) == [2, 3]
-    assert feed_threads() == []
+    wait_until(lambda: not feed_threads())
 
 
 def test_the_event_loop_goes_on_while_nothing_comes_and_while_the_broker_is_waited_for(url: BrokerUrl) -> None:
@@ -172,7 +172,7 @@ def test_a_task_that_is_cancelled_ends_promptly(url: BrokerUrl) -> None:
 
     # No wait of the feed is longer than its slice; what is left is room for a busy machine.
     assert run(main()) < 5
-    assert feed_threads() == []
+    wait_until(lambda: not feed_threads())
 
 
 def test_a_broker_that_refuses_us_is_told_when_subscribing(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_broker_that_refuses_us_is_told_when_subscribing(tmp_path: Path) -> No
 
     with pytest.raises(BrokerRefusedUsError, match="does not exist"):
         run(main())
-    assert feed_threads() == []
+    wait_until(lambda: not feed_threads())
 
 
 def test_what_a_gap_callback_raises_is_raised_in_the_loop(url: BrokerUrl) -> None:

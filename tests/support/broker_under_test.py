@@ -146,6 +146,8 @@ class BrokerUnderTest(ABC):
     message_max_bytes: int = SMALL_MESSAGE_BYTES
 
     def __init__(self) -> None:
+        #: How long a test waits for what must come.
+        self.patience_s = WAIT_SECONDS
         #: This test's own.
         self.exchange = unique("exchange")
         self.queue = unique("queue")
@@ -337,7 +339,8 @@ class RemoteBroker(BrokerUnderTest):
         super().__init__()
         self.ca_file = node.ca_file
         self.ca = node.ca
-        self.kill, self.start = node.kill, node.start
+        self._node = node
+        self._is_dead = False
 
     @property
     def url(self) -> str:
@@ -367,6 +370,22 @@ class RemoteBroker(BrokerUnderTest):
         hosts = hosts or f"{'localhost' if tls else '127.0.0.1'}:{url.hosts[0][1]}"
         vhost = "" if url.vhost == "/" else f"/{url.vhost}"
         return f"{url.scheme}://{name}:{password}@{hosts}{vhost}{options}"
+
+    def kill(self) -> None:
+        """Kill the node in the middle of whatever it does."""
+        self._is_dead = True
+        self._node.kill()
+
+    def start(self) -> None:
+        """Start the node again."""
+        self._node.start()
+        self._is_dead = False
+
+    def close(self) -> None:
+        super().close()
+        if self._is_dead:
+            # Other tests use it too.
+            self.start()
 
     def hasty_publisher(self, url: str, limit_s: float) -> Publisher:
         """Give an unopened publisher that waits for nothing longer than so."""
@@ -655,6 +674,13 @@ def is_silent(source: Subscription | Consumer) -> bool:
     more = source.receive(SILENCE_SECONDS)
     assert more is None, more
     return True
+
+
+def next_event(consumer: Consumer) -> Event:
+    """Receive one event, without acknowledging it."""
+    event = consumer.receive(WAIT_SECONDS)
+    assert event is not None, "nothing came"
+    return event
 
 
 def take(consumer: Consumer, count: int) -> list[int]:

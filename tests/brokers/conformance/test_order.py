@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from sourcepulse.gaps import Gap, Reset
-from support.broker_under_test import BrokerUnderTest, is_silent, take
+from support.broker_under_test import BrokerUnderTest, is_silent, next_event, take
 from support.local_log import push_event
 
 SOURCES = ("hg://host/one", "hg://host/two", "hg://host/three")
@@ -22,8 +22,7 @@ def test_events_of_several_sources_come_in_the_order_of_each_through_restarts_of
         )
     got: dict[str, list[int]] = {source: [] for source in SOURCES}
     for _ in range(180):
-        event = consumer.receive(20)
-        assert event is not None
+        event = next_event(consumer)
         got[event.source].append(event.data["number"])
         consumer.acknowledge()
     assert got == {source: list(range(1, 61)) for source in SOURCES}

@@ -11,7 +11,7 @@ import pytest
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerUnavailableError
-from support.broker_under_test import WAIT_SECONDS, BrokerUnderTest, bodies, message, send_all, settle
+from support.broker_under_test import BrokerUnderTest, bodies, message, send_all, settle
 from support.local_log import wait_until
 
 
@@ -73,7 +73,7 @@ def test_settling_without_time_to_wait_returns_at_once_and_settles_in_the_end(br
         assert time.monotonic() - begun < 2
         return len(tags) >= 20
 
-    wait_until(all_settled, WAIT_SECONDS)
+    wait_until(all_settled, broker.patience_s)
     assert sorted(tags) == list(range(20))
 
 
@@ -135,7 +135,7 @@ def test_leaving_ends_every_thread_that_was_started(broker: BrokerUnderTest) -> 
         send_all(sender, [message(1)])
         getattr(sender, leave)()
         getattr(source, leave)()
-    wait_until(lambda: set(threading.enumerate()) <= before)
+    wait_until(lambda: set(threading.enumerate()) <= before, broker.patience_s)
 
 
 def test_many_publishers_write_to_one_exchange(broker: BrokerUnderTest) -> None:

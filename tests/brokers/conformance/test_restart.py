@@ -15,7 +15,7 @@ from sourcepulse.brokers import Publisher, Settlement
 from sourcepulse.delivery import Delivery, DeliveryReport
 from sourcepulse.outbox import Outbox
 from sourcepulse.testing import system_event
-from support.broker_under_test import WAIT_SECONDS, RemoteBroker, is_silent, receive, take
+from support.broker_under_test import WAIT_SECONDS, RemoteBroker, is_silent, next_event, receive, take
 from support.local_log import push_event
 
 #: More than any publisher's window, so that the broker dies in the middle.
@@ -99,8 +99,7 @@ def test_a_broker_killed_in_the_middle_of_a_stream_loses_nothing_and_keeps_the_o
 
     handled = []
     for _ in range(EVENTS):
-        got = consumer.receive(WAIT_SECONDS)
-        assert got is not None
+        got = next_event(consumer)
         assert got.numbers is not None
         handled.append(got.numbers.sequence)
         consumer.acknowledge()
@@ -119,8 +118,7 @@ def test_consumers_of_a_killed_broker_come_back_as_they_were(remote: RemoteBroke
     remote.publish_events(*(push_event(number) for number in range(1, 6)))
     assert take(durable, 2) == [1, 2]
     assert take(temporary, 5) == [1, 2, 3, 4, 5]
-    at_work = durable.receive(WAIT_SECONDS)
-    assert at_work is not None
+    at_work = next_event(durable)
     remote.kill()
     remote.start()
     durable.acknowledge()

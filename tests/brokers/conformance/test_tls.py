@@ -15,7 +15,7 @@ from support.broker_under_test import RemoteBroker, bodies, message, send_all
 from support.proxy import Proxy
 from support.rabbitmq import free_port
 
-LIMIT_SECONDS = 5.0
+LIMIT_SECONDS = 3.0
 #: A loopback address that the broker's certificate does not name.
 OTHER_HOST = "127.0.0.2"
 

@@ -200,7 +200,7 @@ def test_a_message_is_written_so_that_another_reader_finds_it_unchanged(
 
 
 @pytest.mark.parametrize("secret", ["plain", "a:b", "back\\slash", "\\c", "pässwörd→", "{}", " blank "])
-def test_a_login_is_written_without_escapes_as_both_brokers_read_it(secret: str) -> None:
+def test_a_login_is_written_as_it_is_given(secret: str) -> None:
     data = written("connect", "me", secret, with_connect_command=True)
     assert data.startswith(b"CONNECT\n")
     assert f"\npasscode:{secret}\n".encode() in data

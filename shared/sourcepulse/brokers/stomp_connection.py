@@ -35,10 +35,10 @@ HEARTBEAT_MAX_SECONDS = 65_535
 #: A heartbeat is sent after this share of the time that was promised; the broker is gone after this many times its own.
 HEARTBEAT_SEND_SHARE = 1 / 3
 HEARTBEAT_PATIENCE = 2.0
-#: How often it is looked whether a heartbeat is due.
+#: How often it is looked whether a heartbeat is due, at least.
 TICK_SECONDS = 1.0
 
-#: What CONNECT, which knows no escapes, cannot carry (STOMP 1.2, "Value Encoding").
+#: What CONNECT cannot carry (STOMP 1.2, "Value Encoding").
 _UNWRITABLE = "\r\n\0"
 
 logger = logging.getLogger(__name__)
@@ -184,12 +184,12 @@ class StompConnection:
         except (OSError, ssl.SSLError) as error:
             raise self._unavailable(error, f"within {self._connect_limit_s:g} s") from error
         vhost = self._url.vhost if self._url.scheme.endswith("rabbitmq") else host
-        self.requests = frames_to(self._write, vhost)
+        self.requests = frames_to(self._write, _login_word(vhost))
         heartbeat_s = min(int(self._url.option("heartbeat") or 0) or HEARTBEAT_SECONDS, HEARTBEAT_MAX_SECONDS)
         self._ours_s = self._theirs_s = 0.0
         self.requests.connect(
-            self._url.user or None,
-            self._url.password if self._url.user else None,
+            _login_word(self._url.user) or None,
+            _login_word(self._url.password) if self._url.user else None,
             with_connect_command=True,
             headers={"heart-beat": f"{heartbeat_s * 1000},{heartbeat_s * 1000}"},
         )
@@ -223,17 +223,18 @@ class StompConnection:
             raise self._unavailable(error) from error
 
     def _next(self, deadline: float) -> Any | None:
+        tick_s = min(TICK_SECONDS, self._ours_s * HEARTBEAT_SEND_SHARE or TICK_SECONDS)
         while True:
             connection = self._opened()
             now = time.monotonic()
             try:
-                if now >= self._ticked_at + TICK_SECONDS:
+                if now >= self._ticked_at + tick_s:
                     self._ticked_at = now
                     self._tick(connection, now)
                 frame, connection.at = take_frame(connection.received, connection.at)
                 if frame is not None:
                     return frame
-                connection.wait(min(deadline, now + TICK_SECONDS))
+                connection.wait(min(deadline, now + tick_s))
             except TimeoutError as error:
                 if error.errno is not None or isinstance(error, PeerReadsNothingError):
                     raise self._unavailable(error) from error
@@ -273,6 +274,11 @@ class StompConnection:
             return BrokerUnavailableError(f"the host {self.host} is unknown: {error.strerror}")
         text = str(getattr(error, "strerror", "") or error)
         return BrokerUnavailableError(f"{self.host} cannot be reached: {text or type(error).__name__}")
+
+
+def _login_word(value: str) -> str:
+    # STOMP 1.2 has no escapes in CONNECT, but both brokers read them there.
+    return value.replace("\\", "\\\\")
 
 
 def _what_it_speaks(raw: bytes) -> str:

@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Heartbeats over STOMP: a silent broker is noticed, an idle connection stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sourcepulse.brokers import Outcome, Publisher
+from sourcepulse.errors import BrokerUnavailableError
+from support.broker_under_test import ActiveMqBroker, StompRabbitBroker, bodies, message, send_all
+from support.proxy import Proxy
+from support.stomp import (
+    BOUND_SECONDS,
+    bounded,
+    broker_at,
+    hasty,
+    outcomes,
+    port_of,
+    publisher,
+    recorder,
+    subscription,
+    url_of,
+)
+
+
+@pytest.fixture(params=["rabbitmq", "activemq"])
+def stomp(request: pytest.FixtureRequest) -> Iterator[StompRabbitBroker | ActiveMqBroker]:
+    """Each broker over STOMP."""
+    made = broker_at(request.getfixturevalue(request.param))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def tls(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+def test_a_silent_broker_is_noticed_by_its_missing_heartbeats(
+    stomp: StompRabbitBroker | ActiveMqBroker, tls: bool
+) -> None:
+    stomp.prepare(stomp.exchange)
+    with Proxy(port_of(stomp, tls=tls)) as proxy:
+        url = url_of(stomp, tls=tls, port=proxy.port, heartbeat=1)
+        source = subscription(url, stomp.spec("#", durable=False))
+        source.open()
+        assert source.receive(0.2) is None
+        proxy.hold()
+        with bounded(), pytest.raises(BrokerUnavailableError, match="silent"):
+            source.receive(60)
+        source.abandon()
+
+
+def test_an_idle_publisher_notices_a_silent_broker_too(stomp: StompRabbitBroker | ActiveMqBroker) -> None:
+    with Proxy(port_of(stomp, tls=False)) as proxy:
+        sender = publisher(url_of(stomp, port=proxy.port, heartbeat=1))
+        sender.open()
+        proxy.hold()
+        with bounded(), pytest.raises(BrokerUnavailableError, match="silent"):
+            keep_idle(sender)
+        sender.abandon()
+
+
+def keep_idle(sender: Publisher) -> None:
+    """Ask for news, as a relay with nothing to send does."""
+    deadline = time.monotonic() + BOUND_SECONDS
+    while time.monotonic() < deadline:
+        assert list(sender.settle(0)) == []
+        time.sleep(0.1)
+
+
+def test_an_idle_connection_stays_as_long_as_it_is_asked(stomp: StompRabbitBroker | ActiveMqBroker) -> None:
+    url = url_of(stomp, heartbeat=1)
+    stomp.prepare(stomp.exchange)
+    sender = publisher(url, exchange=stomp.exchange)
+    source = subscription(url, stomp.spec("#", durable=False))
+    sender.open()
+    source.open()
+    # Far longer than the broker waits for a heartbeat.
+    for _ in range(12):
+        assert source.receive(0.3) is None
+        assert list(sender.settle(0)) == []
+    assert outcomes(send_all(sender, [message(1)])) == {1: Outcome.DELIVERED}
+    assert bodies(source, 1) == [b"1"]
+    sender.close()
+    source.close()
+
+
+def test_heartbeats_are_on_whatever_the_url_says(stomp: StompRabbitBroker | ActiveMqBroker) -> None:
+    for heartbeat, wish in (
+        (None, "30000,30000"),
+        (0, "30000,30000"),
+        (7, "7000,7000"),
+        (100_000, "65535000,65535000"),
+    ):
+        with recorder() as (port, heard):
+            sender = hasty(url_of(stomp, port=port, heartbeat=heartbeat))
+            with pytest.raises(BrokerUnavailableError):
+                sender.open()
+        assert f"heart-beat:{wish}\n".encode() in heard[0]

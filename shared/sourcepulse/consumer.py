@@ -165,9 +165,15 @@ class Consumer:
 
     def __iter__(self) -> Iterator[Event]:
         """Give event after event, each acknowledged when the next is asked for."""
-        while (event := self.receive(self._timeout)) is not None:
-            yield event
-            self.acknowledge()
+        try:
+            while (event := self.receive(self._timeout)) is not None:
+                yield event
+                item, self._current = self._current, None
+                if item is not None:
+                    self._intake.finish(item)
+        finally:
+            # However the loop was left, what it handled before is done with.
+            self._intake.flush()
 
     def receive(self, timeout: float | None = None) -> Event | None:
         """Give the next event, the same one until it is acknowledged; None after `timeout` seconds of silence.

@@ -227,7 +227,7 @@ class Feed:
                     return
                 item, rejected = self._settled.popleft()
             if rejected is None:
-                self._intake.acknowledge(item)
+                self._intake.finish(item)
             else:
                 self._intake.reject(item, rejected)
 
@@ -249,3 +249,5 @@ class Feed:
             self._intake.drop()
         elif self._gave_back or self._intake.stopping:
             self._intake.leave()
+        else:
+            self._intake.flush()

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import suppress
 
 from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec, open_subscription
 from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.consumer_finished import GROUP_EVENTS, Finished
 from sourcepulse.consumer_item import Item
 from sourcepulse.consumer_link import Link
 from sourcepulse.consumer_report import ConsumerReport
 from sourcepulse.consumer_state import ConsumerState
 from sourcepulse.coverage import Coverage
-from sourcepulse.errors import BrokerUnavailableError, DecodeError
+from sourcepulse.errors import BrokerUnavailableError, DecodeError, StateError
 from sourcepulse.gaps import HOLD_EVENTS, Gap, Ordering, Reset
 from sourcepulse.serialize import decode
 
@@ -30,8 +32,9 @@ class Intake:
 
     `step` lets deliveries in, `take` gives the items that are ready, each of which is acknowledged, rejected or
     given back. Everything that is neither comes again when the connection is lost; what is at work then is
-    known when it comes again, and not handed out twice. `stopping` is a word to those who take; any thread and
-    any signal handler may set it.
+    known when it comes again, and not handed out twice. An id is recorded before its event is acknowledged;
+    of what `finish` took it is noted at once, and both are done by the next `step` or two, or by `flush`.
+    `stopping` is a word to those who take; any thread and any signal handler may set it.
     """
 
     def __init__(
@@ -62,6 +65,8 @@ class Intake:
         self._stood_before = False
         self._unsettled: set[str] = set()
         self._in_hand: dict[str, Item] = {}
+        # The broker goes on sending meanwhile.
+        self._finished = Finished(time.monotonic, min(GROUP_EVENTS, max(1, spec.prefetch // 2)))
         self._overdue_reads = 0
 
     @property
@@ -102,13 +107,16 @@ class Intake:
         due_in = self._ordering.due_in()
         wait = wait_seconds if due_in is None else min(wait_seconds, max(due_in, LAST_LOOK_SECONDS))
         try:
-            delivery = subscription.receive(wait)
+            # Nothing that is finished waits for what is not at hand.
+            delivery = subscription.receive(0.0 if self._finished else wait)
             self._link.works()
             if delivery is not None:
                 self._take_in(subscription, delivery)
         except BrokerUnavailableError as error:
             self._lost(error)
             return False
+        if delivery is None or self._finished.due:
+            self.flush()
         self._give_up_what_is_overdue(delivery)
         return delivery is not None
 
@@ -138,14 +146,56 @@ class Intake:
         return True
 
     def acknowledge(self, item: Item) -> None:
-        """Be done with an item."""
-        self._settle(item, item.event.id, lambda subscription: subscription.acknowledge(item.delivery))
+        """Be done with an item at once."""
+        self._finished.add(item)
+        self.flush()
+
+    def finish(self, item: Item) -> None:
+        """Be done with an item, soon: with others, if many are done with in a rush."""
+        self._finished.add(item)
+        if self._finished.due or self.full or not self._state.note(item.event.id, item.lane, item.number):
+            self.flush()
+
+    def flush(self) -> None:
+        """Record and acknowledge what is finished."""
+        if not self._finished:
+            return
+        try:
+            done = self._record_finished()
+            subscription = self._link.subscription
+            # Over a newer connection it comes again, and is known by its id then.
+            known = [item.delivery for item in done if item.generation == self._link.generation]
+            if subscription is None or not known:
+                return
+            if len(known) == 1:
+                subscription.acknowledge(known[0])
+            else:
+                subscription.acknowledge_all(known)
+        except BrokerUnavailableError as error:
+            self._lost(error)
+        except BaseException:
+            # Ctrl-C may have cut a write in two.
+            self.drop()
+            raise
 
     def reject(self, item: Item, reason: str) -> None:
         """Put an item aside, to the dead letters where the broker has any; its id is not recorded."""
         self._stats.rejected += 1
         log.warning("event %s is put aside: %s", item.event.id, reason)
-        self._settle(item, None, lambda subscription: subscription.reject(item.delivery, reason))
+        self.flush()
+        try:
+            self._state.record(None, item.lane, item.number)
+            subscription = self._link.subscription
+            if subscription is not None and item.generation == self._link.generation:
+                subscription.reject(item.delivery, reason)
+        except BrokerUnavailableError as error:
+            self._settled(item)
+            self._lost(error)
+        except BaseException:
+            self.drop()
+            raise
+        else:
+            self._settled(item)
 
     def give_back(self, items: Iterable[Item]) -> None:
         """Forget that these were taken; they come again over the next connection."""
@@ -156,18 +206,27 @@ class Intake:
 
     def drop(self) -> None:
         """Abandon the connection: everything that is not settled comes again, what is in hand as well."""
+        # What is finished and cannot be recorded comes again too; why it cannot was, or will be, raised elsewhere.
+        with suppress(StateError):
+            self._record_finished()
+        self._state.rest()
         self._link.drop()
         self._forget_all()
 
     def leave(self) -> None:
         """Close the connection politely; everything that is not settled comes again, to whoever subscribes next."""
-        self._link.close()
-        self._forget_all()
+        try:
+            self.flush()
+        finally:
+            self._link.close()
+            self._forget_all()
 
     def close(self) -> None:
         """Leave, and close the memory; may be called again."""
-        self.leave()
-        self._state.close()
+        try:
+            self.leave()
+        finally:
+            self._state.close()
 
     def _the_subscription(self) -> Subscription:
         # Opened again, a subscription finds its temporary queue if the broker still has it.
@@ -192,6 +251,9 @@ class Intake:
             self.report.bad(error)
             subscription.reject(delivery, str(error))
             return
+        if delivery.redelivered:
+            # Who had it before may have died between its note and its record.
+            self._state.take_over()
         if event.id in self._unsettled or self._state.is_handled(event.id):
             self._stats.repeats += 1
             at_work = self._in_hand.get(event.id)
@@ -225,22 +287,14 @@ class Intake:
             self._ordering.give_up()
             self._overdue_reads = 0
 
-    def _settle(self, item: Item, handled_id: str | None, tell: Callable[[Subscription], None]) -> None:
-        try:
-            self._state.record(handled_id, item.lane, item.number)
-            subscription = self._link.subscription
-            # Over a newer connection it comes again, and is known by its id then.
-            if subscription is not None and item.generation == self._link.generation:
-                tell(subscription)
-        except BrokerUnavailableError as error:
-            self._settled(item)
-            self._lost(error)
-        except BaseException:
-            # Ctrl-C may have cut a write in two.
-            self.drop()
-            raise
-        else:
-            self._settled(item)
+    def _record_finished(self) -> list[Item]:
+        items = self._finished.all()
+        if items:
+            self._state.record_all([(item.event.id, item.lane, item.number) for item in items])
+            self._finished.clear()
+            for item in items:
+                self._settled(item)
+        return items
 
     def _settled(self, item: Item) -> None:
         self._in_hand.pop(item.event.id, None)
@@ -248,6 +302,8 @@ class Intake:
 
     def _lost(self, error: BrokerUnavailableError) -> None:
         self._link.lost(error)
+        # Else it would be handled again.
+        self._record_finished()
         self._forget_untaken()
 
     def _forget_untaken(self) -> None:
@@ -255,5 +311,6 @@ class Intake:
         self._unsettled = set(self._in_hand)
 
     def _forget_all(self) -> None:
+        self._finished.clear()
         self.give_back(list(self._in_hand.values()))
         self._forget_untaken()

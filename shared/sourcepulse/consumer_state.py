@@ -9,11 +9,12 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection
 
+from sourcepulse.consumer_done import DoneFile, Entry, take_over
 from sourcepulse.errors import StateError
 from sourcepulse.gaps import Lane
 from sourcepulse.sqlite_file import FileKind, SqliteFile, side_files
@@ -73,10 +74,18 @@ class ConsumerState:
 
     def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW) -> None:
         self._window = window
-        self._file = _InMemory() if str(path) == MEMORY else _open_file(Path(path))
+        self._file: _InMemory | SqliteFile
+        self._done: DoneFile | None = None
+        if str(path) == MEMORY:
+            self._file = _InMemory()
+            return
+        self._file = _open_file(Path(path))
+        self._done = DoneFile(self._file.path)
+        self.take_over()
 
     def close(self) -> None:
         """Close the file; may be called again."""
+        self.rest()
         self._file.close()
 
     def is_handled(self, event_id: str) -> bool:
@@ -90,12 +99,42 @@ class ConsumerState:
         The record survives a killed process at once, a power failure a little later: then an event may be
         handled twice.
         """
-        with self._file.write(durable=False) as db:
+        self.record_all([(event_id, lane, number)])
+
+    def record_all(self, events: Iterable[Entry]) -> None:
+        """Do for several events at once what `record` does for one, and for what was noted."""
+        entries = [*self._done.entries, *events] if self._done is not None else events
+        ids: dict[str, None] = {}
+        reached: dict[Lane, int] = {}
+        for event_id, lane, number in entries:
             if event_id is not None:
-                self._see(db, event_id)
-                db.execute("DELETE FROM attempts WHERE id = ?", (event_id,))
+                ids[event_id] = None
             if lane is not None:
+                reached[lane] = max(number, reached.get(lane, 0))
+        with self._file.write(durable=False) as db:
+            if ids:
+                self._see(db, [(event_id,) for event_id in ids])
+            for lane, number in reached.items():
                 _advance(db, lane, number)
+        if self._done is not None:
+            self._done.clear()
+
+    def note(self, event_id: str, lane: Lane | None, number: int) -> bool:
+        """Keep in mind that an event is done with, until the next record; False if that cannot be done.
+
+        A killed process forgets neither, and a note costs little.
+        """
+        return self._done is None or self._done.add((event_id, lane, number))
+
+    def rest(self) -> None:
+        """Leave nothing beside the file for as long as nothing is noted."""
+        if self._done is not None:
+            self._done.close()
+
+    def take_over(self) -> None:
+        """Record what others noted at this memory and did not record before they were killed."""
+        if self._done is not None:
+            take_over(self._done.memory, self.record_all)
 
     def count_attempt(self, event_id: str) -> int:
         """Count one more delivery of an event that came again; give how many there were."""
@@ -143,11 +182,20 @@ class ConsumerState:
             db.execute("DELETE FROM patterns")
             db.executemany("INSERT INTO patterns VALUES (?, 1)", [(pattern,) for pattern in sorted(set(patterns))])
 
-    def _see(self, db: Connection, event_id: str) -> None:
-        position = db.execute("INSERT OR IGNORE INTO seen (id) VALUES (?) RETURNING position", (event_id,)).fetchone()
-        if position is not None and position[0] % SEEN_SLACK == 0:
-            db.execute("DELETE FROM seen WHERE position <= ?", (position[0] - self._window,))
+    def _see(self, db: Connection, ids: Sequence[tuple[str]]) -> None:
+        before = _last_seen(db)
+        db.executemany("INSERT OR IGNORE INTO seen (id) VALUES (?)", ids)
+        # Few events come twice.
+        if db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone():
+            db.executemany("DELETE FROM attempts WHERE id = ?", ids)
+        last = _last_seen(db)
+        if last // SEEN_SLACK > before // SEEN_SLACK:
+            db.execute("DELETE FROM seen WHERE position <= ?", (last - self._window,))
             db.execute("DELETE FROM attempts WHERE rowid <= (SELECT max(rowid) - ? FROM attempts)", (self._window,))
+
+
+def _last_seen(db: Connection) -> int:
+    return db.execute("SELECT max(position) FROM seen").fetchone()[0] or 0
 
 
 def _advance(db: Connection, lane: Lane, number: int) -> None:

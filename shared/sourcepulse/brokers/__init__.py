@@ -154,6 +154,9 @@ class Subscription(Protocol):
     def acknowledge(self, delivery: Delivery) -> None:
         """Tell the broker that the message is done with."""
 
+    def acknowledge_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Tell the broker that these messages are done with, at less cost than one by one."""
+
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Set a message aside for good, where the broker keeps dead letters; else drop it."""
 

@@ -10,6 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import amqp
@@ -81,6 +82,8 @@ class AmqpSubscription:
         self._stood = False
         self._lost_its_queue = False
         self._arrived: deque[Delivery] = deque()
+        #: The tags of what came by this channel and is not settled, in their order.
+        self._outstanding: dict[int, None] = {}
         self._cancelled = False
         self._queue = spec.queue if spec.durable and spec.queue else _temporary_name()
 
@@ -120,6 +123,22 @@ class AmqpSubscription:
         """Tell the broker that the message is done with; BrokerUnavailableError if it came by an older connection."""
         tag = self._tag(delivery)
         self._connection.write(self._channel.basic_ack, tag)
+        self._outstanding.pop(tag, None)
+        self._connection.flush()
+
+    def acknowledge_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Tell the broker that the messages are done with; the errors are those of `acknowledge`.
+
+        One word stands for all up to the first that is not among them.
+        """
+        tags = {self._tag(delivery) for delivery in deliveries}
+        done = list(takewhile(tags.__contains__, self._outstanding))
+        if done:
+            self._connection.write(self._channel.basic_ack, done[-1], True)
+        for tag in sorted(tags.difference(done)):
+            self._connection.write(self._channel.basic_ack, tag)
+        for tag in tags:
+            self._outstanding.pop(tag, None)
         self._connection.flush()
 
     def reject(self, delivery: Delivery, reason: str) -> None:
@@ -129,6 +148,7 @@ class AmqpSubscription:
             self._connection.write(self._channel.basic_ack, tag)
         else:
             self._connection.write(self._channel.basic_reject, tag, False)
+        self._outstanding.pop(tag, None)
         self._connection.flush()
 
     def abandon(self) -> None:
@@ -136,6 +156,7 @@ class AmqpSubscription:
         self._connection.abandon()
         self._channel = None
         self._arrived.clear()
+        self._outstanding.clear()
         self._cancelled = False
 
     def close(self) -> None:
@@ -206,13 +227,15 @@ class AmqpSubscription:
 
     def _on_message(self, message: Any) -> None:
         body = message.body
+        tag: int = message.delivery_info["delivery_tag"]
+        self._outstanding[tag] = None
         self._arrived.append(
             Delivery(
                 routing_key=message.delivery_info["routing_key"],
                 body=body.encode() if isinstance(body, str) else bytes(body),
                 content_type=str(message.properties.get("content_type", "")),
                 redelivered=bool(message.delivery_info["redelivered"]),
-                handle=_Handle(self._opening, message.delivery_info["delivery_tag"]),
+                handle=_Handle(self._opening, tag),
             )
         )
 

@@ -22,6 +22,8 @@ from sourcepulse.errors import BrokerError, BrokerUnavailableError, Subscription
 from sourcepulse.topics import check_pattern
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sourcepulse.brokers.url import BrokerUrl
 
 __all__ = ["LocalPublisher", "LocalSubscription"]
@@ -133,6 +135,11 @@ class LocalSubscription:
             with log.write(durable=False) as db:
                 self._commit_acks(db)
             self._acknowledged.clear()
+
+    def acknowledge_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Remove the messages from the queue, as `acknowledge` does."""
+        for delivery in deliveries:
+            self.acknowledge(delivery)
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Move the message to the queue's dead letters."""

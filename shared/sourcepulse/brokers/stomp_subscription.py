@@ -96,6 +96,12 @@ class StompSubscription(ABC):
         self._ack(delivery)
         self._connection.flush()
 
+    def acknowledge_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Tell the broker that the messages are done with, in one piece; the errors are those of `acknowledge`."""
+        for delivery in deliveries:
+            self._ack(delivery)
+        self._connection.flush()
+
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Move the message to the dead letters of a durable queue, with the reason in its headers; else drop it."""
         if not self._spec.durable:

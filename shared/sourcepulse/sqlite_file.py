@@ -19,6 +19,8 @@ from sourcepulse.errors import NothingThereError, SourcePulseError
 
 #: Between two tries for the lock; the lock is held for about a millisecond at a time.
 LOCK_POLL_SECONDS = 0.002
+#: SQLite is told how long it may wait in such steps, rounded down.
+WAIT_STEP_MS = 20
 #: Nobody else may write to a file of ours, whatever the directory's mode.
 MODE_MASK = 0o664
 #: File systems on which SQLite's shared memory does not work between machines
@@ -68,6 +70,8 @@ class SqliteFile:
         self.lock_wait_s = lock_wait_s
         self._identity = (0, 0)
         self._deadline = time.monotonic() + lock_wait_s
+        #: How long SQLite waits for others.
+        self._wait_ms = -1
         self._lock_fd = -1
         self._db: sqlite3.Connection | None = None
         try:
@@ -246,7 +250,12 @@ class SqliteFile:
 
     def _limit_waiting(self, db: sqlite3.Connection) -> None:
         remaining_ms = max(0, round((self._deadline - time.monotonic()) * 1000))
-        db.execute(f"PRAGMA busy_timeout = {remaining_ms}")
+        if remaining_ms > WAIT_STEP_MS:
+            remaining_ms -= remaining_ms % WAIT_STEP_MS
+        # To tell SQLite costs as much as a small query.
+        if remaining_ms != self._wait_ms:
+            db.execute(f"PRAGMA busy_timeout = {remaining_ms}")
+            self._wait_ms = remaining_ms
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -44,6 +44,8 @@ HEARTBEAT_MAX_SECONDS = 65_535
 TICK_SECONDS = 1.0
 #: Frames that are handled in one go, so that a flood of them ends too.
 FRAMES_AT_ONCE = 10_000
+#: A method, the header and the body of what follows it, unless that is larger than a frame.
+FRAMES_OF_A_MESSAGE = 3
 
 ACCESS_REFUSED = 403
 NOT_FOUND = 404
@@ -188,13 +190,19 @@ class AmqpConnection:
         connection.bytes_sent += 1
 
     def read(self, wait_s: float) -> bool:
-        """Handle one frame, waiting for it at most so long, with heartbeats meanwhile; False if none came."""
+        """Handle a frame and what belongs to it and has arrived, waiting at most so long; False if none came.
+
+        Heartbeats go on meanwhile.
+        """
         deadline = time.monotonic() + wait_s
         while True:
             connection = self._opened()
             connection.deadline = min(deadline, time.monotonic() + TICK_SECONDS)
             try:
-                connection.blocking_read()
+                for _ in range(FRAMES_OF_A_MESSAGE):
+                    # True behind the last of the frames that belong together.
+                    if connection.blocking_read():
+                        break
             except PeerReadsNothingError as error:
                 self._raise(error)
             except TimeoutError as error:

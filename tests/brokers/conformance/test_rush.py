@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Many events in a rush share records and acknowledgements: neither a crash nor their order makes a difference."""
+
+from __future__ import annotations
+
+from support.broker_under_test import BrokerUnderTest, bodies, is_silent, message, receive, take
+from support.local_log import push_event
+
+
+def test_many_are_acknowledged_together_and_those_in_between_come_again(broker: BrokerUnderTest) -> None:
+    first = broker.subscription(broker.spec("hg.#"))
+    broker.publish(*(message(number) for number in range(10)))
+    got = receive(first, 10)
+    first.acknowledge(got[1])
+    first.acknowledge_all([got[number] for number in (2, 0)])
+    first.acknowledge_all([got[number] for number in (8, 3, 4, 6)])
+    first.close()
+    again = broker.subscription(broker.spec("hg.#"), former=("hg.#",))
+    assert bodies(again, 3) == [b"5", b"7", b"9"]
+    assert is_silent(again)
+
+
+def test_what_a_killed_process_handled_in_a_rush_is_not_handled_again(broker: BrokerUnderTest) -> None:
+    victim = broker.child("hg.#", hangs_at=170)
+    broker.publish_events(*(push_event(number) for number in range(1, 181)))
+    assert victim.lines(170) == [str(number) for number in range(1, 171)]
+    victim.kill()
+    consumer = broker.consumer("hg.#")
+    assert take(consumer, 11) == list(range(170, 181))
+    assert is_silent(consumer)
+    assert consumer.stats.gaps == 0
+
+
+def test_who_waits_for_its_turn_knows_what_the_killed_one_handled_in_a_rush(broker: BrokerUnderTest) -> None:
+    victim = broker.child("hg.#", hangs_at=170)
+    waiting = broker.consumer("hg.#")
+    broker.publish_events(*(push_event(number) for number in range(1, 181)))
+    assert victim.lines(170) == [str(number) for number in range(1, 171)]
+    victim.kill()
+    assert take(waiting, 11) == list(range(170, 181))
+    assert is_silent(waiting)
+    assert waiting.stats.gaps == 0

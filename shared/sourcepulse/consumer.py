@@ -38,7 +38,9 @@ THREAD_LIMIT_SECONDS = 2.0
 class Consumer:
     """One subscription to one broker; iterate over it, `run` a callback, or say `async with` and iterate.
 
-    An event is acknowledged when the next one is asked for. Leaving the loop by `break` or an exception
+    An event is acknowledged when the next one is asked for; one of many that a loop handles within milliseconds
+    is noted then, and acknowledged with the others at most 50 events or, unless the next handler takes longer,
+    20 ms later. Leaving the loop by `break` or an exception
     leaves it unacknowledged: it is the first event of this object's next loop, or comes again to the next
     process. A lost connection is opened again for as long as it takes.
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -15,7 +14,6 @@ from sourcepulse.brokers import QueueLimits, SubscriptionSpec
 from sourcepulse.brokers.amqp_subscription import AmqpSubscription
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, SubscriptionError
 from support.amqp import admin, content, exists, message, new_name, publisher, receive, settle, subscription
-from support.proxy import Proxy
 from support.rabbitmq import READER, RabbitNode
 
 Opener = Callable[..., AmqpSubscription]
@@ -53,25 +51,6 @@ def send(node: RabbitNode, exchange: str, *numbers: int, key: str = "hg.push.try
     sender.close()
 
 
-def test_a_temporary_subscription_gets_what_comes_while_it_stands(
-    rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
-) -> None:
-    source = opened(replace(spec, queue=None, durable=False, patterns=("hg.#", "build.*")))
-    send(rabbitmq, spec.exchange, 1)
-    send(rabbitmq, spec.exchange, 2, key="build.finished.success")
-    send(rabbitmq, spec.exchange, 3, key="build.finished")
-    first, third = receive(source, 2)
-    assert (first.body, first.routing_key, first.content_type, first.redelivered) == (
-        b"1",
-        "hg.push.try",
-        "application/cloudevents+json",
-        False,
-    )
-    assert third.body == b"3"
-    assert source.receive(0.2) is None
-    assert not source.interrupted
-
-
 def test_a_temporary_queue_is_gone_after_close(rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec) -> None:
     source = opened(replace(spec, queue=None, durable=False))
     names = rabbitmq.control("--quiet", "list_queues", "-p", "pulse", "name")
@@ -85,62 +64,6 @@ def exists_for_others(node: RabbitNode, queue: str) -> bool:
     with admin(node) as channel, pytest.raises(amqp.exceptions.ResourceLocked):
         channel.queue_declare(queue, passive=True)
     return True
-
-
-def test_what_has_arrived_is_given_though_there_is_no_time_to_wait(
-    rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
-) -> None:
-    source = opened(spec)
-    send(rabbitmq, spec.exchange, 1)
-    time.sleep(0.5)
-    got = [source.receive(0) for _ in range(10)]
-    assert [delivery.body for delivery in got if delivery is not None] == [b"1"]
-
-
-def test_a_durable_queue_keeps_what_comes_while_nobody_listens(
-    rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
-) -> None:
-    opened(spec).close()
-    send(rabbitmq, spec.exchange, *range(5))
-    source = opened(spec, former=spec.patterns)
-    assert [delivery.body for delivery in receive(source, 5)] == [b"0", b"1", b"2", b"3", b"4"]
-    assert not source.interrupted
-
-
-def test_what_was_not_acknowledged_comes_again_and_is_marked(
-    rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
-) -> None:
-    first = opened(spec)
-    send(rabbitmq, spec.exchange, 1, 2, 3)
-    one, _, _ = receive(first, 3)
-    first.acknowledge(one)
-    first.abandon()
-    again = receive(opened(spec), 2)
-    assert [(delivery.body, delivery.redelivered) for delivery in again] == [(b"2", True), (b"3", True)]
-
-
-def test_an_acknowledgement_by_an_older_connection_is_refused(
-    rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
-) -> None:
-    source = opened(spec)
-    send(rabbitmq, spec.exchange, 1)
-    (old,) = receive(source, 1)
-    source.open()
-    with pytest.raises(BrokerUnavailableError, match="comes again"):
-        source.acknowledge(old)
-    (again,) = receive(source, 1)
-    source.acknowledge(again)
-    source.close()
-    assert content(rabbitmq, str(spec.queue)) == []
-
-
-def test_no_more_than_the_prefetch_is_handed_out(rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec) -> None:
-    source = opened(replace(spec, prefetch=3))
-    send(rabbitmq, spec.exchange, *range(10))
-    first, *_ = receive(source, 3)
-    assert source.receive(0.5) is None
-    source.acknowledge(first)
-    assert receive(source, 1)[0].body == b"3"
 
 
 @pytest.mark.parametrize("prefetch", [0, -1, 65_536])
@@ -174,35 +97,6 @@ def test_other_limits_than_the_queue_was_made_with_are_told(opened: Opener, spec
         opened(replace(spec, limits=QueueLimits(max_length=5)))
     with pytest.raises(SubscriptionError, match="other properties"):
         opened(replace(spec, shared=True))
-
-
-def test_a_queue_forgets_its_oldest_and_never_holds_up_the_publisher(
-    rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
-) -> None:
-    limited = replace(spec, limits=QueueLimits(max_length=3))
-    opened(limited).close()
-    send(rabbitmq, spec.exchange, *range(10))
-    assert [delivery.body for delivery in receive(opened(limited), 3)] == [b"7", b"8", b"9"]
-
-
-def test_one_consumer_of_a_queue_is_served_until_it_dies(
-    rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
-) -> None:
-    first, second = opened(spec), opened(spec)
-    send(rabbitmq, spec.exchange, *range(6))
-    got = receive(first, 6)
-    assert second.receive(0.3) is None
-    first.acknowledge(got[0])
-    first.abandon()
-    assert [delivery.body for delivery in receive(second, 5)] == [b"1", b"2", b"3", b"4", b"5"]
-
-
-def test_consumers_share_a_queue_if_they_want_to(rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec) -> None:
-    shared = replace(spec, shared=True, prefetch=3)
-    first, second = opened(shared), opened(shared)
-    send(rabbitmq, spec.exchange, *range(6))
-    halves = [{delivery.body for delivery in receive(source, 3)} for source in (first, second)]
-    assert halves[0] | halves[1] == {b"%d" % number for number in range(6)}
 
 
 def test_what_is_rejected_waits_among_the_dead_letters_with_its_reason(
@@ -240,16 +134,6 @@ def test_many_rejections_use_up_no_channels(rabbitmq: RabbitNode, opened: Opener
         source.reject(receive(source, 1)[0], "because")
     numbers = rabbitmq.control("--quiet", "list_channels", "number").split()
     assert numbers == ["number", "1"]
-
-
-def test_a_rejected_message_of_a_temporary_queue_is_dropped(
-    rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
-) -> None:
-    source = opened(replace(spec, queue=None, durable=False))
-    send(rabbitmq, spec.exchange, 1, 2)
-    source.reject(receive(source, 1)[0], "because")
-    assert receive(source, 1)[0].body == b"2"
-    assert source.receive(0.2) is None
 
 
 def test_the_least_rights_that_a_consumer_needs_are_enough(
@@ -302,34 +186,3 @@ def test_a_queue_that_is_deleted_ends_the_subscription_and_the_next_tells_of_it(
     assert again.interrupted
     send(rabbitmq, spec.exchange, 2)
     assert receive(again, 1)[0].body == b"2"
-
-
-def test_a_connection_that_is_cut_in_the_middle_of_a_message_loses_nothing(
-    rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
-) -> None:
-    with Proxy(rabbitmq.port) as proxy:
-        source = opened(spec, url=rabbitmq.url(port=proxy.port))
-        proxy.to_client.cut(after_bytes=60)
-        send(rabbitmq, spec.exchange, 1, 2)
-        with pytest.raises(BrokerUnavailableError):
-            receive(source, 2)
-        source.abandon()
-    assert [delivery.body for delivery in receive(opened(spec), 2)] == [b"1", b"2"]
-
-
-def test_a_silent_broker_holds_up_neither_acknowledging_nor_leaving(
-    rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
-) -> None:
-    with Proxy(rabbitmq.port) as proxy:
-        source = subscription(rabbitmq.url(port=proxy.port), spec, call_limit_s=1)
-        source.open()
-        send(rabbitmq, spec.exchange, 1, 2)
-        first, second = receive(source, 2)
-        proxy.hold()
-        begun = time.monotonic()
-        source.acknowledge(first)
-        with pytest.raises(BrokerUnavailableError, match="does not answer"):
-            source.reject(second, "because")
-        assert source.receive(0.2) is None
-        source.close()
-        assert time.monotonic() - begun < 8

@@ -66,7 +66,9 @@ class StompActivemqSubscription(StompSubscription):
             )
 
     def _routing_key(self, headers: dict[str, str]) -> str:
-        return headers.get("routing-key") or activemq_routing_key(self._spec.exchange, headers.get("destination", ""))
+        # Who publishes by other means gives no such header; then it is in the topic that a queue's copy came from.
+        topic = headers.get("original-destination") or headers.get("destination", "")
+        return headers.get("routing-key") or activemq_routing_key(self._spec.exchange, topic)
 
     def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
         transaction = self._connection.receipt()

@@ -20,7 +20,7 @@ from sourcepulse.brokers.stomp_destinations import (
 from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
 from sourcepulse.brokers.stomp_rabbitmq_exchange import declare_exchange_over_amqp
 from sourcepulse.brokers.stomp_subscription import StompSubscription
-from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
+from sourcepulse.errors import SubscriptionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,9 +211,9 @@ class StompRabbitmqSubscription(StompSubscription):
                 )
             )
         except ErrorFrameError as error:
-            # It is there, with the limits of an earlier time; the connection is gone, and the message comes again.
+            # It may be there, with the limits of an earlier time.
             self._dead_stands = error.blame is Blame.QUEUE
-            raise BrokerUnavailableError(f"the dead letters {name!r} take no message for now: {error}") from None
+            raise
         self.acknowledge(delivery)
 
 

@@ -60,6 +60,7 @@ class StompSubscription(ABC):
         self._connection = StompConnection(url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
         self._opening = 0
         self._stood = False
+        self._may_bury = True
         self._arrived: deque[Delivery] = deque()
 
     def open(self) -> None:
@@ -103,12 +104,25 @@ class StompSubscription(ABC):
         self._connection.flush()
 
     def reject(self, delivery: Delivery, reason: str) -> None:
-        """Move the message to the dead letters of a durable queue, with the reason in its headers; else drop it."""
-        if not self._spec.durable:
+        """Move the message to the dead letters of a durable queue, with the reason in its headers; else drop it.
+
+        That the right for dead letters is missing is learned once, by BrokerUnavailableError: then the message
+        comes again, and is dropped as all that follow.
+        """
+        if not self._spec.durable or not self._may_bury:
             self.acknowledge(delivery)
             return
         self._ack_of(delivery)
-        self._bury(delivery, {"x-reason": reason[:REASON_MAX_CHARACTERS], "x-routing-key": delivery.routing_key})
+        try:
+            self._bury(delivery, {"x-reason": reason[:REASON_MAX_CHARACTERS], "x-routing-key": delivery.routing_key})
+        except ErrorFrameError as error:
+            if error.blame in (Blame.US, Blame.KEY):
+                self._may_bury = False
+                logger.warning("what is put aside from the queue %r is lost: %s", self._spec.queue, error)
+            # RabbitMQ closed the connection.
+            raise BrokerUnavailableError(
+                f"the dead letters of {self._spec.queue!r} take no message for now: {error}"
+            ) from None
 
     def abandon(self) -> None:
         """Drop the connection; what is not acknowledged comes again."""
@@ -130,7 +144,7 @@ class StompSubscription(ABC):
 
     @abstractmethod
     def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
-        """Copy a message to the dead letters, safely, and acknowledge it."""
+        """Copy a message to the dead letters, safely, and acknowledge it; ErrorFrameError if the broker refuses."""
 
     def _check(self) -> None:
         spec = self._spec

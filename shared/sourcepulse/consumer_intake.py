@@ -91,6 +91,8 @@ class Intake:
             self._state.settle_patterns(self._spec.patterns)
         self._stats.reconnects += again
         log.info("subscribed to %s at %s", ", ".join(self._spec.patterns), self._url)
+        for note in () if again else subscription.notes:
+            log.info("%s", note)
         if subscription.interrupted and (again or self._stood_before):
             self.report.interrupted()
 

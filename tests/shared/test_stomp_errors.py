@@ -122,6 +122,9 @@ def test_a_full_store_is_nobodys_fault_whatever_the_names_of_queues_and_classes(
 def test_the_text_is_one_line_and_says_each_thing_once() -> None:
     assert error("not_found", "NOT_FOUND - no queue 'q'").text == "not_found: NOT_FOUND - no queue 'q'"
     assert error("too large", f"\norg.Exception: too large{_STACK}").text == "org.Exception: too large"
+    assert error("failed", f"Exc: failed{_STACK}\nCaused by: A: failed{_STACK}\nCaused by: B: full{_STACK}").text == (
+        "Exc: failed: B: full"
+    )
     assert error("alone", "").text == "alone"
     assert error("", "alone\nand more").text == "alone"
     assert error("", "").text == ""

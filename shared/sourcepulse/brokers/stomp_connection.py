@@ -178,11 +178,15 @@ class StompConnection:
     def _connect(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         connected_by = time.monotonic() + self._connect_limit_s
         connection = self._socket = BoundedSocket(Limits(connected_by, self._call_limit_s))
+        limit = f"within {self._connect_limit_s:g} s"
         try:
             connection.connect(host, port)
+            if tls:
+                # A server that speaks no TLS may wait for more.
+                limit += "; is that its TLS port?"
             connection.start(tls, host)
-        except (OSError, ssl.SSLError) as error:
-            raise self._unavailable(error, f"within {self._connect_limit_s:g} s") from error
+        except OSError as error:
+            raise self._unavailable(error, limit) from error
         vhost = self._url.vhost if self._url.scheme.endswith("rabbitmq") else host
         self.requests = frames_to(self._write, _login_word(vhost))
         heartbeat_s = min(int(self._url.option("heartbeat") or 0) or HEARTBEAT_SECONDS, HEARTBEAT_MAX_SECONDS)
@@ -198,8 +202,11 @@ class StompConnection:
         except BrokerUnavailableError as error:
             if connection.connected or not isinstance(error.__cause__, ConnectionResetError):
                 raise
+            doubt = (
+                "does it want, or not trust, a certificate of ours (?cert= and ?key=)" if tls else "is it without TLS"
+            )
             raise BrokerUnavailableError(
-                f"{self.host} ended the connection at our login; is that its STOMP port{'' if tls else ' without TLS'}?"
+                f"{self.host} ended the connection at our login; is that its STOMP port, and {doubt}?"
             ) from error
         if frame is None:
             raise BrokerUnavailableError(f"{self.host} does not answer within {self._connect_limit_s:g} s")

@@ -12,6 +12,7 @@ from typing import Any
 TEXT_MAX_CHARACTERS = 500
 #: The names of Java's classes mean nothing.
 _STACK_LINE = re.compile(r"^\s+at .*$", re.M)
+_CAUSE = re.compile(r"^Caused by: *(.*?) *$", re.M)
 
 
 class Blame(Enum):
@@ -68,8 +69,11 @@ class ErrorFrameError(Exception):
         message = frame.headers.get("message", "")
         if secret:
             message, body = message.replace(secret, "***"), body.replace(secret, "***")
-        # ActiveMQ's body is a Java stack, whose first line says it all.
+        # ActiveMQ's body is a Java stack: its first line says what failed, and the last cause why.
         first = next((line.strip() for line in body.splitlines() if line.strip()), "")
+        causes = _CAUSE.findall(body)
+        if causes and causes[-1] not in first:
+            first = f"{first}: {causes[-1]}"
         self.text = (first if message in first else f"{message}: {first}".strip(": "))[:TEXT_MAX_CHARACTERS]
         self.blame = blame(_STACK_LINE.sub("", f"{message}\n{body}"))
         super().__init__(self.text)

@@ -29,6 +29,8 @@ from sourcepulse.testing import system_event
 from support.broker_under_test import ActiveMqBroker, RabbitBroker, RemoteBroker, StompRabbitBroker, message, receive
 from support.local_log import push_event
 from support.proxy import Proxy
+from support.stomp import publisher as stomp_publisher
+from support.stomp import subscription as stomp_subscription
 
 #: Every limit that a publisher or a subscription is given.
 LIMIT_SECONDS = 0.5
@@ -278,6 +280,65 @@ def test_no_call_of_a_subscription_blocks(way: Way, kind: str) -> None:
         fails("open again", source.open)
         with within("abandon"):
             idle.abandon()
+
+
+# A STOMP peer that never stops to talk; the frames that py-amqp does not expect end its connection.
+
+
+@contextmanager
+def babbler() -> Iterator[str]:
+    """A peer that lets everybody in, gives the receipts of subscriptions, and then says the same for ever."""
+    nonsense = b"RECEIPT\nreceipt-id:nobody-asked\n\n\0" * 1000
+    welcome = b"CONNECTED\nversion:1.2\nheart-beat:0,0\n\n\0" + b"".join(
+        b"RECEIPT\nreceipt-id:r%d\n\n\0" % number for number in (1, 2)
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def talk(peer: socket.socket) -> None:
+        with peer, suppress(OSError):
+            peer.sendall(welcome)
+            while True:
+                peer.sendall(nonsense)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"stomp+activemq://u:p@127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def test_no_call_waits_for_the_end_of_nonsense() -> None:
+    with babbler() as url:
+        sender = stomp_publisher(
+            url, connect_limit_s=LIMIT_SECONDS, call_limit_s=LIMIT_SECONDS, confirm_limit_s=LIMIT_SECONDS
+        )
+        sender.open()
+        with within("settle(0)"):
+            assert list(sender.settle(0)) == []
+        # The receipts of this peer are not worth much, but they come.
+        for number in range(3):
+            sender.send(message(number))
+        fails("settle", lambda: settle_for_ever(sender))
+        sender.abandon()
+        spec = SubscriptionSpec(exchange="e", patterns=("a", "b"), queue=None, durable=False)
+        source = stomp_subscription(url, spec, connect_limit_s=LIMIT_SECONDS, call_limit_s=LIMIT_SECONDS)
+        source.open()
+        with within("receive"):
+            assert source.receive(LIMIT_SECONDS) is None
+        with within("receive(0)"):
+            assert source.receive(0) is None
+        with within("close", CLOSE_LIMIT_SECONDS):
+            source.close()
+        many = SubscriptionSpec(exchange="e", patterns=("a", "b", "c"), queue=None, durable=False)
+        fails("open", stomp_subscription(url, many, call_limit_s=LIMIT_SECONDS).open)
 
 
 # What programs use.

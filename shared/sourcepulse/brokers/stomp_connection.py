@@ -116,15 +116,16 @@ class StompConnection:
         deadline = time.monotonic() + self._call_limit_s
         passed: list[Any] = []
         try:
-            while True:
-                frame = self._next(deadline)
-                if frame is None:
-                    raise BrokerUnavailableError(f"{self.host} does not answer within {self._call_limit_s:g} s")
+            while (frame := self._next(deadline)) is not None:
                 if frame.cmd == "ERROR":
                     raise ErrorFrameError(frame, self._url.password)
                 if frame.cmd == "RECEIPT" and frame.headers.get("receipt-id") == name:
                     return
                 passed.append(frame)
+                # Other frames may come without end.
+                if time.monotonic() >= deadline:
+                    break
+            raise BrokerUnavailableError(f"{self.host} does not answer within {self._call_limit_s:g} s")
         finally:
             self._waiting.extend(passed)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: How long the broker may give no receipt while messages wait for one.
 CONFIRM_LIMIT_SECONDS = 15.0
+#: So many receipts that have arrived are read in one go.
+FRAMES_AT_ONCE = 1000
 
 
 class StompPublisher(ABC):
@@ -195,7 +197,9 @@ class StompPublisher(ABC):
             self._take_in(self._connection.read(min(deadline, overdue_at) - now))
             self._try_next()
             self._conclude()
-        while (frame := self._connection.read(0)) is not None:
+        for _ in range(FRAMES_AT_ONCE):
+            if (frame := self._connection.read(0)) is None:
+                break
             self._take_in(frame)
         self._conclude()
         self._connection.flush()

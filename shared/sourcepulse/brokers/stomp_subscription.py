@@ -85,11 +85,10 @@ class StompSubscription(ABC):
                 frame = self._connection.read(max(0.0, deadline - now))
             except ErrorFrameError as error:
                 raise BrokerUnavailableError(f"{self._connection.host} ends the subscription: {error}") from None
-            if frame is None:
-                if now >= deadline:
-                    return None
-            elif frame.cmd == "MESSAGE":
+            if frame is not None and frame.cmd == "MESSAGE":
                 self._arrived.append(self._delivery(frame))
+            elif now >= deadline:
+                return None
         return self._arrived.popleft()
 
     def acknowledge(self, delivery: Delivery) -> None:

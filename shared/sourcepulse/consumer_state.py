@@ -15,14 +15,15 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from sourcepulse.consumer_done import DoneFile, Entry, take_over
+from sourcepulse.consumer_seen import Seen
 from sourcepulse.errors import StateError
 from sourcepulse.gaps import Lane
 from sourcepulse.sqlite_file import FileKind, SqliteFile, side_files
 
 #: A repeat is recognised among so many ids handled last.
 SEEN_WINDOW = 100_000
-#: So many more may be kept until the oldest are removed together.
-SEEN_SLACK = 1_000
+#: Of the events that came more than once and were not handled, so many counts are kept, or a few more.
+ATTEMPTS_WINDOW = 100_000
 #: How long a call may wait for another process at the same file.
 LOCK_WAIT_SECONDS = 5.0
 #: The name of a state that ends with the process.
@@ -36,7 +37,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_MAX = 60
 
 _VERSION_1 = """
-CREATE TABLE seen (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE);
+CREATE TABLE seen (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL);
 CREATE TABLE lanes (
     source TEXT NOT NULL, epoch TEXT NOT NULL, type TEXT NOT NULL, last INTEGER NOT NULL, used_at REAL NOT NULL,
     PRIMARY KEY (source, epoch, type)
@@ -73,7 +74,7 @@ class ConsumerState:
     """
 
     def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW) -> None:
-        self._window = window
+        self._seen = Seen(window)
         self._file: _InMemory | SqliteFile
         self._done: DoneFile | None = None
         if str(path) == MEMORY:
@@ -91,7 +92,7 @@ class ConsumerState:
     def is_handled(self, event_id: str) -> bool:
         """Tell whether an id is among the last that were handled."""
         with self._file.read() as db:
-            return db.execute("SELECT 1 FROM seen WHERE id = ?", (event_id,)).fetchone() is not None
+            return self._seen.has(db, event_id)
 
     def record(self, event_id: str | None, lane: Lane | None, number: int) -> None:
         """Remember that an event is done with; without its id its number only, so that it may come again.
@@ -113,7 +114,8 @@ class ConsumerState:
                 reached[lane] = max(number, reached.get(lane, 0))
         with self._file.write(durable=False) as db:
             if ids:
-                self._see(db, [(event_id,) for event_id in ids])
+                self._seen.add(db, ids)
+                _forget_attempts(db, ids)
             for lane, number in reached.items():
                 _advance(db, lane, number)
         if self._done is not None:
@@ -182,20 +184,12 @@ class ConsumerState:
             db.execute("DELETE FROM patterns")
             db.executemany("INSERT INTO patterns VALUES (?, 1)", [(pattern,) for pattern in sorted(set(patterns))])
 
-    def _see(self, db: Connection, ids: Sequence[tuple[str]]) -> None:
-        before = _last_seen(db)
-        db.executemany("INSERT OR IGNORE INTO seen (id) VALUES (?)", ids)
-        # Few events come twice.
-        if db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone():
-            db.executemany("DELETE FROM attempts WHERE id = ?", ids)
-        last = _last_seen(db)
-        if last // SEEN_SLACK > before // SEEN_SLACK:
-            db.execute("DELETE FROM seen WHERE position <= ?", (last - self._window,))
-            db.execute("DELETE FROM attempts WHERE rowid <= (SELECT max(rowid) - ? FROM attempts)", (self._window,))
 
-
-def _last_seen(db: Connection) -> int:
-    return db.execute("SELECT max(position) FROM seen").fetchone()[0] or 0
+def _forget_attempts(db: Connection, ids: Iterable[str]) -> None:
+    # Few events come twice.
+    if db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone():
+        db.executemany("DELETE FROM attempts WHERE id = ?", [(event_id,) for event_id in ids])
+        db.execute("DELETE FROM attempts WHERE rowid <= (SELECT max(rowid) - ? FROM attempts)", (ATTEMPTS_WINDOW,))
 
 
 def _advance(db: Connection, lane: Lane, number: int) -> None:

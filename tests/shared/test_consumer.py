@@ -417,7 +417,8 @@ def test_the_topics_of_an_opening_that_failed_are_not_forgotten(tmp_path: Path) 
 
 
 def test_the_window_of_ids_is_bounded(url: BrokerUrl, tmp_path: Path) -> None:
-    from sourcepulse.consumer_state import SEEN_SLACK, ConsumerState
+    from sourcepulse.consumer_seen import SEEN_SLACK
+    from sourcepulse.consumer_state import ConsumerState
 
     path = tmp_path / "state.db"
     state = ConsumerState(path, window=100)

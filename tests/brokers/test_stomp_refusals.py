@@ -73,7 +73,9 @@ def test_a_missing_exchange_is_declared_over_amqp_and_the_order_is_kept(rabbitmq
     url = f"{rabbitmq.stomp_url()}?amqp_port={rabbitmq.port}"
     sender = publisher(url, exchange=exchange)
     sender.open()
-    assert set(outcomes(send_all(sender, map(message, range(100)))).values()) == {Outcome.DELIVERED}
+    settled = send_all(sender, map(message, range(100)))
+    assert {item.outcome for item in settled} == {Outcome.DELIVERED}
+    assert [item.tag for item in settled] == list(range(100))
     source = subscription(url, spec(exchange=exchange))
     source.open()
     assert set(outcomes(send_all(sender, map(message, range(100, 200)))).values()) == {Outcome.DELIVERED}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -50,7 +51,7 @@ POLICIES_OF_QUEUES = (
 WAIT_SECONDS = 20.0
 SILENCE_SECONDS = 0.3
 #: Of the policy for topics in activemq.xml.
-PENDING_LIMIT = 10_000
+PENDING_LIMIT = 1_000
 SECRET, SENTINEL = b"secret", b"sentinel"
 
 
@@ -131,6 +132,13 @@ class Deployed:
     def subscription(self, user: str, exchange: str, *, queue: str | None = None) -> Subscription:
         spec = SubscriptionSpec(exchange=exchange, patterns=("#",), queue=queue, durable=queue is not None)
         return open_subscription(self.url(user), spec)
+
+    def durable_queue(self, user: str, pattern: str) -> Subscription:
+        """Open a durable subscription of one pattern to what is public."""
+        spec = SubscriptionSpec(exchange=EXCHANGES[""], patterns=(pattern,), queue=self.queue(user), durable=True)
+        source = open_subscription(self.url(user), spec)
+        source.open()
+        return source
 
 
 @pytest.fixture(params=["amqp", "stomp+rabbitmq", "stomp+activemq"])
@@ -279,6 +287,41 @@ def test_a_topic_of_activemq_drops_the_oldest_for_a_consumer_that_reads_nothing(
         second = wire.read()
     assert first.body == b"0"
     assert int(second.body) >= count - PENDING_LIMIT - 1
+
+
+@pytest.mark.parametrize("caching", [False, True], ids=["as-shipped", "with-its-default"])
+def test_queues_that_nobody_reads_leave_activemq_memory_for_the_one_that_is_read(
+    tmp_path_factory: pytest.TempPathFactory, caching: bool
+) -> None:
+    text = ACTIVEMQ_XML.replace('limit="256 mb"', 'limit="64 mb"')
+    if caching:
+        text = text.replace(' useCache="false"', "")
+    with started_activemq(tmp_path_factory, text) as node:
+        deployed = Deployed("stomp+activemq", node)
+        big = b'{"n":"%s"}' % (b"x" * 10_000)
+        events = [dataclasses.replace(message(number, key="hg.push.repo"), body=big) for number in range(200)]
+        for pattern in (
+            "#",
+            "*.#",
+            "hg.#",
+            "hg.*.#",
+            "*.*.#",
+            "hg.push.#",
+            "*.push.#",
+            "*.push.*",
+            "hg.push.*",
+            "hg.*.*",
+        ):
+            deployed.durable_queue("reader", pattern).close()
+        # All of them together are far more than the memory; little by little it is filled to its end.
+        for pattern in ("hg.push.repo", "*.push.repo", "hg.*.repo", "*.*.repo", "hg.push.repo.#", "*.push.repo.#"):
+            publish(deployed, "relay", "sourcepulse", *events)
+            source = deployed.durable_queue("reader", pattern)
+            publish(deployed, "relay", "sourcepulse", *events[:20])
+            assert all(source.receive(WAIT_SECONDS) for _ in range(20))
+            source.close()
+        # This is what the broker says when it delivers late, or not at all until somebody reads the other queues.
+        assert ("no space available to page in messages" in node.log()) == caching
 
 
 @pytest.mark.parametrize("expires_s", [None, 365 * 86_400])

@@ -18,7 +18,7 @@ USERS = (ADMIN, RELAY, READER, KEEPER, NARROW)
 
 STORE_LIMIT_BYTES = 1_000_000_000
 #: How far a consumer of a topic without a queue may lag behind before its oldest messages are dropped.
-PENDING_LIMIT = 10_000
+PENDING_LIMIT = 1_000
 
 #: Who may read, write and create; each user is a group of its own, and the keeper is a reader too. The entries of
 #: a name add up: one for `sourcepulse.hg` takes nothing away from `sourcepulse`.
@@ -56,7 +56,7 @@ _BROKER = """\
   </pendingMessageLimitStrategy>
   <messageEvictionStrategy><oldestMessageEvictionStrategy/></messageEvictionStrategy>
  </policyEntry>
- <policyEntry queue="&gt;" producerFlowControl="false" memoryLimit="16mb">
+ <policyEntry queue="&gt;" producerFlowControl="false" memoryLimit="16mb" useCache="false">
   <deadLetterStrategy><individualDeadLetterStrategy queuePrefix="DLQ." processExpired="false"/></deadLetterStrategy>
  </policyEntry>
 </policyEntries></policyMap></destinationPolicy>

@@ -35,15 +35,23 @@ def is_installed() -> bool:
 class ActiveMqNode:
     """One broker; `start` may be called again after `kill` or `stop`, the data stays.
 
-    With `store_limit_bytes` the store is full after about so many bytes, and says so to who publishes.
+    With `store_limit_bytes` the store is full after about so many bytes, and says so to who publishes. Of several
+    brokers with the same `data` one serves, and the others stand by until it ends.
     """
 
     def __init__(
-        self, folder: Path, *, max_frame_bytes: int | None = None, store_limit_bytes: int | None = None
+        self,
+        folder: Path,
+        *,
+        data: Path | None = None,
+        max_frame_bytes: int | None = None,
+        store_limit_bytes: int | None = None,
     ) -> None:
         self.folder = folder
+        self._data = data or folder / "data"
         self.port, self.tls_port, self.client_cert_port = free_port(), free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_begin = 0
         self.ca = trustme.CA()
         self.ca_file = folder / "ca.pem"
         #: A certificate of the same CA for a client, and its key.
@@ -66,16 +74,26 @@ class ActiveMqNode:
 
     def start(self) -> None:
         """Start the broker and wait until it serves."""
+        self.launch()
+        self.wait_until_started()
+
+    def launch(self) -> None:
+        """Start the broker; a standby serves when it is its turn."""
         log = self.folder / "activemq.log"
-        begin = log.stat().st_size if log.exists() else 0
+        self._log_begin = log.stat().st_size if log.exists() else 0
         with (self.folder / "console").open("ab") as console:
             self._process = subprocess.Popen(
                 self._command(), env=self._environ, stdout=console, stderr=console, stdin=subprocess.DEVNULL,
                 start_new_session=True, cwd=self.folder,
             )  # fmt: skip
+
+    def wait_until_started(self) -> None:
+        """Wait until a broker that was launched serves."""
+        assert self._process is not None, "the broker was not launched"
+        log = self.folder / "activemq.log"
         deadline = time.monotonic() + START_LIMIT_SECONDS
         while True:
-            text = log.read_bytes()[begin:] if log.exists() else b""
+            text = log.read_bytes()[self._log_begin :] if log.exists() else b""
             if b") started" in text and self._listens():
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -141,7 +159,7 @@ class ActiveMqNode:
         return [
             JAVA, "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
             "-Djava.net.preferIPv4Stack=true", f"-Djava.io.tmpdir={folder / 'tmp'}",
-            f"-Dactivemq.base={folder}", f"-Dactivemq.data={folder / 'data'}",
+            f"-Dactivemq.base={folder}", f"-Dactivemq.data={self._data}",
             f"-Dlog4j.configuration=file:{folder / 'log4j.properties'}",
             "-cp", ":".join(map(str, [folder, *(jar for jar in jars if jar.exists())])),
             "org.apache.activemq.console.Main", "start", f"xbean:file:{folder / 'activemq.xml'}",
@@ -149,8 +167,8 @@ class ActiveMqNode:
 
     def _prepare(self, max_frame_bytes: int | None, store_limit_bytes: int | None) -> None:
         folder = self.folder
-        for name in ("data", "tmp"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        for needed in (self._data, folder / "tmp"):
+            needed.mkdir(parents=True, exist_ok=True)
         self.ca.cert_pem.write_to_path(str(self.ca_file))
         client = self.ca.issue_cert("client.example")
         client.private_key_pem.write_to_path(str(self.client_key_file))
@@ -160,7 +178,7 @@ class ActiveMqNode:
         (folder / "log4j.properties").write_text(LOG_SETTINGS.format(folder=folder))
         ports = {"port": self.port, "tls_port": self.tls_port, "client_cert_port": self.client_cert_port}
         xml = broker_xml(
-            folder, password, max_frame_bytes=max_frame_bytes, store_limit_bytes=store_limit_bytes, **ports
+            folder, self._data, password, max_frame_bytes=max_frame_bytes, store_limit_bytes=store_limit_bytes, **ports
         )
         (folder / "activemq.xml").write_text(xml)
         self._environ = {

@@ -19,6 +19,8 @@ USERS = (ADMIN, RELAY, READER, KEEPER, NARROW)
 STORE_LIMIT_BYTES = 1_000_000_000
 #: How far a consumer of a topic without a queue may lag behind before its oldest messages are dropped.
 PENDING_LIMIT = 1_000
+#: How often a standby looks whether the store has become free.
+LOCK_POLL_MS = 200
 
 #: Who may read, write and create; each user is a group of its own, and the keeper is a reader too. The entries of
 #: a name add up: one for `sourcepulse.hg` takes nothing away from `sourcepulse`.
@@ -48,7 +50,7 @@ _BROKER = """\
  http://www.springframework.org/schema/beans/spring-beans.xsd
  http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
 <broker xmlns="http://activemq.apache.org/schema/core" brokerName="tests" useJmx="false" persistent="true"
- dataDirectory="{folder}/data">
+ dataDirectory="{data}">
 <destinationPolicy><policyMap><policyEntries>
  <policyEntry topic="&gt;" producerFlowControl="false" memoryLimit="16mb">
   <dispatchPolicy><strictOrderDispatchPolicy/></dispatchPolicy>
@@ -60,8 +62,9 @@ _BROKER = """\
   <deadLetterStrategy><individualDeadLetterStrategy queuePrefix="DLQ." processExpired="false"/></deadLetterStrategy>
  </policyEntry>
 </policyEntries></policyMap></destinationPolicy>
-<persistenceAdapter><kahaDB directory="{folder}/data/kahadb" journalMaxFileLength="{journal_bytes}b"
- enableJournalDiskSyncs="true"/></persistenceAdapter>
+<persistenceAdapter><kahaDB directory="{data}/kahadb" journalMaxFileLength="{journal_bytes}b"
+ enableJournalDiskSyncs="true"><locker><shared-file-locker lockAcquireSleepInterval="{lock_poll_ms}"/></locker>
+ </kahaDB></persistenceAdapter>
 <plugins>
  <simpleAuthenticationPlugin anonymousAccessAllowed="false"><users>
 {users}
@@ -87,6 +90,7 @@ _BROKER = """\
 
 def broker_xml(
     folder: Path,
+    data: Path,
     password: str,
     *,
     port: int,
@@ -95,7 +99,7 @@ def broker_xml(
     max_frame_bytes: int | None = None,
     store_limit_bytes: int | None = None,
 ) -> str:
-    """Give the broker's whole configuration; `password` opens the key stores of `write_stores`."""
+    """Give the broker's whole configuration; `password` opens the key stores of `write_stores`, `data` is the store."""
     options = "transport.hbGracePeriodMultiplier=1.5"
     if max_frame_bytes is not None:
         options += f"&amp;wireFormat.maxFrameSize={max_frame_bytes}"
@@ -111,6 +115,8 @@ def broker_xml(
     )
     return _BROKER.format(
         folder=folder,
+        data=data,
+        lock_poll_ms=LOCK_POLL_MS,
         password=password,
         port=port,
         tls_port=tls_port,

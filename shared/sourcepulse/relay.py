@@ -27,8 +27,8 @@ POLL_SECONDS = 0.1
 SWEEP_SECONDS = 15.0
 #: How often expired events are dropped.
 PRUNE_SECONDS = 600.0
-#: How often an idle connection is asked for heartbeats.
-KEEP_ALIVE_SECONDS = 5.0
+#: How often an idle connection is asked for heartbeats; the shortest that a URL can ask for is one a second.
+KEEP_ALIVE_SECONDS = 0.4
 #: The wait after the outbox itself failed (full disk, long lock).
 OUTBOX_RETRY_SECONDS = 5.0
 

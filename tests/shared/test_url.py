@@ -201,3 +201,17 @@ def test_only_an_encrypted_scheme_takes_the_options_of_tls(scheme: str, tls: boo
     else:
         with pytest.raises(ConfigError, match=r"is none of .*heartbeat$"):
             BrokerUrl.parse(text)
+
+
+def test_kombus_way_to_write_the_default_virtual_host_is_understood() -> None:
+    assert BrokerUrl.parse("amqp://guest:guest@localhost:5672//") == BrokerUrl.parse(
+        "amqp://guest:guest@localhost:5672/"
+    )
+    with pytest.raises(ConfigError, match="virtual host"):
+        BrokerUrl.parse("stomp+activemq://localhost//")
+
+
+@pytest.mark.parametrize("text", ["AMQP://u:p@Host", "Stomp+ActiveMQ://u:p@Host", "FILE:///tmp/Log.db"])
+def test_a_scheme_has_no_case(text: str) -> None:
+    scheme, _, rest = text.partition("://")
+    assert BrokerUrl.parse(text) == BrokerUrl.parse(f"{scheme.lower()}://{rest}")

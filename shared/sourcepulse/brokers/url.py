@@ -93,6 +93,7 @@ def host_text(host: str, port: int) -> str:
 def redact(text: str) -> str:
     """Give a URL, however malformed, without anything that could be a password."""
     scheme, separator, rest = text.partition("://")
+    scheme = scheme.lower()
     if not _SCHEME.fullmatch(scheme):
         scheme, separator, rest = "", "", text
     before, at, place = rest.rpartition("@")
@@ -116,6 +117,8 @@ def _redact_option(item: str) -> str:
 def _parse(text: str) -> BrokerUrl:
     # No message repeats a part of the text: an unescaped character can make any part one of the password.
     scheme, separator, rest = text.partition("://")
+    # A scheme has no case (RFC 3986 section 3.1).
+    scheme = scheme.lower()
     if not separator or scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise ValueError(f"its scheme is unknown; known are {known}")
@@ -123,6 +126,9 @@ def _parse(text: str) -> BrokerUrl:
         return BrokerUrl(scheme=scheme, path=_file_path(rest))
     before, question, query = rest.partition("?")
     authority, _, vhost = before.partition("/")
+    if vhost == "/" and scheme not in _WITHOUT_VHOST:
+        # Kombu and Celery write the virtual host `/` so, and half of all URLs in the field look like theirs.
+        vhost = ""
     if "#" in rest or "/" in vhost:
         raise ValueError("the virtual host is one word after the host; write %2F for '/' and %23 for '#'")
     if vhost and scheme in _WITHOUT_VHOST:

@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A stream of events from an outbox through a relay and a broker to a consumer, with faults in the middle of it."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sourcepulse.event import Event
+from sourcepulse.outbox import Outbox
+from sourcepulse.testing import system_event
+from support.fault_plan import Fault, Strike, plan
+from support.faulty_broker import FaultyBroker
+from support.proxy import Proxy
+from support.stream_oracle import Witness, check, handled, stored
+from support.stream_processes import Written, consumer, relay
+
+SOURCES = tuple(f"system://host-{number}" for number in range(8))
+EVENT_BYTES = 1024
+#: What makes an event, with everything around it, one of EVENT_BYTES.
+MESSAGE_CHARACTERS = 595
+#: Different routing keys, of the same length.
+STATES = ("degraded", "restored", "upgraded")
+#: So many events are stored in one commit; the relay publishes them in one go.
+BURST_EVENTS = 500
+#: So many events are stored before they are handled: there is always something on its way.
+LEAD_EVENTS = 1_500
+#: The longest back-off is 30 s, the longest start of a broker on a busy machine takes as long.
+STALL_LIMIT_SECONDS = 150.0
+POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Numbers of a run for the reader; `sent_again` counts what the broker got more than once."""
+
+    events: int
+    faults: int
+    seconds: float
+    events_per_second: float
+    sent_again: int
+    handled_again: int
+    relay_retries: int
+    consumer_retries: int
+    backlogs: Sequence[int] = field(default_factory=list)
+
+
+def run_stream(
+    folder: Path,
+    broker: FaultyBroker,
+    faults: Sequence[Fault],
+    *,
+    events: int,
+    seed: int,
+    on_strike: Callable[[Strike], None] = lambda _: None,
+) -> Measured:
+    """Send so many events through the broker while the faults strike, and check what arrived.
+
+    AssertionError if an event was lost, invented or changed, came out of the order of its source, or if the
+    consumer was told of a loss that there was not.
+    """
+    with ExitStack() as stack:
+        stream = _Stream(folder, broker, stack, events=events, seed=seed)
+        witness = Witness(broker.witness_url, exchange=broker.exchange, queue=f"sub.witness.{broker.exchange}")
+        witness.subscribe()
+        stream.begin()
+        begun = time.monotonic()
+        for strike in plan(faults, events=events, seed=seed):
+            stream.go_on_until(strike.at_event)
+            stream.strike(strike)
+            on_strike(strike)
+        stream.go_on_until(events)
+        seconds = time.monotonic() - begun
+        stream.end()
+        truth = stored(stream.outbox, stream.ids)
+        written = stream.written
+        # Only what was at work in a killed consumer may come again: one event at a time.
+        handled_again = check(truth, handled(written.events))
+        assert handled_again <= sum(fault is Fault.CONSUMER_KILLED for fault in faults)
+        assert written.told == [], "nothing was lost"
+        assert written.stats["late"] == 0
+        return Measured(
+            events=len(truth),
+            faults=len(faults),
+            seconds=round(seconds, 1),
+            events_per_second=round(events / seconds, 1),
+            sent_again=check(truth, witness.drain()),
+            handled_again=handled_again,
+            relay_retries=stream.relay.log().count("trying the public stream again"),
+            consumer_retries=stream.consumer.log().count("trying again in"),
+            backlogs=stream.backlogs,
+        )
+
+
+class _Stream:
+    """The processes and files of one run."""
+
+    def __init__(self, folder: Path, broker: FaultyBroker, stack: ExitStack, *, events: int, seed: int) -> None:
+        self.ids: list[str] = []
+        #: How many events were on their way when a fault struck.
+        self.backlogs: list[int] = []
+        self._broker = broker
+        self._events = events
+        self._chance = random.Random(seed)
+        self._numbers = itertools.count()
+        self.outbox = stack.enter_context(Outbox.open(folder / "outbox.db"))
+        self.written = Written(folder / "handled.jsonl")
+        self.relay = relay(folder, folder / "outbox.db", broker.relay_url, broker.exchange)
+        self.consumer = consumer(
+            folder, folder / "handled.jsonl", broker.consumer_url, broker.exchange, f"sub.{broker.exchange}"
+        )
+        for program in (self.relay, self.consumer):
+            stack.callback(program.kill)
+
+    def begin(self) -> None:
+        """Subscribe, then begin to relay."""
+        self.consumer.start()
+        self._wait(lambda: self.written.ready == 1)
+        self.relay.start()
+
+    def go_on_until(self, handled_events: int) -> None:
+        """Store events, not too many ahead, until so many were handled."""
+        self._wait(lambda: len(self.written.ids) >= handled_events)
+
+    def strike(self, strike: Strike) -> None:
+        """Let a fault happen in the middle of a burst, and heal it after its time; starting a broker takes its own."""
+        self._store()
+        under_way = len(self.ids) - len(self.written.ids)
+        self.go_on_until(len(self.written.ids) + int(strike.share * under_way))
+        self.backlogs.append(len(self.ids) - len(self.written.ids))
+        heal = self._hurt(strike)
+        deadline = time.monotonic() + (0.0 if strike.fault is Fault.BROKER_KILLED else strike.hold_s)
+        while time.monotonic() < deadline:
+            self._feed()
+            time.sleep(POLL_SECONDS)
+        heal()
+
+    def end(self) -> None:
+        """Send one last event of each source behind everything that may come again, and end the processes."""
+        self._wait(lambda: not self.outbox.claim("public", limit=1))
+        for source in SOURCES:
+            self._append([self._event(source)])
+        self._wait(lambda: len(self.written.ids) == len(self.ids))
+        self._wait(lambda: not self.outbox.claim("public", limit=1))
+        self.relay.end()
+        self.consumer.end()
+        self.written.read_on()
+
+    def _hurt(self, strike: Strike) -> Callable[[], None]:
+        """Do it, and give what undoes it."""
+        broker = self._broker
+        match strike.fault:
+            case Fault.BROKER_KILLED | Fault.BROKER_FROZEN:
+                assert broker.victim is not None
+                node = broker.victim()
+                if strike.fault is Fault.BROKER_KILLED:
+                    node.kill()
+                    return node.start
+                node.freeze()
+                return node.thaw
+            case Fault.RELAY_CUT_OFF:
+                return _held(broker.relay_ways)
+            case Fault.CONSUMER_CUT_OFF:
+                return _held(broker.consumer_ways)
+            case Fault.BOTH_CUT_OFF:
+                return _held(broker.relay_ways + broker.consumer_ways)
+            case Fault.RELAY_RESET:
+                (way,) = broker.relay_ways
+                way.to_broker.cut(strike.cut_bytes)
+                return way.release
+            case Fault.CONSUMER_RESET:
+                (way,) = broker.consumer_ways
+                way.to_client.cut(strike.cut_bytes)
+                return way.release
+            case Fault.RELAY_KILLED:
+                self.relay.kill()
+                return self.relay.start
+            case Fault.CONSUMER_KILLED:
+                self.consumer.kill()
+                return self.consumer.start
+            case Fault.RELAY_FROZEN:
+                self.relay.freeze()
+                return self.relay.thaw
+            case Fault.CONSUMER_FROZEN:
+                self.consumer.freeze()
+                return self.consumer.thaw
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        """Feed until a condition holds; AssertionError when nothing goes on any more, or a program gave up."""
+        handled_events, deadline = -1, 0.0
+        while True:
+            self.written.read_on()
+            if condition():
+                return
+            if len(self.written.ids) != handled_events:
+                handled_events, deadline = len(self.written.ids), time.monotonic() + STALL_LIMIT_SECONDS
+            assert time.monotonic() < deadline, self._stalled()
+            for program in (self.relay, self.consumer):
+                program.check()
+            self._feed()
+            time.sleep(POLL_SECONDS)
+
+    def _feed(self) -> None:
+        if len(self.ids) - len(self.written.ids) <= LEAD_EVENTS - BURST_EVENTS:
+            self._store()
+
+    def _store(self) -> None:
+        count = min(BURST_EVENTS, self._events - len(self.ids))
+        if count > 0:
+            self._append([self._event(self._chance.choice(SOURCES)) for _ in range(count)])
+
+    def _append(self, events: Sequence[Event]) -> None:
+        self.ids += [each.id for each in self.outbox.append(events)]
+
+    def _event(self, source: str) -> Event:
+        number = next(self._numbers)
+        return system_event(
+            number,
+            source=source,
+            message=self._chance.randbytes(MESSAGE_CHARACTERS // 2 + 1).hex()[:MESSAGE_CHARACTERS],
+            state=STATES[number % len(STATES)],
+        )
+
+    def _stalled(self) -> str:
+        logs = "\n".join(f"{program.log()[-2000:]}\n--" for program in (self.relay, self.consumer))
+        return f"{len(self.written.ids)} of {len(self.ids)} stored events handled, then none more:\n{logs}"
+
+
+def _held(ways: Sequence[Proxy]) -> Callable[[], None]:
+    assert ways, "this broker has no network"
+    for way in ways:
+        way.hold()
+
+    def release() -> None:
+        for way in ways:
+            way.release()
+
+    return release

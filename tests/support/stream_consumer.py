@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A consumer program for tests that kill it: writes one line for each event that it handles, and for what it is told.
+
+Run with the broker's URL in BROKER_URL, and as arguments exchange, queue, state file and the file to write to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import sys
+
+from sourcepulse import Consumer
+from sourcepulse.serialize import encode
+
+
+def main() -> None:
+    """Consume until SIGTERM, and write the counts at the end."""
+    exchange, queue, state, written = sys.argv[1:]
+    lines = os.open(written, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def write(**fact: object) -> None:
+        # In one write, so that a kill leaves a line or none; a torn one is told by the line break before the next.
+        os.write(lines, b"\n" + json.dumps(fact).encode() + b"\n")
+
+    consumer = Consumer(
+        os.environ["BROKER_URL"],
+        topics=["#"],
+        queue=queue,
+        durable=True,
+        exchange=exchange,
+        state=state,
+        on_gap=lambda gap: write(told="gap", text=str(gap)),
+        on_reset=lambda reset: write(told="reset", text=str(reset)),
+        on_bad=lambda error: write(told="bad", text=str(error)),
+        on_interrupted=lambda: write(told="interrupted", text=""),
+    )
+    signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
+    with consumer:
+        write(ready=consumer.connected)
+        for event in consumer:
+            assert event.numbers is not None
+            write(
+                id=event.id,
+                source=event.source,
+                sequence=event.numbers.sequence,
+                digest=hashlib.sha256(encode(event)).hexdigest(),
+            )
+    write(stats=dataclasses.asdict(consumer.stats))
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from support.activemq import ActiveMqNode
-from support.rabbit_cluster import RabbitCluster
 from support.rabbitmq import ADMIN, KEEPER, NARROW, READER, RELAY, VHOST, RabbitNode
 from support.stomp_wire import Frame, StompWire, decode, encode
 
@@ -186,22 +185,6 @@ def test_a_full_store_and_a_large_frame_are_refused(small_activemq: ActiveMqNode
         with suppress(ConnectionError):
             wire.send("SEND", headers, bytes(60_000))
         assert "maximum frame size" in wire.read().headers["message"]
-
-
-@pytest.mark.soak
-def test_a_cluster_has_a_new_leader_when_one_is_killed(rabbitmq: RabbitNode, tmp_path: Path) -> None:
-    cluster = RabbitCluster(tmp_path)
-    try:
-        cluster.start()
-        cluster.declare_quorum_queue("sub.fixture", at=1)
-        former = cluster.leader_of("sub.fixture")
-        assert former is cluster.nodes[1]
-        former.kill()
-        assert cluster.leader_of("sub.fixture") is not former
-        former.start()
-        assert cluster.running() == {node.name for node in cluster.nodes}
-    finally:
-        cluster.close()
 
 
 def test_frames_are_read_as_they_were_written() -> None:

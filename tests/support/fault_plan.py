@@ -32,11 +32,19 @@ class Fault(Enum):
     CONSUMER_FROZEN = "consumer frozen"
 
 
+#: What is killed is started again at once, which takes its own time; everything else lasts a while.
+KILLS = frozenset({Fault.BROKER_KILLED, Fault.RELAY_KILLED, Fault.CONSUMER_KILLED})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strike:
-    """A fault that comes when so many events were handled, and that share of those under way then; it lasts so long."""
+    """A fault that comes when so many events were handled and that share of a new burst is confirmed; it lasts so long.
+
+    Until it is healed the stream goes on, where it can, to `stored_until` at most, so that the next one finds it.
+    """
 
     at_event: int
+    stored_until: int
     fault: Fault
     share: float
     hold_s: float
@@ -48,13 +56,15 @@ def plan(faults: Sequence[Fault], *, events: int, seed: int) -> list[Strike]:
     chance = random.Random(seed)
     shuffled = chance.sample(faults, len(faults))
     part = events / max(1, len(faults))
+    places = [int((number + chance.uniform(0.1, 0.7)) * part) for number in range(len(faults))]
     return [
         Strike(
-            at_event=int((number + chance.uniform(0.1, 0.8)) * part),
+            at_event=place,
+            stored_until=place + int(0.3 * part),
             fault=fault,
-            share=chance.uniform(0.0, 0.9),
+            share=chance.uniform(0.05, 0.6),
             hold_s=chance.uniform(HOLD_LEAST_SECONDS, HOLD_MOST_SECONDS),
             cut_bytes=chance.randrange(CUT_BYTES),
         )
-        for number, fault in enumerate(shuffled)
+        for place, fault in zip(places, shuffled, strict=True)
     ]

@@ -8,14 +8,15 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sourcepulse.event import Event
 from sourcepulse.outbox import Outbox
 from sourcepulse.testing import system_event
-from support.fault_plan import Fault, Strike, plan
+from support.fault_plan import KILLS, Fault, Strike, plan
 from support.faulty_broker import FaultyBroker
 from support.proxy import Proxy
 from support.stream_oracle import Witness, check, handled, stored
@@ -27,10 +28,12 @@ EVENT_BYTES = 1024
 MESSAGE_CHARACTERS = 595
 #: Different routing keys, of the same length.
 STATES = ("degraded", "restored", "upgraded")
-#: So many events are stored in one commit; the relay publishes them in one go.
-BURST_EVENTS = 500
+#: So many events are stored in one commit.
+BURST_EVENTS = 250
 #: So many events are stored before they are handled: there is always something on its way.
-LEAD_EVENTS = 1_500
+LEAD_EVENTS = 500
+#: So many are stored when a fault is about to strike: more than the relay notes in one go as confirmed.
+STRIKE_EVENTS = 1_000
 #: The longest back-off is 30 s, the longest start of a broker on a busy machine takes as long.
 STALL_LIMIT_SECONDS = 150.0
 POLL_SECONDS = 0.005
@@ -38,7 +41,10 @@ POLL_SECONDS = 0.005
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Numbers of a run for the reader; `sent_again` counts what the broker got more than once."""
+    """Numbers of a run for the reader; `sent_again` counts what the broker got more than once.
+
+    `unconfirmed` and `unhandled` tell for each fault how many events it found on their way.
+    """
 
     events: int
     faults: int
@@ -48,7 +54,8 @@ class Measured:
     handled_again: int
     relay_retries: int
     consumer_retries: int
-    backlogs: Sequence[int] = field(default_factory=list)
+    unconfirmed: Sequence[int]
+    unhandled: Sequence[int]
 
 
 def run_stream(
@@ -67,7 +74,7 @@ def run_stream(
     """
     with ExitStack() as stack:
         stream = _Stream(folder, broker, stack, events=events, seed=seed)
-        witness = Witness(broker.witness_url, exchange=broker.exchange, queue=f"sub.witness.{broker.exchange}")
+        witness = Witness(broker.witness_url, exchange=broker.exchange, queue=broker.witness_queue)
         witness.subscribe()
         stream.begin()
         begun = time.monotonic()
@@ -85,7 +92,7 @@ def run_stream(
         assert handled_again <= sum(fault is Fault.CONSUMER_KILLED for fault in faults)
         assert written.told == [], "nothing was lost"
         assert written.stats["late"] == 0
-        return Measured(
+        measured = Measured(
             events=len(truth),
             faults=len(faults),
             seconds=round(seconds, 1),
@@ -94,8 +101,12 @@ def run_stream(
             handled_again=handled_again,
             relay_retries=stream.relay.log().count("trying the public stream again"),
             consumer_retries=stream.consumer.log().count("trying again in"),
-            backlogs=stream.backlogs,
+            unconfirmed=stream.unconfirmed,
+            unhandled=stream.unhandled,
         )
+        # Seen with `pytest -s`, and when a test fails.
+        print(measured)
+        return measured
 
 
 class _Stream:
@@ -103,18 +114,17 @@ class _Stream:
 
     def __init__(self, folder: Path, broker: FaultyBroker, stack: ExitStack, *, events: int, seed: int) -> None:
         self.ids: list[str] = []
-        #: How many events were on their way when a fault struck.
-        self.backlogs: list[int] = []
+        #: How many events were on their way when a fault struck: to the broker, and to the consumer.
+        self.unconfirmed: list[int] = []
+        self.unhandled: list[int] = []
         self._broker = broker
-        self._events = events
+        self._events = self._store_until = events
         self._chance = random.Random(seed)
         self._numbers = itertools.count()
         self.outbox = stack.enter_context(Outbox.open(folder / "outbox.db"))
         self.written = Written(folder / "handled.jsonl")
         self.relay = relay(folder, folder / "outbox.db", broker.relay_url, broker.exchange)
-        self.consumer = consumer(
-            folder, folder / "handled.jsonl", broker.consumer_url, broker.exchange, f"sub.{broker.exchange}"
-        )
+        self.consumer = consumer(folder, folder / "handled.jsonl", broker.consumer_url, broker.exchange, broker.queue)
         for program in (self.relay, self.consumer):
             stack.callback(program.kill)
 
@@ -129,25 +139,31 @@ class _Stream:
         self._wait(lambda: len(self.written.ids) >= handled_events)
 
     def strike(self, strike: Strike) -> None:
-        """Let a fault happen in the middle of a burst, and heal it after its time; starting a broker takes its own."""
-        self._store()
-        under_way = len(self.ids) - len(self.written.ids)
-        self.go_on_until(len(self.written.ids) + int(strike.share * under_way))
-        self.backlogs.append(len(self.ids) - len(self.written.ids))
+        """Let a fault happen in the middle of a burst, and heal it after its time."""
+        self._store(STRIKE_EVENTS)
+        left = (1.0 - strike.share) * self._unconfirmed()
+        self._wait(lambda: self._unconfirmed() <= left, feeding=False)
+        self.unconfirmed.append(self._unconfirmed())
+        self.unhandled.append(len(self.ids) - len(self.written.ids))
         heal = self._hurt(strike)
-        deadline = time.monotonic() + (0.0 if strike.fault is Fault.BROKER_KILLED else strike.hold_s)
-        while time.monotonic() < deadline:
-            self._feed()
-            time.sleep(POLL_SECONDS)
-        heal()
+        self._store_until = strike.stored_until
+        if strike.fault not in KILLS:
+            held_until = time.monotonic() + strike.hold_s
+            self._wait(lambda: time.monotonic() >= held_until)
+        # To start a broker takes long, and a cluster goes on without the node meanwhile.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            healing = pool.submit(heal)
+            self._wait(healing.done)
+            healing.result()
+        self._store_until = self._events
 
     def end(self) -> None:
         """Send one last event of each source behind everything that may come again, and end the processes."""
-        self._wait(lambda: not self.outbox.claim("public", limit=1))
+        self._wait(lambda: self._unconfirmed() == 0)
         for source in SOURCES:
             self._append([self._event(source)])
         self._wait(lambda: len(self.written.ids) == len(self.ids))
-        self._wait(lambda: not self.outbox.claim("public", limit=1))
+        self._wait(lambda: self._unconfirmed() == 0)
         self.relay.end()
         self.consumer.end()
         self.written.read_on()
@@ -191,8 +207,8 @@ class _Stream:
                 self.consumer.freeze()
                 return self.consumer.thaw
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
-        """Feed until a condition holds; AssertionError when nothing goes on any more, or a program gave up."""
+    def _wait(self, condition: Callable[[], bool], *, feeding: bool = True) -> None:
+        """Store events until a condition holds; AssertionError when nothing goes on any more, or a program gave up."""
         handled_events, deadline = -1, 0.0
         while True:
             self.written.read_on()
@@ -203,17 +219,22 @@ class _Stream:
             assert time.monotonic() < deadline, self._stalled()
             for program in (self.relay, self.consumer):
                 program.check()
-            self._feed()
+            if feeding:
+                self._feed()
             time.sleep(POLL_SECONDS)
 
     def _feed(self) -> None:
         if len(self.ids) - len(self.written.ids) <= LEAD_EVENTS - BURST_EVENTS:
-            self._store()
+            self._store(BURST_EVENTS)
 
-    def _store(self) -> None:
-        count = min(BURST_EVENTS, self._events - len(self.ids))
+    def _store(self, most: int) -> None:
+        count = min(most, self._store_until - len(self.ids))
         if count > 0:
             self._append([self._event(self._chance.choice(SOURCES)) for _ in range(count)])
+
+    def _unconfirmed(self) -> int:
+        with self.outbox.reading() as db:
+            return int(db.execute("SELECT count(*) FROM events WHERE state = 'pending'").fetchone()[0])
 
     def _append(self, events: Sequence[Event]) -> None:
         self.ids += [each.id for each in self.outbox.append(events)]

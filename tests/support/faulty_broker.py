@@ -51,6 +51,16 @@ class FaultyBroker:
     consumer_ways: tuple[Proxy, ...] = ()
     victim: Callable[[], Node] | None = None
 
+    @property
+    def queue(self) -> str:
+        """The consumer's queue."""
+        return f"sub.{self.exchange}"
+
+    @property
+    def witness_queue(self) -> str:
+        """The queue that nobody reads before the end."""
+        return f"sub.witness.{self.exchange}"
+
 
 @contextmanager
 def amqp(node: RabbitNode) -> Iterator[FaultyBroker]:

@@ -54,13 +54,24 @@ class RabbitCluster:
             node.close()
         self._shared.close()
 
-    def url(self, user: tuple[str, str] = ADMIN) -> str:
+    def url(self, user: tuple[str, str] = ADMIN, *, vhost: str = VHOST) -> str:
         """Give the URL of all nodes over AMQP."""
-        return f"amqp://{user[0]}:{user[1]}@{self._hosts([node.port for node in self.nodes])}/{VHOST}"
+        return f"amqp://{user[0]}:{user[1]}@{self._hosts([node.port for node in self.nodes])}/{vhost}"
 
-    def stomp_url(self, user: tuple[str, str] = ADMIN) -> str:
+    def stomp_url(self, user: tuple[str, str] = ADMIN, *, vhost: str = VHOST) -> str:
         """Give the URL of all nodes over STOMP."""
-        return f"stomp+rabbitmq://{user[0]}:{user[1]}@{self._hosts([node.stomp_port for node in self.nodes])}/{VHOST}"
+        return f"stomp+rabbitmq://{user[0]}:{user[1]}@{self._hosts([node.stomp_port for node in self.nodes])}/{vhost}"
+
+    def add_quorum_vhost(self, name: str) -> None:
+        """Add a virtual host in which each durable queue is a quorum queue, and nobody but ADMIN has rights."""
+        first = self.nodes[0]
+        first.control("add_vhost", name, "--default-queue-type", "quorum")
+        first.control("set_permissions", "-p", name, ADMIN[0], ".*", ".*", ".*")
+
+    def declare_exchange(self, name: str, *, vhost: str = VHOST) -> None:
+        """Declare a durable topic exchange."""
+        with amqp.Connection(f"127.0.0.1:{self.nodes[0].port}", *ADMIN, virtual_host=vhost) as connection:
+            connection.channel().exchange_declare(name, "topic", durable=True, auto_delete=False)
 
     def declare_quorum_queue(
         self,
@@ -86,12 +97,12 @@ class RabbitCluster:
             channel.queue_declare(name, durable=True, auto_delete=False, arguments=options)
             channel.queue_bind(name, exchange, key)
 
-    def leader_of(self, queue: str) -> RabbitNode:
+    def leader_of(self, queue: str, *, vhost: str = VHOST) -> RabbitNode:
         """Give the node that leads a quorum queue; waits while one is elected, TimeoutError when none is."""
         nodes = {node.name: node for node in self.nodes}
         deadline = time.monotonic() + ELECTION_LIMIT_SECONDS
         while True:
-            answer = self._ask("list_queues", "-p", VHOST, "name", "leader")
+            answer = self._ask("list_queues", "-p", vhost, "name", "leader")
             leader = nodes.get({row["name"]: row["leader"] for row in json.loads(answer)}.get(queue, ""))
             # Right after a kill the dead leader may still be named.
             if leader is not None and leader.is_running:

@@ -15,10 +15,11 @@ from mercurial import error, util
 from sourcepulse.event import Event
 from sourcepulse_hg import first_copy
 from sourcepulse_hg.after import Aftermath
+from sourcepulse_hg.emitter import source_uri
 from sourcepulse_hg.facts import Act, Emitter
 from sourcepulse_hg.folder import ensure_folder
 from sourcepulse_hg.gather import added_changesets
-from sourcepulse_hg.push import push_event, source_uri
+from sourcepulse_hg.push import push_event
 from sourcepulse_hg.settings import Settings, read_settings
 from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.who import acting_user, is_published, public_url, source_word

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sourcepulse.bounds import EVENT_MAX_BYTES
 from sourcepulse.serialize import decode, encode
 from sourcepulse_hg.changelog_entry import Entry, parse_entry
+from sourcepulse_hg.emitter import source_uri
 from sourcepulse_hg.facts import Act, Added, Changeset, Emitter
-from sourcepulse_hg.push import push_event, source_uri
+from sourcepulse_hg.push import push_event
 from sourcepulse_hg.who import acting_user, is_published, public_url, source_word
 from support.event_schema import check_data
 

@@ -1,0 +1,28 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""How a repository names itself in its events."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from sourcepulse.bounds import decode_text
+from sourcepulse_hg.facts import Emitter
+
+#: What may stand in a path of a URI besides letters and digits (RFC 3986 section 3.3), but for `?` and `#`.
+_PATH_SAFE = "/-._~!$&'()*+,;=:@"
+
+
+def source_uri(configured: str, name: bytes, *, restricted: bool) -> str:
+    """Give the source of a repository's events: a configured host gets the name appended."""
+    host = configured.removeprefix("hg://")
+    uri = configured if host.rstrip("/").count("/") else f"hg://{host.rstrip('/')}/{quote(name, safe=_PATH_SAFE)}"
+    return uri + "?restricted" if restricted else uri
+
+
+def repository_url(emitter: Emitter) -> str | None:
+    """Give the URL to pull from, with the name of the repository put in."""
+    if emitter.repo_url is None:
+        return None
+    url = emitter.repo_url.replace("{repo}", quote(emitter.name, safe=_PATH_SAFE))
+    return decode_text(url.encode("utf-8", "surrogateescape"))[0]

@@ -89,7 +89,8 @@ def test_a_hundred_thousand_events_outlive_twenty_faults_of_their_broker(tmp_pat
 
 
 def test_a_stream_through_the_embedded_log_outlives_kills_of_relay_and_consumer(tmp_path: Path) -> None:
-    run_stream(tmp_path, faulty_broker.embedded(tmp_path), FEW_PROCESS_FAULTS, events=FEW_EVENTS, seed=3)
+    broker = faulty_broker.embedded(tmp_path)
+    run_stream(tmp_path, broker, FEW_PROCESS_FAULTS, events=2 * FEW_EVENTS, seed=3)
 
 
 @pytest.mark.soak

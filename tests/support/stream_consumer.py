@@ -13,9 +13,13 @@ import json
 import os
 import signal
 import sys
+import time
 
 from sourcepulse import Consumer
 from sourcepulse.serialize import encode
+
+#: Before and after an event is written down, so that a kill falls into the handling of one, on either side.
+HANDLING_SECONDS = 0.0001
 
 
 def main() -> None:
@@ -44,12 +48,14 @@ def main() -> None:
         write(ready=consumer.connected)
         for event in consumer:
             assert event.numbers is not None
+            time.sleep(HANDLING_SECONDS)
             write(
                 id=event.id,
                 source=event.source,
                 sequence=event.numbers.sequence,
                 digest=hashlib.sha256(encode(event)).hexdigest(),
             )
+            time.sleep(HANDLING_SECONDS)
     write(stats=dataclasses.asdict(consumer.stats))
 
 

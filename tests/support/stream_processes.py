@@ -96,9 +96,9 @@ class Written:
         self._rest = b""
         #: In the order of handling, repeats included.
         self.events: list[dict[str, Any]] = []
-        self.ids: set[str] = set()
-        self.told: list[dict[str, Any]] = []
+        #: How often the consumer program began, connected.
         self.ready = 0
+        self.told: list[dict[str, Any]] = []
         self.stats: dict[str, int] = {}
 
     def read_on(self) -> None:
@@ -121,7 +121,6 @@ class Written:
     def _take(self, fact: dict[str, Any]) -> None:
         if "id" in fact:
             self.events.append(fact)
-            self.ids.add(fact["id"])
         elif "told" in fact:
             self.told.append(fact)
         elif "stats" in fact:

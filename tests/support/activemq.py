@@ -110,6 +110,12 @@ class ActiveMqNode:
         """Kill the broker in the middle of whatever it does."""
         self._signal(signal.SIGKILL)
 
+    def forget_everything(self) -> None:
+        """Remove what a broker that does not run has stored."""
+        assert self._process is None, "the broker is running"
+        shutil.rmtree(self._data)
+        self._data.mkdir()
+
     def freeze(self) -> None:
         """Let the broker answer nothing, with its connections open."""
         os.kill(self.pid, signal.SIGSTOP)

@@ -37,7 +37,7 @@ from sourcepulse.brokers import (
     open_publisher,
     open_subscription,
 )
-from sourcepulse.brokers.local_admin import dead_letters, queue_statistics
+from sourcepulse.brokers.local_admin import dead_letters, delete_queue, queue_statistics
 from sourcepulse.brokers.local_publisher import MESSAGE_MAX_BYTES
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import NothingThereError
@@ -140,6 +140,8 @@ class BrokerUnderTest(ABC):
     tells_unroutable: ClassVar[bool] = True
     #: Whether a client may say how much a queue holds.
     sets_queue_limits: ClassVar[bool] = True
+    #: Whether a consumer learns that its queue was removed; its events' numbers tell anyway.
+    tells_lost_queue: ClassVar[bool] = True
     #: Whether a broker process stands behind it, with a network in between.
     is_remote: ClassVar[bool] = True
     #: A larger body is refused, where a test is about that.
@@ -276,6 +278,10 @@ class BrokerUnderTest(ABC):
     def take_dead(self, queue: str) -> list[DeadLetter]:
         """Take out the dead letters of a queue that are there now, oldest first."""
 
+    @abstractmethod
+    def remove_queue(self) -> None:
+        """Remove this test's own queue as an admin does, while nobody uses it."""
+
     def dead(self, count: int, queue: str | None = None) -> list[DeadLetter]:
         """Wait for so many dead letters, of this test's own queue unless told otherwise, and take them."""
         letters: list[DeadLetter] = []
@@ -320,6 +326,9 @@ class FileBroker(BrokerUnderTest):
                 for letter in dead_letters(self._url, queue)
             ]
         return []
+
+    def remove_queue(self) -> None:
+        delete_queue(self._url, self.queue)
 
     def queues(self) -> set[str]:
         """Name all queues, those in use by others included."""
@@ -489,6 +498,20 @@ class RabbitBroker(RemoteBroker):
                 )
         return letters
 
+    def remove_queue(self) -> None:
+        with admin(self.node) as channel:
+            channel.queue_delete(self.queue)
+
+    def remove_exchange(self) -> None:
+        """Remove this test's own exchange as an admin does."""
+        with admin(self.node) as channel:
+            channel.exchange_delete(self.exchange)
+
+    def remove_binding(self, pattern: str) -> None:
+        """Unbind this test's own queue as an admin does."""
+        with admin(self.node) as channel:
+            channel.queue_unbind(self.queue, self.exchange, pattern)
+
     @contextmanager
     def small_messages(self) -> Iterator[None]:
         """Have the node take small messages only, on every connection that is made meanwhile."""
@@ -532,6 +555,7 @@ class ActiveMqBroker(RemoteBroker):
     tells_unroutable = False
     sets_queue_limits = False
     tells_time = False
+    tells_lost_queue = False
 
     def __init__(self, node: ActiveMqNode) -> None:
         super().__init__(node)
@@ -574,6 +598,12 @@ class ActiveMqBroker(RemoteBroker):
             )
             for frame in letters
         ]
+
+    def remove_queue(self) -> None:
+        # Without its console nothing removes a single queue; the store may go as a whole.
+        self.kill()
+        self.node.forget_everything()
+        self.start()
 
     def _wire(self) -> StompWire:
         return StompWire(self.node.port, (self.plain.user, self.plain.password))

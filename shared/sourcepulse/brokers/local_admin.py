@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
-from sourcepulse.brokers.local_log import ROW_BYTES, Reach, remove_queue
+from sourcepulse.brokers.local_log import ROW_BYTES, Reach, remember_gone, remove_queue
 from sourcepulse.brokers.local_owner import is_alive
 from sourcepulse.brokers.local_schema import LogFile
 from sourcepulse.errors import BrokerError, NothingThereError
@@ -130,18 +130,20 @@ def bring_back_dead_letters(url: BrokerUrl, queue: str) -> int:
 
 
 def delete_queue(url: BrokerUrl, queue: str) -> None:
-    """Remove a queue and its dead letters.
+    """Remove a queue and its dead letters; a consumer that comes for it is told that events were lost.
 
     NothingThereError if there is no such queue, BrokerError if a consumer uses it.
     """
     path = Path(url.path)
     with _existing(path) as log, log.write() as db:
-        row = db.execute("SELECT queue FROM queues WHERE name = ?", (queue,)).fetchone()
+        row = db.execute("SELECT queue, durable FROM queues WHERE name = ?", (queue,)).fetchone()
         if row is None:
             raise NothingThereError(f"the log {path} has no queue {queue!r}")
         if _live_consumers(db, path, row[0]):
             raise BrokerError(f"the queue {queue!r} is in use; end its consumers first")
         remove_queue(db, row[0])
+        if row[1]:
+            remember_gone(db, queue, time.time())
         db.execute("DELETE FROM dead_letters WHERE queue = ?", (queue,))
 
 

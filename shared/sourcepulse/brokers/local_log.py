@@ -180,6 +180,15 @@ def remove_queue(db: sqlite3.Connection, queue: int) -> None:
     db.execute("UPDATE log SET bindings_version = bindings_version + 1")
 
 
+def remember_gone(db: sqlite3.Connection, name: str, now: float) -> None:
+    """Remember the name of a durable queue that was removed, so that its consumer is told."""
+    db.execute("INSERT OR REPLACE INTO gone_queues VALUES (?, ?)", (name, now))
+    db.execute(
+        "DELETE FROM gone_queues WHERE name NOT IN (SELECT name FROM gone_queues ORDER BY gone_at DESC LIMIT ?)",
+        (GONE_QUEUES_MAX,),
+    )
+
+
 def sweep(db: sqlite3.Connection, log: Path, now: float) -> None:
     """Remove the queues that nobody used for longer than they allow; the clock of a live consumer stands."""
     db.execute("UPDATE log SET swept_at = ?", (now,))
@@ -192,9 +201,4 @@ def sweep(db: sqlite3.Connection, log: Path, now: float) -> None:
             continue
         remove_queue(db, queue)
         if durable:
-            db.execute("INSERT OR REPLACE INTO gone_queues VALUES (?, ?)", (name, now))
-            db.execute(
-                "DELETE FROM gone_queues WHERE name NOT IN "
-                "(SELECT name FROM gone_queues ORDER BY gone_at DESC LIMIT ?)",
-                (GONE_QUEUES_MAX,),
-            )
+            remember_gone(db, name, now)

@@ -52,8 +52,8 @@ class StompRabbitmqSubscription(StompSubscription):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._queue = self._spec.queue or ""
-        self._is_bound = False
         self._lost_its_queue = False
+        self._warned = False
         self._waits_for_turn = False
         self._turn_asked_at = 0.0
         self._dead_stands = False
@@ -98,8 +98,9 @@ class StompRabbitmqSubscription(StompSubscription):
             self.interrupted = False
             return
         self._warn_of_former_patterns()
-        knew_it = bool(self._former_patterns) or self._is_bound
+        knew_it = bool(self._former_patterns)
         existed = self._prepare(look=knew_it)
+        self._former_patterns = tuple(dict.fromkeys((*self._former_patterns, *self._spec.patterns)))
         # An opening that fails from here on tells nobody; then the next one must, though it finds a queue.
         self._lost_its_queue = self._lost_its_queue or (knew_it and not existed)
         self._consume(QUEUE_NUMBER, rabbitmq_queue(self._queue), {"prefetch-count": str(self._spec.prefetch)})
@@ -142,17 +143,16 @@ class StompRabbitmqSubscription(StompSubscription):
         connection.open()
         try:
             existed = look and self._is_there(connection)
-            if not (existed and self._is_bound):
-                headers = {
-                    **self._declaration(),
-                    "durable": "true",
-                    "auto-delete": "false",
-                    "exclusive": "false",
-                    "prefetch-count": "1",
-                }
-                destinations = [rabbitmq_key(self._spec.exchange, pattern) for pattern in self._spec.patterns]
-                _consume_all(connection, destinations, headers)
-                self._is_bound = True
+            # Each time, for an admin may have removed the exchange, and with it the bindings of a queue that stands.
+            headers = {
+                **self._declaration(),
+                "durable": "true",
+                "auto-delete": "false",
+                "exclusive": "false",
+                "prefetch-count": "1",
+            }
+            destinations = [rabbitmq_key(self._spec.exchange, pattern) for pattern in self._spec.patterns]
+            _consume_all(connection, destinations, headers)
             connection.close()
         finally:
             connection.abandon()
@@ -164,7 +164,6 @@ class StompRabbitmqSubscription(StompSubscription):
         except ErrorFrameError as error:
             if error.blame is not Blame.MISSING:
                 raise
-            self._is_bound = False
             connection.open()
             return False
         return True
@@ -183,7 +182,8 @@ class StompRabbitmqSubscription(StompSubscription):
 
     def _warn_of_former_patterns(self) -> None:
         former = sorted(set(self._former_patterns) - set(self._spec.patterns))
-        if former and not self._is_bound:
+        if former and not self._warned:
+            self._warned = True
             logger.warning(
                 "the queue %r is still bound to %s, which cannot be undone over STOMP: what comes by it is left out; "
                 "have an admin unbind it from the exchange %r",

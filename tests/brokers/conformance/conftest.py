@@ -39,7 +39,7 @@ def _state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=ALL)
 def broker(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
     """Each broker in turn."""
-    made = _make(request.param, request)
+    made = make_broker(request.param, request)
     yield made
     made.close()
 
@@ -47,7 +47,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
 @pytest.fixture(params=REMOTE)
 def remote(request: pytest.FixtureRequest) -> Iterator[RemoteBroker]:
     """Each broker that has a network before it."""
-    made = _make(request.param, request)
+    made = make_broker(request.param, request)
     assert isinstance(made, RemoteBroker)
     yield made
     made.close()
@@ -59,7 +59,7 @@ def narrow(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
     if request.param == "stomp-activemq":
         made: BrokerUnderTest = ActiveMqBroker(request.getfixturevalue("narrow_activemq"))
     else:
-        made = _make(request.param, request)
+        made = make_broker(request.param, request)
     with made.small_messages() if isinstance(made, RabbitBroker) else nullcontext():
         yield made
     made.close()
@@ -108,7 +108,8 @@ def strict_rabbitmq(
         node.close()
 
 
-def _make(name: str, request: pytest.FixtureRequest) -> BrokerUnderTest:
+def make_broker(name: str, request: pytest.FixtureRequest) -> BrokerUnderTest:
+    """Give one of the brokers by its name in the parameters."""
     match name:
         case "file":
             return FileBroker(request.getfixturevalue("tmp_path"))

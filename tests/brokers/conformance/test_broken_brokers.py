@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from brokers.conformance import test_acknowledgement as acknowledgement
+from brokers.conformance import test_admin as admins
 from brokers.conformance import test_dead_letters as dead
 from brokers.conformance import test_durable as durable
 from brokers.conformance import test_exchanges as exchanges
@@ -101,6 +102,7 @@ SUBSCRIPTIONS: tuple[tuple[type[local.LocalSubscription], Test, dict[str, Any]],
     (broken.HasNoLimits, limits.test_a_full_queue_forgets_its_oldest_and_holds_up_nobody, {}),
     (broken.HasNoLimits, limits.test_the_consumer_is_told_what_its_full_queue_forgot, {}),
     (broken.HasNoLimits, limits.test_what_is_too_old_is_not_given_and_leaves_a_gap, {}),
+    (broken.IsNeverInterrupted, admins.test_a_queue_that_was_removed_is_made_again_and_its_consumer_is_told_where_the_broker_can_tell, {}),
     (broken.IsNeverInterrupted, limits.test_a_queue_that_nobody_used_for_too_long_is_gone_and_its_consumer_is_told, {}),
 )  # fmt: skip
 

@@ -36,6 +36,8 @@ LEAD_EVENTS = 500
 STRIKE_EVENTS = 1_000
 #: The longest back-off is 30 s, the longest start of a broker on a busy machine takes as long.
 STALL_LIMIT_SECONDS = 120.0
+#: When nothing was stored for so long and the broker has everything, more is stored, whatever is handled.
+QUIET_SECONDS = 10.0
 POLL_SECONDS = 0.005
 
 
@@ -82,7 +84,7 @@ def run_stream(
             stream.go_on(strike.at_event)
             stream.strike(strike)
             on_strike(strike)
-        stream.go_on(events - 1)
+        stream.finish()
         seconds = time.monotonic() - begun
         stream.end()
         truth = stored(stream.outbox, stream.ids)
@@ -118,6 +120,7 @@ class _Stream:
         self._places: dict[str, int] = {}
         #: The place in the stream behind the furthest event that was handled.
         self.reached = 0
+        self._news_at = self._fed_at = time.monotonic()
         #: How many events were on their way when a fault struck: to the broker, and to the consumer.
         self.unconfirmed: list[int] = []
         self.unhandled: list[int] = []
@@ -161,12 +164,15 @@ class _Stream:
             healing.result()
         self._store_until = self._events
 
-    def end(self) -> None:
-        """Send one last event of each source behind everything that may come again, and end the processes."""
-        self._wait(lambda: self._unconfirmed() == 0)
+    def finish(self) -> None:
+        """Store the rest, and one last event of each source behind everything that may come again."""
+        self._wait(lambda: len(self.ids) == self._events and self._unconfirmed() == 0)
         last = {self._append([self._event(source)])[0] for source in SOURCES}
         self._wait(lambda: last <= {each["id"] for each in self.written.events[-2 * LEAD_EVENTS :]})
         self._wait(lambda: self._unconfirmed() == 0)
+
+    def end(self) -> None:
+        """End the processes."""
         self.relay.end()
         self.consumer.end()
         self._look()
@@ -212,14 +218,12 @@ class _Stream:
 
     def _wait(self, condition: Callable[[], bool], *, feeding: bool = True) -> None:
         """Store events until a condition holds; AssertionError when nothing goes on any more, or a program gave up."""
-        handled_events, deadline = -1, 0.0
+        self._news_at = time.monotonic()
         while True:
             self._look()
             if condition():
                 return
-            if len(self.written.events) != handled_events:
-                handled_events, deadline = len(self.written.events), time.monotonic() + STALL_LIMIT_SECONDS
-            assert time.monotonic() < deadline, self._stalled()
+            assert time.monotonic() < self._news_at + STALL_LIMIT_SECONDS, self._stalled()
             for program in (self.relay, self.consumer):
                 program.check()
             if feeding:
@@ -230,12 +234,15 @@ class _Stream:
         looked_at = len(self.written.events)
         self.written.read_on()
         for each in self.written.events[looked_at:]:
+            self._news_at = time.monotonic()
             self.reached = max(self.reached, self._places.get(each["id"], 0) + 1)
 
     def _feed(self) -> None:
-        # Not by the number of those handled: a lost one shall not stop the others, or nobody would learn which.
-        if len(self.ids) - self.reached <= LEAD_EVENTS - BURST_EVENTS:
+        # Lost events shall not stop those behind them, or nobody would learn which they are.
+        quiet = time.monotonic() > self._fed_at + QUIET_SECONDS and self._unconfirmed() == 0
+        if quiet or len(self.ids) - self.reached <= LEAD_EVENTS - BURST_EVENTS:
             self._store(BURST_EVENTS)
+            self._fed_at = time.monotonic()
 
     def _store(self, most: int) -> None:
         count = min(most, self._store_until - len(self.ids))

@@ -88,7 +88,7 @@ class Intake:
         if subscription is None:
             return
         if self._spec.durable:
-            self._state.settle_patterns(self._spec.patterns)
+            self._state.settle_patterns(self._spec.patterns, forget_former=subscription.unbinds)
         self._stats.reconnects += again
         log.info("subscribed to %s at %s", ", ".join(self._spec.patterns), self._url)
         for note in () if again else subscription.notes:

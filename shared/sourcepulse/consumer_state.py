@@ -178,11 +178,12 @@ class ConsumerState:
         with self._file.write() as db:
             db.executemany("INSERT OR IGNORE INTO patterns VALUES (?, 0)", [(pattern,) for pattern in patterns])
 
-    def settle_patterns(self, patterns: Sequence[str]) -> None:
-        """Remember that the queue is bound to these topics and no others."""
+    def settle_patterns(self, patterns: Sequence[str], *, forget_former: bool) -> None:
+        """Remember that the queue is bound to these topics, and to no others unless the former ones are kept."""
         with self._file.write() as db:
-            db.execute("DELETE FROM patterns")
-            db.executemany("INSERT INTO patterns VALUES (?, 1)", [(pattern,) for pattern in sorted(set(patterns))])
+            if forget_former:
+                db.execute("DELETE FROM patterns")
+            db.executemany("INSERT OR REPLACE INTO patterns VALUES (?, 1)", [(pattern,) for pattern in patterns])
 
 
 def _forget_attempts(db: Connection, ids: Iterable[str]) -> None:

@@ -226,7 +226,7 @@ class BrokerUnderTest(ABC):
         options.setdefault("exchange", self.exchange)
         self.prepare(options["exchange"])
         name = (queue or self.queue) if durable else None
-        consumer = Consumer(self.url, topics or ("#",), queue=name, durable=durable, **options)
+        consumer = Consumer(options.pop("url", self.url), topics or ("#",), queue=name, durable=durable, **options)
         self._opened.append(consumer)
         consumer.open()
         return consumer
@@ -511,6 +511,12 @@ class RabbitBroker(RemoteBroker):
         """Unbind this test's own queue as an admin does."""
         with admin(self.node) as channel:
             channel.queue_unbind(self.queue, self.exchange, pattern)
+
+    def bindings(self) -> set[str]:
+        """Name what this test's own queue is bound to."""
+        listed = self.node.control("--quiet", "list_bindings", "-p", "pulse", "destination_name", "routing_key")
+        rows = (line.split("\t") for line in listed.splitlines())
+        return {row[1] for row in rows if row[0] == self.queue and row[1] != self.queue}
 
     @contextmanager
     def small_messages(self) -> Iterator[None]:

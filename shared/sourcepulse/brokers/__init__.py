@@ -139,7 +139,10 @@ class Subscription(Protocol):
 
     @property
     def unbinds(self) -> bool:
-        """Tell whether former patterns are undone; else what they take still comes, and the consumer leaves it out."""
+        """Tell whether the last `open` undid the former patterns.
+
+        If not, what they take still comes, and the consumer leaves it out and passes them to the next subscription.
+        """
 
     @property
     def notes(self) -> Sequence[str]:

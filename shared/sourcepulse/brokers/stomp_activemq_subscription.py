@@ -61,7 +61,8 @@ class StompActivemqSubscription(StompSubscription):
     def _warn_of(self, former: tuple[str, ...], name: str) -> None:
         if former and not self._stood:
             logger.warning(
-                "the queues of former topics are still filled and are emptied here; have an admin remove %s",
+                "the queues of former topics are filled for ever and are emptied here, which would make them again if "
+                "they were removed; to be rid of %s, take another queue name, then have an admin remove the old queues",
                 ", ".join(activemq_queue(self._spec.exchange, pattern, name) for pattern in former),
             )
 

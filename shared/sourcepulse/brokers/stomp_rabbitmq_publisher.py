@@ -10,7 +10,7 @@ from sourcepulse.brokers import Message
 from sourcepulse.brokers.stomp_destinations import RABBITMQ_SLASH, rabbitmq_key
 from sourcepulse.brokers.stomp_errors import ErrorFrameError
 from sourcepulse.brokers.stomp_publisher import StompPublisher
-from sourcepulse.brokers.stomp_rabbitmq_exchange import declare_exchange_over_amqp
+from sourcepulse.brokers.stomp_rabbitmq_over_amqp import declare_exchange_over_amqp
 
 #: Messages that may be without a receipt at once; more brings nothing, and a lost connection repeats them all.
 WINDOW = 500

@@ -18,9 +18,9 @@ from sourcepulse.brokers.stomp_destinations import (
     rabbitmq_routing_key,
 )
 from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
-from sourcepulse.brokers.stomp_rabbitmq_exchange import declare_exchange_over_amqp
+from sourcepulse.brokers.stomp_rabbitmq_over_amqp import declare_exchange_over_amqp, unbind_over_amqp
 from sourcepulse.brokers.stomp_subscription import StompSubscription
-from sourcepulse.errors import SubscriptionError
+from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,15 +45,15 @@ class StompRabbitmqSubscription(StompSubscription):
 
     Over STOMP no queue can have a single active consumer: who is served holds an exclusive queue
     `<queue>.consumer`, the others ask for it once a second. A binding cannot be undone: what a queue takes by
-    former patterns still comes, and is left out by the consumer. An exchange that is missing is declared over
-    AMQP, if that can be had.
+    former patterns still comes, and is left out by the consumer. For this, and to declare an exchange that is
+    missing, there is AMQP, if that can be had.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._queue = self._spec.queue or ""
         self._lost_its_queue = False
-        self._warned = False
+        self._tried_to_unbind = False
         self._waits_for_turn = False
         self._turn_asked_at = 0.0
         self._dead_stands = False
@@ -97,10 +97,10 @@ class StompRabbitmqSubscription(StompSubscription):
         if self._waits_for_turn:
             self.interrupted = False
             return
-        self._warn_of_former_patterns()
         knew_it = bool(self._former_patterns)
         existed = self._prepare(look=knew_it)
-        self._former_patterns = tuple(dict.fromkeys((*self._former_patterns, *self._spec.patterns)))
+        # Bound first, so that nothing falls between the old patterns and the new.
+        self._unbind_former_patterns()
         # An opening that fails from here on tells nobody; then the next one must, though it finds a queue.
         self._lost_its_queue = self._lost_its_queue or (knew_it and not existed)
         self._consume(QUEUE_NUMBER, rabbitmq_queue(self._queue), {"prefetch-count": str(self._spec.prefetch)})
@@ -180,17 +180,26 @@ class StompRabbitmqSubscription(StompSubscription):
             "x-expires": str(limits.expires_s * MILLISECONDS),
         }
 
-    def _warn_of_former_patterns(self) -> None:
+    def _unbind_former_patterns(self) -> None:
         former = sorted(set(self._former_patterns) - set(self._spec.patterns))
-        if former and not self._warned:
-            self._warned = True
-            logger.warning(
-                "the queue %r is still bound to %s, which cannot be undone over STOMP: what comes by it is left out; "
-                "have an admin unbind it from the exchange %r",
-                self._queue,
-                ", ".join(former),
-                self._spec.exchange,
-            )
+        if former and not self._tried_to_unbind:
+            # Once, for AMQP that is not there may cost its whole limit.
+            self._tried_to_unbind = True
+            try:
+                unbind_over_amqp(
+                    self._url, self._spec.exchange, self._queue, former,
+                    connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s,
+                )  # fmt: skip
+                former = []
+            except BrokerUnavailableError as error:
+                logger.warning(
+                    "the queue %r may still be bound to %s, which STOMP cannot undo and AMQP did not (%s): "
+                    "what comes by it is left out; have an admin unbind it from the exchange %r, or name the port of "
+                    "AMQP by ?amqp_port=",
+                    self._queue, ", ".join(former), error, self._spec.exchange,
+                )  # fmt: skip
+        self._former_patterns = (*self._spec.patterns, *former)
+        self.unbinds = not former
 
     def _routing_key(self, headers: dict[str, str]) -> str:
         return rabbitmq_routing_key(headers.get("destination", ""))

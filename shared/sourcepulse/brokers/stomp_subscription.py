@@ -34,9 +34,6 @@ class _Handle(NamedTuple):
 class StompSubscription(ABC):
     """One consumer of one queue over STOMP, see `Subscription`; each message is acknowledged by itself."""
 
-    #: STOMP has no way to undo a binding.
-    unbinds = False
-
     @property
     def notes(self) -> Sequence[str]:
         """What the broker does otherwise than was asked."""
@@ -52,6 +49,8 @@ class StompSubscription(ABC):
         call_limit_s: float = CALL_LIMIT_SECONDS,
     ) -> None:
         self.interrupted = False
+        #: STOMP has no way to undo a binding.
+        self.unbinds = False
         self._url = url
         self._spec = spec
         self._former_patterns = tuple(former_patterns)

@@ -23,8 +23,7 @@ from support.stream_oracle import Witness, check, handled, stored
 from support.stream_processes import Written, consumer, relay
 
 SOURCES = tuple(f"system://host-{number}" for number in range(8))
-EVENT_BYTES = 1024
-#: What makes an event, with everything around it, one of EVENT_BYTES.
+#: What makes an event, with everything around it, one of 1 KiB.
 MESSAGE_CHARACTERS = 595
 #: Different routing keys, of the same length.
 STATES = ("degraded", "restored", "upgraded")
@@ -60,15 +59,7 @@ class Measured:
     unhandled: Sequence[int]
 
 
-def run_stream(
-    folder: Path,
-    broker: FaultyBroker,
-    faults: Sequence[Fault],
-    *,
-    events: int,
-    seed: int,
-    on_strike: Callable[[Strike], None] = lambda _: None,
-) -> Measured:
+def run_stream(folder: Path, broker: FaultyBroker, faults: Sequence[Fault], *, events: int, seed: int) -> Measured:
     """Send so many events through the broker while the faults strike, and check what arrived.
 
     AssertionError if an event was lost, invented or changed, came out of the order of its source, or if the
@@ -83,7 +74,6 @@ def run_stream(
         for strike in plan(faults, events=events, seed=seed):
             stream.go_on(strike.at_event)
             stream.strike(strike)
-            on_strike(strike)
         stream.finish()
         seconds = time.monotonic() - begun
         stream.end()

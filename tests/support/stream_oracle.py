@@ -20,6 +20,8 @@ from sourcepulse.outbox_repair import problems
 SILENCE_SECONDS = 2.0
 DRAIN_LIMIT_SECONDS = 900.0
 ACKNOWLEDGED_TOGETHER = 200
+#: Each event of the stream, on the wire.
+EVENT_BYTES = 1024
 
 
 class Sighting(NamedTuple):
@@ -81,6 +83,7 @@ def stored(outbox: Outbox, ids: Sequence[str]) -> list[Sighting]:
         ).fetchall()
     assert [row[0] for row in rows] == list(ids), "the outbox holds what was emitted"
     assert {row[4] for row in rows} == {"delivered"}
+    assert {len(row[3]) for row in rows} == {EVENT_BYTES}
     return [Sighting(row[0], row[1], row[2], hashlib.sha256(row[3]).hexdigest()) for row in rows]
 
 
@@ -89,7 +92,7 @@ def handled(lines: Iterable[dict[str, Any]]) -> list[Sighting]:
     return [Sighting(line["id"], line["source"], line["sequence"], line["digest"]) for line in lines]
 
 
-def check(truth: Sequence[Sighting], seen: Sequence[Sighting], *, in_order: bool = True) -> int:
+def check(truth: Sequence[Sighting], seen: Sequence[Sighting]) -> int:
     """AssertionError unless all of the truth was seen, nothing else, first sights in order; gives the repeats."""
     known = {each.id: each for each in truth}
     first: dict[str, Sighting] = {}
@@ -98,13 +101,12 @@ def check(truth: Sequence[Sighting], seen: Sequence[Sighting], *, in_order: bool
         first.setdefault(each.id, each)
     lost = [each for each in truth if each.id not in first]
     assert not lost, f"{len(lost)} of {len(known)} were lost, the first is {lost[0]}"
-    if in_order:
-        sequences = defaultdict(list)
-        for each in first.values():
-            sequences[each.source].append(each.sequence)
-        for source, numbers in sequences.items():
-            wrong = [(at, number) for at, number in enumerate(numbers, 1) if at != number]
-            assert not wrong, f"{source}: at place {wrong[0][0]} came number {wrong[0][1]}"
+    sequences = defaultdict(list)
+    for each in first.values():
+        sequences[each.source].append(each.sequence)
+    for source, numbers in sequences.items():
+        wrong = [(at, number) for at, number in enumerate(numbers, 1) if at != number]
+        assert not wrong, f"{source}: at place {wrong[0][0]} came number {wrong[0][1]}"
     return len(seen) - len(first)
 
 

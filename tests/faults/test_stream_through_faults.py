@@ -16,7 +16,7 @@ from support.fault_run import Measured, run_stream
 from support.faulty_broker import FaultyBroker
 from support.rabbitmq import RabbitNode
 
-FEW_EVENTS = 4_500
+FEW_EVENTS = 5_500
 #: The embedded log is hurt more often, for its faults take no time.
 FEW_EMBEDDED_EVENTS = 6_000
 MANY_EVENTS = 100_000

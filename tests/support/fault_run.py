@@ -143,7 +143,9 @@ class _Stream:
         self.unconfirmed.append(self._unconfirmed())
         self.unhandled.append(len(self.ids) - self.reached)
         heal = self._hurt(strike)
-        self._store_until = strike.stored_until
+        # Sources do not wait for a broker: the relay shall find it away.
+        self._store(BURST_EVENTS)
+        self._store_until = max(len(self.ids), min(strike.stored_until, self._events))
         if strike.fault not in KILLS:
             held_until = time.monotonic() + strike.hold_s
             self._wait(lambda: time.monotonic() >= held_until)

@@ -87,7 +87,7 @@ class Consumer:
         """
         self.url = BrokerUrl.parse(url) if isinstance(url, str) else url
         self.topics = (topics,) if isinstance(topics, str) else tuple(topics)
-        check_request(self.topics, queue, durable=durable, shared=shared, prefetch=prefetch)
+        check_request(self.topics, queue, durable=durable, shared=shared, prefetch=prefetch, limits=limits)
         self.stats = ConsumerStats()
         spec = SubscriptionSpec(
             exchange=exchange,
@@ -271,11 +271,13 @@ class Consumer:
         while not self.stopped:
             item = self._intake.take()
             if item is not None:
-                if self._intake.clear(item):
-                    self._current = item
-                    self.stats.received += 1
-                    return
-                continue
+                if item.spent:
+                    self._intake.reject_spent(item)
+                    continue
+                self._intake.begin(item)
+                self._current = item
+                self.stats.received += 1
+                return
             if over:
                 return
             left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A small file beside a consumer's memory: what it was done with since it last wrote there, for the case that it dies.
+"""A small file beside a consumer's memory: what it began and what it was done with since it last wrote there.
 
-A line costs a hundredth of a transaction, and survives a killed process as well.
+For the case that it dies: a line costs a hundredth of a transaction, and survives a killed process as well.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,53 +28,92 @@ _MODE = 0o600
 
 
 class DoneFile:
-    """The entries of one living consumer; its file is locked by it, and made when there is a first entry."""
+    """What one living consumer has at work, and is done with since its memory was last written.
 
-    def __init__(self, memory: Path) -> None:
-        self.entries: list[Entry] = []
-        self.memory = memory
+    Its file is locked by it, and made when there is a first line; for a memory without a file there is none.
+    `begin` and `add` may be called by any thread.
+    """
+
+    def __init__(self, memory: Path | None) -> None:
+        self._memory = memory
+        self._entries: dict[str, Entry] = {}
+        self._begun: dict[str, None] = {}
+        self._lock = threading.Lock()
         self._path: Path | None = None
         self._fd = -1
         self._is_empty = True
 
-    def add(self, entry: Entry) -> bool:
-        """Keep an entry; False if the file cannot be written."""
-        event_id, lane, number = entry
-        place = [lane.source, lane.epoch, lane.type] if lane is not None else []
-        line = to_json([event_id, number, *place]).encode("utf-8", "surrogatepass") + b"\n"
-        try:
-            if self._fd < 0:
-                self._create()
-            self._is_empty = False
-            if os.write(self._fd, line) < len(line):
-                return False
-        except OSError:
-            return False
-        self.entries.append(entry)
-        return True
+    def begin(self, event_id: str) -> None:
+        """Keep in mind that an event is at work; where the file cannot be written, as long as the process lives."""
+        with self._lock:
+            if event_id not in self._begun:
+                self._begun[event_id] = None
+                self._write(_begun_line(event_id))
 
-    def clear(self) -> None:
-        """Drop all entries: the memory has them."""
-        self.entries.clear()
-        if not self._is_empty:
-            # An entry that stays is only written to the memory once more.
+    def begun(self, ids: Iterable[str]) -> list[str]:
+        """Give those of the events that are at work."""
+        with self._lock:
+            return [event_id for event_id in ids if event_id in self._begun]
+
+    def add(self, event_id: str, lane: Lane | None, number: int) -> bool:
+        """Keep an entry; False if the file cannot be written."""
+        entry = event_id, lane, number
+        with self._lock:
+            written = self._write(_done_line(entry))
+            if written and self._memory is not None:
+                self._entries[event_id] = entry
+        return written
+
+    def entries(self) -> list[Entry]:
+        """Give what the memory does not have."""
+        with self._lock:
+            return list(self._entries.values())
+
+    def clear(self, ids: Collection[str]) -> None:
+        """Drop what is kept of these events: the memory has it."""
+        with self._lock:
+            for event_id in ids:
+                self._entries.pop(event_id, None)
+                self._begun.pop(event_id, None)
+            if self._is_empty:
+                return
+            # A line that stays is only written to the memory once more.
             with suppress(OSError):
                 os.ftruncate(self._fd, 0)
                 self._is_empty = True
+            for event_id in self._begun:
+                self._write(_begun_line(event_id))
+            for entry in self._entries.values():
+                self._write(_done_line(entry))
 
     def close(self) -> None:
-        """Remove the file, or leave it behind with the entries that the memory does not have; may be called again."""
-        if self._path is not None:
+        """Remove the file, or leave it behind with what the memory does not have; may be called again."""
+        with self._lock:
+            if self._path is None:
+                return
             with suppress(OSError):
-                if not self.entries:
+                if not self._entries and not self._begun:
                     self._path.unlink()
             with suppress(OSError):
                 os.close(self._fd)
             self._path, self._fd, self._is_empty = None, -1, True
-            self.entries.clear()
+            self._entries.clear()
+            self._begun.clear()
 
-    def _create(self) -> None:
-        path = _path(self.memory, uuid.uuid4().hex)
+    def _write(self, text: str) -> bool:
+        if self._memory is None:
+            return True
+        line = text.encode("utf-8", "surrogatepass") + b"\n"
+        try:
+            if self._fd < 0:
+                self._create(self._memory)
+            self._is_empty = False
+            return os.write(self._fd, line) == len(line)
+        except OSError:
+            return False
+
+    def _create(self, memory: Path) -> None:
+        path = _path(memory, uuid.uuid4().hex)
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,8 +126,11 @@ class DoneFile:
         self._path, self._fd, self._is_empty = path, fd, True
 
 
-def take_over(memory: Path, record: Callable[[list[Entry]], None]) -> None:
-    """Have the entries recorded that consumers left behind when they were killed; raises what `record` raises."""
+def take_over(memory: Path, record: Callable[[list[Entry], list[str]], None]) -> None:
+    """Have recorded what consumers left behind when they were killed; raises what `record` raises.
+
+    It gets the entries, and the ids of the events that were at work.
+    """
     prefix = _path(memory, "").name
     try:
         with os.scandir(memory.parent) as found:
@@ -97,7 +140,7 @@ def take_over(memory: Path, record: Callable[[list[Entry]], None]) -> None:
     for name in names:
         with _left_behind(memory.with_name(name)) as raw:
             if raw is not None:
-                record(list(_entries(raw)))
+                record(*_read(raw))
 
 
 @contextmanager
@@ -111,7 +154,8 @@ def _left_behind(path: Path) -> Iterator[bytes | None]:
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            raw = os.read(fd, LEFT_MAX_BYTES)
+            # Whoever had it before has recorded it; what is at work must not be counted twice.
+            raw = os.read(fd, LEFT_MAX_BYTES) if os.fstat(fd).st_nlink else None
         except OSError:
             yield None
             return
@@ -122,12 +166,29 @@ def _left_behind(path: Path) -> Iterator[bytes | None]:
         os.close(fd)
 
 
-def _entries(raw: bytes) -> Iterator[Entry]:
+def _read(raw: bytes) -> tuple[list[Entry], list[str]]:
+    entries: list[Entry] = []
+    begun: dict[str, None] = {}
     # The last line may have been cut by a full disk.
     for line in raw.split(b"\n")[:-1]:
         with suppress(ValueError, TypeError):
-            event_id, number, *place = json.loads(line.decode("utf-8", "surrogatepass"))
-            yield event_id, Lane(*place) if place else None, int(number)
+            event_id, *rest = json.loads(line.decode("utf-8", "surrogatepass"))
+            if rest:
+                number, *place = rest
+                entries.append((event_id, Lane(*place) if place else None, int(number)))
+                begun.pop(event_id, None)
+            else:
+                begun[event_id] = None
+    return entries, list(begun)
+
+
+def _done_line(entry: Entry) -> str:
+    event_id, lane, number = entry
+    return to_json([event_id, number, *([lane.source, lane.epoch, lane.type] if lane is not None else ())])
+
+
+def _begun_line(event_id: str) -> str:
+    return to_json([event_id])
 
 
 def _path(memory: Path, token: str) -> Path:

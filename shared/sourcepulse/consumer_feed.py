@@ -78,22 +78,25 @@ class Feed:
 
     def take(self) -> Item | None:
         """Wait for the next item; None when no more will come."""
+        item = None
         with self._work:
-            while not self._ending and not self._intake.stopping:
+            while item is None and not self._ending and not self._intake.stopping:
                 item = self._take()
-                if item is not None:
-                    return item
-                due_in = self._lanes.due_in(time.monotonic())
-                self._work.wait(SLICE_SECONDS if due_in is None else min(SLICE_SECONDS, due_in))
-        return None
+                if item is None:
+                    due_in = self._lanes.due_in(time.monotonic())
+                    self._work.wait(SLICE_SECONDS if due_in is None else min(SLICE_SECONDS, due_in))
+        return self._begun(item)
 
     def take_now(self) -> Item | None:
         """Give the next item if there is one."""
         with self._work:
-            return None if self._ending or self._intake.stopping else self._take()
+            item = None if self._ending or self._intake.stopping else self._take()
+        return self._begun(item)
 
     def acknowledge(self, item: Item) -> None:
         """Be done with an item that was taken."""
+        # Noted before the next one is taken, which may kill the process: this one was handled.
+        self._intake.note(item)
         self._finish(item, None)
 
     def reject(self, item: Item, reason: str) -> None:
@@ -121,8 +124,14 @@ class Feed:
         item = self._lanes.take(time.monotonic())
         if item is not None:
             self._intake.report.stats.received += 1
-            # The next one may have to be cleared.
+            # The next one may have to be put aside.
             self._news.notify()
+        return item
+
+    def _begun(self, item: Item | None) -> Item | None:
+        # Without the lock, for this writes to a file.
+        if item is not None:
+            self._intake.begin(item)
         return item
 
     def _finish(self, item: Item, rejected: str | None) -> None:
@@ -163,7 +172,7 @@ class Feed:
             self._settle()
             if not self._intake.connected:
                 self._withdraw(keep_postponed=True)
-            self._clear()
+            self._put_spent_aside()
             if not self._lanes.empty:
                 self._wait_for_news(BUSY_SLICE_SECONDS)
                 # At least one look keeps the connection alive, though nothing more can come.
@@ -201,23 +210,20 @@ class Feed:
                 self._work.notify()
             handed = True
         if handed:
-            self._clear()
+            self._put_spent_aside()
             self._on_change()
 
-    def _clear(self) -> None:
-        """Let what came before be taken, one for each free worker, or put it aside after too many attempts."""
+    def _put_spent_aside(self) -> None:
+        """Put aside what would be taken next and was handed over too often."""
         while True:
             with self._work:
-                item = self._lanes.take_to_clear(time.monotonic())
+                item = self._lanes.take_spent(time.monotonic())
             if item is None:
                 return
-            cleared = self._intake.clear(item)
+            self._intake.reject_spent(item)
             with self._work:
-                if cleared:
-                    self._lanes.put_back(item)
-                    self._work.notify()
-                else:
-                    self._lanes.finish(item)
+                self._lanes.finish(item)
+                self._work.notify()
             self._on_change()
 
     def _settle(self) -> None:

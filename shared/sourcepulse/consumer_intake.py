@@ -137,25 +137,31 @@ class Intake:
                     self._in_hand[step.event.id] = step
                     return step
 
-    def clear(self, item: Item) -> bool:
-        """Count one more attempt at an item that came before; reject it and give False after too many."""
-        # An event that kills its consumer must not do so for ever; not every broker counts deliveries.
-        limit = self._spec.limits.max_deliveries
-        if not item.cleared and self._state.count_attempt(item.event.id) > limit:
-            self.reject(item, f"delivered more than {limit} times and never acknowledged")
-            return False
-        item.cleared = True
-        return True
+    def begin(self, item: Item) -> None:
+        """Note that an item is handed over; for any thread."""
+        # An event that kills its consumer must not do so for ever; not every broker counts deliveries, and those
+        # that do count what was on its way besides.
+        self._state.begin(item.event.id)
+
+    def reject_spent(self, item: Item) -> None:
+        """Put an item aside that was handed over too often."""
+        self.reject(item, f"handed over {self._spec.limits.max_deliveries} times and never acknowledged")
 
     def acknowledge(self, item: Item) -> None:
         """Be done with an item at once."""
         self._finished.add(item)
         self.flush()
 
+    def note(self, item: Item) -> None:
+        """Note that an item is done with, before it is finished; for any thread."""
+        item.noted = self._state.note(item.event.id, item.lane, item.number)
+
     def finish(self, item: Item) -> None:
         """Be done with an item, soon: with others, if many are done with in a rush."""
         self._finished.add(item)
-        if self._finished.due or self.full or not self._state.note(item.event.id, item.lane, item.number):
+        if not self._finished.due and not self.full and not item.noted:
+            self.note(item)
+        if self._finished.due or self.full or not item.noted:
             self.flush()
 
     def flush(self) -> None:
@@ -190,6 +196,7 @@ class Intake:
             subscription = self._link.subscription
             if subscription is not None and item.generation == self._link.generation:
                 subscription.reject(item.delivery, reason)
+                self._state.forget_attempts(item.event.id)
         except BrokerUnavailableError as error:
             self._settled(item)
             self._lost(error)
@@ -201,6 +208,10 @@ class Intake:
 
     def give_back(self, items: Iterable[Item]) -> None:
         """Forget that these were taken; they come again over the next connection."""
+        items = list(items)
+        # What cannot be counted now stays noted, and is when the memory is opened next.
+        with suppress(StateError):
+            self._state.count_attempts(item.event.id for item in items)
         for item in sorted(items, key=lambda each: each.number, reverse=True):
             self._settled(item)
             if item.lane is not None:
@@ -211,9 +222,9 @@ class Intake:
         # What is finished and cannot be recorded comes again too; why it cannot was, or will be, raised elsewhere.
         with suppress(StateError):
             self._record_finished()
-        self._state.rest()
         self._link.drop()
         self._forget_all()
+        self._state.rest()
 
     def leave(self) -> None:
         """Close the connection politely; everything that is not settled comes again, to whoever subscribes next."""
@@ -273,7 +284,7 @@ class Intake:
             generation=self._link.generation,
             lane=lane,
             number=number,
-            cleared=not delivery.redelivered,
+            spent=self._state.attempts(event.id) >= self._spec.limits.max_deliveries,
         )
         self._ordering.offer(item, lane, number)
         self._stats.late = self._ordering.late

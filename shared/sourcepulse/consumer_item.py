@@ -16,7 +16,8 @@ class Item:
     """An event that was taken in and is not settled yet.
 
     A delivery of an older `generation` can no longer be acknowledged; when the event comes again its new delivery
-    takes the place of the old. `cleared` says that it may be handled: one that came before is counted first.
+    takes the place of the old. One that is `spent` was handed over as often as is allowed, and is not again. One
+    that is `noted` is done with, which a killed process would not forget.
     """
 
     event: Event
@@ -24,5 +25,6 @@ class Item:
     generation: int
     lane: Lane | None
     number: int
-    cleared: bool
+    spent: bool
+    noted: bool = False
     failures: int = 0

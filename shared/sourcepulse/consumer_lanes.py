@@ -46,22 +46,14 @@ class Lanes:
         queue.append((self._arrivals, item))
 
     def take(self, now: float) -> Item | None:
-        """Give the next item to a worker; None if there is none, no worker is free, or it is not cleared."""
+        """Give the next item to a worker; None if there is none, no worker is free, or it is spent."""
         item = self._next(now)
-        return self._begin(item) if item is not None and item.cleared else None
+        return self._begin(item) if item is not None and not item.spent else None
 
-    def take_to_clear(self, now: float) -> Item | None:
-        """Give the next item if a worker is free for it and it is not cleared; then `put_back` or `finish` it."""
+    def take_spent(self, now: float) -> Item | None:
+        """Give the next item if a worker is free for it and it is spent."""
         item = self._next(now)
-        return self._begin(item) if item is not None and not item.cleared else None
-
-    def put_back(self, item: Item) -> None:
-        """Put an item that was taken back to the head of its lane."""
-        source = item.event.source
-        numbered = self._at_work.pop(source, None)
-        if numbered is not None:
-            self._queues[source].appendleft(numbered)
-            heapq.heappush(self._ready, (numbered[0], source))
+        return self._begin(item) if item is not None and item.spent else None
 
     def finish(self, item: Item) -> None:
         """Let the lane of an item that was taken go on behind it."""

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from sourcepulse.brokers import SubscriptionSpec
+from sourcepulse.brokers import QueueLimits, SubscriptionSpec
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer_state import MEMORY, default_path
 from sourcepulse.errors import ConfigError
@@ -17,7 +17,15 @@ from sourcepulse.topics import check_pattern
 log = logging.getLogger("sourcepulse.consumer")
 
 
-def check_request(topics: Sequence[str], queue: str | None, *, durable: bool, shared: bool, prefetch: int) -> None:
+def check_request(
+    topics: Sequence[str],
+    queue: str | None,
+    *,
+    durable: bool,
+    shared: bool,
+    prefetch: int,
+    limits: QueueLimits | None,
+) -> None:
     """Raise ConfigError if the arguments of a consumer do not go together."""
     if not topics:
         raise ConfigError("a consumer needs at least one topic, such as 'hg.push.#'")
@@ -31,6 +39,8 @@ def check_request(topics: Sequence[str], queue: str | None, *, durable: bool, sh
         raise ConfigError("only a durable queue can be shared: pass queue= and durable=True")
     if prefetch < 1:
         raise ConfigError("prefetch is the number of messages on their way at once, at least 1")
+    if limits is not None and limits.max_deliveries < 1:
+        raise ConfigError("max_deliveries is how often an event is handed over at most, at least 1")
 
 
 def state_path(url: BrokerUrl, spec: SubscriptionSpec, state: str | Path | None) -> Path | str:

@@ -25,7 +25,8 @@ class Seen:
         #: The position of each id; the oldest first.
         self._positions: dict[str, int] = {}
         self._last = 0
-        self._version = -1
+        #: That of the file when it was last looked into; it changes with every commit of another connection.
+        self.version = -1
 
     def has(self, db: Connection, event_id: str) -> bool:
         """Tell whether an id is in the table."""
@@ -42,19 +43,18 @@ class Seen:
         if (self._last + len(new)) // SEEN_SLACK > self._last // SEEN_SLACK:
             db.execute("DELETE FROM seen WHERE position <= (SELECT max(position) FROM seen) - ?", (self._window,))
         # They count when they are committed; then the table tells them.
-        self._version = -1
+        self.version = -1
 
     def _catch_up(self, db: Connection) -> None:
-        # It changes with every commit of another connection.
         version = db.execute("PRAGMA data_version").fetchone()[0]
-        if version == self._version:
+        if version == self.version:
             return
         before = self._last
         for position, event_id in db.execute(
             "SELECT position, id FROM seen WHERE position > ? ORDER BY position", (before,)
         ):
             self._positions[event_id] = self._last = position
-        self._version = version
+        self.version = version
         if self._last // SEEN_SLACK > before // SEEN_SLACK:
             self._forget_the_oldest()
 

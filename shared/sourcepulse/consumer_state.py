@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection
@@ -22,7 +22,7 @@ from sourcepulse.sqlite_file import FileKind, SqliteFile, side_files
 
 #: A repeat is recognised among so many ids handled last.
 SEEN_WINDOW = 100_000
-#: Of the events that came more than once and were not handled, so many counts are kept, or a few more.
+#: Of the events that were handed over and not handled, so many counts are kept.
 ATTEMPTS_WINDOW = 100_000
 #: How long a call may wait for another process at the same file.
 LOCK_WAIT_SECONDS = 5.0
@@ -75,13 +75,16 @@ class ConsumerState:
 
     def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW) -> None:
         self._seen = Seen(window)
+        #: When it was last seen that nothing was handed over in vain; hardly ever is.
+        self._no_attempts_at: int | None = None
         self._file: _InMemory | SqliteFile
-        self._done: DoneFile | None = None
+        self._path: Path | None = None
         if str(path) == MEMORY:
             self._file = _InMemory()
-            return
-        self._file = _open_file(Path(path))
-        self._done = DoneFile(self._file.path)
+        else:
+            self._file = opened = _open_file(Path(path))
+            self._path = opened.path
+        self._done = DoneFile(self._path)
         self.take_over()
 
     def close(self) -> None:
@@ -104,48 +107,54 @@ class ConsumerState:
 
     def record_all(self, events: Iterable[Entry]) -> None:
         """Do for several events at once what `record` does for one, and for what was noted."""
-        entries = [*self._done.entries, *events] if self._done is not None else events
-        ids: dict[str, None] = {}
-        reached: dict[Lane, int] = {}
-        for event_id, lane, number in entries:
-            if event_id is not None:
-                ids[event_id] = None
-            if lane is not None:
-                reached[lane] = max(number, reached.get(lane, 0))
-        with self._file.write(durable=False) as db:
-            if ids:
-                self._seen.add(db, ids)
-                _forget_attempts(db, ids)
-            for lane, number in reached.items():
-                _advance(db, lane, number)
-        if self._done is not None:
-            self._done.clear()
+        self._write([*self._done.entries(), *events], [])
 
     def note(self, event_id: str, lane: Lane | None, number: int) -> bool:
         """Keep in mind that an event is done with, until the next record; False if that cannot be done.
 
-        A killed process forgets neither, and a note costs little.
+        A killed process forgets neither, and a note costs little. For any thread.
         """
-        return self._done is None or self._done.add((event_id, lane, number))
+        return self._done.add(event_id, lane, number)
 
     def rest(self) -> None:
         """Leave nothing beside the file for as long as nothing is noted."""
-        if self._done is not None:
-            self._done.close()
+        self._done.close()
 
     def take_over(self) -> None:
         """Record what others noted at this memory and did not record before they were killed."""
-        if self._done is not None:
-            take_over(self._done.memory, self.record_all)
+        if self._path is not None:
+            take_over(self._path, self._record_left)
 
-    def count_attempt(self, event_id: str) -> int:
-        """Count one more delivery of an event that came again; give how many there were."""
-        with self._file.write(durable=False) as db:
-            count: int = db.execute(
-                "INSERT INTO attempts VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count",
-                (event_id,),
-            ).fetchone()[0]
-            return count
+    def begin(self, event_id: str) -> None:
+        """Keep in mind that an event is handed over; a killed process forgets it not. For any thread."""
+        self._done.begin(event_id)
+
+    def attempts(self, event_id: str) -> int:
+        """Tell how often an event was handed over before, and neither recorded nor forgotten.
+
+        To be asked after `is_handled`, by which it knows that nobody counted any meanwhile.
+        """
+        if self._seen.version == self._no_attempts_at:
+            return 0
+        with self._file.read() as db:
+            row = db.execute("SELECT count FROM attempts WHERE id = ?", (event_id,)).fetchone()
+            known = self._seen.version >= 0
+            if row is None and known and db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone() is None:
+                self._no_attempts_at = self._seen.version
+        return row[0] if row else 0
+
+    def count_attempts(self, ids: Iterable[str]) -> None:
+        """Count one more for those of the events that were handed over: they are given back, and come again."""
+        begun = self._done.begun(ids)
+        if begun:
+            self._write(self._done.entries(), begun)
+            self._done.clear(begun)
+
+    def forget_attempts(self, event_id: str) -> None:
+        """Let an event begin anew if it ever comes again: it was put aside."""
+        if self.attempts(event_id):
+            with self._file.write(durable=False) as db:
+                _forget_attempts(db, [event_id])
 
     def last(self, lane: Lane) -> int | None:
         """Give the number of the last event handled in a lane, or None."""
@@ -185,12 +194,41 @@ class ConsumerState:
                 db.execute("DELETE FROM patterns")
             db.executemany("INSERT OR REPLACE INTO patterns VALUES (?, 1)", [(pattern,) for pattern in patterns])
 
+    def _record_left(self, entries: list[Entry], begun: list[str]) -> None:
+        with self._file.read() as db:
+            begun = [event_id for event_id in begun if not self._seen.has(db, event_id)]
+        self._write([*self._done.entries(), *entries], begun)
+
+    def _write(self, entries: Sequence[Entry], given_back: Collection[str]) -> None:
+        ids: dict[str, None] = {}
+        reached: dict[Lane, int] = {}
+        for event_id, lane, number in entries:
+            if event_id is not None:
+                ids[event_id] = None
+            if lane is not None:
+                reached[lane] = max(number, reached.get(lane, 0))
+        with self._file.write(durable=False) as db:
+            if ids:
+                self._seen.add(db, ids)
+                _forget_attempts(db, ids)
+            _count_attempts(db, given_back)
+            for lane, number in reached.items():
+                _advance(db, lane, number)
+        if given_back:
+            self._no_attempts_at = None
+        self._done.clear(ids)
+
+
+def _count_attempts(db: Connection, ids: Iterable[str]) -> None:
+    for event_id in ids:
+        db.execute("INSERT INTO attempts VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1", (event_id,))
+        db.execute("DELETE FROM attempts WHERE rowid <= (SELECT max(rowid) - ? FROM attempts)", (ATTEMPTS_WINDOW,))
+
 
 def _forget_attempts(db: Connection, ids: Iterable[str]) -> None:
-    # Few events come twice.
+    # Few events are handed over twice.
     if db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone():
         db.executemany("DELETE FROM attempts WHERE id = ?", [(event_id,) for event_id in ids])
-        db.execute("DELETE FROM attempts WHERE rowid <= (SELECT max(rowid) - ? FROM attempts)", (ATTEMPTS_WINDOW,))
 
 
 def _advance(db: Connection, lane: Lane, number: int) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from sourcepulse import Consumer, Event
-from sourcepulse.brokers import QueueLimits
 from sourcepulse.brokers.local_admin import dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, ConfigError, DecodeError, StateError
@@ -328,20 +327,6 @@ def test_stop_from_another_thread_ends_the_loop(url: BrokerUrl) -> None:
         timer.start()
         assert list(consumer) == []
         timer.join()
-
-
-def test_an_event_that_was_delivered_too_often_is_put_aside(url: BrokerUrl) -> None:
-    limits = QueueLimits(max_deliveries=3)
-    durable(url, limits=limits).close()
-    publish_events(url, push_event(1), push_event(2))
-    for _ in range(3):
-        consumer = durable(url, limits=limits)
-        event = consumer.receive(5)
-        assert event is not None
-        assert event.data["number"] == 1
-        consumer.close()
-    assert numbers(durable(url, limits=limits)) == [2]
-    assert len(dead_letters(url, "me")) == 1
 
 
 def test_a_broker_that_refuses_us_is_told_at_once(tmp_path: Path) -> None:

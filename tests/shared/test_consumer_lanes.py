@@ -13,14 +13,14 @@ from sourcepulse.consumer_lanes import Lanes
 from support.local_log import push_event
 
 
-def item(source: str, number: int, *, cleared: bool = True) -> Item:
+def item(source: str, number: int, *, spent: bool = False) -> Item:
     return Item(
         event=push_event(number, source=f"hg://{source}/repo"),
-        delivery=Delivery(routing_key="", body=b"", content_type="", redelivered=not cleared, handle=None),
+        delivery=Delivery(routing_key="", body=b"", content_type="", redelivered=spent, handle=None),
         generation=1,
         lane=None,
         number=number,
-        cleared=cleared,
+        spent=spent,
     )
 
 
@@ -65,18 +65,18 @@ def test_a_postponed_event_holds_its_own_source_back_and_no_other() -> None:
     assert made.take(10.0) is a2
 
 
-def test_an_event_that_came_before_is_cleared_before_it_is_taken_and_only_when_a_worker_is_free() -> None:
-    a1, b1 = item("a", 1), item("b", 1, cleared=False)
-    made = lanes(1, a1, b1)
-    assert made.take_to_clear(0) is None
+def test_an_event_that_is_spent_is_never_taken_and_found_only_when_a_worker_is_free() -> None:
+    a1, b1, b2 = item("a", 1), item("b", 1, spent=True), item("b", 2)
+    made = lanes(1, a1, b1, b2)
+    assert made.take_spent(0) is None
     assert made.take(0) is a1
-    assert made.take_to_clear(0) is None, "an attempt that nobody makes is not counted"
+    assert made.take_spent(0) is None
     made.finish(a1)
     assert made.take(0) is None
-    assert made.take_to_clear(0) is b1
-    b1.cleared = True
-    made.put_back(b1)
-    assert made.take(0) is b1
+    assert made.take_spent(0) is b1
+    assert made.take(0) is None
+    made.finish(b1)
+    assert made.take(0) is b2
 
 
 def test_what_is_withdrawn_is_everything_but_what_is_at_work() -> None:
@@ -103,7 +103,6 @@ def test_what_is_abandoned_may_still_be_finished_without_harm() -> None:
     assert made.empty
     made.finish(a1)
     made.postpone(a1, 1.0)
-    made.put_back(a1)
     assert made.take(2.0) is None
 
 

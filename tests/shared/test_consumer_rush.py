@@ -18,7 +18,7 @@ from sourcepulse import Consumer
 from sourcepulse.brokers import Delivery
 from sourcepulse.brokers.local import LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.consumer_done import DoneFile, take_over
+from sourcepulse.consumer_done import DoneFile, Entry, take_over
 from sourcepulse.consumer_finished import GROUP_EVENTS, GROUP_SECONDS, RUSH_EVENTS, RUSH_SECONDS, Finished
 from sourcepulse.consumer_item import Item
 from sourcepulse.consumer_state import ConsumerState
@@ -55,7 +55,7 @@ def url(tmp_path: Path) -> BrokerUrl:
 def an_item(number: int = 1) -> Item:
     event = push_event(number)
     delivery = Delivery(routing_key=event.routing_key, body=b"", content_type="", redelivered=False, handle=number)
-    return Item(event=event, delivery=delivery, generation=1, lane=LANE, number=number, cleared=True)
+    return Item(event=event, delivery=delivery, generation=1, lane=LANE, number=number, spent=False)
 
 
 def side_files(state: Path) -> list[Path]:
@@ -185,20 +185,25 @@ def test_what_could_not_be_recorded_is_left_to_the_next_process(tmp_path: Path) 
     path = tmp_path / "state.db"
     ConsumerState(path).close()
     done = DoneFile(path)
-    assert done.add(("one", LANE, 1))
+    assert done.add("one", LANE, 1)
+    done.begin("two")
+    done.begin("one")
     done.close()
     taken: list[object] = []
 
-    def full(_: object) -> None:
+    def full(_entries: object, _begun: object) -> None:
         raise OSError("the disk is full")
+
+    def keep(entries: list[Entry], begun: list[str]) -> None:
+        taken.extend([*entries, *begun])
 
     with pytest.raises(OSError, match="full"):
         take_over(path, full)
-    take_over(path, taken.extend)
-    assert taken == [("one", LANE, 1)]
-    take_over(path, taken.extend)
-    assert len(taken) == 1
+    take_over(path, keep)
+    assert taken == [("one", LANE, 1), "two", "one"]
+    take_over(path, keep)
+    assert len(taken) == 3
 
 
 def test_a_note_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    assert not DoneFile(tmp_path / "nowhere" / "state.db").add(("one", None, 0))
+    assert not DoneFile(tmp_path / "nowhere" / "state.db").add("one", None, 0)

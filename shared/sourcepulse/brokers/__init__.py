@@ -90,7 +90,7 @@ class QueueLimits:
     max_length: int = 100_000
     message_ttl_s: int = 7 * 86_400
     expires_s: int = 14 * 86_400
-    #: After so many deliveries without an acknowledgement a message goes to the dead letters.
+    #: An event is handed to a program at most so often; if it comes once more it goes to the dead letters.
     max_deliveries: int = 20
 
 

@@ -15,9 +15,6 @@ from sourcepulse.errors import SubscriptionError
 
 #: How many messages one look at the log passes at most.
 SCAN_ROWS = 1_000
-#: A message that was delivered so often is leased alone from then on: one that kills its consumers must not
-#: take its neighbours along to the dead letters.
-ALONE_AFTER_DELIVERIES = 2
 #: How many dead letters a queue keeps.
 DEAD_LETTERS_MAX = 1_000
 
@@ -131,32 +128,22 @@ def lease(
     db: sqlite3.Connection, queue: int, consumer: int, reach: Reach, scanned: int, room: int, now: float
 ) -> list[Leased]:
     """Take at most `room` messages in log order: those that come again first, then those not yet delivered."""
-    leased, more = _lease_again(db, queue, consumer, room, now)
+    leased, more = _lease_again(db, queue, consumer, room)
     # Newer messages would overtake what still waits to come again.
     return leased if more else leased + _lease_new(db, queue, consumer, reach, scanned, room - len(leased), now)
 
 
-def _lease_again(db: sqlite3.Connection, queue: int, consumer: int, room: int, now: float) -> tuple[list[Leased], bool]:
-    limit = db.execute("SELECT max_deliveries FROM queues WHERE queue = ?", (queue,)).fetchone()[0]
-    leased: list[Leased] = []
-    for position, deliveries in db.execute(
-        "SELECT position, deliveries FROM leases WHERE queue = ? AND consumer IS NULL ORDER BY position",
-        (queue,),
-    ).fetchall():
-        if deliveries >= limit:
-            bury(db, queue, position, f"delivered {deliveries} times and never acknowledged", now)
-            continue
-        alone = deliveries >= min(ALONE_AFTER_DELIVERIES, limit - 1)
-        if len(leased) >= room or (alone and leased):
-            return leased, True
-        db.execute(
-            "UPDATE leases SET consumer = ?, deliveries = deliveries + 1 WHERE queue = ? AND position = ?",
-            (consumer, queue, position),
-        )
-        leased.append(_load(db, position, deliveries + 1))
-        if alone:
-            return leased, True
-    return leased, False
+def _lease_again(db: sqlite3.Connection, queue: int, consumer: int, room: int) -> tuple[list[Leased], bool]:
+    waiting = db.execute(
+        "SELECT position, deliveries FROM leases WHERE queue = ? AND consumer IS NULL ORDER BY position LIMIT ?",
+        (queue, room + 1),
+    ).fetchall()
+    # What was leased is not yet what was begun: how often that may be is the consumer's to count.
+    db.executemany(
+        "UPDATE leases SET consumer = ?, deliveries = deliveries + 1 WHERE queue = ? AND position = ?",
+        [(consumer, queue, position) for position, _ in waiting[:room]],
+    )
+    return [_load(db, position, deliveries + 1) for position, deliveries in waiting[:room]], len(waiting) > room
 
 
 def _lease_new(

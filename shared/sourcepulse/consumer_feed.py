@@ -171,7 +171,7 @@ class Feed:
         while not self._ending and not self._intake.stopping:
             self._settle()
             if not self._intake.connected:
-                self._withdraw(keep_postponed=True)
+                self._withdraw(keep_tried=True)
             self._put_spent_aside()
             if not self._lanes.empty:
                 self._wait_for_news(BUSY_SLICE_SECONDS)
@@ -193,13 +193,13 @@ class Feed:
         with self._work:
             self._ending = True
             self._work.notify_all()
-        self._withdraw(keep_postponed=False)
+        self._withdraw(keep_tried=False)
         while self._lanes.at_work:
             self._settle()
             self._wait_for_news(SLICE_SECONDS)
             if self._intake.connected:
                 self._intake.step(0.0)
-            self._withdraw(keep_postponed=False)
+            self._withdraw(keep_tried=False)
         self._settle()
 
     def _hand_over(self) -> None:
@@ -237,11 +237,11 @@ class Feed:
             else:
                 self._intake.reject(item, rejected)
 
-    def _withdraw(self, *, keep_postponed: bool) -> None:
+    def _withdraw(self, *, keep_tried: bool) -> None:
         with self._work:
-            gone = self._lanes.withdraw(keep_postponed=keep_postponed)
+            gone = self._lanes.withdraw(keep_tried=keep_tried)
         self._intake.give_back(gone)
-        self._gave_back |= bool(gone) and not keep_postponed
+        self._gave_back |= bool(gone) and not keep_tried
 
     def _wait_for_news(self, seconds: float) -> None:
         with self._news:

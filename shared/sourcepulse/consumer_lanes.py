@@ -72,28 +72,33 @@ class Lanes:
         """Give the seconds until the first postponed item may be taken, None if there is none."""
         return max(0.0, self._delayed[0][0] - now) if self._delayed else None
 
-    def withdraw(self, *, keep_postponed: bool) -> list[Item]:
-        """Remove and give everything that waits; what is at work stays, and what is tried again if so asked."""
-        postponed = {source for _, _, source in self._delayed} if keep_postponed else set()
+    def withdraw(self, *, keep_tried: bool) -> list[Item]:
+        """Remove and give everything that waits; what is at work stays, and what is tried again if so asked.
+
+        An item that was given back would begin with no failures.
+        """
         gone: list[Item] = []
+        kept: set[str] = set()
         for source, queue in list(self._queues.items()):
-            kept = queue.popleft() if source in postponed else None
-            gone.extend(item for _, item in queue)
+            waiting = list(queue)
             queue.clear()
-            if kept is not None:
-                queue.append(kept)
+            if keep_tried and waiting and waiting[0][1].failures:
+                kept.add(source)
+                queue.append(waiting.pop(0))
             elif source not in self._at_work:
                 del self._queues[source]
-        self._ready.clear()
-        if not keep_postponed:
-            self._delayed.clear()
+            gone.extend(item for _, item in waiting)
+        self._ready = [entry for entry in self._ready if entry[1] in kept]
+        self._delayed = [entry for entry in self._delayed if entry[2] in kept]
+        heapq.heapify(self._ready)
+        heapq.heapify(self._delayed)
         return gone
 
     def abandon(self) -> list[Item]:
         """Remove and give everything, what is at work as well: nobody will finish it."""
         gone = [item for _, item in self._at_work.values()]
         self._at_work.clear()
-        return [*gone, *self.withdraw(keep_postponed=False)]
+        return [*gone, *self.withdraw(keep_tried=False)]
 
     def _next(self, now: float) -> Item | None:
         while self._delayed and self._delayed[0][0] <= now:

@@ -36,17 +36,21 @@ print("left", flush=True)
 
 #: Begins every event, says when it is told to stop meanwhile, and ends the event when the file for it is there.
 RUN = """
-import pathlib, sys, time
+import os, pathlib, sys, time
 from sourcepulse import Consumer
+def say(*words):
+    # One write, for several threads say something.
+    os.write(1, (" ".join(words) + chr(10)).encode())
 def handle(event):
     name = f'{event.source[5]}{event.data["number"]}'
-    print("begin", name, flush=True)
+    say("begin", name)
     told = False
     while not pathlib.Path(sys.argv[3], name).exists():
         if consumer.stopped and not told:
-            told = not print("told", name, flush=True)
+            told = True
+            say("told", name)
         time.sleep(0.01)
-    print("end", name, flush=True)
+    say("end", name)
 with Consumer(sys.argv[1], ["hg.#"], queue="me", durable=True) as consumer:
     print("ready", flush=True)
     consumer.run(handle, workers=int(sys.argv[2]))

@@ -84,15 +84,30 @@ def test_what_is_withdrawn_is_everything_but_what_is_at_work() -> None:
     made = lanes(2, a1, a2, b1, b2, c1)
     assert made.take(0) is a1
     assert made.take(0) is b1
+    b1.failures = 1
     made.postpone(b1, 5.0)
-    assert made.withdraw(keep_postponed=True) == [a2, b2, c1]
+    assert made.withdraw(keep_tried=True) == [a2, b2, c1]
     assert made.take(1.0) is None
     assert made.take(5.0) is b1
     made.postpone(b1, 9.0)
-    assert made.withdraw(keep_postponed=False) == [b1]
+    assert made.withdraw(keep_tried=False) == [b1]
     assert not made.empty
     made.finish(a1)
     assert made.empty
+
+
+def test_an_event_that_failed_keeps_its_failures_though_the_connection_is_lost_before_its_next_attempt() -> None:
+    a1, a2, b1 = item("a", 1), item("a", 2), item("b", 1)
+    made = lanes(1, a1, a2, b1)
+    assert made.take(0) is a1
+    a1.failures = 1
+    made.postpone(a1, 1.0)
+    assert made.take(0) is b1
+    # Its time has come, and the only worker is busy.
+    assert made.take(2.0) is None
+    assert made.withdraw(keep_tried=True) == [a2]
+    made.finish(b1)
+    assert made.take(2.0) is a1
 
 
 def test_what_is_abandoned_may_still_be_finished_without_harm() -> None:
@@ -129,9 +144,10 @@ def test_whatever_happens_sources_stay_in_order_and_one_at_a_time(
             done.append(at_work.pop(which % len(at_work)))
             made.finish(done[-1])
         elif step == "postpone" and at_work:
+            at_work[which % len(at_work)].failures += 1
             made.postpone(at_work.pop(which % len(at_work)), float(clock + which))
         elif step == "withdraw":
-            gone += made.withdraw(keep_postponed=bool(which % 2))
+            gone += made.withdraw(keep_tried=bool(which % 2))
     assert made.empty
     assert len(done) + len(gone) == len(sources)
     for source in set(sources):

@@ -3,8 +3,11 @@
 """publish pushes as events on a message broker
 
 Every push becomes one event, ``hg.push.v1``, with the changesets, their authors, descriptions and files, who
-pushed and how. A push never waits for the broker and never fails because of it: the first copy of an event
-is part of Mercurial's own transaction (the journal removes it on a rollback and on :hg:`recover`), after
+pushed and how; so do local commits and pulls. What else a transaction did has events of its own:
+``hg.bookmark.*`` and ``hg.tag.*`` (created, moved, deleted), ``hg.branch.created``, ``hg.head.created``,
+``hg.head.closed``, ``hg.phase.changed`` and ``hg.obsolete.created``. All tell what a pull can see, nothing of
+secret or hidden changesets. A push never waits for the broker and never fails because of it: the first copy of an
+event is part of Mercurial's own transaction (the journal removes it on a rollback and on :hg:`recover`), after
 the locks are released it moves to an outbox, and a separate process, the relay, sends it on.
 
 Enable it on the server, for all repositories in the system-wide hgrc or for one in its ``.hg/hgrc``::
@@ -74,7 +77,9 @@ Configuration, all in section ``[sourcepulse]``:
   How many changesets an event lists; for the rest it has the count and a query. Default: 100.
 
 ``sourcepulse.commits``
-  Whether local commits and pulls into this repository are published too. Default: no.
+  Whether what is done in the repository itself is published, too: local commits and pulls, local changes of
+  bookmarks, tags and phases. With ``no`` only what others push or unbundle is. Default: yes. In a system-wide
+  hgrc set ``root`` as well, so that the clones of the users of this machine do not publish.
 
 ``sourcepulse.on_error``
   What happens if the first copy cannot be written, for instance on a full disk: ``refuse`` rolls the push
@@ -97,6 +102,8 @@ buglink = b"the developers of sourcepulse, see its README.md"
 
 #: After the hooks of the user (`001-userhooks`) and everything else that may still veto.
 VALIDATOR = b"~sourcepulse"
+#: What Mercurial keeps of a transaction besides its changesets (`tr.changes`) and we tell.
+_CHANGES = (b"bookmarks", b"phases", b"obsmarkers")
 
 
 def __getattr__(name: str) -> Any:
@@ -120,8 +127,16 @@ def reposetup(ui: Any, repo: Any) -> None:
             outermost = self.currenttransaction() is None
             tr = super().transaction(*args, **kwargs)
             if outermost:
-                tr.addvalidator(VALIDATOR, _validator(self.unfiltered()))
+                repo = self.unfiltered()
+                _note_begin(repo, args[0] if args else kwargs.get("desc", b""))
+                tr.addvalidator(VALIDATOR, _validator(repo))
             return tr
+
+        def register_changeset(self, rev: int, changelogrevision: Any) -> None:
+            super().register_changeset(rev, changelogrevision)
+            before = getattr(self, "sourcepulse_before", None)
+            if before is not None:
+                before.note(rev, changelogrevision)
 
     repo.__class__ = WatchedRepository
 
@@ -134,7 +149,7 @@ def _validator(repo: Any) -> Any:
 
     def validate(tr: Any) -> None:
         here = reference()
-        if here is None or len(here.changelog) <= tr.changes[b"origrepolen"]:
+        if here is None or not _changed_anything(here, tr):
             return
         try:
             record = _ours("record").record
@@ -144,6 +159,19 @@ def _validator(repo: Any) -> Any:
         record(here, tr)
 
     return validate
+
+
+def _changed_anything(repo: Any, tr: Any) -> bool:
+    """Tell whether a transaction did what we tell of; that of an empty push, for one, did nothing."""
+    changes = tr.changes
+    return len(repo.changelog) > changes[b"origrepolen"] or any(map(changes.get, _CHANGES))
+
+
+def _note_begin(repo: Any, name: bytes) -> None:
+    try:
+        _ours("before").note_begin(repo, name)
+    except Exception:  # noqa: BLE001 - half an installation is told when there is something to publish
+        return
 
 
 def changegroup(ui: Any, repo: Any, **kwargs: Any) -> bool:

@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mercurial import phases, repoview
+from mercurial import phases
 
 from sourcepulse_hg.facts import Added, Changeset
+from sourcepulse_hg.served_view import ServedView
 
 #: More heads than an event can list are counted and not read.
 HEADS_MAX = 1000
@@ -19,20 +20,17 @@ QUERY_MAX_NODES = 32
 _NULL_REVISION = -1
 
 
-def added_changesets(repo: Any, start: int, stop: int, *, max_changesets: int) -> Added | None:
-    """Describe the revisions from start to before stop as far as they are served, None if none is.
+def added_changesets(repo: Any, view: ServedView, *, max_changesets: int) -> Added | None:
+    """Describe what was added as far as it is served, None if nothing is.
 
     Secret, hidden and internal changesets are left out: nobody else can see them.
     """
     repo = repo.unfiltered()
     changelog = repo.changelog
-    hidden = repoview.filterrevs(repo, b"served")
-    revisions: Sequence[int] = range(start, stop)
-    if hidden:
-        revisions = [revision for revision in revisions if revision not in hidden]
+    revisions = view.added
     if not revisions:
         return None
-    roots, heads = _roots_and_heads(changelog, revisions, start)
+    roots, heads, _ = view.shape_of_added(changelog)
 
     def node(revision: int) -> str:
         return changelog.node(revision).hex()  # type: ignore[no-any-return] # mercurial has no types
@@ -50,24 +48,6 @@ def added_changesets(repo: Any, start: int, stop: int, *, max_changesets: int) -
         ),
         changesets=_changesets(repo, revisions[:max_changesets]),
     )
-
-
-def _roots_and_heads(changelog: Any, revisions: Sequence[int], start: int) -> tuple[list[int], list[int]]:
-    # What is served has served ancestors only, so a parent from start on is among the revisions.
-    is_parent = bytearray(revisions[-1] - start + 1)
-    roots = []
-    parents_of = changelog.parentrevs
-    for revision in revisions:
-        one, two = parents_of(revision)
-        if one >= start:
-            is_parent[one - start] = 1
-            if two >= start:
-                is_parent[two - start] = 1
-        elif two >= start:
-            is_parent[two - start] = 1
-        else:
-            roots.append(revision)
-    return roots, [revision for revision in revisions if not is_parent[revision - start]]
 
 
 def _query(roots: list[str], heads: list[str], by_number: str) -> str:

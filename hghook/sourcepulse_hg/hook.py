@@ -9,9 +9,10 @@ from typing import Any
 
 from sourcepulse_hg.after import Aftermath
 from sourcepulse_hg.folder import ensure_folder
-from sourcepulse_hg.record import FOLDER, encode_numbered, transaction_events
+from sourcepulse_hg.record import FOLDER, encode_numbered
 from sourcepulse_hg.settings import read_settings
 from sourcepulse_hg.tell import Teller
+from sourcepulse_hg.transaction import transaction_events
 
 
 def changegroup(ui: Any, repo: Any, *, hooktype: bytes = b"changegroup", **kwargs: Any) -> None:

@@ -15,14 +15,11 @@ from mercurial import error, util
 from sourcepulse.event import Event
 from sourcepulse_hg import first_copy
 from sourcepulse_hg.after import Aftermath
-from sourcepulse_hg.emitter import source_uri
-from sourcepulse_hg.facts import Act, Emitter
+from sourcepulse_hg.before import noted_before
 from sourcepulse_hg.folder import ensure_folder
-from sourcepulse_hg.gather import added_changesets
-from sourcepulse_hg.push import push_event
 from sourcepulse_hg.settings import Settings, read_settings
 from sourcepulse_hg.tell import Teller
-from sourcepulse_hg.who import acting_user, is_published, public_url, source_word
+from sourcepulse_hg.transaction import transaction_events
 
 FOLDER = first_copy.FOLDER.encode("ascii")
 #: Before Mercurial's own callbacks (`-warm-cache`), so that a crash in one of them finds the file in its final place.
@@ -30,7 +27,7 @@ POST_CLOSE = b"!sourcepulse"
 
 
 def record(repo: Any, tr: Any) -> None:
-    """Be the last validator of a transaction that added changesets: write the first copy, arrange the rest.
+    """Be the last validator of a transaction: write the first copy, arrange the rest.
 
     error.Abort, which rolls the transaction back, only if the first copy cannot be written and `on_error` is
     `refuse`.
@@ -50,6 +47,8 @@ def record(repo: Any, tr: Any) -> None:
             source=tr.hookargs.get(b"source"),
             url=tr.hookargs.get(b"url"),
             transaction_name=tr.hookargs.get(b"txnname") or b"",
+            changes=tr.changes,
+            before=noted_before(repo),
         )
         if not events:
             return
@@ -72,47 +71,6 @@ def record(repo: Any, tr: Any) -> None:
         teller.lost(repo.sharedpath, txnid, repr(failure))
         return
     tr.addpostclose(POST_CLOSE, _promoter(repo, name, settings, teller))
-
-
-def transaction_events(
-    repo: Any,
-    settings: Settings,
-    teller: Teller,
-    *,
-    start: int,
-    stop: int,
-    txnid: str,
-    source: bytes | None,
-    url: bytes | None,
-    transaction_name: bytes,
-) -> list[Event]:
-    """Make the events of a transaction that added the revisions from start to before stop."""
-    word = source_word(source, transaction_name)
-    if not settings.published or not is_published(word, commits=settings.commits):
-        return []
-    most = 0 if settings.detail == "refs" else settings.max_changesets
-    added = added_changesets(repo, start, stop, max_changesets=most)
-    if added is None:
-        return []
-    act = Act(
-        txnid=txnid,
-        time=time.time(),
-        user=acting_user(repo.ui.environ, url),
-        source=word,
-        url=public_url(url),
-    )
-    emitter = Emitter(
-        name=settings.name,
-        source=source_uri(settings.source, settings.name, restricted=settings.restricted),
-        repo_url=settings.repo_url,
-        detail=settings.detail,
-        max_changesets=most,
-    )
-    try:
-        return [push_event(act, added, emitter)]
-    except Exception as failure:  # noqa: BLE001 - a changeset like no other: better told in short than not at all
-        teller.warn(f"the push is published without its changesets: {failure!r}")
-        return [push_event(act, added, emitter._replace(detail="refs"))]
 
 
 def encode_numbered(repo: Any, txnid: str, events: list[Event]) -> tuple[bytes, bytes]:

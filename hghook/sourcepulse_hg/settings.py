@@ -83,7 +83,7 @@ class _Reader:
             restricted=self._restricted(),
             detail=self._word(b"detail", ("files", "changesets", "refs")),
             max_changesets=self._number(b"max_changesets", DEFAULT_MAX_CHANGESETS, HIGHEST_MAX_CHANGESETS),
-            commits=self._switch(b"commits"),
+            commits=self._switch(b"commits", default=True),
             refuse=self._word(b"on_error", ("refuse", "lose")) == "refuse",
             problems=tuple(self.problems),
         )
@@ -123,12 +123,15 @@ class _Reader:
         self._problem(key, f"is {value!r}, it can be 0 to {highest}; taken as {default}")
         return default
 
-    def _switch(self, key: bytes) -> bool:
+    def _switch(self, key: bytes, *, default: bool) -> bool:
         value = self._raw(key)
-        if value is None or value.lower() in _TRUE | _FALSE:
-            return value is not None and value.lower() in _TRUE
-        self._problem(key, f"is {value.decode('utf-8', 'replace')!r}, it can be yes or no; taken as no")
-        return False
+        if value is None:
+            return default
+        if value.lower() in _TRUE | _FALSE:
+            return value.lower() in _TRUE
+        word = "yes" if default else "no"
+        self._problem(key, f"is {value.decode('utf-8', 'replace')!r}, it can be yes or no; taken as {word}")
+        return default
 
     def _name(self) -> bytes | None:
         """Give the repository's name with `/` between its components, None if it does not publish."""

@@ -49,10 +49,10 @@ class Teller:
         for sentence in sentences:
             self.warn(sentence)
 
-    def lost(self, dot_hg: bytes, txnid: str, reason: str) -> None:
-        """Warn that the events of a transaction are lost, and count it in the repository."""
+    def lost(self, dot_hg: bytes, txnid: str, reason: str, *, what: str = "the push is") -> None:
+        """Warn that the events of a transaction, or `what` of them, are lost, and count it in the repository."""
         reason = " ".join(reason.split())[:_REASON_MAX_CHARACTERS]
-        self.warn(f"the push is not published: {reason}")
+        self.warn(f"{what} not published: {reason}")
         with suppress(OSError):
             folder = os.path.join(dot_hg, FOLDER.encode("ascii"))
             ensure_folder(folder, like=dot_hg)

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
-#: These come from others: they are published without `commits = yes`.
-_FROM_OTHERS = frozenset({b"serve", b"push", b"unbundle"})
+#: These come from others: they are published also with `commits = no`. The second line are the names of the
+#: transactions in which a client older than bundle2 pushes bookmarks, phases and markers; a hook gets no source then.
+_FROM_OTHERS = frozenset({b"serve", b"push", b"unbundle"} | {b"bookmarks", b"pushkey-phase", b"pushkey:"})
 _STRIP = b"strip"
 
 
@@ -24,7 +25,7 @@ def source_word(source: bytes | None, transaction_name: bytes) -> bytes | None:
 
 
 def is_published(source: bytes | None, *, commits: bool) -> bool:
-    """Tell whether changesets that came this way are published.
+    """Tell whether what came this way is published.
 
     What strip adds again is known already.
     """

@@ -130,7 +130,7 @@ def test_the_next_push_brings_what_a_crash_left_in_the_order_of_the_commits(each
     work.commit()
     work.push(server)
     assert _told(server) == server.nodes() == work.nodes()
-    assert [event.numbers.sequence for event in server.events() if event.numbers] == [1, 2, 3]
+    assert [event.numbers.typesequence for event in server.events() if event.numbers] == [1, 2, 3]
 
 
 def test_a_copy_of_the_repository_announces_nothing_and_names_what_it_holds_back(each_site: Site) -> None:

@@ -112,9 +112,13 @@ def test_the_hook_alone_makes_the_same_event(site: Site, line: str) -> None:
     work.build("+3")
     work.push_ssh(server)
     work.push_ssh(with_extension)
-    event, other = server.event(), with_extension.event()
+    event = server.event()
     different = {"repo": None, "change_set": None}
-    assert {**event.data, **different} == {**other.data, **different}
+    events, others = server.every_event(), with_extension.every_event()
+    assert [one.type for one in events] == ["hg.push.v1", "hg.branch.created.v1", "hg.head.created.v1"]
+    assert [one.type for one in others] == [one.type for one in events]
+    for one, other in zip(events, others, strict=True):
+        assert {**one.data, **different} == {**other.data, **different}
     assert event.data["change_set"].startswith("TXN:")
     assert event.data["count"] == 3
     assert server.first_copies() == []
@@ -151,14 +155,17 @@ def test_a_hook_of_another_kind_says_so_and_lets_the_push_pass(site: Site) -> No
     assert server.nodes() == work.nodes()
 
 
-def test_the_hook_is_silent_for_pulls_and_strips(site: Site) -> None:
+def test_the_hook_tells_pulls_if_wanted_and_never_what_strip_adds_again(site: Site) -> None:
     server = site.repository("server", f"[extensions]\nstrip =\n[hooks]\n{_HOOK_BY_NAME}\n")
     upstream = site.repository("upstream")
     upstream.build("+1:base +1 <base +2")
     server.hg("pull", upstream.path)
     server.hg("strip", "--no-backup", "--rev", "1")
     assert len(server.nodes()) == 3
-    assert server.events() == []
+    assert [event.data["source"] for event in server.events()] == ["pull"]
+    quiet = site.repository("quiet", f"[sourcepulse]\ncommits = no\n[hooks]\n{_HOOK_BY_NAME}\n")
+    quiet.hg("pull", upstream.path)
+    assert quiet.every_event() == []
 
 
 def test_help_explains_every_key_and_hg_knows_them(each_site: Site) -> None:

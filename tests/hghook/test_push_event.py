@@ -238,7 +238,7 @@ def test_secret_changesets_are_in_no_list_and_no_count(each_site: Site) -> None:
 
 
 def test_only_secret_changesets_are_no_event(site: Site) -> None:
-    server = site.server(keys="commits = yes")
+    server = site.server()
     server.commit("hidden", "--secret")
     assert server.events() == []
 
@@ -393,8 +393,8 @@ def test_an_old_client_with_three_transactions_makes_one_event(each_site: Site) 
     assert event.data["last"] == work.nodes()[0]
 
 
-def test_local_commits_and_pulls_are_published_only_on_request(each_site: Site) -> None:
-    quiet, loud = each_site.server("quiet"), each_site.server("loud", "commits = yes")
+def test_local_commits_and_pulls_are_published_unless_that_is_not_wanted(each_site: Site) -> None:
+    quiet, loud = each_site.server("quiet", "commits = no"), each_site.server("loud")
     upstream = each_site.repository("upstream")
     upstream.commit()
     for repository in (quiet, loud):
@@ -402,7 +402,7 @@ def test_local_commits_and_pulls_are_published_only_on_request(each_site: Site) 
         repository.hg("update")
         repository.commit("local")
         repository.hg("commit", "--amend", "--message", "amended")
-    assert quiet.events() == []
+    assert quiet.every_event() == []
     events = loud.events()
     assert [event.data["source"] for event in events] == ["pull", "commit", "amend"]
     assert [event.data["url"] for event in events] == ["file", None, None]
@@ -411,7 +411,7 @@ def test_local_commits_and_pulls_are_published_only_on_request(each_site: Site) 
 
 
 def test_a_pull_tells_the_peer_without_credentials(site: Site) -> None:
-    mirror = site.server(keys="commits = yes")
+    mirror = site.server()
     upstream = site.repository("upstream")
     upstream.commit()
     with serve(upstream) as url:
@@ -422,7 +422,7 @@ def test_a_pull_tells_the_peer_without_credentials(site: Site) -> None:
 
 
 def test_pull_with_rebase_tells_each_transaction_once_with_the_right_changesets(each_site: Site) -> None:
-    server = each_site.server(keys="commits = yes", other="[extensions]\nrebase =")
+    server = each_site.server(other="[extensions]\nrebase =")
     upstream = each_site.repository("upstream")
     upstream.commit("base", name="base")
     server.hg("pull", "--update", upstream.path)
@@ -446,7 +446,7 @@ def test_pull_with_rebase_tells_each_transaction_once_with_the_right_changesets(
 
 
 def test_survivors_that_strip_adds_again_are_silent(each_site: Site) -> None:
-    server = each_site.server(keys="commits = yes", other="[extensions]\nstrip =")
+    server = each_site.server(other="[extensions]\nstrip =")
     work = each_site.repository("work")
     work.build("+1:base +1 <base +2")
     work.push(server)
@@ -482,7 +482,7 @@ def test_pushes_by_threads_of_one_server_are_told_in_the_order_of_the_repository
     events = server.events()
     told = [changeset["node"] for event in events for changeset in event.data["changesets"]]
     assert told == server.nodes()
-    assert [event.numbers.sequence for event in events if event.numbers] == [1, 2, 3, 4]
+    assert [event.numbers.typesequence for event in events if event.numbers] == [1, 2, 3, 4]
 
 
 def test_a_repository_that_only_some_may_read_publishes_to_the_restricted_stream(site: Site) -> None:

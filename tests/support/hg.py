@@ -24,6 +24,8 @@ from support.event_schema import check_data
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION_FOLDER = ROOT / "hghook" / "sourcepulse_hg"
 HG_LIMIT_SECONDS = 60
+#: The type that most tests are about.
+PUSH = "hg.push.v1"
 
 _DUMMY_SSH = """\
 import os, sys
@@ -181,14 +183,23 @@ class Repository:
         names = [name for folder in folders if folder.is_dir() for name in sorted(os.listdir(folder))]
         return [name[0] for name in names if name.startswith(("p-", "r-"))]
 
-    def events(self, outbox: Path | None = None, *, stream: str = "public") -> list[Event]:
-        """Give the events in the outbox, in order."""
-        return outbox_events(outbox or self.outbox, stream=stream)
+    def events(self, outbox: Path | None = None, *, stream: str = "public", of: str = PUSH) -> list[Event]:
+        """Give the events in the outbox of one type, or of those that begin so, in order."""
+        return [event for event in outbox_events(outbox or self.outbox, stream=stream) if event.type.startswith(of)]
 
-    def event(self) -> Event:
-        """Give the only event in the outbox."""
-        (event,) = self.events()
+    def event(self, of: str = PUSH) -> Event:
+        """Give the only event of this type in the outbox."""
+        (event,) = self.events(of=of)
         return event
+
+    def every_event(self) -> list[Event]:
+        """Give all events in the outbox, in order."""
+        return self.events(of="")
+
+    def last_transaction(self) -> list[Event]:
+        """Give the events of the transaction that was told last."""
+        events = self.every_event()
+        return [event for event in events if event.data["change_set"] == events[-1].data["change_set"]]
 
 
 def outbox_events(outbox: Path, *, stream: str = "public") -> list[Event]:

@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What was so when a transaction began, noted while Mercurial still knows it; nothing here raises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: The attribute of the repository; the package asks for it by this name at each changeset.
+ATTRIBUTE = "sourcepulse_before"
+_TAGS_FILE = b".hgtags"
+_STRIP = b"strip"
+
+
+class Before:
+    """The state of a repository at the begin of its transaction.
+
+    `unserved` holds the revisions that a pull could not see, None if Mercurial could not say. `registered` counts
+    the changesets that Mercurial reported as added since, `tagging` those of them that touch `.hgtags`.
+    `bookmarked` holds the nodes of bookmarks that a pull could see; it is filled before a strip only, and kept for
+    the transaction in which strip moves the bookmarks of what it has removed.
+    """
+
+    __slots__ = ("bookmarked", "registered", "tagging", "unserved")
+
+    def __init__(self, unserved: frozenset[int] | None, bookmarked: frozenset[bytes]) -> None:
+        self.unserved = unserved
+        self.bookmarked = bookmarked
+        self.registered = 0
+        self.tagging: list[int] = []
+
+    def note(self, revision: int, changeset: Any) -> None:
+        """Look at a changeset that Mercurial adds, which it has read anyway."""
+        try:
+            if _TAGS_FILE in changeset.files:
+                self.tagging.append(revision)
+            self.registered += 1
+        except Exception:  # noqa: BLE001 - then the count tells that something is missing
+            return
+
+
+def note_begin(repo: Any, name: bytes) -> None:
+    """Look at the repository in which a transaction of this name begins."""
+    from mercurial import repoview
+
+    try:
+        previous = getattr(repo, ATTRIBUTE, None)
+        bookmarked = frozenset() if previous is None else previous.bookmarked
+        # Mercurial keeps this set until something changes it, so it costs a look-up.
+        unserved = repoview.filterrevs(repo, b"served")
+        if name == _STRIP and not bookmarked:
+            bookmarked = _served_bookmarks(repo, unserved)
+        object.__setattr__(repo, ATTRIBUTE, Before(unserved, bookmarked))
+    except Exception:  # noqa: BLE001 - the repository may be damaged and this the attempt to repair it
+        object.__setattr__(repo, ATTRIBUTE, Before(None, frozenset()))
+
+
+def noted_before(repo: Any) -> Before:
+    """Give what was noted; without the extension nothing is."""
+    before: Before | None = getattr(repo, ATTRIBUTE, None)
+    return Before(None, frozenset()) if before is None else before
+
+
+def _served_bookmarks(repo: Any, unserved: frozenset[int]) -> frozenset[bytes]:
+    revision_of = repo.changelog.index.get_rev
+    return frozenset(node for node in repo._bookmarks.values() if revision_of(node) not in unserved)

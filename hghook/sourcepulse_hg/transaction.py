@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Gather what a transaction did and make its events, in the order of the event contract."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from sourcepulse.event import Event
+from sourcepulse_hg.before import Before
+from sourcepulse_hg.emitter import source_uri
+from sourcepulse_hg.facts import Act, Emitter
+from sourcepulse_hg.served_view import ServedView
+from sourcepulse_hg.settings import Settings
+from sourcepulse_hg.tell import Teller
+from sourcepulse_hg.who import acting_user, is_published, public_url, source_word
+
+
+class Work(NamedTuple):
+    """What the makers of events need: the repository, unfiltered, and what happened to it.
+
+    `changes` is what Mercurial keeps of the transaction (`tr.changes`), empty in a `changegroup` hook.
+    """
+
+    repo: Any
+    view: ServedView
+    changes: Mapping[bytes, Any]
+    before: Before
+    act: Act
+    emitter: Emitter
+    teller: Teller
+
+
+def transaction_events(
+    repo: Any,
+    settings: Settings,
+    teller: Teller,
+    *,
+    start: int,
+    stop: int,
+    txnid: str,
+    source: bytes | None,
+    url: bytes | None,
+    transaction_name: bytes,
+    changes: Mapping[bytes, Any] | None = None,
+    before: Before | None = None,
+) -> list[Event]:
+    """Make the events of a transaction that added the revisions from start to before stop.
+
+    Each kind of fact is gathered on its own: if one fails, that is told, and the others are published.
+    """
+    word = source_word(source, transaction_name)
+    if not settings.published or not is_published(word, commits=settings.commits):
+        return []
+    repo = repo.unfiltered()
+    before = Before(None, frozenset()) if before is None else before
+    act = Act(txnid, time.time(), acting_user(repo.ui.environ, url), word, public_url(url))
+    emitter = Emitter(
+        name=settings.name,
+        source=source_uri(settings.source, settings.name, restricted=settings.restricted),
+        repo_url=settings.repo_url,
+        detail=settings.detail,
+        max_changesets=0 if settings.detail == "refs" else settings.max_changesets,
+    )
+    view = ServedView(repo, before.unserved, start=start, stop=stop)
+    work = Work(repo, view, {} if changes is None else changes, before, act, emitter, teller)
+    events: list[Event] = []
+    for what, make in _KINDS:
+        try:
+            events += make(work)
+        except Exception as failure:  # noqa: BLE001 - a fault of ours must not refuse a push
+            teller.lost(repo.sharedpath, txnid, repr(failure), what=f"the {what} of this transaction are")
+    return events
+
+
+def _push(work: Work) -> list[Event]:
+    if not work.view.added:
+        return []
+    from sourcepulse_hg.gather import added_changesets
+    from sourcepulse_hg.push import push_event
+
+    added = added_changesets(work.repo, work.view, max_changesets=work.emitter.max_changesets)
+    if added is None:
+        return []
+    try:
+        return [push_event(work.act, added, work.emitter)]
+    except Exception as failure:  # noqa: BLE001 - a changeset like no other: better told in short than not at all
+        work.teller.warn(f"the push is published without its changesets: {failure!r}")
+        return [push_event(work.act, added, work.emitter._replace(detail="refs"))]
+
+
+def _bookmarks(work: Work) -> list[Event]:
+    changes = work.changes.get(b"bookmarks") or {}
+    if not changes and not work.view.revealed and not work.view.vanished:
+        return []
+    from sourcepulse_hg.bookmark_events import bookmark_events
+    from sourcepulse_hg.gather_bookmarks import changed_bookmarks
+
+    changed = changed_bookmarks(work.repo, changes, work.view, work.before.bookmarked)
+    return bookmark_events(work.act, changed, work.emitter)
+
+
+def _tags(work: Work) -> list[Event]:
+    added_in_all = work.view.stop - work.view.start
+    tagging = work.before.tagging if work.before.registered == added_in_all else None
+    if not work.view.appeared or (tagging == [] and not work.view.revealed):
+        return []
+    from sourcepulse_hg.gather_tags import changed_tags_of
+    from sourcepulse_hg.tag_events import tag_events
+
+    return tag_events(work.act, changed_tags_of(work.repo, work.view, tagging), work.emitter)
+
+
+def _heads(work: Work) -> list[Event]:
+    if not work.view.appeared:
+        return []
+    from sourcepulse_hg.gather_heads import changed_heads
+    from sourcepulse_hg.head_events import head_events
+
+    return head_events(work.act, changed_heads(work.repo, work.view), work.emitter)
+
+
+def _phases(work: Work) -> list[Event]:
+    changes = [change for change in work.changes.get(b"phases") or () if change[1][0] is not None]
+    if not changes:
+        return []
+    from sourcepulse_hg.gather_phases import changed_phases
+    from sourcepulse_hg.phase_events import phase_events
+
+    return phase_events(work.act, changed_phases(work.repo, changes, work.view), work.emitter)
+
+
+def _markers(work: Work) -> list[Event]:
+    markers = work.changes.get(b"obsmarkers")
+    if not markers:
+        return []
+    from sourcepulse_hg.gather_obsolete import new_markers
+    from sourcepulse_hg.obsolete_events import obsolete_events
+
+    return obsolete_events(work.act, new_markers(work.repo, markers), work.emitter)
+
+
+#: What can be lost alone, in the words of a warning, in the order of the event contract.
+_KINDS: tuple[tuple[str, Callable[[Work], list[Event]]], ...] = (
+    ("changesets", _push),
+    ("bookmarks", _bookmarks),
+    ("tags", _tags),
+    ("branches and heads", _heads),
+    ("phase changes", _phases),
+    ("obsolescence markers", _markers),
+)

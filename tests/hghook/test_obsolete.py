@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Obsolescence markers are told, but for those that name a secret changeset."""
+
+from __future__ import annotations
+
+from sourcepulse.event import event_id
+from support.hg import Repository, Site
+
+_CREATED = "hg.obsolete.created.v1"
+_EVOLUTION = "[experimental]\nevolution = createmarkers, exchange, allowunstable\n"
+
+
+def _pairs(server: Repository) -> list[list[tuple[str, list[str]]]]:
+    return [
+        [(marker["prednode"], marker["succnodes"]) for marker in event.data["markers"]]
+        for event in server.events(of=_CREATED)
+    ]
+
+
+def test_an_amended_changeset_is_told_with_its_marker(each_site: Site) -> None:
+    server = each_site.server(
+        "srv/one", f"root = {each_site.folder}/srv\nsource = hg://host", other=_EVOLUTION + "[phases]\npublish = no"
+    )
+    work = each_site.repository("work", _EVOLUTION)
+    work.commit()
+    work.push_ssh(server)
+    (old,) = work.nodes()
+    work.hg("commit", "--amend", "--message", "amended", env={"HGUSER": "Zoë <z@example.org>"})
+    work.push_ssh(server)
+    (new,) = work.nodes()
+    event = server.event(_CREATED)
+    assert event.routing_key == "hg.obsolete.created.one"
+    assert event.id == event_id("hg://host/one", _CREATED, event.data["change_set"])
+    assert event.data["count"] == 1
+    (marker,) = event.data["markers"]
+    assert (marker["prednode"], marker["succnodes"]) == (old, [new])
+    assert marker["user"] == "Zoë <z@example.org>"
+    assert marker["operation"] == "amend"
+    assert marker["date"][0] > 1_500_000_000
+    assert [one.type for one in server.last_transaction()] == ["hg.push.v1", "hg.head.created.v1", _CREATED]
+
+
+def test_a_pruned_changeset_has_no_successor(each_site: Site) -> None:
+    server = each_site.server(other=_EVOLUTION)
+    server.build("+2")
+    first, second = server.nodes()
+    server.hg("debugobsolete", second)
+    assert _pairs(server) == [[(second, [])]]
+    assert server.event(_CREATED).data["markers"][0]["operation"] is None
+    # It went, and that is no phase change and no head.
+    assert [one.type for one in server.last_transaction()] == [_CREATED]
+    assert server.nodes() == [first]
+
+
+def test_markers_that_name_a_secret_changeset_are_in_no_list_and_no_count(each_site: Site) -> None:
+    server = each_site.server(other=_EVOLUTION)
+    server.commit("public", name="a")
+    server.commit("secret", "--secret", name="b")
+    server.hg("commit", "--amend", "--message", "still secret")
+    assert server.events(of=_CREATED) == []
+    server.hg("update", "--rev", "0")
+    server.commit("draft", name="c")
+    draft = server.nodes("desc(draft)")[0]
+    secret = server.nodes("secret()")[0]
+    # Replaced by a secret one, and by one that all see together with one that is nowhere.
+    server.hg("debugobsolete", draft, secret)
+    assert server.events(of=_CREATED) == []
+    unknown = "f" * 40
+    server.hg("debugobsolete", unknown, server.nodes()[0])
+    assert _pairs(server) == [[(unknown, [server.nodes()[0]])]]
+
+
+def test_a_marker_whose_bookmark_kept_the_changeset_visible_takes_it_away_with_the_bookmark(each_site: Site) -> None:
+    server = each_site.server(other=_EVOLUTION)
+    server.build("+2")
+    first, second = server.nodes()
+    server.hg("bookmark", "--rev", "1", "keep")
+    server.hg("debugobsolete", second)
+    assert server.nodes() == [first, second]
+    server.hg("bookmark", "--delete", "keep")
+    assert server.nodes() == [first]
+    deleted = server.event("hg.bookmark.deleted.v1").data["bookmarks"]
+    assert deleted == [{"bookmark": "keep", "node": None, "oldnode": second}]

@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Phase changes are told of changesets that were there before and that a pull can see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sourcepulse.event import event_id
+from support.hg import Repository, Site
+
+_CHANGED = "hg.phase.changed.v1"
+
+
+def _told(server: Repository) -> list[list[tuple[str, str, str]]]:
+    for event in server.events(of=_CHANGED):
+        assert event.data["count"] >= len(event.data["changes"])
+    return [
+        [(one["node"], one["oldphase"], one["phase"]) for one in event.data["changes"]]
+        for event in server.events(of=_CHANGED)
+    ]
+
+
+def _common(server: Repository) -> dict[str, Any]:
+    return dict(server.event(_CHANGED).data)
+
+
+def test_a_push_that_only_moves_phases_is_told(each_site: Site) -> None:
+    server = each_site.server(
+        "srv/one", f"root = {each_site.folder}/srv\nsource = hg://host", other="[phases]\npublish = no"
+    )
+    work = each_site.repository("work")
+    work.build("+3")
+    work.push_ssh(server)
+    assert _told(server) == []
+    work.hg("phase", "--public", "--rev", "1")
+    work.push_ssh(server, check=False)
+    first, second, _ = work.nodes()
+    event = server.event(_CHANGED)
+    assert event.routing_key == "hg.phase.changed.one"
+    assert event.id == event_id("hg://host/one", _CHANGED, event.data["change_set"])
+    assert event.data["count"] == 2
+    assert _told(server) == [[(first, "draft", "public"), (second, "draft", "public")]]
+    assert (event.data["user"], event.data["source"], event.data["url"]) == ("sshuser", "serve", "remote:ssh")
+    assert [one.type for one in server.last_transaction()] == [_CHANGED]
+
+
+def test_an_old_client_moves_phases_in_a_transaction_of_its_own(each_site: Site) -> None:
+    server = each_site.server(keys="commits = no")
+    work = each_site.repository("work")
+    work.build("+2")
+    work.push_ssh(server, "--config", "devel.legacy.exchange=bundle1")
+    first, second = work.nodes()
+    # What is pushed to a publishing repository comes as draft or public, as the client's version has it.
+    assert [event.type for event in server.every_event()][:1] == ["hg.push.v1"]
+    arrived = {one["node"]: one["phase"] for one in server.event().data["changesets"]}
+    changed = {node: (old, new) for event in _told(server) for node, old, new in event}
+    assert {node: changed.get(node, (None, phase))[1] for node, phase in arrived.items()} == {
+        first: "public",
+        second: "public",
+    }
+
+
+def test_new_changesets_are_no_phase_changes(each_site: Site) -> None:
+    server = each_site.server()
+    server.commit()
+    server.commit("secret", "--secret")
+    assert _told(server) == []
+
+
+def test_what_becomes_secret_is_told_no_more_and_what_comes_back_is(each_site: Site) -> None:
+    server = each_site.server()
+    server.build("+3")
+    first, second, third = server.nodes()
+    # Mercurial 6.3 says here that the first changeset became secret, too.
+    server.hg("phase", "--force", "--secret", "--rev", "1")
+    assert server.nodes("secret()") == [second, third]
+    assert _told(server) == []
+    server.hg("phase", "--draft", "--rev", "1")
+    server.hg("phase", "--public", "--rev", "0")
+    server.hg("phase", "--force", "--draft", "--rev", "0")
+    assert _told(server) == [
+        [(second, "secret", "draft")],
+        [(first, "draft", "public")],
+        [(first, "public", "draft")],
+    ]
+
+
+def test_of_many_changes_the_first_thousand_are_listed(site: Site) -> None:
+    server = site.server()
+    server.build("+1200")
+    server.hg("phase", "--public", "--rev", "all()")
+    data = _common(server)
+    assert data["count"] == 1200
+    assert data["truncated"] == [{"field": "/changes", "kept": 1000, "total": 1200}]
+    assert [change["node"] for change in data["changes"]] == server.nodes()[:1000]

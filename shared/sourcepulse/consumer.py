@@ -22,6 +22,7 @@ from sourcepulse.coverage import Coverage
 from sourcepulse.errors import ConfigError, DecodeError
 from sourcepulse.event import Event
 from sourcepulse.gaps import HOLD_SECONDS, Gap, Reset
+from sourcepulse.streams import check_place
 
 if TYPE_CHECKING:
     from sourcepulse.consumer_async import AsyncEvents
@@ -88,6 +89,7 @@ class Consumer:
         self.url = BrokerUrl.parse(url) if isinstance(url, str) else url
         self.topics = (topics,) if isinstance(topics, str) else tuple(topics)
         check_request(self.topics, queue, durable=durable, shared=shared, prefetch=prefetch, limits=limits)
+        check_place(self.url, exchange)
         self.stats = ConsumerStats()
         spec = SubscriptionSpec(
             exchange=exchange,

@@ -15,6 +15,8 @@ from sourcepulse.event import Event
 
 #: How long leaving waits for the thread that closes the connection; it ends by itself after that.
 CLOSE_LIMIT_SECONDS = 5.0
+#: The event loop never sleeps longer while events are waited for.
+WAKE_SECONDS = 1.0
 
 
 class AsyncEvents:
@@ -91,7 +93,10 @@ class AsyncEvents:
 
     async def _wait(self) -> None:
         # Set anew by whatever happened after the last look, for the feed wakes us after each change.
-        await self._news.wait()
+        # The limit is for Ctrl-C: one that comes just before the event loop goes to sleep is seen when it wakes.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAKE_SECONDS):
+                await self._news.wait()
         self._news.clear()
 
     def _wake(self) -> None:

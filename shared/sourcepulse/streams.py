@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sourcepulse.brokers import DEFAULT_EXCHANGE
+from sourcepulse.brokers.stomp_destinations import check_activemq_exchange
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
 
@@ -48,6 +49,13 @@ def check_exchange(name: str) -> str:
     if name.lower().startswith(RESERVED_PREFIX):
         raise ConfigError(f"{name!r} is no name for an exchange: {RESERVED_PREFIX}* belong to RabbitMQ")
     return name
+
+
+def check_place(url: BrokerUrl, exchange: str) -> None:
+    """Raise ConfigError if no broker, or not this one, can have an exchange of this name."""
+    check_exchange(exchange)
+    if url.scheme.endswith(_ACTIVEMQ):
+        check_activemq_exchange(exchange)
 
 
 def file_names(path: str) -> frozenset[object]:

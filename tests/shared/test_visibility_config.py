@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sourcepulse import Consumer
+from sourcepulse.brokers import open_publisher
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli import main
 from sourcepulse.config import load
@@ -198,6 +200,25 @@ def test_a_name_that_is_allowed_is_a_pattern_without_wildcards(name: str) -> Non
         return
     assert check_pattern(name) == name
     assert not {"*", "#"} & set(name)
+
+
+@pytest.mark.parametrize("name", ["", "a,b", "a b", "amq.topic", "AMQ.direct", "a..b", "*", "a/b", "x" * 256])
+@pytest.mark.parametrize("url", ["file:///x/log.db", "amqp://a", "stomp+rabbitmq://a", "stomp+activemq://a"])
+def test_a_bad_name_is_told_when_a_consumer_or_a_publisher_is_made(url: str, name: str) -> None:
+    with pytest.raises(ConfigError, match="is no name for an exchange"):
+        Consumer(url, ["hg.#"], exchange=name)
+    with pytest.raises(ConfigError, match="is no name for an exchange"):
+        open_publisher(BrokerUrl.parse(url), exchange=name)
+
+
+def test_a_name_with_a_dot_is_told_for_activemq_alone() -> None:
+    with pytest.raises(ConfigError, match="cannot be had at ActiveMQ"):
+        Consumer("stomp+activemq://a", ["hg.#"], exchange="a.b")
+    with pytest.raises(ConfigError, match="cannot be had at ActiveMQ"):
+        open_publisher(BrokerUrl.parse("stomps+activemq://a"), exchange="a.b")
+    for url in ("amqp://a", "stomp+rabbitmq://a"):
+        open_publisher(BrokerUrl.parse(url), exchange="a.b")
+        assert not Consumer(url, ["hg.#"], exchange="a.b").connected
 
 
 @pytest.mark.parametrize("key", ["exchange", "restricted_exchange"])

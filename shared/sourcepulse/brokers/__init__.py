@@ -171,7 +171,11 @@ class Subscription(Protocol):
 
 
 def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
-    """Give an unopened publisher for the URL's scheme."""
+    """Give an unopened publisher for the URL's scheme; ConfigError if the exchange cannot be had there."""
+    # Which knows places, and so imports this package.
+    from sourcepulse.streams import check_place
+
+    check_place(url, exchange)
     if url.scheme == "file":
         from sourcepulse.brokers.local import LocalPublisher
 

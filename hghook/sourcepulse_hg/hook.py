@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from sourcepulse_hg.after import Aftermath
-from sourcepulse_hg.folder import ensure_folder
-from sourcepulse_hg.record import FOLDER, encode_numbered
+from sourcepulse_hg.ready_copy import write_ready
 from sourcepulse_hg.settings import read_settings
 from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.transaction import transaction_events
@@ -45,25 +43,8 @@ def changegroup(ui: Any, repo: Any, *, hooktype: bytes = b"changegroup", **kwarg
         )
         if not events:
             return
-        base, content = encode_numbered(repo, txnid, events)
-        folder = os.path.join(repo.sharedpath, FOLDER)
-        ensure_folder(folder, like=repo.sharedpath)
-        _write_ready(os.path.join(folder, b"r" + base), content, os.stat(repo.sharedpath).st_mode & 0o664)
+        write_ready(repo, txnid, events)
     except Exception as failure:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
         teller.lost(repo.sharedpath, txnid, repr(failure))
         return
     Aftermath.of(repo, settings, teller).run()
-
-
-def _write_ready(path: bytes, content: bytes, mode: int) -> None:
-    """Let the whole file appear at once."""
-    part = path + b".part"
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), mode)
-        os.rename(part, path)
-    except OSError:
-        if os.path.exists(part):
-            os.unlink(part)
-        raise

@@ -29,7 +29,12 @@ def is_published(source: bytes | None, *, commits: bool) -> bool:
 
     What strip adds again is known already.
     """
-    return source != _STRIP and (commits or source in _FROM_OTHERS)
+    return source != _STRIP and (commits or comes_from_others(source))
+
+
+def comes_from_others(source: bytes | None) -> bool:
+    """Tell whether somebody pushed or unbundled this, rather than did it in the repository."""
+    return source in _FROM_OTHERS
 
 
 def public_url(url: bytes | None) -> str | None:

@@ -1,0 +1,34 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Write a first copy outside a transaction: what happened is certain, so it is ready at once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from sourcepulse.event import Event
+from sourcepulse_hg.folder import ensure_folder
+from sourcepulse_hg.record import FOLDER, encode_numbered
+
+
+def write_ready(repo: Any, txnid: str, events: list[Event]) -> None:
+    """Write the first copy of some events; OSError if that fails, then there is no part of it."""
+    base, content = encode_numbered(repo, txnid, events)
+    folder = os.path.join(repo.sharedpath, FOLDER)
+    ensure_folder(folder, like=repo.sharedpath)
+    write_whole(os.path.join(folder, b"r" + base), content, os.stat(repo.sharedpath).st_mode & 0o664)
+
+
+def write_whole(path: bytes, content: bytes, mode: int) -> None:
+    """Let the whole file appear at once; OSError if that fails, then there is no part of it."""
+    part = path + b".part"
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
+        os.rename(part, path)
+    except OSError:
+        if os.path.exists(part):
+            os.unlink(part)
+        raise

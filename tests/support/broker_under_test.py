@@ -341,9 +341,6 @@ class RemoteBroker(BrokerUnderTest):
     #: The CA that the node's certificates are from.
     ca_file: Path
 
-    #: Whether a stranger learns the event's time without reading its body.
-    tells_time: ClassVar[bool] = True
-
     def __init__(self, node: RabbitNode | ActiveMqNode) -> None:
         super().__init__()
         self.ca_file = node.ca_file
@@ -560,7 +557,6 @@ class ActiveMqBroker(RemoteBroker):
 
     tells_unroutable = False
     sets_queue_limits = False
-    tells_time = False
     tells_lost_queue = False
 
     def __init__(self, node: ActiveMqNode) -> None:
@@ -636,7 +632,7 @@ class _StompEar(Ear):
                 content_type=frame.headers.get("content-type", ""),
                 id=frame.headers.get("event-id", ""),
                 type=frame.headers.get("type", ""),
-                time="",
+                time=frame.headers.get("event-time", ""),
             )
             for frame in self._wire.read_all(count, WAIT_SECONDS)
         ]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers import Message
@@ -57,10 +58,11 @@ class StompActivemqPublisher(StompPublisher):
         return activemq_topic(self._exchange, message.routing_key)
 
     def _headers(self, message: Message) -> dict[str, str]:
-        # In a consumer's queue the topic is no longer told; ActiveMQ writes a message-id of its own.
+        # In a consumer's queue the topic is no longer told; message-id and timestamp are ActiveMQ's own.
         return {
             "persistent": "true",
             "event-id": message.id,
+            "event-time": str(int(datetime.fromisoformat(message.time).timestamp())),
             "type": message.type,
             "routing-key": message.routing_key,
             "expires": str(int((time.time() + EXPIRES_SECONDS) * 1000)),

@@ -53,6 +53,33 @@ def remote(request: pytest.FixtureRequest) -> Iterator[RemoteBroker]:
     made.close()
 
 
+@pytest.fixture(params=[name for name in ALL if name != "stomp-activemq"])
+def limited(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
+    """Each broker at which a client may say how much its queue holds."""
+    made = make_broker(request.param, request)
+    assert made.sets_queue_limits
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["stomp-activemq"])
+def unlimited(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
+    """The broker at which only an admin may."""
+    made = make_broker(request.param, request)
+    assert not made.sets_queue_limits
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=[name for name in ALL if name != "stomp-activemq"])
+def listed(request: pytest.FixtureRequest) -> Iterator[FileBroker | RabbitBroker]:
+    """Each broker that keeps a queue for a temporary subscription, and tells its queues."""
+    made = make_broker(request.param, request)
+    assert isinstance(made, FileBroker | RabbitBroker)
+    yield made
+    made.close()
+
+
 @pytest.fixture(params=ALL)
 def narrow(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
     """Each broker in turn, where it takes no message of more than `message_max_bytes`."""

@@ -170,7 +170,7 @@ def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileBrok
 def fails(test: Test, broker: FileBroker, request: pytest.FixtureRequest, arguments: dict[str, Any]) -> None:
     """Run a test with a broken broker and expect it to fail."""
     wanted = inspect.signature(test).parameters
-    given = {name: broker for name in ("broker", "narrow", "limited") if name in wanted} | arguments
+    given = {name: broker for name in ("broker", "narrow", "limited", "listed") if name in wanted} | arguments
     given |= {name: request.getfixturevalue(name) for name in wanted if name not in given}
     with pytest.raises((AssertionError, pytest.fail.Exception, BrokerError)):
         test(**given)

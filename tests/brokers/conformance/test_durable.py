@@ -59,17 +59,15 @@ def test_a_temporary_subscription_ends_with_its_consumer(broker: BrokerUnderTest
     assert take(second, 1) == [3]
 
 
-def test_a_temporary_subscription_leaves_no_queue_behind(broker: BrokerUnderTest) -> None:
-    if not isinstance(broker, FileBroker | RabbitBroker):
-        pytest.skip("the queues of this broker cannot be listed")
-    left, crashed = (broker.subscription(broker.spec("#", durable=False)) for _ in range(2))
-    assert len(temporary_queues(broker)) == 2
+def test_a_temporary_subscription_leaves_no_queue_behind(listed: FileBroker | RabbitBroker) -> None:
+    left, crashed = (listed.subscription(listed.spec("#", durable=False)) for _ in range(2))
+    assert len(temporary_queues(listed)) == 2
     left.close()
-    assert len(temporary_queues(broker)) == 1
+    assert len(temporary_queues(listed)) == 1
     crashed.abandon()
-    if broker.is_remote:
+    if listed.is_remote:
         # Nobody tells the log of a crash: it forgets the queue when that has expired.
-        wait_until(lambda: not temporary_queues(broker))
+        wait_until(lambda: not temporary_queues(listed))
 
 
 def temporary_queues(broker: FileBroker | RabbitBroker) -> set[str]:

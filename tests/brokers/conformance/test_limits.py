@@ -15,13 +15,6 @@ from support.broker_under_test import BrokerUnderTest, bodies, is_silent, messag
 from support.local_log import push_event
 
 
-@pytest.fixture
-def limited(broker: BrokerUnderTest) -> BrokerUnderTest:
-    if not broker.sets_queue_limits:
-        pytest.skip("a client cannot limit this broker's queues")
-    return broker
-
-
 def test_a_full_queue_forgets_its_oldest_and_holds_up_nobody(limited: BrokerUnderTest) -> None:
     asked = limited.spec("#", limits=QueueLimits(max_length=3))
     limited.subscription(asked).close()
@@ -74,6 +67,19 @@ def test_a_queue_that_nobody_used_for_too_long_is_gone_and_its_consumer_is_told(
     assert consumer.stats.interruptions == 1
     limited.publish_events(push_event(2))
     assert take(consumer, 1) == [2]
+
+
+def test_a_limit_that_cannot_be_set_is_told_and_everything_is_kept(
+    unlimited: BrokerUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "sourcepulse")
+    limits = QueueLimits(max_length=3, expires_s=1)
+    unlimited.consumer("hg.#", limits=limits).close()
+    assert "max_length and expires_s are not enforced" in caplog.text
+    unlimited.publish_events(*(push_event(number) for number in range(1, 11)))
+    consumer = unlimited.consumer("hg.#", limits=limits)
+    assert take(consumer, 10) == list(range(1, 11))
+    assert (consumer.stats.gaps, consumer.stats.interruptions) == (0, 0)
 
 
 def test_limits_that_cannot_be_set_are_told(broker: BrokerUnderTest, caplog: pytest.LogCaptureFixture) -> None:

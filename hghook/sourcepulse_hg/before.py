@@ -41,18 +41,29 @@ class Before:
 
 def note_begin(repo: Any, name: bytes) -> None:
     """Look at the repository in which a transaction of this name begins."""
-    from mercurial import repoview
-
     try:
         previous = getattr(repo, ATTRIBUTE, None)
         bookmarked = frozenset() if previous is None else previous.bookmarked
-        # Mercurial keeps this set until something changes it, so it costs a look-up.
-        unserved = repoview.filterrevs(repo, b"served")
+        unserved = unserved_now(repo)
         if name == _STRIP and not bookmarked:
             bookmarked = _served_bookmarks(repo, unserved)
         object.__setattr__(repo, ATTRIBUTE, Before(unserved, bookmarked))
     except Exception:  # noqa: BLE001 - the repository may be damaged and this the attempt to repair it
         object.__setattr__(repo, ATTRIBUTE, Before(None, frozenset()))
+
+
+def unserved_now(repo: Any) -> frozenset[int]:
+    """Give the revisions that a pull cannot see; `repo` is unfiltered.
+
+    Mercurial keeps this set until something changes it. To make it anew it looks at each draft changeset, which is
+    spared where nothing can be hidden and nothing is secret.
+    """
+    from mercurial import phases, repoview
+
+    roots = getattr(repo._phasecache, "_phaseroots", None) or getattr(repo._phasecache, "phaseroots", None)
+    if roots is not None and not repo.obsstore and not any(roots[phase] for phase in phases.remotehiddenphases):
+        return frozenset()
+    return repoview.filterrevs(repo, b"served")  # type: ignore[no-any-return] # mercurial has no types
 
 
 def noted_before(repo: Any) -> Before:

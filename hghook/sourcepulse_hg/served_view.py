@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from mercurial import repoview
+from sourcepulse_hg.before import unserved_now
 
 _NO_REVISION = -1
 
@@ -48,7 +48,7 @@ class ServedView:
     def __init__(self, repo: Any, unserved_before: frozenset[int] | None, *, start: int, stop: int) -> None:
         self.start = start
         self.stop = stop
-        self.unserved = repoview.filterrevs(repo, b"served")
+        self.unserved = unserved_now(repo)
         # Without the extension nobody looked before; what could be seen then is what can be seen now.
         self.unserved_before = self.unserved if unserved_before is None else unserved_before
         revisions: Sequence[int] = range(start, stop)

@@ -16,10 +16,11 @@ from typing import Any
 from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxLockedError, OutboxWriteError
 from sourcepulse.housekeeping import DAY_SECONDS, ID_KEEP_DAYS
 from sourcepulse.outbox import LOCK_WAIT_SECONDS, Outbox
+from sourcepulse.outbox_places import PLACES
 from sourcepulse.sqlite_file import lock_file, open_lock, real_path, side_files, wait_for_lock
 
-#: What is copied, oldest dependency first; a table that is not named here holds nothing worth saving.
-_TABLES = ("numbers", "events", "bodies", "replays", "deliveries", "origins")
+#: What is copied, oldest dependency first; of `meta` the places alone, for the new file is to have its own epoch.
+_TABLES = ("meta", "numbers", "events", "bodies", "replays", "deliveries", "origins")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,8 @@ def _rebuild(path: Path) -> RepairReport:
 def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...] | None]:
     """Give the rows that can be read, and None for each place where reading broke off."""
     ascending = f"SELECT * FROM {table}"  # noqa: S608 - our own table names
+    if table == "meta":
+        ascending += f" WHERE name LIKE '{PLACES}%'"
     descending = ascending
     if table in ("events", "bodies", "replays"):
         # A damaged page stops a scan; coming from the other end saves what lies behind it.

@@ -18,6 +18,7 @@ from sourcepulse.delivery import Delivery, DeliveryReport
 from sourcepulse.errors import ConfigError, OutboxError, OutboxReplacedError, OutboxWriteError, RelayRunningError
 from sourcepulse.housekeeping import Keep, prune
 from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_places import remember_place
 
 #: The hook looks at the lock for a moment to see whether a relay runs.
 LOCK_PATIENCE_SECONDS = 1.0
@@ -95,6 +96,7 @@ def bind(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
         # A relay that the hook started has nobody to tell it to: `status` shows it.
         outbox.note_failure(stream, text, retry_in=lambda _: 0.0)
         raise ConfigError(text)
+    remember_place(outbox, stream, broker)
     outbox.bind_broker(stream, broker)
 
 

@@ -85,15 +85,11 @@ def check_apart(public: Place, restricted: Place, *, files: Callable[[str], froz
         )
 
 
-def check_former(
-    former: str | None, restricted: Place, *, files: Callable[[str], frozenset[object]] = file_names
-) -> None:
-    """Refuse to send restricted events where public ones went so far; `former` is what the outbox recorded of those.
+def check_former(former: str, restricted: Place, *, files: Callable[[str], frozenset[object]] = file_names) -> None:
+    """Refuse to send restricted events where public ones ever went; `former` is what the outbox recorded of one place.
 
     Who read the public events is still subscribed there, whatever the settings say now.
     """
-    if former is None:
-        return
     url, _, exchange = former.rpartition(" ")
     try:
         public = Place(BrokerUrl.parse(url), exchange)

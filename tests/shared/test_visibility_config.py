@@ -18,6 +18,8 @@ from sourcepulse.cli import main
 from sourcepulse.config import load
 from sourcepulse.errors import ConfigError
 from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_places import PLACES_MAX, places, remember_place
+from sourcepulse.outbox_repair import repair
 from sourcepulse.outbox_view import Selection, figures, rows
 from sourcepulse.streams import Place, check_apart, check_exchange, check_former, doubts
 from sourcepulse.testing import system_event
@@ -241,7 +243,6 @@ def test_restricted_events_do_not_go_where_public_ones_went_before(tmp_path: Pat
     with pytest.raises(ConfigError, match="where public ones went so far"):
         check_former("nats://host events", place(RESTRICTED, "events"))
     check_former(former, place(RESTRICTED, "internal"))
-    check_former(None, place(RESTRICTED, "internal"))
 
 
 @pytest.mark.parametrize(
@@ -321,6 +322,40 @@ def test_a_relay_with_a_wrong_configuration_sends_nothing_and_status_says_why(
     assert not (tmp_path / "log.db").exists()
     with Outbox.open(outbox) as opened:
         assert "public log" in figures(opened)["streams"]["restricted"]["last_error"]
+
+
+def test_restricted_events_do_not_go_to_any_place_of_former_public_ones(
+    tmp_path: Path, outbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = (f"file://{tmp_path}/{number}.db" for number in range(4))
+    for number, public in enumerate((first, *others)):
+        rebind = ["--rebind"] if number else []
+        assert main(["relay", "--once", "--outbox", str(outbox), "--broker", public, *rebind]) == 0
+    with Outbox.open(outbox) as opened:
+        assert len(places(opened, "public")) == 4
+        # And also if the outbox had to be repaired meanwhile.
+        epoch = figures(opened)["epoch"]
+    repair(outbox)
+    with Outbox.open(outbox) as opened:
+        assert figures(opened)["epoch"] != epoch
+
+    for restricted in (first, *others[:-1]):
+        assert relay(outbox, others[-1], restricted) == 2
+        assert "would go to the public log" in capsys.readouterr().err
+    assert states(outbox) == ["pending", "delivered"]
+    assert relay(outbox, others[-1], f"file://{tmp_path}/never.db") == 0
+
+
+def test_places_are_bounded_and_kept_once(outbox: Path) -> None:
+    with Outbox.open(outbox) as opened:
+        assert places(opened, "public") == ()
+        opened.bind_broker("public", "recorded by an earlier version x")
+        assert places(opened, "public") == ("recorded by an earlier version x",)
+        for number in (*range(PLACES_MAX + 5), 0):
+            remember_place(opened, "public", f"amqp://a {number % PLACES_MAX}")
+        known = places(opened, "public")
+    assert len(set(known)) == len(known)
+    assert len(known) <= PLACES_MAX + 1
 
 
 def test_rebinding_both_streams_at_once_does_not_hand_restricted_events_to_former_public_readers(

@@ -30,6 +30,7 @@ from sourcepulse.errors import (
 from sourcepulse.event import PUBLIC, RESTRICTED
 from sourcepulse.housekeeping import Keep
 from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_places import places as former_places
 from sourcepulse.relay import Relay, bind, relay_lock
 from sourcepulse.streams import Place, check_apart, check_former, doubts
 
@@ -167,7 +168,8 @@ def _keep_apart(outbox: Outbox, places: dict[str, Place]) -> None:
         return
     try:
         check_apart(places[PUBLIC], places[RESTRICTED])
-        check_former(outbox.bound_broker(PUBLIC), places[RESTRICTED])
+        for former in former_places(outbox, PUBLIC):
+            check_former(former, places[RESTRICTED])
     except ConfigError as error:
         # A relay that the hook started has nobody to tell it to: `status` shows it.
         outbox.note_failure(RESTRICTED, str(error), retry_in=lambda _: 0.0)

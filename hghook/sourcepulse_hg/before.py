@@ -45,8 +45,9 @@ def note_begin(repo: Any, name: bytes) -> None:
         previous = getattr(repo, ATTRIBUTE, None)
         bookmarked = frozenset() if previous is None else previous.bookmarked
         unserved = unserved_now(repo)
-        if name == _STRIP and not bookmarked:
-            bookmarked = _served_bookmarks(repo, unserved)
+        if name == _STRIP:
+            # It has two transactions of this name; before the second the targets are gone already.
+            bookmarked |= _served_bookmarks(repo, unserved)
         object.__setattr__(repo, ATTRIBUTE, Before(unserved, bookmarked))
     except Exception:  # noqa: BLE001 - the repository may be damaged and this the attempt to repair it
         object.__setattr__(repo, ATTRIBUTE, Before(None, frozenset()))
@@ -74,4 +75,5 @@ def noted_before(repo: Any) -> Before:
 
 def _served_bookmarks(repo: Any, unserved: frozenset[int]) -> frozenset[bytes]:
     revision_of = repo.changelog.index.get_rev
-    return frozenset(node for node in repo._bookmarks.values() if revision_of(node) not in unserved)
+    targets = ((node, revision_of(node)) for node in repo._bookmarks.values())
+    return frozenset(node for node, revision in targets if revision is not None and revision not in unserved)

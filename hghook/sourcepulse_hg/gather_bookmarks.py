@@ -25,9 +25,14 @@ def changed_bookmarks(
     one repository alone, no pull sees them.
     """
     revision_of = repo.changelog.index.get_rev
+
+    def was_served(node: bytes) -> bool:
+        revision = revision_of(node)
+        return node in bookmarked if revision is None else view.was_served(revision)
+
     found = []
     for name, (old, new) in changes.items():
-        oldnode = old if old is not None and (view.was_served(revision_of(old)) or old in bookmarked) else None
+        oldnode = old if old is not None and was_served(old) else None
         node = new if new is not None and view.is_served(revision_of(new)) else None
         found.append((name, oldnode, node))
     for revisions, is_new in ((view.revealed, True), (view.vanished, False)):

@@ -161,6 +161,20 @@ def test_strip_moves_the_bookmarks_of_what_it_removes(each_site: Site) -> None:
     ]
 
 
+def test_a_stripped_secret_changeset_stays_unsaid_though_others_are_added_again(each_site: Site) -> None:
+    server = each_site.server(other="[extensions]\nstrip =")
+    server.commit("base", name="a")
+    server.commit("secret", "--secret", name="b")
+    server.hg("bookmark", "--rev", "1", "unseen")
+    server.hg("update", "--rev", "0")
+    server.commit("survivor", name="c")
+    base, _, survivor = server.nodes()
+    server.hg("strip", "--no-backup", "--rev", "1")
+    assert server.nodes() == [base, survivor]
+    assert _told(server) == [("created", [("unseen", None, base)])]
+    assert len(server.events()) == 2
+
+
 def test_more_bookmarks_than_an_event_lists_are_counted(site: Site) -> None:
     server = site.server()
     server.commit()

@@ -53,8 +53,8 @@ STATE_FILE = FileKind(
     locked=StateError,
     damaged=StateError,
     unwritable=StateError,
-    repair="move it aside together with the files of the same name that end in -wal, -shm and .lock; without it "
-    "repeats of events handled before are not recognised",
+    repair="move it aside together with the files of the same name that end in -wal, -shm and .lock, or go on with "
+    ".done-; without it repeats of events handled before are not recognised",
 )
 
 

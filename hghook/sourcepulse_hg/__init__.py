@@ -89,6 +89,7 @@ Configuration, all in section ``[sourcepulse]``:
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import Any
@@ -115,6 +116,20 @@ def __getattr__(name: str) -> Any:
 
 def reposetup(ui: Any, repo: Any) -> None:
     """Watch the transactions of a local repository."""
+def extsetup(ui: Any) -> None:
+    """Watch what strips, whoever calls it: the command, or amend, rebase and histedit without evolution."""
+    del ui
+    from mercurial import extensions, repair
+
+    extensions.wrapfunction(repair, "strip", _strip)
+
+
+def _strip(original: Any, ui: Any, repo: Any, nodelist: Any, *args: Any, **kwargs: Any) -> Any:
+    run = functools.partial(original, ui, repo, nodelist, *args, **kwargs)
+    removal = _removal(repo) if getattr(repo, "sourcepulse_watches", False) else None
+    return run() if removal is None else removal.strip(repo, run, nodelist)
+
+
     del ui
     if not repo.local():
         return
@@ -127,7 +142,12 @@ def reposetup(ui: Any, repo: Any) -> None:
             outermost = self.currenttransaction() is None
             tr = super().transaction(*args, **kwargs)
             if outermost:
+            removal = _removal(self) if outermost and _is_removing(self) else None
+            if removal is not None:
+                removal.transaction_begins(self.unfiltered(), args[0] if args else kwargs.get("desc", b""))
                 repo = self.unfiltered()
+            if removal is not None:
+                removal.transaction_began(self.unfiltered(), tr)
                 _note_begin(repo, args[0] if args else kwargs.get("desc", b""))
                 tr.addvalidator(VALIDATOR, _validator(repo))
             return tr
@@ -135,6 +155,20 @@ def reposetup(ui: Any, repo: Any) -> None:
         def register_changeset(self, rev: int, changelogrevision: Any) -> None:
             super().register_changeset(rev, changelogrevision)
             before = getattr(self, "sourcepulse_before", None)
+        def _rollback(self, *args: Any, **kwargs: Any) -> Any:
+            run = functools.partial(super()._rollback, *args, **kwargs)
+            is_dry_run = args[0] if args else kwargs.get("dryrun")
+            removal = None if is_dry_run else _removal(self)
+            return run() if removal is None else removal.rollback(self, run)
+
+        def recover(self) -> Any:
+            result = super().recover()
+            removal = _removal(self) if _is_removing(self) else None
+            if removal is not None:
+                with self.lock():
+                    removal.settle(self, recovered=True)
+            return result
+
             if before is not None:
                 before.note(rev, changelogrevision)
 
@@ -183,6 +217,20 @@ def changegroup(ui: Any, repo: Any, **kwargs: Any) -> bool:
     """
     try:
         _ours("hook").changegroup(ui, repo, **kwargs)
+def _is_removing(repo: Any) -> bool:
+    """Tell whether changesets are being removed, or somebody died over it; the names are those of removal.py."""
+    path = os.path.join(repo.sharedpath, b"sourcepulse", b"removing")
+    return hasattr(repo, "sourcepulse_stripping") or os.path.exists(path)
+
+
+def _removal(repo: Any) -> Any:
+    try:
+        return _ours("removal")
+    except Exception as error:  # noqa: BLE001 - half an installation is no reason to refuse anything
+        repo.ui.warn(b"sourcepulse: what is removed is not published: %s\n" % _bytes(error))
+        return None
+
+
     except Exception as error:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
         ui.warn(b"sourcepulse: the push is not published: %s\n" % _bytes(error))
     return False

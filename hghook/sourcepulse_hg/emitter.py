@@ -4,13 +4,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sourcepulse.bounds import decode_text
 from sourcepulse_hg.facts import Emitter
 
+if TYPE_CHECKING:
+    from sourcepulse_hg.settings import Settings
+
 #: What may stand in a path of a URI besides letters and digits (RFC 3986 section 3.3), but for `?` and `#`.
 _PATH_SAFE = "/-._~!$&'()*+,;=:@"
+
+
+def emitter_of(settings: Settings) -> Emitter:
+    """Give the emitter that the settings of a repository describe."""
+    return Emitter(
+        name=settings.name,
+        source=source_uri(settings.source, settings.name, restricted=settings.restricted),
+        repo_url=settings.repo_url,
+        detail=settings.detail,
+        max_changesets=0 if settings.detail == "refs" else settings.max_changesets,
+    )
 
 
 def source_uri(configured: str, name: bytes, *, restricted: bool) -> str:

@@ -7,10 +7,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from mercurial import error
+
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.outbox import Outbox
 from sourcepulse_hg.collect import collect_repository
 from sourcepulse_hg.folder import ensure_folder
+from sourcepulse_hg.removal import settle
+from sourcepulse_hg.removal_note import note_path
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, read_settings
 
 RECOVER_LIMIT_SECONDS = 600.0
@@ -21,6 +25,7 @@ def recover_now(ui: Any, repo: Any) -> int:
     settings = read_settings(repo)
     for problem in settings.problems:
         ui.warn(_line(problem))
+    is_settled = _settle_removal(repo)
     try:
         if settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX):
             ensure_folder(os.path.dirname(settings.outbox), like=settings.dot_hg)
@@ -30,10 +35,10 @@ def recover_now(ui: Any, repo: Any) -> int:
         ui.warn(_line(str(error)))
         return 1
     ui.status(_line(f"{report.collected} events collected, {report.repeats} known already"))
-    if report.undecided:
+    if report.undecided or not is_settled:
         ui.warn(
             _line(
-                f"{report.undecided} first copies belong to a transaction that is not finished: "
+                f"{report.undecided + (not is_settled)} first copies belong to a transaction that is not finished: "
                 "if no other hg is at work here, run 'hg recover' and then this again"
             )
         )
@@ -41,7 +46,18 @@ def recover_now(ui: Any, repo: Any) -> int:
         ui.warn(_line(f"set aside, of a copied repository or damaged: {path}"))
     if report.left:
         ui.warn(_line(f"{report.left} first copies are left; another collector is at work or the time was too short"))
-    return 1 if report.undecided or report.quarantined or report.left else 0
+    return 1 if report.undecided or report.quarantined or report.left or not is_settled else 0
+
+
+def _settle_removal(repo: Any) -> bool:
+    """Tell what a strip or rollback that died has removed; False if that has to wait."""
+    if not os.path.exists(note_path(repo.sharedpath)):
+        return True
+    try:
+        with repo.lock(wait=False):
+            return settle(repo, recovered=True)
+    except error.LockError:
+        return False
 
 
 def _line(sentence: str) -> bytes:

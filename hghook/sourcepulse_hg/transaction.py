@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 
 from sourcepulse.event import Event
 from sourcepulse_hg.before import Before
-from sourcepulse_hg.emitter import source_uri
+from sourcepulse_hg.emitter import emitter_of
 from sourcepulse_hg.facts import Act, Emitter
 from sourcepulse_hg.served_view import ServedView
 from sourcepulse_hg.settings import Settings
 from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.who import acting_user, is_published, public_url, source_word
+
+#: Where tree_store.py leaves a change of the tree's state; that module is for those who change it.
+_TREE_CHANGE = b"sourcepulse-tree"
 
 
 class Work(NamedTuple):
@@ -52,22 +55,17 @@ def transaction_events(
     Each kind of fact is gathered on its own: if one fails, that is told, and the others are published.
     """
     word = source_word(source, transaction_name)
-    if not settings.published or not is_published(word, commits=settings.commits):
+    told = is_published(word, commits=settings.commits)
+    if not settings.published or not (told or (changes is not None and _TREE_CHANGE in changes)):
         return []
     repo = repo.unfiltered()
     before = Before(None, frozenset()) if before is None else before
     act = Act(txnid, time.time(), acting_user(repo.ui.environ, url), word, public_url(url))
-    emitter = Emitter(
-        name=settings.name,
-        source=source_uri(settings.source, settings.name, restricted=settings.restricted),
-        repo_url=settings.repo_url,
-        detail=settings.detail,
-        max_changesets=0 if settings.detail == "refs" else settings.max_changesets,
-    )
+    emitter = emitter_of(settings)
     view = ServedView(repo, before.unserved, start=start, stop=stop)
     work = Work(repo, view, {} if changes is None else changes, before, act, emitter, teller)
     events: list[Event] = []
-    for what, make in _KINDS:
+    for what, make in _KINDS if told else _KINDS_OF_TREE:
         try:
             events += make(work)
         except Exception as failure:  # noqa: BLE001 - a fault of ours must not refuse a push
@@ -142,6 +140,20 @@ def _markers(work: Work) -> list[Event]:
     return obsolete_events(work.act, new_markers(work.repo, markers), work.emitter)
 
 
+def _tree(work: Work) -> list[Event]:
+    change = work.changes.get(_TREE_CHANGE)
+    if change is None:
+        return []
+    from sourcepulse_hg.tree_events import tree_event
+    from sourcepulse_hg.tree_state import SCHEDULED
+
+    # Nobody acted where a time has come.
+    act = work.act._replace(user=None) if change.new.reason == SCHEDULED else work.act
+    return [tree_event(act, change, work.emitter)]
+
+
+#: Of the tree's state, which is told whoever changed it.
+_KINDS_OF_TREE: tuple[tuple[str, Callable[[Work], list[Event]]], ...] = (("tree's state", _tree),)
 #: What can be lost alone, in the words of a warning, in the order of the event contract.
 _KINDS: tuple[tuple[str, Callable[[Work], list[Event]]], ...] = (
     ("changesets", _push),
@@ -150,4 +162,5 @@ _KINDS: tuple[tuple[str, Callable[[Work], list[Event]]], ...] = (
     ("branches and heads", _heads),
     ("phase changes", _phases),
     ("obsolescence markers", _markers),
+    *_KINDS_OF_TREE,
 )

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -56,7 +56,8 @@ def make_event(
     members: Mapping[str, Any],
     *,
     lists: Mapping[str, int] = _NO_LISTS,
-    key: str | None = None,
+    key: Sequence[str] | None = None,
+    recovered: bool = False,
 ) -> Event:
     """Make an event with these members of its own; its natural key is the txnid unless `key` is given.
 
@@ -71,7 +72,7 @@ def make_event(
         "url": act.url,
         "change_set": act.txnid,
         **members,
-        "recovered": False,
+        "recovered": recovered,
         "truncated": [],
         "raw": [],
     }
@@ -79,7 +80,7 @@ def make_event(
     return Event.of(
         type_,
         source=emitter.source,
-        key=[act.txnid if key is None else key],
+        key=[act.txnid] if key is None else key,
         subject=repo,
         time=act.time,
         data=bound(data, raw=texts.raw, cut=texts.cut, limits=limits),

@@ -114,8 +114,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def reposetup(ui: Any, repo: Any) -> None:
-    """Watch the transactions of a local repository."""
 def extsetup(ui: Any) -> None:
     """Watch what strips, whoever calls it: the command, or amend, rebase and histedit without evolution."""
     del ui
@@ -130,6 +128,8 @@ def _strip(original: Any, ui: Any, repo: Any, nodelist: Any, *args: Any, **kwarg
     return run() if removal is None else removal.strip(repo, run, nodelist)
 
 
+def reposetup(ui: Any, repo: Any) -> None:
+    """Watch the transactions of a local repository."""
     del ui
     if not repo.local():
         return
@@ -140,21 +140,18 @@ def _strip(original: Any, ui: Any, repo: Any, nodelist: Any, *args: Any, **kwarg
 
         def transaction(self, *args: Any, **kwargs: Any) -> Any:
             outermost = self.currenttransaction() is None
-            tr = super().transaction(*args, **kwargs)
-            if outermost:
             removal = _removal(self) if outermost and _is_removing(self) else None
             if removal is not None:
                 removal.transaction_begins(self.unfiltered(), args[0] if args else kwargs.get("desc", b""))
-                repo = self.unfiltered()
+            tr = super().transaction(*args, **kwargs)
             if removal is not None:
                 removal.transaction_began(self.unfiltered(), tr)
+            if outermost:
+                repo = self.unfiltered()
                 _note_begin(repo, args[0] if args else kwargs.get("desc", b""))
                 tr.addvalidator(VALIDATOR, _validator(repo))
             return tr
 
-        def register_changeset(self, rev: int, changelogrevision: Any) -> None:
-            super().register_changeset(rev, changelogrevision)
-            before = getattr(self, "sourcepulse_before", None)
         def _rollback(self, *args: Any, **kwargs: Any) -> Any:
             run = functools.partial(super()._rollback, *args, **kwargs)
             is_dry_run = args[0] if args else kwargs.get("dryrun")
@@ -169,6 +166,9 @@ def _strip(original: Any, ui: Any, repo: Any, nodelist: Any, *args: Any, **kwarg
                     removal.settle(self, recovered=True)
             return result
 
+        def register_changeset(self, rev: int, changelogrevision: Any) -> None:
+            super().register_changeset(rev, changelogrevision)
+            before = getattr(self, "sourcepulse_before", None)
             if before is not None:
                 before.note(rev, changelogrevision)
 
@@ -201,6 +201,20 @@ def _changed_anything(repo: Any, tr: Any) -> bool:
     return len(repo.changelog) > changes[b"origrepolen"] or any(map(changes.get, _CHANGES))
 
 
+def _is_removing(repo: Any) -> bool:
+    """Tell whether changesets are being removed, or somebody died over it; the names are those of removal.py."""
+    path = os.path.join(repo.sharedpath, b"sourcepulse", b"removing")
+    return hasattr(repo, "sourcepulse_stripping") or os.path.exists(path)
+
+
+def _removal(repo: Any) -> Any:
+    try:
+        return _ours("removal")
+    except Exception as error:  # noqa: BLE001 - half an installation is no reason to refuse anything
+        repo.ui.warn(b"sourcepulse: what is removed is not published: %s\n" % _bytes(error))
+        return None
+
+
 def _note_begin(repo: Any, name: bytes) -> None:
     try:
         _ours("before").note_begin(repo, name)
@@ -217,20 +231,6 @@ def changegroup(ui: Any, repo: Any, **kwargs: Any) -> bool:
     """
     try:
         _ours("hook").changegroup(ui, repo, **kwargs)
-def _is_removing(repo: Any) -> bool:
-    """Tell whether changesets are being removed, or somebody died over it; the names are those of removal.py."""
-    path = os.path.join(repo.sharedpath, b"sourcepulse", b"removing")
-    return hasattr(repo, "sourcepulse_stripping") or os.path.exists(path)
-
-
-def _removal(repo: Any) -> Any:
-    try:
-        return _ours("removal")
-    except Exception as error:  # noqa: BLE001 - half an installation is no reason to refuse anything
-        repo.ui.warn(b"sourcepulse: what is removed is not published: %s\n" % _bytes(error))
-        return None
-
-
     except Exception as error:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
         ui.warn(b"sourcepulse: the push is not published: %s\n" % _bytes(error))
     return False

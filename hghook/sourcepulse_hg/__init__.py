@@ -85,6 +85,10 @@ Configuration, all in section ``[sourcepulse]``:
   What happens if the first copy cannot be written, for instance on a full disk: ``refuse`` rolls the push
   back, as Mercurial does when it cannot write its own files; ``lose`` lets it pass and notes it in
   ``.hg/sourcepulse/lost``. Default: ``refuse``.
+
+``sourcepulse.tree_admins``, ``sourcepulse.tree_users``, ``sourcepulse.tree_closed_words``,
+``sourcepulse.tree_approval_words``, ``sourcepulse.tree_command``, ``sourcepulse.tree_unreachable``
+  Who may close the tree and who and what passes a closed one, see :hg:`help treestatus`.
 """
 
 from __future__ import annotations
@@ -104,7 +108,9 @@ buglink = b"the developers of sourcepulse, see its README.md"
 #: After the hooks of the user (`001-userhooks`) and everything else that may still veto.
 VALIDATOR = b"~sourcepulse"
 #: What Mercurial keeps of a transaction besides its changesets (`tr.changes`) and we tell.
-_CHANGES = (b"bookmarks", b"phases", b"obsmarkers")
+_CHANGES = (b"bookmarks", b"phases", b"obsmarkers", b"sourcepulse-tree")
+#: After the hooks of the user, before ours that writes the events.
+_GATE = b"|sourcepulse-tree"
 
 
 def __getattr__(name: str) -> Any:
@@ -149,6 +155,7 @@ def reposetup(ui: Any, repo: Any) -> None:
             if outermost:
                 repo = self.unfiltered()
                 _note_begin(repo, args[0] if args else kwargs.get("desc", b""))
+                tr.addvalidator(_GATE, _gate(repo))
                 tr.addvalidator(VALIDATOR, _validator(repo))
             return tr
 
@@ -193,6 +200,19 @@ def _validator(repo: Any) -> Any:
         record(here, tr)
 
     return validate
+
+
+def _gate(repo: Any) -> Any:
+    import weakref
+
+    reference = weakref.ref(repo)
+
+    def guard(tr: Any) -> None:
+        here = reference()
+        if here is not None and _changed_anything(here, tr) and _ours("tree_file").has_state(here):
+            _ours("tree_gate").guard(here, tr)
+
+    return guard
 
 
 def _changed_anything(repo: Any, tr: Any) -> bool:

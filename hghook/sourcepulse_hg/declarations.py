@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mercurial import registrar
+from mercurial import cmdutil, registrar
 
 #: Every key of `[sourcepulse]`; defaults and meanings are in settings.py and in the help text.
 KEYS = (
@@ -23,6 +23,12 @@ KEYS = (
     b"max_changesets",
     b"commits",
     b"on_error",
+    b"tree_admins",
+    b"tree_users",
+    b"tree_closed_words",
+    b"tree_approval_words",
+    b"tree_command",
+    b"tree_unreachable",
 )
 
 configtable: dict[bytes, Any] = {}
@@ -48,3 +54,50 @@ def recover(ui: Any, repo: Any) -> int:
     from sourcepulse_hg.recover import recover_now
 
     return recover_now(ui, repo)
+
+
+@_command(  # type: ignore[untyped-decorator] # mercurial has no types
+    b"treestatus",
+    [
+        (b"", b"close", b"", b"refuse pushes, and say why", b"REASON"),
+        (b"", b"approval", b"", b"refuse pushes that nobody approved, and say why", b"REASON"),
+        (b"", b"open", None, b"take pushes"),
+        (b"", b"until", b"", b"open it by itself at this time", b"DATE"),
+        *cmdutil.formatteropts,
+    ],
+    b"[--close REASON | --approval REASON | --open] [--until DATE]",
+    helpcategory=registrar.command.CATEGORY_MAINTENANCE,
+)
+def treestatus(ui: Any, repo: Any, **opts: Any) -> int:
+    """show or set whether this repository takes pushes
+
+    A closed tree refuses every push, whatever it would change: changesets, bookmarks, phases, markers. One that
+    requires approval takes those whose last changeset says so in its description. Commits in the repository itself
+    and pulls into it are not concerned. Each change of the state, and each refused push, is an event.
+
+    With --until the tree opens at that time, see :hg:`help dates`; the event ``hg.tree.opened`` is sent when the
+    next push or this command notices.
+
+    Who passes a closed tree, and who may set the state, stands in the section ``[sourcepulse]``::
+
+      [sourcepulse]
+      tree_admins = alice, bob
+      tree_users = release-bot
+      tree_closed_words = CLOSED TREE
+      tree_approval_words =
+        (?i)\\ba\\S*=
+        (?i)^(back(ed)?|revert)
+
+    Each line of ``tree_closed_words`` and ``tree_approval_words`` is a Python regular expression that is searched
+    in the description of the last changeset of a push. Without any, only ``tree_users`` pass. Without
+    ``tree_admins`` everybody who can run this command here may set the state.
+
+    ``tree_command`` asks a service instead: a shell command that prints JSON with ``status`` and ``reason``, or a
+    line such as ``closed: reason``, within 5 seconds. While it does not, the tree is closed, or what
+    ``tree_unreachable`` says (``closed`` or ``open``).
+
+    Returns 0.
+    """
+    from sourcepulse_hg.tree_command import tree_status
+
+    return tree_status(ui, repo, opts)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""An extension for the tests: hg dies or refuses at a chosen point of a transaction that adds changesets.
+"""An extension for the tests: hg dies or refuses at a point of a transaction that adds changesets or sets a tree.
 
 `[faults] at = validator|finalize|post-finalize|postclose|hook`, `[faults] how = kill|exit|veto`.
 """
@@ -24,12 +24,12 @@ def reposetup(ui: Any, repo: Any) -> None:
             outermost = self.currenttransaction() is None
             tr = super().transaction(*args, **kwargs)
             if outermost:
-                self._arm(tr)
+                self._arm(tr, sets_tree=args[:1] == (b"treestatus",))
             return tr
 
-        def _arm(self, tr: Any) -> None:
+        def _arm(self, tr: Any, *, sets_tree: bool) -> None:
             def fail(_tr: Any) -> None:
-                if len(self.unfiltered().changelog) > tr.changes[b"origrepolen"]:
+                if sets_tree or len(self.unfiltered().changelog) > tr.changes[b"origrepolen"]:
                     fail_now(ui.config(b"faults", b"how"))
 
             if point == b"validator":

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The state of a tree as a plain value, and how it is kept in a file: open, closed, or open to approved pushes only."""
+
+import json
+from typing import NamedTuple, Self
+
+from sourcepulse.errors import SourcePulseError
+
+OPEN = "open"
+CLOSED = "closed"
+APPROVAL = "approval required"
+STATES = (OPEN, CLOSED, APPROVAL)
+
+FORMAT = 1
+#: Why a tree is open whose time has come.
+SCHEDULED = "scheduled reopening"
+REASON_MAX_CHARACTERS = 2000
+
+
+class TreeStateError(SourcePulseError):
+    """A tree's state cannot be read, so nobody knows whether the tree is open."""
+
+
+class TreeState(NamedTuple):
+    """A state, why, until when (a scheduled reopening), who set it and when; times are in seconds since 1970.
+
+    `since` is 0 where nobody knows: of a state that was never set, or is assumed.
+    """
+
+    state: str
+    reason: str | None
+    until: float | None
+    user: str | None
+    since: float
+
+    def at(self, now: float) -> Self:
+        """Give the state at a time: after its scheduled reopening a tree is open."""
+        if self.state == OPEN or self.until is None or now < self.until:
+            return self
+        return self._replace(state=OPEN, reason=SCHEDULED, until=None, user=None, since=self.until)
+
+
+class TreeChange(NamedTuple):
+    """A tree went from one state to another."""
+
+    old: str | None
+    new: TreeState
+
+
+NEVER_SET = TreeState(OPEN, None, None, None, 0.0)
+
+
+def encode_state(state: TreeState) -> bytes:
+    """Write a state."""
+    return json.dumps({"sourcepulse-tree": FORMAT, **state._asdict()}).encode("ascii") + b"\n"
+
+
+def decode_state(content: bytes) -> TreeState:
+    """Read a state; TreeStateError if it is not as it was written."""
+    try:
+        fields = json.loads(content)
+        if fields["sourcepulse-tree"] != FORMAT or fields["state"] not in STATES:
+            raise TreeStateError("it was written by another version")
+        until = fields["until"]
+        return TreeState(
+            state=fields["state"],
+            reason=_text(fields["reason"]),
+            until=None if until is None else float(until),
+            user=_text(fields["user"]),
+            since=float(fields["since"]),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise TreeStateError(f"it cannot be read: {error!r}") from None
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec, open_subscription
+from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer_finished import GROUP_EVENTS, Finished
 from sourcepulse.consumer_item import Item
 from sourcepulse.consumer_link import Link
+from sourcepulse.consumer_queue import Queue
 from sourcepulse.consumer_report import ConsumerReport
 from sourcepulse.consumer_state import ConsumerState
 from sourcepulse.coverage import Coverage
@@ -61,8 +62,7 @@ class Intake:
             hold_events=min(HOLD_EVENTS, max(1, spec.prefetch // 2)),
         )
         self._link = Link(time.monotonic)
-        self._subscription: Subscription | None = None
-        self._stood_before = False
+        self._queue = Queue(url, spec, state)
         self._unsettled: set[str] = set()
         self._in_hand: dict[str, Item] = {}
         # The broker goes on sending meanwhile.
@@ -84,16 +84,15 @@ class Intake:
         if self._link.subscription is not None:
             return
         again = self._link.generation > 0
-        subscription = self._link.open(self._the_subscription())
+        subscription = self._link.open(self._queue.subscription())
         if subscription is None:
             return
-        if self._spec.durable:
-            self._state.settle_patterns(self._spec.patterns, forget_former=subscription.unbinds)
+        self._queue.opened(subscription)
         self._stats.reconnects += again
         log.info("subscribed to %s at %s", ", ".join(self._spec.patterns), self._url)
         for note in () if again else subscription.notes:
             log.info("%s", note)
-        if subscription.interrupted and (again or self._stood_before):
+        if subscription.interrupted and (again or self._queue.stood_before):
             self.report.interrupted()
 
     def step(self, wait_seconds: float) -> bool:
@@ -240,18 +239,6 @@ class Intake:
             self.leave()
         finally:
             self._state.close()
-
-    def _the_subscription(self) -> Subscription:
-        # Opened again, a subscription finds its temporary queue if the broker still has it.
-        if self._subscription is None:
-            former: tuple[str, ...] = ()
-            if self._spec.durable:
-                former = self._state.patterns()
-                self._stood_before = self._state.was_bound()
-                # Whatever happens during the opening, no binding may be forgotten.
-                self._state.intend_patterns(self._spec.patterns)
-            self._subscription = open_subscription(self._url, self._spec, former_patterns=former)
-        return self._subscription
 
     def _take_in(self, subscription: Subscription, delivery: Delivery) -> None:
         if not self._coverage.takes(delivery.routing_key):

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections import deque
@@ -13,7 +12,6 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import amqp
 from amqp import exceptions
 
 from sourcepulse.brokers import Delivery, QueueLimits, SubscriptionSpec
@@ -27,24 +25,18 @@ from sourcepulse.brokers.amqp_connection import (
     AmqpConnection,
     describe,
 )
-from sourcepulse.brokers.amqp_frames import PERSISTENT
+from sourcepulse.brokers.amqp_dead_letters import DEAD_SUFFIX, bury
 from sourcepulse.brokers.amqp_publisher import declare_exchange
 from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
-#: What was put aside is kept in a queue of this name, bounded as the queue itself.
-DEAD_SUFFIX = ".dead"
 TEMPORARY_PREFIX = "temporary-"
 MILLISECONDS = 1000
 #: A name is a short string of at most 255 bytes; that of the dead letters must fit as well.
 NAME_MAX_BYTES = 255 - len(DEAD_SUFFIX)
 PREFETCH_MAX = 65_535
-#: What is told of a message that is put aside.
-REASON_MAX_CHARACTERS = 1000
-
-logger = logging.getLogger(__name__)
 
 
 class _Handle(NamedTuple):
@@ -144,7 +136,9 @@ class AmqpSubscription:
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Move the message to `<queue>.dead`, with the reason in its headers; without the right to do so, drop it."""
         tag = self._tag(delivery)
-        if self._spec.durable and self._keep_dead(delivery, reason):
+        if self._spec.durable and bury(
+            self._connection, self._queue + DEAD_SUFFIX, delivery, reason, queue_arguments(self._spec.limits)
+        ):
             self._connection.write(self._channel.basic_ack, tag)
         else:
             self._connection.write(self._channel.basic_reject, tag, False)
@@ -257,55 +251,6 @@ class AmqpSubscription:
         if not isinstance(handle, _Handle) or handle.opening != self._opening or self._channel is None:
             raise BrokerUnavailableError("the message came by a connection that is closed; it comes again")
         return handle.delivery_tag
-
-    def _keep_dead(self, delivery: Delivery, reason: str) -> bool:
-        """Copy a message to the queue of the dead letters, confirmed; False if the broker does not let us."""
-        name = self._queue + DEAD_SUFFIX
-        call = self._connection.call
-        try:
-            channel = self._declare_dead(name)
-            call(lambda _: channel.confirm_select())
-            confirmed: list[int] = []
-            nacked: list[int] = []
-            channel.events["basic_ack"].add(lambda tag, _multiple: confirmed.append(tag))
-            channel.events["basic_nack"].add(lambda tag, _multiple: nacked.append(tag))
-            message = amqp.Message(
-                delivery.body,
-                content_type=delivery.content_type,
-                delivery_mode=PERSISTENT,
-                application_headers={
-                    "x-reason": reason[:REASON_MAX_CHARACTERS],
-                    "x-routing-key": delivery.routing_key,
-                },
-            )
-
-            def publish(connection: Any) -> None:
-                channel._basic_publish(message, "", name)
-                while not confirmed and not nacked:
-                    connection.blocking_read()
-
-            call(publish)
-            call(lambda _: channel.close())
-        except exceptions.ChannelError as error:
-            logger.warning("a message is dropped, for %r cannot be used: %s", name, error.reply_text)
-            return False
-        if nacked:
-            raise BrokerUnavailableError(f"the queue {name!r} takes no message for now")
-        return True
-
-    def _declare_dead(self, name: str) -> Any:
-        channel = self._connection.channel()
-        arguments = queue_arguments(self._spec.limits)
-        try:
-            self._connection.call(
-                lambda _: channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
-            )
-        except exceptions.ChannelError as error:
-            if error.reply_code != PRECONDITION_FAILED:
-                raise
-            # It is there, with the limits of an earlier time.
-            return self._connection.channel()
-        return channel
 
 
 def _temporary_name() -> str:

@@ -52,8 +52,9 @@ system-packages:
 				apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
 		else echo "missing for the full test:$$missing; install with: apt-get install$$missing" >&2; fi; fi
 
+# Much of a test's time is waiting for brokers, so two cores have work for three.
 test: setup system-packages lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check

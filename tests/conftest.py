@@ -15,6 +15,29 @@ from support import rabbitmq as rabbitmq_support
 from support.activemq import ActiveMqNode
 from support.rabbitmq import RabbitNode
 
+#: A worker runs a file as a whole, so these come first: begun last they would be waited for alone.
+SLOWEST_FILES = (
+    "faults/test_broker_away.py",
+    "hghook/test_crash.py",
+    "hghook/test_tree_status.py",
+    "hghook/test_push_event.py",
+    "brokers/conformance/test_broken_brokers.py",
+    "faults/test_stream_through_faults.py",
+    "brokers/test_time_limits.py",
+    "hghook/test_outbox_trouble.py",
+    "hghook/test_loading.py",
+    "brokers/test_stomp_secrets.py",
+    "brokers/test_amqp_faults.py",
+    "brokers/test_stomp_refused_messages.py",
+    "brokers/test_pushes_arrive.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    order = {f"tests/{name}": place for place, name in enumerate(SLOWEST_FILES)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C reach the programs that tests start, also where the tests themselves run in the background."""

@@ -97,14 +97,16 @@ def new_heads(
     topological: Sequence[int],
     borders: Sequence[int],
     parents: Parents,
-    branch: BranchOf,
+    branches: Sequence[Hashable],
     past: Past,
 ) -> NewHeads:
     """Find the heads among what appeared, in order; `topological` are those without any child.
 
+    `branches` are the branches of what appeared, in the same order.
+
     The cost is that of a few passes over what appeared, and of what `past` is asked.
     """
-    heads = _heads_by_branch(appeared, topological, parents, branch)
+    heads = _heads_by_branch(appeared, topological, parents, branches)
     on_border: dict[Hashable, list[int]] = {}
     for border in borders:
         on_border.setdefault(past.branch(border), []).append(border)
@@ -126,9 +128,8 @@ def new_heads(
 
 
 def _heads_by_branch(
-    appeared: Sequence[int], topological: Sequence[int], parents: Parents, branch: BranchOf
+    appeared: Sequence[int], topological: Sequence[int], parents: Parents, names: Sequence[Hashable]
 ) -> dict[Hashable, list[int]]:
-    names = [branch(revision) for revision in appeared]
     different = set(names)
     if len(different) == 1:
         return {names[0]: list(topological)}

@@ -80,7 +80,7 @@ class _Graph:
             topological=shape.heads,
             borders=shape.borders,
             parents=self.parents.__getitem__,
-            branch=self.branches.__getitem__,
+            branches=[self.branches[revision] for revision in appeared],
             past=make_past(self.start, self.parents.__getitem__, self.branches.__getitem__, self.before.__contains__),
         )
 

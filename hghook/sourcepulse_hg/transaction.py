@@ -101,8 +101,7 @@ def _bookmarks(work: Work) -> list[Event]:
 
 
 def _tags(work: Work) -> list[Event]:
-    added_in_all = work.view.stop - work.view.start
-    tagging = work.before.tagging if work.before.registered == added_in_all else None
+    tagging = work.before.tagging if _all_registered(work) else None
     if not work.view.appeared or (tagging == [] and not work.view.revealed):
         return []
     from sourcepulse_hg.gather_tags import changed_tags_of
@@ -117,7 +116,11 @@ def _heads(work: Work) -> list[Event]:
     from sourcepulse_hg.gather_heads import changed_heads
     from sourcepulse_hg.head_events import head_events
 
-    return head_events(work.act, changed_heads(work.repo, work.view), work.emitter)
+    return head_events(work.act, changed_heads(work.repo, work.view, registered=_all_registered(work)), work.emitter)
+
+
+def _all_registered(work: Work) -> bool:
+    return work.before.registered == work.view.stop - work.view.start
 
 
 def _phases(work: Work) -> list[Event]:

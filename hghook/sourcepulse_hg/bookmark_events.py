@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sourcepulse.event import Event
-from sourcepulse_hg.facts import Act, BookmarkChange, Emitter
+from sourcepulse_hg.facts import Act, Emitter
+from sourcepulse_hg.facts_of_refs import BookmarkChange
 from sourcepulse_hg.transaction_event import Texts, make_event
 
 CREATED = "hg.bookmark.created.v1"

@@ -9,7 +9,7 @@ from typing import Any
 
 from mercurial import bookmarks, encoding
 
-from sourcepulse_hg.facts import BookmarkChange
+from sourcepulse_hg.facts_of_refs import BookmarkChange
 from sourcepulse_hg.served_view import ServedView
 
 

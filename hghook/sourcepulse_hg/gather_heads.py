@@ -14,7 +14,7 @@ from typing import Any
 from mercurial import branchmap, encoding, obsolete
 
 from sourcepulse_hg.changelog_entry import parse_entry
-from sourcepulse_hg.facts import Head, HeadChanges, Heads
+from sourcepulse_hg.facts_of_heads import Head, HeadChanges, Heads
 from sourcepulse_hg.head_rule import Past, new_heads
 from sourcepulse_hg.served_view import ServedView
 

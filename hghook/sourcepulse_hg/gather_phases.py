@@ -9,7 +9,7 @@ from typing import Any
 
 from mercurial import phases
 
-from sourcepulse_hg.facts import PhaseChange, PhaseChanges
+from sourcepulse_hg.facts_of_phases import PhaseChange, PhaseChanges
 from sourcepulse_hg.served_view import ServedView
 
 #: More changes than an event can list are counted and not read.

@@ -10,7 +10,7 @@ from typing import Any
 from mercurial import error, tags
 
 from sourcepulse_hg.changelog_entry import parse_entry
-from sourcepulse_hg.facts import TagChange
+from sourcepulse_hg.facts_of_refs import TagChange
 from sourcepulse_hg.served_view import ServedView
 from sourcepulse_hg.tag_lines import TagMove, add_lines, appended, changed_tags, parse_lines, targets_of
 

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from sourcepulse.event import Event
-from sourcepulse_hg.facts import Act, Emitter, HeadChanges, Heads
+from sourcepulse_hg.facts import Act, Emitter
+from sourcepulse_hg.facts_of_heads import HeadChanges, Heads
 from sourcepulse_hg.transaction_event import Texts, make_event
 
 BRANCH_CREATED = "hg.branch.created.v1"

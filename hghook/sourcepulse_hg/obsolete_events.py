@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from sourcepulse.event import Event
-from sourcepulse_hg.facts import Act, Emitter, Marker, Markers
+from sourcepulse_hg.facts import Act, Emitter
+from sourcepulse_hg.facts_of_markers import Marker, Markers
 from sourcepulse_hg.transaction_event import Texts, make_event
 
 CREATED = "hg.obsolete.created.v1"

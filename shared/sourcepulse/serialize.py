@@ -23,9 +23,10 @@ DATA_CONTENT_TYPE = "application/json"
 PULSE_SERIALIZER = "json"
 SCHEMA_URN_PREFIX = "urn:sourcepulse:"
 
-_SEQUENCE = re.compile(r"[0-9]{20}")
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
-_STATUS = re.compile(r"system\.[^.]+\.(?!heartbeat\.)[^.]+(\.v[0-9]+)")
+# Texts, which re compiles when they are used and keeps: the hook needs none of them, in every push.
+_SEQUENCE = r"[0-9]{20}"
+_SURROGATE_ESCAPE = r"\\u[dD][89a-fA-F]"
+_STATUS = r"system\.[^.]+\.(?!heartbeat\.)[^.]+(\.v[0-9]+)"
 #: A word of system.<service>.<state> that is no status but an event with a schema of its own.
 _WITHHELD = "system.event.withheld."
 
@@ -35,7 +36,7 @@ to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 def dataschema(type_: str) -> str:
     """Give the URN of the JSON Schema of a type's `data`; all states of services share one schema."""
-    status = _STATUS.fullmatch(type_)
+    status = re.fullmatch(_STATUS, type_) if type_.startswith("system.") else None
     if status and not type_.startswith(_WITHHELD):
         return f"{SCHEMA_URN_PREFIX}system.status{status[1]}"
     return SCHEMA_URN_PREFIX + type_
@@ -153,7 +154,7 @@ def _parse(body: bytes) -> dict[str, Any]:
     try:
         text = body.decode()
         document = _from_json(text)
-        if _SURROGATE_ESCAPE.search(text):
+        if re.search(_SURROGATE_ESCAPE, text):
             # Only an escape can bring half a pair; whole pairs come out as one character.
             to_json(document).encode()
     except _DefectError:
@@ -232,7 +233,7 @@ def _numbers(attributes: dict[str, Any]) -> Numbers | None:
 
 def _sequence(attributes: dict[str, Any], name: str) -> int:
     text = _text(attributes, name)
-    if not _SEQUENCE.fullmatch(text):
+    if not re.fullmatch(_SEQUENCE, text):
         raise _DefectError(f"its {name} {_short(text)} is not 20 decimal digits")
     return int(text)
 

@@ -18,8 +18,9 @@ KEY_CUT_MARK = "_-"
 KEY_DIGEST_DIGITS = 16
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
-_ESCAPE = re.compile(r"_(?:([0-9A-F]{2})|(_))")
-_PATTERN_WORD = re.compile(r"\*|#|[A-Za-z0-9_-]+")
+# Texts, which re compiles when they are used and keeps: the hook needs none of them, in every push.
+_ESCAPE = r"_(?:([0-9A-F]{2})|(_))"
+_PATTERN_WORD = r"\*|#|[A-Za-z0-9_-]+"
 
 
 def escape_word(value: str) -> str:
@@ -47,7 +48,7 @@ def unescape_word(word: str) -> str:
             out += word[position].encode("ascii")
             position += 1
             continue
-        escape = _ESCAPE.match(word, position)
+        escape = re.compile(_ESCAPE).match(word, position)
         if escape is None:
             raise ValueError(f"{word!r} is not an escaped word")
         out.append(int(escape[1], 16) if escape[1] else 0x5F)
@@ -70,7 +71,7 @@ def routing_key(*words: str, variable: Sequence[str] = ()) -> str:
 def check_pattern(pattern: str) -> str:
     """Give the pattern back, or raise ConfigError that says what is wrong with it."""
     for word in pattern.split("."):
-        if not _PATTERN_WORD.fullmatch(word):
+        if not re.fullmatch(_PATTERN_WORD, word):
             raise ConfigError(
                 f"the topic {pattern!r} has the word {word!r}; a word is '*' (one word), '#' (any number) "
                 "or letters, digits, '-' and '_'"

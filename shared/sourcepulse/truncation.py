@@ -22,7 +22,8 @@ NEVER_CUT = frozenset(
 #: The members of `data` that tell what was cut and which bytes were bad.
 NOTES = ("truncated", "raw")
 
-_BAD_BYTE = re.compile("[\udc80-\udcff]")
+# A text, which re compiles when it is used and keeps: the hook needs it seldom, in every push.
+_BAD_BYTE = "[\udc80-\udcff]"
 
 
 def decode_text(raw: bytes) -> tuple[str, bytes | None]:
@@ -31,7 +32,7 @@ def decode_text(raw: bytes) -> tuple[str, bytes | None]:
         return raw.decode(), None
     except UnicodeDecodeError:
         # This handler gives one character for each bad byte; "replace" gives one for several.
-        return _BAD_BYTE.sub("\ufffd", raw.decode("utf-8", "surrogateescape")), raw
+        return re.sub(_BAD_BYTE, "\ufffd", raw.decode("utf-8", "surrogateescape")), raw
 
 
 def size_of(value: object) -> int:
@@ -70,7 +71,7 @@ class Truncation:
             # Read so, each bad byte is one character, as it is in the text.
             characters = self.bytes.pop(pointer).decode("utf-8", "surrogateescape")
             characters = characters[len(characters) - len(kept) :] if name == TAIL else characters[: len(kept)]
-            if _BAD_BYTE.search(characters):
+            if re.search(_BAD_BYTE, characters):
                 self.bytes[pointer] = characters.encode("utf-8", "surrogateescape")
         return kept
 

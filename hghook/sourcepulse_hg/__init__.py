@@ -5,7 +5,8 @@
 Every push becomes one event, ``hg.push.v1``, with the changesets, their authors, descriptions and files, who
 pushed and how; so do local commits and pulls. What else a transaction did has events of its own:
 ``hg.bookmark.*`` and ``hg.tag.*`` (created, moved, deleted), ``hg.branch.created``, ``hg.head.created``,
-``hg.head.closed``, ``hg.phase.changed`` and ``hg.obsolete.created``. All tell what a pull can see, nothing of
+``hg.head.closed``, ``hg.phase.changed`` and ``hg.obsolete.created``. ``hg.repo.created`` comes before the first event
+of a repository, ``hg.repo.stripped`` tells what strip and rollback removed. All tell what a pull can see, nothing of
 secret or hidden changesets. A push never waits for the broker and never fails because of it: the first copy of an
 event is part of Mercurial's own transaction (the journal removes it on a rollback and on :hg:`recover`), after
 the locks are released it moves to an outbox, and a separate process, the relay, sends it on.

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from sourcepulse_hg.after import Aftermath
-from sourcepulse_hg.ready_copy import write_ready
+from sourcepulse_hg.ready_copy import announce
 from sourcepulse_hg.settings import read_settings
 from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.transaction import transaction_events
@@ -43,7 +43,7 @@ def changegroup(ui: Any, repo: Any, *, hooktype: bytes = b"changegroup", **kwarg
         )
         if not events:
             return
-        write_ready(repo, txnid, events)
+        announce(repo, txnid, events, settings, teller)
     except Exception as failure:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
         teller.lost(repo.sharedpath, txnid, repr(failure))
         return

@@ -5,11 +5,24 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from sourcepulse.event import Event
+from sourcepulse_hg.first_seen import has_creation, note_announced, with_creation
 from sourcepulse_hg.folder import ensure_folder
 from sourcepulse_hg.record import FOLDER, encode_numbered
+from sourcepulse_hg.settings import Settings
+from sourcepulse_hg.tell import Teller
+
+
+def announce(repo: Any, txnid: str, events: list[Event], settings: Settings, teller: Teller) -> None:
+    """Write the first copy of some events, the repository's own before them if it was never told; OSError."""
+    events = with_creation(repo, events, settings, teller)
+    write_ready(repo, txnid, events)
+    if has_creation(events):
+        with suppress(OSError):
+            note_announced(repo.sharedpath)
 
 
 def write_ready(repo: Any, txnid: str, events: list[Event]) -> None:

@@ -16,6 +16,7 @@ from sourcepulse.event import Event
 from sourcepulse_hg import first_copy
 from sourcepulse_hg.after import Aftermath
 from sourcepulse_hg.before import noted_before
+from sourcepulse_hg.first_seen import has_creation, note_announced, with_creation
 from sourcepulse_hg.folder import ensure_folder
 from sourcepulse_hg.settings import Settings, read_settings
 from sourcepulse_hg.tell import Teller
@@ -52,6 +53,7 @@ def record(repo: Any, tr: Any) -> None:
         )
         if not events:
             return
+        events = with_creation(repo, events, settings, teller)
     except Exception as failure:  # noqa: BLE001 - a fault of ours must not refuse a push
         teller.lost(repo.sharedpath, txnid, repr(failure))
         return
@@ -70,7 +72,7 @@ def record(repo: Any, tr: Any) -> None:
     except Exception as failure:  # noqa: BLE001 - as above
         teller.lost(repo.sharedpath, txnid, repr(failure))
         return
-    tr.addpostclose(POST_CLOSE, _promoter(repo, name, settings, teller))
+    tr.addpostclose(POST_CLOSE, _promoter(repo, name, events, settings, teller))
 
 
 def encode_numbered(repo: Any, txnid: str, events: list[Event]) -> tuple[bytes, bytes]:
@@ -109,19 +111,22 @@ def write_pending(repo: Any, tr: Any, txnid: str, events: list[Event]) -> bytes:
     return base
 
 
-def _promoter(repo: Any, base: bytes, settings: Settings, teller: Teller) -> Callable[[Any], None]:
+def _promoter(repo: Any, base: bytes, events: list[Event], settings: Settings, teller: Teller) -> Callable[[Any], None]:
     pending = repo.svfs.join(FOLDER + b"/p" + base)
-    folder = os.path.join(repo.sharedpath, FOLDER)
+    dot_hg = repo.sharedpath
+    folder = os.path.join(dot_hg, FOLDER)
+    is_first = has_creation(events)
     aftermath = Aftermath.of(repo, settings, teller)
 
     def promote(_tr: Any) -> None:
         try:
-            ensure_folder(folder, like=repo_dot_hg)
+            ensure_folder(folder, like=dot_hg)
             util.rename(pending, os.path.join(folder, b"r" + base))
+            if is_first:
+                note_announced(dot_hg)
         except OSError as failure:
             # It stays in the store, where the collector finds it as well.
             teller.note(f"the first copy stays in the store: {failure}")
         aftermath.schedule()
 
-    repo_dot_hg = repo.sharedpath
     return promote

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from mercurial import error, repoview
+from mercurial import error, phases, repoview
 
 from sourcepulse_hg.after import Aftermath
 from sourcepulse_hg.emitter import emitter_of
 from sourcepulse_hg.facts import Act
 from sourcepulse_hg.first_copy import FOLDER, DamagedError, Identity, parse_name
 from sourcepulse_hg.folder import ensure_folder
-from sourcepulse_hg.ready_copy import write_ready
+from sourcepulse_hg.ready_copy import announce
 from sourcepulse_hg.removal_event import removal_event
 from sourcepulse_hg.removal_note import ROLLBACK, STRIP, RemovalNote, note_path, read_note, write_note
 from sourcepulse_hg.settings import Settings, read_settings
@@ -121,7 +121,7 @@ def _publish(repo: Any, note: RemovalNote, settings: Settings, teller: Teller, *
         return
     act = Act(note.txnid, note.time, note.user, note.operation.encode("ascii"), None)
     event = removal_event(act, note.operation, gone, emitter_of(settings), recovered=recovered)
-    write_ready(repo, note.txnid, [event])
+    announce(repo, note.txnid, [event], settings, teller)
     Aftermath.of(repo, settings, teller).schedule()
 
 
@@ -164,7 +164,9 @@ def _strip_candidates(repo: Any, nodelist: bytes | Iterable[bytes]) -> tuple[str
     try:
         changelog = repo.changelog
         nodes = [nodelist] if isinstance(nodelist, bytes) else list(nodelist)
-        return _served_nodes(repo, min(map(changelog.rev, nodes)))
+        start = min(map(changelog.rev, nodes))
+        # What is local is not published then; where pushes make changesets public, what is a draft came in none.
+        return _served_nodes(repo, start, only_public=not read_settings(repo).commits)
     except Exception:  # noqa: BLE001 - Mercurial will say what is wrong with these nodes
         return ()
 
@@ -178,10 +180,15 @@ def _rollback_candidates(repo: Any) -> tuple[str, ...]:
     return _served_nodes(repo, length)
 
 
-def _served_nodes(repo: Any, start: int) -> tuple[str, ...]:
+def _served_nodes(repo: Any, start: int, *, only_public: bool = False) -> tuple[str, ...]:
     changelog = repo.changelog
     unserved = repoview.filterrevs(repo, b"served")
-    return tuple(changelog.node(rev).hex() for rev in range(start, len(changelog)) if rev not in unserved)
+    phase_of = repo._phasecache.phase
+    return tuple(
+        changelog.node(rev).hex()
+        for rev in range(start, len(changelog))
+        if rev not in unserved and not (only_public and phase_of(repo, rev) != phases.public)
+    )
 
 
 def _undone_txnid(repo: Any) -> str | None:

@@ -115,8 +115,9 @@ def test_the_hook_alone_makes_the_same_event(site: Site, line: str) -> None:
     event = server.event()
     different = {"repo": None, "change_set": None}
     events, others = server.every_event(), with_extension.every_event()
-    assert [one.type for one in events] == ["hg.push.v1", "hg.branch.created.v1", "hg.head.created.v1"]
-    assert [one.type for one in others] == [one.type for one in events]
+    types = ["hg.repo.created.v1", "hg.push.v1", "hg.branch.created.v1", "hg.head.created.v1"]
+    assert [one.type for one in events] == types
+    assert [one.type for one in others] == types
     for one, other in zip(events, others, strict=True):
         assert {**one.data, **different} == {**other.data, **different}
     assert event.data["change_set"].startswith("TXN:")

@@ -175,7 +175,7 @@ def test_several_repositories_share_an_outbox(site: Site) -> None:
     work.push(two)
     events = one.events(site.folder / "shared.db")
     assert [event.source for event in events] == ["hg://host/one", "hg://host/two"]
-    assert [event.numbers.sequence for event in events if event.numbers] == [1, 1]
+    assert [event.numbers.sequence for event in events if event.numbers] == [2, 2]
 
 
 def test_a_changeset_that_cannot_be_mapped_is_told_in_short(site: Site) -> None:

@@ -52,7 +52,7 @@ def test_an_old_client_moves_phases_in_a_transaction_of_its_own(each_site: Site)
     work.push_ssh(server, "--config", "devel.legacy.exchange=bundle1")
     first, second = work.nodes()
     # What is pushed to a publishing repository comes as draft or public, as the client's version has it.
-    assert [event.type for event in server.every_event()][:1] == ["hg.push.v1"]
+    assert [event.type for event in server.every_event()][:2] == ["hg.repo.created.v1", "hg.push.v1"]
     arrived = {one["node"]: one["phase"] for one in server.event().data["changesets"]}
     changed = {node: (old, new) for event in _told(server) for node, old, new in event}
     assert {node: changed.get(node, (None, phase))[1] for node, phase in arrived.items()} == {

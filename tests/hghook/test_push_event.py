@@ -40,7 +40,8 @@ def test_a_push_over_ssh_is_one_event_with_everything_hg_log_knows(each_site: Si
     assert event.routing_key == "hg.push.integration.inbound"
     assert event.id == event_id(event.source, "hg.push.v1", txnid)
     assert event.numbers is not None
-    assert event.numbers.sequence == 1
+    # The repository itself is told before.
+    assert event.numbers.sequence == 2
     logged = json.loads(work.hg("log", "--rev", "sort(all(), rev)", "--template", "json", "--verbose").stdout)
     changesets = [
         {

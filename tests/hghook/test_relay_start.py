@@ -175,4 +175,4 @@ def test_the_relay_of_a_linked_outbox_is_found_where_the_file_is(site: Site) -> 
         fcntl.flock(file, fcntl.LOCK_EX)
         work.push(server)
         assert _relays(site.folder / "outbox.db") == []
-    assert outbox_events(site.folder / "data" / "outbox.db")[0].type == "hg.push.v1"
+    assert outbox_events(site.folder / "data" / "outbox.db")[1].type == "hg.push.v1"

@@ -88,6 +88,16 @@ def test_amending_without_evolution_tells_the_old_changeset_as_gone(each_site: S
     assert [event.data["first"] for event in server.events()] == [old, *server.nodes()]
 
 
+def test_without_local_commits_only_what_was_public_is_told_as_gone(each_site: Site) -> None:
+    server, nodes = _branched(each_site, keys="commits = no")
+    server.hg("update", "--rev", "2")
+    server.commit("local")
+    server.hg("commit", "--amend", "--message", "better", "--config", "experimental.evolution=no")
+    assert server.events(of=STRIPPED) == []
+    server.hg("strip", "--no-backup", "--rev", "1")
+    assert server.event(STRIPPED).data["nodes"] == nodes[1:3]
+
+
 def test_more_nodes_than_an_event_lists_are_counted(site: Site) -> None:
     server = site.server(other=_STRIP)
     server.hg("debugbuilddag", "+1200")

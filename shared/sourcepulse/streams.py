@@ -52,8 +52,11 @@ def check_exchange(name: str) -> str:
 
 
 def check_place(url: BrokerUrl, exchange: str) -> None:
-    """Raise ConfigError if no broker, or not this one, can have an exchange of this name."""
-    check_exchange(exchange)
+    """Raise ConfigError if this broker cannot have an exchange of this name.
+
+    RabbitMQ has exchanges of others, whose names may have slashes: Pulse's own are `exchange/hgpushes/v2` and the like.
+    """
+    check_exchange(exchange if url.scheme == "file" or url.scheme.endswith(_ACTIVEMQ) else exchange.replace("/", "-"))
     if url.scheme.endswith(_ACTIVEMQ):
         check_activemq_exchange(exchange)
 

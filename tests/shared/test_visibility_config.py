@@ -204,13 +204,22 @@ def test_a_name_that_is_allowed_is_a_pattern_without_wildcards(name: str) -> Non
     assert not {"*", "#"} & set(name)
 
 
-@pytest.mark.parametrize("name", ["", "a,b", "a b", "amq.topic", "AMQ.direct", "a..b", "*", "a/b", "x" * 256])
+@pytest.mark.parametrize("name", ["", "a,b", "a b", "amq.topic", "AMQ.direct", "a..b", "*", "x" * 256])
 @pytest.mark.parametrize("url", ["file:///x/log.db", "amqp://a", "stomp+rabbitmq://a", "stomp+activemq://a"])
 def test_a_bad_name_is_told_when_a_consumer_or_a_publisher_is_made(url: str, name: str) -> None:
     with pytest.raises(ConfigError, match="is no name for an exchange"):
         Consumer(url, ["hg.#"], exchange=name)
     with pytest.raises(ConfigError, match="is no name for an exchange"):
         open_publisher(BrokerUrl.parse(url), exchange=name)
+
+
+def test_a_name_with_slashes_as_pulses_own_have_is_rabbitmqs_alone() -> None:
+    name = "exchange/hgpushes/v2"
+    for url in ("file:///x/log.db", "stomp+activemq://a"):
+        with pytest.raises(ConfigError, match="is no name for an exchange"):
+            Consumer(url, ["hg.#"], exchange=name)
+    for url in ("amqp://a", "stomps+rabbitmq://a"):
+        assert not Consumer(url, ["hg.#"], exchange=name).connected
 
 
 def test_a_name_with_a_dot_is_told_for_activemq_alone() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sourcepulse.brokers import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.errors import BrokerRefusedUsError, ConfigError
-from support.broker_under_test import BrokerUnderTest, is_silent, message, receive, take
+from support.broker_under_test import BrokerUnderTest, RabbitBroker, is_silent, message, receive, take
 from support.local_log import push_event
 
 
@@ -42,6 +42,19 @@ def test_an_exchange_whose_name_goes_on_with_a_dot_is_another_one_or_refused(bro
     for source, body in zip(sources, (b"1", b"2"), strict=True):
         assert [delivery.body for delivery in receive(source, 1)] == [body]
         assert is_silent(source)
+
+
+def test_an_exchange_named_with_slashes_as_pulses_own_works_or_is_refused(broker: BrokerUnderTest) -> None:
+    name = f"exchange/{broker.exchange}/v1"
+    try:
+        broker.publisher(name).close()
+    except ConfigError:
+        assert not isinstance(broker, RabbitBroker)
+        return
+    for queue in (None, broker.queue):
+        source = broker.subscription(broker.spec("#", exchange=name, durable=queue is not None, queue=queue))
+        broker.publish(message(1, key="hg.push"), exchange=name)
+        assert [delivery.body for delivery in receive(source, 1)] == [b"1"]
 
 
 def test_queues_of_one_name_at_two_exchanges_do_not_mix(broker: BrokerUnderTest) -> None:

@@ -42,7 +42,7 @@ def push_and_compare(site: Site, client: Repository, url: str) -> None:
             assert data["heads"] == [{"node": pushed[-1], "branch": "default", "closed": False}]
             assert event.routing_key == "hg.push.server"
             assert event.numbers is not None
-            assert event.numbers.sequence == number
+            assert event.numbers.typesequence == number
             if size > len(data["changesets"]):
                 assert data["truncated"] == [{"field": "/changesets", "kept": 100, "total": size}]
                 assert server.nodes(data["query"]) == pushed

@@ -228,7 +228,7 @@ def test_topics_that_cannot_be_taken_back_are_told_and_left_out(
         told = [
             record.getMessage()
             for record in caplog.records
-            if "former" in record.getMessage() or "still bound" in record.getMessage()
+            if "former" in record.getMessage() or "still be bound" in record.getMessage()
         ]
         assert len(told) == 1
         assert "build" in told[0]

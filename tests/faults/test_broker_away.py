@@ -97,7 +97,7 @@ def push_while_away(
             come_back()
         events = receive(consumer, 2 * PUSHES)
         assert [event.data["first"] for event in events] == nodes[1:]
-        assert [event.numbers.sequence for event in events if event.numbers] == list(range(2, 2 * PUSHES + 2))
+        assert [event.numbers.typesequence for event in events if event.numbers] == list(range(2, 2 * PUSHES + 2))
         assert consumer.stats.gaps == 0
 
 

@@ -26,8 +26,8 @@ If Mercurial runs with another Python than the one sourcepulse is installed in, 
   [extensions]
   sourcepulse_hg = /opt/sourcepulse/lib/python3.11/site-packages/sourcepulse_hg
 
-Where only hooks are allowed, this works without the extension, with a weaker guarantee: a server that is
-killed between the commit and the hook loses the event::
+Where only hooks are allowed, this works without the extension, with a weaker guarantee: what a server that is
+killed between the commit and the hook leaves untold, is told with the next push, without who pushed it::
 
   [hooks]
   changegroup.sourcepulse = python:sourcepulse_hg.changegroup
@@ -246,9 +246,9 @@ def _note_begin(repo: Any, name: bytes) -> None:
 def changegroup(ui: Any, repo: Any, **kwargs: Any) -> bool:
     """Publish a push from `[hooks] changegroup.sourcepulse = python:sourcepulse_hg.changegroup`.
 
-    The guarantee is weaker than that of the extension: Mercurial calls this after the commit, so a process
-    that is killed in between, or a hook before this one that never returns, loses the event. It never
-    raises and never returns true, so it cannot make a push fail.
+    The guarantee is weaker than that of the extension: Mercurial calls this after the commit, so what a process
+    that is killed in between leaves is told with the next push. It never raises and never returns true, so it
+    cannot make a push fail.
     """
     try:
         _ours("hook").changegroup(ui, repo, **kwargs)

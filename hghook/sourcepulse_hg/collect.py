@@ -8,32 +8,32 @@ crash left. Nothing of Mercurial is imported here, the repository is read as fil
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sourcepulse.errors import EventError, SourcePulseError
 from sourcepulse.outbox import Outbox
 from sourcepulse_hg.first_copy import FILE_MAX_BYTES, DamagedError, FirstCopy, Identity, decode_copy
-from sourcepulse_hg.folder import ensure_folder, open_like_folder
+from sourcepulse_hg.folder import ensure_folder
+from sourcepulse_hg.folder_lock import folder_lock
 from sourcepulse_hg.place import Place, Waiting, find_place, is_committed, location_of
+from sourcepulse_hg.told_mark import keep_mark
 
 if TYPE_CHECKING:
     from sourcepulse.collect import CollectReport
 
 KIND = "hg"
 LOCK_NAME = "lock"
+#: The lock beside the outbox, for repositories where the file system has none: it is there that order counts.
+ELSEWHERE_SUFFIX = ".collect.lock"
 #: A damaged first copy gets this before its name and is never read again.
 DAMAGED_PREFIX = "damaged-"
 
 #: How many first copies go to the outbox in one commit.
 BATCH_FILES = 100
 BATCH_BYTES = 4 * 1024 * 1024
-_LOCK_POLL_SECONDS = 0.005
 
 
 class Found(NamedTuple):
@@ -69,7 +69,8 @@ def collect_place(place: Place, outbox: Outbox, *, deadline_s: float, lock_wait_
     deadline = time.monotonic() + deadline_s
     try:
         ensure_folder(place.ready, like=place.dot_hg)
-        with _collectors_lock(place, lock_wait_s) as is_ours:
+        elsewhere = outbox.path.with_name(outbox.path.name + ELSEWHERE_SUFFIX)
+        with folder_lock(place.ready / LOCK_NAME, elsewhere=elsewhere, wait_s=lock_wait_s) as is_ours:
             if not is_ours:
                 return Found(left=len(place.waiting()))
             outbox.remember_origin(KIND, location_of(place.dot_hg))
@@ -79,27 +80,6 @@ def collect_place(place: Place, outbox: Outbox, *, deadline_s: float, lock_wait_
             f"the first copies in {place.ready} cannot be collected: {error.strerror or error}; "
             "check owner and mode of that folder"
         ) from error
-
-
-@contextmanager
-def _collectors_lock(place: Place, wait_s: float) -> Iterator[bool]:
-    """Hold the collector's lock of a repository; gives False if it could not be had in time."""
-    deadline = time.monotonic() + wait_s
-    fd = open_like_folder(place.ready / LOCK_NAME)
-    try:
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    yield False
-                    return
-                time.sleep(_LOCK_POLL_SECONDS)
-                continue
-            yield True
-            return
-    finally:
-        os.close(fd)
 
 
 class _Collection:
@@ -175,9 +155,13 @@ class _Collection:
                     self._append([(path, copy)])
                 except EventError:
                     self._set_aside(path)
+                    keep_mark(self.place, copy.mark)
 
     def _append(self, batch: Sequence[tuple[Path, FirstCopy]]) -> None:
-        stored = self.outbox.append([event for _, copy in batch for event in copy.events])
+        events = [event for _, copy in batch for event in copy.events]
+        stored = self.outbox.append(events) if events else []
+        # Before the files go: whoever reads the mark finds it in one of both places.
+        keep_mark(self.place, batch[-1][1].mark)
         for path, _ in batch:
             path.unlink(missing_ok=True)
         new = sum(one.new for one in stored)

@@ -49,13 +49,17 @@ class Identity(NamedTuple):
 
 
 class FirstCopy(NamedTuple):
-    """The events of one transaction; the time is in seconds since 1970."""
+    """The events of one transaction; the time is in seconds since 1970.
+
+    `mark` is the last node that the `changegroup` hook has told, see told_mark.py; what the extension writes has none.
+    """
 
     counter: int
     txnid: str
     identity: Identity
     time: float
     events: Sequence[Event]
+    mark: str | None = None
 
 
 def base_name(counter: int, txnid: str) -> str:
@@ -102,6 +106,8 @@ def encode_copy(copy: FirstCopy) -> bytes:
         "time": copy.time,
         "events": len(copy.events),
     }
+    if copy.mark is not None:
+        header["mark"] = copy.mark
     lines = [header, *({name: getattr(event, name) for name in _FIELDS} for event in copy.events)]
     return b"".join(_to_json(line).encode() + b"\n" for line in lines)
 
@@ -117,12 +123,14 @@ def decode_copy(content: bytes) -> FirstCopy:
         events = [_event(line) for line in lines]
         if len(events) != header["events"]:
             raise DamagedError(f"it has {len(events)} of {header['events']} events")
+        mark = header.get("mark")
         return FirstCopy(
             counter=int(header["counter"]),
             txnid=str(header["txnid"]),
             identity=Identity(int(header["inode"]), int(header["device"])),
             time=float(header["time"]),
             events=events,
+            mark=None if mark is None else str(mark),
         )
     except (ValueError, TypeError, KeyError, RecursionError, EventError) as error:
         raise DamagedError(f"it cannot be read: {error!r}") from None

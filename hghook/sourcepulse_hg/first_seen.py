@@ -43,6 +43,8 @@ class Seen(NamedTuple):
 
 def with_creation(repo: Any, events: list[Event], settings: Settings, teller: Teller) -> list[Event]:
     """Give the events of a transaction, with that of the repository before them if it was never told."""
+    if not events:
+        return events
     try:
         seen = _see(repo.sharedpath, events[0].source.removesuffix(_RESTRICTED))
     except OSError as failure:
@@ -53,7 +55,7 @@ def with_creation(repo: Any, events: list[Event], settings: Settings, teller: Te
 
 def has_creation(events: list[Event]) -> bool:
     """Tell whether these events begin with that of the repository."""
-    return events[0].type == CREATED
+    return bool(events) and events[0].type == CREATED
 
 
 def note_announced(dot_hg: bytes) -> None:

@@ -36,14 +36,22 @@ def open_like_folder(path: os.PathLike[str]) -> int:
     return fd
 
 
-def replace_file(path: str | bytes | os.PathLike[str], content: bytes, *, like: str | bytes | os.PathLike[str]) -> None:
-    """Let a file have this content at once, with the mode of a folder; OSError if that fails, then nothing changed."""
+def replace_file(
+    path: str | bytes | os.PathLike[str], content: bytes, *, like: str | bytes | os.PathLike[str], durable: bool = False
+) -> None:
+    """Let a file have this content at once, with the mode of a folder; OSError if that fails, then nothing changed.
+
+    With `durable` the content is on the disk before the file has its name.
+    """
     part = os.fsencode(path) + b".part"
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
             file.write(content)
             os.fchmod(file.fileno(), os.stat(like).st_mode & _FILE_MODE_MASK)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.rename(part, os.fsencode(path))
     except OSError:
         with suppress(OSError):

@@ -16,18 +16,20 @@ from sourcepulse_hg.settings import Settings
 from sourcepulse_hg.tell import Teller
 
 
-def announce(repo: Any, txnid: str, events: list[Event], settings: Settings, teller: Teller) -> None:
+def announce(
+    repo: Any, txnid: str, events: list[Event], settings: Settings, teller: Teller, *, mark: str | None = None
+) -> None:
     """Write the first copy of some events, the repository's own before them if it was never told; OSError."""
     events = with_creation(repo, events, settings, teller)
-    write_ready(repo, txnid, events)
+    write_ready(repo, txnid, events, mark)
     if has_creation(events):
         with suppress(OSError):
             note_announced(repo.sharedpath)
 
 
-def write_ready(repo: Any, txnid: str, events: list[Event]) -> None:
+def write_ready(repo: Any, txnid: str, events: list[Event], mark: str | None = None) -> None:
     """Write the first copy of some events; OSError if that fails, then there is no part of it."""
-    base, content = encode_numbered(repo, txnid, events)
+    base, content = encode_numbered(repo, txnid, events, mark)
     folder = os.path.join(repo.sharedpath, FOLDER)
     ensure_folder(folder, like=repo.sharedpath)
     write_whole(os.path.join(folder, b"r" + base), content, os.stat(repo.sharedpath).st_mode & 0o664)

@@ -75,7 +75,7 @@ def record(repo: Any, tr: Any) -> None:
     tr.addpostclose(POST_CLOSE, _promoter(repo, name, events, settings, teller))
 
 
-def encode_numbered(repo: Any, txnid: str, events: list[Event]) -> tuple[bytes, bytes]:
+def encode_numbered(repo: Any, txnid: str, events: list[Event], mark: str | None = None) -> tuple[bytes, bytes]:
     """Give the base name and the content of the next first copy."""
     ready = os.path.join(repo.sharedpath, FOLDER)
     counter = first_copy.next_counter([repo.svfs.join(FOLDER), ready])
@@ -86,6 +86,7 @@ def encode_numbered(repo: Any, txnid: str, events: list[Event]) -> tuple[bytes, 
             identity=first_copy.Identity.of(repo.sharedpath),
             time=time.time(),
             events=events,
+            mark=mark,
         )
     )
     return first_copy.base_name(counter, txnid).encode("ascii"), content

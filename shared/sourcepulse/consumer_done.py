@@ -24,7 +24,11 @@ Entry = tuple[str | None, Lane | None, int]
 
 #: Far more than one consumer leaves behind.
 LEFT_MAX_BYTES = 1024 * 1024
+#: Each may meet somebody who looks for what was left behind.
+CREATE_ATTEMPTS = 20
 _MODE = 0o600
+#: What follows this line is no longer true.
+_END = b"[]\n"
 
 
 class DoneFile:
@@ -77,14 +81,10 @@ class DoneFile:
                 self._begun.pop(event_id, None)
             if self._is_empty:
                 return
+            lines = [*map(_begun_line, self._begun), *map(_done_line, self._entries.values())]
             # A line that stays is only written to the memory once more.
             with suppress(OSError):
-                os.ftruncate(self._fd, 0)
-                self._is_empty = True
-            for event_id in self._begun:
-                self._write(_begun_line(event_id))
-            for entry in self._entries.values():
-                self._write(_done_line(entry))
+                self._replace("".join(line + "\n" for line in lines).encode("utf-8", "surrogatepass"))
 
     def close(self) -> None:
         """Remove the file, or leave it behind with what the memory does not have; may be called again."""
@@ -112,18 +112,33 @@ class DoneFile:
         except OSError:
             return False
 
+    def _replace(self, content: bytes) -> None:
+        # Another thread's event may kill the process at any instant, so what stays is never out of the file.
+        if content:
+            os.pwrite(self._fd, content + _END, 0)
+        os.ftruncate(self._fd, len(content))
+        os.lseek(self._fd, len(content), os.SEEK_SET)
+        self._is_empty = not content
+
     def _create(self, memory: Path) -> None:
-        path = _path(memory, uuid.uuid4().hex)
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_nlink == 0:
-                # Somebody took it for left behind before it was locked.
-                raise FileNotFoundError(path)
-        except BaseException:
-            os.close(fd)
-            raise
-        self._path, self._fd, self._is_empty = path, fd, True
+        for _ in range(CREATE_ATTEMPTS):
+            path = _path(memory, uuid.uuid4().hex)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
+            try:
+                if _lock_new(fd):
+                    self._path, self._fd, self._is_empty = path, os.dup(fd), True
+                    return
+            finally:
+                os.close(fd)
+        raise BlockingIOError(path)
+
+
+def _lock_new(fd: int) -> bool:
+    # Another thread or process may take it for left behind before it is locked, and then removes it.
+    with suppress(BlockingIOError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(fd).st_nlink > 0
+    return False
 
 
 def take_over(memory: Path, record: Callable[[list[Entry], list[str]], None]) -> None:
@@ -171,6 +186,8 @@ def _read(raw: bytes) -> tuple[list[Entry], list[str]]:
     begun: dict[str, None] = {}
     # The last line may have been cut by a full disk.
     for line in raw.split(b"\n")[:-1]:
+        if line + b"\n" == _END:
+            break
         with suppress(ValueError, TypeError):
             event_id, *rest = json.loads(line.decode("utf-8", "surrogatepass"))
             if rest:

@@ -9,7 +9,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from sourcepulse import Consumer
 from sourcepulse.brokers import Delivery
 from sourcepulse.brokers.local import LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.consumer_done import DoneFile, Entry, take_over
+from sourcepulse.consumer_done import DoneFile, Entry, _read, take_over
 from sourcepulse.consumer_finished import GROUP_EVENTS, GROUP_SECONDS, RUSH_EVENTS, RUSH_SECONDS, Finished
 from sourcepulse.consumer_item import Item
 from sourcepulse.consumer_state import ConsumerState
@@ -26,6 +27,8 @@ from sourcepulse.gaps import Lane
 from sourcepulse.serialize import decode
 from support.local_log import log_url, publish_events, push_event
 
+#: Far more than a look at a folder takes.
+WAIT_SECONDS = 10.0
 LANE = Lane("hg://host/repo", "one", None)
 #: Handles events, in a rush however slow the machine is, until it kills itself in the middle of one.
 RUSH = """
@@ -203,6 +206,64 @@ def test_what_could_not_be_recorded_is_left_to_the_next_process(tmp_path: Path) 
     assert taken == [("one", LANE, 1), "two", "one"]
     take_over(path, keep)
     assert len(taken) == 3
+
+
+def test_whoever_dies_while_others_are_recorded_leaves_what_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[tuple[list[Entry], list[str]]] = []
+    done = DoneFile(tmp_path / "state.db")
+    done.begin("one")
+    done.begin("at work")
+    for number in range(5):
+        assert done.add(f"done {number}", LANE, number)
+    (side_file,) = side_files(tmp_path / "state.db")
+
+    def and_look(write: Callable[..., object]) -> Callable[..., object]:
+        def changed(*arguments: object) -> object:
+            result = write(*arguments)
+            left.append(_read(side_file.read_bytes()))
+            return result
+
+        return changed
+
+    with monkeypatch.context() as patch:
+        for name in ("write", "pwrite", "ftruncate"):
+            patch.setattr(os, name, and_look(getattr(os, name)))
+        done.clear(["one", *(f"done {number}" for number in range(4))])
+    assert [begun for _, begun in left] == [["at work"]] * len(left)
+    assert left[-1] == ([("done 4", LANE, 4)], ["at work"])
+    done.begin("next")
+    assert _read(side_file.read_bytes())[1] == ["at work", "next"]
+    done.close()
+
+
+def test_nobody_takes_a_new_file_for_one_left_behind(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    taken: list[str] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            take_over(path, lambda _, begun: taken.extend(begun))
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(300):
+            done = DoneFile(path)
+            done.begin(str(number))
+            (side_file,) = [each for each in side_files(path) if each.read_bytes()]
+            assert _read(side_file.read_bytes()) == ([], [str(number)])
+            assert str(number) not in taken
+            done.clear([str(number)])
+            done.close()
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(WAIT_SECONDS)
+    assert taken == []
 
 
 def test_a_note_that_cannot_be_written_is_told(tmp_path: Path) -> None:

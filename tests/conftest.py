@@ -13,6 +13,7 @@ import pytest
 from support import activemq as activemq_support
 from support import rabbitmq as rabbitmq_support
 from support.activemq import ActiveMqNode
+from support.quick_hg import quick_hgs
 from support.rabbitmq import RabbitNode
 
 #: A worker runs a file as a whole, so these come first: begun last they would be waited for alone.
@@ -43,6 +44,12 @@ def pytest_configure() -> None:
     """Let Ctrl-C reach the programs that tests start, also where the tests themselves run in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hgs_end() -> Iterator[None]:
+    yield
+    quick_hgs().close()
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from sourcepulse.event import Event
 from sourcepulse.outbox import Outbox
 from sourcepulse.serialize import decode
 from support.event_schema import check_data
+from support.quick_hg import is_for_chg, quick_hgs
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION_FOLDER = ROOT / "hghook" / "sourcepulse_hg"
@@ -27,15 +28,7 @@ HG_LIMIT_SECONDS = 60
 #: The type that most tests are about.
 PUSH = "hg.push.v1"
 
-_DUMMY_SSH = """\
-import os, sys
-# Called as `ssh HOST COMMAND`: run the command here, as sshd would, as that user.
-os.environ["USER"] = "sshuser"
-os.environ["LOGNAME"] = "sshuser"
-os.environ["SSH_CLIENT"] = "192.0.2.7 4711 22"
-os.environ["SSH_CONNECTION"] = "192.0.2.7 4711 192.0.2.1 22"
-os.execv("/bin/sh", ["sh", "-c", sys.argv[-1]])
-"""
+DUMMY_SSH = Path(__file__).with_name("dummyssh.py")
 
 
 @dataclass(frozen=True)
@@ -69,26 +62,24 @@ class Site:
     folder: Path
     program: Program
     environ: dict[str, str] = field(init=False)
+    hgrc: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        ssh = self.folder / "dummyssh.py"
-        ssh.write_text(_DUMMY_SSH, encoding="utf-8")
-        hgrc = self.folder / "hgrc"
-        hgrc.write_text(
+        self.hgrc = (
             "[ui]\n"
-            f"ssh = {sys.executable} -S {ssh}\n"
+            f"ssh = {sys.executable} -S {DUMMY_SSH}\n"
             f"remotecmd = {self.program.path}\n"
             "username = Tést Author <test@example.org>\n"
             "timeout = 30\n"
             "[phases]\nnew-commit = draft\n"
-            "[format]\nuse-share-safe = yes\n",
-            encoding="utf-8",
+            "[format]\nuse-share-safe = yes\n"
         )
+        self._hgrc_path.write_text(self.hgrc, encoding="utf-8")
         self.environ = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "HOME": str(self.folder),
-            "HGRCPATH": str(hgrc),
+            "HGRCPATH": str(self._hgrc_path),
             "HGENCODING": "utf-8",
             "LC_ALL": "C.UTF-8",
             "USER": "localuser",
@@ -98,9 +89,27 @@ class Site:
         self, *arguments: str | bytes | Path, check: bool = True, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run hg and give its result; a failure that was not expected shows both outputs."""
+        return self._run(self.program.path, {**self.environ, **(env or {})}, arguments, check)
+
+    def quick_hg(
+        self, *arguments: str | bytes | Path, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the hg of a user whose settings are those of the site, by chg where that is installed."""
+        quick = quick_hgs().get(self.program.path, self.hgrc)
+        if quick is None or self._hgrc_path.read_text(encoding="utf-8") != self.hgrc:
+            return self.hg(*arguments, check=check, env=env)
+        return self._run(quick.command, {**quick.environ(self.environ), **(env or {})}, arguments, check)
+
+    @property
+    def _hgrc_path(self) -> Path:
+        return self.folder / "hgrc"
+
+    def _run(
+        self, program: str | Path, environ: dict[str, str], arguments: tuple[str | bytes | Path, ...], check: bool
+    ) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
-            [self.program.path, *arguments],
-            env={**self.environ, **(env or {})},
+            [program, *arguments],
+            env=environ,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -115,7 +124,7 @@ class Site:
         """Make an empty repository with this hgrc."""
         path = self.folder / name
         path.mkdir(parents=True)
-        self.hg("init", path)
+        self.quick_hg("init", path)
         repository = Repository(self, path)
         repository.configure(hgrc)
         return repository
@@ -147,7 +156,13 @@ class Repository:
         self, *arguments: str | bytes | Path, check: bool = True, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run hg in this repository."""
+        if env is None and not self._is_configured() and is_for_chg(arguments):
+            return self.site.quick_hg("--repository", self.path, *arguments, check=check)
         return self.site.hg("--repository", self.path, *arguments, check=check, env=env)
+
+    def _is_configured(self) -> bool:
+        hgrc = self.path / ".hg" / "hgrc"
+        return hgrc.exists() and bool(hgrc.read_text(encoding="utf-8").strip())
 
     def commit(self, message: str | bytes = "change", *options: str | bytes, name: str | bytes = "file") -> None:
         """Change a file and commit it."""
@@ -175,7 +190,10 @@ class Repository:
 
     def nodes(self, revset: str = "all()") -> list[str]:
         """Give the nodes of a revset, in the order of the repository."""
-        return self.hg("log", "--rev", f"sort({revset}, rev)", "--template", "{node}\n").stdout.split()
+        log = ("--repository", self.path, "log", "--rev", f"sort({revset}, rev)", "--template", "{node}\n")
+        # Without the repository's own settings, unless they are needed.
+        quick = self.site.quick_hg(*log, check=False, env={"HGRCSKIPREPO": "1"})
+        return (quick if quick.returncode == 0 else self.site.hg(*log)).stdout.split()
 
     def first_copies(self) -> list[str]:
         """Name the first copies that wait, without counter and txnid: `p` in the store, `r` outside."""

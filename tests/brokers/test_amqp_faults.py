@@ -190,6 +190,7 @@ def test_a_broker_killed_in_mid_stream_has_everything_that_it_confirmed_and_gets
     outbox.append([system_event(number) for number in range(EVENTS)])
     delivery = delivery_to(outbox, lambda: publisher(mortal.url(), exchange=exchange), exchange)
     rounds = 0
+    mortal.keep_declarations()
 
     def killing() -> bool:
         nonlocal rounds
@@ -215,6 +216,7 @@ def test_a_consumer_outlives_its_broker_and_handles_each_event_once(mortal: Rabb
     queue = new_name("sub")
     consumer = Consumer(mortal.url(), ["system.#"], queue, durable=True, state=":memory:", timeout=30)
     consumer.open()
+    mortal.keep_declarations()
     deliver_all(delivery)
     seen = []
     for event in consumer:

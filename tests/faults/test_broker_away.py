@@ -84,6 +84,7 @@ def push_while_away(
     with consumer, relay_ended(server.outbox):
         timed_push(work, server, nodes[0])
         assert len(receive(consumer, 1)) == 1
+        node.keep_declarations()
         come_back = leave(node)
         try:
             for revision in nodes[1 : PUSHES + 1]:

@@ -55,6 +55,7 @@ def test_a_broker_killed_while_an_event_is_handled_costs_nothing(node: RabbitNod
     with Consumer(node.url(), ["hg.push.#"], queue="killed", durable=True, timeout=40) as consumer:
         publish(node, 1, 3, 2, 2, 4)
         got: list[int] = []
+        node.keep_declarations()
         for event in consumer:
             got.append(event.data["number"])
             if got == [1, 2]:

@@ -110,6 +110,9 @@ class ActiveMqNode:
         """Kill the broker in the middle of whatever it does."""
         self._signal(signal.SIGKILL)
 
+    def keep_declarations(self) -> None:
+        """Do nothing: what was declared outlives a kill at once."""
+
     def forget_everything(self) -> None:
         """Remove what a broker that does not run has stored."""
         assert self._process is None, "the broker is running"

@@ -377,6 +377,10 @@ class RemoteBroker(BrokerUnderTest):
         vhost = "" if url.vhost == "/" else f"/{url.vhost}"
         return f"{url.scheme}://{name}:{password}@{hosts}{vhost}{options}"
 
+    def keep_declarations(self) -> None:
+        """Wait until queues and bindings outlive a kill of the node."""
+        self._node.keep_declarations()
+
     def kill(self) -> None:
         """Kill the node in the middle of whatever it does."""
         self._is_dead = True

@@ -19,6 +19,7 @@ from sourcepulse.testing import system_event
 from support.fault_plan import KILLS, Fault, Strike, plan
 from support.faulty_broker import FaultyBroker
 from support.proxy import Proxy
+from support.rabbitmq import DECLARATIONS_KEPT_SECONDS
 from support.stream_oracle import Witness, check, handled, stored
 from support.stream_processes import Written, consumer, relay
 
@@ -70,6 +71,8 @@ def run_stream(folder: Path, broker: FaultyBroker, faults: Sequence[Fault], *, e
         witness = Witness(broker.witness_url, exchange=broker.exchange, queue=broker.witness_queue)
         witness.subscribe()
         stream.begin()
+        if broker.victim is not None:
+            time.sleep(DECLARATIONS_KEPT_SECONDS)
         begun = time.monotonic()
         for strike in plan(faults, events=events, seed=seed):
             stream.go_on(strike.at_event)

@@ -20,6 +20,8 @@ import trustme
 
 START_LIMIT_SECONDS = 90
 STOP_LIMIT_SECONDS = 30
+#: Erlang's disk_log writes what was declared 2 s later, so a node that is killed before has never heard of it.
+DECLARATIONS_KEPT_SECONDS = 2.3
 
 SCRIPTS = next(iter(sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin"))), None)
 EPMD = shutil.which("epmd") or "/usr/bin/epmd"
@@ -184,9 +186,18 @@ class RabbitNode:
         """Kill the node in the middle of whatever it does."""
         self._signal(signal.SIGKILL)
 
+    def keep_declarations(self) -> None:
+        """Wait until queues and bindings outlive a kill, as messages do that are confirmed."""
+        time.sleep(DECLARATIONS_KEPT_SECONDS)
+
     def freeze(self) -> None:
         """Let the node answer nothing, with its connections open."""
         os.kill(self.pid, signal.SIGSTOP)
+        # The signal is only on its way: on a busy machine some threads go on for a moment.
+        deadline = time.monotonic() + STOP_LIMIT_SECONDS
+        while not _is_stopped(self.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         """Let the node go on."""
@@ -299,6 +310,12 @@ class RabbitNode:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2",
             "RABBITMQ_CTL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         }
+
+
+def _is_stopped(pid: int) -> bool:
+    """Tell whether all threads of a process stand still."""
+    states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
+    return set(states) == {"T"}
 
 
 def _definitions() -> dict[str, object]:

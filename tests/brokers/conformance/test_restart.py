@@ -65,6 +65,7 @@ def test_a_broker_killed_in_the_middle_of_a_stream_loses_nothing_and_keeps_the_o
     raw = remote.subscription(remote.spec("system.#", queue=f"{remote.queue}-raw"))
     raw.close()
     consumer = remote.consumer("system.#")
+    remote.keep_declarations()
     total = 0
 
     def settled(count: int) -> None:
@@ -115,6 +116,7 @@ def test_consumers_of_a_killed_broker_come_back_as_they_were(remote: RemoteBroke
     temporary = remote.consumer("hg.#", durable=False, on_interrupted=lambda: told.append("temporary"))
     away = remote.consumer("hg.#", queue=f"{remote.queue}-away")
     away.close()
+    remote.keep_declarations()
     remote.publish_events(*(push_event(number) for number in range(1, 6)))
     assert take(durable, 2) == [1, 2]
     assert take(temporary, 5) == [1, 2, 3, 4, 5]

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sourcepulse.outbox import Outbox
+from sourcepulse_hg.collect import collect_repository
 from support import kill_at_step
 from support.hg import HG_LIMIT_SECONDS, Repository, Site
 
@@ -77,6 +79,7 @@ class Pusher:
         went_through = self._push(arguments, step=step, delay_s=delay_s)
         self.tally.add("pushed" if went_through else "failed")
         if not went_through:
+            self._sweep()
             self._recover()
 
     def steps_killed(self) -> list[str]:
@@ -148,6 +151,12 @@ class Pusher:
                     self.tally.add("killed at an instant")
                 return
             time.sleep(0.005)
+
+    def _sweep(self) -> None:
+        """Do what a relay does, which comes by at any time, also while a transaction is abandoned."""
+        if self._server.outbox.exists():
+            with Outbox.open(self._server.outbox) as outbox:
+                collect_repository(str(self._server.path), outbox, deadline_s=HG_LIMIT_SECONDS)
 
     def _recover(self) -> None:
         """Do what an admin does who finds an abandoned transaction; a living one keeps its lock meanwhile."""

@@ -70,6 +70,9 @@ Configuration, all in section ``[sourcepulse]``:
   ``public``, ``restricted`` or ``auto``: restricted if ``web.allow_read`` or ``web.deny_read`` names anyone.
   Restricted events have a stream, an exchange and a broker of their own. Default: ``auto``.
 
+``sourcepulse.publish``
+  With ``no`` this repository says nothing, for instance a mirror of one that publishes. Default: yes.
+
 ``sourcepulse.detail``
   ``files``: changesets with their files; ``changesets``: without them; ``refs``: only counts, first and last
   changeset and heads. Default: ``files``.
@@ -86,6 +89,10 @@ Configuration, all in section ``[sourcepulse]``:
   What happens if the first copy cannot be written, for instance on a full disk: ``refuse`` rolls the push
   back, as Mercurial does when it cannot write its own files; ``lose`` lets it pass and notes it in
   ``.hg/sourcepulse/lost``. Default: ``refuse``.
+
+``sourcepulse.auto_recover``
+  With ``yes`` a transaction that a dead process left unfinished is taken back before the next one, as
+  :hg:`recover` does, instead of refusing all pushes until an admin does so. Default: no.
 
 ``sourcepulse.tree_admins``, ``sourcepulse.tree_users``, ``sourcepulse.tree_closed_words``,
 ``sourcepulse.tree_approval_words``, ``sourcepulse.tree_command``, ``sourcepulse.tree_unreachable``
@@ -147,6 +154,8 @@ def reposetup(ui: Any, repo: Any) -> None:
 
         def transaction(self, *args: Any, **kwargs: Any) -> Any:
             outermost = self.currenttransaction() is None
+            if outermost and self.svfs.exists(b"journal"):
+                _recover_abandoned(self.unfiltered())
             removal = _removal(self) if outermost and _is_removing(self) else None
             if removal is not None:
                 removal.transaction_begins(self.unfiltered(), args[0] if args else kwargs.get("desc", b""))
@@ -234,6 +243,13 @@ def _removal(repo: Any) -> Any:
     except Exception as error:  # noqa: BLE001 - half an installation is no reason to refuse anything
         repo.ui.warn(b"sourcepulse: what is removed is not published: %s\n" % _bytes(error))
         return None
+
+
+def _recover_abandoned(repo: Any) -> None:
+    try:
+        _ours("abandoned").recover_abandoned(repo)
+    except Exception as error:  # noqa: BLE001 - Mercurial refuses the transaction, as without us
+        repo.ui.warn(b"sourcepulse: the abandoned transaction stays: %s\n" % _bytes(error))
 
 
 def _note_begin(repo: Any, name: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mercurial import cmdutil, registrar
 
+SECTION = b"sourcepulse"
 #: Every key of `[sourcepulse]`; defaults and meanings are in settings.py and in the help text.
 KEYS = (
     b"outbox",
@@ -19,10 +20,12 @@ KEYS = (
     b"source",
     b"repo_url",
     b"visibility",
+    b"publish",
     b"detail",
     b"max_changesets",
     b"commits",
     b"on_error",
+    b"auto_recover",
     b"tree_admins",
     b"tree_users",
     b"tree_closed_words",
@@ -34,7 +37,7 @@ KEYS = (
 configtable: dict[bytes, Any] = {}
 _configitem = registrar.configitem(configtable)
 for _key in KEYS:
-    _configitem(b"sourcepulse", _key, default=None)
+    _configitem(SECTION, _key, default=None)
 
 cmdtable: dict[bytes, Any] = {}
 _command = registrar.command(cmdtable)
@@ -56,7 +59,32 @@ def recover(ui: Any, repo: Any) -> int:
     return recover_now(ui, repo)
 
 
-@_command(  # type: ignore[untyped-decorator] # mercurial has no types
+@_command(  # type: ignore[untyped-decorator] # as above
+    b"sourcepulse-adopt",
+    [
+        (b"", b"announce", None, b"publish them: this repository takes the place of the other"),
+        (b"", b"discard", None, b"delete them: the other repository publishes, or has published, them"),
+    ],
+    b"[--announce | --discard]",
+    helpcategory=registrar.command.CATEGORY_MAINTENANCE,
+)
+def adopt(ui: Any, repo: Any, **opts: Any) -> int:
+    """decide over events that came with a copied or restored repository
+
+    Events that wait in the files of a repository belong to it. In a copy of these files (cp, rsync, a restored
+    backup) they are set aside, for the original may publish them as well. Without options this command lists them.
+
+    With --announce they are published from here, as they are: a repeat has the same id, so that subscribers know it.
+    With --discard they are deleted. New pushes are published in any case.
+
+    Returns 0 if nothing is left to decide, 1 if something is.
+    """
+    from sourcepulse_hg import adopt as adopting
+
+    return adopting.adopt(ui, repo, announce=bool(opts["announce"]), discard=bool(opts["discard"]))
+
+
+@_command(  # type: ignore[untyped-decorator] # as above
     b"treestatus",
     [
         (b"", b"close", b"", b"refuse pushes, and say why", b"REASON"),

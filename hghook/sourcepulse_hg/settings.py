@@ -7,9 +7,8 @@ import socket
 import stat
 from typing import Any, NamedTuple
 
-from sourcepulse_hg.declarations import KEYS
+from sourcepulse_hg.declarations import KEYS, SECTION
 
-SECTION = b"sourcepulse"
 DEFAULT_OUTBOX = b"sourcepulse/outbox.db"
 DEFAULT_MAX_CHANGESETS = 100
 HIGHEST_MAX_CHANGESETS = 1000
@@ -22,7 +21,7 @@ class Settings(NamedTuple):
     """What the admin configured for one repository; paths are absolute.
 
     `problems` are sentences about bad values, each naming the key and the place it was set. `published` tells
-    whether the repository is below the root, `restricted` whether its events are for the restricted stream.
+    whether the repository says anything, `restricted` whether its events are for the restricted stream.
     """
 
     dot_hg: bytes
@@ -39,6 +38,7 @@ class Settings(NamedTuple):
     max_changesets: int
     commits: bool
     refuse: bool
+    auto_recover: bool
     problems: tuple[str, ...]
 
 
@@ -76,7 +76,7 @@ class _Reader:
             broker=self._text(b"broker"),
             broker_file=self._path(b"broker_file"),
             start_relay=self._word(b"relay", ("auto", "off")) == "auto",
-            published=name is not None,
+            published=self._switch(b"publish", default=True) and name is not None,
             name=name or b"",
             source=self._source(),
             repo_url=self._text(b"repo_url"),
@@ -85,6 +85,7 @@ class _Reader:
             max_changesets=self._number(b"max_changesets", DEFAULT_MAX_CHANGESETS, HIGHEST_MAX_CHANGESETS),
             commits=self._switch(b"commits", default=True),
             refuse=self._word(b"on_error", ("refuse", "lose")) == "refuse",
+            auto_recover=self._switch(b"auto_recover", default=False),
             problems=tuple(self.problems),
         )
 

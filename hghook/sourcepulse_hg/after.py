@@ -88,7 +88,10 @@ class Aftermath(NamedTuple):
                 f"{len(found.quarantined)} first copies are set aside, "
                 "'hg sourcepulse-recover' on the server names them"
             )
-        self.teller.note(f"collected {found.collected} new, {found.repeats} known, {found.left} left")
+        # Not with --debug, whose output is that of Mercurial's own tests as long as all is well.
+        (self.teller.note if found.left else self.teller.log)(
+            f"collected {found.collected} new, {found.repeats} known, {found.left} left"
+        )
 
     def _start_relay(self) -> None:
         settings = self.settings

@@ -123,6 +123,9 @@ def _promoter(repo: Any, base: bytes, events: list[Event], settings: Settings, t
         try:
             ensure_folder(folder, like=dot_hg)
             util.rename(pending, os.path.join(folder, b"r" + base))
+            with suppress(OSError):
+                # Only transactions write here, and this one still has the lock of the store.
+                os.rmdir(os.path.dirname(pending))
             if is_first:
                 note_announced(dot_hg)
         except OSError as failure:

@@ -27,12 +27,16 @@ class Teller:
         self.is_remote = url is not None and url.startswith(b"remote:")
         self._told: set[str] = set()
 
-    def note(self, sentence: str) -> None:
-        """Say it in the log (`hg help blackbox`) and with --debug."""
+    def log(self, sentence: str) -> None:
+        """Say it in the log (`hg help blackbox`)."""
         with suppress(Exception):
-            line = _line(sentence)
-            self._ui.log(b"sourcepulse", b"%s", line)
-            self._ui.debug(b"sourcepulse: " + line)
+            self._ui.log(b"sourcepulse", b"%s", _line(sentence))
+
+    def note(self, sentence: str) -> None:
+        """Say it in the log and with --debug."""
+        with suppress(Exception):
+            self.log(sentence)
+            self._ui.debug(b"sourcepulse: " + _line(sentence))
 
     def warn(self, sentence: str) -> None:
         """Say it in the log and to the user, over ssh and HTTP as `remote: ...`."""

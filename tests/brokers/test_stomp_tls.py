@@ -8,6 +8,7 @@ import datetime
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import trustme
 
 from sourcepulse.brokers import Outcome
+from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 from support.activemq import ActiveMqNode
 from support.amqp import publisher as amqp_publisher
@@ -193,3 +195,33 @@ def test_a_file_that_cannot_be_used_is_refused_before_anybody_is_asked() -> None
     for options in ("?ca=/nonexistent/ca.pem", "?cert=/nonexistent/cert.pem", "?key=/nonexistent/key.pem"):
         with pytest.raises(BrokerRefusedUsError, match=r"cannot be read|no \?cert="):
             hasty(url_to("stomps+activemq", f"localhost:{free_port()}", options)).open()
+
+
+def write_until_it_fails(sock: BoundedSocket) -> None:
+    while True:
+        sock.write(bytes(100_000))
+
+
+def test_all_that_a_broker_said_before_it_ended_the_connection_is_heard(ca: trustme.CA) -> None:
+    """Each receipt is a TLS record of its own, and the reason for the end is the last."""
+    words = [b"receipt %d" % number for number in range(20)]
+    ended = threading.Event()
+
+    def talk(peer: socket.socket) -> None:
+        for word in words:
+            peer.sendall(word)
+        # Without TLS's good-bye, as RabbitMQ does.
+        peer.shutdown(socket.SHUT_RDWR)
+        ended.set()
+
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    with server(ca.issue_cert("127.0.0.1"), talk) as port:
+        sock = BoundedSocket(Limits(time.monotonic() + LIMIT_SECONDS, LIMIT_SECONDS))
+        sock.connect("127.0.0.1", port)
+        sock.start(context, "127.0.0.1")
+        assert ended.wait(LIMIT_SECONDS)
+        with pytest.raises((ConnectionError, ssl.SSLEOFError)):
+            write_until_it_fails(sock)
+        assert bytes(sock.received) == b"".join(words)
+        sock.close()

@@ -261,7 +261,9 @@ def test_a_first_copy_that_waits_in_the_store_outlives_the_rollback_of_its_trans
     waiting = server.path / ".hg" / "sourcepulse"
     server.commit("two", "--config", "sourcepulse.outbox=/dev/null/none")
     (ready,) = waiting.glob("r-*")
-    ready.rename(server.path / ".hg" / "store" / "sourcepulse" / ready.name.replace("r-", "p-", 1))
+    pending = server.path / ".hg" / "store" / "sourcepulse"
+    pending.mkdir()
+    ready.rename(pending / ready.name.replace("r-", "p-", 1))
     server.hg("rollback")
     assert [event.data["count"] for event in server.events()] == [1, 1]
     assert server.event(STRIPPED).data["nodes"] == [server.events()[-1].data["last"]]

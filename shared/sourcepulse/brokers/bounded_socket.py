@@ -20,6 +20,8 @@ SOCKET_OPTIONS = {socket.TCP_NODELAY: 1, socket.TCP_USER_TIMEOUT: TCP_USER_TIMEO
 RECEIVE_BYTES = 65_536
 #: So much is gathered before it is written without being asked for.
 GATHER_BYTES = 65_536
+#: A peer that has ended the connection has not said more than this many reads take.
+LAST_READS = 1000
 
 
 class PeerReadsNothingError(TimeoutError):
@@ -105,7 +107,7 @@ class BoundedSocket:
             self.connected = False
             # Why the peer ended the connection may have arrived, such as TLS's word on our certificate.
             with suppress(BlockingIOError, ConnectionError, ssl.SSLEOFError):
-                self.receive()
+                self._receive_the_last()
             raise
         self._out.clear()
         self.wrote_at = time.monotonic()
@@ -152,6 +154,12 @@ class BoundedSocket:
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
         sock.close()
+
+    def _receive_the_last(self) -> None:
+        # TLS gives one record at a time, which may hold one short frame.
+        for _ in range(LAST_READS):
+            if not self.receive():
+                return
 
     def _send(self, data: memoryview, deadline: float) -> int:
         wanted = select.POLLOUT

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 from pathlib import Path
 
@@ -208,3 +209,18 @@ def test_the_collector_needs_no_mercurial() -> None:
                 assert module.partition(".")[0] not in ("mercurial", "hgdemandimport")
                 if module.startswith("sourcepulse_hg."):
                     assert module.removeprefix("sourcepulse_hg.") in allowed
+
+
+def test_a_push_that_goes_well_has_the_output_and_the_store_that_it_has_without_us(site: Site) -> None:
+    server, plain = site.server(), site.repository("plain")
+    work = site.repository("quiet")
+    work.commit()
+    outputs = []
+    for target in (server, plain):
+        result = work.hg("push", "--debug", "--config", "extensions.blackbox=", f"file://{target.path}")
+        output = (result.stdout + result.stderr).replace(str(target.path), "TARGET")
+        outputs.append(re.sub(r"in [0-9.]+s", "in TIME", output))
+    assert outputs[0] == outputs[1]
+    stores = [sorted(path.name for path in (one.path / ".hg" / "store").iterdir()) for one in (server, plain)]
+    assert stores[0] == stores[1]
+    assert len(server.events()) == 1

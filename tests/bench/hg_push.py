@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ sourcepulse_hg =
 [sourcepulse]
 outbox = {folder}/outbox.db
 broker = file://{folder}/log.db
+{keys}
 """
 
 #: Runs the server and writes the CPU time of its process, as the kernel counted it.
@@ -39,7 +41,7 @@ import os, shlex, sys
 pid = os.spawnvp(os.P_NOWAIT, {hg!r}, shlex.split(sys.argv[2]))
 _, status, usage = os.wait4(pid, 0)
 with open({out!r}, "w") as file:
-    file.write(str(usage.ru_utime + usage.ru_stime))
+    file.write(f"{{usage.ru_utime + usage.ru_stime}} {{usage.ru_maxrss}}")
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
@@ -84,27 +86,39 @@ class Cost:
     cpu: float
     server_cpu: float
     wall: float
+    #: The most that the server ever had.
+    server_memory_kib: int
+
+
+def enabled(folder: Path, *, probe: str = "", keys: str = "") -> str:
+    """Give the hgrc of a server that publishes to a log in this folder."""
+    return _HGRC.format(probe=probe, folder=folder, keys=keys)
 
 
 class Site:
-    """A client with history and three servers: without the extension, with it, with it and a probe inside."""
+    """A client with history, and servers that are configured as their names say."""
 
-    def __init__(self, folder: Path, changesets: int) -> None:
+    def __init__(self, folder: Path, changesets: int, *, names: Sequence[str]) -> None:
         self.folder = folder
         self.environ = {**os.environ, "HGRCPATH": "", "HGPLAIN": "1"}
         self.client = folder / "client"
         self._hg("init", str(self.client))
         extension = Path(__file__).with_name("history.py")
         self._hg("-R", str(self.client), "--config", f"extensions.h={extension}", "bench-history", str(changesets))
-        for name in ("without", "with", "probed"):
+        for name in names:
             self._hg("init", str(folder / name))
-        (folder / "probe.py").write_text(_PROBE.format(out=str(folder / "probe.out")))
-        (folder / "with" / ".hg" / "hgrc").write_text(_HGRC.format(probe="", folder=folder))
-        probe = f"probe = {folder}/probe.py"
-        (folder / "probed" / ".hg" / "hgrc").write_text(_HGRC.format(probe=probe, folder=folder))
-        self._server_cpu = folder / "server.cpu"
-        (folder / "ssh").write_text(_SSH.format(python=sys.executable, hg=HG, out=str(self._server_cpu)))
+        self._server_usage = folder / "server.usage"
+        (folder / "ssh").write_text(_SSH.format(python=sys.executable, hg=HG, out=str(self._server_usage)))
         (folder / "ssh").chmod(0o755)
+
+    def configure(self, server: str, hgrc: str) -> None:
+        """Write the hgrc of a server."""
+        (self.folder / server / ".hg" / "hgrc").write_text(hgrc)
+
+    def probe(self) -> str:
+        """Make the extension that measures us from inside, and give the line that enables it."""
+        (self.folder / "probe.py").write_text(_PROBE.format(out=str(self.folder / "probe.out")))
+        return f"probe = {self.folder}/probe.py"
 
     def push(self, server: str, revision: int) -> Cost:
         started = time.perf_counter()
@@ -122,8 +136,17 @@ class Site:
         if os.waitstatus_to_exitcode(status):
             assert process.stderr is not None
             raise SystemExit(process.stderr.read().decode())
-        server_cpu = float(self._server_cpu.read_text())
-        return Cost(usage.ru_utime + usage.ru_stime, server_cpu, wall)
+        server_cpu, memory_kib = self._server_usage.read_text().split()
+        return Cost(usage.ru_utime + usage.ru_stime, float(server_cpu), wall, int(memory_kib))
+
+    def cpu_of(self, *arguments: str, on: str) -> float:
+        """Run hg on a server, give the CPU time."""
+        process = subprocess.Popen(
+            [HG, "-R", str(self.folder / on), *arguments], env=self.environ, stdout=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        return usage.ru_utime + usage.ru_stime
 
     def probed(self, revision: int) -> tuple[float, float]:
         """Push to the probed server; gives the CPU of imports and of the hook's own body."""
@@ -140,7 +163,10 @@ def main(pairs: dict[int, int] | None = None) -> None:
     """Print the table."""
     pairs = pairs or PAIRS
     with tempfile.TemporaryDirectory(prefix="sourcepulse-bench-") as name:
-        site = Site(Path(name), 1 + sum(size * count for size, count in pairs.items()) + pairs[1])
+        changesets = 1 + sum(size * count for size, count in pairs.items()) + pairs[1]
+        site = Site(Path(name), changesets, names=("without", "with", "probed"))
+        site.configure("with", enabled(site.folder))
+        site.configure("probed", enabled(site.folder, probe=site.probe()))
         revision = 0
         for server in ("without", "with", "probed"):
             site.push(server, revision)

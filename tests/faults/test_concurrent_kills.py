@@ -101,7 +101,8 @@ def test_the_hook_alone_tells_each_changeset_once_when_a_push_goes_through(tmp_p
 
 @pytest.mark.soak
 def test_what_is_told_is_what_is_committed_after_a_thousand_kills(tmp_path: Path) -> None:
-    pushes = SOAK_KILLS * 3 // 2 // USERS
+    # Some servers are done before they are to die, or find an abandoned transaction and end by themselves.
+    pushes = SOAK_KILLS * 7 // 4 // USERS
     server, counts = push_with_kills(tmp_path, extension="sourcepulse_hg =", keys="", pushes=pushes)
     assert_exact(server)
     assert counts["killed"] >= SOAK_KILLS

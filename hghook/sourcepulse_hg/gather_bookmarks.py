@@ -7,10 +7,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from mercurial import bookmarks, encoding
+from mercurial import bookmarks, encoding, extensions
 
 from sourcepulse_hg.facts_of_refs import BookmarkChange
 from sourcepulse_hg.served_view import ServedView
+
+#: A line of `.hg/shared`, which `hg share` writes.
+_SHARED_BOOKMARKS = b"bookmarks"
 
 
 def changed_bookmarks(
@@ -22,8 +25,10 @@ def changed_bookmarks(
     """Give the net changes by name, of `changes` as Mercurial keeps them and of targets that came or went.
 
     `bookmarked` are targets that were served before a strip removed them. Divergent bookmarks (`name@remote`) belong to
-    one repository alone, no pull sees them.
+    one repository alone, no pull sees them; nor does a pull from the repository see those that a share has for itself.
     """
+    if repo.path != repo.sharedpath and not _are_shared(repo):
+        return []
     revision_of = repo.changelog.index.get_rev
 
     def was_served(node: bytes) -> bool:
@@ -44,6 +49,15 @@ def changed_bookmarks(
         for name, old, new in found
         if old != new and not bookmarks.isdivergent(name)
     )
+
+
+def _are_shared(repo: Any) -> bool:
+    """Tell whether the bookmarks of a share are those of the repository it shares, as Mercurial decides it."""
+    if bookmarks.bookmarksinstore(repo):
+        return True
+    # Without the extension that command `share` is in, what `hg share -B` wrote has no effect.
+    is_enabled = any(name == b"share" for name, _ in extensions.extensions(repo.ui))
+    return is_enabled and _SHARED_BOOKMARKS in repo.vfs.tryread(b"shared").splitlines()
 
 
 def _bookmarks_on(repo: Any, revisions: Collection[int]) -> list[tuple[bytes, bytes]]:

@@ -4,17 +4,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 
-from support import activemq as activemq_support
-from support import rabbitmq as rabbitmq_support
-from support.activemq import ActiveMqNode
+from support.activemq import ActiveMqNode, require_activemq
 from support.quick_hg import quick_hgs
-from support.rabbitmq import RabbitNode
+from support.rabbitmq import RabbitNode, require_rabbitmq
 
 #: A worker runs a file as a whole, so these come first: begun last they would be waited for alone.
 SLOWEST_FILES = (
@@ -55,7 +52,7 @@ def _quick_hgs_end() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
     """A started private node with the users of `support.rabbitmq`; leave it as it was found."""
-    _require(rabbitmq_support.is_installed(), "RabbitMQ is not installed (Debian: apt-get install rabbitmq-server)")
+    require_rabbitmq()
     # The base folder of a worker is its own, so that each has a node of its own.
     node = RabbitNode(tmp_path_factory.mktemp("rabbitmq"))
     try:
@@ -68,19 +65,10 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
 @pytest.fixture(scope="session")
 def activemq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveMqNode]:
     """A started private broker with the users of `support.rabbitmq`; leave it as it was found."""
-    _require(activemq_support.is_installed(), "ActiveMQ is not installed (Debian: apt-get install activemq)")
+    require_activemq()
     node = ActiveMqNode(tmp_path_factory.mktemp("activemq"))
     try:
         node.start()
         yield node
     finally:
         node.close()
-
-
-def _require(installed: bool, reason: str) -> None:
-    """Skip where a component is missing, but fail in CI, where a skipped test would pass unnoticed."""
-    if installed:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)

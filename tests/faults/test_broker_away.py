@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,30 +24,6 @@ PUSHES = 4
 
 
 Node = RabbitNode | ActiveMqNode
-
-
-@pytest.fixture(scope="module")
-def rabbit(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
-    """A node that may be killed; where RabbitMQ is missing, `rabbitmq` has skipped or failed already."""
-    del rabbitmq
-    own = RabbitNode(tmp_path_factory.mktemp("rabbit"))
-    try:
-        own.start()
-        yield own
-    finally:
-        own.close()
-
-
-@pytest.fixture(scope="module")
-def active(tmp_path_factory: pytest.TempPathFactory, activemq: ActiveMqNode) -> Iterator[ActiveMqNode]:
-    """A broker that may be killed; where ActiveMQ is missing, `activemq` has skipped or failed already."""
-    del activemq
-    own = ActiveMqNode(tmp_path_factory.mktemp("active"))
-    try:
-        own.start()
-        yield own
-    finally:
-        own.close()
 
 
 def stopped(node: Node) -> Callable[[], None]:

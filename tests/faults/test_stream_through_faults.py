@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from support import faulty_broker
-from support.activemq import ActiveMqNode
 from support.fault_plan import Fault
 from support.fault_run import Measured, run_stream
 from support.faulty_broker import FaultyBroker
-from support.rabbitmq import RabbitNode
 
 FEW_EVENTS = 5_500
 #: The embedded log is hurt more often, for its faults take no time.
@@ -40,30 +38,6 @@ MANY_PROCESS_FAULTS = (
     + (Fault.RELAY_FROZEN,) * 3
     + (Fault.CONSUMER_FROZEN,) * 3
 )
-
-
-@pytest.fixture(scope="module")
-def rabbit(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
-    """A node that may be killed; where RabbitMQ is missing, `rabbitmq` has skipped or failed already."""
-    del rabbitmq
-    own = RabbitNode(tmp_path_factory.mktemp("rabbit"))
-    try:
-        own.start()
-        yield own
-    finally:
-        own.close()
-
-
-@pytest.fixture(scope="module")
-def active(tmp_path_factory: pytest.TempPathFactory, activemq: ActiveMqNode) -> Iterator[ActiveMqNode]:
-    """A broker that may be killed; where ActiveMQ is missing, `activemq` has skipped or failed already."""
-    del activemq
-    own = ActiveMqNode(tmp_path_factory.mktemp("active"))
-    try:
-        own.start()
-        yield own
-    finally:
-        own.close()
 
 
 @pytest.fixture(params=["amqp", "stomp+rabbitmq", "stomp+activemq"])

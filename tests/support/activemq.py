@@ -16,6 +16,7 @@ from pathlib import Path
 import trustme
 
 from support.activemq_config import LOG_SETTINGS, broker_xml, write_stores
+from support.component import require
 from support.rabbitmq import ADMIN, free_port
 
 START_LIMIT_SECONDS = 90
@@ -30,6 +31,11 @@ _LOGGING = (Path("/usr/share/java/log4j-1.2.jar"), Path("/usr/share/java/slf4j-l
 def is_installed() -> bool:
     """Tell whether Debian's activemq and a Java are there."""
     return (_PACKAGE / "activemq-stomp.jar").exists() and Path(JAVA).exists()
+
+
+def require_activemq() -> None:
+    """Skip the test where it is not installed; with CI set, fail it."""
+    require(is_installed(), "ActiveMQ is not installed (Debian: apt-get install activemq)")
 
 
 class ActiveMqNode:

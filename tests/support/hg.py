@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from sourcepulse.event import Event
 from sourcepulse.outbox import Outbox
 from sourcepulse.serialize import decode
+from support.component import require as require_component
 from support.event_schema import check_data
 from support.quick_hg import is_for_chg, quick_hgs
 
@@ -47,11 +46,7 @@ SYSTEM_HG = Program("system", Path("/usr/bin/hg"), str(EXTENSION_FOLDER))
 
 def require(program: Program) -> Program:
     """Skip the test if this hg is not installed; with CI set, fail it."""
-    if not program.path.exists():
-        text = f"no Mercurial at {program.path}; on Debian: apt-get install mercurial"
-        if os.environ.get("CI"):
-            pytest.fail(text)
-        pytest.skip(text)
+    require_component(program.path.exists(), f"no Mercurial at {program.path}; on Debian: apt-get install mercurial")
     return program
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 import amqp
 import trustme
 
+from support.component import require
+
 START_LIMIT_SECONDS = 90
 STOP_LIMIT_SECONDS = 30
 #: Erlang's disk_log writes what was declared 2 s later, so a node that is killed before has never heard of it.
@@ -44,6 +46,11 @@ EXCHANGES = ("sourcepulse", "sourcepulse-restricted")
 def is_installed() -> bool:
     """Tell whether Debian's rabbitmq-server is there."""
     return SCRIPTS is not None
+
+
+def require_rabbitmq() -> None:
+    """Skip the test where it is not installed; with CI set, fail it."""
+    require(is_installed(), "RabbitMQ is not installed (Debian: apt-get install rabbitmq-server)")
 
 
 def free_port() -> int:

@@ -7,7 +7,7 @@ import socket
 import stat
 from typing import Any, NamedTuple
 
-from sourcepulse_hg.declarations import KEYS, SECTION
+from sourcepulse_hg.keys import KEYS, SECTION
 
 DEFAULT_OUTBOX = b"sourcepulse/outbox.db"
 DEFAULT_MAX_CHANGESETS = 100

@@ -5,7 +5,8 @@
 import re
 from typing import Any, NamedTuple
 
-SECTION = b"sourcepulse"
+from sourcepulse_hg.keys import SECTION
+
 EVERYBODY = "*"
 _WORDS = ("closed", "open")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import sourcepulse
-from sourcepulse_hg.declarations import KEYS
+from sourcepulse_hg.keys import KEYS
 from support.hg import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site
 
 _HOOK_BY_NAME = "changegroup.sourcepulse = python:sourcepulse_hg.changegroup"
@@ -101,7 +101,7 @@ def test_an_hg_that_adds_nothing_imports_nearly_nothing_of_ours(site: Site) -> N
     server.hg("log", "--config", f"extensions.report={extension}")
     modules = set(report.read_text(encoding="utf-8").partition("\n---\n")[0].split("\n"))
     ours = {name for name in modules if name.startswith("sourcepulse")}
-    assert ours <= {"sourcepulse_hg", "sourcepulse_hg.declarations", "sourcepulse"}
+    assert ours <= {"sourcepulse_hg", "sourcepulse_hg.declarations", "sourcepulse_hg.keys", "sourcepulse"}
     assert "sqlite3" not in modules
 
 

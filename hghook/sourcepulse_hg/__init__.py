@@ -73,6 +73,14 @@ Configuration, all in section ``[sourcepulse]``:
 ``sourcepulse.publish``
   With ``no`` this repository says nothing, for instance a mirror of one that publishes. Default: yes.
 
+``sourcepulse.role``
+  ``mirror``: this repository tells nothing of its own, but after each pull what the repository it pulls from told,
+  with the same ids, as soon as it has the changesets. That one needs ``mirrors``, and ``source`` is the same
+  here as there. Default: ``origin``.
+
+``sourcepulse.mirrors``
+  With ``yes`` whoever may pull may read the last 500 public events, as a mirror does. Default: no.
+
 ``sourcepulse.detail``
   ``files``: changesets with their files; ``changesets``: without them; ``refs``: only counts, first and last
   changeset and heads. Default: ``files``.
@@ -129,11 +137,13 @@ def __getattr__(name: str) -> Any:
 
 
 def extsetup(ui: Any) -> None:
-    """Watch what strips, whoever calls it: the command, or amend, rebase and histedit without evolution."""
+    """Watch what strips, whoever calls it, and what pulls."""
     del ui
-    from mercurial import extensions, repair
+    from mercurial import exchange, extensions, repair
 
+    # The command, or amend, rebase and histedit without evolution.
     extensions.wrapfunction(repair, "strip", _strip)
+    extensions.wrapfunction(exchange, "pull", _pull)
 
 
 def _strip(original: Any, ui: Any, repo: Any, nodelist: Any, *args: Any, **kwargs: Any) -> Any:
@@ -142,11 +152,34 @@ def _strip(original: Any, ui: Any, repo: Any, nodelist: Any, *args: Any, **kwarg
     return run() if removal is None else removal.strip(repo, run, nodelist)
 
 
+def _pull(original: Any, repo: Any, remote: Any, *args: Any, **kwargs: Any) -> Any:
+    result = original(repo, remote, *args, **kwargs)
+    is_ours = getattr(repo, "sourcepulse_watches", False)
+    if is_ours and repo.ui.config(b"sourcepulse", b"role") not in (None, b"", b"origin"):
+        try:
+            _ours("mirror").tell_mirrored(repo, remote)
+        except Exception as error:  # noqa: BLE001 - half an installation is no reason to spoil a pull
+            repo.ui.warn(b"sourcepulse: what was pulled is not published: %s\n" % _bytes(error))
+    return result
+
+
+def _serve_mirrors(repo: Any) -> None:
+    """Have Mercurial answer for our keys; once for all repositories of this process, each decides for itself."""
+    from mercurial import pushkey
+
+    def list_events(repo: Any) -> Any:
+        return _ours("mirror_keys").list_events(repo)
+
+    if repo.ui.config(b"sourcepulse", b"mirrors"):
+        pushkey.register(b"sourcepulse", lambda *_: False, list_events)
+
+
 def reposetup(ui: Any, repo: Any) -> None:
     """Watch the transactions of a local repository."""
     del ui
     if not repo.local():
         return
+    _serve_mirrors(repo)
 
     class WatchedRepository(repo.__class__):  # type: ignore[misc] # the class is known at run time only
         #: The hook looks for this and leaves the work to us.

@@ -15,6 +15,8 @@ KEYS = (
     b"repo_url",
     b"visibility",
     b"publish",
+    b"role",
+    b"mirrors",
     b"detail",
     b"max_changesets",
     b"commits",

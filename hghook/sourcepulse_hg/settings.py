@@ -21,7 +21,8 @@ class Settings(NamedTuple):
     """What the admin configured for one repository; paths are absolute.
 
     `problems` are sentences about bad values, each naming the key and the place it was set. `published` tells
-    whether the repository says anything, `restricted` whether its events are for the restricted stream.
+    whether the repository tells what happens in it, `mirror` whether it tells what happened where it pulls from, and
+    `mirrors` whether those that pull from it may do so. `restricted` whether its events are for the restricted stream.
     """
 
     dot_hg: bytes
@@ -30,6 +31,8 @@ class Settings(NamedTuple):
     broker_file: bytes | None
     start_relay: bool
     published: bool
+    mirror: bool
+    mirrors: bool
     name: bytes
     source: str
     repo_url: str | None
@@ -70,13 +73,17 @@ class _Reader:
     def settings(self) -> Settings:
         self._check_names()
         name = self._name()
+        published = self._switch(b"publish", default=True) and name is not None
+        mirror = self._word(b"role", ("origin", "mirror")) == "mirror"
         return Settings(
             dot_hg=self.dot_hg,
             outbox=self._path(b"outbox") or os.path.join(self.dot_hg, DEFAULT_OUTBOX),
             broker=self._text(b"broker"),
             broker_file=self._path(b"broker_file"),
             start_relay=self._word(b"relay", ("auto", "off")) == "auto",
-            published=self._switch(b"publish", default=True) and name is not None,
+            published=published and not mirror,
+            mirror=published and mirror,
+            mirrors=self._switch(b"mirrors", default=False),
             name=name or b"",
             source=self._source(),
             repo_url=self._text(b"repo_url"),

@@ -79,6 +79,23 @@ def body(outbox: Outbox, position: int) -> bytes:
     return bytes(row[0])
 
 
+def last_events(outbox: Outbox, source: str, *, limit: int, limit_bytes: int) -> list[tuple[int, str, bytes]]:
+    """Give position, routing key and bytes of the last events of a source, oldest first, within both limits."""
+    found: list[tuple[int, str, bytes]] = []
+    left = limit_bytes
+    with outbox.reading() as db:
+        for position, routing_key, raw in db.execute(
+            "SELECT e.position, e.routing_key, b.body FROM events e JOIN bodies b USING (position) "
+            "WHERE e.source = ? ORDER BY e.position DESC LIMIT ?",
+            (source, limit),
+        ):
+            left -= len(raw)
+            if left < 0:
+                break
+            found.append((position, routing_key, bytes(raw)))
+    return found[::-1]
+
+
 def figures(outbox: Outbox) -> dict[str, Any]:
     """Give the state of the whole outbox as `status --json` prints it."""
     now = outbox.now()

@@ -55,6 +55,7 @@ class _TagFiles:
     """Compares states of `.hgtags`; the last one is kept, since the next changeset mostly appends to it."""
 
     def __init__(self, repo: Any) -> None:
+        self._repo = repo
         self._changelog = repo.changelog
         self._files = repo.file(TAGS_FILE)
         # Without it Mercurial has to read whole manifests.
@@ -84,7 +85,11 @@ class _TagFiles:
         """Give the id of the file at a revision, empty if there is none."""
         if revision == _NO_REVISION:
             return b""
-        node: bytes = self._file_nodes.getfnode(self._changelog.node(revision))
+        try:
+            node: bytes = self._file_nodes.getfnode(self._changelog.node(revision))
+        except AssertionError:
+            # Mercurial 7.2 cannot fill its cache where manifests are trees.
+            node = self._repo[revision].manifest().get(TAGS_FILE, b"")
         return node if node.strip(b"\0") else b""
 
     def _content(self, file_node: bytes) -> bytes:

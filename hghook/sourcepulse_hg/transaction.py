@@ -19,6 +19,8 @@ from sourcepulse_hg.who import acting_user, is_published, public_url, source_wor
 
 #: Where tree_store.py leaves a change of the tree's state; that module is for those who change it.
 _TREE_CHANGE = b"sourcepulse-tree"
+#: In such a repository Mercurial learns the files of a changeset only after it has reported it.
+_FILES_APART = b"exp-copies-sidedata-changeset"
 
 
 class Work(NamedTuple):
@@ -101,7 +103,8 @@ def _bookmarks(work: Work) -> list[Event]:
 
 
 def _tags(work: Work) -> list[Event]:
-    tagging = work.before.tagging if _all_registered(work) else None
+    is_known = _all_registered(work) and _FILES_APART not in work.repo.requirements
+    tagging = work.before.tagging if is_known else None
     if not work.view.appeared or (tagging == [] and not work.view.revealed):
         return []
     from sourcepulse_hg.gather_tags import changed_tags_of

@@ -9,6 +9,8 @@ from typing import Any
 #: The attribute of the repository; the package asks for it by this name at each changeset.
 ATTRIBUTE = "sourcepulse_before"
 _TAGS_FILE = b".hgtags"
+#: Where Mercurial keeps that it has warned of an unknown parent of the working directory.
+_HAS_WARNED = "_dirstatevalidatewarned"
 _STRIP = b"strip"
 
 
@@ -64,7 +66,14 @@ def unserved_now(repo: Any) -> frozenset[int]:
     roots = getattr(repo._phasecache, "_phaseroots", None) or getattr(repo._phasecache, "phaseroots", None)
     if roots is not None and not repo.obsstore and not any(roots[phase] for phase in phases.remotehiddenphases):
         return frozenset()
-    return repoview.filterrevs(repo, b"served")  # type: ignore[no-any-return] # mercurial has no types
+    # In the middle of a strip the parents of the working directory may be away. Mercurial does not ask for them then,
+    # so neither the warning nor that it was given may come from us.
+    has_warned = getattr(repo, _HAS_WARNED, False)
+    object.__setattr__(repo, _HAS_WARNED, True)
+    try:
+        return repoview.filterrevs(repo, b"served")  # type: ignore[no-any-return] # mercurial has no types
+    finally:
+        object.__setattr__(repo, _HAS_WARNED, has_warned)
 
 
 def noted_before(repo: Any) -> Before:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from mercurial import error, phases, repoview
+from mercurial import error, phases
 
 from sourcepulse_hg.after import Aftermath
+from sourcepulse_hg.before import unserved_now
 from sourcepulse_hg.emitter import emitter_of
 from sourcepulse_hg.facts import Act
 from sourcepulse_hg.first_copy import FOLDER, DamagedError, Identity, parse_name
@@ -182,7 +183,7 @@ def _rollback_candidates(repo: Any) -> tuple[str, ...]:
 
 def _served_nodes(repo: Any, start: int, *, only_public: bool = False) -> tuple[str, ...]:
     changelog = repo.changelog
-    unserved = repoview.filterrevs(repo, b"served")
+    unserved = unserved_now(repo)
     phase_of = repo._phasecache.phase
     return tuple(
         changelog.node(rev).hex()

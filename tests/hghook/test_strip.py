@@ -291,3 +291,19 @@ def test_a_rollback_that_dies_is_told_with_what_is_really_gone(each_site: Site) 
     assert event.data["nodes"] == [gone]
     assert event.data["recovered"]
     assert event.data["user"] == "localuser"
+
+
+def test_a_strip_that_takes_the_working_directory_away_for_a_while_warns_of_nothing(each_site: Site) -> None:
+    server = each_site.server(other=f"{_STRIP}[experimental]\nevolution = createmarkers\n")
+    server.commit("base")
+    # With something to hide Mercurial asks for the parents of the working directory, which pin what it shows.
+    for name in ("hidden", "goes", "in the way"):
+        server.commit(name)
+        if name == "hidden":
+            server.hg("debugobsolete", server.nodes()[-1])
+        if name != "in the way":
+            server.hg("update", "--rev", "0")
+    goes = server.nodes()[1]
+    result = server.hg("strip", "--no-backup", "--rev", goes)
+    assert "unknown working parent" not in result.stdout + result.stderr
+    assert server.event(STRIPPED).data["nodes"] == [goes]

@@ -3,7 +3,8 @@
 """A mirror tells what the repository it pulls from told, with the same ids, when it has the changesets itself.
 
 After a pull it asks for the last events there, and writes the first copy of those that it has not told. An event that
-names a changeset that is not here yet waits for the next pull, and with it all that come after it.
+names a changeset that is not here yet waits for the next pull, and with it all that come after it; unless that
+changeset has been stripped or made obsolete there since.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sourcepulse_hg.first_copy import FOLDER
 from sourcepulse_hg.folder import ensure_folder, replace_file
 from sourcepulse_hg.mirror_keys import NAMESPACE, Told, read_events
 from sourcepulse_hg.ready_copy import write_ready
+from sourcepulse_hg.removal_event import STRIPPED
 from sourcepulse_hg.settings import read_settings
 from sourcepulse_hg.tell import Teller
 
@@ -71,12 +73,20 @@ def _new(repo: Any, told: list[Told], source: str, teller: Teller) -> list[Event
     ids = [event.id for event in events]
     # One that was never told is a repeat for the outbox, which knows it by its id.
     events = events[ids.index(last) + 1 :] if last in ids else events
+    gone = {node for event in events for node in _gone(event)}
     present: list[Event] = []
     for event in events:
-        if not all(repo.changelog.hasnode(bytes.fromhex(node)) for node in _nodes(event.data)):
+        awaited = (node for node in _nodes(event.data) if node not in gone)
+        if not all(repo.changelog.hasnode(bytes.fromhex(node)) for node in awaited):
             break
         present.append(event)
     return present
+
+
+def _gone(event: Event) -> list[str]:
+    """Name the changesets that nobody can pull any more."""
+    nodes = list(event.data["nodes"]) if event.type == STRIPPED else []
+    return nodes + [marker["prednode"] for marker in event.data.get("markers", ())]
 
 
 def _nodes(value: Any) -> Iterator[str]:

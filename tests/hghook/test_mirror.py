@@ -48,6 +48,26 @@ def test_what_a_mirror_has_not_got_it_does_not_tell(site: Site) -> None:
     assert _told(mirror) == _told(origin)
 
 
+def test_what_nobody_can_pull_any_more_holds_nothing_up(site: Site) -> None:
+    origin, mirror, work = _pair(site)
+    work.push(origin, "--rev", "2")
+    origin.hg("strip", "--config", "extensions.strip=", "--no-backup", "--rev", "1")
+    work.hg("update", "--rev", "0")
+    work.commit(name="other")
+    work.push(origin, "--rev", ".")
+    hgrc = origin.path / ".hg" / "hgrc"
+    hgrc.write_text(hgrc.read_text(encoding="utf-8") + "[experimental]\nevolution = all\n", encoding="utf-8")
+    origin.hg("phase", "--draft", "--force", "--rev", "tip")
+    origin.hg("debugobsolete", origin.nodes()[-1])
+    work.hg("update", "--rev", "0")
+    work.commit(name="another")
+    work.push(origin, "--rev", ".")
+    mirror.hg("pull", origin.path)
+    told = _told(mirror)
+    assert told == _told(origin)
+    assert {"hg.repo.stripped.v1", "hg.obsolete.created.v1"} <= {type_ for type_, *_ in told}
+
+
 def test_a_mirror_over_http_tells_nothing_of_its_own(site: Site) -> None:
     origin, mirror, work = _pair(site)
     with serve(origin) as url:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Several users of one group push to one repository; a user who may not write the outbox still pushes."""
+"""Several users of one group push to one repository; those who may not write the outbox push, too, or only read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pwd
 import shutil
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.hg import SYSTEM_HG, Repository, Site, require
+from support.hg import DUMMY_SSH, SYSTEM_HG, Repository, Site, require, serve
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root to become two users"
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.skipif(
 #: They exist on every Debian and own nothing.
 _USERS = ("games", "news")
 _GROUP = "users"
+_WAIT_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -57,15 +59,21 @@ def _group_repository(site: Site, keys: str = "") -> Repository:
     return server
 
 
-def _push_as(user: str, work: Repository, server: Repository) -> subprocess.CompletedProcess[str]:
+def _as_user(user: str, *, of_group: bool = True) -> list[str]:
+    """Give the words before a command that this user runs."""
     account = pwd.getpwnam(user)
+    groups = f"--groups={grp.getgrnam(_GROUP).gr_gid}" if of_group else "--clear-groups"
+    return ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", groups]
+
+
+def _push_as(user: str, work: Repository, server: Repository, *options: str) -> subprocess.CompletedProcess[str]:
+    return _hg_as(user, work.site, "-R", work.path, "push", "--force", server.path, *options)
+
+
+def _hg_as(user: str, site: Site, *arguments: str | Path, of_group: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [
-            *("setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}"),
-            f"--groups={grp.getgrnam(_GROUP).gr_gid}",
-            *(SYSTEM_HG.path, "-R", work.path, "push", "--force", server.path),
-        ],
-        env={**work.site.environ, "USER": user},
+        [*_as_user(user, of_group=of_group), SYSTEM_HG.path, *arguments],
+        env={**site.environ, "USER": user},
         cwd="/",
         umask=0o077,
         capture_output=True,
@@ -119,3 +127,60 @@ def test_a_user_who_may_not_write_the_outbox_pushes_and_the_next_collector_tells
         "by root",
         "by games",
     ]
+
+
+def test_what_the_dead_push_of_one_user_left_another_one_settles(open_site: Site) -> None:
+    server = _group_repository(open_site)
+    one, other = _USERS
+    work = _work_of(one, open_site)
+    # Before the commit: the journal stays. After it, with the locks released: the first copy waits.
+    for hook, settle in (("pretxnclose", "recover"), ("txnclose", "sourcepulse-recover")):
+        _push_as(one, work, server, "--config", f"hooks.{hook}=kill -9 $PPID")
+        settled = _hg_as(other, open_site, "-R", server.path, settle)
+        assert settled.returncode == 0, settled.stderr
+        assert server.first_copies() == []
+    assert _push_as(other, _work_of(other, open_site), server).returncode == 0
+    assert [event.data["user"] for event in server.events()] == [one, other]
+
+
+def test_who_may_only_read_notices_nothing_and_writes_nothing(open_site: Site) -> None:
+    server = _group_repository(open_site)
+    ssh = open_site.folder / "ssh.py"
+    shutil.copy(DUMMY_SSH, ssh)
+    work = open_site.repository("root-work")
+    work.commit()
+    work.push(server)
+    server.hg("treestatus", "--close", "why", "--until", f"{int(time.time()) + 2} 0")
+    home = open_site.folder / "home"
+    home.mkdir()
+    os.chown(home, pwd.getpwnam("games").pw_uid, -1)
+    before = _state(server)
+
+    def read(*arguments: str | Path) -> str:
+        result = _hg_as("games", open_site, *arguments, of_group=False)
+        assert (result.returncode, result.stderr) == (0, "")
+        return result.stdout
+
+    ssh_command = ("--config", f"ui.ssh=/usr/bin/python3 -S {ssh}")
+    read("clone", *ssh_command, f"ssh://host/{server.path}", home / "by-ssh")
+    read("clone", "--pull", server.path, home / "by-path")
+    with serve(server, prefix=_as_user("games", of_group=False)) as url:
+        read("clone", url, home / "by-http")
+    assert read("-R", server.path, "log", "--template", "{node}") == server.nodes()[0]
+    # The time to open comes, and telling of it is left to somebody who may.
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not read("-R", server.path, "treestatus").startswith("open"):
+        assert time.monotonic() < deadline
+    read("-R", home / "by-path", "bookmark", "mine")
+    refused = _hg_as(
+        "games", open_site, "-R", home / "by-path", "push", "--bookmark", "mine", server.path, of_group=False
+    )
+    assert refused.returncode == 255
+    assert "sourcepulse" not in refused.stderr
+    assert _state(server) == before
+
+
+def _state(repository: Repository) -> list[tuple[str, int, int]]:
+    """Give name, mode and time of change of every file."""
+    paths = sorted(repository.path.rglob("*"))
+    return [(str(path), path.stat().st_mode, path.stat().st_mtime_ns) for path in paths]

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -228,16 +228,18 @@ def outbox_events(outbox: Path, *, stream: str = "public") -> list[Event]:
 
 
 @contextmanager
-def serve(repository: Repository, *options: str) -> Iterator[str]:
-    """Serve a repository over HTTP on a free port of the loopback device, give the URL."""
+def serve(repository: Repository, *options: str, prefix: Sequence[str] = ()) -> Iterator[str]:
+    """Serve a repository over HTTP on a free port of the loopback device, give the URL; `prefix` runs the hg."""
     process = subprocess.Popen(
         [
+            *prefix,
             repository.site.program.path,
             *("--repository", repository.path, "serve", "--address", "127.0.0.1", "--port", "0"),
             *("--config", "web.allow-push=*", "--config", "web.push_ssl=no", "--accesslog", os.devnull),
             *options,
         ],
         env={**repository.site.environ, "PYTHONUNBUFFERED": "1"},
+        cwd=repository.site.folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -26,8 +26,11 @@ ONE_TEST_LIMIT_SECONDS = 1800
 PART_LIMIT_SECONDS = 3 * 3600
 
 _FOLDER = os.environ.get("MERCURIAL_TESTS", "")
-_EXTENSION = f"extensions.sourcepulse_hg={EXTENSION_FOLDER}"
-_HOOK = f"hooks.changegroup.sourcepulse=python:{EXTENSION_FOLDER}/__init__.py:changegroup"
+#: How Mercurial is told of us, or of what stands in our place.
+_EXTENSION = "extensions.sourcepulse_hg={package}"
+_HOOK = "hooks.changegroup.sourcepulse=python:{package}/__init__.py:changegroup"
+#: Does nothing, so that without us Mercurial has as many extensions and hooks to name as with us.
+_STAND_IN = "def changegroup(ui, repo, **kwargs):\n    return False\n"
 _PARTS = {
     "hook": "test-hook*.t",
     "push": "test-push*.t",
@@ -43,14 +46,8 @@ _PARTS = {
     "servers": "test-acl.t test-ssh*.t test-http*.t test-clone*.t test-pull*.t test-unbundle*.t",
     "tags": "test-tag*.t",
 }
-#: Lines that differ and may, each with the reason.
-_BENIGN = {
-    "the list of what is loaded names every extension": r"\*\* Extensions loaded:",
-    "the list of the configuration has the line that enables us": r"\s+extensions\.sourcepulse_hg=",
-    "what Mercurial lists of .hg names our folder": r"\s+(\./)?(\.hg/)?sourcepulse(/.*)?$",
-    "with --debug Mercurial names each hook that it calls": r"\s+.*calling hook changegroup\.sourcepulse:",
-}
-_IS_BENIGN = re.compile("|".join(f"(?:{pattern})" for pattern in _BENIGN.values()))
+#: Where Mercurial lists what is in `.hg`, our folder is among it.
+_IS_BENIGN = re.compile(r"\+\s+(\./)?(\.hg/)?sourcepulse(/.*)?$")
 #: Mercurial's runner moves the optional lines of a test when it prints a difference.
 _IS_OPTIONAL = re.compile(r" \([\w.-]+ !\)$")
 
@@ -63,45 +60,35 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class _Run:
-    """What Mercurial's runner reported: the lines that differ from what each test expects."""
+    """What Mercurial's runner reported: of each test that failed the lines that differ from what it expects."""
 
     passed: int
-    differences: dict[str, Counter[str]]
+    changed_lines: dict[str, Counter[str]]
 
 
-def _run(tests: list[str], folder: Path, *options: str) -> _Run:
+def _run(tests: list[str], folder: Path, line: str, package: Path) -> _Run:
+    """Run tests with this line in the hgrc, which names this package."""
     folder.mkdir()
-    site_packages = sysconfig.get_path("purelib")
-    # The tests expect standard output to be buffered.
+    # The tests expect that Python buffers what it prints.
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    environ |= {"PATH": f"{VENV_HG.path.parent}:{os.environ['PATH']}", "PYTHONPATH": site_packages}
-    # The tests start `hg serve` at ports of which each worker takes its own.
+    environ["PATH"] = f"{VENV_HG.path.parent}:{environ['PATH']}"
+    environ["PYTHONPATH"] = sysconfig.get_path("purelib")
     command = [sys.executable, "run-tests.py", f"--with-hg={VENV_HG.path}", f"-j{os.cpu_count()}", "--json"]
-    command += [f"--outputdir={folder}", f"--tmpdir={folder}/repositories", f"--timeout={ONE_TEST_LIMIT_SECONDS}"]
-    command += [word for option in options for word in ("--extra-config-opt", option)]
+    command += [f"--timeout={ONE_TEST_LIMIT_SECONDS}", f"--outputdir={folder}", f"--tmpdir={folder}/r"]
+    command += ["--extra-config-opt", line.format(package=package), *tests]
+    limit_s = PART_LIMIT_SECONDS
     with (folder / "log").open("wb") as log:
-        subprocess.run(
-            [*command, *tests],
-            cwd=_FOLDER,
-            env=environ,
-            stdout=log,
-            stderr=log,
-            timeout=PART_LIMIT_SECONDS,
-            check=False,
-        )
+        subprocess.run(command, cwd=_FOLDER, env=environ, stdout=log, stderr=log, timeout=limit_s, check=False)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8").removeprefix("testreport ="))
     results = Counter(one["result"] for one in report.values())
-    failed = {name: one for name, one in report.items() if one["result"] == "failure"}
-    return _Run(results["success"], {name: _changed_lines(one.get("diff", "")) for name, one in failed.items()})
+    failed = {name: one.get("diff", "") for name, one in report.items() if one["result"] == "failure"}
+    return _Run(results["success"], {name: _changed_lines(diff, package) for name, diff in failed.items()})
 
 
-def _changed_lines(diff: str) -> Counter[str]:
-    body = [line for line in diff.splitlines() if line[:1] in ("+", "-") and line[:4] not in ("+++ ", "--- ")]
-    return Counter(line for line in body if not _IS_OPTIONAL.search(line)) or Counter(["no difference was reported"])
-
-
-def _is_benign(changed_line: str) -> bool:
-    return _IS_BENIGN.match(changed_line[1:]) is not None
+def _changed_lines(diff: str, package: Path) -> Counter[str]:
+    lines = diff.replace(str(package), "PACKAGE").splitlines()
+    changed = [line for line in lines if line[:1] in ("+", "-") and line[:4] not in ("+++ ", "--- ")]
+    return Counter(line for line in changed if not _IS_OPTIONAL.search(line)) or Counter(["no difference, a failure"])
 
 
 def _names(part: str) -> list[str]:
@@ -109,22 +96,28 @@ def _names(part: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("part", "options"),
-    [(part, [_EXTENSION]) for part in _PARTS] + [("hook", [_HOOK]), ("push", [_HOOK])],
+    ("part", "line"),
+    [*((part, _EXTENSION) for part in _PARTS), ("hook", _HOOK), ("push", _HOOK)],
     ids=[*_PARTS, "hook-without-extension", "push-without-extension"],
 )
-def test_mercurials_own_tests_give_no_other_lines_than_without_us(
-    part: str, options: list[str], tmp_path: Path
-) -> None:
+def test_mercurials_own_tests_give_no_other_lines_than_without_us(part: str, line: str, tmp_path: Path) -> None:
     names = _names(part)
-    assert names
-    with_us = _run(names, tmp_path / "with-us", *options)
-    failed = sorted({name.partition("#")[0] for name in with_us.differences})
-    without_us = _run(failed, tmp_path / "without-us") if failed else _Run(0, {})
-    assert with_us.passed + len(with_us.differences) > 0
+    with_us = _run(names, tmp_path / "with", line, EXTENSION_FOLDER)
+    assert with_us.passed > 0
+    assert [path.read_text() for path in tmp_path.rglob("sourcepulse/lost")] == []
+    failed = sorted({name.partition("#")[0] for name in with_us.changed_lines})
+    if not failed:
+        return
+    stand_in = tmp_path / "sourcepulse_hg"
+    stand_in.mkdir()
+    (stand_in / "__init__.py").write_text(_STAND_IN, encoding="utf-8")
+    without_us = _run(failed, tmp_path / "without", line, stand_in)
     ours = {
-        name: [line for line in (lines - without_us.differences.get(name, Counter())) if not _is_benign(line)]
-        for name, lines in with_us.differences.items()
+        name: [
+            changed
+            for changed in lines - without_us.changed_lines.get(name, Counter())
+            if not _IS_BENIGN.match(changed)
+        ]
+        for name, lines in with_us.changed_lines.items()
     }
     assert {name: lines for name, lines in ours.items() if lines} == {}
-    assert [path.read_text() for path in tmp_path.rglob("sourcepulse/lost")] == []

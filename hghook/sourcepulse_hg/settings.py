@@ -174,11 +174,13 @@ class _Reader:
         return default
 
     def _restricted(self) -> bool:
+        # Whom nobody trusts may close a repository, not open it.
+        if self.ui.config(SECTION, b"visibility", untrusted=True) == b"restricted":
+            return True
         word = self._word(b"visibility", ("auto", "public", "restricted"))
         if word != "auto":
             return word == "restricted"
-        # Mercurial spells these with an underscore; whoever wrote a dash meant the same. Like hgweb we let the
-        # hgrc of an untrusted user close a repository.
+        # Mercurial spells these with an underscore; whoever wrote a dash meant the same. Untrusted as hgweb reads them.
         readers = [b"", b""]
         for key, value in self.ui.configitems(b"web", untrusted=True):
             # What `hg serve` sets itself is no text.

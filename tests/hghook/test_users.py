@@ -181,6 +181,20 @@ def test_who_may_only_read_notices_nothing_and_writes_nothing(open_site: Site) -
     assert _state(server) == before
 
 
+def test_whom_nobody_trusts_may_close_a_repository_and_nothing_else(open_site: Site) -> None:
+    server = open_site.repository("server")
+    with (open_site.folder / "hgrc").open("a", encoding="utf-8") as hgrc:
+        hgrc.write(f"[extensions]\nsourcepulse_hg = {open_site.folder}/packages/sourcepulse_hg\n")
+    closing = "visibility = restricted"
+    for values in ("repository = stolen\npublish = no", closing, "visibility = public\n[web]\ndeny_read = mallory"):
+        server.configure(f"[sourcepulse]\n{values}\n")
+        os.chown(server.path / ".hg" / "hgrc", pwd.getpwnam("games").pw_uid, -1)
+        server.commit()
+    (public,), restricted = server.events(), server.events(stream="restricted")
+    assert [event.subject for event in (public, *restricted)] == ["server"] * 3
+    assert [event.data["last"] for event in (public, *restricted)] == server.nodes()
+
+
 def _state(repository: Repository) -> list[tuple[str, int, int]]:
     """Give name, mode and time of change of every file."""
     paths = sorted(repository.path.rglob("*"))

@@ -121,7 +121,10 @@ def test_whatever_command_makes_or_removes_changesets_is_told_exactly(site: Site
     step("strip", "--no-backup", "3")
     step("unbundle", bundle)
     step("push", "--force", elsewhere.path, adds=False)
-    for command in ("debugrebuildfncache", "debugupdatecaches", "debugrebuilddirstate"):
+    step("treestatus", "--close", "why", adds=False)
+    step("treestatus", "--open", adds=False)
+    own = ("sourcepulse-recover", "sourcepulse-adopt")
+    for command in ("debugrebuildfncache", "debugupdatecaches", "debugrebuilddirstate", *own):
         step(command, adds=False)
     assert _told(elsewhere) == set(elsewhere.nodes())
     told = len(elsewhere.every_event())

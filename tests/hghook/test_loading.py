@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import sourcepulse
+from sourcepulse_hg.declarations import cmdtable
 from sourcepulse_hg.keys import KEYS
 from support.hg import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site
 
@@ -175,7 +177,12 @@ def test_help_explains_every_key_and_hg_knows_them(each_site: Site) -> None:
     text = server.hg("help", "sourcepulse_hg").stdout
     for key in KEYS:
         assert f'"sourcepulse.{key.decode()}"' in text
-    assert "sourcepulse-recover" in text
+    commands = [name.decode().partition("|")[0].lstrip("^") for name in cmdtable]
+    assert set(commands) <= set(text.partition("list of commands:")[2].split())
+    (about,) = json.loads(server.hg("debugextensions", "--template", "json").stdout)
+    assert about["buglink"]
+    # Mercurial blames an extension for a crash unless it says that it was tested with this version.
+    assert server.hg("version", "--template", "{ver}").stdout.startswith(tuple(about["testedwith"]))
     assert text.startswith("sourcepulse_hg extension - publish pushes")
     assert "Returns 0" in server.hg("help", "sourcepulse-recover").stdout
     # An item that is not registered is a warning of the developers' checks.

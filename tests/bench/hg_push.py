@@ -98,13 +98,16 @@ def enabled(folder: Path, *, probe: str = "", keys: str = "") -> str:
 class Site:
     """A client with history, and servers that are configured as their names say."""
 
-    def __init__(self, folder: Path, changesets: int, *, names: Sequence[str]) -> None:
+    def __init__(self, folder: Path, changesets: int, *, names: Sequence[str], with_files: bool = True) -> None:
         self.folder = folder
         self.environ = {**os.environ, "HGRCPATH": "", "HGPLAIN": "1"}
         self.client = folder / "client"
         self._hg("init", str(self.client))
-        extension = Path(__file__).with_name("history.py")
-        self._hg("-R", str(self.client), "--config", f"extensions.h={extension}", "bench-history", str(changesets))
+        if with_files:
+            extension = Path(__file__).with_name("history.py")
+            self._hg("-R", str(self.client), "--config", f"extensions.h={extension}", "bench-history", str(changesets))
+        else:
+            self._hg("-R", str(self.client), "debugbuilddag", f"+{changesets}")
         for name in names:
             self._hg("init", str(folder / name))
         self._server_usage = folder / "server.usage"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from sourcepulse.event import Event, event_id
 from sourcepulse_hg.after import Aftermath
 from sourcepulse_hg.folder import ensure_folder
 from sourcepulse_hg.folder_lock import folder_lock
+from sourcepulse_hg.keys import SECTION
 from sourcepulse_hg.place import Place, find_place
 from sourcepulse_hg.push import PUSH
 from sourcepulse_hg.ready_copy import announce
@@ -63,6 +64,7 @@ def changegroup(ui: Any, repo: Any, *, hooktype: bytes = b"changegroup", **kwarg
     repo = repo.unfiltered()
     txnid = (kwargs.get("txnid") or b"").decode("ascii", "replace")
     try:
+        _declare(repo.ui)
         settings = read_settings(repo)
         teller.tell_all(settings.problems)
         if not settings.published:
@@ -97,6 +99,17 @@ def changegroup(ui: Any, repo: Any, *, hooktype: bytes = b"changegroup", **kwarg
         teller.lost(repo.sharedpath, txnid, repr(failure))
         return
     Aftermath.of(repo, settings, teller).run()
+
+
+def _declare(ui: Any) -> None:
+    """Register our configuration items, which Mercurial does for extensions only; its developers' checks want it."""
+    with suppress(Exception):
+        if not ui._knownconfig.get(SECTION):
+            from mercurial import configitems
+
+            from sourcepulse_hg.declarations import configtable
+
+            configitems.loadconfigtable(ui, b"sourcepulse_hg", configtable)
 
 
 def _tell(push: _Push, events: list[Event]) -> bool:

@@ -109,11 +109,13 @@ def test_an_hg_that_adds_nothing_imports_nearly_nothing_of_ours(site: Site) -> N
 
 @pytest.mark.parametrize("line", [_HOOK_BY_NAME, _HOOK_BY_PATH], ids=["by-name", "by-path"])
 def test_the_hook_alone_makes_the_same_event(site: Site, line: str) -> None:
-    server = site.repository("server", f"[hooks]\n{line}\n")
+    server = site.repository("server", f"[hooks]\n{line}\n[devel]\nall-warnings = yes\n")
     with_extension = site.server("with-extension")
     work = site.repository("work")
     work.build("+3")
-    work.push_ssh(server)
+    # Of configuration items Mercurial expects that they are registered, as those of extensions are.
+    result = work.push_ssh(server)
+    assert "devel-warn" not in result.stdout + result.stderr
     work.push_ssh(with_extension)
     event = server.event()
     different = {"repo": None, "change_set": None}

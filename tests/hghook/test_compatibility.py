@@ -12,10 +12,10 @@ from sourcepulse.outbox import Outbox
 from sourcepulse_hg.collect import collect_repository
 from support import hg_faults
 from support.hg import PUSH, Repository, Site
+from support.hg_everywhere import Everywhere
 
 _STRIPPED = "hg.repo.stripped.v1"
 _COLLECT_LIMIT_SECONDS = 10.0
-_DEVELOPERS_CHECKS = "[devel]\nall-warnings = yes\nwarn-config = yes\nwarn-config-unknown = yes\n"
 #: What others may do after the commit; a SystemExit passes all that catches errors.
 _EXIT_HOOK = "def run(**_):\n    raise SystemExit(3)\n"
 #: Repositories as other versions of Mercurial, and its experiments, make them.
@@ -30,25 +30,6 @@ _FORMATS = (
     "format.exp-use-changelog-v2=enable-unstable-format-and-corrupt-my-data",
     "experimental.treemanifest=yes",
 )
-
-
-class _Everywhere:
-    """A site whose every hg has these extensions and ours, by the hgrc of its user; commands run by chg if it is there.
-
-    The developers' checks of Mercurial are on, and none may complain.
-    """
-
-    def __init__(self, site: Site, *extensions: str) -> None:
-        lines = "".join(f"{name} =\n" for name in extensions)
-        ours = f"[extensions]\nsourcepulse_hg = {site.program.extension}\n"
-        site.hgrc = f"{site.hgrc}{_DEVELOPERS_CHECKS}{ours}{lines}"
-        (site.folder / "hgrc").write_text(site.hgrc, encoding="utf-8")
-        self.site = site
-
-    def hg(self, repository: Repository, *arguments: str | Path) -> None:
-        result = self.site.quick_hg("--cwd", repository.path, *arguments)
-        assert "devel-warn" not in result.stderr, result.stderr
-        assert "sourcepulse: " not in result.stderr, result.stderr
 
 
 def _told(repository: Repository) -> set[str]:
@@ -68,7 +49,7 @@ def _told(repository: Repository) -> set[str]:
 
 def test_whatever_command_makes_or_removes_changesets_is_told_exactly(site: Site) -> None:
     extensions = ("rebase", "histedit", "strip", "mq", "transplant", "shelve", "uncommit", "convert")
-    everywhere = _Everywhere(site, *extensions)
+    everywhere = Everywhere(site, *extensions)
     repository, elsewhere = site.repository("repository"), site.repository("elsewhere")
     elsewhere.commit("converted", name="converted")
     patch, plan, bundle = site.folder / "patch", site.folder / "plan", site.folder / "bundle.hg"
@@ -139,7 +120,7 @@ def test_repositories_of_every_format_are_told_alike(each_site: Site) -> None:
     work.hg("tag", "v1")
     bundle = each_site.folder / "bundle.hg"
     work.hg("bundle", "--all", bundle)
-    everywhere = _Everywhere(each_site)
+    everywhere = Everywhere(each_site)
     told = []
     for number, setting in enumerate(_FORMATS):
         path = each_site.folder / str(number)
@@ -154,7 +135,7 @@ def test_repositories_of_every_format_are_told_alike(each_site: Site) -> None:
 
 
 def test_without_a_store_a_push_is_as_exact(site: Site) -> None:
-    everywhere = _Everywhere(site)
+    everywhere = Everywhere(site)
     site.hg("init", "--config", "format.usestore=no", site.folder / "old")
     old, work = Repository(site, site.folder / "old"), site.repository("work")
     work.build("+2")
@@ -193,7 +174,7 @@ def test_whatever_others_do_after_the_commit_the_next_push_tells_it(site: Site, 
 
 
 def test_largefiles_lfs_and_subrepositories_are_told_by_what_is_in_the_changesets(site: Site) -> None:
-    _Everywhere(site, "largefiles", "lfs")
+    Everywhere(site, "largefiles", "lfs")
     with (site.folder / "hgrc").open("a", encoding="utf-8") as hgrc:
         hgrc.write("[lfs]\ntrack = path:stored\nurl = null://\n[sourcepulse]\noutbox = later/outbox.db\n")
     server, work = site.repository("server"), site.repository("work")
@@ -216,7 +197,7 @@ def test_largefiles_lfs_and_subrepositories_are_told_by_what_is_in_the_changeset
 
 
 def test_a_clone_is_told_by_its_transaction_whichever_way_it_is_made(site: Site) -> None:
-    _Everywhere(site)
+    Everywhere(site)
     origin = site.repository("origin")
     origin.commit()
     for name, options in (("pulled", ["--pull"]), ("streamed", ["--stream"]), ("copied", [])):
@@ -231,7 +212,7 @@ def test_a_clone_is_told_by_its_transaction_whichever_way_it_is_made(site: Site)
 
 
 def test_a_narrow_clone_and_its_pushes_are_told(site: Site) -> None:
-    _Everywhere(site, "narrow")
+    Everywhere(site, "narrow")
     server = Repository(site, site.folder / "server")
     site.hg("init", "--config", "experimental.treemanifest=yes", server.path)
     server.commit("in", name="inside/file")

@@ -4,21 +4,21 @@
 
 from __future__ import annotations
 
-import pytest
-
 from support.hg import Repository, Site
+from support.hg_everywhere import Everywhere
 
 _BOOKMARK = "hg.bookmark.created.v1"
 
 
-def _shared(site: Site, *, share_safe: bool, options: tuple[str, ...] = ()) -> tuple[Repository, Repository]:
-    """Give a repository and a share of it, both with the extension by the hgrc of the user."""
-    with (site.folder / "hgrc").open("a", encoding="utf-8") as hgrc:
-        hgrc.write(f"[extensions]\nshare =\nstrip =\nsourcepulse_hg = {site.program.extension}\n")
+def _shared(
+    site: Site, *, share_safe: bool, options: tuple[str, ...] = ()
+) -> tuple[Everywhere, Repository, Repository]:
+    """Give the hg of a user who has the extension, a repository and a share of it."""
+    everywhere = Everywhere(site, "share", "strip")
     server, share = Repository(site, site.folder / "server"), Repository(site, site.folder / "share")
-    site.hg("init", "--config", f"format.use-share-safe={share_safe}", server.path)
-    site.hg("share", "--noupdate", *options, server.path, share.path)
-    return server, share
+    site.quick_hg("init", "--config", f"format.use-share-safe={share_safe}", server.path)
+    site.quick_hg("share", "--noupdate", *options, server.path, share.path)
+    return everywhere, server, share
 
 
 def _bookmarks(server: Repository) -> list[str]:
@@ -26,16 +26,16 @@ def _bookmarks(server: Repository) -> list[str]:
 
 
 def test_all_that_is_done_in_a_share_is_told_by_the_repository_it_shares(site: Site) -> None:
-    server, share = _shared(site, share_safe=True, options=("--relative", "--bookmarks"))
+    everywhere, server, share = _shared(site, share_safe=True, options=("--relative", "--bookmarks"))
     share.commit("in the share")
     share.commit("and stripped")
-    share.hg("strip", "--no-backup", "tip")
-    share.hg("treestatus", "--close", "why")
+    everywhere.hg(share, "strip", "--no-backup", "tip")
+    everywhere.hg(share, "treestatus", "--close", "why")
     work = site.repository("work")
     work.commit("other")
     assert "the tree is closed: why" in work.push_ssh(server, check=False).stderr
     share.hg("bookmark", "--rev", "0", "everybodys")
-    assert share.hg("sourcepulse-recover").stdout.startswith("sourcepulse: 0 events")
+    assert everywhere.hg(share, "sourcepulse-recover").stdout.startswith("sourcepulse: 0 events")
     assert [(event.type.split(".", 1)[1], event.subject) for event in server.every_event()] == [
         (name, "server")
         for name in (
@@ -45,45 +45,44 @@ def test_all_that_is_done_in_a_share_is_told_by_the_repository_it_shares(site: S
     ]
     assert not (share.path / ".hg" / "sourcepulse").exists()
     # From now on it is a repository of its own.
-    share.hg("unshare")
+    everywhere.hg(share, "unshare")
     share.commit("after unshare")
     assert [event.subject for event in share.every_event()] == ["share"] * 2
     assert len(server.events()) == 2
 
 
 def test_a_bookmark_is_told_if_it_is_one_of_the_repository(each_site: Site) -> None:
-    server, share = _shared(each_site, share_safe=True)
+    everywhere, server, share = _shared(each_site, share_safe=True)
     server.commit()
     share.hg("bookmark", "--rev", "0", "of the share alone")
     server.hg("bookmark", "--rev", "0", "of the repository")
     assert _bookmarks(server) == ["of the repository"]
     # What a share has for itself is in no pull from the repository.
-    assert "share alone" not in server.hg("bookmarks").stdout
+    assert "share alone" not in everywhere.hg(server, "bookmarks").stdout
     both = Repository(each_site, each_site.folder / "both")
-    each_site.hg("share", "--noupdate", "--bookmarks", server.path, both.path)
+    each_site.quick_hg("share", "--noupdate", "--bookmarks", server.path, both.path)
     both.hg("bookmark", "--rev", "0", "of both")
-    assert "of both" in server.hg("bookmarks").stdout
+    assert "of both" in everywhere.hg(server, "bookmarks").stdout
     # Without the extension that shares them they are not shared.
     both.hg("bookmark", "--config", "extensions.share=!", "--rev", "0", "of neither")
-    assert "of neither" not in server.hg("bookmarks").stdout
+    assert "of neither" not in everywhere.hg(server, "bookmarks").stdout
     assert _bookmarks(server) == ["of the repository", "of both"]
 
 
-@pytest.mark.parametrize("share_safe", [True, False], ids=["share-safe", "not-share-safe"])
-def test_a_push_that_dies_in_a_share_is_settled_from_anywhere(site: Site, share_safe: bool) -> None:
-    server, share = _shared(site, share_safe=share_safe)
+def test_a_push_that_dies_in_a_share_is_settled_from_anywhere(site: Site) -> None:
+    everywhere, server, share = _shared(site, share_safe=False)
     other = Repository(site, site.folder / "other")
-    site.hg("share", "--noupdate", server.path, other.path)
+    site.quick_hg("share", "--noupdate", server.path, other.path)
     work = site.repository("work")
     work.build("+2")
     # Before its commit, then after it and before the locks are released.
     work.push(share, "--rev", "0", "--config", "hooks.pretxnclose=kill -9 $PPID", check=False)
     assert (server.path / ".hg" / "store" / "journal").exists()
-    other.hg("recover")
+    everywhere.hg(other, "recover")
     assert server.first_copies() == []
     assert server.every_event() == []
     work.push(share, "--rev", "0", "--config", "hooks.txnclose=kill -9 $PPID", check=False)
     assert server.first_copies() == ["r"]
-    other.hg("sourcepulse-recover")
+    everywhere.hg(other, "sourcepulse-recover")
     work.push(share)
     assert [event.data["last"] for event in server.events()] == server.nodes() == work.nodes()

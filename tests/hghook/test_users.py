@@ -164,7 +164,6 @@ def test_who_may_only_read_notices_nothing_and_writes_nothing(open_site: Site) -
 
     ssh_command = ("--config", f"ui.ssh=/usr/bin/python3 -S {ssh}")
     read("clone", *ssh_command, f"ssh://host/{server.path}", home / "by-ssh")
-    read("clone", "--pull", server.path, home / "by-path")
     with serve(server, prefix=_as_user("games", of_group=False)) as url:
         read("clone", url, home / "by-http")
     assert read("-R", server.path, "log", "--template", "{node}") == node
@@ -172,9 +171,9 @@ def test_who_may_only_read_notices_nothing_and_writes_nothing(open_site: Site) -
     deadline = time.monotonic() + _WAIT_SECONDS
     while not read("-R", server.path, "treestatus").startswith("open"):
         assert time.monotonic() < deadline
-    read("-R", home / "by-path", "bookmark", "mine")
+    read("-R", home / "by-ssh", "bookmark", "mine")
     refused = _hg_as(
-        "games", open_site, "-R", home / "by-path", "push", "--bookmark", "mine", server.path, of_group=False
+        "games", open_site, "-R", home / "by-ssh", "push", "--bookmark", "mine", server.path, of_group=False
     )
     assert refused.returncode == 255
     assert "sourcepulse: " not in refused.stderr

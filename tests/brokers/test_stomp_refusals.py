@@ -16,8 +16,9 @@ from support.amqp import new_name
 from support.amqp import subscription as amqp_subscription
 from support.broker_under_test import ActiveMqBroker, StompRabbitBroker, bodies, message, receive, send_all, take
 from support.local_log import push_event
+from support.proxy import Proxy
 from support.rabbitmq import ADMIN, KEEPER, READER, RELAY, RabbitNode, free_port
-from support.stomp import broker_at, outcomes, publisher, settle_until_it_fails, subscription, url_of
+from support.stomp import broker_at, outcomes, port_of, publisher, settle_until_it_fails, subscription, url_of
 
 #: The one that everybody may use who has rights at all.
 EXCHANGE = "sourcepulse"
@@ -43,6 +44,19 @@ def spec(*, durable: bool = True, exchange: str = EXCHANGE, queue: str = "", pre
         queue=(queue or new_name(prefix)) if durable else None,
         durable=durable,
     )
+
+
+# The login.
+
+
+def test_a_refusal_whose_reason_was_lost_with_the_connection_is_asked_for_again(
+    stomp: StompRabbitBroker | ActiveMqBroker,
+) -> None:
+    with Proxy(port_of(stomp, tls=False)) as proxy:
+        url = url_of(stomp, port=proxy.port).replace("@", "wrong@")
+        proxy.to_client.cut()
+        with pytest.raises(BrokerRefusedUsError, match="refuses our login"):
+            publisher(url).open()
 
 
 # The exchange.

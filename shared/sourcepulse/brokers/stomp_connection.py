@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CONNECT_LIMIT_SECONDS = 10.0
 #: For each request that the broker answers by a receipt, and for writing while it reads nothing.
 CALL_LIMIT_SECONDS = 10.0
+#: ActiveMQ ends some three in a hundred of the connections that it refuses before it says why.
+LOGIN_ATTEMPTS = 3
 #: For a polite good-bye.
 CLOSE_LIMIT_SECONDS = 1.0
 #: Never 0: neither side would notice that the other is gone.
@@ -42,6 +44,10 @@ TICK_SECONDS = 1.0
 _UNWRITABLE = "\r\n\0"
 
 logger = logging.getLogger(__name__)
+
+
+class _EndedAtLoginError(BrokerUnavailableError):
+    """The connection ended without an answer to our login."""
 
 
 class StompConnection:
@@ -178,6 +184,30 @@ class StompConnection:
 
     def _connect(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         connected_by = time.monotonic() + self._connect_limit_s
+        for attempts_left in reversed(range(LOGIN_ATTEMPTS)):
+            try:
+                frame = self._log_in(host, port, tls, connected_by)
+                break
+            except _EndedAtLoginError:
+                self.abandon()
+                if not attempts_left:
+                    raise
+        if frame is None:
+            raise BrokerUnavailableError(f"{self.host} does not answer within {self._connect_limit_s:g} s")
+        if frame.cmd == "ERROR":
+            refusal = ErrorFrameError(frame, self._url.password)
+            told = refusal.blame not in (Blame.NOBODY, Blame.UNTOLD)
+            kind = BrokerRefusedUsError if told else BrokerUnavailableError
+            raise kind(f"{self.host} refuses our login: {refusal}")
+        if frame.cmd != "CONNECTED":
+            raise BrokerUnavailableError(f"{self.host} answers our login by {frame.cmd}, not CONNECTED")
+        try:
+            self._ours_s, self._theirs_s = heartbeats(self._heartbeat_ms(), frame)
+        except ValueError:
+            raise BrokerUnavailableError(f"{self.host} speaks of heartbeats in a way that is not STOMP 1.2's") from None
+
+    def _log_in(self, host: str, port: int, tls: ssl.SSLContext | None, connected_by: float) -> Any | None:
+        """Connect, say who we are and give the first frame of the answer; None if there is none in time."""
         connection = self._socket = BoundedSocket(Limits(connected_by, self._call_limit_s))
         limit = f"within {self._connect_limit_s:g} s"
         try:
@@ -190,38 +220,28 @@ class StompConnection:
             raise self._unavailable(error, limit) from error
         vhost = self._url.vhost if self._url.scheme.endswith("rabbitmq") else host
         self.requests = frames_to(self._write, _login_word(vhost))
-        heartbeat_s = min(int(self._url.option("heartbeat") or 0) or HEARTBEAT_SECONDS, HEARTBEAT_MAX_SECONDS)
+        heartbeat_ms = self._heartbeat_ms()
         self._ours_s = self._theirs_s = 0.0
         self.requests.connect(
             _login_word(self._url.user) or None,
             _login_word(self._url.password) if self._url.user else None,
             with_connect_command=True,
-            headers={"heart-beat": f"{heartbeat_s * 1000},{heartbeat_s * 1000}"},
+            headers={"heart-beat": f"{heartbeat_ms},{heartbeat_ms}"},
         )
         try:
-            frame = self._next(connected_by)
+            return self._next(connected_by)
         except BrokerUnavailableError as error:
             if connection.connected or not isinstance(error.__cause__, ConnectionResetError):
                 raise
             doubt = (
                 "does it want, or not trust, a certificate of ours (?cert= and ?key=)" if tls else "is it without TLS"
             )
-            raise BrokerUnavailableError(
+            raise _EndedAtLoginError(
                 f"{self.host} ended the connection at our login; is that its STOMP port, and {doubt}?"
             ) from error
-        if frame is None:
-            raise BrokerUnavailableError(f"{self.host} does not answer within {self._connect_limit_s:g} s")
-        if frame.cmd == "ERROR":
-            refusal = ErrorFrameError(frame, self._url.password)
-            told = refusal.blame not in (Blame.NOBODY, Blame.UNTOLD)
-            kind = BrokerRefusedUsError if told else BrokerUnavailableError
-            raise kind(f"{self.host} refuses our login: {refusal}")
-        if frame.cmd != "CONNECTED":
-            raise BrokerUnavailableError(f"{self.host} answers our login by {frame.cmd}, not CONNECTED")
-        try:
-            self._ours_s, self._theirs_s = heartbeats(heartbeat_s * 1000, frame)
-        except ValueError:
-            raise BrokerUnavailableError(f"{self.host} speaks of heartbeats in a way that is not STOMP 1.2's") from None
+
+    def _heartbeat_ms(self) -> int:
+        return min(int(self._url.option("heartbeat") or 0) or HEARTBEAT_SECONDS, HEARTBEAT_MAX_SECONDS) * 1000
 
     def _write(self, data: bytes) -> None:
         connection = self._opened()

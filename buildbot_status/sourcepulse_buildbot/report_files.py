@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Fetch test reports for a step: files of the worker or the log of an earlier step, never more than some bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from buildbot.process import remotecommand
+from buildbot.worker.protocols.base import FileWriterImpl
+
+#: How many files a pattern may find.
+FILES_MAX = 1_000
+BLOCK_BYTES = 64 * 1024
+#: How many lines of a log are read from the database at once.
+LOG_LINES = 2_000
+
+_PATTERN_CHARACTERS = frozenset("*?[")
+#: Each line of a `stdio` log has the stream before it.
+_STREAMS, _OUTPUT = "s", "o"
+
+
+class ReportFile(NamedTuple):
+    """What was fetched of one report."""
+
+    name: str
+    data: bytes
+    #: There is more, which was too much.
+    is_cut: bool = False
+
+
+class _Writer(FileWriterImpl):  # type: ignore[misc] # Buildbot ships no types
+    """Take what a worker sends, up to a limit, whatever the worker thinks of it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.data = bytearray()
+        self.is_cut = False
+        self._most_bytes = most_bytes
+
+    def remote_write(self, data: bytes | str) -> None:
+        raw = data.encode() if isinstance(data, str) else data
+        self.data += raw[: self._most_bytes - len(self.data)]
+        self.is_cut = self.is_cut or (len(raw) > 0 and len(self.data) >= self._most_bytes)
+
+    def remote_close(self) -> None:
+        """Do nothing, the bytes are here already."""
+
+
+async def read_worker_files(step: Any, paths: Sequence[str], most_bytes: int) -> tuple[list[ReportFile], list[str]]:
+    """Give the files of these paths or patterns, sorted, with what is wrong with them.
+
+    A pattern follows the rules of Python's glob, `**` included. All files together have at most `most_bytes`.
+    Raises WorkerSetupError if the worker is too old.
+    """
+    problems: list[str] = []
+    files: list[ReportFile] = []
+    left = most_bytes
+    for path in await _find(step, paths, problems):
+        if left <= 0:
+            problems.append(f"{path} is left out, the reports are larger than {most_bytes} bytes")
+            break
+        file = await _upload(step, path, left)
+        if file is None:
+            problems.append(f"{path} cannot be read")
+            continue
+        files.append(file)
+        left -= len(file.data)
+        if file.is_cut:
+            problems.append(f"{path} is cut, the reports are larger than {most_bytes} bytes")
+    return files, problems
+
+
+async def _find(step: Any, paths: Sequence[str], problems: list[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for path in paths:
+        if not _PATTERN_CHARACTERS & set(path):
+            found[path] = None
+            continue
+        step.checkWorkerHasCommand("glob")
+        pattern = step.worker.path_module.join(step.workdir, path)
+        command = remotecommand.RemoteCommand("glob", {"path": pattern, "logEnviron": False})
+        await step.runCommand(command)
+        matches = [] if command.didFail() else sorted(command.updates["files"][-1])
+        if not matches:
+            problems.append(f"nothing matches {path}")
+        elif len(matches) > FILES_MAX:
+            problems.append(f"only the first {FILES_MAX} of {len(matches)} files of {path} are read")
+        found.update(dict.fromkeys(matches[:FILES_MAX]))
+    return list(found)
+
+
+async def _upload(step: Any, path: str, most_bytes: int) -> ReportFile | None:
+    """Give a file, None if there is none that can be read."""
+    step.checkWorkerHasCommand("uploadFile")
+    # One byte more than is wanted tells a file that is too large from one that just fits.
+    writer = _Writer(most_bytes + 1)
+    command = remotecommand.RemoteCommand(
+        "uploadFile",
+        {
+            "workdir": step.workdir,
+            "workersrc": path,
+            "writer": writer,
+            "maxsize": most_bytes + 1,
+            "blocksize": BLOCK_BYTES,
+        },
+    )
+    await step.runCommand(command)
+    if command.didFail() and not writer.is_cut:
+        return None
+    return ReportFile(path, bytes(writer.data[:most_bytes]), writer.is_cut)
+
+
+async def read_log(step: Any, step_name: str, log_name: str, most_bytes: int) -> tuple[list[ReportFile], list[str]]:
+    """Give what a log of an earlier step of this build holds, of a `stdio` log the standard output."""
+    label = f"log {log_name} of step {step_name}"
+    data = step.master.data
+    steps = await data.get(("builds", step.build.buildid, "steps"))
+    logs = [
+        log
+        for row in steps
+        if row["name"] == step_name
+        for log in await data.get(("steps", row["stepid"], "logs"))
+        if log_name in (log["name"], log["slug"])
+    ]
+    if not logs:
+        return [], [f"there is no {label}"]
+    log = logs[-1]
+    content = bytearray()
+    for first in range(0, log["num_lines"], LOG_LINES):
+        chunk = await data.get(("logs", log["logid"], "contents"), offset=first, limit=LOG_LINES)
+        if chunk is None:
+            break
+        content += _output(chunk["content"], log["type"]).encode()
+        if len(content) > most_bytes:
+            problem = f"the {label} is cut, it is larger than {most_bytes} bytes"
+            return [ReportFile(label, bytes(content[:most_bytes]), is_cut=True)], [problem]
+    return [ReportFile(label, bytes(content))], []
+
+
+def _output(content: str, log_type: str) -> str:
+    if log_type != _STREAMS:
+        return content
+    return "".join(line[1:] for line in content.splitlines(keepends=True) if line.startswith(_OUTPUT))

@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Lay the cases of a test report out in Buildbot's test result sets, and find them there again.
+
+A result of Buildbot has a name, a path, a line, a duration and one value, so a case that failed needs two of them:
+
+- Category `pass_fail`, unit `boolean`: every case that ran, in the order of the report, `1` or `0`. Buildbot counts
+  `tests_passed` and `tests_failed` of these.
+- Category `failure`, unit `outcome message`: one result for each `0`, in the same order. Its value is `failure` or
+  `exception`, then, if there is a message, a line break and the message. Name, path and line are those of the case.
+- Category `skipped`, unit `message`: every case that was skipped, its value the reason, "" without one.
+
+A step has the last two only if they have results, and they are complete before the first is. So whoever is told that a
+`pass_fail` set is complete finds everything about it, and `details_of` puts it together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sourcepulse_buildbot.test_case import DURATION_NS_MAX, ERROR, FAILED, PASSED, SKIPPED, TestCase
+
+PASS_FAIL, BOOLEAN = "pass_fail", "boolean"
+FAILURES, OUTCOME_MESSAGE = "failure", "outcome message"
+SKIPS, MESSAGE = "skipped", "message"
+
+#: The words in which the value of a result in `failure` begins.
+FAILURE, EXCEPTION = "failure", "exception"
+TRUE, FALSE = "1", "0"
+
+
+class ResultSet(NamedTuple):
+    """One test result set: what it is of, and the arguments of `addTestResult` for each result."""
+
+    category: str
+    value_unit: str
+    results: Sequence[Mapping[str, Any]]
+
+
+class Details(NamedTuple):
+    """What a `0` means: `failure` or `exception`, and why if that is known."""
+
+    outcome: str
+    message: str | None
+
+
+def result_sets(cases: Iterable[TestCase], *, longest_duration_ns: int = DURATION_NS_MAX) -> list[ResultSet]:
+    """Give the sets of these cases in the order in which they are to be created.
+
+    A longer duration than `longest_duration_ns`, which is what the database can hold, is left out.
+    """
+    ran: list[Mapping[str, Any]] = []
+    failures: list[Mapping[str, Any]] = []
+    skips: list[Mapping[str, Any]] = []
+    for case in cases:
+        where = {"test_name": case.name, "test_code_path": case.code_path, "line": case.line}
+        fits = case.duration_ns is not None and case.duration_ns <= longest_duration_ns
+        result = {**where, "duration_ns": case.duration_ns if fits else None}
+        if case.outcome == SKIPPED:
+            skips.append({**result, "value": case.message or ""})
+            continue
+        ran.append({**result, "value": TRUE if case.outcome == PASSED else FALSE})
+        if case.outcome in (FAILED, ERROR):
+            word = FAILURE if case.outcome == FAILED else EXCEPTION
+            failures.append({**where, "value": f"{word}\n{case.message}" if case.message else word})
+    sets = [ResultSet(SKIPS, MESSAGE, skips), ResultSet(FAILURES, OUTCOME_MESSAGE, failures)]
+    return [*(each for each in sets if each.results), ResultSet(PASS_FAIL, BOOLEAN, ran)]
+
+
+def details_of(results: Iterable[Mapping[str, Any]], failures: Iterable[Mapping[str, Any]]) -> dict[int, Details]:
+    """Give the details of the `0`s of a `pass_fail` set by their `test_resultid`.
+
+    Both arguments are rows of the data API, of that set and of the `failure` set of the same step and description.
+    Nothing is given if they do not belong together, for instance because somebody else made the sets.
+    """
+    failed = [row for row in _in_order(results) if row["value"] == FALSE]
+    told = _in_order(failures)
+    if [_where(row) for row in failed] != [_where(row) for row in told]:
+        return {}
+    details = {}
+    for row, failure in zip(failed, told, strict=True):
+        word, _, message = failure["value"].partition("\n")
+        if word not in (FAILURE, EXCEPTION):
+            return {}
+        details[row["test_resultid"]] = Details(word, message or None)
+    return details
+
+
+def _in_order(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(rows, key=lambda row: row["test_resultid"])
+
+
+def _where(row: Mapping[str, Any]) -> tuple[object, ...]:
+    return row["test_name"], row["test_code_path"], row["line"]

@@ -104,6 +104,8 @@ class _Reader:
         self._point: _Point | None = None
         self._path: str | None = None
         self._any_tap = False
+        #: Something of the outermost stream was seen.
+        self._is_begun = False
         #: The name of the subtest that is announced, for when it comes.
         self._announced = ""
         self._bailed_out = False
@@ -132,11 +134,11 @@ class _Reader:
         elif match := _POINT.match(text):
             self._test(depth, indent, match)
         elif match := _BAIL_OUT.match(text):
-            self._any_tap = self._bailed_out = True
+            self._any_tap = self._is_begun = self._bailed_out = True
             self._builder.note(f"Bail out! {match['reason']}".strip())
         elif not depth and _VERSION.match(text):
             self._end_stream()
-            self._any_tap = True
+            self._any_tap = self._is_begun = True
         elif text == "}":
             self._close_below(depth)
         elif match := _PROVE_FILE.match(line):
@@ -171,7 +173,7 @@ class _Reader:
     def _plan(self, depth: int, number: str, reason: str | None) -> None:
         if not depth and self._levels[0].planned is not None:
             self._end_stream()
-        self._any_tap = True
+        self._any_tap = self._is_begun = True
         level = self._level(depth)
         # A number of any length would take Python long to read.
         level.planned = int(number[:18])
@@ -182,13 +184,12 @@ class _Reader:
     def _test(self, depth: int, indent: int, match: re.Match[str]) -> None:
         rest = match["rest"].strip()
         top = self._levels[0]
-        if not depth and top.is_complete():
-            if not rest and match["number"] is None:
-                # The verdict of `prove` on the file.
-                return
-            if top.plan_came_last:
-                self._end_stream()
-        self._any_tap = True
+        if not depth and top.is_complete() and not rest and match["number"] is None:
+            # The verdict of `prove` on the file.
+            return
+        if not depth and top.seen and (match["number"] == "1" or (top.is_complete() and top.plan_came_last)):
+            self._end_stream()
+        self._any_tap = self._is_begun = True
         level = self._level(depth)
         self._close_below(depth)
         level.seen += 1
@@ -272,17 +273,18 @@ class _Reader:
             code_path=path or self._path,
             line=line_number(line),
             duration_ns=point.duration_ns or _seconds(point.values.get("duration_ms", ""), "ms"),
-            message=point.message(),
+            message=None if point.outcome == PASSED else point.message(),
         )
 
     def _end_stream(self) -> None:
         self._end_point()
         self._close_below(0)
         top = self._levels[0]
-        if top.planned is None and top.seen and not self._bailed_out:
+        if top.planned is None and self._is_begun and not self._bailed_out:
             self._builder.note(f"{self._where()}there is no plan, the run may have ended early")
         self._check_plan(top, 0)
         self._levels, self._announced, self._bailed_out, self._path = [_Level()], "", False, None
+        self._is_begun = False
 
     def _check_plan(self, level: _Level, depth: int) -> bool:
         """Tell whether tests of the plan are missing, and enter them."""

@@ -27,7 +27,7 @@ $(DONE): pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory venv-package
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[hg]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[hg,buildbot]' --group dev
 	@# An editable install compiles nothing, and every hg process would compile the hook anew where it may not write.
 	@$(BIN)/python -m compileall -q shared hghook buildbot_status bugzilla_extension
 	@touch $@

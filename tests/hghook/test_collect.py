@@ -26,7 +26,7 @@ from sourcepulse_hg.first_copy import (
     encode_copy,
     next_counter,
 )
-from support.hg import outbox_events
+from support.outbox_events import outbox_events
 
 
 def _event(txnid: str) -> Event:

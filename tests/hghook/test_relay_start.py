@@ -18,7 +18,8 @@ import pytest
 
 from sourcepulse.outbox import Outbox
 from sourcepulse.relay import lock_path
-from support.hg import Repository, Site, outbox_events
+from support.hg import Repository, Site
+from support.outbox_events import outbox_events
 
 _START_LIMIT_SECONDS = 30.0
 _PASSWORD = "s3cr3t-w0rd"

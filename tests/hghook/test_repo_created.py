@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sourcepulse.event import event_id
 from support import hg_faults
-from support.hg import PUSH, Repository, Site, copy_repository, outbox_events
+from support.hg import PUSH, Repository, Site, copy_repository
+from support.outbox_events import outbox_events
 
 CREATED = "hg.repo.created.v1"
 _STATE = Path(".hg", "sourcepulse", "repository")

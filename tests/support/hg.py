@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
-from sourcepulse.serialize import decode
 from support.component import require as require_component
-from support.event_schema import check_data
+from support.outbox_events import outbox_events
 from support.quick_hg import is_for_chg, quick_hgs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -213,18 +211,6 @@ class Repository:
         """Give the events of the transaction that was told last."""
         events = self.every_event()
         return [event for event in events if event.data["change_set"] == events[-1].data["change_set"]]
-
-
-def outbox_events(outbox: Path, *, stream: str = "public") -> list[Event]:
-    """Give the events of an outbox in order, each checked by its schema; none if there is no such file."""
-    if not outbox.exists():
-        return []
-    with Outbox.open(outbox, create=False) as opened:
-        claimed = opened.claim(stream, limit=100_000)
-    events = [decode(one.body, routing_key=one.routing_key) for one in claimed]
-    for event in events:
-        check_data(event)
-    return events
 
 
 @contextmanager

@@ -8,36 +8,24 @@ import argparse
 import logging
 import signal
 import threading
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from functools import partial
 
-from sourcepulse.brokers import Publisher, open_publisher
-from sourcepulse.collect import collectors, sweep
 from sourcepulse.commands.common import add_settings, outbox_path, seconds, settings
 from sourcepulse.config import Config
-from sourcepulse.delivery import Delivery, DeliveryReport
+from sourcepulse.delivery import DeliveryReport
 from sourcepulse.errors import (
     EXIT_BROKER,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_REFUSED,
-    ConfigError,
     OutboxReplacedError,
     RelayRunningError,
 )
 from sourcepulse.event import PUBLIC, RESTRICTED
-from sourcepulse.housekeeping import Keep
 from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_places import places as former_places
-from sourcepulse.relay import Relay, bind, relay_lock
-from sourcepulse.streams import Place, check_apart, check_former, doubts
+from sourcepulse.relay_open import open_relay, places_of
+from sourcepulse.streams import doubts
 
 HELP = "send the events of an outbox to its broker"
-
-#: Each stream with the prefix of its settings.
-STREAMS = ((PUBLIC, ""), (RESTRICTED, "restricted_"))
 
 #: How often a relay looks whether a removed outbox is back.
 ABSENT_POLL_SECONDS = 1.0
@@ -67,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Relay until told to stop (SIGTERM, SIGINT), until idle, or once."""
     config = settings(args)
     config.broker() or config.require("broker")
-    places = _places(config)
+    places = places_of(config)
     for doubt in doubts(places[PUBLIC], places[RESTRICTED]) if RESTRICTED in places else ():
         logger.warning("%s", doubt)
     told, stop = threading.Event(), threading.Event()
@@ -127,21 +115,7 @@ def _serve_until_idle(args: argparse.Namespace, config: Config, stop: threading.
 
 
 def _serve(args: argparse.Namespace, config: Config, stop: threading.Event) -> int:
-    with ExitStack() as stack:
-        places = _places(config)
-        outbox = stack.enter_context(Outbox.open(outbox_path(config)))
-        stack.enter_context(relay_lock(outbox.path))
-        _keep_apart(outbox, places)
-        deliveries = [
-            _delivery(stack, outbox, config, stream, place, rebind=args.rebind) for stream, place in places.items()
-        ]
-        relay = Relay(
-            outbox,
-            deliveries,
-            sweep=partial(sweep, outbox, collectors()),
-            keep=Keep(days=config.number("keep_days"), bytes=config.number("keep_bytes")),
-            stop=stop,
-        )
+    with open_relay(outbox_path(config), config, stop, rebind=args.rebind) as relay:
         if args.once:
             return _tell(relay.once())
         relay.run(idle_exit_s=args.idle_exit)
@@ -150,46 +124,7 @@ def _serve(args: argparse.Namespace, config: Config, stop: threading.Event) -> i
 
 def _waiting(config: Config) -> bool:
     with Outbox.open(outbox_path(config)) as outbox:
-        return any(outbox.claim(stream, limit=1) for stream in _places(config))
-
-
-def _places(config: Config) -> dict[str, Place]:
-    """Give where each stream goes that has a broker."""
-    return {
-        stream: Place(url, config.require(f"{prefix}exchange"))
-        for stream, prefix in STREAMS
-        if (url := config.broker(prefix)) is not None
-    }
-
-
-def _keep_apart(outbox: Outbox, places: dict[str, Place]) -> None:
-    """Refuse to start, whatever --rebind says, if restricted events could become public."""
-    if RESTRICTED not in places:
-        return
-    try:
-        check_apart(places[PUBLIC], places[RESTRICTED])
-        for former in former_places(outbox, PUBLIC):
-            check_former(former, places[RESTRICTED])
-    except ConfigError as error:
-        # A relay that the hook started has nobody to tell it to: `status` shows it.
-        outbox.note_failure(RESTRICTED, str(error), retry_in=lambda _: 0.0)
-        raise
-
-
-def _delivery(stack: ExitStack, outbox: Outbox, config: Config, stream: str, place: Place, *, rebind: bool) -> Delivery:
-    bind(outbox, stream, str(place), rebind=rebind)
-    return Delivery(
-        stack.enter_context(Outbox.open(outbox.path)),
-        stream,
-        _opener(place),
-        exchange=place.exchange,
-        pulse_format=config.text("format") == "pulse",
-        clock=time.time,
-    )
-
-
-def _opener(place: Place) -> Callable[[], Publisher]:
-    return lambda: open_publisher(place.url, exchange=place.exchange)
+        return any(outbox.claim(stream, limit=1) for stream in places_of(config))
 
 
 def _tell(reports: list[DeliveryReport]) -> int:

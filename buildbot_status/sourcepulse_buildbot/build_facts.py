@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What is known of a build, a step and a buildset beside the message that tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sourcepulse_buildbot.rows import Row, seconds_of
+
+#: What events tell of a sourcestamp; the first three are never null.
+_SOURCESTAMP_TEXTS = ("codebase", "repository", "project")
+
+
+class BuildRef(NamedTuple):
+    """How events name a build.
+
+    A database may give its id out again, so `started_at`, in seconds since 1970, belongs to it.
+    """
+
+    buildid: int
+    number: int
+    builderid: int
+    buildername: str
+    started_at: int
+
+    @classmethod
+    def of(cls, build: Row, buildername: str) -> BuildRef:
+        """Give the name of the build of this row."""
+        started_at = seconds_of(build["started_at"])
+        return cls(build["buildid"], build["number"], build["builderid"], buildername, started_at or 0)
+
+    def key(self, number: int) -> list[str]:
+        """Give the natural key of a row of this build."""
+        return [str(number), str(self.started_at)]
+
+    def members(self) -> dict[str, Any]:
+        """Give what every event of a build tells of it."""
+        return {
+            "buildid": self.buildid,
+            "buildnumber": self.number,
+            "builderid": self.builderid,
+            "buildername": self.buildername,
+        }
+
+    @property
+    def subject(self) -> str:
+        """The subject of its events."""
+        return f"builder/{self.buildername}/builds/{self.number}"
+
+    @property
+    def page(self) -> str:
+        """Its page in Buildbot's web interface."""
+        return f"builders/{self.builderid}/builds/{self.number}"
+
+
+class StepRef(NamedTuple):
+    """How events name a step."""
+
+    stepid: int
+    buildid: int
+    number: int
+    name: str
+
+    @classmethod
+    def of(cls, step: Row) -> StepRef:
+        """Give the name of the step of this row."""
+        return cls(step["stepid"], step["buildid"], step["number"], step["name"])
+
+
+class BuildsetFacts(NamedTuple):
+    """What a buildset tells of its requests and builds; `properties` holds those that events may need."""
+
+    bsid: int
+    reason: str
+    parent_buildid: int | None
+    rebuilt_buildid: int | None
+    sourcestamps: Sequence[Mapping[str, Any]]
+    properties: Mapping[str, Any]
+
+    @property
+    def scheduler(self) -> str | None:
+        """The scheduler that made it."""
+        return text_or_none(self.properties.get("scheduler"))
+
+
+class BuildContext(NamedTuple):
+    """What events of a build tell beside its row."""
+
+    workername: str | None
+    buildset: BuildsetFacts
+    properties: Mapping[str, Any]
+
+
+def sourcestamps_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Give what events tell of sourcestamps: no patch, which can be large and private."""
+    return [
+        {name: row.get(name) or "" for name in _SOURCESTAMP_TEXTS}
+        | {"branch": row.get("branch"), "revision": row.get("revision")}
+        for row in rows
+    ]
+
+
+def property_values(properties: Mapping[str, Sequence[Any]], wanted: frozenset[str]) -> dict[str, Any]:
+    """Give the values of the wanted properties from the data API's form, name to (value, source)."""
+    return {name: properties[name][0] for name in wanted if name in properties}
+
+
+def text_or_none(value: Any) -> str | None:
+    """Give a property that is a text; None for one that is missing or something else."""
+    return value if isinstance(value, str) else None

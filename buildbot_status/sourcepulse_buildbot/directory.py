@@ -1,0 +1,128 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What ids stand for: names, builds, steps and buildsets, remembered from messages, else asked of the data API."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from sourcepulse_buildbot.build_facts import (
+    BuildContext,
+    BuildRef,
+    BuildsetFacts,
+    StepRef,
+    property_values,
+    sourcestamps_of,
+)
+from sourcepulse_buildbot.rows import Row
+
+#: How many finished builds, steps, buildsets and requests are remembered; Buildbot tells late of some of their logs.
+REMEMBERED = 10_000
+
+_Value = TypeVar("_Value")
+
+
+class Known(NamedTuple):
+    """A build that may have events, and whether they are wanted."""
+
+    ref: BuildRef
+    context: BuildContext
+    wanted: bool
+
+
+class Remembered(OrderedDict[int, _Value], Generic[_Value]):
+    """A dictionary that forgets its oldest entries."""
+
+    def __setitem__(self, key: int, value: _Value) -> None:
+        """Remember an entry, and forget the oldest if there are too many."""
+        super().__setitem__(key, value)
+        if len(self) > REMEMBERED:
+            self.popitem(last=False)
+
+
+class Directory:
+    """Looks things up; what is known costs no call, what is not one or a few.
+
+    `data` is the master's data connector, `properties` names those that events may need. LookupError if a row is gone.
+    """
+
+    def __init__(self, data: Any, properties: frozenset[str]) -> None:
+        self._data = data
+        self.properties = properties
+        self.builders: dict[int, str] = {}
+        self.workers: dict[int, str] = {}
+        self.builds: Remembered[Known] = Remembered()
+        self.steps: Remembered[StepRef] = Remembered()
+        #: The last build of a request.
+        self.last_builds: Remembered[int] = Remembered()
+        self._buildsets: Remembered[BuildsetFacts] = Remembered()
+
+    async def load_names(self) -> None:
+        """Read all names at once, so that messages need no calls."""
+        self.builders.update({row["builderid"]: row["name"] for row in await self._data.get(("builders",))})
+        self.workers.update({row["workerid"]: row["name"] for row in await self._data.get(("workers",))})
+
+    async def builder_name(self, builderid: int) -> str:
+        """Give the name of a builder."""
+        if builderid not in self.builders:
+            self.builders[builderid] = (await self._row("builders", builderid))["name"]
+        return self.builders[builderid]
+
+    async def worker_name(self, workerid: int | None) -> str | None:
+        """Give the name of a worker; None for a build without one."""
+        if workerid is None:
+            return None
+        if workerid not in self.workers:
+            row = await self._data.get(("workers", workerid))
+            if row is None:
+                return None
+            self.workers[workerid] = row["name"]
+        return self.workers[workerid]
+
+    async def buildset(self, bsid: int) -> BuildsetFacts:
+        """Give what a buildset tells of its requests and builds."""
+        if bsid not in self._buildsets:
+            row = await self._row("buildsets", bsid)
+            properties = await self._data.get(("buildsets", bsid, "properties"))
+            self._buildsets[bsid] = BuildsetFacts(
+                bsid=bsid,
+                reason=row["reason"] or "",
+                parent_buildid=row["parent_buildid"],
+                rebuilt_buildid=row.get("rebuilt_buildid"),
+                sourcestamps=sourcestamps_of(row["sourcestamps"]),
+                properties=property_values(properties or {}, self.properties),
+            )
+        return self._buildsets[bsid]
+
+    async def context(self, build: Row, *, bsid: int | None, properties: dict[str, Any] | None) -> BuildContext:
+        """Give what events of a build need beside its row; what its live object told need not be asked for."""
+        if bsid is None:
+            bsid = (await self._row("buildrequests", build["buildrequestid"]))["buildsetid"]
+        if properties is None:
+            stored = await self._data.get(("builds", build["buildid"], "properties"))
+            properties = property_values(stored or {}, self.properties)
+        return BuildContext(
+            workername=await self.worker_name(build["workerid"]),
+            buildset=await self.buildset(bsid),
+            properties=properties,
+        )
+
+    async def step(self, stepid: int) -> StepRef:
+        """Give the name of a step."""
+        if stepid not in self.steps:
+            self.steps[stepid] = StepRef.of(await self._row("steps", stepid))
+        return self.steps[stepid]
+
+    async def last_build(self, buildrequestid: int) -> int | None:
+        """Give the last build of a request; None if there was none."""
+        if buildrequestid not in self.last_builds:
+            builds = await self._data.get(("buildrequests", buildrequestid, "builds"))
+            return max((build["buildid"] for build in builds), default=None)
+        return self.last_builds[buildrequestid]
+
+    async def _row(self, table: str, number: int) -> Row:
+        row: Row | None = await self._data.get((table, number))
+        if row is None:
+            raise LookupError(f"Buildbot has no {table}/{number} any more")
+        return row

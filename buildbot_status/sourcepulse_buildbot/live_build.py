@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Look at the build itself while it runs in this master: what its rows do not hold, without a call to the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sourcepulse_buildbot.rows import Row
+
+#: Properties whose values may be changed later are copied; so deep, and no deeper.
+_COPY_DEPTH = 8
+
+
+class LiveBuilds:
+    """The builds that run in a master; none of the attributes used here is part of Buildbot's promised interface.
+
+    So each look may find nothing, and then the data API is asked.
+    """
+
+    def __init__(self, botmaster: Any) -> None:
+        self._botmaster = botmaster
+
+    def find(self, buildid: int) -> Any | None:
+        """Give the running build of this id."""
+        try:
+            for builder in self._botmaster.builders.values():
+                for build in builder.building:
+                    if build.buildid == buildid:
+                        return build
+        except (AttributeError, TypeError):
+            pass
+        return None
+
+    def running(self) -> bool:
+        """Tell whether any build runs here now."""
+        try:
+            return any(builder.building for builder in self._botmaster.builders.values())
+        except (AttributeError, TypeError):
+            return False
+
+
+def buildset_of(build: Any | None) -> int | None:
+    """Give the buildset that a running build was requested by."""
+    try:
+        return None if build is None else int(build.requests[0].bsid)
+    except (AttributeError, IndexError, TypeError):
+        return None
+
+
+def properties_of(build: Any | None, wanted: frozenset[str]) -> dict[str, Any] | None:
+    """Give copies of the wanted properties of a running build."""
+    try:
+        if build is None:
+            return None
+        properties = build.properties.properties
+        return {name: _copy(properties[name][0], _COPY_DEPTH) for name in wanted if name in properties}
+    except (AttributeError, IndexError, TypeError):
+        return None
+
+
+def secrets_of(build: Any | None) -> Mapping[str, str]:
+    """Give the values of the secrets that a running build has used so far."""
+    try:
+        return {} if build is None else build.properties._used_secrets
+    except AttributeError:
+        return {}
+
+
+def statistics_of(build: Any | None, step: Row) -> dict[str, int]:
+    """Give what a step of a running build has counted."""
+    try:
+        if build is not None:
+            for executed in build.executedSteps:
+                if executed.stepid == step["stepid"]:
+                    return dict(executed.getStatistics())
+    except (AttributeError, TypeError):
+        pass
+    return {}
+
+
+def _copy(value: Any, depth: int) -> Any:
+    if depth == 0:
+        return None
+    if isinstance(value, dict):
+        return {name: _copy(item, depth - 1) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copy(item, depth - 1) for item in value]
+    return value

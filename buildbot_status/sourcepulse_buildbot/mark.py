@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""How far the outbox is complete: what recovery reads when the master starts again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sourcepulse.outbox import Outbox
+
+_NAME = "buildbot "
+#: SQLite takes so many values in one statement, at least.
+_IDS_AT_ONCE = 500
+
+
+class Mark(NamedTuple):
+    """Every row whose time is before `at` (seconds since 1970), and every change up to `changeid`, was told.
+
+    `presence` is the state that was last told of master and workers.
+    """
+
+    at: int
+    changeid: int
+    presence: dict[str, Any]
+
+
+def read_mark(outbox: Outbox, scope: str) -> Mark | None:
+    """Give the mark of a database's events; None if this outbox never had one."""
+    with outbox.reading() as db:
+        row = db.execute("SELECT value FROM meta WHERE name = ?", (_NAME + scope,)).fetchone()
+    if row is None:
+        return None
+    value = json.loads(row[0])
+    return Mark(at=int(value["at"]), changeid=int(value["changeid"]), presence=dict(value["presence"]))
+
+
+def write_mark(outbox: Outbox, scope: str, mark: Mark) -> None:
+    """Put the mark; all it says is stored already, so a power failure may forget it."""
+    with outbox.writing(durable=False) as db:
+        value = json.dumps(mark._asdict())
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_NAME + scope, value))
+
+
+def known_ids(outbox: Outbox, ids: Sequence[str]) -> set[str]:
+    """Give those of the ids that the outbox has or had."""
+    found: set[str] = set()
+    with outbox.reading() as db:
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            part = ids[start : start + _IDS_AT_ONCE]
+            marks = ",".join("?" * len(part))
+            found.update(row[0] for row in db.execute(f"SELECT id FROM events WHERE id IN ({marks})", part))  # noqa: S608
+    return found
+
+
+def last_stored_at(outbox: Outbox) -> float | None:
+    """Give the time at which the youngest event was stored, in seconds since 1970."""
+    with outbox.reading() as db:
+        row = db.execute("SELECT stored_at FROM events ORDER BY position DESC LIMIT 1").fetchone()
+    return None if row is None else float(row[0])

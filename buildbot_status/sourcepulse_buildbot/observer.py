@@ -1,0 +1,305 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Make facts of what the bus says: copied at once, in the order in which events are to be told."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.logger import Logger
+
+from sourcepulse_buildbot import live_build
+from sourcepulse_buildbot.build_events import build_finished, build_started
+from sourcepulse_buildbot.build_facts import BuildRef, StepRef
+from sourcepulse_buildbot.bus import Handler
+from sourcepulse_buildbot.case_events import has_totals, run_finished, statistics_finished
+from sourcepulse_buildbot.change_events import change_added
+from sourcepulse_buildbot.directory import Directory, Known, Remembered
+from sourcepulse_buildbot.intake import Intake
+from sourcepulse_buildbot.log_tail import LogTails
+from sourcepulse_buildbot.presence import Presence
+from sourcepulse_buildbot.redaction import Redactor
+from sourcepulse_buildbot.request_events import buildset_completed, request_completed, request_submitted
+from sourcepulse_buildbot.rows import Row
+from sourcepulse_buildbot.selection import Selection
+from sourcepulse_buildbot.step_events import log_finished, step_finished, step_started
+from sourcepulse_buildbot.writer import Fact
+
+log = Logger("sourcepulse")
+
+#: Makes the fact of a step or log once its build is known.
+_OfBuild = Callable[[BuildRef], Fact]
+
+
+class Observer:
+    """Has a handler for each message that is an event.
+
+    A handler runs in the reactor, while everybody else waits: it copies what it is given, for others change it later,
+    and looks at the live build. What is not known then is asked for, and keeps its place in the line meanwhile. No
+    handler raises, and none gives anything back: Buildbot would wait for it when it stops.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Any,
+        directory: Directory,
+        live: live_build.LiveBuilds,
+        intake: Intake,
+        selection: Selection,
+        redactor: Redactor,
+        presence: Presence,
+        tails: LogTails,
+        missed: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._data = data
+        self._directory = directory
+        self._live = live
+        self._intake = intake
+        self._selection = selection
+        self._redactor = redactor
+        self.presence = presence
+        self._tails = tails
+        #: Called with the reason when something must be found again in the database.
+        self._missed = missed
+        self._clock = clock
+        #: Steps whose results are stored.
+        self._stored_tests: Remembered[bool] = Remembered()
+        #: Steps begin before their build is told: its first step prepares the worker.
+        self._early: defaultdict[int, list[_OfBuild]] = defaultdict(list)
+        self.failures = 0
+
+    def handlers(self) -> dict[tuple[str, str], Handler]:
+        """Give what is to be called for which messages, as far as they are wanted."""
+        wanted: dict[tuple[str, str], Callable[[Any], None]] = {}
+        selection = self._selection
+        if selection.wants("changes"):
+            wanted["changes", "new"] = self._change
+        if selection.wants("requests"):
+            wanted["buildrequests", "new"] = self._request
+            wanted["buildrequests", "complete"] = self._request_complete
+        if selection.wants("buildsets"):
+            wanted["buildsets", "complete"] = self._buildset_complete
+        if selection.wants_any_of_builds or selection.wants("requests"):
+            wanted["builds", "new"] = self._build
+            wanted["builds", "finished"] = self._build_finished
+        if selection.wants_steps or selection.wants("tests"):
+            wanted["steps", "started"] = self._step
+            wanted["steps", "finished"] = self._step_finished
+        if selection.wants_logs:
+            wanted["logs", "finished"] = self._log
+        if selection.wants("tests"):
+            wanted["test_result_sets", "completed"] = self._test_set
+        wanted["builders", "started"] = self._builder
+        if selection.wants("workers"):
+            for state in ("connected", "disconnected", "missing", "state_updated"):
+                wanted["workers", state] = partial(self._worker, state)
+        if selection.wants("masters"):
+            for state in ("started", "stopped"):
+                wanted["masters", state] = partial(self._master, state)
+        return {words: self._guarded(handle) for words, handle in wanted.items()}
+
+    def _guarded(self, handle: Callable[[Any], None]) -> Handler:
+        def handler(_: tuple[str, ...], message: Any) -> None:
+            try:
+                handle(message)
+            except Exception:  # noqa: BLE001 - nothing of ours may harm the master
+                self.failures += 1
+                log.failure("a message could not be taken over")
+
+        return handler
+
+    # -- changes, requests, buildsets
+
+    def _change(self, change: Row) -> None:
+        row = dict(change)
+        # Patches can be large, and no event has them.
+        row.pop("sourcestamp", None)
+        self._intake.add(partial(change_added, change=row))
+
+    def _request(self, request: Row) -> None:
+        self._intake.add_later(self._submitted(dict(request)))
+
+    async def _submitted(self, request: Row) -> Sequence[Fact]:
+        name = await self._directory.builder_name(request["builderid"])
+        buildset = await self._directory.buildset(request["buildsetid"])
+        if not (self._selection.takes_builder(name) and self._selection.takes_scheduler(buildset.scheduler)):
+            return ()
+        return (partial(request_submitted, request=request, buildername=name, buildset=buildset),)
+
+    def _request_complete(self, request: Row) -> None:
+        self._intake.add_later(self._completed(dict(request)))
+
+    async def _completed(self, request: Row) -> Sequence[Fact]:
+        name = await self._directory.builder_name(request["builderid"])
+        if not self._selection.takes_builder(name):
+            return ()
+        if self._selection.schedulers is not None:
+            buildset = await self._directory.buildset(request["buildsetid"])
+            if not self._selection.takes_scheduler(buildset.scheduler):
+                return ()
+        last = await self._directory.last_build(request["buildrequestid"])
+        return (partial(request_completed, request=request, buildername=name, buildid=last),)
+
+    def _buildset_complete(self, buildset: Row) -> None:
+        row = dict(buildset, sourcestamps=[dict(stamp) for stamp in buildset["sourcestamps"]])
+        self._intake.add_later(self._buildset_completed(row))
+
+    async def _buildset_completed(self, buildset: Row) -> Sequence[Fact]:
+        if self._selection.schedulers is not None:
+            facts = await self._directory.buildset(buildset["bsid"])
+            if not self._selection.takes_scheduler(facts.scheduler):
+                return ()
+        return (partial(buildset_completed, buildset=buildset),)
+
+    # -- builds
+
+    def _build(self, build: Row) -> None:
+        live = self._live.find(build["buildid"])
+        self._redactor.learn(live_build.secrets_of(live))
+        self._intake.add_later(
+            self._started(
+                dict(build),
+                bsid=live_build.buildset_of(live),
+                properties=live_build.properties_of(live, self._directory.properties),
+            )
+        )
+
+    async def _started(self, build: Row, *, bsid: int | None, properties: dict[str, Any] | None) -> list[Fact]:
+        name = await self._directory.builder_name(build["builderid"])
+        context = await self._directory.context(build, bsid=bsid, properties=properties)
+        ref = BuildRef.of(build, name)
+        wanted = self._selection.takes_builder(name) and self._selection.takes_scheduler(context.buildset.scheduler)
+        self.know(Known(ref, context, wanted), build["buildrequestid"])
+        facts: list[Fact] = []
+        if wanted and self._selection.wants("builds"):
+            facts.append(partial(build_started, ref=ref, build=build, context=context))
+        return facts + self.early_facts(ref.buildid)
+
+    def know(self, known: Known, buildrequestid: int) -> None:
+        """Remember a build that has begun."""
+        self._directory.builds[known.ref.buildid] = known
+        self._directory.last_builds[buildrequestid] = known.ref.buildid
+
+    def early_facts(self, buildid: int) -> list[Fact]:
+        """Give what was heard of a build before it was known."""
+        known = self._directory.builds[buildid]
+        early = self._early.pop(buildid, [])
+        return [make(known.ref) for make in early] if known.wanted else []
+
+    def _build_finished(self, build: Row) -> None:
+        live = self._live.find(build["buildid"])
+        self._redactor.learn(live_build.secrets_of(live))
+        self._intake.add_later(
+            self._finished(
+                dict(build),
+                bsid=live_build.buildset_of(live),
+                properties=live_build.properties_of(live, self._directory.properties),
+            )
+        )
+
+    async def _finished(self, build: Row, *, bsid: int | None, properties: dict[str, Any] | None) -> Sequence[Fact]:
+        facts: list[Fact] = []
+        if build["buildid"] not in self._directory.builds:
+            # Skipped, or begun elsewhere: a master that died leaves its builds to another.
+            facts += await self._started(build, bsid=bsid, properties=properties)
+        known = self._directory.builds[build["buildid"]]
+        if not known.wanted or not self._selection.wants("builds"):
+            return facts
+        context = await self._directory.context(build, bsid=known.context.buildset.bsid, properties=properties)
+        facts.append(partial(build_finished, ref=known.ref, build=build, context=context))
+        return facts
+
+    # -- steps, logs, tests
+
+    def _step(self, step: Row) -> None:
+        row = dict(step)
+        self._directory.steps[row["stepid"]] = StepRef.of(row)
+        if self._selection.wants_steps:
+            self._of_build(row["buildid"], lambda ref: partial(step_started, ref=ref, step=row))
+
+    def _step_finished(self, step: Row) -> None:
+        row = dict(step, urls=[dict(link) for link in step["urls"]])
+        self._directory.steps[row["stepid"]] = StepRef.of(row)
+        live = self._live.find(row["buildid"])
+        self._redactor.learn(live_build.secrets_of(live))
+        self._statistics(row, live_build.statistics_of(live, row))
+        held = self._tails.release(row["stepid"])
+        if held:
+            self._of_build_later(row["buildid"], partial(self._tails.facts, row, held))
+        if self._selection.wants_steps:
+            self._of_build(row["buildid"], lambda ref: partial(step_finished, ref=ref, step=row))
+
+    def _statistics(self, step: Row, statistics: dict[str, int]) -> None:
+        """Tell of tests that a step only counted; what it stored is told by its test result sets."""
+        if not (self._selection.wants("tests") and has_totals(statistics)) or step["stepid"] in self._stored_tests:
+            return
+        now = self._clock()
+        self._of_build(
+            step["buildid"],
+            lambda ref: partial(statistics_finished, ref=ref, step=step, statistics=statistics, time=now),
+        )
+
+    def _log(self, log_row: Row) -> None:
+        row, now = dict(log_row), self._clock()
+        if self._tails.wanted:
+            # Whether the step fails is known when it is finished.
+            self._tails.hold(row, now)
+            return
+        step = self._directory.steps.get(row["stepid"])
+        if step is None:
+            self._intake.add_later(self._log_of_unknown(row, now))
+            return
+        self._of_build(
+            step.buildid, lambda ref: partial(log_finished, ref=ref, step=step, log=row, time=now, tail=None)
+        )
+
+    async def _log_of_unknown(self, row: Row, now: float) -> Sequence[Fact]:
+        step = await self._directory.step(row["stepid"])
+        known = self._directory.builds.get(step.buildid)
+        if known is None or not known.wanted:
+            return ()
+        return (partial(log_finished, ref=known.ref, step=step, log=row, time=now, tail=None),)
+
+    def _test_set(self, test_set: Row) -> None:
+        row, now = dict(test_set), self._clock()
+        self._stored_tests[row["stepid"]] = True
+        self._of_build_later(row["buildid"], partial(self._tests, row, now))
+
+    async def _tests(self, test_set: Row, now: float, ref: BuildRef) -> Sequence[Fact]:
+        results = await self._data.get(("test_result_sets", test_set["test_result_setid"], "results"))
+        wanted = self._selection.cases
+        return (partial(run_finished, ref=ref, test_set=test_set, results=results, wanted=wanted, time=now),)
+
+    def _of_build(self, buildid: int, make: _OfBuild) -> None:
+        known = self._directory.builds.get(buildid)
+        if known is None:
+            self._early[buildid].append(make)
+        elif known.wanted:
+            self._intake.add(make(known.ref))
+
+    def _of_build_later(self, buildid: int, ask: Callable[[BuildRef], Coroutine[Any, Any, Sequence[Fact]]]) -> None:
+        known = self._directory.builds.get(buildid)
+        if known is not None and known.wanted:
+            self._intake.add_later(ask(known.ref))
+        elif known is None:
+            # A step that was over before its build was told has neither tests nor tails; else recovery tells them.
+            self._missed("a step of a build that nobody told of ended")
+
+    # -- names, workers, masters
+
+    def _builder(self, builder: Row) -> None:
+        self._directory.builders[builder["builderid"]] = builder["name"]
+
+    def _worker(self, state: str, worker: Row) -> None:
+        self._directory.workers[worker["workerid"]] = worker["name"]
+        for fact in self.presence.worker(state, dict(worker), self._clock()):
+            self._intake.add(fact)
+
+    def _master(self, state: str, master: Row) -> None:
+        for fact in self.presence.master(state, dict(master), self._clock()):
+            self._intake.add(fact)

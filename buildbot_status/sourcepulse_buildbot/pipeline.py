@@ -1,0 +1,251 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""One way from the bus to the outbox, put together from settings; a new one takes over from the one before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import defer, task, threads
+from twisted.logger import Logger
+
+from sourcepulse import config as core_config
+from sourcepulse.outbox import Outbox
+from sourcepulse_buildbot.build_events import NEEDED_PROPERTIES
+from sourcepulse_buildbot.bus import Subscription, Tap
+from sourcepulse_buildbot.directory import Directory, Known
+from sourcepulse_buildbot.emitter import Emitter
+from sourcepulse_buildbot.intake import Intake
+from sourcepulse_buildbot.live_build import LiveBuilds
+from sourcepulse_buildbot.log_tail import LogTails
+from sourcepulse_buildbot.mark import Mark, last_stored_at, read_mark, write_mark
+from sourcepulse_buildbot.observer import Observer
+from sourcepulse_buildbot.presence import Presence
+from sourcepulse_buildbot.recovered_build import RecoveredBuilds
+from sourcepulse_buildbot.recovery import Recovery, Store, search_since
+from sourcepulse_buildbot.redaction import Redactor
+from sourcepulse_buildbot.relay_process import RelayProcess
+from sourcepulse_buildbot.relay_thread import RelayThread
+from sourcepulse_buildbot.selection import Selection
+from sourcepulse_buildbot.settings import Settings
+from sourcepulse_buildbot.writer import Fact, Writer
+
+#: How often Buildbot's database is compared with what was told.
+RECOVER_SECONDS = 60.0
+#: A row younger than this may still be on its way through the bus.
+GRACE_SECONDS = 30
+#: So long the master waits for the first comparison before it goes on; the comparison goes on as well.
+START_LIMIT_SECONDS = 20.0
+
+log = Logger("sourcepulse")
+
+
+class Pipeline:
+    """Hears, stores and relays for one reporter until stopped."""
+
+    def __init__(self, master: Any, settings: Settings) -> None:
+        self._master = master
+        self._settings = settings
+        self._reactor = master.reactor
+        self._clock: Callable[[], float] = master.reactor.seconds
+        selection = _selection(master, settings)
+        properties = settings.properties.union(NEEDED_PROPERTIES, *settings.normalized.values())
+        redactor = Redactor()
+        self._writer = Writer(
+            lambda: Outbox.open(Path(settings.outbox), clock=time.time),
+            Emitter(
+                source=settings.source,
+                scope=settings.scope,
+                url=master.config.buildbotURL or "",
+                redactor=redactor,
+                properties=settings.properties,
+                normalized=settings.normalized,
+                max_bytes=settings.max_event_bytes,
+            ),
+            tell=self._tell,
+        )
+        self._intake = Intake(self._writer, self._reactor, missed=self._missed)
+        directory = Directory(master.data, properties)
+        tails = LogTails(master.data, settings.log_tail_bytes)
+        self._directory = directory
+        self.presence = Presence(master.masterid, all_masters=settings.master is not None, name=settings.master)
+        self._live = LiveBuilds(master.botmaster)
+        self._observer = Observer(
+            data=master.data,
+            directory=directory,
+            live=self._live,
+            intake=self._intake,
+            selection=selection,
+            redactor=redactor,
+            presence=self.presence,
+            tails=tails,
+            missed=self._missed,
+            clock=self._clock,
+        )
+        # Only with the simple bus is every message that is heard one of this master.
+        hear = Subscription if master.config.mq["type"] == "simple" else Tap
+        self._bus = hear(master.mq, self._observer.handlers())
+        self._recovery = Recovery(
+            data=master.data,
+            directory=directory,
+            selection=selection,
+            builds=RecoveredBuilds(master.data, directory, selection, tails),
+            scope=settings.scope,
+            store=Store(put=self._writer.put, ask=self._ask),
+            others=self._other_masters,
+            begun=self._begun,
+        )
+        self._mark: Mark | None = None
+        #: What the bus told since then may not have been taken; None if all was.
+        self._suspect_since: float | None = None
+        self._recovering = False
+        self._again = task.LoopingCall(self._recover_again)
+        self._again.clock = self._reactor
+        self._relay: RelayThread | RelayProcess | None = None
+
+    async def start(self, *, after: Pipeline | None) -> None:
+        """Hear first, then let the one before end, then find what was missed; what is heard meanwhile waits."""
+        self._writer.start()
+        if after is not None:
+            self.presence = self._observer.presence = after.presence
+        recovered: defer.Deferred[None] = defer.Deferred()
+        self._intake.add_later(self._recover_first(recovered, went_on=after is not None), limit_s=None)
+        await self._bus.start()
+        if after is not None:
+            await after.stop()
+        recovered.callback(None)
+        self._start_relay()
+        await self._intake.drained(START_LIMIT_SECONDS)
+        self._again.start(RECOVER_SECONDS, now=False)
+
+    async def stop(self) -> None:
+        """Hear no more and store what was heard; never raises, and ends within seconds."""
+        await self._bus.stop()
+        if self._again.running:
+            self._again.stop()
+        await self._intake.drained()
+        if self._mark is not None:
+            mark = self._mark._replace(presence=self.presence.at_the_end())
+            self._writer.run(lambda outbox: write_mark(outbox, self._settings.scope, mark), lambda _: None)
+        await threads.deferToThread(self._writer.stop)
+        if isinstance(self._relay, RelayThread):
+            await threads.deferToThread(self._relay.stop)
+        elif self._relay is not None:
+            await self._relay.stop()
+
+    # -- recovery
+
+    async def _recover_first(self, begin: defer.Deferred[None], *, went_on: bool) -> Sequence[Fact]:
+        await begin
+        await self._directory.load_names()
+        mark = await self._ask(lambda outbox: read_mark(outbox, self._settings.scope))
+        now = int(self._clock())
+        if mark is None:
+            # What was before the first start is history, and nobody waits for it.
+            mark = Mark(at=now, changeid=await self._recovery.last_change(), presence={})
+            search = search_since(mark, until=now, changes_until=-1, suspect_after=now)._replace(since=now + 1)
+            await self._recovery.run(search)
+        else:
+            if not went_on:
+                for fact in self.presence.after_a_stop(mark.presence, now):
+                    self._writer.put(fact)
+            stored_at = await self._ask(last_stored_at)
+            until = now - GRACE_SECONDS if self._live.running() else now
+            last_change = await self._recovery.last_change()
+            search = search_since(mark, until=until, changes_until=last_change, suspect_after=stored_at or 0)
+            await self._recovery.run(search)
+            mark = Mark(at=until, changeid=last_change, presence=self.presence.state)
+        await self._put_mark(mark)
+        return ()
+
+    async def _recover_now(self, mark: Mark) -> None:
+        suspect_since, self._suspect_since = self._suspect_since, None
+        until = int(self._clock()) - GRACE_SECONDS
+        last_change = await self._recovery.last_change()
+        suspect = float("inf") if suspect_since is None else suspect_since
+        try:
+            # A change younger than the last comparison may still be on its way.
+            search = search_since(mark, until=until, changes_until=mark.changeid, suspect_after=suspect)
+            await self._recovery.run(search)
+        except Exception:
+            self._suspect_since = suspect_since
+            raise
+        await self._put_mark(Mark(at=until, changeid=last_change, presence=self.presence.state))
+
+    def _recover_again(self) -> None:
+        if self._recovering or self._mark is None:
+            return
+        self._recovering = True
+
+        def done(result: Any) -> None:
+            self._recovering = False
+            if result is not None:
+                log.failure("events that were missed could not be looked for", result)
+
+        defer.ensureDeferred(self._recover_now(self._mark)).addBoth(done)
+
+    async def _put_mark(self, mark: Mark) -> None:
+        await self._ask(lambda outbox: write_mark(outbox, self._settings.scope, mark))
+        self._mark = mark
+
+    def _begun(self, known: Known, buildrequestid: int) -> Sequence[Fact]:
+        self._observer.know(known, buildrequestid)
+        return self._observer.early_facts(known.ref.buildid)
+
+    async def _other_masters(self) -> frozenset[int]:
+        if self._settings.master is None:
+            return frozenset()
+        masters = await self._master.data.get(("masters",))
+        return frozenset(row["masterid"] for row in masters if row["active"]) - {self._master.masterid}
+
+    def _missed(self, reason: str) -> None:
+        if self._suspect_since is None:
+            log.warn("{reason}; what is missing is looked for in Buildbot's database", reason=reason)
+            self._suspect_since = self._clock() - RECOVER_SECONDS
+
+    # -- parts
+
+    def _ask(self, work: Callable[[Outbox], Any]) -> defer.Deferred[Any]:
+        answer: defer.Deferred[Any] = defer.Deferred()
+        self._writer.run(work, lambda result: self._reactor.callFromThread(answer.callback, result))
+        return answer
+
+    def _start_relay(self) -> None:
+        settings = self._settings
+        if settings.broker is None or settings.relay == "none":
+            return
+        if settings.relay == "process":
+            self._relay = RelayProcess(
+                self._reactor,
+                Path(settings.outbox),
+                broker=settings.broker,
+                exchange=settings.exchange,
+                format_=settings.format,
+                tell=self._tell,
+            )
+        else:
+            values = {"broker": settings.broker, "exchange": settings.exchange, "format": settings.format}
+            self._relay = RelayThread(Path(settings.outbox), core_config.load(values, environ={}), tell=self._tell)
+        self._relay.start()
+
+    def _tell(self, sentence: str) -> None:
+        self._reactor.callFromThread(log.warn, "{sentence}", sentence=sentence)
+
+
+def _selection(master: Any, settings: Settings) -> Selection:
+    def tags_of(buildername: str) -> Sequence[str]:
+        builder = master.botmaster.builders.get(buildername)
+        return () if builder is None or builder.config is None else builder.config.tags or ()
+
+    return Selection(
+        families=settings.events,
+        detail=settings.detail,
+        builders=settings.builders,
+        tags=settings.tags,
+        schedulers=settings.schedulers,
+        cases=settings.test_cases,
+        tags_of=tags_of,
+    )

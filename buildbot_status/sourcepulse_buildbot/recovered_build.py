@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Make the facts of a build again from Buildbot's database, in the order in which they were to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from sourcepulse_buildbot.build_events import build_finished, build_started
+from sourcepulse_buildbot.build_facts import BuildRef, StepRef
+from sourcepulse_buildbot.case_events import run_finished
+from sourcepulse_buildbot.directory import Directory, Known
+from sourcepulse_buildbot.log_tail import LogTails
+from sourcepulse_buildbot.rows import Row, seconds_of
+from sourcepulse_buildbot.selection import Selection
+from sourcepulse_buildbot.step_events import step_finished, step_started
+from sourcepulse_buildbot.writer import Fact
+
+
+class RecoveredBuilds:
+    """Reads builds with all that belongs to them; what is known already keeps the form it was stored in."""
+
+    def __init__(self, data: Any, directory: Directory, selection: Selection, tails: LogTails) -> None:
+        self._data = data
+        self._directory = directory
+        self._selection = selection
+        self._tails = tails
+
+    async def known(self, build: Row) -> Known:
+        """Give what events of a build need."""
+        name = await self._directory.builder_name(build["builderid"])
+        context = await self._directory.context(build, bsid=None, properties=None)
+        wanted = self._selection.takes_builder(name) and self._selection.takes_scheduler(context.buildset.scheduler)
+        return Known(BuildRef.of(build, name), context, wanted)
+
+    async def facts(self, build: Row, known: Known) -> list[Fact]:
+        """Give the facts of a build up to now."""
+        ref, context, wanted = known
+        if not wanted:
+            return []
+        facts: list[Fact] = []
+        if self._selection.wants("builds"):
+            facts.append(partial(build_started, ref=ref, build=build, context=context, recovered=True))
+        if self._selection.wants_steps or self._selection.wants("tests"):
+            facts += await self._steps(ref)
+        if self._selection.wants("builds") and build["complete"]:
+            facts.append(partial(build_finished, ref=ref, build=build, context=context, recovered=True))
+        return facts
+
+    async def _steps(self, ref: BuildRef) -> list[Fact]:
+        facts: list[Fact] = []
+        sets: dict[int, list[Row]] = {}
+        if self._selection.wants("tests"):
+            for test_set in await self._data.get(("builds", ref.buildid, "test_result_sets")):
+                if test_set["complete"]:
+                    sets.setdefault(test_set["stepid"], []).append(test_set)
+        for step in sorted(await self._data.get(("builds", ref.buildid, "steps")), key=lambda row: int(row["number"])):
+            self._directory.steps[step["stepid"]] = StepRef.of(step)
+            if self._selection.wants_steps and step["started_at"] is not None:
+                facts.append(partial(step_started, ref=ref, step=step, recovered=True))
+            at = seconds_of(step["complete_at"]) or seconds_of(step["started_at"]) or ref.started_at
+            for test_set in sets.get(step["stepid"], ()):
+                facts.append(await self._tests(ref, test_set, at))
+            if self._selection.wants_logs:
+                logs = await self._data.get(("steps", step["stepid"], "logs"))
+                complete: Sequence[tuple[Row, float]] = [(log, at) for log in logs if log["complete"]]
+                facts += await self._tails.facts(step, complete, ref, recovered=True)
+            if self._selection.wants_steps and step["complete"]:
+                facts.append(partial(step_finished, ref=ref, step=step, recovered=True))
+        return facts
+
+    async def _tests(self, ref: BuildRef, test_set: Row, at: float) -> Fact:
+        results = await self._data.get(("test_result_sets", test_set["test_result_setid"], "results"))
+        return partial(
+            run_finished,
+            ref=ref,
+            test_set=test_set,
+            results=results,
+            wanted=self._selection.cases,
+            time=at,
+            recovered=True,
+        )

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The reporter for master.cfg: publishes what a Buildbot master stores, exactly and in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from buildbot import config
+from buildbot.util.service import BuildbotService
+from twisted.internet import defer
+
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.errors import ConfigError
+from sourcepulse_buildbot.pipeline import Pipeline
+from sourcepulse_buildbot.settings import Settings, read_settings
+
+
+class PulseStatusPush(BuildbotService):
+    """Publishes the events of this master; in master.cfg::
+
+        from buildbot.plugins import reporters
+        c['services'].append(reporters.PulseStatusPush(
+            name="ci", outbox="outbox.db", broker="amqp://localhost"))
+
+    Every event is stored in the outbox first, by a thread; the relay sends it from there, whenever the broker can be
+    reached. After a crash what is missing is found again in Buildbot's database. The arguments are described in
+    buildbot_status/README.md; `buildbot checkconfig` names every mistake.
+    """
+
+    name = None
+    #: A password of the broker may come from a secret provider.
+    secrets = ("broker",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Buildbot insists on a name before it looks at anything else; ours then says what is missing.
+        self._named = kwargs.get("name")
+        kwargs.setdefault("name", type(self).__name__)
+        self._pipeline: Pipeline | None = None
+        super().__init__(*args, **kwargs)
+
+    def checkConfig(self, *args: Any, **kwargs: Any) -> None:  # noqa: N802 - the name that Buildbot calls
+        """Name every mistake; nothing is opened and nothing is asked for."""
+        if args:
+            config.error("PulseStatusPush takes its arguments by name: PulseStatusPush(name='ci', outbox='outbox.db')")
+        read_settings(config.error, name=self._named, **kwargs)
+
+    @defer.inlineCallbacks
+    def reconfigServiceWithSibling(self, sibling: Any) -> Any:  # noqa: N802 - the name that Buildbot calls
+        """Take the settings of another; Buildbot itself forgets to keep them, and would miss a change back."""
+        yield super().reconfigServiceWithSibling(sibling)
+        self._config_args, self._config_kwargs = sibling._config_args, sibling._config_kwargs
+
+    @defer.inlineCallbacks
+    def reconfigService(self, **kwargs: Any) -> Any:  # noqa: N802 - the name that Buildbot calls
+        """Begin, or go on with other settings: the new way takes over before the old one ends."""
+        mistakes: list[str] = []
+        settings = read_settings(mistakes.append, name=self.name, **kwargs)
+        _check_rendered(settings, mistakes)
+        if mistakes:
+            config.error("; ".join(mistakes))
+        before, self._pipeline = self._pipeline, Pipeline(self.master, self._in_basedir(settings))
+        yield defer.ensureDeferred(self._pipeline.start(after=before))
+
+    @defer.inlineCallbacks
+    def stopService(self) -> Any:  # noqa: N802 - the name that Buildbot calls
+        """Store what is not stored yet, within seconds; the broker is not waited for."""
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            yield defer.ensureDeferred(pipeline.stop())
+        yield super().stopService()
+
+    def _in_basedir(self, settings: Settings) -> Settings:
+        return settings._replace(outbox=str(Path(self.master.basedir) / settings.outbox))
+
+
+def _check_rendered(settings: Settings, mistakes: list[str]) -> None:
+    """Look at a broker that came from a secret."""
+    if settings.broker is not None:
+        try:
+            BrokerUrl.parse(str(settings.broker))
+        except ConfigError as error:
+            mistakes.append(f"broker: {error}")

@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Which events of a master are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+#: The families of events, by what they tell of.
+FAMILIES = ("changes", "requests", "buildsets", "builds", "tests", "workers", "masters")
+#: How much of a build is told, from its beginning and end alone to everything.
+DETAILS = ("builds", "steps", "logs")
+
+
+class Selection(NamedTuple):
+    """What the settings ask for; None for all.
+
+    Builders and tags narrow requests, builds and tests; schedulers narrow these and buildsets. Changes, workers and
+    masters belong to no builder. `tags_of` gives the tags of a builder as it is configured now.
+    """
+
+    families: frozenset[str]
+    detail: str
+    builders: frozenset[str] | None = None
+    tags: frozenset[str] | None = None
+    schedulers: frozenset[str] | None = None
+    cases: frozenset[str] = frozenset()
+    tags_of: Callable[[str], Sequence[str]] = lambda _: ()
+
+    def wants(self, family: str) -> bool:
+        """Tell whether a family is wanted."""
+        return family in self.families
+
+    @property
+    def wants_steps(self) -> bool:
+        """Tell whether steps are wanted."""
+        return self.wants("builds") and self.detail != DETAILS[0]
+
+    @property
+    def wants_logs(self) -> bool:
+        """Tell whether logs are wanted."""
+        return self.wants("builds") and self.detail == DETAILS[-1]
+
+    @property
+    def wants_any_of_builds(self) -> bool:
+        """Tell whether anything is wanted for which a build must be known."""
+        return self.wants("builds") or self.wants("tests")
+
+    def takes_builder(self, buildername: str) -> bool:
+        """Tell whether what belongs to this builder is wanted."""
+        if self.builders is not None and buildername not in self.builders:
+            return False
+        return self.tags is None or not self.tags.isdisjoint(self.tags_of(buildername))
+
+    def takes_scheduler(self, scheduler: str | None) -> bool:
+        """Tell whether what this scheduler made is wanted."""
+        return self.schedulers is None or scheduler in self.schedulers

@@ -1,0 +1,217 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The arguments of the reporter, checked: every mistake is named, none is guessed away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from sourcepulse.bounds import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES, TEXT_MAX_BYTES
+from sourcepulse.brokers import DEFAULT_EXCHANGE
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.errors import ConfigError
+from sourcepulse.streams import check_exchange
+from sourcepulse_buildbot.case_events import CASES
+from sourcepulse_buildbot.emitter import NORMALIZED_NAMES
+from sourcepulse_buildbot.selection import DETAILS, FAMILIES
+
+#: Properties that are published unless others are named; none of them can hold a secret by what Buildbot does.
+DEFAULT_PROPERTIES = (
+    "branch",
+    "buildername",
+    "buildnumber",
+    "codebase",
+    "got_revision",
+    "owner",
+    "owners",
+    "project",
+    "repository",
+    "revision",
+    "scheduler",
+    "workername",
+)
+RELAYS = ("thread", "process", "none")
+FORMATS = ("cloudevents", "pulse")
+
+#: A name stands in URIs and in the routing keys of nobody else.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Settings(NamedTuple):
+    """What the reporter was asked for."""
+
+    outbox: str
+    broker: str | None
+    name: str
+    master: str | None
+    exchange: str
+    format: str
+    relay: str
+    builders: frozenset[str] | None
+    schedulers: frozenset[str] | None
+    tags: frozenset[str] | None
+    events: frozenset[str]
+    detail: str
+    test_cases: frozenset[str]
+    properties: frozenset[str]
+    normalized: Mapping[str, tuple[str, ...]]
+    log_tail_bytes: int
+    max_event_bytes: int
+
+    @property
+    def scope(self) -> str:
+        """What stands for the source in ids: one name for all masters of a database."""
+        return f"buildbot://{self.name}"
+
+    @property
+    def source(self) -> str:
+        """The source of this master's events."""
+        return f"{self.scope}/{self.master}" if self.master else self.scope
+
+
+def read_settings(
+    problem: Callable[[str], object],
+    *,
+    name: str | None,
+    outbox: Any = None,
+    broker: Any = None,
+    source_name: Any = None,
+    master: Any = None,
+    exchange: Any = DEFAULT_EXCHANGE,
+    format: Any = FORMATS[0],  # noqa: A002 - named as everywhere in sourcepulse
+    relay: Any = RELAYS[0],
+    builders: Any = None,
+    schedulers: Any = None,
+    tags: Any = None,
+    events: Any = FAMILIES,
+    detail: Any = DETAILS[-1],
+    test_cases: Any = ("failed",),
+    properties: Any = DEFAULT_PROPERTIES,
+    normalized: Any = None,
+    log_tail_bytes: Any = 0,
+    max_event_bytes: Any = EVENT_MAX_BYTES,
+    **unknown: Any,
+) -> Settings:
+    """Give the settings, telling `problem` of each mistake in one sentence; then what is returned is not to be used.
+
+    `name` is the service's; `source_name` stands for it in the source where two reporters serve one database.
+    A broker that is rendered later (a secret) is not looked at yet.
+    """
+    check = _Check(problem)
+    for word in sorted(unknown):
+        problem(f"PulseStatusPush has no argument {word!r}; known are {', '.join(_known())}")
+    if not isinstance(outbox, str) or not outbox:
+        problem("outbox= is missing: the file that keeps every event until the broker confirmed it")
+    if isinstance(broker, str):
+        check.broker(broker)
+    elif broker is not None and not hasattr(broker, "getRenderingFor"):
+        problem(f"broker must be a URL such as amqp://host, or a secret, not {type(broker).__name__}")
+    named = name if source_name is None else source_name
+    if not isinstance(named, str) or not _NAME.fullmatch(named):
+        problem(
+            "name= is missing: one word for this Buildbot, letters, digits, '.', '_' and '-'; the source is buildbot://NAME"
+        )
+    if master is not None and not (isinstance(master, str) and _NAME.fullmatch(master)):
+        problem(f"master must be one word that no other master of this database has, not {master!r}")
+    check.exchange(exchange)
+    check.one_of("format", format, FORMATS)
+    check.one_of("relay", relay, RELAYS)
+    check.one_of("detail", detail, DETAILS)
+    return Settings(
+        outbox=str(outbox),
+        broker=broker,
+        name=str(named),
+        master=master,
+        exchange=exchange,
+        format=format,
+        relay=relay,
+        builders=check.names_or_none("builders", builders),
+        schedulers=check.names_or_none("schedulers", schedulers),
+        tags=check.names_or_none("tags", tags),
+        events=check.words("events", events, FAMILIES),
+        detail=detail,
+        test_cases=check.words("test_cases", test_cases, tuple(CASES)),
+        properties=check.properties(properties),
+        normalized=check.normalized(normalized),
+        log_tail_bytes=check.number("log_tail_bytes", log_tail_bytes, 0, TEXT_MAX_BYTES),
+        max_event_bytes=check.number("max_event_bytes", max_event_bytes, EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES),
+    )
+
+
+def _known() -> list[str]:
+    return sorted(name for name in read_settings.__kwdefaults__ or () if name != "name")
+
+
+class _Check:
+    """Tells of each mistake and gives something of the right type all the same."""
+
+    def __init__(self, problem: Callable[[str], object]) -> None:
+        self._problem = problem
+
+    def broker(self, url: str) -> None:
+        try:
+            BrokerUrl.parse(url)
+        except ConfigError as error:
+            self._problem(f"broker: {error}")
+
+    def exchange(self, name: Any) -> None:
+        try:
+            check_exchange(name if isinstance(name, str) else "")
+        except ConfigError as error:
+            self._problem(f"exchange: {error}")
+
+    def one_of(self, what: str, word: Any, known: Iterable[str]) -> None:
+        if word not in known:
+            self._problem(f"{what} must be one of {', '.join(known)}, not {word!r}")
+
+    def names(self, what: str, names: Any) -> frozenset[str]:
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            self._problem(f"{what} must be a list of names, not {names!r}")
+            return frozenset()
+        given = list(names)
+        for name in given:
+            if not isinstance(name, str) or not name:
+                self._problem(f"{what} must be a list of names; {name!r} is none")
+        return frozenset(name for name in given if isinstance(name, str))
+
+    def names_or_none(self, what: str, names: Any) -> frozenset[str] | None:
+        if names is None:
+            return None
+        found = self.names(what, names)
+        if not found:
+            self._problem(f"{what} is empty, so nothing would be published; leave it out for all")
+        return found
+
+    def words(self, what: str, words: Any, known: tuple[str, ...]) -> frozenset[str]:
+        found = self.names(what, words)
+        for word in sorted(found.difference(known)):
+            self._problem(f"{what} has the unknown word {word!r}; known are {', '.join(known)}")
+        return found
+
+    def properties(self, names: Any) -> frozenset[str]:
+        found = self.names("properties", names)
+        if any("*" in name for name in found):
+            self._problem("properties names what may be published one by one; a pattern would publish secrets some day")
+        return found
+
+    def normalized(self, mapping: Any) -> dict[str, tuple[str, ...]]:
+        if mapping is None:
+            return {}
+        if not isinstance(mapping, Mapping):
+            self._problem(f"normalized must be a dictionary, {{'platform': 'property'}}, not {mapping!r}")
+            return {}
+        found = {}
+        for name, properties in mapping.items():
+            if name not in NORMALIZED_NAMES:
+                self._problem(f"normalized has the unknown name {name!r}; known are {', '.join(NORMALIZED_NAMES)}")
+            given = [properties] if isinstance(properties, str) else properties
+            found[name] = tuple(sorted(self.names(f"normalized[{name!r}]", given), key=list(given).index))
+        return found
+
+    def number(self, what: str, value: Any, least: int, most: int) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            self._problem(f"{what} must be a whole number from {least} to {most}, not {value!r}")
+            return least
+        return value

@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""One thread that makes events of facts and stores them in batches, so that the reactor waits for no disk."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import Any, TypeVar
+
+from sourcepulse.errors import OutboxError, SourcePulseError
+from sourcepulse.event import Event
+from sourcepulse.outbox import Outbox
+from sourcepulse_buildbot.emitter import Emitter
+
+#: Makes the events of something that happened; called in the writer's thread, so it holds copies only.
+Fact = Callable[[Emitter], Event | Iterable[Event]]
+
+#: How long facts are gathered for one commit; so much a master that is killed leaves to recovery.
+GATHER_SECONDS = 0.05
+BATCH_EVENTS = 500
+#: A fact takes a few KiB; what does not fit is found again in Buildbot's database.
+QUEUE_MOST_FACTS = 100_000
+#: The wait after an outbox that cannot be written; it doubles up to the most.
+RETRY_FIRST_SECONDS = 0.2
+RETRY_MOST_SECONDS = 30.0
+#: What the reactor waits for at the end; the rest is found again at the next start.
+STOP_LIMIT_SECONDS = 5.0
+
+_Result = TypeVar("_Result")
+
+
+class Writer:
+    """Stores what it is given, in order; a full disk or a locked outbox is waited out.
+
+    `open_outbox` is called in the thread. `tell` is given sentences for the log of the master, from the thread.
+    """
+
+    def __init__(self, open_outbox: Callable[[], Outbox], emitter: Emitter, *, tell: Callable[[str], None]) -> None:
+        self._open_outbox = open_outbox
+        self._emitter = emitter
+        self._tell = tell
+        self._queue: deque[Fact | _Errand] = deque()
+        self._work = threading.Event()
+        self._stopping = threading.Event()
+        self._trouble = ""
+        #: The events of the fact that is under way; one may have more than fit in a commit.
+        self._made: Iterator[Event] = iter(())
+        self._thread = threading.Thread(target=self._run, name="sourcepulse-writer", daemon=True)
+        #: What became of facts so far: stored anew, known before, no events could be made of, not taken.
+        self.stored = self.repeats = self.unmapped = self.refused = 0
+
+    def start(self) -> None:
+        """Begin to store."""
+        self._thread.start()
+
+    def put(self, fact: Fact) -> bool:
+        """Take a fact; False if too many wait already, and then it is not taken."""
+        if len(self._queue) >= QUEUE_MOST_FACTS:
+            self.refused += 1
+            return False
+        self._queue.append(fact)
+        self._work.set()
+        return True
+
+    def run(self, work: Callable[[Outbox], _Result], done: Callable[[_Result | None], None]) -> None:
+        """Have something done with the outbox after all that was put so far is stored.
+
+        `done` is called in the thread, with None if the writer ended before.
+        """
+        self._queue.append(_Errand(work, done))
+        self._work.set()
+
+    def stop(self) -> None:
+        """Store what waits and end, at the latest after STOP_LIMIT_SECONDS; may be called from any thread."""
+        self._stopping.set()
+        self._work.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_LIMIT_SECONDS)
+
+    @property
+    def waiting(self) -> int:
+        """How many facts are not stored yet."""
+        return len(self._queue)
+
+    def _run(self) -> None:
+        outbox: Outbox | None = None
+        wait_s = RETRY_FIRST_SECONDS
+        batch: list[Event] = []
+        while True:
+            if not batch:
+                self._work.wait()
+                if not self._queue and self._stopping.is_set():
+                    break
+                self._stopping.wait(GATHER_SECONDS)
+                self._work.clear()
+            try:
+                if outbox is None:
+                    outbox = self._open_outbox()
+                self._store_all(outbox, batch)
+            except OutboxError as error:
+                self._note_trouble(str(error))
+                # The file may have been removed or replaced.
+                _closed(outbox)
+                outbox = None
+                self._work.set()
+                if self._stopping.wait(wait_s):
+                    break
+                wait_s = min(RETRY_MOST_SECONDS, wait_s * 2)
+            else:
+                wait_s = RETRY_FIRST_SECONDS
+                self._note_trouble("")
+                if self._queue or self._stopping.is_set():
+                    self._work.set()
+        _closed(outbox)
+        while self._queue:
+            item = self._queue.popleft()
+            if isinstance(item, _Errand):
+                item.done(None)
+
+    def _store_all(self, outbox: Outbox, batch: list[Event]) -> None:
+        """Store batch after batch until nothing waits; what could not be stored stays in `batch`."""
+        while True:
+            errand, full = self._fill(batch), False
+            if batch:
+                stored = outbox.append(batch, max_bytes=self._emitter.max_bytes)
+                full = len(batch) >= BATCH_EVENTS
+                batch.clear()
+                new = sum(one.new for one in stored)
+                self.stored += new
+                self.repeats += len(stored) - new
+            if errand is not None:
+                result = errand.work(outbox)
+                self._queue.popleft()
+                errand.done(result)
+            elif not full and not self._queue:
+                return
+
+    def _fill(self, batch: list[Event]) -> _Errand | None:
+        """Fill the batch from the queue, and give the errand that comes after it, if one does."""
+        while True:
+            batch.extend(islice(self._made, BATCH_EVENTS - len(batch)))
+            if len(batch) >= BATCH_EVENTS or not self._queue:
+                return None
+            item = self._queue[0]
+            if isinstance(item, _Errand):
+                return item
+            self._queue.popleft()
+            self._made = self._events(item)
+
+    def _events(self, fact: Fact) -> Iterator[Event]:
+        try:
+            made = fact(self._emitter)
+            if isinstance(made, Event):
+                yield made
+            else:
+                yield from made
+        except (SourcePulseError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # The same fact would fail again, and all behind it would wait for ever.
+            self.unmapped += 1
+            name = getattr(getattr(fact, "func", fact), "__name__", "a fact")
+            self._tell(self._emitter.redactor.text(f"no event could be made by {name}: {error}"))
+
+    def _note_trouble(self, sentence: str) -> None:
+        if sentence != self._trouble:
+            self._trouble = sentence
+            self._tell(f"{sentence}; events wait" if sentence else "the outbox takes events again")
+
+
+class _Errand:
+    """Something to be done with the outbox, in its place among the facts."""
+
+    __slots__ = ("done", "work")
+
+    def __init__(self, work: Callable[[Outbox], Any], done: Callable[[Any], None]) -> None:
+        self.work = work
+        self.done = done
+
+
+def _closed(outbox: Outbox | None) -> None:
+    if outbox is not None:
+        with suppress(OutboxError):
+            outbox.close()

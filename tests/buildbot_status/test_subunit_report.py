@@ -19,6 +19,7 @@ from sourcepulse_buildbot.subunit_report import read_subunit
 
 _REPORTS = Path(__file__).parent / "reports"
 _UNFINISHED = "This test began, but the report does not tell its end."
+_PICTURE = "Content-Type: image/png\nshot\n3\r\n\x00\x01\x020\r\n"
 _TEXT = "Content-Type: text/plain\n"
 _UNEXPECTED = "This test passes, but it was expected to fail."
 
@@ -93,7 +94,7 @@ def test_both_versions_of_one_run_say_the_same(name: str) -> None:
             [("a", "failed", "why")],
         ),
         (
-            f"test: a\nfailure: a [ multipart\nContent-Type: image/png\nshot\n3\r\n\x00\x01\x020\r\n{_TEXT}log\n3\r\nwhy0\r\n{_TEXT}more\n2\r\nno0\r\n]\n",
+            f"test: a\nfailure: a [ multipart\n{_PICTURE}{_TEXT}log\n3\r\nwhy0\r\n{_TEXT}more\n2\r\nno0\r\n]\n",
             [("a", "failed", "why\nmore:\nno")],
         ),
     ],

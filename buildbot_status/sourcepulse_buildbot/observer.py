@@ -67,6 +67,8 @@ class Observer:
         #: Called with the reason when something must be found again in the database.
         self._missed = missed
         self._clock = clock
+        #: Requests that were told; a builder that was just looking for work takes one before that.
+        self._submitted: Remembered[bool] = Remembered()
         #: Steps whose results are stored.
         self._stored_tests: Remembered[bool] = Remembered()
         #: Steps begin before their build is told: its first step prepares the worker.
@@ -122,19 +124,28 @@ class Observer:
         self._intake.add(partial(change_added, change=row))
 
     def _request(self, request: Row) -> None:
-        self._intake.add_later(self._submitted(dict(request)))
+        self._submitted[request["buildrequestid"]] = True
+        self._intake.add_later(self._request_submitted(dict(request)))
 
-    async def _submitted(self, request: Row) -> Sequence[Fact]:
+    async def _request_submitted(self, request: Row) -> Sequence[Fact]:
         name = await self._directory.builder_name(request["builderid"])
         buildset = await self._directory.buildset(request["buildsetid"])
         if not (self._selection.takes_builder(name) and self._selection.takes_scheduler(buildset.scheduler)):
             return ()
         return (partial(request_submitted, request=request, buildername=name, buildset=buildset),)
 
-    def _request_complete(self, request: Row) -> None:
-        self._intake.add_later(self._completed(dict(request)))
+    async def _submitted_before(self, buildrequestid: int) -> Sequence[Fact]:
+        """Give the fact of a request that Buildbot began to work on before it told of it."""
+        if buildrequestid in self._submitted or not self._selection.wants("requests"):
+            return ()
+        self._submitted[buildrequestid] = True
+        request = await self._data.get(("buildrequests", buildrequestid))
+        return () if request is None else await self._request_submitted(request)
 
-    async def _completed(self, request: Row) -> Sequence[Fact]:
+    def _request_complete(self, request: Row) -> None:
+        self._intake.add_later(self._request_completed(dict(request)))
+
+    async def _request_completed(self, request: Row) -> Sequence[Fact]:
         name = await self._directory.builder_name(request["builderid"])
         if not self._selection.takes_builder(name):
             return ()
@@ -142,8 +153,9 @@ class Observer:
             buildset = await self._directory.buildset(request["buildsetid"])
             if not self._selection.takes_scheduler(buildset.scheduler):
                 return ()
+        before = await self._submitted_before(request["buildrequestid"])
         last = await self._directory.last_build(request["buildrequestid"])
-        return (partial(request_completed, request=request, buildername=name, buildid=last),)
+        return (*before, partial(request_completed, request=request, buildername=name, buildid=last))
 
     def _buildset_complete(self, buildset: Row) -> None:
         row = dict(buildset, sourcestamps=[dict(stamp) for stamp in buildset["sourcestamps"]])
@@ -174,8 +186,8 @@ class Observer:
         context = await self._directory.context(build, bsid=bsid, properties=properties)
         ref = BuildRef.of(build, name)
         wanted = self._selection.takes_builder(name) and self._selection.takes_scheduler(context.buildset.scheduler)
+        facts = [*await self._submitted_before(build["buildrequestid"])] if wanted else []
         self.know(Known(ref, context, wanted), build["buildrequestid"])
-        facts: list[Fact] = []
         if wanted and self._selection.wants("builds"):
             facts.append(partial(build_started, ref=ref, build=build, context=context))
         return facts + self.early_facts(ref.buildid)

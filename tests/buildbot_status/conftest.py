@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.buildbot_master import Master, make_template, require_buildbot
-
-#: Makes a master that is not started: `make_master(config, workers=1)`.
-MakeMaster = Callable[..., Master]
+from support.buildbot_master import MakeMaster, Master, make_template, require_buildbot
 
 
 @pytest.fixture(scope="session")

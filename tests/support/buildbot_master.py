@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from sourcepulse.event import Event
 from support.component import require
-from support.outbox_events import outbox_events
+from support.outbox_events import stored_events
 
 START_LIMIT_SECONDS = 60.0
 STOP_LIMIT_SECONDS = 60.0
@@ -31,6 +31,7 @@ POLL_SECONDS = 0.05
 
 _TESTS = Path(__file__).parent.parent
 _BUILDBOT = (sys.executable, "-c", "from buildbot.scripts.runner import run; run()")
+_RUNS = "BuildMaster is running"
 _Found = TypeVar("_Found")
 
 #: What every master of the tests has; the test's own lines come in between.
@@ -106,6 +107,7 @@ class Master:
         """Start it and wait until it runs."""
         (self.folder / "twistd.pid").unlink(missing_ok=True)
         self._socket.unlink(missing_ok=True)
+        before = self.log().count(_RUNS)
         self._process = subprocess.Popen(
             [*_BUILDBOT, "start", "--nodaemon", self.folder],
             env=_environment(),
@@ -115,7 +117,7 @@ class Master:
             start_new_session=True,
         )
         deadline = time.monotonic() + START_LIMIT_SECONDS
-        while "BuildMaster is running" not in self.log().rpartition("Starting BuildMaster")[2]:
+        while self.log().count(_RUNS) <= before:
             assert self._process.poll() is None, self.log()[-4000:]
             assert time.monotonic() < deadline, self.log()[-4000:]
             time.sleep(POLL_SECONDS)
@@ -186,11 +188,15 @@ class Master:
 
     def events(self, prefix: str = "") -> list[Event]:
         """Give the events of its outbox whose types begin so, in their order."""
-        return [event for event in outbox_events(self.outbox) if event.type.startswith(prefix)]
+        return [event for event in stored_events(self.outbox) if event.type.startswith(prefix)]
 
     def wait_for_events(self, count: int, prefix: str = "") -> list[Event]:
         """Wait until so many are there."""
         return self.wait_for(lambda: found if len(found := self.events(prefix)) >= count else None) or []
+
+
+#: Makes a master that is not started: `make_master(config, workers=1)`.
+MakeMaster = Callable[..., Master]
 
 
 def _environment() -> dict[str, str]:

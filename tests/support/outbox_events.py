@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sourcepulse.event import Event
 from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_view import Selection, body, rows
 from sourcepulse.serialize import decode
 from support.event_schema import check_data
 
@@ -19,6 +20,18 @@ def outbox_events(outbox: Path, *, stream: str = "public") -> list[Event]:
     with Outbox.open(outbox, create=False) as opened:
         claimed = opened.claim(stream, limit=100_000)
     events = [decode(one.body, routing_key=one.routing_key) for one in claimed]
+    for event in events:
+        check_data(event)
+    return events
+
+
+def stored_events(outbox: Path) -> list[Event]:
+    """Give the events of an outbox in order, delivered or not, each checked by its schema."""
+    if not outbox.exists():
+        return []
+    with Outbox.open(outbox, create=False) as opened:
+        stored = [(row["routing_key"], body(opened, row["position"])) for row in rows(opened, Selection())]
+    events = [decode(content, routing_key=key) for key, content in stored]
     for event in events:
         check_data(event)
     return events

@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A master that is killed at any instant: afterwards every fact in its database has been told, once, in order."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sourcepulse import Consumer, config
+from sourcepulse.event import Event
+from sourcepulse.relay_open import open_relay
+from support.buildbot_master import MakeMaster, Master
+from support.buildbot_oracle import assert_exact, assert_in_order
+
+CYCLES = 3
+SOAK_CYCLES = 100
+#: From the first build to the kill, at most.
+LIFE_MOST_SECONDS = 2.5
+SETTLE_LIMIT_SECONDS = 120.0
+
+CONFIG = """
+c["services"].append(reporters.PulseStatusPush(
+    name="ci", outbox="outbox.db", broker="file://{folder}/log.db", test_cases=["failed"], log_tail_bytes=200))
+from twisted.internet import defer
+class Tests(steps.ShellCommand):
+    def addTestResultSets(self):
+        return defer.ensureDeferred(self._begin())
+    async def _begin(self):
+        self.setid = await self.addTestResultSet("unit", "pass_fail", "boolean")
+    def run(self):
+        return defer.ensureDeferred(self._run())
+    async def _run(self):
+        for number in range(5):
+            self.addTestResult(self.setid, "0" if number == 2 else "1", test_name="t%d" % number)
+        return await super().run()
+builder("fast", "echo one", "echo two")
+builder("tests", "echo one", Tests(command=["sh", "-c", "sleep 0.1"]), "exit 1")
+builder("slow", "sleep 0.4", "echo two", "sleep 0.4")
+builder("skipped", "echo never", do_build_if=lambda _: False)
+builder("trigger", steps.Trigger(schedulerNames=["all-fast"], waitForFinish=True))
+c["schedulers"].append(schedulers.Triggerable(name="all-fast", builderNames=["fast"]))
+"""
+BUILDERS = ("fast", "tests", "slow", "skipped", "trigger")
+
+
+def _load(master: Master, chance: random.Random) -> None:
+    """Ask for builds, stop and cancel some, until it is time."""
+    until = time.monotonic() + chance.uniform(0.05, LIFE_MOST_SECONDS)
+    while time.monotonic() < until:
+        asked = master.request(*chance.sample(BUILDERS, chance.randint(1, 3)))
+        if chance.random() < 0.3:
+            master.do("change", author="alice", project="p", repository="https://h/a/b", files=["f"], comments="c")
+        if chance.random() < 0.2:
+            master.do("cancel", buildrequestid=chance.choice(list(asked["requests"].values())))
+        if chance.random() < 0.2:
+            for (buildid,) in master.query("SELECT id FROM builds WHERE complete_at IS NULL LIMIT 1"):
+                master.do("stop_build", buildid=buildid)
+        time.sleep(chance.uniform(0, 0.3))
+
+
+def _run(make_master: MakeMaster, tmp_path: Path, cycles: int) -> None:
+    seed = int(os.environ.get("SOURCEPULSE_SEED") or random.randrange(2**32))
+    print(f"SOURCEPULSE_SEED={seed}")
+    chance = random.Random(seed)
+    master = make_master(CONFIG.format(folder=tmp_path), workers=2)
+    url = f"file://{tmp_path}/log.db"
+    with _consumer(url, tmp_path):
+        pass
+    for _ in range(cycles):
+        master.start()
+        _load(master, chance)
+        master.kill()
+    master.start()
+    master.wait_for(
+        lambda: not master.query("SELECT 1 FROM buildrequests WHERE NOT complete LIMIT 1"), limit_s=SETTLE_LIMIT_SECONDS
+    )
+    master.stop()
+    master.start()
+    master.stop()
+    assert_exact(master)
+    # What the relay of the master had no time for, another one sends.
+    with open_relay(master.outbox, config.load({"broker": url}, environ={}), threading.Event()) as relay:
+        relay.once()
+    consumed = list(_consumed(url, tmp_path, len(master.events())))
+    assert [event.id for event in consumed] == [event.id for event in master.events()]
+    assert_in_order(consumed)
+    recovered = sum(event.data["recovered"] for event in consumed)
+    retried = master.query("SELECT count(*) FROM builds WHERE results = 5")[0][0]
+    print(f"{cycles} kills: {len(consumed)} events, {recovered} of them recovered; {retried} builds retried")
+
+
+def _consumer(url: str, folder: Path) -> Consumer:
+    return Consumer(url, "#", "everything", durable=True, state=folder / "state.db", timeout=10)
+
+
+def _consumed(url: str, folder: Path, count: int) -> Iterator[Event]:
+    with _consumer(url, folder) as consumer:
+        for event in consumer:
+            yield event
+            count -= 1
+            if count == 0:
+                consumer.acknowledge()
+                return
+
+
+def test_after_kills_at_any_instant_all_that_the_database_has_was_told_once(
+    make_master: MakeMaster, tmp_path: Path
+) -> None:
+    _run(make_master, tmp_path, CYCLES)
+
+
+@pytest.mark.soak
+def test_after_a_hundred_kills_all_that_the_database_has_was_told_once(make_master: MakeMaster, tmp_path: Path) -> None:
+    _run(make_master, tmp_path, SOAK_CYCLES)

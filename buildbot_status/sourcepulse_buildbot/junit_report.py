@@ -26,6 +26,8 @@ from sourcepulse_buildbot.test_case import (
 
 #: Read in pieces, so that a break in the middle leaves what came before.
 PIECE_BYTES = 64 * 1024
+#: The parser keeps all open elements, and reports have a handful.
+DEPTH_MAX = 100
 
 #: Where the XML begins in a log that has other lines before it.
 _BEGIN = re.compile(rb"<\?xml|<testsuite|<!DOCTYPE")
@@ -59,7 +61,7 @@ class _Reader:
         self._case: dict[str, str] | None = None
         self._outcome = PASSED
         self._messages: list[str] = []
-        #: The text inside of `failure` and its like, which element it is in and what is left of its room.
+        #: The text inside of `failure` and its like, which element it is in and what is left of the room of the case.
         self._text: list[str] | None = None
         self._text_depth = 0
         self._room = 0
@@ -95,10 +97,12 @@ class _Reader:
         if not self._depth and name not in _ROOTS:
             raise _RefusedError(f"this is no JUnit XML, for it begins with <{tag}>")
         self._depth += 1
+        if self._depth > DEPTH_MAX:
+            raise _RefusedError(f"the XML has more than {DEPTH_MAX} levels, which is not accepted")
         if name == "testsuite":
             self._lines_from_zero = attributes.get("name") == _PYTEST
         elif name == "testcase":
-            self._case, self._outcome, self._messages = attributes, PASSED, []
+            self._case, self._outcome, self._messages, self._room = attributes, PASSED, [], MESSAGE_BYTES_MAX
         elif name in _OUTCOMES and self._case is not None and self._text is None:
             self._begin_outcome(_OUTCOMES[name], attributes)
 
@@ -106,8 +110,8 @@ class _Reader:
         # The first counts, but a test that was skipped after it failed has failed.
         if self._outcome in (PASSED, SKIPPED):
             self._outcome = outcome
-        message = attributes.get("message", "")
-        self._text, self._text_depth, self._room = [message], self._depth, MESSAGE_BYTES_MAX
+        if self._room > 0:
+            self._text, self._text_depth = [attributes.get("message", "")], self._depth
 
     def _characters(self, text: str) -> None:
         if self._text is not None and self._room > 0:
@@ -117,6 +121,7 @@ class _Reader:
     def _end(self, tag: str) -> None:
         if self._text is not None and self._depth == self._text_depth:
             self._messages.append(_message(self._text[0], "".join(self._text[1:])))
+            self._room -= len(self._text[0]) + 1
             self._text = None
         self._depth -= 1
         if tag.rpartition(":")[2] == "testcase" and self._case is not None:

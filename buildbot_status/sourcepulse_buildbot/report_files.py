@@ -30,7 +30,7 @@ class ReportFile(NamedTuple):
     is_cut: bool = False
 
 
-class _Writer(FileWriterImpl):  # type: ignore[misc] # Buildbot ships no types
+class _Writer(FileWriterImpl):
     """Take what a worker sends, up to a limit, whatever the worker thinks of it."""
 
     def __init__(self, most_bytes: int) -> None:

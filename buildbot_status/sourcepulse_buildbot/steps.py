@@ -26,7 +26,7 @@ from sourcepulse_buildbot.subunit_report import read_subunit
 from sourcepulse_buildbot.tap_report import read_tap
 from sourcepulse_buildbot.test_case import Report, ReportBuilder, TestCase
 
-MAX_BYTES = 32 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 #: As many results as Buildbot writes at once; the reactor gets its turn after each lot.
 RESULTS_AT_ONCE = 3_000
 
@@ -39,7 +39,7 @@ _RESULTS: dict[str, int] = {"failure": FAILURE, "skipped": SKIPPED, "success": S
 _PROBLEMS_LOG = "problems"
 
 
-class PublishTestReport(BuildStep):  # type: ignore[misc] # Buildbot ships no types
+class PublishTestReport(BuildStep):
     """Read JUnit XML, subunit or TAP and store every test in Buildbot's test result sets.
 
     Args:

@@ -219,6 +219,11 @@ def test_what_is_no_report_is_said_to_be_none(data: bytes, problem: str) -> None
     assert problem in report.problems[0]
 
 
+def test_levels_without_end_are_refused() -> None:
+    report = read_junit(_WHOLE + b"<properties>" * 1_000)
+    assert (len(report.cases), report.problems) == (2, ("the XML has more than 100 levels, which is not accepted",))
+
+
 def test_texts_and_numbers_of_any_size_are_cut_to_what_databases_hold() -> None:
     long = "\N{SNOWMAN}" * 50_000
     name = f'name="{long}" classname="{long}" file="{long}" line="99999999999999999999" time="1e999"'
@@ -230,7 +235,8 @@ def test_texts_and_numbers_of_any_size_are_cut_to_what_databases_hold() -> None:
     assert len(first.name.encode()) <= cases.NAME_BYTES_MAX
     assert first.name.endswith(" [cut, 300001 bytes in all]")
     assert len(str(first.code_path).encode()) <= cases.NAME_BYTES_MAX
-    assert len(str(first.message).encode()) <= cases.MESSAGE_BYTES_MAX
+    assert 16_000 < len(str(first.message).encode()) <= cases.MESSAGE_BYTES_MAX
+    assert str(first.message).startswith("\N{SNOWMAN}")
     assert [(case.line, case.duration_ns) for case in report.cases] == [(None, None)] * 3
 
 

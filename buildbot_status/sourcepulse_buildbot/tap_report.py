@@ -246,7 +246,7 @@ class _Reader:
             self._announced = below.name
             above.below_seen = above.below_seen or below.seen > 0
             has_missing = self._check_plan(below, len(self._levels))
-            above.below_failed = above.below_failed or below.below_failed or has_missing
+            above.below_failed = above.below_failed or has_missing
             if below.block is not None:
                 self._end_block(above, *below.block)
 

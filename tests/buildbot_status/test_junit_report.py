@@ -229,7 +229,8 @@ def test_texts_and_numbers_of_any_size_are_cut_to_what_databases_hold() -> None:
     name = f'name="{long}" classname="{long}" file="{long}" line="99999999999999999999" time="1e999"'
     report = read_junit(
         f'<testsuite><testcase {name}><failure message="{long}">{long}</failure></testcase>'
-        f'<testcase name="b" line="-1" time="nan"/><testcase name="c" line="x" time="-1"/></testsuite>'.encode()
+        f'<testcase name="b" line="4294967296" time="nan"/>'
+        f'<testcase name="c" line="-1" time="-1"/></testsuite>'.encode()
     )
     first = report.cases[0]
     assert len(first.name.encode()) <= cases.NAME_BYTES_MAX
@@ -238,6 +239,22 @@ def test_texts_and_numbers_of_any_size_are_cut_to_what_databases_hold() -> None:
     assert 16_000 < len(str(first.message).encode()) <= cases.MESSAGE_BYTES_MAX
     assert str(first.message).startswith("\N{SNOWMAN}")
     assert [(case.line, case.duration_ns) for case in report.cases] == [(None, None)] * 3
+
+
+@pytest.mark.parametrize(
+    ("inside", "outcome"),
+    [
+        ("<failure/><skipped/>", "failed"),
+        ("<skipped/><error/>", "error"),
+        ("<failure/><error/>", "failed"),
+        ("<properties><property/></properties><system-err>error</system-err>", "passed"),
+        ("<system-out><failure/></system-out>", "failed"),
+        ("<ns:failure xmlns:ns='n'/>", "failed"),
+    ],
+)
+def test_of_several_outcomes_the_first_counts_that_is_not_skipped(inside: str, outcome: str) -> None:
+    report = read_junit(f'<testsuite><testcase name="t">{inside}</testcase></testsuite>'.encode())
+    assert [case.outcome for case in report.cases] == [outcome]
 
 
 def test_more_tests_and_messages_than_are_kept_are_counted_and_told() -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sourcepulse_buildbot.subunit_packets import BROKEN_PACKETS_MAX, OPEN_TESTS_MAX
 from sourcepulse_buildbot.subunit_report import read_subunit
 
 _REPORTS = Path(__file__).parent / "reports"
@@ -78,7 +79,7 @@ def test_both_versions_of_one_run_say_the_same(name: str) -> None:
         ("test: a b\nsuccess: a b\n", [("a b", "passed", None)]),
         ("testing a\nsuccessful a\n", [("a", "passed", None)]),
         ("test: a\nfailure: a\n", [("a", "failed", None)]),
-        ("test: a\nerror: a [\n ] quoted\n]\n", [("a", "error", "] quoted")]),
+        ("test: a\nerror: a [\nx\n ] quoted\n]\n", [("a", "error", "x\n] quoted")]),
         ("test: a\nskip: a [\nwhy\n]\n", [("a", "skipped", "why")]),
         ("test: a\nuxsuccess: a\n", [("a", "failed", _UNEXPECTED)]),
         # What a test prints is no test, and compilers say "error" too.
@@ -155,7 +156,7 @@ def _packet(test: str, status: int, *, time: int | None = None, said: bytes = b"
     return packet + zlib.crc32(packet).to_bytes(4)
 
 
-_RUNS, _PASSES, _SKIPS, _FAILS = 2, 3, 5, 6
+_EXISTS, _RUNS, _PASSES, _SKIPS, _FAILS = 1, 2, 3, 5, 6
 
 
 def test_packets_between_lines_of_other_output_are_found() -> None:
@@ -181,6 +182,17 @@ def test_a_damaged_packet_is_left_out_and_told_and_the_next_one_is_read() -> Non
     report = read_subunit(_packet("a", _PASSES) + damaged + b"\n" + _packet("c", _PASSES))
     assert [case.name for case in report.cases] == ["a", "c"]
     assert report.problems == ("some packets of the report are broken and left out",)
+
+
+def test_after_too_many_damaged_packets_nothing_more_is_looked_for() -> None:
+    damaged = (b"\n" + _packet("b", _FAILS)[:-1] + b"!") * BROKEN_PACKETS_MAX
+    report = read_subunit(_packet("a", _PASSES) + damaged + b"\n" + _packet("c", _PASSES))
+    assert ([case.name for case in report.cases], len(report.problems)) == (["a"], 1)
+
+
+def test_tests_that_only_exist_do_not_keep_those_that_run_from_being_followed() -> None:
+    exist = b"".join(_packet(f"t{number}", _EXISTS) for number in range(OPEN_TESTS_MAX + 1))
+    assert _cases(exist + _packet("a", _RUNS, said=b"why") + _packet("a", _FAILS)) == [("a", "failed", "why")]
 
 
 @given(st.binary(max_size=300), st.booleans())

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_buildbot.tap_report import MISSING_MAX, read_tap
+from sourcepulse_buildbot.tap_report import LEVELS_MAX, MISSING_MAX, read_tap
 from sourcepulse_buildbot.test_case import NAME_BYTES_MAX
 from support.component import require
 
@@ -122,6 +122,7 @@ def test_outputs_of_several_programs_may_follow_each_other(perl_tests: Path) -> 
             "1..2\nok 1 - out {\n    ok 1 - in\n    1..1\n}\nnot ok 2 - other {\n    1..1\n    not ok 1 - in\n}\n",
             [("out > in", "passed", None), ("other > in", "failed", None)],
         ),
+        ("1..1\n    # Subtest: out\n        ok 1 - in\n    ok 1 - mid\nok 1 - out\n", [("out > in", "passed", None)]),
         ("1..2\nok 1 - parses {\nok 2 - b\n", [("parses {", "passed", None), ("b", "passed", None)]),
         # None of its tests explains why this one failed.
         (
@@ -179,6 +180,7 @@ ok 3 - of node-tap # time=25.5ms
         ("", 0, ("there is no TAP in the report",)),
         ("Segmentation fault\n", 0, ("there is no TAP in the report",)),
         ("ok 1 - a\nok 2 - b\n", 2, ("there is no plan, the run may have ended early",)),
+        ("ok - a\n1..1\nok - b\nok - c\n1..2\n", 3, ()),
         ("1..2\nok 1\nok 2\nok 3\n", 3, ("2 tests are planned, 3 ran",)),
         ("1..3\nok 1\nBail out!  disk full\n", 1, ("Bail out! disk full", "3 tests are planned, 1 ran")),
         ("ok 1\nBail out!\n", 1, ("Bail out!",)),
@@ -193,6 +195,18 @@ def test_a_run_that_did_not_keep_its_plan_is_told(text: str, ran: int, problems:
 def test_a_plan_of_any_size_gives_few_tests() -> None:
     report = read_tap(b"1.." + b"9" * 1_000_000 + b"\nok 1\n")
     assert report.counts == {"passed": 1, "error": MISSING_MAX}
+
+
+def test_what_databases_refuse_is_replaced() -> None:
+    (case,) = read_tap(b"1..1\nnot ok 1 - a\0b\tc\xff\xed\xa0\x80\n# \x1b[31mred\n").cases
+    assert case.name == "a\ufffdb c\ufffd\ufffd\ufffd\ufffd"
+    assert case.message == "\ufffd[31mred"
+
+
+def test_a_name_has_no_more_parts_than_there_are_levels() -> None:
+    text = "".join(f"{'    ' * depth}# Subtest: s{depth}\n" for depth in range(100)) + "    " * 100 + "ok 1 - in\n"
+    (case,) = read_tap(text.encode()).cases
+    assert case.name.split(" > ") == [*(f"s{depth}" for depth in range(LEVELS_MAX)), "in"]
 
 
 def test_lines_and_levels_of_any_size_are_read_in_no_time() -> None:

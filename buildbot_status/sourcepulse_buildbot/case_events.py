@@ -5,49 +5,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from sourcepulse.event import Event
 from sourcepulse_buildbot.build_facts import BuildRef
 from sourcepulse_buildbot.emitter import Emitter, make_event
+from sourcepulse_buildbot.result_sets import MESSAGE, PASS_FAIL, TRUE
 from sourcepulse_buildbot.rows import UNKNOWN, Row
+from sourcepulse_buildbot.stored_tests import StoredTests
 
 RUN_FINISHED = "test.run.finished.v1"
 
-SUCCESS, FAILURE, SKIPPED = "success", "failure", "skipped"
-#: What may be asked for: the word in the type of the event, with the outcome that it stands for.
-CASES = {"failed": FAILURE, "passed": SUCCESS, "skipped": SKIPPED}
-_STATES = {outcome: state for state, outcome in CASES.items()}
+SUCCESS, FAILURE, SKIPPED, EXCEPTION = "success", "failure", "skipped", "exception"
+#: What may be asked for: the last word in the type of the event.
+FAILED, PASSED = "failed", "passed"
+CASES = (FAILED, PASSED, SKIPPED)
+_STATES = {FAILURE: FAILED, EXCEPTION: FAILED, SUCCESS: PASSED, SKIPPED: SKIPPED}
 
-#: The categories of Buildbot's test result sets in which every result has the same outcome.
-_OUTCOME_BY_CATEGORY = {"pass_only": SUCCESS, "fail_only": FAILURE, "code_issue": FAILURE, "skipped": SKIPPED}
-_BOTH = "pass_fail"
-_MESSAGE = "message"
+#: The categories of Buildbot's sets in which every result has the same outcome.
+_OUTCOME_BY_CATEGORY = {"pass_only": SUCCESS, "fail_only": FAILURE, "code_issue": FAILURE}
+_TOTALS = ("total", "passed", "failed", "skipped")
+
+
+class _Case(NamedTuple):
+    row: Row
+    outcome: str
+    message: str | None
 
 
 def run_finished(
-    emitter: Emitter,
-    *,
-    ref: BuildRef,
-    test_set: Row,
-    results: Sequence[Row],
-    wanted: frozenset[str],
-    time: float,
-    recovered: bool = False,
+    emitter: Emitter, *, ref: BuildRef, tests: StoredTests, wanted: frozenset[str], time: float, recovered: bool = False
 ) -> Iterator[Event]:
     """Tell the wanted cases of a complete test result set, then its totals."""
-    outcomes = [case_outcome(test_set, result) for result in results]
+    test_set = tests.test_set
+    cases = [_case_of(test_set, row, tests) for row in tests.results]
+    outcomes = [case.outcome for case in cases]
     told = 0
-    for result, outcome in zip(results, outcomes, strict=True):
-        state = _STATES.get(outcome)
-        if state in wanted:
+    for case in [*cases, *(_Case(row, SKIPPED, row["value"] or None) for row in tests.skips)]:
+        if _STATES.get(case.outcome) in wanted:
             told += 1
-            yield _case(emitter, state, outcome, ref, test_set, result, time, recovered=recovered)
-    failed, passed = (
-        _count(test_set["tests_failed"], outcomes, FAILURE),
-        _count(test_set["tests_passed"], outcomes, SUCCESS),
-    )
-    known = {outcome for outcome in outcomes if outcome != UNKNOWN}
-    yield _run(
+            yield _case_event(emitter, case, ref, test_set["stepid"], time, recovered=recovered)
+    known = UNKNOWN not in outcomes
+    failed = [FAILURE, EXCEPTION]
+    yield _run_event(
         emitter,
         ref,
         test_set["stepid"],
@@ -56,10 +56,10 @@ def run_finished(
         description=test_set["description"] or "",
         category=test_set["category"],
         totals={
-            "tests_total": len(results),
-            "tests_passed": passed,
-            "tests_failed": failed,
-            "tests_skipped": outcomes.count(SKIPPED) if known or not results else None,
+            "tests_total": len(cases) + len(tests.skips),
+            "tests_passed": outcomes.count(SUCCESS) if known else test_set["tests_passed"],
+            "tests_failed": sum(map(outcomes.count, failed)) if known else test_set["tests_failed"],
+            "tests_skipped": len(tests.skips) if known else None,
         },
         cases=told,
         time=time,
@@ -71,11 +71,11 @@ def statistics_finished(
     emitter: Emitter, *, ref: BuildRef, step: Row, statistics: Mapping[str, int], time: float
 ) -> Event:
     """Tell the totals that a step counted without storing the results; they are gone when its master is."""
-    return _run(
+    return _run_event(
         emitter,
         ref,
         step["stepid"],
-        key=["step", str(step["stepid"]), str(ref.started_at)],
+        key=["step", *ref.key(step["stepid"])],
         setid=None,
         description=step["name"],
         category=None,
@@ -86,49 +86,41 @@ def statistics_finished(
     )
 
 
-_TOTALS = ("total", "passed", "failed", "skipped")
-
-
 def has_totals(statistics: Mapping[str, int]) -> bool:
     """Tell whether the statistics of a step are those of tests."""
     return any(f"tests-{name}" in statistics for name in _TOTALS)
 
 
-def case_outcome(test_set: Row, result: Row) -> str:
+def _case_of(test_set: Row, row: Row, tests: StoredTests) -> _Case:
     """Give the outcome of one result; `unknown` in sets whose values say something else, such as times."""
-    if test_set["category"] == _BOTH:
-        return SUCCESS if result["value"] == "1" else FAILURE
-    return _OUTCOME_BY_CATEGORY.get(test_set["category"], UNKNOWN)
+    if test_set["category"] != PASS_FAIL:
+        message = row["value"] if test_set["value_unit"] == MESSAGE else None
+        return _Case(row, _OUTCOME_BY_CATEGORY.get(test_set["category"], UNKNOWN), message)
+    if row["value"] == TRUE:
+        return _Case(row, SUCCESS, None)
+    details = tests.details.get(row["test_resultid"])
+    return _Case(row, FAILURE, None) if details is None else _Case(row, details.outcome, details.message)
 
 
-def _case(
-    emitter: Emitter,
-    state: str,
-    outcome: str,
-    ref: BuildRef,
-    test_set: Row,
-    result: Row,
-    time: float,
-    *,
-    recovered: bool,
-) -> Event:
+def _case_event(emitter: Emitter, case: _Case, ref: BuildRef, stepid: int, time: float, *, recovered: bool) -> Event:
+    row = case.row
     return make_event(
         emitter,
-        f"test.case.{state}.v1",
+        f"test.case.{_STATES[case.outcome]}.v1",
         {
             **ref.members(),
-            "stepid": test_set["stepid"],
-            "test_result_setid": test_set["test_result_setid"],
-            "test_resultid": result["test_resultid"],
-            "test_name": result["test_name"],
-            "test_code_path": result["test_code_path"],
-            "line": result["line"],
-            "duration_ns": result["duration_ns"],
-            "value": result["value"],
-            "message": result["value"] if test_set["value_unit"] == _MESSAGE else None,
-            "outcome": outcome,
+            "stepid": stepid,
+            "test_result_setid": row["test_result_setid"],
+            "test_resultid": row["test_resultid"],
+            "test_name": row["test_name"],
+            "test_code_path": row["test_code_path"],
+            "line": row["line"],
+            "duration_ns": row["duration_ns"],
+            "value": row["value"],
+            "message": case.message,
+            "outcome": case.outcome,
         },
-        key=ref.key(result["test_resultid"]),
+        key=ref.key(row["test_resultid"]),
         subject=ref.subject,
         time=time,
         words=[ref.buildername],
@@ -136,7 +128,7 @@ def _case(
     )
 
 
-def _run(
+def _run_event(
     emitter: Emitter,
     ref: BuildRef,
     stepid: int,
@@ -171,13 +163,6 @@ def _run(
         words=[outcome, ref.buildername],
         recovered=recovered,
     )
-
-
-def _count(stored: int | None, outcomes: Sequence[str], outcome: str) -> int | None:
-    """Give Buildbot's own count, or ours where it keeps none; None if the outcomes are not known."""
-    if stored is not None:
-        return stored
-    return None if UNKNOWN in outcomes else outcomes.count(outcome)
 
 
 def _number(value: object) -> int | None:

@@ -26,6 +26,7 @@ from sourcepulse_buildbot.request_events import buildset_completed, request_comp
 from sourcepulse_buildbot.rows import Row
 from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.step_events import log_finished, step_finished, step_started
+from sourcepulse_buildbot.stored_tests import is_companion, read_tests
 from sourcepulse_buildbot.writer import Fact
 
 log = Logger("sourcepulse")
@@ -280,12 +281,13 @@ class Observer:
     def _test_set(self, test_set: Row) -> None:
         row, now = dict(test_set), self._clock()
         self._stored_tests[row["stepid"]] = True
+        if is_companion(row):
+            return
         self._of_build_later(row["buildid"], partial(self._tests, row, now))
 
     async def _tests(self, test_set: Row, now: float, ref: BuildRef) -> Sequence[Fact]:
-        results = await self._data.get(("test_result_sets", test_set["test_result_setid"], "results"))
-        wanted = self._selection.cases
-        return (partial(run_finished, ref=ref, test_set=test_set, results=results, wanted=wanted, time=now),)
+        tests = await read_tests(self._data, test_set)
+        return (partial(run_finished, ref=ref, tests=tests, wanted=self._selection.cases, time=now),)
 
     def _of_build(self, buildid: int, make: _OfBuild) -> None:
         known = self._directory.builds.get(buildid)

@@ -16,6 +16,7 @@ from sourcepulse_buildbot.log_tail import LogTails
 from sourcepulse_buildbot.rows import Row, seconds_of
 from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.step_events import step_finished, step_started
+from sourcepulse_buildbot.stored_tests import is_companion, read_tests
 from sourcepulse_buildbot.writer import Fact
 
 
@@ -54,7 +55,7 @@ class RecoveredBuilds:
         sets: dict[int, list[Row]] = {}
         if self._selection.wants("tests"):
             for test_set in await self._data.get(("builds", ref.buildid, "test_result_sets")):
-                if test_set["complete"]:
+                if test_set["complete"] and not is_companion(test_set):
                     sets.setdefault(test_set["stepid"], []).append(test_set)
         for step in sorted(await self._data.get(("builds", ref.buildid, "steps")), key=lambda row: int(row["number"])):
             self._directory.steps[step["stepid"]] = StepRef.of(step)
@@ -72,13 +73,5 @@ class RecoveredBuilds:
         return facts
 
     async def _tests(self, ref: BuildRef, test_set: Row, at: float) -> Fact:
-        results = await self._data.get(("test_result_sets", test_set["test_result_setid"], "results"))
-        return partial(
-            run_finished,
-            ref=ref,
-            test_set=test_set,
-            results=results,
-            wanted=self._selection.cases,
-            time=at,
-            recovered=True,
-        )
+        tests = await read_tests(self._data, test_set)
+        return partial(run_finished, ref=ref, tests=tests, wanted=self._selection.cases, time=at, recovered=True)

@@ -13,7 +13,7 @@ from sourcepulse.brokers import DEFAULT_EXCHANGE
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
 from sourcepulse.streams import check_exchange
-from sourcepulse_buildbot.case_events import CASES
+from sourcepulse_buildbot.case_events import CASES, FAILED
 from sourcepulse_buildbot.emitter import NORMALIZED_NAMES
 from sourcepulse_buildbot.selection import DETAILS, FAMILIES
 
@@ -87,7 +87,7 @@ def read_settings(
     tags: Any = None,
     events: Any = FAMILIES,
     detail: Any = DETAILS[-1],
-    test_cases: Any = ("failed",),
+    test_cases: Any = (FAILED,),
     properties: Any = DEFAULT_PROPERTIES,
     normalized: Any = None,
     log_tail_bytes: Any = 0,
@@ -132,7 +132,7 @@ def read_settings(
         tags=check.names_or_none("tags", tags),
         events=check.words("events", events, FAMILIES),
         detail=detail,
-        test_cases=check.words("test_cases", test_cases, tuple(CASES)),
+        test_cases=check.words("test_cases", test_cases, CASES),
         properties=check.properties(properties),
         normalized=check.normalized(normalized),
         log_tail_bytes=check.number("log_tail_bytes", log_tail_bytes, 0, TEXT_MAX_BYTES),

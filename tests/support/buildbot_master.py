@@ -46,7 +46,7 @@ c = BuildmasterConfig = {{
     "protocols": {{"null": {{}}}},
     "buildbotURL": "https://ci.example.org/",
     "title": "test",
-    "workers": [worker.LocalWorker("w%d" % number, max_builds=1) for number in range({workers})],
+    "workers": [worker.LocalWorker("w%d" % number, max_builds=4) for number in range({workers})],
     "schedulers": [],
     "builders": [],
     "services": [Driver(path={socket!r})],

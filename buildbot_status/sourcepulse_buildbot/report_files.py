@@ -141,4 +141,4 @@ async def read_log(step: Any, step_name: str, log_name: str, most_bytes: int) ->
 def _output(content: str, log_type: str) -> str:
     if log_type != _STREAMS:
         return content
-    return "".join(line[1:] for line in content.splitlines(keepends=True) if line.startswith(_OUTPUT))
+    return "".join(f"{line[1:]}\n" for line in content.split("\n") if line.startswith(_OUTPUT))

@@ -28,7 +28,7 @@ def test_fails(): assert 1 == 2, "one is not two"
 def test_breaks(no_such_fixture): pass
 def test_is_skipped(): pytest.skip("not on Tuesdays")
 """
-_TAP = "TAP version 13\n1..3\nok 1 - a\nnot ok 2 - b\n# got 1\nok 3 # skip no c\n"
+_TAP = "TAP version 13\n1..3\nok 1 - a\u2028b\x0cc\nnot ok 2 - b\n# got 1\nok 3 # skip no c\n"
 _PRINT_SECRET = r"printf '1..1\nnot ok 1 - %(secret:password)s\n# %(secret:password)s\n' > secret.tap"
 #: The builders, after the assignments that `_config` puts before them.
 _BUILDERS = """
@@ -65,7 +65,7 @@ def _folder(folder: Path) -> Path:
     """A folder with reports, tests and a secret."""
     (folder / "reports" / "deep").mkdir(parents=True)
     (folder / "test_some.py").write_text(_PYTEST)
-    (folder / "some.tap").write_text(_TAP)
+    (folder / "some.tap").write_text(_TAP, encoding="utf-8")
     (folder / "reports" / "a.xml").write_text('<testsuite><testcase name="a" time="3"/></testsuite>')
     (folder / "reports" / "b.xml").write_text('<testsuite><testcase name="b"/><testcase name="c">')
     (folder / "reports" / "deep" / "c.xml").write_text('<testsuite><testcase name="d"><error/></testcase></testsuite>')
@@ -144,7 +144,8 @@ def test_all_files_of_a_pattern_are_read_and_a_broken_one_is_named(published: Ma
 def test_tap_is_read_from_the_output_of_an_earlier_step(published: Mapping[str, Published]) -> None:
     build = published["log"]
     ran, failed = build.sets["pass_fail"], build.sets["failure"]
-    assert ran.values == [("a", "1"), ("b", "0")]
+    # A line of a log ends with a line feed and nowhere else.
+    assert ran.values == [("a\u2028b\ufffdc", "1"), ("b", "0")]
     assert list(details_of(ran.results, failed.results).values()) == [Details("failure", "got 1")]
     assert build.sets["skipped"].values == [("test 3", "no c")]
     assert (build.results, build.problems) == (_SUCCESS, [])

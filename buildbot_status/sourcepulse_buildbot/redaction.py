@@ -13,7 +13,7 @@ REDACTED = "<redacted>"
 
 #: What the name of a property or of a part of a query says when its value is a secret.
 _SENSITIVE = (
-    r"(?:pass(?:word|wd|phrase)?|pwd|token|secret|api_?key|access_?key|private_?key|credentials?|auth|sig|signature)"
+    r"(?:pass(?:word|wd|phrase)?|pwd|token|secret|(?:api|access|private)[_-]?key|credentials?|auth|sig|signature)"
 )
 _SECRET_PROPERTY = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])_){_SENSITIVE}(?:$|[^a-z])")
 #: User and password before the host (RFC 3986 section 3.2.1); a password may hold unescaped `@`.

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, NamedTuple
 
 from sourcepulse.bounds import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES, TEXT_MAX_BYTES
@@ -180,7 +180,7 @@ class _Check:
         if names is None:
             return None
         found = self.names(what, names)
-        if not found:
+        if isinstance(names, Sized) and not len(names) and not isinstance(names, str):
             self._problem(f"{what} is empty, so nothing would be published; leave it out for all")
         return found
 
@@ -207,7 +207,9 @@ class _Check:
             if name not in NORMALIZED_NAMES:
                 self._problem(f"normalized has the unknown name {name!r}; known are {', '.join(NORMALIZED_NAMES)}")
             given = [properties] if isinstance(properties, str) else properties
-            found[name] = tuple(sorted(self.names(f"normalized[{name!r}]", given), key=list(given).index))
+            known = self.names(f"normalized[{name!r}]", given)
+            # In the order in which they are to be tried.
+            found[name] = tuple(each for each in given if each in known) if known else ()
         return found
 
     def number(self, what: str, value: Any, least: int, most: int) -> int:

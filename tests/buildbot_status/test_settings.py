@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The arguments of the reporter: every mistake is named, in one sentence that says what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sourcepulse_buildbot.settings import read_settings
+from support.buildbot_master import require_buildbot
+
+GOOD: dict[str, Any] = {"name": "ci", "outbox": "outbox.db"}
+CHECK_LIMIT_SECONDS = 60
+
+CONFIG = """
+from buildbot.plugins import reporters, steps, util, worker, schedulers
+c = BuildmasterConfig = {{"buildbotNetUsageData": None, "protocols": {{"null": {{}}}}}}
+c["workers"] = [worker.LocalWorker("w")]
+c["builders"] = [util.BuilderConfig(name="b", workernames=["w"], factory=util.BuildFactory())]
+c["schedulers"] = [schedulers.ForceScheduler(name="force", builderNames=["b"])]
+c["services"] = [reporters.PulseStatusPush({arguments})]
+"""
+
+
+def mistakes(**arguments: Any) -> list[str]:
+    said: list[str] = []
+    read_settings(said.append, **{"name": None, **arguments})
+    return said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"outbox": None}, "outbox= is missing"),
+        ({"name": None}, "name= is missing"),
+        ({"name": "a b"}, "name= is missing"),
+        ({"master": "a/b"}, "one word that no other master"),
+        ({"broker": "amqp//host"}, "broker: the broker URL"),
+        ({"broker": 5}, "broker must be a URL such as amqp://host, or a secret, not int"),
+        ({"exchange": "amq.topic"}, "exchange: 'amq.topic' is no name"),
+        ({"exchange": None}, "exchange: '' is no name"),
+        ({"relay": "yes"}, "relay must be one of thread, process, none, not 'yes'"),
+        ({"format": "xml"}, "format must be one of cloudevents, pulse"),
+        ({"detail": "all"}, "detail must be one of builds, steps, logs"),
+        ({"builders": "linux"}, "builders must be a list of names, not 'linux'"),
+        ({"builders": [1]}, "builders must be a list of names; 1 is none"),
+        ({"tags": []}, "tags is empty, so nothing would be published"),
+        ({"events": ["build"]}, "events has the unknown word 'build'; known are changes, requests"),
+        ({"test_cases": ["fails"]}, "test_cases has the unknown word 'fails'"),
+        ({"properties": ["*"]}, "a pattern would publish secrets some day"),
+        ({"normalized": {"os": "platform"}}, "normalized has the unknown name 'os'; known are tree, product"),
+        ({"normalized": "platform"}, "normalized must be a dictionary"),
+        ({"normalized": {"tree": 5}}, "normalized['tree'] must be a list of names"),
+        ({"log_tail_bytes": -1}, "log_tail_bytes must be a whole number from 0 to 65536, not -1"),
+        ({"log_tail_bytes": True}, "log_tail_bytes must be a whole number"),
+        ({"max_event_bytes": 10}, "max_event_bytes must be a whole number from 16384 to 262144, not 10"),
+        ({"topics": 1}, "PulseStatusPush has no argument 'topics'; known are broker, builders,"),
+    ],
+)
+def test_a_mistake_is_named(arguments: dict[str, Any], words: str) -> None:
+    (said,) = mistakes(**{**GOOD, **arguments})
+    assert words in said
+
+
+def test_a_password_is_in_no_mistake() -> None:
+    (said,) = mistakes(**GOOD, broker="amqp://u:s3cret@host:port/")
+    assert "s3cret" not in said
+
+
+def test_what_is_right_is_taken_as_it_is_meant() -> None:
+    said: list[str] = []
+    settings = read_settings(
+        said.append,
+        **GOOD,
+        master="m1",
+        builders=["a", "b"],
+        normalized={"platform": ["z", "a"], "tree": "branch"},
+        events={"builds"},
+    )
+    assert said == []
+    assert (settings.source, settings.scope) == ("buildbot://ci/m1", "buildbot://ci")
+    assert settings.normalized == {"platform": ("z", "a"), "tree": ("branch",)}
+    assert settings.builders == {"a", "b"}
+
+
+def test_checkconfig_names_all_mistakes_at_once(tmp_path: Path) -> None:
+    require_buildbot()
+    config = tmp_path / "master.cfg"
+    config.write_text(CONFIG.format(arguments="broker='x', detail='all', colour='red'"), encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-c", "from buildbot.scripts.runner import run; run()", "checkconfig", config],
+        capture_output=True,
+        text=True,
+        timeout=CHECK_LIMIT_SECONDS,
+        check=False,
+    )
+    assert result.returncode == 1
+    said = result.stdout + result.stderr
+    for words in (
+        "no argument 'colour'",
+        "outbox= is missing",
+        "broker: ",
+        "name= is missing",
+        "detail must be one of",
+    ):
+        assert words in said
+    assert not list(tmp_path.glob("*.db*"))

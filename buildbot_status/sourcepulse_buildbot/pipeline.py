@@ -102,6 +102,7 @@ class Pipeline:
         #: What the bus told since then may not have been taken; None if all was.
         self._suspect_since: float | None = None
         self._recovering = False
+        self._first: defer.Deferred[None] | None = None
         self._again = task.LoopingCall(self._recover_again)
         self._again.clock = self._reactor
         self._relay: RelayThread | RelayProcess | None = None
@@ -118,7 +119,9 @@ class Pipeline:
             await after.stop()
         recovered.callback(None)
         self._start_relay()
-        await self._intake.drained(START_LIMIT_SECONDS)
+        if not self._writer.in_trouble:
+            self._first = self._intake.drained(START_LIMIT_SECONDS)
+            await self._first
         self._again.start(RECOVER_SECONDS, now=False)
 
     async def stop(self) -> None:
@@ -232,7 +235,13 @@ class Pipeline:
         self._relay.start()
 
     def _tell(self, sentence: str) -> None:
-        self._reactor.callFromThread(log.warn, "{sentence}", sentence=sentence)
+        self._reactor.callFromThread(self._told, sentence)
+
+    def _told(self, sentence: str) -> None:
+        log.warn("{sentence}", sentence=sentence)
+        # A master without an outbox starts all the same.
+        if self._writer.in_trouble and self._first is not None and not self._first.called:
+            self._first.callback(None)
 
 
 def _selection(master: Any, settings: Settings) -> Selection:

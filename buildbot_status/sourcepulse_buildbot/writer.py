@@ -82,6 +82,11 @@ class Writer:
             self._thread.join(STOP_LIMIT_SECONDS)
 
     @property
+    def in_trouble(self) -> bool:
+        """Tell whether the outbox could not be written when it was tried last."""
+        return bool(self._trouble)
+
+    @property
     def waiting(self) -> int:
         """How many facts are not stored yet."""
         return len(self._queue)

@@ -94,6 +94,7 @@ class Master:
         self._sockets = Path(tempfile.mkdtemp(prefix="bb-"))
         self._socket = self._sockets / "s"
         self._workers = workers
+        self.outbox_name = "outbox.db"
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(config)
 
@@ -184,7 +185,7 @@ class Master:
 
     @property
     def outbox(self) -> Path:
-        return self.folder / "outbox.db"
+        return self.folder / self.outbox_name
 
     def events(self, prefix: str = "") -> list[Event]:
         """Give the events of its outbox whose types begin so, in their order."""

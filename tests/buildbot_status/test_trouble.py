@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Whatever is wrong with the outbox or the broker, the master builds; afterwards nothing is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sourcepulse import Consumer
+from sourcepulse.event import Event
+from sourcepulse_buildbot import writer as writer_module
+from sourcepulse_buildbot.emitter import Emitter
+from sourcepulse_buildbot.redaction import Redactor
+from sourcepulse_buildbot.writer import Writer
+from support.buildbot_master import REPORTER, MakeMaster, Master
+from support.buildbot_oracle import assert_exact
+from support.local_log import wait_until
+from support.outbox_events import stored_events
+
+BUILDER = 'builder("b", "echo one", "echo two")\n'
+
+
+def _settled(master: Master) -> bool:
+    """Tell whether all that was built was told."""
+    try:
+        assert_exact(master)
+    except AssertionError:
+        return False
+    return True
+
+
+def test_an_outbox_that_cannot_be_opened_harms_no_build_and_gets_everything_later(make_master: MakeMaster) -> None:
+    master = make_master(REPORTER.replace("outbox.db", "later/outbox.db") + BUILDER)
+    # A file where the folder should be.
+    (master.folder / "later").write_text("", encoding="utf-8")
+    master.start()
+    master.build("b")
+    assert "events wait" in master.log()
+    (master.folder / "later").unlink()
+    (master.folder / "later").mkdir()
+    master.outbox_name = "later/outbox.db"
+    master.wait_for(lambda: _settled(master))
+    master.build("b")
+    master.wait_for(lambda: _settled(master))
+    assert not any(event.data["recovered"] for event in master.events())
+
+
+def test_an_outbox_that_never_opens_does_not_keep_the_master_from_ending(make_master: MakeMaster) -> None:
+    master = make_master(REPORTER.replace("outbox.db", "never/outbox.db") + BUILDER)
+    (master.folder / "never").write_text("", encoding="utf-8")
+    master.start()
+    master.build("b")
+    master.stop()
+    (master.folder / "never").unlink()
+    (master.folder / "never").mkdir()
+    master.outbox_name = "never/outbox.db"
+    master.start()
+    # The first start of an outbox is where its history begins.
+    master.build("b")
+    master.wait_for_events(1, "build.finished")
+    assert len(master.events("build.finished")) == 1
+
+
+@pytest.mark.parametrize("relay", ["thread", "process"])
+def test_the_relay_in_the_master_delivers_and_ends_with_it(make_master: MakeMaster, tmp_path: Path, relay: str) -> None:
+    url = f"file://{tmp_path}/log.db"
+    reporter = REPORTER.replace('"outbox.db"', f'"outbox.db", broker="{url}", relay="{relay}"')
+    master = make_master(reporter + BUILDER)
+    with Consumer(url, "build.finished.#", timeout=30) as consumer:
+        master.start()
+        master.build("b")
+        event = consumer.receive(30)
+    assert event is not None
+    assert event.data["buildername"] == "b"
+    master.stop()
+    assert "Traceback" not in master.log()
+
+
+def test_a_broker_that_is_nowhere_is_said_without_its_password_and_holds_up_nothing(make_master: MakeMaster) -> None:
+    broker = "amqp://relay:s3cret@127.0.0.1:1/"
+    reporter = REPORTER.replace('"outbox.db"', f'"outbox.db", broker="{broker}"')
+    master = make_master(reporter + BUILDER)
+    master.start()
+    master.build("b")
+    master.wait_for(lambda: _settled(master))
+    master.stop()
+    assert "s3cret" not in master.log()
+
+
+# The writer alone.
+
+
+def _emitter() -> Emitter:
+    return Emitter(source="buildbot://ci", scope="buildbot://ci", url="", redactor=Redactor())
+
+
+def _writer(path: Path, said: list[str]) -> Writer:
+    from sourcepulse.outbox import Outbox
+
+    return Writer(lambda: Outbox.open(path, lock_wait_s=0.1), _emitter(), tell=said.append)
+
+
+def _fact(number: int) -> Callable[[Emitter], Event]:
+    def make(emitter: Emitter) -> Event:
+        return Event.of(
+            "build.master.started.v1",
+            source=emitter.source,
+            key=[str(number)],
+            subject="master/m",
+            time=number,
+            data={"masterid": number, "name": "m", "recovered": False, "truncated": [], "raw": []},
+        )
+
+    return make
+
+
+def test_a_fact_that_cannot_become_an_event_is_said_and_the_next_ones_go_on(tmp_path: Path) -> None:
+    said: list[str] = []
+    writer = _writer(tmp_path / "outbox.db", said)
+    writer.start()
+
+    def broken(_: Emitter) -> Event:
+        raise ValueError("no such time")
+
+    writer.put(_fact(1))
+    writer.put(broken)
+    writer.put(_fact(2))
+    writer.stop()
+    assert [event.data["masterid"] for event in stored_events(tmp_path / "outbox.db")] == [1, 2]
+    assert (writer.stored, writer.unmapped) == (2, 1)
+    assert said == ["no event could be made by broken: no such time"]
+
+
+def test_one_fact_may_have_more_events_than_a_commit(tmp_path: Path) -> None:
+    writer = _writer(tmp_path / "outbox.db", [])
+    writer.start()
+    count = 2 * writer_module.BATCH_EVENTS + 7
+
+    def many(emitter: Emitter) -> Any:
+        return (_fact(number)(emitter) for number in range(count))
+
+    asked: list[Any] = []
+    writer.put(many)
+    writer.put(_fact(count))
+    writer.run(lambda outbox: len(stored_events(outbox.path)), asked.append)
+    writer.stop()
+    assert asked == [count + 1]
+    assert [event.data["masterid"] for event in stored_events(tmp_path / "outbox.db")] == list(range(count + 1))
+
+
+def test_an_outbox_that_is_replaced_meanwhile_is_opened_anew(tmp_path: Path) -> None:
+    said: list[str] = []
+    path = tmp_path / "outbox.db"
+    writer = _writer(path, said)
+    writer.start()
+    writer.put(_fact(1))
+    wait_until(lambda: writer.stored == 1)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    writer.put(_fact(2))
+    wait_until(lambda: writer.stored == 2)
+    writer.stop()
+    assert [event.data["masterid"] for event in stored_events(path)] == [2]
+
+
+def test_what_does_not_fit_is_refused_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "QUEUE_MOST_FACTS", 3)
+    writer = _writer(tmp_path / "outbox.db", [])
+    assert [writer.put(_fact(number)) for number in range(5)] == [True, True, True, False, False]
+    writer.start()
+    writer.stop()
+    assert (writer.stored, writer.refused) == (3, 2)
+
+
+def test_an_errand_of_a_writer_that_ends_without_an_outbox_is_answered(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    writer = _writer(tmp_path / "file" / "outbox.db", [])
+    writer.start()
+    answers: list[object] = []
+    writer.run(lambda _: "never", answers.append)
+    writer.stop()
+    assert answers == [None]

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from bench import consumer, hg_peers, hg_push, outbox, relay, stats, stomp
+from bench import buildbot, consumer, hg_peers, hg_push, outbox, relay, stats, stomp
 
 if __name__ == "__main__":
     stats.head()
@@ -14,3 +14,4 @@ if __name__ == "__main__":
     consumer.main()
     hg_push.main()
     hg_peers.main()
+    buildbot.main()

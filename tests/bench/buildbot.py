@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What the reporter costs a Buildbot master, beside other ways to tell of builds, in real masters."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.stats import AtLeast, AtMost, Figure, interleaved, row
+from support.buildbot_master import REPORTER, Master, make_template
+
+STEPS = 20
+#: How many builds a round has, and how many the large run.
+BUILDS, MANY_BUILDS = 8, 100
+ROUNDS = 3
+WORKERS = 4
+LIMIT_SECONDS = 900.0
+FED_STEPS = 20_000
+#: Ten times what one master was measured to say in a second.
+FEED_GOAL_PER_SECOND = 1_500
+
+BUILDER = f'builder("b", *["echo %d" % number for number in range({STEPS})])\n'
+PROBED = "from bench import buildbot_probe\nbuildbot_probe.probe_reporter()\n" + REPORTER
+IDLE = 'from bench import buildbot_probe\nc["services"].append(buildbot_probe.Idle())\n'
+HTTP = 'c["services"].append(reporters.HttpStatusPush(serverUrl="http://127.0.0.1:{port}/"))\n'
+
+
+class Cost(NamedTuple):
+    """What so many builds took: wall and CPU seconds, and those of each call from the bus."""
+
+    wall: float
+    cpu: float
+    spent: list[float]
+
+
+def run(template: Path, reporter: str, builds: int) -> Cost:
+    """Have a fresh master build."""
+    with tempfile.TemporaryDirectory() as folder:
+        master = Master(template, Path(folder) / "master", reporter + BUILDER, workers=WORKERS)
+        try:
+            master.start()
+            before = _measured(master)
+            began = time.monotonic()
+            for number in range(builds):
+                # Requests that ask for the same are collapsed into one build.
+                master.request("b", revision=str(number))
+            master.wait_for(
+                lambda: master.query("SELECT count(*) FROM buildsets WHERE complete")[0][0] == builds,
+                limit_s=LIMIT_SECONDS,
+            )
+            wall = time.monotonic() - began
+            after = _measured(master)
+            return Cost(wall, after["cpu"] - before["cpu"], after["spent"])
+        finally:
+            master.close()
+
+
+def _measured(master: Master) -> dict[str, Any]:
+    result: dict[str, Any] = master.do("call", module="bench.buildbot_probe", function="measured")
+    return result
+
+
+@contextmanager
+def receiver() -> Iterator[int]:
+    """Serve HTTP on a port and forget what is posted there."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+
+
+def peers(template: Path) -> None:
+    """Compare masters with our reporter, with a consumer that does nothing, with HttpStatusPush and with none."""
+    with receiver() as port:
+        ways = [partial(run, template, reporter, BUILDS) for reporter in ("", IDLE, HTTP.format(port=port), PROBED)]
+        taken = interleaved(ways, ROUNDS)  # type: ignore[arg-type]
+    costs: list[tuple[Cost, ...]] = taken  # type: ignore[assignment]
+    for name, place in (("a consumer that does nothing", 1), ("HttpStatusPush", 2), ("sourcepulse", 3)):
+        cpu = Figure.of([each[place].cpu / each[0].cpu for each in costs])
+        wall = Figure.of([each[place].wall / each[0].wall for each in costs])
+        row(f"{BUILDS} builds of {STEPS} steps, {name} / none: CPU of the master", cpu)
+        row(f"{BUILDS} builds of {STEPS} steps, {name} / none: wall", wall)
+
+
+def reactor(template: Path) -> None:
+    """Measure how long the reactor is held, in a long run."""
+    cost = run(template, PROBED, MANY_BUILDS)
+    spent = sorted(cost.spent)
+    milliseconds = [1_000 * each for each in spent]
+    slow = milliseconds[int(len(spent) * 0.999)]
+    name = f"{MANY_BUILDS} builds of {STEPS} steps"
+    row(f"{name}: ms of the reactor for an event, mean", _one(sum(milliseconds) / len(spent)), AtMost(0.1))
+    row(f"{name}: ms of the reactor for an event, 99.9 of 100", _one(slow), AtMost(10))
+    row(f"{name}: share of the wall time, per cent", _one(100 * sum(spent) / cost.wall), AtMost(1))
+    row(f"{name}: events a second of the wall time", _one(len(spent) / cost.wall))
+
+
+def feed(template: Path) -> None:
+    """Measure how many events a second the reporter takes from a bus that has more to say than Buildbot."""
+    with tempfile.TemporaryDirectory() as folder:
+        master = Master(template, Path(folder) / "master", REPORTER + 'builder("b", "sleep 600")\n')
+        try:
+            master.start()
+            master.request("b")
+            master.wait_for(lambda: master.query("SELECT 1 FROM steps WHERE name = 'shell' AND started_at IS NOT NULL"))
+            seconds = master.do("call", module="bench.buildbot_probe", function="feed", steps=FED_STEPS)
+            row("synthetic feed: events stored a second", _one(FED_STEPS / seconds), AtLeast(FEED_GOAL_PER_SECOND))
+        finally:
+            master.close()
+
+
+def _one(value: float) -> Figure:
+    return Figure(value, value, value)
+
+
+def main() -> None:
+    """Print the figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        template = make_template(Path(folder) / "template")
+        feed(template)
+        peers(template)
+        reactor(template)

@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Runs inside a master that is measured: how long its reactor is held by what hears the bus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from buildbot.util.service import BuildbotService
+from twisted.internet import defer
+
+#: Seconds of each call, in this process.
+_spent: list[float] = []
+#: What the reporter hears in a build, by the first and last word of the key.
+KEYS = (
+    *(("changes", "new"), ("buildrequests", "new"), ("buildrequests", "complete"), ("buildsets", "complete")),
+    *(("builds", "new"), ("builds", "finished"), ("steps", "started"), ("steps", "finished"), ("logs", "finished")),
+    *(("test_result_sets", "completed"), ("workers", "connected"), ("masters", "started")),
+)
+
+
+def timed(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a handler whose calls are measured."""
+
+    def call(*arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return handler(*arguments)
+        finally:
+            _spent.append(time.perf_counter() - began)
+
+    return call
+
+
+def probe_reporter() -> None:
+    """Have the handlers of our reporter measured."""
+    from sourcepulse_buildbot.observer import Observer
+
+    handlers = Observer.handlers
+    Observer.handlers = lambda self: {words: timed(each) for words, each in handlers(self).items()}  # type: ignore[method-assign]
+
+
+class Idle(BuildbotService):
+    """Hears what the reporter hears, and does nothing."""
+
+    name = "idle"
+
+    def checkConfig(self) -> None:
+        """Nothing to check."""
+
+    def reconfigService(self) -> Any:
+        """Nothing to take."""
+        return defer.succeed(None)
+
+    @defer.inlineCallbacks
+    def startService(self) -> Any:
+        """Hear."""
+        yield super().startService()
+        for first, last in KEYS:
+            yield self.master.mq.startConsuming(timed(lambda _, __: None), (first, None, last))
+
+
+async def measured(_: Any) -> dict[str, Any]:
+    """Give what was measured since the last time, and the CPU seconds of the master so far."""
+    spent, _spent[:] = list(_spent), []
+    return {"spent": spent, "cpu": time.process_time()}
+
+
+async def feed(master: Any, steps: int) -> float:
+    """Say on the bus that so many steps of a running build ended, as fast as the reporter takes it.
+
+    Gives the seconds until all are stored.
+    """
+    (build,) = [build for builder in master.botmaster.builders.values() for build in builder.building]
+    row = await master.data.get(("steps", build.executedSteps[0].stepid))
+    began = time.perf_counter()
+    for number in range(steps):
+        told = dict(
+            row, stepid=1_000_000 + number, number=number, complete=True, complete_at=row["started_at"], results=0
+        )
+        master.mq.produce(("steps", str(told["stepid"]), "finished"), told)
+        if number % 50 == 0:
+            # A reactor that never gets its turn would be no master.
+            await _turn(master.reactor)
+    reporter = master.service_manager.namedServices["ci"]
+    while reporter._pipeline._writer.waiting:
+        await _turn(master.reactor)
+    return time.perf_counter() - began
+
+
+def _turn(reactor: Any) -> defer.Deferred[None]:
+    turn: defer.Deferred[None] = defer.Deferred()
+    reactor.callLater(0, turn.callback, None)
+    return turn

@@ -76,7 +76,8 @@ def _facts(master: Master) -> Iterator[tuple[Fact, tuple[Any, ...]]]:
         yield Fact("test.case.failed.v1", "failure"), (number, at)
     for number, at in master.query(
         "SELECT r.id, b.started_at FROM test_results r JOIN test_result_sets t ON t.id = r.test_result_setid "
-        "JOIN builds b ON b.id = t.buildid WHERE t.complete AND t.category = 'skipped'"
+        "JOIN builds b ON b.id = t.buildid WHERE t.complete AND t.category = 'skipped' AND EXISTS (SELECT 1 FROM "
+        "test_result_sets o WHERE o.stepid = t.stepid AND o.category = 'pass_fail' AND o.complete)"
     ):
         yield Fact("test.case.skipped.v1", "skipped"), (number, at)
 

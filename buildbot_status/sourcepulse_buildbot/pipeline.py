@@ -71,7 +71,12 @@ class Pipeline:
         directory = Directory(master.data, properties)
         tails = LogTails(master.data, settings.log_tail_bytes)
         self._directory = directory
-        self.presence = Presence(master.masterid, all_masters=settings.master is not None, name=settings.master)
+        self.presence = Presence(
+            master.masterid,
+            all_masters=settings.master is not None,
+            name=settings.master,
+            changed=self._keep_presence,
+        )
         self._live = LiveBuilds(master.botmaster)
         self._observer = Observer(
             data=master.data,
@@ -112,6 +117,7 @@ class Pipeline:
         self._writer.start()
         if after is not None:
             self.presence = self._observer.presence = after.presence
+            self.presence.changed = self._keep_presence
         recovered: defer.Deferred[None] = defer.Deferred()
         self._intake.add_later(self._recover_first(recovered, went_on=after is not None), limit_s=None)
         await self._bus.start()
@@ -193,6 +199,11 @@ class Pipeline:
     async def _put_mark(self, mark: Mark) -> None:
         await self._ask(lambda outbox: write_mark(outbox, self._settings.scope, mark))
         self._mark = mark
+
+    def _keep_presence(self) -> None:
+        if self._mark is not None:
+            self._mark = mark = self._mark._replace(presence=self.presence.state)
+            self._writer.run(lambda outbox: write_mark(outbox, self._settings.scope, mark), lambda _: None)
 
     def _begun(self, known: Known, buildrequestid: int) -> Sequence[Fact]:
         self._observer.know(known, buildrequestid)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -24,11 +24,15 @@ _CTIME = "%a %b %d %H:%M:%S %Y"
 class Presence:
     """What was last told of this master and its workers; `state` goes with the mark to the next start."""
 
-    def __init__(self, masterid: int, *, all_masters: bool, name: str | None) -> None:
+    def __init__(
+        self, masterid: int, *, all_masters: bool, name: str | None, changed: Callable[[], None] = lambda: None
+    ) -> None:
         self._masterid = masterid
         #: What others say reaches us only if they said it here, on behalf of a master that died.
         self._all_masters = all_masters
         self._name = name
+        #: Called when the state is another one, so that a killed master leaves it behind.
+        self.changed = changed
         self._master = STOPPED
         self._told_name = ""
         self._connected: dict[int, str] = {}
@@ -79,6 +83,7 @@ class Presence:
             (self._paused.add if paused else self._paused.discard)(workerid)
             state = _PAUSED if paused else _UNPAUSED
             yield partial(worker_event, state=state, worker=worker, masterid=self._masterid, time=time)
+        self.changed()
 
     def master(self, state: str, master: Row, time: float) -> Iterator[Fact]:
         """Tell that a master started or stopped: this one, or one that died and that this one speaks for."""
@@ -90,6 +95,7 @@ class Presence:
         else:
             return
         yield partial(master_event, state=state, masterid=master["masterid"], name=name, time=time)
+        self.changed()
 
 
 def _last_connection(text: Any) -> str | None:

@@ -10,13 +10,16 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sourcepulse import Consumer, config
 from sourcepulse.event import Event
+from sourcepulse.outbox import Outbox
 from sourcepulse.relay_open import open_relay
-from support.buildbot_master import MakeMaster, Master
+from sourcepulse_buildbot.mark import read_mark
+from support.buildbot_master import REPORTER, MakeMaster, Master
 from support.buildbot_oracle import assert_exact, assert_in_order
 
 CYCLES = 3
@@ -100,6 +103,14 @@ def _consumed(url: str, folder: Path, count: int) -> Iterator[Event]:
                 return
 
 
+def _presence(master: Master) -> dict[str, Any] | None:
+    with Outbox.open(master.outbox, create=False) as outbox:
+        mark = read_mark(outbox, "buildbot://ci")
+    if mark is None or not mark.presence:
+        return None
+    return {"master": mark.presence["master"], "workers": list(mark.presence["workers"].values())}
+
+
 def test_after_kills_at_any_instant_all_that_the_database_has_was_told_once(
     make_master: MakeMaster, tmp_path: Path
 ) -> None:
@@ -109,3 +120,23 @@ def test_after_kills_at_any_instant_all_that_the_database_has_was_told_once(
 @pytest.mark.soak
 def test_after_a_hundred_kills_all_that_the_database_has_was_told_once(make_master: MakeMaster, tmp_path: Path) -> None:
     _run(make_master, tmp_path, SOAK_CYCLES)
+
+
+def test_after_a_kill_the_master_and_its_workers_are_told_to_be_gone_before_they_come_again(
+    make_master: MakeMaster,
+) -> None:
+    master = make_master(REPORTER + 'builder("b", "echo")\n')
+    master.start()
+    master.wait_for_events(2)
+    # Who is there is stored right behind that.
+    master.wait_for(lambda: _presence(master) == {"master": "started", "workers": ["w0"]})
+    master.kill()
+    master.start()
+    told = [
+        (event.type.split(".")[2], event.subject.split("/")[0], event.data["recovered"])
+        for event in master.wait_for_events(6)
+        if event.subject is not None
+    ]
+    assert sorted(told[:2]) == [("connected", "worker", False), ("started", "master", False)]
+    assert told[2:4] == [("disconnected", "worker", True), ("stopped", "master", True)]
+    assert sorted(told[4:]) == [("connected", "worker", False), ("started", "master", False)]

@@ -273,10 +273,16 @@ class Observer:
 
     async def _log_of_unknown(self, row: Row, now: float) -> Sequence[Fact]:
         step = await self._directory.step(row["stepid"])
+
+        def make(ref: BuildRef) -> Fact:
+            return partial(log_finished, ref=ref, step=step, log=row, time=now, tail=None)
+
         known = self._directory.builds.get(step.buildid)
-        if known is None or not known.wanted:
+        if known is None:
+            # Of a master that died; its build is told to have ended in a moment.
+            self._early[step.buildid].append(make)
             return ()
-        return (partial(log_finished, ref=known.ref, step=step, log=row, time=now, tail=None),)
+        return (make(known.ref),) if known.wanted else ()
 
     def _test_set(self, test_set: Row) -> None:
         row, now = dict(test_set), self._clock()

@@ -95,6 +95,8 @@ class Master:
         self._socket = self._sockets / "s"
         self._workers = workers
         self.outbox_name = "outbox.db"
+        #: Several masters may have one.
+        self.database = folder / "state.sqlite"
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(config)
 
@@ -172,7 +174,7 @@ class Master:
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Ask its database."""
-        with closing(sqlite3.connect(f"file:{self.folder / 'state.sqlite'}?mode=ro", uri=True, timeout=30)) as db:
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)) as db:
             return db.execute(statement, values).fetchall()
 
     def wait_for(self, what: Callable[[], _Found], *, limit_s: float = WAIT_SECONDS) -> _Found:

@@ -90,6 +90,12 @@ class Driver(BuildbotService):
         """Read master.cfg again."""
         await self.master.doReconfig()
 
+    async def do_expire(self, folder: str) -> None:
+        """Do for the master in a folder what others do when it has not been heard of for ten minutes."""
+        for row in await self.master.data.get(("masters",)):
+            if row["name"].endswith(folder):
+                await self.master.data.updates.masterStopped(name=row["name"], masterid=row["masterid"])
+
     async def do_call(self, module: str, function: str, **arguments: Any) -> Any:
         """Call a function of the test's own with the master."""
         import importlib

@@ -55,6 +55,7 @@ class Observer:
         presence: Presence,
         tails: LogTails,
         missed: Callable[[str], None],
+        alone: bool,
         clock: Callable[[], float],
     ) -> None:
         self._data = data
@@ -67,6 +68,8 @@ class Observer:
         self._tails = tails
         #: Called with the reason when something must be found again in the database.
         self._missed = missed
+        #: Whether no other master tells of this database.
+        self._alone = alone
         self._clock = clock
         #: Requests that were told; a builder that was just looking for work takes one before that.
         self._submitted: Remembered[bool] = Remembered()
@@ -137,7 +140,7 @@ class Observer:
 
     async def _submitted_before(self, buildrequestid: int) -> Sequence[Fact]:
         """Give the fact of a request that Buildbot began to work on before it told of it."""
-        if buildrequestid in self._submitted or not self._selection.wants("requests"):
+        if not self._alone or buildrequestid in self._submitted or not self._selection.wants("requests"):
             return ()
         self._submitted[buildrequestid] = True
         request = await self._data.get(("buildrequests", buildrequestid))

@@ -29,6 +29,7 @@ from sourcepulse_buildbot.recovery import Recovery, Store, search_since
 from sourcepulse_buildbot.redaction import Redactor
 from sourcepulse_buildbot.relay_process import RelayProcess
 from sourcepulse_buildbot.relay_thread import RelayThread
+from sourcepulse_buildbot.rows import seconds_of
 from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.settings import Settings
 from sourcepulse_buildbot.writer import Fact, Writer
@@ -37,6 +38,8 @@ from sourcepulse_buildbot.writer import Fact, Writer
 RECOVER_SECONDS = 60.0
 #: A row younger than this may still be on its way through the bus.
 GRACE_SECONDS = 30
+#: After so long without a sign of life Buildbot takes a master for dead.
+MASTER_DEAD_SECONDS = 600
 #: So long the master waits for the first comparison before it goes on; the comparison goes on as well.
 START_LIMIT_SECONDS = 20.0
 
@@ -88,6 +91,7 @@ class Pipeline:
             presence=self.presence,
             tails=tails,
             missed=self._missed,
+            alone=settings.master is None,
             clock=self._clock,
         )
         # Only with the simple bus is every message that is heard one of this master.
@@ -178,7 +182,8 @@ class Pipeline:
         try:
             # A change younger than the last comparison may still be on its way.
             search = search_since(mark, until=until, changes_until=mark.changeid, suspect_after=suspect)
-            await self._recovery.run(search)
+            unowned = suspect_since is not None or await self._speaks_for_others(search.since)
+            await self._recovery.run(search._replace(unowned=unowned))
         except Exception:
             self._suspect_since = suspect_since
             raise
@@ -208,6 +213,16 @@ class Pipeline:
     def _begun(self, known: Known, buildrequestid: int) -> Sequence[Fact]:
         self._observer.know(known, buildrequestid)
         return self._observer.early_facts(known.ref.buildid)
+
+    async def _speaks_for_others(self, since: int) -> bool:
+        """Tell whether nobody else may tell what no master owns: we are alone, or another master died lately."""
+        if self._settings.master is None:
+            return True
+        masters = await self._master.data.get(("masters",))
+        return any(
+            not row["active"] and (seconds_of(row["last_active"]) or 0) >= since - MASTER_DEAD_SECONDS
+            for row in masters
+        )
 
     async def _other_masters(self) -> frozenset[int]:
         if self._settings.master is None:

@@ -51,7 +51,8 @@ class Store(NamedTuple):
 class Search(NamedTuple):
     """What is searched: rows from `since` to `until` (seconds since 1970), changes from one id to another.
 
-    Builds that ended after `suspect_after` are looked at though their end is known.
+    Builds that ended after `suspect_after` are looked at though their end is known. Changes, submitted requests and
+    buildsets say of no master that they are its own; `unowned` tells whether they are searched, too.
     """
 
     since: int
@@ -59,6 +60,7 @@ class Search(NamedTuple):
     changes_after: int
     changes_until: int
     suspect_after: float
+    unowned: bool = True
 
 
 class Recovery:
@@ -97,16 +99,16 @@ class Recovery:
     async def run(self, search: Search) -> None:
         """Tell all that is missing, page by page, each stored before the next is read."""
         others = await self._others()
-        if self._selection.wants("changes"):
+        if search.unowned and self._selection.wants("changes"):
             await self._changes(search)
-        if self._selection.wants("requests"):
+        if search.unowned and self._selection.wants("requests"):
             await self._submitted(search)
         if self._selection.wants_any_of_builds:
             await self._finished_builds(search, others)
             await self._running_builds(search, others)
         if self._selection.wants("requests"):
             await self._completed(search, others)
-        if self._selection.wants("buildsets"):
+        if search.unowned and self._selection.wants("buildsets"):
             await self._buildsets(search)
 
     async def _changes(self, search: Search) -> None:

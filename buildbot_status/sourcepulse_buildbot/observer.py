@@ -116,6 +116,7 @@ class Observer:
             except Exception:  # noqa: BLE001 - nothing of ours may harm the master
                 self.failures += 1
                 log.failure("a message could not be taken over")
+                self._missed("a message of the bus could not be taken over")
 
         return handler
 

@@ -103,7 +103,7 @@ class Pipeline:
             selection=selection,
             builds=RecoveredBuilds(master.data, directory, selection, tails),
             scope=settings.scope,
-            store=Store(put=self._writer.put, ask=self._ask),
+            store=Store(put=self._writer.put_found, ask=self._ask),
             others=self._other_masters,
             begun=self._begun,
         )

@@ -62,9 +62,13 @@ class Writer:
         if len(self._queue) >= QUEUE_MOST_FACTS:
             self.refused += 1
             return False
+        self.put_found(fact)
+        return True
+
+    def put_found(self, fact: Fact) -> None:
+        """Take a fact in any case, from somebody who waits between one lot and the next."""
         self._queue.append(fact)
         self._work.set()
-        return True
 
     def run(self, work: Callable[[Outbox], _Result], done: Callable[[_Result | None], None]) -> None:
         """Have something done with the outbox after all that was put so far is stored.

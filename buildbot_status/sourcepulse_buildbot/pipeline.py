@@ -58,7 +58,7 @@ class Pipeline:
         properties = settings.properties.union(NEEDED_PROPERTIES, *settings.normalized.values())
         redactor = Redactor()
         self._writer = Writer(
-            lambda: Outbox.open(Path(settings.outbox), clock=time.time),
+            lambda: Outbox.open(Path(settings.outbox), private=True, clock=time.time),
             Emitter(
                 source=settings.source,
                 scope=settings.scope,

@@ -76,10 +76,12 @@ class Outbox:
         *,
         lock_wait_s: float = LOCK_WAIT_SECONDS,
         create: bool = True,
+        private: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Open the file, or make it; `clock` gives seconds since 1970."""
-        return cls(SqliteFile(Path(path), OUTBOX_FILE, lock_wait_s=lock_wait_s, create=create), clock)
+        """Open the file, or make it, for its owner alone if it is `private`; `clock` gives seconds since 1970."""
+        file = SqliteFile(Path(path), OUTBOX_FILE, lock_wait_s=lock_wait_s, create=create, private=private)
+        return cls(file, clock)
 
     def close(self) -> None:
         """Let go of the file; may be called again."""

@@ -23,6 +23,8 @@ LOCK_POLL_SECONDS = 0.002
 WAIT_STEP_MS = 20
 #: Nobody else may write to a file of ours, whatever the directory's mode.
 MODE_MASK = 0o664
+#: For what nobody else may read either.
+PRIVATE_MODE = 0o600
 #: File systems on which SQLite's shared memory does not work between machines
 #: (sqlite.org/wal.html, section 1).
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -64,8 +66,10 @@ class SqliteFile:
     seconds. All waits of one call together last at most `lock_wait_s` seconds.
     """
 
-    def __init__(self, path: Path, kind: FileKind, *, lock_wait_s: float, create: bool) -> None:
+    def __init__(self, path: Path, kind: FileKind, *, lock_wait_s: float, create: bool, private: bool = False) -> None:
         self.path = path
+        #: The mode of a new file; None for that of its directory.
+        self._mode = PRIVATE_MODE if private else None
         self.kind = kind
         self.lock_wait_s = lock_wait_s
         self._identity = (0, 0)
@@ -181,9 +185,9 @@ class SqliteFile:
 
     def _create_empty(self) -> None:
         try:
-            os.close(_open_shared(self.path))
+            os.close(_open_shared(self.path, self._mode))
             # A file that was removed on purpose is no damage: what its lock file says is void.
-            lock_fd = open_lock(self.path)
+            lock_fd = open_lock(self.path, self._mode)
             os.ftruncate(lock_fd, 0)
             os.close(lock_fd)
         except FileNotFoundError:
@@ -320,9 +324,9 @@ def wait_for_lock(fd: int, deadline: float) -> bool:
             return True
 
 
-def open_lock(path: Path) -> int:
+def open_lock(path: Path, mode: int | None = None) -> int:
     """Open or create the side file whose `flock` every writer of a file takes."""
-    return _open_shared(lock_file(path))
+    return _open_shared(lock_file(path), mode)
 
 
 def lock_file(path: Path) -> Path:
@@ -353,14 +357,15 @@ def shared_mode(directory: Path) -> int:
     return directory.stat().st_mode & MODE_MASK
 
 
-def _open_shared(path: Path) -> int:
-    """Open or create a file whose mode follows the directory, whatever the umask."""
+def _open_shared(path: Path, mode: int | None = None) -> int:
+    """Open or create a file with this mode, or one that follows the directory, whatever the umask."""
     while True:
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             pass
-        mode = shared_mode(path.parent)
+        if mode is None:
+            mode = shared_mode(path.parent)
         with suppress(FileExistsError):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             os.fchmod(fd, mode)

@@ -134,6 +134,7 @@ def test_every_fact_of_the_database_is_told_once(story: Story) -> None:
 
 def test_no_secret_is_in_any_event(story: Story) -> None:
     content = story.master.outbox.read_bytes()
+    assert {file.stat().st_mode & 0o777 for file in story.master.folder.glob("outbox.db*")} == {0o600}
     for event in story.events:
         content += repr(event).encode()
     for secret in SECRETS:

@@ -45,7 +45,7 @@ def _facts(master: Master) -> Iterator[tuple[Fact, tuple[Any, ...]]]:
         yield Fact("build.request.submitted.v1"), (number, at)
         if complete:
             yield Fact("build.request.completed.v1", _OUTCOMES[results]), (number, at)
-    for number, at, results in master.query("SELECT id, submitted_at, results FROM buildsets WHERE complete"):
+    for number, at, results in master.query("SELECT id, submitted_at, results FROM buildsets WHERE complete = 1"):
         yield Fact("build.buildset.completed.v1", _OUTCOMES[results]), (number, at)
     for number, at, complete_at, results in master.query("SELECT id, started_at, complete_at, results FROM builds"):
         yield Fact("build.started.v1"), (number, at)
@@ -61,23 +61,23 @@ def _facts(master: Master) -> Iterator[tuple[Fact, tuple[Any, ...]]]:
             yield Fact("build.step.finished.v1", _OUTCOMES[results]), (number, at)
     for number, at in master.query(
         "SELECT l.id, b.started_at FROM logs l JOIN steps s ON s.id = l.stepid JOIN builds b ON b.id = s.buildid "
-        "WHERE l.complete"
+        "WHERE l.complete = 1"
     ):
         yield Fact("build.log.finished.v1"), (number, at)
     for number, at, failed in master.query(
         "SELECT t.id, b.started_at, t.tests_failed FROM test_result_sets t JOIN builds b ON b.id = t.buildid "
-        "WHERE t.complete AND t.category NOT IN ('failure', 'skipped')"
+        "WHERE t.complete = 1 AND t.category NOT IN ('failure', 'skipped')"
     ):
         yield Fact("test.run.finished.v1", "failure" if failed else "success"), (number, at)
     for number, at in master.query(
         "SELECT r.id, b.started_at FROM test_results r JOIN test_result_sets t ON t.id = r.test_result_setid "
-        "JOIN builds b ON b.id = t.buildid WHERE t.complete AND r.value = '0' AND t.category = 'pass_fail'"
+        "JOIN builds b ON b.id = t.buildid WHERE t.complete = 1 AND r.value = '0' AND t.category = 'pass_fail'"
     ):
         yield Fact("test.case.failed.v1", "failure"), (number, at)
     for number, at in master.query(
         "SELECT r.id, b.started_at FROM test_results r JOIN test_result_sets t ON t.id = r.test_result_setid "
-        "JOIN builds b ON b.id = t.buildid WHERE t.complete AND t.category = 'skipped' AND EXISTS (SELECT 1 FROM "
-        "test_result_sets o WHERE o.stepid = t.stepid AND o.category = 'pass_fail' AND o.complete)"
+        "JOIN builds b ON b.id = t.buildid WHERE t.complete = 1 AND t.category = 'skipped' AND EXISTS (SELECT 1 FROM "
+        "test_result_sets o WHERE o.stepid = t.stepid AND o.category = 'pass_fail' AND o.complete = 1)"
     ):
         yield Fact("test.case.skipped.v1", "skipped"), (number, at)
 

@@ -139,15 +139,18 @@ class Observer:
             return ()
         return (partial(request_submitted, request=request, buildername=name, buildset=buildset),)
 
-    async def _submitted_before(self, buildrequestid: int) -> Sequence[Fact]:
-        """Give the fact of a request that Buildbot began to work on before it told of it."""
-        if not self._alone or buildrequestid in self._submitted or not self._selection.wants("requests"):
-            return ()
-        self._submitted[buildrequestid] = True
+    def _request_before(self, buildrequestid: int) -> None:
+        """Tell first of a request that Buildbot began to work on before it told of it."""
+        if self._alone and self._selection.wants("requests") and buildrequestid not in self._submitted:
+            self._submitted[buildrequestid] = True
+            self._intake.add_later(self._stored_request(buildrequestid))
+
+    async def _stored_request(self, buildrequestid: int) -> Sequence[Fact]:
         request = await self._data.get(("buildrequests", buildrequestid))
         return () if request is None else await self._request_submitted(request)
 
     def _request_complete(self, request: Row) -> None:
+        self._request_before(request["buildrequestid"])
         self._intake.add_later(self._request_completed(dict(request)))
 
     async def _request_completed(self, request: Row) -> Sequence[Fact]:
@@ -158,9 +161,8 @@ class Observer:
             buildset = await self._directory.buildset(request["buildsetid"])
             if not self._selection.takes_scheduler(buildset.scheduler):
                 return ()
-        before = await self._submitted_before(request["buildrequestid"])
         last = await self._directory.last_build(request["buildrequestid"])
-        return (*before, partial(request_completed, request=request, buildername=name, buildid=last))
+        return (partial(request_completed, request=request, buildername=name, buildid=last),)
 
     def _buildset_complete(self, buildset: Row) -> None:
         row = dict(buildset, sourcestamps=[dict(stamp) for stamp in buildset["sourcestamps"]])
@@ -176,6 +178,7 @@ class Observer:
     # -- builds
 
     def _build(self, build: Row) -> None:
+        self._request_before(build["buildrequestid"])
         live = self._live.find(build["buildid"])
         self._redactor.learn(live_build.secrets_of(live))
         self._intake.add_later(
@@ -191,7 +194,7 @@ class Observer:
         context = await self._directory.context(build, bsid=bsid, properties=properties)
         ref = BuildRef.of(build, name)
         wanted = self._selection.takes_builder(name) and self._selection.takes_scheduler(context.buildset.scheduler)
-        facts = [*await self._submitted_before(build["buildrequestid"])] if wanted else []
+        facts: list[Fact] = []
         self.know(Known(ref, context, wanted), build["buildrequestid"])
         if wanted and self._selection.wants("builds"):
             facts.append(partial(build_started, ref=ref, build=build, context=context))
@@ -209,6 +212,7 @@ class Observer:
         return [make(known.ref) for make in early] if known.wanted else []
 
     def _build_finished(self, build: Row) -> None:
+        self._request_before(build["buildrequestid"])
         live = self._live.find(build["buildid"])
         self._redactor.learn(live_build.secrets_of(live))
         self._intake.add_later(

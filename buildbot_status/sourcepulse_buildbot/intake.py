@@ -79,6 +79,11 @@ class Intake:
         deferred.addCallbacks(fill, give_up)
         deferred.addErrback(lambda failure: log.failure("facts could not be taken over", failure))
 
+    @property
+    def is_free(self) -> bool:
+        """Tell whether nothing waits for an answer."""
+        return not self._waiting
+
     def drained(self, limit_s: float = DRAIN_LIMIT_SECONDS) -> defer.Deferred[None]:
         """Fire when nothing waits for an answer, at the latest after `limit_s`."""
         empty: defer.Deferred[None] = defer.Deferred()

@@ -106,11 +106,14 @@ class Pipeline:
             store=Store(put=self._writer.put_found, ask=self._ask),
             others=self._other_masters,
             begun=self._begun,
+            passed_over=self._passed_over,
         )
         self._mark: Mark | None = None
         #: What the bus told since then may not have been taken; None if all was.
         self._suspect_since: float | None = None
         self._recovering = False
+        #: A row that cannot be read is met again at every start, and told once.
+        self._told_once: set[str] = set()
         self._first: defer.Deferred[None] | None = None
         self._again = task.LoopingCall(self._recover_again)
         self._again.clock = self._reactor
@@ -154,6 +157,10 @@ class Pipeline:
     async def _recover_first(self, begin: defer.Deferred[None], *, went_on: bool) -> Sequence[Fact]:
         await begin
         await self._directory.load_names()
+        await self._recover_after_a_stop(went_on=went_on)
+        return ()
+
+    async def _recover_after_a_stop(self, *, went_on: bool) -> None:
         mark = await self._ask(lambda outbox: read_mark(outbox, self._settings.scope))
         now = int(self._clock())
         if mark is None:
@@ -172,7 +179,6 @@ class Pipeline:
             await self._recovery.run(search)
             mark = Mark(at=until, changeid=last_change, presence=self.presence.state)
         await self._put_mark(mark)
-        return ()
 
     async def _recover_now(self, mark: Mark) -> None:
         suspect_since, self._suspect_since = self._suspect_since, None
@@ -190,7 +196,9 @@ class Pipeline:
         await self._put_mark(Mark(at=until, changeid=last_change, presence=self.presence.state))
 
     def _recover_again(self) -> None:
-        if self._recovering or self._mark is None:
+        # The first time still goes on, or it failed.
+        mark = self._mark
+        if self._recovering or (mark is None and not self._intake.is_free):
             return
         self._recovering = True
 
@@ -199,7 +207,8 @@ class Pipeline:
             if result is not None:
                 log.failure("events that were missed could not be looked for", result)
 
-        defer.ensureDeferred(self._recover_now(self._mark)).addBoth(done)
+        again = self._recover_after_a_stop(went_on=True) if mark is None else self._recover_now(mark)
+        defer.ensureDeferred(again).addBoth(done)
 
     async def _put_mark(self, mark: Mark) -> None:
         await self._ask(lambda outbox: write_mark(outbox, self._settings.scope, mark))
@@ -230,6 +239,11 @@ class Pipeline:
         masters = await self._master.data.get(("masters",))
         return frozenset(row["masterid"] for row in masters if row["active"]) - {self._master.masterid}
 
+    def _passed_over(self, sentence: str) -> None:
+        if sentence not in self._told_once:
+            self._told_once.add(sentence)
+            log.warn("{sentence}", sentence=sentence)
+
     def _missed(self, reason: str) -> None:
         if self._suspect_since is None:
             log.warn("{reason}; what is missing is looked for in Buildbot's database", reason=reason)
@@ -239,7 +253,12 @@ class Pipeline:
 
     def _ask(self, work: Callable[[Outbox], Any]) -> defer.Deferred[Any]:
         answer: defer.Deferred[Any] = defer.Deferred()
-        self._writer.run(work, lambda result: self._reactor.callFromThread(answer.callback, result))
+
+        def done(result: Any) -> None:
+            give = answer.errback if isinstance(result, Exception) else answer.callback
+            self._reactor.callFromThread(give, result)
+
+        self._writer.run(work, done)
         return answer
 
     def _start_relay(self) -> None:

@@ -80,6 +80,7 @@ class Recovery:
         store: Store,
         others: Callable[[], Awaitable[frozenset[int]]],
         begun: Callable[[Known, int], Sequence[Fact]],
+        passed_over: Callable[[str], None],
     ) -> None:
         self._data = data
         self._directory = directory
@@ -90,6 +91,8 @@ class Recovery:
         self._others = others
         #: Told of every build that goes on; gives what was heard of it before it was known.
         self._begun = begun
+        #: Told of every row that cannot be read.
+        self._passed_over = passed_over
 
     async def last_change(self) -> int:
         """Give the id of the youngest change, 0 if there is none."""
@@ -121,35 +124,43 @@ class Recovery:
     async def _submitted(self, search: Search) -> None:
         async for page in self._pages("buildrequests", "buildrequestid", *_between("submitted_at", search)):
             for row in await self._missing(page, SUBMITTED, request_key):
-                name = await self._directory.builder_name(row["builderid"])
-                buildset = await self._directory.buildset(row["buildsetid"])
-                if self._selection.takes_builder(name) and self._selection.takes_scheduler(buildset.scheduler):
-                    self._store.put(
-                        partial(request_submitted, request=row, buildername=name, buildset=buildset, recovered=True)
-                    )
+                await self._readable(f"request {row['buildrequestid']}", self._submitted_one(row))
+
+    async def _submitted_one(self, request: Row) -> None:
+        name = await self._directory.builder_name(request["builderid"])
+        buildset = await self._directory.buildset(request["buildsetid"])
+        if self._selection.takes_builder(name) and self._selection.takes_scheduler(buildset.scheduler):
+            self._store.put(
+                partial(request_submitted, request=request, buildername=name, buildset=buildset, recovered=True)
+            )
 
     async def _completed(self, search: Search, others: frozenset[int]) -> None:
         async for page in self._pages("buildrequests", "buildrequestid", *_between("complete_at", search)):
             for row in await self._missing(page, COMPLETED, request_key):
-                name = await self._directory.builder_name(row["builderid"])
-                if row["claimed_by_masterid"] in others or not self._selection.takes_builder(name):
-                    continue
-                buildset = await self._directory.buildset(row["buildsetid"])
-                if not self._selection.takes_scheduler(buildset.scheduler):
-                    continue
-                buildid = await self._directory.last_build(row["buildrequestid"])
-                self._store.put(
-                    partial(request_completed, request=row, buildername=name, buildid=buildid, recovered=True)
-                )
+                if row["claimed_by_masterid"] not in others:
+                    await self._readable(f"request {row['buildrequestid']}", self._completed_one(row))
+
+    async def _completed_one(self, request: Row) -> None:
+        name = await self._directory.builder_name(request["builderid"])
+        if not self._selection.takes_builder(name):
+            return
+        buildset = await self._directory.buildset(request["buildsetid"])
+        if not self._selection.takes_scheduler(buildset.scheduler):
+            return
+        buildid = await self._directory.last_build(request["buildrequestid"])
+        self._store.put(partial(request_completed, request=request, buildername=name, buildid=buildid, recovered=True))
 
     async def _buildsets(self, search: Search) -> None:
         async for page in self._pages("buildsets", "bsid", *_between("complete_at", search)):
             for row in await self._missing(page, BUILDSET_COMPLETED, buildset_key):
-                if self._selection.schedulers is not None:
-                    buildset = await self._directory.buildset(row["bsid"])
-                    if not self._selection.takes_scheduler(buildset.scheduler):
-                        continue
-                self._store.put(partial(buildset_completed, buildset=row, recovered=True))
+                await self._readable(f"buildset {row['bsid']}", self._buildset_one(row))
+
+    async def _buildset_one(self, buildset: Row) -> None:
+        if self._selection.schedulers is not None:
+            facts = await self._directory.buildset(buildset["bsid"])
+            if not self._selection.takes_scheduler(facts.scheduler):
+                return
+        self._store.put(partial(buildset_completed, buildset=buildset, recovered=True))
 
     async def _finished_builds(self, search: Search, others: frozenset[int]) -> None:
         async for page in self._pages("builds", "buildid", *_between("complete_at", search)):
@@ -158,25 +169,35 @@ class Recovery:
             missing |= {row["buildid"] for row in await self._missing(ours, STARTED, _build_key)}
             for row in ours:
                 if row["buildid"] in missing or (seconds_of(row["complete_at"]) or 0) >= search.suspect_after:
-                    await self._tell(row, await self._builds.known(row))
+                    await self._readable(f"build {row['buildid']}", self._tell(row))
 
     async def _running_builds(self, search: Search, others: frozenset[int]) -> None:
         async for page in self._pages("builds", "buildid", Filter("complete", "eq", [False])):
             for row in page:
                 if row["masterid"] in others or (seconds_of(row["started_at"]) or 0) > search.until:
                     continue
-                known = self._directory.builds.get(row["buildid"])
-                if known is None:
-                    known = await self._builds.known(row)
-                    await self._tell(row, known)
-                    for fact in self._begun(known, row["buildrequestid"]):
-                        self._store.put(fact)
-                elif search.suspect_after < search.until:
-                    await self._tell(row, known)
+                if row["buildid"] not in self._directory.builds or search.suspect_after < search.until:
+                    await self._readable(f"build {row['buildid']}", self._tell_running(row))
 
-    async def _tell(self, build: Row, known: Known) -> None:
+    async def _tell_running(self, build: Row) -> None:
+        is_new = build["buildid"] not in self._directory.builds
+        known = await self._tell(build)
+        if is_new:
+            for fact in self._begun(known, build["buildrequestid"]):
+                self._store.put(fact)
+
+    async def _tell(self, build: Row) -> Known:
+        known = await self._builds.known(build)
         for fact in await self._builds.facts(build, known):
             self._store.put(fact)
+        return known
+
+    async def _readable(self, what: str, telling: Awaitable[object]) -> None:
+        """Pass over what the database cannot give whole, or it would hold up all the rest at every search."""
+        try:
+            await telling
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            self._passed_over(f"{what} cannot be told, Buildbot's database does not have all of it: {error}")
 
     async def _missing(self, rows: Sequence[Row], type_: str, key: Callable[[Row], list[str]]) -> list[Row]:
         ids = [event_id(self._scope, type_, *key(row)) for row in rows]

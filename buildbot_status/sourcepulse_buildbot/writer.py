@@ -70,10 +70,10 @@ class Writer:
         self._queue.append(fact)
         self._work.set()
 
-    def run(self, work: Callable[[Outbox], _Result], done: Callable[[_Result | None], None]) -> None:
+    def run(self, work: Callable[[Outbox], _Result], done: Callable[[_Result | Exception], None]) -> None:
         """Have something done with the outbox after all that was put so far is stored.
 
-        `done` is called in the thread, with None if the writer ended before.
+        `done` is called in the thread, with the error if it failed; OutboxError if the writer ended before.
         """
         self._queue.append(_Errand(work, done))
         self._work.set()
@@ -128,7 +128,7 @@ class Writer:
         while self._queue:
             item = self._queue.popleft()
             if isinstance(item, _Errand):
-                item.done(None)
+                item.done(OutboxError("the reporter ended before the outbox could be used"))
 
     def _store_all(self, outbox: Outbox, batch: list[Event]) -> None:
         """Store batch after batch until nothing waits; what could not be stored stays in `batch`."""
@@ -142,7 +142,7 @@ class Writer:
                 self.stored += new
                 self.repeats += len(stored) - new
             if errand is not None:
-                result = errand.work(outbox)
+                result = _tried(errand.work, outbox)
                 self._queue.popleft()
                 errand.done(result)
             elif not full and not self._queue:
@@ -187,6 +187,16 @@ class _Errand:
     def __init__(self, work: Callable[[Outbox], Any], done: Callable[[Any], None]) -> None:
         self.work = work
         self.done = done
+
+
+def _tried(work: Callable[[Outbox], Any], outbox: Outbox) -> Any:
+    """Do it, and give what it gave or its error; an outbox that cannot be used is tried again by the caller."""
+    try:
+        return work(outbox)
+    except OutboxError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whoever asked is told, and the thread goes on
+        return error
 
 
 def _closed(outbox: Outbox | None) -> None:

@@ -61,3 +61,33 @@ def test_what_is_lost_on_the_way_is_found_in_the_database(make_master: MakeMaste
     master.build("b", revision="2")
     master.wait_for(lambda: _is_exact(master), limit_s=20)
     assert any(event.data["recovered"] for event in master.events())
+
+
+#: The database has lost what a build, a request and a buildset refer to, as after a careless cleaning.
+UNREADABLE = """
+from sourcepulse_buildbot import directory
+async def gone(self, bsid):
+    raise LookupError("Buildbot has no buildsets/%d any more" % bsid)
+if __import__("os").path.exists("gone"):
+    real = directory.Directory.buildset
+    async def some(self, bsid):
+        return await (gone if bsid == 1 else real)(self, bsid)
+    directory.Directory.buildset = some
+observer.Observer._build = observer.Observer._build_finished = lambda self, build: None
+observer.Observer._request = observer.Observer._request_complete = lambda self, request: None
+observer.Observer._buildset_complete = lambda self, buildset: None
+"""
+
+
+def test_a_row_that_cannot_be_read_is_told_once_and_holds_up_no_other(make_master: MakeMaster) -> None:
+    master = make_master(OFTEN + UNREADABLE + REPORTER + BUILDER)
+    (master.folder / "gone").touch()
+    master.start()
+    master.build("b")
+    master.build("b", revision="2")
+    (finished,) = master.wait_for_events(1, "build.finished")
+    master.wait_for_events(2, "build.buildset.completed")
+    assert finished.data["buildsetid"] == 2
+    master.build("b", revision="3")
+    master.wait_for_events(2, "build.finished")
+    assert master.log().count("build 1 cannot be told") == 1

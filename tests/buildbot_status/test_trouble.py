@@ -183,4 +183,15 @@ def test_an_errand_of_a_writer_that_ends_without_an_outbox_is_answered(tmp_path:
     answers: list[object] = []
     writer.run(lambda _: "never", answers.append)
     writer.stop()
-    assert answers == [None]
+    assert [str(answer) for answer in answers] == ["the reporter ended before the outbox could be used"]
+
+
+def test_an_errand_that_fails_is_answered_and_the_next_facts_go_on(tmp_path: Path) -> None:
+    writer = _writer(tmp_path / "outbox.db", [])
+    writer.start()
+    answers: list[object] = []
+    writer.run(lambda _: 1 // 0, answers.append)
+    writer.put(_fact(1))
+    writer.stop()
+    assert isinstance(answers[0], ZeroDivisionError)
+    assert writer.stored == 1

@@ -29,8 +29,8 @@ _FOLDER = os.environ.get("MERCURIAL_TESTS", "")
 #: How Mercurial is told of us, or of what stands in our place.
 _EXTENSION = "extensions.sourcepulse_hg={package}"
 _HOOK = "hooks.changegroup.sourcepulse=python:{package}/__init__.py:changegroup"
-#: Does nothing, so that without us Mercurial has as many extensions and hooks to name as with us.
-_STAND_IN = "def changegroup(ui, repo, **kwargs):\n    return False\n"
+#: Does nothing, so that without us Mercurial has the same to say of extensions and hooks as with us.
+_STAND_IN = 'testedwith = b"6.3 7.2"\n\n\ndef changegroup(ui, repo, **kwargs):\n    return False\n'
 _PARTS = {
     "hook": "test-hook*.t",
     "push": "test-push*.t",

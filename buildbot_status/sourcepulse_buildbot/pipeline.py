@@ -256,7 +256,7 @@ class Pipeline:
 
         def done(result: Any) -> None:
             give = answer.errback if isinstance(result, Exception) else answer.callback
-            self._reactor.callFromThread(give, result)
+            _in_reactor(give, result)
 
         self._writer.run(work, done)
         return answer
@@ -280,13 +280,21 @@ class Pipeline:
         self._relay.start()
 
     def _tell(self, sentence: str) -> None:
-        self._reactor.callFromThread(self._told, sentence)
+        _in_reactor(self._told, sentence)
 
     def _told(self, sentence: str) -> None:
         log.warn("{sentence}", sentence=sentence)
         # A master without an outbox starts all the same.
         if self._writer.in_trouble and self._first is not None and not self._first.called:
             self._first.callback(None)
+
+
+def _in_reactor(call: Callable[[Any], object], argument: Any) -> None:
+    """Have the thread of the master call this; the reactor that Buildbot's tests give to a master has no threads."""
+    # Imported by a module, this would choose the reactor before twistd does.
+    from twisted.internet import reactor
+
+    reactor.callFromThread(call, argument)
 
 
 def _selection(master: Any, settings: Settings) -> Selection:

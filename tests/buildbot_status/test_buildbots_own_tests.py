@@ -36,6 +36,8 @@ _LEFT_OUT = frozenset(
 #: Makes the package that holds the copies put our reporter into each master, once.
 _INJECTION = """
 import os, uuid
+# The next line makes errors of warnings, and this module has one.
+import buildbot.util.ssl
 from buildbot.test.util import integration
 
 def inject():

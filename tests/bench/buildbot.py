@@ -30,7 +30,7 @@ FEED_GOAL_PER_SECOND = 1_500
 BUILDER = f'builder("b", *["echo %d" % number for number in range({STEPS})])\n'
 PROBED = "from bench import buildbot_probe\nbuildbot_probe.probe_reporter()\n" + REPORTER
 IDLE = 'from bench import buildbot_probe\nc["services"].append(buildbot_probe.Idle())\n'
-HTTP = 'c["services"].append(reporters.HttpStatusPush(serverUrl="http://127.0.0.1:{port}/"))\n'
+HTTP = 'c["services"].append(reporters.HttpStatusPush(serverUrl="http://127.0.0.1:{port}"))\n'
 
 
 class Cost(NamedTuple):

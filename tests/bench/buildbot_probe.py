@@ -11,6 +11,7 @@ from typing import Any
 from buildbot.util.service import BuildbotService
 from twisted.internet import defer
 
+PAUSE_SECONDS = 0.01
 #: Seconds of each call, in this process.
 _spent: list[float] = []
 #: What the reporter hears in a build, by the first and last word of the key.
@@ -86,11 +87,12 @@ async def feed(master: Any, steps: int) -> float:
             await _turn(master.reactor)
     reporter = master.service_manager.namedServices["ci"]
     while reporter._pipeline._writer.waiting:
-        await _turn(master.reactor)
+        # Without a pause the reactor would keep the writer's thread from working.
+        await _turn(master.reactor, PAUSE_SECONDS)
     return time.perf_counter() - began
 
 
-def _turn(reactor: Any) -> defer.Deferred[None]:
+def _turn(reactor: Any, wait_s: float = 0.0) -> defer.Deferred[None]:
     turn: defer.Deferred[None] = defer.Deferred()
-    reactor.callLater(0, turn.callback, None)
+    reactor.callLater(wait_s, turn.callback, None)
     return turn

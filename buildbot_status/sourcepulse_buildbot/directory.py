@@ -18,7 +18,7 @@ from sourcepulse_buildbot.build_facts import (
 from sourcepulse_buildbot.rows import Row
 
 #: How many finished builds, steps, buildsets and requests are remembered; Buildbot tells late of some of their logs.
-REMEMBERED = 10_000
+REMEMBERED = 5_000
 
 _Value = TypeVar("_Value")
 

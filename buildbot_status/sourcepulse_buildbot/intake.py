@@ -19,7 +19,7 @@ ANSWER_LIMIT_SECONDS = 30.0
 #: How long an end of the master waits for answers.
 DRAIN_LIMIT_SECONDS = 3.0
 #: How many may wait behind one that needs an answer.
-WAITING_MOST = 100_000
+WAITING_MOST = 50_000
 
 
 log = Logger("sourcepulse")

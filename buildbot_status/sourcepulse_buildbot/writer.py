@@ -22,8 +22,8 @@ Fact = Callable[[Emitter], Event | Iterable[Event]]
 #: How long facts are gathered for one commit; so much a master that is killed leaves to recovery.
 GATHER_SECONDS = 0.05
 BATCH_EVENTS = 500
-#: A fact takes a few KiB; what does not fit is found again in Buildbot's database.
-QUEUE_MOST_FACTS = 100_000
+#: A fact takes two KiB or so; what does not fit is found again in Buildbot's database.
+QUEUE_MOST_FACTS = 50_000
 #: The wait after an outbox that cannot be written; it doubles up to the most.
 RETRY_FIRST_SECONDS = 0.2
 RETRY_MOST_SECONDS = 30.0

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from sourcepulse_buildbot.rows import Row, seconds_of
 
+#: Lists in lists are told so deep; anybody who may request a build may make them deeper than Python can follow.
+PROPERTY_DEPTH = 8
 #: What events tell of a sourcestamp; the first three are never null.
 _SOURCESTAMP_TEXTS = ("codebase", "repository", "project")
 
@@ -103,8 +105,19 @@ def sourcestamps_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 
 def property_values(properties: Mapping[str, Sequence[Any]], wanted: frozenset[str]) -> dict[str, Any]:
-    """Give the values of the wanted properties from the data API's form, name to (value, source)."""
-    return {name: properties[name][0] for name in wanted if name in properties}
+    """Give copies of the wanted properties from the data API's form, name to (value, source)."""
+    return {name: copy_of(properties[name][0]) for name in wanted if name in properties}
+
+
+def copy_of(value: Any, depth: int = PROPERTY_DEPTH) -> Any:
+    """Copy the value of a property, for it may be changed later; what is deeper than `depth` becomes None."""
+    if depth == 0:
+        return None
+    if isinstance(value, dict):
+        return {name: copy_of(item, depth - 1) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [copy_of(item, depth - 1) for item in value]
+    return value
 
 
 def text_or_none(value: Any) -> str | None:

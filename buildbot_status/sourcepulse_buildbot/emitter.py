@@ -11,6 +11,18 @@ from sourcepulse.bounds import EVENT_MAX_BYTES, Limits, bound, envelope_bytes
 from sourcepulse.event import Event
 from sourcepulse_buildbot.redaction import Redactor
 
+#: Members that nobody outside can choose; a short secret must not make them unreadable.
+_OURS = frozenset(
+    {
+        "claimed_at",
+        "complete_at",
+        "last_connection",
+        "outcome",
+        "started_at",
+        "submitted_at",
+        "when_timestamp",
+    }
+)
 #: What `normalized` tells of every build.
 NORMALIZED_NAMES = ("tree", "product", "platform", "buildtype", "revision")
 
@@ -53,7 +65,7 @@ def make_event(
     """
     redactor = emitter.redactor
     subject = redactor.text(subject)
-    data = {name: redactor.value(value) for name, value in members.items()}
+    data = {name: value if name in _OURS else redactor.value(value) for name, value in members.items()}
     data |= {"recovered": recovered, "truncated": [], "raw": []}
     limits = Limits(max_bytes=emitter.max_bytes, envelope_bytes=envelope_bytes(type_, emitter.source, subject))
     return Event.of(
@@ -64,5 +76,5 @@ def make_event(
         subject=subject,
         time=time,
         data=bound(data, cut=cut, limits=limits),
-        words=[redactor.text(word) for word in words],
+        words=[word if word == members.get("outcome") else redactor.text(word) for word in words],
     )

@@ -7,10 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sourcepulse_buildbot.build_facts import copy_of
 from sourcepulse_buildbot.rows import Row
-
-#: Properties whose values may be changed later are copied; so deep, and no deeper.
-_COPY_DEPTH = 8
 
 
 class LiveBuilds:
@@ -55,7 +53,7 @@ def properties_of(build: Any | None, wanted: frozenset[str]) -> dict[str, Any] |
         if build is None:
             return None
         properties = build.properties.properties
-        return {name: _copy(properties[name][0], _COPY_DEPTH) for name in wanted if name in properties}
+        return {name: copy_of(properties[name][0]) for name in wanted if name in properties}
     except (AttributeError, IndexError, TypeError):
         return None
 
@@ -78,13 +76,3 @@ def statistics_of(build: Any | None, step: Row) -> dict[str, int]:
     except (AttributeError, TypeError):
         pass
     return {}
-
-
-def _copy(value: Any, depth: int) -> Any:
-    if depth == 0:
-        return None
-    if isinstance(value, dict):
-        return {name: _copy(item, depth - 1) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_copy(item, depth - 1) for item in value]
-    return value

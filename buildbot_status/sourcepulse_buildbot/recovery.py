@@ -196,7 +196,7 @@ class Recovery:
         """Pass over what the database cannot give whole, or it would hold up all the rest at every search."""
         try:
             await telling
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             self._passed_over(f"{what} cannot be told, Buildbot's database does not have all of it: {error}")
 
     async def _missing(self, rows: Sequence[Row], type_: str, key: Callable[[Row], list[str]]) -> list[Row]:
@@ -221,7 +221,8 @@ class Recovery:
 def search_since(mark: Mark, *, until: int, changes_until: int, suspect_after: float) -> Search:
     """Give what is to be searched after a mark."""
     return Search(
-        since=mark.at - OVERLAP_SECONDS,
+        # A clock that was set back since must not hide what ended after that.
+        since=min(mark.at, until) - OVERLAP_SECONDS,
         until=until,
         changes_after=mark.changeid,
         changes_until=changes_until,

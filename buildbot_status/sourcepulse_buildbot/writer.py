@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
-from sourcepulse.errors import OutboxError, SourcePulseError
+from sourcepulse.errors import OutboxError
 from sourcepulse.event import Event
 from sourcepulse.outbox import Outbox
 from sourcepulse_buildbot.emitter import Emitter
@@ -167,7 +167,7 @@ class Writer:
                 yield made
             else:
                 yield from made
-        except (SourcePulseError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - nothing that one fact holds may end the thread
             # The same fact would fail again, and all behind it would wait for ever.
             self.unmapped += 1
             name = getattr(getattr(fact, "func", fact), "__name__", "a fact")

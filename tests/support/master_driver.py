@@ -52,14 +52,20 @@ class Driver(BuildbotService):
         return await getattr(self, f"do_{what}")(**arguments)
 
     async def do_request(
-        self, builders: list[str], properties: dict[str, Any] | None = None, reason: str = "asked", **more: Any
+        self,
+        builders: list[str],
+        properties: dict[str, Any] | None = None,
+        reason: str = "asked",
+        sourcestamps: list[dict[str, Any]] | None = None,
+        **more: Any,
     ) -> Any:
         """Request builds; gives the buildset and the requests by builder."""
         ids = {name: await self.master.data.updates.findBuilderId(name) for name in builders}
         bsid, requests = await self.master.data.updates.addBuildset(
             waited_for=False,
             scheduler=None,
-            sourcestamps=[{"codebase": "", "repository": "", "branch": None, "revision": None, "project": ""} | more],
+            sourcestamps=sourcestamps
+            or [{"codebase": "", "repository": "", "branch": None, "revision": None, "project": ""} | more],
             reason=reason,
             properties={name: (value, "test") for name, value in (properties or {}).items()},
             builderids=list(ids.values()),
@@ -77,6 +83,10 @@ class Driver(BuildbotService):
     async def do_cancel(self, buildrequestid: int) -> None:
         """Cancel a request."""
         await self.master.data.control("cancel", {"reason": "no more"}, ("buildrequests", buildrequestid))
+
+    async def do_rebuild(self, buildid: int) -> None:
+        """Build again what a build built."""
+        await self.master.data.control("rebuild", {}, ("builds", buildid))
 
     async def do_pause(self, workerid: int, action: str = "pause") -> None:
         """Pause or unpause a worker."""

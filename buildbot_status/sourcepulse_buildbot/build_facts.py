@@ -96,11 +96,14 @@ class BuildContext(NamedTuple):
 
 
 def sourcestamps_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Give what events tell of sourcestamps: no patch, which can be large and private."""
+    """Give what events tell of sourcestamps: no patch, which can be large and private.
+
+    They come by codebase; Buildbot itself has no order of them.
+    """
     return [
         {name: row.get(name) or "" for name in _SOURCESTAMP_TEXTS}
         | {"branch": row.get("branch"), "revision": row.get("revision")}
-        for row in rows
+        for row in sorted(rows, key=lambda row: str(row.get("codebase") or ""))
     ]
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from sourcepulse_buildbot.build_facts import BuildRef, StepRef
+from sourcepulse_buildbot.directory import Remembered
 from sourcepulse_buildbot.rows import Row, outcome_of
 from sourcepulse_buildbot.step_events import log_finished
 from sourcepulse_buildbot.writer import Fact
@@ -30,19 +31,26 @@ class LogTails:
         self._data = data
         self._max_bytes = max_bytes
         self._held: defaultdict[int, list[Held]] = defaultdict(list)
+        #: Steps that are over, for their late logs.
+        self._over: Remembered[Row] = Remembered()
 
     @property
     def wanted(self) -> bool:
         """Tell whether tails are wanted at all."""
         return self._max_bytes > 0
 
-    def hold(self, log: Row, time: float) -> None:
-        """Keep a complete log until its step is over."""
-        self._held[log["stepid"]].append((log, time))
+    def hold(self, log: Row, time: float) -> Row | None:
+        """Keep a complete log until its step is over; if that is over already, give it and keep nothing."""
+        over = self._over.get(log["stepid"])
+        if over is None:
+            self._held[log["stepid"]].append((log, time))
+        return over
 
-    def release(self, stepid: int) -> list[Held]:
+    def release(self, step: Row) -> list[Held]:
         """Give the logs of a step that is over."""
-        return self._held.pop(stepid, [])
+        if self.wanted:
+            self._over[step["stepid"]] = step
+        return self._held.pop(step["stepid"], [])
 
     async def facts(self, step: Row, logs: Sequence[Held], ref: BuildRef, *, recovered: bool = False) -> list[Fact]:
         """Make the facts of the logs of a step that is over, with their tails if it failed."""

@@ -21,12 +21,12 @@ from sourcepulse_buildbot.directory import Directory, Known, Remembered
 from sourcepulse_buildbot.intake import Intake
 from sourcepulse_buildbot.log_tail import LogTails
 from sourcepulse_buildbot.presence import Presence
-from sourcepulse_buildbot.redaction import Redactor
 from sourcepulse_buildbot.request_events import buildset_completed, request_completed, request_submitted
 from sourcepulse_buildbot.rows import Row
 from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.step_events import log_finished, step_finished, step_started
 from sourcepulse_buildbot.stored_tests import is_companion, read_tests
+from sourcepulse_buildbot.used_secrets import UsedSecrets
 from sourcepulse_buildbot.writer import Fact
 
 log = Logger("sourcepulse")
@@ -51,7 +51,7 @@ class Observer:
         live: live_build.LiveBuilds,
         intake: Intake,
         selection: Selection,
-        redactor: Redactor,
+        secrets: UsedSecrets,
         presence: Presence,
         tails: LogTails,
         missed: Callable[[str], None],
@@ -63,7 +63,7 @@ class Observer:
         self._live = live
         self._intake = intake
         self._selection = selection
-        self._redactor = redactor
+        self._secrets = secrets
         self.presence = presence
         self._tails = tails
         #: Called with the reason when something must be found again in the database.
@@ -180,7 +180,7 @@ class Observer:
     def _build(self, build: Row) -> None:
         self._request_before(build["buildrequestid"])
         live = self._live.find(build["buildid"])
-        self._redactor.learn(live_build.secrets_of(live))
+        self._secrets.learn(live_build.secrets_of(live))
         self._intake.add_later(
             self._started(
                 dict(build),
@@ -214,7 +214,7 @@ class Observer:
     def _build_finished(self, build: Row) -> None:
         self._request_before(build["buildrequestid"])
         live = self._live.find(build["buildid"])
-        self._redactor.learn(live_build.secrets_of(live))
+        self._secrets.learn(live_build.secrets_of(live))
         self._intake.add_later(
             self._finished(
                 dict(build),
@@ -247,9 +247,9 @@ class Observer:
         row = dict(step, urls=[dict(link) for link in step["urls"]])
         self._directory.steps[row["stepid"]] = StepRef.of(row)
         live = self._live.find(row["buildid"])
-        self._redactor.learn(live_build.secrets_of(live))
+        self._secrets.learn(live_build.secrets_of(live))
         self._statistics(row, live_build.statistics_of(live, row))
-        held = self._tails.release(row["stepid"])
+        held = self._tails.release(row)
         if held:
             self._of_build_later(row["buildid"], partial(self._tails.facts, row, held))
         if self._selection.wants_steps:
@@ -268,8 +268,10 @@ class Observer:
     def _log(self, log_row: Row) -> None:
         row, now = dict(log_row), self._clock()
         if self._tails.wanted:
-            # Whether the step fails is known when it is finished.
-            self._tails.hold(row, now)
+            # Whether the step fails is known when it is finished; some logs come even later.
+            over = self._tails.hold(row, now)
+            if over is not None:
+                self._of_build_later(over["buildid"], partial(self._tails.facts, over, [(row, now)]))
             return
         step = self._directory.steps.get(row["stepid"])
         if step is None:

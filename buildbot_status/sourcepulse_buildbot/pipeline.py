@@ -32,6 +32,7 @@ from sourcepulse_buildbot.relay_thread import RelayThread
 from sourcepulse_buildbot.rows import seconds_of
 from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.settings import Settings
+from sourcepulse_buildbot.used_secrets import UsedSecrets, read_names, write_names
 from sourcepulse_buildbot.writer import Fact, Writer
 
 #: How often Buildbot's database is compared with what was told.
@@ -81,13 +82,14 @@ class Pipeline:
             changed=self._keep_presence,
         )
         self._live = LiveBuilds(master.botmaster)
+        self._secrets = UsedSecrets(master, redactor, keep=self._keep_secrets)
         self._observer = Observer(
             data=master.data,
             directory=directory,
             live=self._live,
             intake=self._intake,
             selection=selection,
-            redactor=redactor,
+            secrets=self._secrets,
             presence=self.presence,
             tails=tails,
             missed=self._missed,
@@ -157,6 +159,7 @@ class Pipeline:
     async def _recover_first(self, begin: defer.Deferred[None], *, went_on: bool) -> Sequence[Fact]:
         await begin
         await self._directory.load_names()
+        await self._secrets.recall(await self._ask(lambda outbox: read_names(outbox, self._settings.scope)))
         await self._recover_after_a_stop(went_on=went_on)
         return ()
 
@@ -218,6 +221,9 @@ class Pipeline:
         if self._mark is not None:
             self._mark = mark = self._mark._replace(presence=self.presence.state)
             self._writer.run(lambda outbox: write_mark(outbox, self._settings.scope, mark), lambda _: None)
+
+    def _keep_secrets(self, names: list[str]) -> None:
+        self._writer.run(lambda outbox: write_names(outbox, self._settings.scope, names), lambda _: None)
 
     def _begun(self, known: Known, buildrequestid: int) -> Sequence[Fact]:
         self._observer.know(known, buildrequestid)

@@ -98,12 +98,12 @@ class BuildContext(NamedTuple):
 def sourcestamps_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Give what events tell of sourcestamps: no patch, which can be large and private.
 
-    They come by codebase; Buildbot itself has no order of them.
+    They come by codebase; Buildbot itself has no order of them. One that was removed from its database is left out.
     """
     return [
         {name: row.get(name) or "" for name in _SOURCESTAMP_TEXTS}
         | {"branch": row.get("branch"), "revision": row.get("revision")}
-        for row in sorted(rows, key=lambda row: str(row.get("codebase") or ""))
+        for row in sorted(filter(None, rows), key=lambda row: str(row.get("codebase") or ""))
     ]
 
 

@@ -39,6 +39,8 @@ OVERLAP_CHANGES = 100
 #: Late messages of a build may come after its end; so long before a crash all builds are looked at.
 LATE_SECONDS = 10
 PAGE_ROWS = 200
+#: Buildbot counts a request once for each of its codebases before it gives it once, so a page of them has fewer.
+_REPEATED = ("buildrequests",)
 
 
 class Store(NamedTuple):
@@ -214,7 +216,7 @@ class Recovery:
             if rows:
                 yield rows
                 last = rows[-1][key]
-            if len(rows) < PAGE_ROWS:
+            if len(rows) < (1 if table in _REPEATED else PAGE_ROWS):
                 return
 
 

@@ -22,7 +22,7 @@ from sourcepulse_buildbot.mark import read_mark
 from support.buildbot_master import REPORTER, MakeMaster, Master
 from support.buildbot_oracle import assert_exact, assert_in_order
 
-CYCLES = 3
+CYCLES = 2
 SOAK_CYCLES = 100
 #: From the first build to the kill, at most.
 LIFE_MOST_SECONDS = 2.5

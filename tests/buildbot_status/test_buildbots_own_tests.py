@@ -4,6 +4,7 @@
 
 They are neither here nor downloaded: the environment variable BUILDBOT_TESTS names the folder `test/integration` of
 Buildbot's source distribution, of the version that is in the venv. They need the package `parameterized` besides.
+The outboxes tell that the reporter was there: each master must have stored events, and nearly each module has masters.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections import Counter
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,8 @@ _LEFT_OUT = frozenset(
         "test_integration_secrets_with_vault_hvac",
     }
 )
+#: They look at configurations and entry points, and make no master.
+_WITHOUT_MASTERS = frozenset({"test_configs", "test_setup_entrypoints"})
 #: Makes the package that holds the copies put our reporter into each master, once.
 _INJECTION = """
 import os, uuid
@@ -46,7 +51,8 @@ def inject():
 
     def create_master(self, case, reactor, config_dict, basedir=None):
         others = [each for each in config_dict.get("services", []) if not isinstance(each, PulseStatusPush)]
-        outbox = os.path.join(os.environ["OUTBOXES"], uuid.uuid4().hex)
+        outbox = os.path.join(os.environ["OUTBOXES"], uuid.uuid4().hex + ".db")
+        open(outbox + "-of-a-master", "w").close()
         config_dict["services"] = [*others, PulseStatusPush(name="ci", outbox=outbox)]
         return create(self, case, reactor, config_dict, basedir)
 
@@ -56,6 +62,7 @@ if os.environ.get("OUTBOXES"):
     inject()
 """
 _OUTCOME = re.compile(r"^\s*(?:\S+\.)?(test\w*) \.\.\.\s.*?\[(\w+)\]", re.MULTILINE | re.DOTALL)
+_COUNT = re.compile(r"^Ran (\d+) tests? in", re.MULTILINE)
 
 pytestmark = [
     pytest.mark.soak,
@@ -81,19 +88,29 @@ def _outcomes(module: str, folder: Path, outboxes: Path | None) -> list[tuple[st
     if outboxes is not None:
         outboxes.mkdir()
         environ["OUTBOXES"] = str(outboxes)
-    result = subprocess.run(
-        [sys.executable, "-m", "twisted.trial", "--reporter=verbose", f"buildbots_own.{module}"],
-        cwd=folder,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=MODULE_LIMIT_SECONDS,
-        check=False,
+    output = _run(
+        [sys.executable, "-m", "twisted.trial", "--reporter=verbose", f"buildbots_own.{module}"], folder, environ
     )
-    summary = result.stdout.partition("=====")[0]
-    found = sorted(_OUTCOME.findall(summary))
-    assert found, result.stdout + result.stderr
+    found = sorted(_OUTCOME.findall(output.partition("=====")[0]))
+    count = _COUNT.search(output)
+    assert count is not None, output
+    assert len(found) == int(count[1]) > 0, output
     return found
+
+
+def _run(command: list[str], folder: Path, environ: dict[str, str]) -> str:
+    """Run a command and give what it wrote; the workers that it started end with it, whatever becomes of it."""
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            process.wait(MODULE_LIMIT_SECONDS)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return (folder / "log").read_text(encoding="utf-8", errors="replace")
 
 
 @pytest.mark.parametrize("module", _modules())
@@ -104,14 +121,22 @@ def test_buildbots_own_tests_end_with_the_reporter_as_without(module: str, tmp_p
     outboxes = tmp_path / "outboxes"
     assert _outcomes(module, tmp_path / "with", outboxes) == without
     passed = sum(outcome == "OK" for _, outcome in without)
-    assert passed or {outcome for _, outcome in without} == {"SKIPPED"}, without
-    print(f"{module}: {len(without)} tests, {passed} OK, {_stored(outboxes)} events")
+    all_skipped = {outcome for _, outcome in without} == {"SKIPPED"}
+    assert passed or all_skipped, without
+    stored = _stored(outboxes)
+    assert stored or all_skipped or module in _WITHOUT_MASTERS
+    assert [master for master, types in stored.items() if not types] == []
+    types = [type_ for of_one in stored.values() for type_ in of_one]
+    builds = types.count("build.finished.v1")
+    outcomes = Counter(outcome for _, outcome in without)
+    print(f"{module}: {dict(outcomes)}, {len(stored)} masters, {builds} builds, {len(types)} events")
 
 
-def _stored(outboxes: Path) -> int:
-    count = 0
-    for path in outboxes.iterdir():
-        if path.suffix == "":
-            with closing(sqlite3.connect(path)) as db:
-                count += db.execute("SELECT count(*) FROM events").fetchone()[0]
-    return count
+def _stored(outboxes: Path) -> dict[str, list[str]]:
+    """Give the types of the events that each master stored."""
+    found = {}
+    for master in outboxes.glob("*-of-a-master"):
+        outbox = master.with_name(master.name.removesuffix("-of-a-master"))
+        with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as db:
+            found[outbox.name] = [type_ for (type_,) in db.execute("SELECT type FROM events")]
+    return found

@@ -40,10 +40,12 @@ _LEFT_OUT = frozenset(
 _WITHOUT_MASTERS = frozenset({"test_configs", "test_setup_entrypoints"})
 #: Makes the package that holds the copies put our reporter into each master, once.
 _INJECTION = """
-import os, uuid
+import os, uuid, warnings
 # The next line makes errors of warnings, and this module has one.
 import buildbot.util.ssl
 from buildbot.test.util import integration
+# Alembic has warnings for how Buildbot configures it, and each would be two errors of each test.
+warnings.filterwarnings("ignore", message="No path_separator found", category=DeprecationWarning)
 
 def inject():
     from sourcepulse_buildbot.reporter import PulseStatusPush
@@ -61,7 +63,8 @@ def inject():
 if os.environ.get("OUTBOXES"):
     inject()
 """
-_OUTCOME = re.compile(r"^\s*(?:\S+\.)?(test\w*) \.\.\.\s.*?\[(\w+)\]", re.MULTILINE | re.DOTALL)
+_TEST = re.compile(r"^\s*(?:\S+\.)?(test\w*) \.\.\.\s", re.MULTILINE)
+_OUTCOME = re.compile(r"\[(OK|ERROR|FAIL|SKIPPED|TODO|SUCCESS!\?!)\]$", re.MULTILINE)
 _COUNT = re.compile(r"^Ran (\d+) tests? in", re.MULTILINE)
 
 pytestmark = [
@@ -80,7 +83,10 @@ def _modules() -> list[str]:
 
 
 def _outcomes(module: str, folder: Path, outboxes: Path | None) -> list[tuple[str, str]]:
-    """Run the tests of a module and give their outcomes, sorted; a test may stand in several classes."""
+    """Run the tests of a module and give their outcomes, sorted; a test may stand in several classes.
+
+    What trial finds after a test, as a file left open, comes after the test's own outcome: "OK ERROR".
+    """
     package = folder / "buildbots_own"
     shutil.copytree(_FOLDER, package)
     (package / "__init__.py").write_text(_INJECTION, encoding="utf-8")
@@ -91,7 +97,9 @@ def _outcomes(module: str, folder: Path, outboxes: Path | None) -> list[tuple[st
     output = _run(
         [sys.executable, "-m", "twisted.trial", "--reporter=verbose", f"buildbots_own.{module}"], folder, environ
     )
-    found = sorted(_OUTCOME.findall(output.partition("=====")[0]))
+    # Name, text, name, text, after what comes before the first.
+    parts = _TEST.split(output.partition("=====")[0])[1:]
+    found = sorted((name, " ".join(_OUTCOME.findall(text))) for name, text in zip(parts[::2], parts[1::2], strict=True))
     count = _COUNT.search(output)
     assert count is not None, output
     assert len(found) == int(count[1]) > 0, output

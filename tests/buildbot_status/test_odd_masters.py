@@ -23,8 +23,8 @@ from support.buildbot_oracle import assert_exact
 SCOPE = "buildbot://ci"
 #: A secret that is a part of every time.
 SECRET = "202"
-STEPS = 30
-RESULTS = 400
+STEPS = 10
+RESULTS = 100
 #: More than the rows of a page: Buildbot counts a request once for each of its codebases.
 CODEBASES = PAGE_ROWS + 10
 #: So deep that a function that calls itself for each list would not come back.

@@ -1,0 +1,27 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use constant NAME => 'SourcePulse';
+
+# Everything that it needs comes with Perl or is required by Bugzilla itself.
+use constant REQUIRED_MODULES => [];
+use constant OPTIONAL_MODULES => [];
+
+__PACKAGE__->NAME;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse - tells of every change of a bug, in the transaction that makes it
+
+=head1 DESCRIPTION
+
+Link this folder into F<extensions/> and run F<checksetup.pl>; L<Bugzilla::Extension::SourcePulse> in F<Extension.pm>
+has the hooks.

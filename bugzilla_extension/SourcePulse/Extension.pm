@@ -1,0 +1,199 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use base qw(Bugzilla::Extension);
+
+use Bugzilla::Extension::SourcePulse::Event;
+use Bugzilla::Extension::SourcePulse::Facts;
+use Bugzilla::Extension::SourcePulse::Flags;
+use Bugzilla::Extension::SourcePulse::Outbox;
+use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Wrap;
+
+our $VERSION = '1';
+
+Bugzilla::Extension::SourcePulse::Wrap::install(created => \&_attachment_created, updated => \&_attachment_updated);
+
+# -- what happens to bugs and attachments
+
+sub bug_end_of_create {
+  my ($self, $args) = @_;
+  return unless Bugzilla::Extension::SourcePulse::Params::active();
+  my ($bug, $timestamp) = @$args{qw(bug timestamp)};
+  Bugzilla::Extension::SourcePulse::Outbox::record(
+    sub { Bugzilla::Extension::SourcePulse::Event::bug_created($bug, $timestamp) },
+    sub { Bugzilla::Extension::SourcePulse::Event::thin('bug.create', $bug->id, $timestamp, undef, $_[0]) },
+  );
+  return;
+}
+
+# Moving a bug removes flags in the database alone, so they are read while they are still there.
+sub bug_start_of_update {
+  my ($self, $args) = @_;
+  my ($bug, $changes) = @$args{qw(bug changes)};
+  return unless $changes->{product_id} || $changes->{component_id};
+  return unless Bugzilla::Extension::SourcePulse::Params::active();
+  $bug->{sourcepulse_flags_before} = Bugzilla::Extension::SourcePulse::Flags::in_database($bug->id);
+  return;
+}
+
+sub bug_end_of_update {
+  my ($self, $args) = @_;
+  my ($bug, $old_bug, $changes, $timestamp) = @$args{qw(bug old_bug changes timestamp)};
+  my $before = delete $bug->{sourcepulse_flags_before};
+  my $toggled = $bug->{comment_isprivate} || [];
+  my $added   = $bug->{added_comments}    || [];
+  # The hook runs for updates that changed nothing as well.
+  return unless %$changes || @$added || @$toggled;
+  return unless Bugzilla::Extension::SourcePulse::Params::active();
+  my $activity;
+  Bugzilla::Extension::SourcePulse::Outbox::record(
+    sub {
+      $activity = _last_activity($bug->id, $timestamp) if %$changes || @$toggled;
+      my $done = {
+        who       => Bugzilla->user,
+        activity  => $activity,
+        flags     => _flags_of($bug, $old_bug, $before),
+        comments  => $added,
+        hidden    => [grep { $_->{isprivate} } @$toggled],
+        published => [grep { !$_->{isprivate} } @$toggled],
+      };
+      return Bugzilla::Extension::SourcePulse::Event::bug_updated($bug, $old_bug, $changes, $timestamp, $done);
+    },
+    sub {
+      my @ids = map { $_->{comment_id} + 0 } @$added;
+      return Bugzilla::Extension::SourcePulse::Event::thin('bug.update', $bug->id, $timestamp, $activity, $_[0], comments => \@ids);
+    },
+  );
+  return;
+}
+
+sub object_end_of_update {
+  my ($self, $args) = @_;
+  $Bugzilla::Extension::SourcePulse::Wrap::old_attachment = $args->{old_object}
+    if $args->{object}->isa('Bugzilla::Attachment');
+  return;
+}
+
+sub object_before_delete {
+  my ($self, $args) = @_;
+  my $bug = $args->{object};
+  return unless $bug->isa('Bugzilla::Bug');
+  return unless Bugzilla::Extension::SourcePulse::Params::active();
+  my ($timestamp) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
+  Bugzilla::Extension::SourcePulse::Outbox::record(
+    sub { Bugzilla::Extension::SourcePulse::Event::bug_deleted($bug, $timestamp) },
+    sub { Bugzilla::Extension::SourcePulse::Event::thin('bug.delete', $bug->id, $timestamp, undef, $_[0]) },
+  );
+  return;
+}
+
+sub _attachment_created {
+  my ($attachment) = @_;
+  Bugzilla::Extension::SourcePulse::Outbox::record(
+    sub { Bugzilla::Extension::SourcePulse::Event::attachment_created($attachment) },
+    sub {
+      return Bugzilla::Extension::SourcePulse::Event::thin('attachment.create', $attachment->{bug_id},
+        $attachment->{creation_ts}, undef, $_[0], attachment => $attachment->id + 0);
+    },
+  );
+  return;
+}
+
+sub _attachment_updated {
+  my ($attachment, $old, $changes) = @_;
+  return unless %$changes;
+  # Bugzilla writes it into the object when there are changes.
+  my $timestamp = $attachment->{modification_time};
+  my $activity;
+  Bugzilla::Extension::SourcePulse::Outbox::record(
+    sub {
+      $activity = _last_activity($attachment->{bug_id}, $timestamp, $attachment->id);
+      my ($before, $after)
+        = map { Bugzilla::Extension::SourcePulse::Facts::flag_rows(@{$_->flags}) } ($old || $attachment), $attachment;
+      my $done = {
+        who      => Bugzilla->user,
+        activity => $activity,
+        flags    => Bugzilla::Extension::SourcePulse::Flags::between($before, $after),
+      };
+      return Bugzilla::Extension::SourcePulse::Event::attachment_updated($attachment, $changes, $timestamp, $done);
+    },
+    sub {
+      return Bugzilla::Extension::SourcePulse::Event::thin('attachment.update', $attachment->{bug_id},
+        $timestamp, $activity, $_[0], attachment => $attachment->id + 0);
+    },
+  );
+  return;
+}
+
+sub _flags_of {
+  my ($bug, $old_bug, $before) = @_;
+  return Bugzilla::Extension::SourcePulse::Flags::between($before,
+    Bugzilla::Extension::SourcePulse::Flags::in_database($bug->id))
+    if $before;
+  my ($then, $now) = map { Bugzilla::Extension::SourcePulse::Facts::flag_rows(@{$_->flags}) } $old_bug, $bug;
+  return Bugzilla::Extension::SourcePulse::Flags::between($then, $now);
+}
+
+# The last line that this update wrote into Bugzilla's history names it, here and for reconciliation.
+sub _last_activity {
+  my ($bug_id, $timestamp, $attach_id) = @_;
+  my ($last) = Bugzilla->dbh->selectrow_array(
+    'SELECT MAX(id) FROM bugs_activity WHERE bug_id = ? AND bug_when = ? AND who = ? AND attach_id '
+      . ($attach_id ? '= ?' : 'IS NULL'),
+    undef, $bug_id, $timestamp, Bugzilla->user->id, $attach_id || ());
+  return $last;
+}
+
+# -- how it is set up and looked after
+
+sub db_schema_abstract_schema {
+  my ($self, $args) = @_;
+  $args->{schema}->{+Bugzilla::Extension::SourcePulse::Outbox::TABLE} = Bugzilla::Extension::SourcePulse::Outbox::schema();
+  return;
+}
+
+sub config_add_panels {
+  my ($self, $args) = @_;
+  $args->{panel_modules}->{SourcePulse} = 'Bugzilla::Extension::SourcePulse::Params';
+  return;
+}
+
+sub sanitycheck_check {
+  my ($self, $args) = @_;
+  my $status = $args->{status};
+  return unless Bugzilla::Extension::SourcePulse::Params::active();
+  require Bugzilla::Extension::SourcePulse::Health;
+  $status->('sourcepulse_check');
+  $status->("sourcepulse_$_->{problem}", $_, 'alert') foreach Bugzilla::Extension::SourcePulse::Health::problems();
+  return;
+}
+
+sub page_before_template {
+  my ($self, $args) = @_;
+  return unless $args->{page_id} eq 'sourcepulse.html';
+  require Bugzilla::Extension::SourcePulse::Health;
+  Bugzilla::Extension::SourcePulse::Health::show_page($args->{vars});
+  return;
+}
+
+__PACKAGE__->NAME;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse - the hooks
+
+=head1 DESCRIPTION
+
+Every hook collects what happened and hands it to L<Bugzilla::Extension::SourcePulse::Outbox>, which writes a row in the transaction that is
+running. Nothing here talks to a network, prints, waits, or calls anything that may show an error page.
+
+The README beside this folder says how to enable it, what it tells and what it does not see.

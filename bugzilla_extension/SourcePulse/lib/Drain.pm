@@ -1,0 +1,199 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Drain;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use Fcntl qw(LOCK_EX LOCK_NB O_CREAT O_NOFOLLOW O_RDWR);
+
+use Bugzilla::Constants qw(BUGZILLA_VERSION ERROR_MODE_DIE bz_locations);
+
+use Bugzilla::Extension::SourcePulse::Nudge;
+use Bugzilla::Extension::SourcePulse::Outbox;
+use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Recovery;
+use Bugzilla::Extension::SourcePulse::Values qw(decode_json_text encode_json_text truth);
+use Bugzilla::Extension::SourcePulse::Visibility;
+
+use constant PROTOCOL => 1;
+
+use constant ROWS_MAX         => 1_000;
+use constant ROWS_MAX_BYTES   => 8 * 1024 * 1024;
+use constant REASON_MAX_CHARS => 255;
+
+my %ANSWER = (
+  hello   => \&_hello,
+  lock    => \&_lock,
+  next    => \&_next,
+  ack     => \&_ack,
+  bury    => \&_bury,
+  retry   => \&_retry,
+  stats   => sub { return Bugzilla::Extension::SourcePulse::Outbox::stats() },
+  visible => \&_visible,
+  tips    => sub { return {marks => Bugzilla::Extension::SourcePulse::Recovery::tips()} },
+  recover => \&_recover,
+);
+my %NEEDS_LOCK = map { $_ => 1 } qw(next ack bury retry);
+
+sub new {
+  my ($class, $requests, $answers) = @_;
+  return bless {requests => $requests, answers => $answers, lock => undef}, $class;
+}
+
+sub run {
+  my ($self) = @_;
+  my $requests = $self->{requests};
+  while (defined(my $line = <$requests>)) {
+    my $answer = $self->_answer($line);
+    print {$self->{answers}} encode_json_text($answer), "\n" or last;
+  }
+  return;
+}
+
+sub _answer {
+  my ($self, $line) = @_;
+  my $request = eval { decode_json_text($line) };
+  return _error('request', 'the request is no JSON object') unless ref $request eq 'HASH';
+  my $do = defined $request->{do} ? $request->{do} : '';
+  my $answer = $ANSWER{$do} or return _error('request', 'there is no such request');
+  return _error('request', "$do needs the lock") if $NEEDS_LOCK{$do} && !$self->{lock};
+  my $result = eval {
+    _begin();
+    return _error('paused', 'Bugzilla is down for maintenance') if Bugzilla->params->{shutdownhtml};
+    return _error('setup', 'the table or the parameters of the extension are missing; run checksetup.pl')
+      unless Bugzilla::Extension::SourcePulse::Params::site_id();
+    $answer->($self, $request);
+  };
+  if (!$result) {
+    my ($reason) = split(/\n/, "$@");
+    # The next request begins with a new connection.
+    eval { Bugzilla::_cleanup() };
+    return _error($reason =~ /\Arequest: (.*)/s ? ('request', $1) : ('database', $reason));
+  }
+  return exists $result->{ok} ? $result : {ok => \1, %$result};
+}
+
+# Parameters, groups and fields may have changed since the last request; only the connection is kept.
+sub _begin {
+  my $cache = Bugzilla->request_cache;
+  delete @$cache{grep { !/\Adbh/ } keys %$cache};
+  Bugzilla->error_mode(ERROR_MODE_DIE);
+  # So is what was read in a transaction that nobody closed.
+  Bugzilla->dbh->bz_rollback_transaction if Bugzilla->dbh->bz_in_transaction;
+  return;
+}
+
+sub _error {
+  my ($code, $error) = @_;
+  return {ok => \0, code => $code, error => $error};
+}
+
+sub _hello {
+  my $group = Bugzilla->localconfig->{webservergroup};
+  return {
+    protocol     => PROTOCOL,
+    site         => Bugzilla::Extension::SourcePulse::Params::site_id(),
+    bugzilla     => BUGZILLA_VERSION,
+    database     => Bugzilla->localconfig->{db_driver},
+    socket       => Bugzilla::Extension::SourcePulse::Nudge::socket_path(),
+    group        => $group ? "$group" : undef,
+    enabled      => truth(Bugzilla::Extension::SourcePulse::Params::active()),
+    restricted   => truth(Bugzilla::Extension::SourcePulse::Params::restricted()),
+    requirelogin => truth(Bugzilla->params->{requirelogin}),
+  };
+}
+
+sub _lock {
+  my ($self) = @_;
+  return {} if $self->{lock};
+  my $path = bz_locations()->{datadir} . '/sourcepulse.lock';
+  sysopen(my $lock, $path, O_RDWR | O_CREAT | O_NOFOLLOW, 0660)
+    or return _error('setup', "the lock $path cannot be opened: $!");
+  flock($lock, LOCK_EX | LOCK_NB) or return _error('locked', 'another sidecar drains this Bugzilla');
+  $self->{lock} = $lock;
+  return {};
+}
+
+sub _next {
+  my ($self, $request) = @_;
+  my $count = _whole($request->{count}, 'count');
+  $count = ROWS_MAX if $count > ROWS_MAX;
+  my $rows = Bugzilla::Extension::SourcePulse::Outbox::next_rows($count, ROWS_MAX_BYTES);
+  my ($depth) = Bugzilla->dbh->selectrow_array(
+    'SELECT COUNT(*) FROM ' . Bugzilla::Extension::SourcePulse::Outbox::TABLE . ' WHERE reason IS NULL');
+  foreach my $row (@$rows) {
+    $row->{$_} += 0 foreach qw(id bug_id);
+    Bugzilla::Extension::SourcePulse::Recovery::fill_thin_row($row);
+  }
+  return {rows => $rows, depth => $depth + 0};
+}
+
+sub _ack {
+  my ($self, $request) = @_;
+  return {deleted => Bugzilla::Extension::SourcePulse::Outbox::remove_rows(_ids($request->{ids}, 'ids'))};
+}
+
+sub _bury {
+  my ($self, $request) = @_;
+  my $reason = defined $request->{reason} ? "$request->{reason}" : '';
+  Bugzilla::Extension::SourcePulse::Outbox::bury_row(_whole($request->{id}, 'id'),
+    substr($reason, 0, REASON_MAX_CHARS));
+  return {};
+}
+
+sub _retry { return {rows => Bugzilla::Extension::SourcePulse::Outbox::retry_rows()}; }
+
+sub _visible {
+  my ($self, $request) = @_;
+  my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
+  return {
+    bugs        => $visibility->state_of_bugs(_ids($request->{bugs}, 'bugs')),
+    comments    => $visibility->state_of_comments(_ids($request->{comments}, 'comments')),
+    attachments => $visibility->state_of_attachments(_ids($request->{attachments}, 'attachments')),
+  };
+}
+
+sub _recover {
+  my ($self, $request) = @_;
+  my $marks = $request->{marks};
+  die "request: marks is no object\n" unless ref $marks eq 'HASH';
+  return Bugzilla::Extension::SourcePulse::Recovery::page($marks, _whole($request->{count}, 'count'));
+}
+
+sub _whole {
+  my ($value, $name) = @_;
+  die "request: $name is no whole number\n" unless defined $value && !ref $value && $value =~ /\A[0-9]{1,15}\z/;
+  return $value + 0;
+}
+
+sub _ids {
+  my ($ids, $name) = @_;
+  return () unless defined $ids;
+  die "request: $name is no list\n" unless ref $ids eq 'ARRAY';
+  return map { _whole($_, $name) } @$ids;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Drain - answers the requests of the sidecar
+
+=head1 METHODS
+
+=over
+
+=item C<new REQUESTS, ANSWERS>
+
+Two file handles.
+
+=item C<run>
+
+Answers until there are no more requests. F<PROTOCOL.md> has the requests and answers.
+
+=back

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Flags;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use Bugzilla::Extension::SourcePulse::Facts;
+use Bugzilla::Extension::SourcePulse::Values qw(number text);
+
+use constant CLEARED => 'X';
+
+# Both lists of rows with what happened between them.
+sub between {
+  my ($before, $after) = @_;
+  my %before = map { $_->{id} => $_ } @$before;
+  my @done;
+  foreach my $flag (@$after) {
+    my $old = delete $before{$flag->{id}};
+    push(@done, {row => $flag, status => $flag->{status}}) if !$old || _word($old) ne _word($flag);
+  }
+  push(@done, map { {row => $_, status => CLEARED} } sort { $a->{id} <=> $b->{id} } values %before);
+  return {before => $before, after => $after, done => \@done};
+}
+
+sub facts {
+  my ($audience, @done) = @_;
+  return [map { {flag => Bugzilla::Extension::SourcePulse::Facts::flag($audience, $_->{row}), status => $_->{status}} } @done];
+}
+
+# All flags of a bug and of its attachments, as the database has them now: moving a bug removes flags behind the
+# back of the objects.
+sub in_database {
+  my ($bug_id) = @_;
+  my $rows = Bugzilla->dbh->selectall_arrayref(
+    'SELECT flags.id, flagtypes.name, flags.type_id, flags.status, flags.setter_id, flags.requestee_id, flags.attach_id
+       FROM flags INNER JOIN flagtypes ON flagtypes.id = flags.type_id
+      WHERE flags.bug_id = ? ORDER BY flags.id', {Slice => {}}, $bug_id);
+  foreach my $row (@$rows) {
+    $row->{$_} = number($row->{$_}) foreach qw(id type_id);
+    $row->{$_} = text($row->{$_}) foreach qw(name status);
+  }
+  return $rows;
+}
+
+sub _word {
+  my ($flag) = @_;
+  return join(' ', @$flag{qw(name status)}, $flag->{requestee_id} || 0);
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Flags - which flags an update set and cleared
+
+=head1 FUNCTIONS
+
+=over
+
+=item C<between BEFORE, AFTER>
+
+Compares two lists of rows, each as C<flag_rows> of L<Bugzilla::Extension::SourcePulse::Facts> gives them. C<done> of the result lists what was
+set, with its new status, and what was cleared, as it was. A flag that only went from one flag type to another of its name is left out.
+
+=item C<facts AUDIENCE, DONE>
+
+The same as rows of the outbox have it.
+
+=item C<in_database BUG_ID>
+
+All flags of a bug and its attachments now.
+
+=back

@@ -1,0 +1,257 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Outbox;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use Carp ();
+use DBI ();
+use Fcntl qw(O_APPEND O_CREAT O_NOFOLLOW O_WRONLY);
+
+use Bugzilla::Constants qw(bz_locations);
+use Bugzilla::Util qw(trick_taint);
+
+use Bugzilla::Extension::SourcePulse::Event;
+use Bugzilla::Extension::SourcePulse::Values qw(encode_json_text epoch);
+
+use constant TABLE => 'sourcepulse_outbox';
+
+# MySQL's LONGTEXT is MEDIUMTEXT to Bugzilla, and one statement may be limited to 4 MB.
+use constant PAYLOAD_MAX_BYTES => 2 * 1024 * 1024;
+use constant MISSED_MAX_BYTES  => 1024 * 1024;
+
+# Attributes of a database handle must begin like this, or DBI drops them.
+use constant {DIRTY => 'private_sourcepulse_dirty', FIRST_ROW => 'private_sourcepulse_first_row'};
+
+# The classes of SQLSTATE, and the numbers of the drivers without them, of what ends the whole transaction or
+# would have ended it without us: deadlocks, lock timeouts, lost connections, full disks.
+my $FATAL_STATE  = qr/\A(?:08|40|53|57|58|55P03|XX)/;
+my %FATAL_NUMBER = (
+  mysql   => {map { $_ => 1 } 1021, 1053, 1114, 1205, 1213, 1614, 2002, 2003, 2006, 2013, 2055, 3098, 4031},
+  sqlite  => {map { $_ => 1 } 5, 6, 8, 10, 11, 13, 14, 26},
+);
+
+sub schema {
+  return {
+    FIELDS => [
+      id         => {TYPE => 'INTSERIAL',    NOTNULL => 1, PRIMARYKEY => 1},
+      created_ts => {TYPE => 'DATETIME',     NOTNULL => 1},
+      kind       => {TYPE => 'varchar(64)',  NOTNULL => 1},
+      # No foreign key: the row outlives the bug.
+      bug_id     => {TYPE => 'INT4',         NOTNULL => 1},
+      is_public  => {TYPE => 'BOOLEAN',      NOTNULL => 1, DEFAULT => 'FALSE'},
+      payload    => {TYPE => 'LONGTEXT',     NOTNULL => 1},
+      reason     => {TYPE => 'varchar(255)'},
+    ],
+    INDEXES => [sourcepulse_outbox_bug_id_idx => ['bug_id']],
+  };
+}
+
+# Runs MAKE, which gives a row or undef, and stores it in the running transaction. THIN gives the row to store if that
+# cannot be done. Dies only where Bugzilla's own next statement would.
+sub record {
+  my ($make, $thin) = @_;
+  my $fatal;
+  {
+    # Carp would write the first characters of every argument into the error log.
+    local $Carp::MaxArgNums = -1;
+    local ($!, $?) = ($!, $?);
+    local $@;
+    my $dbh = Bugzilla->dbh;
+    my $done = _try($dbh, $make);
+    if (!$done->{ok} && !$done->{fatal}) {
+      my $reason = $done->{reason};
+      $done = _try($dbh, sub { $thin->($reason) });
+      _missed($thin, $done->{reason}) if !$done->{ok} && !$done->{fatal};
+    }
+    $fatal = $done->{fatal};
+  }
+  die $fatal if defined $fatal;
+  return;
+}
+
+# In PostgreSQL a statement that fails spoils the transaction up to the last savepoint.
+sub _try {
+  my ($dbh, $make) = @_;
+  my $in_transaction = $dbh->bz_in_transaction;
+  my ($number, $state);
+  my $ok = eval {
+    local $SIG{__DIE__} = 'DEFAULT';
+    $dbh->do('SAVEPOINT sourcepulse') if $in_transaction;
+    my $row = $make->();
+    _insert($dbh, $row) if $row;
+    $dbh->do('RELEASE SAVEPOINT sourcepulse') if $in_transaction;
+    1;
+  };
+  return {ok => 1} if $ok;
+  my $error = $@;
+  ($number, $state) = ($DBI::err, $DBI::state);
+  return {fatal => $error} if _is_fatal($dbh, $error, $number, $state);
+  if ($in_transaction) {
+    my $back = eval {
+      local $SIG{__DIE__} = 'DEFAULT';
+      $dbh->do('ROLLBACK TO SAVEPOINT sourcepulse');
+      $dbh->do('RELEASE SAVEPOINT sourcepulse');
+      1;
+    };
+    return {fatal => $error} unless $back;
+  }
+  return {reason => _reason($error)};
+}
+
+sub _is_fatal {
+  my ($dbh, $error, $number, $state) = @_;
+  # Whether DBI's last error is this one is told by its text.
+  return 0 unless $number && defined $DBI::errstr && index("$error", $DBI::errstr) >= 0;
+  return 1 if $state && $state =~ $FATAL_STATE && $state ne 'S1000';
+  my $driver = lc(eval { $dbh->{Driver}->{Name} } || ref $dbh);
+  return 1 if $driver =~ /sqlite/ && $FATAL_NUMBER{sqlite}->{$number & 0xff};
+  return 1 if $driver =~ /mysql|mariadb/ && $FATAL_NUMBER{mysql}->{$number};
+  return 0;
+}
+
+# The first line says what went wrong; what comes behind it could hold values.
+sub _reason {
+  my ($error) = @_;
+  my ($line) = split(/\n/, ref $error ? ref $error : "$error");
+  $line = defined $line ? $line : 'unknown';
+  $line =~ s/ \[for Statement.*//s;
+  $line =~ s/"[^"]*"|'[^']*'/.../g;
+  return substr($line, 0, 120);
+}
+
+sub _insert {
+  my ($dbh, $row) = @_;
+  my $first = $dbh->{+FIRST_ROW};
+  $row->{payload}->{first_row} = $first;
+  my $payload = encode_json_text($row->{payload});
+  die "the payload has too many bytes\n" if length($payload) > PAYLOAD_MAX_BYTES;
+  trick_taint($payload);
+  my @values = ($row->{kind}, $row->{bug_id}, $row->{is_public}, $payload);
+  trick_taint($_) foreach @values;
+  $dbh->do(
+    'INSERT INTO ' . TABLE . ' (created_ts, kind, bug_id, is_public, payload) VALUES (LOCALTIMESTAMP(0), ?, ?, ?, ?)',
+    undef, @values);
+  $dbh->{+FIRST_ROW} = $dbh->bz_last_key(TABLE, 'id') unless $first;
+  $dbh->{+DIRTY} = 1;
+  return;
+}
+
+# The last resort: one short line in a file, which makes the sidecar compare everything with Bugzilla's history.
+sub _missed {
+  my ($thin, $reason) = @_;
+  my $row = eval { $thin->('') };
+  my $what = $row ? "$row->{kind} $row->{bug_id}" : 'unknown';
+  warn "SourcePulse: a change is not told until it is found in the history ($what): $reason\n";
+  my $path = missed_path();
+  return if -e $path && -s _ > MISSED_MAX_BYTES;
+  sysopen(my $file, $path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0660) or return;
+  syswrite($file, time() . " $what $reason\n");
+  close($file);
+  return;
+}
+
+sub missed_path { return bz_locations()->{datadir} . '/sourcepulse.missed'; }
+
+sub missed {
+  open(my $file, '<', missed_path()) or return 0;
+  my $count = () = <$file>;
+  close($file);
+  return $count;
+}
+
+sub next_rows {
+  my ($count, $most_bytes) = @_;
+  my $dbh  = Bugzilla->dbh;
+  my $size = 0;
+  my @rows;
+  # Read a row at a time: a few of them can be larger than all others together.
+  my $statement = $dbh->prepare('SELECT id, kind, bug_id, created_ts, payload FROM '
+      . TABLE . ' WHERE reason IS NULL ORDER BY id ' . $dbh->sql_limit($count));
+  $statement->execute;
+  while (my $row = $statement->fetchrow_hashref('NAME_lc')) {
+    $size += length($row->{payload});
+    last if @rows && $size > $most_bytes;
+    push(@rows, {%$row});
+  }
+  $statement->finish;
+  return \@rows;
+}
+
+sub remove_rows {
+  my (@ids) = @_;
+  return 0 unless @ids;
+  my $dbh     = Bugzilla->dbh;
+  my $deleted = 0;
+  $dbh->bz_start_transaction;
+  while (my @some = splice(@ids, 0, 500)) {
+    $deleted += $dbh->do('DELETE FROM ' . TABLE . ' WHERE id IN (' . join(',', ('?') x @some) . ')', undef, @some);
+  }
+  $dbh->bz_commit_transaction;
+  return $deleted;
+}
+
+sub bury_row {
+  my ($id, $reason) = @_;
+  return 0 + Bugzilla->dbh->do('UPDATE ' . TABLE . ' SET reason = ? WHERE id = ?', undef, substr($reason, 0, 255), $id);
+}
+
+sub retry_rows {
+  return 0 + Bugzilla->dbh->do('UPDATE ' . TABLE . ' SET reason = NULL WHERE reason IS NOT NULL');
+}
+
+sub stats {
+  my ($now, $depth, $oldest) = Bugzilla->dbh->selectrow_array(
+    'SELECT LOCALTIMESTAMP(0), COUNT(*), MIN(created_ts) FROM ' . TABLE . ' WHERE reason IS NULL');
+  my ($buried) = Bugzilla->dbh->selectrow_array('SELECT COUNT(*) FROM ' . TABLE . ' WHERE reason IS NOT NULL');
+  my ($from, $to) = (epoch($oldest), epoch($now));
+  return {
+    depth    => $depth + 0,
+    buried   => $buried + 0,
+    oldest_s => defined $from ? $to - $from : undef,
+    missed   => missed(),
+  };
+}
+
+sub last_reason {
+  my ($reason)
+    = Bugzilla->dbh->selectrow_array('SELECT reason FROM ' . TABLE . ' WHERE reason IS NOT NULL ORDER BY id DESC '
+      . Bugzilla->dbh->sql_limit(1));
+  return $reason;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Outbox - the table that a change is written to in its own transaction
+
+=head1 DESCRIPTION
+
+Rows leave the table when their events are durable elsewhere, never by a high-water mark: numbers become visible in another
+order than they are given.
+
+=head1 FUNCTIONS
+
+=over
+
+=item C<record MAKE, THIN>
+
+What every hook ends with. Deadlocks, lock timeouts, lost connections and full disks die as they would in Bugzilla's own next
+statement: hiding them would make Bugzilla commit half a change. Anything else becomes a thin row, and if even that fails a line in
+F<data/sourcepulse.missed> and in the web server's error log.
+
+=item C<next_rows COUNT, MOST_BYTES>, C<remove_rows IDS>, C<bury_row ID, REASON>, C<retry_rows>, C<stats>, C<last_reason>
+
+What drain.pl and the administrator's page do with rows.
+
+=item C<schema>, C<missed>, C<missed_path>
+
+The table for C<db_schema_abstract_schema>; how many changes could not be written, and the file that says which.
+
+=back

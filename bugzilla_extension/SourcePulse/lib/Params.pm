@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Params;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+our $sortkey = 5000;
+
+use constant GROUPS_AS => ('names', 'ids');
+
+my $UUID = qr/\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z/;
+
+sub get_param_list {
+  return (
+    {name => 'sourcepulse_enabled',       type => 'b', default => 1},
+    {name => 'sourcepulse_site_id',       type => 't', default => _new_uuid(), checker => \&_check_uuid},
+    {name => 'sourcepulse_tell_hidden',   type => 'b', default => 1},
+    {name => 'sourcepulse_hidden_fields', type => 't', default => '', checker => \&_check_fields},
+    {name => 'sourcepulse_restricted',    type => 'b', default => 0},
+    {
+      name    => 'sourcepulse_groups_as',
+      type    => 's',
+      choices => [GROUPS_AS],
+      default => (GROUPS_AS)[0],
+      checker => \&_check_groups_as,
+    },
+  );
+}
+
+# Nothing of ours may run before checksetup.pl has made both the table and the parameters; it makes these last.
+sub active {
+  my $params = Bugzilla->params;
+  return $params->{sourcepulse_enabled} && $params->{sourcepulse_site_id} ? 1 : 0;
+}
+
+sub restricted  { return Bugzilla->params->{sourcepulse_restricted}  ? 1 : 0; }
+sub tell_hidden { return Bugzilla->params->{sourcepulse_tell_hidden} ? 1 : 0; }
+sub site_id     { return Bugzilla->params->{sourcepulse_site_id}; }
+sub group_ids   { return (Bugzilla->params->{sourcepulse_groups_as} || '') eq 'ids' ? 1 : 0; }
+
+sub hidden_fields {
+  return {map { $_ => 1 } split(/[\s,]+/, Bugzilla->params->{sourcepulse_hidden_fields} || '')};
+}
+
+sub _check_uuid {
+  my ($value) = @_;
+  return '' if $value =~ $UUID;
+  return 'This must be a UUID in lower case, as checksetup.pl made it; changing it makes a new source for all consumers.';
+}
+
+sub _check_fields {
+  my ($value) = @_;
+  foreach my $name (split(/[\s,]+/, $value)) {
+    next if $name eq '' || $name =~ /\Acf_\w+\z/;
+    return "'$name' is no custom field; their names begin with cf_.";
+  }
+  return '';
+}
+
+sub _check_groups_as {
+  my ($value) = @_;
+  return (grep { $_ eq $value } GROUPS_AS) ? '' : "'$value' is neither 'names' nor 'ids'.";
+}
+
+# Version 4 of RFC 9562; it only has to differ from those of other sites.
+sub _new_uuid {
+  my $bytes = '';
+  if (open(my $random, '<:raw', '/dev/urandom')) {
+    read($random, $bytes, 16);
+    close($random);
+  }
+  $bytes = join('', map { chr(int(rand(256))) } 1 .. 16) if length($bytes) != 16;
+  my @bytes = unpack('C16', $bytes);
+  $bytes[6] = $bytes[6] & 0x0f | 0x40;
+  $bytes[8] = $bytes[8] & 0x3f | 0x80;
+  my $hex = join('', map { sprintf('%02x', $_) } @bytes);
+  return join('-', unpack('A8 A4 A4 A4 A12', $hex));
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Params - the parameters, and what they say now
+
+=head1 PARAMETERS
+
+=over
+
+=item C<sourcepulse_enabled>
+
+Whether changes are told. While it is off nothing is written.
+
+=item C<sourcepulse_site_id>
+
+A UUID that names this Bugzilla in the source of its events, C<bugzilla://UUID>. F<checksetup.pl> makes it.
+
+=item C<sourcepulse_tell_hidden>
+
+Whether the public stream is told that a bug, comment or attachment left the public (its number, nothing else).
+
+=item C<sourcepulse_hidden_fields>
+
+Custom fields that the public stream never has, by name.
+
+=item C<sourcepulse_restricted>
+
+Whether rows have the full view, too, for the restricted stream.
+
+=item C<sourcepulse_groups_as>
+
+Whether the restricted stream has the names of groups or their ids.
+
+=back
+
+=head1 METHODS
+
+C<active>, C<restricted>, C<tell_hidden>, C<site_id>, C<group_ids> and C<hidden_fields> give what the parameters say now.
+C<get_param_list> is Bugzilla's.

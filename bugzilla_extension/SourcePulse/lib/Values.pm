@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Values;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use POSIX ();
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(decode_json_text encode_json_text epoch number text time_text truth cut_text);
+
+# What events keep of a text.
+use constant TEXT_MAX_BYTES => 64 * 1024;
+
+sub text {
+  my ($value) = @_;
+  return defined $value ? "$value" : '';
+}
+
+sub number {
+  my ($value) = @_;
+  return defined $value && $value =~ /\A-?[0-9]+\z/ ? $value + 0 : undef;
+}
+
+sub truth {
+  my ($value) = @_;
+  return $value ? \1 : \0;
+}
+
+# Databases give local times in several forms. mktime() never dies, unlike Time::Local, and takes the same side of an
+# hour that occurs twice each time it is asked.
+sub epoch {
+  my ($time) = @_;
+  return undef unless defined $time;
+  my ($year, $month, $day, $hour, $minute, $second)
+    = $time =~ /\A(\d{4})\D(\d\d)\D(\d\d)(?:\D(\d\d)\D?(\d\d)(?:\D?(\d\d))?)?/
+    or return undef;
+  return undef if !$month || !$day;
+  return POSIX::mktime($second || 0, $minute || 0, $hour || 0, $day, $month - 1, $year - 1900, 0, 0, -1);
+}
+
+sub time_text {
+  my ($time) = @_;
+  my $epoch = epoch($time);
+  return undef unless defined $epoch;
+  my @utc = gmtime($epoch);
+  return sprintf('%04d-%02d-%02dT%02d:%02d:%02d.000000Z',
+    $utc[5] + 1900, $utc[4] + 1, $utc[3], $utc[2], $utc[1], $utc[0]);
+}
+
+sub cut_text {
+  my ($text) = @_;
+  # Nothing that is this short in characters can be too long in bytes.
+  return ($text, undef) if length($text) <= TEXT_MAX_BYTES / 4;
+  my $bytes = $text;
+  utf8::encode($bytes);
+  my $total = length($bytes);
+  return ($text, undef) if $total <= TEXT_MAX_BYTES;
+  my $kept = substr($bytes, 0, TEXT_MAX_BYTES);
+  # A character that the cut went through is dropped whole.
+  $kept =~ s/[\xc0-\xff][\x80-\xbf]*\z// unless substr($bytes, TEXT_MAX_BYTES, 1) =~ /[\x00-\x7f\xc0-\xff]/;
+  utf8::decode($kept);
+  return ($kept, $total);
+}
+
+sub encode_json_text { return _json()->encode($_[0]); }
+sub decode_json_text { return _json()->decode($_[0]); }
+
+# JSON::XS is required by Bugzilla and loaded already; JSON::PP takes 66 ms to load.
+sub _json {
+  my $class = eval { require JSON::XS; 1 } ? 'JSON::XS' : do { require JSON::PP; 'JSON::PP' };
+  return $class->new->ascii;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Values - values as JSON has them
+
+=head1 FUNCTIONS
+
+=over
+
+=item C<text VALUE>, C<number VALUE>, C<truth VALUE>
+
+A string (empty for undef), a whole number (undef for anything else), a boolean.
+
+=item C<epoch TIME>, C<time_text TIME>
+
+A time of the database, which is in the server's time zone, as seconds since 1970, or as events have it; undef if it is none.
+
+=item C<cut_text TEXT>
+
+The first 64 KiB of a text in whole characters, and if it was cut how many bytes of UTF-8 it had.
+
+=item C<encode_json_text VALUE>, C<decode_json_text TEXT>
+
+JSON in ASCII, which every database and every character set takes.
+
+=back

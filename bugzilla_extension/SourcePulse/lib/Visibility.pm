@@ -1,0 +1,136 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Visibility;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use Bugzilla::Constants qw(CMT_ATTACHMENT_CREATED CMT_ATTACHMENT_UPDATED);
+use Bugzilla::User;
+
+use constant {PUBLIC => 'public', PRIVATE => 'private', GONE => 'gone'};
+
+# Databases limit the placeholders of a statement; SQLite's old limit is the lowest.
+use constant IDS_AT_ONCE => 500;
+
+sub new {
+  my ($class) = @_;
+  # Always a new visitor: a user remembers which bugs it could see.
+  return bless {anonymous => Bugzilla::User->new, asked => {}}, $class;
+}
+
+# Everything is private where one has to log in to see anything.
+sub site_is_public { return Bugzilla->params->{requirelogin} ? 0 : 1; }
+
+sub public_bugs {
+  my ($self, @ids) = @_;
+  return {} unless site_is_public();
+  my $asked = $self->{asked};
+  my @new   = grep { !exists $asked->{$_} } @ids;
+  while (my @some = splice(@new, 0, IDS_AT_ONCE)) {
+    $asked->{$_} = 0 foreach @some;
+    $asked->{$_} = 1 foreach @{$self->{anonymous}->visible_bugs([@some])};
+  }
+  return {map { $_ => 1 } grep { $asked->{$_} } @ids};
+}
+
+sub is_public_bug {
+  my ($self, $id) = @_;
+  return $self->public_bugs($id)->{$id} ? 1 : 0;
+}
+
+# In memory the groups of a bug before its update are those that it had: they were read before they were written.
+sub was_public_bug {
+  my ($self, $old_bug) = @_;
+  return site_is_public() && !@{$old_bug->groups_in} ? 1 : 0;
+}
+
+sub is_about_attachment {
+  my ($type) = @_;
+  return ($type || 0) == CMT_ATTACHMENT_CREATED || ($type || 0) == CMT_ATTACHMENT_UPDATED ? 1 : 0;
+}
+
+# A comment by itself: one that tells of a private attachment is as private as that.
+sub is_public_comment {
+  my ($self, $comment) = @_;
+  return 0 if $comment->{isprivate};
+  return 1 unless is_about_attachment($comment->{type});
+  my ($is_private)
+    = Bugzilla->dbh->selectrow_array('SELECT isprivate FROM attachments WHERE attach_id = ?',
+    undef, $comment->{extra_data});
+  return defined $is_private && !$is_private ? 1 : 0;
+}
+
+# For the check before publishing: what stands in the database at this moment.
+sub state_of_bugs {
+  my ($self, @ids) = @_;
+  my $public = $self->public_bugs(@ids);
+  my $there = _rows('SELECT bug_id, 1 FROM bugs WHERE bug_id', grep { !$public->{$_} } @ids);
+  return {map { $_ => $public->{$_} ? PUBLIC : $there->{$_} ? PRIVATE : GONE } @ids};
+}
+
+sub state_of_attachments {
+  my ($self, @ids) = @_;
+  my $rows = _rows('SELECT attach_id, isprivate FROM attachments WHERE attach_id', @ids);
+  return _states($rows, @ids);
+}
+
+sub state_of_comments {
+  my ($self, @ids) = @_;
+  my $rows = _rows('SELECT comment_id, isprivate, type, extra_data FROM longdescs WHERE comment_id', @ids);
+  my @about      = grep { is_about_attachment($_->[2]) } values %$rows;
+  my $attachment = $self->state_of_attachments(map { $_->[3] } @about);
+  foreach my $row (@about) {
+    $row->[1] = 1 if ($attachment->{$row->[3]} || '') ne PUBLIC;
+  }
+  return _states($rows, @ids);
+}
+
+sub _states {
+  my ($rows, @ids) = @_;
+  return {map { $_ => !$rows->{$_} ? GONE : !site_is_public() || $rows->{$_}->[1] ? PRIVATE : PUBLIC } @ids};
+}
+
+sub _rows {
+  my ($select, @ids) = @_;
+  my %rows;
+  while (my @some = splice(@ids, 0, IDS_AT_ONCE)) {
+    my $marks = join(',', ('?') x @some);
+    my $found = Bugzilla->dbh->selectall_arrayref("$select IN ($marks)", undef, @some);
+    $rows{$_->[0]} = $_ foreach @$found;
+  }
+  return \%rows;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Visibility - what an anonymous visitor may see
+
+=head1 DESCRIPTION
+
+Bugs are asked for by C<visible_bugs> of a logged-out user, in the transaction that changed them. Nothing is public where
+C<requirelogin> is on. Whoever calls takes an exception for "private".
+
+=head1 METHODS
+
+=over
+
+=item C<public_bugs IDS>
+
+A hash of those that are public; each is asked for once in the life of the object.
+
+=item C<is_public_bug ID>, C<was_public_bug OLD_BUG>, C<is_public_comment COMMENT>, C<site_is_public>
+
+The questions of the hooks. An old bug is the object that Bugzilla gives C<bug_end_of_update>.
+
+=item C<state_of_bugs IDS>, C<state_of_comments IDS>, C<state_of_attachments IDS>
+
+C<public>, C<private> or C<gone> for each id, now. A comment or attachment is asked for without regard to its bug.
+
+=back

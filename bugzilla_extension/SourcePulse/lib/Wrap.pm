@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Wrap;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use Bugzilla::Attachment;
+use Bugzilla::DB;
+use Bugzilla::Object;
+
+use Bugzilla::Extension::SourcePulse::Nudge;
+use Bugzilla::Extension::SourcePulse::Outbox;
+use Bugzilla::Extension::SourcePulse::Params;
+
+# The attachment that is being updated as it was before; seen by the hooks only while its update runs.
+our $old_attachment;
+
+my $is_wrapped = 0;
+
+# TELL: created and updated, called inside the transaction with what the wrapped method gave.
+sub install {
+  my (%tell) = @_;
+  return if $is_wrapped;
+  $is_wrapped = 1;
+  no warnings 'redefine';
+
+  my $commit = \&Bugzilla::DB::bz_commit_transaction;
+  *Bugzilla::DB::bz_commit_transaction = sub {
+    my $self = $_[0];
+    my @result = wantarray ? $commit->(@_) : scalar $commit->(@_);
+    _after_commit($self) unless $self->bz_in_transaction;
+    return wantarray ? @result : $result[0];
+  };
+
+  my $rollback = \&Bugzilla::DB::bz_rollback_transaction;
+  *Bugzilla::DB::bz_rollback_transaction = sub {
+    _forget($_[0]);
+    goto &$rollback;
+  };
+
+  my $create = \&Bugzilla::Attachment::create;
+  *Bugzilla::Attachment::create = sub {
+    my @arguments = @_;
+    return $create->(@arguments) unless Bugzilla::Extension::SourcePulse::Params::active();
+    return _together(sub {
+      my $attachment = $create->(@arguments);
+      $tell{created}->($attachment);
+      return $attachment;
+    });
+  };
+
+  my $update = \&Bugzilla::Attachment::update;
+  *Bugzilla::Attachment::update = sub {
+    my @arguments = @_;
+    return $update->(@arguments) unless Bugzilla::Extension::SourcePulse::Params::active();
+    local $old_attachment;
+    return _together(sub {
+      my $changes = $update->(@arguments);
+      $tell{updated}->($arguments[0], $old_attachment, $changes);
+      return $changes;
+    });
+  };
+
+  # Here and not in Bugzilla::Bug, which few pages load; the hook that tells of the deletion runs inside.
+  my $remove = \&Bugzilla::Object::remove_from_db;
+  *Bugzilla::Object::remove_from_db = sub {
+    my @arguments = @_;
+    return $remove->(@arguments)
+      unless $arguments[0]->isa('Bugzilla::Bug') && Bugzilla::Extension::SourcePulse::Params::active();
+    return _together(sub { return scalar $remove->(@arguments) });
+  };
+  return;
+}
+
+# Change and row in one transaction. An exception leaves the depth as it found it, for post_bug.cgi catches what
+# Attachment->create dies of and goes on; without our transaction it would find none open.
+sub _together {
+  my ($work) = @_;
+  my $dbh = Bugzilla->dbh;
+  my $guard = Bugzilla::Extension::SourcePulse::Wrap::Guard->new($dbh);
+  $dbh->bz_start_transaction;
+  my $result = $work->();
+  $dbh->bz_commit_transaction;
+  $guard->dismiss;
+  return $result;
+}
+
+sub _after_commit {
+  my ($dbh) = @_;
+  return unless $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::DIRTY};
+  _forget($dbh);
+  Bugzilla::Extension::SourcePulse::Nudge::send_one();
+  return;
+}
+
+sub _forget {
+  my ($dbh) = @_;
+  $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::DIRTY}     = 0;
+  $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::FIRST_ROW} = undef;
+  return;
+}
+
+package Bugzilla::Extension::SourcePulse::Wrap::Guard;
+
+use strict;
+use warnings;
+
+# Not an eval: inside one, Bugzilla's errors would not roll back.
+sub new {
+  my ($class, $dbh) = @_;
+  return bless {dbh => $dbh, depth => $dbh->bz_in_transaction || 0}, $class;
+}
+
+sub dismiss { $_[0]->{dismissed} = 1; return; }
+
+sub DESTROY {
+  my ($self) = @_;
+  return if $self->{dismissed};
+  local ($!, $?) = ($!, $?);
+  local $@;
+  eval {
+    my $dbh = $self->{dbh};
+    if (($dbh->bz_in_transaction || 0) > $self->{depth}) {
+      if ($self->{depth}) {
+        $dbh->{private_bz_transaction_count} = $self->{depth};
+      }
+      else {
+        $dbh->bz_rollback_transaction;
+      }
+    }
+  };
+  return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Wrap - around the few methods of Bugzilla's that no hook serves
+
+=head1 DESCRIPTION
+
+=over
+
+=item C<Bugzilla::DB::bz_commit_transaction>, C<bz_rollback_transaction>
+
+After the outermost commit the sidecar is told that there is work. There is no hook after a commit.
+
+=item C<Bugzilla::Attachment::create>, C<Bugzilla::Attachment::update>, C<Bugzilla::Object::remove_from_db> (of bugs)
+
+They run outside a transaction when nobody opened one; with a transaction around them change and row are committed together.
+
+=back
+
+=head1 FUNCTIONS
+
+C<install created =E<gt> CODE, updated =E<gt> CODE> wraps once in the life of the process.

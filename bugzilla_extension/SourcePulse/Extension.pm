@@ -9,6 +9,9 @@ use warnings;
 
 use base qw(Bugzilla::Extension);
 
+use Bugzilla::Status qw(is_open_state);
+
+use Bugzilla::Extension::SourcePulse::Database qw(handle);
 use Bugzilla::Extension::SourcePulse::Event;
 use Bugzilla::Extension::SourcePulse::Facts;
 use Bugzilla::Extension::SourcePulse::Flags;
@@ -55,16 +58,19 @@ sub bug_end_of_update {
   my $activity;
   Bugzilla::Extension::SourcePulse::Outbox::record(
     sub {
-      $activity = _last_activity($bug->id, $timestamp) if %$changes || @$toggled;
+      # What only adds comments writes nothing into the history.
+      my @since = %$changes || @$toggled ? ($timestamp, Bugzilla->user->id) : ();
+      my $more = Bugzilla::Extension::SourcePulse::Facts::read_more($bug->id, @since);
+      $activity = $more->{activity};
       my $done = {
-        who       => Bugzilla->user,
-        activity  => $activity,
+        who       => Bugzilla->user->id,
+        was_open  => $changes->{bug_status} ? is_open_state($old_bug->{bug_status}) : $more->{is_open},
         flags     => _flags_of($bug, $old_bug, $before),
         comments  => $added,
         hidden    => [grep { $_->{isprivate} } @$toggled],
         published => [grep { !$_->{isprivate} } @$toggled],
       };
-      return Bugzilla::Extension::SourcePulse::Event::bug_updated($bug, $old_bug, $changes, $timestamp, $done);
+      return Bugzilla::Extension::SourcePulse::Event::bug_updated($bug, $old_bug, $changes, $more, $timestamp, $done);
     },
     sub {
       my @ids = map { $_->{comment_id} + 0 } @$added;
@@ -114,11 +120,11 @@ sub _attachment_updated {
   my $activity;
   Bugzilla::Extension::SourcePulse::Outbox::record(
     sub {
-      $activity = _last_activity($attachment->{bug_id}, $timestamp, $attachment->id);
+      $activity = _last_activity($attachment, $timestamp);
       my ($before, $after)
         = map { Bugzilla::Extension::SourcePulse::Facts::flag_rows(@{$_->flags}) } ($old || $attachment), $attachment;
       my $done = {
-        who      => Bugzilla->user,
+        who      => Bugzilla->user->id,
         activity => $activity,
         flags    => Bugzilla::Extension::SourcePulse::Flags::between($before, $after),
       };
@@ -143,11 +149,10 @@ sub _flags_of {
 
 # The last line that this update wrote into Bugzilla's history names it, here and for reconciliation.
 sub _last_activity {
-  my ($bug_id, $timestamp, $attach_id) = @_;
-  my ($last) = Bugzilla->dbh->selectrow_array(
-    'SELECT MAX(id) FROM bugs_activity WHERE bug_id = ? AND bug_when = ? AND who = ? AND attach_id '
-      . ($attach_id ? '= ?' : 'IS NULL'),
-    undef, $bug_id, $timestamp, Bugzilla->user->id, $attach_id || ());
+  my ($attachment, $timestamp) = @_;
+  my ($last) = handle()->selectrow_array(
+    'SELECT MAX(id) FROM bugs_activity WHERE bug_id = ? AND bug_when = ? AND who = ? AND attach_id = ?',
+    undef, $attachment->{bug_id}, $timestamp, Bugzilla->user->id, $attachment->id);
   return $last;
 }
 

@@ -19,9 +19,10 @@ my %PUBLIC_FIELD = map { $_ => 1 } qw(
 );
 
 sub of_everyone {
-  my ($class, $visibility) = @_;
+  my ($class, $logins, $visibility) = @_;
   return bless {
     public     => 1,
+    logins     => $logins,
     visibility => $visibility,
     hides_all  => Bugzilla->params->{usevisibilitygroups} ? 1 : 0,
     hidden     => Bugzilla::Extension::SourcePulse::Params::hidden_fields(),
@@ -29,38 +30,38 @@ sub of_everyone {
 }
 
 sub of_the_trusted {
-  my ($class) = @_;
-  return bless {public => 0, group_ids => Bugzilla::Extension::SourcePulse::Params::group_ids()}, $class;
+  my ($class, $logins) = @_;
+  return bless {public => 0, logins => $logins, group_ids => Bugzilla::Extension::SourcePulse::Params::group_ids()}, $class;
 }
 
 sub is_public { return $_[0]->{public}; }
 
 sub person {
-  my ($self, $user) = @_;
-  return undef unless $user && $user->id;
-  return {id => number($user->id), name => $self->_name($user)};
+  my ($self, $id) = @_;
+  return undef unless $id;
+  return {id => number($id), name => $self->_name($id)};
 }
 
 sub people {
-  my ($self, @users) = @_;
-  return [sort { $a->{id} <=> $b->{id} } map { $self->person($_) } @users];
+  my ($self, @ids) = @_;
+  return [map { $self->person($_) } sort { $a <=> $b } @ids];
 }
 
 # The word for a person inside a text like "review?(bob)".
 sub person_word {
-  my ($self, $user) = @_;
-  my $name = $self->_name($user);
-  return defined $name ? $name : text($user->id);
+  my ($self, $id) = @_;
+  my $name = $self->_name($id);
+  return defined $name ? $name : text($id);
 }
 
 sub _name {
-  my ($self, $user) = @_;
-  my $login = text($user->login);
-  return $login unless $self->{public};
-  return undef if $self->{hides_all};
+  my ($self, $id) = @_;
+  return undef if $self->{public} && $self->{hides_all};
+  my $login = $self->{logins}->login($id);
+  return undef unless defined $login;
   # Bugzilla's email_filter() does nothing while somebody is logged in, and here somebody always is.
-  $login =~ s/\@.*//s;
-  return $login;
+  $login =~ s/\@.*//s if $self->{public};
+  return text($login);
 }
 
 sub takes_field {
@@ -121,5 +122,5 @@ read the restricted one, which has everything.
 
 =head1 METHODS
 
-C<of_everyone VISIBILITY> and C<of_the_trusted> make them. C<person>, C<people> and C<person_word> give users as events
-have them, C<bug_id>, C<bug_ids>, C<see_also> and C<groups> what may be told of these, C<takes_field> whether a field may be told.
+C<of_everyone LOGINS, VISIBILITY> and C<of_the_trusted LOGINS> make them. C<person ID>, C<people IDS> and C<person_word ID> give users as
+events have them, C<bug_id>, C<bug_ids>, C<see_also> and C<groups> what may be told of these, C<takes_field> whether a field may be told.

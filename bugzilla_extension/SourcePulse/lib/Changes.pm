@@ -54,12 +54,10 @@ sub of_bug {
       ($removed, $added) = _difference($list->($old_bug), $list->($bug));
     }
     elsif ($field eq 'assigned_to') {
-      ($removed, $added)
-        = map { $audience->person(Bugzilla::Extension::SourcePulse::Facts::user($_->{assigned_to})) } $old_bug, $bug;
+      ($removed, $added) = map { $audience->person($_->{assigned_to}) } $old_bug, $bug;
     }
     elsif ($field eq 'qa_contact') {
-      ($removed, $added)
-        = map { $audience->person(Bugzilla::Extension::SourcePulse::Facts::user($_->{qa_contact})) } $old_bug, $bug;
+      ($removed, $added) = map { $audience->person($_->{qa_contact}) } $old_bug, $bug;
     }
     elsif ($field eq 'dup_id') {
       ($removed, $added) = map { $audience->bug_id($_) } $removed, $added;
@@ -117,7 +115,7 @@ sub _list {
     alias     => sub { Bugzilla::Extension::SourcePulse::Facts::aliases($_[0]) },
     blocked   => sub { $audience->bug_ids(@{$_[0]->blocked}) },
     bug_group => sub { $audience->groups(@{$_[0]->groups_in}) },
-    cc        => sub { $audience->people(@{$_[0]->cc_users}) },
+    cc        => sub { $audience->people(map { $_->id } @{$_[0]->cc_users}) },
     dependson => sub { $audience->bug_ids(@{$_[0]->dependson}) },
     keywords  => sub { Bugzilla::Extension::SourcePulse::Facts::keywords($_[0]) },
     see_also  => sub { $audience->see_also(@{$_[0]->see_also}) },

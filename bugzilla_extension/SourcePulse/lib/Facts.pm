@@ -8,25 +8,56 @@ use strict;
 use warnings;
 
 use Bugzilla::Constants qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
-use Bugzilla::Status qw(is_open_state);
-use Bugzilla::User;
 
+use Bugzilla::Extension::SourcePulse::Database qw(handle);
 use Bugzilla::Extension::SourcePulse::Values qw(cut_text number text time_text truth);
 use Bugzilla::Extension::SourcePulse::Visibility;
 
 # Bugzilla 5.0.4 has no names for these.
 use constant {TYPE_DATE => 9, TYPE_INTEGER => 10};
 
+# What a bug's object has not read, with one statement. SINCE: time and person of an update, for the last line that it wrote
+# into Bugzilla's history; without it there is none to look for.
+sub read_more {
+  my ($bug_id, @since) = @_;
+  my ($product, $component, $classification, $is_open, $groups, $comments, $activity)
+    = handle()->selectrow_array(
+    'SELECT products.name, components.name, classifications.name, bug_status.is_open,
+            (SELECT COUNT(*) FROM bug_group_map WHERE bug_group_map.bug_id = bugs.bug_id),
+            (SELECT COUNT(*) FROM longdescs WHERE longdescs.bug_id = bugs.bug_id),
+            '
+      . (
+      @since
+      ? '(SELECT MAX(id) FROM bugs_activity
+            WHERE bugs_activity.bug_id = bugs.bug_id AND bug_when = ? AND who = ? AND attach_id IS NULL)'
+      : 'NULL'
+      )
+      . ' FROM bugs INNER JOIN products ON products.id = bugs.product_id
+            INNER JOIN components ON components.id = bugs.component_id
+            INNER JOIN classifications ON classifications.id = products.classification_id
+            LEFT JOIN bug_status ON bug_status.value = bugs.bug_status
+      WHERE bugs.bug_id = ?', undef, @since, $bug_id);
+  die "bug $bug_id is not there\n" unless defined $product;
+  return {
+    place          => [text($product), text($component)],
+    classification => text($classification),
+    is_open        => $is_open ? 1 : 0,
+    is_in_group    => $groups ? 1 : 0,
+    comments       => $comments,
+    activity       => number($activity),
+  };
+}
+
 sub bug {
-  my ($audience, $bug, $timestamp) = @_;
+  my ($audience, $bug, $more, $timestamp) = @_;
   return {
     id               => number($bug->id),
     alias            => aliases($bug),
     summary          => text($bug->{short_desc}),
-    classification   => text($bug->product_obj->classification->name),
-    product          => text($bug->product_obj->name),
+    classification   => $more->{classification},
+    product          => $more->{place}->[0],
     product_id       => number($bug->{product_id}),
-    component        => text($bug->component_obj->name),
+    component        => $more->{place}->[1],
     component_id     => number($bug->{component_id}),
     version          => text($bug->{version}),
     op_sys           => text($bug->{op_sys}),
@@ -36,19 +67,19 @@ sub bug {
     target_milestone => text($bug->{target_milestone}),
     status           => text($bug->{bug_status}),
     resolution       => text($bug->{resolution}),
-    is_open          => truth(is_open($bug)),
+    is_open          => truth($more->{is_open}),
     dupe_of          => $audience->bug_id($bug->dup_id),
-    assigned_to      => $audience->person(user($bug->{assigned_to})),
-    qa_contact       => $audience->person(qa_contact($bug)),
-    creator          => $audience->person(user($bug->{reporter_id})),
-    cc               => $audience->people(@{$bug->cc_users}),
+    assigned_to      => $audience->person($bug->{assigned_to}),
+    qa_contact       => $audience->person(Bugzilla->params->{useqacontact} ? $bug->{qa_contact} : undef),
+    creator          => $audience->person($bug->{reporter_id}),
+    cc               => $audience->people(map { $_->id } @{$bug->cc_users}),
     keywords         => keywords($bug),
     whiteboard       => text($bug->{status_whiteboard}),
     url              => text($bug->{bug_file_loc}),
     depends_on       => $audience->bug_ids(@{$bug->dependson}),
     blocks           => $audience->bug_ids(@{$bug->blocked}),
     see_also         => $audience->see_also(@{$bug->see_also}),
-    flags            => [map { flag($audience, $_) } @{$bug->{sourcepulse_flags} || flag_rows(@{$bug->flags})}],
+    flags            => [map { flag($audience, $_) } grep { !$_->{attach_id} } @{$more->{flags}}],
     groups           => $audience->groups($audience->is_public ? () : @{$bug->groups_in}),
     creation_time    => time_text($bug->{creation_ts}),
     last_change_time => time_text($timestamp),
@@ -56,12 +87,13 @@ sub bug {
   };
 }
 
-sub place {
-  my ($bug) = @_;
-  return [text($bug->product_obj->name), text($bug->component_obj->name)];
+# All people that the facts of a bug mention.
+sub people_of_bug {
+  my ($bug, $more) = @_;
+  return (@$bug{qw(assigned_to qa_contact reporter_id)}, people_of_flags(@{$more->{flags}}));
 }
 
-sub is_open { return is_open_state($_[0]->{bug_status}) ? 1 : 0; }
+sub people_of_flags { return map { @$_{qw(setter_id requestee_id)} } @_; }
 
 sub aliases {
   my ($bug) = @_;
@@ -71,16 +103,6 @@ sub aliases {
 }
 
 sub keywords { return [sort map { text($_->name) } @{$_[0]->keyword_objects}]; }
-
-sub user {
-  my ($id) = @_;
-  return $id ? Bugzilla::User->new({id => $id, cache => 1}) : undef;
-}
-
-sub qa_contact {
-  my ($bug) = @_;
-  return Bugzilla->params->{useqacontact} ? user($bug->{qa_contact}) : undef;
-}
 
 sub custom_fields {
   my ($audience) = @_;
@@ -103,16 +125,16 @@ sub custom_value {
 }
 
 sub comment {
-  my ($audience, $comment) = @_;
+  my ($audience, $comment, $count) = @_;
   my ($text, $total) = cut_text(text($comment->{thetext}));
   my $about = Bugzilla::Extension::SourcePulse::Visibility::is_about_attachment($comment->{type});
   my $fact = {
     id            => number($comment->{comment_id}),
     bug_id        => number($comment->{bug_id}),
     attachment_id => $about ? number($comment->{extra_data}) : undef,
-    count         => _count($comment),
+    count         => defined $count ? $count : count($comment),
     text          => $text,
-    creator       => $audience->person(user($comment->{who})),
+    creator       => $audience->person($comment->{who}),
     creation_time => time_text($comment->{bug_when}),
     is_private    => truth($comment->{isprivate}),
   };
@@ -121,16 +143,16 @@ sub comment {
 }
 
 # Bugzilla's own count takes two comments of one second for the same.
-sub _count {
+sub count {
   my ($comment) = @_;
-  my ($count) = Bugzilla->dbh->selectrow_array(
+  my ($count) = handle()->selectrow_array(
     'SELECT COUNT(*) FROM longdescs WHERE bug_id = ? AND (bug_when < ? OR (bug_when = ? AND comment_id < ?))',
     undef, @$comment{qw(bug_id bug_when bug_when comment_id)});
   return number($count);
 }
 
 sub attachment {
-  my ($audience, $attachment, $timestamp) = @_;
+  my ($audience, $attachment, $flags, $timestamp) = @_;
   return {
     id               => number($attachment->id),
     bug_id           => number($attachment->{bug_id}),
@@ -141,10 +163,10 @@ sub attachment {
     is_patch         => truth($attachment->{ispatch}),
     is_obsolete      => truth($attachment->{isobsolete}),
     is_private       => truth($attachment->{isprivate}),
-    creator          => $audience->person(user($attachment->{submitter_id})),
+    creator          => $audience->person($attachment->{submitter_id}),
     creation_time    => time_text($attachment->{creation_ts}),
     last_change_time => time_text($timestamp),
-    flags            => [map { flag($audience, $_) } @{flag_rows(@{$attachment->flags})}],
+    flags            => [map { flag($audience, $_) } @$flags],
   };
 }
 
@@ -170,15 +192,15 @@ sub flag {
     name      => $row->{name},
     type_id   => $row->{type_id},
     status    => $row->{status},
-    setter    => $audience->person(user($row->{setter_id})),
-    requestee => $audience->person(user($row->{requestee_id})),
+    setter    => $audience->person($row->{setter_id}),
+    requestee => $audience->person($row->{requestee_id}),
   };
 }
 
 # As Bugzilla's history writes a flag, but for the person's name.
 sub flag_word {
   my ($audience, $row) = @_;
-  my $requestee = user($row->{requestee_id});
+  my $requestee = $row->{requestee_id};
   return $row->{name} . $row->{status} . ($requestee ? '(' . $audience->person_word($requestee) . ')' : '');
 }
 
@@ -192,11 +214,24 @@ Bugzilla::Extension::SourcePulse::Facts - bugs, comments, attachments and flags 
 
 =head1 DESCRIPTION
 
-Each function takes the L<audience|Bugzilla::Extension::SourcePulse::Audience> and an object of Bugzilla, and gives plain data
-for JSON, with the names of Bugzilla's REST API. What Bugzilla has read already in this update is not read again.
+The functions take an L<audience|Bugzilla::Extension::SourcePulse::Audience> and an object of Bugzilla, and give plain data for JSON, with the names of
+Bugzilla's REST API. What Bugzilla has read already in this update is not read again.
 
 =head1 FUNCTIONS
 
-C<bug AUDIENCE, BUG, TIMESTAMP>, C<comment AUDIENCE, COMMENT>, C<attachment AUDIENCE, ATTACHMENT, TIMESTAMP>, C<flag AUDIENCE, ROW>,
-C<flag_word AUDIENCE, ROW>; and what they are made of: C<place>, C<is_open>, C<aliases>, C<keywords>, C<user>, C<qa_contact>,
-C<custom_fields>, C<custom_value>, C<flag_rows>.
+=over
+
+=item C<read_more BUG_ID, SINCE>
+
+What C<bug> needs beside the object: C<place>, C<classification>, C<is_open>, and C<is_in_group>, C<comments> (how many), C<activity>. The caller
+adds C<flags>.
+
+=item C<bug AUDIENCE, BUG, MORE, TIMESTAMP>, C<comment AUDIENCE, COMMENT, COUNT>, C<attachment AUDIENCE, ATTACHMENT, FLAGS, TIMESTAMP>, C<flag AUDIENCE, ROW>, C<flag_word AUDIENCE, ROW>
+
+The facts.
+
+=item C<aliases>, C<keywords>, C<custom_fields>, C<custom_value>, C<flag_rows>, C<count>, C<people_of_bug>, C<people_of_flags>
+
+What they are made of.
+
+=back

@@ -7,6 +7,7 @@ use 5.10.1;
 use strict;
 use warnings;
 
+use Bugzilla::Extension::SourcePulse::Database qw(handle);
 use Bugzilla::Extension::SourcePulse::Facts;
 use Bugzilla::Extension::SourcePulse::Values qw(number text);
 
@@ -34,7 +35,7 @@ sub facts {
 # back of the objects.
 sub in_database {
   my ($bug_id) = @_;
-  my $rows = Bugzilla->dbh->selectall_arrayref(
+  my $rows = handle()->selectall_arrayref(
     'SELECT flags.id, flagtypes.name, flags.type_id, flags.status, flags.setter_id, flags.requestee_id, flags.attach_id
        FROM flags INNER JOIN flagtypes ON flagtypes.id = flags.type_id
       WHERE flags.bug_id = ? ORDER BY flags.id', {Slice => {}}, $bug_id);

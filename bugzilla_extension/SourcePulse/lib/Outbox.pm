@@ -14,6 +14,7 @@ use Fcntl qw(O_APPEND O_CREAT O_NOFOLLOW O_WRONLY);
 use Bugzilla::Constants qw(bz_locations);
 use Bugzilla::Util qw(trick_taint);
 
+use Bugzilla::Extension::SourcePulse::Database qw(handle);
 use Bugzilla::Extension::SourcePulse::Event;
 use Bugzilla::Extension::SourcePulse::Values qw(encode_json_text epoch);
 
@@ -46,7 +47,6 @@ sub schema {
       payload    => {TYPE => 'LONGTEXT',     NOTNULL => 1},
       reason     => {TYPE => 'varchar(255)'},
     ],
-    INDEXES => [sourcepulse_outbox_bug_id_idx => ['bug_id']],
   };
 }
 
@@ -60,11 +60,10 @@ sub record {
     local $Carp::MaxArgNums = -1;
     local ($!, $?) = ($!, $?);
     local $@;
-    my $dbh = Bugzilla->dbh;
-    my $done = _try($dbh, $make);
+    my $done = _try($make);
     if (!$done->{ok} && !$done->{fatal}) {
       my $reason = $done->{reason};
-      $done = _try($dbh, sub { $thin->($reason) });
+      $done = _try(sub { $thin->($reason) });
       _missed($thin, $done->{reason}) if !$done->{ok} && !$done->{fatal};
     }
     $fatal = $done->{fatal};
@@ -75,14 +74,15 @@ sub record {
 
 # In PostgreSQL a statement that fails spoils the transaction up to the last savepoint.
 sub _try {
-  my ($dbh, $make) = @_;
-  my $in_transaction = $dbh->bz_in_transaction;
+  my ($make) = @_;
+  my $in_transaction = Bugzilla->dbh->bz_in_transaction;
+  my $dbh = handle();
   my ($number, $state);
   my $ok = eval {
     local $SIG{__DIE__} = 'DEFAULT';
     $dbh->do('SAVEPOINT sourcepulse') if $in_transaction;
     my $row = $make->();
-    _insert($dbh, $row) if $row;
+    _insert($row) if $row;
     $dbh->do('RELEASE SAVEPOINT sourcepulse') if $in_transaction;
     1;
   };
@@ -124,16 +124,17 @@ sub _reason {
 }
 
 sub _insert {
-  my ($dbh, $row) = @_;
-  my $first = $dbh->{+FIRST_ROW};
+  my ($row)   = @_;
+  my $dbh     = Bugzilla->dbh;
+  my $first   = $dbh->{+FIRST_ROW};
   $row->{payload}->{first_row} = $first;
   my $payload = encode_json_text($row->{payload});
   die "the payload has too many bytes\n" if length($payload) > PAYLOAD_MAX_BYTES;
   trick_taint($payload);
-  my @values = ($row->{kind}, $row->{bug_id}, $row->{is_public}, $payload);
+  my @values = (@$row{qw(timestamp kind bug_id is_public)}, $payload);
   trick_taint($_) foreach @values;
-  $dbh->do(
-    'INSERT INTO ' . TABLE . ' (created_ts, kind, bug_id, is_public, payload) VALUES (LOCALTIMESTAMP(0), ?, ?, ?, ?)',
+  # The time of the change stands for that of the row, which SQLite would have to ask a slow function for.
+  handle()->do('INSERT INTO ' . TABLE . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)',
     undef, @values);
   $dbh->{+FIRST_ROW} = $dbh->bz_last_key(TABLE, 'id') unless $first;
   $dbh->{+DIRTY} = 1;

@@ -10,15 +10,15 @@ use warnings;
 use Bugzilla::Constants qw(CMT_ATTACHMENT_CREATED CMT_ATTACHMENT_UPDATED);
 use Bugzilla::User;
 
+use Bugzilla::Extension::SourcePulse::Database qw(handle select_in);
+
 use constant {PUBLIC => 'public', PRIVATE => 'private', GONE => 'gone'};
 
-# Databases limit the placeholders of a statement; SQLite's old limit is the lowest.
 use constant IDS_AT_ONCE => 500;
 
 sub new {
   my ($class) = @_;
-  # Always a new visitor: a user remembers which bugs it could see.
-  return bless {anonymous => Bugzilla::User->new, asked => {}}, $class;
+  return bless {anonymous => undef, asked => {}}, $class;
 }
 
 # Everything is private where one has to log in to see anything.
@@ -28,7 +28,9 @@ sub public_bugs {
   my ($self, @ids) = @_;
   return {} unless site_is_public();
   my $asked = $self->{asked};
-  my @new   = grep { !exists $asked->{$_} } @ids;
+  my @new = grep { !exists $asked->{$_} } @ids;
+  # Always a new visitor: a user remembers which bugs it could see.
+  $self->{anonymous} ||= Bugzilla::User->new if @new;
   while (my @some = splice(@new, 0, IDS_AT_ONCE)) {
     $asked->{$_} = 0 foreach @some;
     $asked->{$_} = 1 foreach @{$self->{anonymous}->visible_bugs([@some])};
@@ -39,6 +41,14 @@ sub public_bugs {
 sub is_public_bug {
   my ($self, $id) = @_;
   return $self->public_bugs($id)->{$id} ? 1 : 0;
+}
+
+# The hook of a bug has read already whether it is in a group, which is all that hides a bug from a visitor who is not
+# logged in, whatever or_groups says. The check before publishing asks Bugzilla itself.
+sub note_bug {
+  my ($self, $id, $is_in_group) = @_;
+  $self->{asked}->{$id} = $is_in_group ? 0 : 1;
+  return;
 }
 
 # In memory the groups of a bug before its update are those that it had: they were read before they were written.
@@ -58,7 +68,7 @@ sub is_public_comment {
   return 0 if $comment->{isprivate};
   return 1 unless is_about_attachment($comment->{type});
   my ($is_private)
-    = Bugzilla->dbh->selectrow_array('SELECT isprivate FROM attachments WHERE attach_id = ?',
+    = handle()->selectrow_array('SELECT isprivate FROM attachments WHERE attach_id = ?',
     undef, $comment->{extra_data});
   return defined $is_private && !$is_private ? 1 : 0;
 }
@@ -95,13 +105,7 @@ sub _states {
 
 sub _rows {
   my ($select, @ids) = @_;
-  my %rows;
-  while (my @some = splice(@ids, 0, IDS_AT_ONCE)) {
-    my $marks = join(',', ('?') x @some);
-    my $found = Bugzilla->dbh->selectall_arrayref("$select IN ($marks)", undef, @some);
-    $rows{$_->[0]} = $_ foreach @$found;
-  }
-  return \%rows;
+  return {map { $_->[0] => $_ } @{select_in($select, @ids)}};
 }
 
 1;
@@ -114,7 +118,8 @@ Bugzilla::Extension::SourcePulse::Visibility - what an anonymous visitor may see
 
 =head1 DESCRIPTION
 
-Bugs are asked for by C<visible_bugs> of a logged-out user, in the transaction that changed them. Nothing is public where
+Bugs are asked for by C<visible_bugs> of a logged-out user, in the transaction that changed them (the changed bug itself by its groups,
+which is the same). Nothing is public where
 C<requirelogin> is on. Whoever calls takes an exception for "private".
 
 =head1 METHODS
@@ -124,6 +129,10 @@ C<requirelogin> is on. Whoever calls takes an exception for "private".
 =item C<public_bugs IDS>
 
 A hash of those that are public; each is asked for once in the life of the object.
+
+=item C<note_bug ID, IS_IN_GROUP>
+
+Tells the object what was read of a bug together with other things.
 
 =item C<is_public_bug ID>, C<was_public_bug OLD_BUG>, C<is_public_comment COMMENT>, C<site_is_public>
 

@@ -1,0 +1,54 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Database;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(handle select_in);
+
+# Databases limit the placeholders of a statement; SQLite's old limit is the lowest.
+use constant IDS_AT_ONCE => 500;
+
+# From Bugzilla 5.2 on a wrapper asks the database whether it is still there before each statement. In the middle
+# of a transaction that is known.
+sub handle {
+  my $dbh = Bugzilla->dbh;
+  return $dbh->isa('DBI::db') ? $dbh : $dbh->dbh;
+}
+
+sub select_in {
+  my ($select, @ids) = @_;
+  my $handle = handle();
+  my @rows;
+  while (my @some = splice(@ids, 0, IDS_AT_ONCE)) {
+    my $marks = join(',', ('?') x @some);
+    push(@rows, @{$handle->selectall_arrayref("$select IN ($marks)", undef, @some)});
+  }
+  return \@rows;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Database - statements on the connection that Bugzilla has open
+
+=head1 FUNCTIONS
+
+=over
+
+=item C<handle>
+
+The handle of DBI itself, in whatever transaction is running.
+
+=item C<select_in SELECT, IDS>
+
+All rows of a statement that ends with the name of a column, for any number of ids.
+
+=back

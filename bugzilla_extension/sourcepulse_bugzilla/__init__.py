@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The Bugzilla source of sourcepulse: the place is kept, nothing is published from here yet."""
+"""The Bugzilla source of sourcepulse: makes events of the rows that the extension writes, and sends them on."""

@@ -1,0 +1,372 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What a row of Bugzilla's outbox table becomes: which events, in which order, with which ids, words and data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from sourcepulse.event import Event, event_id
+from sourcepulse.serialize import encode
+from sourcepulse_bugzilla.emitter import Emitter
+from sourcepulse_bugzilla.row_events import events_of
+from sourcepulse_bugzilla.rows import read_row
+from support.bugzilla_rows import (
+    ACTIVITY,
+    ALICE,
+    AT,
+    ATTACHMENT,
+    BOB,
+    BUG,
+    BUG_ID,
+    CHANGES,
+    FIRST_ROW,
+    RESTRICTED_SOURCE,
+    SOURCE,
+    attachment_update,
+    bug_create,
+    bug_update,
+    changed,
+    comment,
+    flag,
+    row,
+    rows,
+)
+from support.event_schema import check_data
+
+#: What begins every type here.
+PREFIX = "bugzilla."
+
+
+def told(raw: Any, emitter: Emitter | None = None) -> list[Event]:
+    """Give the events of a row, each of which is as its schema says."""
+    events = events_of(read_row(raw), emitter or Emitter(SOURCE))
+    for event in events:
+        check_data(event)
+    return events
+
+
+def types(events: list[Event]) -> list[str]:
+    return [event.type.removeprefix(PREFIX).removesuffix(".v1") for event in events]
+
+
+def an_update(**members: Any) -> list[Event]:
+    return told(row("bug.update", bug_update(**members)))
+
+
+def moment(time: str) -> str:
+    """Give the time of a key; both that are used here are written out."""
+    return {"2026-11-20T08:00:00.000000Z": "1795161600", "2026-11-21T09:00:00.000000Z": "1795251600"}[time]
+
+
+# -- exact
+
+
+def test_the_third_example_of_the_contract_comes_from_its_row() -> None:
+    events = told(row("bug.update", bug_update(changes=CHANGES, was_open=False)))
+    assert types(events) == ["bug.changed"]
+    (event,) = events
+    assert event.id == "6a18e4e7-3bb7-5350-861a-16c1448e2725"
+    assert event.source == SOURCE
+    assert event.subject == "bug/1234"
+    assert event.time == "2026-11-22T11:09:40.000000Z"
+    assert event.routing_key == "bugzilla.bug.changed.Core.DOM"
+    schema = json.loads(
+        (Path(__file__).parents[2] / "shared/sourcepulse/schemas/events/bugzilla.bug.changed.v1.json").read_text()
+    )
+    assert event.data == schema["examples"][0]
+
+
+def test_a_new_bug_comes_before_its_flags_and_its_description() -> None:
+    events = told(
+        row(
+            "bug.create",
+            bug_create(comments=[comment(count=0)], flags=[{"flag": flag(requestee=BOB), "status": "?"}]),
+            activity=None,
+        )
+    )
+    assert types(events) == ["bug.created", "flag.requested", "comment.created"]
+    created, requested, said = events
+    assert created.id == event_id(SOURCE, created.type, "1234", moment(BUG["creation_time"]))
+    assert created.data["who"] == BOB
+    assert created.data["bug"] == BUG
+    assert requested.id == event_id(SOURCE, requested.type, "1234", "", "row 40213", str(AT), "review", "31", "?", "0")
+    assert requested.data["bug_id"] == BUG_ID
+    assert requested.data["attachment_id"] is None
+    assert said.id == event_id(SOURCE, said.type, "501", str(AT))
+    assert said.data["comment"]["count"] == 0
+    assert {event.data["change_set"] for event in events} == {event_id(SOURCE, "change_set", str(FIRST_ROW), str(AT))}
+
+
+def test_all_names_of_one_update_have_the_same_data_and_the_old_place_gets_the_move() -> None:
+    changes = [
+        {"field_name": "product", "removed": "Old_Suite", "added": "Core"},
+        {"field_name": "resolution", "removed": "", "added": "DUPLICATE"},
+        {"field_name": "status", "removed": "NEW", "added": "RESOLVED"},
+    ]
+    events = an_update(changes=changes, was_open=True, old_place=["Old_Suite", ""])
+    assert types(events) == ["bug.changed", "bug.closed", "bug.duplicated", "bug.moved"]
+    assert len({encode(event._replace(type="x.v1", id="x")) for event in events}) == 1
+    assert [event.routing_key.removeprefix("bugzilla.bug.") for event in events] == [
+        "changed.Core.DOM",
+        "closed.Core.DOM",
+        "duplicated.Core.DOM",
+        "moved.Old__Suite._",
+    ]
+    assert [event.id for event in events] == [
+        event_id(SOURCE, event.type, "1234", str(ACTIVITY), str(AT)) for event in events
+    ]
+
+
+@pytest.mark.parametrize(
+    ("was_open", "is_open", "names"),
+    [
+        (True, False, ["bug.changed", "bug.closed"]),
+        (False, True, ["bug.changed", "bug.reopened"]),
+        (True, True, ["bug.changed"]),
+        (False, False, ["bug.changed"]),
+        (None, True, ["bug.changed"]),
+    ],
+)
+def test_a_bug_is_closed_or_reopened_when_its_state_says_so(
+    was_open: bool | None, is_open: bool, names: list[str]
+) -> None:
+    assert types(an_update(changes=CHANGES, was_open=was_open, bug=changed(BUG, is_open=is_open))) == names
+
+
+def test_an_update_of_which_no_change_is_left_tells_its_flags_and_comments() -> None:
+    events = an_update(
+        was_open=True,
+        flags=[{"flag": flag(), "status": "?"}],
+        comments=[comment()],
+        comments_hidden=[7],
+        comments_published=[comment(8)],
+    )
+    assert types(events) == ["flag.requested", "comment.created", "comment.hidden", "comment.published"]
+    hidden, published = events[2:]
+    assert hidden.data == {"id": 7, "bug_id": BUG_ID}
+    assert hidden.id == event_id(SOURCE, hidden.type, "7", str(ACTIVITY), str(AT))
+    assert published.data["comment"] == comment(8)
+    assert published.id == event_id(SOURCE, published.type, "8", str(ACTIVITY), str(AT))
+
+
+def test_equal_flags_of_one_update_are_counted() -> None:
+    twice = {"flag": flag("needinfo", requestee=BOB), "status": "?"}
+    events = an_update(
+        changes=CHANGES,
+        flags=[twice, {"flag": flag("needinfo", requestee=ALICE), "status": "?"}, twice, {**twice, "status": "X"}],
+    )
+    assert types(events) == ["bug.changed", "flag.requested", "flag.requested", "flag.requested", "flag.cleared"]
+    key = ("1234", "", str(ACTIVITY), str(AT), "needinfo")
+    assert [event.id for event in events[1:]] == [
+        event_id(SOURCE, "bugzilla.flag.requested.v1", *key, "31", "?", "0"),
+        event_id(SOURCE, "bugzilla.flag.requested.v1", *key, "7", "?", "0"),
+        event_id(SOURCE, "bugzilla.flag.requested.v1", *key, "31", "?", "1"),
+        event_id(SOURCE, "bugzilla.flag.cleared.v1", *key, "31", "X", "0"),
+    ]
+    assert events[-1].data["flag"]["status"] == "?"
+
+
+def test_a_flag_of_an_attachment_that_the_bug_took_with_it_names_the_attachment() -> None:
+    (event,) = an_update(flags=[{"flag": flag(status="+"), "status": "X", "attachment_id": 55}])
+    assert event.data["attachment_id"] == 55
+    assert event.id == event_id(SOURCE, event.type, "1234", "55", str(ACTIVITY), str(AT), "review", "", "X", "0")
+
+
+def test_a_bug_that_was_hidden_leaves_its_number_and_its_old_place_and_nothing_else() -> None:
+    public = {"place": ["Secret", "Plans"], "old_place": ["Core", "DOM"], "transition": "hidden", "id": BUG_ID}
+    restricted = bug_update(
+        changes=[*CHANGES, {"field_name": "groups", "removed": [], "added": ["security"]}],
+        bug=changed(BUG, groups=["security"]),
+        transition="hidden",
+        old_place=["Core", "DOM"],
+        place=["Secret", "Plans"],
+        comments=[comment(text="the secret")],
+    )
+    events = told(row("bug.update", public, restricted))
+    assert types(events) == ["bug.hidden", "bug.changed", "bug.moved", "bug.hidden", "comment.created"]
+    open_, *closed = events
+    assert open_.data == {"id": BUG_ID}
+    assert open_.routing_key == "bugzilla.bug.hidden.Core.DOM"
+    assert open_.id == event_id(SOURCE, open_.type, "1234", str(ACTIVITY), str(AT))
+    assert {event.source for event in closed} == {RESTRICTED_SOURCE}
+    assert closed[2].data == {"id": BUG_ID}
+    assert closed[2].routing_key == "bugzilla.bug.hidden.Core.DOM"
+    assert closed[2].id == event_id(RESTRICTED_SOURCE, open_.type, "1234", str(ACTIVITY), str(AT))
+    assert closed[0].data["change_set"] == event_id(RESTRICTED_SOURCE, "change_set", str(FIRST_ROW), str(AT))
+
+
+def test_a_bug_that_was_published_is_told_as_it_is_and_nothing_of_what_it_was() -> None:
+    public = bug_update(
+        transition="published",
+        changes=[{"field_name": "summary", "removed": "the secret", "added": "nothing"}],
+        flags=[{"flag": flag("secret"), "status": "X"}],
+        comments=[comment()],
+        comments_hidden=[1],
+        comments_published=[comment(2, text="secret")],
+        old_place=["Secret", "Plans"],
+        who=ALICE,
+    )
+    events = told(row("bug.update", public))
+    assert types(events) == ["bug.published", "comment.created"]
+    assert events[0].data["bug"] == BUG
+    assert "who" not in events[0].data
+    assert not any(b"secret" in encode(event).lower() for event in events)
+
+
+def test_the_restricted_stream_has_the_update_that_published_a_bug_in_full() -> None:
+    restricted = bug_update(transition="published", changes=CHANGES, comments_published=[comment(2)])
+    events = told(row("bug.update", None, restricted))
+    assert types(events) == ["bug.changed", "bug.published", "comment.published"]
+    assert {event.source for event in events} == {RESTRICTED_SOURCE}
+
+
+def test_a_deleted_bug_leaves_its_number() -> None:
+    view = {"place": ["Core", "DOM"], "id": BUG_ID, "creation_time": BUG["creation_time"]}
+    (event,) = told(row("bug.delete", view, activity=None))
+    assert event.data == {"id": BUG_ID}
+    assert event.id == event_id(SOURCE, "bugzilla.bug.deleted.v1", "1234", moment(BUG["creation_time"]))
+    assert event.routing_key == "bugzilla.bug.deleted.Core.DOM"
+
+
+def test_a_new_attachment_is_told_with_who_attached_it() -> None:
+    view = {"place": ["Core", "DOM"], "who": BOB, "attachment": ATTACHMENT}
+    (event,) = told(row("attachment.create", view, activity=None))
+    assert event.id == event_id(SOURCE, "bugzilla.attachment.created.v1", "55", moment(ATTACHMENT["creation_time"]))
+    assert event.subject == "bug/1234"
+    assert (event.data["who"], event.data["attachment"]) == (BOB, ATTACHMENT)
+
+
+def test_an_attachment_that_became_obsolete_is_told_so_before_its_flags() -> None:
+    changes = [{"field_name": "is_obsolete", "removed": False, "added": True}]
+    events = told(
+        row(
+            "attachment.update",
+            attachment_update(changes=changes, flags=[{"flag": flag(status="+"), "status": "+"}]),
+        )
+    )
+    assert types(events) == ["attachment.changed", "attachment.obsoleted", "flag.granted"]
+    assert [event.id for event in events[:2]] == [
+        event_id(SOURCE, event.type, "55", str(ACTIVITY), str(AT)) for event in events[:2]
+    ]
+    assert events[0].data == events[1].data
+    assert events[2].data["attachment_id"] == 55
+    assert events[2].id == event_id(
+        SOURCE, "bugzilla.flag.granted.v1", "1234", "55", str(ACTIVITY), str(AT), "review", "", "+", "0"
+    )
+
+
+def test_an_attachment_that_is_used_again_is_changed_only() -> None:
+    changes = [{"field_name": "is_obsolete", "removed": True, "added": False}]
+    assert types(told(row("attachment.update", attachment_update(changes=changes)))) == ["attachment.changed"]
+
+
+def test_an_attachment_that_was_hidden_leaves_its_number_and_that_of_its_bug() -> None:
+    public = {"place": ["Core", "DOM"], "transition": "hidden", "id": 55, "bug_id": BUG_ID}
+    changes = [{"field_name": "is_private", "removed": False, "added": True}]
+    restricted = attachment_update(
+        transition="hidden", changes=changes, attachment=changed(ATTACHMENT, is_private=True)
+    )
+    events = told(row("attachment.update", public, restricted))
+    assert types(events) == ["attachment.hidden", "attachment.changed", "attachment.hidden"]
+    assert events[0].data == events[2].data == {"id": 55, "bug_id": BUG_ID}
+
+
+def test_an_attachment_that_was_published_is_told_as_it_is() -> None:
+    public = attachment_update(
+        transition="published",
+        changes=[{"field_name": "summary", "removed": "secret", "added": "x"}],
+        flags=[{"flag": flag("secret"), "status": "X"}],
+    )
+    (event,) = told(row("attachment.update", public))
+    assert event.type == "bugzilla.attachment.published.v1"
+    assert event.data["attachment"] == ATTACHMENT
+    assert "who" not in event.data
+    assert b"secret" not in encode(event)
+
+
+def test_without_an_activity_the_row_stands_for_the_update() -> None:
+    (event,) = told(row("bug.update", bug_update(comments_hidden=[9]), activity=None))
+    assert event.id == event_id(SOURCE, "bugzilla.comment.hidden.v1", "9", "row 40213", str(AT))
+
+
+def test_the_first_row_of_a_transaction_stands_for_itself_and_its_time_for_all() -> None:
+    first = told(row("bug.update", bug_update(changes=CHANGES), number=FIRST_ROW, first_row=None))
+    later = told(row("bug.update", bug_update(changes=CHANGES), at=AT + 1, first_at=AT))
+    assert first[0].data["change_set"] == later[0].data["change_set"]
+
+
+def test_what_recovery_found_says_so_and_has_no_change_set() -> None:
+    (event,) = told(row("bug.update", bug_update(changes=CHANGES), number=None, first_row=None, recovered=True))
+    assert event.data["recovered"] is True
+    assert event.data["change_set"] is None
+    assert event.id == "6a18e4e7-3bb7-5350-861a-16c1448e2725"
+
+
+def test_a_row_without_views_has_no_events() -> None:
+    assert told(row("bug.update")) == []
+
+
+# -- texts and sizes
+
+
+def test_half_a_surrogate_pair_becomes_the_replacement_character_and_a_whole_one_stays() -> None:
+    (event,) = an_update(comments=[comment(text="\ud83d\udca9 \ud83d \udca9 \0 é")])
+    assert event.data["comment"]["text"] == "\U0001f4a9 \ufffd \ufffd \0 é"
+    assert b'"\xf0\x9f\x92\xa9 \xef\xbf\xbd \xef\xbf\xbd \\u0000 \xc3\xa9"' in encode(event)
+
+
+def test_a_comment_that_was_cut_in_bugzilla_tells_its_whole_length() -> None:
+    (event,) = an_update(comments=[comment(text="x" * 65_536, text_bytes=20_000_000)])
+    assert event.data["truncated"] == [{"field": "/comment/text", "kept": 65_536, "total": 20_000_000}]
+    assert "text_bytes" not in event.data["comment"]
+
+
+def test_a_length_that_is_no_more_than_what_is_there_cuts_nothing() -> None:
+    (event,) = an_update(comments=[comment(text="\ud83d", text_bytes=1)])
+    assert event.data["comment"]["text"] == "\ufffd"
+    assert event.data["truncated"] == []
+
+
+def test_a_bug_that_is_too_large_is_cut_and_says_where() -> None:
+    bug = changed(BUG, cc=[{"id": number, "name": "x" * 200} for number in range(2_000)], whiteboard="é" * 100_000)
+    (event,) = told(row("bug.update", bug_update(changes=CHANGES, bug=bug)), Emitter(SOURCE, max_bytes=32 * 1024))
+    assert len(encode(event)) <= 32 * 1024
+    cut = {note["field"]: note["total"] for note in event.data["truncated"]}
+    assert cut["/bug/cc"] == 2_000
+    assert cut["/bug/whiteboard"] == 200_000
+
+
+# -- at random
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows())
+def test_every_event_of_every_row_is_as_its_schema_says(raw: dict[str, Any]) -> None:
+    events = told(raw)
+    again = told(raw)
+    assert events == again
+    assert len({event.id for event in events}) == len(events) - repeats(raw)
+    payload = json.loads(raw["payload"])
+    for event in events:
+        assert event.subject == f"bug/{raw['bug_id']}"
+        assert event.source in (SOURCE, RESTRICTED_SOURCE)
+        assert len(encode(event)) <= 256 * 1024
+        if "recovered" in event.data:
+            assert event.data["recovered"] is payload.get("recovered", False)
+        if "changes" in event.data:
+            assert event.data["changes"]
+        if event.type == "bugzilla.bug.hidden.v1":
+            assert event.data == {"id": raw["bug_id"]}
+
+
+def repeats(raw: dict[str, Any]) -> int:
+    """Count what one row says twice: the same comment, by chance."""
+    events = events_of(read_row(raw), Emitter(SOURCE))
+    said = [event.id for event in events if ".comment." in event.type]
+    return len(said) - len(set(said))

@@ -39,7 +39,7 @@ my %IS_TRUTH = map { $_ => 1 }
 
 sub of_bug {
   my ($audience, $bug, $old_bug, $changes, $flags) = @_;
-  my %custom = map { $_->name => $_ } Bugzilla->active_custom_fields;
+  my %custom = map { $_->{name} => $_ } Bugzilla->active_custom_fields;
   my @said;
   foreach my $field (keys %$changes) {
     next unless $audience->takes_field($field);

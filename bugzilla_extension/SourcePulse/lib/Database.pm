@@ -8,16 +8,32 @@ use strict;
 use warnings;
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(handle select_in);
+our @EXPORT_OK = qw(handle select_in select_row with_handle);
 
 # Databases limit the placeholders of a statement; SQLite's old limit is the lowest.
 use constant IDS_AT_ONCE => 500;
 
+# The handle of DBI while with_handle() runs.
+our $handle;
+
 # From Bugzilla 5.2 on a wrapper asks the database whether it is still there before each statement. In the middle
 # of a transaction that is known.
 sub handle {
+  return $handle if $handle;
   my $dbh = Bugzilla->dbh;
   return $dbh->isa('DBI::db') ? $dbh : $dbh->dbh;
+}
+
+sub with_handle {
+  my ($work) = @_;
+  local $handle = handle();
+  return $work->($handle);
+}
+
+# A statement that every update needs is prepared once in the life of a connection.
+sub select_row {
+  my ($select, @values) = @_;
+  return handle()->selectrow_array(handle()->prepare_cached($select), undef, @values);
 }
 
 sub select_in {
@@ -46,6 +62,14 @@ Bugzilla::Extension::SourcePulse::Database - statements on the connection that B
 =item C<handle>
 
 The handle of DBI itself, in whatever transaction is running.
+
+=item C<with_handle WORK>
+
+Runs WORK with the handle; C<handle> gives it at no cost meanwhile.
+
+=item C<select_row SELECT, VALUES>
+
+One row of a statement that is kept prepared.
 
 =item C<select_in SELECT, IDS>
 

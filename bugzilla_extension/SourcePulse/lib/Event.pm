@@ -209,7 +209,7 @@ sub _visibility {
   my ($bug, $more, @old_bugs) = @_;
   my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
   $visibility->note_bug($bug->id, $more->{is_in_group});
-  my @fields = map { $_->name } grep { $_->type == FIELD_TYPE_BUG_ID } Bugzilla->active_custom_fields;
+  my @fields = map { $_->{name} } grep { $_->{type} == FIELD_TYPE_BUG_ID } Bugzilla->active_custom_fields;
   my %mentioned;
   foreach my $each ($bug, @old_bugs) {
     my @urls = map { $_->name =~ /[?&;]id=([0-9]+)/ } grep { $_->isa('Bugzilla::BugUrl::Bugzilla::Local') } @{$each->see_also};

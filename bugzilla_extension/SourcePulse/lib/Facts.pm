@@ -9,7 +9,7 @@ use warnings;
 
 use Bugzilla::Constants qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle);
+use Bugzilla::Extension::SourcePulse::Database qw(select_row);
 use Bugzilla::Extension::SourcePulse::Values qw(cut_text number text time_text truth);
 use Bugzilla::Extension::SourcePulse::Visibility;
 
@@ -21,7 +21,7 @@ use constant {TYPE_DATE => 9, TYPE_INTEGER => 10};
 sub read_more {
   my ($bug_id, @since) = @_;
   my ($product, $component, $classification, $is_open, $groups, $comments, $activity)
-    = handle()->selectrow_array(
+    = select_row(
     'SELECT products.name, components.name, classifications.name, bug_status.is_open,
             (SELECT COUNT(*) FROM bug_group_map WHERE bug_group_map.bug_id = bugs.bug_id),
             (SELECT COUNT(*) FROM longdescs WHERE longdescs.bug_id = bugs.bug_id),
@@ -36,7 +36,7 @@ sub read_more {
             INNER JOIN components ON components.id = bugs.component_id
             INNER JOIN classifications ON classifications.id = products.classification_id
             LEFT JOIN bug_status ON bug_status.value = bugs.bug_status
-      WHERE bugs.bug_id = ?', undef, @since, $bug_id);
+      WHERE bugs.bug_id = ?', @since, $bug_id);
   die "bug $bug_id is not there\n" unless defined $product;
   return {
     place          => [text($product), text($component)],
@@ -83,7 +83,7 @@ sub bug {
     groups           => $audience->groups($audience->is_public ? () : @{$bug->groups_in}),
     creation_time    => time_text($bug->{creation_ts}),
     last_change_time => time_text($timestamp),
-    map { ($_->name => custom_value($audience, $_, $bug)) } custom_fields($audience),
+    map { ($_->{name} => custom_value($audience, $_, $bug)) } custom_fields($audience),
   };
 }
 
@@ -106,12 +106,12 @@ sub keywords { return [sort map { text($_->name) } @{$_[0]->keyword_objects}]; }
 
 sub custom_fields {
   my ($audience) = @_;
-  return grep { $_->type != FIELD_TYPE_BUG_URLS && $audience->takes_field($_->name) } Bugzilla->active_custom_fields;
+  return grep { $_->{type} != FIELD_TYPE_BUG_URLS && $audience->takes_field($_->{name}) } Bugzilla->active_custom_fields;
 }
 
 sub custom_value {
   my ($audience, $field, $bug) = @_;
-  my ($name, $type) = ($field->name, $field->type);
+  my ($name, $type) = @$field{qw(name type)};
   # Only lists are read when they are asked for.
   return [map { text($_) } @{$bug->$name || []}] if $type == FIELD_TYPE_MULTI_SELECT;
   my $value = $bug->{$name};
@@ -145,9 +145,9 @@ sub comment {
 # Bugzilla's own count takes two comments of one second for the same.
 sub count {
   my ($comment) = @_;
-  my ($count) = handle()->selectrow_array(
+  my ($count) = select_row(
     'SELECT COUNT(*) FROM longdescs WHERE bug_id = ? AND (bug_when < ? OR (bug_when = ? AND comment_id < ?))',
-    undef, @$comment{qw(bug_id bug_when bug_when comment_id)});
+    @$comment{qw(bug_id bug_when bug_when comment_id)});
   return number($count);
 }
 

@@ -14,7 +14,14 @@ use Bugzilla::Constants qw(bz_locations);
 # The room for a path in a sockaddr_un.
 use constant PATH_MAX_BYTES => 107;
 
-sub socket_path { return bz_locations()->{datadir} . '/sourcepulse.sock'; }
+# Bugzilla puts its folders together anew each time, which takes longer than to send.
+my %path;
+
+# Sites that share one installation have a folder each, named by this variable.
+sub socket_path {
+  my $project = defined $ENV{PROJECT} ? $ENV{PROJECT} : '';
+  return $path{$project} ||= bz_locations()->{datadir} . '/sourcepulse.sock';
+}
 
 # A hint and nothing more: whoever does not listen, or has not kept up, finds the rows when it next looks.
 sub send_one {

@@ -14,7 +14,7 @@ use Fcntl qw(O_APPEND O_CREAT O_NOFOLLOW O_WRONLY);
 use Bugzilla::Constants qw(bz_locations);
 use Bugzilla::Util qw(trick_taint);
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle);
+use Bugzilla::Extension::SourcePulse::Database qw(handle with_handle);
 use Bugzilla::Extension::SourcePulse::Event;
 use Bugzilla::Extension::SourcePulse::Values qw(encode_json_text epoch);
 
@@ -76,7 +76,11 @@ sub record {
 sub _try {
   my ($make) = @_;
   my $in_transaction = Bugzilla->dbh->bz_in_transaction;
-  my $dbh = handle();
+  return with_handle(sub { _try_with($_[0], $in_transaction, $make) });
+}
+
+sub _try_with {
+  my ($dbh, $in_transaction, $make) = @_;
   my ($number, $state);
   my $ok = eval {
     local $SIG{__DIE__} = 'DEFAULT';
@@ -134,8 +138,8 @@ sub _insert {
   my @values = (@$row{qw(timestamp kind bug_id is_public)}, $payload);
   trick_taint($_) foreach @values;
   # The time of the change stands for that of the row, which SQLite would have to ask a slow function for.
-  handle()->do('INSERT INTO ' . TABLE . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)',
-    undef, @values);
+  handle()->prepare_cached('INSERT INTO ' . TABLE . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)')
+    ->execute(@values);
   $dbh->{+FIRST_ROW} = $dbh->bz_last_key(TABLE, 'id') unless $first;
   $dbh->{+DIRTY} = 1;
   return;

@@ -42,12 +42,17 @@ sub epoch {
   return POSIX::mktime($second || 0, $minute || 0, $hour || 0, $day, $month - 1, $year - 1900, 0, 0, -1);
 }
 
+# The last time that was asked for: one update says its own several times.
+my ($last_time, $last_text) = ('', undef);
+
 sub time_text {
   my ($time) = @_;
+  return $last_text if defined $time && $time eq $last_time;
   my $epoch = epoch($time);
   return undef unless defined $epoch;
   my @utc = gmtime($epoch);
-  return sprintf('%04d-%02d-%02dT%02d:%02d:%02d.000000Z',
+  $last_time = $time;
+  return $last_text = sprintf('%04d-%02d-%02dT%02d:%02d:%02d.000000Z',
     $utc[5] + 1900, $utc[4] + 1, $utc[3], $utc[2], $utc[1], $utc[0]);
 }
 

@@ -10,7 +10,7 @@ use warnings;
 use Bugzilla::Constants qw(CMT_ATTACHMENT_CREATED CMT_ATTACHMENT_UPDATED);
 use Bugzilla::User;
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle select_in);
+use Bugzilla::Extension::SourcePulse::Database qw(select_in select_row);
 
 use constant {PUBLIC => 'public', PRIVATE => 'private', GONE => 'gone'};
 
@@ -68,8 +68,8 @@ sub is_public_comment {
   return 0 if $comment->{isprivate};
   return 1 unless is_about_attachment($comment->{type});
   my ($is_private)
-    = handle()->selectrow_array('SELECT isprivate FROM attachments WHERE attach_id = ?',
-    undef, $comment->{extra_data});
+    = select_row('SELECT isprivate FROM attachments WHERE attach_id = ?',
+    $comment->{extra_data});
   return defined $is_private && !$is_private ? 1 : 0;
 }
 

@@ -5,14 +5,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sourcepulse.outbox import Outbox
 
 _NAME = "buildbot "
-#: SQLite takes so many values in one statement, at least.
-_IDS_AT_ONCE = 500
 
 
 class Mark(NamedTuple):
@@ -41,17 +38,6 @@ def write_mark(outbox: Outbox, scope: str, mark: Mark) -> None:
     with outbox.writing(durable=False) as db:
         value = json.dumps(mark._asdict())
         db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_NAME + scope, value))
-
-
-def known_ids(outbox: Outbox, ids: Sequence[str]) -> set[str]:
-    """Give those of the ids that the outbox has or had."""
-    found: set[str] = set()
-    with outbox.reading() as db:
-        for start in range(0, len(ids), _IDS_AT_ONCE):
-            part = ids[start : start + _IDS_AT_ONCE]
-            marks = ",".join("?" * len(part))
-            found.update(row[0] for row in db.execute(f"SELECT id FROM events WHERE id IN ({marks})", part))  # noqa: S608
-    return found
 
 
 def last_stored_at(outbox: Outbox) -> float | None:

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from sourcepulse import config as core_config
 from sourcepulse.outbox import Outbox
+from sourcepulse.relay_thread import RelayThread
 from sourcepulse_buildbot.build_events import NEEDED_PROPERTIES
 from sourcepulse_buildbot.bus import Subscription, Tap
 from sourcepulse_buildbot.directory import Directory, Known
@@ -28,7 +29,6 @@ from sourcepulse_buildbot.recovered_build import RecoveredBuilds
 from sourcepulse_buildbot.recovery import Recovery, Store, search_since
 from sourcepulse_buildbot.redaction import Redactor
 from sourcepulse_buildbot.relay_process import RelayProcess
-from sourcepulse_buildbot.relay_thread import RelayThread
 from sourcepulse_buildbot.rows import seconds_of
 from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.settings import Settings

@@ -16,7 +16,7 @@ from sourcepulse_buildbot.build_events import FINISHED, STARTED
 from sourcepulse_buildbot.build_facts import BuildRef
 from sourcepulse_buildbot.change_events import ADDED, change_added, change_key
 from sourcepulse_buildbot.directory import Directory, Known
-from sourcepulse_buildbot.mark import Mark, known_ids
+from sourcepulse_buildbot.mark import Mark
 from sourcepulse_buildbot.recovered_build import RecoveredBuilds
 from sourcepulse_buildbot.request_events import (
     BUILDSET_COMPLETED,
@@ -203,7 +203,7 @@ class Recovery:
 
     async def _missing(self, rows: Sequence[Row], type_: str, key: Callable[[Row], list[str]]) -> list[Row]:
         ids = [event_id(self._scope, type_, *key(row)) for row in rows]
-        known = await self._store.ask(lambda outbox: known_ids(outbox, ids))
+        known = await self._store.ask(lambda outbox: outbox.known(ids))
         return [row for row, id_ in zip(rows, ids, strict=True) if id_ not in known]
 
     async def _pages(self, table: str, key: str, *filters: Filter, first: int = 0) -> AsyncIterator[list[Row]]:

@@ -24,6 +24,8 @@ from sourcepulse.sqlite_file import SqliteFile
 LOCK_WAIT_SECONDS = 10.0
 #: No event is larger than this as sent; a larger one is buried when it is stored.
 EVENT_MAX_BYTES = 256 * 1024
+#: SQLite takes so many values in one statement, at least.
+IDS_AT_ONCE = 500
 
 PENDING = "pending"
 DELIVERED = "delivered"
@@ -135,6 +137,16 @@ class Outbox:
         if new:
             self._file.set_mark(new[-1])
         return stored
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Give those of the ids whose events the outbox has or had."""
+        found: set[str] = set()
+        with self._file.read() as db:
+            for start in range(0, len(ids), IDS_AT_ONCE):
+                part = ids[start : start + IDS_AT_ONCE]
+                marks = ",".join("?" * len(part))
+                found.update(row[0] for row in db.execute(f"SELECT id FROM events WHERE id IN ({marks})", part))  # noqa: S608
+        return found
 
     def _append_one(self, db: sqlite3.Connection, event: Event, epoch: str, now: float, max_bytes: int) -> Stored:
         known = db.execute("SELECT position FROM events WHERE id = ?", (event.id,)).fetchone()

@@ -45,6 +45,14 @@ def test_events_of_one_source_are_numbered_from_one_without_gaps(tmp_path: Path)
     assert numbers == [(1, 1), (2, 2), (3, 3), (4, 1), (5, 4)]
 
 
+def test_the_outbox_tells_which_of_many_ids_it_has(tmp_path: Path) -> None:
+    events = [system_event(n) for n in range(1_200)]
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append(events[::2])
+        assert outbox.known([]) == set()
+        assert outbox.known([event.id for event in events]) == {event.id for event in events[::2]}
+
+
 def test_each_source_has_numbers_of_its_own_and_the_restricted_one_is_another(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "o.db") as outbox:
         outbox.append(

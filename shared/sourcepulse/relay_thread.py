@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Run the relay in a thread of the master."""
+"""Run the relay in a thread of a process that has other things to do."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from sourcepulse.relay_open import open_relay
 
 #: The wait after a relay that could not start or ended.
 RETRY_SECONDS = 10.0
-#: What the master waits for at its end; what the broker has not confirmed by then is sent by the next relay.
+#: What the process waits for at its end; what the broker has not confirmed by then is sent by the next relay.
 STOP_LIMIT_SECONDS = 5.0
 
 
 class RelayThread:
     """Relays until stopped; if another relay serves the outbox, waits for its turn.
 
-    `tell` is given sentences for the log of the master, from the thread.
+    `tell` is given sentences for the log of the process, from the thread. With `rebind` a stream may go to another
+    broker than so far.
     """
 
-    def __init__(self, outbox: Path, config: Config, *, tell: Callable[[str], None]) -> None:
+    def __init__(self, outbox: Path, config: Config, *, tell: Callable[[str], None], rebind: bool = False) -> None:
         self._outbox = outbox
         self._config = config
+        self._rebind = rebind
         self._tell = tell
         self._stopping = threading.Event()
         # A relay sets its own when it fails.
@@ -50,7 +52,7 @@ class RelayThread:
             if self._stopping.is_set():
                 return
             try:
-                with open_relay(self._outbox, self._config, self._stop_relay) as relay:
+                with open_relay(self._outbox, self._config, self._stop_relay, rebind=self._rebind) as relay:
                     relay.run()
             except RelayRunningError:
                 pass

@@ -17,6 +17,7 @@ use Bugzilla::Extension::SourcePulse::Facts;
 use Bugzilla::Extension::SourcePulse::Flags;
 use Bugzilla::Extension::SourcePulse::Outbox;
 use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Values qw(time_text);
 use Bugzilla::Extension::SourcePulse::Wrap;
 
 our $VERSION = '1';
@@ -31,7 +32,7 @@ sub bug_end_of_create {
   my ($bug, $timestamp) = @$args{qw(bug timestamp)};
   Bugzilla::Extension::SourcePulse::Outbox::record(
     sub { Bugzilla::Extension::SourcePulse::Event::bug_created($bug, $timestamp) },
-    sub { Bugzilla::Extension::SourcePulse::Event::thin('bug.create', $bug->id, $timestamp, undef, $_[0]) },
+    sub { Bugzilla::Extension::SourcePulse::Event::thin('bug.create', $bug->id, $timestamp, $_[0]) },
   );
   return;
 }
@@ -73,8 +74,10 @@ sub bug_end_of_update {
       return Bugzilla::Extension::SourcePulse::Event::bug_updated($bug, $old_bug, $changes, $more, $timestamp, $done);
     },
     sub {
-      my @ids = map { $_->{comment_id} + 0 } @$added;
-      return Bugzilla::Extension::SourcePulse::Event::thin('bug.update', $bug->id, $timestamp, $activity, $_[0], comments => \@ids);
+      return Bugzilla::Extension::SourcePulse::Event::thin('bug.update', $bug->id, $timestamp, $_[0],
+        activity => defined $activity ? $activity + 0 : undef,
+        was      => Bugzilla::Extension::SourcePulse::Event::was_public($old_bug),
+        comments => [map { $_->{comment_id} + 0 } @$added]);
     },
   );
   return;
@@ -95,8 +98,22 @@ sub object_before_delete {
   my ($timestamp) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
   Bugzilla::Extension::SourcePulse::Outbox::record(
     sub { Bugzilla::Extension::SourcePulse::Event::bug_deleted($bug, $timestamp) },
-    sub { Bugzilla::Extension::SourcePulse::Event::thin('bug.delete', $bug->id, $timestamp, undef, $_[0]) },
+    sub {
+      my $place = Bugzilla::Extension::SourcePulse::Facts::read_more($bug->id)->{place};
+      return Bugzilla::Extension::SourcePulse::Event::thin('bug.delete', $bug->id, $timestamp, $_[0],
+        place => $place, creation_time => time_text($bug->{creation_ts}));
+    },
   );
+  return;
+}
+
+# Whoever is not in a group that goes can see its bugs from now on; Bugzilla removes them from it without a word.
+sub group_before_delete {
+  my ($self, $args) = @_;
+  return unless Bugzilla::Extension::SourcePulse::Params::active();
+  my $group = $args->{group};
+  my ($timestamp) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
+  Bugzilla::Extension::SourcePulse::Outbox::record_published($group->id, $timestamp);
   return;
 }
 
@@ -106,7 +123,7 @@ sub _attachment_created {
     sub { Bugzilla::Extension::SourcePulse::Event::attachment_created($attachment) },
     sub {
       return Bugzilla::Extension::SourcePulse::Event::thin('attachment.create', $attachment->{bug_id},
-        $attachment->{creation_ts}, undef, $_[0], attachment => $attachment->id + 0);
+        $attachment->{creation_ts}, $_[0], attachment => $attachment->id + 0);
     },
   );
   return;
@@ -132,7 +149,7 @@ sub _attachment_updated {
     },
     sub {
       return Bugzilla::Extension::SourcePulse::Event::thin('attachment.update', $attachment->{bug_id},
-        $timestamp, $activity, $_[0], attachment => $attachment->id + 0);
+        $timestamp, $_[0], attachment => $attachment->id + 0, activity => defined $activity ? $activity + 0 : undef);
     },
   );
   return;

@@ -69,7 +69,7 @@ sub of_bug {
     }
     push(@said, _change($field, $removed, $added));
   }
-  return _sorted(@said);
+  return sorted(@said);
 }
 
 sub of_attachment {
@@ -80,7 +80,7 @@ sub of_attachment {
       = $field eq 'flagtypes.name' ? _flags($audience, $flags) : map { _plain($field, $_) } @{$changes->{$field}};
     push(@said, _change($field, $removed, $added));
   }
-  return _sorted(@said);
+  return sorted(@said);
 }
 
 # What only the history says, in words; persons are told where the login is known.
@@ -92,7 +92,7 @@ sub _change {
 }
 
 # Nothing is left of a change if all that it was about may not be told.
-sub _sorted {
+sub sorted {
   my @left = grep { !_says_nothing($_->{removed}) || !_says_nothing($_->{added}) } @_;
   return [sort { $a->{field_name} cmp $b->{field_name} } @left];
 }
@@ -180,6 +180,10 @@ is what went and what came, of any other its value before and after. A list of w
 =item C<of_attachment AUDIENCE, CHANGES, FLAGS>
 
 The same for an attachment.
+
+=item C<sorted CHANGES>
+
+A list in the order of events, without changes of which nothing is left.
 
 =item C<name_of FIELD>
 

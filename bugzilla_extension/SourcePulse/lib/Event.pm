@@ -165,17 +165,30 @@ sub attachment_updated {
     sub { $view->($_[0], 1) });
 }
 
-# What can still be told when the facts cannot be read or written: drain.pl reads the rest.
+# What can still be told when the facts cannot be read or written: drain.pl reads the rest. Whether the bug was public
+# and is now must be known here, for nobody can find out later.
 sub thin {
-  my ($kind, $bug_id, $timestamp, $activity, $reason, %more) = @_;
+  my ($kind, $bug_id, $timestamp, $reason, %more) = @_;
+  my ($is_in_group) = handle()->selectrow_array('SELECT COUNT(*) FROM bug_group_map WHERE bug_id = ?', undef, $bug_id);
+  my $is_public = Bugzilla::Extension::SourcePulse::Visibility::site_is_public() && !$is_in_group;
   return {
     kind      => $kind,
     bug_id    => number($bug_id),
     is_public => 0,
     timestamp => $timestamp,
-    payload   => {v => VERSION, at => epoch($timestamp), activity => number($activity), thin => $reason, %more},
+    payload   => {
+      v        => VERSION,
+      at       => epoch($timestamp),
+      activity => undef,
+      was      => truth($is_public),
+      is       => truth($is_public),
+      %more,
+      thin     => $reason,
+    },
   };
 }
+
+sub was_public { return truth(Bugzilla::Extension::SourcePulse::Visibility->new->was_public_bug($_[0])); }
 
 sub _row {
   my ($kind, $bug_id, $timestamp, $activity, $public, $logins, $view) = @_;
@@ -299,4 +312,5 @@ All that L<Bugzilla::Extension::SourcePulse::Audience> lets through; no view if 
 
 =head1 FUNCTIONS
 
-C<bug_created>, C<bug_updated>, C<bug_deleted>, C<attachment_created>, C<attachment_updated>; C<thin> makes the row of what could not be told in full.
+C<bug_created>, C<bug_updated>, C<bug_deleted>, C<attachment_created>, C<attachment_updated>; C<thin> makes the row of
+what could not be told in full, C<was_public> says for it whether a bug was public before its update.

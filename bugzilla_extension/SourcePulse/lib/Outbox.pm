@@ -17,6 +17,7 @@ use Bugzilla::Util qw(trick_taint);
 use Bugzilla::Extension::SourcePulse::Database qw(handle with_handle);
 use Bugzilla::Extension::SourcePulse::Event;
 use Bugzilla::Extension::SourcePulse::Values qw(encode_json_text epoch);
+use Bugzilla::Extension::SourcePulse::Visibility;
 
 use constant TABLE => 'sourcepulse_outbox';
 
@@ -69,6 +70,31 @@ sub record {
     $fatal = $done->{fatal};
   }
   die $fatal if defined $fatal;
+  return;
+}
+
+# One thin row for each bug that the end of this group makes public, however many.
+sub record_published {
+  my ($group_id, $timestamp) = @_;
+  return unless Bugzilla::Extension::SourcePulse::Visibility::site_is_public();
+  my $payload = encode_json_text({
+    v        => Bugzilla::Extension::SourcePulse::Event::VERSION,
+    at       => epoch($timestamp),
+    activity => undef, first_row => undef, was => \0, is => \1, comments => [],
+    thin     => 'its last group was deleted',
+  });
+  my @values = ($timestamp, $payload, $group_id, $group_id);
+  trick_taint($_) foreach @values;
+  record(
+    sub {
+      handle()->do('INSERT INTO ' . TABLE . q{ (created_ts, kind, bug_id, is_public, payload)
+          SELECT ?, 'bug.update', bug_id, 0, ? FROM bug_group_map WHERE group_id = ? AND bug_id NOT IN
+          (SELECT bug_id FROM bug_group_map WHERE group_id <> ?)}, undef, @values);
+      Bugzilla->dbh->{+DIRTY} = 1;
+      return undef;
+    },
+    sub { die "$_[0]\n" },
+  );
   return;
 }
 
@@ -168,6 +194,14 @@ sub missed {
   return $count;
 }
 
+sub last_missed {
+  open(my $file, '<', missed_path()) or return undef;
+  my $last;
+  while (defined(my $line = <$file>)) { $last = $line }
+  close($file);
+  return $last;
+}
+
 sub next_rows {
   my ($count, $most_bytes) = @_;
   my $dbh  = Bugzilla->dbh;
@@ -251,12 +285,16 @@ What every hook ends with. Deadlocks, lock timeouts, lost connections and full d
 statement: hiding them would make Bugzilla commit half a change. Anything else becomes a thin row, and if even that fails a line in
 F<data/sourcepulse.missed> and in the web server's error log.
 
+=item C<record_published GROUP_ID, TIMESTAMP>
+
+The rows of a group that is about to be deleted.
+
 =item C<next_rows COUNT, MOST_BYTES>, C<remove_rows IDS>, C<bury_row ID, REASON>, C<retry_rows>, C<stats>, C<last_reason>
 
 What drain.pl and the administrator's page do with rows.
 
-=item C<schema>, C<missed>, C<missed_path>
+=item C<schema>, C<missed>, C<last_missed>, C<missed_path>
 
-The table for C<db_schema_abstract_schema>; how many changes could not be written, and the file that says which.
+The table for C<db_schema_abstract_schema>; how many changes could not be written, the last of them, and the file that says which.
 
 =back

@@ -98,36 +98,35 @@ sub record_published {
   return;
 }
 
-# In PostgreSQL a statement that fails spoils the transaction up to the last savepoint.
 sub _try {
   my ($make) = @_;
-  my $in_transaction = Bugzilla->dbh->bz_in_transaction;
-  return with_handle(sub { _try_with($_[0], $in_transaction, $make) });
+  # Only in PostgreSQL does a statement that fails spoil the transaction, up to the last savepoint; elsewhere two more
+  # statements would be for nothing.
+  my $needs_savepoint = Bugzilla->dbh->isa('Bugzilla::DB::Pg') && Bugzilla->dbh->bz_in_transaction;
+  return with_handle(sub { _try_with($_[0], $needs_savepoint, $make) });
 }
 
 sub _try_with {
-  my ($dbh, $in_transaction, $make) = @_;
-  my ($number, $state);
+  my ($dbh, $needs_savepoint, $make) = @_;
   my $ok = eval {
     local $SIG{__DIE__} = 'DEFAULT';
-    $dbh->do('SAVEPOINT sourcepulse') if $in_transaction;
+    $dbh->do('SAVEPOINT sourcepulse') if $needs_savepoint;
     my $row = $make->();
     _insert($row) if $row;
-    $dbh->do('RELEASE SAVEPOINT sourcepulse') if $in_transaction;
+    $dbh->do('RELEASE SAVEPOINT sourcepulse') if $needs_savepoint;
     1;
   };
   return {ok => 1} if $ok;
   my $error = $@;
-  ($number, $state) = ($DBI::err, $DBI::state);
-  return {fatal => $error} if _is_fatal($dbh, $error, $number, $state);
-  if ($in_transaction) {
-    my $back = eval {
+  return {fatal => $error} if _is_fatal($dbh, $error, $DBI::err, $DBI::state);
+  if ($needs_savepoint) {
+    my $is_back = eval {
       local $SIG{__DIE__} = 'DEFAULT';
       $dbh->do('ROLLBACK TO SAVEPOINT sourcepulse');
       $dbh->do('RELEASE SAVEPOINT sourcepulse');
       1;
     };
-    return {fatal => $error} unless $back;
+    return {fatal => $error} unless $is_back;
   }
   return {reason => _reason($error)};
 }

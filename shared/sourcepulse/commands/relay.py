@@ -27,6 +27,17 @@ from sourcepulse.streams import doubts
 
 HELP = "send the events of an outbox to its broker"
 
+#: The settings of whoever relays.
+RELAY_SETTINGS = (
+    "outbox",
+    "broker",
+    "broker_file",
+    "exchange",
+    "restricted_broker",
+    "restricted_broker_file",
+    "restricted_exchange",
+    "format",
+)
 #: How often a relay looks whether a removed outbox is back.
 ABSENT_POLL_SECONDS = 1.0
 
@@ -35,17 +46,7 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `relay`."""
-    add_settings(
-        parser,
-        "outbox",
-        "broker",
-        "broker_file",
-        "exchange",
-        "restricted_broker",
-        "restricted_broker_file",
-        "restricted_exchange",
-        "format",
-    )
+    add_settings(parser, *RELAY_SETTINGS)
     parser.add_argument("--once", action="store_true", help="collect, make one attempt at everything pending, end")
     parser.add_argument("--rebind", action="store_true", help="send to another broker than so far")
     parser.add_argument("--idle-exit", type=seconds, metavar="SECONDS", help="end after so long without work")
@@ -55,13 +56,19 @@ def run(args: argparse.Namespace) -> int:
     """Relay until told to stop (SIGTERM, SIGINT), until idle, or once."""
     config = settings(args)
     config.broker() or config.require("broker")
-    places = places_of(config)
-    for doubt in doubts(places[PUBLIC], places[RESTRICTED]) if RESTRICTED in places else ():
-        logger.warning("%s", doubt)
+    warn_of_doubts(config)
     told, stop = threading.Event(), threading.Event()
     interrupted = _end_on_signals(told, stop)
     code = _serve_until_told(args, config, told, stop)
     return EXIT_INTERRUPTED if interrupted.is_set() else code
+
+
+def warn_of_doubts(config: Config) -> None:
+    """Say what is doubtful about where the streams go."""
+    places = places_of(config)
+    if PUBLIC in places and RESTRICTED in places:
+        for doubt in doubts(places[PUBLIC], places[RESTRICTED]):
+            logger.warning("%s", doubt)
 
 
 def _serve_until_told(args: argparse.Namespace, config: Config, told: threading.Event, stop: threading.Event) -> int:
@@ -117,7 +124,7 @@ def _serve_until_idle(args: argparse.Namespace, config: Config, stop: threading.
 def _serve(args: argparse.Namespace, config: Config, stop: threading.Event) -> int:
     with open_relay(outbox_path(config), config, stop, rebind=args.rebind) as relay:
         if args.once:
-            return _tell(relay.once())
+            return tell_reports(relay.once())
         relay.run(idle_exit_s=args.idle_exit)
     return EXIT_OK
 
@@ -127,7 +134,8 @@ def _waiting(config: Config) -> bool:
         return any(outbox.claim(stream, limit=1) for stream in places_of(config))
 
 
-def _tell(reports: list[DeliveryReport]) -> int:
+def tell_reports(reports: list[DeliveryReport]) -> int:
+    """Say what one round did, and give the exit code that says it."""
     delivered = sum(report.delivered for report in reports)
     unroutable = sum(report.unroutable for report in reports)
     buried = sum(report.buried for report in reports)

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Bring rows from Bugzilla's table to the outbox: stored first, deleted there only then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sourcepulse.errors import EventError
+from sourcepulse.event import Event
+from sourcepulse.outbox import Outbox
+from sourcepulse_bugzilla.drainer import Drainer
+from sourcepulse_bugzilla.emitter import Emitter
+from sourcepulse_bugzilla.errors import DrainerError, RowError
+from sourcepulse_bugzilla.row_events import events_of
+from sourcepulse_bugzilla.rows import Row, read_row
+
+logger = logging.getLogger(__name__)
+
+
+class Drained(NamedTuple):
+    """What became of one batch: rows told, rows buried, and how many wait behind them."""
+
+    told: int
+    buried: int
+    left: int
+
+
+def drain_batch(drainer: Drainer, outbox: Outbox, emitter: Emitter) -> Drained:
+    """Move the oldest rows, with one commit in the outbox.
+
+    A crash between the outbox and the table makes a repeat, which the outbox knows by its ids. OutboxError and the
+    errors of the drainer leave the rows where they are.
+    """
+    given = drainer.next()
+    made: dict[int, list[Event]] = {}
+    refused: dict[int, str] = {}
+    for raw in given.rows:
+        try:
+            made[raw["id"]] = events_of_raw(raw, emitter)[1]
+        except RowError as error:
+            refused[raw["id"]] = str(error)
+    _store(outbox, made, refused, emitter)
+    gone = drainer.ack(list(made)) if made else 0
+    for row_id, reason in refused.items():
+        drainer.bury(row_id, reason)
+        logger.error("row %d of Bugzilla's table is buried: %s", row_id, reason)
+    if given.rows and not gone and not refused:
+        raise DrainerError("rows stay in Bugzilla's table though they were acknowledged")
+    return Drained(told=len(made), buried=len(refused), left=max(0, given.depth - len(given.rows)))
+
+
+def events_of_raw(raw: Mapping[str, Any], emitter: Emitter) -> tuple[Row, list[Event]]:
+    """Read a row and give its events; RowError if there is anything wrong with it, or with us."""
+    try:
+        row = read_row(raw)
+        return row, events_of(row, emitter)
+    except RowError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one row must not hold up all others for ever
+        # An error's text could hold what the row holds.
+        raise RowError(f"no events could be made of it: {type(error).__name__}") from None
+
+
+def _store(outbox: Outbox, made: dict[int, list[Event]], refused: dict[int, str], emitter: Emitter) -> None:
+    events = [event for of_row in made.values() for event in of_row]
+    if _append(outbox, events, emitter):
+        return
+    # One of them cannot be written; nothing of that commit was stored.
+    for row_id, of_row in list(made.items()):
+        if not _append(outbox, of_row, emitter):
+            refused[row_id] = "its events cannot be written as JSON"
+            del made[row_id]
+
+
+def _append(outbox: Outbox, events: Sequence[Event], emitter: Emitter) -> bool:
+    try:
+        if events:
+            outbox.append(events, max_bytes=emitter.max_bytes)
+    except EventError:
+        return False
+    return True

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Compare what Bugzilla itself recorded with what was told, and tell what is missing, once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from sourcepulse.errors import EventError
+from sourcepulse.event import PUBLIC, RESTRICTED, Event, event_id
+from sourcepulse.outbox import Outbox
+from sourcepulse_bugzilla.bug_events import BUG_CHANGED, BUG_CREATED, BUG_DELETED, BUG_HIDDEN, BUG_PUBLISHED
+from sourcepulse_bugzilla.drain import events_of_raw
+from sourcepulse_bugzilla.drainer import Drainer, Page
+from sourcepulse_bugzilla.emitter import Emitter
+from sourcepulse_bugzilla.errors import RowError
+from sourcepulse_bugzilla.marks import Marks, MarksFile
+from sourcepulse_bugzilla.part_events import (
+    ATTACHMENT_CHANGED,
+    ATTACHMENT_CREATED,
+    ATTACHMENT_HIDDEN,
+    ATTACHMENT_PUBLISHED,
+    COMMENT_CREATED,
+)
+from sourcepulse_bugzilla.row_events import events_of
+from sourcepulse_bugzilla.rows import Row
+
+#: These have ids of their own, whatever else the update did that brought them.
+_CREATED = frozenset({BUG_CREATED, BUG_DELETED, ATTACHMENT_CREATED, COMMENT_CREATED})
+_OF_BUGS = (BUG_CHANGED, BUG_HIDDEN, BUG_PUBLISHED)
+_OF_ATTACHMENTS = (ATTACHMENT_CHANGED, ATTACHMENT_HIDDEN, ATTACHMENT_PUBLISHED)
+
+logger = logging.getLogger(__name__)
+
+
+class Reconciled(NamedTuple):
+    """What a comparison found: rows looked at, events told anew, rows that cannot be told; whether there is more."""
+
+    rows: int = 0
+    told: int = 0
+    refused: int = 0
+    more: bool = False
+
+
+def reconcile(
+    drainer: Drainer,
+    outbox: Outbox,
+    emitter: Emitter,
+    marks_file: MarksFile,
+    *,
+    drain: Callable[[], bool],
+    stopping: Callable[[], bool],
+) -> Reconciled:
+    """Tell what was recorded behind the marks and told by nobody, page by page, and move the marks.
+
+    The first time the marks are only set: what was before is history. `drain` empties the table, or gives False if
+    there is no time for that. Whoever is stopped or killed goes on from the last page that was stored.
+    """
+    missed = drainer.stats().missed
+    kept = marks_file.read()
+    if kept is None:
+        marks_file.write(Marks(drainer.tips(), missed))
+        return Reconciled()
+    marks, found = kept.marks, Reconciled(more=True)
+    while found.more and not stopping():
+        page = drainer.recover(marks)
+        # The rows of all that is on the page were committed with it, so they are told before it is judged.
+        if not drain():
+            break
+        found = _tell_page(page, outbox, emitter, found)
+        if page.more and page.marks == marks:
+            logger.error("the comparison with Bugzilla's history does not get on; it is tried again later")
+            return found
+        marks = page.marks
+        marks_file.write(Marks(marks, kept.missed if found.more else missed))
+    if found.told or found.refused:
+        logger.info(
+            "%d events that nobody had told were found in Bugzilla's history; %d rows of it cannot be told",
+            found.told,
+            found.refused,
+        )
+    return found
+
+
+def _tell_page(page: Page, outbox: Outbox, emitter: Emitter, so_far: Reconciled) -> Reconciled:
+    told = refused = 0
+    for raw in page.rows:
+        try:
+            row, events = events_of_raw(raw, emitter)
+            missing = untold(row, events, outbox, emitter)
+            if missing:
+                told += sum(stored.new for stored in outbox.append(missing, max_bytes=emitter.max_bytes))
+        except (RowError, EventError) as error:
+            reason = error if isinstance(error, RowError) else "its events cannot be written as JSON"
+            logger.error("a change in Bugzilla's history cannot be told: %s", reason)
+            refused += 1
+    return Reconciled(so_far.rows + len(page.rows), so_far.told + told, so_far.refused + refused, page.more)
+
+
+def untold(row: Row, events: list[Event], outbox: Outbox, emitter: Emitter) -> list[Event]:
+    """Give those events of a recovered row that are still to be told.
+
+    An update is told if any event of any of its activities is in the outbox, in either stream: what was left out then
+    was left out on purpose. What was created has an id of its own, by which the outbox knows it.
+    """
+    if outbox.known(list(_ids_of_update(row, emitter))):
+        return [event for event in events if event.type in _CREATED]
+    return events
+
+
+def _ids_of_update(row: Row, emitter: Emitter) -> Iterator[str]:
+    """Give all ids under which an update may have been told."""
+    attachments = {view.members["attachment"]["id"] for view in row.views.values() if "attachment" in view.members}
+    for activity in row.activities:
+        for event in events_of(row._replace(activity=activity), emitter):
+            if event.type not in _CREATED:
+                yield event.id
+        for source in (emitter.source_of(PUBLIC), emitter.source_of(RESTRICTED)):
+            for type_ in _OF_BUGS:
+                yield event_id(source, type_, str(row.bug_id), str(activity), str(row.at))
+            for type_ in _OF_ATTACHMENTS:
+                for attachment in attachments:
+                    yield event_id(source, type_, str(attachment), str(activity), str(row.at))

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""One drain.pl at work for one outbox, from its hello until one of them fails or it is time to end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from sourcepulse.outbox import Outbox
+from sourcepulse_bugzilla.child import Child
+from sourcepulse_bugzilla.drain import drain_batch
+from sourcepulse_bugzilla.drainer import Drainer, Hello, open_drainer
+from sourcepulse_bugzilla.emitter import Emitter
+from sourcepulse_bugzilla.marks import MarksFile
+from sourcepulse_bugzilla.reconcile import Reconciled, reconcile
+from sourcepulse_bugzilla.service_manager import ServiceManager
+from sourcepulse_bugzilla.stopping import Stop
+
+#: What the outbox calls a Bugzilla among its sources.
+ORIGIN_KIND = "bugzilla"
+
+logger = logging.getLogger(__name__)
+
+
+class Work(NamedTuple):
+    """What to drain into what: the command of drain.pl, the folder of Bugzilla, the outbox, the size of an event."""
+
+    command: Sequence[str]
+    folder: Path
+    outbox: Path
+    max_bytes: int
+
+
+class Session:
+    """Drains and compares; every error is left to the caller, who begins another session."""
+
+    def __init__(self, drainer: Drainer, hello: Hello, outbox: Outbox, max_bytes: int, stop: Stop) -> None:
+        self.drainer = drainer
+        self.hello = hello
+        self.marks_file = MarksFile(outbox.path, hello.site)
+        self._outbox = outbox
+        self._emitter = Emitter(f"bugzilla://{hello.site}", max_bytes)
+        self._stop = stop
+        #: Rows told and buried so far.
+        self.told = self.buried = 0
+
+    def drain(self) -> bool:
+        """Empty the table; False if it is time to end before that."""
+        left = True
+        while left and time.monotonic() < self._stop.give_up_at():
+            drained = drain_batch(self.drainer, self._outbox, self._emitter)
+            self.told += drained.told
+            self.buried += drained.buried
+            left = drained.left > 0
+        return not left
+
+    def reconcile(self) -> Reconciled:
+        """Tell what nobody told, or the first time, set the marks."""
+        return reconcile(
+            self.drainer,
+            self._outbox,
+            self._emitter,
+            self.marks_file,
+            drain=self.drain,
+            stopping=self._stop.is_set,
+        )
+
+
+@contextmanager
+def open_session(work: Work, stop: Stop, manager: ServiceManager) -> Iterator[Session]:
+    """Give a session that has no lock yet.
+
+    OutboxError if the outbox cannot be used, SetupError, PausedError or DrainerError as drain.pl answers.
+    """
+    with ExitStack() as stack:
+        # What is restricted shall be readable for nobody else.
+        outbox = stack.enter_context(Outbox.open(work.outbox, private=True))
+        outbox.remember_origin(ORIGIN_KIND, str(work.folder))
+        child = Child(work.command, step=manager.alive, give_up_at=stop.give_up_at)
+        drainer, hello = open_drainer(child)
+        stack.enter_context(drainer)
+        if not hello.enabled:
+            logger.warning("the parameter sourcepulse_enabled is off: this Bugzilla writes no events")
+        if hello.requirelogin:
+            logger.info("this Bugzilla shows nothing without a login: nothing in it is public")
+        yield Session(drainer, hello, outbox, work.max_bytes, stop)

@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Serve a Bugzilla that has the extension: fetch its rows, store their events in the outbox, send them."""
+
+from __future__ import annotations
+
+import argparse
+import grp
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+
+from sourcepulse.commands.common import add_settings, settings
+from sourcepulse.commands.relay import RELAY_SETTINGS, tell_reports, warn_of_doubts
+from sourcepulse.config import Config, readable_by_others
+from sourcepulse.errors import EXIT_OK, EXIT_REFUSED, ConfigError, RelayRunningError
+from sourcepulse.relay_open import open_relay
+from sourcepulse.relay_thread import RelayThread
+from sourcepulse_bugzilla.drainer import DEFAULT_PERL, command_for
+from sourcepulse_bugzilla.service import Service
+from sourcepulse_bugzilla.service_manager import ServiceManager
+from sourcepulse_bugzilla.session import Work, open_session
+from sourcepulse_bugzilla.stopping import Stop
+
+HELP = "publish the events of a Bugzilla"
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `bugzilla-sidecar`."""
+    parser.add_argument("--bugzilla", type=Path, metavar="DIR", required=True, help="the folder of Bugzilla")
+    add_settings(parser, *RELAY_SETTINGS, "max_event_bytes")
+    parser.add_argument("--perl", default=DEFAULT_PERL, metavar="PERL", help="the Perl that runs Bugzilla")
+    parser.add_argument("--group", metavar="NAME", help="the group that may nudge (default: that of the web server)")
+    parser.add_argument("--once", action="store_true", help="fetch and send what is there, end")
+    parser.add_argument(
+        "--reconcile", action="store_true", help="also tell what Bugzilla recorded and nobody told, end"
+    )
+    parser.add_argument("--retry-buried", action="store_true", help="begin with the rows that were set aside")
+    parser.add_argument("--no-relay", action="store_true", help="only store events; another process sends them")
+    parser.add_argument("--rebind", action="store_true", help="send to another broker than so far")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to end (SIGTERM, SIGINT), or do everything once."""
+    config = settings(args)
+    folder = Path(os.path.realpath(args.bugzilla))
+    work = Work(
+        command=command_for(folder, args.perl),
+        folder=folder,
+        outbox=Path(config.require("outbox")),
+        max_bytes=config.number("max_event_bytes"),
+    )
+    group = _group(args.group)
+    relays = not args.no_relay and config.broker() is not None
+    if relays:
+        warn_of_doubts(config)
+    elif not args.no_relay:
+        logger.info("no broker is set: events stay in the outbox until `sourcepulse relay` sends them")
+    if readable_by_others(work.outbox):
+        logger.warning("%s can be read by others, and may hold what is not public: chmod 600", work.outbox)
+    with Stop() as stop:
+        _end_on_signals(stop)
+        if args.once or args.reconcile:
+            return _once(args, config, work, stop, relays=relays)
+        return _serve(args, config, work, stop, group=group, relays=relays)
+
+
+def _serve(args: argparse.Namespace, config: Config, work: Work, stop: Stop, *, group: int | None, relays: bool) -> int:
+    manager = ServiceManager(os.environ)
+    relay = RelayThread(work.outbox, config, tell=logger.warning, rebind=args.rebind)
+    begun = relay.start if relays else lambda: None
+    try:
+        Service(work, group=group, stop=stop, manager=manager, begun=begun).run(retry_buried=args.retry_buried)
+    finally:
+        manager.stopping()
+        relay.stop()
+    return EXIT_OK
+
+
+def _once(args: argparse.Namespace, config: Config, work: Work, stop: Stop, *, relays: bool) -> int:
+    with open_session(work, stop, ServiceManager(os.environ)) as session:
+        session.drainer.lock()
+        if args.retry_buried:
+            logger.info("%d buried rows wait again", session.drainer.retry())
+        session.drain()
+        if args.reconcile or session.marks_file.read() is None:
+            session.reconcile()
+        logger.info("told %d rows, buried %d", session.told, session.buried)
+        buried = session.buried
+    code = _relay_once(args, config, work) if relays and not stop.is_set() else EXIT_OK
+    return code or (EXIT_REFUSED if buried else EXIT_OK)
+
+
+def _relay_once(args: argparse.Namespace, config: Config, work: Work) -> int:
+    try:
+        with open_relay(work.outbox, config, threading.Event(), rebind=args.rebind) as relay:
+            return tell_reports(relay.once())
+    except RelayRunningError as error:
+        logger.info("%s, and sends what was stored", error)
+        return EXIT_OK
+
+
+def _group(name: str | None) -> int | None:
+    if name is None:
+        return None
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(f"there is no group {name!r}") from None
+
+
+def _end_on_signals(stop: Stop) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())

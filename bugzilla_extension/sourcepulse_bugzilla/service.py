@@ -123,8 +123,7 @@ class Service:
             self._stats_at = now + STATS_SECONDS
             stats = session.drainer.stats()
             self._manager.status(f"serving; {stats.depth} rows wait, {stats.buried} are buried")
-            kept = session.marks_file.read()
-            if kept is not None and stats.missed not in (0, kept.missed):
+            if session.has_missed(stats.missed):
                 logger.warning("Bugzilla could not write a row for some changes; looking for them in its history")
                 self._reconcile_at = now
         if now >= self._reconcile_at:

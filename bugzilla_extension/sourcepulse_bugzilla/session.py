@@ -59,6 +59,16 @@ class Session:
             left = drained.left > 0
         return not left
 
+    def has_missed(self, missed: int) -> bool:
+        """Tell whether Bugzilla has missed more changes than when its history was last compared as a whole."""
+        kept = self.marks_file.read()
+        if kept is None or missed == kept.missed:
+            return False
+        if missed == 0:
+            # Somebody emptied the list.
+            self.marks_file.write(kept._replace(missed=0))
+        return missed > 0
+
     def reconcile(self) -> Reconciled:
         """Tell what nobody told, or the first time, set the marks."""
         return reconcile(

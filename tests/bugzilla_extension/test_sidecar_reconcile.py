@@ -1,0 +1,290 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What Bugzilla recorded and nobody told is told once; what was told, in whatever form, is not told again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sourcepulse.errors import OutboxWriteError
+from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_view import Selection, rows
+from sourcepulse_bugzilla.drainer import command_for
+from sourcepulse_bugzilla.errors import DrainerError
+from sourcepulse_bugzilla.marks import Marks, MarksFile
+from sourcepulse_bugzilla.service_manager import ServiceManager
+from sourcepulse_bugzilla.session import Session, Work, open_session
+from sourcepulse_bugzilla.stopping import Stop
+from support.bugzilla_rows import (
+    ACTIVITY,
+    ATTACHMENT,
+    BUG_ID,
+    CHANGES,
+    RESTRICTED_SOURCE,
+    SITE,
+    SOURCE,
+    attachment_update,
+    bug_create,
+    bug_update,
+    comment,
+    row,
+)
+from support.bugzilla_standin import StandIn
+from support.outbox_events import stored_events
+
+
+@pytest.fixture
+def bugzilla(tmp_path: Path) -> StandIn:
+    return StandIn(tmp_path / "bugzilla")
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+@contextmanager
+def session(bugzilla: StandIn, outbox: Path) -> Iterator[Session]:
+    work = Work(command_for(bugzilla.folder), bugzilla.folder, outbox, 256 * 1024)
+    with Stop() as stop, open_session(work, stop, ServiceManager({})) as opened:
+        opened.drainer.lock()
+        yield opened
+
+
+def compare(bugzilla: StandIn, outbox: Path) -> int:
+    """Set the marks if there are none, then compare once and give how many events were told anew."""
+    with session(bugzilla, outbox) as opened:
+        if opened.marks_file.read() is None:
+            opened.reconcile()
+        return opened.reconcile().told
+
+
+def again(bugzilla: StandIn, outbox: Path) -> int:
+    """Compare from the beginning, as after a restored backup of the marks."""
+    MarksFile(outbox, SITE).write(Marks({"page": 0}, 0))
+    return compare(bugzilla, outbox)
+
+
+def recovered(kind: str, public: Any = None, restricted: Any = None, *, activities: list[int], **payload: Any) -> Any:
+    """Give a row of a page; its activity is the last of those that it stands for."""
+    last = activities[-1] if activities else None
+    found = row(kind, public, restricted, number=None, activity=last, first_row=None, recovered=True, **payload)
+    return found | {"activities": activities}
+
+
+def names(outbox: Path) -> list[str]:
+    return [event.type.removeprefix("bugzilla.").removesuffix(".v1") for event in stored_events(outbox)]
+
+
+def test_the_first_time_only_sets_the_marks(bugzilla: StandIn, outbox: Path) -> None:
+    bugzilla.say("pages.json", [[recovered("bug.update", bug_update(changes=CHANGES), activities=[5])]])
+    with session(bugzilla, outbox) as opened:
+        assert opened.reconcile().rows == 0
+        kept = opened.marks_file.read()
+        assert kept == Marks({"page": 0}, 0)
+        assert opened.marks_file.path.stat().st_mode & 0o777 == 0o600
+        assert opened.marks_file.path.parent == outbox.parent
+    assert names(outbox) == []
+
+
+def test_what_nobody_told_is_told_once_as_recovered(bugzilla: StandIn, outbox: Path) -> None:
+    bugzilla.say(
+        "pages.json",
+        [
+            [recovered("bug.update", bug_update(changes=CHANGES), activities=[5, 6])],
+            [recovered("bug.update", bug_update(comments=[comment(9)]), activities=[])],
+        ],
+    )
+    assert compare(bugzilla, outbox) == 2
+    assert [event.data["recovered"] for event in stored_events(outbox)] == [True, True]
+    assert [event.data["change_set"] for event in stored_events(outbox)] == [None, None]
+    assert again(bugzilla, outbox) == 0
+    assert names(outbox) == ["bug.changed", "comment.created"]
+
+
+@pytest.mark.parametrize(
+    ("live", "found"),
+    [
+        # One update of the history was two in life, or the other way round.
+        (row("bug.update", bug_update(changes=CHANGES)), ("bug.update", bug_update(changes=CHANGES))),
+        (
+            row("bug.update", {"place": ["a", "b"], "old_place": ["a", "b"], "transition": "hidden", "id": BUG_ID}),
+            ("bug.update", bug_update(changes=CHANGES)),
+        ),
+        (row("bug.update", bug_update(transition="published")), ("bug.update", bug_update(changes=CHANGES))),
+        (
+            row("attachment.update", attachment_update(changes=CHANGES)),
+            ("attachment.update", attachment_update(transition="published")),
+        ),
+        (
+            row("attachment.update", {"place": ["a", "b"], "transition": "hidden", "id": 55, "bug_id": BUG_ID}),
+            ("attachment.update", attachment_update(changes=CHANGES)),
+        ),
+        (
+            row("bug.update", bug_update(comments_hidden=[3])),
+            ("bug.update", bug_update(comments_hidden=[3])),
+        ),
+    ],
+)
+def test_an_update_that_was_told_in_any_form_is_not_told_again(
+    bugzilla: StandIn, outbox: Path, live: Any, found: tuple[str, Any]
+) -> None:
+    kind, view = found
+    with session(bugzilla, outbox) as opened:
+        opened.reconcile()
+        bugzilla.add(live)
+        opened.drain()
+    before = names(outbox)
+    bugzilla.say("pages.json", [[recovered(kind, view, activities=[ACTIVITY - 1, ACTIVITY, ACTIVITY + 1])]])
+    assert compare(bugzilla, outbox) == 0
+    assert names(outbox) == before != []
+
+
+def test_the_restricted_stream_tells_that_an_update_was_told(bugzilla: StandIn, outbox: Path) -> None:
+    with session(bugzilla, outbox) as opened:
+        opened.reconcile()
+        bugzilla.add(row("bug.update", None, bug_update(changes=CHANGES)))
+        opened.drain()
+    bugzilla.say("pages.json", [[recovered("bug.update", bug_update(changes=CHANGES), activities=[ACTIVITY])]])
+    assert compare(bugzilla, outbox) == 0
+    assert [event.source for event in stored_events(outbox)] == [RESTRICTED_SOURCE]
+
+
+def test_what_was_created_is_known_by_its_own_id(bugzilla: StandIn, outbox: Path) -> None:
+    attached = {"place": ["a", "b"], "who": comment()["creator"], "attachment": ATTACHMENT}
+    with session(bugzilla, outbox) as opened:
+        opened.reconcile()
+        bugzilla.add(
+            row("bug.create", bug_create(comments=[comment(1, count=0)])),
+            row("attachment.create", attached),
+            row("bug.update", bug_update(changes=CHANGES, comments=[comment(2)])),
+        )
+        opened.drain()
+    before = names(outbox)
+    bugzilla.say(
+        "pages.json",
+        [
+            [
+                recovered("bug.create", bug_create(), activities=[]),
+                recovered("attachment.create", attached, activities=[]),
+                recovered("bug.update", bug_update(comments=[comment(1)]), activities=[]),
+                recovered("bug.update", bug_update(comments=[comment(2)]), activities=[]),
+                # The update was told, but this comment came without a row.
+                recovered("bug.update", bug_update(changes=CHANGES, comments=[comment(3)]), activities=[ACTIVITY]),
+            ]
+        ],
+    )
+    assert compare(bugzilla, outbox) == 1
+    assert names(outbox) == [*before, "comment.created"]
+
+
+def test_rows_that_wait_are_told_before_a_page_is_judged(bugzilla: StandIn, outbox: Path) -> None:
+    bugzilla.say("pages.json", [[recovered("bug.update", bug_update(changes=CHANGES), activities=[ACTIVITY])]])
+    with session(bugzilla, outbox) as opened:
+        opened.reconcile()
+        # Written after the last look at the table, as by another process.
+        bugzilla.add(*[row("bug.update", bug_update(comments=[comment(n)])) for n in range(250)])
+        bugzilla.add(row("bug.update", bug_update(changes=CHANGES)))
+        assert opened.reconcile().told == 0
+    assert [event.data["recovered"] for event in stored_events(outbox) if "changed" in event.type] == [False]
+
+
+def test_a_row_of_the_history_that_cannot_be_told_is_passed_over(
+    bugzilla: StandIn, outbox: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = recovered("bug.update", bug_update(place="S3CRET"), activities=[1])
+    good = recovered("bug.update", bug_update(changes=CHANGES), activities=[2])
+    bugzilla.say("pages.json", [[bad, good]])
+    assert compare(bugzilla, outbox) == 1
+    assert "cannot be told: its public view is not as events have it at /place" in caplog.text
+    assert "S3CRET" not in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["recover kill", "recover database", "ack kill"])
+def test_a_comparison_that_broke_off_goes_on_where_it_was(bugzilla: StandIn, outbox: Path, fault: str) -> None:
+    pages = [[recovered("bug.update", bug_update(changes=CHANGES), activities=[n])] for n in (1, 2, 3)]
+    bugzilla.say("pages.json", pages)
+    with session(bugzilla, outbox) as opened:
+        opened.reconcile()
+        bugzilla.add(row("bug.update", bug_update(comments=[comment()])))
+        bugzilla.say("fault", fault)
+        with pytest.raises(DrainerError):
+            opened.reconcile()
+    assert compare(bugzilla, outbox) == 3
+    assert sorted(names(outbox)) == ["bug.changed"] * 3 + ["comment.created"]
+    assert again(bugzilla, outbox) == 0
+
+
+def test_it_ends_between_pages_when_told_to(bugzilla: StandIn, outbox: Path) -> None:
+    pages = [[recovered("bug.update", bug_update(changes=CHANGES), activities=[n])] for n in (1, 2, 3)]
+    bugzilla.say("pages.json", pages)
+    work = Work(command_for(bugzilla.folder), bugzilla.folder, outbox, 256 * 1024)
+    with Stop() as stop, open_session(work, stop, ServiceManager({})) as opened:
+        opened.drainer.lock()
+        opened.reconcile()
+        stop.set()
+        assert opened.reconcile().more
+    assert names(outbox) == []
+    assert compare(bugzilla, outbox) == 3
+
+
+def test_changes_that_bugzilla_missed_are_noticed_once(bugzilla: StandIn, outbox: Path) -> None:
+    with session(bugzilla, outbox) as opened:
+        opened.reconcile()
+        assert not opened.has_missed(0)
+        bugzilla.say("missed", "2")
+        assert opened.has_missed(2)
+        opened.reconcile()
+        assert not opened.has_missed(2)
+        # Emptied by hand, and then another two.
+        assert not opened.has_missed(0)
+        assert opened.has_missed(2)
+
+
+def test_marks_that_cannot_be_read_begin_anew_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = MarksFile(tmp_path / "outbox.db", SITE)
+    assert file.read() is None
+    assert caplog.text == ""
+    for text in ("", "{", "[]", '{"marks": 1, "missed": 1}', '{"marks": {}}', "\xff"):
+        file.path.write_bytes(text.encode("latin-1"))
+        assert file.read() is None
+    assert caplog.text.count("cannot be read") == 6
+    file.write(Marks({"bug": 7}, 1))
+    assert file.read() == Marks({"bug": 7}, 1)
+    assert os.listdir(tmp_path) == [file.path.name]
+
+
+def test_marks_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> None:
+    file = MarksFile(tmp_path / "outbox.db", SITE)
+    file.write(Marks({"bug": 7}, 1))
+    file.path.with_name(file.path.name + ".new").mkdir()
+    with pytest.raises(OutboxWriteError, match="the marks cannot be written"):
+        file.write(Marks({"bug": 8}, 1))
+    assert file.read() == Marks({"bug": 7}, 1)
+
+
+def test_a_link_in_place_of_the_marks_is_not_followed(tmp_path: Path) -> None:
+    file = MarksFile(tmp_path / "outbox.db", SITE)
+    target = tmp_path / "target"
+    target.write_text(json.dumps({"marks": {"bug": 1}, "missed": 0}))
+    file.path.symlink_to(target)
+    assert file.read() is None
+    file.write(Marks({"bug": 2}, 0))
+    assert json.loads(target.read_text())["marks"] == {"bug": 1}
+    assert not file.path.is_symlink()
+
+
+def test_every_source_has_its_own_numbers(bugzilla: StandIn, outbox: Path) -> None:
+    view = bug_update(changes=CHANGES)
+    bugzilla.say("pages.json", [[recovered("bug.update", view, view, activities=[3])]])
+    assert compare(bugzilla, outbox) == 2
+    with Outbox.open(outbox) as opened:
+        found = [(one["source"], one["sequence"]) for one in rows(opened, Selection())]
+    assert found == [(SOURCE, 1), (RESTRICTED_SOURCE, 1)]

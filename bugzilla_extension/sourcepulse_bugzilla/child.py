@@ -34,6 +34,8 @@ ENVIRONMENT_NAMES = (
 #: drain.pl ends so if the folder is no Bugzilla, or Bugzilla or the extension cannot be loaded.
 SETUP_EXIT_CODES = (2, 3)
 
+PAUSED = "Bugzilla is paused: drain.pl answers with something that is no JSON"
+
 logger = logging.getLogger(__name__)
 
 
@@ -106,7 +108,7 @@ class Child:
             except (ValueError, RecursionError):
                 answer = None
             if not isinstance(answer, dict):
-                raise PausedError("Bugzilla is paused: drain.pl answers with something that is no JSON")
+                raise PausedError(PAUSED)
         except BaseException:
             self.close(kill=True)
             raise
@@ -160,7 +162,7 @@ class Child:
                 else:
                     chunk = _read(self._out)
                     if chunk == b"":
-                        self._raise_ended()
+                        self._raise_ended(said=bool(chunks))
                     chunks.append(chunk or b"")
                     size += len(chunk or b"")
                     if size > self._answer_max_bytes:
@@ -190,13 +192,16 @@ class Child:
             self._errors.add(chunk)
         return chunk is None
 
-    def _raise_ended(self) -> None:
+    def _raise_ended(self, *, said: bool) -> None:
         try:
             code = self._process.wait(END_WAIT_SECONDS)
         except subprocess.TimeoutExpired:
             raise DrainerGoneError("drain.pl closed its output") from None
         self._read_errors()
         self._errors.end()
+        if code == 0 and said:
+            # Bugzilla ends so when it is down for maintenance.
+            raise PausedError(PAUSED)
         last = ": " + " ".join(self._errors.last) if self._errors.last else ""
         if code in SETUP_EXIT_CODES:
             raise SetupError(f"drain.pl cannot work{last}")

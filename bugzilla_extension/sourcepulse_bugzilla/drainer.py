@@ -28,7 +28,11 @@ _ERRORS: Mapping[str, type[DrainerError]] = {"paused": PausedError, "locked": Lo
 
 
 class Hello(NamedTuple):
-    """Which Bugzilla this is, and where it sends its nudges."""
+    """Which Bugzilla this is, and where it sends its nudges.
+
+    `urlbase` is how the URLs of its own bugs begin, `bug_fields` are the custom fields that hold numbers of its bugs;
+    both are empty if it does not say.
+    """
 
     site: str
     bugzilla: str
@@ -36,6 +40,8 @@ class Hello(NamedTuple):
     group: str | None
     enabled: bool
     requirelogin: bool
+    urlbase: str = ""
+    bug_fields: tuple[str, ...] = ()
 
 
 class Rows(NamedTuple):
@@ -126,6 +132,8 @@ class Drainer:
             group=None if answer.get("group") is None else _text(answer, "group"),
             enabled=_truth(answer, "enabled"),
             requirelogin=_truth(answer, "requirelogin"),
+            urlbase=_text(answer, "urlbase") if "urlbase" in answer else "",
+            bug_fields=_names(answer, "bug_fields") if "bug_fields" in answer else (),
         )
 
     def lock(self) -> None:
@@ -219,6 +227,13 @@ def _truth(answer: Mapping[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise _senseless(name)
     return value
+
+
+def _names(answer: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value = answer.get(name)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _senseless(name)
+    return tuple(value)
 
 
 def _object(answer: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -16,13 +16,11 @@ from sourcepulse_bugzilla.child import Child
 from sourcepulse_bugzilla.drain import drain_batch
 from sourcepulse_bugzilla.drainer import Drainer, Hello, open_drainer
 from sourcepulse_bugzilla.emitter import Emitter
+from sourcepulse_bugzilla.folders import remember_folder
 from sourcepulse_bugzilla.marks import MarksFile
 from sourcepulse_bugzilla.reconcile import Reconciled, reconcile
 from sourcepulse_bugzilla.service_manager import ServiceManager
 from sourcepulse_bugzilla.stopping import Stop
-
-#: What the outbox calls a Bugzilla among its sources.
-ORIGIN_KIND = "bugzilla"
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +88,7 @@ def open_session(work: Work, stop: Stop, manager: ServiceManager) -> Iterator[Se
     with ExitStack() as stack:
         # What is restricted shall be readable for nobody else.
         outbox = stack.enter_context(Outbox.open(work.outbox, private=True))
-        outbox.remember_origin(ORIGIN_KIND, str(work.folder))
+        remember_folder(outbox, work.folder, work.command[0])
         child = Child(work.command, step=manager.alive, give_up_at=stop.give_up_at)
         drainer, hello = open_drainer(child)
         stack.enter_context(drainer)

@@ -98,3 +98,7 @@ class SubscriptionError(BrokerError):
     """The broker cannot give the subscription that was asked for; change the request."""
 
     exit_code = EXIT_USAGE
+
+
+class VisibilityUnknownError(SourcePulseError):
+    """Nobody can say now whether the public may see this; try later, nothing was sent."""

@@ -39,7 +39,7 @@ sub is_public { return $_[0]->{public}; }
 sub person {
   my ($self, $id) = @_;
   return undef unless $id;
-  return {id => number($id), name => $self->_name($id)};
+  return $self->{people}->{$id} ||= {id => number($id), name => $self->_name($id)};
 }
 
 sub people {

@@ -48,43 +48,47 @@ sub read_more {
   };
 }
 
+# Columns of a bug that are told as they are, by the names of REST.
+my %TEXTS = (
+  summary          => 'short_desc',
+  version          => 'version',
+  op_sys           => 'op_sys',
+  platform         => 'rep_platform',
+  priority         => 'priority',
+  severity         => 'bug_severity',
+  target_milestone => 'target_milestone',
+  status           => 'bug_status',
+  resolution       => 'resolution',
+  whiteboard       => 'status_whiteboard',
+  url              => 'bug_file_loc',
+);
+my @TEXT_NAMES = keys %TEXTS;
+my @TEXT_COLUMNS = @TEXTS{@TEXT_NAMES};
+
 sub bug {
   my ($audience, $bug, $more, $timestamp) = @_;
-  return {
-    id               => number($bug->id),
-    alias            => aliases($bug),
-    summary          => text($bug->{short_desc}),
-    classification   => $more->{classification},
-    product          => $more->{place}->[0],
-    product_id       => number($bug->{product_id}),
-    component        => $more->{place}->[1],
-    component_id     => number($bug->{component_id}),
-    version          => text($bug->{version}),
-    op_sys           => text($bug->{op_sys}),
-    platform         => text($bug->{rep_platform}),
-    priority         => text($bug->{priority}),
-    severity         => text($bug->{bug_severity}),
-    target_milestone => text($bug->{target_milestone}),
-    status           => text($bug->{bug_status}),
-    resolution       => text($bug->{resolution}),
-    is_open          => truth($more->{is_open}),
-    dupe_of          => $audience->bug_id($bug->dup_id),
-    assigned_to      => $audience->person($bug->{assigned_to}),
-    qa_contact       => $audience->person(Bugzilla->params->{useqacontact} ? $bug->{qa_contact} : undef),
-    creator          => $audience->person($bug->{reporter_id}),
-    cc               => $audience->people(map { $_->id } @{$bug->cc_users}),
-    keywords         => keywords($bug),
-    whiteboard       => text($bug->{status_whiteboard}),
-    url              => text($bug->{bug_file_loc}),
-    depends_on       => $audience->bug_ids(@{$bug->dependson}),
-    blocks           => $audience->bug_ids(@{$bug->blocked}),
-    see_also         => $audience->see_also(@{$bug->see_also}),
-    flags            => [map { flag($audience, $_) } grep { !$_->{attach_id} } @{$more->{flags}}],
-    groups           => $audience->groups($audience->is_public ? () : @{$bug->groups_in}),
-    creation_time    => time_text($bug->{creation_ts}),
-    last_change_time => time_text($timestamp),
-    map { ($_->{name} => custom_value($audience, $_, $bug)) } custom_fields($audience),
-  };
+  my %fact;
+  @fact{@TEXT_NAMES} = map { defined ? "$_" : '' } @$bug{@TEXT_COLUMNS};
+  @fact{qw(id product_id component_id)} = map { $_ + 0 } @$bug{qw(bug_id product_id component_id)};
+  @fact{qw(product component)} = @{$more->{place}};
+  $fact{classification} = $more->{classification};
+  $fact{is_open}        = $more->{is_open} ? \1 : \0;
+  $fact{alias}          = aliases($bug);
+  $fact{keywords}       = keywords($bug);
+  $fact{assigned_to}    = $audience->person($bug->{assigned_to});
+  $fact{qa_contact}     = Bugzilla->params->{useqacontact} ? $audience->person($bug->{qa_contact}) : undef;
+  $fact{creator}        = $audience->person($bug->{reporter_id});
+  $fact{cc}             = $audience->people(map { $_->id } @{$bug->cc_users});
+  $fact{dupe_of}        = $audience->bug_id($bug->dup_id);
+  $fact{depends_on}     = $audience->bug_ids(@{$bug->dependson});
+  $fact{blocks}         = $audience->bug_ids(@{$bug->blocked});
+  $fact{see_also}       = $audience->see_also(@{$bug->see_also});
+  $fact{flags}          = [map { flag($audience, $_) } grep { !$_->{attach_id} } @{$more->{flags}}];
+  $fact{groups}         = $audience->is_public ? [] : $audience->groups(@{$bug->groups_in});
+  $fact{creation_time}  = time_text($bug->{creation_ts});
+  $fact{last_change_time} = time_text($timestamp);
+  $fact{$_->{name}} = custom_value($audience, $_, $bug) foreach custom_fields($audience);
+  return \%fact;
 }
 
 # All people that the facts of a bug mention.

@@ -27,7 +27,6 @@ sub socket_path {
 sub send_one {
   local ($!, $?) = ($!, $?);
   local $@;
-  local $SIG{PIPE} = 'IGNORE';
   eval {
     local $SIG{__DIE__} = 'DEFAULT';
     my $path = socket_path();

@@ -23,14 +23,18 @@ from sourcepulse_bugzilla.part_events import (
     ATTACHMENT_HIDDEN,
     ATTACHMENT_PUBLISHED,
     COMMENT_CREATED,
+    COMMENT_HIDDEN,
+    COMMENT_PUBLISHED,
 )
 from sourcepulse_bugzilla.row_events import events_of
 from sourcepulse_bugzilla.rows import Row
+from sourcepulse_bugzilla.views import ATTACHMENT_UPDATE
 
 #: These have ids of their own, whatever else the update did that brought them.
 _CREATED = frozenset({BUG_CREATED, BUG_DELETED, ATTACHMENT_CREATED, COMMENT_CREATED})
 _OF_BUGS = (BUG_CHANGED, BUG_HIDDEN, BUG_PUBLISHED)
 _OF_ATTACHMENTS = (ATTACHMENT_CHANGED, ATTACHMENT_HIDDEN, ATTACHMENT_PUBLISHED)
+_OF_COMMENTS = (COMMENT_HIDDEN, COMMENT_PUBLISHED)
 
 logger = logging.getLogger(__name__)
 
@@ -111,15 +115,32 @@ def untold(row: Row, events: list[Event], outbox: Outbox, emitter: Emitter) -> l
 
 
 def _ids_of_update(row: Row, emitter: Emitter) -> Iterator[str]:
-    """Give all ids under which an update may have been told."""
-    attachments = {view.members["attachment"]["id"] for view in row.views.values() if "attachment" in view.members}
+    """Give all ids under which an update may have been told.
+
+    The history may show it otherwise than it was told: what it hid is shown as published if it is public again.
+    """
+    parts = [(_OF_BUGS, {row.bug_id}), (_OF_ATTACHMENTS, _attachments(row)), (_OF_COMMENTS, _comments(row))]
     for activity in row.activities:
         for event in events_of(row._replace(activity=activity), emitter):
             if event.type not in _CREATED:
                 yield event.id
         for source in (emitter.source_of(PUBLIC), emitter.source_of(RESTRICTED)):
-            for type_ in _OF_BUGS:
-                yield event_id(source, type_, str(row.bug_id), str(activity), str(row.at))
-            for type_ in _OF_ATTACHMENTS:
-                for attachment in attachments:
-                    yield event_id(source, type_, str(attachment), str(activity), str(row.at))
+            for types, numbers in parts:
+                for type_ in types:
+                    for number in numbers:
+                        yield event_id(source, type_, str(number), str(activity), str(row.at))
+
+
+def _attachments(row: Row) -> set[int]:
+    if row.kind != ATTACHMENT_UPDATE:
+        return set()
+    # A view that hides it has only its number.
+    return {view.members.get("attachment", view.members)["id"] for view in row.views.values()}
+
+
+def _comments(row: Row) -> set[int]:
+    numbers: set[int] = set()
+    for view in row.views.values():
+        numbers.update(view.members.get("comments_hidden", ()))
+        numbers.update(said.comment["id"] for said in view.members.get("comments_published", ()))
+    return numbers

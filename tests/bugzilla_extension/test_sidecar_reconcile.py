@@ -127,9 +127,18 @@ def test_what_nobody_told_is_told_once_as_recovered(bugzilla: StandIn, outbox: P
             row("attachment.update", {"place": ["a", "b"], "transition": "hidden", "id": 55, "bug_id": BUG_ID}),
             ("attachment.update", attachment_update(changes=CHANGES)),
         ),
+        # What was hidden then is public again, or private again, when the history is read.
         (
             row("bug.update", bug_update(comments_hidden=[3])),
+            ("bug.update", bug_update(comments_published=[comment(3)])),
+        ),
+        (
+            row("bug.update", bug_update(comments_published=[comment(3)])),
             ("bug.update", bug_update(comments_hidden=[3])),
+        ),
+        (
+            row("attachment.update", attachment_update(transition="published")),
+            ("attachment.update", {"place": ["a", "b"], "transition": "hidden", "id": 55, "bug_id": BUG_ID}),
         ),
     ],
 )

@@ -11,10 +11,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sourcepulse.brokers import Message, Outcome, Publisher, Settlement
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, DecodeError, NothingThereError
+from sourcepulse.errors import (
+    BrokerRefusedUsError,
+    BrokerUnavailableError,
+    DecodeError,
+    NothingThereError,
+    VisibilityUnknownError,
+)
 from sourcepulse.event import format_time
 from sourcepulse.outbox import Claimed, Outbox
 from sourcepulse.serialize import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, encode, encode_pulse
+from sourcepulse.visibility import Gate
 
 #: The wait after a first failure; it doubles with each further one, up to the most.
 RETRY_FIRST_SECONDS = 0.5
@@ -37,7 +44,7 @@ class DeliveryReport:
     unroutable: int = 0
     buried: int = 0
     replayed: int = 0
-    error: BrokerUnavailableError | None = None
+    error: BrokerUnavailableError | VisibilityUnknownError | None = None
 
 
 def retry_seconds(failures: int, *, first: float = RETRY_FIRST_SECONDS, jitter: Callable[[], float]) -> float:
@@ -51,6 +58,7 @@ class Delivery:
 
     `open_publisher` gives a new, unopened publisher for each connection. A broker that fails in the middle
     costs nothing but repeats: what it had not confirmed is sent again from the oldest on, with the same ids.
+    What may be sent is for the `gate` to say; without one everything may.
     """
 
     def __init__(
@@ -62,9 +70,11 @@ class Delivery:
         exchange: str,
         pulse_format: bool = False,
         clock: Callable[[], float],
+        gate: Gate | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.stream = stream
+        self._gate = gate
         self._outbox = outbox
         self._open_publisher = open_publisher
         self._exchange = exchange
@@ -84,6 +94,10 @@ class Delivery:
             self._send_pending(report, stopping)
             self._send_replays(report, stopping)
         except BrokerUnavailableError as error:
+            self._abandon()
+            self._give_up(report, error)
+        except VisibilityUnknownError as error:
+            # The broker is well, and all that was sent is settled.
             self._give_up(report, error)
         except BaseException:
             # What is unsettled is not known any more; the next attempt begins with a new connection.
@@ -100,7 +114,9 @@ class Delivery:
                 self._abandon()
 
     def close(self) -> None:
-        """Say good-bye to the broker."""
+        """Say good-bye to the broker, and to whoever was asked."""
+        if self._gate is not None:
+            self._gate.close()
         if self._publisher is not None:
             self._publisher.close()
             self._publisher = None
@@ -173,9 +189,13 @@ class Delivery:
         settled: Callable[[Settlement], None],
         stopping: Callable[[], bool],
     ) -> None:
-        """Keep the publisher's window full until nothing more comes and nothing is unsettled."""
+        """Keep the publisher's window full until nothing more comes and nothing is unsettled.
+
+        VisibilityUnknownError if nobody can say whether the next may be sent, when all before it is settled.
+        """
         last = unsettled = 0
         exhausted = False
+        unknown: VisibilityUnknownError | None = None
         while True:
             exhausted = exhausted or stopping()
             # Without work there is no connection, and without a connection no window: the first event opens it.
@@ -184,24 +204,33 @@ class Delivery:
             if not exhausted and window - unsettled >= min(BATCH_EVENTS, (window + 1) // 2):
                 claimed = more(last, min(BATCH_EVENTS, window - unsettled))
                 exhausted = not claimed
-                for number, event in claimed:
-                    last = number
-                    try:
-                        message = make(event, number)
-                    except DecodeError as error:
-                        # Its bytes were damaged in the outbox; the rest shall not wait for it.
-                        reason = f"its stored bytes are damaged: {error}"
-                        settled(Settlement(tag=number, outcome=Outcome.REFUSED, reason=reason))
-                        continue
-                    self._connected().send(message)
-                    unsettled += 1
+                last = claimed[-1][0] if claimed else last
+                try:
+                    for number, event, refusal in self._passing(claimed):
+                        message, reason = _made(make, event, number) if refusal is None else (None, refusal)
+                        if message is None:
+                            # The rest shall not wait for it.
+                            settled(Settlement(tag=number, outcome=Outcome.REFUSED, reason=reason))
+                            continue
+                        self._connected().send(message)
+                        unsettled += 1
+                except VisibilityUnknownError as error:
+                    unknown = error
+                    exhausted = True
             if not unsettled:
+                if unknown is not None:
+                    raise unknown
                 if exhausted:
                     return
                 continue
             for settlement in self._settlements():
                 unsettled -= 1
                 settled(settlement)
+
+    def _passing(self, claimed: Sequence[tuple[int, Claimed]]) -> Iterable[tuple[int, Claimed, str | None]]:
+        if self._gate is None:
+            return ((number, event, None) for number, event in claimed)
+        return self._gate.passing(claimed, ready=self._connected)
 
     def _settlements(self) -> Iterable[Settlement]:
         return self._connected().settle(SETTLE_SECONDS)
@@ -217,8 +246,7 @@ class Delivery:
             self._publisher = publisher
         return self._publisher
 
-    def _give_up(self, report: DeliveryReport, error: BrokerUnavailableError) -> None:
-        self._abandon()
+    def _give_up(self, report: DeliveryReport, error: BrokerUnavailableError | VisibilityUnknownError) -> None:
         first = RETRY_REFUSED_SECONDS if isinstance(error, BrokerRefusedUsError) else RETRY_FIRST_SECONDS
         wait_s = self._outbox.note_failure(
             self.stream, str(error), retry_in=lambda failures: retry_seconds(failures, first=first, jitter=self._jitter)
@@ -250,3 +278,11 @@ class Delivery:
     def _replay_message(self, event: Claimed, tag: int) -> Message:
         again = decode(event.body, routing_key=event.routing_key)._replace(replayed=True)
         return self._message(event._replace(body=encode(again)), tag)
+
+
+def _made(make: Callable[[Claimed, int], Message], event: Claimed, number: int) -> tuple[Message | None, str]:
+    """Give the message, or the reason why its bytes, damaged in the outbox, make none."""
+    try:
+        return make(event, number), ""
+    except DecodeError as error:
+        return None, f"its stored bytes are damaged: {error}"

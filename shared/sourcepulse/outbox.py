@@ -27,6 +27,9 @@ EVENT_MAX_BYTES = 256 * 1024
 #: SQLite takes so many values in one statement, at least.
 IDS_AT_ONCE = 500
 
+#: Stands in for an event that the check before publishing withheld.
+WITHHELD_TYPE = "system.event.withheld.v1"
+
 PENDING = "pending"
 DELIVERED = "delivered"
 BURIED = "buried"
@@ -249,6 +252,18 @@ class Outbox:
             ).rowcount
         if not changed:
             raise NothingThereError(f"no pending event at position {position}")
+
+    def withhold(self, position: int, stand_in: bytes) -> None:
+        """Put a stand-in in the place of an event, for good; what the event said is gone from the file.
+
+        A copy of it can remain in the write-ahead log until SQLite next empties that.
+        """
+        with self._file.read() as db:
+            # Without it SQLite leaves the old bytes in the file until it needs their place.
+            db.execute("PRAGMA secure_delete = ON")
+        with self._file.write() as db:
+            db.execute("UPDATE bodies SET body = ? WHERE position = ?", (stand_in, position))
+            db.execute("UPDATE events SET type = ?, subject = NULL WHERE position = ?", (WITHHELD_TYPE, position))
 
     def retry(self, position: int) -> None:
         """Bring a buried event back; it is sent before younger ones, with its old id and numbers."""

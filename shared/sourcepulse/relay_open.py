@@ -22,6 +22,7 @@ from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_places import places as former_places
 from sourcepulse.relay import Relay, bind, relay_lock
 from sourcepulse.streams import Place, check_apart, check_former
+from sourcepulse.visibility import Gate, check_openers
 
 #: Each stream with the prefix of its settings.
 STREAMS = ((PUBLIC, ""), (RESTRICTED, "restricted_"))
@@ -75,13 +76,15 @@ def _keep_apart(outbox: Outbox, places: dict[str, Place]) -> None:
 
 def _delivery(stack: ExitStack, outbox: Outbox, config: Config, stream: str, place: Place, *, rebind: bool) -> Delivery:
     bind(outbox, stream, str(place), rebind=rebind)
+    own = stack.enter_context(Outbox.open(outbox.path))
     return Delivery(
-        stack.enter_context(Outbox.open(outbox.path)),
+        own,
         stream,
         _opener(place),
         exchange=place.exchange,
         pulse_format=config.text("format") == "pulse",
         clock=time.time,
+        gate=Gate(own, check_openers()) if stream == PUBLIC else None,
     )
 
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """What people do with a real Bugzilla's web forms and REST arrives at a real RabbitMQ consumer, exactly.
 
-Bugzilla is neither here nor downloaded: the environment variable BUGZILLA_HOME names the folder of one that has the extension
-linked and checksetup.pl run, made for tests. Its parameters are changed, and whatever is done gets new names.
+Bugzilla is neither here nor downloaded: the environment variable BUGZILLA_HOME names the folder of one that is made for
+tests, with the extension linked and checksetup.pl run. Its parameters are changed, and whatever is done gets new names.
 """
 
 from __future__ import annotations

@@ -32,12 +32,12 @@ class BugzillaSite:
         site = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 - the name that the library calls
+            def do_GET(self) -> None:
                 site._serve(self)
 
-            do_POST = do_PUT = do_GET  # noqa: N815 - the same
+            do_POST = do_PUT = do_GET  # noqa: N815 - names that the library calls
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the same
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

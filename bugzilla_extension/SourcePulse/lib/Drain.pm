@@ -9,8 +9,9 @@ use warnings;
 
 use Fcntl qw(LOCK_EX LOCK_NB O_CREAT O_NOFOLLOW O_RDWR);
 
-use Bugzilla::Constants qw(BUGZILLA_VERSION ERROR_MODE_DIE bz_locations);
+use Bugzilla::Constants qw(BUGZILLA_VERSION ERROR_MODE_DIE FIELD_TYPE_BUG_ID bz_locations);
 
+use Bugzilla::Extension::SourcePulse::History qw(own_urlbase);
 use Bugzilla::Extension::SourcePulse::Nudge;
 use Bugzilla::Extension::SourcePulse::Outbox;
 use Bugzilla::Extension::SourcePulse::Params;
@@ -32,11 +33,12 @@ my %ANSWER = (
   bury    => \&_bury,
   retry   => \&_retry,
   stats   => sub { return Bugzilla::Extension::SourcePulse::Outbox::stats() },
+  found   => \&_found,
   visible => \&_visible,
   tips    => sub { return {marks => Bugzilla::Extension::SourcePulse::Recovery::tips()} },
   recover => \&_recover,
 );
-my %NEEDS_LOCK = map { $_ => 1 } qw(next ack bury retry);
+my %NEEDS_LOCK = map { $_ => 1 } qw(next ack bury retry found);
 
 sub new {
   my ($class, $requests, $answers) = @_;
@@ -103,6 +105,8 @@ sub _hello {
     enabled      => truth(Bugzilla::Extension::SourcePulse::Params::active()),
     restricted   => truth(Bugzilla::Extension::SourcePulse::Params::restricted()),
     requirelogin => truth(Bugzilla->params->{requirelogin}),
+    urlbase      => own_urlbase(),
+    bug_fields   => [map { $_->{name} } grep { $_->{type} == FIELD_TYPE_BUG_ID } Bugzilla->active_custom_fields],
   };
 }
 
@@ -145,6 +149,12 @@ sub _bury {
 }
 
 sub _retry { return {rows => Bugzilla::Extension::SourcePulse::Outbox::retry_rows()}; }
+
+sub _found {
+  my ($self, $request) = @_;
+  Bugzilla::Extension::SourcePulse::Outbox::forget_missed(_whole($request->{count}, 'count'));
+  return {};
+}
 
 sub _visible {
   my ($self, $request) = @_;

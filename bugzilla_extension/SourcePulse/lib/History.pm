@@ -7,6 +7,10 @@ use 5.10.1;
 use strict;
 use warnings;
 
+use base qw(Exporter);
+our @EXPORT_OK = qw(own_urlbase);
+
+use Bugzilla::BugUrl::Bugzilla::Local;
 use Bugzilla::Constants qw(FIELD_TYPE_BUG_ID FIELD_TYPE_MULTI_SELECT);
 use Bugzilla::User qw(login_to_id);
 
@@ -73,9 +77,15 @@ sub _flag_word {
 # The history has only the URL; one of a bug of this Bugzilla is told if that bug may be.
 sub _is_own_bug {
   my ($audience, $url) = @_;
-  return 0 unless $audience->is_public && index($url, Bugzilla->params->{urlbase}) == 0;
+  return 0 unless $audience->is_public && index($url, own_urlbase()) == 0;
   my ($id) = $url =~ /[?&;]id=([0-9]+)/;
   return !$id || !defined $audience->bug_id($id) ? 1 : 0;
+}
+
+# How the URLs of this Bugzilla's own bugs begin.
+sub own_urlbase {
+  my ($base) = Bugzilla::BugUrl::Bugzilla::Local->local_uri('') =~ /\A(.*)show_bug\.cgi/s;
+  return text($base);
 }
 
 # Whether everybody could see the bug before and after these lines: 1, 0, or undef where nobody can tell any more. Groups that
@@ -143,4 +153,5 @@ Lines are rows of C<bugs_activity> with the C<name> of their field.
 =head1 FUNCTIONS
 
 C<fields LINES> joins them by field, C<changes AUDIENCE, FIELDS> gives changes as events have them, C<public_around BUG_ID, LINES, IS_PUBLIC_NOW> whether the bug was public
-before and after, C<place_before BUG_ID, ID, PLACE> its product and component before a line, C<last_group_deletion> the time before which nobody can tell.
+before and after, C<place_before BUG_ID, ID, PLACE> its product and component before a line, C<last_group_deletion> the time before which nobody can tell,
+C<own_urlbase> how the URLs of this Bugzilla's bugs begin.

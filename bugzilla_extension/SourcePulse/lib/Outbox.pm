@@ -192,6 +192,23 @@ sub missed {
   return $count;
 }
 
+# Of a line that is written at this very moment the error log still has a copy.
+sub forget_missed {
+  my ($count) = @_;
+  my $path = missed_path();
+  rename($path, "$path.old") or return;
+  open(my $old, '<', "$path.old") or return;
+  my @lines = <$old>;
+  close($old);
+  splice(@lines, 0, $count);
+  if (@lines && sysopen(my $file, $path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0660)) {
+    syswrite($file, join('', @lines));
+    close($file);
+  }
+  unlink("$path.old");
+  return;
+}
+
 sub last_missed {
   open(my $file, '<', missed_path()) or return undef;
   my $last;
@@ -291,8 +308,9 @@ The rows of a group that is about to be deleted.
 
 What drain.pl and the administrator's page do with rows.
 
-=item C<schema>, C<missed>, C<last_missed>, C<missed_path>
+=item C<schema>, C<missed>, C<last_missed>, C<forget_missed COUNT>, C<missed_path>
 
-The table for C<db_schema_abstract_schema>; how many changes could not be written, the last of them, and the file that says which.
+The table for C<db_schema_abstract_schema>; how many changes could not be written, the last of them, the file that says which, and its end
+when they were found.
 
 =back

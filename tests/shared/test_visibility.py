@@ -1,0 +1,293 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What is no longer public right before it is sent is withheld, for good, and leaves no hole in the numbers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sourcepulse.brokers import Outcome, open_publisher
+from sourcepulse.consumer import Consumer
+from sourcepulse.delivery import Delivery
+from sourcepulse.errors import BrokerUnavailableError, VisibilityUnknownError
+from sourcepulse.event import Event
+from sourcepulse.outbox import WITHHELD_TYPE, Claimed, Outbox
+from sourcepulse.outbox_view import figures
+from sourcepulse.testing import MemoryBroker
+from sourcepulse.visibility import ANSWER_MAX_AGE_SECONDS, Gate
+from support.event_schema import check_data
+from support.local_log import log_url
+from support.spine import receive
+
+SOURCE = "bugzilla://3f0b7a52-6c1e-4d0b-9a37-1d2f5e8c4b60"
+HIDDEN = "bugzilla.bug.hidden.v1"
+
+
+class Opinion:
+    """A check that says what the test says; it remembers what it was asked."""
+
+    def __init__(self, allows: Callable[[int], Any] = lambda _: True) -> None:
+        self.allows = allows
+        self.asked: list[list[int]] = []
+        self.closed = 0
+
+    def ask(self, events: Sequence[Claimed]) -> list[bool]:
+        self.asked.append([event.position for event in events])
+        return [self.allows(event.position) for event in events]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Hands:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox.open(tmp_path / "o.db") as opened:
+        yield opened
+
+
+def hidden(number: int, source: str = SOURCE) -> Event:
+    return Event.of(
+        HIDDEN, source=source, key=[str(number)], subject=f"bug/{number}", time=number, data={"id": number}, words=["P"]
+    )
+
+
+def delivery_to(
+    broker: MemoryBroker, outbox: Outbox, opinion: Opinion, *, clock: Callable[[], float] = lambda: 0.0
+) -> Delivery:
+    gate = Gate(outbox, {"bugzilla": lambda _: opinion}, clock=clock)
+    return Delivery(outbox, "public", broker.publisher, exchange="x", clock=lambda: 0.0, gate=gate, jitter=lambda: 0.0)
+
+
+def never() -> bool:
+    return False
+
+
+def bodies(broker: MemoryBroker) -> list[dict[str, Any]]:
+    return [json.loads(message.body) for message in broker.messages]
+
+
+def test_what_is_public_is_sent_as_it_is(outbox: Outbox) -> None:
+    broker, opinion = MemoryBroker(), Opinion()
+    outbox.append([hidden(1), hidden(2)])
+    delivery_to(broker, outbox, opinion).attempt(never)
+    assert [(body["type"], body["data"]) for body in bodies(broker)] == [(HIDDEN, {"id": 1}), (HIDDEN, {"id": 2})]
+    assert opinion.asked == [[1], [2]] or opinion.asked == [[1, 2]]
+
+
+def test_a_stand_in_keeps_id_key_source_time_and_numbers_and_tells_only_the_type(outbox: Outbox) -> None:
+    broker = MemoryBroker()
+    events = [hidden(1), hidden(2)]
+    outbox.append(events)
+    delivery_to(broker, outbox, Opinion(lambda position: position != 1)).attempt(never)
+    first, second = broker.messages
+    body = json.loads(first.body)
+    assert (first.type, body["type"], body["data"]) == (WITHHELD_TYPE, WITHHELD_TYPE, {"type": HIDDEN})
+    assert (first.id, first.routing_key, body["source"]) == (events[0].id, events[0].routing_key, SOURCE)
+    assert "subject" not in body
+    assert (int(body["sequence"]), int(body["typesequence"])) == (1, 1)
+    assert json.loads(second.body)["data"] == {"id": 2}
+    assert figures(outbox)["streams"]["public"]["pending"] == 0
+
+
+def test_a_consumer_of_the_type_sees_no_gap(outbox: Outbox, tmp_path: Path) -> None:
+    url = log_url(tmp_path)
+    gate = Gate(outbox, {"bugzilla": lambda _: Opinion(lambda position: position != 2)})
+    delivery = Delivery(
+        outbox,
+        "public",
+        lambda: open_publisher(url, exchange="sourcepulse"),
+        exchange="sourcepulse",
+        clock=lambda: 0.0,
+        gate=gate,
+    )
+    with Consumer(str(url), ["bugzilla.bug.hidden.#"], state=tmp_path / "state") as consumer:
+        consumer.open()
+        outbox.append([hidden(number) for number in range(1, 4)])
+        delivery.attempt(never)
+        events = receive(consumer, 3, 20)
+        delivery.close()
+        assert [event.type for event in events] == [HIDDEN, WITHHELD_TYPE, HIDDEN]
+        for event in events:
+            check_data(event)
+        assert consumer.stats.gaps == 0
+
+
+def test_what_was_withheld_stays_so_whatever_is_public_later(outbox: Outbox) -> None:
+    broker, opinion = MemoryBroker(), Opinion(lambda _: False)
+    outbox.append([hidden(1)])
+    delivery_to(broker, outbox, opinion).attempt(never)
+    opinion.allows = lambda _: True
+    outbox.request_replay(1)
+    delivery_to(broker, outbox, opinion).attempt(never)
+    assert [body["type"] for body in bodies(broker)] == [WITHHELD_TYPE, WITHHELD_TYPE]
+    assert len(opinion.asked) == 1
+
+
+def test_a_replay_is_asked_about_again(outbox: Outbox) -> None:
+    broker, opinion = MemoryBroker(), Opinion()
+    outbox.append([hidden(1)])
+    delivery_to(broker, outbox, opinion).attempt(never)
+    opinion.allows = lambda _: False
+    outbox.request_replay(1)
+    delivery_to(broker, outbox, opinion).attempt(never)
+    told, again = bodies(broker)
+    assert (told["type"], again["type"], again["replayed"]) == (HIDDEN, WITHHELD_TYPE, True)
+
+
+def test_a_crash_between_withholding_and_sending_changes_nothing(outbox: Outbox) -> None:
+    def gone(_: Any) -> Outcome:
+        raise BrokerUnavailableError("gone")
+
+    opinion = Opinion(lambda _: False)
+    outbox.append([hidden(1)])
+    delivery_to(MemoryBroker(judge=gone), outbox, opinion).attempt(never)
+    opinion.allows = lambda _: True
+    broker = MemoryBroker()
+    delivery_to(broker, outbox, opinion).attempt(never)
+    assert [body["type"] for body in bodies(broker)] == [WITHHELD_TYPE]
+
+
+def test_what_was_withheld_is_gone_from_the_file(tmp_path: Path) -> None:
+    secret = "a-secret-that-nobody-may-find"
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([hidden(1)._replace(data={"id": 1, "secret": secret * 100}), hidden(2)])
+        delivery_to(MemoryBroker(), outbox, Opinion(lambda position: position != 1)).attempt(never)
+    # The last to close it empties the write-ahead log.
+    assert not [file for file in tmp_path.iterdir() if secret.encode() in file.read_bytes()]
+
+
+def test_no_answer_means_wait_and_is_shown(outbox: Outbox) -> None:
+    def silent(_: int) -> bool:
+        raise VisibilityUnknownError("Bugzilla does not answer")
+
+    broker, opinion = MemoryBroker(), Opinion(silent)
+    outbox.append([hidden(1)])
+    report = delivery_to(broker, outbox, opinion).attempt(never)
+    assert (broker.messages, str(report.error)) == ([], "Bugzilla does not answer")
+    assert "does not answer" in str(figures(outbox)["streams"]["public"])
+    opinion.allows = lambda _: True
+    assert delivery_to(broker, outbox, opinion).attempt(never).delivered == 1
+
+
+def test_what_was_sent_before_nobody_answered_is_settled(outbox: Outbox) -> None:
+    hands, broker, opinion = Hands(), MemoryBroker(), Opinion()
+    outbox.append([hidden(number) for number in range(1, 4)])
+
+    def slow(position: int) -> bool:
+        if len(opinion.asked) > 1:
+            raise VisibilityUnknownError("no more")
+        return True
+
+    opinion.allows = slow
+    delivery = delivery_to(broker, outbox, opinion, clock=hands)
+    outbox.append([hidden(4)])
+    report = delivery.attempt(never)
+    assert [body["data"]["id"] for body in bodies(broker)] == list(range(1, report.delivered + 1))
+    assert 0 < report.delivered < 4
+    assert figures(outbox)["streams"]["public"]["pending"] == 4 - report.delivered
+
+
+@pytest.mark.parametrize("answers", [[], [True, True], [1], ["yes"], [None]])
+def test_an_answer_that_makes_no_sense_lets_nothing_pass(outbox: Outbox, answers: list[Any]) -> None:
+    opinion = Opinion()
+    opinion.ask = lambda events: answers  # type: ignore[method-assign, assignment]
+    broker = MemoryBroker()
+    outbox.append([hidden(1)])
+    delivery_to(broker, outbox, opinion).attempt(never)
+    assert HIDDEN not in [body["type"] for body in bodies(broker)]
+
+
+def test_without_the_plugin_nothing_of_bugzilla_is_published(outbox: Outbox) -> None:
+    broker = MemoryBroker()
+    outbox.append([hidden(1)])
+    delivery = Delivery(outbox, "public", broker.publisher, exchange="x", clock=lambda: 0.0, gate=Gate(outbox, {}))
+    report = delivery.attempt(never)
+    assert broker.messages == []
+    assert "nothing installed" in str(report.error)
+
+
+def test_other_families_are_not_asked_about(outbox: Outbox) -> None:
+    broker, opinion = MemoryBroker(), Opinion(lambda _: False)
+    outbox.append([hidden(1, source="hg://host/repository")])
+    assert delivery_to(broker, outbox, opinion).attempt(never).delivered == 1
+    assert opinion.asked == []
+    assert bodies(broker)[0]["type"] == HIDDEN
+
+
+def test_an_answer_that_has_become_old_is_asked_again(outbox: Outbox) -> None:
+    hands, broker = Hands(), MemoryBroker()
+    opinion = Opinion()
+    gate = Gate(outbox, {"bugzilla": lambda _: opinion}, clock=hands)
+    outbox.append([hidden(number) for number in range(1, 4)])
+    claimed = [(event.position, event) for event in outbox.claim("public")]
+    passing = gate.passing(claimed, ready=lambda: broker)
+    next(passing)
+    hands.now += ANSWER_MAX_AGE_SECONDS + 0.1
+    opinion.allows = lambda position: position != 2
+    assert next(passing)[1].type == WITHHELD_TYPE
+    assert opinion.asked == [[1, 2, 3], [2, 3]]
+
+
+def test_damaged_bytes_that_may_be_private_are_never_sent(outbox: Outbox) -> None:
+    broker = MemoryBroker()
+    outbox.append([hidden(1), hidden(2)])
+    with outbox.writing() as db:
+        db.execute("UPDATE bodies SET body = ? WHERE position = 1", (b"{",))
+    report = delivery_to(broker, outbox, Opinion(lambda position: position != 1)).attempt(never)
+    assert (report.buried, report.delivered) == (1, 1)
+    assert [body["data"] for body in bodies(broker)] == [{"id": 2}]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_nothing_is_sent_that_was_not_public_when_last_asked(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 12))
+    last: dict[int, bool] = {}
+    ever: set[int] = set()
+
+    def flips(position: int) -> bool:
+        if data.draw(st.integers(0, 9)) == 0:
+            raise VisibilityUnknownError("not now")
+        last[position] = data.draw(st.booleans())
+        if not last[position]:
+            ever.add(position)
+        return last[position]
+
+    def judge(_: Any) -> Outcome:
+        if data.draw(st.integers(0, 5)) == 0:
+            raise BrokerUnavailableError("gone")
+        return Outcome.DELIVERED
+
+    with tempfile.TemporaryDirectory() as folder, Outbox.open(Path(folder) / "o.db") as outbox:
+        outbox.append([hidden(number) for number in range(1, count + 1)])
+        broker = MemoryBroker(judge=judge)
+        delivery = delivery_to(broker, outbox, Opinion(flips))
+        for _ in range(60):
+            delivery.attempt(never)
+        sent = bodies(broker)
+        for body in sent:
+            position = int(body["sequence"])
+            # What was once withheld is never told again.
+            assert (body["type"] == HIDDEN) or position in ever
+        told_after = {int(body["sequence"]) for body in sent if body["type"] == WITHHELD_TYPE}
+        for position in told_after:
+            types = [body["type"] for body in sent if int(body["sequence"]) == position]
+            assert types == sorted(types), "told again after it was withheld"

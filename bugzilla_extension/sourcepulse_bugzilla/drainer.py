@@ -171,6 +171,10 @@ class Drainer:
             missed=_number(answer, "missed"),
         )
 
+    def found(self, count: int) -> None:
+        """Have the first so many of the missed changes forgotten: the history was searched for them."""
+        self._ask("found", count=count)
+
     def visible(self, bugs: Sequence[int], comments: Sequence[int], attachments: Sequence[int]) -> Visible:
         """Ask what an anonymous visitor sees now."""
         answer = self._ask("visible", bugs=list(bugs), comments=list(comments), attachments=list(attachments))

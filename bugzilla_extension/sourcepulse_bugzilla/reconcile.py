@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from sourcepulse.errors import EventError
 from sourcepulse.event import PUBLIC, RESTRICTED, Event, event_id
@@ -79,6 +79,8 @@ def reconcile(
             return found
         marks = page.marks
         marks_file.write(Marks(marks, kept.missed if found.more else missed))
+    if missed and not found.more:
+        _forget_missed(drainer, marks_file, marks, missed)
     if found.told or found.refused:
         logger.info(
             "%d events that nobody had told were found in Bugzilla's history; %d rows of it cannot be told",
@@ -86,6 +88,13 @@ def reconcile(
             found.refused,
         )
     return found
+
+
+def _forget_missed(drainer: Drainer, marks_file: MarksFile, marks: Mapping[str, Any], missed: int) -> None:
+    drainer.found(missed)
+    # A list that cannot be shortened must not bring the next comparison forward for ever.
+    if drainer.stats().missed < missed:
+        marks_file.write(Marks(marks, 0))
 
 
 def _tell_page(page: Page, outbox: Outbox, emitter: Emitter, so_far: Reconciled) -> Reconciled:

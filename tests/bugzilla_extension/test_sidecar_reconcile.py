@@ -244,17 +244,33 @@ def test_it_ends_between_pages_when_told_to(bugzilla: StandIn, outbox: Path) -> 
     assert compare(bugzilla, outbox) == 3
 
 
-def test_changes_that_bugzilla_missed_are_noticed_once(bugzilla: StandIn, outbox: Path) -> None:
+def test_changes_that_bugzilla_missed_are_noticed_once_and_forgotten(bugzilla: StandIn, outbox: Path) -> None:
     with session(bugzilla, outbox) as opened:
         opened.reconcile()
-        assert not opened.has_missed(0)
-        bugzilla.say("missed", "2")
-        assert opened.has_missed(2)
+        for missed in (2, 2, 1):
+            assert not opened.has_missed(opened.drainer.stats().missed)
+            bugzilla.say("missed", str(missed))
+            assert opened.has_missed(opened.drainer.stats().missed)
+            opened.reconcile()
+            assert opened.drainer.stats().missed == 0
+
+
+def test_a_list_of_missed_changes_that_cannot_be_shortened_is_not_looked_into_for_ever(
+    bugzilla: StandIn, outbox: Path
+) -> None:
+    bugzilla.say("missed.kept", "")
+    bugzilla.say("missed", "2")
+    with session(bugzilla, outbox) as opened:
         opened.reconcile()
-        assert not opened.has_missed(2)
-        # Emptied by hand, and then another two.
+        opened.reconcile()
+        assert not opened.has_missed(opened.drainer.stats().missed)
+        bugzilla.say("missed", "3")
+        assert opened.has_missed(opened.drainer.stats().missed)
+        opened.reconcile()
+        assert not opened.has_missed(opened.drainer.stats().missed)
+        # Emptied by hand, and then filled again.
         assert not opened.has_missed(0)
-        assert opened.has_missed(2)
+        assert opened.has_missed(3)
 
 
 def test_marks_that_cannot_be_read_begin_anew_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

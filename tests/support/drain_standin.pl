@@ -71,6 +71,13 @@ my %answer = (
       missed   => 0 + (slurp('missed') // 0),
     };
   },
+  found => sub {
+    my $left = (slurp('missed') // 0) - $_[0]->{count};
+    return {} if -e "$folder/missed.kept";
+    open(my $file, '>', "$folder/missed");
+    print {$file} $left;
+    return {};
+  },
   tips    => sub { return {marks => {page => 0}} },
   recover => sub {
     my ($request) = @_;

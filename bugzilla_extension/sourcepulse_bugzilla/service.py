@@ -101,6 +101,8 @@ class Service:
         nudge = Nudge(session.hello.socket)
         try:
             while True:
+                # Before the table is looked at, so that whatever comes behind that look is heard of.
+                nudge.open(self._socket_group(session), wanted=self._group is not None)
                 is_empty = session.drain()
                 if self._stop.is_set():
                     if not is_empty:
@@ -111,7 +113,6 @@ class Service:
                     logger.info("events flow again")
                     self._trouble = ""
                 self._ready()
-                nudge.open(self._socket_group(session), wanted=self._group is not None)
                 self._look_after(session)
                 nudge.wait(POLL_SECONDS, self._stop)
         finally:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sourcepulse_bugzilla.mentions import Needs, needs_of
 SCHEME = "bugzilla://"
 #: The relay waits so long for one answer, and then tries again like after any failure.
 ANSWER_WAIT_SECONDS = 15.0
+OTHERS_WRITE = 0o022
 
 
 def open_check(outbox: Outbox) -> Check:
@@ -64,6 +66,10 @@ class Check:
 
     def _find(self, source: str) -> tuple[Path, Hello]:
         """Find the Bugzilla of a source, and hear how it is now; its drain.pl is open then."""
+        if not _is_ours_alone(self._outbox.path):
+            # It names programs that are started here.
+            path = self._outbox.path
+            raise _unknown(source, f"{path} can be written by others; chmod 600, and run the relay as its owner")
         reason = "no Bugzilla of this outbox has this id"
         for folder, perl in sorted(known_folders(self._outbox), key=lambda known: known[0] not in self._open):
             try:
@@ -86,6 +92,11 @@ class Check:
 
     def _end(self, folder: Path) -> None:
         self._open.pop(folder).close()
+
+
+def _is_ours_alone(path: Path) -> bool:
+    status = path.stat()
+    return status.st_uid == os.geteuid() and not status.st_mode & OTHERS_WRITE
 
 
 def _unknown(source: str, reason: str) -> VisibilityUnknownError:

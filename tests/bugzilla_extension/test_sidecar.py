@@ -284,7 +284,7 @@ def test_a_child_that_was_killed_is_begun_again(bugzilla: StandIn, outbox: Path)
     bugzilla.say("fault", "next kill")
     with serving(bugzilla, outbox) as process:
         bugzilla.add(*comments(1))
-        until(bugzilla.socket.exists)
+        until(lambda: "stats" in bugzilla.asked())
         code, said = ended(process)
     assert code == EXIT_OK
     assert types(outbox) == ["comment.created"]

@@ -187,7 +187,7 @@ def test_what_is_wrong_from_the_beginning_is_not_waited_for(bugzilla: StandIn, o
 def test_what_goes_wrong_later_is_waited_for(bugzilla: StandIn, outbox: Path, caplog: pytest.LogCaptureFixture) -> None:
     # The extension is taken out and linked again, as an upgrade does.
     with serving(bugzilla, outbox) as ended_by:
-        until(bugzilla.socket.exists)
+        until(lambda: "stats" in bugzilla.asked())
         script = bugzilla.folder / SCRIPT
         script.rename(script.with_suffix(".aside"))
         bugzilla.say("fault", "next kill")

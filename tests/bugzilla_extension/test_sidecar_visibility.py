@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -277,6 +278,28 @@ def test_a_bugzilla_that_is_not_known_or_not_there_is_no_permission(
     outbox.forget_origin("bugzilla", str(bugzilla.folder))
     with pytest.raises(VisibilityUnknownError, match="no Bugzilla of this outbox"):
         check.ask(claimed(*ROWS))
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o602])
+def test_an_outbox_that_others_can_write_cannot_have_programs_started(
+    bugzilla: StandIn, check: Check, outbox: Outbox, mode: int
+) -> None:
+    outbox.path.chmod(mode)
+    with pytest.raises(VisibilityUnknownError, match="can be written by others; chmod 600"):
+        check.ask(claimed(*ROWS))
+    assert bugzilla.asked() == ()
+    outbox.path.chmod(0o644)
+    assert check.ask(claimed(ROWS[1])) == [True]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="needs root")
+def test_an_outbox_of_another_user_cannot_have_programs_started(
+    bugzilla: StandIn, check: Check, outbox: Outbox
+) -> None:
+    os.chown(outbox.path, 12345, -1)
+    with pytest.raises(VisibilityUnknownError, match="run the relay as its owner"):
+        check.ask(claimed(*ROWS))
+    assert bugzilla.asked() == ()
 
 
 def test_each_bugzilla_of_an_outbox_is_asked_for_its_own(

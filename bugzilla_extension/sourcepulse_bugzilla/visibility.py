@@ -95,7 +95,10 @@ class Check:
 
 
 def _is_ours_alone(path: Path) -> bool:
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:
+        return False
     return status.st_uid == os.geteuid() and not status.st_mode & OTHERS_WRITE
 
 

@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+# One driver for all tests: a new fake Bugzilla, or with BUGZILLA_HOME the real one in that folder, which must have the
+# extension linked and checksetup.pl run, and be made for tests.
+package BzWorld;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use File::Temp qw(tempdir);
+use JSON::XS ();
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(is_real extension_folder);
+
+use constant TABLE => 'sourcepulse_outbox';
+
+# The hooks that the extension stands on.
+my %TRACED = map { $_ => 1 } qw(
+  bug_end_of_create bug_start_of_update bug_end_of_update flag_end_of_update object_end_of_create object_end_of_update
+  object_before_delete group_before_delete
+);
+my %TRACED_CLASS = map { $_ => 1 } qw(Bugzilla::Bug Bugzilla::Comment Bugzilla::Attachment);
+
+sub is_real { return $ENV{BUGZILLA_HOME} ? 1 : 0; }
+
+sub extension_folder { return abs_path(dirname(abs_path(__FILE__)) . '/../..'); }
+
+sub new {
+  my ($class, %options) = @_;
+  my $home = $ENV{BUGZILLA_HOME};
+  if (!$home) {
+    $home = tempdir(CLEANUP => 1) . '/bugzilla';
+    system($^X, extension_folder() . '/t/fake/make.pl', $home) == 0 or die "no fake Bugzilla\n";
+    $options{more}->($home) if $options{more};
+  }
+  chdir($home) or die "$home: $!\n";
+  unshift(@INC, $home, "$home/lib", "$home/local/lib/perl5");
+  require Bugzilla;
+  require Bugzilla::Bug;
+  require Bugzilla::Group;
+  require Bugzilla::Product;
+  require Bugzilla::Constants;
+  Bugzilla->usage_mode(Bugzilla::Constants::USAGE_MODE_CMDLINE());
+  my $self = bless {home => $home, trace => []}, $class;
+  $self->new_request;
+  Bugzilla->extensions;
+  require Bugzilla::Extension::SourcePulse::Outbox;
+  $self->params(requirelogin => 0, sourcepulse_enabled => 1, sourcepulse_restricted => 0, sourcepulse_tell_hidden => 1,
+    sourcepulse_hidden_fields => '', sourcepulse_groups_as => 'names', usevisibilitygroups => 0, or_groups => 0);
+  $self->rows;
+  unlink(Bugzilla::Extension::SourcePulse::Outbox::missed_path());
+  return $self;
+}
+
+sub home { return $_[0]->{home}; }
+sub dbh  { return Bugzilla->dbh; }
+
+# What the end of a request does, and the beginning of the next by the administrator.
+sub new_request {
+  my ($self) = @_;
+  Bugzilla::_cleanup();
+  Bugzilla->error_mode(Bugzilla::Constants::ERROR_MODE_DIE());
+  my ($id) = Bugzilla->dbh->selectrow_array(q{SELECT MIN(userid) FROM profiles WHERE login_name LIKE 'admin@%'});
+  Bugzilla->set_user(Bugzilla::User->new($id));
+  return;
+}
+
+sub params {
+  my ($self, %new) = @_;
+  if (is_real()) {
+    require Bugzilla::Config;
+    Bugzilla::Config::SetParam($_, $new{$_}) foreach grep { exists Bugzilla->params->{$_} } keys %new;
+    Bugzilla::Config::write_params();
+    $self->new_request;
+  }
+  else {
+    Bugzilla->set_params(%new);
+  }
+  return;
+}
+
+# The rows that were written since the last time, with the payload decoded; they are gone then.
+sub rows {
+  my ($self) = @_;
+  my $rows = Bugzilla->dbh->selectall_arrayref('SELECT * FROM ' . TABLE . ' ORDER BY id', {Slice => {}});
+  Bugzilla->dbh->do('DELETE FROM ' . TABLE);
+  $_->{payload} = JSON::XS->new->decode($_->{payload}) foreach @$rows;
+  return @$rows;
+}
+
+# The public views of the rows since the last time, each with the kind of its row.
+sub public {
+  my ($self) = @_;
+  return map { {kind => $_->{kind}, %{$_->{payload}->{views}->{public}}} } grep { $_->{payload}->{views}->{public} } $self->rows;
+}
+
+# -- what people do
+
+sub create_bug {
+  my ($self, %fields) = @_;
+  my %row = (
+    product => 'TestProduct', component => 'TestComponent', version => 'unspecified', bug_severity => 'normal', priority => '---',
+    op_sys => 'All', rep_platform => 'All', short_desc => 'a bug', comment => 'its description', %fields,
+  );
+  my $bug = Bugzilla::Bug->create(\%row);
+  return $bug->id;
+}
+
+sub update_bug {
+  my ($self, $id, %changes) = @_;
+  my $bug     = Bugzilla::Bug->new($id);
+  my $private = delete $changes{comment_is_private};
+  my $flags   = delete $changes{flags};
+  if ($changes{product} && is_real()) {
+    $changes{product_change_confirmed} = 1;
+    $changes{version} ||= 'unspecified';
+    $changes{target_milestone} ||= '---';
+  }
+  $bug->set_all(\%changes) if %changes;
+  $bug->set_comment_is_private($private) if $private;
+  $self->_set_flags($bug, $flags) if $flags;
+  $bug->update;
+  return;
+}
+
+sub attach {
+  my ($self, $id, %fields) = @_;
+  my $attachment = Bugzilla::Attachment->create({
+    bug => Bugzilla::Bug->new($id), data => 'hello', description => 'a file', filename => 'a.txt', mimetype => 'text/plain',
+    ispatch => 0, isprivate => 0, %fields,
+  });
+  return $attachment->id;
+}
+
+sub update_attachment {
+  my ($self, $id, %changes) = @_;
+  my $attachment = Bugzilla::Attachment->new($id);
+  $attachment->set_is_private($changes{is_private})   if exists $changes{is_private};
+  $attachment->set_is_obsolete($changes{is_obsolete}) if exists $changes{is_obsolete};
+  $attachment->set_description($changes{description}) if exists $changes{description};
+  $self->_set_flags($attachment, $changes{flags})     if $changes{flags};
+  $attachment->update;
+  return;
+}
+
+sub delete_bug { Bugzilla::Bug->new($_[1])->remove_from_db; return; }
+
+# {name => status}, or {name => [status, requestee]}; "X" clears.
+sub _set_flags {
+  my ($self, $object, $wanted) = @_;
+  my (@old, @new);
+  foreach my $name (keys %$wanted) {
+    my ($status, $requestee) = ref $wanted->{$name} ? @{$wanted->{$name}} : $wanted->{$name};
+    my ($there) = grep { $_->name eq $name } @{$object->flags};
+    my ($type) = Bugzilla->dbh->selectrow_array('SELECT id FROM flagtypes WHERE name = ?', undef, $name);
+    my %flag = (status => $status, requestee => $requestee, setter => Bugzilla->user);
+    delete $flag{requestee} unless defined $requestee;
+    $there ? push(@old, {id => $there->id, %flag}) : push(@new, {type_id => $type, %flag});
+  }
+  $object->set_flags(\@old, \@new);
+  return;
+}
+
+sub last_comment {
+  my ($self, $bug_id) = @_;
+  my ($id) = Bugzilla->dbh->selectrow_array('SELECT MAX(comment_id) FROM longdescs WHERE bug_id = ?', undef, $bug_id);
+  return $id;
+}
+
+# -- what happens inside
+
+# Runs WORK and gives the hooks that ran meanwhile, each as "name(class) depth of transaction".
+sub trace {
+  my ($self, $work) = @_;
+  my @seen;
+  my $process = \&Bugzilla::Hook::process;
+  no warnings 'redefine';
+  local *Bugzilla::Hook::process = sub {
+    my ($name, $args) = @_;
+    my $object = $args->{object} || $args->{bug};
+    my $class  = ref $object;
+    push(@seen, "$name($class) " . (Bugzilla->dbh->{private_bz_transaction_count} || 0))
+      if $TRACED{$name} && ($class eq '' || $TRACED_CLASS{$class});
+    goto &$process;
+  };
+  $work->();
+  s/Bugzilla::// foreach @seen;
+  return \@seen;
+}
+
+# Runs WORK with a later hook that dies: what an extension after ours can do.
+sub dying_in {
+  my ($self, $hook, $work) = @_;
+  my $process = \&Bugzilla::Hook::process;
+  no warnings 'redefine';
+  local *Bugzilla::Hook::process = sub {
+    my ($name) = @_;
+    &$process;
+    die "another extension died\n" if $name eq $hook;
+  };
+  return eval { $work->(); 1 } ? '' : $@;
+}
+
+1;

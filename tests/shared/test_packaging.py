@@ -20,9 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_every_entry_point_loads() -> None:
     points = [
-        point for group in ("sourcepulse.collectors", "sourcepulse.commands") for point in entry_points(group=group)
+        point
+        for group in ("sourcepulse.collectors", "sourcepulse.commands", "sourcepulse.visibility")
+        for point in entry_points(group=group)
     ]
-    assert {point.name for point in points} == {"hg", "demo", "hg-path"}
+    assert {point.name for point in points} == {"bugzilla", "bugzilla-sidecar", "demo", "hg", "hg-path"}
     for point in points:
         assert point.load()
 

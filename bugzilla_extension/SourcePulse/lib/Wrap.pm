@@ -111,8 +111,11 @@ use warnings;
 # Not an eval: inside one, Bugzilla's errors would not roll back.
 sub new {
   my ($class, $dbh) = @_;
-  return bless {dbh => $dbh, depth => $dbh->bz_in_transaction || 0}, $class;
+  return bless {dbh => $dbh, depth => _depth($dbh)}, $class;
 }
+
+# Bugzilla only says whether there is a transaction.
+sub _depth { return $_[0]->{private_bz_transaction_count} || 0; }
 
 sub dismiss { $_[0]->{dismissed} = 1; return; }
 
@@ -123,7 +126,7 @@ sub DESTROY {
   local $@;
   eval {
     my $dbh = $self->{dbh};
-    if (($dbh->bz_in_transaction || 0) > $self->{depth}) {
+    if (_depth($dbh) > $self->{depth}) {
       if ($self->{depth}) {
         $dbh->{private_bz_transaction_count} = $self->{depth};
       }

@@ -44,7 +44,7 @@ is_deeply($world->trace(sub { $world->update_attachment($attachment, is_obsolete
 
 $other = $world->create_bug;
 is_deeply($world->trace(sub { $world->update_bug($other, dup_id => $bug) }), [
-  'object_end_of_update(Bug) 2', 'bug_start_of_update(Bug) 1', 'flag_end_of_update(Bug) 1',
+  'object_end_of_update(Bug) 2', 'bug_start_of_update(Bug) 1', 'object_end_of_create(Comment) 1', 'flag_end_of_update(Bug) 1',
   'object_end_of_update(Bug) 3', 'bug_start_of_update(Bug) 2', 'object_end_of_create(Comment) 2', 'flag_end_of_update(Bug) 2',
   'bug_end_of_update(Bug) 2', 'bug_end_of_update(Bug) 1',
 ], 'the other bug of a duplicate is updated inside');

@@ -13,6 +13,7 @@ use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use JSON::XS ();
+use Socket qw(AF_UNIX MSG_DONTWAIT SOCK_DGRAM sockaddr_un);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(is_real extension_folder);
@@ -49,6 +50,7 @@ sub new {
   my $self = bless {home => $home, trace => []}, $class;
   $self->new_request;
   Bugzilla->extensions;
+  require Bugzilla::Extension::SourcePulse::Database;
   require Bugzilla::Extension::SourcePulse::Outbox;
   $self->params(requirelogin => 0, sourcepulse_enabled => 1, sourcepulse_restricted => 0, sourcepulse_tell_hidden => 1,
     sourcepulse_hidden_fields => '', sourcepulse_groups_as => 'names', usevisibilitygroups => 0, or_groups => 0);
@@ -57,8 +59,12 @@ sub new {
   return $self;
 }
 
+# The folder of the fake cannot be removed while it is the current one.
+END { chdir('/') }
+
 sub home { return $_[0]->{home}; }
 sub dbh  { return Bugzilla->dbh; }
+sub data { return Bugzilla::Constants::bz_locations()->{datadir}; }
 
 # What the end of a request does, and the beginning of the next by the administrator.
 sub new_request {
@@ -91,6 +97,14 @@ sub rows {
   Bugzilla->dbh->do('DELETE FROM ' . TABLE);
   $_->{payload} = JSON::XS->new->decode($_->{payload}) foreach @$rows;
   return @$rows;
+}
+
+# How many rows another connection sees. It has to be there before a transaction of SQLite's begins.
+sub rows_elsewhere {
+  my ($self) = @_;
+  $self->{elsewhere} ||= Bugzilla::Extension::SourcePulse::Database::handle()->clone;
+  my ($count) = $self->{elsewhere}->selectrow_array('SELECT COUNT(*) FROM ' . TABLE);
+  return $count;
 }
 
 # The public views of the rows since the last time, each with the kind of its row.
@@ -191,6 +205,24 @@ sub trace {
   $work->();
   s/Bugzilla::// foreach @seen;
   return \@seen;
+}
+
+# Listens as the sidecar does; nudges() says how many datagrams have come since.
+sub listen_for_nudges {
+  my ($self) = @_;
+  my $path = $self->data . '/sourcepulse.sock';
+  unlink($path);
+  socket(my $socket, AF_UNIX, SOCK_DGRAM, 0) or die "no socket: $!\n";
+  bind($socket, sockaddr_un($path)) or die "$path: $!\n";
+  $self->{socket} = $socket;
+  return $path;
+}
+
+sub nudges {
+  my ($self) = @_;
+  my $count = 0;
+  while (defined recv($self->{socket}, my $datagram, 16, MSG_DONTWAIT)) { $count++ }
+  return $count;
 }
 
 # Runs WORK with a later hook that dies: what an extension after ours can do.

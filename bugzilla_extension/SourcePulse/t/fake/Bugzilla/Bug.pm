@@ -118,6 +118,7 @@ sub set_all {
     my $other = Bugzilla::Bug->new($target) or ThrowUserError('dup');
     push(@{$other->{added_comments}}, {thetext => '', type => CMT_HAS_DUPE, extra_data => $self->id, isprivate => 0});
     $self->{_dup_for_update} = $other;
+    push(@{$self->{added_comments}}, {thetext => '', type => CMT_DUPE_OF, extra_data => $target, isprivate => 0});
   }
   foreach my $name (qw(assigned_to qa_contact)) {
     $given{$name} = Bugzilla::User->new({name => $given{$name}})->id if $given{$name};

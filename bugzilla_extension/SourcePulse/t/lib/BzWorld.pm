@@ -135,6 +135,7 @@ sub update_bug {
     $changes{version} ||= 'unspecified';
     $changes{target_milestone} ||= '---';
   }
+  $changes{summary} = delete $changes{short_desc} if exists $changes{short_desc} && is_real();
   $bug->set_all(\%changes) if %changes;
   $bug->set_comment_is_private($private) if $private;
   $self->_set_flags($bug, $flags) if $flags;

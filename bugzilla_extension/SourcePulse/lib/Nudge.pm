@@ -25,7 +25,7 @@ sub socket_path {
 
 # A hint and nothing more: whoever does not listen, or has not kept up, finds the rows when it next looks.
 sub send_one {
-  local ($!, $?) = ($!, $?);
+  local ($!, $?);
   local $@;
   eval {
     local $SIG{__DIE__} = 'DEFAULT';

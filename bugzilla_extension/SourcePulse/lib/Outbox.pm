@@ -59,7 +59,7 @@ sub record {
   {
     # Carp would write the first characters of every argument into the error log.
     local $Carp::MaxArgNums = -1;
-    local ($!, $?) = ($!, $?);
+    local ($!, $?);
     local $@;
     my $done = _try($make);
     if (!$done->{ok} && !$done->{fatal}) {
@@ -118,7 +118,7 @@ sub _try_with {
   };
   return {ok => 1} if $ok;
   my $error = $@;
-  return {fatal => $error} if _is_fatal($dbh, $error, $DBI::err, $DBI::state);
+  return {fatal => $error} if is_fatal($dbh, $error);
   if ($needs_savepoint) {
     my $is_back = eval {
       local $SIG{__DIE__} = 'DEFAULT';
@@ -131,8 +131,10 @@ sub _try_with {
   return {reason => _reason($error)};
 }
 
-sub _is_fatal {
-  my ($dbh, $error, $number, $state) = @_;
+# Whether it is an error of the database that ends more than the one statement.
+sub is_fatal {
+  my ($dbh, $error) = @_;
+  my ($number, $state) = ($DBI::err, $DBI::state);
   # Whether DBI's last error is this one is told by its text.
   return 0 unless $number && defined $DBI::errstr && index("$error", $DBI::errstr) >= 0;
   return 1 if $state && $state =~ $FATAL_STATE && $state ne 'S1000';
@@ -299,6 +301,10 @@ order than they are given.
 What every hook ends with. Deadlocks, lock timeouts, lost connections and full disks die as they would in Bugzilla's own next
 statement: hiding them would make Bugzilla commit half a change. Anything else becomes a thin row, and if even that fails a line in
 F<data/sourcepulse.missed> and in the web server's error log.
+
+=item C<is_fatal HANDLE, ERROR>
+
+Whether ERROR, the last of DBI, ends more than one statement.
 
 =item C<record_published GROUP_ID, TIMESTAMP>
 

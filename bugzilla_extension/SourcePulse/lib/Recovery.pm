@@ -17,6 +17,7 @@ use Bugzilla::Extension::SourcePulse::Event;
 use Bugzilla::Extension::SourcePulse::Facts;
 use Bugzilla::Extension::SourcePulse::History;
 use Bugzilla::Extension::SourcePulse::Logins;
+use Bugzilla::Extension::SourcePulse::Outbox;
 use Bugzilla::Extension::SourcePulse::Params;
 use Bugzilla::Extension::SourcePulse::Values qw(decode_json_text encode_json_text epoch number text truth);
 use Bugzilla::Extension::SourcePulse::Visibility;
@@ -87,7 +88,8 @@ sub _now {
 
 # -- rows of the outbox that only say that something happened
 
-# Puts the facts into a thin row, as they are now. The row says whether it was public when it was written.
+# Puts the facts into a thin row, as they are now. The row says whether it was public when it was written. If that cannot be
+# done it stays as it is, and the sidecar sets it aside.
 sub fill_thin_row {
   my ($row) = @_;
   # The form that thin rows have; any other text is told apart without reading it.
@@ -95,11 +97,24 @@ sub fill_thin_row {
   my $thin = eval { decode_json_text($row->{payload}) };
   return unless ref $thin eq 'HASH' && defined $thin->{thin};
   my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
-  my $filled = eval { _filled($visibility, $row, $thin) } || {views => {}};
-  $row->{payload} = encode_json_text({
-    v => Bugzilla::Extension::SourcePulse::Event::VERSION, recovered => \1,
-    (map { $_ => $thin->{$_} } qw(at activity first_row)), views => $filled->{views},
-  });
+  my $payload = eval {
+    my $filled = _filled($visibility, $row, $thin) || {views => {}};
+    encode_json_text({
+      v => Bugzilla::Extension::SourcePulse::Event::VERSION, recovered => \1,
+      (map { $_ => $thin->{$_} } qw(at activity first_row)), views => $filled->{views},
+    });
+  };
+  my $error = $@;
+  if (defined $payload) {
+    $row->{payload} = $payload;
+  }
+  elsif (Bugzilla::Extension::SourcePulse::Outbox::is_fatal(handle(), $error)) {
+    die $error;
+  }
+  else {
+    my ($line) = split(/\n/, "$error");
+    warn "SourcePulse: row $row->{id} holds no facts and they cannot be read: $line\n";
+  }
   return;
 }
 

@@ -71,8 +71,30 @@ sub cut_text {
   return ($kept, $total);
 }
 
-sub encode_json_text { return _json()->encode($_[0]); }
+sub encode_json_text {
+  my ($value) = @_;
+  my $text = eval { local $SIG{__DIE__} = 'DEFAULT'; _json()->encode($value) };
+  return defined $text ? $text : _json()->encode(_well_formed($value));
+}
+
 sub decode_json_text { return _json()->decode($_[0]); }
+
+# A copy in which bytes that are no UTF-8, which some databases give as they are, and numbers that are no characters
+# are U+FFFD.
+sub _well_formed {
+  my ($value) = @_;
+  return {map { _well_formed($_) } %$value} if ref $value eq 'HASH';
+  return [map { _well_formed($_) } @$value] if ref $value eq 'ARRAY';
+  return $value if ref $value || !defined $value;
+  # A number that was once used as a string is a string to JSON.
+  my $text = $value;
+  if (!utf8::valid($text)) {
+    require Encode;
+    Encode::_utf8_off($text);
+    return Encode::decode('UTF-8', $text);
+  }
+  return $text =~ s/[^\x{0}-\x{10ffff}]/\x{fffd}/g ? $text : $value;
+}
 
 # JSON::XS is required by Bugzilla and loaded already; JSON::PP takes 66 ms to load.
 sub _json {
@@ -106,6 +128,6 @@ The first 64 KiB of a text in whole characters, and if it was cut how many bytes
 
 =item C<encode_json_text VALUE>, C<decode_json_text TEXT>
 
-JSON in ASCII, which every database and every character set takes.
+JSON in ASCII, which every database and every character set takes. What no JSON can hold becomes U+FFFD.
 
 =back

@@ -122,7 +122,7 @@ sub dismiss { $_[0]->{dismissed} = 1; return; }
 sub DESTROY {
   my ($self) = @_;
   return if $self->{dismissed};
-  local ($!, $?) = ($!, $?);
+  local ($!, $?);
   local $@;
   eval {
     my $dbh = $self->{dbh};

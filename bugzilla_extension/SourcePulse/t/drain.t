@@ -1,0 +1,220 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+# drain.pl as the sidecar runs it: a process of its own, lines of JSON.
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use BzWorld;
+use IPC::Open3 qw(open3);
+use JSON::XS ();
+use POSIX ();
+use Test::More;
+
+use constant ANSWER_SECONDS => 30;
+
+my $world = BzWorld->new;
+my $json  = JSON::XS->new->canonical->ascii;
+my $TABLE = BzWorld::TABLE();
+local $SIG{ALRM} = sub { die "drain.pl does not answer\n" };
+
+sub start {
+  my (@arguments) = @_;
+  my $errors = $world->data . '/drain.stderr';
+  open(my $error_log, '>', $errors) or die "$errors: $!\n";
+  my $pid = open3(my $in, my $out, '>&' . fileno($error_log), $^X, BzWorld::extension_folder() . '/bin/drain.pl',
+    @arguments ? @arguments : $world->home);
+  return {pid => $pid, in => $in, out => $out, errors => $errors};
+}
+
+sub ask {
+  my ($child, $request) = @_;
+  my $line = ref $request ? $json->encode($request) : $request;
+  local $SIG{PIPE} = 'IGNORE';
+  print {$child->{in}} "$line\n";
+  $child->{in}->flush;
+  alarm(ANSWER_SECONDS);
+  my $answer = readline($child->{out});
+  alarm(0);
+  return defined $answer ? eval { $json->decode($answer) } || {line => $answer} : undef;
+}
+
+sub stop {
+  my ($child) = @_;
+  close($child->{in});
+  alarm(ANSWER_SECONDS);
+  waitpid($child->{pid}, 0);
+  alarm(0);
+  my $code = $? >> 8;
+  open(my $file, '<', $child->{errors}) or return ($code, '');
+  local $/;
+  return ($code, scalar <$file>);
+}
+
+my $bug = $world->create_bug;
+$world->rows;
+
+my $child = start();
+
+subtest 'hello' => sub {
+  my $answer = ask($child, {do => 'hello'});
+  ok($answer->{ok}, 'ok');
+  is($answer->{protocol}, 1, 'its version');
+  is($answer->{site}, Bugzilla->params->{sourcepulse_site_id}, 'the name of the site');
+  is($answer->{socket}, $world->data . '/sourcepulse.sock', 'where to listen');
+  is_deeply($answer->{bug_fields}, ['cf_bug'], 'custom fields with bugs');
+};
+
+subtest 'requests that make no sense' => sub {
+  foreach my $request ('nonsense', '[]', '{}', '{"do": "dance"}', '{"do": "next"', "\xff", '{"do": {"a": 1}}') {
+    my $answer = ask($child, $request);
+    is($answer->{code}, 'request', $request);
+  }
+  is(ask($child, {do => 'next', count => 5})->{code}, 'request', 'rows without the lock');
+  is(ask($child, {do => 'visible', bugs => ['1; DROP TABLE bugs']})->{code}, 'request', 'an id that is none');
+  is(ask($child, {do => 'visible', bugs => 7})->{code}, 'request', 'a list that is none');
+};
+
+subtest 'the lock' => sub {
+  ok(ask($child, {do => 'lock'})->{ok}, 'is taken');
+  ok(ask($child, {do => 'lock'})->{ok}, 'and kept');
+  my $other = start();
+  is(ask($other, {do => 'lock'})->{code}, 'locked', 'one drainer at a time');
+  ok(ask($other, {do => 'visible', bugs => [$bug]})->{ok}, 'the other may ask what is visible');
+  stop($other);
+};
+
+subtest 'rows' => sub {
+  is_deeply(ask($child, {do => 'next', count => 10})->{rows}, [], 'none yet');
+  $world->update_bug($bug, priority => 'High');
+  $world->update_bug($bug, comment => {body => "\x{1F4A9}"});
+  my $answer = ask($child, {do => 'next', count => 10});
+  is($answer->{depth}, 2, 'depth');
+  my ($first, $second) = @{$answer->{rows}};
+  is_deeply([@$first{qw(kind bug_id)}], ['bug.update', $bug], 'the oldest first');
+  ok($first->{id} < $second->{id}, 'in order');
+  is($json->decode($second->{payload})->{views}->{public}->{comments}->[0]->{text}, "\x{1F4A9}", 'as they were written');
+  is_deeply([map { $_->{id} } @{ask($child, {do => 'next', count => 1})->{rows}}], [$first->{id}], 'again until they are acknowledged');
+  is(ask($child, {do => 'ack', ids => [$first->{id}]})->{deleted}, 1, 'acknowledged');
+  is(ask($child, {do => 'ack', ids => [$first->{id}]})->{deleted}, 0, 'once');
+  is(ask($child, {do => 'ack', ids => []})->{deleted}, 0, 'nothing');
+  ok(ask($child, {do => 'bury', id => $second->{id}, reason => "x\x{1F4A9}" x 300})->{ok}, 'set aside');
+  is_deeply(ask($child, {do => 'next', count => 10})->{rows}, [], 'no longer given');
+  my $stats = ask($child, {do => 'stats'});
+  is_deeply([@$stats{qw(depth buried missed)}], [0, 1, 0], 'counted');
+  is(ask($child, {do => 'retry'})->{rows}, 1, 'tried again');
+  is_deeply([map { $_->{id} } @{ask($child, {do => 'next', count => 10})->{rows}}], [$second->{id}], 'and given');
+  ask($child, {do => 'ack', ids => [$second->{id}]});
+};
+
+subtest 'a row that is damaged' => sub {
+  foreach my $payload ('', '{', '{"thin": ', 'null', '{"v": 1, "thin": "x"}') {
+    $world->dbh->do("INSERT INTO $TABLE (created_ts, kind, bug_id, is_public, payload) VALUES ('2026-01-02 03:04:05', 'bug.update', 1, 0, ?)",
+      undef, $payload);
+  }
+  my $answer = ask($child, {do => 'next', count => 10});
+  is(scalar @{$answer->{rows}}, 5, 'does not hold up the others');
+  is($answer->{rows}->[0]->{payload}, '', 'it is given as it is');
+  ask($child, {do => 'ack', ids => [map { $_->{id} } @{$answer->{rows}}]});
+};
+
+subtest 'what is visible' => sub {
+  my $secret = $world->create_bug(groups => ['secretgroup']);
+  my $id = $world->attach($bug, isprivate => 1);
+  my $comment = $world->last_comment($bug);
+  my $answer = ask($child, {do => 'visible', bugs => [$bug, $secret, 2_000_000_000], comments => [$comment], attachments => [$id]});
+  is_deeply($answer->{bugs}, {$bug => 'public', $secret => 'private', 2_000_000_000 => 'gone'}, 'bugs');
+  is_deeply($answer->{comments}, {$comment => 'public'}, 'comments');
+  is_deeply($answer->{attachments}, {$id => 'private'}, 'attachments');
+  $world->update_bug($bug, groups => {add => ['secretgroup']});
+  is(ask($child, {do => 'visible', bugs => [$bug]})->{bugs}->{$bug}, 'private', 'at the moment of the question');
+  $world->update_bug($bug, groups => {remove => ['secretgroup']});
+  $world->params(requirelogin => 1);
+  is(ask($child, {do => 'visible', bugs => [$bug]})->{bugs}->{$bug}, 'private', 'parameters are read anew');
+  $world->params(requirelogin => 0);
+  $world->rows;
+};
+
+subtest 'what only the history knows' => sub {
+  my $marks = ask($child, {do => 'tips'})->{marks};
+  is_deeply(ask($child, {do => 'recover', marks => $marks, count => 10})->{rows}, [], 'nothing behind the end');
+  my $other = $world->create_bug;
+  $world->update_bug($bug, dependson => {add => [$other]});
+  $world->rows;
+  my @rows;
+  for (my $more = 1; $more;) {
+    my $answer = ask($child, {do => 'recover', marks => $marks, count => 1});
+    push(@rows, @{$answer->{rows}});
+    ($marks, $more) = @$answer{qw(marks more)};
+    last if @rows > 100;
+  }
+  my @blocks = grep { ($_->{changes}[0]{field_name} || '') eq 'blocks' }
+    map { $json->decode($_->{payload})->{views}->{public} || () } grep { $_->{bug_id} == $other } @rows;
+  is_deeply($blocks[0]->{changes}->[0]->{added}, [$bug], 'the other side of a dependency');
+  ok((grep { $_->{kind} eq 'bug.create' && $_->{bug_id} == $other } @rows), 'a bug whose row is not there');
+  my $secret = $world->create_bug(groups => ['secretgroup']);
+  $world->rows;
+  my $answer = ask($child, {do => 'recover', marks => $marks, count => 100});
+  ok(!(grep { $_->{bug_id} == $secret && $json->decode($_->{payload})->{views}->{public} } @{$answer->{rows}}), 'nothing public of what is private');
+};
+
+subtest 'a group that is deleted' => sub {
+  plan skip_all => 'real trees keep their groups' if BzWorld::is_real();
+  my $hidden = $world->create_bug(groups => ['othergroup'], short_desc => 'SECRET');
+  my $twice  = $world->create_bug(groups => ['othergroup', 'secretgroup']);
+  $world->rows;
+  Bugzilla::Group->new({name => 'othergroup'})->remove_from_db;
+  my $rows = ask($child, {do => 'next', count => 10})->{rows};
+  my %view = map { $_->{bug_id} => $json->decode($_->{payload})->{views}->{public} } @$rows;
+  is($view{$hidden}->{transition}, 'published', 'publishes the bugs that were in it alone');
+  is_deeply($view{$hidden}->{changes}, [], 'without what they were');
+  ok(!$view{$twice}, 'and no others');
+  $world->rows;
+};
+
+subtest 'the table goes away and comes back' => sub {
+  $world->dbh->do("ALTER TABLE $TABLE RENAME TO sourcepulse_away");
+  is(ask($child, {do => 'next', count => 1})->{code}, 'database', 'an answer that says so');
+  $world->dbh->do("ALTER TABLE sourcepulse_away RENAME TO $TABLE");
+  ok(ask($child, {do => 'next', count => 1})->{ok}, 'the same process goes on');
+};
+
+subtest 'maintenance' => sub {
+  $world->params(shutdownhtml => 'closed for <b>repairs</b>');
+  is(ask($child, {do => 'next', count => 1})->{code}, 'paused', 'while it runs');
+  my $late = start();
+  my $answer = ask($late, {do => 'hello'});
+  is($answer->{code}, 'paused', 'a process that begins then says so');
+  my ($code) = stop($late);
+  is($code, 0, 'and ends well');
+  $world->params(shutdownhtml => '');
+  ok(ask($child, {do => 'hello'})->{ok}, 'afterwards it goes on');
+};
+
+subtest 'the end' => sub {
+  my ($code, $errors) = stop($child);
+  is($code, 0, 'it ends with its input');
+  unlike($errors, qr/Bad|uninit|Use of/, 'without a warning of Perl') or diag($errors);
+};
+
+subtest 'wrong folders and a wrong Perl' => sub {
+  my ($code, $errors) = stop(start('/nonexistent'));
+  is($code, 2, 'no folder');
+  like($errors, qr/is no folder of a Bugzilla/, 'it says so');
+  ($code, $errors) = stop(start($world->data));
+  is($code, 2, 'a folder without Bugzilla');
+  ($code, $errors) = stop(start('--help'));
+  is($code, 2, 'an option');
+  like($errors, qr/usage: drain\.pl BUGZILLA_FOLDER/, 'how it is called');
+  local $ENV{PERL5OPT} = '-M-lib=' . join(',', grep { -e "$_/DBI.pm" } @INC);
+  ($code, $errors) = stop(start());
+  is($code, 3, 'a Perl without the modules of Bugzilla');
+  like($errors, qr/see that this is the Perl that runs Bugzilla/, 'what to do');
+};
+
+done_testing();

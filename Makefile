@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench soak system-packages clean
+.PHONY: help setup demo test prove lint bench soak system-packages clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.complete
 
 # What the tests start besides Python: Debian's own builds.
-SYSTEM_PACKAGES := rabbitmq-server activemq mercurial openssh-client libnet-stomp-perl libanyevent-rabbitmq-perl
+SYSTEM_PACKAGES := rabbitmq-server activemq mercurial openssh-client libnet-stomp-perl libanyevent-rabbitmq-perl \
+	perl libdbi-perl libdbd-sqlite3-perl libjson-xs-perl
 
 help:
 	@echo "make demo   a real hg push arrives as an event, no broker needed"
@@ -53,8 +54,14 @@ system-packages:
 		else echo "missing for the full test:$$missing; install with: apt-get install$$missing" >&2; fi; fi
 
 # Much of a test's time is waiting for brokers, so two cores have work for three.
-test: setup system-packages lint
+test: setup system-packages lint prove
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# The Perl half of the Bugzilla extension; with BUGZILLA_HOME=DIR in that Bugzilla, else in a fake one.
+prove: system-packages
+	@if perl -MDBD::SQLite -MJSON::XS -e 1 2>/dev/null; then prove --jobs 2 bugzilla_extension/SourcePulse/t; \
+	elif [ -n "$$CI" ]; then echo "Perl's DBD::SQLite or JSON::XS is missing" >&2; exit 1; \
+	else echo "skipped: the tests of the Bugzilla extension need Perl's DBD::SQLite and JSON::XS" >&2; fi
 
 lint: setup
 	$(BIN)/ruff check

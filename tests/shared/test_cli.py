@@ -347,7 +347,8 @@ def test_schema_lists_types_and_prints_one(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "demo", "hg-path"):
+    commands = ["relay", "collect", "tail", "status", "outbox", "emit", "schema", "demo", "hg-path"]
+    for command in (*commands, "bugzilla-path", "bugzilla-sidecar"):
         with pytest.raises(SystemExit) as caught:
             build_parser([command]).parse_args([command, "--help"])
         assert caught.value.code == 0

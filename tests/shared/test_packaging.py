@@ -24,7 +24,14 @@ def test_every_entry_point_loads() -> None:
         for group in ("sourcepulse.collectors", "sourcepulse.commands", "sourcepulse.visibility")
         for point in entry_points(group=group)
     ]
-    assert {point.name for point in points} == {"bugzilla", "bugzilla-sidecar", "demo", "hg", "hg-path"}
+    assert {point.name for point in points} == {
+        "bugzilla",
+        "bugzilla-path",
+        "bugzilla-sidecar",
+        "demo",
+        "hg",
+        "hg-path",
+    }
     for point in points:
         assert point.load()
 
@@ -32,6 +39,18 @@ def test_every_entry_point_loads() -> None:
 def test_the_four_roots_are_importable() -> None:
     program = "import sourcepulse, sourcepulse_hg, sourcepulse_buildbot, sourcepulse_bugzilla"
     subprocess.run([sys.executable, "-c", program], check=True, cwd="/")
+
+
+def test_the_bugzilla_extension_is_where_the_command_says() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sourcepulse.cli", "bugzilla-path"], check=True, cwd="/", capture_output=True, text=True
+    )
+    folder = Path(done.stdout.strip())
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    shipped = {path.partition("SourcePulse/")[2] for path in wheel["force-include"]}
+    # The tests of the extension stay at home.
+    assert {path.name for path in folder.iterdir()} - {"t"} == shipped
+    assert (folder / "bin" / "drain.pl").is_file()
 
 
 def test_the_core_imports_no_broker_client_and_no_plugin() -> None:
@@ -65,7 +84,18 @@ def test_the_readme_names_every_command_and_every_exit_code() -> None:
     text = (ROOT / "README.md").read_text()
     parser = build_parser()
     commands = parser.format_help()
-    for command in ("relay", "status", "outbox", "collect", "emit", "schema", "tail", "hg-path"):
+    for command in (
+        "relay",
+        "status",
+        "outbox",
+        "collect",
+        "emit",
+        "schema",
+        "tail",
+        "hg-path",
+        "bugzilla-path",
+        "bugzilla-sidecar",
+    ):
         assert command in commands
         assert f"sourcepulse {command}" in text
     for code in (0, 1, 2, 3, 4, 5, 6, 130):

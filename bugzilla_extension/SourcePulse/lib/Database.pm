@@ -16,16 +16,20 @@ use constant IDS_AT_ONCE => 500;
 # The handle of DBI while with_handle() runs.
 our $handle;
 
-# From Bugzilla 5.2 on a wrapper asks the database whether it is still there before each statement. In the middle
-# of a transaction that is known.
 sub handle {
   return $handle if $handle;
   my $dbh = Bugzilla->dbh;
   return $dbh->isa('DBI::db') ? $dbh : $dbh->dbh;
 }
 
+# From Bugzilla 5.2 on a wrapper asks the database whether it is still there before each statement. In the middle
+# of a transaction that is known.
 sub with_handle {
   my ($work) = @_;
+  my $dbh = Bugzilla->dbh;
+  if (!$dbh->isa('DBI::db') && $dbh->can('connector')) {
+    return $dbh->connector->run(no_ping => sub { local $handle = $_[0]; return $work->($handle) });
+  }
   local $handle = handle();
   return $work->($handle);
 }

@@ -164,9 +164,14 @@ sub _insert {
   my @values = (@$row{qw(timestamp kind bug_id is_public)}, $payload);
   if (${^TAINT}) { trick_taint($_) foreach @values }
   # The time of the change stands for that of the row, which SQLite would have to ask a slow function for.
-  handle()->prepare_cached('INSERT INTO ' . TABLE . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)')
-    ->execute(@values);
-  $dbh->{+FIRST_ROW} = $dbh->bz_last_key(TABLE, 'id') unless $first;
+  my $insert = 'INSERT INTO ' . TABLE . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)';
+  my $returns = $dbh->isa('Bugzilla::DB::Pg');
+  my $statement = handle()->prepare_cached($returns ? "$insert RETURNING id" : $insert);
+  $statement->execute(@values);
+  # Neither way costs another question to the database.
+  my ($id) = $returns ? $statement->fetchrow_array : handle()->last_insert_id(undef, undef, TABLE, 'id');
+  $statement->finish if $returns;
+  $dbh->{+FIRST_ROW} = $id unless $first;
   $dbh->{+DIRTY} = 1;
   return;
 }

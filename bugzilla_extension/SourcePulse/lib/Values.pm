@@ -15,6 +15,8 @@ our @EXPORT_OK = qw(decode_json_text encode_json_text epoch number text time_tex
 # What events keep of a text.
 use constant TEXT_MAX_BYTES => 64 * 1024;
 
+use constant KNOWN_TIMES => 50;
+
 sub text {
   my ($value) = @_;
   return defined $value ? "$value" : '';
@@ -30,30 +32,34 @@ sub truth {
   return $value ? \1 : \0;
 }
 
-# Databases give local times in several forms. mktime() never dies, unlike Time::Local, and takes the same side of an
-# hour that occurs twice each time it is asked.
+# One update asks for its own time and that of its bug again and again.
+my %known_time;
+
 sub epoch {
   my ($time) = @_;
-  return undef unless defined $time;
-  my ($year, $month, $day, $hour, $minute, $second)
-    = $time =~ /\A(\d{4})\D(\d\d)\D(\d\d)(?:\D(\d\d)\D?(\d\d)(?:\D?(\d\d))?)?/
-    or return undef;
-  return undef if !$month || !$day;
-  return POSIX::mktime($second || 0, $minute || 0, $hour || 0, $day, $month - 1, $year - 1900, 0, 0, -1);
+  return defined $time ? _read_time($time)->{epoch} : undef;
 }
-
-# The last time that was asked for: one update says its own several times.
-my ($last_time, $last_text) = ('', undef);
 
 sub time_text {
   my ($time) = @_;
-  return $last_text if defined $time && $time eq $last_time;
-  my $epoch = epoch($time);
-  return undef unless defined $epoch;
-  my @utc = gmtime($epoch);
-  $last_time = $time;
-  return $last_text = sprintf('%04d-%02d-%02dT%02d:%02d:%02d.000000Z',
-    $utc[5] + 1900, $utc[4] + 1, $utc[3], $utc[2], $utc[1], $utc[0]);
+  return defined $time ? _read_time($time)->{text} : undef;
+}
+
+# Databases give local times in several forms. mktime() never dies, unlike Time::Local, and takes the same side of an
+# hour that occurs twice each time it is asked.
+sub _read_time {
+  my ($time) = @_;
+  return $known_time{$time} if $known_time{$time};
+  %known_time = () if keys %known_time >= KNOWN_TIMES;
+  my ($year, $month, $day, $hour, $minute, $second)
+    = $time =~ /\A(\d{4})\D(\d\d)\D(\d\d)(?:\D(\d\d)\D?(\d\d)(?:\D?(\d\d))?)?/;
+  my $epoch = $month && $day
+    ? POSIX::mktime($second || 0, $minute || 0, $hour || 0, $day, $month - 1, $year - 1900, 0, 0, -1)
+    : undef;
+  return $known_time{$time} = {epoch => undef, text => undef} unless defined $epoch;
+  my @utc  = gmtime($epoch);
+  my $text = sprintf('%04d-%02d-%02dT%02d:%02d:%02d.000000Z', $utc[5] + 1900, $utc[4] + 1, $utc[3], @utc[2, 1, 0]);
+  return $known_time{$time} = {epoch => $epoch, text => $text};
 }
 
 sub cut_text {

@@ -27,7 +27,7 @@ my %TRACED = map { $_ => 1 } qw(
 );
 my %TRACED_CLASS = map { $_ => 1 } qw(Bugzilla::Bug Bugzilla::Comment Bugzilla::Attachment);
 
-sub is_real { return $ENV{BUGZILLA_HOME} ? 1 : 0; }
+sub is_real { return Bugzilla::Constants::BUGZILLA_VERSION() =~ /fake/ ? 0 : 1; }
 
 sub extension_folder { return _trusted(abs_path(dirname(abs_path(__FILE__)) . '/../..')); }
 
@@ -37,9 +37,10 @@ sub _trusted {
   return $text;
 }
 
+# With AS_IT_IS in the folder that is named, without a change of its parameters and rows.
 sub new {
-  my ($class) = @_;
-  my $home = $ENV{BUGZILLA_HOME};
+  my ($class, $as_it_is) = @_;
+  my $home = $as_it_is || $ENV{BUGZILLA_HOME};
   local @ENV{qw(PATH ENV BASH_ENV CDPATH IFS)} = '/usr/bin:/bin';
   if (!$home) {
     $home = tempdir(CLEANUP => 1) . '/bugzilla';
@@ -59,6 +60,7 @@ sub new {
   Bugzilla->extensions;
   require Bugzilla::Extension::SourcePulse::Database;
   require Bugzilla::Extension::SourcePulse::Outbox;
+  return $self if $as_it_is;
   $self->params(requirelogin => 0, sourcepulse_enabled => 1, sourcepulse_restricted => 0, sourcepulse_tell_hidden => 1,
     sourcepulse_hidden_fields => '', sourcepulse_groups_as => 'names', usevisibilitygroups => 0, or_groups => 0);
   $self->rows;

@@ -32,6 +32,8 @@ sub open {
   $dbh->sqlite_busy_timeout(BUSY_WAIT_MS);
   $dbh->sqlite_create_function('LOCALTIMESTAMP', 1, \&_now);
   $dbh->do('PRAGMA foreign_keys = ON');
+  # Tests kill processes, not the machine.
+  $dbh->do('PRAGMA synchronous = OFF');
   $dbh->{private_bz_transaction_count} = 0;
   return bless $dbh, 'Bugzilla::DB::Sqlite';
 }

@@ -1,0 +1,182 @@
+#!/usr/bin/perl
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+# Does to a Bugzilla, fake or real, what it is told, a JSON object a line, and answers each with a line:
+#   perl bugzilla_worker.pl FOLDER FIRST_BUG JOURNAL
+# Bugs are counted from FIRST_BUG on. After each step the words that an anonymous visitor can read now, and the numbers of the
+# bugs that he can see, are added to the file JOURNAL. What is asked here is asked of the tables, not of the extension.
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/../../bugzilla_extension/SourcePulse/t/lib";
+
+use BzWorld;
+use IO::Handle;
+use JSON::XS ();
+
+my ($folder, $first, $journal) = @ARGV;
+my $json  = JSON::XS->new->canonical->ascii;
+my $world = BzWorld->new($folder);
+my %seen;
+STDOUT->autoflush(1);
+open(my $seen_file, '>>', $journal) or die "$journal: $!\n";
+# What is not worth a line on standard error: steps that Bugzilla refuses.
+local $SIG{__WARN__} = sub { print STDERR @_ if $_[0] =~ /SourcePulse/ };
+
+sub column { return @{$world->dbh->selectcol_arrayref(@_)}; }
+
+sub bugs { return column('SELECT bug_id FROM bugs WHERE bug_id >= ? ORDER BY bug_id', undef, $first); }
+
+sub pick {
+  my ($number, @from) = @_;
+  return @from ? $from[$number % @from] : undef;
+}
+
+sub note_what_is_seen {
+  my $open = 'bugs.creation_ts IS NOT NULL AND NOT EXISTS (SELECT 1 FROM bug_group_map WHERE bug_group_map.bug_id = bugs.bug_id)';
+  my @texts = column("SELECT short_desc FROM bugs WHERE bug_id >= ? AND $open", undef, $first);
+  push(@texts, column("SELECT cf_text FROM bugs WHERE bug_id >= ? AND $open", undef, $first));
+  push(@texts, column("SELECT thetext FROM longdescs INNER JOIN bugs ON bugs.bug_id = longdescs.bug_id
+      WHERE bugs.bug_id >= ? AND isprivate = 0 AND $open", undef, $first));
+  push(@texts, column("SELECT description FROM attachments INNER JOIN bugs ON bugs.bug_id = attachments.bug_id
+      WHERE bugs.bug_id >= ? AND isprivate = 0 AND $open", undef, $first));
+  my @words = map { "$_" =~ /(TOKEN\w+)/g } @texts;
+  push(@words, map {"bug:$_"} column("SELECT bug_id FROM bugs WHERE bug_id >= ? AND $open", undef, $first));
+  my @new = grep { !$seen{$_}++ } @words;
+  syswrite($seen_file, join('', map {"$_\n"} @new)) if @new;
+  return;
+}
+
+my @SECRET = (groups => {add => ['secretgroup']});
+
+my %DO = (
+  create => sub {
+    my ($step) = @_;
+    my %more = $step->{secret} ? (groups => ['secretgroup']) : ();
+    %more = (product => 'Secret', component => 'SecretComponent') if ($step->{secret} || 0) > 1;
+    $world->create_bug(short_desc => "a bug $step->{token}a", comment => "described $step->{token}b", cf_text => "$step->{token}c", %more);
+  },
+  comment => sub {
+    my ($step, $bug) = @_;
+    $world->update_bug($bug, comment => {body => "says $step->{token}", is_private => $step->{secret} ? 1 : 0});
+  },
+  edit => sub {
+    my ($step, $bug) = @_;
+    my @comment = $step->{other} % 2 ? (comment => {body => "because $step->{token}b", is_private => $step->{secret} ? 1 : 0}) : ();
+    $world->update_bug($bug, short_desc => "a bug $step->{token}a", cf_text => "$step->{token}c", @comment);
+  },
+  hide => sub {
+    my ($step, $bug) = @_;
+    $world->update_bug($bug, @SECRET, short_desc => "a bug $step->{token}a", comment => {body => "hidden $step->{token}b"});
+  },
+  show => sub {
+    my ($step, $bug) = @_;
+    my ($product) = column('SELECT products.name FROM products INNER JOIN bugs ON products.id = product_id WHERE bug_id = ?', undef, $bug);
+    return if $product eq 'Secret';
+    $world->update_bug($bug, groups => {remove => ['secretgroup']}, short_desc => "a bug $step->{token}a", cf_text => "$step->{token}c",
+      comment => {body => "shown $step->{token}b", is_private => $step->{secret} ? 1 : 0});
+  },
+  toggle => sub {
+    my ($step, $bug) = @_;
+    my $id = pick($step->{other}, column('SELECT comment_id FROM longdescs WHERE bug_id = ? ORDER BY comment_id', undef, $bug)) or return;
+    my ($is) = column('SELECT isprivate FROM longdescs WHERE comment_id = ?', undef, $id);
+    $world->update_bug($bug, comment_is_private => {$id => $is ? 0 : 1});
+  },
+  attach => sub {
+    my ($step, $bug) = @_;
+    $world->attach($bug, description => "a file $step->{token}", isprivate => $step->{secret} ? 1 : 0);
+  },
+  attachment => sub {
+    my ($step, $bug) = @_;
+    my $id = pick($step->{other}, column('SELECT attach_id FROM attachments WHERE bug_id = ? ORDER BY attach_id', undef, $bug)) or return;
+    my ($is) = column('SELECT isprivate FROM attachments WHERE attach_id = ?', undef, $id);
+    my @how = ([is_private => $is ? 0 : 1], [is_obsolete => 1], [flags => {review => '?'}], []);
+    $world->update_attachment($id, description => "a file $step->{token}", @{$how[$step->{other} % @how]});
+  },
+  flag => sub {
+    my ($step, $bug) = @_;
+    my ($is) = column('SELECT status FROM flags WHERE bug_id = ? AND attach_id IS NULL', undef, $bug);
+    $world->update_bug($bug, flags => {needinfo => !$is ? '?' : $is eq '?' ? '+' : 'X'});
+  },
+  move => sub {
+    my ($step, $bug) = @_;
+    my @to = $step->{secret} ? ('Secret', 'SecretComponent') : ('TestProduct', $step->{other} % 2 ? 'Other' : 'TestComponent');
+    $world->update_bug($bug, product => $to[0], component => $to[1], short_desc => "a bug $step->{token}a");
+  },
+  link => sub {
+    my ($step, $bug) = @_;
+    my $other = pick($step->{other}, bugs());
+    return if $other == $bug;
+    my %how = (0 => [dependson => {add => [$other]}], 1 => [cf_bug => $other], 2 => [dup_id => $other],
+      3 => [dependson => {remove => [$other]}]);
+    $world->update_bug($bug, @{$how{$step->{other} % 4}});
+  },
+  delete => sub { $world->delete_bug($_[1]) },
+  mass   => sub {
+    my ($step) = @_;
+    $world->dbh->bz_start_transaction;
+    $world->update_bug($_, cf_text => "$step->{token}c", comment => {body => "all $step->{token}b", is_private => $step->{secret} ? 1 : 0})
+      foreach bugs();
+    $world->dbh->bz_commit_transaction;
+  },
+  # Nothing of these may ever be told, to nobody.
+  rollback => sub {
+    my ($step, $bug) = @_;
+    $world->dbh->bz_start_transaction;
+    $world->create_bug(short_desc => "a bug $step->{token}never", comment => 'x');
+    $world->update_bug($bug, short_desc => "a bug $step->{token}never", comment => {body => "says $step->{token}never"});
+    $world->dbh->bz_rollback_transaction;
+  },
+  die => sub {
+    my ($step, $bug) = @_;
+    $world->dying_in('bug_end_of_update',
+      sub { $world->update_bug($bug, short_desc => "a bug $step->{token}never", comment => {body => "says $step->{token}never"}) });
+  },
+  # What stands in the tables at the end.
+  facts => sub {
+    my $rows = sub { $world->dbh->selectall_arrayref($_[0], {Slice => {}}, $first) };
+    require Bugzilla::Extension::SourcePulse::Values;
+    my %facts = (
+      bugs        => $rows->('SELECT bug_id, creation_ts AS at FROM bugs WHERE bug_id >= ?'),
+      comments    => $rows->('SELECT comment_id, bug_id, bug_when AS at, isprivate FROM longdescs WHERE bug_id >= ?'),
+      attachments => $rows->('SELECT attach_id, bug_id, creation_ts AS at, isprivate FROM attachments WHERE bug_id >= ?'),
+      in_groups   => [column('SELECT DISTINCT bug_id FROM bug_group_map WHERE bug_id >= ?', undef, $first)],
+      history     => $rows->('SELECT bugs_activity.id, bug_id, bug_when AS at, who, attach_id, comment_id, fielddefs.name FROM bugs_activity
+          INNER JOIN fielddefs ON fielddefs.id = fieldid WHERE bug_id >= ? ORDER BY bugs_activity.id'),
+      missed      => Bugzilla::Extension::SourcePulse::Outbox::missed(),
+    );
+    foreach my $row (map { @{$facts{$_}} } qw(bugs comments attachments history)) {
+      $row->{at} = Bugzilla::Extension::SourcePulse::Values::epoch($row->{at});
+      $row->{$_} += 0 foreach grep { defined $row->{$_} } qw(id bug_id comment_id attach_id isprivate who);
+    }
+    $_ += 0 foreach @{$facts{in_groups}};
+    return \%facts;
+  },
+  prepare => sub {
+    $world->params(requirelogin => 0, sourcepulse_enabled => 1, sourcepulse_restricted => 1, sourcepulse_tell_hidden => 1);
+    $world->rows;
+    unlink(Bugzilla::Extension::SourcePulse::Outbox::missed_path());
+    my ($last) = column('SELECT MAX(bug_id) FROM bugs');
+    return {first => ($last || 0) + 1};
+  },
+);
+
+note_what_is_seen();
+while (defined(my $line = <STDIN>)) {
+  my $step = $json->decode($line);
+  my $bug  = pick($step->{bug} || 0, bugs());
+  my $answer = {};
+  if ($bug || $step->{do} =~ /\A(?:create|facts|prepare)\z/) {
+    $answer = eval { $DO{$step->{do}}->($step, $bug) };
+    my $error = $@;
+    $world->new_request;
+    $answer = {} unless ref $answer eq 'HASH';
+    $answer->{error} = "$error" if $error;
+  }
+  note_what_is_seen() unless $step->{do} eq 'prepare';
+  print $json->encode($answer), "\n";
+}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,9 +84,8 @@ def assert_complete(facts: Mapping[str, Any], public: Sequence[Event], restricte
 
     changed = [event for event in restricted if event.type == "bugzilla.bug.changed.v1"]
     by_bug = Counter(event.data["bug"]["id"] for event in changed)
-    for bug_id, at, who in sorted(_updates(facts)):
-        known = {event_id(source, "bugzilla.bug.changed.v1", str(bug_id), str(line), str(at)) for line in
-                 _lines(facts, bug_id, at, who)}  # fmt: skip
+    for (bug_id, at), lines in sorted(_updates(facts).items()):
+        known = {event_id(source, "bugzilla.bug.changed.v1", str(bug_id), str(line), str(at)) for line in lines}
         assert known & ids, f"bug {bug_id} was changed at {at}, and that is not told ({by_bug[bug_id]} changes are)"
 
 
@@ -116,21 +115,13 @@ def _created(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "bugzilla.attachment.created.v1", str(row["attach_id"]), str(row["at"])
 
 
-def _updates(facts: Mapping[str, Any]) -> set[tuple[int, int, int]]:
-    """Give the updates of bugs that the history has: bug, time, person."""
-    return {
-        (line["bug_id"], line["at"], line["who"])
-        for line in facts["history"]
-        if line["attach_id"] is None and line["name"] != "longdescs.isprivate"
-    }
-
-
-def _lines(facts: Mapping[str, Any], bug_id: int, at: int, who: int) -> list[int]:
-    return [
-        line["id"]
-        for line in facts["history"]
-        if (line["bug_id"], line["at"], line["who"], line["attach_id"]) == (bug_id, at, who, None)
-    ]
+def _updates(facts: Mapping[str, Any]) -> Mapping[tuple[int, int], list[int]]:
+    """Give the lines of the history of each update of a bug; updates of one second are one here."""
+    updates = defaultdict(list)
+    for line in facts["history"]:
+        if line["attach_id"] is None and line["name"] != "longdescs.isprivate":
+            updates[line["bug_id"], line["at"]].append(line["id"])
+    return updates
 
 
 def _numbers_of_bugs(event: Event) -> Iterator[int]:

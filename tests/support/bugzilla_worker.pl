@@ -18,6 +18,8 @@ use BzWorld;
 use IO::Handle;
 use JSON::XS ();
 
+use constant MASS_BUGS => 15;
+
 my ($folder, $first, $journal) = @ARGV;
 my $json  = JSON::XS->new->canonical->ascii;
 my $world = BzWorld->new($folder);
@@ -120,7 +122,7 @@ my %DO = (
     my ($step) = @_;
     $world->dbh->bz_start_transaction;
     $world->update_bug($_, cf_text => "$step->{token}c", comment => {body => "all $step->{token}b", is_private => $step->{secret} ? 1 : 0})
-      foreach bugs();
+      foreach splice(@{[reverse bugs()]}, 0, MASS_BUGS);
     $world->dbh->bz_commit_transaction;
   },
   # Nothing of these may ever be told, to nobody.

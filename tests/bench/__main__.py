@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from bench import buildbot, consumer, hg_peers, hg_push, outbox, relay, stats, stomp
+from bench import bugzilla, buildbot, consumer, hg_peers, hg_push, outbox, relay, stats, stomp
 
 if __name__ == "__main__":
     stats.head()
@@ -15,3 +15,4 @@ if __name__ == "__main__":
     hg_push.main()
     hg_peers.main()
     buildbot.main()
+    bugzilla.main()

@@ -37,6 +37,17 @@ my %NAME = (
 my %IS_TRUTH = map { $_ => 1 }
   qw(cclist_accessible everconfirmed isobsolete ispatch isprivate reporter_accessible);
 
+# Bugzilla joins these with commas; the objects still have each by itself. Called with an audience and a bug.
+my %LIST = (
+  alias     => sub { Bugzilla::Extension::SourcePulse::Facts::aliases($_[1]) },
+  blocked   => sub { $_[0]->bug_ids(@{$_[1]->blocked}) },
+  bug_group => sub { $_[0]->groups(@{$_[1]->groups_in}) },
+  cc        => sub { $_[0]->people(map { $_->id } @{$_[1]->cc_users}) },
+  dependson => sub { $_[0]->bug_ids(@{$_[1]->dependson}) },
+  keywords  => sub { Bugzilla::Extension::SourcePulse::Facts::keywords($_[1]) },
+  see_also  => sub { $_[0]->see_also(@{$_[1]->see_also}) },
+);
+
 sub of_bug {
   my ($audience, $bug, $old_bug, $changes, $flags) = @_;
   my %custom = map { $_->{name} => $_ } Bugzilla->active_custom_fields;
@@ -50,8 +61,8 @@ sub of_bug {
     elsif (my $custom = $custom{$field}) {
       ($removed, $added) = _custom($audience, $custom, $bug, $old_bug);
     }
-    elsif (my $list = _list($audience, $field)) {
-      ($removed, $added) = _difference($list->($old_bug), $list->($bug));
+    elsif (my $list = $LIST{$field}) {
+      ($removed, $added) = _difference($list->($audience, $old_bug), $list->($audience, $bug));
     }
     elsif ($field eq 'assigned_to') {
       ($removed, $added) = map { $audience->person($_->{assigned_to}) } $old_bug, $bug;
@@ -106,20 +117,6 @@ sub _plain {
   my ($field, $value) = @_;
   return truth($value) if $IS_TRUTH{$field};
   return defined $value ? text($value) : undef;
-}
-
-# Bugzilla joins these with commas; the objects still have each by itself.
-sub _list {
-  my ($audience, $field) = @_;
-  return {
-    alias     => sub { Bugzilla::Extension::SourcePulse::Facts::aliases($_[0]) },
-    blocked   => sub { $audience->bug_ids(@{$_[0]->blocked}) },
-    bug_group => sub { $audience->groups(@{$_[0]->groups_in}) },
-    cc        => sub { $audience->people(map { $_->id } @{$_[0]->cc_users}) },
-    dependson => sub { $audience->bug_ids(@{$_[0]->dependson}) },
-    keywords  => sub { Bugzilla::Extension::SourcePulse::Facts::keywords($_[0]) },
-    see_also  => sub { $audience->see_also(@{$_[0]->see_also}) },
-  }->{$field};
 }
 
 sub _custom {

@@ -103,9 +103,10 @@ sub _well_formed {
 }
 
 # JSON::XS is required by Bugzilla and loaded already; JSON::PP takes 66 ms to load.
+my $json;
+
 sub _json {
-  my $class = eval { require JSON::XS; 1 } ? 'JSON::XS' : do { require JSON::PP; 'JSON::PP' };
-  return $class->new->ascii;
+  return $json ||= (eval { require JSON::XS; 1 } ? 'JSON::XS' : do { require JSON::PP; 'JSON::PP' })->new->ascii;
 }
 
 1;

@@ -143,17 +143,16 @@ def world(rabbitmq: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Ite
         site.close()
 
 
-def test_a_bug_that_is_filed_by_the_form_arrives_with_its_description(world: World) -> None:
+def _file_by_form(world: World, **fields: str) -> None:
     form = hidden_fields(world.visitor.page(f"enter_bug.cgi?product={world.product}"))
     form |= {"product": world.product, "component": "Two", "version": "unspecified", "short_desc": "by the form \u2713"}
-    form |= {
-        "comment": "described",
-        "bug_severity": "normal",
-        "rep_platform": "All",
-        "op_sys": "All",
-        "priority": "---",
-    }
-    world.visitor.submit("post_bug.cgi", form | {"bug_status": "CONFIRMED", "target_milestone": "---"})
+    form |= {"comment": "described", "bug_severity": "normal", "rep_platform": "All", "op_sys": "All"}
+    form |= {"priority": "---", "bug_status": "CONFIRMED", "target_milestone": "---"}
+    world.visitor.submit("post_bug.cgi", form | fields)
+
+
+def test_a_bug_that_is_filed_by_the_form_arrives_with_its_description(world: World) -> None:
+    _file_by_form(world)
 
     created, comment = world.events(2)
 
@@ -164,6 +163,24 @@ def test_a_bug_that_is_filed_by_the_form_arrives_with_its_description(world: Wor
     assert comment.type == "bugzilla.comment.created.v1"
     assert (comment.data["comment"]["text"], comment.data["comment"]["count"]) == ("described", 0)
     assert comment.data["change_set"] == created.data["change_set"]
+
+
+def test_a_file_that_is_attached_while_filing_arrives(world: World) -> None:
+    file = {"attach_text": "inside", "description": "a file", "contenttypemethod": "manual"}
+    file |= {"contenttypeentry": "text/plain", "contenttypeselection": "text/plain"}
+    _file_by_form(world, **file)
+    created, comment, attached = world.events(3)
+    assert [event.type for event in (created, comment, attached)] == [
+        "bugzilla.bug.created.v1",
+        "bugzilla.comment.created.v1",
+        "bugzilla.attachment.created.v1",
+    ]
+    assert (attached.data["attachment"]["summary"], attached.data["attachment"]["size"]) == ("a file", 6)
+
+    # The description of the bug belongs to the file then, and is as private.
+    _file_by_form(world, **file | {"isprivate": "1"})
+    first, _ = world.events(2)
+    assert first.type == "bugzilla.bug.created.v1"
 
 
 def test_changes_and_comments_by_form_and_by_rest_arrive(world: World) -> None:

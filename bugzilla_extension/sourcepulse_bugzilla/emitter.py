@@ -11,6 +11,7 @@ from sourcepulse.bounds import EVENT_MAX_BYTES, Limits, bound, envelope_bytes
 from sourcepulse.errors import EventError
 from sourcepulse.event import RESTRICTED, Event, event_id
 from sourcepulse_bugzilla.errors import RowError
+from sourcepulse_bugzilla.links import without_credentials
 from sourcepulse_bugzilla.rows import Row
 
 #: What the source of the restricted stream has behind that of the public one.
@@ -64,7 +65,9 @@ class RowTeller:
         subject = f"bug/{self.row.bug_id}"
         limits = Limits(max_bytes=self._max_bytes, envelope_bytes=envelope_bytes(type_, self._source, subject))
         try:
-            data = bound({"change_set": self.change_set, **members, **common}, cut=cut, limits=limits)
+            data = bound(
+                {"change_set": self.change_set, **without_credentials(members), **common}, cut=cut, limits=limits
+            )
         except EventError:
             raise RowError(f"no {type_} can be made of it: it is too large, whatever is cut") from None
         return self._event(type_, data, key, words)

@@ -9,16 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-REDACTED = "<redacted>"
+from sourcepulse.redaction import REDACTED, SENSITIVE, redact_urls
 
-#: What the name of a property or of a part of a query says when its value is a secret.
-_SENSITIVE = (
-    r"(?:pass(?:word|wd|phrase)?|pwd|token|secret|(?:api|access|private)[_-]?key|credentials?|auth|sig|signature)"
-)
-_SECRET_PROPERTY = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])_){_SENSITIVE}(?:$|[^a-z])")
-#: User and password before the host (RFC 3986 section 3.2.1); a password may hold unescaped `@`.
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#]*@")
-_QUERY = re.compile(rf"(?i)([?&;](?:[\w.%-]*[^a-z&=])?{_SENSITIVE}(?:[^a-z&=][\w.%-]*)?=)[^&#\s\"'<>]+")
+_SECRET_PROPERTY = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])_){SENSITIVE}(?:$|[^a-z])")
 
 
 class Redactor:
@@ -46,11 +39,7 @@ class Redactor:
             text = text.encode("utf-8", "replace").decode()
         if self._pattern is not None:
             text = self._pattern.sub(REDACTED, text)
-        if "://" in text:
-            text = _USERINFO.sub(r"\1", text)
-        if "=" in text:
-            text = _QUERY.sub(rf"\1{REDACTED}", text)
-        return text
+        return redact_urls(text)
 
     def value(self, value: Any) -> Any:
         """Give a value as JSON can say it, every text in it without secrets."""

@@ -341,3 +341,17 @@ def _attach(world: World, bug: int, **more: Any) -> int:
     content = {"ids": [bug], "data": base64.b64encode(b"hello").decode(), "file_name": "a.txt", "summary": "a file"}
     answer = world.visitor.rest("POST", f"bug/{bug}/attachment", content | {"content_type": "text/plain"} | more)
     return int(answer["ids"][0])
+
+
+def test_administrators_see_how_it_is_and_nobody_else_does(world: World) -> None:
+    page = world.visitor.page("page.cgi?id=sourcepulse.html")
+    assert "Rows that wait for the sidecar" in page
+    assert re.search(r"bugzilla://[0-9a-f-]{36}", page)
+
+    panel = world.visitor.page("editparams.cgi?section=sourcepulse")
+    for name in ("enabled", "site_id", "tell_hidden", "hidden_fields", "restricted", "groups_as"):
+        assert f'name="sourcepulse_{name}"' in panel
+
+    assert "Checking whether the changes that SourcePulse wrote are taken" in world.visitor.page("sanitycheck.cgi")
+    stranger = Visitor(world.site, api_key="")
+    assert "Rows that wait" not in stranger.page("page.cgi?id=sourcepulse.html")

@@ -370,3 +370,20 @@ def repeats(raw: dict[str, Any]) -> int:
     events = events_of(read_row(raw), Emitter(SOURCE))
     said = [event.id for event in events if ".comment." in event.type]
     return len(said) - len(set(said))
+
+
+def test_credentials_in_the_urls_of_a_bug_are_dropped_and_texts_stay_as_they_were_written() -> None:
+    secret = "https://joe:pa@ss@example.org/x?api_key=hush&page=2"
+    clean = "https://example.org/x?api_key=<redacted>&page=2"
+    said = comment(7, text=f"see {secret}")
+    (event, created) = an_update(
+        bug=BUG | {"url": secret, "see_also": [secret]},
+        changes=[
+            {"field_name": "see_also", "removed": [], "added": [secret]},
+            {"field_name": "url", "removed": None, "added": secret},
+        ],
+        comments=[said],
+    )
+    assert (event.data["bug"]["url"], list(event.data["bug"]["see_also"])) == (clean, [clean])
+    assert [change["added"] for change in event.data["changes"]] == [[clean], clean]
+    assert created.data["comment"]["text"] == f"see {secret}"

@@ -16,18 +16,26 @@ from support.rabbitmq import RabbitNode, require_rabbitmq
 #: A worker runs a file as a whole, so these come first: begun last they would be waited for alone.
 SLOWEST_FILES = (
     "faults/test_broker_away.py",
-    "hghook/test_crash.py",
     "hghook/test_tree_status.py",
-    "hghook/test_push_event.py",
-    "brokers/conformance/test_broken_brokers.py",
     "faults/test_stream_through_faults.py",
+    "hghook/test_strip.py",
+    "hghook/test_push_event.py",
+    "hghook/test_crash.py",
+    "hghook/test_hook_mark.py",
+    "hghook/test_compatibility.py",
+    "hghook/test_heads.py",
+    "buildbot_status/test_odd_masters.py",
+    "buildbot_status/test_killed_master.py",
+    "buildbot_status/test_missed_messages.py",
+    "brokers/conformance/test_restart.py",
+    "brokers/test_amqp_faults.py",
+    "brokers/test_pushes_arrive.py",
     "brokers/test_time_limits.py",
+    "brokers/conformance/test_broken_brokers.py",
     "hghook/test_outbox_trouble.py",
     "hghook/test_loading.py",
     "brokers/test_stomp_secrets.py",
-    "brokers/test_amqp_faults.py",
     "brokers/test_stomp_refused_messages.py",
-    "brokers/test_pushes_arrive.py",
 )
 
 

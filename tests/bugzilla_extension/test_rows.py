@@ -345,7 +345,7 @@ def test_a_bug_that_is_too_large_is_cut_and_says_where() -> None:
 # -- at random
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows())
 def test_every_event_of_every_row_is_as_its_schema_says(raw: dict[str, Any]) -> None:
     events = told(raw)

@@ -159,7 +159,7 @@ def test_a_time_that_no_calendar_has_is_refused() -> None:
     assert "its time" in refusal(row("bug.update", bug_update(changes=CHANGES), at=10**15))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_no_damage_brings_anything_but_events_or_a_refusal(data: st.DataObject) -> None:
     raw = data.draw(rows())

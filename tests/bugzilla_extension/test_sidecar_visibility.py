@@ -160,7 +160,7 @@ def test_what_cannot_be_judged_is_never_published(type_: str, data: Any) -> None
     assert needs_of(type_, data) is None
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows(), st.data())
 def test_nothing_is_published_if_any_one_thing_that_it_names_is_not_public(raw: Any, data: st.DataObject) -> None:
     for event in claimed(raw):

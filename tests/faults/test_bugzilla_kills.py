@@ -72,7 +72,8 @@ class Sidecar:
     def end(self) -> None:
         """Have it end, and fetch what is left."""
         self.process.terminate()
-        assert self.process.wait(ENDS_WITHIN_SECONDS) == 0
+        # One that was started a moment ago has not heard yet that it shall end well.
+        assert self.process.wait(ENDS_WITHIN_SECONDS) in (0, -signal.SIGTERM)
         done = subprocess.run(
             [*self._command, "--once"], capture_output=True, text=True, check=False, timeout=ENDS_WITHIN_SECONDS
         )

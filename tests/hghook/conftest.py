@@ -11,6 +11,33 @@ import pytest
 from support.hg import SYSTEM_HG, VENV_HG, Program, Site, require
 
 
+#: Files all of whose tests run every day with Debian's hg, too; of the others the first one does, and `make soak` runs all.
+BOTH_HGS_DAILY = frozenset(
+    {
+        "test_push_event.py",
+        "test_crash.py",
+        "test_compatibility.py",
+        "test_transaction.py",
+        "test_phases.py",
+        "test_outbox_trouble.py",
+        "test_loading.py",
+    }
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave most of what is done a second time, with another hg, to the soak run."""
+    begun = set()
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is None or SYSTEM_HG not in callspec.params.values() or item.path.name in BOTH_HGS_DAILY:
+            continue
+        if item.path in begun:
+            item.add_marker(pytest.mark.soak)
+        begun.add(item.path)
+
+
 @pytest.fixture(params=[VENV_HG, SYSTEM_HG], ids=lambda program: program.name)
 def each_site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     """A site with the hg of the venv, then one with Debian's."""

@@ -371,7 +371,7 @@ def is_part(kept: Any, whole: Any, pointer: str, cuts: dict[str, tuple[int, int]
         assert kept == whole
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(inputs(), st.sampled_from([16_384, 20_000, 65_536, 262_144]))
 def test_every_push_fits_tells_every_cut_and_keeps_true_bytes(
     given_: tuple[dict[str, Any], dict[str, bytes], dict[str, int]], max_bytes: int
@@ -460,7 +460,7 @@ def slowly(data: dict[str, Any], allowed: int) -> dict[str, Any]:
             parent[word] = whole.encode()[: len(whole.encode()) // 2].decode("utf-8", "ignore")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("xé"), st.integers(0, 3_000), st.integers(0, 60), st.integers(0, 200)), max_size=40

@@ -173,7 +173,7 @@ def test_the_examples_of_every_schema_fit_it(name: str) -> None:
         assert schema["examples"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(SCHEMAS), st.data())
 def test_the_validator_agrees_with_jsonschema(name: str, data: st.DataObject) -> None:
     schema = schema_for(name)

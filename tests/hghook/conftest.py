@@ -10,8 +10,7 @@ import pytest
 
 from support.hg import SYSTEM_HG, VENV_HG, Program, Site, require
 
-
-#: Files all of whose tests run every day with Debian's hg, too; of the others the first one does, and `make soak` runs all.
+#: All tests of these run daily with Debian's hg, too; of other files the first one does, and `make soak` runs all.
 BOTH_HGS_DAILY = frozenset(
     {
         "test_push_event.py",

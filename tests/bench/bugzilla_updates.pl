@@ -31,7 +31,11 @@ my $path   = $world->data . '/sourcepulse.sock';
 local $SIG{__WARN__} = sub { };
 my ($bug, $updates, $socket) = (undef, 0, undef);
 
-sub enable { Bugzilla->params->{sourcepulse_enabled} = $_[0]; return; }
+# As they are after checksetup.pl, but for the one.
+sub enable {
+  @{Bugzilla->params}{qw(sourcepulse_enabled sourcepulse_restricted)} = ($_[0], $fills ? 1 : 0);
+  return;
+}
 
 sub put_sidecar {
   my ($way) = @_;

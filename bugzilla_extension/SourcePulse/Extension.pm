@@ -13,117 +13,137 @@ use Bugzilla::Status qw(is_open_state);
 
 use Bugzilla::Extension::SourcePulse::Database qw(handle);
 use Bugzilla::Extension::SourcePulse::Event;
-use Bugzilla::Extension::SourcePulse::Facts;
-use Bugzilla::Extension::SourcePulse::Flags;
-use Bugzilla::Extension::SourcePulse::Outbox;
+use Bugzilla::Extension::SourcePulse::Facts qw(flag_rows read_more);
+use Bugzilla::Extension::SourcePulse::Flags qw(between flags_of_bug);
+use Bugzilla::Extension::SourcePulse::Outbox qw(record);
 use Bugzilla::Extension::SourcePulse::Params;
-use Bugzilla::Extension::SourcePulse::Values qw(time_text);
+use Bugzilla::Extension::SourcePulse::Periods;
+use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 use Bugzilla::Extension::SourcePulse::Wrap;
 
-our $VERSION = '1';
+our $VERSION = '2';
 
-Bugzilla::Extension::SourcePulse::Wrap::install(created => \&_attachment_created, updated => \&_attachment_updated);
+# The page on which an administrator changes parameters.
+use constant PARAMS_TEMPLATE => 'admin/params/editparams.html.tmpl';
 
-# -- what happens to bugs and attachments
+Bugzilla::Extension::SourcePulse::Wrap::install(
+  created => \&_attachment_created,
+  updated => \&_attachment_updated,
+  deleted => \&_attachment_deleted,
+);
+
+# -- what happens to bugs
 
 sub bug_end_of_create {
   my ($self, $args) = @_;
-  return unless Bugzilla::Extension::SourcePulse::Params::active();
+  return unless _is_active();
   my ($bug, $timestamp) = @$args{qw(bug timestamp)};
-  Bugzilla::Extension::SourcePulse::Outbox::record(
+  record(
     sub { Bugzilla::Extension::SourcePulse::Event::bug_created($bug, $timestamp) },
-    sub { Bugzilla::Extension::SourcePulse::Event::thin('bug.create', $bug->id, $timestamp, $_[0]) },
+    sub {
+      Bugzilla::Extension::SourcePulse::Event::thin('bug.create', $bug->id, $timestamp, $_[0]);
+    },
   );
   return;
 }
 
-# Moving a bug removes flags in the database alone, so they are read while they are still there.
+# Moving a bug removes flags in the database alone, so they are read while they
+# are still there.
 sub bug_start_of_update {
   my ($self, $args) = @_;
   my ($bug, $changes) = @$args{qw(bug changes)};
   return unless $changes->{product_id} || $changes->{component_id};
-  return unless Bugzilla::Extension::SourcePulse::Params::active();
-  $bug->{sourcepulse_flags_before} = Bugzilla::Extension::SourcePulse::Flags::in_database($bug->id);
+  return unless _is_active();
+  $bug->{sourcepulse_flags_before} = flags_of_bug($bug->id);
   return;
 }
 
 sub bug_end_of_update {
   my ($self, $args) = @_;
   my ($bug, $old_bug, $changes, $timestamp) = @$args{qw(bug old_bug changes timestamp)};
-  my $before = delete $bug->{sourcepulse_flags_before};
+  my $before  = delete $bug->{sourcepulse_flags_before};
   my $toggled = $bug->{comment_isprivate} || [];
-  my $added   = $bug->{added_comments}    || [];
+  my $added   = $bug->{added_comments} || [];
+
   # The hook runs for updates that changed nothing as well.
   return unless %$changes || @$added || @$toggled;
-  return unless Bugzilla::Extension::SourcePulse::Params::active();
+  return unless _is_active();
+  my $who = Bugzilla->user->id;
   my $activity;
-  Bugzilla::Extension::SourcePulse::Outbox::record(
+  record(
     sub {
       # What only adds comments writes nothing into the history.
-      my @since = %$changes || @$toggled ? ($timestamp, Bugzilla->user->id) : ();
-      my $more = Bugzilla::Extension::SourcePulse::Facts::read_more($bug->id, @since);
+      my @since = %$changes || @$toggled ? ($timestamp, $who) : ();
+      my $more = read_more($bug->id, @since);
       $activity = $more->{activity};
       my $done = {
-        who       => Bugzilla->user->id,
-        was_open  => $changes->{bug_status} ? is_open_state($old_bug->{bug_status}) : $more->{is_open},
-        flags     => _flags_of($bug, $old_bug, $before),
-        comments  => $added,
-        hidden    => [grep { $_->{isprivate} } @$toggled],
-        published => [grep { !$_->{isprivate} } @$toggled],
+        who      => $who,
+        was_open => $changes->{bug_status} ? is_open_state($old_bug->{bug_status}) : $more->{is_open},
+        flags    => _flags_of($bug, $old_bug, $before),
+        comments => $added,
+        toggled  => $toggled,
       };
-      return Bugzilla::Extension::SourcePulse::Event::bug_updated($bug, $old_bug, $changes, $more, $timestamp, $done);
+      return Bugzilla::Extension::SourcePulse::Event::bug_updated($bug, $old_bug, $changes,
+        $more, $timestamp, $done);
     },
     sub {
-      return Bugzilla::Extension::SourcePulse::Event::thin('bug.update', $bug->id, $timestamp, $_[0],
-        activity => defined $activity ? $activity + 0 : undef,
+      my $update = {changes => $changes, comments => $toggled, activity => $activity, when => $timestamp};
+      return Bugzilla::Extension::SourcePulse::Event::thin(
+        'bug.update', $bug->id, $timestamp, $_[0],
+        _lines_of($bug->id, undef, $update),
         was      => Bugzilla::Extension::SourcePulse::Event::was_public($old_bug),
-        comments => [map { $_->{comment_id} + 0 } @$added]);
+        comments => [map { $_->{comment_id} + 0 } @$added],
+      );
     },
   );
   return;
 }
 
-sub object_end_of_update {
-  my ($self, $args) = @_;
-  $Bugzilla::Extension::SourcePulse::Wrap::old_attachment = $args->{old_object}
-    if $args->{object}->isa('Bugzilla::Attachment');
-  return;
-}
-
-sub object_before_delete {
-  my ($self, $args) = @_;
-  my $bug = $args->{object};
-  return unless $bug->isa('Bugzilla::Bug');
-  return unless Bugzilla::Extension::SourcePulse::Params::active();
-  my ($timestamp) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
-  Bugzilla::Extension::SourcePulse::Outbox::record(
+sub _bug_deleted {
+  my ($bug) = @_;
+  my $timestamp = _now();
+  record(
     sub { Bugzilla::Extension::SourcePulse::Event::bug_deleted($bug, $timestamp) },
-    sub {
-      my $place = Bugzilla::Extension::SourcePulse::Facts::read_more($bug->id)->{place};
-      return Bugzilla::Extension::SourcePulse::Event::thin('bug.delete', $bug->id, $timestamp, $_[0],
-        place => $place, creation_time => time_text($bug->{creation_ts}));
-    },
+    sub { Bugzilla::Extension::SourcePulse::Event::thin_deletion($bug, $timestamp, $_[0]) },
   );
   return;
 }
 
-# Whoever is not in a group that goes can see its bugs from now on; Bugzilla removes them from it without a word.
-sub group_before_delete {
-  my ($self, $args) = @_;
-  return unless Bugzilla::Extension::SourcePulse::Params::active();
-  my $group = $args->{group};
-  my ($timestamp) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
-  Bugzilla::Extension::SourcePulse::Outbox::record_published($group->id, $timestamp);
-  return;
+sub _flags_of {
+  my ($bug, $old_bug, $before) = @_;
+  return between($before, flags_of_bug($bug->id)) if $before;
+  return between(map { flag_rows(@{$_->flags}) } $old_bug, $bug);
 }
+
+# Which lines of Bugzilla's history an update wrote, for a row that is filled later.
+sub _lines_of {
+  my ($bug_id, $attach_id, $update) = @_;
+  require Bugzilla::Extension::SourcePulse::History;
+  my $activity = $update->{activity};
+  my $first    = Bugzilla::Extension::SourcePulse::History::first_line_of({
+    %$update,
+    bug_id    => $bug_id,
+    attach_id => $attach_id,
+    who       => Bugzilla->user->id,
+  });
+  return (
+    activity => defined $activity ? $activity + 0 : undef,
+    first    => defined $first    ? $first + 0    : undef,
+    who      => Bugzilla->user->id,
+  );
+}
+
+# -- what happens to attachments
 
 sub _attachment_created {
   my ($attachment) = @_;
-  Bugzilla::Extension::SourcePulse::Outbox::record(
+  record(
     sub { Bugzilla::Extension::SourcePulse::Event::attachment_created($attachment) },
     sub {
-      return Bugzilla::Extension::SourcePulse::Event::thin('attachment.create', $attachment->{bug_id},
-        $attachment->{creation_ts}, $_[0], attachment => $attachment->id + 0);
+      return Bugzilla::Extension::SourcePulse::Event::thin(
+        'attachment.create', $attachment->{bug_id}, $attachment->{creation_ts}, $_[0],
+        attachment => $attachment->id + 0,
+      );
     },
   );
   return;
@@ -132,52 +152,175 @@ sub _attachment_created {
 sub _attachment_updated {
   my ($attachment, $old, $changes) = @_;
   return unless %$changes;
+
   # Bugzilla writes it into the object when there are changes.
   my $timestamp = $attachment->{modification_time};
   my $activity;
-  Bugzilla::Extension::SourcePulse::Outbox::record(
+  record(
     sub {
       $activity = _last_activity($attachment, $timestamp);
-      my ($before, $after)
-        = map { Bugzilla::Extension::SourcePulse::Facts::flag_rows(@{$_->flags}) } ($old || $attachment), $attachment;
       my $done = {
         who      => Bugzilla->user->id,
         activity => $activity,
-        flags    => Bugzilla::Extension::SourcePulse::Flags::between($before, $after),
+        flags    => between(map { flag_rows(@{$_->flags}) } ($old || $attachment), $attachment),
       };
-      return Bugzilla::Extension::SourcePulse::Event::attachment_updated($attachment, $changes, $timestamp, $done);
+      return Bugzilla::Extension::SourcePulse::Event::attachment_updated($attachment, $changes,
+        $timestamp, $done);
     },
     sub {
-      return Bugzilla::Extension::SourcePulse::Event::thin('attachment.update', $attachment->{bug_id},
-        $timestamp, $_[0], attachment => $attachment->id + 0, activity => defined $activity ? $activity + 0 : undef);
+      my $update = {changes => $changes, activity => $activity, when => $timestamp};
+      return Bugzilla::Extension::SourcePulse::Event::thin(
+        'attachment.update', $attachment->{bug_id}, $timestamp, $_[0],
+        _lines_of($attachment->{bug_id}, $attachment->id, $update),
+        attachment => $attachment->id + 0,
+      );
     },
   );
   return;
 }
 
-sub _flags_of {
-  my ($bug, $old_bug, $before) = @_;
-  return Bugzilla::Extension::SourcePulse::Flags::between($before,
-    Bugzilla::Extension::SourcePulse::Flags::in_database($bug->id))
-    if $before;
-  my ($then, $now) = map { Bugzilla::Extension::SourcePulse::Facts::flag_rows(@{$_->flags}) } $old_bug, $bug;
-  return Bugzilla::Extension::SourcePulse::Flags::between($then, $now);
+# Bugzilla keeps the attachment and removes what was in it.
+sub _attachment_deleted {
+  my ($id) = @_;
+  my $timestamp = _now();
+  my $attachment = Bugzilla::Attachment->new($id) or return;
+  record(
+    sub { Bugzilla::Extension::SourcePulse::Event::attachment_deleted($attachment, $timestamp) },
+    sub {
+      return Bugzilla::Extension::SourcePulse::Event::thin(
+        'attachment.delete', $attachment->{bug_id}, $timestamp, $_[0],
+        attachment => $id + 0,
+        who        => Bugzilla->user->id,
+      );
+    },
+  );
+  return;
 }
 
-# The last line that this update wrote into Bugzilla's history names it, here and for reconciliation.
+# The last line that this update wrote into Bugzilla's history names it, here and
+# for reconciliation.
 sub _last_activity {
   my ($attachment, $timestamp) = @_;
   my ($last) = handle()->selectrow_array(
     'SELECT MAX(id) FROM bugs_activity WHERE bug_id = ? AND bug_when = ? AND who = ? AND attach_id = ?',
-    undef, $attachment->{bug_id}, $timestamp, Bugzilla->user->id, $attachment->id);
+    undef, $attachment->{bug_id}, $timestamp, Bugzilla->user->id, $attachment->id
+  );
   return $last;
 }
+
+# -- what happens to that under which bugs are filed
+
+sub product_end_of_create {
+  my ($self, $args) = @_;
+  return unless _is_active();
+  _record_thing('create', $args->{product});
+  return;
+}
+
+# Of a new product only when its groups are there: product_end_of_create.
+sub object_end_of_create {
+  my ($self, $args) = @_;
+  my $object = $args->{object};
+  _record_thing('create', $object) if !$object->isa('Bugzilla::Product') && _is_thing($object);
+  return;
+}
+
+sub object_end_of_update {
+  my ($self, $args) = @_;
+  my ($object, $old, $changes) = @$args{qw(object old_object changes)};
+  if ($object->isa('Bugzilla::Attachment')) {
+    $Bugzilla::Extension::SourcePulse::Wrap::old_attachment = $old;
+  }
+  elsif (%$changes && _is_thing($object)) {
+    _record_thing('update', $object, $old, $changes);
+  }
+  return;
+}
+
+sub object_before_delete {
+  my ($self, $args) = @_;
+  my $object = $args->{object};
+  if ($object->isa('Bugzilla::Bug')) {
+    _bug_deleted($object) if _is_active();
+    return;
+  }
+  my $is_flag_type = $object->isa('Bugzilla::FlagType');
+  return unless ($is_flag_type || _is_thing($object)) && _is_active();
+  if ($is_flag_type) {
+    _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_flag_type, $object);
+    return;
+  }
+  _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_keyword, $object)
+    if $object->isa('Bugzilla::Keyword');
+  _record_thing('delete', $object);
+  return;
+}
+
+# Whoever is not in a group that is deleted can see its bugs from now on; Bugzilla
+# removes them from it without a word.
+sub group_before_delete {
+  my ($self, $args) = @_;
+  return unless Bugzilla::Extension::SourcePulse::Params::is_set_up();
+  my $group     = $args->{group};
+  my $timestamp = _now();
+  # Also while nothing is published: what is found later must know of it.
+  record(
+    sub { Bugzilla::Extension::SourcePulse::Periods::note_group_end($group->id, $timestamp) },
+    sub { die "$_[0]\n" },
+  );
+  _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_group, $group, $timestamp)
+    if _is_active() && site_is_public();
+  return;
+}
+
+sub _is_thing {
+  my ($object) = @_;
+  return 0 unless ref($object) =~ /\ABugzilla::(?:Product|Component|Version|Milestone|Keyword)\z/;
+  return _is_active();
+}
+
+sub _record_thing {
+  my ($fact, $object, $old, $changes) = @_;
+  require Bugzilla::Extension::SourcePulse::Things;
+  my $timestamp = _now();
+  record(
+    sub {
+      return Bugzilla::Extension::SourcePulse::Things::thing_row($fact, $object, $timestamp, $old,
+        $changes);
+    },
+    # No row can be filled later: nothing remembers how it was.
+    sub { die "$_[0]\n" },
+  );
+  return;
+}
+
+# One row for each bug that loses something with the deletion of another thing.
+sub _record_lost {
+  my ($rows_of, $object, $timestamp) = @_;
+  require Bugzilla::Extension::SourcePulse::Lost;
+  $timestamp ||= _now();
+  record(sub { return @{$rows_of->($object, $timestamp)} }, sub { die "$_[0]\n" });
+  return;
+}
+
+sub _now {
+  my ($now) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
+  return $now;
+}
+
+sub _is_active { return Bugzilla::Extension::SourcePulse::Params::active(); }
 
 # -- how it is set up and looked after
 
 sub db_schema_abstract_schema {
   my ($self, $args) = @_;
-  $args->{schema}->{+Bugzilla::Extension::SourcePulse::Outbox::TABLE} = Bugzilla::Extension::SourcePulse::Outbox::schema();
+  my $schema = $args->{schema};
+  $schema->{+Bugzilla::Extension::SourcePulse::Outbox::TABLE}
+    = Bugzilla::Extension::SourcePulse::Outbox::schema();
+  $schema->{+Bugzilla::Extension::SourcePulse::Outbox::STATE_TABLE}
+    = Bugzilla::Extension::SourcePulse::Outbox::state_schema();
+  $schema->{+Bugzilla::Extension::SourcePulse::Periods::TABLE}
+    = Bugzilla::Extension::SourcePulse::Periods::schema();
   return;
 }
 
@@ -187,13 +330,23 @@ sub config_add_panels {
   return;
 }
 
+# There is no hook for a parameter that changes, but the page on which it was
+# changed is shown afterwards.
+sub template_before_process {
+  my ($self, $args) = @_;
+  return unless $args->{file} eq PARAMS_TEMPLATE && Bugzilla::Extension::SourcePulse::Params::is_set_up();
+  record(sub { Bugzilla::Extension::SourcePulse::Periods::note_site(site_is_public()) }, sub { die "$_[0]\n" });
+  return;
+}
+
 sub sanitycheck_check {
   my ($self, $args) = @_;
   my $status = $args->{status};
-  return unless Bugzilla::Extension::SourcePulse::Params::active();
+  return unless _is_active();
   require Bugzilla::Extension::SourcePulse::Health;
   $status->('sourcepulse_check');
-  $status->("sourcepulse_$_->{problem}", $_, 'alert') foreach Bugzilla::Extension::SourcePulse::Health::problems();
+  $status->("sourcepulse_$_->{problem}", $_, 'alert')
+    foreach Bugzilla::Extension::SourcePulse::Health::problems();
   return;
 }
 
@@ -215,7 +368,7 @@ Bugzilla::Extension::SourcePulse - the hooks
 
 =head1 DESCRIPTION
 
-Every hook collects what happened and hands it to L<Bugzilla::Extension::SourcePulse::Outbox>, which writes a row in the transaction that is
+Every hook collects what happened and passes it to L<Bugzilla::Extension::SourcePulse::Outbox>, which writes a row in the transaction that is
 running. Nothing here talks to a network, prints, waits, or calls anything that may show an error page.
 
-The README beside this folder says how to enable it, what it tells and what it does not see.
+The README beside this folder says how to enable it, what it publishes and what it does not see.

@@ -17,6 +17,7 @@ BUG_CHANGED = "bugzilla.bug.changed.v1"
 BUG_CLOSED = "bugzilla.bug.closed.v1"
 BUG_REOPENED = "bugzilla.bug.reopened.v1"
 BUG_DUPLICATED = "bugzilla.bug.duplicated.v1"
+BUG_ASSIGNED = "bugzilla.bug.assigned.v1"
 BUG_MOVED = "bugzilla.bug.moved.v1"
 BUG_HIDDEN = "bugzilla.bug.hidden.v1"
 BUG_PUBLISHED = "bugzilla.bug.published.v1"
@@ -76,6 +77,8 @@ def _changed(teller: RowTeller, view: View) -> Iterator[Event]:
         yield teller.event(BUG_REOPENED, data, key=key, words=place)
     if any(change["field_name"] == "resolution" and change["added"] == "DUPLICATE" for change in members["changes"]):
         yield teller.event(BUG_DUPLICATED, data, key=key, words=place)
+    if any(change["field_name"] == "assigned_to" for change in members["changes"]):
+        yield teller.event(BUG_ASSIGNED, data, key=key, words=place)
     if members["old_place"] != place:
         # For those who watched the place that it left.
         yield teller.event(BUG_MOVED, data, key=key, words=members["old_place"])

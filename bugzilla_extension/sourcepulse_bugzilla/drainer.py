@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -17,31 +18,30 @@ from sourcepulse.view import shorten
 from sourcepulse_bugzilla.child import Child
 from sourcepulse_bugzilla.errors import DrainerError, DrainerGoneError, LockedError, PausedError, SetupError
 
-PROTOCOL = 1
+PROTOCOL = 2
 #: Where the extension is in a Bugzilla.
 SCRIPT = Path("extensions/SourcePulse/bin/drain.pl")
 DEFAULT_PERL = "perl"
 ROWS_AT_ONCE = 200
+#: Fewer could be tried out by a reader who looks for the numbers behind an id.
+SECRET_MIN_DIGITS = 32
 
+_SECRET = re.compile(r"[0-9a-fA-F]+")
 _SITE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ERRORS: Mapping[str, type[DrainerError]] = {"paused": PausedError, "locked": LockedError, "setup": SetupError}
 
 
-class Hello(NamedTuple):
-    """Which Bugzilla this is, and where it sends its nudges.
-
-    `urlbase` is how the URLs of its own bugs begin, `bug_fields` are the custom fields that hold numbers of its bugs;
-    both are empty if it does not say.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """Which Bugzilla this is, where it sends its nudges, and the secret in the ids of its events."""
 
     site: str
+    secret: str = field(repr=False)
     bugzilla: str
     socket: Path
     group: str | None
     enabled: bool
     requirelogin: bool
-    urlbase: str = ""
-    bug_fields: tuple[str, ...] = ()
 
 
 class Rows(NamedTuple):
@@ -52,12 +52,17 @@ class Rows(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """The state of the table; `oldest_s` is an age in seconds."""
+    """The state of the table; `oldest_s` is an age in seconds.
+
+    `silent_since`, in seconds since 1970, is the time of the last row if Bugzilla recorded public changes after it and
+    the extension wrote nothing; else None.
+    """
 
     depth: int
     buried: int
     oldest_s: int | None
     missed: int
+    silent_since: int | None
 
 
 class Page(NamedTuple):
@@ -68,16 +73,24 @@ class Page(NamedTuple):
     more: bool
 
 
-class Visible(NamedTuple):
-    """What an anonymous visitor sees now: `public`, `private` or `gone`, by number."""
+class Judged(NamedTuple):
+    """Whether an anonymous visitor may read an event now, with which data if it was reduced.
 
-    bugs: Mapping[str, str]
-    comments: Mapping[str, str]
-    attachments: Mapping[str, str]
+    `bug` is the bug of an event that may not be read, if that bug is public.
+    """
+
+    send: bool
+    data: Mapping[str, Any] | None = None
+    bug: int | None = None
+
+
+def has_extension(folder: Path) -> bool:
+    """Return whether there is a Bugzilla with the extension; OSError if we may not look."""
+    return (folder / "Bugzilla.pm").is_file() and (folder / SCRIPT).is_file()
 
 
 def command_for(folder: Path, perl: str = DEFAULT_PERL) -> list[str]:
-    """Give the command that serves a Bugzilla; ConfigError if the folder is none, or lacks the extension."""
+    """Return the command that serves a Bugzilla; ConfigError if the folder is none, or lacks the extension."""
     program = shutil.which(perl)
     if program is None:
         raise ConfigError(f"there is no Perl at {perl!r}; name the one that runs Bugzilla with --perl")
@@ -124,16 +137,20 @@ class Drainer:
             )
         site = _text(answer, "site")
         if not _SITE.fullmatch(site):
-            raise SetupError("the parameter sourcepulse_site_id is no UUID; run checksetup.pl")
+            raise SetupError("the parameter sourcepulse_site_id is not a UUID; run checksetup.pl")
+        secret = answer.get("secret")
+        if not isinstance(secret, str) or len(secret) < SECRET_MIN_DIGITS or not _SECRET.fullmatch(secret):
+            raise SetupError(
+                f"the parameter sourcepulse_secret must have {SECRET_MIN_DIGITS} hex digits; run checksetup.pl"
+            )
         return Hello(
             site=site,
+            secret=secret,
             bugzilla=_text(answer, "bugzilla"),
             socket=Path(_text(answer, "socket")),
             group=None if answer.get("group") is None else _text(answer, "group"),
             enabled=_truth(answer, "enabled"),
             requirelogin=_truth(answer, "requirelogin"),
-            urlbase=_text(answer, "urlbase") if "urlbase" in answer else "",
-            bug_fields=_names(answer, "bug_fields") if "bug_fields" in answer else (),
         )
 
     def lock(self) -> None:
@@ -161,24 +178,26 @@ class Drainer:
         return _number(self._ask("retry"), "rows")
 
     def stats(self) -> Stats:
-        """Give the state of the table."""
+        """Return the state of the table."""
         answer = self._ask("stats")
-        oldest = answer.get("oldest_s")
         return Stats(
             depth=_number(answer, "depth"),
             buried=_number(answer, "buried"),
-            oldest_s=None if oldest is None else _number(answer, "oldest_s"),
+            oldest_s=_number_or_none(answer, "oldest_s"),
             missed=_number(answer, "missed"),
+            silent_since=_number_or_none(answer, "silent_since"),
         )
 
     def found(self, count: int) -> None:
         """Have the first so many of the missed changes forgotten: the history was searched for them."""
         self._ask("found", count=count)
 
-    def visible(self, bugs: Sequence[int], comments: Sequence[int], attachments: Sequence[int]) -> Visible:
-        """Ask what an anonymous visitor sees now."""
-        answer = self._ask("visible", bugs=list(bugs), comments=list(comments), attachments=list(attachments))
-        return Visible(*(_object(answer, name) for name in Visible._fields))
+    def check(self, events: Sequence[Mapping[str, Any]]) -> list[Judged]:
+        """Ask of events, each with `type` and `data`, whether an anonymous visitor may read them now."""
+        verdicts = self._ask("check", events=list(events)).get("verdicts")
+        if not isinstance(verdicts, list) or len(verdicts) != len(events):
+            raise _senseless("verdicts")
+        return [_judged(verdict) for verdict in verdicts]
 
     def tips(self) -> Mapping[str, Any]:
         """Give where the tables end now."""
@@ -219,6 +238,10 @@ def _number(answer: Mapping[str, Any], name: str) -> int:
     return value
 
 
+def _number_or_none(answer: Mapping[str, Any], name: str) -> int | None:
+    return None if answer.get(name) is None else _number(answer, name)
+
+
 def _text(answer: Mapping[str, Any], name: str) -> str:
     value = answer.get(name)
     if not isinstance(value, str):
@@ -233,13 +256,6 @@ def _truth(answer: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def _names(answer: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value = answer.get(name)
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _senseless(name)
-    return tuple(value)
-
-
 def _object(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
     value = answer.get(name)
     if not isinstance(value, dict):
@@ -252,3 +268,12 @@ def _rows(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise _senseless("rows")
     return rows
+
+
+def _judged(verdict: Any) -> Judged:
+    if not isinstance(verdict, dict):
+        raise _senseless("verdicts")
+    send, data, bug = _truth(verdict, "send"), verdict.get("data"), verdict.get("bug")
+    if not (data is None or (send and isinstance(data, dict))) or not (bug is None or type(bug) is int):
+        raise _senseless("verdicts")
+    return Judged(send, data, None if send else bug)

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What all events of one row in one stream have in common: source, time, change set, size."""
+"""What all events of one row in one stream have in common: source, secret, time, change set, size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sourcepulse.bounds import EVENT_MAX_BYTES, Limits, bound, envelope_bytes
 from sourcepulse.errors import EventError
@@ -18,15 +18,31 @@ from sourcepulse_bugzilla.rows import Row
 RESTRICTED_SUFFIX = "?restricted"
 
 
-class Emitter(NamedTuple):
-    """Where events come from, `bugzilla://<site uuid>`, and how large they may be."""
+class Emitter:
+    """Where events come from, `bugzilla://<site uuid>`, what keeps their ids secret, and how large they may be."""
 
-    source: str
-    max_bytes: int = EVENT_MAX_BYTES
+    def __init__(self, source: str, secret: str, max_bytes: int = EVENT_MAX_BYTES) -> None:
+        self.source = source
+        self.max_bytes = max_bytes
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return f"Emitter({self.source!r}, max_bytes={self.max_bytes})"
 
     def source_of(self, stream: str) -> str:
-        """Give the source of a stream: the restricted one has ids and numbers of its own."""
+        """Return the source of a stream: the restricted one has ids and numbers of its own."""
         return self.source + RESTRICTED_SUFFIX if stream == RESTRICTED else self.source
+
+    def keyed(self, key: Sequence[str]) -> list[str]:
+        """Return a natural key with the secret as its last element.
+
+        Without it a reader could try small numbers until an id fits, and count what is private.
+        """
+        return [*key, self._secret]
+
+    def id_of(self, stream: str, type_: str, *key: str) -> str:
+        """Return the id of a fact in a stream."""
+        return event_id(self.source_of(stream), type_, *self.keyed(key))
 
 
 class RowTeller:
@@ -34,14 +50,14 @@ class RowTeller:
 
     def __init__(self, emitter: Emitter, row: Row, stream: str) -> None:
         self.row = row
+        self._emitter = emitter
         self._source = emitter.source_of(stream)
-        self._max_bytes = emitter.max_bytes
         self.change_set = None
-        if row.first is not None:
-            self.change_set = event_id(self._source, "change_set", *map(str, row.first))
+        if row.transaction is not None:
+            self.change_set = emitter.id_of(stream, "change_set", row.transaction)
 
     def activity(self) -> list[str]:
-        """Give the two elements of a natural key that stand for an update; RowError if nothing is known of it."""
+        """Return the two elements of a natural key that stand for an update; RowError if nothing is known of it."""
         if self.row.activity is not None:
             return [str(self.row.activity), str(self.row.at)]
         if self.row.id is None:
@@ -56,33 +72,40 @@ class RowTeller:
         key: Sequence[str],
         words: Sequence[str],
         cut: Mapping[str, int] | None = None,
+        subject: str | None = None,
     ) -> Event:
-        """Make an event with the members that all of them have; what is too long is cut and told.
+        """Make an event with the members that all of them have; what is too long is cut and recorded in `truncated`.
 
-        RowError if it is too large, whatever is cut.
+        Its subject is the bug of the row unless another is named. RowError if it is too large, whatever is cut.
         """
         common = {"recovered": self.row.recovered, "truncated": [], "raw": []}
-        subject = f"bug/{self.row.bug_id}"
-        limits = Limits(max_bytes=self._max_bytes, envelope_bytes=envelope_bytes(type_, self._source, subject))
+        about = subject or self._bug
+        limits = Limits(max_bytes=self._emitter.max_bytes, envelope_bytes=envelope_bytes(type_, self._source, about))
         try:
             data = bound(
                 {"change_set": self.change_set, **without_credentials(members), **common}, cut=cut, limits=limits
             )
         except EventError:
             raise RowError(f"no {type_} can be made of it: it is too large, whatever is cut") from None
-        return self._event(type_, data, key, words)
+        return self._event(type_, data, key, words, about)
 
     def bare_event(self, type_: str, members: Mapping[str, Any], *, key: Sequence[str], words: Sequence[str]) -> Event:
         """Make an event that has these members and no other."""
-        return self._event(type_, members, key, words)
+        return self._event(type_, members, key, words, self._bug)
 
-    def _event(self, type_: str, data: Mapping[str, Any], key: Sequence[str], words: Sequence[str]) -> Event:
+    @property
+    def _bug(self) -> str:
+        return f"bug/{self.row.bug_id}"
+
+    def _event(
+        self, type_: str, data: Mapping[str, Any], key: Sequence[str], words: Sequence[str], subject: str
+    ) -> Event:
         try:
             return Event.of(
                 type_,
                 source=self._source,
-                key=key,
-                subject=f"bug/{self.row.bug_id}",
+                key=self._emitter.keyed(key),
+                subject=subject,
                 time=self.row.at,
                 data=data,
                 words=words,

@@ -34,3 +34,7 @@ class SetupError(DrainerError):
     """The extension is not set up in this Bugzilla; an administrator must act."""
 
     exit_code = EXIT_USAGE
+
+
+class SiteConflictError(SetupError):
+    """Two folders say that they are the same Bugzilla; its sentence has the command that chooses one."""

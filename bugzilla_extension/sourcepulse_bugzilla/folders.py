@@ -16,21 +16,32 @@ _PERL = "bugzilla perl "
 
 
 def remember_folder(outbox: Outbox, folder: Path, perl: str) -> None:
-    """Remember a folder and its Perl; cheap when both are known already."""
+    """Remember a folder that is served and its Perl; cheap when both are known already."""
+    remember_perl(outbox, folder, perl)
     outbox.remember_origin(ORIGIN_KIND, str(folder))
-    if _perl_of(outbox, str(folder)) != perl:
+
+
+def remember_perl(outbox: Outbox, folder: Path, perl: str) -> None:
+    """Remember the Perl of a folder."""
+    if perl_of(outbox, folder) != perl:
         with outbox.writing() as db:
             db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (f"{_PERL}{folder}", perl))
 
 
-def known_folders(outbox: Outbox) -> list[tuple[Path, str]]:
-    """Give every folder with its Perl."""
-    locations = [origin.location for origin in outbox.origins() if origin.kind == ORIGIN_KIND]
-    return [(Path(location), _perl_of(outbox, location)) for location in locations]
+def forget_folder(outbox: Outbox, folder: Path) -> None:
+    """Forget a folder that is not served any more."""
+    outbox.forget_origin(ORIGIN_KIND, str(folder))
+    with outbox.writing() as db:
+        db.execute("DELETE FROM meta WHERE name = ?", (f"{_PERL}{folder}",))
 
 
-def _perl_of(outbox: Outbox, folder: str) -> str:
+def known_folders(outbox: Outbox) -> list[Path]:
+    """Return every folder that is served."""
+    return [Path(origin.location) for origin in outbox.origins() if origin.kind == ORIGIN_KIND]
+
+
+def perl_of(outbox: Outbox, folder: Path) -> str:
+    """Return the Perl of a folder."""
     with outbox.reading() as db:
-        row = db.execute("SELECT value FROM meta WHERE name = ?", (_PERL + folder,)).fetchone()
-    # A repaired outbox has forgotten it.
+        row = db.execute("SELECT value FROM meta WHERE name = ?", (f"{_PERL}{folder}",)).fetchone()
     return str(row[0]) if row else DEFAULT_PERL

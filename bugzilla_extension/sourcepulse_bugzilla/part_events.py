@@ -15,6 +15,7 @@ from sourcepulse_bugzilla.views import HIDDEN, PUBLISHED, FlagDone, Said, View, 
 ATTACHMENT_CREATED = "bugzilla.attachment.created.v1"
 ATTACHMENT_CHANGED = "bugzilla.attachment.changed.v1"
 ATTACHMENT_OBSOLETED = "bugzilla.attachment.obsoleted.v1"
+ATTACHMENT_DELETED = "bugzilla.attachment.deleted.v1"
 ATTACHMENT_HIDDEN = "bugzilla.attachment.hidden.v1"
 ATTACHMENT_PUBLISHED = "bugzilla.attachment.published.v1"
 COMMENT_CREATED = "bugzilla.comment.created.v1"
@@ -58,6 +59,17 @@ def attachment_updated(teller: RowTeller, view: View) -> Iterator[Event]:
         yield _attachment_hidden(teller, view, attachment["id"])
     if view.form != PUBLISHED:
         yield from flags_done(teller, view, attachment_id=attachment["id"])
+
+
+def attachment_deleted(teller: RowTeller, view: View) -> Iterator[Event]:
+    """Return the event of an attachment whose content was removed."""
+    attachment = view.members["attachment"]
+    yield teller.event(
+        ATTACHMENT_DELETED,
+        {"who": view.members["who"], "attachment": attachment},
+        key=[str(attachment["id"]), *teller.activity()],
+        words=view.members["place"],
+    )
 
 
 def _attachment_hidden(teller: RowTeller, view: View, attachment_id: int) -> Event:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sourcepulse.errors import EventError
-from sourcepulse.event import PUBLIC, RESTRICTED, Event, event_id
+from sourcepulse.event import PUBLIC, RESTRICTED, Event
 from sourcepulse.outbox import Outbox
 from sourcepulse_bugzilla.bug_events import BUG_CHANGED, BUG_CREATED, BUG_DELETED, BUG_HIDDEN, BUG_PUBLISHED
 from sourcepulse_bugzilla.drain import events_of_raw
@@ -133,11 +133,11 @@ def _ids_of_update(row: Row, emitter: Emitter) -> Iterator[str]:
         for event in events_of(row._replace(activity=activity), emitter):
             if event.type not in _CREATED:
                 yield event.id
-        for source in (emitter.source_of(PUBLIC), emitter.source_of(RESTRICTED)):
+        for stream in (PUBLIC, RESTRICTED):
             for types, numbers in parts:
                 for type_ in types:
                     for number in numbers:
-                        yield event_id(source, type_, str(number), str(activity), str(row.at))
+                        yield emitter.id_of(stream, type_, str(number), str(activity), str(row.at))
 
 
 def _attachments(row: Row) -> set[int]:

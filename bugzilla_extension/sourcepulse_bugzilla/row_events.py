@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from sourcepulse.event import Event
 from sourcepulse_bugzilla.bug_events import bug_created, bug_deleted, bug_updated
 from sourcepulse_bugzilla.emitter import Emitter, RowTeller
-from sourcepulse_bugzilla.part_events import attachment_created, attachment_updated
+from sourcepulse_bugzilla.part_events import attachment_created, attachment_deleted, attachment_updated
 from sourcepulse_bugzilla.rows import Row
+from sourcepulse_bugzilla.thing_events import THING_TYPES, thing_events
 from sourcepulse_bugzilla.views import (
     ATTACHMENT_CREATE,
+    ATTACHMENT_DELETE,
     ATTACHMENT_UPDATE,
     BUG_CREATE,
     BUG_DELETE,
@@ -26,6 +28,8 @@ _TELLERS: Mapping[str, Callable[[RowTeller, View], Iterator[Event]]] = {
     BUG_DELETE: bug_deleted,
     ATTACHMENT_CREATE: attachment_created,
     ATTACHMENT_UPDATE: attachment_updated,
+    ATTACHMENT_DELETE: attachment_deleted,
+    **dict.fromkeys(THING_TYPES, thing_events),
 }
 
 

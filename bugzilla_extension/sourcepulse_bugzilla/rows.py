@@ -19,6 +19,7 @@ PAYLOAD_VERSION = 1
 #: What the extension stores takes two MiB at most; what recovery reads is no larger.
 PAYLOAD_MAX_CHARACTERS = 16 * 1024 * 1024
 
+_TRANSACTION = re.compile("[0-9a-f]{32}")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -26,8 +27,8 @@ class Row(NamedTuple):
     """One row, checked: what happened, when, and what each stream may hold of it.
 
     `id` is None for what recovery found. `activity` is the last `bugs_activity.id` of the update, `activities` are all
-    those that a recovered row stands for. `first` is the first row of the same transaction, with its time; None if
-    nobody knows it. Times are seconds since 1970.
+    those that a recovered row stands for. `transaction` is the same in all rows of one transaction; None if it is
+    unknown. Times are seconds since 1970.
     """
 
     id: int | None
@@ -36,13 +37,13 @@ class Row(NamedTuple):
     at: int
     activity: int | None
     activities: tuple[int, ...]
-    first: tuple[int, int] | None
+    transaction: str | None
     recovered: bool
     views: Mapping[str, View]
 
 
 def read_row(raw: Mapping[str, Any]) -> Row:
-    """Read a row as drain.pl gives it; RowError says what is wrong with it, and holds nothing of it."""
+    """Read a row as drain.pl returns it; RowError says what is wrong with it, and holds nothing of it."""
     kind, bug_id = raw.get("kind"), _number(raw, "bug_id")
     if not isinstance(kind, str) or kind not in KINDS:
         raise RowError("its kind is unknown: upgrade sourcepulse")
@@ -51,21 +52,14 @@ def read_row(raw: Mapping[str, Any]) -> Row:
         raise RowError(f"its payload is not of version {PAYLOAD_VERSION}: upgrade sourcepulse")
     if "thin" in payload and "views" not in payload:
         raise RowError("it holds no facts, and they were not read again from the database")
-    at = _number(payload, "at")
-    row_id = _number(raw, "id") if "id" in raw else None
-    first_row = _number_or_none(payload, "first_row")
-    if first_row is None:
-        first_row = row_id
-    # Where a database's clock goes on within a transaction, its later rows tell the time of the first.
-    first_at = _number_or_none(payload, "first_at")
     return Row(
-        id=row_id,
+        id=_number(raw, "id") if "id" in raw else None,
         kind=kind,
         bug_id=bug_id,
-        at=at,
+        at=_number(payload, "at"),
         activity=_number_or_none(payload, "activity"),
         activities=_activities(raw.get("activities", payload.get("activities", []))),
-        first=None if first_row is None else (first_row, at if first_at is None else first_at),
+        transaction=_transaction(payload.get("transaction")),
         recovered=payload.get("recovered") is True or raw.get("recovered") is True,
         views=_views(kind, bug_id, payload.get("views")),
     )
@@ -127,6 +121,12 @@ def _number(members: Mapping[str, Any], name: str) -> int:
 
 def _number_or_none(members: Mapping[str, Any], name: str) -> int | None:
     return None if members.get(name) is None else _number(members, name)
+
+
+def _transaction(value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and _TRANSACTION.fullmatch(value)):
+        raise RowError("its transaction is not 32 hex digits")
+    return value
 
 
 def _activities(values: Any) -> tuple[int, ...]:

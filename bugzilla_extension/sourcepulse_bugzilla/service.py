@@ -12,7 +12,14 @@ from collections.abc import Callable
 
 from sourcepulse.delivery import retry_seconds
 from sourcepulse.errors import OutboxError
-from sourcepulse_bugzilla.errors import DrainerError, DrainerGoneError, LockedError, PausedError, SetupError
+from sourcepulse_bugzilla.errors import (
+    DrainerError,
+    DrainerGoneError,
+    LockedError,
+    PausedError,
+    SetupError,
+    SiteConflictError,
+)
 from sourcepulse_bugzilla.nudge import Nudge
 from sourcepulse_bugzilla.service_manager import ServiceManager
 from sourcepulse_bugzilla.session import Session, Work, open_session
@@ -62,11 +69,13 @@ class Service:
         self._is_ready = False
         #: The sentence of the last trouble, which is not told twice.
         self._trouble = ""
+        #: That of the last silence of the extension.
+        self._silence = ""
 
     def run(self, *, retry_buried: bool = False) -> None:
-        """Serve until `stop` is set.
+        """Serve until `stop` is set, or until another folder was claimed for this Bugzilla.
 
-        SetupError or OutboxError if it cannot begin at all; what comes later is waited out.
+        SetupError or OutboxError if it cannot begin at all; what comes later is waited out, but for SiteConflictError.
         """
         while not self._stop.is_set():
             try:
@@ -78,6 +87,8 @@ class Service:
                         logger.info("%d buried rows wait again", session.drainer.retry())
                         retry_buried = False
                     self._serve(session)
+            except SiteConflictError:
+                raise
             except (SetupError, OutboxError) as error:
                 if not self._is_ready:
                     raise
@@ -101,6 +112,11 @@ class Service:
         nudge = Nudge(session.hello.socket)
         try:
             while True:
+                if session.is_replaced():
+                    # An administrator chose; a sidecar that failed would be started again.
+                    logger.warning("another folder was claimed for this Bugzilla; this sidecar ends")
+                    self._stop.set()
+                    return
                 # Before the table is looked at, so that whatever comes behind that look is heard of.
                 nudge.open(self._socket_group(session), wanted=self._group is not None)
                 is_empty = session.drain()
@@ -124,6 +140,7 @@ class Service:
             self._stats_at = now + STATS_SECONDS
             stats = session.drainer.stats()
             self._manager.status(f"serving; {stats.depth} rows wait, {stats.buried} are buried")
+            self._note_silence(session.note_silence(stats))
             if session.has_missed(stats.missed):
                 logger.warning("Bugzilla could not write a row for some changes; looking for them in its history")
                 self._reconcile_at = now
@@ -139,6 +156,11 @@ class Service:
                 return
             if not more:
                 self._reconcile_at = now + RECONCILE_SECONDS
+
+    def _note_silence(self, sentence: str) -> None:
+        if sentence and sentence != self._silence:
+            logger.warning("%s", sentence)
+        self._silence = sentence
 
     def _socket_group(self, session: Session) -> int | None:
         if self._group is not None or session.hello.group is None:

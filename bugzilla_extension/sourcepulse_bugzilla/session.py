@@ -11,16 +11,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from sourcepulse.event import format_time
 from sourcepulse.outbox import Outbox
 from sourcepulse_bugzilla.child import Child
 from sourcepulse_bugzilla.drain import drain_batch
-from sourcepulse_bugzilla.drainer import Drainer, Hello, open_drainer
+from sourcepulse_bugzilla.drainer import SCRIPT, Drainer, Hello, Stats, open_drainer
 from sourcepulse_bugzilla.emitter import Emitter
-from sourcepulse_bugzilla.folders import remember_folder
 from sourcepulse_bugzilla.marks import MarksFile
 from sourcepulse_bugzilla.reconcile import Reconciled, reconcile
 from sourcepulse_bugzilla.service_manager import ServiceManager
+from sourcepulse_bugzilla.sites import claim_site, folder_of, open_site
 from sourcepulse_bugzilla.stopping import Stop
+
+#: What `status` calls an extension that writes no rows though it should.
+SILENT = "bugzilla-silent"
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +41,13 @@ class Work(NamedTuple):
 class Session:
     """Drains and compares; every error is left to the caller, who begins another session."""
 
-    def __init__(self, drainer: Drainer, hello: Hello, outbox: Outbox, max_bytes: int, stop: Stop) -> None:
+    def __init__(self, drainer: Drainer, hello: Hello, outbox: Outbox, work: Work, stop: Stop) -> None:
         self.drainer = drainer
         self.hello = hello
         self.marks_file = MarksFile(outbox.path, hello.site)
         self._outbox = outbox
-        self._emitter = Emitter(f"bugzilla://{hello.site}", max_bytes)
+        self._folder = work.folder
+        self._emitter = Emitter(f"bugzilla://{hello.site}", hello.secret, work.max_bytes)
         self._stop = stop
         #: Rows told and buried so far.
         self.told = self.buried = 0
@@ -67,6 +72,22 @@ class Session:
             self.marks_file.write(kept._replace(missed=0))
         return missed > 0
 
+    def is_replaced(self) -> bool:
+        """Return whether an administrator claimed another folder for this Bugzilla."""
+        return folder_of(self._outbox, self.hello.site) not in (None, self._folder)
+
+    def note_silence(self, stats: Stats) -> str:
+        """Record in the outbox, for `status`, whether the extension is silent, and return that sentence, or ""."""
+        if stats.silent_since is None:
+            self._outbox.clear_problem(SILENT, place=self.hello.site)
+            return ""
+        sentence = (
+            f"the extension has written no row since {format_time(stats.silent_since)}, though Bugzilla has recorded "
+            f"public changes after that; is {self._folder / SCRIPT.parent.parent} readable for the web server?"
+        )
+        self._outbox.set_problem(SILENT, sentence, place=self.hello.site)
+        return sentence
+
     def reconcile(self) -> Reconciled:
         """Tell what nobody told, or the first time, set the marks."""
         return reconcile(
@@ -81,19 +102,32 @@ class Session:
 
 @contextmanager
 def open_session(work: Work, stop: Stop, manager: ServiceManager) -> Iterator[Session]:
-    """Give a session that has no lock yet.
+    """Return a session that has no lock yet.
 
-    OutboxError if the outbox cannot be used, SetupError, PausedError or DrainerError as drain.pl answers.
+    OutboxError if the outbox cannot be used, SetupError, PausedError or DrainerError as drain.pl answers,
+    SiteConflictError if another folder serves this Bugzilla.
     """
-    with ExitStack() as stack:
-        # What is restricted shall be readable for nobody else.
-        outbox = stack.enter_context(Outbox.open(work.outbox, private=True))
-        remember_folder(outbox, work.folder, work.command[0])
-        child = Child(work.command, step=manager.alive, give_up_at=stop.give_up_at)
-        drainer, hello = open_drainer(child)
-        stack.enter_context(drainer)
+    with _opened(work, stop, manager) as (outbox, drainer, hello):
+        open_site(outbox, hello.site, work.folder, work.command[0])
         if not hello.enabled:
             logger.warning("the parameter sourcepulse_enabled is off: this Bugzilla writes no events")
         if hello.requirelogin:
             logger.info("this Bugzilla shows nothing without a login: nothing in it is public")
-        yield Session(drainer, hello, outbox, work.max_bytes, stop)
+        yield Session(drainer, hello, outbox, work, stop)
+
+
+def claim(work: Work, stop: Stop, manager: ServiceManager) -> None:
+    """Make the folder the one that serves its Bugzilla; the errors are those of `open_session`."""
+    with _opened(work, stop, manager) as (outbox, _, hello):
+        claim_site(outbox, hello.site, work.folder, work.command[0])
+
+
+@contextmanager
+def _opened(work: Work, stop: Stop, manager: ServiceManager) -> Iterator[tuple[Outbox, Drainer, Hello]]:
+    with ExitStack() as stack:
+        # Because it may hold what is restricted, only its owner may read it.
+        outbox = stack.enter_context(Outbox.open(work.outbox, private=True))
+        child = Child(work.command, step=manager.alive, give_up_at=stop.give_up_at)
+        drainer, hello = open_drainer(child)
+        stack.enter_context(drainer)
+        yield outbox, drainer, hello

@@ -19,9 +19,10 @@ from sourcepulse.errors import EXIT_OK, EXIT_REFUSED, ConfigError, RelayRunningE
 from sourcepulse.relay_open import open_relay
 from sourcepulse.relay_thread import RelayThread
 from sourcepulse_bugzilla.drainer import DEFAULT_PERL, command_for
+from sourcepulse_bugzilla.errors import LockedError
 from sourcepulse_bugzilla.service import Service
 from sourcepulse_bugzilla.service_manager import ServiceManager
-from sourcepulse_bugzilla.session import Work, open_session
+from sourcepulse_bugzilla.session import Work, claim, open_session
 from sourcepulse_bugzilla.stopping import Stop
 
 HELP = "publish the events of a Bugzilla"
@@ -40,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reconcile", action="store_true", help="also tell what Bugzilla recorded and nobody told, end"
     )
     parser.add_argument("--retry-buried", action="store_true", help="begin with the rows that were set aside")
+    parser.add_argument(
+        "--claim",
+        action="store_true",
+        help="this folder is the Bugzilla of its site id from now on; others with the same id are forgotten",
+    )
     parser.add_argument("--no-relay", action="store_true", help="only store events; another process sends them")
     parser.add_argument("--rebind", action="store_true", help="send to another broker than so far")
 
@@ -64,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         logger.warning("%s can be read by others, and may hold what is not public: chmod 600", work.outbox)
     with Stop() as stop:
         _end_on_signals(stop)
+        if args.claim:
+            claim(work, stop, ServiceManager(os.environ))
         if args.once or args.reconcile:
             return _once(args, config, work, stop, relays=relays)
         return _serve(args, config, work, stop, group=group, relays=relays)
@@ -83,12 +91,20 @@ def _serve(args: argparse.Namespace, config: Config, work: Work, stop: Stop, *, 
 
 def _once(args: argparse.Namespace, config: Config, work: Work, stop: Stop, *, relays: bool) -> int:
     with open_session(work, stop, ServiceManager(os.environ)) as session:
-        session.drainer.lock()
+        try:
+            session.drainer.lock()
+        except LockedError as error:
+            if not args.claim:
+                raise
+            logger.info("%s; it goes on", error)
+            return EXIT_OK
         if args.retry_buried:
             logger.info("%d buried rows wait again", session.drainer.retry())
         session.drain()
         if args.reconcile or session.marks_file.read() is None:
             session.reconcile()
+        if sentence := session.note_silence(session.drainer.stats()):
+            logger.warning("%s", sentence)
         logger.info("told %d rows, buried %d", session.told, session.buried)
         buried = session.buried
     code = _relay_once(args, config, work) if relays and not stop.is_set() else EXIT_OK

@@ -17,6 +17,12 @@ BUG_UPDATE = "bug.update"
 BUG_DELETE = "bug.delete"
 ATTACHMENT_CREATE = "attachment.create"
 ATTACHMENT_UPDATE = "attachment.update"
+ATTACHMENT_DELETE = "attachment.delete"
+#: What bugs are filed under, with the number of variable words in the routing keys; a kind is `<thing>.<action>`.
+THINGS: Mapping[str, int] = {"product": 1, "component": 2, "version": 2, "milestone": 2, "keyword": 1}
+THING_CREATE = "create"
+THING_UPDATE = "update"
+THING_DELETE = "delete"
 
 HIDDEN = "hidden"
 PUBLISHED = "published"
@@ -80,8 +86,10 @@ def read_view(kind: str, bug_id: int, stream: str, raw: Any) -> View:
 
 
 def _bugs_of(kind: str, members: Mapping[str, Any]) -> Iterator[int]:
-    """Give the number of the bug wherever a view has it."""
-    if "bug" in members:
+    """Yield the number of the bug wherever a view has it, 0 for a view that is about no bug."""
+    if "thing" in members:
+        yield 0
+    elif "bug" in members:
         yield members["bug"]["id"]
     elif kind in (BUG_UPDATE, BUG_DELETE):
         yield members["id"]
@@ -140,10 +148,13 @@ def _truth(value: Any) -> bool:
     return value
 
 
-def _place(value: Any) -> tuple[str, str]:
-    if not isinstance(value, list) or [type(word) for word in value] != [str, str]:
-        raise ShapeError
-    return value[0], value[1]
+def _words(count: int) -> Callable[[Any], Any]:
+    def read(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or [type(word) for word in value] != [str] * count:
+            raise ShapeError
+        return tuple(value)
+
+    return read
 
 
 def _transition(value: Any) -> str | None:
@@ -192,6 +203,17 @@ def _flag_done(value: Any) -> FlagDone:
     return FlagDone(value["flag"], value["status"], _or_none(_number)(value.get("attachment_id")))
 
 
+def _kinds_of_thing(name: str, words: int) -> dict[str, Mapping[str, Mapping[str, Callable[[Any], Any]]]]:
+    """Return the kinds of rows about one of `THINGS`."""
+    members = {"words": _words(words), "thing": _shape(name.capitalize())}
+    return {
+        f"{name}.{THING_CREATE}": {FULL: members},
+        f"{name}.{THING_UPDATE}": {FULL: members | {"changes": _CHANGES}},
+        f"{name}.{THING_DELETE}": {FULL: members},
+    }
+
+
+_PLACE = _words(2)
 _PERSON = _shape("Person")
 _BUG = _timed("Bug")
 _ATTACHMENT = _timed("Attachment")
@@ -201,11 +223,11 @@ _COMMENTS = _list_of(_said)
 
 #: The members that each kind of row has in each form of its views.
 KINDS: Mapping[str, Mapping[str, Mapping[str, Callable[[Any], Any]]]] = {
-    BUG_CREATE: {FULL: {"place": _place, "who": _PERSON, "bug": _BUG, "comments": _COMMENTS, "flags": _FLAGS}},
+    BUG_CREATE: {FULL: {"place": _PLACE, "who": _PERSON, "bug": _BUG, "comments": _COMMENTS, "flags": _FLAGS}},
     BUG_UPDATE: {
         FULL: {
-            "place": _place,
-            "old_place": _place,
+            "place": _PLACE,
+            "old_place": _PLACE,
             "was_open": _or_none(_truth),
             "who": _or_none(_PERSON),
             "bug": _BUG,
@@ -216,22 +238,24 @@ KINDS: Mapping[str, Mapping[str, Mapping[str, Callable[[Any], Any]]]] = {
             "comments_hidden": _list_of(_number),
             "comments_published": _COMMENTS,
         },
-        HIDDEN: {"place": _place, "old_place": _place, "id": _number},
+        HIDDEN: {"place": _PLACE, "old_place": _PLACE, "id": _number},
         # What a bug was while it was private is told to nobody.
-        PUBLISHED: {"place": _place, "bug": _BUG, "comments": _COMMENTS},
+        PUBLISHED: {"place": _PLACE, "bug": _BUG, "comments": _COMMENTS},
     },
-    BUG_DELETE: {FULL: {"place": _place, "id": _number, "creation_time": _time}},
-    ATTACHMENT_CREATE: {FULL: {"place": _place, "who": _PERSON, "attachment": _ATTACHMENT}},
+    BUG_DELETE: {FULL: {"place": _PLACE, "id": _number, "creation_time": _time}},
+    ATTACHMENT_CREATE: {FULL: {"place": _PLACE, "who": _PERSON, "attachment": _ATTACHMENT}},
     ATTACHMENT_UPDATE: {
         FULL: {
-            "place": _place,
+            "place": _PLACE,
             "who": _or_none(_PERSON),
             "attachment": _ATTACHMENT,
             "changes": _CHANGES,
             "transition": _transition,
             "flags": _FLAGS,
         },
-        HIDDEN: {"place": _place, "id": _number, "bug_id": _number},
-        PUBLISHED: {"place": _place, "attachment": _ATTACHMENT},
+        HIDDEN: {"place": _PLACE, "id": _number, "bug_id": _number},
+        PUBLISHED: {"place": _PLACE, "attachment": _ATTACHMENT},
     },
+    ATTACHMENT_DELETE: {FULL: {"place": _PLACE, "who": _or_none(_PERSON), "attachment": _ATTACHMENT}},
+    **{kind: forms for name, words in THINGS.items() for kind, forms in _kinds_of_thing(name, words).items()},
 }

@@ -1,30 +1,37 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The check before publishing: ask Bugzilla what an anonymous visitor sees now; no answer means wait."""
+"""The check before publishing: ask the one Bugzilla that an event is of; without its answer the event waits."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sourcepulse.errors import ConfigError, DecodeError, VisibilityUnknownError
+from sourcepulse.event import Event
 from sourcepulse.outbox import Claimed, Outbox
 from sourcepulse.serialize import decode
+from sourcepulse.visibility import Verdict
 from sourcepulse_bugzilla.child import Child
-from sourcepulse_bugzilla.drainer import Drainer, Hello, Visible, command_for
-from sourcepulse_bugzilla.errors import DrainerError
-from sourcepulse_bugzilla.folders import known_folders
-from sourcepulse_bugzilla.mentions import Needs, needs_of
+from sourcepulse_bugzilla.drainer import Drainer, Hello, Judged, command_for
+from sourcepulse_bugzilla.errors import DrainerError, SiteConflictError
+from sourcepulse_bugzilla.folders import perl_of
+from sourcepulse_bugzilla.sites import is_ours_alone, serving_folder
+from sourcepulse_bugzilla.unseen import apply_marks, step_of
 
 SCHEME = "bugzilla://"
-#: The relay waits so long for one answer, and then tries again like after any failure.
+#: The relay waits so long for one answer, and then tries again as after any failure.
 ANSWER_WAIT_SECONDS = 15.0
-OTHERS_WRITE = 0o022
+#: No request is longer.
+REQUEST_MAX_BYTES = 8 * 1024 * 1024
+#: A character of two bytes takes six in the ASCII of a request; no other grows more.
+ASCII_GROWTH = 3
+#: For what surrounds an event in a request.
+ROOM_BYTES = 1024
 
 
 def open_check(outbox: Outbox) -> Check:
-    """Give the check for the Bugzillas that this outbox knows; nothing is started before it is asked."""
+    """Return the check for the Bugzillas that this outbox knows; nothing is started before it is asked."""
     return Check(outbox)
 
 
@@ -35,55 +42,67 @@ class Check:
         self._outbox = outbox
         self._open: dict[Path, Drainer] = {}
 
-    def ask(self, events: Sequence[Claimed]) -> list[bool]:
-        """Tell for each event whether everybody may see at this moment what it tells.
+    def ask(self, events: Sequence[Claimed]) -> list[Verdict]:
+        """Return a verdict for each event: whether an anonymous visitor may read it at this moment.
 
         VisibilityUnknownError if a Bugzilla cannot be asked, or is not known; then none of the events may be sent.
         """
-        allowed = [False] * len(events)
+        verdicts = [Verdict(send=False)] * len(events)
         for source in dict.fromkeys(event.source for event in events):
             places = [place for place, event in enumerate(events) if event.source == source]
             answers = self._ask_one(source, [events[place] for place in places])
             for place, answer in zip(places, answers, strict=True):
-                allowed[place] = answer
-        return allowed
+                verdicts[place] = answer
+        return verdicts
 
     def close(self) -> None:
-        """Have all that was started end; may be called again."""
+        """End all that was started; may be called again."""
         for folder in list(self._open):
             self._end(folder)
 
-    def _ask_one(self, source: str, events: Sequence[Claimed]) -> list[bool]:
-        folder, hello = self._find(source)
+    def _ask_one(self, source: str, claimed: Sequence[Claimed]) -> list[Verdict]:
+        folder = self._find(source)
+        events = [_decoded(one) for one in claimed]
         try:
-            needs = [_needs_of(event, hello) for event in events]
-            visible = _answer(self._open[folder], [need for need in needs if need is not None])
-            return [need is not None and need.are_met(visible) for need in needs]
-        except (DrainerError, KeyError) as error:
+            answers = iter([answer for batch in _batches(claimed, events) for answer in self._judge(folder, batch)])
+        except DrainerError as error:
             self._end(folder)
-            reason = str(error) if isinstance(error, DrainerError) else "drain.pl does not answer all of the question"
-            raise _unknown(source, reason) from None
+            raise _unknown(source, str(error)) from None
+        # An event that cannot be decoded cannot be judged, so it is not sent.
+        verdicts = [Verdict(send=False) if event is None else _verdict(next(answers)) for event in events]
+        steps = [None if event is None else step_of(event.type, event.data) for event in events]
+        return apply_marks(self._outbox, source, claimed, steps, verdicts)
 
-    def _find(self, source: str) -> tuple[Path, Hello]:
-        """Find the Bugzilla of a source, and hear how it is now; its drain.pl is open then."""
-        if not _is_ours_alone(self._outbox.path):
+    def _judge(self, folder: Path, events: Sequence[Event]) -> list[Judged]:
+        return self._open[folder].check([{"type": event.type, "data": event.data} for event in events])
+
+    def _find(self, source: str) -> Path:
+        """Return the folder of the Bugzilla of a source; its drain.pl is open then, and said who it is."""
+        if not is_ours_alone(self._outbox.path):
             # It names programs that are started here.
             path = self._outbox.path
             raise _unknown(source, f"{path} can be written by others; chmod 600, and run the relay as its owner")
-        reason = "no Bugzilla of this outbox has this id"
-        for folder, perl in sorted(known_folders(self._outbox), key=lambda known: known[0] not in self._open):
-            try:
-                hello = self._hello(folder, perl)
-            except (DrainerError, ConfigError) as error:
-                reason = str(error)
-                continue
-            if source == SCHEME + hello.site:
-                return folder, hello
-        raise _unknown(source, reason)
+        site = source.removeprefix(SCHEME)
+        try:
+            folder = serving_folder(self._outbox, site)
+            if folder is None:
+                raise _unknown(source, "no Bugzilla of this outbox has this id; start the sidecar of the one that has")
+            hello = self._hello(folder)
+        except SiteConflictError as error:
+            raise _unknown(source, str(error)) from None
+        except (DrainerError, ConfigError) as error:
+            raise _unknown(source, f"{error} (if it moved, start the sidecar in its new folder)") from None
+        if hello.site != site:
+            self._end(folder)
+            raise _unknown(
+                source, f"{folder} is the Bugzilla {hello.site} now; start the sidecar of the one of this id"
+            )
+        return folder
 
-    def _hello(self, folder: Path, perl: str) -> Hello:
+    def _hello(self, folder: Path) -> Hello:
         if folder not in self._open:
-            self._open[folder] = Drainer(Child(command_for(folder, perl), wait_s=ANSWER_WAIT_SECONDS))
+            command = command_for(folder, perl_of(self._outbox, folder))
+            self._open[folder] = Drainer(Child(command, wait_s=ANSWER_WAIT_SECONDS))
         try:
             return self._open[folder].hello()
         except BaseException:
@@ -94,30 +113,32 @@ class Check:
         self._open.pop(folder).close()
 
 
-def _is_ours_alone(path: Path) -> bool:
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return status.st_uid == os.geteuid() and not status.st_mode & OTHERS_WRITE
-
-
 def _unknown(source: str, reason: str) -> VisibilityUnknownError:
-    return VisibilityUnknownError(f"nobody can say now whether the public may see events of {source}: {reason}")
+    return VisibilityUnknownError(f"it is not known now whether the public may see events of {source}: {reason}")
 
 
-def _answer(drainer: Drainer, needs: Sequence[Needs]) -> Visible:
-    """Ask once for all that is needed."""
-    return drainer.visible(
-        sorted(set().union(*(need.bugs | need.gone for need in needs))),
-        sorted(set().union(*(need.comments for need in needs))),
-        sorted(set().union(*(need.attachments for need in needs))),
-    )
-
-
-def _needs_of(event: Claimed, hello: Hello) -> Needs | None:
+def _decoded(event: Claimed) -> Event | None:
     try:
-        data = decode(event.body, routing_key=event.routing_key).data
+        return decode(event.body, routing_key=event.routing_key)
     except DecodeError:
         return None
-    return needs_of(event.type, data, bug_fields=hello.bug_fields, urlbase=hello.urlbase)
+
+
+def _batches(claimed: Sequence[Claimed], events: Sequence[Event | None]) -> Iterator[list[Event]]:
+    """Return the events that can be judged in parts, each of which makes a request that is not too long."""
+    batch: list[Event] = []
+    left = REQUEST_MAX_BYTES
+    for one, event in zip(claimed, events, strict=True):
+        size = ASCII_GROWTH * len(one.body) + ROOM_BYTES
+        if size > left and batch:
+            yield batch
+            batch, left = [], REQUEST_MAX_BYTES
+        if event is not None:
+            batch.append(event)
+            left -= size
+    if batch:
+        yield batch
+
+
+def _verdict(answer: Judged) -> Verdict:
+    return Verdict(answer.send, answer.data, None if answer.bug is None else f"bug/{answer.bug}")

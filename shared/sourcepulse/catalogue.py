@@ -101,7 +101,7 @@ def _bundle(folder: str, name: str) -> dict[str, Any]:
     shared: dict[str, dict[str, Any]] = {}
     _bring_in(schema, name, definitions, shared)
     if definitions:
-        schema["$defs"] = dict(sorted(definitions.items()))
+        schema["$defs"] = dict(sorted((schema.get("$defs", {}) | definitions).items()))
     return schema
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from sourcepulse.errors import EventError, NothingThereError
 from sourcepulse.event import Event, Numbers
@@ -29,6 +29,10 @@ IDS_AT_ONCE = 500
 
 #: Stands in for an event that the check before publishing withheld.
 WITHHELD_TYPE = "system.event.withheld.v1"
+
+#: How the rows of the table `meta` begin that hold a problem, and how much of its sentence is kept.
+PROBLEMS = "problem "
+PROBLEM_MAX_CHARACTERS = 1_000
 
 PENDING = "pending"
 DELIVERED = "delivered"
@@ -253,17 +257,27 @@ class Outbox:
         if not changed:
             raise NothingThereError(f"no pending event at position {position}")
 
-    def withhold(self, position: int, stand_in: bytes) -> None:
+    def withhold(self, position: int, stand_in: bytes, subject: str | None = None) -> None:
         """Put a stand-in in the place of an event, for good; what the event said is gone from the file.
 
         A copy of it can remain in the write-ahead log until SQLite next empties that.
         """
+        with self._erasing() as db:
+            db.execute("UPDATE bodies SET body = ? WHERE position = ?", (stand_in, position))
+            db.execute("UPDATE events SET type = ?, subject = ? WHERE position = ?", (WITHHELD_TYPE, subject, position))
+
+    def replace_body(self, position: int, body: bytes) -> None:
+        """Put a reduced body in the place of an event's, for good; what it said more is gone as with `withhold`."""
+        with self._erasing() as db:
+            db.execute("UPDATE bodies SET body = ? WHERE position = ?", (body, position))
+
+    @contextmanager
+    def _erasing(self) -> Iterator[sqlite3.Connection]:
         with self._file.read() as db:
             # Without it SQLite leaves the old bytes in the file until it needs their place.
             db.execute("PRAGMA secure_delete = ON")
         with self._file.write() as db:
-            db.execute("UPDATE bodies SET body = ? WHERE position = ?", (stand_in, position))
-            db.execute("UPDATE events SET type = ?, subject = NULL WHERE position = ?", (WITHHELD_TYPE, position))
+            yield db
 
     def retry(self, position: int) -> None:
         """Bring a buried event back; it is sent before younger ones, with its old id and numbers."""
@@ -359,6 +373,33 @@ class Outbox:
         now = self._clock()
         return float(next_attempt_at - now) if failed_at <= now < next_attempt_at else 0.0
 
+    # -- problems
+
+    def set_problem(self, name: str, sentence: str, *, place: str = "") -> None:
+        """Record a problem for `status`; cheap when it is recorded already, which also keeps its time.
+
+        `name` is a stable word; `place`, which is not shown, keeps the same problem of several places apart.
+        """
+        key, message = _problem_key(name, place), sentence[:PROBLEM_MAX_CHARACTERS]
+        known = self._problem(key)
+        if known is not None and known["message"] == message:
+            return
+        problem = {"message": message, "since": self._clock() if known is None else known["since"]}
+        with self._file.write() as db:
+            db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (key, json.dumps(problem)))
+
+    def clear_problem(self, name: str, *, place: str = "") -> None:
+        """Forget a problem; cheap when there is none."""
+        key = _problem_key(name, place)
+        if self._problem(key) is not None:
+            with self._file.write() as db:
+                db.execute("DELETE FROM meta WHERE name = ?", (key,))
+
+    def _problem(self, key: str) -> dict[str, Any] | None:
+        with self._file.read() as db:
+            row = db.execute("SELECT value FROM meta WHERE name = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
     # -- origins
 
     def remember_origin(self, kind: str, location: str) -> None:
@@ -400,6 +441,10 @@ def _next_number(db: sqlite3.Connection, source: str, epoch: str, type_: str) ->
         (source, epoch, type_),
     ).fetchone()
     return int(number)
+
+
+def _problem_key(name: str, place: str) -> str:
+    return f"{PROBLEMS}{name} {place}"
 
 
 def _ensure_delivery(db: sqlite3.Connection, stream: str) -> None:

@@ -16,10 +16,9 @@ from typing import Any
 from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxLockedError, OutboxWriteError
 from sourcepulse.housekeeping import DAY_SECONDS, ID_KEEP_DAYS
 from sourcepulse.outbox import LOCK_WAIT_SECONDS, Outbox
-from sourcepulse.outbox_places import PLACES
 from sourcepulse.sqlite_file import lock_file, open_lock, real_path, side_files, wait_for_lock
 
-#: What is copied, oldest dependency first; of `meta` the places alone, for the new file is to have its own epoch.
+#: What is copied, oldest dependency first; of `meta` all but the epoch, because the new file is to have its own.
 _TABLES = ("meta", "numbers", "events", "bodies", "replays", "deliveries", "origins")
 
 
@@ -118,7 +117,7 @@ def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ..
     """Give the rows that can be read, and None for each place where reading broke off."""
     ascending = f"SELECT * FROM {table}"  # noqa: S608 - our own table names
     if table == "meta":
-        ascending += f" WHERE name LIKE '{PLACES}%'"
+        ascending += " WHERE name NOT IN ('epoch', 'inode')"
     descending = ascending
     if table in ("events", "bodies", "replays"):
         # A damaged page stops a scan; coming from the other end saves what lies behind it.

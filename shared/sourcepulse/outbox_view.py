@@ -11,7 +11,7 @@ from typing import Any
 
 from sourcepulse.errors import NothingThereError
 from sourcepulse.event import PUBLIC, RESTRICTED, format_time
-from sourcepulse.outbox import BURIED, DELIVERED, PENDING, Outbox
+from sourcepulse.outbox import BURIED, DELIVERED, PENDING, PROBLEMS, Outbox
 from sourcepulse.topics import matches
 
 STATES = (PENDING, DELIVERED, BURIED)
@@ -100,7 +100,10 @@ def figures(outbox: Outbox) -> dict[str, Any]:
     """Give the state of the whole outbox as `status --json` prints it."""
     now = outbox.now()
     with outbox.reading() as db:
-        meta = dict(db.execute("SELECT name, value FROM meta"))
+        epoch = db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+        problems = db.execute(
+            "SELECT name, value FROM meta WHERE substr(name, 1, ?) = ? ORDER BY name", (len(PROBLEMS), PROBLEMS)
+        ).fetchall()
         counts = {
             (stream, state): (count, oldest)
             for stream, state, count, oldest in db.execute(
@@ -153,7 +156,8 @@ def figures(outbox: Outbox) -> dict[str, Any]:
         }
     return {
         "outbox": str(outbox.path),
-        "epoch": meta.get("epoch"),
+        "epoch": epoch[0] if epoch else None,
+        "problems": [_problem(*row) for row in problems],
         "streams": streams,
         "replays_requested": replays,
         "payloads_kept": kept,
@@ -161,6 +165,12 @@ def figures(outbox: Outbox) -> dict[str, Any]:
         "sources": sources,
         "origins": origins,
     }
+
+
+def _problem(key: str, value: str) -> dict[str, Any]:
+    problem = json.loads(value)
+    name = key.removeprefix(PROBLEMS).partition(" ")[0]
+    return {"name": name, "message": problem["message"], "since": format_time(problem["since"])}
 
 
 def _moment(seconds: float | None) -> str | None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The last question before an event is sent: may everybody still see what it tells?"""
+"""The last question before an event is sent: may an anonymous visitor still read it?"""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from sourcepulse.errors import DecodeError, VisibilityUnknownError
+from sourcepulse.errors import DecodeError, EventError, VisibilityUnknownError
 from sourcepulse.event import Event
 from sourcepulse.outbox import WITHHELD_TYPE, Claimed, Outbox
 from sourcepulse.serialize import decode, encode
@@ -25,18 +25,29 @@ ANSWER_MAX_AGE_SECONDS = 2.0
 logger = logging.getLogger(__name__)
 
 
+class Verdict(NamedTuple):
+    """Whether an event may be sent, and with which data if it was reduced.
+
+    `subject` is for the stand-in of an event that may not be sent; None if that must not name anything.
+    """
+
+    send: bool
+    data: Mapping[str, Any] | None = None
+    subject: str | None = None
+
+
 class Check(Protocol):
-    """Knows what everybody may see now, for the sources of one scheme."""
+    """Decides what an anonymous visitor may read now, for the sources of one scheme."""
 
-    def ask(self, events: Sequence[Claimed]) -> list[bool]:
-        """Tell for each event whether it may be published at this moment.
+    def ask(self, events: Sequence[Claimed]) -> list[Verdict]:
+        """Return a verdict for each event, as of this moment.
 
-        VisibilityUnknownError if that cannot be said now.
+        VisibilityUnknownError if that is not known now.
         """
         ...
 
     def close(self) -> None:
-        """Let go of whatever was asked; may be called again."""
+        """End whatever was started; may be called again."""
         ...
 
 
@@ -50,9 +61,9 @@ def check_openers() -> dict[str, CheckOpener]:
 
 
 class Gate:
-    """Lets the public events of one outbox pass, and withholds what is no longer public.
+    """Passes the public events of one outbox on, and withholds or reduces what is no longer public.
 
-    Whoever uses it gives it one thread. What it withheld stays so, whatever becomes public later.
+    It works in one thread. What it withheld or reduced stays so, whatever becomes public later.
     """
 
     def __init__(
@@ -68,7 +79,7 @@ class Gate:
         self._open: dict[str, Check] = {}
 
     def close(self) -> None:
-        """Let go of all that was asked."""
+        """Close the checks that were opened."""
         for check in self._open.values():
             check.close()
         self._open.clear()
@@ -76,10 +87,10 @@ class Gate:
     def passing(
         self, events: Sequence[tuple[int, Claimed]], *, ready: Callable[[], object]
     ) -> Iterator[tuple[int, Claimed, str | None]]:
-        """Give the events one by one, each as it may be sent at that moment, or with a reason why it never may.
+        """Return the events one by one, each as it may be sent at that moment, or with a reason why it never may.
 
         `ready` is called before each question: what makes the sender wait would make the answer old.
-        VisibilityUnknownError if nobody can say what may be sent; what was given by then was right.
+        VisibilityUnknownError if it is not known what may be sent; what was returned by then was right.
         """
         rest = list(events)
         while rest:
@@ -88,16 +99,15 @@ class Gate:
                 yield from ((number, event, None) for number, event in rest)
                 return
             ready()
-            allowed = self._ask(asked)
+            judged = self._ask(asked)
             answered_at = self._clock()
             for place, (number, event) in enumerate(rest):
                 if self._is_asked(event):
-                    # At least one is given for each answer, however slow the sender is.
+                    # At least one is returned for each answer, however slow the sender is.
                     if place and self._clock() - answered_at > ANSWER_MAX_AGE_SECONDS:
                         break
-                    if event.position not in allowed:
-                        yield number, *self._withhold(event)
-                        continue
+                    yield number, *self._obey(event, judged[event.position])
+                    continue
                 yield number, event, None
             else:
                 return
@@ -106,18 +116,19 @@ class Gate:
     def _is_asked(self, event: Claimed) -> bool:
         return event.source.partition("://")[0] in ASKED_SCHEMES and event.type != WITHHELD_TYPE
 
-    def _ask(self, events: Sequence[Claimed]) -> set[int]:
-        """Give the positions of those that may be sent."""
-        allowed = set()
+    def _ask(self, events: Sequence[Claimed]) -> dict[int, _Judged]:
+        """Return what is to be done with each event, by position."""
+        judged = {}
         for scheme in sorted({event.source.partition("://")[0] for event in events}):
             theirs = [event for event in events if event.source.startswith(f"{scheme}://")]
-            answers = self._check(scheme).ask(theirs)
-            if len(answers) != len(theirs):
+            verdicts = self._check(scheme).ask(theirs)
+            if len(verdicts) != len(theirs):
                 raise VisibilityUnknownError(
-                    f"the check of {scheme} events gave {len(answers)} answers to {len(theirs)} questions"
+                    f"the check of {scheme} events returned {len(verdicts)} verdicts on {len(theirs)} events"
                 )
-            allowed |= {event.position for event, answer in zip(theirs, answers, strict=True) if answer is True}
-        return allowed
+            for event, verdict in zip(theirs, verdicts, strict=True):
+                judged[event.position] = _judged(scheme, event, verdict)
+        return judged
 
     def _check(self, scheme: str) -> Check:
         if scheme not in self._open:
@@ -128,23 +139,66 @@ class Gate:
             self._open[scheme] = self._openers[scheme](self._outbox)
         return self._open[scheme]
 
-    def _withhold(self, event: Claimed) -> tuple[Claimed, str | None]:
+    def _obey(self, event: Claimed, judged: _Judged) -> tuple[Claimed, str | None]:
+        if not judged.send:
+            return self._withhold(event, judged.subject)
+        if judged.body is None:
+            return event, None
+        # Before it is sent, so that a retry and a replay send the same bytes.
+        self._outbox.replace_body(event.position, judged.body)
+        logger.info("event at position %d reduced: a part of it is no longer public", event.position)
+        return event._replace(body=judged.body), None
+
+    def _withhold(self, event: Claimed, subject: str | None) -> tuple[Claimed, str | None]:
         try:
-            body = encode(_stand_in(event))
+            body = encode(_stand_in(event, subject))
         except DecodeError as error:
             return event, f"it may no longer be public, and its stored bytes are damaged: {error}"
-        self._outbox.withhold(event.position, body)
+        self._outbox.withhold(event.position, body, subject)
         logger.info("event at position %d withheld: it is no longer public", event.position)
         return event._replace(type=WITHHELD_TYPE, body=body), None
 
 
-def _stand_in(event: Claimed) -> Event:
-    """Give what is sent instead: the same id, key, time and numbers, and of what it told only the type."""
+class _Judged(NamedTuple):
+    """A verdict that makes sense; `body` is the reduced event."""
+
+    send: bool
+    body: bytes | None
+    subject: str | None
+
+
+def _judged(scheme: str, event: Claimed, verdict: Verdict) -> _Judged:
+    """Check a verdict; VisibilityUnknownError if it makes no sense, because then nothing that it says counts."""
+    sensible = (
+        isinstance(verdict, Verdict)
+        and isinstance(verdict.send, bool)
+        and (verdict.data is None or isinstance(verdict.data, Mapping))
+        and (verdict.subject is None or (isinstance(verdict.subject, str) and verdict.subject != ""))
+    )
+    if not sensible:
+        raise VisibilityUnknownError(f"the check of {scheme} events returned a verdict that makes no sense")
+    if not verdict.send or verdict.data is None:
+        return _Judged(verdict.send, None, verdict.subject)
+    try:
+        stored = decode(event.body, routing_key=event.routing_key)
+        # Other members would be another event, which no check may make.
+        if set(verdict.data) == set(stored.data):
+            reduced = None if verdict.data == stored.data else encode(stored._replace(data=verdict.data))
+            return _Judged(send=True, body=reduced, subject=None)
+    except (DecodeError, EventError):
+        pass
+    raise VisibilityUnknownError(
+        f"the check of {scheme} events returned data that are not those of the event at position {event.position}"
+    )
+
+
+def _stand_in(event: Claimed, subject: str | None) -> Event:
+    """Return what is sent instead: the same id, key, time and numbers, and of what it said only the type."""
     told = decode(event.body, routing_key=event.routing_key)
     return Event(
         type=WITHHELD_TYPE,
         source=told.source,
-        subject=None,
+        subject=subject,
         time=told.time,
         data={"type": told.type},
         id=told.id,

@@ -4,20 +4,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sourcepulse.errors import EXIT_OUTBOX, EXIT_USAGE, ConfigError
 from sourcepulse_bugzilla.child import Child, minimal_environment
-from sourcepulse_bugzilla.drainer import Drainer, command_for, open_drainer
+from sourcepulse_bugzilla.drainer import Drainer, Judged, command_for, open_drainer
+from sourcepulse_bugzilla.emitter import Emitter
 from sourcepulse_bugzilla.errors import DrainerError, DrainerGoneError, LockedError, PausedError, SetupError
 from sourcepulse_bugzilla.stderr_lines import LINES_PER_PERIOD, StderrLines
-from support.bugzilla_rows import SITE, bug_update, comment, row
+from support.bugzilla_rows import SITE, SOURCE, bug_update, comment, row
 from support.bugzilla_standin import StandIn
 
 
@@ -59,7 +62,7 @@ def test_rows_come_and_go_through_the_requests(bugzilla: StandIn) -> None:
         drainer.bury(second, "it is broken")
         assert bugzilla.rows() == [(second, "it is broken"), (third, None)]
         stats = drainer.stats()
-        assert (stats.depth, stats.buried, stats.missed) == (1, 1, 0)
+        assert (stats.depth, stats.buried, stats.missed, stats.silent_since) == (1, 1, 0, None)
         assert drainer.retry() == 1
         assert [found["id"] for found in drainer.next().rows] == [second, third]
 
@@ -182,9 +185,59 @@ def test_the_process_ends_with_the_child_and_may_be_closed_twice(bugzilla: Stand
 
 
 def test_another_version_of_the_protocol_is_refused(tmp_path: Path) -> None:
-    bugzilla = StandIn(tmp_path / "bugzilla", protocol=2)
-    with pytest.raises(SetupError, match="does not speak version 1"):
+    bugzilla = StandIn(tmp_path / "bugzilla", protocol=1)
+    with pytest.raises(SetupError, match="does not speak version 2"):
         open_drainer(bugzilla.child())
+
+
+@pytest.mark.parametrize("secret", [None, "", 7, "ab" * 15, "xy" * 20, "ab" * 20 + "\n", ["ab" * 20]])
+def test_a_secret_that_protects_nothing_is_refused_and_not_shown(tmp_path: Path, secret: Any) -> None:
+    bugzilla = StandIn(tmp_path / "bugzilla", secret=secret)
+    with pytest.raises(SetupError) as caught:
+        open_drainer(bugzilla.child())
+    assert str(caught.value) == "the parameter sourcepulse_secret must have 32 hex digits; run checksetup.pl"
+    assert caught.value.exit_code == EXIT_USAGE
+
+
+def test_a_missing_secret_is_refused(bugzilla: StandIn) -> None:
+    hello = json.loads((bugzilla.folder / "hello.json").read_text())
+    del hello["secret"]
+    bugzilla.say("hello.json", hello)
+    with pytest.raises(SetupError, match=r"run checksetup\.pl"):
+        open_drainer(bugzilla.child())
+
+
+def test_the_secret_is_known_and_never_shown(tmp_path: Path) -> None:
+    secret = "c0ffee" * 11
+    drainer, hello = open_drainer(StandIn(tmp_path / "bugzilla", secret=secret).child())
+    with drainer:
+        assert hello.secret == secret
+        emitter = Emitter(SOURCE, hello.secret)
+        for shown in (hello, [hello], {"a": hello}, drainer, emitter):
+            assert secret not in f"{shown} {shown!r}"
+
+
+def test_verdicts_come_with_what_is_left_of_the_data_or_with_the_bug(bugzilla: StandIn) -> None:
+    events = [{"type": f"bugzilla.bug.{fact}.v1", "data": {"bug": {"id": 7}}} for fact in ("a", "b", "c", "d")]
+    bugzilla.say("verdicts.json", {
+        "bugzilla.bug.b.v1 7": {"send": True, "data": {"bug": {}}},
+        "bugzilla.bug.c.v1": {"send": False, "bug": 7},
+        "bugzilla.bug.d.v1": {"send": False, "bug": None},
+    })  # fmt: skip
+    with bugzilla.drainer() as drainer:
+        assert drainer.check(events) == [
+            Judged(send=True),
+            Judged(send=True, data={"bug": {}}),
+            Judged(send=False, bug=7),
+            Judged(send=False),
+        ]
+        assert drainer.check([]) == []
+
+
+def test_the_time_of_the_last_row_comes_if_the_extension_is_silent(bugzilla: StandIn) -> None:
+    bugzilla.say("silent", "1795345780")
+    with bugzilla.drainer() as drainer:
+        assert drainer.stats().silent_since == 1_795_345_780
 
 
 def test_a_folder_that_is_no_bugzilla_is_named(tmp_path: Path, bugzilla: StandIn) -> None:

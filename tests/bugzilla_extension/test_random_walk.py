@@ -30,8 +30,10 @@ from sourcepulse_bugzilla.stopping import Stop
 from support.bugzilla_oracle import (
     assert_complete,
     assert_events_stand_for_something,
+    assert_no_secret,
     assert_nothing_invented,
     assert_nothing_leaked,
+    bug_of,
     told,
 )
 from support.bugzilla_steps import KINDS, random_steps, steps_of
@@ -108,8 +110,9 @@ def test_a_long_walk_is_told_completely_and_discreetly(tree: BugzillaTree, folde
     facts = tree.facts()
     assert_nothing_leaked(tree, public)
     assert_nothing_invented(tree, [*public, *restricted])
-    assert_complete(facts, public, restricted)
+    assert_complete(facts, public, restricted, tree.secret())
     assert_events_stand_for_something(facts, restricted)
+    assert_no_secret(tree.secret(), [*public, *restricted])
     assert len(public) > 10
 
     sent = publish(tree, outbox, folder, len(public))
@@ -142,7 +145,7 @@ def assert_public_now(tree: BugzillaTree, sent: list[Event]) -> None:
         if event.type == WITHHELD_TYPE:
             withheld += 1
         elif not event.type.endswith(".hidden.v1"):
-            assert int((event.subject or "").removeprefix("bug/")) not in private_bugs, event.type
+            assert bug_of(event) not in private_bugs, event.type
             assert event.data.get("comment", {}).get("id") not in private_comments
             assert event.data.get("attachment", {}).get("id") not in private_files
     assert withheld > 0

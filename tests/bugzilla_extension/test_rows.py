@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sourcepulse.event import Event, event_id
 from sourcepulse.serialize import encode
+from sourcepulse.topics import routing_key
 from sourcepulse_bugzilla.emitter import Emitter
 from sourcepulse_bugzilla.row_events import events_of
 from sourcepulse_bugzilla.rows import read_row
@@ -25,17 +27,23 @@ from support.bugzilla_rows import (
     BUG,
     BUG_ID,
     CHANGES,
-    FIRST_ROW,
+    ID_SECRET,
     RESTRICTED_SOURCE,
     SOURCE,
+    THING_KINDS,
+    THING_STATES,
+    THINGS,
+    TRANSACTION,
     attachment_update,
     bug_create,
     bug_update,
     changed,
     comment,
     flag,
+    id_of,
     row,
     rows,
+    thing_row,
 )
 from support.event_schema import check_data
 
@@ -45,7 +53,7 @@ PREFIX = "bugzilla."
 
 def told(raw: Any, emitter: Emitter | None = None) -> list[Event]:
     """Give the events of a row, each of which is as its schema says."""
-    events = events_of(read_row(raw), emitter or Emitter(SOURCE))
+    events = events_of(read_row(raw), emitter or Emitter(SOURCE, ID_SECRET))
     for event in events:
         check_data(event)
     return events
@@ -71,7 +79,7 @@ def test_the_third_example_of_the_contract_comes_from_its_row() -> None:
     events = told(row("bug.update", bug_update(changes=CHANGES, was_open=False)))
     assert types(events) == ["bug.changed"]
     (event,) = events
-    assert event.id == "6a18e4e7-3bb7-5350-861a-16c1448e2725"
+    assert event.id == "46a2ae22-4791-5649-acb3-0a9824a0697a"
     assert event.source == SOURCE
     assert event.subject == "bug/1234"
     assert event.time == "2026-11-22T11:09:40.000000Z"
@@ -92,15 +100,15 @@ def test_a_new_bug_comes_before_its_flags_and_its_description() -> None:
     )
     assert types(events) == ["bug.created", "flag.requested", "comment.created"]
     created, requested, said = events
-    assert created.id == event_id(SOURCE, created.type, "1234", moment(BUG["creation_time"]))
+    assert created.id == id_of(SOURCE, created.type, "1234", moment(BUG["creation_time"]))
     assert created.data["who"] == BOB
     assert created.data["bug"] == BUG
-    assert requested.id == event_id(SOURCE, requested.type, "1234", "", "row 40213", str(AT), "review", "31", "?", "0")
+    assert requested.id == id_of(SOURCE, requested.type, "1234", "", "row 40213", str(AT), "review", "31", "?", "0")
     assert requested.data["bug_id"] == BUG_ID
     assert requested.data["attachment_id"] is None
-    assert said.id == event_id(SOURCE, said.type, "501", str(AT))
+    assert said.id == id_of(SOURCE, said.type, "501", str(AT))
     assert said.data["comment"]["count"] == 0
-    assert {event.data["change_set"] for event in events} == {event_id(SOURCE, "change_set", str(FIRST_ROW), str(AT))}
+    assert {event.data["change_set"] for event in events} == {id_of(SOURCE, "change_set", TRANSACTION)}
 
 
 def test_all_names_of_one_update_have_the_same_data_and_the_old_place_gets_the_move() -> None:
@@ -119,8 +127,22 @@ def test_all_names_of_one_update_have_the_same_data_and_the_old_place_gets_the_m
         "moved.Old__Suite._",
     ]
     assert [event.id for event in events] == [
-        event_id(SOURCE, event.type, "1234", str(ACTIVITY), str(AT)) for event in events
+        id_of(SOURCE, event.type, "1234", str(ACTIVITY), str(AT)) for event in events
     ]
+
+
+def test_a_new_assignee_is_published_after_all_other_names_but_the_move() -> None:
+    changes = [
+        {"field_name": "assigned_to", "removed": BOB, "added": ALICE},
+        {"field_name": "product", "removed": "Old", "added": "Core"},
+        {"field_name": "resolution", "removed": "", "added": "DUPLICATE"},
+    ]
+    events = an_update(changes=changes, was_open=True, old_place=["Old", "DOM"])
+    assert types(events) == ["bug.changed", "bug.closed", "bug.duplicated", "bug.assigned", "bug.moved"]
+    changed_, *_, assigned, _ = events
+    assert assigned.data == changed_.data
+    assert assigned.routing_key == "bugzilla.bug.assigned.Core.DOM"
+    assert assigned.id == id_of(SOURCE, "bugzilla.bug.assigned.v1", "1234", str(ACTIVITY), str(AT))
 
 
 @pytest.mark.parametrize(
@@ -150,9 +172,9 @@ def test_an_update_of_which_no_change_is_left_tells_its_flags_and_comments() -> 
     assert types(events) == ["flag.requested", "comment.created", "comment.hidden", "comment.published"]
     hidden, published = events[2:]
     assert hidden.data == {"id": 7, "bug_id": BUG_ID}
-    assert hidden.id == event_id(SOURCE, hidden.type, "7", str(ACTIVITY), str(AT))
+    assert hidden.id == id_of(SOURCE, hidden.type, "7", str(ACTIVITY), str(AT))
     assert published.data["comment"] == comment(8)
-    assert published.id == event_id(SOURCE, published.type, "8", str(ACTIVITY), str(AT))
+    assert published.id == id_of(SOURCE, published.type, "8", str(ACTIVITY), str(AT))
 
 
 def test_equal_flags_of_one_update_are_counted() -> None:
@@ -164,10 +186,10 @@ def test_equal_flags_of_one_update_are_counted() -> None:
     assert types(events) == ["bug.changed", "flag.requested", "flag.requested", "flag.requested", "flag.cleared"]
     key = ("1234", "", str(ACTIVITY), str(AT), "needinfo")
     assert [event.id for event in events[1:]] == [
-        event_id(SOURCE, "bugzilla.flag.requested.v1", *key, "31", "?", "0"),
-        event_id(SOURCE, "bugzilla.flag.requested.v1", *key, "7", "?", "0"),
-        event_id(SOURCE, "bugzilla.flag.requested.v1", *key, "31", "?", "1"),
-        event_id(SOURCE, "bugzilla.flag.cleared.v1", *key, "31", "X", "0"),
+        id_of(SOURCE, "bugzilla.flag.requested.v1", *key, "31", "?", "0"),
+        id_of(SOURCE, "bugzilla.flag.requested.v1", *key, "7", "?", "0"),
+        id_of(SOURCE, "bugzilla.flag.requested.v1", *key, "31", "?", "1"),
+        id_of(SOURCE, "bugzilla.flag.cleared.v1", *key, "31", "X", "0"),
     ]
     assert events[-1].data["flag"]["status"] == "?"
 
@@ -175,7 +197,39 @@ def test_equal_flags_of_one_update_are_counted() -> None:
 def test_a_flag_of_an_attachment_that_the_bug_took_with_it_names_the_attachment() -> None:
     (event,) = an_update(flags=[{"flag": flag(status="+"), "status": "X", "attachment_id": 55}])
     assert event.data["attachment_id"] == 55
-    assert event.id == event_id(SOURCE, event.type, "1234", "55", str(ACTIVITY), str(AT), "review", "", "X", "0")
+    assert event.id == id_of(SOURCE, event.type, "1234", "55", str(ACTIVITY), str(AT), "review", "", "X", "0")
+
+
+def test_flags_of_attachments_that_a_move_cleared_are_told_apart_from_those_of_the_bug() -> None:
+    cleared = {"flag": flag(status="+"), "status": "X"}
+    events = an_update(flags=[cleared, cleared | {"attachment_id": 55}, cleared | {"attachment_id": 56}])
+    assert [event.data["attachment_id"] for event in events] == [None, 55, 56]
+    assert [event.id for event in events] == [
+        id_of(SOURCE, "bugzilla.flag.cleared.v1", "1234", on, str(ACTIVITY), str(AT), "review", "", "X", "0")
+        for on in ("", "55", "56")
+    ]
+
+
+def test_a_bug_that_lost_a_keyword_to_its_deletion_has_the_row_in_its_key() -> None:
+    changes = [{"field_name": "keywords", "removed": ["crash"], "added": []}]
+    (event,) = told(row("bug.update", bug_update(changes=changes, who=None), activity=None, recovered=True))
+    assert event.id == id_of(SOURCE, "bugzilla.bug.changed.v1", "1234", "row 40213", str(AT))
+    assert (event.data["recovered"], event.data["changes"]) == (True, changes)
+
+
+def test_a_comment_names_its_type_and_the_other_bug() -> None:
+    events = an_update(
+        comments=[
+            comment(1, type="dupe_of", dupe_bug_id=1240),
+            comment(2, type="has_dupe", text=""),
+            comment(3, type="a word of tomorrow"),
+        ]
+    )
+    assert [(event.data["comment"]["type"], event.data["comment"]["dupe_bug_id"]) for event in events] == [
+        ("dupe_of", 1240),
+        ("has_dupe", None),
+        ("a word of tomorrow", None),
+    ]
 
 
 def test_a_bug_that_was_hidden_leaves_its_number_and_its_old_place_and_nothing_else() -> None:
@@ -193,12 +247,12 @@ def test_a_bug_that_was_hidden_leaves_its_number_and_its_old_place_and_nothing_e
     open_, *closed = events
     assert open_.data == {"id": BUG_ID}
     assert open_.routing_key == "bugzilla.bug.hidden.Core.DOM"
-    assert open_.id == event_id(SOURCE, open_.type, "1234", str(ACTIVITY), str(AT))
+    assert open_.id == id_of(SOURCE, open_.type, "1234", str(ACTIVITY), str(AT))
     assert {event.source for event in closed} == {RESTRICTED_SOURCE}
     assert closed[2].data == {"id": BUG_ID}
     assert closed[2].routing_key == "bugzilla.bug.hidden.Core.DOM"
-    assert closed[2].id == event_id(RESTRICTED_SOURCE, open_.type, "1234", str(ACTIVITY), str(AT))
-    assert closed[0].data["change_set"] == event_id(RESTRICTED_SOURCE, "change_set", str(FIRST_ROW), str(AT))
+    assert closed[2].id == id_of(RESTRICTED_SOURCE, open_.type, "1234", str(ACTIVITY), str(AT))
+    assert closed[0].data["change_set"] == id_of(RESTRICTED_SOURCE, "change_set", TRANSACTION)
 
 
 def test_a_bug_that_was_published_is_told_as_it_is_and_nothing_of_what_it_was() -> None:
@@ -230,14 +284,14 @@ def test_a_deleted_bug_leaves_its_number() -> None:
     view = {"place": ["Core", "DOM"], "id": BUG_ID, "creation_time": BUG["creation_time"]}
     (event,) = told(row("bug.delete", view, activity=None))
     assert event.data == {"id": BUG_ID}
-    assert event.id == event_id(SOURCE, "bugzilla.bug.deleted.v1", "1234", moment(BUG["creation_time"]))
+    assert event.id == id_of(SOURCE, "bugzilla.bug.deleted.v1", "1234", moment(BUG["creation_time"]))
     assert event.routing_key == "bugzilla.bug.deleted.Core.DOM"
 
 
 def test_a_new_attachment_is_told_with_who_attached_it() -> None:
     view = {"place": ["Core", "DOM"], "who": BOB, "attachment": ATTACHMENT}
     (event,) = told(row("attachment.create", view, activity=None))
-    assert event.id == event_id(SOURCE, "bugzilla.attachment.created.v1", "55", moment(ATTACHMENT["creation_time"]))
+    assert event.id == id_of(SOURCE, "bugzilla.attachment.created.v1", "55", moment(ATTACHMENT["creation_time"]))
     assert event.subject == "bug/1234"
     assert (event.data["who"], event.data["attachment"]) == (BOB, ATTACHMENT)
 
@@ -252,11 +306,11 @@ def test_an_attachment_that_became_obsolete_is_told_so_before_its_flags() -> Non
     )
     assert types(events) == ["attachment.changed", "attachment.obsoleted", "flag.granted"]
     assert [event.id for event in events[:2]] == [
-        event_id(SOURCE, event.type, "55", str(ACTIVITY), str(AT)) for event in events[:2]
+        id_of(SOURCE, event.type, "55", str(ACTIVITY), str(AT)) for event in events[:2]
     ]
     assert events[0].data == events[1].data
     assert events[2].data["attachment_id"] == 55
-    assert events[2].id == event_id(
+    assert events[2].id == id_of(
         SOURCE, "bugzilla.flag.granted.v1", "1234", "55", str(ACTIVITY), str(AT), "review", "", "+", "0"
     )
 
@@ -290,22 +344,132 @@ def test_an_attachment_that_was_published_is_told_as_it_is() -> None:
     assert b"secret" not in encode(event)
 
 
+def test_an_attachment_whose_content_was_removed_is_published_as_it_is_then() -> None:
+    removed = changed(ATTACHMENT, size=0, is_obsolete=True)
+    view = {"place": ["Core", "DOM"], "who": None, "attachment": removed}
+    (event,) = told(row("attachment.delete", view, activity=None))
+    assert event.id == id_of(SOURCE, "bugzilla.attachment.deleted.v1", "55", "row 40213", str(AT))
+    assert event.routing_key == "bugzilla.attachment.deleted.Core.DOM"
+    assert event.subject == "bug/1234"
+    assert event.data == {
+        "change_set": id_of(SOURCE, "change_set", TRANSACTION),
+        "who": None,
+        "attachment": removed,
+        "recovered": False,
+        "truncated": [],
+        "raw": [],
+    }
+
+
+# -- what bugs are filed under
+
+
+@pytest.mark.parametrize("kind", THING_KINDS)
+def test_a_product_a_component_and_so_on_has_an_event_of_its_own(kind: str) -> None:
+    name, _, action = kind.partition(".")
+    words, thing = THINGS[name]
+    (event, restricted) = told(thing_row(kind, streams=("public", "restricted"), activity=None))
+    assert event.type == f"bugzilla.{name}.{THING_STATES[action]}.v1"
+    assert event.subject == f"{name}/{thing['id']}"
+    assert event.id == id_of(SOURCE, event.type, str(thing["id"]), "row 40213", str(AT))
+    assert event.routing_key == routing_key("bugzilla", name, THING_STATES[action], variable=words)
+    renamed = [{"field_name": "name", "removed": "old", "added": thing["name"]}]
+    assert event.data == {
+        "change_set": id_of(SOURCE, "change_set", TRANSACTION),
+        name: thing,
+        **({"changes": renamed} if action == "update" else {}),
+        "recovered": False,
+        "truncated": [],
+        "raw": [],
+    }
+    assert restricted.id == id_of(RESTRICTED_SOURCE, event.type, str(thing["id"]), "row 40213", str(AT))
+
+
+def test_a_rename_is_published_under_the_old_name() -> None:
+    (event,) = told(thing_row("component.update", thing={"name": "Layout"}, view={"words": ["Core", "Lay out"]}))
+    assert event.routing_key == "bugzilla.component.changed.Core.Lay_20out"
+    assert event.data["component"]["name"] == "Layout"
+
+
+def test_a_product_of_which_no_change_is_left_has_no_event() -> None:
+    assert told(thing_row("product.update", changes=[])) == []
+
+
+# -- ids
+
+
+def identity(raw: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what makes a row about what bugs are filed under a fact of its own."""
+    payload = json.loads(raw["payload"])
+    return raw["kind"], payload["views"]["public"]["thing"]["id"], raw["id"], payload["at"]
+
+
+@given(
+    *[
+        st.builds(
+            lambda kind, thing, number, at: thing_row(kind, thing={"id": thing}, number=number, at=at, activity=None),
+            st.sampled_from(THING_KINDS),
+            *[st.integers(1, 3)] * 3,
+        )
+    ]
+    * 2
+)
+def test_two_facts_have_two_ids_and_one_fact_has_one(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert (told(one)[0].id == told(other)[0].id) == (identity(one) == identity(other))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(rows(), st.binary(min_size=16, max_size=32).map(bytes.hex))
+def test_every_id_depends_on_the_secret_and_no_event_holds_it(raw: dict[str, Any], secret: str) -> None:
+    emitter = Emitter(SOURCE, secret)
+    hers, ours = told(raw, emitter), told(raw)
+    assert not numbers_of(hers) & numbers_of(ours) or secret == ID_SECRET
+    assert [event._replace(id="", data=without_change_set(event)) for event in hers] == [
+        event._replace(id="", data=without_change_set(event)) for event in ours
+    ]
+    assert not any(secret.encode() in encode(event) or secret in repr(event) for event in hers)
+    assert secret not in repr(emitter) + str(emitter)
+
+
+@given(st.integers(0, 3), st.binary(min_size=16, max_size=16).map(bytes.hex))
+def test_an_id_cannot_be_computed_from_what_a_reader_may_guess(number: int, transaction: str) -> None:
+    (event,) = told(thing_row("product.create", number=number, activity=None, transaction=transaction))
+    assert event.id != event_id(SOURCE, event.type, "2", f"row {number}", str(AT))
+    assert event.data["change_set"] != event_id(SOURCE, "change_set", transaction)
+
+
+def numbers_of(events: list[Event]) -> set[str]:
+    """Return all that a secret goes into."""
+    return {event.id for event in events} | {event.data.get("change_set") or event.id for event in events}
+
+
+def without_change_set(event: Event) -> dict[str, Any]:
+    return {name: value for name, value in event.data.items() if name != "change_set"}
+
+
 def test_without_an_activity_the_row_stands_for_the_update() -> None:
     (event,) = told(row("bug.update", bug_update(comments_hidden=[9]), activity=None))
-    assert event.id == event_id(SOURCE, "bugzilla.comment.hidden.v1", "9", "row 40213", str(AT))
+    assert event.id == id_of(SOURCE, "bugzilla.comment.hidden.v1", "9", "row 40213", str(AT))
 
 
-def test_the_first_row_of_a_transaction_stands_for_itself_and_its_time_for_all() -> None:
-    first = told(row("bug.update", bug_update(changes=CHANGES), number=FIRST_ROW, first_row=None))
-    later = told(row("bug.update", bug_update(changes=CHANGES), at=AT + 1, first_at=AT))
-    assert first[0].data["change_set"] == later[0].data["change_set"]
+def test_all_rows_of_a_transaction_have_one_change_set_however_long_it_lasted() -> None:
+    first = told(row("bug.update", bug_update(changes=CHANGES), number=1))
+    later = told(row("bug.update", bug_update(changes=CHANGES), number=61, at=AT + 60, first_row=1, first_at=AT))
+    other = told(row("bug.update", bug_update(changes=CHANGES), transaction="0" * 32))
+    assert first[0].data["change_set"] == later[0].data["change_set"] == id_of(SOURCE, "change_set", TRANSACTION)
+    assert other[0].data["change_set"] == id_of(SOURCE, "change_set", "0" * 32)
+
+
+def test_an_unknown_transaction_makes_no_change_set() -> None:
+    (event,) = told(row("bug.update", bug_update(changes=CHANGES), transaction=None))
+    assert event.data["change_set"] is None
 
 
 def test_what_recovery_found_says_so_and_has_no_change_set() -> None:
-    (event,) = told(row("bug.update", bug_update(changes=CHANGES), number=None, first_row=None, recovered=True))
+    (event,) = told(row("bug.update", bug_update(changes=CHANGES), number=None, transaction=None, recovered=True))
     assert event.data["recovered"] is True
     assert event.data["change_set"] is None
-    assert event.id == "6a18e4e7-3bb7-5350-861a-16c1448e2725"
+    assert event.id == "46a2ae22-4791-5649-acb3-0a9824a0697a"
 
 
 def test_a_row_without_views_has_no_events() -> None:
@@ -335,7 +499,9 @@ def test_a_length_that_is_no_more_than_what_is_there_cuts_nothing() -> None:
 
 def test_a_bug_that_is_too_large_is_cut_and_says_where() -> None:
     bug = changed(BUG, cc=[{"id": number, "name": "x" * 200} for number in range(2_000)], whiteboard="é" * 100_000)
-    (event,) = told(row("bug.update", bug_update(changes=CHANGES, bug=bug)), Emitter(SOURCE, max_bytes=32 * 1024))
+    (event,) = told(
+        row("bug.update", bug_update(changes=CHANGES, bug=bug)), Emitter(SOURCE, ID_SECRET, max_bytes=32 * 1024)
+    )
     assert len(encode(event)) <= 32 * 1024
     cut = {note["field"]: note["total"] for note in event.data["truncated"]}
     assert cut["/bug/cc"] == 2_000
@@ -354,7 +520,7 @@ def test_every_event_of_every_row_is_as_its_schema_says(raw: dict[str, Any]) -> 
     assert len({event.id for event in events}) == len(events) - repeats(raw)
     payload = json.loads(raw["payload"])
     for event in events:
-        assert event.subject == f"bug/{raw['bug_id']}"
+        assert event.subject == f"bug/{raw['bug_id']}" or raw["kind"] in THING_KINDS
         assert event.source in (SOURCE, RESTRICTED_SOURCE)
         assert len(encode(event)) <= 256 * 1024
         if "recovered" in event.data:
@@ -367,7 +533,7 @@ def test_every_event_of_every_row_is_as_its_schema_says(raw: dict[str, Any]) -> 
 
 def repeats(raw: dict[str, Any]) -> int:
     """Count what one row says twice: the same comment, by chance."""
-    events = events_of(read_row(raw), Emitter(SOURCE))
+    events = events_of(read_row(raw), Emitter(SOURCE, ID_SECRET))
     said = [event.id for event in events if ".comment." in event.type]
     return len(said) - len(set(said))
 

@@ -20,7 +20,10 @@ from support.bugzilla_rows import (
     ATTACHMENT,
     BUG,
     CHANGES,
+    ID_SECRET,
     SOURCE,
+    THING_KINDS,
+    THINGS,
     attachment_update,
     bug_create,
     bug_update,
@@ -29,6 +32,7 @@ from support.bugzilla_rows import (
     flag,
     row,
     rows,
+    thing_row,
 )
 from support.schemas import mutated
 
@@ -38,7 +42,7 @@ SECRET = "S3CRET"
 
 def refusal(raw: Any) -> str:
     with pytest.raises(RowError) as caught:
-        events_of(read_row(raw), Emitter(SOURCE))
+        events_of(read_row(raw), Emitter(SOURCE, ID_SECRET))
     return str(caught.value)
 
 
@@ -95,6 +99,15 @@ def test_a_thin_row_that_nobody_completed_says_so() -> None:
         ("bug.update", bug_update(flags=[{"flag": flag(), "status": SECRET}]), "flags/0/status"),
         ("bug.create", bug_create(who=None), "who"),
         ("attachment.update", attachment_update(attachment=[]), "attachment"),
+        ("attachment.delete", {"place": ["a", "b"], "who": None, "attachment": {}}, "attachment"),
+        ("bug.update", bug_update(comments=[comment(type=SECRET, dupe_bug_id=SECRET)]), "comments/0/dupe_bug_id"),
+        ("bug.update", bug_update(comments=[comment(type=None)]), "comments/0/type"),
+        ("product.create", {"words": [SECRET, SECRET], "thing": THINGS["product"][1]}, "words"),
+        ("component.delete", {"words": [SECRET], "thing": THINGS["component"][1]}, "words"),
+        ("version.create", {"words": ["a", None], "thing": THINGS["version"][1]}, "words"),
+        ("milestone.create", {"words": ["a", "b"], "thing": THINGS["keyword"][1]}, "thing"),
+        ("keyword.create", {"words": ["a"], "thing": THINGS["keyword"][1] | {SECRET: 1}}, "thing"),
+        ("keyword.update", {"words": ["a"], "thing": THINGS["keyword"][1], "changes": SECRET}, "changes"),
     ],
 )
 def test_what_is_wrong_in_a_view_is_named_by_its_place(kind: str, view: Any, place: str) -> None:
@@ -105,6 +118,13 @@ def test_a_view_that_is_missing_in_whole_or_in_part_is_named() -> None:
     assert refusal(row("bug.update", views=SECRET)) == "its payload has no views"
     assert refusal(row("bug.update", [SECRET])) == "its public view is no JSON object"
     assert refusal(row("bug.update", {"place": ["a", "b"]})) == "its public view has no member 'old_place'"
+    assert refusal(row("product.create", {"words": ["a"]}) | {"bug_id": 0}) == "its public view has no member 'thing'"
+
+
+@pytest.mark.parametrize("transaction", [7, "", SECRET, "0" * 31, "0" * 33, "G" * 32, "0" * 32 + "\n", [], {}])
+def test_a_transaction_of_another_form_is_refused(transaction: Any) -> None:
+    raw = row("bug.update", bug_update(changes=CHANGES), transaction=transaction)
+    assert refusal(raw) == "its transaction is not 32 hex digits"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +136,8 @@ def test_a_view_that_is_missing_in_whole_or_in_part_is_named() -> None:
         ("bug.delete", {"place": ["a", "b"], "id": 5, "creation_time": BUG["creation_time"]}),
         ("attachment.update", attachment_update(attachment=changed(ATTACHMENT, bug_id=5))),
         ("attachment.update", {"place": ["a", "b"], "transition": "hidden", "id": 55, "bug_id": 5}),
+        ("attachment.delete", {"place": ["a", "b"], "who": None, "attachment": changed(ATTACHMENT, bug_id=5)}),
+        ("product.create", {"words": ["Core"], "thing": THINGS["product"][1]}),
     ],
 )
 def test_a_view_about_another_bug_is_refused(kind: str, view: Any) -> None:
@@ -133,11 +155,15 @@ def test_a_view_about_another_bug_is_refused(kind: str, view: Any) -> None:
             "attachment.create",
             {"place": ["a", "b"], "who": ALICE, "attachment": changed(ATTACHMENT, is_private=True)},
         ),
+        (
+            "attachment.delete",
+            {"place": ["a", "b"], "who": None, "attachment": changed(ATTACHMENT, is_private=True)},
+        ),
     ],
 )
 def test_a_public_view_with_what_is_marked_as_private_is_refused(kind: str, view: Any) -> None:
     assert refusal(row(kind, view)) == "its public view holds what is marked as private"
-    assert events_of(read_row(row(kind, None, view)), Emitter(SOURCE))
+    assert events_of(read_row(row(kind, None, view)), Emitter(SOURCE, ID_SECRET))
 
 
 def test_a_view_for_a_stream_that_does_not_exist_is_refused() -> None:
@@ -145,8 +171,11 @@ def test_a_view_for_a_stream_that_does_not_exist_is_refused() -> None:
 
 
 def test_a_recovered_update_without_activity_cannot_be_told() -> None:
-    raw = row("bug.update", bug_update(comments_hidden=[1]), number=None, activity=None, first_row=None)
+    raw = row("bug.update", bug_update(comments_hidden=[1]), number=None, activity=None, transaction=None)
     assert refusal(raw) == "it was found in the history without an activity"
+    assert refusal(thing_row("product.create", number=None, activity=None)) == (
+        "it was found in the history without an activity"
+    )
 
 
 def test_an_event_that_is_too_large_whatever_is_cut_is_refused() -> None:
@@ -168,12 +197,13 @@ def test_no_damage_brings_anything_but_events_or_a_refusal(data: st.DataObject) 
         payload = data.draw(mutated(payload))
     sentence = ""
     try:
-        events = events_of(read_row(raw | {"payload": json.dumps(payload)}), Emitter(SOURCE))
+        events = events_of(read_row(raw | {"payload": json.dumps(payload)}), Emitter(SOURCE, ID_SECRET))
     except RowError as error:
         events, sentence = [], str(error)
     assert sentence.isprintable()
     assert len(sentence) < 200
-    assert all(event.subject == f"bug/{raw['bug_id']}" for event in events)
+    if raw["kind"] not in THING_KINDS:
+        assert all(event.subject == f"bug/{raw['bug_id']}" for event in events)
 
 
 @pytest.mark.parametrize("part", range(20))

@@ -20,7 +20,7 @@ import pytest
 from sourcepulse.errors import EXIT_BROKER, EXIT_OK, EXIT_OUTBOX, EXIT_REFUSED, EXIT_USAGE
 from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_view import Selection, figures, rows
-from support.bugzilla_rows import CHANGES, SOURCE, bug_update, comment, row
+from support.bugzilla_rows import CHANGES, ID_SECRET, SOURCE, bug_update, comment, row
 from support.bugzilla_standin import StandIn
 
 #: Longer than anything here takes, so that only what never comes is missed.
@@ -139,7 +139,6 @@ def test_buried_rows_are_tried_again_on_request(bugzilla: StandIn, outbox: Path)
 
 def test_events_go_to_the_broker_in_the_same_run(bugzilla: StandIn, outbox: Path, tmp_path: Path) -> None:
     bugzilla.add(*comments(1, 2))
-    bugzilla.say("visible.json", {"bugs": {"1234": "public"}, "comments": {"1": "public", "2": "public"}})
     ran = sidecar(bugzilla.folder, outbox, "--once", "--broker", f"file://{tmp_path}/log.db")
     assert ran.returncode == EXIT_OK, ran.stderr
     assert "delivered 2" in ran.stderr
@@ -149,7 +148,6 @@ def test_events_go_to_the_broker_in_the_same_run(bugzilla: StandIn, outbox: Path
 
 def test_a_broker_that_is_away_is_told_by_the_exit_code(bugzilla: StandIn, outbox: Path) -> None:
     bugzilla.add(*comments(1))
-    bugzilla.say("visible.json", {"bugs": {"1234": "public"}, "comments": {"1": "public"}})
     ran = sidecar(bugzilla.folder, outbox, "--once", "--broker", "amqp://guest@127.0.0.1:1/")
     assert ran.returncode == EXIT_BROKER, ran.stderr
     assert types(outbox) == ["comment.created"]
@@ -227,6 +225,41 @@ def test_a_group_that_does_not_exist_is_named(bugzilla: StandIn, outbox: Path) -
     ran = sidecar(bugzilla.folder, outbox, "--group", "no-such-group")
     assert ran.returncode == EXIT_USAGE
     assert ran.stderr.splitlines()[-1] == "sourcepulse: there is no group 'no-such-group'"
+
+
+@pytest.mark.parametrize("options", [(), ("--reconcile",)])
+def test_an_extension_that_writes_nothing_is_a_warning_and_a_problem_until_it_writes_again(
+    bugzilla: StandIn, outbox: Path, options: tuple[str, ...]
+) -> None:
+    bugzilla.say("silent", "1795345780")
+    sentence = (
+        "the extension has written no row since 2026-11-22T11:09:40.000000Z, though Bugzilla has recorded public "
+        f"changes after that; is {bugzilla.folder}/extensions/SourcePulse readable for the web server?"
+    )
+    ran = sidecar(bugzilla.folder, outbox, "--once", *options)
+    assert ran.returncode == EXIT_OK
+    assert ran.stderr.count(f"WARNING {sentence}\n") == 1
+    with Outbox.open(outbox) as opened:
+        (problem,) = figures(opened)["problems"]
+    assert (problem["name"], problem["message"]) == ("bugzilla-silent", sentence)
+    (bugzilla.folder / "silent").unlink()
+    sidecar(bugzilla.folder, outbox, "--once", *options)
+    with Outbox.open(outbox) as opened:
+        assert figures(opened)["problems"] == []
+
+
+def test_the_secret_of_the_ids_is_in_nothing_that_is_said_or_kept(
+    bugzilla: StandIn, outbox: Path, tmp_path: Path
+) -> None:
+    bugzilla.add(*comments(1, 2), broken())
+    for fault in ("hello twice", "next sense", "check die", "none"):
+        bugzilla.say("fault", fault)
+        options = ("--once", "--verbose", "--reconcile", "--claim", "--broker", f"file://{tmp_path}/log.db")
+        ran = sidecar(bugzilla.folder, outbox, *options)
+        assert ID_SECRET not in ran.stdout + ran.stderr
+    assert "delivered 2" in ran.stderr
+    kept = [path for path in tmp_path.iterdir() if path.is_file() and ID_SECRET.encode() in path.read_bytes()]
+    assert kept == []
 
 
 def test_a_second_sidecar_that_shall_not_wait_is_refused(bugzilla: StandIn, outbox: Path, tmp_path: Path) -> None:

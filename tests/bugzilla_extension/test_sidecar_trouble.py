@@ -16,6 +16,7 @@ import pytest
 
 from sourcepulse.errors import OutboxError
 from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_view import figures
 from sourcepulse_bugzilla import service
 from sourcepulse_bugzilla.drainer import SCRIPT, command_for
 from sourcepulse_bugzilla.errors import SetupError
@@ -142,6 +143,29 @@ def test_missed_changes_bring_the_next_comparison_forward(bugzilla: StandIn, out
         seen = bugzilla.asked().count("stats")
         until(lambda: bugzilla.asked().count("stats") > seen + 3)
         assert bugzilla.asked().count("recover") == compared
+
+
+def test_an_extension_that_writes_nothing_is_told_once_each_time(
+    bugzilla: StandIn, outbox: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def is_shown() -> bool:
+        with Outbox.open(outbox) as opened:
+            return [problem["name"] for problem in figures(opened)["problems"]] == ["bugzilla-silent"]
+
+    def looks_again() -> None:
+        seen = bugzilla.asked().count("stats")
+        until(lambda: bugzilla.asked().count("stats") > seen + 2)
+
+    said = "has written no row since 2026-11-22T11:09:40.000000Z, though Bugzilla has recorded public changes"
+    with serving(bugzilla, outbox):
+        for times in (1, 2):
+            bugzilla.say("silent", "1795345780")
+            looks_again()
+            assert is_shown()
+            assert caplog.text.count(said) == times
+            (bugzilla.folder / "silent").unlink()
+            looks_again()
+            assert not is_shown()
 
 
 def test_an_outbox_that_was_removed_is_made_again(bugzilla: StandIn, outbox: Path) -> None:

@@ -123,7 +123,7 @@ def test_whoever_is_killed_every_change_is_told_exactly_once(tmp_path: Path, rou
     public, restricted = told(outbox)
     facts = tree.facts()
     assert len(facts["bugs"]) > rounds, "hardly anything happened"
-    assert_complete(facts, public, restricted)
+    assert_complete(facts, public, restricted, tree.secret())
     assert_events_stand_for_something(facts, restricted)
     assert_nothing_invented(tree, [*public, *restricted])
     assert_nothing_leaked(tree, public)

@@ -43,9 +43,12 @@ TYPES_BY_FAMILY = {
     ),
     "test": "run.finished case.failed case.passed case.skipped",
     "bugzilla": (
-        "bug.created bug.changed bug.closed bug.reopened bug.duplicated bug.moved bug.hidden bug.published bug.deleted "
-        "comment.created comment.hidden comment.published attachment.created attachment.changed attachment.obsoleted "
-        "attachment.hidden attachment.published flag.requested flag.granted flag.denied flag.cleared"
+        "bug.created bug.changed bug.closed bug.reopened bug.duplicated bug.assigned bug.moved bug.hidden "
+        "bug.published bug.deleted comment.created comment.hidden comment.published attachment.created "
+        "attachment.changed attachment.obsoleted attachment.deleted attachment.hidden attachment.published "
+        "flag.requested flag.granted flag.denied flag.cleared product.created product.changed product.deleted "
+        "component.created component.changed component.deleted version.created version.changed version.deleted "
+        "milestone.created milestone.changed milestone.deleted keyword.created keyword.changed keyword.deleted"
     ),
     "system": "relay.heartbeat event.withheld",
 }
@@ -87,6 +90,12 @@ def test_every_shipped_file_can_be_asked_for() -> None:
     assert set(SCHEMAS) <= names
     for name in names - {"events"}:
         jsonschema.Draft202012Validator.check_schema(schema_for(name))
+
+
+def test_the_common_definitions_are_all_there_when_their_file_is_asked_for() -> None:
+    written = json.loads(files("sourcepulse").joinpath("schemas", "common.v1.json").read_text(encoding="utf-8"))
+
+    assert schema_for("common.v1")["$defs"].keys() == written["$defs"].keys()
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -157,6 +157,28 @@ def test_status_and_list_say_what_their_schemas_say(outbox: str, capsys: pytest.
     assert "2 delivered" in said(capsys)
 
 
+def test_status_shows_what_an_administrator_must_correct_until_it_is_corrected(
+    outbox: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Outbox.open(outbox) as opened:
+        opened.set_problem("bugzilla-silent", "no row since \x1b[2J then", place="b")
+    main(["status", "--outbox", outbox])
+    lines = said(capsys).splitlines()
+    assert lines[3] == "problem  bugzilla-silent: no row since \\x1b[2J then"
+    main(["status", "--json", "--outbox", outbox])
+    state = json.loads(said(capsys))
+    jsonschema.validate(state, schema_for("status.v1"))
+    assert [(found["name"], found["message"]) for found in state["problems"]] == [
+        ("bugzilla-silent", "no row since \x1b[2J then")
+    ]
+    with Outbox.open(outbox) as opened:
+        opened.clear_problem("bugzilla-silent", place="b")
+    main(["status", "--outbox", outbox])
+    assert "problem" not in said(capsys)
+    main(["status", "--json", "--outbox", outbox])
+    assert json.loads(said(capsys))["problems"] == []
+
+
 def test_bury_retry_and_replay_work_by_id_by_its_beginning_and_by_position(
     outbox: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

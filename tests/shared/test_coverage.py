@@ -18,6 +18,7 @@ def event(type_: str, source: str, data: dict[str, object] | None = None) -> Eve
 
 PUSH = event("hg.push.v1", "hg://h/r")
 BUILD = event("build.finished.v1", "buildbot://ci")
+RENAME = event("bugzilla.product.changed.v1", "bugzilla://site")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,14 @@ BUILD = event("build.finished.v1", "buildbot://ci")
         (["build.#", "change.#", "test.#"], BUILD, Lane("buildbot://ci", "e", None), 10),
         (["build.finished.failure.#"], BUILD, None, 0),
         (["build.finished.failure.#", "build.finished.#"], BUILD, Lane("buildbot://ci", "e", "build.finished.v1"), 3),
+        (["bugzilla.#"], RENAME, Lane("bugzilla://site", "e", None), 10),
+        (
+            ["bugzilla.bug.#", "bugzilla.product.#"],
+            RENAME,
+            Lane("bugzilla://site", "e", "bugzilla.product.changed.v1"),
+            3,
+        ),
+        (["bugzilla.bug.#"], RENAME, None, 0),
     ],
 )
 def test_whole_sources_go_by_sequence_whole_types_by_typesequence_and_the_rest_by_none(

@@ -37,8 +37,12 @@ def test_the_ids_of_the_contract_are_reproduced() -> None:
     push = json.loads(wire_examples()[0])
 
     assert event_id(*hashed) == "825631fa-2352-54c1-9aa9-8037ae76b9b4"
-    assert event_id(bug, "bugzilla.bug.changed.v1", "1234", "98117", "1795345780") == (
-        "6a18e4e7-3bb7-5350-861a-16c1448e2725"
+    secret = "00112233445566778899aabbccddeeff"
+    assert event_id(bug, "bugzilla.bug.changed.v1", "1234", "98117", "1795345780", secret) == (
+        "46a2ae22-4791-5649-acb3-0a9824a0697a"
+    )
+    assert event_id(bug, "change_set", "5c8e0d7f2b9a41c6a3f4e17d90b82c35", secret) == (
+        "f6f2e1dc-3d51-5886-b238-98902322653b"
     )
     assert event_id(push["source"], push["type"], push["data"]["change_set"]) == push["id"]
 

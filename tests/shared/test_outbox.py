@@ -596,6 +596,43 @@ def test_the_oldest_delivered_payloads_go_first_when_they_are_too_many_bytes(tmp
     assert kept == [7, 8, 9, 10]
 
 
+def test_a_problem_is_shown_until_it_is_cleared_and_keeps_its_time(tmp_path: Path) -> None:
+    now = 1_000_000.0
+    with Outbox.open(tmp_path / "o.db", clock=lambda: now) as outbox:
+        assert figures(outbox)["problems"] == []
+        outbox.set_problem("disk-slow", "the disk is slow")
+        now += 60
+        outbox.set_problem("disk-slow", "the disk is slower")
+        outbox.set_problem("clock-wrong", "x" * 5_000)
+        assert figures(outbox)["problems"] == [
+            {"name": "clock-wrong", "message": "x" * 1_000, "since": "1970-01-12T13:47:40.000000Z"},
+            {"name": "disk-slow", "message": "the disk is slower", "since": "1970-01-12T13:46:40.000000Z"},
+        ]
+        outbox.clear_problem("clock-wrong")
+        outbox.clear_problem("disk-slow")
+        outbox.clear_problem("disk-slow")
+        assert figures(outbox)["problems"] == []
+        outbox.set_problem("disk-slow", "again")
+        assert [problem["since"] for problem in figures(outbox)["problems"]] == ["1970-01-12T13:47:40.000000Z"]
+
+
+def test_one_problem_of_two_places_is_two(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.set_problem("silent", "here", place="a")
+        outbox.set_problem("silent", "there", place="b")
+        outbox.clear_problem("silent")
+        outbox.clear_problem("silent", place="b")
+        assert [(found["name"], found["message"]) for found in figures(outbox)["problems"]] == [("silent", "here")]
+
+
+def test_a_problem_that_is_known_already_costs_no_write(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox, Outbox.open(tmp_path / "o.db", lock_wait_s=0.1) as other:
+        outbox.set_problem("disk-slow", "the disk is slow")
+        with outbox.writing():
+            other.set_problem("disk-slow", "the disk is slow")
+            other.clear_problem("disk-fast")
+
+
 def test_origins_are_remembered_once(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "o.db") as outbox:
         outbox.remember_origin("hg", "/srv/a")

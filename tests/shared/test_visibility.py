@@ -20,9 +20,9 @@ from sourcepulse.delivery import Delivery
 from sourcepulse.errors import BrokerUnavailableError, VisibilityUnknownError
 from sourcepulse.event import Event
 from sourcepulse.outbox import WITHHELD_TYPE, Claimed, Outbox
-from sourcepulse.outbox_view import figures
+from sourcepulse.outbox_view import Selection, figures, rows
 from sourcepulse.testing import MemoryBroker
-from sourcepulse.visibility import ANSWER_MAX_AGE_SECONDS, Gate
+from sourcepulse.visibility import ANSWER_MAX_AGE_SECONDS, Gate, Verdict
 from support.event_schema import check_data
 from support.local_log import log_url
 from support.spine import receive
@@ -32,16 +32,17 @@ HIDDEN = "bugzilla.bug.hidden.v1"
 
 
 class Opinion:
-    """A check that says what the test says; it remembers what it was asked."""
+    """A check that says what the test says, a verdict or whether to send; it remembers what it was asked."""
 
     def __init__(self, allows: Callable[[int], Any] = lambda _: True) -> None:
         self.allows = allows
         self.asked: list[list[int]] = []
         self.closed = 0
 
-    def ask(self, events: Sequence[Claimed]) -> list[bool]:
+    def ask(self, events: Sequence[Claimed]) -> list[Verdict]:
         self.asked.append([event.position for event in events])
-        return [self.allows(event.position) for event in events]
+        said = [self.allows(event.position) for event in events]
+        return [Verdict(one) if isinstance(one, bool) else one for one in said]
 
     def close(self) -> None:
         self.closed += 1
@@ -92,7 +93,7 @@ def test_what_is_public_is_sent_as_it_is(outbox: Outbox) -> None:
     assert opinion.asked == [[1], [2]] or opinion.asked == [[1, 2]]
 
 
-def test_a_stand_in_keeps_id_key_source_time_and_numbers_and_tells_only_the_type(outbox: Outbox) -> None:
+def test_a_stand_in_keeps_id_key_source_time_and_numbers_and_says_only_the_type(outbox: Outbox) -> None:
     broker = MemoryBroker()
     events = [hidden(1), hidden(2)]
     outbox.append(events)
@@ -205,14 +206,135 @@ def test_what_was_sent_before_nobody_answered_is_settled(outbox: Outbox) -> None
     assert figures(outbox)["streams"]["public"]["pending"] == 4 - report.delivered
 
 
-@pytest.mark.parametrize("answers", [[], [True, True], [1], ["yes"], [None]])
-def test_an_answer_that_makes_no_sense_lets_nothing_pass(outbox: Outbox, answers: list[Any]) -> None:
+def cast(*members: Any) -> Verdict:
+    return Verdict(*members)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [],
+        [Verdict(send=True)] * 2,
+        [True],
+        [1],
+        [None],
+        [(True, None, None)],
+        [cast(1)],
+        [cast("yes")],
+        [cast(None)],
+        [cast(True, [])],
+        [cast(True, "data")],
+        [cast(False, None, 7)],
+        [cast(False, None, "")],
+    ],
+)
+def test_an_answer_that_makes_no_sense_lets_nothing_pass_and_withholds_nothing(
+    outbox: Outbox, answers: list[Any]
+) -> None:
     opinion = Opinion()
-    opinion.ask = lambda events: answers  # type: ignore[method-assign, assignment]
+    opinion.ask = lambda events: answers  # type: ignore[method-assign]
     broker = MemoryBroker()
     outbox.append([hidden(1)])
+    report = delivery_to(broker, outbox, opinion).attempt(never)
+    assert isinstance(report.error, VisibilityUnknownError)
+    assert broker.messages == []
+    opinion.ask = lambda events: [Verdict(send=True)]  # type: ignore[method-assign]
     delivery_to(broker, outbox, opinion).attempt(never)
-    assert HIDDEN not in [body["type"] for body in bodies(broker)]
+    assert [body["type"] for body in bodies(broker)] == [HIDDEN]
+
+
+# -- what is reduced
+
+
+def linked(number: int) -> Event:
+    return hidden(number)._replace(data={"id": number, "blocks": [5, 4711], "note": "x" * 100})
+
+
+REDUCED = {"id": 1, "blocks": [5], "note": "x" * 100}
+
+
+def test_a_reduced_event_is_sent_with_everything_else_as_it_was(outbox: Outbox) -> None:
+    broker = MemoryBroker()
+    outbox.append([linked(1), linked(2)])
+    before = json.loads(outbox.claim("public")[0].body)
+    opinion = Opinion(lambda position: Verdict(send=True, data=REDUCED) if position == 1 else True)
+    delivery_to(broker, outbox, opinion).attempt(never)
+    first, second = bodies(broker)
+    assert first == before | {"data": REDUCED}
+    assert list(first) == list(before)
+    assert second["data"]["blocks"] == [5, 4711]
+
+
+def test_a_retry_and_a_replay_of_a_reduced_event_send_the_same_bytes(outbox: Outbox) -> None:
+    sent = []
+
+    def gone(message: Any) -> Outcome:
+        sent.append(message.body)
+        raise BrokerUnavailableError("gone")
+
+    opinion = Opinion(lambda _: Verdict(send=True, data=REDUCED))
+    outbox.append([linked(1)])
+    delivery_to(MemoryBroker(judge=gone), outbox, opinion).attempt(never)
+    # What became public again does not come back.
+    opinion.allows = lambda _: True
+    broker = MemoryBroker()
+    delivery_to(broker, outbox, opinion).attempt(never)
+    outbox.request_replay(1)
+    delivery_to(broker, outbox, opinion).attempt(never)
+    assert [broker.messages[0].body] == sent
+    told, again = bodies(broker)
+    assert again == told | {"replayed": True}
+    assert told["data"] == REDUCED
+
+
+def test_what_was_reduced_is_gone_from_the_file(tmp_path: Path) -> None:
+    secret = "a-secret-that-nobody-may-find"
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([linked(1)._replace(data={"id": 1, "summary": secret * 100}), hidden(2)])
+        opinion = Opinion(lambda position: Verdict(send=True, data={"id": 1, "summary": ""}) if position == 1 else True)
+        report = delivery_to(MemoryBroker(), outbox, opinion).attempt(never)
+    assert report.delivered == 2
+    assert not [file for file in tmp_path.iterdir() if secret.encode() in file.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"id": 1, "blocks": []},
+        REDUCED | {"more": 1},
+        {"id": 1, "Blocks": [], "note": ""},
+        REDUCED | {"note": "\ud800"},
+        REDUCED | {"note": float("nan")},
+        REDUCED | {"note": object()},
+    ],
+)
+def test_data_of_another_form_are_not_sent(outbox: Outbox, data: dict[str, Any]) -> None:
+    broker = MemoryBroker()
+    outbox.append([linked(1)])
+    before = outbox.claim("public")
+    report = delivery_to(broker, outbox, Opinion(lambda _: Verdict(send=True, data=data))).attempt(never)
+    assert "returned data that are not those of the event at position 1" in str(report.error)
+    assert (broker.messages, outbox.claim("public")) == ([], before)
+
+
+def test_data_for_damaged_bytes_are_not_sent(outbox: Outbox) -> None:
+    broker = MemoryBroker()
+    outbox.append([linked(1)])
+    with outbox.writing() as db:
+        db.execute("UPDATE bodies SET body = ? WHERE position = 1", (b"{",))
+    delivery_to(broker, outbox, Opinion(lambda _: Verdict(send=True, data=REDUCED))).attempt(never)
+    assert broker.messages == []
+
+
+def test_a_stand_in_has_the_subject_of_the_verdict_and_keeps_it(outbox: Outbox) -> None:
+    broker = MemoryBroker()
+    outbox.append([hidden(1)])
+    delivery_to(broker, outbox, Opinion(lambda _: Verdict(send=False, subject="bug/1"))).attempt(never)
+    outbox.request_replay(1)
+    delivery_to(broker, outbox, Opinion()).attempt(never)
+    assert [(body["type"], body["subject"]) for body in bodies(broker)] == [(WITHHELD_TYPE, "bug/1")] * 2
+    assert [row["subject"] for row in rows(outbox, Selection())] == ["bug/1"]
 
 
 def test_without_the_plugin_nothing_of_bugzilla_is_published(outbox: Outbox) -> None:

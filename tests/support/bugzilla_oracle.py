@@ -51,14 +51,19 @@ def assert_nothing_invented(tree: BugzillaTree, events: Sequence[Event]) -> None
     assert Counter(event.id for event in events).most_common(1)[0][1] == 1 if events else True
 
 
-def assert_complete(facts: Mapping[str, Any], public: Sequence[Event], restricted: Sequence[Event]) -> None:
-    """Check that the restricted stream has all that stands in the tables, and the public one what was always public."""
+def assert_complete(
+    facts: Mapping[str, Any], public: Sequence[Event], restricted: Sequence[Event], secret: str
+) -> None:
+    """Check that the restricted stream has all that stands in the tables, and the public one what was always public.
+
+    `secret` is that of the site, which is in the ids.
+    """
     assert facts["missed"] == 0
     if not facts["bugs"]:
         return
     source = restricted[0].source
     ids = {event.id for event in restricted}
-    missing = [what for what in _created(facts) if event_id(source, *what) not in ids]
+    missing = [what for what in _created(facts) if event_id(source, *what, secret) not in ids]
     assert not missing, f"{len(missing)} are missing, the first is {missing[0]}"
 
     ever_grouped = {line["bug_id"] for line in facts["history"] if line["name"] == _GROUPS} | set(facts["in_groups"])
@@ -79,13 +84,14 @@ def assert_complete(facts: Mapping[str, Any], public: Sequence[Event], restricte
     }
     public_source = source.removesuffix(RESTRICTED)
     public_ids = {event.id for event in public}
-    missing = [what for what in _created(always) if event_id(public_source, *what) not in public_ids]
+    missing = [what for what in _created(always) if event_id(public_source, *what, secret) not in public_ids]
     assert not missing, f"{len(missing)} public ones are missing, the first is {missing[0]}"
 
     changed = [event for event in restricted if event.type == "bugzilla.bug.changed.v1"]
     by_bug = Counter(event.data["bug"]["id"] for event in changed)
     for (bug_id, at), lines in sorted(_updates(facts).items()):
-        known = {event_id(source, "bugzilla.bug.changed.v1", str(bug_id), str(line), str(at)) for line in lines}
+        keys = [(str(bug_id), str(line), str(at), secret) for line in lines]
+        known = {event_id(source, "bugzilla.bug.changed.v1", *key) for key in keys}
         assert known & ids, f"bug {bug_id} was changed at {at}, and that is not told ({by_bug[bug_id]} changes are)"
 
 
@@ -96,14 +102,27 @@ def assert_events_stand_for_something(facts: Mapping[str, Any], restricted: Sequ
     files = {row["attach_id"] for row in facts["attachments"]}
     deleted = {event.data["id"] for event in restricted if event.type == "bugzilla.bug.deleted.v1"}
     for event in restricted:
-        bug_id = int((event.subject or "").removeprefix("bug/"))
-        if bug_id in deleted:
+        bug_id = bug_of(event)
+        if bug_id is None or bug_id in deleted:
             continue
         assert bug_id in bugs, (event.type, bug_id)
         if event.type == "bugzilla.comment.created.v1":
             assert event.data["comment"]["id"] in comments, event.type
         if event.type == "bugzilla.attachment.created.v1":
             assert event.data["attachment"]["id"] in files, event.type
+
+
+def bug_of(event: Event) -> int | None:
+    """Return the number of the bug that an event is about; None if it is about a product or the like, or unnamed."""
+    kind, _, number = (event.subject or "").partition("/")
+    return int(number) if kind == "bug" else None
+
+
+def assert_no_secret(secret: str, events: Sequence[Event]) -> None:
+    """Check that no event holds the secret of the site."""
+    assert len(secret) >= 32
+    for event in events:
+        assert secret not in repr(event), event.type
 
 
 def _created(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -132,3 +151,6 @@ def _numbers_of_bugs(event: Event) -> Iterator[int]:
         if change["field_name"] in ("depends_on", "blocks", "dupe_of", "cf_bug"):
             for value in (change["removed"], change["added"]):
                 yield from value if isinstance(value, (list, tuple)) else filter(None, [value])
+    comment = event.data.get("comment")
+    if isinstance(comment, Mapping) and comment["dupe_bug_id"] is not None:
+        yield comment["dupe_bug_id"]

@@ -6,20 +6,22 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
-from sourcepulse.event import format_time
+from sourcepulse.event import event_id, format_time
 
 SITE = "3f0b7a52-6c1e-4d0b-9a37-1d2f5e8c4b60"
 SOURCE = f"bugzilla://{SITE}"
 RESTRICTED_SOURCE = f"{SOURCE}?restricted"
-#: The time, bug and activity of the third example of the event contract.
+#: The secret, time, bug, activity and transaction of the third example of the event contract.
+ID_SECRET = "00112233445566778899aabbccddeeff"
 AT = 1_795_345_780
 BUG_ID = 1234
 ACTIVITY = 98117
-FIRST_ROW = 40211
+TRANSACTION = "5c8e0d7f2b9a41c6a3f4e17d90b82c35"
 
 ALICE = {"id": 7, "name": "alice"}
 BOB = {"id": 31, "name": "bob"}
@@ -81,6 +83,34 @@ ATTACHMENT: dict[str, Any] = {
 }
 
 
+#: What bugs are filed under, and the words of each in a routing key.
+THINGS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "product": (["Core"], {"id": 2, "name": "Core", "classification": "Suite", "is_active": True}),
+    "component": (
+        ["Core", "DOM"],
+        {"id": 19, "name": "DOM", "product": "Core", "product_id": 2, "is_active": True},
+    ),
+    "version": (
+        ["Core", "1.0 beta"],
+        {"id": 5, "name": "1.0 beta", "product": "Core", "product_id": 2, "is_active": True},
+    ),
+    "milestone": (["Core", "---"], {"id": 6, "name": "---", "product": "Core", "product_id": 2, "is_active": False}),
+    "keyword": (["crash"], {"id": 3, "name": "crash", "is_active": True}),
+}
+#: What can happen to them: the word of the row, and that of the event.
+THING_STATES = {"create": "created", "update": "changed", "delete": "deleted"}
+BUG_KINDS = [
+    *("bug.create", "bug.update", "bug.delete"),
+    *("attachment.create", "attachment.update", "attachment.delete"),
+]
+THING_KINDS = [f"{name}.{action}" for name in THINGS for action in THING_STATES]
+
+
+def id_of(source: str, type_: str, *key: str, secret: str = ID_SECRET) -> str:
+    """Return the id that the contract gives a fact of Bugzilla."""
+    return event_id(source, type_, *key, secret)
+
+
 def comment(number: int = 501, **members: Any) -> dict[str, Any]:
     """Give a comment of the bug, made at the time of the row."""
     return {
@@ -88,6 +118,8 @@ def comment(number: int = 501, **members: Any) -> dict[str, Any]:
         "bug_id": BUG_ID,
         "attachment_id": None,
         "count": 3,
+        "type": "normal",
+        "dupe_bug_id": None,
         "text": "it crashes here too",
         "creator": ALICE,
         "creation_time": format_time(AT),
@@ -134,10 +166,22 @@ def attachment_update(**members: Any) -> dict[str, Any]:
     } | members
 
 
+def thing_row(kind: str, *, streams: Sequence[str] = ("public",), thing: Any = None, **members: Any) -> Any:
+    """Return a row about what bugs are filed under, with the same view in each stream."""
+    name, _, action = kind.partition(".")
+    words, known = THINGS[name]
+    view = {"words": words, "thing": known | (thing or {})}
+    if action == "update":
+        view["changes"] = members.pop("changes", [{"field_name": "name", "removed": "old", "added": known["name"]}])
+    view |= members.pop("view", {})
+    found = row(kind, *(view if stream in streams else None for stream in ("public", "restricted")), **members)
+    return found | {"bug_id": 0}
+
+
 def row(kind: str, public: Any = None, restricted: Any = None, *, number: int | None = 40213, **payload: Any) -> Any:
     """Give a row as drain.pl gives it; `payload` changes members of the payload."""
     views = {name: view for name, view in (("public", public), ("restricted", restricted)) if view is not None}
-    members = {"v": 1, "at": AT, "activity": ACTIVITY, "first_row": FIRST_ROW, "views": views} | payload
+    members = {"v": 1, "at": AT, "activity": ACTIVITY, "transaction": TRANSACTION, "views": views} | payload
     found = {"kind": kind, "bug_id": BUG_ID, "created_ts": "2026-11-22 11:09:40", "payload": json.dumps(members)}
     return found if number is None else {"id": number, **found}
 
@@ -174,7 +218,9 @@ values = st.none() | texts | numbers | st.booleans() | people | st.lists(texts |
 changes = st.lists(
     st.fixed_dictionaries(
         {
-            "field_name": st.sampled_from(["resolution", "product", "is_obsolete", "cf_x", "status", "flagtypes.name"]),
+            "field_name": st.sampled_from(
+                ["resolution", "product", "is_obsolete", "cf_x", "status", "flagtypes.name", "assigned_to"]
+            ),
             "removed": values,
             "added": values | st.just("DUPLICATE"),
         }
@@ -218,6 +264,8 @@ def comments(draw: st.DrawFn, bug_id: int, *, public: bool) -> dict[str, Any]:
         "bug_id": bug_id,
         "attachment_id": draw(st.none() | numbers),
         "count": draw(numbers),
+        "type": draw(texts),
+        "dupe_bug_id": draw(st.none() | numbers),
         "text": draw(texts),
         "creator": draw(people),
         "creation_time": draw(times),
@@ -245,17 +293,36 @@ def attachments(draw: st.DrawFn, bug_id: int, *, public: bool) -> dict[str, Any]
 
 
 @st.composite
+def thing_views(draw: st.DrawFn, kind: str) -> dict[str, Any]:
+    """Return views of rows about what bugs are filed under."""
+    name, _, action = kind.partition(".")
+    words, known = THINGS[name]
+    thing = {
+        member: draw({int: numbers, bool: st.booleans(), str: texts}[type(value)]) for member, value in known.items()
+    }
+    view = {"words": draw(st.lists(texts, min_size=len(words), max_size=len(words))), "thing": thing}
+    return view | ({"changes": draw(changes)} if action == "update" else {})
+
+
+@st.composite
 def views(draw: st.DrawFn, kind: str, bug_id: int, *, public: bool, transition: str | None) -> dict[str, Any]:
     """Give views of a kind of row, in the form that the stream and the transition ask for."""
+    if kind.partition(".")[0] in THINGS:
+        return draw(thing_views(kind))
     place = draw(places)
     if kind == "bug.delete":
         return {"place": place, "id": bug_id, "creation_time": draw(times)}
-    done = st.lists(st.fixed_dictionaries({"flag": flags, "status": statuses}), max_size=3)
+    done = st.lists(
+        st.fixed_dictionaries({"flag": flags, "status": statuses}, optional={"attachment_id": st.none() | numbers}),
+        max_size=3,
+    )
     said = st.lists(comments(bug_id, public=public), max_size=2)
     if kind.startswith("attachment."):
         attachment = draw(attachments(bug_id, public=public))
         if kind == "attachment.create":
             return {"place": place, "who": draw(people), "attachment": attachment}
+        if kind == "attachment.delete":
+            return {"place": place, "who": draw(maybe_people), "attachment": attachment}
         if public and transition == "hidden":
             return {"place": place, "transition": transition, "id": attachment["id"], "bug_id": bug_id}
         return {
@@ -290,9 +357,9 @@ def views(draw: st.DrawFn, kind: str, bug_id: int, *, public: bool, transition: 
 @st.composite
 def rows(draw: st.DrawFn) -> dict[str, Any]:
     """Give rows that are right, of every kind, with either view, both or none."""
-    kind = draw(st.sampled_from(["bug.create", "bug.update", "bug.delete", "attachment.create", "attachment.update"]))
+    kind = draw(st.sampled_from(BUG_KINDS) | st.sampled_from(THING_KINDS))
     transition = draw(st.sampled_from([None, None, "hidden", "published"]))
-    bug_id = draw(numbers)
+    bug_id = 0 if kind in THING_KINDS else draw(numbers)
     found = {
         stream: draw(views(kind, bug_id, public=stream == "public", transition=transition))
         for stream in draw(st.sampled_from([[], ["public"], ["restricted"], ["public", "restricted"]]))
@@ -304,7 +371,7 @@ def rows(draw: st.DrawFn) -> dict[str, Any]:
         number=draw(numbers),
         at=draw(st.integers(0, 4_102_444_800)),
         activity=draw(st.none() | numbers),
-        first_row=draw(st.none() | numbers),
+        transaction=draw(st.none() | st.binary(min_size=16, max_size=16).map(bytes.hex)),
         **draw(st.sampled_from([{}, {"recovered": True}])),
     )
     return dict(made, bug_id=bug_id)

@@ -15,7 +15,7 @@ from typing import Any
 
 from sourcepulse_bugzilla.child import Child
 from sourcepulse_bugzilla.drainer import SCRIPT, Drainer, command_for
-from support.bugzilla_rows import SITE
+from support.bugzilla_rows import ID_SECRET, SITE
 from support.component import require
 
 #: What drain.pl of the tests needs besides what comes with Perl.
@@ -42,8 +42,9 @@ class StandIn:
         shutil.copy(_SCRIPT, folder / SCRIPT)
         self.socket = folder / "sourcepulse.sock"
         self.say("hello.json", {
-            "protocol": 1,
+            "protocol": 2,
             "site": SITE,
+            "secret": ID_SECRET,
             "bugzilla": "5.2",
             "database": "sqlite",
             "socket": str(self.socket),
@@ -59,7 +60,11 @@ class StandIn:
             )
 
     def say(self, name: str, value: Any) -> None:
-        """Have the next answers say this: `pages.json`, `visible.json`, `missed`, `fault`, `shutdown`."""
+        """Have the next answers say this.
+
+        `pages.json`, `missed`, `silent`, `fault`, `shutdown`; `verdicts.json` has verdicts by type and number, by type
+        or `*` (without one an event may be sent), `check.json` a whole answer to `check`.
+        """
         text = value if isinstance(value, str) else json.dumps(value)
         new = self.folder / f"{name}.new"
         new.write_text(text)
@@ -86,6 +91,12 @@ class StandIn:
         """Give all requests that came so far."""
         asked = self.folder / "asked"
         return asked.read_text().split() if asked.exists() else ()
+
+    def checked(self) -> list[dict[str, Any]]:
+        """Give the events of all `check` requests so far."""
+        checked = self.folder / "checked"
+        lines = checked.read_text().splitlines() if checked.exists() else []
+        return [event for line in lines for event in json.loads(line)]
 
     def child(self, **limits: Any) -> Child:
         """Start its drain.pl."""

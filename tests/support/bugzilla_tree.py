@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from sourcepulse_bugzilla.drainer import command_for
 from support.bugzilla_standin import require_perl
 
 _ROOT = Path(__file__).parents[2]
@@ -57,6 +58,18 @@ class BugzillaTree:
         with self.worker() as worker:
             for step in steps:
                 worker.do(step)
+
+    def secret(self) -> str:
+        """Return the secret in the ids of the site's events, as drain.pl answers."""
+        ran = subprocess.run(
+            command_for(self.home),
+            input='{"do": "hello"}\n',
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=ENDS_WITHIN_SECONDS,
+        )
+        return str(json.loads(ran.stdout)["secret"])
 
     def facts(self) -> dict[str, Any]:
         """Give what stands in the tables."""

@@ -26,9 +26,23 @@ sub slurp {
   return scalar <$file>;
 }
 
-sub asked {
-  open(my $file, '>>', "$folder/asked");
-  print {$file} "$_[0]\n";
+sub append {
+  my ($name, $line) = @_;
+  open(my $file, '>>', "$folder/$name");
+  print {$file} "$line\n";
+}
+
+# The verdict on an event by its type and the number of what it is about, by its type, or on all; else it may be sent.
+sub verdict {
+  my ($event, $verdicts) = @_;
+  my ($type, $data) = @$event{qw(type data)};
+  my $part  = (split(/\./, $type))[1];
+  my $thing = ref $data->{$part} eq 'HASH' ? $data->{$part} : $data;
+  my $id    = $thing->{id} // '';
+  foreach my $name ("$type $id", $type, '*') {
+    return $verdicts->{$name} if $verdicts->{$name};
+  }
+  return {send => JSON::PP::true};
 }
 
 sub fault {
@@ -69,6 +83,7 @@ my %answer = (
       buried   => 0 + $dbh->selectrow_array('SELECT COUNT(*) FROM rows WHERE reason IS NOT NULL'),
       oldest_s => undef,
       missed   => 0 + (slurp('missed') // 0),
+      silent_since => defined slurp('silent') ? 0 + slurp('silent') : undef,
     };
   },
   found => sub {
@@ -86,11 +101,13 @@ my %answer = (
     return {rows => [], marks => {page => $page}, more => JSON::PP::false} if $page >= @$pages;
     return {rows => $pages->[$page], marks => {page => $page + 1}, more => $page + 1 < @$pages ? JSON::PP::true : JSON::PP::false};
   },
-  visible => sub {
+  check => sub {
     my ($request) = @_;
-    my $states = $json->decode(slurp('visible.json') // '{}');
-    return {map { my $kind = $_; ($kind => {map { $_ => $states->{$kind}->{$_} // 'gone' } @{$request->{$kind}}}) }
-        qw(bugs comments attachments)};
+    append('checked', $json->encode($request->{events}));
+    my $answer = slurp('check.json');
+    return $json->decode($answer) if defined $answer;
+    my $verdicts = $json->decode(slurp('verdicts.json') // '{}');
+    return {verdicts => [map { verdict($_, $verdicts) } @{$request->{events}}]};
   },
 );
 
@@ -101,7 +118,7 @@ if (defined(my $text = slurp('shutdown'))) {
 while (defined(my $line = <STDIN>)) {
   my $request = $json->decode($line);
   my $do      = $request->{do};
-  asked($do);
+  append('asked', $do);
   my $fault = fault($do);
   if ($fault eq 'hang') { sleep 600; }
   elsif ($fault eq 'die') { print STDERR "drain.pl: the reason\n"; exit 7; }

@@ -7,8 +7,13 @@ use 5.10.1;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Facts;
-use Bugzilla::Extension::SourcePulse::Values qw(text truth);
+use Bugzilla::Extension::SourcePulse::Facts
+  qw(aliases custom_value group_words keyword_names);
+use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Values qw(number text truth);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(attachment_changes bug_changes flag_item is_truth name_of);
 
 # The names that REST's history has for Bugzilla's columns.
 my %NAME = (
@@ -19,14 +24,15 @@ my %NAME = (
   bug_status          => 'status',
   cclist_accessible   => 'is_cc_accessible',
   dependson           => 'depends_on',
+  description         => 'summary',
   dup_id              => 'dupe_of',
   everconfirmed       => 'is_confirmed',
   filename            => 'file_name',
-  description         => 'summary',
-  mimetype            => 'content_type',
+  isactive            => 'is_active',
   isobsolete          => 'is_obsolete',
   ispatch             => 'is_patch',
   isprivate           => 'is_private',
+  mimetype            => 'content_type',
   rep_platform        => 'platform',
   reporter            => 'creator',
   reporter_accessible => 'is_creator_accessible',
@@ -35,82 +41,79 @@ my %NAME = (
 );
 
 my %IS_TRUTH = map { $_ => 1 }
-  qw(cclist_accessible everconfirmed isobsolete ispatch isprivate reporter_accessible);
+  qw(cclist_accessible everconfirmed isactive isobsolete ispatch isprivate reporter_accessible);
 
-# Bugzilla joins these with commas; the objects still have each by itself. Called with an audience and a bug.
-my %LIST = (
-  alias     => sub { Bugzilla::Extension::SourcePulse::Facts::aliases($_[1]) },
-  blocked   => sub { $_[0]->bug_ids(@{$_[1]->blocked}) },
-  bug_group => sub { $_[0]->groups(@{$_[1]->groups_in}) },
-  cc        => sub { $_[0]->people(map { $_->id } @{$_[1]->cc_users}) },
-  dependson => sub { $_[0]->bug_ids(@{$_[1]->dependson}) },
-  keywords  => sub { Bugzilla::Extension::SourcePulse::Facts::keywords($_[1]) },
-  see_also  => sub { $_[0]->see_also(@{$_[1]->see_also}) },
-);
-
-sub of_bug {
-  my ($audience, $bug, $old_bug, $changes, $flags) = @_;
-  my %custom = map { $_->{name} => $_ } Bugzilla->active_custom_fields;
-  my @said;
-  foreach my $field (keys %$changes) {
-    next unless $audience->takes_field($field);
-    my ($removed, $added) = @{$changes->{$field}};
-    if ($field eq 'flagtypes.name') {
-      ($removed, $added) = _flags($audience, $flags);
-    }
-    elsif (my $custom = $custom{$field}) {
-      ($removed, $added) = _custom($audience, $custom, $bug, $old_bug);
-    }
-    elsif (my $list = $LIST{$field}) {
-      ($removed, $added) = _difference($list->($audience, $old_bug), $list->($audience, $bug));
-    }
-    elsif ($field eq 'assigned_to') {
-      ($removed, $added) = map { $audience->person($_->{assigned_to}) } $old_bug, $bug;
-    }
-    elsif ($field eq 'qa_contact') {
-      ($removed, $added) = map { $audience->person($_->{qa_contact}) } $old_bug, $bug;
-    }
-    elsif ($field eq 'dup_id') {
-      ($removed, $added) = map { $audience->bug_id($_) } $removed, $added;
-    }
-    else {
-      # A field of another extension, or a custom one that is not in use any more.
-      next if $audience->is_public && $field =~ /\Acf_/;
-      ($removed, $added) = map { _plain($field, $_) } $removed, $added;
-    }
-    push(@said, _change($field, $removed, $added));
-  }
-  return sorted(@said);
-}
-
-sub of_attachment {
-  my ($audience, $changes, $flags) = @_;
-  my @said;
-  foreach my $field (keys %$changes) {
-    my ($removed, $added)
-      = $field eq 'flagtypes.name' ? _flags($audience, $flags) : map { _plain($field, $_) } @{$changes->{$field}};
-    push(@said, _change($field, $removed, $added));
-  }
-  return sorted(@said);
-}
-
-# What only the history says, in words; persons are told where the login is known.
 sub name_of { return $NAME{$_[0]} || $_[0]; }
 
-sub _change {
-  my ($field, $removed, $added) = @_;
-  return {field_name => name_of($field), removed => $removed, added => $added};
+sub is_truth { return $IS_TRUTH{$_[0]}; }
+
+# Bugzilla joins these with commas; the objects still have each by itself. Called
+# with logins and a bug.
+my %LIST = (
+  alias    => sub { aliases($_[1]) },
+  blocked  => sub { [map { number($_) } @{$_[1]->blocked}] },
+  bug_group => sub { group_words(@{$_[1]->groups_in}) },
+  cc        => sub { $_[0]->people(map { $_->id } @{$_[1]->cc_users}) },
+  dependson => sub { [map { number($_) } @{$_[1]->dependson}] },
+  keywords  => sub { keyword_names($_[1]) },
+  see_also  => sub { [map { text($_->name) } @{$_[1]->see_also}] },
+);
+
+my %PERSON = map { $_ => 1 } qw(assigned_to qa_contact);
+
+# FLAGS: as Flags::between() returns them.
+sub bug_changes {
+  my ($logins, $bug, $old_bug, $changes, $flags) = @_;
+  my %custom     = map { $_->{name} => $_ } Bugzilla->active_custom_fields;
+  my $restricted = Bugzilla::Extension::SourcePulse::Params::restricted();
+  my @changes;
+  foreach my $field (sort keys %$changes) {
+    my ($removed, $added) = @{$changes->{$field}};
+    if ($field eq 'flagtypes.name') {
+      ($removed, $added)
+        = _flags($logins, map { [grep { !$_->{attach_id} } @$_] } @$flags{qw(before after)});
+    }
+    elsif (my $custom = $custom{$field}) {
+      ($removed, $added) = map { custom_value($custom, $_) } $old_bug, $bug;
+      ($removed, $added) = _difference($removed, $added) if ref $removed;
+    }
+    elsif (my $list = $LIST{$field}) {
+      next if $field eq 'bug_group' && !$restricted;
+      ($removed, $added)
+        = _difference(map { $list->($logins, $_) } $old_bug, $bug);
+    }
+    elsif ($PERSON{$field}) {
+      ($removed, $added) = map { $logins->person($_->{$field}) } $old_bug, $bug;
+    }
+    elsif ($field eq 'dup_id') {
+      ($removed, $added) = map { number($_) } $removed, $added;
+    }
+    else {
+      ($removed, $added) = map { _plain($field, $_) } $removed, $added;
+    }
+    push(@changes, {field_name => name_of($field), removed => $removed, added => $added});
+  }
+  return \@changes;
 }
 
-# Nothing is left of a change if all that it was about may not be told.
-sub sorted {
-  my @left = grep { !_says_nothing($_->{removed}) || !_says_nothing($_->{added}) } @_;
-  return [sort { $a->{field_name} cmp $b->{field_name} } @left];
+sub attachment_changes {
+  my ($logins, $changes, $flags) = @_;
+  my @changes;
+  foreach my $field (sort keys %$changes) {
+    my ($removed, $added)
+      = $field eq 'flagtypes.name'
+      ? _flags($logins, @$flags{qw(before after)})
+      : map { _plain($field, $_) } @{$changes->{$field}};
+    push(@changes, {field_name => name_of($field), removed => $removed, added => $added});
+  }
+  return \@changes;
 }
 
-sub _says_nothing {
-  my ($value) = @_;
-  return !defined $value || (ref $value eq 'ARRAY' && !@$value) ? 1 : 0;
+# A flag in a change, not yet a word: how the person is named depends on who reads
+# it. PERSON may be undef.
+sub flag_item {
+  my ($word, $person) = @_;
+  return {word => $word, person => $person};
 }
 
 sub _plain {
@@ -119,21 +122,20 @@ sub _plain {
   return defined $value ? text($value) : undef;
 }
 
-sub _custom {
-  my ($audience, $field, $bug, $old_bug) = @_;
-  my ($removed, $added)
-    = map { Bugzilla::Extension::SourcePulse::Facts::custom_value($audience, $field, $_) } $old_bug, $bug;
-  return ref $removed ? _difference($removed, $added) : ($removed, $added);
-}
-
 sub _flags {
-  my ($audience, $flags) = @_;
-  my ($before, $after)
-    = map { [map { Bugzilla::Extension::SourcePulse::Facts::flag_word($audience, $_) } @$_] } @$flags{qw(before after)};
-  return _difference($before, $after);
+  my ($logins, @both) = @_;
+  return _difference(
+    map {
+      [
+        map { flag_item("$_->{name}$_->{status}", $logins->person($_->{requestee_id})) }
+          @$_
+      ]
+    } @both
+  );
 }
 
-# What stands only in one of two lists; equal items are counted, for a flag can be there twice.
+# What stands only in one of two lists; equal items are counted, because a flag
+# can be there twice.
 sub _difference {
   my ($before, $after) = @_;
   my %count;
@@ -154,7 +156,9 @@ sub _difference {
 # A copy, because a number that was once used as a key is a string to JSON.
 sub _key {
   my ($item) = @_;
-  return ref $item ? $item->{id} + 0 : "$item";
+  return "$item" unless ref $item;
+  return $item->{id} + 0 unless exists $item->{word};
+  return join("\0", $item->{word}, $item->{person} ? $item->{person}->{id} : '');
 }
 
 1;
@@ -165,25 +169,13 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Changes - what an update changed, typed, by the names of REST's history
 
+=head1 DESCRIPTION
+
+The changes are complete, with whole logins and all numbers; L<Bugzilla::Extension::SourcePulse::View> decides who may have which of them. In
+C<flagtypes.name> the items are not words yet, because the person in a word is named differently for different readers. The flags of attachments
+are not among the changes of a bug, wherever Bugzilla writes them.
+
 =head1 FUNCTIONS
 
-=over
-
-=item C<of_bug AUDIENCE, BUG, OLD_BUG, CHANGES, FLAGS>
-
-CHANGES is the hash that Bugzilla gives C<bug_end_of_update>, FLAGS what L<Bugzilla::Extension::SourcePulse::Flags> found. Of a list field there
-is what went and what came, of any other its value before and after. A list of what an audience may not know is left out.
-
-=item C<of_attachment AUDIENCE, CHANGES, FLAGS>
-
-The same for an attachment.
-
-=item C<sorted CHANGES>
-
-A list in the order of events, without changes of which nothing is left.
-
-=item C<name_of FIELD>
-
-The name in REST's history of a column of Bugzilla's.
-
-=back
+C<bug_changes LOGINS, BUG, OLD_BUG, CHANGES, FLAGS> and C<attachment_changes LOGINS, CHANGES, FLAGS> return them, C<name_of FIELD> the name of a
+column, C<is_truth FIELD> whether it is a boolean, C<flag_item WORD, PERSON> a flag in a change.

@@ -9,17 +9,18 @@ use warnings;
 
 use Fcntl qw(LOCK_EX LOCK_NB O_CREAT O_NOFOLLOW O_RDWR);
 
-use Bugzilla::Constants qw(BUGZILLA_VERSION ERROR_MODE_DIE FIELD_TYPE_BUG_ID bz_locations);
+use Bugzilla::Constants qw(BUGZILLA_VERSION ERROR_MODE_DIE bz_locations);
 
-use Bugzilla::Extension::SourcePulse::History qw(own_urlbase);
 use Bugzilla::Extension::SourcePulse::Nudge;
 use Bugzilla::Extension::SourcePulse::Outbox;
 use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Periods;
 use Bugzilla::Extension::SourcePulse::Recovery;
 use Bugzilla::Extension::SourcePulse::Values qw(decode_json_text encode_json_text truth);
-use Bugzilla::Extension::SourcePulse::Visibility;
+use Bugzilla::Extension::SourcePulse::View qw(check_events);
+use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
-use constant PROTOCOL => 1;
+use constant PROTOCOL => 2;
 
 use constant ROWS_MAX         => 1_000;
 use constant ROWS_MAX_BYTES   => 8 * 1024 * 1024;
@@ -34,7 +35,7 @@ my %ANSWER = (
   retry   => \&_retry,
   stats   => sub { return Bugzilla::Extension::SourcePulse::Outbox::stats() },
   found   => \&_found,
-  visible => \&_visible,
+  check   => \&_check,
   tips    => sub { return {marks => Bugzilla::Extension::SourcePulse::Recovery::tips()} },
   recover => \&_recover,
 );
@@ -66,7 +67,8 @@ sub _answer {
     _begin();
     return _error('paused', 'Bugzilla is down for maintenance') if Bugzilla->params->{shutdownhtml};
     return _error('setup', 'the table or the parameters of the extension are missing; run checksetup.pl')
-      unless Bugzilla::Extension::SourcePulse::Params::site_id();
+      unless Bugzilla::Extension::SourcePulse::Params::is_set_up();
+    Bugzilla::Extension::SourcePulse::Periods::note_site(site_is_public());
     $answer->($self, $request);
   };
   if (!$result) {
@@ -98,15 +100,14 @@ sub _hello {
   return {
     protocol     => PROTOCOL,
     site         => Bugzilla::Extension::SourcePulse::Params::site_id(),
+    secret       => Bugzilla::Extension::SourcePulse::Params::secret(),
     bugzilla     => BUGZILLA_VERSION,
     database     => Bugzilla->localconfig->{db_driver},
     socket       => Bugzilla::Extension::SourcePulse::Nudge::socket_path(),
     group        => $group ? "$group" : undef,
     enabled      => truth(Bugzilla::Extension::SourcePulse::Params::active()),
     restricted   => truth(Bugzilla::Extension::SourcePulse::Params::restricted()),
-    requirelogin => truth(Bugzilla->params->{requirelogin}),
-    urlbase      => own_urlbase(),
-    bug_fields   => [map { $_->{name} } grep { $_->{type} == FIELD_TYPE_BUG_ID } Bugzilla->active_custom_fields],
+    requirelogin => truth(!site_is_public()),
   };
 }
 
@@ -118,6 +119,7 @@ sub _lock {
     or return _error('setup', "the lock $path cannot be opened: $!");
   flock($lock, LOCK_EX | LOCK_NB) or return _error('locked', 'another sidecar drains this Bugzilla');
   $self->{lock} = $lock;
+  Bugzilla::Extension::SourcePulse::Outbox::note_watch();
   return {};
 }
 
@@ -156,14 +158,12 @@ sub _found {
   return {};
 }
 
-sub _visible {
+sub _check {
   my ($self, $request) = @_;
-  my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
-  return {
-    bugs        => $visibility->state_of_bugs(_ids($request->{bugs}, 'bugs')),
-    comments    => $visibility->state_of_comments(_ids($request->{comments}, 'comments')),
-    attachments => $visibility->state_of_attachments(_ids($request->{attachments}, 'attachments')),
-  };
+  my $events = $request->{events};
+  die "request: events is no list of objects\n"
+    if ref $events ne 'ARRAY' || grep { ref $_ ne 'HASH' || ref $_->{type} || !defined $_->{type} } @$events;
+  return {verdicts => check_events(@$events)};
 }
 
 sub _recover {

@@ -7,21 +7,40 @@ use 5.10.1;
 use strict;
 use warnings;
 
-use Bugzilla::Constants qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
+use Bugzilla::Constants
+  qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
 
 use Bugzilla::Extension::SourcePulse::Database qw(select_row);
-use Bugzilla::Extension::SourcePulse::Values qw(cut_text number text time_text truth);
-use Bugzilla::Extension::SourcePulse::Visibility;
+use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Values
+  qw(cut_text number text time_text truth);
+use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(
+  aliases attachment_fact bug_fact comment_fact custom_fields custom_value
+  flag_fact flag_rows flags_done group_words keyword_names people_of_bug
+  people_of_flags read_more
+);
 
 # Bugzilla 5.0.4 has no names for these.
 use constant {TYPE_DATE => 9, TYPE_INTEGER => 10};
 
-# What a bug's object has not read, with one statement. SINCE: time and person of an update, for the last line that it wrote
-# into Bugzilla's history; without it there is none to look for.
+# What a comment is, by Bugzilla's number: 3 and 4 are of extensions.
+use constant {CMT_DUPE_OF => 1, CMT_HAS_DUPE => 2};
+my @COMMENT_TYPES
+  = qw(normal dupe_of has_dupe popular_votes moved_to attachment_created attachment_updated);
+
+# What a bug's object has not read, with one statement. SINCE: time and person of
+# an update, for the last line that it wrote into Bugzilla's history; without it
+# there is none to look for.
 sub read_more {
   my ($bug_id, @since) = @_;
-  # Each name by itself: PostgreSQL takes longer to plan a join than to read all of this.
-  my ($product, $component, $classification, $is_open, $groups, $comments, $activity)
+
+  # Each name by itself: PostgreSQL takes longer to plan a join than to read all
+  # of this.
+  my ($product, $component, $classification, $is_open, $groups, $comments,
+    $activity)
     = select_row(
     'SELECT (SELECT name FROM products WHERE products.id = bugs.product_id),
             (SELECT name FROM components WHERE components.id = bugs.component_id),
@@ -37,19 +56,20 @@ sub read_more {
             WHERE bugs_activity.bug_id = bugs.bug_id AND bug_when = ? AND who = ? AND attach_id IS NULL)'
       : 'NULL'
       )
-      . ' FROM bugs WHERE bugs.bug_id = ?', @since, $bug_id);
+      . ' FROM bugs WHERE bugs.bug_id = ?', @since, $bug_id
+    );
   die "bug $bug_id is not there\n" unless defined $product;
   return {
     place          => [text($product), text($component)],
     classification => text($classification),
     is_open        => $is_open ? 1 : 0,
-    is_in_group    => $groups ? 1 : 0,
+    is_in_group    => $groups  ? 1 : 0,
     comments       => $comments,
     activity       => number($activity),
   };
 }
 
-# Columns of a bug that are told as they are, by the names of REST.
+# Columns of a bug that are published as they are, by the names of REST.
 my %TEXTS = (
   summary          => 'short_desc',
   version          => 'version',
@@ -63,39 +83,47 @@ my %TEXTS = (
   whiteboard       => 'status_whiteboard',
   url              => 'bug_file_loc',
 );
-my @TEXT_NAMES = keys %TEXTS;
+my @TEXT_NAMES   = keys %TEXTS;
 my @TEXT_COLUMNS = @TEXTS{@TEXT_NAMES};
 
-sub bug {
-  my ($audience, $bug, $more, $timestamp) = @_;
+sub bug_fact {
+  my ($logins, $bug, $more, $timestamp) = @_;
   my %fact;
   @fact{@TEXT_NAMES} = map { defined ? "$_" : '' } @$bug{@TEXT_COLUMNS};
-  @fact{qw(id product_id component_id)} = map { $_ + 0 } @$bug{qw(bug_id product_id component_id)};
+  @fact{qw(id product_id component_id)}
+    = map { $_ + 0 } @$bug{qw(bug_id product_id component_id)};
   @fact{qw(product component)} = @{$more->{place}};
   $fact{classification} = $more->{classification};
   $fact{is_open}        = $more->{is_open} ? \1 : \0;
   $fact{alias}          = aliases($bug);
-  $fact{keywords}       = keywords($bug);
-  $fact{assigned_to}    = $audience->person($bug->{assigned_to});
-  $fact{qa_contact}     = Bugzilla->params->{useqacontact} ? $audience->person($bug->{qa_contact}) : undef;
-  $fact{creator}        = $audience->person($bug->{reporter_id});
-  $fact{cc}             = $audience->people(map { $_->id } @{$bug->cc_users});
-  $fact{dupe_of}        = $audience->bug_id($bug->dup_id);
-  $fact{depends_on}     = $audience->bug_ids(@{$bug->dependson});
-  $fact{blocks}         = $audience->bug_ids(@{$bug->blocked});
-  $fact{see_also}       = $audience->see_also(@{$bug->see_also});
-  $fact{flags}          = [map { flag($audience, $_) } grep { !$_->{attach_id} } @{$more->{flags}}];
-  $fact{groups}         = $audience->is_public ? [] : $audience->groups(@{$bug->groups_in});
-  $fact{creation_time}  = time_text($bug->{creation_ts});
+  $fact{keywords}       = keyword_names($bug);
+  $fact{assigned_to}    = $logins->person($bug->{assigned_to});
+  $fact{qa_contact}
+    = Bugzilla->params->{useqacontact} ? $logins->person($bug->{qa_contact}) : undef;
+  $fact{creator}    = $logins->person($bug->{reporter_id});
+  $fact{cc}         = $logins->people(map { $_->id } @{$bug->cc_users});
+  $fact{dupe_of}    = number($bug->dup_id);
+  $fact{depends_on} = _ids(@{$bug->dependson});
+  $fact{blocks}     = _ids(@{$bug->blocked});
+  $fact{see_also}   = [sort map { text($_->name) } @{$bug->see_also}];
+  $fact{flags}
+    = [map { flag_fact($logins, $_) } grep { !$_->{attach_id} } @{$more->{flags}}];
+
+  # Only the restricted stream has groups, and reading them costs a question.
+  $fact{groups} = Bugzilla::Extension::SourcePulse::Params::restricted() ? group_words(@{$bug->groups_in}) : [];
+  $fact{creation_time}    = time_text($bug->{creation_ts});
   $fact{last_change_time} = time_text($timestamp);
-  $fact{$_->{name}} = custom_value($audience, $_, $bug) foreach custom_fields($audience);
+  $fact{$_->{name}} = custom_value($_, $bug) foreach custom_fields();
   return \%fact;
 }
 
 # All people that the facts of a bug mention.
 sub people_of_bug {
   my ($bug, $more) = @_;
-  return (@$bug{qw(assigned_to qa_contact reporter_id)}, people_of_flags(@{$more->{flags}}));
+  return (
+    @$bug{qw(assigned_to qa_contact reporter_id)},
+    people_of_flags(@{$more->{flags}})
+  );
 }
 
 sub people_of_flags { return map { @$_{qw(setter_id requestee_id)} } @_; }
@@ -103,25 +131,37 @@ sub people_of_flags { return map { @$_{qw(setter_id requestee_id)} } @_; }
 sub aliases {
   my ($bug) = @_;
   my $alias = $bug->alias;
+
   # One alias, or none, before Bugzilla 5.0.
   return [map { text($_) } ref $alias ? @$alias : grep { defined && length } $alias];
 }
 
-sub keywords { return [sort map { text($_->name) } @{$_[0]->keyword_objects}]; }
+sub keyword_names {
+  return [sort map { text($_->name) } @{$_[0]->keyword_objects}];
+}
+
+sub group_words {
+  my $ids = Bugzilla::Extension::SourcePulse::Params::group_ids();
+  return [map { text($ids ? $_->id : $_->name) } sort { $a->id <=> $b->id } @_];
+}
+
+sub _ids {
+  return [sort { $a <=> $b } grep {defined} map { number($_) } @_];
+}
 
 sub custom_fields {
-  my ($audience) = @_;
-  return grep { $_->{type} != FIELD_TYPE_BUG_URLS && $audience->takes_field($_->{name}) } Bugzilla->active_custom_fields;
+  return grep { $_->{type} != FIELD_TYPE_BUG_URLS } Bugzilla->active_custom_fields;
 }
 
 sub custom_value {
-  my ($audience, $field, $bug) = @_;
+  my ($field, $bug) = @_;
   my ($name, $type) = @$field{qw(name type)};
+
   # Only lists are read when they are asked for.
   return [map { text($_) } @{$bug->$name || []}] if $type == FIELD_TYPE_MULTI_SELECT;
   my $value = $bug->{$name};
-  return $audience->bug_id($value) if $type == FIELD_TYPE_BUG_ID;
-  return number($value)            if $type == TYPE_INTEGER;
+  return number($value) || undef if $type == FIELD_TYPE_BUG_ID;
+  return number($value)          if $type == TYPE_INTEGER;
   if ($type == FIELD_TYPE_DATETIME || $type == TYPE_DATE) {
     return undef if !defined $value || $value eq '';
     return $type == TYPE_DATE ? substr(text($value), 0, 10) : time_text($value);
@@ -129,17 +169,22 @@ sub custom_value {
   return text($value);
 }
 
-sub comment {
-  my ($audience, $comment, $count) = @_;
+# COMMENT: a comment of Bugzilla's, or a row with its columns.
+sub comment_fact {
+  my ($logins, $comment, $count) = @_;
   my ($text, $total) = cut_text(text($comment->{thetext}));
-  my $about = Bugzilla::Extension::SourcePulse::Visibility::is_about_attachment($comment->{type});
+  my $type = $comment->{type} || 0;
   my $fact = {
     id            => number($comment->{comment_id}),
     bug_id        => number($comment->{bug_id}),
-    attachment_id => $about ? number($comment->{extra_data}) : undef,
-    count         => defined $count ? $count : count($comment),
+    attachment_id => is_about_attachment($type) ? number($comment->{extra_data}) : undef,
+    dupe_bug_id => $type == CMT_DUPE_OF || $type == CMT_HAS_DUPE
+    ? number($comment->{extra_data})
+    : undef,
+    type          => $COMMENT_TYPES[$type] || "type $type",
+    count         => defined $count ? $count : _count($comment),
     text          => $text,
-    creator       => $audience->person($comment->{who}),
+    creator       => $logins->person($comment->{who}),
     creation_time => time_text($comment->{bug_when}),
     is_private    => truth($comment->{isprivate}),
   };
@@ -148,16 +193,17 @@ sub comment {
 }
 
 # Bugzilla's own count takes two comments of one second for the same.
-sub count {
+sub _count {
   my ($comment) = @_;
   my ($count) = select_row(
     'SELECT COUNT(*) FROM longdescs WHERE bug_id = ? AND (bug_when < ? OR (bug_when = ? AND comment_id < ?))',
-    @$comment{qw(bug_id bug_when bug_when comment_id)});
+    @$comment{qw(bug_id bug_when bug_when comment_id)}
+  );
   return number($count);
 }
 
-sub attachment {
-  my ($audience, $attachment, $flags, $timestamp) = @_;
+sub attachment_fact {
+  my ($logins, $attachment, $flags, $timestamp) = @_;
   return {
     id               => number($attachment->id),
     bug_id           => number($attachment->{bug_id}),
@@ -168,14 +214,15 @@ sub attachment {
     is_patch         => truth($attachment->{ispatch}),
     is_obsolete      => truth($attachment->{isobsolete}),
     is_private       => truth($attachment->{isprivate}),
-    creator          => $audience->person($attachment->{submitter_id}),
+    creator          => $logins->person($attachment->{submitter_id}),
     creation_time    => time_text($attachment->{creation_ts}),
     last_change_time => time_text($timestamp),
-    flags            => [map { flag($audience, $_) } @$flags],
+    flags            => [map { flag_fact($logins, $_) } @$flags],
   };
 }
 
-# Flags as plain rows: objects of flags that are gone can no longer be asked for anything.
+# Flags as plain rows: objects of flags that are gone can no longer be asked for
+# anything.
 sub flag_rows {
   return [
     sort { $a->{id} <=> $b->{id} }
@@ -191,22 +238,28 @@ sub flag_rows {
   ];
 }
 
-sub flag {
-  my ($audience, $row) = @_;
+sub flag_fact {
+  my ($logins, $row) = @_;
   return {
     name      => $row->{name},
     type_id   => $row->{type_id},
     status    => $row->{status},
-    setter    => $audience->person($row->{setter_id}),
-    requestee => $audience->person($row->{requestee_id}),
+    setter    => $logins->person($row->{setter_id}),
+    requestee => $logins->person($row->{requestee_id}),
   };
 }
 
-# As Bugzilla's history writes a flag, but for the person's name.
-sub flag_word {
-  my ($audience, $row) = @_;
-  my $requestee = $row->{requestee_id};
-  return $row->{name} . $row->{status} . ($requestee ? '(' . $audience->person_word($requestee) . ')' : '');
+# What was done to flags, as Flags::between() lists it; each knows the attachment
+# that it belongs to.
+sub flags_done {
+  my ($logins, $done) = @_;
+  return [
+    map { {
+      flag          => flag_fact($logins, $_->{row}),
+      status        => $_->{status},
+      attachment_id => number($_->{row}->{attach_id}),
+    } } @$done
+  ];
 }
 
 1;
@@ -219,8 +272,9 @@ Bugzilla::Extension::SourcePulse::Facts - bugs, comments, attachments and flags 
 
 =head1 DESCRIPTION
 
-The functions take an L<audience|Bugzilla::Extension::SourcePulse::Audience> and an object of Bugzilla, and give plain data for JSON, with the names of
-Bugzilla's REST API. What Bugzilla has read already in this update is not read again.
+Everything here is complete, with whole logins and all numbers: what the public may have of it is for L<Bugzilla::Extension::SourcePulse::View> to
+decide. The functions return plain data for JSON, with the names of Bugzilla's REST API. What Bugzilla has read already in this update is not
+read again.
 
 =head1 FUNCTIONS
 
@@ -228,14 +282,14 @@ Bugzilla's REST API. What Bugzilla has read already in this update is not read a
 
 =item C<read_more BUG_ID, SINCE>
 
-What C<bug> needs beside the object: C<place>, C<classification>, C<is_open>, and C<is_in_group>, C<comments> (how many), C<activity>. The caller
-adds C<flags>.
+What C<bug_fact> needs beside the object: C<place>, C<classification>, C<is_open>, and C<is_in_group>, C<comments> (how many), C<activity>. The
+caller adds C<flags>.
 
-=item C<bug AUDIENCE, BUG, MORE, TIMESTAMP>, C<comment AUDIENCE, COMMENT, COUNT>, C<attachment AUDIENCE, ATTACHMENT, FLAGS, TIMESTAMP>, C<flag AUDIENCE, ROW>, C<flag_word AUDIENCE, ROW>
+=item C<bug_fact LOGINS, BUG, MORE, TIMESTAMP>, C<comment_fact LOGINS, COMMENT, COUNT>, C<attachment_fact LOGINS, ATTACHMENT, FLAGS, TIMESTAMP>, C<flag_fact LOGINS, ROW>, C<flags_done LOGINS, DONE>
 
 The facts.
 
-=item C<aliases>, C<keywords>, C<custom_fields>, C<custom_value>, C<flag_rows>, C<count>, C<people_of_bug>, C<people_of_flags>
+=item C<aliases>, C<keyword_names>, C<group_words>, C<custom_fields>, C<custom_value>, C<flag_rows>, C<people_of_bug>, C<people_of_flags>
 
 What they are made of.
 

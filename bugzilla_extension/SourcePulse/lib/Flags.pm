@@ -8,8 +8,10 @@ use strict;
 use warnings;
 
 use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Facts;
 use Bugzilla::Extension::SourcePulse::Values qw(number text);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(between flags_of_bug flags_of_type);
 
 use constant CLEARED => 'X';
 
@@ -20,35 +22,39 @@ sub between {
   my @done;
   foreach my $flag (@$after) {
     my $old = delete $before{$flag->{id}};
-    push(@done, {row => $flag, status => $flag->{status}}) if !$old || _word($old) ne _word($flag);
+    push(@done, {row => $flag, status => $flag->{status}})
+      if !$old || _word($old) ne _word($flag);
   }
-  push(@done, map { {row => $_, status => CLEARED} } sort { $a->{id} <=> $b->{id} } values %before);
+  push(@done,
+    map { {row => $_, status => CLEARED} }
+    sort { $a->{id} <=> $b->{id} } values %before);
   return {before => $before, after => $after, done => \@done};
 }
 
-sub facts {
-  my ($audience, @done) = @_;
-  return [map { {flag => Bugzilla::Extension::SourcePulse::Facts::flag($audience, $_->{row}), status => $_->{status}} } @done];
-}
+# All flags of a bug and of its attachments, as the database has them now: moving
+# a bug removes flags behind the back of the objects.
+sub flags_of_bug { return _rows('flags.bug_id', $_[0]); }
 
-# All flags of a bug and of its attachments, as the database has them now: moving a bug removes flags behind the
-# back of the objects.
-sub in_database {
-  my ($bug_id) = @_;
+sub flags_of_type { return _rows('flags.type_id', $_[0]); }
+
+sub _rows {
+  my ($column, $value) = @_;
   my $rows = handle()->selectall_arrayref(
-    'SELECT flags.id, flagtypes.name, flags.type_id, flags.status, flags.setter_id, flags.requestee_id, flags.attach_id
+    "SELECT flags.id, flagtypes.name, flags.type_id, flags.status, flags.setter_id, flags.requestee_id, flags.attach_id,
+            flags.bug_id
        FROM flags INNER JOIN flagtypes ON flagtypes.id = flags.type_id
-      WHERE flags.bug_id = ? ORDER BY flags.id', {Slice => {}}, $bug_id);
+      WHERE $column = ? ORDER BY flags.id", {Slice => {}}, $value
+  );
   foreach my $row (@$rows) {
-    $row->{$_} = number($row->{$_}) foreach qw(id type_id);
-    $row->{$_} = text($row->{$_}) foreach qw(name status);
+    $row->{$_} = number($row->{$_}) foreach qw(id type_id bug_id);
+    $row->{$_} = text($row->{$_})   foreach qw(name status);
   }
   return $rows;
 }
 
 sub _word {
   my ($flag) = @_;
-  return join(' ', @$flag{qw(name status)}, $flag->{requestee_id} || 0);
+  return join("\0", $flag->{name}, $flag->{status}, $flag->{requestee_id} || 0);
 }
 
 1;
@@ -65,15 +71,11 @@ Bugzilla::Extension::SourcePulse::Flags - which flags an update set and cleared
 
 =item C<between BEFORE, AFTER>
 
-Compares two lists of rows, each as C<flag_rows> of L<Bugzilla::Extension::SourcePulse::Facts> gives them. C<done> of the result lists what was
+Compares two lists of rows, each as C<flag_rows> of L<Bugzilla::Extension::SourcePulse::Facts> returns them. C<done> of the result lists what was
 set, with its new status, and what was cleared, as it was. A flag that only went from one flag type to another of its name is left out.
 
-=item C<facts AUDIENCE, DONE>
+=item C<flags_of_bug BUG_ID>, C<flags_of_type TYPE_ID>
 
-The same as rows of the outbox have it.
-
-=item C<in_database BUG_ID>
-
-All flags of a bug and its attachments now.
+All flags of a bug and its attachments, or of a flag type, as they are now.
 
 =back

@@ -7,30 +7,47 @@ use 5.10.1;
 use strict;
 use warnings;
 
-use base qw(Exporter);
-our @EXPORT_OK = qw(own_urlbase);
+use Bugzilla::Constants
+  qw(FIELD_TYPE_BUG_ID FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
 
-use Bugzilla::BugUrl::Bugzilla::Local;
-use Bugzilla::Constants qw(FIELD_TYPE_BUG_ID FIELD_TYPE_MULTI_SELECT);
-use Bugzilla::User qw(login_to_id);
-
-use Bugzilla::Extension::SourcePulse::Changes;
+use Bugzilla::Extension::SourcePulse::Changes qw(flag_item is_truth name_of);
 use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Values qw(epoch number text truth);
+use Bugzilla::Extension::SourcePulse::Facts;
+use Bugzilla::Extension::SourcePulse::Values qw(number text time_text truth);
 
-use constant GROUP_FIELD => 'bug_group';
+use base qw(Exporter);
+our @EXPORT_OK = qw(
+  first_line_of history_changes history_fields history_lines import_time
+  is_toggled place_before public_around
+);
 
-my %IS_TRUTH  = map { $_ => 1 } qw(cclist_accessible everconfirmed isobsolete ispatch isprivate reporter_accessible);
+use constant {
+  GROUP_FIELD              => 'bug_group',
+  COMMENT_PRIVACY_FIELD    => 'longdescs.isprivate',
+  ATTACHMENT_PRIVACY_FIELD => 'attachments.isprivate',
+};
+
 my %IS_LIST   = map { $_ => 1 } qw(alias bug_group keywords see_also);
 my %IS_PERSON = map { $_ => 1 } qw(assigned_to qa_contact reporter);
 
-# The lines of one update, joined by field; Bugzilla breaks long values into several lines.
-sub fields {
+sub history_lines {
+  my ($where, @values) = @_;
+  return handle()->selectall_arrayref(
+    "SELECT bugs_activity.id, bugs_activity.bug_when, bugs_activity.who, bugs_activity.comment_id, bugs_activity.removed,
+            bugs_activity.added, fielddefs.name
+       FROM bugs_activity INNER JOIN fielddefs ON fielddefs.id = bugs_activity.fieldid
+      WHERE $where ORDER BY bugs_activity.id", {Slice => {}}, @values
+  );
+}
+
+# The lines of one update, joined by field; Bugzilla breaks long values into
+# several lines.
+sub history_fields {
   my ($lines) = @_;
   my %fields;
   foreach my $line (sort { $a->{id} <=> $b->{id} } @$lines) {
     my $field = $line->{name};
-    next if $field eq 'longdescs.isprivate' || $field eq 'work_time';
+    next if $field eq COMMENT_PRIVACY_FIELD || $field eq 'work_time';
     $field =~ s/\Aattachments\.//;
     $fields{$field}->[0] .= text($line->{removed});
     $fields{$field}->[1] .= text($line->{added});
@@ -38,74 +55,118 @@ sub fields {
   return \%fields;
 }
 
-sub changes {
-  my ($audience, $fields) = @_;
+# The same as Changes::bug_changes() and Changes::attachment_changes() return,
+# from what the history says in words.
+sub history_changes {
+  my ($logins, $fields) = @_;
+  my $moved = $fields->{product} || $fields->{component};
   my %custom = map { $_->{name} => $_->{type} } Bugzilla->active_custom_fields;
-  my @said;
+  my @changes;
   foreach my $field (sort keys %$fields) {
-    next unless $audience->takes_field($field) || $field =~ /\A(?:filename|description|mimetype|isobsolete|ispatch|isprivate)\z/;
-    next if $audience->is_public && $field =~ /\Acf_/ && !$custom{$field};
-    my ($removed, $added) = map { _value($audience, $field, $custom{$field}, $_) } @{$fields->{$field}};
-    push(@said, {field_name => Bugzilla::Extension::SourcePulse::Changes::name_of($field), removed => $removed, added => $added});
+    my %change = (field_name => name_of($field));
+    foreach my $side (0, 1) {
+      my $said = $fields->{$field}->[$side];
+      my $value
+        = $field eq 'flagtypes.name'
+        ? _flags($logins, $said, $moved)
+        : _value($logins, $field, $custom{$field}, $said);
+      # A person whom nobody remembers: that there was a change is still true.
+      $change{is_vague} = 1 if _is_person($field) && $said ne '' && !_has_all($value, $said);
+      $change{$side ? 'added' : 'removed'} = $value;
+    }
+    push(@changes, \%change);
   }
-  return Bugzilla::Extension::SourcePulse::Changes::sorted(@said);
+  return \@changes;
 }
 
 sub _value {
-  my ($audience, $field, $custom_type, $said) = @_;
-  return truth($said) if $IS_TRUTH{$field};
-  my @items = grep {length} split(/,\s*/, $said);
-  return $audience->people(grep {$_} map { login_to_id($_) } @items) if $field eq 'cc';
-  return $audience->bug_ids(@items) if $field eq 'dependson' || $field eq 'blocked';
-  return [map { _flag_word($audience, $_) } @items] if $field eq 'flagtypes.name';
-  return [sort grep { !_is_own_bug($audience, $_) } @items] if $field eq 'see_also';
-  return \@items if $IS_LIST{$field} || (defined $custom_type && $custom_type == FIELD_TYPE_MULTI_SELECT);
-  return $audience->person(login_to_id($said)) if $IS_PERSON{$field};
-  return $audience->bug_id(number($said)) if defined $custom_type && $custom_type == FIELD_TYPE_BUG_ID;
+  my ($logins, $field, $custom_type, $said) = @_;
+  return truth($said) if is_truth($field);
+  my @items = _items($said);
+  return _people($logins, @items) if $field eq 'cc';
+  return [map { number($_) } @items] if $field eq 'dependson' || $field eq 'blocked';
+  return \@items if $IS_LIST{$field};
+  return $logins->person_of_login($said) if $IS_PERSON{$field};
+  return defined $custom_type ? _custom($custom_type, $said, \@items) : $said;
+}
+
+# As Facts::custom_value() has it from the bug itself.
+sub _custom {
+  my ($type, $said, $items) = @_;
+  return $items if $type == FIELD_TYPE_MULTI_SELECT;
+  return number($said) || undef if $type == FIELD_TYPE_BUG_ID;
+  return number($said eq '' ? 0 : $said)
+    if $type == Bugzilla::Extension::SourcePulse::Facts::TYPE_INTEGER;
+  if ($type == FIELD_TYPE_DATETIME) {
+    return $said eq '' ? undef : time_text($said);
+  }
+  return $said eq '' ? undef : substr($said, 0, 10)
+    if $type == Bugzilla::Extension::SourcePulse::Facts::TYPE_DATE;
   return $said;
 }
 
-# "review?(bob@example.org)": the history has the login.
-sub _flag_word {
-  my ($audience, $word) = @_;
-  return $word unless $word =~ /\A(.*)\(([^()]*)\)\z/s;
-  my ($flag, $login) = ($1, $2);
-  my $id = login_to_id($login) or return $flag;
-  return "$flag(" . $audience->person_word($id) . ')';
+sub _items { return grep {length} split(/,\s*/, $_[0]); }
+
+sub _people {
+  my ($logins, @items) = @_;
+  return [
+    sort { $a->{id} <=> $b->{id} }
+    grep {$_} map { $logins->person_of_login($_) } @items
+  ];
 }
 
-# The history has only the URL; one of a bug of this Bugzilla is told if that bug may be.
-sub _is_own_bug {
-  my ($audience, $url) = @_;
-  return 0 unless $audience->is_public && index($url, own_urlbase()) == 0;
-  my ($id) = $url =~ /[?&;]id=([0-9]+)/;
-  return !$id || !defined $audience->bug_id($id) ? 1 : 0;
+sub _is_person { return $_[0] eq 'cc' || $IS_PERSON{$_[0]}; }
+
+sub _has_all {
+  my ($value, $said) = @_;
+  return $value ? 1 : 0 unless ref $value eq 'ARRAY';
+  return @$value == _items($said) ? 1 : 0;
 }
 
-# How the URLs of this Bugzilla's own bugs begin.
-sub own_urlbase {
-  my ($base) = Bugzilla::BugUrl::Bugzilla::Local->local_uri('') =~ /\A(.*)show_bug\.cgi/s;
-  return text($base);
+# "review?(bob@example.org)": the history has the login. Where a bug was moved,
+# Bugzilla writes the flags that attachments lost among those of the bug; what
+# cannot be told from them is left out.
+sub _flags {
+  my ($logins, $said, $moved) = @_;
+  my $types = $moved ? _flag_types() : undef;
+  my @items;
+  foreach my $word (_items($said)) {
+    my ($flag, $login) = $word =~ /\A(.*)\(([^()]*)\)\z/s ? ($1, $2) : ($word, undef);
+    if ($types) {
+      my ($name) = $flag =~ /\A(.*)[?+-]\z/s;
+      next unless defined $name && $types->{b}->{$name} && !$types->{a}->{$name};
+    }
+    push(@items, flag_item($flag, $logins->person_of_login($login)));
+  }
+  return \@items;
 }
 
-# Whether everybody could see the bug before and after these lines: 1, 0, or undef where nobody can tell any more. Groups that
-# were deleted since, or changes of groups since, leave a doubt.
+sub _flag_types {
+  my $rows = handle()->selectall_arrayref('SELECT name, target_type FROM flagtypes');
+  my %types = (a => {}, b => {});
+  $types{$_->[1]}->{$_->[0]} = 1 foreach @$rows;
+  return \%types;
+}
+
+# Whether everybody could see the bug before and after these lines: 1, 0, or undef
+# where nobody can tell any more, because its groups were changed since.
 sub public_around {
   my ($bug_id, $lines, $is_public_now) = @_;
   my ($first, $last) = _ends($lines);
-  my $group_lines = handle()->selectall_arrayref(
-    'SELECT bugs_activity.id, bugs_activity.removed, bugs_activity.added
-       FROM bugs_activity INNER JOIN fielddefs ON fielddefs.id = bugs_activity.fieldid
-      WHERE bugs_activity.bug_id = ? AND fielddefs.name = ? AND bugs_activity.id >= ? ORDER BY bugs_activity.id',
-    {Slice => {}}, $bug_id, GROUP_FIELD, $first);
+  my $group_lines = history_lines(
+    'bugs_activity.bug_id = ? AND fielddefs.name = ? AND bugs_activity.id >= ?',
+    $bug_id, GROUP_FIELD, $first);
   return (undef, undef) if grep { $_->{id} > $last } @$group_lines;
   return ($is_public_now, $is_public_now) unless @$group_lines;
   my ($removed, $added) = map {
     my $side = $_;
-    [grep {length} split(/,\s*/, join('', map { text($_->{$side}) } @$group_lines))]
+    [_items(join('', map { text($_->{$side}) } @$group_lines))]
   } qw(removed added);
   return (@$removed && !@$added ? 0 : undef, 1) if $is_public_now;
-  my ($count) = handle()->selectrow_array('SELECT COUNT(*) FROM bug_group_map WHERE bug_id = ?', undef, $bug_id);
+  my ($count)
+    = handle()->selectrow_array('SELECT COUNT(*) FROM bug_group_map WHERE bug_id = ?',
+    undef, $bug_id);
+
   # It was public if all groups that it is in now came with these lines.
   return (!@$removed && @$added == $count ? 1 : undef, 0);
 }
@@ -113,23 +174,88 @@ sub public_around {
 # Where the bug was before these lines.
 sub place_before {
   my ($bug_id, $first, $place_now) = @_;
-  my $lines = handle()->selectall_arrayref(
-    'SELECT fielddefs.name, bugs_activity.removed
-       FROM bugs_activity INNER JOIN fielddefs ON fielddefs.id = bugs_activity.fieldid
-      WHERE bugs_activity.bug_id = ? AND fielddefs.name IN (?, ?) AND bugs_activity.id >= ? ORDER BY bugs_activity.id DESC',
-    undef, $bug_id, 'product', 'component', $first);
-  my %before = map { $_->[0] => text($_->[1]) } @$lines;
+  my $lines = history_lines(
+    'bugs_activity.bug_id = ? AND fielddefs.name IN (?, ?) AND bugs_activity.id >= ?',
+    $bug_id, 'product', 'component', $first);
+  my %before = map { $_->{name} => text($_->{removed}) } reverse @$lines;
   return [
     defined $before{product}   ? $before{product}   : $place_now->[0],
     defined $before{component} ? $before{component} : $place_now->[1]
   ];
 }
 
-# The time of the last deletion of a group: it can make bugs public and leaves no line in their history.
-sub last_group_deletion {
-  my ($time) = handle()->selectrow_array('SELECT MAX(at_time) FROM audit_log WHERE class = ? AND field = ?',
-    undef, 'Bugzilla::Group', '__remove__');
-  return epoch($time) || 0;
+# Whether the privacy of a comment or an attachment was ever changed, behind a
+# line if one is named.
+sub is_toggled {
+  my ($what, $id, $behind) = @_;
+  my ($column, $field)
+    = $what eq 'comment'
+    ? ('comment_id', COMMENT_PRIVACY_FIELD)
+    : ('attach_id', ATTACHMENT_PRIVACY_FIELD);
+  return scalar @{
+    history_lines(
+      "bugs_activity.$column = ? AND fielddefs.name = ? AND bugs_activity.id > ?",
+      $id, $field, $behind || 0)
+  };
+}
+
+# When importxml.pl brought a bug, if it did: the bug and most of its comments keep
+# the times that they had elsewhere.
+sub import_time {
+  my ($bug_id) = @_;
+  my ($time) = handle()->selectrow_array(
+    'SELECT MIN(bug_when) FROM longdescs WHERE bug_id = ? AND thetext LIKE ?',
+    undef, $bug_id, '%--- Bug imported by %');
+  return $time;
+}
+
+# The first line that an update wrote, going back from its last one; undef if that
+# is not certain. Earlier updates of the same person in the same second look alike,
+# and may have been made while the bug was private. UPDATE: bug_id, attach_id,
+# activity (the last line), who, when, changes (as the hook has them), comments
+# (whose privacy it changed).
+sub first_line_of {
+  my ($update) = @_;
+  return undef unless $update->{activity};
+  my $attach_id = $update->{attach_id};
+  my $lines = history_lines(
+    'bugs_activity.bug_id = ? AND bugs_activity.who = ? AND bugs_activity.bug_when = ? AND bugs_activity.id <= ?'
+      . ' AND bugs_activity.attach_id ' . (defined $attach_id ? '= ?' : 'IS NULL'),
+    @$update{qw(bug_id who when activity)}, defined $attach_id ? $attach_id : ());
+  my $open = _expected($update);
+  my $first;
+  foreach my $line (reverse @$lines) {
+    last unless %$open;
+    my $key = $line->{name};
+    $key .= " $line->{comment_id}" if $key eq COMMENT_PRIVACY_FIELD && $line->{comment_id};
+    next if $key eq 'work_time';
+    my $field = $open->{$key} or return undef;
+    $first = $line->{id};
+    $field->{read}->[0] = text($line->{removed}) . $field->{read}->[0];
+    $field->{read}->[1] = text($line->{added}) . $field->{read}->[1];
+    delete $open->{$key} if join("\0", @{$field->{read}}) eq join("\0", @{$field->{wanted}});
+  }
+  return %$open ? undef : $first;
+}
+
+# What the lines of an update must add up to, by the names that they have.
+sub _expected {
+  my ($update) = @_;
+  my %open;
+  foreach my $field (keys %{$update->{changes}}) {
+    next if $field eq 'dup_id';
+    my @wanted = map { text($_) } @{$update->{changes}->{$field}};
+    # Bugzilla writes no line where both sides are false.
+    next unless $wanted[0] || $wanted[1];
+    my $name = defined $update->{attach_id} && $field ne 'flagtypes.name' ? "attachments.$field" : $field;
+    $open{$name} = {wanted => \@wanted, read => ['', '']};
+  }
+  foreach my $comment (@{$update->{comments} || []}) {
+    my @wanted = $comment->{isprivate} ? (0, 1) : (1, 0);
+    $open{COMMENT_PRIVACY_FIELD . " $comment->{comment_id}"}
+      = {wanted => \@wanted, read => ['', '']};
+  }
+  return \%open;
 }
 
 sub _ends {
@@ -152,6 +278,30 @@ Lines are rows of C<bugs_activity> with the C<name> of their field.
 
 =head1 FUNCTIONS
 
-C<fields LINES> joins them by field, C<changes AUDIENCE, FIELDS> gives changes as events have them, C<public_around BUG_ID, LINES, IS_PUBLIC_NOW> whether the bug was public
-before and after, C<place_before BUG_ID, ID, PLACE> its product and component before a line, C<last_group_deletion> the time before which nobody can tell,
-C<own_urlbase> how the URLs of this Bugzilla's bugs begin.
+=over
+
+=item C<history_lines WHERE, VALUES>, C<history_fields LINES>, C<history_changes LOGINS, FIELDS>
+
+The lines; the lines of one update joined by field; its changes, as L<Bugzilla::Extension::SourcePulse::Changes> returns them.
+
+=item C<public_around BUG_ID, LINES, IS_PUBLIC_NOW>
+
+Whether the bug was public before and after.
+
+=item C<place_before BUG_ID, ID, PLACE>
+
+Its product and component before a line.
+
+=item C<is_toggled WHAT, ID, BEHIND>
+
+Whether the privacy of a C<comment> or C<attachment> was changed.
+
+=item C<import_time BUG_ID>
+
+When F<importxml.pl> brought it.
+
+=item C<first_line_of UPDATE>
+
+The first line that an update wrote, for rows that could only be written thin.
+
+=back

@@ -15,18 +15,33 @@ use Bugzilla::Constants qw(bz_locations);
 use Bugzilla::Util qw(trick_taint);
 
 use Bugzilla::Extension::SourcePulse::Database qw(handle with_handle);
-use Bugzilla::Extension::SourcePulse::Event;
-use Bugzilla::Extension::SourcePulse::Values qw(encode_json_text epoch);
-use Bugzilla::Extension::SourcePulse::Visibility;
+use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Periods;
+use Bugzilla::Extension::SourcePulse::Values qw(encode_json_text epoch random_hex);
+use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
-use constant TABLE => 'sourcepulse_outbox';
+use base qw(Exporter);
+our @EXPORT_OK = qw(last_missed list_rows record retry_rows stats);
+
+use constant {TABLE => 'sourcepulse_outbox', STATE_TABLE => 'sourcepulse_state'};
+
+# Names in the table of the state: when the last row was written that was fetched,
+# and since when somebody looks.
+use constant {LAST_ROW => 'last_row', WATCHED_SINCE => 'watched_since'};
 
 # MySQL's LONGTEXT is MEDIUMTEXT to Bugzilla, and one statement may be limited to 4 MB.
 use constant PAYLOAD_MAX_BYTES => 2 * 1024 * 1024;
 use constant MISSED_MAX_BYTES  => 1024 * 1024;
 
+# Databases limit the placeholders of a statement.
+use constant IDS_AT_ONCE => 500;
+
+# How far a comment may be behind the last row before somebody should look, and how
+# many of the newest comments are looked at.
+use constant {SILENCE_SECONDS => 10, COMMENTS_LOOKED_AT => 1000};
+
 # Attributes of a database handle must begin like this, or DBI drops them.
-use constant {DIRTY => 'private_sourcepulse_dirty', FIRST_ROW => 'private_sourcepulse_first_row'};
+use constant {DIRTY => 'private_sourcepulse_dirty', TRANSACTION => 'private_sourcepulse_transaction'};
 
 # The classes of SQLSTATE, and the numbers of the drivers without them, of what ends the whole transaction or
 # would have ended it without us: deadlocks, lock timeouts, lost connections, full disks.
@@ -51,8 +66,18 @@ sub schema {
   };
 }
 
-# Runs MAKE, which gives a row or undef, and stores it in the running transaction. THIN gives the row to store if that
-# cannot be done. Dies only where Bugzilla's own next statement would.
+sub state_schema {
+  return {
+    FIELDS => [
+      name  => {TYPE => 'varchar(64)',  NOTNULL => 1, PRIMARYKEY => 1},
+      value => {TYPE => 'varchar(255)', NOTNULL => 1},
+    ],
+  };
+}
+
+# Runs MAKE, which returns rows (or undef), and stores them in the running
+# transaction. THIN returns the row to store if that cannot be done. Dies only
+# where Bugzilla's own next statement would.
 sub record {
   my ($make, $thin) = @_;
   my $fatal;
@@ -73,31 +98,6 @@ sub record {
   return;
 }
 
-# One thin row for each bug that the end of this group makes public, however many.
-sub record_published {
-  my ($group_id, $timestamp) = @_;
-  return unless Bugzilla::Extension::SourcePulse::Visibility::site_is_public();
-  my $payload = encode_json_text({
-    v        => Bugzilla::Extension::SourcePulse::Event::VERSION,
-    at       => epoch($timestamp),
-    activity => undef, first_row => undef, was => \0, is => \1, comments => [],
-    thin     => 'its last group was deleted',
-  });
-  my @values = ($timestamp, $payload, $group_id, $group_id);
-  trick_taint($_) foreach @values;
-  record(
-    sub {
-      handle()->do('INSERT INTO ' . TABLE . q{ (created_ts, kind, bug_id, is_public, payload)
-          SELECT ?, 'bug.update', bug_id, 0, ? FROM bug_group_map WHERE group_id = ? AND bug_id NOT IN
-          (SELECT bug_id FROM bug_group_map WHERE group_id <> ?)}, undef, @values);
-      Bugzilla->dbh->{+DIRTY} = 1;
-      return undef;
-    },
-    sub { die "$_[0]\n" },
-  );
-  return;
-}
-
 sub _try {
   my ($make) = @_;
   # Only in PostgreSQL does a statement that fails spoil the transaction, up to the last savepoint; elsewhere two more
@@ -111,8 +111,9 @@ sub _try_with {
   my $ok = eval {
     local $SIG{__DIE__} = 'DEFAULT';
     $dbh->do('SAVEPOINT sourcepulse') if $needs_savepoint;
-    my $row = $make->();
-    _insert($row) if $row;
+    # What is done while one must log in is not published later either.
+    Bugzilla::Extension::SourcePulse::Periods::note_site(0) unless site_is_public();
+    _insert($_) foreach grep {ref} $make->();
     $dbh->do('RELEASE SAVEPOINT sourcepulse') if $needs_savepoint;
     1;
   };
@@ -157,21 +158,17 @@ sub _reason {
 sub _insert {
   my ($row)   = @_;
   my $dbh     = Bugzilla->dbh;
-  my $first   = $dbh->{+FIRST_ROW};
-  $row->{payload}->{first_row} = $first;
+  my $transaction = $dbh->{+TRANSACTION} || random_hex();
+  $row->{payload}->{transaction} = $transaction;
   my $payload = encode_json_text($row->{payload});
   die "the payload has too many bytes\n" if length($payload) > PAYLOAD_MAX_BYTES;
   my @values = (@$row{qw(timestamp kind bug_id is_public)}, $payload);
   if (${^TAINT}) { trick_taint($_) foreach @values }
   # The time of the change stands for that of the row, which SQLite would have to ask a slow function for.
-  my $insert = 'INSERT INTO ' . TABLE . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)';
-  my $returns = $dbh->isa('Bugzilla::DB::Pg');
-  my $statement = handle()->prepare_cached($returns ? "$insert RETURNING id" : $insert);
-  $statement->execute(@values);
-  # Neither way costs another question to the database.
-  my ($id) = $returns ? $statement->fetchrow_array : handle()->last_insert_id(undef, undef, TABLE, 'id');
-  $statement->finish if $returns;
-  $dbh->{+FIRST_ROW} = $id unless $first;
+  handle()->prepare_cached('INSERT INTO ' . TABLE
+      . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)')->execute(@values);
+  # Outside a transaction each row is one of its own.
+  $dbh->{+TRANSACTION} = $transaction if $dbh->bz_in_transaction;
   $dbh->{+DIRTY} = 1;
   return;
 }
@@ -181,7 +178,7 @@ sub _missed {
   my ($thin, $reason) = @_;
   my $row = eval { $thin->('') };
   my $what = $row ? "$row->{kind} $row->{bug_id}" : 'unknown';
-  warn "SourcePulse: a change is not told until it is found in the history ($what): $reason\n";
+  warn "SourcePulse: a change is not published until it is found in the history ($what): $reason\n";
   my $path = missed_path();
   return if -e $path && -s _ > MISSED_MAX_BYTES;
   sysopen(my $file, $path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0660) or return;
@@ -248,8 +245,13 @@ sub remove_rows {
   my $dbh     = Bugzilla->dbh;
   my $deleted = 0;
   $dbh->bz_start_transaction;
-  while (my @some = splice(@ids, 0, 500)) {
-    $deleted += $dbh->do('DELETE FROM ' . TABLE . ' WHERE id IN (' . join(',', ('?') x @some) . ')', undef, @some);
+  while (my @some = splice(@ids, 0, IDS_AT_ONCE)) {
+    my $these = 'id IN (' . join(',', ('?') x @some) . ')';
+    my ($last) = $dbh->selectrow_array('SELECT MAX(created_ts) FROM ' . TABLE . " WHERE $these",
+      undef, @some);
+    $deleted += $dbh->do('DELETE FROM ' . TABLE . " WHERE $these", undef, @some);
+    my $known = state_of(LAST_ROW);
+    set_state(LAST_ROW, $last) if defined $last && (!defined $known || $last gt $known);
   }
   $dbh->bz_commit_transaction;
   return $deleted;
@@ -257,31 +259,96 @@ sub remove_rows {
 
 sub bury_row {
   my ($id, $reason) = @_;
-  return 0 + Bugzilla->dbh->do('UPDATE ' . TABLE . ' SET reason = ? WHERE id = ?', undef, substr($reason, 0, 255), $id);
+  return 0
+    + Bugzilla->dbh->do('UPDATE ' . TABLE . ' SET reason = ? WHERE id = ?',
+    undef, substr($reason, 0, 255), $id);
 }
 
+# All buried rows, or one of them, wait again.
 sub retry_rows {
-  return 0 + Bugzilla->dbh->do('UPDATE ' . TABLE . ' SET reason = NULL WHERE reason IS NOT NULL');
+  my ($id) = @_;
+  return 0
+    + Bugzilla->dbh->do(
+    'UPDATE ' . TABLE . ' SET reason = NULL WHERE reason IS NOT NULL' . ($id ? ' AND id = ?' : ''),
+    undef, $id ? $id : ());
+}
+
+# The oldest rows, without what they hold, for the administrators' page.
+sub list_rows {
+  my ($are_buried, $count) = @_;
+  return Bugzilla->dbh->selectall_arrayref(
+    'SELECT id, created_ts, kind, bug_id, reason FROM '
+      . TABLE
+      . ' WHERE reason IS '
+      . ($are_buried ? 'NOT NULL' : 'NULL')
+      . ' ORDER BY id '
+      . Bugzilla->dbh->sql_limit($count),
+    {Slice => {}}
+  );
 }
 
 sub stats {
-  my ($now, $depth, $oldest) = Bugzilla->dbh->selectrow_array(
-    'SELECT LOCALTIMESTAMP(0), COUNT(*), MIN(created_ts) FROM ' . TABLE . ' WHERE reason IS NULL');
-  my ($buried) = Bugzilla->dbh->selectrow_array('SELECT COUNT(*) FROM ' . TABLE . ' WHERE reason IS NOT NULL');
+  my ($now, $depth, $oldest)
+    = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0), COUNT(*), MIN(created_ts) FROM '
+      . TABLE
+      . ' WHERE reason IS NULL');
+  my ($buried)
+    = Bugzilla->dbh->selectrow_array('SELECT COUNT(*) FROM ' . TABLE . ' WHERE reason IS NOT NULL');
   my ($from, $to) = (epoch($oldest), epoch($now));
   return {
-    depth    => $depth + 0,
-    buried   => $buried + 0,
-    oldest_s => defined $from ? $to - $from : undef,
-    missed   => missed(),
+    depth        => $depth + 0,
+    buried       => $buried + 0,
+    oldest_s     => defined $from ? $to - $from : undef,
+    missed       => missed(),
+    silent_since => silent_since(),
   };
 }
 
-sub last_reason {
-  my ($reason)
-    = Bugzilla->dbh->selectrow_array('SELECT reason FROM ' . TABLE . ' WHERE reason IS NOT NULL ORDER BY id DESC '
-      . Bugzilla->dbh->sql_limit(1));
-  return $reason;
+# A web server that cannot read the extension does not load it and does not say so:
+# then Bugzilla records public comments, and no row is written. The time of the
+# last row, or since when anybody looks; undef if all is well.
+sub silent_since {
+  return undef
+    unless Bugzilla::Extension::SourcePulse::Params::active() && site_is_public();
+  my ($waiting) = Bugzilla->dbh->selectrow_array('SELECT MAX(created_ts) FROM ' . TABLE);
+  my ($known) = sort { $b <=> $a } map { epoch($_) || 0 } $waiting, state_of(LAST_ROW),
+    state_of(WATCHED_SINCE);
+  return undef unless $known;
+  my ($comment) = Bugzilla->dbh->selectrow_array(
+    'SELECT bug_when FROM longdescs WHERE isprivate = 0
+        AND comment_id > (SELECT MAX(comment_id) FROM longdescs) - '
+      . COMMENTS_LOOKED_AT . '
+        AND NOT EXISTS (SELECT 1 FROM bug_group_map WHERE bug_group_map.bug_id = longdescs.bug_id)
+      ORDER BY comment_id DESC ' . Bugzilla->dbh->sql_limit(1)
+  );
+  my $at = epoch($comment) || 0;
+  return $at > $known + SILENCE_SECONDS ? $known + 0 : undef;
+}
+
+# What was recorded while nobody was to be told is no reason to warn.
+sub note_watch {
+  my $is_active = Bugzilla::Extension::SourcePulse::Params::active() && site_is_public();
+  return if $is_active && defined state_of(WATCHED_SINCE);
+  my ($now) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
+  set_state(WATCHED_SINCE, $now);
+  return;
+}
+
+sub state_of {
+  my ($name) = @_;
+  my ($value)
+    = Bugzilla->dbh->selectrow_array('SELECT value FROM ' . STATE_TABLE . ' WHERE name = ?',
+    undef, $name);
+  return $value;
+}
+
+sub set_state {
+  my ($name, $value) = @_;
+  trick_taint($value);
+  my $dbh = Bugzilla->dbh;
+  $dbh->do('DELETE FROM ' . STATE_TABLE . ' WHERE name = ?', undef, $name);
+  $dbh->do('INSERT INTO ' . STATE_TABLE . ' (name, value) VALUES (?, ?)', undef, $name, $value);
+  return;
 }
 
 1;
@@ -311,17 +378,17 @@ F<data/sourcepulse.missed> and in the web server's error log.
 
 Whether ERROR, the last of DBI, ends more than one statement.
 
-=item C<record_published GROUP_ID, TIMESTAMP>
-
-The rows of a group that is about to be deleted.
-
-=item C<next_rows COUNT, MOST_BYTES>, C<remove_rows IDS>, C<bury_row ID, REASON>, C<retry_rows>, C<stats>, C<last_reason>
+=item C<next_rows COUNT, MOST_BYTES>, C<remove_rows IDS>, C<bury_row ID, REASON>, C<retry_rows ID>, C<list_rows ARE_BURIED, COUNT>, C<stats>
 
 What drain.pl and the administrator's page do with rows.
 
-=item C<schema>, C<missed>, C<last_missed>, C<forget_missed COUNT>, C<missed_path>
+=item C<silent_since>, C<note_watch>, C<state_of NAME>, C<set_state NAME, VALUE>
 
-The table for C<db_schema_abstract_schema>; how many changes could not be written, the last of them, the file that says which, and its end
+Whether the web server writes rows at all.
+
+=item C<schema>, C<state_schema>, C<missed>, C<last_missed>, C<forget_missed COUNT>, C<missed_path>
+
+The tables for C<db_schema_abstract_schema>; how many changes could not be written, the last of them, the file that says which, and its end
 when they were found.
 
 =back

@@ -9,7 +9,11 @@ use warnings;
 
 our $sortkey = 5000;
 
+use Bugzilla::Extension::SourcePulse::Values qw(random_hex);
+
 use constant GROUPS_AS => ('names', 'ids');
+
+use constant SECRET_MIN_CHARS => 32;
 
 my $UUID = qr/\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z/;
 
@@ -17,6 +21,13 @@ sub get_param_list {
   return (
     {name => 'sourcepulse_enabled',       type => 'b', default => 1},
     {name => 'sourcepulse_site_id',       type => 't', default => _new_uuid(), checker => \&_check_uuid},
+    # Shown like a password; it belongs to the site id and is never published.
+    {
+      name    => 'sourcepulse_secret',
+      type    => 'p',
+      default => random_hex() . random_hex(),
+      checker => \&_check_secret,
+    },
     {name => 'sourcepulse_tell_hidden',   type => 'b', default => 1},
     {name => 'sourcepulse_hidden_fields', type => 't', default => '', checker => \&_check_fields},
     {name => 'sourcepulse_restricted',    type => 'b', default => 0},
@@ -33,12 +44,18 @@ sub get_param_list {
 # Nothing of ours may run before checksetup.pl has made both the table and the parameters; it makes these last.
 sub active {
   my $params = Bugzilla->params;
-  return $params->{sourcepulse_enabled} && $params->{sourcepulse_site_id} ? 1 : 0;
+  return $params->{sourcepulse_enabled} && is_set_up() ? 1 : 0;
+}
+
+sub is_set_up {
+  my $params = Bugzilla->params;
+  return $params->{sourcepulse_site_id} && $params->{sourcepulse_secret} ? 1 : 0;
 }
 
 sub restricted  { return Bugzilla->params->{sourcepulse_restricted}  ? 1 : 0; }
 sub tell_hidden { return Bugzilla->params->{sourcepulse_tell_hidden} ? 1 : 0; }
 sub site_id     { return Bugzilla->params->{sourcepulse_site_id}; }
+sub secret      { return Bugzilla->params->{sourcepulse_secret}; }
 sub group_ids   { return (Bugzilla->params->{sourcepulse_groups_as} || '') eq 'ids' ? 1 : 0; }
 
 sub hidden_fields {
@@ -49,6 +66,14 @@ sub _check_uuid {
   my ($value) = @_;
   return '' if $value =~ $UUID;
   return 'This must be a UUID in lower case, as checksetup.pl made it; changing it makes a new source for all consumers.';
+}
+
+sub _check_secret {
+  my ($value) = @_;
+  return '' if $value =~ /\A[0-9a-f]+\z/ && length($value) >= SECRET_MIN_CHARS;
+  return 'This must be at least '
+    . SECRET_MIN_CHARS
+    . ' hex digits in lower case, as checksetup.pl made it; with another value consumers see every event once more.';
 }
 
 sub _check_fields {
@@ -67,13 +92,7 @@ sub _check_groups_as {
 
 # Version 4 of RFC 9562; it only has to differ from those of other sites.
 sub _new_uuid {
-  my $bytes = '';
-  if (open(my $random, '<:raw', '/dev/urandom')) {
-    read($random, $bytes, 16);
-    close($random);
-  }
-  $bytes = join('', map { chr(int(rand(256))) } 1 .. 16) if length($bytes) != 16;
-  my @bytes = unpack('C16', $bytes);
+  my @bytes = unpack('C16', pack('H*', random_hex()));
   $bytes[6] = $bytes[6] & 0x0f | 0x40;
   $bytes[8] = $bytes[8] & 0x3f | 0x80;
   my $hex = join('', map { sprintf('%02x', $_) } @bytes);
@@ -100,6 +119,11 @@ Whether changes are told. While it is off nothing is written.
 
 A UUID that names this Bugzilla in the source of its events, C<bugzilla://UUID>. F<checksetup.pl> makes it.
 
+=item C<sourcepulse_secret>
+
+Random hex digits that go into the id of every event, so that nobody can compute which numbers of this Bugzilla an id stands for. F<checksetup.pl>
+makes it; keep it together with the site id.
+
 =item C<sourcepulse_tell_hidden>
 
 Whether the public stream is told that a bug, comment or attachment left the public (its number, nothing else).
@@ -120,5 +144,5 @@ Whether the restricted stream has the names of groups or their ids.
 
 =head1 METHODS
 
-C<active>, C<restricted>, C<tell_hidden>, C<site_id>, C<group_ids> and C<hidden_fields> give what the parameters say now.
+C<active>, C<is_set_up>, C<restricted>, C<tell_hidden>, C<site_id>, C<secret>, C<group_ids> and C<hidden_fields> return what the parameters say now.
 C<get_param_list> is Bugzilla's.

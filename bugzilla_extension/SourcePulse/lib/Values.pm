@@ -10,7 +10,10 @@ use warnings;
 use POSIX ();
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(decode_json_text encode_json_text epoch number text time_text truth cut_text);
+our @EXPORT_OK = qw(
+  cut_text decode_json_text encode_json_text epoch number random_hex text
+  time_text truth
+);
 
 # What events keep of a text.
 use constant TEXT_MAX_BYTES => 64 * 1024;
@@ -30,6 +33,19 @@ sub number {
 sub truth {
   my ($value) = @_;
   return $value ? \1 : \0;
+}
+
+# 16 random bytes as hex digits. Without /dev/urandom they only have to differ
+# from those of other processes.
+sub random_hex {
+  my $bytes = '';
+  if (open(my $random, '<:raw', '/dev/urandom')) {
+    sysread($random, $bytes, 16);
+    close($random);
+  }
+  $bytes = join('', map { chr(int(rand(256))) } 1 .. 16)
+    if length($bytes) != 16;
+  return unpack('H*', $bytes);
 }
 
 # One update asks for its own time and that of its bug again and again.
@@ -124,6 +140,10 @@ Bugzilla::Extension::SourcePulse::Values - values as JSON has them
 =item C<text VALUE>, C<number VALUE>, C<truth VALUE>
 
 A string (empty for undef), a whole number (undef for anything else), a boolean.
+
+=item C<random_hex>
+
+16 random bytes as 32 hex digits.
 
 =item C<epoch TIME>, C<time_text TIME>
 

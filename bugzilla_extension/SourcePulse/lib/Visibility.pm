@@ -10,7 +10,10 @@ use warnings;
 use Bugzilla::Constants qw(CMT_ATTACHMENT_CREATED CMT_ATTACHMENT_UPDATED);
 use Bugzilla::User;
 
-use Bugzilla::Extension::SourcePulse::Database qw(select_in select_row);
+use Bugzilla::Extension::SourcePulse::Database qw(select_in);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(is_about_attachment site_is_public);
 
 use constant {PUBLIC => 'public', PRIVATE => 'private', GONE => 'gone'};
 
@@ -18,7 +21,7 @@ use constant IDS_AT_ONCE => 500;
 
 sub new {
   my ($class) = @_;
-  return bless {anonymous => undef, asked => {}}, $class;
+  return bless {anonymous => undef, asked => {}, attachments => {}}, $class;
 }
 
 # Everything is private where one has to log in to see anything.
@@ -62,15 +65,32 @@ sub is_about_attachment {
   return ($type || 0) == CMT_ATTACHMENT_CREATED || ($type || 0) == CMT_ATTACHMENT_UPDATED ? 1 : 0;
 }
 
-# A comment by itself: one that tells of a private attachment is as private as that.
-sub is_public_comment {
-  my ($self, $comment) = @_;
-  return 0 if $comment->{isprivate};
-  return 1 unless is_about_attachment($comment->{type});
-  my ($is_private)
-    = select_row('SELECT isprivate FROM attachments WHERE attach_id = ?',
-    $comment->{extra_data});
-  return defined $is_private && !$is_private ? 1 : 0;
+# An attachment by itself, without regard to its bug.
+sub is_public_attachment {
+  my ($self, $id) = @_;
+  my $asked = $self->{attachments};
+  $asked->{$id} = $self->state_of_attachments($id)->{$id} unless exists $asked->{$id};
+  return $asked->{$id} eq PUBLIC ? 1 : 0;
+}
+
+# What the hook of an attachment has in its hands already.
+sub note_attachment {
+  my ($self, $id, $is_private) = @_;
+  $self->{attachments}->{$id} = $is_private || !site_is_public() ? PRIVATE : PUBLIC;
+  return;
+}
+
+# The state of a product for a visitor: whether he could search it.
+sub state_of_products {
+  my ($self, @ids) = @_;
+  my $there = _rows('SELECT id, 1 FROM products WHERE id', @ids);
+  my %public;
+  if (site_is_public()) {
+    # Always a new visitor: a user remembers which products it could see.
+    my $products = Bugzilla::User->new->get_selectable_products;
+    %public = map { $_->id => 1 } @$products;
+  }
+  return {map { $_ => $public{$_} ? PUBLIC : $there->{$_} ? PRIVATE : GONE } @ids};
 }
 
 # For the check before publishing: what stands in the database at this moment.
@@ -120,7 +140,7 @@ Bugzilla::Extension::SourcePulse::Visibility - what an anonymous visitor may see
 
 Bugs are asked for by C<visible_bugs> of a logged-out user, in the transaction that changed them (the changed bug itself by its groups,
 which is the same). Nothing is public where
-C<requirelogin> is on. Whoever calls takes an exception for "private".
+C<requirelogin> is on. The caller treats an exception as "private".
 
 =head1 METHODS
 
@@ -134,11 +154,15 @@ A hash of those that are public; each is asked for once in the life of the objec
 
 Tells the object what was read of a bug together with other things.
 
-=item C<is_public_bug ID>, C<was_public_bug OLD_BUG>, C<is_public_comment COMMENT>, C<site_is_public>
+=item C<is_public_bug ID>, C<was_public_bug OLD_BUG>, C<is_public_attachment ID>, C<site_is_public>
 
-The questions of the hooks. An old bug is the object that Bugzilla gives C<bug_end_of_update>.
+The questions of the hooks. An old bug is the object that Bugzilla passes to C<bug_end_of_update>.
 
-=item C<state_of_bugs IDS>, C<state_of_comments IDS>, C<state_of_attachments IDS>
+=item C<note_attachment ID, IS_PRIVATE>
+
+Spares the question about an attachment that was just read.
+
+=item C<state_of_bugs IDS>, C<state_of_comments IDS>, C<state_of_attachments IDS>, C<state_of_products IDS>
 
 C<public>, C<private> or C<gone> for each id, now. A comment or attachment is asked for without regard to its bug.
 

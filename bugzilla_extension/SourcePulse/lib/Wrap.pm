@@ -20,7 +20,7 @@ our $old_attachment;
 
 my $is_wrapped = 0;
 
-# TELL: created and updated, called inside the transaction with what the wrapped method gave.
+# TELL: created, updated and deleted, called inside the transaction with what the wrapped method returned.
 sub install {
   my (%tell) = @_;
   return if $is_wrapped;
@@ -64,12 +64,27 @@ sub install {
     });
   };
 
-  # Here and not in Bugzilla::Bug, which few pages load; the hook that tells of the deletion runs inside.
+  # What was in the attachment goes, the attachment stays; there is no hook.
+  my $empty = \&Bugzilla::Attachment::remove_from_db;
+  *Bugzilla::Attachment::remove_from_db = sub {
+    my ($attachment, @arguments) = @_;
+    return $empty->($attachment, @arguments) unless Bugzilla::Extension::SourcePulse::Params::active();
+    my $id = $attachment->id;
+    return _together(sub {
+      my $result = $empty->($attachment, @arguments);
+      $tell{deleted}->($id);
+      return $result;
+    });
+  };
+
+  # Here and not in Bugzilla::Bug, which few pages load; the hook of the deletion
+  # runs inside.
   my $remove = \&Bugzilla::Object::remove_from_db;
   *Bugzilla::Object::remove_from_db = sub {
     my @arguments = @_;
     return $remove->(@arguments)
-      unless $arguments[0]->isa('Bugzilla::Bug') && Bugzilla::Extension::SourcePulse::Params::active();
+      unless (grep { $arguments[0]->isa($_) } qw(Bugzilla::Bug Bugzilla::Keyword Bugzilla::FlagType))
+      && Bugzilla::Extension::SourcePulse::Params::active();
     return _together(sub { return scalar $remove->(@arguments) });
   };
   return;
@@ -99,7 +114,7 @@ sub _after_commit {
 sub _forget {
   my ($dbh) = @_;
   $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::DIRTY}     = 0;
-  $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::FIRST_ROW} = undef;
+  $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::TRANSACTION} = undef;
   return;
 }
 
@@ -154,7 +169,7 @@ Bugzilla::Extension::SourcePulse::Wrap - around the few methods of Bugzilla's th
 
 After the outermost commit the sidecar is told that there is work. There is no hook after a commit.
 
-=item C<Bugzilla::Attachment::create>, C<Bugzilla::Attachment::update>, C<Bugzilla::Object::remove_from_db> (of bugs)
+=item C<Bugzilla::Attachment::create>, C<update> and C<remove_from_db>, C<Bugzilla::Object::remove_from_db> (of bugs, keywords and flag types)
 
 They run outside a transaction when nobody opened one; with a transaction around them change and row are committed together.
 
@@ -162,4 +177,4 @@ They run outside a transaction when nobody opened one; with a transaction around
 
 =head1 FUNCTIONS
 
-C<install created =E<gt> CODE, updated =E<gt> CODE> wraps once in the life of the process.
+C<install created =E<gt> CODE, updated =E<gt> CODE, deleted =E<gt> CODE> wraps once in the life of the process.

@@ -94,12 +94,13 @@ $world->dbh->bz_commit_transaction;
 is($world->nudges, 1, 'one nudge for the whole transaction');
 is($world->rows_elsewhere, 2, 'and both rows at once');
 my ($first, $second) = $world->rows;
-is($first->{payload}->{first_row}, undef, 'the first row of a transaction names none');
-is($second->{payload}->{first_row}, $first->{id}, 'the others name the first');
+my $transaction = $first->{payload}->{transaction};
+like($transaction, qr/\A[0-9a-f]{32}\z/, 'the first row of a transaction names it');
+is($second->{payload}->{transaction}, $transaction, 'the others name it as well');
 
 $world->update_bug($kept, priority => 'Low');
 my ($alone) = $world->rows;
-is($alone->{payload}->{first_row}, undef, 'the next transaction begins anew');
+isnt($alone->{payload}->{transaction}, $transaction, 'the next transaction is another one');
 $world->nudges;
 
 $world->dbh->bz_start_transaction;

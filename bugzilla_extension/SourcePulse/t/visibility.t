@@ -194,13 +194,16 @@ subtest 'people' => sub {
 };
 
 subtest 'other classes' => sub {
-  my $before = $world->create_bug;
   is_deeply([told_by(sub {
-    my $keyword = Bugzilla::Keyword->new(1);
-    Bugzilla::Hook::process('object_end_of_create', {class => ref $keyword, object => $keyword});
-    Bugzilla::Hook::process('object_end_of_update', {object => $keyword, old_object => $keyword, changes => {name => ['SECRET', 'SECRET 2']}});
-    Bugzilla::Hook::process('object_before_delete', {object => Bugzilla->user});
-  })], [], 'users, keywords and all else');
+    foreach my $class (qw(User Group Comment Field)) {
+      my ($id) = $class eq 'Comment' ? $world->last_comment($world->create_bug) : 1;
+      $world->rows;
+      my $object = "Bugzilla::$class"->new($id);
+      Bugzilla::Hook::process('object_end_of_create', {class => ref $object, object => $object});
+      Bugzilla::Hook::process('object_end_of_update', {object => $object, old_object => $object, changes => {name => ['SECRET', 'SECRET 2']}});
+      Bugzilla::Hook::process('object_before_delete', {object => $object});
+    }
+  })], [], 'users, groups, fields and all else');
 };
 
 subtest 'the check before publishing only takes away' => sub {

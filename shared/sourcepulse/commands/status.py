@@ -39,6 +39,7 @@ def lines(state: dict[str, Any]) -> list[str]:
         f"outbox   {plain(state['outbox'])}",
         f"epoch    {state['epoch']}",
         f"relay    {'running' if state['relay_running'] else 'not running'}",
+        *(f"problem  {problem['name']}: {plain(problem['message'])}" for problem in state["problems"]),
         f"payloads {state['payloads_kept']} kept, {state['payload_bytes_kept']} bytes",
     ]
     for name, stream in state["streams"].items():

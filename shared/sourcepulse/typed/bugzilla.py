@@ -11,12 +11,18 @@ from sourcepulse.typed.common import (
     AttachmentChanged,
     Bug,
     BugChanged,
+    Change,
     CommentShown,
+    Component,
     FlagChanged,
+    Keyword,
+    Milestone,
     PartHidden,
     Person,
+    Product,
     RawItem,
     TruncatedItem,
+    Version,
 )
 
 
@@ -29,6 +35,17 @@ class BugzillaAttachmentCreated(TypedDict):
 
     change_set: str | None
     who: Person
+    attachment: Attachment
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaAttachmentDeleted(TypedDict):
+    """The content of an attachment was removed."""
+
+    change_set: str | None
+    who: Person | None
     attachment: Attachment
     recovered: bool
     truncated: list[TruncatedItem]
@@ -51,6 +68,10 @@ class BugzillaAttachmentPublished(TypedDict):
     recovered: bool
     truncated: list[TruncatedItem]
     raw: list[RawItem]
+
+
+class BugzillaBugAssigned(BugChanged):
+    """A bug was assigned."""
 
 
 class BugzillaBugChanged(BugChanged):
@@ -118,6 +139,37 @@ class BugzillaCommentPublished(CommentShown):
     """A comment became public."""
 
 
+class BugzillaComponentChanged(TypedDict):
+    """A component changed."""
+
+    change_set: str | None
+    component: Component
+    changes: list[Change]
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaComponentCreated(TypedDict):
+    """A component was created."""
+
+    change_set: str | None
+    component: Component
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaComponentDeleted(TypedDict):
+    """A component was deleted."""
+
+    change_set: str | None
+    component: Component
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
 class BugzillaFlagCleared(FlagChanged):
     """A flag was cleared."""
 
@@ -132,3 +184,127 @@ class BugzillaFlagGranted(FlagChanged):
 
 class BugzillaFlagRequested(FlagChanged):
     """A flag was requested."""
+
+
+class BugzillaKeywordChanged(TypedDict):
+    """A keyword changed."""
+
+    change_set: str | None
+    keyword: Keyword
+    changes: list[Change]
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaKeywordCreated(TypedDict):
+    """A keyword was created."""
+
+    change_set: str | None
+    keyword: Keyword
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaKeywordDeleted(TypedDict):
+    """A keyword was deleted."""
+
+    change_set: str | None
+    keyword: Keyword
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaMilestoneChanged(TypedDict):
+    """A milestone changed."""
+
+    change_set: str | None
+    milestone: Milestone
+    changes: list[Change]
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaMilestoneCreated(TypedDict):
+    """A milestone was created."""
+
+    change_set: str | None
+    milestone: Milestone
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaMilestoneDeleted(TypedDict):
+    """A milestone was deleted."""
+
+    change_set: str | None
+    milestone: Milestone
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaProductChanged(TypedDict):
+    """A product changed."""
+
+    change_set: str | None
+    product: Product
+    changes: list[Change]
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaProductCreated(TypedDict):
+    """A product was created."""
+
+    change_set: str | None
+    product: Product
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaProductDeleted(TypedDict):
+    """A product was deleted."""
+
+    change_set: str | None
+    product: Product
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaVersionChanged(TypedDict):
+    """A version changed."""
+
+    change_set: str | None
+    version: Version
+    changes: list[Change]
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaVersionCreated(TypedDict):
+    """A version was created."""
+
+    change_set: str | None
+    version: Version
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]
+
+
+class BugzillaVersionDeleted(TypedDict):
+    """A version was deleted."""
+
+    change_set: str | None
+    version: Version
+    recovered: bool
+    truncated: list[TruncatedItem]
+    raw: list[RawItem]

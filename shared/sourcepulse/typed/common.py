@@ -106,6 +106,8 @@ class Comment(TypedDict):
     bug_id: int
     attachment_id: int | None
     count: int
+    type: str
+    dupe_bug_id: int | None
     text: str
     creator: Person
     creation_time: str
@@ -118,6 +120,14 @@ class CommentShown(TypedDict):
     recovered: bool
     truncated: list[TruncatedItem]
     raw: list[RawItem]
+
+
+class Component(TypedDict):
+    id: int
+    name: str
+    product: str
+    product_id: int
+    is_active: bool
 
 
 class Flag(TypedDict):
@@ -199,6 +209,12 @@ class HgTree(TypedDict):
     raw: list[RawItem]
 
 
+class Keyword(TypedDict):
+    id: int
+    name: str
+    is_active: bool
+
+
 class Link(TypedDict):
     name: str
     url: str
@@ -218,6 +234,14 @@ class Master(TypedDict):
     recovered: bool
     truncated: list[TruncatedItem]
     raw: list[RawItem]
+
+
+class Milestone(TypedDict):
+    id: int
+    name: str
+    product: str
+    product_id: int
+    is_active: bool
 
 
 class Normalized(TypedDict):
@@ -242,6 +266,13 @@ class PhaseChange(TypedDict):
     node: str
     oldphase: str
     phase: str
+
+
+class Product(TypedDict):
+    id: int
+    name: str
+    classification: str
+    is_active: bool
 
 
 class PushHead(TypedDict):
@@ -299,6 +330,14 @@ class TruncatedItem(TypedDict):
     field: str
     kept: int
     total: int
+
+
+class Version(TypedDict):
+    id: int
+    name: str
+    product: str
+    product_id: int
+    is_active: bool
 
 
 class Worker(TypedDict):

@@ -40,6 +40,8 @@ sub set_params {
   open(my $file, '>', "$path.new") or die "no parameters: $!\n";
   print {$file} JSON::XS->new->canonical->pretty->encode($params);
   close($file);
+  my $now = $Bugzilla::DB::now_s;
+  utime($now, $now, "$path.new") if defined $now;
   rename("$path.new", $path) or die "no parameters: $!\n";
   return;
 }
@@ -49,6 +51,7 @@ sub dbh         { return $cache->{dbh} ||= Bugzilla::DB->open; }
 sub user        { return $cache->{user} ||= Bugzilla::User->new; }
 sub set_user    { $cache->{user} = $_[1]; return; }
 sub error_mode { $cache->{error_mode} = $_[1] if defined $_[1]; return $cache->{error_mode} || ERROR_MODE_DIE; }
+sub input_params { return $cache->{input_params} ||= {}; }
 sub usage_mode { return USAGE_MODE_CMDLINE; }
 
 sub active_custom_fields { return @{$cache->{custom_fields} ||= [Bugzilla::Field->custom]}; }

@@ -64,6 +64,7 @@ sub new {
   $self->params(requirelogin => 0, sourcepulse_enabled => 1, sourcepulse_restricted => 0, sourcepulse_tell_hidden => 1,
     sourcepulse_hidden_fields => '', sourcepulse_groups_as => 'names', usevisibilitygroups => 0, or_groups => 0);
   $self->rows;
+  Bugzilla->dbh->do("DELETE FROM $_") foreach qw(sourcepulse_private sourcepulse_state);
   unlink(Bugzilla::Extension::SourcePulse::Outbox::missed_path());
   return $self;
 }
@@ -99,6 +100,23 @@ sub params {
   return;
 }
 
+# Lets the database have another time, which counts whole seconds: the fake one by its clock, a real one by waiting.
+sub next_second {
+  my ($self) = @_;
+  if (!is_real()) {
+    no warnings 'once';
+    $Bugzilla::DB::now_s = (defined $Bugzilla::DB::now_s ? $Bugzilla::DB::now_s : time) + 1;
+    return;
+  }
+  my ($then) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
+  my $now = $then;
+  while ($now eq $then) {
+    select(undef, undef, undef, 0.05);
+    ($now) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
+  }
+  return;
+}
+
 # The rows that were written since the last time, with the payload decoded; they are gone then.
 sub rows {
   my ($self) = @_;
@@ -120,6 +138,80 @@ sub rows_elsewhere {
 sub public {
   my ($self) = @_;
   return map { {kind => $_->{kind}, %{$_->{payload}->{views}->{public}}} } grep { $_->{payload}->{views}->{public} } $self->rows;
+}
+
+# -- what is found later
+
+# The public views of what Bugzilla recorded behind the marks, each with the kind of its row.
+sub recovered {
+  my ($self, $marks) = @_;
+  $self->new_request;
+  require Bugzilla::Extension::SourcePulse::Recovery;
+  my @views;
+  for (my $more = 1; $more;) {
+    my $page = Bugzilla::Extension::SourcePulse::Recovery::page($marks, 200);
+    foreach my $row (@{$page->{rows}}) {
+      my $view = JSON::XS->new->decode($row->{payload})->{views}->{public};
+      push(@views, {kind => $row->{kind}, %$view}) if $view;
+    }
+    ($marks, $more) = ($page->{marks}, ${$page->{more}});
+  }
+  return @views;
+}
+
+# Where the tables end now.
+sub tips {
+  require Bugzilla::Extension::SourcePulse::Recovery;
+  return Bugzilla::Extension::SourcePulse::Recovery::tips();
+}
+
+# What drain.pl would return of the rows that wait: thin ones are filled.
+sub drained {
+  my ($self) = @_;
+  require Bugzilla::Extension::SourcePulse::Recovery;
+  $self->new_request;
+  my $rows = Bugzilla::Extension::SourcePulse::Outbox::next_rows(1_000, 64_000_000);
+  Bugzilla::Extension::SourcePulse::Recovery::fill_thin_row($_) foreach @$rows;
+  $self->rows;
+  $_->{payload} = JSON::XS->new->decode($_->{payload}) foreach @$rows;
+  return @$rows;
+}
+
+# The verdicts on events that wait, [TYPE, DATA] each, as drain.pl returns them.
+sub check {
+  my ($self, @events) = @_;
+  $self->new_request;
+  require Bugzilla::Extension::SourcePulse::View;
+  my $json = JSON::XS->new;
+  my @copies = map { {type => "bugzilla.$_->[0].v1", data => $json->decode($json->encode($_->[1]))} } @events;
+  my $verdicts = Bugzilla::Extension::SourcePulse::View::check_events(@copies);
+  return @{$json->decode($json->encode($verdicts))};
+}
+
+# The data of the events that the sidecar makes of a view, each with its type.
+sub events_of {
+  my ($self, $view) = @_;
+  my %common = (change_set => undef, recovered => JSON::XS::false(), truncated => [], raw => []);
+  my ($part) = $view->{kind} =~ /\A(bug|attachment)\./ or return ();
+  my $subject = $view->{$part};
+  my @events;
+  push(@events, ["$part.created", {%common, who => $view->{who}, $part => $subject}]) if $view->{kind} =~ /\.create\z/;
+  if ($view->{kind} =~ /\.update\z/) {
+    my $transition = $view->{transition} || '';
+    push(@events, ["$part.hidden", {id => $view->{id}, $part eq 'bug' ? () : (bug_id => $view->{bug_id})}]) if $transition eq 'hidden';
+    push(@events, ["$part.published", {%common, $part => $subject}]) if $transition eq 'published';
+    push(@events, ["$part.changed", {%common, who => $view->{who}, $part => $subject, changes => $view->{changes}}])
+      if @{$view->{changes} || []};
+  }
+  my $bug_id = $subject ? $subject->{bug_id} || $subject->{id} : undef;
+  push(@events, map { ['comment.created', {%common, comment => $_}] } @{$view->{comments} || []});
+  push(@events, map { ['comment.published', {%common, comment => $_}] } @{$view->{comments_published} || []});
+  push(@events, map { ['comment.hidden', {id => $_, bug_id => $bug_id}] } @{$view->{comments_hidden} || []});
+  foreach my $done (@{$view->{flags} || []}) {
+    push(@events, ['flag.requested', {%common, who => $view->{who}, bug_id => $bug_id, flag => $done->{flag},
+          attachment_id => $part eq 'attachment' ? $subject->{id} : $done->{attachment_id}}]);
+  }
+  return @events;
 }
 
 # -- what people do
@@ -173,6 +265,8 @@ sub update_attachment {
 }
 
 sub delete_bug { Bugzilla::Bug->new($_[1])->remove_from_db; return; }
+
+sub empty_attachment { Bugzilla::Attachment->new($_[1])->remove_from_db; return; }
 
 # {name => status}, or {name => [status, requestee]}; "X" clears.
 sub _set_flags {

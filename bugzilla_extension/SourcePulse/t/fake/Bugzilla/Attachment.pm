@@ -55,6 +55,18 @@ sub update {
   return $changes;
 }
 
+# Keeps the row, without a line in the history; no hook either.
+sub remove_from_db {
+  my ($self) = @_;
+  my $dbh = Bugzilla->dbh;
+  $dbh->bz_start_transaction;
+  $dbh->do('DELETE FROM flags WHERE attach_id = ?', undef, $self->id);
+  $dbh->do('DELETE FROM attach_data WHERE id = ?', undef, $self->id);
+  $dbh->do('UPDATE attachments SET mimetype = ?, ispatch = 0, isobsolete = 1 WHERE attach_id = ?', undef, 'text/plain', $self->id);
+  $dbh->bz_commit_transaction;
+  return;
+}
+
 sub flags { return $_[0]->{flags} ||= [Bugzilla::Flag->where('attach_id = ?', $_[0]->id)]; }
 sub bug   { return $_[0]->{bug}   ||= Bugzilla::Bug->new($_[0]->{bug_id}); }
 

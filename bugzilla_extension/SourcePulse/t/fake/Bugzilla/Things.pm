@@ -11,7 +11,7 @@ use warnings;
 use Bugzilla::Constants;
 use Bugzilla::Object;
 
-$INC{"Bugzilla/$_.pm"} = __FILE__ foreach qw(Classification Component Field FlagType Group Keyword Product);
+$INC{"Bugzilla/$_.pm"} = __FILE__ foreach qw(Classification Component Field FlagType Group Keyword Milestone Product Token Version);
 
 package Bugzilla::Classification;
 use parent -norequire, 'Bugzilla::Object';
@@ -20,14 +20,44 @@ use constant DB_TABLE => 'classifications';
 package Bugzilla::Component;
 use parent -norequire, 'Bugzilla::Object';
 use constant DB_TABLE => 'components';
+use constant UPDATE_COLUMNS => qw(name isactive);
+
+package Bugzilla::Version;
+use parent -norequire, 'Bugzilla::Object';
+use constant {DB_TABLE => 'versions', NAME_FIELD => 'value'};
+use constant UPDATE_COLUMNS => qw(value isactive);
+
+package Bugzilla::Milestone;
+use parent -norequire, 'Bugzilla::Object';
+use constant {DB_TABLE => 'milestones', NAME_FIELD => 'value'};
+use constant UPDATE_COLUMNS => qw(value isactive);
 
 package Bugzilla::Keyword;
 use parent -norequire, 'Bugzilla::Object';
 use constant DB_TABLE => 'keyworddefs';
+use constant UPDATE_COLUMNS => qw(name);
 
 package Bugzilla::FlagType;
 use parent -norequire, 'Bugzilla::Object';
 use constant DB_TABLE => 'flagtypes';
+
+# Tokens that were issued by this process.
+package Bugzilla::Token;
+use base qw(Exporter);
+our @EXPORT = qw(check_token_data delete_token issue_session_token);
+
+my %issued;
+my $count = 0;
+
+sub issue_session_token { my $token = 'token' . ++$count; $issued{$token} = $_[0]; return $token; }
+sub delete_token        { delete $issued{$_[0]}; return; }
+
+sub check_token_data {
+  my ($token, $action) = @_;
+  require Bugzilla::Error;
+  Bugzilla::Error::ThrowUserError('token_does_not_exist') unless ($issued{defined $token ? $token : ''} || '') eq $action;
+  return;
+}
 
 package Bugzilla::Field;
 use parent -norequire, 'Bugzilla::Object';
@@ -39,6 +69,24 @@ sub type   { return $_[0]->{type}; }
 package Bugzilla::Product;
 use parent -norequire, 'Bugzilla::Object';
 use constant DB_TABLE => 'products';
+use constant UPDATE_COLUMNS => qw(name isactive classification_id);
+
+# With the version and the milestone that every product has; its groups come last.
+sub create {
+  my ($class, $params) = @_;
+  my $dbh = Bugzilla->dbh;
+  my %row = %$params;
+  my @groups = @{delete $row{mandatory} || []};
+  $dbh->bz_start_transaction;
+  my $self = $class->insert_create_data({classification_id => 1, isactive => 1, %row});
+  $_->insert_create_data({product_id => $self->id, isactive => 1, value => $_ eq 'Bugzilla::Version' ? 'unspecified' : '---'})
+    foreach qw(Bugzilla::Version Bugzilla::Milestone);
+  $dbh->do('INSERT INTO group_control_map (product_id, group_id, membercontrol) VALUES (?, ?, 3)', undef, $self->id, $_->id)
+    foreach @groups;
+  Bugzilla::Hook::process('product_end_of_create', {product => $self});
+  $dbh->bz_commit_transaction;
+  return $self;
+}
 
 sub classification { return Bugzilla::Classification->new($_[0]->{classification_id}); }
 

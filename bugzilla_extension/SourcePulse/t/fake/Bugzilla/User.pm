@@ -35,6 +35,15 @@ sub in_group {
   return $found ? 1 : 0;
 }
 
+# Those without a mandatory group that the user is not in.
+sub get_selectable_products {
+  my ($self) = @_;
+  my $ids = Bugzilla->dbh->selectcol_arrayref('SELECT id FROM products WHERE id NOT IN
+      (SELECT product_id FROM group_control_map WHERE membercontrol = 3 AND group_id NOT IN
+        (SELECT group_id FROM user_group_map WHERE user_id = ?))', undef, $self->id);
+  return Bugzilla::Product->new_from_list($ids);
+}
+
 # What it has seen it remembers. With or_groups on, a bug that is still being made can be seen already.
 sub visible_bugs {
   my ($self, $bugs) = @_;

@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Periods;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use POSIX ();
+
+use Bugzilla::Constants qw(bz_locations);
+use Bugzilla::Util qw(trick_taint);
+
+use Bugzilla::Extension::SourcePulse::Database qw(handle);
+use Bugzilla::Extension::SourcePulse::Values qw(epoch);
+
+use constant TABLE => 'sourcepulse_private';
+
+# What a row is about: the whole site, one bug, or the end of a group.
+use constant {SITE => 'site', BUG => 'bug', GROUP => 'group'};
+
+# Bugzilla writes its audit log in the transaction in which our hook runs.
+use constant AUDIT_LAG_SECONDS => 60;
+
+sub schema {
+  return {
+    FIELDS => [
+      id       => {TYPE => 'INTSERIAL',   NOTNULL => 1, PRIMARYKEY => 1},
+      kind     => {TYPE => 'varchar(16)', NOTNULL => 1},
+      bug_id   => {TYPE => 'INT4',        NOTNULL => 1, DEFAULT => 0},
+      since_ts => {TYPE => 'DATETIME'},
+      until_ts => {TYPE => 'DATETIME'},
+    ],
+    INDEXES => [sourcepulse_private_bug_id_idx => ['bug_id']],
+  };
+}
+
+# -- recorded while it happens
+
+# Called wherever the parameters of this moment are known: by the hooks while
+# requirelogin is on, by drain.pl every few seconds, by the page of parameters.
+sub note_site {
+  my ($is_open) = @_;
+  my $open_ended
+    = handle()->selectcol_arrayref('SELECT id FROM '
+      . TABLE
+      . ' WHERE kind = ? AND until_ts IS NULL', undef, SITE);
+  return if $is_open ? !@$open_ended : @$open_ended;
+  if ($is_open) {
+    handle()->do('UPDATE ' . TABLE . ' SET until_ts = ? WHERE kind = ? AND until_ts IS NULL',
+      undef, _now(), SITE);
+  }
+  else {
+    _insert(SITE, 0, _closed_since(), undef);
+  }
+  return;
+}
+
+# The bugs of a group that is about to be deleted were private until now, and
+# neither their history nor any table says so afterwards.
+sub note_group_end {
+  my ($group_id, $timestamp) = @_;
+  my @values = (BUG, $timestamp, $group_id);
+  trick_taint($_) foreach @values;
+  handle()->do('INSERT INTO ' . TABLE . ' (kind, bug_id, until_ts)
+      SELECT ?, bug_id, ? FROM bug_group_map WHERE group_id = ?', undef, @values);
+  _insert(GROUP, 0, undef, $timestamp);
+  return;
+}
+
+# -- asked later
+
+sub new {
+  my ($class) = @_;
+  my $rows = handle()->selectall_arrayref(
+    'SELECT since_ts, until_ts FROM ' . TABLE . ' WHERE kind = ?', undef, SITE);
+  my @site = map { [epoch($_->[0]) || 0, defined $_->[1] ? epoch($_->[1]) : undef] }
+    @$rows;
+  return bless {site => \@site, bugs => {}, doubt_until => _doubt_until()}, $class;
+}
+
+# Whether a bug was private at that time for a reason that Bugzilla does not
+# remember; true as well where nobody recorded it.
+sub was_private {
+  my ($self, $bug_id, $at) = @_;
+  return 1 if $at <= $self->{doubt_until};
+  foreach my $period (@{$self->{site}}) {
+    my ($since, $until) = @$period;
+    return 1 if $since <= $at && (!defined $until || $at <= $until);
+  }
+  $self->{bugs}->{$bug_id} = _private_until($bug_id)
+    unless exists $self->{bugs}->{$bug_id};
+  return $at <= $self->{bugs}->{$bug_id} ? 1 : 0;
+}
+
+sub _private_until {
+  my ($bug_id) = @_;
+  my ($until)
+    = handle()->selectrow_array('SELECT MAX(until_ts) FROM '
+      . TABLE
+      . ' WHERE kind = ? AND bug_id = ?', undef, BUG, $bug_id);
+  return epoch($until) || 0;
+}
+
+# The last deletion of a group that happened without us, while the extension was
+# away: every bug could have been in it.
+sub _doubt_until {
+  my $deleted = handle()->selectcol_arrayref(
+    'SELECT at_time FROM audit_log WHERE class = ? AND field = ? ORDER BY at_time DESC',
+    undef, 'Bugzilla::Group', '__remove__'
+  );
+  return 0 unless @$deleted;
+  my $noted = handle()
+    ->selectcol_arrayref('SELECT until_ts FROM ' . TABLE . ' WHERE kind = ?',
+    undef, GROUP);
+  my @noted = map { epoch($_) || 0 } @$noted;
+  foreach my $at (map { epoch($_) || 0 } @$deleted) {
+    return $at unless grep { abs($_ - $at) <= AUDIT_LAG_SECONDS } @noted;
+  }
+  return 0;
+}
+
+sub _insert {
+  my (@values) = @_;
+  trick_taint($_) foreach grep {defined} @values;
+  handle()->do(
+    'INSERT INTO ' . TABLE . ' (kind, bug_id, since_ts, until_ts) VALUES (?, ?, ?, ?)',
+    undef, @values);
+  return;
+}
+
+sub _now {
+  my ($now) = handle()->selectrow_array('SELECT LOCALTIMESTAMP(0)');
+  return $now;
+}
+
+# Somebody may have edited the file of the parameters by hand: then it was closed
+# when the file was written, not when we noticed.
+sub _closed_since {
+  my $now      = _now();
+  my $modified = (stat(bz_locations()->{datadir} . '/params.json'))[9]
+    || (stat(bz_locations()->{datadir} . '/params'))[9];
+  return $now if !$modified || $modified >= (epoch($now) || 0);
+  return POSIX::strftime('%Y-%m-%d %H:%M:%S', localtime($modified));
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Periods - when bugs were private, where Bugzilla itself does not remember it
+
+=head1 DESCRIPTION
+
+Bugzilla's history says when a bug was in which groups, with two exceptions: C<requirelogin> makes everything private, and the deletion of a group
+takes its bugs out of it, both without a line. The table C<sourcepulse_private> keeps them, written in the moment they happen, so that what is
+found in the history later is not published by mistake.
+
+=head1 FUNCTIONS
+
+=over
+
+=item C<note_site IS_OPEN>
+
+Begins or ends the period in which one has to log in to see anything.
+
+=item C<note_group_end GROUP_ID, TIMESTAMP>
+
+Records the bugs of a group that is about to be deleted.
+
+=item C<schema>
+
+The table, for C<db_schema_abstract_schema>.
+
+=back
+
+=head1 METHODS
+
+C<new> reads the periods; C<was_private BUG_ID, AT> answers for one bug at one time (seconds since 1970).

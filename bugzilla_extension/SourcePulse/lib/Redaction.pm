@@ -1,0 +1,368 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Redaction;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use Bugzilla::BugUrl::Bugzilla::Local;
+use Bugzilla::Constants qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS);
+
+use Bugzilla::Extension::SourcePulse::Params;
+
+# What the public may know of changes, by the names of events; whatever is not
+# here, it may not. No groups, no time tracking, no deadline, no accessibility bits.
+my %PUBLIC_CHANGE = map { $_ => 1 } qw(
+  alias assigned_to blocks cc classification component content_type creator
+  depends_on dupe_of file_name flagtypes.name is_active is_confirmed
+  is_obsolete is_patch keywords name op_sys platform priority product
+  qa_contact resolution see_also severity status summary target_milestone url
+  version whiteboard
+);
+
+# The same of a bug itself.
+my %PUBLIC_MEMBER = map { $_ => 1 } qw(
+  alias assigned_to blocks cc classification component component_id
+  creation_time creator depends_on dupe_of flags groups id is_open keywords
+  last_change_time op_sys platform priority product product_id qa_contact
+  resolution see_also severity status summary target_milestone url version
+  whiteboard
+);
+
+my @BUG_PERSONS = qw(assigned_to qa_contact creator);
+my @BUG_LISTS   = qw(depends_on blocks);
+
+# VISIBILITY says which other bugs and attachments are public; the parameters are
+# those of this moment.
+sub new {
+  my ($class, $visibility) = @_;
+  my %custom = map { $_->{name} => $_->{type} } grep { $_->{type} != FIELD_TYPE_BUG_URLS } Bugzilla->active_custom_fields;
+  delete @custom{keys %{Bugzilla::Extension::SourcePulse::Params::hidden_fields()}};
+  return bless {
+    visibility => $visibility,
+    custom     => \%custom,
+    bug_fields => [grep { $custom{$_} == FIELD_TYPE_BUG_ID } sort keys %custom],
+    hides_names => Bugzilla->params->{usevisibilitygroups} ? 1 : 0,
+    # The ids of people by the names that were seen, for words that have only a name.
+    ids => {},
+  }, $class;
+}
+
+# Reads with one question which of the bugs that are named are public.
+sub prepare {
+  my ($self, @parts) = @_;
+  my %ids;
+  $self->_numbers($_, \%ids) foreach grep {defined} @parts;
+  $self->{visibility}->public_bugs(keys %ids) if %ids;
+  return;
+}
+
+# -- people
+
+sub person {
+  my ($self, $person) = @_;
+  return undef unless $person;
+  my ($id, $name) = @$person{qw(id name)};
+  if (defined $name) {
+    # Bugzilla's email_filter() does nothing while somebody is logged in, and in
+    # a hook somebody always is.
+    $name =~ s/\@.*//s;
+    $self->{ids}->{$name} = $id;
+    $name = undef if $self->{hides_names};
+  }
+  return {id => $id, name => $name};
+}
+
+sub people {
+  my ($self, $people) = @_;
+  return [map { $self->person($_) } @$people];
+}
+
+# A flag in a change: "review?(bob)", with the person's id where names are hidden.
+sub flag_word {
+  my ($self, $item) = @_;
+  my $person = $self->person($item->{person}) or return $item->{word};
+  my $name = defined $person->{name} ? $person->{name} : $person->{id};
+  return defined $name ? "$item->{word}($name)" : $item->{word};
+}
+
+# The same where it is a word already, in an event that waits: the name goes if
+# names are hidden now, all of it if nothing else in the event says whose it is.
+# An event without any name was written while they were hidden, with ids.
+sub _flag_word_again {
+  my ($self, $word) = @_;
+  return $word unless $self->{hides_names} && %{$self->{ids}};
+  my ($flag, $name) = $word =~ /\A(.*)\(([^()]*)\)\z/s or return $word;
+  my $id = $self->{ids}->{$name};
+  return defined $id ? "$flag($id)" : $flag;
+}
+
+# What was learned of people is of one event only.
+sub begin_event { $_[0]->{ids} = {}; return; }
+
+# -- numbers of other bugs
+
+sub bug_id {
+  my ($self, $id) = @_;
+  return undef unless $id;
+  return $self->{visibility}->is_public_bug($id) ? $id + 0 : undef;
+}
+
+sub bug_ids {
+  my ($self, $ids) = @_;
+  my @ids    = @$ids;
+  my $public = $self->{visibility}->public_bugs(@ids);
+
+  # A number that was once used as a key is a string to JSON.
+  return [map { $_ + 0 } grep { $public->{$_} } @ids];
+}
+
+# URLs of this Bugzilla's own bugs hold their numbers.
+sub see_also {
+  my ($self, $urls) = @_;
+  return [grep { $self->_is_public_url($_) } @$urls];
+}
+
+sub _is_public_url {
+  my ($self, $url) = @_;
+  return 1 unless $self->_is_own_page($url);
+  my ($id) = $url =~ /[?&;]id=([0-9]+)/;
+  return defined $id && $self->{visibility}->is_public_bug($id) ? 1 : 0;
+}
+
+# However the URL is reached: scheme and port do not make another Bugzilla.
+sub _is_own_page {
+  my ($self, $url) = @_;
+  $self->{pages} ||= [
+    grep {length} map { _page($_) } Bugzilla::BugUrl::Bugzilla::Local->local_uri(''),
+    map { $_ ? $_ . 'show_bug.cgi' : '' } @{Bugzilla->params}{qw(urlbase sslbase)}
+  ];
+  my $page = _page($url);
+  return scalar grep { $_ eq $page } @{$self->{pages}};
+}
+
+sub _page {
+  my ($url) = @_;
+  my ($host, $path) = $url =~ m{\A[a-z]+://([^/?#:]+)(?::[0-9]+)?([^?#]*)}i or return '';
+  return lc($host) . $path;
+}
+
+# -- parts of events, each a copy with what the public may have
+
+sub bug {
+  my ($self, $bug) = @_;
+  my %public = map { $_ => $bug->{$_} }
+    grep { $PUBLIC_MEMBER{$_} || exists $self->{custom}->{$_} } keys %$bug;
+  $public{$_} = $self->person($bug->{$_}) foreach @BUG_PERSONS;
+  $public{cc} = $self->people($bug->{cc});
+  $public{$_} = $self->bug_ids($bug->{$_}) foreach @BUG_LISTS;
+  $public{dupe_of}  = $self->bug_id($bug->{dupe_of});
+  $public{see_also} = $self->see_also($bug->{see_also});
+  $public{$_} = $self->bug_id($bug->{$_}) foreach grep { exists $public{$_} } @{$self->{bug_fields}};
+  $public{flags}  = [map { $self->flag($_) } @{$bug->{flags}}];
+  $public{groups} = [];
+  return \%public;
+}
+
+# Sorted, without those of which nothing is left.
+sub changes {
+  my ($self, $changes) = @_;
+  return _sorted(map { $self->_change($_) } @$changes);
+}
+
+# For the restricted stream: everything, with the words that it reads.
+sub all_changes {
+  my ($class, $changes) = @_;
+  my $word = sub {
+    my ($item) = @_;
+    my $person = $item->{person};
+    return $item->{word} unless $person;
+    return "$item->{word}(" . (defined $person->{name} ? $person->{name} : $person->{id}) . ')';
+  };
+  my @all;
+  foreach my $change (@$changes) {
+    my %copy = %$change;
+    if ($copy{field_name} eq 'flagtypes.name') {
+      @copy{qw(removed added)} = map { [map { $word->($_) } @$_] } @copy{qw(removed added)};
+    }
+    push(@all, \%copy);
+  }
+  return _sorted(@all);
+}
+
+sub _change {
+  my ($self, $change) = @_;
+  my $field = $change->{field_name};
+  return () unless $PUBLIC_CHANGE{$field} || exists $self->{custom}->{$field};
+  my %public = %$change;
+  @public{qw(removed added)} = map { $self->_value($field, $_) } @$change{qw(removed added)};
+  return \%public;
+}
+
+sub _value {
+  my ($self, $field, $value) = @_;
+  return $value unless defined $value;
+  my $is_bug = $field eq 'dupe_of' || ($self->{custom}->{$field} || 0) == FIELD_TYPE_BUG_ID;
+  return $self->bug_id($value) if $is_bug;
+  return $self->person($value) if ref $value eq 'HASH';
+  return $value unless ref $value eq 'ARRAY';
+  return $self->bug_ids($value)  if $field eq 'depends_on' || $field eq 'blocks';
+  return $self->see_also($value) if $field eq 'see_also';
+  return $self->people($value)   if $field eq 'cc';
+  return [map { ref $_ ? $self->flag_word($_) : $self->_flag_word_again($_) } @$value]
+    if $field eq 'flagtypes.name';
+  return $value;
+}
+
+sub flag {
+  my ($self, $flag) = @_;
+  return {%$flag, map { $_ => $self->person($flag->{$_}) } qw(setter requestee)};
+}
+
+# Those of attachments are as private as the attachment.
+sub flags_done {
+  my ($self, $done) = @_;
+  return [
+    map { {%$_, flag => $self->flag($_->{flag})} }
+    grep { $self->is_public_attachment($_->{attachment_id}) } @$done
+  ];
+}
+
+sub is_public_attachment {
+  my ($self, $id) = @_;
+  return !defined $id || $self->{visibility}->is_public_attachment($id) ? 1 : 0;
+}
+
+# Whether a comment is public by itself; one about a private attachment is as
+# private as that.
+sub is_public_comment {
+  my ($self, $comment) = @_;
+  return 0 if _is_true($comment->{is_private});
+  return $self->is_public_attachment($comment->{attachment_id});
+}
+
+sub comments {
+  my ($self, $comments) = @_;
+  return [map { $self->comment($_) } grep { $self->is_public_comment($_) } @$comments];
+}
+
+sub comment {
+  my ($self, $comment) = @_;
+  my %public = (%$comment, creator => $self->person($comment->{creator}));
+  $public{dupe_bug_id} = $self->bug_id($comment->{dupe_bug_id});
+  return \%public;
+}
+
+sub attachment {
+  my ($self, $attachment) = @_;
+  return {
+    %$attachment,
+    creator => $self->person($attachment->{creator}),
+    flags   => [map { $self->flag($_) } @{$attachment->{flags}}],
+  };
+}
+
+# -- how it is done
+
+# Nothing is left of a change if all that it was about may not be published.
+sub _sorted {
+  my @left = grep {
+    delete $_->{is_vague} || !_is_nothing($_->{removed}) || !_is_nothing($_->{added})
+  } @_;
+  return [sort { $a->{field_name} cmp $b->{field_name} } @left];
+}
+
+sub _is_nothing {
+  my ($value) = @_;
+  return !defined $value || (ref $value eq 'ARRAY' && !@$value) ? 1 : 0;
+}
+
+# A boolean that was just made is a reference to 1 or 0.
+sub _is_true {
+  my ($value) = @_;
+  return ref $value eq 'SCALAR' ? $$value : $value;
+}
+
+# All numbers of bugs in a part of an event, added to a hash.
+sub _numbers {
+  my ($self, $part, $ids) = @_;
+  if (ref $part eq 'ARRAY') {
+    foreach my $item (@$part) {
+      # A change, or a comment.
+      if (exists $item->{field_name}) {
+        my ($field, @values) = @$item{qw(field_name removed added)};
+        my $is_bug = ($self->{custom}->{$field} || 0) == FIELD_TYPE_BUG_ID || $field =~ /\A(?:dupe_of|depends_on|blocks)\z/;
+        $self->_add($ids, $field eq 'see_also', @values) if $is_bug || $field eq 'see_also';
+      }
+      else {
+        $self->_add($ids, 0, map { $item->{$_} } 'dupe_bug_id');
+      }
+    }
+    return;
+  }
+  # A slice would make the members that are not there.
+  my @names = (@BUG_LISTS, 'dupe_of', 'dupe_bug_id', @{$self->{bug_fields}});
+  $self->_add($ids, 0, map { $part->{$_} } @names);
+  $self->_add($ids, 1, map { $part->{$_} } 'see_also');
+  return;
+}
+
+sub _add {
+  my ($self, $ids, $are_urls, @values) = @_;
+  foreach my $value (map { ref $_ eq 'ARRAY' ? @$_ : $_ } grep {$_} @values) {
+    my $id = $value;
+    if ($are_urls) {
+      next unless $self->_is_own_page($value);
+      ($id) = $value =~ /[?&;]id=([0-9]+)/ or next;
+    }
+    $ids->{"$id"} = 1;
+  }
+  return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Redaction - what the public may have of people, bugs, comments, attachments, flags and changes
+
+=head1 DESCRIPTION
+
+Every rule about a value stands here, once: no groups, no logins but their local part (no names at all under C<usevisibilitygroups>), no numbers of
+bugs that an anonymous visitor cannot see, only known fields, nothing of a private attachment. The methods take a part of an event and return a copy.
+They do the same with what the hook has just read, with what the history says, and with an event that was written before and is asked about again:
+applied twice they change nothing, and they never add.
+
+=head1 METHODS
+
+=over
+
+=item C<new VISIBILITY>, C<prepare PARTS>
+
+Reads the parameters; reads with one question which bugs of the parts are public.
+
+=item C<bug>, C<changes>, C<comments>, C<comment>, C<attachment>, C<flag>, C<flags_done>, C<person>, C<people>
+
+The parts.
+
+=item C<bug_id>, C<bug_ids>, C<see_also>
+
+Other bugs.
+
+=item C<is_public_comment COMMENT>, C<is_public_attachment ID>
+
+Whether a comment, or what belongs to an attachment, is public by itself. An undefined ID belongs to the bug.
+
+=item C<begin_event>
+
+Forgets whose names were seen, before another event that was written earlier.
+
+=item C<all_changes CHANGES>
+
+A class method: the changes as the restricted stream has them.
+
+=back

@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+package Bugzilla::Extension::SourcePulse::Things;
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use Bugzilla::Extension::SourcePulse::Changes qw(name_of);
+use Bugzilla::Extension::SourcePulse::Database qw(handle);
+use Bugzilla::Extension::SourcePulse::Values qw(number text truth);
+use Bugzilla::Extension::SourcePulse::View qw(row);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(kind_of thing_row);
+
+# What a bug can be filed under, by Bugzilla's classes.
+my %KIND = (
+  'Bugzilla::Product'   => 'product',
+  'Bugzilla::Component' => 'component',
+  'Bugzilla::Version'   => 'version',
+  'Bugzilla::Milestone' => 'milestone',
+  'Bugzilla::Keyword'   => 'keyword',
+);
+
+# Columns whose change is published; versions and milestones call their name a
+# value.
+my %FIELD = map { $_ => 1 } qw(name value isactive classification_id);
+
+sub kind_of { return $KIND{ref $_[0] || $_[0]}; }
+
+# FACT: create, update or delete. OLD and CHANGES as object_end_of_update has them.
+sub thing_row {
+  my ($fact, $object, $timestamp, $old, $changes) = @_;
+  my $kind       = kind_of($object);
+  my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
+  my $product_id = $kind eq 'product' ? $object->id : $object->{product_id};
+  my $is_public
+    = $kind eq 'keyword'
+    || $visibility->state_of_products($product_id)->{$product_id} eq
+    Bugzilla::Extension::SourcePulse::Visibility::PUBLIC;
+  my $published = $changes ? _changes($changes) : undef;
+  return undef if $published && !@$published;
+  return row({
+    kind       => "$kind.$fact",
+    bug_id     => 0,
+    timestamp  => $timestamp,
+    visibility => $visibility,
+    is         => $is_public,
+    full       => sub {
+      my $product = $kind eq 'keyword' || $kind eq 'product' ? undef : _name_of_product($product_id);
+      my $name = text(($old || $object)->name);
+      return {
+        words => [defined $product ? $product : (), $name],
+        thing => _thing($kind, $object, $product),
+        $published ? (changes => $published) : (),
+      };
+    },
+  });
+}
+
+sub _thing {
+  my ($kind, $object, $product) = @_;
+  my %thing = (id => number($object->id), name => text($object->name));
+
+  # A keyword cannot be closed for entry before Bugzilla 5.3.
+  my ($active) = grep {defined} @$object{qw(isactive is_active)};
+  $thing{is_active} = truth(defined $active ? $active : 1);
+  if ($kind eq 'product') {
+    $thing{classification} = _name_of_classification($object->{classification_id});
+  }
+  elsif ($kind ne 'keyword') {
+    $thing{product}    = $product;
+    $thing{product_id} = number($object->{product_id});
+  }
+  return \%thing;
+}
+
+sub _changes {
+  my ($changes) = @_;
+  my @changes;
+  foreach my $column (grep { $FIELD{$_} } sort keys %$changes) {
+    my ($field, $value)
+      = $column eq 'classification_id' ? ('classification', \&_name_of_classification)
+      : $column =~ /\A(?:name|value)\z/ ? ('name', \&text)
+      :                                   (name_of($column), \&truth);
+    my ($removed, $added) = map { $value->($_) } @{$changes->{$column}};
+    push(@changes, {field_name => $field, removed => $removed, added => $added});
+  }
+  return \@changes;
+}
+
+sub _name_of_product {
+  my ($name)
+    = handle()->selectrow_array('SELECT name FROM products WHERE id = ?', undef, $_[0]);
+  return text($name);
+}
+
+sub _name_of_classification {
+  my ($name)
+    = handle()
+    ->selectrow_array('SELECT name FROM classifications WHERE id = ?', undef, $_[0]);
+  return text($name);
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+Bugzilla::Extension::SourcePulse::Things - products, components, versions, milestones and keywords
+
+=head1 DESCRIPTION
+
+Consumers select bugs by these names: a rename changes the routing keys of all bugs below it, and no bug changes. Published is what a visitor can
+choose: names, numbers, and whether new bugs may be filed there.
+
+=head1 FUNCTIONS
+
+C<kind_of OBJECT> is the word for it in events, or undef for any other class; C<thing_row FACT, OBJECT, TIMESTAMP, OLD, CHANGES> is its row of the
+outbox, or undef.

@@ -26,6 +26,9 @@ our $VERSION = '2';
 # The page on which an administrator changes parameters.
 use constant PARAMS_TEMPLATE => 'admin/params/editparams.html.tmpl';
 
+# What bugs are filed under. The hooks of objects run for everything else as well.
+my $THING = qr/\ABugzilla::(?:Product|Component|Version|Milestone|Keyword)\z/;
+
 Bugzilla::Extension::SourcePulse::Wrap::install(
   created => \&_attachment_created,
   updated => \&_attachment_updated,
@@ -221,7 +224,8 @@ sub product_end_of_create {
 sub object_end_of_create {
   my ($self, $args) = @_;
   my $object = $args->{object};
-  _record_thing('create', $object) if !$object->isa('Bugzilla::Product') && _is_thing($object);
+  return unless ref($object) =~ $THING && !$object->isa('Bugzilla::Product');
+  _record_thing('create', $object) if _is_active();
   return;
 }
 
@@ -231,7 +235,7 @@ sub object_end_of_update {
   if ($object->isa('Bugzilla::Attachment')) {
     $Bugzilla::Extension::SourcePulse::Wrap::old_attachment = $old;
   }
-  elsif (%$changes && _is_thing($object)) {
+  elsif (ref($object) =~ $THING && %$changes && _is_active()) {
     _record_thing('update', $object, $old, $changes);
   }
   return;
@@ -245,7 +249,7 @@ sub object_before_delete {
     return;
   }
   my $is_flag_type = $object->isa('Bugzilla::FlagType');
-  return unless ($is_flag_type || _is_thing($object)) && _is_active();
+  return unless ($is_flag_type || ref($object) =~ $THING) && _is_active();
   if ($is_flag_type) {
     _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_flag_type, $object);
     return;
@@ -271,12 +275,6 @@ sub group_before_delete {
   _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_group, $group, $timestamp)
     if _is_active() && site_is_public();
   return;
-}
-
-sub _is_thing {
-  my ($object) = @_;
-  return 0 unless ref($object) =~ /\ABugzilla::(?:Product|Component|Version|Milestone|Keyword)\z/;
-  return _is_active();
 }
 
 sub _record_thing {

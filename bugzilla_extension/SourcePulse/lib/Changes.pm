@@ -158,7 +158,7 @@ sub _key {
   my ($item) = @_;
   return "$item" unless ref $item;
   return $item->{id} + 0 unless exists $item->{word};
-  return join("\0", $item->{word}, $item->{person} ? $item->{person}->{id} : '');
+  return join("\0", $item->{word}, $item->{person} ? $item->{person}->{id} + 0 : '');
 }
 
 1;

@@ -128,13 +128,12 @@ sub _next {
   my $count = _whole($request->{count}, 'count');
   $count = ROWS_MAX if $count > ROWS_MAX;
   my $rows = Bugzilla::Extension::SourcePulse::Outbox::next_rows($count, ROWS_MAX_BYTES);
-  my ($depth) = Bugzilla->dbh->selectrow_array(
-    'SELECT COUNT(*) FROM ' . Bugzilla::Extension::SourcePulse::Outbox::TABLE . ' WHERE reason IS NULL');
+  my $depth = Bugzilla::Extension::SourcePulse::Outbox::depth();
   foreach my $row (@$rows) {
     $row->{$_} += 0 foreach qw(id bug_id);
     Bugzilla::Extension::SourcePulse::Recovery::fill_thin_row($row);
   }
-  return {rows => $rows, depth => $depth + 0};
+  return {rows => $rows, depth => $depth};
 }
 
 sub _ack {
@@ -163,6 +162,10 @@ sub _check {
   my $events = $request->{events};
   die "request: events is no list of objects\n"
     if ref $events ne 'ARRAY' || grep { ref $_ ne 'HASH' || ref $_->{type} || !defined $_->{type} } @$events;
+
+  # Not a verdict: what waits was public, and may be so again.
+  return _error('closed', 'nothing of this Bugzilla is public while requirelogin is on; its public events wait until it is off')
+    unless site_is_public();
   return {verdicts => check_events(@$events)};
 }
 

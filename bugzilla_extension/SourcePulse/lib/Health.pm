@@ -24,15 +24,18 @@ use constant ROWS_SHOWN => 50;
 # What the form of the page is protected with.
 use constant RETRY_TOKEN => 'sourcepulse_retry';
 
+# The value of the button that has all buried rows tried again; those of the others are numbers.
+use constant ALL_ROWS => 'all';
+
 sub problems {
-  my $stats = stats();
-  my @problems;
-  push(@problems, {problem => 'overdue', %$stats}) if ($stats->{oldest_s} || 0) > OVERDUE_SECONDS;
-  push(@problems, {problem => 'buried',  %$stats}) if $stats->{buried};
-  push(@problems, {problem => 'missed',  %$stats}) if $stats->{missed};
-  push(@problems, {problem => 'silent', %$stats, since => _time_here($stats->{silent_since})})
-    if defined $stats->{silent_since};
-  return @problems;
+  my ($stats) = @_;
+  $stats ||= stats();
+  my @names;
+  push(@names, 'overdue') if ($stats->{oldest_s} || 0) > OVERDUE_SECONDS;
+  push(@names, grep { $stats->{$_} } qw(buried missed));
+  push(@names, 'silent') if defined $stats->{silent_since};
+  my $since = _time_here($stats->{silent_since});
+  return map { { %$stats, problem => $_, since => $since } } @names;
 }
 
 sub show_page {
@@ -40,36 +43,43 @@ sub show_page {
   Bugzilla->user->in_group('admin')
     || ThrowUserError('auth_failure',
     {group => 'admin', action => 'access', object => 'administrative_pages'});
-  my $input   = Bugzilla->input_params;
-  my $retried = ($input->{action} || '') eq 'retry' ? _retry($input) : undef;
+  my $retried = _retry(Bugzilla->input_params);
   my $stats   = stats();
   $vars->{sourcepulse} = {
     %$stats,
     active      => Bugzilla::Extension::SourcePulse::Params::active(),
     restricted  => Bugzilla::Extension::SourcePulse::Params::restricted(),
     site_id     => Bugzilla::Extension::SourcePulse::Params::site_id(),
+    problems    => [problems($stats)],
     waiting     => list_rows(0, ROWS_SHOWN),
     buried_rows => list_rows(1, ROWS_SHOWN),
     last_missed => last_missed(),
-    silent      => _time_here($stats->{silent_since}),
     retried     => $retried,
-    token       => issue_session_token(RETRY_TOKEN),
+    token       => scalar issue_session_token(RETRY_TOKEN),
   };
   return;
 }
 
-# How many buried rows wait again: one, or all.
+# How many buried rows wait again: one, or all. undef if that was not asked for. A
+# row that is not known is not a wish for all of them.
 sub _retry {
   my ($input) = @_;
+  return undef
+    unless ($input->{action} || '') eq 'retry'
+    && ($ENV{REQUEST_METHOD} || '') eq 'POST';
   check_token_data($input->{token}, RETRY_TOKEN);
   delete_token($input->{token});
-  my ($id) = ($input->{row} || '') =~ /\A([1-9][0-9]{0,14})\z/;
-  return retry_rows($id);
+  my $row = defined $input->{row} ? $input->{row} : '';
+  return retry_rows() if $row eq ALL_ROWS;
+  my ($id) = $row =~ /\A([1-9][0-9]{0,14})\z/;
+  return $id ? retry_rows($id) : 0;
 }
 
+# As Bugzilla's own times, which its templates show in the zone of the reader.
 sub _time_here {
   my ($epoch) = @_;
-  return defined $epoch ? strftime('%Y-%m-%d %H:%M:%S', localtime($epoch)) : undef;
+  return
+    defined $epoch ? strftime('%Y-%m-%d %H:%M:%S', localtime($epoch)) : undef;
 }
 
 1;
@@ -78,9 +88,9 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Health - whether rows are taken, for the sanity check and the administrator's page
+Bugzilla::Extension::SourcePulse::Health - whether rows are written and fetched, for the sanity check and the administrators' page
 
 =head1 FUNCTIONS
 
-C<problems> lists what an administrator should look at: C<overdue>, C<buried>, C<missed>, C<silent>. C<show_page VARS> fills F<page.cgi?id=sourcepulse.html>, for
-administrators only, and has buried rows tried again when its form is sent.
+C<problems> lists what an administrator should look at: C<overdue>, C<buried>, C<missed>, C<silent>. C<show_page VARS> fills
+F<page.cgi?id=sourcepulse.html>, for administrators only, and has buried rows tried again when its form is sent.

@@ -18,7 +18,7 @@ use Bugzilla::Extension::SourcePulse::Values qw(number text time_text truth);
 use base qw(Exporter);
 our @EXPORT_OK = qw(
   first_line_of history_changes history_fields history_lines import_time
-  is_toggled place_before public_around
+  is_other_side is_toggled place_before public_around
 );
 
 use constant {
@@ -199,6 +199,27 @@ sub is_toggled {
   };
 }
 
+# Whether a line was written by an update of the bug at the other end of a
+# dependency: that one writes its own lines later, or it was filed just then.
+# UPDATE: bug_id, bug_when, who, as a list.
+my %OTHER_END = (dependson => 'blocked', blocked => 'dependson');
+
+sub is_other_side {
+  my ($update, $line) = @_;
+  my ($bug_id, $when, $who) = @$update;
+  my $field = $OTHER_END{$line->{name}} or return 0;
+  my ($other) = grep {length} map { text($line->{$_}) } qw(removed added);
+  return 0 unless defined $other && $other =~ /\A[0-9]+\z/;
+  my $lines = history_lines(
+    'bugs_activity.bug_id = ? AND bugs_activity.bug_when = ? AND bugs_activity.who = ? AND fielddefs.name = ?'
+      . ' AND bugs_activity.id > ?', $other, $when, $who, $field, $line->{id});
+  return 1 if grep { $_ eq $bug_id } map { _items(text($_->{removed})), _items(text($_->{added})) } @$lines;
+  my ($filed) = handle()->selectrow_array(
+    'SELECT COUNT(*) FROM bugs WHERE bug_id = ? AND creation_ts = ? AND reporter = ?',
+    undef, $other, $when, $who);
+  return $filed ? 1 : 0;
+}
+
 # When importxml.pl brought a bug, if it did: the bug and most of its comments keep
 # the times that they had elsewhere.
 sub import_time {
@@ -295,6 +316,10 @@ Its product and component before a line.
 =item C<is_toggled WHAT, ID, BEHIND>
 
 Whether the privacy of a C<comment> or C<attachment> was changed.
+
+=item C<is_other_side UPDATE, LINE>
+
+Whether a line belongs to an update of the bug at the other end of a dependency.
 
 =item C<import_time BUG_ID>
 

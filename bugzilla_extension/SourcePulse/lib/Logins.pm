@@ -12,7 +12,7 @@ use Bugzilla::Extension::SourcePulse::Values qw(number text);
 
 sub new {
   my ($class, @users) = @_;
-  my $self = bless {login => {}, id => {}}, $class;
+  my $self = bless {login => {}, id => {}, person => {}}, $class;
   $self->learn(@users);
   return $self;
 }
@@ -42,12 +42,14 @@ sub login {
   return $self->{login}->{$id};
 }
 
-# A Person with the whole login.
+# A Person with the whole login; one for all places that name the same one.
 sub person {
   my ($self, $id) = @_;
   return undef unless $id;
-  my $login = $self->login($id);
-  return {id => number($id), name => defined $login ? text($login) : undef};
+  return $self->{person}->{$id} ||= do {
+    my $login = exists $self->{login}->{$id} ? $self->{login}->{$id} : $self->login($id);
+    {id => $id + 0, name => defined $login ? text($login) : undef};
+  };
 }
 
 sub people {

@@ -17,7 +17,7 @@ use Bugzilla::Util qw(trick_taint);
 use Bugzilla::Extension::SourcePulse::Database qw(handle with_handle);
 use Bugzilla::Extension::SourcePulse::Params;
 use Bugzilla::Extension::SourcePulse::Periods;
-use Bugzilla::Extension::SourcePulse::Values qw(encode_json_text epoch random_hex);
+use Bugzilla::Extension::SourcePulse::Values qw(encode_json_text epoch);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 use base qw(Exporter);
@@ -158,7 +158,7 @@ sub _reason {
 sub _insert {
   my ($row)   = @_;
   my $dbh     = Bugzilla->dbh;
-  my $transaction = $dbh->{+TRANSACTION} || random_hex();
+  my $transaction = $dbh->{+TRANSACTION} || _new_transaction();
   $row->{payload}->{transaction} = $transaction;
   my $payload = encode_json_text($row->{payload});
   die "the payload has too many bytes\n" if length($payload) > PAYLOAD_MAX_BYTES;
@@ -172,6 +172,10 @@ sub _insert {
   $dbh->{+DIRTY} = 1;
   return;
 }
+
+# It need not be secret, only another one than every other: /dev/urandom would cost
+# more than the rest of the row.
+sub _new_transaction { return sprintf('%08x' x 4, time, $$, rand(2**32), rand(2**32)); }
 
 # The last resort: one short line in a file, which makes the sidecar compare everything with Bugzilla's history.
 sub _missed {
@@ -221,14 +225,22 @@ sub last_missed {
   return $last;
 }
 
+# A thin row of what was public cannot be filled while one must log in to see
+# anything: what the bug is like now may be what nobody shall know.
+use constant FILLABLE => q{(payload NOT LIKE '%"thin":%' OR payload NOT LIKE '%"was":true%' AND payload NOT LIKE '%"is":true%')};
+
+sub _waiting { return ' WHERE reason IS NULL' . (site_is_public() ? '' : ' AND ' . FILLABLE); }
+
+# The oldest rows that wait.
 sub next_rows {
   my ($count, $most_bytes) = @_;
   my $dbh  = Bugzilla->dbh;
   my $size = 0;
   my @rows;
+
   # Read a row at a time: a few of them can be larger than all others together.
   my $statement = $dbh->prepare('SELECT id, kind, bug_id, created_ts, payload FROM '
-      . TABLE . ' WHERE reason IS NULL ORDER BY id ' . $dbh->sql_limit($count));
+      . TABLE . _waiting() . ' ORDER BY id ' . $dbh->sql_limit($count));
   $statement->execute;
   while (my $row = $statement->fetchrow_hashref('NAME_lc')) {
     $size += length($row->{payload});
@@ -237,6 +249,12 @@ sub next_rows {
   }
   $statement->finish;
   return \@rows;
+}
+
+# How many rows next_rows() would return at last.
+sub depth {
+  my ($depth) = Bugzilla->dbh->selectrow_array('SELECT COUNT(*) FROM ' . TABLE . _waiting());
+  return $depth + 0;
 }
 
 sub remove_rows {
@@ -378,7 +396,7 @@ F<data/sourcepulse.missed> and in the web server's error log.
 
 Whether ERROR, the last of DBI, ends more than one statement.
 
-=item C<next_rows COUNT, MOST_BYTES>, C<remove_rows IDS>, C<bury_row ID, REASON>, C<retry_rows ID>, C<list_rows ARE_BURIED, COUNT>, C<stats>
+=item C<next_rows COUNT, MOST_BYTES>, C<depth>, C<remove_rows IDS>, C<bury_row ID, REASON>, C<retry_rows ID>, C<list_rows ARE_BURIED, COUNT>, C<stats>
 
 What drain.pl and the administrator's page do with rows.
 

@@ -12,7 +12,7 @@ use Bugzilla::Bug;
 
 use Bugzilla::Extension::SourcePulse::Database qw(handle select_in);
 use Bugzilla::Extension::SourcePulse::History
-  qw(history_lines import_time is_toggled public_around);
+  qw(history_lines import_time is_other_side is_toggled public_around);
 use Bugzilla::Extension::SourcePulse::Outbox;
 use Bugzilla::Extension::SourcePulse::Periods;
 use Bugzilla::Extension::SourcePulse::Recovered
@@ -210,18 +210,35 @@ sub _updates {
         . (defined $attach_id ? '= ?' : 'IS NULL'),
       $bug_id, $when, $who, defined $attach_id ? $attach_id : ()
     );
-    my %found = (%{_found($context, $bug_id, $when)}, lines => $lines, activity => $lines->[-1]->{id});
+    my %found = %{_found($context, $bug_id, $when)};
     if (defined $attach_id) {
       my $attachment = Bugzilla::Attachment->new($attach_id) or next;
-      push(@rows, _row($lines, attachment_row('attachment.update', $attachment, \%found)));
+      push(@rows, _row($lines, attachment_row('attachment.update', $attachment, {%found, _of($lines)})));
       next;
     }
     my $bug = _bug($bug_id) or next;
-    @found{qw(was is)} = public_around($bug_id, $lines, $context->{visibility}->is_public_bug($bug_id))
-      unless $found{was_private};
-    push(@rows, _row($lines, updated_row($bug, \%found)));
+    foreach my $part (_parts($head, $lines)) {
+      @found{qw(was is)}
+        = public_around($bug_id, $part, $context->{visibility}->is_public_bug($bug_id))
+        unless $found{was_private};
+      push(@rows, _row($part, updated_row($bug, {%found, _of($part)})));
+    }
   }
   return sort { $a->{activities}->[0] <=> $b->{activities}->[0] } @rows;
+}
+
+sub _of {
+  my ($lines) = @_;
+  return (lines => $lines, activity => $lines->[-1]->{id});
+}
+
+# The update itself, and by itself each line that an update of another bug wrote
+# here: the one may be published already while the other is not.
+sub _parts {
+  my ($head, $lines) = @_;
+  my %is_other = map { $_->{id} => 1 } grep { is_other_side($head, $_) } @$lines;
+  my @own = grep { !$is_other{$_->{id}} } @$lines;
+  return ((@own ? \@own : ()), map { [$_] } grep { $is_other{$_->{id}} } @$lines);
 }
 
 # What every row that is found has. Public is what was public at that time and

@@ -22,15 +22,13 @@ my %PUBLIC_CHANGE = map { $_ => 1 } qw(
   version whiteboard
 );
 
-# The same of a bug itself.
-my %PUBLIC_MEMBER = map { $_ => 1 } qw(
-  alias assigned_to blocks cc classification component component_id
-  creation_time creator depends_on dupe_of flags groups id is_open keywords
-  last_change_time op_sys platform priority product product_id qa_contact
-  resolution see_also severity status summary target_milestone url version
-  whiteboard
+# Members of a bug that everybody may have as they are; the others are redacted,
+# and whatever is in neither list is left out.
+my @PLAIN_MEMBERS = qw(
+  alias classification component component_id creation_time id is_open
+  keywords last_change_time op_sys platform priority product product_id
+  resolution severity status summary target_milestone url version whiteboard
 );
-
 my @BUG_PERSONS = qw(assigned_to qa_contact creator);
 my @BUG_LISTS   = qw(depends_on blocks);
 
@@ -46,7 +44,8 @@ sub new {
     bug_fields => [grep { $custom{$_} == FIELD_TYPE_BUG_ID } sort keys %custom],
     hides_names => Bugzilla->params->{usevisibilitygroups} ? 1 : 0,
     # The ids of people by the names that were seen, for words that have only a name.
-    ids => {},
+    ids    => {},
+    people => {},
   }, $class;
 }
 
@@ -54,7 +53,9 @@ sub new {
 sub prepare {
   my ($self, @parts) = @_;
   my %ids;
-  $self->_numbers($_, \%ids) foreach grep {defined} @parts;
+  foreach my $part (@parts) {
+    $self->_numbers($part, \%ids) if ref $part eq 'HASH' || @$part;
+  }
   $self->{visibility}->public_bugs(keys %ids) if %ids;
   return;
 }
@@ -64,6 +65,10 @@ sub prepare {
 sub person {
   my ($self, $person) = @_;
   return undef unless $person;
+  # Most people are named more than once. The hash itself is the key, because two
+  # that differ in their names may have one number.
+  my $known = $self->{people}->{$person};
+  return $known->[1] if $known;
   my ($id, $name) = @$person{qw(id name)};
   if (defined $name) {
     # Bugzilla's email_filter() does nothing while somebody is logged in, and in
@@ -72,7 +77,10 @@ sub person {
     $self->{ids}->{$name} = $id;
     $name = undef if $self->{hides_names};
   }
-  return {id => $id, name => $name};
+  my $public = {id => $id, name => $name};
+  # With the key, so that its address is not used for another one.
+  $self->{people}->{$person} = [$person, $public];
+  return $public;
 }
 
 sub people {
@@ -84,7 +92,7 @@ sub people {
 sub flag_word {
   my ($self, $item) = @_;
   my $person = $self->person($item->{person}) or return $item->{word};
-  my $name = defined $person->{name} ? $person->{name} : $person->{id};
+  my $name = defined $person->{name} ? $person->{name} : $person->{id} + 0;
   return defined $name ? "$item->{word}($name)" : $item->{word};
 }
 
@@ -100,7 +108,7 @@ sub _flag_word_again {
 }
 
 # What was learned of people is of one event only.
-sub begin_event { $_[0]->{ids} = {}; return; }
+sub begin_event { @{$_[0]}{qw(ids people)} = ({}, {}); return; }
 
 # -- numbers of other bugs
 
@@ -112,7 +120,7 @@ sub bug_id {
 
 sub bug_ids {
   my ($self, $ids) = @_;
-  my @ids    = @$ids;
+  my @ids    = @$ids or return [];
   my $public = $self->{visibility}->public_bugs(@ids);
 
   # A number that was once used as a key is a string to JSON.
@@ -122,6 +130,7 @@ sub bug_ids {
 # URLs of this Bugzilla's own bugs hold their numbers.
 sub see_also {
   my ($self, $urls) = @_;
+  return [] unless @$urls;
   return [grep { $self->_is_public_url($_) } @$urls];
 }
 
@@ -153,8 +162,10 @@ sub _page {
 
 sub bug {
   my ($self, $bug) = @_;
-  my %public = map { $_ => $bug->{$_} }
-    grep { $PUBLIC_MEMBER{$_} || exists $self->{custom}->{$_} } keys %$bug;
+  my %public;
+  @public{@PLAIN_MEMBERS} = @$bug{@PLAIN_MEMBERS};
+  my @custom = grep { exists $bug->{$_} } keys %{$self->{custom}};
+  @public{@custom} = @$bug{@custom};
   $public{$_} = $self->person($bug->{$_}) foreach @BUG_PERSONS;
   $public{cc} = $self->people($bug->{cc});
   $public{$_} = $self->bug_ids($bug->{$_}) foreach @BUG_LISTS;
@@ -179,7 +190,7 @@ sub all_changes {
     my ($item) = @_;
     my $person = $item->{person};
     return $item->{word} unless $person;
-    return "$item->{word}(" . (defined $person->{name} ? $person->{name} : $person->{id}) . ')';
+    return "$item->{word}(" . (defined $person->{name} ? $person->{name} : $person->{id} + 0) . ')';
   };
   my @all;
   foreach my $change (@$changes) {
@@ -297,15 +308,15 @@ sub _numbers {
         $self->_add($ids, $field eq 'see_also', @values) if $is_bug || $field eq 'see_also';
       }
       else {
-        $self->_add($ids, 0, map { $item->{$_} } 'dupe_bug_id');
+        $self->_add($ids, 0, $item->{dupe_bug_id}) if $item->{dupe_bug_id};
       }
     }
     return;
   }
   # A slice would make the members that are not there.
   my @names = (@BUG_LISTS, 'dupe_of', 'dupe_bug_id', @{$self->{bug_fields}});
-  $self->_add($ids, 0, map { $part->{$_} } @names);
-  $self->_add($ids, 1, map { $part->{$_} } 'see_also');
+  foreach my $name (grep { $part->{$_} } @names) { $self->_add($ids, 0, $part->{$name}) }
+  $self->_add($ids, 1, $part->{see_also}) if $part->{see_also};
   return;
 }
 

@@ -13,27 +13,17 @@ use Bugzilla::Extension::SourcePulse::Values qw(number text truth);
 use Bugzilla::Extension::SourcePulse::View qw(row);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(kind_of thing_row);
-
-# What a bug can be filed under, by Bugzilla's classes.
-my %KIND = (
-  'Bugzilla::Product'   => 'product',
-  'Bugzilla::Component' => 'component',
-  'Bugzilla::Version'   => 'version',
-  'Bugzilla::Milestone' => 'milestone',
-  'Bugzilla::Keyword'   => 'keyword',
-);
+our @EXPORT_OK = qw(thing_row);
 
 # Columns whose change is published; versions and milestones call their name a
 # value.
 my %FIELD = map { $_ => 1 } qw(name value isactive classification_id);
 
-sub kind_of { return $KIND{ref $_[0] || $_[0]}; }
-
 # FACT: create, update or delete. OLD and CHANGES as object_end_of_update has them.
 sub thing_row {
   my ($fact, $object, $timestamp, $old, $changes) = @_;
-  my $kind       = kind_of($object);
+  # Bugzilla::Product is a product.
+  my ($kind) = map {lc} ref($object) =~ /(\w+)\z/;
   my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
   my $product_id = $kind eq 'product' ? $object->id : $object->{product_id};
   my $is_public
@@ -119,5 +109,4 @@ choose: names, numbers, and whether new bugs may be filed there.
 
 =head1 FUNCTIONS
 
-C<kind_of OBJECT> is the word for it in events, or undef for any other class; C<thing_row FACT, OBJECT, TIMESTAMP, OLD, CHANGES> is its row of the
-outbox, or undef.
+C<thing_row FACT, OBJECT, TIMESTAMP, OLD, CHANGES> is its row of the outbox, or undef.

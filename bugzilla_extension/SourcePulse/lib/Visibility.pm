@@ -21,7 +21,12 @@ use constant IDS_AT_ONCE => 500;
 
 sub new {
   my ($class) = @_;
-  return bless {anonymous => undef, asked => {}, attachments => {}}, $class;
+  return bless {
+    is_open     => site_is_public(),
+    anonymous   => undef,
+    asked       => {},
+    attachments => {},
+  }, $class;
 }
 
 # Everything is private where one has to log in to see anything.
@@ -29,7 +34,7 @@ sub site_is_public { return Bugzilla->params->{requirelogin} ? 0 : 1; }
 
 sub public_bugs {
   my ($self, @ids) = @_;
-  return {} unless site_is_public();
+  return {} unless $self->{is_open};
   my $asked = $self->{asked};
   my @new = grep { !exists $asked->{$_} } @ids;
   # Always a new visitor: a user remembers which bugs it could see.
@@ -57,7 +62,7 @@ sub note_bug {
 # In memory the groups of a bug before its update are those that it had: they were read before they were written.
 sub was_public_bug {
   my ($self, $old_bug) = @_;
-  return site_is_public() && !@{$old_bug->groups_in} ? 1 : 0;
+  return $self->{is_open} && !@{$old_bug->groups_in} ? 1 : 0;
 }
 
 sub is_about_attachment {

@@ -147,11 +147,27 @@ subtest 'what may be sent' => sub {
   is_deeply([verdicts($events[0])], [['withhold', undef]], 'at the moment of the question');
   $world->update_bug($bug, groups => {remove => ['secretgroup']});
   $world->params(requirelogin => 1);
-  is_deeply([verdicts(@events)], [map { ['withhold', undef] } @events], 'parameters are read again: nothing, not even what is gone');
+  is(ask($child, {do => 'check', events => []})->{code}, 'closed', 'parameters are read again: nothing is judged where one must log in');
   $world->params(requirelogin => 0);
   ask($child, {do => 'hello'});
   $world->rows;
   # What was done in the second in which the site opened may have been done before.
+  $world->next_second;
+};
+
+subtest 'thin rows while one must log in' => sub {
+  my $thin = '{"v":1,"at":1,"activity":null,"was":%s,"is":%s,"thin":"x"}';
+  foreach my $payload (sprintf($thin, 'true', 'true'), sprintf($thin, 'false', 'false')) {
+    $world->dbh->do("INSERT INTO $TABLE (created_ts, kind, bug_id, is_public, payload) VALUES ('2026-01-02 03:04:05', 'bug.update', $bug, 0, ?)",
+      undef, $payload);
+  }
+  $world->params(requirelogin => 1);
+  my $answer = ask($child, {do => 'next', count => 10});
+  is_deeply([scalar @{$answer->{rows}}, $answer->{depth}], [1, 1], 'those of what was public wait');
+  $world->params(requirelogin => 0);
+  $answer = ask($child, {do => 'next', count => 10});
+  is_deeply([scalar @{$answer->{rows}}, $answer->{depth}], [2, 2], 'until it is open again');
+  $world->rows;
   $world->next_second;
 };
 

@@ -236,6 +236,30 @@ subtest 'places of what was cut move with what is left' => sub {
     [{field => '/bug/depends_on', kept => 1, total => 9}, {field => '/changes/2/added', kept => 4, total => 99}], 'the others are where they are now');
 };
 
+subtest 'the other side of a dependency, in the second of an update of its own' => sub {
+  foreach my $is_first (0, 1) {
+    my ($meta, $leaf) = ($world->create_bug, $world->create_bug);
+    $world->rows;
+    $world->new_request;
+    $world->next_second;
+    my $marks  = $world->tips;
+    my $link   = sub { $world->update_bug($leaf, dependson => {add => [$meta]}) };
+    my $change = sub { $world->update_bug($meta, priority => 'High', short_desc => 'other') };
+    my $new;
+    my $file   = sub { $new = $world->create_bug(dependson => [$meta]) };
+    $_->() foreach $is_first ? ($link, $file, $change) : ($change, $link, $file);
+    my ($live) = grep { $_->{bug_id} == $meta } $world->rows;
+    $world->new_request;
+    require Bugzilla::Extension::SourcePulse::Recovery;
+    my @found = grep { $_->{bug_id} == $meta && $_->{kind} eq 'bug.update' && @{$_->{activities}} }
+      @{Bugzilla::Extension::SourcePulse::Recovery::page($marks, 100)->{rows}};
+    my $is_live = sub { scalar grep { $_ == $live->{payload}->{activity} } @{$_[0]->{activities}} };
+    is((grep { $is_live->($_) } @found), 1, 'the update is one row');
+    my @others = map { $json->decode($_->{payload})->{views}->{public}->{changes} } grep { !$is_live->($_) } @found;
+    is_deeply(\@others, [map { [{field_name => 'blocks', removed => [], added => [$_]}] } $leaf, $new], 'each other side is its own');
+  }
+};
+
 subtest 'a comment about a duplicate says so' => sub {
   my ($bug, $open, $secret) = ($world->create_bug, $world->create_bug, $world->create_bug(@in_group));
   $world->rows;

@@ -3,7 +3,7 @@
 """What the public stream never showed, so that it does not say of it either that it was hidden.
 
 Marks in the outbox, by source: `unseen` for a bug, comment or attachment whose showing was withheld before it was sent,
-`shown` for one whose hiding was withheld, and the highest position that was `offered`, which may have been sent.
+and the highest position that was `offered`, which may have been sent.
 """
 
 from __future__ import annotations
@@ -11,23 +11,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sourcepulse.errors import DecodeError
 from sourcepulse.outbox import DELIVERED, IDS_AT_ONCE, Claimed, Outbox
+from sourcepulse.serialize import decode
 from sourcepulse.visibility import Verdict
 
 _PARTS = frozenset({"bug", "comment", "attachment"})
-_SHOWING = frozenset({"created", "published"})
+_CREATED, _PUBLISHED = "created", "published"
 
 _UNSEEN = "bugzilla unseen "
-_SHOWN = "bugzilla shown "
 _OFFERED = "bugzilla offered "
 
 
 class Step(NamedTuple):
-    """One event that shows a thing, `bug/7`, to the public, or hides it, with the bug that it still names."""
+    """One event that shows a thing, `bug/7`, to the public, or hides it.
+
+    `bug` is the bug of a comment or an attachment; `is_first` where nothing can have shown the thing before.
+    """
 
     thing: str
     shows: bool
     bug: int | None = None
+    is_first: bool = False
 
 
 def step_of(type_: str, data: Mapping[str, Any]) -> Step | None:
@@ -37,8 +42,9 @@ def step_of(type_: str, data: Mapping[str, Any]) -> Step | None:
         return None
     part, fact = words[1:3]
     try:
-        if fact in _SHOWING:
-            return Step(f"{part}/{data[part]['id']}", shows=True)
+        if fact in (_CREATED, _PUBLISHED):
+            shown = data[part]
+            return Step(f"{part}/{shown['id']}", shows=True, bug=shown.get("bug_id"), is_first=fact == _CREATED)
         if fact == "hidden" or (part, fact) == ("bug", "deleted"):
             return Step(f"{part}/{data['id']}", shows=False, bug=data.get("bug_id"))
     except (LookupError, TypeError):
@@ -53,7 +59,7 @@ def apply_marks(
 
     The marks are written before it returns. A replay is of something that was sent, so it makes no marks.
     """
-    names = [prefix + _of(source, step) for step in steps if step is not None for prefix in (_UNSEEN, _SHOWN)]
+    names = [_UNSEEN + _of(source, step) for step in steps if step is not None]
     marks = _read(outbox, [*names, _OFFERED + source])
     replays = _delivered(outbox, [event.position for event, step in zip(events, steps, strict=True) if step])
     offered = int(marks.pop(_OFFERED + source, 0))
@@ -61,31 +67,59 @@ def apply_marks(
     for event, step, verdict in zip(events, steps, verdicts, strict=True):
         judged = verdict
         if step is not None:
-            is_new = event.position not in replays
-            judged = _after(step, verdict, now, _of(source, step), is_new=is_new, may_be_sent=event.position <= offered)
+            mark = _UNSEEN + _of(source, step)
+            if verdict.send and step.shows:
+                now.discard(mark)
+            elif event.position in replays or (verdict.send and mark not in now):
+                pass
+            elif not step.shows:
+                judged = _without_hiding(step, verdict) if mark in now else verdict
+            elif event.position > offered and (step.is_first or not _was_shown(outbox, source, step, offered)):
+                now.add(mark)
         final.append(judged)
     sent = [event.position for event, judged in zip(events, final, strict=True) if judged.send]
     _write(outbox, source, set(marks), now, max(sent, default=0) if max(sent, default=0) > offered else None)
     return final
 
 
-def _after(step: Step, verdict: Verdict, marks: set[str], thing: str, *, is_new: bool, may_be_sent: bool) -> Verdict:
-    """Return the verdict on one step, and change the marks of its thing."""
-    unseen, shown = _UNSEEN + thing, _SHOWN + thing
-    if step.shows:
-        if verdict.send:
-            marks -= {unseen, shown}
-        elif is_new and not may_be_sent and shown not in marks:
-            marks.add(unseen)
-    elif is_new and unseen in marks:
-        # That it may be sent means that the bug of a comment or an attachment is public.
-        is_public = verdict.send and step.bug is not None
-        return Verdict(send=False, subject=f"bug/{step.bug}" if is_public else verdict.subject)
-    elif verdict.send:
-        marks.discard(shown)
-    elif is_new:
-        marks.add(shown)
-    return verdict
+def _without_hiding(step: Step, verdict: Verdict) -> Verdict:
+    # That it may be sent means that the bug of a comment or an attachment is public.
+    is_public = verdict.send and step.bug is not None
+    return Verdict(send=False, subject=f"bug/{step.bug}" if is_public else verdict.subject)
+
+
+def _was_shown(outbox: Outbox, source: str, step: Step, offered: int) -> bool:
+    """Return whether the stream has, or may have, an event that shows the thing; also where its payload has expired.
+
+    It reads all events of the source. Only what was published and hidden again before it was sent needs it.
+    """
+    subject = step.thing if step.bug is None else f"bug/{step.bug}"
+    query = (
+        "SELECT e.type, e.routing_key, b.body FROM events e LEFT JOIN bodies b USING (position) "
+        "WHERE e.source = ? AND e.subject = ? AND (e.state = ? OR e.position <= ?)"
+    )
+    with outbox.reading() as db:
+        found = db.execute(query, (source, subject, DELIVERED, offered)).fetchall()
+    return any(_shows(type_, routing_key, body, step) for type_, routing_key, body in found)
+
+
+def _shows(type_: str, routing_key: str, body: bytes | None, step: Step) -> bool:
+    words = type_.split(".")
+    if words[0] != "bugzilla":
+        # A stand-in for what was withheld.
+        return False
+    if step.bug is None:
+        # Every event of a bug that could be read shows it.
+        return words[2] not in ("hidden", "deleted")
+    if words[1] != step.thing.partition("/")[0] or words[2] not in (_CREATED, _PUBLISHED):
+        return False
+    if body is None:
+        return True
+    try:
+        shown = step_of(type_, decode(body, routing_key=routing_key).data)
+    except DecodeError:
+        return True
+    return shown is not None and shown.thing == step.thing
 
 
 def _of(source: str, step: Step) -> str:

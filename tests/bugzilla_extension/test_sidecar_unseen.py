@@ -142,6 +142,20 @@ def test_what_was_hidden_in_vain_and_not_published_again_is_still_to_be_hidden(s
     assert story.sees({"hidden": NO, "published": NO}) == ["-", "-"]
     story.happens("hidden")
     assert story.sees({}) == ["hidden"]
+    # A mirror reads again what it knows, which does no harm.
+    story.happens("published", "hidden")
+    assert story.sees({"published": NO}) == ["-", "hidden"]
+
+
+def test_what_is_shown_is_hidden_though_that_it_was_published_again_was_withheld(story: Story) -> None:
+    story.happens("created")
+    assert story.sees({}) == ["created"]
+    # It was hidden and published past every hook, and hidden again before that was sent.
+    story.happens("published", "hidden")
+    assert story.sees({"published": NO}) == ["-", "hidden"]
+
+
+def test_what_is_published_and_hidden_before_it_is_sent_was_never_shown(story: Story) -> None:
     story.happens("published", "hidden")
     assert story.sees({"published": NO}) == ["-", "-"]
 

@@ -3,7 +3,9 @@
 
 package Bugzilla::Extension::SourcePulse;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
@@ -19,9 +21,10 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse - tells of every change of a bug, in the transaction that makes it
+Bugzilla::Extension::SourcePulse - tells of every change of a bug, in the
+transaction that makes it
 
 =head1 DESCRIPTION
 
-Link this folder into F<extensions/> and run F<checksetup.pl>; L<Bugzilla::Extension::SourcePulse> in F<Extension.pm>
-has the hooks.
+Link this folder into F<extensions/> and run F<checksetup.pl>;
+L<Bugzilla::Extension::SourcePulse> in F<Extension.pm> has the hooks.

@@ -3,7 +3,9 @@
 
 package Bugzilla::Extension::SourcePulse;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
@@ -11,22 +13,23 @@ use base qw(Bugzilla::Extension);
 
 use Bugzilla::Status qw(is_open_state);
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Event;
-use Bugzilla::Extension::SourcePulse::Facts qw(flag_rows read_more);
-use Bugzilla::Extension::SourcePulse::Flags qw(between flags_of_bug);
-use Bugzilla::Extension::SourcePulse::Outbox qw(record);
-use Bugzilla::Extension::SourcePulse::Params;
-use Bugzilla::Extension::SourcePulse::Periods;
+use Bugzilla::Extension::SourcePulse::Database   qw(handle);
+use Bugzilla::Extension::SourcePulse::Event      qw();
+use Bugzilla::Extension::SourcePulse::Facts      qw(flag_rows read_more);
+use Bugzilla::Extension::SourcePulse::Flags      qw(between flags_of_bug);
+use Bugzilla::Extension::SourcePulse::Outbox     qw(record);
+use Bugzilla::Extension::SourcePulse::Params     qw(active is_set_up);
+use Bugzilla::Extension::SourcePulse::Periods    qw(note_group_end note_site);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
-use Bugzilla::Extension::SourcePulse::Wrap;
+use Bugzilla::Extension::SourcePulse::Wrap       qw();
 
 our $VERSION = '2';
 
 # The page on which an administrator changes parameters.
 use constant PARAMS_TEMPLATE => 'admin/params/editparams.html.tmpl';
 
-# What bugs are filed under. The hooks of objects run for everything else as well.
+# What bugs are filed under. The hooks of objects run for everything else as
+# well.
 my $THING = qr/\ABugzilla::(?:Product|Component|Version|Milestone|Keyword)\z/;
 
 Bugzilla::Extension::SourcePulse::Wrap::install(
@@ -44,7 +47,8 @@ sub bug_end_of_create {
   record(
     sub { Bugzilla::Extension::SourcePulse::Event::bug_created($bug, $timestamp) },
     sub {
-      Bugzilla::Extension::SourcePulse::Event::thin('bug.create', $bug->id, $timestamp, $_[0]);
+      Bugzilla::Extension::SourcePulse::Event::thin('bug.create', $bug->id,
+        $timestamp, $_[0]);
     },
   );
   return;
@@ -53,8 +57,8 @@ sub bug_end_of_create {
 # Moving a bug removes flags in the database alone, so they are read while they
 # are still there.
 sub bug_start_of_update {
-  my ($self, $args) = @_;
-  my ($bug, $changes) = @$args{qw(bug changes)};
+  my ($self, $args)    = @_;
+  my ($bug,  $changes) = @$args{qw(bug changes)};
   return unless $changes->{product_id} || $changes->{component_id};
   return unless _is_active();
   $bug->{sourcepulse_flags_before} = flags_of_bug($bug->id);
@@ -63,10 +67,11 @@ sub bug_start_of_update {
 
 sub bug_end_of_update {
   my ($self, $args) = @_;
-  my ($bug, $old_bug, $changes, $timestamp) = @$args{qw(bug old_bug changes timestamp)};
+  my ($bug, $old_bug, $changes, $timestamp)
+    = @$args{qw(bug old_bug changes timestamp)};
   my $before  = delete $bug->{sourcepulse_flags_before};
   my $toggled = $bug->{comment_isprivate} || [];
-  my $added   = $bug->{added_comments} || [];
+  my $added   = $bug->{added_comments}    || [];
 
   # The hook runs for updates that changed nothing as well.
   return unless %$changes || @$added || @$toggled;
@@ -77,23 +82,29 @@ sub bug_end_of_update {
     sub {
       # What only adds comments writes nothing into the history.
       my @since = %$changes || @$toggled ? ($timestamp, $who) : ();
-      my $more = read_more($bug->id, @since);
+      my $more  = read_more($bug->id, @since);
       $activity = $more->{activity};
       my $done = {
         who      => $who,
-        was_open => $changes->{bug_status} ? is_open_state($old_bug->{bug_status}) : $more->{is_open},
+        was_open => $changes->{bug_status}
+        ? is_open_state($old_bug->{bug_status})
+        : $more->{is_open},
         flags    => _flags_of($bug, $old_bug, $before),
         comments => $added,
         toggled  => $toggled,
       };
-      return Bugzilla::Extension::SourcePulse::Event::bug_updated($bug, $old_bug, $changes,
-        $more, $timestamp, $done);
+      return Bugzilla::Extension::SourcePulse::Event::bug_updated($bug, $old_bug,
+        $changes, $more, $timestamp, $done);
     },
     sub {
-      my $update = {changes => $changes, comments => $toggled, activity => $activity, when => $timestamp};
+      my $update = {
+        changes  => $changes,
+        comments => $toggled,
+        activity => $activity,
+        when     => $timestamp
+      };
       return Bugzilla::Extension::SourcePulse::Event::thin(
-        'bug.update', $bug->id, $timestamp, $_[0],
-        _lines_of($bug->id, undef, $update),
+        'bug.update', $bug->id, $timestamp, $_[0], _lines_of($bug->id, undef, $update),
         was      => Bugzilla::Extension::SourcePulse::Event::was_public($old_bug),
         comments => [map { $_->{comment_id} + 0 } @$added],
       );
@@ -107,7 +118,9 @@ sub _bug_deleted {
   my $timestamp = _now();
   record(
     sub { Bugzilla::Extension::SourcePulse::Event::bug_deleted($bug, $timestamp) },
-    sub { Bugzilla::Extension::SourcePulse::Event::thin_deletion($bug, $timestamp, $_[0]) },
+    sub {
+      Bugzilla::Extension::SourcePulse::Event::thin_deletion($bug, $timestamp, $_[0]);
+    },
   );
   return;
 }
@@ -118,7 +131,8 @@ sub _flags_of {
   return between(map { flag_rows(@{$_->flags}) } $old_bug, $bug);
 }
 
-# Which lines of Bugzilla's history an update wrote, for a row that is filled later.
+# Which lines of Bugzilla's history an update wrote, for a row that is filled
+# later.
 sub _lines_of {
   my ($bug_id, $attach_id, $update) = @_;
   require Bugzilla::Extension::SourcePulse::History;
@@ -141,12 +155,12 @@ sub _lines_of {
 sub _attachment_created {
   my ($attachment) = @_;
   record(
-    sub { Bugzilla::Extension::SourcePulse::Event::attachment_created($attachment) },
+    sub { Bugzilla::Extension::SourcePulse::Event::attachment_created($attachment) }
+    ,
     sub {
-      return Bugzilla::Extension::SourcePulse::Event::thin(
-        'attachment.create', $attachment->{bug_id}, $attachment->{creation_ts}, $_[0],
-        attachment => $attachment->id + 0,
-      );
+      return Bugzilla::Extension::SourcePulse::Event::thin('attachment.create',
+        $attachment->{bug_id}, $attachment->{creation_ts},
+        $_[0],                 attachment => $attachment->id + 0,);
     },
   );
   return;
@@ -165,15 +179,19 @@ sub _attachment_updated {
       my $done = {
         who      => Bugzilla->user->id,
         activity => $activity,
-        flags    => between(map { flag_rows(@{$_->flags}) } ($old || $attachment), $attachment),
+        flags    =>
+          between(map { flag_rows(@{$_->flags}) } ($old || $attachment), $attachment),
       };
-      return Bugzilla::Extension::SourcePulse::Event::attachment_updated($attachment, $changes,
-        $timestamp, $done);
+      return Bugzilla::Extension::SourcePulse::Event::attachment_updated($attachment,
+        $changes, $timestamp, $done);
     },
     sub {
       my $update = {changes => $changes, activity => $activity, when => $timestamp};
       return Bugzilla::Extension::SourcePulse::Event::thin(
-        'attachment.update', $attachment->{bug_id}, $timestamp, $_[0],
+        'attachment.update',
+        $attachment->{bug_id},
+        $timestamp,
+        $_[0],
         _lines_of($attachment->{bug_id}, $attachment->id, $update),
         attachment => $attachment->id + 0,
       );
@@ -184,11 +202,14 @@ sub _attachment_updated {
 
 # Bugzilla keeps the attachment and removes what was in it.
 sub _attachment_deleted {
-  my ($id) = @_;
-  my $timestamp = _now();
+  my ($id)       = @_;
+  my $timestamp  = _now();
   my $attachment = Bugzilla::Attachment->new($id) or return;
   record(
-    sub { Bugzilla::Extension::SourcePulse::Event::attachment_deleted($attachment, $timestamp) },
+    sub {
+      Bugzilla::Extension::SourcePulse::Event::attachment_deleted($attachment,
+        $timestamp);
+    },
     sub {
       return Bugzilla::Extension::SourcePulse::Event::thin(
         'attachment.delete', $attachment->{bug_id}, $timestamp, $_[0],
@@ -200,8 +221,8 @@ sub _attachment_deleted {
   return;
 }
 
-# The last line that this update wrote into Bugzilla's history names it, here and
-# for reconciliation.
+# The last line that this update wrote into Bugzilla's history names it, here
+# and for reconciliation.
 sub _last_activity {
   my ($attachment, $timestamp) = @_;
   my ($last) = handle()->selectrow_array(
@@ -251,7 +272,8 @@ sub object_before_delete {
   my $is_flag_type = $object->isa('Bugzilla::FlagType');
   return unless ($is_flag_type || ref($object) =~ $THING) && _is_active();
   if ($is_flag_type) {
-    _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_flag_type, $object);
+    _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_flag_type,
+      $object);
     return;
   }
   _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_keyword, $object)
@@ -260,19 +282,18 @@ sub object_before_delete {
   return;
 }
 
-# Whoever is not in a group that is deleted can see its bugs from now on; Bugzilla
-# removes them from it without a word.
+# Whoever is not in a group that is deleted can see its bugs from now on;
+# Bugzilla removes them from it without a word.
 sub group_before_delete {
   my ($self, $args) = @_;
-  return unless Bugzilla::Extension::SourcePulse::Params::is_set_up();
+  return unless is_set_up();
   my $group     = $args->{group};
   my $timestamp = _now();
+
   # Also while nothing is published: what is found later must know of it.
-  record(
-    sub { Bugzilla::Extension::SourcePulse::Periods::note_group_end($group->id, $timestamp) },
-    sub { die "$_[0]\n" },
-  );
-  _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_group, $group, $timestamp)
+  record(sub { note_group_end($group->id, $timestamp) }, sub { die "$_[0]\n" },);
+  _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_group,
+    $group, $timestamp)
     if _is_active() && site_is_public();
   return;
 }
@@ -283,9 +304,10 @@ sub _record_thing {
   my $timestamp = _now();
   record(
     sub {
-      return Bugzilla::Extension::SourcePulse::Things::thing_row($fact, $object, $timestamp, $old,
-        $changes);
+      return Bugzilla::Extension::SourcePulse::Things::thing_row($fact, $object,
+        $timestamp, $old, $changes);
     },
+
     # No row can be filled later: nothing remembers how it was.
     sub { die "$_[0]\n" },
   );
@@ -297,7 +319,8 @@ sub _record_lost {
   my ($rows_of, $object, $timestamp) = @_;
   require Bugzilla::Extension::SourcePulse::Lost;
   $timestamp ||= _now();
-  record(sub { return @{$rows_of->($object, $timestamp)} }, sub { die "$_[0]\n" });
+  record(sub { return @{$rows_of->($object, $timestamp)} },
+    sub { die "$_[0]\n" });
   return;
 }
 
@@ -306,7 +329,7 @@ sub _now {
   return $now;
 }
 
-sub _is_active { return Bugzilla::Extension::SourcePulse::Params::active(); }
+sub _is_active { return active(); }
 
 # -- how it is set up and looked after
 
@@ -324,7 +347,8 @@ sub db_schema_abstract_schema {
 
 sub config_add_panels {
   my ($self, $args) = @_;
-  $args->{panel_modules}->{SourcePulse} = 'Bugzilla::Extension::SourcePulse::Params';
+  $args->{panel_modules}->{SourcePulse}
+    = 'Bugzilla::Extension::SourcePulse::Params';
   return;
 }
 
@@ -332,8 +356,8 @@ sub config_add_panels {
 # changed is shown afterwards.
 sub template_before_process {
   my ($self, $args) = @_;
-  return unless $args->{file} eq PARAMS_TEMPLATE && Bugzilla::Extension::SourcePulse::Params::is_set_up();
-  record(sub { Bugzilla::Extension::SourcePulse::Periods::note_site(site_is_public()) }, sub { die "$_[0]\n" });
+  return unless $args->{file} eq PARAMS_TEMPLATE && is_set_up();
+  record(sub { note_site(site_is_public()) }, sub { die "$_[0]\n" });
   return;
 }
 
@@ -366,7 +390,10 @@ Bugzilla::Extension::SourcePulse - the hooks
 
 =head1 DESCRIPTION
 
-Every hook collects what happened and passes it to L<Bugzilla::Extension::SourcePulse::Outbox>, which writes a row in the transaction that is
-running. Nothing here talks to a network, prints, waits, or calls anything that may show an error page.
+Every hook collects what happened and passes it to
+L<Bugzilla::Extension::SourcePulse::Outbox>, which writes a row in the
+transaction that is running. Nothing here talks to a network, prints, waits, or
+calls anything that may show an error page.
 
-The README beside this folder says how to enable it, what it publishes and what it does not see.
+The README beside this folder says how to enable it, what it publishes and what
+it does not see.

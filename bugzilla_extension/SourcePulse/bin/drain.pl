@@ -2,7 +2,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
@@ -15,20 +17,27 @@ if (@ARGV != 1 || $folder =~ /\A-/) {
 }
 my $home = abs_path($folder);
 if (!defined $home || !-e "$home/Bugzilla.pm" || !chdir($home)) {
-  print STDERR "drain.pl: $folder is no folder of a Bugzilla: there is no Bugzilla.pm in it\n";
+  print STDERR
+    "drain.pl: $folder is no folder of a Bugzilla: there is no Bugzilla.pm in it\n";
   exit 2;
 }
 unshift(@INC, $home, "$home/lib", "$home/local/lib/perl5");
 
 # What Bugzilla prints must not come between the answers.
-open(my $answers, '>&', \*STDOUT) or die "drain.pl: standard output cannot be used: $!\n";
-open(STDOUT, '>&', \*STDERR) or die "drain.pl: standard output cannot be moved: $!\n";
+open(my $answers, '>&', \*STDOUT)
+  or die "drain.pl: standard output cannot be used: $!\n";
+open(STDOUT, '>&', \*STDERR)
+  or die "drain.pl: standard output cannot be moved: $!\n";
 $answers->autoflush(1) if $answers->can('autoflush') || require IO::Handle;
 
-# While it is down for maintenance Bugzilla prints a text and ends the process as soon as it is loaded.
+# While it is down for maintenance Bugzilla prints a text and ends the process
+# as soon as it is loaded.
 my $is_loading = 1;
+
 END {
-  print {$answers} qq({"ok": false, "code": "paused", "error": "Bugzilla is down for maintenance"}\n) if $is_loading && !$?;
+  print {$answers}
+    qq({"ok": false, "code": "paused", "error": "Bugzilla is down for maintenance"}\n)
+    if $is_loading && !$?;
 }
 my $loaded = eval {
   require Bugzilla;
@@ -40,7 +49,8 @@ if (!$loaded) {
   my ($line) = split(/\n/, "$@");
   $is_loading = 0;
   print STDERR "drain.pl: $line\n";
-  print STDERR "drain.pl: link the extension into $home/extensions/ under the name SourcePulse, run checksetup.pl, and see "
+  print STDERR
+    "drain.pl: link the extension into $home/extensions/ under the name SourcePulse, run checksetup.pl, and see "
     . "that this is the Perl that runs Bugzilla\n";
   exit 3;
 }
@@ -60,7 +70,9 @@ drain.pl - gives the rows of the outbox table to the sidecar
 
 =head1 DESCRIPTION
 
-Reads requests, one JSON object a line, on standard input and answers each on standard output; F<PROTOCOL.md> has them. Nobody has to
-start it by hand: C<sourcepulse bugzilla-sidecar> does.
+Reads requests, one JSON object a line, on standard input and answers each on
+standard output; F<PROTOCOL.md> has them. Nobody has to start it by hand:
+C<sourcepulse bugzilla-sidecar> does.
 
-It ends with 2 if the folder is no Bugzilla, with 3 if Bugzilla or the extension cannot be loaded.
+It ends with 2 if the folder is no Bugzilla, with 3 if Bugzilla or the extension
+cannot be loaded.

@@ -3,13 +3,15 @@
 
 package Bugzilla::Extension::SourcePulse::Changes;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
 use Bugzilla::Extension::SourcePulse::Facts
   qw(aliases custom_value group_words keyword_names);
-use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Params qw(restricted);
 use Bugzilla::Extension::SourcePulse::Values qw(number text truth);
 
 use base qw(Exporter);
@@ -47,13 +49,15 @@ sub name_of { return $NAME{$_[0]} || $_[0]; }
 
 sub is_truth { return $IS_TRUTH{$_[0]}; }
 
-# Bugzilla joins these with commas; the objects still have each by itself. Called
-# with logins and a bug.
+# Bugzilla joins these with commas; the objects still have each by itself.
+# Called with logins and a bug.
 my %LIST = (
-  alias    => sub { aliases($_[1]) },
-  blocked  => sub { [map { number($_) } @{$_[1]->blocked}] },
+  alias     => sub { aliases($_[1]) },
+  blocked   => sub { [map { number($_) } @{$_[1]->blocked}] },
   bug_group => sub { group_words(@{$_[1]->groups_in}) },
-  cc        => sub { $_[0]->people(map { $_->id } @{$_[1]->cc_users}) },
+  cc        => sub {
+    $_[0]->people(map { $_->id } @{$_[1]->cc_users});
+  },
   dependson => sub { [map { number($_) } @{$_[1]->dependson}] },
   keywords  => sub { keyword_names($_[1]) },
   see_also  => sub { [map { text($_->name) } @{$_[1]->see_also}] },
@@ -65,13 +69,14 @@ my %PERSON = map { $_ => 1 } qw(assigned_to qa_contact);
 sub bug_changes {
   my ($logins, $bug, $old_bug, $changes, $flags) = @_;
   my %custom     = map { $_->{name} => $_ } Bugzilla->active_custom_fields;
-  my $restricted = Bugzilla::Extension::SourcePulse::Params::restricted();
+  my $restricted = restricted();
   my @changes;
   foreach my $field (sort keys %$changes) {
     my ($removed, $added) = @{$changes->{$field}};
     if ($field eq 'flagtypes.name') {
       ($removed, $added)
-        = _flags($logins, map { [grep { !$_->{attach_id} } @$_] } @$flags{qw(before after)});
+        = _flags($logins,
+        map { [grep { !$_->{attach_id} } @$_] } @$flags{qw(before after)});
     }
     elsif (my $custom = $custom{$field}) {
       ($removed, $added) = map { custom_value($custom, $_) } $old_bug, $bug;
@@ -79,8 +84,7 @@ sub bug_changes {
     }
     elsif (my $list = $LIST{$field}) {
       next if $field eq 'bug_group' && !$restricted;
-      ($removed, $added)
-        = _difference(map { $list->($logins, $_) } $old_bug, $bug);
+      ($removed, $added) = _difference(map { $list->($logins, $_) } $old_bug, $bug);
     }
     elsif ($PERSON{$field}) {
       ($removed, $added) = map { $logins->person($_->{$field}) } $old_bug, $bug;
@@ -91,7 +95,8 @@ sub bug_changes {
     else {
       ($removed, $added) = map { _plain($field, $_) } $removed, $added;
     }
-    push(@changes, {field_name => name_of($field), removed => $removed, added => $added});
+    push(@changes,
+      {field_name => name_of($field), removed => $removed, added => $added});
   }
   return \@changes;
 }
@@ -104,13 +109,14 @@ sub attachment_changes {
       = $field eq 'flagtypes.name'
       ? _flags($logins, @$flags{qw(before after)})
       : map { _plain($field, $_) } @{$changes->{$field}};
-    push(@changes, {field_name => name_of($field), removed => $removed, added => $added});
+    push(@changes,
+      {field_name => name_of($field), removed => $removed, added => $added});
   }
   return \@changes;
 }
 
-# A flag in a change, not yet a word: how the person is named depends on who reads
-# it. PERSON may be undef.
+# A flag in a change, not yet a word: how the person is named depends on who
+# reads it. PERSON may be undef.
 sub flag_item {
   my ($word, $person) = @_;
   return {word => $word, person => $person};
@@ -125,12 +131,10 @@ sub _plain {
 sub _flags {
   my ($logins, @both) = @_;
   return _difference(
-    map {
-      [
-        map { flag_item("$_->{name}$_->{status}", $logins->person($_->{requestee_id})) }
-          @$_
-      ]
-    } @both
+    map { [
+      map { flag_item("$_->{name}$_->{status}", $logins->person($_->{requestee_id})) }
+        @$_
+    ] } @both
   );
 }
 
@@ -156,9 +160,10 @@ sub _difference {
 # A copy, because a number that was once used as a key is a string to JSON.
 sub _key {
   my ($item) = @_;
-  return "$item" unless ref $item;
+  return "$item"         unless ref $item;
   return $item->{id} + 0 unless exists $item->{word};
-  return join("\0", $item->{word}, $item->{person} ? $item->{person}->{id} + 0 : '');
+  return
+    join("\0", $item->{word}, $item->{person} ? $item->{person}->{id} + 0 : '');
 }
 
 1;
@@ -167,15 +172,20 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Changes - what an update changed, typed, by the names of REST's history
+Bugzilla::Extension::SourcePulse::Changes - what an update changed, typed, by
+the names of REST's history
 
 =head1 DESCRIPTION
 
-The changes are complete, with whole logins and all numbers; L<Bugzilla::Extension::SourcePulse::View> decides who may have which of them. In
-C<flagtypes.name> the items are not words yet, because the person in a word is named differently for different readers. The flags of attachments
-are not among the changes of a bug, wherever Bugzilla writes them.
+The changes are complete, with whole logins and all numbers;
+L<Bugzilla::Extension::SourcePulse::View> decides who may have which of them. In
+C<flagtypes.name> the items are not words yet, because the person in a word is
+named differently for different readers. The flags of attachments are not among
+the changes of a bug, wherever Bugzilla writes them.
 
 =head1 FUNCTIONS
 
-C<bug_changes LOGINS, BUG, OLD_BUG, CHANGES, FLAGS> and C<attachment_changes LOGINS, CHANGES, FLAGS> return them, C<name_of FIELD> the name of a
-column, C<is_truth FIELD> whether it is a boolean, C<flag_item WORD, PERSON> a flag in a change.
+C<bug_changes LOGINS, BUG, OLD_BUG, CHANGES, FLAGS> and
+C<attachment_changes LOGINS, CHANGES, FLAGS> return them, C<name_of FIELD> the
+name of a column, C<is_truth FIELD> whether it is a boolean,
+C<flag_item WORD, PERSON> a flag in a change.

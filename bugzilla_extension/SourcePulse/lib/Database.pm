@@ -3,14 +3,17 @@
 
 package Bugzilla::Extension::SourcePulse::Database;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(handle select_in select_row with_handle);
 
-# Databases limit the placeholders of a statement; SQLite's old limit is the lowest.
+# Databases limit the placeholders of a statement; SQLite's old limit is the
+# lowest.
 use constant IDS_AT_ONCE => 500;
 
 # The handle of DBI while with_handle() runs.
@@ -22,22 +25,25 @@ sub handle {
   return $dbh->isa('DBI::db') ? $dbh : $dbh->dbh;
 }
 
-# From Bugzilla 5.2 on a wrapper asks the database whether it is still there before each statement. In the middle
-# of a transaction that is known.
+# From Bugzilla 5.2 on a wrapper asks the database whether it is still there
+# before each statement. In the middle of a transaction that is known.
 sub with_handle {
   my ($work) = @_;
   my $dbh = Bugzilla->dbh;
   if (!$dbh->isa('DBI::db') && $dbh->can('connector')) {
-    return $dbh->connector->run(no_ping => sub { local $handle = $_[0]; return $work->($handle) });
+    return $dbh->connector->run(
+      no_ping => sub { local $handle = $_[0]; return $work->($handle) });
   }
   local $handle = handle();
   return $work->($handle);
 }
 
-# A statement that every update needs is prepared once in the life of a connection.
+# A statement that every update needs is prepared once in the life of a
+# connection.
 sub select_row {
   my ($select, @values) = @_;
-  return handle()->selectrow_array(handle()->prepare_cached($select), undef, @values);
+  return handle()
+    ->selectrow_array(handle()->prepare_cached($select), undef, @values);
 }
 
 sub select_in {
@@ -46,7 +52,8 @@ sub select_in {
   my @rows;
   while (my @some = splice(@ids, 0, IDS_AT_ONCE)) {
     my $marks = join(',', ('?') x @some);
-    push(@rows, @{$handle->selectall_arrayref("$select IN ($marks)", undef, @some)});
+    push(@rows,
+      @{$handle->selectall_arrayref("$select IN ($marks)", undef, @some)});
   }
   return \@rows;
 }
@@ -57,7 +64,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Database - statements on the connection that Bugzilla has open
+Bugzilla::Extension::SourcePulse::Database - statements on the connection that
+Bugzilla has open
 
 =head1 FUNCTIONS
 
@@ -77,6 +85,7 @@ One row of a statement that is kept prepared.
 
 =item C<select_in SELECT, IDS>
 
-All rows of a statement that ends with the name of a column, for any number of ids.
+All rows of a statement that ends with the name of a column, for any number of
+ids.
 
 =back

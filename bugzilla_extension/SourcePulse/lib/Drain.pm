@@ -3,7 +3,9 @@
 
 package Bugzilla::Extension::SourcePulse::Drain;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
@@ -11,13 +13,16 @@ use Fcntl qw(LOCK_EX LOCK_NB O_CREAT O_NOFOLLOW O_RDWR);
 
 use Bugzilla::Constants qw(BUGZILLA_VERSION ERROR_MODE_DIE bz_locations);
 
-use Bugzilla::Extension::SourcePulse::Nudge;
-use Bugzilla::Extension::SourcePulse::Outbox;
-use Bugzilla::Extension::SourcePulse::Params;
-use Bugzilla::Extension::SourcePulse::Periods;
-use Bugzilla::Extension::SourcePulse::Recovery;
-use Bugzilla::Extension::SourcePulse::Values qw(decode_json_text encode_json_text truth);
-use Bugzilla::Extension::SourcePulse::View qw(check_events);
+use Bugzilla::Extension::SourcePulse::Nudge qw(socket_path);
+use Bugzilla::Extension::SourcePulse::Outbox
+  qw(bury_row depth forget_missed next_rows note_watch remove_rows retry_rows stats);
+use Bugzilla::Extension::SourcePulse::Params
+  qw(active is_set_up restricted secret site_id);
+use Bugzilla::Extension::SourcePulse::Periods  qw(note_site);
+use Bugzilla::Extension::SourcePulse::Recovery qw(fill_thin_row page tips);
+use Bugzilla::Extension::SourcePulse::Values
+  qw(decode_json_text encode_json_text truth);
+use Bugzilla::Extension::SourcePulse::View       qw(check_events);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 use constant PROTOCOL => 2;
@@ -33,17 +38,18 @@ my %ANSWER = (
   ack     => \&_ack,
   bury    => \&_bury,
   retry   => \&_retry,
-  stats   => sub { return Bugzilla::Extension::SourcePulse::Outbox::stats() },
+  stats   => sub { return stats() },
   found   => \&_found,
   check   => \&_check,
-  tips    => sub { return {marks => Bugzilla::Extension::SourcePulse::Recovery::tips()} },
+  tips    => sub { return {marks => tips()} },
   recover => \&_recover,
 );
 my %NEEDS_LOCK = map { $_ => 1 } qw(next ack bury retry found);
 
 sub new {
   my ($class, $requests, $answers) = @_;
-  return bless {requests => $requests, answers => $answers, lock => undef}, $class;
+  return bless {requests => $requests, answers => $answers, lock => undef},
+    $class;
 }
 
 sub run {
@@ -59,32 +65,41 @@ sub run {
 sub _answer {
   my ($self, $line) = @_;
   my $request = eval { decode_json_text($line) };
-  return _error('request', 'the request is no JSON object') unless ref $request eq 'HASH';
-  my $do = defined $request->{do} ? $request->{do} : '';
-  my $answer = $ANSWER{$do} or return _error('request', 'there is no such request');
-  return _error('request', "$do needs the lock") if $NEEDS_LOCK{$do} && !$self->{lock};
+  return _error('request', 'the request is no JSON object')
+    unless ref $request eq 'HASH';
+  my $do     = defined $request->{do} ? $request->{do} : '';
+  my $answer = $ANSWER{$do}
+    or return _error('request', 'there is no such request');
+  return _error('request', "$do needs the lock")
+    if $NEEDS_LOCK{$do} && !$self->{lock};
   my $result = eval {
     _begin();
-    return _error('paused', 'Bugzilla is down for maintenance') if Bugzilla->params->{shutdownhtml};
-    return _error('setup', 'the table or the parameters of the extension are missing; run checksetup.pl')
-      unless Bugzilla::Extension::SourcePulse::Params::is_set_up();
-    Bugzilla::Extension::SourcePulse::Periods::note_site(site_is_public());
+    return _error('paused', 'Bugzilla is down for maintenance')
+      if Bugzilla->params->{shutdownhtml};
+    return _error('setup',
+      'the table or the parameters of the extension are missing; run checksetup.pl')
+      unless is_set_up();
+    note_site(site_is_public());
     $answer->($self, $request);
   };
   if (!$result) {
     my ($reason) = split(/\n/, "$@");
+
     # The next request begins with a new connection.
     eval { Bugzilla::_cleanup() };
-    return _error($reason =~ /\Arequest: (.*)/s ? ('request', $1) : ('database', $reason));
+    return _error(
+      $reason =~ /\Arequest: (.*)/s ? ('request', $1) : ('database', $reason));
   }
   return exists $result->{ok} ? $result : {ok => \1, %$result};
 }
 
-# Parameters, groups and fields may have changed since the last request; only the connection is kept.
+# Parameters, groups and fields may have changed since the last request; only
+# the connection is kept.
 sub _begin {
   my $cache = Bugzilla->request_cache;
   delete @$cache{grep { !/\Adbh/ } keys %$cache};
   Bugzilla->error_mode(ERROR_MODE_DIE);
+
   # So is what was read in a transaction that nobody closed.
   Bugzilla->dbh->bz_rollback_transaction if Bugzilla->dbh->bz_in_transaction;
   return;
@@ -99,14 +114,14 @@ sub _hello {
   my $group = Bugzilla->localconfig->{webservergroup};
   return {
     protocol     => PROTOCOL,
-    site         => Bugzilla::Extension::SourcePulse::Params::site_id(),
-    secret       => Bugzilla::Extension::SourcePulse::Params::secret(),
+    site         => site_id(),
+    secret       => secret(),
     bugzilla     => BUGZILLA_VERSION,
     database     => Bugzilla->localconfig->{db_driver},
-    socket       => Bugzilla::Extension::SourcePulse::Nudge::socket_path(),
+    socket       => socket_path(),
     group        => $group ? "$group" : undef,
-    enabled      => truth(Bugzilla::Extension::SourcePulse::Params::active()),
-    restricted   => truth(Bugzilla::Extension::SourcePulse::Params::restricted()),
+    enabled      => truth(active()),
+    restricted   => truth(restricted()),
     requirelogin => truth(!site_is_public()),
   };
 }
@@ -117,9 +132,10 @@ sub _lock {
   my $path = bz_locations()->{datadir} . '/sourcepulse.lock';
   sysopen(my $lock, $path, O_RDWR | O_CREAT | O_NOFOLLOW, 0660)
     or return _error('setup', "the lock $path cannot be opened: $!");
-  flock($lock, LOCK_EX | LOCK_NB) or return _error('locked', 'another sidecar drains this Bugzilla');
+  flock($lock, LOCK_EX | LOCK_NB)
+    or return _error('locked', 'another sidecar drains this Bugzilla');
   $self->{lock} = $lock;
-  Bugzilla::Extension::SourcePulse::Outbox::note_watch();
+  note_watch();
   return {};
 }
 
@@ -127,33 +143,32 @@ sub _next {
   my ($self, $request) = @_;
   my $count = _whole($request->{count}, 'count');
   $count = ROWS_MAX if $count > ROWS_MAX;
-  my $rows = Bugzilla::Extension::SourcePulse::Outbox::next_rows($count, ROWS_MAX_BYTES);
-  my $depth = Bugzilla::Extension::SourcePulse::Outbox::depth();
+  my $rows  = next_rows($count, ROWS_MAX_BYTES);
+  my $depth = depth();
   foreach my $row (@$rows) {
     $row->{$_} += 0 foreach qw(id bug_id);
-    Bugzilla::Extension::SourcePulse::Recovery::fill_thin_row($row);
+    fill_thin_row($row);
   }
   return {rows => $rows, depth => $depth};
 }
 
 sub _ack {
   my ($self, $request) = @_;
-  return {deleted => Bugzilla::Extension::SourcePulse::Outbox::remove_rows(_ids($request->{ids}, 'ids'))};
+  return {deleted => remove_rows(_ids($request->{ids}, 'ids'))};
 }
 
 sub _bury {
   my ($self, $request) = @_;
   my $reason = defined $request->{reason} ? "$request->{reason}" : '';
-  Bugzilla::Extension::SourcePulse::Outbox::bury_row(_whole($request->{id}, 'id'),
-    substr($reason, 0, REASON_MAX_CHARS));
+  bury_row(_whole($request->{id}, 'id'), substr($reason, 0, REASON_MAX_CHARS));
   return {};
 }
 
-sub _retry { return {rows => Bugzilla::Extension::SourcePulse::Outbox::retry_rows()}; }
+sub _retry { return {rows => retry_rows()}; }
 
 sub _found {
   my ($self, $request) = @_;
-  Bugzilla::Extension::SourcePulse::Outbox::forget_missed(_whole($request->{count}, 'count'));
+  forget_missed(_whole($request->{count}, 'count'));
   return {};
 }
 
@@ -161,11 +176,14 @@ sub _check {
   my ($self, $request) = @_;
   my $events = $request->{events};
   die "request: events is no list of objects\n"
-    if ref $events ne 'ARRAY' || grep { ref $_ ne 'HASH' || ref $_->{type} || !defined $_->{type} } @$events;
+    if ref $events ne 'ARRAY'
+    || grep { ref $_ ne 'HASH' || ref $_->{type} || !defined $_->{type} }
+    @$events;
 
   # Not a verdict: what waits was public, and may be so again.
-  return _error('closed', 'nothing of this Bugzilla is public while requirelogin is on; its public events wait until it is off')
-    unless site_is_public();
+  return _error('closed',
+    'nothing of this Bugzilla is public while requirelogin is on; its public events wait until it is off'
+  ) unless site_is_public();
   return {verdicts => check_events(@$events)};
 }
 
@@ -173,18 +191,19 @@ sub _recover {
   my ($self, $request) = @_;
   my $marks = $request->{marks};
   die "request: marks is no object\n" unless ref $marks eq 'HASH';
-  return Bugzilla::Extension::SourcePulse::Recovery::page($marks, _whole($request->{count}, 'count'));
+  return page($marks, _whole($request->{count}, 'count'));
 }
 
 sub _whole {
   my ($value, $name) = @_;
-  die "request: $name is no whole number\n" unless defined $value && !ref $value && $value =~ /\A[0-9]{1,15}\z/;
+  die "request: $name is no whole number\n"
+    unless defined $value && !ref $value && $value =~ /\A[0-9]{1,15}\z/;
   return $value + 0;
 }
 
 sub _ids {
   my ($ids, $name) = @_;
-  return () unless defined $ids;
+  return ()                         unless defined $ids;
   die "request: $name is no list\n" unless ref $ids eq 'ARRAY';
   return map { _whole($_, $name) } @$ids;
 }
@@ -207,6 +226,7 @@ Two file handles.
 
 =item C<run>
 
-Answers until there are no more requests. F<PROTOCOL.md> has the requests and answers.
+Answers until there are no more requests. F<PROTOCOL.md> has the requests and
+answers.
 
 =back

@@ -3,26 +3,28 @@
 
 package Bugzilla::Extension::SourcePulse::Event;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
 use Bugzilla::Extension::SourcePulse::Changes
   qw(attachment_changes bug_changes);
 use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Facts qw(
+use Bugzilla::Extension::SourcePulse::Facts    qw(
   attachment_fact bug_fact comment_fact flag_rows flags_done people_of_bug
   people_of_flags read_more
 );
-use Bugzilla::Extension::SourcePulse::Logins;
+use Bugzilla::Extension::SourcePulse::Logins qw();
 use Bugzilla::Extension::SourcePulse::Values qw(number text time_text truth);
-use Bugzilla::Extension::SourcePulse::View qw(row thin_row);
+use Bugzilla::Extension::SourcePulse::View   qw(row thin_row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 sub bug_created {
   my ($bug, $timestamp) = @_;
-  my $more  = read_more($bug->id);
-  my $flags = $more->{flags} = flag_rows(@{$bug->flags});
+  my $more       = read_more($bug->id);
+  my $flags      = $more->{flags} = flag_rows(@{$bug->flags});
   my $visibility = _visibility($bug->id, $more);
   return row({
     kind       => 'bug.create',
@@ -38,15 +40,17 @@ sub bug_created {
         place    => $more->{place},
         who      => $logins->person($bug->{reporter_id}),
         bug      => bug_fact($logins, $bug, $more, $timestamp),
-        comments => [map { comment_fact($logins, $_, $count++) } @{_comments_of($bug->id)}],
-        flags => flags_done($logins, [map { {row => $_, status => $_->{status}} } @$flags]),
+        comments =>
+          [map { comment_fact($logins, $_, $count++) } @{_comments_of($bug->id)}],
+        flags =>
+          flags_done($logins, [map { {row => $_, status => $_->{status}} } @$flags]),
       };
     },
   });
 }
 
-# DONE: who (an id), was_open, flags (as Flags::between() returns them), comments
-# (new ones), and those hidden or published.
+# DONE: who (an id), was_open, flags (as Flags::between() returns them),
+# comments (new ones), and those hidden or published.
 sub bug_updated {
   my ($bug, $old_bug, $changes, $more, $timestamp, $done) = @_;
   $more->{flags} = $done->{flags}->{after};
@@ -60,23 +64,29 @@ sub bug_updated {
     was        => $visibility->was_public_bug($old_bug),
     is         => $visibility->is_public_bug($bug->id),
     full       => sub {
-      my $logins = _logins($bug, $more, $done->{flags}->{before},
-        [$done->{who}, @$old_bug{qw(assigned_to qa_contact)}], $old_bug);
+      my $logins = _logins(
+        $bug, $more,
+        $done->{flags}->{before},
+        [$done->{who}, @$old_bug{qw(assigned_to qa_contact)}], $old_bug
+      );
 
       # The new comments are the last ones.
       my $count = $more->{comments} - @{$done->{comments}};
       return {
-        place            => $more->{place},
-        old_place        => _old_place($changes, $more->{place}),
-        was_open         => truth($done->{was_open}),
-        bug              => bug_fact($logins, $bug, $more, $timestamp),
-        comments         => [map { comment_fact($logins, $_, $count++) } @{$done->{comments}}],
-        who              => $logins->person($done->{who}),
-        changes          => bug_changes($logins, $bug, $old_bug, $changes, $done->{flags}),
-        flags            => flags_done($logins, $done->{flags}->{done}),
+        place     => $more->{place},
+        old_place => _old_place($changes, $more->{place}),
+        was_open  => truth($done->{was_open}),
+        bug       => bug_fact($logins, $bug, $more, $timestamp),
+        comments  => [map { comment_fact($logins, $_, $count++) } @{$done->{comments}}],
+        who       => $logins->person($done->{who}),
+        changes   => bug_changes($logins, $bug, $old_bug, $changes, $done->{flags}),
+        flags     => flags_done($logins, $done->{flags}->{done}),
         comments_toggled => [
-          map { {comment => comment_fact($logins, $_), is_hidden => $_->{isprivate} ? 1 : 0, part_was => 1} }
-            @{$done->{toggled}}
+          map { {
+            comment   => comment_fact($logins, $_),
+            is_hidden => $_->{isprivate} ? 1 : 0,
+            part_was  => 1
+          } } @{$done->{toggled}}
         ],
       };
     },
@@ -118,8 +128,17 @@ sub attachment_deleted {
 # DONE: who (an id), activity, flags (as Flags::between() returns them).
 sub attachment_updated {
   my ($attachment, $changes, $timestamp, $done) = @_;
-  return _attachment_row('attachment.update', $attachment, $timestamp,
-    {%$done, changes => $changes, both => $done->{flags}, flags => $done->{flags}->{after}});
+  return _attachment_row(
+    'attachment.update',
+    $attachment,
+    $timestamp,
+    {
+      %$done,
+      changes => $changes,
+      both    => $done->{flags},
+      flags   => $done->{flags}->{after}
+    }
+  );
 }
 
 sub _attachment_row {
@@ -144,7 +163,8 @@ sub _attachment_row {
     full       => sub {
       my $logins = Bugzilla::Extension::SourcePulse::Logins->new(Bugzilla->user);
       my $both   = $done->{both};
-      $logins->fetch($attachment->{submitter_id}, $done->{who},
+      $logins->fetch($attachment->{submitter_id},
+        $done->{who},
         people_of_flags(map {@$_} $both ? @$both{qw(before after)} : $done->{flags}));
       return {
         place      => $more->{place},
@@ -164,10 +184,17 @@ sub _attachment_row {
 # KIND of a bug or an attachment, for a row that is filled later.
 sub thin {
   my ($kind, $bug_id, $timestamp, $reason, %more) = @_;
-  my ($groups) = handle()->selectrow_array(
-    'SELECT COUNT(*) FROM bug_group_map WHERE bug_id = ?', undef, $bug_id);
+  my ($groups)
+    = handle()
+    ->selectrow_array('SELECT COUNT(*) FROM bug_group_map WHERE bug_id = ?',
+    undef, $bug_id);
   my $is_public = site_is_public() && !$groups;
-  return thin_row($kind, $bug_id, $timestamp, $reason, was => $is_public, is => $is_public, %more);
+  return thin_row(
+    $kind, $bug_id, $timestamp, $reason,
+    was => $is_public,
+    is  => $is_public,
+    %more
+  );
 }
 
 # What a deletion needs, read before it.
@@ -195,7 +222,8 @@ sub _old_place {
   my ($changes, $place) = @_;
   return [
     map { $changes->{$_->[0]} ? text($changes->{$_->[0]}->[0]) : $_->[1] }
-      ['product', $place->[0]], ['component', $place->[1]]
+      ['product', $place->[0]],
+    ['component', $place->[1]]
   ];
 }
 
@@ -204,7 +232,8 @@ sub _logins {
   my ($bug, $more, $flags_before, $ids, @old_bugs) = @_;
   my $logins = Bugzilla::Extension::SourcePulse::Logins->new(Bugzilla->user,
     map { @{$_->cc_users} } $bug, @old_bugs);
-  $logins->fetch(people_of_bug($bug, $more), people_of_flags(@$flags_before), @$ids);
+  $logins->fetch(people_of_bug($bug, $more),
+    people_of_flags(@$flags_before), @$ids);
   return $logins;
 }
 
@@ -230,14 +259,19 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Event - what a hook saw, brought to the place that decides
+Bugzilla::Extension::SourcePulse::Event - what a hook saw, brought to the place
+that decides
 
 =head1 DESCRIPTION
 
-Each function collects what is known in the transaction of the change, whether the bug was public before and is now, and the facts, and returns the
-row that L<Bugzilla::Extension::SourcePulse::View> makes of it, or undef if no stream gets anything.
+Each function collects what is known in the transaction of the change, whether
+the bug was public before and is now, and the facts, and returns the row that
+L<Bugzilla::Extension::SourcePulse::View> makes of it, or undef if no stream
+gets anything.
 
 =head1 FUNCTIONS
 
-C<bug_created>, C<bug_updated>, C<bug_deleted>, C<attachment_created>, C<attachment_updated>, C<attachment_deleted>; C<thin> and C<thin_deletion> return the
-row of what could not be written in full, C<was_public> says for it whether a bug was public before its update.
+C<bug_created>, C<bug_updated>, C<bug_deleted>, C<attachment_created>,
+C<attachment_updated>, C<attachment_deleted>; C<thin> and C<thin_deletion>
+return the row of what could not be written in full, C<was_public> says for it
+whether a bug was public before its update.

@@ -3,7 +3,9 @@
 
 package Bugzilla::Extension::SourcePulse::Facts;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
@@ -11,7 +13,7 @@ use Bugzilla::Constants
   qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
 
 use Bugzilla::Extension::SourcePulse::Database qw(select_row);
-use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Params   qw(group_ids restricted);
 use Bugzilla::Extension::SourcePulse::Values
   qw(cut_text number text time_text truth);
 use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
@@ -31,9 +33,9 @@ use constant {CMT_DUPE_OF => 1, CMT_HAS_DUPE => 2};
 my @COMMENT_TYPES
   = qw(normal dupe_of has_dupe popular_votes moved_to attachment_created attachment_updated);
 
-# What a bug's object has not read, with one statement. SINCE: time and person of
-# an update, for the last line that it wrote into Bugzilla's history; without it
-# there is none to look for.
+# What a bug's object has not read, with one statement. SINCE: time and person
+# of an update, for the last line that it wrote into Bugzilla's history; without
+# it there is none to look for.
 sub read_more {
   my ($bug_id, @since) = @_;
 
@@ -56,7 +58,9 @@ sub read_more {
             WHERE bugs_activity.bug_id = bugs.bug_id AND bug_when = ? AND who = ? AND attach_id IS NULL)'
       : 'NULL'
       )
-      . ' FROM bugs WHERE bugs.bug_id = ?', @since, $bug_id
+      . ' FROM bugs WHERE bugs.bug_id = ?',
+    @since,
+    $bug_id
     );
   die "bug $bug_id is not there\n" unless defined $product;
   return {
@@ -93,47 +97,50 @@ sub bug_fact {
   @fact{qw(id product_id component_id)}
     = map { $_ + 0 } @$bug{qw(bug_id product_id component_id)};
   @fact{qw(product component)} = @{$more->{place}};
-  $fact{classification} = $more->{classification};
-  $fact{is_open}        = $more->{is_open} ? \1 : \0;
-  $fact{alias}          = aliases($bug);
-  $fact{keywords}       = keyword_names($bug);
-  $fact{assigned_to}    = $logins->person($bug->{assigned_to});
+  $fact{classification}        = $more->{classification};
+  $fact{is_open}               = $more->{is_open} ? \1 : \0;
+  $fact{alias}                 = aliases($bug);
+  $fact{keywords}              = keyword_names($bug);
+  $fact{assigned_to}           = $logins->person($bug->{assigned_to});
   $fact{qa_contact}
-    = Bugzilla->params->{useqacontact} ? $logins->person($bug->{qa_contact}) : undef;
+    = Bugzilla->params->{useqacontact}
+    ? $logins->person($bug->{qa_contact})
+    : undef;
   $fact{creator}    = $logins->person($bug->{reporter_id});
   $fact{cc}         = $logins->people(map { $_->id } @{$bug->cc_users});
   $fact{dupe_of}    = number($bug->dup_id);
   $fact{depends_on} = _ids(@{$bug->dependson});
   $fact{blocks}     = _ids(@{$bug->blocked});
   $fact{see_also}   = [sort map { text($_->name) } @{$bug->see_also}];
-  $fact{flags}
-    = [map { flag_fact($logins, $_) } grep { !$_->{attach_id} } @{$more->{flags}}];
+  $fact{flags}      = [map { flag_fact($logins, $_) }
+      grep { !$_->{attach_id} } @{$more->{flags}}];
 
   # Only the restricted stream has groups, and reading them costs a question.
-  $fact{groups} = Bugzilla::Extension::SourcePulse::Params::restricted() ? group_words(@{$bug->groups_in}) : [];
+  $fact{groups}           = restricted() ? group_words(@{$bug->groups_in}) : [];
   $fact{creation_time}    = time_text($bug->{creation_ts});
   $fact{last_change_time} = time_text($timestamp);
-  $fact{$_->{name}} = custom_value($_, $bug) foreach custom_fields();
+  $fact{$_->{name}}       = custom_value($_, $bug) foreach custom_fields();
   return \%fact;
 }
 
 # All people that the facts of a bug mention.
 sub people_of_bug {
   my ($bug, $more) = @_;
-  return (
-    @$bug{qw(assigned_to qa_contact reporter_id)},
-    people_of_flags(@{$more->{flags}})
-  );
+  return (@$bug{qw(assigned_to qa_contact reporter_id)},
+    people_of_flags(@{$more->{flags}}));
 }
 
-sub people_of_flags { return map { @$_{qw(setter_id requestee_id)} } @_; }
+sub people_of_flags {
+  return map { @$_{qw(setter_id requestee_id)} } @_;
+}
 
 sub aliases {
   my ($bug) = @_;
   my $alias = $bug->alias;
 
   # One alias, or none, before Bugzilla 5.0.
-  return [map { text($_) } ref $alias ? @$alias : grep { defined && length } $alias];
+  return [map { text($_) }
+      ref $alias ? @$alias : grep { defined && length } $alias];
 }
 
 sub keyword_names {
@@ -141,7 +148,7 @@ sub keyword_names {
 }
 
 sub group_words {
-  my $ids = Bugzilla::Extension::SourcePulse::Params::group_ids();
+  my $ids = group_ids();
   return [map { text($ids ? $_->id : $_->name) } sort { $a->id <=> $b->id } @_];
 }
 
@@ -150,15 +157,17 @@ sub _ids {
 }
 
 sub custom_fields {
-  return grep { $_->{type} != FIELD_TYPE_BUG_URLS } Bugzilla->active_custom_fields;
+  return
+    grep { $_->{type} != FIELD_TYPE_BUG_URLS } Bugzilla->active_custom_fields;
 }
 
 sub custom_value {
-  my ($field, $bug) = @_;
-  my ($name, $type) = @$field{qw(name type)};
+  my ($field, $bug)  = @_;
+  my ($name,  $type) = @$field{qw(name type)};
 
   # Only lists are read when they are asked for.
-  return [map { text($_) } @{$bug->$name || []}] if $type == FIELD_TYPE_MULTI_SELECT;
+  return [map { text($_) } @{$bug->$name || []}]
+    if $type == FIELD_TYPE_MULTI_SELECT;
   my $value = $bug->{$name};
   return number($value) || undef if $type == FIELD_TYPE_BUG_ID;
   return number($value)          if $type == TYPE_INTEGER;
@@ -177,10 +186,11 @@ sub comment_fact {
   my $fact = {
     id            => number($comment->{comment_id}),
     bug_id        => number($comment->{bug_id}),
-    attachment_id => is_about_attachment($type) ? number($comment->{extra_data}) : undef,
-    dupe_bug_id => $type == CMT_DUPE_OF || $type == CMT_HAS_DUPE
+    attachment_id => is_about_attachment($type)
     ? number($comment->{extra_data})
     : undef,
+    dupe_bug_id => $type == CMT_DUPE_OF
+      || $type == CMT_HAS_DUPE ? number($comment->{extra_data}) : undef,
     type          => $COMMENT_TYPES[$type] || "type $type",
     count         => defined $count ? $count : _count($comment),
     text          => $text,
@@ -195,7 +205,7 @@ sub comment_fact {
 # Bugzilla's own count takes two comments of one second for the same.
 sub _count {
   my ($comment) = @_;
-  my ($count) = select_row(
+  my ($count)   = select_row(
     'SELECT COUNT(*) FROM longdescs WHERE bug_id = ? AND (bug_when < ? OR (bug_when = ? AND comment_id < ?))',
     @$comment{qw(bug_id bug_when bug_when comment_id)}
   );
@@ -225,8 +235,7 @@ sub attachment_fact {
 # anything.
 sub flag_rows {
   return [
-    sort { $a->{id} <=> $b->{id} }
-    map { {
+    sort { $a->{id} <=> $b->{id} } map { {
       id           => number($_->id),
       name         => text($_->name),
       type_id      => number($_->type_id),
@@ -249,8 +258,8 @@ sub flag_fact {
   };
 }
 
-# What was done to flags, as Flags::between() lists it; each knows the attachment
-# that it belongs to.
+# What was done to flags, as Flags::between() lists it; each knows the
+# attachment that it belongs to.
 sub flags_done {
   my ($logins, $done) = @_;
   return [
@@ -268,13 +277,15 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Facts - bugs, comments, attachments and flags as events have them
+Bugzilla::Extension::SourcePulse::Facts - bugs, comments, attachments and flags
+as events have them
 
 =head1 DESCRIPTION
 
-Everything here is complete, with whole logins and all numbers: what the public may have of it is for L<Bugzilla::Extension::SourcePulse::View> to
-decide. The functions return plain data for JSON, with the names of Bugzilla's REST API. What Bugzilla has read already in this update is not
-read again.
+Everything here is complete, with whole logins and all numbers: what the public
+may have of it is for L<Bugzilla::Extension::SourcePulse::View> to decide. The
+functions return plain data for JSON, with the names of Bugzilla's REST API.
+What Bugzilla has read already in this update is not read again.
 
 =head1 FUNCTIONS
 
@@ -282,10 +293,13 @@ read again.
 
 =item C<read_more BUG_ID, SINCE>
 
-What C<bug_fact> needs beside the object: C<place>, C<classification>, C<is_open>, and C<is_in_group>, C<comments> (how many), C<activity>. The
-caller adds C<flags>.
+What C<bug_fact> needs beside the object: C<place>, C<classification>,
+C<is_open>, and C<is_in_group>, C<comments> (how many), C<activity>. The caller
+adds C<flags>.
 
-=item C<bug_fact LOGINS, BUG, MORE, TIMESTAMP>, C<comment_fact LOGINS, COMMENT, COUNT>, C<attachment_fact LOGINS, ATTACHMENT, FLAGS, TIMESTAMP>, C<flag_fact LOGINS, ROW>, C<flags_done LOGINS, DONE>
+=item C<bug_fact LOGINS, BUG, MORE, TIMESTAMP>, C<comment_fact LOGINS, COMMENT,
+COUNT>, C<attachment_fact LOGINS, ATTACHMENT, FLAGS, TIMESTAMP>, C<flag_fact
+LOGINS, ROW>, C<flags_done LOGINS, DONE>
 
 The facts.
 

@@ -3,12 +3,14 @@
 
 package Bugzilla::Extension::SourcePulse::Flags;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
 use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Values qw(number text);
+use Bugzilla::Extension::SourcePulse::Values   qw(number text);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(between flags_of_bug flags_of_type);
@@ -31,8 +33,8 @@ sub between {
   return {before => $before, after => $after, done => \@done};
 }
 
-# All flags of a bug and of its attachments, as the database has them now: moving
-# a bug removes flags behind the back of the objects.
+# All flags of a bug and of its attachments, as the database has them now:
+# moving a bug removes flags behind the back of the objects.
 sub flags_of_bug { return _rows('flags.bug_id', $_[0]); }
 
 sub flags_of_type { return _rows('flags.type_id', $_[0]); }
@@ -71,8 +73,10 @@ Bugzilla::Extension::SourcePulse::Flags - which flags an update set and cleared
 
 =item C<between BEFORE, AFTER>
 
-Compares two lists of rows, each as C<flag_rows> of L<Bugzilla::Extension::SourcePulse::Facts> returns them. C<done> of the result lists what was
-set, with its new status, and what was cleared, as it was. A flag that only went from one flag type to another of its name is left out.
+Compares two lists of rows, each as C<flag_rows> of
+L<Bugzilla::Extension::SourcePulse::Facts> returns them. C<done> of the result
+lists what was set, with its new status, and what was cleared, as it was. A flag
+that only went from one flag type to another of its name is left out.
 
 =item C<flags_of_bug BUG_ID>, C<flags_of_type TYPE_ID>
 

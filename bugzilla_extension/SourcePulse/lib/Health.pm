@@ -3,7 +3,9 @@
 
 package Bugzilla::Extension::SourcePulse::Health;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 

@@ -3,17 +3,19 @@
 
 package Bugzilla::Extension::SourcePulse::History;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
 use Bugzilla::Constants
   qw(FIELD_TYPE_BUG_ID FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
 
-use Bugzilla::Extension::SourcePulse::Changes qw(flag_item is_truth name_of);
+use Bugzilla::Extension::SourcePulse::Changes  qw(flag_item is_truth name_of);
 use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Facts;
-use Bugzilla::Extension::SourcePulse::Values qw(number text time_text truth);
+use Bugzilla::Extension::SourcePulse::Facts    qw();
+use Bugzilla::Extension::SourcePulse::Values   qw(number text time_text truth);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
@@ -59,7 +61,7 @@ sub history_fields {
 # from what the history says in words.
 sub history_changes {
   my ($logins, $fields) = @_;
-  my $moved = $fields->{product} || $fields->{component};
+  my $moved  = $fields->{product} || $fields->{component};
   my %custom = map { $_->{name} => $_->{type} } Bugzilla->active_custom_fields;
   my @changes;
   foreach my $field (sort keys %$fields) {
@@ -70,8 +72,10 @@ sub history_changes {
         = $field eq 'flagtypes.name'
         ? _flags($logins, $said, $moved)
         : _value($logins, $field, $custom{$field}, $said);
+
       # A person whom nobody remembers: that there was a change is still true.
-      $change{is_vague} = 1 if _is_person($field) && $said ne '' && !_has_all($value, $said);
+      $change{is_vague} = 1
+        if _is_person($field) && $said ne '' && !_has_all($value, $said);
       $change{$side ? 'added' : 'removed'} = $value;
     }
     push(@changes, \%change);
@@ -84,8 +88,9 @@ sub _value {
   return truth($said) if is_truth($field);
   my @items = _items($said);
   return _people($logins, @items) if $field eq 'cc';
-  return [map { number($_) } @items] if $field eq 'dependson' || $field eq 'blocked';
-  return \@items if $IS_LIST{$field};
+  return [map { number($_) } @items]
+    if $field eq 'dependson' || $field eq 'blocked';
+  return \@items                         if $IS_LIST{$field};
   return $logins->person_of_login($said) if $IS_PERSON{$field};
   return defined $custom_type ? _custom($custom_type, $said, \@items) : $said;
 }
@@ -93,7 +98,7 @@ sub _value {
 # As Facts::custom_value() has it from the bug itself.
 sub _custom {
   my ($type, $said, $items) = @_;
-  return $items if $type == FIELD_TYPE_MULTI_SELECT;
+  return $items                 if $type == FIELD_TYPE_MULTI_SELECT;
   return number($said) || undef if $type == FIELD_TYPE_BUG_ID;
   return number($said eq '' ? 0 : $said)
     if $type == Bugzilla::Extension::SourcePulse::Facts::TYPE_INTEGER;
@@ -105,21 +110,21 @@ sub _custom {
   return $said;
 }
 
-sub _items { return grep {length} split(/,\s*/, $_[0]); }
+sub _items {
+  return grep {length} split(/,\s*/, $_[0]);
+}
 
 sub _people {
   my ($logins, @items) = @_;
-  return [
-    sort { $a->{id} <=> $b->{id} }
-    grep {$_} map { $logins->person_of_login($_) } @items
-  ];
+  return [sort { $a->{id} <=> $b->{id} }
+      grep {$_} map { $logins->person_of_login($_) } @items];
 }
 
 sub _is_person { return $_[0] eq 'cc' || $IS_PERSON{$_[0]}; }
 
 sub _has_all {
   my ($value, $said) = @_;
-  return $value ? 1 : 0 unless ref $value eq 'ARRAY';
+  return $value                   ? 1 : 0 unless ref $value eq 'ARRAY';
   return @$value == _items($said) ? 1 : 0;
 }
 
@@ -131,7 +136,8 @@ sub _flags {
   my $types = $moved ? _flag_types() : undef;
   my @items;
   foreach my $word (_items($said)) {
-    my ($flag, $login) = $word =~ /\A(.*)\(([^()]*)\)\z/s ? ($1, $2) : ($word, undef);
+    my ($flag, $login)
+      = $word =~ /\A(.*)\(([^()]*)\)\z/s ? ($1, $2) : ($word, undef);
     if ($types) {
       my ($name) = $flag =~ /\A(.*)[?+-]\z/s;
       next unless defined $name && $types->{b}->{$name} && !$types->{a}->{$name};
@@ -142,21 +148,23 @@ sub _flags {
 }
 
 sub _flag_types {
-  my $rows = handle()->selectall_arrayref('SELECT name, target_type FROM flagtypes');
+  my $rows
+    = handle()->selectall_arrayref('SELECT name, target_type FROM flagtypes');
   my %types = (a => {}, b => {});
   $types{$_->[1]}->{$_->[0]} = 1 foreach @$rows;
   return \%types;
 }
 
-# Whether everybody could see the bug before and after these lines: 1, 0, or undef
-# where nobody can tell any more, because its groups were changed since.
+# Whether everybody could see the bug before and after these lines: 1, 0, or
+# undef where nobody can tell any more, because its groups were changed since.
 sub public_around {
   my ($bug_id, $lines, $is_public_now) = @_;
   my ($first, $last) = _ends($lines);
-  my $group_lines = history_lines(
+  my $group_lines
+    = history_lines(
     'bugs_activity.bug_id = ? AND fielddefs.name = ? AND bugs_activity.id >= ?',
     $bug_id, GROUP_FIELD, $first);
-  return (undef, undef) if grep { $_->{id} > $last } @$group_lines;
+  return (undef,          undef) if grep { $_->{id} > $last } @$group_lines;
   return ($is_public_now, $is_public_now) unless @$group_lines;
   my ($removed, $added) = map {
     my $side = $_;
@@ -164,7 +172,8 @@ sub public_around {
   } qw(removed added);
   return (@$removed && !@$added ? 0 : undef, 1) if $is_public_now;
   my ($count)
-    = handle()->selectrow_array('SELECT COUNT(*) FROM bug_group_map WHERE bug_id = ?',
+    = handle()
+    ->selectrow_array('SELECT COUNT(*) FROM bug_group_map WHERE bug_id = ?',
     undef, $bug_id);
 
   # It was public if all groups that it is in now came with these lines.
@@ -176,7 +185,8 @@ sub place_before {
   my ($bug_id, $first, $place_now) = @_;
   my $lines = history_lines(
     'bugs_activity.bug_id = ? AND fielddefs.name IN (?, ?) AND bugs_activity.id >= ?',
-    $bug_id, 'product', 'component', $first);
+    $bug_id, 'product', 'component', $first
+  );
   my %before = map { $_->{name} => text($_->{removed}) } reverse @$lines;
   return [
     defined $before{product}   ? $before{product}   : $place_now->[0],
@@ -210,51 +220,63 @@ sub is_other_side {
   my $field = $OTHER_END{$line->{name}} or return 0;
   my ($other) = grep {length} map { text($line->{$_}) } qw(removed added);
   return 0 unless defined $other && $other =~ /\A[0-9]+\z/;
-  my $lines = history_lines(
+  my $lines
+    = history_lines(
     'bugs_activity.bug_id = ? AND bugs_activity.bug_when = ? AND bugs_activity.who = ? AND fielddefs.name = ?'
-      . ' AND bugs_activity.id > ?', $other, $when, $who, $field, $line->{id});
-  return 1 if grep { $_ eq $bug_id } map { _items(text($_->{removed})), _items(text($_->{added})) } @$lines;
+      . ' AND bugs_activity.id > ?',
+    $other, $when, $who, $field, $line->{id});
+  return 1
+    if grep { $_ eq $bug_id }
+    map { _items(text($_->{removed})), _items(text($_->{added})) } @$lines;
   my ($filed) = handle()->selectrow_array(
     'SELECT COUNT(*) FROM bugs WHERE bug_id = ? AND creation_ts = ? AND reporter = ?',
-    undef, $other, $when, $who);
+    undef, $other, $when, $who
+  );
   return $filed ? 1 : 0;
 }
 
-# When importxml.pl brought a bug, if it did: the bug and most of its comments keep
-# the times that they had elsewhere.
+# When importxml.pl brought a bug, if it did: the bug and most of its comments
+# keep the times that they had elsewhere.
 sub import_time {
   my ($bug_id) = @_;
-  my ($time) = handle()->selectrow_array(
+  my ($time)
+    = handle()
+    ->selectrow_array(
     'SELECT MIN(bug_when) FROM longdescs WHERE bug_id = ? AND thetext LIKE ?',
     undef, $bug_id, '%--- Bug imported by %');
   return $time;
 }
 
-# The first line that an update wrote, going back from its last one; undef if that
-# is not certain. Earlier updates of the same person in the same second look alike,
-# and may have been made while the bug was private. UPDATE: bug_id, attach_id,
-# activity (the last line), who, when, changes (as the hook has them), comments
-# (whose privacy it changed).
+# The first line that an update wrote, going back from its last one; undef if
+# that is not certain. Earlier updates of the same person in the same second
+# look alike, and may have been made while the bug was private. UPDATE: bug_id,
+# attach_id, activity (the last line), who, when, changes (as the hook has
+# them), comments (whose privacy it changed).
 sub first_line_of {
   my ($update) = @_;
   return undef unless $update->{activity};
   my $attach_id = $update->{attach_id};
-  my $lines = history_lines(
+  my $lines     = history_lines(
     'bugs_activity.bug_id = ? AND bugs_activity.who = ? AND bugs_activity.bug_when = ? AND bugs_activity.id <= ?'
-      . ' AND bugs_activity.attach_id ' . (defined $attach_id ? '= ?' : 'IS NULL'),
-    @$update{qw(bug_id who when activity)}, defined $attach_id ? $attach_id : ());
+      . ' AND bugs_activity.attach_id '
+      . (defined $attach_id ? '= ?' : 'IS NULL'),
+    @$update{qw(bug_id who when activity)},
+    defined $attach_id ? $attach_id : ()
+  );
   my $open = _expected($update);
   my $first;
   foreach my $line (reverse @$lines) {
     last unless %$open;
     my $key = $line->{name};
-    $key .= " $line->{comment_id}" if $key eq COMMENT_PRIVACY_FIELD && $line->{comment_id};
+    $key .= " $line->{comment_id}"
+      if $key eq COMMENT_PRIVACY_FIELD && $line->{comment_id};
     next if $key eq 'work_time';
     my $field = $open->{$key} or return undef;
-    $first = $line->{id};
+    $first              = $line->{id};
     $field->{read}->[0] = text($line->{removed}) . $field->{read}->[0];
     $field->{read}->[1] = text($line->{added}) . $field->{read}->[1];
-    delete $open->{$key} if join("\0", @{$field->{read}}) eq join("\0", @{$field->{wanted}});
+    delete $open->{$key}
+      if join("\0", @{$field->{read}}) eq join("\0", @{$field->{wanted}});
   }
   return %$open ? undef : $first;
 }
@@ -266,9 +288,11 @@ sub _expected {
   foreach my $field (keys %{$update->{changes}}) {
     next if $field eq 'dup_id';
     my @wanted = map { text($_) } @{$update->{changes}->{$field}};
+
     # Bugzilla writes no line where both sides are false.
     next unless $wanted[0] || $wanted[1];
-    my $name = defined $update->{attach_id} && $field ne 'flagtypes.name' ? "attachments.$field" : $field;
+    my $name = defined $update->{attach_id}
+      && $field ne 'flagtypes.name' ? "attachments.$field" : $field;
     $open{$name} = {wanted => \@wanted, read => ['', '']};
   }
   foreach my $comment (@{$update->{comments} || []}) {
@@ -291,7 +315,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::History - what Bugzilla's own record of changes still says of an update
+Bugzilla::Extension::SourcePulse::History - what Bugzilla's own record of
+changes still says of an update
 
 =head1 DESCRIPTION
 
@@ -303,7 +328,8 @@ Lines are rows of C<bugs_activity> with the C<name> of their field.
 
 =item C<history_lines WHERE, VALUES>, C<history_fields LINES>, C<history_changes LOGINS, FIELDS>
 
-The lines; the lines of one update joined by field; its changes, as L<Bugzilla::Extension::SourcePulse::Changes> returns them.
+The lines; the lines of one update joined by field; its changes, as
+L<Bugzilla::Extension::SourcePulse::Changes> returns them.
 
 =item C<public_around BUG_ID, LINES, IS_PUBLIC_NOW>
 

@@ -3,12 +3,14 @@
 
 package Bugzilla::Extension::SourcePulse::Logins;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
 use Bugzilla::Extension::SourcePulse::Database qw(handle select_in);
-use Bugzilla::Extension::SourcePulse::Values qw(number text);
+use Bugzilla::Extension::SourcePulse::Values   qw(number text);
 
 sub new {
   my ($class, @users) = @_;
@@ -30,8 +32,8 @@ sub fetch {
   my $login = $self->{login};
   my %new   = map { $_ => 1 } grep { $_ && !exists $login->{$_} } @ids;
   return unless %new;
-  my $rows
-    = select_in('SELECT userid, login_name FROM profiles WHERE userid', keys %new);
+  my $rows = select_in('SELECT userid, login_name FROM profiles WHERE userid',
+    keys %new);
   $login->{$_->[0]} = $_->[1] foreach @$rows;
   return;
 }
@@ -47,7 +49,8 @@ sub person {
   my ($self, $id) = @_;
   return undef unless $id;
   return $self->{person}->{$id} ||= do {
-    my $login = exists $self->{login}->{$id} ? $self->{login}->{$id} : $self->login($id);
+    my $login
+      = exists $self->{login}->{$id} ? $self->{login}->{$id} : $self->login($id);
     {id => $id + 0, name => defined $login ? text($login) : undef};
   };
 }
@@ -71,7 +74,8 @@ sub person_of_login {
 sub _id_of {
   my ($login) = @_;
   my ($id)
-    = handle()->selectrow_array('SELECT userid FROM profiles WHERE login_name = ?',
+    = handle()
+    ->selectrow_array('SELECT userid FROM profiles WHERE login_name = ?',
     undef, $login);
   ($id) = handle()->selectrow_array(
     'SELECT object_id FROM audit_log WHERE class = ? AND (added = ? OR removed = ?)
@@ -104,10 +108,12 @@ Reads the logins of the others with one statement.
 
 =item C<login ID>, C<person ID>, C<people IDS>
 
-The login (undef for a user who was deleted), and persons as events have them, with the whole login.
+The login (undef for a user who was deleted), and persons as events have them,
+with the whole login.
 
 =item C<person_of_login LOGIN>
 
-The person whose login Bugzilla's history has; undef if neither the profiles nor the audit log know it.
+The person whose login Bugzilla's history has; undef if neither the profiles nor
+the audit log know it.
 
 =back

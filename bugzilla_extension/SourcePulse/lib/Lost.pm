@@ -3,15 +3,17 @@
 
 package Bugzilla::Extension::SourcePulse::Lost;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle select_in);
-use Bugzilla::Extension::SourcePulse::Flags qw(flags_of_type);
-use Bugzilla::Extension::SourcePulse::Params;
-use Bugzilla::Extension::SourcePulse::Values qw(number text);
-use Bugzilla::Extension::SourcePulse::View qw(thin_row);
+use Bugzilla::Extension::SourcePulse::Database   qw(handle select_in);
+use Bugzilla::Extension::SourcePulse::Flags      qw(flags_of_type);
+use Bugzilla::Extension::SourcePulse::Params     qw(restricted);
+use Bugzilla::Extension::SourcePulse::Values     qw(number text);
+use Bugzilla::Extension::SourcePulse::View       qw(thin_row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 # The bugs that a visitor can see as soon as this group is gone.
@@ -19,12 +21,16 @@ sub rows_of_group {
   my ($group, $timestamp) = @_;
   my $ids = handle()->selectcol_arrayref(
     'SELECT bug_id FROM bug_group_map WHERE group_id = ? AND bug_id NOT IN
-      (SELECT bug_id FROM bug_group_map WHERE group_id <> ?) ORDER BY bug_id', undef,
-    ($group->id) x 2
+      (SELECT bug_id FROM bug_group_map WHERE group_id <> ?) ORDER BY bug_id',
+    undef, ($group->id) x 2
   );
   return [
     map {
-      thin_row('bug.update', $_, $timestamp, 'its last group was deleted', was => 0, is => 1)
+      thin_row(
+        'bug.update', $_, $timestamp, 'its last group was deleted',
+        was => 0,
+        is  => 1
+      )
     } @$ids
   ];
 }
@@ -33,10 +39,12 @@ sub rows_of_keyword {
   my ($keyword, $timestamp) = @_;
   my $ids
     = handle()
-    ->selectcol_arrayref('SELECT bug_id FROM keywords WHERE keywordid = ? ORDER BY bug_id',
+    ->selectcol_arrayref(
+    'SELECT bug_id FROM keywords WHERE keywordid = ? ORDER BY bug_id',
     undef, $keyword->id);
   my $lost = {field_name => 'keywords', removed => [text($keyword->name)]};
-  return _rows('its keyword was deleted', $timestamp, map { {bug_id => $_, lost => $lost} } @$ids);
+  return _rows('its keyword was deleted',
+    $timestamp, map { {bug_id => $_, lost => $lost} } @$ids);
 }
 
 # A row for each bug, and one for each attachment, with the flags that it had.
@@ -45,35 +53,44 @@ sub rows_of_flag_type {
   my (%flags, @order);
   foreach my $flag (@{flags_of_type($type->id)}) {
     my $key = "$flag->{bug_id} " . ($flag->{attach_id} || '');
-    push(@order, $key) unless $flags{$key};
+    push(@order,          $key) unless $flags{$key};
     push(@{$flags{$key}}, $flag);
   }
-  return _rows('its flag type was deleted', $timestamp,
-    map { {bug_id => $_->[0]->{bug_id}, attachment => $_->[0]->{attach_id}, flags => $_} }
-      map { $flags{$_} } @order);
+  return _rows(
+    'its flag type was deleted',
+    $timestamp,
+    map { {
+      bug_id     => $_->[0]->{bug_id},
+      attachment => $_->[0]->{attach_id},
+      flags      => $_
+    } } map { $flags{$_} } @order
+  );
 }
 
 # What is private is only written where the restricted stream is on.
 sub _rows {
   my ($reason, $timestamp, @losses) = @_;
-  my $in_group = select_in('SELECT DISTINCT bug_id FROM bug_group_map WHERE bug_id',
+  my $in_group
+    = select_in('SELECT DISTINCT bug_id FROM bug_group_map WHERE bug_id',
     map { $_->{bug_id} } @losses);
   my %in_group   = map { $_->[0] => 1 } @$in_group;
-  my $restricted = Bugzilla::Extension::SourcePulse::Params::restricted();
+  my $restricted = restricted();
   my @rows;
   foreach my $loss (@losses) {
     my $bug_id     = delete $loss->{bug_id};
     my $is_public  = site_is_public() && !$in_group{$bug_id} ? 1 : 0;
     my $attachment = number(delete $loss->{attachment});
     next unless $is_public || $restricted;
-    push(@rows, thin_row(
-      defined $attachment ? 'attachment.update' : 'bug.update',
-      $bug_id, $timestamp, $reason,
-      %$loss,
-      was => $is_public,
-      is  => $is_public,
-      defined $attachment ? (attachment => $attachment) : (),
-    ));
+    push(
+      @rows,
+      thin_row(
+        defined $attachment ? 'attachment.update' : 'bug.update', $bug_id, $timestamp,
+        $reason, %$loss,
+        was => $is_public,
+        is  => $is_public,
+        defined $attachment ? (attachment => $attachment) : (),
+      )
+    );
   }
   return \@rows;
 }
@@ -84,13 +101,16 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Lost - the bugs that lose a group, a keyword or flags because these are deleted
+Bugzilla::Extension::SourcePulse::Lost - the bugs that lose a group, a keyword
+or flags because these are deleted
 
 =head1 DESCRIPTION
 
-The database removes them by itself: there is no hook of a bug and no line in its history. The rows are thin, because there can be many; drain.pl
-reads the bugs.
+The database removes them by itself: there is no hook of a bug and no line in
+its history. The rows are thin, because there can be many; drain.pl reads the
+bugs.
 
 =head1 FUNCTIONS
 
-C<rows_of_group GROUP, TIMESTAMP>, C<rows_of_keyword KEYWORD, TIMESTAMP> and C<rows_of_flag_type TYPE, TIMESTAMP> return the rows, before the deletion.
+C<rows_of_group GROUP, TIMESTAMP>, C<rows_of_keyword KEYWORD, TIMESTAMP> and
+C<rows_of_flag_type TYPE, TIMESTAMP> return the rows, before the deletion.

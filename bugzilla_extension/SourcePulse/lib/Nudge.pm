@@ -3,7 +3,9 @@
 
 package Bugzilla::Extension::SourcePulse::Nudge;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
@@ -11,10 +13,14 @@ use Socket qw(AF_UNIX MSG_DONTWAIT SOCK_DGRAM sockaddr_un);
 
 use Bugzilla::Constants qw(bz_locations);
 
+use base qw(Exporter);
+our @EXPORT_OK = qw(socket_path);
+
 # The room for a path in a sockaddr_un.
 use constant PATH_MAX_BYTES => 107;
 
-# Bugzilla puts its folders together anew each time, which takes longer than to send.
+# Bugzilla puts its folders together anew each time, which takes longer than to
+# send.
 my %path;
 
 # Sites that share one installation have a folder each, named by this variable.
@@ -23,7 +29,8 @@ sub socket_path {
   return $path{$project} ||= bz_locations()->{datadir} . '/sourcepulse.sock';
 }
 
-# A hint and nothing more: whoever does not listen, or has not kept up, finds the rows when it next looks.
+# A hint and nothing more: whoever does not listen, or has not kept up, finds
+# the rows when it next looks.
 sub send_one {
   local ($!, $?);
   local $@;
@@ -31,7 +38,9 @@ sub send_one {
     local $SIG{__DIE__} = 'DEFAULT';
     my $path = socket_path();
     return if length($path) > PATH_MAX_BYTES;
-    # Bugzilla's folder comes from the path of its own modules, not from a visitor.
+
+    # Bugzilla's folder comes from the path of its own modules, not from a
+    # visitor.
     ($path) = $path =~ /\A(.*)\z/s;
     socket(my $socket, AF_UNIX, SOCK_DGRAM, 0) or return;
     send($socket, '1', MSG_DONTWAIT, sockaddr_un($path));
@@ -46,7 +55,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Nudge - one datagram that tells the sidecar to look
+Bugzilla::Extension::SourcePulse::Nudge - one datagram that tells the sidecar to
+look
 
 =head1 FUNCTIONS
 

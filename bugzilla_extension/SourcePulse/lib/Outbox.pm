@@ -3,65 +3,78 @@
 
 package Bugzilla::Extension::SourcePulse::Outbox;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
-use Carp ();
-use DBI ();
+use Carp  ();
+use DBI   ();
 use Fcntl qw(O_APPEND O_CREAT O_NOFOLLOW O_WRONLY);
 
 use Bugzilla::Constants qw(bz_locations);
-use Bugzilla::Util qw(trick_taint);
+use Bugzilla::Util      qw(trick_taint);
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle with_handle);
-use Bugzilla::Extension::SourcePulse::Params;
-use Bugzilla::Extension::SourcePulse::Periods;
-use Bugzilla::Extension::SourcePulse::Values qw(encode_json_text epoch);
+use Bugzilla::Extension::SourcePulse::Database   qw(handle with_handle);
+use Bugzilla::Extension::SourcePulse::Params     qw(active);
+use Bugzilla::Extension::SourcePulse::Periods    qw(note_site);
+use Bugzilla::Extension::SourcePulse::Values     qw(encode_json_text epoch);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(last_missed list_rows record retry_rows stats);
+our @EXPORT_OK
+  = qw(bury_row depth forget_missed is_fatal last_missed list_rows next_rows note_watch record remove_rows retry_rows stats);
 
-use constant {TABLE => 'sourcepulse_outbox', STATE_TABLE => 'sourcepulse_state'};
+use constant {TABLE => 'sourcepulse_outbox',
+  STATE_TABLE => 'sourcepulse_state'};
 
-# Names in the table of the state: when the last row was written that was fetched,
-# and since when somebody looks.
+# Names in the table of the state: when the last row was written that was
+# fetched, and since when somebody looks.
 use constant {LAST_ROW => 'last_row', WATCHED_SINCE => 'watched_since'};
 
-# MySQL's LONGTEXT is MEDIUMTEXT to Bugzilla, and one statement may be limited to 4 MB.
+# MySQL's LONGTEXT is MEDIUMTEXT to Bugzilla, and one statement may be limited
+# to 4 MB.
 use constant PAYLOAD_MAX_BYTES => 2 * 1024 * 1024;
 use constant MISSED_MAX_BYTES  => 1024 * 1024;
 
 # Databases limit the placeholders of a statement.
 use constant IDS_AT_ONCE => 500;
 
-# How far a comment may be behind the last row before somebody should look, and how
-# many of the newest comments are looked at.
+# How far a comment may be behind the last row before somebody should look, and
+# how many of the newest comments are looked at.
 use constant {SILENCE_SECONDS => 10, COMMENTS_LOOKED_AT => 1000};
 
 # Attributes of a database handle must begin like this, or DBI drops them.
-use constant {DIRTY => 'private_sourcepulse_dirty', TRANSACTION => 'private_sourcepulse_transaction'};
+use constant {
+  DIRTY       => 'private_sourcepulse_dirty',
+  TRANSACTION => 'private_sourcepulse_transaction'
+};
 
-# The classes of SQLSTATE, and the numbers of the drivers without them, of what ends the whole transaction or
-# would have ended it without us: deadlocks, lock timeouts, lost connections, full disks.
+# The classes of SQLSTATE, and the numbers of the drivers without them, of what
+# ends the whole transaction or would have ended it without us: deadlocks, lock
+# timeouts, lost connections, full disks.
 my $FATAL_STATE  = qr/\A(?:08|40|53|57|58|55P03|XX)/;
 my %FATAL_NUMBER = (
-  mysql   => {map { $_ => 1 } 1021, 1053, 1114, 1205, 1213, 1614, 2002, 2003, 2006, 2013, 2055, 3098, 4031},
-  sqlite  => {map { $_ => 1 } 5, 6, 8, 10, 11, 13, 14, 26},
+  mysql => {
+    map { $_ => 1 } 1021,
+    1053, 1114, 1205, 1213, 1614, 2002, 2003, 2006, 2013, 2055, 3098, 4031
+  },
+  sqlite => {map { $_ => 1 } 5, 6, 8, 10, 11, 13, 14, 26},
 );
 
 sub schema {
   return {
     FIELDS => [
-      id         => {TYPE => 'INTSERIAL',    NOTNULL => 1, PRIMARYKEY => 1},
-      created_ts => {TYPE => 'DATETIME',     NOTNULL => 1},
-      kind       => {TYPE => 'varchar(64)',  NOTNULL => 1},
+      id         => {TYPE => 'INTSERIAL',   NOTNULL => 1, PRIMARYKEY => 1},
+      created_ts => {TYPE => 'DATETIME',    NOTNULL => 1},
+      kind       => {TYPE => 'varchar(64)', NOTNULL => 1},
+
       # No foreign key: the row outlives the bug.
-      bug_id     => {TYPE => 'INT4',         NOTNULL => 1},
-      is_public  => {TYPE => 'BOOLEAN',      NOTNULL => 1, DEFAULT => 'FALSE'},
-      payload    => {TYPE => 'LONGTEXT',     NOTNULL => 1},
-      reason     => {TYPE => 'varchar(255)'},
+      bug_id    => {TYPE => 'INT4',     NOTNULL => 1},
+      is_public => {TYPE => 'BOOLEAN',  NOTNULL => 1, DEFAULT => 'FALSE'},
+      payload   => {TYPE => 'LONGTEXT', NOTNULL => 1},
+      reason    => {TYPE => 'varchar(255)'},
     ],
   };
 }
@@ -82,7 +95,8 @@ sub record {
   my ($make, $thin) = @_;
   my $fatal;
   {
-    # Carp would write the first characters of every argument into the error log.
+    # Carp would write the first characters of every argument into the error
+    # log.
     local $Carp::MaxArgNums = -1;
     local ($!, $?);
     local $@;
@@ -100,9 +114,11 @@ sub record {
 
 sub _try {
   my ($make) = @_;
-  # Only in PostgreSQL does a statement that fails spoil the transaction, up to the last savepoint; elsewhere two more
-  # statements would be for nothing.
-  my $needs_savepoint = Bugzilla->dbh->isa('Bugzilla::DB::Pg') && Bugzilla->dbh->bz_in_transaction;
+
+  # Only in PostgreSQL does a statement that fails spoil the transaction, up to
+  # the last savepoint; elsewhere two more statements would be for nothing.
+  my $needs_savepoint
+    = Bugzilla->dbh->isa('Bugzilla::DB::Pg') && Bugzilla->dbh->bz_in_transaction;
   return with_handle(sub { _try_with($_[0], $needs_savepoint, $make) });
 }
 
@@ -111,8 +127,9 @@ sub _try_with {
   my $ok = eval {
     local $SIG{__DIE__} = 'DEFAULT';
     $dbh->do('SAVEPOINT sourcepulse') if $needs_savepoint;
+
     # What is done while one must log in is not published later either.
-    Bugzilla::Extension::SourcePulse::Periods::note_site(0) unless site_is_public();
+    note_site(0) unless site_is_public();
     _insert($_) foreach grep {ref} $make->();
     $dbh->do('RELEASE SAVEPOINT sourcepulse') if $needs_savepoint;
     1;
@@ -134,10 +151,12 @@ sub _try_with {
 
 # Whether it is an error of the database that ends more than the one statement.
 sub is_fatal {
-  my ($dbh, $error) = @_;
+  my ($dbh,    $error) = @_;
   my ($number, $state) = ($DBI::err, $DBI::state);
+
   # Whether DBI's last error is this one is told by its text.
-  return 0 unless $number && defined $DBI::errstr && index("$error", $DBI::errstr) >= 0;
+  return 0
+    unless $number && defined $DBI::errstr && index("$error", $DBI::errstr) >= 0;
   return 1 if $state && $state =~ $FATAL_STATE && $state ne 'S1000';
   my $driver = lc(eval { $dbh->{Driver}->{Name} } || ref $dbh);
   return 1 if $driver =~ /sqlite/ && $FATAL_NUMBER{sqlite}->{$number & 0xff};
@@ -148,7 +167,7 @@ sub is_fatal {
 # The first line says what went wrong; what comes behind it could hold values.
 sub _reason {
   my ($error) = @_;
-  my ($line) = split(/\n/, ref $error ? ref $error : "$error");
+  my ($line)  = split(/\n/, ref $error ? ref $error : "$error");
   $line = defined $line ? $line : 'unknown';
   $line =~ s/ \[for Statement.*//s;
   $line =~ s/"[^"]*"|'[^']*'/.../g;
@@ -156,36 +175,47 @@ sub _reason {
 }
 
 sub _insert {
-  my ($row)   = @_;
-  my $dbh     = Bugzilla->dbh;
+  my ($row)       = @_;
+  my $dbh         = Bugzilla->dbh;
   my $transaction = $dbh->{+TRANSACTION} || _new_transaction();
   $row->{payload}->{transaction} = $transaction;
   my $payload = encode_json_text($row->{payload});
   die "the payload has too many bytes\n" if length($payload) > PAYLOAD_MAX_BYTES;
   my @values = (@$row{qw(timestamp kind bug_id is_public)}, $payload);
   if (${^TAINT}) { trick_taint($_) foreach @values }
-  # The time of the change stands for that of the row, which SQLite would have to ask a slow function for.
-  handle()->prepare_cached('INSERT INTO ' . TABLE
-      . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)')->execute(@values);
+
+  # The time of the change stands for that of the row, which SQLite would have
+  # to ask a slow function for.
+  handle()
+    ->prepare_cached('INSERT INTO '
+      . TABLE
+      . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)')
+    ->execute(@values);
+
   # Outside a transaction each row is one of its own.
   $dbh->{+TRANSACTION} = $transaction if $dbh->bz_in_transaction;
-  $dbh->{+DIRTY} = 1;
+  $dbh->{+DIRTY}       = 1;
   return;
 }
 
-# It need not be secret, only another one than every other: /dev/urandom would cost
-# more than the rest of the row.
-sub _new_transaction { return sprintf('%08x' x 4, time, $$, rand(2**32), rand(2**32)); }
+# It need not be secret, only another one than every other: /dev/urandom would
+# cost more than the rest of the row.
+sub _new_transaction {
+  return sprintf('%08x' x 4, time, $$, rand(2**32), rand(2**32));
+}
 
-# The last resort: one short line in a file, which makes the sidecar compare everything with Bugzilla's history.
+# The last resort: one short line in a file, which makes the sidecar compare
+# everything with Bugzilla's history.
 sub _missed {
   my ($thin, $reason) = @_;
-  my $row = eval { $thin->('') };
+  my $row  = eval { $thin->('') };
   my $what = $row ? "$row->{kind} $row->{bug_id}" : 'unknown';
-  warn "SourcePulse: a change is not published until it is found in the history ($what): $reason\n";
+  warn
+    "SourcePulse: a change is not published until it is found in the history ($what): $reason\n";
   my $path = missed_path();
   return if -e $path && -s _ > MISSED_MAX_BYTES;
-  sysopen(my $file, $path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0660) or return;
+  sysopen(my $file, $path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0660)
+    or return;
   syswrite($file, time() . " $what $reason\n");
   close($file);
   return;
@@ -204,12 +234,14 @@ sub missed {
 sub forget_missed {
   my ($count) = @_;
   my $path = missed_path();
-  rename($path, "$path.old") or return;
+  rename($path, "$path.old")      or return;
   open(my $old, '<', "$path.old") or return;
   my @lines = <$old>;
   close($old);
   splice(@lines, 0, $count);
-  if (@lines && sysopen(my $file, $path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0660)) {
+  if (@lines
+    && sysopen(my $file, $path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0660))
+  {
     syswrite($file, join('', @lines));
     close($file);
   }
@@ -227,9 +259,12 @@ sub last_missed {
 
 # A thin row of what was public cannot be filled while one must log in to see
 # anything: what the bug is like now may be what nobody shall know.
-use constant FILLABLE => q{(payload NOT LIKE '%"thin":%' OR payload NOT LIKE '%"was":true%' AND payload NOT LIKE '%"is":true%')};
+use constant FILLABLE =>
+  q{(payload NOT LIKE '%"thin":%' OR payload NOT LIKE '%"was":true%' AND payload NOT LIKE '%"is":true%')};
 
-sub _waiting { return ' WHERE reason IS NULL' . (site_is_public() ? '' : ' AND ' . FILLABLE); }
+sub _waiting {
+  return ' WHERE reason IS NULL' . (site_is_public() ? '' : ' AND ' . FILLABLE);
+}
 
 # The oldest rows that wait.
 sub next_rows {
@@ -239,8 +274,12 @@ sub next_rows {
   my @rows;
 
   # Read a row at a time: a few of them can be larger than all others together.
-  my $statement = $dbh->prepare('SELECT id, kind, bug_id, created_ts, payload FROM '
-      . TABLE . _waiting() . ' ORDER BY id ' . $dbh->sql_limit($count));
+  my $statement
+    = $dbh->prepare('SELECT id, kind, bug_id, created_ts, payload FROM '
+      . TABLE
+      . _waiting()
+      . ' ORDER BY id '
+      . $dbh->sql_limit($count));
   $statement->execute;
   while (my $row = $statement->fetchrow_hashref('NAME_lc')) {
     $size += length($row->{payload});
@@ -253,7 +292,9 @@ sub next_rows {
 
 # How many rows next_rows() would return at last.
 sub depth {
-  my ($depth) = Bugzilla->dbh->selectrow_array('SELECT COUNT(*) FROM ' . TABLE . _waiting());
+  my ($depth)
+    = Bugzilla->dbh->selectrow_array(
+    'SELECT COUNT(*) FROM ' . TABLE . _waiting());
   return $depth + 0;
 }
 
@@ -265,11 +306,14 @@ sub remove_rows {
   $dbh->bz_start_transaction;
   while (my @some = splice(@ids, 0, IDS_AT_ONCE)) {
     my $these = 'id IN (' . join(',', ('?') x @some) . ')';
-    my ($last) = $dbh->selectrow_array('SELECT MAX(created_ts) FROM ' . TABLE . " WHERE $these",
+    my ($last)
+      = $dbh->selectrow_array(
+      'SELECT MAX(created_ts) FROM ' . TABLE . " WHERE $these",
       undef, @some);
     $deleted += $dbh->do('DELETE FROM ' . TABLE . " WHERE $these", undef, @some);
     my $known = state_of(LAST_ROW);
-    set_state(LAST_ROW, $last) if defined $last && (!defined $known || $last gt $known);
+    set_state(LAST_ROW, $last)
+      if defined $last && (!defined $known || $last gt $known);
   }
   $dbh->bz_commit_transaction;
   return $deleted;
@@ -277,18 +321,21 @@ sub remove_rows {
 
 sub bury_row {
   my ($id, $reason) = @_;
-  return 0
-    + Bugzilla->dbh->do('UPDATE ' . TABLE . ' SET reason = ? WHERE id = ?',
+  return 0 + Bugzilla->dbh->do('UPDATE ' . TABLE . ' SET reason = ? WHERE id = ?',
     undef, substr($reason, 0, 255), $id);
 }
 
 # All buried rows, or one of them, wait again.
 sub retry_rows {
   my ($id) = @_;
-  return 0
-    + Bugzilla->dbh->do(
-    'UPDATE ' . TABLE . ' SET reason = NULL WHERE reason IS NOT NULL' . ($id ? ' AND id = ?' : ''),
-    undef, $id ? $id : ());
+  return 0 + Bugzilla->dbh->do(
+    'UPDATE '
+      . TABLE
+      . ' SET reason = NULL WHERE reason IS NOT NULL'
+      . ($id ? ' AND id = ?' : ''),
+    undef,
+    $id ? $id : ()
+  );
 }
 
 # The oldest rows, without what they hold, for the administrators' page.
@@ -307,11 +354,13 @@ sub list_rows {
 
 sub stats {
   my ($now, $depth, $oldest)
-    = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0), COUNT(*), MIN(created_ts) FROM '
+    = Bugzilla->dbh->selectrow_array(
+        'SELECT LOCALTIMESTAMP(0), COUNT(*), MIN(created_ts) FROM '
       . TABLE
       . ' WHERE reason IS NULL');
   my ($buried)
-    = Bugzilla->dbh->selectrow_array('SELECT COUNT(*) FROM ' . TABLE . ' WHERE reason IS NOT NULL');
+    = Bugzilla->dbh->selectrow_array(
+    'SELECT COUNT(*) FROM ' . TABLE . ' WHERE reason IS NOT NULL');
   my ($from, $to) = (epoch($oldest), epoch($now));
   return {
     depth        => $depth + 0,
@@ -322,15 +371,15 @@ sub stats {
   };
 }
 
-# A web server that cannot read the extension does not load it and does not say so:
-# then Bugzilla records public comments, and no row is written. The time of the
-# last row, or since when anybody looks; undef if all is well.
+# A web server that cannot read the extension does not load it and does not say
+# so: then Bugzilla records public comments, and no row is written. The time of
+# the last row, or since when anybody looks; undef if all is well.
 sub silent_since {
-  return undef
-    unless Bugzilla::Extension::SourcePulse::Params::active() && site_is_public();
-  my ($waiting) = Bugzilla->dbh->selectrow_array('SELECT MAX(created_ts) FROM ' . TABLE);
-  my ($known) = sort { $b <=> $a } map { epoch($_) || 0 } $waiting, state_of(LAST_ROW),
-    state_of(WATCHED_SINCE);
+  return undef unless active() && site_is_public();
+  my ($waiting)
+    = Bugzilla->dbh->selectrow_array('SELECT MAX(created_ts) FROM ' . TABLE);
+  my ($known) = sort { $b <=> $a } map { epoch($_) || 0 } $waiting,
+    state_of(LAST_ROW), state_of(WATCHED_SINCE);
   return undef unless $known;
   my ($comment) = Bugzilla->dbh->selectrow_array(
     'SELECT bug_when FROM longdescs WHERE isprivate = 0
@@ -345,7 +394,7 @@ sub silent_since {
 
 # What was recorded while nobody was to be told is no reason to warn.
 sub note_watch {
-  my $is_active = Bugzilla::Extension::SourcePulse::Params::active() && site_is_public();
+  my $is_active = active() && site_is_public();
   return if $is_active && defined state_of(WATCHED_SINCE);
   my ($now) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
   set_state(WATCHED_SINCE, $now);
@@ -355,7 +404,8 @@ sub note_watch {
 sub state_of {
   my ($name) = @_;
   my ($value)
-    = Bugzilla->dbh->selectrow_array('SELECT value FROM ' . STATE_TABLE . ' WHERE name = ?',
+    = Bugzilla->dbh->selectrow_array(
+    'SELECT value FROM ' . STATE_TABLE . ' WHERE name = ?',
     undef, $name);
   return $value;
 }
@@ -365,7 +415,8 @@ sub set_state {
   trick_taint($value);
   my $dbh = Bugzilla->dbh;
   $dbh->do('DELETE FROM ' . STATE_TABLE . ' WHERE name = ?', undef, $name);
-  $dbh->do('INSERT INTO ' . STATE_TABLE . ' (name, value) VALUES (?, ?)', undef, $name, $value);
+  $dbh->do('INSERT INTO ' . STATE_TABLE . ' (name, value) VALUES (?, ?)',
+    undef, $name, $value);
   return;
 }
 
@@ -375,12 +426,13 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Outbox - the table that a change is written to in its own transaction
+Bugzilla::Extension::SourcePulse::Outbox - the table that a change is written to
+in its own transaction
 
 =head1 DESCRIPTION
 
-Rows leave the table when their events are durable elsewhere, never by a high-water mark: numbers become visible in another
-order than they are given.
+Rows leave the table when their events are durable elsewhere, never by a
+high-water mark: numbers become visible in another order than they are given.
 
 =head1 FUNCTIONS
 
@@ -388,9 +440,11 @@ order than they are given.
 
 =item C<record MAKE, THIN>
 
-What every hook ends with. Deadlocks, lock timeouts, lost connections and full disks die as they would in Bugzilla's own next
-statement: hiding them would make Bugzilla commit half a change. Anything else becomes a thin row, and if even that fails a line in
-F<data/sourcepulse.missed> and in the web server's error log.
+What every hook ends with. Deadlocks, lock timeouts, lost connections and full
+disks die as they would in Bugzilla's own next statement: hiding them would make
+Bugzilla commit half a change. Anything else becomes a thin row, and if even
+that fails a line in F<data/sourcepulse.missed> and in the web server's error
+log.
 
 =item C<is_fatal HANDLE, ERROR>
 
@@ -406,7 +460,8 @@ Whether the web server writes rows at all.
 
 =item C<schema>, C<state_schema>, C<missed>, C<last_missed>, C<forget_missed COUNT>, C<missed_path>
 
-The tables for C<db_schema_abstract_schema>; how many changes could not be written, the last of them, the file that says which, and its end
-when they were found.
+The tables for C<db_schema_abstract_schema>; how many changes could not be
+written, the last of them, the file that says which, and its end when they were
+found.
 
 =back

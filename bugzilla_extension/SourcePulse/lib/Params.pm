@@ -3,13 +3,19 @@
 
 package Bugzilla::Extension::SourcePulse::Params;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
 our $sortkey = 5000;
 
 use Bugzilla::Extension::SourcePulse::Values qw(random_hex);
+
+use base qw(Exporter);
+our @EXPORT_OK
+  = qw(active group_ids hidden_fields is_set_up restricted secret site_id tell_hidden);
 
 use constant GROUPS_AS => ('names', 'ids');
 
@@ -19,8 +25,14 @@ my $UUID = qr/\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z/;
 
 sub get_param_list {
   return (
-    {name => 'sourcepulse_enabled',       type => 'b', default => 1},
-    {name => 'sourcepulse_site_id',       type => 't', default => _new_uuid(), checker => \&_check_uuid},
+    {name => 'sourcepulse_enabled', type => 'b', default => 1},
+    {
+      name    => 'sourcepulse_site_id',
+      type    => 't',
+      default => _new_uuid(),
+      checker => \&_check_uuid
+    },
+
     # Shown like a password; it belongs to the site id and is never published.
     {
       name    => 'sourcepulse_secret',
@@ -28,9 +40,14 @@ sub get_param_list {
       default => random_hex() . random_hex(),
       checker => \&_check_secret,
     },
-    {name => 'sourcepulse_tell_hidden',   type => 'b', default => 1},
-    {name => 'sourcepulse_hidden_fields', type => 't', default => '', checker => \&_check_fields},
-    {name => 'sourcepulse_restricted',    type => 'b', default => 0},
+    {name => 'sourcepulse_tell_hidden', type => 'b', default => 1},
+    {
+      name    => 'sourcepulse_hidden_fields',
+      type    => 't',
+      default => '',
+      checker => \&_check_fields
+    },
+    {name => 'sourcepulse_restricted', type => 'b', default => 0},
     {
       name    => 'sourcepulse_groups_as',
       type    => 's',
@@ -41,7 +58,8 @@ sub get_param_list {
   );
 }
 
-# Nothing of ours may run before checksetup.pl has made both the table and the parameters; it makes these last.
+# Nothing of ours may run before checksetup.pl has made both the table and the
+# parameters; it makes these last.
 sub active {
   my $params = Bugzilla->params;
   return $params->{sourcepulse_enabled} && is_set_up() ? 1 : 0;
@@ -56,22 +74,28 @@ sub restricted  { return Bugzilla->params->{sourcepulse_restricted}  ? 1 : 0; }
 sub tell_hidden { return Bugzilla->params->{sourcepulse_tell_hidden} ? 1 : 0; }
 sub site_id     { return Bugzilla->params->{sourcepulse_site_id}; }
 sub secret      { return Bugzilla->params->{sourcepulse_secret}; }
-sub group_ids   { return (Bugzilla->params->{sourcepulse_groups_as} || '') eq 'ids' ? 1 : 0; }
+
+sub group_ids {
+  return (Bugzilla->params->{sourcepulse_groups_as} || '') eq 'ids' ? 1 : 0;
+}
 
 sub hidden_fields {
-  return {map { $_ => 1 } split(/[\s,]+/, Bugzilla->params->{sourcepulse_hidden_fields} || '')};
+  return {map { $_ => 1 }
+      split(/[\s,]+/, Bugzilla->params->{sourcepulse_hidden_fields} || '')};
 }
 
 sub _check_uuid {
   my ($value) = @_;
   return '' if $value =~ $UUID;
-  return 'This must be a UUID in lower case, as checksetup.pl made it; changing it makes a new source for all consumers.';
+  return
+    'This must be a UUID in lower case, as checksetup.pl made it; changing it makes a new source for all consumers.';
 }
 
 sub _check_secret {
   my ($value) = @_;
   return '' if $value =~ /\A[0-9a-f]+\z/ && length($value) >= SECRET_MIN_CHARS;
-  return 'This must be at least '
+  return
+      'This must be at least '
     . SECRET_MIN_CHARS
     . ' hex digits in lower case, as checksetup.pl made it; with another value consumers see every event once more.';
 }
@@ -87,7 +111,9 @@ sub _check_fields {
 
 sub _check_groups_as {
   my ($value) = @_;
-  return (grep { $_ eq $value } GROUPS_AS) ? '' : "'$value' is neither 'names' nor 'ids'.";
+  return (grep { $_ eq $value } GROUPS_AS)
+    ? ''
+    : "'$value' is neither 'names' nor 'ids'.";
 }
 
 # Version 4 of RFC 9562; it only has to differ from those of other sites.
@@ -117,16 +143,19 @@ Whether changes are told. While it is off nothing is written.
 
 =item C<sourcepulse_site_id>
 
-A UUID that names this Bugzilla in the source of its events, C<bugzilla://UUID>. F<checksetup.pl> makes it.
+A UUID that names this Bugzilla in the source of its events, C<bugzilla://UUID>.
+F<checksetup.pl> makes it.
 
 =item C<sourcepulse_secret>
 
-Random hex digits that go into the id of every event, so that nobody can compute which numbers of this Bugzilla an id stands for. F<checksetup.pl>
-makes it; keep it together with the site id.
+Random hex digits that go into the id of every event, so that nobody can compute
+which numbers of this Bugzilla an id stands for. F<checksetup.pl> makes it; keep
+it together with the site id.
 
 =item C<sourcepulse_tell_hidden>
 
-Whether the public stream is told that a bug, comment or attachment left the public (its number, nothing else).
+Whether the public stream is told that a bug, comment or attachment left the
+public (its number, nothing else).
 
 =item C<sourcepulse_hidden_fields>
 
@@ -144,5 +173,6 @@ Whether the restricted stream has the names of groups or their ids.
 
 =head1 METHODS
 
-C<active>, C<is_set_up>, C<restricted>, C<tell_hidden>, C<site_id>, C<secret>, C<group_ids> and C<hidden_fields> return what the parameters say now.
+C<active>, C<is_set_up>, C<restricted>, C<tell_hidden>, C<site_id>, C<secret>,
+C<group_ids> and C<hidden_fields> return what the parameters say now.
 C<get_param_list> is Bugzilla's.

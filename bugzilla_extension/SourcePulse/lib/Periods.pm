@@ -3,17 +3,22 @@
 
 package Bugzilla::Extension::SourcePulse::Periods;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
 use POSIX ();
 
 use Bugzilla::Constants qw(bz_locations);
-use Bugzilla::Util qw(trick_taint);
+use Bugzilla::Util      qw(trick_taint);
 
 use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Values qw(epoch);
+use Bugzilla::Extension::SourcePulse::Values   qw(epoch);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(note_group_end note_site);
 
 use constant TABLE => 'sourcepulse_private';
 
@@ -43,12 +48,15 @@ sub schema {
 sub note_site {
   my ($is_open) = @_;
   my $open_ended
-    = handle()->selectcol_arrayref('SELECT id FROM '
-      . TABLE
-      . ' WHERE kind = ? AND until_ts IS NULL', undef, SITE);
+    = handle()
+    ->selectcol_arrayref(
+    'SELECT id FROM ' . TABLE . ' WHERE kind = ? AND until_ts IS NULL',
+    undef, SITE);
   return if $is_open ? !@$open_ended : @$open_ended;
   if ($is_open) {
-    handle()->do('UPDATE ' . TABLE . ' SET until_ts = ? WHERE kind = ? AND until_ts IS NULL',
+    handle()
+      ->do(
+      'UPDATE ' . TABLE . ' SET until_ts = ? WHERE kind = ? AND until_ts IS NULL',
       undef, _now(), SITE);
   }
   else {
@@ -63,8 +71,12 @@ sub note_group_end {
   my ($group_id, $timestamp) = @_;
   my @values = (BUG, $timestamp, $group_id);
   trick_taint($_) foreach @values;
-  handle()->do('INSERT INTO ' . TABLE . ' (kind, bug_id, until_ts)
-      SELECT ?, bug_id, ? FROM bug_group_map WHERE group_id = ?', undef, @values);
+  handle()->do(
+        'INSERT INTO '
+      . TABLE
+      . ' (kind, bug_id, until_ts)
+      SELECT ?, bug_id, ? FROM bug_group_map WHERE group_id = ?', undef, @values
+  );
   _insert(GROUP, 0, undef, $timestamp);
   return;
 }
@@ -73,11 +85,16 @@ sub note_group_end {
 
 sub new {
   my ($class) = @_;
-  my $rows = handle()->selectall_arrayref(
-    'SELECT since_ts, until_ts FROM ' . TABLE . ' WHERE kind = ?', undef, SITE);
-  my @site = map { [epoch($_->[0]) || 0, defined $_->[1] ? epoch($_->[1]) : undef] }
+  my $rows
+    = handle()
+    ->selectall_arrayref(
+    'SELECT since_ts, until_ts FROM ' . TABLE . ' WHERE kind = ?',
+    undef, SITE);
+  my @site
+    = map { [epoch($_->[0]) || 0, defined $_->[1] ? epoch($_->[1]) : undef] }
     @$rows;
-  return bless {site => \@site, bugs => {}, doubt_until => _doubt_until()}, $class;
+  return bless {site => \@site, bugs => {}, doubt_until => _doubt_until()},
+    $class;
 }
 
 # Whether a bug was private at that time for a reason that Bugzilla does not
@@ -97,9 +114,10 @@ sub was_private {
 sub _private_until {
   my ($bug_id) = @_;
   my ($until)
-    = handle()->selectrow_array('SELECT MAX(until_ts) FROM '
-      . TABLE
-      . ' WHERE kind = ? AND bug_id = ?', undef, BUG, $bug_id);
+    = handle()
+    ->selectrow_array(
+    'SELECT MAX(until_ts) FROM ' . TABLE . ' WHERE kind = ? AND bug_id = ?',
+    undef, BUG, $bug_id);
   return epoch($until) || 0;
 }
 
@@ -111,7 +129,8 @@ sub _doubt_until {
     undef, 'Bugzilla::Group', '__remove__'
   );
   return 0 unless @$deleted;
-  my $noted = handle()
+  my $noted
+    = handle()
     ->selectcol_arrayref('SELECT until_ts FROM ' . TABLE . ' WHERE kind = ?',
     undef, GROUP);
   my @noted = map { epoch($_) || 0 } @$noted;
@@ -125,8 +144,11 @@ sub _insert {
   my (@values) = @_;
   trick_taint($_) foreach grep {defined} @values;
   handle()->do(
-    'INSERT INTO ' . TABLE . ' (kind, bug_id, since_ts, until_ts) VALUES (?, ?, ?, ?)',
-    undef, @values);
+    'INSERT INTO '
+      . TABLE
+      . ' (kind, bug_id, since_ts, until_ts) VALUES (?, ?, ?, ?)',
+    undef, @values
+  );
   return;
 }
 
@@ -135,8 +157,8 @@ sub _now {
   return $now;
 }
 
-# Somebody may have edited the file of the parameters by hand: then it was closed
-# when the file was written, not when we noticed.
+# Somebody may have edited the file of the parameters by hand: then it was
+# closed when the file was written, not when we noticed.
 sub _closed_since {
   my $now      = _now();
   my $modified = (stat(bz_locations()->{datadir} . '/params.json'))[9]
@@ -151,13 +173,16 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Periods - when bugs were private, where Bugzilla itself does not remember it
+Bugzilla::Extension::SourcePulse::Periods - when bugs were private, where
+Bugzilla itself does not remember it
 
 =head1 DESCRIPTION
 
-Bugzilla's history says when a bug was in which groups, with two exceptions: C<requirelogin> makes everything private, and the deletion of a group
-takes its bugs out of it, both without a line. The table C<sourcepulse_private> keeps them, written in the moment they happen, so that what is
-found in the history later is not published by mistake.
+Bugzilla's history says when a bug was in which groups, with two exceptions:
+C<requirelogin> makes everything private, and the deletion of a group takes its
+bugs out of it, both without a line. The table C<sourcepulse_private> keeps
+them, written in the moment they happen, so that what is found in the history
+later is not published by mistake.
 
 =head1 FUNCTIONS
 
@@ -179,4 +204,5 @@ The table, for C<db_schema_abstract_schema>.
 
 =head1 METHODS
 
-C<new> reads the periods; C<was_private BUG_ID, AT> answers for one bug at one time (seconds since 1970).
+C<new> reads the periods; C<was_private BUG_ID, AT> answers for one bug at one
+time (seconds since 1970).

@@ -3,28 +3,32 @@
 
 package Bugzilla::Extension::SourcePulse::Recovered;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
 use Bugzilla::Status qw(is_open_state);
 
-use Bugzilla::Extension::SourcePulse::Changes qw(flag_item);
+use Bugzilla::Extension::SourcePulse::Changes  qw(flag_item);
 use Bugzilla::Extension::SourcePulse::Database qw(select_in);
 use Bugzilla::Extension::SourcePulse::Facts
   qw(attachment_fact bug_fact comment_fact flag_rows flags_done read_more);
-use Bugzilla::Extension::SourcePulse::Flags;
+use Bugzilla::Extension::SourcePulse::Flags qw();
 use Bugzilla::Extension::SourcePulse::History
   qw(history_changes history_fields is_toggled place_before);
-use Bugzilla::Extension::SourcePulse::Logins;
-use Bugzilla::Extension::SourcePulse::Values qw(number text truth);
-use Bugzilla::Extension::SourcePulse::View qw(row);
+use Bugzilla::Extension::SourcePulse::Logins     qw();
+use Bugzilla::Extension::SourcePulse::Values     qw(number text truth);
+use Bugzilla::Extension::SourcePulse::View       qw(row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(attachment_row comment_rows created_row deleted_row updated_row);
+our @EXPORT_OK
+  = qw(attachment_row comment_rows created_row deleted_row updated_row);
 
-# FOUND, of all of these: visibility, timestamp, activity, was and is (of the bug).
+# FOUND, of all of these: visibility, timestamp, activity, was and is (of the
+# bug).
 
 sub created_row {
   my ($bug, $found) = @_;
@@ -61,20 +65,23 @@ sub updated_row {
       my $fields = history_fields($lines);
       my $status = $fields->{bug_status};
 
-      # A later update may have changed it again; then that one is the one to say so.
+      # A later update may have changed it again; then that one is the one to
+      # say so.
       my $was_open
         = $status && $status->[1] eq text($bug->{bug_status})
         ? is_open_state($status->[0])
         : $more->{is_open};
       return {
         place     => $more->{place},
-        old_place => @$lines ? place_before($bug->id, $lines->[0]->{id}, $more->{place}) : $more->{place},
-        was_open  => truth($was_open),
-        bug       => bug_fact($logins, $bug, $more, $bug->{delta_ts}),
-        who       => $logins->person(@$lines ? $lines->[0]->{who} : undef),
-        changes   => [@{history_changes($logins, $fields)}, _lost($logins, $found)],
-        flags     => _cleared($logins, $found),
-        comments  => [map { comment_fact($logins, $_) } @{$found->{comments} || []}],
+        old_place => @$lines
+        ? place_before($bug->id, $lines->[0]->{id}, $more->{place})
+        : $more->{place},
+        was_open => truth($was_open),
+        bug      => bug_fact($logins, $bug, $more, $bug->{delta_ts}),
+        who      => $logins->person(@$lines ? $lines->[0]->{who} : undef),
+        changes  => [@{history_changes($logins, $fields)}, _lost($logins, $found)],
+        flags    => _cleared($logins, $found),
+        comments => [map { comment_fact($logins, $_) } @{$found->{comments} || []}],
         comments_toggled => _toggled($logins, $lines),
       };
     },
@@ -88,7 +95,9 @@ sub deleted_row {
     %$found,
     kind   => 'bug.delete',
     bug_id => $bug_id,
-    full   => sub { return {id => $bug_id + 0, map { $_ => $found->{$_} } qw(place creation_time)} },
+    full   => sub {
+      return {id => $bug_id + 0, map { $_ => $found->{$_} } qw(place creation_time)};
+    },
   });
 }
 
@@ -115,7 +124,9 @@ sub attachment_row {
       return {
         place      => $more->{place},
         who        => $logins->person($who),
-        attachment => attachment_fact($logins, $attachment, $flags, $attachment->{modification_time}),
+        attachment => attachment_fact(
+          $logins, $attachment, $flags, $attachment->{modification_time}
+        ),
         $kind eq 'attachment.update'
         ? (
           changes => [@{history_changes($logins, $fields)}, _lost($logins, $found)],
@@ -129,9 +140,12 @@ sub attachment_row {
 
 sub comment_rows {
   my (@ids) = @_;
-  my @names = qw(comment_id bug_id who bug_when thetext isprivate type extra_data);
-  my $rows = select_in('SELECT ' . join(', ', @names) . ' FROM longdescs WHERE comment_id', @ids);
-  return [map { my %row; @row{@names} = @$_; \%row } sort { $a->[0] <=> $b->[0] } @$rows];
+  my @names
+    = qw(comment_id bug_id who bug_when thetext isprivate type extra_data);
+  my $rows = select_in(
+    'SELECT ' . join(', ', @names) . ' FROM longdescs WHERE comment_id', @ids);
+  return [map { my %row; @row{@names} = @$_; \%row }
+      sort { $a->[0] <=> $b->[0] } @$rows];
 }
 
 # -- how it is done
@@ -143,11 +157,13 @@ sub _more {
   return $more;
 }
 
-# Whether the attachment was public before and after these lines; nobody knows if
-# it was changed since.
+# Whether the attachment was public before and after these lines; nobody knows
+# if it was changed since.
 sub _public_by_itself {
   my ($attachment, $lines, $toggle) = @_;
-  return (undef, undef) if is_toggled('attachment', $attachment->id, @$lines ? $lines->[-1]->{id} : 0);
+  return (undef, undef)
+    if is_toggled('attachment', $attachment->id,
+    @$lines ? $lines->[-1]->{id} : 0);
   return ($toggle->[0] eq '1' ? 0 : 1, $toggle->[1] eq '1' ? 0 : 1) if $toggle;
   my $is_public = $attachment->{isprivate} ? 0 : 1;
   return ($is_public, $is_public);
@@ -158,17 +174,24 @@ sub _public_by_itself {
 sub _toggled {
   my ($logins, $lines) = @_;
   my @toggles = grep {
-    $_->{comment_id} && $_->{name} eq Bugzilla::Extension::SourcePulse::History::COMMENT_PRIVACY_FIELD
+         $_->{comment_id}
+      && $_->{name} eq
+      Bugzilla::Extension::SourcePulse::History::COMMENT_PRIVACY_FIELD
   } @$lines;
-  my %row = map { $_->{comment_id} => $_ } @{comment_rows(map { $_->{comment_id} } @toggles)};
+  my %row = map { $_->{comment_id} => $_ }
+    @{comment_rows(map { $_->{comment_id} } @toggles)};
   my @toggled;
   foreach my $line (grep { $row{$_->{comment_id}} } @toggles) {
     my $row = $row{$line->{comment_id}};
-    push(@toggled, {
-      comment   => comment_fact($logins, $row),
-      is_hidden => text($line->{added}) eq '1' ? 1 : 0,
-      part_was  => is_about_attachment($row->{type}) && is_toggled('attachment', $row->{extra_data}) ? 0 : 1,
-    });
+    push(
+      @toggled,
+      {
+        comment   => comment_fact($logins, $row),
+        is_hidden => text($line->{added}) eq '1' ? 1 : 0,
+        part_was  => is_about_attachment($row->{type})
+          && is_toggled('attachment', $row->{extra_data}) ? 0 : 1,
+      }
+    );
   }
   return \@toggled;
 }
@@ -178,18 +201,25 @@ sub _lost {
   my ($logins, $found) = @_;
   my @lost;
   push(@lost, {%{$found->{lost}}, added => []}) if $found->{lost};
-  push(@lost, {
-    field_name => 'flagtypes.name',
-    removed    => [map { flag_item("$_->{name}$_->{status}", $logins->person($_->{requestee_id})) } @{$found->{flags}}],
-    added      => [],
-  }) if $found->{flags};
+  push(
+    @lost,
+    {
+      field_name => 'flagtypes.name',
+      removed    => [
+        map { flag_item("$_->{name}$_->{status}", $logins->person($_->{requestee_id})) }
+          @{$found->{flags}}
+      ],
+      added => [],
+    }
+  ) if $found->{flags};
   return @lost;
 }
 
 sub _cleared {
   my ($logins, $found) = @_;
   my $cleared = Bugzilla::Extension::SourcePulse::Flags::CLEARED;
-  return flags_done($logins, [map { {row => $_, status => $cleared} } @{$found->{flags} || []}]);
+  return flags_done($logins,
+    [map { {row => $_, status => $cleared} } @{$found->{flags} || []}]);
 }
 
 1;
@@ -198,14 +228,18 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Recovered - what the tables and the history say, brought to the place that decides
+Bugzilla::Extension::SourcePulse::Recovered - what the tables and the history
+say, brought to the place that decides
 
 =head1 DESCRIPTION
 
-The counterpart of L<Bugzilla::Extension::SourcePulse::Event> for what no hook saw, and for rows that could only be written thin: how things are now,
-with the changes as the history has them.
+The counterpart of L<Bugzilla::Extension::SourcePulse::Event> for what no hook
+saw, and for rows that could only be written thin: how things are now, with the
+changes as the history has them.
 
 =head1 FUNCTIONS
 
-C<created_row BUG, FOUND>, C<updated_row BUG, FOUND>, C<deleted_row BUG_ID, FOUND> and C<attachment_row KIND, ATTACHMENT, FOUND> return what
-L<Bugzilla::Extension::SourcePulse::View> makes of it; C<comment_rows IDS> reads comments.
+C<created_row BUG, FOUND>, C<updated_row BUG, FOUND>,
+C<deleted_row BUG_ID, FOUND> and C<attachment_row KIND, ATTACHMENT, FOUND>
+return what L<Bugzilla::Extension::SourcePulse::View> makes of it;
+C<comment_rows IDS> reads comments.

@@ -3,23 +3,28 @@
 
 package Bugzilla::Extension::SourcePulse::Recovery;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Attachment;
-use Bugzilla::Bug;
+use Bugzilla::Attachment qw();
+use Bugzilla::Bug        qw();
 
 use Bugzilla::Extension::SourcePulse::Database qw(handle select_in);
 use Bugzilla::Extension::SourcePulse::History
   qw(history_lines import_time is_other_side is_toggled public_around);
-use Bugzilla::Extension::SourcePulse::Outbox;
-use Bugzilla::Extension::SourcePulse::Periods;
+use Bugzilla::Extension::SourcePulse::Outbox  qw(is_fatal);
+use Bugzilla::Extension::SourcePulse::Periods qw();
 use Bugzilla::Extension::SourcePulse::Recovered
   qw(attachment_row comment_rows created_row deleted_row updated_row);
 use Bugzilla::Extension::SourcePulse::Values
   qw(decode_json_text encode_json_text epoch number text truth);
 use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(fill_thin_row page tips);
 
 # Numbers become visible later than they are assigned, so what is younger is
 # looked at again.
@@ -28,28 +33,54 @@ use constant SETTLED_SECONDS => 3600;
 # The tables that are walked, each with what its rows are called here, their
 # number and their time.
 my @WALKS = (
-  {mark => 'bug', table => 'bugs', id => 'bug_id', time => 'creation_ts', make => \&_created_bugs},
-  {mark => 'attachment', table => 'attachments', id => 'attach_id', time => 'creation_ts', make => \&_created_attachments},
-  {mark => 'comment', table => 'longdescs', id => 'comment_id', time => 'bug_when', make => \&_created_comments},
-  {mark => 'activity', table => 'bugs_activity', id => 'id', time => 'bug_when', make => \&_updates},
+  {
+    mark  => 'bug',
+    table => 'bugs',
+    id    => 'bug_id',
+    time  => 'creation_ts',
+    make  => \&_created_bugs
+  },
+  {
+    mark  => 'attachment',
+    table => 'attachments',
+    id    => 'attach_id',
+    time  => 'creation_ts',
+    make  => \&_created_attachments
+  },
+  {
+    mark  => 'comment',
+    table => 'longdescs',
+    id    => 'comment_id',
+    time  => 'bug_when',
+    make  => \&_created_comments
+  },
+  {
+    mark  => 'activity',
+    table => 'bugs_activity',
+    id    => 'id',
+    time  => 'bug_when',
+    make  => \&_updates
+  },
 );
 
 sub tips {
   my %marks;
   foreach my $walk (@WALKS) {
-    my ($last) = handle()->selectrow_array("SELECT MAX($walk->{id}) FROM $walk->{table}");
+    my ($last)
+      = handle()->selectrow_array("SELECT MAX($walk->{id}) FROM $walk->{table}");
     $marks{$walk->{mark}} = ($last || 0) + 0;
   }
   return \%marks;
 }
 
 # One page behind the marks. The caller goes on with the marks of the answer as
-# long as it says "more"; the marks to keep are those of the last page, which stop
-# before what is not settled.
+# long as it says "more"; the marks to keep are those of the last page, which
+# stop before what is not settled.
 sub page {
   my ($marks, $count) = @_;
-  my %at   = map { $_->{mark} => _mark($marks,                   $_->{mark}) } @WALKS;
-  my %kept = map { $_->{mark} => _mark($marks->{kept} || $marks, $_->{mark}) } @WALKS;
+  my %at = map { $_->{mark} => _mark($marks, $_->{mark}) } @WALKS;
+  my %kept
+    = map { $_->{mark} => _mark($marks->{kept} || $marks, $_->{mark}) } @WALKS;
   my $context = {
     visibility => Bugzilla::Extension::SourcePulse::Visibility->new,
     periods    => Bugzilla::Extension::SourcePulse::Periods->new,
@@ -60,10 +91,10 @@ sub page {
   foreach my $walk (@WALKS) {
     my $found = handle()->selectall_arrayref(
       "SELECT $walk->{id} AS row_id, $walk->{time} AS row_time FROM $walk->{table}
-        WHERE $walk->{id} > ? ORDER BY $walk->{id} " . Bugzilla->dbh->sql_limit($count + 1),
-      {Slice => {}}, $at{$walk->{mark}}
+        WHERE $walk->{id} > ? ORDER BY $walk->{id} "
+        . Bugzilla->dbh->sql_limit($count + 1), {Slice => {}}, $at{$walk->{mark}}
     );
-    $more = 1 if @$found > $count;
+    $more    = 1          if @$found > $count;
     $#$found = $count - 1 if @$found > $count;
     next unless @$found;
     push(@rows, $walk->{make}->($context, map { $_->{row_id} } @$found));
@@ -76,7 +107,11 @@ sub page {
       $kept{$walk->{mark}} = $row->{row_id} + 0;
     }
   }
-  return {rows => \@rows, marks => $more ? {%at, kept => \%kept} : \%kept, more => truth($more)};
+  return {
+    rows  => \@rows,
+    marks => $more ? {%at, kept => \%kept} : \%kept,
+    more  => truth($more)
+  };
 }
 
 sub _mark {
@@ -91,13 +126,14 @@ sub _now {
 
 # -- rows of the outbox that only say that something happened
 
-# Puts the facts into a thin row, as they are now. The row says whether the bug was
-# public when it was written. If that cannot be done the row stays as it is, and
-# the sidecar sets it aside.
+# Puts the facts into a thin row, as they are now. The row says whether the bug
+# was public when it was written. If that cannot be done the row stays as it is,
+# and the sidecar sets it aside.
 sub fill_thin_row {
   my ($row) = @_;
 
-  # The form that thin rows have; any other text is recognized without reading it.
+  # The form that thin rows have; any other text is recognized without reading
+  # it.
   return unless index($row->{payload}, '"thin"') >= 0;
   my $thin = eval { decode_json_text($row->{payload}) };
   return unless ref $thin eq 'HASH' && defined $thin->{thin};
@@ -114,12 +150,13 @@ sub fill_thin_row {
   if (defined $payload) {
     $row->{payload} = $payload;
   }
-  elsif (Bugzilla::Extension::SourcePulse::Outbox::is_fatal(handle(), $error)) {
+  elsif (is_fatal(handle(), $error)) {
     die $error;
   }
   else {
     my ($line) = split(/\n/, "$error");
-    warn "SourcePulse: row $row->{id} holds no facts and they cannot be read: $line\n";
+    warn
+      "SourcePulse: row $row->{id} holds no facts and they cannot be read: $line\n";
   }
   return;
 }
@@ -144,8 +181,8 @@ sub _filled {
   return updated_row($bug, $found);
 }
 
-# The lines that this update wrote, and no others of the same second: what was done
-# a moment earlier may have been private.
+# The lines that this update wrote, and no others of the same second: what was
+# done a moment earlier may have been private.
 sub _thin_lines {
   my ($row, $thin) = @_;
   return [] unless $thin->{first} && $thin->{activity} && $thin->{who};
@@ -155,7 +192,9 @@ sub _thin_lines {
       . ' AND bugs_activity.bug_when = (SELECT bug_when FROM bugs_activity WHERE id = ?)'
       . ' AND bugs_activity.attach_id '
       . (defined $attachment ? '= ?' : 'IS NULL'),
-    $row->{bug_id}, @$thin{qw(who first activity activity)}, defined $attachment ? $attachment : ()
+    $row->{bug_id},
+    @$thin{qw(who first activity activity)},
+    defined $attachment ? $attachment : ()
   );
 }
 
@@ -167,7 +206,8 @@ sub _created_bugs {
   foreach my $id (@ids) {
     my $bug = _bug($id) or next;
     next unless epoch($bug->{creation_ts});
-    push(@rows, _row([], created_row($bug, _found($context, $id, $bug->{creation_ts}))));
+    push(@rows,
+      _row([], created_row($bug, _found($context, $id, $bug->{creation_ts}))));
   }
   return @rows;
 }
@@ -187,10 +227,12 @@ sub _created_comments {
   my ($context, @ids) = @_;
   my @rows;
   foreach my $comment (@{comment_rows(@ids)}) {
-    my $bug = _bug($comment->{bug_id}) or next;
+    my $bug   = _bug($comment->{bug_id}) or next;
     my $found = _found($context, @$comment{qw(bug_id bug_when)});
-    my $was_hidden = is_toggled('comment', $comment->{comment_id})
-      || is_about_attachment($comment->{type}) && is_toggled('attachment', $comment->{extra_data});
+    my $was_hidden
+      = is_toggled('comment', $comment->{comment_id})
+      || is_about_attachment($comment->{type})
+      && is_toggled('attachment', $comment->{extra_data});
     @$found{qw(was is)} = (0, 0) if $was_hidden;
     push(@rows, _row([], updated_row($bug, {%$found, comments => [$comment]})));
   }
@@ -200,8 +242,12 @@ sub _created_comments {
 sub _updates {
   my ($context, @ids) = @_;
 
-  # An update can lie on both sides of the end of a page, so all its lines are read.
-  my $heads = select_in('SELECT DISTINCT bug_id, bug_when, who, attach_id FROM bugs_activity WHERE id', @ids);
+  # An update can lie on both sides of the end of a page, so all its lines are
+  # read.
+  my $heads = select_in(
+    'SELECT DISTINCT bug_id, bug_when, who, attach_id FROM bugs_activity WHERE id',
+    @ids
+  );
   my @rows;
   foreach my $head (@$heads) {
     my ($bug_id, $when, $who, $attach_id) = @$head;
@@ -213,13 +259,19 @@ sub _updates {
     my %found = %{_found($context, $bug_id, $when)};
     if (defined $attach_id) {
       my $attachment = Bugzilla::Attachment->new($attach_id) or next;
-      push(@rows, _row($lines, attachment_row('attachment.update', $attachment, {%found, _of($lines)})));
+      push(
+        @rows,
+        _row(
+          $lines, attachment_row('attachment.update', $attachment, {%found, _of($lines)})
+        )
+      );
       next;
     }
     my $bug = _bug($bug_id) or next;
     foreach my $part (_parts($head, $lines)) {
       @found{qw(was is)}
-        = public_around($bug_id, $part, $context->{visibility}->is_public_bug($bug_id))
+        = public_around($bug_id, $part,
+        $context->{visibility}->is_public_bug($bug_id))
         unless $found{was_private};
       push(@rows, _row($part, updated_row($bug, {%found, _of($part)})));
     }
@@ -236,8 +288,8 @@ sub _of {
 # here: the one may be published already while the other is not.
 sub _parts {
   my ($head, $lines) = @_;
-  my %is_other = map { $_->{id} => 1 } grep { is_other_side($head, $_) } @$lines;
-  my @own = grep { !$is_other{$_->{id}} } @$lines;
+  my %is_other = map  { $_->{id} => 1 } grep { is_other_side($head, $_) } @$lines;
+  my @own      = grep { !$is_other{$_->{id}} } @$lines;
   return ((@own ? \@own : ()), map { [$_] } grep { $is_other{$_->{id}} } @$lines);
 }
 
@@ -245,9 +297,10 @@ sub _parts {
 # never since anything else.
 sub _found {
   my ($context, $bug_id, $time) = @_;
-  my $at = _time_here($context, $bug_id, $time);
+  my $at          = _time_here($context, $bug_id, $time);
   my $was_private = $context->{periods}->was_private($bug_id, $at);
-  my $is_public = !$was_private && _is_public_since($context, $bug_id, $at) ? 1 : 0;
+  my $is_public
+    = !$was_private && _is_public_since($context, $bug_id, $at) ? 1 : 0;
   return {
     visibility  => $context->{visibility},
     timestamp   => $time,
@@ -262,7 +315,8 @@ sub _found {
 sub _time_here {
   my ($context, $bug_id, $time) = @_;
   my $imported = $context->{imported};
-  $imported->{$bug_id} = epoch(import_time($bug_id)) || 0 unless exists $imported->{$bug_id};
+  $imported->{$bug_id} = epoch(import_time($bug_id)) || 0
+    unless exists $imported->{$bug_id};
   my $at = epoch($time) || 0;
   return $at > $imported->{$bug_id} ? $at : $imported->{$bug_id};
 }
@@ -299,13 +353,16 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Recovery - rows made of what Bugzilla itself recorded
+Bugzilla::Extension::SourcePulse::Recovery - rows made of what Bugzilla itself
+recorded
 
 =head1 DESCRIPTION
 
-For changes that no hook carries (group controls, the other side of a dependency, imports, deleted users) and for rows that could only be written
-thin. They show how things are now, with the changes as the history has them. A public view exists only where the change was public when it was
-made, and all is public still; where nobody can tell, there is none.
+For changes that no hook carries (group controls, the other side of a
+dependency, imports, deleted users) and for rows that could only be written
+thin. They show how things are now, with the changes as the history has them. A
+public view exists only where the change was public when it was made, and all is
+public still; where nobody can tell, there is none.
 
 =head1 FUNCTIONS
 

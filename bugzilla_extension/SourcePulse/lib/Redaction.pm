@@ -3,17 +3,20 @@
 
 package Bugzilla::Extension::SourcePulse::Redaction;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::BugUrl::Bugzilla::Local;
-use Bugzilla::Constants qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS);
+use Bugzilla::BugUrl::Bugzilla::Local qw();
+use Bugzilla::Constants               qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS);
 
-use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Params qw(hidden_fields);
 
 # What the public may know of changes, by the names of events; whatever is not
-# here, it may not. No groups, no time tracking, no deadline, no accessibility bits.
+# here, it may not. No groups, no time tracking, no deadline, no accessibility
+# bits.
 my %PUBLIC_CHANGE = map { $_ => 1 } qw(
   alias assigned_to blocks cc classification component content_type creator
   depends_on dupe_of file_name flagtypes.name is_active is_confirmed
@@ -32,18 +35,21 @@ my @PLAIN_MEMBERS = qw(
 my @BUG_PERSONS = qw(assigned_to qa_contact creator);
 my @BUG_LISTS   = qw(depends_on blocks);
 
-# VISIBILITY says which other bugs and attachments are public; the parameters are
-# those of this moment.
+# VISIBILITY says which other bugs and attachments are public; the parameters
+# are those of this moment.
 sub new {
   my ($class, $visibility) = @_;
-  my %custom = map { $_->{name} => $_->{type} } grep { $_->{type} != FIELD_TYPE_BUG_URLS } Bugzilla->active_custom_fields;
-  delete @custom{keys %{Bugzilla::Extension::SourcePulse::Params::hidden_fields()}};
+  my %custom = map { $_->{name} => $_->{type} }
+    grep { $_->{type} != FIELD_TYPE_BUG_URLS } Bugzilla->active_custom_fields;
+  delete @custom{keys %{hidden_fields()}};
   return bless {
-    visibility => $visibility,
-    custom     => \%custom,
-    bug_fields => [grep { $custom{$_} == FIELD_TYPE_BUG_ID } sort keys %custom],
+    visibility  => $visibility,
+    custom      => \%custom,
+    bug_fields  => [grep { $custom{$_} == FIELD_TYPE_BUG_ID } sort keys %custom],
     hides_names => Bugzilla->params->{usevisibilitygroups} ? 1 : 0,
-    # The ids of people by the names that were seen, for words that have only a name.
+
+    # The ids of people by the names that were seen, for words that have only a
+    # name.
     ids    => {},
     people => {},
   }, $class;
@@ -65,12 +71,14 @@ sub prepare {
 sub person {
   my ($self, $person) = @_;
   return undef unless $person;
-  # Most people are named more than once. The hash itself is the key, because two
-  # that differ in their names may have one number.
+
+  # Most people are named more than once. The hash itself is the key, because
+  # two that differ in their names may have one number.
   my $known = $self->{people}->{$person};
   return $known->[1] if $known;
   my ($id, $name) = @$person{qw(id name)};
   if (defined $name) {
+
     # Bugzilla's email_filter() does nothing while somebody is logged in, and in
     # a hook somebody always is.
     $name =~ s/\@.*//s;
@@ -78,6 +86,7 @@ sub person {
     $name = undef if $self->{hides_names};
   }
   my $public = {id => $id, name => $name};
+
   # With the key, so that its address is not used for another one.
   $self->{people}->{$person} = [$person, $public];
   return $public;
@@ -88,11 +97,12 @@ sub people {
   return [map { $self->person($_) } @$people];
 }
 
-# A flag in a change: "review?(bob)", with the person's id where names are hidden.
+# A flag in a change: "review?(bob)", with the person's id where names are
+# hidden.
 sub flag_word {
   my ($self, $item) = @_;
   my $person = $self->person($item->{person}) or return $item->{word};
-  my $name = defined $person->{name} ? $person->{name} : $person->{id} + 0;
+  my $name   = defined $person->{name} ? $person->{name} : $person->{id} + 0;
   return defined $name ? "$item->{word}($name)" : $item->{word};
 }
 
@@ -145,8 +155,9 @@ sub _is_public_url {
 sub _is_own_page {
   my ($self, $url) = @_;
   $self->{pages} ||= [
-    grep {length} map { _page($_) } Bugzilla::BugUrl::Bugzilla::Local->local_uri(''),
-    map { $_ ? $_ . 'show_bug.cgi' : '' } @{Bugzilla->params}{qw(urlbase sslbase)}
+    grep {length}
+    map  { _page($_) } Bugzilla::BugUrl::Bugzilla::Local->local_uri(''),
+    map  { $_ ? $_ . 'show_bug.cgi' : '' } @{Bugzilla->params}{qw(urlbase sslbase)}
   ];
   my $page = _page($url);
   return scalar grep { $_ eq $page } @{$self->{pages}};
@@ -154,7 +165,8 @@ sub _is_own_page {
 
 sub _page {
   my ($url) = @_;
-  my ($host, $path) = $url =~ m{\A[a-z]+://([^/?#:]+)(?::[0-9]+)?([^?#]*)}i or return '';
+  my ($host, $path) = $url =~ m{\A[a-z]+://([^/?#:]+)(?::[0-9]+)?([^?#]*)}i
+    or return '';
   return lc($host) . $path;
 }
 
@@ -165,13 +177,14 @@ sub bug {
   my %public;
   @public{@PLAIN_MEMBERS} = @$bug{@PLAIN_MEMBERS};
   my @custom = grep { exists $bug->{$_} } keys %{$self->{custom}};
-  @public{@custom} = @$bug{@custom};
-  $public{$_} = $self->person($bug->{$_}) foreach @BUG_PERSONS;
-  $public{cc} = $self->people($bug->{cc});
-  $public{$_} = $self->bug_ids($bug->{$_}) foreach @BUG_LISTS;
+  @public{@custom}  = @$bug{@custom};
+  $public{$_}       = $self->person($bug->{$_}) foreach @BUG_PERSONS;
+  $public{cc}       = $self->people($bug->{cc});
+  $public{$_}       = $self->bug_ids($bug->{$_}) foreach @BUG_LISTS;
   $public{dupe_of}  = $self->bug_id($bug->{dupe_of});
   $public{see_also} = $self->see_also($bug->{see_also});
-  $public{$_} = $self->bug_id($bug->{$_}) foreach grep { exists $public{$_} } @{$self->{bug_fields}};
+  $public{$_}       = $self->bug_id($bug->{$_})
+    foreach grep { exists $public{$_} } @{$self->{bug_fields}};
   $public{flags}  = [map { $self->flag($_) } @{$bug->{flags}}];
   $public{groups} = [];
   return \%public;
@@ -190,13 +203,16 @@ sub all_changes {
     my ($item) = @_;
     my $person = $item->{person};
     return $item->{word} unless $person;
-    return "$item->{word}(" . (defined $person->{name} ? $person->{name} : $person->{id} + 0) . ')';
+    return
+      "$item->{word}("
+      . (defined $person->{name} ? $person->{name} : $person->{id} + 0) . ')';
   };
   my @all;
   foreach my $change (@$changes) {
     my %copy = %$change;
     if ($copy{field_name} eq 'flagtypes.name') {
-      @copy{qw(removed added)} = map { [map { $word->($_) } @$_] } @copy{qw(removed added)};
+      @copy{qw(removed added)}
+        = map { [map { $word->($_) } @$_] } @copy{qw(removed added)};
     }
     push(@all, \%copy);
   }
@@ -208,21 +224,24 @@ sub _change {
   my $field = $change->{field_name};
   return () unless $PUBLIC_CHANGE{$field} || exists $self->{custom}->{$field};
   my %public = %$change;
-  @public{qw(removed added)} = map { $self->_value($field, $_) } @$change{qw(removed added)};
+  @public{qw(removed added)}
+    = map { $self->_value($field, $_) } @$change{qw(removed added)};
   return \%public;
 }
 
 sub _value {
   my ($self, $field, $value) = @_;
   return $value unless defined $value;
-  my $is_bug = $field eq 'dupe_of' || ($self->{custom}->{$field} || 0) == FIELD_TYPE_BUG_ID;
+  my $is_bug = $field eq 'dupe_of'
+    || ($self->{custom}->{$field} || 0) == FIELD_TYPE_BUG_ID;
   return $self->bug_id($value) if $is_bug;
   return $self->person($value) if ref $value eq 'HASH';
   return $value unless ref $value eq 'ARRAY';
   return $self->bug_ids($value)  if $field eq 'depends_on' || $field eq 'blocks';
   return $self->see_also($value) if $field eq 'see_also';
   return $self->people($value)   if $field eq 'cc';
-  return [map { ref $_ ? $self->flag_word($_) : $self->_flag_word_again($_) } @$value]
+  return [map { ref $_ ? $self->flag_word($_) : $self->_flag_word_again($_) }
+      @$value]
     if $field eq 'flagtypes.name';
   return $value;
 }
@@ -235,10 +254,8 @@ sub flag {
 # Those of attachments are as private as the attachment.
 sub flags_done {
   my ($self, $done) = @_;
-  return [
-    map { {%$_, flag => $self->flag($_->{flag})} }
-    grep { $self->is_public_attachment($_->{attachment_id}) } @$done
-  ];
+  return [map { { %$_, flag => $self->flag($_->{flag}) } }
+      grep { $self->is_public_attachment($_->{attachment_id}) } @$done];
 }
 
 sub is_public_attachment {
@@ -256,7 +273,8 @@ sub is_public_comment {
 
 sub comments {
   my ($self, $comments) = @_;
-  return [map { $self->comment($_) } grep { $self->is_public_comment($_) } @$comments];
+  return [map { $self->comment($_) }
+      grep { $self->is_public_comment($_) } @$comments];
 }
 
 sub comment {
@@ -280,7 +298,9 @@ sub attachment {
 # Nothing is left of a change if all that it was about may not be published.
 sub _sorted {
   my @left = grep {
-    delete $_->{is_vague} || !_is_nothing($_->{removed}) || !_is_nothing($_->{added})
+         delete $_->{is_vague}
+      || !_is_nothing($_->{removed})
+      || !_is_nothing($_->{added})
   } @_;
   return [sort { $a->{field_name} cmp $b->{field_name} } @left];
 }
@@ -301,11 +321,14 @@ sub _numbers {
   my ($self, $part, $ids) = @_;
   if (ref $part eq 'ARRAY') {
     foreach my $item (@$part) {
+
       # A change, or a comment.
       if (exists $item->{field_name}) {
         my ($field, @values) = @$item{qw(field_name removed added)};
-        my $is_bug = ($self->{custom}->{$field} || 0) == FIELD_TYPE_BUG_ID || $field =~ /\A(?:dupe_of|depends_on|blocks)\z/;
-        $self->_add($ids, $field eq 'see_also', @values) if $is_bug || $field eq 'see_also';
+        my $is_bug = ($self->{custom}->{$field} || 0) == FIELD_TYPE_BUG_ID
+          || $field =~ /\A(?:dupe_of|depends_on|blocks)\z/;
+        $self->_add($ids, $field eq 'see_also', @values)
+          if $is_bug || $field eq 'see_also';
       }
       else {
         $self->_add($ids, 0, $item->{dupe_bug_id}) if $item->{dupe_bug_id};
@@ -313,9 +336,12 @@ sub _numbers {
     }
     return;
   }
+
   # A slice would make the members that are not there.
   my @names = (@BUG_LISTS, 'dupe_of', 'dupe_bug_id', @{$self->{bug_fields}});
-  foreach my $name (grep { $part->{$_} } @names) { $self->_add($ids, 0, $part->{$name}) }
+  foreach my $name (grep { $part->{$_} } @names) {
+    $self->_add($ids, 0, $part->{$name});
+  }
   $self->_add($ids, 1, $part->{see_also}) if $part->{see_also};
   return;
 }
@@ -339,14 +365,18 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Redaction - what the public may have of people, bugs, comments, attachments, flags and changes
+Bugzilla::Extension::SourcePulse::Redaction - what the public may have of
+people, bugs, comments, attachments, flags and changes
 
 =head1 DESCRIPTION
 
-Every rule about a value stands here, once: no groups, no logins but their local part (no names at all under C<usevisibilitygroups>), no numbers of
-bugs that an anonymous visitor cannot see, only known fields, nothing of a private attachment. The methods take a part of an event and return a copy.
-They do the same with what the hook has just read, with what the history says, and with an event that was written before and is asked about again:
-applied twice they change nothing, and they never add.
+Every rule about a value stands here, once: no groups, no logins but their local
+part (no names at all under C<usevisibilitygroups>), no numbers of bugs that an
+anonymous visitor cannot see, only known fields, nothing of a private
+attachment. The methods take a part of an event and return a copy. They do the
+same with what the hook has just read, with what the history says, and with an
+event that was written before and is asked about again: applied twice they
+change nothing, and they never add.
 
 =head1 METHODS
 
@@ -354,7 +384,8 @@ applied twice they change nothing, and they never add.
 
 =item C<new VISIBILITY>, C<prepare PARTS>
 
-Reads the parameters; reads with one question which bugs of the parts are public.
+Reads the parameters; reads with one question which bugs of the parts are
+public.
 
 =item C<bug>, C<changes>, C<comments>, C<comment>, C<attachment>, C<flag>, C<flags_done>, C<person>, C<people>
 
@@ -366,7 +397,8 @@ Other bugs.
 
 =item C<is_public_comment COMMENT>, C<is_public_attachment ID>
 
-Whether a comment, or what belongs to an attachment, is public by itself. An undefined ID belongs to the bug.
+Whether a comment, or what belongs to an attachment, is public by itself. An
+undefined ID belongs to the bug.
 
 =item C<begin_event>
 

@@ -3,14 +3,16 @@
 
 package Bugzilla::Extension::SourcePulse::Things;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Changes qw(name_of);
+use Bugzilla::Extension::SourcePulse::Changes  qw(name_of);
 use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Values qw(number text truth);
-use Bugzilla::Extension::SourcePulse::View qw(row);
+use Bugzilla::Extension::SourcePulse::Values   qw(number text truth);
+use Bugzilla::Extension::SourcePulse::View     qw(row);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(thing_row);
@@ -19,11 +21,13 @@ our @EXPORT_OK = qw(thing_row);
 # value.
 my %FIELD = map { $_ => 1 } qw(name value isactive classification_id);
 
-# FACT: create, update or delete. OLD and CHANGES as object_end_of_update has them.
+# FACT: create, update or delete. OLD and CHANGES as object_end_of_update has
+# them.
 sub thing_row {
   my ($fact, $object, $timestamp, $old, $changes) = @_;
+
   # Bugzilla::Product is a product.
-  my ($kind) = map {lc} ref($object) =~ /(\w+)\z/;
+  my ($kind)     = map {lc} ref($object) =~ /(\w+)\z/;
   my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
   my $product_id = $kind eq 'product' ? $object->id : $object->{product_id};
   my $is_public
@@ -39,7 +43,8 @@ sub thing_row {
     visibility => $visibility,
     is         => $is_public,
     full       => sub {
-      my $product = $kind eq 'keyword' || $kind eq 'product' ? undef : _name_of_product($product_id);
+      my $product = $kind eq 'keyword'
+        || $kind eq 'product' ? undef : _name_of_product($product_id);
       my $name = text(($old || $object)->name);
       return {
         words => [defined $product ? $product : (), $name],
@@ -72,7 +77,8 @@ sub _changes {
   my @changes;
   foreach my $column (grep { $FIELD{$_} } sort keys %$changes) {
     my ($field, $value)
-      = $column eq 'classification_id' ? ('classification', \&_name_of_classification)
+      = $column eq 'classification_id'
+      ? ('classification', \&_name_of_classification)
       : $column =~ /\A(?:name|value)\z/ ? ('name', \&text)
       :                                   (name_of($column), \&truth);
     my ($removed, $added) = map { $value->($_) } @{$changes->{$column}};
@@ -83,14 +89,15 @@ sub _changes {
 
 sub _name_of_product {
   my ($name)
-    = handle()->selectrow_array('SELECT name FROM products WHERE id = ?', undef, $_[0]);
+    = handle()
+    ->selectrow_array('SELECT name FROM products WHERE id = ?', undef, $_[0]);
   return text($name);
 }
 
 sub _name_of_classification {
   my ($name)
-    = handle()
-    ->selectrow_array('SELECT name FROM classifications WHERE id = ?', undef, $_[0]);
+    = handle()->selectrow_array('SELECT name FROM classifications WHERE id = ?',
+    undef, $_[0]);
   return text($name);
 }
 
@@ -100,13 +107,16 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Things - products, components, versions, milestones and keywords
+Bugzilla::Extension::SourcePulse::Things - products, components, versions,
+milestones and keywords
 
 =head1 DESCRIPTION
 
-Consumers select bugs by these names: a rename changes the routing keys of all bugs below it, and no bug changes. Published is what a visitor can
-choose: names, numbers, and whether new bugs may be filed there.
+Consumers select bugs by these names: a rename changes the routing keys of all
+bugs below it, and no bug changes. Published is what a visitor can choose:
+names, numbers, and whether new bugs may be filed there.
 
 =head1 FUNCTIONS
 
-C<thing_row FACT, OBJECT, TIMESTAMP, OLD, CHANGES> is its row of the outbox, or undef.
+C<thing_row FACT, OBJECT, TIMESTAMP, OLD, CHANGES> is its row of the outbox, or
+undef.

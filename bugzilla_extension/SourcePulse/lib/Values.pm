@@ -3,7 +3,9 @@
 
 package Bugzilla::Extension::SourcePulse::Values;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
@@ -43,8 +45,7 @@ sub random_hex {
     sysread($random, $bytes, 16);
     close($random);
   }
-  $bytes = join('', map { chr(int(rand(256))) } 1 .. 16)
-    if length($bytes) != 16;
+  $bytes = join('', map { chr(int(rand(256))) } 1 .. 16) if length($bytes) != 16;
   return unpack('H*', $bytes);
 }
 
@@ -61,25 +62,43 @@ sub time_text {
   return defined $time ? _read_time($time)->{text} : undef;
 }
 
-# Databases give local times in several forms. mktime() never dies, unlike Time::Local, and takes the same side of an
-# hour that occurs twice each time it is asked.
+# Databases give local times in several forms. mktime() never dies, unlike
+# Time::Local, and takes the same side of an hour that occurs twice each time it
+# is asked.
 sub _read_time {
   my ($time) = @_;
   return $known_time{$time} if $known_time{$time};
-  %known_time = () if keys %known_time >= KNOWN_TIMES;
+  %known_time = ()          if keys %known_time >= KNOWN_TIMES;
   my ($year, $month, $day, $hour, $minute, $second)
     = $time =~ /\A(\d{4})\D(\d\d)\D(\d\d)(?:\D(\d\d)\D?(\d\d)(?:\D?(\d\d))?)?/;
   my $epoch = $month && $day
-    ? POSIX::mktime($second || 0, $minute || 0, $hour || 0, $day, $month - 1, $year - 1900, 0, 0, -1)
+    ? POSIX::mktime(
+    $second || 0,
+    $minute || 0,
+    $hour   || 0,
+    $day,
+    $month - 1,
+    $year - 1900,
+    0,
+    0,
+    -1
+    )
     : undef;
-  return $known_time{$time} = {epoch => undef, text => undef} unless defined $epoch;
+  return $known_time{$time} = {epoch => undef, text => undef}
+    unless defined $epoch;
   my @utc  = gmtime($epoch);
-  my $text = sprintf('%04d-%02d-%02dT%02d:%02d:%02d.000000Z', $utc[5] + 1900, $utc[4] + 1, $utc[3], @utc[2, 1, 0]);
+  my $text = sprintf(
+    '%04d-%02d-%02dT%02d:%02d:%02d.000000Z',
+    $utc[5] + 1900,
+    $utc[4] + 1,
+    $utc[3], @utc[2, 1, 0]
+  );
   return $known_time{$time} = {epoch => $epoch, text => $text};
 }
 
 sub cut_text {
   my ($text) = @_;
+
   # Nothing that is this short in characters can be too long in bytes.
   return ($text, undef) if length($text) <= TEXT_MAX_BYTES / 4;
   my $bytes = $text;
@@ -87,8 +106,10 @@ sub cut_text {
   my $total = length($bytes);
   return ($text, undef) if $total <= TEXT_MAX_BYTES;
   my $kept = substr($bytes, 0, TEXT_MAX_BYTES);
+
   # A character that the cut went through is dropped whole.
-  $kept =~ s/[\xc0-\xff][\x80-\xbf]*\z// unless substr($bytes, TEXT_MAX_BYTES, 1) =~ /[\x00-\x7f\xc0-\xff]/;
+  $kept =~ s/[\xc0-\xff][\x80-\xbf]*\z//
+    unless substr($bytes, TEXT_MAX_BYTES, 1) =~ /[\x00-\x7f\xc0-\xff]/;
   utf8::decode($kept);
   return ($kept, $total);
 }
@@ -101,13 +122,14 @@ sub encode_json_text {
 
 sub decode_json_text { return _json()->decode($_[0]); }
 
-# A copy in which bytes that are no UTF-8, which some databases give as they are, and numbers that are no characters
-# are U+FFFD.
+# A copy in which bytes that are no UTF-8, which some databases give as they
+# are, and numbers that are no characters are U+FFFD.
 sub _well_formed {
   my ($value) = @_;
   return {map { _well_formed($_) } %$value} if ref $value eq 'HASH';
   return [map { _well_formed($_) } @$value] if ref $value eq 'ARRAY';
-  return $value if ref $value || !defined $value;
+  return $value                             if ref $value || !defined $value;
+
   # A number that was once used as a string is a string to JSON.
   my $text = $value;
   if (!utf8::valid($text)) {
@@ -118,11 +140,16 @@ sub _well_formed {
   return $text =~ s/[^\x{0}-\x{10ffff}]/\x{fffd}/g ? $text : $value;
 }
 
-# JSON::XS is required by Bugzilla and loaded already; JSON::PP takes 66 ms to load.
+# JSON::XS is required by Bugzilla and loaded already; JSON::PP takes 66 ms to
+# load.
 my $json;
 
 sub _json {
-  return $json ||= (eval { require JSON::XS; 1 } ? 'JSON::XS' : do { require JSON::PP; 'JSON::PP' })->new->ascii;
+  return $json ||= (
+    eval { require JSON::XS; 1 }
+    ? 'JSON::XS'
+    : do { require JSON::PP; 'JSON::PP' }
+  )->new->ascii;
 }
 
 1;
@@ -147,14 +174,17 @@ A string (empty for undef), a whole number (undef for anything else), a boolean.
 
 =item C<epoch TIME>, C<time_text TIME>
 
-A time of the database, which is in the server's time zone, as seconds since 1970, or as events have it; undef if it is none.
+A time of the database, which is in the server's time zone, as seconds since
+1970, or as events have it; undef if it is none.
 
 =item C<cut_text TEXT>
 
-The first 64 KiB of a text in whole characters, and if it was cut how many bytes of UTF-8 it had.
+The first 64 KiB of a text in whole characters, and if it was cut how many bytes
+of UTF-8 it had.
 
 =item C<encode_json_text VALUE>, C<decode_json_text TEXT>
 
-JSON in ASCII, which every database and every character set takes. What no JSON can hold becomes U+FFFD.
+JSON in ASCII, which every database and every character set takes. What no JSON
+can hold becomes U+FFFD.
 
 =back

@@ -3,13 +3,15 @@
 
 package Bugzilla::Extension::SourcePulse::View;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Params;
-use Bugzilla::Extension::SourcePulse::Redaction;
-use Bugzilla::Extension::SourcePulse::Values qw(epoch number truth);
+use Bugzilla::Extension::SourcePulse::Params     qw(restricted tell_hidden);
+use Bugzilla::Extension::SourcePulse::Redaction  qw();
+use Bugzilla::Extension::SourcePulse::Values     qw(epoch number truth);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 use base qw(Exporter);
@@ -32,16 +34,16 @@ my %PUBLIC_VIEW = (
   'attachment.delete' => \&_attachment_created,
 );
 
-# CASE: kind, bug_id, timestamp, activity; was and is: whether the bug was public
-# before and after (undef where nobody knows); full: a function that returns the
-# view with everything; visibility: who is public now. More by kind, below.
-# undef if no stream gets anything of it.
+# CASE: kind, bug_id, timestamp, activity; was and is: whether the bug was
+# public before and after (undef where nobody knows); full: a function that
+# returns the view with everything; visibility: who is public now. More by kind,
+# below. undef if no stream gets anything of it.
 sub row {
   my ($case) = @_;
   my %views;
   my $full = _once($case->{full});
   if (my $public = _public_view($case, $full)) { $views{public} = $public }
-  if (Bugzilla::Extension::SourcePulse::Params::restricted()) {
+  if (restricted()) {
     $views{restricted} = _restricted_view($case, $full->());
   }
   return undef unless %views;
@@ -90,12 +92,16 @@ sub _once {
 sub _restricted_view {
   my ($case, $full) = @_;
   my %view = %$full;
-  $view{transition} = _transition($case) if $case->{kind} =~ /update\z/ && $case->{bug_id};
-  $view{changes} = Bugzilla::Extension::SourcePulse::Redaction->all_changes($view{changes})
+  $view{transition} = _transition($case)
+    if $case->{kind} =~ /update\z/ && $case->{bug_id};
+  $view{changes}
+    = Bugzilla::Extension::SourcePulse::Redaction->all_changes($view{changes})
     if $view{changes};
   if (my $toggled = delete $view{comments_toggled}) {
-    $view{comments_hidden} = [map { $_->{comment}->{id} } grep { $_->{is_hidden} } @$toggled];
-    $view{comments_published} = [map { $_->{comment} } grep { !$_->{is_hidden} } @$toggled];
+    $view{comments_hidden}
+      = [map { $_->{comment}->{id} } grep { $_->{is_hidden} } @$toggled];
+    $view{comments_published}
+      = [map { $_->{comment} } grep { !$_->{is_hidden} } @$toggled];
   }
   return \%view;
 }
@@ -103,7 +109,8 @@ sub _restricted_view {
 # Of the bug, or of the attachment where the row is about one.
 sub _transition {
   my ($case) = @_;
-  my ($was, $is) = @$case{$case->{kind} =~ /\Aattachment/ ? qw(part_was part_is) : qw(was is)};
+  my ($was, $is)
+    = @$case{$case->{kind} =~ /\Aattachment/ ? qw(part_was part_is) : qw(was is)};
   return undef if !defined $was || !defined $is || !!$was == !!$is;
   return $is ? PUBLISHED : HIDDEN;
 }
@@ -111,18 +118,21 @@ sub _transition {
 # Where one must log in to see anything, nothing is public.
 sub _public_view {
   my ($case, $full) = @_;
-  return undef unless site_is_public();
+  return undef                     unless site_is_public();
   return _thing_view($case, $full) unless $case->{bug_id};
   return $PUBLIC_VIEW{$case->{kind}}->($case, $full);
 }
 
-# Everything that is published shows how the bug is now, so it must be public now.
+# Everything that is published shows how the bug is now, so it must be public
+# now.
 sub _is_public_now {
   my ($case) = @_;
   return $case->{visibility}->is_public_bug($case->{bug_id});
 }
 
-sub _redaction { return Bugzilla::Extension::SourcePulse::Redaction->new($_[0]->{visibility}); }
+sub _redaction {
+  return Bugzilla::Extension::SourcePulse::Redaction->new($_[0]->{visibility});
+}
 
 sub _bug_created {
   my ($case, $full) = @_;
@@ -140,13 +150,19 @@ sub _bug_created {
 
 sub _bug_updated {
   my ($case, $full) = @_;
-  my ($was, $is) = @$case{qw(was is)};
+  my ($was,  $is)   = @$case{qw(was is)};
   return undef unless defined $was && defined $is;
   if ($was && !$is) {
-    return undef unless Bugzilla::Extension::SourcePulse::Params::tell_hidden();
+    return undef unless tell_hidden();
+
     # Where the bug is now may be a secret.
     my $place = $full->()->{old_place};
-    return {place => $place, old_place => $place, transition => HIDDEN, id => $case->{bug_id} + 0};
+    return {
+      place      => $place,
+      old_place  => $place,
+      transition => HIDDEN,
+      id         => $case->{bug_id} + 0
+    };
   }
   return undef unless $is && _is_public_now($case);
   my ($view, $redact) = ($full->(), _redaction($case));
@@ -164,14 +180,16 @@ sub _bug_updated {
     comments_hidden    => [],
     comments_published => [],
   );
-  # What a bug was while it was private is never published, neither by old values
-  # nor by what was done to it.
+
+  # What a bug was while it was private is never published, neither by old
+  # values nor by what was done to it.
   return \%public unless $was;
   $public{who}     = $redact->person($view->{who});
   $public{changes} = $redact->changes($view->{changes});
   $public{flags}   = $redact->flags_done($view->{flags});
   _add_toggled(\%public, $redact, $view->{comments_toggled});
-  return (grep { @{$public{$_}} } qw(changes comments comments_hidden comments_published flags))
+  return (grep { @{$public{$_}} }
+      qw(changes comments comments_hidden comments_published flags))
     ? \%public
     : undef;
 }
@@ -184,7 +202,7 @@ sub _add_toggled {
     my ($comment, $is_hidden) = @$each{qw(comment is_hidden)};
     if ($is_hidden) {
       push(@{$public->{comments_hidden}}, $comment->{id})
-        if Bugzilla::Extension::SourcePulse::Params::tell_hidden()
+        if tell_hidden()
         && $each->{part_was}
         && $redact->is_public_comment({%$comment, is_private => 0});
     }
@@ -205,7 +223,8 @@ sub _attachment_created {
   my ($case, $full) = @_;
   return undef unless $case->{is} && $case->{part_is} && _is_public_now($case);
   my ($view, $redact) = ($full->(), _redaction($case));
-  return undef if $view->{attachment}->{is_private} && ${$view->{attachment}->{is_private}};
+  return undef
+    if $view->{attachment}->{is_private} && ${$view->{attachment}->{is_private}};
   return {
     place      => $view->{place},
     who        => $redact->person($view->{who}),
@@ -213,16 +232,22 @@ sub _attachment_created {
   };
 }
 
-# PART_WAS, PART_IS: whether the attachment was public by itself before and after.
+# PART_WAS, PART_IS: whether the attachment was public by itself before and
+# after.
 sub _attachment_updated {
   my ($case, $full) = @_;
   return undef unless $case->{was} && $case->{is} && _is_public_now($case);
   my ($was, $is) = @$case{qw(part_was part_is)};
   my $view = $full->();
   if ($was && !$is) {
-    return undef unless Bugzilla::Extension::SourcePulse::Params::tell_hidden();
+    return undef unless tell_hidden();
     my $fact = $view->{attachment};
-    return {place => $view->{place}, transition => HIDDEN, id => $fact->{id}, bug_id => $fact->{bug_id}};
+    return {
+      place      => $view->{place},
+      transition => HIDDEN,
+      id         => $fact->{id},
+      bug_id     => $fact->{bug_id}
+    };
   }
   return undef unless $is && !${$view->{attachment}->{is_private}};
   my $redact = _redaction($case);
@@ -241,8 +266,8 @@ sub _attachment_updated {
   return @{$public{changes}} || @{$public{flags}} ? \%public : undef;
 }
 
-# Products, components, versions, milestones and keywords: IS is whether a visitor
-# can choose it.
+# Products, components, versions, milestones and keywords: IS is whether a
+# visitor can choose it.
 sub _thing_view {
   my ($case, $full) = @_;
   return undef unless $case->{is};
@@ -262,16 +287,20 @@ sub _thing_view {
 my %PLAIN = map { $_ => 1 }
   qw(change_set recovered truncated raw id bug_id attachment_id product component version milestone keyword);
 
-# What may be sent of each event now, under the parameters of this moment; it can
-# only become less.
+# What may be sent of each event now, under the parameters of this moment; it
+# can only become less.
 sub check_events {
-  my (@events) = @_;
+  my (@events)   = @_;
   my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
   my $redact     = Bugzilla::Extension::SourcePulse::Redaction->new($visibility);
   my @all        = grep { ref $_ eq 'HASH' } map { $_->{data} } @events;
 
   # One question for all bugs, whatever the events say of them.
-  my %bugs = map { $_ => 1 } grep {$_} map { (_bug_of('bug', $_), _bug_of('comment', $_), _bug_of('attachment', $_)) } @all;
+  my %bugs
+    = map { $_ => 1 }
+    grep  {$_}
+    map   { (
+    _bug_of('bug', $_), _bug_of('comment', $_), _bug_of('attachment', $_)) } @all;
   $visibility->public_bugs(keys %bugs) if %bugs;
   $redact->prepare(map { _parts_with_bugs($_) } @all);
   return [map { _check($visibility, $redact, @$_{qw(type data)}) } @events];
@@ -280,17 +309,24 @@ sub check_events {
 sub _check {
   my ($visibility, $redact, $type, $data) = @_;
   my ($part, $fact) = $type =~ /\Abugzilla\.([a-z]+)\.([a-z]+)\.v[0-9]+\z/;
-  return _withheld() unless defined $fact && ref $data eq 'HASH' && site_is_public();
-  return _check_thing($visibility, $part, $fact, $data) if $part =~ /\A(?:product|component|version|milestone|keyword)\z/;
-  return _withheld() if $fact eq 'hidden' && !Bugzilla::Extension::SourcePulse::Params::tell_hidden();
+  return _withheld()
+    unless defined $fact && ref $data eq 'HASH' && site_is_public();
+  return _check_thing($visibility, $part, $fact, $data)
+    if $part =~ /\A(?:product|component|version|milestone|keyword)\z/;
+  return _withheld() if $fact eq 'hidden' && !tell_hidden();
   if ($part eq 'bug' && $fact eq 'hidden') { return {send => \1} }
   if ($part eq 'bug' && $fact eq 'deleted') {
     my $id = number($data->{id});
-    return defined $id && $visibility->state_of_bugs($id)->{$id} eq GONE ? {send => \1} : _withheld();
+    return
+      defined $id && $visibility->state_of_bugs($id)->{$id} eq GONE
+      ? {send => \1}
+      : _withheld();
   }
   my $bug_id = _bug_of($part, $data);
   return _withheld() unless $bug_id && $visibility->is_public_bug($bug_id);
-  return _withheld($bug_id) unless $fact eq 'hidden' || _is_public_part($visibility, $redact, $part, $data);
+  return _withheld($bug_id)
+    unless $fact eq 'hidden'
+    || _is_public_part($visibility, $redact, $part, $data);
   my $public = _again($redact, $data);
   return _withheld($bug_id) unless $public;
   return {send => \1, _is_same($data, $public) ? () : (data => $public)};
@@ -299,7 +335,7 @@ sub _check {
 # The parts that may name other bugs.
 sub _parts_with_bugs {
   my ($data) = @_;
-  my @parts = map { $data->{$_} } qw(bug comment changes);
+  my @parts  = map { $data->{$_} } qw(bug comment changes);
   return grep { ref $_ eq 'HASH' || ref $_ eq 'ARRAY' } @parts;
 }
 
@@ -319,14 +355,16 @@ sub _check_thing {
 
 sub _bug_of {
   my ($part, $data) = @_;
-  return number($data->{bug}->{id}) if $part eq 'bug' && ref $data->{bug} eq 'HASH';
-  my $holder = ref $data->{$part} eq 'HASH' && exists $data->{$part}->{bug_id} ? $data->{$part} : $data;
+  return number($data->{bug}->{id})
+    if $part eq 'bug' && ref $data->{bug} eq 'HASH';
+  my $holder = ref $data->{$part} eq 'HASH'
+    && exists $data->{$part}->{bug_id} ? $data->{$part} : $data;
   return number($holder->{bug_id});
 }
 
 sub _is_public_part {
   my ($visibility, $redact, $part, $data) = @_;
-  return 1 if $part eq 'bug';
+  return 1                                                     if $part eq 'bug';
   return $redact->is_public_attachment($data->{attachment_id}) if $part eq 'flag';
   my $id = ref $data->{$part} eq 'HASH' ? number($data->{$part}->{id}) : undef;
   return 0 unless defined $id;
@@ -342,27 +380,34 @@ sub _again {
   my ($redact, $data) = @_;
   $redact->begin_event;
   my %public = %$data;
-  $public{bug}        = $redact->bug($data->{bug})               if $data->{bug};
-  $public{who}        = $redact->person($data->{who})            if $data->{who};
-  $public{comment}    = $redact->comment($data->{comment})       if $data->{comment};
-  $public{attachment} = $redact->attachment($data->{attachment}) if $data->{attachment};
-  $public{flag}       = $redact->flag($data->{flag})             if $data->{flag};
+  $public{bug}        = $redact->bug($data->{bug})         if $data->{bug};
+  $public{who}        = $redact->person($data->{who})      if $data->{who};
+  $public{comment}    = $redact->comment($data->{comment}) if $data->{comment};
+  $public{attachment} = $redact->attachment($data->{attachment})
+    if $data->{attachment};
+  $public{flag} = $redact->flag($data->{flag}) if $data->{flag};
+
   if ($data->{changes}) {
     $public{changes} = $redact->changes($data->{changes});
     return undef unless @{$public{changes}};
   }
-  return undef if grep { !$PLAIN{$_} && !/\A(?:bug|who|comment|attachment|flag|changes)\z/ } keys %public;
-  $public{truncated} = _still_there(\%public, $data) if $data->{truncated} && @{$data->{truncated}};
+  return undef
+    if grep { !$PLAIN{$_} && !/\A(?:bug|who|comment|attachment|flag|changes)\z/ }
+    keys %public;
+  $public{truncated} = _still_there(\%public, $data)
+    if $data->{truncated} && @{$data->{truncated}};
   return \%public;
 }
 
-# What was cut is named by where it stands; a place that went, or moved, is named
-# anew.
+# What was cut is named by where it stands; a place that went, or moved, is
+# named anew.
 sub _still_there {
   my ($public, $data) = @_;
   my %now;
   my $place = 0;
-  foreach my $change (@{$public->{changes} || []}) { $now{$change->{field_name}} = $place++ }
+  foreach my $change (@{$public->{changes} || []}) {
+    $now{$change->{field_name}} = $place++;
+  }
   my @kept;
   foreach my $cut (@{$data->{truncated}}) {
     my %copy = %$cut;
@@ -383,14 +428,12 @@ sub _still_there {
 # The value at a JSON pointer (RFC 6901).
 sub _at {
   my ($value, $pointer) = @_;
-  my (undef, @names) = split(m{/}, $pointer, -1);
+  my (undef,  @names)   = split(m{/}, $pointer, -1);
   foreach my $name (@names) {
     $name =~ s{~1}{/}g;
     $name =~ s/~0/~/g;
-    $value
-      = ref $value eq 'HASH'                           ? $value->{$name}
-      : ref $value eq 'ARRAY' && $name =~ /\A[0-9]+\z/ ? $value->[$name]
-      :                                                  return undef;
+    $value = ref $value eq 'HASH' ? $value->{$name} : ref $value eq 'ARRAY'
+      && $name =~ /\A[0-9]+\z/ ? $value->[$name] : return undef;
   }
   return $value;
 }
@@ -402,16 +445,20 @@ sub _is_same {
   if (ref $one eq 'HASH' && ref $other eq 'HASH') {
     return 0 unless keys %$one == keys %$other;
     foreach my $name (keys %$one) {
-      return 0 unless exists $other->{$name} && _is_same($one->{$name}, $other->{$name});
+      return 0
+        unless exists $other->{$name} && _is_same($one->{$name}, $other->{$name});
     }
     return 1;
   }
   if (ref $one eq 'ARRAY' && ref $other eq 'ARRAY') {
     return 0 unless @$one == @$other;
-    foreach my $place (0 .. $#$one) { return 0 unless _is_same($one->[$place], $other->[$place]) }
+    foreach my $place (0 .. $#$one) {
+      return 0 unless _is_same($one->[$place], $other->[$place]);
+    }
     return 1;
   }
-  return !defined $one && !defined $other ? 1 : 0 unless defined $one && defined $other;
+  return !defined $one  && !defined $other ? 1 : 0
+    unless defined $one && defined $other;
   return $one eq $other ? 1 : 0;
 }
 
@@ -421,13 +468,15 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::View - what each stream gets of a change: the one place that decides
+Bugzilla::Extension::SourcePulse::View - what each stream gets of a change: the
+one place that decides
 
 =head1 DESCRIPTION
 
-The hooks, the recovery from Bugzilla's history and the check before publishing bring what they know: whether the bug was public before and is
-afterwards, and the facts, complete. Here this becomes the view of each stream; L<Bugzilla::Extension::SourcePulse::Redaction> has the rules for single
-values.
+The hooks, the recovery from Bugzilla's history and the check before publishing
+bring what they know: whether the bug was public before and is afterwards, and
+the facts, complete. Here this becomes the view of each stream;
+L<Bugzilla::Extension::SourcePulse::Redaction> has the rules for single values.
 
 =over
 
@@ -437,7 +486,8 @@ No public view.
 
 =item private to public
 
-The bug as it is now and the comments of this update: no old values, nobody, no flags.
+The bug as it is now and the comments of this update: no old values, nobody, no
+flags.
 
 =item public to private
 
@@ -467,6 +517,7 @@ A row whose facts drain.pl reads later.
 
 =item C<check_events EVENTS>
 
-The verdicts on events that were written before, each with its C<type> and C<data>, as F<PROTOCOL.md> describes them.
+The verdicts on events that were written before, each with its C<type> and
+C<data>, as F<PROTOCOL.md> describes them.
 
 =back

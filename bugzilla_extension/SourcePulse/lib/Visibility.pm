@@ -3,12 +3,14 @@
 
 package Bugzilla::Extension::SourcePulse::Visibility;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
 use Bugzilla::Constants qw(CMT_ATTACHMENT_CREATED CMT_ATTACHMENT_UPDATED);
-use Bugzilla::User;
+use Bugzilla::User      qw();
 
 use Bugzilla::Extension::SourcePulse::Database qw(select_in);
 
@@ -36,7 +38,8 @@ sub public_bugs {
   my ($self, @ids) = @_;
   return {} unless $self->{is_open};
   my $asked = $self->{asked};
-  my @new = grep { !exists $asked->{$_} } @ids;
+  my @new   = grep { !exists $asked->{$_} } @ids;
+
   # Always a new visitor: a user remembers which bugs it could see.
   $self->{anonymous} ||= Bugzilla::User->new if @new;
   while (my @some = splice(@new, 0, IDS_AT_ONCE)) {
@@ -51,15 +54,17 @@ sub is_public_bug {
   return $self->public_bugs($id)->{$id} ? 1 : 0;
 }
 
-# The hook of a bug has read already whether it is in a group, which is all that hides a bug from a visitor who is not
-# logged in, whatever or_groups says. The check before publishing asks Bugzilla itself.
+# The hook of a bug has read already whether it is in a group, which is all that
+# hides a bug from a visitor who is not logged in, whatever or_groups says. The
+# check before publishing asks Bugzilla itself.
 sub note_bug {
   my ($self, $id, $is_in_group) = @_;
   $self->{asked}->{$id} = $is_in_group ? 0 : 1;
   return;
 }
 
-# In memory the groups of a bug before its update are those that it had: they were read before they were written.
+# In memory the groups of a bug before its update are those that it had: they
+# were read before they were written.
 sub was_public_bug {
   my ($self, $old_bug) = @_;
   return $self->{is_open} && !@{$old_bug->groups_in} ? 1 : 0;
@@ -67,21 +72,24 @@ sub was_public_bug {
 
 sub is_about_attachment {
   my ($type) = @_;
-  return ($type || 0) == CMT_ATTACHMENT_CREATED || ($type || 0) == CMT_ATTACHMENT_UPDATED ? 1 : 0;
+  return ($type || 0) == CMT_ATTACHMENT_CREATED
+    || ($type || 0) == CMT_ATTACHMENT_UPDATED ? 1 : 0;
 }
 
 # An attachment by itself, without regard to its bug.
 sub is_public_attachment {
   my ($self, $id) = @_;
   my $asked = $self->{attachments};
-  $asked->{$id} = $self->state_of_attachments($id)->{$id} unless exists $asked->{$id};
+  $asked->{$id} = $self->state_of_attachments($id)->{$id}
+    unless exists $asked->{$id};
   return $asked->{$id} eq PUBLIC ? 1 : 0;
 }
 
 # What the hook of an attachment has in its hands already.
 sub note_attachment {
   my ($self, $id, $is_private) = @_;
-  $self->{attachments}->{$id} = $is_private || !site_is_public() ? PRIVATE : PUBLIC;
+  $self->{attachments}->{$id}
+    = $is_private || !site_is_public() ? PRIVATE : PUBLIC;
   return;
 }
 
@@ -91,30 +99,38 @@ sub state_of_products {
   my $there = _rows('SELECT id, 1 FROM products WHERE id', @ids);
   my %public;
   if (site_is_public()) {
+
     # Always a new visitor: a user remembers which products it could see.
     my $products = Bugzilla::User->new->get_selectable_products;
     %public = map { $_->id => 1 } @$products;
   }
-  return {map { $_ => $public{$_} ? PUBLIC : $there->{$_} ? PRIVATE : GONE } @ids};
+  return {map { $_ => $public{$_} ? PUBLIC : $there->{$_} ? PRIVATE : GONE }
+      @ids};
 }
 
 # For the check before publishing: what stands in the database at this moment.
 sub state_of_bugs {
   my ($self, @ids) = @_;
   my $public = $self->public_bugs(@ids);
-  my $there = _rows('SELECT bug_id, 1 FROM bugs WHERE bug_id', grep { !$public->{$_} } @ids);
-  return {map { $_ => $public->{$_} ? PUBLIC : $there->{$_} ? PRIVATE : GONE } @ids};
+  my $there  = _rows('SELECT bug_id, 1 FROM bugs WHERE bug_id',
+    grep { !$public->{$_} } @ids);
+  return {map { $_ => $public->{$_} ? PUBLIC : $there->{$_} ? PRIVATE : GONE }
+      @ids};
 }
 
 sub state_of_attachments {
   my ($self, @ids) = @_;
-  my $rows = _rows('SELECT attach_id, isprivate FROM attachments WHERE attach_id', @ids);
+  my $rows
+    = _rows('SELECT attach_id, isprivate FROM attachments WHERE attach_id', @ids);
   return _states($rows, @ids);
 }
 
 sub state_of_comments {
   my ($self, @ids) = @_;
-  my $rows = _rows('SELECT comment_id, isprivate, type, extra_data FROM longdescs WHERE comment_id', @ids);
+  my $rows = _rows(
+    'SELECT comment_id, isprivate, type, extra_data FROM longdescs WHERE comment_id',
+    @ids
+  );
   my @about      = grep { is_about_attachment($_->[2]) } values %$rows;
   my $attachment = $self->state_of_attachments(map { $_->[3] } @about);
   foreach my $row (@about) {
@@ -125,7 +141,14 @@ sub state_of_comments {
 
 sub _states {
   my ($rows, @ids) = @_;
-  return {map { $_ => !$rows->{$_} ? GONE : !site_is_public() || $rows->{$_}->[1] ? PRIVATE : PUBLIC } @ids};
+  return {
+    map {
+      $_ => !$rows->{$_} ? GONE
+        : !site_is_public()
+        || $rows->{$_}->[1] ? PRIVATE
+        : PUBLIC
+    } @ids
+  };
 }
 
 sub _rows {
@@ -143,9 +166,10 @@ Bugzilla::Extension::SourcePulse::Visibility - what an anonymous visitor may see
 
 =head1 DESCRIPTION
 
-Bugs are asked for by C<visible_bugs> of a logged-out user, in the transaction that changed them (the changed bug itself by its groups,
-which is the same). Nothing is public where
-C<requirelogin> is on. The caller treats an exception as "private".
+Bugs are asked for by C<visible_bugs> of a logged-out user, in the transaction
+that changed them (the changed bug itself by its groups, which is the same).
+Nothing is public where C<requirelogin> is on. The caller treats an exception as
+"private".
 
 =head1 METHODS
 
@@ -153,7 +177,8 @@ C<requirelogin> is on. The caller treats an exception as "private".
 
 =item C<public_bugs IDS>
 
-A hash of those that are public; each is asked for once in the life of the object.
+A hash of those that are public; each is asked for once in the life of the
+object.
 
 =item C<note_bug ID, IS_IN_GROUP>
 
@@ -161,7 +186,8 @@ Tells the object what was read of a bug together with other things.
 
 =item C<is_public_bug ID>, C<was_public_bug OLD_BUG>, C<is_public_attachment ID>, C<site_is_public>
 
-The questions of the hooks. An old bug is the object that Bugzilla passes to C<bug_end_of_update>.
+The questions of the hooks. An old bug is the object that Bugzilla passes to
+C<bug_end_of_update>.
 
 =item C<note_attachment ID, IS_PRIVATE>
 
@@ -169,6 +195,7 @@ Spares the question about an attachment that was just read.
 
 =item C<state_of_bugs IDS>, C<state_of_comments IDS>, C<state_of_attachments IDS>, C<state_of_products IDS>
 
-C<public>, C<private> or C<gone> for each id, now. A comment or attachment is asked for without regard to its bug.
+C<public>, C<private> or C<gone> for each id, now. A comment or attachment is
+asked for without regard to its bug.
 
 =back

@@ -3,24 +3,28 @@
 
 package Bugzilla::Extension::SourcePulse::Wrap;
 
+# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
 use 5.10.1;
+use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Attachment;
-use Bugzilla::DB;
-use Bugzilla::Object;
+use Bugzilla::Attachment qw();
+use Bugzilla::DB         qw();
+use Bugzilla::Object     qw();
 
-use Bugzilla::Extension::SourcePulse::Nudge;
-use Bugzilla::Extension::SourcePulse::Outbox;
-use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::Nudge  qw();
+use Bugzilla::Extension::SourcePulse::Outbox qw();
+use Bugzilla::Extension::SourcePulse::Params qw(active);
 
-# The attachment that is being updated as it was before; seen by the hooks only while its update runs.
+# The attachment that is being updated as it was before; seen by the hooks only
+# while its update runs.
 our $old_attachment;
 
 my $is_wrapped = 0;
 
-# TELL: created, updated and deleted, called inside the transaction with what the wrapped method returned.
+# TELL: created, updated and deleted, called inside the transaction with what
+# the wrapped method returned.
 sub install {
   my (%tell) = @_;
   return if $is_wrapped;
@@ -29,7 +33,7 @@ sub install {
 
   my $commit = \&Bugzilla::DB::bz_commit_transaction;
   *Bugzilla::DB::bz_commit_transaction = sub {
-    my $self = $_[0];
+    my $self   = $_[0];
     my @result = wantarray ? $commit->(@_) : scalar $commit->(@_);
     _after_commit($self) unless $self->bz_in_transaction;
     return wantarray ? @result : $result[0];
@@ -44,7 +48,7 @@ sub install {
   my $create = \&Bugzilla::Attachment::create;
   *Bugzilla::Attachment::create = sub {
     my @arguments = @_;
-    return $create->(@arguments) unless Bugzilla::Extension::SourcePulse::Params::active();
+    return $create->(@arguments) unless active();
     return _together(sub {
       my $attachment = $create->(@arguments);
       $tell{created}->($attachment);
@@ -55,7 +59,7 @@ sub install {
   my $update = \&Bugzilla::Attachment::update;
   *Bugzilla::Attachment::update = sub {
     my @arguments = @_;
-    return $update->(@arguments) unless Bugzilla::Extension::SourcePulse::Params::active();
+    return $update->(@arguments) unless active();
     local $old_attachment;
     return _together(sub {
       my $changes = $update->(@arguments);
@@ -68,7 +72,7 @@ sub install {
   my $empty = \&Bugzilla::Attachment::remove_from_db;
   *Bugzilla::Attachment::remove_from_db = sub {
     my ($attachment, @arguments) = @_;
-    return $empty->($attachment, @arguments) unless Bugzilla::Extension::SourcePulse::Params::active();
+    return $empty->($attachment, @arguments) unless active();
     my $id = $attachment->id;
     return _together(sub {
       my $result = $empty->($attachment, @arguments);
@@ -77,25 +81,27 @@ sub install {
     });
   };
 
-  # Here and not in Bugzilla::Bug, which few pages load; the hook of the deletion
-  # runs inside.
+  # Here and not in Bugzilla::Bug, which few pages load; the hook of the
+  # deletion runs inside.
   my $remove = \&Bugzilla::Object::remove_from_db;
   *Bugzilla::Object::remove_from_db = sub {
     my @arguments = @_;
     return $remove->(@arguments)
-      unless (grep { $arguments[0]->isa($_) } qw(Bugzilla::Bug Bugzilla::Keyword Bugzilla::FlagType))
-      && Bugzilla::Extension::SourcePulse::Params::active();
+      unless (grep { $arguments[0]->isa($_) }
+      qw(Bugzilla::Bug Bugzilla::Keyword Bugzilla::FlagType))
+      && active();
     return _together(sub { return scalar $remove->(@arguments) });
   };
   return;
 }
 
-# Change and row in one transaction. An exception leaves the depth as it found it, for post_bug.cgi catches what
-# Attachment->create dies of and goes on; without our transaction it would find none open.
+# Change and row in one transaction. An exception leaves the depth as it found
+# it, for post_bug.cgi catches what Attachment->create dies of and goes on;
+# without our transaction it would find none open.
 sub _together {
   my ($work) = @_;
-  my $dbh = Bugzilla->dbh;
-  my $guard = Bugzilla::Extension::SourcePulse::Wrap::Guard->new($dbh);
+  my $dbh    = Bugzilla->dbh;
+  my $guard  = Bugzilla::Extension::SourcePulse::Wrap::Guard->new($dbh);
   $dbh->bz_start_transaction;
   my $result = $work->();
   $dbh->bz_commit_transaction;
@@ -113,7 +119,7 @@ sub _after_commit {
 
 sub _forget {
   my ($dbh) = @_;
-  $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::DIRTY}     = 0;
+  $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::DIRTY}       = 0;
   $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::TRANSACTION} = undef;
   return;
 }
@@ -159,7 +165,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Wrap - around the few methods of Bugzilla's that no hook serves
+Bugzilla::Extension::SourcePulse::Wrap - around the few methods of Bugzilla's
+that no hook serves
 
 =head1 DESCRIPTION
 
@@ -167,14 +174,17 @@ Bugzilla::Extension::SourcePulse::Wrap - around the few methods of Bugzilla's th
 
 =item C<Bugzilla::DB::bz_commit_transaction>, C<bz_rollback_transaction>
 
-After the outermost commit the sidecar is told that there is work. There is no hook after a commit.
+After the outermost commit the sidecar is told that there is work. There is no
+hook after a commit.
 
 =item C<Bugzilla::Attachment::create>, C<update> and C<remove_from_db>, C<Bugzilla::Object::remove_from_db> (of bugs, keywords and flag types)
 
-They run outside a transaction when nobody opened one; with a transaction around them change and row are committed together.
+They run outside a transaction when nobody opened one; with a transaction around
+them change and row are committed together.
 
 =back
 
 =head1 FUNCTIONS
 
-C<install created =E<gt> CODE, updated =E<gt> CODE, deleted =E<gt> CODE> wraps once in the life of the process.
+C<install created =E<gt> CODE, updated =E<gt> CODE, deleted =E<gt> CODE> wraps
+once in the life of the process.

@@ -52,22 +52,44 @@ def step_of(type_: str, data: Mapping[str, Any]) -> Step | None:
     return None
 
 
+def bug_in(type_: str, data: Mapping[str, Any]) -> str | None:
+    """Return the bug, `bug/7`, that an event shows by being sent, whatever it is about; None if it shows none."""
+    words = type_.split(".")
+    if words[0] != "bugzilla" or len(words) != 4 or words[2] in ("hidden", "deleted"):
+        return None
+    part = data.get(words[1])
+    number = part.get("id" if words[1] == "bug" else "bug_id") if isinstance(part, Mapping) else None
+    number = data.get("bug_id") if number is None else number
+    return None if number is None else f"bug/{number}"
+
+
 def apply_marks(
-    outbox: Outbox, source: str, events: Sequence[Claimed], steps: Sequence[Step | None], verdicts: Sequence[Verdict]
+    outbox: Outbox,
+    source: str,
+    events: Sequence[Claimed],
+    datas: Sequence[Mapping[str, Any] | None],
+    verdicts: Sequence[Verdict],
 ) -> list[Verdict]:
     """Return the verdicts on events of one source, with what hides a thing that was never shown withheld.
 
     The marks are written before it returns. A replay is of something that was sent, so it makes no marks.
     """
-    names = [_UNSEEN + _of(source, step) for step in steps if step is not None]
+    known = [(event.type, data) for event, data in zip(events, datas, strict=True)]
+    steps = [None if data is None else step_of(type_, data) for type_, data in known]
+    bugs = [None if data is None else bug_in(type_, data) for type_, data in known]
+    things = {step.thing for step in steps if step is not None}.union(bug for bug in bugs if bug is not None)
+    names = [_unseen(source, thing) for thing in sorted(things)]
     marks = _read(outbox, [*names, _OFFERED + source])
     replays = _delivered(outbox, [event.position for event, step in zip(events, steps, strict=True) if step])
     offered = int(marks.pop(_OFFERED + source, 0))
     now, final = set(marks), list[Verdict]()
-    for event, step, verdict in zip(events, steps, verdicts, strict=True):
+    for event, step, bug, verdict in zip(events, steps, bugs, verdicts, strict=True):
         judged = verdict
+        if bug is not None and verdict.send:
+            # A comment shows its bug as well.
+            now.discard(_unseen(source, bug))
         if step is not None:
-            mark = _UNSEEN + _of(source, step)
+            mark = _unseen(source, step.thing)
             if verdict.send and step.shows:
                 now.discard(mark)
             elif event.position in replays or (verdict.send and mark not in now):
@@ -122,8 +144,8 @@ def _shows(type_: str, routing_key: str, body: bytes | None, step: Step) -> bool
     return shown is not None and shown.thing == step.thing
 
 
-def _of(source: str, step: Step) -> str:
-    return f"{source} {step.thing}"
+def _unseen(source: str, thing: str) -> str:
+    return f"{_UNSEEN}{source} {thing}"
 
 
 def _read(outbox: Outbox, names: Sequence[str]) -> dict[str, str]:

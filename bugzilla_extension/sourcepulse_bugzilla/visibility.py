@@ -17,7 +17,7 @@ from sourcepulse_bugzilla.drainer import Drainer, Hello, Judged, command_for
 from sourcepulse_bugzilla.errors import DrainerError, SiteConflictError
 from sourcepulse_bugzilla.folders import perl_of
 from sourcepulse_bugzilla.sites import is_ours_alone, serving_folder
-from sourcepulse_bugzilla.unseen import apply_marks, step_of
+from sourcepulse_bugzilla.unseen import apply_marks
 
 SCHEME = "bugzilla://"
 #: The relay waits so long for one answer, and then tries again as after any failure.
@@ -70,8 +70,8 @@ class Check:
             raise _unknown(source, str(error)) from None
         # An event that cannot be decoded cannot be judged, so it is not sent.
         verdicts = [Verdict(send=False) if event is None else _verdict(next(answers)) for event in events]
-        steps = [None if event is None else step_of(event.type, event.data) for event in events]
-        return apply_marks(self._outbox, source, claimed, steps, verdicts)
+        datas = [None if event is None else event.data for event in events]
+        return apply_marks(self._outbox, source, claimed, datas, verdicts)
 
     def _judge(self, folder: Path, events: Sequence[Event]) -> list[Judged]:
         return self._open[folder].check([{"type": event.type, "data": event.data} for event in events])

@@ -46,8 +46,8 @@ def events(draw: st.DrawFn) -> Event:
     numbers = st.builds(
         Numbers,
         epoch=texts.filter(bool),
-        sequence=st.integers(1, 10**20 - 1),
-        typesequence=st.integers(1, 10**20 - 1),
+        sequence=st.integers(1, 2**63 - 1),
+        typesequence=st.integers(1, 2**63 - 1),
     )
     return Event(
         type=type_,

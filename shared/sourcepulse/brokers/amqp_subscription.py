@@ -26,6 +26,7 @@ from sourcepulse.brokers.amqp_connection import (
     describe,
 )
 from sourcepulse.brokers.amqp_dead_letters import DEAD_SUFFIX, bury
+from sourcepulse.brokers.amqp_inbound import Inbound
 from sourcepulse.brokers.amqp_publisher import declare_exchange
 from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
 
@@ -219,17 +220,15 @@ class AmqpSubscription:
             return describe(error, self._connection.host, self._url.vhost)
         return BrokerUnavailableError(f"the queue {self._queue!r} cannot be had: {text}")
 
-    def _on_message(self, message: Any) -> None:
-        body = message.body
-        tag: int = message.delivery_info["delivery_tag"]
-        self._outstanding[tag] = None
+    def _on_message(self, message: Inbound) -> None:
+        self._outstanding[message.delivery_tag] = None
         self._arrived.append(
             Delivery(
-                routing_key=message.delivery_info["routing_key"],
-                body=body.encode() if isinstance(body, str) else bytes(body),
-                content_type=str(message.properties.get("content_type", "")),
-                redelivered=bool(message.delivery_info["redelivered"]),
-                handle=_Handle(self._opening, tag),
+                routing_key=message.routing_key,
+                body=message.body,
+                content_type=message.content_type,
+                redelivered=message.redelivered,
+                handle=_Handle(self._opening, message.delivery_tag),
             )
         )
 

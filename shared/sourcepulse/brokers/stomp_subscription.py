@@ -15,13 +15,12 @@ from sourcepulse.brokers import Delivery, SubscriptionSpec
 from sourcepulse.brokers.stomp_connection import CALL_LIMIT_SECONDS, CONNECT_LIMIT_SECONDS, StompConnection
 from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, SubscriptionError
+from sourcepulse.text import ascii_line, reason_line
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
 PREFETCH_MAX = 65_535
-#: What is told of a message that is put aside.
-REASON_MAX_CHARACTERS = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ class StompSubscription(ABC):
             return
         self._ack_of(delivery)
         try:
-            self._bury(delivery, {"x-reason": reason[:REASON_MAX_CHARACTERS], "x-routing-key": delivery.routing_key})
+            self._bury(delivery, {"x-reason": reason_line(reason), "x-routing-key": reason_line(delivery.routing_key)})
         except ErrorFrameError as error:
             if error.blame in (Blame.US, Blame.KEY):
                 self._may_bury = False
@@ -181,7 +180,7 @@ class StompSubscription(ABC):
         return Delivery(
             routing_key=self._routing_key(headers),
             body=frame.body,
-            content_type=headers.get("content-type", ""),
+            content_type=ascii_line(headers.get("content-type", "")),
             redelivered=headers.get("redelivered") == "true",
             handle=_Handle(self._opening, headers.get("ack", "")),
         )

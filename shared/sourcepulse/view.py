@@ -10,6 +10,8 @@ from typing import Any
 from sourcepulse.event import Event
 from sourcepulse.text import plain
 
+__all__ = ["line", "plain", "shorten", "summary"]
+
 #: A summary is cut here; the JSON form has everything.
 SUMMARY_MAX_CHARACTERS = 100
 NODE_DIGITS = 12

@@ -19,7 +19,7 @@ from sourcepulse.catalogue import schema_for
 from sourcepulse.errors import DecodeError, EventError
 from sourcepulse.event import Event, Numbers
 from sourcepulse.serialize import BODY_MAX_BYTES, dataschema, decode, encode, encode_pulse
-from support.events import events, json_values, wire_examples
+from support.events import events, json_values, key_of, wire_examples
 
 KEY = "hg.push.integration.inbound"
 SENT = "2026-11-22T10:59:22.000000Z"
@@ -42,11 +42,6 @@ def made(**changes: Any) -> Event:
         "numbers": Numbers(epoch="e", sequence=42, typesequence=31),
     }
     return Event(**{**values, **changes})
-
-
-def key_of(body: bytes) -> str:
-    """Give a routing key of the type of a message."""
-    return str(json.loads(body)["type"]).rpartition(".")[0] + ".any"
 
 
 @pytest.mark.parametrize("body", EXAMPLES)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -34,6 +35,11 @@ def wire_examples() -> list[bytes]:
     """
     text = EXAMPLES_FILE.read_text(encoding="ascii").replace(r"\ufffd", "\ufffd")
     return [line.encode() for line in text.splitlines()]
+
+
+def key_of(body: bytes) -> str:
+    """Give a routing key that the event in these bytes may come under."""
+    return str(json.loads(body)["type"]).rpartition(".")[0] + ".any"
 
 
 @st.composite

@@ -108,6 +108,9 @@ class LogFile:
             raise BrokerRefusedUsError(f"the log {path} cannot be used: {error.strerror}") from error
         self.path = path
         self._file = SqliteFile(path, LOG_FILE, lock_wait_s=LOCK_WAIT_SECONDS, create=create)
+        with self._file.read() as db:
+            # A text that is not UTF-8, which another program wrote, must not end the reading of what follows it.
+            db.text_factory = _text
         self.read = self._file.read
         self.write = self._file.write
         self.close = self._file.close
@@ -125,6 +128,15 @@ class LogFile:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+
+def text_of(value: object) -> str:
+    """Return what stands in a column of texts, where another program may have put something else."""
+    return value if isinstance(value, str) else _text(value) if isinstance(value, bytes) else str(value)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
 
 
 def _check_place(path: Path) -> None:

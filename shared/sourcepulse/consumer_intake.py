@@ -247,6 +247,10 @@ class Intake:
             self._state.close()
 
     def _take_in(self, subscription: Subscription, delivery: Delivery) -> None:
+        if delivery.defect:
+            text = f"the message is not an event of sourcepulse: {delivery.defect}"
+            self._refuse(subscription, delivery, DecodeError(text, delivery.body))
+            return
         if not self._coverage.takes(delivery.routing_key):
             self._stats.filtered += 1
             subscription.acknowledge(delivery)

@@ -76,8 +76,9 @@ class ConsumerState:
     names the file and the way out.
     """
 
-    def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW) -> None:
+    def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW, lanes: int = LANES_WINDOW) -> None:
         self._seen = Seen(window)
+        self._lanes_kept = lanes
         #: When it was last seen that nothing was handed over in vain; hardly ever is.
         self._no_attempts_at: int | None = None
         self._advanced = 0
@@ -230,7 +231,7 @@ class ConsumerState:
             self._advanced += len(reached)
             if self._advanced >= LANES_SLACK:
                 self._advanced = 0
-                _prune_lanes(db)
+                _prune_lanes(db, self._lanes_kept)
         if given_back:
             self._no_attempts_at = None
         self._done.clear(ids)
@@ -258,11 +259,11 @@ def _advance(db: Connection, lane: Lane, number: int, now: float) -> None:
     )
 
 
-def _prune_lanes(db: Connection) -> None:
+def _prune_lanes(db: Connection, most: int) -> None:
     db.execute(
         "DELETE FROM lanes WHERE (source, epoch, type) IN "
         "(SELECT source, epoch, type FROM lanes ORDER BY used_at DESC LIMIT -1 OFFSET ?)",
-        (LANES_WINDOW,),
+        (most,),
     )
 
 

@@ -201,7 +201,7 @@ class StompRabbitmqSubscription(StompSubscription):
         self._former_patterns = (*self._spec.patterns, *former)
         self.unbinds = not former
 
-    def _routing_key(self, headers: dict[str, str]) -> str:
+    def _routing_key(self, headers: dict[str, str]) -> str | None:
         return rabbitmq_routing_key(headers.get("destination", ""))
 
     def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:

@@ -136,8 +136,8 @@ class StompSubscription(ABC):
         """Declare, bind and consume on the open connection, and set `interrupted`."""
 
     @abstractmethod
-    def _routing_key(self, headers: dict[str, str]) -> str:
-        """Read the routing key of a message."""
+    def _routing_key(self, headers: dict[str, str]) -> str | None:
+        """Read the routing key of a message; None if it claims one that cannot be its own."""
 
     @abstractmethod
     def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
@@ -177,8 +177,10 @@ class StompSubscription(ABC):
 
     def _delivery(self, frame: Any) -> Delivery:
         headers = frame.headers
+        key = self._routing_key(headers)
         return Delivery(
-            routing_key=self._routing_key(headers),
+            routing_key=key or "",
+            defect="" if key is not None else "it claims a topic that its queue does not take",
             body=frame.body,
             content_type=ascii_line(headers.get("content-type", "")),
             redelivered=headers.get("redelivered") == "true",

@@ -30,6 +30,9 @@ IDS_AT_ONCE = 500
 #: Stands in for an event that the check before publishing withheld.
 WITHHELD_TYPE = "system.event.withheld.v1"
 
+#: The mark of the settings by which an attempt failed, by stream.
+_TRIED = "tried "
+
 PENDING = "pending"
 DELIVERED = "delivered"
 BURIED = "buried"
@@ -61,6 +64,14 @@ class Origin(NamedTuple):
     kind: str
     location: str
     last_seen_at: float
+
+
+class Trouble(NamedTuple):
+    """So many events wait, the oldest stored at `since`, because of an error."""
+
+    waiting: int
+    since: float
+    error: str
 
 
 class Outbox:
@@ -333,8 +344,39 @@ class Outbox:
             _ensure_delivery(db, stream)
             db.execute("UPDATE deliveries SET broker = ? WHERE stream = ?", (broker, stream))
 
-    def note_failure(self, stream: str, error: str, *, retry_in: Callable[[int], float]) -> float:
-        """Record a failed attempt and give the seconds until the next, `retry_in(failures so far)`."""
+    def unbind(self, stream: str) -> None:
+        """Forget where a stream goes: the next place that confirms an event is recorded."""
+        with self._file.write() as db:
+            db.execute(
+                "UPDATE deliveries SET broker = NULL, failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,)
+            )
+
+    def tried(self, stream: str) -> str | None:
+        """Give the mark of the settings by which the last attempt failed."""
+        with self._file.read() as db:
+            row = db.execute("SELECT value FROM meta WHERE name = ?", (_TRIED + stream,)).fetchone()
+        return row[0] if row else None
+
+    def trouble(self, stream: str) -> Trouble | None:
+        """Give what keeps the events of a stream waiting; None if the last attempt went well, or nothing waits."""
+        with self._file.read() as db:
+            row = db.execute(
+                "SELECT last_error FROM deliveries WHERE stream = ? AND failures > 0", (stream,)
+            ).fetchone()
+            if row is None:
+                return None
+            waiting, since = db.execute(
+                "SELECT count(*), min(stored_at) FROM events WHERE state = 'pending' AND stream = ?", (stream,)
+            ).fetchone()
+        return Trouble(waiting=waiting, since=since, error=str(row[0])) if waiting else None
+
+    def note_failure(
+        self, stream: str, error: str, *, retry_in: Callable[[int], float], settings: str | None = None
+    ) -> float:
+        """Record a failed attempt and give the seconds until the next, `retry_in(failures so far)`.
+
+        `settings` is a mark of those by which it failed.
+        """
         now = self._clock()
         with self._file.write(durable=False) as db:
             _ensure_delivery(db, stream)
@@ -345,6 +387,8 @@ class Outbox:
                 "last_error_at = ? WHERE stream = ?",
                 (now + wait_s, error, now, stream),
             )
+            if settings is not None:
+                db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_TRIED + stream, settings))
         return wait_s
 
     def next_attempt_in(self, stream: str) -> float:

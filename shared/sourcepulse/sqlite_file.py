@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -368,8 +369,19 @@ def _open_shared(path: Path, mode: int | None = None) -> int:
             mode = shared_mode(path.parent)
         with suppress(FileExistsError):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            _hand_over(fd, path.parent)
             os.fchmod(fd, mode)
             return fd
+
+
+def _hand_over(fd: int, folder: Path) -> None:
+    """Have a new file belong to those whom its folder belongs to; else it would lock them out."""
+    place = folder.stat()
+    if place.st_mode & stat.S_IWOTH:
+        return
+    with suppress(OSError):
+        # SQLite, run by root, makes its side files for the owner of the file as well.
+        os.fchown(fd, place.st_uid if os.geteuid() == 0 else -1, place.st_gid)
 
 
 def _identity(path: Path) -> tuple[int, int]:

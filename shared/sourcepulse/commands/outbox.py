@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Look into an outbox and repair it: list, show, retry, bury, replay, check, repair."""
+"""Look into an outbox and repair it: list, show, retry, bury, replay, rebind, check, repair."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from sourcepulse import outbox_view
 from sourcepulse.commands.common import add_settings, open_outbox, outbox_path, positive, print_json, settings
 from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, ConfigError, NothingThereError
+from sourcepulse.event import PUBLIC, RESTRICTED
 from sourcepulse.outbox import BURIED, DELIVERED, Outbox
 from sourcepulse.outbox_repair import problems, repair
 from sourcepulse.outbox_view import STATES, Selection
@@ -34,8 +35,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _action(actions, "retry", _retry, "bring buried events back", _names_or_all_argument)
     _action(actions, "bury", _bury, "set pending events aside", _names_argument, _reason_argument)
     _action(actions, "replay", _replay, "send delivered events again", _optional_names, _selection_arguments)
+    _action(actions, "rebind", _rebind, "have events go to the broker that is set from now on", _stream_argument)
     _action(actions, "check", _check, "check the file and its numbers")
     _action(actions, "repair", _repair, "save what can be read of a damaged file into a new one")
+
+
+def _stream_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stream", choices=(PUBLIC, RESTRICTED), help="that stream only")
+
+
+def _rebind(args: argparse.Namespace) -> int:
+    with open_outbox(settings(args)) as outbox:
+        for stream in (args.stream,) if args.stream else (PUBLIC, RESTRICTED):
+            if (former := outbox.bound_broker(stream)) is not None:
+                outbox.unbind(stream)
+                print(f"{stream}: so far to {plain(former)}; from now on to the broker that is set")
+    return EXIT_OK
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from sourcepulse.commands.common import add_settings, open_outbox, print_json, s
 from sourcepulse.errors import EXIT_OK
 from sourcepulse.outbox_view import figures
 from sourcepulse.relay import is_relayed
+from sourcepulse.relay_settings import START_SECONDS, failed_start
 from sourcepulse.view import plain
 
 HELP = "tell how an outbox stands"
@@ -26,10 +27,13 @@ def run(args: argparse.Namespace) -> int:
     """Print the state of the outbox."""
     with open_outbox(settings(args)) as outbox:
         state = {**figures(outbox), "relay_running": is_relayed(outbox.path)}
+        failed = failed_start(str(outbox.path), older_than_s=START_SECONDS, now=outbox.now())
     if args.json:
         print_json(state)
     else:
         print("\n".join(lines(state)))
+        if failed is not None and not state["relay_running"]:
+            print(f"trouble  the relay that was started last does not run: {plain(failed)}")
     return EXIT_OK
 
 

@@ -152,7 +152,8 @@ class Delivery:
         def save() -> None:
             nonlocal unroutable
             if confirmed:
-                self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable)
+                if self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable):
+                    logger.warning("the %s events go to no queue from now on: is anything subscribed?", self.stream)
                 if self._destination is not None:
                     self._destination.confirmed()
                 report.delivered += len(confirmed)

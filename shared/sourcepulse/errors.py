@@ -94,6 +94,10 @@ class BrokerRefusedUsError(BrokerUnavailableError):
     """The broker says no to us (password, virtual host, permission); an admin must act, retry slowly."""
 
 
+class ExchangeMissingError(BrokerRefusedUsError):
+    """The exchange is not there and we may not make it; a consumer waits for it, for the relay makes it again."""
+
+
 class SubscriptionError(BrokerError):
     """The broker cannot give the subscription that was asked for; change the request."""
 

@@ -30,6 +30,8 @@ IDS_AT_ONCE = 500
 #: Stands in for an event that the check before publishing withheld.
 WITHHELD_TYPE = "system.event.withheld.v1"
 
+#: Since when no queue took any event, by stream.
+UNROUTABLE_SINCE = "unroutable since "
 #: The mark of the settings by which an attempt failed, by stream.
 _TRIED = "tried "
 
@@ -236,8 +238,11 @@ class Outbox:
             Claimed(position=p, id=i, source=s, type=y, time=t, routing_key=k, body=b) for p, i, s, y, t, k, b in rows
         ]
 
-    def acknowledge(self, stream: str, positions: Sequence[int], *, unroutable: int = 0) -> None:
-        """Record that the broker confirmed these; a power failure may forget it, which makes a repeat, no loss."""
+    def acknowledge(self, stream: str, positions: Sequence[int], *, unroutable: int = 0) -> bool:
+        """Record that the broker confirmed these; a power failure may forget it, which makes a repeat, no loss.
+
+        Returns whether these are the first after others of which no queue took any.
+        """
         now = self._clock()
         with self._file.write(durable=False) as db:
             db.executemany(
@@ -252,6 +257,11 @@ class Outbox:
                 "last_delivery_at = ?, failures = 0, next_attempt_at = NULL WHERE stream = ?",
                 (len(positions), unroutable, now, stream),
             )
+            name = UNROUTABLE_SINCE + stream
+            if unroutable < len(positions):
+                db.execute("DELETE FROM meta WHERE name = ?", (name,))
+                return False
+            return bool(db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, str(now))).rowcount)
 
     def bury(self, position: int, reason: str) -> None:
         """Set a pending event aside for good, with its reason; `retry` brings it back."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from sourcepulse.errors import NothingThereError
 from sourcepulse.event import PUBLIC, RESTRICTED, format_time
-from sourcepulse.outbox import BURIED, DELIVERED, PENDING, Outbox
+from sourcepulse.outbox import BURIED, DELIVERED, PENDING, UNROUTABLE_SINCE, Outbox
 from sourcepulse.topics import matches
 
 STATES = (PENDING, DELIVERED, BURIED)
@@ -136,6 +136,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
     streams = {}
     for stream in (PUBLIC, RESTRICTED):
         pending, oldest = counts.get((stream, PENDING), (0, None))
+        since = meta.get(UNROUTABLE_SINCE + stream)
         delivery = deliveries.get(stream, (None, 0, None, None, None, None, 0, 0, 0))
         streams[stream] = {
             "broker": delivery[0],
@@ -144,6 +145,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
             "buried": counts.get((stream, BURIED), (0, None))[0],
             "delivered": delivery[6],
             "unroutable": delivery[7],
+            "unroutable_since": _moment(since and float(since)),
             "replayed": delivery[8],
             "failures": delivery[1],
             "next_attempt_at": _moment(delivery[2]),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections import deque
@@ -27,7 +28,7 @@ from sourcepulse.brokers.amqp_connection import (
 )
 from sourcepulse.brokers.amqp_dead_letters import DEAD_SUFFIX, bury
 from sourcepulse.brokers.amqp_inbound import Inbound
-from sourcepulse.brokers.amqp_publisher import declare_exchange
+from sourcepulse.brokers.amqp_publisher import declare_exchange, exchange_stands
 from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ MILLISECONDS = 1000
 #: A name is a short string of at most 255 bytes; that of the dead letters must fit as well.
 NAME_MAX_BYTES = 255 - len(DEAD_SUFFIX)
 PREFETCH_MAX = 65_535
+#: How often a queue is bound again: a binding that was removed is missed by nobody else.
+RENEW_SECONDS = 30.0
+
+logger = logging.getLogger(__name__)
 
 
 class _Handle(NamedTuple):
@@ -78,6 +83,8 @@ class AmqpSubscription:
         #: The tags of what came by this channel and is not settled, in their order.
         self._outstanding: dict[int, None] = {}
         self._cancelled = False
+        self._renew_at = 0.0
+        self._may_bind = True
         self._queue = spec.queue if spec.durable and spec.queue else _temporary_name()
 
     def open(self) -> None:
@@ -100,6 +107,7 @@ class AmqpSubscription:
             raise self._refusal(error) from None
         self.interrupted, self._lost_its_queue = self._lost_its_queue, False
         self._stood = True
+        self._renew_at = time.monotonic() + RENEW_SECONDS
 
     def receive(self, wait_seconds: float) -> Delivery | None:
         """Wait at most so long for one message; BrokerUnavailableError if the queue was deleted."""
@@ -107,6 +115,8 @@ class AmqpSubscription:
         while not self._arrived:
             # What has arrived is taken in though there is no time to wait.
             now = time.monotonic()
+            if now >= self._renew_at and self._channel is not None:
+                self._renew()
             arrived = self._read(max(0.0, deadline - now))
             if not arrived and now >= deadline:
                 return None
@@ -206,6 +216,31 @@ class AmqpSubscription:
         call(lambda _: channel.basic_qos(0, self._spec.prefetch, False))
         call(lambda _: channel.basic_consume(self._queue, callback=self._on_message, on_cancel=self._on_cancel))
         self._former_patterns = self._spec.patterns
+
+    def _renew(self) -> None:
+        """Bind the queue again, for nothing tells that a binding was removed, or the exchange and made anew.
+
+        BrokerUnavailableError if the exchange is missing: the next opening waits for it.
+        """
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+        exchange = self._spec.exchange
+        if not exchange_stands(self._connection, exchange):
+            self._lost_its_queue = True
+            raise BrokerUnavailableError(
+                f"the exchange {exchange!r} was removed at {self._connection.host}, and the bindings of "
+                f"{self._queue!r} with it"
+            )
+        if not self._may_bind:
+            return
+        # On a channel of its own, which an error closes.
+        channel = self._connection.channel()
+        try:
+            for pattern in self._spec.patterns:
+                self._connection.call(partial(_ignoring_connection, channel.queue_bind, self._queue, exchange, pattern))
+            self._connection.call(lambda _: channel.close())
+        except exceptions.ChannelError as error:
+            self._may_bind = False
+            logger.warning("whether %r is still bound is not seen any more: %s", self._queue, error.reply_text)
 
     def _refusal(self, error: exceptions.ChannelError) -> Exception:
         text = error.reply_text

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sourcepulse.brokers import Delivery, SubscriptionSpec
 from sourcepulse.brokers.stomp_connection import CALL_LIMIT_SECONDS, CONNECT_LIMIT_SECONDS, StompConnection
 from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, SubscriptionError
+from sourcepulse.errors import (
+    BrokerRefusedUsError,
+    BrokerUnavailableError,
+    ExchangeMissingError,
+    SubscriptionError,
+)
 from sourcepulse.text import ascii_line, reason_line
 
 if TYPE_CHECKING:
@@ -152,7 +157,7 @@ class StompSubscription(ABC):
         if not 1 <= spec.prefetch <= PREFETCH_MAX:
             raise SubscriptionError(f"prefetch is {spec.prefetch}; it can be 1 to {PREFETCH_MAX}")
 
-    def _consume(self, number: int, destination: str, headers: dict[str, str]) -> None:
+    def _consume(self, number: int | str, destination: str, headers: dict[str, str]) -> None:
         """Subscribe under a number and wait for the broker's receipt."""
         self._connection.call(
             lambda receipt: self._connection.requests.subscribe(
@@ -168,7 +173,7 @@ class StompSubscription(ABC):
                 f"another name, ask for the limits it was made with, or delete it: {error}"
             )
         if error.blame is Blame.MISSING:
-            return BrokerRefusedUsError(f"{host} misses what we subscribe to: {error}")
+            return ExchangeMissingError(f"{host} misses what we subscribe to: {error}")
         if error.blame in (Blame.US, Blame.KEY):
             return BrokerRefusedUsError(f"{host} refuses us: {error}")
         if error.blame is Blame.LOCKED:

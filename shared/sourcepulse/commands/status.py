@@ -55,6 +55,11 @@ def lines(state: dict[str, Any]) -> list[str]:
         )
         if limits := _unenforced_limits(stream["broker"]):
             out.append(f"         {limits}")
+        if stream["unroutable_since"] is not None:
+            out.append(
+                f"         trouble: to no queue since {stream['unroutable_since']}: nothing is subscribed, or the "
+                "exchange was removed and its bindings with it"
+            )
         if stream["failures"]:
             out.append(f"         {stream['failures']} failures, last: {plain(stream['last_error'])}")
     out += [f"source   {plain(source['source'])} at {source['sequence']}" for source in state["sources"]]

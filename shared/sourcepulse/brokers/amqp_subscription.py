@@ -252,7 +252,8 @@ class AmqpSubscription:
         if error.reply_code == RESOURCE_LOCKED:
             return BrokerUnavailableError(f"the queue {self._queue!r} still belongs to another connection: {text}")
         if error.reply_code == ACCESS_REFUSED:
-            return describe(error, self._connection.host, self._url.vhost)
+            named = describe(error, self._connection.host, self._url.vhost)
+            return type(named)(f"{named}{name_hint(text, self._spec.queue, self._url.user)}")
         return BrokerUnavailableError(f"the queue {self._queue!r} cannot be had: {text}")
 
     def _on_message(self, message: Inbound) -> None:
@@ -285,6 +286,13 @@ class AmqpSubscription:
         if not isinstance(handle, _Handle) or handle.opening != self._opening or self._channel is None:
             raise BrokerUnavailableError("the message came by a connection that is closed; it comes again")
         return handle.delivery_tag
+
+
+def name_hint(refusal: str, queue: str | None, user: str) -> str:
+    """Return what may help after a refusal: where rights are given by prefix, a login has queues of its own name."""
+    if queue is None or not user or "to queue" not in refusal or queue.startswith(f"{user}."):
+        return ""
+    return f"; a login may have the right to queues of its own name only, such as '{user}.{queue}'"
 
 
 def _temporary_name() -> str:

@@ -200,6 +200,11 @@ class StompRabbitmqSubscription(StompSubscription):
             raise BrokerUnavailableError(f"a message came while {self._queue!r} was bound again; it comes once more")
         return super()._delivery(frame)
 
+    def _hint(self, refusal: str) -> str:
+        from sourcepulse.brokers.amqp_subscription import name_hint
+
+        return name_hint(refusal, self._spec.queue, self._url.user)
+
     def _durable_headers(self) -> dict[str, str]:
         return {**self._declaration(), "durable": "true", "auto-delete": "false", "exclusive": "false"}
 

@@ -175,10 +175,14 @@ class StompSubscription(ABC):
         if error.blame is Blame.MISSING:
             return ExchangeMissingError(f"{host} misses what we subscribe to: {error}")
         if error.blame in (Blame.US, Blame.KEY):
-            return BrokerRefusedUsError(f"{host} refuses us: {error}")
+            return BrokerRefusedUsError(f"{host} refuses us: {error}{self._hint(str(error))}")
         if error.blame is Blame.LOCKED:
             return BrokerUnavailableError(f"the queue {queue!r} still belongs to another connection: {error}")
         return BrokerUnavailableError(f"{host} cannot give the subscription: {error}")
+
+    def _hint(self, refusal: str) -> str:  # noqa: ARG002 - for brokers that have one
+        """Return what may help after a refusal."""
+        return ""
 
     def _delivery(self, frame: Any) -> Delivery:
         headers = frame.headers

@@ -99,6 +99,12 @@ class Intake:
         if subscription.interrupted and (again or self._queue.stood_before):
             self.report.interrupted()
 
+    def check_was_reached(self) -> None:
+        """Raise BrokerUnavailableError if no attempt to subscribe ever succeeded: silence would say nothing."""
+        if self._link.generation == 0:
+            reason = f": {self._link.failure}" if self._link.failure is not None else ""
+            raise BrokerUnavailableError(f"the broker {self._url} was never reached{reason}")
+
     def step(self, wait_seconds: float) -> bool:
         """Take in one delivery and give True, or let at most so much time pass; opens a lost connection again."""
         subscription = self._link.subscription

@@ -28,6 +28,8 @@ class Link:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.subscription: Subscription | None = None
         self.generation = 0
+        #: Why the last attempt failed.
+        self.failure: BrokerUnavailableError | None = None
         self._clock = clock
         self._failures = 0
         self._next_attempt_at = clock()
@@ -81,6 +83,7 @@ class Link:
             self.subscription = None
 
     def _back_off(self, error: BrokerUnavailableError) -> None:
+        self.failure = error
         slow = _is_refusal(error)
         wait = RETRY_MAX_SECONDS if slow else min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2.0**self._failures)
         wait *= 1.0 - JITTER_SHARE * self._random.random()

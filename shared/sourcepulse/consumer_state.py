@@ -56,6 +56,7 @@ STATE_FILE = FileKind(
     locked=StateError,
     damaged=StateError,
     unwritable=StateError,
+    replaced=StateError,
     repair="move it aside together with the files of the same name that end in -wal, -shm and .lock, or go on with "
     ".done-; without it repeats of events handled before are not recognised",
 )

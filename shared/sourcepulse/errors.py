@@ -68,6 +68,10 @@ class OutboxDamagedError(OutboxError):
     """The file is truncated, corrupt, foreign or of a newer version; repair or replace it."""
 
 
+class OutboxForeignError(OutboxDamagedError):
+    """The file is another program's, or of a newer version; name another file or upgrade, nothing is to be repaired."""
+
+
 class OutboxReplacedError(OutboxError):
     """The file was removed or another one was put in its place while it was open; open it again."""
 

@@ -138,6 +138,12 @@ class Outbox:
         with self._file.write(durable=durable) as db:
             yield db
 
+    @contextmanager
+    def exclusive(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection outside any transaction, while nobody else writes."""
+        with self._file.exclusive() as db:
+            yield db
+
     # -- storing
 
     def append(self, events: Sequence[Event], *, max_bytes: int = EVENT_MAX_BYTES) -> list[Stored]:

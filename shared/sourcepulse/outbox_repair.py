@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxLockedError, OutboxWriteError
+from sourcepulse.errors import (
+    NothingThereError,
+    OutboxDamagedError,
+    OutboxError,
+    OutboxForeignError,
+    OutboxLockedError,
+    OutboxWriteError,
+)
 from sourcepulse.housekeeping import DAY_SECONDS, ID_KEEP_DAYS
 from sourcepulse.outbox import LOCK_WAIT_SECONDS, Outbox
 from sourcepulse.outbox_places import PLACES
@@ -30,6 +37,8 @@ class RepairReport:
     aside: Path
     saved: dict[str, int]
     unreadable: int
+    #: Payloads of delivered events that cannot be replayed any more.
+    payloads_lost: int
 
 
 def problems(outbox: Outbox) -> list[str]:
@@ -52,6 +61,22 @@ def problems(outbox: Outbox) -> list[str]:
     if bodiless:
         found.append(f"{bodiless} events that are not delivered have no payload")
     return found
+
+
+def check_needs_repair(path: Path) -> None:
+    """Raise OutboxError if a file is sound, or no outbox that this version knows: a repair would begin a new epoch."""
+    try:
+        with Outbox.open(path, create=False) as outbox:
+            found = problems(outbox)
+    except OutboxForeignError:
+        raise
+    except OutboxDamagedError:
+        return
+    if not found:
+        raise OutboxError(
+            f"the outbox {path} is sound; a repair would only begin a new epoch, of which every subscriber is told. "
+            "With --force it is done all the same"
+        )
 
 
 def repair(path: Path) -> RepairReport:
@@ -105,13 +130,21 @@ def _rebuild(path: Path) -> RepairReport:
                 "WHERE state = 'pending' AND position NOT IN (SELECT position FROM bodies)"
             ).rowcount
             db.execute("DELETE FROM bodies WHERE position NOT IN (SELECT position FROM events)")
+            payloads_lost = 0
+            if unreadable:
+                # Which of them had expired before cannot be told any more.
+                payloads_lost = db.execute(
+                    "UPDATE events SET reason = ? WHERE state = 'delivered' "
+                    "AND position NOT IN (SELECT position FROM bodies)",
+                    (f"its payload expired, or was lost in the repair of {aside.name}",),
+                ).rowcount
     lock_file(new).unlink()
     aside.hardlink_to(path)
     for old, kept in zip(side_files(path), side_files(aside), strict=True):
         if old.exists():
             old.rename(kept)
     new.replace(path)
-    return RepairReport(aside=aside, saved=saved, unreadable=unreadable + lost)
+    return RepairReport(aside=aside, saved=saved, unreadable=unreadable + lost, payloads_lost=payloads_lost)
 
 
 def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...] | None]:

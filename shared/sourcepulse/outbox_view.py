@@ -74,8 +74,10 @@ def body(outbox: Outbox, position: int) -> bytes:
     """Give an event's bytes as they are sent; NothingThereError if they have expired."""
     with outbox.reading() as db:
         row = db.execute("SELECT body FROM bodies WHERE position = ?", (position,)).fetchone()
+        why = db.execute("SELECT reason FROM events WHERE position = ?", (position,)).fetchone()
     if row is None:
-        raise NothingThereError(f"the payload of the event at position {position} has expired")
+        reason = f"is not there: {why[0]}" if why and why[0] else "has expired"
+        raise NothingThereError(f"the payload of the event at position {position} {reason}")
     return bytes(row[0])
 
 
@@ -175,13 +177,17 @@ def _conditions(selection: Selection) -> tuple[str, list[Any]]:
     for condition, value in (
         ("e.state = ?", selection.state),
         ("e.source = ?", selection.source),
-        ("e.type = ?", selection.type),
         ("e.stored_at >= ?", selection.since),
         ("e.stored_at <= ?", selection.until),
     ):
         if value is not None:
             conditions.append(condition)
             values.append(value)
+    if selection.type is not None:
+        # Without a version every one of them is meant.
+        versioned = selection.type.rpartition(".v")[2].isdecimal()
+        conditions.append("e.type = ?" if versioned else "(e.type = ? OR e.type GLOB ? || '.v[0-9]*')")
+        values.extend([selection.type] * (1 if versioned else 2))
     if selection.ids:
         conditions.append(f"e.id IN ({', '.join('?' * len(selection.ids))})")
         values.extend(selection.ids)

@@ -26,14 +26,16 @@ __all__ = ["open_relay", "places_of"]
 
 
 @contextmanager
-def open_relay(path: Path, config: Config, stop: threading.Event, *, rebind: bool = False) -> Iterator[Relay]:
+def open_relay(
+    path: Path, config: Config, stop: threading.Event, *, rebind: bool = False, create: bool = True
+) -> Iterator[Relay]:
     """Give a relay that holds the lock of the outbox at `path`; it ends when `stop` is set.
 
     RelayRunningError if another one has it, ConfigError for streams that may not go where they should, OutboxError.
     """
     with ExitStack() as stack:
         places = places_of(config)
-        outbox = stack.enter_context(Outbox.open(path))
+        outbox = stack.enter_context(Outbox.open(path, create=create))
         stack.enter_context(relay_lock(outbox.path))
         keep_apart(outbox, places)
         moves = Moves()

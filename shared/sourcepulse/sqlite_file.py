@@ -46,7 +46,8 @@ class FileKind(NamedTuple):
     """What a file is: its name in messages, its mark in the header, its tables, its errors, its repair.
 
     `migrations[n]` is the script that brings version n to n + 1; an empty file has version 0. With `replaced`,
-    that error is raised when the path does not lead to the opened file any more.
+    that error is raised when the path does not lead to the opened file any more. A file that is not one of ours is
+    `foreign`, else `damaged`.
     """
 
     name: str
@@ -57,6 +58,7 @@ class FileKind(NamedTuple):
     unwritable: type[SourcePulseError]
     repair: str
     replaced: type[SourcePulseError] | None = None
+    foreign: type[SourcePulseError] | None = None
 
 
 class SqliteFile:
@@ -128,6 +130,14 @@ class SqliteFile:
                         db.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def exclusive(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection under the lock of writers, outside any transaction."""
+        self._start_waiting()
+        with self._translated(), self._locked():
+            self._check_place()
+            yield self._connection
+
     def problems(self) -> list[str]:
         """Have SQLite check the whole file and give what it found, empty if it is sound."""
         with self.read() as db:
@@ -178,9 +188,9 @@ class SqliteFile:
         application_id, version = self._header(self._db)
         latest = len(self.kind.migrations)
         if application_id not in (0, self.kind.application_id) or (application_id == 0 and version != 0):
-            self._damaged(f"belongs to another program (application id {application_id:#x})")
+            self._foreign(f"belongs to another program (application id {application_id:#x}); name the right file")
         if version > latest:
-            self._damaged(f"has format {version}, this sourcepulse knows up to {latest}: upgrade sourcepulse")
+            self._foreign(f"has format {version}, this sourcepulse knows up to {latest}: upgrade sourcepulse")
         if version < latest:
             self._migrate(self._db)
 
@@ -213,7 +223,7 @@ class SqliteFile:
             # Another process may have been first.
             application_id, version = self._header(db)
             if application_id == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                self._damaged("is a database of another program")
+                self._foreign("is a database of another program; name the right file")
             if version == 0:
                 self._choose_journal(db)
             self._begin(db)
@@ -307,6 +317,9 @@ class SqliteFile:
 
     def _damaged(self, what: str, cause: BaseException | None = None) -> NoReturn:
         raise self.kind.damaged(f"the {self.kind.name} {self.path} {what}; {self.kind.repair}") from cause
+
+    def _foreign(self, what: str) -> NoReturn:
+        raise (self.kind.foreign or self.kind.damaged)(f"the {self.kind.name} {self.path} {what}")
 
     def _locked_text(self) -> str:
         return f"the {self.kind.name} {self.path} was locked by another process for {self.lock_wait_s:g} s"

@@ -18,6 +18,7 @@ from sourcepulse.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_REFUSED,
+    NothingThereError,
     OutboxReplacedError,
     RelayRunningError,
 )
@@ -79,10 +80,12 @@ def _serve_until_told(args: argparse.Namespace, config: Config, told: threading.
     while True:
         try:
             return _serve_until_idle(args, config, told, stop)
-        except OutboxReplacedError as error:
-            if args.once:
+        except (OutboxReplacedError, NothingThereError) as error:
+            if args.once or (args.idle_exit is not None and isinstance(error, NothingThereError)):
                 raise
-            logger.warning("%s; beginning anew", error)
+            # A mistyped path must not become an outbox; the one that is meant is made by what writes to it.
+            what = "beginning anew" if isinstance(error, OutboxReplacedError) else "waiting for it"
+            logger.warning("%s; %s", error, what)
             # The signal sets `told` first, so none is lost here.
             stop.clear()
             while not told.is_set() and not outbox_path(config).exists():
@@ -134,7 +137,7 @@ def _serve_until_idle(args: argparse.Namespace, config: Config, told: threading.
 
 def _serve(args: argparse.Namespace, config: Config, stop: threading.Event, *, on_demand: str | None = None) -> int:
     path = outbox_path(config)
-    with open_relay(path, config, stop, rebind=args.rebind) as relay:
+    with open_relay(path, config, stop, rebind=args.rebind, create=False) as relay:
         start_ended(str(path))
         if args.once:
             return tell_reports(relay.once())
@@ -148,7 +151,7 @@ def _serve(args: argparse.Namespace, config: Config, stop: threading.Event, *, o
 
 
 def _waiting(config: Config) -> bool:
-    with Outbox.open(outbox_path(config)) as outbox:
+    with Outbox.open(outbox_path(config), create=False) as outbox:
         return any(outbox.claim(stream, limit=1) for stream in places_of(config))
 
 

@@ -62,6 +62,9 @@ def lines(state: dict[str, Any]) -> list[str]:
             )
         if stream["failures"]:
             out.append(f"         {stream['failures']} failures, last: {plain(stream['last_error'])}")
+    if state["replays_requested"]:
+        waits = "wait for the relay" if state["relay_running"] else "wait, and no relay runs"
+        out.append(f"replays  {state['replays_requested']} {waits}")
     out += [f"source   {plain(source['source'])} at {source['sequence']}" for source in state["sources"]]
     for origin in state["origins"]:
         out.append(f"origin   {origin['kind']} {plain(origin['location'])}")

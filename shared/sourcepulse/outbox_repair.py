@@ -21,10 +21,11 @@ from sourcepulse.errors import (
     OutboxLockedError,
     OutboxWriteError,
 )
+from sourcepulse.fair_lock import Waiter
 from sourcepulse.housekeeping import DAY_SECONDS, ID_KEEP_DAYS
 from sourcepulse.outbox import LOCK_WAIT_SECONDS, Outbox
 from sourcepulse.outbox_places import PLACES
-from sourcepulse.sqlite_file import lock_file, open_lock, real_path, side_files, wait_for_lock
+from sourcepulse.sqlite_file import lock_file, open_lock, real_path, side_files
 
 #: What is copied, oldest dependency first; of `meta` the places alone, for the new file is to have its own epoch.
 _TABLES = ("meta", "numbers", "events", "bodies", "replays", "deliveries", "origins")
@@ -92,9 +93,13 @@ def repair(path: Path) -> RepairReport:
     try:
         lock_fd = open_lock(path)
         try:
-            if not wait_for_lock(lock_fd, time.monotonic() + LOCK_WAIT_SECONDS):
+            held = Waiter(lock_fd).take(time.monotonic() + LOCK_WAIT_SECONDS)
+            if held is None:
                 raise OutboxLockedError(f"the outbox {path} was locked by another process for {LOCK_WAIT_SECONDS:g} s")
-            return _rebuild(path)
+            try:
+                return _rebuild(path)
+            finally:
+                os.close(held)
         finally:
             os.close(lock_fd)
     except OSError as error:

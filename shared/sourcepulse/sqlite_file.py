@@ -14,12 +14,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from sourcepulse.errors import NothingThereError, SourcePulseError
 
+if TYPE_CHECKING:
+    from sourcepulse.fair_lock import Waiter
+
 #: Between two tries for the lock; the lock is held for about a millisecond at a time.
 LOCK_POLL_SECONDS = 0.002
+#: Who tried for so long queues up.
+POLL_LIMIT_SECONDS = 0.02
 #: SQLite is told how long it may wait in such steps, rounded down.
 WAIT_STEP_MS = 20
 #: Nobody else may write to a file of ours, whatever the directory's mode.
@@ -80,6 +85,7 @@ class SqliteFile:
         #: How long SQLite waits for others.
         self._wait_ms = -1
         self._lock_fd = -1
+        self._waiter: Waiter | None = None
         self._db: sqlite3.Connection | None = None
         try:
             with self._translated():
@@ -274,12 +280,42 @@ class SqliteFile:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        if not wait_for_lock(self._lock_fd, self._deadline):
-            raise self.kind.locked(self._locked_text())
+        fd = self._take_lock()
         try:
             yield
         finally:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            if fd != self._lock_fd:
+                os.close(fd)
+
+    def _take_lock(self) -> int:
+        """Take the lock and return the descriptor that holds it."""
+        # Most waits are over within milliseconds, and a queue makes each longer: only who is overtaken queues up.
+        poll_until = min(self._deadline, time.monotonic() + POLL_LIMIT_SECONDS)
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return self._lock_fd
+            if time.monotonic() >= poll_until:
+                if time.monotonic() >= self._deadline:
+                    break
+                if (fd := self._queue_up()) is not None:
+                    return fd
+            time.sleep(LOCK_POLL_SECONDS)
+        raise self.kind.locked(self._locked_text())
+
+    def _queue_up(self) -> int | None:
+        # Here, for only those who have to wait pay for threads.
+        from sourcepulse.fair_lock import Waiter
+
+        try:
+            if self._waiter is None or self._waiter.over:
+                # A place in the queue from an earlier call that gave up is as good.
+                self._waiter = Waiter(self._lock_fd)
+        except OSError:
+            # Without /proc, or without a thread, the lock is polled until the deadline.
+            return None
+        return self._waiter.take(self._deadline)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -323,19 +359,6 @@ class SqliteFile:
 
     def _locked_text(self) -> str:
         return f"the {self.kind.name} {self.path} was locked by another process for {self.lock_wait_s:g} s"
-
-
-def wait_for_lock(fd: int, deadline: float) -> bool:
-    """Take the `flock` of a descriptor until a monotonic moment; False if it could not be had."""
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(LOCK_POLL_SECONDS)
-        else:
-            return True
 
 
 def open_lock(path: Path, mode: int | None = None) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sourcepulse.delivery import Delivery, DeliveryReport
 from sourcepulse.errors import OutboxError, OutboxReplacedError, OutboxWriteError, RelayRunningError
-from sourcepulse.housekeeping import Keep, prune
+from sourcepulse.housekeeping import Keep, prune_by_a_sound_clock
 from sourcepulse.outbox import Outbox
 
 #: The hook looks at the lock for a moment to see whether a relay runs.
@@ -113,7 +113,7 @@ class Relay:
             self._sweep()
             with ThreadPoolExecutor(max_workers=max(1, len(self._deliveries))) as pool:
                 reports = list(pool.map(lambda delivery: delivery.attempt(self._stop.is_set), self._deliveries))
-            prune(self._outbox, self._keep)
+            prune_by_a_sound_clock(self._outbox, self._keep)
         finally:
             self._close()
         return reports
@@ -187,7 +187,7 @@ class Relay:
                         self._last_work = time.monotonic()
                 if now >= prune_at:
                     prune_at = now + PRUNE_SECONDS
-                    prune(self._outbox, self._keep)
+                    prune_by_a_sound_clock(self._outbox, self._keep)
             except OutboxReplacedError:
                 raise
             except OutboxError as error:

@@ -432,9 +432,13 @@ def test_a_reader_cannot_take_the_connections_of_the_relay(rabbitmq: RabbitNode)
 @pytest.mark.parametrize("scheme", ["amqp", "stomp+rabbitmq"])
 def test_a_queue_of_another_name_is_refused_with_one_that_is_allowed(rabbitmq: RabbitNode, scheme: str) -> None:
     deployed = Deployed(scheme, rabbitmq)
-    said = refused(deployed.subscription("reader", "sourcepulse", queue="me").open)
-    assert "'reader.me'" in said
-    deployed.subscription("reader", "sourcepulse", queue="reader.me").open()
+    # A queue belongs to the protocol that made it.
+    queue = f"me-{deployed.port}"
+    said = refused(deployed.subscription("reader", "sourcepulse", queue=queue).open)
+    assert f"'reader.{queue}'" in said
+    allowed = deployed.subscription("reader", "sourcepulse", queue=f"reader.{queue}")
+    allowed.open()
+    allowed.close()
 
 
 def test_a_reader_cannot_publish_into_the_queue_of_another(rabbitmq: RabbitNode) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,15 +53,15 @@ def as_user(user: int, program: str, url: str, *, group: int = GROUP) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for parent in [tmp_path, *tmp_path.parents]:
-        if parent.stat().st_uid == os.geteuid() and parent.name.startswith(("pytest-", "popen-", "test_")):
-            parent.chmod(0o755)
-    made = tmp_path / "shared"
-    made.mkdir()
-    os.chown(made, PUBLISHER, GROUP)
-    made.chmod(0o2770)
-    return made
+def folder() -> Iterator[Path]:
+    # Other users cannot enter pytest's own folders.
+    with tempfile.TemporaryDirectory() as above:
+        Path(above).chmod(0o755)
+        made = Path(above) / "shared"
+        made.mkdir()
+        os.chown(made, PUBLISHER, GROUP)
+        made.chmod(0o2770)
+        yield made
 
 
 def test_a_log_that_a_subscriber_makes_is_the_group_s(folder: Path) -> None:

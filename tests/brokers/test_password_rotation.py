@@ -53,6 +53,7 @@ def rotate(node: RabbitNode, scheme: str, folder: Path, *, seconds: float, file_
     consumer = Consumer(
         node.url(ADMIN), ["system.test.#"], queue=unique("queue"), durable=True, state=folder / "state.db"
     )
+    changing = threading.Thread(target=first)
     with Outbox.open(folder / "outbox.db") as outbox, consumer:
         relay = RelayThread(outbox.path, settings, tell=told.append)
         relay.start()
@@ -61,7 +62,7 @@ def rotate(node: RabbitNode, scheme: str, folder: Path, *, seconds: float, file_
             for number in range(EVENTS):
                 outbox.append([system_event(number)])
                 if number == 3:
-                    threading.Thread(target=first).start()
+                    changing.start()
                 if number == 6:
                     second()
                 time.sleep(max(0.0, begun + (number + 1) * seconds / EVENTS - time.monotonic()))
@@ -70,6 +71,8 @@ def rotate(node: RabbitNode, scheme: str, folder: Path, *, seconds: float, file_
             stream = figures(outbox)["streams"]["public"]
         finally:
             relay.stop()
+            # It closes the connections of whatever test comes next.
+            changing.join(60)
     assert (stream["delivered"], stream["buried"], told) == (EVENTS, 0, [])
 
 

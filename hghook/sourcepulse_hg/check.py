@@ -16,7 +16,7 @@ from sourcepulse.event import PUBLIC, RESTRICTED
 from sourcepulse.outbox import Outbox
 from sourcepulse.relay import is_relayed
 from sourcepulse_hg.relay_start import failure_of_last_start
-from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings
+from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings, silence
 
 #: How long a broker may take to accept a connection.
 CONNECT_LIMIT_SECONDS = 5.0
@@ -49,8 +49,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         kind = "restricted" if settings.restricted else "public"
         yield Finding("name", f"{settings.source}/{os.fsdecode(settings.name)} ({kind})")
     else:
-        why = "publish = no" if settings.name else "it lies outside `root`, or `root` is mistyped"
-        yield Finding("name", f"nothing is published: {why}", well=False)
+        yield Finding("name", f"nothing is published: {silence(settings)}", well=False)
     yield from _of_outbox(settings)
     yield from _of_broker(settings)
 

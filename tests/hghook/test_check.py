@@ -61,3 +61,13 @@ def test_collect_stores_where_the_configuration_of_the_repository_says(
     with Outbox.open(outbox, create=False) as opened:
         assert opened.claim("public")
     assert main(["collect", str(tmp_path / "nothing")]) == 3
+
+
+def test_a_push_that_is_not_published_is_told_with_debug_only(site: Site) -> None:
+    server = site.server(keys="root = /srv/elsewhere")
+    work = site.repository("work")
+    work.commit()
+    assert "sourcepulse" not in work.push(server).stderr
+    work.commit()
+    done = work.hg("push", "--debug", server.path)
+    assert "nothing is published: it lies outside `root`" in done.stdout + done.stderr

@@ -7,6 +7,7 @@ cannot be done in time stays for the next push or the relay.
 """
 
 import os
+import re
 import weakref
 from typing import Any, NamedTuple, Self
 
@@ -17,6 +18,12 @@ from sourcepulse_hg.tell import Teller
 LOCK_WAIT_SECONDS = 0.04
 #: More first copies than this allows are left to the next push or the relay.
 COLLECT_LIMIT_SECONDS = 0.3
+
+#: Events that wait for less are on their way.
+TROUBLE_SECONDS = 5.0
+#: What somebody who pushes from elsewhere reads of a reason.
+ERROR_MAX_CHARACTERS = 200
+_PATH = r"(^|[\s'\"=(:])/[^\s'\";,:)]+"
 
 _SCHEDULED = "_sourcepulse_scheduled"
 
@@ -77,6 +84,7 @@ class Aftermath(NamedTuple):
                     deadline_s=COLLECT_LIMIT_SECONDS,
                     lock_wait_s=LOCK_WAIT_SECONDS,
                 )
+                self._tell_of_trouble(outbox)
         except OutboxLockedError as error:
             self.teller.note(f"the first copy waits for the next push: {error}")
             return
@@ -93,12 +101,34 @@ class Aftermath(NamedTuple):
             f"collected {found.collected} new, {found.repeats} known, {found.left} left"
         )
 
+    def _tell_of_trouble(self, outbox: Any) -> None:
+        """Tell the pusher, once and without a server's paths, that events wait and why."""
+        from sourcepulse.event import PUBLIC, RESTRICTED
+
+        trouble = outbox.trouble(RESTRICTED if self.settings.restricted else PUBLIC)
+        waited_s = 0.0 if trouble is None else outbox.now() - trouble.since
+        if trouble is None or waited_s < TROUBLE_SECONDS:
+            return
+        self.teller.warn(
+            f"{trouble.waiting} events wait to be published, the first for {waited_s:.0f} s: {self._fit(trouble.error)}"
+        )
+
+    def _fit(self, sentence: str) -> str:
+        # Who pushes from elsewhere need not learn where things are on the server.
+        return re.sub(_PATH, r"\1...", sentence)[:ERROR_MAX_CHARACTERS] if self.teller.is_remote else sentence
+
     def _start_relay(self) -> None:
         settings = self.settings
         if not settings.start_relay or (settings.broker is None and settings.broker_file is None):
             return
-        from sourcepulse_hg.relay_start import start_relay
+        from sourcepulse_hg.relay_start import failure_of_last_start, start_relay
 
+        failure = failure_of_last_start(settings.outbox)
+        if failure is not None:
+            self.teller.warn(
+                f"the relay that sends the events did not start after an earlier push: {self._fit(failure)}; "
+                "an admin finds more in `sourcepulse status`"
+            )
         repo = self.repo()
         exposed = None if repo is None else exposed_password_file(repo.ui, settings)
         if exposed is not None:

@@ -36,6 +36,22 @@ def recover(ui: Any, repo: Any) -> int:
 
 
 @_command(  # type: ignore[untyped-decorator] # as above
+    b"sourcepulse-check", [], b"", helpcategory=registrar.command.CATEGORY_MAINTENANCE
+)
+def check(ui: Any, repo: Any) -> int:
+    """look whether what happens in this repository is published
+
+    Prints a line each for the settings, the name of the repository, its outbox, the broker and the relay. Run it as
+    the user that pushes.
+
+    Returns 0 if all is well, 1 if something keeps events from being published.
+    """
+    from sourcepulse_hg import check as checking
+
+    return checking.check(ui, repo)
+
+
+@_command(  # type: ignore[untyped-decorator] # as above
     b"sourcepulse-adopt",
     [
         (b"", b"announce", None, b"publish them: this repository takes the place of the other"),

@@ -22,7 +22,7 @@ from sourcepulse_hg.keys import SECTION
 from sourcepulse_hg.place import Place, find_place
 from sourcepulse_hg.push import PUSH
 from sourcepulse_hg.ready_copy import announce
-from sourcepulse_hg.settings import Settings, read_settings
+from sourcepulse_hg.settings import Settings, read_settings, silence
 from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.told_mark import LOCK_NAME, read_mark
 from sourcepulse_hg.transaction import transaction_events
@@ -68,6 +68,8 @@ def changegroup(ui: Any, repo: Any, *, hooktype: bytes = b"changegroup", **kwarg
         settings = read_settings(repo)
         teller.tell_all(settings.problems)
         if not settings.published:
+            if (why := silence(settings)) is not None:
+                teller.note(f"nothing is published: {why}")
             return
         changelog = repo.changelog
         push = _Push(

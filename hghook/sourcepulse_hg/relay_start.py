@@ -8,6 +8,9 @@ import fcntl
 import os
 import shutil
 import sys
+import time
+
+from sourcepulse.relay_settings import START_SECONDS, are_others, failed_start, identity, open_note, start_path
 
 PROGRAM = "sourcepulse"
 #: The relay ends when nothing came for so long; starting one costs the hook about a millisecond.
@@ -23,7 +26,9 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
 
     The URL of the broker goes through the environment, where only the same user can see it.
     """
-    if not os.path.exists(outbox) or _relay_runs(outbox):
+    place = os.fsdecode(outbox)
+    settings = identity(broker=broker, broker_file=None if broker_file is None else os.fsdecode(broker_file))
+    if not os.path.exists(outbox) or (_relay_runs(outbox) and not are_others(place, settings)):
         return None
     program = _find_program()
     if program is None:
@@ -36,18 +41,37 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
     elif broker is not None:
         environment[b"SOURCEPULSE_BROKER"] = broker.encode("utf-8", "surrogateescape")
     arguments = [program, "relay", "--outbox", os.fsdecode(outbox), "--idle-exit", str(IDLE_EXIT_SECONDS)]
+    said = _open_said(place)
     try:
         child = os.posix_spawn(
             "/bin/sh",
             ["sh", "-c", _DETACH, "sh", *arguments],
             environment,
-            file_actions=_file_actions(),
+            file_actions=_file_actions(said),
             setsid=True,
         )
         os.waitpid(child, 0)
     except OSError as error:
         return f"no relay was started: {error}"
+    finally:
+        if said is not None:
+            os.close(said)
     return None
+
+
+def failure_of_last_start(outbox: bytes) -> str | None:
+    """Give the reason why the relay that was started last does not run, None if it does or was not needed."""
+    if not os.path.exists(outbox) or _relay_runs(outbox):
+        return None
+    return failed_start(os.fsdecode(outbox), older_than_s=START_SECONDS, now=time.time())
+
+
+def _open_said(outbox: str) -> int | None:
+    """Open the file for what the shell or the relay says before the relay runs: nobody else would hear it."""
+    try:
+        return open_note(start_path(outbox))
+    except OSError:
+        return None
 
 
 def _relay_runs(outbox: bytes) -> bool:
@@ -70,11 +94,13 @@ def _relay_runs(outbox: bytes) -> bool:
     return False
 
 
-def _file_actions() -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
+def _file_actions(said: int | None) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
     # An ssh push is over only when nobody holds its pipes any more.
     null: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(_FIRST_OTHER_FD)
     ]
+    if said is not None:
+        null.append((os.POSIX_SPAWN_DUP2, said, 2))
     return null + [(os.POSIX_SPAWN_CLOSE, fd) for fd in _open_descriptors() if fd >= _FIRST_OTHER_FD]
 
 

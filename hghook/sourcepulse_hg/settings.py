@@ -45,6 +45,13 @@ class Settings(NamedTuple):
     problems: tuple[str, ...]
 
 
+def silence(settings: Settings) -> str | None:
+    """Return why nothing that happens in a repository is published; None if it is, or where a mirror was asked for."""
+    if settings.published or settings.mirror:
+        return None
+    return "publish = no" if settings.name else "it lies outside `root`, or `root` is mistyped"
+
+
 def read_settings(repo: Any) -> Settings:
     """Read the settings of a repository, of a share those of the repository it shares."""
     return _Reader(repo.ui, repo.sharedpath).settings()

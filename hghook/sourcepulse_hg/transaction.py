@@ -13,7 +13,7 @@ from sourcepulse_hg.before import Before
 from sourcepulse_hg.emitter import emitter_of
 from sourcepulse_hg.facts import Act, Emitter
 from sourcepulse_hg.served_view import ServedView
-from sourcepulse_hg.settings import Settings
+from sourcepulse_hg.settings import Settings, silence
 from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.who import acting_user, is_published, public_url, source_word
 
@@ -58,6 +58,8 @@ def transaction_events(
     """
     word = source_word(source, transaction_name)
     told = is_published(word, commits=settings.commits)
+    if told and (why := silence(settings)) is not None:
+        teller.note(f"nothing is published: {why}")
     if not settings.published or not (told or (changes is not None and _TREE_CHANGE in changes)):
         return []
     repo = repo.unfiltered()

@@ -8,12 +8,15 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from sourcepulse.errors import ConfigError, SourcePulseError
 from sourcepulse.outbox import Outbox
 
 #: Where plugins offer their collectors.
 ENTRY_POINT_GROUP = "sourcepulse.collectors"
+#: Where they offer to tell the outbox of a place.
+OUTBOXES_GROUP = "sourcepulse.outboxes"
 #: One place may take so long before the next has its turn.
 COLLECT_LIMIT_SECONDS = 30.0
 
@@ -49,6 +52,15 @@ def collect_place(outbox: Outbox, known: Mapping[str, Collector], kind: str, loc
     if kind not in known:
         raise ConfigError(f"nothing installed collects {kind!r}; installed: {', '.join(known) or 'none'}")
     return known[kind](location, outbox, deadline_s=COLLECT_LIMIT_SECONDS)
+
+
+def outbox_of(kind: str, location: str) -> Path:
+    """Return the outbox of a place by the place's own configuration; ConfigError if nothing installed can tell."""
+    points = {point.name: point for point in entry_points(group=OUTBOXES_GROUP)}
+    if kind not in points:
+        raise ConfigError(f"nothing installed tells the outbox of a place of kind {kind!r}; name it by --outbox")
+    found: Path = points[kind].load()(location)
+    return found
 
 
 def sweep(outbox: Outbox, known: Mapping[str, Collector]) -> int:

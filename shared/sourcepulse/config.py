@@ -8,9 +8,9 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sourcepulse.brokers import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.brokers.url import BrokerUrl
@@ -61,12 +61,25 @@ KEYS: dict[str, Key] = {
 }
 
 
+class Origin(NamedTuple):
+    """Where settings were read."""
+
+    arguments: Mapping[str, Any]
+    file: Path | None
+    environ: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The settings of one run, checked; `warnings` are sentences for the log."""
 
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = field(repr=False)
     warnings: tuple[str, ...] = ()
+    origin: Origin | None = field(default=None, repr=False, compare=False)
+
+    def again(self) -> Config:
+        """Read the same settings again, with what an admin corrected in a file; the errors are those of `load`."""
+        return self if self.origin is None else load(**self.origin._asdict())
 
     def text(self, key: str) -> str | None:
         """Give a text setting, None if it is not set."""
@@ -124,7 +137,8 @@ def load(
         _resolve_broker_file(values, prefix, warnings)
         if values[f"{prefix}broker"]:
             BrokerUrl.parse(values[f"{prefix}broker"])
-    return Config(values, tuple(warnings))
+    origin = Origin(dict(arguments or {}), file, dict(environ))
+    return Config(values, tuple(warnings), origin)
 
 
 def check_value(name: str, value: Any, where: str) -> Any:

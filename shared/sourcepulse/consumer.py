@@ -81,7 +81,8 @@ class Consumer:
         A `durable` queue has a name and outlives its consumers; without it there is a queue as long as the
         consumer stands. `shared` lets several consumers split a durable queue, at the price of order and gap
         checks. `from_start` asks for what is stored already, where the broker has any. `limits` bound what the
-        queue may hold. `timeout` ends a loop after so many seconds of silence. `state` names the file that
+        queue may hold. `timeout` ends a loop after so many seconds of silence; BrokerUnavailableError if the broker was
+        never reached in them. `state` names the file that
         remembers for a durable queue, or is ":memory:". `on_gap` and the others are called by the thread that
         keeps the connection: a loop's own, or that of `run` and `async with`; without them gaps, resets and bad
         messages are logged. ConfigError, or StateError if the state cannot be used.
@@ -175,6 +176,8 @@ class Consumer:
                 item, self._current = self._current, None
                 if item is not None:
                     self._intake.finish(item)
+            if not self.stopped:
+                self._intake.check_was_reached()
         finally:
             # However the loop was left, what it handled before is done with.
             self._intake.flush()

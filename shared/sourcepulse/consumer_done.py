@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sourcepulse.event import SEQUENCE_MAX
 from sourcepulse.gaps import Lane
 from sourcepulse.serialize import to_json
 
@@ -192,11 +193,23 @@ def _read(raw: bytes) -> tuple[list[Entry], list[str]]:
             event_id, *rest = json.loads(line.decode("utf-8", "surrogatepass"))
             if rest:
                 number, *place = rest
-                entries.append((event_id, Lane(*place) if place else None, int(number)))
+                entries.append(_checked(event_id, Lane(*place) if place else None, number))
                 begun.pop(event_id, None)
-            else:
+            elif isinstance(event_id, str):
                 begun[event_id] = None
     return entries, list(begun)
+
+
+def _checked(event_id: object, lane: Lane | None, number: object) -> Entry:
+    """Return an entry that the memory can keep; ValueError for one that would stop every start."""
+    words = [event_id, *((lane.source, lane.epoch, lane.type) if lane is not None else ())]
+    if not all(word is None or isinstance(word, str) for word in words):
+        raise ValueError("not a text")
+    for word in words:
+        str(word or "").encode()
+    if type(number) is not int or not 0 <= number <= SEQUENCE_MAX:
+        raise ValueError("out of range")
+    return event_id, lane, number  # type: ignore[return-value] # checked above
 
 
 def _done_line(entry: Entry) -> str:

@@ -187,6 +187,7 @@ class Feed:
                 self._intake.step(max(0.0, left))
                 self._hand_over()
                 if left <= 0 and self._lanes.empty:
+                    self._intake.check_was_reached()
                     return
 
     def _wait_for_what_is_at_work(self) -> None:

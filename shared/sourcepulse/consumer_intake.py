@@ -14,13 +14,16 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer_finished import GROUP_EVENTS, Finished
 from sourcepulse.consumer_item import Item
 from sourcepulse.consumer_link import Link
+from sourcepulse.consumer_name import fact_of, name_of
 from sourcepulse.consumer_queue import Queue
 from sourcepulse.consumer_report import ConsumerReport
 from sourcepulse.consumer_state import ConsumerState
 from sourcepulse.coverage import Coverage
 from sourcepulse.errors import BrokerUnavailableError, DecodeError, StateError
-from sourcepulse.gaps import HOLD_EVENTS, Gap, Ordering, Reset
+from sourcepulse.gaps import HOLD_EVENTS, Gap, Ordering, Reset, WentBack
+from sourcepulse.outbox import WITHHELD_TYPE
 from sourcepulse.serialize import decode
+from sourcepulse.text import reason_line, short
 
 #: The last look for what is missing, before it is given up.
 LAST_LOOK_SECONDS = 0.05
@@ -63,7 +66,8 @@ class Intake:
         )
         self._link = Link(time.monotonic)
         self._queue = Queue(url, spec, state)
-        self._unsettled: set[str] = set()
+        #: Of each fact that is not settled its name.
+        self._unsettled: dict[str, str] = {}
         self._in_hand: dict[str, Item] = {}
         # The broker goes on sending meanwhile.
         self._finished = Finished(time.monotonic, min(GROUP_EVENTS, max(1, spec.prefetch // 2)))
@@ -94,6 +98,12 @@ class Intake:
             log.info("%s", note)
         if subscription.interrupted and (again or self._queue.stood_before):
             self.report.interrupted()
+
+    def check_was_reached(self) -> None:
+        """Raise BrokerUnavailableError if no attempt to subscribe ever succeeded: silence would say nothing."""
+        if self._link.generation == 0:
+            reason = f": {self._link.failure}" if self._link.failure is not None else ""
+            raise BrokerUnavailableError(f"the broker {self._url} was never reached{reason}")
 
     def step(self, wait_seconds: float) -> bool:
         """Take in one delivery and give True, or let at most so much time pass; opens a lost connection again."""
@@ -132,15 +142,17 @@ class Intake:
                     self.report.gap(step)
                 case Reset():
                     self.report.reset(step)
+                case WentBack():
+                    self.report.went_back(step)
                 case Item():
-                    self._in_hand[step.event.id] = step
+                    self._in_hand[step.name] = step
                     return step
 
     def begin(self, item: Item) -> None:
         """Note that an item is handed over; for any thread."""
         # An event that kills its consumer must not do so for ever; not every broker counts deliveries, and those
         # that do count what was on its way besides.
-        self._state.begin(item.event.id)
+        self._state.begin(item.name)
 
     def reject_spent(self, item: Item) -> None:
         """Put an item aside that was handed over too often."""
@@ -153,7 +165,7 @@ class Intake:
 
     def note(self, item: Item) -> None:
         """Note that an item is done with, before it is finished; for any thread."""
-        item.noted = self._state.note(item.event.id, item.lane, item.number)
+        item.noted = self._state.note(item.name, item.lane, item.number)
 
     def finish(self, item: Item) -> None:
         """Be done with an item, soon: with others, if many are done with in a rush."""
@@ -188,14 +200,14 @@ class Intake:
     def reject(self, item: Item, reason: str) -> None:
         """Put an item aside, to the dead letters where the broker has any; its id is not recorded."""
         self._stats.rejected += 1
-        log.warning("event %s is put aside: %s", item.event.id, reason)
+        log.warning("event %s is put aside: %s", short(item.event.id), reason_line(reason))
         self.flush()
         try:
             self._state.record(None, item.lane, item.number)
             subscription = self._link.subscription
             if subscription is not None and item.generation == self._link.generation:
                 subscription.reject(item.delivery, reason)
-                self._state.forget_attempts(item.event.id)
+                self._state.forget_attempts(item.name)
         except BrokerUnavailableError as error:
             self._settled(item)
             self._lost(error)
@@ -210,7 +222,7 @@ class Intake:
         items = list(items)
         # What cannot be counted now stays noted, and is when the memory is opened next.
         with suppress(StateError):
-            self._state.count_attempts(item.event.id for item in items)
+            self._state.count_attempts(item.name for item in items)
         for item in sorted(items, key=lambda each: each.number, reverse=True):
             self._settled(item)
             if item.lane is not None:
@@ -241,6 +253,10 @@ class Intake:
             self._state.close()
 
     def _take_in(self, subscription: Subscription, delivery: Delivery) -> None:
+        if delivery.defect:
+            text = f"the message is not an event of sourcepulse: {delivery.defect}"
+            self._refuse(subscription, delivery, DecodeError(text, delivery.body))
+            return
         if not self._coverage.takes(delivery.routing_key):
             self._stats.filtered += 1
             subscription.acknowledge(delivery)
@@ -248,33 +264,50 @@ class Intake:
         try:
             event = decode(delivery.body, routing_key=delivery.routing_key)
         except DecodeError as error:
-            self.report.bad(error)
-            subscription.reject(delivery, str(error))
+            self._refuse(subscription, delivery, error)
             return
         if delivery.redelivered:
             # Who had it before may have died between its note and its record.
             self._state.take_over()
-        if event.id in self._unsettled or self._state.is_handled(event.id):
-            self._stats.repeats += 1
-            at_work = self._in_hand.get(event.id)
-            if at_work is not None and at_work.generation != self._link.generation:
-                # Its connection was lost: acknowledged now, it would be lost with this process.
-                at_work.delivery, at_work.generation = delivery, self._link.generation
-            else:
-                subscription.acknowledge(delivery)
+        name = name_of(event, delivery.body, delivery.content_type)
+        known = self._unsettled.get(fact_of(name))
+        if known == name or self._state.is_handled(name, event.id):
+            self._drop_repeat(subscription, delivery, name)
+            return
+        if known is not None or self._state.handled_another(name):
+            if event.type == WITHHELD_TYPE:
+                # Replayed after it was hidden: what stands in for it says nothing new.
+                self._drop_repeat(subscription, delivery, known or name)
+                return
+            text = f"an event of {short(event.source)} has the id {short(event.id)} of another one, which came first"
+            self._refuse(subscription, delivery, DecodeError(text, delivery.body))
             return
         lane, number = (None, 0) if self._spec.shared else self._coverage.lane(event)
-        self._unsettled.add(event.id)
+        self._unsettled[fact_of(name)] = name
         item = Item(
             event=event,
+            name=name,
             delivery=delivery,
             generation=self._link.generation,
             lane=lane,
             number=number,
-            spent=self._state.attempts(event.id) >= self._spec.limits.max_deliveries,
+            spent=self._state.attempts(name) >= self._spec.limits.max_deliveries,
         )
         self._ordering.offer(item, lane, number)
         self._stats.late = self._ordering.late
+
+    def _refuse(self, subscription: Subscription, delivery: Delivery, error: DecodeError) -> None:
+        self.report.bad(error)
+        subscription.reject(delivery, str(error))
+
+    def _drop_repeat(self, subscription: Subscription, delivery: Delivery, name: str) -> None:
+        self._stats.repeats += 1
+        at_work = self._in_hand.get(name)
+        if at_work is not None and at_work.generation != self._link.generation:
+            # Its connection was lost: acknowledged now, it would be lost with this process.
+            at_work.delivery, at_work.generation = delivery, self._link.generation
+        else:
+            subscription.acknowledge(delivery)
 
     def _give_up_what_is_overdue(self, delivery: Delivery | None) -> None:
         # What seems missing may wait in the connection after a slow handler, or at a broker that was not let
@@ -290,15 +323,15 @@ class Intake:
     def _record_finished(self) -> list[Item]:
         items = self._finished.all()
         if items:
-            self._state.record_all([(item.event.id, item.lane, item.number) for item in items])
+            self._state.record_all([(item.name, item.lane, item.number) for item in items])
             self._finished.clear()
             for item in items:
                 self._settled(item)
         return items
 
     def _settled(self, item: Item) -> None:
-        self._in_hand.pop(item.event.id, None)
-        self._unsettled.discard(item.event.id)
+        self._in_hand.pop(item.name, None)
+        self._unsettled.pop(fact_of(item.name), None)
 
     def _lost(self, error: BrokerUnavailableError) -> None:
         self._link.lost(error)
@@ -308,7 +341,7 @@ class Intake:
 
     def _forget_untaken(self) -> None:
         self._ordering.forget_untaken()
-        self._unsettled = set(self._in_hand)
+        self._unsettled = {fact_of(name): name for name in self._in_hand}
 
     def _forget_all(self) -> None:
         self._finished.clear()

@@ -13,7 +13,7 @@ from sourcepulse.gaps import Lane
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Item:
-    """An event that was taken in and is not settled yet.
+    """An event that was taken in and is not settled yet; it is remembered by its `name`.
 
     A delivery of an older `generation` can no longer be acknowledged; when the event comes again its new delivery
     takes the place of the old. One that is `spent` was handed over as often as is allowed, and is not again. One
@@ -26,5 +26,6 @@ class Item:
     lane: Lane | None
     number: int
     spent: bool
+    name: str = ""
     noted: bool = False
     failures: int = 0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import SystemRandom
 
 from sourcepulse.brokers import Subscription
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 
 #: Between two attempts: the first, doubled with each failure up to the last, each shortened at random.
 RETRY_FIRST_SECONDS = 0.5
@@ -28,6 +28,8 @@ class Link:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.subscription: Subscription | None = None
         self.generation = 0
+        #: Why the last attempt failed.
+        self.failure: BrokerUnavailableError | None = None
         self._clock = clock
         self._failures = 0
         self._next_attempt_at = clock()
@@ -41,14 +43,14 @@ class Link:
         """Make one attempt to open the subscription; None if the broker is not there.
 
         Then `due_in` tells when to try again. The broker's refusal (BrokerRefusedUsError) is raised as long as
-        no attempt ever succeeded, later it is waited out as any other failure; whatever else is wrong with the
-        request is always raised.
+        no attempt ever succeeded, later it is waited out as any other failure, as is an exchange that is missing;
+        whatever else is wrong with the request is always raised.
         """
         try:
             subscription.open()
         except BrokerUnavailableError as error:
             subscription.abandon()
-            if isinstance(error, BrokerRefusedUsError) and self.generation == 0:
+            if _is_refusal(error) and self.generation == 0:
                 raise
             self._back_off(error)
             return None
@@ -81,10 +83,16 @@ class Link:
             self.subscription = None
 
     def _back_off(self, error: BrokerUnavailableError) -> None:
-        slow = isinstance(error, BrokerRefusedUsError)
+        self.failure = error
+        slow = _is_refusal(error)
         wait = RETRY_MAX_SECONDS if slow else min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2.0**self._failures)
         wait *= 1.0 - JITTER_SHARE * self._random.random()
         # The exponent stays small however long the broker is away.
         self._failures = min(self._failures + 1, 16)
         self._next_attempt_at = self._clock() + wait
         log.warning("%s; trying again in %.1f s", error, wait)
+
+
+def _is_refusal(error: BrokerUnavailableError) -> bool:
+    # An exchange that is missing comes with the relay.
+    return isinstance(error, BrokerRefusedUsError) and not isinstance(error, ExchangeMissingError)

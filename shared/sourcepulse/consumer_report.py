@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sourcepulse.errors import DecodeError
-from sourcepulse.gaps import Gap, Reset
+from sourcepulse.gaps import Gap, Reset, WentBack
+from sourcepulse.text import reason_line
 
 log = logging.getLogger("sourcepulse.consumer")
 
@@ -20,8 +21,9 @@ class ConsumerStats:
 
     `received` events were handed out; `repeats` were dropped by their id; `late` came after they were told
     missing, or out of order beyond the wait; `missing` events make up the `gaps`; `bad` messages did not
-    decode; `filtered` ones did not match the topics; `rejected` ones went to the dead letters;
-    `interruptions` are openings at which the broker told that messages were lost to the queue.
+    decode, or had the id of another event; `filtered` ones did not match the topics; `rejected` ones went to the
+    dead letters; `interruptions` are openings at which the broker told that messages were lost to the queue;
+    `went_back` counts how often numbers went on far below one that had come, which may have been forged.
     """
 
     received: int = 0
@@ -35,6 +37,7 @@ class ConsumerStats:
     rejected: int = 0
     reconnects: int = 0
     interruptions: int = 0
+    went_back: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ class ConsumerReport:
         self.stats.gaps += 1
         self.stats.missing += gap.last_missing - gap.first_missing + 1
         if self.on_gap is None:
-            log.warning("%s", gap)
+            log.warning("%s", reason_line(str(gap)))
         else:
             self.on_gap(gap)
 
@@ -60,15 +63,20 @@ class ConsumerReport:
         """Tell of a source that counts anew."""
         self.stats.resets += 1
         if self.on_reset is None:
-            log.warning("%s", reset)
+            log.warning("%s", reason_line(str(reset)))
         else:
             self.on_reset(reset)
+
+    def went_back(self, step: WentBack) -> None:
+        """Log of numbers that go on far below one that came, which may be forged."""
+        self.stats.went_back += 1
+        log.warning("%s", reason_line(str(step)))
 
     def bad(self, error: DecodeError) -> None:
         """Tell of a message that is no event."""
         self.stats.bad += 1
         if self.on_bad is None:
-            log.warning("%s", error)
+            log.warning("%s", reason_line(str(error)))
         else:
             self.on_bad(error)
 

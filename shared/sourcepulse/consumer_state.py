@@ -17,13 +17,16 @@ from sqlite3 import Connection
 from sourcepulse.consumer_done import DoneFile, Entry, take_over
 from sourcepulse.consumer_seen import Seen
 from sourcepulse.errors import StateError
-from sourcepulse.gaps import Lane
+from sourcepulse.gaps import JUMP_NUMBERS, Lane
 from sourcepulse.sqlite_file import FileKind, SqliteFile, side_files
 
 #: A repeat is recognised among so many ids handled last.
 SEEN_WINDOW = 100_000
 #: Of the events that were handed over and not handled, so many counts are kept.
 ATTEMPTS_WINDOW = 100_000
+#: Of so many lanes, those used last, the last number is kept; and so many more until the oldest go.
+LANES_WINDOW = 20_000
+LANES_SLACK = 1_000
 #: How long a call may wait for another process at the same file.
 LOCK_WAIT_SECONDS = 5.0
 #: The name of a state that ends with the process.
@@ -53,6 +56,7 @@ STATE_FILE = FileKind(
     locked=StateError,
     damaged=StateError,
     unwritable=StateError,
+    replaced=StateError,
     repair="move it aside together with the files of the same name that end in -wal, -shm and .lock, or go on with "
     ".done-; without it repeats of events handled before are not recognised",
 )
@@ -73,10 +77,12 @@ class ConsumerState:
     names the file and the way out.
     """
 
-    def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW) -> None:
+    def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW, lanes: int = LANES_WINDOW) -> None:
         self._seen = Seen(window)
+        self._lanes_kept = lanes
         #: When it was last seen that nothing was handed over in vain; hardly ever is.
         self._no_attempts_at: int | None = None
+        self._advanced = 0
         self._file: _InMemory | SqliteFile
         self._path: Path | None = None
         if str(path) == MEMORY:
@@ -92,10 +98,18 @@ class ConsumerState:
         self.rest()
         self._file.close()
 
-    def is_handled(self, event_id: str) -> bool:
-        """Tell whether an id is among the last that were handled."""
+    def is_handled(self, name: str, event_id: str | None = None) -> bool:
+        """Return whether a name is among the last that were handled, or the id that an earlier version kept."""
         with self._file.read() as db:
-            return self._seen.has(db, event_id)
+            handled = self._seen.has(db, name)
+            return handled or (event_id is not None and self._seen.keeps_ids and self._seen.has(db, event_id))
+
+    def handled_another(self, name: str) -> bool:
+        """Return whether an event of this source and id, but with other content, was handled.
+
+        To be asked after `is_handled`.
+        """
+        return self._seen.has_other(name)
 
     def record(self, event_id: str | None, lane: Lane | None, number: int) -> None:
         """Remember that an event is done with; without its id its number only, so that it may come again.
@@ -212,8 +226,13 @@ class ConsumerState:
                 self._seen.add(db, ids)
                 _forget_attempts(db, ids)
             _count_attempts(db, given_back)
+            now = time.time()
             for lane, number in reached.items():
-                _advance(db, lane, number)
+                _advance(db, lane, number, now)
+            self._advanced += len(reached)
+            if self._advanced >= LANES_SLACK:
+                self._advanced = 0
+                _prune_lanes(db, self._lanes_kept)
         if given_back:
             self._no_attempts_at = None
         self._done.clear(ids)
@@ -231,12 +250,21 @@ def _forget_attempts(db: Connection, ids: Iterable[str]) -> None:
         db.executemany("DELETE FROM attempts WHERE id = ?", [(event_id,) for event_id in ids])
 
 
-def _advance(db: Connection, lane: Lane, number: int) -> None:
-    now = time.time()
+def _advance(db: Connection, lane: Lane, number: int, now: float) -> None:
+    # Far below the last, the last was forged, or these come late: then the next opening begins with these.
     db.execute(
-        "INSERT INTO lanes VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET last = max(last, excluded.last), used_at = excluded.used_at",
-        (lane.source, lane.epoch, lane.type or "", number, now),
+        "INSERT INTO lanes VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+        "last = CASE WHEN excluded.last < last - ? THEN excluded.last ELSE max(last, excluded.last) END, "
+        "used_at = excluded.used_at",
+        (lane.source, lane.epoch, lane.type or "", number, now, JUMP_NUMBERS),
+    )
+
+
+def _prune_lanes(db: Connection, most: int) -> None:
+    db.execute(
+        "DELETE FROM lanes WHERE (source, epoch, type) IN "
+        "(SELECT source, epoch, type FROM lanes ORDER BY used_at DESC LIMIT -1 OFFSET ?)",
+        (most,),
     )
 
 

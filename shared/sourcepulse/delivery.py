@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sourcepulse.brokers import Message, Outcome, Publisher, Settlement
+from sourcepulse.destination import Destination
 from sourcepulse.errors import (
     BrokerRefusedUsError,
     BrokerUnavailableError,
@@ -71,10 +72,13 @@ class Delivery:
         pulse_format: bool = False,
         clock: Callable[[], float],
         gate: Gate | None = None,
+        destination: Destination | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.stream = stream
         self._gate = gate
+        self._destination = destination
+        self._attempted = False
         self._outbox = outbox
         self._open_publisher = open_publisher
         self._exchange = exchange
@@ -90,6 +94,10 @@ class Delivery:
         the error, the outbox the time of the next attempt.
         """
         report = DeliveryReport()
+        self._attempted = True
+        if self._destination is not None and self._destination.stale():
+            # It may not stay where another stream went.
+            self._abandon()
         try:
             self._send_pending(report, stopping)
             self._send_replays(report, stopping)
@@ -122,8 +130,16 @@ class Delivery:
             self._publisher = None
 
     def next_attempt_in(self) -> float:
-        """Give the seconds that the stream still has to wait after a failure, 0 if it may go on."""
-        return self._outbox.next_attempt_in(self.stream)
+        """Give the seconds that the stream still has to wait after a failure, 0 if it may go on.
+
+        Other settings than those that failed are tried at once.
+        """
+        wait_s = self._outbox.next_attempt_in(self.stream)
+        if wait_s > 0 and self._destination is not None:
+            if self._attempted:
+                return 0.0 if self._destination.changed() else wait_s
+            return wait_s if self._outbox.tried(self.stream) == self._destination.mark() else 0.0
+        return wait_s
 
     def has_work(self) -> bool:
         """Tell whether anything of this stream waits to be sent."""
@@ -136,7 +152,10 @@ class Delivery:
         def save() -> None:
             nonlocal unroutable
             if confirmed:
-                self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable)
+                if self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable):
+                    logger.warning("the %s events go to no queue from now on: is anything subscribed?", self.stream)
+                if self._destination is not None:
+                    self._destination.confirmed()
                 report.delivered += len(confirmed)
                 report.unroutable += unroutable
                 confirmed.clear()
@@ -249,7 +268,10 @@ class Delivery:
     def _give_up(self, report: DeliveryReport, error: BrokerUnavailableError | VisibilityUnknownError) -> None:
         first = RETRY_REFUSED_SECONDS if isinstance(error, BrokerRefusedUsError) else RETRY_FIRST_SECONDS
         wait_s = self._outbox.note_failure(
-            self.stream, str(error), retry_in=lambda failures: retry_seconds(failures, first=first, jitter=self._jitter)
+            self.stream,
+            str(error),
+            retry_in=lambda failures: retry_seconds(failures, first=first, jitter=self._jitter),
+            settings=None if self._destination is None else self._destination.mark(),
         )
         logger.warning("%s; trying the %s stream again in %.1f s", error, self.stream, wait_s)
         report.error = error
@@ -263,7 +285,8 @@ class Delivery:
         body, content_type = event.body, CONTENT_TYPE
         if self._pulse_format:
             decoded = decode(event.body, routing_key=event.routing_key)
-            body = encode_pulse(decoded, exchange=self._exchange, sent=format_time(self._clock()))
+            exchange = self._exchange if self._destination is None else self._destination.place.exchange
+            body = encode_pulse(decoded, exchange=exchange, sent=format_time(self._clock()))
             content_type = PULSE_CONTENT_TYPE
         return Message(
             tag=tag,

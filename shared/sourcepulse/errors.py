@@ -68,6 +68,10 @@ class OutboxDamagedError(OutboxError):
     """The file is truncated, corrupt, foreign or of a newer version; repair or replace it."""
 
 
+class OutboxForeignError(OutboxDamagedError):
+    """The file is another program's, or of a newer version; name another file or upgrade, nothing is to be repaired."""
+
+
 class OutboxReplacedError(OutboxError):
     """The file was removed or another one was put in its place while it was open; open it again."""
 
@@ -92,6 +96,10 @@ class BrokerUnavailableError(BrokerError):
 
 class BrokerRefusedUsError(BrokerUnavailableError):
     """The broker says no to us (password, virtual host, permission); an admin must act, retry slowly."""
+
+
+class ExchangeMissingError(BrokerRefusedUsError):
+    """The exchange is not there and we may not make it; a consumer waits for it, for the relay makes it again."""
 
 
 class SubscriptionError(BrokerError):

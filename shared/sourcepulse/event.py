@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 from sourcepulse.errors import EventError
+from sourcepulse.text import quoted
 from sourcepulse.topics import routing_key
 
 #: The namespace of every event id; it never changes.
@@ -25,8 +26,13 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9
 _RESTRICTED = "?restricted"
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: Numbers are written with 20 digits.
-SEQUENCE_MAX = 10**20 - 1
+#: Numbers are written with 20 digits; SQLite, in which every outbox and every consumer counts, has no higher one.
+SEQUENCE_MAX = 2**63 - 1
+#: What is remembered of every event must be bounded; AMQP carries an id in a short string of so many bytes.
+ID_MAX_BYTES = 255
+SOURCE_MAX_BYTES = 1024
+TYPE_MAX_BYTES = 255
+EPOCH_MAX_BYTES = 255
 
 PUBLIC = "public"
 RESTRICTED = "restricted"
@@ -90,9 +96,16 @@ class Numbers(NamedTuple):
 def _check_numbers(numbers: Numbers) -> None:
     if not numbers.epoch:
         raise EventError("the epoch is empty")
+    _check_size("epoch", numbers.epoch, EPOCH_MAX_BYTES)
     for number in (numbers.sequence, numbers.typesequence):
         if not 1 <= number <= SEQUENCE_MAX:
             raise EventError(f"the sequence number {number} is not between 1 and {SEQUENCE_MAX}")
+
+
+def _check_size(name: str, value: str, most: int) -> None:
+    # A character takes four bytes at most.
+    if len(value) * 4 > most and len(value.encode("utf-8", "surrogatepass")) > most:
+        raise EventError(f"the {name} {quoted(value)} has more than {most} bytes")
 
 
 class _Attributes(NamedTuple):
@@ -130,16 +143,19 @@ class Event(_Attributes):
         replayed: bool = False,
     ) -> Self:
         """Check the attributes."""
+        _check_size("type", type, TYPE_MAX_BYTES)
         if not _TYPE.fullmatch(type):
-            raise EventError(f"{type!r} is no event type; one looks like 'hg.push.v1'")
+            raise EventError(f"{quoted(type)} is no event type; one looks like 'hg.push.v1'")
+        _check_size("source", source, SOURCE_MAX_BYTES)
         if not _SOURCE.fullmatch(source):
-            raise EventError(f"{source!r} is no source; one looks like 'hg://host/repository'")
+            raise EventError(f"{quoted(source)} is no source; one looks like 'hg://host/repository'")
         if subject == "":
             raise EventError("the subject is empty; an event about nothing in particular has None")
         if not id:
             raise EventError("the id is empty")
+        _check_size("id", id, ID_MAX_BYTES)
         if not _is_time(time):
-            raise EventError(f"{time!r} is no time; one looks like '2026-11-22T10:59:21.482913Z'")
+            raise EventError(f"{quoted(time)} is no time; one looks like '2026-11-22T10:59:21.482913Z'")
         if numbers is not None:
             _check_numbers(numbers)
         return super().__new__(cls, type, source, subject, time, data, id, routing_key, numbers, replayed)

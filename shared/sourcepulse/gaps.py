@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -13,6 +13,15 @@ from typing import Generic, Protocol, TypeVar
 HOLD_SECONDS = 2.0
 #: This many events of all sources together may wait; it must stay below the prefetch of the subscription.
 HOLD_EVENTS = 50
+
+#: A hole of more numbers than this may be a stranger's invention: the numbers before it stay a track of their own.
+JUMP_NUMBERS = 1_000
+#: So many tracks a lane has at most; the one of the fewest events ends first.
+TRACKS_PER_LANE = 4
+#: So many lanes are kept at hand; the memory knows what was handled in the others.
+LANES_MAX = 10_000
+#: A source that begins to count anew for the so-manieth time is forged, or broken: its oldest epochs are forgotten.
+EPOCHS_PER_SOURCE = 100
 
 T = TypeVar("T")
 
@@ -55,6 +64,24 @@ class Reset:
         return f"{self.source} counts anew, in epoch {self.epoch}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WentBack:
+    """A lane went on at `number` though the number `claimed`, far beyond, had come: that one may be forged."""
+
+    source: str
+    epoch: str
+    type: str | None
+    number: int
+    claimed: int
+
+    def __str__(self) -> str:
+        what = self.type or "events"
+        return (
+            f"{self.source}: {what} go on at {self.number} after the number {self.claimed} had come, "
+            "which may be forged or of another outbox"
+        )
+
+
 class Memory(Protocol):
     """What was handled before, by this process or one before it."""
 
@@ -84,30 +111,81 @@ class _Held(Generic[T]):
 
 
 class _Track(Generic[T]):
-    """One lane at work: `last` was taken by the consumer, `queued` is ready for it."""
+    """One run of numbers at work: from `start` on, `last` was taken by the consumer, `queued` is ready for it."""
 
     def __init__(self, last: int) -> None:
+        self.start = last + 1
         self.last = last
         self.queued = last
+        #: How many events came in it; a forged number has few.
+        self.events = 0
+        #: The numbers went on below it, and that was told.
+        self.left = False
         self.held: dict[int, _Held[T]] = {}
 
     def since(self) -> float:
         return min(held.since for held in self.held.values())
 
 
+class _Lane(Generic[T]):
+    """The tracks of one lane, the lowest first; more than one after a jump that may be forged."""
+
+    def __init__(self, lane: Lane, last: int) -> None:
+        self.lane = lane
+        self.tracks: list[_Track[T]] = [_Track(last)]
+
+    @property
+    def events(self) -> int:
+        return sum(track.events for track in self.tracks)
+
+    @property
+    def held(self) -> int:
+        return sum(len(track.held) for track in self.tracks)
+
+    @property
+    def idle(self) -> bool:
+        return all(not track.held and track.last == track.queued for track in self.tracks)
+
+    def track_of(self, number: int) -> _Track[T] | None:
+        """Return the track that a number continues or comes late to; None if it is far below all of them."""
+        below = [track for track in self.tracks if track.start <= number]
+        if below:
+            return below[-1]
+        lowest = self.tracks[0]
+        return lowest if number >= lowest.start - JUMP_NUMBERS else None
+
+    def begin(self, last: int) -> _Track[T]:
+        """Begin a track behind a number; one of the fewest events makes room for it."""
+        track: _Track[T] = _Track(last)
+        while len(self.tracks) >= TRACKS_PER_LANE:
+            idle = [each for each in self.tracks if not each.held and each.last == each.queued]
+            if not idle:
+                break
+            self.tracks.remove(min(idle, key=lambda each: each.events))
+        self.tracks.append(track)
+        self.tracks.sort(key=lambda each: each.start)
+        return track
+
+    def next_start(self, track: _Track[T]) -> int | None:
+        """Return where the track above begins."""
+        above = self.tracks.index(track) + 1
+        return self.tracks[above].start if above < len(self.tracks) else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Ready(Generic[T]):
-    step: T | Gap | Reset
-    lane: Lane | None
+    step: T | Gap | Reset | WentBack
+    track: _Track[T] | None
     number: int
 
 
 class Ordering(Generic[T]):
     """Puts items back in order, lane by lane, and tells which never came.
 
-    `offer` takes what the broker gave, `take` gives what is next: an item, or a Gap or Reset that belongs
+    `offer` takes what the broker gave, `take` gives what is next: an item, or a Gap, Reset or WentBack that belongs
     before the next item. Nothing waits longer than `hold_seconds` on the clock once the caller says, by
-    `give_up`, that the broker has nothing else at hand.
+    `give_up`, that the broker has nothing else at hand. A number far beyond the last does not move a lane for good:
+    if the numbers before it go on, they are checked as before.
     """
 
     def __init__(
@@ -117,14 +195,18 @@ class Ordering(Generic[T]):
         *,
         hold_seconds: float = HOLD_SECONDS,
         hold_events: int = HOLD_EVENTS,
+        lanes_max: int = LANES_MAX,
     ) -> None:
         self.late = 0
         self._memory = memory
         self._clock = clock
         self._hold_seconds = hold_seconds
         self._hold_events = hold_events
-        self._tracks: dict[Lane, _Track[T]] = {}
-        self._epochs: dict[str, set[str]] = {}
+        self._lanes_max = lanes_max
+        #: The lane used last at the end.
+        self._lanes: dict[Lane, _Lane[T]] = {}
+        self._waiting: dict[Lane, _Lane[T]] = {}
+        self._epochs: dict[str, dict[str, None]] = {}
         self._ready: deque[_Ready[T]] = deque()
         self._held = 0
 
@@ -133,22 +215,18 @@ class Ordering(Generic[T]):
         """How many items wait for earlier ones."""
         return self._held
 
+    @property
+    def lanes(self) -> int:
+        """How many lanes are kept at hand."""
+        return len(self._lanes)
+
     def offer(self, item: T, lane: Lane | None, number: int) -> None:
         """Take an item in; without a lane it is outside all order and passes at once."""
         if lane is None:
             self._ready.append(_Ready(item, None, 0))
             return
         self._notice_epoch(lane)
-        track = self._tracks.get(lane)
-        if track is None or number > track.queued + 1:
-            # Another process may have gone on with this queue; what it handled is no gap.
-            known = self._memory.last(lane)
-            if track is None:
-                # The first event of an unknown lane is the baseline: nothing before it is missed.
-                track = self._tracks[lane] = _Track(number - 1 if known is None else known)
-            elif known is not None and known > track.queued:
-                track.last = track.queued = known
-                self._release_passed(track)
+        tracks, track = self._track_of(lane, number)
         if number <= track.queued:
             # It was told as missing, or came again under another id; its numbers are passed.
             self.late += 1
@@ -160,17 +238,19 @@ class Ordering(Generic[T]):
             return
         track.held[number] = _Held(item, self._clock())
         self._held += 1
-        self._promote(lane, track)
+        self._waiting[lane] = tracks
+        self._promote(tracks, track)
         while self._held > self._hold_events:
-            self._pass_hole(*self._longest_waiting())
+            # Who has most waiting makes room, and among equals who is known least.
+            self._pass_hole(*max(self._held_back(), key=lambda pair: (pair[0].held, -pair[0].events, -pair[1].since())))
 
-    def take(self) -> T | Gap | Reset | None:
+    def take(self) -> T | Gap | Reset | WentBack | None:
         """Give what is next, or None if there is nothing or it waits for what is missing before it."""
         if not self._ready:
             return None
         ready = self._ready.popleft()
-        if ready.lane is not None:
-            self._tracks[ready.lane].last = ready.number
+        if ready.track is not None:
+            ready.track.last = ready.number
         return ready.step
 
     def untake(self, lane: Lane, number: int) -> None:
@@ -178,9 +258,9 @@ class Ordering(Generic[T]):
 
         Call it for the highest number first, and `forget_untaken` afterwards; one that came late stays late.
         """
-        track = self._tracks.get(lane)
-        if track is not None and track.last == number:
-            track.last = track.queued = number - 1
+        for track in self._lanes[lane].tracks if lane in self._lanes else ():
+            if track.last == number >= track.start:
+                track.last = track.queued = number - 1
 
     def due_in(self) -> float | None:
         """Give the seconds until the first wait ends, 0 if it has ended, None if nothing waits."""
@@ -197,35 +277,104 @@ class Ordering(Generic[T]):
         """Drop what was not taken yet, for the broker will deliver it again."""
         for ready in self._ready:
             if isinstance(ready.step, Reset):
-                self._epochs[ready.step.source].discard(ready.step.epoch)
+                self._epochs.get(ready.step.source, {}).pop(ready.step.epoch, None)
         self._ready.clear()
         self._held = 0
-        for track in self._tracks.values():
-            track.held.clear()
-            track.queued = track.last
+        self._waiting.clear()
+        for lane in self._lanes.values():
+            for track in lane.tracks:
+                track.held.clear()
+                track.queued = track.last
+
+    def _track_of(self, lane: Lane, number: int) -> tuple[_Lane[T], _Track[T]]:
+        tracks = self._lanes.pop(lane, None)
+        if tracks is None:
+            self._make_room()
+            known = self._memory.last(lane)
+            # The first event of an unknown lane is the baseline: nothing before it is missed.
+            tracks = _Lane(lane, number - 1 if known is None else known)
+            # What was handled before is one event at least.
+            tracks.tracks[0].events = known is not None
+            if known is not None:
+                tracks.tracks[0].start = max(1, known)
+        self._lanes[lane] = tracks
+        track = tracks.track_of(number)
+        if track is None:
+            # Far below all that is known: what came before may have been forged, so this is a baseline as well.
+            self._tell_of_going_back(tracks, number)
+            return tracks, tracks.begin(number - 1)
+        if number > track.queued:
+            if track is not tracks.tracks[-1]:
+                self._tell_of_going_back(tracks, number)
+            if number > track.queued + 1:
+                self._catch_up(tracks, track, number)
+        return tracks, track
+
+    def _catch_up(self, tracks: _Lane[T], track: _Track[T], number: int) -> None:
+        # Another process may have gone on with this queue; what it handled is no gap.
+        known = self._memory.last(tracks.lane)
+        end = tracks.next_start(track)
+        if known is None or known <= track.queued or (end is not None and known >= end):
+            return
+        # One far beyond is a forged number that was remembered.
+        if known - number <= JUMP_NUMBERS:
+            track.last = track.queued = known
+            self._release_passed(tracks, track)
+
+    def _make_room(self) -> None:
+        if len(self._lanes) < self._lanes_max:
+            return
+        idle = next((lane for lane, tracks in self._lanes.items() if tracks.idle), None)
+        if idle is not None:
+            del self._lanes[idle]
+            self._epochs.pop(idle.source, None)
 
     def _notice_epoch(self, lane: Lane) -> None:
         epochs = self._epochs.get(lane.source)
         if epochs is None:
-            epochs = self._epochs[lane.source] = set(self._memory.epochs(lane.source))
+            while len(self._epochs) >= self._lanes_max:
+                del self._epochs[next(iter(self._epochs))]
+            epochs = self._epochs[lane.source] = dict.fromkeys(self._memory.epochs(lane.source))
         if lane.epoch not in epochs:
             if epochs:
                 self._ready.append(_Ready(Reset(source=lane.source, epoch=lane.epoch), None, 0))
-            epochs.add(lane.epoch)
+            epochs[lane.epoch] = None
+            while len(epochs) > EPOCHS_PER_SOURCE:
+                del epochs[next(iter(epochs))]
 
-    def _release_passed(self, track: _Track[T]) -> None:
+    def _tell_of_going_back(self, tracks: _Lane[T], number: int) -> None:
+        lane, highest = tracks.lane, tracks.tracks[-1]
+        if not highest.left:
+            highest.left = True
+            told = WentBack(source=lane.source, epoch=lane.epoch, type=lane.type, number=number, claimed=highest.queued)
+            self._ready.append(_Ready(told, None, 0))
+
+    def _release_passed(self, tracks: _Lane[T], track: _Track[T]) -> None:
         for number in sorted(number for number in track.held if number <= track.queued):
             self._ready.append(_Ready(track.held.pop(number).item, None, 0))
             self._held -= 1
+        self._settle(tracks)
 
-    def _promote(self, lane: Lane, track: _Track[T]) -> None:
+    def _promote(self, tracks: _Lane[T], track: _Track[T]) -> None:
         while (held := track.held.pop(track.queued + 1, None)) is not None:
             track.queued += 1
+            track.events += 1
             self._held -= 1
-            self._ready.append(_Ready(held.item, lane, track.queued))
+            self._ready.append(_Ready(held.item, track, track.queued))
+        self._settle(tracks)
+        if track.queued + 1 == tracks.next_start(track) and not track.held:
+            # What came far ahead was genuine: the two are one.
+            above = tracks.tracks[tracks.tracks.index(track) + 1]
+            above.start, above.events = track.start, above.events + track.events
+            tracks.tracks.remove(track)
 
-    def _pass_hole(self, lane: Lane, track: _Track[T]) -> None:
+    def _settle(self, tracks: _Lane[T]) -> None:
+        if not tracks.held:
+            self._waiting.pop(tracks.lane, None)
+
+    def _pass_hole(self, tracks: _Lane[T], track: _Track[T]) -> None:
         first = min(track.held)
+        lane = tracks.lane
         gap = Gap(
             source=lane.source,
             epoch=lane.epoch,
@@ -234,9 +383,16 @@ class Ordering(Generic[T]):
             last_missing=first - 1,
         )
         self._ready.append(_Ready(gap, None, 0))
-        track.queued = first - 1
-        self._promote(lane, track)
+        if first - 1 - track.queued > JUMP_NUMBERS:
+            ahead = tracks.begin(first - 1)
+            ahead.held, track.held = track.held, ahead.held
+            track = ahead
+        else:
+            track.queued = first - 1
+        self._promote(tracks, track)
 
-    def _longest_waiting(self) -> tuple[Lane, _Track[T]]:
-        waiting = ((lane, track) for lane, track in self._tracks.items() if track.held)
-        return min(waiting, key=lambda pair: pair[1].since())
+    def _held_back(self) -> Iterator[tuple[_Lane[T], _Track[T]]]:
+        return ((lane, track) for lane in self._waiting.values() for track in lane.tracks if track.held)
+
+    def _longest_waiting(self) -> tuple[_Lane[T], _Track[T]]:
+        return min(self._held_back(), key=lambda pair: pair[1].since())

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from sqlite3 import Connection
 
 from sourcepulse.outbox import Outbox
 
@@ -14,6 +16,15 @@ DAY_SECONDS = 86_400.0
 ID_KEEP_DAYS = 400
 #: How many rows one transaction touches, so that no writer waits long.
 STEP_ROWS = 1_000
+#: A clock that moved further since the last look is doubted, and trusted if it goes on from there for so long.
+CLOCK_STEP_SECONDS = DAY_SECONDS
+CLOCK_DOUBT_SECONDS = 3_600.0
+
+#: Rows of the table `meta`: when the clock was last trusted, and since when it is doubted.
+_SEEN_AT = "clock seen at"
+_DOUBTED_AT = "clock doubted at"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +47,49 @@ def prune(outbox: Outbox, keep: Keep, *, now: float | None = None) -> int:
         dropped += _drop_bodies(outbox, "e.position < ?", oldest_kept)
     _forget_ids(outbox, now - ID_KEEP_DAYS * DAY_SECONDS)
     return dropped
+
+
+def prune_by_a_sound_clock(outbox: Outbox, keep: Keep) -> int:
+    """Prune, unless the clock jumped since it was looked at last: then only if it goes on for an hour.
+
+    A relay that runs once by a clock that is a year ahead would else drop what can be replayed.
+    """
+    return prune(outbox, keep) if _is_sound(outbox) else 0
+
+
+def _is_sound(outbox: Outbox) -> bool:
+    now = outbox.now()
+    with outbox.writing(durable=False) as db:
+        known = dict(db.execute("SELECT name, value FROM meta WHERE name IN (?, ?)", (_SEEN_AT, _DOUBTED_AT)))
+        seen_at, doubted_at = (float(known[name]) if name in known else None for name in (_SEEN_AT, _DOUBTED_AT))
+        jumped = seen_at is None or abs(now - seen_at) > CLOCK_STEP_SECONDS
+        # Who looks once a week sees nothing but jumps, and the same clock each time.
+        confirmed = doubted_at is not None and now >= doubted_at + CLOCK_DOUBT_SECONDS
+        if jumped and not confirmed:
+            if doubted_at is None or now < doubted_at:
+                db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_DOUBTED_AT, str(now)))
+                logger.info("nothing is pruned for now: the clock may have jumped")
+            return False
+        db.execute("DELETE FROM meta WHERE name = ?", (_DOUBTED_AT,))
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_SEEN_AT, str(now)))
+    return True
+
+
+def vacuum(outbox: Outbox) -> int:
+    """Give the disk back what is free in the file, and return how many bytes; writers wait meanwhile.
+
+    SQLite writes the file anew beside it, which takes the room of what is kept. About 35 MB pass in a second.
+    """
+    with outbox.exclusive() as db:
+        before = _size(db)
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before - _size(db)
+
+
+def _size(db: Connection) -> int:
+    pages, bytes_each = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    return int(pages * bytes_each)
 
 
 def _drop_bodies(outbox: Outbox, condition: str, value: float) -> int:

@@ -33,6 +33,10 @@ WITHHELD_TYPE = "system.event.withheld.v1"
 #: How the rows of the table `meta` begin that hold a problem, and how much of its sentence is kept.
 PROBLEMS = "problem "
 PROBLEM_MAX_CHARACTERS = 1_000
+#: Since when no queue took any event, by stream.
+UNROUTABLE_SINCE = "unroutable since "
+#: The mark of the settings by which an attempt failed, by stream.
+_TRIED = "tried "
 
 PENDING = "pending"
 DELIVERED = "delivered"
@@ -65,6 +69,14 @@ class Origin(NamedTuple):
     kind: str
     location: str
     last_seen_at: float
+
+
+class Trouble(NamedTuple):
+    """So many events wait, the oldest stored at `since`, because of an error."""
+
+    waiting: int
+    since: float
+    error: str
 
 
 class Outbox:
@@ -127,6 +139,12 @@ class Outbox:
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """Give the connection, inside one transaction, to the modules that keep house."""
         with self._file.write(durable=durable) as db:
+            yield db
+
+    @contextmanager
+    def exclusive(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection outside any transaction, while nobody else writes."""
+        with self._file.exclusive() as db:
             yield db
 
     # -- storing
@@ -229,8 +247,11 @@ class Outbox:
             Claimed(position=p, id=i, source=s, type=y, time=t, routing_key=k, body=b) for p, i, s, y, t, k, b in rows
         ]
 
-    def acknowledge(self, stream: str, positions: Sequence[int], *, unroutable: int = 0) -> None:
-        """Record that the broker confirmed these; a power failure may forget it, which makes a repeat, no loss."""
+    def acknowledge(self, stream: str, positions: Sequence[int], *, unroutable: int = 0) -> bool:
+        """Record that the broker confirmed these; a power failure may forget it, which makes a repeat, no loss.
+
+        Returns whether these are the first after others of which no queue took any.
+        """
         now = self._clock()
         with self._file.write(durable=False) as db:
             db.executemany(
@@ -245,6 +266,11 @@ class Outbox:
                 "last_delivery_at = ?, failures = 0, next_attempt_at = NULL WHERE stream = ?",
                 (len(positions), unroutable, now, stream),
             )
+            name = UNROUTABLE_SINCE + stream
+            if unroutable < len(positions):
+                db.execute("DELETE FROM meta WHERE name = ?", (name,))
+                return False
+            return bool(db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, str(now))).rowcount)
 
     def bury(self, position: int, reason: str) -> None:
         """Set a pending event aside for good, with its reason; `retry` brings it back."""
@@ -347,8 +373,39 @@ class Outbox:
             _ensure_delivery(db, stream)
             db.execute("UPDATE deliveries SET broker = ? WHERE stream = ?", (broker, stream))
 
-    def note_failure(self, stream: str, error: str, *, retry_in: Callable[[int], float]) -> float:
-        """Record a failed attempt and give the seconds until the next, `retry_in(failures so far)`."""
+    def unbind(self, stream: str) -> None:
+        """Forget where a stream goes: the next place that confirms an event is recorded."""
+        with self._file.write() as db:
+            db.execute(
+                "UPDATE deliveries SET broker = NULL, failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,)
+            )
+
+    def tried(self, stream: str) -> str | None:
+        """Give the mark of the settings by which the last attempt failed."""
+        with self._file.read() as db:
+            row = db.execute("SELECT value FROM meta WHERE name = ?", (_TRIED + stream,)).fetchone()
+        return row[0] if row else None
+
+    def trouble(self, stream: str) -> Trouble | None:
+        """Give what keeps the events of a stream waiting; None if the last attempt went well, or nothing waits."""
+        with self._file.read() as db:
+            row = db.execute(
+                "SELECT last_error FROM deliveries WHERE stream = ? AND failures > 0", (stream,)
+            ).fetchone()
+            if row is None:
+                return None
+            waiting, since = db.execute(
+                "SELECT count(*), min(stored_at) FROM events WHERE state = 'pending' AND stream = ?", (stream,)
+            ).fetchone()
+        return Trouble(waiting=waiting, since=since, error=str(row[0])) if waiting else None
+
+    def note_failure(
+        self, stream: str, error: str, *, retry_in: Callable[[int], float], settings: str | None = None
+    ) -> float:
+        """Record a failed attempt and give the seconds until the next, `retry_in(failures so far)`.
+
+        `settings` is a mark of those by which it failed.
+        """
         now = self._clock()
         with self._file.write(durable=False) as db:
             _ensure_delivery(db, stream)
@@ -359,6 +416,8 @@ class Outbox:
                 "last_error_at = ? WHERE stream = ?",
                 (now + wait_s, error, now, stream),
             )
+            if settings is not None:
+                db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_TRIED + stream, settings))
         return wait_s
 
     def next_attempt_in(self, stream: str) -> float:

@@ -13,10 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxLockedError, OutboxWriteError
+from sourcepulse.errors import (
+    NothingThereError,
+    OutboxDamagedError,
+    OutboxError,
+    OutboxForeignError,
+    OutboxLockedError,
+    OutboxWriteError,
+)
+from sourcepulse.fair_lock import Waiter
 from sourcepulse.housekeeping import DAY_SECONDS, ID_KEEP_DAYS
 from sourcepulse.outbox import LOCK_WAIT_SECONDS, Outbox
-from sourcepulse.sqlite_file import lock_file, open_lock, real_path, side_files, wait_for_lock
+from sourcepulse.sqlite_file import lock_file, open_lock, real_path, side_files
 
 #: What is copied, oldest dependency first; of `meta` all but the epoch, because the new file is to have its own.
 _TABLES = ("meta", "numbers", "events", "bodies", "replays", "deliveries", "origins")
@@ -29,6 +37,8 @@ class RepairReport:
     aside: Path
     saved: dict[str, int]
     unreadable: int
+    #: Payloads of delivered events that cannot be replayed any more.
+    payloads_lost: int
 
 
 def problems(outbox: Outbox) -> list[str]:
@@ -53,6 +63,22 @@ def problems(outbox: Outbox) -> list[str]:
     return found
 
 
+def check_needs_repair(path: Path) -> None:
+    """Raise OutboxError if a file is sound, or no outbox that this version knows: a repair would begin a new epoch."""
+    try:
+        with Outbox.open(path, create=False) as outbox:
+            found = problems(outbox)
+    except OutboxForeignError:
+        raise
+    except OutboxDamagedError:
+        return
+    if not found:
+        raise OutboxError(
+            f"the outbox {path} is sound; a repair would only begin a new epoch, of which every subscriber is told. "
+            "With --force it is done all the same"
+        )
+
+
 def repair(path: Path) -> RepairReport:
     """Move a damaged outbox aside and build a new one from every row that can be read.
 
@@ -66,9 +92,13 @@ def repair(path: Path) -> RepairReport:
     try:
         lock_fd = open_lock(path)
         try:
-            if not wait_for_lock(lock_fd, time.monotonic() + LOCK_WAIT_SECONDS):
+            held = Waiter(lock_fd).take(time.monotonic() + LOCK_WAIT_SECONDS)
+            if held is None:
                 raise OutboxLockedError(f"the outbox {path} was locked by another process for {LOCK_WAIT_SECONDS:g} s")
-            return _rebuild(path)
+            try:
+                return _rebuild(path)
+            finally:
+                os.close(held)
         finally:
             os.close(lock_fd)
     except OSError as error:
@@ -104,13 +134,21 @@ def _rebuild(path: Path) -> RepairReport:
                 "WHERE state = 'pending' AND position NOT IN (SELECT position FROM bodies)"
             ).rowcount
             db.execute("DELETE FROM bodies WHERE position NOT IN (SELECT position FROM events)")
+            payloads_lost = 0
+            if unreadable:
+                # Which of them had expired before cannot be told any more.
+                payloads_lost = db.execute(
+                    "UPDATE events SET reason = ? WHERE state = 'delivered' "
+                    "AND position NOT IN (SELECT position FROM bodies)",
+                    (f"its payload expired, or was lost in the repair of {aside.name}",),
+                ).rowcount
     lock_file(new).unlink()
     aside.hardlink_to(path)
     for old, kept in zip(side_files(path), side_files(aside), strict=True):
         if old.exists():
             old.rename(kept)
     new.replace(path)
-    return RepairReport(aside=aside, saved=saved, unreadable=unreadable + lost)
+    return RepairReport(aside=aside, saved=saved, unreadable=unreadable + lost, payloads_lost=payloads_lost)
 
 
 def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...] | None]:

@@ -4,7 +4,13 @@
 
 from __future__ import annotations
 
-from sourcepulse.errors import OutboxDamagedError, OutboxLockedError, OutboxReplacedError, OutboxWriteError
+from sourcepulse.errors import (
+    OutboxDamagedError,
+    OutboxForeignError,
+    OutboxLockedError,
+    OutboxReplacedError,
+    OutboxWriteError,
+)
 from sourcepulse.sqlite_file import FileKind
 
 #: "spob" in ASCII; `file` and SQLite show it as the application id.
@@ -69,5 +75,6 @@ OUTBOX_FILE = FileKind(
     damaged=OutboxDamagedError,
     unwritable=OutboxWriteError,
     replaced=OutboxReplacedError,
+    foreign=OutboxForeignError,
     repair="`sourcepulse outbox repair` saves what can be read into a new file and keeps this one aside",
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from sourcepulse.errors import NothingThereError
 from sourcepulse.event import PUBLIC, RESTRICTED, format_time
-from sourcepulse.outbox import BURIED, DELIVERED, PENDING, PROBLEMS, Outbox
+from sourcepulse.outbox import BURIED, DELIVERED, PENDING, PROBLEMS, UNROUTABLE_SINCE, Outbox
 from sourcepulse.topics import matches
 
 STATES = (PENDING, DELIVERED, BURIED)
@@ -74,8 +74,10 @@ def body(outbox: Outbox, position: int) -> bytes:
     """Give an event's bytes as they are sent; NothingThereError if they have expired."""
     with outbox.reading() as db:
         row = db.execute("SELECT body FROM bodies WHERE position = ?", (position,)).fetchone()
+        why = db.execute("SELECT reason FROM events WHERE position = ?", (position,)).fetchone()
     if row is None:
-        raise NothingThereError(f"the payload of the event at position {position} has expired")
+        reason = f"is not there: {why[0]}" if why and why[0] else "has expired"
+        raise NothingThereError(f"the payload of the event at position {position} {reason}")
     return bytes(row[0])
 
 
@@ -139,6 +141,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
     streams = {}
     for stream in (PUBLIC, RESTRICTED):
         pending, oldest = counts.get((stream, PENDING), (0, None))
+        since = meta.get(UNROUTABLE_SINCE + stream)
         delivery = deliveries.get(stream, (None, 0, None, None, None, None, 0, 0, 0))
         streams[stream] = {
             "broker": delivery[0],
@@ -147,6 +150,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
             "buried": counts.get((stream, BURIED), (0, None))[0],
             "delivered": delivery[6],
             "unroutable": delivery[7],
+            "unroutable_since": _moment(since and float(since)),
             "replayed": delivery[8],
             "failures": delivery[1],
             "next_attempt_at": _moment(delivery[2]),
@@ -183,13 +187,17 @@ def _conditions(selection: Selection) -> tuple[str, list[Any]]:
     for condition, value in (
         ("e.state = ?", selection.state),
         ("e.source = ?", selection.source),
-        ("e.type = ?", selection.type),
         ("e.stored_at >= ?", selection.since),
         ("e.stored_at <= ?", selection.until),
     ):
         if value is not None:
             conditions.append(condition)
             values.append(value)
+    if selection.type is not None:
+        # Without a version every one of them is meant.
+        versioned = selection.type.rpartition(".v")[2].isdecimal()
+        conditions.append("e.type = ?" if versioned else "(e.type = ? OR e.type GLOB ? || '.v[0-9]*')")
+        values.extend([selection.type] * (1 if versioned else 2))
     if selection.ids:
         conditions.append(f"e.id IN ({', '.join('?' * len(selection.ids))})")
         values.extend(selection.ids)

@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sourcepulse.delivery import Delivery, DeliveryReport
-from sourcepulse.errors import ConfigError, OutboxError, OutboxReplacedError, OutboxWriteError, RelayRunningError
-from sourcepulse.housekeeping import Keep, prune
+from sourcepulse.errors import OutboxError, OutboxReplacedError, OutboxWriteError, RelayRunningError
+from sourcepulse.housekeeping import Keep, prune_by_a_sound_clock
 from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_places import remember_place
 
 #: The hook looks at the lock for a moment to see whether a relay runs.
 LOCK_PATIENCE_SECONDS = 1.0
@@ -84,22 +83,6 @@ def is_relayed(outbox: Path) -> bool:
     return False
 
 
-def bind(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
-    """Record where a stream goes; ConfigError if it went elsewhere so far and `rebind` is not given."""
-    recorded = outbox.bound_broker(stream)
-    if recorded == broker:
-        return
-    if recorded is not None and not rebind:
-        text = (
-            f"the {stream} events of {outbox.path} go to {recorded}; to send them to {broker} from now on, use --rebind"
-        )
-        # A relay that the hook started has nobody to tell it to: `status` shows it.
-        outbox.note_failure(stream, text, retry_in=lambda _: 0.0)
-        raise ConfigError(text)
-    remember_place(outbox, stream, broker)
-    outbox.bind_broker(stream, broker)
-
-
 class Relay:
     """Runs the deliveries of one outbox until told to stop, or until idle.
 
@@ -130,13 +113,15 @@ class Relay:
             self._sweep()
             with ThreadPoolExecutor(max_workers=max(1, len(self._deliveries))) as pool:
                 reports = list(pool.map(lambda delivery: delivery.attempt(self._stop.is_set), self._deliveries))
-            prune(self._outbox, self._keep)
+            prune_by_a_sound_clock(self._outbox, self._keep)
         finally:
             self._close()
         return reports
 
-    def run(self, *, idle_exit_s: float | None = None) -> None:
+    def run(self, *, idle_exit_s: float | None = None, gives_way: Callable[[], bool] = lambda: False) -> None:
         """Relay until `stop` is set, or until nothing came for `idle_exit_s` seconds and nothing waits.
+
+        Also until it `gives_way` to a relay by other settings.
 
         OutboxReplacedError if the outbox was removed or replaced: the lock and the numbers were those of another file.
         """
@@ -148,7 +133,7 @@ class Relay:
         for thread in threads:
             thread.start()
         try:
-            self._keep_house(idle_exit_s)
+            self._keep_house(idle_exit_s, gives_way)
         finally:
             self._stop.set()
             for thread in threads:
@@ -191,7 +176,7 @@ class Relay:
                 kept_alive = time.monotonic()
             self._stop.wait(POLL_SECONDS)
 
-    def _keep_house(self, idle_exit_s: float | None) -> None:
+    def _keep_house(self, idle_exit_s: float | None, gives_way: Callable[[], bool]) -> None:
         sweep_at = prune_at = time.monotonic()
         while not self._stop.is_set():
             now = time.monotonic()
@@ -202,14 +187,20 @@ class Relay:
                         self._last_work = time.monotonic()
                 if now >= prune_at:
                     prune_at = now + PRUNE_SECONDS
-                    prune(self._outbox, self._keep)
+                    prune_by_a_sound_clock(self._outbox, self._keep)
             except OutboxReplacedError:
                 raise
             except OutboxError as error:
                 logger.error("%s; trying again in %.0f s", error, SWEEP_SECONDS)
             if idle_exit_s is not None and now - self._last_work > idle_exit_s and not self.has_work():
                 return
+            if gives_way():
+                return
             self._stop.wait(POLL_SECONDS if idle_exit_s is not None and idle_exit_s < 1 else 1.0)
+
+    def next_attempt_in(self) -> float:
+        """Give the seconds until the first stream may be tried, 0 if now."""
+        return min((delivery.next_attempt_in() for delivery in self._deliveries), default=0.0)
 
     def has_work(self) -> bool:
         """Tell whether any stream has something to send."""

@@ -6,50 +6,41 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from sourcepulse.brokers import Publisher, open_publisher
 from sourcepulse.collect import collectors, sweep
 from sourcepulse.config import Config
 from sourcepulse.delivery import Delivery
-from sourcepulse.errors import ConfigError
-from sourcepulse.event import PUBLIC, RESTRICTED
+from sourcepulse.destination import Destination, Moves, admit, keep_apart, places_of
+from sourcepulse.event import PUBLIC
 from sourcepulse.housekeeping import Keep
 from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_places import places as former_places
-from sourcepulse.relay import Relay, bind, relay_lock
-from sourcepulse.streams import Place, check_apart, check_former
+from sourcepulse.relay import Relay, relay_lock
+from sourcepulse.streams import Place
 from sourcepulse.visibility import Gate, check_openers
 
-#: Each stream with the prefix of its settings.
-STREAMS = ((PUBLIC, ""), (RESTRICTED, "restricted_"))
-
-
-def places_of(config: Config) -> dict[str, Place]:
-    """Give where each stream goes that has a broker."""
-    return {
-        stream: Place(url, config.require(f"{prefix}exchange"))
-        for stream, prefix in STREAMS
-        if (url := config.broker(prefix)) is not None
-    }
+__all__ = ["open_relay", "places_of"]
 
 
 @contextmanager
-def open_relay(path: Path, config: Config, stop: threading.Event, *, rebind: bool = False) -> Iterator[Relay]:
+def open_relay(
+    path: Path, config: Config, stop: threading.Event, *, rebind: bool = False, create: bool = True
+) -> Iterator[Relay]:
     """Give a relay that holds the lock of the outbox at `path`; it ends when `stop` is set.
 
     RelayRunningError if another one has it, ConfigError for streams that may not go where they should, OutboxError.
     """
     with ExitStack() as stack:
         places = places_of(config)
-        outbox = stack.enter_context(Outbox.open(path))
+        outbox = stack.enter_context(Outbox.open(path, create=create))
         stack.enter_context(relay_lock(outbox.path))
-        _keep_apart(outbox, places)
+        keep_apart(outbox, places)
+        moves = Moves()
         deliveries = [
-            _delivery(stack, outbox, config, stream, place, rebind=rebind) for stream, place in places.items()
+            _delivery(stack, outbox, config, stream, place, moves, rebind=rebind) for stream, place in places.items()
         ]
         yield Relay(
             outbox,
@@ -60,33 +51,19 @@ def open_relay(path: Path, config: Config, stop: threading.Event, *, rebind: boo
         )
 
 
-def _keep_apart(outbox: Outbox, places: dict[str, Place]) -> None:
-    """Refuse to start, whatever `rebind` says, if restricted events could become public."""
-    if RESTRICTED not in places:
-        return
-    try:
-        check_apart(places[PUBLIC], places[RESTRICTED])
-        for former in former_places(outbox, PUBLIC):
-            check_former(former, places[RESTRICTED])
-    except ConfigError as error:
-        # A relay that the hook started has nobody to tell it to: `status` shows it.
-        outbox.note_failure(RESTRICTED, str(error), retry_in=lambda _: 0.0)
-        raise
-
-
-def _delivery(stack: ExitStack, outbox: Outbox, config: Config, stream: str, place: Place, *, rebind: bool) -> Delivery:
-    bind(outbox, stream, str(place), rebind=rebind)
+def _delivery(
+    stack: ExitStack, outbox: Outbox, config: Config, stream: str, place: Place, moves: Moves, *, rebind: bool
+) -> Delivery:
+    admit(outbox, stream, str(place), rebind=rebind)
     own = stack.enter_context(Outbox.open(outbox.path))
+    destination = Destination(own, stream, config, moves)
     return Delivery(
         own,
         stream,
-        _opener(place),
+        destination.publisher,
         exchange=place.exchange,
         pulse_format=config.text("format") == "pulse",
         clock=time.time,
         gate=Gate(own, check_openers()) if stream == PUBLIC else None,
+        destination=destination,
     )
-
-
-def _opener(place: Place) -> Callable[[], Publisher]:
-    return lambda: open_publisher(place.url, exchange=place.exchange)

@@ -7,10 +7,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from sourcepulse.errors import DecodeError, EventError
-from sourcepulse.event import Event, Numbers
+from sourcepulse.event import SEQUENCE_MAX, Event, Numbers, routing_words
+from sourcepulse.text import quoted, short
+from sourcepulse.topics import KEY_CUT_BYTES, KEY_CUT_MARK, KEY_MAX_BYTES
 
 CONTENT_TYPE = "application/cloudevents+json"
 PULSE_CONTENT_TYPE = "application/json"
@@ -100,7 +103,7 @@ def decode(body: bytes, *, routing_key: str) -> Event:
             attributes, data = _open_pulse(document)
         else:
             raise _DefectError("it has neither 'specversion' (CloudEvents) nor '_meta' (Pulse)")
-        return Event(
+        event = Event(
             type=_text(attributes, "type"),
             source=_text(attributes, "source"),
             subject=_optional_text(attributes, "subject"),
@@ -111,6 +114,8 @@ def decode(body: bytes, *, routing_key: str) -> Event:
             numbers=_numbers(attributes),
             replayed=_replayed(attributes),
         )
+        _check_key(event)
+        return event
     except (_DefectError, EventError) as error:
         raise DecodeError(f"the message is not an event of sourcepulse: {error}", body) from None
 
@@ -178,7 +183,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _DefectError(f"the member {_short(twice)} stands there twice")
+        raise _DefectError(f"the member {quoted(twice)} stands there twice")
     return members
 
 
@@ -189,7 +194,7 @@ def _refuse_constant(word: str) -> NoReturn:
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise _DefectError(f"the number {_short(text)} is out of range")
+        raise _DefectError(f"the number {quoted(text)} is out of range")
     return number
 
 
@@ -202,7 +207,7 @@ def _open_cloudevent(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str
     _expect(document, "datacontenttype", DATA_CONTENT_TYPE)
     schema = _text(document, "dataschema")
     if not schema.startswith(SCHEMA_URN_PREFIX):
-        raise _DefectError(f"its dataschema {_short(schema)} does not begin with {SCHEMA_URN_PREFIX!r}")
+        raise _DefectError(f"its dataschema {quoted(schema)} does not begin with {SCHEMA_URN_PREFIX!r}")
     return document, _object(document, "data")
 
 
@@ -234,8 +239,11 @@ def _numbers(attributes: dict[str, Any]) -> Numbers | None:
 def _sequence(attributes: dict[str, Any], name: str) -> int:
     text = _text(attributes, name)
     if not re.fullmatch(_SEQUENCE, text):
-        raise _DefectError(f"its {name} {_short(text)} is not 20 decimal digits")
-    return int(text)
+        raise _DefectError(f"its {name} {quoted(text)} is not 20 decimal digits")
+    number = int(text)
+    if number > SEQUENCE_MAX:
+        raise _DefectError(f"its {name} {text} is higher than {SEQUENCE_MAX}")
+    return number
 
 
 def _replayed(attributes: dict[str, Any]) -> bool:
@@ -251,17 +259,17 @@ def _replayed(attributes: dict[str, Any]) -> bool:
 def _expect(members: dict[str, Any], name: str, expected: str) -> None:
     value = _text(members, name)
     if value != expected:
-        raise _DefectError(f"its {name} is {_short(value)}, not {expected!r}")
+        raise _DefectError(f"its {name} is {quoted(value)}, not {expected!r}")
 
 
-def _text(members: dict[str, Any], name: str) -> str:
+def _text(members: Mapping[str, Any], name: str) -> str:
     value = _optional_text(members, name)
     if value is None:
         raise _DefectError(f"it has no {name}")
     return value
 
 
-def _optional_text(members: dict[str, Any], name: str) -> str | None:
+def _optional_text(members: Mapping[str, Any], name: str) -> str | None:
     value = members.get(name)
     if value is not None and not isinstance(value, str):
         raise _DefectError(f"its {name} is no string but {_kind(value)}")
@@ -282,5 +290,16 @@ def _kind(value: object) -> str:
     return kinds.get(type(value), "a number")
 
 
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:80] + "...")
+def _check_key(event: Event) -> None:
+    """Refuse an event under the key of another type: the right to publish is by the key, so one bought the other."""
+    key, type_ = event.routing_key, event.type
+    if len(key) > KEY_MAX_BYTES:
+        raise _DefectError(f"its routing key {quoted(key)} has more than {KEY_MAX_BYTES} characters")
+    if type_.startswith(_WITHHELD):
+        # It stands in for an event of another type, under that one's key; Event checks the shape of a type.
+        type_ = _text(event.data, "type")
+    words = ".".join(routing_words(type_))
+    begins = key.startswith(words) and key[len(words) : len(words) + 1] in ("", ".")
+    is_cut = len(words) > KEY_CUT_BYTES and key.startswith(words[:KEY_CUT_BYTES] + KEY_CUT_MARK)
+    if not words or not (begins or is_cut):
+        raise _DefectError(f"its routing key {quoted(key)} is not one of its type {short(type_)}")

@@ -9,16 +9,22 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from sourcepulse.errors import NothingThereError, SourcePulseError
 
+if TYPE_CHECKING:
+    from sourcepulse.fair_lock import Waiter
+
 #: Between two tries for the lock; the lock is held for about a millisecond at a time.
 LOCK_POLL_SECONDS = 0.002
+#: Who tried for so long queues up.
+POLL_LIMIT_SECONDS = 0.02
 #: SQLite is told how long it may wait in such steps, rounded down.
 WAIT_STEP_MS = 20
 #: Nobody else may write to a file of ours, whatever the directory's mode.
@@ -45,7 +51,8 @@ class FileKind(NamedTuple):
     """What a file is: its name in messages, its mark in the header, its tables, its errors, its repair.
 
     `migrations[n]` is the script that brings version n to n + 1; an empty file has version 0. With `replaced`,
-    that error is raised when the path does not lead to the opened file any more.
+    that error is raised when the path does not lead to the opened file any more. A file that is not one of ours is
+    `foreign`, else `damaged`.
     """
 
     name: str
@@ -56,6 +63,7 @@ class FileKind(NamedTuple):
     unwritable: type[SourcePulseError]
     repair: str
     replaced: type[SourcePulseError] | None = None
+    foreign: type[SourcePulseError] | None = None
 
 
 class SqliteFile:
@@ -77,6 +85,7 @@ class SqliteFile:
         #: How long SQLite waits for others.
         self._wait_ms = -1
         self._lock_fd = -1
+        self._waiter: Waiter | None = None
         self._db: sqlite3.Connection | None = None
         try:
             with self._translated():
@@ -126,6 +135,14 @@ class SqliteFile:
                     if db.in_transaction:
                         db.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def exclusive(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection under the lock of writers, outside any transaction."""
+        self._start_waiting()
+        with self._translated(), self._locked():
+            self._check_place()
+            yield self._connection
 
     def problems(self) -> list[str]:
         """Have SQLite check the whole file and give what it found, empty if it is sound."""
@@ -177,9 +194,9 @@ class SqliteFile:
         application_id, version = self._header(self._db)
         latest = len(self.kind.migrations)
         if application_id not in (0, self.kind.application_id) or (application_id == 0 and version != 0):
-            self._damaged(f"belongs to another program (application id {application_id:#x})")
+            self._foreign(f"belongs to another program (application id {application_id:#x}); name the right file")
         if version > latest:
-            self._damaged(f"has format {version}, this sourcepulse knows up to {latest}: upgrade sourcepulse")
+            self._foreign(f"has format {version}, this sourcepulse knows up to {latest}: upgrade sourcepulse")
         if version < latest:
             self._migrate(self._db)
 
@@ -212,7 +229,7 @@ class SqliteFile:
             # Another process may have been first.
             application_id, version = self._header(db)
             if application_id == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                self._damaged("is a database of another program")
+                self._foreign("is a database of another program; name the right file")
             if version == 0:
                 self._choose_journal(db)
             self._begin(db)
@@ -263,12 +280,42 @@ class SqliteFile:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        if not wait_for_lock(self._lock_fd, self._deadline):
-            raise self.kind.locked(self._locked_text())
+        fd = self._take_lock()
         try:
             yield
         finally:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            if fd != self._lock_fd:
+                os.close(fd)
+
+    def _take_lock(self) -> int:
+        """Take the lock and return the descriptor that holds it."""
+        # Most waits are over within milliseconds, and a queue makes each longer: only who is overtaken queues up.
+        poll_until = min(self._deadline, time.monotonic() + POLL_LIMIT_SECONDS)
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return self._lock_fd
+            if time.monotonic() >= poll_until:
+                if time.monotonic() >= self._deadline:
+                    break
+                if (fd := self._queue_up()) is not None:
+                    return fd
+            time.sleep(LOCK_POLL_SECONDS)
+        raise self.kind.locked(self._locked_text())
+
+    def _queue_up(self) -> int | None:
+        # Here, for only those who have to wait pay for threads.
+        from sourcepulse.fair_lock import Waiter
+
+        try:
+            if self._waiter is None or self._waiter.over:
+                # A place in the queue from an earlier call that gave up is as good.
+                self._waiter = Waiter(self._lock_fd)
+        except OSError:
+            # Without /proc, or without a thread, the lock is polled until the deadline.
+            return None
+        return self._waiter.take(self._deadline)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -307,21 +354,11 @@ class SqliteFile:
     def _damaged(self, what: str, cause: BaseException | None = None) -> NoReturn:
         raise self.kind.damaged(f"the {self.kind.name} {self.path} {what}; {self.kind.repair}") from cause
 
+    def _foreign(self, what: str) -> NoReturn:
+        raise (self.kind.foreign or self.kind.damaged)(f"the {self.kind.name} {self.path} {what}")
+
     def _locked_text(self) -> str:
         return f"the {self.kind.name} {self.path} was locked by another process for {self.lock_wait_s:g} s"
-
-
-def wait_for_lock(fd: int, deadline: float) -> bool:
-    """Take the `flock` of a descriptor until a monotonic moment; False if it could not be had."""
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(LOCK_POLL_SECONDS)
-        else:
-            return True
 
 
 def open_lock(path: Path, mode: int | None = None) -> int:
@@ -368,8 +405,19 @@ def _open_shared(path: Path, mode: int | None = None) -> int:
             mode = shared_mode(path.parent)
         with suppress(FileExistsError):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            _hand_over(fd, path.parent)
             os.fchmod(fd, mode)
             return fd
+
+
+def _hand_over(fd: int, folder: Path) -> None:
+    """Have a new file belong to those whom its folder belongs to; else it would lock them out."""
+    place = folder.stat()
+    if place.st_mode & stat.S_IWOTH:
+        return
+    with suppress(OSError):
+        # SQLite, run by root, makes its side files for the owner of the file as well.
+        os.fchown(fd, place.st_uid if os.geteuid() == 0 else -1, place.st_gid)
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sourcepulse.event import Event
+from sourcepulse.text import plain
+
+__all__ = ["line", "plain", "shorten", "summary"]
 
 #: A summary is cut here; the JSON form has everything.
 SUMMARY_MAX_CHARACTERS = 100
@@ -20,11 +23,6 @@ _RED = "\x1b[31m"
 _GREEN = "\x1b[32m"
 _PLAIN = "\x1b[0m"
 _OUTCOME_COLOURS = {"success": _GREEN, "failure": _RED, "exception": _RED}
-
-
-def plain(text: str) -> str:
-    """Give a text fit for a terminal: what could steer it is shown as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def line(event: Event, *, colour: bool = False) -> str:

@@ -90,13 +90,15 @@ def started_activemq(tmp_path_factory: pytest.TempPathFactory, text: str) -> Ite
     for placeholder, value in {
         "CHANGE-ME-keystore": store.attrib["keyStorePassword"],
         "CHANGE-ME-": password(""),
-        "${activemq.base}/conf/broker.p12": f"{node.folder}/broker.p12",
         "127.0.0.1:61613": f"127.0.0.1:{node.port}",
         "0.0.0.0:61614": f"127.0.0.1:{node.tls_port}",
     }.items():
         assert placeholder in text
         text = text.replace(placeholder, value)
     (node.folder / "activemq.xml").write_text(text)
+    # All else is as shipped: the broker finds its own folders.
+    (node.folder / "conf").mkdir()
+    (node.folder / "broker.p12").rename(node.folder / "conf" / "broker.p12")
     # Our file has no port that wants a certificate of the client.
     node.client_cert_port = node.tls_port
     try:
@@ -406,6 +408,37 @@ def test_the_virtual_host_is_limited(rabbitmq: RabbitNode) -> None:
     limits = rabbitmq.control("--formatter=json", "list_vhost_limits", "-p", "sourcepulse")
 
     assert json.loads(json.loads(limits)["value"]) == {"max-queues": 1000, "max-connections": 1000}
+
+
+def test_a_reader_cannot_take_the_connections_of_the_relay(rabbitmq: RabbitNode) -> None:
+    listed = rabbitmq.control("--formatter=json", "list_user_limits", "--global")
+    limits = {row["user"]: json.loads(row["limits"]) for row in json.loads(listed)}
+    assert limits == {user: {"max-connections": 50, "max-channels": 200} for user in ("reader", "restricted-reader")}
+    login = ("reader", password("reader"))
+    opened = []
+    try:
+        with pytest.raises((amqp.exceptions.AMQPError, OSError)):  # noqa: PT012 - which one is refused is not said
+            for _ in range(51):
+                opened.append(amqp.Connection(f"127.0.0.1:{rabbitmq.port}", *login, virtual_host="sourcepulse"))
+                opened[-1].connect()
+        assert len(opened) == 51
+        sent = publish(Deployed("amqp", rabbitmq), "relay", "sourcepulse", message(1))
+        assert sent in ([Outcome.DELIVERED], [Outcome.UNROUTABLE])
+    finally:
+        for connection in opened:
+            connection.collect()
+
+
+@pytest.mark.parametrize("scheme", ["amqp", "stomp+rabbitmq"])
+def test_a_queue_of_another_name_is_refused_with_one_that_is_allowed(rabbitmq: RabbitNode, scheme: str) -> None:
+    deployed = Deployed(scheme, rabbitmq)
+    # A queue belongs to the protocol that made it.
+    queue = f"me-{deployed.port}"
+    said = refused(deployed.subscription("reader", "sourcepulse", queue=queue).open)
+    assert f"'reader.{queue}'" in said
+    allowed = deployed.subscription("reader", "sourcepulse", queue=f"reader.{queue}")
+    allowed.open()
+    allowed.close()
 
 
 def test_a_reader_cannot_publish_into_the_queue_of_another(rabbitmq: RabbitNode) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sourcepulse.brokers import Outcome, Publisher
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 from support.amqp import bound_queue, content
 from support.broker_under_test import ActiveMqBroker, StompRabbitBroker, bodies, message, settle
 from support.proxy import Proxy
@@ -95,7 +95,7 @@ def test_a_missing_exchange_is_never_taken_for_a_delivery(rabbitmq: RabbitNode) 
     for number in range(50):
         sender.send(message(number))
     settled, error = settle_until_it_fails(sender)
-    assert (settled, type(error)) == ([], BrokerRefusedUsError)
+    assert (settled, type(error)) == ([], ExchangeMissingError)
     sender.abandon()
 
 

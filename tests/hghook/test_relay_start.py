@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import sqlite3
 import subprocess
 import time
@@ -20,39 +19,10 @@ from sourcepulse.outbox import Outbox
 from sourcepulse.relay import lock_path
 from support.hg import Repository, Site
 from support.outbox_events import outbox_events
+from support.relays import relay_of, relays
 
 _START_LIMIT_SECONDS = 30.0
 _PASSWORD = "s3cr3t-w0rd"
-
-
-def _relays(outbox: Path) -> list[int]:
-    """Give the processes whose arguments name this outbox, apart from hg."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                arguments = (folder / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"relay" in arguments and os.fsencode(outbox) in arguments and b"sh" not in arguments[:1]:
-                found.append(int(folder.name))
-    return found
-
-
-@contextmanager
-def _relay_of(outbox: Path) -> Iterator[int]:
-    """Wait for the relay of an outbox and end it afterwards."""
-    limit = time.monotonic() + _START_LIMIT_SECONDS
-    while not (relays := _relays(outbox)):
-        assert time.monotonic() < limit, "no relay came"
-        time.sleep(0.05)
-    try:
-        yield relays[0]
-    finally:
-        for relay in _relays(outbox):
-            os.kill(relay, signal.SIGTERM)
-        while _relays(outbox) and time.monotonic() < limit:
-            time.sleep(0.05)
 
 
 def _delivered(server: Repository) -> bool:
@@ -69,7 +39,7 @@ def test_an_ssh_client_returns_while_the_relay_lives_and_delivers(each_site: Sit
     # run() returns when the last holder of the pipes is gone.
     result = work.push_ssh(server)
     assert "sourcepulse" not in result.stdout + result.stderr
-    with _relay_of(server.outbox) as relay:
+    with relay_of(server.outbox) as relay:
         limit = time.monotonic() + _START_LIMIT_SECONDS
         while not _delivered(server):
             assert time.monotonic() < limit, "nothing was delivered"
@@ -86,7 +56,7 @@ def test_an_ssh_client_returns_while_the_relay_lives_and_delivers(each_site: Sit
         # One relay is enough.
         work.commit()
         work.push(server)
-        assert _relays(server.outbox) == [relay]
+        assert relays(server.outbox) == [relay]
 
 
 def test_descriptors_that_the_server_inherited_are_closed(site: Site) -> None:
@@ -104,7 +74,7 @@ def test_descriptors_that_the_server_inherited_are_closed(site: Site) -> None:
         pass_fds=[writing],
     )
     os.close(writing)
-    with _relay_of(server.outbox):
+    with relay_of(server.outbox):
         # The end of the pipe shows that nobody else holds its other side.
         os.set_blocking(reading, False)
         assert os.read(reading, 1) == b""
@@ -122,7 +92,7 @@ def test_the_password_is_in_no_argument_and_a_readable_one_is_told_to_local_user
     work = site.repository("work")
     work.commit()
     local = work.push(server)
-    with _relay_of(server.outbox) as relay:
+    with relay_of(server.outbox) as relay:
         assert _PASSWORD.encode() not in (Path("/proc") / str(relay) / "cmdline").read_bytes()
         variables = (Path("/proc") / str(relay) / "environ").read_bytes().split(b"\0")
         expected = f"SOURCEPULSE_BROKER={url}" if way == "broker" else f"SOURCEPULSE_BROKER_FILE={secret}"
@@ -150,7 +120,7 @@ def test_no_relay_is_started_when_it_is_off_or_no_broker_is_known(site: Site, ke
     work = site.repository("work")
     work.commit()
     work.push(server)
-    assert _relays(server.outbox) == []
+    assert relays(server.outbox) == []
     assert len(server.events()) == 1
 
 
@@ -162,7 +132,7 @@ def test_no_second_relay_is_started_where_one_holds_the_lock(site: Site) -> None
     with _no_relay_needed(server):
         work.push(server)
         time.sleep(0.3)
-        assert _relays(server.outbox) == []
+        assert relays(server.outbox) == []
 
 
 def test_the_relay_of_a_linked_outbox_is_found_where_the_file_is(site: Site) -> None:
@@ -175,5 +145,5 @@ def test_the_relay_of_a_linked_outbox_is_found_where_the_file_is(site: Site) -> 
     with lock_path(site.folder / "data" / "outbox.db").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         work.push(server)
-        assert _relays(site.folder / "outbox.db") == []
+        assert relays(site.folder / "outbox.db") == []
     assert outbox_events(site.folder / "data" / "outbox.db")[1].type == "hg.push.v1"

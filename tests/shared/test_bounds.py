@@ -520,7 +520,7 @@ def test_the_whole_event_fits_in_either_format_with_the_longest_numbers_and_keys
         data=data,
         id="de95ce0a-b386-5696-bfaa-7cecfe65a436",
         routing_key="k" * 255,
-        numbers=Numbers(epoch="b81f6e0c-2d7a-4c55-9e1b-0f64a3c7d210", sequence=10**20 - 1, typesequence=10**20 - 1),
+        numbers=Numbers(epoch="b81f6e0c-2d7a-4c55-9e1b-0f64a3c7d210", sequence=2**63 - 1, typesequence=2**63 - 1),
         replayed=replayed,
     )
 

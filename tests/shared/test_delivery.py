@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from sourcepulse.brokers import Message, Outcome
 from sourcepulse.delivery import RETRY_MOST_SECONDS, Delivery, retry_seconds
+from sourcepulse.destination import admit
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ConfigError, RelayRunningError
 from sourcepulse.housekeeping import Keep
 from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_view import Selection, figures, rows
-from sourcepulse.relay import Relay, bind, is_relayed, relay_lock
+from sourcepulse.relay import Relay, is_relayed, relay_lock
 from sourcepulse.testing import MemoryBroker, system_event
 
 
@@ -174,12 +175,15 @@ def test_the_wait_doubles_and_has_a_cap() -> None:
 
 
 def test_another_broker_is_refused_unless_told_so(outbox: Outbox) -> None:
-    bind(outbox, "public", "amqp://a:5672/%2F sourcepulse", rebind=False)
-    bind(outbox, "public", "amqp://a:5672/%2F sourcepulse", rebind=False)
-    with pytest.raises(ConfigError, match="--rebind"):
-        bind(outbox, "public", "amqp://b:5672/%2F sourcepulse", rebind=False)
+    admit(outbox, "public", "amqp://typo:5672/%2F sourcepulse", rebind=False)
+    admit(outbox, "public", "amqp://a:5672/%2F sourcepulse", rebind=False)
+    assert outbox.bound_broker("public") is None, "nothing was confirmed yet"
+    outbox.bind_broker("public", "amqp://a:5672/%2F sourcepulse")
+    admit(outbox, "public", "amqp://a:5672/%2F sourcepulse", rebind=False)
+    with pytest.raises(ConfigError, match=f"`sourcepulse outbox rebind --outbox {outbox.path}`.* --rebind"):
+        admit(outbox, "public", "amqp://b:5672/%2F sourcepulse", rebind=False)
     assert "--rebind" in figures(outbox)["streams"]["public"]["last_error"]
-    bind(outbox, "public", "amqp://b:5672/%2F sourcepulse", rebind=True)
+    admit(outbox, "public", "amqp://b:5672/%2F sourcepulse", rebind=True)
     assert outbox.bound_broker("public") == "amqp://b:5672/%2F sourcepulse"
 
 

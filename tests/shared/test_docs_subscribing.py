@@ -21,7 +21,7 @@ from sourcepulse.brokers.local_admin import queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.event import Event, Numbers
 from sourcepulse.serialize import decode
-from support.events import wire_examples
+from support.events import key_of, wire_examples
 from support.local_log import log_url, publish_events, wait_until
 
 PAGE = Path(__file__).parents[2] / "shared" / "docs" / "subscribing.md"
@@ -60,7 +60,9 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
 
 def push(number: int = 1) -> Event:
     """Make the contract's own push, with these numbers."""
-    example = next(event for line in wire_examples() if (event := decode(line, routing_key="")).type == "hg.push.v1")
+    example = next(
+        event for line in wire_examples() if (event := decode(line, routing_key=key_of(line))).type == "hg.push.v1"
+    )
     return Event.of(
         "hg.push.v1",
         source=example.source,

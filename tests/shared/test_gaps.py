@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse.gaps import Gap, Lane, Ordering, Reset
+from sourcepulse.gaps import Gap, Lane, Ordering, Reset, WentBack
 
 HOLD_SECONDS = 2.0
 HOLD_EVENTS = 8
@@ -42,8 +42,8 @@ def ordering(past: Past | None = None, clock: Clock | None = None) -> Ordering[i
     return Ordering(past or Past(), clock or Clock(), hold_seconds=HOLD_SECONDS, hold_events=HOLD_EVENTS)
 
 
-def take_all(at: Ordering[int]) -> list[int | Gap | Reset]:
-    steps: list[int | Gap | Reset] = []
+def take_all(at: Ordering[int]) -> list[int | Gap | Reset | WentBack]:
+    steps: list[int | Gap | Reset | WentBack] = []
     while (step := at.take()) is not None:
         steps.append(step)
     return steps
@@ -100,7 +100,7 @@ def test_what_comes_after_it_was_told_missing_is_still_delivered() -> None:
     assert at.late == 1
 
 
-def test_too_many_waiting_events_end_the_longest_wait() -> None:
+def test_too_many_waiting_events_end_the_wait_of_the_lane_that_has_most() -> None:
     clock = Clock()
     at = ordering(clock=clock)
     other = Lane("hg://host/other", "one", None)
@@ -110,8 +110,99 @@ def test_too_many_waiting_events_end_the_longest_wait() -> None:
         clock.now += 0.1
     for number in range(4, 4 + HOLD_EVENTS - 1):
         at.offer(number, other, number)
-    assert take_all(at) == [1, 1, gap(2, 2), 3]
+    assert take_all(at) == [1, 1, gap(2, 2, other), *range(3, 4 + HOLD_EVENTS - 1)]
+    assert at.held == 1
+    at.offer(2, LANE, 2)
+    assert take_all(at) == [2, 3]
+
+
+def test_the_holes_of_strangers_do_not_push_out_a_source_that_is_known() -> None:
+    at = ordering()
+    for number in (1, 2, 3, 5):
+        at.offer(number, LANE, number)
+    for stranger in range(60):
+        lane = Lane(f"hg://stranger/{stranger}", "one", None)
+        at.offer(1, lane, 1)
+        at.offer(3, lane, 3)
     assert at.held == HOLD_EVENTS
+    at.offer(4, LANE, 4)
+    assert [step for step in take_all(at) if isinstance(step, Gap) and step.source == LANE.source] == []
+
+
+FORGED = 10**15
+
+
+def test_a_forged_number_is_told_and_the_numbers_before_it_are_checked_as_before() -> None:
+    clock = Clock()
+    at = ordering(clock=clock)
+    for number in (41, 42, FORGED):
+        at.offer(number, LANE, number)
+    clock.now += HOLD_SECONDS
+    at.give_up()
+    assert take_all(at) == [41, 42, gap(43, FORGED - 1), FORGED]
+    for number in (43, 44, 47):
+        at.offer(number, LANE, number)
+    clock.now += HOLD_SECONDS
+    at.give_up()
+    back = WentBack(source=LANE.source, epoch=LANE.epoch, type=None, number=43, claimed=FORGED)
+    assert take_all(at) == [back, 43, 44, gap(45, 46), 47]
+    assert at.late == 0
+
+
+def test_a_forged_number_that_was_remembered_or_came_first_hides_nothing() -> None:
+    for past in (Past({LANE: FORGED}), Past()):
+        clock = Clock()
+        at = ordering(past, clock)
+        if not past.lanes:
+            at.offer(FORGED, LANE, FORGED)
+        for number in (43, 44, 46):
+            at.offer(number, LANE, number)
+        clock.now += HOLD_SECONDS
+        at.give_up()
+        steps = [step for step in take_all(at) if not isinstance(step, WentBack) and step != FORGED]
+        assert steps == [43, 44, gap(45, 45), 46]
+
+
+def test_a_long_outage_is_one_gap_and_what_comes_of_it_late_is_no_loss() -> None:
+    clock = Clock()
+    at = ordering(clock=clock)
+    for number in (1, 5_000, 5_001):
+        at.offer(number, LANE, number)
+    clock.now += HOLD_SECONDS
+    at.give_up()
+    assert take_all(at) == [1, gap(2, 4_999), 5_000, 5_001]
+    for number in range(2, 5_003):
+        if number not in (5_000, 5_001):
+            at.offer(number, LANE, number)
+    assert [step for step in take_all(at) if not isinstance(step, WentBack)] == [*range(2, 5_000), 5_002]
+    at.offer(5_003, LANE, 5_003)
+    assert (take_all(at), at.held, at.due_in()) == ([5_003], 0, None)
+
+
+def test_many_forged_numbers_neither_blind_a_lane_nor_pile_up() -> None:
+    clock = Clock()
+    at = ordering(clock=clock)
+    for number in range(1, 21):
+        at.offer(number, LANE, number)
+    for forged in range(1, 30):
+        at.offer(-forged, LANE, forged * 10**9)
+        clock.now += HOLD_SECONDS
+        at.give_up()
+    take_all(at)
+    at.offer(21, LANE, 21)
+    at.offer(23, LANE, 23)
+    clock.now += HOLD_SECONDS
+    at.give_up()
+    assert [step for step in take_all(at) if not isinstance(step, WentBack)] == [21, gap(22, 22), 23]
+
+
+def test_lanes_are_bounded_and_the_ones_used_last_stay() -> None:
+    at: Ordering[int] = Ordering(Past(), Clock(), lanes_max=10)
+    for stranger in range(1_000):
+        at.offer(stranger, Lane(f"hg://stranger/{stranger}", "one", None), 1)
+        at.offer(1 + stranger, LANE, 1 + stranger)
+        assert Gap not in map(type, take_all(at))
+    assert at.lanes == 10
 
 
 def test_a_new_epoch_is_a_reset_told_once_and_no_gap() -> None:
@@ -225,7 +316,7 @@ def test_any_order_within_the_bounds_gives_each_once_in_order_and_exactly_the_lo
     order, lost = case
     clock = Clock()
     at: Ordering[tuple[Lane, int]] = Ordering(Past(), clock, hold_seconds=HOLD_SECONDS, hold_events=1_000)
-    steps: list[tuple[Lane, int] | Gap | Reset] = []
+    steps: list[tuple[Lane, int] | Gap | Reset | WentBack] = []
     for lane, number in order:
         at.offer((lane, number), lane, number)
         # Taking early or late makes no difference.

@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
+
+import pytest
 
 from sourcepulse.catalogue import known_types
 from sourcepulse.cli import build_parser
@@ -47,10 +51,47 @@ def test_the_bugzilla_extension_is_where_the_command_says() -> None:
     )
     folder = Path(done.stdout.strip())
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    shipped = {path.partition("SourcePulse/")[2] for path in wheel["force-include"]}
+    shipped = {path.partition("SourcePulse/")[2] for path in wheel["force-include"] if "SourcePulse/" in path}
     # The tests of the extension stay at home.
     assert {path.name for path in folder.iterdir()} - {"t"} == shipped
     assert (folder / "bin" / "drain.pl").is_file()
+
+
+def test_the_shipped_files_are_where_the_command_says(tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "sourcepulse.cli", "files"]
+    listed = subprocess.run(run, check=True, cwd="/", capture_output=True, text=True).stdout.split()
+    names = {Path(path).name for path in listed}
+    assert {"activemq.xml", "rabbitmq-definitions.json", "sourcepulse-relay.service", "brokers.md", "trust.md"} <= names
+    assert all(Path(path).is_file() for path in listed)
+    one = subprocess.run([*run, "activemq.xml"], check=True, cwd="/", capture_output=True, text=True).stdout.strip()
+    assert one in listed
+    assert subprocess.run([*run, "nothing.such"], check=False, capture_output=True).returncode == 3
+
+
+def test_a_wheel_has_the_shipped_files_where_the_command_looks(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "wheel")
+    program = (
+        f"import sys; sys.path[:0] = [{str(tmp_path / 'wheel')!r}]; from sourcepulse.cli import main; main(['files'])"
+    )
+    listed = subprocess.run([sys.executable, "-c", program], check=True, cwd="/", capture_output=True, text=True)
+    inside = [Path(path).relative_to(tmp_path / "wheel").parts[:3] for path in listed.stdout.split()]
+    assert {("sourcepulse", "files", "deploy"), ("sourcepulse", "files", "docs")} == set(inside)
+
+
+@pytest.mark.parametrize("unit", ["sourcepulse-relay.service", "sourcepulse-bugzilla-sidecar.service"])
+def test_a_unit_is_well_formed_and_little_exposed(unit: str, tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("there is no systemd-analyze")
+    shutil.copy(ROOT / "shared" / "deploy" / unit, tmp_path)
+    check = [program, "security", "--offline=true", "--threshold=35", str(tmp_path / unit)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
 def test_the_core_imports_no_broker_client_and_no_plugin() -> None:

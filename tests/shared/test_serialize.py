@@ -19,7 +19,7 @@ from sourcepulse.catalogue import schema_for
 from sourcepulse.errors import DecodeError, EventError
 from sourcepulse.event import Event, Numbers
 from sourcepulse.serialize import BODY_MAX_BYTES, dataschema, decode, encode, encode_pulse
-from support.events import events, json_values, wire_examples
+from support.events import events, json_values, key_of, wire_examples
 
 KEY = "hg.push.integration.inbound"
 SENT = "2026-11-22T10:59:22.000000Z"
@@ -46,10 +46,10 @@ def made(**changes: Any) -> Event:
 
 @pytest.mark.parametrize("body", EXAMPLES)
 def test_the_examples_of_the_contract_come_back_byte_for_byte(body: bytes) -> None:
-    event = decode(body, routing_key=KEY)
+    event = decode(body, routing_key=key_of(body))
 
     assert encode(event) == body
-    assert event.routing_key == KEY
+    assert event.routing_key == key_of(body)
 
 
 @pytest.mark.parametrize("body", EXAMPLES)
@@ -62,9 +62,9 @@ def test_the_examples_of_the_contract_keep_to_their_schemas(body: bytes) -> None
 
 @pytest.mark.parametrize("body", EXAMPLES)
 def test_the_examples_of_the_contract_are_the_same_in_the_classic_format(body: bytes) -> None:
-    event = decode(body, routing_key=KEY)
+    event = decode(body, routing_key=key_of(body))
 
-    assert decode(pulse(event), routing_key=KEY) == event
+    assert decode(pulse(event), routing_key=key_of(body)) == event
 
 
 @given(events())
@@ -265,6 +265,15 @@ DEFECTS = {
     "another serializer": (changed_pulse(serializer="pickle"), "serializer is 'pickle'"),
     "no exchange": (changed_pulse(exchange=...), "no exchange"),
     "sent as a number": (changed_pulse(sent=1), "sent is no string"),
+    "a sequence that no outbox can give": (changed(sequence="9" * 20), "higher than 9223372036854775807"),
+    "a typesequence that no outbox can give": (changed(typesequence=f"{2**63:020}"), "higher than"),
+    "a long id": (changed(id="i" * 256), "more than 255 bytes"),
+    "a long id of few characters": (changed(id="\u20ac" * 86), "more than 255 bytes"),
+    "a long source": (changed(source="hg://" + "s" * 1020), "more than 1024 bytes"),
+    "a long type": (changed(type=f"hg.{'t' * 250}.v1"), "more than 255 bytes"),
+    "a long epoch": (changed(epoch="e" * 256), "more than 255 bytes"),
+    "a type of nine million characters": (changed(type="hg." * 3_000_000), "more than 255 bytes"),
+    "a time of nine million characters": (changed(time="2" * 9_000_000), "is no time"),
     "a Pulse message with half its numbers": (changed_pulse(epoch=...), "go together"),
 }
 
@@ -331,8 +340,51 @@ def test_a_damaged_message_is_an_event_or_a_named_error_and_never_a_crash(event:
     for _ in range(data.draw(st.integers(1, 3))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     try:
-        again = decode(bytes(body), routing_key=KEY)
+        again = decode(bytes(body), routing_key=event.routing_key)
     except DecodeError as error:
         assert error.raw == body  # noqa: PT017  # Most damage is found; what is not found makes an event.
         return
-    assert decode(encode(again), routing_key=KEY) == again
+    assert decode(encode(again), routing_key=event.routing_key) == again
+
+
+TYPE = "hg.push.v1"
+WITHHELD = "system.event.withheld.v1"
+
+
+@pytest.mark.parametrize(
+    ("type_", "key"),
+    [
+        (TYPE, "hg.push"),
+        (TYPE, "hg.push.a.b"),
+        (WITHHELD, "hg.push.a"),
+        (f"hg.{'x' * 245}.v1", f"hg.{'x' * 234}_-0123456789abcdef"),
+    ],
+)
+def test_the_key_begins_with_the_words_of_the_type(type_: str, key: str) -> None:
+    data = {"type": TYPE} if type_ == WITHHELD else {}
+    assert decode(changed(type=type_, data=data), routing_key=key).type == type_
+
+
+@pytest.mark.parametrize(
+    ("type_", "key"),
+    [
+        ("bugzilla.bug.closed.v1", "hg.push.r"),
+        (TYPE, "hg.pushed"),
+        (TYPE, "hg"),
+        (TYPE, ""),
+        (TYPE, "hg.\ufffdpush"),
+        (WITHHELD, "system.event.withheld"),
+        (TYPE, "hg.push." + "x" * 248),
+        (f"hg.{'x' * 245}.v1", f"hg.{'x' * 234}"),
+    ],
+)
+def test_who_may_publish_under_one_key_cannot_speak_for_another_type(type_: str, key: str) -> None:
+    data = {"type": TYPE} if type_ == WITHHELD else {}
+    with pytest.raises(DecodeError, match="routing key"):
+        decode(changed(type=type_, data=data), routing_key=key)
+
+
+@pytest.mark.parametrize("words", [None, 7, "", ".", "hg", "push"])
+def test_a_stand_in_that_names_no_type_is_refused(words: object) -> None:
+    with pytest.raises(DecodeError):
+        decode(changed(type=WITHHELD, data={"type": words}), routing_key="hg.push.r")

@@ -80,7 +80,10 @@ def test_a_pattern_within_another_one_needs_no_queue_of_its_own() -> None:
 
 @given(exchanges, keys)
 def test_a_key_is_read_back_from_its_topic(exchange: str, key: str) -> None:
-    assert activemq_routing_key(exchange, activemq_topic(exchange, key)) == key
+    topic = activemq_topic(exchange, key)
+    assert activemq_routing_key(exchange, {"destination": topic, "original-destination": "/topic/other"}) == key
+    queue = {"destination": activemq_queue(exchange, "hg.#", "q"), "original-destination": topic}
+    assert activemq_routing_key(exchange, queue) == (key if matches("hg.#", key) else None)
 
 
 @given(st.tuples(exchanges, patterns, names), st.tuples(exchanges, patterns, names))

@@ -14,14 +14,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sourcepulse.brokers.stomp_library import (
-    FRAME_MAX_BYTES,
-    HEAD_MAX_BYTES,
     NotStompError,
     frames_to,
     heartbeats,
     take_frame,
 )
 from support.stomp_wire import Frame, decode, encode
+
+#: Small, so that a test can exceed it.
+MOST_BYTES = 256 * 1024
 
 #: What has an escape of its own, what looks like one, what is no ASCII.
 header_texts = st.text(
@@ -170,15 +171,24 @@ def test_any_bytes_are_a_frame_or_incomplete_or_told_as_garbage(data: bytes) -> 
 @pytest.mark.parametrize(
     "endless",
     [
-        b"MESSAGE\n" + b"a:b\n" * (HEAD_MAX_BYTES // 4),
-        b"MESSAGE\n\n" + bytes([1]) * FRAME_MAX_BYTES,
-        b"MESSAGE\ncontent-length:%d\n\n" % FRAME_MAX_BYTES,
+        b"MESSAGE\n" + b"a:b\n" * (MOST_BYTES // 4),
+        b"MESSAGE\n\n" + bytes([1]) * MOST_BYTES,
+        b"MESSAGE\ncontent-length:%d\n\n" % MOST_BYTES,
     ],
     ids=["head", "body", "length"],
 )
 def test_a_frame_larger_than_any_is_not_waited_for(endless: bytes) -> None:
     with pytest.raises(NotStompError):
-        take_frame(bytearray(endless), 0)
+        take_frame(bytearray(endless), 0, most_bytes=MOST_BYTES)
+
+
+def test_however_many_headers_a_frame_has_the_next_one_follows() -> None:
+    head = b"MESSAGE\nack:1\n" + b"x:%s\n" % (b"y" * 9_000) * 400 + b"\xff\xfe:\\q\\\n\n"
+    buffer = bytearray(head + b"one\0MESSAGE\nack:2\n\ntwo\0")
+    first, at = take_frame(buffer, 0)
+    second, at = take_frame(buffer, at)
+    assert [(frame.headers["ack"], frame.body) for frame in (first, second)] == [("1", b"one"), ("2", b"two")]
+    assert at == len(buffer)
 
 
 @given(body=bodies, headers=st.dictionaries(header_names, header_texts, max_size=4), destination=header_texts)

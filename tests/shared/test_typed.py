@@ -20,7 +20,7 @@ from sourcepulse.serialize import decode
 from sourcepulse.typed import data_as, generate, shape_name
 from sourcepulse.typed.hg import HgPush, HgTagMoved
 from sourcepulse.typed.system import SystemRelayHeartbeat, SystemStatus
-from support.events import wire_examples
+from support.events import key_of, wire_examples
 
 FOLDER = Path(generate.__file__).parent
 FAMILIES = ("hg", "bugzilla", "buildbot", "system")
@@ -70,7 +70,7 @@ def test_every_type_has_a_shape_with_the_fields_of_its_schema(type_: str) -> Non
 def test_the_examples_of_the_contract_have_a_shape() -> None:
     known = shapes()
     for line in wire_examples():
-        event = decode(line, routing_key="")
+        event = decode(line, routing_key=key_of(line))
         data = data_as(event, known[shape_name(event.type)])
         assert data is event.data
 

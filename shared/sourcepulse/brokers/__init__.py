@@ -118,13 +118,17 @@ class SubscriptionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One message as a broker handed it out; `handle` is the subscription's own word for acknowledging it."""
+    """One message as a broker handed it out; `handle` is the subscription's own word for acknowledging it.
+
+    One with a `defect` is no event, whatever its body holds.
+    """
 
     routing_key: str
     body: bytes
     content_type: str
     redelivered: bool
     handle: object
+    defect: str = ""
 
 
 class Subscription(Protocol):

@@ -22,6 +22,7 @@ import kombu
 from amqp import exceptions
 from kombu.transport import pyamqp
 
+from sourcepulse.brokers.amqp_inbound import Inbound, frame_handler
 from sourcepulse.brokers.amqp_transport import BoundedTransport, NotAmqpError
 from sourcepulse.brokers.bounded_socket import Limits, NameLookupTimeoutError, PeerReadsNothingError
 from sourcepulse.brokers.tls import context_of, describe_tls
@@ -70,6 +71,14 @@ class _Channel(amqp.Channel):  # type: ignore[misc] # amqp has no types
         # Its number is free again.
         self.collect()
 
+    def deliver(self, inbound: Inbound) -> None:
+        """Hand a delivery to the consumer that it is for, or back to the broker."""
+        consume = self.callbacks.get(inbound.consumer_tag)
+        if consume is not None and not self.is_closing:
+            consume(inbound)
+        elif not self.is_closing:
+            self.basic_reject(inbound.delivery_tag, requeue=True)
+
 
 class _BoundedConnection(amqp.Connection):  # type: ignore[misc] # amqp has no types
     """py-amqp's connection with a deadline that holds for everything it reads."""
@@ -77,7 +86,7 @@ class _BoundedConnection(amqp.Connection):  # type: ignore[misc] # amqp has no t
     Channel = _Channel
 
     def __init__(self, *, limits: Limits, tls: ssl.SSLContext | None, tls_host: str, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(frame_handler=frame_handler, **options)
         #: Monotonic; whoever begins to wait sets it.
         self.deadline = limits.connected_by
         self._limits = limits

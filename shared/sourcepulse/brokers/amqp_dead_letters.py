@@ -13,6 +13,7 @@ from amqp import exceptions
 from sourcepulse.brokers.amqp_connection import PRECONDITION_FAILED
 from sourcepulse.brokers.amqp_frames import PERSISTENT
 from sourcepulse.errors import BrokerUnavailableError
+from sourcepulse.text import reason_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 #: What was put aside is kept in a queue of this name, bounded as the queue itself.
 DEAD_SUFFIX = ".dead"
-#: What is told of a message that is put aside.
-REASON_MAX_CHARACTERS = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def bury(connection: AmqpConnection, name: str, delivery: Delivery, reason: str,
             content_type=delivery.content_type,
             delivery_mode=PERSISTENT,
             application_headers={
-                "x-reason": reason[:REASON_MAX_CHARACTERS],
+                "x-reason": reason_line(reason),
                 "x-routing-key": delivery.routing_key,
             },
         )

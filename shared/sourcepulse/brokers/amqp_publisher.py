@@ -28,7 +28,7 @@ from sourcepulse.brokers.amqp_connection import (
     describe,
 )
 from sourcepulse.brokers.amqp_frames import content_frames, publish_method
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 WINDOW = 1000
 #: How long the broker may confirm nothing while messages wait for it.
 CONFIRM_LIMIT_SECONDS = 15.0
+#: How often an idle publisher looks after its exchange: later than its consumers, who learn so that it had gone.
+RENEW_SECONDS = 75.0
 
 #: RabbitMQ's words for a routing key that we may not use; a right to the exchange itself reads otherwise.
 _TOPIC_REFUSED = re.compile(r"ACCESS_REFUSED - (?:write )?access to topic '")
@@ -84,12 +86,14 @@ class AmqpPublisher:
         self._settled: list[Settlement] = []
         self._failure: BrokerUnavailableError | None = None
         self._progress_at = 0.0
+        self._renew_at = 0.0
 
     def open(self) -> None:
         """Connect and declare the exchange; one that we may not declare must be there."""
         self.abandon()
         self._connection.open()
         declare_exchange(self._connection, self._exchange)
+        self._renew_at = time.monotonic() + RENEW_SECONDS
         self._open_channel()
 
     def send(self, message: Message) -> None:
@@ -122,7 +126,10 @@ class AmqpPublisher:
                 return settled
             if self._failure is not None:
                 raise self._failure
-            if time.monotonic() >= deadline or not (self._unsettled or self._suspects or self._later):
+            idle = not (self._unsettled or self._suspects or self._later)
+            if idle:
+                self._renew()
+            if time.monotonic() >= deadline or idle:
                 return []
 
     def abandon(self) -> None:
@@ -142,6 +149,16 @@ class AmqpPublisher:
         if not (self._unsettled or self._suspects or self._later):
             self._connection.close()
         self.abandon()
+
+    def _renew(self) -> None:
+        """Declare the exchange again now and then while nothing is sent, so that who waits for it can subscribe."""
+        now = time.monotonic()
+        if now < self._renew_at or self._channel is None:
+            return
+        self._renew_at = now + RENEW_SECONDS
+        if not exchange_stands(self._connection, self._exchange):
+            logger.warning("the exchange %r was removed at %s and is made again", self._exchange, self._connection.host)
+            declare_exchange(self._connection, self._exchange)
 
     def _open_channel(self) -> None:
         channel = self._connection.channel()
@@ -269,6 +286,17 @@ class AmqpPublisher:
         raise describe(error, self._connection.host, self._url.vhost) from None
 
 
+def exchange_stands(connection: AmqpConnection, exchange: str) -> bool:
+    """Return whether an exchange is there, which everybody may ask."""
+    channel = connection.channel()
+    try:
+        connection.call(lambda _: channel.exchange_declare(exchange, "topic", passive=True))
+        connection.call(lambda _: channel.close())
+    except exceptions.ChannelError as error:
+        return bool(error.reply_code != NOT_FOUND)
+    return True
+
+
 def declare_exchange(connection: AmqpConnection, exchange: str) -> None:
     """Make sure of a durable topic exchange; BrokerRefusedUsError if it is missing and we may not make it."""
     channel = connection.channel()
@@ -290,7 +318,7 @@ def declare_exchange(connection: AmqpConnection, exchange: str) -> None:
         connection.call(lambda _: channel.exchange_declare(exchange, "topic", passive=True))
         connection.call(lambda _: channel.close())
     except exceptions.ChannelError as error:
-        raise BrokerRefusedUsError(
+        raise ExchangeMissingError(
             f"the exchange {exchange!r} is missing at {connection.host} and we may not make it; "
             f"have an admin declare it (durable, topic) or allow us to configure it: {error.reply_text}"
         ) from None

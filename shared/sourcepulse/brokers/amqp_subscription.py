@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections import deque
@@ -26,7 +27,8 @@ from sourcepulse.brokers.amqp_connection import (
     describe,
 )
 from sourcepulse.brokers.amqp_dead_letters import DEAD_SUFFIX, bury
-from sourcepulse.brokers.amqp_publisher import declare_exchange
+from sourcepulse.brokers.amqp_inbound import Inbound
+from sourcepulse.brokers.amqp_publisher import declare_exchange, exchange_stands
 from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
 
 if TYPE_CHECKING:
@@ -37,6 +39,10 @@ MILLISECONDS = 1000
 #: A name is a short string of at most 255 bytes; that of the dead letters must fit as well.
 NAME_MAX_BYTES = 255 - len(DEAD_SUFFIX)
 PREFETCH_MAX = 65_535
+#: How often a queue is bound again: a binding that was removed is missed by nobody else.
+RENEW_SECONDS = 30.0
+
+logger = logging.getLogger(__name__)
 
 
 class _Handle(NamedTuple):
@@ -77,6 +83,8 @@ class AmqpSubscription:
         #: The tags of what came by this channel and is not settled, in their order.
         self._outstanding: dict[int, None] = {}
         self._cancelled = False
+        self._renew_at = 0.0
+        self._may_bind = True
         self._queue = spec.queue if spec.durable and spec.queue else _temporary_name()
 
     def open(self) -> None:
@@ -99,6 +107,7 @@ class AmqpSubscription:
             raise self._refusal(error) from None
         self.interrupted, self._lost_its_queue = self._lost_its_queue, False
         self._stood = True
+        self._renew_at = time.monotonic() + RENEW_SECONDS
 
     def receive(self, wait_seconds: float) -> Delivery | None:
         """Wait at most so long for one message; BrokerUnavailableError if the queue was deleted."""
@@ -106,6 +115,8 @@ class AmqpSubscription:
         while not self._arrived:
             # What has arrived is taken in though there is no time to wait.
             now = time.monotonic()
+            if now >= self._renew_at and self._channel is not None:
+                self._renew()
             arrived = self._read(max(0.0, deadline - now))
             if not arrived and now >= deadline:
                 return None
@@ -206,6 +217,31 @@ class AmqpSubscription:
         call(lambda _: channel.basic_consume(self._queue, callback=self._on_message, on_cancel=self._on_cancel))
         self._former_patterns = self._spec.patterns
 
+    def _renew(self) -> None:
+        """Bind the queue again, for nothing tells that a binding was removed, or the exchange and made anew.
+
+        BrokerUnavailableError if the exchange is missing: the next opening waits for it.
+        """
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+        exchange = self._spec.exchange
+        if not exchange_stands(self._connection, exchange):
+            self._lost_its_queue = True
+            raise BrokerUnavailableError(
+                f"the exchange {exchange!r} was removed at {self._connection.host}, and the bindings of "
+                f"{self._queue!r} with it"
+            )
+        if not self._may_bind:
+            return
+        # On a channel of its own, which an error closes.
+        channel = self._connection.channel()
+        try:
+            for pattern in self._spec.patterns:
+                self._connection.call(partial(_ignoring_connection, channel.queue_bind, self._queue, exchange, pattern))
+            self._connection.call(lambda _: channel.close())
+        except exceptions.ChannelError as error:
+            self._may_bind = False
+            logger.warning("whether %r is still bound is not seen any more: %s", self._queue, error.reply_text)
+
     def _refusal(self, error: exceptions.ChannelError) -> Exception:
         text = error.reply_text
         if error.reply_code == PRECONDITION_FAILED:
@@ -216,20 +252,19 @@ class AmqpSubscription:
         if error.reply_code == RESOURCE_LOCKED:
             return BrokerUnavailableError(f"the queue {self._queue!r} still belongs to another connection: {text}")
         if error.reply_code == ACCESS_REFUSED:
-            return describe(error, self._connection.host, self._url.vhost)
+            named = describe(error, self._connection.host, self._url.vhost)
+            return type(named)(f"{named}{name_hint(text, self._spec.queue, self._url.user)}")
         return BrokerUnavailableError(f"the queue {self._queue!r} cannot be had: {text}")
 
-    def _on_message(self, message: Any) -> None:
-        body = message.body
-        tag: int = message.delivery_info["delivery_tag"]
-        self._outstanding[tag] = None
+    def _on_message(self, message: Inbound) -> None:
+        self._outstanding[message.delivery_tag] = None
         self._arrived.append(
             Delivery(
-                routing_key=message.delivery_info["routing_key"],
-                body=body.encode() if isinstance(body, str) else bytes(body),
-                content_type=str(message.properties.get("content_type", "")),
-                redelivered=bool(message.delivery_info["redelivered"]),
-                handle=_Handle(self._opening, tag),
+                routing_key=message.routing_key,
+                body=message.body,
+                content_type=message.content_type,
+                redelivered=message.redelivered,
+                handle=_Handle(self._opening, message.delivery_tag),
             )
         )
 
@@ -251,6 +286,13 @@ class AmqpSubscription:
         if not isinstance(handle, _Handle) or handle.opening != self._opening or self._channel is None:
             raise BrokerUnavailableError("the message came by a connection that is closed; it comes again")
         return handle.delivery_tag
+
+
+def name_hint(refusal: str, queue: str | None, user: str) -> str:
+    """Return what may help after a refusal: where rights are given by prefix, a login has queues of its own name."""
+    if queue is None or not user or "to queue" not in refusal or queue.startswith(f"{user}."):
+        return ""
+    return f"; a login may have the right to queues of its own name only, such as '{user}.{queue}'"
 
 
 def _temporary_name() -> str:

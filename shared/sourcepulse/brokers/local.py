@@ -75,7 +75,7 @@ class LocalSubscription:
             check_pattern(pattern)
         if not self._spec.patterns or self._spec.durable != bool(self._spec.queue):
             raise SubscriptionError("a subscription needs patterns, and a queue name exactly if it is durable")
-        log = LogFile(self._path)
+        log = LogFile(self._path, for_reading=True)
         try:
             self._owner = Owner.claim(self._path)
             now = time.time()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sourcepulse.brokers import Message
 from sourcepulse.brokers.local_owner import is_alive
+from sourcepulse.brokers.local_schema import text_of
 from sourcepulse.topics import matches
 
 #: The log keeps messages for so long and so many bytes, whichever ends first.
@@ -107,7 +108,9 @@ def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep
     ).fetchall():
         reach = Reach.load(db, queue)
         gone = [
-            position for position, exchange, key in doomed if position > cursor and reach.has(position, exchange, key)
+            position
+            for position, exchange, key in doomed
+            if position > cursor and reach.has(position, exchange, text_of(key))
         ]
         db.execute(
             "UPDATE queues SET cursor = ?, lost = lost + ?, taken = taken + ? WHERE queue = ?",

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from sourcepulse.brokers import SubscriptionSpec
 from sourcepulse.brokers.local_log import Reach, release_dead
+from sourcepulse.brokers.local_schema import text_of
 from sourcepulse.errors import SubscriptionError
+from sourcepulse.text import ascii_line
 
 #: How many messages one look at the log passes at most.
 SCAN_ROWS = 1_000
@@ -118,7 +120,7 @@ def first_waiting(db: sqlite3.Connection, queue: int, reach: Reach, scanned: int
         "SELECT position, exchange, routing_key FROM messages WHERE position > ? ORDER BY position LIMIT ?",
         (scanned, SCAN_ROWS),
     ):
-        if reach.has(position, exchange, key):
+        if reach.has(position, exchange, text_of(key)):
             return True, scanned
         scanned = position
     return False, scanned
@@ -161,7 +163,7 @@ def _lease_new(
         "SELECT position, at, exchange, routing_key FROM messages WHERE position > ? ORDER BY position LIMIT ?",
         (start, SCAN_ROWS),
     ).fetchall():
-        if reach.has(here, exchange, key):
+        if reach.has(here, exchange, text_of(key)):
             counted = here > counted_from
             if excess > 0 or at < now - ttl:
                 lost += 1
@@ -185,7 +187,8 @@ def _load(db: sqlite3.Connection, position: int, deliveries: int) -> Leased:
     key, content_type, body = db.execute(
         "SELECT routing_key, content_type, body FROM messages WHERE position = ?", (position,)
     ).fetchone()
-    return Leased(position, key, content_type, bytes(body), deliveries)
+    raw = body if isinstance(body, bytes) else text_of(body).encode()
+    return Leased(position, text_of(key), ascii_line(text_of(content_type)), raw, deliveries)
 
 
 def bury(db: sqlite3.Connection, queue: int, position: int, reason: str, now: float) -> None:

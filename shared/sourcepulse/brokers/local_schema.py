@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
@@ -96,18 +97,23 @@ LOG_FILE = FileKind(
 class LogFile:
     """One connection to the log, which notices when the file was replaced under it."""
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open the log, made if missing.
+    def __init__(self, path: Path, *, create: bool = True, for_reading: bool = False) -> None:
+        """Open the log, made if missing; one `for_reading` is not made where it would lock the publisher out.
 
         BrokerRefusedUsError if the directory is missing or closed to us, BrokerUnavailableError if the log
         is locked or its disk full, BrokerError if the file is damaged or not a log.
         """
         try:
             _check_place(path)
+            if for_reading:
+                _check_owner(path)
         except OSError as error:
             raise BrokerRefusedUsError(f"the log {path} cannot be used: {error.strerror}") from error
         self.path = path
         self._file = SqliteFile(path, LOG_FILE, lock_wait_s=LOCK_WAIT_SECONDS, create=create)
+        with self._file.read() as db:
+            # A text that is not UTF-8, which another program wrote, must not end the reading of what follows it.
+            db.text_factory = _text
         self.read = self._file.read
         self.write = self._file.write
         self.close = self._file.close
@@ -125,6 +131,27 @@ class LogFile:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse to make a log whose side files those who publish could not open."""
+    folder = path.parent.stat()
+    is_ours = os.geteuid() in (0, folder.st_uid) or bool(folder.st_mode & stat.S_IWOTH)
+    keeps_group = bool(folder.st_mode & stat.S_ISGID and folder.st_mode & stat.S_IWGRP)
+    if not path.exists() and not is_ours and not keeps_group:
+        raise BrokerRefusedUsError(
+            f"there is no log {path} yet, and one that this user made would lock out those who publish; let the relay "
+            f"make it first, or have an admin chmod g+s {path.parent}"
+        )
+
+
+def text_of(value: object) -> str:
+    """Return what stands in a column of texts, where another program may have put something else."""
+    return value if isinstance(value, str) else _text(value) if isinstance(value, bytes) else str(value)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
 
 
 def _check_place(path: Path) -> None:

@@ -21,6 +21,8 @@ BATCH_MESSAGES = 100
 WINDOW = 2 * BATCH_MESSAGES
 #: ActiveMQ's clients cannot bound a queue: a message that nobody fetches is dropped after so long.
 EXPIRES_SECONDS = 7 * 86_400
+#: An event that is so much younger than the clock says shows that the clock is slow.
+CLOCK_DOUBT_SECONDS = 86_400
 
 
 class StompActivemqPublisher(StompPublisher):
@@ -59,14 +61,18 @@ class StompActivemqPublisher(StompPublisher):
 
     def _headers(self, message: Message) -> dict[str, str]:
         # In a consumer's queue the topic is no longer told; message-id and timestamp are ActiveMQ's own.
-        return {
+        headers = {
             "persistent": "true",
             "event-id": message.id,
             "event-time": str(int(datetime.fromisoformat(message.time).timestamp())),
             "type": message.type,
             "routing-key": message.routing_key,
-            "expires": str(int((time.time() + EXPIRES_SECONDS) * 1000)),
         }
+        now = time.time()
+        # By a clock that is days slow the broker would drop the event at once; its own policy bounds it then.
+        if datetime.fromisoformat(message.time).timestamp() < now + CLOCK_DOUBT_SECONDS:
+            headers["expires"] = str(int((now + EXPIRES_SECONDS) * 1000))
+        return headers
 
     def _unwritable(self, message: Message) -> str | None:
         if not is_activemq_name(message.routing_key):

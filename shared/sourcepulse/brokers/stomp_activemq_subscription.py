@@ -66,10 +66,8 @@ class StompActivemqSubscription(StompSubscription):
                 ", ".join(activemq_queue(self._spec.exchange, pattern, name) for pattern in former),
             )
 
-    def _routing_key(self, headers: dict[str, str]) -> str:
-        # Who publishes by other means gives no such header; then it is in the topic that a queue's copy came from.
-        topic = headers.get("original-destination") or headers.get("destination", "")
-        return headers.get("routing-key") or activemq_routing_key(self._spec.exchange, topic)
+    def _routing_key(self, headers: dict[str, str]) -> str | None:
+        return activemq_routing_key(self._spec.exchange, headers)
 
     def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
         transaction = self._connection.receipt()

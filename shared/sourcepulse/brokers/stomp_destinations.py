@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sourcepulse.errors import ConfigError
-from sourcepulse.topics import covers, escape_word, unescape_word
+from sourcepulse.topics import covers, escape_word, matches, unescape_word
 
 #: ActiveMQ copies what is sent to a topic below this to every queue `Consumer.<name>.<topic>` (its default).
 VIRTUAL_TOPIC = "VirtualTopic."
@@ -93,10 +93,19 @@ def activemq_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def activemq_routing_key(exchange: str, destination: str) -> str:
-    """Read the routing key from the topic that a message was sent to, for one that tells it nowhere else."""
-    _, _, key = destination.partition(f"{VIRTUAL_TOPIC}{exchange}.")
-    return key
+def activemq_routing_key(exchange: str, headers: Mapping[str, str]) -> str | None:
+    """Read the routing key of a message; None if what it claims is not what its queue was made for.
+
+    The destination is the broker's own word. That of a queue tells the pattern only: the topic, on which rights are
+    given, stands in a header that a publisher can write as well, so that it counts within the pattern.
+    """
+    root = f"{VIRTUAL_TOPIC}{exchange}."
+    destination = headers.get("destination", "")
+    here = destination.partition(root)[2]
+    if not destination.startswith("/queue/"):
+        return here
+    key = headers.get("original-destination", "").partition(root)[2] or headers.get("routing-key", "")
+    return key if matches(re.sub(r">$", "#", here), key) else None
 
 
 def _without_inner_hash(pattern: str) -> str:

@@ -33,13 +33,13 @@ _protocol, _transport, _utils = _import_without_lookup()
 
 Frame = _utils.Frame
 
-#: A frame that is larger is not one of ours, nor within any broker's default.
-FRAME_MAX_BYTES = 64 * 1024 * 1024
-#: Command and headers of a frame, with room to spare.
-HEAD_MAX_BYTES = 256 * 1024
+#: No broker takes a larger message: RabbitMQ's highest limit. What a broker took it must be able to hand out.
+FRAME_MAX_BYTES = 512 * 1024 * 1024 + 16 * 1024 * 1024
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,12})\r?$", re.MULTILINE)
+_ESCAPED = re.compile(r"\\.")
+_PLAIN = {"\\n": "\n", "\\r": "\r", "\\c": ":", "\\\\": "\\"}
 _COMMAND = re.compile(rb"[A-Z]{1,30}\r?(?:\n|\Z)")
 _EOL = b"\r\n"
 
@@ -86,11 +86,11 @@ def heartbeats(asked_ms: int, connected: Any) -> tuple[float, float]:
     return ours / 1000, theirs / 1000
 
 
-def take_frame(buffer: bytearray, at: int) -> tuple[Any | None, int]:
+def take_frame(buffer: bytearray, at: int, *, most_bytes: int = FRAME_MAX_BYTES) -> tuple[Any | None, int]:
     """Take the next frame out of what was received from index `at` on.
 
     Gives the frame, or None if it is not complete, and the index behind what was taken; line ends between
-    frames are heartbeats. NotStompError if it can be no frame.
+    frames are heartbeats. NotStompError if it can be no frame, or takes more than `most_bytes`.
     """
     end = len(buffer)
     while at < end and buffer[at] in _EOL:
@@ -99,26 +99,38 @@ def take_frame(buffer: bytearray, at: int) -> tuple[Any | None, int]:
         return None, at
     if not _COMMAND.match(buffer, at):
         raise NotStompError(bytes(buffer[at : at + 32]))
-    head = _HEAD_END.search(buffer, at, at + HEAD_MAX_BYTES)
+    # Headers are a stranger's as well: however many there are, only the end of their frame leads to the next.
+    head = _HEAD_END.search(buffer, at)
     if head is None:
-        if end - at >= HEAD_MAX_BYTES:
+        if end - at > most_bytes:
             raise NotStompError(bytes(buffer[at : at + 32]))
         return None, at
     length = _CONTENT_LENGTH.search(buffer, at, head.start())
     if length is None:
         stop = buffer.find(b"\0", head.end())
         if stop < 0:
-            if end - at > FRAME_MAX_BYTES:
+            if end - at > most_bytes:
                 raise NotStompError(bytes(buffer[at : at + 32]))
             return None, at
     else:
         stop = head.end() + int(length[1])
-        if stop - at > FRAME_MAX_BYTES:
+        if stop - at > most_bytes:
             raise NotStompError(bytes(buffer[at : at + 32]))
         if stop >= end:
             return None, at
         if buffer[stop] != 0:
             raise NotStompError(bytes(buffer[at : at + 32]))
-    frame = _utils.parse_frame(bytes(buffer[at : head.start()]))
-    frame.body = bytes(buffer[head.end() : stop])
-    return frame, stop + 1
+    command, headers = _read_head(bytes(buffer[at : head.start()]))
+    return Frame(command, headers, bytes(buffer[head.end() : stop])), stop + 1
+
+
+def _read_head(head: bytes) -> tuple[str, dict[str, str]]:
+    """Return command and headers; the first of several with one name counts (STOMP 1.2, "Repeated Header Entries")."""
+    command, *lines = head.decode("utf-8", "replace").split("\n")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.removesuffix("\r").partition(":")
+        if "\\" in line:
+            name, value = (_ESCAPED.sub(lambda found: _PLAIN.get(found[0], found[0]), part) for part in (name, value))
+        headers.setdefault(name, value)
+    return command.removesuffix("\r"), headers

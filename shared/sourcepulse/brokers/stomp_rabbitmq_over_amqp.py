@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers.url import SCHEMES
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.errors import BrokerUnavailableError, ExchangeMissingError
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.amqp_connection import AmqpConnection
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def declare_exchange_over_amqp(url: BrokerUrl, exchange: str, *, connect_limit_s: float, call_limit_s: float) -> None:
     """Declare a missing exchange (durable, topic) at the hosts of a STOMP URL, with its login and its TLS.
 
-    AMQP is looked for at its usual port, or at `?amqp_port=`. BrokerRefusedUsError if it cannot be done so.
+    AMQP is looked for at its usual port, or at `?amqp_port=`. ExchangeMissingError if it cannot be done so.
     """
     from sourcepulse.brokers.amqp_publisher import declare_exchange
 
@@ -31,7 +31,7 @@ def declare_exchange_over_amqp(url: BrokerUrl, exchange: str, *, connect_limit_s
         with _amqp_beside(url, connect_limit_s, call_limit_s) as connection:
             declare_exchange(connection, exchange)
     except BrokerUnavailableError as error:
-        raise BrokerRefusedUsError(
+        raise ExchangeMissingError(
             f"the exchange {exchange!r} is missing, STOMP cannot make one, and AMQP, which could, fails ({error}); "
             "have an admin declare it (durable, topic), or name the port of AMQP by ?amqp_port="
         ) from None

@@ -33,6 +33,10 @@ TEMPORARY_PREFIX = "temporary-"
 MILLISECONDS = 1000
 #: How often a consumer that waits for its turn asks for it.
 TURN_SECONDS = 1.0
+#: A queue is bound again after so long a silence: nobody else misses a binding that was removed.
+RENEW_SECONDS = 45.0
+#: How the numbers of the consumers begin that come for that.
+RENEWAL = "renewal-"
 #: The numbers of the two subscriptions on one connection: the first may be several, of a temporary queue.
 QUEUE_NUMBER = 1
 LOCK_NUMBER = 0
@@ -57,6 +61,8 @@ class StompRabbitmqSubscription(StompSubscription):
         self._waits_for_turn = False
         self._turn_asked_at = 0.0
         self._dead_stands = False
+        self._renew_at = 0.0
+        self._renewals = 0
 
     def receive(self, wait_seconds: float) -> Delivery | None:
         """Wait at most so long for one message; a consumer that waits for its turn asks for it meanwhile."""
@@ -69,7 +75,12 @@ class StompRabbitmqSubscription(StompSubscription):
                 return None
             else:
                 time.sleep(min(deadline, self._turn_asked_at + TURN_SECONDS) - now)
-        return super().receive(max(0.0, deadline - time.monotonic()))
+        delivery = super().receive(max(0.0, deadline - time.monotonic()))
+        if delivery is not None:
+            self._renew_at = time.monotonic() + RENEW_SECONDS
+        elif time.monotonic() >= self._renew_at:
+            self._renew()
+        return delivery
 
     def _check(self) -> None:
         super()._check()
@@ -89,7 +100,31 @@ class StompRabbitmqSubscription(StompSubscription):
             self._connection.open()
             self._subscribe_to_exchange()
 
+    def _renew(self) -> None:
+        """Bind the queue again, for nothing tells that a binding was removed, or the exchange and made anew.
+
+        To bind is to consume over STOMP, so that a second consumer comes and goes on the same connection: only in
+        silence, for what came to it could not be acknowledged. BrokerUnavailableError if the exchange is missing.
+        """
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+        headers = self._durable_headers() if self._spec.durable else self._temporary_headers()
+        try:
+            for pattern in self._spec.patterns:
+                self._renewals += 1
+                number = f"{RENEWAL}{self._renewals}"
+                self._consume(number, rabbitmq_key(self._spec.exchange, pattern), {**headers, "prefetch-count": "1"})
+                self._connection.call(
+                    lambda receipt, number=number: self._connection.requests.unsubscribe(number, receipt=receipt)  # type: ignore[misc]
+                )
+        except ErrorFrameError as error:
+            # RabbitMQ closed the connection.
+            self._lost_its_queue = self._lost_its_queue or error.blame is Blame.MISSING
+            raise BrokerUnavailableError(
+                f"{self._connection.host} did not bind {self._queue!r} again: {error}"
+            ) from None
+
     def _subscribe_to_exchange(self) -> None:
+        self._renew_at = time.monotonic() + RENEW_SECONDS
         if not self._spec.durable:
             self._subscribe_temporary()
             return
@@ -111,10 +146,7 @@ class StompRabbitmqSubscription(StompSubscription):
         self._queue = f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
         patterns = self._spec.patterns
         headers = {
-            **self._declaration(),
-            "durable": "false",
-            "auto-delete": "true",
-            "exclusive": "true",
+            **self._temporary_headers(),
             "prefetch-count": str(max(1, self._spec.prefetch // len(patterns))),
         }
         for number, pattern in enumerate(patterns, QUEUE_NUMBER):
@@ -144,13 +176,7 @@ class StompRabbitmqSubscription(StompSubscription):
         try:
             existed = look and self._is_there(connection)
             # Each time, for an admin may have removed the exchange, and with it the bindings of a queue that stands.
-            headers = {
-                **self._declaration(),
-                "durable": "true",
-                "auto-delete": "false",
-                "exclusive": "false",
-                "prefetch-count": "1",
-            }
+            headers = {**self._durable_headers(), "prefetch-count": "1"}
             destinations = [rabbitmq_key(self._spec.exchange, pattern) for pattern in self._spec.patterns]
             _consume_all(connection, destinations, headers)
             connection.close()
@@ -167,6 +193,23 @@ class StompRabbitmqSubscription(StompSubscription):
             connection.open()
             return False
         return True
+
+    def _delivery(self, frame: Any) -> Delivery:
+        if frame.headers.get("subscription", "").startswith(RENEWAL):
+            # It ended the silence right then.
+            raise BrokerUnavailableError(f"a message came while {self._queue!r} was bound again; it comes once more")
+        return super()._delivery(frame)
+
+    def _hint(self, refusal: str) -> str:
+        from sourcepulse.brokers.amqp_subscription import name_hint
+
+        return name_hint(refusal, self._spec.queue, self._url.user)
+
+    def _durable_headers(self) -> dict[str, str]:
+        return {**self._declaration(), "durable": "true", "auto-delete": "false", "exclusive": "false"}
+
+    def _temporary_headers(self) -> dict[str, str]:
+        return {**self._declaration(), "durable": "false", "auto-delete": "true", "exclusive": "true"}
 
     def _declaration(self) -> dict[str, str]:
         return {"x-queue-name": self._queue, **self._limits()}
@@ -201,7 +244,7 @@ class StompRabbitmqSubscription(StompSubscription):
         self._former_patterns = (*self._spec.patterns, *former)
         self.unbinds = not former
 
-    def _routing_key(self, headers: dict[str, str]) -> str:
+    def _routing_key(self, headers: dict[str, str]) -> str | None:
         return rabbitmq_routing_key(headers.get("destination", ""))
 
     def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:

@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sourcepulse.brokers import Delivery, SubscriptionSpec
 from sourcepulse.brokers.stomp_connection import CALL_LIMIT_SECONDS, CONNECT_LIMIT_SECONDS, StompConnection
 from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, SubscriptionError
+from sourcepulse.errors import (
+    BrokerRefusedUsError,
+    BrokerUnavailableError,
+    ExchangeMissingError,
+    SubscriptionError,
+)
+from sourcepulse.text import ascii_line, reason_line
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
 PREFETCH_MAX = 65_535
-#: What is told of a message that is put aside.
-REASON_MAX_CHARACTERS = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +116,7 @@ class StompSubscription(ABC):
             return
         self._ack_of(delivery)
         try:
-            self._bury(delivery, {"x-reason": reason[:REASON_MAX_CHARACTERS], "x-routing-key": delivery.routing_key})
+            self._bury(delivery, {"x-reason": reason_line(reason), "x-routing-key": reason_line(delivery.routing_key)})
         except ErrorFrameError as error:
             if error.blame in (Blame.US, Blame.KEY):
                 self._may_bury = False
@@ -137,8 +141,8 @@ class StompSubscription(ABC):
         """Declare, bind and consume on the open connection, and set `interrupted`."""
 
     @abstractmethod
-    def _routing_key(self, headers: dict[str, str]) -> str:
-        """Read the routing key of a message."""
+    def _routing_key(self, headers: dict[str, str]) -> str | None:
+        """Read the routing key of a message; None if it claims one that cannot be its own."""
 
     @abstractmethod
     def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
@@ -153,7 +157,7 @@ class StompSubscription(ABC):
         if not 1 <= spec.prefetch <= PREFETCH_MAX:
             raise SubscriptionError(f"prefetch is {spec.prefetch}; it can be 1 to {PREFETCH_MAX}")
 
-    def _consume(self, number: int, destination: str, headers: dict[str, str]) -> None:
+    def _consume(self, number: int | str, destination: str, headers: dict[str, str]) -> None:
         """Subscribe under a number and wait for the broker's receipt."""
         self._connection.call(
             lambda receipt: self._connection.requests.subscribe(
@@ -169,19 +173,25 @@ class StompSubscription(ABC):
                 f"another name, ask for the limits it was made with, or delete it: {error}"
             )
         if error.blame is Blame.MISSING:
-            return BrokerRefusedUsError(f"{host} misses what we subscribe to: {error}")
+            return ExchangeMissingError(f"{host} misses what we subscribe to: {error}")
         if error.blame in (Blame.US, Blame.KEY):
-            return BrokerRefusedUsError(f"{host} refuses us: {error}")
+            return BrokerRefusedUsError(f"{host} refuses us: {error}{self._hint(str(error))}")
         if error.blame is Blame.LOCKED:
             return BrokerUnavailableError(f"the queue {queue!r} still belongs to another connection: {error}")
         return BrokerUnavailableError(f"{host} cannot give the subscription: {error}")
 
+    def _hint(self, refusal: str) -> str:  # noqa: ARG002 - for brokers that have one
+        """Return what may help after a refusal."""
+        return ""
+
     def _delivery(self, frame: Any) -> Delivery:
         headers = frame.headers
+        key = self._routing_key(headers)
         return Delivery(
-            routing_key=self._routing_key(headers),
+            routing_key=key or "",
+            defect="" if key is not None else "it claims a topic that its queue does not take",
             body=frame.body,
-            content_type=headers.get("content-type", ""),
+            content_type=ascii_line(headers.get("content-type", "")),
             redelivered=headers.get("redelivered") == "true",
             handle=_Handle(self._opening, headers.get("ack", "")),
         )

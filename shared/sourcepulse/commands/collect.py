@@ -7,8 +7,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from sourcepulse.collect import collect_place, collectors, sweep
-from sourcepulse.commands.common import REPOSITORY_OUTBOX, add_settings, open_outbox, print_json, settings
+from sourcepulse.collect import collect_place, collectors, outbox_of, sweep
+from sourcepulse.commands.common import add_settings, open_outbox, print_json, settings
 from sourcepulse.config import Config
 from sourcepulse.errors import EXIT_FAILURE, EXIT_OK
 
@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Collect and print a report; exit code 1 if something was left or quarantined."""
     config = settings(args)
     if args.place and config.text("outbox") is None:
-        config = Config({**config.values, "outbox": f"{args.place}/{REPOSITORY_OUTBOX}"}, config.warnings)
+        # The hook of the place stores there, wherever its configuration says; anything else would be an outbox apart.
+        config = Config({**config.values, "outbox": str(outbox_of(args.kind, args.place))}, config.warnings)
     with open_outbox(config, create=bool(args.place)) as outbox:
         if not args.place:
             print_json({"collected": sweep(outbox, collectors())})

@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Look into an outbox and repair it: list, show, retry, bury, replay, check, repair."""
+"""Look into an outbox and repair it: list, show, retry, bury, replay, rebind, check, repair."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -13,17 +14,21 @@ from typing import Any
 
 from sourcepulse import outbox_view
 from sourcepulse.commands.common import add_settings, open_outbox, outbox_path, positive, print_json, settings
-from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, ConfigError, NothingThereError
+from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, EXIT_REFUSED, ConfigError, NothingThereError
+from sourcepulse.event import PUBLIC, RESTRICTED
+from sourcepulse.housekeeping import vacuum
 from sourcepulse.outbox import BURIED, DELIVERED, Outbox
-from sourcepulse.outbox_repair import problems, repair
+from sourcepulse.outbox_repair import check_needs_repair, problems, repair
 from sourcepulse.outbox_view import STATES, Selection
-from sourcepulse.relay import relay_lock
+from sourcepulse.relay import is_relayed, relay_lock
 from sourcepulse.topics import check_pattern
 from sourcepulse.view import plain
 
 HELP = "look into an outbox and repair it"
 
 BURY_REASON = "buried by hand"
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _action(actions, "retry", _retry, "bring buried events back", _names_or_all_argument)
     _action(actions, "bury", _bury, "set pending events aside", _names_argument, _reason_argument)
     _action(actions, "replay", _replay, "send delivered events again", _optional_names, _selection_arguments)
+    _action(actions, "rebind", _rebind, "have events go to the broker that is set from now on", _stream_argument)
     _action(actions, "check", _check, "check the file and its numbers")
-    _action(actions, "repair", _repair, "save what can be read of a damaged file into a new one")
+    _action(actions, "vacuum", _vacuum, "give the disk back what expired events took")
+    _action(actions, "repair", _repair, "save what can be read of a damaged file into a new one", _force_argument)
+
+
+def _stream_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stream", choices=(PUBLIC, RESTRICTED), help="that stream only")
+
+
+def _rebind(args: argparse.Namespace) -> int:
+    with open_outbox(settings(args)) as outbox:
+        for stream in (args.stream,) if args.stream else (PUBLIC, RESTRICTED):
+            if (former := outbox.bound_broker(stream)) is not None:
+                outbox.unbind(stream)
+                print(f"{stream}: so far to {plain(former)}; from now on to the broker that is set")
+    return EXIT_OK
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +96,7 @@ def _reason_argument(parser: argparse.ArgumentParser) -> None:
 
 def _selection_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", metavar="URI", help="only of this source")
-    parser.add_argument("--type", metavar="TYPE", help="only of this type, e.g. hg.push.v1")
+    parser.add_argument("--type", metavar="TYPE", help="only of this type, e.g. hg.push, or of one version, hg.push.v1")
     parser.add_argument("--topic", metavar="PATTERN", help="only with a routing key that fits, e.g. 'hg.push.#'")
     parser.add_argument("--since", metavar="TIME", help="only stored since, e.g. 2026-11-22T08:00Z")
     parser.add_argument("--until", metavar="TIME", help="only stored until")
@@ -143,7 +163,18 @@ def _replay(args: argparse.Namespace) -> int:
         for row in rows:
             outbox.request_replay(row["position"])
             print(row["id"])
+        tell_of_replays(outbox, len(rows))
     return EXIT_OK
+
+
+def tell_of_replays(outbox: Outbox, count: int) -> None:
+    """Say what becomes of replays that were asked for."""
+    if is_relayed(outbox.path):
+        logger.info("%d replays wait for the relay, which runs", count)
+    else:
+        logger.warning(
+            "%d replays wait and no relay runs: sourcepulse relay --once --outbox %s, and where to", count, outbox.path
+        )
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -159,8 +190,28 @@ def _repair(args: argparse.Namespace) -> int:
     if not path.exists():
         raise NothingThereError(f"there is no outbox at {path}")
     with relay_lock(path):
+        if not args.force:
+            check_needs_repair(path)
         report = repair(path)
     print_json(asdict(report) | {"aside": str(report.aside)})
+    if report.unreadable or report.payloads_lost:
+        logger.warning(
+            "%d places could not be read, the payloads of %d events that were delivered may be lost; "
+            "the damaged file is kept as %s",
+            report.unreadable, report.payloads_lost, report.aside,
+        )  # fmt: skip
+        return EXIT_REFUSED
+    return EXIT_OK
+
+
+def _force_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="also if the file is sound, or not one of ours")
+
+
+def _vacuum(args: argparse.Namespace) -> int:
+    with open_outbox(settings(args)) as outbox:
+        freed = vacuum(outbox)
+    print(f"{freed} bytes were given back to the disk")
     return EXIT_OK
 
 

@@ -8,6 +8,7 @@ import argparse
 import logging
 import signal
 import threading
+import time
 
 from sourcepulse.commands.common import add_settings, outbox_path, seconds, settings
 from sourcepulse.config import Config
@@ -17,12 +18,14 @@ from sourcepulse.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_REFUSED,
+    NothingThereError,
     OutboxReplacedError,
     RelayRunningError,
 )
 from sourcepulse.event import PUBLIC, RESTRICTED
 from sourcepulse.outbox import Outbox
 from sourcepulse.relay_open import open_relay, places_of
+from sourcepulse.relay_settings import are_others, forget_settings, identity, start_ended, write_settings
 from sourcepulse.streams import doubts
 
 HELP = "send the events of an outbox to its broker"
@@ -40,6 +43,8 @@ RELAY_SETTINGS = (
 )
 #: How often a relay looks whether a removed outbox is back.
 ABSENT_POLL_SECONDS = 1.0
+#: How long a relay by new settings waits for one by older settings to end.
+TAKE_OVER_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +79,13 @@ def warn_of_doubts(config: Config) -> None:
 def _serve_until_told(args: argparse.Namespace, config: Config, told: threading.Event, stop: threading.Event) -> int:
     while True:
         try:
-            return _serve_until_idle(args, config, stop)
-        except OutboxReplacedError as error:
-            if args.once:
+            return _serve_until_idle(args, config, told, stop)
+        except (OutboxReplacedError, NothingThereError) as error:
+            if args.once or (args.idle_exit is not None and isinstance(error, NothingThereError)):
                 raise
-            logger.warning("%s; beginning anew", error)
+            # A mistyped path must not become an outbox; the one that is meant is made by what writes to it.
+            what = "beginning anew" if isinstance(error, OutboxReplacedError) else "waiting for it"
+            logger.warning("%s; %s", error, what)
             # The signal sets `told` first, so none is lost here.
             stop.clear()
             while not told.is_set() and not outbox_path(config).exists():
@@ -105,32 +112,46 @@ def _end_on_signals(told: threading.Event, stop: threading.Event) -> threading.E
     return interrupted
 
 
-def _serve_until_idle(args: argparse.Namespace, config: Config, stop: threading.Event) -> int:
-    try:
-        if args.once or args.idle_exit is None:
-            return _serve(args, config, stop)
-        # The hook starts no relay while one holds the lock, so a last look after letting go of it is needed:
-        # either the hook saw the lock free, or we see its event.
-        while True:
-            _serve(args, config, stop)
-            if stop.is_set() or not _waiting(config):
+def _serve_until_idle(args: argparse.Namespace, config: Config, told: threading.Event, stop: threading.Event) -> int:
+    if args.once or args.idle_exit is None:
+        return _serve(args, config, stop)
+    outbox = str(outbox_path(config))
+    settings_used = identity(broker=config.text("broker"), broker_file=config.text("broker_file"))
+    give_up_at = time.monotonic() + TAKE_OVER_SECONDS
+    # The hook starts no relay while one holds the lock, so a last look after letting go of it is needed: either the
+    # hook saw the lock free, or we see its event.
+    while True:
+        try:
+            _serve(args, config, stop, on_demand=settings_used)
+        except RelayRunningError:
+            if not are_others(outbox, settings_used) or time.monotonic() > give_up_at:
+                start_ended(outbox)
                 return EXIT_OK
-    except RelayRunningError:
-        if args.idle_exit is None:
-            raise
-        return EXIT_OK
+            # One by older settings is asked to end; it may be waiting for a broker that does not answer.
+            write_settings(outbox, settings_used)
+            continue
+        if told.is_set() or are_others(outbox, settings_used) or not _waiting(config):
+            return EXIT_OK
+        stop.clear()
 
 
-def _serve(args: argparse.Namespace, config: Config, stop: threading.Event) -> int:
-    with open_relay(outbox_path(config), config, stop, rebind=args.rebind) as relay:
+def _serve(args: argparse.Namespace, config: Config, stop: threading.Event, *, on_demand: str | None = None) -> int:
+    path = outbox_path(config)
+    with open_relay(path, config, stop, rebind=args.rebind, create=False) as relay:
+        start_ended(str(path))
         if args.once:
             return tell_reports(relay.once())
-        relay.run(idle_exit_s=args.idle_exit)
+        if on_demand is None:
+            forget_settings(str(path))
+            relay.run(idle_exit_s=args.idle_exit)
+        else:
+            write_settings(str(path), on_demand)
+            relay.run(idle_exit_s=args.idle_exit, gives_way=lambda: are_others(str(path), on_demand))
     return EXIT_OK
 
 
 def _waiting(config: Config) -> bool:
-    with Outbox.open(outbox_path(config)) as outbox:
+    with Outbox.open(outbox_path(config), create=False) as outbox:
         return any(outbox.claim(stream, limit=1) for stream in places_of(config))
 
 

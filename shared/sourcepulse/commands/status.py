@@ -11,6 +11,7 @@ from sourcepulse.commands.common import add_settings, open_outbox, print_json, s
 from sourcepulse.errors import EXIT_OK
 from sourcepulse.outbox_view import figures
 from sourcepulse.relay import is_relayed
+from sourcepulse.relay_settings import START_SECONDS, failed_start
 from sourcepulse.view import plain
 
 HELP = "tell how an outbox stands"
@@ -26,10 +27,13 @@ def run(args: argparse.Namespace) -> int:
     """Print the state of the outbox."""
     with open_outbox(settings(args)) as outbox:
         state = {**figures(outbox), "relay_running": is_relayed(outbox.path)}
+        failed = failed_start(str(outbox.path), older_than_s=START_SECONDS, now=outbox.now())
     if args.json:
         print_json(state)
     else:
         print("\n".join(lines(state)))
+        if failed is not None and not state["relay_running"]:
+            print(f"trouble  the relay that was started last does not run: {plain(failed)}")
     return EXIT_OK
 
 
@@ -52,8 +56,16 @@ def lines(state: dict[str, Any]) -> list[str]:
         )
         if limits := _unenforced_limits(stream["broker"]):
             out.append(f"         {limits}")
+        if stream["unroutable_since"] is not None:
+            out.append(
+                f"         trouble: to no queue since {stream['unroutable_since']}: nothing is subscribed, or the "
+                "exchange was removed and its bindings with it"
+            )
         if stream["failures"]:
             out.append(f"         {stream['failures']} failures, last: {plain(stream['last_error'])}")
+    if state["replays_requested"]:
+        waits = "wait for the relay" if state["relay_running"] else "wait, and no relay runs"
+        out.append(f"replays  {state['replays_requested']} {waits}")
     out += [f"source   {plain(source['source'])} at {source['sequence']}" for source in state["sources"]]
     for origin in state["origins"]:
         out.append(f"origin   {origin['kind']} {plain(origin['location'])}")

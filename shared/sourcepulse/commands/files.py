@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Print where the files are that come with the package: broker set-ups, systemd units, pages."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import sourcepulse
+from sourcepulse.errors import EXIT_OK, NothingThereError
+
+HELP = "print where the deploy files and the pages are"
+
+#: Where a wheel has them, and where a checkout has them, beside the package.
+_PLACES = ("files", "..")
+_KINDS = ("deploy", "docs")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `files`."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="print the path of this file, such as activemq.xml")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one path, or all of them, a line each."""
+    found = shipped_files()
+    if args.name is not None:
+        found = [path for path in found if path.name == args.name]
+        if not found:
+            raise NothingThereError(f"no file {args.name!r} comes with the package; `sourcepulse files` prints all")
+    for path in found:
+        print(path)
+    return EXIT_OK
+
+
+def shipped_files() -> list[Path]:
+    """List the files that come with the package."""
+    package = Path(sourcepulse.__file__).resolve().parent
+    for place in _PLACES:
+        folders = [(package / place / kind).resolve() for kind in _KINDS]
+        if all(folder.is_dir() for folder in folders):
+            return sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
+    raise NothingThereError(f"the files that come with the package are not beside {package}")

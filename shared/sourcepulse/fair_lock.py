@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Wait for a `flock` in the kernel's own queue, with a deadline: those who poll overtake each other, some for ever.
+
+A `flock` waits in the kernel, first come first served, and nothing but a signal ends that. So a thread waits, with a
+descriptor of its own; if it comes too late, it lets go at once.
+"""
+
+import fcntl
+import os
+import threading
+import time
+from contextlib import suppress
+
+
+class Waiter:
+    """One place in the queue; it is kept after a wait that was too short, and the next wait goes on in it."""
+
+    def __init__(self, fd: int) -> None:
+        """Queue up for the lock of the file behind a descriptor; OSError where the system does not let us."""
+        # The same file, wherever its name leads by now.
+        self._own = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        self._changed = threading.Condition()
+        self._wanted = True
+        self._over = self._holds = False
+        try:
+            threading.Thread(target=self._wait, name="sourcepulse-lock", daemon=True).start()
+        except RuntimeError as error:
+            # The interpreter is about to end, or the system has no thread left.
+            os.close(self._own)
+            raise OSError(str(error)) from error
+
+    @property
+    def over(self) -> bool:
+        """Whether the lock was had, or let go because nobody wanted it."""
+        with self._changed:
+            return self._over
+
+    def take(self, deadline: float) -> int | None:
+        """Return a descriptor that holds the lock, to be closed; None if it was not to be had by a monotonic moment."""
+        with self._changed:
+            self._wanted = True
+            try:
+                self._changed.wait_for(lambda: self._over, max(0.0, deadline - time.monotonic()))
+                return self._own if self._holds else None
+            except BaseException:
+                # Ctrl-C: nobody will use what the thread was given.
+                if self._holds:
+                    os.close(self._own)
+                raise
+            finally:
+                self._wanted = self._holds = False
+
+    def _wait(self) -> None:
+        taken = False
+        with suppress(OSError):
+            fcntl.flock(self._own, fcntl.LOCK_EX)
+            taken = True
+        with self._changed:
+            self._over = True
+            self._holds = taken and self._wanted
+            if not self._holds:
+                os.close(self._own)
+            self._changed.notify_all()

@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Beside an outbox: by which settings its relay on demand runs, so that one by newer settings can take its place.
+
+Also what such a relay said when it could not start, for it has no terminal. The hook imports this: standard library
+only.
+"""
+
+import os
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+
+#: So few bits of a digest are kept that they help nobody to guess a password.
+_DIGEST_BYTES = 2
+_SALT_BYTES = 8
+_SETTINGS_SUFFIX = ".relay.settings"
+_START_SUFFIX = ".relay.start"
+_READ_BYTES = 4_096
+_MODE = 0o660
+#: A relay that was started runs within this, or failed.
+START_SECONDS = 1.0
+#: Of what a relay said, so much is repeated.
+WORDS_MAX_CHARACTERS = 300
+
+
+def settings_path(outbox: str) -> str:
+    """Name the file that tells by which settings a relay on demand runs, or is asked to run."""
+    return os.path.realpath(outbox) + _SETTINGS_SUFFIX
+
+
+def start_path(outbox: str) -> str:
+    """Name the file that holds what a relay said that was started and does not run yet."""
+    return os.path.realpath(outbox) + _START_SUFFIX
+
+
+def write_settings(outbox: str, settings: str) -> None:
+    """Have the relay of an outbox run by these settings; a relay that runs by others ends. Never raises."""
+    salt = os.urandom(_SALT_BYTES).hex()
+    with suppress(OSError):
+        fd = open_note(settings_path(outbox))
+        try:
+            os.write(fd, f"{salt} {_digest(salt, settings)}\n".encode())
+        finally:
+            os.close(fd)
+
+
+def forget_settings(outbox: str) -> None:
+    """Have no relay give way: this one is run by an admin. Never raises."""
+    with suppress(OSError):
+        Path(settings_path(outbox)).unlink()
+
+
+def are_others(outbox: str, settings: str) -> bool:
+    """Return whether the relay on demand runs by other settings; in doubt it does not."""
+    salt, _, digest = _read(settings_path(outbox)).partition(" ")
+    return bool(digest.strip()) and digest.strip() != _digest(salt, settings)
+
+
+def open_note(path: str) -> int:
+    """Open an empty file beside an outbox for writing, for the group as well; OSError if that cannot be done."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
+    with suppress(OSError):
+        os.fchmod(fd, Path(path).parent.stat().st_mode & _MODE)
+    return fd
+
+
+def start_ended(outbox: str) -> None:
+    """Note that the relay runs: what it says from now on is not kept there. Never raises."""
+    path = start_path(outbox)
+    with suppress(OSError):
+        noted = Path(path).lstat()
+        said = os.fstat(2)
+        if (noted.st_dev, noted.st_ino) == (said.st_dev, said.st_ino):
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, 2)
+            os.close(null)
+        Path(path).unlink()
+
+
+def failed_start(outbox: str, *, older_than_s: float, now: float) -> str | None:
+    """Return why the relay that was started last does not run; None if it did run, or was started just now."""
+    path = start_path(outbox)
+    try:
+        started_at = Path(path).lstat().st_mtime
+    except OSError:
+        return None
+    if 0 <= now - started_at < older_than_s:
+        return None
+    lines = [line.strip() for line in _read(path).splitlines() if line.strip()]
+    words = lines[-1] if lines else "it ended, or was ended, without a word"
+    return "".join(c if c.isprintable() else "?" for c in words)[:WORDS_MAX_CHARACTERS]
+
+
+def _digest(salt: str, settings: str) -> str:
+    raw = settings.encode("utf-8", "surrogateescape")
+    return blake2b(raw, key=salt.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def _read(path: str) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        size = os.fstat(fd).st_size
+        return os.pread(fd, _READ_BYTES, max(0, size - _READ_BYTES)).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+
+
+def identity(*, broker: str | None, broker_file: str | None) -> str:
+    """Return what tells one way to a broker from another; the file's content is read again by the relay itself."""
+    return f"file {broker_file}" if broker_file else f"url {broker}"

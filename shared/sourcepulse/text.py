@@ -1,0 +1,38 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Words of others in one bounded line: what a stranger wrote must neither steer a terminal nor forge a log line."""
+
+#: So much of a value is repeated in a message about it.
+VALUE_MAX_CHARACTERS = 80
+#: AMQP carries a content type in a short string.
+CONTENT_TYPE_MAX_CHARACTERS = 255
+#: A reason that goes into a log or the headers of a dead letter.
+REASON_MAX_CHARACTERS = 1000
+
+
+def plain(text: str) -> str:
+    """Return a text fit for a terminal and a log: what could steer them is shown as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def short(text: str, most: int = VALUE_MAX_CHARACTERS) -> str:
+    """Return the beginning of a text, in printable characters."""
+    shown = plain(text[:most])
+    return shown if len(text) <= most else shown + "..."
+
+
+def quoted(text: str) -> str:
+    """Return the beginning of a text as Python writes it."""
+    return repr(text if len(text) <= VALUE_MAX_CHARACTERS else text[:VALUE_MAX_CHARACTERS] + "...")
+
+
+def ascii_line(text: str) -> str:
+    """Return a content type as any broker takes it back, whatever another program wrote there."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:CONTENT_TYPE_MAX_CHARACTERS])
+
+
+def reason_line(text: str) -> str:
+    """Return a reason as one line that any broker can carry in a header."""
+    return short(text, REASON_MAX_CHARACTERS)

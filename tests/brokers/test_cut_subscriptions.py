@@ -1,0 +1,150 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""An exchange or a binding that is removed under a connected consumer: it notices, and events come again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sourcepulse import Consumer
+from sourcepulse.brokers import Outcome, amqp_publisher, amqp_subscription, stomp_rabbitmq_subscription
+from sourcepulse.commands.status import lines
+from sourcepulse.delivery import Delivery
+from sourcepulse.gaps import Gap
+from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_view import figures
+from sourcepulse.testing import MemoryBroker, system_event
+from support.broker_under_test import RabbitBroker, StompRabbitBroker, take, unique
+from support.local_log import push_event, wait_until
+from support.rabbitmq import READER, RabbitNode
+
+RENEW_SECONDS = 0.3
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for module in (amqp_subscription, stomp_rabbitmq_subscription):
+        monkeypatch.setattr(module, "RENEW_SECONDS", RENEW_SECONDS)
+    monkeypatch.setattr(amqp_publisher, "RENEW_SECONDS", 4 * RENEW_SECONDS)
+
+
+@pytest.fixture(params=[RabbitBroker, StompRabbitBroker])
+def broker(request: pytest.FixtureRequest, rabbitmq: RabbitNode) -> Iterator[RabbitBroker]:
+    made: RabbitBroker = request.param(rabbitmq)
+    yield made
+    made.close()
+
+
+def pass_time(consumer: Consumer) -> None:
+    """Have a consumer look after its queue."""
+    assert consumer.receive(3 * RENEW_SECONDS) is None
+
+
+def test_a_binding_that_was_removed_is_made_again_and_what_was_lost_is_a_gap(broker: RabbitBroker) -> None:
+    gaps: list[Gap] = []
+    consumer = broker.consumer("hg.#", "system.#", on_gap=gaps.append, hold_seconds=0.1)
+    broker.publish_events(push_event(1))
+    assert take(consumer, 1) == [1]
+    broker.remove_binding("hg.#")
+    broker.publish_events(push_event(2))
+    pass_time(consumer)
+    broker.publish_events(push_event(3))
+    assert take(consumer, 1) == [3]
+    assert [(gap.first_missing, gap.last_missing) for gap in gaps] == [(2, 2)]
+    assert consumer.stats.reconnects == 0
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_an_exchange_that_was_removed_is_told_and_events_come_again(broker: RabbitBroker, durable: bool) -> None:
+    told: list[bool] = []
+    consumer = broker.consumer("hg.#", durable=durable, on_interrupted=lambda: told.append(True))
+    broker.publish_events(push_event(1))
+    assert take(consumer, 1) == [1]
+    broker.remove_exchange()
+    broker.prepare(broker.exchange) if isinstance(broker, StompRabbitBroker) else None
+    if isinstance(broker, StompRabbitBroker):
+        # Over STOMP nobody makes it again, and one that was made again is not told from one that stood.
+        pass_time(consumer)
+    else:
+        assert consumer.receive(3 * RENEW_SECONDS + 2) is None
+        assert told == [True]
+    broker.publish_events(push_event(2))
+    assert take(consumer, 1) == [2]
+
+
+def test_renewals_neither_reorder_nor_repeat_what_waits(broker: RabbitBroker) -> None:
+    consumer = broker.consumer("hg.#", prefetch=5)
+    broker.publish_events(*(push_event(number) for number in range(1, 101)))
+    got = []
+    for _ in range(4):
+        got += take(consumer, 25)
+        time.sleep(1.2 * RENEW_SECONDS)
+    assert got == list(range(1, 101))
+    assert (consumer.stats.gaps, consumer.stats.reconnects, consumer.stats.late) == (0, 0, 0)
+
+
+def test_a_consumer_that_may_not_make_the_exchange_waits_for_it_and_says_so(
+    rabbitmq: RabbitNode, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange = unique("exchange")
+    rabbitmq.control("set_permissions", "-p", "pulse", READER[0], "^(sub\\..*)$", "^(sub\\..*)$", ".*")
+    broker = RabbitBroker(rabbitmq)
+    broker.exchange = exchange
+    try:
+        consumer = broker.consumer("hg.#", queue=unique("sub.q"), url=rabbitmq.url(READER))
+        assert not consumer.connected
+        assert "is missing" in caplog.text
+        assert "trying again" in caplog.text
+        broker.publish_events(push_event(1))
+        wait_until(lambda: consumer.receive(0.2) is None and consumer.connected, 30)
+        broker.publish_events(push_event(2))
+        assert take(consumer, 1) == [2]
+    finally:
+        broker.close()
+        names = "sub\\..*|amq\\.gen.*|temporary-.*|stomp-subscription-.*"
+        rabbitmq.control(
+            "set_permissions", "-p", "pulse", READER[0], f"^({names})$", f"^({names})$", f"^(sourcepulse|{names})$"
+        )
+
+
+def test_an_idle_publisher_makes_its_exchange_again(rabbitmq: RabbitNode, caplog: pytest.LogCaptureFixture) -> None:
+    broker = RabbitBroker(rabbitmq)
+    try:
+        sender = broker.publisher()
+        broker.remove_exchange()
+
+        def stands() -> bool:
+            sender.settle(0)
+            return broker.exchange in rabbitmq.control("--quiet", "list_exchanges", "-p", "pulse", "name")
+
+        wait_until(stands, 30)
+        assert "was removed" in caplog.text
+    finally:
+        broker.close()
+
+
+def test_events_that_go_to_no_queue_are_told_in_status_and_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = MemoryBroker(judge=lambda _: Outcome.UNROUTABLE)
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.bind_broker("public", "memory")
+        delivery = Delivery(outbox, "public", broker.publisher, exchange="x", clock=lambda: 0.0)
+
+        def trouble(number: int) -> list[str]:
+            outbox.append([system_event(number)])
+            delivery.attempt(lambda: False)
+            state = {**figures(outbox), "relay_running": True}
+            return [line for line in lines(state) if "to no queue since" in line]
+
+        with caplog.at_level(logging.WARNING):
+            assert len(trouble(1)) == len(trouble(2)) == 1
+        assert caplog.text.count("go to no queue") == 1
+        broker.judge = lambda _: Outcome.DELIVERED
+        assert trouble(3) == []

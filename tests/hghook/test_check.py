@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""`hg sourcepulse-check` names what keeps events from being published; `collect` asks hg for the outbox."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sourcepulse.cli import main
+from sourcepulse.outbox import Outbox
+from support.hg import Repository, Site
+
+
+def checked(server: Repository) -> tuple[int, str]:
+    done = server.hg("sourcepulse-check", check=False)
+    return done.returncode, done.stdout
+
+
+def test_a_repository_that_publishes_is_well(site: Site) -> None:
+    server = site.server(keys=f"broker = file://{site.folder}/log.db")
+    code, said = checked(server)
+    assert code == 0, said
+    for line in ("ok extension", "ok name", "ok outbox", "the first push makes it", "ok broker"):
+        assert line in said
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("root = /srv/elsewhere\nbroker = file:///tmp/log.db", "no name        nothing is published: it lies outside"),
+        ("broker = amqp://guest:s3cret@127.0.0.1:1/", "127.0.0.1:1 cannot be reached"),
+        ("broker = amqq://host/", "no broker"),
+        ("broker_file = /nowhere/at/all", "cannot be read"),
+        ("outbox = /nowhere/at/all.db\nbroker = file:///tmp/log.db", "no outbox"),
+        ("publish = no", "publish = no"),
+    ],
+)
+def test_what_keeps_events_from_being_published_is_named(site: Site, keys: str, words: str) -> None:
+    code, said = checked(site.server(keys=keys))
+    assert code == 1, said
+    assert words in said
+    assert "s3cret" not in said
+
+
+def test_collect_stores_where_the_configuration_of_the_repository_says(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = tmp_path / "elsewhere.db"
+    server = site.server(keys=f"outbox = {outbox}")
+    for name, value in site.environ.items():
+        monkeypatch.setenv(name, value)
+    work = site.repository("work")
+    work.commit()
+    work.push(server)
+    assert main(["collect", str(server.path)]) == 0
+    assert json.loads(capsys.readouterr().out)["collected"] == 0
+    assert not (server.path / ".hg" / "sourcepulse" / "outbox.db").exists()
+    with Outbox.open(outbox, create=False) as opened:
+        assert opened.claim("public")
+    assert main(["collect", str(tmp_path / "nothing")]) == 3
+
+
+def test_a_push_that_is_not_published_is_told_with_debug_only(site: Site) -> None:
+    server = site.server(keys="root = /srv/elsewhere")
+    work = site.repository("work")
+    work.commit()
+    assert "sourcepulse" not in work.push(server).stderr
+    work.commit()
+    done = work.hg("push", "--debug", server.path)
+    assert "nothing is published: it lies outside `root`" in done.stdout + done.stderr

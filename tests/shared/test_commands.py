@@ -1,0 +1,166 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Commands and calls that do what they say, and say what they cannot do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from sourcepulse import Consumer
+from sourcepulse.cli import main
+from sourcepulse.errors import BrokerUnavailableError, StateError
+from sourcepulse.housekeeping import Keep, prune
+from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_view import Selection, rows
+from sourcepulse.testing import system_event
+from support.local_log import log_url, publish_events, push_event, wait_until
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Path:
+    path = tmp_path / "outbox.db"
+    with Outbox.open(path) as opened:
+        opened.append([system_event(number, message="x" * 5_000) for number in range(200)])
+        opened.acknowledge("public", range(1, 201))
+    return path
+
+
+@pytest.mark.parametrize("mode", ["--once", "--idle-exit=1"])
+def test_a_mistyped_outbox_is_not_made_by_the_relay(
+    tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["relay", mode, "--outbox", str(tmp_path / "typo.db"), "--broker", f"file://{tmp_path}/log.db"]
+    assert main(command) == 3
+    assert "there is no outbox" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relay_that_is_a_service_waits_for_an_outbox_that_is_not_there_yet(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    program = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", str(path)]
+    with subprocess.Popen(
+        [*program, "--broker", f"file://{tmp_path}/log.db"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert "waiting for it" in process.stderr.readline()
+            with Outbox.open(path) as made:
+                made.append([system_event(1)])
+                wait_until(lambda: rows(made, Selection(state="delivered")))
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def test_a_sound_outbox_is_not_repaired_without_force(outbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = outbox.read_bytes()
+    assert main(["outbox", "repair", "--outbox", str(outbox)]) == 6
+    assert "is sound" in capsys.readouterr().err
+    assert outbox.read_bytes() == before
+    assert main(["outbox", "repair", "--force", "--outbox", str(outbox)]) == 0
+    assert json.loads(capsys.readouterr().out)["payloads_lost"] == 0
+
+
+@pytest.mark.parametrize("kind", ["another program", "a newer version", "a log"])
+def test_what_is_no_outbox_of_this_version_is_neither_repaired_nor_recommended_for_it(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "o.db"
+    if kind == "a log":
+        path = tmp_path / "log.db"
+        publish_events(log_url(tmp_path), push_event(1))
+    else:
+        if kind == "a newer version":
+            Outbox.open(path).close()
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA user_version = 99" if kind == "a newer version" else "CREATE TABLE theirs (x)")
+        db.close()
+    before = path.read_bytes()
+    for command in (["status"], ["outbox", "repair"]):
+        assert main([*command, "--outbox", str(path)]) == 6
+        assert "repair" not in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert [name.name for name in tmp_path.iterdir() if "damaged" in name.name] == []
+
+
+def test_lost_payloads_are_told_by_repair_and_show(outbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = bytearray(outbox.read_bytes())
+    # The leaves of the table of payloads: what stands elsewhere has no such text in it.
+    leaves = [at for at in range(0, len(raw), 4096) if raw[at] == 0x0D and b"xxxx" in raw[at : at + 4096]]
+    for at in leaves[10:20]:
+        raw[at : at + 4096] = bytes(4096)
+    outbox.write_bytes(raw)
+    assert main(["outbox", "repair", "--outbox", str(outbox)]) == 5
+    report = json.loads(capsys.readouterr().out)
+    assert report["payloads_lost"] > 0
+    with Outbox.open(outbox) as opened:
+        lost = [row for row in rows(opened, Selection(stored=False)) if row["reason"]]
+    assert len(lost) == report["payloads_lost"]
+    assert main(["outbox", "show", "--outbox", str(outbox), str(lost[0]["position"])]) == 3
+    assert "lost in the repair" in capsys.readouterr().err
+
+
+def test_replays_that_nobody_sends_are_told(
+    outbox: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert main(["outbox", "replay", "--outbox", str(outbox), "1", "2"]) == 0
+    assert "2 replays wait and no relay runs: sourcepulse relay --once --outbox" in caplog.text
+    assert main(["status", "--outbox", str(outbox)]) == 0
+    assert "replays  2 wait, and no relay runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("type_", ["system.test.degraded", "system.test.degraded.v1"])
+def test_a_type_means_the_same_with_and_without_its_version(
+    outbox: Path, type_: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["outbox", "list", "--outbox", str(outbox), "--type", type_]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 200
+    assert main(["outbox", "replay", "--outbox", str(outbox), "--type", type_]) == 0
+    assert main(["outbox", "list", "--outbox", str(outbox), "--type", "system.test"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 200
+
+
+def test_vacuum_gives_the_disk_back(outbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Outbox.open(outbox) as opened:
+        assert prune(opened, Keep(days=30, bytes=50_000)) > 150
+    before = outbox.stat().st_size
+    assert main(["outbox", "vacuum", "--outbox", str(outbox)]) == 0
+    freed = int(capsys.readouterr().out.split()[0])
+    assert freed > before // 2
+    assert outbox.stat().st_size == before - freed
+    assert main(["outbox", "check", "--outbox", str(outbox)]) == 0
+
+
+@pytest.mark.parametrize("way", ["loop", "run"])
+def test_a_broker_that_was_never_reached_is_no_quiet_night(tmp_path: Path, way: str) -> None:
+    consumer = Consumer("amqp://127.0.0.1:1", timeout=0.5)
+    with pytest.raises(BrokerUnavailableError, match="was never reached"):
+        list(consumer) if way == "loop" else consumer.run(print)
+    quiet = Consumer(log_url(tmp_path), timeout=0.1)
+    assert list(quiet) == []
+
+
+def test_a_stopped_consumer_is_not_told_that_the_broker_was_never_reached() -> None:
+    consumer = Consumer("amqp://127.0.0.1:1", timeout=30)
+    threading.Timer(0.5, consumer.stop).start()
+    assert list(consumer) == []
+
+
+def test_a_memory_that_is_removed_under_a_running_consumer_is_an_error(tmp_path: Path) -> None:
+    state = tmp_path / "state.db"
+    consumer = Consumer(log_url(tmp_path), ["#"], queue="q", durable=True, state=state)
+    consumer.open()
+    publish_events(log_url(tmp_path), push_event(1), push_event(2))
+    assert consumer.receive(10) is not None
+    state.unlink()
+    with pytest.raises(StateError, match="removed or replaced"):
+        consumer.acknowledge()

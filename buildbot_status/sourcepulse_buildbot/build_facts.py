@@ -123,6 +123,21 @@ def copy_of(value: Any, depth: int = PROPERTY_DEPTH) -> Any:
     return value
 
 
+def revision_of(properties: Mapping[str, Any], sourcestamps: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the revision that was built, or else asked for; of several codebases that of the first.
+
+    Buildbot's `got_revision` is a text, or a dictionary by codebase in a build that has codebases.
+    """
+    got = properties.get("got_revision")
+    if isinstance(got, Mapping):
+        known = {str(codebase): value for codebase, value in got.items() if isinstance(value, str) and value}
+        wanted = [stamp["codebase"] for stamp in sourcestamps if stamp["codebase"] in known] or sorted(known)
+        got = known[wanted[0]] if wanted else None
+    if isinstance(got, str) and got:
+        return got
+    return next((stamp["revision"] for stamp in sourcestamps if stamp["revision"]), None)
+
+
 def text_or_none(value: Any) -> str | None:
     """Give a property that is a text; None for one that is missing or something else."""
     return value if isinstance(value, str) else None

@@ -13,9 +13,9 @@ from twisted.logger import Logger
 
 from sourcepulse_buildbot import live_build
 from sourcepulse_buildbot.build_events import build_finished, build_started
-from sourcepulse_buildbot.build_facts import BuildRef, StepRef
+from sourcepulse_buildbot.build_facts import BuildRef, StepRef, revision_of
 from sourcepulse_buildbot.bus import Handler
-from sourcepulse_buildbot.case_events import has_totals, run_finished, statistics_finished
+from sourcepulse_buildbot.case_events import RunOf, Wanted, has_totals, run_finished, statistics_finished
 from sourcepulse_buildbot.change_events import change_added
 from sourcepulse_buildbot.directory import Directory, Known, Remembered
 from sourcepulse_buildbot.intake import Intake
@@ -30,6 +30,8 @@ from sourcepulse_buildbot.used_secrets import UsedSecrets
 from sourcepulse_buildbot.writer import Fact
 
 log = Logger("sourcepulse")
+
+_GOT_REVISION = frozenset({"got_revision"})
 
 #: Makes the fact of a step or log once its build is known.
 _OfBuild = Callable[[BuildRef], Fact]
@@ -259,11 +261,19 @@ class Observer:
         """Tell of tests that a step only counted; what it stored is told by its test result sets."""
         if not (self._selection.wants("tests") and has_totals(statistics)) or step["stepid"] in self._stored_tests:
             return
-        now = self._clock()
-        self._of_build(
-            step["buildid"],
-            lambda ref: partial(statistics_finished, ref=ref, step=step, statistics=statistics, time=now),
-        )
+        now, revision = self._clock(), self._revision(step["buildid"])
+
+        def make(ref: BuildRef) -> Fact:
+            run = RunOf(ref, step["stepid"], step["name"], revision)
+            return partial(statistics_finished, run=run, statistics=statistics, time=now)
+
+        self._of_build(step["buildid"], make)
+
+    def _revision(self, buildid: int) -> str | None:
+        """Return the revision of a build as its steps know it by now."""
+        live = live_build.properties_of(self._live.find(buildid), _GOT_REVISION)
+        known = self._directory.builds.get(buildid)
+        return revision_of(live or {}, known.context.buildset.sourcestamps if known else ())
 
     def _log(self, log_row: Row) -> None:
         row, now = dict(log_row), self._clock()
@@ -299,11 +309,14 @@ class Observer:
         self._stored_tests[row["stepid"]] = True
         if is_companion(row):
             return
-        self._of_build_later(row["buildid"], partial(self._tests, row, now))
+        self._of_build_later(row["buildid"], partial(self._tests, row, now, self._revision(row["buildid"])))
 
-    async def _tests(self, test_set: Row, now: float, ref: BuildRef) -> Sequence[Fact]:
+    async def _tests(self, test_set: Row, now: float, revision: str | None, ref: BuildRef) -> Sequence[Fact]:
         tests = await read_tests(self._data, test_set)
-        return (partial(run_finished, ref=ref, tests=tests, wanted=self._selection.cases, time=now),)
+        step = await self._directory.step(test_set["stepid"])
+        run = RunOf(ref, step.stepid, step.name, revision)
+        wanted = Wanted(self._selection.cases, self._selection.most_cases)
+        return (partial(run_finished, run=run, tests=tests, wanted=wanted, time=now),)
 
     def _of_build(self, buildid: int, make: _OfBuild) -> None:
         known = self._directory.builds.get(buildid)

@@ -315,5 +315,6 @@ def _selection(master: Any, settings: Settings) -> Selection:
         tags=settings.tags,
         schedulers=settings.schedulers,
         cases=settings.test_cases,
+        most_cases=settings.max_test_cases,
         tags_of=tags_of,
     )

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from sourcepulse_buildbot.build_events import build_finished, build_started
-from sourcepulse_buildbot.build_facts import BuildRef, StepRef
-from sourcepulse_buildbot.case_events import run_finished
+from sourcepulse_buildbot.build_facts import BuildRef, StepRef, revision_of
+from sourcepulse_buildbot.case_events import RunOf, Wanted, run_finished
 from sourcepulse_buildbot.directory import Directory, Known
 from sourcepulse_buildbot.log_tail import LogTails
 from sourcepulse_buildbot.rows import Row, seconds_of
@@ -45,12 +45,12 @@ class RecoveredBuilds:
         if self._selection.wants("builds"):
             facts.append(partial(build_started, ref=ref, build=build, context=context, recovered=True))
         if self._selection.wants_steps or self._selection.wants("tests"):
-            facts += await self._steps(ref)
+            facts += await self._steps(ref, revision_of(context.properties, context.buildset.sourcestamps))
         if self._selection.wants("builds") and build["complete"]:
             facts.append(partial(build_finished, ref=ref, build=build, context=context, recovered=True))
         return facts
 
-    async def _steps(self, ref: BuildRef) -> list[Fact]:
+    async def _steps(self, ref: BuildRef, revision: str | None) -> list[Fact]:
         facts: list[Fact] = []
         sets: dict[int, list[Row]] = {}
         if self._selection.wants("tests"):
@@ -63,7 +63,7 @@ class RecoveredBuilds:
                 facts.append(partial(step_started, ref=ref, step=step, recovered=True))
             at = seconds_of(step["complete_at"]) or seconds_of(step["started_at"]) or ref.started_at
             for test_set in sets.get(step["stepid"], ()):
-                facts.append(await self._tests(ref, test_set, at))
+                facts.append(await self._tests(RunOf(ref, step["stepid"], step["name"], revision), test_set, at))
             if self._selection.wants_logs:
                 logs = await self._data.get(("steps", step["stepid"], "logs"))
                 complete: Sequence[tuple[Row, float]] = [(log, at) for log in logs if log["complete"]]
@@ -72,6 +72,7 @@ class RecoveredBuilds:
                 facts.append(partial(step_finished, ref=ref, step=step, recovered=True))
         return facts
 
-    async def _tests(self, ref: BuildRef, test_set: Row, at: float) -> Fact:
+    async def _tests(self, run: RunOf, test_set: Row, at: float) -> Fact:
         tests = await read_tests(self._data, test_set)
-        return partial(run_finished, ref=ref, tests=tests, wanted=self._selection.cases, time=at, recovered=True)
+        wanted = Wanted(self._selection.cases, self._selection.most_cases)
+        return partial(run_finished, run=run, tests=tests, wanted=wanted, time=at, recovered=True)

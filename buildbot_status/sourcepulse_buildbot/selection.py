@@ -26,6 +26,7 @@ class Selection(NamedTuple):
     tags: frozenset[str] | None = None
     schedulers: frozenset[str] | None = None
     cases: frozenset[str] = frozenset()
+    most_cases: int = 0
     tags_of: Callable[[str], Sequence[str]] = lambda _: ()
 
     def wants(self, family: str) -> bool:

@@ -13,8 +13,9 @@ from sourcepulse.brokers import DEFAULT_EXCHANGE
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
 from sourcepulse.streams import check_exchange
-from sourcepulse_buildbot.case_events import CASES, FAILED
+from sourcepulse_buildbot.case_events import CASE_EVENTS_MAX, CASES, FAILED, FLAKY
 from sourcepulse_buildbot.emitter import NORMALIZED_NAMES
+from sourcepulse_buildbot.report_numbers import INT32_MAX
 from sourcepulse_buildbot.selection import DETAILS, FAMILIES
 
 #: Properties that are published unless others are named; none of them can hold a secret by what Buildbot does.
@@ -55,6 +56,7 @@ class Settings(NamedTuple):
     events: frozenset[str]
     detail: str
     test_cases: frozenset[str]
+    max_test_cases: int
     properties: frozenset[str]
     normalized: Mapping[str, tuple[str, ...]]
     log_tail_bytes: int
@@ -87,7 +89,8 @@ def read_settings(
     tags: Any = None,
     events: Any = FAMILIES,
     detail: Any = DETAILS[-1],
-    test_cases: Any = (FAILED,),
+    test_cases: Any = (FAILED, FLAKY),
+    max_test_cases: Any = CASE_EVENTS_MAX,
     properties: Any = DEFAULT_PROPERTIES,
     normalized: Any = None,
     log_tail_bytes: Any = 0,
@@ -133,6 +136,7 @@ def read_settings(
         events=check.words("events", events, FAMILIES),
         detail=detail,
         test_cases=check.words("test_cases", test_cases, CASES),
+        max_test_cases=check.number("max_test_cases", max_test_cases, 0, INT32_MAX),
         properties=check.properties(properties),
         normalized=check.normalized(normalized),
         log_tail_bytes=check.number("log_tail_bytes", log_tail_bytes, 0, TEXT_MAX_BYTES),

@@ -260,6 +260,8 @@ class TestRunFinished(TypedDict):
     builderid: int
     buildername: str
     stepid: int
+    step_name: str
+    revision: str | None
     test_result_setid: int | None
     description: str
     category: str | None
@@ -267,8 +269,13 @@ class TestRunFinished(TypedDict):
     tests_passed: int | None
     tests_failed: int | None
     tests_skipped: int | None
+    tests_flaky: int | None
     outcome: str
+    incomplete: bool
+    problems: list[str]
+    notes: list[str]
     cases: int
+    cases_left_out: int
     recovered: bool
     truncated: list[TruncatedItem]
     raw: list[RawItem]

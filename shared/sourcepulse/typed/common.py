@@ -281,8 +281,12 @@ class TestCase(TypedDict):
     builderid: int
     buildername: str
     stepid: int
+    step_name: str
+    revision: str | None
     test_result_setid: int
+    description: str
     test_resultid: int
+    testid: str
     test_name: str | None
     test_code_path: str | None
     line: int | None
@@ -290,6 +294,8 @@ class TestCase(TypedDict):
     value: str
     message: str | None
     outcome: str
+    attempts: int
+    flaky: bool
     recovered: bool
     truncated: list[TruncatedItem]
     raw: list[RawItem]

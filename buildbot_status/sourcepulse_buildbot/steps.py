@@ -22,6 +22,7 @@ from twisted.internet import defer, threads
 
 from sourcepulse_buildbot import test_case
 from sourcepulse_buildbot.junit_report import read_junit
+from sourcepulse_buildbot.quiet_heap import set_heap_aside
 from sourcepulse_buildbot.report_files import ReportFile, read_log, read_worker_files
 from sourcepulse_buildbot.report_numbers import DURATION_NS_MAX, INT32_MAX
 from sourcepulse_buildbot.result_sets import ResultSet, result_sets
@@ -115,6 +116,7 @@ class PublishTestReport(BuildStep):
             self.words = problems[0] if problems else "no test report"
             await self._log_problems(problems)
             return _RESULTS[self.if_missing]
+        set_heap_aside(self.master.reactor, sum(len(file.data) for file in files))
         clean = self.build.properties.cleanupTextFromSecrets
         report = await threads.deferToThread(_read, self.format, files, problems, self.max_cases, clean)
         await self._store(report)

@@ -11,6 +11,7 @@ from typing import Any
 from sourcepulse_buildbot.build_events import build_finished, build_started
 from sourcepulse_buildbot.build_facts import BuildRef, StepRef, revision_of
 from sourcepulse_buildbot.case_events import RunOf, Wanted, run_finished
+from sourcepulse_buildbot.choices import Choices
 from sourcepulse_buildbot.directory import Directory, Known
 from sourcepulse_buildbot.log_tail import LogTails
 from sourcepulse_buildbot.rows import Row, seconds_of
@@ -23,18 +24,21 @@ from sourcepulse_buildbot.writer import Fact
 class RecoveredBuilds:
     """Reads builds with all that belongs to them; what is known already keeps the form it was stored in."""
 
-    def __init__(self, data: Any, directory: Directory, selection: Selection, tails: LogTails) -> None:
+    def __init__(
+        self, data: Any, directory: Directory, selection: Selection, choices: Choices, tails: LogTails
+    ) -> None:
         self._data = data
         self._directory = directory
         self._selection = selection
+        self._choices = choices
         self._tails = tails
 
     async def known(self, build: Row) -> Known:
         """Give what events of a build need."""
         name = await self._directory.builder_name(build["builderid"])
         context = await self._directory.context(build, bsid=None, properties=None)
-        wanted = self._selection.takes_builder(name) and self._selection.takes_scheduler(context.buildset.scheduler)
-        return Known(BuildRef.of(build, name), context, wanted)
+        ref = BuildRef.of(build, name)
+        return Known(ref, context, await self._choices.build(build, ref, context))
 
     async def facts(self, build: Row, known: Known) -> list[Fact]:
         """Give the facts of a build up to now."""

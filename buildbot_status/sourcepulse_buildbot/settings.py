@@ -37,6 +37,7 @@ RELAYS = ("thread", "process", "none")
 FORMATS = ("cloudevents", "pulse")
 
 #: A name stands in URIs and in the routing keys of nobody else.
+_NAME_RULE = "one word for this Buildbot, letters, digits, '.', '_' and '-'; the source is buildbot://NAME"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -112,10 +113,10 @@ def read_settings(
     elif broker is not None and not hasattr(broker, "getRenderingFor"):
         problem(f"broker must be a URL such as amqp://host, or a secret, not {type(broker).__name__}")
     named = name if source_name is None else source_name
-    if not isinstance(named, str) or not _NAME.fullmatch(named):
-        problem(
-            "name= is missing: one word for this Buildbot, letters, digits, '.', '_' and '-'; the source is buildbot://NAME"
-        )
+    if named is None:
+        problem(f"name= is missing: {_NAME_RULE}")
+    elif not isinstance(named, str) or not _NAME.fullmatch(named):
+        problem(f"{'name' if source_name is None else 'source_name'} must not be {named!r}: {_NAME_RULE}")
     if master is not None and not (isinstance(master, str) and _NAME.fullmatch(master)):
         problem(f"master must be one word that no other master of this database has, not {master!r}")
     check.exchange(exchange)

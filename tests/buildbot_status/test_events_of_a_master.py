@@ -182,9 +182,9 @@ def test_a_build_is_told_with_what_only_the_running_build_knows(story: Story) ->
     assert data["url"] == f"https://ci.example.org/#/builders/{data['builderid']}/builds/1"
     assert "got_revision" not in started.data["properties"]
     same = set(data) - {"complete_at", "state_string", "results", "outcome", "locks_duration_s"}
-    assert {name: started.data[name] for name in same - {"properties", "normalized"}} == {
-        name: data[name] for name in same - {"properties", "normalized"}
-    }
+    later = {"properties", "normalized", "revision"}
+    assert {name: started.data[name] for name in same - later} == {name: data[name] for name in same - later}
+    assert (started.data["revision"], data["revision"]) == ("2" * 40, "abc123")
 
 
 def test_steps_and_logs_come_in_their_order_and_the_tail_of_a_failed_one_with_it(story: Story) -> None:

@@ -22,7 +22,7 @@ from support.buildbot_oracle import assert_exact
 
 SCOPE = "buildbot://ci"
 #: A secret that is a part of every time.
-SECRET = "202"
+SECRET = "000000Z"
 STEPS = 10
 RESULTS = 100
 #: More than the rows of a page: Buildbot counts a request once for each of its codebases.

@@ -307,12 +307,20 @@ class TruncatedItem(TypedDict):
     total: int
 
 
+class BuildchangesItem(TypedDict):
+    changeid: int
+    revision: str | None
+
+
 class Worker(TypedDict):
     workerid: int
     name: str
     masterid: int
     pause_reason: str | None
     last_connection: str | None
+    max_builds: int | None
+    paused: bool
+    graceful: bool
     recovered: bool
     truncated: list[TruncatedItem]
     raw: list[RawItem]

@@ -38,7 +38,7 @@ class Vault(SecretProviderBase):
     # Does not know what it holds before it is asked.
     name = "vault"
     def get(self, entry):
-        return "v" + "ault" if entry == "vault" else None
+        return "v" + "ault-key" if entry == "vault" else None
 c["secretsProviders"] = [secrets.SecretInAFile(dirname=r"{secrets}"), Vault()]
 c["services"].append(reporters.PulseStatusPush(
     name="ci", outbox="{outbox}", test_cases=["failed", "passed"], log_tail_bytes=100,

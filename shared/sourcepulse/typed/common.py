@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class Attachment(TypedDict):
@@ -99,6 +99,7 @@ class Changeset(TypedDict):
     desc: str
     phase: str
     files: list[str] | None
+    extras: dict[str, Any]
 
 
 class Comment(TypedDict):

@@ -93,8 +93,8 @@ class BuildsetFacts(NamedTuple):
 class BuildContext(NamedTuple):
     """What events of a build say beside its row.
 
-    `builder` is the configured one, also where the build has a virtual one. `changes` are those since the build before,
-    as far as Buildbot knows them.
+    `builder` is the configured one, also where the build has a virtual one. `changes` are those since the
+    last successful build of the builder, as far as Buildbot knows them.
     """
 
     workername: str | None

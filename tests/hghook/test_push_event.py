@@ -53,6 +53,7 @@ def test_a_push_over_ssh_is_one_event_with_everything_hg_log_knows(each_site: Si
             "desc": entry["desc"],
             "phase": "public",
             "files": entry["files"],
+            "extras": {},
         }
         for entry in logged
     ]

@@ -116,10 +116,11 @@ class PublishTestReport(BuildStep):
             self.words = problems[0] if problems else "no test report"
             await self._log_problems(problems)
             return _RESULTS[self.if_missing]
-        set_heap_aside(self.master.reactor, sum(len(file.data) for file in files))
+        report_bytes = sum(len(file.data) for file in files)
+        set_heap_aside(self.master.reactor, report_bytes)
         clean = self.build.properties.cleanupTextFromSecrets
         report = await threads.deferToThread(_read, self.format, files, problems, self.max_cases, clean)
-        await self._store(report)
+        await self._store(report, report_bytes)
         self._count(report)
         self.words = _words(report) + (", report broken" if report.problems else "")
         await self._log_problems(report.problems)
@@ -139,7 +140,7 @@ class PublishTestReport(BuildStep):
         paths = [self.path] if isinstance(self.path, str) else list(self.path)
         return await read_worker_files(self, paths, self.max_bytes, self.max_files)
 
-    async def _store(self, report: Report) -> None:
+    async def _store(self, report: Report, report_bytes: int) -> None:
         description = self.set_description or self.name
         sets = await threads.deferToThread(
             result_sets,
@@ -149,6 +150,8 @@ class PublishTestReport(BuildStep):
             notes=report.notes,
             if_incomplete=_INCOMPLETE[self.if_broken],
         )
+        # What was made meanwhile stays until all is stored, so it need not be walked either.
+        set_heap_aside(self.master.reactor, report_bytes)
         for each in sets:
             setid = await self.addTestResultSet(description, each.category, each.value_unit)
             await self._add_results(setid, each)

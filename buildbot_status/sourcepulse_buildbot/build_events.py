@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sourcepulse.event import Event
-from sourcepulse_buildbot.build_facts import BuildContext, BuildRef
+from sourcepulse_buildbot.build_facts import BuildContext, BuildRef, revision_of
 from sourcepulse_buildbot.emitter import NORMALIZED_NAMES, Emitter, make_event
 from sourcepulse_buildbot.rows import UNKNOWN, Row, outcome_of, results_of, seconds_of, time_of
 
@@ -16,7 +16,17 @@ STARTED = "build.started.v1"
 FINISHED = "build.finished.v1"
 
 #: The properties that events are made of, whatever may be published.
-NEEDED_PROPERTIES = frozenset({"scheduler", "owner", "owners"})
+NEEDED_PROPERTIES = frozenset(
+    {
+        "got_revision",
+        "owner",
+        "owners",
+        "scheduler",
+        "virtual_builder_description",
+        "virtual_builder_name",
+        "virtual_builder_tags",
+    }
+)
 
 
 def build_started(
@@ -63,6 +73,9 @@ def _members(emitter: Emitter, ref: BuildRef, build: Row, context: BuildContext)
     buildset, properties = context.buildset, context.properties
     return {
         **ref.members(),
+        "real_buildername": context.builder.name,
+        "tags": list(context.tags),
+        "description": context.description,
         "buildrequestid": build["buildrequestid"],
         "buildsetid": buildset.bsid,
         "workerid": build["workerid"],
@@ -74,8 +87,10 @@ def _members(emitter: Emitter, ref: BuildRef, build: Row, context: BuildContext)
         "parent_buildid": buildset.parent_buildid,
         "rebuilt_buildid": buildset.rebuilt_buildid,
         "sourcestamps": buildset.sourcestamps,
+        "changes": list(context.changes),
+        "revision": revision_of(properties, buildset.sourcestamps),
         "properties": published(emitter, properties),
-        "normalized": {name: _normalized(emitter.normalized.get(name, ()), properties) for name in NORMALIZED_NAMES},
+        "normalized": normalized(emitter, properties, buildset.sourcestamps),
         "url": emitter.page(ref.page),
     }
 
@@ -96,9 +111,19 @@ def _owners(properties: Mapping[str, Any]) -> list[str]:
     return [owner for owner in owners if isinstance(owner, str) and owner]
 
 
-def _normalized(names: Sequence[str], properties: Mapping[str, Any]) -> str:
+def normalized(
+    emitter: Emitter, properties: Mapping[str, Any], sourcestamps: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+    """Return what the configured properties say in the words of all masters."""
+    return {name: _first_of(emitter.normalized.get(name, ()), properties, sourcestamps) for name in NORMALIZED_NAMES}
+
+
+def _first_of(names: Sequence[str], properties: Mapping[str, Any], sourcestamps: Sequence[Mapping[str, Any]]) -> str:
     for name in names:
         value = properties.get(name)
+        if isinstance(value, Mapping) and name == "got_revision":
+            # A build with codebases has one for each.
+            value = revision_of(properties, sourcestamps)
         if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
             return str(value)
     return UNKNOWN

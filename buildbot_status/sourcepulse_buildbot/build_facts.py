@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sourcepulse_buildbot.builders import BuilderFacts, plain_tags
 from sourcepulse_buildbot.rows import Row, seconds_of
 
 #: Lists in lists are told so deep; anybody who may request a build may make them deeper than Python can follow.
@@ -80,6 +81,8 @@ class BuildsetFacts(NamedTuple):
     rebuilt_buildid: int | None
     sourcestamps: Sequence[Mapping[str, Any]]
     properties: Mapping[str, Any]
+    #: Those that its sourcestamps were made of.
+    changes: Sequence[Mapping[str, Any]] = ()
 
     @property
     def scheduler(self) -> str | None:
@@ -88,11 +91,33 @@ class BuildsetFacts(NamedTuple):
 
 
 class BuildContext(NamedTuple):
-    """What events of a build tell beside its row."""
+    """What events of a build say beside its row.
+
+    `builder` is the configured one, also where the build has a virtual one. `changes` are those since the
+    last successful build of the builder, as far as Buildbot knows them.
+    """
 
     workername: str | None
     buildset: BuildsetFacts
     properties: Mapping[str, Any]
+    builder: BuilderFacts
+    changes: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of the builder that the build is shown under."""
+        virtual = plain_tags(self.properties.get("virtual_builder_tags"))
+        return virtual if virtual and self._is_virtual else self.builder.tags
+
+    @property
+    def description(self) -> str | None:
+        """What that builder is for."""
+        virtual = text_or_none(self.properties.get("virtual_builder_description"))
+        return virtual if virtual and self._is_virtual else self.builder.description
+
+    @property
+    def _is_virtual(self) -> bool:
+        return text_or_none(self.properties.get("virtual_builder_name")) is not None
 
 
 def sourcestamps_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -105,6 +130,12 @@ def sourcestamps_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
         | {"branch": row.get("branch"), "revision": row.get("revision")}
         for row in sorted(filter(None, rows), key=lambda row: str(row.get("codebase") or ""))
     ]
+
+
+def changes_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Return what events say of the changes in a build, the oldest first."""
+    found = {row["changeid"]: row for row in rows}
+    return [{"changeid": number, "revision": found[number].get("revision")} for number in sorted(found)]
 
 
 def property_values(properties: Mapping[str, Sequence[Any]], wanted: frozenset[str]) -> dict[str, Any]:
@@ -121,6 +152,21 @@ def copy_of(value: Any, depth: int = PROPERTY_DEPTH) -> Any:
     if isinstance(value, list | tuple):
         return [copy_of(item, depth - 1) for item in value]
     return value
+
+
+def revision_of(properties: Mapping[str, Any], sourcestamps: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the revision that was built, or else asked for; of several codebases that of the first.
+
+    Buildbot's `got_revision` is a text, or a dictionary by codebase in a build that has codebases.
+    """
+    got = properties.get("got_revision")
+    if isinstance(got, Mapping):
+        known = {str(codebase): value for codebase, value in got.items() if isinstance(value, str) and value}
+        wanted = [stamp["codebase"] for stamp in sourcestamps if stamp["codebase"] in known] or sorted(known)
+        got = known[wanted[0]] if wanted else None
+    if isinstance(got, str) and got:
+        return got
+    return next((stamp["revision"] for stamp in sourcestamps if stamp["revision"]), None)
 
 
 def text_or_none(value: Any) -> str | None:

@@ -1,117 +1,194 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the events of tests: one for each case that is wanted, then one for the run."""
+"""Make the events of tests: one for each case that is wanted, up to a limit, then one for the run."""
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sourcepulse.event import Event
 from sourcepulse_buildbot.build_facts import BuildRef
 from sourcepulse_buildbot.emitter import Emitter, make_event
-from sourcepulse_buildbot.result_sets import MESSAGE, PASS_FAIL, TRUE
+from sourcepulse_buildbot.result_sets import (
+    ATTEMPTS,
+    FAILURES,
+    MESSAGE,
+    PASS_FAIL,
+    REPORT,
+    SKIPS,
+    TRUE,
+    Attempts,
+    ReportState,
+    attempts_of,
+    details_of,
+    report_of,
+)
 from sourcepulse_buildbot.rows import UNKNOWN, Row
 from sourcepulse_buildbot.stored_tests import StoredTests
 
 RUN_FINISHED = "test.run.finished.v1"
 
 SUCCESS, FAILURE, SKIPPED, EXCEPTION = "success", "failure", "skipped", "exception"
-#: What may be asked for: the last word in the type of the event.
-FAILED, PASSED = "failed", "passed"
-CASES = (FAILED, PASSED, SKIPPED)
+#: What may be asked for: the last word in the type of the event, and those that passed after they failed.
+FAILED, PASSED, FLAKY = "failed", "passed", "flaky"
+CASES = (FAILED, FLAKY, PASSED, SKIPPED)
+#: One step must not fill half of a queue.
+CASE_EVENTS_MAX = 1_000
 _STATES = {FAILURE: FAILED, EXCEPTION: FAILED, SUCCESS: PASSED, SKIPPED: SKIPPED}
 
 #: The categories of Buildbot's sets in which every result has the same outcome.
 _OUTCOME_BY_CATEGORY = {"pass_only": SUCCESS, "fail_only": FAILURE, "code_issue": FAILURE}
+#: In these a set without results is a good one.
+_ONLY_FAILURES = frozenset({"fail_only", "code_issue"})
 _TOTALS = ("total", "passed", "failed", "skipped")
+#: Identities of tests are made in this namespace; it is the same in every installation.
+_TESTS = uuid.UUID("2d7f2f52-3f0c-5a0e-8a0d-6c5f4c1f0b7e")
+
+
+class Wanted(NamedTuple):
+    """Which test cases are told one by one, and at most how many of a run."""
+
+    cases: frozenset[str]
+    most: int = CASE_EVENTS_MAX
+
+
+class RunOf(NamedTuple):
+    """What a run of tests belongs to: a step of a build, and the revision that was built."""
+
+    build: BuildRef
+    stepid: int
+    step_name: str
+    revision: str | None
 
 
 class _Case(NamedTuple):
     row: Row
     outcome: str
     message: str | None
+    attempts: int = 1
+
+    @property
+    def is_flaky(self) -> bool:
+        return self.outcome == SUCCESS and self.attempts > 1
 
 
 def run_finished(
-    emitter: Emitter, *, ref: BuildRef, tests: StoredTests, wanted: frozenset[str], time: float, recovered: bool = False
+    emitter: Emitter, *, run: RunOf, tests: StoredTests, wanted: Wanted, time: float, recovered: bool = False
 ) -> Iterator[Event]:
-    """Tell the wanted cases of a complete test result set, then its totals."""
+    """Yield the wanted cases of a complete test result set, then its totals."""
     test_set = tests.test_set
-    cases = [_case_of(test_set, row, tests) for row in tests.results]
+    cases = _cases(tests)
     outcomes = [case.outcome for case in cases]
-    told = 0
-    for case in [*cases, *(_Case(row, SKIPPED, row["value"] or None) for row in tests.skips)]:
-        if _STATES.get(case.outcome) in wanted:
-            told += 1
-            yield _case_event(emitter, case, ref, test_set["stepid"], time, recovered=recovered)
+    skips = [_Case(row, SKIPPED, row["value"] or None) for row in tests.of(SKIPS)]
+    asked = [case for case in [*cases, *skips] if _is_wanted(case, wanted.cases)]
+    told = _first_of(asked, wanted.most)
+    for case in told:
+        yield _case_event(emitter, case, run, test_set["description"] or "", time, recovered=recovered)
     known = UNKNOWN not in outcomes
-    failed = [FAILURE, EXCEPTION]
+    totals = {
+        "tests_total": len(cases) + len(skips),
+        "tests_passed": outcomes.count(SUCCESS) if known else test_set["tests_passed"],
+        "tests_failed": sum(map(outcomes.count, [FAILURE, EXCEPTION])) if known else test_set["tests_failed"],
+        "tests_skipped": len(skips) if known else None,
+    }
+    state = report_of(tests.of(REPORT))
     yield _run_event(
         emitter,
-        ref,
-        test_set["stepid"],
-        key=ref.key(test_set["test_result_setid"]),
+        run,
+        key=run.build.key(test_set["test_result_setid"]),
         setid=test_set["test_result_setid"],
         description=test_set["description"] or "",
         category=test_set["category"],
-        totals={
-            "tests_total": len(cases) + len(tests.skips),
-            "tests_passed": outcomes.count(SUCCESS) if known else test_set["tests_passed"],
-            "tests_failed": sum(map(outcomes.count, failed)) if known else test_set["tests_failed"],
-            "tests_skipped": len(tests.skips) if known else None,
-        },
-        cases=told,
+        totals=totals,
+        flaky=sum(case.is_flaky for case in cases) if known else None,
+        state=state,
+        cases=len(told),
+        left_out=len(asked) - len(told),
         time=time,
         recovered=recovered,
     )
 
 
-def statistics_finished(
-    emitter: Emitter, *, ref: BuildRef, step: Row, statistics: Mapping[str, int], time: float
-) -> Event:
-    """Tell the totals that a step counted without storing the results; they are gone when its master is."""
+def statistics_finished(emitter: Emitter, *, run: RunOf, statistics: Mapping[str, int], time: float) -> Event:
+    """Return the totals that a step counted without storing the results; they are gone when its master is."""
     return _run_event(
         emitter,
-        ref,
-        step["stepid"],
-        key=["step", *ref.key(step["stepid"])],
+        run,
+        key=["step", *run.build.key(run.stepid)],
         setid=None,
-        description=step["name"],
+        description=run.step_name,
         category=None,
         totals={f"tests_{name}": _number(statistics.get(f"tests-{name}")) for name in _TOTALS},
+        flaky=None,
+        state=ReportState(),
         cases=0,
+        left_out=0,
         time=time,
         recovered=False,
     )
 
 
 def has_totals(statistics: Mapping[str, int]) -> bool:
-    """Tell whether the statistics of a step are those of tests."""
+    """Return whether the statistics of a step are those of tests."""
     return any(f"tests-{name}" in statistics for name in _TOTALS)
 
 
-def _case_of(test_set: Row, row: Row, tests: StoredTests) -> _Case:
-    """Give the outcome of one result; `unknown` in sets whose values say something else, such as times."""
+def _cases(tests: StoredTests) -> list[_Case]:
+    """Return what became of each result; `unknown` in sets whose values say something else, such as times."""
+    test_set = tests.test_set
     if test_set["category"] != PASS_FAIL:
-        message = row["value"] if test_set["value_unit"] == MESSAGE else None
-        return _Case(row, _OUTCOME_BY_CATEGORY.get(test_set["category"], UNKNOWN), message)
-    if row["value"] == TRUE:
-        return _Case(row, SUCCESS, None)
-    details = tests.details.get(row["test_resultid"])
-    return _Case(row, FAILURE, None) if details is None else _Case(row, details.outcome, details.message)
+        outcome, has_messages = (
+            _OUTCOME_BY_CATEGORY.get(test_set["category"], UNKNOWN),
+            test_set["value_unit"] == MESSAGE,
+        )
+        return [_Case(row, outcome, row["value"] if has_messages else None) for row in tests.results]
+    details = details_of(tests.results, tests.of(FAILURES))
+    attempts = attempts_of(tests.results, tests.of(ATTEMPTS))
+    cases = []
+    for row in tests.results:
+        ran = attempts.get(row["test_resultid"], Attempts(1, None))
+        if row["value"] == TRUE:
+            cases.append(_Case(row, SUCCESS, ran.message, ran.number))
+            continue
+        failure = details.get(row["test_resultid"])
+        outcome, message = (FAILURE, None) if failure is None else failure
+        cases.append(_Case(row, outcome, message, ran.number))
+    return cases
 
 
-def _case_event(emitter: Emitter, case: _Case, ref: BuildRef, stepid: int, time: float, *, recovered: bool) -> Event:
+def _is_wanted(case: _Case, wanted: frozenset[str]) -> bool:
+    return _STATES.get(case.outcome) in wanted or (case.is_flaky and FLAKY in wanted)
+
+
+def _first_of(cases: Sequence[_Case], most: int) -> Sequence[_Case]:
+    """Return as many as may be told, in their order; failures before those that are flaky, these before the others."""
+    if len(cases) <= most:
+        return cases
+    first = sorted(range(len(cases)), key=lambda number: (_rank(cases[number]), number))[:most]
+    return [cases[number] for number in sorted(first)]
+
+
+def _rank(case: _Case) -> int:
+    return 0 if _STATES[case.outcome] == FAILED else 1 if case.is_flaky else 2
+
+
+def _case_event(emitter: Emitter, case: _Case, run: RunOf, description: str, time: float, *, recovered: bool) -> Event:
     row = case.row
     return make_event(
         emitter,
         f"test.case.{_STATES[case.outcome]}.v1",
         {
-            **ref.members(),
-            "stepid": stepid,
+            **run.build.members(),
+            "stepid": run.stepid,
+            "step_name": run.step_name,
+            "revision": run.revision,
             "test_result_setid": row["test_result_setid"],
+            "description": description,
             "test_resultid": row["test_resultid"],
+            "testid": test_identity(description, row["test_name"], row["test_code_path"]),
             "test_name": row["test_name"],
             "test_code_path": row["test_code_path"],
             "line": row["line"],
@@ -119,48 +196,80 @@ def _case_event(emitter: Emitter, case: _Case, ref: BuildRef, stepid: int, time:
             "value": row["value"],
             "message": case.message,
             "outcome": case.outcome,
+            "attempts": case.attempts,
+            "flaky": case.is_flaky,
         },
-        key=ref.key(row["test_resultid"]),
-        subject=ref.subject,
+        key=run.build.key(row["test_resultid"]),
+        subject=run.build.subject,
         time=time,
-        words=[ref.buildername],
+        words=[run.build.buildername],
         recovered=recovered,
     )
 
 
+def test_identity(description: str, name: str | None, code_path: str | None) -> str:
+    """Return what a test has in common in all builds, builders and revisions: its suite, and its name or its file."""
+    words = [description, name or "", "" if name else code_path or ""]
+    return str(uuid.uuid5(_TESTS, json.dumps(words, separators=(",", ":"))))
+
+
+def _outcome(totals: Mapping[str, int | None], category: str | None, state: ReportState) -> str:
+    """Return what a run came to: it is a success only if nothing failed, something passed and nothing is missing."""
+    failed, passed, total = totals["tests_failed"], totals["tests_passed"], totals["tests_total"]
+    if failed:
+        return FAILURE
+    if state.outcome is not None:
+        return state.outcome
+    if category in _ONLY_FAILURES:
+        return SUCCESS
+    if failed is None and passed is None:
+        return UNKNOWN
+    if passed:
+        return SUCCESS
+    return SKIPPED if passed == 0 and not (total or 0) - (totals["tests_skipped"] or 0) else UNKNOWN
+
+
 def _run_event(
     emitter: Emitter,
-    ref: BuildRef,
-    stepid: int,
+    run: RunOf,
     *,
     key: Sequence[str],
     setid: int | None,
     description: str,
     category: str | None,
     totals: Mapping[str, int | None],
+    flaky: int | None,
+    state: ReportState,
     cases: int,
+    left_out: int,
     time: float,
     recovered: bool,
 ) -> Event:
-    failed, passed = totals["tests_failed"], totals["tests_passed"]
-    outcome = FAILURE if failed else UNKNOWN if failed is None and passed is None else SUCCESS
+    outcome = _outcome(totals, category, state)
     return make_event(
         emitter,
         RUN_FINISHED,
         {
-            **ref.members(),
-            "stepid": stepid,
+            **run.build.members(),
+            "stepid": run.stepid,
+            "step_name": run.step_name,
+            "revision": run.revision,
             "test_result_setid": setid,
             "description": description,
             "category": category,
             **totals,
+            "tests_flaky": flaky,
             "outcome": outcome,
+            "incomplete": state.outcome is not None,
+            "problems": list(state.problems),
+            "notes": list(state.notes),
             "cases": cases,
+            "cases_left_out": left_out,
         },
         key=key,
-        subject=ref.subject,
+        subject=run.build.subject,
         time=time,
-        words=[outcome, ref.buildername],
+        words=[outcome, run.build.buildername],
         recovered=recovered,
     )
 

@@ -5,20 +5,27 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from buildbot.data.resultspec import Filter
 
 from sourcepulse_buildbot.build_facts import (
     BuildContext,
     BuildRef,
     BuildsetFacts,
     StepRef,
+    changes_of,
     property_values,
     sourcestamps_of,
 )
-from sourcepulse_buildbot.rows import Row
+from sourcepulse_buildbot.builders import BuilderFacts, configured, stored
+from sourcepulse_buildbot.rows import Row, seconds_of
 
 #: How many finished builds, steps, buildsets and requests are remembered; Buildbot tells late of some of their logs.
 REMEMBERED = 5_000
+#: Buildbot's result of a request that was collapsed.
+_SKIPPED = 3
 
 _Value = TypeVar("_Value")
 
@@ -47,8 +54,9 @@ class Directory:
     `data` is the master's data connector, `properties` names those that events may need. LookupError if a row is gone.
     """
 
-    def __init__(self, data: Any, properties: frozenset[str]) -> None:
+    def __init__(self, data: Any, properties: frozenset[str], botmaster: Any = None) -> None:
         self._data = data
+        self._botmaster = botmaster
         self.properties = properties
         self.builders: dict[int, str] = {}
         self.workers: dict[int, str] = {}
@@ -69,6 +77,11 @@ class Directory:
             self.builders[builderid] = (await self._row("builders", builderid))["name"]
         return self.builders[builderid]
 
+    async def builder(self, builderid: int) -> BuilderFacts:
+        """Return what is known of a builder; it is asked for anew each time, because its configuration may change."""
+        name = await self.builder_name(builderid)
+        return configured(self._botmaster, name) or stored(await self._row("builders", builderid))
+
     async def worker_name(self, workerid: int | None) -> str | None:
         """Give the name of a worker; None for a build without one."""
         if workerid is None:
@@ -85,6 +98,12 @@ class Directory:
         if bsid not in self._buildsets:
             row = await self._row("buildsets", bsid)
             properties = await self._data.get(("buildsets", bsid, "properties"))
+            stamps = [stamp for stamp in row["sourcestamps"] if stamp]
+            changes = [
+                change
+                for stamp in stamps
+                for change in await self._data.get(("sourcestamps", stamp["ssid"], "changes"))
+            ]
             self._buildsets[bsid] = BuildsetFacts(
                 bsid=bsid,
                 reason=row["reason"] or "",
@@ -92,13 +111,25 @@ class Directory:
                 rebuilt_buildid=row.get("rebuilt_buildid"),
                 sourcestamps=sourcestamps_of(row["sourcestamps"]),
                 properties=property_values(properties or {}, self.properties),
+                changes=changes_of(changes),
             )
         return self._buildsets[bsid]
 
-    async def context(self, build: Row, *, bsid: int | None, properties: dict[str, Any] | None) -> BuildContext:
-        """Give what events of a build need beside its row; what its live object told need not be asked for."""
-        if bsid is None:
-            bsid = (await self._row("buildrequests", build["buildrequestid"]))["buildsetid"]
+    async def context(
+        self,
+        build: Row,
+        *,
+        bsid: int | None,
+        properties: dict[str, Any] | None,
+        builder: BuilderFacts | None = None,
+        changes: Sequence[Mapping[str, Any]] | None = None,
+    ) -> BuildContext:
+        """Return what events of a build need beside its row; what its live object told need not be asked for."""
+        if bsid is None or builder is None:
+            request = await self._row("buildrequests", build["buildrequestid"])
+            bsid, builder = request["buildsetid"], await self.builder(request["builderid"])
+        if changes is None:
+            changes = changes_of(await self._data.get(("builds", build["buildid"], "changes")))
         if properties is None:
             stored = await self._data.get(("builds", build["buildid"], "properties"))
             properties = property_values(stored or {}, self.properties)
@@ -106,6 +137,8 @@ class Directory:
             workername=await self.worker_name(build["workerid"]),
             buildset=await self.buildset(bsid),
             properties=properties,
+            builder=builder,
+            changes=changes,
         )
 
     async def step(self, stepid: int) -> StepRef:
@@ -113,6 +146,20 @@ class Directory:
         if stepid not in self.steps:
             self.steps[stepid] = StepRef.of(await self._row("steps", stepid))
         return self.steps[stepid]
+
+    async def collapsed_into(self, request: Row) -> int | None:
+        """Return the request that another one went into: the youngest of its builder when it ended without a build."""
+        if request["results"] != _SKIPPED:
+            return None
+        rows = await self._data.get(
+            ("buildrequests",),
+            filters=[
+                Filter("builderid", "eq", [request["builderid"]]),
+                Filter("buildrequestid", "gt", [request["buildrequestid"]]),
+                Filter("submitted_at", "le", [seconds_of(request["complete_at"]) or 0]),
+            ],
+        )
+        return max((row["buildrequestid"] for row in rows), default=None)
 
     async def last_build(self, buildrequestid: int) -> int | None:
         """Give the last build of a request; None if there was none."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,9 @@ from sourcepulse_buildbot.redaction import Redactor
 #: Members that nobody outside can choose; a short secret must not make them unreadable.
 _OURS = frozenset(
     {
+        "raw_url",
+        "testid",
+        "url",
         "claimed_at",
         "complete_at",
         "last_connection",
@@ -23,6 +27,8 @@ _OURS = frozenset(
         "when_timestamp",
     }
 )
+#: The part of a subject that is a name.
+_SUBJECT = re.compile(r"((?:builder|worker|master)/)(.*?)(/builds/[0-9]+)?", re.DOTALL)
 #: What `normalized` tells of every build.
 NORMALIZED_NAMES = ("tree", "product", "platform", "buildtype", "revision")
 
@@ -46,6 +52,16 @@ class Emitter(NamedTuple):
         """Give the URL of a page of Buildbot's web interface; None if Buildbot has no URL."""
         return f"{self.url}#/{path}" if self.url else None
 
+    def file(self, path: str) -> str | None:
+        """Return the URL of something that Buildbot's web interface serves; None if Buildbot has no URL."""
+        return f"{self.url}{path}" if self.url else None
+
+
+def _subject(redactor: Redactor, subject: str) -> str:
+    """Return the subject without secrets in what users chose of it; the other words are ours."""
+    match = _SUBJECT.fullmatch(subject)
+    return f"{match[1]}{redactor.text(match[2])}{match[3] or ''}" if match else subject
+
 
 def make_event(
     emitter: Emitter,
@@ -64,7 +80,7 @@ def make_event(
     `key`, `words` and `time` are those of Event.of; `cut` is that of bounds.bound. EventError if it cannot be made.
     """
     redactor = emitter.redactor
-    subject = redactor.text(subject)
+    subject = _subject(redactor, subject)
     data = {name: value if name in _OURS else redactor.value(value) for name, value in members.items()}
     data |= {"recovered": recovered, "truncated": [], "raw": []}
     limits = Limits(max_bytes=emitter.max_bytes, envelope_bytes=envelope_bytes(type_, emitter.source, subject))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sourcepulse_buildbot.build_facts import copy_of
+from sourcepulse_buildbot.builders import BuilderFacts, configured
 from sourcepulse_buildbot.rows import Row
 
 
@@ -19,6 +20,11 @@ class LiveBuilds:
 
     def __init__(self, botmaster: Any) -> None:
         self._botmaster = botmaster
+
+    @property
+    def botmaster(self) -> Any:
+        """What knows the configured builders."""
+        return self._botmaster
 
     def find(self, buildid: int) -> Any | None:
         """Give the running build of this id."""
@@ -56,6 +62,35 @@ def properties_of(build: Any | None, wanted: frozenset[str]) -> dict[str, Any] |
         return {name: copy_of(properties[name][0]) for name in wanted if name in properties}
     except (AttributeError, IndexError, TypeError):
         return None
+
+
+def builder_of(build: Any | None, botmaster: Any) -> BuilderFacts | None:
+    """Return the configured builder of a running build, which may have a virtual one besides."""
+    try:
+        return None if build is None else configured(botmaster, build.builder.name)
+    except AttributeError:
+        return None
+
+
+def owners_of(build: Any | None) -> list[str]:
+    """Return who is to blame for a running build; Buildbot makes a property of it after it says that it began."""
+    try:
+        if build is None:
+            return []
+        owners = set(build.blamelist())
+        owners.update(request.properties["owner"] for request in build.requests if "owner" in request.properties)
+        return sorted(owner for owner in owners if isinstance(owner, str))
+    except (AttributeError, KeyError, TypeError):
+        return []
+
+
+def slots_of(botmaster: Any, workername: str) -> int | None:
+    """Return how many builds a worker may have at a time; None if that is not limited or not known."""
+    try:
+        slots = botmaster.master.workers.workers[workername].max_builds
+    except (AttributeError, KeyError, TypeError):
+        return None
+    return slots if isinstance(slots, int) else None
 
 
 def secrets_of(build: Any | None) -> Mapping[str, str]:

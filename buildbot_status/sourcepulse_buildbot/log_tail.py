@@ -20,6 +20,8 @@ FAILED = ("failure", "exception")
 #: Only so many lines are read, however short they are.
 TAIL_MOST_LINES = 1_000
 
+_HEADER = "h"
+
 #: A log and the time at which it was complete, in seconds since 1970.
 Held = tuple[Row, float]
 
@@ -75,7 +77,7 @@ class LogTails:
             return None
         text: str = contents["content"]
         if log["type"] == "s":
-            # Each line of such a log begins with the letter of its stream.
-            text = "\n".join(line[1:] for line in text.split("\n"))
+            # Each line of such a log begins with the letter of its stream; h is for Buildbot's own words.
+            text = "\n".join(line[1:] for line in text.split("\n") if not line.startswith(_HEADER))
         encoded = text.encode("utf-8", "replace")
         return encoded[max(0, len(encoded) - self._max_bytes) :].decode("utf-8", "ignore")

@@ -13,10 +13,12 @@ from twisted.logger import Logger
 
 from sourcepulse_buildbot import live_build
 from sourcepulse_buildbot.build_events import build_finished, build_started
-from sourcepulse_buildbot.build_facts import BuildRef, StepRef
+from sourcepulse_buildbot.build_facts import BuildRef, StepRef, revision_of
+from sourcepulse_buildbot.builders import BuilderFacts
 from sourcepulse_buildbot.bus import Handler
-from sourcepulse_buildbot.case_events import has_totals, run_finished, statistics_finished
+from sourcepulse_buildbot.case_events import RunOf, Wanted, has_totals, run_finished, statistics_finished
 from sourcepulse_buildbot.change_events import change_added
+from sourcepulse_buildbot.choices import Choices
 from sourcepulse_buildbot.directory import Directory, Known, Remembered
 from sourcepulse_buildbot.intake import Intake
 from sourcepulse_buildbot.log_tail import LogTails
@@ -30,6 +32,8 @@ from sourcepulse_buildbot.used_secrets import UsedSecrets
 from sourcepulse_buildbot.writer import Fact
 
 log = Logger("sourcepulse")
+
+_GOT_REVISION = frozenset({"got_revision"})
 
 #: Makes the fact of a step or log once its build is known.
 _OfBuild = Callable[[BuildRef], Fact]
@@ -51,6 +55,7 @@ class Observer:
         live: live_build.LiveBuilds,
         intake: Intake,
         selection: Selection,
+        choices: Choices,
         secrets: UsedSecrets,
         presence: Presence,
         tails: LogTails,
@@ -63,6 +68,7 @@ class Observer:
         self._live = live
         self._intake = intake
         self._selection = selection
+        self._choices = choices
         self._secrets = secrets
         self.presence = presence
         self._tails = tails
@@ -133,11 +139,11 @@ class Observer:
         self._intake.add_later(self._request_submitted(dict(request)))
 
     async def _request_submitted(self, request: Row) -> Sequence[Fact]:
-        name = await self._directory.builder_name(request["builderid"])
         buildset = await self._directory.buildset(request["buildsetid"])
-        if not (self._selection.takes_builder(name) and self._selection.takes_scheduler(buildset.scheduler)):
+        if not await self._choices.request(request, buildset):
             return ()
-        return (partial(request_submitted, request=request, buildername=name, buildset=buildset),)
+        builder = await self._directory.builder(request["builderid"])
+        return (partial(request_submitted, request=request, builder=builder, buildset=buildset),)
 
     def _request_before(self, buildrequestid: int) -> None:
         """Tell first of a request that Buildbot began to work on before it told of it."""
@@ -154,15 +160,20 @@ class Observer:
         self._intake.add_later(self._request_completed(dict(request)))
 
     async def _request_completed(self, request: Row) -> Sequence[Fact]:
-        name = await self._directory.builder_name(request["builderid"])
-        if not self._selection.takes_builder(name):
+        buildset = await self._directory.buildset(request["buildsetid"])
+        if not await self._choices.request(request, buildset):
             return ()
-        if self._selection.schedulers is not None:
-            buildset = await self._directory.buildset(request["buildsetid"])
-            if not self._selection.takes_scheduler(buildset.scheduler):
-                return ()
         last = await self._directory.last_build(request["buildrequestid"])
-        return (partial(request_completed, request=request, buildername=name, buildid=last),)
+        return (
+            partial(
+                request_completed,
+                request=request,
+                buildername=await self._directory.builder_name(request["builderid"]),
+                buildset=buildset,
+                buildid=last,
+                collapsed_into=None if last is not None else await self._directory.collapsed_into(request),
+            ),
+        )
 
     def _buildset_complete(self, buildset: Row) -> None:
         row = dict(buildset, sourcestamps=[dict(stamp) for stamp in buildset["sourcestamps"]])
@@ -185,17 +196,27 @@ class Observer:
             self._started(
                 dict(build),
                 bsid=live_build.buildset_of(live),
-                properties=live_build.properties_of(live, self._directory.properties),
+                properties=self._properties_of(live),
+                builder=live_build.builder_of(live, self._live.botmaster),
             )
         )
 
-    async def _started(self, build: Row, *, bsid: int | None, properties: dict[str, Any] | None) -> list[Fact]:
+    def _properties_of(self, live: Any | None) -> dict[str, Any] | None:
+        properties = live_build.properties_of(live, self._directory.properties)
+        owners = live_build.owners_of(live) if properties is not None and "owners" not in properties else []
+        return {**properties, "owners": owners} if properties is not None and owners else properties
+
+    async def _started(
+        self, build: Row, *, bsid: int | None, properties: dict[str, Any] | None, builder: BuilderFacts | None
+    ) -> list[Fact]:
         name = await self._directory.builder_name(build["builderid"])
-        context = await self._directory.context(build, bsid=bsid, properties=properties)
+        context = await self._directory.context(build, bsid=bsid, properties=properties, builder=builder)
         ref = BuildRef.of(build, name)
-        wanted = self._selection.takes_builder(name) and self._selection.takes_scheduler(context.buildset.scheduler)
+        wanted = await self._choices.build(build, ref, context)
         facts: list[Fact] = []
         self.know(Known(ref, context, wanted), build["buildrequestid"])
+        if wanted and self._selection.wants("requests") and self._choices.owes_request(build["buildrequestid"]):
+            facts += await self._stored_request(build["buildrequestid"])
         if wanted and self._selection.wants("builds"):
             facts.append(partial(build_started, ref=ref, build=build, context=context))
         return facts + self.early_facts(ref.buildid)
@@ -219,19 +240,25 @@ class Observer:
             self._finished(
                 dict(build),
                 bsid=live_build.buildset_of(live),
-                properties=live_build.properties_of(live, self._directory.properties),
+                properties=self._properties_of(live),
+                builder=live_build.builder_of(live, self._live.botmaster),
             )
         )
 
-    async def _finished(self, build: Row, *, bsid: int | None, properties: dict[str, Any] | None) -> Sequence[Fact]:
+    async def _finished(
+        self, build: Row, *, bsid: int | None, properties: dict[str, Any] | None, builder: BuilderFacts | None
+    ) -> Sequence[Fact]:
         facts: list[Fact] = []
         if build["buildid"] not in self._directory.builds:
             # Skipped, or begun elsewhere: a master that died leaves its builds to another.
-            facts += await self._started(build, bsid=bsid, properties=properties)
+            facts += await self._started(build, bsid=bsid, properties=properties, builder=builder)
         known = self._directory.builds[build["buildid"]]
         if not known.wanted or not self._selection.wants("builds"):
             return facts
-        context = await self._directory.context(build, bsid=known.context.buildset.bsid, properties=properties)
+        before = known.context
+        context = await self._directory.context(
+            build, bsid=before.buildset.bsid, properties=properties, builder=before.builder, changes=before.changes
+        )
         facts.append(partial(build_finished, ref=known.ref, build=build, context=context))
         return facts
 
@@ -259,11 +286,19 @@ class Observer:
         """Tell of tests that a step only counted; what it stored is told by its test result sets."""
         if not (self._selection.wants("tests") and has_totals(statistics)) or step["stepid"] in self._stored_tests:
             return
-        now = self._clock()
-        self._of_build(
-            step["buildid"],
-            lambda ref: partial(statistics_finished, ref=ref, step=step, statistics=statistics, time=now),
-        )
+        now, revision = self._clock(), self._revision(step["buildid"])
+
+        def make(ref: BuildRef) -> Fact:
+            run = RunOf(ref, step["stepid"], step["name"], revision)
+            return partial(statistics_finished, run=run, statistics=statistics, time=now)
+
+        self._of_build(step["buildid"], make)
+
+    def _revision(self, buildid: int) -> str | None:
+        """Return the revision of a build as its steps know it by now."""
+        live = live_build.properties_of(self._live.find(buildid), _GOT_REVISION)
+        known = self._directory.builds.get(buildid)
+        return revision_of(live or {}, known.context.buildset.sourcestamps if known else ())
 
     def _log(self, log_row: Row) -> None:
         row, now = dict(log_row), self._clock()
@@ -299,11 +334,14 @@ class Observer:
         self._stored_tests[row["stepid"]] = True
         if is_companion(row):
             return
-        self._of_build_later(row["buildid"], partial(self._tests, row, now))
+        self._of_build_later(row["buildid"], partial(self._tests, row, now, self._revision(row["buildid"])))
 
-    async def _tests(self, test_set: Row, now: float, ref: BuildRef) -> Sequence[Fact]:
+    async def _tests(self, test_set: Row, now: float, revision: str | None, ref: BuildRef) -> Sequence[Fact]:
         tests = await read_tests(self._data, test_set)
-        return (partial(run_finished, ref=ref, tests=tests, wanted=self._selection.cases, time=now),)
+        step = await self._directory.step(test_set["stepid"])
+        run = RunOf(ref, step.stepid, step.name, revision)
+        wanted = Wanted(self._selection.cases, self._selection.most_cases)
+        return (partial(run_finished, run=run, tests=tests, wanted=wanted, time=now),)
 
     def _of_build(self, buildid: int, make: _OfBuild) -> None:
         known = self._directory.builds.get(buildid)
@@ -327,7 +365,8 @@ class Observer:
 
     def _worker(self, state: str, worker: Row) -> None:
         self._directory.workers[worker["workerid"]] = worker["name"]
-        for fact in self.presence.worker(state, dict(worker), self._clock()):
+        row = {**worker, "max_builds": live_build.slots_of(self._live.botmaster, worker["name"])}
+        for fact in self.presence.worker(state, row, self._clock()):
             self._intake.add(fact)
 
     def _master(self, state: str, master: Row) -> None:

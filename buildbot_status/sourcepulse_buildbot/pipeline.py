@@ -13,16 +13,20 @@ from twisted.internet import defer, task, threads
 from twisted.logger import Logger
 
 from sourcepulse import config as core_config
+from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.outbox import Outbox
+from sourcepulse.redaction import redact_urls
 from sourcepulse.relay_thread import RelayThread
 from sourcepulse_buildbot.build_events import NEEDED_PROPERTIES
 from sourcepulse_buildbot.bus import Subscription, Tap
+from sourcepulse_buildbot.choices import Choices
 from sourcepulse_buildbot.directory import Directory, Known
 from sourcepulse_buildbot.emitter import Emitter
 from sourcepulse_buildbot.intake import Intake
 from sourcepulse_buildbot.live_build import LiveBuilds
 from sourcepulse_buildbot.log_tail import LogTails
 from sourcepulse_buildbot.mark import Mark, last_stored_at, read_mark, write_mark
+from sourcepulse_buildbot.name_watch import NameWatch
 from sourcepulse_buildbot.observer import Observer
 from sourcepulse_buildbot.presence import Presence
 from sourcepulse_buildbot.recovered_build import RecoveredBuilds
@@ -55,7 +59,7 @@ class Pipeline:
         self._settings = settings
         self._reactor = master.reactor
         self._clock: Callable[[], float] = master.reactor.seconds
-        selection = _selection(master, settings)
+        selection = _selection(settings)
         properties = settings.properties.union(NEEDED_PROPERTIES, *settings.normalized.values())
         redactor = Redactor()
         self._writer = Writer(
@@ -63,7 +67,7 @@ class Pipeline:
             Emitter(
                 source=settings.source,
                 scope=settings.scope,
-                url=master.config.buildbotURL or "",
+                url=redact_urls(master.config.buildbotURL or ""),
                 redactor=redactor,
                 properties=settings.properties,
                 normalized=settings.normalized,
@@ -72,7 +76,10 @@ class Pipeline:
             tell=self._tell,
         )
         self._intake = Intake(self._writer, self._reactor, missed=self._missed)
-        directory = Directory(master.data, properties)
+        directory = Directory(master.data, properties, master.botmaster)
+        #: Fires when the reporter before this one has stored all that it heard.
+        self._taken_over: defer.Deferred[None] = defer.Deferred()
+        choices = Choices(selection, directory, scope=settings.scope, known=self._known)
         tails = LogTails(master.data, settings.log_tail_bytes)
         self._directory = directory
         self.presence = Presence(
@@ -89,6 +96,7 @@ class Pipeline:
             live=self._live,
             intake=self._intake,
             selection=selection,
+            choices=choices,
             secrets=self._secrets,
             presence=self.presence,
             tails=tails,
@@ -103,7 +111,8 @@ class Pipeline:
             data=master.data,
             directory=directory,
             selection=selection,
-            builds=RecoveredBuilds(master.data, directory, selection, tails),
+            choices=choices,
+            builds=RecoveredBuilds(master.data, directory, selection, choices, tails),
             scope=settings.scope,
             store=Store(put=self._writer.put_found, ask=self._ask),
             others=self._other_masters,
@@ -120,6 +129,7 @@ class Pipeline:
         self._again = task.LoopingCall(self._recover_again)
         self._again.clock = self._reactor
         self._relay: RelayThread | RelayProcess | None = None
+        self._names: NameWatch | None = None
 
     async def start(self, *, after: Pipeline | None) -> None:
         """Hear first, then let the one before end, then find what was missed; what is heard meanwhile waits."""
@@ -132,6 +142,7 @@ class Pipeline:
         await self._bus.start()
         if after is not None:
             await after.stop()
+        self._taken_over.callback(None)
         recovered.callback(None)
         self._start_relay()
         if not self._writer.in_trouble:
@@ -144,6 +155,8 @@ class Pipeline:
         await self._bus.stop()
         if self._again.running:
             self._again.stop()
+        if self._names is not None:
+            self._names.stop()
         await self._intake.drained()
         if self._mark is not None:
             mark = self._mark._replace(presence=self.presence.at_the_end())
@@ -160,10 +173,10 @@ class Pipeline:
         await begin
         await self._directory.load_names()
         await self._secrets.recall(await self._ask(lambda outbox: read_names(outbox, self._settings.scope)))
-        await self._recover_after_a_stop(went_on=went_on)
+        await self._recover_after_a_stop(went_on=went_on, is_handed_over=went_on)
         return ()
 
-    async def _recover_after_a_stop(self, *, went_on: bool) -> None:
+    async def _recover_after_a_stop(self, *, went_on: bool, is_handed_over: bool = False) -> None:
         mark = await self._ask(lambda outbox: read_mark(outbox, self._settings.scope))
         now = int(self._clock())
         if mark is None:
@@ -175,7 +188,8 @@ class Pipeline:
             if not went_on:
                 for fact in self.presence.after_a_stop(mark.presence, now):
                     self._writer.put(fact)
-            stored_at = await self._ask(last_stored_at)
+            # The reporter before this one heard all to the end, so a build whose end is stored has no late messages.
+            stored_at = float("inf") if is_handed_over else await self._ask(last_stored_at)
             until = now - GRACE_SECONDS if self._live.running() else now
             last_change = await self._recovery.last_change()
             search = search_since(mark, until=until, changes_until=last_change, suspect_after=stored_at or 0)
@@ -257,6 +271,11 @@ class Pipeline:
 
     # -- parts
 
+    async def _known(self, ids: Sequence[str]) -> set[str]:
+        await self._taken_over
+        known: set[str] = await self._ask(lambda outbox: outbox.known(ids))
+        return known
+
     def _ask(self, work: Callable[[Outbox], Any]) -> defer.Deferred[Any]:
         answer: defer.Deferred[Any] = defer.Deferred()
 
@@ -284,6 +303,8 @@ class Pipeline:
             values = {"broker": settings.broker, "exchange": settings.exchange, "format": settings.format}
             self._relay = RelayThread(Path(settings.outbox), core_config.load(values, environ={}), tell=self._tell)
         self._relay.start()
+        self._names = NameWatch(_hosts(settings.broker), tell=self._tell)
+        self._names.start()
 
     def _tell(self, sentence: str) -> None:
         _in_reactor(self._told, sentence)
@@ -303,11 +324,11 @@ def _in_reactor(call: Callable[[Any], object], argument: Any) -> None:
     reactor.callFromThread(call, argument)
 
 
-def _selection(master: Any, settings: Settings) -> Selection:
-    def tags_of(buildername: str) -> Sequence[str]:
-        builder = master.botmaster.builders.get(buildername)
-        return () if builder is None or builder.config is None else builder.config.tags or ()
+def _hosts(broker: str) -> list[str]:
+    return [host for host, _ in BrokerUrl.parse(broker).hosts]
 
+
+def _selection(settings: Settings) -> Selection:
     return Selection(
         families=settings.events,
         detail=settings.detail,
@@ -315,5 +336,5 @@ def _selection(master: Any, settings: Settings) -> Selection:
         tags=settings.tags,
         schedulers=settings.schedulers,
         cases=settings.test_cases,
-        tags_of=tags_of,
+        most_cases=settings.max_test_cases,
     )

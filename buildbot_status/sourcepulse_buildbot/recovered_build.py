@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from sourcepulse_buildbot.build_events import build_finished, build_started
-from sourcepulse_buildbot.build_facts import BuildRef, StepRef
-from sourcepulse_buildbot.case_events import run_finished
+from sourcepulse_buildbot.build_facts import BuildRef, StepRef, revision_of
+from sourcepulse_buildbot.case_events import RunOf, Wanted, run_finished
+from sourcepulse_buildbot.choices import Choices
 from sourcepulse_buildbot.directory import Directory, Known
 from sourcepulse_buildbot.log_tail import LogTails
 from sourcepulse_buildbot.rows import Row, seconds_of
@@ -23,18 +24,21 @@ from sourcepulse_buildbot.writer import Fact
 class RecoveredBuilds:
     """Reads builds with all that belongs to them; what is known already keeps the form it was stored in."""
 
-    def __init__(self, data: Any, directory: Directory, selection: Selection, tails: LogTails) -> None:
+    def __init__(
+        self, data: Any, directory: Directory, selection: Selection, choices: Choices, tails: LogTails
+    ) -> None:
         self._data = data
         self._directory = directory
         self._selection = selection
+        self._choices = choices
         self._tails = tails
 
     async def known(self, build: Row) -> Known:
         """Give what events of a build need."""
         name = await self._directory.builder_name(build["builderid"])
         context = await self._directory.context(build, bsid=None, properties=None)
-        wanted = self._selection.takes_builder(name) and self._selection.takes_scheduler(context.buildset.scheduler)
-        return Known(BuildRef.of(build, name), context, wanted)
+        ref = BuildRef.of(build, name)
+        return Known(ref, context, await self._choices.build(build, ref, context))
 
     async def facts(self, build: Row, known: Known) -> list[Fact]:
         """Give the facts of a build up to now."""
@@ -45,12 +49,12 @@ class RecoveredBuilds:
         if self._selection.wants("builds"):
             facts.append(partial(build_started, ref=ref, build=build, context=context, recovered=True))
         if self._selection.wants_steps or self._selection.wants("tests"):
-            facts += await self._steps(ref)
+            facts += await self._steps(ref, revision_of(context.properties, context.buildset.sourcestamps))
         if self._selection.wants("builds") and build["complete"]:
             facts.append(partial(build_finished, ref=ref, build=build, context=context, recovered=True))
         return facts
 
-    async def _steps(self, ref: BuildRef) -> list[Fact]:
+    async def _steps(self, ref: BuildRef, revision: str | None) -> list[Fact]:
         facts: list[Fact] = []
         sets: dict[int, list[Row]] = {}
         if self._selection.wants("tests"):
@@ -63,7 +67,7 @@ class RecoveredBuilds:
                 facts.append(partial(step_started, ref=ref, step=step, recovered=True))
             at = seconds_of(step["complete_at"]) or seconds_of(step["started_at"]) or ref.started_at
             for test_set in sets.get(step["stepid"], ()):
-                facts.append(await self._tests(ref, test_set, at))
+                facts.append(await self._tests(RunOf(ref, step["stepid"], step["name"], revision), test_set, at))
             if self._selection.wants_logs:
                 logs = await self._data.get(("steps", step["stepid"], "logs"))
                 complete: Sequence[tuple[Row, float]] = [(log, at) for log in logs if log["complete"]]
@@ -72,6 +76,7 @@ class RecoveredBuilds:
                 facts.append(partial(step_finished, ref=ref, step=step, recovered=True))
         return facts
 
-    async def _tests(self, ref: BuildRef, test_set: Row, at: float) -> Fact:
+    async def _tests(self, run: RunOf, test_set: Row, at: float) -> Fact:
         tests = await read_tests(self._data, test_set)
-        return partial(run_finished, ref=ref, tests=tests, wanted=self._selection.cases, time=at, recovered=True)
+        wanted = Wanted(self._selection.cases, self._selection.most_cases)
+        return partial(run_finished, run=run, tests=tests, wanted=wanted, time=at, recovered=True)

@@ -15,6 +15,7 @@ from sourcepulse.outbox import Outbox
 from sourcepulse_buildbot.build_events import FINISHED, STARTED
 from sourcepulse_buildbot.build_facts import BuildRef
 from sourcepulse_buildbot.change_events import ADDED, change_added, change_key
+from sourcepulse_buildbot.choices import Choices
 from sourcepulse_buildbot.directory import Directory, Known
 from sourcepulse_buildbot.mark import Mark
 from sourcepulse_buildbot.recovered_build import RecoveredBuilds
@@ -77,6 +78,7 @@ class Recovery:
         data: Any,
         directory: Directory,
         selection: Selection,
+        choices: Choices,
         builds: RecoveredBuilds,
         scope: str,
         store: Store,
@@ -87,6 +89,7 @@ class Recovery:
         self._data = data
         self._directory = directory
         self._selection = selection
+        self._choices = choices
         self._builds = builds
         self._scope = scope
         self._store = store
@@ -129,11 +132,11 @@ class Recovery:
                 await self._readable(f"request {row['buildrequestid']}", self._submitted_one(row))
 
     async def _submitted_one(self, request: Row) -> None:
-        name = await self._directory.builder_name(request["builderid"])
         buildset = await self._directory.buildset(request["buildsetid"])
-        if self._selection.takes_builder(name) and self._selection.takes_scheduler(buildset.scheduler):
+        if await self._choices.request(request, buildset):
+            builder = await self._directory.builder(request["builderid"])
             self._store.put(
-                partial(request_submitted, request=request, buildername=name, buildset=buildset, recovered=True)
+                partial(request_submitted, request=request, builder=builder, buildset=buildset, recovered=True)
             )
 
     async def _completed(self, search: Search, others: frozenset[int]) -> None:
@@ -143,14 +146,21 @@ class Recovery:
                     await self._readable(f"request {row['buildrequestid']}", self._completed_one(row))
 
     async def _completed_one(self, request: Row) -> None:
-        name = await self._directory.builder_name(request["builderid"])
-        if not self._selection.takes_builder(name):
-            return
         buildset = await self._directory.buildset(request["buildsetid"])
-        if not self._selection.takes_scheduler(buildset.scheduler):
+        if not await self._choices.request(request, buildset):
             return
         buildid = await self._directory.last_build(request["buildrequestid"])
-        self._store.put(partial(request_completed, request=request, buildername=name, buildid=buildid, recovered=True))
+        self._store.put(
+            partial(
+                request_completed,
+                request=request,
+                buildername=await self._directory.builder_name(request["builderid"]),
+                buildset=buildset,
+                buildid=buildid,
+                collapsed_into=None if buildid is not None else await self._directory.collapsed_into(request),
+                recovered=True,
+            )
+        )
 
     async def _buildsets(self, search: Search) -> None:
         async for page in self._pages("buildsets", "bsid", *_between("complete_at", search)):
@@ -190,6 +200,10 @@ class Recovery:
 
     async def _tell(self, build: Row) -> Known:
         known = await self._builds.known(build)
+        if known.wanted and self._selection.wants("requests") and self._choices.owes_request(build["buildrequestid"]):
+            request = await self._data.get(("buildrequests", build["buildrequestid"]))
+            if request is not None:
+                await self._submitted_one(request)
         for fact in await self._builds.facts(build, known):
             self._store.put(fact)
         return known

@@ -14,6 +14,10 @@ from sourcepulse.redaction import REDACTED, SENSITIVE, redact_urls
 _SECRET_PROPERTY = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])_){SENSITIVE}(?:$|[^a-z])")
 
 
+#: A shorter secret would be found everywhere, and would be known by what is missing.
+SECRET_LEAST_CHARACTERS = 6
+
+
 class Redactor:
     """Knows the secrets of one master; what it learned once it never forgets.
 
@@ -25,8 +29,8 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Take these values out of every event from now on; blank ones are no secrets."""
-        known = self._secrets.union(secret for secret in secrets if secret.strip())
+        """Take these values out of every event from now on; short ones are words of everybody."""
+        known = self._secrets.union(secret for secret in secrets if len(secret.strip()) >= SECRET_LEAST_CHARACTERS)
         if len(known) > len(self._secrets):
             # The longest first, for one secret may be the beginning of another.
             longest_first = sorted(known, key=len, reverse=True)

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 from buildbot.process import remotecommand
 from buildbot.worker.protocols.base import FileWriterImpl
 
-#: How many files a pattern may find.
-FILES_MAX = 1_000
 BLOCK_BYTES = 64 * 1024
 #: How many lines of a log are read from the database at once.
 LOG_LINES = 2_000
@@ -47,8 +45,10 @@ class _Writer(FileWriterImpl):
         """Do nothing, the bytes are here already."""
 
 
-async def read_worker_files(step: Any, paths: Sequence[str], most_bytes: int) -> tuple[list[ReportFile], list[str]]:
-    """Give the files of these paths or patterns, sorted, with what is wrong with them.
+async def read_worker_files(
+    step: Any, paths: Sequence[str], most_bytes: int, most_files: int
+) -> tuple[list[ReportFile], list[str]]:
+    """Return the files of these paths or patterns, sorted, with what is wrong with them.
 
     A pattern follows the rules of Python's glob, `**` included. All files together have at most `most_bytes`.
     Raises WorkerSetupError if the worker is too old.
@@ -56,9 +56,16 @@ async def read_worker_files(step: Any, paths: Sequence[str], most_bytes: int) ->
     problems: list[str] = []
     files: list[ReportFile] = []
     left = most_bytes
-    for path in await _find(step, paths, problems):
+    found = await _find(step, paths, problems)
+    if len(found) > most_files:
+        problems.append(f"only the first {most_files} of {len(found)} files are read")
+        found = found[:most_files]
+    for number, path in enumerate(found):
         if left <= 0:
-            problems.append(f"{path} is left out, the reports are larger than {most_bytes} bytes")
+            left_out = (
+                f"{path} and {len(found) - number - 1} more files are" if number < len(found) - 1 else f"{path} is"
+            )
+            problems.append(f"{left_out} left out, the reports are larger than {most_bytes} bytes")
             break
         file = await _upload(step, path, left)
         if file is None:
@@ -84,9 +91,7 @@ async def _find(step: Any, paths: Sequence[str], problems: list[str]) -> list[st
         matches = [] if command.didFail() else sorted(command.updates["files"][-1])
         if not matches:
             problems.append(f"nothing matches {path}")
-        elif len(matches) > FILES_MAX:
-            problems.append(f"only the first {FILES_MAX} of {len(matches)} files of {path} are read")
-        found.update(dict.fromkeys(matches[:FILES_MAX]))
+        found.update(dict.fromkeys(matches))
     return list(found)
 
 

@@ -4,17 +4,23 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from buildbot import config
 from buildbot.util.service import BuildbotService
+from buildbot.warnings import ConfigWarning
 from twisted.internet import defer
+from twisted.logger import Logger
 
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
+from sourcepulse_buildbot import surroundings
 from sourcepulse_buildbot.pipeline import Pipeline
 from sourcepulse_buildbot.settings import Settings, read_settings
+
+log = Logger("sourcepulse")
 
 
 class PulseStatusPush(BuildbotService):
@@ -44,7 +50,10 @@ class PulseStatusPush(BuildbotService):
         """Name every mistake; nothing is opened and nothing is asked for."""
         if args:
             config.error("PulseStatusPush takes its arguments by name: PulseStatusPush(name='ci', outbox='outbox.db')")
-        read_settings(config.error, name=self._named, **kwargs)
+        settings = read_settings(config.error, name=self._named, **kwargs)
+        # checkconfig shows warnings, and a disk that is not there yet must not keep a master from its builds.
+        if kwargs.get("outbox") and (sentence := surroundings.no_folder(settings.outbox, Path.cwd())):
+            warnings.warn(f"PulseStatusPush: {sentence}", ConfigWarning, stacklevel=2)
 
     @defer.inlineCallbacks
     def reconfigServiceWithSibling(self, sibling: Any) -> Any:  # noqa: N802 - the name that Buildbot calls
@@ -58,8 +67,11 @@ class PulseStatusPush(BuildbotService):
         mistakes: list[str] = []
         settings = read_settings(mistakes.append, name=self.name, **kwargs)
         _check_rendered(settings, mistakes)
+        mistakes += surroundings.mistakes(settings, self, self.master)
         if mistakes:
             config.error("; ".join(mistakes))
+        for doubt in surroundings.doubts(settings, self.master):
+            log.warn("{name}: {doubt}", name=self.name, doubt=doubt)
         before, self._pipeline = self._pipeline, Pipeline(self.master, self._in_basedir(settings))
         yield defer.ensureDeferred(self._pipeline.start(after=before))
 

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from sourcepulse.event import Event
-from sourcepulse_buildbot.build_events import published
+from sourcepulse_buildbot.build_events import normalized, published
 from sourcepulse_buildbot.build_facts import BuildsetFacts, sourcestamps_of
+from sourcepulse_buildbot.builders import BuilderFacts
 from sourcepulse_buildbot.emitter import Emitter, make_event
 from sourcepulse_buildbot.rows import Row, outcome_of, results_of, seconds_of, time_of
 
@@ -26,7 +27,7 @@ def buildset_key(buildset: Row) -> list[str]:
 
 
 def request_submitted(
-    emitter: Emitter, *, request: Row, buildername: str, buildset: BuildsetFacts, recovered: bool = False
+    emitter: Emitter, *, request: Row, builder: BuilderFacts, buildset: BuildsetFacts, recovered: bool = False
 ) -> Event:
     """Tell that a build was requested."""
     return make_event(
@@ -36,7 +37,9 @@ def request_submitted(
             "buildrequestid": request["buildrequestid"],
             "buildsetid": request["buildsetid"],
             "builderid": request["builderid"],
-            "buildername": buildername,
+            "buildername": builder.name,
+            "tags": list(builder.tags),
+            "description": builder.description,
             "priority": request["priority"] or 0,
             "submitted_at": time_of(request["submitted_at"]),
             "waited_for": bool(request["waited_for"]),
@@ -44,21 +47,30 @@ def request_submitted(
             "scheduler": buildset.scheduler,
             "parent_buildid": buildset.parent_buildid,
             "sourcestamps": buildset.sourcestamps,
+            "changes": list(buildset.changes),
             "properties": published(emitter, buildset.properties),
+            "normalized": normalized(emitter, buildset.properties, buildset.sourcestamps),
             "url": emitter.page(f"buildrequests/{request['buildrequestid']}"),
         },
         key=request_key(request),
         subject=f"buildrequest/{request['buildrequestid']}",
         time=seconds_of(request["submitted_at"]) or 0,
-        words=[buildername],
+        words=[builder.name],
         recovered=recovered,
     )
 
 
 def request_completed(
-    emitter: Emitter, *, request: Row, buildername: str, buildid: int | None, recovered: bool = False
+    emitter: Emitter,
+    *,
+    request: Row,
+    buildername: str,
+    buildset: BuildsetFacts,
+    buildid: int | None,
+    collapsed_into: int | None,
+    recovered: bool = False,
 ) -> Event:
-    """Tell that a request reached its end; `buildid` is its last build, if there was one."""
+    """Return that a request reached its end; `buildid` is its last build, if there was one."""
     results = results_of(request["results"])
     return make_event(
         emitter,
@@ -74,6 +86,9 @@ def request_completed(
             "results": results,
             "outcome": outcome_of(results),
             "buildid": buildid,
+            "collapsed_into": collapsed_into,
+            "sourcestamps": buildset.sourcestamps,
+            "normalized": normalized(emitter, buildset.properties, buildset.sourcestamps),
         },
         key=request_key(request),
         subject=f"buildrequest/{request['buildrequestid']}",

@@ -9,9 +9,14 @@ A result of Buildbot has a name, a path, a line, a duration and one value, so a 
 - Category `failure`, unit `outcome message`: one result for each `0`, in the same order. Its value is `failure` or
   `exception`, then, if there is a message, a line break and the message. Name, path and line are those of the case.
 - Category `skipped`, unit `message`: every case that was skipped, its value the reason, "" without one.
+- Category `attempts`, unit `count message`: one result for each case that ran more than once. Its value is the number,
+  then, if the case passed in the end, a line break and why it failed before.
+- Category `report`, unit `message`: what is wrong with the report. The value of each result is the word of its kind, a
+  line break and a sentence: `note` of what was replaced, `failure`, `warnings` or `unknown` of what may be missing,
+  the outcome that the run has then at best.
 
-A step has the last two only if they have results, and they are complete before the first is. So whoever is told that a
-`pass_fail` set is complete finds everything about it, and `details_of` puts it together.
+A step has all but the first only if they have results, and they are complete before the first is. So a reader who
+hears that a `pass_fail` set is complete finds everything about it, and `details_of` puts it together.
 """
 
 from __future__ import annotations
@@ -19,11 +24,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sourcepulse_buildbot.test_case import DURATION_NS_MAX, ERROR, FAILED, PASSED, SKIPPED, TestCase
+from sourcepulse_buildbot.report_numbers import DURATION_NS_MAX
+from sourcepulse_buildbot.test_case import ERROR, FAILED, PASSED, SKIPPED, TestCase
 
 PASS_FAIL, BOOLEAN = "pass_fail", "boolean"
 FAILURES, OUTCOME_MESSAGE = "failure", "outcome message"
 SKIPS, MESSAGE = "skipped", "message"
+ATTEMPTS, COUNT_MESSAGE = "attempts", "count message"
+REPORT = "report"
+NOTE = "note"
+#: What the results of `report` are named, because Buildbot wants a name.
+REPORT_NAME = "(report)"
+#: How the category of a set and its unit tell that it only says more of another one.
+COMPANIONS = frozenset({(FAILURES, OUTCOME_MESSAGE), (SKIPS, MESSAGE), (ATTEMPTS, COUNT_MESSAGE), (REPORT, MESSAGE)})
 
 #: The words in which the value of a result in `failure` begins.
 FAILURE, EXCEPTION = "failure", "exception"
@@ -45,12 +58,36 @@ class Details(NamedTuple):
     message: str | None
 
 
-def result_sets(cases: Iterable[TestCase], *, longest_duration_ns: int = DURATION_NS_MAX) -> list[ResultSet]:
-    """Give the sets of these cases in the order in which they are to be created.
+class Attempts(NamedTuple):
+    """How often a test ran, and why it failed before it passed."""
 
-    A longer duration than `longest_duration_ns`, which is what the database can hold, is left out.
+    number: int
+    message: str | None
+
+
+class ReportState(NamedTuple):
+    """What is wrong with a report, and the outcome that its run has at best; None if nothing is missing."""
+
+    problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    outcome: str | None = None
+
+
+def result_sets(
+    cases: Iterable[TestCase],
+    *,
+    longest_duration_ns: int = DURATION_NS_MAX,
+    problems: Iterable[str] = (),
+    notes: Iterable[str] = (),
+    if_incomplete: str = FAILURE,
+) -> list[ResultSet]:
+    """Return the sets of these cases in the order in which they are to be created.
+
+    A longer duration than `longest_duration_ns`, which is what the database can hold, is left out. `if_incomplete` is
+    the word of each problem.
     """
     ran: list[Mapping[str, Any]] = []
+    attempts: list[Mapping[str, Any]] = []
     failures: list[Mapping[str, Any]] = []
     skips: list[Mapping[str, Any]] = []
     for case in cases:
@@ -60,11 +97,21 @@ def result_sets(cases: Iterable[TestCase], *, longest_duration_ns: int = DURATIO
         if case.outcome == SKIPPED:
             skips.append({**result, "value": case.message or ""})
             continue
+        if case.attempts > 1:
+            why = f"\n{case.message}" if case.is_flaky and case.message else ""
+            attempts.append({**where, "value": f"{case.attempts}{why}"})
         ran.append({**result, "value": TRUE if case.outcome == PASSED else FALSE})
         if case.outcome in (FAILED, ERROR):
             word = FAILURE if case.outcome == FAILED else EXCEPTION
             failures.append({**where, "value": f"{word}\n{case.message}" if case.message else word})
-    sets = [ResultSet(SKIPS, MESSAGE, skips), ResultSet(FAILURES, OUTCOME_MESSAGE, failures)]
+    sentences = [(if_incomplete, problem) for problem in problems] + [(NOTE, note) for note in notes]
+    of_report = [{"test_name": REPORT_NAME, "value": f"{word}\n{sentence}"} for word, sentence in sentences]
+    sets = [
+        ResultSet(REPORT, MESSAGE, of_report),
+        ResultSet(SKIPS, MESSAGE, skips),
+        ResultSet(ATTEMPTS, COUNT_MESSAGE, attempts),
+        ResultSet(FAILURES, OUTCOME_MESSAGE, failures),
+    ]
     return [*(each for each in sets if each.results), ResultSet(PASS_FAIL, BOOLEAN, ran)]
 
 
@@ -85,6 +132,38 @@ def details_of(results: Iterable[Mapping[str, Any]], failures: Iterable[Mapping[
             return {}
         details[row["test_resultid"]] = Details(word, message or None)
     return details
+
+
+def attempts_of(results: Iterable[Mapping[str, Any]], attempts: Iterable[Mapping[str, Any]]) -> dict[int, Attempts]:
+    """Return how often results of a `pass_fail` set ran, by their `test_resultid`, of those that ran more than once.
+
+    Both are in the same order, so each is the next one of its name.
+    """
+    told = _in_order(attempts)
+    found: dict[int, Attempts] = {}
+    position = 0
+    for row in _in_order(results):
+        if position < len(told) and _where(row) == _where(told[position]):
+            number, _, message = told[position]["value"].partition("\n")
+            if number.isascii() and number.isdigit():
+                found[row["test_resultid"]] = Attempts(int(number), message or None)
+            position += 1
+    return found
+
+
+def report_of(rows: Iterable[Mapping[str, Any]]) -> ReportState:
+    """Return what the results of a `report` set say."""
+    problems: list[str] = []
+    notes: list[str] = []
+    outcome = None
+    for row in _in_order(rows):
+        word, _, sentence = row["value"].partition("\n")
+        if word == NOTE:
+            notes.append(sentence)
+        else:
+            problems.append(sentence)
+            outcome = word
+    return ReportState(tuple(problems), tuple(notes), outcome)
 
 
 def _in_order(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

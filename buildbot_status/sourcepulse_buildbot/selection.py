@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 #: The families of events, by what they tell of.
@@ -17,7 +17,7 @@ class Selection(NamedTuple):
     """What the settings ask for; None for all.
 
     Builders and tags narrow requests, builds and tests; schedulers narrow these and buildsets. Changes, workers and
-    masters belong to no builder. `tags_of` gives the tags of a builder as it is configured now.
+    masters belong to no builder.
     """
 
     families: frozenset[str]
@@ -26,7 +26,7 @@ class Selection(NamedTuple):
     tags: frozenset[str] | None = None
     schedulers: frozenset[str] | None = None
     cases: frozenset[str] = frozenset()
-    tags_of: Callable[[str], Sequence[str]] = lambda _: ()
+    most_cases: int = 0
 
     def wants(self, family: str) -> bool:
         """Tell whether a family is wanted."""
@@ -47,11 +47,11 @@ class Selection(NamedTuple):
         """Tell whether anything is wanted for which a build must be known."""
         return self.wants("builds") or self.wants("tests")
 
-    def takes_builder(self, buildername: str) -> bool:
-        """Tell whether what belongs to this builder is wanted."""
-        if self.builders is not None and buildername not in self.builders:
+    def takes_builder(self, names: AbstractSet[str], tags: AbstractSet[str]) -> bool:
+        """Return whether what belongs to a builder of these names and tags is wanted."""
+        if self.builders is not None and self.builders.isdisjoint(names):
             return False
-        return self.tags is None or not self.tags.isdisjoint(self.tags_of(buildername))
+        return self.tags is None or not self.tags.isdisjoint(tags)
 
     def takes_scheduler(self, scheduler: str | None) -> bool:
         """Tell whether what this scheduler made is wanted."""

@@ -13,8 +13,9 @@ from sourcepulse.brokers import DEFAULT_EXCHANGE
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
 from sourcepulse.streams import check_exchange
-from sourcepulse_buildbot.case_events import CASES, FAILED
+from sourcepulse_buildbot.case_events import CASE_EVENTS_MAX, CASES, FAILED, FLAKY
 from sourcepulse_buildbot.emitter import NORMALIZED_NAMES
+from sourcepulse_buildbot.report_numbers import INT32_MAX
 from sourcepulse_buildbot.selection import DETAILS, FAMILIES
 
 #: Properties that are published unless others are named; none of them can hold a secret by what Buildbot does.
@@ -36,6 +37,7 @@ RELAYS = ("thread", "process", "none")
 FORMATS = ("cloudevents", "pulse")
 
 #: A name stands in URIs and in the routing keys of nobody else.
+_NAME_RULE = "one word for this Buildbot, letters, digits, '.', '_' and '-'; the source is buildbot://NAME"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -55,6 +57,7 @@ class Settings(NamedTuple):
     events: frozenset[str]
     detail: str
     test_cases: frozenset[str]
+    max_test_cases: int
     properties: frozenset[str]
     normalized: Mapping[str, tuple[str, ...]]
     log_tail_bytes: int
@@ -87,7 +90,8 @@ def read_settings(
     tags: Any = None,
     events: Any = FAMILIES,
     detail: Any = DETAILS[-1],
-    test_cases: Any = (FAILED,),
+    test_cases: Any = (FAILED, FLAKY),
+    max_test_cases: Any = CASE_EVENTS_MAX,
     properties: Any = DEFAULT_PROPERTIES,
     normalized: Any = None,
     log_tail_bytes: Any = 0,
@@ -109,10 +113,10 @@ def read_settings(
     elif broker is not None and not hasattr(broker, "getRenderingFor"):
         problem(f"broker must be a URL such as amqp://host, or a secret, not {type(broker).__name__}")
     named = name if source_name is None else source_name
-    if not isinstance(named, str) or not _NAME.fullmatch(named):
-        problem(
-            "name= is missing: one word for this Buildbot, letters, digits, '.', '_' and '-'; the source is buildbot://NAME"
-        )
+    if named is None:
+        problem(f"name= is missing: {_NAME_RULE}")
+    elif not isinstance(named, str) or not _NAME.fullmatch(named):
+        problem(f"{'name' if source_name is None else 'source_name'} must not be {named!r}: {_NAME_RULE}")
     if master is not None and not (isinstance(master, str) and _NAME.fullmatch(master)):
         problem(f"master must be one word that no other master of this database has, not {master!r}")
     check.exchange(exchange)
@@ -133,6 +137,7 @@ def read_settings(
         events=check.words("events", events, FAMILIES),
         detail=detail,
         test_cases=check.words("test_cases", test_cases, CASES),
+        max_test_cases=check.number("max_test_cases", max_test_cases, 0, INT32_MAX),
         properties=check.properties(properties),
         normalized=check.normalized(normalized),
         log_tail_bytes=check.number("log_tail_bytes", log_tail_bytes, 0, TEXT_MAX_BYTES),

@@ -37,7 +37,7 @@ def step_started(emitter: Emitter, *, ref: BuildRef, step: Row, recovered: bool 
 
 
 def step_finished(emitter: Emitter, *, ref: BuildRef, step: Row, recovered: bool = False) -> Event:
-    """Tell that a step of a build finished; one that was ended before it began started when it ended."""
+    """Return that a step of a build finished; one that was ended before it began has no start."""
     results = results_of(step["results"])
     complete_at = seconds_of(step["complete_at"]) or ref.started_at
     return make_event(
@@ -48,7 +48,7 @@ def step_finished(emitter: Emitter, *, ref: BuildRef, step: Row, recovered: bool
             "stepid": step["stepid"],
             "number": step["number"],
             "name": step["name"],
-            "started_at": time_of(step["started_at"]) or time_of(complete_at),
+            "started_at": time_of(step["started_at"]),
             "complete_at": time_of(complete_at),
             "state_string": step["state_string"] or "",
             "results": results,
@@ -81,6 +81,7 @@ def log_finished(
             "type": log["type"],
             "num_lines": log["num_lines"],
             "url": emitter.page(f"{ref.page}/steps/{step.number}/logs/{log['slug']}"),
+            "raw_url": emitter.file(f"api/v2/logs/{log['logid']}/raw"),
             "tail": tail,
         },
         key=ref.key(log["logid"]),

@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: MPL-2.0
 """The build step that reads a test report into Buildbot's own test result sets.
 
-Which sets it makes is told in `result_sets`. It also counts: the statistics `tests-total`, `tests-passed`,
+Which sets it makes is said in `result_sets`. It also counts: the statistics `tests-total`, `tests-passed`,
 `tests-failed` (with those that broke) and `tests-skipped` of the step are set, and its words are
-`5 tests, 1 failed, 2 skipped`.
+`5 tests, 1 failed, 2 skipped`. A step is a success only if no test is missing, and SKIPPED if none ran.
+
+All that takes long (parsing, cleaning, sorting) is done in a thread, so that the reactor serves others meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from buildbot import config
@@ -20,15 +22,19 @@ from twisted.internet import defer, threads
 
 from sourcepulse_buildbot import test_case
 from sourcepulse_buildbot.junit_report import read_junit
+from sourcepulse_buildbot.quiet_heap import set_heap_aside
 from sourcepulse_buildbot.report_files import ReportFile, read_log, read_worker_files
+from sourcepulse_buildbot.report_numbers import DURATION_NS_MAX, INT32_MAX
 from sourcepulse_buildbot.result_sets import ResultSet, result_sets
 from sourcepulse_buildbot.subunit_report import read_subunit
 from sourcepulse_buildbot.tap_report import read_tap
 from sourcepulse_buildbot.test_case import Report, ReportBuilder, TestCase
 
-MAX_BYTES = 16 * 1024 * 1024
-#: As many results as Buildbot writes at once; the reactor gets its turn after each lot.
-RESULTS_AT_ONCE = 3_000
+MAX_BYTES = 128 * 1024 * 1024
+MAX_FILES = 5_000
+MAX_CASES = test_case.CASES_MAX
+#: The reactor gets its turn after each lot; Buildbot itself writes 3,000 at once.
+RESULTS_AT_ONCE = 1_000
 
 _READERS: dict[str, Callable[[bytes, ReportBuilder], Report]] = {
     "junit": read_junit,
@@ -36,7 +42,9 @@ _READERS: dict[str, Callable[[bytes, ReportBuilder], Report]] = {
     "tap": read_tap,
 }
 _RESULTS: dict[str, int] = {"failure": FAILURE, "skipped": SKIPPED, "success": SUCCESS, "warnings": WARNINGS}
-_PROBLEMS_LOG = "problems"
+_PROBLEMS_LOG, _NOTES_LOG = "problems", "notes"
+#: The outcome of a run whose report is not whole, by `if_broken`; it is never a success.
+_INCOMPLETE = {"failure": "failure", "warnings": "warnings", "skipped": "unknown", "success": "unknown"}
 
 
 class PublishTestReport(BuildStep):
@@ -52,7 +60,9 @@ class PublishTestReport(BuildStep):
         if_missing: The result without any report: `failure`, `warnings`, `skipped` or `success`.
         if_broken: The result if a report is cut, damaged or does not keep its own plan: one of the same. What could be
             read is stored all the same.
-        max_bytes: How much is read in all. What is beyond is left out, and the report counts as broken.
+        max_bytes: How much is read in all. What is beyond is left out and said, and the report counts as broken.
+        max_files: How many files are read; the same holds for those beyond.
+        max_cases: How many tests are stored; those beyond are counted.
 
     """
 
@@ -70,9 +80,12 @@ class PublishTestReport(BuildStep):
         if_missing: str = "failure",
         if_broken: str = "failure",
         max_bytes: int = MAX_BYTES,
+        max_files: int = MAX_FILES,
+        max_cases: int = MAX_CASES,
         **kwargs: Any,
     ) -> None:
-        _check(format, path, log, if_missing, if_broken, max_bytes)
+        limits = {"max_bytes": max_bytes, "max_files": max_files, "max_cases": max_cases}
+        _check(format, path, log, if_missing, if_broken, limits)
         super().__init__(**kwargs)
         self.format = format
         self.path = path
@@ -82,6 +95,8 @@ class PublishTestReport(BuildStep):
         self.if_missing = if_missing
         self.if_broken = if_broken
         self.max_bytes = max_bytes
+        self.max_files = max_files
+        self.max_cases = max_cases
         self.words = ""
 
     def run(self) -> defer.Deferred[int]:
@@ -101,29 +116,43 @@ class PublishTestReport(BuildStep):
             self.words = problems[0] if problems else "no test report"
             await self._log_problems(problems)
             return _RESULTS[self.if_missing]
-        report = await threads.deferToThread(_read, self.format, files)
-        problems += report.problems
-        await self._store(report)
+        report_bytes = sum(len(file.data) for file in files)
+        set_heap_aside(self.master.reactor, report_bytes)
+        clean = self.build.properties.cleanupTextFromSecrets
+        report = await threads.deferToThread(_read, self.format, files, problems, self.max_cases, clean)
+        await self._store(report, report_bytes)
         self._count(report)
-        self.words = _words(report) + (", report broken" if problems else "")
-        await self._log_problems(problems)
+        self.words = _words(report) + (", report broken" if report.problems else "")
+        await self._log_problems(report.problems)
+        if report.notes:
+            await self.addCompleteLog(_NOTES_LOG, _lines(report.notes))
         # Failure is the worst of all that is possible here.
         if self.fail_on_failures and report.failed:
             return _RESULTS["failure"]
-        return _RESULTS[self.if_broken if problems else "success"]
+        if report.problems:
+            return _RESULTS[self.if_broken]
+        return _RESULTS["success" if report.failed or report.counts.get(test_case.PASSED) else "skipped"]
 
     async def _fetch(self) -> tuple[list[ReportFile], list[str]]:
         if self.log is not None:
             step_name, log_name = self.log
             return await read_log(self, step_name, log_name, self.max_bytes)
         paths = [self.path] if isinstance(self.path, str) else list(self.path)
-        return await read_worker_files(self, paths, self.max_bytes)
+        return await read_worker_files(self, paths, self.max_bytes, self.max_files)
 
-    async def _store(self, report: Report) -> None:
-        clean = self.build.properties.cleanupTextFromSecrets
-        cases = [_without_secrets(case, clean) for case in report.cases]
+    async def _store(self, report: Report, report_bytes: int) -> None:
         description = self.set_description or self.name
-        for each in result_sets(cases, longest_duration_ns=self._longest_duration_ns()):
+        sets = await threads.deferToThread(
+            result_sets,
+            report.cases,
+            longest_duration_ns=self._longest_duration_ns(),
+            problems=report.problems,
+            notes=report.notes,
+            if_incomplete=_INCOMPLETE[self.if_broken],
+        )
+        # What was made meanwhile stays until all is stored, so it need not be walked either.
+        set_heap_aside(self.master.reactor, report_bytes)
+        for each in sets:
             setid = await self.addTestResultSet(description, each.category, each.value_unit)
             await self._add_results(setid, each)
 
@@ -137,7 +166,7 @@ class PublishTestReport(BuildStep):
         # The column is an INTEGER, in which only SQLite holds more than 2.1 seconds.
         engine = getattr(getattr(self.master.db, "pool", None), "engine", None)
         is_wide = getattr(getattr(engine, "dialect", None), "name", None) == "sqlite"
-        return test_case.DURATION_NS_MAX if is_wide else test_case.INT32_MAX
+        return DURATION_NS_MAX if is_wide else INT32_MAX
 
     def _count(self, report: Report) -> None:
         passed, skipped = report.counts.get(test_case.PASSED, 0), report.counts.get(test_case.SKIPPED, 0)
@@ -148,11 +177,11 @@ class PublishTestReport(BuildStep):
 
     async def _log_problems(self, problems: Sequence[str]) -> None:
         if problems:
-            await self.addCompleteLog(_PROBLEMS_LOG, "".join(f"{problem}\n" for problem in problems))
+            await self.addCompleteLog(_PROBLEMS_LOG, _lines(problems))
 
 
 def _check(
-    format_: object, path: object, log: object, if_missing: object, if_broken: object, max_bytes: object
+    format_: object, path: object, log: object, if_missing: object, if_broken: object, limits: Mapping[str, object]
 ) -> None:
     """Name every mistake; Buildbot collects them."""
     if format_ not in _READERS:
@@ -166,8 +195,9 @@ def _check(
     for name, value in (("if_missing", if_missing), ("if_broken", if_broken)):
         if value not in _RESULTS:
             config.error(f"PublishTestReport: {name} must be one of {', '.join(_RESULTS)}, not {value!r}")
-    if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes <= 0:
-        config.error(f"PublishTestReport: max_bytes must be a number of bytes above 0, not {max_bytes!r}")
+    for name, limit in limits.items():
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit <= 0:
+            config.error(f"PublishTestReport: {name} must be a number of {name[4:]} above 0, not {limit!r}")
 
 
 def _is_path(path: object) -> bool:
@@ -186,18 +216,31 @@ def _is_renderable(value: object) -> bool:
     return bool(IRenderable.providedBy(value))
 
 
-def _read(format_: str, files: Sequence[ReportFile]) -> Report:
-    """Read all files into one report; run in a thread, for this takes a second for some ten megabytes."""
-    builder = ReportBuilder()
+def _read(
+    format_: str, files: Sequence[ReportFile], problems: Sequence[str], most_cases: int, clean: Callable[[str], str]
+) -> Report:
+    """Read all files into one report without secrets; run in a thread, because ten megabytes take a second."""
+    builder = ReportBuilder(most_cases=most_cases)
+    for problem in problems:
+        builder.problem(problem)
     for file in files:
         builder.source = file.name if len(files) > 1 else ""
         _READERS[format_](file.data, builder)
-    return builder.report()
+    report = builder.report()
+    return report._replace(
+        cases=[_without_secrets(case, clean) for case in report.cases],
+        problems=[clean(problem) for problem in report.problems],
+        notes=[clean(note) for note in report.notes],
+    )
 
 
 def _without_secrets(case: TestCase, clean: Callable[[str], str]) -> TestCase:
     message = None if case.message is None else clean(case.message)
     return case._replace(name=clean(case.name), message=message)
+
+
+def _lines(sentences: Iterable[str]) -> str:
+    return "".join(f"{sentence}\n" for sentence in sentences)
 
 
 def _words(report: Report) -> str:
@@ -206,6 +249,8 @@ def _words(report: Report) -> str:
         words.append(f"{report.failed} failed")
     if skipped := report.counts.get(test_case.SKIPPED):
         words.append(f"{skipped} skipped")
+    if report.flaky:
+        words.append(f"{report.flaky} flaky")
     return ", ".join(words)
 
 

@@ -8,20 +8,16 @@ and content of a file, route; at its end CRC-32. Numbers have their own length i
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sourcepulse_buildbot.test_case import (
-    ERROR,
-    FAILED,
-    MESSAGE_BYTES_MAX,
-    NS_PER_SECOND,
-    PASSED,
-    SKIPPED,
-    ReportBuilder,
-)
+from sourcepulse_buildbot.message_parts import Message
+from sourcepulse_buildbot.report_numbers import NS_PER_SECOND
+from sourcepulse_buildbot.subunit_details import Details
+from sourcepulse_buildbot.test_case import ERROR, FAILED, PASSED, SKIPPED, ReportBuilder
 
 #: As many tests may run at the same time, more are not followed.
 OPEN_TESTS_MAX = 10_000
@@ -34,7 +30,7 @@ _VERSION_MASK, _VERSION = 0xF000, 0x2000
 _TEST, _ROUTE, _TIME = 0x0800, 0x0400, 0x0200
 _TAGS, _FILE, _TYPE, _UNUSED = 0x0080, 0x0040, 0x0020, 0x0008
 _STATUS_MASK = 0x0007
-_IN_PROGRESS = 2
+_EXISTS, _IN_PROGRESS = 1, 2
 _OUTCOMES = {3: PASSED, 4: FAILED, 5: SKIPPED, 6: FAILED, 7: SKIPPED}
 _UNEXPECTED_SUCCESS = 4
 #: Signature, flags, one byte of length and the checksum.
@@ -42,6 +38,7 @@ _LEAST_BYTES = 8
 _MOST_BYTES = 4 * 1024 * 1024 - 1
 _CHECKSUM_BYTES = 4
 
+_FIXTURE = re.compile(r"setUp(?:Class|Module) \((?P<of>[^()]+)\)")
 _UNEXPECTED = "This test passes, but it was expected to fail."
 _UNFINISHED = "This test began, but the report does not tell its end."
 
@@ -56,6 +53,7 @@ class _Packet(NamedTuple):
     route: str | None
     time_ns: int | None
     file_type: str
+    file_name: str
     content: bytes
 
 
@@ -65,13 +63,7 @@ class _Open:
     def __init__(self) -> None:
         self.is_running = False
         self.started_ns: int | None = None
-        self.texts: list[bytes] = []
-        self.room = MESSAGE_BYTES_MAX
-
-    def say(self, content: bytes) -> None:
-        if self.room > 0:
-            self.texts.append(content[: self.room])
-            self.room -= len(content)
+        self.details = Details()
 
 
 def has_packets(data: bytes) -> bool:
@@ -82,17 +74,29 @@ def has_packets(data: bytes) -> bool:
 def read_packets(data: bytes, builder: ReportBuilder) -> None:
     """Add the tests of a stream of packets."""
     open_tests: dict[tuple[str | None, str], _Open] = {}
+    announced: set[tuple[str | None, str]] = set()
     for packet in _packets(data):
         if packet is None:
-            builder.note("some packets of the report are broken and left out")
+            builder.problem("some packets of the report are broken and left out")
         elif packet.test is not None:
-            _take(packet, packet.test, open_tests, builder)
+            key = (packet.route, packet.test)
+            if packet.status == _EXISTS:
+                announced.add(key)
+            elif packet.status:
+                announced.discard(key)
+                if packet.status in _OUTCOMES and (fixture := _FIXTURE.fullmatch(packet.test)):
+                    # The tests of a class that could not be set up did not run, and its own case says why.
+                    below = f"{fixture['of']}."
+                    announced = {each for each in announced if not each[1].startswith(below)}
+            _read(packet, packet.test, open_tests, builder)
     for (_, name), test in open_tests.items():
         if test.is_running:
             builder.add(name, ERROR, message=_message(test) or _UNFINISHED)
+    if announced:
+        builder.problem(f"{len(announced)} tests are announced and did not run")
 
 
-def _take(packet: _Packet, name: str, open_tests: dict[tuple[str | None, str], _Open], builder: ReportBuilder) -> None:
+def _read(packet: _Packet, name: str, open_tests: dict[tuple[str | None, str], _Open], builder: ReportBuilder) -> None:
     is_news = packet.status in _OUTCOMES or packet.status == _IN_PROGRESS or packet.content
     if not is_news:
         # It exists, which is said of all tests before the first one runs.
@@ -102,13 +106,13 @@ def _take(packet: _Packet, name: str, open_tests: dict[tuple[str | None, str], _
         return
     test = open_tests.setdefault(key, _Open())
     if packet.file_type.startswith("text/"):
-        test.say(packet.content)
+        test.details.add(packet.file_name, packet.file_type, packet.content)
     if packet.status == _IN_PROGRESS:
         test.is_running, test.started_ns = True, packet.time_ns
     elif packet.status in _OUTCOMES:
         del open_tests[key]
         outcome = _OUTCOMES[packet.status]
-        message = _message(test) or (_UNEXPECTED if packet.status == _UNEXPECTED_SUCCESS else "")
+        message: str | Message = _message(test) or (_UNEXPECTED if packet.status == _UNEXPECTED_SUCCESS else "")
         known = packet.time_ns is not None and test.started_ns is not None
         builder.add(
             name,
@@ -118,8 +122,9 @@ def _take(packet: _Packet, name: str, open_tests: dict[tuple[str | None, str], _
         )
 
 
-def _message(test: _Open) -> str:
-    return b"".join(test.texts).decode("utf-8", "replace")
+def _message(test: _Open) -> Message | None:
+    message = test.details.message()
+    return message if message.text else None
 
 
 def _packets(data: bytes) -> Iterator[_Packet | None]:
@@ -153,7 +158,7 @@ def _packet(data: bytes, begin: int) -> tuple[_Packet, int]:
     if begin + length > len(data) or zlib.crc32(data[begin:end]) != int.from_bytes(data[end : begin + length]):
         raise _BrokenError
     time_ns = test = route = None
-    file_type, content = "", b""
+    file_type, file_name, content = "", "", b""
     if flags & _TIME:
         if position + 4 > end:
             raise _BrokenError
@@ -169,11 +174,11 @@ def _packet(data: bytes, begin: int) -> tuple[_Packet, int]:
     if flags & _TYPE:
         file_type, position = _text(data, position, end)
     if flags & _FILE:
-        _, position = _bytes(data, position, end)
+        file_name, position = _text(data, position, end)
         content, position = _bytes(data, position, end)
     if flags & _ROUTE:
         route, position = _text(data, position, end)
-    return _Packet(flags & _STATUS_MASK, test, route, time_ns, file_type, content), begin + length
+    return _Packet(flags & _STATUS_MASK, test, route, time_ns, file_type, file_name, content), begin + length
 
 
 def _number(data: bytes, position: int, end: int) -> tuple[int, int]:

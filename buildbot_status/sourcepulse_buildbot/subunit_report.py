@@ -14,15 +14,15 @@ from sourcepulse_buildbot.test_case import Report, ReportBuilder
 
 
 def read_subunit(data: bytes, builder: ReportBuilder | None = None) -> Report:
-    """Give the tests of a subunit stream, which may have other output between its parts.
+    """Return the tests of a subunit stream, which may have other output between its parts.
 
     With a builder, they are added to what it has.
     """
     builder = builder or ReportBuilder()
     if not data.strip():
-        builder.note("the report is empty")
+        builder.problem("the report is empty")
     elif has_packets(data):
         read_packets(data, builder)
     elif not read_text(data, builder):
-        builder.note("there is no subunit in the report")
+        builder.problem("there is no subunit in the report")
     return builder.report()

@@ -9,15 +9,10 @@ import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sourcepulse_buildbot.test_case import (
-    ERROR,
-    FAILED,
-    MESSAGE_BYTES_MAX,
-    NS_PER_SECOND,
-    PASSED,
-    SKIPPED,
-    ReportBuilder,
-)
+from sourcepulse_buildbot.message_parts import REASON, Message, MessageParts
+from sourcepulse_buildbot.report_numbers import NS_PER_SECOND
+from sourcepulse_buildbot.subunit_details import Details
+from sourcepulse_buildbot.test_case import ERROR, FAILED, PASSED, SKIPPED, ReportBuilder
 
 #: As many tests may run at the same time, more are not followed.
 OPEN_TESTS_MAX = 10_000
@@ -40,6 +35,9 @@ _UNFINISHED = "This test began, but the report does not tell its end."
 _PLAIN, _PARTS = b" [", b" [ multipart"
 _END = b"]"
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}")
+#: How details end whose lengths are not to be believed.
+_LAST_CHUNK = re.compile(rb"^0\r?\n(?=\]\r?$|Content-Type:)", re.MULTILINE)
+_PROGRESS = re.compile(rb"[0-9]{1,9}")
 
 
 class _Open(NamedTuple):
@@ -63,6 +61,8 @@ class _Reader:
         self._now: datetime | None = None
         #: By the bytes of the name, in the order in which they began.
         self._open: dict[bytes, _Open] = {}
+        #: How many tests the stream says it has, and how many ended.
+        self._promised = self._seen = 0
         self.any_test = False
 
     def read(self) -> None:
@@ -71,6 +71,8 @@ class _Reader:
                 self._line(line.rstrip(b"\r\n"))
         for test in self._open.values():
             self._builder.add(test.name, ERROR, message=_UNFINISHED)
+        if self._promised > self._seen + len(self._open):
+            self._builder.problem(f"{self._promised} tests are announced, {self._seen} ran")
 
     def _line(self, line: bytes) -> None:
         word, _, rest = line.partition(b" ")
@@ -85,6 +87,8 @@ class _Reader:
                 self.any_test = True
         elif word in _OUTCOMES:
             self._outcome(word, rest)
+        elif word == b"progress" and has_colon and _PROGRESS.fullmatch(rest.strip()):
+            self._promised += int(rest)
         elif word == b"time":
             self._now = _time(rest) or self._now
 
@@ -97,9 +101,10 @@ class _Reader:
             # No test of that name runs, so a test printed this.
             return
         test = self._open.pop(name)
-        message = self._plain_details() if suffix == _PLAIN else self._parts() if suffix else ""
-        if word == b"uxsuccess":
-            message = message or _UNEXPECTED
+        self._seen += 1
+        message = self._plain_details() if suffix == _PLAIN else self._parts() if suffix else Message("", 0)
+        if word == b"uxsuccess" and not message.text:
+            message = Message(_UNEXPECTED, 0)
         duration = self._now - test.started if self._now is not None and test.started is not None else None
         self._builder.add(
             test.name,
@@ -108,40 +113,39 @@ class _Reader:
             message=None if _OUTCOMES[word] == PASSED else message,
         )
 
-    def _plain_details(self) -> str:
+    def _plain_details(self) -> Message:
         """Read up to the closing bracket; one that is a line of the text is written with a blank before it."""
-        kept: list[bytes] = []
-        room = MESSAGE_BYTES_MAX
+        parts = MessageParts()
+        part = parts.begin(REASON)
         for line in iter(self._input.readline, b""):
             if line.rstrip(b"\r\n") == _END:
                 break
-            line = line[1:] if line.startswith(b" ]") else line  # noqa: PLW2901 - the same line, as it was meant
-            if room > 0:
-                kept.append(line[:room])
-                room -= len(line)
+            part.write(_text(line[1:] if line.startswith(b" ]") else line))
         else:
-            self._builder.note("the report ends in the details of a test")
-        return _text(b"".join(kept))
+            self._builder.problem("the report ends in the details of a test")
+        return parts.message()
 
-    def _parts(self) -> str:
+    def _parts(self) -> Message:
         """Read details in parts: their type, their name and chunks with their lengths; keep those that are text."""
-        texts: list[str] = []
+        details = Details()
         while header := self._input.readline():
             if header.rstrip(b"\r\n") == _END:
-                return "\n".join(texts)
+                return details.message()
             name = self._input.readline().strip()
+            begin = self._input.tell()
             body = self._chunks()
             if body is None:
+                body = self._body_to_its_end(begin)
+            if body is None:
                 break
-            is_text = header.lower().startswith(b"content-type: text/")
-            if is_text and body.strip():
-                texts.append(_text(body) if not texts else f"{_text(name)}:\n{_text(body)}")
-        self._builder.note("the details of a test are broken")
-        return "\n".join(texts)
+            kind = header.partition(b":")[2].strip()
+            if header.lower().startswith(b"content-type:") and kind.lower().startswith(b"text/"):
+                details.add(_text(name), _text(kind), body)
+        self._builder.problem("the details of a test are broken")
+        return details.message()
 
     def _chunks(self) -> bytes | None:
         kept: list[bytes] = []
-        room = MESSAGE_BYTES_MAX
         while True:
             header = self._input.readline(LINE_BYTES_MAX).strip()
             if not _CHUNK.fullmatch(header):
@@ -153,9 +157,20 @@ class _Reader:
             chunk = self._input.read(size)
             if len(chunk) < size:
                 return None
-            if room > 0:
-                kept.append(chunk[:room])
-                room -= size
+            kept.append(chunk)
+
+    def _body_to_its_end(self, begin: int) -> bytes | None:
+        """Read a part whose lengths are wrong, as where line ends were converted, up to the line that ends it."""
+        data = self._input.getbuffer()
+        match = _LAST_CHUNK.search(data, begin)
+        if match is None:
+            return None
+        self._input.seek(begin)
+        self._input.readline(LINE_BYTES_MAX)
+        body = bytes(data[self._input.tell() : match.start()])
+        self._input.seek(match.end())
+        self._builder.note("the lengths of some details are wrong, they are read up to their end")
+        return body
 
 
 def _time(text: bytes) -> datetime | None:

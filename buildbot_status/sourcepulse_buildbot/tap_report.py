@@ -4,7 +4,8 @@
 
 A subtest is indented by four columns; its tests are told as `outer > inner`, and the test point that sums them up only
 if none of them explains it. A test that is `not ok` and marked TODO fails as expected and is told as skipped. Tests of
-the plan that did not run are errors. Lines that are no TAP are passed over, so several outputs may follow each other.
+the plan that did not run are errors. Other lines are passed over, so several outputs may follow each other. What
+`prove` says of a file and of all files counts as well.
 """
 
 from __future__ import annotations
@@ -12,17 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sourcepulse_buildbot.test_case import (
-    ERROR,
-    FAILED,
-    MESSAGE_BYTES_MAX,
-    PASSED,
-    SKIPPED,
-    Report,
-    ReportBuilder,
-    duration_ns,
-    line_number,
-)
+from sourcepulse_buildbot.message_parts import REASON, Message, MessageParts
+from sourcepulse_buildbot.prove_verdicts import Prove
+from sourcepulse_buildbot.report_numbers import duration_ns, line_number
+from sourcepulse_buildbot.report_text import decode_text
+from sourcepulse_buildbot.tap_names import Named, without_times
+from sourcepulse_buildbot.test_case import ERROR, FAILED, PASSED, SKIPPED, Report, ReportBuilder
 
 #: Deeper ones count as the deepest.
 LEVELS_MAX = 30
@@ -30,14 +26,12 @@ LEVELS_MAX = 30
 MISSING_MAX = 100
 
 _INDENT = 4
-_POINT = re.compile(r"(?P<bad>not )?ok\b(?:[ \t]+(?P<number>[0-9]+)\b)?(?P<rest>.*)", re.DOTALL)
+_POINT = re.compile(r"(?P<bad>not )?ok(?=\s|$|#)(?:[ \t]+(?P<number>[0-9]+)\b)?(?P<rest>.*)", re.DOTALL)
 _DIRECTIVE = re.compile(r"(?:^|\s)#\s*(?P<word>skip\S*|todo)\b:?\s*(?P<reason>.*)$", re.IGNORECASE | re.DOTALL)
 _PLAN = re.compile(r"1\.\.(?P<number>[0-9]+)\s*(?:#\s*skip\S*\s*(?P<reason>.*))?$", re.IGNORECASE)
 _VERSION = re.compile(r"TAP version [0-9]+\s*$", re.IGNORECASE)
 _BAIL_OUT = re.compile(r"Bail out!\s*(?P<reason>.*)$", re.IGNORECASE)
 _SUBTEST = re.compile(r"#\s*Subtest(?::\s*(?P<name>.*))?$")
-#: What `prove` writes before the TAP of a file, with its verdict where there is none. The blank at the end is its own.
-_PROVE_FILE = re.compile(r"(?P<path>\S+) \.\.+ (?:skipped: (?P<reason>.*))?$")
 _ESCAPED = re.compile(r"\\([\\#])")
 #: How node-tap tells how long a test took; node itself has `duration_ms` in the YAML.
 _TIME = re.compile(r"\s#\s*time=(?P<value>[0-9.]+)(?P<unit>ms|s)$")
@@ -66,7 +60,7 @@ class _Level:
         self.block = block
         self.planned: int | None = None
         self.plan_came_last = False
-        self.seen = 0
+        self.seen = self.numbered = 0
         #: What the subtest below had, for the test point that sums it up.
         self.below_seen = False
         self.below_failed = False
@@ -85,16 +79,16 @@ class _Point:
         self.duration_ns = duration_ns
         self.yaml_indent: int | None = None
         self.values: dict[str, str] = {}
-        self._lines = [reason] if reason else []
-        self._room = MESSAGE_BYTES_MAX
+        self._reason = reason
+        self._parts = MessageParts()
+        self._part = self._parts.begin(REASON)
 
-    def say(self, line: str) -> None:
-        if self._room > 0:
-            self._lines.append(line)
-            self._room -= len(line) + 1
+    def add_line(self, line: str) -> None:
+        self._part.write(f"{line}\n")
 
-    def message(self) -> str:
-        return "\n".join(self._lines)
+    def message(self) -> str | Message:
+        # What is below a test that was skipped only tells how long that took.
+        return self._reason or self._parts.message()
 
 
 class _Reader:
@@ -104,6 +98,11 @@ class _Reader:
         self._point: _Point | None = None
         self._path: str | None = None
         self._any_tap = False
+        #: The tests of the stream that is read, whose names are looked at together.
+        self._cases: list[Named] = []
+        self._prove = Prove(builder)
+        #: Tests have numbers in this report, so a line that only begins with "ok" is not one.
+        self._has_numbers = False
         #: Something of the outermost stream was seen.
         self._is_begun = False
         #: The name of the subtest that is announced, for when it comes.
@@ -111,11 +110,16 @@ class _Reader:
         self._bailed_out = False
 
     def read(self, data: bytes) -> None:
-        for line in _lines(data):
+        decoded = decode_text(data)
+        for note in decoded.notes:
+            self._builder.note(note)
+        self._has_numbers = any(_is_numbered(line) for line in _lines(decoded.text))
+        for line in _lines(decoded.text):
             self._line(line)
         self._end_stream()
+        self._prove.end()
         if not self._any_tap:
-            self._builder.note("there is no TAP in the report")
+            self._builder.problem("there is no TAP in the report")
 
     def _line(self, line: str) -> None:
         text = line.lstrip(" ")
@@ -126,6 +130,8 @@ class _Reader:
         self._end_point()
         if indent % _INDENT or not text:
             return
+        if not indent and self._of_prove(line):
+            return
         depth = min(indent // _INDENT, LEVELS_MAX)
         if match := _SUBTEST.match(text):
             self._announce(depth, match["name"] or "")
@@ -135,14 +141,29 @@ class _Reader:
             self._test(depth, indent, match)
         elif match := _BAIL_OUT.match(text):
             self._any_tap = self._is_begun = self._bailed_out = True
-            self._builder.note(f"Bail out! {match['reason']}".strip())
+            self._builder.problem(f"Bail out! {match['reason']}".strip())
         elif not depth and _VERSION.match(text):
             self._end_stream()
             self._any_tap = self._is_begun = True
         elif text == "}":
             self._close_below(depth)
-        elif match := _PROVE_FILE.match(line):
-            self._begin_file(match["path"], match["reason"])
+
+    def _of_prove(self, line: str) -> bool:
+        """Return whether a line is one of `prove`, and read it."""
+        if file := self._prove.file(line):
+            self._end_stream()
+            self._path = file.path
+            self._any_tap = True
+            self._prove.begin(file)
+            return True
+        is_done = not self._is_begun or self._levels[0].is_complete() or not self._has_numbers
+        if self._prove.verdict(line, is_done=is_done):
+            return True
+        if self._prove.is_summary(line):
+            self._end_stream()
+            self._prove.summary(line)
+            return True
+        return False
 
     def _belongs_to(self, point: _Point, text: str, indent: int) -> bool:
         """Tell whether a line is a part of the test before it, and take it."""
@@ -153,22 +174,19 @@ class _Reader:
                 key, _, value = text.partition(":")
                 if key in _YAML_KEYS:
                     point.values.setdefault(key, value.strip().strip("'\""))
-                point.say(" " * min(indent - point.yaml_indent, LEVELS_MAX) + text)
+                point.add_line(" " * min(indent - point.yaml_indent, LEVELS_MAX) + text)
             return True
         if text == "---" and indent > point.indent:
             point.yaml_indent = indent
             return True
-        is_comment = text.startswith("#") and indent == point.indent and not _SUBTEST.match(text)
-        if is_comment and point.outcome == FAILED:
-            point.say(text[1:].strip())
-        return is_comment
-
-    def _begin_file(self, path: str, skipped: str | None) -> None:
-        self._end_stream()
-        self._path = path
-        if skipped is not None:
-            self._any_tap = True
-            self._builder.add(path, SKIPPED, code_path=path, message=skipped)
+        is_comment = text.startswith("#") and not _SUBTEST.match(text)
+        if point.outcome == FAILED:
+            # Diagnostics stand in the column of the test, or deeper, and some writers put a blank line before them.
+            if is_comment and indent >= point.indent:
+                point.add_line(text[1:].removeprefix(" ").rstrip())
+                return True
+            return not text
+        return is_comment and indent == point.indent
 
     def _plan(self, depth: int, number: str, reason: str | None) -> None:
         if not depth and self._levels[0].planned is not None:
@@ -179,13 +197,12 @@ class _Reader:
         level.planned = int(number[:18])
         level.plan_came_last = level.seen > 0
         if not level.planned and not depth:
-            self._builder.add(self._path or _ALL_SKIPPED, SKIPPED, code_path=self._path, message=reason)
+            self._add(self._path or _ALL_SKIPPED, SKIPPED, message=reason)
 
     def _test(self, depth: int, indent: int, match: re.Match[str]) -> None:
         rest = match["rest"].strip()
         top = self._levels[0]
-        if not depth and top.is_complete() and not rest and match["number"] is None:
-            # The verdict of `prove` on the file.
+        if match["number"] is None and self._has_numbers and not self._takes_unnumbered(depth):
             return
         if not depth and top.seen and (match["number"] == "1" or (top.is_complete() and top.plan_came_last)):
             self._end_stream()
@@ -193,12 +210,20 @@ class _Reader:
         level = self._level(depth)
         self._close_below(depth)
         level.seen += 1
+        level.numbered += match["number"] is not None
         if depth and match["bad"]:
             self._levels[depth - 1].below_failed = True
         self._point = self._read_point(level, depth, indent, match, rest)
         level.below_seen = level.below_failed = False
         if depth:
             self._levels[depth - 1].below_seen = True
+
+    def _takes_unnumbered(self, depth: int) -> bool:
+        """Return whether a line without a number may be a test among others that have one."""
+        level = self._levels[depth] if depth < len(self._levels) else None
+        if level is None:
+            return depth > 0 and self._is_begun
+        return level.planned is not None and not level.is_complete() and not level.numbered
 
     def _read_point(self, level: _Level, depth: int, indent: int, match: re.Match[str], rest: str) -> _Point | None:
         """Give the test of a test point, None if it only sums up a subtest."""
@@ -219,7 +244,7 @@ class _Reader:
             outcome,
             indent,
             reason=directive["reason"] if directive else "",
-            duration_ns=_seconds(took["value"], took["unit"]) if took else None,
+            duration_ns=duration_ns(took["value"], took["unit"]) if took else None,
         )
 
     def _announce(self, depth: int, name: str) -> None:
@@ -253,7 +278,7 @@ class _Reader:
     def _end_block(self, above: _Level, description: str, outcome: str) -> None:
         """Tell what a subtest in braces came to, unless its tests explain it."""
         if not above.below_seen or (outcome == FAILED and not above.below_failed):
-            self._builder.add(self._full_name(len(self._levels) - 1, description), outcome, code_path=self._path)
+            self._add(self._full_name(len(self._levels) - 1, description), outcome)
         above.below_seen = above.below_failed = False
         self._announced = ""
 
@@ -267,22 +292,47 @@ class _Reader:
         path, line = point.values.get("file"), point.values.get("line", "")
         if path is None and "location" in point.values:
             path, line, *_ = *point.values["location"].rsplit(":", 2), ""
-        self._builder.add(
+        measured = duration_ns(point.values.get("duration_ms", ""), "ms")
+        self._add(
             point.name,
             point.outcome,
-            code_path=path or self._path,
+            path=path,
             line=line_number(line),
-            duration_ns=point.duration_ns or _seconds(point.values.get("duration_ms", ""), "ms"),
+            duration=measured if point.duration_ns is None else point.duration_ns,
             message=None if point.outcome == PASSED else point.message(),
         )
+
+    def _add(
+        self,
+        name: str,
+        outcome: str,
+        *,
+        path: str | None = None,
+        line: int | None = None,
+        duration: int | None = None,
+        message: str | Message | None = None,
+    ) -> None:
+        self._cases.append(Named(name, outcome, path or self._path, line, duration, message))
+        self._prove.add(outcome)
 
     def _end_stream(self) -> None:
         self._end_point()
         self._close_below(0)
         top = self._levels[0]
         if top.planned is None and self._is_begun and not self._bailed_out:
-            self._builder.note(f"{self._where()}there is no plan, the run may have ended early")
+            self._builder.problem(f"{self._where()}there is no plan, the run may have ended early")
         self._check_plan(top, 0)
+        cases, self._cases = self._cases, []
+        for case in without_times(cases):
+            self._builder.add(
+                case.name,
+                case.outcome,
+                code_path=case.code_path,
+                line=case.line,
+                duration_ns=case.duration_ns,
+                message=case.message,
+            )
+        self._prove.end_file(top.seen)
         self._levels, self._announced, self._bailed_out, self._path = [_Level()], "", False, None
         self._is_begun = False
 
@@ -291,12 +341,10 @@ class _Reader:
         if level.planned is None or level.planned == level.seen:
             return False
         where = self._where() + (f"{level.name}: " if level.name else "")
-        self._builder.note(f"{where}{level.planned} tests are planned, {level.seen} ran")
+        self._builder.problem(f"{where}{level.planned} tests are planned, {level.seen} ran")
         for number in range(level.seen + 1, min(level.planned, level.seen + MISSING_MAX) + 1):
             name = self._full_name(depth - 1, level.name) + " > " if depth and level.name else ""
-            self._builder.add(
-                f"{name}test {number}", ERROR, code_path=self._path, message="This test is planned, but it did not run."
-            )
+            self._add(f"{name}test {number}", ERROR, message="This test is planned, but it did not run.")
         return level.planned > level.seen
 
     def _where(self) -> str:
@@ -311,15 +359,15 @@ def _outcome(is_bad: bool, directive: str) -> str:
     return FAILED if is_bad else PASSED
 
 
-def _seconds(value: str, unit: str) -> int | None:
-    nanoseconds = duration_ns(value)
-    return nanoseconds // 1000 if nanoseconds is not None and unit == "ms" else nanoseconds
+def _is_numbered(line: str) -> bool:
+    match = _POINT.match(line)
+    return match is not None and match["number"] is not None and not Prove.is_verdict(line)
 
 
-def _lines(data: bytes) -> Iterator[str]:
+def _lines(text: str) -> Iterator[str]:
     begin = 0
-    while begin < len(data):
-        end = data.find(b"\n", begin)
-        end = len(data) if end < 0 else end
-        yield data[begin:end].decode("utf-8", "replace").rstrip("\r")
+    while begin < len(text):
+        end = text.find("\n", begin)
+        end = len(text) if end < 0 else end
+        yield text[begin:end].rstrip("\r")
         begin = end + 1

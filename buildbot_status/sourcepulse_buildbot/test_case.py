@@ -1,34 +1,31 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What every reader of test reports gives: the cases, bounded, and what is wrong with the report.
+"""What every reader of test reports returns: the cases, bounded, and what is wrong with the report.
 
-A report is written by programs that nobody here chose, so every text is cut, cleaned of what databases refuse (NUL and
-other control characters) and told to be cut, and the number of cases, messages and problems has a limit. Outcomes are
-counted beyond that limit.
+A report is written by programs that the project did not choose, so every text is cut, cleaned of what databases refuse
+(NUL and other control characters) and said to be cut, and the number of cases, messages and problems has a limit.
+Outcomes are counted beyond that limit. A problem means that tests may be missing; a note, that something was replaced
+or passed over and all tests are there.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from sourcepulse_buildbot.message_parts import MESSAGE_BYTES_MAX, Message
+from sourcepulse_buildbot.report_numbers import DURATION_NS_MAX, INT32_MAX
+
 PASSED, FAILED, ERROR, SKIPPED = "passed", "failed", "error", "skipped"
 
 #: PostgreSQL refuses an entry of some 2,700 bytes in Buildbot's index of names and of paths.
 NAME_BYTES_MAX = 2_000
-MESSAGE_BYTES_MAX = 16 * 1024
-CASES_MAX = 100_000
+CASES_MAX = 200_000
 #: All messages of a report; Buildbot stores up to 3,000 results in one statement, whose size databases limit.
 ALL_MESSAGES_BYTES_MAX = 8 * 1024 * 1024
 PROBLEMS_MAX = 20
-#: What the integer columns of PostgreSQL and MySQL hold.
-INT32_MAX = 2**31 - 1
-DURATION_NS_MAX = 2**63 - 1
-
-NS_PER_SECOND = 1_000_000_000
 
 # Surrogates cannot be encoded; tabs and line breaks are fine in a message.
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -44,8 +41,15 @@ class TestCase(NamedTuple):
     code_path: str | None = None
     line: int | None = None
     duration_ns: int | None = None
-    #: Why it failed or was skipped.
+    #: Why it failed or was skipped; of a flaky test, why it failed at first.
     message: str | None = None
+    #: How often it ran.
+    attempts: int = 1
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether it passed after it had failed."""
+        return self.outcome == PASSED and self.attempts > 1
 
 
 class Report(NamedTuple):
@@ -56,15 +60,18 @@ class Report(NamedTuple):
     counts: Mapping[str, int]
     #: A sentence each; empty if the report is whole.
     problems: Sequence[str]
+    #: A sentence each, of what was replaced or passed over.
+    notes: Sequence[str] = ()
+    flaky: int = 0
 
     @property
     def total(self) -> int:
-        """Give the number of all cases."""
+        """The number of all cases."""
         return sum(self.counts.values())
 
     @property
     def failed(self) -> int:
-        """Give the number of cases that failed or broke."""
+        """The number of cases that failed or broke."""
         return self.counts.get(FAILED, 0) + self.counts.get(ERROR, 0)
 
 
@@ -79,7 +86,19 @@ class ReportBuilder:
         self._messages_left_out = 0
         self._cases: list[TestCase] = []
         self._counts: Counter[str] = Counter()
-        self._problems: list[str] = []
+        self._flaky = 0
+        self._problems = _Sentences()
+        self._notes = _Sentences()
+
+    @property
+    def total(self) -> int:
+        """The number of cases so far."""
+        return self._counts.total()
+
+    @property
+    def failed(self) -> int:
+        """The number of cases so far that failed or broke."""
+        return self._counts[FAILED] + self._counts[ERROR]
 
     def add(
         self,
@@ -89,10 +108,12 @@ class ReportBuilder:
         code_path: str | None = None,
         line: int | None = None,
         duration_ns: int | None = None,
-        message: str | None = None,
+        message: str | Message | None = None,
+        attempts: int = 1,
     ) -> None:
-        """Take a case as a report has it; texts and numbers may be of any size."""
+        """Add a case as a report has it; texts and numbers may be of any size."""
         self._counts[outcome] += 1
+        self._flaky += outcome == PASSED and attempts > 1
         if len(self._cases) >= self._most_cases:
             return
         self._cases.append(
@@ -103,27 +124,35 @@ class ReportBuilder:
                 line=line if line is not None and 0 <= line <= INT32_MAX else None,
                 duration_ns=duration_ns if duration_ns is not None and 0 <= duration_ns <= DURATION_NS_MAX else None,
                 message=self._message(message),
+                attempts=min(max(attempts, 1), INT32_MAX),
             )
         )
 
-    def note(self, problem: str) -> None:
-        """Enter what is wrong, as a sentence without its full stop; the same is entered once."""
-        problem = _name(f"{self.source}: {problem}" if self.source else problem)
-        if problem not in self._problems and len(self._problems) < PROBLEMS_MAX:
-            self._problems.append(problem)
+    def problem(self, sentence: str) -> None:
+        """Enter why the report may not be whole, as a sentence without its full stop; the same is entered once."""
+        self._problems.add(self._of_source(sentence))
+
+    def note(self, sentence: str) -> None:
+        """Enter what was replaced or passed over; the same is entered once."""
+        self._notes.add(self._of_source(sentence))
 
     def report(self) -> Report:
-        """Give everything so far."""
-        problems = list(self._problems)
+        """Return everything so far."""
+        problems = self._problems.all()
         total = self._counts.total()
         if total > len(self._cases):
             problems.append(f"only the first {len(self._cases)} of {total} tests are kept")
+        notes = self._notes.all()
         if self._messages_left_out:
-            problems.append(f"the messages of {self._messages_left_out} tests are left out, they are too much text")
-        return Report(tuple(self._cases), dict(self._counts), tuple(problems))
+            notes.append(f"the messages of {self._messages_left_out} tests are left out, they are too much text")
+        return Report(tuple(self._cases), dict(self._counts), tuple(problems), tuple(notes), self._flaky)
 
-    def _message(self, text: str | None) -> str | None:
-        message = cut_text(_UNFIT.sub("\ufffd", text).strip(), MESSAGE_BYTES_MAX) if text else ""
+    def _of_source(self, sentence: str) -> str:
+        return _name(f"{self.source}: {sentence}" if self.source else sentence)
+
+    def _message(self, given: str | Message | None) -> str | None:
+        text, total = given if isinstance(given, Message) else (given, 0)
+        message = cut_text(_UNFIT.sub("\ufffd", text).strip(), MESSAGE_BYTES_MAX, total) if text else ""
         if not message:
             return None
         size = len(message.encode())
@@ -134,29 +163,37 @@ class ReportBuilder:
         return message
 
 
-def cut_text(text: str, most_bytes: int) -> str:
-    """Give the first whole characters of a text, with a note of how many bytes it had if it is cut."""
+class _Sentences:
+    """Different sentences, the first ones in full and the others as a count."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, None] = {}
+        self._left_out = 0
+
+    def add(self, sentence: str) -> None:
+        if sentence in self._kept:
+            return
+        if len(self._kept) < PROBLEMS_MAX:
+            self._kept[sentence] = None
+        else:
+            self._left_out += 1
+
+    def all(self) -> list[str]:
+        return [*self._kept, *([f"{self._left_out} more of this kind"] if self._left_out else [])]
+
+
+def cut_text(text: str, most_bytes: int, total_bytes: int = 0) -> str:
+    """Return the first whole characters of a text, with a note of how many bytes it had if it is cut.
+
+    `total_bytes` is its size where it was cut before.
+    """
     encoded = text.encode()
-    if len(encoded) <= most_bytes:
+    total = max(total_bytes, len(encoded))
+    # A text that only lost the blanks around it is whole.
+    if len(encoded) <= most_bytes and total <= MESSAGE_BYTES_MAX:
         return text
-    note = f" [cut, {len(encoded)} bytes in all]"
+    note = f" [cut, {total} bytes in all]"
     return encoded[: most_bytes - len(note)].decode("utf-8", "ignore") + note
-
-
-def duration_ns(seconds: str) -> int | None:
-    """Read a number of seconds as reports write it, with commas for thousands too; None if it is none."""
-    try:
-        value = float(seconds.replace(",", ""))
-    except ValueError:
-        return None
-    return (
-        round(value * NS_PER_SECOND) if math.isfinite(value) and 0 <= value < DURATION_NS_MAX / NS_PER_SECOND else None
-    )
-
-
-def line_number(text: str) -> int | None:
-    """Read the number of a line; None if it is none."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(INT32_MAX)) else None
 
 
 def _name(text: str) -> str:

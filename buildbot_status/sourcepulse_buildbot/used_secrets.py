@@ -40,15 +40,11 @@ class UsedSecrets:
             self._keep(sorted(self._names))
 
     async def recall(self, names: Iterable[str]) -> None:
-        """Ask the master's providers for the secrets of these names, and learn all that a provider holds anyway."""
+        """Ask the master's providers for the secrets of these names, which builds used before."""
         self._names |= set(names)
         manager = self._master.namedServices.get("secrets")
         if manager is None:
             return
-        for provider in manager.services:
-            held = getattr(provider, "secrets", None)
-            if isinstance(held, Mapping):
-                self._redactor.learn(value for value in held.values() if isinstance(value, str))
         for name in sorted(self._names):
             try:
                 found = await _in_time(manager.get(name), self._master.reactor)

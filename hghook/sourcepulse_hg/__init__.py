@@ -233,7 +233,10 @@ def _validator(repo: Any) -> Any:
 
     def validate(tr: Any) -> None:
         here = reference()
-        if here is None or not _changed_anything(here, tr):
+        if here is None:
+            return
+        _note_seen(here, tr)
+        if not _changed_anything(here, tr):
             return
         try:
             record = _ours("record").record
@@ -283,6 +286,16 @@ def _recover_abandoned(repo: Any) -> None:
         _ours("abandoned").recover_abandoned(repo)
     except Exception as error:  # noqa: BLE001 - Mercurial refuses the transaction, as without us
         repo.ui.warn(b"sourcepulse: the abandoned transaction stays: %s\n" % _bytes(error))
+
+
+def _note_seen(repo: Any, tr: Any) -> None:
+    """Keep how far we have seen the changelog, also where nothing of it is published."""
+    try:
+        is_known = repo.svfs.exists(b"sourcepulse-seen")
+        if len(repo.changelog) != tr.changes[b"origrepolen"] or (not is_known and len(repo.changelog)):
+            _ours("seen").note_seen(repo, tr)
+    except Exception:  # noqa: BLE001 - then the next transaction does
+        return
 
 
 def _note_begin(repo: Any, name: bytes) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sourcepulse_hg.seen import unseen as unseen_now
+
 #: The attribute of the repository; the package asks for it by this name at each changeset.
 ATTRIBUTE = "sourcepulse_before"
 _TAGS_FILE = b".hgtags"
@@ -23,10 +25,17 @@ class Before:
     the transaction in which strip moves the bookmarks of what it has removed.
     """
 
-    __slots__ = ("bookmarked", "registered", "tagging", "unserved")
+    __slots__ = ("bookmarked", "registered", "tagging", "unseen", "unserved")
 
-    def __init__(self, unserved: frozenset[int] | None, bookmarked: frozenset[bytes]) -> None:
+    def __init__(
+        self,
+        unserved: frozenset[int] | None,
+        bookmarked: frozenset[bytes],
+        unseen: tuple[int, int] | None = None,
+    ) -> None:
         self.unserved = unserved
+        #: From where to before where an hg without the extension added changesets.
+        self.unseen = unseen
         self.bookmarked = bookmarked
         self.registered = 0
         self.tagging: list[int] = []
@@ -43,16 +52,20 @@ class Before:
 
 def note_begin(repo: Any, name: bytes) -> None:
     """Look at the repository in which a transaction of this name begins."""
+    bookmarked: frozenset[bytes] = frozenset()
+    unseen: tuple[int, int] | None = None
     try:
         previous = getattr(repo, ATTRIBUTE, None)
+        # In the middle of a strip Mercurial cannot say what is served, and what was before is needed all the more.
         bookmarked = frozenset() if previous is None else previous.bookmarked
+        unseen = unseen_now(repo)
         unserved = unserved_now(repo)
         if name == _STRIP:
             # It has two transactions of this name; before the second the targets are gone already.
             bookmarked |= _served_bookmarks(repo, unserved)
-        object.__setattr__(repo, ATTRIBUTE, Before(unserved, bookmarked))
+        object.__setattr__(repo, ATTRIBUTE, Before(unserved, bookmarked, unseen))
     except Exception:  # noqa: BLE001 - the repository may be damaged and this the attempt to repair it
-        object.__setattr__(repo, ATTRIBUTE, Before(None, frozenset()))
+        object.__setattr__(repo, ATTRIBUTE, Before(None, bookmarked, unseen))
 
 
 def unserved_now(repo: Any) -> frozenset[int]:

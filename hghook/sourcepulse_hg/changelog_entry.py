@@ -20,12 +20,13 @@ class Entry(NamedTuple):
     closed: bool
     files: list[bytes]
     description: bytes
+    extra: dict[bytes, bytes]
 
 
 def parse_entry(text: bytes) -> Entry:
     """Take an entry apart; an empty one, which some converters make, has the values Mercurial gives it."""
     if not text:
-        return Entry(b"", (0, 0), b"default", False, [], b"")
+        return Entry(b"", (0, 0), b"default", False, [], b"", {})
     head, _, description = text.partition(b"\n\n")
     lines = head.split(b"\n")
     user = lines[1] if len(lines) > 1 else b""
@@ -38,6 +39,7 @@ def parse_entry(text: bytes) -> Entry:
         closed=b"close" in extra,
         files=lines[3:],
         description=description,
+        extra=extra,
     )
 
 

@@ -20,17 +20,18 @@ QUERY_MAX_NODES = 32
 _NULL_REVISION = -1
 
 
-def added_changesets(repo: Any, view: ServedView, *, max_changesets: int) -> Added | None:
-    """Describe what was added as far as it is served, None if nothing is.
+def added_changesets(repo: Any, view: ServedView, *, max_changesets: int, shown: Sequence[int] = ()) -> Added | None:
+    """Return what was added as far as it is served, None if nothing is; `shown` are older ones that were secret.
 
-    Secret, hidden and internal changesets are left out: nobody else can see them.
+    Secret, hidden and internal changesets are left out: no pull sees them.
     """
     repo = repo.unfiltered()
     changelog = repo.changelog
-    revisions = view.added
+    # Those were there before, so they come first.
+    revisions = [*shown, *view.added] if shown else view.added
     if not revisions:
         return None
-    roots, heads, _ = view.shape_of_added(changelog)
+    roots, heads, _ = view.shape_of(changelog, revisions, set(shown)) if shown else view.shape_of_added(changelog)
 
     def node(revision: int) -> str:
         return changelog.node(revision).hex()  # type: ignore[no-any-return] # mercurial has no types

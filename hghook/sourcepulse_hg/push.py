@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sourcepulse.bounds import LIST_MAX_ITEMS_BY_NAME
@@ -14,12 +15,26 @@ from sourcepulse_hg.transaction_event import Texts, make_event
 
 PUSH = "hg.push.v1"
 
+_NODES = frozenset({"transplant_source"})
+#: Where a changeset comes from, what it belongs to, and that it closes its branch.
+_EXTRAS = _NODES | {
+    "amend_source",
+    "close",
+    "convert_revision",
+    "histedit_source",
+    "intermediate-source",
+    "rebase_source",
+    "reopen",
+    "source",
+    "topic",
+    "topic-namespace",
+}
+
 
 def push_event(act: Act, added: Added, emitter: Emitter) -> Event:
     """Make the event of the changesets that a transaction added."""
     texts = Texts()
     members: dict[str, Any] = {
-        "pushid": None,
         "count": added.total,
         "first": added.first,
         "last": added.last,
@@ -64,7 +79,19 @@ def _changeset(texts: Texts, pointer: str, changeset: Changeset, *, with_files: 
         "desc": texts.read(f"{pointer}/desc", entry.description),
         "phase": changeset.phase,
         "files": files,
+        "extras": _extras(texts, f"{pointer}/extras", entry.extra),
     }
+
+
+def _extras(texts: Texts, pointer: str, extra: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Return what a changeset says of itself beside its branch, as far as readers need it."""
+    found = {}
+    for name, raw in extra.items():
+        word = name.decode("ascii", "replace")
+        if word in _EXTRAS:
+            # transplant keeps the node itself, not its text.
+            found[word] = raw.hex() if word in _NODES else texts.read(f"{pointer}/{word}", raw)
+    return found
 
 
 def _file_names(texts: Texts, pointer: str, names: list[bytes]) -> list[str]:

@@ -13,16 +13,18 @@ from typing import Any
 from mercurial import error, util
 
 from sourcepulse.event import Event
-from sourcepulse_hg import first_copy
 from sourcepulse_hg.after import Aftermath
 from sourcepulse_hg.before import noted_before
+from sourcepulse_hg.first_copy import FOLDER as FOLDER_NAME
+from sourcepulse_hg.first_copy import FirstCopy, Identity, base_name, encode_copy, next_counter
 from sourcepulse_hg.first_seen import has_creation, note_announced, with_creation
 from sourcepulse_hg.folder import ensure_folder
+from sourcepulse_hg.refusal import refusal
 from sourcepulse_hg.settings import Settings, read_settings
 from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.transaction import transaction_events
 
-FOLDER = first_copy.FOLDER.encode("ascii")
+FOLDER = FOLDER_NAME.encode("ascii")
 #: Before Mercurial's own callbacks (`-warm-cache`), so that a crash in one of them finds the file in its final place.
 POST_CLOSE = b"!sourcepulse"
 
@@ -51,6 +53,9 @@ def record(repo: Any, tr: Any) -> None:
             changes=tr.changes,
             before=noted_before(repo),
         )
+        before = noted_before(repo)
+        if before.unseen is not None:
+            events = [*_unseen(repo, settings, teller, txnid, before.unseen), *events]
         if not events:
             return
         events = with_creation(repo, events, settings, teller)
@@ -62,10 +67,10 @@ def record(repo: Any, tr: Any) -> None:
     except (OSError, error.Abort) as failure:
         reason = str(failure) or repr(failure)
         if settings.refuse:
-            raise error.Abort(
-                b"sourcepulse: the first copy of the push's event cannot be written: %s"
-                % reason.encode("utf-8", "surrogateescape"),
-                hint=b"free or repair the storage, or set 'on_error = lose' to let pushes pass unpublished",
+            raise refusal(
+                repo.ui,
+                teller.for_reader(f"sourcepulse: the first copy of the push's event cannot be written: {reason}"),
+                "free or repair the storage, or set 'on_error = lose' to let pushes pass unpublished",
             ) from failure
         teller.lost(repo.sharedpath, txnid, reason)
         return
@@ -75,21 +80,27 @@ def record(repo: Any, tr: Any) -> None:
     tr.addpostclose(POST_CLOSE, _promoter(repo, name, events, settings, teller))
 
 
+def _unseen(repo: Any, settings: Settings, teller: Teller, txnid: str, revisions: tuple[int, int]) -> list[Event]:
+    from sourcepulse_hg.unseen_events import unseen_events
+
+    return unseen_events(repo, settings, teller, start=revisions[0], stop=revisions[1], txnid=txnid)
+
+
 def encode_numbered(repo: Any, txnid: str, events: list[Event], mark: str | None = None) -> tuple[bytes, bytes]:
     """Give the base name and the content of the next first copy."""
     ready = os.path.join(repo.sharedpath, FOLDER)
-    counter = first_copy.next_counter([repo.svfs.join(FOLDER), ready])
-    content = first_copy.encode_copy(
-        first_copy.FirstCopy(
+    counter = next_counter([repo.svfs.join(FOLDER), ready])
+    content = encode_copy(
+        FirstCopy(
             counter=counter,
             txnid=txnid,
-            identity=first_copy.Identity.of(repo.sharedpath),
+            identity=Identity.of(repo.sharedpath),
             time=time.time(),
             events=events,
             mark=mark,
         )
     )
-    return first_copy.base_name(counter, txnid).encode("ascii"), content
+    return base_name(counter, txnid).encode("ascii"), content
 
 
 def write_pending(repo: Any, tr: Any, txnid: str, events: list[Event]) -> bytes:

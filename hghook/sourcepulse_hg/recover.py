@@ -13,9 +13,13 @@ from sourcepulse.errors import SourcePulseError
 from sourcepulse.outbox import Outbox
 from sourcepulse_hg.collect import collect_repository
 from sourcepulse_hg.folder import ensure_folder
+from sourcepulse_hg.ready_copy import announce
 from sourcepulse_hg.removal import settle
 from sourcepulse_hg.removal_note import note_path
-from sourcepulse_hg.settings import DEFAULT_OUTBOX, read_settings
+from sourcepulse_hg.seen import unseen, write_seen
+from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings
+from sourcepulse_hg.tell import Teller
+from sourcepulse_hg.unseen_events import unseen_events
 
 RECOVER_LIMIT_SECONDS = 600.0
 
@@ -26,6 +30,10 @@ def recover_now(ui: Any, repo: Any) -> int:
     for problem in settings.problems:
         ui.warn(_line(problem))
     is_settled = _settle_removal(repo)
+    if settings.published:
+        _announce_unseen(ui, repo, settings)
+    elif settings.is_outside:
+        ui.warn(_line("this repository is not below 'root' (links are followed), so it publishes nothing"))
     try:
         if settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX):
             ensure_folder(os.path.dirname(settings.outbox), like=settings.dot_hg)
@@ -47,6 +55,27 @@ def recover_now(ui: Any, repo: Any) -> int:
     if report.left:
         ui.warn(_line(f"{report.left} first copies are left; another collector is at work or the time was too short"))
     return 1 if report.undecided or report.quarantined or report.left or not is_settled else 0
+
+
+def _announce_unseen(ui: Any, repo: Any, settings: Settings) -> None:
+    """Write the events of what an hg without the extension added; another hg at work does so itself."""
+    repo = repo.unfiltered()
+    if unseen(repo) is None:
+        return
+    try:
+        with repo.lock(wait=False):
+            revisions = unseen(repo)
+            if revisions is None:
+                return
+            teller = Teller(ui)
+            # There was a transaction, but nothing says which; first copies are named after one.
+            txnid = f"TXN:{repo.changelog.node(revisions[0]).hex()}"
+            events = unseen_events(repo, settings, teller, start=revisions[0], stop=revisions[1], txnid=txnid)
+            if events:
+                announce(repo, txnid, events, settings, teller)
+            write_seen(repo)
+    except (error.LockError, OSError) as failure:
+        ui.warn(_line(f"what an hg without the extension added waits for the next transaction: {failure}"))
 
 
 def _settle_removal(repo: Any) -> bool:

@@ -17,8 +17,16 @@ PROGRAM = "sourcepulse"
 IDLE_EXIT_SECONDS = 30
 
 #: The shell ends at once, so the relay has no parent that would have to wait for it.
-_DETACH = 'cd / && "$@" & exit 0'
+#: A second shell keeps the lock of the start, its descriptor 3, until the relay has had time to get its own.
+_DETACH = (
+    'cd / && ( "$@" 3<&- & relay=$!; n=0; while [ $n -lt 10 ] && kill -0 $relay 2>/dev/null; '
+    "do sleep 0.5; n=$((n+1)); done ) & exit 0"
+)
+_START_SUFFIX = b".relay.starting"
+#: Out of the way of those that the child gets.
+_LEAST_LOCK_FD = 10
 _FIRST_OTHER_FD = 3
+_TAKEN = -1
 
 
 def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None) -> str | None:
@@ -40,6 +48,10 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
         environment[b"SOURCEPULSE_BROKER_FILE"] = broker_file
     elif broker is not None:
         environment[b"SOURCEPULSE_BROKER"] = broker.encode("utf-8", "surrogateescape")
+    lock = _start_lock(outbox)
+    if lock is _TAKEN:
+        # The hook of another push is starting one, which finds our events as well.
+        return None
     arguments = [program, "relay", "--outbox", os.fsdecode(outbox), "--idle-exit", str(IDLE_EXIT_SECONDS)]
     said = _open_said(place)
     try:
@@ -47,15 +59,16 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
             "/bin/sh",
             ["sh", "-c", _DETACH, "sh", *arguments],
             environment,
-            file_actions=_file_actions(said),
+            file_actions=_file_actions(said, lock),
             setsid=True,
         )
         os.waitpid(child, 0)
     except OSError as error:
         return f"no relay was started: {error}"
     finally:
-        if said is not None:
-            os.close(said)
+        for opened in (said, lock):
+            if opened is not None:
+                os.close(opened)
     return None
 
 
@@ -72,6 +85,26 @@ def _open_said(outbox: str) -> int | None:
         return open_note(start_path(outbox))
     except OSError:
         return None
+
+
+def _start_lock(outbox: bytes) -> int | None:
+    """Return a descriptor that has the lock of the start, `_TAKEN` if another process has it, None without a lock."""
+    try:
+        opened = os.open(
+            os.path.realpath(outbox) + _START_SUFFIX, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o664
+        )
+    except OSError:
+        # One relay too many does no harm.
+        return None
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _LEAST_LOCK_FD)
+    except BlockingIOError:
+        return _TAKEN
+    except OSError:
+        return None
+    finally:
+        os.close(opened)
 
 
 def _relay_runs(outbox: bytes) -> bool:
@@ -94,14 +127,17 @@ def _relay_runs(outbox: bytes) -> bool:
     return False
 
 
-def _file_actions(said: int | None) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
+def _file_actions(said: int | None, lock: int | None) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
     # An ssh push is over only when nobody holds its pipes any more.
     null: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(_FIRST_OTHER_FD)
     ]
     if said is not None:
         null.append((os.POSIX_SPAWN_DUP2, said, 2))
-    return null + [(os.POSIX_SPAWN_CLOSE, fd) for fd in _open_descriptors() if fd >= _FIRST_OTHER_FD]
+    others = [(os.POSIX_SPAWN_CLOSE, fd) for fd in _open_descriptors() if fd >= _FIRST_OTHER_FD and fd != lock]
+    if lock is None:
+        return null + others
+    return [*null, *others, (os.POSIX_SPAWN_DUP2, lock, _FIRST_OTHER_FD), (os.POSIX_SPAWN_CLOSE, lock)]
 
 
 def _open_descriptors() -> list[int]:

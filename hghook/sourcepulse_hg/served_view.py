@@ -65,15 +65,19 @@ class ServedView:
 
     def is_served(self, revision: int | None) -> bool:
         """Tell whether a pull can see a revision; None is one that is not there."""
-        return revision is not None and revision not in self.unserved
+        return revision is not None and revision != _NO_REVISION and revision not in self.unserved
 
     def was_served(self, revision: int | None) -> bool:
         """Tell whether a pull could see a revision before."""
-        return revision is not None and revision < self.start and revision not in self.unserved_before
+        return revision is not None and _NO_REVISION < revision < self.start and revision not in self.unserved_before
 
     def shape_of_added(self, changelog: Any) -> Shape:
         """Give the shape of what was added."""
         return self._shape(changelog, with_revealed=False)
+
+    def shape_of(self, changelog: Any, revisions: Sequence[int], revealed: AbstractSet[int]) -> Shape:
+        """Return the shape of these revisions, the `revealed` ones of which were there before."""
+        return _shape_of(changelog.parentrevs, revisions, revealed, self.start)
 
     def shape_of_appeared(self, changelog: Any) -> Shape:
         """Give the shape of what appeared."""

@@ -43,6 +43,8 @@ class Settings(NamedTuple):
     refuse: bool
     auto_recover: bool
     problems: tuple[str, ...]
+    #: The repository is not below `root`.
+    is_outside: bool = False
 
 
 def silence(settings: Settings) -> str | None:
@@ -101,6 +103,7 @@ class _Reader:
             refuse=self._word(b"on_error", ("refuse", "lose")) == "refuse",
             auto_recover=self._switch(b"auto_recover", default=False),
             problems=tuple(self.problems),
+            is_outside=name is None,
         )
 
     def _check_names(self) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,6 +17,8 @@ from sourcepulse_hg.folder import ensure_folder
 #: One line for each transaction whose events were lost: time, txnid, reason.
 LOST_NAME = b"lost"
 _REASON_MAX_CHARACTERS = 500
+#: Absolute paths: whole between quotes, else up to the next blank or mark.
+_PATHS = re.compile(r"(?<=')/[^']*(?=')|(?<=\")/[^\"]*(?=\")|(?<![\w:/.<>-])/(?:[^\s'\",;:()]|:(?=\S))+")
 
 
 class Teller:
@@ -46,7 +49,11 @@ class Teller:
         with suppress(Exception):
             line = _line(sentence)
             self._ui.log(b"sourcepulse", b"%s", line)
-            self._ui.warn(b"sourcepulse: " + line)
+            self._ui.warn(b"sourcepulse: " + _line(self.for_reader(sentence)))
+
+    def for_reader(self, sentence: str) -> str:
+        """Return the sentence as the user may read it: on another machine without the paths of this one."""
+        return _PATHS.sub("<path>", sentence) if self.is_remote else sentence
 
     def tell_all(self, sentences: Iterable[str]) -> None:
         """Warn of each."""

@@ -20,6 +20,9 @@ from sourcepulse_hg.who import acting_user, is_published, public_url, source_wor
 #: Where tree_store.py leaves a change of the tree's state; that module is for those who change it.
 _TREE_CHANGE = b"sourcepulse-tree"
 #: In such a repository Mercurial learns the files of a changeset only after it has reported it.
+#: Mercurial's number of the first phase that no pull sees, and what stands for it as a source.
+_SECRET = 2
+_PHASE = b"phase"
 _FILES_APART = b"exp-copies-sidedata-changeset"
 
 
@@ -78,19 +81,35 @@ def transaction_events(
 
 
 def _push(work: Work) -> list[Event]:
-    if not work.view.added:
+    shown = _no_longer_secret(work)
+    if not work.view.added and not shown:
         return []
     from sourcepulse_hg.gather import added_changesets
     from sourcepulse_hg.push import push_event
 
-    added = added_changesets(work.repo, work.view, max_changesets=work.emitter.max_changesets)
+    added = added_changesets(work.repo, work.view, max_changesets=work.emitter.max_changesets, shown=shown)
     if added is None:
         return []
+    if not work.view.added:
+        work = work._replace(act=work.act._replace(source=_PHASE))
     try:
         return [push_event(work.act, added, work.emitter)]
     except Exception as failure:  # noqa: BLE001 - a changeset like no other: better told in short than not at all
         work.teller.warn(f"the push is published without its changesets: {failure!r}")
         return [push_event(work.act, added, work.emitter._replace(detail="refs"))]
+
+
+def _no_longer_secret(work: Work) -> list[int]:
+    """Return the revisions that were there before, were secret, and can be pulled now: to others they are new."""
+    if not work.view.revealed:
+        return []
+    secret = {
+        revision
+        for revisions, (old, new) in work.changes.get(b"phases") or ()
+        if old is not None and old >= _SECRET > new
+        for revision in revisions
+    }
+    return [revision for revision in work.view.revealed if revision in secret]
 
 
 def _bookmarks(work: Work) -> list[Event]:

@@ -9,14 +9,13 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from mercurial import error
-
 from sourcepulse.event import Event
 from sourcepulse_hg.after import Aftermath
 from sourcepulse_hg.changelog_entry import parse_entry
 from sourcepulse_hg.emitter import emitter_of
 from sourcepulse_hg.facts import Act
 from sourcepulse_hg.ready_copy import write_ready
+from sourcepulse_hg.refusal import refusal as refuse
 from sourcepulse_hg.settings import Settings, read_settings
 from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.tree_decision import passes
@@ -49,12 +48,14 @@ def guard(repo: Any, tr: Any) -> None:
     try:
         refusal = _Gate(repo, tr, word).refusal()
     except Exception as failure:
-        raise error.Abort(
-            b"the status of the tree is not known: %s" % repr(failure).encode("utf-8", "replace"),
-            hint=b"tell the admin of the repository; 'hg treestatus' on the server may say more",
+        teller = Teller(repo.ui, tr.hookargs.get(b"url"))
+        raise refuse(
+            repo.ui,
+            teller.for_reader(f"the status of the tree is not known: {failure!r}"),
+            "tell the admin of the repository; 'hg treestatus' on the server may say more",
         ) from failure
     if refusal is not None:
-        raise error.Abort(_message(refusal), hint=_hint(refusal))
+        raise refuse(repo.ui, _message(refusal), _hint(refusal))
 
 
 def current_state(repo: Any, settings: TreeSettings, now: float) -> TreeState:
@@ -146,13 +147,12 @@ class _Gate:
         return [tree_event(act, change, emitter_of(settings), key=(state.state, str(int(state.since))))]
 
 
-def _message(refusal: Refusal) -> bytes:
+def _message(refusal: Refusal) -> str:
     words = {CLOSED: "the tree is closed", APPROVAL: "the tree takes approved pushes only"}[refusal.state]
-    text = f"{words}: {refusal.reason}" if refusal.reason else words
-    return text.encode("utf-8", "replace")
+    return f"{words}: {refusal.reason}" if refusal.reason else words
 
 
-def _hint(refusal: Refusal) -> bytes:
+def _hint(refusal: Refusal) -> str:
     if refusal.state == APPROVAL:
-        return b"the description of the last changeset says who approved it, see the rules of this repository"
-    return b"push again when it is open"
+        return "the description of the last changeset says who approved it, see the rules of this repository"
+    return "push again when it is open"

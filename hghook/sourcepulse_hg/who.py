@@ -59,20 +59,29 @@ def public_url(url: bytes | None) -> str | None:
 
 
 def acting_user(environment: Mapping[Any, Any], url: bytes | None) -> bytes | None:
-    """Give the user who acted: REMOTE_USER, else the ssh or local user; None for an anonymous HTTP client.
+    """Return the user who acted, as far as the server knows; None for an anonymous HTTP client.
 
-    The environment is that of the request: WSGI has texts of Latin-1 (PEP 3333), a process has bytes.
+    Over HTTP that is REMOTE_USER of the request. Over ssh it is REMOTE_USER or USER as a forced command set them, but
+    the name of the account where it has a shell, because its owner chooses the environment. The environment is that
+    of the request: WSGI has texts of Latin-1 (PEP 3333), a process has bytes.
     """
     remote = _lookup(environment, "REMOTE_USER")
-    if remote:
-        return remote
     if url is not None and url.startswith((b"remote:http:", b"remote:https:")):
         # The server's own account did not push; hg puts the authenticated user last.
-        return unquote_to_bytes(url.rpartition(b":")[2]) or None
+        return remote or unquote_to_bytes(url.rpartition(b":")[2]) or None
+    has_shell = _lookup(environment, "SSH_CONNECTION") and not _lookup(environment, "SSH_ORIGINAL_COMMAND")
+    if has_shell and url is not None and url.startswith(b"remote:ssh"):
+        return _account()
+    if remote:
+        return remote
     for name in ("USER", "LOGNAME"):
         user = _lookup(environment, name)
         if user:
             return user
+    return _account()
+
+
+def _account() -> bytes | None:
     try:
         return os.fsencode(pwd.getpwuid(os.geteuid()).pw_name)
     except KeyError:

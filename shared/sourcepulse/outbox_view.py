@@ -106,6 +106,8 @@ def figures(outbox: Outbox) -> dict[str, Any]:
         problems = db.execute(
             "SELECT name, value FROM meta WHERE substr(name, 1, ?) = ? ORDER BY name", (len(PROBLEMS), PROBLEMS)
         ).fetchall()
+        names = [UNROUTABLE_SINCE + stream for stream in (PUBLIC, RESTRICTED)]
+        unroutable = dict(db.execute("SELECT name, value FROM meta WHERE name IN (?, ?)", names))
         counts = {
             (stream, state): (count, oldest)
             for stream, state, count, oldest in db.execute(
@@ -141,7 +143,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
     streams = {}
     for stream in (PUBLIC, RESTRICTED):
         pending, oldest = counts.get((stream, PENDING), (0, None))
-        since = meta.get(UNROUTABLE_SINCE + stream)
+        since = unroutable.get(UNROUTABLE_SINCE + stream)
         delivery = deliveries.get(stream, (None, 0, None, None, None, None, 0, 0, 0))
         streams[stream] = {
             "broker": delivery[0],

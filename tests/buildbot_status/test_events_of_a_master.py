@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.event import Event
+from sourcepulse_buildbot.case_events import test_identity as identity_of
 from support.buildbot_master import Master
 from support.buildbot_oracle import assert_exact
 
@@ -22,7 +23,7 @@ CONFIG = """
 from buildbot.plugins import secrets
 c["secretsProviders"] = [secrets.SecretInAFile(dirname=r"{secrets}")]
 c["services"].append(reporters.PulseStatusPush(
-    name="ci", outbox="outbox.db", log_tail_bytes=300, test_cases=["failed", "skipped"],
+    name="ci", outbox="outbox.db", log_tail_bytes=300, test_cases=["failed", "flaky", "skipped"],
     properties=["owner", "platform", "token", "leak", "huge", "strange", "got_revision"],
     normalized={{"platform": ["missing", "platform"], "revision": "got_revision"}}))
 
@@ -49,6 +50,16 @@ builder("triggered", "echo here")
 builder("huge", "echo here", properties={{"huge": "h" * {huge}}})
 builder("tests", "printf '1..3\\nok 1 - a\\nnot ok 2 - b\\nok 3 - c # SKIP why\\n' > report.tap",
     steps.PublishTestReport(format="tap", path="report.tap", description="unit"))
+def report(name, text, **arguments):
+    builder(name, steps.ShellCommand(command=["sh", "-c", 'printf %s "$0" > report.xml', text]),
+        steps.SetProperty(property="got_revision", value={{"": "def456", "other": "777"}}),
+        steps.PublishTestReport(path="report.xml", description="unit", **arguments))
+report("promised", '<testsuite tests="9"><testcase name="a"/></testsuite>')
+report("forgiven", '<testsuite tests="9"><testcase name="a"/></testsuite>', if_broken="success")
+report("nothing", '<testsuite tests="0"/>')
+report("repeated",
+    '<testsuite><testcase name="a"><flakyFailure message="once"/></testcase><testcase name="b"/></testsuite>')
+report("replaced", '<testsuite><testcase name="a"><system-out>&#27;</system-out></testcase></testsuite>')
 class Linked(steps.BuildStep):
     async def _run(self):
         await self.addURL("page", "https://u:hunter2@h/p?token=t0ken-in-a-url&x=1")
@@ -62,6 +73,7 @@ builder("never", "echo never", workernames=["w1"])
 c["schedulers"].append(schedulers.Triggerable(name="sub", builderNames=["triggered"]))
 """
 BUILT = (ODD_NAME, LONG_NAME, "failing", "retried", "skipped", "triggering", "huge", "tests", "linked", "counted")
+REPORTED = ("promised", "forgiven", "nothing", "repeated", "replaced")
 
 
 class Story:
@@ -111,6 +123,7 @@ def story(master_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         )
         master.build(
             *BUILT,
+            *REPORTED,
             properties={"owner": "alice"},
             reason="because of https://u:hunter2@h/",
             repository="https://u:hunter2@h/r?x=1",
@@ -169,9 +182,9 @@ def test_a_build_is_told_with_what_only_the_running_build_knows(story: Story) ->
     assert data["url"] == f"https://ci.example.org/#/builders/{data['builderid']}/builds/1"
     assert "got_revision" not in started.data["properties"]
     same = set(data) - {"complete_at", "state_string", "results", "outcome", "locks_duration_s"}
-    assert {name: started.data[name] for name in same - {"properties", "normalized"}} == {
-        name: data[name] for name in same - {"properties", "normalized"}
-    }
+    later = {"properties", "normalized", "revision"}
+    assert {name: started.data[name] for name in same - later} == {name: data[name] for name in same - later}
+    assert (started.data["revision"], data["revision"]) == ("2" * 40, "abc123")
 
 
 def test_steps_and_logs_come_in_their_order_and_the_tail_of_a_failed_one_with_it(story: Story) -> None:
@@ -201,18 +214,60 @@ def test_tests_are_told_with_what_failed_and_what_was_skipped(story: Story) -> N
     cases = [
         (event.type, event.data["test_name"], event.data["outcome"])
         for event in story.events
-        if event.type.startswith("test.case")
+        if event.type.startswith("test.case") and event.data["buildername"] == "tests"
     ]
     assert cases == [
         ("test.case.failed.v1", "b", "failure"),
         ("test.case.skipped.v1", "c", "skipped"),
     ]
-    (skipped,) = story.of("test.case.skipped")
+    (skipped,) = story.of("test.case.skipped", "tests")
     assert skipped.data["message"] == "why"
     run = story.one("test.run.finished", "tests")
     assert run.routing_key == "test.run.finished.failure.tests"
     names = ("description", "tests_total", "tests_passed", "tests_failed", "tests_skipped", "outcome", "cases")
     assert [run.data[name] for name in names] == ["unit", 3, 1, 1, 1, "failure", 2]
+
+
+@pytest.mark.parametrize(
+    ("builder", "step", "outcome", "incomplete"),
+    [
+        ("promised", "failure", "failure", True),
+        ("forgiven", "success", "unknown", True),
+        ("nothing", "skipped", "skipped", False),
+        ("repeated", "success", "success", False),
+        ("replaced", "success", "success", False),
+    ],
+)
+def test_a_run_is_a_success_only_if_its_report_is_whole_and_something_passed(
+    story: Story, builder: str, step: str, outcome: str, incomplete: bool
+) -> None:
+    run = story.one("test.run.finished", builder)
+    assert (run.data["outcome"], run.data["incomplete"]) == (outcome, incomplete)
+    assert run.routing_key == f"test.run.finished.{outcome}.{builder}"
+    assert bool(run.data["problems"]) == incomplete
+    *_, published = story.of("build.step.finished", builder)
+    assert (published.data["name"], published.data["outcome"]) == ("test report", step)
+
+
+def test_a_run_says_why_it_is_incomplete_and_what_was_replaced(story: Story) -> None:
+    assert story.one("test.run.finished", "promised").data["problems"] == ["9 tests are counted, 1 are there"]
+    assert story.one("test.run.finished", "replaced").data["notes"] == ["replaced 1 character that XML forbids"]
+
+
+def test_a_test_that_passed_after_it_failed_is_told_with_its_attempts(story: Story) -> None:
+    case = story.one("test.case.passed", "repeated")
+    assert [case.data[name] for name in ("test_name", "attempts", "flaky", "message")] == ["a", 2, True, "once"]
+    assert story.one("test.run.finished", "repeated").data["tests_flaky"] == 1
+
+
+def test_a_test_has_a_suite_a_revision_and_an_identity_of_its_own(story: Story) -> None:
+    case, run = story.one("test.case.passed", "repeated"), story.one("test.run.finished", "repeated")
+    assert (case.data["description"], case.data["step_name"]) == ("unit", "test report")
+    assert (case.data["revision"], run.data["revision"]) == ("def456", "def456")
+    (failed,) = story.of("test.case.failed", "tests")
+    # The same suite and name are the same test, whatever the builder.
+    assert failed.data["testid"] == identity_of("unit", "b", None)
+    assert case.data["testid"] == identity_of("unit", "a", None) != identity_of("other", "a", None)
 
 
 def test_a_step_that_only_counts_its_tests_is_told_too(story: Story) -> None:

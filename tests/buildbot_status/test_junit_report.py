@@ -145,7 +145,7 @@ def test_what_googletest_did_not_run_is_skipped() -> None:
 Expected: 2]]></failure><failure message="math.cc:14" type=""><![CDATA[math.cc:14]]></failure>
 </testcase></testsuite></testsuites>"""
     )
-    assert [tuple(case) for case in report.cases] == [
+    assert [tuple(case)[:6] for case in report.cases] == [
         ("Math.Adds", "passed", "math.cc", 7, 250_000_000, None),
         ("Math.DISABLED_Later", "skipped", "math.cc", 9, None, None),
         ("Math.Divides", "failed", "math.cc", 12, 1_000_000, "math.cc:13\nExpected: 2\nmath.cc:14"),
@@ -158,7 +158,8 @@ def test_a_test_that_passed_when_it_was_repeated_has_passed() -> None:
         b'<testsuite name="s"><testcase name="t" classname="org.T" time="1,234.5"><flakyFailure message="once"/>'
         b"<system-out>noise</system-out></testcase></testsuite>"
     )
-    assert [tuple(case) for case in report.cases] == [("org.T.t", "passed", None, None, 1_234_500_000_000, None)]
+    assert [tuple(case) for case in report.cases] == [("org.T.t", "passed", None, None, 1_234_500_000_000, "once", 2)]
+    assert (report.flaky, report.cases[0].is_flaky) == (1, True)
 
 
 @pytest.mark.parametrize("prefix", [b"", b"making check\n[ 1 ] running\n", b"\xef\xbb\xbf"])
@@ -174,12 +175,9 @@ _WHOLE = b'<testsuite>\n<testcase name="a"/>\n<testcase name="b"><failure messag
     ("end", "problem"),
     [
         (b"", "the XML breaks off in line 4: no element found"),
-        (b'<testcase name="c"><failure>', "the XML breaks off in line 4: no element found"),
+        (b'<testcase name="c"><system-out>', "the XML breaks off in line 4: no element found"),
         (b'<testcase name="c" ', "the XML breaks off in line 4: unclosed token"),
-        (b"\x1b[31m</testsuite>", "the XML breaks off in line 4: not well-formed (invalid token)"),
-        (b"\xff</testsuite>", "the XML breaks off in line 4: not well-formed (invalid token)"),
         (b"</testsuites>", "the XML breaks off in line 4: mismatched tag"),
-        (b"&unknown;</testsuite>", "the XML breaks off in line 4: undefined entity"),
     ],
 )
 def test_broken_xml_gives_the_tests_before_the_break_and_says_where_it_is(end: bytes, problem: str) -> None:
@@ -188,18 +186,43 @@ def test_broken_xml_gives_the_tests_before_the_break_and_says_where_it_is(end: b
     assert report.problems == (problem,)
 
 
+def test_a_case_that_breaks_off_after_its_failure_has_failed() -> None:
+    report = read_junit(_WHOLE + b'<testcase name="c"><failure>so f')
+    assert [(case.name, case.outcome, case.message) for case in report.cases][2:] == [("c", "failed", "so f")]
+    assert report.problems == ("the XML breaks off in line 4: no element found",)
+
+
+@pytest.mark.parametrize(
+    ("end", "note"),
+    [
+        (b"\x1b[31m</testsuite>", "replaced 1 character that XML forbids"),
+        (b"\xff</testsuite>", "replaced 1 character that utf-8 does not know"),
+        (b"&unknown; &nbsp; & &#x1b;</testsuite>", "replaced 4 characters that XML forbids"),
+    ],
+)
+def test_what_xml_forbids_is_replaced_and_noted(end: bytes, note: str) -> None:
+    report = read_junit(_WHOLE + end)
+    assert [(case.name, case.outcome) for case in report.cases] == [("a", "passed"), ("b", "failed")]
+    assert (report.problems, report.notes) == ((), (note,))
+
+
+def test_the_reading_goes_on_after_a_break() -> None:
+    report = read_junit(_WHOLE + b'<testcase name="c<d"/>\n<testcase name="e"><error/></testcase></testsuite>')
+    assert [(case.name, case.outcome) for case in report.cases] == [("a", "passed"), ("b", "failed"), ("e", "error")]
+    assert report.problems == ("the XML breaks off in line 4: not well-formed (invalid token)",)
+
+
 @pytest.mark.parametrize(
     "declaration",
     [
         b'<!DOCTYPE t [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>',
         b'<!DOCTYPE t [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
-        b'<!DOCTYPE t SYSTEM "http://127.0.0.1:9/t.dtd">',
     ],
 )
-def test_a_document_type_is_refused_before_anything_is_expanded(declaration: bytes) -> None:
+def test_a_document_type_with_definitions_is_refused_before_anything_is_expanded(declaration: bytes) -> None:
     report = read_junit(b"<?xml version='1.0'?>" + declaration + b'<testsuite><testcase name="&b;"/></testsuite>')
     assert report.cases == ()
-    assert report.problems == ("the XML has a document type, which is not accepted",)
+    assert report.problems == ("the XML has a document type with definitions of its own, which is not accepted",)
 
 
 @pytest.mark.parametrize(
@@ -207,10 +230,9 @@ def test_a_document_type_is_refused_before_anything_is_expanded(declaration: byt
     [
         (b"", "the report is empty"),
         (b" \n", "the report is empty"),
-        (b"<html><body/></html>", "this is no JUnit XML, for it begins with <html>"),
-        (b"no XML at all", "the XML breaks off in line 1: syntax error"),
-        (b"<?xml version='1.0' encoding='klingon'?><testsuite/>", "unknown encoding"),
-        (b"<?xml version='1.0' encoding='shift_jis'?><testsuite/>", "multi-byte encodings are not supported"),
+        (b"<html><body/></html>", "there is no JUnit XML in the report"),
+        (b"no XML at all", "there is no JUnit XML in the report"),
+        (b"<?xml version='1.0'?><html><testsuit/></html>", "this is not JUnit XML, it begins with <html>"),
     ],
 )
 def test_what_is_no_report_is_said_to_be_none(data: bytes, problem: str) -> None:
@@ -234,7 +256,7 @@ def test_texts_and_numbers_of_any_size_are_cut_to_what_databases_hold() -> None:
     )
     first = report.cases[0]
     assert len(first.name.encode()) <= cases.NAME_BYTES_MAX
-    assert first.name.endswith(" [cut, 300001 bytes in all]")
+    assert first.name.endswith(" [cut, 150000 bytes in all]")
     assert len(str(first.code_path).encode()) <= cases.NAME_BYTES_MAX
     assert 16_000 < len(str(first.message).encode()) <= cases.MESSAGE_BYTES_MAX
     assert str(first.message).startswith("\N{SNOWMAN}")
@@ -264,10 +286,8 @@ def test_more_tests_and_messages_than_are_kept_are_counted_and_told() -> None:
     )
     assert [case.message for case in report.cases] == ["0123456789", "0123456789", None, None]
     assert (report.total, report.failed) == (5, 5)
-    assert report.problems == (
-        "only the first 4 of 5 tests are kept",
-        "the messages of 2 tests are left out, they are too much text",
-    )
+    assert report.problems == ("only the first 4 of 5 tests are kept",)
+    assert report.notes == ("the messages of 2 tests are left out, they are too much text",)
 
 
 @given(st.binary(max_size=300))

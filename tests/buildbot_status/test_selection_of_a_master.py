@@ -27,6 +27,7 @@ WANTED: dict[str, dict[str, object]] = {
     "requests": {"events": ["requests"]},
     "buildsets": {"events": ["buildsets"]},
     "tests": {"events": ["tests"], "detail": "builds"},
+    "totals": {"events": ["tests"], "max_test_cases": 0},
     "builds": {"events": ["builds"], "detail": "builds"},
     "steps": {"events": ["builds"], "detail": "steps"},
     "logs": {"events": ["builds"], "detail": "logs"},
@@ -47,13 +48,14 @@ TYPES = {
     "requests": REQUESTS,
     "buildsets": {"build.buildset.completed.v1"},
     "tests": TESTS,
+    "totals": {"test.run.finished.v1"},
     "builds": BUILDS,
     "steps": STEPS,
     "logs": LOGS,
     "masters": set(),
     "workers": set(),
 }
-BUILDERS = {"builder": {"one"}, "tag": {"one"}, "scheduler": {"two"}, "tests": {"one"}}
+BUILDERS = {"builder": {"one"}, "tag": {"one"}, "scheduler": {"two"}, "tests": {"one"}, "totals": {"one"}}
 
 
 def _exact(events: list[Event]) -> dict[str, Event]:
@@ -77,6 +79,10 @@ def test_each_reporter_tells_what_it_was_asked_for_and_nothing_else(make_master:
         live, again = _exact(told), _exact(stored_events(master.folder / f"again-{name}"))
         assert {event.type for event in live.values()} == TYPES[name], name
         assert set(live) == set(again), name
+        runs = [event for event in told if event.type == "test.run.finished.v1"]
+        # What is over the limit is counted.
+        limit = {"totals": (0, 1)}.get(name, (1, 0))
+        assert {(run.data["cases"], run.data["cases_left_out"]) for run in runs} <= {limit}, name
         builders = {event.data["buildername"] for event in live.values() if "buildername" in event.data}
         assert builders == BUILDERS.get(name, builders), name
         about = {event.type.split(".")[1] for event in told} & {"worker", "master"}

@@ -38,7 +38,9 @@ def mistakes(**arguments: Any) -> list[str]:
     [
         ({"outbox": None}, "outbox= is missing"),
         ({"name": None}, "name= is missing"),
-        ({"name": "a b"}, "name= is missing"),
+        ({"name": "a b"}, "name must not be 'a b': one word for this Buildbot"),
+        ({"source_name": "a b"}, "source_name must not be 'a b': one word"),
+        ({"max_test_cases": -1}, "max_test_cases must be a whole number from 0 to"),
         ({"master": "a/b"}, "one word that no other master"),
         ({"broker": "amqp//host"}, "broker: the broker URL"),
         ({"broker": 5}, "broker must be a URL such as amqp://host, or a secret, not int"),
@@ -110,3 +112,18 @@ def test_checkconfig_names_all_mistakes_at_once(tmp_path: Path) -> None:
     ):
         assert words in said
     assert not list(tmp_path.glob("*.db*"))
+
+
+def test_checkconfig_shows_that_the_folder_of_the_outbox_is_missing(tmp_path: Path) -> None:
+    require_buildbot()
+    config = tmp_path / "master.cfg"
+    config.write_text(CONFIG.format(arguments="name='ci', outbox='no/such/outbox.db'"), encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-c", "from buildbot.scripts.runner import run; run()", "checkconfig", config],
+        capture_output=True,
+        text=True,
+        timeout=CHECK_LIMIT_SECONDS,
+        check=False,
+    )
+    assert result.returncode == 0
+    assert "the folder of outbox='no/such/outbox.db' does not exist; make it" in result.stdout + result.stderr

@@ -132,7 +132,7 @@ def test_the_packet_of_the_published_protocol_is_one() -> None:
     # The example of the protocol's own description: the test "foo" exists, which is no outcome.
     exists = bytes.fromhex("b329010c03666f6f08555f1b")
     assert _cases(exists) == []
-    assert read_subunit(exists).problems == ()
+    assert read_subunit(exists).problems == ("1 tests are announced and did not run",)
 
 
 def _number(value: int) -> bytes:
@@ -163,7 +163,7 @@ def test_packets_between_lines_of_other_output_are_found() -> None:
     data = b"compiling\n" + _packet("a", _RUNS, time=5) + _packet("a", _FAILS, time=8, said=b"why") + b"done\n\n"
     data += _packet("b", _PASSES) + "\N{SUPERSCRIPT THREE}\n".encode()
     report = read_subunit(data)
-    assert [tuple(case) for case in report.cases] == [
+    assert [tuple(case)[:6] for case in report.cases] == [
         ("a", "failed", None, None, 3_000_000_000, "why"),
         ("b", "passed", None, None, None, None),
     ]

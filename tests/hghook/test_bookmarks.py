@@ -182,3 +182,14 @@ def test_more_bookmarks_than_an_event_lists_are_counted(site: Site) -> None:
     data = server.event("hg.bookmark.created.v1").data
     assert data["truncated"] == [{"field": "/bookmarks", "kept": 1000, "total": 1200}]
     assert data["bookmarks"][-1]["bookmark"] == "mark0999"
+
+
+def test_a_bookmark_on_no_changeset_is_none(each_site: Site) -> None:
+    server = each_site.server()
+    server.hg("bookmark", "--rev", "null", "early")
+    server.commit("one")
+    server.hg("bookmark", "--force", "--rev", "0", "early")
+    created = server.events(of="hg.bookmark.")
+    assert [(event.type, event.data["bookmarks"]) for event in created] == [
+        ("hg.bookmark.created.v1", [{"bookmark": "early", "node": server.nodes()[0], "oldnode": None}])
+    ]

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 
 import pytest
 from hypothesis import given, settings
@@ -29,16 +31,22 @@ def _text(user: bytes = b"u", date: bytes = b"1 2", files: bytes = b"", desc: by
 @pytest.mark.parametrize(
     ("text", "entry"),
     [
-        (b"", Entry(b"", (0, 0), b"default", False, [], b"")),
-        (_text(), Entry(b"u", (1, 2), b"default", False, [], b"d")),
-        (_text(files=b"a\nb c"), Entry(b"u", (1, 2), b"default", False, [b"a", b"b c"], b"d")),
-        (_text(desc=b"one\n\ntwo"), Entry(b"u", (1, 2), b"default", False, [], b"one\n\ntwo")),
-        (_text(date=b"5 -3600 branch:st able\0close:1"), Entry(b"u", (5, -3600), b"st able", True, [], b"d")),
-        (_text(date=b"5 0 amend_source:x\\\\y\0branch:a"), Entry(b"u", (5, 0), b"a", False, [], b"d")),
+        (b"", Entry(b"", (0, 0), b"default", False, [], b"", {})),
+        (_text(), Entry(b"u", (1, 2), b"default", False, [], b"d", {})),
+        (_text(files=b"a\nb c"), Entry(b"u", (1, 2), b"default", False, [b"a", b"b c"], b"d", {})),
+        (_text(desc=b"one\n\ntwo"), Entry(b"u", (1, 2), b"default", False, [], b"one\n\ntwo", {})),
+        (
+            _text(date=b"5 -3600 branch:st able\0close:1"),
+            Entry(b"u", (5, -3600), b"st able", True, [], b"d", {b"branch": b"st able", b"close": b"1"}),
+        ),
+        (
+            _text(date=b"5 0 amend_source:x\\\\y\0branch:a"),
+            Entry(b"u", (5, 0), b"a", False, [], b"d", {b"amend_source": b"x\\y", b"branch": b"a"}),
+        ),
         # Some early tools wrote fractions, or no zone at all.
-        (_text(date=b"5.75 0"), Entry(b"u", (5, 0), b"default", False, [], b"d")),
-        (_text(date=b"5"), Entry(b"u", (5, 0), b"default", False, [], b"d")),
-        (_text(date=b"-7 nonsense"), Entry(b"u", (-7, 0), b"default", False, [], b"d")),
+        (_text(date=b"5.75 0"), Entry(b"u", (5, 0), b"default", False, [], b"d", {})),
+        (_text(date=b"5"), Entry(b"u", (5, 0), b"default", False, [], b"d", {})),
+        (_text(date=b"-7 nonsense"), Entry(b"u", (-7, 0), b"default", False, [], b"d", {})),
     ],
 )
 def test_a_changelog_entry_is_taken_apart_byte_for_byte(text: bytes, entry: Entry) -> None:
@@ -67,12 +75,20 @@ def test_no_client_address_path_or_credential_gets_through(url: bytes | None, to
     assert public_url(url) == told
 
 
+_ACCOUNT = pwd.getpwuid(os.geteuid()).pw_name.encode()
+
+
 @pytest.mark.parametrize(
     ("environment", "url", "user"),
     [
         ({b"REMOTE_USER": b"r", b"USER": b"u"}, b"remote:ssh:1", b"r"),
         ({b"USER": b"u", b"LOGNAME": b"l"}, b"remote:ssh:1", b"u"),
         ({b"LOGNAME": b"l"}, None, b"l"),
+        # sshd says so that the command is its own; else the owner of the account chose what is in the environment.
+        ({b"REMOTE_USER": b"r", b"SSH_CONNECTION": b"c", b"SSH_ORIGINAL_COMMAND": b"o"}, b"remote:ssh:1", b"r"),
+        ({b"REMOTE_USER": b"r", b"USER": b"r", b"SSH_CONNECTION": b"c"}, b"remote:ssh:1", _ACCOUNT),
+        ({b"USER": b"u", b"SSH_CONNECTION": b"c"}, None, b"u"),
+        ({"REMOTE_USER": "w", "SSH_CONNECTION": "c"}, b"remote:http:1:", b"w"),
         # The request's environment as WSGI has it, and the account of the web server, which did not push.
         ({"REMOTE_USER": "J\xfcrgen", "USER": "www-data"}, b"remote:http:1:x", b"J\xfcrgen"),
         ({"USER": "www-data"}, b"remote:http:192.0.2.1:al%40ice", b"al@ice"),

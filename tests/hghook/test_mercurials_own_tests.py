@@ -46,8 +46,8 @@ _PARTS = {
     "servers": "test-acl.t test-ssh*.t test-http*.t test-clone*.t test-pull*.t test-unbundle*.t",
     "tags": "test-tag*.t",
 }
-#: Where Mercurial lists what is in `.hg`, our folder is among it.
-_IS_BENIGN = re.compile(r"\+\s+(\./)?(\.hg/)?sourcepulse(/.*)?$")
+#: Where Mercurial lists what is in `.hg`, our folder is among it, and our mark in the store.
+_IS_BENIGN = re.compile(r"\+\s+(\./)?(\.hg/)?((store/)?(undo\.backup\.)?sourcepulse-seen(\.bck)?|sourcepulse(/.*)?)$")
 #: Mercurial's runner moves the optional lines of a test when it prints a difference.
 _IS_OPTIONAL = re.compile(r" \([\w.-]+ !\)$")
 

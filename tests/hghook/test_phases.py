@@ -94,3 +94,20 @@ def test_of_many_changes_the_first_thousand_are_listed(site: Site) -> None:
     assert data["count"] == 1200
     assert data["truncated"] == [{"field": "/changes", "kept": 1000, "total": 1200}]
     assert [change["node"] for change in data["changes"]] == server.nodes()[:1000]
+
+
+def test_a_changeset_that_is_no_longer_secret_is_told_in_full(each_site: Site) -> None:
+    server = each_site.server(other="[phases]\nnew-commit = secret\n")
+    server.commit("one")
+    server.commit("two")
+    assert server.events() == []
+    server.hg("phase", "--draft", "--rev", "tip")
+    event = server.event()
+    assert [(one["node"], one["phase"], one["desc"]) for one in event.data["changesets"]] == [
+        (node, "draft", desc) for node, desc in zip(server.nodes(), ("one", "two"), strict=True)
+    ]
+    assert (event.data["source"], event.data["count"]) == ("phase", 2)
+    assert [head["node"] for head in event.data["heads"]] == server.nodes()[1:]
+    # What was told once is not told again when only a later phase changes.
+    server.hg("phase", "--public", "--rev", "tip")
+    assert len(server.events()) == 1

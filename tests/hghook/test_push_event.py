@@ -53,6 +53,7 @@ def test_a_push_over_ssh_is_one_event_with_everything_hg_log_knows(each_site: Si
             "desc": entry["desc"],
             "phase": "public",
             "files": entry["files"],
+            "extras": {},
         }
         for entry in logged
     ]
@@ -63,7 +64,6 @@ def test_a_push_over_ssh_is_one_event_with_everything_hg_log_knows(each_site: Si
         "source": "serve",
         "url": "remote:ssh",
         "change_set": txnid,
-        "pushid": None,
         "count": 2,
         "first": first,
         "last": last,
@@ -502,3 +502,17 @@ def test_a_repository_that_only_some_may_read_publishes_to_the_restricted_stream
     open_to_all = site.server("open", "visibility = public", other="[web]\ndeny_read = mallory")
     work.push(open_to_all)
     assert len(open_to_all.events()) == 1
+
+
+def test_a_changeset_says_where_it_comes_from_and_that_it_closes_its_branch(each_site: Site) -> None:
+    server = each_site.server()
+    server.commit("base")
+    server.hg("branch", "other")
+    server.commit("on the branch", name="other")
+    (grafted,) = server.nodes("tip")
+    server.hg("update", "default")
+    server.hg("graft", "--rev", grafted)
+    server.hg("update", "other")
+    server.hg("commit", "--close-branch", "--message", "done")
+    extras = [one["extras"] for event in server.events() for one in event.data["changesets"]]
+    assert extras == [{}, {}, {"source": grafted}, {"close": "1"}]

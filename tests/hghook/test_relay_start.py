@@ -8,6 +8,7 @@ import fcntl
 import os
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,3 +148,36 @@ def test_the_relay_of_a_linked_outbox_is_found_where_the_file_is(site: Site) -> 
         work.push(server)
         assert relays(site.folder / "outbox.db") == []
     assert outbox_events(site.folder / "data" / "outbox.db")[1].type == "hg.push.v1"
+
+
+def test_many_pushes_at_once_start_one_relay(site: Site, tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    Outbox.open(outbox).close()
+    begun = tmp_path / "begun"
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    # Slow to begin, as on a loaded machine: it has no lock of its own yet.
+    program = folder / "sourcepulse"
+    program.write_text(f"#!/bin/sh\necho $$ >> {begun}\nsleep 2\n")
+    program.chmod(0o755)
+    script = (
+        "import sys; sys.executable = sys.argv[1]\n"
+        "from sourcepulse_hg.relay_start import start_relay\n"
+        "print(start_relay(sys.argv[2].encode(), broker='file:///nowhere', broker_file=None))\n"
+    )
+    root = Path(__file__).parents[2]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, folder / "python", outbox],
+            env={**os.environ, "PYTHONPATH": f"{root / 'hghook'}:{root / 'shared'}"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(12)
+    ]
+    assert [process.communicate(timeout=_START_LIMIT_SECONDS)[0].strip() for process in started] == ["None"] * 12
+    limit = time.monotonic() + _START_LIMIT_SECONDS
+    while not begun.exists():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    assert len(begun.read_text().split()) == 1

@@ -307,3 +307,15 @@ def test_a_strip_that_takes_the_working_directory_away_for_a_while_warns_of_noth
     result = server.hg("strip", "--no-backup", "--rev", goes)
     assert "unknown working parent" not in result.stdout + result.stderr
     assert server.event(STRIPPED).data["nodes"] == [goes]
+
+
+def test_a_bookmark_that_strip_moves_has_moved_beside_hidden_changesets_too(each_site: Site) -> None:
+    server = each_site.server(other=f"{_STRIP}[experimental]\nevolution = createmarkers, allowunstable\n")
+    server.commit("one")
+    server.hg("commit", "--amend", "--message", "better", "--config", "experimental.evolution=createmarkers")
+    server.commit("two")
+    gone = server.nodes("tip")[0]
+    server.hg("bookmark", "--inactive", "--rev", "tip", "b1")
+    server.hg("strip", "--no-backup", "--rev", "tip")
+    moved = server.event("hg.bookmark.moved.v1")
+    assert moved.data["bookmarks"] == [{"bookmark": "b1", "node": server.nodes("tip")[0], "oldnode": gone}]

@@ -41,7 +41,7 @@ def changeset(number: int = 1, **members: Any) -> dict[str, Any]:
 def push(changesets: list[dict[str, Any]], **members: Any) -> dict[str, Any]:
     node = "0" * 40
     common = {"repo": "r", "repo_url": None, "user": None, "source": "serve", "url": None, "change_set": "TXN:1"}
-    own: dict[str, Any] = {"pushid": None, "count": 1, "first": node, "last": node, "heads": [], "query": None}
+    own: dict[str, Any] = {"count": 1, "first": node, "last": node, "heads": [], "query": None}
     return {**common, **own, "changesets": changesets, "recovered": False, "truncated": [], "raw": [], **members}
 
 

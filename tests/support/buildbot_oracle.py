@@ -64,11 +64,21 @@ def _facts(master: Master) -> Iterator[tuple[Fact, tuple[Any, ...]]]:
         "WHERE l.complete = 1"
     ):
         yield Fact("build.log.finished.v1"), (number, at)
-    for number, at, failed in master.query(
-        "SELECT t.id, b.started_at, t.tests_failed FROM test_result_sets t JOIN builds b ON b.id = t.buildid "
-        "WHERE t.complete = 1 AND t.category NOT IN ('failure', 'skipped')"
+    for number, at, passed, failed, missing in master.query(
+        "SELECT t.id, b.started_at, t.tests_passed, t.tests_failed, (SELECT r.value FROM test_results r JOIN "
+        "test_result_sets o ON o.id = r.test_result_setid WHERE o.stepid = t.stepid AND o.category = 'report' AND "
+        "r.value NOT LIKE 'note%') FROM test_result_sets t JOIN builds b ON b.id = t.buildid "
+        "WHERE t.complete = 1 AND t.category NOT IN ('failure', 'skipped', 'attempts', 'report')"
     ):
-        yield Fact("test.run.finished.v1", "failure" if failed else "success"), (number, at)
+        word = str(missing).partition("\n")[0] if missing else "success" if passed else "skipped"
+        yield Fact("test.run.finished.v1", "failure" if failed else word), (number, at)
+    for number, at in master.query(
+        "SELECT r.id, b.started_at FROM test_results r JOIN test_result_sets t ON t.id = r.test_result_setid "
+        "JOIN builds b ON b.id = t.buildid WHERE t.complete = 1 AND r.value = '1' AND t.category = 'pass_fail' AND "
+        "EXISTS (SELECT 1 FROM test_results a JOIN test_result_sets o ON o.id = a.test_result_setid WHERE "
+        "o.stepid = t.stepid AND o.category = 'attempts' AND a.test_nameid = r.test_nameid)"
+    ):
+        yield Fact("test.case.passed.v1", "success"), (number, at)
     for number, at in master.query(
         "SELECT r.id, b.started_at FROM test_results r JOIN test_result_sets t ON t.id = r.test_result_setid "
         "JOIN builds b ON b.id = t.buildid WHERE t.complete = 1 AND r.value = '0' AND t.category = 'pass_fail'"

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 from sourcepulse.typed.common import (
+    BuildchangesItem,
     Link,
     Master,
     Normalized,
@@ -41,6 +42,9 @@ class BuildFinished(TypedDict):
     buildnumber: int
     builderid: int
     buildername: str
+    real_buildername: str
+    tags: list[str]
+    description: str | None
     buildrequestid: int
     buildsetid: int
     workerid: int | None
@@ -52,6 +56,8 @@ class BuildFinished(TypedDict):
     parent_buildid: int | None
     rebuilt_buildid: int | None
     sourcestamps: list[SourcestampsItem]
+    changes: list[BuildchangesItem]
+    revision: str | None
     properties: dict[str, Any]
     normalized: Normalized
     url: str | None
@@ -80,6 +86,7 @@ class BuildLogFinished(TypedDict):
     type: str
     num_lines: int
     url: str | None
+    raw_url: str | None
     tail: str | None
     recovered: bool
     truncated: list[TruncatedItem]
@@ -107,6 +114,9 @@ class BuildRequestCompleted(TypedDict):
     results: int | None
     outcome: str
     buildid: int | None
+    collapsed_into: int | None
+    sourcestamps: list[SourcestampsItem]
+    normalized: Normalized
     recovered: bool
     truncated: list[TruncatedItem]
     raw: list[RawItem]
@@ -119,6 +129,8 @@ class BuildRequestSubmitted(TypedDict):
     buildsetid: int
     builderid: int
     buildername: str
+    tags: list[str]
+    description: str | None
     priority: int
     submitted_at: str
     waited_for: bool
@@ -126,7 +138,9 @@ class BuildRequestSubmitted(TypedDict):
     scheduler: str | None
     parent_buildid: int | None
     sourcestamps: list[SourcestampsItem]
+    changes: list[BuildchangesItem]
     properties: dict[str, Any]
+    normalized: Normalized
     url: str | None
     recovered: bool
     truncated: list[TruncatedItem]
@@ -140,6 +154,9 @@ class BuildStarted(TypedDict):
     buildnumber: int
     builderid: int
     buildername: str
+    real_buildername: str
+    tags: list[str]
+    description: str | None
     buildrequestid: int
     buildsetid: int
     workerid: int | None
@@ -151,6 +168,8 @@ class BuildStarted(TypedDict):
     parent_buildid: int | None
     rebuilt_buildid: int | None
     sourcestamps: list[SourcestampsItem]
+    changes: list[BuildchangesItem]
+    revision: str | None
     properties: dict[str, Any]
     normalized: Normalized
     url: str | None
@@ -169,7 +188,7 @@ class BuildStepFinished(TypedDict):
     stepid: int
     number: int
     name: str
-    started_at: str
+    started_at: str | None
     complete_at: str
     state_string: str
     results: int | None
@@ -260,6 +279,8 @@ class TestRunFinished(TypedDict):
     builderid: int
     buildername: str
     stepid: int
+    step_name: str
+    revision: str | None
     test_result_setid: int | None
     description: str
     category: str | None
@@ -267,8 +288,13 @@ class TestRunFinished(TypedDict):
     tests_passed: int | None
     tests_failed: int | None
     tests_skipped: int | None
+    tests_flaky: int | None
     outcome: str
+    incomplete: bool
+    problems: list[str]
+    notes: list[str]
     cases: int
+    cases_left_out: int
     recovered: bool
     truncated: list[TruncatedItem]
     raw: list[RawItem]

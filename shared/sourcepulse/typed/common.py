@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class Attachment(TypedDict):
@@ -99,6 +99,7 @@ class Changeset(TypedDict):
     desc: str
     phase: str
     files: list[str] | None
+    extras: dict[str, Any]
 
 
 class Comment(TypedDict):
@@ -312,8 +313,12 @@ class TestCase(TypedDict):
     builderid: int
     buildername: str
     stepid: int
+    step_name: str
+    revision: str | None
     test_result_setid: int
+    description: str
     test_resultid: int
+    testid: str
     test_name: str | None
     test_code_path: str | None
     line: int | None
@@ -321,6 +326,8 @@ class TestCase(TypedDict):
     value: str
     message: str | None
     outcome: str
+    attempts: int
+    flaky: bool
     recovered: bool
     truncated: list[TruncatedItem]
     raw: list[RawItem]
@@ -340,12 +347,20 @@ class Version(TypedDict):
     is_active: bool
 
 
+class BuildchangesItem(TypedDict):
+    changeid: int
+    revision: str | None
+
+
 class Worker(TypedDict):
     workerid: int
     name: str
     masterid: int
     pause_reason: str | None
     last_connection: str | None
+    max_builds: int | None
+    paused: bool
+    graceful: bool
     recovered: bool
     truncated: list[TruncatedItem]
     raw: list[RawItem]

@@ -85,7 +85,6 @@ class HgPush(TypedDict):
     source: str | None
     url: str | None
     change_set: str | None
-    pushid: int | None
     count: int
     first: str
     last: str

@@ -1,0 +1,54 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Make one name of a test's own, its class and the suites around it: whole, without repeats, the same in each run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+#: What stands between the parts, as in TAP.
+SEPARATOR = " > "
+
+#: What node writes as the class of every test.
+_NODE_CLASS = "test"
+_NOT_WORD = re.compile(r"[^0-9A-Za-z\u0080-\U0010ffff]+")
+
+
+def case_name(case: Mapping[str, str], suites: Sequence[Mapping[str, str]]) -> str:
+    """Return the name of a test case; `suites` are the attributes of the elements around it, the outermost first.
+
+    The class is left out where the name repeats it. Suites stand before it where the class does not tell them apart:
+    there is none, it is the one word that node writes, or suites are nested and the class names none of them.
+    """
+    name, class_name = case.get("name", "").strip(), case.get("classname", "").strip()
+    names = [suite.get("name", "").strip() for suite in suites]
+    if class_name == _NODE_CLASS and all("disabled" in suite and "hostname" in suite for suite in suites):
+        class_name = ""
+    own = _joined(class_name, name)
+    if not class_name:
+        return SEPARATOR.join([each for each in names if each and not own.startswith(each)] + [own])
+    if len(names) > 1 and not any(_tells(class_name, each) or _tells(name, each) for each in names if each):
+        return SEPARATOR.join([each for each in names if each] + [own])
+    return own
+
+
+def _joined(class_name: str, name: str) -> str:
+    """Return class and name with a point between them, or the name alone if the class is in it."""
+    if not class_name or name == class_name:
+        return name or class_name
+    if name.startswith((f"{class_name}.", f"{class_name} ", f"{class_name}::", f"{class_name}/")):
+        return name
+    if name.endswith(f" {class_name}"):
+        return name
+    return f"{class_name}.{name}" if name else class_name
+
+
+def _tells(text: str, suite: str) -> bool:
+    """Return whether a text names a suite, or the suite is named after it."""
+    words, of_suite = _words(text), _words(suite)
+    return bool(words) and (of_suite in words or words in of_suite)
+
+
+def _words(text: str) -> str:
+    return f" {_NOT_WORD.sub(' ', text).strip().lower()} " if text else ""

@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Say that the name of the broker is not resolved: a name server that never answers is waited for without a limit."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+#: A name that takes longer is worth a line in the log.
+ANSWER_SECONDS = 15.0
+#: How long the thread waits between one look and the next.
+AGAIN_SECONDS = 300.0
+
+
+class NameWatch:
+    """Resolves the hosts of a broker in a thread of its own, and says once which of them has no answer.
+
+    `tell` is called from a thread. What fails at once is said by the relay, which tries the same.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[str],
+        *,
+        tell: Callable[[str], None],
+        resolve: Callable[[str], object] = lambda host: socket.getaddrinfo(host, None),
+        answer_s: float = ANSWER_SECONDS,
+    ) -> None:
+        self._hosts = hosts
+        self._tell = tell
+        self._resolve = resolve
+        self._answer_s = answer_s
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Begin to watch."""
+        if self._hosts:
+            threading.Thread(target=self._run, name="sourcepulse-names", daemon=True).start()
+
+    def stop(self) -> None:
+        """End; a look that hangs is left to itself."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            for host in self._hosts:
+                self._look(host)
+            self._stopping.wait(AGAIN_SECONDS)
+
+    def _look(self, host: str) -> None:
+        answered = threading.Event()
+
+        def resolve() -> None:
+            with suppress(OSError, UnicodeError):
+                self._resolve(host)
+            answered.set()
+
+        threading.Thread(target=resolve, name="sourcepulse-name", daemon=True).start()
+        if answered.wait(self._answer_s) or self._stopping.is_set():
+            return
+        self._tell(
+            f"no name server answers for {host}, the host of the broker, since {self._answer_s:.0f} s; "
+            "events wait in the outbox until it is resolved"
+        )
+        while not self._stopping.is_set() and not answered.wait(1.0):
+            pass

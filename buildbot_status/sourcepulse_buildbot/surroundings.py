@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Look at the settings of a reporter beside the rest of master.cfg: names that nothing has, an outbox of two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sourcepulse_buildbot.builders import plain_tags
+from sourcepulse_buildbot.settings import Settings
+
+#: What must be the same where two reporters have one outbox.
+_WHERE_TO = ("broker", "exchange", "format")
+
+
+def mistakes(settings: Settings, service: Any, master: Any) -> Iterator[str]:
+    """Yield what cannot work, a sentence each."""
+    outbox = _path(master, settings.outbox)
+    own = getattr(service, "_config_kwargs", None) or {}
+    for other in _services(master):
+        theirs = getattr(other, "_config_kwargs", None) or {}
+        if type(other) is not type(service) or other.name == service.name or not isinstance(theirs.get("outbox"), str):
+            continue
+        if _path(master, theirs["outbox"]) == outbox and any(own.get(name) != theirs.get(name) for name in _WHERE_TO):
+            # One relay serves an outbox, and would send the events of both to one of the two places.
+            yield (
+                f"outbox={settings.outbox!r} is that of the reporter {other.name!r} as well, which sends to another "
+                "place; an outbox of its own keeps them apart"
+            )
+
+
+def doubts(settings: Settings, master: Any) -> Iterator[str]:
+    """Yield what may be meant, a sentence each: no folder for the outbox yet, names that nothing of master.cfg has.
+
+    Virtual builders have their names only when they build, so these are not mistakes.
+    """
+    if sentence := no_folder(settings.outbox, Path(master.basedir)):
+        yield sentence
+    known_builders, known_tags = _names_and_tags(master)
+    schedulers = {str(name) for name in getattr(master.config, "schedulers", None) or ()}
+    for what, asked, known in (
+        ("builders", settings.builders, known_builders),
+        ("tags", settings.tags, known_tags),
+        ("schedulers", settings.schedulers, schedulers),
+    ):
+        for name in sorted((asked or frozenset()) - known):
+            yield f"{what} names {name!r}, which is not in master.cfg; until it is, nothing is published of it"
+
+
+def no_folder(outbox: str, basedir: Path) -> str | None:
+    """Return what to do if the folder of the outbox does not exist; events wait for it in memory."""
+    if (basedir / outbox).parent.is_dir():
+        return None
+    return f"the folder of outbox={outbox!r} does not exist; make it, writable for the master"
+
+
+def _names_and_tags(master: Any) -> tuple[set[str], set[str]]:
+    names: set[str] = set()
+    tags: set[str] = set()
+    for builder in getattr(master.config, "builders", None) or ():
+        properties = builder.properties or {}
+        names |= _texts([builder.name, properties.get("virtual_builder_name")])
+        tags |= {*plain_tags(builder.tags), *plain_tags(properties.get("virtual_builder_tags"))}
+    return names, tags
+
+
+def _services(master: Any) -> Iterable[Any]:
+    services = getattr(master.config, "services", None) or {}
+    return services.values() if isinstance(services, dict) else ()
+
+
+def _path(master: Any, outbox: str) -> Path:
+    return (Path(master.basedir) / outbox).resolve()
+
+
+def _texts(values: Iterable[object]) -> set[str]:
+    return {value for value in values if isinstance(value, str)}

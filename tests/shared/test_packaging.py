@@ -47,10 +47,13 @@ def test_the_bugzilla_extension_is_where_the_command_says() -> None:
     )
     folder = Path(done.stdout.strip())
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    shipped = {path.partition("SourcePulse/")[2] for path in wheel["force-include"]}
+    shipped = {path.partition("SourcePulse/")[2] for path in wheel["force-include"] if "SourcePulse/" in path}
     # The tests of the extension stay at home.
     assert {path.name for path in folder.iterdir()} - {"t"} == shipped
     assert (folder / "bin" / "drain.pl").is_file()
+    # Its README copies the unit from beside the folder.
+    unit = "sourcepulse-bugzilla-sidecar.service"
+    assert wheel["force-include"][f"shared/deploy/{unit}"] == f"sourcepulse_bugzilla/{unit}"
 
 
 def test_the_core_imports_no_broker_client_and_no_plugin() -> None:

@@ -179,6 +179,21 @@ def test_what_waits_while_the_site_is_closed_is_published_when_it_opens(folder: 
     assert "TOKEN1x2xa" in str(sent_of(walked)[-1].data["changes"])
 
 
+@pytest.mark.parametrize("how", [None, "thin", "blind"])
+def test_where_a_hidden_bug_went_is_not_published(folder: Path, how: str | None) -> None:
+    walked = play(
+        folder,
+        step("create", 1),
+        step("rename", 2, other=0),
+        PUBLISH,
+        step("go", 3, other=3, how=how),
+        PUBLISH,
+    )
+    assert walked.faults == []
+    assert types(walked)[-1] == "bug.hidden"
+    assert sent_of(walked)[-1].routing_key == "bugzilla.bug.hidden.TestProduct.TestComponent"
+
+
 def test_a_bug_whose_creation_was_withheld_is_hidden_if_it_was_shown_since(folder: Path) -> None:
     walked = play(
         folder,

@@ -370,14 +370,17 @@ sub local_url { my $url = Bugzilla::BugUrl::Bugzilla::Local->local_uri($_[0]); r
 my @WRITERS = qw(bug_created bug_updated bug_deleted attachment_created attachment_updated attachment_deleted);
 my @THIN    = qw(thin thin_deletion);
 
-# Runs WORK while the extension cannot read or write what happened: "thin" leaves it the short row, "missed" nothing.
+# Runs WORK while the extension cannot read or write what happened: "thin" leaves it the short row, "blind" one that does
+# not know the lines of the history either, "missed" nothing.
 sub broken {
   my ($how, $work) = @_;
   no strict 'refs';
   no warnings qw(redefine once);
   my %kept;
-  foreach my $name (@WRITERS, $how eq 'missed' ? @THIN : ()) {
-    my $full = "Bugzilla::Extension::SourcePulse::Event::$name";
+  my @names = map {"Event::$_"} @WRITERS, $how eq 'missed' ? @THIN : ();
+  push(@names, 'read_more', '_last_activity') if $how eq 'blind';
+  foreach my $name (@names) {
+    my $full = "Bugzilla::Extension::SourcePulse::$name";
     $kept{$full} = \&$full;
     *$full = sub { die "this test broke it\n" };
   }

@@ -129,7 +129,7 @@ class WalkSteps:
     def _step(self, kind: str) -> Step:
         draw = self._numbers.randrange
         self._count += 1
-        how = ("thin", "thin", "thin", "missed")[draw(4)] if kind in FILLED_LATER and draw(8) == 0 else None
+        how = ("thin", "thin", "blind", "missed")[draw(4)] if kind in FILLED_LATER and draw(8) == 0 else None
         return {
             "do": "create" if self._count < 3 else kind,
             "token": f"{self._word}x{self._count}x",

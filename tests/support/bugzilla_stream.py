@@ -51,9 +51,9 @@ class PublishedStream:
         #: What it would show if that had not been withheld.
         self._withheld: set[str] = set()
 
-    def add(self, sent: Sent, stored: Event, sight: Sight) -> None:
+    def add(self, sent: Sent, stored: Event, sight: Sight, *, is_replay: bool) -> None:
         """Judge an event that arrived; `stored` is what the outbox had first."""
-        if sent.event.subject:
+        if sent.event.subject and not is_replay:
             self._by_subject[sent.event.subject].append(sent)
         self._judge(sent.event, stored, sight)
 
@@ -97,7 +97,8 @@ class PublishedStream:
         thing = thing_of(part, stored.data)
         if event.type == WITHHELD_TYPE:
             number = int(event.subject.partition("/")[2]) if event.subject else None
-            if number is not None and number not in visible["bugs"]:
+            # One that is replayed names what was public when it was withheld.
+            if number is not None and f"bug:{number}" not in self._seen:
                 self._fault("withheld names a private bug", text(event))
             if what in ("created", "published"):
                 self._withheld.add(f"{part} {thing}")

@@ -23,7 +23,7 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.delivery import Delivery
 from sourcepulse.errors import VisibilityUnknownError
 from sourcepulse.event import PUBLIC, Event
-from sourcepulse.outbox import WITHHELD_TYPE, Outbox
+from sourcepulse.outbox import DELIVERED, WITHHELD_TYPE, Outbox
 from sourcepulse.serialize import decode
 from sourcepulse.visibility import Gate, check_openers
 from sourcepulse_bugzilla.drainer import command_for
@@ -52,6 +52,8 @@ MAX_BYTES = 262_144
 #: So many events of a walk are tried to be recomputed.
 IDS_TRIED = 3
 RECEIVE_SECONDS = 0.02
+#: So many events are sent once more at the end.
+REPLAYED = 60
 #: Of so many events one is checked by its schema, which takes longer than all else.
 SCHEMA_EVERY = 10
 
@@ -200,6 +202,7 @@ class Walk:
         self._fetch(reconcile=True)
         self._fetch(reconcile=True)
         self.publish()
+        self._replay()
         self._try_ids()
         if self._session.buried:
             self._fault("a row was buried", "")
@@ -220,7 +223,7 @@ class Walk:
         self.log.append(f"{self._step} s{self._second} {json.dumps(step | {'params': None})} -> {json.dumps(answer)}")
         if not (answer["was_open"] and answer["is_open"]):
             return
-        route = "history" if step.get("how") == "missed" else answer.get("route", step.get("how") or "live")
+        route = "history" if step.get("how") in ("missed", "blind") else answer.get("route", step.get("how") or "live")
         for what, number, bug, *more in answer["seen"]:
             if what in ("bug.shown", "bug.hidden"):
                 self._sight_changed[bug] = self._second
@@ -267,7 +270,7 @@ class Walk:
 
     # -- publishing
 
-    def publish(self) -> None:
+    def publish(self, *, is_replay: bool = False) -> None:
         """Have everything sent that waits, and judge it."""
         state = self._worker.do({"do": "state"})
         is_open = bool(state["is_open"])
@@ -291,7 +294,7 @@ class Walk:
                 self._fault("an event was sent that the outbox has not", event.type)
                 continue
             sent = Sent(self._published, event, stored if is_withheld else None)
-            self.stream.add(sent, stored, sight)
+            self.stream.add(sent, stored, sight, is_replay=is_replay)
         self._settle(visible)
 
     def _visit(self, visitor: Visitor) -> None:
@@ -365,6 +368,16 @@ class Walk:
             if expected.second <= self._site_changed + 1:
                 return "in doubt: site changed"
         return None
+
+    def _replay(self) -> None:
+        """Have some events sent again, long after: they say no more than is public by now."""
+        with self._reader.reading() as db:
+            found = db.execute("SELECT position FROM events WHERE stream = ? AND state = ?", (PUBLIC, DELIVERED))
+            positions = [row[0] for row in found]
+        for position in self._chance.sample(positions, min(REPLAYED, len(positions))):
+            self._reader.request_replay(position)
+            self.counts["replayed"] += 1
+        self.publish(is_replay=True)
 
     def _try_ids(self) -> None:
         """Try to recompute ids and change sets as a reader could who has not the secret."""

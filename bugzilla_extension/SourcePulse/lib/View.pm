@@ -153,9 +153,9 @@ sub _bug_updated {
   my ($was,  $is)   = @$case{qw(was is)};
   return undef unless defined $was && defined $is;
   if ($was && !$is) {
-    return undef unless tell_hidden();
 
     # Where the bug is now may be a secret.
+    return undef if !tell_hidden() || $case->{is_place_unknown};
     my $place = $full->()->{old_place};
     return {
       place      => $place,

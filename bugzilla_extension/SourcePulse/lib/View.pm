@@ -371,7 +371,7 @@ sub _is_public_part {
   return $redact->is_public_attachment($id) if $part eq 'attachment';
   return 0 unless $part eq 'comment';
   return $visibility->state_of_comments($id)->{$id} eq PUBLIC
-    && $redact->is_public_attachment($data->{comment}->{attachment_id}) ? 1 : 0;
+    && $redact->is_public_comment($data->{comment}) ? 1 : 0;
 }
 
 # The data once more through the same redaction; undef if nothing is left of it,

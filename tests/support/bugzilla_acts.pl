@@ -45,6 +45,7 @@ sub prepare {
       my $made = make_product($product);
       $id = $made->id;
       make_below('Bugzilla::Component', $made, $component);
+      allow_group($id, Bugzilla::Group->new({name => 'secretgroup'})) if BzWorld::is_real();
     }
     my ($first) = column($world, 'SELECT id FROM components WHERE product_id = ? ORDER BY id', undef, $id);
     $PLACE{$product} = [$id, $first];
@@ -95,6 +96,15 @@ sub make_flag_type {
   my $type = Bugzilla::FlagType->insert_create_data({name => $name, target_type => substr($target, 0, 1)});
   Bugzilla->dbh->do('INSERT INTO flaginclusions (type_id, product_id) VALUES (?, ?)', undef, $type->id, $product_id);
   return $type;
+}
+
+# Bugs of a real product may be put into a group.
+sub allow_group {
+  my ($product_id, $group) = @_;
+  my $product = Bugzilla::Product->new($product_id);
+  $product->set_group_controls($group, {membercontrol => 1, othercontrol => 0});
+  $product->update;
+  return;
 }
 
 sub make_user {
@@ -287,9 +297,7 @@ my %DO = (
     my $group;
     if (BzWorld::is_real()) {
       $group = Bugzilla::Group->create({name => $name, description => 'x', isbuggroup => 1, isactive => 1});
-      my $product = Bugzilla::Product->new($PLACE{TestProduct}->[0]);
-      $product->set_group_controls($group, {membercontrol => 1, othercontrol => 0});
-      $product->update;
+      allow_group($PLACE{TestProduct}->[0], $group);
       $world->new_request;
     }
     else { $group = Bugzilla::Group->insert_create_data({name => $name, isbuggroup => 1}) }

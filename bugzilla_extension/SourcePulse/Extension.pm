@@ -13,13 +13,13 @@ use base qw(Bugzilla::Extension);
 
 use Bugzilla::Status qw(is_open_state);
 
-use Bugzilla::Extension::SourcePulse::Database   qw(handle);
-use Bugzilla::Extension::SourcePulse::Event      qw();
-use Bugzilla::Extension::SourcePulse::Facts      qw(flag_rows read_more);
-use Bugzilla::Extension::SourcePulse::Flags      qw(between flags_of_bug);
-use Bugzilla::Extension::SourcePulse::Outbox     qw(record);
-use Bugzilla::Extension::SourcePulse::Params     qw(active is_set_up);
-use Bugzilla::Extension::SourcePulse::Periods    qw(note_group_end note_site);
+use Bugzilla::Extension::SourcePulse::Database qw(handle);
+use Bugzilla::Extension::SourcePulse::Event    qw();
+use Bugzilla::Extension::SourcePulse::Facts    qw(flag_rows place_of read_more);
+use Bugzilla::Extension::SourcePulse::Flags    qw(between flags_of_bug);
+use Bugzilla::Extension::SourcePulse::Outbox   qw(record);
+use Bugzilla::Extension::SourcePulse::Params   qw(active is_set_up);
+use Bugzilla::Extension::SourcePulse::Periods  qw(note_group_end note_site);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 use Bugzilla::Extension::SourcePulse::Wrap       qw();
 
@@ -105,8 +105,9 @@ sub bug_end_of_update {
       };
       return Bugzilla::Extension::SourcePulse::Event::thin(
         'bug.update', $bug->id, $timestamp, $_[0], _lines_of($bug->id, undef, $update),
-        was      => Bugzilla::Extension::SourcePulse::Event::was_public($old_bug),
-        comments => [map { $_->{comment_id} + 0 } @$added],
+        was       => Bugzilla::Extension::SourcePulse::Event::was_public($old_bug),
+        old_place => place_of($old_bug),
+        comments  => [map { $_->{comment_id} + 0 } @$added],
       );
     },
   );

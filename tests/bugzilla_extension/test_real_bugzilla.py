@@ -2,145 +2,34 @@
 # SPDX-License-Identifier: MPL-2.0
 """What people do with a real Bugzilla's web forms and REST arrives at a real RabbitMQ consumer, exactly.
 
-Bugzilla is neither here nor downloaded: the environment variable BUGZILLA_HOME names the folder of one that is made for
-tests, with the extension linked and checksetup.pl run. Its parameters are changed, and whatever is done gets new names.
+`support.bugzilla_world` says which Bugzilla that is.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import re
-import subprocess
-import sys
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sourcepulse.consumer import Consumer
-from sourcepulse.event import Event
-from support.bugzilla_web import BugzillaSite, Visitor, hidden_fields
-from support.event_schema import check_data
+from support.bugzilla_web import Visitor, hidden_fields
+from support.bugzilla_world import HOME, World, open_world
 from support.rabbitmq import RabbitNode
-from support.spine import receive
 
-_HOME = os.environ.get("BUGZILLA_HOME", "")
-_PREPARE = Path(__file__).parents[1] / "support" / "bugzilla_prepare.pl"
-ARRIVAL_LIMIT_SECONDS = 20.0
-#: After so long without an event there is none.
-QUIET_SECONDS = 3.0
 MASS_BUGS = 50
 
 pytestmark = [
     pytest.mark.soak,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(not _HOME, reason="BUGZILLA_HOME names no folder of a Bugzilla"),
+    pytest.mark.skipif(not HOME, reason="BUGZILLA_HOME names no folder of a Bugzilla"),
 ]
-
-
-@dataclass
-class World:
-    """A served Bugzilla with somebody in it who may do everything, and a consumer of all that is public."""
-
-    site: BugzillaSite
-    visitor: Visitor
-    made: dict[str, Any]
-    consumer: Consumer
-
-    @property
-    def product(self) -> str:
-        return min(self.made["products"])
-
-    @property
-    def other_product(self) -> str:
-        return max(self.made["products"])
-
-    def new_bug(self, **fields: Any) -> int:
-        """File a bug by REST."""
-        answer = self.visitor.rest("POST", "bug", self.fields() | fields)
-        return int(answer["id"])
-
-    def fields(self) -> dict[str, Any]:
-        """Give what a new bug must have."""
-        return {
-            "product": self.product,
-            "component": "One",
-            "version": "unspecified",
-            "summary": "a bug",
-            "description": "its description",
-            "op_sys": "All",
-            "platform": "All",
-            "priority": "---",
-            "severity": "normal",
-        }
-
-    def put(self, bug: int, **content: Any) -> None:
-        """Change a bug by REST."""
-        self.visitor.rest("PUT", f"bug/{bug}", content)
-
-    def edit(self, bug: int, **form: str) -> str:
-        """Change a bug by its form."""
-        hidden = hidden_fields(self.visitor.page(f"show_bug.cgi?id={bug}"))
-        kept = {name: hidden[name] for name in ("token", "delta_ts") if name in hidden}
-        return self.visitor.submit("process_bug.cgi", kept | {"id": str(bug)} | form)
-
-    def arrived(self, count: int) -> list[tuple[str, str | None]]:
-        """Give type and subject of so many events, and see that no more come."""
-        return [(event.type, event.subject) for event in self.events(count)]
-
-    def events(self, count: int) -> list[Event]:
-        """Give so many events, and see that no more come."""
-        events = receive(self.consumer, count, ARRIVAL_LIMIT_SECONDS)
-        events += receive(self.consumer, 1, QUIET_SECONDS)
-        for event in events:
-            check_data(event)
-        assert len(events) == count, [(event.type, event.subject) for event in events]
-        return events
 
 
 @pytest.fixture(scope="module")
 def world(rabbitmq: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("bugzilla")
-    site = BugzillaSite(Path(_HOME))
-    sidecar = None
-    try:
-        done = subprocess.run(
-            ["perl", str(_PREPARE), uuid.uuid4().hex[:8], site.url],
-            cwd=_HOME,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        made = json.loads(done.stdout.splitlines()[-1])
-        command = [sys.executable, "-m", "sourcepulse.cli", "bugzilla-sidecar", "--bugzilla", _HOME]
-        command += ["--outbox", str(folder / "outbox.db")]
-        environment = os.environ | {"SOURCEPULSE_BROKER": rabbitmq.url()}
-        # What earlier tests left belongs to nobody.
-        subprocess.run([*command, "--once", "--no-relay"], env=environment, check=True, timeout=120)
-        consumer = Consumer(rabbitmq.url(), ["bugzilla.#"], state=folder / "consumer.state")
-        consumer.open()
-        with (folder / "sidecar.log").open("w", encoding="utf-8") as log:
-            sidecar = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
-        visitor = Visitor(site, api_key=made["api_key"])
-        visitor.log_in(made["login"], made["password"])
-        with consumer:
-            while receive(consumer, 1, QUIET_SECONDS):
-                pass
-            yield World(site, visitor, made, consumer)
-        sidecar.terminate()
-        assert sidecar.wait(30) == 0, (folder / "sidecar.log").read_text()
-        assert not [error for error in site.errors if "SourcePulse" in error]
-    finally:
-        if sidecar is not None and sidecar.poll() is None:
-            sidecar.kill()
-            sidecar.wait()
-        site.close()
+    with open_world(rabbitmq, tmp_path_factory.mktemp("bugzilla")) as world:
+        yield world
 
 
 def _file_by_form(world: World, **fields: str) -> None:
@@ -214,7 +103,7 @@ def test_nothing_private_arrives(world: World) -> None:
     bug = world.new_bug()
     world.put(bug, comment={"body": "for insiders", "is_private": True})
     world.put(bug, depends_on={"add": [private]})
-    _attach(world, bug, is_private=True)
+    world.attach(bug, is_private=True)
 
     assert [kind for kind, _ in world.arrived(2)] == ["bugzilla.bug.created.v1", "bugzilla.comment.created.v1"]
 
@@ -247,7 +136,7 @@ def test_attachments_and_their_flags_arrive(world: World) -> None:
     bug = world.new_bug()
     world.events(2)
 
-    attachment = _attach(world, bug)
+    attachment = world.attach(bug)
     created, comment = world.events(2)
     assert (created.type, created.data["attachment"]["id"]) == ("bugzilla.attachment.created.v1", attachment)
     assert created.data["attachment"]["size"] == 5
@@ -337,21 +226,16 @@ def test_what_is_refused_in_the_middle_of_a_mass_change_is_not_told_at_all(world
     world.events(0)
 
 
-def _attach(world: World, bug: int, **more: Any) -> int:
-    content = {"ids": [bug], "data": base64.b64encode(b"hello").decode(), "file_name": "a.txt", "summary": "a file"}
-    answer = world.visitor.rest("POST", f"bug/{bug}/attachment", content | {"content_type": "text/plain"} | more)
-    return int(answer["ids"][0])
-
-
 def test_administrators_see_how_it_is_and_nobody_else_does(world: World) -> None:
     page = world.visitor.page("page.cgi?id=sourcepulse.html")
     assert "Rows that wait for the sidecar" in page
     assert re.search(r"bugzilla://[0-9a-f-]{36}", page)
 
     panel = world.visitor.page("editparams.cgi?section=sourcepulse")
-    for name in ("enabled", "site_id", "tell_hidden", "hidden_fields", "restricted", "groups_as"):
+    for name in ("enabled", "site_id", "secret", "tell_hidden", "hidden_fields", "restricted", "groups_as"):
         assert f'name="sourcepulse_{name}"' in panel
 
-    assert "Checking whether the changes that SourcePulse wrote are taken" in world.visitor.page("sanitycheck.cgi")
+    check = " ".join(world.visitor.page("sanitycheck.cgi").split())
+    assert "Checking whether SourcePulse writes the changes and the sidecar fetches them" in check
     stranger = Visitor(world.site, api_key="")
     assert "Rows that wait" not in stranger.page("page.cgi?id=sourcepulse.html")

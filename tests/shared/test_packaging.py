@@ -55,6 +55,9 @@ def test_the_bugzilla_extension_is_where_the_command_says() -> None:
     # The tests of the extension stay at home.
     assert {path.name for path in folder.iterdir()} - {"t"} == shipped
     assert (folder / "bin" / "drain.pl").is_file()
+    # Its README copies the unit from beside the folder.
+    unit = "sourcepulse-bugzilla-sidecar.service"
+    assert wheel["force-include"][f"shared/deploy/{unit}"] == f"sourcepulse_bugzilla/{unit}"
 
 
 def test_the_shipped_files_are_where_the_command_says(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ if ($url) {
   SetParam('mail_delivery_method', 'Test');
   SetParam($_, 1) foreach qw(allowbugdeletion usestatuswhiteboard);
   SetParam('insidergroup', 'admin');
-  SetParam('sourcepulse_restricted', 0);
+  SetParam($_, 0) foreach qw(requirelogin usevisibilitygroups sourcepulse_restricted);
   write_params();
 }
 

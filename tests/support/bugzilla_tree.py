@@ -16,7 +16,8 @@ from sourcepulse_bugzilla.drainer import command_for
 from support.bugzilla_standin import require_perl
 
 _ROOT = Path(__file__).parents[2]
-_MAKE = _ROOT / "bugzilla_extension" / "SourcePulse" / "t" / "fake" / "make.pl"
+#: What makes a fake Bugzilla.
+MAKE = _ROOT / "bugzilla_extension" / "SourcePulse" / "t" / "fake" / "make.pl"
 _WORKER = Path(__file__).with_name("bugzilla_worker.pl")
 ENDS_WITHIN_SECONDS = 30.0
 
@@ -29,7 +30,7 @@ def open_tree(folder: Path) -> BugzillaTree:
     home = os.environ.get("BUGZILLA_HOME")
     if not home:
         home = str(folder / "bugzilla")
-        subprocess.run(["perl", str(_MAKE), home], check=True, timeout=ENDS_WITHIN_SECONDS)
+        subprocess.run(["perl", str(MAKE), home], check=True, timeout=ENDS_WITHIN_SECONDS)
     return BugzillaTree(Path(home), folder)
 
 

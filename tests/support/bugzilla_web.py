@@ -12,8 +12,9 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import unescape
+from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -24,10 +25,14 @@ _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 
 
 class BugzillaSite:
-    """Serves the scripts of a tree until closed; `errors` is what they wrote to the error log."""
+    """Serves the scripts of a tree until closed; `errors` is what they wrote to the error log.
 
-    def __init__(self, tree: Path) -> None:
+    `run_as` is the beginning of a command that runs another one as the web server's user.
+    """
+
+    def __init__(self, tree: Path, run_as: Sequence[str] = ()) -> None:
         self.tree = tree
+        self.run_as = run_as
         self.errors: list[str] = []
         site = self
 
@@ -76,7 +81,7 @@ class BugzillaSite:
             "CONTENT_TYPE": request.headers.get("Content-Type") or "",
         } | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in request.headers.items()}
         done = subprocess.run(
-            ["perl", "-T", script],
+            [*self.run_as, "perl", "-T", script],
             cwd=self.tree,
             env=environment,
             input=request.rfile.read(length),
@@ -118,9 +123,23 @@ class Visitor:
         """Look at a page."""
         return self._page(path)
 
-    def submit(self, script: str, form: Mapping[str, str]) -> str:
+    def submit(self, script: str, form: Mapping[str, str | list[str]]) -> str:
         """Submit a form."""
-        return self._page(script, urllib.parse.urlencode(form).encode())
+        return self._page(script, urllib.parse.urlencode(form, doseq=True).encode())
+
+    def fill_in(self, path: str, *, more: Mapping[str, str] | None = None, **fields: str | list[str] | None) -> str:
+        """Look at a page, fill in the form of the same script that has these fields, submit it.
+
+        A field that is None is left empty, as a checkbox is. `more` is what a later form of the script would add.
+        """
+        script = path.partition("?")[0]
+        wanted = {name for name, value in fields.items() if value is not None}
+        forms = forms_of(self._page(path), script)
+        form = next((form for form in forms if wanted <= form.names and "token" in form.names), None)
+        assert form is not None, (path, [sorted(form.names) for form in forms])
+        filled = form.values | {name: value for name, value in fields.items() if value is not None}
+        kept = {name: value for name, value in filled.items() if fields.get(name, "") is not None}
+        return self.submit(script, kept | (more or {}))
 
     def rest(self, method: str, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """Call REST; what it refuses is an assertion."""
@@ -146,6 +165,84 @@ class Visitor:
         request = urllib.request.Request(self._site.url + path, data)
         with self._browser.open(request, timeout=REQUEST_LIMIT_SECONDS) as response:
             return cast("bytes", response.read()).decode("utf-8", "replace")
+
+
+class Form:
+    """A form of a page: the names of its fields, and the values with which it would be submitted as it is."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.values: dict[str, str | list[str]] = {}
+
+    def add(self, name: str, value: str) -> None:
+        """Add a value; a field with several has a list."""
+        before = self.values.get(name)
+        if before is None:
+            self.values[name] = value
+        else:
+            self.values[name] = [*(before if isinstance(before, list) else [before]), value]
+
+
+def forms_of(page: str, script: str) -> list[Form]:
+    """Return the forms of a page that a script gets."""
+    parser = _Forms(script)
+    parser.feed(page)
+    parser.close()
+    return parser.forms
+
+
+class _Forms(HTMLParser):
+    def __init__(self, script: str) -> None:
+        super().__init__()
+        self.forms: list[Form] = []
+        self._script = script
+        self._form: Form | None = None
+        #: The select or textarea that is open, and what was found in it.
+        self._name = ""
+        self._first: str | None = None
+        self._has_value = False
+        self._text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._form = Form() if given.get("action", "").partition("?")[0] == self._script else None
+            if self._form is not None:
+                self.forms.append(self._form)
+        elif self._form is not None:
+            self._field(self._form, tag, given)
+
+    def _field(self, form: Form, tag: str, given: Mapping[str, str]) -> None:
+        name, value = given.get("name", ""), given.get("value", "")
+        if tag == "option" and self._name:
+            self._first = value if self._first is None else self._first
+            if "selected" in given:
+                self._has_value = True
+                form.add(self._name, value)
+        if tag not in {"input", "select", "textarea"} or not name:
+            return
+        form.names.add(name)
+        if tag in {"select", "textarea"}:
+            self._name, self._first, self._text = name, None, ""
+            self._has_value = tag == "select" and "multiple" in given
+        elif given.get("type") in {"checkbox", "radio"}:
+            if "checked" in given:
+                form.add(name, value or "on")
+        elif given.get("type") not in {"submit", "button", "file", "image", "reset"}:
+            form.add(name, value)
+
+    def handle_data(self, data: str) -> None:
+        self._text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._form = None
+        elif self._form is not None and self._name and tag in {"select", "textarea"}:
+            if tag == "textarea":
+                self._form.add(self._name, self._text.removeprefix("\n"))
+            elif not self._has_value and self._first is not None:
+                self._form.add(self._name, self._first)
+            self._name = ""
 
 
 def hidden_fields(page: str) -> dict[str, str]:

@@ -4,8 +4,8 @@
 
 # Does to a Bugzilla, fake or real, what it is told, a JSON object a line, and answers each with a line:
 #   perl bugzilla_worker.pl FOLDER FIRST_BUG JOURNAL
-# Bugs are counted from FIRST_BUG on. After each step the words that an anonymous visitor can read now, and the numbers of the
-# bugs that he can see, are added to the file JOURNAL. What is asked here is asked of the tables, not of the extension.
+# Bugs are counted from FIRST_BUG on. After each step the words that an anonymous visitor can read now, and the numbers of what
+# he can see, are added to the file JOURNAL; the answer says what became different for him.
 
 use 5.10.1;
 use strict;
@@ -23,11 +23,18 @@ use constant MASS_BUGS => 15;
 my ($folder, $first, $journal) = @ARGV;
 my $json  = JSON::XS->new->canonical->ascii;
 my $world = BzWorld->new($folder);
-my %seen;
-STDOUT->autoflush(1);
+require "$FindBin::Bin/bugzilla_sights.pl";
+my $acts = require "$FindBin::Bin/bugzilla_acts.pl";
+Acts::prepare($world);
+my $sights = Sights->new($world, $first);
+my $last_look;
+# Bugzilla's own classes print to standard output, too.
+open(my $answers, '>&', \*STDOUT) or die "no answers: $!\n";
+open(STDOUT, '>', '/dev/null') or die "no standard output: $!\n";
+$answers->autoflush(1);
 open(my $seen_file, '>>', $journal) or die "$journal: $!\n";
 # What is not worth a line on standard error: steps that Bugzilla refuses.
-local $SIG{__WARN__} = sub { print STDERR @_ if $_[0] =~ /SourcePulse/ };
+local $SIG{__WARN__} = sub { print STDERR @_ if $_[0] =~ /SourcePulse/ && $_[0] !~ /this test broke it/ };
 
 sub column { return @{$world->dbh->selectcol_arrayref(@_)}; }
 
@@ -38,18 +45,36 @@ sub pick {
   return @from ? $from[$number % @from] : undef;
 }
 
-sub note_what_is_seen {
-  my $open = 'bugs.creation_ts IS NOT NULL AND NOT EXISTS (SELECT 1 FROM bug_group_map WHERE bug_group_map.bug_id = bugs.bug_id)';
-  my @texts = column("SELECT short_desc FROM bugs WHERE bug_id >= ? AND $open", undef, $first);
-  push(@texts, column("SELECT cf_text FROM bugs WHERE bug_id >= ? AND $open", undef, $first));
-  push(@texts, column("SELECT thetext FROM longdescs INNER JOIN bugs ON bugs.bug_id = longdescs.bug_id
-      WHERE bugs.bug_id >= ? AND isprivate = 0 AND $open", undef, $first));
-  push(@texts, column("SELECT description FROM attachments INNER JOIN bugs ON bugs.bug_id = attachments.bug_id
-      WHERE bugs.bug_id >= ? AND isprivate = 0 AND $open", undef, $first));
-  my @words = map { "$_" =~ /(TOKEN\w+)/g } @texts;
-  push(@words, map {"bug:$_"} column("SELECT bug_id FROM bugs WHERE bug_id >= ? AND $open", undef, $first));
-  my @new = grep { !$seen{$_}++ } @words;
+# Notes what is seen, and returns what is different from the last time.
+sub look {
+  my $now = $sights->look;
+  my @new = $sights->new_words($now);
   syswrite($seen_file, join('', map {"$_\n"} @new)) if @new;
+  my $different = $last_look ? $sights->differences($last_look, $now) : [];
+  my $was_open = $last_look ? $last_look->{is_open} : 1;
+  $last_look = $now;
+  return {seen => $different, was_open => $was_open, is_open => $now->{is_open}};
+}
+
+# The end of a request; connections of the fake one cost half of all time here.
+sub next_request {
+  my $cache = Bugzilla->request_cache;
+  my $dbh   = $cache->{dbh};
+  return $world->new_request if BzWorld::is_real() || !$dbh || $dbh->bz_in_transaction;
+  %$cache = (dbh => $dbh);
+  Bugzilla->set_user(Bugzilla::User->new({name => 'admin@example.org'}));
+  return;
+}
+
+# The fake Bugzilla's clock stands still but for this; the file is for drain.pl.
+sub tick {
+  my ($seconds) = @_;
+  return if BzWorld::is_real();
+  no warnings 'once';
+  $Bugzilla::DB::now_s = ($Bugzilla::DB::now_s || time) + $seconds;
+  my $clock = $world->data . '/clock';
+  if (!-e $clock) { open(my $file, '>', $clock) or die "$clock: $!\n" }
+  utime($Bugzilla::DB::now_s, $Bugzilla::DB::now_s, $clock) or die "$clock: $!\n";
   return;
 }
 
@@ -58,8 +83,8 @@ my @SECRET = (groups => {add => ['secretgroup']});
 my %DO = (
   create => sub {
     my ($step) = @_;
-    my %more = $step->{secret} ? (groups => ['secretgroup']) : ();
-    %more = (product => 'Secret', component => 'SecretComponent') if ($step->{secret} || 0) > 1;
+    my %more = (Acts::place($world, 'TestProduct'), $step->{secret} ? (groups => ['secretgroup']) : ());
+    %more = Acts::place($world, 'Secret') if ($step->{secret} || 0) > 1;
     $world->create_bug(short_desc => "a bug $step->{token}a", comment => "described $step->{token}b", cf_text => "$step->{token}c", %more);
   },
   comment => sub {
@@ -77,8 +102,7 @@ my %DO = (
   },
   show => sub {
     my ($step, $bug) = @_;
-    my ($product) = column('SELECT products.name FROM products INNER JOIN bugs ON products.id = product_id WHERE bug_id = ?', undef, $bug);
-    return if $product eq 'Secret';
+    return if Acts::is_in($world, $bug, 'Secret');
     $world->update_bug($bug, groups => {remove => ['secretgroup']}, short_desc => "a bug $step->{token}a", cf_text => "$step->{token}c",
       comment => {body => "shown $step->{token}b", is_private => $step->{secret} ? 1 : 0});
   },
@@ -106,8 +130,8 @@ my %DO = (
   },
   move => sub {
     my ($step, $bug) = @_;
-    my @to = $step->{secret} ? ('Secret', 'SecretComponent') : ('TestProduct', $step->{other} % 2 ? 'Other' : 'TestComponent');
-    $world->update_bug($bug, product => $to[0], component => $to[1], short_desc => "a bug $step->{token}a");
+    my %to = Acts::place($world, $step->{secret} ? 'Secret' : ('TestProduct', $step->{other} % 2 ? 'Other' : undef));
+    $world->update_bug($bug, %to, short_desc => "a bug $step->{token}a");
   },
   link => sub {
     my ($step, $bug) = @_;
@@ -117,7 +141,8 @@ my %DO = (
       3 => [dependson => {remove => [$other]}]);
     $world->update_bug($bug, @{$how{$step->{other} % 4}});
   },
-  delete => sub { $world->delete_bug($_[1]) },
+  # Not the last one: the fake database would use its number again.
+  delete => sub { my ($step, $bug) = @_; $world->delete_bug($bug) if $bug != (bugs())[-1] },
   mass   => sub {
     my ($step) = @_;
     $world->dbh->bz_start_transaction;
@@ -129,7 +154,7 @@ my %DO = (
   rollback => sub {
     my ($step, $bug) = @_;
     $world->dbh->bz_start_transaction;
-    $world->create_bug(short_desc => "a bug $step->{token}never", comment => 'x');
+    $world->create_bug(Acts::place($world, 'TestProduct'), short_desc => "a bug $step->{token}never", comment => 'x');
     $world->update_bug($bug, short_desc => "a bug $step->{token}never", comment => {body => "says $step->{token}never"});
     $world->dbh->bz_rollback_transaction;
   },
@@ -158,8 +183,15 @@ my %DO = (
     $_ += 0 foreach @{$facts{in_groups}};
     return \%facts;
   },
+  # What an anonymous visitor sees at this moment.
+  state => sub {
+    return {visible => {map { my $part = $_; $part => [map { $_ + 0 } keys %{$last_look->{$part}}] } qw(bugs comments attachments)},
+      words => $last_look->{words_of} || {}};
+  },
   prepare => sub {
-    $world->params(requirelogin => 0, sourcepulse_enabled => 1, sourcepulse_restricted => 1, sourcepulse_tell_hidden => 1);
+    $world->params(requirelogin => 0, sourcepulse_enabled => 1, sourcepulse_restricted => 1, sourcepulse_tell_hidden => 1,
+      sourcepulse_hidden_fields => '', usevisibilitygroups => 0);
+    $world->dbh->do("DELETE FROM $_") foreach qw(sourcepulse_private sourcepulse_state);
     $world->rows;
     unlink(Bugzilla::Extension::SourcePulse::Outbox::missed_path());
     my ($last) = column('SELECT MAX(bug_id) FROM bugs');
@@ -167,18 +199,29 @@ my %DO = (
   },
 );
 
-note_what_is_seen();
+tick(0);
+look();
 while (defined(my $line = <STDIN>)) {
   my $step = $json->decode($line);
-  my $bug  = pick($step->{bug} || 0, bugs());
+  tick($step->{tick}) if defined $step->{tick};
+  my @bugs = bugs();
+  my $bug  = pick($step->{bug} || 0, @bugs);
+  # A walk is slow where there is much to see.
+  $step->{do} = 'edit' if $step->{do} eq 'create' && $step->{most_bugs} && @bugs >= $step->{most_bugs};
+  $step->{bugs} = \@bugs;
   my $answer = {};
-  if ($bug || $step->{do} =~ /\A(?:create|facts|prepare)\z/) {
-    $answer = eval { $DO{$step->{do}}->($step, $bug) };
+  if ($bug || $step->{do} =~ /\A(?:create|facts|prepare|params|thing|rename|state)\z/) {
+    my $do = $DO{$step->{do}} || do { my $act = $acts->{$step->{do}}; sub { $act->($world, @_) } };
+    my $work = sub { $answer = $do->($step, $bug) };
+    my $ok = eval { $step->{how} ? Acts::broken($step->{how}, $work) : $work->(); 1 };
     my $error = $@;
-    $world->new_request;
+    next_request();
     $answer = {} unless ref $answer eq 'HASH';
-    $answer->{error} = "$error" if $error;
+    $answer->{error} = "$error" unless $ok;
   }
-  note_what_is_seen() unless $step->{do} eq 'prepare';
-  print $json->encode($answer), "\n";
+  if ($step->{do} ne 'prepare' && $step->{do} ne 'facts') {
+    my $look = look();
+    $answer->{$_} = $look->{$_} foreach keys %$look;
+  }
+  print {$answers} $json->encode($answer), "\n";
 }

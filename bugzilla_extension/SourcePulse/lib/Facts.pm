@@ -22,7 +22,7 @@ use base qw(Exporter);
 our @EXPORT_OK = qw(
   aliases attachment_fact bug_fact comment_fact custom_fields custom_value
   flag_fact flag_rows flags_done group_words keyword_names people_of_bug
-  people_of_flags read_more
+  people_of_flags place_of read_more
 );
 
 # Bugzilla 5.0.4 has no names for these.
@@ -71,6 +71,18 @@ sub read_more {
     comments       => $comments,
     activity       => number($activity),
   };
+}
+
+# The names of the product and the component of a bug as its object has them, of
+# which the database may have others by now.
+sub place_of {
+  my ($bug) = @_;
+  my ($product)
+    = select_row('SELECT name FROM products WHERE id = ?', $bug->{product_id});
+  my ($component)
+    = select_row('SELECT name FROM components WHERE id = ?',
+    $bug->{component_id});
+  return [text($product), text($component)];
 }
 
 # Columns of a bug that are published as they are, by the names of REST.
@@ -302,6 +314,10 @@ COUNT>, C<attachment_fact LOGINS, ATTACHMENT, FLAGS, TIMESTAMP>, C<flag_fact
 LOGINS, ROW>, C<flags_done LOGINS, DONE>
 
 The facts.
+
+=item C<place_of BUG>
+
+The names of its product and its component, before an update from the old object.
 
 =item C<aliases>, C<keyword_names>, C<group_words>, C<custom_fields>, C<custom_value>, C<flag_rows>, C<people_of_bug>, C<people_of_flags>
 

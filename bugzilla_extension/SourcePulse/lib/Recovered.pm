@@ -50,16 +50,17 @@ sub created_row {
   });
 }
 
-# More of FOUND: lines (of the history), comments (new ones, as rows), lost (a
+# More of FOUND: old_place, lines (of the history), comments (new ones, as rows), lost (a
 # change that no line tells of) and flags (that went with their type).
 sub updated_row {
   my ($bug, $found) = @_;
   my $lines = $found->{lines} || [];
   return row({
     %$found,
-    kind   => 'bug.update',
-    bug_id => $bug->id,
-    full   => sub {
+    kind             => 'bug.update',
+    bug_id           => $bug->id,
+    is_place_unknown => !@$lines && !$found->{old_place},
+    full             => sub {
       my $logins = Bugzilla::Extension::SourcePulse::Logins->new;
       my $more   = _more($bug);
       my $fields = history_fields($lines);
@@ -73,15 +74,13 @@ sub updated_row {
         : $more->{is_open};
       return {
         place     => $more->{place},
-        old_place => @$lines
-        ? place_before($bug->id, $lines->[0]->{id}, $more->{place})
-        : $more->{place},
-        was_open => truth($was_open),
-        bug      => bug_fact($logins, $bug, $more, $bug->{delta_ts}),
-        who      => $logins->person(@$lines ? $lines->[0]->{who} : undef),
-        changes  => [@{history_changes($logins, $fields)}, _lost($logins, $found)],
-        flags    => _cleared($logins, $found),
-        comments => [map { comment_fact($logins, $_) } @{$found->{comments} || []}],
+        old_place => _old_place($bug, $found, $more),
+        was_open  => truth($was_open),
+        bug       => bug_fact($logins, $bug, $more, $bug->{delta_ts}),
+        who       => $logins->person(@$lines ? $lines->[0]->{who} : undef),
+        changes   => [@{history_changes($logins, $fields)}, _lost($logins, $found)],
+        flags     => _cleared($logins, $found),
+        comments  => [map { comment_fact($logins, $_) } @{$found->{comments} || []}],
         comments_toggled => _toggled($logins, $lines),
       };
     },
@@ -149,6 +148,15 @@ sub comment_rows {
 }
 
 # -- how it is done
+
+# What the hook wrote down goes first: without lines the history says nothing.
+sub _old_place {
+  my ($bug, $found, $more) = @_;
+  return $found->{old_place} if $found->{old_place};
+  my $lines = $found->{lines} || [];
+  return $more->{place} unless @$lines;
+  return place_before($bug->id, $lines->[0]->{id}, $more->{place});
+}
 
 sub _more {
   my ($bug) = @_;

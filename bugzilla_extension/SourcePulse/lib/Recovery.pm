@@ -168,7 +168,7 @@ sub _filled {
     timestamp  => $row->{created_ts},
     lines      => _thin_lines($row, $thin),
     (map { $_ => $thin->{$_} ? 1 : 0 } qw(was is)),
-    (map { $_ => $thin->{$_} } qw(who lost flags place creation_time)),
+    (map { $_ => $thin->{$_} } qw(who lost flags place old_place creation_time)),
   };
   return deleted_row($row->{bug_id}, $found) if $row->{kind} eq 'bug.delete';
   if ($row->{kind} =~ /\Aattachment\./) {

@@ -153,9 +153,9 @@ sub _bug_updated {
   my ($was,  $is)   = @$case{qw(was is)};
   return undef unless defined $was && defined $is;
   if ($was && !$is) {
-    return undef unless tell_hidden();
 
     # Where the bug is now may be a secret.
+    return undef if !tell_hidden() || $case->{is_place_unknown};
     my $place = $full->()->{old_place};
     return {
       place      => $place,
@@ -371,7 +371,7 @@ sub _is_public_part {
   return $redact->is_public_attachment($id) if $part eq 'attachment';
   return 0 unless $part eq 'comment';
   return $visibility->state_of_comments($id)->{$id} eq PUBLIC
-    && $redact->is_public_attachment($data->{comment}->{attachment_id}) ? 1 : 0;
+    && $redact->is_public_comment($data->{comment}) ? 1 : 0;
 }
 
 # The data once more through the same redaction; undef if nothing is left of it,

@@ -144,6 +144,25 @@ subtest 'comments' => sub {
   is(state_now(comments => $public), 'private', 'the check says private');
 };
 
+subtest 'hours that are booked without a text' => sub {
+  my $bug = $world->create_bug;
+  $world->update_bug($bug, comment => {body => 'said'});
+  my ($view) = grep { $_->{kind} eq 'bug.update' } $world->public;
+  my @events = $world->events_of({%$view, comments => [{%{$view->{comments}->[0]}, text => ''}]});
+  is_deeply([map { $_->[0] } @events], ['comment.created'], 'an empty comment');
+  my ($verdict) = $world->check(@events);
+  ok(!$verdict->{send}, 'is not sent');
+  my $marks = $world->tips;
+  $world->next_second;
+  $world->update_bug($bug, comment => {body => 'for its hours'});
+  $world->rows;
+  $world->dbh->do(q{UPDATE longdescs SET thetext = '' WHERE comment_id = ?}, undef, $world->last_comment($bug));
+  is_deeply([map { @{$_->{comments} || []} } $world->recovered($marks)], [], 'nor found later');
+  $world->create_bug(comment => '');
+  my ($created) = grep { $_->{kind} eq 'bug.create' } $world->public;
+  is_deeply([map { $_->{count} } @{$created->{comments}}], [0], 'but a bug can be filed without a description');
+};
+
 subtest 'attachments' => sub {
   my $bug = $world->create_bug;
   my $id;

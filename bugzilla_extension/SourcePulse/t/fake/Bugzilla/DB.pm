@@ -38,10 +38,13 @@ sub open {
   return bless $dbh, 'Bugzilla::DB::Sqlite';
 }
 
-# Tests move this clock; databases give whole seconds.
+# Tests move this clock, or for all processes the time of a file; databases give whole seconds.
 our $now_s;
 
-sub _now { return POSIX::strftime('%Y-%m-%d %H:%M:%S', localtime(defined $now_s ? $now_s : time)); }
+sub _now {
+  my $now = defined $now_s ? $now_s : (stat(bz_locations()->{datadir} . '/clock'))[9];
+  return POSIX::strftime('%Y-%m-%d %H:%M:%S', localtime(defined $now ? $now : time));
+}
 
 sub _add_stack {
   require Carp;

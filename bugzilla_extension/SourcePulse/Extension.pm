@@ -159,9 +159,11 @@ sub _attachment_created {
     sub { Bugzilla::Extension::SourcePulse::Event::attachment_created($attachment) }
     ,
     sub {
-      return Bugzilla::Extension::SourcePulse::Event::thin('attachment.create',
-        $attachment->{bug_id}, $attachment->{creation_ts},
-        $_[0],                 attachment => $attachment->id + 0,);
+      return Bugzilla::Extension::SourcePulse::Event::thin(
+        'attachment.create', $attachment->{bug_id}, $attachment->{creation_ts}, $_[0],
+        attachment => $attachment->id + 0,
+        part       => $attachment->{isprivate} ? 0 : 1,
+      );
     },
   );
   return;
@@ -215,6 +217,7 @@ sub _attachment_deleted {
       return Bugzilla::Extension::SourcePulse::Event::thin(
         'attachment.delete', $attachment->{bug_id}, $timestamp, $_[0],
         attachment => $id + 0,
+        part       => $attachment->{isprivate} ? 0 : 1,
         who        => Bugzilla->user->id,
       );
     },

@@ -18,6 +18,7 @@ from sourcepulse_bugzilla.errors import DrainerError, SiteConflictError
 from sourcepulse_bugzilla.folders import perl_of
 from sourcepulse_bugzilla.sites import is_ours_alone, serving_folder
 from sourcepulse_bugzilla.unseen import apply_marks
+from sourcepulse_bugzilla.views import THINGS
 
 SCHEME = "bugzilla://"
 #: The relay waits so long for one answer, and then tries again as after any failure.
@@ -69,7 +70,7 @@ class Check:
             self._end(folder)
             raise _unknown(source, str(error)) from None
         # An event that cannot be decoded cannot be judged, so it is not sent.
-        verdicts = [Verdict(send=False) if event is None else _verdict(next(answers)) for event in events]
+        verdicts = [Verdict(send=False) if event is None else _verdict(event.type, next(answers)) for event in events]
         datas = [None if event is None else event.data for event in events]
         return apply_marks(self._outbox, source, claimed, datas, verdicts)
 
@@ -140,5 +141,8 @@ def _batches(claimed: Sequence[Claimed], events: Sequence[Event | None]) -> Iter
         yield batch
 
 
-def _verdict(answer: Judged) -> Verdict:
-    return Verdict(answer.send, answer.data, None if answer.bug is None else f"bug/{answer.bug}")
+def _verdict(type_: str, answer: Judged) -> Verdict:
+    subject = None if answer.bug is None else f"bug/{answer.bug}"
+    # The words of a product's key are its name, which is what must not be read any more.
+    is_thing = not THINGS.keys().isdisjoint(type_.split(".")[1:2])
+    return Verdict(answer.send, answer.data, subject, keeps_key=not is_thing)

@@ -283,14 +283,17 @@ class Outbox:
         if not changed:
             raise NothingThereError(f"no pending event at position {position}")
 
-    def withhold(self, position: int, stand_in: bytes, subject: str | None = None) -> None:
+    def withhold(self, position: int, stand_in: bytes, subject: str | None, *, routing_key: str) -> None:
         """Put a stand-in in the place of an event, for good; what the event said is gone from the file.
 
         A copy of it can remain in the write-ahead log until SQLite next empties that.
         """
         with self._erasing() as db:
             db.execute("UPDATE bodies SET body = ? WHERE position = ?", (stand_in, position))
-            db.execute("UPDATE events SET type = ?, subject = ? WHERE position = ?", (WITHHELD_TYPE, subject, position))
+            db.execute(
+                "UPDATE events SET type = ?, subject = ?, routing_key = ? WHERE position = ?",
+                (WITHHELD_TYPE, subject, routing_key, position),
+            )
 
     def replace_body(self, position: int, body: bytes) -> None:
         """Put a reduced body in the place of an event's, for good; what it said more is gone as with `withhold`."""

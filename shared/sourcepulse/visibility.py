@@ -19,6 +19,8 @@ from sourcepulse.serialize import decode, encode
 ENTRY_POINT_GROUP = "sourcepulse.visibility"
 #: Sources whose facts can become private again. Without their plugin nothing of theirs is published.
 ASKED_SCHEMES = frozenset({"bugzilla"})
+#: How an empty value is written in a routing key.
+EMPTY_WORD = "_"
 #: What was allowed so long ago is asked again.
 ANSWER_MAX_AGE_SECONDS = 2.0
 
@@ -28,12 +30,14 @@ logger = logging.getLogger(__name__)
 class Verdict(NamedTuple):
     """Whether an event may be sent, and with which data if it was reduced.
 
-    `subject` is for the stand-in of an event that may not be sent; None if that must not name anything.
+    `subject` is for the stand-in of an event that may not be sent; None if that must not name anything. The stand-in
+    has the event's routing key unless `keeps_key` is False: then the variable words of the key are empty.
     """
 
     send: bool
     data: Mapping[str, Any] | None = None
     subject: str | None = None
+    keeps_key: bool = True
 
 
 class Check(Protocol):
@@ -141,7 +145,8 @@ class Gate:
 
     def _obey(self, event: Claimed, judged: _Judged) -> tuple[Claimed, str | None]:
         if not judged.send:
-            return self._withhold(event, judged.subject)
+            key = event.routing_key if judged.keeps_key else _bare_key(event.type, event.routing_key)
+            return self._withhold(event, judged.subject, key)
         if judged.body is None:
             return event, None
         # Before it is sent, so that a retry and a replay send the same bytes.
@@ -149,14 +154,14 @@ class Gate:
         logger.info("event at position %d reduced: a part of it is no longer public", event.position)
         return event._replace(body=judged.body), None
 
-    def _withhold(self, event: Claimed, subject: str | None) -> tuple[Claimed, str | None]:
+    def _withhold(self, event: Claimed, subject: str | None, key: str) -> tuple[Claimed, str | None]:
         try:
             body = encode(_stand_in(event, subject))
         except DecodeError as error:
             return event, f"it may no longer be public, and its stored bytes are damaged: {error}"
-        self._outbox.withhold(event.position, body, subject)
+        self._outbox.withhold(event.position, body, subject, routing_key=key)
         logger.info("event at position %d withheld: it is no longer public", event.position)
-        return event._replace(type=WITHHELD_TYPE, body=body), None
+        return event._replace(type=WITHHELD_TYPE, body=body, routing_key=key), None
 
 
 class _Judged(NamedTuple):
@@ -165,6 +170,7 @@ class _Judged(NamedTuple):
     send: bool
     body: bytes | None
     subject: str | None
+    keeps_key: bool = True
 
 
 def _judged(scheme: str, event: Claimed, verdict: Verdict) -> _Judged:
@@ -178,7 +184,7 @@ def _judged(scheme: str, event: Claimed, verdict: Verdict) -> _Judged:
     if not sensible:
         raise VisibilityUnknownError(f"the check of {scheme} events returned a verdict that makes no sense")
     if not verdict.send or verdict.data is None:
-        return _Judged(verdict.send, None, verdict.subject)
+        return _Judged(verdict.send, None, verdict.subject, verdict.keeps_key is True)
     try:
         stored = decode(event.body, routing_key=event.routing_key)
         # Other members would be another event, which no check may make.
@@ -192,8 +198,15 @@ def _judged(scheme: str, event: Claimed, verdict: Verdict) -> _Judged:
     )
 
 
+def _bare_key(type_: str, routing_key: str) -> str:
+    """Return the key with every variable word empty."""
+    words = type_.split(".")[:-1]
+    variable = routing_key.split(".")[len(words) :]
+    return ".".join([*words, *(EMPTY_WORD for _ in variable)])
+
+
 def _stand_in(event: Claimed, subject: str | None) -> Event:
-    """Return what is sent instead: the same id, key, time and numbers, and of what it said only the type."""
+    """Return what is sent instead: the same id, time and numbers, and of what it said only the type."""
     told = decode(event.body, routing_key=event.routing_key)
     return Event(
         type=WITHHELD_TYPE,

@@ -108,6 +108,19 @@ def test_a_stand_in_keeps_id_key_source_time_and_numbers_and_says_only_the_type(
     assert figures(outbox)["streams"]["public"]["pending"] == 0
 
 
+def test_a_stand_in_has_no_word_of_the_key_if_the_check_says_so(outbox: Outbox) -> None:
+    broker = MemoryBroker()
+    (stored,) = outbox.append([hidden(1)])
+    no_key = Opinion(lambda _: Verdict(send=False, keeps_key=False))
+    delivery_to(broker, outbox, no_key).attempt(never)
+    assert [message.routing_key for message in broker.messages] == ["bugzilla.bug.hidden._"]
+    with outbox.reading() as db:
+        # A replay has it too.
+        assert db.execute("SELECT routing_key FROM events WHERE position = ?", (stored.position,)).fetchall() == [
+            ("bugzilla.bug.hidden._",)
+        ]
+
+
 def test_a_consumer_of_the_type_sees_no_gap(outbox: Outbox, tmp_path: Path) -> None:
     url = log_url(tmp_path)
     gate = Gate(outbox, {"bugzilla": lambda _: Opinion(lambda position: position != 2)})

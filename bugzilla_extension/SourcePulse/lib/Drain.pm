@@ -85,6 +85,9 @@ sub _answer {
   if (!$result) {
     my ($reason) = split(/\n/, "$@");
 
+    # What comes behind it could hold values.
+    $reason =~ s/ \[for Statement.*//s;
+
     # The next request begins with a new connection.
     eval { Bugzilla::_cleanup() };
     return _error(
@@ -168,7 +171,10 @@ sub _retry { return {rows => retry_rows()}; }
 
 sub _found {
   my ($self, $request) = @_;
-  forget_missed(_whole($request->{count}, 'count'));
+  my $count = _whole($request->{count}, 'count');
+
+  # Nobody could find them while the site is closed.
+  forget_missed($count) if site_is_public();
   return {};
 }
 

@@ -16,9 +16,10 @@ use Bugzilla::Extension::SourcePulse::Facts    qw(
   attachment_fact bug_fact comment_fact flag_rows flags_done people_of_bug
   people_of_flags read_more
 );
-use Bugzilla::Extension::SourcePulse::Logins qw();
-use Bugzilla::Extension::SourcePulse::Values qw(number text time_text truth);
-use Bugzilla::Extension::SourcePulse::View   qw(row thin_row);
+use Bugzilla::Extension::SourcePulse::Logins  qw();
+use Bugzilla::Extension::SourcePulse::Periods qw(was_shown_before_closing);
+use Bugzilla::Extension::SourcePulse::Values  qw(number text time_text truth);
+use Bugzilla::Extension::SourcePulse::View    qw(row thin_row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 sub bug_created {
@@ -63,7 +64,9 @@ sub bug_updated {
     visibility => $visibility,
     was        => $visibility->was_public_bug($old_bug),
     is         => $visibility->is_public_bug($bug->id),
-    full       => sub {
+    _while_closed($bug, $timestamp, @{$old_bug->groups_in}),
+    is_in_group => $more->{is_in_group},
+    full        => sub {
       my $logins = _logins(
         $bug, $more,
         $done->{flags}->{before},
@@ -104,7 +107,8 @@ sub bug_deleted {
     visibility => $visibility,
     was        => $visibility->is_public_bug($bug->id),
     is         => 0,
-    full       => sub { _deleted($bug, $more) },
+    _while_closed($bug, $timestamp, $more->{is_in_group} ? 1 : ()),
+    full => sub { _deleted($bug, $more) },
   });
 }
 
@@ -207,6 +211,14 @@ sub thin_deletion {
 
 sub was_public {
   return Bugzilla::Extension::SourcePulse::Visibility->new->was_public_bug($_[0]);
+}
+
+# Whether the public could see the bug until the site was closed. Asked only
+# while it is.
+sub _while_closed {
+  my ($bug, $timestamp, @old_groups) = @_;
+  return () if site_is_public() || @old_groups;
+  return (was_shown => was_shown_before_closing($bug, $timestamp));
 }
 
 sub _deleted {

@@ -20,7 +20,7 @@ use Bugzilla::Extension::SourcePulse::Values   qw(number text time_text truth);
 use base qw(Exporter);
 our @EXPORT_OK = qw(
   first_line_of history_changes history_fields history_lines import_time
-  is_other_side is_toggled place_before public_around
+  is_other_side is_toggled place_before place_names_at public_around
 );
 
 use constant {
@@ -180,6 +180,28 @@ sub public_around {
   return (!@$removed && @$added == $count ? 1 : undef, 0);
 }
 
+# The names that the product and the component of a bug had then: the audit log
+# keeps a rename. A name that is not known is only taken from today where the
+# product is public.
+sub place_names_at {
+  my ($bug, $when, $place_now, $is_public) = @_;
+  my @then;
+  foreach my $each (
+    ['Bugzilla::Product',   $bug->{product_id},   $place_now->[0]],
+    ['Bugzilla::Component', $bug->{component_id}, $place_now->[1]]
+    )
+  {
+    my ($class, $id, $now) = @$each;
+    my ($name) = handle()->selectrow_array(
+      'SELECT removed FROM audit_log WHERE class = ? AND object_id = ? AND field = ?
+        AND at_time >= ? ORDER BY at_time ' . Bugzilla->dbh->sql_limit(1), undef,
+      $class, $id, 'name', $when
+    );
+    push(@then, defined $name ? text($name) : $is_public ? $now : '');
+  }
+  return \@then;
+}
+
 # Where the bug was before these lines.
 sub place_before {
   my ($bug_id, $first, $place_now) = @_;
@@ -239,11 +261,11 @@ sub is_other_side {
 # keep the times that they had elsewhere.
 sub import_time {
   my ($bug_id) = @_;
-  my ($time)
-    = handle()
-    ->selectrow_array(
-    'SELECT MIN(bug_when) FROM longdescs WHERE bug_id = ? AND thetext LIKE ?',
-    undef, $bug_id, '%--- Bug imported by %');
+  my ($time)   = handle()->selectrow_array(
+    'SELECT MIN(bug_when) FROM longdescs
+      WHERE bug_id = ? AND type = 0 AND thetext LIKE ?', undef, $bug_id,
+    "\n\n--- Bug imported by %"
+  );
   return $time;
 }
 
@@ -338,6 +360,10 @@ Whether the bug was public before and after.
 =item C<place_before BUG_ID, ID, PLACE>
 
 Its product and component before a line.
+
+=item C<place_names_at BUG, WHEN, PLACE_NOW, IS_PUBLIC>
+
+What its product and component were called then.
 
 =item C<is_toggled WHAT, ID, BEHIND>
 

@@ -75,6 +75,10 @@ sub _rows {
     map { $_->{bug_id} } @losses);
   my %in_group   = map { $_->[0] => 1 } @$in_group;
   my $restricted = restricted();
+  my %is_private = map { $_->[0] => $_->[1] } @{
+    select_in('SELECT attach_id, isprivate FROM attachments WHERE attach_id',
+      grep {defined} map { $_->{attachment} } @losses)
+  };
   my @rows;
   foreach my $loss (@losses) {
     my $bug_id     = delete $loss->{bug_id};
@@ -88,7 +92,9 @@ sub _rows {
         $reason, %$loss,
         was => $is_public,
         is  => $is_public,
-        defined $attachment ? (attachment => $attachment) : (),
+        defined $attachment
+        ? (attachment => $attachment, part => $is_private{$attachment} ? 0 : 1)
+        : (),
       )
     );
   }

@@ -382,8 +382,9 @@ sub silent_since {
     state_of(LAST_ROW), state_of(WATCHED_SINCE);
   return undef unless $known;
   my ($comment) = Bugzilla->dbh->selectrow_array(
-    'SELECT bug_when FROM longdescs WHERE isprivate = 0
-        AND comment_id > (SELECT MAX(comment_id) FROM longdescs) - '
+    q{SELECT bug_when FROM longdescs WHERE isprivate = 0 AND thetext <> ''
+        AND thetext NOT LIKE '%--- Bug imported by %'
+        AND comment_id > (SELECT MAX(comment_id) FROM longdescs) - }
       . COMMENTS_LOOKED_AT . '
         AND NOT EXISTS (SELECT 1 FROM bug_group_map WHERE bug_group_map.bug_id = longdescs.bug_id)
       ORDER BY comment_id DESC ' . Bugzilla->dbh->sql_limit(1)

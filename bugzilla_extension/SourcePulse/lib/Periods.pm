@@ -18,7 +18,7 @@ use Bugzilla::Extension::SourcePulse::Database qw(handle);
 use Bugzilla::Extension::SourcePulse::Values   qw(epoch);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(note_group_end note_site);
+our @EXPORT_OK = qw(note_group_end note_site was_shown_before_closing);
 
 use constant TABLE => 'sourcepulse_private';
 
@@ -81,6 +81,26 @@ sub note_group_end {
   return;
 }
 
+# Whether the public could see a bug, which is in no group until this update, when
+# the site was closed: it was there, and its groups have not changed since.
+sub was_shown_before_closing {
+  my ($bug, $timestamp) = @_;
+  my ($since)
+    = handle()
+    ->selectrow_array(
+    'SELECT MIN(since_ts) FROM ' . TABLE . ' WHERE kind = ? AND until_ts IS NULL',
+    undef, SITE);
+  return 0 unless defined $since && defined $bug->{creation_ts};
+  return 0 unless epoch($bug->{creation_ts}) < epoch($since);
+  my ($changes) = handle()->selectrow_array(
+    'SELECT COUNT(*) FROM bugs_activity INNER JOIN fielddefs
+        ON fielddefs.id = bugs_activity.fieldid
+      WHERE bug_id = ? AND fielddefs.name = ? AND bug_when >= ? AND bug_when <> ?',
+    undef, $bug->id, 'bug_group', $since, $timestamp
+  );
+  return $changes ? 0 : 1;
+}
+
 # -- asked later
 
 sub new {
@@ -99,12 +119,17 @@ sub new {
 
 # Whether a bug was private at that time for a reason that Bugzilla does not
 # remember; true as well where nobody recorded it.
+# HERE: when it came into this Bugzilla, if that was later: no group of that time
+# can have held it.
 sub was_private {
-  my ($self, $bug_id, $at) = @_;
-  return 1 if $at <= $self->{doubt_until};
+  my ($self, $bug_id, $at, $here) = @_;
+  $here = $at unless defined $here && $here > $at;
+  return 1 if $here <= $self->{doubt_until};
   foreach my $period (@{$self->{site}}) {
     my ($since, $until) = @$period;
-    return 1 if $since <= $at && (!defined $until || $at <= $until);
+    foreach my $time ($at, $here) {
+      return 1 if $since <= $time && (!defined $until || $time <= $until);
+    }
   }
   $self->{bugs}->{$bug_id} = _private_until($bug_id)
     unless exists $self->{bugs}->{$bug_id};

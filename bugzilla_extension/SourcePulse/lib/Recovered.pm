@@ -17,7 +17,7 @@ use Bugzilla::Extension::SourcePulse::Facts
   qw(attachment_fact bug_fact comment_fact flag_rows flags_done read_more);
 use Bugzilla::Extension::SourcePulse::Flags qw();
 use Bugzilla::Extension::SourcePulse::History
-  qw(history_changes history_fields is_toggled place_before);
+  qw(history_changes history_fields is_toggled place_before place_names_at);
 use Bugzilla::Extension::SourcePulse::Logins     qw();
 use Bugzilla::Extension::SourcePulse::Values     qw(number text truth);
 use Bugzilla::Extension::SourcePulse::View       qw(row);
@@ -105,7 +105,9 @@ sub attachment_row {
   my ($kind, $attachment, $found) = @_;
   my $lines  = $found->{lines} || [];
   my $fields = history_fields($lines);
-  my ($was, $is) = _public_by_itself($attachment, $lines, $fields->{isprivate});
+  my ($was, $is)
+    = _public_by_itself($attachment, $lines, $fields->{isprivate},
+    $found->{part});
   return row({
     %$found,
     kind     => $kind,
@@ -152,10 +154,24 @@ sub comment_rows {
 # What the hook wrote down goes first: without lines the history says nothing.
 sub _old_place {
   my ($bug, $found, $more) = @_;
-  return $found->{old_place} if $found->{old_place};
+  my $is_hidden = $found->{was} && defined $found->{is} && !$found->{is};
+  return $found->{old_place} if $is_hidden && $found->{old_place};
   my $lines = $found->{lines} || [];
   return $more->{place} unless @$lines;
-  return place_before($bug->id, $lines->[0]->{id}, $more->{place});
+
+  # What has been renamed since may have a secret name.
+  my $place = $is_hidden
+    ? place_names_at($bug, $lines->[0]->{bug_when},
+    $more->{place}, _is_public_product($found, $bug))
+    : $more->{place};
+  return place_before($bug->id, $lines->[0]->{id}, $place);
+}
+
+sub _is_public_product {
+  my ($found, $bug) = @_;
+  my $id = $bug->{product_id};
+  return $found->{visibility}->state_of_products($id)->{$id} eq
+    Bugzilla::Extension::SourcePulse::Visibility::PUBLIC;
 }
 
 sub _more {
@@ -168,7 +184,8 @@ sub _more {
 # Whether the attachment was public before and after these lines; nobody knows
 # if it was changed since.
 sub _public_by_itself {
-  my ($attachment, $lines, $toggle) = @_;
+  my ($attachment, $lines, $toggle, $part) = @_;
+  return ($part ? 1 : 0) x 2 if defined $part;
   return (undef, undef)
     if is_toggled('attachment', $attachment->id,
     @$lines ? $lines->[-1]->{id} : 0);

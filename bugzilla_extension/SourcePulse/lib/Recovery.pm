@@ -21,7 +21,8 @@ use Bugzilla::Extension::SourcePulse::Recovered
   qw(attachment_row comment_rows created_row deleted_row updated_row);
 use Bugzilla::Extension::SourcePulse::Values
   qw(decode_json_text encode_json_text epoch number text truth);
-use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
+use Bugzilla::Extension::SourcePulse::Visibility
+  qw(is_about_attachment site_is_public);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(fill_thin_row page tips);
@@ -78,6 +79,10 @@ sub tips {
 # stop before what is not settled.
 sub page {
   my ($marks, $count) = @_;
+
+  # What was public is not while the site is closed, and would be passed over for
+  # good.
+  return {rows => [], marks => $marks, more => truth(0)} unless site_is_public();
   my %at = map { $_->{mark} => _mark($marks, $_->{mark}) } @WALKS;
   my %kept
     = map { $_->{mark} => _mark($marks->{kept} || $marks, $_->{mark}) } @WALKS;
@@ -168,7 +173,9 @@ sub _filled {
     timestamp  => $row->{created_ts},
     lines      => _thin_lines($row, $thin),
     (map { $_ => $thin->{$_} ? 1 : 0 } qw(was is)),
-    (map { $_ => $thin->{$_} } qw(who lost flags place old_place creation_time)),
+    (
+      map { $_ => $thin->{$_} } qw(who lost flags place old_place creation_time part)
+    ),
   };
   return deleted_row($row->{bug_id}, $found) if $row->{kind} eq 'bug.delete';
   if ($row->{kind} =~ /\Aattachment\./) {
@@ -256,7 +263,7 @@ sub _updates {
         . (defined $attach_id ? '= ?' : 'IS NULL'),
       $bug_id, $when, $who, defined $attach_id ? $attach_id : ()
     );
-    my %found = %{_found($context, $bug_id, $when)};
+    my %found = %{_found($context, $bug_id, $when, 1)};
     if (defined $attach_id) {
       my $attachment = Bugzilla::Attachment->new($attach_id) or next;
       push(
@@ -296,9 +303,10 @@ sub _parts {
 # What every row that is found has. Public is what was public at that time and
 # never since anything else.
 sub _found {
-  my ($context, $bug_id, $time) = @_;
-  my $at          = _time_here($context, $bug_id, $time);
-  my $was_private = $context->{periods}->was_private($bug_id, $at);
+  my ($context, $bug_id, $time, $is_line) = @_;
+  my $at          = epoch($time) || 0;
+  my $was_private = $context->{periods}
+    ->was_private($bug_id, $at, $is_line ? $at : _import_time($context, $bug_id));
   my $is_public
     = !$was_private && _is_public_since($context, $bug_id, $at) ? 1 : 0;
   return {
@@ -310,15 +318,13 @@ sub _found {
   };
 }
 
-# When it came into this Bugzilla: what was imported keeps the times that it had
-# elsewhere.
-sub _time_here {
-  my ($context, $bug_id, $time) = @_;
+# When importxml.pl brought a bug, which keeps the times that it had elsewhere.
+sub _import_time {
+  my ($context, $bug_id) = @_;
   my $imported = $context->{imported};
   $imported->{$bug_id} = epoch(import_time($bug_id)) || 0
     unless exists $imported->{$bug_id};
-  my $at = epoch($time) || 0;
-  return $at > $imported->{$bug_id} ? $at : $imported->{$bug_id};
+  return $imported->{$bug_id};
 }
 
 sub _is_public_since {

@@ -118,9 +118,19 @@ sub _transition {
 # Where one must log in to see anything, nothing is public.
 sub _public_view {
   my ($case, $full) = @_;
-  return undef                     unless site_is_public();
-  return _thing_view($case, $full) unless $case->{bug_id};
+  return _view_while_closed($case, $full) unless site_is_public();
+  return _thing_view($case, $full)        unless $case->{bug_id};
   return $PUBLIC_VIEW{$case->{kind}}->($case, $full);
+}
+
+# What the stream has shown and what is hidden or deleted meanwhile must be known
+# when the site opens again; until then the check lets nothing pass.
+sub _view_while_closed {
+  my ($case, $full) = @_;
+  return undef unless $case->{was_shown};
+  return $full->()                  if $case->{kind} eq 'bug.delete';
+  return _hidden_view($case, $full) if $case->{is_in_group};
+  return undef;
 }
 
 # Everything that is published shows how the bug is now, so it must be public
@@ -151,20 +161,9 @@ sub _bug_created {
 sub _bug_updated {
   my ($case, $full) = @_;
   my ($was,  $is)   = @$case{qw(was is)};
-  return undef unless defined $was && defined $is;
-  if ($was && !$is) {
-
-    # Where the bug is now may be a secret.
-    return undef if !tell_hidden() || $case->{is_place_unknown};
-    my $place = $full->()->{old_place};
-    return {
-      place      => $place,
-      old_place  => $place,
-      transition => HIDDEN,
-      id         => $case->{bug_id} + 0
-    };
-  }
-  return undef unless $is && _is_public_now($case);
+  return undef unless defined $was          && defined $is;
+  return _hidden_view($case, $full) if $was && !$is;
+  return undef unless $is                   && _is_public_now($case);
   my ($view, $redact) = ($full->(), _redaction($case));
   $redact->prepare(@$view{qw(bug changes comments)});
   my %public = (
@@ -192,6 +191,19 @@ sub _bug_updated {
       qw(changes comments comments_hidden comments_published flags))
     ? \%public
     : undef;
+}
+
+# Where the bug is now may be a secret.
+sub _hidden_view {
+  my ($case, $full) = @_;
+  return undef if !tell_hidden() || $case->{is_place_unknown};
+  my $place = $full->()->{old_place};
+  return {
+    place      => $place,
+    old_place  => $place,
+    transition => HIDDEN,
+    id         => $case->{bug_id} + 0
+  };
 }
 
 # Comments whose privacy changed. One that was hidden was public before only if
@@ -341,7 +353,7 @@ sub _parts_with_bugs {
 
 sub _withheld { return {send => \0, bug => number($_[0])}; }
 
-# Of a thing that is gone, the product must not be private.
+# Of a thing that is gone, only that it went, unless its product is private.
 sub _check_thing {
   my ($visibility, $part, $fact, $data) = @_;
   my $thing = $data->{$part};
@@ -350,7 +362,8 @@ sub _check_thing {
   my $id = number($part eq 'product' ? $thing->{id} : $thing->{product_id});
   return _withheld() unless defined $id;
   my $state = $visibility->state_of_products($id)->{$id};
-  return $state eq PUBLIC || $state eq GONE ? {send => \1} : _withheld();
+  return $state eq PUBLIC
+    || ($state eq GONE && $fact eq 'deleted') ? {send => \1} : _withheld();
 }
 
 sub _bug_of {

@@ -349,4 +349,90 @@ subtest 'the end of a group leaves no doubt about other bugs' => sub {
   $world->dbh->do('DELETE FROM audit_log');
 };
 
+subtest 'what was hidden by group controls and renamed since' => sub {
+  my $audit = 'INSERT INTO audit_log (user_id, class, object_id, field, removed, added, at_time) VALUES (1, ?, ?, ?, ?, ?, LOCALTIMESTAMP(0))';
+  plan skip_all => 'the pages that do it are tried in a real tree by their own test' if BzWorld::is_real();
+  foreach my $is_audited (1, 0) {
+    Bugzilla::Product->create({name => "Zeus$is_audited"});
+    my $product = Bugzilla::Product->new({name => "Zeus$is_audited"});
+    Bugzilla::Component->insert_create_data({name => 'Part', product_id => $product->id, isactive => 1});
+    my $bug = $world->create_bug(product => "Zeus$is_audited", component => 'Part');
+    $world->rows;
+    my $marks = $world->tips;
+    $world->next_second;
+    my ($group) = $world->dbh->selectrow_array(q{SELECT id FROM groups WHERE name = 'secretgroup'});
+    $world->dbh->do('INSERT INTO group_control_map (product_id, group_id, membercontrol) VALUES (?, ?, 3)', undef, $product->id, $group);
+    $product->make_group_mandatory(Bugzilla::Group->new($group));
+    $world->next_second;
+    $world->dbh->do('UPDATE products SET name = ? WHERE id = ?', undef, "SECRET$is_audited", $product->id);
+    $world->dbh->do($audit, undef, 'Bugzilla::Product', $product->id, 'name', "Zeus$is_audited", "SECRET$is_audited") if $is_audited;
+    my ($view) = $world->recovered($marks);
+    is_clean([$view], 'where it was');
+    is($view->{transition}, 'hidden', 'it is hidden');
+    is_deeply($view->{old_place}, $is_audited ? ['Zeus1', ''] : ['', ''], 'under the name of then, or under none');
+  }
+  $world->dbh->do('DELETE FROM audit_log');
+};
+
+subtest 'a comment that only looks like an import' => sub {
+  my $bug   = $world->create_bug;
+  my $marks = $world->tips;
+  closed(sub { $world->update_bug($bug, priority => 'High', comment => {body => 'SECRET said'}); drain_looks(); $world->next_second });
+  drain_looks();
+  $world->next_second;
+  $world->update_bug($bug, comment => {body => "\n\n--- Bug imported by me"});
+  $world->rows;
+  my @found = $world->recovered($marks);
+  is_clean(\@found, 'what was said while it was closed');
+  is_deeply([map { @{$_->{changes} || []} } @found], [], 'and done');
+};
+
+subtest 'while the site is closed' => sub {
+  my ($hidden, $deleted, $other) = map { $world->create_bug } 1 .. 3;
+  my $private = $world->create_bug(@in_group);
+  $world->rows;
+  my $marks = $world->tips;
+  $world->update_bug($other, priority => 'High');
+  $world->rows;
+  my (@live, $new);
+  closed(sub {
+    $new = $world->create_bug;
+    $world->next_second;
+    $world->update_bug($_, groups => {add => ['secretgroup']}) foreach $hidden, $new;
+    $world->update_bug($private, groups => {remove => ['secretgroup']});
+    $world->next_second;
+    $world->update_bug($private, groups => {add => ['secretgroup']});
+    $world->delete_bug($_) foreach $deleted;
+    @live = $world->public;
+    $world->new_request;
+    require Bugzilla::Extension::SourcePulse::Recovery;
+    my $page = Bugzilla::Extension::SourcePulse::Recovery::page($marks, 100);
+    is_deeply([$page->{rows}, $page->{marks}], [[], $marks], 'what is behind the marks stays there');
+  });
+  is_deeply([map {"$_->{kind} $_->{id}"} @live], ["bug.update $hidden", "bug.delete $deleted"], 'what the public had and has no longer is written');
+  drain_looks();
+  ok((grep { $_->{kind} eq 'bug.update' && $_->{bug}->{id} == $other } $world->recovered($marks)), 'and found when it is open again');
+};
+
+subtest 'flags that went with their type from an attachment that was once hidden' => sub {
+  my $bug = $world->create_bug;
+  my $id  = $world->attach($bug);
+  $world->update_attachment($id, is_private => 1);
+  $world->update_attachment($id, is_private => 0);
+  $world->rows;
+  require Bugzilla::Extension::SourcePulse::Recovered;
+  my %found = (visibility => Bugzilla::Extension::SourcePulse::Visibility->new, was => 1, is => 1, timestamp => '2026-01-02 03:04:05');
+  my @flags = ({id => 1, name => 'review', type_id => 1, status => '+', setter_id => 1, requestee_id => undef, attach_id => $id});
+  my $row = sub { Bugzilla::Extension::SourcePulse::Recovered::attachment_row('attachment.update', Bugzilla::Attachment->new($id), {%found, flags => \@flags, @_}) };
+  ok($row->(part => 1)->{payload}->{views}->{public}, 'are published if the hook knew that it was public');
+  is($row->(part => 0), undef, 'and not if it knew that it was not');
+  is($row->(), undef, 'nor if nobody knows');
+};
+
+subtest 'a product that became private and was deleted' => sub {
+  my @verdicts = $world->check(['component.created', {component => {id => 1, product_id => 2_000_000_000}}],
+    ['component.deleted', {component => {id => 1, product_id => 2_000_000_000}}]);
+  is_deeply([map { $_->{send} ? 1 : 0 } @verdicts], [0, 1], 'only that it went may be sent');
+};
+
 done_testing();

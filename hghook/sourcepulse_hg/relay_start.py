@@ -36,7 +36,8 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
     """
     place = os.fsdecode(outbox)
     settings = identity(broker=broker, broker_file=None if broker_file is None else os.fsdecode(broker_file))
-    if not os.path.exists(outbox) or (_relay_runs(outbox) and not are_others(place, settings)):
+    is_changed = are_others(place, settings)
+    if not os.path.exists(outbox) or (_relay_runs(outbox) and not is_changed):
         return None
     program = _find_program()
     if program is None:
@@ -48,7 +49,8 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
         environment[b"SOURCEPULSE_BROKER_FILE"] = broker_file
     elif broker is not None:
         environment[b"SOURCEPULSE_BROKER"] = broker.encode("utf-8", "surrogateescape")
-    lock = _start_lock(outbox)
+    # What was corrected does not wait for the start of a relay by the old settings.
+    lock = None if is_changed else _start_lock(outbox)
     if lock is _TAKEN:
         # The hook of another push is starting one, which finds our events as well.
         return None

@@ -35,7 +35,7 @@ def sent_bytes(value: Any) -> int:
 def changeset(number: int = 1, **members: Any) -> dict[str, Any]:
     node = f"{number:040x}"
     plain = {"node": node, "parents": [node], "author": "a", "date": [1, 0], "branch": "default", "desc": "d"}
-    return {**plain, "phase": "public", "files": [], **members}
+    return {**plain, "phase": "public", "files": [], "extras": {}, **members}
 
 
 def push(changesets: list[dict[str, Any]], **members: Any) -> dict[str, Any]:

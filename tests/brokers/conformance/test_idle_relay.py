@@ -31,14 +31,16 @@ def test_an_idle_relay_keeps_its_connection_at_one_heartbeat_a_second(remote: Re
         return opened[-1]
 
     stop = threading.Event()
-    with Outbox.open(tmp_path / "o.db") as outbox, Outbox.open(tmp_path / "o.db") as own:
+    # Each thread has a connection of its own.
+    place = tmp_path / "o.db"
+    with Outbox.open(place) as outbox, Outbox.open(place) as own, Outbox.open(place) as writer:
         delivery = Delivery(own, "public", connect, exchange=remote.exchange, clock=time.time)
         relay = Relay(outbox, [delivery], sweep=lambda: 0, keep=Keep(days=1, bytes=10**9), stop=stop)
         running = threading.Thread(target=relay.run)
         running.start()
         try:
             for number in range(2):
-                outbox.append([system_event(number)])
+                writer.append([system_event(number)])
                 assert next_event(consumer).data["message"] == f"event {number}"
                 consumer.acknowledge()
                 time.sleep(0 if number else IDLE_SECONDS)

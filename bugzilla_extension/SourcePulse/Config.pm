@@ -21,7 +21,7 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse - tells of every change of a bug, in the
+Bugzilla::Extension::SourcePulse - publishes every change of a bug, in the
 transaction that makes it
 
 =head1 DESCRIPTION

@@ -13,7 +13,7 @@ use base qw(Bugzilla::Extension);
 
 use Bugzilla::Status qw(is_open_state);
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle);
+use Bugzilla::Extension::SourcePulse::Database qw(handle now);
 use Bugzilla::Extension::SourcePulse::Event    qw();
 use Bugzilla::Extension::SourcePulse::Facts    qw(flag_rows place_of read_more);
 use Bugzilla::Extension::SourcePulse::Flags    qw(between flags_of_bug);
@@ -116,7 +116,7 @@ sub bug_end_of_update {
 
 sub _bug_deleted {
   my ($bug) = @_;
-  my $timestamp = _now();
+  my $timestamp = now();
   record(
     sub { Bugzilla::Extension::SourcePulse::Event::bug_deleted($bug, $timestamp) },
     sub {
@@ -206,7 +206,7 @@ sub _attachment_updated {
 # Bugzilla keeps the attachment and removes what was in it.
 sub _attachment_deleted {
   my ($id)       = @_;
-  my $timestamp  = _now();
+  my $timestamp  = now();
   my $attachment = Bugzilla::Attachment->new($id) or return;
   record(
     sub {
@@ -286,13 +286,13 @@ sub object_before_delete {
   return;
 }
 
-# Whoever is not in a group that is deleted can see its bugs from now on;
-# Bugzilla removes them from it without a word.
+# A visitor can see the bugs of a group from its deletion on; Bugzilla removes
+# them from it without a line in their history.
 sub group_before_delete {
   my ($self, $args) = @_;
   return unless is_set_up();
   my $group     = $args->{group};
-  my $timestamp = _now();
+  my $timestamp = now();
 
   # Also while nothing is published: what is found later must know of it.
   record(sub { note_group_end($group->id, $timestamp) }, sub { die "$_[0]\n" },);
@@ -305,7 +305,7 @@ sub group_before_delete {
 sub _record_thing {
   my ($fact, $object, $old, $changes) = @_;
   require Bugzilla::Extension::SourcePulse::Things;
-  my $timestamp = _now();
+  my $timestamp = now();
   record(
     sub {
       return Bugzilla::Extension::SourcePulse::Things::thing_row($fact, $object,
@@ -322,15 +322,10 @@ sub _record_thing {
 sub _record_lost {
   my ($rows_of, $object, $timestamp) = @_;
   require Bugzilla::Extension::SourcePulse::Lost;
-  $timestamp ||= _now();
+  $timestamp ||= now();
   record(sub { return @{$rows_of->($object, $timestamp)} },
     sub { die "$_[0]\n" });
   return;
-}
-
-sub _now {
-  my ($now) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
-  return $now;
 }
 
 sub _is_active { return active(); }

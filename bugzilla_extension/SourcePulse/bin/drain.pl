@@ -71,7 +71,7 @@ drain.pl - gives the rows of the outbox table to the sidecar
 =head1 DESCRIPTION
 
 Reads requests, one JSON object a line, on standard input and answers each on
-standard output; F<PROTOCOL.md> has them. Nobody has to start it by hand:
+standard output; F<PROTOCOL.md> has them. It is not started by hand:
 C<sourcepulse bugzilla-sidecar> does.
 
 It ends with 2 if the folder is no Bugzilla, with 3 if Bugzilla or the extension

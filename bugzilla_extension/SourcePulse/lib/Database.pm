@@ -10,7 +10,7 @@ use strict;
 use warnings;
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(handle select_in select_row with_handle);
+our @EXPORT_OK = qw(handle now select_in select_row with_handle);
 
 # Databases limit the placeholders of a statement; SQLite's old limit is the
 # lowest.
@@ -46,6 +46,12 @@ sub select_row {
     ->selectrow_array(handle()->prepare_cached($select), undef, @values);
 }
 
+# The time of the database, in the form in which it stores times.
+sub now {
+  my ($now) = handle()->selectrow_array('SELECT LOCALTIMESTAMP(0)');
+  return $now;
+}
+
 sub select_in {
   my ($select, @ids) = @_;
   my $handle = handle();
@@ -78,6 +84,10 @@ The handle of DBI itself, in whatever transaction is running.
 =item C<with_handle WORK>
 
 Runs WORK with the handle; C<handle> gives it at no cost meanwhile.
+
+=item C<now>
+
+The time of the database.
 
 =item C<select_row SELECT, VALUES>
 

@@ -15,7 +15,7 @@ use Bugzilla::Constants qw(BUGZILLA_VERSION ERROR_MODE_DIE bz_locations);
 
 use Bugzilla::Extension::SourcePulse::Nudge qw(socket_path);
 use Bugzilla::Extension::SourcePulse::Outbox
-  qw(bury_row depth forget_missed next_rows note_watch remove_rows retry_rows stats);
+  qw(bury_row depth forget_missed next_rows note_watch reason_of remove_rows retry_rows stats);
 use Bugzilla::Extension::SourcePulse::Params
   qw(active is_set_up restricted secret site_id);
 use Bugzilla::Extension::SourcePulse::Periods  qw(note_site);
@@ -83,15 +83,13 @@ sub _answer {
     $answer->($self, $request);
   };
   if (!$result) {
-    my ($reason) = split(/\n/, "$@");
-
-    # What comes behind it could hold values.
-    $reason =~ s/ \[for Statement.*//s;
+    my $error = "$@";
 
     # The next request begins with a new connection.
     eval { Bugzilla::_cleanup() };
-    return _error(
-      $reason =~ /\Arequest: (.*)/s ? ('request', $1) : ('database', $reason));
+    return $error =~ /\Arequest: (.*)$/m
+      ? _error('request',  $1)
+      : _error('database', reason_of($error));
   }
   return exists $result->{ok} ? $result : {ok => \1, %$result};
 }
@@ -103,7 +101,7 @@ sub _begin {
   delete @$cache{grep { !/\Adbh/ } keys %$cache};
   Bugzilla->error_mode(ERROR_MODE_DIE);
 
-  # So is what was read in a transaction that nobody closed.
+  # What was read in a transaction that was left open goes as well.
   Bugzilla->dbh->bz_rollback_transaction if Bugzilla->dbh->bz_in_transaction;
   return;
 }
@@ -173,7 +171,7 @@ sub _found {
   my ($self, $request) = @_;
   my $count = _whole($request->{count}, 'count');
 
-  # Nobody could find them while the site is closed.
+  # Reconciliation finds nothing while the site is closed.
   forget_missed($count) if site_is_public();
   return {};
 }

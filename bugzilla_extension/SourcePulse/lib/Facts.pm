@@ -310,14 +310,15 @@ C<is_open>, and C<is_in_group>, C<comments> (how many), C<activity>. The caller
 adds C<flags>.
 
 =item C<bug_fact LOGINS, BUG, MORE, TIMESTAMP>, C<comment_fact LOGINS, COMMENT,
-COUNT>, C<attachment_fact LOGINS, ATTACHMENT, FLAGS, TIMESTAMP>, C<flag_fact
-LOGINS, ROW>, C<flags_done LOGINS, DONE>
+COUNT>, C<attachment_fact LOGINS, ATTACHMENT, FLAGS, TIMESTAMP>,
+C<flag_fact LOGINS, ROW>, C<flags_done LOGINS, DONE>
 
 The facts.
 
 =item C<place_of BUG>
 
-The names of its product and its component, before an update from the old object.
+The names of its product and its component, before an update from the old
+object.
 
 =item C<aliases>, C<keyword_names>, C<group_words>, C<custom_fields>, C<custom_value>, C<flag_rows>, C<people_of_bug>, C<people_of_flags>
 

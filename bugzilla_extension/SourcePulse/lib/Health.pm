@@ -26,7 +26,8 @@ use constant ROWS_SHOWN => 50;
 # What the form of the page is protected with.
 use constant RETRY_TOKEN => 'sourcepulse_retry';
 
-# The value of the button that has all buried rows tried again; those of the others are numbers.
+# The value of the button that has all buried rows tried again; those of the
+# others are numbers.
 use constant ALL_ROWS => 'all';
 
 sub problems {
@@ -62,8 +63,8 @@ sub show_page {
   return;
 }
 
-# How many buried rows wait again: one, or all. undef if that was not asked for. A
-# row that is not known is not a wish for all of them.
+# How many buried rows wait again: one, or all. undef if that was not asked for.
+# A row that is not known is not a wish for all of them.
 sub _retry {
   my ($input) = @_;
   return undef
@@ -90,9 +91,11 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Health - whether rows are written and fetched, for the sanity check and the administrators' page
+Bugzilla::Extension::SourcePulse::Health - whether rows are written and fetched,
+for the sanity check and the administrators' page
 
 =head1 FUNCTIONS
 
-C<problems> lists what an administrator should look at: C<overdue>, C<buried>, C<missed>, C<silent>. C<show_page VARS> fills
-F<page.cgi?id=sourcepulse.html>, for administrators only, and has buried rows tried again when its form is sent.
+C<problems> lists what an administrator should look at: C<overdue>, C<buried>,
+C<missed>, C<silent>. C<show_page VARS> fills F<page.cgi?id=sourcepulse.html>,
+for administrators only, and has buried rows tried again when its form is sent.

@@ -73,7 +73,7 @@ sub history_changes {
         ? _flags($logins, $said, $moved)
         : _value($logins, $field, $custom{$field}, $said);
 
-      # A person whom nobody remembers: that there was a change is still true.
+      # The person is not known any more: that there was a change is still true.
       $change{is_vague} = 1
         if _is_person($field) && $said ne '' && !_has_all($value, $said);
       $change{$side ? 'added' : 'removed'} = $value;
@@ -130,7 +130,7 @@ sub _has_all {
 
 # "review?(bob@example.org)": the history has the login. Where a bug was moved,
 # Bugzilla writes the flags that attachments lost among those of the bug; what
-# cannot be told from them is left out.
+# may be a flag of an attachment is left out.
 sub _flags {
   my ($logins, $said, $moved) = @_;
   my $types = $moved ? _flag_types() : undef;
@@ -156,7 +156,7 @@ sub _flag_types {
 }
 
 # Whether everybody could see the bug before and after these lines: 1, 0, or
-# undef where nobody can tell any more, because its groups were changed since.
+# undef where that is not known any more, because its groups were changed since.
 sub public_around {
   my ($bug_id, $lines, $is_public_now) = @_;
   my ($first, $last) = _ends($lines);

@@ -19,7 +19,7 @@ our @EXPORT_OK = qw(socket_path);
 # The room for a path in a sockaddr_un.
 use constant PATH_MAX_BYTES => 107;
 
-# Bugzilla puts its folders together anew each time, which takes longer than to
+# Bugzilla puts its folders together each time, which takes longer than to
 # send.
 my %path;
 
@@ -29,8 +29,8 @@ sub socket_path {
   return $path{$project} ||= bz_locations()->{datadir} . '/sourcepulse.sock';
 }
 
-# A hint and nothing more: whoever does not listen, or has not kept up, finds
-# the rows when it next looks.
+# A hint and nothing more: a sidecar that does not listen, or has not kept up,
+# finds the rows when it next looks.
 sub send_one {
   local ($!, $?);
   local $@;

@@ -16,7 +16,7 @@ use Fcntl qw(O_APPEND O_CREAT O_NOFOLLOW O_WRONLY);
 use Bugzilla::Constants qw(bz_locations);
 use Bugzilla::Util      qw(trick_taint);
 
-use Bugzilla::Extension::SourcePulse::Database   qw(handle with_handle);
+use Bugzilla::Extension::SourcePulse::Database   qw(handle now with_handle);
 use Bugzilla::Extension::SourcePulse::Params     qw(active);
 use Bugzilla::Extension::SourcePulse::Periods    qw(note_site);
 use Bugzilla::Extension::SourcePulse::Values     qw(encode_json_text epoch);
@@ -24,7 +24,7 @@ use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 use base qw(Exporter);
 our @EXPORT_OK
-  = qw(bury_row depth forget_missed is_fatal last_missed list_rows next_rows note_watch record remove_rows retry_rows stats);
+  = qw(bury_row depth forget_missed is_fatal last_missed list_rows next_rows note_watch reason_of record remove_rows retry_rows stats);
 
 use constant {TABLE => 'sourcepulse_outbox',
   STATE_TABLE => 'sourcepulse_state'};
@@ -146,7 +146,7 @@ sub _try_with {
     };
     return {fatal => $error} unless $is_back;
   }
-  return {reason => _reason($error)};
+  return {reason => reason_of($error)};
 }
 
 # Whether it is an error of the database that ends more than the one statement.
@@ -154,7 +154,7 @@ sub is_fatal {
   my ($dbh,    $error) = @_;
   my ($number, $state) = ($DBI::err, $DBI::state);
 
-  # Whether DBI's last error is this one is told by its text.
+  # The text shows whether DBI's last error is this one.
   return 0
     unless $number && defined $DBI::errstr && index("$error", $DBI::errstr) >= 0;
   return 1 if $state && $state =~ $FATAL_STATE && $state ne 'S1000';
@@ -165,7 +165,7 @@ sub is_fatal {
 }
 
 # The first line says what went wrong; what comes behind it could hold values.
-sub _reason {
+sub reason_of {
   my ($error) = @_;
   my ($line)  = split(/\n/, ref $error ? ref $error : "$error");
   $line = defined $line ? $line : 'unknown';
@@ -258,7 +258,7 @@ sub last_missed {
 }
 
 # A thin row of what was public cannot be filled while one must log in to see
-# anything: what the bug is like now may be what nobody shall know.
+# anything: what the bug is like now may be private.
 use constant FILLABLE =>
   q{(payload NOT LIKE '%"thin":%' OR payload NOT LIKE '%"was":true%' AND payload NOT LIKE '%"is":true%')};
 
@@ -393,12 +393,11 @@ sub silent_since {
   return $at > $known + SILENCE_SECONDS ? $known + 0 : undef;
 }
 
-# What was recorded while nobody was to be told is no reason to warn.
+# What was recorded while nothing was published is no reason to warn.
 sub note_watch {
   my $is_active = active() && site_is_public();
   return if $is_active && defined state_of(WATCHED_SINCE);
-  my ($now) = Bugzilla->dbh->selectrow_array('SELECT LOCALTIMESTAMP(0)');
-  set_state(WATCHED_SINCE, $now);
+  set_state(WATCHED_SINCE, now());
   return;
 }
 
@@ -446,6 +445,10 @@ disks die as they would in Bugzilla's own next statement: hiding them would make
 Bugzilla commit half a change. Anything else becomes a thin row, and if even
 that fails a line in F<data/sourcepulse.missed> and in the web server's error
 log.
+
+=item C<reason_of ERROR>
+
+The first line of ERROR without statements and values, for logs.
 
 =item C<is_fatal HANDLE, ERROR>
 

@@ -139,7 +139,7 @@ Bugzilla::Extension::SourcePulse::Params - the parameters, and what they say now
 
 =item C<sourcepulse_enabled>
 
-Whether changes are told. While it is off nothing is written.
+Whether changes are published. While it is off nothing is written.
 
 =item C<sourcepulse_site_id>
 
@@ -148,14 +148,14 @@ F<checksetup.pl> makes it.
 
 =item C<sourcepulse_secret>
 
-Random hex digits that go into the id of every event, so that nobody can compute
-which numbers of this Bugzilla an id stands for. F<checksetup.pl> makes it; keep
-it together with the site id.
+Random hex digits that go into the id of every event, so that a reader cannot
+compute which numbers of this Bugzilla an id stands for. F<checksetup.pl> makes
+it; keep it together with the site id.
 
 =item C<sourcepulse_tell_hidden>
 
-Whether the public stream is told that a bug, comment or attachment left the
-public (its number, nothing else).
+Whether the public stream has an event when a bug, comment or attachment leaves
+the public (its number, nothing else).
 
 =item C<sourcepulse_hidden_fields>
 

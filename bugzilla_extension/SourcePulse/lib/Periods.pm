@@ -14,7 +14,7 @@ use POSIX ();
 use Bugzilla::Constants qw(bz_locations);
 use Bugzilla::Util      qw(trick_taint);
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle);
+use Bugzilla::Extension::SourcePulse::Database qw(handle now);
 use Bugzilla::Extension::SourcePulse::Values   qw(epoch);
 
 use base qw(Exporter);
@@ -57,7 +57,7 @@ sub note_site {
     handle()
       ->do(
       'UPDATE ' . TABLE . ' SET until_ts = ? WHERE kind = ? AND until_ts IS NULL',
-      undef, _now(), SITE);
+      undef, now(), SITE);
   }
   else {
     _insert(SITE, 0, _closed_since(), undef);
@@ -81,8 +81,8 @@ sub note_group_end {
   return;
 }
 
-# Whether the public could see a bug, which is in no group until this update, when
-# the site was closed: it was there, and its groups have not changed since.
+# Whether the public could see a bug, which is in no group until this update,
+# when the site was closed: it was there, and its groups have not changed since.
 sub was_shown_before_closing {
   my ($bug, $timestamp) = @_;
   my ($since)
@@ -118,9 +118,8 @@ sub new {
 }
 
 # Whether a bug was private at that time for a reason that Bugzilla does not
-# remember; true as well where nobody recorded it.
-# HERE: when it came into this Bugzilla, if that was later: no group of that time
-# can have held it.
+# remember; true as well where that was not recorded. HERE: when it came into
+# this Bugzilla, if that was later: no group of that time can have held it.
 sub was_private {
   my ($self, $bug_id, $at, $here) = @_;
   $here = $at unless defined $here && $here > $at;
@@ -177,15 +176,10 @@ sub _insert {
   return;
 }
 
-sub _now {
-  my ($now) = handle()->selectrow_array('SELECT LOCALTIMESTAMP(0)');
-  return $now;
-}
-
 # Somebody may have edited the file of the parameters by hand: then it was
 # closed when the file was written, not when we noticed.
 sub _closed_since {
-  my $now      = _now();
+  my $now      = now();
   my $modified = (stat(bz_locations()->{datadir} . '/params.json'))[9]
     || (stat(bz_locations()->{datadir} . '/params'))[9];
   return $now if !$modified || $modified >= (epoch($now) || 0);

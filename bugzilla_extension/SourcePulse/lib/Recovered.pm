@@ -50,8 +50,8 @@ sub created_row {
   });
 }
 
-# More of FOUND: old_place, lines (of the history), comments (new ones, as rows), lost (a
-# change that no line tells of) and flags (that went with their type).
+# More of FOUND: old_place, lines (of the history), comments (new ones, as
+# rows), lost (a change without a line) and flags (that went with their type).
 sub updated_row {
   my ($bug, $found) = @_;
   my $lines = $found->{lines} || [];
@@ -181,8 +181,8 @@ sub _more {
   return $more;
 }
 
-# Whether the attachment was public before and after these lines; nobody knows
-# if it was changed since.
+# Whether the attachment was public before and after these lines, PART if the
+# hook recorded it; unknown if it was changed since.
 sub _public_by_itself {
   my ($attachment, $lines, $toggle, $part) = @_;
   return ($part ? 1 : 0) x 2 if defined $part;
@@ -195,7 +195,7 @@ sub _public_by_itself {
 }
 
 # Comments whose privacy these lines changed. Of one that is about an attachment
-# nobody knows how it was if the attachment was ever hidden.
+# it is not known how it was if the attachment was ever hidden.
 sub _toggled {
   my ($logins, $lines) = @_;
   my @toggles = grep {

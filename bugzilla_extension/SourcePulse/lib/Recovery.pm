@@ -12,10 +12,10 @@ use warnings;
 use Bugzilla::Attachment qw();
 use Bugzilla::Bug        qw();
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle select_in);
+use Bugzilla::Extension::SourcePulse::Database qw(handle now select_in);
 use Bugzilla::Extension::SourcePulse::History
   qw(history_lines import_time is_other_side is_toggled public_around);
-use Bugzilla::Extension::SourcePulse::Outbox  qw(is_fatal);
+use Bugzilla::Extension::SourcePulse::Outbox  qw(is_fatal reason_of);
 use Bugzilla::Extension::SourcePulse::Periods qw();
 use Bugzilla::Extension::SourcePulse::Recovered
   qw(attachment_row comment_rows created_row deleted_row updated_row);
@@ -80,8 +80,8 @@ sub tips {
 sub page {
   my ($marks, $count) = @_;
 
-  # What was public is not while the site is closed, and would be passed over for
-  # good.
+  # What was public is not while the site is closed, and would be passed over
+  # for good.
   return {rows => [], marks => $marks, more => truth(0)} unless site_is_public();
   my %at = map { $_->{mark} => _mark($marks, $_->{mark}) } @WALKS;
   my %kept
@@ -91,7 +91,7 @@ sub page {
     periods    => Bugzilla::Extension::SourcePulse::Periods->new,
     imported   => {},
   };
-  my $settled = _now() - SETTLED_SECONDS;
+  my $settled = epoch(now()) - SETTLED_SECONDS;
   my (@rows, $more);
   foreach my $walk (@WALKS) {
     my $found = handle()->selectall_arrayref(
@@ -124,11 +124,6 @@ sub _mark {
   return number($marks->{$name}) || 0;
 }
 
-sub _now {
-  my ($now) = handle()->selectrow_array('SELECT LOCALTIMESTAMP(0)');
-  return epoch($now);
-}
-
 # -- rows of the outbox that only say that something happened
 
 # Puts the facts into a thin row, as they are now. The row says whether the bug
@@ -159,9 +154,9 @@ sub fill_thin_row {
     die $error;
   }
   else {
-    my ($line) = split(/\n/, "$error");
+    my $reason = reason_of($error);
     warn
-      "SourcePulse: row $row->{id} holds no facts and they cannot be read: $line\n";
+      "SourcePulse: row $row->{id} holds no facts and they cannot be read: $reason\n";
   }
   return;
 }
@@ -368,7 +363,7 @@ For changes that no hook carries (group controls, the other side of a
 dependency, imports, deleted users) and for rows that could only be written
 thin. They show how things are now, with the changes as the history has them. A
 public view exists only where the change was public when it was made, and all is
-public still; where nobody can tell, there is none.
+public still; where that is not known, there is none.
 
 =head1 FUNCTIONS
 

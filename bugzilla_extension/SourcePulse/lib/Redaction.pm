@@ -264,8 +264,9 @@ sub is_public_attachment {
 }
 
 # Whether a comment is public by itself; one about a private attachment is as
-# private as that. A comment without a text is only there for the hours that were
-# booked with it, which visitors do not see; a bug may be filed without one.
+# private as that. A comment without a text is only there for the hours that
+# were booked with it, which visitors do not see; a bug may be filed without
+# one.
 sub is_public_comment {
   my ($self, $comment) = @_;
   return 0 if _is_true($comment->{is_private});

@@ -35,7 +35,7 @@ my %PUBLIC_VIEW = (
 );
 
 # CASE: kind, bug_id, timestamp, activity; was and is: whether the bug was
-# public before and after (undef where nobody knows); full: a function that
+# public before and after (undef where that is not known); full: a function that
 # returns the view with everything; visibility: who is public now. More by kind,
 # below. undef if no stream gets anything of it.
 sub row {
@@ -123,8 +123,8 @@ sub _public_view {
   return $PUBLIC_VIEW{$case->{kind}}->($case, $full);
 }
 
-# What the stream has shown and what is hidden or deleted meanwhile must be known
-# when the site opens again; until then the check lets nothing pass.
+# What the stream has shown and what is hidden or deleted meanwhile must be
+# known when the site opens again; until then the check lets nothing pass.
 sub _view_while_closed {
   my ($case, $full) = @_;
   return undef unless $case->{was_shown};
@@ -388,7 +388,7 @@ sub _is_public_part {
 }
 
 # The data once more through the same redaction; undef if nothing is left of it,
-# or if it has members that nobody knows.
+# or if it has members that are not known here.
 sub _again {
   my ($redact, $data) = @_;
   $redact->begin_event;
@@ -499,8 +499,8 @@ No public view.
 
 =item private to public
 
-The bug as it is now and the comments of this update: no old values, nobody, no
-flags.
+The bug as it is now and the comments of this update: no old values, no persons
+who acted, no flags.
 
 =item public to private
 

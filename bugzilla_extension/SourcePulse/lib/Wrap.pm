@@ -174,13 +174,13 @@ that no hook serves
 
 =item C<Bugzilla::DB::bz_commit_transaction>, C<bz_rollback_transaction>
 
-After the outermost commit the sidecar is told that there is work. There is no
-hook after a commit.
+After the outermost commit the sidecar gets a nudge. There is no hook after a
+commit.
 
 =item C<Bugzilla::Attachment::create>, C<update> and C<remove_from_db>, C<Bugzilla::Object::remove_from_db> (of bugs, keywords and flag types)
 
-They run outside a transaction when nobody opened one; with a transaction around
-them change and row are committed together.
+They run outside a transaction when the caller opened none; with a transaction
+around them change and row are committed together.
 
 =back
 

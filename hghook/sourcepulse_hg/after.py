@@ -124,11 +124,6 @@ class Aftermath(NamedTuple):
         from sourcepulse_hg.relay_start import failure_of_last_start, start_relay
 
         failure = failure_of_last_start(settings.outbox)
-        if failure is not None:
-            self.teller.warn(
-                f"the relay that sends the events did not start after an earlier push: {self._fit(failure)}; "
-                "an admin finds more in `sourcepulse status`"
-            )
         repo = self.repo()
         exposed = None if repo is None else exposed_password_file(repo.ui, settings)
         if exposed is not None:
@@ -140,4 +135,9 @@ class Aftermath(NamedTuple):
             (self.teller.note if self.teller.is_remote else self.teller.warn)(sentence)
         problem = start_relay(settings.outbox, broker=settings.broker, broker_file=settings.broker_file)
         if problem is not None:
-            self.teller.warn(problem)
+            self.teller.warn(f"{self._fit(problem)}; the events wait until an admin runs `sourcepulse relay`")
+        elif failure is not None:
+            self.teller.warn(
+                f"the relay that sends the events did not start after an earlier push: {self._fit(failure)}; "
+                "an admin finds more in `sourcepulse status`"
+            )

@@ -4,39 +4,32 @@
 
 from __future__ import annotations
 
+import json
 import os
-import socket
-import time
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.event import PUBLIC, RESTRICTED
+from sourcepulse.findings import Finding
 from sourcepulse.outbox import Outbox
 from sourcepulse.relay import is_relayed
-from sourcepulse_hg.relay_start import failure_of_last_start
+from sourcepulse_hg.relay_start import failure_of_last_start, find_program, no_program, relay_environment
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings, silence
 
-#: How long a broker may take to accept a connection.
-CONNECT_LIMIT_SECONDS = 5.0
-
-
-class Finding(NamedTuple):
-    """One line: what was looked at, what was found, whether that is well."""
-
-    what: str
-    found: str
-    well: bool = True
+#: For the program that asks the broker; each host of a URL may take ten seconds.
+ASK_LIMIT_SECONDS = 60.0
 
 
 def check(ui: Any, repo: Any) -> int:
     """Print what was found; 0 if events are published, 1 if something keeps them from it."""
-    findings = list(_findings(read_settings(repo)))
-    for what, found, well in findings:
-        mark = "ok" if well else "no"
-        ui.write(f"{mark:3}{what:12}{found}\n".encode("utf-8", "surrogateescape"))
-    return 0 if all(finding.well for finding in findings) else 1
+    well = True
+    for finding in _findings(read_settings(repo)):
+        well = well and finding.well
+        ui.write(f"{finding.line()}\n".encode("utf-8", "surrogateescape"))
+    return 0 if well else 1
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
@@ -51,7 +44,12 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("name", f"nothing is published: {silence(settings)}", well=False)
     yield from _of_outbox(settings)
-    yield from _of_broker(settings)
+    if settings.broker is not None or settings.broker_file is not None:
+        yield from _of_broker(settings)
+    elif settings.start_relay:
+        yield Finding("broker", "neither broker nor broker_file is set: events stay in the outbox", well=False)
+    else:
+        yield Finding("broker", "none is set here; with relay = off a relay that you run sends the events")
 
 
 def _of_outbox(settings: Settings) -> Iterator[Finding]:
@@ -60,7 +58,7 @@ def _of_outbox(settings: Settings) -> Iterator[Finding]:
         # The hook makes the folder in `.hg`, and no other.
         is_default = settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX)
         folder = path.parent.parent if is_default and not path.parent.exists() else path.parent
-        writable = os.access(folder, os.W_OK)
+        writable = os.access(folder, os.W_OK | os.X_OK)
         found = "the first push makes it" if writable else f"and {path.parent} is missing or not ours to write to"
         yield Finding("outbox", f"{path} is not there yet: {found}", well=writable)
         return
@@ -77,37 +75,44 @@ def _of_outbox(settings: Settings) -> Iterator[Finding]:
         yield Finding("events", f"{trouble.waiting} wait: {trouble.error}", well=False)
     if is_relayed(path):
         yield Finding("relay", "running")
+    elif (failure := failure_of_last_start(settings.outbox)) is not None:
+        yield Finding("relay", f"the one that was started last does not run: {failure}", well=False)
+    elif settings.start_relay:
+        yield Finding("relay", "not running; a push starts it")
     else:
-        failure = failure_of_last_start(settings.outbox)
-        said = "not running; a push starts it" if settings.start_relay else "not running, and relay = off"
-        yield Finding("relay", failure or said, well=failure is None and settings.start_relay)
+        found = "not running, and with relay = off no push starts one: run `sourcepulse relay`"
+        yield Finding("relay", found, well=False)
 
 
 def _of_broker(settings: Settings) -> Iterator[Finding]:
-    # As the relay reads it.
-    from sourcepulse import config
-    from sourcepulse.brokers.bounded_socket import resolve
-
-    if settings.broker is None and settings.broker_file is None:
-        yield Finding("broker", "none is set: events stay in the outbox", well=not settings.start_relay)
+    """Ask the broker by the program that sends the events: only its Python has the libraries for that."""
+    program = find_program()
+    if program is None:
+        yield Finding("program", no_program(), well=False)
         return
-    file = None if settings.broker_file is None else os.fsdecode(settings.broker_file)
+    words = os.fsdecode(settings.name).replace("/", ".") or "repository"
+    ask = [program, "check", "--json", "--key", f"hg.push.{words}"]
+    if os.path.exists(settings.outbox):
+        ask += ["--outbox", os.fsdecode(settings.outbox)]
     try:
-        url = config.load({"broker_file": file} if file else {"broker": settings.broker}, environ={}).broker()
-    except SourcePulseError as error:
-        yield Finding("broker", str(error), well=False)
+        done = subprocess.run(
+            ask,
+            env=relay_environment(broker=settings.broker, broker_file=settings.broker_file),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ASK_LIMIT_SECONDS,
+            check=False,
+        )
+        answers = [Finding(**json.loads(line)) for line in done.stdout.splitlines()]
+    except (OSError, ValueError, TypeError, subprocess.TimeoutExpired) as error:
+        yield Finding("program", f"{program} cannot be run: {error}", well=False)
         return
-    assert url is not None  # noqa: S101 - it is set
-    if url.scheme == "file":
-        well = os.access(Path(url.path).parent, os.W_OK)
-        yield Finding("broker", f"{url}{'' if well else ': its folder is missing or not ours to write to'}", well=well)
-        return
-    for host, port in url.hosts:
-        try:
-            _, address = resolve(host, port, time.monotonic() + CONNECT_LIMIT_SECONDS)[0]
-            socket.create_connection(address[:2], timeout=CONNECT_LIMIT_SECONDS).close()
-        except OSError as error:
-            yield Finding("broker", f"{url}: {host}:{port} cannot be reached: {error}", well=False)
-        else:
-            yield Finding("broker", f"{url}: {host}:{port} takes connections")
-            return
+    brokers = [answer for answer in answers if answer.what.endswith("broker")]
+    yield from brokers
+    if settings.restricted and not any(answer.what == "restricted broker" for answer in brokers):
+        missing = "none is set: what happens here is restricted and stays in the outbox until a relay has one"
+        yield Finding("restricted broker", missing, well=False)
+    if not answers:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        last = said[-1].removeprefix("sourcepulse: ") if said else f"{program} ended with {done.returncode}"
+        yield Finding("broker", last, well=False)

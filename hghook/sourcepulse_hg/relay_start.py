@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import shutil
 import sys
 import time
+from contextlib import suppress
 
 from sourcepulse.relay_settings import START_SECONDS, are_others, failed_start, identity, open_note, start_path
 
@@ -39,16 +41,10 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
     is_changed = are_others(place, settings)
     if not os.path.exists(outbox) or (_relay_runs(outbox) and not is_changed):
         return None
-    program = _find_program()
+    program = find_program()
     if program is None:
-        return f"no relay was started: no program {PROGRAM!r} beside {sys.executable}, beside the extension or on PATH"
-    environment = dict(os.environb)
-    for name in (b"SOURCEPULSE_BROKER", b"SOURCEPULSE_BROKER_FILE", b"SOURCEPULSE_OUTBOX"):
-        environment.pop(name, None)
-    if broker_file is not None:
-        environment[b"SOURCEPULSE_BROKER_FILE"] = broker_file
-    elif broker is not None:
-        environment[b"SOURCEPULSE_BROKER"] = broker.encode("utf-8", "surrogateescape")
+        return _refuse(place, f"no relay was started: {no_program()}")
+    environment = relay_environment(broker=broker, broker_file=broker_file)
     # What was corrected does not wait for the start of a relay by the old settings.
     lock = None if is_changed else _start_lock(outbox)
     if lock is _TAKEN:
@@ -66,12 +62,24 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
         )
         os.waitpid(child, 0)
     except OSError as error:
-        return f"no relay was started: {error}"
+        return _refuse(place, f"no relay was started: {error}")
     finally:
         for opened in (said, lock):
             if opened is not None:
                 os.close(opened)
     return None
+
+
+def relay_environment(*, broker: str | None, broker_file: bytes | None) -> dict[bytes, bytes]:
+    """Return the environment of a program of ours that goes by the settings of the hgrc."""
+    environment = dict(os.environb)
+    for name in (b"SOURCEPULSE_BROKER", b"SOURCEPULSE_BROKER_FILE", b"SOURCEPULSE_OUTBOX"):
+        environment.pop(name, None)
+    if broker_file is not None:
+        environment[b"SOURCEPULSE_BROKER_FILE"] = broker_file
+    elif broker is not None:
+        environment[b"SOURCEPULSE_BROKER"] = broker.encode("utf-8", "surrogateescape")
+    return environment
 
 
 def failure_of_last_start(outbox: bytes) -> str | None:
@@ -151,8 +159,26 @@ def _open_descriptors() -> list[int]:
     return list(range(_FIRST_OTHER_FD, 256))
 
 
-def _find_program() -> str | None:
+def find_program() -> str | None:
     """Find the program of this installation: beside the interpreter, in the venv of this file, on PATH."""
+    for path in _places():
+        if os.path.isabs(path) and os.access(path, os.X_OK):
+            return path
+    return shutil.which(PROGRAM)
+
+
+def no_program() -> str:
+    """Return why no program of this installation was found."""
+    for path in _places():
+        if os.path.isabs(path) and os.path.exists(path):
+            return f"the user {_user()} may not execute the program {path}"
+    return (
+        f"the user {_user()} finds no program {PROGRAM!r} beside {sys.executable}, beside the extension or on PATH; "
+        "install it where that user may execute it"
+    )
+
+
+def _places() -> list[str]:
     here = os.path.dirname(os.path.realpath(__file__))
     folders = [
         os.path.dirname(sys.executable or ""),
@@ -161,8 +187,21 @@ def _find_program() -> str | None:
         # <checkout>/hghook/sourcepulse_hg
         os.path.join(here, "..", "..", ".venv", "bin"),
     ]
-    for folder in folders:
-        path = os.path.normpath(os.path.join(folder, PROGRAM))
-        if os.path.isabs(path) and os.access(path, os.X_OK):
-            return path
-    return shutil.which(PROGRAM)
+    return [os.path.normpath(os.path.join(folder, PROGRAM)) for folder in folders]
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _refuse(outbox: str, problem: str) -> str:
+    """Keep the problem where `status` looks for it, and return it."""
+    said = _open_said(outbox)
+    if said is not None:
+        with suppress(OSError):
+            os.write(said, f"{problem}\n".encode("utf-8", "backslashreplace"))
+        os.close(said)
+    return problem

@@ -21,7 +21,7 @@ from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePu
 #: Where plugins offer commands of their own, each a module like those in `sourcepulse.commands`.
 ENTRY_POINT_GROUP = "sourcepulse.commands"
 
-_COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files")
+_COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check")
 _EXIT_CODES = """exit codes: 0 well, 1 failure, 2 usage or configuration, 3 timed out or nothing there,
 4 broker not reached with events left, 5 something was refused and buried, 6 outbox locked or damaged,
 130 interrupted"""
@@ -80,6 +80,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, help="print the version and end")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     loaders: dict[str, Callable[[], ModuleType]] = {
         name: partial(import_module, f"sourcepulse.commands.{name}") for name in _COMMANDS
@@ -89,6 +90,19 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     for name in wanted:
         _add_command(subparsers, name, loaders[name]())
     return parser
+
+
+class _Version(argparse.Action):
+    """Look the version up when it is asked for: that costs milliseconds, and the hook starts a relay."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002 - argparse's name
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from sourcepulse import __version__
+
+        print(f"{parser.prog} {__version__}")
+        parser.exit()
 
 
 def _add_command(

@@ -21,7 +21,9 @@ ENVIRONMENT_PREFIX = "SOURCEPULSE_"
 
 EVENT_MIN_BYTES = 16 * 1024
 EVENT_MAX_BYTES = 256 * 1024
-_OTHERS_READ = 0o044
+#: The group may read a password: those who push are in it.
+_OTHERS_READ = 0o004
+_GROUP_AND_OTHERS_READ = 0o044
 _SECRET_FILE_MAX_BYTES = 64 * 1024
 
 
@@ -171,6 +173,13 @@ def check_value(name: str, value: Any, where: str) -> Any:
 def readable_by_others(path: Path) -> bool:
     """Tell whether group or world may read a file."""
     try:
+        return bool(path.stat().st_mode & _GROUP_AND_OTHERS_READ)
+    except OSError:
+        return False
+
+
+def _shows_password(path: Path) -> bool:
+    try:
         return bool(path.stat().st_mode & _OTHERS_READ)
     except OSError:
         return False
@@ -187,8 +196,8 @@ def _read_file(path: Path, warnings: list[str]) -> dict[str, Any]:
         raise ConfigError(f"{where} is not valid TOML: {error}") from None
     values = {name: check_value(name, value, where) for name, value in table.items()}
     for name in ("broker", "restricted_broker"):
-        if name in values and BrokerUrl.parse(values[name]).has_password and readable_by_others(path):
-            warnings.append(f"{where} holds a password and others can read it: chmod 600, or use {name}_file")
+        if name in values and BrokerUrl.parse(values[name]).has_password and _shows_password(path):
+            warnings.append(f"{where} holds a password and others can read it: chmod o-r it, or use {name}_file")
     return values
 
 
@@ -218,6 +227,6 @@ def _resolve_broker_file(values: dict[str, Any], prefix: str, warnings: list[str
         raise ConfigError(f"the {prefix}broker_file {path} is not a text") from None
     if not text or "\n" in text:
         raise ConfigError(f"the {prefix}broker_file {path} must hold one line, the broker's URL")
-    if BrokerUrl.parse(text).has_password and readable_by_others(path):
-        warnings.append(f"the {prefix}broker_file {path} holds a password and others can read it: chmod 600")
+    if BrokerUrl.parse(text).has_password and _shows_password(path):
+        warnings.append(f"the {prefix}broker_file {path} holds a password and others can read it: chmod o-r {path}")
     values[f"{prefix}broker"] = text

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from sourcepulse.cli import main
 from sourcepulse.outbox import Outbox
+from sourcepulse.relay import lock_path
 from support.hg import Repository, Site
 
 
@@ -23,19 +25,21 @@ def test_a_repository_that_publishes_is_well(site: Site) -> None:
     server = site.server(keys=f"broker = file://{site.folder}/log.db")
     code, said = checked(server)
     assert code == 0, said
-    for line in ("ok extension", "ok name", "ok outbox", "the first push makes it", "ok broker"):
+    for line in ("ok extension", "ok name", "ok outbox", "the first push makes it", "ok public broker"):
         assert line in said
 
 
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ("root = /srv/elsewhere\nbroker = file:///tmp/log.db", "no name        nothing is published: it lies outside"),
+        ("root = /srv/elsewhere\nbroker = file:///tmp/log.db", "nothing is published: it lies outside"),
         ("broker = amqp://guest:s3cret@127.0.0.1:1/", "127.0.0.1:1 cannot be reached"),
         ("broker = amqq://host/", "no broker"),
         ("broker_file = /nowhere/at/all", "cannot be read"),
         ("outbox = /nowhere/at/all.db\nbroker = file:///tmp/log.db", "no outbox"),
         ("publish = no", "publish = no"),
+        ("visibility = restricted\nbroker = file:///tmp/log.db", "no restricted broker"),
+        ("", "neither broker nor broker_file is set"),
     ],
 )
 def test_what_keeps_events_from_being_published_is_named(site: Site, keys: str, words: str) -> None:
@@ -43,6 +47,40 @@ def test_what_keeps_events_from_being_published_is_named(site: Site, keys: str, 
     assert code == 1, said
     assert words in said
     assert "s3cret" not in said
+
+
+def test_a_relay_that_does_not_run_and_a_broker_that_was_changed_are_named(site: Site) -> None:
+    server = site.server(keys=f"relay = off\nbroker = file://{site.folder}/log.db")
+    work = site.repository("work")
+    work.commit()
+    work.push(server)
+    with Outbox.open(server.outbox, create=False) as outbox:
+        outbox.bind_broker("public", "amqp://elsewhere:5672/%2F sourcepulse")
+    code, said = checked(server)
+    assert code == 1
+    assert "no relay             not running, and with relay = off no push starts one" in said
+    assert f"run `sourcepulse outbox rebind --outbox {server.outbox}`" in said
+    with lock_path(server.outbox).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["outbox", "rebind", "--outbox", str(server.outbox)]) == 0
+        code, said = checked(server)
+    assert code == 0, said
+    assert "ok relay             running" in said
+
+
+def test_the_program_that_sends_is_looked_at_as_well(site: Site) -> None:
+    server = site.server(keys=f"broker = file://{site.folder}/log.db")
+    program = site.folder / "sourcepulse"
+    program.write_text("#!/nowhere/python\n")
+    program.chmod(0o755)
+    finder = site.folder / "finder.py"
+    finder.write_text(f"from sourcepulse_hg import check\ncheck.find_program = lambda: {str(program)!r}\n")
+    with (server.path / ".hg" / "hgrc").open("a") as hgrc:
+        hgrc.write(f"[extensions]\nfinder = {finder}\n")
+    code, said = checked(server)
+    assert code == 1
+    assert "no program           " in said
+    assert "cannot be run" in said
 
 
 def test_collect_stores_where_the_configuration_of_the_repository_says(

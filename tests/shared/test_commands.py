@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,50 @@ def test_lost_payloads_are_told_by_repair_and_show(outbox: Path, capsys: pytest.
     assert len(lost) == report["payloads_lost"]
     assert main(["outbox", "show", "--outbox", str(outbox), str(lost[0]["position"])]) == 3
     assert "lost in the repair" in capsys.readouterr().err
+
+
+def test_a_sound_outbox_is_said_to_be_sound(outbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox", "check", "--outbox", str(outbox)]) == 0
+    assert capsys.readouterr().out == f"{outbox} is sound, and no number is missing\n"
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"sourcepulse {version('sourcepulse')}\n"
+
+
+def test_a_relay_in_the_foreground_says_what_it_does(outbox: Path, tmp_path: Path) -> None:
+    with Outbox.open(outbox) as opened:
+        opened.append([system_event(900)])
+    program = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", str(outbox)]
+    with subprocess.Popen(
+        [*program, "--broker", f"file://{tmp_path}/log.db"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert f"the relay of {outbox} runs as process {process.pid}" in said
+    assert f"public events to file://{tmp_path}/log.db sourcepulse; events wait" in said
+
+
+def test_a_relay_names_all_that_is_missing_and_where_events_went_so_far(
+    outbox: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["relay"]) == 2
+    said = capsys.readouterr().err
+    assert "no outbox is set" in said
+    assert "no broker is set" in said
+    with Outbox.open(outbox) as opened:
+        opened.bind_broker("public", "amqp://relay@host:5672/%2F sourcepulse")
+    assert main(["relay", "--once", "--outbox", str(outbox)]) == 2
+    said = capsys.readouterr().err
+    assert "or --broker-file; so far the events went to amqp://relay@host:5672/%2F sourcepulse" in said
 
 
 def test_replays_that_nobody_sends_are_told(

@@ -104,7 +104,7 @@ class LogFile:
         is locked or its disk full, BrokerError if the file is damaged or not a log.
         """
         try:
-            _check_place(path)
+            check_log_place(path)
             if for_reading:
                 _check_owner(path)
         except OSError as error:
@@ -154,7 +154,8 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _check_place(path: Path) -> None:
+def check_log_place(path: Path) -> None:
+    """Raise BrokerRefusedUsError where no log can be made or written to."""
     if not path.parent.is_dir():
         raise BrokerRefusedUsError(
             f"the directory of the log {path} does not exist; create it, or correct the broker URL"

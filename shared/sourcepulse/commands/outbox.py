@@ -180,7 +180,8 @@ def tell_of_replays(outbox: Outbox, count: int) -> None:
 def _check(args: argparse.Namespace) -> int:
     with open_outbox(settings(args)) as outbox:
         found = problems(outbox)
-    for problem in found:
+        sound = f"{outbox.path} is sound, and no number is missing"
+    for problem in found or [sound]:
         print(problem)
     return EXIT_OUTBOX if found else EXIT_OK
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 from sourcepulse.commands.common import add_settings, outbox_path, seconds, settings
 from sourcepulse.config import Config
@@ -18,12 +20,15 @@ from sourcepulse.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_REFUSED,
+    ConfigError,
     NothingThereError,
+    OutboxError,
     OutboxReplacedError,
     RelayRunningError,
 )
 from sourcepulse.event import PUBLIC, RESTRICTED
 from sourcepulse.outbox import Outbox
+from sourcepulse.relay import Relay
 from sourcepulse.relay_open import open_relay, places_of
 from sourcepulse.relay_settings import are_others, forget_settings, identity, start_ended, write_settings
 from sourcepulse.streams import doubts
@@ -60,12 +65,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Relay until told to stop (SIGTERM, SIGINT), until idle, or once."""
     config = settings(args)
-    config.broker() or config.require("broker")
+    _require_both(config)
     warn_of_doubts(config)
     told, stop = threading.Event(), threading.Event()
     interrupted = _end_on_signals(told, stop)
     code = _serve_until_told(args, config, told, stop)
     return EXIT_INTERRUPTED if interrupted.is_set() else code
+
+
+def _require_both(config: Config) -> None:
+    """Raise one ConfigError for all that is missing, with where the events went so far."""
+    missing = []
+    bound = None
+    try:
+        path = outbox_path(config)
+    except ConfigError as error:
+        missing.append(str(error))
+    else:
+        bound = _bound(path)
+    if config.broker() is None:
+        try:
+            config.require("broker")
+        except ConfigError as error:
+            missing.append(f"{error}, or --broker-file" + (f"; so far the events went to {bound}" if bound else ""))
+    if missing:
+        raise ConfigError("; ".join(missing))
+
+
+def _bound(path: Path) -> str | None:
+    try:
+        with Outbox.open(path, create=False) as outbox:
+            return outbox.bound_broker(PUBLIC)
+    except (OutboxError, NothingThereError):
+        # It is named when it is opened to be served.
+        return None
 
 
 def warn_of_doubts(config: Config) -> None:
@@ -141,6 +174,7 @@ def _serve(args: argparse.Namespace, config: Config, stop: threading.Event, *, o
         start_ended(str(path))
         if args.once:
             return tell_reports(relay.once())
+        _greet(relay, path, config)
         if on_demand is None:
             forget_settings(str(path))
             relay.run(idle_exit_s=args.idle_exit)
@@ -148,6 +182,13 @@ def _serve(args: argparse.Namespace, config: Config, stop: threading.Event, *, o
             write_settings(str(path), on_demand)
             relay.run(idle_exit_s=args.idle_exit, gives_way=lambda: are_others(str(path), on_demand))
     return EXIT_OK
+
+
+def _greet(relay: Relay, path: Path, config: Config) -> None:
+    """Say what runs now, so that a terminal or a journal shows more than silence."""
+    told = ", ".join(f"{stream} events to {place}" for stream, place in places_of(config).items())
+    waits = "events wait" if relay.has_work() else "nothing waits"
+    logger.info("the relay of %s runs as process %d: %s; %s", path, os.getpid(), told, waits)
 
 
 def _waiting(config: Config) -> bool:

@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Look whether a broker takes events of ours, and publish none: one is sent in a transaction that is taken back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
+from sourcepulse.streams import check_place
+
+if TYPE_CHECKING:
+    from sourcepulse.brokers.url import BrokerUrl
+
+_BODY = b"taken back"
+_TRANSACTION = "probe"
+
+
+def probe(url: BrokerUrl, exchange: str, key: str) -> str:
+    """Log in, look for the exchange and whether we may publish with this routing key; return what was found.
+
+    An AMQP exchange that is missing is made, as the relay makes it. ConfigError and BrokerError say what is wrong.
+    """
+    check_place(url, exchange)
+    if url.scheme == "file":
+        return _probe_log(url)
+    if url.scheme.endswith("+rabbitmq"):
+        return _probe_rabbitmq_over_stomp(url, exchange, key)
+    if url.scheme.endswith("+activemq"):
+        return _probe_activemq(url, exchange, key)
+    return _probe_amqp(url, exchange, key)
+
+
+def _probe_log(url: BrokerUrl) -> str:
+    from sourcepulse.brokers.local_schema import LogFile, check_log_place
+
+    path = Path(url.path)
+    if not path.exists():
+        check_log_place(path)
+        return "the log is not there yet: the first event makes it"
+    log = LogFile(path, create=False)
+    try:
+        with log.write(durable=False):
+            pass
+    finally:
+        log.close()
+    return "the log can be written to"
+
+
+def _probe_amqp(url: BrokerUrl, exchange: str, key: str) -> str:
+    import amqp
+    from amqp import exceptions
+
+    from sourcepulse.brokers.amqp_connection import AmqpConnection, describe
+    from sourcepulse.brokers.amqp_publisher import declare_exchange
+
+    connection = AmqpConnection(url)
+    try:
+        connection.open()
+        declare_exchange(connection, exchange)
+        channel = connection.channel()
+        try:
+            connection.call(lambda _: channel.tx_select())
+            connection.call(lambda _: channel._basic_publish(amqp.Message(_BODY), exchange, key))
+            connection.call(lambda _: channel.tx_rollback())
+        except exceptions.ChannelError as error:
+            raise describe(error, connection.host, url.vhost) from None
+        if connection.blocked:
+            raise BrokerUnavailableError(f"{connection.host} blocks publishers: memory or disk alarm")
+        return f"{connection.host} lets us publish to the exchange {exchange!r}"
+    finally:
+        connection.close()
+
+
+def _probe_rabbitmq_over_stomp(url: BrokerUrl, exchange: str, key: str) -> str:
+    from sourcepulse.brokers.stomp_connection import StompConnection
+    from sourcepulse.brokers.url import SCHEMES
+
+    connection = StompConnection(url)
+    try:
+        connection.open()
+        host = connection.host
+    finally:
+        connection.close()
+    # Over STOMP RabbitMQ looks at what a transaction holds when it is committed.
+    scheme = "amqps" if url.tls else "amqp"
+    port = int(url.option("amqp_port") or SCHEMES[scheme])
+    beside = replace(url, scheme=scheme, hosts=tuple((name, port) for name, _ in url.hosts))
+    try:
+        found = _probe_amqp(beside, exchange, key)
+    except (BrokerRefusedUsError, ExchangeMissingError):
+        raise
+    except BrokerUnavailableError as error:
+        return (
+            f"{host} lets us in; whether we may publish to {exchange!r} is not seen over STOMP, and AMQP is not there "
+            f"({error})"
+        )
+    return f"{host} lets us in, and {found}"
+
+
+def _probe_activemq(url: BrokerUrl, exchange: str, key: str) -> str:
+    from sourcepulse.brokers.stomp_connection import StompConnection
+    from sourcepulse.brokers.stomp_destinations import activemq_topic
+    from sourcepulse.brokers.stomp_errors import ErrorFrameError
+
+    connection = StompConnection(url)
+    try:
+        connection.open()
+        requests = connection.requests
+        requests.begin(_TRANSACTION)
+        try:
+            connection.call(
+                lambda receipt: requests.send(
+                    activemq_topic(exchange, key), _BODY, headers={"transaction": _TRANSACTION, "receipt": receipt}
+                )
+            )
+            connection.call(lambda receipt: requests.abort(_TRANSACTION, receipt=receipt))
+        except ErrorFrameError as error:
+            raise BrokerRefusedUsError(f"{connection.host} refuses us: {error}") from None
+        return f"{connection.host} lets us publish to the exchange {exchange!r}"
+    finally:
+        connection.close()

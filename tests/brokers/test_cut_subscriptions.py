@@ -12,15 +12,32 @@ from pathlib import Path
 import pytest
 
 from sourcepulse import Consumer
-from sourcepulse.brokers import Outcome, amqp_publisher, amqp_subscription, stomp_rabbitmq_subscription
+from sourcepulse.brokers import (
+    Outcome,
+    amqp_publisher,
+    amqp_subscription,
+    stomp_activemq_subscription,
+    stomp_rabbitmq_subscription,
+)
+from sourcepulse.brokers.stomp_destinations import activemq_queue
 from sourcepulse.commands.status import lines
 from sourcepulse.delivery import Delivery
+from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.gaps import Gap
 from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_view import figures
 from sourcepulse.testing import MemoryBroker, system_event
-from support.broker_under_test import RabbitBroker, StompRabbitBroker, take, unique
-from support.local_log import push_event, wait_until
+from support.activemq import ActiveMqNode, require_activemq
+from support.broker_under_test import (
+    ActiveMqBroker,
+    FileBroker,
+    RabbitBroker,
+    StompRabbitBroker,
+    send_all,
+    take,
+    unique,
+)
+from support.local_log import as_message, push_event, wait_until
 from support.rabbitmq import READER, RabbitNode
 
 RENEW_SECONDS = 0.3
@@ -29,7 +46,7 @@ RENEW_SECONDS = 0.3
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for module in (amqp_subscription, stomp_rabbitmq_subscription):
+    for module in (amqp_subscription, stomp_rabbitmq_subscription, stomp_activemq_subscription):
         monkeypatch.setattr(module, "RENEW_SECONDS", RENEW_SECONDS)
     monkeypatch.setattr(amqp_publisher, "RENEW_SECONDS", 4 * RENEW_SECONDS)
 
@@ -87,6 +104,64 @@ def test_renewals_neither_reorder_nor_repeat_what_waits(broker: RabbitBroker) ->
         time.sleep(1.2 * RENEW_SECONDS)
     assert got == list(range(1, 101))
     assert (consumer.stats.gaps, consumer.stats.reconnects, consumer.stats.late) == (0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def managed_activemq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveMqNode]:
+    require_activemq()
+    node = ActiveMqNode(tmp_path_factory.mktemp("managed"), managed=True)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
+
+
+def test_a_queue_of_activemq_that_was_removed_is_made_again_and_what_was_lost_is_a_gap(
+    managed_activemq: ActiveMqNode,
+) -> None:
+    broker = ActiveMqBroker(managed_activemq)
+    gaps: list[Gap] = []
+    try:
+        # Of two queues, the other one is never silent.
+        consumer = broker.consumer("hg.#", "system.#", on_gap=gaps.append, hold_seconds=0.1)
+        broker.publish_events(push_event(1))
+        assert take(consumer, 1) == [1]
+        managed_activemq.remove_queue(activemq_queue(broker.exchange, "hg.>", broker.queue).removeprefix("/queue/"))
+        broker.publish_events(push_event(2))
+        pass_time(consumer)
+        broker.publish_events(push_event(3))
+        assert take(consumer, 1) == [3]
+        assert [(gap.first_missing, gap.last_missing) for gap in gaps] == [(2, 2)]
+        # Made again and again, it repeats and reorders nothing.
+        broker.publish_events(*(push_event(number) for number in range(4, 104)))
+        got = []
+        for _ in range(4):
+            got += take(consumer, 25)
+            time.sleep(1.2 * RENEW_SECONDS)
+        assert got == list(range(4, 104))
+        assert (consumer.stats.gaps, consumer.stats.reconnects, consumer.stats.late) == (1, 0, 0)
+    finally:
+        broker.close()
+
+
+def test_a_log_that_was_removed_is_made_again_and_told(tmp_path: Path) -> None:
+    broker = FileBroker(tmp_path)
+    told: list[bool] = []
+    try:
+        consumer = broker.consumer("hg.#", on_interrupted=lambda: told.append(True))
+        sender = broker.publisher()
+        send_all(sender, [as_message(push_event(1))])
+        assert take(consumer, 1) == [1]
+        for path in tmp_path.glob("log.db*"):
+            path.unlink()
+        with pytest.raises(BrokerUnavailableError, match="was removed or replaced"):
+            send_all(sender, [as_message(push_event(2))])
+        wait_until(lambda: consumer.receive(0.1) is None and told)
+        broker.publish_events(push_event(2))
+        assert take(consumer, 1) == [2]
+    finally:
+        broker.close()
 
 
 def test_a_consumer_that_may_not_make_the_exchange_waits_for_it_and_says_so(

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,15 @@ from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_view import figures
 from sourcepulse.relay_thread import RelayThread
 from sourcepulse.testing import system_event
+from support.activemq import ActiveMqNode, require_activemq
 from support.broker_under_test import unique
 from support.local_log import wait_until
 from support.rabbitmq import ADMIN, RELAY, RabbitNode
 
 EVENTS = 10
+#: After the last event, all have arrived within this.
+ARRIVAL_LIMIT_SECONDS = 60.0
+NEW = (RELAY[0], "n3w-s3cret")
 
 
 @pytest.fixture
@@ -29,29 +34,43 @@ def node(rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
     rabbitmq.control("change_password", *RELAY)
 
 
-def rotate(node: RabbitNode, scheme: str, folder: Path, *, seconds: float, file_first: bool) -> None:
-    """Send ten events over so many seconds, with a new password in the middle and all connections closed."""
-    url = node.stomp_url if scheme == "stomp" else node.url
+@dataclass(frozen=True)
+class Rotation:
+    """A broker whose password for the relay is changed; `change` does so, and closes all connections."""
+
+    url: Callable[[tuple[str, str]], str]
+    reader: str
+    change: Callable[[], None]
+
+
+def rabbit(node: RabbitNode, scheme: str) -> Rotation:
+    """RabbitMQ, where an admin changes a password while it runs."""
+
+    def change() -> None:
+        node.control("change_password", *NEW)
+        node.control("close_all_connections", "--vhost", "pulse", "rotation")
+
+    # The reader's connection is closed as well; its queue stands.
+    return Rotation(node.stomp_url if scheme == "stomp" else node.url, node.url(ADMIN), change)
+
+
+def rotate(rotation: Rotation, folder: Path, *, seconds: float, file_first: bool) -> None:
+    """Send ten events over so many seconds, with a new password in the middle."""
     broker_file = folder / "broker"
-    broker_file.write_text(url(RELAY))
+    broker_file.write_text(rotation.url(RELAY))
     broker_file.chmod(0o600)
-    new = (RELAY[0], "n3w-s3cret")
     settings = config.load({"broker_file": str(broker_file)}, environ={})
     told: list[str] = []
 
-    def change_at_the_broker() -> None:
-        node.control("change_password", *new)
-        node.control("close_all_connections", "--vhost", "pulse", "rotation")
-
     def change_in_the_file() -> None:
-        broker_file.write_text(url(new))
+        broker_file.write_text(rotation.url(NEW))
 
+    change_at_the_broker = rotation.change
     first, second = change_at_the_broker, change_in_the_file
     if file_first:
         first, second = second, first
-    # Its connection is closed as well; its queue stands.
     consumer = Consumer(
-        node.url(ADMIN), ["system.test.#"], queue=unique("queue"), durable=True, state=folder / "state.db"
+        rotation.reader, ["system.test.#"], queue=unique("queue"), durable=True, state=folder / "state.db"
     )
     changing = threading.Thread(target=first)
     with Outbox.open(folder / "outbox.db") as outbox, consumer:
@@ -66,7 +85,7 @@ def rotate(node: RabbitNode, scheme: str, folder: Path, *, seconds: float, file_
                 if number == 6:
                     second()
                 time.sleep(max(0.0, begun + (number + 1) * seconds / EVENTS - time.monotonic()))
-            wait_until(lambda: figures(outbox)["streams"]["public"]["pending"] == 0, 60.0)
+            wait_until(lambda: figures(outbox)["streams"]["public"]["pending"] == 0, ARRIVAL_LIMIT_SECONDS)
             assert [int(_next(consumer)) for _ in range(EVENTS)] == list(range(EVENTS))
             stream = figures(outbox)["streams"]["public"]
         finally:
@@ -88,9 +107,32 @@ def _next(consumer: Consumer) -> str:
 def test_a_password_is_changed_while_events_come(
     node: RabbitNode, tmp_path: Path, scheme: str, file_first: bool
 ) -> None:
-    rotate(node, scheme, tmp_path, seconds=4.0, file_first=file_first)
+    rotate(rabbit(node, scheme), tmp_path, seconds=4.0, file_first=file_first)
 
 
 @pytest.mark.soak
-def test_a_password_is_changed_while_events_come_for_100_seconds(node: RabbitNode, tmp_path: Path) -> None:
-    rotate(node, "amqp", tmp_path, seconds=100.0, file_first=False)
+@pytest.mark.parametrize("scheme", ["amqp", "stomp"])
+def test_a_password_is_changed_while_events_come_for_100_seconds(node: RabbitNode, tmp_path: Path, scheme: str) -> None:
+    rotate(rabbit(node, scheme), tmp_path, seconds=100.0, file_first=False)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("file_first", [True, False])
+def test_a_password_of_activemq_is_changed_by_a_restart_while_events_come_for_100_seconds(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, file_first: bool
+) -> None:
+    require_activemq()
+    node = ActiveMqNode(tmp_path_factory.mktemp("activemq"))
+
+    def change() -> None:
+        # As the shipped file has it: the passwords stand in the broker's own configuration.
+        settings = node.folder / "activemq.xml"
+        settings.write_text(settings.read_text().replace(f'"{RELAY[1]}"', f'"{NEW[1]}"'))
+        node.stop()
+        node.start()
+
+    try:
+        node.start()
+        rotate(Rotation(node.url, node.url(ADMIN), change), tmp_path, seconds=100.0, file_first=file_first)
+    finally:
+        node.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trustme
 
-from support.activemq_config import LOG_SETTINGS, broker_xml, write_stores
+from support.activemq_config import LOG_SETTINGS, broker_xml, remove_queue_xml, write_stores
 from support.component import require
 from support.rabbitmq import ADMIN, free_port
 
@@ -42,7 +42,8 @@ class ActiveMqNode:
     """One broker; `start` may be called again after `kill` or `stop`, the data stays.
 
     With `store_limit_bytes` the store is full after about so many bytes, and says so to who publishes. Of several
-    brokers with the same `data` one serves, and the others stand by until it ends.
+    brokers with the same `data` one serves, and the others stand by until it ends. One that is `managed` can be told
+    over JMX, as by its web console, to `remove_queue`.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class ActiveMqNode:
         data: Path | None = None,
         max_frame_bytes: int | None = None,
         store_limit_bytes: int | None = None,
+        managed: bool = False,
     ) -> None:
         self.folder = folder
         self._data = data or folder / "data"
         self.port, self.tls_port, self.client_cert_port = free_port(), free_port(), free_port()
+        self._jmx_port = free_port() if managed else None
         self._process: subprocess.Popen[bytes] | None = None
         self._log_begin = 0
         self.ca = trustme.CA()
@@ -125,6 +128,23 @@ class ActiveMqNode:
         shutil.rmtree(self._data)
         self._data.mkdir()
 
+    def remove_queue(self, name: str) -> None:
+        """Remove a queue, `Consumer.NAME....`, with consumers or without, as an admin does at the web console."""
+        assert self._jmx_port is not None, "the broker is not managed"
+        task = self.folder / "remove-queue.xml"
+        task.write_text(remove_queue_xml(self._jmx_port, name))
+        opens = ("java.management.rmi/javax.management.remote.rmi", "java.management/javax.management")
+        flags = [flag for package in opens for flag in ("--add-opens", f"{package}=ALL-UNNAMED")]
+        # It ends with an error, because the file describes no broker.
+        command = [
+            JAVA, *flags, "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", self._class_path(),
+            "org.apache.activemq.console.Main", "start", f"xbean:file:{task}",
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, env=self._environ, capture_output=True, text=True, timeout=START_LIMIT_SECONDS, check=False
+        )
+        assert "has no BrokerService instance" in done.stdout + done.stderr, done
+
     def freeze(self) -> None:
         """Let the broker answer nothing, with its connections open."""
         os.kill(self.pid, signal.SIGSTOP)
@@ -168,17 +188,36 @@ class ActiveMqNode:
         self._process = None
 
     def _command(self) -> list[str]:
-        # Some of the package's links point to jars that it only recommends.
-        jars = [*sorted(_PACKAGE.glob("*.jar")), *sorted((_PACKAGE / "optional").glob("*.jar")), *_LOGGING]
         folder = self.folder
+        jmx = (
+            [
+                f"-Dcom.sun.management.jmxremote.{option}"
+                for option in (
+                    f"port={self._jmx_port}",
+                    f"rmi.port={self._jmx_port}",
+                    "host=127.0.0.1",
+                    "authenticate=false",
+                    "ssl=false",
+                )
+            ]
+            if self._jmx_port
+            else []
+        )
         return [
             JAVA, "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
+            *jmx, "-Djava.rmi.server.hostname=127.0.0.1",
             "-Djava.net.preferIPv4Stack=true", f"-Djava.io.tmpdir={folder / 'tmp'}",
             f"-Dactivemq.base={folder}", f"-Dactivemq.data={self._data}",
             f"-Dlog4j.configuration=file:{folder / 'log4j.properties'}",
-            "-cp", ":".join(map(str, [folder, *(jar for jar in jars if jar.exists())])),
+            "-cp", f"{folder}:{self._class_path()}",
             "org.apache.activemq.console.Main", "start", f"xbean:file:{folder / 'activemq.xml'}",
         ]  # fmt: skip
+
+    @staticmethod
+    def _class_path() -> str:
+        # Some of the package's links point to jars that it only recommends.
+        jars = [*sorted(_PACKAGE.glob("*.jar")), *sorted((_PACKAGE / "optional").glob("*.jar")), *_LOGGING]
+        return ":".join(str(jar) for jar in jars if jar.exists())
 
     def _prepare(self, max_frame_bytes: int | None, store_limit_bytes: int | None) -> None:
         folder = self.folder
@@ -193,7 +232,13 @@ class ActiveMqNode:
         (folder / "log4j.properties").write_text(LOG_SETTINGS.format(folder=folder))
         ports = {"port": self.port, "tls_port": self.tls_port, "client_cert_port": self.client_cert_port}
         xml = broker_xml(
-            folder, self._data, password, max_frame_bytes=max_frame_bytes, store_limit_bytes=store_limit_bytes, **ports
+            folder,
+            self._data,
+            password,
+            managed=self._jmx_port is not None,
+            max_frame_bytes=max_frame_bytes,
+            store_limit_bytes=store_limit_bytes,
+            **ports,
         )
         (folder / "activemq.xml").write_text(xml)
         self._environ = {

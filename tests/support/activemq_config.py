@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import trustme
 from cryptography import x509
@@ -49,8 +49,9 @@ _BROKER = """\
  xsi:schemaLocation="http://www.springframework.org/schema/beans
  http://www.springframework.org/schema/beans/spring-beans.xsd
  http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
-<broker xmlns="http://activemq.apache.org/schema/core" brokerName="tests" useJmx="false" persistent="true"
+<broker xmlns="http://activemq.apache.org/schema/core" brokerName="tests" useJmx="{managed}" persistent="true"
  dataDirectory="{data}">
+<managementContext><managementContext createConnector="false"/></managementContext>
 <destinationPolicy><policyMap><policyEntries>
  <policyEntry topic="&gt;" producerFlowControl="false" memoryLimit="16mb">
   <dispatchPolicy><strictOrderDispatchPolicy/></dispatchPolicy>
@@ -87,6 +88,29 @@ _BROKER = """\
 </broker></beans>
 """
 
+_REMOVE_QUEUE = """\
+<beans xmlns="http://www.springframework.org/schema/beans" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+ xsi:schemaLocation="http://www.springframework.org/schema/beans
+ http://www.springframework.org/schema/beans/spring-beans.xsd">
+<bean id="mbeans" class="org.springframework.jmx.support.MBeanServerConnectionFactoryBean">
+ <property name="serviceUrl" value="service:jmx:rmi:///jndi/rmi://127.0.0.1:{port}/jmxrmi"/></bean>
+<bean class="org.springframework.beans.factory.config.MethodInvokingFactoryBean">
+ <property name="targetObject" ref="mbeans"/><property name="targetMethod" value="invoke"/>
+ <property name="arguments"><list>
+  <bean class="javax.management.ObjectName">
+   <constructor-arg value="org.apache.activemq:type=Broker,brokerName=tests"/></bean>
+  <value>removeQueue</value>
+  <array value-type="java.lang.Object"><value>{queue}</value></array>
+  <array value-type="java.lang.String"><value>java.lang.String</value></array>
+ </list></property></bean>
+</beans>
+"""
+
+
+def remove_queue_xml(port: int, queue: str) -> str:
+    """Give a Spring context that tells the broker behind this JMX port to remove a queue; no program is to be built."""
+    return _REMOVE_QUEUE.format(port=port, queue=escape(queue))
+
 
 def broker_xml(
     folder: Path,
@@ -98,6 +122,7 @@ def broker_xml(
     client_cert_port: int,
     max_frame_bytes: int | None = None,
     store_limit_bytes: int | None = None,
+    managed: bool = False,
 ) -> str:
     """Give the broker's whole configuration; `password` opens the key stores of `write_stores`, `data` is the store."""
     options = "transport.hbGracePeriodMultiplier=1.5"
@@ -116,6 +141,7 @@ def broker_xml(
     return _BROKER.format(
         folder=folder,
         data=data,
+        managed=str(managed).lower(),
         lock_poll_ms=LOCK_POLL_MS,
         password=password,
         port=port,

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
+from typing import Any
 
 from sourcepulse.brokers import Delivery, SubscriptionSpec
 from sourcepulse.brokers.stomp_destinations import (
@@ -16,8 +18,14 @@ from sourcepulse.brokers.stomp_destinations import (
     activemq_topics,
     check_activemq_exchange,
 )
+from sourcepulse.brokers.stomp_errors import ErrorFrameError
 from sourcepulse.brokers.stomp_subscription import StompSubscription
 from sourcepulse.topics import check_pattern
+
+#: How often a queue is made again: that an admin removed it is told to nobody, its consumers included.
+RENEW_SECONDS = 45.0
+#: A selector that no message fits: whoever consumes by it gets none, and makes the queue.
+_NOTHING = "1=0"
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +37,19 @@ class StompActivemqSubscription(StompSubscription):
     consumer drops the repeat. The queues of former patterns are emptied too, for nobody else would; what of
     that is not asked for is left out by the consumer.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._queues: tuple[str, ...] = ()
+        self._renew_at = 0.0
+        self._renewals = 0
+        self._told_of_renewal = False
+
+    def receive(self, wait_seconds: float) -> Delivery | None:
+        """Wait at most so long for one message; a queue that an admin removed is made again meanwhile."""
+        if self._queues and time.monotonic() >= self._renew_at:
+            self._renew()
+        return super().receive(wait_seconds)
 
     @property
     def notes(self) -> Sequence[str]:
@@ -49,6 +70,8 @@ class StompActivemqSubscription(StompSubscription):
             self._warn_of(former, spec.queue)
             destinations = [activemq_queue(spec.exchange, pattern, spec.queue) for pattern in patterns + former]
             headers = {} if spec.shared else {"activemq.exclusive": "true"}
+            # Those of former patterns may go.
+            self._queues = tuple(destinations[: len(patterns)])
         else:
             destinations = [activemq_topics(spec.exchange, pattern) for pattern in patterns]
             headers = {"activemq.maximumPendingMessageLimit": str(spec.limits.max_length)}
@@ -57,6 +80,26 @@ class StompActivemqSubscription(StompSubscription):
             self._consume(number, destination, headers)
         # Whether a queue was gone ActiveMQ does not tell; a topic keeps nothing for who is away.
         self.interrupted = self._stood and not spec.durable
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+
+    def _renew(self) -> None:
+        """Make the queues again, where they were removed, by a consumer that comes for nothing and goes.
+
+        ActiveMQ keeps the subscription to a queue that is gone, and connects it with one that is made anew.
+        """
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+        requests = self._connection.requests
+        for destination in self._queues:
+            self._renewals += 1
+            number = f"renewal-{self._renewals}"
+            try:
+                self._consume(number, destination, {"selector": _NOTHING})
+                self._connection.call(lambda receipt, number=number: requests.unsubscribe(number, receipt=receipt))  # type: ignore[misc]
+                self._told_of_renewal = False
+            except ErrorFrameError as error:
+                if not self._told_of_renewal:
+                    logger.warning("whether %s still stands is not seen: %s", destination, error)
+                self._told_of_renewal = True
 
     def _warn_of(self, former: tuple[str, ...], name: str) -> None:
         if former and not self._stood:

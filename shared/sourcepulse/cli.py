@@ -21,7 +21,7 @@ from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePu
 #: Where plugins offer commands of their own, each a module like those in `sourcepulse.commands`.
 ENTRY_POINT_GROUP = "sourcepulse.commands"
 
-_COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check")
+_COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead")
 _EXIT_CODES = """exit codes: 0 well, 1 failure, 2 usage or configuration, 3 timed out or nothing there,
 4 broker not reached with events left, 5 something was refused and buried, 6 outbox locked or damaged,
 130 interrupted"""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,12 @@ def dead_letters(url: BrokerUrl, queue: str) -> tuple[DeadLetter, ...]:
                 (queue,),
             )
         )
+
+
+def remove_dead_letters(url: BrokerUrl, letters: Iterable[int]) -> None:
+    """Remove dead letters for good."""
+    with _existing(Path(url.path)) as log, log.write() as db:
+        db.executemany("DELETE FROM dead_letters WHERE letter = ?", [(letter,) for letter in letters])
 
 
 def bring_back_dead_letters(url: BrokerUrl, queue: str) -> int:

@@ -58,6 +58,9 @@ KEYS: dict[str, Key] = {
         lowest=EVENT_MIN_BYTES,
         highest=EVENT_MAX_BYTES,
     ),
+    "heartbeat_s": Key(
+        0, int, "seconds between two heartbeats of a relay that does not end when idle; 0 for none", highest=86_400
+    ),
     "keep_days": Key(30, int, "days that a delivered event can be replayed"),
     "keep_bytes": Key(2**30, int, "bytes of delivered events that can be replayed"),
 }

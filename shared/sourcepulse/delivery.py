@@ -19,7 +19,8 @@ from sourcepulse.errors import (
     NothingThereError,
     VisibilityUnknownError,
 )
-from sourcepulse.event import format_time
+from sourcepulse.event import Event, format_time
+from sourcepulse.heartbeat import Heartbeat
 from sourcepulse.outbox import Claimed, Outbox
 from sourcepulse.serialize import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, encode, encode_pulse
 from sourcepulse.visibility import Gate
@@ -73,11 +74,13 @@ class Delivery:
         clock: Callable[[], float],
         gate: Gate | None = None,
         destination: Destination | None = None,
+        heartbeat: Heartbeat | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.stream = stream
         self._gate = gate
         self._destination = destination
+        self._heartbeat = heartbeat
         self._attempted = False
         self._outbox = outbox
         self._open_publisher = open_publisher
@@ -112,6 +115,24 @@ class Delivery:
             self._abandon()
             raise
         return report
+
+    def beat(self) -> None:
+        """Say that the relay lives, if that is due, while nothing else is under way."""
+        event = None if self._heartbeat is None else self._heartbeat.next()
+        if event is None:
+            return
+        try:
+            self._connected().send(self._encoded(event))
+            while not (settled := list(self._settlements())):
+                # The publisher itself ends a wait that is too long.
+                pass
+            self._outbox.note_contact(self.stream)
+        except BrokerUnavailableError as error:
+            self._abandon()
+            self._give_up(DeliveryReport(), error)
+            return
+        if settled[0].outcome is Outcome.REFUSED:
+            logger.warning("a heartbeat is refused: %s", settled[0].reason)
 
     def keep_alive(self) -> None:
         """Let an idle connection answer heartbeats; a dead one is dropped without a word."""
@@ -281,12 +302,25 @@ class Delivery:
             self._publisher.abandon()
             self._publisher = None
 
+    def _pulse(self, event: Event) -> bytes:
+        exchange = self._exchange if self._destination is None else self._destination.place.exchange
+        return encode_pulse(event, exchange=exchange, sent=format_time(self._clock()))
+
+    def _encoded(self, event: Event) -> Message:
+        return Message(
+            tag=0,
+            id=event.id,
+            type=event.type,
+            time=event.time,
+            routing_key=event.routing_key,
+            content_type=PULSE_CONTENT_TYPE if self._pulse_format else CONTENT_TYPE,
+            body=self._pulse(event) if self._pulse_format else encode(event),
+        )
+
     def _message(self, event: Claimed, tag: int) -> Message:
         body, content_type = event.body, CONTENT_TYPE
         if self._pulse_format:
-            decoded = decode(event.body, routing_key=event.routing_key)
-            exchange = self._exchange if self._destination is None else self._destination.place.exchange
-            body = encode_pulse(decoded, exchange=exchange, sent=format_time(self._clock()))
+            body = self._pulse(decode(event.body, routing_key=event.routing_key))
             content_type = PULSE_CONTENT_TYPE
         return Message(
             tag=tag,

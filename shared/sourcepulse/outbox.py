@@ -383,6 +383,15 @@ class Outbox:
                 "UPDATE deliveries SET broker = NULL, failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,)
             )
 
+    def note_contact(self, stream: str) -> None:
+        """Record that the broker of a stream answers, where an attempt failed before."""
+        with self._file.read() as db:
+            row = db.execute("SELECT 1 FROM deliveries WHERE stream = ? AND failures > 0", (stream,)).fetchone()
+        if row is None:
+            return
+        with self._file.write(durable=False) as db:
+            db.execute("UPDATE deliveries SET failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,))
+
     def tried(self, stream: str) -> str | None:
         """Give the mark of the settings by which the last attempt failed."""
         with self._file.read() as db:

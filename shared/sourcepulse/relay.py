@@ -127,7 +127,9 @@ class Relay:
         """
         self._last_work = time.monotonic()
         threads = [
-            threading.Thread(target=self._guard, args=(delivery,), name=f"delivery-{delivery.stream}")
+            threading.Thread(
+                target=self._guard, args=(delivery, idle_exit_s is None), name=f"delivery-{delivery.stream}"
+            )
             for delivery in self._deliveries
         ]
         for thread in threads:
@@ -142,10 +144,10 @@ class Relay:
         if self._crash is not None:
             raise self._crash
 
-    def _guard(self, delivery: Delivery) -> None:
+    def _guard(self, delivery: Delivery, beats: bool) -> None:
         """Deliver; a fault of ours ends the whole relay, loudly, rather than one stream in silence."""
         try:
-            self._deliver(delivery)
+            self._deliver(delivery, beats)
         except OutboxReplacedError as error:
             self._crash = error
             self._stop.set()
@@ -154,7 +156,7 @@ class Relay:
             self._crash = error
             self._stop.set()
 
-    def _deliver(self, delivery: Delivery) -> None:
+    def _deliver(self, delivery: Delivery, beats: bool) -> None:
         kept_alive = time.monotonic()
         while not self._stop.is_set():
             try:
@@ -163,6 +165,9 @@ class Relay:
                     self._stop.wait(min(wait_s, 1.0))
                     continue
                 report = delivery.attempt(self._stop.is_set)
+                # One that ends by itself when idle would be missed.
+                if beats and report.error is None:
+                    delivery.beat()
             except OutboxReplacedError:
                 raise
             except OutboxError as error:

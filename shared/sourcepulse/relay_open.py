@@ -16,6 +16,7 @@ from sourcepulse.config import Config
 from sourcepulse.delivery import Delivery
 from sourcepulse.destination import Destination, Moves, admit, keep_apart, places_of
 from sourcepulse.event import PUBLIC
+from sourcepulse.heartbeat import Heartbeat
 from sourcepulse.housekeeping import Keep
 from sourcepulse.outbox import Outbox
 from sourcepulse.relay import Relay, relay_lock
@@ -66,4 +67,5 @@ def _delivery(
         clock=time.time,
         gate=Gate(own, check_openers()) if stream == PUBLIC else None,
         destination=destination,
+        heartbeat=Heartbeat(own, stream, interval_s) if (interval_s := config.number("heartbeat_s")) else None,
     )

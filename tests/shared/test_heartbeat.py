@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A relay that is a service says at each interval that it lives and how far it has come."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sourcepulse import Consumer, Event, config
+from sourcepulse.brokers import Message, Outcome
+from sourcepulse.catalogue import check
+from sourcepulse.delivery import Delivery
+from sourcepulse.errors import BrokerUnavailableError
+from sourcepulse.heartbeat import SOURCES_MAX, TYPE, Heartbeat
+from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_view import figures
+from sourcepulse.relay_open import open_relay
+from sourcepulse.testing import MemoryBroker, system_event
+from support.local_log import log_url
+
+LIMIT_SECONDS = 30.0
+
+
+def made(outbox: Outbox, stream: str = "public") -> Event:
+    event = Heartbeat(outbox, stream, 30).next()
+    assert event is not None
+    check(TYPE, event.data)
+    return event
+
+
+def test_a_heartbeat_has_the_figures_of_its_own_stream(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(number, source=f"system://{number % 2}") for number in range(6)])
+        outbox.append([system_event(9, source="system://s?restricted")])
+        assert made(outbox).data["sources"] == [{"source": f"system://{n}", "sequence": None} for n in (0, 1)]
+        outbox.acknowledge("public", [1, 2, 3])
+        outbox.bury(6, "because")
+        event = made(outbox)
+        assert event.numbers is None
+        assert event.data["sources"] == [
+            {"source": "system://0", "sequence": f"{2:020}"},
+            {"source": "system://1", "sequence": f"{1:020}"},
+        ]
+        assert (event.data["pending"], event.data["buried"], event.data["interval_s"]) == (2, 1, 30)
+        assert event.data["oldest_age_s"] is not None
+        restricted = made(outbox, "restricted")
+        assert restricted.stream == "restricted"
+        assert [each["source"] for each in restricted.data["sources"]] == ["system://s?restricted"]
+
+
+def test_a_heartbeat_of_many_sources_is_bounded_and_says_so(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(1, source=f"system://{number}") for number in range(SOURCES_MAX + 3)])
+        data = made(outbox).data
+    assert len(data["sources"]) == SOURCES_MAX
+    assert data["truncated"] == [{"field": "/sources", "kept": SOURCES_MAX, "total": SOURCES_MAX + 3}]
+
+
+@pytest.mark.parametrize("form", ["cloudevents", "pulse"])
+def test_a_service_beats_and_stores_none_of_it(tmp_path: Path, form: str) -> None:
+    settings = config.load({"broker": str(log_url(tmp_path)), "heartbeat_s": 1, "format": form}, environ={})
+    with (
+        Consumer(log_url(tmp_path), ["#"], state=":memory:", timeout=LIMIT_SECONDS) as consumer,
+        Outbox.open(tmp_path / "o.db") as outbox,
+        open_relay(outbox.path, settings, stop := threading.Event()) as relay,
+    ):
+        thread = threading.Thread(target=relay.run)
+        thread.start()
+        try:
+            got = [event for event, _ in zip(consumer, range(2), strict=False)]
+        finally:
+            stop.set()
+            thread.join(LIMIT_SECONDS)
+        assert [event.type for event in got] == [TYPE] * 2
+        assert len({event.id for event in got}) == 2
+        assert (consumer.stats.gaps, consumer.stats.bad) == (0, 0)
+        stream = figures(outbox)["streams"]["public"]
+        assert (stream["pending"], stream["delivered"], stream["broker"]) == (0, 0, None)
+
+
+def test_a_relay_that_ends_when_idle_has_no_heartbeat(tmp_path: Path) -> None:
+    settings = config.load({"broker": str(log_url(tmp_path)), "heartbeat_s": 1}, environ={})
+    with (
+        Consumer(log_url(tmp_path), ["#"], state=":memory:") as consumer,
+        Outbox.open(tmp_path / "o.db") as outbox,
+        open_relay(outbox.path, settings, threading.Event()) as relay,
+    ):
+        relay.run(idle_exit_s=0.3)
+        assert consumer.receive(0.2) is None
+
+
+def test_a_broker_that_is_away_is_a_failure_until_it_takes_a_heartbeat(tmp_path: Path) -> None:
+    is_away = True
+
+    def judge(message: Message) -> Outcome:
+        if is_away:
+            raise BrokerUnavailableError("it is away")
+        return Outcome.DELIVERED
+
+    broker = MemoryBroker(judge=judge)
+
+    def state(outbox: Outbox) -> dict[str, Any]:
+        Delivery(
+            outbox,
+            "public",
+            broker.publisher,
+            exchange="x",
+            clock=lambda: 0.0,
+            heartbeat=Heartbeat(outbox, "public", 1),
+        ).beat()
+        found: dict[str, Any] = figures(outbox)["streams"]["public"]
+        return found
+
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        away = state(outbox)
+        assert (away["failures"], away["last_error"]) == (1, "it is away")
+        is_away = False
+        assert state(outbox)["failures"] == 0
+    (sent,) = broker.messages
+    assert (sent.routing_key, json.loads(sent.body)["type"]) == ("system.relay.heartbeat", TYPE)

@@ -288,10 +288,16 @@ class _InMemory:
             yield self._db
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, closed to others whatever the umask."""
+    for missing in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
+        missing.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+
+
 def _open_file(path: Path) -> SqliteFile:
     way_out = f"another file can be named with state=, and state={MEMORY!r} keeps it in memory"
     try:
-        path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        _make_folder(path.parent)
     except OSError as error:
         raise StateError(
             f"the directory {path.parent} of the consumer state cannot be made: {error.strerror}; {way_out}"

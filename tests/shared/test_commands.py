@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 import subprocess
 import sys
@@ -209,3 +210,14 @@ def test_a_memory_that_is_removed_under_a_running_consumer_is_an_error(tmp_path:
     state.unlink()
     with pytest.raises(StateError, match="removed or replaced"):
         consumer.acknowledge()
+
+
+def test_no_folder_above_a_memory_is_open_to_others_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        Consumer(
+            log_url(tmp_path), ["#"], queue="q", durable=True, state=tmp_path / "a" / "b" / "c" / "state.db"
+        ).close()
+    finally:
+        os.umask(before)
+    assert [(tmp_path / place).stat().st_mode & 0o777 for place in ("a", "a/b", "a/b/c")] == [0o700] * 3

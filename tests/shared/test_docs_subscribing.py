@@ -25,7 +25,7 @@ from support.events import key_of, wire_examples
 from support.local_log import log_url, publish_events, wait_until
 
 PAGE = Path(__file__).parents[2] / "shared" / "docs" / "subscribing.md"
-URL = "amqps://user:password@host/vhost"
+URL = "amqps://reader:password@host/vhost"
 OUTBOX = "/var/lib/sourcepulse/outbox.db"
 LIMIT_SECONDS = 30
 

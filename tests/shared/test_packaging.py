@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -135,6 +137,9 @@ def test_the_readme_names_every_command_and_every_exit_code() -> None:
         "collect",
         "emit",
         "schema",
+        "check",
+        "dead",
+        "files",
         "tail",
         "hg-path",
         "bugzilla-path",
@@ -144,3 +149,13 @@ def test_the_readme_names_every_command_and_every_exit_code() -> None:
         assert f"sourcepulse {command}" in text
     for code in (0, 1, 2, 3, 4, 5, 6, 130):
         assert f"{code} " in text.partition("Exit codes:")[2]
+
+
+def test_every_queue_of_the_examples_may_be_made_with_the_shipped_definitions() -> None:
+    definitions = json.loads((ROOT / "shared" / "deploy" / "rabbitmq-definitions.json").read_text())
+    (allowed,) = [right["configure"] for right in definitions["permissions"] if right["user"] == "reader"]
+    pages = [ROOT / "README.md", *(ROOT / "shared" / "docs").glob("*.md")]
+    named = [name for page in pages for name in re.findall(r'queue="([^"]+)"|--durable (\S+) ', page.read_text())]
+    queues = {first or second for first, second in named} - {"NAME"}
+    assert queues
+    assert [queue for queue in queues if not re.search(allowed, queue)] == []

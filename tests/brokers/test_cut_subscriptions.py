@@ -48,6 +48,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for module in (amqp_subscription, stomp_rabbitmq_subscription, stomp_activemq_subscription):
         monkeypatch.setattr(module, "RENEW_SECONDS", RENEW_SECONDS)
+    monkeypatch.setattr(stomp_rabbitmq_subscription, "BUSY_RENEW_SECONDS", 2 * RENEW_SECONDS)
     monkeypatch.setattr(amqp_publisher, "RENEW_SECONDS", 4 * RENEW_SECONDS)
 
 
@@ -75,6 +76,23 @@ def test_a_binding_that_was_removed_is_made_again_and_what_was_lost_is_a_gap(bro
     assert take(consumer, 1) == [3]
     assert [(gap.first_missing, gap.last_missing) for gap in gaps] == [(2, 2)]
     assert consumer.stats.reconnects == 0
+
+
+def test_a_binding_that_was_removed_is_made_again_though_another_one_brings_events(broker: RabbitBroker) -> None:
+    consumer = broker.consumer("hg.#", "system.#")
+    broker.remove_binding("hg.#")
+    numbers = iter(range(1000))
+
+    def stands() -> bool:
+        deadline = time.monotonic() + 3 * RENEW_SECONDS
+        while time.monotonic() < deadline:
+            broker.publish_events(system_event(next(numbers)))
+            assert consumer.receive(30) is not None
+            consumer.acknowledge()
+        return "hg.#" in broker.bindings()
+
+    wait_until(stands, 30)
+    assert (consumer.stats.reconnects, consumer.stats.gaps, consumer.stats.repeats) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("durable", [True, False])

@@ -35,6 +35,8 @@ MILLISECONDS = 1000
 TURN_SECONDS = 1.0
 #: A queue is bound again after so long a silence: nobody else misses a binding that was removed.
 RENEW_SECONDS = 45.0
+#: A durable one that is never silent is bound again by a connection of its own, which may take a message for a moment.
+BUSY_RENEW_SECONDS = 300.0
 #: How the numbers of the consumers begin that come for that.
 RENEWAL = "renewal-"
 #: The numbers of the two subscriptions on one connection: the first may be several, of a temporary queue.
@@ -63,6 +65,7 @@ class StompRabbitmqSubscription(StompSubscription):
         self._dead_stands = False
         self._renew_at = 0.0
         self._renewals = 0
+        self._busy_renew_at = 0.0
 
     def receive(self, wait_seconds: float) -> Delivery | None:
         """Wait at most so long for one message; a consumer that waits for its turn asks for it meanwhile."""
@@ -75,6 +78,8 @@ class StompRabbitmqSubscription(StompSubscription):
                 return None
             else:
                 time.sleep(min(deadline, self._turn_asked_at + TURN_SECONDS) - now)
+        if self._spec.durable and time.monotonic() >= self._busy_renew_at:
+            self._renew_while_busy()
         delivery = super().receive(max(0.0, deadline - time.monotonic()))
         if delivery is not None:
             self._renew_at = time.monotonic() + RENEW_SECONDS
@@ -106,7 +111,7 @@ class StompRabbitmqSubscription(StompSubscription):
         To bind is to consume over STOMP, so that a second consumer comes and goes on the same connection: only in
         silence, for what came to it could not be acknowledged. BrokerUnavailableError if the exchange is missing.
         """
-        self._renew_at = time.monotonic() + RENEW_SECONDS
+        self._renewed()
         headers = self._durable_headers() if self._spec.durable else self._temporary_headers()
         try:
             for pattern in self._spec.patterns:
@@ -118,13 +123,26 @@ class StompRabbitmqSubscription(StompSubscription):
                 )
         except ErrorFrameError as error:
             # RabbitMQ closed the connection.
-            self._lost_its_queue = self._lost_its_queue or error.blame is Blame.MISSING
-            raise BrokerUnavailableError(
-                f"{self._connection.host} did not bind {self._queue!r} again: {error}"
-            ) from None
+            raise self._not_renewed(error) from None
+
+    def _renew_while_busy(self) -> None:
+        """Bind the queue again though events come: those of another pattern would hide that a binding is gone."""
+        self._renewed()
+        try:
+            self._prepare(look=False)
+        except ErrorFrameError as error:
+            raise self._not_renewed(error) from None
+
+    def _renewed(self) -> None:
+        now = time.monotonic()
+        self._renew_at, self._busy_renew_at = now + RENEW_SECONDS, now + BUSY_RENEW_SECONDS
+
+    def _not_renewed(self, error: ErrorFrameError) -> BrokerUnavailableError:
+        self._lost_its_queue = self._lost_its_queue or error.blame is Blame.MISSING
+        return BrokerUnavailableError(f"{self._connection.host} did not bind {self._queue!r} again: {error}")
 
     def _subscribe_to_exchange(self) -> None:
-        self._renew_at = time.monotonic() + RENEW_SECONDS
+        self._renewed()
         if not self._spec.durable:
             self._subscribe_temporary()
             return

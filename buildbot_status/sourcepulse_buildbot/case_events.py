@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -80,18 +81,24 @@ def run_finished(
 ) -> Iterator[Event]:
     """Yield the wanted cases of a complete test result set, then its totals."""
     test_set = tests.test_set
-    cases = _cases(tests)
-    outcomes = [case.outcome for case in cases]
-    skips = [_Case(row, SKIPPED, row["value"] or None) for row in tests.of(SKIPS)]
-    asked = [case for case in [*cases, *skips] if _is_wanted(case, wanted.cases)]
-    told = _first_of(asked, wanted.most)
-    for case in told:
+    told = _Told(wanted)
+    outcomes: Counter[str] = Counter()
+    flaky = 0
+    for case in _cases(tests):
+        outcomes[case.outcome] += 1
+        flaky += case.is_flaky
+        told.add(case)
+    skips = tests.of(SKIPS)
+    for row in skips:
+        told.add(_Case(row, SKIPPED, row["value"] or None))
+    cases = told.cases()
+    for case in cases:
         yield _case_event(emitter, case, run, test_set["description"] or "", time, recovered=recovered)
-    known = UNKNOWN not in outcomes
+    known = not outcomes[UNKNOWN]
     totals = {
-        "tests_total": len(cases) + len(skips),
-        "tests_passed": outcomes.count(SUCCESS) if known else test_set["tests_passed"],
-        "tests_failed": sum(map(outcomes.count, [FAILURE, EXCEPTION])) if known else test_set["tests_failed"],
+        "tests_total": outcomes.total() + len(skips),
+        "tests_passed": outcomes[SUCCESS] if known else test_set["tests_passed"],
+        "tests_failed": outcomes[FAILURE] + outcomes[EXCEPTION] if known else test_set["tests_failed"],
         "tests_skipped": len(skips) if known else None,
     }
     state = report_of(tests.of(REPORT))
@@ -103,10 +110,10 @@ def run_finished(
         description=test_set["description"] or "",
         category=test_set["category"],
         totals=totals,
-        flaky=sum(case.is_flaky for case in cases) if known else None,
+        flaky=flaky if known else None,
         state=state,
-        cases=len(told),
-        left_out=len(asked) - len(told),
+        cases=len(cases),
+        left_out=told.asked - len(cases),
         time=time,
         recovered=recovered,
     )
@@ -136,43 +143,55 @@ def has_totals(statistics: Mapping[str, int]) -> bool:
     return any(f"tests-{name}" in statistics for name in _TOTALS)
 
 
-def _cases(tests: StoredTests) -> list[_Case]:
-    """Return what became of each result; `unknown` in sets whose values say something else, such as times."""
+class _Told:
+    """The cases that are told one by one, as many as may be: failures before flaky ones, these before the others.
+
+    It holds no more than these, however many there are.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        #: How many were wanted.
+        self.asked = 0
+        self._by_rank: tuple[list[tuple[int, _Case]], ...] = ([], [], [])
+
+    def add(self, case: _Case) -> None:
+        state = _STATES.get(case.outcome)
+        if state not in self._wanted.cases and not (case.is_flaky and FLAKY in self._wanted.cases):
+            return
+        ranked = self._by_rank[0 if state == FAILED else 1 if case.is_flaky else 2]
+        if len(ranked) < self._wanted.most:
+            ranked.append((self.asked, case))
+        self.asked += 1
+
+    def cases(self) -> list[_Case]:
+        """Return them in their order."""
+        first = [each for ranked in self._by_rank for each in ranked][: self._wanted.most]
+        return [case for _, case in sorted(first, key=lambda each: each[0])]
+
+
+def _cases(tests: StoredTests) -> Iterator[_Case]:
+    """Yield what became of each result; `unknown` in sets whose values say something else, such as times."""
     test_set = tests.test_set
     if test_set["category"] != PASS_FAIL:
         outcome, has_messages = (
             _OUTCOME_BY_CATEGORY.get(test_set["category"], UNKNOWN),
             test_set["value_unit"] == MESSAGE,
         )
-        return [_Case(row, outcome, row["value"] if has_messages else None) for row in tests.results]
+        for row in tests.results:
+            yield _Case(row, outcome, row["value"] if has_messages else None)
+        return
     details = details_of(tests.results, tests.of(FAILURES))
     attempts = attempts_of(tests.results, tests.of(ATTEMPTS))
-    cases = []
+    once = Attempts(1, None)
     for row in tests.results:
-        ran = attempts.get(row["test_resultid"], Attempts(1, None))
+        ran = attempts.get(row["test_resultid"], once)
         if row["value"] == TRUE:
-            cases.append(_Case(row, SUCCESS, ran.message, ran.number))
+            yield _Case(row, SUCCESS, ran.message, ran.number)
             continue
         failure = details.get(row["test_resultid"])
         outcome, message = (FAILURE, None) if failure is None else failure
-        cases.append(_Case(row, outcome, message, ran.number))
-    return cases
-
-
-def _is_wanted(case: _Case, wanted: frozenset[str]) -> bool:
-    return _STATES.get(case.outcome) in wanted or (case.is_flaky and FLAKY in wanted)
-
-
-def _first_of(cases: Sequence[_Case], most: int) -> Sequence[_Case]:
-    """Return as many as may be told, in their order; failures before those that are flaky, these before the others."""
-    if len(cases) <= most:
-        return cases
-    first = sorted(range(len(cases)), key=lambda number: (_rank(cases[number]), number))[:most]
-    return [cases[number] for number in sorted(first)]
-
-
-def _rank(case: _Case) -> int:
-    return 0 if _STATES[case.outcome] == FAILED else 1 if case.is_flaky else 2
+        yield _Case(row, outcome, message, ran.number)
 
 
 def _case_event(emitter: Emitter, case: _Case, run: RunOf, description: str, time: float, *, recovered: bool) -> Event:

@@ -12,6 +12,7 @@ from sourcepulse_buildbot.test_case import ERROR, FAILED, PASSED, SKIPPED
 _OUTCOMES = {"failure": FAILED, "error": ERROR, "skipped": SKIPPED}
 #: What Maven's Surefire writes of attempts: those before the one that passed, and those after the first that failed.
 _ATTEMPTS = {"flakyFailure": PASSED, "flakyError": PASSED, "rerunFailure": FAILED, "rerunError": ERROR}
+_LINES_OF_ATTEMPTS = frozenset({"stackTrace", "system-out", "system-err"})
 _OUTPUTS = {"system-out": "system-out", "system-err": "system-err"}
 #: What else writers put into a case and that changes nothing.
 _KNOWN = frozenset({"properties", "property", "system-out", "system-err", "warning", "attachments", "attachment"})
@@ -33,6 +34,8 @@ _FAILED_WORDS = {
     "timedout": ERROR,
     "aborted": ERROR,
 }
+#: And NUnit's one for whether it passed.
+_NO = frozenset({"false", "no", "0"})
 #: What ctest says of a test that skipped itself; all its other reasons are those of tests that it could not run.
 _CTEST_SKIPS = "SKIP_"
 
@@ -57,6 +60,8 @@ class Case:
         """Read the beginning of an element; return whether it is in a known place and not known."""
         if self._part is not None and self._part.rank == REASON:
             # A stack trace and the like belong to the text of the failure.
+            if name in _LINES_OF_ATTEMPTS:
+                self._part.write("\n")
             return False
         if name in _OUTCOMES:
             self._begin_outcome(name, attributes, depth)
@@ -106,6 +111,8 @@ class Case:
                 self.outcome = SKIPPED
             else:
                 self.outcome = _FAILED_WORDS.get(status) or _FAILED_WORDS.get(result) or PASSED
+                if self.attributes.get("success", "").strip().lower() in _NO:
+                    self.outcome = FAILED
         elif self.outcome == SKIPPED and status == "notrun" and not result and self._is_kept_from_running():
             self.outcome = ERROR
 

@@ -63,6 +63,9 @@ class Suite:
         # A suite with a failing suite in it is one failure for node.
         if failures > self.failing and failures > self.failing_elements + self.direct_suites * bool(self.failing):
             return f"{where}{failures} failures are counted, {self.failing} are there"
+        skipped = whole_number(self.attributes.get("skipped")) or 0
+        if skipped and not self.skipped and not self.failing:
+            return f"{where}{skipped} skipped tests are counted, none is there"
         if self.attributes.get("hostname") == _CATCH2_HOST:
             return None
         tests = whole_number(self.attributes.get("tests"))

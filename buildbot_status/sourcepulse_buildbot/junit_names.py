@@ -27,7 +27,7 @@ def case_name(case: Mapping[str, str], suites: Sequence[Mapping[str, str]]) -> s
         class_name = ""
     own = _joined(class_name, name)
     if not class_name:
-        return SEPARATOR.join([each for each in names if each and not own.startswith(each)] + [own])
+        return SEPARATOR.join([each for each in names if each and not own.startswith(each)] + ([own] if own else []))
     if len(names) > 1 and not any(_tells(class_name, each) or _tells(name, each) for each in names if each):
         return SEPARATOR.join([each for each in names if each] + [own])
     return own

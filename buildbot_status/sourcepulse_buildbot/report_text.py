@@ -26,6 +26,8 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+#: So many bytes of a text in two bytes a character show its order, because reports begin with ASCII.
+_WIDE_TEXT_BYTES = 16
 #: How a document begins that has neither a byte order mark nor one byte for a character.
 _WIDE_BEGINNINGS = (
     (b"<\0\0\0", "utf-32-le"),
@@ -81,6 +83,10 @@ def decode_text(data: bytes) -> Decoded:
     for bom, name in _BOMS:
         if data.startswith(bom):
             return _decode(data.removeprefix(bom), name)
+    begin = data[:_WIDE_TEXT_BYTES]
+    for name, zeros, others in (("utf-16-le", begin[1::2], begin[::2]), ("utf-16-be", begin[::2], begin[1::2])):
+        if zeros and not zeros.strip(b"\0") and b"\0" not in others:
+            return _decode(data, name)
     return _decode(data, "utf-8")
 
 

@@ -123,10 +123,12 @@ def details_of(results: Iterable[Mapping[str, Any]], failures: Iterable[Mapping[
     """
     failed = [row for row in _in_order(results) if row["value"] == FALSE]
     told = _in_order(failures)
-    if [_where(row) for row in failed] != [_where(row) for row in told]:
+    if len(failed) != len(told):
         return {}
     details = {}
     for row, failure in zip(failed, told, strict=True):
+        if _where(row) != _where(failure):
+            return {}
         word, _, message = failure["value"].partition("\n")
         if word not in (FAILURE, EXCEPTION):
             return {}

@@ -6,12 +6,14 @@ Which sets it makes is said in `result_sets`. It also counts: the statistics `te
 `tests-failed` (with those that broke) and `tests-skipped` of the step are set, and its words are
 `5 tests, 1 failed, 2 skipped`. A step is a success only if no test is missing, and SKIPPED if none ran.
 
-All that takes long (parsing, cleaning, sorting) is done in a thread, so that the reactor serves others meanwhile.
+All that takes long (parsing, cleaning, sorting) is done in a thread or, for large reports, in a process of its own, so
+that the reactor serves others meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from buildbot import config
@@ -20,27 +22,17 @@ from buildbot.process.buildstep import BuildStep
 from buildbot.process.results import FAILURE, SKIPPED, SUCCESS, WARNINGS
 from twisted.internet import defer, threads
 
-from sourcepulse_buildbot import test_case
-from sourcepulse_buildbot.junit_report import read_junit
+from sourcepulse_buildbot import live_build, test_case
 from sourcepulse_buildbot.quiet_heap import set_heap_aside
 from sourcepulse_buildbot.report_files import ReportFile, read_log, read_worker_files
 from sourcepulse_buildbot.report_numbers import DURATION_NS_MAX, INT32_MAX
-from sourcepulse_buildbot.result_sets import ResultSet, result_sets
-from sourcepulse_buildbot.subunit_report import read_subunit
-from sourcepulse_buildbot.tap_report import read_tap
-from sourcepulse_buildbot.test_case import Report, ReportBuilder, TestCase
+from sourcepulse_buildbot.report_reading import Reading
+from sourcepulse_buildbot.report_work import READERS, ReadReport, Summary, Task
+from sourcepulse_buildbot.result_tables import ResultTables
 
 MAX_BYTES = 128 * 1024 * 1024
 MAX_FILES = 5_000
 MAX_CASES = test_case.CASES_MAX
-#: The reactor gets its turn after each lot; Buildbot itself writes 3,000 at once.
-RESULTS_AT_ONCE = 1_000
-
-_READERS: dict[str, Callable[[bytes, ReportBuilder], Report]] = {
-    "junit": read_junit,
-    "subunit": read_subunit,
-    "tap": read_tap,
-}
 _RESULTS: dict[str, int] = {"failure": FAILURE, "skipped": SKIPPED, "success": SUCCESS, "warnings": WARNINGS}
 _PROBLEMS_LOG, _NOTES_LOG = "problems", "notes"
 #: The outcome of a run whose report is not whole, by `if_broken`; it is never a success.
@@ -98,6 +90,7 @@ class PublishTestReport(BuildStep):
         self.max_files = max_files
         self.max_cases = max_cases
         self.words = ""
+        self._reading: Reading | None = None
 
     def run(self) -> defer.Deferred[int]:
         """Fetch, read and store the report."""
@@ -116,22 +109,39 @@ class PublishTestReport(BuildStep):
             self.words = problems[0] if problems else "no test report"
             await self._log_problems(problems)
             return _RESULTS[self.if_missing]
-        report_bytes = sum(len(file.data) for file in files)
-        set_heap_aside(self.master.reactor, report_bytes)
-        clean = self.build.properties.cleanupTextFromSecrets
-        report = await threads.deferToThread(_read, self.format, files, problems, self.max_cases, clean)
-        await self._store(report, report_bytes)
-        self._count(report)
-        self.words = _words(report) + (", report broken" if report.problems else "")
-        await self._log_problems(report.problems)
-        if report.notes:
-            await self.addCompleteLog(_NOTES_LOG, _lines(report.notes))
+        set_heap_aside(self.master.reactor, sum(len(file.data) for file in files))
+        self._reading = Reading(self._task(problems), files)
+        report = await threads.deferToThread(self._reading.read)
+        await self._store(report)
+        summary = report.summary
+        self._count(summary)
+        self.words = _words(summary) + (", report broken" if summary.problems else "")
+        await self._log_problems(summary.problems)
+        if summary.notes:
+            await self.addCompleteLog(_NOTES_LOG, _lines(summary.notes))
         # Failure is the worst of all that is possible here.
-        if self.fail_on_failures and report.failed:
+        if self.fail_on_failures and summary.failed:
             return _RESULTS["failure"]
-        if report.problems:
+        if summary.problems:
             return _RESULTS[self.if_broken]
-        return _RESULTS["success" if report.failed or report.counts.get(test_case.PASSED) else "skipped"]
+        return _RESULTS["success" if summary.failed or summary.passed else "skipped"]
+
+    def interrupt(self, reason: Any) -> defer.Deferred[None]:
+        """Stop reading as well."""
+        if self._reading is not None:
+            self._reading.stop("the step was stopped")
+        stopped: defer.Deferred[None] = super().interrupt(reason)
+        return stopped
+
+    def _task(self, problems: Sequence[str]) -> Task:
+        return Task(
+            format=self.format,
+            most_cases=self.max_cases,
+            longest_duration_ns=self._longest_duration_ns(),
+            if_incomplete=_INCOMPLETE[self.if_broken],
+            problems=problems,
+            secrets={secret: name for secret, name in live_build.secrets_of(self.build).items() if secret},
+        )
 
     async def _fetch(self) -> tuple[list[ReportFile], list[str]]:
         if self.log is not None:
@@ -140,27 +150,26 @@ class PublishTestReport(BuildStep):
         paths = [self.path] if isinstance(self.path, str) else list(self.path)
         return await read_worker_files(self, paths, self.max_bytes, self.max_files)
 
-    async def _store(self, report: Report, report_bytes: int) -> None:
-        description = self.set_description or self.name
-        sets = await threads.deferToThread(
-            result_sets,
-            report.cases,
-            longest_duration_ns=self._longest_duration_ns(),
-            problems=report.problems,
-            notes=report.notes,
-            if_incomplete=_INCOMPLETE[self.if_broken],
-        )
-        # What was made meanwhile stays until all is stored, so it need not be walked either.
-        set_heap_aside(self.master.reactor, report_bytes)
-        for each in sets:
-            setid = await self.addTestResultSet(description, each.category, each.value_unit)
-            await self._add_results(setid, each)
+    async def _store(self, report: ReadReport) -> None:
+        """Store the sets in small lots, each when the one before is stored, and call them complete when all are there.
 
-    async def _add_results(self, setid: int, each: ResultSet) -> None:
-        for begin in range(0, len(each.results), RESULTS_AT_ONCE):
-            for result in each.results[begin : begin + RESULTS_AT_ONCE]:
-                self.addTestResult(setid, **result)
-            await _turn(self.master.reactor)
+        Buildbot's own `addTestResult` would hold all results of a set in the master, and call a set complete whose
+        results could not be stored.
+        """
+        updates = self.master.data.updates
+        builderid = await self.build.getBuilderId()
+        description = self.set_description or self.name
+        setids = []
+        tables = ResultTables(self.master)
+        for each in report.sets:
+            setid = await updates.addTestResultSet(
+                builderid, self.build.buildid, self.stepid, description, each.category, each.value_unit
+            )
+            setids.append(setid)
+            for lot in each.lots:
+                await tables.add(builderid, setid, json.loads(lot))
+        for setid, each in zip(setids, report.sets, strict=True):
+            await updates.completeTestResultSet(setid, tests_passed=each.passed, tests_failed=each.failed)
 
     def _longest_duration_ns(self) -> int:
         # The column is an INTEGER, in which only SQLite holds more than 2.1 seconds.
@@ -168,12 +177,11 @@ class PublishTestReport(BuildStep):
         is_wide = getattr(getattr(engine, "dialect", None), "name", None) == "sqlite"
         return DURATION_NS_MAX if is_wide else INT32_MAX
 
-    def _count(self, report: Report) -> None:
-        passed, skipped = report.counts.get(test_case.PASSED, 0), report.counts.get(test_case.SKIPPED, 0)
+    def _count(self, report: Summary) -> None:
         self.setStatistic("tests-total", report.total)
-        self.setStatistic("tests-passed", passed)
+        self.setStatistic("tests-passed", report.passed)
         self.setStatistic("tests-failed", report.failed)
-        self.setStatistic("tests-skipped", skipped)
+        self.setStatistic("tests-skipped", report.skipped)
 
     async def _log_problems(self, problems: Sequence[str]) -> None:
         if problems:
@@ -184,8 +192,8 @@ def _check(
     format_: object, path: object, log: object, if_missing: object, if_broken: object, limits: Mapping[str, object]
 ) -> None:
     """Name every mistake; Buildbot collects them."""
-    if format_ not in _READERS:
-        config.error(f"PublishTestReport: format must be one of {', '.join(_READERS)}, not {format_!r}")
+    if format_ not in READERS:
+        config.error(f"PublishTestReport: format must be one of {', '.join(READERS)}, not {format_!r}")
     if (path is None) == (log is None):
         config.error("PublishTestReport: give either path or log")
     if path is not None and not _is_path(path):
@@ -216,45 +224,16 @@ def _is_renderable(value: object) -> bool:
     return bool(IRenderable.providedBy(value))
 
 
-def _read(
-    format_: str, files: Sequence[ReportFile], problems: Sequence[str], most_cases: int, clean: Callable[[str], str]
-) -> Report:
-    """Read all files into one report without secrets; run in a thread, because ten megabytes take a second."""
-    builder = ReportBuilder(most_cases=most_cases)
-    for problem in problems:
-        builder.problem(problem)
-    for file in files:
-        builder.source = file.name if len(files) > 1 else ""
-        _READERS[format_](file.data, builder)
-    report = builder.report()
-    return report._replace(
-        cases=[_without_secrets(case, clean) for case in report.cases],
-        problems=[clean(problem) for problem in report.problems],
-        notes=[clean(note) for note in report.notes],
-    )
-
-
-def _without_secrets(case: TestCase, clean: Callable[[str], str]) -> TestCase:
-    message = None if case.message is None else clean(case.message)
-    return case._replace(name=clean(case.name), message=message)
-
-
 def _lines(sentences: Iterable[str]) -> str:
     return "".join(f"{sentence}\n" for sentence in sentences)
 
 
-def _words(report: Report) -> str:
+def _words(report: Summary) -> str:
     words = [f"{report.total} test{'' if report.total == 1 else 's'}"]
     if report.failed:
         words.append(f"{report.failed} failed")
-    if skipped := report.counts.get(test_case.SKIPPED):
-        words.append(f"{skipped} skipped")
+    if report.skipped:
+        words.append(f"{report.skipped} skipped")
     if report.flaky:
         words.append(f"{report.flaky} flaky")
     return ", ".join(words)
-
-
-def _turn(reactor: Any) -> defer.Deferred[None]:
-    turn: defer.Deferred[None] = defer.Deferred()
-    reactor.callLater(0, turn.callback, None)
-    return turn

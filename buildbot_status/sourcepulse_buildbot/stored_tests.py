@@ -7,12 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from twisted.internet import threads
-
 from sourcepulse_buildbot.result_sets import BOOLEAN, COMPANIONS, PASS_FAIL
+from sourcepulse_buildbot.result_tables import ResultTables
 from sourcepulse_buildbot.rows import Row
-
-_MEMBERS = ("test_result_setid", "test_name", "test_code_path", "line", "duration_ns", "value")
 
 
 class StoredTests(NamedTuple):
@@ -33,32 +30,14 @@ def is_companion(test_set: Row) -> bool:
 
 
 async def read_tests(data: Any, test_set: Row) -> StoredTests:
-    """Read the results of a set and of its companions, each in one call: reading by pages costs all of it each time."""
-    results = await _results(data, test_set)
+    """Read the results of a set and of its companions."""
+    tables = ResultTables(data.master)
+    builderid = test_set["builderid"]
+    results = await tables.read(builderid, test_set["test_result_setid"])
     if (test_set["category"], test_set["value_unit"]) != (PASS_FAIL, BOOLEAN):
         return StoredTests(test_set, results)
     companions: dict[str, Sequence[Row]] = {}
     for other in await data.get(("steps", test_set["stepid"], "test_result_sets")):
         if other["complete"] and is_companion(other) and other["description"] == test_set["description"]:
-            companions[other["category"]] = await _results(data, other)
+            companions[other["category"]] = await tables.read(builderid, other["test_result_setid"])
     return StoredTests(test_set, results, companions)
-
-
-async def _results(data: Any, test_set: Row) -> Sequence[Row]:
-    """Read the results of a set past the data API, which would make its 50,000 rows in the reactor."""
-    read = getattr(
-        getattr(getattr(getattr(data, "master", None), "db", None), "test_results", None), "getTestResults", None
-    )
-    if read is None:
-        rows: Sequence[Row] = await data.get(("test_result_sets", test_set["test_result_setid"], "results"))
-        return rows
-    models = await read(test_set["builderid"], test_set["test_result_setid"])
-    made: Sequence[Row] = await threads.deferToThread(lambda: [_row(model) for model in models])
-    return made
-
-
-def _row(model: Any) -> Row:
-    """Return a result as the data API has it; Buildbot 3 has dictionaries, Buildbot 4 objects."""
-    if isinstance(model, dict):
-        return {"test_resultid": model["id"], **{name: model[name] for name in _MEMBERS}}
-    return {"test_resultid": model.id, **{name: getattr(model, name) for name in _MEMBERS}}

@@ -13,10 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sourcepulse_buildbot.message_parts import REASON, Message, MessageParts
+from sourcepulse_buildbot.message_parts import Message
 from sourcepulse_buildbot.prove_verdicts import Prove
 from sourcepulse_buildbot.report_numbers import duration_ns, line_number
 from sourcepulse_buildbot.report_text import decode_text
+from sourcepulse_buildbot.tap_level import Level, Point, counted_failures
 from sourcepulse_buildbot.tap_names import Named, without_times
 from sourcepulse_buildbot.test_case import ERROR, FAILED, PASSED, SKIPPED, Report, ReportBuilder
 
@@ -34,6 +35,7 @@ _BAIL_OUT = re.compile(r"Bail out!\s*(?P<reason>.*)$", re.IGNORECASE)
 _SUBTEST = re.compile(r"#\s*Subtest(?::\s*(?P<name>.*))?$")
 _ESCAPED = re.compile(r"\\([\\#])")
 #: How node-tap tells how long a test took; node itself has `duration_ms` in the YAML.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TIME = re.compile(r"\s#\s*time=(?P<value>[0-9.]+)(?P<unit>ms|s)$")
 #: What is understood of a block of YAML, the rest is only text.
 _YAML_KEYS = frozenset({"duration_ms", "file", "line", "location"})
@@ -51,51 +53,11 @@ def read_tap(data: bytes, builder: ReportBuilder | None = None) -> Report:
     return builder.report()
 
 
-class _Level:
-    """One stream of TAP: the outermost one or a subtest."""
-
-    def __init__(self, name: str = "", block: tuple[str, str] | None = None) -> None:
-        self.name = name
-        #: Description and outcome of the test point that summed a subtest in braces up before it came.
-        self.block = block
-        self.planned: int | None = None
-        self.plan_came_last = False
-        self.seen = self.numbered = 0
-        #: What the subtest below had, for the test point that sums it up.
-        self.below_seen = False
-        self.below_failed = False
-
-    def is_complete(self) -> bool:
-        return self.planned is not None and self.seen >= self.planned
-
-
-class _Point:
-    """A test of which more may follow: a block of YAML or, if it failed, comments."""
-
-    def __init__(self, name: str, outcome: str, indent: int, *, reason: str, duration_ns: int | None) -> None:
-        self.name = name
-        self.outcome = outcome
-        self.indent = indent
-        self.duration_ns = duration_ns
-        self.yaml_indent: int | None = None
-        self.values: dict[str, str] = {}
-        self._reason = reason
-        self._parts = MessageParts()
-        self._part = self._parts.begin(REASON)
-
-    def add_line(self, line: str) -> None:
-        self._part.write(f"{line}\n")
-
-    def message(self) -> str | Message:
-        # What is below a test that was skipped only tells how long that took.
-        return self._reason or self._parts.message()
-
-
 class _Reader:
     def __init__(self, builder: ReportBuilder) -> None:
         self._builder = builder
-        self._levels = [_Level()]
-        self._point: _Point | None = None
+        self._levels = [Level()]
+        self._point: Point | None = None
         self._path: str | None = None
         self._any_tap = False
         #: The tests of the stream that is read, whose names are looked at together.
@@ -108,20 +70,27 @@ class _Reader:
         #: The name of the subtest that is announced, for when it comes.
         self._announced = ""
         self._bailed_out = False
+        #: Test points that are `not ok` in the whole report, and the most failures that a comment counts.
+        self._bad = self._counted = 0
 
     def read(self, data: bytes) -> None:
         decoded = decode_text(data)
         for note in decoded.notes:
             self._builder.note(note)
-        self._has_numbers = any(_is_numbered(line) for line in _lines(decoded.text))
-        for line in _lines(decoded.text):
+        text = _COLOUR.sub("", decoded.text)
+        self._has_numbers = any(_is_numbered(line) for line in _lines(text))
+        for line in _lines(text):
             self._line(line)
         self._end_stream()
         self._prove.end()
+        if self._counted and not self._bad:
+            self._builder.problem(f"{self._counted} failures are counted, none is there")
         if not self._any_tap:
             self._builder.problem("there is no TAP in the report")
 
     def _line(self, line: str) -> None:
+        if failures := counted_failures(line):
+            self._counted = max(self._counted, failures)
         text = line.lstrip(" ")
         indent = len(line) - len(text)
         text = text.rstrip()
@@ -165,7 +134,7 @@ class _Reader:
             return True
         return False
 
-    def _belongs_to(self, point: _Point, text: str, indent: int) -> bool:
+    def _belongs_to(self, point: Point, text: str, indent: int) -> bool:
         """Tell whether a line is a part of the test before it, and take it."""
         if point.yaml_indent is not None:
             if text == "..." and indent <= point.yaml_indent:
@@ -204,13 +173,13 @@ class _Reader:
         top = self._levels[0]
         if match["number"] is None and self._has_numbers and not self._takes_unnumbered(depth):
             return
-        if not depth and top.seen and (match["number"] == "1" or (top.is_complete() and top.plan_came_last)):
+        if not depth and top.begins_anew(match["number"]):
             self._end_stream()
         self._any_tap = self._is_begun = True
         level = self._level(depth)
         self._close_below(depth)
-        level.seen += 1
-        level.numbered += match["number"] is not None
+        level.add(match["number"], is_bad=bool(match["bad"]))
+        self._bad += bool(match["bad"])
         if depth and match["bad"]:
             self._levels[depth - 1].below_failed = True
         self._point = self._read_point(level, depth, indent, match, rest)
@@ -225,7 +194,7 @@ class _Reader:
             return depth > 0 and self._is_begun
         return level.planned is not None and not level.is_complete() and not level.numbered
 
-    def _read_point(self, level: _Level, depth: int, indent: int, match: re.Match[str], rest: str) -> _Point | None:
+    def _read_point(self, level: Level, depth: int, indent: int, match: re.Match[str], rest: str) -> Point | None:
         """Give the test of a test point, None if it only sums up a subtest."""
         directive = _DIRECTIVE.search(rest)
         took = None if directive else _TIME.search(rest)
@@ -234,18 +203,28 @@ class _Reader:
         description = "" if description == "-" else description.removeprefix("- ").lstrip()
         outcome = _outcome(bool(match["bad"]), directive["word"].lower() if directive else "")
         announced, self._announced = self._announced, ""
+        if level.below_seen and level.unnamed_below is not None and description:
+            self._name_below(depth, level.unnamed_below, description)
+        level.unnamed_below = None
         if level.below_seen and (outcome != FAILED or level.below_failed):
             return None
         if description.endswith("{") and not directive and not level.below_seen:
-            self._levels.append(_Level(description[:-1].rstrip(), (description, outcome)))
+            self._levels.append(Level(description[:-1].rstrip(), (description, outcome)))
             return None
-        return _Point(
+        return Point(
             self._full_name(depth, description or announced or f"test {match['number'] or level.seen}"),
             outcome,
             indent,
             reason=directive["reason"] if directive else "",
             duration_ns=duration_ns(took["value"], took["unit"]) if took else None,
         )
+
+    def _name_below(self, depth: int, begin: int, name: str) -> None:
+        """Put the name of a subtest, which came behind it, into the names of its tests."""
+        above = self._full_name(depth, "")
+        for position in range(begin, len(self._cases)):
+            case = self._cases[position]
+            self._cases[position] = case._replace(name=f"{above}{name} > {case.name.removeprefix(above)}")
 
     def _announce(self, depth: int, name: str) -> None:
         """Take the name of a subtest, which stands before it in its own column or in that of the level above."""
@@ -257,10 +236,11 @@ class _Reader:
                 return
         self._announced = name
 
-    def _level(self, depth: int) -> _Level:
+    def _level(self, depth: int) -> Level:
         """Give the level of this depth; a deeper one than before begins a subtest."""
         while len(self._levels) <= depth:
-            self._levels.append(_Level(self._announced))
+            self._levels[-1].unnamed_below = None if self._announced else len(self._cases)
+            self._levels.append(Level(self._announced))
             self._announced = ""
         return self._levels[depth]
 
@@ -275,7 +255,7 @@ class _Reader:
             if below.block is not None:
                 self._end_block(above, *below.block)
 
-    def _end_block(self, above: _Level, description: str, outcome: str) -> None:
+    def _end_block(self, above: Level, description: str, outcome: str) -> None:
         """Tell what a subtest in braces came to, unless its tests explain it."""
         if not above.below_seen or (outcome == FAILED and not above.below_failed):
             self._add(self._full_name(len(self._levels) - 1, description), outcome)
@@ -333,15 +313,18 @@ class _Reader:
                 message=case.message,
             )
         self._prove.end_file(top.seen)
-        self._levels, self._announced, self._bailed_out, self._path = [_Level()], "", False, None
+        self._levels, self._announced, self._bailed_out, self._path = [Level()], "", False, None
         self._is_begun = False
 
-    def _check_plan(self, level: _Level, depth: int) -> bool:
+    def _check_plan(self, level: Level, depth: int) -> bool:
         """Tell whether tests of the plan are missing, and enter them."""
-        if level.planned is None or level.planned == level.seen:
+        defect = level.defect()
+        if defect is None:
             return False
         where = self._where() + (f"{level.name}: " if level.name else "")
-        self._builder.problem(f"{where}{level.planned} tests are planned, {level.seen} ran")
+        self._builder.problem(f"{where}{defect}")
+        if level.planned is None:
+            return False
         for number in range(level.seen + 1, min(level.planned, level.seen + MISSING_MAX) + 1):
             name = self._full_name(depth - 1, level.name) + " > " if depth and level.name else ""
             self._add(f"{name}test {number}", ERROR, message="This test is planned, but it did not run.")

@@ -24,6 +24,9 @@ ROUNDS = 3
 WORKERS = 4
 LIMIT_SECONDS = 900.0
 FED_STEPS = 20_000
+CASES, FAILED_CASES = 50_000, 1_000
+#: What the reactor of a master may be kept from its work at a time while so many cases are read, stored and published.
+BLOCK_GOAL_MS = 50
 #: Ten times what one master was measured to say in a second.
 FEED_GOAL_PER_SECOND = 1_500
 
@@ -129,6 +132,56 @@ def feed(template: Path) -> None:
             master.close()
 
 
+def reports(template: Path) -> None:
+    """Measure how long a large report keeps the reactor from its turn, beside as many results that Buildbot stores."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.xml"
+        path.write_text(_report(), encoding="utf-8")
+        builders = (
+            "from bench.buildbot_probe import AddResults\nfrom sourcepulse_buildbot.steps import PublishTestReport\n"
+            f'builder("none", "cp {path} .")\n'
+            f'builder("peer", "cp {path} .", AddResults({CASES}))\n'
+            f'builder("report", "cp {path} .", PublishTestReport(path="report.xml"))\n'
+        )
+        master = Master(template, Path(folder) / "master", REPORTER + builders)
+        try:
+            master.start()
+            master.do("call", module="bench.buildbot_probe", function="beat")
+            taken = interleaved([partial(_longest, master, name) for name in ("none", "peer", "report")], ROUNDS)
+        finally:
+            master.close()
+    name = f"{CASES} test cases"
+    row(f"{name}: ms without a turn of the reactor, longest, no cases", Figure.of([each[0] for each in taken]))
+    row(f"{name}: ms ..., Buildbot's addTestResult", Figure.of([each[1] for each in taken]))
+    row(f"{name}: ms ..., PublishTestReport", Figure.of([each[2] for each in taken]), AtMost(BLOCK_GOAL_MS))
+    row(f"{name}: PublishTestReport / addTestResult", Figure.of([each[2] / each[1] for each in taken]), AtMost(0.5))
+
+
+def _longest(master: Master, builder: str) -> float:
+    master.do("call", module="bench.buildbot_probe", function="longest_beat")
+    asked = master.request(builder)
+    master.wait_for(
+        lambda: master.query("SELECT 1 FROM buildsets WHERE complete AND id = ?", asked["bsid"]), limit_s=LIMIT_SECONDS
+    )
+    (buildid,) = master.query("SELECT id FROM builds WHERE buildrequestid = ?", asked["requests"][builder])[0]
+    master.wait_for(
+        lambda: [each for each in master.events("build.finished") if each.data["buildid"] == buildid],
+        limit_s=LIMIT_SECONDS,
+    )
+    seconds: float = master.do("call", module="bench.buildbot_probe", function="longest_beat")
+    return 1_000 * seconds
+
+
+def _report() -> str:
+    cases = "".join(
+        f'<testcase classname="tests.test_a" name="test_something[{number}]" file="tests/test_a.py" time="0.01">'
+        + (f'<failure message="no {number}">{"x" * 300}</failure>' if number < FAILED_CASES else "")
+        + "</testcase>"
+        for number in range(CASES)
+    )
+    return f'<testsuite tests="{CASES}" failures="{FAILED_CASES}">{cases}</testsuite>'
+
+
 def _one(value: float) -> Figure:
     return Figure(value, value, value)
 
@@ -140,3 +193,4 @@ def main() -> None:
         feed(template)
         peers(template)
         reactor(template)
+        reports(template)

@@ -6,14 +6,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+from buildbot.process.buildstep import BuildStep
+from buildbot.process.results import SUCCESS
 from buildbot.util.service import BuildbotService
 from twisted.internet import defer
 
 PAUSE_SECONDS = 0.01
+BEAT_SECONDS = 0.002
 #: Seconds of each call, in this process.
 _spent: list[float] = []
+#: When the reactor had its turns.
+_beats: list[float] = []
 #: What the reporter hears in a build, by the first and last word of the key.
 KEYS = (
     *(("changes", "new"), ("buildrequests", "new"), ("buildrequests", "complete"), ("buildsets", "complete")),
@@ -67,6 +73,40 @@ async def measured(_: Any) -> dict[str, Any]:
     """Give what was measured since the last time, and the CPU seconds of the master so far."""
     spent, _spent[:] = list(_spent), []
     return {"spent": spent, "cpu": time.process_time()}
+
+
+async def beat(master: Any) -> None:
+    """Note from now on when the reactor has its turn."""
+
+    def turn() -> None:
+        _beats.append(time.perf_counter())
+        master.reactor.callLater(BEAT_SECONDS, turn)
+
+    turn()
+
+
+async def longest_beat(_: Any) -> float:
+    """Return the longest time between two turns of the reactor since the last call, in seconds."""
+    beats, _beats[:] = list(_beats), []
+    return max((after - before for before, after in pairwise(beats)), default=0.0)
+
+
+class AddResults(BuildStep):
+    """Stores so many results as any step of Buildbot does."""
+
+    name = "results"
+
+    def __init__(self, results: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._results = results
+
+    @defer.inlineCallbacks
+    def run(self) -> Any:
+        """Store them."""
+        setid = yield self.addTestResultSet("tests", "pass_fail", "boolean")
+        for number in range(self._results):
+            self.addTestResult(setid, "1", test_name=f"test_something[{number}]", test_code_path="tests/test_a.py")
+        return SUCCESS
 
 
 async def feed(master: Any, steps: int) -> float:

@@ -116,13 +116,16 @@ def test_outputs_of_several_programs_may_follow_each_other(perl_tests: Path) -> 
         ("1..1\nnot ok 1 - a\n# got 1\n# want 2\nnoise\n# the end\n", [("a", "failed", "got 1\nwant 2")]),
         ("1..1\nok 1 - \xfc\n", [("\xfc", "passed", None)]),
         # Subtests without their names, with the name in their own column, and in braces.
-        ("1..1\n    ok 1 - in\n    1..1\nok 1 - out\n", [("in", "passed", None)]),
+        ("1..1\n    ok 1 - in\n    1..1\nok 1 - out\n", [("out > in", "passed", None)]),
         ("1..1\n    # Subtest: out\n    ok 1 - in\n    1..1\nok 1 - out\n", [("out > in", "passed", None)]),
         (
             "1..2\nok 1 - out {\n    ok 1 - in\n    1..1\n}\nnot ok 2 - other {\n    1..1\n    not ok 1 - in\n}\n",
             [("out > in", "passed", None), ("other > in", "failed", None)],
         ),
-        ("1..1\n    # Subtest: out\n        ok 1 - in\n    ok 1 - mid\nok 1 - out\n", [("out > in", "passed", None)]),
+        (
+            "1..1\n    # Subtest: out\n        ok 1 - in\n    ok 1 - mid\nok 1 - out\n",
+            [("out > mid > in", "passed", None)],
+        ),
         ("1..2\nok 1 - parses {\nok 2 - b\n", [("parses {", "passed", None), ("b", "passed", None)]),
         # None of its tests explains why this one failed.
         (
@@ -198,9 +201,9 @@ def test_a_plan_of_any_size_gives_few_tests() -> None:
 
 
 def test_what_databases_refuse_is_replaced() -> None:
-    (case,) = read_tap(b"1..1\nnot ok 1 - a\0b\tc\xff\xed\xa0\x80\n# \x1b[31mred\n").cases
+    (case,) = read_tap(b"1..1\nnot ok 1 - a\0b\tc\xff\xed\xa0\x80\n# \x1bred \x1b[31mor\x1b[0m so\n").cases
     assert case.name == "a\ufffdb c\ufffd\ufffd\ufffd\ufffd"
-    assert case.message == "\ufffd[31mred"
+    assert case.message == "\ufffdred or so"
 
 
 def test_a_name_has_no_more_parts_than_there_are_levels() -> None:

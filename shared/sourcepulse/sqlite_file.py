@@ -106,11 +106,12 @@ class SqliteFile:
             self._lock_fd = -1
 
     @contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for statements that only read."""
+    def read(self, *, check_place: bool = True) -> Iterator[sqlite3.Connection]:
+        """Give the connection for statements that only read; who writes soon need not look where the file is."""
         self._start_waiting()
         with self._translated():
-            self._check_place()
+            if check_place:
+                self._check_place()
             yield self._connection
 
     @contextmanager

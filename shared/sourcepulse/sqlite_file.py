@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 #: Between two tries for the lock; the lock is held for about a millisecond at a time.
 LOCK_POLL_SECONDS = 0.002
-#: Who tried for so long queues up.
-POLL_LIMIT_SECONDS = 0.02
+#: Who tried for so long queues up; sooner, most of many writers would, and half of all waits be ten times as long.
+POLL_LIMIT_SECONDS = 0.04
 #: SQLite is told how long it may wait in such steps, rounded down.
 WAIT_STEP_MS = 20
 #: Nobody else may write to a file of ours, whatever the directory's mode.

@@ -8,12 +8,16 @@ An index over names, which come in no order, would cost more than everything els
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from sqlite3 import Connection
 
 from sourcepulse.consumer_name import MARK
 
 #: So many more than asked for may be kept until the oldest are removed together.
 SEEN_SLACK = 1_000
+
+#: A name is looked at four times while its event is at work; so many are.
+SPLIT_NAMES = 512
 
 _DIGEST_BITS = 64
 _DIGEST_MASK = (1 << _DIGEST_BITS) - 1
@@ -81,6 +85,7 @@ class Seen:
             del self._facts[fact]
 
 
+@lru_cache(maxsize=SPLIT_NAMES)
 def _split(name: str) -> tuple[int | str, int]:
     fact, mark, digest = name.partition(MARK)
     if mark:

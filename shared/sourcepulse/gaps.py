@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 #: An event that came too early waits at most so long for those before it.
 HOLD_SECONDS = 2.0
@@ -26,8 +26,7 @@ EPOCHS_PER_SOURCE = 100
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(NamedTuple):
     """What is numbered without holes: a source's events in one epoch, of one type or (None) of all."""
 
     source: str
@@ -148,9 +147,9 @@ class _Lane(Generic[T]):
 
     def track_of(self, number: int) -> _Track[T] | None:
         """Return the track that a number continues or comes late to; None if it is far below all of them."""
-        below = [track for track in self.tracks if track.start <= number]
-        if below:
-            return below[-1]
+        for track in reversed(self.tracks):
+            if track.start <= number:
+                return track
         lowest = self.tracks[0]
         return lowest if number >= lowest.start - JUMP_NUMBERS else None
 
@@ -172,8 +171,7 @@ class _Lane(Generic[T]):
         return self.tracks[above].start if above < len(self.tracks) else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready(Generic[T]):
+class _Ready(NamedTuple, Generic[T]):
     step: T | Gap | Reset | WentBack
     track: _Track[T] | None
     number: int
@@ -231,6 +229,10 @@ class Ordering(Generic[T]):
             # It was told as missing, or came again under another id; its numbers are passed.
             self.late += 1
             self._ready.append(_Ready(item, None, 0))
+            return
+        if number == track.queued + 1 and not track.held:
+            # In order, as nearly all are.
+            self._queue(tracks, track, item)
             return
         if number in track.held:
             # Two ids under one number: neither may be lost.
@@ -357,11 +359,19 @@ class Ordering(Generic[T]):
 
     def _promote(self, tracks: _Lane[T], track: _Track[T]) -> None:
         while (held := track.held.pop(track.queued + 1, None)) is not None:
-            track.queued += 1
-            track.events += 1
             self._held -= 1
-            self._ready.append(_Ready(held.item, track, track.queued))
+            self._queue(tracks, track, held.item)
         self._settle(tracks)
+
+    def _queue(self, tracks: _Lane[T], track: _Track[T], item: T) -> None:
+        track.queued += 1
+        track.events += 1
+        self._ready.append(_Ready(item, track, track.queued))
+        if len(tracks.tracks) > 1:
+            self._join(tracks, track)
+
+    @staticmethod
+    def _join(tracks: _Lane[T], track: _Track[T]) -> None:
         if track.queued + 1 == tracks.next_start(track) and not track.held:
             # What came far ahead was genuine: the two are one.
             above = tracks.tracks[tracks.tracks.index(track) + 1]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from sourcepulse.errors import DecodeError, EventError
-from sourcepulse.event import SEQUENCE_MAX, Event, Numbers, routing_words
+from sourcepulse.event import SEQUENCE_MAX, Event, Numbers
 from sourcepulse.text import quoted, short
 from sourcepulse.topics import KEY_CUT_BYTES, KEY_CUT_MARK, KEY_MAX_BYTES
 
@@ -298,7 +298,7 @@ def _check_key(event: Event) -> None:
     if type_.startswith(_WITHHELD):
         # It stands in for an event of another type, under that one's key; Event checks the shape of a type.
         type_ = _text(event.data, "type")
-    words = ".".join(routing_words(type_))
+    words = type_.rpartition(".")[0]
     begins = key.startswith(words) and key[len(words) : len(words) + 1] in ("", ".")
     is_cut = len(words) > KEY_CUT_BYTES and key.startswith(words[:KEY_CUT_BYTES] + KEY_CUT_MARK)
     if not words or not (begins or is_cut):

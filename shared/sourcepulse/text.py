@@ -30,6 +30,8 @@ def quoted(text: str) -> str:
 
 def ascii_line(text: str) -> str:
     """Return a content type as any broker takes it back, whatever another program wrote there."""
+    if len(text) <= CONTENT_TYPE_MAX_CHARACTERS and text.isascii() and text.isprintable():
+        return text
     return "".join(c if " " <= c <= "~" else "?" for c in text[:CONTENT_TYPE_MAX_CHARACTERS])
 
 

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from bench import bugzilla, buildbot, consumer, hg_peers, hg_push, outbox, relay, stats, stomp
+from bench import bugzilla, buildbot, consumer, hg_peers, hg_push, outbox, relay, stats, stomp, writers
 
 if __name__ == "__main__":
     stats.head()
     outbox.main()
+    writers.main()
     relay.main()
     stomp.main()
     consumer.main()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse import Consumer
+from sourcepulse import Consumer, consumer_finished
 from sourcepulse.brokers import Delivery
 from sourcepulse.brokers.local import LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
@@ -143,6 +143,9 @@ def test_an_id_is_in_the_memory_before_its_event_is_acknowledged(
         for delivery in deliveries:
             real(subscription, delivery)
 
+    # A rush on a busy machine as well.
+    for limit in ("RUSH_SECONDS", "GROUP_SECONDS"):
+        monkeypatch.setattr(consumer_finished, limit, 30.0)
     monkeypatch.setattr(LocalSubscription, "acknowledge", acknowledge)
     monkeypatch.setattr(LocalSubscription, "acknowledge_all", acknowledge_all)
     with Consumer(url, ["hg.#"], queue="me", durable=True, state=state, timeout=0.3) as consumer:

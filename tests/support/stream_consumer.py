@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """A consumer program for tests that kill it: writes one line for each event that it handles, and for what it is told.
 
-Run with the broker's URL in BROKER_URL, and as arguments exchange, queue, state file and the file to write to.
+Run with the file that holds the broker's URL, exchange, queue, state file and the file to write to as arguments.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from sourcepulse import Consumer
 from sourcepulse.serialize import encode
@@ -31,7 +32,7 @@ def work() -> None:
 
 def main() -> None:
     """Consume until SIGTERM, and write the counts at the end."""
-    exchange, queue, state, written = sys.argv[1:]
+    url, exchange, queue, state, written = sys.argv[1:]
     lines = os.open(written, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(**fact: object) -> None:
@@ -39,13 +40,13 @@ def main() -> None:
         os.write(lines, b"\n" + json.dumps(fact).encode() + b"\n")
 
     consumer = Consumer(
-        os.environ["BROKER_URL"],
+        Path(url).read_text(encoding="utf-8"),
         topics=["#"],
         queue=queue,
         durable=True,
         exchange=exchange,
         state=state,
-        on_gap=lambda gap: write(told="gap", text=str(gap)),
+        on_gap=lambda gap: write(told="gap", text=str(gap), **dataclasses.asdict(gap)),
         on_reset=lambda reset: write(told="reset", text=str(reset)),
         on_bad=lambda error: write(told="bad", text=str(error)),
         on_interrupted=lambda: write(told="interrupted", text=""),
@@ -54,12 +55,12 @@ def main() -> None:
     with consumer:
         write(ready=consumer.connected)
         for event in consumer:
-            assert event.numbers is not None
             work()
             write(
                 id=event.id,
                 source=event.source,
-                sequence=event.numbers.sequence,
+                # What a stranger publishes has none.
+                sequence=event.numbers.sequence if event.numbers is not None else 0,
                 digest=hashlib.sha256(encode(event)).hexdigest(),
             )
             work()

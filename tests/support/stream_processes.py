@@ -17,6 +17,9 @@ from support import stream_consumer
 
 END_LIMIT_SECONDS = 60.0
 LOG_TAIL_CHARACTERS = 3000
+#: The private files of a folder that hold the URLs.
+RELAY_URL = "relay-url"
+CONSUMER_URL = "consumer-url"
 
 
 class Program:
@@ -56,6 +59,16 @@ class Program:
         process.terminate()
         assert process.wait(END_LIMIT_SECONDS) == 0, self.log()[-LOG_TAIL_CHARACTERS:]
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started and ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and did not end."""
+        return self._process is not None and self._process.poll() is None
+
     def check(self) -> None:
         """AssertionError if it was started and ended by itself."""
         gave_up = self._process is not None and self._process.poll() is not None
@@ -72,19 +85,26 @@ class Program:
 
 def relay(folder: Path, outbox: Path, url: str, exchange: str) -> Program:
     """Give the relay of an outbox, not yet started; the URL is in a private file."""
-    secret = folder / "relay-url"
-    secret.touch(mode=0o600)
-    secret.write_text(url, encoding="utf-8")
+    secret = write_secret(folder / RELAY_URL, url)
     command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", str(outbox), "--broker-file", str(secret)]
     command += ["--exchange", exchange]
-    return Program(command, folder / "relay.log")
+    return Program(command, folder / f"{outbox.stem}.relay.log")
 
 
 def consumer(folder: Path, handled: Path, url: str, exchange: str, queue: str) -> Program:
     """Give `stream_consumer`, not yet started, which writes to `handled`."""
+    secret = write_secret(folder / CONSUMER_URL, url)
     # -P: beside the program lie modules that are named as the libraries they are about.
-    command = [sys.executable, "-P", stream_consumer.__file__, exchange, queue, str(folder / "state.db"), str(handled)]
-    return Program(command, folder / "consumer.log", {"BROKER_URL": url})
+    command = [sys.executable, "-P", stream_consumer.__file__, str(secret), exchange, queue]
+    return Program([*command, str(folder / "state.db"), str(handled)], folder / "consumer.log")
+
+
+def write_secret(path: Path, url: str) -> Path:
+    """Write a URL to a private file, whole at any moment."""
+    new = path.with_name(path.name + ".new")
+    new.touch(mode=0o600)
+    new.write_text(url, encoding="utf-8")
+    return new.rename(path)
 
 
 class Written:

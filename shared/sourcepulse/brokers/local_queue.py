@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,21 +160,24 @@ def _lease_new(
     position = start = max(cursor, scanned)
     lost = taken = 0
     leased: list[Leased] = []
-    for here, at, exchange, key in db.execute(
+    rows = db.execute(
         "SELECT position, at, exchange, routing_key FROM messages WHERE position > ? ORDER BY position LIMIT ?",
         (start, SCAN_ROWS),
-    ).fetchall():
-        if reach.has(here, exchange, text_of(key)):
-            counted = here > counted_from
-            if excess > 0 or at < now - ttl:
-                lost += 1
-                excess -= counted
-            elif len(leased) >= room:
-                break
-            else:
-                leased.append(_load(db, here, 1))
-            taken += counted
-        position = here
+    )
+    # Read one by one: there is room for a few, where a thousand may wait.
+    with closing(rows):
+        for here, at, exchange, key in rows:
+            if reach.has(here, exchange, text_of(key)):
+                counted = here > counted_from
+                if excess > 0 or at < now - ttl:
+                    lost += 1
+                    excess -= counted
+                elif len(leased) >= room:
+                    break
+                else:
+                    leased.append(_load(db, here, 1))
+                taken += counted
+            position = here
     db.executemany("INSERT INTO leases VALUES (?, ?, ?, 1)", [(queue, item.position, consumer) for item in leased])
     if position > cursor:
         db.execute(

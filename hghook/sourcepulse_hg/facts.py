@@ -11,6 +11,18 @@ Where a list is long, `total` counts all and the list holds the first ones; node
 from collections.abc import Iterable
 from typing import NamedTuple
 
+#: So many files of a kind are listed of a changeset, and where so many were copied from.
+FILES_MAX = 200
+
+
+class FileChanges(NamedTuple):
+    """What a changeset did to its files, None what is not known; `copies` are pairs of an added file and its source."""
+
+    added: list[bytes] | None
+    modified: list[bytes] | None
+    removed: list[bytes] | None
+    copies: list[tuple[bytes, bytes]] | None
+
 
 class Changeset(NamedTuple):
     """A changeset as the changelog has it; `text` is its entry, see changelog_entry.py."""
@@ -19,6 +31,7 @@ class Changeset(NamedTuple):
     parents: tuple[str, ...]
     text: bytes
     phase: str
+    changes: FileChanges | None = None
 
 
 class Added(NamedTuple):

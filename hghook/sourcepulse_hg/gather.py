@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mercurial import phases
 
+from sourcepulse_hg.changelog_entry import parse_entry
 from sourcepulse_hg.facts import Added, Changeset
 from sourcepulse_hg.served_view import ServedView
+
+if TYPE_CHECKING:
+    from sourcepulse_hg.gather_files import FileReader
 
 #: More heads than an event can list are counted and not read.
 HEADS_MAX = 1000
@@ -20,10 +24,17 @@ QUERY_MAX_NODES = 32
 _NULL_REVISION = -1
 
 
-def added_changesets(repo: Any, view: ServedView, *, max_changesets: int, shown: Sequence[int] = ()) -> Added | None:
+def added_changesets(
+    repo: Any,
+    view: ServedView,
+    *,
+    max_changesets: int,
+    shown: Sequence[int] = (),
+    files: FileReader | None = None,
+) -> Added | None:
     """Return what was added as far as it is served, None if nothing is; `shown` are older ones that were secret.
 
-    Secret, hidden and internal changesets are left out: no pull sees them.
+    Secret, hidden and internal changesets are left out: no pull sees them. `files` sorts the files of each.
     """
     repo = repo.unfiltered()
     changelog = repo.changelog
@@ -47,7 +58,7 @@ def added_changesets(repo: Any, view: ServedView, *, max_changesets: int, shown:
             [node(head) for head in heads[: QUERY_MAX_NODES + 1]],
             f"{node(revisions[0])}:{node(revisions[-1])}",
         ),
-        changesets=_changesets(repo, revisions[:max_changesets]),
+        changesets=_changesets(repo, revisions[:max_changesets], files),
     )
 
 
@@ -61,14 +72,16 @@ def _one_of(nodes: list[str]) -> str:
     return nodes[0] if len(nodes) == 1 else f"({' + '.join(nodes)})"
 
 
-def _changesets(repo: Any, revisions: Sequence[int]) -> Iterator[Changeset]:
+def _changesets(repo: Any, revisions: Sequence[int], files: FileReader | None) -> Iterator[Changeset]:
     changelog = repo.changelog
     for revision in revisions:
         parents = [parent for parent in changelog.parentrevs(revision) if parent != _NULL_REVISION]
         phase = phases.phasenames[repo._phasecache.phase(repo, revision)]
+        text = changelog.revision(revision)
         yield Changeset(
             node=changelog.node(revision).hex(),
             parents=tuple(changelog.node(parent).hex() for parent in parents),
-            text=changelog.revision(revision),
+            text=text,
             phase=phase.decode("ascii"),
+            changes=None if files is None else files.read(revision, parse_entry(text).files),
         )

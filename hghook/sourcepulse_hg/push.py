@@ -10,10 +10,12 @@ from typing import Any
 from sourcepulse.bounds import LIST_MAX_ITEMS_BY_NAME
 from sourcepulse.event import Event
 from sourcepulse_hg.changelog_entry import parse_entry
-from sourcepulse_hg.facts import Act, Added, Changeset, Emitter
+from sourcepulse_hg.facts import FILES_MAX, Act, Added, Changeset, Emitter, FileChanges
 from sourcepulse_hg.transaction_event import Texts, make_event
 
 PUSH = "hg.push.v1"
+#: What is known of the files at `detail = files`, beside their list.
+_KINDS = ("added", "modified", "removed")
 
 _NODES = frozenset({"transplant_source"})
 #: Where a changeset comes from, what it belongs to, and that it closes its branch.
@@ -50,11 +52,15 @@ def push_event(act: Act, added: Added, emitter: Emitter) -> Event:
         ]
     texts.note_cut("/heads", len(added.heads), added.heads_total)
     texts.note_cut("/changesets", len(members["changesets"]), added.total)
-    event = make_event(PUSH, act, emitter, texts, members, lists={"changesets": emitter.max_changesets})
+    event = make_event(PUSH, act, emitter, texts, members, lists=_bounds(emitter))
     if len(event.data["changesets"]) == added.total:
         # Counted after the bounds, which may have cut the list.
         return event._replace(data={**event.data, "query": None})
     return event
+
+
+def _bounds(emitter: Emitter) -> dict[str, int]:
+    return {"changesets": emitter.max_changesets, "copies": FILES_MAX, **dict.fromkeys(_KINDS, FILES_MAX)}
 
 
 def _head(texts: Texts, place: int, node: str, text: bytes) -> dict[str, Any]:
@@ -79,8 +85,30 @@ def _changeset(texts: Texts, pointer: str, changeset: Changeset, *, with_files: 
         "desc": texts.read(f"{pointer}/desc", entry.description),
         "phase": changeset.phase,
         "files": files,
+        **_changes(texts, pointer, changeset.changes if with_files else None),
         "extras": _extras(texts, f"{pointer}/extras", entry.extra),
     }
+
+
+def _changes(texts: Texts, pointer: str, changes: FileChanges | None) -> dict[str, Any]:
+    if changes is None:
+        return dict.fromkeys((*_KINDS, "copies"))
+    members: dict[str, Any] = {}
+    for kind, names in zip(_KINDS, (changes.added, changes.modified, changes.removed), strict=True):
+        members[kind] = None if names is None else _file_names(texts, f"{pointer}/{kind}", names[:FILES_MAX])
+        texts.note_cut(f"{pointer}/{kind}", FILES_MAX, len(names or ()))
+    members["copies"] = None if changes.copies is None else _copies(texts, f"{pointer}/copies", changes.copies)
+    return members
+
+
+def _copies(texts: Texts, pointer: str, copies: list[tuple[bytes, bytes]]) -> list[dict[str, str]]:
+    return [
+        {
+            "file": texts.read(f"{pointer}/{place}/file", name),
+            "source": texts.read(f"{pointer}/{place}/source", source),
+        }
+        for place, (name, source) in enumerate(copies)
+    ]
 
 
 def _extras(texts: Texts, pointer: str, extra: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -87,7 +87,13 @@ def _push(work: Work) -> list[Event]:
     from sourcepulse_hg.gather import added_changesets
     from sourcepulse_hg.push import push_event
 
-    added = added_changesets(work.repo, work.view, max_changesets=work.emitter.max_changesets, shown=shown)
+    files = None
+    if work.emitter.detail == "files":
+        from sourcepulse_hg.gather_files import FileReader
+
+        files = FileReader(work.repo, work.teller.warn)
+    most = work.emitter.max_changesets
+    added = added_changesets(work.repo, work.view, max_changesets=most, shown=shown, files=files)
     if added is None:
         return []
     if not work.view.added:

@@ -17,7 +17,7 @@ from sourcepulse.serialize import to_json
 TAIL = "tail"
 #: Members that are never cut, whatever they take; half of one of them would be wrong instead of short.
 NEVER_CUT = frozenset(
-    {"change_set", "date", "first", "id", "last", "node", "parents", "query", "repo", "repo_url", "source"}
+    {"change_set", "date", "file", "first", "id", "last", "node", "parents", "query", "repo", "repo_url", "source"}
 )
 #: The members of `data` that tell what was cut and which bytes were bad.
 NOTES = ("truncated", "raw")

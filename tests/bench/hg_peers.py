@@ -66,7 +66,10 @@ def publish(ui, repo, node=None, **kwargs):
 _LOG = (
     "log",
     "--template",
-    r"{dict(node, p1node, p2node, author, date, branch, desc, phase, files)|json}\n",
+    (
+        r"{dict(node, p1node, p2node, author, date, branch, desc, phase,"
+        r" files, file_adds, file_mods, file_dels, file_copies)|json}\n"
+    ),
 )
 
 

@@ -109,3 +109,20 @@ def test_a_push_that_is_not_published_is_told_with_debug_only(site: Site) -> Non
     work.commit()
     done = work.hg("push", "--debug", server.path)
     assert "nothing is published: it lies outside `root`" in done.stdout + done.stderr
+
+
+def test_a_repository_that_a_link_leads_out_of_the_root_says_so(site: Site) -> None:
+    (site.folder / "data").mkdir()
+    (site.folder / "srv").mkdir()
+    (site.folder / "srv" / "link").symlink_to(site.folder / "data" / "real")
+    real = site.server("data/real", keys=f"root = {site.folder}/srv")
+    linked = Repository(site, site.folder / "srv" / "link")
+    work = site.repository("work")
+    work.commit()
+    work.push(linked)
+    assert real.events() == []
+    found = linked.hg("sourcepulse-check", check=False)
+    recovered = linked.hg("sourcepulse-recover", check=False)
+    assert found.returncode == 1
+    assert "nothing is published: it lies outside `root`" in found.stdout
+    assert "it publishes nothing" in recovered.stderr

@@ -50,6 +50,8 @@ def test_the_path_form_loads_the_core_beside_it_and_leaves_the_search_path_alone
         modules, path = _loaded(site, server)
         assert len(server.events()) == 1
         assert {"sourcepulse", "sourcepulse.outbox", "sourcepulse_hg", "sourcepulse_hg.record"} <= modules
+        # Mercurial's own name of an extension; what is loaded under both names is loaded twice.
+        assert not [name for name in modules if name.startswith("hgext_sourcepulse_hg.")]
         assert not [entry for entry in path if "sourcepulse" in entry or ".venv" in entry]
 
 

@@ -82,3 +82,19 @@ def test_a_marker_whose_bookmark_kept_the_changeset_visible_takes_it_away_with_t
     assert server.nodes() == [first]
     deleted = server.event("hg.bookmark.deleted.v1").data["bookmarks"]
     assert deleted == [{"bookmark": "keep", "node": None, "oldnode": second}]
+
+
+def test_a_hidden_changeset_that_can_be_seen_again_brings_its_tag_again(each_site: Site) -> None:
+    server = each_site.server(other=_EVOLUTION)
+    server.commit("base")
+    server.hg("phase", "--draft", "--force", "--rev", "0")
+    server.hg("tag", "v1")
+    (tagging,) = server.nodes("tip")
+    server.hg("update", "--rev", "0")
+    server.hg("debugobsolete", tagging)
+    server.hg("phase", "--hidden", "--public", "--rev", tagging)
+    created = server.events(of="hg.tag.created.v1")
+    assert [event.data["tags"][0]["changeset"] for event in created] == [tagging, tagging]
+    assert server.events(of="hg.tag.deleted.v1") == []
+    # It is no push again, because it was told as one.
+    assert [change["node"] for event in server.events() for change in event.data["changesets"]] == server.nodes()

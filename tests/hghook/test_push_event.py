@@ -53,6 +53,10 @@ def test_a_push_over_ssh_is_one_event_with_everything_hg_log_knows(each_site: Si
             "desc": entry["desc"],
             "phase": "public",
             "files": entry["files"],
+            "added": entry["files"],
+            "modified": [],
+            "removed": [],
+            "copies": [],
             "extras": {},
         }
         for entry in logged
@@ -261,6 +265,7 @@ def test_bytes_that_are_no_utf8_are_kept_beside_the_readable_text(each_site: Sit
         "/changesets/0/author": b"J\xfcrgen <j@example.org>",
         "/changesets/0/desc": b"Gr\xfc\xdfe",
         "/changesets/0/files/0": b"na\xefve.txt",
+        "/changesets/0/added/0": b"na\xefve.txt",
     }
 
 
@@ -326,7 +331,8 @@ def test_detail_decides_how_much_is_listed(site: Site) -> None:
     assert data["truncated"] == [{"field": "/changesets", "kept": 0, "total": 3}]
     assert data["count"] == 3
     assert refs.nodes(data["query"]) == work.nodes()
-    assert [changeset["files"] for changeset in _data(changesets)["changesets"]] == [None, None, None]
+    for name in ("files", "added", "modified", "removed", "copies"):
+        assert [changeset[name] for changeset in _data(changesets)["changesets"]] == [None, None, None]
     assert _data(changesets)["query"] is None
 
 
@@ -354,7 +360,10 @@ def test_many_files_are_cut_and_counted(site: Site) -> None:
     work.push(server)
     data = _data(server)
     assert len(data["changesets"][0]["files"]) == 200
-    assert data["truncated"] == [{"field": "/changesets/0/files", "kept": 200, "total": 301}]
+    assert data["truncated"] == [
+        {"field": f"/changesets/0/{name}", "kept": 200, "total": total}
+        for name, total in (("added", 301), ("files", 301))
+    ]
     assert data["query"] is None
 
 

@@ -35,7 +35,8 @@ def sent_bytes(value: Any) -> int:
 def changeset(number: int = 1, **members: Any) -> dict[str, Any]:
     node = f"{number:040x}"
     plain = {"node": node, "parents": [node], "author": "a", "date": [1, 0], "branch": "default", "desc": "d"}
-    return {**plain, "phase": "public", "files": [], "extras": {}, **members}
+    kinds: dict[str, Any] = {"added": None, "modified": None, "removed": None, "copies": None}
+    return {**plain, "phase": "public", "files": [], **kinds, "extras": {}, **members}
 
 
 def push(changesets: list[dict[str, Any]], **members: Any) -> dict[str, Any]:

@@ -99,6 +99,10 @@ class Changeset(TypedDict):
     desc: str
     phase: str
     files: list[str] | None
+    added: list[str] | None
+    modified: list[str] | None
+    removed: list[str] | None
+    copies: list[Copy] | None
     extras: dict[str, Any]
 
 
@@ -129,6 +133,11 @@ class Component(TypedDict):
     product: str
     product_id: int
     is_active: bool
+
+
+class Copy(TypedDict):
+    file: str
+    source: str
 
 
 class Flag(TypedDict):

@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Sort the files of a changeset by what a delta between two manifests replaces, without either manifest.
+
+A manifest has a line for each file, sorted by name: the name, a zero byte, 40 hexadecimal digits, at most one letter.
+The delta says which bytes of the old one give way to which new lines, but not what those bytes were. A place where
+only lines come adds files; what a changeset names and no new line has is removed. Elsewhere the number of bytes
+tells whether the old lines are those of the same files: a line takes more bytes than all letters together, which are
+all that is not known of the lengths.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+_HUNK = struct.Struct(">lll")
+_DIGITS = 40
+#: What a line takes beside the name and the letter: the zero byte, the digits, the line break.
+_LINE_BYTES = _DIGITS + 2
+#: As many letters are still fewer bytes than the shortest line.
+_LETTERS_MAX = _LINE_BYTES
+
+
+class Sorted(NamedTuple):
+    """The files of a changeset by what it did to them, and the nodes of those that are there."""
+
+    added: list[bytes]
+    modified: list[bytes]
+    removed: list[bytes]
+    nodes: dict[bytes, bytes]
+
+
+def sorted_by_delta(delta: bytes, files: Sequence[bytes]) -> Sorted | None:
+    """Sort the files that a changeset without a second parent names; None if the delta leaves it open."""
+    nodes: dict[bytes, bytes] = {}
+    fresh: set[bytes] = set()
+    gone_bytes = 0
+    for old_bytes, content in _hunks(delta):
+        names = []
+        for line in content.split(b"\n")[:-1]:
+            name, _, rest = line.partition(b"\0")
+            nodes[name] = bytes.fromhex(rest[:_DIGITS].decode("ascii"))
+            names.append(name)
+        if not names:
+            gone_bytes += old_bytes
+        elif not old_bytes:
+            fresh.update(names)
+        elif not _may_be_lines_of(names, old_bytes):
+            return None
+    removed = [name for name in files if name not in nodes]
+    if len(nodes) + len(removed) != len(files) or not _may_be_lines_of(removed, gone_bytes):
+        return None
+    added = [name for name in files if name in fresh]
+    modified = [name for name in files if name in nodes and name not in fresh]
+    return Sorted(added, modified, removed, nodes)
+
+
+def _may_be_lines_of(names: Sequence[bytes], size_bytes: int) -> bool:
+    letters = size_bytes - sum(map(len, names)) - len(names) * _LINE_BYTES
+    return 0 <= letters <= min(len(names), _LETTERS_MAX)
+
+
+def _hunks(delta: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield how many old bytes give way to which new ones; hunks that touch each other are one."""
+    place, begin, end, content = 0, 0, -1, b""
+    while place < len(delta):
+        start, stop, length = _HUNK.unpack_from(delta, place)
+        place += _HUNK.size
+        if start == end:
+            end, content = stop, content + delta[place : place + length]
+        else:
+            if end >= 0:
+                yield end - begin, content
+            begin, end, content = start, stop, delta[place : place + length]
+        place += length
+    if end >= 0:
+        yield end - begin, content

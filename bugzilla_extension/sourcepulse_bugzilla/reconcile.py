@@ -116,11 +116,25 @@ def untold(row: Row, events: list[Event], outbox: Outbox, emitter: Emitter) -> l
     """Give those events of a recovered row that are still to be told.
 
     An update is told if any event of any of its activities is in the outbox, in either stream: what was left out then
-    was left out on purpose. What was created has an id of its own, by which the outbox knows it.
+    was left out on purpose. What was created has an id of its own, by which the outbox knows it. A comment that was
+    published is looked for by itself: another update of the same second may have published it.
     """
-    if outbox.known(list(_ids_of_update(row, emitter))):
-        return [event for event in events if event.type in _CREATED]
-    return events
+    if not outbox.known(list(_ids_of_update(row, emitter))):
+        return events
+    return [
+        event
+        for event in events
+        if event.type in _CREATED
+        or (event.type == COMMENT_PUBLISHED and not outbox.known(list(_ids_of_comment(row, event, emitter))))
+    ]
+
+
+def _ids_of_comment(row: Row, event: Event, emitter: Emitter) -> Iterator[str]:
+    number = str(event.data["comment"]["id"])
+    for activity in row.activities:
+        for stream in (PUBLIC, RESTRICTED):
+            for type_ in _OF_COMMENTS:
+                yield emitter.id_of(stream, type_, number, str(activity), str(row.at))
 
 
 def _ids_of_update(row: Row, emitter: Emitter) -> Iterator[str]:

@@ -44,7 +44,9 @@ def step_of(type_: str, data: Mapping[str, Any]) -> Step | None:
     try:
         if fact in (_CREATED, _PUBLISHED):
             shown = data[part]
-            return Step(f"{part}/{shown['id']}", shows=True, bug=shown.get("bug_id"), is_first=fact == _CREATED)
+            # One that was found in the history may come behind other events of the thing.
+            is_first = fact == _CREATED and not data.get("recovered")
+            return Step(f"{part}/{shown['id']}", shows=True, bug=shown.get("bug_id"), is_first=is_first)
         if fact == "hidden" or (part, fact) == ("bug", "deleted"):
             return Step(f"{part}/{data['id']}", shows=False, bug=data.get("bug_id"))
     except (LookupError, TypeError):

@@ -223,3 +223,45 @@ def test_a_bug_that_the_stream_shows_is_hidden_though_its_publication_was_withhe
     )
     assert walked.faults == []
     assert types(walked)[-1] == "bug.hidden"
+
+
+def test_an_update_that_no_hook_saw_is_found_beside_one_of_the_same_second(folder: Path) -> None:
+    walked = play(
+        folder, step("create", 1), PUBLISH, step("status", 2, how="missed"), step("status", 3, tick=0), PUBLISH
+    )
+    assert walked.faults == []
+    changed = [event for event in sent_of(walked) if event.type == "bugzilla.bug.changed.v1"]
+    added = [change["added"] for event in changed for change in event.data["changes"]]
+    assert sorted(word for word in added if word in ("RESOLVED", "CONFIRMED")) == ["CONFIRMED", "RESOLVED"]
+
+
+def test_a_comment_that_was_shown_unseen_is_found_beside_an_update_of_the_same_second(folder: Path) -> None:
+    walked = play(
+        folder,
+        step("create", 1),
+        step("comment", 2, secret=1),
+        PUBLISH,
+        step("toggle", 3, other=1, how="blind"),
+        step("edit", 4, tick=0),
+        PUBLISH,
+    )
+    assert walked.faults == []
+    assert types(walked)[-2:] == ["bug.changed", "comment.published"]
+
+
+@pytest.mark.parametrize("how", [None, "thin"])
+def test_a_bug_that_was_shown_and_hidden_while_the_site_was_closed_is_not_mentioned(
+    folder: Path, how: str | None
+) -> None:
+    walked = play(
+        folder,
+        step("create", 1, secret=1),
+        PUBLISH,
+        step("params", 2, **CLOSE),
+        step("show", 3, is_closed=True, how=how),
+        step("hide", 4, tick=0, is_closed=True),
+        step("params", 5, **OPEN),
+        PUBLISH,
+    )
+    assert walked.faults == []
+    assert types(walked) == []

@@ -194,6 +194,24 @@ def test_what_was_created_is_known_by_its_own_id(bugzilla: StandIn, outbox: Path
     assert names(outbox) == [*before, "comment.created"]
 
 
+@pytest.mark.parametrize("stream", [0, 1])
+def test_a_comment_that_another_update_of_the_second_published_is_told(
+    bugzilla: StandIn, outbox: Path, stream: int
+) -> None:
+    views: list[Any] = [None, None]
+    views[stream] = bug_update(changes=CHANGES)
+    with session(bugzilla, outbox) as opened:
+        opened.reconcile()
+        bugzilla.add(row("bug.update", *views))
+        opened.drain()
+    before = names(outbox)
+    found = bug_update(changes=CHANGES, comments_published=[comment(3)])
+    bugzilla.say("pages.json", [[recovered("bug.update", found, activities=[ACTIVITY - 1, ACTIVITY])]])
+    assert compare(bugzilla, outbox) == 1
+    assert names(outbox) == [*before, "comment.published"]
+    assert again(bugzilla, outbox) == 0
+
+
 def test_rows_that_wait_are_told_before_a_page_is_judged(bugzilla: StandIn, outbox: Path) -> None:
     bugzilla.say("pages.json", [[recovered("bug.update", bug_update(changes=CHANGES), activities=[ACTIVITY])]])
     with session(bugzilla, outbox) as opened:

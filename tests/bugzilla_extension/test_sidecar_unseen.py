@@ -54,11 +54,11 @@ class Story:
         self.broker = MemoryBroker()
         self._count = 0
 
-    def happens(self, *facts: str) -> None:
+    def happens(self, *facts: str, recovered: bool = False) -> None:
         """Store events of these facts."""
         for fact in facts:
             self._count += 1
-            self.outbox.append([self._event(fact)])
+            self.outbox.append([self._event(fact, recovered=recovered)])
 
     def sees(self, verdicts: dict[str, Any], judge: Callable[[Message], Outcome] | None = None) -> list[str]:
         """Deliver while Bugzilla says this of facts, and return the facts that arrived; `-` was withheld."""
@@ -75,7 +75,7 @@ class Story:
         self.last = [decode(message.body, routing_key=message.routing_key) for message in broker.messages]
         return ["-" if event.type.startswith("system.") else event.type.split(".")[2] for event in self.last]
 
-    def _event(self, fact: str) -> Event:
+    def _event(self, fact: str, *, recovered: bool = False) -> Event:
         shown = {"bug": {"id": BUG_ID}} if self.part == "bug" else {self.part: {"id": 55, "bug_id": BUG_ID}}
         bare = {"id": BUG_ID} if self.part == "bug" else {"id": 55, "bug_id": BUG_ID}
         return Event.of(
@@ -84,7 +84,7 @@ class Story:
             key=[str(self._count)],
             subject=f"bug/{BUG_ID}",
             time=1_795_345_780,
-            data=bare if fact in ("hidden", "deleted") else shown,
+            data=bare if fact in ("hidden", "deleted") else shown | {"recovered": recovered},
             words=["Core", "DOM"],
         )
 
@@ -123,6 +123,14 @@ def test_what_was_shown_is_hidden(story: Story) -> None:
 def test_what_was_there_before_the_stream_is_hidden(story: Story) -> None:
     story.happens("hidden")
     assert story.sees({}) == ["hidden"]
+
+
+def test_what_was_shown_before_its_creation_was_found_is_hidden(bug: Story) -> None:
+    bug.happens("changed")
+    assert bug.sees({}) == ["changed"]
+    bug.happens("created", recovered=True)
+    bug.happens("hidden")
+    assert bug.sees({"created": NO}) == ["-", "hidden"]
 
 
 def test_what_is_published_later_is_hidden_after_that(story: Story) -> None:

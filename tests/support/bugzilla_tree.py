@@ -47,7 +47,9 @@ class BugzillaTree:
     def begin(self) -> None:
         """Count from here."""
         with self.worker() as worker:
-            self.first_bug = int(worker.do({"do": "prepare"})["first"])
+            answer = worker.do({"do": "prepare"})
+        assert "error" not in answer, f"is {self.home} set up? run its checksetup.pl: {answer['error']}"
+        self.first_bug = int(answer["first"])
         self.journal.write_text("")
 
     def worker(self) -> Worker:

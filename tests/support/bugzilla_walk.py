@@ -91,6 +91,9 @@ class Walk:
         self._site_changed = -1
         #: Since when nothing of these was held back, by the number of a step.
         self._hid_field = self._kept_quiet = -1
+        #: Thin rows up to here were filled; what was done to a bug that was private then.
+        self._filled_until = -1
+        self._private_when_filled: set[Expected] = set()
         self._seen: set[str] = set()
         self._seen_size = 0
 
@@ -235,8 +238,25 @@ class Walk:
                 Expected(what, number, bug, tuple(more), its_route, self._step, self._published, self._second)
             )
 
+    def _note_filled(self) -> None:
+        """Note what no row can say: a visitor could not see the bug when the thin row of it was filled."""
+        state = self._worker.do({"do": "state"})
+        if not state["is_open"]:
+            # Thin rows wait.
+            return
+        self._private_when_filled.update(
+            expected
+            for expected in self._expected
+            if expected.route == "thin"
+            and expected.what not in ("bug.hidden", "bug.deleted")
+            and expected.step > self._filled_until
+            and expected.bug not in state["visible"]["bugs"]
+        )
+        self._filled_until = self._step
+
     def _fetch(self, *, reconcile: bool) -> None:
         self._session.drain()
+        self._note_filled()
         if reconcile:
             self._session.reconcile()
             self._reconciled_at = self._step
@@ -358,6 +378,8 @@ class Walk:
             return "private by now"
         if part in ("comment", "attachment") and what != "hidden" and expected.id not in visible[f"{part}s"]:
             return "private by now"
+        if expected in self._private_when_filled:
+            return "private when the row was filled"
         if expected.more[:1] == ("cf_text",) and expected.step <= self._hid_field:
             return "hidden field"
         if what == "hidden" and expected.step <= self._kept_quiet:

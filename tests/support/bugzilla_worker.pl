@@ -220,6 +220,7 @@ while (defined(my $line = <STDIN>)) {
     $answer->{error} = "$error" unless $ok;
   }
   if ($step->{do} ne 'prepare' && $step->{do} ne 'facts') {
+    $answer->{bug} = $bug + 0 if $bug;
     my $look = look();
     $answer->{$_} = $look->{$_} foreach keys %$look;
   }

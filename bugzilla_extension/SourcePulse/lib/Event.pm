@@ -64,7 +64,7 @@ sub bug_updated {
     visibility => $visibility,
     was        => $visibility->was_public_bug($old_bug),
     is         => $visibility->is_public_bug($bug->id),
-    _while_closed($bug, $timestamp, @{$old_bug->groups_in}),
+    _while_closed($bug, @{$old_bug->groups_in}),
     is_in_group => $more->{is_in_group},
     full        => sub {
       my $logins = _logins(
@@ -107,7 +107,7 @@ sub bug_deleted {
     visibility => $visibility,
     was        => $visibility->is_public_bug($bug->id),
     is         => 0,
-    _while_closed($bug, $timestamp, $more->{is_in_group} ? 1 : ()),
+    _while_closed($bug, $more->{is_in_group} ? 1 : ()),
     full => sub { _deleted($bug, $more) },
   });
 }
@@ -216,9 +216,9 @@ sub was_public {
 # Whether the public could see the bug until the site was closed. Asked only
 # while it is.
 sub _while_closed {
-  my ($bug, $timestamp, @old_groups) = @_;
+  my ($bug, @old_groups) = @_;
   return () if site_is_public() || @old_groups;
-  return (was_shown => was_shown_before_closing($bug, $timestamp));
+  return (was_shown => was_shown_before_closing($bug));
 }
 
 sub _deleted {

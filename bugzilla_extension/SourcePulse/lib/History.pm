@@ -20,7 +20,7 @@ use Bugzilla::Extension::SourcePulse::Values   qw(number text time_text truth);
 use base qw(Exporter);
 our @EXPORT_OK = qw(
   first_line_of history_changes history_fields history_lines import_time
-  is_other_side is_toggled place_before place_names_at public_around
+  is_other_side is_toggled place_before place_names_at public_around updates_of
 );
 
 use constant {
@@ -28,6 +28,9 @@ use constant {
   COMMENT_PRIVACY_FIELD    => 'longdescs.isprivate',
   ATTACHMENT_PRIVACY_FIELD => 'attachments.isprivate',
 };
+
+# Bugzilla::Bug::MAX_LINE_LENGTH, beyond which it breaks a value.
+use constant LINE_CHARACTERS => 254;
 
 my %IS_LIST   = map { $_ => 1 } qw(alias bug_group keywords see_also);
 my %IS_PERSON = map { $_ => 1 } qw(assigned_to qa_contact reporter);
@@ -55,6 +58,49 @@ sub history_fields {
     $fields{$field}->[1] .= text($line->{added});
   }
   return \%fields;
+}
+
+# The lines of one person, bug and second, parted where a field comes once more:
+# that is another update. Two updates that have no field in common are one here,
+# and so is all of a second in which the bug or the attachment was hidden or
+# shown: there it matters which lines belong together, and that is not known.
+sub updates_of {
+  my ($bug_id, $lines) = @_;
+  my (@updates, %there, $last);
+  foreach my $line (@$lines) {
+    my $key = join(' ', $line->{name}, $line->{comment_id} || ());
+    my $goes_on = $last && $last->[0] eq $key && _is_broken($last->[1], $line);
+    if (!@updates || $there{$key} && !$goes_on) {
+      push(@updates, []);
+      %there = ();
+    }
+    push(@{$updates[-1]}, $line);
+    $there{$key} = 1;
+    $last = [$key, $line];
+  }
+  return ($lines) if @updates == 1 || _has_sight_line($bug_id, $lines);
+  return @updates;
+}
+
+# Whether Bugzilla broke a value into these two lines: the first word of the
+# second would have made the first too long.
+sub _is_broken {
+  my ($line, $next) = @_;
+  foreach my $side (qw(removed added)) {
+    my ($word) = text($next->{$side}) =~ /\A([,\s]*[^,\s-]*-?)/;
+    return 1
+      if $word ne '' && length(text($line->{$side})) + length($word) > LINE_CHARACTERS;
+  }
+  return 0;
+}
+
+sub _has_sight_line {
+  my ($bug_id, $lines) = @_;
+  return 1 if grep { $_->{name} eq ATTACHMENT_PRIVACY_FIELD } @$lines;
+  return scalar @{
+    history_lines('bugs_activity.bug_id = ? AND bugs_activity.bug_when = ? AND fielddefs.name = ?',
+      $bug_id, $lines->[0]->{bug_when}, GROUP_FIELD)
+  };
 }
 
 # The same as Changes::bug_changes() and Changes::attachment_changes() return,
@@ -372,6 +418,11 @@ Whether the privacy of a C<comment> or C<attachment> was changed.
 =item C<is_other_side UPDATE, LINE>
 
 Whether a line belongs to an update of the bug at the other end of a dependency.
+
+=item C<updates_of BUG_ID, LINES>
+
+The lines of one person and second, parted into updates as far as that is
+certain.
 
 =item C<import_time BUG_ID>
 

@@ -84,7 +84,7 @@ sub note_group_end {
 # Whether the public could see a bug, which is in no group until this update,
 # when the site was closed: it was there, and its groups have not changed since.
 sub was_shown_before_closing {
-  my ($bug, $timestamp) = @_;
+  my ($bug) = @_;
   my ($since)
     = handle()
     ->selectrow_array(
@@ -92,13 +92,17 @@ sub was_shown_before_closing {
     undef, SITE);
   return 0 unless defined $since && defined $bug->{creation_ts};
   return 0 unless epoch($bug->{creation_ts}) < epoch($since);
-  my ($changes) = handle()->selectrow_array(
-    'SELECT COUNT(*) FROM bugs_activity INNER JOIN fielddefs
+  return 0 unless _private_until($bug->id) < epoch($since);
+
+  # It is in no group until this update, so one that it was in since then was
+  # removed, by a line that may be of this very second.
+  my $group_lines = handle()->selectcol_arrayref(
+    'SELECT bugs_activity.removed FROM bugs_activity INNER JOIN fielddefs
         ON fielddefs.id = bugs_activity.fieldid
-      WHERE bug_id = ? AND fielddefs.name = ? AND bug_when >= ? AND bug_when <> ?',
-    undef, $bug->id, 'bug_group', $since, $timestamp
+      WHERE bug_id = ? AND fielddefs.name = ? AND bug_when >= ?',
+    undef, $bug->id, 'bug_group', $since
   );
-  return $changes ? 0 : 1;
+  return (grep { defined && length } @$group_lines) ? 0 : 1;
 }
 
 # -- asked later

@@ -14,7 +14,7 @@ use Bugzilla::Bug        qw();
 
 use Bugzilla::Extension::SourcePulse::Database qw(handle now select_in);
 use Bugzilla::Extension::SourcePulse::History
-  qw(history_lines import_time is_other_side is_toggled public_around);
+  qw(history_lines import_time is_other_side is_toggled public_around updates_of);
 use Bugzilla::Extension::SourcePulse::Outbox  qw(is_fatal reason_of);
 use Bugzilla::Extension::SourcePulse::Periods qw();
 use Bugzilla::Extension::SourcePulse::Recovered
@@ -261,12 +261,9 @@ sub _updates {
     my %found = %{_found($context, $bug_id, $when, 1)};
     if (defined $attach_id) {
       my $attachment = Bugzilla::Attachment->new($attach_id) or next;
-      push(
-        @rows,
-        _row(
-          $lines, attachment_row('attachment.update', $attachment, {%found, _of($lines)})
-        )
-      );
+      push(@rows,
+        _row($_, attachment_row('attachment.update', $attachment, {%found, _of($_)})))
+        foreach updates_of($bug_id, $lines);
       next;
     }
     my $bug = _bug($bug_id) or next;
@@ -286,13 +283,14 @@ sub _of {
   return (lines => $lines, activity => $lines->[-1]->{id});
 }
 
-# The update itself, and by itself each line that an update of another bug wrote
-# here: the one may be published already while the other is not.
+# The updates themselves, and by itself each line that an update of another bug
+# wrote here: the one may be published already while the other is not.
 sub _parts {
   my ($head, $lines) = @_;
   my %is_other = map  { $_->{id} => 1 } grep { is_other_side($head, $_) } @$lines;
   my @own      = grep { !$is_other{$_->{id}} } @$lines;
-  return ((@own ? \@own : ()), map { [$_] } grep { $is_other{$_->{id}} } @$lines);
+  return ((@own ? updates_of($head->[0], \@own) : ()),
+    map { [$_] } grep { $is_other{$_->{id}} } @$lines);
 }
 
 # What every row that is found has. Public is what was public at that time and

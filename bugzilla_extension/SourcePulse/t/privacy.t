@@ -414,6 +414,72 @@ subtest 'while the site is closed' => sub {
   ok((grep { $_->{kind} eq 'bug.update' && $_->{bug}->{id} == $other } $world->recovered($marks)), 'and found when it is open again');
 };
 
+subtest 'what is shown and hidden in one second while the site is closed' => sub {
+  my $private = $world->create_bug(@in_group);
+  my $bug     = $world->create_bug;
+  my $group   = Bugzilla::Group->insert_create_data({name => 'goesgroup', isbuggroup => 1}) unless BzWorld::is_real();
+  my $of_it   = $group ? $world->create_bug(groups => ['goesgroup']) : undef;
+  $world->rows;
+  my @live;
+  closed(sub {
+    $world->next_second;
+    foreach my $id ($private, $bug) {
+      $world->update_bug($id, groups => {remove => ['secretgroup']}) if $id == $private;
+      $world->update_bug($id, groups => {add => ['secretgroup']});
+    }
+    if ($group) {
+      Bugzilla::Group->new($group->id)->remove_from_db;
+      $world->new_request;
+      $world->update_bug($of_it, groups => {add => ['secretgroup']});
+    }
+    @live = $world->public;
+  });
+  is_deeply([map { $_->{id} } @live], [$bug], 'nothing is written of a bug that the public never saw');
+  drain_looks();
+  $world->next_second;
+};
+
+subtest 'two updates of one second are two in the history' => sub {
+  my $bug  = $world->create_bug(short_desc => 'one', cf_text => 'first');
+  my $file = $world->attach($bug, description => 'plain');
+  $world->next_second;
+  $world->rows;
+  my $marks = $world->tips;
+  $world->update_bug($bug, short_desc => $_, cf_text => "$_ text") foreach 'two', 'three';
+  $world->update_attachment($file, description => $_) foreach 'red', 'green';
+  my @found = $world->recovered($marks);
+  my @bug = grep { $_->{kind} eq 'bug.update' } @found;
+  is_deeply([map { change_of($_, 'summary') } @bug], [['one', 'two'], ['two', 'three']], 'of a bug');
+  is_deeply([map { change_of($_, 'cf_text') } @bug], [['first', 'two text'], ['two text', 'three text']], 'no value is joined to another');
+  is_deeply([map { change_of($_, 'summary') } grep { $_->{kind} eq 'attachment.update' } @found], [['plain', 'red'], ['red', 'green']],
+    'of an attachment');
+};
+
+subtest 'a second in which a bug was shown is not parted' => sub {
+  my $bug = $world->create_bug(@in_group, short_desc => 'one');
+  $world->next_second;
+  $world->rows;
+  my $marks = $world->tips;
+  $world->update_bug($bug, short_desc => 'SECRET 1');
+  $world->update_bug($bug, short_desc => 'SECRET 2');
+  $world->update_bug($bug, groups => {remove => ['secretgroup']}, short_desc => 'clean');
+  my @found = grep { $_->{kind} eq 'bug.update' } $world->recovered($marks);
+  is_clean(\@found, 'whatever of it is found');
+  is_deeply([map { $_->{transition} } @found], ['published'], 'only that it was shown');
+};
+
+subtest 'a value that Bugzilla broke into lines is one' => sub {
+  require Bugzilla::Extension::SourcePulse::History;
+  my $line = sub { my ($id, $name, $removed, $added) = @_; return {id => $id, name => $name, removed => $removed, added => $added, bug_when => '2026-01-02 03:04:05'} };
+  my @url  = map { 'x' x 200 . $_ } 1 .. 3;
+  my @parts = Bugzilla::Extension::SourcePulse::History::updates_of(2_000_000_000,
+    [$line->(1, 'see_also', '', $url[0]), $line->(2, 'see_also', '', ", $url[1]"), $line->(3, 'see_also', '', ", $url[2]")]);
+  is(scalar @parts, 1, 'of three');
+  @parts = Bugzilla::Extension::SourcePulse::History::updates_of(2_000_000_000,
+    [$line->(1, 'see_also', '', $url[0]), $line->(2, 'see_also', '', ", $url[1]"), $line->(3, 'see_also', $url[0], '')]);
+  is_deeply([map { scalar @$_ } @parts], [2, 1], 'what comes behind it is another update');
+};
+
 subtest 'flags that went with their type from an attachment that was once hidden' => sub {
   my $bug = $world->create_bug;
   my $id  = $world->attach($bug);

@@ -21,6 +21,6 @@ ASIDE_SECONDS = 180.0
 def set_heap_aside(reactor: Any, report_bytes: int) -> None:
     """Set aside what is in the heap if the report is large."""
     if report_bytes >= LARGE_BYTES:
-        # A second report meanwhile finds the first one's heap set aside; the last one to end brings all back.
+        # The first timer brings everything back, also what a second report set aside since: that costs one walk.
         gc.freeze()
         reactor.callLater(ASIDE_SECONDS, gc.unfreeze)

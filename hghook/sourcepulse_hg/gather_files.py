@@ -23,9 +23,8 @@ COPIES_MAX_BYTES = 16 * 1024 * 1024
 _NO_REVISION = -1
 _NODE_DIGITS = 40
 _UNKNOWN = FileChanges(None, None, None, None)
-#: Such manifests have no single delta, and such changelogs know all this themselves.
+#: Such manifests have no single delta.
 _TREES = b"treemanifest"
-_FILES_APART = b"exp-copies-sidedata-changeset"
 
 
 class FileReader:
@@ -36,7 +35,6 @@ class FileReader:
         self._warn = warn
         self._manifests = repo.manifestlog.getstorage(b"")
         self._is_flat = _TREES not in repo.requirements
-        self._is_apart = _FILES_APART in repo.requirements
         self._manifest_bytes = MANIFESTS_MAX_BYTES
         self._copies_files = COPIES_MAX_FILES
         self._copies_bytes = COPIES_MAX_BYTES
@@ -53,7 +51,7 @@ class FileReader:
 
     def _read(self, revision: int, files: Sequence[bytes]) -> FileChanges:
         one, two = self._repo.changelog.parentrevs(revision)
-        if two == _NO_REVISION and self._is_flat and not self._is_apart:
+        if two == _NO_REVISION and self._is_flat:
             found = self._by_delta(revision, one, files)
             # The next changeset is nearly always a child of this one.
             self._last = (revision, self._manifest_of(revision))
@@ -62,12 +60,15 @@ class FileReader:
                 return FileChanges(found.added, found.modified, found.removed, copies)
         if not self._may_read_manifests(revision, one, two):
             return _UNKNOWN
+        from mercurial import metadata
+
         context = self._repo[revision]
-        added, removed = sorted(context.filesadded()), sorted(context.filesremoved())
+        # Not `context.filesadded()`: a changelog that keeps this apart has nothing of what an older bundle brought.
+        added = sorted(metadata.computechangesetfilesadded(context))
+        removed = sorted(metadata.computechangesetfilesremoved(context))
         others = {*added, *removed}
         modified = [name for name in context.files() if name not in others]
-        copies = self._told_copies(context, added) if self._is_apart else self._copies(added, context.filenode)
-        return FileChanges(added, modified, removed, copies)
+        return FileChanges(added, modified, removed, self._copies(added, context.filenode))
 
     def _by_delta(self, revision: int, parent: int, files: Sequence[bytes]) -> Sorted | None:
         storage = self._manifests
@@ -92,7 +93,7 @@ class FileReader:
         return number
 
     def _may_read_manifests(self, *revisions: int) -> bool:
-        if not self._is_flat or self._is_apart:
+        if not self._is_flat:
             # Of trees only the folders of the files are read.
             return True
         numbers = {self._manifest_of(revision) for revision in revisions} - {_NO_REVISION}
@@ -103,10 +104,6 @@ class FileReader:
             return False
         self._manifest_bytes -= size_bytes
         return True
-
-    def _told_copies(self, context: Any, added: list[bytes]) -> list[tuple[bytes, bytes]]:
-        copies = {**context.p2copies(), **context.p1copies()}
-        return [(name, copies[name]) for name in added[:FILES_MAX] if name in copies]
 
     def _copies(self, added: list[bytes], node_of: Callable[[bytes], bytes]) -> list[tuple[bytes, bytes]] | None:
         listed = added[:FILES_MAX]

@@ -67,9 +67,9 @@ def test_names_and_texts_arrive_byte_for_byte(each_site: Site) -> None:
     assert _exactly(data, "/changesets/0/author") == _AUTHOR
     assert _exactly(data, "/changesets/0/desc") == _DESCRIPTION
     # What is UTF-8 stands there as it is.
-    assert {note["field"].partition("/files")[0] for note in data["raw"]} == {
-        f"/changesets/0{rest}" for rest in ("", "/author", "/desc")
-    }
+    assert [_exactly(data, f"/changesets/0/added/{place}") for place in range(len(files))] == files
+    fields = {note["field"].partition("/files")[0].partition("/added")[0] for note in data["raw"]}
+    assert fields == {f"/changesets/0{rest}" for rest in ("", "/author", "/desc")}
     assert data["changesets"][2]["branch"] == data["heads"][0]["branch"] == _BRANCH
     told = {event.type.split(".", 1)[1]: event.data for event in server.every_event()}
     assert told["branch.created.v1"]["heads"][1] == {"node": last, "branch": _BRANCH}

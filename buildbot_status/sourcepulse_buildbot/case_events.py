@@ -50,7 +50,7 @@ _TESTS = uuid.UUID("2d7f2f52-3f0c-5a0e-8a0d-6c5f4c1f0b7e")
 
 
 class Wanted(NamedTuple):
-    """Which test cases are told one by one, and at most how many of a run."""
+    """Which test cases are published one by one, and at most how many of a run."""
 
     cases: frozenset[str]
     most: int = CASE_EVENTS_MAX
@@ -81,17 +81,17 @@ def run_finished(
 ) -> Iterator[Event]:
     """Yield the wanted cases of a complete test result set, then its totals."""
     test_set = tests.test_set
-    told = _Told(wanted)
+    chosen = _Chosen(wanted)
     outcomes: Counter[str] = Counter()
     flaky = 0
     for case in _cases(tests):
         outcomes[case.outcome] += 1
         flaky += case.is_flaky
-        told.add(case)
+        chosen.add(case)
     skips = tests.of(SKIPS)
     for row in skips:
-        told.add(_Case(row, SKIPPED, row["value"] or None))
-    cases = told.cases()
+        chosen.add(_Case(row, SKIPPED, row["value"] or None))
+    cases = chosen.cases()
     for case in cases:
         yield _case_event(emitter, case, run, test_set["description"] or "", time, recovered=recovered)
     known = not outcomes[UNKNOWN]
@@ -113,7 +113,7 @@ def run_finished(
         flaky=flaky if known else None,
         state=state,
         cases=len(cases),
-        left_out=told.asked - len(cases),
+        left_out=chosen.asked - len(cases),
         time=time,
         recovered=recovered,
     )
@@ -143,8 +143,8 @@ def has_totals(statistics: Mapping[str, int]) -> bool:
     return any(f"tests-{name}" in statistics for name in _TOTALS)
 
 
-class _Told:
-    """The cases that are told one by one, as many as may be: failures before flaky ones, these before the others.
+class _Chosen:
+    """The cases that are published one by one, as many as may be: failures before flaky ones, these before the others.
 
     It holds no more than these, however many there are.
     """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The process in which a large report is read, so that its work keeps nobody in the master waiting.
+"""The process in which a large report is read, so that the reactor of the master does not wait for it.
 
 Standard input has a line of JSON, the task and the names and sizes of the files, and the files behind it. Standard
 output has the lines of `report_work`. Secrets come this way too, never as arguments. Run by its path, with no settings

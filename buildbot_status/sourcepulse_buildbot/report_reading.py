@@ -87,7 +87,7 @@ class Reading:
                 given.close()
             report = ReadReport.of(answer)
         except (OSError, ValueError, TypeError, LookupError):
-            # What is not whole is told by how the process ended.
+            # If the answer is not whole, the exit of the process says why.
             report = None
         finally:
             limit.cancel()

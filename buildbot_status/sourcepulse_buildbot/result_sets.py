@@ -122,11 +122,11 @@ def details_of(results: Iterable[Mapping[str, Any]], failures: Iterable[Mapping[
     Nothing is given if they do not belong together, for instance because somebody else made the sets.
     """
     failed = [row for row in _in_order(results) if row["value"] == FALSE]
-    told = _in_order(failures)
-    if len(failed) != len(told):
+    reasons = _in_order(failures)
+    if len(failed) != len(reasons):
         return {}
     details = {}
-    for row, failure in zip(failed, told, strict=True):
+    for row, failure in zip(failed, reasons, strict=True):
         if _where(row) != _where(failure):
             return {}
         word, _, message = failure["value"].partition("\n")
@@ -141,12 +141,12 @@ def attempts_of(results: Iterable[Mapping[str, Any]], attempts: Iterable[Mapping
 
     Both are in the same order, so each is the next one of its name.
     """
-    told = _in_order(attempts)
+    counts = _in_order(attempts)
     found: dict[int, Attempts] = {}
     position = 0
     for row in _in_order(results):
-        if position < len(told) and _where(row) == _where(told[position]):
-            number, _, message = told[position]["value"].partition("\n")
+        if position < len(counts) and _where(row) == _where(counts[position]):
+            number, _, message = counts[position]["value"].partition("\n")
             if number.isascii() and number.isdigit():
                 found[row["test_resultid"]] = Attempts(int(number), message or None)
             position += 1

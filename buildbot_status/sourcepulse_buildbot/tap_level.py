@@ -50,7 +50,7 @@ class Level:
         """Return whether a test point of this number is the first of another stream."""
         if not self.seen:
             return False
-        # Tests may come in any order, so the first number tells only if it was there or others have none.
+        # Tests may come in any order, so the first number counts only if it was there or others have none.
         is_first = number == "1" and (1 in self._numbers or not self.numbered)
         return is_first or (self.is_complete() and self.plan_came_last)
 
@@ -83,7 +83,7 @@ class Point:
 
     def message(self) -> str | Message:
         """Return why it failed or was skipped."""
-        # What is below a test that was skipped only tells how long that took.
+        # What is below a test that was skipped only states how long that took.
         return self._reason or self._parts.message()
 
 

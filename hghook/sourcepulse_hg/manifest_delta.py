@@ -5,7 +5,7 @@
 A manifest has a line for each file, sorted by name: the name, a zero byte, 40 hexadecimal digits, at most one letter.
 The delta says which bytes of the old one give way to which new lines, but not what those bytes were. A place where
 only lines come adds files; what a changeset names and no new line has is removed. Elsewhere the number of bytes
-tells whether the old lines are those of the same files: a line takes more bytes than all letters together, which are
+shows whether the old lines are those of the same files: a line takes more bytes than all letters together, which are
 all that is not known of the lengths.
 """
 

@@ -51,6 +51,11 @@ def forget_settings(outbox: str) -> None:
         Path(settings_path(outbox)).unlink()
 
 
+def is_on_demand(outbox: str) -> bool:
+    """Return whether the last relay of an outbox was started by a push, as the next one will be."""
+    return Path(settings_path(outbox)).exists()
+
+
 def are_others(outbox: str, settings: str) -> bool:
     """Return whether the relay on demand runs by other settings; in doubt it does not."""
     salt, _, digest = _read(settings_path(outbox)).partition(" ")

@@ -56,7 +56,7 @@ def test_a_program_that_the_web_server_may_not_execute_is_told_to_who_pushes_and
         said = status(server, capsys)
         assert "pending (oldest" in said
         assert f"may not execute the program {server.program}" in said
-        # One whose interpreter is closed to the web server: found by the shell, which nobody hears.
+        # One whose interpreter is closed to the web server: found by the shell, whose stderr is not read.
         works = server.program.read_text()
         private = server.folder / "private"
         private.mkdir(mode=0o000)

@@ -96,5 +96,5 @@ def test_a_hidden_changeset_that_can_be_seen_again_brings_its_tag_again(each_sit
     created = server.events(of="hg.tag.created.v1")
     assert [event.data["tags"][0]["changeset"] for event in created] == [tagging, tagging]
     assert server.events(of="hg.tag.deleted.v1") == []
-    # It is no push again, because it was told as one.
+    # It is no push again, because it was published as one.
     assert [change["node"] for event in server.events() for change in event.data["changesets"]] == server.nodes()

@@ -22,6 +22,7 @@ from sourcepulse.errors import BrokerUnavailableError, StateError
 from sourcepulse.housekeeping import Keep, prune
 from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_view import Selection, rows
+from sourcepulse.relay_settings import identity, write_settings
 from sourcepulse.testing import system_event
 from support.local_log import log_url, publish_events, push_event, wait_until
 
@@ -221,3 +222,14 @@ def test_no_folder_above_a_memory_is_open_to_others_whatever_the_umask(tmp_path:
     finally:
         os.umask(before)
     assert [(tmp_path / place).stat().st_mode & 0o777 for place in ("a", "a/b", "a/b/c")] == [0o700] * 3
+
+
+def test_check_names_a_relay_that_is_missing_and_one_that_the_next_push_starts(
+    outbox: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = ["check", "--outbox", str(outbox), "--broker", f"file://{tmp_path}/log.db"]
+    assert main(check) == 1
+    assert "no relay             not running: `sourcepulse relay` sends what waits" in capsys.readouterr().out
+    write_settings(str(outbox), identity(broker=f"file://{tmp_path}/log.db", broker_file=None))
+    assert main(check) == 0
+    assert "ok relay             not running; a push starts it" in capsys.readouterr().out

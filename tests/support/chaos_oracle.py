@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_repair import problems
-from support.stream_oracle import Sighting
+from support.stream_oracle import Sighting, delivered_rows, sighting_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +30,7 @@ class Judged:
 
 def emitted(outboxes: Sequence[Outbox]) -> list[Sighting]:
     """Return what outboxes hold, after checking that each is sound and confirmed it all."""
-    found = []
-    for outbox in outboxes:
-        assert problems(outbox) == []
-        with outbox.reading() as db:
-            rows = db.execute(
-                "SELECT e.id, e.source, e.sequence, b.body, e.state FROM events e JOIN bodies b USING (position) "
-                "ORDER BY e.position"
-            ).fetchall()
-        assert {row[4] for row in rows} == {"delivered"}
-        found += [Sighting(row[0], row[1], row[2], hashlib.sha256(row[3]).hexdigest()) for row in rows]
-    return found
+    return [sighting_of(row) for outbox in outboxes for row in delivered_rows(outbox)]
 
 
 def judge(

@@ -41,7 +41,7 @@ class Site(ABC):
     """One broker with a login of the relay and one of the consumer; `faults` are those that it knows.
 
     `mend_login` is called with "relay" or "consumer" when its URL is to be corrected, `kill_consumer` where a fault
-    needs a queue that nobody uses.
+    needs a queue that no consumer uses.
     """
 
     stranger: BrokerUnderTest
@@ -168,7 +168,7 @@ class RabbitSite(_Remote):
     def _delete_exchange(self) -> Heal:
         with admin(self.node) as channel:
             channel.exchange_delete(EXCHANGE)
-        # The relay makes it again over AMQP; over STOMP nobody can but an admin.
+        # The relay makes it again over AMQP; over STOMP only an admin can.
         return _nothing if self.node.url is self._url else lambda: self.node.declare_exchange(EXCHANGE)
 
     def _remove_binding(self) -> Heal:
@@ -192,7 +192,7 @@ class RabbitSite(_Remote):
 
 
 class ActiveMqSite(_Remote):
-    """ActiveMQ, which reads users and rights when it starts; without its console nobody closes a connection.
+    """ActiveMQ, which reads users and rights when it starts; without its console an admin cannot close a connection.
 
     There is neither an exchange nor a binding, and a queue is removed only together with the whole store.
     """

@@ -75,16 +75,27 @@ class Witness:
 
 def stored(outbox: Outbox, ids: Sequence[str]) -> list[Sighting]:
     """Give what the outbox holds, after checking that it is sound, holds these and no others, all delivered."""
+    rows = delivered_rows(outbox)
+    assert [row[0] for row in rows] == list(ids), "the outbox holds what was emitted"
+    assert {len(row[3]) for row in rows} == {EVENT_BYTES}
+    return [sighting_of(row) for row in rows]
+
+
+def delivered_rows(outbox: Outbox) -> list[tuple[Any, ...]]:
+    """Return id, source, sequence, body and state of each event, after checking that all were delivered."""
     assert problems(outbox) == []
     with outbox.reading() as db:
         rows = db.execute(
             "SELECT e.id, e.source, e.sequence, b.body, e.state FROM events e JOIN bodies b USING (position) "
             "ORDER BY e.position"
         ).fetchall()
-    assert [row[0] for row in rows] == list(ids), "the outbox holds what was emitted"
     assert {row[4] for row in rows} == {"delivered"}
-    assert {len(row[3]) for row in rows} == {EVENT_BYTES}
-    return [Sighting(row[0], row[1], row[2], hashlib.sha256(row[3]).hexdigest()) for row in rows]
+    return rows
+
+
+def sighting_of(row: tuple[Any, ...]) -> Sighting:
+    """Return what a row of `delivered_rows` should look like to a consumer."""
+    return Sighting(row[0], row[1], row[2], hashlib.sha256(row[3]).hexdigest())
 
 
 def handled(lines: Iterable[dict[str, Any]]) -> list[Sighting]:

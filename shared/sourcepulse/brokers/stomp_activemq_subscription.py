@@ -22,9 +22,9 @@ from sourcepulse.brokers.stomp_errors import ErrorFrameError
 from sourcepulse.brokers.stomp_subscription import StompSubscription
 from sourcepulse.topics import check_pattern
 
-#: How often a queue is made again: that an admin removed it is told to nobody, its consumers included.
+#: How often a queue is declared again: ActiveMQ does not report to consumers that an admin removed it.
 RENEW_SECONDS = 45.0
-#: A selector that no message fits: whoever consumes by it gets none, and makes the queue.
+#: A selector that no message fits: a consumer with it receives none, and its SUBSCRIBE creates the queue.
 _NOTHING = "1=0"
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class StompActivemqSubscription(StompSubscription):
         self._queues: tuple[str, ...] = ()
         self._renew_at = 0.0
         self._renewals = 0
-        self._told_of_renewal = False
+        self._warned_of_renewal = False
 
     def receive(self, wait_seconds: float) -> Delivery | None:
         """Wait at most so long for one message; a queue that an admin removed is made again meanwhile."""
@@ -85,7 +85,7 @@ class StompActivemqSubscription(StompSubscription):
     def _renew(self) -> None:
         """Make the queues again, where they were removed, by a consumer that comes for nothing and goes.
 
-        ActiveMQ keeps the subscription to a queue that is gone, and connects it with one that is made anew.
+        ActiveMQ keeps the subscription to a queue that is gone, and connects it with one that is created later.
         """
         self._renew_at = time.monotonic() + RENEW_SECONDS
         requests = self._connection.requests
@@ -95,11 +95,11 @@ class StompActivemqSubscription(StompSubscription):
             try:
                 self._consume(number, destination, {"selector": _NOTHING})
                 self._connection.call(lambda receipt, number=number: requests.unsubscribe(number, receipt=receipt))  # type: ignore[misc]
-                self._told_of_renewal = False
+                self._warned_of_renewal = False
             except ErrorFrameError as error:
-                if not self._told_of_renewal:
+                if not self._warned_of_renewal:
                     logger.warning("whether %s still stands is not seen: %s", destination, error)
-                self._told_of_renewal = True
+                self._warned_of_renewal = True
 
     def _warn_of(self, former: tuple[str, ...], name: str) -> None:
         if former and not self._stood:

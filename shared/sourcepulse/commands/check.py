@@ -14,7 +14,7 @@ from sourcepulse.destination import STREAMS, places_of
 from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, SourcePulseError
 from sourcepulse.findings import Finding
 from sourcepulse.relay import is_relayed
-from sourcepulse.relay_settings import START_SECONDS, failed_start
+from sourcepulse.relay_settings import START_SECONDS, failed_start, is_on_demand
 from sourcepulse.streams import Place
 
 HELP = "look whether events would reach the broker, and publish nothing"
@@ -83,6 +83,8 @@ def _of_outbox(config: Config, places: Mapping[str, Place]) -> Iterator[Finding]
                 yield Finding("relay", "running")
             elif failed is not None:
                 yield Finding("relay", f"the one that was started last does not run: {failed}", well=False)
+            elif is_on_demand(str(outbox.path)):
+                yield Finding("relay", "not running; a push starts it")
             else:
                 yield Finding("relay", "not running: `sourcepulse relay` sends what waits", well=False)
     except SourcePulseError as error:

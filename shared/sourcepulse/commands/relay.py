@@ -185,10 +185,10 @@ def _serve(args: argparse.Namespace, config: Config, stop: threading.Event, *, o
 
 
 def _greet(relay: Relay, path: Path, config: Config) -> None:
-    """Say what runs now, so that a terminal or a journal shows more than silence."""
-    told = ", ".join(f"{stream} events to {place}" for stream, place in places_of(config).items())
+    """Log what runs now, so that a terminal or a journal shows more than silence."""
+    streams = ", ".join(f"{stream} events to {place}" for stream, place in places_of(config).items())
     waits = "events wait" if relay.has_work() else "nothing waits"
-    logger.info("the relay of %s runs as process %d: %s; %s", path, os.getpid(), told, waits)
+    logger.info("the relay of %s runs as process %d: %s; %s", path, os.getpid(), streams, waits)
 
 
 def _waiting(config: Config) -> bool:

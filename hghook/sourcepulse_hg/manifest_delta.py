@@ -5,8 +5,8 @@
 A manifest has a line for each file, sorted by name: the name, a zero byte, 40 hexadecimal digits, at most one letter.
 The delta says which bytes of the old one give way to which new lines, but not what those bytes were. A place where
 only lines come adds files; what a changeset names and no new line has is removed. Elsewhere the number of bytes
-shows whether the old lines are those of the same files: a line takes more bytes than all letters together, which are
-all that is not known of the lengths.
+shows whether the old lines are those of the same files, as long as they are so few that a line takes more bytes than
+all their letters together, which are all that is not known of the lengths.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _HUNK = struct.Struct(">lll")
 _DIGITS = 40
 #: What a line takes beside the name and the letter: the zero byte, the digits, the line break.
 _LINE_BYTES = _DIGITS + 2
-#: As many letters are still fewer bytes than the shortest line.
-_LETTERS_MAX = _LINE_BYTES
+#: So many lines have fewer letters than the shortest line has bytes.
+_LINES_MAX = _LINE_BYTES
 
 
 class Sorted(NamedTuple):
@@ -59,7 +59,7 @@ def sorted_by_delta(delta: bytes, files: Sequence[bytes]) -> Sorted | None:
 
 def _may_be_lines_of(names: Sequence[bytes], size_bytes: int) -> bool:
     letters = size_bytes - sum(map(len, names)) - len(names) * _LINE_BYTES
-    return 0 <= letters <= min(len(names), _LETTERS_MAX)
+    return len(names) <= _LINES_MAX and 0 <= letters <= len(names)
 
 
 def _hunks(delta: bytes) -> Iterator[tuple[int, bytes]]:

@@ -254,6 +254,24 @@ def test_a_manifest_that_cannot_be_read_leaves_the_kinds_unknown_and_the_push_wh
     assert second["files"] == ["file", "other"]
 
 
+def test_a_file_among_so_many_programs_that_their_flags_take_the_bytes_of_a_line_is_added(site: Site) -> None:
+    server = site.server()
+    work = site.repository("work")
+    programs = [f"bin/t{number:02}" for number in range(1, 71)]
+    write(work, "1", *programs, "a", "c")
+    for name in programs:
+        (work.path / name).chmod(0o755)
+    inside(work, "commit", "--addremove", "--message", "programs")
+    write(work, "2", *programs, "bin/t35new")
+    inside(work, "commit", "--addremove", "--message", "one more")
+    for name in (*programs, "a"):
+        (work.path / name).unlink()
+    write(work, "3", "b")
+    inside(work, "commit", "--addremove", "--message", "another, all others gone")
+    work.push(server)
+    assert_told_as_logged(server, work)
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_histories_are_told_as_mercurial_logs_them(each_site: Site, seed: int) -> None:
     server = each_site.server()

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
+from collections.abc import Sequence
 from typing import Any
 
-from sourcepulse.brokers.dead_letters import PutAside, read_dead_letters
+from sourcepulse.brokers.dead_letters import PutAside, dead_letters_of
 from sourcepulse.commands.common import add_settings, positive, print_json, settings
 from sourcepulse.errors import EXIT_OK, ConfigError, DecodeError, NothingThereError
 from sourcepulse.serialize import decode
@@ -42,21 +44,31 @@ def run(args: argparse.Namespace) -> int:
     url = config.broker()
     if url is None:
         raise ConfigError("no broker is set; give --broker-file, SOURCEPULSE_BROKER_FILE or --broker")
-    letters = read_dead_letters(url, args.queue, limit=args.limit, remove=args.remove)
-    if not letters:
-        raise NothingThereError(f"nothing is put aside from the queue {args.queue!r}")
-    known = False
+    with dead_letters_of(url, args.queue, limit=args.limit) as found:
+        if not found.letters:
+            raise NothingThereError(f"nothing is put aside from the queue {args.queue!r}")
+        has_events = _print(found.letters, args.json)
+        if args.remove:
+            # Only what was really shown: a reader that left or a full disk ends the command here.
+            sys.stdout.flush()
+            found.remove()
+    if has_events:
+        logger.info("`sourcepulse outbox replay ID`, where an event was published, sends it again")
+    return EXIT_OK
+
+
+def _print(letters: Sequence[PutAside], as_json: bool) -> bool:
+    """Print the letters; return whether one of them is an event."""
+    has_events = False
     for letter in letters:
         shown = _as_json(letter)
-        known = known or shown["id"] is not None
-        if args.json:
+        has_events = has_events or shown["id"] is not None
+        if as_json:
             print_json(shown)
         else:
             event = f"{plain(shown['id'])} {plain(shown['type'])}" if shown["id"] is not None else "no event"
             print(f"{event}  {plain(letter.routing_key)}  {plain(letter.reason)}")
-    if known:
-        logger.info("`sourcepulse outbox replay ID`, where an event was published, sends it again")
-    return EXIT_OK
+    return has_events
 
 
 def _as_json(letter: PutAside) -> dict[str, Any]:

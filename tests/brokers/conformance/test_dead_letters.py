@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -228,6 +230,12 @@ def test_the_command_shows_what_was_put_aside_and_a_replay_brings_it_back(
     broker.publish_events(*(event._replace(replayed=True) for event in events))
     assert take(consumer, 1) == [1]
     assert is_silent(consumer)
+    # What could not be shown is not removed.
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "sourcepulse.cli", "dead", broker.queue, "--broker-file", str(broker_file)]
+        done = subprocess.run([*command, "--remove"], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    assert shown() == [first, second]
     assert shown("--limit", "1", "--remove") == [first]
     assert shown("--remove") == [second]
     assert shown() == []

@@ -16,6 +16,7 @@ from sourcepulse.event import PUBLIC, RESTRICTED
 from sourcepulse.findings import Finding
 from sourcepulse.outbox import Outbox
 from sourcepulse.relay import is_relayed
+from sourcepulse.topics import routing_key
 from sourcepulse_hg.relay_start import failure_of_last_start, find_program, no_program, relay_environment
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings, silence
 
@@ -90,8 +91,8 @@ def _of_broker(settings: Settings) -> Iterator[Finding]:
     if program is None:
         yield Finding("program", no_program(), well=False)
         return
-    words = os.fsdecode(settings.name).replace("/", ".") or "repository"
-    ask = [program, "check", "--json", "--key", f"hg.push.{words}"]
+    key = routing_key("hg", "push", variable=settings.name.decode("utf-8", "surrogateescape").split("/"))
+    ask = [program, "check", "--json", "--key", key]
     if os.path.exists(settings.outbox):
         ask += ["--outbox", os.fsdecode(settings.outbox)]
     try:

@@ -83,6 +83,23 @@ def test_the_program_that_sends_is_looked_at_as_well(site: Site) -> None:
     assert "cannot be run" in said
 
 
+def test_the_broker_is_asked_about_the_key_that_events_of_the_repository_have(site: Site) -> None:
+    server = site.repository("my.repo \u00e9", f"[extensions]\nsourcepulse_hg = {site.program.extension}\n")
+    program, asked = site.folder / "sourcepulse", site.folder / "asked"
+    program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {asked}\n")
+    program.chmod(0o755)
+    finder = site.folder / "finder.py"
+    finder.write_text(f"from sourcepulse_hg import check\ncheck.find_program = lambda: {str(program)!r}\n")
+    with (server.path / ".hg" / "hgrc").open("a") as hgrc:
+        hgrc.write(f"finder = {finder}\n[sourcepulse]\nbroker = file://{site.folder}/log.db\n")
+    checked(server)
+    work = site.repository("work")
+    work.commit()
+    work.push(server)
+    (event,) = server.events()
+    assert event.routing_key in asked.read_text(encoding="ascii").splitlines()
+
+
 def test_collect_stores_where_the_configuration_of_the_repository_says(
     site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

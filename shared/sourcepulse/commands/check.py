@@ -57,7 +57,7 @@ def _findings(config: Config, key: str) -> Iterator[Finding]:
             what = f"{stream} broker"
             try:
                 yield Finding(what, f"{place.url}: {probe(place.url, place.exchange, key)}")
-            except SourcePulseError as error:
+            except (SourcePulseError, OSError) as error:
                 yield Finding(what, f"{place.url}: {error}", well=False)
 
 
@@ -87,5 +87,5 @@ def _of_outbox(config: Config, places: Mapping[str, Place]) -> Iterator[Finding]
                 yield Finding("relay", "not running; a push starts it")
             else:
                 yield Finding("relay", "not running: `sourcepulse relay` sends what waits", well=False)
-    except SourcePulseError as error:
+    except (SourcePulseError, OSError) as error:
         yield Finding("outbox", str(error), well=False)

@@ -111,7 +111,7 @@ class Case:
                 self.outcome = SKIPPED
             else:
                 self.outcome = _FAILED_WORDS.get(status) or _FAILED_WORDS.get(result) or PASSED
-                if self.attributes.get("success", "").strip().lower() in _NO:
+                if self.outcome == PASSED and self.attributes.get("success", "").strip().lower() in _NO:
                     self.outcome = FAILED
         elif self.outcome == SKIPPED and status == "notrun" and not result and self._is_kept_from_running():
             self.outcome = ERROR

@@ -34,6 +34,7 @@ MAX_BYTES = 128 * 1024 * 1024
 MAX_FILES = 5_000
 MAX_CASES = test_case.CASES_MAX
 _RESULTS: dict[str, int] = {"failure": FAILURE, "skipped": SKIPPED, "success": SUCCESS, "warnings": WARNINGS}
+_STOPPED = "the step was stopped"
 _PROBLEMS_LOG, _NOTES_LOG = "problems", "notes"
 #: The outcome of a run whose report is not whole, by `if_broken`; it is never a success.
 _INCOMPLETE = {"failure": "failure", "warnings": "warnings", "skipped": "unknown", "success": "unknown"}
@@ -111,6 +112,9 @@ class PublishTestReport(BuildStep):
             return _RESULTS[self.if_missing]
         set_heap_aside(self.master.reactor, sum(len(file.data) for file in files))
         self._reading = Reading(self._task(problems), files)
+        if self.stopped:
+            # While the files came, when there was nothing yet to stop.
+            self._reading.stop(_STOPPED)
         report = await threads.deferToThread(self._reading.read)
         await self._store(report)
         summary = report.summary
@@ -129,7 +133,7 @@ class PublishTestReport(BuildStep):
     def interrupt(self, reason: Any) -> defer.Deferred[None]:
         """Stop reading as well."""
         if self._reading is not None:
-            self._reading.stop("the step was stopped")
+            self._reading.stop(_STOPPED)
         stopped: defer.Deferred[None] = super().interrupt(reason)
         return stopped
 

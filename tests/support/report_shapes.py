@@ -132,6 +132,9 @@ JUNIT: dict[str, Shape] = {
         _suite('<testcase name="a" classname="T" success="False"/><testcase name="b" classname="T" success="True"/>'),
         "F T.a\n. T.b",
     ),
+    "an error of NUnit 2 that is no success": Shape(
+        _suite('<testcase name="a" classname="T" executed="True" result="Error" success="False"/>'), "E T.a"
+    ),
     "GoogleTest fails outside of a test": Shape(
         b'<testsuites tests="2" failures="1" name="AllTests"><testsuite name="Foo" tests="1" failures="0">'
         b'<testcase name="A" status="run" result="completed" classname="Foo"/></testsuite><testsuite '

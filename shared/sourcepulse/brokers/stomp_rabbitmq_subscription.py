@@ -132,6 +132,9 @@ class StompRabbitmqSubscription(StompSubscription):
             self._prepare(look=False)
         except ErrorFrameError as error:
             raise self._not_renewed(error) from None
+        except BrokerUnavailableError as error:
+            # The connection that events come over is none the worse for it.
+            logger.warning("whether %r is still bound is not known for now: %s", self._queue, error)
 
     def _renewed(self) -> None:
         now = time.monotonic()

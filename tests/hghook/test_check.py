@@ -91,7 +91,7 @@ def test_the_broker_is_asked_about_the_key_that_events_of_the_repository_have(si
     finder = site.folder / "finder.py"
     finder.write_text(f"from sourcepulse_hg import check\ncheck.find_program = lambda: {str(program)!r}\n")
     with (server.path / ".hg" / "hgrc").open("a") as hgrc:
-        hgrc.write(f"finder = {finder}\n[sourcepulse]\nbroker = file://{site.folder}/log.db\n")
+        hgrc.write(f"finder = {finder}\n[sourcepulse]\nrelay = off\nbroker = file://{site.folder}/log.db\n")
     checked(server)
     work = site.repository("work")
     work.commit()

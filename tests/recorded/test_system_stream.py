@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""States of services, and what stands in for an event that was withheld, are as recorded, with id and every byte.
+
+The heartbeat of a relay is left out: it is never stored, and its id is made by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sourcepulse.commands.emit import make_event
+from sourcepulse.event import PUBLIC, Event
+from sourcepulse.outbox import Claimed, Outbox
+from sourcepulse.serialize import decode
+from sourcepulse.visibility import Gate, Verdict
+from sourcepulse_bugzilla.emitter import Emitter
+from sourcepulse_bugzilla.row_events import events_of
+from sourcepulse_bugzilla.rows import read_row
+from support.bugzilla_rows import BUG, ID_SECRET, SOURCE, bug_update, changed, comment, row, thing_row
+from support.recorded import assert_as_recorded
+
+RECORD = "system"
+NOW_SECONDS = 1_795_345_170
+
+
+class _Refusing:
+    """A check that knows the subject only of bugs, and no names of products."""
+
+    def ask(self, events: Sequence[Claimed]) -> list[Verdict]:
+        return [
+            Verdict(False, subject="bug/1234") if ".bug." in event.type else Verdict(False, keeps_key=False)
+            for event in events
+        ]
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def _state(state: str, service: str = "hg", **data: str) -> Event:
+    return make_event(
+        f"system.{service}.{state}.v1",
+        dict(data),
+        source="system://hg.example.org",
+        subject=None,
+        key=[state],
+        words=None,
+        now=NOW_SECONDS,
+    )
+
+
+def test_states_of_services_are_as_recorded_byte_for_byte(tmp_path: Path) -> None:
+    emitter = Emitter(SOURCE, ID_SECRET)
+    events = [
+        _state("down", message="disk full", until="2026-11-22T12:00:00.000000Z"),
+        _state("up"),
+        _state("degraded", service="relay", url="https://status.example.org/"),
+    ]
+    for raw in (row("bug.update", bug_update(bug=changed(BUG), comments=[comment()])), thing_row("product.update")):
+        events += events_of(read_row(raw), emitter)
+    with Outbox.open(tmp_path / "outbox.db", private=True) as outbox:
+        outbox.append(events)
+        gate = Gate(outbox, {"bugzilla": lambda _: _Refusing()})
+        numbered = list(enumerate(outbox.claim(PUBLIC)))
+        sent = [event for _, event, _ in gate.passing(numbered, ready=lambda: None)]
+    assert_as_recorded(RECORD, [decode(event.body, routing_key=event.routing_key) for event in sent])

@@ -173,9 +173,15 @@ def test_the_listed_users_pass_and_the_listed_admins_set_the_state(site: Site) -
 
 def test_a_scheduled_reopening_is_told_once_by_the_first_push_after_it(each_site: Site) -> None:
     server, work = _tree(each_site)
-    until = int(time.time()) + 4
-    server.hg("treestatus", "--close", "lunch", "--until", f"{until} 0")
-    assert work.push(server, check=False).returncode != 0
+    for patience_s in (4, 30):
+        until = int(time.time()) + patience_s
+        server.hg("treestatus", "--close", "lunch", "--until", f"{until} 0")
+        if work.push(server, check=False).returncode != 0:
+            break
+        # A loaded machine began this push after the end of lunch.
+        server, work = _tree(Site(each_site.folder / "again", each_site.program))
+    else:
+        pytest.fail("the tree was not closed")
     assert server.event(CLOSED).data["until"] == datetime.fromtimestamp(until, UTC).strftime(
         "%Y-%m-%dT%H:%M:%S.000000Z"
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -21,6 +22,9 @@ import trustme
 from support.component import require
 
 START_LIMIT_SECONDS = 90
+START_ATTEMPTS_MAX = 2
+SERVER_PORTS = (10_000, 32_000)
+PORT_ATTEMPTS_MAX = 1_000
 STOP_LIMIT_SECONDS = 30
 #: Erlang's disk_log writes what was declared 2 s later, so a node that is killed before has never heard of it.
 DECLARATIONS_KEPT_SECONDS = 2.3
@@ -54,10 +58,21 @@ def require_rabbitmq() -> None:
 
 
 def free_port() -> int:
-    """Give a loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that is not in use.
+
+    It lies below the range from which Linux takes the ports of outgoing connections: in that range, a connection of
+    another test can get the port before the server for which it was chosen listens on it.
+    """
+    chance = random.SystemRandom()
+    for _ in range(PORT_ATTEMPTS_MAX):
+        port = chance.randrange(*SERVER_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError("no free port was found")
 
 
 class SharedByNodes:
@@ -151,9 +166,15 @@ class RabbitNode:
             connection.channel().exchange_declare(name, "topic", durable=True, auto_delete=False)
 
     def start(self) -> None:
-        """Start the node and wait until it serves."""
-        self.launch()
-        self.wait_until_started()
+        """Start the node and wait until it serves; one that ends while it starts is started once more."""
+        for attempt in range(1, START_ATTEMPTS_MAX + 1):
+            self.launch()
+            try:
+                self.wait_until_started()
+                return
+            except RuntimeError:
+                if attempt == START_ATTEMPTS_MAX:
+                    raise
 
     def launch(self) -> None:
         """Start the node without waiting for it."""
@@ -182,7 +203,8 @@ class RabbitNode:
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"RabbitMQ did not start:\n{text.decode(errors='replace')[-3000:]}")
+                shown = "\n".join(line for line in text.decode(errors="replace").splitlines() if "[error]" in line)
+                raise RuntimeError(f"RabbitMQ did not start:\n{shown[:3000]}\n{text.decode(errors='replace')[-1000:]}")
             time.sleep(0.1)
 
     def stop(self) -> None:

@@ -49,6 +49,8 @@ class Case:
         #: How often it ran.
         self.attempts = 1
         self.failing_elements = 0
+        #: Other cases are in it.
+        self.has_cases = False
         self._parts = MessageParts()
         self._part: Part | None = None
         self._part_depth = 0
@@ -89,6 +91,16 @@ class Case:
         self._type = self._type or attributes.get("type", "").strip()
         self._part, self._part_depth = _Reason(attributes.get("message", "")), depth
         self._parts.add(self._part)
+
+    @property
+    def is_in_text(self) -> bool:
+        """Whether the text of a failure or an output is read."""
+        return self._part is not None
+
+    @property
+    def is_holder(self) -> bool:
+        """Whether it only holds other cases: nothing is said of itself."""
+        return self.has_cases and self.outcome == PASSED and self.attempts == 1
 
     def characters(self, text: str) -> None:
         """Read a piece of text."""

@@ -22,6 +22,8 @@ class Suite:
         self.is_whole = is_whole
         #: Cases and suites that are directly in it, and all cases below.
         self.direct = self.direct_suites = self.below = 0
+        #: Cases that only hold other cases, which some writers count as well.
+        self.holders = 0
         self.skipped = 0
         #: Cases with a failure or an error in it, whatever became of them, and all of these elements.
         self.failing = self.failing_elements = 0
@@ -44,6 +46,11 @@ class Suite:
         self.repeats += is_direct and name in self._names
         if is_direct:
             self._names.add(name)
+
+    def add_holder(self, *, is_direct: bool) -> None:
+        """Count a case that is none of its own: it passed, and other cases are in it."""
+        self.holders += 1
+        self.direct += is_direct
 
     def add_failure(self) -> None:
         """Count a failure or an error that is in the suite and in no case."""
@@ -80,12 +87,12 @@ class Suite:
         return f"{where}{tests} tests are counted, {self.below} are there"
 
     def _right(self) -> set[int]:
+        all_below = {self.below, self.below - self.skipped, self.below + self.holders}
         if self.is_whole and self.direct_suites:
-            return {self.below, self.below - self.skipped}
+            return all_below
         return {
+            *all_below,
             self.direct,
             self.direct + self.direct_suites,
-            self.below,
-            self.below - self.skipped,
             max(self.direct - self.skipped, 0) if not self.direct_suites else self.below,
         }

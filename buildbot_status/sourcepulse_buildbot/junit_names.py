@@ -15,13 +15,21 @@ _NODE_CLASS = "test"
 _NOT_WORD = re.compile(r"[^0-9A-Za-z\u0080-\U0010ffff]+")
 
 
-def case_name(case: Mapping[str, str], suites: Sequence[Mapping[str, str]]) -> str:
+def case_name(
+    case: Mapping[str, str], suites: Sequence[Mapping[str, str]], cases: Sequence[Mapping[str, str]] = ()
+) -> str:
     """Return the name of a test case; `suites` are the attributes of the elements around it, the outermost first.
 
+    Some writers put cases into cases: `cases` are those around it, whose name stands before its own.
     The class is left out where the name repeats it. Suites stand before it where the class does not tell them apart:
     there is none, it is the one word that node writes, or suites are nested and the class names none of them.
     """
     name, class_name = case.get("name", "").strip(), case.get("classname", "").strip()
+    if cases:
+        *outer, last = cases
+        above = case_name(last, suites, outer)
+        own = _joined("" if class_name == last.get("classname", "").strip() else class_name, name)
+        return own if own.startswith(above) else SEPARATOR.join([each for each in (above, own) if each])
     names = [suite.get("name", "").strip() for suite in suites]
     if class_name == _NODE_CLASS and all("disabled" in suite and "hostname" in suite for suite in suites):
         class_name = ""

@@ -11,6 +11,7 @@ refused, because no writer needs these and they are how a small file becomes a l
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from xml.parsers import expat
 
 from sourcepulse_buildbot.junit_case import Case
@@ -102,6 +103,8 @@ class _Reader:
         self._is_pytest = False
         self._case: Case | None = None
         self._case_depth = 0
+        #: The cases around it with their depths, the outermost first.
+        self._outer: list[tuple[Case, int]] = []
         #: A failure directly in a suite is read like a case.
         self._is_of_suite = False
         #: What node counts in comments at the end, and what is there.
@@ -183,7 +186,11 @@ class _Reader:
             self._any_document = True
         if self._depth > DEPTH_MAX:
             raise _RefusedError(f"the XML has more than {DEPTH_MAX} levels, which is not accepted")
-        if self._case is not None:
+        if self._case is not None and name == _CASE and not self._is_of_suite and not self._case.is_in_text:
+            self._case.has_cases = True
+            self._outer.append((self._case, self._case_depth))
+            self._case, self._case_depth = Case(attributes), self._depth
+        elif self._case is not None:
             unknown = self._case.start(name, attributes, self._depth - self._case_depth)
             if unknown:
                 self._builder.note(f"<{name}> in a test case is not known and left out")
@@ -224,8 +231,7 @@ class _Reader:
         if self._case is not None:
             self._case.end(depth - self._case_depth)
             if depth == self._case_depth + self._is_of_suite:
-                case, self._case = self._case, None
-                self._finish(case)
+                self._finish(self._close_case(self._case))
         elif tag.rpartition(":")[2] in _ROOTS and depth == len(self._open_tags):
             self._close_suite()
             if not self._open_tags:
@@ -241,11 +247,17 @@ class _Reader:
         if defect := suite.defect():
             self._builder.problem(defect)
 
+    def _close_case(self, case: Case) -> Case:
+        """Return the open case; the one around it is open then."""
+        self._case, self._case_depth = self._outer.pop() if self._outer else (None, 0)
+        return case
+
     def _break_case(self) -> None:
         """Tell of a case that breaks off what it said already; without an outcome it is left out."""
-        case, self._case = self._case, None
-        if case is not None and case.outcome != PASSED:
-            self._finish(case)
+        while self._case is not None:
+            case = self._close_case(self._case)
+            if case.outcome != PASSED:
+                self._finish(case)
 
     def _end_document(self) -> None:
         self._flush()
@@ -261,14 +273,18 @@ class _Reader:
             self._add(case)
             return
         case.end_case()
+        if case.is_holder:
+            for suite in self._suites:
+                suite.add_holder(is_direct=suite is self._suites[-1] and self._case is None)
+            return
         for suite in self._suites:
             suite.add_case(
                 case.attributes,
-                is_direct=suite is self._suites[-1],
+                is_direct=suite is self._suites[-1] and self._case is None,
                 is_skipped=case.outcome == SKIPPED,
                 failing_elements=case.failing_elements,
             )
-        if not (self._suites and self._suites[-1].is_pytest):
+        if self._case is not None or not (self._suites and self._suites[-1].is_pytest):
             self._add(case)
             return
         before, self._pending = self._pending, None
@@ -296,7 +312,7 @@ class _Reader:
         # The root is not a suite of tests, and what a suite says of itself is named after it.
         around = [suite.attributes for suite in self._suites if not suite.is_whole]
         self._builder.add(
-            attributes["name"] if self._is_of_suite else case_name(attributes, around),
+            attributes["name"] if self._is_of_suite else case_name(attributes, around, self._cases_around()),
             case.outcome,
             code_path=attributes.get("file"),
             line=line,
@@ -304,6 +320,10 @@ class _Reader:
             message=case.message(),
             attempts=case.attempts,
         )
+
+    def _cases_around(self) -> list[Mapping[str, str]]:
+        cases = [case for case, _ in self._outer] + ([self._case] if self._case is not None else [])
+        return [case.attributes for case in cases]
 
 
 def _next(pattern: re.Pattern[bytes], raw: bytes, begin: int) -> int | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from sourcepulse_buildbot.build_facts import copy_of
 from sourcepulse_buildbot.builders import BuilderFacts, configured
@@ -15,11 +16,13 @@ from sourcepulse_buildbot.rows import Row
 class LiveBuilds:
     """The builds that run in a master; none of the attributes used here is part of Buildbot's promised interface.
 
-    So each look may find nothing, and then the data API is asked.
+    So each look may find nothing, and then the data API is asked. A build that was found once is found as long as it
+    runs: it may outlive its builder, which a reconfig removes, and it goes on to use secrets.
     """
 
     def __init__(self, botmaster: Any) -> None:
         self._botmaster = botmaster
+        self._seen: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
     @property
     def botmaster(self) -> Any:
@@ -27,15 +30,20 @@ class LiveBuilds:
         return self._botmaster
 
     def find(self, buildid: int) -> Any | None:
-        """Give the running build of this id."""
+        """Return the running build of this id."""
         try:
             for builder in self._botmaster.builders.values():
                 for build in builder.building:
                     if build.buildid == buildid:
+                        self._seen[buildid] = build
                         return build
         except (AttributeError, TypeError):
             pass
-        return None
+        return self._seen.get(buildid)
+
+    def remember(self, others: LiveBuilds) -> None:
+        """Find from now on what others found before."""
+        self._seen.update(others._seen)
 
     def running(self) -> bool:
         """Tell whether any build runs here now."""
@@ -94,11 +102,17 @@ def slots_of(botmaster: Any, workername: str) -> int | None:
 
 
 def secrets_of(build: Any | None) -> Mapping[str, str]:
-    """Give the values of the secrets that a running build has used so far."""
+    """Return the values of the secrets that a running build has used so far, with their names in angle brackets."""
     try:
-        return {} if build is None else build.properties._used_secrets
+        used = {} if build is None else build.properties._used_secrets
+        return {text_of_secret(secret): name for secret, name in used.items()}
     except AttributeError:
         return {}
+
+
+def text_of_secret(secret: object) -> str:
+    """Return a secret as builds write it; a provider may return bytes, which Buildbot keeps as they are."""
+    return secret.decode("utf-8", "backslashreplace") if isinstance(secret, bytes) else str(secret)
 
 
 def statistics_of(build: Any | None, step: Row) -> dict[str, int]:

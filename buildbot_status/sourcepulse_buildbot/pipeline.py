@@ -12,11 +12,8 @@ from typing import Any
 from twisted.internet import defer, task, threads
 from twisted.logger import Logger
 
-from sourcepulse import config as core_config
-from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.outbox import Outbox
 from sourcepulse.redaction import redact_urls
-from sourcepulse.relay_thread import RelayThread
 from sourcepulse_buildbot.build_events import NEEDED_PROPERTIES
 from sourcepulse_buildbot.bus import Subscription, Tap
 from sourcepulse_buildbot.choices import Choices
@@ -26,13 +23,12 @@ from sourcepulse_buildbot.intake import Intake
 from sourcepulse_buildbot.live_build import LiveBuilds
 from sourcepulse_buildbot.log_tail import LogTails
 from sourcepulse_buildbot.mark import Mark, last_stored_at, read_mark, write_mark
-from sourcepulse_buildbot.name_watch import NameWatch
 from sourcepulse_buildbot.observer import Observer
 from sourcepulse_buildbot.presence import Presence
 from sourcepulse_buildbot.recovered_build import RecoveredBuilds
 from sourcepulse_buildbot.recovery import Recovery, Store, search_since
 from sourcepulse_buildbot.redaction import Redactor
-from sourcepulse_buildbot.relay_process import RelayProcess
+from sourcepulse_buildbot.relaying import Relaying
 from sourcepulse_buildbot.rows import seconds_of
 from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.settings import Settings
@@ -128,8 +124,7 @@ class Pipeline:
         self._first: defer.Deferred[None] | None = None
         self._again = task.LoopingCall(self._recover_again)
         self._again.clock = self._reactor
-        self._relay: RelayThread | RelayProcess | None = None
-        self._names: NameWatch | None = None
+        self._relaying = Relaying(master, settings, tell=self._tell)
 
     async def start(self, *, after: Pipeline | None) -> None:
         """Hear first, then let the one before end, then find what was missed; what is heard meanwhile waits."""
@@ -137,6 +132,7 @@ class Pipeline:
         if after is not None:
             self.presence = self._observer.presence = after.presence
             self.presence.changed = self._keep_presence
+            self._live.remember(after._live)
         recovered: defer.Deferred[None] = defer.Deferred()
         self._intake.add_later(self._recover_first(recovered, went_on=after is not None), limit_s=None)
         await self._bus.start()
@@ -144,7 +140,7 @@ class Pipeline:
             await after.stop()
         self._taken_over.callback(None)
         recovered.callback(None)
-        self._start_relay()
+        self._relaying.start()
         if not self._writer.in_trouble:
             self._first = self._intake.drained(START_LIMIT_SECONDS)
             await self._first
@@ -155,17 +151,16 @@ class Pipeline:
         await self._bus.stop()
         if self._again.running:
             self._again.stop()
-        if self._names is not None:
-            self._names.stop()
         await self._intake.drained()
         if self._mark is not None:
             mark = self._mark._replace(presence=self.presence.at_the_end())
             self._writer.run(lambda outbox: write_mark(outbox, self._settings.scope, mark), lambda _: None)
         await threads.deferToThread(self._writer.stop)
-        if isinstance(self._relay, RelayThread):
-            await threads.deferToThread(self._relay.stop)
-        elif self._relay is not None:
-            await self._relay.stop()
+        await self._relaying.stop()
+
+    def look_for_broker(self) -> None:
+        """Ask again for the URL of the broker if a secret provider did not have it."""
+        self._relaying.look_again()
 
     # -- recovery
 
@@ -286,26 +281,6 @@ class Pipeline:
         self._writer.run(work, done)
         return answer
 
-    def _start_relay(self) -> None:
-        settings = self._settings
-        if settings.broker is None or settings.relay == "none":
-            return
-        if settings.relay == "process":
-            self._relay = RelayProcess(
-                self._reactor,
-                Path(settings.outbox),
-                broker=settings.broker,
-                exchange=settings.exchange,
-                format_=settings.format,
-                tell=self._tell,
-            )
-        else:
-            values = {"broker": settings.broker, "exchange": settings.exchange, "format": settings.format}
-            self._relay = RelayThread(Path(settings.outbox), core_config.load(values, environ={}), tell=self._tell)
-        self._relay.start()
-        self._names = NameWatch(_hosts(settings.broker), tell=self._tell)
-        self._names.start()
-
     def _tell(self, sentence: str) -> None:
         _in_reactor(self._told, sentence)
 
@@ -322,10 +297,6 @@ def _in_reactor(call: Callable[[Any], object], argument: Any) -> None:
     from twisted.internet import reactor
 
     reactor.callFromThread(call, argument)
-
-
-def _hosts(broker: str) -> list[str]:
-    return [host for host, _ in BrokerUrl.parse(broker).hosts]
 
 
 def _selection(settings: Settings) -> Selection:

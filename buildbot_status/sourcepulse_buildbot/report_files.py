@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from buildbot.process import remotecommand
@@ -13,6 +13,8 @@ from buildbot.worker.protocols.base import FileWriterImpl
 BLOCK_BYTES = 64 * 1024
 #: How many lines of a log are read from the database at once.
 LOG_LINES = 2_000
+#: So many names of steps or logs are listed where the one that is wanted is missing.
+NAMES_MOST = 10
 
 _PATTERN_CHARACTERS = frozenset("*?[")
 #: Each line of a `stdio` log has the stream before it.
@@ -120,17 +122,15 @@ async def read_log(step: Any, step_name: str, log_name: str, most_bytes: int) ->
     """Give what a log of an earlier step of this build holds, of a `stdio` log the standard output."""
     label = f"log {log_name} of step {step_name}"
     data = step.master.data
-    steps = await data.get(("builds", step.build.buildid, "steps"))
-    logs = [
-        log
-        for row in steps
-        if row["name"] == step_name
-        for log in await data.get(("steps", row["stepid"], "logs"))
-        if log_name in (log["name"], log["slug"])
-    ]
-    if not logs:
-        return [], [f"there is no {label}"]
-    log = logs[-1]
+    rows = [row for row in await data.get(("builds", step.build.buildid, "steps")) if row["stepid"] != step.stepid]
+    steps = [row for row in rows if row["name"] == step_name]
+    if not steps:
+        return [], [f"there is no step {step_name} before this one; there is {_names(row['name'] for row in rows)}"]
+    logs = [log for row in steps for log in await data.get(("steps", row["stepid"], "logs"))]
+    wanted = [log for log in logs if log_name in (log["name"], log["slug"])]
+    if not wanted:
+        return [], [f"there is no {label}; there is {_names(log['name'] for log in logs)}"]
+    log = wanted[-1]
     content = bytearray()
     for first in range(0, log["num_lines"], LOG_LINES):
         chunk = await data.get(("logs", log["logid"], "contents"), offset=first, limit=LOG_LINES)
@@ -141,6 +141,12 @@ async def read_log(step: Any, step_name: str, log_name: str, most_bytes: int) ->
             problem = f"the {label} is cut, it is larger than {most_bytes} bytes"
             return [ReportFile(label, bytes(content[:most_bytes]), is_cut=True)], [problem]
     return [ReportFile(label, bytes(content))], []
+
+
+def _names(names: Iterable[str]) -> str:
+    found = list(dict.fromkeys(names))
+    more = f" and {len(found) - NAMES_MOST} more" if len(found) > NAMES_MOST else ""
+    return (", ".join(found[:NAMES_MOST]) or "none") + more
 
 
 def _output(content: str, log_type: str) -> str:

@@ -83,14 +83,15 @@ class Reading:
             with suppress(OSError):
                 for piece in self._pieces():
                     given.write(piece)
-            with suppress(OSError):
-                given.close()
+            _close(given)
             report = ReadReport.of(answer)
         except (OSError, ValueError, TypeError, LookupError):
             # If the answer is not whole, the exit of the process says why.
             report = None
         finally:
             limit.cancel()
+            # A process that waits for more would never end.
+            _close(given)
             answer.close()
             ended = _ended(child)
         if report is None:
@@ -105,6 +106,11 @@ class Reading:
             data = memoryview(file.data)
             for begin in range(0, len(data), PIECE_BYTES):
                 yield data[begin : begin + PIECE_BYTES]
+
+
+def _close(pipe: IO[bytes]) -> None:
+    with suppress(OSError):
+        pipe.close()
 
 
 def _ended(child: subprocess.Popen[bytes]) -> int:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from buildbot.warnings import ConfigWarning
 from twisted.internet import defer
 from twisted.logger import Logger
 
-from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.errors import ConfigError
 from sourcepulse_buildbot import surroundings
 from sourcepulse_buildbot.pipeline import Pipeline
 from sourcepulse_buildbot.settings import Settings, read_settings
+
+_OURS = "PulseStatusPush"
 
 log = Logger("sourcepulse")
 
@@ -36,8 +37,6 @@ class PulseStatusPush(BuildbotService):
     """
 
     name = None
-    #: A password of the broker may come from a secret provider.
-    secrets = ("broker",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Buildbot insists on a name before it looks at anything else; ours then says what is missing.
@@ -50,7 +49,7 @@ class PulseStatusPush(BuildbotService):
         """Name every mistake; nothing is opened and nothing is asked for."""
         if args:
             config.error("PulseStatusPush takes its arguments by name: PulseStatusPush(name='ci', outbox='outbox.db')")
-        settings = read_settings(config.error, name=self._named, **kwargs)
+        settings = read_settings(_error, name=self._named, **kwargs)
         # checkconfig shows warnings, and a disk that is not there yet must not keep a master from its builds.
         if kwargs.get("outbox") and (sentence := surroundings.no_folder(settings.outbox, Path.cwd())):
             warnings.warn(f"PulseStatusPush: {sentence}", ConfigWarning, stacklevel=2)
@@ -60,18 +59,23 @@ class PulseStatusPush(BuildbotService):
         """Take the settings of another; Buildbot itself forgets to keep them, and would miss a change back."""
         yield super().reconfigServiceWithSibling(sibling)
         self._config_args, self._config_kwargs = sibling._config_args, sibling._config_kwargs
+        # The rest of master.cfg may have changed though these settings did not.
+        for doubt in surroundings.doubts(self._settings([], sibling._config_kwargs), self.master):
+            log.warn("{name}: {doubt}", name=self.name, doubt=doubt)
+        if self._pipeline is not None:
+            self._pipeline.look_for_broker()
 
     @defer.inlineCallbacks
     def reconfigService(self, **kwargs: Any) -> Any:  # noqa: N802 - the name that Buildbot calls
-        """Begin, or go on with other settings: the new way takes over before the old one ends."""
+        """Begin, or go on with other settings: the new way takes over before the old one ends.
+
+        The broker may be a secret, which is rendered later: a provider that does not have it holds up no build.
+        """
         mistakes: list[str] = []
-        settings = read_settings(mistakes.append, name=self.name, **kwargs)
-        _check_rendered(settings, mistakes)
+        settings = self._settings(mistakes, kwargs)
         mistakes += surroundings.mistakes(settings, self, self.master)
         if mistakes:
             config.error("; ".join(mistakes))
-        for doubt in surroundings.doubts(settings, self.master):
-            log.warn("{name}: {doubt}", name=self.name, doubt=doubt)
         before, self._pipeline = self._pipeline, Pipeline(self.master, self._in_basedir(settings))
         yield defer.ensureDeferred(self._pipeline.start(after=before))
 
@@ -83,14 +87,13 @@ class PulseStatusPush(BuildbotService):
             yield defer.ensureDeferred(pipeline.stop())
         yield super().stopService()
 
+    def _settings(self, mistakes: list[str], arguments: Mapping[str, Any]) -> Settings:
+        return read_settings(mistakes.append, name=self.name, **arguments)
+
     def _in_basedir(self, settings: Settings) -> Settings:
         return settings._replace(outbox=str(Path(self.master.basedir) / settings.outbox))
 
 
-def _check_rendered(settings: Settings, mistakes: list[str]) -> None:
-    """Look at a broker that came from a secret."""
-    if settings.broker is not None:
-        try:
-            BrokerUrl.parse(str(settings.broker))
-        except ConfigError as error:
-            mistakes.append(f"broker: {error}")
+def _error(mistake: str) -> None:
+    # Buildbot prints the mistakes of all services in one list.
+    config.error(mistake if mistake.startswith(_OURS) else f"{_OURS}: {mistake}")

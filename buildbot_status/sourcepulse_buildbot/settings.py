@@ -37,15 +37,18 @@ RELAYS = ("thread", "process", "none")
 FORMATS = ("cloudevents", "pulse")
 
 #: A name stands in URIs and in the routing keys of nobody else.
-_NAME_RULE = "one word for this Buildbot, letters, digits, '.', '_' and '-'; the source is buildbot://NAME"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NAME_RULE = "one word of letters, digits, '.', '_' and '-' for this Buildbot; its events have the source buildbot://{}"
+NAME_MAX_CHARACTERS = 100
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_MAX_CHARACTERS - 1}}}")
+_NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Settings(NamedTuple):
     """What the reporter was asked for."""
 
     outbox: str
-    broker: str | None
+    #: A URL, or what Buildbot renders to one.
+    broker: Any
     name: str
     master: str | None
     exchange: str
@@ -114,9 +117,11 @@ def read_settings(
         problem(f"broker must be a URL such as amqp://host, or a secret, not {type(broker).__name__}")
     named = name if source_name is None else source_name
     if named is None:
-        problem(f"name= is missing: {_NAME_RULE}")
+        problem(f"name= is missing: {_NAME_RULE.format('NAME')}")
     elif not isinstance(named, str) or not _NAME.fullmatch(named):
-        problem(f"{'name' if source_name is None else 'source_name'} must not be {named!r}: {_NAME_RULE}")
+        word = _word_of(named)
+        what = "name" if source_name is None else "source_name"
+        problem(f"write {what}={word!r} instead of {what}={named!r}: {_NAME_RULE.format(word)}")
     if master is not None and not (isinstance(master, str) and _NAME.fullmatch(master)):
         problem(f"master must be one word that no other master of this database has, not {master!r}")
     check.exchange(exchange)
@@ -143,6 +148,11 @@ def read_settings(
         log_tail_bytes=check.number("log_tail_bytes", log_tail_bytes, 0, TEXT_MAX_BYTES),
         max_event_bytes=check.number("max_event_bytes", max_event_bytes, EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES),
     )
+
+
+def _word_of(named: object) -> str:
+    """Return a name like the one that is not accepted."""
+    return _NOT_OF_A_NAME.sub("-", str(named)).strip("-._")[:NAME_MAX_CHARACTERS] or "ci"
 
 
 def _known() -> list[str]:

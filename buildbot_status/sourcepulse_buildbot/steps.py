@@ -148,9 +148,14 @@ class PublishTestReport(BuildStep):
         )
 
     async def _fetch(self) -> tuple[list[ReportFile], list[str]]:
+        # Renderables have their values by now, or none.
         if self.log is not None:
+            if not _is_log(self.log):
+                return [], [f"log became {_kind(self.log)}, not the name of a step and of its log"]
             step_name, log_name = self.log
             return await read_log(self, step_name, log_name, self.max_bytes)
+        if not _is_path(self.path):
+            return [], [f"path became {_kind(self.path)}, not a text or a list of texts"]
         paths = [self.path] if isinstance(self.path, str) else list(self.path)
         return await read_worker_files(self, paths, self.max_bytes, self.max_files)
 
@@ -226,6 +231,10 @@ def _is_text(value: object) -> bool:
 
 def _is_renderable(value: object) -> bool:
     return bool(IRenderable.providedBy(value))
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None or value == "" else f"a value of the type {type(value).__name__}"
 
 
 def _lines(sentences: Iterable[str]) -> str:

@@ -4,15 +4,15 @@
 
 A subtest is indented by four columns; its tests are told as `outer > inner`, and the test point that sums them up only
 if none of them explains it. A test that is `not ok` and marked TODO fails as expected and is told as skipped. Tests of
-the plan that did not run are errors. Other lines are passed over, so several outputs may follow each other. What
-`prove` says of a file and of all files counts as well.
+the plan that did not run are errors. Other lines are passed over, so several outputs may follow each other, and so is
+the time that build servers write before each line. What `prove` says of a file and of all files counts as well.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
+from sourcepulse_buildbot.line_stamps import lines_of, stamp_blanks
 from sourcepulse_buildbot.message_parts import Message
 from sourcepulse_buildbot.prove_verdicts import Prove
 from sourcepulse_buildbot.report_numbers import duration_ns, line_number
@@ -78,8 +78,9 @@ class _Reader:
         for note in decoded.notes:
             self._builder.note(note)
         text = _COLOUR.sub("", decoded.text)
-        self._has_numbers = any(_is_numbered(line) for line in _lines(text))
-        for line in _lines(text):
+        blanks = stamp_blanks(lines_of(text), _is_tap, _is_plan)
+        self._has_numbers = any(_is_numbered(line) for line in lines_of(text, blanks))
+        for line in lines_of(text, blanks):
             self._line(line)
         self._end_stream()
         self._prove.end()
@@ -347,10 +348,9 @@ def _is_numbered(line: str) -> bool:
     return match is not None and match["number"] is not None and not Prove.is_verdict(line)
 
 
-def _lines(text: str) -> Iterator[str]:
-    begin = 0
-    while begin < len(text):
-        end = text.find("\n", begin)
-        end = len(text) if end < 0 else end
-        yield text[begin:end].rstrip("\r")
-        begin = end + 1
+def _is_plan(line: str) -> bool:
+    return bool(_PLAN.match(line))
+
+
+def _is_tap(line: str) -> bool:
+    return _is_plan(line) or bool(_VERSION.match(line)) or _is_numbered(line) or Prove.is_summary(line)

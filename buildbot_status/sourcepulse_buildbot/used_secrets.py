@@ -12,6 +12,7 @@ from twisted.internet import defer
 from twisted.logger import Logger
 
 from sourcepulse.outbox import Outbox
+from sourcepulse_buildbot.live_build import text_of_secret
 from sourcepulse_buildbot.redaction import Redactor
 
 #: What a provider is waited for; one that does not answer may let recovery tell what its secrets were used for.
@@ -51,8 +52,8 @@ class UsedSecrets:
             except Exception:  # noqa: BLE001 - providers are of any kind, and recovery goes on
                 log.warn("secret {name} cannot be read now, so what recovery finds may hold it", name=name)
             else:
-                if found is not None and isinstance(found.value, str):
-                    self._redactor.learn([found.value])
+                if found is not None and isinstance(found.value, str | bytes):
+                    self._redactor.learn([text_of_secret(found.value)])
 
 
 def read_names(outbox: Outbox, scope: str) -> list[str]:

@@ -149,7 +149,8 @@ COMMON_WORD = """
 from buildbot.plugins import secrets
 c["secretsProviders"] = [secrets.SecretInAFile(dirname=r"{secrets}")]
 c["services"].append(reporters.PulseStatusPush(name="ci", outbox="ci.db", log_tail_bytes=500))
-builder("builder", steps.ShellCommand(command=["sh", "-c", util.Interpolate("echo %(secret:used)s; exit 1")]))
+COMMAND = util.Interpolate("echo %(secret:used)s %(secret:outcome)s; exit 1")
+builder("builder", steps.ShellCommand(command=["sh", "-c", COMMAND]))
 """
 
 
@@ -157,24 +158,25 @@ def test_only_secrets_that_a_build_used_are_redacted_and_our_own_words_never(mak
     master = make_master("")
     folder = master.folder / "secrets"
     folder.mkdir(mode=0o700)
-    for name, value in (("user", "success"), ("used", "builder")):
+    for name, value in (("unused", "success"), ("used", "builder"), ("outcome", "failure")):
         (folder / name).touch(0o600)
         (folder / name).write_text(value)
     master.configure(COMMON_WORD.format(secrets=folder))
     master.start()
-    master.build("builder", reason="a success story")
+    master.build("builder", reason="a success or a failure story")
     master.stop()
-    (finished,) = [event for event in _told(master, "ci") if event.type == "build.finished.v1"]
+    told = {(event.type, event.data.get("name")): event for event in _told(master, "ci")}
+    finished = told["build.finished.v1", None]
     # The builder has the name of a secret that was used; the rest is ours, or only held by the provider.
     assert finished.subject == "builder/<redacted>/builds/1"
+    assert finished.routing_key == "build.finished.failure._3Credacted_3E"
     assert finished.data["url"] == "https://ci.example.org/#/builders/1/builds/1"
-    assert finished.data["reason"] == "a success story"
-    (step,) = [
-        event
-        for event in _told(master, "ci")
-        if event.type == "build.step.started.v1" and event.data["name"] == "worker_preparation"
-    ]
-    assert step.data["buildername"]
+    assert finished.data["reason"] == "a success or a <redacted> story"
+    assert (finished.data["buildername"], finished.data["outcome"]) == ("<redacted>", "failure")
+    assert told["build.step.finished.v1", "worker_preparation"].data["outcome"] == "success"
+    assert told["build.step.finished.v1", "shell"].routing_key == finished.routing_key.replace("build.", "build.step.")
+    # Buildbot redacts its logs itself.
+    assert told["build.log.finished.v1", "shell"].data["tail"] == "<used> <outcome>\n"
 
 
 def test_a_name_server_that_never_answers_is_reported_once() -> None:

@@ -12,7 +12,8 @@ from sourcepulse_buildbot.junit_report import read_junit
 from sourcepulse_buildbot.subunit_report import read_subunit
 from sourcepulse_buildbot.tap_report import read_tap
 from sourcepulse_buildbot.test_case import Report
-from support.report_shapes import FILES, JUNIT, SUBUNIT, TAP, Shape
+from support.report_shapes import FILES, JUNIT, SUBUNIT, Shape
+from support.tap_shapes import TAP
 
 _LETTERS = {"passed": ".", "failed": "F", "error": "E", "skipped": "s"}
 
@@ -68,6 +69,12 @@ def test_messages_are_found_where_each_writer_puts_them() -> None:
     assert "Failed test dependencies: setup" in str(ctest["needs"])
     (case,) = read_tap(TAP["diagnostics that are indented"].report).cases
     assert case.message == "got 1\nwant 2"
+    (stamped,) = [
+        case
+        for case in read_tap(TAP["GitHub writes a time before each line"].report).cases
+        if case.message == "message: no"
+    ]
+    assert stamped.name == "b"
     merged = read_tap(TAP["prove --merge"].report).cases
     assert merged[1].message == "Failed test 'in'\n  at t/f.t line 1."
     assert str(merged[2].message).startswith("Dubious, test returned 255")

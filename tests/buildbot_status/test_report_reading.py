@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from typing import cast
 
 import pytest
 
@@ -63,6 +64,12 @@ def test_a_process_that_does_not_answer_right_leaves_a_report_that_is_not_whole(
     report = Reading(_TASK, [_file()]).read()
     assert _sentences(report)[1].startswith("the report could not be read: its process ended with ")
     assert report.summary.total == 0
+
+
+def test_a_process_that_cannot_be_sent_its_task_ends_by_itself() -> None:
+    report = Reading(_TASK._replace(most_cases=cast("int", object())), [_file()]).read()
+    # It met the end of its input; the limit for its end would have killed it, with -9.
+    assert _sentences(report)[1] == "the report could not be read: its process ended with 1"
 
 
 @pytest.mark.parametrize("program", ["", "/no/such/python"])

@@ -39,7 +39,9 @@ publishing("log", "cat %s/some.tap; echo 'ok 9 - no test' >&2" % FOLDER, format=
 publishing("packets", "cp %s ." % PACKETS, format="subunit", path=["unittest_packets.subunit"])
 publishing("none", "true", path="no/*.xml")
 publishing("no_file", "true", path="no.xml", if_missing="skipped")
-publishing("no_log", "true", log=("other", "stdio"), if_missing="warnings")
+publishing("no_step", "true", log=("other", "stdio"), if_missing="warnings")
+publishing("no_log", "true", log=("tests", "stdin"))
+publishing("no_value", "true", path=util.Property("not_set"))
 publishing("large", COPY, path="many.xml", max_bytes=1000)
 publishing("just_fits", COPY, path="reports/a.xml", max_bytes=SIZE)
 publishing("many", COPY, path="many.xml", if_broken="warnings")
@@ -162,7 +164,9 @@ def test_binary_packets_arrive_unharmed(published: Mapping[str, Published]) -> N
     [
         ("none", _FAILURE, "nothing matches no/*.xml"),
         ("no_file", _SKIPPED, "no.xml cannot be read"),
-        ("no_log", _WARNINGS, "there is no log stdio of step other"),
+        ("no_step", _WARNINGS, "there is no step other before this one; there is worker_preparation, tests"),
+        ("no_log", _FAILURE, "there is no log stdin of step tests; there is stdio"),
+        ("no_value", _FAILURE, "path became nothing, not a text or a list of texts"),
     ],
 )
 def test_without_a_report_the_step_says_so_and_stores_nothing(

@@ -38,8 +38,10 @@ def mistakes(**arguments: Any) -> list[str]:
     [
         ({"outbox": None}, "outbox= is missing"),
         ({"name": None}, "name= is missing"),
-        ({"name": "a b"}, "name must not be 'a b': one word for this Buildbot"),
-        ({"source_name": "a b"}, "source_name must not be 'a b': one word"),
+        ({"name": "a b"}, "write name='a-b' instead of name='a b': one word of letters, digits, '.', '_' and '-' for"),
+        ({"name": "/"}, "write name='ci' instead of name='/': one word"),
+        ({"name": "\u00fc" + "a" * 101}, f"write name='{'a' * 100}' instead of"),
+        ({"source_name": "a b"}, "write source_name='a-b' instead of source_name='a b': one word"),
         ({"max_test_cases": -1}, "max_test_cases must be a whole number from 0 to"),
         ({"master": "a/b"}, "one word that no other master"),
         ({"broker": "amqp//host"}, "broker: the broker URL"),
@@ -90,10 +92,11 @@ def test_what_is_right_is_taken_as_it_is_meant() -> None:
     assert settings.builders == {"a", "b"}
 
 
-def test_checkconfig_names_all_mistakes_at_once(tmp_path: Path) -> None:
+def checkconfig(folder: Path, arguments: str) -> tuple[int, str]:
+    """Return what the program said of a reporter with these arguments, and its exit code."""
     require_buildbot()
-    config = tmp_path / "master.cfg"
-    config.write_text(CONFIG.format(arguments="broker='x', detail='all', colour='red'"), encoding="utf-8")
+    config = folder / "master.cfg"
+    config.write_text(CONFIG.format(arguments=arguments), encoding="utf-8")
     result = subprocess.run(
         [sys.executable, "-c", "from buildbot.scripts.runner import run; run()", "checkconfig", config],
         capture_output=True,
@@ -101,29 +104,33 @@ def test_checkconfig_names_all_mistakes_at_once(tmp_path: Path) -> None:
         timeout=CHECK_LIMIT_SECONDS,
         check=False,
     )
-    assert result.returncode == 1
-    said = result.stdout + result.stderr
+    return result.returncode, result.stdout + result.stderr
+
+
+def test_checkconfig_names_all_mistakes_at_once(tmp_path: Path) -> None:
+    code, said = checkconfig(tmp_path, "broker='x', detail='all', colour='red'")
+    assert code == 1
     for words in (
-        "no argument 'colour'",
-        "outbox= is missing",
-        "broker: ",
-        "name= is missing",
-        "detail must be one of",
+        "PulseStatusPush has no argument 'colour'",
+        "PulseStatusPush: outbox= is missing",
+        "PulseStatusPush: broker: ",
+        "PulseStatusPush: name= is missing",
+        "PulseStatusPush: detail must be one of",
     ):
         assert words in said
     assert not list(tmp_path.glob("*.db*"))
 
 
 def test_checkconfig_shows_that_the_folder_of_the_outbox_is_missing(tmp_path: Path) -> None:
-    require_buildbot()
-    config = tmp_path / "master.cfg"
-    config.write_text(CONFIG.format(arguments="name='ci', outbox='no/such/outbox.db'"), encoding="utf-8")
-    result = subprocess.run(
-        [sys.executable, "-c", "from buildbot.scripts.runner import run; run()", "checkconfig", config],
-        capture_output=True,
-        text=True,
-        timeout=CHECK_LIMIT_SECONDS,
-        check=False,
+    code, said = checkconfig(tmp_path, "name='ci', outbox='no/such/outbox.db'")
+    assert code == 0
+    assert "the folder of outbox='no/such/outbox.db' does not exist; make it" in said
+
+
+def test_checkconfig_says_what_to_write_for_a_name_of_two_words(tmp_path: Path) -> None:
+    code, said = checkconfig(tmp_path, "name='my ci', outbox='outbox.db'")
+    assert code == 1
+    assert said.splitlines()[1].strip() == (
+        "PulseStatusPush: write name='my-ci' instead of name='my ci': one word of letters, digits, '.', '_' and '-' "
+        "for this Buildbot; its events have the source buildbot://my-ci"
     )
-    assert result.returncode == 0
-    assert "the folder of outbox='no/such/outbox.db' does not exist; make it" in result.stdout + result.stderr

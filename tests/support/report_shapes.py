@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-_REPORTS = Path(__file__).parent.parent / "buildbot_status" / "reports"
+REPORTS = Path(__file__).parent.parent / "buildbot_status" / "reports"
 
 
 class Shape(NamedTuple):
@@ -69,6 +69,50 @@ JUNIT: dict[str, Shape] = {
         b'<testsuites><testsuite name="x"><testcase name="works"/></testsuite><testsuite name="y">'
         b'<testcase name="works"/></testsuite></testsuites>',
         ". x > works\n. y > works",
+    ),
+    "cases in a case": Shape(
+        _suite(
+            '<testcase classname="T" name="outer"><testcase classname="T" name="a"/><testcase classname="T" name="b">'
+            '<failure message="no"/></testcase></testcase><testcase classname="T" name="c"/>',
+            'name="T" tests="3" failures="1"',
+        ),
+        ". T.outer > a\nF T.outer > b\n. T.c",
+    ),
+    "cases in a case that is counted as well": Shape(
+        _suite('<testcase name="outer"><testcase name="a"/><testcase name="b"/></testcase>', 'name="s" tests="3"'),
+        ". s > outer > a\n. s > outer > b",
+    ),
+    "cases in a case, which are not counted": Shape(
+        _suite('<testcase name="outer"><testcase name="a"/><testcase name="b"/></testcase>', 'name="s" tests="1"'),
+        ". s > outer > a\n. s > outer > b",
+    ),
+    "more cases in a case are counted": Shape(
+        _suite('<testcase name="outer"><testcase name="a"/><testcase name="b"/></testcase>', 'name="s" tests="4"'),
+        ". s > outer > a\n. s > outer > b",
+        is_whole=False,
+    ),
+    "a case that fails by itself around others": Shape(
+        _suite(
+            '<testcase name="outer"><testcase name="a"><testcase name="deep"><error/></testcase></testcase>'
+            '<failure message="torn down"/></testcase>',
+            'name="s" failures="2"',
+        ),
+        "E s > outer > a > deep\nF s > outer",
+    ),
+    "a case whose cases repeat its name": Shape(
+        _suite('<testcase name="outer"><testcase name="outer a"/></testcase>'), ". outer a"
+    ),
+    "a suite in a case": Shape(
+        _suite(
+            '<testcase name="outer"><testsuite name="s"><testcase name="a"><failure/></testcase></testsuite></testcase>'
+        ),
+        "F outer > a",
+        notes=1,
+    ),
+    "cases in a case that breaks off": Shape(
+        b'<testsuite><testcase name="outer"><testcase name="a"><failure/></testcase><testcase name="b"><error/>',
+        "F outer > a\nE outer > b",
+        is_whole=False,
     ),
     "jest-junit doubles the name": Shape(
         _suite('<testcase classname="parser works" name="parser works" time="0.1"/>', 'name="parser" tests="1"'),
@@ -212,94 +256,9 @@ JUNIT: dict[str, Shape] = {
     "a mark and UTF-8": Shape(b"\xef\xbb\xbf" + _suite(_OK), ". T.a"),
 }
 
-TAP: dict[str, Shape] = {
-    "bats --timing": Shape((_REPORTS / "bats-timing.tap").read_bytes(), ". adds\nF fails here\ns skips"),
-    "subtests whose names come behind them": Shape(
-        b"    ok 1 - in\n    1..1\nok 1 - one\n    ok 1 - in\n    1..1\nok 2 - two\n1..2\n", ". one > in\n. two > in"
-    ),
-    "tests in any order": Shape(b"1..3\nok 2 - b\nok 1 - a\nok 3 - c\n", ". b\n. a\n. c"),
-    "a number twice and one missing": Shape(b"1..3\nok 1 - a\nok 3 - c\nok 3 - d\n", ". a\n. c\n. d", is_whole=False),
-    "more than the plan": Shape(b"1..1\nok 1 - a\nok 2 - b\n", ". a\n. b", is_whole=False),
-    "a count of failures that are not there": Shape(
-        b"TAP version 13\nok 1 - a\n1..1\n# tests 1\n# pass 0\n# fail 1\n", ". a", is_whole=False
-    ),
-    "PostgreSQL counts failures that are not there": Shape(
-        b"ok 1 - a\n1..1\n# 1 of 1 tests failed.\n", ". a", is_whole=False
-    ),
-    "tape counts none": Shape(b"TAP version 13\nok 1 - a\n1..1\n# tests 1\n# fail  0\n", ". a"),
-    "colours": Shape(b"\x1b[32mok 1 - a\x1b[0m\n\x1b[31mnot ok 2 - b\x1b[0m\n1..2\n", ". a\nF b"),
-    "UTF-16 without a mark": Shape("1..1\nok 1 - \u00fc\n".encode("utf-16-le"), ". \u00fc"),
-    "UTF-16 of the other order": Shape("1..1\nok 1 - \u00fc\n".encode("utf-16-be"), ". \u00fc"),
-    "a time before each line": Shape(
-        b"[2024-01-01T00:00:00Z] 1..1\n[2024-01-01T00:00:00Z] not ok 1 - a\n", "", is_whole=False
-    ),
-    "Bail out in a subtest": Shape(
-        b"TAP version 14\n# Subtest: s\n    ok 1 - a\n    Bail out! db\nBail out! db\n", ". s > a", is_whole=False
-    ),
-    "ava": Shape(
-        b"TAP version 13\n# a\nok 1 - a\n# b\nnot ok 2 - b\n  ---\n    name: AssertionError\n  ...\n\n1..2\n# tests 2\n"
-        b"# pass 1\n# fail 1\n",
-        ". a\nF b",
-    ),
-    "jest-tap-reporter": Shape(
-        b"TAP version 13\n\n# Subtest: /a.test.js\n    # Subtest: adds\n    ok 1 - adds # time=5ms\n    1..1\n"
-        b"ok 1 - /a.test.js # time=10ms\n1..1\n",
-        ". /a.test.js > adds",
-    ),
-    "an escaped hash": Shape(b"1..1\nok 1 - uses \\# todo not really\n", ". uses # todo not really"),
-    "a pragma": Shape(b"TAP version 14\npragma +strict\n1..1\nok 1 - a\n", ". a"),
-    "bats tap13": Shape((_REPORTS / "bats.tap13").read_bytes(), ". adds\nF fails here\ns skips"),
-    "one test in a time": Shape(b"1..1\nok 1 opens a file in 11ms\n", ". opens a file"),
-    "a name that speaks of a time": Shape(b"1..2\nok 1 waits 5 s\nok 2 b\n", ". waits 5 s\n. b"),
-    "names that differ in their times only": Shape(b"1..2\nok 1 in 1ms\nok 2 in 2ms\n", ". in 1ms\n. in 2ms"),
-    "text that begins with ok": Shape(
-        b"ok, starting\nok I am ready\n1..2\nok 1 - a\nok then\nnot ok really\nok 2 - b\nok computer\n", ". a\n. b"
-    ),
-    "diagnostics that are indented": Shape(b"1..1\nnot ok 1 - a\n\n    # got 1\n    # want 2\n", "F a"),
-    "no plan": Shape(b"ok 1 - a\n", ". a", is_whole=False),
-    "less than the plan": Shape(b"1..3\nok 1 - a\n", ". a\nE test 2\nE test 3", is_whole=False),
-    "Bail out": Shape(b"1..1\nok 1 - a\nBail out! disk full\n", ". a", is_whole=False),
-    "UTF-16 of PowerShell": Shape("1..1\r\nok 1 - \u00fc\r\n".encode("utf-16"), ". \u00fc"),
-    "a byte that is not UTF-8": Shape(b"1..1\nok 1 - \xff\n", ". \ufffd", notes=1),
-    "nothing": Shape(b"", "", is_whole=False),
-    "node": Shape(
-        (_REPORTS / "node.tap").read_bytes(),
-        ". outer > parser > works\nF outer > parser > breaks\ns outer > parser > later\ns outer > parser > skips\n"
-        ". printer > works\n. top\n. parent > child\nF parent",
-    ),
-    "prove without --verbose": Shape(
-        (_REPORTS / "prove.txt").read_bytes(),
-        "E t/die.t\nE t/dub.t\nE t/empty.t\nE t/extra.t\nE t/f.t\n. t/g.t\nE t/kill.t\n. t/todo.t",
-    ),
-    "prove --verbose": Shape(
-        (_REPORTS / "prove-verbose.txt").read_bytes(),
-        "E t/die.t\n. a\n. b\nE t/dub.t\nE t/empty.t\n. test 1\n. test 2\n. test 3\nE t/extra.t\n. x\nF s > in\n"
-        ". good\n. test 1\nE t/kill.t\n. unexp",
-        is_whole=False,
-    ),
-    "prove --timer": Shape(
-        (_REPORTS / "prove-timer.txt").read_bytes(),
-        "E t/die.t\n. a\n. b\nE t/dub.t\nE t/empty.t\n. test 1\n. test 2\n. test 3\nE t/extra.t\n. x\nF s > in\n"
-        ". good\n. test 1\nE t/kill.t\n. unexp",
-        is_whole=False,
-    ),
-    "prove --merge": Shape((_REPORTS / "prove-merged.txt").read_bytes(), ". x\nF s > in\nE t/die.t"),
-    "prove that breaks off": Shape(
-        (_REPORTS / "prove-cut.txt").read_bytes(),
-        "E t/die.t\n. a\n. b\nE t/dub.t\nE t/empty.t\n. test 1\n. test 2\n. test 3\nE t/extra.t\n. x\nF s > in\n. good",
-        is_whole=False,
-    ),
-    "prove counts more": Shape(
-        b"t/a.t .. \n1..1\nok 1 - a\nok\nFiles=2, Tests=5,  0 wallclock secs\nResult: PASS\n", ". a", is_whole=False
-    ),
-    "prove fails for no reason that is there": Shape(
-        b"t/a.t .. \n1..1\nok 1 - a\nok\nFiles=1, Tests=1,  0 wallclock secs\nResult: FAIL\n", ". a", is_whole=False
-    ),
-}
-
 SUBUNIT: dict[str, Shape] = {
     "a log before the traceback": Shape(
-        (_REPORTS / "log_first_text.subunit").read_bytes(),
+        (REPORTS / "log_first_text.subunit").read_bytes(),
         "F setUpClass (test_api.Bad)\n. test_api.ServersTest.test_ok\nF test_api.ServersTest.test_resize",
         notes=1,
     ),
@@ -310,19 +269,19 @@ SUBUNIT: dict[str, Shape] = {
 
 FILES: dict[str, Shape] = {
     "ctest.xml": Shape(
-        (_REPORTS / "ctest.xml").read_bytes(),
+        (REPORTS / "ctest.xml").read_bytes(),
         ". good\nF bad\nE noexe\ns skipme\ns off\nF setup\nE needs\nF slow\nE req",
     ),
     "node.xml": Shape(
-        (_REPORTS / "node.xml").read_bytes(),
+        (REPORTS / "node.xml").read_bytes(),
         ". outer > parser > works\nF outer > parser > breaks\ns outer > parser > later\ns outer > parser > skips\n"
         ". printer > works\n. top\n. parent > child",
         # The failure of `parent` itself is only in the count of node.
         is_whole=False,
     ),
-    "bats.xml": Shape((_REPORTS / "bats.xml").read_bytes(), ". a.bats.adds\nF a.bats.fails here\ns a.bats.skips"),
+    "bats.xml": Shape((REPORTS / "bats.xml").read_bytes(), ". a.bats.adds\nF a.bats.fails here\ns a.bats.skips"),
     "pytest-reruns.xml": Shape(
-        (_REPORTS / "pytest-reruns.xml").read_bytes(),
+        (REPORTS / "pytest-reruns.xml").read_bytes(),
         ". test_r.test_flaky\nE test_r.test_pass_then_teardown\nF test_r.test_fail_then_teardown\n"
         "E test_r.test_fail_then_teardown\nF test_r.test_never\n. test_r.test_ok",
     ),

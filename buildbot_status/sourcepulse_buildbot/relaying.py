@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Run the relay of a reporter, as soon as the URL of its broker is known: a secret provider may not have it yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from buildbot.process.properties import Properties
+from twisted.internet import defer, task, threads
+
+from sourcepulse import config as core_config
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.errors import ConfigError
+from sourcepulse.relay_thread import RelayThread
+from sourcepulse_buildbot.name_watch import NameWatch
+from sourcepulse_buildbot.relay_process import RelayProcess
+from sourcepulse_buildbot.settings import Settings
+
+#: How long a provider may take to answer.
+ANSWER_LIMIT_SECONDS = 10.0
+#: How long a provider that did not have the secret is left alone.
+AGAIN_SECONDS = 60.0
+
+
+class Relaying:
+    """Relays what the outbox holds until stopped.
+
+    The broker of the settings may be a renderable. While it cannot be rendered, events wait in the outbox, and `tell`
+    gets one sentence for each new reason.
+    """
+
+    def __init__(self, master: Any, settings: Settings, *, tell: Callable[[str], None]) -> None:
+        self._master = master
+        self._settings = settings
+        self._tell = tell
+        self._relay: RelayThread | RelayProcess | None = None
+        self._names: NameWatch | None = None
+        self._again = task.LoopingCall(self._look)
+        self._again.clock = master.reactor
+        self._is_looking = self._is_stopped = False
+        self._reason = ""
+
+    def start(self) -> None:
+        """Begin; nothing waits for a provider of secrets."""
+        if self._settings.broker is None or self._settings.relay == "none":
+            return
+        if isinstance(self._settings.broker, str):
+            self._relay_to(self._settings.broker)
+        else:
+            self._again.start(AGAIN_SECONDS)
+
+    def look_again(self) -> None:
+        """Ask now for a secret that was missing."""
+        if self._again.running:
+            self._look()
+
+    async def stop(self) -> None:
+        """End, within seconds; the broker is not waited for."""
+        self._is_stopped = True
+        if self._again.running:
+            self._again.stop()
+        if self._names is not None:
+            self._names.stop()
+        if isinstance(self._relay, RelayThread):
+            await threads.deferToThread(self._relay.stop)
+        elif self._relay is not None:
+            await self._relay.stop()
+
+    def _look(self) -> None:
+        if not self._is_looking:
+            self._is_looking = True
+            defer.ensureDeferred(self._find_broker())
+
+    async def _find_broker(self) -> None:
+        broker, reason = await self._rendered()
+        self._is_looking = False
+        if self._is_stopped:
+            return
+        if broker is not None:
+            self._again.stop()
+            self._relay_to(broker)
+        elif reason != self._reason:
+            self._reason = reason
+            self._tell(
+                f"{self._settings.name}: broker: {reason}; events wait in the outbox, and the secret is asked for "
+                f"again at each reconfig and every {AGAIN_SECONDS:.0f} s"
+            )
+
+    async def _rendered(self) -> tuple[str | None, str]:
+        """Return the URL, or why there is none."""
+        properties = Properties()
+        properties.master = self._master
+        rendering = defer.maybeDeferred(properties.render, self._settings.broker)
+        try:
+            broker = await rendering.addTimeout(ANSWER_LIMIT_SECONDS, self._master.reactor)
+            if not isinstance(broker, str):
+                return None, f"the secret must be a text, not {type(broker).__name__}"
+            BrokerUrl.parse(broker)
+        except ConfigError as error:
+            return None, str(error)
+        except Exception as error:  # noqa: BLE001 - providers are of any kind, and their words may hold the secret
+            return None, _why(error)
+        return broker, ""
+
+    def _relay_to(self, broker: str) -> None:
+        outbox, exchange, format_ = Path(self._settings.outbox), self._settings.exchange, self._settings.format
+        if self._settings.relay == "process":
+            self._relay = RelayProcess(
+                self._master.reactor, outbox, broker=broker, exchange=exchange, format_=format_, tell=self._tell
+            )
+        else:
+            values = {"broker": broker, "exchange": exchange, "format": format_}
+            self._relay = RelayThread(outbox, core_config.load(values, environ={}), tell=self._tell)
+        self._relay.start()
+        hosts = [host for host, _ in BrokerUrl.parse(broker).hosts]
+        self._names = NameWatch(hosts, tell=self._tell)
+        self._names.start()
+
+
+def _why(error: BaseException | None) -> str:
+    while isinstance(error, defer.FirstError):
+        # Interpolate renders its parts at the same time.
+        error = error.subFailure.value
+    if isinstance(error, KeyError) and "secret" in str(error):
+        # This is how Buildbot names one that is missing.
+        return f"{error.args[0]}; add it to a provider of c['secretsProviders']"
+    if isinstance(error, defer.TimeoutError):
+        return f"no secret provider answered within {ANSWER_LIMIT_SECONDS:.0f} s"
+    return f"the secret provider failed with {type(error).__name__}"

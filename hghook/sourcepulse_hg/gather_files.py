@@ -25,6 +25,8 @@ _NODE_DIGITS = 40
 _UNKNOWN = FileChanges(None, None, None, None)
 #: Such manifests have no single delta.
 _TREES = b"treemanifest"
+#: Such a repository has a part of the files.
+_NARROW = b"narrowhg-experimental"
 
 
 class FileReader:
@@ -32,6 +34,7 @@ class FileReader:
 
     def __init__(self, repo: Any, warn: Callable[[str], None]) -> None:
         self._repo = repo
+        self._is_narrow = _NARROW in repo.requirements
         self._warn = warn
         self._manifests = repo.manifestlog.getstorage(b"")
         self._is_flat = _TREES not in repo.requirements
@@ -45,18 +48,23 @@ class FileReader:
         """Return what a changeset did to the files that it names; None stands for what is not known."""
         try:
             return self._read(revision, files)
-        except Exception as failure:  # noqa: BLE001 - manifests may be missing (narrow, censored) or damaged
-            self._warn(f"the files of revision {revision} are published unsorted: {failure!r}")
+        except Exception as failure:  # noqa: BLE001 - manifests may be missing or damaged
+            if not self._is_narrow:
+                # There they are missing by design.
+                self._warn(f"the files of revision {revision} are published unsorted: {failure!r}")
             return _UNKNOWN
 
     def _read(self, revision: int, files: Sequence[bytes]) -> FileChanges:
         one, two = self._repo.changelog.parentrevs(revision)
+        if not self._is_flat and not self._are_here(files):
+            # The folders that a narrow clone leaves out look as if their files were removed.
+            return _UNKNOWN
         if two == _NO_REVISION and self._is_flat:
             found = self._by_delta(revision, one, files)
             # The next changeset is nearly always a child of this one.
             self._last = (revision, self._manifest_of(revision))
             if found is not None:
-                copies = self._copies(found.added, found.nodes.__getitem__)
+                copies = self._copies(revision, found.added, found.nodes.__getitem__)
                 return FileChanges(found.added, found.modified, found.removed, copies)
         if not self._may_read_manifests(revision, one, two):
             return _UNKNOWN
@@ -68,7 +76,7 @@ class FileReader:
         removed = sorted(metadata.computechangesetfilesremoved(context))
         others = {*added, *removed}
         modified = [name for name in context.files() if name not in others]
-        return FileChanges(added, modified, removed, self._copies(added, context.filenode))
+        return FileChanges(added, modified, removed, self._copies(revision, added, context.filenode))
 
     def _by_delta(self, revision: int, parent: int, files: Sequence[bytes]) -> Sorted | None:
         storage = self._manifests
@@ -105,21 +113,38 @@ class FileReader:
         self._manifest_bytes -= size_bytes
         return True
 
-    def _copies(self, added: list[bytes], node_of: Callable[[bytes], bytes]) -> list[tuple[bytes, bytes]] | None:
-        listed = added[:FILES_MAX]
-        self._copies_files -= len(listed)
-        if self._copies_files < 0:
+    def _are_here(self, files: Sequence[bytes]) -> bool:
+        if not self._is_narrow:
+            return True
+        # What the store has; while it is widened, the working directory may lag behind.
+        is_here = self._repo._storenarrowmatch
+        return all(map(is_here, files))
+
+    def _copies(
+        self, revision: int, added: list[bytes], node_of: Callable[[bytes], bytes]
+    ) -> list[tuple[bytes, bytes]] | None:
+        try:
+            return self._read_copies(added[:FILES_MAX], node_of)
+        except Exception as failure:  # noqa: BLE001 - a file may be censored or damaged, and its manifest is not
+            self._warn(f"revision {revision} is published without where its files were copied from: {failure!r}")
+            return None
+
+    def _read_copies(self, files: list[bytes], node_of: Callable[[bytes], bytes]) -> list[tuple[bytes, bytes]] | None:
+        self._copies_files -= len(files)
+        if self._copies_files < 0 or not self._are_here(files):
             return None
         copies = []
-        for name in listed:
-            files = self._repo.file(name)
+        for name in files:
+            storage = self._repo.file(name)
+            revlog = getattr(storage, "_revlog", None)
+            if revlog is None:
+                # A shallow clone would ask its server.
+                return None
             node = node_of(name)
-            revlog = getattr(files, "_revlog", None)
-            if revlog is not None:
-                self._copies_bytes -= revlog.rawsize(revlog.rev(node))
-                if self._copies_bytes < 0:
-                    return None
-            source = files.renamed(node)
+            self._copies_bytes -= revlog.rawsize(revlog.rev(node))
+            if self._copies_bytes < 0:
+                return None
+            source = storage.renamed(node)
             if source:
                 copies.append((name, source[0]))
         return copies

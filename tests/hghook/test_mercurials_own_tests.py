@@ -29,8 +29,14 @@ _FOLDER = os.environ.get("MERCURIAL_TESTS", "")
 #: How Mercurial is told of us, or of what stands in our place.
 _EXTENSION = "extensions.sourcepulse_hg={package}"
 _HOOK = "hooks.changegroup.sourcepulse=python:{package}/__init__.py:changegroup"
-#: Does nothing, so that without us Mercurial has the same to say of extensions and hooks as with us.
-_STAND_IN = 'testedwith = b"6.3 7.2"\n\n\ndef changegroup(ui, repo, **kwargs):\n    return False\n'
+#: Does nothing, so that without us Mercurial has the same to say of extensions, commands and hooks as with us.
+_STAND_IN = """
+from sourcepulse_hg.declarations import cmdtable, configtable
+testedwith = b"6.3 7.2"
+
+def changegroup(ui, repo, **kwargs):
+    return False
+"""
 _PARTS = {
     "hook": "test-hook*.t",
     "push": "test-push*.t",
@@ -43,7 +49,11 @@ _PARTS = {
     "largefiles": "test-largefiles*.t",
     "share": "test-share*.t",
     "transaction": "test-transaction*.t",
-    "servers": "test-acl.t test-ssh*.t test-http*.t test-clone*.t test-pull*.t test-unbundle*.t",
+    "servers": "test-acl.t test-ssh*.t test-http*.t test-pull*.t test-unbundle*.t",
+    "clone": "test-clone*.t",
+    "hgweb": "test-hgweb*.t",
+    "narrow": "test-narrow*.t",
+    "convert": "test-convert*.t",
     "tags": "test-tag*.t",
 }
 #: Where Mercurial lists what is in `.hg`, our folder is among it, and our mark in the store.

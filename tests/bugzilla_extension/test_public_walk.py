@@ -280,6 +280,23 @@ def test_what_was_hidden_unseen_is_found_beside_an_update_of_the_same_second(fol
     assert sent_of(walked, 2)[-1].type == "bugzilla.bug.hidden.v1"
 
 
+def test_a_link_whose_other_end_was_hidden_and_shown_again_comes_with_that(folder: Path) -> None:
+    walked = play(
+        folder,
+        step("create", 1),
+        step("create", 2),
+        PUBLISH,
+        step("links", 3, bug=0, other=1),
+        step("hide", 4, bug=1),
+        {**PUBLISH, "reconcile": False},
+        step("show", 5, bug=1),
+        PUBLISH,
+    )
+    assert walked.faults == []
+    published = [event for event in sent_of(walked, 2) if event.type == "bugzilla.bug.published.v1"]
+    assert [list(event.data["bug"]["blocks"]) for event in published] == [[1]]
+
+
 @pytest.mark.parametrize("how", [None, "thin"])
 def test_a_bug_that_was_shown_and_hidden_while_the_site_was_closed_is_not_mentioned(
     folder: Path, how: str | None

@@ -70,8 +70,8 @@ sub bug_end_of_update {
   my ($bug, $old_bug, $changes, $timestamp)
     = @$args{qw(bug old_bug changes timestamp)};
   my $before  = delete $bug->{sourcepulse_flags_before};
-  my $toggled = $bug->{comment_isprivate} || [];
-  my $added   = $bug->{added_comments}    || [];
+  my $toggled = _last_of_each($bug->{comment_isprivate} || []);
+  my $added   = $bug->{added_comments} || [];
 
   # The hook runs for updates that changed nothing as well.
   return unless %$changes || @$added || @$toggled;
@@ -112,6 +112,13 @@ sub bug_end_of_update {
     },
   );
   return;
+}
+
+# Bugzilla lists again what earlier updates of the same object did to comments.
+sub _last_of_each {
+  my ($comments) = @_;
+  my %last = map { $_->{comment_id} => $_ } @$comments;
+  return [grep { $_ == $last{$_->{comment_id}} } @$comments];
 }
 
 sub _bug_deleted {

@@ -35,6 +35,15 @@ _CREATED = frozenset({BUG_CREATED, BUG_DELETED, ATTACHMENT_CREATED, COMMENT_CREA
 _OF_BUGS = (BUG_CHANGED, BUG_HIDDEN, BUG_PUBLISHED)
 _OF_ATTACHMENTS = (ATTACHMENT_CHANGED, ATTACHMENT_HIDDEN, ATTACHMENT_PUBLISHED)
 _OF_COMMENTS = (COMMENT_HIDDEN, COMMENT_PUBLISHED)
+#: No other event of the same second stands for these, each with the part that it publishes.
+_OF_SIGHT = {
+    BUG_HIDDEN: None,
+    ATTACHMENT_HIDDEN: None,
+    COMMENT_HIDDEN: None,
+    BUG_PUBLISHED: "bug",
+    ATTACHMENT_PUBLISHED: "attachment",
+    COMMENT_PUBLISHED: "comment",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -116,8 +125,8 @@ def untold(row: Row, events: list[Event], outbox: Outbox, emitter: Emitter) -> l
     """Give those events of a recovered row that are still to be told.
 
     An update is told if any event of any of its activities is in the outbox, in either stream: what was left out then
-    was left out on purpose. What was created has an id of its own, by which the outbox knows it. A comment that was
-    published is looked for by itself: another update of the same second may have published it.
+    was left out on purpose. What was created has an id of its own, by which the outbox knows it. What was hidden or
+    published is looked for by itself: another update of the same second may have done that.
     """
     if not outbox.known(list(_ids_of_update(row, emitter))):
         return events
@@ -125,16 +134,16 @@ def untold(row: Row, events: list[Event], outbox: Outbox, emitter: Emitter) -> l
         event
         for event in events
         if event.type in _CREATED
-        or (event.type == COMMENT_PUBLISHED and not outbox.known(list(_ids_of_comment(row, event, emitter))))
+        or (event.type in _OF_SIGHT and not outbox.known(list(_ids_of_one(row, event, emitter))))
     ]
 
 
-def _ids_of_comment(row: Row, event: Event, emitter: Emitter) -> Iterator[str]:
-    number = str(event.data["comment"]["id"])
+def _ids_of_one(row: Row, event: Event, emitter: Emitter) -> Iterator[str]:
+    part = _OF_SIGHT[event.type]
+    number = str(event.data["id"] if part is None else event.data[part]["id"])
     for activity in row.activities:
         for stream in (PUBLIC, RESTRICTED):
-            for type_ in _OF_COMMENTS:
-                yield emitter.id_of(stream, type_, number, str(activity), str(row.at))
+            yield emitter.id_of(stream, event.type, number, str(activity), str(row.at))
 
 
 def _ids_of_update(row: Row, emitter: Emitter) -> Iterator[str]:

@@ -249,6 +249,54 @@ def test_a_comment_that_was_shown_unseen_is_found_beside_an_update_of_the_same_s
     assert types(walked)[-2:] == ["bug.changed", "comment.published"]
 
 
+@pytest.mark.parametrize("hows", [("missed", None), ("missed", None, "missed")])
+def test_a_comment_whose_privacy_changed_often_in_one_second_ends_as_it_is(
+    folder: Path, hows: tuple[str | None, ...]
+) -> None:
+    toggles = [step("toggle", 3 + place, other=1, tick=0, how=how) for place, how in enumerate(hows)]
+    walked = play(folder, step("create", 1), step("comment", 2), PUBLISH, *toggles, PUBLISH)
+    assert walked.faults == []
+    assert types(walked)[-1] == ("comment.hidden" if len(hows) % 2 else "comment.published")
+
+
+def test_what_was_hidden_unseen_is_found_beside_an_update_of_the_same_second(folder: Path) -> None:
+    walked = play(
+        folder,
+        step("create", 1),
+        step("create", 2),
+        step("comment", 3),
+        step("attach", 4),
+        PUBLISH,
+        step("edit", 5),
+        step("toggle", 6, other=1, tick=0, how="missed"),
+        step("attachment", 7, other=3),
+        step("attachment", 8, other=0, tick=0, how="missed"),
+        step("edit", 9, bug=1),
+        step("hide", 10, bug=1, tick=0, how="missed"),
+        PUBLISH,
+    )
+    assert walked.faults == []
+    assert types(walked)[-2:] == ["comment.hidden", "attachment.hidden"]
+    assert sent_of(walked, 2)[-1].type == "bugzilla.bug.hidden.v1"
+
+
+def test_a_link_whose_other_end_was_hidden_and_shown_again_comes_with_that(folder: Path) -> None:
+    walked = play(
+        folder,
+        step("create", 1),
+        step("create", 2),
+        PUBLISH,
+        step("links", 3, bug=0, other=1),
+        step("hide", 4, bug=1),
+        {**PUBLISH, "reconcile": False},
+        step("show", 5, bug=1),
+        PUBLISH,
+    )
+    assert walked.faults == []
+    published = [event for event in sent_of(walked, 2) if event.type == "bugzilla.bug.published.v1"]
+    assert [list(event.data["bug"]["blocks"]) for event in published] == [[1]]
+
+
 @pytest.mark.parametrize("how", [None, "thin"])
 def test_a_bug_that_was_shown_and_hidden_while_the_site_was_closed_is_not_mentioned(
     folder: Path, how: str | None

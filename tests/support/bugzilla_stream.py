@@ -77,7 +77,21 @@ class PublishedStream:
                 return True
             if any(sent.event.type in _FETCHED_AFTER for sent in events):
                 return True
+        if what == "linked" and self._is_linked_by_other(expected):
+            return True
         return any(says(sent.event, part, what, expected) for sent in events if sent.stored is None)
+
+    def _is_linked_by_other(self, expected: Expected) -> bool:
+        """Return whether the bug at the other end was published since, with this one among its links.
+
+        It was hidden when the link was to be published, so its number was left out there.
+        """
+        field, other = expected.more
+        other_end = {"depends_on": "blocks", "blocks": "depends_on"}[field]
+        return any(
+            sent.event.type in _FETCHED_AFTER and expected.bug in sent.event.data["bug"][other_end]
+            for sent in self.of(f"bug/{other}", expected.published)
+        )
 
     def judge_words(self, event: Event) -> None:
         words = words_of(event)

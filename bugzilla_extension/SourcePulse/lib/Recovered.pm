@@ -105,9 +105,7 @@ sub attachment_row {
   my ($kind, $attachment, $found) = @_;
   my $lines  = $found->{lines} || [];
   my $fields = history_fields($lines);
-  my ($was, $is)
-    = _public_by_itself($attachment, $lines, $fields->{isprivate},
-    $found->{part});
+  my ($was, $is) = _public_by_itself($attachment, $lines, $found->{part});
   return row({
     %$found,
     kind     => $kind,
@@ -182,37 +180,44 @@ sub _more {
 }
 
 # Whether the attachment was public before and after these lines, PART if the
-# hook recorded it; unknown if it was changed since.
+# hook recorded it; unknown if it was changed since. One that was public at both
+# ends but not between them is published again: what it was meanwhile is not.
 sub _public_by_itself {
-  my ($attachment, $lines, $toggle, $part) = @_;
+  my ($attachment, $lines, $part) = @_;
   return ($part ? 1 : 0) x 2 if defined $part;
   return (undef, undef)
     if is_toggled('attachment', $attachment->id,
     @$lines ? $lines->[-1]->{id} : 0);
-  return ($toggle->[0] eq '1' ? 0 : 1, $toggle->[1] eq '1' ? 0 : 1) if $toggle;
-  my $is_public = $attachment->{isprivate} ? 0 : 1;
-  return ($is_public, $is_public);
+  my @toggles = grep {
+    $_->{name} eq
+      Bugzilla::Extension::SourcePulse::History::ATTACHMENT_PRIVACY_FIELD
+  } @$lines;
+  return ($attachment->{isprivate} ? 0 : 1) x 2 unless @toggles;
+  my ($was, $is) = map { text($_) eq '1' ? 0 : 1 } $toggles[0]->{removed},
+    $toggles[-1]->{added};
+  return ($is && @toggles > 1 ? 0 : $was, $is);
 }
 
-# Comments whose privacy these lines changed. Of one that is about an attachment
-# it is not known how it was if the attachment was ever hidden.
+# Comments whose privacy these lines changed, each by its last line and only as
+# it still is: what was undone since may have been published already, and would
+# come behind it. Of one that is about an attachment it is not known how it was
+# if the attachment was ever hidden.
 sub _toggled {
   my ($logins, $lines) = @_;
-  my @toggles = grep {
+  my %last = map { $_->{comment_id} => $_ } grep {
          $_->{comment_id}
       && $_->{name} eq
       Bugzilla::Extension::SourcePulse::History::COMMENT_PRIVACY_FIELD
   } @$lines;
-  my %row = map { $_->{comment_id} => $_ }
-    @{comment_rows(map { $_->{comment_id} } @toggles)};
   my @toggled;
-  foreach my $line (grep { $row{$_->{comment_id}} } @toggles) {
-    my $row = $row{$line->{comment_id}};
+  foreach my $row (@{comment_rows(keys %last)}) {
+    my $is_hidden = text($last{$row->{comment_id}}->{added}) eq '1' ? 1 : 0;
+    next unless $is_hidden == ($row->{isprivate} ? 1 : 0);
     push(
       @toggled,
       {
         comment   => comment_fact($logins, $row),
-        is_hidden => text($line->{added}) eq '1' ? 1 : 0,
+        is_hidden => $is_hidden,
         part_was  => is_about_attachment($row->{type})
           && is_toggled('attachment', $row->{extra_data}) ? 0 : 1,
       }

@@ -7,15 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sourcepulse.bounds import EVENT_MAX_BYTES, Limits, bound, envelope_bytes
+from sourcepulse.bounds import Limits, bound, envelope_bytes
 from sourcepulse.errors import EventError
-from sourcepulse.event import RESTRICTED, Event, event_id
+from sourcepulse.event import EVENT_MAX_BYTES, RESTRICTED, RESTRICTED_SUFFIX, Event, event_id
 from sourcepulse_bugzilla.errors import RowError
 from sourcepulse_bugzilla.links import without_credentials
 from sourcepulse_bugzilla.rows import Row
-
-#: What the source of the restricted stream has behind that of the public one.
-RESTRICTED_SUFFIX = "?restricted"
 
 
 class Emitter:

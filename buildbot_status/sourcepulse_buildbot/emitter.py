@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sourcepulse.bounds import EVENT_MAX_BYTES, Limits, bound, envelope_bytes
-from sourcepulse.event import Event
+from sourcepulse.bounds import Limits, bound, envelope_bytes
+from sourcepulse.event import EVENT_MAX_BYTES, Event
 from sourcepulse_buildbot.redaction import Redactor
 
 #: Members that nobody outside can choose; a short secret must not make them unreadable.

@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, NamedTuple
 
-from sourcepulse.bounds import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES, TEXT_MAX_BYTES
-from sourcepulse.brokers import DEFAULT_EXCHANGE
+from sourcepulse.bounds import TEXT_MAX_BYTES
+from sourcepulse.brokers.address import DEFAULT_EXCHANGE, check_exchange
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
-from sourcepulse.streams import check_exchange
+from sourcepulse.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
 from sourcepulse_buildbot.case_events import CASE_EVENTS_MAX, CASES, FAILED, FLAKY
 from sourcepulse_buildbot.emitter import NORMALIZED_NAMES
 from sourcepulse_buildbot.report_numbers import INT32_MAX

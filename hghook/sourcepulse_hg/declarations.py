@@ -46,9 +46,9 @@ def check(ui: Any, repo: Any) -> int:
 
     Returns 0 if all is well, 1 if something keeps events from being published.
     """
-    from sourcepulse_hg import check as checking
+    from sourcepulse_hg.check import check as check_now
 
-    return checking.check(ui, repo)
+    return check_now(ui, repo)
 
 
 @_command(  # type: ignore[untyped-decorator] # as above
@@ -71,9 +71,9 @@ def adopt(ui: Any, repo: Any, **opts: Any) -> int:
 
     Returns 0 if nothing is left to decide, 1 if something is.
     """
-    from sourcepulse_hg import adopt as adopting
+    from sourcepulse_hg.adopt import adopt as adopt_now
 
-    return adopting.adopt(ui, repo, announce=bool(opts["announce"]), discard=bool(opts["discard"]))
+    return adopt_now(ui, repo, announce=bool(opts["announce"]), discard=bool(opts["discard"]))
 
 
 @_command(  # type: ignore[untyped-decorator] # as above

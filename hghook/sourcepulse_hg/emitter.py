@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sourcepulse.bounds import decode_text
+from sourcepulse.event import RESTRICTED_SUFFIX
 from sourcepulse_hg.facts import Emitter
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def source_uri(configured: str, name: bytes, *, restricted: bool) -> str:
     """Give the source of a repository's events: a configured host gets the name appended."""
     host = configured.removeprefix("hg://")
     uri = configured if host.rstrip("/").count("/") else f"hg://{host.rstrip('/')}/{quote(name, safe=_PATH_SAFE)}"
-    return uri + "?restricted" if restricted else uri
+    return uri + RESTRICTED_SUFFIX if restricted else uri
 
 
 def repository_url(emitter: Emitter) -> str | None:

@@ -15,7 +15,7 @@ import json
 import os
 from typing import Any, NamedTuple
 
-from sourcepulse.event import Event
+from sourcepulse.event import RESTRICTED_SUFFIX, Event
 from sourcepulse_hg.first_copy import FOLDER, Identity
 from sourcepulse_hg.folder import ensure_folder, replace_file
 from sourcepulse_hg.settings import Settings
@@ -26,7 +26,6 @@ NAME = b"repository"
 
 _FORMAT = 1
 _ID_BYTES = 16
-_RESTRICTED = "?restricted"
 #: What all events of a transaction have in common and this one has too.
 _COMMON = ("repo", "repo_url", "user", "source", "url")
 _COMMON_POINTERS = frozenset(f"/{name}" for name in _COMMON)
@@ -46,7 +45,7 @@ def with_creation(repo: Any, events: list[Event], settings: Settings, teller: Te
     if not events:
         return events
     try:
-        seen = _see(repo.sharedpath, events[0].source.removesuffix(_RESTRICTED))
+        seen = _see(repo.sharedpath, events[0].source.removesuffix(RESTRICTED_SUFFIX))
     except OSError as failure:
         teller.note(f"that this repository is new is told later: {failure}")
         return events

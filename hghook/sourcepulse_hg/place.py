@@ -9,9 +9,8 @@ from urllib.parse import quote, unquote_to_bytes
 
 from sourcepulse.errors import NothingThereError
 from sourcepulse_hg.first_copy import FOLDER, parse_name
+from sourcepulse_hg.tree_file import UPGRADE_BACKUP_PREFIX
 
-#: What `hg debugupgraderepo` leaves of the old store.
-_UPGRADE_BACKUP_PREFIX = "upgradebackup."
 _URI = "file://"
 _SHAREDPATH_MAX_BYTES = 64 * 1024
 
@@ -53,7 +52,7 @@ class Place(NamedTuple):
         stores = [
             self.dot_hg / name / "store"
             for name in sorted(_names(self.dot_hg))
-            if name.startswith(_UPGRADE_BACKUP_PREFIX)
+            if name.startswith(os.fsdecode(UPGRADE_BACKUP_PREFIX))
         ]
         return [(store / FOLDER, store) for store in [*stores, self.store]]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 #: Below the store; beside the pending first copies.
 NAME = b"sourcepulse/tree.json"
-_UPGRADE_BACKUP_PREFIX = b"upgradebackup."
+#: What `hg debugupgraderepo` leaves of the old store.
+UPGRADE_BACKUP_PREFIX = b"upgradebackup."
 
 
 def state_file(dot_hg: bytes, store: bytes) -> bytes | None:
@@ -19,7 +20,7 @@ def state_file(dot_hg: bytes, store: bytes) -> bytes | None:
     if os.path.exists(path):
         return path
     for name in sorted(os.listdir(dot_hg), reverse=True):
-        if name.startswith(_UPGRADE_BACKUP_PREFIX):
+        if name.startswith(UPGRADE_BACKUP_PREFIX):
             path = os.path.join(dot_hg, name, b"store", NAME)
             if os.path.exists(path):
                 return path

@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 
 from sourcepulse import pointer as pointers
 from sourcepulse.errors import ConfigError, EventError
+from sourcepulse.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
 from sourcepulse.truncation import NEVER_CUT, NOTES, Truncation, decode_text, size_of
 
-EVENT_MAX_BYTES = 256 * 1024
-#: No configuration can ask for less: ids, counts and one item of each list always fit in this.
-EVENT_LEAST_MAX_BYTES = 16 * 1024
 TEXT_MAX_BYTES = 64 * 1024
 LIST_MAX_ITEMS = 1_000
 LIST_MAX_ITEMS_BY_NAME: Mapping[str, int] = {"changesets": 100, "files": 200}

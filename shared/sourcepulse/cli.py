@@ -21,7 +21,7 @@ from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePu
 #: Where plugins offer commands of their own, each a module like those in `sourcepulse.commands`.
 ENTRY_POINT_GROUP = "sourcepulse.commands"
 
-_COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead")
+_COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters")
 _EXIT_CODES = """exit codes: 0 well, 1 failure, 2 usage or configuration, 3 timed out or nothing there,
 4 broker not reached with events left, 5 something was refused and buried, 6 outbox locked or damaged,
 130 interrupted"""
@@ -83,7 +83,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, help="print the version and end")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     loaders: dict[str, Callable[[], ModuleType]] = {
-        name: partial(import_module, f"sourcepulse.commands.{name}") for name in _COMMANDS
+        name: partial(import_module, f"sourcepulse.commands.{name.replace('-', '_')}") for name in _COMMANDS
     }
     loaders |= {point.name: point.load for point in entry_points(group=ENTRY_POINT_GROUP)}
     wanted = loaders.keys() if not argv or argv[0] not in loaders else argv[:1]

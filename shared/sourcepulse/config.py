@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sourcepulse.brokers import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
+from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE, check_exchange
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
-from sourcepulse.streams import check_exchange
+from sourcepulse.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
 
 ENVIRONMENT_PREFIX = "SOURCEPULSE_"
 
-EVENT_MIN_BYTES = 16 * 1024
-EVENT_MAX_BYTES = 256 * 1024
 #: The group may read a password: those who push are in it.
 _OTHERS_READ = 0o004
 _GROUP_AND_OTHERS_READ = 0o044
@@ -55,7 +53,7 @@ KEYS: dict[str, Key] = {
         EVENT_MAX_BYTES,
         int,
         "an emitted event that is larger is buried",
-        lowest=EVENT_MIN_BYTES,
+        lowest=EVENT_LEAST_MAX_BYTES,
         highest=EVENT_MAX_BYTES,
     ),
     "heartbeat_s": Key(

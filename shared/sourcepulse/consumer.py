@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from sourcepulse.brokers import DEFAULT_EXCHANGE, TEMPORARY_LIMITS, QueueLimits, SubscriptionSpec
+from sourcepulse.brokers import TEMPORARY_LIMITS, QueueLimits, SubscriptionSpec
+from sourcepulse.brokers.address import DEFAULT_EXCHANGE, check_place
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer_feed import Feed
 from sourcepulse.consumer_intake import Intake
@@ -22,7 +23,6 @@ from sourcepulse.coverage import Coverage
 from sourcepulse.errors import ConfigError, DecodeError
 from sourcepulse.event import Event
 from sourcepulse.gaps import HOLD_SECONDS, Gap, Reset
-from sourcepulse.streams import check_place
 
 if TYPE_CHECKING:
     from sourcepulse.consumer_async import AsyncEvents

@@ -9,15 +9,7 @@ from collections.abc import Sequence
 from sourcepulse.catalogue import known_types
 from sourcepulse.event import Event, routing_words
 from sourcepulse.gaps import Lane
-from sourcepulse.topics import covers, matches
-
-#: The first words of everything that a source of a scheme tells (events.md).
-FAMILIES = {
-    "hg": ("hg",),
-    "bugzilla": ("bugzilla",),
-    "buildbot": ("change", "build", "test"),
-    "system": ("system",),
-}
+from sourcepulse.topics import FAMILIES, covers, matches
 
 #: Fills the numbers of an event that was withheld, under the key of the type named in its data.
 _WITHHELD = "system.event.withheld."

@@ -23,11 +23,14 @@ ID_NAMESPACE = bytes.fromhex("85de643d108953fe920cbc4790a56371")
 _TYPE = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+\.v[1-9][0-9]*")
 _SOURCE = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f\x7f]+")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
-_RESTRICTED = "?restricted"
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: Numbers are written with 20 digits; SQLite, in which every outbox and every consumer counts, has no higher one.
 SEQUENCE_MAX = 2**63 - 1
+#: No event is larger than this as sent; a larger one is buried when it is stored.
+EVENT_MAX_BYTES = 256 * 1024
+#: No configuration can ask for less: ids, counts and one item of each list always fit in this.
+EVENT_LEAST_MAX_BYTES = 16 * 1024
 #: What is remembered of every event must be bounded; AMQP carries an id in a short string of so many bytes.
 ID_MAX_BYTES = 255
 SOURCE_MAX_BYTES = 1024
@@ -36,6 +39,8 @@ EPOCH_MAX_BYTES = 255
 
 PUBLIC = "public"
 RESTRICTED = "restricted"
+#: What the source of a restricted stream has behind that of the public one.
+RESTRICTED_SUFFIX = "?restricted"
 
 
 def event_id(scope: str, type_: str, *key: str) -> str:
@@ -82,7 +87,7 @@ def routing_words(type_: str) -> list[str]:
 
 def stream_of(source: str) -> str:
     """Tell the stream a source belongs to; the restricted stream is a source of its own."""
-    return RESTRICTED if source.endswith(_RESTRICTED) else PUBLIC
+    return RESTRICTED if source.endswith(RESTRICTED_SUFFIX) else PUBLIC
 
 
 class Numbers(NamedTuple):

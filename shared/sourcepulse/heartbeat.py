@@ -9,7 +9,7 @@ import time
 import uuid
 from typing import Any
 
-from sourcepulse.event import RESTRICTED, Event, stream_of
+from sourcepulse.event import RESTRICTED, RESTRICTED_SUFFIX, Event, stream_of
 from sourcepulse.outbox import Outbox
 from sourcepulse.truncation import Truncation
 
@@ -27,7 +27,7 @@ class Heartbeat:
         self._outbox = outbox
         self._stream = stream
         self._interval_s = interval_s
-        self._source = f"system://{socket.gethostname()}" + ("?restricted" if stream == RESTRICTED else "")
+        self._source = f"system://{socket.gethostname()}" + (RESTRICTED_SUFFIX if stream == RESTRICTED else "")
         self._run = str(uuid.uuid4())
         self._tick = 0
         self._due_at = time.monotonic()

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sourcepulse.brokers import DEFAULT_EXCHANGE
+from sourcepulse.brokers.address import DEFAULT_EXCHANGE
 from sourcepulse.consumer import Consumer
 from sourcepulse.errors import ConfigError
 from sourcepulse.event import Event

@@ -15,15 +15,13 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from sourcepulse.errors import EventError, NothingThereError
-from sourcepulse.event import Event, Numbers
+from sourcepulse.event import EVENT_MAX_BYTES, Event, Numbers
 from sourcepulse.outbox_schema import OUTBOX_FILE
 from sourcepulse.serialize import encode
 from sourcepulse.sqlite_file import SqliteFile
 
 #: How long a command or the relay waits for other writers.
 LOCK_WAIT_SECONDS = 10.0
-#: No event is larger than this as sent; a larger one is buried when it is stored.
-EVENT_MAX_BYTES = 256 * 1024
 #: SQLite takes so many values in one statement, at least.
 IDS_AT_ONCE = 500
 

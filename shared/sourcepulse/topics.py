@@ -17,6 +17,14 @@ KEY_CUT_BYTES = 237
 KEY_CUT_MARK = "_-"
 KEY_DIGEST_DIGITS = 16
 
+#: The first words of the routing keys that the sources of a scheme number (events.md).
+FAMILIES = {
+    "hg": ("hg",),
+    "bugzilla": ("bugzilla",),
+    "buildbot": ("change", "build", "test"),
+    "system": ("system",),
+}
+
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
 # Texts, which re compiles when they are used and keeps: the hook needs none of them, in every push.
 _ESCAPE = r"_(?:([0-9A-F]{2})|(_))"

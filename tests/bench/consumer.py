@@ -19,7 +19,8 @@ import kombu
 from bench.sample import sample
 from bench.stats import AtLeast, Figure, interleaved, row
 from sourcepulse import Consumer
-from sourcepulse.brokers import DEFAULT_EXCHANGE, open_publisher
+from sourcepulse.brokers import open_publisher
+from sourcepulse.brokers.address import DEFAULT_EXCHANGE
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer_state import MEMORY
 from sourcepulse.delivery import Delivery

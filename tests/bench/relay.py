@@ -14,7 +14,7 @@ import kombu
 
 from bench.sample import PLAIN_BODY, ROUTING_KEY, check_size, sample
 from bench.stats import AtLeast, Figure, interleaved, row
-from sourcepulse.brokers import DEFAULT_EXCHANGE
+from sourcepulse.brokers.address import DEFAULT_EXCHANGE
 from sourcepulse.brokers.amqp_publisher import AmqpPublisher
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.delivery import Delivery

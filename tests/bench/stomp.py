@@ -15,7 +15,8 @@ import amqp
 from bench.sample import PLAIN_BODY, ROUTING_KEY, check_size, sample
 from bench.stats import AtLeast, Figure, interleaved, row
 from bench.stomp_py import StompPyPublisher
-from sourcepulse.brokers import DEFAULT_EXCHANGE, Message, Outcome, open_publisher
+from sourcepulse.brokers import Message, Outcome, open_publisher
+from sourcepulse.brokers.address import DEFAULT_EXCHANGE
 from sourcepulse.brokers.stomp_destinations import activemq_queue, activemq_topic, rabbitmq_key
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.delivery import Delivery

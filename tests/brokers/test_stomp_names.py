@@ -9,7 +9,8 @@ from contextlib import suppress
 
 import pytest
 
-from sourcepulse.brokers import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE, SubscriptionSpec
+from sourcepulse.brokers import SubscriptionSpec
+from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.errors import BrokerRefusedUsError, ConfigError, SubscriptionError
 from support.activemq import ActiveMqNode
 from support.broker_under_test import ActiveMqBroker, StompRabbitBroker, bodies, message, receive

@@ -27,6 +27,18 @@ def report():
     open(FILE, "w").write("\\n".join(names) + "\\n---\\n" + "\\n".join(sys.path))
 atexit.register(report)
 """
+#: The same of the files that our modules are loaded from, each with the identity of its module.
+_PRINT_FILES = """
+import atexit, os, sys, types
+def report():
+    lines = [
+        f"{os.path.realpath(m.__dict__['__file__'])}\\t{m.__dict__['__name__']}"
+        for m in sys.modules.values()
+        if type(m) is types.ModuleType and "sourcepulse" in (m.__dict__.get("__file__") or "")
+    ]
+    open(FILE, "w").write("\\n".join(lines))
+atexit.register(report)
+"""
 
 
 def _loaded(site: Site, server: Repository) -> tuple[set[str], list[str]]:
@@ -68,6 +80,36 @@ def test_the_extension_works_in_a_folder_as_pip_installs_it(tmp_path: Path) -> N
     work.commit()
     work.push(server)
     assert len(server.events()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("push",), ("sourcepulse-check",), ("sourcepulse-adopt",), ("sourcepulse-recover",), ("treestatus",)],
+    ids=lambda command: command[0],
+)
+def test_the_path_form_loads_each_file_of_ours_once(tmp_path: Path, command: tuple[str, ...]) -> None:
+    site = Site(tmp_path, SYSTEM_HG)
+    server = site.repository("server", f"[extensions]\nsourcepulse_hg = {EXTENSION_FOLDER}\n")
+    report = tmp_path / "files"
+    extension = tmp_path / "report.py"
+    extension.write_text(_PRINT_FILES.replace("FILE", repr(str(report))), encoding="utf-8")
+    with (server.path / ".hg" / "hgrc").open("a", encoding="utf-8") as hgrc:
+        hgrc.write(f"\n[extensions]\nreport = {extension}\n")
+    if command == ("push",):
+        work = site.repository("work")
+        work.commit()
+        work.push_ssh(server)
+        assert len(server.events()) == 1
+    else:
+        server.hg(*command, check=False)
+    loaded: dict[str, set[str]] = {}
+    for line in report.read_text(encoding="utf-8").splitlines():
+        path, name = line.split("\t")
+        loaded.setdefault(path, set()).add(name)
+    assert f"{EXTENSION_FOLDER}/declarations.py" in loaded
+    assert {path: names for path, names in loaded.items() if len(names) > 1} == {}
+    # What is loaded under Mercurial's own name of an extension is loaded twice as soon as another module imports it.
+    assert [name for names in loaded.values() for name in names if name.startswith("hgext_sourcepulse_hg.")] == []
 
 
 @pytest.mark.parametrize("mode", ["extension", "hook"])
@@ -209,7 +251,7 @@ def test_a_required_extension_loads(site: Site) -> None:
 
 def test_the_collector_needs_no_mercurial() -> None:
     """The relay may run where no Mercurial is."""
-    allowed = {"collect", "place", "first_copy", "folder", "folder_lock", "told_mark"}
+    allowed = {"collect", "place", "first_copy", "folder", "folder_lock", "told_mark", "tree_file"}
     for name in allowed:
         tree = ast.parse((EXTENSION_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sourcepulse.bounds import EVENT_MAX_BYTES
+from sourcepulse.event import EVENT_MAX_BYTES
 from sourcepulse.serialize import decode, encode
 from sourcepulse_hg.changelog_entry import Entry, parse_entry
 from sourcepulse_hg.emitter import source_uri

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sourcepulse.bounds import EVENT_LEAST_MAX_BYTES, Limits, bound, decode_text, envelope_bytes
+from sourcepulse.bounds import Limits, bound, decode_text, envelope_bytes
 from sourcepulse.catalogue import check
 from sourcepulse.errors import ConfigError, EventError
-from sourcepulse.event import Event, Numbers
+from sourcepulse.event import EVENT_LEAST_MAX_BYTES, Event, Numbers
 from sourcepulse.pointer import escape, order, resolve
 from sourcepulse.serialize import encode, encode_pulse
 from sourcepulse.truncation import NEVER_CUT

@@ -140,7 +140,7 @@ def test_the_page_on_operating_names_every_command_and_every_exit_code() -> None
         "emit",
         "schema",
         "check",
-        "dead",
+        "dead-letters",
         "files",
         "tail",
         "hg-path",

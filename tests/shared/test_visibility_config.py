@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sourcepulse import Consumer
 from sourcepulse.brokers import open_publisher
+from sourcepulse.brokers.address import check_exchange
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli import main
 from sourcepulse.config import load
@@ -21,7 +22,7 @@ from sourcepulse.outbox import Outbox
 from sourcepulse.outbox_places import PLACES_MAX, places, remember_place
 from sourcepulse.outbox_repair import repair
 from sourcepulse.outbox_view import Selection, figures, rows
-from sourcepulse.streams import Place, check_apart, check_exchange, check_former, doubts
+from sourcepulse.streams import Place, check_apart, check_former, doubts
 from sourcepulse.testing import system_event
 from sourcepulse.topics import check_pattern, matches
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from sourcepulse.brokers.address import check_place
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sourcepulse.brokers.url import BrokerUrl
-
-DEFAULT_EXCHANGE = "sourcepulse"
-DEFAULT_RESTRICTED_EXCHANGE = "sourcepulse-restricted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +175,6 @@ class Subscription(Protocol):
 
 def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
     """Give an unopened publisher for the URL's scheme; ConfigError if the exchange cannot be had there."""
-    # Which knows places, and so imports this package.
-    from sourcepulse.streams import check_place
-
     check_place(url, exchange)
     if url.scheme == "file":
         from sourcepulse.brokers.local import LocalPublisher

@@ -3,7 +3,8 @@
 """Deliveries out of AMQP's frames, whatever their publisher wrote into properties and headers.
 
 py-amqp decodes all of them, and raises over text that is not UTF-8 and over tables nested too deeply: the queue
-would be read no further. Of the properties only the content type is looked at here.
+would be read no further. Of the properties only the content type is looked at here, and of what came straight to
+a queue the key that it was published under.
 """
 
 from __future__ import annotations
@@ -14,13 +15,19 @@ from typing import Any, NamedTuple
 
 from amqp import method_framing
 from amqp.exceptions import UnexpectedFrame
+from amqp.serialization import loads
 
 from sourcepulse.text import ascii_line
+
+#: A dead letter that is requeued comes under the name of its queue; this is the key it was published under.
+KEY_HEADER = "x-routing-key"
 
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 #: Class basic, method deliver (AMQP 0-9-1 section 1.8.3.9).
 _DELIVER = struct.pack(">HH", 60, 60)
 _CONTENT_TYPE_FLAG = 0x8000
+_CONTENT_ENCODING_FLAG = 0x4000
+_HEADERS_FLAG = 0x2000
 _header_head = struct.Struct(">HHQH")
 _tag = struct.Struct(">Q")
 
@@ -44,11 +51,12 @@ class _Partial:
         (self.delivery_tag,) = _tag.unpack_from(payload, at)
         at += _tag.size
         self.redelivered = bool(payload[at] & 1)
-        _, at = _short_bytes(payload, at + 1)
+        exchange, at = _short_bytes(payload, at + 1)
         routing_key, _ = _short_bytes(payload, at)
         self.consumer_tag = consumer_tag.decode("utf-8", "replace")
         self.routing_key = routing_key.decode("utf-8", "replace")
         self.content_type = ""
+        self._came_straight = not exchange
         self.expected = _HEADER
         self._missing = 0
         self._pieces: list[bytes] = []
@@ -57,10 +65,15 @@ class _Partial:
         """Take the next frame in and return whether it was the last."""
         if self.expected == _HEADER:
             _, _, self._missing, flags = _header_head.unpack_from(payload)
+            at = _header_head.size
             if flags & _CONTENT_TYPE_FLAG:
                 # The first of the properties, if it is there at all.
-                content_type, _ = _short_bytes(payload, _header_head.size)
+                content_type, at = _short_bytes(payload, at)
                 self.content_type = ascii_line(content_type.decode("latin-1"))
+            if self._came_straight and flags & _HEADERS_FLAG:
+                if flags & _CONTENT_ENCODING_FLAG:
+                    _, at = _short_bytes(payload, at)
+                self.routing_key = _key_header(payload, at) or self.routing_key
             self.expected = _BODY
         else:
             self._pieces.append(payload)
@@ -100,6 +113,16 @@ def frame_handler(connection: Any, callback: Callable[..., object]) -> Callable[
         return True
 
     return on_frame
+
+
+def _key_header(payload: bytes, at: int) -> str:
+    """Return the key that a requeued dead letter was published under, empty if there is none that can be read."""
+    try:
+        ((headers,), _) = loads("F", payload, at)
+        key = headers.get(KEY_HEADER, "")
+    except Exception:  # noqa: BLE001 - a stranger's headers make py-amqp raise whatever there is
+        return ""
+    return key if isinstance(key, str) else ""
 
 
 def _short_bytes(payload: bytes, at: int) -> tuple[bytes, int]:

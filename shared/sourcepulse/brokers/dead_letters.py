@@ -1,135 +1,117 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What was put aside from a queue, the same at every broker: read it, and remove it only afterwards."""
+"""The dead letters of a queue, the same at every broker: read them, put them back into the queue, or drop them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sourcepulse.errors import BrokerRefusedUsError, NothingThereError
+from sourcepulse.errors import DecodeError, NothingThereError
+from sourcepulse.serialize import decode
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
+    from sourcepulse.event import Event
 
-#: A broker that sends no more for so long has no more.
-SILENCE_SECONDS = 1.0
+#: A body that is not an event is named by this and the beginning of its digest.
+RAW_PREFIX = "raw:"
+DIGEST_CHARACTERS = 16
+#: How many dead letters are held in memory at once.
+CHUNK = 100
 
 
-class PutAside(NamedTuple):
-    """One message that was put aside, and why."""
+class DeadLetter(NamedTuple):
+    """One message that a consumer set aside; `handle` is the broker's name of it on this connection."""
 
+    handle: object
     routing_key: str
     reason: str
+    content_type: str
     body: bytes
+    #: The broker's own name of the queue that it came from, where one subscription has several.
+    queue: str = ""
+
+    def event(self) -> Event | None:
+        """Decode the body; None if it is not an event."""
+        try:
+            return decode(self.body, routing_key=self.routing_key)
+        except DecodeError:
+            return None
+
+    def id(self) -> str:
+        """Name it: the id of its event, or a digest of what is not an event."""
+        event = self.event()
+        return event.id if event else RAW_PREFIX + hashlib.sha256(self.body).hexdigest()[:DIGEST_CHARACTERS]
 
 
-class DeadLetters(NamedTuple):
-    """What was put aside, and the function that removes exactly this from the broker."""
+class DeadLetters(Protocol):
+    """The dead letters of one queue over one connection; those that are neither requeued nor dropped stay.
 
-    letters: list[PutAside]
-    remove: Callable[[], None]
+    Each method may raise NothingThereError and BrokerError.
+    """
+
+    def read(self, limit: int) -> list[DeadLetter]:
+        """Return the next ones, oldest first; fewer than `limit` only if there are no more."""
+
+    def requeue(self, letters: Sequence[DeadLetter]) -> None:
+        """Put them back into their queue and only then remove them here; a kill in between leaves both."""
+
+    def drop(self, letters: Sequence[DeadLetter]) -> None:
+        """Remove them for good."""
 
 
 @contextmanager
-def dead_letters_of(url: BrokerUrl, queue: str, *, limit: int) -> Iterator[DeadLetters]:
-    """Read at most so many of what was put aside from a queue, oldest first; all of it stays that is not removed.
+def open_dead_letters(url: BrokerUrl, queue: str, *, limit: int | None = None) -> Iterator[DeadLetters]:
+    """Connect to the dead letters of a queue, of which at most `limit` are going to be read.
 
-    NothingThereError if nothing ever was, BrokerError if the broker does not answer or let us.
+    NothingThereError if there are none and never were, BrokerError if the broker does not answer or refuses.
     """
     if url.scheme == "file":
-        yield _in_log(url, queue, limit)
+        from sourcepulse.brokers.local_admin import open_local_dead_letters
+
+        with open_local_dead_letters(url, queue) as letters:
+            yield letters
     elif url.scheme.startswith("stomp"):
-        with _over_stomp(url, queue, limit) as found:
-            yield found
+        from sourcepulse.brokers.stomp_dead_letters import open_stomp_dead_letters
+
+        with open_stomp_dead_letters(url, queue, limit) as letters:
+            yield letters
     else:
-        with _over_amqp(url, queue, limit) as found:
-            yield found
+        from sourcepulse.brokers.amqp_dead_letters import open_amqp_dead_letters
+
+        with open_amqp_dead_letters(url, queue) as letters:
+            yield letters
 
 
-def _nothing(queue: str) -> NothingThereError:
-    return NothingThereError(f"nothing was ever put aside from the queue {queue!r}")
+def find(letters: DeadLetters, ids: Sequence[str]) -> list[DeadLetter]:
+    """Return every dead letter that has one of the ids; NothingThereError if an id names none."""
+    found: list[DeadLetter] = []
+    while True:
+        chunk = letters.read(CHUNK)
+        found += [letter for letter in chunk if letter.id() in ids]
+        if len(chunk) < CHUNK:
+            break
+    known = {letter.id() for letter in found}
+    if missing := [name for name in ids if name not in known]:
+        raise NothingThereError(f"not among the dead letters, so nothing was done: {', '.join(missing)}")
+    return found
 
 
-def _in_log(url: BrokerUrl, queue: str, limit: int) -> DeadLetters:
-    from sourcepulse.brokers.local_admin import dead_letters, remove_dead_letters
+def each_chunk(letters: DeadLetters, act: Callable[[list[DeadLetter]], None]) -> int:
+    """Act on all dead letters, a chunk at a time, and return how many there were.
 
-    letters = dead_letters(url, queue)[:limit]
-    return DeadLetters(
-        [PutAside(letter.routing_key, letter.reason, letter.body) for letter in letters],
-        lambda: remove_dead_letters(url, [letter.letter for letter in letters]),
-    )
-
-
-@contextmanager
-def _over_amqp(url: BrokerUrl, queue: str, limit: int) -> Iterator[DeadLetters]:
-    from amqp import exceptions
-
-    from sourcepulse.brokers.amqp_connection import NOT_FOUND, AmqpConnection, describe
-    from sourcepulse.brokers.amqp_dead_letters import DEAD_SUFFIX
-
-    connection = AmqpConnection(url)
-    found: list[PutAside] = []
-    tags: list[int] = []
-    try:
-        connection.open()
-        channel = connection.channel()
-        while len(found) < limit:
-            got = connection.call(lambda _: channel.basic_get(queue + DEAD_SUFFIX))
-            if got is None:
-                break
-            tags.append(got.delivery_tag)
-            headers = got.properties.get("application_headers", {})
-            body = got.body if isinstance(got.body, bytes) else str(got.body or "").encode()
-            found.append(PutAside(str(headers.get("x-routing-key", "")), str(headers.get("x-reason", "")), body))
-        yield DeadLetters(found, lambda: connection.write(channel.basic_ack, tags[-1], True) if tags else None)
-    except exceptions.ChannelError as error:
-        if error.reply_code == NOT_FOUND:
-            raise _nothing(queue) from None
-        raise describe(error, connection.host, url.vhost) from None
-    finally:
-        # What was not acknowledged goes back to its place.
-        connection.close()
-
-
-@contextmanager
-def _over_stomp(url: BrokerUrl, queue: str, limit: int) -> Iterator[DeadLetters]:
-    from sourcepulse.brokers.stomp_connection import StompConnection
-    from sourcepulse.brokers.stomp_destinations import activemq_dead_letters, rabbitmq_queue
-    from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
-    from sourcepulse.brokers.stomp_rabbitmq_subscription import DEAD_SUFFIX
-
-    if url.scheme.endswith("+activemq"):
-        destination, prefetch = activemq_dead_letters(queue), {"activemq.prefetchSize": str(limit)}
-    else:
-        destination, prefetch = rabbitmq_queue(queue + DEAD_SUFFIX), {"prefetch-count": str(limit)}
-    connection = StompConnection(url)
-    found: list[PutAside] = []
-    acks: list[str] = []
-
-    def remove() -> None:
-        for ack in acks:
-            connection.requests.ack(ack)
-        connection.flush()
-
-    try:
-        connection.open()
-        connection.call(
-            lambda receipt: connection.requests.subscribe(
-                destination, 1, ack="client-individual", headers={**prefetch, "receipt": receipt}
-            )
-        )
-        while len(found) < limit and (frame := connection.read(SILENCE_SECONDS)) is not None:
-            if frame.cmd == "MESSAGE":
-                headers = frame.headers
-                found.append(PutAside(headers.get("x-routing-key", ""), headers.get("x-reason", ""), frame.body))
-                acks.append(headers.get("ack", ""))
-        yield DeadLetters(found, remove)
-    except ErrorFrameError as error:
-        if error.blame is Blame.MISSING:
-            raise _nothing(queue) from None
-        raise BrokerRefusedUsError(f"{connection.host} refuses us: {error}") from None
-    finally:
-        # The good-bye has a receipt, so that what was acknowledged is gone.
-        connection.close()
+    One that comes back meanwhile, because its consumer rejected it again, is left alone.
+    """
+    count = 0
+    acted_on: set[str] = set()
+    while True:
+        chunk = letters.read(CHUNK)
+        new = [letter for letter in chunk if letter.id() not in acted_on]
+        act(new)
+        count += len(new)
+        acted_on.update(letter.id() for letter in new)
+        if len(chunk) < CHUNK:
+            return count

@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from sourcepulse.brokers.dead_letters import DeadLetter
 from sourcepulse.brokers.local_log import ROW_BYTES, Reach, remember_gone, remove_queue
 from sourcepulse.brokers.local_owner import is_alive
-from sourcepulse.brokers.local_schema import LogFile
+from sourcepulse.brokers.local_queue import DEAD_LETTERS_MAX
+from sourcepulse.brokers.local_schema import LogFile, text_of
 from sourcepulse.errors import BrokerError, NothingThereError
 
 if TYPE_CHECKING:
@@ -51,19 +53,6 @@ class LogStatistics:
     queues: tuple[QueueStatistics, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A message that was put aside, when and why; `letter` names it."""
-
-    letter: int
-    queue: str
-    routing_key: str
-    body: bytes
-    deliveries: int
-    dead_at: float
-    reason: str
-
-
 def log_statistics(url: BrokerUrl) -> LogStatistics:
     """Count what the log and each of its queues hold; NothingThereError if there is no log."""
     path = Path(url.path)
@@ -85,54 +74,82 @@ def queue_statistics(url: BrokerUrl) -> tuple[QueueStatistics, ...]:
     return log_statistics(url).queues
 
 
-def dead_letters(url: BrokerUrl, queue: str) -> tuple[DeadLetter, ...]:
-    """Give the dead letters of a queue, oldest first; empty if there are none."""
+def dead_letters(
+    url: BrokerUrl, queue: str, *, after: int = 0, limit: int = DEAD_LETTERS_MAX
+) -> tuple[DeadLetter, ...]:
+    """Return the dead letters of a queue whose handles are above `after`, oldest first."""
     with _existing(Path(url.path)) as log, log.read() as db:
         return tuple(
             DeadLetter(
-                letter=letter,
-                queue=queue,
-                routing_key=key,
-                body=bytes(body),
-                deliveries=deliveries,
-                dead_at=dead_at,
-                reason=reason,
+                handle=letter,
+                routing_key=text_of(key),
+                reason=text_of(reason),
+                content_type=text_of(content_type),
+                body=body if isinstance(body, bytes) else text_of(body).encode(),
             )
-            for letter, key, body, deliveries, dead_at, reason in db.execute(
-                "SELECT letter, routing_key, body, deliveries, dead_at, reason FROM dead_letters "
-                "WHERE queue = ? ORDER BY letter",
-                (queue,),
+            for letter, key, reason, content_type, body in db.execute(
+                "SELECT letter, routing_key, reason, content_type, body FROM dead_letters "
+                "WHERE queue = ? AND letter > ? ORDER BY letter LIMIT ?",
+                (queue, after, limit),
             )
         )
 
 
-def remove_dead_letters(url: BrokerUrl, letters: Iterable[int]) -> None:
-    """Remove dead letters for good."""
-    with _existing(Path(url.path)) as log, log.write() as db:
-        db.executemany("DELETE FROM dead_letters WHERE letter = ?", [(letter,) for letter in letters])
+@contextmanager
+def open_local_dead_letters(url: BrokerUrl, queue: str) -> Iterator[LocalDeadLetters]:
+    """Open the log for the dead letters of a queue; NothingThereError if there is no log."""
+    with _existing(Path(url.path)):
+        yield LocalDeadLetters(url, queue)
 
 
-def bring_back_dead_letters(url: BrokerUrl, queue: str) -> int:
-    """Put all dead letters of a queue before what waits in it, with their deliveries forgotten; give how many.
+class LocalDeadLetters:
+    """The dead letters of a queue of the log, see `DeadLetters`."""
+
+    def __init__(self, url: BrokerUrl, queue: str) -> None:
+        self._url = url
+        self._queue = queue
+        self._after = 0
+
+    def read(self, limit: int) -> list[DeadLetter]:
+        """Return the next dead letters, oldest first."""
+        found = dead_letters(self._url, self._queue, after=self._after, limit=limit)
+        for letter in found[-1:]:
+            self._after = cast(int, letter.handle)
+        return list(found)
+
+    def requeue(self, letters: Sequence[DeadLetter]) -> None:
+        """Put them before what waits in their queue, with their deliveries forgotten, in one transaction."""
+        bring_back_dead_letters(self._url, self._queue, letters)
+
+    def drop(self, letters: Sequence[DeadLetter]) -> None:
+        """Delete them."""
+        with _existing(Path(self._url.path)) as log, log.write() as db:
+            _delete(db, letters)
+
+
+def bring_back_dead_letters(url: BrokerUrl, queue: str, letters: Sequence[DeadLetter]) -> None:
+    """Put dead letters before what waits in their queue, with their deliveries forgotten.
 
     NothingThereError if the queue is gone.
     """
     with _existing(Path(url.path)) as log, log.write() as db:
         row = db.execute("SELECT queue FROM queues WHERE name = ?", (queue,)).fetchone()
         if row is None:
-            raise NothingThereError(f"the log {url.path} has no queue {queue!r}")
-        # Behind every cursor, a message that was trimmed reaches nobody but the holder of its lease.
-        restored = db.execute(
-            "INSERT OR IGNORE INTO messages SELECT position, ?, exchange, routing_key, content_type, body "
-            "FROM dead_letters WHERE queue = ? RETURNING length(body)",
-            (time.time(), queue),
-        ).fetchall()
-        db.execute("UPDATE log SET bytes = bytes + ?", (sum(size + ROW_BYTES for (size,) in restored),))
-        db.execute(
-            "INSERT OR IGNORE INTO leases SELECT ?, position, NULL, 0 FROM dead_letters WHERE queue = ?",
-            (row[0], queue),
-        )
-        return db.execute("DELETE FROM dead_letters WHERE queue = ?", (queue,)).rowcount
+            raise NothingThereError(f"there is no queue {queue!r}; its consumer makes it when it subscribes")
+        now = time.time()
+        for letter in letters:
+            # Behind every cursor, a message that was trimmed reaches nobody but the holder of its lease.
+            restored = db.execute(
+                "INSERT OR IGNORE INTO messages SELECT position, ?, exchange, routing_key, content_type, body "
+                "FROM dead_letters WHERE letter = ? RETURNING length(body)",
+                (now, letter.handle),
+            ).fetchall()
+            db.execute("UPDATE log SET bytes = bytes + ?", (sum(size + ROW_BYTES for (size,) in restored),))
+            db.execute(
+                "INSERT OR IGNORE INTO leases SELECT ?, position, NULL, 0 FROM dead_letters WHERE letter = ?",
+                (row[0], letter.handle),
+            )
+        _delete(db, letters)
 
 
 def delete_queue(url: BrokerUrl, queue: str) -> None:
@@ -190,6 +207,10 @@ def _queue_statistics(db: Connection, path: Path, queue: int) -> QueueStatistics
 def _live_consumers(db: Connection, path: Path, queue: int) -> int:
     tokens = db.execute("SELECT token FROM consumers WHERE queue = ?", (queue,)).fetchall()
     return sum(is_alive(path, token) for (token,) in tokens)
+
+
+def _delete(db: Connection, letters: Sequence[DeadLetter]) -> None:
+    db.executemany("DELETE FROM dead_letters WHERE letter = ?", [(letter.handle,) for letter in letters])
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sourcepulse.brokers.address import check_place
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
-from sourcepulse.streams import check_place
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl

@@ -19,7 +19,7 @@ from sourcepulse.brokers.stomp_destinations import (
     check_activemq_exchange,
 )
 from sourcepulse.brokers.stomp_errors import ErrorFrameError
-from sourcepulse.brokers.stomp_subscription import StompSubscription
+from sourcepulse.brokers.stomp_subscription import QUEUE_HEADER, StompSubscription
 from sourcepulse.topics import check_pattern
 
 #: How often a queue is declared again: ActiveMQ does not report to consumers that an admin removed it.
@@ -120,7 +120,13 @@ class StompActivemqSubscription(StompSubscription):
             activemq_dead_letters(self._spec.queue or ""),
             delivery.body,
             content_type=delivery.content_type or None,
-            headers={**headers, "persistent": "true", "transaction": transaction},
+            headers={
+                **headers,
+                # A subscription has a queue for each pattern; the dead letter can go back to this one alone.
+                QUEUE_HEADER: self._handle_of(delivery).destination,
+                "persistent": "true",
+                "transaction": transaction,
+            },
         )
         self._ack(delivery, transaction)
         self._connection.call(lambda receipt: requests.commit(transaction, receipt=receipt))

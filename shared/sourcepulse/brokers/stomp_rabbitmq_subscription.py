@@ -19,7 +19,7 @@ from sourcepulse.brokers.stomp_destinations import (
 )
 from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
 from sourcepulse.brokers.stomp_rabbitmq_over_amqp import declare_exchange_over_amqp, unbind_over_amqp
-from sourcepulse.brokers.stomp_subscription import StompSubscription
+from sourcepulse.brokers.stomp_subscription import KEY_HEADER, StompSubscription
 from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
 
 if TYPE_CHECKING:
@@ -266,7 +266,11 @@ class StompRabbitmqSubscription(StompSubscription):
         self.unbinds = not former
 
     def _routing_key(self, headers: dict[str, str]) -> str | None:
-        return rabbitmq_routing_key(headers.get("destination", ""))
+        destination = headers.get("destination", "")
+        if destination.startswith("/queue/") and KEY_HEADER in headers:
+            # A dead letter that was requeued: it was sent to this queue alone, under the name of the queue.
+            return headers[KEY_HEADER]
+        return rabbitmq_routing_key(destination)
 
     def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
         name = self._queue + DEAD_SUFFIX

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
 PREFETCH_MAX = 65_535
+#: What a dead letter carries besides its body: why it is one, the key and the queue that it came by.
+REASON_HEADER = "x-reason"
+KEY_HEADER = "x-routing-key"
+QUEUE_HEADER = "x-queue"
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,7 @@ logger = logging.getLogger(__name__)
 class _Handle(NamedTuple):
     opening: int
     ack: str
+    destination: str
 
 
 class StompSubscription(ABC):
@@ -114,9 +119,10 @@ class StompSubscription(ABC):
         if not self._spec.durable or not self._may_bury:
             self.acknowledge(delivery)
             return
-        self._ack_of(delivery)
+        self._handle_of(delivery)
         try:
-            self._bury(delivery, {"x-reason": reason_line(reason), "x-routing-key": reason_line(delivery.routing_key)})
+            headers = {REASON_HEADER: reason_line(reason), KEY_HEADER: reason_line(delivery.routing_key)}
+            self._bury(delivery, headers)
         except ErrorFrameError as error:
             if error.blame in (Blame.US, Blame.KEY):
                 self._may_bury = False
@@ -193,14 +199,14 @@ class StompSubscription(ABC):
             body=frame.body,
             content_type=ascii_line(headers.get("content-type", "")),
             redelivered=headers.get("redelivered") == "true",
-            handle=_Handle(self._opening, headers.get("ack", "")),
+            handle=_Handle(self._opening, headers.get("ack", ""), headers.get("destination", "")),
         )
 
-    def _ack_of(self, delivery: Delivery) -> str:
+    def _handle_of(self, delivery: Delivery) -> _Handle:
         handle = delivery.handle
         if not isinstance(handle, _Handle) or handle.opening != self._opening or not self._connection.stands:
             raise BrokerUnavailableError("the message came by a connection that is closed; it comes again")
-        return handle.ack
+        return handle
 
     def _ack(self, delivery: Delivery, transaction: str | None = None) -> None:
-        self._connection.requests.ack(self._ack_of(delivery), transaction=transaction)
+        self._connection.requests.ack(self._handle_of(delivery).ack, transaction=transaction)

@@ -5,16 +5,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sourcepulse.brokers import QueueLimits
-from sourcepulse.cli import main
 from sourcepulse.errors import DecodeError
 from sourcepulse.event import Event
 from sourcepulse.serialize import encode
@@ -196,46 +191,3 @@ def test_dead_letters_of_one_queue_are_not_anothers(broker: BrokerUnderTest) -> 
     assert bodies(first, 1) == [b"2"]
     assert [letter.body for letter in broker.dead(1, queues[0])] == [b"1"]
     assert broker.take_dead(queues[1]) == []
-
-
-def test_the_command_shows_what_was_put_aside_and_a_replay_brings_it_back(
-    broker: BrokerUnderTest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broker_file = tmp_path / "broker"
-    broker_file.write_text(broker.url)
-    broker_file.chmod(0o600)
-
-    def shown(*options: str) -> list[dict[str, Any]]:
-        code = main(["dead", broker.queue, "--broker-file", str(broker_file), "--json", *options])
-        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert code == (0 if found else 3)
-        return found
-
-    consumer = broker.consumer("hg.#")
-    assert main(["dead", broker.queue, "--broker-file", str(broker_file)]) == 3
-    events = [push_event(number) for number in (1, 2)]
-    broker.publish_events(*events)
-    broker.publish(message(7, body=b"no event"))
-    next_event(consumer)
-    consumer.reject("not today")
-    assert take(consumer, 1) == [2]
-    assert is_silent(consumer)
-    first, second = shown()
-    assert (first["id"], first["type"], first["reason"]) == (events[0].id, "hg.push.v1", "not today")
-    assert first["event"]["data"]["number"] == 1
-    assert (second["id"], second["body"]) == (None, "no event")
-    # Looked at, it stays.
-    assert main(["dead", broker.queue, "--broker-file", str(broker_file)]) == 0
-    assert capsys.readouterr().out.startswith(f"{events[0].id} hg.push.v1  hg.push.repo  not today\n")
-    broker.publish_events(*(event._replace(replayed=True) for event in events))
-    assert take(consumer, 1) == [1]
-    assert is_silent(consumer)
-    # What could not be shown is not removed.
-    with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "sourcepulse.cli", "dead", broker.queue, "--broker-file", str(broker_file)]
-        done = subprocess.run([*command, "--remove"], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
-    assert done.returncode == 1, done.stderr
-    assert shown() == [first, second]
-    assert shown("--limit", "1", "--remove") == [first]
-    assert shown("--remove") == [second]
-    assert shown() == []

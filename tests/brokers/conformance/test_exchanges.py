@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from sourcepulse.brokers import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
+from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.errors import BrokerRefusedUsError, ConfigError
 from support.broker_under_test import BrokerUnderTest, RabbitBroker, is_silent, message, receive, take
 from support.local_log import push_event

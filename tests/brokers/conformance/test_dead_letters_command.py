@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""`sourcepulse dead-letters`: what a consumer rejected is listed, shown, delivered once more, or dropped."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sourcepulse import Consumer
+from sourcepulse.cli import main
+from sourcepulse.serialize import encode
+from support.broker_under_test import WAIT_SECONDS, BrokerUnderTest, is_silent, message, next_event, take
+from support.local_log import push_event
+
+#: More than are requeued in one go.
+MANY = 150
+OK, USAGE, NOTHING = 0, 2, 3
+
+#: Runs the command and returns its exit code and the lines that it printed.
+Command = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def broker_file(broker: BrokerUnderTest, tmp_path: Path) -> Path:
+    path = tmp_path / "broker"
+    path.write_text(broker.url)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def command(broker: BrokerUnderTest, broker_file: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(action: str, *arguments: str) -> tuple[int, list[str]]:
+        code = main(["dead-letters", action, broker.queue, *arguments, "--broker-file", str(broker_file)])
+        return code, capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def reject(consumer: Consumer, count: int, reason: str) -> None:
+    for _ in range(count):
+        next_event(consumer)
+        consumer.reject(reason)
+
+
+def test_what_is_requeued_comes_to_its_consumer_as_it_came_at_first(broker: BrokerUnderTest, command: Command) -> None:
+    events = [push_event(number) for number in (1, 2, 3)]
+    # Several patterns are several queues at ActiveMQ.
+    consumer = broker.consumer("hg.push.#", "hg.tag.#")
+    broker.publish_events(*events)
+    reject(consumer, 2, "not today")
+    assert take(consumer, 1) == [3]
+    code, lines = command("list", "--json")
+    assert code == OK
+    assert [json.loads(line) for line in lines] == [
+        {"id": event.id, "type": "hg.push.v1", "routing_key": "hg.push.repo", "reason": "not today"}
+        for event in events[:2]
+    ]
+    assert command("list", "--limit", "1") == (OK, [f"{events[0].id} hg.push.v1 hg.push.repo  not today"])
+    code, lines = command("show", events[1].id)
+    assert (code, json.loads("".join(lines))["event"]) == (OK, json.loads(encode(events[1])))
+    assert command("requeue", events[1].id) == (OK, [f"{events[1].id} hg.push.v1 hg.push.repo  not today"])
+    assert next_event(consumer) == events[1]
+    consumer.acknowledge()
+    assert is_silent(consumer)
+    assert command("requeue", "--all") == (OK, [f"{events[0].id} hg.push.v1 hg.push.repo  not today"])
+    assert next_event(consumer) == events[0]
+    consumer.acknowledge()
+    assert (is_silent(consumer), consumer.stats.bad) == (True, 0)
+    assert broker.take_dead(broker.queue) == []
+
+
+def test_what_waits_for_a_consumer_that_is_away_comes_with_what_is_requeued(
+    broker: BrokerUnderTest, command: Command
+) -> None:
+    consumer = broker.consumer("hg.#")
+    broker.publish_events(push_event(1))
+    reject(consumer, 1, "because")
+    consumer.close()
+    broker.publish_events(push_event(2))
+    assert command("requeue", "--all")[0] == OK
+    assert sorted(take(broker.consumer("hg.#"), 2)) == [1, 2]
+
+
+def test_what_is_no_event_has_a_digest_for_an_id_and_can_be_dropped(broker: BrokerUnderTest, command: Command) -> None:
+    consumer = broker.consumer("hg.#")
+    broker.publish(message(7, body=b"no event\x00\xff"), message(8, body=b"nor this"))
+    broker.publish_events(push_event(1), push_event(2))
+    reject(consumer, 2, "because")
+    ids = [line.split()[0] for line in command("list")[1]]
+    first, second = ids[:2]
+    assert first.startswith("raw:")
+    assert len(set(ids)) == 4
+    assert json.loads("".join(command("show", first)[1]))["body"] == "no event\x00\\xff"
+    code, lines = command("drop", second, ids[2])
+    assert (code, [line.split()[0] for line in lines]) == (OK, [second, ids[2]])
+    # It is refused once more.
+    assert command("requeue", first)[0] == OK
+    assert is_silent(consumer)
+    assert consumer.stats.bad == 3
+    code, lines = command("drop", "--all")
+    assert (code, [line.split()[0] for line in lines]) == (OK, [ids[3], first])
+    assert broker.take_dead(broker.queue) == []
+
+
+def test_bad_input_changes_nothing_and_is_named(
+    broker: BrokerUnderTest, broker_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refusal(*arguments: str) -> tuple[int, str]:
+        code = main(["dead-letters", *arguments, "--broker-file", str(broker_file)])
+        return code, capsys.readouterr().err
+
+    consumer = broker.consumer("hg.#")
+    assert refusal("list", broker.queue)[0] == NOTHING
+    broker.publish_events(push_event(1))
+    reject(consumer, 1, "because")
+    for action in ("requeue", "drop"):
+        code, text = refusal(action, broker.queue)
+        assert (code, "say --all" in text) == (USAGE, True)
+        assert refusal(action, broker.queue, push_event(1).id, "--all")[0] == USAGE
+    code, text = refusal("drop", broker.queue, push_event(1).id, "no-such-id")
+    assert (code, "nothing was done: no-such-id" in text) == (NOTHING, True)
+    assert refusal("requeue", "no-such-queue", "--all")[0] == NOTHING
+    assert len(broker.dead(1)) == 1
+
+
+@pytest.mark.parametrize("broker", ["amqp", "stomp-rabbitmq"], indirect=True)
+def test_dead_letters_stay_where_their_queue_is_gone(
+    broker: BrokerUnderTest, broker_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    consumer = broker.consumer("hg.#")
+    broker.publish_events(push_event(1))
+    reject(consumer, 1, "because")
+    consumer.close()
+    broker.remove_queue()
+    assert main(["dead-letters", "requeue", broker.queue, "--all", "--broker-file", str(broker_file)]) == NOTHING
+    assert "there is no queue" in capsys.readouterr().err
+    assert len(broker.dead(1)) == 1
+
+
+def test_a_kill_in_the_middle_of_a_requeue_loses_nothing(broker: BrokerUnderTest, broker_file: Path) -> None:
+    consumer = broker.consumer("hg.#")
+    broker.publish_events(*(push_event(number) for number in range(1, MANY + 1)))
+    reject(consumer, MANY, "because")
+    consumer.close()
+    program = [sys.executable, "-m", "sourcepulse.cli", "dead-letters", "requeue", broker.queue, "--all"]
+    program += ["--broker-file", str(broker_file)]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    # The first are back in the queue.
+    assert process.stdout.readline()
+    process.kill()
+    process.wait(WAIT_SECONDS)
+    process.stdout.close()
+    reader = broker.consumer("hg.#", state=":memory:")
+    found: set[int] = set()
+    while (event := reader.receive(1.0)) is not None:
+        found.add(event.data["number"])
+        reader.acknowledge()
+    assert found
+    found.update(json.loads(letter.body)["data"]["number"] for letter in broker.take_dead(broker.queue))
+    assert found == set(range(1, MANY + 1))
+
+
+def test_nothing_is_dropped_that_could_not_be_printed(broker: BrokerUnderTest, broker_file: Path) -> None:
+    consumer = broker.consumer("hg.#")
+    broker.publish_events(push_event(1))
+    reject(consumer, 1, "because")
+    program = [sys.executable, "-m", "sourcepulse.cli", "dead-letters", "drop", broker.queue, "--all"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*program, "--broker-file", str(broker_file)], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert done.returncode == 1, done.stderr
+    assert len(broker.dead(1)) == 1

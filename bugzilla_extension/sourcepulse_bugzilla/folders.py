@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_schema import note, remove_notes, set_notes
 from sourcepulse_bugzilla.drainer import DEFAULT_PERL
 
 #: What the outbox calls a Bugzilla among its sources.
@@ -25,14 +26,14 @@ def remember_perl(outbox: Outbox, folder: Path, perl: str) -> None:
     """Remember the Perl of a folder."""
     if perl_of(outbox, folder) != perl:
         with outbox.writing() as db:
-            db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (f"{_PERL}{folder}", perl))
+            set_notes(db, {f"{_PERL}{folder}": perl})
 
 
 def forget_folder(outbox: Outbox, folder: Path) -> None:
     """Forget a folder that is not served any more."""
     outbox.forget_origin(ORIGIN_KIND, str(folder))
     with outbox.writing() as db:
-        db.execute("DELETE FROM meta WHERE name = ?", (f"{_PERL}{folder}",))
+        remove_notes(db, [f"{_PERL}{folder}"])
 
 
 def known_folders(outbox: Outbox) -> list[Path]:
@@ -43,5 +44,4 @@ def known_folders(outbox: Outbox) -> list[Path]:
 def perl_of(outbox: Outbox, folder: Path) -> str:
     """Return the Perl of a folder."""
     with outbox.reading() as db:
-        row = db.execute("SELECT value FROM meta WHERE name = ?", (f"{_PERL}{folder}",)).fetchone()
-    return str(row[0]) if row else DEFAULT_PERL
+        return note(db, f"{_PERL}{folder}") or DEFAULT_PERL

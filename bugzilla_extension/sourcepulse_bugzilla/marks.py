@@ -8,11 +8,11 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sourcepulse.errors import OutboxWriteError
+from sourcepulse.files import replace_file
 
 MODE = 0o600
 MARKS_MAX_BYTES = 1024 * 1024
@@ -51,15 +51,8 @@ class MarksFile:
 
     def write(self, marks: Marks) -> None:
         """Replace the file as a whole; OutboxWriteError if it cannot be written, and then the old one stands."""
-        new = self.path.with_name(self.path.name + ".new")
+        content = json.dumps(marks._asdict()).encode("ascii") + b"\n"
         try:
-            with suppress(FileNotFoundError):
-                new.unlink()
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
-            with os.fdopen(fd, "wb") as file:
-                file.write(json.dumps(marks._asdict()).encode("ascii") + b"\n")
-                file.flush()
-                os.fsync(fd)
-            new.replace(self.path)
+            replace_file(self.path, content, mode=MODE, durable=True)
         except OSError as error:
             raise OutboxWriteError(f"the marks cannot be written to {self.path}: {error.strerror}") from None

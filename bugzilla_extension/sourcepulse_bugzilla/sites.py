@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from sourcepulse.errors import ConfigError
 from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_schema import note, notes, remove_notes, set_notes
 from sourcepulse_bugzilla.child import Child
 from sourcepulse_bugzilla.drainer import DEFAULT_PERL, Drainer, command_for, has_extension
 from sourcepulse_bugzilla.errors import DrainerError, SiteConflictError
@@ -28,11 +29,6 @@ OTHERS_WRITE = 0o022
 #: How the rows of the outbox begin that name the folder of a site, and the other folders that want to be it.
 _SITE = "bugzilla site "
 _RIVAL = "bugzilla rival "
-_LAST_CHARACTER = "\U0010ffff"
-
-_GET = "SELECT value FROM meta WHERE name = ?"
-_SET = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
-_DELETE = "DELETE FROM meta WHERE name = ?"
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +83,8 @@ def is_ours_alone(path: Path) -> bool:
 def folder_of(outbox: Outbox, site: str) -> Path | None:
     """Return the folder that serves a site, None if no sidecar has recorded one."""
     with outbox.reading() as db:
-        row = db.execute(_GET, (_SITE + site,)).fetchone()
-    return Path(row[0]) if row else None
+        folder = note(db, _SITE + site)
+    return Path(folder) if folder else None
 
 
 def open_site(outbox: Outbox, site: str, folder: Path, perl: str, ask: Ask = ask_folder) -> None:
@@ -103,7 +99,7 @@ def open_site(outbox: Outbox, site: str, folder: Path, perl: str, ask: Ask = ask
             if answer.may_be(site):
                 remember_perl(outbox, folder, perl)
                 with outbox.writing() as db:
-                    db.execute(_SET, (_rival(site, folder), str(folder)))
+                    set_notes(db, {_rival(site, folder): str(folder)})
                 raise _conflict(outbox, site, Rival(other, answer.reason), Rival(folder))
         if _record(outbox, site, folder, instead_of=recorded):
             for other, answer in answers.items():
@@ -126,8 +122,8 @@ def claim_site(outbox: Outbox, site: str, folder: Path, perl: str, ask: Ask = as
             others.add(other)
     remember_folder(outbox, folder, perl)
     with outbox.writing() as db:
-        db.execute(_SET, (_SITE + site, str(folder)))
-        db.executemany(_DELETE, [(_rival(site, other),) for other in others | {folder}])
+        set_notes(db, {_SITE + site: str(folder)})
+        remove_notes(db, [_rival(site, other) for other in others | {folder}])
     # One that serves another site by now stays.
     for other in others.difference(_rows(outbox, _SITE)):
         forget_folder(outbox, other)
@@ -182,7 +178,7 @@ def _standing_rivals(outbox: Outbox, site: str, ask: Ask) -> list[Rival]:
             standing.append(Rival(folder, answer.reason))
         else:
             with outbox.writing() as db:
-                db.execute(_DELETE, (_rival(site, folder),))
+                remove_notes(db, [_rival(site, folder)])
     if not standing:
         outbox.clear_problem(TWO_FOLDERS, place=site)
     return standing
@@ -211,11 +207,11 @@ def _command(outbox: Outbox, folder: Path) -> str:
 def _record(outbox: Outbox, site: str, folder: Path, *, instead_of: Path | None) -> bool:
     """Record the folder of a site; False if another process was faster."""
     with outbox.writing() as db:
-        row = db.execute(_GET, (_SITE + site,)).fetchone()
-        if (Path(row[0]) if row else None) != instead_of:
+        known = note(db, _SITE + site)
+        if (Path(known) if known else None) != instead_of:
             return False
-        db.execute(_SET, (_SITE + site, str(folder)))
-        db.execute(_DELETE, (_rival(site, folder),))
+        set_notes(db, {_SITE + site: str(folder)})
+        remove_notes(db, [_rival(site, folder)])
     return True
 
 
@@ -230,7 +226,4 @@ def _rivals(outbox: Outbox, site: str) -> list[Path]:
 def _rows(outbox: Outbox, prefix: str) -> list[Path]:
     """Return the folders in the rows whose name begins so."""
     with outbox.reading() as db:
-        rows = db.execute(
-            "SELECT value FROM meta WHERE name >= ? AND name < ? ORDER BY name", (prefix, prefix + _LAST_CHARACTER)
-        ).fetchall()
-    return [Path(row[0]) for row in rows]
+        return [Path(folder) for folder in notes(db, prefix).values()]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sourcepulse.errors import DecodeError
 from sourcepulse.outbox import DELIVERED, IDS_AT_ONCE, Claimed, Outbox
+from sourcepulse.outbox_schema import remove_notes, set_notes
 from sourcepulse.serialize import decode
 from sourcepulse.visibility import Verdict
 
@@ -178,8 +179,8 @@ def _write(outbox: Outbox, source: str, before: set[str], now: set[str], offered
         return
     # What is withheld next is written durably, and these with it.
     with outbox.writing(durable=False) as db:
-        db.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name in before - now])
-        rows = [(name, "1") for name in sorted(now - before)]
+        remove_notes(db, before - now)
+        values = dict.fromkeys(sorted(now - before), "1")
         if offered is not None:
-            rows.append((_OFFERED + source, str(offered)))
-        db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", rows)
+            values[_OFFERED + source] = str(offered)
+        set_notes(db, values)

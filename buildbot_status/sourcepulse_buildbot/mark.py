@@ -8,6 +8,7 @@ import json
 from typing import Any, NamedTuple
 
 from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_schema import note, set_notes
 
 _NAME = "buildbot "
 
@@ -26,18 +27,17 @@ class Mark(NamedTuple):
 def read_mark(outbox: Outbox, scope: str) -> Mark | None:
     """Give the mark of a database's events; None if this outbox never had one."""
     with outbox.reading() as db:
-        row = db.execute("SELECT value FROM meta WHERE name = ?", (_NAME + scope,)).fetchone()
-    if row is None:
+        kept = note(db, _NAME + scope)
+    if kept is None:
         return None
-    value = json.loads(row[0])
+    value = json.loads(kept)
     return Mark(at=int(value["at"]), changeid=int(value["changeid"]), presence=dict(value["presence"]))
 
 
 def write_mark(outbox: Outbox, scope: str, mark: Mark) -> None:
     """Put the mark; all it says is stored already, so a power failure may forget it."""
     with outbox.writing(durable=False) as db:
-        value = json.dumps(mark._asdict())
-        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_NAME + scope, value))
+        set_notes(db, {_NAME + scope: json.dumps(mark._asdict())})
 
 
 def last_stored_at(outbox: Outbox) -> float | None:

@@ -12,6 +12,7 @@ from twisted.internet import defer
 from twisted.logger import Logger
 
 from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_schema import note, set_notes
 from sourcepulse_buildbot.live_build import text_of_secret
 from sourcepulse_buildbot.redaction import Redactor
 
@@ -59,14 +60,14 @@ class UsedSecrets:
 def read_names(outbox: Outbox, scope: str) -> list[str]:
     """Give the names of the secrets that were used so far."""
     with outbox.reading() as db:
-        row = db.execute("SELECT value FROM meta WHERE name = ?", (_NAME + scope,)).fetchone()
-    return [] if row is None else [str(name) for name in json.loads(row[0])]
+        kept = note(db, _NAME + scope)
+    return [] if kept is None else [str(name) for name in json.loads(kept)]
 
 
 def write_names(outbox: Outbox, scope: str, names: list[str]) -> None:
     """Keep the names for the next start."""
     with outbox.writing(durable=False) as db:
-        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_NAME + scope, json.dumps(names)))
+        set_notes(db, {_NAME + scope: json.dumps(names)})
 
 
 def _in_time(answer: Any, reactor: Any) -> defer.Deferred[Any]:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
+from sourcepulse.backoff import backoff_seconds
 from sourcepulse.errors import OutboxError
 from sourcepulse.event import Event
 from sourcepulse.outbox import Outbox
@@ -97,7 +98,7 @@ class Writer:
 
     def _run(self) -> None:
         outbox: Outbox | None = None
-        wait_s = RETRY_FIRST_SECONDS
+        failures = 0
         batch: list[Event] = []
         while True:
             if not batch:
@@ -116,11 +117,12 @@ class Writer:
                 _closed(outbox)
                 outbox = None
                 self._work.set()
+                wait_s = backoff_seconds(failures, first=RETRY_FIRST_SECONDS, most=RETRY_MOST_SECONDS)
                 if self._stopping.wait(wait_s):
                     break
-                wait_s = min(RETRY_MOST_SECONDS, wait_s * 2)
+                failures += 1
             else:
-                wait_s = RETRY_FIRST_SECONDS
+                failures = 0
                 self._note_trouble("")
                 if self._queue or self._stopping.is_set():
                     self._work.set()

@@ -8,6 +8,8 @@ import os
 import stat
 from contextlib import suppress
 
+from sourcepulse.files import replace_file as replace_whole
+
 #: Nobody else may write to what is ours, whatever the mode of `.hg`.
 _FILE_MODE_MASK = 0o664
 _FOLDER_MODE_MASK = 0o2775
@@ -43,17 +45,4 @@ def replace_file(
 
     With `durable` the content is on the disk before the file has its name.
     """
-    part = os.fsencode(path) + b".part"
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), os.stat(like).st_mode & _FILE_MODE_MASK)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.rename(part, os.fsencode(path))
-    except OSError:
-        with suppress(OSError):
-            os.unlink(part)
-        raise
+    replace_whole(path, content, mode=os.stat(like).st_mode & _FILE_MODE_MASK, durable=durable)

@@ -3,13 +3,13 @@
 """Let one process at a time do something in a folder; the lock goes with the process that holds it."""
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sourcepulse.files import try_lock
 from sourcepulse_hg.folder import open_like_folder
 
 _POLL_SECONDS = 0.005
@@ -42,12 +42,8 @@ def folder_lock(path: Path, *, elsewhere: Path, wait_s: float) -> Iterator[bool]
 
 
 def _take(fd: int, deadline: float) -> bool:
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_POLL_SECONDS)
-            continue
-        return True
+    while not try_lock(fd):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True

@@ -10,7 +10,7 @@ from typing import Any
 
 from sourcepulse.event import Event
 from sourcepulse_hg.first_seen import has_creation, note_announced, with_creation
-from sourcepulse_hg.folder import ensure_folder
+from sourcepulse_hg.folder import ensure_folder, replace_file
 from sourcepulse_hg.record import FOLDER, encode_numbered
 from sourcepulse_hg.settings import Settings
 from sourcepulse_hg.tell import Teller
@@ -32,18 +32,4 @@ def write_ready(repo: Any, txnid: str, events: list[Event], mark: str | None = N
     base, content = encode_numbered(repo, txnid, events, mark)
     folder = os.path.join(repo.sharedpath, FOLDER)
     ensure_folder(folder, like=repo.sharedpath)
-    write_whole(os.path.join(folder, b"r" + base), content, os.stat(repo.sharedpath).st_mode & 0o664)
-
-
-def write_whole(path: bytes, content: bytes, mode: int) -> None:
-    """Let the whole file appear at once; OSError if that fails, then there is no part of it."""
-    part = path + b".part"
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), mode)
-        os.rename(part, path)
-    except OSError:
-        if os.path.exists(part):
-            os.unlink(part)
-        raise
+    replace_file(os.path.join(folder, b"r" + base), content, like=repo.sharedpath)

@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import suppress
 
+from sourcepulse.files import is_locked, try_lock
 from sourcepulse.relay_settings import START_SECONDS, are_others, failed_start, identity, open_note, start_path
 
 PROGRAM = "sourcepulse"
@@ -107,10 +108,7 @@ def _start_lock(outbox: bytes) -> int | None:
         # One relay too many does no harm.
         return None
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _LEAST_LOCK_FD)
-    except BlockingIOError:
-        return _TAKEN
+        return fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _LEAST_LOCK_FD) if try_lock(opened) else _TAKEN
     except OSError:
         return None
     finally:
@@ -121,20 +119,9 @@ def _relay_runs(outbox: bytes) -> bool:
     """Tell whether a process holds the lock of the outbox's relay."""
     try:
         # Where the relay has it: beside the file itself, if the outbox is a link.
-        lock = os.path.realpath(outbox) + b".relay.lock"
-        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return is_locked(os.path.realpath(outbox) + b".relay.lock")
     except OSError:
         return False
-    try:
-        # Shared, so that two pushes at once do not take each other for a relay.
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return False
 
 
 def _file_actions(said: int | None, lock: int | None) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:

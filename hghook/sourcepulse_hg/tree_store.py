@@ -8,8 +8,7 @@ import os
 from typing import Any
 
 from sourcepulse_hg.first_copy import FOLDER
-from sourcepulse_hg.folder import ensure_folder
-from sourcepulse_hg.ready_copy import write_whole
+from sourcepulse_hg.folder import ensure_folder, replace_file
 from sourcepulse_hg.tree_file import NAME, state_file
 from sourcepulse_hg.tree_state import NEVER_SET, TreeChange, TreeState, TreeStateError, decode_state, encode_state
 
@@ -51,7 +50,7 @@ def remember_service_state(repo: Any, state: TreeState) -> None:
     """Note what a service said; OSError if that fails."""
     path = _service_file(repo)
     ensure_folder(os.path.dirname(path), like=repo.sharedpath)
-    write_whole(path, encode_state(state), os.stat(repo.sharedpath).st_mode & 0o664)
+    replace_file(path, encode_state(state), like=repo.sharedpath)
 
 
 def _service_file(repo: Any) -> bytes:

@@ -7,7 +7,6 @@ For the case that it dies: a line costs a hundredth of a transaction, and surviv
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
@@ -18,6 +17,7 @@ from json.encoder import encode_basestring
 from pathlib import Path
 
 from sourcepulse.event import SEQUENCE_MAX
+from sourcepulse.files import try_lock
 from sourcepulse.gaps import Lane
 
 #: What is remembered of an event: its id (without it the event may come again), its lane, its number there.
@@ -136,10 +136,7 @@ class DoneFile:
 
 def _lock_new(fd: int) -> bool:
     # Another thread or process may take it for left behind before it is locked, and then removes it.
-    with suppress(BlockingIOError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.fstat(fd).st_nlink > 0
-    return False
+    return try_lock(fd) and os.fstat(fd).st_nlink > 0
 
 
 def take_over(memory: Path, record: Callable[[list[Entry], list[str]], None]) -> None:
@@ -169,13 +166,14 @@ def _left_behind(path: Path) -> Iterator[bytes | None]:
         return
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = try_lock(fd)
             # Whoever had it before has recorded it; what is at work must not be counted twice.
-            raw = os.read(fd, LEFT_MAX_BYTES) if os.fstat(fd).st_nlink else None
+            raw = os.read(fd, LEFT_MAX_BYTES) if is_ours and os.fstat(fd).st_nlink else None
         except OSError:
-            yield None
-            return
+            is_ours, raw = False, None
         yield raw
+        if not is_ours:
+            return
         with suppress(OSError):
             path.unlink()
     finally:

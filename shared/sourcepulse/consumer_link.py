@@ -8,12 +8,13 @@ import logging
 from collections.abc import Callable
 from random import SystemRandom
 
+from sourcepulse.backoff import backoff_seconds
 from sourcepulse.brokers import Subscription
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 
 #: Between two attempts: the first, doubled with each failure up to the last, each shortened at random.
 RETRY_FIRST_SECONDS = 0.5
-RETRY_MAX_SECONDS = 30.0
+RETRY_MOST_SECONDS = 30.0
 JITTER_SHARE = 0.5
 
 log = logging.getLogger("sourcepulse.consumer")
@@ -85,10 +86,11 @@ class Link:
     def _back_off(self, error: BrokerUnavailableError) -> None:
         self.failure = error
         slow = _is_refusal(error)
-        wait = RETRY_MAX_SECONDS if slow else min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2.0**self._failures)
+        wait = backoff_seconds(
+            self._failures, first=RETRY_MOST_SECONDS if slow else RETRY_FIRST_SECONDS, most=RETRY_MOST_SECONDS
+        )
         wait *= 1.0 - JITTER_SHARE * self._random.random()
-        # The exponent stays small however long the broker is away.
-        self._failures = min(self._failures + 1, 16)
+        self._failures += 1
         self._next_attempt_at = self._clock() + wait
         log.warning("%s; trying again in %.1f s", error, wait)
 

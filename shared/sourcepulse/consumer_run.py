@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from sourcepulse.backoff import backoff_seconds
+
 if TYPE_CHECKING:
     from sourcepulse.consumer_feed import Feed
     from sourcepulse.event import Event
 
-CALLBACK_RETRY_MAX_SECONDS = 30.0
+CALLBACK_RETRY_MOST_SECONDS = 30.0
 #: No wait is longer, so that signals are noticed.
 SLICE_SECONDS = 0.2
 #: How long a second Ctrl-C waits for the connection to be left; the thread that leaves it ends by itself.
@@ -35,7 +37,7 @@ class Retry:
 
     def wait_seconds(self, failures: int) -> float:
         """Give the wait after so many failures."""
-        return min(CALLBACK_RETRY_MAX_SECONDS, self.first_seconds * 2.0 ** min(failures - 1, 16))
+        return backoff_seconds(failures - 1, first=self.first_seconds, most=CALLBACK_RETRY_MOST_SECONDS)
 
 
 def run(

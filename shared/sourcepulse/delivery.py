@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from sourcepulse.backoff import backoff_seconds
 from sourcepulse.brokers import Message, Outcome, Publisher, Settlement
 from sourcepulse.destination import Destination
 from sourcepulse.errors import (
@@ -52,7 +53,7 @@ class DeliveryReport:
 def retry_seconds(failures: int, *, first: float = RETRY_FIRST_SECONDS, jitter: Callable[[], float]) -> float:
     """Give the wait before the next attempt: doubling, capped, and spread by `jitter()` in 0..1."""
     most = max(first, RETRY_MOST_SECONDS)
-    return min(most, first * 2.0 ** min(failures, 30)) * (0.5 + 0.5 * jitter())
+    return backoff_seconds(failures, first=first, most=most) * (0.5 + 0.5 * jitter())
 
 
 class Delivery:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlite3 import Connection
 
 from sourcepulse.outbox import Outbox
+from sourcepulse.outbox_schema import note, remove_notes, set_notes
 
 DAY_SECONDS = 86_400.0
 #: An id outlives its payload, so that a first copy that comes very late is not announced again.
@@ -60,18 +61,18 @@ def prune_by_a_sound_clock(outbox: Outbox, keep: Keep) -> int:
 def _is_sound(outbox: Outbox) -> bool:
     now = outbox.now()
     with outbox.writing(durable=False) as db:
-        known = dict(db.execute("SELECT name, value FROM meta WHERE name IN (?, ?)", (_SEEN_AT, _DOUBTED_AT)))
-        seen_at, doubted_at = (float(known[name]) if name in known else None for name in (_SEEN_AT, _DOUBTED_AT))
+        known = (note(db, name) for name in (_SEEN_AT, _DOUBTED_AT))
+        seen_at, doubted_at = (None if value is None else float(value) for value in known)
         jumped = seen_at is None or abs(now - seen_at) > CLOCK_STEP_SECONDS
         # Who looks once a week sees nothing but jumps, and the same clock each time.
         confirmed = doubted_at is not None and now >= doubted_at + CLOCK_DOUBT_SECONDS
         if jumped and not confirmed:
             if doubted_at is None or now < doubted_at:
-                db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_DOUBTED_AT, str(now)))
+                set_notes(db, {_DOUBTED_AT: str(now)})
                 logger.info("nothing is pruned for now: the clock may have jumped")
             return False
-        db.execute("DELETE FROM meta WHERE name = ?", (_DOUBTED_AT,))
-        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_SEEN_AT, str(now)))
+        remove_notes(db, [_DOUBTED_AT])
+        set_notes(db, {_SEEN_AT: str(now)})
     return True
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 from sourcepulse.errors import EventError, NothingThereError
 from sourcepulse.event import EVENT_MAX_BYTES, Event, Numbers
-from sourcepulse.outbox_schema import OUTBOX_FILE
+from sourcepulse.outbox_schema import OUTBOX_FILE, note, remove_notes, set_notes
 from sourcepulse.serialize import encode
 from sourcepulse.sqlite_file import SqliteFile
 
@@ -222,9 +222,7 @@ class Outbox:
         from uuid import uuid4
 
         epoch = str(uuid4())
-        db.executemany(
-            "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", [("epoch", epoch), ("inode", identity)]
-        )
+        set_notes(db, {"epoch": epoch, "inode": identity})
         return epoch
 
     # -- sending
@@ -266,9 +264,12 @@ class Outbox:
             )
             name = UNROUTABLE_SINCE + stream
             if unroutable < len(positions):
-                db.execute("DELETE FROM meta WHERE name = ?", (name,))
+                remove_notes(db, [name])
                 return False
-            return bool(db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, str(now))).rowcount)
+            is_new = note(db, name) is None
+            if is_new:
+                set_notes(db, {name: str(now)})
+            return is_new
 
     def bury(self, position: int, reason: str) -> None:
         """Set a pending event aside for good, with its reason; `retry` brings it back."""
@@ -393,8 +394,7 @@ class Outbox:
     def tried(self, stream: str) -> str | None:
         """Give the mark of the settings by which the last attempt failed."""
         with self._file.read() as db:
-            row = db.execute("SELECT value FROM meta WHERE name = ?", (_TRIED + stream,)).fetchone()
-        return row[0] if row else None
+            return note(db, _TRIED + stream)
 
     def trouble(self, stream: str) -> Trouble | None:
         """Give what keeps the events of a stream waiting; None if the last attempt went well, or nothing waits."""
@@ -427,7 +427,7 @@ class Outbox:
                 (now + wait_s, error, now, stream),
             )
             if settings is not None:
-                db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_TRIED + stream, settings))
+                set_notes(db, {_TRIED + stream: settings})
         return wait_s
 
     def next_attempt_in(self, stream: str) -> float:
@@ -455,19 +455,19 @@ class Outbox:
             return
         problem = {"message": message, "since": self._clock() if known is None else known["since"]}
         with self._file.write() as db:
-            db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (key, json.dumps(problem)))
+            set_notes(db, {key: json.dumps(problem)})
 
     def clear_problem(self, name: str, *, place: str = "") -> None:
         """Forget a problem; cheap when there is none."""
         key = _problem_key(name, place)
         if self._problem(key) is not None:
             with self._file.write() as db:
-                db.execute("DELETE FROM meta WHERE name = ?", (key,))
+                remove_notes(db, [key])
 
     def _problem(self, key: str) -> dict[str, Any] | None:
         with self._file.read() as db:
-            row = db.execute("SELECT value FROM meta WHERE name = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+            kept = note(db, key)
+        return json.loads(kept) if kept else None
 
     # -- origins
 

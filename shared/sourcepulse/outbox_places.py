@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from sourcepulse.outbox_schema import note, set_notes
+
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
@@ -28,17 +30,14 @@ def remember_place(outbox: Outbox, stream: str, broker: str) -> None:
     """Remember where a stream goes from now on, besides where it went so far."""
     with outbox.writing() as db:
         known = [place for place in _places(db, stream) if place != broker]
-        db.execute(
-            "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)",
-            (_name(stream), json.dumps([*known, broker][-PLACES_MAX:])),
-        )
+        set_notes(db, {_name(stream): json.dumps([*known, broker][-PLACES_MAX:])})
 
 
 def _places(db: Connection, stream: str) -> tuple[str, ...]:
-    kept = db.execute("SELECT value FROM meta WHERE name = ?", (_name(stream),)).fetchone()
+    kept = note(db, _name(stream))
     # An outbox of an earlier version has only the last one.
     last = db.execute("SELECT broker FROM deliveries WHERE stream = ?", (stream,)).fetchone()
-    return tuple(dict.fromkeys([*(json.loads(kept[0]) if kept else ()), *filter(None, last or ())]))
+    return tuple(dict.fromkeys([*(json.loads(kept) if kept else ()), *filter(None, last or ())]))
 
 
 def _name(stream: str) -> str:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sourcepulse.errors import (
     OutboxDamagedError,
     OutboxForeignError,
@@ -12,6 +14,10 @@ from sourcepulse.errors import (
     OutboxWriteError,
 )
 from sourcepulse.sqlite_file import FileKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from sqlite3 import Connection
 
 #: "spob" in ASCII; `file` and SQLite show it as the application id.
 APPLICATION_ID = 0x73706F62
@@ -78,3 +84,32 @@ OUTBOX_FILE = FileKind(
     foreign=OutboxForeignError,
     repair="`sourcepulse outbox repair` saves what can be read into a new file and keeps this one aside",
 )
+
+#: Behind every name.
+_LAST_CHARACTER = "\U0010ffff"
+
+
+def note(db: Connection, name: str) -> str | None:
+    """Return the note of this name in the table `meta`, None if there is none."""
+    row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else None
+
+
+def notes(db: Connection, prefix: str) -> dict[str, str]:
+    """Return all notes whose names begin so, by name."""
+    return dict(
+        db.execute(
+            "SELECT name, value FROM meta WHERE name >= ? AND name < ? ORDER BY name",
+            (prefix, prefix + _LAST_CHARACTER),
+        )
+    )
+
+
+def set_notes(db: Connection, values: Mapping[str, str]) -> None:
+    """Write notes, in the place of those that had their names."""
+    db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", list(values.items()))
+
+
+def remove_notes(db: Connection, names: Iterable[str]) -> None:
+    """Remove notes; those that are not there are no error."""
+    db.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name in names])

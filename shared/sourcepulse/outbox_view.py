@@ -12,6 +12,7 @@ from typing import Any
 from sourcepulse.errors import NothingThereError
 from sourcepulse.event import PUBLIC, RESTRICTED, format_time
 from sourcepulse.outbox import BURIED, DELIVERED, PENDING, PROBLEMS, UNROUTABLE_SINCE, Outbox
+from sourcepulse.outbox_schema import note, notes
 from sourcepulse.topics import matches
 
 STATES = (PENDING, DELIVERED, BURIED)
@@ -102,12 +103,9 @@ def figures(outbox: Outbox) -> dict[str, Any]:
     """Give the state of the whole outbox as `status --json` prints it."""
     now = outbox.now()
     with outbox.reading() as db:
-        epoch = db.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
-        problems = db.execute(
-            "SELECT name, value FROM meta WHERE substr(name, 1, ?) = ? ORDER BY name", (len(PROBLEMS), PROBLEMS)
-        ).fetchall()
-        names = [UNROUTABLE_SINCE + stream for stream in (PUBLIC, RESTRICTED)]
-        unroutable = dict(db.execute("SELECT name, value FROM meta WHERE name IN (?, ?)", names))
+        epoch = note(db, "epoch")
+        problems = notes(db, PROBLEMS)
+        unroutable = notes(db, UNROUTABLE_SINCE)
         counts = {
             (stream, state): (count, oldest)
             for stream, state, count, oldest in db.execute(
@@ -152,7 +150,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
             "buried": counts.get((stream, BURIED), (0, None))[0],
             "delivered": delivery[6],
             "unroutable": delivery[7],
-            "unroutable_since": _moment(since and float(since)),
+            "unroutable_since": _moment(None if since is None else float(since)),
             "replayed": delivery[8],
             "failures": delivery[1],
             "next_attempt_at": _moment(delivery[2]),
@@ -162,8 +160,8 @@ def figures(outbox: Outbox) -> dict[str, Any]:
         }
     return {
         "outbox": str(outbox.path),
-        "epoch": epoch[0] if epoch else None,
-        "problems": [_problem(*row) for row in problems],
+        "epoch": epoch,
+        "problems": [_problem(*row) for row in problems.items()],
         "streams": streams,
         "replays_requested": replays,
         "payloads_kept": kept,

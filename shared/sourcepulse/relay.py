@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from sourcepulse.delivery import Delivery, DeliveryReport
 from sourcepulse.errors import OutboxError, OutboxReplacedError, OutboxWriteError, RelayRunningError
+from sourcepulse.files import is_locked, try_lock
 from sourcepulse.housekeeping import Keep, prune_by_a_sound_clock
 from sourcepulse.outbox import Outbox
 
@@ -57,7 +57,7 @@ def relay_lock(outbox: Path) -> Iterator[None]:
         if os.fstat(fd).st_uid == os.geteuid():
             os.fchmod(fd, mode)
         deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
-        while not _try_lock(fd):
+        while not try_lock(fd):
             if time.monotonic() > deadline:
                 raise RelayRunningError(f"another relay already serves the outbox {outbox}")
             time.sleep(0.02)
@@ -71,16 +71,9 @@ def relay_lock(outbox: Path) -> Iterator[None]:
 def is_relayed(outbox: Path) -> bool:
     """Tell whether a relay serves this outbox now."""
     try:
-        fd = os.open(lock_path(outbox), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return is_locked(lock_path(outbox))
     except OSError:
         return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 class Relay:
@@ -217,11 +210,3 @@ class Relay:
     def _close(self) -> None:
         for delivery in self._deliveries:
             delivery.close()
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

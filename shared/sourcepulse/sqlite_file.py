@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from sourcepulse.errors import NothingThereError, SourcePulseError
+from sourcepulse.files import try_lock
 
 if TYPE_CHECKING:
     from sourcepulse.fair_lock import Waiter
@@ -294,8 +295,7 @@ class SqliteFile:
         # Most waits are over within milliseconds, and a queue makes each longer: only who is overtaken queues up.
         poll_until = min(self._deadline, time.monotonic() + POLL_LIMIT_SECONDS)
         while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if try_lock(self._lock_fd):
                 return self._lock_fd
             if time.monotonic() >= poll_until:
                 if time.monotonic() >= self._deadline:

@@ -324,7 +324,7 @@ def test_marks_that_cannot_be_read_begin_anew_and_say_so(tmp_path: Path, caplog:
 def test_marks_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> None:
     file = MarksFile(tmp_path / "outbox.db", SITE)
     file.write(Marks({"bug": 7}, 1))
-    file.path.with_name(file.path.name + ".new").mkdir()
+    file.path.with_name(file.path.name + ".part").mkdir()
     with pytest.raises(OutboxWriteError, match="the marks cannot be written"):
         file.write(Marks({"bug": 8}, 1))
     assert file.read() == Marks({"bug": 7}, 1)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import time
 import uuid
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from sourcepulse.errors import BrokerUnavailableError
+from sourcepulse.files import is_locked, try_lock
 from sourcepulse.sqlite_file import shared_mode
 
 #: A lock file without a consumer in the log is left over from a crash once it is older than this.
@@ -40,7 +41,8 @@ class Owner:
             mode = shared_mode(log.parent)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
             os.fchmod(fd, mode)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(fd):
+                raise BlockingIOError(errno.EAGAIN, "another process locked it")
         except OSError as error:
             raise BrokerUnavailableError(
                 f"a consumer's lock file beside the log {log} cannot be made: {error.strerror}"
@@ -65,20 +67,11 @@ def owner_path(log: Path, token: str) -> Path:
 def is_alive(log: Path, token: str) -> bool:
     """Tell whether a consumer's process still holds its lock; in doubt it does."""
     try:
-        fd = os.open(owner_path(log, token), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return is_locked(owner_path(log, token))
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    try:
-        # A shared lock: two who look at the same moment must not take each other for the owner.
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
 
 
 def remove_orphans(log: Path, known: set[str]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sourcepulse.brokers.dead_letters import DeadLetter
 from sourcepulse.brokers.stomp_activemq_publisher import EXPIRES_SECONDS
 from sourcepulse.brokers.stomp_connection import StompConnection
-from sourcepulse.brokers.stomp_destinations import activemq_dead_letters, rabbitmq_queue
+from sourcepulse.brokers.stomp_destinations import VIRTUAL_TOPIC, activemq_dead_letters, rabbitmq_queue
 from sourcepulse.brokers.stomp_errors import Blame, ErrorFrameError
 from sourcepulse.brokers.stomp_rabbitmq_subscription import DEAD_SUFFIX, MILLISECONDS
 from sourcepulse.brokers.stomp_subscription import KEY_HEADER, PREFETCH_MAX, QUEUE_HEADER, REASON_HEADER
@@ -140,10 +140,12 @@ class _ActivemqDeadLetters(StompDeadLetters):
         self._consume(activemq_dead_letters(self._queue), {"activemq.prefetchSize": str(prefetch)})
 
     def requeue(self, letters: Sequence[DeadLetter]) -> None:
-        if any(not letter.queue.startswith("/queue/") for letter in letters):
+        # Who may write to the dead letters must not have us write to another's queue; a ',' would name two.
+        ours = activemq_dead_letters(self._queue).removesuffix("dead") + VIRTUAL_TOPIC
+        if any(not letter.queue.startswith(ours) or "," in letter.queue for letter in letters):
             raise NothingThereError(
-                f"a dead letter of {self._queue!r} does not name the queue that it came from; publish its event again "
-                "by `sourcepulse outbox replay ID`"
+                f"a dead letter of {self._queue!r} does not name the queue of this subscription that it came from; "
+                "publish its event again by `sourcepulse outbox replay ID`"
             )
         requests = self._connection.requests
         transaction = self._connection.receipt()

@@ -10,13 +10,26 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import amqp
 import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.cli import main
 from sourcepulse.serialize import encode
-from support.broker_under_test import WAIT_SECONDS, BrokerUnderTest, is_silent, message, next_event, take
+from support.amqp import admin
+from support.broker_under_test import (
+    WAIT_SECONDS,
+    ActiveMqBroker,
+    BrokerUnderTest,
+    RabbitBroker,
+    is_silent,
+    message,
+    next_event,
+    receive,
+    take,
+)
 from support.local_log import push_event
+from support.stomp_wire import StompWire
 
 #: More than are requeued in one go.
 MANY = 150
@@ -179,3 +192,29 @@ def test_nothing_is_dropped_that_could_not_be_printed(broker: BrokerUnderTest, b
         )
     assert done.returncode == 1, done.stderr
     assert len(broker.dead(1)) == 1
+
+
+@pytest.mark.parametrize("broker", ["stomp-activemq"], indirect=True)
+@pytest.mark.parametrize("ending", ["", ",Consumer.other.VirtualTopic.x.>"])
+def test_a_forged_dead_letter_is_not_requeued_to_the_queue_of_another(
+    broker: ActiveMqBroker, broker_file: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    own = f"Consumer.{broker.queue}.VirtualTopic.{broker.exchange}.>{ending}"
+    queue = own if ending else f"Consumer.other.VirtualTopic.{broker.exchange}.>"
+    with StompWire(broker.node.port, (broker.plain.user, broker.plain.password)) as wire:
+        headers = {"destination": f"/queue/Consumer.{broker.queue}.dead", "x-queue": f"/queue/{queue}"}
+        assert wire.request("SEND", headers, b"forged").command == "RECEIPT"
+    assert main(["dead-letters", "requeue", broker.queue, "--all", "--broker-file", str(broker_file)]) == NOTHING
+    assert "does not name the queue of this subscription" in capsys.readouterr().err
+    assert len(broker.dead(1)) == 1
+
+
+@pytest.mark.parametrize("broker", ["amqp", "stomp-rabbitmq"], indirect=True)
+def test_a_header_does_not_change_the_key_of_what_came_by_an_exchange(broker: RabbitBroker) -> None:
+    source = broker.subscription(broker.spec("hg.#"))
+    forged = {"application_headers": {"x-routing-key": "bugzilla.bug.changed"}}
+    with admin(broker.node) as channel:
+        channel.confirm_select()
+        channel.basic_publish_confirm(amqp.Message(b"1", **forged), broker.exchange, "hg.push.repo")
+    (delivery,) = receive(source, 1)
+    assert delivery.routing_key == "hg.push.repo"

@@ -18,17 +18,19 @@ TAGS_FILE = b".hgtags"
 _NO_REVISION = -1
 
 
-def changed_tags_of(repo: Any, view: ServedView, tagging: Sequence[int] | None) -> list[TagChange]:
-    """Give the changes in the order of the changesets.
+def changed_tags_of(
+    repo: Any, view: ServedView, shown: Sequence[int], tagging: Sequence[int] | None
+) -> list[TagChange]:
+    """Return the changes in the order of the changesets.
 
-    `tagging` are the added revisions that touch `.hgtags`, if somebody looked while they were added; else each
-    changeset is read once more.
+    `shown` are older revisions that can be seen for the first time. `tagging` are the added revisions that touch
+    `.hgtags`, if somebody looked while they were added; else each changeset is read once more.
     """
     repo = repo.unfiltered()
     if tagging is None:
-        revisions = _tagging(repo, view.appeared)
+        revisions = _tagging(repo, [*shown, *view.added])
     else:
-        revisions = [*_tagging(repo, view.revealed), *(rev for rev in tagging if view.is_served(rev))]
+        revisions = [*_tagging(repo, shown), *(rev for rev in tagging if view.is_served(rev))]
     if not revisions:
         return []
     states = _TagFiles(repo)

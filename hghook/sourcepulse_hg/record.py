@@ -14,7 +14,7 @@ from mercurial import error, util
 
 from sourcepulse.event import Event
 from sourcepulse_hg.after import Aftermath
-from sourcepulse_hg.before import noted_before
+from sourcepulse_hg.before import Before, noted_before
 from sourcepulse_hg.first_copy import FOLDER as FOLDER_NAME
 from sourcepulse_hg.first_copy import FirstCopy, Identity, base_name, encode_copy, next_counter
 from sourcepulse_hg.first_seen import has_creation, note_announced, with_creation
@@ -23,6 +23,7 @@ from sourcepulse_hg.refusal import refusal
 from sourcepulse_hg.settings import Settings, read_settings
 from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.transaction import transaction_events
+from sourcepulse_hg.vanished import note_vanished
 
 FOLDER = FOLDER_NAME.encode("ascii")
 #: Before Mercurial's own callbacks (`-warm-cache`), so that a crash in one of them finds the file in its final place.
@@ -54,6 +55,7 @@ def record(repo: Any, tr: Any) -> None:
             before=noted_before(repo),
         )
         before = noted_before(repo)
+        _note_vanished(repo, tr, before, teller)
         if before.unseen is not None:
             events = [*_unseen(repo, settings, teller, txnid, before.unseen), *events]
         if not events:
@@ -84,6 +86,13 @@ def _unseen(repo: Any, settings: Settings, teller: Teller, txnid: str, revisions
     from sourcepulse_hg.unseen_events import unseen_events
 
     return unseen_events(repo, settings, teller, start=revisions[0], stop=revisions[1], txnid=txnid)
+
+
+def _note_vanished(repo: Any, tr: Any, before: Before, teller: Teller) -> None:
+    try:
+        note_vanished(repo, tr, before.unserved)
+    except Exception as failure:  # noqa: BLE001 - then what comes back is told again, which is better than nothing
+        teller.note(f"what cannot be seen any more is not kept: {failure!r}")
 
 
 def encode_numbered(repo: Any, txnid: str, events: list[Event], mark: str | None = None) -> tuple[bytes, bytes]:

@@ -15,8 +15,8 @@ yes                    yes, another one       moved
 =====================  =====================  =====================================================
 
 A ref whose target crosses the border without the ref itself being touched, because a phase changed or a marker hid
-a changeset, is told in the same way. Changesets that appear so are no push, since they were there before, but the
-tags, branches and heads that appear with them are told.
+a changeset, is told in the same way. Changesets that appear so for the first time are told in full, as a push, and so
+are their tags; those that could be seen before are no news. Branches and heads are told whenever they appear.
 """
 
 from __future__ import annotations
@@ -58,8 +58,10 @@ class ServedView:
         self.revealed: Sequence[int] = ()
         self.vanished: Sequence[int] = ()
         if self.unserved is not self.unserved_before:
-            self.revealed = sorted(rev for rev in self.unserved_before - self.unserved if rev < start)
-            self.vanished = sorted(rev for rev in self.unserved - self.unserved_before if rev < start)
+            # What strip has removed is in neither.
+            end = min(start, len(repo.changelog))
+            self.revealed = sorted(rev for rev in self.unserved_before - self.unserved if rev < end)
+            self.vanished = sorted(rev for rev in self.unserved - self.unserved_before if rev < end)
         self.appeared = [*self.revealed, *revisions] if self.revealed else revisions
         self._shapes: dict[bool, Shape] = {}
 

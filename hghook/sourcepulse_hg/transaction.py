@@ -19,10 +19,9 @@ from sourcepulse_hg.who import acting_user, is_published, public_url, source_wor
 
 #: Where tree_store.py leaves a change of the tree's state; that module is for those who change it.
 _TREE_CHANGE = b"sourcepulse-tree"
-#: In such a repository Mercurial learns the files of a changeset only after it has reported it.
-#: Mercurial's number of the first phase that no pull sees, and what stands for it as a source.
-_SECRET = 2
+#: The source of changesets that were there before and that a pull can see for the first time.
 _PHASE = b"phase"
+#: In such a repository Mercurial learns the files of a changeset only after it has reported it.
 _FILES_APART = b"exp-copies-sidedata-changeset"
 
 
@@ -69,6 +68,9 @@ def transaction_events(
     before = Before(None, frozenset()) if before is None else before
     act = Act(txnid, time.time(), acting_user(repo.ui.environ, url), word, public_url(url))
     emitter = emitter_of(settings)
+    if changes is not None and changes.get(b"obsmarkers"):
+        # Not all that adds markers has Mercurial look again, before the end of the transaction, at what they hide.
+        repo.invalidatevolatilesets()
     view = ServedView(repo, before.unserved, start=start, stop=stop)
     work = Work(repo, view, {} if changes is None else changes, before, act, emitter, teller)
     events: list[Event] = []
@@ -81,7 +83,7 @@ def transaction_events(
 
 
 def _push(work: Work) -> list[Event]:
-    shown = _no_longer_secret(work)
+    shown = _seen_first_now(work)
     if not work.view.added and not shown:
         return []
     from sourcepulse_hg.gather import added_changesets
@@ -105,17 +107,13 @@ def _push(work: Work) -> list[Event]:
         return [push_event(work.act, added, work.emitter._replace(detail="refs"))]
 
 
-def _no_longer_secret(work: Work) -> list[int]:
-    """Return the revisions that were there before, were secret, and can be pulled now: to others they are new."""
+def _seen_first_now(work: Work) -> list[int]:
+    """Return the revisions that were there before, secret or hidden, and that a pull can see for the first time."""
     if not work.view.revealed:
         return []
-    secret = {
-        revision
-        for revisions, (old, new) in work.changes.get(b"phases") or ()
-        if old is not None and old >= _SECRET > new
-        for revision in revisions
-    }
-    return [revision for revision in work.view.revealed if revision in secret]
+    from sourcepulse_hg.vanished import never_seen
+
+    return never_seen(work.repo, list(work.view.revealed))
 
 
 def _bookmarks(work: Work) -> list[Event]:
@@ -132,12 +130,13 @@ def _bookmarks(work: Work) -> list[Event]:
 def _tags(work: Work) -> list[Event]:
     is_known = _all_registered(work) and _FILES_APART not in work.repo.requirements
     tagging = work.before.tagging if is_known else None
-    if not work.view.appeared or (tagging == [] and not work.view.revealed):
+    shown = _seen_first_now(work)
+    if not (shown or work.view.added) or (tagging == [] and not shown):
         return []
     from sourcepulse_hg.gather_tags import changed_tags_of
     from sourcepulse_hg.tag_events import tag_events
 
-    return tag_events(work.act, changed_tags_of(work.repo, work.view, tagging), work.emitter)
+    return tag_events(work.act, changed_tags_of(work.repo, work.view, shown, tagging), work.emitter)
 
 
 def _heads(work: Work) -> list[Event]:

@@ -56,8 +56,10 @@ _PARTS = {
     "convert": "test-convert*.t",
     "tags": "test-tag*.t",
 }
-#: Where Mercurial lists what is in `.hg`, our folder is among it, and our mark in the store.
-_IS_BENIGN = re.compile(r"\+\s+(\./)?(\.hg/)?((store/)?(undo\.backup\.)?sourcepulse-seen(\.bck)?|sourcepulse(/.*)?)$")
+#: Where Mercurial lists what is in `.hg`, our folder is among it, and our marks in the store.
+_IS_BENIGN = re.compile(
+    r"\+\s+(\./)?(\.hg/)?((store/)?(undo\.backup\.)?sourcepulse-(seen|vanished)(\.bck)?|sourcepulse(/.*)?)$"
+)
 #: Mercurial's runner moves the optional lines of a test when it prints a difference.
 _IS_OPTIONAL = re.compile(r" \([\w.-]+ !\)$")
 

@@ -84,7 +84,7 @@ def test_a_marker_whose_bookmark_kept_the_changeset_visible_takes_it_away_with_t
     assert deleted == [{"bookmark": "keep", "node": None, "oldnode": second}]
 
 
-def test_a_hidden_changeset_that_can_be_seen_again_brings_its_tag_again(each_site: Site) -> None:
+def test_a_hidden_changeset_that_can_be_seen_again_is_no_news_nor_is_its_tag(each_site: Site) -> None:
     server = each_site.server(other=_EVOLUTION)
     server.commit("base")
     server.hg("phase", "--draft", "--force", "--rev", "0")
@@ -94,7 +94,25 @@ def test_a_hidden_changeset_that_can_be_seen_again_brings_its_tag_again(each_sit
     server.hg("debugobsolete", tagging)
     server.hg("phase", "--hidden", "--public", "--rev", tagging)
     created = server.events(of="hg.tag.created.v1")
-    assert [event.data["tags"][0]["changeset"] for event in created] == [tagging, tagging]
+    assert [event.data["tags"][0]["changeset"] for event in created] == [tagging]
     assert server.events(of="hg.tag.deleted.v1") == []
     # It is no push again, because it was published as one.
     assert [change["node"] for event in server.events() for change in event.data["changesets"]] == server.nodes()
+
+
+def test_a_changeset_that_came_hidden_is_told_in_full_once_it_can_be_seen(each_site: Site) -> None:
+    server = each_site.server(other=f"{_EVOLUTION}[phases]\npublish = no\n")
+    work = each_site.repository("work")
+    work.commit("base")
+    work.push(server)
+    work.commit("hidden", name="tagged")
+    (node,) = work.nodes("tip")
+    server.hg("debugobsolete", node)
+    work.push_ssh(server)
+    assert len(server.events()) == 1
+    server.hg("phase", "--hidden", "--public", "--rev", node)
+    told = server.events()[1]
+    assert [(one["node"], one["desc"], one["added"]) for one in told.data["changesets"]] == [
+        (node, "hidden", ["tagged"])
+    ]
+    assert told.data["source"] == "phase"

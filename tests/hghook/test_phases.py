@@ -108,6 +108,8 @@ def test_a_changeset_that_is_no_longer_secret_is_told_in_full(each_site: Site) -
     ]
     assert (event.data["source"], event.data["count"]) == ("phase", 2)
     assert [head["node"] for head in event.data["heads"]] == server.nodes()[1:]
-    # What was told once is not told again when only a later phase changes.
+    # What was told once is not told again when only a later phase changes, nor when it was secret meanwhile.
     server.hg("phase", "--public", "--rev", "tip")
+    server.hg("phase", "--secret", "--force", "--rev", "tip")
+    server.hg("phase", "--draft", "--rev", "tip")
     assert len(server.events()) == 1

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from sourcepulse.collect import CollectReport
-from sourcepulse.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.collect import CollectReport
 
 
 def collect_nothing(_location: str, _outbox: Outbox, *, deadline_s: float) -> CollectReport:  # noqa: ARG001 - the port's own signature

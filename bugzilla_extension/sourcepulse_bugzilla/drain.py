@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sourcepulse.errors import EventError
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
-from sourcepulse_bugzilla.drainer import Drainer
-from sourcepulse_bugzilla.emitter import Emitter
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_bugzilla.errors import DrainerError, RowError
-from sourcepulse_bugzilla.row_events import events_of
-from sourcepulse_bugzilla.rows import Row, read_row
+from sourcepulse_bugzilla.mapping.emitter import Emitter
+from sourcepulse_bugzilla.mapping.events import events_of
+from sourcepulse_bugzilla.mapping.rows import Row, read_row
+from sourcepulse_bugzilla.perl.requests import Drainer
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from sourcepulse_bugzilla.stopping import Stop
+from sourcepulse_bugzilla.lifecycle.stopping import Stop
 
 #: The room for a path in a sockaddr_un.
 PATH_MAX_BYTES = 107

@@ -12,18 +12,18 @@ import signal
 import threading
 from pathlib import Path
 
-from sourcepulse.commands.common import add_settings, settings
-from sourcepulse.commands.relay import RELAY_SETTINGS, tell_reports, warn_of_doubts
+from sourcepulse.cli.commands.relay import RELAY_SETTINGS, tell_reports, warn_of_doubts
+from sourcepulse.cli.common import add_settings, settings
 from sourcepulse.config import Config, readable_by_others
 from sourcepulse.errors import EXIT_OK, EXIT_REFUSED, ConfigError, RelayRunningError
-from sourcepulse.relay_open import open_relay
-from sourcepulse.relay_thread import RelayThread
-from sourcepulse_bugzilla.drainer import DEFAULT_PERL, command_for
+from sourcepulse.relay.assemble import open_relay
+from sourcepulse.relay.thread import RelayThread
 from sourcepulse_bugzilla.errors import LockedError
-from sourcepulse_bugzilla.service import Service
-from sourcepulse_bugzilla.service_manager import ServiceManager
-from sourcepulse_bugzilla.session import Work, claim, open_session
-from sourcepulse_bugzilla.stopping import Stop
+from sourcepulse_bugzilla.lifecycle.service import Service
+from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
+from sourcepulse_bugzilla.lifecycle.session import Work, claim, open_session
+from sourcepulse_bugzilla.lifecycle.stopping import Stop
+from sourcepulse_bugzilla.perl.requests import DEFAULT_PERL, command_for
 
 HELP = "publish the events of a Bugzilla"
 

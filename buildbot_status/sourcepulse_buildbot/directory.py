@@ -10,7 +10,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from buildbot.data.resultspec import Filter
 
-from sourcepulse_buildbot.build_facts import (
+from sourcepulse_buildbot.live.builders import BuilderFacts, configured, stored
+from sourcepulse_buildbot.mapping.build_facts import (
     BuildContext,
     BuildRef,
     BuildsetFacts,
@@ -19,8 +20,7 @@ from sourcepulse_buildbot.build_facts import (
     property_values,
     sourcestamps_of,
 )
-from sourcepulse_buildbot.builders import BuilderFacts, configured, stored
-from sourcepulse_buildbot.rows import Row, seconds_of
+from sourcepulse_buildbot.mapping.rows import Row, seconds_of
 
 #: How many finished builds, steps, buildsets and requests are remembered; Buildbot tells late of some of their logs.
 REMEMBERED = 5_000

@@ -12,27 +12,27 @@ from typing import Any
 from twisted.internet import defer, task, threads
 from twisted.logger import Logger
 
-from sourcepulse.outbox import Outbox
-from sourcepulse.redaction import redact_urls
-from sourcepulse_buildbot.build_events import NEEDED_PROPERTIES
-from sourcepulse_buildbot.bus import Subscription, Tap
-from sourcepulse_buildbot.choices import Choices
+from sourcepulse.events.redaction import redact_urls
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_buildbot.directory import Directory, Known
-from sourcepulse_buildbot.emitter import Emitter
-from sourcepulse_buildbot.intake import Intake
-from sourcepulse_buildbot.live_build import LiveBuilds
-from sourcepulse_buildbot.log_tail import LogTails
-from sourcepulse_buildbot.mark import Mark, last_stored_at, read_mark, write_mark
-from sourcepulse_buildbot.observer import Observer
-from sourcepulse_buildbot.presence import Presence
-from sourcepulse_buildbot.recovered_build import RecoveredBuilds
-from sourcepulse_buildbot.recovery import Recovery, Store, search_since
-from sourcepulse_buildbot.redaction import Redactor
+from sourcepulse_buildbot.live.build import LiveBuilds
+from sourcepulse_buildbot.live.bus import Subscription, Tap
+from sourcepulse_buildbot.live.choices import Choices
+from sourcepulse_buildbot.live.intake import Intake
+from sourcepulse_buildbot.live.log_tail import LogTails
+from sourcepulse_buildbot.live.observer import Observer
+from sourcepulse_buildbot.live.presence import Presence
+from sourcepulse_buildbot.live.used_secrets import UsedSecrets, read_names, write_names
+from sourcepulse_buildbot.mapping.builds import NEEDED_PROPERTIES
+from sourcepulse_buildbot.mapping.emitter import Emitter
+from sourcepulse_buildbot.mapping.redaction import Redactor
+from sourcepulse_buildbot.mapping.rows import seconds_of
+from sourcepulse_buildbot.recovery.build import RecoveredBuilds
+from sourcepulse_buildbot.recovery.mark import Mark, last_stored_at, read_mark, write_mark
+from sourcepulse_buildbot.recovery.search import Recovery, Store, search_since
 from sourcepulse_buildbot.relaying import Relaying
-from sourcepulse_buildbot.rows import seconds_of
 from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.settings import Settings
-from sourcepulse_buildbot.used_secrets import UsedSecrets, read_names, write_names
 from sourcepulse_buildbot.writer import Fact, Writer
 
 #: How often Buildbot's database is compared with what was told.

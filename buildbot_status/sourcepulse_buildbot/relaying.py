@@ -14,8 +14,8 @@ from twisted.internet import defer, task, threads
 from sourcepulse import config as core_config
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
-from sourcepulse.relay_thread import RelayThread
-from sourcepulse_buildbot.name_watch import NameWatch
+from sourcepulse.relay.thread import RelayThread
+from sourcepulse_buildbot.live.name_watch import NameWatch
 from sourcepulse_buildbot.relay_process import RelayProcess
 from sourcepulse_buildbot.settings import Settings
 

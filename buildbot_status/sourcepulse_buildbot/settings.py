@@ -8,15 +8,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, NamedTuple
 
-from sourcepulse.bounds import TEXT_MAX_BYTES
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE, check_exchange
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
-from sourcepulse.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
-from sourcepulse_buildbot.case_events import CASE_EVENTS_MAX, CASES, FAILED, FLAKY
-from sourcepulse_buildbot.emitter import NORMALIZED_NAMES
-from sourcepulse_buildbot.report_numbers import INT32_MAX
+from sourcepulse.events.bounds import TEXT_MAX_BYTES
+from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
+from sourcepulse_buildbot.mapping.emitter import NORMALIZED_NAMES
+from sourcepulse_buildbot.mapping.tests import CASE_EVENTS_MAX, CASES, FAILED, FLAKY
 from sourcepulse_buildbot.selection import DETAILS, FAMILIES
+from sourcepulse_buildbot.test_reports.numbers import INT32_MAX
 
 #: Properties that are published unless others are named; none of them can hold a secret by what Buildbot does.
 DEFAULT_PROPERTIES = (

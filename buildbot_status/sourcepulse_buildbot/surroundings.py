@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sourcepulse_buildbot.builders import plain_tags
+from sourcepulse_buildbot.live.builders import plain_tags
 from sourcepulse_buildbot.settings import Settings
 
 #: What must be the same where two reporters have one outbox.

@@ -11,11 +11,11 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
-from sourcepulse.backoff import backoff_seconds
+from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse.errors import OutboxError
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
-from sourcepulse_buildbot.emitter import Emitter
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse_buildbot.mapping.emitter import Emitter
 
 #: Makes the events of something that happened; called in the writer's thread, so it holds copies only.
 Fact = Callable[[Emitter], Event | Iterable[Event]]

@@ -132,7 +132,7 @@ _GATE = b"|sourcepulse-tree"
 def __getattr__(name: str) -> Any:
     # Mercurial asks for these by name; the collector imports this package where there is no Mercurial.
     if name in ("cmdtable", "configtable"):
-        return getattr(_ours("declarations"), name)
+        return getattr(_ours("commands.declarations"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -157,7 +157,7 @@ def _pull(original: Any, repo: Any, remote: Any, *args: Any, **kwargs: Any) -> A
     is_ours = getattr(repo, "sourcepulse_watches", False)
     if is_ours and repo.ui.config(b"sourcepulse", b"role") not in (None, b"", b"origin"):
         try:
-            _ours("mirror").tell_mirrored(repo, remote)
+            _ours("mirror.mirror").tell_mirrored(repo, remote)
         except Exception as error:  # noqa: BLE001 - half an installation is no reason to spoil a pull
             repo.ui.warn(b"sourcepulse: what was pulled is not published: %s\n" % _bytes(error))
     return result
@@ -168,7 +168,7 @@ def _serve_mirrors(repo: Any) -> None:
     from mercurial import pushkey
 
     def list_events(repo: Any) -> Any:
-        return _ours("mirror_keys").list_events(repo)
+        return _ours("mirror.keys").list_events(repo)
 
     if repo.ui.config(b"sourcepulse", b"mirrors"):
         pushkey.register(b"sourcepulse", lambda *_: False, list_events)
@@ -239,7 +239,7 @@ def _validator(repo: Any) -> Any:
         if not _changed_anything(here, tr):
             return
         try:
-            record = _ours("record").record
+            record = _ours("transaction.record").record
         except Exception as error:  # noqa: BLE001 - half an installation is no reason to refuse a push
             here.ui.warn(b"sourcepulse: the push is not published: %s\n" % _bytes(error))
             return
@@ -255,8 +255,8 @@ def _gate(repo: Any) -> Any:
 
     def guard(tr: Any) -> None:
         here = reference()
-        if here is not None and _changed_anything(here, tr) and _ours("tree_file").has_state(here):
-            _ours("tree_gate").guard(here, tr)
+        if here is not None and _changed_anything(here, tr) and _ours("tree.file").has_state(here):
+            _ours("tree.gate").guard(here, tr)
 
     return guard
 
@@ -275,7 +275,7 @@ def _is_removing(repo: Any) -> bool:
 
 def _removal(repo: Any) -> Any:
     try:
-        return _ours("removal")
+        return _ours("strip.removal")
     except Exception as error:  # noqa: BLE001 - half an installation is no reason to refuse anything
         repo.ui.warn(b"sourcepulse: what is removed is not published: %s\n" % _bytes(error))
         return None
@@ -283,7 +283,7 @@ def _removal(repo: Any) -> Any:
 
 def _recover_abandoned(repo: Any) -> None:
     try:
-        _ours("abandoned").recover_abandoned(repo)
+        _ours("transaction.abandoned").recover_abandoned(repo)
     except Exception as error:  # noqa: BLE001 - Mercurial refuses the transaction, as without us
         repo.ui.warn(b"sourcepulse: the abandoned transaction stays: %s\n" % _bytes(error))
 
@@ -293,14 +293,14 @@ def _note_seen(repo: Any, tr: Any) -> None:
     try:
         is_known = repo.svfs.exists(b"sourcepulse-seen")
         if len(repo.changelog) != tr.changes[b"origrepolen"] or (not is_known and len(repo.changelog)):
-            _ours("seen").note_seen(repo, tr)
+            _ours("transaction.seen").note_seen(repo, tr)
     except Exception:  # noqa: BLE001 - then the next transaction does
         return
 
 
 def _note_begin(repo: Any, name: bytes) -> None:
     try:
-        _ours("before").note_begin(repo, name)
+        _ours("transaction.before").note_begin(repo, name)
     except Exception:  # noqa: BLE001 - half an installation is told when there is something to publish
         return
 
@@ -313,7 +313,7 @@ def changegroup(ui: Any, repo: Any, **kwargs: Any) -> bool:
     cannot make a push fail.
     """
     try:
-        _ours("hook").changegroup(ui, repo, **kwargs)
+        _ours("changegroup_hook.hook").changegroup(ui, repo, **kwargs)
     except Exception as error:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
         ui.warn(b"sourcepulse: the push is not published: %s\n" % _bytes(error))
     return False

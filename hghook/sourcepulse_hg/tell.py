@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from sourcepulse_hg.first_copy import FOLDER
-from sourcepulse_hg.folder import ensure_folder
+from sourcepulse_hg.pending.files import ensure_folder
+from sourcepulse_hg.pending.first_copy import FOLDER
 
 #: One line for each transaction whose events were lost: time, txnid, reason.
 LOST_NAME = b"lost"

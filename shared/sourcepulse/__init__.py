@@ -7,13 +7,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sourcepulse.consumer import Consumer
-    from sourcepulse.event import Event
-    from sourcepulse.outbox import Outbox
+    from sourcepulse.consumer.consumer import Consumer
+    from sourcepulse.events.event import Event
+    from sourcepulse.outbox.outbox import Outbox
 
 __all__ = ["Consumer", "Event", "Outbox"]
 
-_HOMES = {"Consumer": "sourcepulse.consumer", "Event": "sourcepulse.event", "Outbox": "sourcepulse.outbox"}
+_HOMES = {
+    "Consumer": "sourcepulse.consumer.consumer",
+    "Event": "sourcepulse.events.event",
+    "Outbox": "sourcepulse.outbox.outbox",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,8 +10,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sourcepulse.errors import EventError
-from sourcepulse.serialize import SCHEMA_URN_PREFIX, dataschema
-from sourcepulse.validator import defects
+from sourcepulse.events.validator import defects
+from sourcepulse.events.wire import SCHEMA_URN_PREFIX, dataschema
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE, check_exchange
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
-from sourcepulse.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
+from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
 
 ENVIRONMENT_PREFIX = "SOURCEPULSE_"
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE
-from sourcepulse.consumer import Consumer
+from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import ConfigError
-from sourcepulse.event import Event
-from sourcepulse.serialize import encode_pulse
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import encode_pulse
 
 
 class Message:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sourcepulse.brokers import Message, Outcome, Settlement
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 
 
 @dataclass

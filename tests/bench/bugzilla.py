@@ -18,11 +18,11 @@ from pathlib import Path
 
 from bench.stats import AtLeast, AtMost, Figure, row
 from sourcepulse import config
-from sourcepulse.relay_open import open_relay
-from sourcepulse_bugzilla.drainer import command_for
-from sourcepulse_bugzilla.service_manager import ServiceManager
-from sourcepulse_bugzilla.session import Work, open_session
-from sourcepulse_bugzilla.stopping import Stop
+from sourcepulse.relay.assemble import open_relay
+from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
+from sourcepulse_bugzilla.lifecycle.session import Work, open_session
+from sourcepulse_bugzilla.lifecycle.stopping import Stop
+from sourcepulse_bugzilla.perl.requests import command_for
 from support.bugzilla_tree import BugzillaTree, open_tree
 
 ROUNDS = 100

@@ -138,7 +138,8 @@ def reports(template: Path) -> None:
         path = Path(folder) / "report.xml"
         path.write_text(_report(), encoding="utf-8")
         builders = (
-            "from bench.buildbot_probe import AddResults\nfrom sourcepulse_buildbot.steps import PublishTestReport\n"
+            "from bench.buildbot_probe import AddResults\n"
+            "from sourcepulse_buildbot.test_reports.step import PublishTestReport\n"
             f'builder("none", "cp {path} .")\n'
             f'builder("peer", "cp {path} .", AddResults({CASES}))\n'
             f'builder("report", "cp {path} .", PublishTestReport(path="report.xml"))\n'

@@ -43,7 +43,7 @@ def timed(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 def probe_reporter() -> None:
     """Have the handlers of our reporter measured."""
-    from sourcepulse_buildbot.observer import Observer
+    from sourcepulse_buildbot.live.observer import Observer
 
     handlers = Observer.handlers
     Observer.handlers = lambda self: {words: timed(each) for words, each in handlers(self).items()}  # type: ignore[method-assign]

@@ -22,10 +22,10 @@ from sourcepulse import Consumer
 from sourcepulse.brokers import open_publisher
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.consumer_state import MEMORY
-from sourcepulse.delivery import Delivery
-from sourcepulse.event import PUBLIC
-from sourcepulse.outbox import Outbox
+from sourcepulse.consumer.memory.state import MEMORY
+from sourcepulse.events.event import PUBLIC
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.sender import Delivery
 from support import activemq, rabbitmq
 
 ROUNDS = 15

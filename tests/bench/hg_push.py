@@ -62,8 +62,12 @@ def reposetup(ui, repo):
     def ours(name, _real=sourcepulse_hg._ours, spent=[], wrapped=[]):
         begun = time.process_time()
         with deactivated():
-            from sourcepulse_hg import record, after, collect, first_copy, relay_start
-            import sourcepulse.outbox
+            from sourcepulse_hg.transaction import record
+            from sourcepulse_hg.pending import hand_over as after
+            from sourcepulse_hg.pending import collect
+            from sourcepulse_hg.pending import first_copy
+            from sourcepulse_hg.pending import relay_start
+            import sourcepulse.outbox.outbox
         imported = time.process_time() - begun
         if not wrapped:
             wrapped.append(True)

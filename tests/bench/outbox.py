@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.stats import Figure, row
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
 
 PAIRS = 301
 WARM_UP = 20

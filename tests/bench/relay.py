@@ -15,11 +15,11 @@ import kombu
 from bench.sample import PLAIN_BODY, ROUTING_KEY, check_size, sample
 from bench.stats import AtLeast, Figure, interleaved, row
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE
-from sourcepulse.brokers.amqp_publisher import AmqpPublisher
+from sourcepulse.brokers.amqp.publisher import AmqpPublisher
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.delivery import Delivery
-from sourcepulse.event import PUBLIC
-from sourcepulse.outbox import Outbox
+from sourcepulse.events.event import PUBLIC
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.sender import Delivery
 from support.rabbitmq import ADMIN, VHOST, RabbitNode, is_installed
 
 ROUNDS = 9

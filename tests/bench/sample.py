@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import time
 
-from sourcepulse.event import PUBLIC, Event
-from sourcepulse.outbox import Outbox
+from sourcepulse.events.event import PUBLIC, Event
+from sourcepulse.outbox.outbox import Outbox
 
 BODY_BYTES = 1024
 #: The rest of an event's bytes beside its padding.

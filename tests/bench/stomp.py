@@ -17,11 +17,11 @@ from bench.stats import AtLeast, Figure, interleaved, row
 from bench.stomp_py import StompPyPublisher
 from sourcepulse.brokers import Message, Outcome, open_publisher
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE
-from sourcepulse.brokers.stomp_destinations import activemq_queue, activemq_topic, rabbitmq_key
+from sourcepulse.brokers.stomp.destinations import activemq_queue, activemq_topic, rabbitmq_key
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.delivery import Delivery
-from sourcepulse.event import PUBLIC
-from sourcepulse.outbox import Outbox
+from sourcepulse.events.event import PUBLIC
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.sender import Delivery
 from support import activemq, rabbitmq
 from support.rabbitmq import ADMIN, VHOST
 from support.stomp_wire import StompWire

@@ -12,7 +12,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from bench.stats import Figure, row
-from sourcepulse.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 
 ROUNDS = 9

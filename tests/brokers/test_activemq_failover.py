@@ -16,8 +16,8 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.brokers import Publisher, Settlement, open_publisher
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.delivery import Delivery
-from sourcepulse.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import system_event
 from support.activemq import ActiveMqNode, is_installed
 from support.rabbitmq import ADMIN

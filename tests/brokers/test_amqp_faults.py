@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.brokers import SubscriptionSpec
-from sourcepulse.brokers.amqp_publisher import AmqpPublisher
-from sourcepulse.consumer import Consumer
-from sourcepulse.delivery import Delivery, DeliveryReport
+from sourcepulse.brokers.amqp.publisher import AmqpPublisher
+from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import BrokerUnavailableError
-from sourcepulse.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.sender import Delivery, DeliveryReport
 from sourcepulse.testing import system_event
 from support.amqp import (
     admin,

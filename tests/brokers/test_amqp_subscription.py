@@ -11,7 +11,7 @@ import amqp
 import pytest
 
 from sourcepulse.brokers import QueueLimits, SubscriptionSpec
-from sourcepulse.brokers.amqp_subscription import AmqpSubscription
+from sourcepulse.brokers.amqp.subscription import AmqpSubscription
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, SubscriptionError
 from support.amqp import admin, content, exists, message, new_name, publisher, receive, settle, subscription
 from support.rabbitmq import READER, RabbitNode

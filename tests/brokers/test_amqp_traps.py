@@ -12,7 +12,7 @@ import amqp
 import pytest
 
 from sourcepulse.brokers import Outcome, SubscriptionSpec
-from sourcepulse.brokers.amqp_connection import HEARTBEAT_SECONDS, AmqpConnection
+from sourcepulse.brokers.amqp.connection import HEARTBEAT_SECONDS, AmqpConnection
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerUnavailableError
 from support.amqp import (

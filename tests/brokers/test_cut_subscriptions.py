@@ -12,20 +12,18 @@ from pathlib import Path
 import pytest
 
 from sourcepulse import Consumer
-from sourcepulse.brokers import (
-    Outcome,
-    amqp_publisher,
-    amqp_subscription,
-    stomp_activemq_subscription,
-    stomp_rabbitmq_subscription,
-)
-from sourcepulse.brokers.stomp_destinations import activemq_queue
-from sourcepulse.commands.status import lines
-from sourcepulse.delivery import Delivery
+from sourcepulse.brokers import Outcome
+from sourcepulse.brokers.amqp import publisher as amqp_publisher
+from sourcepulse.brokers.amqp import subscription as amqp_subscription
+from sourcepulse.brokers.stomp import activemq_subscription as stomp_activemq_subscription
+from sourcepulse.brokers.stomp import rabbitmq_subscription as stomp_rabbitmq_subscription
+from sourcepulse.brokers.stomp.destinations import activemq_queue
+from sourcepulse.cli.commands.status import lines
 from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.gaps import Gap
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import figures
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import figures
+from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
 from support.activemq import ActiveMqNode, require_activemq
 from support.broker_under_test import (

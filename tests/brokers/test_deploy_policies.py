@@ -27,10 +27,10 @@ from sourcepulse.brokers import (
     open_subscription,
 )
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.cli import main
-from sourcepulse.consumer import Consumer
+from sourcepulse.cli.main import main
+from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import BrokerRefusedUsError
-from sourcepulse.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 from support.activemq import ActiveMqNode
 from support.activemq import is_installed as activemq_is_installed

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.brokers import QueueLimits
-from sourcepulse.brokers.local import LocalPublisher, LocalSubscription
+from sourcepulse.brokers.file.queues import LocalPublisher, LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
 from support.local_log import EXCHANGE, drain, log_url, message, publish, publisher, spec, subscribe
@@ -208,7 +208,7 @@ def test_users_of_one_group_share_a_log_and_a_stranger_is_told_why_not(
 def test_where_the_file_system_cannot_share_memory_a_rollback_journal_serves_as_well(
     url: BrokerUrl, processes: list[subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sourcepulse import sqlite_file
+    from sourcepulse.outbox import sqlite_file
 
     monkeypatch.setattr(sqlite_file, "_file_system", lambda path: "nfs")
     queue = subscribe(url, spec(queue="me"))
@@ -270,7 +270,7 @@ def test_consumers_killed_at_random_lose_nothing_and_repeat_only_what_was_not_ac
 
 
 def test_a_log_locked_for_too_long_is_try_later(url: BrokerUrl, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sourcepulse.brokers import local_schema
+    from sourcepulse.brokers.file import tables as local_schema
 
     monkeypatch.setattr(local_schema, "LOCK_WAIT_SECONDS", 0.2)
     opened = publisher(url)

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.brokers import Outcome, QueueLimits, open_publisher, open_subscription
-from sourcepulse.brokers.local import LocalPublisher, LocalSubscription
-from sourcepulse.brokers.local_admin import (
+from sourcepulse.brokers.file.admin import (
     bring_back_dead_letters,
     dead_letters,
     delete_queue,
     log_statistics,
     queue_statistics,
 )
-from sourcepulse.brokers.local_publisher import MESSAGE_MAX_BYTES
+from sourcepulse.brokers.file.publisher import MESSAGE_MAX_BYTES
+from sourcepulse.brokers.file.queues import LocalPublisher, LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerUnavailableError, NothingThereError, SubscriptionError
 from support.local_log import drain, log_url, message, publish, publisher, spec, subscribe
@@ -362,7 +362,7 @@ def test_asking_about_a_log_that_is_not_there_makes_none(url: BrokerUrl) -> None
 
 
 def test_a_consumer_that_was_silent_for_too_long_is_told_so(url: BrokerUrl, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sourcepulse.brokers import local_log
+    from sourcepulse.brokers.file import log as local_log
 
     monkeypatch.setattr(local_log, "LEASE_LIMIT_SECONDS", -1)
     first = subscribe(url, spec(queue="me"))

@@ -20,10 +20,10 @@ import pytest
 
 from sourcepulse.brokers import open_publisher
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.event import Event, Numbers
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import Selection, body, rows
-from sourcepulse.serialize import decode, encode
+from sourcepulse.events.event import Event, Numbers
+from sourcepulse.events.wire import decode, encode
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, body, rows
 from support.activemq import ActiveMqNode
 from support.broker_under_test import send_all
 from support.hg import VENV_HG, Repository, Site, require

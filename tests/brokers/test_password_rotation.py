@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from sourcepulse import Consumer, config
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import figures
-from sourcepulse.relay_thread import RelayThread
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import figures
+from sourcepulse.relay.thread import RelayThread
 from sourcepulse.testing import system_event
 from support.activemq import ActiveMqNode, require_activemq
 from support.broker_under_test import unique

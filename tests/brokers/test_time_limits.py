@@ -20,11 +20,11 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.brokers import Publisher, Subscription, SubscriptionSpec
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.delivery import Delivery
 from sourcepulse.errors import EXIT_BROKER, BrokerUnavailableError
-from sourcepulse.housekeeping import Keep
-from sourcepulse.outbox import Outbox
-from sourcepulse.relay import Relay
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.retention import Keep
+from sourcepulse.relay.relay import Relay
+from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import system_event
 from support.broker_under_test import ActiveMqBroker, RabbitBroker, RemoteBroker, StompRabbitBroker, message, receive
 from support.local_log import push_event
@@ -352,7 +352,7 @@ def hasty_consumers(monkeypatch: pytest.MonkeyPatch, plain_way: Way, tmp_path: P
         assert url.hosts
         return plain_way.broker.hasty_subscription(plain_way.url, spec, LIMIT_SECONDS)
 
-    monkeypatch.setattr("sourcepulse.consumer_queue.open_subscription", hasty)
+    monkeypatch.setattr("sourcepulse.consumer.queue.open_subscription", hasty)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 

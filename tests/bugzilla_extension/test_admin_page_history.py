@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from support.bugzilla_world import HOME, Desk, open_desk
 
 pytestmark = [

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.catalogue import known_types
-from sourcepulse_bugzilla.session import SILENT
-from sourcepulse_bugzilla.sites import TWO_FOLDERS
+from sourcepulse_bugzilla.lifecycle.session import SILENT
+from sourcepulse_bugzilla.visibility.sites import TWO_FOLDERS
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "bugzilla_extension"
@@ -74,7 +74,7 @@ def test_every_problem_has_a_row_that_says_what_to_do() -> None:
 def test_the_sentences_it_quotes_are_those_that_are_printed() -> None:
     code = "".join(
         path.read_text(encoding="utf-8")
-        for pattern in ("SourcePulse/lib/*.pm", "sourcepulse_bugzilla/*.py")
+        for pattern in ("SourcePulse/lib/*.pm", "sourcepulse_bugzilla/**/*.py")
         for path in sorted(EXTENSION.glob(pattern))
     )
     said = " ".join(re.sub(r'"\s*\n\s*f?"', "", code).split())

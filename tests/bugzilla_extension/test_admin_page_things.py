@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from support.bugzilla_world import HOME, Desk, open_desk
 
 MANDATORY = "3"

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from sourcepulse.errors import EXIT_OUTBOX, EXIT_USAGE, ConfigError
-from sourcepulse_bugzilla.child import Child, minimal_environment
-from sourcepulse_bugzilla.drainer import Drainer, Judged, command_for, open_drainer
-from sourcepulse_bugzilla.emitter import Emitter
 from sourcepulse_bugzilla.errors import DrainerError, DrainerGoneError, LockedError, PausedError, SetupError
-from sourcepulse_bugzilla.stderr_lines import LINES_PER_PERIOD, StderrLines
+from sourcepulse_bugzilla.mapping.emitter import Emitter
+from sourcepulse_bugzilla.perl.child import Child, minimal_environment
+from sourcepulse_bugzilla.perl.requests import Drainer, Judged, command_for, open_drainer
+from sourcepulse_bugzilla.perl.stderr import LINES_PER_PERIOD, StderrLines
 from support.bugzilla_rows import SITE, SOURCE, bug_update, comment, row
 from support.bugzilla_standin import StandIn
 

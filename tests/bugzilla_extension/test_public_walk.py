@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from support import bugzilla_tree
 from support.bugzilla_steps import Params, Step
 from support.bugzilla_tree import open_tree

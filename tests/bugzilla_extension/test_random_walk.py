@@ -19,14 +19,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from sourcepulse.consumer import Consumer
+from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import EXIT_OK
-from sourcepulse.event import Event
-from sourcepulse.outbox import WITHHELD_TYPE
-from sourcepulse_bugzilla.drainer import command_for
-from sourcepulse_bugzilla.service_manager import ServiceManager
-from sourcepulse_bugzilla.session import Work, open_session
-from sourcepulse_bugzilla.stopping import Stop
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import WITHHELD_TYPE
+from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
+from sourcepulse_bugzilla.lifecycle.session import Work, open_session
+from sourcepulse_bugzilla.lifecycle.stopping import Stop
+from sourcepulse_bugzilla.perl.requests import command_for
 from support.bugzilla_oracle import (
     assert_complete,
     assert_events_stand_for_something,

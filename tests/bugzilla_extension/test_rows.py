@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sourcepulse.event import Event, event_id
-from sourcepulse.serialize import encode
-from sourcepulse.topics import routing_key
-from sourcepulse_bugzilla.emitter import Emitter
-from sourcepulse_bugzilla.row_events import events_of
-from sourcepulse_bugzilla.rows import read_row
+from sourcepulse.events.event import Event, event_id
+from sourcepulse.events.topics import routing_key
+from sourcepulse.events.wire import encode
+from sourcepulse_bugzilla.mapping.emitter import Emitter
+from sourcepulse_bugzilla.mapping.events import events_of
+from sourcepulse_bugzilla.mapping.rows import read_row
 from support.bugzilla_rows import (
     ACTIVITY,
     ALICE,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sourcepulse_bugzilla.emitter import Emitter
 from sourcepulse_bugzilla.errors import RowError
-from sourcepulse_bugzilla.row_events import events_of
-from sourcepulse_bugzilla.rows import read_row
+from sourcepulse_bugzilla.mapping.emitter import Emitter
+from sourcepulse_bugzilla.mapping.events import events_of
+from sourcepulse_bugzilla.mapping.rows import read_row
 from support.bugzilla_rows import (
     ALICE,
     ATTACHMENT,

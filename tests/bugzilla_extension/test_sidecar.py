@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from sourcepulse.errors import EXIT_BROKER, EXIT_OK, EXIT_OUTBOX, EXIT_REFUSED, EXIT_USAGE
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import Selection, figures, rows
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, figures, rows
 from support.bugzilla_rows import CHANGES, ID_SECRET, SOURCE, bug_update, comment, row
 from support.bugzilla_standin import StandIn
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.nudge import Nudge
-from sourcepulse_bugzilla.stopping import Stop
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="needs root")
 

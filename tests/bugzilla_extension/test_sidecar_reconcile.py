@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from sourcepulse.errors import OutboxWriteError
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import Selection, rows
-from sourcepulse_bugzilla.drainer import command_for
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse_bugzilla.errors import DrainerError
-from sourcepulse_bugzilla.marks import Marks, MarksFile
-from sourcepulse_bugzilla.service_manager import ServiceManager
-from sourcepulse_bugzilla.session import Session, Work, open_session
-from sourcepulse_bugzilla.stopping import Stop
+from sourcepulse_bugzilla.history.marks import Marks, MarksFile
+from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
+from sourcepulse_bugzilla.lifecycle.session import Session, Work, open_session
+from sourcepulse_bugzilla.lifecycle.stopping import Stop
+from sourcepulse_bugzilla.perl.requests import command_for
 from support.bugzilla_rows import (
     ACTIVITY,
     ATTACHMENT,

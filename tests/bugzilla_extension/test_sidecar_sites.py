@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 
 from sourcepulse.errors import EXIT_BROKER, EXIT_OK, EXIT_OUTBOX, EXIT_USAGE, VisibilityUnknownError
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import Selection, figures, rows
-from sourcepulse_bugzilla.drainer import SCRIPT
-from sourcepulse_bugzilla.folders import known_folders, remember_folder
-from sourcepulse_bugzilla.sites import TWO_FOLDERS, folder_of
-from sourcepulse_bugzilla.visibility import open_check
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, figures, rows
+from sourcepulse_bugzilla.perl.requests import SCRIPT
+from sourcepulse_bugzilla.visibility.check import open_check
+from sourcepulse_bugzilla.visibility.folders import known_folders, remember_folder
+from sourcepulse_bugzilla.visibility.sites import TWO_FOLDERS, folder_of
 from support.bugzilla_rows import SITE, bug_update, comment, row
 from support.bugzilla_standin import StandIn
 from support.in_process import Ran, run_command

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from sourcepulse.errors import OutboxError
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import figures
-from sourcepulse_bugzilla import service
-from sourcepulse_bugzilla.drainer import SCRIPT, command_for
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import figures
 from sourcepulse_bugzilla.errors import SetupError
-from sourcepulse_bugzilla.service import Service
-from sourcepulse_bugzilla.service_manager import ServiceManager
-from sourcepulse_bugzilla.session import Work
-from sourcepulse_bugzilla.stopping import Stop
+from sourcepulse_bugzilla.lifecycle import service
+from sourcepulse_bugzilla.lifecycle.service import Service
+from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
+from sourcepulse_bugzilla.lifecycle.session import Work
+from sourcepulse_bugzilla.lifecycle.stopping import Stop
+from sourcepulse_bugzilla.perl.requests import SCRIPT, command_for
 from support.bugzilla_rows import bug_update, comment, row
 from support.bugzilla_standin import StandIn
 from support.outbox_events import stored_events

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from sourcepulse.brokers import Message, Outcome
-from sourcepulse.delivery import Delivery
 from sourcepulse.errors import BrokerUnavailableError
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_repair import repair
-from sourcepulse.outbox_view import Selection, rows
-from sourcepulse.serialize import decode
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import decode
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, rows
+from sourcepulse.outbox.repair import repair
+from sourcepulse.relay.sender import Delivery
+from sourcepulse.relay.visibility import Gate, Verdict
 from sourcepulse.testing import MemoryBroker
-from sourcepulse.visibility import Gate, Verdict
-from sourcepulse_bugzilla.sites import open_site
-from sourcepulse_bugzilla.unseen import step_of
-from sourcepulse_bugzilla.visibility import open_check
+from sourcepulse_bugzilla.visibility.check import open_check
+from sourcepulse_bugzilla.visibility.sites import open_site
+from sourcepulse_bugzilla.visibility.unseen import step_of
 from support.bugzilla_rows import SITE, SOURCE
 from support.bugzilla_standin import StandIn
 

@@ -14,21 +14,21 @@ from typing import Any
 
 import pytest
 
-from sourcepulse.delivery import Delivery
 from sourcepulse.errors import BrokerUnavailableError, VisibilityUnknownError
-from sourcepulse.outbox import WITHHELD_TYPE, Claimed, Outbox
-from sourcepulse.outbox_view import Selection, figures
-from sourcepulse.outbox_view import rows as listed
+from sourcepulse.outbox.outbox import WITHHELD_TYPE, Claimed, Outbox
+from sourcepulse.outbox.queries import Selection, figures
+from sourcepulse.outbox.queries import rows as listed
+from sourcepulse.relay.sender import Delivery
+from sourcepulse.relay.visibility import Gate, Verdict
 from sourcepulse.testing import MemoryBroker
-from sourcepulse.visibility import Gate, Verdict
-from sourcepulse_bugzilla import visibility
-from sourcepulse_bugzilla.drainer import SCRIPT
-from sourcepulse_bugzilla.emitter import Emitter
-from sourcepulse_bugzilla.folders import remember_folder
-from sourcepulse_bugzilla.row_events import events_of
-from sourcepulse_bugzilla.rows import read_row
-from sourcepulse_bugzilla.sites import open_site
-from sourcepulse_bugzilla.visibility import Check, open_check
+from sourcepulse_bugzilla.mapping.emitter import Emitter
+from sourcepulse_bugzilla.mapping.events import events_of
+from sourcepulse_bugzilla.mapping.rows import read_row
+from sourcepulse_bugzilla.perl.requests import SCRIPT
+from sourcepulse_bugzilla.visibility import check as visibility
+from sourcepulse_bugzilla.visibility.check import Check, open_check
+from sourcepulse_bugzilla.visibility.folders import remember_folder
+from sourcepulse_bugzilla.visibility.sites import open_site
 from support.bugzilla_rows import (
     BUG,
     BUG_ID,

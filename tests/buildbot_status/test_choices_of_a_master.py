@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from sourcepulse.event import Event
-from sourcepulse_buildbot.name_watch import NameWatch
+from sourcepulse.events.event import Event
+from sourcepulse_buildbot.live.name_watch import NameWatch
 from support.buildbot_master import MakeMaster, Master
 from support.outbox_events import stored_events
 

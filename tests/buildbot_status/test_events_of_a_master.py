@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.event import Event
-from sourcepulse_buildbot.case_events import test_identity as identity_of
+from sourcepulse.events.event import Event
+from sourcepulse_buildbot.mapping.tests import test_identity as identity_of
 from support.buildbot_master import Master
 from support.buildbot_oracle import assert_exact
 

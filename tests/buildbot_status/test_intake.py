@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import defer, task
 
-from sourcepulse_buildbot.intake import ANSWER_LIMIT_SECONDS, Intake
+from sourcepulse_buildbot.live.intake import ANSWER_LIMIT_SECONDS, Intake
 
 
 class _Writer:

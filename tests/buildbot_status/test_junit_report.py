@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_buildbot import test_case as cases
-from sourcepulse_buildbot.junit_report import read_junit
-from sourcepulse_buildbot.test_case import ReportBuilder
+from sourcepulse_buildbot.test_reports import cases
+from sourcepulse_buildbot.test_reports.cases import ReportBuilder
+from sourcepulse_buildbot.test_reports.junit.report import read_junit
 
 #: One test of each kind that pytest tells apart.
 _KINDS = """

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from sourcepulse import Consumer, config
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
-from sourcepulse.relay_open import open_relay
-from sourcepulse_buildbot.mark import read_mark
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.assemble import open_relay
+from sourcepulse_buildbot.recovery.mark import read_mark
 from support.buildbot_master import REPORTER, MakeMaster, Master
 from support.buildbot_oracle import assert_exact, assert_in_order
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from support.buildbot_master import REPORTER, MakeMaster, Master
 from support.buildbot_oracle import assert_exact
 

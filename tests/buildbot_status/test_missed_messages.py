@@ -11,7 +11,8 @@ from support.buildbot_oracle import assert_exact
 
 #: The comparison with the database, which is made every minute, made every second.
 OFTEN = """
-from sourcepulse_buildbot import observer, pipeline
+from sourcepulse_buildbot import pipeline
+from sourcepulse_buildbot.live import observer
 pipeline.RECOVER_SECONDS, pipeline.GRACE_SECONDS = 1.0, 0
 """
 BUILDER = 'builder("b", "echo one", "echo two")\n'

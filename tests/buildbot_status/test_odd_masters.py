@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
-from sourcepulse_buildbot.mark import Mark, write_mark
-from sourcepulse_buildbot.recovery import PAGE_ROWS
-from sourcepulse_buildbot.used_secrets import read_names, write_names
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse_buildbot.live.used_secrets import read_names, write_names
+from sourcepulse_buildbot.recovery.mark import Mark, write_mark
+from sourcepulse_buildbot.recovery.search import PAGE_ROWS
 from support.buildbot_master import Master
 from support.buildbot_oracle import assert_exact
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_buildbot.redaction import REDACTED, Redactor, looks_secret
+from sourcepulse_buildbot.mapping.redaction import REDACTED, Redactor, looks_secret
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from sourcepulse_buildbot.junit_report import read_junit
-from sourcepulse_buildbot.subunit_report import read_subunit
-from sourcepulse_buildbot.tap_report import read_tap
-from sourcepulse_buildbot.test_case import Report
+from sourcepulse_buildbot.test_reports.cases import Report
+from sourcepulse_buildbot.test_reports.junit.report import read_junit
+from sourcepulse_buildbot.test_reports.subunit.report import read_subunit
+from sourcepulse_buildbot.test_reports.tap.report import read_tap
 from support.report_shapes import FILES, JUNIT, SUBUNIT, Shape
 from support.tap_shapes import TAP
 

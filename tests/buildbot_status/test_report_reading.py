@@ -11,10 +11,10 @@ import pytest
 
 pytest.importorskip("buildbot")
 
-from sourcepulse_buildbot.report_files import ReportFile
-from sourcepulse_buildbot.report_reading import CHILD_FROM_BYTES, Reading
-from sourcepulse_buildbot.report_work import RESULTS_AT_ONCE, ReadReport, Task, lines_of
-from sourcepulse_buildbot.result_sets import FAILURE, PASS_FAIL, REPORT
+from sourcepulse_buildbot.test_reports.reading.files import ReportFile
+from sourcepulse_buildbot.test_reports.reading.reading import CHILD_FROM_BYTES, Reading
+from sourcepulse_buildbot.test_reports.reading.work import RESULTS_AT_ONCE, ReadReport, Task, lines_of
+from sourcepulse_buildbot.test_reports.result_sets import FAILURE, PASS_FAIL, REPORT
 
 _SECRET = "hunter2-and-more"
 _TASK = Task("junit", 1_000_000, 2**31, FAILURE, ["one file is missing"], {_SECRET: "<password>", "hunter2": "<user>"})

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sourcepulse_buildbot.result_sets import Details, details_of
+from sourcepulse_buildbot.test_reports.result_sets import Details, details_of
 from support.buildbot_master import Master, require_buildbot
 from support.report_master import CONFIG_HEAD, Published, publish
 
@@ -228,7 +228,7 @@ def test_secrets_that_a_test_prints_are_not_stored(master: Master, published: Ma
 def test_a_mistake_in_the_configuration_is_named(arguments: dict[str, Any], mistake: str) -> None:
     require_buildbot()
     errors = importlib.import_module("buildbot.config").ConfigErrors
-    step = importlib.import_module("sourcepulse_buildbot.steps").PublishTestReport
+    step = importlib.import_module("sourcepulse_buildbot.test_reports.step").PublishTestReport
     with pytest.raises(errors) as caught:
         step(**arguments)
     assert mistake in str(caught.value.errors)
@@ -237,7 +237,7 @@ def test_a_mistake_in_the_configuration_is_named(arguments: dict[str, Any], mist
 def test_paths_and_logs_may_be_rendered() -> None:
     require_buildbot()
     interpolate = importlib.import_module("buildbot.process.properties").Interpolate
-    step = importlib.import_module("sourcepulse_buildbot.steps").PublishTestReport
+    step = importlib.import_module("sourcepulse_buildbot.test_reports.step").PublishTestReport
     step(path=interpolate("%(prop:reports)s/*.xml"))
     step(path=["a", interpolate("%(prop:reports)s")])
     step(log=(interpolate("%(prop:tests)s"), "stdio"), format="tap")

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_buildbot import test_case as cases
-from sourcepulse_buildbot.result_sets import Details, ResultSet, details_of, result_sets
+from sourcepulse_buildbot.test_reports import cases
+from sourcepulse_buildbot.test_reports.result_sets import Details, ResultSet, details_of, result_sets
 
 _NAMES = st.sampled_from(["a", "b"])
 _CASES = st.builds(

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
-from sourcepulse_buildbot.mark import Mark, write_mark
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse_buildbot.recovery.mark import Mark, write_mark
 from support.buildbot_master import MakeMaster
 from support.outbox_events import stored_events
 

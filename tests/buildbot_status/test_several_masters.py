@@ -9,7 +9,7 @@ from typing import Any
 
 from buildbot.mq.simple import SimpleMQ
 
-from sourcepulse_buildbot.bus import Tap
+from sourcepulse_buildbot.live.bus import Tap
 from support.buildbot_master import MakeMaster
 from support.buildbot_oracle import assert_exact
 

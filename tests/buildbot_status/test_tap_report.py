@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_buildbot.tap_report import LEVELS_MAX, MISSING_MAX, read_tap
-from sourcepulse_buildbot.test_case import NAME_BYTES_MAX
+from sourcepulse_buildbot.test_reports.cases import NAME_BYTES_MAX
+from sourcepulse_buildbot.test_reports.tap.report import LEVELS_MAX, MISSING_MAX, read_tap
 from support.component import require
 
 _KINDS = r"""

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from sourcepulse import Consumer
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from sourcepulse_buildbot import writer as writer_module
-from sourcepulse_buildbot.emitter import Emitter
-from sourcepulse_buildbot.redaction import Redactor
+from sourcepulse_buildbot.mapping.emitter import Emitter
+from sourcepulse_buildbot.mapping.redaction import Redactor
 from sourcepulse_buildbot.writer import Writer
 from support.buildbot_master import REPORTER, MakeMaster, Master
 from support.buildbot_oracle import assert_exact
@@ -99,7 +99,7 @@ def _emitter() -> Emitter:
 
 
 def _writer(path: Path, said: list[str]) -> Writer:
-    from sourcepulse.outbox import Outbox
+    from sourcepulse.outbox.outbox import Outbox
 
     return Writer(lambda: Outbox.open(path, lock_wait_s=0.1), _emitter(), tell=said.append)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sourcepulse import Consumer
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from support.buildbot_master import Master
 
 SECRET = "s3cret-of-a-late-step"

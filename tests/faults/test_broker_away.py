@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.consumer import Consumer
+from sourcepulse.consumer.consumer import Consumer
 from support.activemq import ActiveMqNode
 from support.hg import VENV_HG, Repository, Site, require
 from support.rabbitmq import RabbitNode

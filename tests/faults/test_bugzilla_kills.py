@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_repair import problems
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.repair import problems
 from support.bugzilla_oracle import (
     assert_complete,
     assert_events_stand_for_something,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from support.concurrent_pushers import Pusher, bookmarks, hgrc, let_all_push, phases
 from support.hg import PUSH, VENV_HG, Repository, Site, require
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_repair import problems
-from sourcepulse.outbox_view import Selection, body, rows
-from sourcepulse.relay import lock_path
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, body, rows
+from sourcepulse.outbox.repair import problems
+from sourcepulse.relay.relay import lock_path
 
 HG = str(Path(sys.executable).with_name("hg"))
 SOURCEPULSE = str(Path(sys.executable).with_name("sourcepulse"))

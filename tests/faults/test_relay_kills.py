@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from sourcepulse.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 
 EVENTS = 20_000

@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 
-from sourcepulse.cli import main
+from sourcepulse.cli.main import main
 from support.apache import Apache, apache
 from support.hg import Site
 from support.local_log import wait_until

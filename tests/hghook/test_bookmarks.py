@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sourcepulse.event import event_id
+from sourcepulse.events.event import event_id
 from support.hg import Repository, Site, serve
 
 _PREFIX = "hg.bookmark."

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.cli import main
-from sourcepulse.outbox import Outbox
-from sourcepulse.relay import lock_path
+from sourcepulse.cli.main import main
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.relay import lock_path
 from support.hg import Repository, Site
 
 
@@ -74,7 +74,7 @@ def test_the_program_that_sends_is_looked_at_as_well(site: Site) -> None:
     program.write_text("#!/nowhere/python\n")
     program.chmod(0o755)
     finder = site.folder / "finder.py"
-    finder.write_text(f"from sourcepulse_hg import check\ncheck.find_program = lambda: {str(program)!r}\n")
+    finder.write_text(f"from sourcepulse_hg.commands import check\ncheck.find_program = lambda: {str(program)!r}\n")
     with (server.path / ".hg" / "hgrc").open("a") as hgrc:
         hgrc.write(f"[extensions]\nfinder = {finder}\n")
     code, said = checked(server)
@@ -89,7 +89,7 @@ def test_the_broker_is_asked_about_the_key_that_events_of_the_repository_have(si
     program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {asked}\n")
     program.chmod(0o755)
     finder = site.folder / "finder.py"
-    finder.write_text(f"from sourcepulse_hg import check\ncheck.find_program = lambda: {str(program)!r}\n")
+    finder.write_text(f"from sourcepulse_hg.commands import check\ncheck.find_program = lambda: {str(program)!r}\n")
     with (server.path / ".hg" / "hgrc").open("a") as hgrc:
         hgrc.write(f"finder = {finder}\n[sourcepulse]\nrelay = off\nbroker = file://{site.folder}/log.db\n")
     checked(server)

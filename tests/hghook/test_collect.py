@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sourcepulse.collect import CollectReport, collectors
 from sourcepulse.errors import NothingThereError, OutboxWriteError
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
-from sourcepulse_hg.collect import BATCH_FILES, collect_repository
-from sourcepulse_hg.first_copy import (
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.collect import CollectReport, collectors
+from sourcepulse_hg.pending.collect import BATCH_FILES, collect_repository
+from sourcepulse_hg.pending.first_copy import (
     DamagedError,
     FirstCopy,
     Identity,

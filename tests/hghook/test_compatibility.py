@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.outbox import Outbox
-from sourcepulse_hg.collect import collect_repository
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse_hg.pending.collect import collect_repository
 from support import hg_faults
 from support.hg import PUSH, Repository, Site
 from support.hg_everywhere import Everywhere

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sourcepulse_hg.head_rule import NewHeads, Past, new_heads
-from sourcepulse_hg.served_view import _shape_of
+from sourcepulse_hg.facts.served_view import _shape_of
+from sourcepulse_hg.gather.head_rule import NewHeads, Past, new_heads
 
 #: For each revision: how far back its two parents are (0 is none), its branch, and whether it was served before
 #: and is served after.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.event import event_id
+from sourcepulse.events.event import event_id
 from support.hg import Repository, Site
 
 _NEW_BRANCH = "hg.branch.created.v1"

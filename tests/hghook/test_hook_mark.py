@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.errors import SourcePulseError
-from sourcepulse.event import event_id
-from sourcepulse.outbox import Outbox
-from sourcepulse_hg import collect
+from sourcepulse.events.event import event_id
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse_hg.pending import collect
 from support.hg import HG_LIMIT_SECONDS, PUSH, VENV_HG, Program, Repository, Site, copy_repository
 
 _HOOK = "changegroup.sourcepulse = python:sourcepulse_hg.changegroup"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import sourcepulse
-from sourcepulse_hg.declarations import cmdtable
+from sourcepulse_hg.commands.declarations import cmdtable
 from sourcepulse_hg.keys import KEYS
 from support.hg import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site
 
@@ -61,7 +61,7 @@ def test_the_path_form_loads_the_core_beside_it_and_leaves_the_search_path_alone
         server = site.repository("server", f"[extensions]\nsourcepulse_hg = {extension}\n")
         modules, path = _loaded(site, server)
         assert len(server.events()) == 1
-        assert {"sourcepulse", "sourcepulse.outbox", "sourcepulse_hg", "sourcepulse_hg.record"} <= modules
+        assert {"sourcepulse", "sourcepulse.outbox", "sourcepulse_hg", "sourcepulse_hg.transaction.record"} <= modules
         # Mercurial's own name of an extension; what is loaded under both names is loaded twice.
         assert not [name for name in modules if name.startswith("hgext_sourcepulse_hg.")]
         assert not [entry for entry in path if "sourcepulse" in entry or ".venv" in entry]
@@ -106,7 +106,7 @@ def test_the_path_form_loads_each_file_of_ours_once(tmp_path: Path, command: tup
     for line in report.read_text(encoding="utf-8").splitlines():
         path, name = line.split("\t")
         loaded.setdefault(path, set()).add(name)
-    assert f"{EXTENSION_FOLDER}/declarations.py" in loaded
+    assert f"{EXTENSION_FOLDER}/commands/declarations.py" in loaded
     assert {path: names for path, names in loaded.items() if len(names) > 1} == {}
     # What is loaded under Mercurial's own name of an extension is loaded twice as soon as another module imports it.
     assert [name for names in loaded.values() for name in names if name.startswith("hgext_sourcepulse_hg.")] == []
@@ -133,7 +133,7 @@ def test_half_an_installation_warns_and_lets_pushes_pass(tmp_path: Path, mode: s
 def test_a_push_imports_no_broker_client(each_site: Site) -> None:
     server = each_site.server(keys=f"broker = file://{each_site.folder}/log.db\nrelay = off")
     modules, _ = _loaded(each_site, server)
-    assert "sourcepulse_hg.collect" in modules
+    assert "sourcepulse_hg.pending.collect" in modules
     top = {name.partition(".")[0] for name in modules}
     assert not top & {"kombu", "amqp", "stomp", "vine", "billiard"}
     assert not [name for name in modules if name.startswith("sourcepulse.brokers")]
@@ -147,7 +147,13 @@ def test_an_hg_that_adds_nothing_imports_nearly_nothing_of_ours(site: Site) -> N
     server.hg("log", "--config", f"extensions.report={extension}")
     modules = set(report.read_text(encoding="utf-8").partition("\n---\n")[0].split("\n"))
     ours = {name for name in modules if name.startswith("sourcepulse")}
-    assert ours <= {"sourcepulse_hg", "sourcepulse_hg.declarations", "sourcepulse_hg.keys", "sourcepulse"}
+    assert ours <= {
+        "sourcepulse_hg",
+        "sourcepulse_hg.commands",
+        "sourcepulse_hg.commands.declarations",
+        "sourcepulse_hg.keys",
+        "sourcepulse",
+    }
     assert "sqlite3" not in modules
 
 
@@ -251,9 +257,14 @@ def test_a_required_extension_loads(site: Site) -> None:
 
 def test_the_collector_needs_no_mercurial() -> None:
     """The relay may run where no Mercurial is."""
-    allowed = {"collect", "place", "first_copy", "folder", "folder_lock", "told_mark", "tree_file"}
+    allowed = {
+        *("pending", "pending.collect", "pending.layout", "pending.first_copy", "pending.files", "pending.folder_lock"),
+        *("changegroup_hook", "changegroup_hook.mark", "tree", "tree.file"),
+    }
     for name in allowed:
-        tree = ast.parse((EXTENSION_FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+        path = EXTENSION_FOLDER / name.replace(".", "/")
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sourcepulse.event import EVENT_MAX_BYTES
-from sourcepulse.serialize import decode, encode
-from sourcepulse_hg.changelog_entry import Entry, parse_entry
-from sourcepulse_hg.emitter import source_uri
-from sourcepulse_hg.facts import Act, Added, Changeset, Emitter
-from sourcepulse_hg.push import push_event
-from sourcepulse_hg.who import acting_user, is_published, public_url, source_word
+from sourcepulse.events.event import EVENT_MAX_BYTES
+from sourcepulse.events.wire import decode, encode
+from sourcepulse_hg.facts.changelog_entry import Entry, parse_entry
+from sourcepulse_hg.facts.pusher import acting_user, is_published, public_url, source_word
+from sourcepulse_hg.facts.values import Act, Added, Changeset, Emitter
+from sourcepulse_hg.mapping.emitter import source_uri
+from sourcepulse_hg.mapping.push import push_event
 from support.event_schema import check_data
 
 _NODE = "1f" * 20

@@ -31,7 +31,7 @@ _EXTENSION = "extensions.sourcepulse_hg={package}"
 _HOOK = "hooks.changegroup.sourcepulse=python:{package}/__init__.py:changegroup"
 #: Does nothing, so that without us Mercurial has the same to say of extensions, commands and hooks as with us.
 _STAND_IN = """
-from sourcepulse_hg.declarations import cmdtable, configtable
+from sourcepulse_hg.commands.declarations import cmdtable, configtable
 testedwith = b"6.3 7.2"
 
 def changegroup(ui, repo, **kwargs):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from sourcepulse.event import event_id
+from sourcepulse.events.event import event_id
 from support.hg import Repository, Site
 
 _CREATED = "hg.obsolete.created.v1"

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.event import event_id
+from sourcepulse.events.event import event_id
 from support.hg import Repository, Site, serve, serve_wsgi
 
 #: hg with this extension commits the bytes it is given, as versions before 1.0 and converters did.

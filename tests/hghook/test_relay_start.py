@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.outbox import Outbox
-from sourcepulse.relay import lock_path
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.relay import lock_path
 from support.hg import Repository, Site
 from support.outbox_events import outbox_events
 from support.relays import relay_of, relays
@@ -162,7 +162,7 @@ def test_many_pushes_at_once_start_one_relay(site: Site, tmp_path: Path) -> None
     program.chmod(0o755)
     script = (
         "import sys; sys.executable = sys.argv[1]\n"
-        "from sourcepulse_hg.relay_start import start_relay\n"
+        "from sourcepulse_hg.pending.relay_start import start_relay\n"
         "print(start_relay(sys.argv[2].encode(), broker='file:///nowhere', broker_file=None))\n"
     )
     root = Path(__file__).parents[2]

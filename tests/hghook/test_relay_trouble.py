@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.cli import main
+from sourcepulse.cli.main import main
 from support.hg import Repository, Site
 from support.local_log import wait_until
 from support.relays import relay_of, relays
@@ -119,7 +119,9 @@ def test_a_relay_that_did_not_start_is_told_at_the_next_push_and_in_status(
     program.chmod(0o755)
     # The program of this installation is found beside the interpreter: an extension of this repository's names another.
     finder = site.folder / "finder.py"
-    finder.write_text(f"from sourcepulse_hg import relay_start\nrelay_start.find_program = lambda: {str(program)!r}\n")
+    finder.write_text(
+        f"from sourcepulse_hg.pending import relay_start\nrelay_start.find_program = lambda: {str(program)!r}\n"
+    )
     with (server.path / ".hg" / "hgrc").open("a") as hgrc:
         hgrc.write(f"[extensions]\nfinder = {finder}\n")
     first = work.push(server)

@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from sourcepulse.event import event_id
+from sourcepulse.events.event import event_id
 from support import hg_faults
 from support.hg import PUSH, Repository, Site, copy_repository
 from support.outbox_events import outbox_events

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from sourcepulse.event import event_id
+from sourcepulse.events.event import event_id
 from support.hg import Repository, Site, copy_repository
 
 STRIPPED = "hg.repo.stripped.v1"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse.event import event_id
-from sourcepulse_hg.tag_lines import TagMove, add_lines, appended, changed_tags, parse_lines, targets_of
+from sourcepulse.events.event import event_id
+from sourcepulse_hg.gather.tag_lines import TagMove, add_lines, appended, changed_tags, parse_lines, targets_of
 from support.hg import Repository, Site
 
 _A, _B, _NULL = b"a" * 40, b"b" * 40, b"0" * 40

@@ -77,12 +77,12 @@ def test_a_transaction_that_does_everything_is_told_in_the_order_of_the_contract
 @pytest.mark.parametrize(
     ("module", "function", "what", "lost"),
     [
-        ("gather_bookmarks", "changed_bookmarks", "bookmarks", "hg.bookmark."),
-        ("gather_tags", "changed_tags_of", "tags", "hg.tag."),
-        ("gather_heads", "changed_heads", "branches and heads", ("hg.branch.", "hg.head.")),
-        ("gather_phases", "changed_phases", "phase changes", "hg.phase."),
-        ("gather_obsolete", "new_markers", "obsolescence markers", "hg.obsolete."),
-        ("gather", "added_changesets", "changesets", "hg.push."),
+        ("bookmarks", "changed_bookmarks", "bookmarks", "hg.bookmark."),
+        ("tags", "changed_tags_of", "tags", "hg.tag."),
+        ("heads", "changed_heads", "branches and heads", ("hg.branch.", "hg.head.")),
+        ("phases", "changed_phases", "phase changes", "hg.phase."),
+        ("obsolete", "new_markers", "obsolescence markers", "hg.obsolete."),
+        ("changesets", "added_changesets", "changesets", "hg.push."),
     ],
 )
 def test_a_fault_in_one_kind_is_told_and_loses_no_other(
@@ -93,7 +93,7 @@ def test_a_fault_in_one_kind_is_told_and_loses_no_other(
     fault = site.folder / "fault.py"
     fault.write_text(
         "def reposetup(ui, repo):\n"
-        f"    from sourcepulse_hg import {module}\n"
+        f"    from sourcepulse_hg.gather import {module}\n"
         "    def fail(*args, **kwargs):\n        raise ArithmeticError('made for a test')\n"
         f"    {module}.{function} = fail\n",
         encoding="utf-8",

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_hg.tree_decision import passes
-from sourcepulse_hg.tree_service import parse_answer
-from sourcepulse_hg.tree_settings import TreeSettings
-from sourcepulse_hg.tree_state import (
+from sourcepulse_hg.tree.decision import passes
+from sourcepulse_hg.tree.service import parse_answer
+from sourcepulse_hg.tree.settings import TreeSettings
+from sourcepulse_hg.tree.state import (
     APPROVAL,
     CLOSED,
     OPEN,

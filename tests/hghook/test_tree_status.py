@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.event import event_id
+from sourcepulse.events.event import event_id
 from support import hg_faults
 from support.hg import Repository, Site, serve_wsgi
 

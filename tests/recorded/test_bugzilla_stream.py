@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from sourcepulse.catalogue import known_types
-from sourcepulse_bugzilla.emitter import Emitter
-from sourcepulse_bugzilla.row_events import events_of
-from sourcepulse_bugzilla.rows import read_row
+from sourcepulse_bugzilla.mapping.emitter import Emitter
+from sourcepulse_bugzilla.mapping.events import events_of
+from sourcepulse_bugzilla.mapping.rows import read_row
 from support.bugzilla_rows import (
     ALICE,
     ATTACHMENT,

@@ -9,21 +9,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sourcepulse.catalogue import known_types
-from sourcepulse.event import Event
-from sourcepulse_buildbot.build_events import build_finished, build_started
-from sourcepulse_buildbot.build_facts import BuildContext, BuildRef, BuildsetFacts, StepRef, sourcestamps_of
-from sourcepulse_buildbot.builders import BuilderFacts
-from sourcepulse_buildbot.case_events import RunOf, Wanted, run_finished, statistics_finished
-from sourcepulse_buildbot.change_events import change_added
-from sourcepulse_buildbot.emitter import Emitter
-from sourcepulse_buildbot.redaction import Redactor
-from sourcepulse_buildbot.request_events import buildset_completed, request_completed, request_submitted
-from sourcepulse_buildbot.result_sets import result_sets
-from sourcepulse_buildbot.step_events import log_finished, step_finished, step_started
-from sourcepulse_buildbot.stored_tests import StoredTests
-from sourcepulse_buildbot.test_case import ERROR, FAILED, PASSED, SKIPPED
-from sourcepulse_buildbot.test_case import TestCase as Case
-from sourcepulse_buildbot.worker_events import master_event, worker_event
+from sourcepulse.events.event import Event
+from sourcepulse_buildbot.live.builders import BuilderFacts
+from sourcepulse_buildbot.mapping.build_facts import BuildContext, BuildRef, BuildsetFacts, StepRef, sourcestamps_of
+from sourcepulse_buildbot.mapping.builds import build_finished, build_started
+from sourcepulse_buildbot.mapping.changes import change_added
+from sourcepulse_buildbot.mapping.emitter import Emitter
+from sourcepulse_buildbot.mapping.redaction import Redactor
+from sourcepulse_buildbot.mapping.requests import buildset_completed, request_completed, request_submitted
+from sourcepulse_buildbot.mapping.steps import log_finished, step_finished, step_started
+from sourcepulse_buildbot.mapping.tests import RunOf, Wanted, run_finished, statistics_finished
+from sourcepulse_buildbot.mapping.workers import master_event, worker_event
+from sourcepulse_buildbot.recovery.stored_tests import StoredTests
+from sourcepulse_buildbot.test_reports.cases import ERROR, FAILED, PASSED, SKIPPED
+from sourcepulse_buildbot.test_reports.cases import TestCase as Case
+from sourcepulse_buildbot.test_reports.result_sets import result_sets
 from support.recorded import assert_as_recorded, recorded_types
 
 RECORD = "buildbot"

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sourcepulse.commands.emit import make_event
-from sourcepulse.event import PUBLIC, Event
-from sourcepulse.outbox import Claimed, Outbox
-from sourcepulse.serialize import decode
-from sourcepulse.visibility import Gate, Verdict
-from sourcepulse_bugzilla.emitter import Emitter
-from sourcepulse_bugzilla.row_events import events_of
-from sourcepulse_bugzilla.rows import read_row
+from sourcepulse.cli.commands.emit import make_event
+from sourcepulse.events.event import PUBLIC, Event
+from sourcepulse.events.wire import decode
+from sourcepulse.outbox.outbox import Claimed, Outbox
+from sourcepulse.relay.visibility import Gate, Verdict
+from sourcepulse_bugzilla.mapping.emitter import Emitter
+from sourcepulse_bugzilla.mapping.events import events_of
+from sourcepulse_bugzilla.mapping.rows import read_row
 from support.bugzilla_rows import BUG, ID_SECRET, SOURCE, bug_update, changed, comment, row, thing_row
 from support.recorded import assert_as_recorded
 

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sourcepulse.bounds import bound
 from sourcepulse.catalogue import check, complete_type, known_types, schema_for
 from sourcepulse.errors import EventError
-from sourcepulse.event import routing_words
-from sourcepulse.serialize import dataschema
-from sourcepulse.validator import ANNOTATIONS, KEYWORDS, defects
+from sourcepulse.events.bounds import bound
+from sourcepulse.events.event import routing_words
+from sourcepulse.events.validator import ANNOTATIONS, KEYWORDS, defects
+from sourcepulse.events.wire import dataschema
 from support.events import json_values, wire_examples
 from support.schemas import fitting, mutated
 

@@ -18,8 +18,8 @@ import jsonschema
 import pytest
 
 from sourcepulse.catalogue import schema_for
-from sourcepulse.cli import build_parser, main
-from sourcepulse.outbox import Outbox
+from sourcepulse.cli.main import build_parser, main
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 
 

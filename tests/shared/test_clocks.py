@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.brokers import stomp_activemq_publisher
-from sourcepulse.event import format_time
-from sourcepulse.housekeeping import DAY_SECONDS, Keep, prune_by_a_sound_clock
-from sourcepulse.outbox import Outbox
+from sourcepulse.brokers.stomp import activemq_publisher as stomp_activemq_publisher
+from sourcepulse.events.event import format_time
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.retention import DAY_SECONDS, Keep, prune_by_a_sound_clock
 from sourcepulse.testing import system_event
 from support.activemq import ActiveMqNode
 from support.broker_under_test import ActiveMqBroker, message, receive

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from sourcepulse import Consumer
-from sourcepulse.cli import main
+from sourcepulse.cli.main import main
 from sourcepulse.errors import BrokerUnavailableError, StateError
-from sourcepulse.housekeeping import Keep, prune
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import Selection, rows
-from sourcepulse.relay_settings import identity, write_settings
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, rows
+from sourcepulse.outbox.retention import Keep, prune
+from sourcepulse.relay.on_demand import identity, write_settings
 from sourcepulse.testing import system_event
 from support.local_log import log_url, publish_events, push_event, wait_until
 

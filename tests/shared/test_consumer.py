@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse import Consumer, Event
-from sourcepulse.brokers.local_admin import dead_letters, queue_statistics
+from sourcepulse.brokers.file.admin import dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, ConfigError, DecodeError, StateError
 from sourcepulse.gaps import Gap, Reset
@@ -386,7 +386,7 @@ def test_a_state_that_cannot_be_used_is_a_clear_error_that_names_the_way_out(url
 
 
 def test_the_topics_of_an_opening_that_failed_are_not_forgotten(tmp_path: Path) -> None:
-    from sourcepulse.consumer_state import ConsumerState
+    from sourcepulse.consumer.memory.state import ConsumerState
 
     state = ConsumerState(tmp_path / "state.db")
     assert (state.patterns(), state.was_bound()) == ((), False)
@@ -404,8 +404,8 @@ def test_the_topics_of_an_opening_that_failed_are_not_forgotten(tmp_path: Path) 
 
 
 def test_the_window_of_ids_is_bounded(url: BrokerUrl, tmp_path: Path) -> None:
-    from sourcepulse.consumer_seen import SEEN_SLACK
-    from sourcepulse.consumer_state import ConsumerState
+    from sourcepulse.consumer.memory.seen import SEEN_SLACK
+    from sourcepulse.consumer.memory.state import ConsumerState
 
     path = tmp_path / "state.db"
     state = ConsumerState(path, window=100)

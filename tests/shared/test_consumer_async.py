@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pytest
 
 from sourcepulse import Consumer, Event
-from sourcepulse.brokers.local_admin import dead_letters, queue_statistics
+from sourcepulse.brokers.file.admin import dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerRefusedUsError
 from sourcepulse.gaps import Gap

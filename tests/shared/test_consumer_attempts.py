@@ -17,9 +17,9 @@ import pytest
 
 from sourcepulse import Consumer, Event
 from sourcepulse.brokers import QueueLimits
-from sourcepulse.brokers.local_admin import bring_back_dead_letters, dead_letters
+from sourcepulse.brokers.file.admin import bring_back_dead_letters, dead_letters
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.consumer_state import ConsumerState
+from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.errors import ConfigError
 from support.local_log import log_url, publish_events, push_event
 
@@ -77,7 +77,7 @@ def subscribed(url: BrokerUrl, count: int) -> None:
 
 
 def buried(url: BrokerUrl) -> list[int]:
-    from sourcepulse.serialize import decode
+    from sourcepulse.events.wire import decode
 
     return [decode(letter.body, routing_key=letter.routing_key).data["number"] for letter in dead_letters(url, "me")]
 

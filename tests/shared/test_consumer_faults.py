@@ -19,7 +19,7 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.brokers import QueueLimits
-from sourcepulse.brokers.local_admin import queue_statistics
+from sourcepulse.brokers.file.admin import queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from support.local_log import log_url, publish_events, push_event, wait_until
 
@@ -268,7 +268,7 @@ def test_a_consumer_that_nobody_holds_any_more_leaves_its_queue_at_once(url: Bro
 
 
 def test_a_log_that_is_not_there_yet_is_waited_for(url: BrokerUrl, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sourcepulse.brokers import local_schema
+    from sourcepulse.brokers.file import tables as local_schema
 
     monkeypatch.setattr(local_schema, "LOCK_WAIT_SECONDS", 0.2)
     durable(url).close()
@@ -287,7 +287,7 @@ def test_a_log_that_is_not_there_yet_is_waited_for(url: BrokerUrl, monkeypatch: 
 
 
 def test_silence_is_bounded_while_the_broker_is_away(url: BrokerUrl, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sourcepulse.brokers import local_schema
+    from sourcepulse.brokers.file import tables as local_schema
 
     monkeypatch.setattr(local_schema, "LOCK_WAIT_SECONDS", 0.1)
     durable(url).close()

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sourcepulse.brokers import Delivery
-from sourcepulse.consumer_item import Item
-from sourcepulse.consumer_lanes import Lanes
+from sourcepulse.consumer.item import Item
+from sourcepulse.consumer.lanes import Lanes
 from support.local_log import push_event
 
 

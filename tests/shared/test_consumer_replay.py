@@ -17,11 +17,11 @@ import pytest
 from sourcepulse import Consumer, Event, Outbox
 from sourcepulse.brokers import QueueLimits, open_publisher
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.delivery import Delivery
 from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxWriteError
-from sourcepulse.event import PUBLIC, RESTRICTED
+from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.gaps import Gap
-from sourcepulse.housekeeping import Keep, prune
+from sourcepulse.outbox.retention import Keep, prune
+from sourcepulse.relay.sender import Delivery
 from support.local_log import log_url
 
 NOBODY = 65534

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse import Consumer, Event
-from sourcepulse.brokers.local_admin import dead_letters, queue_statistics
+from sourcepulse.brokers.file.admin import dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
 from sourcepulse.gaps import Gap

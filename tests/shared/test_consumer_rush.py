@@ -16,17 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse import Consumer, consumer_finished
+from sourcepulse import Consumer
 from sourcepulse.brokers import Delivery
-from sourcepulse.brokers.local import LocalSubscription
+from sourcepulse.brokers.file.queues import LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.consumer_done import DoneFile, Entry, _read, take_over
-from sourcepulse.consumer_finished import GROUP_EVENTS, GROUP_SECONDS, RUSH_EVENTS, RUSH_SECONDS, Finished
-from sourcepulse.consumer_item import Item
-from sourcepulse.consumer_name import name_of
-from sourcepulse.consumer_state import ConsumerState
+from sourcepulse.consumer.item import Item
+from sourcepulse.consumer.memory import finished as consumer_finished
+from sourcepulse.consumer.memory.done import DoneFile, Entry, _read, take_over
+from sourcepulse.consumer.memory.finished import GROUP_EVENTS, GROUP_SECONDS, RUSH_EVENTS, RUSH_SECONDS, Finished
+from sourcepulse.consumer.memory.state import ConsumerState
+from sourcepulse.consumer.name import name_of
+from sourcepulse.events.wire import decode
 from sourcepulse.gaps import Lane
-from sourcepulse.serialize import decode
 from support.local_log import log_url, publish_events, push_event
 
 #: Far more than a look at a folder takes.
@@ -35,7 +36,8 @@ LANE = Lane("hg://host/repo", "one", None)
 #: Handles events, in a rush however slow the machine is, until it kills itself in the middle of one.
 RUSH = """
 import os, signal, sys
-from sourcepulse import Consumer, consumer_finished
+from sourcepulse import Consumer
+from sourcepulse.consumer.memory import finished as consumer_finished
 consumer_finished.RUSH_SECONDS = consumer_finished.GROUP_SECONDS = 60.0
 with Consumer(sys.argv[1], ["hg.#"], queue="me", durable=True, state=sys.argv[2]) as consumer:
     for event in consumer:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.consumer_seen import SEEN_SLACK, Seen
-from sourcepulse.consumer_state import ConsumerState
+from sourcepulse.consumer.memory.seen import SEEN_SLACK, Seen
+from sourcepulse.consumer.memory.state import ConsumerState
 
 WINDOW = 100
 

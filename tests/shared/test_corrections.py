@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from sourcepulse import config
-from sourcepulse.cli import main
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import figures
-from sourcepulse.relay_open import open_relay
-from sourcepulse.relay_settings import are_others, failed_start, start_path, write_settings
-from sourcepulse.relay_thread import RelayThread
+from sourcepulse.cli.main import main
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import figures
+from sourcepulse.relay.assemble import open_relay
+from sourcepulse.relay.on_demand import are_others, failed_start, start_path, write_settings
+from sourcepulse.relay.thread import RelayThread
 from sourcepulse.testing import system_event
 from support.local_log import wait_until
 

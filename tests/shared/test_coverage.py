@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from sourcepulse.coverage import Coverage
-from sourcepulse.event import Event, Numbers
+from sourcepulse.consumer.memory.coverage import Coverage
+from sourcepulse.events.event import Event, Numbers
 from sourcepulse.gaps import Lane
 
 

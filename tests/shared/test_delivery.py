@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sourcepulse.brokers import Message, Outcome
-from sourcepulse.delivery import RETRY_MOST_SECONDS, Delivery, retry_seconds
-from sourcepulse.destination import admit
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ConfigError, RelayRunningError
-from sourcepulse.housekeeping import Keep
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import Selection, figures, rows
-from sourcepulse.relay import Relay, is_relayed, relay_lock
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, figures, rows
+from sourcepulse.outbox.retention import Keep
+from sourcepulse.relay.destination import admit
+from sourcepulse.relay.relay import Relay, is_relayed, relay_lock
+from sourcepulse.relay.sender import RETRY_MOST_SECONDS, Delivery, retry_seconds
 from sourcepulse.testing import MemoryBroker, system_event
 
 

@@ -17,10 +17,10 @@ import pytest
 
 from sourcepulse import Consumer, Outbox
 from sourcepulse.brokers import QueueLimits
-from sourcepulse.brokers.local_admin import queue_statistics
+from sourcepulse.brokers.file.admin import queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.event import Event, Numbers
-from sourcepulse.serialize import decode
+from sourcepulse.events.event import Event, Numbers
+from sourcepulse.events.wire import decode
 from support.events import key_of, wire_examples
 from support.local_log import log_url, publish_events, wait_until
 

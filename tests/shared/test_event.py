@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sourcepulse.errors import EventError
-from sourcepulse.event import ID_NAMESPACE, PUBLIC, RESTRICTED, Event, Numbers, event_id, format_time, routing_words
+from sourcepulse.events.event import (
+    ID_NAMESPACE,
+    PUBLIC,
+    RESTRICTED,
+    Event,
+    Numbers,
+    event_id,
+    format_time,
+    routing_words,
+)
 from sourcepulse.testing import system_event
 from support.events import YEAR_1_S, YEAR_9999_S, events, texts, wire_examples
 

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.errors import OutboxLockedError
-from sourcepulse.fair_lock import Waiter
-from sourcepulse.outbox import Outbox
+from sourcepulse.outbox.fair_lock import Waiter
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 from support.local_log import wait_until
 
 WRITER = """
 import sys
-from sourcepulse.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 with Outbox.open(sys.argv[1], lock_wait_s=60) as outbox:
     for number in range(60):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.files import is_locked, replace_file, try_lock
+from sourcepulse.outbox.files import is_locked, replace_file, try_lock
 
 
 def test_a_file_gets_the_content_and_the_mode_whatever_the_umask(tmp_path: Path) -> None:

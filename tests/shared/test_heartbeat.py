@@ -14,12 +14,12 @@ import pytest
 from sourcepulse import Consumer, Event, config
 from sourcepulse.brokers import Message, Outcome
 from sourcepulse.catalogue import check
-from sourcepulse.delivery import Delivery
 from sourcepulse.errors import BrokerUnavailableError
-from sourcepulse.heartbeat import SOURCES_MAX, TYPE, Heartbeat
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import figures
-from sourcepulse.relay_open import open_relay
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import figures
+from sourcepulse.relay.assemble import open_relay
+from sourcepulse.relay.heartbeat import SOURCES_MAX, TYPE, Heartbeat
+from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
 from support.local_log import log_url
 

@@ -26,12 +26,12 @@ from sourcepulse.errors import (
     OutboxReplacedError,
     OutboxWriteError,
 )
-from sourcepulse.housekeeping import DAY_SECONDS, Keep, prune
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_repair import problems, repair
-from sourcepulse.outbox_view import Selection, figures, find, rows
-from sourcepulse.relay import is_relayed, relay_lock
-from sourcepulse.sqlite_file import WAL_KEEP_BYTES
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, figures, find, rows
+from sourcepulse.outbox.repair import problems, repair
+from sourcepulse.outbox.retention import DAY_SECONDS, Keep, prune
+from sourcepulse.outbox.sqlite_file import WAL_KEEP_BYTES
+from sourcepulse.relay.relay import is_relayed, relay_lock
 from sourcepulse.testing import system_event
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="needs root")
@@ -180,7 +180,7 @@ def test_four_processes_that_append_at_once_lose_nothing_and_leave_no_gap(tmp_pa
 def test_a_killed_writer_loses_nothing_that_was_reported_stored(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     program = (
-        "import sys\nfrom sourcepulse.outbox import Outbox\nfrom sourcepulse.testing import system_event\n"
+        "import sys\nfrom sourcepulse import Outbox\nfrom sourcepulse.testing import system_event\n"
         f"o = Outbox.open({str(path)!r}, lock_wait_s=30)\nn = int(sys.argv[1])\n"
         "while True:\n    o.append([system_event(n), system_event(n + 1)])\n    print(n + 1, flush=True)\n    n += 2\n"
     )
@@ -336,7 +336,7 @@ def test_a_read_only_outbox_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     Outbox.open(path).close()
     program = (
-        "import os, sys, uuid\nfrom sourcepulse.outbox import Outbox\n"
+        "import os, sys, uuid\nfrom sourcepulse import Outbox\n"
         "from sourcepulse.testing import system_event\nfrom sourcepulse.errors import OutboxWriteError\n"
         "os.setgid(65534); os.setuid(65534)\n"
         f"try:\n    Outbox.open({str(path)!r}).append([system_event(1)])\n"
@@ -401,7 +401,7 @@ def test_two_users_of_one_group_share_an_outbox(tmp_path: Path) -> None:
         if not parent.stat().st_mode & 1:
             parent.chmod(parent.stat().st_mode | 0o011)
     program = (
-        "import os, sys, uuid\nfrom sourcepulse.outbox import Outbox\nfrom sourcepulse.testing import system_event\n"
+        "import os, sys, uuid\nfrom sourcepulse import Outbox\nfrom sourcepulse.testing import system_event\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(int(sys.argv[1])); os.umask(0o022)\n"
         f"with Outbox.open({str(directory / 'o.db')!r}) as o: o.append([system_event(int(sys.argv[1]))])\n"
     )
@@ -414,7 +414,7 @@ def test_two_users_of_one_group_share_an_outbox(tmp_path: Path) -> None:
 def test_where_the_file_system_has_no_shared_memory_the_rollback_journal_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sourcepulse.sqlite_file._file_system", lambda _: "nfs4")
+    monkeypatch.setattr("sourcepulse.outbox.sqlite_file._file_system", lambda _: "nfs4")
     with Outbox.open(tmp_path / "o.db") as outbox:
         outbox.append([system_event(1)])
         with outbox.reading() as db:
@@ -447,7 +447,7 @@ def test_a_backup_written_over_the_file_has_an_epoch_of_its_own(tmp_path: Path) 
 
 def test_an_outbox_that_is_being_made_by_another_process_is_not_taken_for_a_foreign_one(tmp_path: Path) -> None:
     script = (
-        "import sys; from sourcepulse.outbox import Outbox; from sourcepulse.testing import system_event\n"
+        "import sys; from sourcepulse import Outbox; from sourcepulse.testing import system_event\n"
         "sys.stdin.readline(); Outbox.open(sys.argv[1]).append([system_event(int(sys.argv[2]))])"
     )
     for attempt in range(4):

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.catalogue import known_types
-from sourcepulse.cli import build_parser
+from sourcepulse.cli.main import build_parser
 from sourcepulse.config import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,9 +82,8 @@ def test_a_wheel_has_the_shipped_files_where_the_command_looks(tmp_path: Path) -
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "wheel")
-    program = (
-        f"import sys; sys.path[:0] = [{str(tmp_path / 'wheel')!r}]; from sourcepulse.cli import main; main(['files'])"
-    )
+    path = f"import sys; sys.path[:0] = [{str(tmp_path / 'wheel')!r}]"
+    program = f"{path}; from sourcepulse.cli.main import main; main(['files'])"
     listed = subprocess.run([sys.executable, "-c", program], check=True, cwd="/", capture_output=True, text=True)
     inside = [Path(path).relative_to(tmp_path / "wheel").parts[:3] for path in listed.stdout.split()]
     assert {("sourcepulse", "files", "deploy"), ("sourcepulse", "files", "docs")} == set(inside)
@@ -103,8 +102,9 @@ def test_a_unit_is_well_formed_and_little_exposed(unit: str, tmp_path: Path) -> 
 
 def test_the_core_imports_no_broker_client_and_no_plugin() -> None:
     program = (
-        "import sys, sourcepulse.cli, sourcepulse.relay, sourcepulse.consumer, sourcepulse.collect\n"
-        "from sourcepulse.brokers import local\n"
+        "import sys, sourcepulse.cli.main, sourcepulse.consumer.consumer\n"
+        "import sourcepulse.relay.relay, sourcepulse.relay.collect\n"
+        "import sourcepulse.brokers.file.queues\n"
         "found = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(found & {'kombu', 'amqp', 'stomp', 'mercurial', 'sourcepulse_hg', 'jsonschema'}))\n"
     )

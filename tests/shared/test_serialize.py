@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from sourcepulse.catalogue import schema_for
 from sourcepulse.errors import DecodeError, EventError
-from sourcepulse.event import Event, Numbers
-from sourcepulse.serialize import BODY_MAX_BYTES, dataschema, decode, encode, encode_pulse
+from sourcepulse.events.event import Event, Numbers
+from sourcepulse.events.wire import BODY_MAX_BYTES, dataschema, decode, encode, encode_pulse
 from support.events import events, json_values, key_of, wire_examples
 
 KEY = "hg.push.integration.inbound"

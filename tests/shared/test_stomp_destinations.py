@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sourcepulse.brokers.stomp_destinations import (
+from sourcepulse.brokers.stomp.destinations import (
     VIRTUAL_TOPIC,
     activemq_dead_letters,
     activemq_patterns,
@@ -24,7 +24,7 @@ from sourcepulse.brokers.stomp_destinations import (
     rabbitmq_routing_key,
 )
 from sourcepulse.errors import ConfigError
-from sourcepulse.topics import matches
+from sourcepulse.events.topics import matches
 
 words = st.sampled_from(["hg", "push", "a"])
 keys = st.lists(words, min_size=1, max_size=5).map(".".join)

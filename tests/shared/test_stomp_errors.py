@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from sourcepulse.brokers.stomp_errors import TEXT_MAX_CHARACTERS, Blame, ErrorFrameError
-from sourcepulse.brokers.stomp_library import Frame
+from sourcepulse.brokers.stomp.errors import TEXT_MAX_CHARACTERS, Blame, ErrorFrameError
+from sourcepulse.brokers.stomp.library import Frame
 
 _STACK = "\n\tat org.apache.activemq.transport.stomp.ProtocolConverter.onStompCommand(ProtocolConverter.java:245)"
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sourcepulse.brokers.stomp_library import (
+from sourcepulse.brokers.stomp.library import (
     NotStompError,
     frames_to,
     heartbeats,
@@ -257,7 +257,7 @@ def asked(*_): raise SystemExit("the resolver was asked")
 for name in ("gethostbyname", "getfqdn", "gethostname", "getaddrinfo"):
     setattr(socket, name, asked)
 before = dict(os.environ)
-import sourcepulse.brokers.stomp_rabbitmq_publisher, sourcepulse.brokers.stomp_activemq_subscription
+import sourcepulse.brokers.stomp.rabbitmq_publisher, sourcepulse.brokers.stomp.activemq_subscription
 assert dict(os.environ) == before
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)

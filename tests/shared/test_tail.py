@@ -14,11 +14,11 @@ import jsonschema
 import pytest
 
 from sourcepulse.catalogue import schema_for
-from sourcepulse.cli import main
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
+from sourcepulse.cli.lines import line
+from sourcepulse.cli.main import main
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
-from sourcepulse.view import line
 
 
 @pytest.fixture

@@ -14,7 +14,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sourcepulse.errors import ConfigError
-from sourcepulse.topics import KEY_MAX_BYTES, check_pattern, covers, escape_word, matches, routing_key, unescape_word
+from sourcepulse.events.topics import (
+    KEY_MAX_BYTES,
+    check_pattern,
+    covers,
+    escape_word,
+    matches,
+    routing_key,
+    unescape_word,
+)
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 AWKWARD = st.text(st.sampled_from("_-.*#/ A0ä,%"), max_size=8)

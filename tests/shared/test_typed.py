@@ -15,8 +15,8 @@ import pytest
 
 from sourcepulse.catalogue import STATUS_SCHEMA, known_types, schema_for
 from sourcepulse.errors import EventError
-from sourcepulse.event import Event
-from sourcepulse.serialize import decode
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import decode
 from sourcepulse.typed import data_as, generate, shape_name
 from sourcepulse.typed.hg import HgPush, HgTagMoved
 from sourcepulse.typed.system import SystemRelayHeartbeat, SystemStatus
@@ -106,7 +106,7 @@ def test_a_type_checker_knows_the_fields(tmp_path: Path) -> None:
 
 
 def test_importing_sourcepulse_does_not_load_what_only_consumers_need() -> None:
-    heavy = "sourcepulse.typed sourcepulse.consumer threading asyncio kombu amqp stomp inspect dataclasses"
+    heavy = "sourcepulse.typed sourcepulse.consumer.consumer threading asyncio kombu amqp stomp inspect dataclasses"
     program = f"import sys, sourcepulse; print(*(m for m in {heavy.split()!r} if m in sys.modules))"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert told.stdout.split() == []

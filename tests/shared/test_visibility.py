@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sourcepulse.brokers import Outcome, open_publisher
-from sourcepulse.consumer import Consumer
-from sourcepulse.delivery import Delivery
+from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import BrokerUnavailableError, VisibilityUnknownError
-from sourcepulse.event import Event
-from sourcepulse.outbox import WITHHELD_TYPE, Claimed, Outbox
-from sourcepulse.outbox_view import Selection, figures, rows
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import WITHHELD_TYPE, Claimed, Outbox
+from sourcepulse.outbox.queries import Selection, figures, rows
+from sourcepulse.relay.sender import Delivery
+from sourcepulse.relay.visibility import ANSWER_MAX_AGE_SECONDS, Gate, Verdict
 from sourcepulse.testing import MemoryBroker
-from sourcepulse.visibility import ANSWER_MAX_AGE_SECONDS, Gate, Verdict
 from support.event_schema import check_data
 from support.local_log import log_url
 from support.spine import receive

@@ -15,16 +15,16 @@ from sourcepulse import Consumer
 from sourcepulse.brokers import open_publisher
 from sourcepulse.brokers.address import check_exchange
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.cli import main
+from sourcepulse.cli.main import main
 from sourcepulse.config import load
 from sourcepulse.errors import ConfigError
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_places import PLACES_MAX, places, remember_place
-from sourcepulse.outbox_repair import repair
-from sourcepulse.outbox_view import Selection, figures, rows
-from sourcepulse.streams import Place, check_apart, check_former, doubts
+from sourcepulse.events.topics import check_pattern, matches
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.places import PLACES_MAX, places, remember_place
+from sourcepulse.outbox.queries import Selection, figures, rows
+from sourcepulse.outbox.repair import repair
+from sourcepulse.relay.streams import Place, check_apart, check_former, doubts
 from sourcepulse.testing import system_event
-from sourcepulse.topics import check_pattern, matches
 
 PUBLIC = "amqps://relay:s3cret@mq.example.org/pulse"
 RESTRICTED = "amqps://relay-restricted:other@mq.example.org/pulse"

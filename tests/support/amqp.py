@@ -14,8 +14,8 @@ import amqp
 import amqp.exceptions
 
 from sourcepulse.brokers import Delivery, Message, Outcome, Settlement, Subscription, SubscriptionSpec
-from sourcepulse.brokers.amqp_publisher import AmqpPublisher
-from sourcepulse.brokers.amqp_subscription import AmqpSubscription
+from sourcepulse.brokers.amqp.publisher import AmqpPublisher
+from sourcepulse.brokers.amqp.subscription import AmqpSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerUnavailableError
 from support.rabbitmq import ADMIN, VHOST, RabbitNode

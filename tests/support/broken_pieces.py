@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from sourcepulse.brokers import Delivery, Message, Outcome, QueueLimits, Settlement, SubscriptionSpec
-from sourcepulse.brokers.local import LocalSubscription
-from sourcepulse.brokers.local_publisher import LocalPublisher
+from sourcepulse.brokers.file.publisher import LocalPublisher
+from sourcepulse.brokers.file.queues import LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerUnavailableError
 

@@ -37,11 +37,11 @@ from sourcepulse.brokers import (
     open_publisher,
     open_subscription,
 )
-from sourcepulse.brokers.local_admin import dead_letters, delete_queue, queue_statistics
-from sourcepulse.brokers.local_publisher import MESSAGE_MAX_BYTES
+from sourcepulse.brokers.file.admin import dead_letters, delete_queue, queue_statistics
+from sourcepulse.brokers.file.publisher import MESSAGE_MAX_BYTES
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import NothingThereError
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from support.activemq import ActiveMqNode
 from support.amqp import admin
 from support.local_log import as_message

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sourcepulse.event import Event, event_id
+from sourcepulse.events.event import Event, event_id
 
 FACT = re.compile(r"bugzilla\.([a-z]+)\.([a-z]+)\.v1")
 #: A reader without the secret tries so many small numbers.

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.event import Event, event_id
+from sourcepulse.events.event import Event, event_id
 from support.bugzilla_tree import BugzillaTree
 from support.outbox_events import stored_events
 

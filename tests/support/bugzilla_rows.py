@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sourcepulse.event import event_id, format_time
+from sourcepulse.events.event import event_id, format_time
 
 SITE = "3f0b7a52-6c1e-4d0b-9a37-1d2f5e8c4b60"
 SOURCE = f"bugzilla://{SITE}"

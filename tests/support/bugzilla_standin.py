@@ -13,8 +13,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sourcepulse_bugzilla.child import Child
-from sourcepulse_bugzilla.drainer import SCRIPT, Drainer, command_for
+from sourcepulse_bugzilla.perl.child import Child
+from sourcepulse_bugzilla.perl.requests import SCRIPT, Drainer, command_for
 from support.bugzilla_rows import ID_SECRET, SITE
 from support.component import require
 

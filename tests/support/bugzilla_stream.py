@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from sourcepulse.event import Event
-from sourcepulse.outbox import WITHHELD_TYPE
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import WITHHELD_TYPE
 from support.bugzilla_judge import FACT, Expected, names, numbers, says, text, thing_of, words_of
 from support.bugzilla_steps import Params
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sourcepulse_bugzilla.drainer import command_for
+from sourcepulse_bugzilla.perl.requests import command_for
 from support.bugzilla_standin import require_perl
 
 _ROOT = Path(__file__).parents[2]

@@ -18,19 +18,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sourcepulse.brokers.local import LocalPublisher, LocalSubscription
+from sourcepulse.brokers.file.queues import LocalPublisher, LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.delivery import Delivery
 from sourcepulse.errors import VisibilityUnknownError
-from sourcepulse.event import PUBLIC, Event
-from sourcepulse.outbox import DELIVERED, WITHHELD_TYPE, Outbox
-from sourcepulse.serialize import decode
-from sourcepulse.visibility import Gate, check_openers
-from sourcepulse_bugzilla.drainer import command_for
+from sourcepulse.events.event import PUBLIC, Event
+from sourcepulse.events.wire import decode
+from sourcepulse.outbox.outbox import DELIVERED, WITHHELD_TYPE, Outbox
+from sourcepulse.relay.sender import Delivery
+from sourcepulse.relay.visibility import Gate, check_openers
 from sourcepulse_bugzilla.errors import SiteConflictError
-from sourcepulse_bugzilla.service_manager import ServiceManager
-from sourcepulse_bugzilla.session import Work, claim, open_session
-from sourcepulse_bugzilla.stopping import Stop
+from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
+from sourcepulse_bugzilla.lifecycle.session import Work, claim, open_session
+from sourcepulse_bugzilla.lifecycle.stopping import Stop
+from sourcepulse_bugzilla.perl.requests import command_for
 from support.bugzilla_judge import (
     Expected,
     Fault,

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.consumer import Consumer
-from sourcepulse.event import Event
-from sourcepulse.outbox import DELIVERED, Outbox
+from sourcepulse.consumer.consumer import Consumer
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import DELIVERED, Outbox
 from support.bugzilla_web import BugzillaSite, Visitor, hidden_fields
 from support.event_schema import check_data
 from support.rabbitmq import RabbitNode

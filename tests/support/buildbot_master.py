@@ -20,7 +20,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from support.component import require
 from support.outbox_events import stored_events
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from support.buildbot_master import Master
 
 #: Written again here, as events.md has it, so that a mistake of ours is seen.

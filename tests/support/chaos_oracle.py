@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sourcepulse.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox
 from support.stream_oracle import Sighting, delivered_rows, sighting_of
 
 

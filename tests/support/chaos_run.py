@@ -14,9 +14,9 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from sourcepulse.event import Numbers
-from sourcepulse.outbox import Outbox
-from sourcepulse.serialize import encode
+from sourcepulse.events.event import Numbers
+from sourcepulse.events.wire import encode
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 from support.chaos_oracle import Judged, emitted, judge
 from support.chaos_sites import EXCHANGE, QUEUE, Fault, Heal, Site

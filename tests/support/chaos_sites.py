@@ -16,10 +16,10 @@ from pathlib import Path
 
 import amqp.exceptions
 
-from sourcepulse.brokers.local_admin import delete_queue
+from sourcepulse.brokers.file.admin import delete_queue
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import NothingThereError
-from sourcepulse.sqlite_file import lock_file, side_files
+from sourcepulse.outbox.sqlite_file import lock_file, side_files
 from support.activemq import ActiveMqNode
 from support.amqp import admin
 from support.broker_under_test import ActiveMqBroker, BrokerUnderTest, FileBroker, RabbitBroker, StompRabbitBroker

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sourcepulse.outbox import Outbox
-from sourcepulse_hg.collect import collect_repository
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse_hg.pending.collect import collect_repository
 from support import kill_at_step
 from support.hg import HG_LIMIT_SECONDS, Repository, Site
 

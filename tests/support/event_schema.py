@@ -13,8 +13,8 @@ import jsonschema
 import referencing
 
 import sourcepulse
-from sourcepulse.event import Event
-from sourcepulse.serialize import dataschema
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import dataschema
 
 _FOLDER = Path(sourcepulse.__file__).parent / "schemas"
 

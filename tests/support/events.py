@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from sourcepulse.event import Event, Numbers, event_id, format_time
-from sourcepulse.topics import routing_key
+from sourcepulse.events.event import Event, Numbers, event_id, format_time
+from sourcepulse.events.topics import routing_key
 
 EXAMPLES_FILE = Path(__file__).with_name("wire_examples.jsonl")
 

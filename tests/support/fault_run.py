@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 from support.fault_plan import KILLS, Fault, Strike, plan
 from support.faulty_broker import FaultyBroker

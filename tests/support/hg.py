@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from support.component import require as require_component
 from support.outbox_events import outbox_events
 from support.quick_hg import is_for_chg, quick_hgs

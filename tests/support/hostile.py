@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import amqp
 from amqp.exceptions import AMQPError
 
-from sourcepulse.serialize import CONTENT_TYPE, encode
+from sourcepulse.events.wire import CONTENT_TYPE, encode
 from support.broker_under_test import ActiveMqBroker, BrokerUnderTest, FileBroker, RabbitBroker, StompRabbitBroker
 from support.local_log import push_event
 from support.rabbitmq import ADMIN, VHOST

@@ -10,7 +10,7 @@ import signal
 from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
 
-from sourcepulse.cli import main
+from sourcepulse.cli.main import main
 
 
 class Ran(NamedTuple):

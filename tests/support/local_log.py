@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sourcepulse.brokers import Message, QueueLimits, Settlement, Subscription, SubscriptionSpec
-from sourcepulse.brokers.local import LocalPublisher, LocalSubscription
+from sourcepulse.brokers.file.queues import LocalPublisher, LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.event import Event, Numbers
-from sourcepulse.serialize import CONTENT_TYPE, encode
+from sourcepulse.events.event import Event, Numbers
+from sourcepulse.events.wire import CONTENT_TYPE, encode
 
 EXCHANGE = "test"
 

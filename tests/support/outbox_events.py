@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import Selection, body, rows
-from sourcepulse.serialize import decode
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import decode
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, body, rows
 from support.event_schema import check_data
 
 

@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sourcepulse.event import Event
-from sourcepulse.serialize import encode
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import encode
 from support.event_schema import check_data
 
 FOLDER = Path(__file__).parent.parent / "recorded"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: Before the builders: the step, and a property with what it counted.
 CONFIG_HEAD = """
 from buildbot.secrets.providers.file import SecretInAFile
-from sourcepulse_buildbot.steps import PublishTestReport
+from sourcepulse_buildbot.test_reports.step import PublishTestReport
 @util.renderer
 def counted(properties):
     return properties.getBuild().executedSteps[-2].getStatistics()

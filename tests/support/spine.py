@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sourcepulse.consumer import Consumer
-from sourcepulse.event import Event
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_view import Selection, rows
-from sourcepulse.relay import is_relayed, lock_path
+from sourcepulse.consumer.consumer import Consumer
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, rows
+from sourcepulse.relay.relay import is_relayed, lock_path
 from support.hg import Repository, Site
 
 ARRIVAL_LIMIT_SECONDS = 90.0

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse.brokers import Outcome, Publisher, Settlement, SubscriptionSpec, open_publisher, open_subscription
-from sourcepulse.brokers.stomp_publisher import StompPublisher
-from sourcepulse.brokers.stomp_subscription import StompSubscription
+from sourcepulse.brokers.stomp.publisher import StompPublisher
+from sourcepulse.brokers.stomp.subscription import StompSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerUnavailableError
 from support.activemq import ActiveMqNode

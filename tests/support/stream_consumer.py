@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from sourcepulse import Consumer
-from sourcepulse.serialize import encode
+from sourcepulse.events.wire import encode
 
 #: Before and after an event is written down, so that a kill falls into the handling of one, on either side.
 HANDLING_SECONDS = 0.00015

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from sourcepulse.brokers import QueueLimits, SubscriptionSpec, open_subscription
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.outbox import Outbox
-from sourcepulse.outbox_repair import problems
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.repair import problems
 
 #: After so much silence a queue is empty.
 SILENCE_SECONDS = 2.0

@@ -177,18 +177,18 @@ def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
     """Give an unopened publisher for the URL's scheme; ConfigError if the exchange cannot be had there."""
     check_place(url, exchange)
     if url.scheme == "file":
-        from sourcepulse.brokers.local import LocalPublisher
+        from sourcepulse.brokers.file.queues import LocalPublisher
 
         return LocalPublisher(url, exchange=exchange)
     if url.scheme.endswith("+rabbitmq"):
-        from sourcepulse.brokers.stomp_rabbitmq_publisher import StompRabbitmqPublisher
+        from sourcepulse.brokers.stomp.rabbitmq_publisher import StompRabbitmqPublisher
 
         return StompRabbitmqPublisher(url, exchange=exchange)
     if url.scheme.endswith("+activemq"):
-        from sourcepulse.brokers.stomp_activemq_publisher import StompActivemqPublisher
+        from sourcepulse.brokers.stomp.activemq_publisher import StompActivemqPublisher
 
         return StompActivemqPublisher(url, exchange=exchange)
-    from sourcepulse.brokers.amqp_publisher import AmqpPublisher
+    from sourcepulse.brokers.amqp.publisher import AmqpPublisher
 
     return AmqpPublisher(url, exchange=exchange)
 
@@ -199,17 +199,17 @@ def open_subscription(url: BrokerUrl, spec: SubscriptionSpec, *, former_patterns
     `former_patterns` are those that a durable queue may be bound to from before, for brokers that do not tell.
     """
     if url.scheme == "file":
-        from sourcepulse.brokers.local import LocalSubscription
+        from sourcepulse.brokers.file.queues import LocalSubscription
 
         return LocalSubscription(url, spec)
     if url.scheme.endswith("+rabbitmq"):
-        from sourcepulse.brokers.stomp_rabbitmq_subscription import StompRabbitmqSubscription
+        from sourcepulse.brokers.stomp.rabbitmq_subscription import StompRabbitmqSubscription
 
         return StompRabbitmqSubscription(url, spec, former_patterns=former_patterns)
     if url.scheme.endswith("+activemq"):
-        from sourcepulse.brokers.stomp_activemq_subscription import StompActivemqSubscription
+        from sourcepulse.brokers.stomp.activemq_subscription import StompActivemqSubscription
 
         return StompActivemqSubscription(url, spec, former_patterns=former_patterns)
-    from sourcepulse.brokers.amqp_subscription import AmqpSubscription
+    from sourcepulse.brokers.amqp.subscription import AmqpSubscription
 
     return AmqpSubscription(url, spec, former_patterns=former_patterns)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sourcepulse.brokers.stomp_destinations import check_activemq_exchange
+from sourcepulse.brokers.stomp.destinations import check_activemq_exchange
 from sourcepulse.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sourcepulse.errors import DecodeError, NothingThereError
-from sourcepulse.serialize import decode
+from sourcepulse.events.wire import decode
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
-    from sourcepulse.event import Event
+    from sourcepulse.events.event import Event
 
 #: A body that is not an event is named by this and the beginning of its digest.
 RAW_PREFIX = "raw:"
@@ -70,17 +70,17 @@ def open_dead_letters(url: BrokerUrl, queue: str, *, limit: int | None = None) -
     NothingThereError if there are none and never were, BrokerError if the broker does not answer or refuses.
     """
     if url.scheme == "file":
-        from sourcepulse.brokers.local_admin import open_local_dead_letters
+        from sourcepulse.brokers.file.admin import open_local_dead_letters
 
         with open_local_dead_letters(url, queue) as letters:
             yield letters
     elif url.scheme.startswith("stomp"):
-        from sourcepulse.brokers.stomp_dead_letters import open_stomp_dead_letters
+        from sourcepulse.brokers.stomp.dead_letters import open_stomp_dead_letters
 
         with open_stomp_dead_letters(url, queue, limit) as letters:
             yield letters
     else:
-        from sourcepulse.brokers.amqp_dead_letters import open_amqp_dead_letters
+        from sourcepulse.brokers.amqp.dead_letters import open_amqp_dead_letters
 
         with open_amqp_dead_letters(url, queue) as letters:
             yield letters

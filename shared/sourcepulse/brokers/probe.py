@@ -34,7 +34,7 @@ def probe(url: BrokerUrl, exchange: str, key: str) -> str:
 
 
 def _probe_log(url: BrokerUrl) -> str:
-    from sourcepulse.brokers.local_schema import LogFile, check_log_place
+    from sourcepulse.brokers.file.tables import LogFile, check_log_place
 
     path = Path(url.path)
     if not path.exists():
@@ -53,8 +53,8 @@ def _probe_amqp(url: BrokerUrl, exchange: str, key: str) -> str:
     import amqp
     from amqp import exceptions
 
-    from sourcepulse.brokers.amqp_connection import AmqpConnection, describe
-    from sourcepulse.brokers.amqp_publisher import declare_exchange
+    from sourcepulse.brokers.amqp.connection import AmqpConnection, describe
+    from sourcepulse.brokers.amqp.publisher import declare_exchange
 
     connection = AmqpConnection(url)
     try:
@@ -75,7 +75,7 @@ def _probe_amqp(url: BrokerUrl, exchange: str, key: str) -> str:
 
 
 def _probe_rabbitmq_over_stomp(url: BrokerUrl, exchange: str, key: str) -> str:
-    from sourcepulse.brokers.stomp_connection import StompConnection
+    from sourcepulse.brokers.stomp.connection import StompConnection
     from sourcepulse.brokers.url import SCHEMES
 
     connection = StompConnection(url)
@@ -101,9 +101,9 @@ def _probe_rabbitmq_over_stomp(url: BrokerUrl, exchange: str, key: str) -> str:
 
 
 def _probe_activemq(url: BrokerUrl, exchange: str, key: str) -> str:
-    from sourcepulse.brokers.stomp_connection import StompConnection
-    from sourcepulse.brokers.stomp_destinations import activemq_topic
-    from sourcepulse.brokers.stomp_errors import ErrorFrameError
+    from sourcepulse.brokers.stomp.connection import StompConnection
+    from sourcepulse.brokers.stomp.destinations import activemq_topic
+    from sourcepulse.brokers.stomp.errors import ErrorFrameError
 
     connection = StompConnection(url)
     try:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TypeVar, cast
 
 from sourcepulse.errors import EventError
-from sourcepulse.event import Event
-from sourcepulse.serialize import SCHEMA_URN_PREFIX, dataschema
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import SCHEMA_URN_PREFIX, dataschema
 
 #: Every service may beat; its data is that of the relay's.
 HEARTBEAT = "SystemRelayHeartbeat"

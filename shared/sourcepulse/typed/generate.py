@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse.catalogue import STATUS_SCHEMA, known_types, schema_for
-from sourcepulse.topics import FAMILIES
+from sourcepulse.events.topics import FAMILIES
 from sourcepulse.typed import shape_name
 
 #: The definitions that several types share, and the module they go to.

@@ -24,9 +24,10 @@ from brokers.conformance import test_order as order
 from brokers.conformance import test_patterns as patterns
 from brokers.conformance import test_publisher as publisher
 from brokers.conformance import test_sharing as sharing
-from sourcepulse.brokers import local, local_publisher
-from sourcepulse.consumer_report import ConsumerReport
-from sourcepulse.consumer_state import ConsumerState
+from sourcepulse.brokers.file import publisher as local_publisher
+from sourcepulse.brokers.file import queues as local
+from sourcepulse.consumer.memory.state import ConsumerState
+from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerError
 from sourcepulse.gaps import Ordering
 from support import broken_pieces as broken

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.cli import main
+from sourcepulse.cli.main import main
 from support.broker_under_test import BrokerUnderTest, FileBroker, RemoteBroker, StompRabbitBroker, is_silent, take
 from support.local_log import push_event
 from support.rabbitmq import NARROW, READER, RELAY, RabbitNode

@@ -11,8 +11,8 @@ import pytest
 
 from sourcepulse.brokers import QueueLimits
 from sourcepulse.errors import DecodeError
-from sourcepulse.event import Event
-from sourcepulse.serialize import encode
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import encode
 from support.broker_under_test import (
     BrokerUnderTest,
     DeadLetter,

@@ -14,8 +14,8 @@ import amqp
 import pytest
 
 from sourcepulse import Consumer
-from sourcepulse.cli import main
-from sourcepulse.serialize import encode
+from sourcepulse.cli.main import main
+from sourcepulse.events.wire import encode
 from support.amqp import admin
 from support.broker_under_test import (
     WAIT_SECONDS,

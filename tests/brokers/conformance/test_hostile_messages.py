@@ -11,7 +11,7 @@ import time
 import pytest
 
 from sourcepulse import Consumer
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
 from sourcepulse.gaps import Gap
 from support.broker_under_test import WAIT_SECONDS, ActiveMqBroker, BrokerUnderTest, unique
 from support.hostile import hostile, stranger_at

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sourcepulse.brokers import Publisher, open_publisher
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.delivery import Delivery
-from sourcepulse.housekeeping import Keep
-from sourcepulse.outbox import Outbox
-from sourcepulse.relay import Relay
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.retention import Keep
+from sourcepulse.relay.relay import Relay
+from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import system_event
 from support.broker_under_test import WAIT_SECONDS, RemoteBroker, next_event
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from sourcepulse.brokers import Outcome
-from sourcepulse.event import Event
-from sourcepulse.serialize import encode
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import encode
 from support.broker_under_test import (
     BrokerUnderTest,
     RemoteBroker,

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from sourcepulse.errors import ConfigError, DecodeError, EventError
-from sourcepulse.event import Event
-from sourcepulse.topics import KEY_MAX_BYTES, matches, routing_key, unescape_word
+from sourcepulse.events.event import Event
+from sourcepulse.events.topics import KEY_MAX_BYTES, matches, routing_key, unescape_word
 from support.broker_under_test import BrokerUnderTest, bodies, is_silent, message, next_event, receive, take
 from support.local_log import push_event
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.brokers import Publisher, Settlement
-from sourcepulse.delivery import Delivery, DeliveryReport
-from sourcepulse.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.sender import Delivery, DeliveryReport
 from sourcepulse.testing import system_event
 from support.broker_under_test import WAIT_SECONDS, RemoteBroker, is_silent, next_event, receive, take
 from support.local_log import push_event

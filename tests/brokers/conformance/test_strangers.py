@@ -14,11 +14,11 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.brokers import Message
-from sourcepulse.consumer_state import ConsumerState
+from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.errors import DecodeError
-from sourcepulse.event import Event
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import encode
 from sourcepulse.gaps import Gap, Lane
-from sourcepulse.serialize import encode
 from support.activemq import ActiveMqNode
 from support.amqp import admin
 from support.broker_under_test import (

@@ -1,0 +1,3 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""How the sidecar starts, serves and stops."""

@@ -1,0 +1,36 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Make the events of what bugs are filed under: products, components, versions, milestones, keywords."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sourcepulse.events.event import Event
+from sourcepulse_bugzilla.mapping.emitter import RowTeller
+from sourcepulse_bugzilla.mapping.views import THING_CREATE, THING_DELETE, THING_UPDATE, THINGS, View
+
+_STATES = {THING_CREATE: "created", THING_UPDATE: "changed", THING_DELETE: "deleted"}
+#: The event type of each kind of row: `product.create` -> `bugzilla.product.created.v1`.
+THING_TYPES: Mapping[str, str] = {
+    f"{name}.{action}": f"bugzilla.{name}.{state}.v1" for name in THINGS for action, state in _STATES.items()
+}
+
+
+def thing_events(teller: RowTeller, view: View) -> Iterator[Event]:
+    """Yield the event of a product, component, version, milestone or keyword; none if no change of it is left."""
+    kind, thing = teller.row.kind, view.members["thing"]
+    name, _, action = kind.partition(".")
+    members = {name: thing}
+    if action == THING_UPDATE:
+        if not view.members["changes"]:
+            return
+        members["changes"] = view.members["changes"]
+    # The words are those before the change, because consumers are bound to the old name.
+    yield teller.event(
+        THING_TYPES[kind],
+        members,
+        key=[str(thing["id"]), *teller.activity()],
+        words=view.members["words"],
+        subject=f"{name}/{thing['id']}",
+    )

@@ -1,0 +1,3 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The Perl process `drain.pl`, which speaks for Bugzilla."""

@@ -1,0 +1,279 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The requests that drain.pl understands, with answers that are checked; PROTOCOL.md describes them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from sourcepulse.cli.lines import shorten
+from sourcepulse.errors import ConfigError
+from sourcepulse_bugzilla.errors import DrainerError, DrainerGoneError, LockedError, PausedError, SetupError
+from sourcepulse_bugzilla.perl.child import Child
+
+PROTOCOL = 2
+#: Where the extension is in a Bugzilla.
+SCRIPT = Path("extensions/SourcePulse/bin/drain.pl")
+DEFAULT_PERL = "perl"
+ROWS_AT_ONCE = 200
+#: Fewer could be tried out by a reader who looks for the numbers behind an id.
+SECRET_MIN_DIGITS = 32
+
+_SECRET = re.compile(r"[0-9a-fA-F]+")
+_SITE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ERRORS: Mapping[str, type[DrainerError]] = {"paused": PausedError, "locked": LockedError, "setup": SetupError}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """Which Bugzilla this is, where it sends its nudges, and the secret in the ids of its events."""
+
+    site: str
+    secret: str = field(repr=False)
+    bugzilla: str
+    socket: Path
+    group: str | None
+    enabled: bool
+    requirelogin: bool
+
+
+class Rows(NamedTuple):
+    """The oldest rows that wait, and how many wait in all."""
+
+    rows: Sequence[Mapping[str, Any]]
+    depth: int
+
+
+class Stats(NamedTuple):
+    """The state of the table; `oldest_s` is an age in seconds.
+
+    `silent_since`, in seconds since 1970, is the time of the last row if Bugzilla recorded public changes after it and
+    the extension wrote nothing; else None.
+    """
+
+    depth: int
+    buried: int
+    oldest_s: int | None
+    missed: int
+    silent_since: int | None
+
+
+class Page(NamedTuple):
+    """What Bugzilla recorded behind some marks, in the form of rows, and the marks to go on with."""
+
+    rows: Sequence[Mapping[str, Any]]
+    marks: Mapping[str, Any]
+    more: bool
+
+
+class Judged(NamedTuple):
+    """Whether an anonymous visitor may read an event now, with which data if it was reduced.
+
+    `bug` is the bug of an event that may not be read, if that bug is public.
+    """
+
+    send: bool
+    data: Mapping[str, Any] | None = None
+    bug: int | None = None
+
+
+def has_extension(folder: Path) -> bool:
+    """Return whether there is a Bugzilla with the extension; OSError if we may not look."""
+    return (folder / "Bugzilla.pm").is_file() and (folder / SCRIPT).is_file()
+
+
+def command_for(folder: Path, perl: str = DEFAULT_PERL) -> list[str]:
+    """Return the command that serves a Bugzilla; ConfigError if the folder is none, or lacks the extension."""
+    program = shutil.which(perl)
+    if program is None:
+        raise ConfigError(f"there is no Perl at {perl!r}; name the one that runs Bugzilla with --perl")
+    if not (folder / "Bugzilla.pm").is_file():
+        raise ConfigError(f"{folder} is no folder of a Bugzilla: there is no Bugzilla.pm in it")
+    script = folder / SCRIPT
+    if not script.is_file():
+        raise ConfigError(
+            f"the extension is not in this Bugzilla: there is no {script}; link the folder SourcePulse into "
+            f"{folder / 'extensions'} and run checksetup.pl"
+        )
+    return [program, str(script), str(folder)]
+
+
+class Drainer:
+    """One drain.pl at work; close it, or use it as a context manager.
+
+    Every request raises PausedError, LockedError, SetupError or DrainerError as drain.pl answers, and DrainerGoneError
+    if it does not.
+    """
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Have drain.pl end; may be called again."""
+        self._child.close()
+
+    def hello(self) -> Hello:
+        """Ask whom we talk to; SetupError if it speaks another version of the protocol."""
+        answer = self._ask("hello")
+        if answer.get("protocol") != PROTOCOL:
+            raise SetupError(
+                f"the extension in this Bugzilla does not speak version {PROTOCOL} of the protocol: "
+                "install the extension and the sidecar from the same sourcepulse"
+            )
+        site = _text(answer, "site")
+        if not _SITE.fullmatch(site):
+            raise SetupError("the parameter sourcepulse_site_id is not a UUID; run checksetup.pl")
+        secret = answer.get("secret")
+        if not isinstance(secret, str) or len(secret) < SECRET_MIN_DIGITS or not _SECRET.fullmatch(secret):
+            raise SetupError(
+                f"the parameter sourcepulse_secret must have {SECRET_MIN_DIGITS} hex digits; run checksetup.pl"
+            )
+        return Hello(
+            site=site,
+            secret=secret,
+            bugzilla=_text(answer, "bugzilla"),
+            socket=Path(_text(answer, "socket")),
+            group=None if answer.get("group") is None else _text(answer, "group"),
+            enabled=_truth(answer, "enabled"),
+            requirelogin=_truth(answer, "requirelogin"),
+        )
+
+    def lock(self) -> None:
+        """Take the lock that only one drainer of a Bugzilla can have; LockedError if another has it."""
+        self._ask("lock")
+
+    def next(self, count: int = ROWS_AT_ONCE) -> Rows:
+        """Give the oldest rows that wait."""
+        answer = self._ask("next", count=count)
+        rows = _rows(answer)
+        if any(type(row.get("id")) is not int for row in rows):
+            raise _senseless("next")
+        return Rows(rows, _number(answer, "depth"))
+
+    def ack(self, ids: Sequence[int]) -> int:
+        """Delete rows whose events are stored, and give how many there were."""
+        return _number(self._ask("ack", ids=list(ids)), "deleted")
+
+    def bury(self, row_id: int, reason: str) -> None:
+        """Set a row aside with its reason."""
+        self._ask("bury", id=row_id, reason=reason)
+
+    def retry(self) -> int:
+        """Have buried rows wait again, and give how many there were."""
+        return _number(self._ask("retry"), "rows")
+
+    def stats(self) -> Stats:
+        """Return the state of the table."""
+        answer = self._ask("stats")
+        return Stats(
+            depth=_number(answer, "depth"),
+            buried=_number(answer, "buried"),
+            oldest_s=_number_or_none(answer, "oldest_s"),
+            missed=_number(answer, "missed"),
+            silent_since=_number_or_none(answer, "silent_since"),
+        )
+
+    def found(self, count: int) -> None:
+        """Have the first so many of the missed changes forgotten: the history was searched for them."""
+        self._ask("found", count=count)
+
+    def check(self, events: Sequence[Mapping[str, Any]]) -> list[Judged]:
+        """Ask of events, each with `type` and `data`, whether an anonymous visitor may read them now."""
+        verdicts = self._ask("check", events=list(events)).get("verdicts")
+        if not isinstance(verdicts, list) or len(verdicts) != len(events):
+            raise _senseless("verdicts")
+        return [_judged(verdict) for verdict in verdicts]
+
+    def tips(self) -> Mapping[str, Any]:
+        """Give where the tables end now."""
+        return _object(self._ask("tips"), "marks")
+
+    def recover(self, marks: Mapping[str, Any], count: int = ROWS_AT_ONCE) -> Page:
+        """Give what Bugzilla recorded behind the marks."""
+        answer = self._ask("recover", marks=marks, count=count)
+        return Page(_rows(answer), _object(answer, "marks"), _truth(answer, "more"))
+
+    def _ask(self, do: str, **members: Any) -> dict[str, Any]:
+        answer = self._child.ask({"do": do, **members})
+        if answer.get("ok") is True:
+            return answer
+        kind = _ERRORS.get(str(answer.get("code")), DrainerError)
+        raise kind(f"drain.pl cannot do '{do}': {shorten(str(answer.get('error')))}")
+
+
+def open_drainer(child: Child) -> tuple[Drainer, Hello]:
+    """Give a drainer that has said hello; it is closed if that fails."""
+    drainer = Drainer(child)
+    try:
+        return drainer, drainer.hello()
+    except BaseException:
+        with suppress(DrainerGoneError):
+            drainer.close()
+        raise
+
+
+def _senseless(what: str) -> DrainerError:
+    return DrainerError(f"drain.pl gave an answer that makes no sense ({what})")
+
+
+def _number(answer: Mapping[str, Any], name: str) -> int:
+    value = answer.get(name)
+    if type(value) is not int:
+        raise _senseless(name)
+    return value
+
+
+def _number_or_none(answer: Mapping[str, Any], name: str) -> int | None:
+    return None if answer.get(name) is None else _number(answer, name)
+
+
+def _text(answer: Mapping[str, Any], name: str) -> str:
+    value = answer.get(name)
+    if not isinstance(value, str):
+        raise _senseless(name)
+    return value
+
+
+def _truth(answer: Mapping[str, Any], name: str) -> bool:
+    value = answer.get(name)
+    if not isinstance(value, bool):
+        raise _senseless(name)
+    return value
+
+
+def _object(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = answer.get(name)
+    if not isinstance(value, dict):
+        raise _senseless(name)
+    return value
+
+
+def _rows(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = answer.get("rows")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _senseless("rows")
+    return rows
+
+
+def _judged(verdict: Any) -> Judged:
+    if not isinstance(verdict, dict):
+        raise _senseless("verdicts")
+    send, data, bug = _truth(verdict, "send"), verdict.get("data"), verdict.get("bug")
+    if not (data is None or (send and isinstance(data, dict))) or not (bug is None or type(bug) is int):
+        raise _senseless("verdicts")
+    return Judged(send, data, None if send else bug)

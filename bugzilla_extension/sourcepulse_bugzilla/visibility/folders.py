@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Which Bugzillas an outbox serves, and with which Perl: the check before publishing asks the same ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.tables import note, remove_notes, set_notes
+from sourcepulse_bugzilla.perl.requests import DEFAULT_PERL
+
+#: What the outbox calls a Bugzilla among its sources.
+ORIGIN_KIND = "bugzilla"
+#: How the rows of the outbox that name the Perl of a folder begin.
+_PERL = "bugzilla perl "
+
+
+def remember_folder(outbox: Outbox, folder: Path, perl: str) -> None:
+    """Remember a folder that is served and its Perl; cheap when both are known already."""
+    remember_perl(outbox, folder, perl)
+    outbox.remember_origin(ORIGIN_KIND, str(folder))
+
+
+def remember_perl(outbox: Outbox, folder: Path, perl: str) -> None:
+    """Remember the Perl of a folder."""
+    if perl_of(outbox, folder) != perl:
+        with outbox.writing() as db:
+            set_notes(db, {f"{_PERL}{folder}": perl})
+
+
+def forget_folder(outbox: Outbox, folder: Path) -> None:
+    """Forget a folder that is not served any more."""
+    outbox.forget_origin(ORIGIN_KIND, str(folder))
+    with outbox.writing() as db:
+        remove_notes(db, [f"{_PERL}{folder}"])
+
+
+def known_folders(outbox: Outbox) -> list[Path]:
+    """Return every folder that is served."""
+    return [Path(origin.location) for origin in outbox.origins() if origin.kind == ORIGIN_KIND]
+
+
+def perl_of(outbox: Outbox, folder: Path) -> str:
+    """Return the Perl of a folder."""
+    with outbox.reading() as db:
+        return note(db, f"{_PERL}{folder}") or DEFAULT_PERL

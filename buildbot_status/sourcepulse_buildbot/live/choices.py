@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Decide once for each request and build whether it is wanted, and keep to that whatever is configured meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from sourcepulse.events.event import event_id
+from sourcepulse_buildbot.directory import Directory, Remembered
+from sourcepulse_buildbot.mapping.build_facts import BuildContext, BuildRef, BuildsetFacts
+from sourcepulse_buildbot.mapping.builds import STARTED
+from sourcepulse_buildbot.mapping.requests import SUBMITTED, request_key
+from sourcepulse_buildbot.mapping.rows import Row
+from sourcepulse_buildbot.selection import Selection
+
+
+class Choices:
+    """Knows builders under their own name and under the virtual one that their builds may have.
+
+    A story that the outbox has the beginning of is wanted to its end: the configuration may have changed, also while
+    no master ran. `known` returns which of these ids the outbox has.
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        directory: Directory,
+        *,
+        scope: str,
+        known: Callable[[Sequence[str]], Awaitable[set[str]]],
+    ) -> None:
+        self._selection = selection
+        self._directory = directory
+        self._scope = scope
+        self._known = known
+        self._requests: Remembered[bool] = Remembered()
+
+    async def request(self, request: Row, buildset: BuildsetFacts) -> bool:
+        """Return whether a request is wanted."""
+        number = request["buildrequestid"]
+        if number not in self._requests:
+            builder = await self._directory.builder(request["builderid"])
+            virtual = buildset.properties.get("virtual_builder_name") or builder.virtual_name
+            tags = buildset.properties.get("virtual_builder_tags") or builder.virtual_tags
+            wanted = self._takes([builder.name, virtual], [builder.tags, tags], buildset.scheduler)
+            self._requests[number] = wanted or await self._is_told(SUBMITTED, request_key(request))
+        return self._requests[number]
+
+    async def build(self, build: Row, ref: BuildRef, context: BuildContext) -> bool:
+        """Return whether a build is wanted; a build of a request that is wanted always is."""
+        if self._requests.get(build["buildrequestid"]):
+            return True
+        builder, scheduler = context.builder, context.buildset.scheduler
+        wanted = self._takes([ref.buildername, builder.name], [context.tags, builder.tags], scheduler)
+        return wanted or await self._is_told(STARTED, ref.key(ref.buildid))
+
+    def owes_request(self, buildrequestid: int) -> bool:
+        """Return, once, whether the request of a build that is wanted was not, so that it is to be published first."""
+        if self._requests.get(buildrequestid, True):
+            return False
+        self._requests[buildrequestid] = True
+        return True
+
+    def _takes(self, names: Iterable[object], tags: Iterable[object], scheduler: str | None) -> bool:
+        return self._selection.takes_builder(
+            {name for name in names if isinstance(name, str)},
+            {tag for each in tags if isinstance(each, list | tuple) for tag in each if isinstance(tag, str)},
+        ) and self._selection.takes_scheduler(scheduler)
+
+    async def _is_told(self, type_: str, key: Sequence[str]) -> bool:
+        return bool(await self._known([event_id(self._scope, type_, *key)]))

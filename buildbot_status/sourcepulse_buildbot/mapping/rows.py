@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Read what Buildbot's data API and its messages hold: times in three forms, results as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sourcepulse.events.event import format_time
+
+#: A row as the data API gives it, or the message of the bus that has the same members.
+Row = Mapping[str, Any]
+
+#: Buildbot's result numbers as words (buildbot.process.results).
+_OUTCOMES = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
+UNKNOWN = "unknown"
+
+
+def seconds_of(value: datetime | float | None) -> int | None:
+    """Give whole seconds since 1970: messages hold datetimes, over WAMP and from schedulers whole numbers."""
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return int((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp())
+    return int(value)
+
+
+def time_of(value: datetime | float | None) -> str | None:
+    """Give a time as events have it; None stays None."""
+    seconds = seconds_of(value)
+    return None if seconds is None else format_time(seconds)
+
+
+def outcome_of(results: int | None) -> str:
+    """Give the word for a result; `unknown` for a number that Buildbot may get in later versions."""
+    return _OUTCOMES[results] if results is not None and 0 <= results < len(_OUTCOMES) else UNKNOWN
+
+
+def results_of(results: int | None) -> int | None:
+    """Give Buildbot's number; requests that are not complete have -1 for none."""
+    return None if results is None or results < 0 else results

@@ -1,0 +1,255 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Find again what the bus forgot: compare Buildbot's database with the outbox, and tell what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from buildbot.data.resultspec import Filter
+
+from sourcepulse.events.event import event_id
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse_buildbot.directory import Directory, Known
+from sourcepulse_buildbot.live.choices import Choices
+from sourcepulse_buildbot.mapping.build_facts import BuildRef
+from sourcepulse_buildbot.mapping.builds import FINISHED, STARTED
+from sourcepulse_buildbot.mapping.changes import ADDED, change_added, change_key
+from sourcepulse_buildbot.mapping.requests import (
+    BUILDSET_COMPLETED,
+    COMPLETED,
+    SUBMITTED,
+    buildset_completed,
+    buildset_key,
+    request_completed,
+    request_key,
+    request_submitted,
+)
+from sourcepulse_buildbot.mapping.rows import Row, seconds_of
+from sourcepulse_buildbot.recovery.build import RecoveredBuilds
+from sourcepulse_buildbot.recovery.mark import Mark
+from sourcepulse_buildbot.selection import Selection
+from sourcepulse_buildbot.writer import Fact
+
+#: How far before its mark a search begins: Buildbot's times are whole seconds, and clocks of several masters differ.
+OVERLAP_SECONDS = 300
+#: Changes have no time of their arrival; a database may number two of them in another order than it stores them.
+OVERLAP_CHANGES = 100
+#: Late messages of a build may come after its end; so long before a crash all builds are looked at.
+LATE_SECONDS = 10
+PAGE_ROWS = 200
+#: Buildbot counts a request once for each of its codebases before it gives it once, so a page of them has fewer.
+_REPEATED = ("buildrequests",)
+
+
+class Store(NamedTuple):
+    """The outbox as recovery sees it: `put` hands on a fact, `ask` waits until all of them are stored."""
+
+    put: Callable[[Fact], object]
+    ask: Callable[[Callable[[Outbox], Any]], Awaitable[Any]]
+
+
+class Search(NamedTuple):
+    """What is searched: rows from `since` to `until` (seconds since 1970), changes from one id to another.
+
+    Builds that ended after `suspect_after` are looked at though their end is known. Changes, submitted requests and
+    buildsets say of no master that they are its own; `unowned` tells whether they are searched, too.
+    """
+
+    since: int
+    until: int
+    changes_after: int
+    changes_until: int
+    suspect_after: float
+    unowned: bool = True
+
+
+class Recovery:
+    """Tells with `recovered` what nobody told; what is told twice has the same id, so the outbox keeps the first.
+
+    `others` gives the masters that speak for themselves: their rows are not touched.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Any,
+        directory: Directory,
+        selection: Selection,
+        choices: Choices,
+        builds: RecoveredBuilds,
+        scope: str,
+        store: Store,
+        others: Callable[[], Awaitable[frozenset[int]]],
+        begun: Callable[[Known, int], Sequence[Fact]],
+        passed_over: Callable[[str], None],
+    ) -> None:
+        self._data = data
+        self._directory = directory
+        self._selection = selection
+        self._choices = choices
+        self._builds = builds
+        self._scope = scope
+        self._store = store
+        self._others = others
+        #: Told of every build that goes on; gives what was heard of it before it was known.
+        self._begun = begun
+        #: Told of every row that cannot be read.
+        self._passed_over = passed_over
+
+    async def last_change(self) -> int:
+        """Give the id of the youngest change, 0 if there is none."""
+        rows = await self._data.get(("changes",), order=["-changeid"], limit=1)
+        return int(rows[0]["changeid"]) if rows else 0
+
+    async def run(self, search: Search) -> None:
+        """Tell all that is missing, page by page, each stored before the next is read."""
+        others = await self._others()
+        if search.unowned and self._selection.wants("changes"):
+            await self._changes(search)
+        if search.unowned and self._selection.wants("requests"):
+            await self._submitted(search)
+        if self._selection.wants_any_of_builds:
+            await self._finished_builds(search, others)
+            await self._running_builds(search, others)
+        if self._selection.wants("requests"):
+            await self._completed(search, others)
+        if search.unowned and self._selection.wants("buildsets"):
+            await self._buildsets(search)
+
+    async def _changes(self, search: Search) -> None:
+        first = max(0, search.changes_after - OVERLAP_CHANGES)
+        upto = Filter("changeid", "le", [search.changes_until])
+        async for page in self._pages("changes", "changeid", upto, first=first):
+            for row in await self._missing(page, ADDED, change_key):
+                self._store.put(partial(change_added, change=row, recovered=True))
+
+    async def _submitted(self, search: Search) -> None:
+        async for page in self._pages("buildrequests", "buildrequestid", *_between("submitted_at", search)):
+            for row in await self._missing(page, SUBMITTED, request_key):
+                await self._readable(f"request {row['buildrequestid']}", self._submitted_one(row))
+
+    async def _submitted_one(self, request: Row) -> None:
+        buildset = await self._directory.buildset(request["buildsetid"])
+        if await self._choices.request(request, buildset):
+            builder = await self._directory.builder(request["builderid"])
+            self._store.put(
+                partial(request_submitted, request=request, builder=builder, buildset=buildset, recovered=True)
+            )
+
+    async def _completed(self, search: Search, others: frozenset[int]) -> None:
+        async for page in self._pages("buildrequests", "buildrequestid", *_between("complete_at", search)):
+            for row in await self._missing(page, COMPLETED, request_key):
+                if row["claimed_by_masterid"] not in others:
+                    await self._readable(f"request {row['buildrequestid']}", self._completed_one(row))
+
+    async def _completed_one(self, request: Row) -> None:
+        buildset = await self._directory.buildset(request["buildsetid"])
+        if not await self._choices.request(request, buildset):
+            return
+        buildid = await self._directory.last_build(request["buildrequestid"])
+        self._store.put(
+            partial(
+                request_completed,
+                request=request,
+                buildername=await self._directory.builder_name(request["builderid"]),
+                buildset=buildset,
+                buildid=buildid,
+                collapsed_into=None if buildid is not None else await self._directory.collapsed_into(request),
+                recovered=True,
+            )
+        )
+
+    async def _buildsets(self, search: Search) -> None:
+        async for page in self._pages("buildsets", "bsid", *_between("complete_at", search)):
+            for row in await self._missing(page, BUILDSET_COMPLETED, buildset_key):
+                await self._readable(f"buildset {row['bsid']}", self._buildset_one(row))
+
+    async def _buildset_one(self, buildset: Row) -> None:
+        if self._selection.schedulers is not None:
+            facts = await self._directory.buildset(buildset["bsid"])
+            if not self._selection.takes_scheduler(facts.scheduler):
+                return
+        self._store.put(partial(buildset_completed, buildset=buildset, recovered=True))
+
+    async def _finished_builds(self, search: Search, others: frozenset[int]) -> None:
+        async for page in self._pages("builds", "buildid", *_between("complete_at", search)):
+            ours = [row for row in page if row["masterid"] not in others]
+            missing = {row["buildid"] for row in await self._missing(ours, FINISHED, _build_key)}
+            missing |= {row["buildid"] for row in await self._missing(ours, STARTED, _build_key)}
+            for row in ours:
+                if row["buildid"] in missing or (seconds_of(row["complete_at"]) or 0) >= search.suspect_after:
+                    await self._readable(f"build {row['buildid']}", self._tell(row))
+
+    async def _running_builds(self, search: Search, others: frozenset[int]) -> None:
+        async for page in self._pages("builds", "buildid", Filter("complete", "eq", [False])):
+            for row in page:
+                if row["masterid"] in others or (seconds_of(row["started_at"]) or 0) > search.until:
+                    continue
+                if row["buildid"] not in self._directory.builds or search.suspect_after < search.until:
+                    await self._readable(f"build {row['buildid']}", self._tell_running(row))
+
+    async def _tell_running(self, build: Row) -> None:
+        is_new = build["buildid"] not in self._directory.builds
+        known = await self._tell(build)
+        if is_new:
+            for fact in self._begun(known, build["buildrequestid"]):
+                self._store.put(fact)
+
+    async def _tell(self, build: Row) -> Known:
+        known = await self._builds.known(build)
+        if known.wanted and self._selection.wants("requests") and self._choices.owes_request(build["buildrequestid"]):
+            request = await self._data.get(("buildrequests", build["buildrequestid"]))
+            if request is not None:
+                await self._submitted_one(request)
+        for fact in await self._builds.facts(build, known):
+            self._store.put(fact)
+        return known
+
+    async def _readable(self, what: str, telling: Awaitable[object]) -> None:
+        """Pass over what the database cannot give whole, or it would hold up all the rest at every search."""
+        try:
+            await telling
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            self._passed_over(f"{what} cannot be told, Buildbot's database does not have all of it: {error}")
+
+    async def _missing(self, rows: Sequence[Row], type_: str, key: Callable[[Row], list[str]]) -> list[Row]:
+        ids = [event_id(self._scope, type_, *key(row)) for row in rows]
+        known = await self._store.ask(lambda outbox: outbox.known(ids))
+        return [row for row, id_ in zip(rows, ids, strict=True) if id_ not in known]
+
+    async def _pages(self, table: str, key: str, *filters: Filter, first: int = 0) -> AsyncIterator[list[Row]]:
+        last = first
+        while True:
+            found = await self._data.get(
+                (table,), filters=[*filters, Filter(key, "gt", [last])], order=[key], limit=PAGE_ROWS
+            )
+            rows = list(found)
+            if rows:
+                yield rows
+                last = rows[-1][key]
+            if len(rows) < (1 if table in _REPEATED else PAGE_ROWS):
+                return
+
+
+def search_since(mark: Mark, *, until: int, changes_until: int, suspect_after: float) -> Search:
+    """Give what is to be searched after a mark."""
+    return Search(
+        # A clock that was set back since must not hide what ended after that.
+        since=min(mark.at, until) - OVERLAP_SECONDS,
+        until=until,
+        changes_after=mark.changeid,
+        changes_until=changes_until,
+        suspect_after=suspect_after - LATE_SECONDS,
+    )
+
+
+def _between(time: str, search: Search) -> tuple[Filter, Filter]:
+    # Whole numbers: with a datetime the query finds nothing on SQLite.
+    return Filter(time, "ge", [search.since]), Filter(time, "le", [search.until])
+
+
+def _build_key(build: Row) -> list[str]:
+    return BuildRef.of(build, "").key(build["buildid"])

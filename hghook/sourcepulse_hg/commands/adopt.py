@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""`hg sourcepulse-adopt`: decide over the first copies that came with a copied or restored repository."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mercurial import error
+
+from sourcepulse_hg.commands.recover import recover_now
+from sourcepulse_hg.pending.collect import ELSEWHERE_SUFFIX, LOCK_NAME
+from sourcepulse_hg.pending.files import ensure_folder, replace_file
+from sourcepulse_hg.pending.first_copy import DamagedError, FirstCopy, Identity, decode_copy, encode_copy
+from sourcepulse_hg.pending.folder_lock import folder_lock
+from sourcepulse_hg.pending.layout import Place, find_place, is_committed
+from sourcepulse_hg.settings import read_settings
+
+LOCK_WAIT_SECONDS = 30.0
+
+
+class Foreign(NamedTuple):
+    """A first copy of a committed transaction that another repository made, of which this one is a copy."""
+
+    path: Path
+    copy: FirstCopy
+
+
+def adopt(ui: Any, repo: Any, *, announce: bool, discard: bool) -> int:
+    """Show what waits for a decision, or take it; 0 if nothing is left to decide."""
+    if announce and discard:
+        raise error.InputError(b"--announce and --discard exclude each other")
+    place = find_place(os.fsdecode(repo.sharedpath))
+    if not announce and not discard:
+        return _show(ui, _foreign(place))
+    done = _settle(repo, place, _announce if announce else _discard)
+    ui.status(b"sourcepulse: %d first copies %s\n" % (done, b"taken over" if announce else b"discarded"))
+    return recover_now(ui, repo) if announce else 0
+
+
+def _show(ui: Any, foreign: list[Foreign]) -> int:
+    for path, copy in foreign:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(copy.time))
+        types = ", ".join(event.type for event in copy.events)
+        ui.write(f"{path.name}  {stamp} UTC  {types}\n".encode("utf-8", "surrogateescape"))
+    if foreign:
+        ui.status(
+            b"sourcepulse: they came with the files of another repository. Where that still publishes, or has "
+            b"published them, 'hg sourcepulse-adopt --discard'; where this one takes its place, '--announce'\n"
+        )
+    else:
+        ui.status(b"sourcepulse: there is nothing to decide\n")
+    return 1 if foreign else 0
+
+
+def _foreign(place: Place) -> list[Foreign]:
+    inode = Identity.of(place.dot_hg).inode
+    found = []
+    for waiting in place.waiting():
+        if not is_committed(waiting):
+            continue
+        try:
+            copy = decode_copy(waiting.path.read_bytes())
+        except (DamagedError, FileNotFoundError):
+            continue
+        if copy.identity.inode != inode:
+            found.append(Foreign(waiting.path, copy))
+    return found
+
+
+def _settle(repo: Any, place: Place, decide: Callable[[Place, Foreign], None]) -> int:
+    elsewhere = Path(os.fsdecode(read_settings(repo).outbox) + ELSEWHERE_SUFFIX)
+    try:
+        ensure_folder(place.ready, like=place.dot_hg)
+        # The repository's own lock keeps the store as it is, the collector's its folder.
+        with repo.lock(), folder_lock(place.ready / LOCK_NAME, elsewhere=elsewhere, wait_s=LOCK_WAIT_SECONDS) as ours:
+            if not ours:
+                raise error.Abort(b"another collector is at work", hint=b"try again")
+            foreign = _foreign(place)
+            for one in foreign:
+                decide(place, one)
+            return len(foreign)
+    except OSError as failure:
+        raise error.Abort(
+            b"the first copies cannot be changed: %s" % str(failure).encode("utf-8", "surrogateescape"),
+            hint=b"check owner and mode of .hg/sourcepulse, then run this again",
+        ) from failure
+
+
+def _announce(place: Place, foreign: Foreign) -> None:
+    copy = foreign.copy._replace(identity=Identity.of(place.dot_hg))
+    replace_file(foreign.path, encode_copy(copy), like=place.dot_hg, durable=True)
+
+
+def _discard(_place: Place, foreign: Foreign) -> None:
+    foreign.path.unlink(missing_ok=True)

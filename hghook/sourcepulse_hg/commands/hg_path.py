@@ -1,0 +1,22 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Print the path that `[extensions] sourcepulse_hg = ...` needs for an hg outside this environment."""
+
+from __future__ import annotations
+
+import argparse
+
+from sourcepulse.errors import EXIT_OK
+from sourcepulse_hg.commands.demo import extension_path
+
+HELP = "print the path to load the Mercurial extension from"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add no options."""
+
+
+def run(args: argparse.Namespace) -> int:  # noqa: ARG001 - every command has this signature
+    """Print the path."""
+    print(extension_path())
+    return EXIT_OK

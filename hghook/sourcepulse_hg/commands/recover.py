@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""`hg sourcepulse-recover`: collect what a crash left and say what it found."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mercurial import error
+
+from sourcepulse.errors import SourcePulseError
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse_hg.mapping.unseen import unseen_events
+from sourcepulse_hg.pending.collect import collect_repository
+from sourcepulse_hg.pending.files import ensure_folder
+from sourcepulse_hg.pending.write import announce
+from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings
+from sourcepulse_hg.strip.note import note_path
+from sourcepulse_hg.strip.removal import settle
+from sourcepulse_hg.tell import Teller
+from sourcepulse_hg.transaction.seen import unseen, write_seen
+
+RECOVER_LIMIT_SECONDS = 600.0
+
+
+def recover_now(ui: Any, repo: Any) -> int:
+    """Collect a repository; 0 if nothing is left, 1 if something needs attention."""
+    settings = read_settings(repo)
+    for problem in settings.problems:
+        ui.warn(_line(problem))
+    is_settled = _settle_removal(repo)
+    if settings.published:
+        _announce_unseen(ui, repo, settings)
+    elif settings.is_outside:
+        ui.warn(_line("this repository is not below 'root' (links are followed), so it publishes nothing"))
+    try:
+        if settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX):
+            ensure_folder(os.path.dirname(settings.outbox), like=settings.dot_hg)
+        with Outbox.open(os.fsdecode(settings.outbox)) as outbox:
+            report = collect_repository(os.fsdecode(settings.dot_hg), outbox, deadline_s=RECOVER_LIMIT_SECONDS)
+    except (SourcePulseError, OSError) as error:
+        ui.warn(_line(str(error)))
+        return 1
+    ui.status(_line(f"{report.collected} events collected, {report.repeats} known already"))
+    if report.undecided or not is_settled:
+        ui.warn(
+            _line(
+                f"{report.undecided + (not is_settled)} first copies belong to a transaction that is not finished: "
+                "if no other hg is at work here, run 'hg recover' and then this again"
+            )
+        )
+    for path in report.quarantined:
+        ui.warn(_line(f"set aside, of a copied repository or damaged: {path}"))
+    if report.left:
+        ui.warn(_line(f"{report.left} first copies are left; another collector is at work or the time was too short"))
+    return 1 if report.undecided or report.quarantined or report.left or not is_settled else 0
+
+
+def _announce_unseen(ui: Any, repo: Any, settings: Settings) -> None:
+    """Write the events of what an hg without the extension added; another hg at work does so itself."""
+    repo = repo.unfiltered()
+    if unseen(repo) is None:
+        return
+    try:
+        with repo.lock(wait=False):
+            revisions = unseen(repo)
+            if revisions is None:
+                return
+            teller = Teller(ui)
+            # There was a transaction, but nothing says which; first copies are named after one.
+            txnid = f"TXN:{repo.changelog.node(revisions[0]).hex()}"
+            events = unseen_events(repo, settings, teller, start=revisions[0], stop=revisions[1], txnid=txnid)
+            if events:
+                announce(repo, txnid, events, settings, teller)
+            write_seen(repo)
+    except (error.LockError, OSError) as failure:
+        ui.warn(_line(f"what an hg without the extension added waits for the next transaction: {failure}"))
+
+
+def _settle_removal(repo: Any) -> bool:
+    """Tell what a strip or rollback that died has removed; False if that has to wait."""
+    if not os.path.exists(note_path(repo.sharedpath)):
+        return True
+    try:
+        with repo.lock(wait=False):
+            return settle(repo, recovered=True)
+    except error.LockError:
+        return False
+
+
+def _line(sentence: str) -> bytes:
+    return b"sourcepulse: " + sentence.encode("utf-8", "surrogateescape") + b"\n"

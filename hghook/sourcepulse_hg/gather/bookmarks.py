@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Read from a transaction which bookmarks it changed; the decision is the table in served_view.py."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from mercurial import bookmarks, encoding, extensions
+
+from sourcepulse_hg.facts.refs_values import BookmarkChange
+from sourcepulse_hg.facts.served_view import ServedView
+
+#: A line of `.hg/shared`, which `hg share` writes.
+_SHARED_BOOKMARKS = b"bookmarks"
+
+
+def changed_bookmarks(
+    repo: Any,
+    changes: Mapping[bytes, tuple[bytes | None, bytes | None]],
+    view: ServedView,
+    bookmarked: Collection[bytes],
+) -> list[BookmarkChange]:
+    """Give the net changes by name, of `changes` as Mercurial keeps them and of targets that came or went.
+
+    `bookmarked` are targets that were served before a strip removed them. Divergent bookmarks (`name@remote`) belong to
+    one repository alone, no pull sees them; nor does a pull from the repository see those that a share has for itself.
+    """
+    if repo.path != repo.sharedpath and not _are_shared(repo):
+        return []
+    revision_of = repo.changelog.index.get_rev
+
+    def was_served(node: bytes) -> bool:
+        revision = revision_of(node)
+        return node in bookmarked if revision is None else view.was_served(revision)
+
+    found = []
+    for name, (old, new) in changes.items():
+        oldnode = old if old is not None and was_served(old) else None
+        node = new if new is not None and view.is_served(revision_of(new)) else None
+        found.append((name, oldnode, node))
+    for revisions, is_new in ((view.revealed, True), (view.vanished, False)):
+        for name, node in _bookmarks_on(repo, revisions):
+            if name not in changes:
+                found.append((name, None, node) if is_new else (name, node, None))
+    return sorted(
+        BookmarkChange(_utf8(name), _hex(old), _hex(new))
+        for name, old, new in found
+        if old != new and not bookmarks.isdivergent(name)
+    )
+
+
+def _are_shared(repo: Any) -> bool:
+    """Tell whether the bookmarks of a share are those of the repository it shares, as Mercurial decides it."""
+    if bookmarks.bookmarksinstore(repo):
+        return True
+    # Without the extension that command `share` is in, what `hg share -B` wrote has no effect.
+    is_enabled = any(name == b"share" for name, _ in extensions.extensions(repo.ui))
+    return is_enabled and _SHARED_BOOKMARKS in repo.vfs.tryread(b"shared").splitlines()
+
+
+def _bookmarks_on(repo: Any, revisions: Collection[int]) -> list[tuple[bytes, bytes]]:
+    if not revisions:
+        return []
+    marks, node_of = repo._bookmarks, repo.changelog.node
+    nodes = [node_of(revision) for revision in revisions]
+    return [(name, node) for node in nodes for name in marks.names(node)]
+
+
+def _hex(node: bytes | None) -> str | None:
+    return None if node is None else node.hex()
+
+
+def _utf8(name: bytes) -> bytes:
+    try:
+        return encoding.fromlocal(name)  # type: ignore[no-any-return] # mercurial has no types
+    except Exception:  # noqa: BLE001 - bytes that are no text in this locale stay what they are
+        return name

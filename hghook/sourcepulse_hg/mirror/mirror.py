@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A mirror tells what the repository it pulls from told, with the same ids, when it has the changesets itself.
+
+After a pull it asks for the last events there, and writes the first copy of those that it has not told. An event that
+names a changeset that is not here yet waits for the next pull, and with it all that come after it; unless that
+changeset has been stripped or made obsolete there since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from mercurial import error
+
+from sourcepulse.events.event import Event
+from sourcepulse_hg.mapping.emitter import emitter_of
+from sourcepulse_hg.mirror.keys import NAMESPACE, Told, read_events
+from sourcepulse_hg.pending.files import ensure_folder, replace_file
+from sourcepulse_hg.pending.first_copy import FOLDER
+from sourcepulse_hg.pending.hand_over import Aftermath
+from sourcepulse_hg.pending.write import write_ready
+from sourcepulse_hg.settings import read_settings
+from sourcepulse_hg.strip.event import STRIPPED
+from sourcepulse_hg.tell import Teller
+
+#: The id of the last event that this mirror told.
+NAME = b"mirrored"
+_FAMILY = "hg."
+_NODE = re.compile("[0-9a-f]{40}")
+#: Members that name changesets which must be here; `nodes` of a strip are those that must not.
+_NODE_MEMBERS = frozenset({"node", "first", "last", "changeset"})
+
+
+def tell_mirrored(repo: Any, remote: Any) -> None:
+    """Tell what came with a pull; never raises."""
+    repo = repo.unfiltered()
+    teller = Teller(repo.ui)
+    try:
+        settings = read_settings(repo)
+        if not settings.mirror:
+            return
+        told = read_events(remote.listkeys(NAMESPACE))
+        if not told:
+            teller.note("the other repository lets its mirrors read no events; 'mirrors = yes' there does")
+            return
+        with repo.lock(wait=False):
+            events = _new(repo, told, emitter_of(settings).source, teller)
+            if not events:
+                return
+            write_ready(repo, _txnid(events), events)
+            _remember(repo.sharedpath, events[-1].id)
+    except error.LockError:
+        teller.note("somebody else is at work here, the next pull tells what came")
+        return
+    except Exception as failure:  # noqa: BLE001 - the pull is committed; nothing of ours may spoil it
+        teller.warn(f"what was pulled is told with the next pull: {failure!r}")
+        return
+    Aftermath.of(repo, settings, teller).run()
+
+
+def _new(repo: Any, told: list[Told], source: str, teller: Teller) -> list[Event]:
+    last = _last(repo.sharedpath)
+    # Whoever is pulled from may not speak for others.
+    events = [each.event for each in told if each.event.source == source and each.event.type.startswith(_FAMILY)]
+    if len(events) < len(told):
+        teller.warn(f"events there are of {told[-1].event.source}, not of {source} as 'source' says here: left out")
+    ids = [event.id for event in events]
+    # One that was never told is a repeat for the outbox, which knows it by its id.
+    events = events[ids.index(last) + 1 :] if last in ids else events
+    gone = {node for event in events for node in _gone(event)}
+    present: list[Event] = []
+    for event in events:
+        awaited = (node for node in _nodes(event.data) if node not in gone)
+        if not all(repo.changelog.hasnode(bytes.fromhex(node)) for node in awaited):
+            break
+        present.append(event)
+    return present
+
+
+def _gone(event: Event) -> list[str]:
+    """Name the changesets that nobody can pull any more."""
+    nodes = list(event.data["nodes"]) if event.type == STRIPPED else []
+    return nodes + [marker["prednode"] for marker in event.data.get("markers", ())]
+
+
+def _nodes(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _nodes(item)
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            if isinstance(member, str):
+                if name in _NODE_MEMBERS and _NODE.fullmatch(member):
+                    yield member
+            else:
+                yield from _nodes(member)
+
+
+def _txnid(events: list[Event]) -> str:
+    """Make a name for a first copy that no transaction of this repository made."""
+    digest = hashlib.sha1(" ".join(event.id for event in events).encode("ascii"), usedforsecurity=False)
+    return f"TXN:{digest.hexdigest()}"
+
+
+def _path(dot_hg: bytes) -> bytes:
+    return os.path.join(dot_hg, FOLDER.encode("ascii"), NAME)
+
+
+def _last(dot_hg: bytes) -> str | None:
+    with suppress(OSError, UnicodeDecodeError), open(_path(dot_hg), encoding="ascii") as file:
+        return file.read().strip()
+    return None
+
+
+def _remember(dot_hg: bytes, event_id: str) -> None:
+    ensure_folder(os.path.dirname(_path(dot_hg)), like=dot_hg)
+    replace_file(_path(dot_hg), f"{event_id}\n".encode("ascii"), like=dot_hg)

@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Make folders and files that all users of a repository can use, whatever the umask: their modes follow `.hg`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+
+from sourcepulse.outbox.files import replace_file as replace_whole
+
+#: Nobody else may write to what is ours, whatever the mode of `.hg`.
+_FILE_MODE_MASK = 0o664
+_FOLDER_MODE_MASK = 0o2775
+
+
+def ensure_folder(path: str | bytes | os.PathLike[str], *, like: str | bytes | os.PathLike[str]) -> None:
+    """Make a folder with the mode of another one, setgid included, unless it is there; OSError if that fails."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    # mkdir() hands on the setgid bit, and only the owner, which we are now, can set the others.
+    with suppress(OSError):
+        os.chmod(path, stat.S_IMODE(os.stat(like).st_mode) & _FOLDER_MODE_MASK)
+
+
+def open_like_folder(path: os.PathLike[str]) -> int:
+    """Open a file for reading and writing, or make it with the mode of its folder; OSError if that fails."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(path, flags, 0o600)
+    status = os.fstat(fd)
+    if status.st_size == 0 and status.st_uid == os.geteuid():
+        mode = os.stat(os.path.dirname(path)).st_mode & _FILE_MODE_MASK
+        if stat.S_IMODE(status.st_mode) != mode:
+            os.fchmod(fd, mode)
+    return fd
+
+
+def replace_file(
+    path: str | bytes | os.PathLike[str], content: bytes, *, like: str | bytes | os.PathLike[str], durable: bool = False
+) -> None:
+    """Let a file have this content at once, with the mode of a folder; OSError if that fails, then nothing changed.
+
+    With `durable` the content is on the disk before the file has its name.
+    """
+    replace_whole(path, content, mode=os.stat(like).st_mode & _FILE_MODE_MASK, durable=durable)

@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The first time that a repository has something to tell, it is told itself; once ever, however often that is tried.
+
+A small file beside the first copies holds a random id, which makes the id of the event. Until a first copy with the
+event is committed, each one has it, always with that id, so that the outbox takes a repeat for what it is.
+
+The inode of `.hg` stands there too, as in a first copy. Another inode under the same name is a restored backup, which
+is no new repository; under another name it is a copy, which is one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NamedTuple
+
+from sourcepulse.events.event import RESTRICTED_SUFFIX, Event
+from sourcepulse_hg.pending.files import ensure_folder, replace_file
+from sourcepulse_hg.pending.first_copy import FOLDER, Identity
+from sourcepulse_hg.settings import Settings
+from sourcepulse_hg.tell import Teller
+
+CREATED = "hg.repo.created.v1"
+NAME = b"repository"
+
+_FORMAT = 1
+_ID_BYTES = 16
+#: What all events of a transaction have in common and this one has too.
+_COMMON = ("repo", "repo_url", "user", "source", "url")
+_COMMON_POINTERS = frozenset(f"/{name}" for name in _COMMON)
+
+
+class Seen(NamedTuple):
+    """What is known of a repository: its id, the inode of its `.hg`, its source, whether that was told."""
+
+    id: str
+    inode: int
+    source: str
+    announced: bool
+
+
+def with_creation(repo: Any, events: list[Event], settings: Settings, teller: Teller) -> list[Event]:
+    """Give the events of a transaction, with that of the repository before them if it was never told."""
+    if not events:
+        return events
+    try:
+        seen = _see(repo.sharedpath, events[0].source.removesuffix(RESTRICTED_SUFFIX))
+    except OSError as failure:
+        teller.note(f"that this repository is new is told later: {failure}")
+        return events
+    return events if seen.announced else [creation_event(events[0], seen.id, settings.name), *events]
+
+
+def has_creation(events: list[Event]) -> bool:
+    """Tell whether these events begin with that of the repository."""
+    return bool(events) and events[0].type == CREATED
+
+
+def note_announced(dot_hg: bytes) -> None:
+    """Note that the event is committed; OSError if that fails, then the next ones tell it again."""
+    seen = _read(dot_hg)
+    if seen is not None and not seen.announced:
+        _write(dot_hg, seen._replace(announced=True))
+
+
+def creation_event(like: Event, id_: str, name: bytes) -> Event:
+    """Make the event of a repository of this name from another one of the same transaction."""
+    data: dict[str, Any] = {member: like.data[member] for member in _COMMON}
+    data |= {"change_set": None, "recovered": like.data["recovered"], "truncated": []}
+    data["raw"] = [note for note in like.data["raw"] if note["field"] in _COMMON_POINTERS]
+    words = name.decode("utf-8", "surrogateescape").split("/")
+    made = Event.of(CREATED, source=like.source, key=[id_], subject=like.subject, time=0.0, data=data, words=words)
+    return made._replace(time=like.time)
+
+
+def _see(dot_hg: bytes, source: str) -> Seen:
+    inode = Identity.of(dot_hg).inode
+    known = _read(dot_hg)
+    if known is None or (known.inode != inode and known.source != source):
+        seen = Seen(os.urandom(_ID_BYTES).hex(), inode, source, announced=False)
+    else:
+        seen = known._replace(inode=inode, source=source)
+    if seen != known:
+        _write(dot_hg, seen)
+    return seen
+
+
+def _path(dot_hg: bytes) -> bytes:
+    return os.path.join(dot_hg, FOLDER.encode("ascii"), NAME)
+
+
+def _read(dot_hg: bytes) -> Seen | None:
+    try:
+        with open(_path(dot_hg), "rb") as file:
+            fields = json.load(file)
+        return Seen(str(fields["id"]), int(fields["inode"]), str(fields["source"]), bool(fields["announced"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError):
+        # Cut off by a power failure; better told twice than never.
+        return None
+
+
+def _write(dot_hg: bytes, seen: Seen) -> None:
+    path = _path(dot_hg)
+    ensure_folder(os.path.dirname(path), like=dot_hg)
+    content = json.dumps({"sourcepulse": _FORMAT, **seen._asdict()}) + "\n"
+    replace_file(path, content.encode("ascii"), like=dot_hg)

@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The note that Mercurial is about to remove changesets, written before it does.
+
+Neither strip nor rollback can be undone once it has begun: what `hg recover` does after a strip that died is to finish
+it. So no transaction can hold the first copy. The note names what may go; whoever comes next, this process or after a
+crash another one, looks what is gone, and makes the first copy of that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NamedTuple
+
+from sourcepulse_hg.pending.files import ensure_folder, replace_file
+from sourcepulse_hg.pending.first_copy import FOLDER, DamagedError
+
+#: Beside the first copies; there is at most one, for it is written under the lock of the store.
+NAME = b"removing"
+STRIP = "strip"
+ROLLBACK = "rollback"
+
+_FORMAT = 1
+
+
+class RemovalNote(NamedTuple):
+    """What may be removed, by whom and when: `nodes` are the candidates, in hexadecimal, the oldest first.
+
+    `txnid` is the transaction of the strip, or the one that is undone; `was_told` says that the undone one has events.
+    """
+
+    operation: str
+    txnid: str
+    user: bytes | None
+    time: float
+    was_told: bool
+    inode: int
+    nodes: tuple[str, ...]
+
+
+def note_path(dot_hg: bytes) -> bytes:
+    """Give the place of the note."""
+    return os.path.join(dot_hg, FOLDER.encode("ascii"), NAME)
+
+
+def write_note(dot_hg: bytes, note: RemovalNote) -> None:
+    """Write the note; OSError if that fails."""
+    path = note_path(dot_hg)
+    ensure_folder(os.path.dirname(path), like=dot_hg)
+    header = {
+        "sourcepulse": _FORMAT,
+        "operation": note.operation,
+        "txnid": note.txnid,
+        "user": None if note.user is None else note.user.hex(),
+        "time": note.time,
+        "was_told": note.was_told,
+        "inode": note.inode,
+        "nodes": len(note.nodes),
+    }
+    lines = [json.dumps(header), *note.nodes]
+    replace_file(path, "".join(f"{line}\n" for line in lines).encode("ascii"), like=dot_hg)
+
+
+def read_note(dot_hg: bytes) -> RemovalNote | None:
+    """Read the note, None if there is none; DamagedError if it is not as it was written."""
+    try:
+        with open(note_path(dot_hg), "rb") as file:
+            content = file.read().decode("ascii")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedError(f"it cannot be read: {error}") from None
+    try:
+        return _parse(content)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedError(f"it cannot be read: {error!r}") from None
+
+
+def _parse(content: str) -> RemovalNote:
+    first, *nodes = content.splitlines()
+    header: dict[str, Any] = json.loads(first)
+    if header["sourcepulse"] != _FORMAT or header["nodes"] != len(nodes):
+        raise ValueError("another format, or cut off")
+    user = header["user"]
+    return RemovalNote(
+        operation=str(header["operation"]),
+        txnid=str(header["txnid"]),
+        user=None if user is None else bytes.fromhex(user),
+        time=float(header["time"]),
+        was_told=bool(header["was_told"]),
+        inode=int(header["inode"]),
+        nodes=tuple(nodes),
+    )

@@ -1,0 +1,220 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Publish what strip and rollback remove, whenever they are interrupted; see note.py for how.
+
+A strip is a transaction `strip` that truncates, a second one of that name that adds again what had only been in the
+way, and a transaction `repair` that moves the bookmarks. What is gone is certain when the second one is over: so the
+note is settled when `repair` begins, before anything is told of the bookmarks.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from mercurial import error, phases
+
+from sourcepulse_hg.facts.pusher import acting_user
+from sourcepulse_hg.facts.values import Act
+from sourcepulse_hg.mapping.emitter import emitter_of
+from sourcepulse_hg.pending.files import ensure_folder
+from sourcepulse_hg.pending.first_copy import FOLDER, DamagedError, Identity, parse_name
+from sourcepulse_hg.pending.hand_over import Aftermath
+from sourcepulse_hg.pending.write import announce
+from sourcepulse_hg.settings import Settings, read_settings
+from sourcepulse_hg.strip.event import removal_event
+from sourcepulse_hg.strip.note import ROLLBACK, STRIP, RemovalNote, note_path, read_note, write_note
+from sourcepulse_hg.tell import Teller
+from sourcepulse_hg.transaction.before import unserved_now
+
+#: The attribute of a repository that is being stripped: the candidates until the note is written, then None. The
+#: package asks for it by this name.
+_STRIPPING = "sourcepulse_stripping"
+_UNKNOWN_TXNID_BYTES = 20
+
+
+def strip(repo: Any, run: Callable[[], Any], nodelist: bytes | Iterable[bytes]) -> Any:
+    """Have Mercurial strip these nodes and what descends from them; gives what it gives."""
+    repo = repo.unfiltered()
+    if hasattr(repo, _STRIPPING):
+        return run()
+    object.__setattr__(repo, _STRIPPING, _strip_candidates(repo, nodelist))
+    try:
+        return run()
+    finally:
+        object.__delattr__(repo, _STRIPPING)
+        settle(repo, recovered=False)
+
+
+def transaction_begins(repo: Any, name: bytes) -> None:
+    """Settle the note of an earlier removal before another transaction changes what it is about."""
+    if hasattr(repo, _STRIPPING):
+        if not name.startswith(STRIP.encode("ascii")):
+            settle(repo, recovered=False)
+    elif os.path.exists(note_path(repo.sharedpath)):
+        settle(repo, recovered=True)
+
+
+def transaction_began(repo: Any, tr: Any) -> None:
+    """Write the note of a strip when its transaction has begun; error.Abort if that fails and shall not."""
+    nodes = getattr(repo, _STRIPPING, None)
+    if nodes is None:
+        return
+    object.__setattr__(repo, _STRIPPING, None)
+    try:
+        _note(repo, STRIP, tr.hookargs[b"txnid"].decode("ascii"), nodes, was_told=False)
+    except error.Abort:
+        tr.release()
+        raise
+
+
+def rollback(repo: Any, run: Callable[[], Any]) -> Any:
+    """Have Mercurial undo its last transaction; gives what it gives."""
+    repo = repo.unfiltered()
+    settle(repo, recovered=True)
+    _promote_committed(repo)
+    told = _undone_txnid(repo)
+    txnid = f"TXN:{os.urandom(_UNKNOWN_TXNID_BYTES).hex()}" if told is None else told
+    _note(repo, ROLLBACK, txnid, _rollback_candidates(repo), was_told=told is not None)
+    try:
+        return run()
+    finally:
+        settle(repo, recovered=False)
+
+
+def settle(repo: Any, *, recovered: bool) -> bool:
+    """Publish what is gone of the nodes in the note, and remove the note; False if that has to wait.
+
+    The lock of the store is held, so nobody is removing anything.
+    """
+    repo = repo.unfiltered()
+    path = note_path(repo.sharedpath)
+    teller = Teller(repo.ui)
+    try:
+        if repo.svfs.exists(b"journal"):
+            # A strip died, and until `hg recover` the files of the store do not fit together.
+            return not os.path.exists(path)
+        note = read_note(repo.sharedpath)
+        if note is None:
+            return True
+        settings = read_settings(repo)
+        if settings.published and note.inode == Identity.of(repo.sharedpath).inode:
+            _publish(repo, note, settings, teller, recovered=recovered)
+        os.unlink(path)
+    except DamagedError as failure:
+        teller.lost(repo.sharedpath, "-", f"the note of a strip: {failure}", what="what strip removed is")
+        with suppress(OSError):
+            os.unlink(path)
+    except Exception as failure:  # noqa: BLE001 - a fault of ours must not refuse anything
+        teller.warn(f"what strip or rollback removed is told later: {failure!r}")
+        return False
+    return True
+
+
+def _publish(repo: Any, note: RemovalNote, settings: Settings, teller: Teller, *, recovered: bool) -> None:
+    has_node = repo.changelog.index.has_node
+    gone = [node for node in note.nodes if not has_node(bytes.fromhex(node))]
+    is_undone = note.operation == ROLLBACK and note.was_told and not repo.svfs.exists(b"undo")
+    if not gone and not is_undone:
+        return
+    act = Act(note.txnid, note.time, note.user, note.operation.encode("ascii"), None)
+    event = removal_event(act, note.operation, gone, emitter_of(settings), recovered=recovered)
+    announce(repo, note.txnid, [event], settings, teller)
+    Aftermath.of(repo, settings, teller).schedule()
+
+
+def _note(repo: Any, operation: str, txnid: str, nodes: tuple[str, ...], *, was_told: bool) -> None:
+    teller = Teller(repo.ui)
+    settings = None
+    try:
+        settings = read_settings(repo)
+        if not settings.published or not (nodes or was_told) or _is_local_only(operation, settings, was_told):
+            return
+        note = RemovalNote(
+            operation,
+            txnid,
+            acting_user(repo.ui.environ, None),
+            time.time(),
+            was_told,
+            Identity.of(repo.sharedpath).inode,
+            nodes,
+        )
+        write_note(repo.sharedpath, note)
+    except OSError as failure:
+        if settings is not None and settings.refuse:
+            raise error.Abort(
+                b"sourcepulse: what %s will remove cannot be noted: %s"
+                % (operation.encode("ascii"), str(failure).encode("utf-8", "surrogateescape")),
+                hint=b"free or repair the storage, or set 'on_error = lose' to go on unpublished",
+            ) from failure
+        teller.lost(repo.sharedpath, txnid, str(failure), what=f"what {operation} removes is")
+    except Exception as failure:  # noqa: BLE001 - a fault of ours must not refuse anything
+        teller.lost(repo.sharedpath, txnid, repr(failure), what=f"what {operation} removes is")
+
+
+def _is_local_only(operation: str, settings: Settings, was_told: bool) -> bool:
+    # With `commits = no` a local commit has no event, so neither has its rollback.
+    return operation == ROLLBACK and not was_told and not settings.commits
+
+
+def _strip_candidates(repo: Any, nodelist: bytes | Iterable[bytes]) -> tuple[str, ...]:
+    """Give the served nodes that a strip may remove: Mercurial truncates its files at the first of these."""
+    try:
+        changelog = repo.changelog
+        nodes = [nodelist] if isinstance(nodelist, bytes) else list(nodelist)
+        start = min(map(changelog.rev, nodes))
+        # What is local is not published then; where pushes make changesets public, what is a draft came in none.
+        return _served_nodes(repo, start, only_public=not read_settings(repo).commits)
+    except Exception:  # noqa: BLE001 - Mercurial will say what is wrong with these nodes
+        return ()
+
+
+def _rollback_candidates(repo: Any) -> tuple[str, ...]:
+    """Give the served nodes that a rollback will remove."""
+    try:
+        length = int(repo.vfs.read(b"undo.desc").splitlines()[0])
+    except (OSError, ValueError, IndexError):
+        return ()
+    return _served_nodes(repo, length)
+
+
+def _served_nodes(repo: Any, start: int, *, only_public: bool = False) -> tuple[str, ...]:
+    changelog = repo.changelog
+    unserved = unserved_now(repo)
+    phase_of = repo._phasecache.phase
+    return tuple(
+        changelog.node(rev).hex()
+        for rev in range(start, len(changelog))
+        if rev not in unserved and not (only_public and phase_of(repo, rev) != phases.public)
+    )
+
+
+def _undone_txnid(repo: Any) -> str | None:
+    """Give the transaction that a rollback will undo, if it has a first copy; Mercurial itself does not note it."""
+    wanted = FOLDER.encode("ascii") + b"/p"
+    try:
+        lines = repo.svfs.read(b"undo.backupfiles").split(b"\n")
+    except OSError:
+        return None
+    for line in lines:
+        path = b"".join(line.split(b"\0")[1:2])
+        parsed = parse_name(os.path.basename(path).decode("ascii", "replace")) if path.startswith(wanted) else None
+        if parsed is not None:
+            return f"TXN:{parsed[1]}"
+    return None
+
+
+def _promote_committed(repo: Any) -> None:
+    """Bring first copies that a crash left in the store to safety: a rollback would take them for its own."""
+    if repo.svfs.exists(b"journal"):
+        return
+    pending = repo.svfs.join(FOLDER.encode("ascii"))
+    ready = os.path.join(repo.sharedpath, FOLDER.encode("ascii"))
+    with suppress(OSError):
+        for name in os.listdir(pending):
+            if name.startswith(b"p") and parse_name(os.fsdecode(name)) is not None:
+                ensure_folder(ready, like=repo.sharedpath)
+                os.rename(os.path.join(pending, name), os.path.join(ready, b"r" + name[1:]))

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Ask a service for the state of a tree, by a command of the admin's choice, for a bounded time.
+
+The command prints JSON as tree-status services answer, `{"status": "closed", "reason": "..."}`, possibly inside
+`{"result": {...}}` and with the time of the change as `since`; or a line with the state and, after it, the reason.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from sourcepulse_hg.tree.state import CLOSED, OPEN, REASON_MAX_CHARACTERS, STATES, TreeState, TreeStateError
+
+#: The pusher waits for it, and so does everybody who wants to push meanwhile.
+ANSWER_LIMIT_SECONDS = 5.0
+ANSWER_MAX_BYTES = 64 * 1024
+
+
+def ask_service(command: bytes, environ: Mapping[bytes, bytes], now: float) -> TreeState:
+    """Run the command in a shell; TreeStateError if it fails, is late, or its answer is none."""
+    process = subprocess.Popen(
+        [b"/bin/sh", b"-c", command],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        answer = _answer(process)
+    finally:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return parse_answer(answer, now)
+
+
+def _answer(process: subprocess.Popen[bytes]) -> bytes:
+    """Give what the process prints until it ends; what it leaves running is of no interest."""
+    try:
+        answer, _ = process.communicate(timeout=ANSWER_LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise TreeStateError(f"tree_command does not answer within {ANSWER_LIMIT_SECONDS:.0f} s") from None
+    if process.returncode:
+        raise TreeStateError(f"tree_command ended with {process.returncode}")
+    if len(answer) > ANSWER_MAX_BYTES:
+        raise TreeStateError(f"tree_command prints more than {ANSWER_MAX_BYTES} bytes")
+    return answer
+
+
+def parse_answer(answer: bytes, now: float) -> TreeState:
+    """Read what a service said; TreeStateError if that is no state."""
+    text = answer.decode("utf-8", "replace").strip()
+    if text.startswith("{"):
+        return _from_json(text, now)
+    line = text.partition("\n")[0].strip()
+    for state in STATES:
+        if line == state or line.startswith((f"{state} ", f"{state}:")):
+            reason = line[len(state) :].strip(" :")[:REASON_MAX_CHARACTERS]
+            return TreeState(state, reason or None, None, None, now)
+    raise TreeStateError(f"tree_command says {line[:80]!r}, and not {', '.join(STATES)}")
+
+
+def _from_json(text: str, now: float) -> TreeState:
+    try:
+        fields: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TreeStateError(f"tree_command prints what is no JSON: {error}") from None
+    if isinstance(fields.get("result"), dict):
+        fields = fields["result"]
+    state = fields.get("status", fields.get("state"))
+    if state not in STATES:
+        raise TreeStateError(f"tree_command says {str(state)[:80]!r}, and not {', '.join(STATES)}")
+    reason, since = fields.get("reason"), fields.get("since")
+    return TreeState(
+        state=state,
+        reason=str(reason)[:REASON_MAX_CHARACTERS] if reason else None,
+        until=None,
+        user=None,
+        since=float(since) if isinstance(since, int | float) and not isinstance(since, bool) else now,
+    )
+
+
+def when_unreachable(problem: str, *, is_open: bool) -> TreeState:
+    """Give the state that holds while nobody can say."""
+    return TreeState(OPEN if is_open else CLOSED, f"its status is not known: {problem}", None, None, 0.0)

@@ -1,0 +1,324 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Publishing to RabbitMQ: a sliding window of messages, each confirmed, told apart by our own count of tags."""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from amqp import exceptions
+
+from sourcepulse.brokers import Message, Outcome, Settlement
+from sourcepulse.brokers.amqp.connection import (
+    ACCESS_REFUSED,
+    CALL_LIMIT_SECONDS,
+    CONNECT_LIMIT_SECONDS,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    AmqpConnection,
+    describe,
+)
+from sourcepulse.brokers.amqp.frames import content_frames, publish_method
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
+
+if TYPE_CHECKING:
+    from sourcepulse.brokers.url import BrokerUrl
+
+#: Messages that may be unconfirmed at once; more brings nothing, and a lost connection repeats them all.
+WINDOW = 1000
+#: How long the broker may confirm nothing while messages wait for it.
+CONFIRM_LIMIT_SECONDS = 15.0
+#: How often an idle publisher looks after its exchange: later than its consumers, who learn so that it had gone.
+RENEW_SECONDS = 75.0
+
+#: RabbitMQ's words for a routing key that we may not use; a right to the exchange itself reads otherwise.
+_TOPIC_REFUSED = re.compile(r"ACCESS_REFUSED - (?:write )?access to topic '")
+#: What cannot be written in AMQP's types: a key over 255 bytes, half a surrogate pair, a body too large.
+_UNWRITABLE = (struct.error, ValueError, OverflowError)
+
+logger = logging.getLogger(__name__)
+
+
+class AmqpPublisher:
+    """Publishes to one topic exchange of RabbitMQ over AMQP 0-9-1, see `Publisher`.
+
+    After a negative acknowledgement the channel is not trusted any more (a quorum queue without its leader
+    may nack for ever on it): BrokerUnavailableError. An error that closes the channel and is one message's
+    fault (too large, a routing key that we may not use) names no message: what is unsettled is sent again,
+    each alone, so that the culprit is known, which alone is refused.
+    """
+
+    window = WINDOW
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        *,
+        exchange: str,
+        confirm_limit_s: float = CONFIRM_LIMIT_SECONDS,
+        connect_limit_s: float = CONNECT_LIMIT_SECONDS,
+        call_limit_s: float = CALL_LIMIT_SECONDS,
+    ) -> None:
+        self._url = url
+        self._exchange = exchange
+        self._confirm_limit_s = confirm_limit_s
+        self._connection = AmqpConnection(url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
+        # Few routing keys make up most events.
+        self._method = lru_cache(maxsize=1024)(lambda channel, key: publish_method(channel, exchange, key))
+        self._channel: Any = None
+        self._last_tag = 0
+        #: By delivery tag; one alone while suspects are tried.
+        self._unsettled: dict[int, Message] = {}
+        #: Those among which one closed the channel, not yet tried alone.
+        self._suspects: deque[Message] = deque()
+        #: Handed over since; they go together again, after the last suspect.
+        self._later: deque[Message] = deque()
+        self._returned: set[str] = set()
+        self._settled: list[Settlement] = []
+        self._failure: BrokerUnavailableError | None = None
+        self._progress_at = 0.0
+        self._renew_at = 0.0
+
+    def open(self) -> None:
+        """Connect and declare the exchange; one that we may not declare must be there."""
+        self.abandon()
+        self._connection.open()
+        declare_exchange(self._connection, self._exchange)
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+        self._open_channel()
+
+    def send(self, message: Message) -> None:
+        """Take the message; it is on its way when many are, or when `settle` is called."""
+        if self._failure is not None:
+            raise self._failure
+        if self._suspects or self._later:
+            self._later.append(message)
+            return
+        try:
+            self._publish(message)
+        except exceptions.ChannelError as error:
+            self._search(error)
+        except BrokerUnavailableError as error:
+            self._fail(error)
+
+    def settle(self, wait_seconds: float) -> Sequence[Settlement]:
+        """Read confirms until some have come, or the wait is over."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                self._read_confirms(deadline)
+            except exceptions.ChannelError as error:
+                self._search(error)
+            except BrokerUnavailableError as error:
+                self._fail(error)
+            # What is settled is told before what went wrong: it need not be sent again.
+            if self._settled:
+                settled, self._settled = self._settled, []
+                return settled
+            if self._failure is not None:
+                raise self._failure
+            idle = not (self._unsettled or self._suspects or self._later)
+            if idle:
+                self._renew()
+            if time.monotonic() >= deadline or idle:
+                return []
+
+    def abandon(self) -> None:
+        """Drop the connection; what is unsettled is forgotten."""
+        self._connection.abandon()
+        self._channel = None
+        self._last_tag = 0
+        self._unsettled.clear()
+        self._suspects.clear()
+        self._later.clear()
+        self._returned.clear()
+        self._settled = []
+        self._failure = None
+
+    def close(self) -> None:
+        """Say good-bye if nothing is unsettled, else abandon."""
+        if not (self._unsettled or self._suspects or self._later):
+            self._connection.close()
+        self.abandon()
+
+    def _renew(self) -> None:
+        """Declare the exchange again now and then while nothing is sent, so that who waits for it can subscribe."""
+        now = time.monotonic()
+        if now < self._renew_at or self._channel is None:
+            return
+        self._renew_at = now + RENEW_SECONDS
+        if not exchange_stands(self._connection, self._exchange):
+            logger.warning("the exchange %r was removed at %s and is made again", self._exchange, self._connection.host)
+            declare_exchange(self._connection, self._exchange)
+
+    def _open_channel(self) -> None:
+        channel = self._connection.channel()
+        self._connection.call(lambda _: channel.confirm_select())
+        channel.events["basic_ack"].add(self._on_ack)
+        channel.events["basic_nack"].add(self._on_nack)
+        channel.events["basic_return"].add(self._on_return)
+        self._channel = channel
+        self._last_tag = 0
+
+    def _publish(self, message: Message) -> None:
+        channel = self._channel
+        if channel is None or channel.connection is None:
+            raise BrokerUnavailableError(f"the connection to {self._connection.host or self._url} is closed")
+        number = channel.channel_id
+        try:
+            frames = self._method(number, message.routing_key) + content_frames(
+                number, message, channel.connection.frame_max
+            )
+        except _UNWRITABLE as error:
+            self._settled.append(Settlement(message.tag, Outcome.REFUSED, f"cannot be written in AMQP: {error}"))
+            return
+        if not self._unsettled:
+            self._progress_at = time.monotonic()
+        self._last_tag += 1
+        self._unsettled[self._last_tag] = message
+        # py-amqp's own way to publish looks for a frame first, and spins for ever on half of one.
+        self._connection.write_frames(frames)
+
+    def _read_confirms(self, deadline: float) -> None:
+        """Read until something is settled, failed or the deadline is over; then what else has arrived."""
+        self._try_next_suspect()
+        while self._unsettled and not self._settled and self._failure is None:
+            now = time.monotonic()
+            overdue_at = self._progress_at + self._confirm_limit_s
+            if now >= overdue_at:
+                raise BrokerUnavailableError(
+                    f"{self._connection.host} confirmed nothing for {self._confirm_limit_s:g} s"
+                )
+            if now >= deadline:
+                break
+            self._connection.read(min(deadline, overdue_at) - now)
+            self._try_next_suspect()
+        self._connection.flush()
+        self._connection.read_available()
+
+    def _try_next_suspect(self) -> None:
+        if self._failure is not None:
+            return
+        while self._suspects and not self._unsettled:
+            self._publish(self._suspects.popleft())
+        if not self._suspects and not self._unsettled:
+            while self._later:
+                self._publish(self._later.popleft())
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        for message in self._take(tag, multiple):
+            outcome = Outcome.DELIVERED
+            if message.id in self._returned:
+                self._returned.discard(message.id)
+                outcome = Outcome.UNROUTABLE
+            self._settled.append(Settlement(message.tag, outcome))
+        self._progress_at = time.monotonic()
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        # A later acknowledgement of several does not include what was refused before it.
+        self._take(tag, multiple)
+        # Raised later: py-amqp must finish with the frame first.
+        self._failure = BrokerUnavailableError(
+            f"{self._connection.host} refused to store a message for now: "
+            "a queue is full and rejects publishes, or has no leader"
+        )
+
+    def _take(self, tag: int, multiple: bool) -> list[Message]:
+        """Take out what one word of the broker is about."""
+        if multiple:
+            tags = list(takewhile(lambda known: known <= tag, self._unsettled))
+        else:
+            tags = [tag] if tag in self._unsettled else []
+        return [self._unsettled.pop(known) for known in tags]
+
+    def _on_return(self, _error: Exception, _exchange: str, _routing_key: str, message: Any) -> None:
+        # A returned message is acknowledged as well, right after this.
+        self._returned.add(message.properties.get("message_id", ""))
+
+    def _fail(self, error: BrokerUnavailableError) -> None:
+        """Keep why the connection is of no more use; what the broker said last explains it best."""
+        if self._failure is not None:
+            return
+        try:
+            with suppress(exceptions.ChannelError):
+                self._connection.read_last_words()
+        except BrokerRefusedUsError as reason:
+            error = reason
+        except BrokerUnavailableError:
+            pass
+        if self._connection.blocked:
+            error = BrokerUnavailableError(f"{self._connection.host} blocks publishers: memory or disk alarm")
+        self._failure = error
+
+    def _search(self, error: exceptions.ChannelError) -> None:
+        """Go on after an error that closed the channel: one message alone on it is to blame, of several any may be."""
+        waiting = list(self._unsettled.values())
+        self._unsettled.clear()
+        try:
+            self._raise_unless_a_message_is_to_blame(error)
+            if len(waiting) == 1:
+                self._settled.append(Settlement(waiting[0].tag, Outcome.REFUSED, str(error.reply_text)))
+            else:
+                self._suspects.extendleft(reversed(waiting))
+            self._open_channel()
+        except exceptions.ChannelError as another:
+            self._fail(describe(another, self._connection.host, self._url.vhost))
+        except BrokerUnavailableError as another:
+            self._fail(another)
+
+    def _raise_unless_a_message_is_to_blame(self, error: exceptions.ChannelError) -> None:
+        text = str(error.reply_text)
+        if error.reply_code == PRECONDITION_FAILED or (
+            error.reply_code == ACCESS_REFUSED and _TOPIC_REFUSED.match(text)
+        ):
+            return
+        if error.reply_code == NOT_FOUND:
+            raise BrokerUnavailableError(f"the exchange {self._exchange!r} is gone: {text}") from None
+        raise describe(error, self._connection.host, self._url.vhost) from None
+
+
+def exchange_stands(connection: AmqpConnection, exchange: str) -> bool:
+    """Return whether an exchange is there, which everybody may ask."""
+    channel = connection.channel()
+    try:
+        connection.call(lambda _: channel.exchange_declare(exchange, "topic", passive=True))
+        connection.call(lambda _: channel.close())
+    except exceptions.ChannelError as error:
+        return bool(error.reply_code != NOT_FOUND)
+    return True
+
+
+def declare_exchange(connection: AmqpConnection, exchange: str) -> None:
+    """Make sure of a durable topic exchange; BrokerRefusedUsError if it is missing and we may not make it."""
+    channel = connection.channel()
+    try:
+        connection.call(lambda _: channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False))
+        connection.call(lambda _: channel.close())
+        return
+    except exceptions.ChannelError as error:
+        if error.reply_code == PRECONDITION_FAILED:
+            raise BrokerRefusedUsError(
+                f"the exchange {exchange!r} at {connection.host} is not a durable topic exchange; "
+                f"remove it or choose another name: {error.reply_text}"
+            ) from None
+        if error.reply_code != ACCESS_REFUSED:
+            raise BrokerUnavailableError(f"{connection.host} cannot declare {exchange!r}: {error.reply_text}") from None
+    # Without the right to make exchanges it is enough that this one is there.
+    channel = connection.channel()
+    try:
+        connection.call(lambda _: channel.exchange_declare(exchange, "topic", passive=True))
+        connection.call(lambda _: channel.close())
+    except exceptions.ChannelError as error:
+        raise ExchangeMissingError(
+            f"the exchange {exchange!r} is missing at {connection.host} and we may not make it; "
+            f"have an admin declare it (durable, topic) or allow us to configure it: {error.reply_text}"
+        ) from None

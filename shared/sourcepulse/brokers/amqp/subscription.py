@@ -1,0 +1,314 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Receiving from RabbitMQ: one queue, bound to exactly the patterns asked for, acknowledged one by one."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from amqp import exceptions
+
+from sourcepulse.brokers import Delivery, QueueLimits, SubscriptionSpec
+from sourcepulse.brokers.amqp.connection import (
+    ACCESS_REFUSED,
+    CALL_LIMIT_SECONDS,
+    CONNECT_LIMIT_SECONDS,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    RESOURCE_LOCKED,
+    AmqpConnection,
+    describe,
+)
+from sourcepulse.brokers.amqp.dead_letters import DEAD_SUFFIX, bury
+from sourcepulse.brokers.amqp.inbound import Inbound
+from sourcepulse.brokers.amqp.publisher import declare_exchange, exchange_stands
+from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
+
+if TYPE_CHECKING:
+    from sourcepulse.brokers.url import BrokerUrl
+
+TEMPORARY_PREFIX = "temporary-"
+MILLISECONDS = 1000
+#: A name is a short string of at most 255 bytes; that of the dead letters must fit as well.
+NAME_MAX_BYTES = 255 - len(DEAD_SUFFIX)
+PREFETCH_MAX = 65_535
+#: How often a queue is bound again: a binding that was removed is missed by nobody else.
+RENEW_SECONDS = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+class _Handle(NamedTuple):
+    opening: int
+    delivery_tag: int
+
+
+class AmqpSubscription:
+    """One consumer of one queue of RabbitMQ over AMQP 0-9-1, see `Subscription`.
+
+    A durable subscription is a durable classic queue, served to one consumer at a time unless shared; a
+    temporary one an exclusive queue that goes with the connection. Both are legal on RabbitMQ 4. The broker
+    cannot tell what a queue is bound to: `former_patterns` are unbound unless they are asked for again.
+    """
+
+    unbinds = True
+    notes = ()
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        spec: SubscriptionSpec,
+        *,
+        former_patterns: Sequence[str] = (),
+        connect_limit_s: float = CONNECT_LIMIT_SECONDS,
+        call_limit_s: float = CALL_LIMIT_SECONDS,
+    ) -> None:
+        self.interrupted = False
+        self._url = url
+        self._spec = spec
+        self._former_patterns = tuple(former_patterns)
+        self._connection = AmqpConnection(url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
+        self._channel: Any = None
+        self._opening = 0
+        self._stood = False
+        self._lost_its_queue = False
+        self._arrived: deque[Delivery] = deque()
+        #: The tags of what came by this channel and is not settled, in their order.
+        self._outstanding: dict[int, None] = {}
+        self._cancelled = False
+        self._renew_at = 0.0
+        self._may_bind = True
+        self._queue = spec.queue if spec.durable and spec.queue else _temporary_name()
+
+    def open(self) -> None:
+        """Connect, declare queue and bindings, and begin to consume."""
+        self._check()
+        self.abandon()
+        self._connection.open()
+        declare_exchange(self._connection, self._spec.exchange)
+        if not self._spec.durable:
+            # An exclusive queue ends with its connection, and its name is locked until the broker notices that.
+            self._queue = _temporary_name()
+        existed = self._declare()
+        knew_it = bool(self._former_patterns) if self._spec.durable else self._stood
+        # An opening that fails from here on tells nobody; then the next one must, though it finds a queue.
+        self._lost_its_queue = self._lost_its_queue or (knew_it and not existed)
+        self._opening += 1
+        try:
+            self._bind_and_consume()
+        except exceptions.ChannelError as error:
+            raise self._refusal(error) from None
+        self.interrupted, self._lost_its_queue = self._lost_its_queue, False
+        self._stood = True
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+
+    def receive(self, wait_seconds: float) -> Delivery | None:
+        """Wait at most so long for one message; BrokerUnavailableError if the queue was deleted."""
+        deadline = time.monotonic() + wait_seconds
+        while not self._arrived:
+            # What has arrived is taken in though there is no time to wait.
+            now = time.monotonic()
+            if now >= self._renew_at and self._channel is not None:
+                self._renew()
+            arrived = self._read(max(0.0, deadline - now))
+            if not arrived and now >= deadline:
+                return None
+        return self._arrived.popleft()
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """Tell the broker that the message is done with; BrokerUnavailableError if it came by an older connection."""
+        tag = self._tag(delivery)
+        self._connection.write(self._channel.basic_ack, tag)
+        self._outstanding.pop(tag, None)
+        self._connection.flush()
+
+    def acknowledge_all(self, deliveries: Sequence[Delivery]) -> None:
+        """Tell the broker that the messages are done with; the errors are those of `acknowledge`.
+
+        One word stands for all up to the first that is not among them.
+        """
+        tags = {self._tag(delivery) for delivery in deliveries}
+        done = list(takewhile(tags.__contains__, self._outstanding))
+        if done:
+            self._connection.write(self._channel.basic_ack, done[-1], True)
+        for tag in sorted(tags.difference(done)):
+            self._connection.write(self._channel.basic_ack, tag)
+        for tag in tags:
+            self._outstanding.pop(tag, None)
+        self._connection.flush()
+
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Move the message to `<queue>.dead`, with the reason in its headers; without the right to do so, drop it."""
+        tag = self._tag(delivery)
+        if self._spec.durable and bury(
+            self._connection, self._queue + DEAD_SUFFIX, delivery, reason, queue_arguments(self._spec.limits)
+        ):
+            self._connection.write(self._channel.basic_ack, tag)
+        else:
+            self._connection.write(self._channel.basic_reject, tag, False)
+        self._outstanding.pop(tag, None)
+        self._connection.flush()
+
+    def abandon(self) -> None:
+        """Drop the connection; what is not acknowledged comes again."""
+        self._connection.abandon()
+        self._channel = None
+        self._arrived.clear()
+        self._outstanding.clear()
+        self._cancelled = False
+
+    def close(self) -> None:
+        """Say good-bye; a temporary queue goes."""
+        self._connection.close()
+        self.abandon()
+
+    def _check(self) -> None:
+        spec = self._spec
+        if spec.from_start and not spec.durable:
+            raise SubscriptionError("RabbitMQ keeps nothing for a queue that is not durable: from_start cannot be had")
+        if not 1 <= spec.prefetch <= PREFETCH_MAX:
+            raise SubscriptionError(f"prefetch is {spec.prefetch}; RabbitMQ takes 1 to {PREFETCH_MAX}")
+        for name in (self._queue, spec.exchange, *spec.patterns):
+            if len(name.encode()) > NAME_MAX_BYTES:
+                raise SubscriptionError(f"{name[:60]!r}... has more than {NAME_MAX_BYTES} bytes")
+
+    def _declare(self) -> bool:
+        """Declare the queue and tell whether it was there; SubscriptionError if it is another kind of queue."""
+        channel = self._connection.channel()
+        existed = True
+        try:
+            self._connection.call(lambda _: channel.queue_declare(self._queue, passive=True))
+        except exceptions.ChannelError as error:
+            if error.reply_code != NOT_FOUND:
+                raise self._refusal(error) from None
+            existed = False
+            channel = self._connection.channel()
+        durable = self._spec.durable
+        arguments = queue_arguments(self._spec.limits)
+        if durable and not self._spec.shared:
+            arguments["x-single-active-consumer"] = True
+        try:
+            self._connection.call(
+                lambda _: channel.queue_declare(
+                    self._queue, durable=durable, exclusive=not durable, auto_delete=not durable, arguments=arguments
+                )
+            )
+        except exceptions.ChannelError as error:
+            raise self._refusal(error) from None
+        self._channel = channel
+        return existed
+
+    def _bind_and_consume(self) -> None:
+        channel, exchange = self._channel, self._spec.exchange
+        call = self._connection.call
+        for pattern in self._spec.patterns:
+            call(partial(_ignoring_connection, channel.queue_bind, self._queue, exchange, pattern))
+        # Bound first, so that nothing falls between the old patterns and the new.
+        for pattern in set(self._former_patterns) - set(self._spec.patterns):
+            call(partial(_ignoring_connection, channel.queue_unbind, self._queue, exchange, pattern))
+        call(lambda _: channel.basic_qos(0, self._spec.prefetch, False))
+        call(lambda _: channel.basic_consume(self._queue, callback=self._on_message, on_cancel=self._on_cancel))
+        self._former_patterns = self._spec.patterns
+
+    def _renew(self) -> None:
+        """Bind the queue again, for nothing tells that a binding was removed, or the exchange and made anew.
+
+        BrokerUnavailableError if the exchange is missing: the next opening waits for it.
+        """
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+        exchange = self._spec.exchange
+        if not exchange_stands(self._connection, exchange):
+            self._lost_its_queue = True
+            raise BrokerUnavailableError(
+                f"the exchange {exchange!r} was removed at {self._connection.host}, and the bindings of "
+                f"{self._queue!r} with it"
+            )
+        if not self._may_bind:
+            return
+        # On a channel of its own, which an error closes.
+        channel = self._connection.channel()
+        try:
+            for pattern in self._spec.patterns:
+                self._connection.call(partial(_ignoring_connection, channel.queue_bind, self._queue, exchange, pattern))
+            self._connection.call(lambda _: channel.close())
+        except exceptions.ChannelError as error:
+            self._may_bind = False
+            logger.warning("whether %r is still bound is not seen any more: %s", self._queue, error.reply_text)
+
+    def _refusal(self, error: exceptions.ChannelError) -> Exception:
+        text = error.reply_text
+        if error.reply_code == PRECONDITION_FAILED:
+            return SubscriptionError(
+                f"the queue {self._queue!r} exists with other properties; choose another name, ask for the limits "
+                f"it was made with, or delete it: {text}"
+            )
+        if error.reply_code == RESOURCE_LOCKED:
+            return BrokerUnavailableError(f"the queue {self._queue!r} still belongs to another connection: {text}")
+        if error.reply_code == ACCESS_REFUSED:
+            named = describe(error, self._connection.host, self._url.vhost)
+            return type(named)(f"{named}{name_hint(text, self._spec.queue, self._url.user)}")
+        return BrokerUnavailableError(f"the queue {self._queue!r} cannot be had: {text}")
+
+    def _on_message(self, message: Inbound) -> None:
+        self._outstanding[message.delivery_tag] = None
+        self._arrived.append(
+            Delivery(
+                routing_key=message.routing_key,
+                body=message.body,
+                content_type=message.content_type,
+                redelivered=message.redelivered,
+                handle=_Handle(self._opening, message.delivery_tag),
+            )
+        )
+
+    def _on_cancel(self, _consumer_tag: str) -> None:
+        # Raised later: py-amqp must finish with the frame first.
+        self._cancelled = True
+
+    def _read(self, wait_s: float) -> bool:
+        try:
+            arrived = self._connection.read(wait_s)
+        except exceptions.ChannelError as error:
+            raise BrokerUnavailableError(f"{self._connection.host} closed the channel: {error.reply_text}") from None
+        if self._cancelled and not self._arrived:
+            raise BrokerUnavailableError(f"the queue {self._queue!r} was deleted, or its node is gone")
+        return arrived
+
+    def _tag(self, delivery: Delivery) -> int:
+        handle = delivery.handle
+        if not isinstance(handle, _Handle) or handle.opening != self._opening or self._channel is None:
+            raise BrokerUnavailableError("the message came by a connection that is closed; it comes again")
+        return handle.delivery_tag
+
+
+def name_hint(refusal: str, queue: str | None, user: str) -> str:
+    """Return what may help after a refusal: where rights are given by prefix, a login has queues of its own name."""
+    if queue is None or not user or "to queue" not in refusal or queue.startswith(f"{user}."):
+        return ""
+    return f"; a login may have the right to queues of its own name only, such as '{user}.{queue}'"
+
+
+def _temporary_name() -> str:
+    return f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
+
+
+def _ignoring_connection(request: Callable[..., object], *arguments: object) -> None:
+    # The last one is the connection that `call` passes.
+    request(*arguments[:-1])
+
+
+def queue_arguments(limits: QueueLimits) -> dict[str, Any]:
+    """Write limits as RabbitMQ's queue arguments; the oldest go first, a publisher is never refused."""
+    return {
+        "x-max-length": limits.max_length,
+        "x-overflow": "drop-head",
+        "x-message-ttl": limits.message_ttl_s * MILLISECONDS,
+        "x-expires": limits.expires_s * MILLISECONDS,
+    }

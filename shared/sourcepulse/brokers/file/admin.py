@@ -1,0 +1,224 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What an operator asks of the embedded log: its queues, their dead letters, and how to get those back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from sqlite3 import Connection
+from typing import TYPE_CHECKING, cast
+
+from sourcepulse.brokers.dead_letters import DeadLetter
+from sourcepulse.brokers.file.log import ROW_BYTES, Reach, remember_gone, remove_queue
+from sourcepulse.brokers.file.owner import is_alive
+from sourcepulse.brokers.file.queue import DEAD_LETTERS_MAX
+from sourcepulse.brokers.file.tables import LogFile, text_of
+from sourcepulse.errors import BrokerError, NothingThereError
+
+if TYPE_CHECKING:
+    from sourcepulse.brokers.url import BrokerUrl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatistics:
+    """One queue of the log; times are seconds since 1970.
+
+    `pending` messages were not handed out yet or wait to come again, `leased` ones are with a consumer,
+    `lost` were dropped by a limit since the queue was made, `dead` wait among the dead letters.
+    """
+
+    name: str
+    durable: bool
+    shared: bool
+    patterns: tuple[str, ...]
+    consumers: int
+    pending: int
+    leased: int
+    lost: int
+    dead: int
+    last_used: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStatistics:
+    """The log as a whole; `oldest_at` is None when it is empty."""
+
+    messages: int
+    bytes: int
+    oldest_at: float | None
+    queues: tuple[QueueStatistics, ...]
+
+
+def log_statistics(url: BrokerUrl) -> LogStatistics:
+    """Count what the log and each of its queues hold; NothingThereError if there is no log."""
+    path = Path(url.path)
+    with _existing(path) as log, log.read() as db:
+        # One look at one state of the log, whatever others do meanwhile; nothing is written.
+        db.execute("BEGIN")
+        messages, oldest_at = db.execute("SELECT count(*), min(at) FROM messages").fetchone()
+        queues = db.execute("SELECT queue FROM queues ORDER BY name").fetchall()
+        return LogStatistics(
+            messages=messages,
+            bytes=db.execute("SELECT bytes FROM log").fetchone()[0],
+            oldest_at=oldest_at,
+            queues=tuple(_queue_statistics(db, path, queue) for (queue,) in queues),
+        )
+
+
+def queue_statistics(url: BrokerUrl) -> tuple[QueueStatistics, ...]:
+    """Give the queues of the log, by name; NothingThereError if there is no log."""
+    return log_statistics(url).queues
+
+
+def dead_letters(
+    url: BrokerUrl, queue: str, *, after: int = 0, limit: int = DEAD_LETTERS_MAX
+) -> tuple[DeadLetter, ...]:
+    """Return the dead letters of a queue whose handles are above `after`, oldest first."""
+    with _existing(Path(url.path)) as log, log.read() as db:
+        return tuple(
+            DeadLetter(
+                handle=letter,
+                routing_key=text_of(key),
+                reason=text_of(reason),
+                content_type=text_of(content_type),
+                body=body if isinstance(body, bytes) else text_of(body).encode(),
+            )
+            for letter, key, reason, content_type, body in db.execute(
+                "SELECT letter, routing_key, reason, content_type, body FROM dead_letters "
+                "WHERE queue = ? AND letter > ? ORDER BY letter LIMIT ?",
+                (queue, after, limit),
+            )
+        )
+
+
+@contextmanager
+def open_local_dead_letters(url: BrokerUrl, queue: str) -> Iterator[LocalDeadLetters]:
+    """Open the log for the dead letters of a queue; NothingThereError if there is no log."""
+    with _existing(Path(url.path)):
+        yield LocalDeadLetters(url, queue)
+
+
+class LocalDeadLetters:
+    """The dead letters of a queue of the log, see `DeadLetters`."""
+
+    def __init__(self, url: BrokerUrl, queue: str) -> None:
+        self._url = url
+        self._queue = queue
+        self._after = 0
+
+    def read(self, limit: int) -> list[DeadLetter]:
+        """Return the next dead letters, oldest first."""
+        found = dead_letters(self._url, self._queue, after=self._after, limit=limit)
+        for letter in found[-1:]:
+            self._after = cast(int, letter.handle)
+        return list(found)
+
+    def requeue(self, letters: Sequence[DeadLetter]) -> None:
+        """Put them before what waits in their queue, with their deliveries forgotten, in one transaction."""
+        bring_back_dead_letters(self._url, self._queue, letters)
+
+    def drop(self, letters: Sequence[DeadLetter]) -> None:
+        """Delete them."""
+        with _existing(Path(self._url.path)) as log, log.write() as db:
+            _delete(db, letters)
+
+
+def bring_back_dead_letters(url: BrokerUrl, queue: str, letters: Sequence[DeadLetter]) -> None:
+    """Put dead letters before what waits in their queue, with their deliveries forgotten.
+
+    NothingThereError if the queue is gone.
+    """
+    with _existing(Path(url.path)) as log, log.write() as db:
+        row = db.execute("SELECT queue FROM queues WHERE name = ?", (queue,)).fetchone()
+        if row is None:
+            raise NothingThereError(f"there is no queue {queue!r}; its consumer makes it when it subscribes")
+        now = time.time()
+        for letter in letters:
+            # Behind every cursor, a message that was trimmed reaches nobody but the holder of its lease.
+            restored = db.execute(
+                "INSERT OR IGNORE INTO messages SELECT position, ?, exchange, routing_key, content_type, body "
+                "FROM dead_letters WHERE letter = ? RETURNING length(body)",
+                (now, letter.handle),
+            ).fetchall()
+            db.execute("UPDATE log SET bytes = bytes + ?", (sum(size + ROW_BYTES for (size,) in restored),))
+            db.execute(
+                "INSERT OR IGNORE INTO leases SELECT ?, position, NULL, 0 FROM dead_letters WHERE letter = ?",
+                (row[0], letter.handle),
+            )
+        _delete(db, letters)
+
+
+def delete_queue(url: BrokerUrl, queue: str) -> None:
+    """Remove a queue and its dead letters; a consumer that comes for it is told that events were lost.
+
+    NothingThereError if there is no such queue, BrokerError if a consumer uses it.
+    """
+    path = Path(url.path)
+    with _existing(path) as log, log.write() as db:
+        row = db.execute("SELECT queue, durable FROM queues WHERE name = ?", (queue,)).fetchone()
+        if row is None:
+            raise NothingThereError(f"the log {path} has no queue {queue!r}")
+        if _live_consumers(db, path, row[0]):
+            raise BrokerError(f"the queue {queue!r} is in use; end its consumers first")
+        remove_queue(db, row[0])
+        if row[1]:
+            remember_gone(db, queue, time.time())
+        db.execute("DELETE FROM dead_letters WHERE queue = ?", (queue,))
+
+
+def _queue_statistics(db: Connection, path: Path, queue: int) -> QueueStatistics:
+    name, durable, shared, cursor, counted_from, waiting, lost, used_at = db.execute(
+        "SELECT name, durable, shared, cursor, counted_from, published - taken, lost, used_at "
+        "FROM queues WHERE queue = ?",
+        (queue,),
+    ).fetchone()
+    reach = Reach.load(db, queue)
+    early = db.execute(
+        "SELECT position, exchange, routing_key FROM messages WHERE position > ? AND position <= ?",
+        (cursor, counted_from),
+    )
+    waiting += sum(reach.has(position, exchange, key) for position, exchange, key in early)
+    again, leased = db.execute(
+        "SELECT count(*) - count(consumer), count(consumer) FROM leases WHERE queue = ?", (queue,)
+    ).fetchone()
+    return QueueStatistics(
+        name=name,
+        durable=bool(durable),
+        shared=bool(shared),
+        patterns=tuple(
+            row[0]
+            for row in db.execute(
+                "SELECT DISTINCT pattern FROM bindings WHERE queue = ? AND until IS NULL ORDER BY pattern", (queue,)
+            )
+        ),
+        consumers=_live_consumers(db, path, queue),
+        pending=waiting + again,
+        leased=leased,
+        lost=lost,
+        dead=db.execute("SELECT count(*) FROM dead_letters WHERE queue = ?", (name,)).fetchone()[0],
+        last_used=used_at,
+    )
+
+
+def _live_consumers(db: Connection, path: Path, queue: int) -> int:
+    tokens = db.execute("SELECT token FROM consumers WHERE queue = ?", (queue,)).fetchall()
+    return sum(is_alive(path, token) for (token,) in tokens)
+
+
+def _delete(db: Connection, letters: Sequence[DeadLetter]) -> None:
+    db.executemany("DELETE FROM dead_letters WHERE letter = ?", [(letter.handle,) for letter in letters])
+
+
+@contextmanager
+def _existing(path: Path) -> Iterator[LogFile]:
+    if not path.exists():
+        raise NothingThereError(f"there is no log at {path}")
+    log = LogFile(path)
+    try:
+        yield log
+    finally:
+        log.close()

@@ -1,0 +1,207 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The publishers' side of the embedded log: append, count what each queue got, trim, forget unused queues."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sourcepulse.brokers import Message
+from sourcepulse.brokers.file.owner import is_alive
+from sourcepulse.brokers.file.tables import text_of
+from sourcepulse.events.topics import matches
+
+#: The log keeps messages for so long and so many bytes, whichever ends first.
+KEEP_SECONDS = 7 * 86_400
+KEEP_BYTES = 1 << 30
+#: What a message costs beyond its body, for the sum above.
+ROW_BYTES = 120
+#: A publisher removes at least so many old messages at a time, and twice as many as it appends.
+TRIM_ROWS = 200
+#: Between two sweeps for queues that nobody uses any more.
+SWEEP_SECONDS = 5.0
+#: A consumer that called nothing for so long counts as dead, as RabbitMQ's consumer_timeout has it.
+LEASE_LIMIT_SECONDS = 30 * 60
+#: Names of expired queues are remembered so that their consumer is told; at most so many.
+GONE_QUEUES_MAX = 1_000
+#: How many routing keys a router remembers the queues of.
+ROUTER_KEYS_MAX = 10_000
+
+Binding = tuple[int, str, str]
+
+
+class Router:
+    """Tells which queues a key goes to, by the bindings of one moment."""
+
+    def __init__(self, version: int, bindings: Sequence[Binding]) -> None:
+        self.version = version
+        self._bindings = bindings
+        self._known: dict[tuple[str, str], tuple[int, ...]] = {}
+
+    @classmethod
+    def load(cls, db: sqlite3.Connection, former: Router | None) -> Router:
+        """Give the former router if the bindings are still the same, else a new one."""
+        version = db.execute("SELECT bindings_version FROM log").fetchone()[0]
+        if former is not None and former.version == version:
+            return former
+        return cls(
+            version,
+            db.execute("SELECT queue, exchange, pattern FROM bindings WHERE until IS NULL").fetchall(),
+        )
+
+    def queues(self, exchange: str, key: str) -> tuple[int, ...]:
+        """Give the queues that are bound to a key, each once."""
+        found = self._known.get((exchange, key))
+        if found is None:
+            found = tuple(
+                sorted({queue for queue, at, pattern in self._bindings if at == exchange and matches(pattern, key)})
+            )
+            if len(self._known) >= ROUTER_KEYS_MAX:
+                self._known.clear()
+            self._known[exchange, key] = found
+        return found
+
+
+def append(db: sqlite3.Connection, router: Router, exchange: str, batch: Sequence[Message], now: float) -> list[bool]:
+    """Append a batch in order; tell for each message whether a queue is bound to its key."""
+    db.executemany(
+        "INSERT INTO messages (at, exchange, routing_key, content_type, body) VALUES (?, ?, ?, ?, ?)",
+        [(now, exchange, message.routing_key, message.content_type, message.body) for message in batch],
+    )
+    counts: dict[int, int] = {}
+    routed = []
+    for message in batch:
+        queues = router.queues(exchange, message.routing_key)
+        routed.append(bool(queues))
+        for queue in queues:
+            counts[queue] = counts.get(queue, 0) + 1
+    db.executemany(
+        "UPDATE queues SET published = published + ? WHERE queue = ?",
+        [(count, queue) for queue, count in counts.items()],
+    )
+    db.execute("UPDATE log SET bytes = bytes + ?", (sum(len(message.body) + ROW_BYTES for message in batch),))
+    return routed
+
+
+def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep_seconds: float) -> int:
+    """Remove at most so many of the oldest messages, those beyond the limits; give how many went.
+
+    A queue that had not come so far is told how many of its messages were lost.
+    """
+    excess = db.execute("SELECT bytes FROM log").fetchone()[0] - keep_bytes
+    doomed: list[tuple[int, str, str]] = []
+    freed = 0
+    for position, at, exchange, key, size in db.execute(
+        "SELECT position, at, exchange, routing_key, length(body) FROM messages ORDER BY position LIMIT ?", (rows,)
+    ):
+        if freed >= excess and at >= now - keep_seconds:
+            break
+        doomed.append((position, exchange, key))
+        freed += size + ROW_BYTES
+    if not doomed:
+        return 0
+    last = doomed[-1][0]
+    for queue, cursor, counted_from in db.execute(
+        "SELECT queue, cursor, counted_from FROM queues WHERE cursor < ?", (last,)
+    ).fetchall():
+        reach = Reach.load(db, queue)
+        gone = [
+            position
+            for position, exchange, key in doomed
+            if position > cursor and reach.has(position, exchange, text_of(key))
+        ]
+        db.execute(
+            "UPDATE queues SET cursor = ?, lost = lost + ?, taken = taken + ? WHERE queue = ?",
+            (last, len(gone), sum(position > counted_from for position in gone), queue),
+        )
+    for queue, count in db.execute(
+        "SELECT queue, count(*) FROM leases WHERE position <= ? GROUP BY queue", (last,)
+    ).fetchall():
+        db.execute("UPDATE queues SET lost = lost + ? WHERE queue = ?", (count, queue))
+        db.execute("DELETE FROM leases WHERE queue = ? AND position <= ?", (queue, last))
+    db.execute("DELETE FROM messages WHERE position <= ?", (last,))
+    db.execute("UPDATE log SET bytes = bytes - ?", (freed,))
+    return len(doomed)
+
+
+class Reach:
+    """What one queue is bound to, position by position: a binding holds in (after, until]."""
+
+    def __init__(self, version: int, bindings: Iterable[tuple[str, str, int, int | None]]) -> None:
+        self.version = version
+        self._bindings = tuple(bindings)
+        self._known: dict[tuple[str, str], tuple[tuple[int, int | None], ...]] = {}
+
+    @classmethod
+    def load(cls, db: sqlite3.Connection, queue: int, former: Reach | None = None) -> Reach:
+        """Give the former reach if no bindings changed since, else a new one."""
+        version = db.execute("SELECT bindings_version FROM log").fetchone()[0]
+        if former is not None and former.version == version:
+            return former
+        rows = db.execute("SELECT exchange, pattern, after, until FROM bindings WHERE queue = ?", (queue,))
+        return cls(version, rows.fetchall())
+
+    def has(self, position: int, exchange: str, key: str) -> bool:
+        """Tell whether the message at a position goes to the queue."""
+        spans = self._known.get((exchange, key))
+        if spans is None:
+            spans = tuple(
+                (after, until)
+                for at, pattern, after, until in self._bindings
+                if at == exchange and matches(pattern, key)
+            )
+            if len(self._known) >= ROUTER_KEYS_MAX:
+                self._known.clear()
+            self._known[exchange, key] = spans
+        return any(after < position and (until is None or position <= until) for after, until in spans)
+
+
+def release_dead(db: sqlite3.Connection, log: Path, queue: int, me: int | None, now: float) -> list[str]:
+    """Take the leases from the queue's consumers that died or hang; give their tokens."""
+    gone = []
+    for consumer, token, seen_at in db.execute(
+        "SELECT consumer, token, seen_at FROM consumers WHERE queue = ?", (queue,)
+    ).fetchall():
+        if consumer != me and (seen_at < now - LEASE_LIMIT_SECONDS or not is_alive(log, token)):
+            forget_consumer(db, consumer)
+            gone.append(token)
+    return gone
+
+
+def forget_consumer(db: sqlite3.Connection, consumer: int) -> None:
+    """Remove a consumer; what it had leased waits for its next delivery."""
+    db.execute("UPDATE leases SET consumer = NULL WHERE consumer = ?", (consumer,))
+    db.execute("DELETE FROM consumers WHERE consumer = ?", (consumer,))
+
+
+def remove_queue(db: sqlite3.Connection, queue: int) -> None:
+    """Remove a queue with its bindings and leases; its dead letters stay."""
+    for table in ("bindings", "leases", "consumers", "queues"):
+        db.execute(f"DELETE FROM {table} WHERE queue = ?", (queue,))  # noqa: S608 - names from the line above
+    db.execute("UPDATE log SET bindings_version = bindings_version + 1")
+
+
+def remember_gone(db: sqlite3.Connection, name: str, now: float) -> None:
+    """Remember the name of a durable queue that was removed, so that its consumer is told."""
+    db.execute("INSERT OR REPLACE INTO gone_queues VALUES (?, ?)", (name, now))
+    db.execute(
+        "DELETE FROM gone_queues WHERE name NOT IN (SELECT name FROM gone_queues ORDER BY gone_at DESC LIMIT ?)",
+        (GONE_QUEUES_MAX,),
+    )
+
+
+def sweep(db: sqlite3.Connection, log: Path, now: float) -> None:
+    """Remove the queues that nobody used for longer than they allow; the clock of a live consumer stands."""
+    db.execute("UPDATE log SET swept_at = ?", (now,))
+    for queue, name, durable in db.execute(
+        "SELECT queue, name, durable FROM queues WHERE used_at + expires_s < ?", (now,)
+    ).fetchall():
+        release_dead(db, log, queue, None, now)
+        if db.execute("SELECT 1 FROM consumers WHERE queue = ?", (queue,)).fetchone():
+            db.execute("UPDATE queues SET used_at = ? WHERE queue = ?", (now, queue))
+            continue
+        remove_queue(db, queue)
+        if durable:
+            remember_gone(db, name, now)

@@ -1,0 +1,116 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Publishing to the embedded log: a batch is one commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sourcepulse.brokers import Message, Outcome, Settlement
+from sourcepulse.brokers.file.log import (
+    KEEP_BYTES,
+    KEEP_SECONDS,
+    SWEEP_SECONDS,
+    TRIM_ROWS,
+    Router,
+    append,
+    sweep,
+    trim,
+)
+from sourcepulse.brokers.file.tables import LogFile, opened
+from sourcepulse.events.topics import KEY_MAX_BYTES
+
+if TYPE_CHECKING:
+    from sourcepulse.brokers.url import BrokerUrl
+
+#: The largest body that the log takes.
+MESSAGE_MAX_BYTES = 1 << 20
+#: How many messages one commit holds at most.
+WINDOW = 500
+
+
+class LocalPublisher:
+    """Appends to the log; everything sent since the last `settle` becomes durable in one commit.
+
+    The log is trimmed by its publishers, a bounded number of messages with each commit.
+    """
+
+    window = WINDOW
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        *,
+        exchange: str,
+        keep_bytes: int = KEEP_BYTES,
+        keep_seconds: float = KEEP_SECONDS,
+    ) -> None:
+        self._path = Path(url.path)
+        self._exchange = exchange
+        self._keep_bytes = keep_bytes
+        self._keep_seconds = keep_seconds
+        self._log: LogFile | None = None
+        self._router: Router | None = None
+        self._batch: list[Message] = []
+        self._refused: list[Settlement] = []
+
+    def open(self) -> None:
+        """Open the log, made if missing; the errors are those of LogFile."""
+        self.abandon()
+        self._log = LogFile(self._path)
+
+    def send(self, message: Message) -> None:
+        """Keep the message for the next `settle`; one that the log never takes is settled as refused."""
+        if len(message.body) > MESSAGE_MAX_BYTES:
+            self._refuse(message, f"{len(message.body)} bytes; the log takes at most {MESSAGE_MAX_BYTES}")
+        elif len(message.routing_key.encode()) > KEY_MAX_BYTES:
+            self._refuse(message, f"its routing key is longer than {KEY_MAX_BYTES} bytes")
+        else:
+            self._batch.append(message)
+
+    def settle(self, wait_seconds: float) -> Sequence[Settlement]:  # noqa: ARG002 - the commit is the news
+        """Append what was sent and say what became of each; nothing is left unsettled.
+
+        BrokerUnavailableError if the log is locked for too long, gone, or its disk full: nothing was stored.
+        """
+        log = opened(self._log, self._path)
+        settled, self._refused = self._refused, []
+        if self._batch:
+            log.check_in_place()
+            now = time.time()
+            with log.write() as db:
+                self._router = Router.load(db, self._router)
+                routed = append(db, self._router, self._exchange, self._batch, now)
+                trim(
+                    db,
+                    max(TRIM_ROWS, 2 * len(routed)),
+                    now,
+                    keep_bytes=self._keep_bytes,
+                    keep_seconds=self._keep_seconds,
+                )
+                if not 0 <= now - db.execute("SELECT swept_at FROM log").fetchone()[0] < SWEEP_SECONDS:
+                    sweep(db, self._path, now)
+            settled += [
+                Settlement(message.tag, Outcome.DELIVERED if bound else Outcome.UNROUTABLE)
+                for message, bound in zip(self._batch, routed, strict=True)
+            ]
+            self._batch = []
+        return settled
+
+    def abandon(self) -> None:
+        """Close the log; what was not settled is forgotten."""
+        self._batch = []
+        self._refused = []
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def close(self) -> None:
+        """Close the log; what was not settled is forgotten."""
+        self.abandon()
+
+    def _refuse(self, message: Message, reason: str) -> None:
+        self._refused.append(Settlement(message.tag, Outcome.REFUSED, f"the message has {reason}"))

@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The consumers' side of the embedded log: declare a queue, lease messages, put them aside."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from sourcepulse.brokers import SubscriptionSpec
+from sourcepulse.brokers.file.log import Reach, release_dead
+from sourcepulse.brokers.file.tables import text_of
+from sourcepulse.errors import SubscriptionError
+from sourcepulse.events.text import ascii_line
+
+#: How many messages one look at the log passes at most.
+SCAN_ROWS = 1_000
+#: How many dead letters a queue keeps.
+DEAD_LETTERS_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """One message that a consumer holds."""
+
+    position: int
+    routing_key: str
+    content_type: str
+    body: bytes
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A queue as its consumer finds it; `interrupted` if messages were lost to it since it was told last."""
+
+    queue: int
+    created: bool
+    interrupted: bool
+
+
+def log_end(db: sqlite3.Connection) -> int:
+    """Give the position of the last message ever appended, 0 before the first."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
+    return row[0] if row else 0
+
+
+def declare(db: sqlite3.Connection, log: Path, name: str, spec: SubscriptionSpec, now: float) -> Declared:
+    """Make the queue or bring it to what the specification says; SubscriptionError if its use forbids that."""
+    end = log_end(db)
+    limits = spec.limits
+    row = db.execute("SELECT queue, shared FROM queues WHERE name = ?", (name,)).fetchone()
+    interrupted = False
+    if row is None:
+        start = 0 if spec.from_start else end
+        queue = db.execute(
+            "INSERT INTO queues (name, durable, shared, cursor, counted_from, max_length, message_ttl_s, "
+            "expires_s, max_deliveries, used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING queue",
+            (name, spec.durable, spec.shared, start, end, limits.max_length, limits.message_ttl_s,
+             limits.expires_s, limits.max_deliveries, now),
+        ).fetchone()[0]  # fmt: skip
+        interrupted = db.execute("DELETE FROM gone_queues WHERE name = ?", (name,)).rowcount > 0
+    else:
+        queue, shared = row
+        start = end
+        release_dead(db, log, queue, None, now)
+        in_use = db.execute("SELECT 1 FROM consumers WHERE queue = ?", (queue,)).fetchone()
+        if bool(shared) != spec.shared and in_use:
+            kind = "shared" if shared else "not shared"
+            raise SubscriptionError(
+                f"the queue {name!r} is in use and {kind}; end its consumers before you change that"
+            )
+        db.execute(
+            "UPDATE queues SET shared = ?, max_length = ?, message_ttl_s = ?, expires_s = ?, "
+            "max_deliveries = ?, used_at = ? WHERE queue = ?",
+            (spec.shared, limits.max_length, limits.message_ttl_s, limits.expires_s, limits.max_deliveries,
+             now, queue),
+        )  # fmt: skip
+        lost, told, waiting = db.execute(
+            "SELECT lost, lost_told, published - taken FROM queues WHERE queue = ?", (queue,)
+        ).fetchone()
+        interrupted = lost > told or waiting > limits.max_length
+        db.execute("UPDATE queues SET lost_told = lost WHERE queue = ?", (queue,))
+    _bind(db, queue, spec.exchange, spec.patterns, after=start, end=end)
+    return Declared(queue, row is None, interrupted)
+
+
+def _bind(db: sqlite3.Connection, queue: int, exchange: str, patterns: Sequence[str], *, after: int, end: int) -> None:
+    wanted = {(exchange, pattern) for pattern in patterns}
+    present = set(
+        db.execute("SELECT exchange, pattern FROM bindings WHERE queue = ? AND until IS NULL", (queue,)).fetchall()
+    )
+    # What the cursor has passed needs no binding any more.
+    db.execute(
+        "DELETE FROM bindings WHERE queue = ?1 AND until <= (SELECT cursor FROM queues WHERE queue = ?1)",
+        (queue,),
+    )
+    if wanted == present:
+        return
+    db.executemany(
+        "UPDATE bindings SET until = ? WHERE queue = ? AND exchange = ? AND pattern = ? AND until IS NULL",
+        [(end, queue, at, pattern) for at, pattern in present - wanted],
+    )
+    db.executemany(
+        "INSERT INTO bindings VALUES (?, ?, ?, ?, NULL)",
+        [(queue, at, pattern, after) for at, pattern in sorted(wanted - present)],
+    )
+    db.execute("UPDATE log SET bindings_version = bindings_version + 1")
+
+
+def first_waiting(db: sqlite3.Connection, queue: int, reach: Reach, scanned: int) -> tuple[bool, int]:
+    """Tell whether something waits for a queue, and how far the log was looked through (a pure read)."""
+    if db.execute("SELECT 1 FROM leases WHERE queue = ? AND consumer IS NULL LIMIT 1", (queue,)).fetchone():
+        return True, scanned
+    row = db.execute("SELECT cursor FROM queues WHERE queue = ?", (queue,)).fetchone()
+    scanned = max(scanned, row[0] if row else 0)
+    for position, exchange, key in db.execute(
+        "SELECT position, exchange, routing_key FROM messages WHERE position > ? ORDER BY position LIMIT ?",
+        (scanned, SCAN_ROWS),
+    ):
+        if reach.has(position, exchange, text_of(key)):
+            return True, scanned
+        scanned = position
+    return False, scanned
+
+
+def lease(
+    db: sqlite3.Connection, queue: int, consumer: int, reach: Reach, scanned: int, room: int, now: float
+) -> list[Leased]:
+    """Take at most `room` messages in log order: those that come again first, then those not yet delivered."""
+    leased, more = _lease_again(db, queue, consumer, room)
+    # Newer messages would overtake what still waits to come again.
+    return leased if more else leased + _lease_new(db, queue, consumer, reach, scanned, room - len(leased), now)
+
+
+def _lease_again(db: sqlite3.Connection, queue: int, consumer: int, room: int) -> tuple[list[Leased], bool]:
+    waiting = db.execute(
+        "SELECT position, deliveries FROM leases WHERE queue = ? AND consumer IS NULL ORDER BY position LIMIT ?",
+        (queue, room + 1),
+    ).fetchall()
+    # What was leased is not yet what was begun: how often that may be is the consumer's to count.
+    db.executemany(
+        "UPDATE leases SET consumer = ?, deliveries = deliveries + 1 WHERE queue = ? AND position = ?",
+        [(consumer, queue, position) for position, _ in waiting[:room]],
+    )
+    return [_load(db, position, deliveries + 1) for position, deliveries in waiting[:room]], len(waiting) > room
+
+
+def _lease_new(
+    db: sqlite3.Connection, queue: int, consumer: int, reach: Reach, scanned: int, room: int, now: float
+) -> list[Leased]:
+    cursor, counted_from, waiting, max_length, ttl = db.execute(
+        "SELECT cursor, counted_from, published - taken, max_length, message_ttl_s FROM queues WHERE queue = ?",
+        (queue,),
+    ).fetchone()
+    excess = waiting - max_length
+    position = start = max(cursor, scanned)
+    lost = taken = 0
+    leased: list[Leased] = []
+    rows = db.execute(
+        "SELECT position, at, exchange, routing_key FROM messages WHERE position > ? ORDER BY position LIMIT ?",
+        (start, SCAN_ROWS),
+    )
+    # Read one by one: there is room for a few, where a thousand may wait.
+    with closing(rows):
+        for here, at, exchange, key in rows:
+            if reach.has(here, exchange, text_of(key)):
+                counted = here > counted_from
+                if excess > 0 or at < now - ttl:
+                    lost += 1
+                    excess -= counted
+                elif len(leased) >= room:
+                    break
+                else:
+                    leased.append(_load(db, here, 1))
+                taken += counted
+            position = here
+    db.executemany("INSERT INTO leases VALUES (?, ?, ?, 1)", [(queue, item.position, consumer) for item in leased])
+    if position > cursor:
+        db.execute(
+            "UPDATE queues SET cursor = ?, taken = taken + ?, lost = lost + ?, used_at = ? WHERE queue = ?",
+            (position, taken, lost, now, queue),
+        )
+    return leased
+
+
+def _load(db: sqlite3.Connection, position: int, deliveries: int) -> Leased:
+    key, content_type, body = db.execute(
+        "SELECT routing_key, content_type, body FROM messages WHERE position = ?", (position,)
+    ).fetchone()
+    raw = body if isinstance(body, bytes) else text_of(body).encode()
+    return Leased(position, text_of(key), ascii_line(text_of(content_type)), raw, deliveries)
+
+
+def bury(db: sqlite3.Connection, queue: int, position: int, reason: str, now: float) -> None:
+    """Move a leased message to the queue's dead letters."""
+    db.execute(
+        "INSERT INTO dead_letters (queue, position, at, exchange, routing_key, content_type, body, deliveries, "
+        "dead_at, reason) SELECT name, position, at, exchange, routing_key, content_type, body, deliveries, ?, ? "
+        "FROM leases JOIN messages USING (position) JOIN queues USING (queue) WHERE queue = ? AND position = ?",
+        (now, reason, queue, position),
+    )
+    db.execute("DELETE FROM leases WHERE queue = ? AND position = ?", (queue, position))
+    db.execute(
+        "DELETE FROM dead_letters WHERE queue = (SELECT name FROM queues WHERE queue = ?1) AND letter NOT IN "
+        "(SELECT letter FROM dead_letters WHERE queue = (SELECT name FROM queues WHERE queue = ?1) "
+        "ORDER BY letter DESC LIMIT ?2)",
+        (queue, DEAD_LETTERS_MAX),
+    )

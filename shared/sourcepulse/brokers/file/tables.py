@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The tables of the embedded log, version by version, and how it is opened."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.outbox.sqlite_file import FileKind, SqliteFile
+
+#: "splg" in ASCII; `file` and SQLite show it as the application id.
+APPLICATION_ID = 0x73706C67
+#: How long one call may wait for other processes at the same log.
+LOCK_WAIT_SECONDS = 5.0
+
+# A queue is a place in the log, not a copy of it. `cursor` is the position up to which everything was
+# handed out, skipped or lost; a row in `leases` is a message behind the cursor that is not done with, and
+# consumer NULL there means that it waits for its next delivery. A binding holds for the positions in
+# (after, until], so that changed patterns decide about later messages only, as on a broker.
+# `published` - `taken` is what waits beyond the cursor; neither counts positions up to `counted_from`.
+_VERSION_1 = """
+CREATE TABLE log (
+    one INTEGER PRIMARY KEY CHECK (one = 1), bytes INTEGER NOT NULL, bindings_version INTEGER NOT NULL,
+    swept_at REAL NOT NULL
+);
+INSERT INTO log VALUES (1, 0, 0, 0);
+CREATE TABLE messages (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    exchange TEXT NOT NULL,
+    routing_key TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE queues (
+    queue INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    durable INTEGER NOT NULL,
+    shared INTEGER NOT NULL,
+    cursor INTEGER NOT NULL,
+    counted_from INTEGER NOT NULL,
+    published INTEGER NOT NULL DEFAULT 0,
+    taken INTEGER NOT NULL DEFAULT 0,
+    lost INTEGER NOT NULL DEFAULT 0,
+    lost_told INTEGER NOT NULL DEFAULT 0,
+    max_length INTEGER NOT NULL,
+    message_ttl_s INTEGER NOT NULL,
+    expires_s INTEGER NOT NULL,
+    max_deliveries INTEGER NOT NULL,
+    used_at REAL NOT NULL
+);
+CREATE TABLE bindings (
+    queue INTEGER NOT NULL, exchange TEXT NOT NULL, pattern TEXT NOT NULL, after INTEGER NOT NULL,
+    until INTEGER
+);
+CREATE INDEX bindings_queue ON bindings (queue);
+CREATE TABLE consumers (
+    consumer INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL, token TEXT NOT NULL,
+    seen_at REAL NOT NULL
+);
+CREATE TABLE leases (
+    queue INTEGER NOT NULL, position INTEGER NOT NULL, consumer INTEGER, deliveries INTEGER NOT NULL,
+    PRIMARY KEY (queue, position)
+) WITHOUT ROWID;
+CREATE TABLE dead_letters (
+    letter INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    at REAL NOT NULL,
+    exchange TEXT NOT NULL,
+    routing_key TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    body BLOB NOT NULL,
+    deliveries INTEGER NOT NULL,
+    dead_at REAL NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE INDEX dead_letters_queue ON dead_letters (queue, letter);
+CREATE TABLE gone_queues (name TEXT PRIMARY KEY, gone_at REAL NOT NULL) WITHOUT ROWID
+"""
+
+LOG_FILE = FileKind(
+    name="log",
+    application_id=APPLICATION_ID,
+    migrations=(_VERSION_1,),
+    locked=BrokerUnavailableError,
+    damaged=BrokerError,
+    unwritable=BrokerUnavailableError,
+    repair="move it aside together with the files of the same name that end in -wal, -shm and .lock; the next "
+    "publisher or consumer makes a new log, and `sourcepulse outbox replay` sends the events that are kept",
+)
+
+
+class LogFile:
+    """One connection to the log, which notices when the file was replaced under it."""
+
+    def __init__(self, path: Path, *, create: bool = True, for_reading: bool = False) -> None:
+        """Open the log, made if missing; one `for_reading` is not made where it would lock the publisher out.
+
+        BrokerRefusedUsError if the directory is missing or closed to us, BrokerUnavailableError if the log
+        is locked or its disk full, BrokerError if the file is damaged or not a log.
+        """
+        try:
+            check_log_place(path)
+            if for_reading:
+                _check_owner(path)
+        except OSError as error:
+            raise BrokerRefusedUsError(f"the log {path} cannot be used: {error.strerror}") from error
+        self.path = path
+        self._file = SqliteFile(path, LOG_FILE, lock_wait_s=LOCK_WAIT_SECONDS, create=create)
+        with self._file.read() as db:
+            # A text that is not UTF-8, which another program wrote, must not end the reading of what follows it.
+            db.text_factory = _text
+        self.read = self._file.read
+        self.write = self._file.write
+        self.close = self._file.close
+        self.problems = self._file.problems
+        self._identity = self._on_disk()
+
+    def check_in_place(self) -> None:
+        """Raise BrokerUnavailableError if the path no longer leads to the file that was opened."""
+        if self._on_disk() != self._identity:
+            raise BrokerUnavailableError(f"the log {self.path} was removed or replaced by another file")
+
+    def _on_disk(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse to make a log whose side files those who publish could not open."""
+    folder = path.parent.stat()
+    is_ours = os.geteuid() in (0, folder.st_uid) or bool(folder.st_mode & stat.S_IWOTH)
+    keeps_group = bool(folder.st_mode & stat.S_ISGID and folder.st_mode & stat.S_IWGRP)
+    if not path.exists() and not is_ours and not keeps_group:
+        raise BrokerRefusedUsError(
+            f"there is no log {path} yet, and one that this user made would lock out those who publish; let the relay "
+            f"make it first, or have an admin chmod g+s {path.parent}"
+        )
+
+
+def text_of(value: object) -> str:
+    """Return what stands in a column of texts, where another program may have put something else."""
+    return value if isinstance(value, str) else _text(value) if isinstance(value, bytes) else str(value)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def check_log_place(path: Path) -> None:
+    """Raise BrokerRefusedUsError where no log can be made or written to."""
+    if not path.parent.is_dir():
+        raise BrokerRefusedUsError(
+            f"the directory of the log {path} does not exist; create it, or correct the broker URL"
+        )
+    for place in (path.parent, path):
+        if not os.access(place, os.R_OK | os.W_OK) and (place == path.parent or path.exists()):
+            raise BrokerRefusedUsError(
+                f"the log {path} cannot be used: this user may not read and write {place}; SQLite needs both "
+                "for the file and its directory"
+            )
+    if path.is_dir():
+        raise BrokerRefusedUsError(f"the log {path} is a directory; name a file in the broker URL")
+
+
+def opened(log: LogFile | None, path: Path) -> LogFile:
+    """Give the log, or raise BrokerUnavailableError if it is not open."""
+    if log is None:
+        raise BrokerUnavailableError(f"the log {path} is not open")
+    return log

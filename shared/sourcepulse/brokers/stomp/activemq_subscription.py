@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Receiving from ActiveMQ over STOMP: temporary subscriptions from topics, durable ones from queues that copy them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sourcepulse.brokers import Delivery, SubscriptionSpec
+from sourcepulse.brokers.stomp.destinations import (
+    activemq_dead_letters,
+    activemq_patterns,
+    activemq_queue,
+    activemq_routing_key,
+    activemq_topics,
+    check_activemq_exchange,
+)
+from sourcepulse.brokers.stomp.errors import ErrorFrameError
+from sourcepulse.brokers.stomp.subscription import QUEUE_HEADER, StompSubscription
+from sourcepulse.events.topics import check_pattern
+
+#: How often a queue is declared again: ActiveMQ does not report to consumers that an admin removed it.
+RENEW_SECONDS = 45.0
+#: A selector that no message fits: a consumer with it receives none, and its SUBSCRIBE creates the queue.
+_NOTHING = "1=0"
+
+logger = logging.getLogger(__name__)
+
+
+class StompActivemqSubscription(StompSubscription):
+    """One consumer of ActiveMQ over STOMP, see `StompSubscription`.
+
+    A durable subscription has a queue for each pattern; a message that two of them take comes twice, and the
+    consumer drops the repeat. The queues of former patterns are emptied too, for nobody else would; what of
+    that is not asked for is left out by the consumer.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._queues: tuple[str, ...] = ()
+        self._renew_at = 0.0
+        self._renewals = 0
+        self._warned_of_renewal = False
+
+    def receive(self, wait_seconds: float) -> Delivery | None:
+        """Wait at most so long for one message; a queue that an admin removed is made again meanwhile."""
+        if self._queues and time.monotonic() >= self._renew_at:
+            self._renew()
+        return super().receive(wait_seconds)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What ActiveMQ does otherwise than was asked."""
+        return _notes(self._spec)
+
+    def _check(self) -> None:
+        super()._check()
+        check_activemq_exchange(self._spec.exchange)
+        for pattern in self._spec.patterns:
+            check_pattern(pattern)
+
+    def _subscribe(self) -> None:
+        spec = self._spec
+        patterns = activemq_patterns(spec.patterns)
+        if spec.queue:
+            former = tuple(sorted(set(activemq_patterns(self._former_patterns)) - set(patterns)))
+            self._warn_of(former, spec.queue)
+            destinations = [activemq_queue(spec.exchange, pattern, spec.queue) for pattern in patterns + former]
+            headers = {} if spec.shared else {"activemq.exclusive": "true"}
+            # Those of former patterns may go.
+            self._queues = tuple(destinations[: len(patterns)])
+        else:
+            destinations = [activemq_topics(spec.exchange, pattern) for pattern in patterns]
+            headers = {"activemq.maximumPendingMessageLimit": str(spec.limits.max_length)}
+        headers["activemq.prefetchSize"] = str(max(1, spec.prefetch // len(destinations)))
+        for number, destination in enumerate(destinations):
+            self._consume(number, destination, headers)
+        # Whether a queue was gone ActiveMQ does not tell; a topic keeps nothing for who is away.
+        self.interrupted = self._stood and not spec.durable
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+
+    def _renew(self) -> None:
+        """Make the queues again, where they were removed, by a consumer that comes for nothing and goes.
+
+        ActiveMQ keeps the subscription to a queue that is gone, and connects it with one that is created later.
+        """
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+        requests = self._connection.requests
+        for destination in self._queues:
+            self._renewals += 1
+            number = f"renewal-{self._renewals}"
+            try:
+                self._consume(number, destination, {"selector": _NOTHING})
+                self._connection.call(lambda receipt, number=number: requests.unsubscribe(number, receipt=receipt))  # type: ignore[misc]
+                self._warned_of_renewal = False
+            except ErrorFrameError as error:
+                if not self._warned_of_renewal:
+                    logger.warning("whether %s still stands is not seen: %s", destination, error)
+                self._warned_of_renewal = True
+
+    def _warn_of(self, former: tuple[str, ...], name: str) -> None:
+        if former and not self._stood:
+            logger.warning(
+                "the queues of former topics are filled for ever and are emptied here, which would make them again if "
+                "they were removed; to be rid of %s, take another queue name, then have an admin remove the old queues",
+                ", ".join(activemq_queue(self._spec.exchange, pattern, name) for pattern in former),
+            )
+
+    def _routing_key(self, headers: dict[str, str]) -> str | None:
+        return activemq_routing_key(self._spec.exchange, headers)
+
+    def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
+        transaction = self._connection.receipt()
+        requests = self._connection.requests
+        requests.begin(transaction)
+        requests.send(
+            activemq_dead_letters(self._spec.queue or ""),
+            delivery.body,
+            content_type=delivery.content_type or None,
+            headers={
+                **headers,
+                # A subscription has a queue for each pattern; the dead letter can go back to this one alone.
+                QUEUE_HEADER: self._handle_of(delivery).destination,
+                "persistent": "true",
+                "transaction": transaction,
+            },
+        )
+        self._ack(delivery, transaction)
+        self._connection.call(lambda receipt: requests.commit(transaction, receipt=receipt))
+
+
+def _notes(spec: SubscriptionSpec) -> tuple[str, ...]:
+    if not spec.durable:
+        return ("ActiveMQ: of the limits of a temporary subscription only max_length is enforced",)
+    notes = [
+        (
+            "ActiveMQ lets no client bound a queue: max_length and expires_s are not enforced, and a message expires "
+            "by its publisher's word; have an admin set a policy"
+        )
+    ]
+    if spec.shared and len(activemq_patterns(spec.patterns)) > 1:
+        notes.append(
+            "ActiveMQ: an event that two of the topics take may go to two of the consumers that share the queue"
+        )
+    return tuple(notes)

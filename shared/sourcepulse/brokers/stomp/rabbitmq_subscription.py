@@ -1,0 +1,305 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Receiving from RabbitMQ over STOMP: one queue, one consumer, and a lock where one at a time is served."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sourcepulse.brokers import Delivery
+from sourcepulse.brokers.stomp.connection import StompConnection
+from sourcepulse.brokers.stomp.destinations import (
+    rabbitmq_declared_queue,
+    rabbitmq_key,
+    rabbitmq_queue,
+    rabbitmq_routing_key,
+)
+from sourcepulse.brokers.stomp.errors import Blame, ErrorFrameError
+from sourcepulse.brokers.stomp.rabbitmq_over_amqp import declare_exchange_over_amqp, unbind_over_amqp
+from sourcepulse.brokers.stomp.subscription import KEY_HEADER, StompSubscription
+from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEAD_SUFFIX = ".dead"
+LOCK_SUFFIX = ".consumer"
+#: A name is a short string of at most 255 bytes; those with a suffix must fit as well.
+NAME_MAX_BYTES = 255 - max(len(DEAD_SUFFIX), len(LOCK_SUFFIX))
+TEMPORARY_PREFIX = "temporary-"
+MILLISECONDS = 1000
+#: How often a consumer that waits for its turn asks for it.
+TURN_SECONDS = 1.0
+#: A queue is bound again after so long a silence: nobody else misses a binding that was removed.
+RENEW_SECONDS = 45.0
+#: A durable one that is never silent is bound again by a connection of its own, which may take a message for a moment.
+BUSY_RENEW_SECONDS = 300.0
+#: How the numbers of the consumers begin that come for that.
+RENEWAL = "renewal-"
+#: The numbers of the two subscriptions on one connection: the first may be several, of a temporary queue.
+QUEUE_NUMBER = 1
+LOCK_NUMBER = 0
+
+logger = logging.getLogger(__name__)
+
+
+class StompRabbitmqSubscription(StompSubscription):
+    """One consumer of one queue of RabbitMQ over STOMP, see `StompSubscription`.
+
+    Over STOMP no queue can have a single active consumer: who is served holds an exclusive queue
+    `<queue>.consumer`, the others ask for it once a second. A binding cannot be undone: what a queue takes by
+    former patterns still comes, and is left out by the consumer. For this, and to declare an exchange that is
+    missing, there is AMQP, if that can be had.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._queue = self._spec.queue or ""
+        self._lost_its_queue = False
+        self._tried_to_unbind = False
+        self._waits_for_turn = False
+        self._turn_asked_at = 0.0
+        self._dead_stands = False
+        self._renew_at = 0.0
+        self._renewals = 0
+        self._busy_renew_at = 0.0
+
+    def receive(self, wait_seconds: float) -> Delivery | None:
+        """Wait at most so long for one message; a consumer that waits for its turn asks for it meanwhile."""
+        deadline = time.monotonic() + wait_seconds
+        while self._waits_for_turn:
+            now = time.monotonic()
+            if now >= self._turn_asked_at + TURN_SECONDS:
+                self.open()
+            elif now >= deadline:
+                return None
+            else:
+                time.sleep(min(deadline, self._turn_asked_at + TURN_SECONDS) - now)
+        if self._spec.durable and time.monotonic() >= self._busy_renew_at:
+            self._renew_while_busy()
+        delivery = super().receive(max(0.0, deadline - time.monotonic()))
+        if delivery is not None:
+            self._renew_at = time.monotonic() + RENEW_SECONDS
+        elif time.monotonic() >= self._renew_at:
+            self._renew()
+        return delivery
+
+    def _check(self) -> None:
+        super()._check()
+        for name in (self._queue, self._spec.exchange, *self._spec.patterns):
+            if len(name.encode()) > NAME_MAX_BYTES:
+                raise SubscriptionError(f"{name[:60]!r}... has more than {NAME_MAX_BYTES} bytes")
+
+    def _subscribe(self) -> None:
+        try:
+            self._subscribe_to_exchange()
+        except ErrorFrameError as error:
+            if error.blame is not Blame.MISSING:
+                raise
+            declare_exchange_over_amqp(
+                self._url, self._spec.exchange, connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s
+            )
+            self._connection.open()
+            self._subscribe_to_exchange()
+
+    def _renew(self) -> None:
+        """Bind the queue again, for nothing tells that a binding was removed, or the exchange and made anew.
+
+        To bind is to consume over STOMP, so that a second consumer comes and goes on the same connection: only in
+        silence, for what came to it could not be acknowledged. BrokerUnavailableError if the exchange is missing.
+        """
+        self._renewed()
+        headers = self._durable_headers() if self._spec.durable else self._temporary_headers()
+        try:
+            for pattern in self._spec.patterns:
+                self._renewals += 1
+                number = f"{RENEWAL}{self._renewals}"
+                self._consume(number, rabbitmq_key(self._spec.exchange, pattern), {**headers, "prefetch-count": "1"})
+                self._connection.call(
+                    lambda receipt, number=number: self._connection.requests.unsubscribe(number, receipt=receipt)  # type: ignore[misc]
+                )
+        except ErrorFrameError as error:
+            # RabbitMQ closed the connection.
+            raise self._not_renewed(error) from None
+
+    def _renew_while_busy(self) -> None:
+        """Bind the queue again though events come: those of another pattern would hide that a binding is gone."""
+        self._renewed()
+        try:
+            self._prepare(look=False)
+        except ErrorFrameError as error:
+            raise self._not_renewed(error) from None
+        except BrokerUnavailableError as error:
+            # The connection that events come over is none the worse for it.
+            logger.warning("whether %r is still bound is not known for now: %s", self._queue, error)
+
+    def _renewed(self) -> None:
+        now = time.monotonic()
+        self._renew_at, self._busy_renew_at = now + RENEW_SECONDS, now + BUSY_RENEW_SECONDS
+
+    def _not_renewed(self, error: ErrorFrameError) -> BrokerUnavailableError:
+        self._lost_its_queue = self._lost_its_queue or error.blame is Blame.MISSING
+        return BrokerUnavailableError(f"{self._connection.host} did not bind {self._queue!r} again: {error}")
+
+    def _subscribe_to_exchange(self) -> None:
+        self._renewed()
+        if not self._spec.durable:
+            self._subscribe_temporary()
+            return
+        self._waits_for_turn = not self._spec.shared and not self._take_turn()
+        if self._waits_for_turn:
+            self.interrupted = False
+            return
+        knew_it = bool(self._former_patterns)
+        existed = self._prepare(look=knew_it)
+        # Bound first, so that nothing falls between the old patterns and the new.
+        self._unbind_former_patterns()
+        # An opening that fails from here on tells nobody; then the next one must, though it finds a queue.
+        self._lost_its_queue = self._lost_its_queue or (knew_it and not existed)
+        self._consume(QUEUE_NUMBER, rabbitmq_queue(self._queue), {"prefetch-count": str(self._spec.prefetch)})
+        self.interrupted, self._lost_its_queue = self._lost_its_queue, False
+
+    def _subscribe_temporary(self) -> None:
+        # An exclusive queue ends with its connection, and its name is locked until the broker notices that.
+        self._queue = f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
+        patterns = self._spec.patterns
+        headers = {
+            **self._temporary_headers(),
+            "prefetch-count": str(max(1, self._spec.prefetch // len(patterns))),
+        }
+        for number, pattern in enumerate(patterns, QUEUE_NUMBER):
+            self._consume(number, rabbitmq_key(self._spec.exchange, pattern), headers)
+        self.interrupted = self._stood
+
+    def _take_turn(self) -> bool:
+        """Take the exclusive queue that stands for the right to be served; False if another connection has it."""
+        self._turn_asked_at = time.monotonic()
+        headers = {"durable": "false", "auto-delete": "true", "exclusive": "true"}
+        try:
+            self._consume(LOCK_NUMBER, rabbitmq_declared_queue(self._queue + LOCK_SUFFIX), headers)
+        except ErrorFrameError as error:
+            if error.blame is not Blame.LOCKED:
+                raise
+            self._connection.abandon()
+            return False
+        return True
+
+    def _prepare(self, *, look: bool) -> bool:
+        """Declare and bind over a connection of its own, and tell whether the queue was there, if it is looked for.
+
+        To bind is to consume over STOMP: what this takes is given back when the connection ends.
+        """
+        connection = StompConnection(self._url, connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s)
+        connection.open()
+        try:
+            existed = look and self._is_there(connection)
+            # Each time, for an admin may have removed the exchange, and with it the bindings of a queue that stands.
+            headers = {**self._durable_headers(), "prefetch-count": "1"}
+            destinations = [rabbitmq_key(self._spec.exchange, pattern) for pattern in self._spec.patterns]
+            _consume_all(connection, destinations, headers)
+            connection.close()
+        finally:
+            connection.abandon()
+        return existed
+
+    def _is_there(self, connection: StompConnection) -> bool:
+        try:
+            _consume_all(connection, [rabbitmq_queue(self._queue)], {"prefetch-count": "1"}, first=LOCK_NUMBER)
+        except ErrorFrameError as error:
+            if error.blame is not Blame.MISSING:
+                raise
+            connection.open()
+            return False
+        return True
+
+    def _delivery(self, frame: Any) -> Delivery:
+        if frame.headers.get("subscription", "").startswith(RENEWAL):
+            # It ended the silence right then.
+            raise BrokerUnavailableError(f"a message came while {self._queue!r} was bound again; it comes once more")
+        return super()._delivery(frame)
+
+    def _hint(self, refusal: str) -> str:
+        from sourcepulse.brokers.amqp.subscription import name_hint
+
+        return name_hint(refusal, self._spec.queue, self._url.user)
+
+    def _durable_headers(self) -> dict[str, str]:
+        return {**self._declaration(), "durable": "true", "auto-delete": "false", "exclusive": "false"}
+
+    def _temporary_headers(self) -> dict[str, str]:
+        return {**self._declaration(), "durable": "false", "auto-delete": "true", "exclusive": "true"}
+
+    def _declaration(self) -> dict[str, str]:
+        return {"x-queue-name": self._queue, **self._limits()}
+
+    def _limits(self) -> dict[str, str]:
+        # Without x-overflow, which cannot be given over STOMP, the oldest go first: so we want it.
+        limits = self._spec.limits
+        return {
+            "x-max-length": str(limits.max_length),
+            "x-message-ttl": str(limits.message_ttl_s * MILLISECONDS),
+            "x-expires": str(limits.expires_s * MILLISECONDS),
+        }
+
+    def _unbind_former_patterns(self) -> None:
+        former = sorted(set(self._former_patterns) - set(self._spec.patterns))
+        if former and not self._tried_to_unbind:
+            # Once, for AMQP that is not there may cost its whole limit.
+            self._tried_to_unbind = True
+            try:
+                unbind_over_amqp(
+                    self._url, self._spec.exchange, self._queue, former,
+                    connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s,
+                )  # fmt: skip
+                former = []
+            except BrokerUnavailableError as error:
+                logger.warning(
+                    "the queue %r may still be bound to %s, which STOMP cannot undo and AMQP did not (%s): "
+                    "what comes by it is left out; have an admin unbind it from the exchange %r, or name the port of "
+                    "AMQP by ?amqp_port=",
+                    self._queue, ", ".join(former), error, self._spec.exchange,
+                )  # fmt: skip
+        self._former_patterns = (*self._spec.patterns, *former)
+        self.unbinds = not former
+
+    def _routing_key(self, headers: dict[str, str]) -> str | None:
+        destination = headers.get("destination", "")
+        if destination.startswith("/queue/") and KEY_HEADER in headers:
+            # A dead letter that was requeued: it was sent to this queue alone, under the name of the queue.
+            return headers[KEY_HEADER]
+        return rabbitmq_routing_key(destination)
+
+    def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
+        name = self._queue + DEAD_SUFFIX
+        if self._dead_stands:
+            destination, declaration = rabbitmq_queue(name), {}
+        else:
+            destination, declaration = rabbitmq_declared_queue(name), {"durable": "true", **self._limits()}
+        try:
+            self._connection.call(
+                lambda receipt: self._connection.requests.send(
+                    destination,
+                    delivery.body,
+                    content_type=delivery.content_type or None,
+                    headers={**headers, **declaration, "persistent": "true", "receipt": receipt},
+                )
+            )
+        except ErrorFrameError as error:
+            # It may be there, with the limits of an earlier time.
+            self._dead_stands = error.blame is Blame.QUEUE
+            raise
+        self.acknowledge(delivery)
+
+
+def _consume_all(
+    connection: StompConnection, destinations: Sequence[str], headers: dict[str, str], first: int = QUEUE_NUMBER
+) -> None:
+    for number, destination in enumerate(destinations, first):
+        connection.call(
+            lambda receipt, destination=destination, number=number: connection.requests.subscribe(  # type: ignore[misc]
+                destination, number, ack="client-individual", headers={**headers, "receipt": receipt}
+            )
+        )

@@ -1,0 +1,9 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""`python -m sourcepulse.cli`: the program `sourcepulse` where its script is not on the path."""
+
+import sys
+
+from sourcepulse.cli.main import main
+
+sys.exit(main())

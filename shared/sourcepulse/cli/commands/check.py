@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Look whether events would reach the broker with these settings, and publish nothing: outbox, brokers, relay."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+
+from sourcepulse.brokers.probe import probe
+from sourcepulse.cli.common import add_settings, open_outbox, print_json, settings
+from sourcepulse.cli.findings import Finding
+from sourcepulse.config import Config
+from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, SourcePulseError
+from sourcepulse.relay.destination import STREAMS, places_of
+from sourcepulse.relay.on_demand import START_SECONDS, failed_start, is_on_demand
+from sourcepulse.relay.relay import is_relayed
+from sourcepulse.relay.streams import Place
+
+HELP = "look whether events would reach the broker, and publish nothing"
+
+#: Everybody who may publish anything may publish this, apart from a relay that is narrowed to one family.
+DEFAULT_KEY = "system.relay.check"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `check`."""
+    add_settings(
+        parser, "outbox", "broker", "broker_file", "exchange",
+        "restricted_broker", "restricted_broker_file", "restricted_exchange",
+    )  # fmt: skip
+    parser.add_argument(
+        "--key", default=DEFAULT_KEY, help=f"a routing key that events will have (default: {DEFAULT_KEY})"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a line for each part; exit code 1 if one of them keeps events from being published."""
+    findings = list(_findings(settings(args), args.key))
+    for finding in findings:
+        if args.json:
+            print_json(finding._asdict())
+        else:
+            print(finding.line())
+    return EXIT_OK if all(finding.well for finding in findings) else EXIT_FAILURE
+
+
+def _findings(config: Config, key: str) -> Iterator[Finding]:
+    places = places_of(config)
+    if config.text("outbox") is not None:
+        yield from _of_outbox(config, places)
+    if not places:
+        yield Finding("public broker", "none is set: events stay in the outbox", well=False)
+    for stream, _ in STREAMS:
+        if (place := places.get(stream)) is not None:
+            what = f"{stream} broker"
+            try:
+                yield Finding(what, f"{place.url}: {probe(place.url, place.exchange, key)}")
+            except (SourcePulseError, OSError) as error:
+                yield Finding(what, f"{place.url}: {error}", well=False)
+
+
+def _of_outbox(config: Config, places: Mapping[str, Place]) -> Iterator[Finding]:
+    try:
+        with open_outbox(config) as outbox:
+            with outbox.writing(durable=False):
+                pass
+            yield Finding("outbox", f"{outbox.path} can be written to")
+            for stream, _ in STREAMS:
+                if (trouble := outbox.trouble(stream)) is not None:
+                    yield Finding(f"{stream} events", f"{trouble.waiting} wait: {trouble.error}", well=False)
+                former, place = outbox.bound_broker(stream), places.get(stream)
+                if former is not None and place is not None and former != str(place):
+                    yield Finding(
+                        f"{stream} broker",
+                        f"the events went to {former} so far, and wait until you run "
+                        f"`sourcepulse outbox rebind --outbox {outbox.path}`",
+                        well=False,
+                    )
+            failed = failed_start(str(outbox.path), older_than_s=START_SECONDS, now=outbox.now())
+            if is_relayed(outbox.path):
+                yield Finding("relay", "running")
+            elif failed is not None:
+                yield Finding("relay", f"the one that was started last does not run: {failed}", well=False)
+            elif is_on_demand(str(outbox.path)):
+                yield Finding("relay", "not running; a push starts it")
+            else:
+                yield Finding("relay", "not running: `sourcepulse relay` sends what waits", well=False)
+    except (SourcePulseError, OSError) as error:
+        yield Finding("outbox", str(error), well=False)

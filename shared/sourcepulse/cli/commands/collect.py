@@ -1,0 +1,37 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Fetch what sources left as first copies into the outbox: one place, or all that the outbox remembers."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from sourcepulse.cli.common import add_settings, open_outbox, print_json, settings
+from sourcepulse.config import Config
+from sourcepulse.errors import EXIT_FAILURE, EXIT_OK
+from sourcepulse.relay.collect import collect_place, collectors, outbox_of, sweep
+
+HELP = "fetch first copies into the outbox"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `collect`."""
+    add_settings(parser, "outbox")
+    parser.add_argument("place", nargs="?", metavar="REPO", help="a repository; without it all remembered places")
+    parser.add_argument("--kind", default="hg", help="the kind of source (default: hg)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Collect and print a report; exit code 1 if something was left or quarantined."""
+    config = settings(args)
+    if args.place and config.text("outbox") is None:
+        # The hook of the place stores there, wherever its configuration says; anything else would be an outbox apart.
+        config = Config({**config.values, "outbox": str(outbox_of(args.kind, args.place))}, config.warnings)
+    with open_outbox(config, create=bool(args.place)) as outbox:
+        if not args.place:
+            print_json({"collected": sweep(outbox, collectors())})
+            return EXIT_OK
+        report = collect_place(outbox, collectors(), args.kind, args.place)
+    print_json(asdict(report))
+    return EXIT_FAILURE if report.quarantined or report.left else EXIT_OK

@@ -1,0 +1,150 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Look at the dead letters of a durable queue, requeue them for its consumer, or drop them: list, show, requeue, drop.
+
+A body that is not an event is named by a digest, raw:..., and can be requeued and dropped like any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sourcepulse.brokers.dead_letters import DeadLetter, DeadLetters, each_chunk, find, open_dead_letters
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.cli.common import add_settings, positive, print_json, settings
+from sourcepulse.errors import EXIT_OK, ConfigError, NothingThereError
+from sourcepulse.events.text import plain
+
+HELP = "look at the dead letters of a queue, requeue or drop them"
+
+DEFAULT_LIMIT = 1_000
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions of `dead-letters`."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = _action(actions, "list", _list, "list the dead letters, oldest first")
+    listing.add_argument(
+        "--limit", type=positive, default=DEFAULT_LIMIT, metavar="N", help=f"at most so many (default: {DEFAULT_LIMIT})"
+    )
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    show = _action(actions, "show", _show, "show whole events as JSON, with reason and routing key")
+    show.add_argument("ids", nargs="+", metavar="ID", help="an id as `list` shows it")
+    for name, action, help_ in (
+        ("requeue", _requeue, "put dead letters back into the queue, for its consumer to handle once more"),
+        ("drop", _drop, "remove dead letters for good"),
+    ):
+        changing = _action(actions, name, action, help_)
+        changing.add_argument("ids", nargs="*", metavar="ID", help="an id as `list` shows it")
+        changing.add_argument("--all", action="store_true", help="every dead letter of the queue")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen action."""
+    return int(args.action(args))
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    action: Callable[[argparse.Namespace], int],
+    help_: str,
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(name, help=help_, description=help_)
+    add_settings(parser, "broker", "broker_file")
+    parser.add_argument("queue", metavar="QUEUE", help="the name of the consumer's queue")
+    parser.set_defaults(action=action)
+    return parser
+
+
+def _list(args: argparse.Namespace) -> int:
+    with open_dead_letters(_broker(args), args.queue, limit=args.limit) as letters:
+        found = letters.read(args.limit)
+    if not found:
+        raise _nothing(args.queue)
+    for letter in found:
+        if args.json:
+            print_json(_summary(letter))
+        else:
+            print(_line(letter))
+    return EXIT_OK
+
+
+def _show(args: argparse.Namespace) -> int:
+    with open_dead_letters(_broker(args), args.queue) as letters:
+        found = find(letters, args.ids)
+    for letter in found:
+        if letter.event():
+            content = {"event": json.loads(letter.body)}
+        else:
+            content = {"body": letter.body.decode("utf-8", "backslashreplace")}
+        print(json.dumps({**_summary(letter), **content}, indent=2, ensure_ascii=True))
+    return EXIT_OK
+
+
+def _requeue(args: argparse.Namespace) -> int:
+    def requeue(letters: DeadLetters, chosen: Sequence[DeadLetter]) -> None:
+        letters.requeue(chosen)
+        _print_lines(chosen)
+
+    return _change(args, requeue)
+
+
+def _drop(args: argparse.Namespace) -> int:
+    def drop(letters: DeadLetters, chosen: Sequence[DeadLetter]) -> None:
+        # First, so that nothing is dropped of which no trace could be printed: a full disk, a reader that left.
+        _print_lines(chosen)
+        letters.drop(chosen)
+
+    return _change(args, drop)
+
+
+def _change(args: argparse.Namespace, change: Callable[[DeadLetters, Sequence[DeadLetter]], None]) -> int:
+    if args.all == bool(args.ids):
+        raise ConfigError("name the dead letters by their ids, or say --all")
+    with open_dead_letters(_broker(args), args.queue) as letters:
+        if args.ids:
+            change(letters, find(letters, args.ids))
+        elif not each_chunk(letters, lambda chunk: change(letters, chunk)):
+            raise _nothing(args.queue)
+    return EXIT_OK
+
+
+def _broker(args: argparse.Namespace) -> BrokerUrl:
+    url = settings(args).broker()
+    if url is None:
+        raise ConfigError("no broker is set; give --broker-file, SOURCEPULSE_BROKER_FILE or --broker")
+    return url
+
+
+def _nothing(queue: str) -> NothingThereError:
+    return NothingThereError(f"the queue {queue!r} has no dead letters")
+
+
+def _print_lines(letters: Sequence[DeadLetter]) -> None:
+    for letter in letters:
+        print(_line(letter))
+    sys.stdout.flush()
+
+
+def _line(letter: DeadLetter) -> str:
+    summary = _summary(letter)
+    type_ = summary["type"] or "-"
+    return f"{plain(summary['id'])} {plain(type_)} {plain(letter.routing_key)}  {plain(letter.reason)}"
+
+
+def _summary(letter: DeadLetter) -> dict[str, Any]:
+    event = letter.event()
+    return {
+        "id": letter.id(),
+        "type": event.type if event else None,
+        "routing_key": letter.routing_key,
+        "reason": letter.reason,
+    }

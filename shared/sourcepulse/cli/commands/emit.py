@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Put an event of your own into an outbox, for example `emit system.hg.down --data '{"message": "disk"}'`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import time
+import uuid
+from typing import Any
+
+from sourcepulse.catalogue import check, complete_type
+from sourcepulse.cli.common import add_settings, open_outbox, settings
+from sourcepulse.errors import EXIT_OK, EXIT_REFUSED, EventError
+from sourcepulse.events.event import Event, routing_words
+from sourcepulse.events.topics import FAMILIES
+from sourcepulse.outbox.outbox import BURIED
+from sourcepulse.outbox.queries import find
+
+HELP = "put an event of your own into an outbox"
+
+#: What a system event holds; `emit` fills in null for what is not given.
+SYSTEM_MEMBERS = ("message", "until", "url")
+#: A source of this scheme may publish an event of any family.
+_ANY_FAMILY = "system"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `emit`."""
+    add_settings(parser, "outbox", "max_event_bytes")
+    parser.add_argument("type", metavar="TYPE", help="an event type, with or without its version")
+    parser.add_argument("--data", metavar="JSON", default="{}", help="the payload, a JSON object")
+    parser.add_argument("--source", metavar="URI", help="who says it (default: system://HOST)")
+    parser.add_argument("--subject", help="what it is about (default of a system event: the service)")
+    parser.add_argument("--key", action="append", metavar="TEXT", help="natural key: the same key makes the same id")
+    parser.add_argument("--word", action="append", metavar="TEXT", help="a variable word of the routing key")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Store the event and print its id; a repeat of a known id stores nothing."""
+    config = settings(args)
+    event = make_event(
+        complete_type(args.type),
+        parse_data(args.data),
+        source=args.source or f"system://{socket.gethostname()}",
+        subject=args.subject,
+        key=args.key,
+        words=args.word,
+        now=time.time(),
+    )
+    with open_outbox(config, create=True) as outbox:
+        outbox.append([event], max_bytes=config.number("max_event_bytes"))
+        state = find(outbox, event.id)["state"]
+    print(event.id)
+    return EXIT_REFUSED if state == BURIED else EXIT_OK
+
+
+def parse_data(text: str) -> dict[str, Any]:
+    """Read the payload; EventError if it is not a JSON object."""
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise EventError(f"--data is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise EventError('--data must be a JSON object, like {"message": "..."}')
+    return data
+
+
+def make_event(
+    type_: str,
+    data: dict[str, Any],
+    *,
+    source: str,
+    subject: str | None,
+    key: list[str] | None,
+    words: list[str] | None,
+    now: float,
+) -> Event:
+    """Make the event, checked against the schema of its type."""
+    family, *rest = routing_words(type_)
+    scheme = source.partition("://")[0]
+    # A source numbers the events of its own families only, so that consumers of a whole family can trust the numbers.
+    if scheme != _ANY_FAMILY and family not in FAMILIES.get(scheme, (family,)):
+        raise EventError(f"a source {scheme}:// emits its own events only, {type_} is none; use system:// or your own")
+    if family == "system":
+        data = {**dict.fromkeys(SYSTEM_MEMBERS), **data} if rest[-1] != "heartbeat" else data
+        subject = subject if subject is not None else rest[0]
+    elif words is None and family == "hg" and isinstance(data.get("repo"), str):
+        words = data["repo"].split("/")
+    check(type_, data)
+    return Event.of(
+        type_,
+        source=source,
+        subject=subject,
+        time=now,
+        data=data,
+        key=key or [str(uuid.uuid4())],
+        words=words or (),
+    )
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Tell how an outbox stands: what waits, where it goes, what failed and where it comes from."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from sourcepulse.cli.common import add_settings, open_outbox, print_json, settings
+from sourcepulse.cli.lines import plain
+from sourcepulse.errors import EXIT_OK
+from sourcepulse.outbox.queries import figures
+from sourcepulse.relay.on_demand import START_SECONDS, failed_start
+from sourcepulse.relay.relay import is_relayed
+
+HELP = "tell how an outbox stands"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `status`."""
+    add_settings(parser, "outbox")
+    parser.add_argument("--json", action="store_true", help="one JSON object (schema: status.v1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the state of the outbox."""
+    with open_outbox(settings(args)) as outbox:
+        state = {**figures(outbox), "relay_running": is_relayed(outbox.path)}
+        failed = failed_start(str(outbox.path), older_than_s=START_SECONDS, now=outbox.now())
+    if args.json:
+        print_json(state)
+    else:
+        print("\n".join(lines(state)))
+        if failed is not None and not state["relay_running"]:
+            print(f"trouble  the relay that was started last does not run: {plain(failed)}")
+    return EXIT_OK
+
+
+def lines(state: dict[str, Any]) -> list[str]:
+    """Write the state for a reader."""
+    out = [
+        f"outbox   {plain(state['outbox'])}",
+        f"epoch    {state['epoch']}",
+        f"relay    {'running' if state['relay_running'] else 'not running'}",
+        *(f"problem  {problem['name']}: {plain(problem['message'])}" for problem in state["problems"]),
+        f"payloads {state['payloads_kept']} kept, {state['payload_bytes_kept']} bytes",
+    ]
+    for name, stream in state["streams"].items():
+        if stream["broker"] is None and not stream["pending"] and not stream["buried"]:
+            continue
+        age = "" if stream["oldest_pending_age_s"] is None else f" (oldest {stream['oldest_pending_age_s']} s)"
+        out.append(
+            f"{name:8} to {stream['broker'] or 'no broker yet'}: {stream['pending']} pending{age}, "
+            f"{stream['delivered']} delivered ({stream['unroutable']} to no queue), {stream['buried']} buried"
+        )
+        if limits := _unenforced_limits(stream["broker"]):
+            out.append(f"         {limits}")
+        if stream["unroutable_since"] is not None:
+            out.append(
+                f"         trouble: to no queue since {stream['unroutable_since']}: nothing is subscribed, or the "
+                "exchange was removed and its bindings with it"
+            )
+        if stream["failures"]:
+            out.append(f"         {stream['failures']} failures, last: {plain(stream['last_error'])}")
+    if state["replays_requested"]:
+        waits = "wait for the relay" if state["relay_running"] else "wait, and no relay runs"
+        out.append(f"replays  {state['replays_requested']} {waits}")
+    out += [f"source   {plain(source['source'])} at {source['sequence']}" for source in state["sources"]]
+    for origin in state["origins"]:
+        out.append(f"origin   {origin['kind']} {plain(origin['location'])}")
+    return out
+
+
+def _unenforced_limits(broker: str | None) -> str:
+    """Say which limits of the library the broker of a stream does not enforce for it; nothing if it does."""
+    scheme = (broker or "").partition(":")[0]
+    if scheme.endswith("+activemq"):
+        return "ActiveMQ lets no client limit its queue: what a forgotten one holds is bounded by the broker's policies"
+    return ""

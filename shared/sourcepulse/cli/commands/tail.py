@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Watch events as they come: a line each, or with --json one CloudEvent a line."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+
+from sourcepulse.cli.common import add_settings, positive, seconds, settings
+from sourcepulse.cli.lines import line
+from sourcepulse.config import Config
+from sourcepulse.consumer.consumer import Consumer
+from sourcepulse.errors import EXIT_NOTHING, EXIT_OK, BrokerUnavailableError, ConfigError
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import encode
+
+HELP = "watch events as they come"
+
+#: Without --timeout the wait for the next event is cut into pieces, so that signals are noticed.
+WAIT_SECONDS = 1.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `tail`."""
+    add_settings(parser, "broker", "broker_file", "exchange")
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN", default=["#"], help="topics, e.g. 'hg.push.#'")
+    parser.add_argument("--json", action="store_true", help="one CloudEvent a line")
+    parser.add_argument("--count", type=positive, metavar="N", help="end with 0 after so many events")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="end with 3 after so many seconds")
+    parser.add_argument("--durable", metavar="NAME", help="use a queue that stays and goes on where it was left")
+    parser.add_argument("--from-start", action="store_true", help="begin with what is stored already")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print events until enough, until the time is up, or until interrupted."""
+    config = settings(args)
+    config.broker() or config.require("broker")
+    consumer = _consumer(args, config)
+    signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
+    with consumer:
+        if not consumer.connected:
+            raise BrokerUnavailableError(f"the broker {consumer.url} cannot be reached")
+        return _watch(args, consumer)
+
+
+def _consumer(args: argparse.Namespace, config: Config) -> Consumer:
+    url = config.broker()
+    assert url is not None  # noqa: S101 - `run` has made sure
+    if args.from_start and url.scheme != "file" and not args.durable:
+        raise ConfigError("--from-start needs something that was kept: a file:// broker, or --durable NAME")
+    return Consumer(
+        url,
+        topics=args.patterns,
+        queue=args.durable,
+        durable=args.durable is not None,
+        exchange=config.require("exchange"),
+        from_start=args.from_start,
+    )
+
+
+def _watch(args: argparse.Namespace, consumer: Consumer) -> int:
+    deadline = None if args.timeout is None else time.monotonic() + args.timeout
+    colour = not args.json and sys.stdout.isatty()
+    shown = 0
+    while args.count is None or shown < args.count:
+        wait_s = WAIT_SECONDS if deadline is None else deadline - time.monotonic()
+        event = consumer.receive(max(0.0, wait_s))
+        if event is None:
+            if consumer.stopped:
+                return EXIT_OK
+            if deadline is not None and time.monotonic() >= deadline:
+                return EXIT_NOTHING
+            continue
+        _show(event, as_json=args.json, colour=colour)
+        consumer.acknowledge()
+        shown += 1
+    return EXIT_OK
+
+
+def _show(event: Event, *, as_json: bool, colour: bool) -> None:
+    if as_json:
+        sys.stdout.buffer.write(encode(event) + b"\n")
+        sys.stdout.buffer.flush()
+    else:
+        print(line(event, colour=colour), flush=True)

@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What the commands share: settings from arguments, the outbox of this place, output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.config import Config, load
+from sourcepulse.outbox.outbox import Outbox
+
+#: Where the Mercurial hook keeps its outbox unless told otherwise.
+REPOSITORY_OUTBOX = Path(".hg/sourcepulse/outbox.db")
+
+#: Longer than anybody waits, and what every wait of the system takes.
+MOST_SECONDS = 366 * 86_400.0
+
+logger = logging.getLogger(__name__)
+
+
+def add_settings(parser: argparse.ArgumentParser, *keys: str) -> None:
+    """Add `--config` and one option for each named setting."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with settings")
+    for key in keys:
+        metavar = "URL" if key.endswith("broker") else "FILE" if key in ("outbox", "broker_file") else "VALUE"
+        parser.add_argument(f"--{key.replace('_', '-')}", dest=key, metavar=metavar, help=_help(key))
+
+
+def settings(args: argparse.Namespace) -> Config:
+    """Read the settings of this run and say what is doubtful about them."""
+    from sourcepulse.config import KEYS, check_value
+
+    given = {
+        key: check_value(key, value, "the arguments") for key in KEYS if (value := getattr(args, key, None)) is not None
+    }
+    config = load(given, file=args.config)
+    for key in ("broker", "restricted_broker"):
+        if key in given and BrokerUrl.parse(given[key]).has_password:
+            logger.warning("a password on the command line can be seen by every user; use --broker-file")
+    for warning in config.warnings:
+        logger.warning("%s", warning)
+    return config
+
+
+def outbox_path(config: Config) -> Path:
+    """Give the outbox that is set, or that of the repository around us; ConfigError if there is neither."""
+    if config.text("outbox") is None:
+        here = Path.cwd()
+        for directory in (here, *here.parents):
+            if (directory / REPOSITORY_OUTBOX).exists():
+                return directory / REPOSITORY_OUTBOX
+    return Path(config.require("outbox"))
+
+
+def open_outbox(config: Config, *, create: bool = False) -> Outbox:
+    """Open the outbox of this run."""
+    return Outbox.open(outbox_path(config), create=create)
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON value as a line, in ASCII, so that it is the same in every locale."""
+    sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
+
+
+def positive(text: str) -> int:
+    """Read a count of an option."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Read a length of time of an option."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to {MOST_SECONDS:.0f}")
+    return number
+
+
+def _help(key: str) -> str:
+    from sourcepulse.config import KEYS
+
+    return KEYS[key].help

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The program `sourcepulse`: finds the command, runs it, turns every error into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from importlib.metadata import entry_points
+from io import TextIOWrapper
+from types import ModuleType
+
+from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePulseError
+
+#: Where plugins offer commands of their own, each a module like those in `sourcepulse.cli.commands`.
+ENTRY_POINT_GROUP = "sourcepulse.commands"
+
+_COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters")
+_EXIT_CODES = """exit codes: 0 well, 1 failure, 2 usage or configuration, 3 timed out or nothing there,
+4 broker not reached with events left, 5 something was refused and buried, 6 outbox locked or damaged,
+130 interrupted"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code; data goes to stdout, talk to stderr."""
+    argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a locale that lacks a character gets an escape for it.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    args = build_parser(argv).parse_args(argv)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+    # Libraries below us log whole frames when debugging, passwords included.
+    for noisy in ("amqp", "kombu", "stomp.py"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        code = int(args.run(args))
+        # At exit it would be too late to tell of a reader that left or a full disk; without descriptor 1 it is None.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except SourcePulseError as error:
+        print(f"sourcepulse: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left, as `head` does; Python must not complain again at exit.
+        _discard_output()
+        return EXIT_OK
+    except OSError as error:
+        print(f"sourcepulse: {error}", file=sys.stderr)
+        if error.errno == errno.ENOSPC:
+            _discard_output()
+        return EXIT_FAILURE
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Make the parser with the commands of the core and of the installed plugins.
+
+    If the arguments begin with a command, only that one is loaded: the hook starts the relay after a push.
+    """
+    parser = argparse.ArgumentParser(
+        prog="sourcepulse",
+        description="What happens in Mercurial, Buildbot and Bugzilla, published at the source.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, help="print the version and end")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    loaders: dict[str, Callable[[], ModuleType]] = {
+        name: partial(import_module, f"sourcepulse.cli.commands.{name.replace('-', '_')}") for name in _COMMANDS
+    }
+    loaders |= {point.name: point.load for point in entry_points(group=ENTRY_POINT_GROUP)}
+    wanted = loaders.keys() if not argv or argv[0] not in loaders else argv[:1]
+    for name in wanted:
+        _add_command(subparsers, name, loaders[name]())
+    return parser
+
+
+class _Version(argparse.Action):
+    """Look the version up when it is asked for: that costs milliseconds, and the hook starts a relay."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002 - argparse's name
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from sourcepulse import __version__
+
+        print(f"{parser.prog} {__version__}")
+        parser.exit()
+
+
+def _add_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, module: ModuleType
+) -> None:
+    parser = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)

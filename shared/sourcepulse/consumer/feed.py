@@ -1,0 +1,260 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A thread that keeps a consumer's connection and memory while others handle the events, however long that takes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from sourcepulse.consumer.intake import Intake
+from sourcepulse.consumer.item import Item
+from sourcepulse.consumer.lanes import Lanes
+
+#: No wait is longer, so that `stop` is noticed.
+SLICE_SECONDS = 0.2
+#: While something is at work the thread looks so often whether the broker has more.
+BUSY_SLICE_SECONDS = 0.02
+
+log = logging.getLogger("sourcepulse.consumer")
+
+
+class Feed:
+    """Hands items to at most `slots` workers and takes back what became of them.
+
+    Its own thread alone uses the intake, from `start` to the end: when `silence_s` seconds passed without an
+    event, when the intake is told to stop, when something fails, or by `end`. Then what is at work may be
+    finished, and everything else comes again. All other methods are for the workers, whichever threads these
+    are. `on_change` is called by the feed's thread when there is something to take or it is over. A `closing`
+    feed closes the intake when it ends.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        slots: int,
+        silence_s: float | None,
+        on_change: Callable[[], None] | None = None,
+        closing: bool = False,
+        first: Item | None = None,
+    ) -> None:
+        self.error: BaseException | None = None
+        self.opened = False
+        self._intake = intake
+        self._silence_s = silence_s
+        self._on_change = on_change or (lambda: None)
+        self._closing = closing
+        self._lanes = Lanes(slots)
+        if first is not None:
+            self._lanes.add(first)
+        self._settled: deque[tuple[Item, str | None]] = deque()
+        lock = threading.Lock()
+        self._work = threading.Condition(lock)
+        self._news = threading.Condition(lock)
+        self._ending = False
+        self._gave_back = False
+        self._over = threading.Event()
+        # A daemon, for its waits are the broker's: the end of a program does not wait for them.
+        self._thread = threading.Thread(target=self._serve, name="sourcepulse-consumer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    # -- for the workers
+
+    @property
+    def over(self) -> bool:
+        """Whether the feed has ended; then `error` tells why, if it was not asked to."""
+        return self._over.is_set()
+
+    def join(self, wait_seconds: float) -> bool:
+        """Wait at most so long for the end and tell whether it has come."""
+        return self._over.wait(wait_seconds)
+
+    def take(self) -> Item | None:
+        """Wait for the next item; None when no more will come."""
+        item = None
+        with self._work:
+            while item is None and not self._ending and not self._intake.stopping:
+                item = self._take()
+                if item is None:
+                    due_in = self._lanes.due_in(time.monotonic())
+                    self._work.wait(SLICE_SECONDS if due_in is None else min(SLICE_SECONDS, due_in))
+        return self._begun(item)
+
+    def take_now(self) -> Item | None:
+        """Give the next item if there is one."""
+        with self._work:
+            item = None if self._ending or self._intake.stopping else self._take()
+        return self._begun(item)
+
+    def acknowledge(self, item: Item) -> None:
+        """Be done with an item that was taken."""
+        # Noted before the next one is taken, which may kill the process: this one was handled.
+        self._intake.note(item)
+        self._finish(item, None)
+
+    def reject(self, item: Item, reason: str) -> None:
+        """Put an item that was taken aside."""
+        self._finish(item, reason)
+
+    def postpone(self, item: Item, seconds: float) -> None:
+        """Have an item that was taken come again in its place after so many seconds."""
+        with self._work:
+            self._lanes.postpone(item, time.monotonic() + seconds)
+            self._work.notify()
+            self._news.notify()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Have the feed end without waiting for what is at work; that comes again."""
+        with self._work:
+            self.error = self.error or error
+            self._ending = True
+            # What nobody holds any more is given back with the connection.
+            self._gave_back |= bool(self._lanes.abandon())
+            self._work.notify_all()
+            self._news.notify()
+
+    def _take(self) -> Item | None:
+        item = self._lanes.take(time.monotonic())
+        if item is not None:
+            self._intake.report.stats.received += 1
+            # The next one may have to be put aside.
+            self._news.notify()
+        return item
+
+    def _begun(self, item: Item | None) -> Item | None:
+        # Without the lock, for this writes to a file.
+        if item is not None:
+            self._intake.begin(item)
+        return item
+
+    def _finish(self, item: Item, rejected: str | None) -> None:
+        with self._work:
+            self._lanes.finish(item)
+            self._settled.append((item, rejected))
+            self._news.notify()
+
+    # -- the feed's own thread
+
+    def _serve(self) -> None:
+        try:
+            try:
+                self._feed()
+            except BaseException as error:  # noqa: BLE001 - raised again by those who wait for events
+                self.error = self.error or error
+            self._wait_for_what_is_at_work()
+        except BaseException as error:  # noqa: BLE001 - as above
+            self.error = self.error or error
+        finally:
+            try:
+                self._leave()
+            except Exception:
+                log.exception("the subscription could not be left in order")
+            self._over.set()
+            with self._work:
+                self._ending = True
+                self._work.notify_all()
+            self._on_change()
+
+    def _feed(self) -> None:
+        self._intake.connect()
+        self.opened = True
+        self._on_change()
+        self._hand_over()
+        quiet_since = time.monotonic()
+        while not self._ending and not self._intake.stopping:
+            self._settle()
+            if not self._intake.connected:
+                self._withdraw(keep_tried=True)
+            self._put_spent_aside()
+            if not self._lanes.empty:
+                self._wait_for_news(BUSY_SLICE_SECONDS)
+                # At least one look keeps the connection alive, though nothing more can come.
+                while self._intake.step(0.0) and not self._intake.full and not self._settled:
+                    self._hand_over()
+                self._hand_over()
+                quiet_since = time.monotonic()
+            else:
+                left = SLICE_SECONDS
+                if self._silence_s is not None:
+                    left = min(left, quiet_since + self._silence_s - time.monotonic())
+                self._intake.step(max(0.0, left))
+                self._hand_over()
+                if left <= 0 and self._lanes.empty:
+                    self._intake.check_was_reached()
+                    return
+
+    def _wait_for_what_is_at_work(self) -> None:
+        with self._work:
+            self._ending = True
+            self._work.notify_all()
+        self._withdraw(keep_tried=False)
+        while self._lanes.at_work:
+            self._settle()
+            self._wait_for_news(SLICE_SECONDS)
+            if self._intake.connected:
+                self._intake.step(0.0)
+            self._withdraw(keep_tried=False)
+        self._settle()
+
+    def _hand_over(self) -> None:
+        handed = False
+        while (item := self._intake.take()) is not None:
+            with self._work:
+                self._lanes.add(item)
+                self._work.notify()
+            handed = True
+        if handed:
+            self._put_spent_aside()
+            self._on_change()
+
+    def _put_spent_aside(self) -> None:
+        """Put aside what would be taken next and was handed over too often."""
+        while True:
+            with self._work:
+                item = self._lanes.take_spent(time.monotonic())
+            if item is None:
+                return
+            self._intake.reject_spent(item)
+            with self._work:
+                self._lanes.finish(item)
+                self._work.notify()
+            self._on_change()
+
+    def _settle(self) -> None:
+        while True:
+            with self._work:
+                if not self._settled:
+                    return
+                item, rejected = self._settled.popleft()
+            if rejected is None:
+                self._intake.finish(item)
+            else:
+                self._intake.reject(item, rejected)
+
+    def _withdraw(self, *, keep_tried: bool) -> None:
+        with self._work:
+            gone = self._lanes.withdraw(keep_tried=keep_tried)
+        self._intake.give_back(gone)
+        self._gave_back |= bool(gone) and not keep_tried
+
+    def _wait_for_news(self, seconds: float) -> None:
+        with self._news:
+            if not self._settled:
+                self._news.wait(seconds)
+
+    def _leave(self) -> None:
+        if self._closing:
+            self._intake.close()
+        elif self.error is not None:
+            self._intake.drop()
+        elif self._gave_back or self._intake.stopping:
+            self._intake.leave()
+        else:
+            self._intake.flush()

@@ -1,0 +1,349 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What lies between a broker and the handlers of events: decoded, filtered, told apart, in order, acknowledged."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.consumer.item import Item
+from sourcepulse.consumer.link import Link
+from sourcepulse.consumer.memory.coverage import Coverage
+from sourcepulse.consumer.memory.finished import GROUP_EVENTS, Finished
+from sourcepulse.consumer.memory.state import ConsumerState
+from sourcepulse.consumer.name import fact_of, name_of
+from sourcepulse.consumer.queue import Queue
+from sourcepulse.consumer.report import ConsumerReport
+from sourcepulse.errors import BrokerUnavailableError, DecodeError, StateError
+from sourcepulse.events.text import reason_line, short
+from sourcepulse.events.wire import decode
+from sourcepulse.gaps import HOLD_EVENTS, Gap, Ordering, Reset, WentBack
+from sourcepulse.outbox.outbox import WITHHELD_TYPE
+
+#: The last look for what is missing, before it is given up.
+LAST_LOOK_SECONDS = 0.05
+
+log = logging.getLogger("sourcepulse.consumer")
+
+
+class Intake:
+    """One subscription with its memory, used by one thread at a time.
+
+    `step` lets deliveries in, `take` gives the items that are ready, each of which is acknowledged, rejected or
+    given back. Everything that is neither comes again when the connection is lost; what is at work then is
+    known when it comes again, and not handed out twice. An id is recorded before its event is acknowledged;
+    of what `finish` took it is noted at once, and both are done by the next `step` or two, or by `flush`.
+    `stopping` is a word to those who take; any thread and any signal handler may set it.
+    """
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        spec: SubscriptionSpec,
+        *,
+        coverage: Coverage,
+        state: ConsumerState,
+        report: ConsumerReport,
+        hold_seconds: float,
+    ) -> None:
+        self.stopping = False
+        self.report = report
+        self._url = url
+        self._spec = spec
+        self._coverage = coverage
+        self._state = state
+        self._stats = report.stats
+        self._ordering: Ordering[Item] = Ordering(
+            state,
+            time.monotonic,
+            hold_seconds=hold_seconds,
+            hold_events=min(HOLD_EVENTS, max(1, spec.prefetch // 2)),
+        )
+        self._link = Link(time.monotonic)
+        self._queue = Queue(url, spec, state)
+        #: Of each fact that is not settled its name.
+        self._unsettled: dict[str, str] = {}
+        self._in_hand: dict[str, Item] = {}
+        # The broker goes on sending meanwhile.
+        self._finished = Finished(time.monotonic, min(GROUP_EVENTS, max(1, spec.prefetch // 2)))
+        self._overdue_reads = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection stands, as far as is known."""
+        return self._link.subscription is not None
+
+    @property
+    def full(self) -> bool:
+        """Whether the broker gives no more before something is settled."""
+        return len(self._unsettled) >= self._spec.prefetch
+
+    def connect(self) -> None:
+        """Make one attempt to subscribe, if no connection stands; the errors are those of `Link.open`."""
+        if self._link.subscription is not None:
+            return
+        again = self._link.generation > 0
+        subscription = self._link.open(self._queue.subscription())
+        if subscription is None:
+            return
+        self._queue.opened(subscription)
+        self._stats.reconnects += again
+        log.info("subscribed to %s at %s", ", ".join(self._spec.patterns), self._url)
+        for note in () if again else subscription.notes:
+            log.info("%s", note)
+        if subscription.interrupted and (again or self._queue.stood_before):
+            self.report.interrupted()
+
+    def check_was_reached(self) -> None:
+        """Raise BrokerUnavailableError if no attempt to subscribe ever succeeded: silence would say nothing."""
+        if self._link.generation == 0:
+            reason = f": {self._link.failure}" if self._link.failure is not None else ""
+            raise BrokerUnavailableError(f"the broker {self._url} was never reached{reason}")
+
+    def step(self, wait_seconds: float) -> bool:
+        """Take in one delivery and give True, or let at most so much time pass; opens a lost connection again."""
+        subscription = self._link.subscription
+        if subscription is None:
+            retry_in = self._link.due_in()
+            if retry_in > 0:
+                time.sleep(min(wait_seconds, retry_in))
+            else:
+                self.connect()
+            return False
+        due_in = self._ordering.due_in()
+        wait = wait_seconds if due_in is None else min(wait_seconds, max(due_in, LAST_LOOK_SECONDS))
+        try:
+            # Nothing that is finished waits for what is not at hand.
+            delivery = subscription.receive(0.0 if self._finished else wait)
+            self._link.works()
+            if delivery is not None:
+                self._take_in(subscription, delivery)
+        except BrokerUnavailableError as error:
+            self._lost(error)
+            return False
+        if delivery is None or self._finished.due:
+            self.flush()
+        self._give_up_what_is_overdue(delivery)
+        return delivery is not None
+
+    def take(self) -> Item | None:
+        """Give the next item in order, None if nothing is ready; tells of gaps and resets on the way."""
+        while True:
+            step = self._ordering.take()
+            match step:
+                case None:
+                    return None
+                case Gap():
+                    self.report.gap(step)
+                case Reset():
+                    self.report.reset(step)
+                case WentBack():
+                    self.report.went_back(step)
+                case Item():
+                    self._in_hand[step.name] = step
+                    return step
+
+    def begin(self, item: Item) -> None:
+        """Note that an item is handed over; for any thread."""
+        # An event that kills its consumer must not do so for ever; not every broker counts deliveries, and those
+        # that do count what was on its way besides.
+        self._state.begin(item.name)
+
+    def reject_spent(self, item: Item) -> None:
+        """Put an item aside that was handed over too often."""
+        self.reject(item, f"handed over {self._spec.limits.max_deliveries} times and never acknowledged")
+
+    def acknowledge(self, item: Item) -> None:
+        """Be done with an item at once."""
+        self._finished.add(item)
+        self.flush()
+
+    def note(self, item: Item) -> None:
+        """Note that an item is done with, before it is finished; for any thread."""
+        item.noted = self._state.note(item.name, item.lane, item.number)
+
+    def finish(self, item: Item) -> None:
+        """Be done with an item, soon: with others, if many are done with in a rush."""
+        self._finished.add(item)
+        if not self._finished.due and not self.full and not item.noted:
+            self.note(item)
+        if self._finished.due or self.full or not item.noted:
+            self.flush()
+
+    def flush(self) -> None:
+        """Record and acknowledge what is finished."""
+        if not self._finished:
+            return
+        try:
+            done = self._record_finished()
+            subscription = self._link.subscription
+            # Over a newer connection it comes again, and is known by its id then.
+            known = [item.delivery for item in done if item.generation == self._link.generation]
+            if subscription is None or not known:
+                return
+            if len(known) == 1:
+                subscription.acknowledge(known[0])
+            else:
+                subscription.acknowledge_all(known)
+        except BrokerUnavailableError as error:
+            self._lost(error)
+        except BaseException:
+            # Ctrl-C may have cut a write in two.
+            self.drop()
+            raise
+
+    def reject(self, item: Item, reason: str) -> None:
+        """Put an item aside, to the dead letters where the broker has any; its id is not recorded."""
+        self._stats.rejected += 1
+        log.warning("event %s is put aside: %s", short(item.event.id), reason_line(reason))
+        self.flush()
+        try:
+            self._state.record(None, item.lane, item.number)
+            subscription = self._link.subscription
+            if subscription is not None and item.generation == self._link.generation:
+                subscription.reject(item.delivery, reason)
+                self._state.forget_attempts(item.name)
+        except BrokerUnavailableError as error:
+            self._settled(item)
+            self._lost(error)
+        except BaseException:
+            self.drop()
+            raise
+        else:
+            self._settled(item)
+
+    def give_back(self, items: Iterable[Item]) -> None:
+        """Forget that these were taken; they come again over the next connection."""
+        items = list(items)
+        # What cannot be counted now stays noted, and is when the memory is opened next.
+        with suppress(StateError):
+            self._state.count_attempts(item.name for item in items)
+        for item in sorted(items, key=lambda each: each.number, reverse=True):
+            self._settled(item)
+            if item.lane is not None:
+                self._ordering.untake(item.lane, item.number)
+
+    def drop(self) -> None:
+        """Abandon the connection: everything that is not settled comes again, what is in hand as well."""
+        # What is finished and cannot be recorded comes again too; why it cannot was, or will be, raised elsewhere.
+        with suppress(StateError):
+            self._record_finished()
+        self._link.drop()
+        self._forget_all()
+        self._state.rest()
+
+    def leave(self) -> None:
+        """Close the connection politely; everything that is not settled comes again, to whoever subscribes next."""
+        try:
+            self.flush()
+        finally:
+            self._link.close()
+            self._forget_all()
+
+    def close(self) -> None:
+        """Leave, and close the memory; may be called again."""
+        try:
+            self.leave()
+        finally:
+            self._state.close()
+
+    def _take_in(self, subscription: Subscription, delivery: Delivery) -> None:
+        if delivery.defect:
+            text = f"the message is not an event of sourcepulse: {delivery.defect}"
+            self._refuse(subscription, delivery, DecodeError(text, delivery.body))
+            return
+        if not self._coverage.takes(delivery.routing_key):
+            self._stats.filtered += 1
+            subscription.acknowledge(delivery)
+            return
+        try:
+            event = decode(delivery.body, routing_key=delivery.routing_key)
+        except DecodeError as error:
+            self._refuse(subscription, delivery, error)
+            return
+        if delivery.redelivered:
+            # Who had it before may have died between its note and its record.
+            self._state.take_over()
+        name = name_of(event, delivery.body, delivery.content_type)
+        known = self._unsettled.get(fact_of(name))
+        if known == name or self._state.is_handled(name, event.id):
+            self._drop_repeat(subscription, delivery, name)
+            return
+        if known is not None or self._state.handled_another(name):
+            if event.type == WITHHELD_TYPE:
+                # Replayed after it was hidden: what stands in for it says nothing new.
+                self._drop_repeat(subscription, delivery, known or name)
+                return
+            text = f"an event of {short(event.source)} has the id {short(event.id)} of another one, which came first"
+            self._refuse(subscription, delivery, DecodeError(text, delivery.body))
+            return
+        lane, number = (None, 0) if self._spec.shared else self._coverage.lane(event)
+        self._unsettled[fact_of(name)] = name
+        item = Item(
+            event=event,
+            name=name,
+            delivery=delivery,
+            generation=self._link.generation,
+            lane=lane,
+            number=number,
+            spent=self._state.attempts(name) >= self._spec.limits.max_deliveries,
+        )
+        self._ordering.offer(item, lane, number)
+        self._stats.late = self._ordering.late
+
+    def _refuse(self, subscription: Subscription, delivery: Delivery, error: DecodeError) -> None:
+        self.report.bad(error)
+        subscription.reject(delivery, str(error))
+
+    def _drop_repeat(self, subscription: Subscription, delivery: Delivery, name: str) -> None:
+        self._stats.repeats += 1
+        at_work = self._in_hand.get(name)
+        if at_work is not None and at_work.generation != self._link.generation:
+            # Its connection was lost: acknowledged now, it would be lost with this process.
+            at_work.delivery, at_work.generation = delivery, self._link.generation
+        else:
+            subscription.acknowledge(delivery)
+
+    def _give_up_what_is_overdue(self, delivery: Delivery | None) -> None:
+        # What seems missing may wait in the connection after a slow handler, or at a broker that was not let
+        # send more: only when the broker had nothing more, or much else, is it given up.
+        if self.full or self._ordering.due_in() != 0.0:
+            self._overdue_reads = 0
+            return
+        self._overdue_reads += 1
+        if delivery is None or self._overdue_reads > self._spec.prefetch:
+            self._ordering.give_up()
+            self._overdue_reads = 0
+
+    def _record_finished(self) -> list[Item]:
+        items = self._finished.all()
+        if items:
+            self._state.record_all([(item.name, item.lane, item.number) for item in items])
+            self._finished.clear()
+            for item in items:
+                self._settled(item)
+        return items
+
+    def _settled(self, item: Item) -> None:
+        self._in_hand.pop(item.name, None)
+        self._unsettled.pop(fact_of(item.name), None)
+
+    def _lost(self, error: BrokerUnavailableError) -> None:
+        self._link.lost(error)
+        # Else it would be handled again.
+        self._record_finished()
+        self._forget_untaken()
+
+    def _forget_untaken(self) -> None:
+        self._ordering.forget_untaken()
+        self._unsettled = {fact_of(name): name for name in self._in_hand}
+
+    def _forget_all(self) -> None:
+        self._finished.clear()
+        self.give_back(list(self._in_hand.values()))
+        self._forget_untaken()

@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Keeps one subscription standing: opens it, notices that it was lost, opens it again at its time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from random import SystemRandom
+
+from sourcepulse.brokers import Subscription
+from sourcepulse.brokers.backoff import backoff_seconds
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
+
+#: Between two attempts: the first, doubled with each failure up to the last, each shortened at random.
+RETRY_FIRST_SECONDS = 0.5
+RETRY_MOST_SECONDS = 30.0
+JITTER_SHARE = 0.5
+
+log = logging.getLogger("sourcepulse.consumer")
+
+
+class Link:
+    """The way to one queue, over as many connections as it takes.
+
+    `generation` counts them: a delivery of another generation can no longer be acknowledged.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.subscription: Subscription | None = None
+        self.generation = 0
+        #: Why the last attempt failed.
+        self.failure: BrokerUnavailableError | None = None
+        self._clock = clock
+        self._failures = 0
+        self._next_attempt_at = clock()
+        self._random = SystemRandom()
+
+    def due_in(self) -> float:
+        """Give the seconds until the next attempt to open, 0 if it may be made now."""
+        return max(0.0, self._next_attempt_at - self._clock())
+
+    def open(self, subscription: Subscription) -> Subscription | None:
+        """Make one attempt to open the subscription; None if the broker is not there.
+
+        Then `due_in` tells when to try again. The broker's refusal (BrokerRefusedUsError) is raised as long as
+        no attempt ever succeeded, later it is waited out as any other failure, as is an exchange that is missing;
+        whatever else is wrong with the request is always raised.
+        """
+        try:
+            subscription.open()
+        except BrokerUnavailableError as error:
+            subscription.abandon()
+            if _is_refusal(error) and self.generation == 0:
+                raise
+            self._back_off(error)
+            return None
+        except BaseException:
+            subscription.abandon()
+            raise
+        self.subscription = subscription
+        self.generation += 1
+        return subscription
+
+    def works(self) -> None:
+        """Note that the broker answered: the next failure begins with the short wait again."""
+        self._failures = 0
+
+    def lost(self, error: BrokerUnavailableError) -> None:
+        """Abandon the connection; the next attempt comes after a wait."""
+        self.drop()
+        self._back_off(error)
+
+    def drop(self) -> None:
+        """Abandon the connection; the next attempt may come at once."""
+        if self.subscription is not None:
+            self.subscription.abandon()
+            self.subscription = None
+
+    def close(self) -> None:
+        """Leave politely."""
+        if self.subscription is not None:
+            self.subscription.close()
+            self.subscription = None
+
+    def _back_off(self, error: BrokerUnavailableError) -> None:
+        self.failure = error
+        slow = _is_refusal(error)
+        wait = backoff_seconds(
+            self._failures, first=RETRY_MOST_SECONDS if slow else RETRY_FIRST_SECONDS, most=RETRY_MOST_SECONDS
+        )
+        wait *= 1.0 - JITTER_SHARE * self._random.random()
+        self._failures += 1
+        self._next_attempt_at = self._clock() + wait
+        log.warning("%s; trying again in %.1f s", error, wait)
+
+
+def _is_refusal(error: BrokerUnavailableError) -> bool:
+    # An exchange that is missing comes with the relay.
+    return isinstance(error, BrokerRefusedUsError) and not isinstance(error, ExchangeMissingError)

@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Which numbers a set of topics can be checked by: those of whole sources, of whole types, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sourcepulse.catalogue import known_types
+from sourcepulse.events.event import Event, routing_words
+from sourcepulse.events.topics import FAMILIES, covers, matches
+from sourcepulse.gaps import Lane
+
+#: Fills the numbers of an event that was withheld, under the key of the type named in its data.
+_WITHHELD = "system.event.withheld."
+
+
+class Coverage:
+    """What a set of topics takes, by whole sources and whole types."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._patterns = tuple(patterns)
+        self._sources = frozenset(
+            scheme for scheme, families in FAMILIES.items() if all(self._covers((word,)) for word in families)
+        )
+        self._types: dict[str, bool] = {}
+
+    def lane(self, event: Event) -> tuple[Lane | None, int]:
+        """Give the lane to check an event in and its number there; no lane where holes mean nothing."""
+        numbers = event.numbers
+        if numbers is None or event.replayed:
+            return None, 0
+        if event.source.partition("://")[0] in self._sources:
+            return Lane(event.source, numbers.epoch, None), numbers.sequence
+        type_ = event.type
+        if type_.startswith(_WITHHELD):
+            type_ = str(event.data.get("type", type_))
+        if self._takes_all_of(type_):
+            return Lane(event.source, numbers.epoch, type_), numbers.typesequence
+        return None, 0
+
+    def takes(self, key: str) -> bool:
+        """Tell whether a key matches one of the topics."""
+        return any(matches(pattern, key) for pattern in self._patterns)
+
+    def unchecked(self) -> tuple[str, ...]:
+        """Name the known types of which the topics take a part only, so that a lost event leaves no trace."""
+        return tuple(type_ for type_ in self.taken() if not self._takes_all_of(type_))
+
+    def taken(self) -> tuple[str, ...]:
+        """Name the known types of which the topics take at least a part."""
+        return tuple(type_ for type_ in known_types() if self._takes_some_of(routing_words(type_)))
+
+    def _covers(self, words: Sequence[str]) -> bool:
+        return any(covers(pattern, words) for pattern in self._patterns)
+
+    def _takes_all_of(self, type_: str) -> bool:
+        known = self._types.get(type_)
+        if known is None:
+            known = self._types[type_] = self._covers(routing_words(type_))
+        return known
+
+    def _takes_some_of(self, words: Sequence[str]) -> bool:
+        return any(_overlaps(pattern.split("."), words) for pattern in self._patterns)
+
+
+def _overlaps(pattern: Sequence[str], words: Sequence[str]) -> bool:
+    """Tell whether some key that begins with these words could match."""
+    if not words or "#" in pattern[:1]:
+        return True
+    if not pattern or pattern[0] not in ("*", words[0]):
+        return False
+    return _overlaps(pattern[1:], words[1:])

@@ -1,0 +1,316 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What a consumer remembers: the ids it handled, the last number of each lane, the topics it bound."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from sqlite3 import Connection
+
+from sourcepulse.consumer.memory.done import DoneFile, Entry, take_over
+from sourcepulse.consumer.memory.seen import Seen
+from sourcepulse.errors import StateError
+from sourcepulse.gaps import JUMP_NUMBERS, Lane
+from sourcepulse.outbox.sqlite_file import FileKind, SqliteFile, side_files
+
+#: A repeat is recognised among so many ids handled last.
+SEEN_WINDOW = 100_000
+#: Of the events that were handed over and not handled, so many counts are kept.
+ATTEMPTS_WINDOW = 100_000
+#: Of so many lanes, those used last, the last number is kept; and so many more until the oldest go.
+LANES_WINDOW = 20_000
+LANES_SLACK = 1_000
+#: How long a call may wait for another process at the same file.
+LOCK_WAIT_SECONDS = 5.0
+#: The name of a state that ends with the process.
+MEMORY = ":memory:"
+
+#: "spcs" in ASCII.
+APPLICATION_ID = 0x73706373
+_FILE_MODE = 0o600
+_DIRECTORY_MODE = 0o700
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_NAME_MAX = 60
+
+_VERSION_1 = """
+CREATE TABLE seen (position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL);
+CREATE TABLE lanes (
+    source TEXT NOT NULL, epoch TEXT NOT NULL, type TEXT NOT NULL, last INTEGER NOT NULL, used_at REAL NOT NULL,
+    PRIMARY KEY (source, epoch, type)
+) WITHOUT ROWID;
+CREATE TABLE attempts (id TEXT PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE patterns (pattern TEXT PRIMARY KEY, bound INTEGER NOT NULL) WITHOUT ROWID
+"""
+
+STATE_FILE = FileKind(
+    name="consumer state",
+    application_id=APPLICATION_ID,
+    migrations=(_VERSION_1,),
+    locked=StateError,
+    damaged=StateError,
+    unwritable=StateError,
+    replaced=StateError,
+    repair="move it aside together with the files of the same name that end in -wal, -shm and .lock, or go on with "
+    ".done-; without it repeats of events handled before are not recognised",
+)
+
+
+def default_path(address: str, queue: str) -> Path:
+    """Name the state file of a queue at a broker, below $XDG_STATE_HOME or ~/.local/state."""
+    home = os.environ.get("XDG_STATE_HOME", "")
+    root = Path(home) if Path(home).is_absolute() else Path("~/.local/state").expanduser()
+    digest = hashlib.sha256(f"{address}\n{queue}".encode()).hexdigest()[:12]
+    return root / "sourcepulse" / f"{_UNSAFE.sub('_', queue)[:_NAME_MAX]}-{digest}.db"
+
+
+class ConsumerState:
+    """The memory of one consumer, in a file of mode 0600 or, for MEMORY, as long as the object lives.
+
+    Several processes that share a queue may share the file. Every method may raise StateError; its text
+    names the file and the way out.
+    """
+
+    def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW, lanes: int = LANES_WINDOW) -> None:
+        self._seen = Seen(window)
+        self._lanes_kept = lanes
+        #: When it was last seen that nothing was handed over in vain; hardly ever is.
+        self._no_attempts_at: int | None = None
+        self._advanced = 0
+        self._file: _InMemory | SqliteFile
+        self._path: Path | None = None
+        if str(path) == MEMORY:
+            self._file = _InMemory()
+        else:
+            self._file = opened = _open_file(Path(path))
+            self._path = opened.path
+        self._done = DoneFile(self._path)
+        self.take_over()
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        self.rest()
+        self._file.close()
+
+    def is_handled(self, name: str, event_id: str | None = None) -> bool:
+        """Return whether a name is among the last that were handled, or the id that an earlier version kept."""
+        # What is handled is recorded soon, and that looks whether the file is still there.
+        with self._file.read(check_place=False) as db:
+            handled = self._seen.has(db, name)
+            return handled or (event_id is not None and self._seen.keeps_ids and self._seen.has(db, event_id))
+
+    def handled_another(self, name: str) -> bool:
+        """Return whether an event of this source and id, but with other content, was handled.
+
+        To be asked after `is_handled`.
+        """
+        return self._seen.has_other(name)
+
+    def record(self, event_id: str | None, lane: Lane | None, number: int) -> None:
+        """Remember that an event is done with; without its id its number only, so that it may come again.
+
+        The record survives a killed process at once, a power failure a little later: then an event may be
+        handled twice.
+        """
+        self.record_all([(event_id, lane, number)])
+
+    def record_all(self, events: Iterable[Entry]) -> None:
+        """Do for several events at once what `record` does for one, and for what was noted."""
+        self._write([*self._done.entries(), *events], [])
+
+    def note(self, event_id: str, lane: Lane | None, number: int) -> bool:
+        """Keep in mind that an event is done with, until the next record; False if that cannot be done.
+
+        A killed process forgets neither, and a note costs little. For any thread.
+        """
+        return self._done.add(event_id, lane, number)
+
+    def rest(self) -> None:
+        """Leave nothing beside the file for as long as nothing is noted."""
+        self._done.close()
+
+    def take_over(self) -> None:
+        """Record what others noted at this memory and did not record before they were killed."""
+        if self._path is not None:
+            take_over(self._path, self._record_left)
+
+    def begin(self, event_id: str) -> None:
+        """Keep in mind that an event is handed over; a killed process forgets it not. For any thread."""
+        self._done.begin(event_id)
+
+    def attempts(self, event_id: str) -> int:
+        """Tell how often an event was handed over before, and neither recorded nor forgotten.
+
+        To be asked after `is_handled`, by which it knows that nobody counted any meanwhile.
+        """
+        if self._seen.version == self._no_attempts_at:
+            return 0
+        with self._file.read() as db:
+            row = db.execute("SELECT count FROM attempts WHERE id = ?", (event_id,)).fetchone()
+            known = self._seen.version >= 0
+            if row is None and known and db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone() is None:
+                self._no_attempts_at = self._seen.version
+        return row[0] if row else 0
+
+    def count_attempts(self, ids: Iterable[str]) -> None:
+        """Count one more for those of the events that were handed over: they are given back, and come again."""
+        begun = self._done.begun(ids)
+        if begun:
+            self._write(self._done.entries(), begun)
+            self._done.clear(begun)
+
+    def forget_attempts(self, event_id: str) -> None:
+        """Let an event begin anew if it ever comes again: it was put aside."""
+        if self.attempts(event_id):
+            with self._file.write(durable=False) as db:
+                _forget_attempts(db, [event_id])
+
+    def last(self, lane: Lane) -> int | None:
+        """Give the number of the last event handled in a lane, or None."""
+        with self._file.read() as db:
+            row = db.execute(
+                "SELECT last FROM lanes WHERE source = ? AND epoch = ? AND type = ?",
+                (lane.source, lane.epoch, lane.type or ""),
+            ).fetchone()
+        return row[0] if row else None
+
+    def epochs(self, source: str) -> frozenset[str]:
+        """Give the epochs in which events of a source were handled."""
+        with self._file.read() as db:
+            return frozenset(
+                row[0] for row in db.execute("SELECT DISTINCT epoch FROM lanes WHERE source = ?", (source,))
+            )
+
+    def patterns(self) -> tuple[str, ...]:
+        """Give the topics that the queue may be bound to."""
+        with self._file.read() as db:
+            return tuple(row[0] for row in db.execute("SELECT pattern FROM patterns ORDER BY pattern"))
+
+    def was_bound(self) -> bool:
+        """Tell whether the queue was ever subscribed to with this memory."""
+        with self._file.read() as db:
+            return db.execute("SELECT 1 FROM patterns WHERE bound").fetchone() is not None
+
+    def intend_patterns(self, patterns: Sequence[str]) -> None:
+        """Remember topics that the queue is about to be bound to, besides those it may be bound to already."""
+        with self._file.write() as db:
+            db.executemany("INSERT OR IGNORE INTO patterns VALUES (?, 0)", [(pattern,) for pattern in patterns])
+
+    def settle_patterns(self, patterns: Sequence[str], *, forget_former: bool) -> None:
+        """Remember that the queue is bound to these topics, and to no others unless the former ones are kept."""
+        with self._file.write() as db:
+            if forget_former:
+                db.execute("DELETE FROM patterns")
+            db.executemany("INSERT OR REPLACE INTO patterns VALUES (?, 1)", [(pattern,) for pattern in patterns])
+
+    def _record_left(self, entries: list[Entry], begun: list[str]) -> None:
+        with self._file.read() as db:
+            begun = [event_id for event_id in begun if not self._seen.has(db, event_id)]
+        self._write([*self._done.entries(), *entries], begun)
+
+    def _write(self, entries: Sequence[Entry], given_back: Collection[str]) -> None:
+        ids: dict[str, None] = {}
+        reached: dict[Lane, int] = {}
+        for event_id, lane, number in entries:
+            if event_id is not None:
+                ids[event_id] = None
+            if lane is not None:
+                reached[lane] = max(number, reached.get(lane, 0))
+        with self._file.write(durable=False) as db:
+            if ids:
+                self._seen.add(db, ids)
+                _forget_attempts(db, ids)
+            _count_attempts(db, given_back)
+            now = time.time()
+            for lane, number in reached.items():
+                _advance(db, lane, number, now)
+            self._advanced += len(reached)
+            if self._advanced >= LANES_SLACK:
+                self._advanced = 0
+                _prune_lanes(db, self._lanes_kept)
+        if given_back:
+            self._no_attempts_at = None
+        self._done.clear(ids)
+
+
+def _count_attempts(db: Connection, ids: Iterable[str]) -> None:
+    for event_id in ids:
+        db.execute("INSERT INTO attempts VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1", (event_id,))
+        db.execute("DELETE FROM attempts WHERE rowid <= (SELECT max(rowid) - ? FROM attempts)", (ATTEMPTS_WINDOW,))
+
+
+def _forget_attempts(db: Connection, ids: Iterable[str]) -> None:
+    # Few events are handed over twice.
+    if db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone():
+        db.executemany("DELETE FROM attempts WHERE id = ?", [(event_id,) for event_id in ids])
+
+
+def _advance(db: Connection, lane: Lane, number: int, now: float) -> None:
+    # Far below the last, the last was forged, or these come late: then the next opening begins with these.
+    db.execute(
+        "INSERT INTO lanes VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+        "last = CASE WHEN excluded.last < last - ? THEN excluded.last ELSE max(last, excluded.last) END, "
+        "used_at = excluded.used_at",
+        (lane.source, lane.epoch, lane.type or "", number, now, JUMP_NUMBERS),
+    )
+
+
+def _prune_lanes(db: Connection, most: int) -> None:
+    db.execute(
+        "DELETE FROM lanes WHERE (source, epoch, type) IN "
+        "(SELECT source, epoch, type FROM lanes ORDER BY used_at DESC LIMIT -1 OFFSET ?)",
+        (most,),
+    )
+
+
+class _InMemory:
+    """The same tables, as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
+        self._db.executescript(_VERSION_1)
+
+    def close(self) -> None:
+        pass
+
+    @contextmanager
+    def read(self, *, check_place: bool = True) -> Iterator[Connection]:  # noqa: ARG002 - as SqliteFile has it
+        yield self._db
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:  # noqa: ARG002 - as SqliteFile has it
+        with self._db:
+            yield self._db
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, closed to others whatever the umask."""
+    for missing in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
+        missing.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+
+
+def _open_file(path: Path) -> SqliteFile:
+    way_out = f"another file can be named with state=, and state={MEMORY!r} keeps it in memory"
+    try:
+        _make_folder(path.parent)
+    except OSError as error:
+        raise StateError(
+            f"the directory {path.parent} of the consumer state cannot be made: {error.strerror}; {way_out}"
+        ) from error
+    try:
+        file = SqliteFile(path, STATE_FILE, lock_wait_s=LOCK_WAIT_SECONDS, create=True)
+        # SQLite stops at a file it may not write only when it writes.
+        with file.write(durable=False) as db:
+            db.execute("DELETE FROM attempts WHERE 0")
+    except StateError as error:
+        raise StateError(f"{error}; {way_out}") from error
+    for each in (path, *side_files(path)):
+        with suppress(FileNotFoundError, PermissionError):
+            each.chmod(_FILE_MODE)
+    return file

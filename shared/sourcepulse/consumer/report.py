@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What a consumer tells besides events: counts, gaps, resets, bad messages, interruptions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sourcepulse.errors import DecodeError
+from sourcepulse.events.text import reason_line
+from sourcepulse.gaps import Gap, Reset, WentBack
+
+log = logging.getLogger("sourcepulse.consumer")
+
+
+@dataclass(slots=True, kw_only=True)
+class ConsumerStats:
+    """Counts since the consumer was made.
+
+    `received` events were handed out; `repeats` were dropped by their id; `late` came after they were told
+    missing, or out of order beyond the wait; `missing` events make up the `gaps`; `bad` messages did not
+    decode, or had the id of another event; `filtered` ones did not match the topics; `rejected` ones went to the
+    dead letters; `interruptions` are openings at which the broker told that messages were lost to the queue;
+    `went_back` counts how often numbers went on far below one that had come, which may have been forged.
+    """
+
+    received: int = 0
+    repeats: int = 0
+    late: int = 0
+    gaps: int = 0
+    missing: int = 0
+    resets: int = 0
+    bad: int = 0
+    filtered: int = 0
+    rejected: int = 0
+    reconnects: int = 0
+    interruptions: int = 0
+    went_back: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerReport:
+    """Counts what happens, and calls back; what nobody listens to is logged."""
+
+    stats: ConsumerStats
+    on_gap: Callable[[Gap], object] | None = None
+    on_reset: Callable[[Reset], object] | None = None
+    on_bad: Callable[[DecodeError], object] | None = None
+    on_interrupted: Callable[[], object] | None = None
+
+    def gap(self, gap: Gap) -> None:
+        """Tell of events that did not come."""
+        self.stats.gaps += 1
+        self.stats.missing += gap.last_missing - gap.first_missing + 1
+        if self.on_gap is None:
+            log.warning("%s", reason_line(str(gap)))
+        else:
+            self.on_gap(gap)
+
+    def reset(self, reset: Reset) -> None:
+        """Tell of a source that counts anew."""
+        self.stats.resets += 1
+        if self.on_reset is None:
+            log.warning("%s", reason_line(str(reset)))
+        else:
+            self.on_reset(reset)
+
+    def went_back(self, step: WentBack) -> None:
+        """Log of numbers that go on far below one that came, which may be forged."""
+        self.stats.went_back += 1
+        log.warning("%s", reason_line(str(step)))
+
+    def bad(self, error: DecodeError) -> None:
+        """Tell of a message that is no event."""
+        self.stats.bad += 1
+        if self.on_bad is None:
+            log.warning("%s", reason_line(str(error)))
+        else:
+            self.on_bad(error)
+
+    def interrupted(self) -> None:
+        """Tell that messages were lost to the queue."""
+        self.stats.interruptions += 1
+        log.warning("messages may have been lost to the queue since it was used last")
+        if self.on_interrupted is not None:
+            self.on_interrupted()

@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What a consumer may ask for, and where the memory of what it asked for is kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from sourcepulse.brokers import QueueLimits, SubscriptionSpec
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.consumer.memory.state import MEMORY, default_path
+from sourcepulse.errors import ConfigError
+from sourcepulse.events.topics import check_pattern
+
+log = logging.getLogger("sourcepulse.consumer")
+
+
+def check_request(
+    topics: Sequence[str],
+    queue: str | None,
+    *,
+    durable: bool,
+    shared: bool,
+    prefetch: int,
+    limits: QueueLimits | None,
+) -> None:
+    """Raise ConfigError if the arguments of a consumer do not go together."""
+    if not topics:
+        raise ConfigError("a consumer needs at least one topic, such as 'hg.push.#'")
+    for topic in topics:
+        check_pattern(topic)
+    if durable and not queue:
+        raise ConfigError("a durable subscription needs a name: pass queue=")
+    if queue and not durable:
+        raise ConfigError(f"the queue {queue!r} would not outlive its consumer: pass durable=True, or no queue")
+    if shared and not durable:
+        raise ConfigError("only a durable queue can be shared: pass queue= and durable=True")
+    if prefetch < 1:
+        raise ConfigError("prefetch is the number of messages on their way at once, at least 1")
+    if limits is not None and limits.max_deliveries < 1:
+        raise ConfigError("max_deliveries is how often an event is handed over at most, at least 1")
+
+
+def state_path(url: BrokerUrl, spec: SubscriptionSpec, state: str | Path | None) -> Path | str:
+    """Name the file that remembers for a subscription, MEMORY for one that is not durable."""
+    if not spec.durable or spec.queue is None:
+        return MEMORY
+    if state is not None:
+        return state
+    hosts = ",".join(f"{host}:{port}" for host, port in url.hosts)
+    place = url.path or f"{hosts}/{url.vhost}"
+    return default_path(f"{place}\n{spec.exchange}", spec.queue)
+
+
+def tell_unchecked(unchecked: Sequence[str], *, shared: bool) -> None:
+    """Log of what a lost event would leave no trace."""
+    if shared:
+        log.info("the queue is shared: order and gaps are not checked")
+    elif unchecked:
+        log.info("the topics take a part only of %s: a lost event of these leaves no trace", ", ".join(unchecked))

@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The callback form of a consumer: each event is handled, tried again, or put aside; signals end it well."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from sourcepulse.brokers.backoff import backoff_seconds
+
+if TYPE_CHECKING:
+    from sourcepulse.consumer.feed import Feed
+    from sourcepulse.events.event import Event
+
+CALLBACK_RETRY_MOST_SECONDS = 30.0
+#: No wait is longer, so that signals are noticed.
+SLICE_SECONDS = 0.2
+#: How long a second Ctrl-C waits for the connection to be left; the thread that leaves it ends by itself.
+INTERRUPT_LIMIT_SECONDS = 2.0
+
+log = logging.getLogger("sourcepulse.consumer")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a callback that fails is tried, and the seconds of the first wait, doubled each time."""
+
+    attempts: int
+    first_seconds: float
+
+    def wait_seconds(self, failures: int) -> float:
+        """Give the wait after so many failures."""
+        return backoff_seconds(failures - 1, first=self.first_seconds, most=CALLBACK_RETRY_MOST_SECONDS)
+
+
+def run(
+    feed: Feed, callback: Callable[[Event], object], *, stop: Callable[[], None], workers: int, retry: Retry
+) -> None:
+    """Call back with every event of a started feed until it is over, see `Consumer.run`."""
+    try:
+        with _stopped_by_signals(stop):
+            if workers == 1:
+                # A callback may use what belongs to the thread that made it, such as a database connection.
+                _work(feed, callback, retry)
+            else:
+                _in_threads(feed, callback, workers, retry)
+            while not feed.join(SLICE_SECONDS):
+                pass
+    except BaseException:
+        feed.end()
+        feed.join(INTERRUPT_LIMIT_SECONDS)
+        raise
+    if feed.error is not None:
+        raise feed.error
+
+
+def _in_threads(feed: Feed, callback: Callable[[Event], object], workers: int, retry: Retry) -> None:
+    def work() -> None:
+        try:
+            _work(feed, callback, retry)
+        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
+            feed.end(error)
+
+    # Daemons, for a second Ctrl-C ends the program whatever the callbacks do.
+    threads = [
+        threading.Thread(target=work, name=f"sourcepulse-worker-{number}", daemon=True)
+        for number in range(1, workers + 1)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(SLICE_SECONDS)
+
+
+def _work(feed: Feed, callback: Callable[[Event], object], retry: Retry) -> None:
+    while (item := feed.take()) is not None:
+        try:
+            callback(item.event)
+        except Exception as error:
+            log.warning("the callback failed on event %s", item.event.id, exc_info=True)
+            item.failures += 1
+            if item.failures >= retry.attempts:
+                feed.reject(
+                    item, f"the callback failed {item.failures} times, the last time with {type(error).__name__}"
+                )
+            else:
+                feed.postpone(item, retry.wait_seconds(item.failures))
+        else:
+            feed.acknowledge(item)
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        stop()
+        if number == signal.SIGINT:
+            # Who presses it again does not want to wait for the events at work.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    former: dict[int, Any] = {signal.SIGTERM: signal.signal(signal.SIGTERM, on_signal)}
+    # A handler of the program's own is left alone, and so is a shell's wish that Ctrl-C be ignored.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        former[signal.SIGINT] = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The event: a frozen value, with an id that is the same whenever and wherever the same fact is told.
+
+Named tuples, with annotations that are no texts: a dataclass would cost every push a millisecond to make.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Self
+
+from sourcepulse.errors import EventError
+from sourcepulse.events.text import quoted
+from sourcepulse.events.topics import routing_key
+
+#: The namespace of every event id; it never changes.
+ID_NAMESPACE = bytes.fromhex("85de643d108953fe920cbc4790a56371")
+
+#: A type is two or more lower-case words and a version: `hg.push.v1`.
+_TYPE = re.compile(r"[a-z][a-z0-9_-]*(?:\.[a-z0-9][a-z0-9_-]*)+\.v[1-9][0-9]*")
+_SOURCE = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f\x7f]+")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+_EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: Numbers are written with 20 digits; SQLite, in which every outbox and every consumer counts, has no higher one.
+SEQUENCE_MAX = 2**63 - 1
+#: No event is larger than this as sent; a larger one is buried when it is stored.
+EVENT_MAX_BYTES = 256 * 1024
+#: No configuration can ask for less: ids, counts and one item of each list always fit in this.
+EVENT_LEAST_MAX_BYTES = 16 * 1024
+#: What is remembered of every event must be bounded; AMQP carries an id in a short string of so many bytes.
+ID_MAX_BYTES = 255
+SOURCE_MAX_BYTES = 1024
+TYPE_MAX_BYTES = 255
+EPOCH_MAX_BYTES = 255
+
+PUBLIC = "public"
+RESTRICTED = "restricted"
+#: What the source of a restricted stream has behind that of the public one.
+RESTRICTED_SUFFIX = "?restricted"
+
+
+def event_id(scope: str, type_: str, *key: str) -> str:
+    """Give the deterministic id of a fact: UUIDv5 over `[scope, type, key...]`.
+
+    The name that is hashed is the array as compact ASCII JSON, so that no element can run into the next.
+    """
+    name = json.dumps([scope, type_, *key], separators=(",", ":"))
+    # RFC 9562, section 5.5; the module uuid would cost every push a millisecond to import.
+    digest = bytearray(hashlib.sha1(ID_NAMESPACE + name.encode("ascii"), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def format_time(seconds: float) -> str:
+    """Write seconds since 1970 as RFC 3339 in UTC with six decimals: `2026-11-22T10:59:21.482913Z`.
+
+    EventError outside the years 1 to 9999, which RFC 3339 cannot say.
+    """
+    try:
+        moment = _EPOCH_START + timedelta(microseconds=round(seconds * 1_000_000))
+    except (OverflowError, ValueError):
+        raise EventError(f"{seconds!r} seconds since 1970 lie outside the years 1 to 9999") from None
+    # strftime writes early years with fewer than four digits.
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _is_time(text: str) -> bool:
+    if not _TIME.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def routing_words(type_: str) -> list[str]:
+    """Give the words of a type without its version: `hg.push.v1` -> `["hg", "push"]`."""
+    return type_.split(".")[:-1]
+
+
+def stream_of(source: str) -> str:
+    """Tell the stream a source belongs to; the restricted stream is a source of its own."""
+    return RESTRICTED if source.endswith(RESTRICTED_SUFFIX) else PUBLIC
+
+
+class Numbers(NamedTuple):
+    """What the outbox adds: the epoch of its file and the gapless numbers of the event within it."""
+
+    epoch: str
+    sequence: int
+    typesequence: int
+
+
+def _check_numbers(numbers: Numbers) -> None:
+    if not numbers.epoch:
+        raise EventError("the epoch is empty")
+    _check_size("epoch", numbers.epoch, EPOCH_MAX_BYTES)
+    for number in (numbers.sequence, numbers.typesequence):
+        if not 1 <= number <= SEQUENCE_MAX:
+            raise EventError(f"the sequence number {number} is not between 1 and {SEQUENCE_MAX}")
+
+
+def _check_size(name: str, value: str, most: int) -> None:
+    # A character takes four bytes at most.
+    if len(value) * 4 > most and len(value.encode("utf-8", "surrogatepass")) > most:
+        raise EventError(f"the {name} {quoted(value)} has more than {most} bytes")
+
+
+class _Attributes(NamedTuple):
+    type: str
+    source: str
+    subject: str | None
+    time: str
+    data: Mapping[str, Any]
+    id: str
+    routing_key: str
+    numbers: Numbers | None
+    replayed: bool
+
+
+class Event(_Attributes):
+    """A fact that a source committed, complete before its first copy is written.
+
+    `numbers` is None until an outbox stored the event; `replayed` marks a copy sent again on request,
+    outside order and gap logic. EventError if an attribute cannot be one of an event.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        *,
+        type: str,  # noqa: A002 - the name that CloudEvents gives it
+        source: str,
+        subject: str | None,
+        time: str,
+        data: Mapping[str, Any],
+        id: str,  # noqa: A002 - the name that CloudEvents gives it
+        routing_key: str,
+        numbers: Numbers | None = None,
+        replayed: bool = False,
+    ) -> Self:
+        """Check the attributes."""
+        _check_size("type", type, TYPE_MAX_BYTES)
+        if not _TYPE.fullmatch(type):
+            raise EventError(f"{quoted(type)} is no event type; one looks like 'hg.push.v1'")
+        _check_size("source", source, SOURCE_MAX_BYTES)
+        if not _SOURCE.fullmatch(source):
+            raise EventError(f"{quoted(source)} is no source; one looks like 'hg://host/repository'")
+        if subject == "":
+            raise EventError("the subject is empty; an event about nothing in particular has None")
+        if not id:
+            raise EventError("the id is empty")
+        _check_size("id", id, ID_MAX_BYTES)
+        if not _is_time(time):
+            raise EventError(f"{quoted(time)} is no time; one looks like '2026-11-22T10:59:21.482913Z'")
+        if numbers is not None:
+            _check_numbers(numbers)
+        return super().__new__(cls, type, source, subject, time, data, id, routing_key, numbers, replayed)
+
+    @property
+    def stream(self) -> str:
+        """The stream that the event belongs to."""
+        return stream_of(self.source)
+
+    @classmethod
+    def of(
+        cls,
+        type_: str,
+        *,
+        source: str,
+        key: Sequence[str],
+        subject: str | None,
+        time: float,
+        data: Mapping[str, Any],
+        words: Sequence[str] = (),
+        scope: str | None = None,
+    ) -> "Event":
+        """Make an event from a fact.
+
+        `key` is the natural key of the fact, `words` the variable words of the routing key, unescaped;
+        `time` is in seconds since 1970; `scope` stands for the source in the id where several emitters
+        report one fact. EventError says which part cannot be one of an event.
+        """
+        try:
+            key_on_the_wire = routing_key(*routing_words(type_), variable=words)
+        except UnicodeEncodeError:
+            raise EventError(f"a word of the routing key of {type_!r} is neither text nor bytes") from None
+        return cls(
+            type=type_,
+            source=source,
+            subject=subject,
+            time=format_time(time),
+            data=data,
+            id=event_id(scope or source, type_, *key),
+            routing_key=key_on_the_wire,
+        )
+
+    def numbered(self, numbers: Numbers) -> "Event":
+        """Give the same event with the numbers of an outbox."""
+        _check_numbers(numbers)
+        return self._replace(numbers=numbers)

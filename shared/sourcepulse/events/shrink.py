@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Halve what takes most bytes until an event fits."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import Any
+
+from sourcepulse.errors import EventError
+from sourcepulse.events import pointer as pointers
+from sourcepulse.events.truncation import NEVER_CUT, NOTES, Truncation, size_of
+
+#: What takes fewer bytes than this is never halved: ids, node hashes, words, times.
+SMALL_BYTES = 128
+#: The running sum takes the first entry of `truncated` or the last of `raw` to have a comma, and empty lists
+#: and objects too; this close to the end the real size is measured.
+MEASURE_SLACK_BYTES = 2
+
+
+def shrink(out: dict[str, Any], truncation: Truncation, *, allowed_bytes: int) -> None:
+    """Halve lists and texts of `out` in place until it takes no more than it may, entries included.
+
+    The bytes of a list are those that only shortening the list can save: texts and lists within its items
+    count for themselves. Of equal ones the first in the document is taken, so the result is always the same.
+    EventError if nothing is left to cut.
+    """
+    nodes = _Measure(truncation).nodes_of(out)
+    heap = [(-node.own, order) for order, node in enumerate(nodes) if node.may_be_halved()]
+    heapq.heapify(heap)
+    excess = size_of(out) - allowed_bytes
+    while excess > 0:
+        if not heap:
+            raise EventError(f"the event is {excess} bytes too large and nothing is left to cut")
+        _, order = heapq.heappop(heap)
+        node = nodes[order]
+        if node.dropped():
+            continue
+        excess -= node.halve(truncation)
+        if node.may_be_halved():
+            heapq.heappush(heap, (-node.own, order))
+        if excess <= MEASURE_SLACK_BYTES:
+            truncation.write(out)
+            excess = size_of(out) - allowed_bytes
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    """A list or text that may be halved."""
+
+    pointer: str
+    name: str
+    #: The object that holds the text; lists are shortened in place.
+    holder: dict[str, Any]
+    #: The list whose item this is in, and the place of that item.
+    above: _Node | None
+    place: int
+    #: What halving it works on.
+    own: int = 0
+    #: Of a list: each item's part of `own`, and what each item takes with all that is in it.
+    owns: list[int] = field(default_factory=list)
+    totals: list[int] = field(default_factory=list)
+    items: list[Any] | None = None
+
+    def dropped(self) -> bool:
+        """Tell whether a list above was cut before this."""
+        node = self
+        while node.above is not None:
+            if node.place >= len(node.above.owns):
+                return True
+            node = node.above
+        return False
+
+    def may_be_halved(self) -> bool:
+        """Tell whether there is something to save here."""
+        return self.own >= SMALL_BYTES and self.name not in NEVER_CUT
+
+    def halve(self, truncation: Truncation) -> int:
+        """Halve the list or text, and give the bytes that this saves (less than 0 if the entry takes more)."""
+        saved = truncation.size(self.pointer)
+        if self.items is None:
+            text = self.holder[self.name]
+            kept = truncation.cut_text(text, self.pointer, self.name, most_bytes=len(text.encode()) // 2)
+            self.holder[self.name] = kept
+            saved += size_of(text) - size_of(kept)
+            self.own = size_of(kept) + truncation.raw_size(self.pointer)
+        else:
+            keep = len(self.items) // 2
+            truncation.note_cut(self.pointer, keep, len(self.items))
+            saved += sum(self.totals[keep:])
+            del self.items[keep:], self.owns[keep:], self.totals[keep:]
+            self.own = sum(self.owns)
+        saved -= truncation.size(self.pointer)
+        inner = self
+        while inner.above is not None:
+            inner.above.totals[inner.place] -= saved
+            inner = inner.above
+        return saved
+
+
+class _Measure:
+    """Finds what may be halved, in the order of the document."""
+
+    def __init__(self, truncation: Truncation) -> None:
+        self._truncation = truncation
+        self._nodes: list[_Node] = []
+
+    def nodes_of(self, out: dict[str, Any]) -> list[_Node]:
+        for name, value in out.items():
+            if name not in NOTES:
+                self._measure(value, f"/{pointers.escape(name)}", name, out, None, place=0)
+        return self._nodes
+
+    def _measure(
+        self, value: Any, pointer: str, name: str, holder: dict[str, Any] | None, above: _Node | None, *, place: int
+    ) -> tuple[int, int]:
+        """Give what the value adds to the bytes of the list it is in, and what it takes in all."""
+        if isinstance(value, str):
+            size = size_of(value) + self._truncation.size(pointer)
+            if holder is None or size < SMALL_BYTES or name in NEVER_CUT:
+                return size, size
+            self._nodes.append(
+                _Node(pointer, name, holder, above, place, own=size_of(value) + self._truncation.raw_size(pointer))
+            )
+            return 0, size
+        if isinstance(value, dict):
+            own = total = 2
+            for key, item in value.items():
+                parts = self._measure(item, f"{pointer}/{pointers.escape(key)}", key, value, above, place=place)
+                around = size_of(key) + 2
+                own += parts[0] + around
+                total += parts[1] + around
+            return own, total
+        if isinstance(value, list):
+            node = _Node(pointer, name, {}, above, place, items=value)
+            self._nodes.append(node)
+            for index, item in enumerate(value):
+                own, total = self._measure(item, f"{pointer}/{index}", "", None, node, place=index)
+                node.owns.append(own + 1)
+                node.totals.append(total + 1)
+            node.own = sum(node.owns)
+            return 2, sum(node.totals) + 2 + self._truncation.size(pointer)
+        size = size_of(value)
+        return size, size

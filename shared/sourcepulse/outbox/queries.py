@@ -1,0 +1,227 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What an outbox holds, for people and monitors: lists, single events, figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sourcepulse.errors import NothingThereError
+from sourcepulse.events.event import PUBLIC, RESTRICTED, format_time
+from sourcepulse.events.topics import matches
+from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, PROBLEMS, UNROUTABLE_SINCE, Outbox
+from sourcepulse.outbox.tables import note, notes
+
+STATES = (PENDING, DELIVERED, BURIED)
+
+_COLUMNS = (
+    "e.position, e.id, e.stream, e.source, e.type, e.subject, e.time, e.routing_key, e.epoch, e.sequence, "
+    "e.typesequence, e.state, e.reason, e.stored_at, e.settled_at, length(b.body)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which events are meant; each member that is set narrows it.
+
+    `since` and `until` bound the time of storing, in seconds since 1970; `topic` is a routing pattern.
+    """
+
+    state: str | None = None
+    source: str | None = None
+    type: str | None = None
+    topic: str | None = None
+    ids: Sequence[str] = ()
+    since: float | None = None
+    until: float | None = None
+    stored: bool | None = None
+
+
+def rows(outbox: Outbox, selection: Selection, *, limit: int | None = None) -> list[dict[str, Any]]:
+    """List events in the order of storing, each as `outbox list --json` prints it."""
+    where, values = _conditions(selection)
+    found: list[dict[str, Any]] = []
+    with outbox.reading() as db:
+        query = f"SELECT {_COLUMNS} FROM events e LEFT JOIN bodies b USING (position) {where} ORDER BY e.position"  # noqa: S608 - made of constants
+        for row in db.execute(query, values):
+            if selection.topic is not None and not matches(selection.topic, row[7]):
+                continue
+            found.append(_row(row))
+            if limit is not None and len(found) >= limit:
+                break
+    return found
+
+
+def find(outbox: Outbox, name: str) -> dict[str, Any]:
+    """Find one event by its id, the beginning of it, or its position; NothingThereError if there is none."""
+    found: list[tuple[Any, ...]] = []
+    with outbox.reading() as db:
+        query = f"SELECT {_COLUMNS} FROM events e LEFT JOIN bodies b USING (position) WHERE "  # noqa: S608 - made of constants
+        if name.isascii() and name.isdecimal() and len(name) < 19:
+            found = db.execute(query + "e.position = ?", (int(name),)).fetchall()
+        if not found and name:
+            found = db.execute(query + "e.id >= ? AND e.id < ? LIMIT 2", (name, name + "g")).fetchall()
+    if not found:
+        raise NothingThereError(f"the outbox {outbox.path} has no event {name!r}")
+    if len(found) > 1:
+        raise NothingThereError(f"several events begin with {name!r}; give more of the id")
+    return _row(found[0])
+
+
+def body(outbox: Outbox, position: int) -> bytes:
+    """Give an event's bytes as they are sent; NothingThereError if they have expired."""
+    with outbox.reading() as db:
+        row = db.execute("SELECT body FROM bodies WHERE position = ?", (position,)).fetchone()
+        why = db.execute("SELECT reason FROM events WHERE position = ?", (position,)).fetchone()
+    if row is None:
+        reason = f"is not there: {why[0]}" if why and why[0] else "has expired"
+        raise NothingThereError(f"the payload of the event at position {position} {reason}")
+    return bytes(row[0])
+
+
+def last_events(outbox: Outbox, source: str, *, limit: int, limit_bytes: int) -> list[tuple[int, str, bytes]]:
+    """Give position, routing key and bytes of the last events of a source, oldest first, within both limits."""
+    found: list[tuple[int, str, bytes]] = []
+    left = limit_bytes
+    with outbox.reading() as db:
+        for position, routing_key, raw in db.execute(
+            "SELECT e.position, e.routing_key, b.body FROM events e JOIN bodies b USING (position) "
+            "WHERE e.source = ? ORDER BY e.position DESC LIMIT ?",
+            (source, limit),
+        ):
+            left -= len(raw)
+            if left < 0:
+                break
+            found.append((position, routing_key, bytes(raw)))
+    return found[::-1]
+
+
+def figures(outbox: Outbox) -> dict[str, Any]:
+    """Give the state of the whole outbox as `status --json` prints it."""
+    now = outbox.now()
+    with outbox.reading() as db:
+        epoch = note(db, "epoch")
+        problems = notes(db, PROBLEMS)
+        unroutable = notes(db, UNROUTABLE_SINCE)
+        counts = {
+            (stream, state): (count, oldest)
+            for stream, state, count, oldest in db.execute(
+                "SELECT stream, state, count(*), min(stored_at) FROM events GROUP BY stream, state"
+            )
+        }
+        deliveries = {
+            row[0]: row[1:]
+            for row in db.execute(
+                "SELECT stream, broker, failures, next_attempt_at, last_error, last_error_at, last_delivery_at, "
+                "delivered, unroutable, replayed FROM deliveries"
+            )
+        }
+        sources = [
+            {"source": source, "epoch": epoch, "sequence": last}
+            for source, epoch, last in db.execute(
+                "SELECT source, epoch, last FROM numbers WHERE type = '' ORDER BY source, epoch"
+            )
+        ]
+        origins = [
+            {
+                "kind": kind,
+                "location": location,
+                "last_seen_at": format_time(seen),
+                "last_report": json.loads(report) if report else None,
+            }
+            for kind, location, seen, report in db.execute(
+                "SELECT kind, location, last_seen_at, last_report FROM origins ORDER BY kind, location"
+            )
+        ]
+        (replays,) = db.execute("SELECT count(*) FROM replays").fetchone()
+        (kept, kept_bytes) = db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM bodies").fetchone()
+    streams = {}
+    for stream in (PUBLIC, RESTRICTED):
+        pending, oldest = counts.get((stream, PENDING), (0, None))
+        since = unroutable.get(UNROUTABLE_SINCE + stream)
+        delivery = deliveries.get(stream, (None, 0, None, None, None, None, 0, 0, 0))
+        streams[stream] = {
+            "broker": delivery[0],
+            "pending": pending,
+            "oldest_pending_age_s": None if oldest is None else max(0, round(now - oldest)),
+            "buried": counts.get((stream, BURIED), (0, None))[0],
+            "delivered": delivery[6],
+            "unroutable": delivery[7],
+            "unroutable_since": _moment(None if since is None else float(since)),
+            "replayed": delivery[8],
+            "failures": delivery[1],
+            "next_attempt_at": _moment(delivery[2]),
+            "last_error": delivery[3],
+            "last_error_at": _moment(delivery[4]),
+            "last_delivery_at": _moment(delivery[5]),
+        }
+    return {
+        "outbox": str(outbox.path),
+        "epoch": epoch,
+        "problems": [_problem(*row) for row in problems.items()],
+        "streams": streams,
+        "replays_requested": replays,
+        "payloads_kept": kept,
+        "payload_bytes_kept": kept_bytes,
+        "sources": sources,
+        "origins": origins,
+    }
+
+
+def _problem(key: str, value: str) -> dict[str, Any]:
+    problem = json.loads(value)
+    name = key.removeprefix(PROBLEMS).partition(" ")[0]
+    return {"name": name, "message": problem["message"], "since": format_time(problem["since"])}
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else format_time(seconds)
+
+
+def _conditions(selection: Selection) -> tuple[str, list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+    for condition, value in (
+        ("e.state = ?", selection.state),
+        ("e.source = ?", selection.source),
+        ("e.stored_at >= ?", selection.since),
+        ("e.stored_at <= ?", selection.until),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    if selection.type is not None:
+        # Without a version every one of them is meant.
+        versioned = selection.type.rpartition(".v")[2].isdecimal()
+        conditions.append("e.type = ?" if versioned else "(e.type = ? OR e.type GLOB ? || '.v[0-9]*')")
+        values.extend([selection.type] * (1 if versioned else 2))
+    if selection.ids:
+        conditions.append(f"e.id IN ({', '.join('?' * len(selection.ids))})")
+        values.extend(selection.ids)
+    if selection.stored is not None:
+        conditions.append(f"b.body IS {'NOT ' if selection.stored else ''}NULL")
+    return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
+
+
+def _row(row: Sequence[Any]) -> dict[str, Any]:
+    return {
+        "position": row[0],
+        "id": row[1],
+        "stream": row[2],
+        "source": row[3],
+        "type": row[4],
+        "subject": row[5],
+        "time": row[6],
+        "routing_key": row[7],
+        "epoch": row[8],
+        "sequence": row[9],
+        "typesequence": row[10],
+        "state": row[11],
+        "reason": row[12],
+        "stored_at": format_time(row[13]),
+        "settled_at": _moment(row[14]),
+        "bytes": row[15],
+    }

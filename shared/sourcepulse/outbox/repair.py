@@ -1,0 +1,174 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Checking an outbox, and saving what can be read of a damaged one."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sourcepulse.errors import (
+    NothingThereError,
+    OutboxDamagedError,
+    OutboxError,
+    OutboxForeignError,
+    OutboxLockedError,
+    OutboxWriteError,
+)
+from sourcepulse.outbox.fair_lock import Waiter
+from sourcepulse.outbox.outbox import LOCK_WAIT_SECONDS, Outbox
+from sourcepulse.outbox.retention import DAY_SECONDS, ID_KEEP_DAYS
+from sourcepulse.outbox.sqlite_file import lock_file, open_lock, real_path, side_files
+
+#: What is copied, oldest dependency first; of `meta` all but the epoch, because the new file is to have its own.
+_TABLES = ("meta", "numbers", "events", "bodies", "replays", "deliveries", "origins")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairReport:
+    """Where the damaged file is now, how many rows were saved, and how many places in it could not be read."""
+
+    aside: Path
+    saved: dict[str, int]
+    unreadable: int
+    #: Payloads of delivered events that cannot be replayed any more.
+    payloads_lost: int
+
+
+def problems(outbox: Outbox) -> list[str]:
+    """Check the file and the promise of its numbers; an empty list means sound."""
+    found = outbox.file_problems()
+    with outbox.reading() as db:
+        # An id may have expired, and those of its neighbours that were buried or settled late be there still.
+        expired = outbox.now() - ID_KEEP_DAYS * DAY_SECONDS
+        for source, epoch, number, following in db.execute(
+            "SELECT source, epoch, sequence, following FROM (SELECT e.source, e.epoch, e.sequence, e.stored_at, "
+            "lead(e.sequence, 1, n.last + 1) OVER (PARTITION BY e.source, e.epoch ORDER BY e.sequence) AS following "
+            "FROM events e JOIN numbers n ON n.source = e.source AND n.epoch = e.epoch AND n.type = '') "
+            "WHERE following != sequence + 1 AND (stored_at >= ? OR following <= sequence)",
+            (expired,),
+        ):
+            found.append(f"{source} in epoch {epoch} has nothing between the numbers {number} and {following}")
+        (bodiless,) = db.execute(
+            "SELECT count(*) FROM events WHERE state != 'delivered' AND position NOT IN (SELECT position FROM bodies)"
+        ).fetchone()
+    if bodiless:
+        found.append(f"{bodiless} events that are not delivered have no payload")
+    return found
+
+
+def check_needs_repair(path: Path) -> None:
+    """Raise OutboxError if a file is sound, or no outbox that this version knows: a repair would begin a new epoch."""
+    try:
+        with Outbox.open(path, create=False) as outbox:
+            found = problems(outbox)
+    except OutboxForeignError:
+        raise
+    except OutboxDamagedError:
+        return
+    if not found:
+        raise OutboxError(
+            f"the outbox {path} is sound; a repair would only begin a new epoch, of which every subscriber is told. "
+            "With --force it is done all the same"
+        )
+
+
+def repair(path: Path) -> RepairReport:
+    """Move a damaged outbox aside and build a new one from every row that can be read.
+
+    The new file has a new epoch, so that consumers take what comes next as a reset, not as a continuation. It
+    takes its place when it is complete, and until then nobody can write to either: OutboxLockedError if somebody
+    else writes all the time, OutboxWriteError if the disk is full.
+    """
+    if not path.exists():
+        raise NothingThereError(f"there is no outbox at {path}")
+    path = real_path(path)
+    try:
+        lock_fd = open_lock(path)
+        try:
+            held = Waiter(lock_fd).take(time.monotonic() + LOCK_WAIT_SECONDS)
+            if held is None:
+                raise OutboxLockedError(f"the outbox {path} was locked by another process for {LOCK_WAIT_SECONDS:g} s")
+            try:
+                return _rebuild(path)
+            finally:
+                os.close(held)
+        finally:
+            os.close(lock_fd)
+    except OSError as error:
+        raise OutboxWriteError(f"the outbox {path} cannot be repaired: {error}") from error
+
+
+def _rebuild(path: Path) -> RepairReport:
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    if aside.exists():
+        raise OutboxDamagedError(f"{aside} exists already; wait a second and repair again")
+    new = path.with_name(path.name + ".repairing")
+    # What a repair that was killed left.
+    for leftover in (new, *side_files(new), lock_file(new)):
+        leftover.unlink(missing_ok=True)
+    saved: dict[str, int] = {}
+    unreadable = 0
+    with Outbox.open(new) as outbox, closing(sqlite3.connect(path)) as damaged:
+        # With this, SQLite reads a file that is shorter than its header says (pragma.html#pragma_writable_schema).
+        damaged.execute("PRAGMA writable_schema = ON")
+        for table in _TABLES:
+            saved[table] = 0
+            with outbox.writing() as db:
+                for row in _readable_rows(damaged, table):
+                    if row is None:
+                        unreadable += 1
+                        continue
+                    marks = ", ".join("?" * len(row))
+                    db.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608 - our own table names
+                    saved[table] += 1
+        with outbox.writing() as db:
+            lost = db.execute(
+                "UPDATE events SET state = 'buried', reason = 'its payload was lost in a damaged outbox' "
+                "WHERE state = 'pending' AND position NOT IN (SELECT position FROM bodies)"
+            ).rowcount
+            db.execute("DELETE FROM bodies WHERE position NOT IN (SELECT position FROM events)")
+            payloads_lost = 0
+            if unreadable:
+                # Which of them had expired before cannot be told any more.
+                payloads_lost = db.execute(
+                    "UPDATE events SET reason = ? WHERE state = 'delivered' "
+                    "AND position NOT IN (SELECT position FROM bodies)",
+                    (f"its payload expired, or was lost in the repair of {aside.name}",),
+                ).rowcount
+    lock_file(new).unlink()
+    aside.hardlink_to(path)
+    for old, kept in zip(side_files(path), side_files(aside), strict=True):
+        if old.exists():
+            old.rename(kept)
+    new.replace(path)
+    return RepairReport(aside=aside, saved=saved, unreadable=unreadable + lost, payloads_lost=payloads_lost)
+
+
+def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...] | None]:
+    """Give the rows that can be read, and None for each place where reading broke off."""
+    ascending = f"SELECT * FROM {table}"  # noqa: S608 - our own table names
+    if table == "meta":
+        ascending += " WHERE name NOT IN ('epoch', 'inode')"
+    descending = ascending
+    if table in ("events", "bodies", "replays"):
+        # A damaged page stops a scan; coming from the other end saves what lies behind it.
+        ascending += " ORDER BY rowid"
+        descending += " ORDER BY rowid DESC"
+    try:
+        yield from db.execute(ascending)
+        return
+    except sqlite3.Error:
+        yield None
+    if descending == ascending:
+        return
+    try:
+        yield from db.execute(descending)
+    except sqlite3.Error:
+        yield None

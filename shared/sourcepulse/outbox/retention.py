@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Housekeeping of the outbox: delivered events stay for replay by age and size, ids stay longer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from sqlite3 import Connection
+
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.tables import note, remove_notes, set_notes
+
+DAY_SECONDS = 86_400.0
+#: An id outlives its payload, so that a first copy that comes very late is not announced again.
+ID_KEEP_DAYS = 400
+#: How many rows one transaction touches, so that no writer waits long.
+STEP_ROWS = 1_000
+#: A clock that moved further since the last look is doubted, and trusted if it goes on from there for so long.
+CLOCK_STEP_SECONDS = DAY_SECONDS
+CLOCK_DOUBT_SECONDS = 3_600.0
+
+#: Rows of the table `meta`: when the clock was last trusted, and since when it is doubted.
+_SEEN_AT = "clock seen at"
+_DOUBTED_AT = "clock doubted at"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long, and how many bytes of, delivered events can be replayed."""
+
+    days: float
+    bytes: int
+
+
+def prune(outbox: Outbox, keep: Keep, *, now: float | None = None) -> int:
+    """Drop the payloads of delivered events that are too old or too many, and give how many.
+
+    Pending and buried events, and requested replays, are never dropped.
+    """
+    now = outbox.now() if now is None else now
+    dropped = _drop_bodies(outbox, "e.settled_at < ?", now - keep.days * DAY_SECONDS)
+    oldest_kept = _oldest_position_within(outbox, keep.bytes)
+    if oldest_kept is not None:
+        dropped += _drop_bodies(outbox, "e.position < ?", oldest_kept)
+    _forget_ids(outbox, now - ID_KEEP_DAYS * DAY_SECONDS)
+    return dropped
+
+
+def prune_by_a_sound_clock(outbox: Outbox, keep: Keep) -> int:
+    """Prune, unless the clock jumped since it was looked at last: then only if it goes on for an hour.
+
+    A relay that runs once by a clock that is a year ahead would else drop what can be replayed.
+    """
+    return prune(outbox, keep) if _is_sound(outbox) else 0
+
+
+def _is_sound(outbox: Outbox) -> bool:
+    now = outbox.now()
+    with outbox.writing(durable=False) as db:
+        known = (note(db, name) for name in (_SEEN_AT, _DOUBTED_AT))
+        seen_at, doubted_at = (None if value is None else float(value) for value in known)
+        jumped = seen_at is None or abs(now - seen_at) > CLOCK_STEP_SECONDS
+        # Who looks once a week sees nothing but jumps, and the same clock each time.
+        confirmed = doubted_at is not None and now >= doubted_at + CLOCK_DOUBT_SECONDS
+        if jumped and not confirmed:
+            if doubted_at is None or now < doubted_at:
+                set_notes(db, {_DOUBTED_AT: str(now)})
+                logger.info("nothing is pruned for now: the clock may have jumped")
+            return False
+        remove_notes(db, [_DOUBTED_AT])
+        set_notes(db, {_SEEN_AT: str(now)})
+    return True
+
+
+def vacuum(outbox: Outbox) -> int:
+    """Give the disk back what is free in the file, and return how many bytes; writers wait meanwhile.
+
+    SQLite writes the file anew beside it, which takes the room of what is kept. About 35 MB pass in a second.
+    """
+    with outbox.exclusive() as db:
+        before = _size(db)
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before - _size(db)
+
+
+def _size(db: Connection) -> int:
+    pages, bytes_each = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    return int(pages * bytes_each)
+
+
+def _drop_bodies(outbox: Outbox, condition: str, value: float) -> int:
+    expired = (
+        "SELECT b.position FROM bodies b JOIN events e USING (position) "  # noqa: S608 - both conditions are written above
+        f"WHERE e.position > ? AND e.state = 'delivered' AND {condition} "
+        "AND e.position NOT IN (SELECT position FROM replays) ORDER BY e.position LIMIT ?"
+    )
+    # A replay may be requested between the look and the deed.
+    drop = "DELETE FROM bodies WHERE position = ? AND position NOT IN (SELECT position FROM replays)"
+    return sum(_in_steps(outbox, expired, value, drop))
+
+
+def _oldest_position_within(outbox: Outbox, limit_bytes: int) -> int | None:
+    """Give the position from which on the payloads fit the limit, None if all do."""
+    with outbox.reading() as db:
+        (total,) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM bodies").fetchone()
+        if total <= limit_bytes:
+            return None
+        kept = 0
+        for position, size in db.execute("SELECT position, length(body) FROM bodies ORDER BY position DESC"):
+            kept += size
+            if kept > limit_bytes:
+                return int(position) + 1
+    return None
+
+
+def _forget_ids(outbox: Outbox, before: float) -> None:
+    overdue = (
+        "SELECT position FROM events WHERE position > ? AND state = 'delivered' AND settled_at < ? "
+        "AND position NOT IN (SELECT position FROM bodies) ORDER BY position LIMIT ?"
+    )
+    sum(_in_steps(outbox, overdue, before, "DELETE FROM events WHERE position = ?"))
+
+
+def _in_steps(outbox: Outbox, find: str, value: float, drop: str) -> Iterator[int]:
+    """Drop what `find` finds behind a position, and give how many rows each step dropped.
+
+    Looking through years of events takes long, so it is done while others may write.
+    """
+    last = 0
+    while True:
+        with outbox.reading() as db:
+            found = db.execute(find, (last, value, STEP_ROWS)).fetchall()
+        if not found:
+            return
+        with outbox.writing(durable=False) as db:
+            dropped = db.executemany(drop, found).rowcount
+        yield dropped
+        last = found[-1][0]

@@ -1,0 +1,448 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A SQLite file that several processes and users share, written under a fair lock, never hanging.
+
+Annotations are no texts here: a named tuple would compile each of them, in every push.
+"""
+
+import errno
+import fcntl
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from sourcepulse.errors import NothingThereError, SourcePulseError
+from sourcepulse.outbox.files import try_lock
+
+if TYPE_CHECKING:
+    from sourcepulse.outbox.fair_lock import Waiter
+
+#: Between two tries for the lock; the lock is held for about a millisecond at a time.
+LOCK_POLL_SECONDS = 0.002
+#: Who tried for so long queues up; sooner, most of many writers would, and half of all waits be ten times as long.
+POLL_LIMIT_SECONDS = 0.04
+#: SQLite is told how long it may wait in such steps, rounded down.
+WAIT_STEP_MS = 20
+#: Nobody else may write to a file of ours, whatever the directory's mode.
+MODE_MASK = 0o664
+#: For what nobody else may read either.
+PRIVATE_MODE = 0o600
+#: File systems on which SQLite's shared memory does not work between machines
+#: (sqlite.org/wal.html, section 1).
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs"}
+)
+
+#: A journal that grew beside a long reader shrinks to this at the next chance.
+WAL_KEEP_BYTES = 4 * 1024 * 1024
+#: Written to the lock file once the tables exist, so that a file truncated to nothing is not taken for new.
+INITIALISED = b"1"
+#: The mark follows it in this many digits.
+MARK_DIGITS = 20
+
+_SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+class FileKind(NamedTuple):
+    """What a file is: its name in messages, its mark in the header, its tables, its errors, its repair.
+
+    `migrations[n]` is the script that brings version n to n + 1; an empty file has version 0. With `replaced`,
+    that error is raised when the path does not lead to the opened file any more. A file that is not one of ours is
+    `foreign`, else `damaged`.
+    """
+
+    name: str
+    application_id: int
+    migrations: Sequence[str]
+    locked: type[SourcePulseError]
+    damaged: type[SourcePulseError]
+    unwritable: type[SourcePulseError]
+    repair: str
+    replaced: type[SourcePulseError] | None = None
+    foreign: type[SourcePulseError] | None = None
+
+
+class SqliteFile:
+    """One process's connection to a shared SQLite file.
+
+    WAL with synchronous=FULL, or a rollback journal where the file system cannot share memory. Each write
+    takes a `flock` on a side file first: SQLite's own busy handler is unfair and stalls several writers for
+    seconds. All waits of one call together last at most `lock_wait_s` seconds.
+    """
+
+    def __init__(self, path: Path, kind: FileKind, *, lock_wait_s: float, create: bool, private: bool = False) -> None:
+        self.path = path
+        #: The mode of a new file; None for that of its directory.
+        self._mode = PRIVATE_MODE if private else None
+        self.kind = kind
+        self.lock_wait_s = lock_wait_s
+        self._identity = (0, 0)
+        self._deadline = time.monotonic() + lock_wait_s
+        #: How long SQLite waits for others.
+        self._wait_ms = -1
+        self._lock_fd = -1
+        self._waiter: Waiter | None = None
+        self._db: sqlite3.Connection | None = None
+        try:
+            with self._translated():
+                self.path = real_path(path)
+                self._open(create)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection and the lock; may be called again."""
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+            self._db = None
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    @contextmanager
+    def read(self, *, check_place: bool = True) -> Iterator[sqlite3.Connection]:
+        """Give the connection for statements that only read; who writes soon need not look where the file is."""
+        self._start_waiting()
+        with self._translated():
+            if check_place:
+                self._check_place()
+            yield self._connection
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Give the connection inside one transaction, committed at the end, rolled back on any exception.
+
+        `durable=False` spares the sync: the transaction survives a killed process, not a power failure.
+        """
+        self._start_waiting()
+        with self._translated(), self._locked():
+            self._check_place()
+            db = self._connection
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._begin(db)
+            try:
+                yield db
+                self._limit_waiting(db)
+                db.execute("COMMIT")
+            except BaseException:
+                # After a full disk SQLite may have rolled back by itself.
+                with suppress(sqlite3.Error):
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def exclusive(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection under the lock of writers, outside any transaction."""
+        self._start_waiting()
+        with self._translated(), self._locked():
+            self._check_place()
+            yield self._connection
+
+    def problems(self) -> list[str]:
+        """Have SQLite check the whole file and give what it found, empty if it is sound."""
+        with self.read() as db:
+            rows = [row[0] for row in db.execute("PRAGMA integrity_check(20)")]
+        return [] if rows == ["ok"] else rows
+
+    def mark(self) -> int:
+        """Give the number that `set_mark` left beside the file, 0 if there is none."""
+        kept = os.pread(self._lock_fd, MARK_DIGITS, len(INITIALISED))
+        return int(kept) if len(kept) == MARK_DIGITS and kept.isdigit() else 0
+
+    def set_mark(self, number: int) -> None:
+        """Leave a number beside the file, where an older copy put in its place does not change it."""
+        # What the file holds is committed already and must not be reported as failed.
+        with suppress(OSError):
+            os.pwrite(self._lock_fd, INITIALISED + b"%0*d" % (MARK_DIGITS, number), 0)
+
+    def _check_place(self) -> None:
+        """Refuse a file that nobody else will ever look into again."""
+        if self.kind.replaced is None or self._db is None:
+            return
+        try:
+            if _identity(self.path) == self._identity:
+                return
+        except FileNotFoundError:
+            pass
+        raise self.kind.replaced(f"the {self.kind.name} {self.path} was removed or replaced while it was open")
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise self.kind.unwritable(f"the {self.kind.name} {self.path} is closed")
+        return self._db
+
+    def _open(self, create: bool) -> None:
+        if not self.path.exists():
+            if not create:
+                raise NothingThereError(f"there is no {self.kind.name} at {self.path}")
+            self._create_empty()
+        self._lock_fd = open_lock(self.path)
+        if self.path.stat().st_size == 0 and os.pread(self._lock_fd, 1, 0) == INITIALISED:
+            self._damaged("is empty though it held data")
+        # With isolation_level None, BEGIN and COMMIT are ours.
+        self._db = sqlite3.connect(self.path, timeout=self.lock_wait_s, isolation_level=None, check_same_thread=False)
+        self._identity = _identity(self.path)
+        self._limit_waiting(self._db)
+        self._db.execute(f"PRAGMA journal_size_limit = {WAL_KEEP_BYTES}")
+        application_id, version = self._header(self._db)
+        latest = len(self.kind.migrations)
+        if application_id not in (0, self.kind.application_id) or (application_id == 0 and version != 0):
+            self._foreign(f"belongs to another program (application id {application_id:#x}); name the right file")
+        if version > latest:
+            self._foreign(f"has format {version}, this sourcepulse knows up to {latest}: upgrade sourcepulse")
+        if version < latest:
+            self._migrate(self._db)
+
+    def _create_empty(self) -> None:
+        try:
+            os.close(_open_shared(self.path, self._mode))
+            # A file that was removed on purpose is no damage: what its lock file says is void.
+            lock_fd = open_lock(self.path, self._mode)
+            os.ftruncate(lock_fd, 0)
+            os.close(lock_fd)
+        except FileNotFoundError:
+            raise self.kind.unwritable(
+                f"the directory of the {self.kind.name} {self.path} does not exist; create it first"
+            ) from None
+
+    @staticmethod
+    def _header(db: sqlite3.Connection) -> tuple[int, int]:
+        # In one transaction: another process may be making the tables right now.
+        db.execute("BEGIN")
+        try:
+            return (
+                db.execute("PRAGMA application_id").fetchone()[0],
+                db.execute("PRAGMA user_version").fetchone()[0],
+            )
+        finally:
+            db.execute("ROLLBACK")
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        with self._locked():
+            # Another process may have been first.
+            application_id, version = self._header(db)
+            if application_id == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                self._foreign("is a database of another program; name the right file")
+            if version == 0:
+                self._choose_journal(db)
+            self._begin(db)
+            try:
+                for number, script in enumerate(self.kind.migrations[version:], start=version + 1):
+                    # executescript() would commit first, so the statements go one by one.
+                    for statement in script.split(";\n"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {number}")
+                db.execute(f"PRAGMA application_id = {self.kind.application_id}")
+                db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+            os.pwrite(self._lock_fd, INITIALISED, 0)
+
+    def _choose_journal(self, db: sqlite3.Connection) -> None:
+        if _file_system(self.path) in NETWORK_FILE_SYSTEMS:
+            return
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in (
+                sqlite3.SQLITE_BUSY,
+                sqlite3.SQLITE_FULL,
+                sqlite3.SQLITE_READONLY,
+            ):
+                raise
+            # The file system refuses shared memory: the rollback journal stays, slower and as safe.
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        self._limit_waiting(db)
+        db.execute("BEGIN IMMEDIATE")
+
+    def _start_waiting(self) -> None:
+        self._deadline = time.monotonic() + self.lock_wait_s
+        self._limit_waiting(self._connection)
+
+    def _limit_waiting(self, db: sqlite3.Connection) -> None:
+        remaining_ms = max(0, round((self._deadline - time.monotonic()) * 1000))
+        if remaining_ms > WAIT_STEP_MS:
+            remaining_ms -= remaining_ms % WAIT_STEP_MS
+        # To tell SQLite costs as much as a small query.
+        if remaining_ms != self._wait_ms:
+            db.execute(f"PRAGMA busy_timeout = {remaining_ms}")
+            self._wait_ms = remaining_ms
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fd = self._take_lock()
+        try:
+            yield
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            if fd != self._lock_fd:
+                os.close(fd)
+
+    def _take_lock(self) -> int:
+        """Take the lock and return the descriptor that holds it."""
+        # Most waits are over within milliseconds, and a queue makes each longer: only who is overtaken queues up.
+        poll_until = min(self._deadline, time.monotonic() + POLL_LIMIT_SECONDS)
+        while True:
+            if try_lock(self._lock_fd):
+                return self._lock_fd
+            if time.monotonic() >= poll_until:
+                if time.monotonic() >= self._deadline:
+                    break
+                if (fd := self._queue_up()) is not None:
+                    return fd
+            time.sleep(LOCK_POLL_SECONDS)
+        raise self.kind.locked(self._locked_text())
+
+    def _queue_up(self) -> int | None:
+        # Here, for only those who have to wait pay for threads.
+        from sourcepulse.outbox.fair_lock import Waiter
+
+        try:
+            if self._waiter is None or self._waiter.over:
+                # A place in the queue from an earlier call that gave up is as good.
+                self._waiter = Waiter(self._lock_fd)
+        except OSError:
+            # Without /proc, or without a thread, the lock is polled until the deadline.
+            return None
+        return self._waiter.take(self._deadline)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what SQLite and the system raise into the errors of this kind of file."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._raise_named(error)
+        except OSError as error:
+            raise self.kind.unwritable(f"the {self.kind.name} {self.path} cannot be used: {_reason(error)}") from error
+
+    def _raise_named(self, error: sqlite3.Error) -> NoReturn:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise self.kind.locked(self._locked_text()) from error
+        if code == sqlite3.SQLITE_FULL:
+            raise self.kind.unwritable(
+                f"the disk of the {self.kind.name} {self.path} is full; nothing was stored"
+            ) from error
+        if code in (
+            sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_PERM,
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_IOERR,
+        ):
+            raise self.kind.unwritable(
+                f"the {self.kind.name} {self.path} cannot be written by this user ({error}); "
+                "check owner and mode of the file, of its -wal and -shm files and of their directory"
+            ) from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            self._damaged(f"is damaged ({error})", error)
+        raise self.kind.damaged(
+            f"the {self.kind.name} {self.path} cannot be used: {error}; {self.kind.repair}"
+        ) from error
+
+    def _damaged(self, what: str, cause: BaseException | None = None) -> NoReturn:
+        raise self.kind.damaged(f"the {self.kind.name} {self.path} {what}; {self.kind.repair}") from cause
+
+    def _foreign(self, what: str) -> NoReturn:
+        raise (self.kind.foreign or self.kind.damaged)(f"the {self.kind.name} {self.path} {what}")
+
+    def _locked_text(self) -> str:
+        return f"the {self.kind.name} {self.path} was locked by another process for {self.lock_wait_s:g} s"
+
+
+def open_lock(path: Path, mode: int | None = None) -> int:
+    """Open or create the side file whose `flock` every writer of a file takes."""
+    return _open_shared(lock_file(path), mode)
+
+
+def lock_file(path: Path) -> Path:
+    """Name that side file."""
+    return path.with_name(path.name + ".lock")
+
+
+def real_path(path: Path) -> Path:
+    """Follow a path that is a symbolic link, so that everyone takes the same locks beside the same file.
+
+    One that neither we nor root nor the owner of its folder made is refused with PermissionError: who may write
+    to a shared folder could lead others anywhere.
+    """
+    if not path.is_symlink():
+        return path
+    if path.lstat().st_uid not in (0, os.geteuid(), path.parent.stat().st_uid):
+        raise PermissionError(errno.EPERM, "a symbolic link made by another user is not followed", str(path))
+    return path.resolve()
+
+
+def side_files(path: Path) -> list[Path]:
+    """Name the files that SQLite and we keep beside a database."""
+    return [path.with_name(path.name + suffix) for suffix in _SIDE_FILES]
+
+
+def shared_mode(directory: Path) -> int:
+    """Give the mode of a new file in a directory: its read and write bits, never writable by the world."""
+    return directory.stat().st_mode & MODE_MASK
+
+
+def _open_shared(path: Path, mode: int | None = None) -> int:
+    """Open or create a file with this mode, or one that follows the directory, whatever the umask."""
+    while True:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            pass
+        if mode is None:
+            mode = shared_mode(path.parent)
+        with suppress(FileExistsError):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            _hand_over(fd, path.parent)
+            os.fchmod(fd, mode)
+            return fd
+
+
+def _hand_over(fd: int, folder: Path) -> None:
+    """Have a new file belong to those whom its folder belongs to; else it would lock them out."""
+    place = folder.stat()
+    if place.st_mode & stat.S_IWOTH:
+        return
+    with suppress(OSError):
+        # SQLite, run by root, makes its side files for the owner of the file as well.
+        os.fchown(fd, place.st_uid if os.geteuid() == 0 else -1, place.st_gid)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _file_system(path: Path) -> str:
+    """Name the type of the file system below a path, empty if the system does not tell."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+    place = str(path.resolve())
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        _, point, file_system, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if (place == point or place.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
+            best, kind = point, file_system
+    return kind
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full"
+    return f"{error.strerror or error} ({error.filename})" if error.filename else str(error.strerror or error)

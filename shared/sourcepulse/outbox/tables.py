@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The tables of the outbox, version by version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sourcepulse.errors import (
+    OutboxDamagedError,
+    OutboxForeignError,
+    OutboxLockedError,
+    OutboxReplacedError,
+    OutboxWriteError,
+)
+from sourcepulse.outbox.sqlite_file import FileKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from sqlite3 import Connection
+
+#: "spob" in ASCII; `file` and SQLite show it as the application id.
+APPLICATION_ID = 0x73706F62
+
+# Bodies have a table of their own: an acknowledgement then rewrites a small row, and expiry is one DELETE.
+# `numbers` holds the last number given out; type '' stands for the whole source.
+_VERSION_1 = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE numbers (
+    source TEXT NOT NULL, epoch TEXT NOT NULL, type TEXT NOT NULL, last INTEGER NOT NULL,
+    PRIMARY KEY (source, epoch, type)
+) WITHOUT ROWID;
+CREATE TABLE events (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    stream TEXT NOT NULL CHECK (stream IN ('public', 'restricted')),
+    source TEXT NOT NULL,
+    type TEXT NOT NULL,
+    subject TEXT,
+    time TEXT NOT NULL,
+    routing_key TEXT NOT NULL,
+    epoch TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    typesequence INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'buried')),
+    reason TEXT,
+    stored_at REAL NOT NULL,
+    settled_at REAL
+);
+CREATE INDEX events_pending ON events (stream, position) WHERE state = 'pending';
+CREATE INDEX events_buried ON events (position) WHERE state = 'buried';
+CREATE TABLE bodies (position INTEGER PRIMARY KEY REFERENCES events, body BLOB NOT NULL);
+CREATE TABLE replays (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER NOT NULL UNIQUE REFERENCES events,
+    requested_at REAL NOT NULL
+);
+CREATE TABLE deliveries (
+    stream TEXT PRIMARY KEY,
+    broker TEXT,
+    failures INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at REAL,
+    last_error TEXT,
+    last_error_at REAL,
+    last_delivery_at REAL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    unroutable INTEGER NOT NULL DEFAULT 0,
+    replayed INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE origins (
+    kind TEXT NOT NULL, location TEXT NOT NULL, first_seen_at REAL NOT NULL, last_seen_at REAL NOT NULL,
+    last_report TEXT,
+    PRIMARY KEY (kind, location)
+) WITHOUT ROWID
+"""
+
+OUTBOX_FILE = FileKind(
+    name="outbox",
+    application_id=APPLICATION_ID,
+    migrations=(_VERSION_1,),
+    locked=OutboxLockedError,
+    damaged=OutboxDamagedError,
+    unwritable=OutboxWriteError,
+    replaced=OutboxReplacedError,
+    foreign=OutboxForeignError,
+    repair="`sourcepulse outbox repair` saves what can be read into a new file and keeps this one aside",
+)
+
+#: Behind every name.
+_LAST_CHARACTER = "\U0010ffff"
+
+
+def note(db: Connection, name: str) -> str | None:
+    """Return the note of this name in the table `meta`, None if there is none."""
+    row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else None
+
+
+def notes(db: Connection, prefix: str) -> dict[str, str]:
+    """Return all notes whose names begin so, by name."""
+    return dict(
+        db.execute(
+            "SELECT name, value FROM meta WHERE name >= ? AND name < ? ORDER BY name",
+            (prefix, prefix + _LAST_CHARACTER),
+        )
+    )
+
+
+def set_notes(db: Connection, values: Mapping[str, str]) -> None:
+    """Write notes, in the place of those that had their names."""
+    db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", list(values.items()))
+
+
+def remove_notes(db: Connection, names: Iterable[str]) -> None:
+    """Remove notes; those that are not there are no error."""
+    db.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name in names])

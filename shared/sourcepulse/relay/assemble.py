@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Put a relay together from settings: its outbox and lock, and for each stream where it goes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from sourcepulse.config import Config
+from sourcepulse.events.event import PUBLIC
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.retention import Keep
+from sourcepulse.relay.collect import collectors, sweep
+from sourcepulse.relay.destination import Destination, Moves, admit, keep_apart, places_of
+from sourcepulse.relay.heartbeat import Heartbeat
+from sourcepulse.relay.relay import Relay, relay_lock
+from sourcepulse.relay.sender import Delivery
+from sourcepulse.relay.streams import Place
+from sourcepulse.relay.visibility import Gate, check_openers
+
+__all__ = ["open_relay", "places_of"]
+
+
+@contextmanager
+def open_relay(
+    path: Path, config: Config, stop: threading.Event, *, rebind: bool = False, create: bool = True
+) -> Iterator[Relay]:
+    """Give a relay that holds the lock of the outbox at `path`; it ends when `stop` is set.
+
+    RelayRunningError if another one has it, ConfigError for streams that may not go where they should, OutboxError.
+    """
+    with ExitStack() as stack:
+        places = places_of(config)
+        outbox = stack.enter_context(Outbox.open(path, create=create))
+        stack.enter_context(relay_lock(outbox.path))
+        keep_apart(outbox, places)
+        moves = Moves()
+        deliveries = [
+            _delivery(stack, outbox, config, stream, place, moves, rebind=rebind) for stream, place in places.items()
+        ]
+        yield Relay(
+            outbox,
+            deliveries,
+            sweep=partial(sweep, outbox, collectors()),
+            keep=Keep(days=config.number("keep_days"), bytes=config.number("keep_bytes")),
+            stop=stop,
+        )
+
+
+def _delivery(
+    stack: ExitStack, outbox: Outbox, config: Config, stream: str, place: Place, moves: Moves, *, rebind: bool
+) -> Delivery:
+    admit(outbox, stream, str(place), rebind=rebind)
+    own = stack.enter_context(Outbox.open(outbox.path))
+    destination = Destination(own, stream, config, moves)
+    return Delivery(
+        own,
+        stream,
+        destination.publisher,
+        exchange=place.exchange,
+        pulse_format=config.text("format") == "pulse",
+        clock=time.time,
+        gate=Gate(own, check_openers()) if stream == PUBLIC else None,
+        destination=destination,
+        heartbeat=Heartbeat(own, stream, interval_s) if (interval_s := config.number("heartbeat_s")) else None,
+    )

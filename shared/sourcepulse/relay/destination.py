@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Where a stream goes by the settings as they stand now: what an admin corrects in a file takes effect by itself."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sourcepulse.brokers import Publisher, open_publisher
+from sourcepulse.errors import BrokerRefusedUsError, ConfigError
+from sourcepulse.events.event import PUBLIC, RESTRICTED
+from sourcepulse.outbox.places import places as former_places
+from sourcepulse.outbox.places import remember_place
+from sourcepulse.relay.streams import Place, check_apart, check_former
+
+if TYPE_CHECKING:
+    from sourcepulse.config import Config
+    from sourcepulse.outbox.outbox import Outbox
+
+#: Each stream with the prefix of its settings.
+STREAMS = ((PUBLIC, ""), (RESTRICTED, "restricted_"))
+#: So little of a digest is kept that it helps nobody to guess a password.
+_MARK_BYTES = 2
+
+
+def places_of(config: Config) -> dict[str, Place]:
+    """Give where each stream goes that has a broker."""
+    return {
+        stream: Place(url, config.require(f"{prefix}exchange"))
+        for stream, prefix in STREAMS
+        if (url := config.broker(prefix)) is not None
+    }
+
+
+def keep_apart(outbox: Outbox, places: dict[str, Place]) -> None:
+    """Refuse, whatever `rebind` says, what could make restricted events public; ConfigError says what to change."""
+    if RESTRICTED not in places:
+        return
+    try:
+        check_apart(places[PUBLIC], places[RESTRICTED])
+        for former in former_places(outbox, PUBLIC):
+            check_former(former, places[RESTRICTED])
+    except ConfigError as error:
+        # A relay that the hook started has nobody to tell it to: `status` shows it.
+        outbox.note_failure(RESTRICTED, str(error), retry_in=lambda _: 0.0)
+        raise
+
+
+def admit(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
+    """Check that a stream may go somewhere; ConfigError if something was confirmed elsewhere and `rebind` is not given.
+
+    It is bound there by `Destination.confirmed`: before that a mistyped broker can be corrected.
+    """
+    recorded = outbox.bound_broker(stream)
+    if recorded == broker:
+        return
+    if recorded is not None and not rebind:
+        text = (
+            f"the {stream} events of {outbox.path} go to {recorded}; to send them to {broker} from now on, run "
+            f"`sourcepulse outbox rebind --outbox {outbox.path}`, or start the relay with --rebind"
+        )
+        # A relay that the hook started has nobody to tell it to: `status` shows it.
+        outbox.note_failure(stream, text, retry_in=lambda _: 0.0)
+        raise ConfigError(text)
+    # Before anything is sent: who reads it there is subscribed, whatever is confirmed.
+    remember_place(outbox, stream, broker)
+    if recorded is not None:
+        outbox.bind_broker(stream, broker)
+
+
+class Moves:
+    """Counts how often any stream was sent elsewhere: then the others look again whether they may stay."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Destination:
+    """Where one stream goes; used by one thread, with an outbox connection of its own."""
+
+    def __init__(self, outbox: Outbox, stream: str, config: Config, moves: Moves) -> None:
+        self.stream = stream
+        self.place = places_of(config)[stream]
+        self._outbox = outbox
+        self._config = config
+        self._moves = moves
+        self._moves_seen = moves.count
+        self._tried: object = None
+        self._is_bound = False
+
+    def changed(self) -> bool:
+        """Return whether settings, certificates or binding are others than at the last attempt."""
+        return self._tried is not None and self._look() != self._tried
+
+    def stale(self) -> bool:
+        """Return whether another stream was sent elsewhere since the last attempt."""
+        return self._moves_seen != self._moves.count
+
+    def mark(self) -> str:
+        """Return a word for the settings that a later relay can compare its own with."""
+        return blake2b(repr(self._look()).encode("utf-8", "replace"), digest_size=_MARK_BYTES).hexdigest()
+
+    def publisher(self) -> Publisher:
+        """Give an unopened publisher by the settings as they stand now.
+
+        BrokerRefusedUsError if they are wrong, or the stream may not go there.
+        """
+        self._tried = self._look()
+        self._moves_seen = self._moves.count
+        try:
+            places = places_of(self._config.again())
+            place = places.get(self.stream)
+            if place is None:
+                raise ConfigError(f"no broker is set for the {self.stream} stream any more")
+            if str(place) != str(self.place) or self._moves.count:
+                keep_apart(self._outbox, places)
+                admit(self._outbox, self.stream, str(place), rebind=False)
+            publisher = open_publisher(place.url, exchange=place.exchange)
+        except ConfigError as error:
+            raise BrokerRefusedUsError(str(error)) from error
+        if str(place) != str(self.place):
+            self._moves.count += 1
+            self._moves_seen = self._moves.count
+            self._is_bound = False
+        self.place = place
+        return publisher
+
+    def confirmed(self) -> None:
+        """Bind the stream to this place: something arrived there."""
+        if not self._is_bound:
+            if self._outbox.bound_broker(self.stream) != str(self.place):
+                self._outbox.bind_broker(self.stream, str(self.place))
+            self._is_bound = True
+
+    def _look(self) -> object:
+        bound = self._outbox.bound_broker(self.stream)
+        try:
+            config = self._config.again()
+            prefix = dict(STREAMS)[self.stream]
+            url = config.broker(prefix)
+        except ConfigError as error:
+            return str(error), bound
+        files = [] if url is None else [url.option(name) for name in ("ca", "cert", "key")]
+        return config.text(f"{prefix}broker"), config.text(f"{prefix}exchange"), [*map(_state_of, files)], bound
+
+
+def _state_of(path: str | None) -> object:
+    if path:
+        with suppress(OSError):
+            status = Path(path).stat()
+            return status.st_mtime_ns, status.st_size, status.st_ino
+    return None

@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The relay: one process per outbox that sweeps first copies and delivers each stream to its broker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from sourcepulse.errors import OutboxError, OutboxReplacedError, OutboxWriteError, RelayRunningError
+from sourcepulse.outbox.files import is_locked, try_lock
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.retention import Keep, prune_by_a_sound_clock
+from sourcepulse.relay.sender import Delivery, DeliveryReport
+
+#: The hook looks at the lock for a moment to see whether a relay runs.
+LOCK_PATIENCE_SECONDS = 1.0
+#: How often an idle relay looks for new events; a look costs microseconds.
+POLL_SECONDS = 0.1
+#: How often first copies that a crash left are looked for.
+SWEEP_SECONDS = 15.0
+#: How often expired events are dropped.
+PRUNE_SECONDS = 600.0
+#: How often an idle connection is asked for heartbeats; the shortest that a URL can ask for is one a second.
+KEEP_ALIVE_SECONDS = 0.4
+#: The wait after the outbox itself failed (full disk, long lock).
+OUTBOX_RETRY_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+def lock_path(outbox: Path) -> Path:
+    """Name the file that the relay of an outbox holds locked as long as it runs; it tells the process id."""
+    outbox = Path(os.path.realpath(outbox))
+    return outbox.with_name(outbox.name + ".relay.lock")
+
+
+@contextmanager
+def relay_lock(outbox: Path) -> Iterator[None]:
+    """Hold the right to relay this outbox, or raise RelayRunningError."""
+    mode = outbox.stat().st_mode & 0o666
+    lock = lock_path(outbox)
+    try:
+        # In a folder that a group may write to, a link here could lead root to any file.
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    except OSError as error:
+        raise OutboxWriteError(
+            f"the relay's lock {lock} cannot be opened: {error.strerror}; check or remove it"
+        ) from None
+    try:
+        if os.fstat(fd).st_uid == os.geteuid():
+            os.fchmod(fd, mode)
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while not try_lock(fd):
+            if time.monotonic() > deadline:
+                raise RelayRunningError(f"another relay already serves the outbox {outbox}")
+            time.sleep(0.02)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def is_relayed(outbox: Path) -> bool:
+    """Tell whether a relay serves this outbox now."""
+    try:
+        return is_locked(lock_path(outbox))
+    except OSError:
+        return False
+
+
+class Relay:
+    """Runs the deliveries of one outbox until told to stop, or until idle.
+
+    `sweep` collects first copies and gives how many were new. Each delivery runs in a thread with an outbox
+    connection of its own, so that no stream ever waits for another.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        deliveries: Sequence[Delivery],
+        *,
+        sweep: Callable[[], int],
+        keep: Keep,
+        stop: threading.Event,
+    ) -> None:
+        self._outbox = outbox
+        self._deliveries = deliveries
+        self._sweep = sweep
+        self._keep = keep
+        self._stop = stop
+        self._last_work = time.monotonic()
+        self._crash: Exception | None = None
+
+    def once(self) -> list[DeliveryReport]:
+        """Sweep, make one attempt at everything pending, each stream in a thread of its own, and end."""
+        try:
+            self._sweep()
+            with ThreadPoolExecutor(max_workers=max(1, len(self._deliveries))) as pool:
+                reports = list(pool.map(lambda delivery: delivery.attempt(self._stop.is_set), self._deliveries))
+            prune_by_a_sound_clock(self._outbox, self._keep)
+        finally:
+            self._close()
+        return reports
+
+    def run(self, *, idle_exit_s: float | None = None, gives_way: Callable[[], bool] = lambda: False) -> None:
+        """Relay until `stop` is set, or until nothing came for `idle_exit_s` seconds and nothing waits.
+
+        Also until it `gives_way` to a relay by other settings.
+
+        OutboxReplacedError if the outbox was removed or replaced: the lock and the numbers were those of another file.
+        """
+        self._last_work = time.monotonic()
+        threads = [
+            threading.Thread(
+                target=self._guard, args=(delivery, idle_exit_s is None), name=f"delivery-{delivery.stream}"
+            )
+            for delivery in self._deliveries
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._keep_house(idle_exit_s, gives_way)
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+            self._close()
+        if self._crash is not None:
+            raise self._crash
+
+    def _guard(self, delivery: Delivery, beats: bool) -> None:
+        """Deliver; a fault of ours ends the whole relay, loudly, rather than one stream in silence."""
+        try:
+            self._deliver(delivery, beats)
+        except OutboxReplacedError as error:
+            self._crash = error
+            self._stop.set()
+        except Exception as error:
+            logger.exception("the %s stream cannot go on", delivery.stream)
+            self._crash = error
+            self._stop.set()
+
+    def _deliver(self, delivery: Delivery, beats: bool) -> None:
+        kept_alive = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                wait_s = delivery.next_attempt_in()
+                if wait_s > 0:
+                    self._stop.wait(min(wait_s, 1.0))
+                    continue
+                report = delivery.attempt(self._stop.is_set)
+                # One that ends by itself when idle would be missed.
+                if beats and report.error is None:
+                    delivery.beat()
+            except OutboxReplacedError:
+                raise
+            except OutboxError as error:
+                logger.error("%s; trying again in %.0f s", error, OUTBOX_RETRY_SECONDS)
+                self._stop.wait(OUTBOX_RETRY_SECONDS)
+                continue
+            if report != DeliveryReport():
+                self._last_work = time.monotonic()
+            if time.monotonic() - kept_alive > KEEP_ALIVE_SECONDS:
+                delivery.keep_alive()
+                kept_alive = time.monotonic()
+            self._stop.wait(POLL_SECONDS)
+
+    def _keep_house(self, idle_exit_s: float | None, gives_way: Callable[[], bool]) -> None:
+        sweep_at = prune_at = time.monotonic()
+        while not self._stop.is_set():
+            now = time.monotonic()
+            try:
+                if now >= sweep_at:
+                    sweep_at = now + SWEEP_SECONDS
+                    if self._sweep():
+                        self._last_work = time.monotonic()
+                if now >= prune_at:
+                    prune_at = now + PRUNE_SECONDS
+                    prune_by_a_sound_clock(self._outbox, self._keep)
+            except OutboxReplacedError:
+                raise
+            except OutboxError as error:
+                logger.error("%s; trying again in %.0f s", error, SWEEP_SECONDS)
+            if idle_exit_s is not None and now - self._last_work > idle_exit_s and not self.has_work():
+                return
+            if gives_way():
+                return
+            self._stop.wait(POLL_SECONDS if idle_exit_s is not None and idle_exit_s < 1 else 1.0)
+
+    def next_attempt_in(self) -> float:
+        """Give the seconds until the first stream may be tried, 0 if now."""
+        return min((delivery.next_attempt_in() for delivery in self._deliveries), default=0.0)
+
+    def has_work(self) -> bool:
+        """Tell whether any stream has something to send."""
+        try:
+            return any(delivery.has_work() for delivery in self._deliveries)
+        except OutboxError:
+            return True
+
+    def _close(self) -> None:
+        for delivery in self._deliveries:
+            delivery.close()

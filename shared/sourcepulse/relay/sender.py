@@ -1,0 +1,346 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Delivery of one stream: from the outbox in order, pipelined to one broker, settled by what it confirms."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sourcepulse.brokers import Message, Outcome, Publisher, Settlement
+from sourcepulse.brokers.backoff import backoff_seconds
+from sourcepulse.errors import (
+    BrokerRefusedUsError,
+    BrokerUnavailableError,
+    DecodeError,
+    NothingThereError,
+    VisibilityUnknownError,
+)
+from sourcepulse.events.event import Event, format_time
+from sourcepulse.events.wire import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, encode, encode_pulse
+from sourcepulse.outbox.outbox import Claimed, Outbox
+from sourcepulse.relay.destination import Destination
+from sourcepulse.relay.heartbeat import Heartbeat
+from sourcepulse.relay.visibility import Gate
+
+#: The wait after a first failure; it doubles with each further one, up to the most.
+RETRY_FIRST_SECONDS = 0.5
+RETRY_MOST_SECONDS = 30.0
+#: A wrong password will still be wrong in a second, and every try fills the broker's log.
+RETRY_REFUSED_SECONDS = 60.0
+#: How many events are read from the outbox, and acknowledged in it, at a time.
+BATCH_EVENTS = 500
+#: How long one look for confirms may wait before the relay looks at its orders again.
+SETTLE_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class DeliveryReport:
+    """What one or more rounds did, and the error that ended the last one, if any."""
+
+    delivered: int = 0
+    unroutable: int = 0
+    buried: int = 0
+    replayed: int = 0
+    error: BrokerUnavailableError | VisibilityUnknownError | None = None
+
+
+def retry_seconds(failures: int, *, first: float = RETRY_FIRST_SECONDS, jitter: Callable[[], float]) -> float:
+    """Give the wait before the next attempt: doubling, capped, and spread by `jitter()` in 0..1."""
+    most = max(first, RETRY_MOST_SECONDS)
+    return backoff_seconds(failures, first=first, most=most) * (0.5 + 0.5 * jitter())
+
+
+class Delivery:
+    """Sends the pending events and the requested replays of one stream.
+
+    `open_publisher` gives a new, unopened publisher for each connection. A broker that fails in the middle
+    costs nothing but repeats: what it had not confirmed is sent again from the oldest on, with the same ids.
+    What may be sent is for the `gate` to say; without one everything may.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        stream: str,
+        open_publisher: Callable[[], Publisher],
+        *,
+        exchange: str,
+        pulse_format: bool = False,
+        clock: Callable[[], float],
+        gate: Gate | None = None,
+        destination: Destination | None = None,
+        heartbeat: Heartbeat | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.stream = stream
+        self._gate = gate
+        self._destination = destination
+        self._heartbeat = heartbeat
+        self._attempted = False
+        self._outbox = outbox
+        self._open_publisher = open_publisher
+        self._exchange = exchange
+        self._pulse_format = pulse_format
+        self._clock = clock
+        self._jitter = jitter
+        self._publisher: Publisher | None = None
+
+    def attempt(self, stopping: Callable[[], bool]) -> DeliveryReport:
+        """Send everything pending, unless told to stop, and wait until it is settled.
+
+        What the broker refused is buried. A broker that is not there ends the attempt: the report carries
+        the error, the outbox the time of the next attempt.
+        """
+        report = DeliveryReport()
+        self._attempted = True
+        if self._destination is not None and self._destination.stale():
+            # It may not stay where another stream went.
+            self._abandon()
+        try:
+            self._send_pending(report, stopping)
+            self._send_replays(report, stopping)
+        except BrokerUnavailableError as error:
+            self._abandon()
+            self._give_up(report, error)
+        except VisibilityUnknownError as error:
+            # The broker is well, and all that was sent is settled.
+            self._give_up(report, error)
+        except BaseException:
+            # What is unsettled is not known any more; the next attempt begins with a new connection.
+            self._abandon()
+            raise
+        return report
+
+    def beat(self) -> None:
+        """Say that the relay lives, if that is due, while nothing else is under way."""
+        event = None if self._heartbeat is None else self._heartbeat.next()
+        if event is None:
+            return
+        try:
+            self._connected().send(self._encoded(event))
+            while not (settled := list(self._settlements())):
+                # The publisher itself ends a wait that is too long.
+                pass
+            self._outbox.note_contact(self.stream)
+        except BrokerUnavailableError as error:
+            self._abandon()
+            self._give_up(DeliveryReport(), error)
+            return
+        if settled[0].outcome is Outcome.REFUSED:
+            logger.warning("a heartbeat is refused: %s", settled[0].reason)
+
+    def keep_alive(self) -> None:
+        """Let an idle connection answer heartbeats; a dead one is dropped without a word."""
+        if self._publisher is not None:
+            try:
+                self._publisher.settle(0)
+            except BrokerUnavailableError:
+                self._abandon()
+
+    def close(self) -> None:
+        """Say good-bye to the broker, and to whoever was asked."""
+        if self._gate is not None:
+            self._gate.close()
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
+
+    def next_attempt_in(self) -> float:
+        """Give the seconds that the stream still has to wait after a failure, 0 if it may go on.
+
+        Other settings than those that failed are tried at once.
+        """
+        wait_s = self._outbox.next_attempt_in(self.stream)
+        if wait_s > 0 and self._destination is not None:
+            if self._attempted:
+                return 0.0 if self._destination.changed() else wait_s
+            return wait_s if self._outbox.tried(self.stream) == self._destination.mark() else 0.0
+        return wait_s
+
+    def has_work(self) -> bool:
+        """Tell whether anything of this stream waits to be sent."""
+        return bool(self._outbox.claim(self.stream, limit=1) or self._outbox.claim_replays(self.stream, limit=1))
+
+    def _send_pending(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
+        confirmed: list[int] = []
+        unroutable = 0
+
+        def save() -> None:
+            nonlocal unroutable
+            if confirmed:
+                if self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable):
+                    logger.warning("the %s events go to no queue from now on: is anything subscribed?", self.stream)
+                if self._destination is not None:
+                    self._destination.confirmed()
+                report.delivered += len(confirmed)
+                report.unroutable += unroutable
+                confirmed.clear()
+                unroutable = 0
+
+        def settled(settlement: Settlement) -> None:
+            nonlocal unroutable
+            if settlement.outcome is Outcome.REFUSED:
+                # Somebody may have buried it by hand while it was under way.
+                with suppress(NothingThereError):
+                    self._outbox.bury(settlement.tag, settlement.reason)
+                report.buried += 1
+                logger.error("event at position %d refused: %s", settlement.tag, settlement.reason)
+                return
+            confirmed.append(settlement.tag)
+            unroutable += settlement.outcome is Outcome.UNROUTABLE
+            if len(confirmed) >= BATCH_EVENTS:
+                save()
+
+        def more(after: int, limit: int) -> Sequence[tuple[int, Claimed]]:
+            return [(event.position, event) for event in self._outbox.claim(self.stream, after=after, limit=limit)]
+
+        try:
+            self._pipeline(more, self._message, settled, stopping)
+        finally:
+            save()
+
+    def _send_replays(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
+        finished: list[int] = []
+
+        def settled(settlement: Settlement) -> None:
+            finished.append(settlement.tag)
+            if settlement.outcome is Outcome.REFUSED:
+                logger.error("replay %d refused: %s", settlement.tag, settlement.reason)
+
+        def more(after: int, limit: int) -> Sequence[tuple[int, Claimed]]:
+            return self._outbox.claim_replays(self.stream, after=after, limit=limit)
+
+        try:
+            self._pipeline(more, self._replay_message, settled, stopping)
+        finally:
+            if finished:
+                self._outbox.finish_replays(self.stream, finished)
+                report.replayed += len(finished)
+
+    def _pipeline(
+        self,
+        more: Callable[[int, int], Sequence[tuple[int, Claimed]]],
+        make: Callable[[Claimed, int], Message],
+        settled: Callable[[Settlement], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        """Keep the publisher's window full until nothing more comes and nothing is unsettled.
+
+        VisibilityUnknownError if nobody can say whether the next may be sent, when all before it is settled.
+        """
+        last = unsettled = 0
+        exhausted = False
+        unknown: VisibilityUnknownError | None = None
+        while True:
+            exhausted = exhausted or stopping()
+            # Without work there is no connection, and without a connection no window: the first event opens it.
+            window = self._publisher.window if self._publisher else 1
+            # Small top-ups would cost a query each, so the window is filled by halves.
+            if not exhausted and window - unsettled >= min(BATCH_EVENTS, (window + 1) // 2):
+                claimed = more(last, min(BATCH_EVENTS, window - unsettled))
+                exhausted = not claimed
+                last = claimed[-1][0] if claimed else last
+                try:
+                    for number, event, refusal in self._passing(claimed):
+                        message, reason = _made(make, event, number) if refusal is None else (None, refusal)
+                        if message is None:
+                            # The rest shall not wait for it.
+                            settled(Settlement(tag=number, outcome=Outcome.REFUSED, reason=reason))
+                            continue
+                        self._connected().send(message)
+                        unsettled += 1
+                except VisibilityUnknownError as error:
+                    unknown = error
+                    exhausted = True
+            if not unsettled:
+                if unknown is not None:
+                    raise unknown
+                if exhausted:
+                    return
+                continue
+            for settlement in self._settlements():
+                unsettled -= 1
+                settled(settlement)
+
+    def _passing(self, claimed: Sequence[tuple[int, Claimed]]) -> Iterable[tuple[int, Claimed, str | None]]:
+        if self._gate is None:
+            return ((number, event, None) for number, event in claimed)
+        return self._gate.passing(claimed, ready=self._connected)
+
+    def _settlements(self) -> Iterable[Settlement]:
+        return self._connected().settle(SETTLE_SECONDS)
+
+    def _connected(self) -> Publisher:
+        if self._publisher is None:
+            publisher = self._open_publisher()
+            try:
+                publisher.open()
+            except BaseException:
+                publisher.abandon()
+                raise
+            self._publisher = publisher
+        return self._publisher
+
+    def _give_up(self, report: DeliveryReport, error: BrokerUnavailableError | VisibilityUnknownError) -> None:
+        first = RETRY_REFUSED_SECONDS if isinstance(error, BrokerRefusedUsError) else RETRY_FIRST_SECONDS
+        wait_s = self._outbox.note_failure(
+            self.stream,
+            str(error),
+            retry_in=lambda failures: retry_seconds(failures, first=first, jitter=self._jitter),
+            settings=None if self._destination is None else self._destination.mark(),
+        )
+        logger.warning("%s; trying the %s stream again in %.1f s", error, self.stream, wait_s)
+        report.error = error
+
+    def _abandon(self) -> None:
+        if self._publisher is not None:
+            self._publisher.abandon()
+            self._publisher = None
+
+    def _pulse(self, event: Event) -> bytes:
+        exchange = self._exchange if self._destination is None else self._destination.place.exchange
+        return encode_pulse(event, exchange=exchange, sent=format_time(self._clock()))
+
+    def _encoded(self, event: Event) -> Message:
+        return Message(
+            tag=0,
+            id=event.id,
+            type=event.type,
+            time=event.time,
+            routing_key=event.routing_key,
+            content_type=PULSE_CONTENT_TYPE if self._pulse_format else CONTENT_TYPE,
+            body=self._pulse(event) if self._pulse_format else encode(event),
+        )
+
+    def _message(self, event: Claimed, tag: int) -> Message:
+        body, content_type = event.body, CONTENT_TYPE
+        if self._pulse_format:
+            body = self._pulse(decode(event.body, routing_key=event.routing_key))
+            content_type = PULSE_CONTENT_TYPE
+        return Message(
+            tag=tag,
+            id=event.id,
+            type=event.type,
+            time=event.time,
+            routing_key=event.routing_key,
+            content_type=content_type,
+            body=body,
+        )
+
+    def _replay_message(self, event: Claimed, tag: int) -> Message:
+        again = decode(event.body, routing_key=event.routing_key)._replace(replayed=True)
+        return self._message(event._replace(body=encode(again)), tag)
+
+
+def _made(make: Callable[[Claimed, int], Message], event: Claimed, number: int) -> tuple[Message | None, str]:
+    """Give the message, or the reason why its bytes, damaged in the outbox, make none."""
+    try:
+        return make(event, number), ""
+    except DecodeError as error:
+        return None, f"its stored bytes are damaged: {error}"

@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Run the relay in a thread of a process that has other things to do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from sourcepulse.config import Config
+from sourcepulse.errors import RelayRunningError, SourcePulseError
+from sourcepulse.relay.assemble import open_relay
+
+#: The wait after a relay that could not start or ended.
+RETRY_SECONDS = 10.0
+#: What the process waits for at its end; what the broker has not confirmed by then is sent by the next relay.
+STOP_LIMIT_SECONDS = 5.0
+
+
+class RelayThread:
+    """Relays until stopped; if another relay serves the outbox, waits for its turn.
+
+    `tell` is given sentences for the log of the process, from the thread. With `rebind` a stream may go to another
+    broker than so far.
+    """
+
+    def __init__(self, outbox: Path, config: Config, *, tell: Callable[[str], None], rebind: bool = False) -> None:
+        self._outbox = outbox
+        self._config = config
+        self._rebind = rebind
+        self._tell = tell
+        self._stopping = threading.Event()
+        # A relay sets its own when it fails.
+        self._stop_relay = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sourcepulse-relay", daemon=True)
+
+    def start(self) -> None:
+        """Begin to relay."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, at the latest after STOP_LIMIT_SECONDS; blocks so long."""
+        self._stopping.set()
+        self._stop_relay.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_LIMIT_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._stop_relay.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                with open_relay(self._outbox, self._config, self._stop_relay, rebind=self._rebind) as relay:
+                    relay.run()
+            except RelayRunningError:
+                pass
+            except SourcePulseError as error:
+                self._tell(f"the relay does not run: {error}")
+            except Exception as error:  # noqa: BLE001 - a relay that ends in silence would be missed by nobody
+                self._tell(f"the relay failed: {type(error).__name__}")
+            self._stopping.wait(RETRY_SECONDS)

@@ -1,0 +1,220 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The last question before an event is sent: may an anonymous visitor still read it?"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple, Protocol
+
+from sourcepulse.errors import DecodeError, EventError, VisibilityUnknownError
+from sourcepulse.events.event import Event
+from sourcepulse.events.wire import decode, encode
+from sourcepulse.outbox.outbox import WITHHELD_TYPE, Claimed, Outbox
+
+#: Where plugins offer their checks: `open_check(outbox)`, by the scheme of their sources.
+ENTRY_POINT_GROUP = "sourcepulse.visibility"
+#: Sources whose facts can become private again. Without their plugin nothing of theirs is published.
+ASKED_SCHEMES = frozenset({"bugzilla"})
+#: How an empty value is written in a routing key.
+EMPTY_WORD = "_"
+#: What was allowed so long ago is asked again.
+ANSWER_MAX_AGE_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class Verdict(NamedTuple):
+    """Whether an event may be sent, and with which data if it was reduced.
+
+    `subject` is for the stand-in of an event that may not be sent; None if that must not name anything. The stand-in
+    has the event's routing key unless `keeps_key` is False: then the variable words of the key are empty.
+    """
+
+    send: bool
+    data: Mapping[str, Any] | None = None
+    subject: str | None = None
+    keeps_key: bool = True
+
+
+class Check(Protocol):
+    """Decides what an anonymous visitor may read now, for the sources of one scheme."""
+
+    def ask(self, events: Sequence[Claimed]) -> list[Verdict]:
+        """Return a verdict for each event, as of this moment.
+
+        VisibilityUnknownError if that is not known now.
+        """
+        ...
+
+    def close(self) -> None:
+        """End whatever was started; may be called again."""
+        ...
+
+
+#: Opens the check of a scheme when it is first needed.
+CheckOpener = Callable[[Outbox], Check]
+
+
+def check_openers() -> dict[str, CheckOpener]:
+    """Load what the installed plugins offer, by scheme."""
+    return {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+class Gate:
+    """Passes the public events of one outbox on, and withholds or reduces what is no longer public.
+
+    It works in one thread. What it withheld or reduced stays so, whatever becomes public later.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        openers: Mapping[str, CheckOpener],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._outbox = outbox
+        self._openers = openers
+        self._clock = clock
+        self._open: dict[str, Check] = {}
+
+    def close(self) -> None:
+        """Close the checks that were opened."""
+        for check in self._open.values():
+            check.close()
+        self._open.clear()
+
+    def passing(
+        self, events: Sequence[tuple[int, Claimed]], *, ready: Callable[[], object]
+    ) -> Iterator[tuple[int, Claimed, str | None]]:
+        """Return the events one by one, each as it may be sent at that moment, or with a reason why it never may.
+
+        `ready` is called before each question: what makes the sender wait would make the answer old.
+        VisibilityUnknownError if it is not known what may be sent; what was returned by then was right.
+        """
+        rest = list(events)
+        while rest:
+            asked = [event for _, event in rest if self._is_asked(event)]
+            if not asked:
+                yield from ((number, event, None) for number, event in rest)
+                return
+            ready()
+            judged = self._ask(asked)
+            answered_at = self._clock()
+            for place, (number, event) in enumerate(rest):
+                if self._is_asked(event):
+                    # At least one is returned for each answer, however slow the sender is.
+                    if place and self._clock() - answered_at > ANSWER_MAX_AGE_SECONDS:
+                        break
+                    yield number, *self._obey(event, judged[event.position])
+                    continue
+                yield number, event, None
+            else:
+                return
+            rest = rest[place:]
+
+    def _is_asked(self, event: Claimed) -> bool:
+        return event.source.partition("://")[0] in ASKED_SCHEMES and event.type != WITHHELD_TYPE
+
+    def _ask(self, events: Sequence[Claimed]) -> dict[int, _Judged]:
+        """Return what is to be done with each event, by position."""
+        judged = {}
+        for scheme in sorted({event.source.partition("://")[0] for event in events}):
+            theirs = [event for event in events if event.source.startswith(f"{scheme}://")]
+            verdicts = self._check(scheme).ask(theirs)
+            if len(verdicts) != len(theirs):
+                raise VisibilityUnknownError(
+                    f"the check of {scheme} events returned {len(verdicts)} verdicts on {len(theirs)} events"
+                )
+            for event, verdict in zip(theirs, verdicts, strict=True):
+                judged[event.position] = _judged(scheme, event, verdict)
+        return judged
+
+    def _check(self, scheme: str) -> Check:
+        if scheme not in self._open:
+            if scheme not in self._openers:
+                raise VisibilityUnknownError(
+                    f"events of {scheme} are checked before they are published, and nothing installed can do that"
+                )
+            self._open[scheme] = self._openers[scheme](self._outbox)
+        return self._open[scheme]
+
+    def _obey(self, event: Claimed, judged: _Judged) -> tuple[Claimed, str | None]:
+        if not judged.send:
+            key = event.routing_key if judged.keeps_key else _bare_key(event.type, event.routing_key)
+            return self._withhold(event, judged.subject, key)
+        if judged.body is None:
+            return event, None
+        # Before it is sent, so that a retry and a replay send the same bytes.
+        self._outbox.replace_body(event.position, judged.body)
+        logger.info("event at position %d reduced: a part of it is no longer public", event.position)
+        return event._replace(body=judged.body), None
+
+    def _withhold(self, event: Claimed, subject: str | None, key: str) -> tuple[Claimed, str | None]:
+        try:
+            body = encode(_stand_in(event, subject))
+        except DecodeError as error:
+            return event, f"it may no longer be public, and its stored bytes are damaged: {error}"
+        self._outbox.withhold(event.position, body, subject, routing_key=key)
+        logger.info("event at position %d withheld: it is no longer public", event.position)
+        return event._replace(type=WITHHELD_TYPE, body=body, routing_key=key), None
+
+
+class _Judged(NamedTuple):
+    """A verdict that makes sense; `body` is the reduced event."""
+
+    send: bool
+    body: bytes | None
+    subject: str | None
+    keeps_key: bool = True
+
+
+def _judged(scheme: str, event: Claimed, verdict: Verdict) -> _Judged:
+    """Check a verdict; VisibilityUnknownError if it makes no sense, because then nothing that it says counts."""
+    sensible = (
+        isinstance(verdict, Verdict)
+        and isinstance(verdict.send, bool)
+        and (verdict.data is None or isinstance(verdict.data, Mapping))
+        and (verdict.subject is None or (isinstance(verdict.subject, str) and verdict.subject != ""))
+    )
+    if not sensible:
+        raise VisibilityUnknownError(f"the check of {scheme} events returned a verdict that makes no sense")
+    if not verdict.send or verdict.data is None:
+        return _Judged(verdict.send, None, verdict.subject, verdict.keeps_key is True)
+    try:
+        stored = decode(event.body, routing_key=event.routing_key)
+        # Other members would be another event, which no check may make.
+        if set(verdict.data) == set(stored.data):
+            reduced = None if verdict.data == stored.data else encode(stored._replace(data=verdict.data))
+            return _Judged(send=True, body=reduced, subject=None)
+    except (DecodeError, EventError):
+        pass
+    raise VisibilityUnknownError(
+        f"the check of {scheme} events returned data that are not those of the event at position {event.position}"
+    )
+
+
+def _bare_key(type_: str, routing_key: str) -> str:
+    """Return the key with every variable word empty."""
+    words = type_.split(".")[:-1]
+    variable = routing_key.split(".")[len(words) :]
+    return ".".join([*words, *(EMPTY_WORD for _ in variable)])
+
+
+def _stand_in(event: Claimed, subject: str | None) -> Event:
+    """Return what is sent instead: the same id, time and numbers, and of what it said only the type."""
+    told = decode(event.body, routing_key=event.routing_key)
+    return Event(
+        type=WITHHELD_TYPE,
+        source=told.source,
+        subject=subject,
+        time=told.time,
+        data={"type": told.type},
+        id=told.id,
+        routing_key=told.routing_key,
+        numbers=told.numbers,
+    )

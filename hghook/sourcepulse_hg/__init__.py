@@ -157,7 +157,7 @@ def _pull(original: Any, repo: Any, remote: Any, *args: Any, **kwargs: Any) -> A
     is_ours = getattr(repo, "sourcepulse_watches", False)
     if is_ours and repo.ui.config(b"sourcepulse", b"role") not in (None, b"", b"origin"):
         try:
-            _ours("mirror.mirror").tell_mirrored(repo, remote)
+            _ours("mirror").tell_mirrored(repo, remote)
         except Exception as error:  # noqa: BLE001 - half an installation is no reason to spoil a pull
             repo.ui.warn(b"sourcepulse: what was pulled is not published: %s\n" % _bytes(error))
     return result
@@ -168,7 +168,7 @@ def _serve_mirrors(repo: Any) -> None:
     from mercurial import pushkey
 
     def list_events(repo: Any) -> Any:
-        return _ours("mirror.keys").list_events(repo)
+        return _ours("mirror").list_events(repo)
 
     if repo.ui.config(b"sourcepulse", b"mirrors"):
         pushkey.register(b"sourcepulse", lambda *_: False, list_events)
@@ -283,7 +283,7 @@ def _removal(repo: Any) -> Any:
 
 def _recover_abandoned(repo: Any) -> None:
     try:
-        _ours("transaction.abandoned").recover_abandoned(repo)
+        _ours("transaction.before").recover_abandoned(repo)
     except Exception as error:  # noqa: BLE001 - Mercurial refuses the transaction, as without us
         repo.ui.warn(b"sourcepulse: the abandoned transaction stays: %s\n" % _bytes(error))
 

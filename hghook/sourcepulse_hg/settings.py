@@ -7,12 +7,9 @@ import socket
 import stat
 from typing import Any, NamedTuple
 
-from sourcepulse_hg.keys import KEYS, SECTION
-
 DEFAULT_OUTBOX = b"sourcepulse/outbox.db"
 DEFAULT_MAX_CHANGESETS = 100
 HIGHEST_MAX_CHANGESETS = 1000
-
 _TRUE = frozenset({b"1", b"yes", b"true", b"on", b"always"})
 _FALSE = frozenset({b"0", b"no", b"false", b"off", b"never"})
 
@@ -201,3 +198,32 @@ class _Reader:
     def _problem(self, key: bytes, what: str) -> None:
         place = self.ui.configsource(SECTION, key).decode("utf-8", "replace")
         self.problems.append(f"{place}: [sourcepulse] {key.decode('utf-8', 'replace')} {what}")
+
+
+SECTION = b"sourcepulse"
+#: Every key of `[sourcepulse]`; defaults and meanings are in settings.py and in the help text.
+KEYS = (
+    b"outbox",
+    b"broker",
+    b"broker_file",
+    b"relay",
+    b"root",
+    b"repository",
+    b"source",
+    b"repo_url",
+    b"visibility",
+    b"publish",
+    b"role",
+    b"mirrors",
+    b"detail",
+    b"max_changesets",
+    b"commits",
+    b"on_error",
+    b"auto_recover",
+    b"tree_admins",
+    b"tree_users",
+    b"tree_closed_words",
+    b"tree_approval_words",
+    b"tree_command",
+    b"tree_unreachable",
+)

@@ -14,7 +14,7 @@ import pytest
 
 import sourcepulse
 from sourcepulse_hg.commands.declarations import cmdtable
-from sourcepulse_hg.keys import KEYS
+from sourcepulse_hg.settings import KEYS
 from support.hg import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site
 
 _HOOK_BY_NAME = "changegroup.sourcepulse = python:sourcepulse_hg.changegroup"
@@ -151,7 +151,7 @@ def test_an_hg_that_adds_nothing_imports_nearly_nothing_of_ours(site: Site) -> N
         "sourcepulse_hg",
         "sourcepulse_hg.commands",
         "sourcepulse_hg.commands.declarations",
-        "sourcepulse_hg.keys",
+        "sourcepulse_hg.settings",
         "sourcepulse",
     }
     assert "sqlite3" not in modules
@@ -258,7 +258,7 @@ def test_a_required_extension_loads(site: Site) -> None:
 def test_the_collector_needs_no_mercurial() -> None:
     """The relay may run where no Mercurial is."""
     allowed = {
-        *("pending", "pending.collect", "pending.layout", "pending.first_copy", "pending.files", "pending.folder_lock"),
+        *("pending", "pending.collect", "pending.layout", "pending.first_copy", "pending.files"),
         *("changegroup_hook", "changegroup_hook.mark", "tree", "tree.file"),
     }
     for name in allowed:

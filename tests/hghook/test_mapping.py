@@ -18,7 +18,7 @@ from sourcepulse_hg.facts.changelog_entry import Entry, parse_entry
 from sourcepulse_hg.facts.pusher import acting_user, is_published, public_url, source_word
 from sourcepulse_hg.facts.values import Act, Added, Changeset, Emitter
 from sourcepulse_hg.mapping.emitter import source_uri
-from sourcepulse_hg.mapping.push import push_event
+from sourcepulse_hg.mapping.events import push_event
 from support.event_schema import check_data
 
 _NODE = "1f" * 20

@@ -184,10 +184,10 @@ def test_a_changeset_that_cannot_be_mapped_is_told_in_short(site: Site) -> None:
     extension = site.folder / "broken.py"
     extension.write_text(
         "def reposetup(ui, repo):\n"
-        "    import sourcepulse_hg.mapping.push\n"
+        "    import sourcepulse_hg.mapping.events\n"
         "    def fail(*args, **kwargs):\n"
         "        raise ValueError('a changeset like no other')\n"
-        "    sourcepulse_hg.mapping.push._changeset = fail\n",
+        "    sourcepulse_hg.mapping.events._changeset = fail\n",
         encoding="utf-8",
     )
     with (server.path / ".hg" / "hgrc").open("a", encoding="utf-8") as hgrc:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_hg.tell import Teller
+from sourcepulse_hg.messages import Teller
 from support.hg import Repository, Site, serve
 
 _LONG = "the reason " + "\u00e4" * 300 + " and its end"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sourcepulse.events.event import event_id
-from sourcepulse_hg.gather.tag_lines import TagMove, add_lines, appended, changed_tags, parse_lines, targets_of
+from sourcepulse_hg.gather.tags import TagMove, add_lines, appended, changed_tags, parse_lines, targets_of
 from support.hg import Repository, Site
 
 _A, _B, _NULL = b"a" * 40, b"b" * 40, b"0" * 40

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_hg.tree.decision import passes
 from sourcepulse_hg.tree.service import parse_answer
 from sourcepulse_hg.tree.settings import TreeSettings
 from sourcepulse_hg.tree.state import (
@@ -22,6 +21,7 @@ from sourcepulse_hg.tree.state import (
     TreeStateError,
     decode_state,
     encode_state,
+    passes,
 )
 
 NOW = 1_795_345_170.0

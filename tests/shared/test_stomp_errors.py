@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from sourcepulse.brokers.stomp.errors import TEXT_MAX_CHARACTERS, Blame, ErrorFrameError
-from sourcepulse.brokers.stomp.library import Frame
+from sourcepulse.brokers.stomp.frames import TEXT_MAX_CHARACTERS, Blame, ErrorFrameError, Frame
 
 _STACK = "\n\tat org.apache.activemq.transport.stomp.ProtocolConverter.onStompCommand(ProtocolConverter.java:245)"
 

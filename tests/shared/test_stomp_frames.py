@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sourcepulse.brokers.stomp.library import (
+from sourcepulse.brokers.stomp.frames import (
     NotStompError,
     frames_to,
     heartbeats,

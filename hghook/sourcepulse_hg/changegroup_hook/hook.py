@@ -16,15 +16,13 @@ from typing import Any, NamedTuple
 
 from sourcepulse.events.event import Event, event_id
 from sourcepulse_hg.changegroup_hook.mark import LOCK_NAME, read_mark
-from sourcepulse_hg.keys import SECTION
-from sourcepulse_hg.mapping.push import PUSH
-from sourcepulse_hg.pending.files import ensure_folder
-from sourcepulse_hg.pending.folder_lock import folder_lock
+from sourcepulse_hg.mapping.events import PUSH
+from sourcepulse_hg.messages import Teller
+from sourcepulse_hg.pending.files import ensure_folder, folder_lock
 from sourcepulse_hg.pending.hand_over import Aftermath
 from sourcepulse_hg.pending.layout import Place, find_place
 from sourcepulse_hg.pending.write import announce
-from sourcepulse_hg.settings import Settings, read_settings, silence
-from sourcepulse_hg.tell import Teller
+from sourcepulse_hg.settings import SECTION, Settings, read_settings, silence
 from sourcepulse_hg.transaction.events import transaction_events
 
 #: The hook of an earlier push may be a little late; its own event says more than what we could find.

@@ -14,9 +14,8 @@ from mercurial import error
 
 from sourcepulse_hg.commands.recover import recover_now
 from sourcepulse_hg.pending.collect import ELSEWHERE_SUFFIX, LOCK_NAME
-from sourcepulse_hg.pending.files import ensure_folder, replace_file
+from sourcepulse_hg.pending.files import ensure_folder, folder_lock, replace_file
 from sourcepulse_hg.pending.first_copy import DamagedError, FirstCopy, Identity, decode_copy, encode_copy
-from sourcepulse_hg.pending.folder_lock import folder_lock
 from sourcepulse_hg.pending.layout import Place, find_place, is_committed
 from sourcepulse_hg.settings import read_settings
 

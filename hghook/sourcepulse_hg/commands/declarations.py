@@ -8,7 +8,7 @@ from typing import Any
 
 from mercurial import cmdutil, registrar
 
-from sourcepulse_hg.keys import KEYS, SECTION
+from sourcepulse_hg.settings import KEYS, SECTION
 
 configtable: dict[bytes, Any] = {}
 _configitem = registrar.configitem(configtable)

@@ -12,13 +12,13 @@ from mercurial import error
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_hg.mapping.unseen import unseen_events
+from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.pending.collect import collect_repository
 from sourcepulse_hg.pending.files import ensure_folder
 from sourcepulse_hg.pending.write import announce
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings
 from sourcepulse_hg.strip.note import note_path
 from sourcepulse_hg.strip.removal import settle
-from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.transaction.seen import unseen, write_seen
 
 RECOVER_LIMIT_SECONDS = 600.0

@@ -1,14 +1,11 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a transaction did, as plain values: what lies between Mercurial's objects and our events.
+"""What was found out about a transaction, of which its events are made.
 
-Named tuples, here and elsewhere in this package: making a dataclass costs the hook eight times as much, and half of
-the rest is spared by annotations that are no texts. Those that one kind of events needs are in modules of their own.
-Where a list is long, `total` counts all and the list holds the first ones; nodes are full hexadecimal ids; what is
-`bytes` may be no UTF-8.
+These are NamedTuples, because a dataclass takes about eight times as long to create, in every push.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 #: So many files of a kind are listed of a changeset, and where so many were copied from.
@@ -71,3 +68,74 @@ class Emitter(NamedTuple):
     repo_url: str | None
     detail: str
     max_changesets: int
+
+
+class Head(NamedTuple):
+    """A head of a named branch."""
+
+    node: str
+    branch: bytes
+
+
+class Heads(NamedTuple):
+    """Heads of which the first ones are read."""
+
+    total: int
+    heads: Sequence[Head]
+
+
+class HeadChanges(NamedTuple):
+    """Heads of branches that are new, heads that a branch gained, heads that close their branch."""
+
+    of_new_branches: Heads
+    gained: Heads
+    closing: Heads
+
+
+class Marker(NamedTuple):
+    """An obsolescence marker; the date is seconds since 1970 and the offset west of UTC."""
+
+    prednode: str
+    succnodes: tuple[str, ...]
+    date: tuple[int, int]
+    user: bytes | None
+    operation: bytes | None
+
+
+class Markers(NamedTuple):
+    """New obsolescence markers, the oldest first."""
+
+    total: int
+    markers: Sequence[Marker]
+
+
+class PhaseChange(NamedTuple):
+    """The phases of a changeset before and after."""
+
+    node: str
+    oldphase: str
+    phase: str
+
+
+class PhaseChanges(NamedTuple):
+    """Phase changes of changesets that existed before, the oldest changesets first."""
+
+    total: int
+    changes: Sequence[PhaseChange]
+
+
+class BookmarkChange(NamedTuple):
+    """A bookmark and its target before and after, None where there is none that a pull can see."""
+
+    name: bytes
+    oldnode: str | None
+    node: str | None
+
+
+class TagChange(NamedTuple):
+    """A tag and its target before and after new lines of `.hgtags`, and the changeset that has them."""
+
+    name: bytes
+    oldnode: str | None
+    node: str | None
+    changeset: str

@@ -9,8 +9,8 @@ from typing import Any
 
 from mercurial import bookmarks, encoding, extensions
 
-from sourcepulse_hg.facts.refs_values import BookmarkChange
 from sourcepulse_hg.facts.served_view import ServedView
+from sourcepulse_hg.facts.values import BookmarkChange
 
 #: A line of `.hg/shared`, which `hg share` writes.
 _SHARED_BOOKMARKS = b"bookmarks"

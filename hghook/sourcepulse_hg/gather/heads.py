@@ -14,8 +14,8 @@ from typing import Any
 from mercurial import branchmap, encoding, obsolete
 
 from sourcepulse_hg.facts.changelog_entry import parse_entry
-from sourcepulse_hg.facts.heads_values import Head, HeadChanges, Heads
 from sourcepulse_hg.facts.served_view import ServedView
+from sourcepulse_hg.facts.values import Head, HeadChanges, Heads
 from sourcepulse_hg.gather.head_rule import Past, new_heads
 
 #: More heads than an event can list are counted and not read.

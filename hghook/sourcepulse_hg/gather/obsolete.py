@@ -10,7 +10,7 @@ from typing import Any
 
 from mercurial import phases
 
-from sourcepulse_hg.facts.markers_values import Marker, Markers
+from sourcepulse_hg.facts.values import Marker, Markers
 
 #: More markers than an event can list are counted and not read.
 MARKERS_MAX = 1000

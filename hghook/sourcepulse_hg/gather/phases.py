@@ -9,8 +9,8 @@ from typing import Any
 
 from mercurial import phases
 
-from sourcepulse_hg.facts.phases_values import PhaseChange, PhaseChanges
 from sourcepulse_hg.facts.served_view import ServedView
+from sourcepulse_hg.facts.values import PhaseChange, PhaseChanges
 
 #: More changes than an event can list are counted and not read.
 CHANGES_MAX = 1000

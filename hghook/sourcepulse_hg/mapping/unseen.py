@@ -10,10 +10,10 @@ from typing import Any
 from sourcepulse.events.event import Event
 from sourcepulse_hg.changegroup_hook.hook import recovered_event
 from sourcepulse_hg.changegroup_hook.mark import read_mark
-from sourcepulse_hg.mapping.push import PUSH
+from sourcepulse_hg.mapping.events import PUSH
+from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.pending.layout import find_place
 from sourcepulse_hg.settings import Settings
-from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.transaction.events import transaction_events
 
 

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sourcepulse.errors import EventError, SourcePulseError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_hg.changegroup_hook.mark import keep_mark
-from sourcepulse_hg.pending.files import ensure_folder
+from sourcepulse_hg.pending.files import ensure_folder, folder_lock
 from sourcepulse_hg.pending.first_copy import FILE_MAX_BYTES, DamagedError, FirstCopy, Identity, decode_copy
-from sourcepulse_hg.pending.folder_lock import folder_lock
 from sourcepulse_hg.pending.layout import Place, Waiting, find_place, is_committed, location_of
 
 if TYPE_CHECKING:

@@ -1,14 +1,19 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make folders and files that all users of a repository can use, whatever the umask: their modes follow `.hg`."""
+"""Files with the mode of their folder that change as a whole, and the lock of a folder."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from sourcepulse.outbox.files import replace_file as replace_whole
+from sourcepulse.outbox.files import try_lock
 
 #: Nobody else may write to what is ours, whatever the mode of `.hg`.
 _FILE_MODE_MASK = 0o664
@@ -46,3 +51,40 @@ def replace_file(
     With `durable` the content is on the disk before the file has its name.
     """
     replace_whole(path, content, mode=os.stat(like).st_mode & _FILE_MODE_MASK, durable=durable)
+
+
+_POLL_SECONDS = 0.005
+#: What a file system says that has no locks, such as NFS without its lock service.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+
+@contextmanager
+def folder_lock(path: Path, *, elsewhere: Path, wait_s: float) -> Iterator[bool]:
+    """Hold the lock of this file, or of the one elsewhere if the file system of the first has no locks.
+
+    Gives False if it could not be had in time; OSError if neither file can be opened or locked.
+    """
+    deadline = time.monotonic() + wait_s
+    fd = open_like_folder(path)
+    try:
+        try:
+            got = _take(fd, deadline)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            os.close(fd)
+            fd = -1
+            fd = open_like_folder(elsewhere)
+            got = _take(fd, deadline)
+        yield got
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _take(fd: int, deadline: float) -> bool:
+    while not try_lock(fd):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True

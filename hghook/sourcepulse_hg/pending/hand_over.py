@@ -11,8 +11,8 @@ import re
 import weakref
 from typing import Any, NamedTuple, Self
 
+from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, exposed_password_file
-from sourcepulse_hg.tell import Teller
 
 #: The collector's lock, opening the outbox, looking up the repository, remembering it, one append.
 LOCK_WAIT_SECONDS = 0.04

@@ -16,10 +16,10 @@ import os
 from typing import Any, NamedTuple
 
 from sourcepulse.events.event import RESTRICTED_SUFFIX, Event
+from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.pending.files import ensure_folder, replace_file
 from sourcepulse_hg.pending.first_copy import FOLDER, Identity
 from sourcepulse_hg.settings import Settings
-from sourcepulse_hg.tell import Teller
 
 CREATED = "hg.repo.created.v1"
 NAME = b"repository"

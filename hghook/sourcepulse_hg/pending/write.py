@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 from sourcepulse.events.event import Event
+from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.pending.files import ensure_folder, replace_file
 from sourcepulse_hg.pending.repo_created import has_creation, note_announced, with_creation
 from sourcepulse_hg.settings import Settings
-from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.transaction.record import FOLDER, encode_numbered
 
 

@@ -20,6 +20,7 @@ from mercurial import error, phases
 from sourcepulse_hg.facts.pusher import acting_user
 from sourcepulse_hg.facts.values import Act
 from sourcepulse_hg.mapping.emitter import emitter_of
+from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.pending.files import ensure_folder
 from sourcepulse_hg.pending.first_copy import FOLDER, DamagedError, Identity, parse_name
 from sourcepulse_hg.pending.hand_over import Aftermath
@@ -27,7 +28,6 @@ from sourcepulse_hg.pending.write import announce
 from sourcepulse_hg.settings import Settings, read_settings
 from sourcepulse_hg.strip.event import removal_event
 from sourcepulse_hg.strip.note import ROLLBACK, STRIP, RemovalNote, note_path, read_note, write_note
-from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.transaction.before import unserved_now
 
 #: The attribute of a repository that is being stripped: the candidates until the note is written, then None. The

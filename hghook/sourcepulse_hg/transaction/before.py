@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sourcepulse_hg.messages import Teller
+from sourcepulse_hg.settings import read_settings
 from sourcepulse_hg.transaction.seen import unseen as unseen_now
 
 #: The attribute of the repository; the package asks for it by this name at each changeset.
@@ -99,3 +101,19 @@ def _served_bookmarks(repo: Any, unserved: frozenset[int]) -> frozenset[bytes]:
     revision_of = repo.changelog.index.get_rev
     targets = ((node, revision_of(node)) for node in repo._bookmarks.values())
     return frozenset(node for node, revision in targets if revision is not None and revision not in unserved)
+
+
+def recover_abandoned(repo: Any) -> None:
+    """Do what `hg recover` does, if `auto_recover` is set and the caller holds the store lock.
+
+    Whoever wrote the journal held that lock, and a living process keeps it until the journal is gone: so its owner is
+    dead. What cannot be taken back stays, and Mercurial refuses the transaction as without us.
+    """
+    if repo._currentlock(repo._lockref) is None or not read_settings(repo).auto_recover:
+        return
+    teller = Teller(repo.ui)
+    teller.warn("taking back a transaction that a dead process left unfinished")
+    try:
+        repo.recover()
+    except Exception as failure:  # noqa: BLE001 - Mercurial says what is to be done
+        teller.warn(f"that failed: {failure!r}")

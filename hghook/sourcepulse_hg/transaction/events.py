@@ -13,8 +13,8 @@ from sourcepulse_hg.facts.pusher import acting_user, is_published, public_url, s
 from sourcepulse_hg.facts.served_view import ServedView
 from sourcepulse_hg.facts.values import Act, Emitter
 from sourcepulse_hg.mapping.emitter import emitter_of
+from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.settings import Settings, silence
-from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.transaction.before import Before
 
 #: Where tree/store.py leaves a change of the tree's state; that module is for those who change it.
@@ -87,7 +87,7 @@ def _push(work: Work) -> list[Event]:
     if not work.view.added and not shown:
         return []
     from sourcepulse_hg.gather.changesets import added_changesets
-    from sourcepulse_hg.mapping.push import push_event
+    from sourcepulse_hg.mapping.events import push_event
 
     files = None
     if work.emitter.detail == "files":
@@ -121,7 +121,7 @@ def _bookmarks(work: Work) -> list[Event]:
     if not changes and not work.view.revealed and not work.view.vanished:
         return []
     from sourcepulse_hg.gather.bookmarks import changed_bookmarks
-    from sourcepulse_hg.mapping.bookmarks import bookmark_events
+    from sourcepulse_hg.mapping.events import bookmark_events
 
     changed = changed_bookmarks(work.repo, changes, work.view, work.before.bookmarked)
     return bookmark_events(work.act, changed, work.emitter)
@@ -134,7 +134,7 @@ def _tags(work: Work) -> list[Event]:
     if not (shown or work.view.added) or (tagging == [] and not shown):
         return []
     from sourcepulse_hg.gather.tags import changed_tags_of
-    from sourcepulse_hg.mapping.tags import tag_events
+    from sourcepulse_hg.mapping.events import tag_events
 
     return tag_events(work.act, changed_tags_of(work.repo, work.view, shown, tagging), work.emitter)
 
@@ -143,7 +143,7 @@ def _heads(work: Work) -> list[Event]:
     if not work.view.appeared:
         return []
     from sourcepulse_hg.gather.heads import changed_heads
-    from sourcepulse_hg.mapping.heads import head_events
+    from sourcepulse_hg.mapping.events import head_events
 
     return head_events(work.act, changed_heads(work.repo, work.view, registered=_all_registered(work)), work.emitter)
 
@@ -157,7 +157,7 @@ def _phases(work: Work) -> list[Event]:
     if not changes:
         return []
     from sourcepulse_hg.gather.phases import changed_phases
-    from sourcepulse_hg.mapping.phases import phase_events
+    from sourcepulse_hg.mapping.events import phase_events
 
     return phase_events(work.act, changed_phases(work.repo, changes, work.view), work.emitter)
 
@@ -167,7 +167,7 @@ def _markers(work: Work) -> list[Event]:
     if not markers:
         return []
     from sourcepulse_hg.gather.obsolete import new_markers
-    from sourcepulse_hg.mapping.obsolete import obsolete_events
+    from sourcepulse_hg.mapping.events import obsolete_events
 
     return obsolete_events(work.act, new_markers(work.repo, markers), work.emitter)
 

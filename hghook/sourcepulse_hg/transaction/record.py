@@ -13,14 +13,13 @@ from typing import Any
 from mercurial import error, util
 
 from sourcepulse.events.event import Event
+from sourcepulse_hg.messages import Teller, refusal
 from sourcepulse_hg.pending.files import ensure_folder
 from sourcepulse_hg.pending.first_copy import FOLDER as FOLDER_NAME
 from sourcepulse_hg.pending.first_copy import FirstCopy, Identity, base_name, encode_copy, next_counter
 from sourcepulse_hg.pending.hand_over import Aftermath
 from sourcepulse_hg.pending.repo_created import has_creation, note_announced, with_creation
-from sourcepulse_hg.refusal import refusal
 from sourcepulse_hg.settings import Settings, read_settings
-from sourcepulse_hg.tell import Teller
 from sourcepulse_hg.transaction.before import Before, noted_before
 from sourcepulse_hg.transaction.events import transaction_events
 from sourcepulse_hg.transaction.vanished import note_vanished

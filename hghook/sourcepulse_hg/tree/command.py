@@ -12,7 +12,7 @@ from mercurial import error
 from mercurial.utils import dateutil
 
 from sourcepulse_hg.facts.pusher import acting_user
-from sourcepulse_hg.tell import Teller
+from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.tree.gate import current_state
 from sourcepulse_hg.tree.settings import is_listed, read_tree_settings
 from sourcepulse_hg.tree.state import (

@@ -14,12 +14,11 @@ from sourcepulse_hg.facts.changelog_entry import parse_entry
 from sourcepulse_hg.facts.pusher import acting_user, comes_from_others, public_url, source_word
 from sourcepulse_hg.facts.values import Act
 from sourcepulse_hg.mapping.emitter import emitter_of
+from sourcepulse_hg.messages import Teller
+from sourcepulse_hg.messages import refusal as refuse
 from sourcepulse_hg.pending.hand_over import Aftermath
 from sourcepulse_hg.pending.write import write_ready
-from sourcepulse_hg.refusal import refusal as refuse
 from sourcepulse_hg.settings import Settings, read_settings
-from sourcepulse_hg.tell import Teller
-from sourcepulse_hg.tree.decision import passes
 from sourcepulse_hg.tree.events import Refusal, refused_event, tree_event
 from sourcepulse_hg.tree.service import ask_service, when_unreachable
 from sourcepulse_hg.tree.settings import TreeSettings, read_tree_settings
@@ -30,6 +29,7 @@ from sourcepulse_hg.tree.state import (
     TreeChange,
     TreeState,
     TreeStateError,
+    passes,
 )
 from sourcepulse_hg.tree.store import note_change, read_state, remember_service_state, service_state
 

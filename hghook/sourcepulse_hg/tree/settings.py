@@ -5,7 +5,7 @@
 import re
 from typing import Any, NamedTuple
 
-from sourcepulse_hg.keys import SECTION
+from sourcepulse_hg.settings import SECTION
 
 EVERYBODY = "*"
 _WORDS = ("closed", "open")

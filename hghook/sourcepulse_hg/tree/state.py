@@ -6,12 +6,12 @@ import json
 from typing import NamedTuple, Self
 
 from sourcepulse.errors import SourcePulseError
+from sourcepulse_hg.tree.settings import TreeSettings, is_listed
 
 OPEN = "open"
 CLOSED = "closed"
 APPROVAL = "approval required"
 STATES = (OPEN, CLOSED, APPROVAL)
-
 FORMAT = 1
 #: Why a tree is open whose time has come.
 SCHEDULED = "scheduled reopening"
@@ -76,3 +76,18 @@ def decode_state(content: bytes) -> TreeState:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+#: More of a description is not searched.
+DESCRIPTION_MAX_CHARACTERS = 64 * 1024
+
+
+def passes(state: TreeState, settings: TreeSettings, *, user: str | None, description: str | None) -> bool:
+    """Tell whether a push passes; `description` is None for one without changesets, which no words can approve."""
+    if state.state == OPEN or (settings.users and is_listed(user, settings.users)):
+        return True
+    if description is None:
+        return False
+    words = settings.approval_words if state.state == APPROVAL else settings.closed_words
+    text = description[:DESCRIPTION_MAX_CHARACTERS]
+    return any(word.search(text) for word in words)

@@ -103,7 +103,7 @@ def _probe_rabbitmq_over_stomp(url: BrokerUrl, exchange: str, key: str) -> str:
 def _probe_activemq(url: BrokerUrl, exchange: str, key: str) -> str:
     from sourcepulse.brokers.stomp.connection import StompConnection
     from sourcepulse.brokers.stomp.destinations import activemq_topic
-    from sourcepulse.brokers.stomp.errors import ErrorFrameError
+    from sourcepulse.brokers.stomp.frames import ErrorFrameError
 
     connection = StompConnection(url)
     try:

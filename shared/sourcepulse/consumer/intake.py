@@ -12,12 +12,11 @@ from contextlib import suppress
 from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.item import Item
-from sourcepulse.consumer.link import Link
+from sourcepulse.consumer.link import Link, Queue
 from sourcepulse.consumer.memory.coverage import Coverage
 from sourcepulse.consumer.memory.finished import GROUP_EVENTS, Finished
 from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.consumer.name import fact_of, name_of
-from sourcepulse.consumer.queue import Queue
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerUnavailableError, DecodeError, StateError
 from sourcepulse.events.text import reason_line, short

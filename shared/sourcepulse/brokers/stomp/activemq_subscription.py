@@ -18,7 +18,7 @@ from sourcepulse.brokers.stomp.destinations import (
     activemq_topics,
     check_activemq_exchange,
 )
-from sourcepulse.brokers.stomp.errors import ErrorFrameError
+from sourcepulse.brokers.stomp.frames import ErrorFrameError
 from sourcepulse.brokers.stomp.subscription import QUEUE_HEADER, StompSubscription
 from sourcepulse.events.topics import check_pattern
 

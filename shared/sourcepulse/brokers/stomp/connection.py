@@ -14,8 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits, NameLookupTimeoutError, PeerReadsNothingError
-from sourcepulse.brokers.stomp.errors import Blame, ErrorFrameError
-from sourcepulse.brokers.stomp.library import NotStompError, frames_to, heartbeats, take_frame
+from sourcepulse.brokers.stomp.frames import Blame, ErrorFrameError, NotStompError, frames_to, heartbeats, take_frame
 from sourcepulse.brokers.tls import context_of, describe_tls
 from sourcepulse.brokers.url import host_text
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError

@@ -14,7 +14,7 @@ from sourcepulse.brokers.dead_letters import DeadLetter
 from sourcepulse.brokers.stomp.activemq_publisher import EXPIRES_SECONDS
 from sourcepulse.brokers.stomp.connection import StompConnection
 from sourcepulse.brokers.stomp.destinations import VIRTUAL_TOPIC, activemq_dead_letters, rabbitmq_queue
-from sourcepulse.brokers.stomp.errors import Blame, ErrorFrameError
+from sourcepulse.brokers.stomp.frames import Blame, ErrorFrameError
 from sourcepulse.brokers.stomp.rabbitmq_subscription import DEAD_SUFFIX, MILLISECONDS
 from sourcepulse.brokers.stomp.subscription import KEY_HEADER, PREFETCH_MAX, QUEUE_HEADER, REASON_HEADER
 from sourcepulse.errors import BrokerRefusedUsError, NothingThereError

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sourcepulse.brokers import Message
 from sourcepulse.brokers.stomp.destinations import RABBITMQ_SLASH, rabbitmq_key
-from sourcepulse.brokers.stomp.errors import ErrorFrameError
+from sourcepulse.brokers.stomp.frames import ErrorFrameError
 from sourcepulse.brokers.stomp.publisher import StompPublisher
 from sourcepulse.brokers.stomp.rabbitmq_over_amqp import declare_exchange_over_amqp
 

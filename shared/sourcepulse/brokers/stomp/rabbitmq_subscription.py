@@ -17,7 +17,7 @@ from sourcepulse.brokers.stomp.destinations import (
     rabbitmq_queue,
     rabbitmq_routing_key,
 )
-from sourcepulse.brokers.stomp.errors import Blame, ErrorFrameError
+from sourcepulse.brokers.stomp.frames import Blame, ErrorFrameError
 from sourcepulse.brokers.stomp.rabbitmq_over_amqp import declare_exchange_over_amqp, unbind_over_amqp
 from sourcepulse.brokers.stomp.subscription import KEY_HEADER, StompSubscription
 from sourcepulse.errors import BrokerUnavailableError, SubscriptionError

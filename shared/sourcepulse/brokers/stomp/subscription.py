@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sourcepulse.brokers import Delivery, SubscriptionSpec
 from sourcepulse.brokers.stomp.connection import CALL_LIMIT_SECONDS, CONNECT_LIMIT_SECONDS, StompConnection
-from sourcepulse.brokers.stomp.errors import Blame, ErrorFrameError
+from sourcepulse.brokers.stomp.frames import Blame, ErrorFrameError
 from sourcepulse.errors import (
     BrokerRefusedUsError,
     BrokerUnavailableError,

@@ -1,22 +1,35 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Map the changesets that a transaction added to their event; plain values in, an event out."""
+"""Make the events of a transaction from what was found out about it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sourcepulse.events.bounds import LIST_MAX_ITEMS_BY_NAME
 from sourcepulse.events.event import Event
 from sourcepulse_hg.facts.changelog_entry import parse_entry
-from sourcepulse_hg.facts.values import FILES_MAX, Act, Added, Changeset, Emitter, FileChanges
+from sourcepulse_hg.facts.values import (
+    FILES_MAX,
+    Act,
+    Added,
+    BookmarkChange,
+    Changeset,
+    Emitter,
+    FileChanges,
+    HeadChanges,
+    Heads,
+    Marker,
+    Markers,
+    PhaseChanges,
+    TagChange,
+)
 from sourcepulse_hg.mapping.make_event import Texts, make_event
 
 PUSH = "hg.push.v1"
 #: What is known of the files at `detail = files`, beside their list.
 _KINDS = ("added", "modified", "removed")
-
 _NODES = frozenset({"transplant_source"})
 #: Where a changeset comes from, what it belongs to, and that it closes its branch.
 _EXTRAS = _NODES | {
@@ -128,3 +141,121 @@ def _file_names(texts: Texts, pointer: str, names: list[bytes]) -> list[str]:
         return b"\n".join(names).decode().split("\n") if names else []
     except UnicodeDecodeError:
         return [texts.read(f"{pointer}/{place}", name) for place, name in enumerate(names)]
+
+
+BOOKMARK_CREATED = "hg.bookmark.created.v1"
+BOOKMARK_MOVED = "hg.bookmark.moved.v1"
+BOOKMARK_DELETED = "hg.bookmark.deleted.v1"
+
+
+def bookmark_events(act: Act, changes: Sequence[BookmarkChange], emitter: Emitter) -> list[Event]:
+    """Make an event for each kind of change that there is."""
+    kinds = (
+        (BOOKMARK_CREATED, [change for change in changes if change.oldnode is None]),
+        (BOOKMARK_MOVED, [change for change in changes if change.oldnode is not None and change.node is not None]),
+        (BOOKMARK_DELETED, [change for change in changes if change.node is None]),
+    )
+    return [_bookmark_event(type_, act, listed, emitter) for type_, listed in kinds if listed]
+
+
+def _bookmark_event(type_: str, act: Act, changes: Sequence[BookmarkChange], emitter: Emitter) -> Event:
+    texts = Texts()
+    bookmarks = [
+        {
+            "bookmark": texts.read(f"/bookmarks/{place}/bookmark", change.name),
+            "node": change.node,
+            "oldnode": change.oldnode,
+        }
+        for place, change in enumerate(changes)
+    ]
+    return make_event(type_, act, emitter, texts, {"bookmarks": bookmarks})
+
+
+TAG_CREATED = "hg.tag.created.v1"
+TAG_MOVED = "hg.tag.moved.v1"
+TAG_DELETED = "hg.tag.deleted.v1"
+
+
+def tag_events(act: Act, changes: Sequence[TagChange], emitter: Emitter) -> list[Event]:
+    """Make an event for each kind of change that there is; a tag may be in several, once for each changeset."""
+    kinds = (
+        (TAG_CREATED, [change for change in changes if change.oldnode is None]),
+        (TAG_MOVED, [change for change in changes if change.oldnode is not None and change.node is not None]),
+        (TAG_DELETED, [change for change in changes if change.node is None]),
+    )
+    return [_tag_event(type_, act, listed, emitter) for type_, listed in kinds if listed]
+
+
+def _tag_event(type_: str, act: Act, changes: Sequence[TagChange], emitter: Emitter) -> Event:
+    texts = Texts()
+    tags = [
+        {
+            "tag": texts.read(f"/tags/{place}/tag", change.name),
+            "node": change.node,
+            "oldnode": change.oldnode,
+            "changeset": change.changeset,
+        }
+        for place, change in enumerate(changes)
+    ]
+    return make_event(type_, act, emitter, texts, {"tags": tags})
+
+
+BRANCH_CREATED = "hg.branch.created.v1"
+HEAD_CREATED = "hg.head.created.v1"
+HEAD_CLOSED = "hg.head.closed.v1"
+
+
+def head_events(act: Act, changes: HeadChanges, emitter: Emitter) -> list[Event]:
+    """Make an event for each kind of change that there is; the head of a new branch is a new head, too."""
+    kinds = (
+        (BRANCH_CREATED, changes.of_new_branches),
+        (HEAD_CREATED, changes.gained),
+        (HEAD_CLOSED, changes.closing),
+    )
+    return [_head_event(type_, act, heads, emitter) for type_, heads in kinds if heads.total]
+
+
+def _head_event(type_: str, act: Act, heads: Heads, emitter: Emitter) -> Event:
+    texts = Texts()
+    listed = [
+        {"node": head.node, "branch": texts.read(f"/heads/{place}/branch", head.branch)}
+        for place, head in enumerate(heads.heads)
+    ]
+    texts.note_cut("/heads", len(listed), heads.total)
+    return make_event(type_, act, emitter, texts, {"heads": listed})
+
+
+PHASE_CHANGED = "hg.phase.changed.v1"
+
+
+def phase_events(act: Act, changes: PhaseChanges, emitter: Emitter) -> list[Event]:
+    """Make the event, if there is a change."""
+    if not changes.total:
+        return []
+    texts = Texts()
+    listed = [change._asdict() for change in changes.changes]
+    texts.note_cut("/changes", len(listed), changes.total)
+    return [make_event(PHASE_CHANGED, act, emitter, texts, {"count": changes.total, "changes": listed})]
+
+
+OBSOLETE_CREATED = "hg.obsolete.created.v1"
+
+
+def obsolete_events(act: Act, markers: Markers, emitter: Emitter) -> list[Event]:
+    """Make the event, if there is a marker."""
+    if not markers.total:
+        return []
+    texts = Texts()
+    listed = [_marker(texts, f"/markers/{place}", marker) for place, marker in enumerate(markers.markers)]
+    texts.note_cut("/markers", len(listed), markers.total)
+    return [make_event(OBSOLETE_CREATED, act, emitter, texts, {"count": markers.total, "markers": listed})]
+
+
+def _marker(texts: Texts, pointer: str, marker: Marker) -> dict[str, Any]:
+    return {
+        "prednode": marker.prednode,
+        "succnodes": list(marker.succnodes),
+        "date": list(marker.date),
+        "user": texts.read_or_none(f"{pointer}/user", marker.user),
+        "operation": texts.read_or_none(f"{pointer}/operation", marker.operation),
+    }

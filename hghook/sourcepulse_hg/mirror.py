@@ -10,24 +10,28 @@ changeset has been stripped or made obsolete there since.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from mercurial import error
 
+from sourcepulse.errors import DecodeError, SourcePulseError
 from sourcepulse.events.event import Event
+from sourcepulse.events.wire import decode
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import last_events
 from sourcepulse_hg.mapping.emitter import emitter_of
-from sourcepulse_hg.mirror.keys import NAMESPACE, Told, read_events
+from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.pending.files import ensure_folder, replace_file
 from sourcepulse_hg.pending.first_copy import FOLDER
 from sourcepulse_hg.pending.hand_over import Aftermath
 from sourcepulse_hg.pending.write import write_ready
 from sourcepulse_hg.settings import read_settings
 from sourcepulse_hg.strip.event import STRIPPED
-from sourcepulse_hg.tell import Teller
 
 #: The id of the last event that this mirror told.
 NAME = b"mirrored"
@@ -121,3 +125,48 @@ def _last(dot_hg: bytes) -> str | None:
 def _remember(dot_hg: bytes, event_id: str) -> None:
     ensure_folder(os.path.dirname(_path(dot_hg)), like=dot_hg)
     replace_file(_path(dot_hg), f"{event_id}\n".encode("ascii"), like=dot_hg)
+
+
+NAMESPACE = b"sourcepulse"
+#: A mirror that is further behind misses what came before.
+LAST_EVENTS = 500
+LAST_BYTES = 8 * 1024 * 1024
+#: Whoever pulls waits for it.
+LOCK_WAIT_SECONDS = 0.2
+
+
+class Told(NamedTuple):
+    """An event that a repository told, and its place in the order there."""
+
+    place: int
+    event: Event
+
+
+def list_events(repo: Any) -> dict[bytes, bytes]:
+    """Be the `listkeys` of our namespace: nothing unless `mirrors` is set, and never what is restricted."""
+    settings = read_settings(repo)
+    if not settings.mirrors or settings.restricted or not os.path.exists(settings.outbox):
+        return {}
+    try:
+        with Outbox.open(os.fsdecode(settings.outbox), create=False, lock_wait_s=LOCK_WAIT_SECONDS) as outbox:
+            found = last_events(outbox, emitter_of(settings).source, limit=LAST_EVENTS, limit_bytes=LAST_BYTES)
+    except SourcePulseError as failure:
+        Teller(repo.ui).note(f"mirrors get no events: {failure}")
+        return {}
+    return {
+        b"%020d" % position: json.dumps([routing_key, json.loads(body)]).encode("ascii")
+        for position, routing_key, body in found
+    }
+
+
+def read_events(keys: dict[bytes, bytes]) -> list[Told]:
+    """Give the events of another repository in its order; what is none is left out."""
+    told = []
+    for name, value in sorted(keys.items()):
+        try:
+            routing_key, document = json.loads(value)
+            event = decode(json.dumps(document, ensure_ascii=False).encode(), routing_key=str(routing_key))
+            told.append(Told(int(name), event._replace(numbers=None, replayed=False)))
+        except (ValueError, TypeError, DecodeError):
+            continue
+    return told

@@ -15,7 +15,7 @@ _NAME = "SourcePulse"
 
 
 def extension_path() -> Path:
-    """Give the folder with the extension's Config.pm: it lies in an installed package, beside one that is developed."""
+    """Return the folder with the extension's Config.pm: in an installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent
     installed = package / _NAME
     return installed if installed.is_dir() else package.parent / _NAME

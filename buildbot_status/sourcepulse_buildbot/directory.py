@@ -72,7 +72,7 @@ class Directory:
         self.workers.update({row["workerid"]: row["name"] for row in await self._data.get(("workers",))})
 
     async def builder_name(self, builderid: int) -> str:
-        """Give the name of a builder."""
+        """Return the name of a builder."""
         if builderid not in self.builders:
             self.builders[builderid] = (await self._row("builders", builderid))["name"]
         return self.builders[builderid]
@@ -83,7 +83,7 @@ class Directory:
         return configured(self._botmaster, name) or stored(await self._row("builders", builderid))
 
     async def worker_name(self, workerid: int | None) -> str | None:
-        """Give the name of a worker; None for a build without one."""
+        """Return the name of a worker; None for a build without one."""
         if workerid is None:
             return None
         if workerid not in self.workers:
@@ -94,7 +94,7 @@ class Directory:
         return self.workers[workerid]
 
     async def buildset(self, bsid: int) -> BuildsetFacts:
-        """Give what a buildset tells of its requests and builds."""
+        """Return what a buildset tells of its requests and builds."""
         if bsid not in self._buildsets:
             row = await self._row("buildsets", bsid)
             properties = await self._data.get(("buildsets", bsid, "properties"))
@@ -142,7 +142,7 @@ class Directory:
         )
 
     async def step(self, stepid: int) -> StepRef:
-        """Give the name of a step."""
+        """Return the name of a step."""
         if stepid not in self.steps:
             self.steps[stepid] = StepRef.of(await self._row("steps", stepid))
         return self.steps[stepid]
@@ -162,7 +162,7 @@ class Directory:
         return max((row["buildrequestid"] for row in rows), default=None)
 
     async def last_build(self, buildrequestid: int) -> int | None:
-        """Give the last build of a request; None if there was none."""
+        """Return the last build of a request; None if there was none."""
         if buildrequestid not in self.last_builds:
             builds = await self._data.get(("buildrequests", buildrequestid, "builds"))
             return max((build["buildid"] for build in builds), default=None)

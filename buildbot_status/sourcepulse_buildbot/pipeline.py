@@ -239,7 +239,7 @@ class Pipeline:
         return self._observer.early_facts(known.ref.buildid)
 
     async def _speaks_for_others(self, since: int) -> bool:
-        """Tell whether nobody else may tell what no master owns: we are alone, or another master died lately."""
+        """Return whether nobody else may tell what no master owns: we are alone, or another master died lately."""
         if self._settings.master is None:
             return True
         masters = await self._master.data.get(("masters",))

@@ -29,22 +29,22 @@ class Selection(NamedTuple):
     most_cases: int = 0
 
     def wants(self, family: str) -> bool:
-        """Tell whether a family is wanted."""
+        """Return whether a family is wanted."""
         return family in self.families
 
     @property
     def wants_steps(self) -> bool:
-        """Tell whether steps are wanted."""
+        """Return whether steps are wanted."""
         return self.wants("builds") and self.detail != DETAILS[0]
 
     @property
     def wants_logs(self) -> bool:
-        """Tell whether logs are wanted."""
+        """Return whether logs are wanted."""
         return self.wants("builds") and self.detail == DETAILS[-1]
 
     @property
     def wants_any_of_builds(self) -> bool:
-        """Tell whether anything is wanted for which a build must be known."""
+        """Return whether anything is wanted for which a build must be known."""
         return self.wants("builds") or self.wants("tests")
 
     def takes_builder(self, names: AbstractSet[str], tags: AbstractSet[str]) -> bool:
@@ -54,5 +54,5 @@ class Selection(NamedTuple):
         return self.tags is None or not self.tags.isdisjoint(tags)
 
     def takes_scheduler(self, scheduler: str | None) -> bool:
-        """Tell whether what this scheduler made is wanted."""
+        """Return whether what this scheduler made is wanted."""
         return self.schedulers is None or scheduler in self.schedulers

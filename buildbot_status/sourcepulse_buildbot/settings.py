@@ -101,7 +101,7 @@ def read_settings(
     max_event_bytes: Any = EVENT_MAX_BYTES,
     **unknown: Any,
 ) -> Settings:
-    """Give the settings, telling `problem` of each mistake in one sentence; then what is returned is not to be used.
+    """Return the settings, telling `problem` of each mistake in one sentence; then what is returned is not to be used.
 
     `name` is the service's; `source_name` stands for it in the source where two reporters serve one database.
     A broker that is rendered later (a secret) is not looked at yet.

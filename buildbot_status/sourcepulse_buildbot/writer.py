@@ -88,7 +88,7 @@ class Writer:
 
     @property
     def in_trouble(self) -> bool:
-        """Tell whether the outbox could not be written when it was tried last."""
+        """Return whether the outbox could not be written when it was tried last."""
         return bool(self._trouble)
 
     @property

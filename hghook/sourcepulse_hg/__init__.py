@@ -262,13 +262,13 @@ def _gate(repo: Any) -> Any:
 
 
 def _changed_anything(repo: Any, tr: Any) -> bool:
-    """Tell whether a transaction did what we tell of; that of an empty push, for one, did nothing."""
+    """Return whether a transaction did what we tell of; that of an empty push, for one, did nothing."""
     changes = tr.changes
     return len(repo.changelog) > changes[b"origrepolen"] or any(map(changes.get, _CHANGES))
 
 
 def _is_removing(repo: Any) -> bool:
-    """Tell whether changesets are being removed, or somebody died over it; the names are those of removal.py."""
+    """Return whether changesets are being removed, or somebody died over it; the names are those of removal.py."""
     path = os.path.join(repo.sharedpath, b"sourcepulse", b"removing")
     return hasattr(repo, "sourcepulse_stripping") or os.path.exists(path)
 

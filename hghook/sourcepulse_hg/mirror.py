@@ -160,7 +160,7 @@ def list_events(repo: Any) -> dict[bytes, bytes]:
 
 
 def read_events(keys: dict[bytes, bytes]) -> list[Told]:
-    """Give the events of another repository in its order; what is none is left out."""
+    """Return the events of another repository in its order; what is none is left out."""
     told = []
     for name, value in sorted(keys.items()):
         try:

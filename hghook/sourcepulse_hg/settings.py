@@ -149,7 +149,7 @@ class _Reader:
         return default
 
     def _name(self) -> bytes | None:
-        """Give the repository's name with `/` between its components, None if it does not publish."""
+        """Return the repository's name with `/` between its components, None if it does not publish."""
         repository = os.path.dirname(self.dot_hg)
         root = self._raw(b"root")
         below: bytes | None = os.path.basename(repository)

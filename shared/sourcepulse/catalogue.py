@@ -30,12 +30,12 @@ _LOCAL_REF = "#/$defs/"
 
 
 def known_types() -> list[str]:
-    """Give every event type with its version, sorted; `system.<service>.<state>.v1` is known besides."""
+    """Return every event type with its version, sorted; `system.<service>.<state>.v1` is known besides."""
     return [name for name in _names("events") if name != STATUS_SCHEMA]
 
 
 def complete_type(text: str) -> str:
-    """Give the full name of a type, with the newest version where the text has none: `hg.push` -> `hg.push.v1`.
+    """Return the full name of a type, with the newest version where the text has none: `hg.push` -> `hg.push.v1`.
 
     EventError, with the names that are nearest, if no such type is known.
     """
@@ -50,7 +50,7 @@ def complete_type(text: str) -> str:
 
 
 def schema_for(type_: str) -> dict[str, Any]:
-    """Give the JSON Schema of a type's `data`, complete in itself; the caller may change it.
+    """Return the JSON Schema of a type's `data`, complete in itself; the caller may change it.
 
     Besides the types this knows `system.status` and the documents that are no events (`envelope.v1`).
     EventError if there is no such schema.

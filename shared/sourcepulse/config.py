@@ -85,16 +85,16 @@ class Config:
         return self if self.origin is None else load(**self.origin._asdict())
 
     def text(self, key: str) -> str | None:
-        """Give a text setting, None if it is not set."""
+        """Return a text setting, None if it is not set."""
         value = self.values[key]
         return None if value is None else str(value)
 
     def number(self, key: str) -> int:
-        """Give a number setting."""
+        """Return a number setting."""
         return int(self.values[key])
 
     def require(self, key: str) -> str:
-        """Give a text setting, or raise ConfigError that says how to set it."""
+        """Return a text setting, or raise ConfigError that says how to set it."""
         value = self.text(key)
         if not value:
             raise ConfigError(
@@ -104,7 +104,7 @@ class Config:
         return value
 
     def broker(self, stream_prefix: str = "") -> BrokerUrl | None:
-        """Give the broker of the public stream, or with "restricted_" of the other; None if there is none."""
+        """Return the broker of the public stream, or with "restricted_" of the other; None if there is none."""
         url = self.text(f"{stream_prefix}broker")
         return BrokerUrl.parse(url) if url else None
 
@@ -145,7 +145,7 @@ def load(
 
 
 def check_value(name: str, value: Any, where: str) -> Any:
-    """Give a value in its key's type, or raise ConfigError that names where it was set."""
+    """Return a value in its key's type, or raise ConfigError that names where it was set."""
     if name not in KEYS:
         near = difflib.get_close_matches(name, KEYS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KEYS)}"
@@ -172,7 +172,7 @@ def check_value(name: str, value: Any, where: str) -> Any:
 
 
 def readable_by_others(path: Path) -> bool:
-    """Tell whether group or world may read a file."""
+    """Return whether group or world may read a file."""
     try:
         return bool(path.stat().st_mode & _GROUP_AND_OTHERS_READ)
     except OSError:

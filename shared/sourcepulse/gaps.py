@@ -85,21 +85,21 @@ class Memory(Protocol):
     """What was handled before, by this process or one before it."""
 
     def last(self, lane: Lane) -> int | None:
-        """Give the number of the last event handled in a lane, or None."""
+        """Return the number of the last event handled in a lane, or None."""
 
     def epochs(self, source: str) -> frozenset[str]:
-        """Give the epochs in which events of a source were handled."""
+        """Return the epochs in which events of a source were handled."""
 
 
 class Forgetful:
     """A memory without a past."""
 
     def last(self, lane: Lane) -> int | None:  # noqa: ARG002 - the protocol's
-        """Give None."""
+        """Return None."""
         return None
 
     def epochs(self, source: str) -> frozenset[str]:  # noqa: ARG002 - the protocol's
-        """Give none."""
+        """Return none."""
         return frozenset()
 
 
@@ -247,7 +247,7 @@ class Ordering(Generic[T]):
             self._pass_hole(*max(self._held_back(), key=lambda pair: (pair[0].held, -pair[0].events, -pair[1].since())))
 
     def take(self) -> T | Gap | Reset | WentBack | None:
-        """Give what is next, or None if there is nothing or it waits for what is missing before it."""
+        """Return what is next, or None if there is nothing or it waits for what is missing before it."""
         if not self._ready:
             return None
         ready = self._ready.popleft()
@@ -265,7 +265,7 @@ class Ordering(Generic[T]):
                 track.last = track.queued = number - 1
 
     def due_in(self) -> float | None:
-        """Give the seconds until the first wait ends, 0 if it has ended, None if nothing waits."""
+        """Return the seconds until the first wait ends, 0 if it has ended, None if nothing waits."""
         if not self._held:
             return None
         return max(0.0, self._longest_waiting()[1].since() + self._hold_seconds - self._clock())

@@ -23,7 +23,7 @@ class MemoryBroker:
     connections: int = 0
 
     def publisher(self) -> MemoryPublisher:
-        """Give a new publisher to this broker."""
+        """Return a new publisher to this broker."""
         return MemoryPublisher(self)
 
 

@@ -86,7 +86,7 @@ def _one(value: float) -> Figure:
 
 
 def is_real() -> bool:
-    """Tell whether a real Bugzilla is named."""
+    """Return whether a real Bugzilla is named."""
     return bool(os.environ.get("BUGZILLA_HOME"))
 
 

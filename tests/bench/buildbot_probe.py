@@ -29,7 +29,7 @@ KEYS = (
 
 
 def timed(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a handler whose calls are measured."""
+    """Return a handler whose calls are measured."""
 
     def call(*arguments: Any) -> Any:
         began = time.perf_counter()
@@ -70,7 +70,7 @@ class Idle(BuildbotService):
 
 
 async def measured(_: Any) -> dict[str, Any]:
-    """Give what was measured since the last time, and the CPU seconds of the master so far."""
+    """Return what was measured since the last time, and the CPU seconds of the master so far."""
     spent, _spent[:] = list(_spent), []
     return {"spent": spent, "cpu": time.process_time()}
 

@@ -49,7 +49,7 @@ class Way:
         return f"{self.url.partition(':')[0].rpartition('+')[2]}-{'memory' if self.state == MEMORY else 'file'}"
 
     def consumer(self) -> Consumer:
-        """Give a consumer of the queue."""
+        """Return a consumer of the queue."""
         return Consumer(
             self.url, ["hg.#"], self.queue, durable=True, prefetch=PREFETCH, timeout=WAIT_SECONDS, state=self.state
         )
@@ -134,7 +134,7 @@ class Source:
 def _measure(
     folder: Path, ways: list[Way], bare: Callable[[], float] | None, rounds: int
 ) -> dict[str, tuple[float, ...]]:
-    """Give each way's rates, round by round; `bare` is the way called kombu."""
+    """Return each way's rates, round by round; `bare` is the way called kombu."""
     for way in ways:
         way.consumer().__enter__().close()
     rates = {way.name: way.rate for way in ways}

@@ -95,7 +95,7 @@ class Cost:
 
 
 def enabled(folder: Path, *, probe: str = "", keys: str = "") -> str:
-    """Give the hgrc of a server that publishes to a log in this folder."""
+    """Return the hgrc of a server that publishes to a log in this folder."""
     return _HGRC.format(probe=probe, folder=folder, keys=keys)
 
 

@@ -41,7 +41,7 @@ class AtLeast:
     value: float
 
     def is_met(self, figure: Figure) -> bool:
-        """Tell whether the median is there."""
+        """Return whether the median is there."""
         return figure.median >= self.value
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class AtMost:
     value: float
 
     def is_met(self, figure: Figure) -> bool:
-        """Tell whether the median is within."""
+        """Return whether the median is within."""
         return figure.median <= self.value
 
     def __str__(self) -> str:

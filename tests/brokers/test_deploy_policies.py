@@ -128,7 +128,7 @@ class Deployed:
         return BrokerUrl.parse(f"{self.scheme}://{user}:{password(user)}@127.0.0.1:{self.port}{self.vhost}")
 
     def queue(self, user: str) -> str:
-        """Give the name that a user's durable queue may have."""
+        """Return the name that a user's durable queue may have."""
         return user if self.scheme == "stomp+activemq" else f"{user}.{self.scheme}"
 
     def subscription(self, user: str, exchange: str, *, queue: str | None = None) -> Subscription:

@@ -89,7 +89,7 @@ def run(processes: list[subprocess.Popen[str]], program: str, *arguments: str) -
 
 
 def as_user(user: int, *groups: int) -> str:
-    """Give the lines that turn a process that has loaded all it needs into one of another user."""
+    """Return the lines that turn a process that has loaded all it needs into one of another user."""
     return (
         "import os\nfrom support.local_log import publisher, subscribe\n"
         f"os.setgroups({list(groups)})\nos.setgid({groups[0]})\nos.setuid({user})\nos.umask(0o077)\n"

@@ -182,7 +182,7 @@ def test_a_perl_program_reads_real_pushes_resumes_knows_repeats_and_sees_gaps(
 
 
 def published(server: Repository) -> list[Event]:
-    """Give every event that the outbox numbered, in order."""
+    """Return every event that the outbox numbered, in order."""
     with Outbox.open(server.outbox, create=False) as outbox:
         return [
             decode(body(outbox, row["position"]), routing_key=row["routing_key"]) for row in rows(outbox, Selection())

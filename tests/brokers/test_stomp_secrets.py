@@ -84,7 +84,7 @@ def test_a_password_of_any_characters_opens_rabbitmq(rabbitmq: RabbitNode, passw
 
 
 def add_user(user: str, password: str) -> str:
-    """Give the Erlang expression that adds a user with all rights."""
+    """Return the Erlang expression that adds a user with all rights."""
     binary = f"<<{','.join(map(str, password.encode()))}>>"
     return (
         f'rabbit_auth_backend_internal:add_user(<<"{user}">>, {binary}, <<"test">>), '

@@ -83,7 +83,7 @@ def url_to(scheme: str, hosts: str, options: str = "") -> str:
 
 
 def refusal(url: str) -> str:
-    """Give what is told by a publisher that cannot connect."""
+    """Return what is told by a publisher that cannot connect."""
     with bounded(), pytest.raises(BrokerUnavailableError) as caught:
         hasty(url).open()
     assert ADMIN[1] not in f"{caught.value!r}{caught.value.__cause__!r}{caught.value.__context__!r}"

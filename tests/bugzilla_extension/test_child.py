@@ -30,7 +30,7 @@ def bugzilla(tmp_path: Path) -> StandIn:
 
 
 def failure(bugzilla: StandIn, fault: str, *, wait_s: float = 20.0, most: int = 10_000_000) -> DrainerError:
-    """Give the error of the fault in `next`."""
+    """Return the error of the fault in `next`."""
     bugzilla.say("fault", f"next {fault}")
     with closing(bugzilla.child(wait_s=wait_s, answer_max_bytes=most)) as child:
         drainer = Drainer(child)

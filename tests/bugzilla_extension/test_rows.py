@@ -52,7 +52,7 @@ PREFIX = "bugzilla."
 
 
 def told(raw: Any, emitter: Emitter | None = None) -> list[Event]:
-    """Give the events of a row, each of which is as its schema says."""
+    """Return the events of a row, each of which is as its schema says."""
     events = events_of(read_row(raw), emitter or Emitter(SOURCE, ID_SECRET))
     for event in events:
         check_data(event)
@@ -68,7 +68,7 @@ def an_update(**members: Any) -> list[Event]:
 
 
 def moment(time: str) -> str:
-    """Give the time of a key; both that are used here are written out."""
+    """Return the time of a key; both that are used here are written out."""
     return {"2026-11-20T08:00:00.000000Z": "1795161600", "2026-11-21T09:00:00.000000Z": "1795251600"}[time]
 
 

@@ -73,7 +73,7 @@ def again(bugzilla: StandIn, outbox: Path) -> int:
 
 
 def recovered(kind: str, public: Any = None, restricted: Any = None, *, activities: list[int], **payload: Any) -> Any:
-    """Give a row of a page; its activity is the last of those that it stands for."""
+    """Return a row of a page; its activity is the last of those that it stands for."""
     last = activities[-1] if activities else None
     found = row(kind, public, restricted, number=None, activity=last, transaction=None, recovered=True, **payload)
     return found | {"activities": activities}

@@ -141,7 +141,7 @@ def test_buildbots_own_tests_end_with_the_reporter_as_without(module: str, tmp_p
 
 
 def _stored(outboxes: Path) -> dict[str, list[str]]:
-    """Give the types of the events that each master stored."""
+    """Return the types of the events that each master stored."""
     found = {}
     for master in outboxes.glob("*-of-a-master"):
         outbox = master.with_name(master.name.removesuffix("-of-a-master"))

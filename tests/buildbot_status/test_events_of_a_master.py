@@ -84,7 +84,7 @@ class Story:
         self.events = master.events()
 
     def of(self, type_: str, buildername: str | None = None) -> list[Event]:
-        """Give the events of a type, of one builder or all."""
+        """Return the events of a type, of one builder or all."""
         return [
             event
             for event in self.events
@@ -92,7 +92,7 @@ class Story:
         ]
 
     def one(self, type_: str, buildername: str | None = None) -> Event:
-        """Give the only one."""
+        """Return the only one."""
         (event,) = self.of(type_, buildername)
         return event
 

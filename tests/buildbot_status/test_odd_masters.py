@@ -101,7 +101,7 @@ class Told(NamedTuple):
     config: Callable[[str], str]
 
     def of(self, type_: str, buildername: str) -> list[Event]:
-        """Give the events of a type and a builder that were told live."""
+        """Return the events of a type and a builder that were told live."""
         return [
             event for event in self.live if event.type == f"{type_}.v1" and event.data["buildername"] == buildername
         ]

@@ -25,7 +25,7 @@ BUILDER = 'builder("b", "echo one", "echo two")\n'
 
 
 def _settled(master: Master) -> bool:
-    """Tell whether all that was built was told."""
+    """Return whether all that was built was told."""
     try:
         assert_exact(master)
     except AssertionError:

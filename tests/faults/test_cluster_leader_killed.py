@@ -36,7 +36,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, rabbitmq: RabbitNode) -> I
 
 
 def type_of(cluster: RabbitCluster, queue: str) -> str:
-    """Give the type of a queue as an admin sees it."""
+    """Return the type of a queue as an admin sees it."""
     answer = cluster.nodes[0].control("--quiet", "--formatter", "json", "list_queues", "-p", VHOST, "name", "type")
     return str({row["name"]: row["type"] for row in json.loads(answer)}[queue])
 

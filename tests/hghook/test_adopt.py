@@ -14,7 +14,7 @@ _NO_OUTBOX = "outbox = /dev/null/none"
 
 
 def _copy_with_first_copies(site: Site) -> tuple[Repository, Repository]:
-    """Give the original, where two first copies wait, and its copy."""
+    """Return the original, where two first copies wait, and its copy."""
     server, work = site.server(keys=_NO_OUTBOX), site.repository("work")
     work.build("+2")
     for revision in ("0", "1"):

@@ -13,7 +13,7 @@ _PREFIX = "hg.bookmark."
 
 
 def _told(server: Repository) -> list[tuple[str, list[tuple[str, str | None, str | None]]]]:
-    """Give kind and changes (name, old, new) of each event."""
+    """Return kind and changes (name, old, new) of each event."""
     return [
         (event.type.split(".")[2], [(one["bookmark"], one["oldnode"], one["node"]) for one in event.data["bookmarks"]])
         for event in server.events(of=_PREFIX)

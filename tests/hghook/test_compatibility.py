@@ -33,7 +33,7 @@ _FORMATS = (
 
 
 def _told(repository: Repository) -> set[str]:
-    """Give the changesets that somebody who only reads the events believes to be there."""
+    """Return the changesets that somebody who only reads the events believes to be there."""
     told: set[str] = set()
     for event in repository.every_event():
         if event.type == PUSH:

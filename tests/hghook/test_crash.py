@@ -17,7 +17,7 @@ _KILL = "kill -9 $PPID"
 
 
 def _pushed(site: Site, other: str) -> tuple[Repository, Repository]:
-    """Give a server with one announced push, then a fault, and the work that was pushed into the fault."""
+    """Return a server with one announced push, then a fault, and the work that was pushed into the fault."""
     server = site.server()
     work = site.repository("work")
     work.build("+2")

@@ -19,7 +19,7 @@ _CLOSED = "hg.head.closed.v1"
 
 
 def _heads(server: Repository) -> dict[str, list[tuple[str, str]]]:
-    """Give the heads (node, branch) that the transaction told last names, by type."""
+    """Return the heads (node, branch) that the transaction told last names, by type."""
     return {
         event.type: [(head["node"], head["branch"]) for head in event.data["heads"]]
         for event in server.last_transaction()

@@ -33,7 +33,7 @@ def _configure(server: Repository, *hooks: str, keys: str = "", other: str = "")
 
 
 def _pair(site: Site, **configuration: str) -> tuple[Repository, Repository]:
-    """Give a server with the hook that has told one push, and the repository that pushes."""
+    """Return a server with the hook that has told one push, and the repository that pushes."""
     server, work = site.repository("server"), site.repository("work")
     _configure(server, **configuration)
     work.commit()

@@ -12,7 +12,7 @@ def _told(repository: Repository) -> list[tuple[str, str, str, str]]:
 
 
 def _pair(site: Site, keys: str = "mirrors = yes") -> tuple[Repository, Repository, Repository]:
-    """Give the origin with one push, its empty mirror, and the work that is pushed."""
+    """Return the origin with one push, its empty mirror, and the work that is pushed."""
     origin = site.server("origin", keys=f"source = hg://origin.example\n{keys}")
     mirror = site.server("mirror", keys="role = mirror\nsource = hg://origin.example/origin")
     work = site.repository("work")

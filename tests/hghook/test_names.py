@@ -27,7 +27,7 @@ _TAG, _BOOKMARK, _BRANCH = "t ä.#*", "büm/*.# x", "x.y*#/ \\n\\ü"
 
 
 def _exactly(data: dict[str, Any], pointer: str) -> bytes:
-    """Give the bytes of a field as the source has them."""
+    """Return the bytes of a field as the source has them."""
     for note in data["raw"]:
         if note["field"] == pointer:
             return base64.b64decode(note["base64"])

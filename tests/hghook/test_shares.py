@@ -13,7 +13,7 @@ _BOOKMARK = "hg.bookmark.created.v1"
 def _shared(
     site: Site, *, share_safe: bool, options: tuple[str, ...] = ()
 ) -> tuple[Everywhere, Repository, Repository]:
-    """Give the hg of a user who has the extension, a repository and a share of it."""
+    """Return the hg of a user who has the extension, a repository and a share of it."""
     everywhere = Everywhere(site, "share", "strip")
     server, share = Repository(site, site.folder / "server"), Repository(site, site.folder / "share")
     site.quick_hg("init", "--config", f"format.use-share-safe={share_safe}", server.path)

@@ -16,7 +16,7 @@ _KILL = "kill -9 $PPID"
 
 
 def _branched(site: Site, other: str = "", keys: str = "") -> tuple[Repository, list[str]]:
-    """Give a server with four changesets, and their nodes; 1 and its child 2 can go, 3 is in the way."""
+    """Return a server with four changesets, and their nodes; 1 and its child 2 can go, 3 is in the way."""
     server = site.server(keys=keys, other=_STRIP)
     work = site.repository("work")
     work.build("+1:base +2 <base +1")

@@ -23,7 +23,7 @@ _WAIT_SECONDS = 20.0
 
 
 def _tree(site: Site, keys: str = "", *, other: str = "") -> tuple[Repository, Repository]:
-    """Give a server with a first push, and a clone with one changeset more."""
+    """Return a server with a first push, and a clone with one changeset more."""
     server = site.server(keys=f"source = hg://host\n{keys}", other=other)
     work = site.repository("work")
     work.commit("one")

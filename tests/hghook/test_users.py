@@ -60,7 +60,7 @@ def _group_repository(site: Site, keys: str = "") -> Repository:
 
 
 def _as_user(user: str, *, of_group: bool = True) -> list[str]:
-    """Give the words before a command that this user runs."""
+    """Return the words before a command that this user runs."""
     account = pwd.getpwnam(user)
     groups = f"--groups={grp.getgrnam(_GROUP).gr_gid}" if of_group else "--clear-groups"
     return ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", groups]
@@ -195,6 +195,6 @@ def test_whom_nobody_trusts_may_close_a_repository_and_nothing_else(open_site: S
 
 
 def _state(repository: Repository) -> list[tuple[str, int, int]]:
-    """Give name, mode and time of change of every file."""
+    """Return name, mode and time of change of every file."""
     paths = sorted(repository.path.rglob("*"))
     return [(str(path), path.stat().st_mode, path.stat().st_mtime_ns) for path in paths]

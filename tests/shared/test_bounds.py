@@ -402,7 +402,7 @@ def test_every_push_fits_tells_every_cut_and_keeps_true_bytes(
 
 
 def kept_bytes(whole: bytes, text: str) -> bytes:
-    """Give the first bytes of the whole that read as the text."""
+    """Return the first bytes of the whole that read as the text."""
     return whole.decode("utf-8", "surrogateescape")[: len(text)].encode("utf-8", "surrogateescape")
 
 

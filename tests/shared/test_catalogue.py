@@ -69,7 +69,7 @@ SCHEMAS = [f"{name}.v1" for name in (*CONTRACT, "system.status", "envelope")]
 
 
 def parts(schema: Any) -> Iterator[dict[str, Any]]:
-    """Give every schema within a schema."""
+    """Yield every schema within a schema."""
     yield schema
     for name in ("properties", "patternProperties", "$defs"):
         for part in schema.get(name, {}).values():

@@ -52,7 +52,7 @@ def number(event: Event) -> int:
 
 
 def left(url: BrokerUrl) -> list[int]:
-    """Give what the queue still holds, and empty it."""
+    """Return what the queue still holds, and empty it."""
     with durable(url, timeout=0.5) as consumer:
         return [number(event) for event in consumer]
 

@@ -86,7 +86,7 @@ def take(consumer: Consumer) -> list[int]:
 
 @contextmanager
 def loser(url: BrokerUrl, gaps: list[Gap], topic: str = "#", stream: str = PUBLIC) -> Iterator[Consumer]:
-    """Give a consumer whose queue keeps three events."""
+    """Return a consumer whose queue keeps three events."""
     with Consumer(
         url,
         [topic],

@@ -48,7 +48,7 @@ def name(event: Event) -> str:
 
 
 def unsettled(url: BrokerUrl) -> int:
-    """Give how many events the queue holds, with a consumer or not."""
+    """Return how many events the queue holds, with a consumer or not."""
     (queue,) = queue_statistics(url)
     return queue.pending + queue.leased
 

@@ -43,7 +43,7 @@ def publish(node: RabbitNode, events: list[Event]) -> None:
 
 
 def waiting(node: RabbitNode, queue: str) -> int:
-    """Give how many messages a queue holds, delivered or not."""
+    """Return how many messages a queue holds, delivered or not."""
     for line in node.control("list_queues", "-q", "-p", "pulse", "name", "messages").splitlines():
         name, _, count = line.partition("\t")
         if name == queue:

@@ -180,7 +180,7 @@ def test_what_json_cannot_say_is_an_event_error(
 
 
 def changed(**changes: Any) -> bytes:
-    """Give a good event with some attributes changed, or taken away where the value is `...`."""
+    """Return a good event with some attributes changed, or taken away where the value is `...`."""
     document = {**json.loads(encode(made())), **changes}
     return json.dumps({name: value for name, value in document.items() if value is not ...}).encode()
 

@@ -59,7 +59,7 @@ def taken(buffer: bytearray, at: int = 0) -> tuple[list[Frame], int]:
 
 
 def written(request: str, *arguments: Any, **options: Any) -> bytes:
-    """Give the bytes of a request."""
+    """Return the bytes of a request."""
     data: list[bytes] = []
     getattr(frames_to(data.append, "the host"), request)(*arguments, **options)
     return b"".join(data)

@@ -21,7 +21,7 @@ HOSTS = st.lists(st.tuples(NAMES | ADDRESSES, PORTS), min_size=1, max_size=3)
 
 
 def shown_of(text: str) -> str:
-    """Give everything that a log, an error or a traceback could show of the URL."""
+    """Return everything that a log, an error or a traceback could show of the URL."""
     try:
         url = BrokerUrl.parse(text)
     except ConfigError as error:

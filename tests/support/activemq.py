@@ -29,7 +29,7 @@ _LOGGING = (Path("/usr/share/java/log4j-1.2.jar"), Path("/usr/share/java/slf4j-l
 
 
 def is_installed() -> bool:
-    """Tell whether Debian's activemq and a Java are there."""
+    """Return whether Debian's activemq and a Java are there."""
     return (_PACKAGE / "activemq-stomp.jar").exists() and Path(JAVA).exists()
 
 
@@ -68,17 +68,17 @@ class ActiveMqNode:
         self._prepare(max_frame_bytes, store_limit_bytes)
 
     def url(self, user: tuple[str, str] = ADMIN, *, host: str = "127.0.0.1", port: int | None = None) -> str:
-        """Give the URL to log in with; with a `port` the way goes through a proxy there."""
+        """Return the URL to log in with; with a `port` the way goes through a proxy there."""
         return f"stomp+activemq://{user[0]}:{user[1]}@{host}:{port or self.port}"
 
     def tls_url(
         self, user: tuple[str, str] = ADMIN, *, host: str = "localhost", port: int | None = None, options: str = ""
     ) -> str:
-        """Give the URL for TLS; `options` begin with a question mark."""
+        """Return the URL for TLS; `options` begin with a question mark."""
         return f"stomps+activemq://{user[0]}:{user[1]}@{host}:{port or self.tls_port}{options}"
 
     def client_cert_url(self, user: tuple[str, str] = ADMIN, *, host: str = "localhost", options: str = "") -> str:
-        """Give the URL of the port that wants a certificate of the client, besides its password."""
+        """Return the URL of the port that wants a certificate of the client, besides its password."""
         return self.tls_url(user, host=host, port=self.client_cert_port, options=options)
 
     def start(self) -> None:
@@ -164,7 +164,7 @@ class ActiveMqNode:
         return self._process.pid
 
     def log(self) -> str:
-        """Give what the broker wrote so far."""
+        """Return what the broker wrote so far."""
         return (self.folder / "activemq.log").read_text(errors="replace")
 
     def _listens(self) -> bool:

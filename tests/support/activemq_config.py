@@ -108,7 +108,7 @@ _REMOVE_QUEUE = """\
 
 
 def remove_queue_xml(port: int, queue: str) -> str:
-    """Give a Spring context that tells the broker behind this JMX port to remove a queue; no program is to be built."""
+    """Return a Spring context that makes the broker behind this JMX port remove a queue; no program is to be built."""
     return _REMOVE_QUEUE.format(port=port, queue=escape(queue))
 
 
@@ -124,7 +124,7 @@ def broker_xml(
     store_limit_bytes: int | None = None,
     managed: bool = False,
 ) -> str:
-    """Give the broker's whole configuration; `password` opens the key stores of `write_stores`, `data` is the store."""
+    """Return the broker's whole configuration; `password` opens the key stores of `write_stores`."""
     options = "transport.hbGracePeriodMultiplier=1.5"
     if max_frame_bytes is not None:
         options += f"&amp;wireFormat.maxFrameSize={max_frame_bytes}"

@@ -127,12 +127,12 @@ def bodies(node: RabbitNode, queue: str) -> list[str]:
 
 
 def body_of(got: Any) -> bytes:
-    """Give the bytes of a message; py-amqp has '' for none."""
+    """Return the bytes of a message; py-amqp has '' for none."""
     return bytes(got.body) if got.body else b""
 
 
 def exists(node: RabbitNode, queue: str) -> bool:
-    """Tell whether a queue is there."""
+    """Return whether a queue is there."""
     with admin(node) as channel:
         try:
             channel.queue_declare(queue, passive=True)

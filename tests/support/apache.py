@@ -70,7 +70,7 @@ push_ssl = no
 
 
 def is_installed() -> bool:
-    """Tell whether Debian's Apache, its mod_wsgi and its Mercurial are there."""
+    """Return whether Debian's Apache, its mod_wsgi and its Mercurial are there."""
     return Path(HTTPD).exists() and (MODULES / "mod_wsgi.so").exists() and SYSTEM_HG.path.exists()
 
 
@@ -92,7 +92,7 @@ class Apache:
         return self.folder / "outbox" / "outbox.db"
 
     def log(self) -> str:
-        """Give what the server wrote."""
+        """Return what the server wrote."""
         return (self.folder / "error.log").read_text(errors="replace")
 
 

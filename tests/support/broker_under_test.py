@@ -99,7 +99,7 @@ class Seen:
 
 
 def unique(kind: str) -> str:
-    """Give a name that no other test uses."""
+    """Return a name that no other test uses."""
     return f"{kind}-{uuid.uuid4().hex}"
 
 
@@ -163,11 +163,11 @@ class BrokerUnderTest(ABC):
     # What the library makes of the URL; the broken brokers override these two.
 
     def new_publisher(self, exchange: str) -> Publisher:
-        """Give an unopened publisher."""
+        """Return an unopened publisher."""
         return open_publisher(BrokerUrl.parse(self.url), exchange=exchange)
 
     def new_subscription(self, spec: SubscriptionSpec, former: Sequence[str]) -> Subscription:
-        """Give an unopened subscription."""
+        """Return an unopened subscription."""
         return open_subscription(BrokerUrl.parse(self.url), spec, former_patterns=former)
 
     def prepare(self, exchange: str) -> None:  # noqa: B027 - most have nothing to do here
@@ -370,7 +370,7 @@ class RemoteBroker(BrokerUnderTest):
         tls: bool = False,
         options: str = "",
     ) -> str:
-        """Give a URL for another login, other `host:port,host:port`, or TLS; `options` begin with a '?'."""
+        """Return a URL for another login, other `host:port,host:port`, or TLS; `options` begin with a '?'."""
         url = self.encrypted if tls else self.plain
         name, password = user or (url.user, url.password)
         hosts = hosts or f"{'localhost' if tls else '127.0.0.1'}:{url.hosts[0][1]}"
@@ -398,7 +398,7 @@ class RemoteBroker(BrokerUnderTest):
             self.start()
 
     def hasty_publisher(self, url: str, limit_s: float) -> Publisher:
-        """Give an unopened publisher that waits for nothing longer than so."""
+        """Return an unopened publisher that waits for nothing longer than so."""
         self.prepare(self.exchange)
         kind: Any = type(open_publisher(parsed := BrokerUrl.parse(url), exchange=self.exchange))
         limits = {"connect_limit_s": limit_s, "call_limit_s": limit_s, "confirm_limit_s": limit_s}
@@ -407,7 +407,7 @@ class RemoteBroker(BrokerUnderTest):
         return made
 
     def hasty_subscription(self, url: str, spec: SubscriptionSpec, limit_s: float) -> Subscription:
-        """Give an unopened subscription that waits for nothing longer than so."""
+        """Return an unopened subscription that waits for nothing longer than so."""
         self.prepare(spec.exchange)
         kind: Any = type(open_subscription(parsed := BrokerUrl.parse(url), spec))
         made: Subscription = kind(parsed, spec, connect_limit_s=limit_s, call_limit_s=limit_s)
@@ -706,7 +706,7 @@ def bodies(source: Subscription, count: int) -> list[bytes]:
 
 
 def is_silent(source: Subscription | Consumer) -> bool:
-    """Tell whether nothing more comes."""
+    """Return whether nothing more comes."""
     more = source.receive(SILENCE_SECONDS)
     assert more is None, more
     return True

@@ -22,7 +22,7 @@ _GROUPS = "bug_group"
 
 
 def told(outbox: Path) -> tuple[list[Event], list[Event]]:
-    """Give all events of an outbox, the public and the restricted ones, checked by their schemas."""
+    """Return all events of an outbox, the public and the restricted ones, checked by their schemas."""
     events = stored_events(outbox)
     return (
         [event for event in events if not event.source.endswith(RESTRICTED)],
@@ -31,7 +31,7 @@ def told(outbox: Path) -> tuple[list[Event], list[Event]]:
 
 
 def words_of(event: Event) -> set[str]:
-    """Give the words in an event that the steps have made up."""
+    """Return the words in an event that the steps have made up."""
     return set(_WORD.findall(json.dumps(dict(event.data))))
 
 
@@ -135,7 +135,7 @@ def _created(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _updates(facts: Mapping[str, Any]) -> Mapping[tuple[int, int], list[int]]:
-    """Give the lines of the history of each update of a bug; updates of one second are one here."""
+    """Return the lines of the history of each update of a bug; updates of one second are one here."""
     updates = defaultdict(list)
     for line in facts["history"]:
         if line["attach_id"] is None and line["name"] != "longdescs.isprivate":

@@ -112,7 +112,7 @@ def id_of(source: str, type_: str, *key: str, secret: str = ID_SECRET) -> str:
 
 
 def comment(number: int = 501, **members: Any) -> dict[str, Any]:
-    """Give a comment of the bug, made at the time of the row."""
+    """Return a comment of the bug, made at the time of the row."""
     return {
         "id": number,
         "bug_id": BUG_ID,
@@ -128,17 +128,17 @@ def comment(number: int = 501, **members: Any) -> dict[str, Any]:
 
 
 def flag(name: str = "review", status: str = "?", requestee: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Give a flag that Alice set."""
+    """Return a flag that Alice set."""
     return {"name": name, "type_id": 4, "status": status, "setter": ALICE, "requestee": requestee}
 
 
 def bug_create(**members: Any) -> dict[str, Any]:
-    """Give the view of a new bug."""
+    """Return the view of a new bug."""
     return {"place": ["Core", "DOM"], "who": BOB, "bug": BUG, "comments": [], "flags": []} | members
 
 
 def bug_update(**members: Any) -> dict[str, Any]:
-    """Give the full view of an update that only the named members say anything of."""
+    """Return the full view of an update that only the named members say anything of."""
     return {
         "place": ["Core", "DOM"],
         "old_place": ["Core", "DOM"],
@@ -155,7 +155,7 @@ def bug_update(**members: Any) -> dict[str, Any]:
 
 
 def attachment_update(**members: Any) -> dict[str, Any]:
-    """Give the full view of an update of an attachment."""
+    """Return the full view of an update of an attachment."""
     return {
         "place": ["Core", "DOM"],
         "who": ALICE,
@@ -179,7 +179,7 @@ def thing_row(kind: str, *, streams: Sequence[str] = ("public",), thing: Any = N
 
 
 def row(kind: str, public: Any = None, restricted: Any = None, *, number: int | None = 40213, **payload: Any) -> Any:
-    """Give a row as drain.pl gives it; `payload` changes members of the payload."""
+    """Return a row as drain.pl gives it; `payload` changes members of the payload."""
     views = {name: view for name, view in (("public", public), ("restricted", restricted)) if view is not None}
     members = {"v": 1, "at": AT, "activity": ACTIVITY, "transaction": TRANSACTION, "views": views} | payload
     found = {"kind": kind, "bug_id": BUG_ID, "created_ts": "2026-11-22 11:09:40", "payload": json.dumps(members)}
@@ -187,7 +187,7 @@ def row(kind: str, public: Any = None, restricted: Any = None, *, number: int | 
 
 
 def changed(fact: dict[str, Any], **members: Any) -> dict[str, Any]:
-    """Give a copy of a bug or an attachment with other members."""
+    """Return a copy of a bug or an attachment with other members."""
     return copy.deepcopy(fact) | members
 
 
@@ -236,7 +236,7 @@ _MORE_WORDS = ("target_milestone", "status", "resolution", "whiteboard", "url")
 
 @st.composite
 def bugs(draw: st.DrawFn, bug_id: int, *, public: bool) -> dict[str, Any]:
-    """Give bugs as a view has them."""
+    """Return bugs as a view has them."""
     return {
         "id": bug_id,
         **{name: draw(texts) for name in (*_WORDS, *_MORE_WORDS)},
@@ -258,7 +258,7 @@ def bugs(draw: st.DrawFn, bug_id: int, *, public: bool) -> dict[str, Any]:
 
 @st.composite
 def comments(draw: st.DrawFn, bug_id: int, *, public: bool) -> dict[str, Any]:
-    """Give comments of a bug; the text of some was cut."""
+    """Return comments of a bug; the text of some was cut."""
     found = {
         "id": draw(numbers),
         "bug_id": bug_id,
@@ -276,7 +276,7 @@ def comments(draw: st.DrawFn, bug_id: int, *, public: bool) -> dict[str, Any]:
 
 @st.composite
 def attachments(draw: st.DrawFn, bug_id: int, *, public: bool) -> dict[str, Any]:
-    """Give attachments of a bug."""
+    """Return attachments of a bug."""
     return {
         "id": draw(numbers),
         "bug_id": bug_id,
@@ -306,7 +306,7 @@ def thing_views(draw: st.DrawFn, kind: str) -> dict[str, Any]:
 
 @st.composite
 def views(draw: st.DrawFn, kind: str, bug_id: int, *, public: bool, transition: str | None) -> dict[str, Any]:
-    """Give views of a kind of row, in the form that the stream and the transition ask for."""
+    """Return views of a kind of row, in the form that the stream and the transition ask for."""
     if kind.partition(".")[0] in THINGS:
         return draw(thing_views(kind))
     place = draw(places)
@@ -356,7 +356,7 @@ def views(draw: st.DrawFn, kind: str, bug_id: int, *, public: bool, transition: 
 
 @st.composite
 def rows(draw: st.DrawFn) -> dict[str, Any]:
-    """Give rows that are right, of every kind, with either view, both or none."""
+    """Return rows that are right, of every kind, with either view, both or none."""
     kind = draw(st.sampled_from(BUG_KINDS) | st.sampled_from(THING_KINDS))
     transition = draw(st.sampled_from([None, None, "hidden", "published"]))
     bug_id = 0 if kind in THING_KINDS else draw(numbers)

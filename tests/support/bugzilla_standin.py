@@ -83,17 +83,17 @@ class StandIn:
         return ids
 
     def rows(self) -> list[tuple[int, str | None]]:
-        """Give what is in the table: ids, with the reason of those that are buried."""
+        """Return what is in the table: ids, with the reason of those that are buried."""
         with closing(self._table()) as table:
             return table.execute("SELECT id, reason FROM rows ORDER BY id").fetchall()
 
     def asked(self) -> Sequence[str]:
-        """Give all requests that came so far."""
+        """Return all requests that came so far."""
         asked = self.folder / "asked"
         return asked.read_text().split() if asked.exists() else ()
 
     def checked(self) -> list[dict[str, Any]]:
-        """Give the events of all `check` requests so far."""
+        """Return the events of all `check` requests so far."""
         checked = self.folder / "checked"
         lines = checked.read_text().splitlines() if checked.exists() else []
         return [event for line in lines for event in json.loads(line)]

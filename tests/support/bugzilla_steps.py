@@ -39,13 +39,13 @@ Step = dict[str, Any]
 
 
 def random_steps(seed: int, kinds: tuple[str, ...] = KINDS) -> Iterator[Step]:
-    """Give steps without end, the same for the same seed."""
+    """Return steps without end, the same for the same seed."""
     numbers = random.Random(seed)
     return steps_of(numbers.randrange, f"TOKEN{seed}", kinds)
 
 
 def steps_of(draw: Draw, word: str, kinds: tuple[str, ...]) -> Iterator[Step]:
-    """Give steps; `draw(n)` chooses a number below n, `word` begins all words of theirs."""
+    """Yield steps; `draw(n)` chooses a number below n, `word` begins all words of theirs."""
     for number in itertools.count():
         yield {
             # There is a bug to do something to.

@@ -25,7 +25,7 @@ Step = Mapping[str, Any]
 
 
 def open_tree(folder: Path) -> BugzillaTree:
-    """Give the Bugzilla of BUGZILLA_HOME, else a new fake one in a folder; it tells everything, in both streams."""
+    """Return the Bugzilla of BUGZILLA_HOME, else a new fake one in a folder; it tells everything, in both streams."""
     require_perl()
     home = os.environ.get("BUGZILLA_HOME")
     if not home:
@@ -75,12 +75,12 @@ class BugzillaTree:
         return str(json.loads(ran.stdout)["secret"])
 
     def facts(self) -> dict[str, Any]:
-        """Give what stands in the tables."""
+        """Return what stands in the tables."""
         with self.worker() as worker:
             return worker.do({"do": "facts"})
 
     def seen(self) -> set[str]:
-        """Give all words, and numbers of bugs as `bug:<id>`, that a visitor could ever see."""
+        """Return all words, and numbers of bugs as `bug:<id>`, that a visitor could ever see."""
         return set(self.journal.read_text().split())
 
 

@@ -246,5 +246,5 @@ class _Forms(HTMLParser):
 
 
 def hidden_fields(page: str) -> dict[str, str]:
-    """Give the hidden fields of all forms of a page; the last of a name wins."""
+    """Return the hidden fields of all forms of a page; the last of a name wins."""
     return {name: unescape(value) for name, value in _HIDDEN.findall(page)}

@@ -118,7 +118,7 @@ class Tree:
         return int(answer["id"])
 
     def fields(self) -> dict[str, Any]:
-        """Give what a new bug must have."""
+        """Return what a new bug must have."""
         return {
             "product": self.product,
             "component": "One",
@@ -175,11 +175,11 @@ class World(Tree):
     consumer: Consumer
 
     def arrived(self, count: int) -> list[tuple[str, str | None]]:
-        """Give type and subject of so many events, and see that no more come."""
+        """Return type and subject of so many events, and see that no more come."""
         return [(event.type, event.subject) for event in self.events(count)]
 
     def events(self, count: int) -> list[Event]:
-        """Give so many events, and see that no more come."""
+        """Return so many events, and see that no more come."""
         events = receive(self.consumer, count, ARRIVAL_LIMIT_SECONDS)
         events += receive(self.consumer, 1, QUIET_SECONDS)
         for event in events:

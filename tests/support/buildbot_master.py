@@ -126,7 +126,7 @@ class Master:
             time.sleep(POLL_SECONDS)
 
     def log(self) -> str:
-        """Give what it wrote to its log."""
+        """Return what it wrote to its log."""
         path = self.folder / "twistd.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
@@ -190,7 +190,7 @@ class Master:
         return self.folder / self.outbox_name
 
     def events(self, prefix: str = "") -> list[Event]:
-        """Give the events of its outbox whose types begin so, in their order."""
+        """Return the events of its outbox whose types begin so, in their order."""
         return [event for event in stored_events(self.outbox) if event.type.startswith(prefix)]
 
     def wait_for_events(self, count: int, prefix: str = "") -> list[Event]:

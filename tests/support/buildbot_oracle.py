@@ -28,13 +28,13 @@ class Fact(NamedTuple):
 
 
 def fact_id(scope: str, type_: str, *key: object) -> str:
-    """Give the id of a fact."""
+    """Return the id of a fact."""
     name = json.dumps([scope, type_, *(str(part) for part in key)], separators=(",", ":"))
     return str(uuid.uuid5(_NAMESPACE, name))
 
 
 def expected(master: Master, scope: str = "buildbot://ci") -> dict[str, Fact]:
-    """Give every fact that the database has, by id."""
+    """Return every fact that the database has, by id."""
     return {fact_id(scope, fact.type, *key): fact for fact, key in _facts(master)}
 
 

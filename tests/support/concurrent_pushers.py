@@ -168,7 +168,7 @@ class Pusher:
 
 
 def hgrc(extension: str, keys: str) -> str:
-    """Give the hgrc of a server that can be killed at a step, with these lines below its first."""
+    """Return the hgrc of a server that can be killed at a step, with these lines below its first."""
     return (
         f"[extensions]\nkill_at_step = {Path(kill_at_step.__file__)}\n{extension}\n[phases]\npublish = no\n"
         f"[sourcepulse]\nrelay = off\n{keys}\n"
@@ -203,12 +203,12 @@ def let_all_push(pushers: list[Pusher], times: int) -> Counter[str]:
 
 
 def bookmarks(repository: Repository) -> dict[str, str]:
-    """Give the bookmarks of a repository."""
+    """Return the bookmarks of a repository."""
     lines = repository.hg("bookmarks", "--template", "{bookmark} {node}\n", check=False).stdout.splitlines()
     return dict(line.split() for line in lines if " " in line and "no bookmarks" not in line)
 
 
 def phases(repository: Repository) -> dict[str, str]:
-    """Give the phase of every changeset."""
+    """Return the phase of every changeset."""
     lines = repository.hg("log", "--template", "{node} {phase}\n").stdout.splitlines()
     return dict(line.split() for line in lines)

@@ -29,7 +29,7 @@ json_values = st.recursive(
 
 
 def wire_examples() -> list[bytes]:
-    """Give the examples of the event contract, each as the line that is sent.
+    """Return the examples of the event contract, each as the line that is sent.
 
     The contract writes U+FFFD as an escape to be readable everywhere; on the wire it is UTF-8.
     """
@@ -38,7 +38,7 @@ def wire_examples() -> list[bytes]:
 
 
 def key_of(body: bytes) -> str:
-    """Give a routing key that the event in these bytes may come under."""
+    """Return a routing key that the event in these bytes may come under."""
     return str(json.loads(body)["type"]).rpartition(".")[0] + ".any"
 
 

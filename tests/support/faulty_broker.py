@@ -92,7 +92,7 @@ def embedded(folder: Path) -> FaultyBroker:
 
 
 def new_exchange() -> str:
-    """Give a name that no other test uses."""
+    """Return a name that no other test uses."""
     return f"stream-{uuid.uuid4()}"
 
 

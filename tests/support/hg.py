@@ -182,7 +182,7 @@ class Repository:
         return self.hg("push", "--force", f"ssh://host/{to.path}", *options, check=check, env=env)
 
     def nodes(self, revset: str = "all()") -> list[str]:
-        """Give the nodes of a revset, in the order of the repository."""
+        """Return the nodes of a revset, in the order of the repository."""
         log = ("--repository", self.path, "log", "--rev", f"sort({revset}, rev)", "--template", "{node}\n")
         # Without the repository's own settings, unless they are needed.
         quick = self.site.quick_hg(*log, check=False, env={"HGRCSKIPREPO": "1"})
@@ -195,20 +195,20 @@ class Repository:
         return [name[0] for name in names if name.startswith(("p-", "r-"))]
 
     def events(self, outbox: Path | None = None, *, stream: str = "public", of: str = PUSH) -> list[Event]:
-        """Give the events in the outbox of one type, or of those that begin so, in order."""
+        """Return the events in the outbox of one type, or of those that begin so, in order."""
         return [event for event in outbox_events(outbox or self.outbox, stream=stream) if event.type.startswith(of)]
 
     def event(self, of: str = PUSH) -> Event:
-        """Give the only event of this type in the outbox."""
+        """Return the only event of this type in the outbox."""
         (event,) = self.events(of=of)
         return event
 
     def every_event(self) -> list[Event]:
-        """Give all events in the outbox, in order."""
+        """Return all events in the outbox, in order."""
         return self.events(of="")
 
     def last_transaction(self) -> list[Event]:
-        """Give the events of the transaction that was told last."""
+        """Return the events of the transaction that was told last."""
         events = self.every_event()
         return [event for event in events if event.data["change_set"] == events[-1].data["change_set"]]
 

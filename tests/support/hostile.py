@@ -136,7 +136,7 @@ def _nested(chance: random.Random) -> bytes:
 
 
 def _properties(chance: random.Random) -> bytes:
-    """Give the flags and the properties of a content header, with any bytes in them."""
+    """Return the flags and the properties of a content header, with any bytes in them."""
     flags, values = 0, []
     texts = {15: "content type", 14: "encoding", 10: "correlation", 9: "reply to", 7: "message id", 5: "type", 3: "app"}
     for bit in range(15, 1, -1):
@@ -275,7 +275,7 @@ class _FileStranger(Stranger):
 
 
 def stranger_at(broker: BrokerUnderTest) -> Stranger:
-    """Give a stranger to this test's exchange."""
+    """Return a stranger to this test's exchange."""
     match broker:
         case FileBroker():
             return _FileStranger(broker)

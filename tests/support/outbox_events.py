@@ -14,7 +14,7 @@ from support.event_schema import check_data
 
 
 def outbox_events(outbox: Path, *, stream: str = "public") -> list[Event]:
-    """Give the events of an outbox in order, each checked by its schema; none if there is no such file."""
+    """Return the events of an outbox in order, each checked by its schema; none if there is no such file."""
     if not outbox.exists():
         return []
     with Outbox.open(outbox, create=False) as opened:
@@ -26,7 +26,7 @@ def outbox_events(outbox: Path, *, stream: str = "public") -> list[Event]:
 
 
 def stored_events(outbox: Path) -> list[Event]:
-    """Give the events of an outbox in order, delivered or not, each checked by its schema."""
+    """Return the events of an outbox in order, delivered or not, each checked by its schema."""
     if not outbox.exists():
         return []
     with Outbox.open(outbox, create=False) as opened:

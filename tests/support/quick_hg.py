@@ -41,7 +41,7 @@ class QuickHg:
         return self._chg
 
     def environ(self, site: dict[str, str]) -> dict[str, str]:
-        """Give the environment of a site, for this program."""
+        """Return the environment of a site, for this program."""
         return {**site, **self._environ}
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class QuickHgs:
         self._started: dict[tuple[Path, str], QuickHg] = {}
 
     def get(self, hg: Path, hgrc: str) -> QuickHg | None:
-        """Give that of an hg with these user's settings; None where chg is not installed."""
+        """Return that of an hg with these user's settings; None where chg is not installed."""
         if self._chg is None:
             return None
         key = hg, hgrc
@@ -80,12 +80,12 @@ class QuickHgs:
 
 @functools.cache
 def quick_hgs() -> QuickHgs:
-    """Give those of this process."""
+    """Return those of this process."""
     return QuickHgs()
 
 
 def is_for_chg(arguments: tuple[str | bytes | Path, ...]) -> bool:
-    """Tell whether a command touches no other repository in its own process, and needs no other settings."""
+    """Return whether a command touches no other repository in its own process, and needs no other settings."""
     command = arguments[0]
     words = [os.fsdecode(word) for word in arguments]
     if any(word in {"--config", "--cwd"} for word in words):

@@ -63,11 +63,11 @@ class RabbitCluster:
         self._shared.close()
 
     def url(self, user: tuple[str, str] = ADMIN, *, vhost: str = VHOST) -> str:
-        """Give the URL of all nodes over AMQP."""
+        """Return the URL of all nodes over AMQP."""
         return f"amqp://{user[0]}:{user[1]}@{self._hosts([node.port for node in self.nodes])}/{vhost}"
 
     def stomp_url(self, user: tuple[str, str] = ADMIN, *, vhost: str = VHOST) -> str:
-        """Give the URL of all nodes over STOMP."""
+        """Return the URL of all nodes over STOMP."""
         return f"stomp+rabbitmq://{user[0]}:{user[1]}@{self._hosts([node.stomp_port for node in self.nodes])}/{vhost}"
 
     def add_quorum_vhost(self, name: str) -> None:
@@ -106,7 +106,7 @@ class RabbitCluster:
             channel.queue_bind(name, exchange, key)
 
     def leader_of(self, queue: str, *, vhost: str = VHOST) -> RabbitNode:
-        """Give the node that leads a quorum queue; waits while one is elected, TimeoutError when none is."""
+        """Return the node that leads a quorum queue; waits while one is elected, TimeoutError when none is."""
         nodes = {node.name: node for node in self.nodes}
         deadline = time.monotonic() + ELECTION_LIMIT_SECONDS
         while True:

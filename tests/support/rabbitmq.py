@@ -48,7 +48,7 @@ EXCHANGES = ("sourcepulse", "sourcepulse-restricted")
 
 
 def is_installed() -> bool:
-    """Tell whether Debian's rabbitmq-server is there."""
+    """Return whether Debian's rabbitmq-server is there."""
     return SCRIPTS is not None
 
 
@@ -143,21 +143,21 @@ class RabbitNode:
         self._prepare(added)
 
     def url(self, user: tuple[str, str] = ADMIN, *, host: str = "127.0.0.1", port: int | None = None) -> str:
-        """Give the URL to log in with; with a `port` the way goes through a proxy there."""
+        """Return the URL to log in with; with a `port` the way goes through a proxy there."""
         return f"amqp://{user[0]}:{user[1]}@{host}:{port or self.port}/{VHOST}"
 
     def tls_url(self, user: tuple[str, str] = ADMIN, *, host: str = "localhost", options: str = "") -> str:
-        """Give the URL for TLS; `options` begin with a question mark."""
+        """Return the URL for TLS; `options` begin with a question mark."""
         return f"amqps://{user[0]}:{user[1]}@{host}:{self.tls_port}/{VHOST}{options}"
 
     def stomp_url(self, user: tuple[str, str] = ADMIN, *, host: str = "127.0.0.1", port: int | None = None) -> str:
-        """Give the URL for STOMP; with a `port` the way goes through a proxy there."""
+        """Return the URL for STOMP; with a `port` the way goes through a proxy there."""
         return f"stomp+rabbitmq://{user[0]}:{user[1]}@{host}:{port or self.stomp_port}/{VHOST}"
 
     def stomp_tls_url(
         self, user: tuple[str, str] = ADMIN, *, host: str = "localhost", port: int | None = None, options: str = ""
     ) -> str:
-        """Give the URL for STOMP over TLS; `options` begin with a question mark."""
+        """Return the URL for STOMP over TLS; `options` begin with a question mark."""
         return f"stomps+rabbitmq://{user[0]}:{user[1]}@{host}:{port or self.stomp_tls_port}/{VHOST}{options}"
 
     def declare_exchange(self, name: str) -> None:
@@ -257,7 +257,7 @@ class RabbitNode:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether the node was started, and neither stopped nor killed; a frozen one runs."""
+        """Return whether the node was started, and neither stopped nor killed; a frozen one runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -342,7 +342,7 @@ class RabbitNode:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Tell whether all threads of a process stand still."""
+    """Return whether all threads of a process stand still."""
     states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()]
     return set(states) == {"T"}
 

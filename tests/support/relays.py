@@ -15,7 +15,7 @@ _START_LIMIT_SECONDS = 30.0
 
 
 def relays(outbox: Path) -> list[int]:
-    """Give the processes whose arguments name this outbox, apart from hg."""
+    """Return the processes whose arguments name this outbox, apart from hg."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():

@@ -39,7 +39,7 @@ class StoredSet(NamedTuple):
 
     @property
     def values(self) -> list[tuple[str, str]]:
-        """Give name and value of each result."""
+        """Return name and value of each result."""
         return [(row["test_name"], row["value"]) for row in self.results]
 
 

@@ -32,7 +32,7 @@ strays = scalars | st.lists(scalars, max_size=3) | st.dictionaries(st.sampled_fr
 
 
 def fitting(schema: Mapping[str, Any], root: Mapping[str, Any]) -> st.SearchStrategy[Any]:
-    """Give values that mostly fit the schema."""
+    """Return values that mostly fit the schema."""
     if "$ref" in schema:
         return fitting(resolve(root, schema["$ref"].removeprefix("#")), root)
     if "const" in schema:

@@ -85,7 +85,7 @@ class StompWire:
                 return answer
 
     def read(self, wait_s: float = WAIT_SECONDS) -> Frame:
-        """Give the next frame, passing over heartbeats; TimeoutError when none is complete in time."""
+        """Return the next frame, passing over heartbeats; TimeoutError when none is complete in time."""
         deadline = time.monotonic() + wait_s
         while True:
             self._buffer = self._buffer.lstrip(b"\r\n")
@@ -97,12 +97,12 @@ class StompWire:
             self._buffer += self._receive(deadline)
 
     def read_all(self, count: int, wait_s: float = WAIT_SECONDS) -> list[Frame]:
-        """Give so many frames."""
+        """Return so many frames."""
         deadline = time.monotonic() + wait_s
         return [self.read(deadline - time.monotonic()) for _ in range(count)]
 
     def is_silent(self, for_s: float) -> bool:
-        """Tell whether no frame comes for so long."""
+        """Return whether no frame comes for so long."""
         try:
             self.read(for_s)
         except TimeoutError:
@@ -129,7 +129,7 @@ class StompWire:
 
 
 def encode(frame: Frame) -> bytes:
-    """Give the bytes of a frame."""
+    """Return the bytes of a frame."""
     plain = frame.command in ("CONNECT", "CONNECTED")
     lines = [
         f"{name}:{value}" if plain else f"{_escape(name)}:{_escape(value)}" for name, value in frame.headers.items()
@@ -138,7 +138,7 @@ def encode(frame: Frame) -> bytes:
 
 
 def decode(data: bytes) -> tuple[Frame, int] | None:
-    """Give the first frame of `data` and how many bytes it takes, or None while it is incomplete."""
+    """Return the first frame of `data` and how many bytes it takes, or None while it is incomplete."""
     head, end, _ = data.partition(b"\n\n")
     if not end:
         return None

@@ -74,7 +74,7 @@ class Witness:
 
 
 def stored(outbox: Outbox, ids: Sequence[str]) -> list[Sighting]:
-    """Give what the outbox holds, after checking that it is sound, holds these and no others, all delivered."""
+    """Return what the outbox holds, after checking that it is sound, holds these and no others, all delivered."""
     rows = delivered_rows(outbox)
     assert [row[0] for row in rows] == list(ids), "the outbox holds what was emitted"
     assert {len(row[3]) for row in rows} == {EVENT_BYTES}
@@ -99,7 +99,7 @@ def sighting_of(row: tuple[Any, ...]) -> Sighting:
 
 
 def handled(lines: Iterable[dict[str, Any]]) -> list[Sighting]:
-    """Give what the consumer program wrote of its events."""
+    """Return what the consumer program wrote of its events."""
     return [Sighting(line["id"], line["source"], line["sequence"], line["digest"]) for line in lines]
 
 

@@ -75,7 +75,7 @@ class Program:
         assert not gave_up, f"{self._log.stem} gave up:\n{self.log()[-LOG_TAIL_CHARACTERS:]}"
 
     def log(self) -> str:
-        """Give what it said so far."""
+        """Return what it said so far."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -84,7 +84,7 @@ class Program:
 
 
 def relay(folder: Path, outbox: Path, url: str, exchange: str) -> Program:
-    """Give the relay of an outbox, not yet started; the URL is in a private file."""
+    """Return the relay of an outbox, not yet started; the URL is in a private file."""
     secret = write_secret(folder / RELAY_URL, url)
     command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", str(outbox), "--broker-file", str(secret)]
     command += ["--exchange", exchange]
@@ -92,7 +92,7 @@ def relay(folder: Path, outbox: Path, url: str, exchange: str) -> Program:
 
 
 def consumer(folder: Path, handled: Path, url: str, exchange: str, queue: str) -> Program:
-    """Give `stream_consumer`, not yet started, which writes to `handled`."""
+    """Return `stream_consumer`, not yet started, which writes to `handled`."""
     secret = write_secret(folder / CONSUMER_URL, url)
     # -P: beside the program lie modules that are named as the libraries they are about.
     command = [sys.executable, "-P", stream_consumer.__file__, str(secret), exchange, queue]

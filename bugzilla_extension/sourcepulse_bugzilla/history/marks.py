@@ -37,7 +37,7 @@ class MarksFile:
         self.path = outbox.with_name(f"{outbox.name}.bugzilla-{site}.json")
 
     def read(self) -> Marks | None:
-        """Give the marks, None if there are none yet, or none that can be read."""
+        """Return the marks, None if there are none yet, or none that can be read."""
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:

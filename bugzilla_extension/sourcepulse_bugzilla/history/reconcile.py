@@ -122,7 +122,7 @@ def _tell_page(page: Page, outbox: Outbox, emitter: Emitter, so_far: Reconciled)
 
 
 def untold(row: Row, events: list[Event], outbox: Outbox, emitter: Emitter) -> list[Event]:
-    """Give those events of a recovered row that are still to be told.
+    """Return those events of a recovered row that are still to be told.
 
     An update is told if any event of any of its activities is in the outbox, in either stream: what was left out then
     was left out on purpose. What was created has an id of its own, by which the outbox knows it. What was hidden or
@@ -147,7 +147,7 @@ def _ids_of_one(row: Row, event: Event, emitter: Emitter) -> Iterator[str]:
 
 
 def _ids_of_update(row: Row, emitter: Emitter) -> Iterator[str]:
-    """Give all ids under which an update may have been told.
+    """Yield all ids under which an update may have been told.
 
     The history may show it otherwise than it was told: what it hid is shown as published if it is public again.
     """

@@ -63,7 +63,7 @@ class Session:
         return not left
 
     def has_missed(self, missed: int) -> bool:
-        """Tell whether Bugzilla has missed more changes than when its history was last compared as a whole."""
+        """Return whether Bugzilla has missed more changes than when its history was last compared as a whole."""
         kept = self.marks_file.read()
         if kept is None or missed == kept.missed:
             return False

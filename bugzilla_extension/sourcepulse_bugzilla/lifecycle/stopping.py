@@ -41,11 +41,11 @@ class Stop:
             self._write.send(b"1")
 
     def is_set(self) -> bool:
-        """Tell whether it is time to end."""
+        """Return whether it is time to end."""
         return self._at < math.inf
 
     def give_up_at(self) -> float:
-        """Give the monotonic moment after which nothing is waited for any more."""
+        """Return the monotonic moment after which nothing is waited for any more."""
         return self._at + LAST_DRAIN_SECONDS
 
     def wait(self, seconds: float, also: socket.socket | None = None) -> None:

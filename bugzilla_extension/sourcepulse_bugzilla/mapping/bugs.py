@@ -25,7 +25,7 @@ BUG_DELETED = "bugzilla.bug.deleted.v1"
 
 
 def bug_created(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Tell that a bug was filed."""
+    """Return the event that a bug was filed."""
     bug = view.members["bug"]
     yield teller.event(
         BUG_CREATED,
@@ -55,7 +55,7 @@ def bug_updated(teller: RowTeller, view: View) -> Iterator[Event]:
 
 
 def bug_deleted(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Tell that a bug is gone."""
+    """Return the event that a bug is gone."""
     yield teller.bare_event(
         BUG_DELETED,
         {"id": view.members["id"]},

@@ -14,7 +14,7 @@ _URL_FIELDS = ("url", "see_also")
 
 
 def without_credentials(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the members of an event with the URLs of its bug and of its changes redacted."""
+    """Return the members of an event with the URLs of its bug and of its changes redacted."""
     kept = dict(members)
     if "bug" in kept:
         kept["bug"] = {**kept["bug"], **{name: _redacted(kept["bug"][name]) for name in _URL_FIELDS}}

@@ -30,7 +30,7 @@ FLAG_TYPES: Mapping[str, str] = {
 
 
 def attachment_created(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Tell that a file was attached."""
+    """Return the event that a file was attached."""
     attachment = view.members["attachment"]
     yield teller.event(
         ATTACHMENT_CREATED,

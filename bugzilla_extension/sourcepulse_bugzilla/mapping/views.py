@@ -56,7 +56,7 @@ class View(NamedTuple):
 
 
 def seconds_of(time: str) -> int:
-    """Give the whole seconds since 1970 of a time as events have it."""
+    """Return the whole seconds since 1970 of a time as events have it."""
     return int(datetime.fromisoformat(time).timestamp())
 
 

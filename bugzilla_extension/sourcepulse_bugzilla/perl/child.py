@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 def minimal_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the part of an environment that the process is to have."""
+    """Return the part of an environment that the process is to have."""
     return {name: environ[name] for name in ENVIRONMENT_NAMES if name in environ}
 
 
@@ -93,7 +93,7 @@ class Child:
         return self._process.pid
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the answer to a request, whatever it says.
+        """Return the answer to a request, whatever it says.
 
         PausedError if it is no JSON: that is Bugzilla's maintenance text. DrainerGoneError if the process ended, was
         silent for too long, or said more than it may; SetupError if it cannot work at all. After each of them the

@@ -158,7 +158,7 @@ class Drainer:
         self._ask("lock")
 
     def next(self, count: int = ROWS_AT_ONCE) -> Rows:
-        """Give the oldest rows that wait."""
+        """Return the oldest rows that wait."""
         answer = self._ask("next", count=count)
         rows = _rows(answer)
         if any(type(row.get("id")) is not int for row in rows):
@@ -200,11 +200,11 @@ class Drainer:
         return [_judged(verdict) for verdict in verdicts]
 
     def tips(self) -> Mapping[str, Any]:
-        """Give where the tables end now."""
+        """Return where the tables end now."""
         return _object(self._ask("tips"), "marks")
 
     def recover(self, marks: Mapping[str, Any], count: int = ROWS_AT_ONCE) -> Page:
-        """Give what Bugzilla recorded behind the marks."""
+        """Return what Bugzilla recorded behind the marks."""
         answer = self._ask("recover", marks=marks, count=count)
         return Page(_rows(answer), _object(answer, "marks"), _truth(answer, "more"))
 
@@ -217,7 +217,7 @@ class Drainer:
 
 
 def open_drainer(child: Child) -> tuple[Drainer, Hello]:
-    """Give a drainer that has said hello; it is closed if that fails."""
+    """Return a drainer that has said hello; it is closed if that fails."""
     drainer = Drainer(child)
     try:
         return drainer, drainer.hello()

@@ -46,7 +46,7 @@ class LiveBuilds:
         self._seen.update(others._seen)
 
     def running(self) -> bool:
-        """Tell whether any build runs here now."""
+        """Return whether any build runs here now."""
         try:
             return any(builder.building for builder in self._botmaster.builders.values())
         except (AttributeError, TypeError):
@@ -54,7 +54,7 @@ class LiveBuilds:
 
 
 def buildset_of(build: Any | None) -> int | None:
-    """Give the buildset that a running build was requested by."""
+    """Return the buildset that a running build was requested by."""
     try:
         return None if build is None else int(build.requests[0].bsid)
     except (AttributeError, IndexError, TypeError):
@@ -62,7 +62,7 @@ def buildset_of(build: Any | None) -> int | None:
 
 
 def properties_of(build: Any | None, wanted: frozenset[str]) -> dict[str, Any] | None:
-    """Give copies of the wanted properties of a running build."""
+    """Return copies of the wanted properties of a running build."""
     try:
         if build is None:
             return None
@@ -116,7 +116,7 @@ def text_of_secret(secret: object) -> str:
 
 
 def statistics_of(build: Any | None, step: Row) -> dict[str, int]:
-    """Give what a step of a running build has counted."""
+    """Return what a step of a running build has counted."""
     try:
         if build is not None:
             for executed in build.executedSteps:

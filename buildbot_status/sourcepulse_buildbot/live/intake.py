@@ -81,7 +81,7 @@ class Intake:
 
     @property
     def is_free(self) -> bool:
-        """Tell whether nothing waits for an answer."""
+        """Return whether nothing waits for an answer."""
         return not self._waiting
 
     def drained(self, limit_s: float = DRAIN_LIMIT_SECONDS) -> defer.Deferred[None]:

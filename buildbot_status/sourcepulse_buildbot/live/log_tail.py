@@ -38,7 +38,7 @@ class LogTails:
 
     @property
     def wanted(self) -> bool:
-        """Tell whether tails are wanted at all."""
+        """Return whether tails are wanted at all."""
         return self._max_bytes > 0
 
     def hold(self, log: Row, time: float) -> Row | None:
@@ -49,7 +49,7 @@ class LogTails:
         return over
 
     def release(self, step: Row) -> list[Held]:
-        """Give the logs of a step that is over."""
+        """Return the logs of a step that is over."""
         if self.wanted:
             self._over[step["stepid"]] = step
         return self._held.pop(step["stepid"], [])

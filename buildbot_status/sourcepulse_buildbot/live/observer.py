@@ -86,7 +86,7 @@ class Observer:
         self.failures = 0
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
-        """Give what is to be called for which messages, as far as they are wanted."""
+        """Return what is to be called for which messages, as far as they are wanted."""
         wanted: dict[tuple[str, str], Callable[[Any], None]] = {}
         selection = self._selection
         if selection.wants("changes"):
@@ -227,7 +227,7 @@ class Observer:
         self._directory.last_builds[buildrequestid] = known.ref.buildid
 
     def early_facts(self, buildid: int) -> list[Fact]:
-        """Give what was heard of a build before it was known."""
+        """Return what was heard of a build before it was known."""
         known = self._directory.builds[buildid]
         early = self._early.pop(buildid, [])
         return [make(known.ref) for make in early] if known.wanted else []

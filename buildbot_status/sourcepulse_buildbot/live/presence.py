@@ -48,7 +48,7 @@ class Presence:
         }
 
     def at_the_end(self) -> dict[str, Any]:
-        """Give the state for the next start when nothing is heard any more.
+        """Return the state for the next start when nothing is heard any more.
 
         If the master goes on without the reporter, nobody can say later what became of it.
         """

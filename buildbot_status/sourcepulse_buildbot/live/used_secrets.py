@@ -58,7 +58,7 @@ class UsedSecrets:
 
 
 def read_names(outbox: Outbox, scope: str) -> list[str]:
-    """Give the names of the secrets that were used so far."""
+    """Return the names of the secrets that were used so far."""
     with outbox.reading() as db:
         kept = note(db, _NAME + scope)
     return [] if kept is None else [str(name) for name in json.loads(kept)]

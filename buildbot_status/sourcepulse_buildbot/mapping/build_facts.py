@@ -30,16 +30,16 @@ class BuildRef(NamedTuple):
 
     @classmethod
     def of(cls, build: Row, buildername: str) -> BuildRef:
-        """Give the name of the build of this row."""
+        """Return the name of the build of this row."""
         started_at = seconds_of(build["started_at"])
         return cls(build["buildid"], build["number"], build["builderid"], buildername, started_at or 0)
 
     def key(self, number: int) -> list[str]:
-        """Give the natural key of a row of this build."""
+        """Return the natural key of a row of this build."""
         return [str(number), str(self.started_at)]
 
     def members(self) -> dict[str, Any]:
-        """Give what every event of a build tells of it."""
+        """Return what every event of a build tells of it."""
         return {
             "buildid": self.buildid,
             "buildnumber": self.number,
@@ -68,7 +68,7 @@ class StepRef(NamedTuple):
 
     @classmethod
     def of(cls, step: Row) -> StepRef:
-        """Give the name of the step of this row."""
+        """Return the name of the step of this row."""
         return cls(step["stepid"], step["buildid"], step["number"], step["name"])
 
 
@@ -121,7 +121,7 @@ class BuildContext(NamedTuple):
 
 
 def sourcestamps_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Give what events tell of sourcestamps: no patch, which can be large and private.
+    """Return what events tell of sourcestamps: no patch, which can be large and private.
 
     They come by codebase; Buildbot itself has no order of them. One that was removed from its database is left out.
     """
@@ -139,7 +139,7 @@ def changes_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 
 def property_values(properties: Mapping[str, Sequence[Any]], wanted: frozenset[str]) -> dict[str, Any]:
-    """Give copies of the wanted properties from the data API's form, name to (value, source)."""
+    """Return copies of the wanted properties from the data API's form, name to (value, source)."""
     return {name: copy_of(properties[name][0]) for name in wanted if name in properties}
 
 
@@ -170,5 +170,5 @@ def revision_of(properties: Mapping[str, Any], sourcestamps: Sequence[Mapping[st
 
 
 def text_or_none(value: Any) -> str | None:
-    """Give a property that is a text; None for one that is missing or something else."""
+    """Return a property that is a text; None for one that is missing or something else."""
     return value if isinstance(value, str) else None

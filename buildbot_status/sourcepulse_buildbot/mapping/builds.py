@@ -32,7 +32,7 @@ NEEDED_PROPERTIES = frozenset(
 def build_started(
     emitter: Emitter, *, ref: BuildRef, build: Row, context: BuildContext, recovered: bool = False
 ) -> Event:
-    """Tell that a build started."""
+    """Return the event that a build started."""
     return make_event(
         emitter,
         STARTED,
@@ -48,7 +48,7 @@ def build_started(
 def build_finished(
     emitter: Emitter, *, ref: BuildRef, build: Row, context: BuildContext, recovered: bool = False
 ) -> Event:
-    """Tell that a build finished, with all that its start told."""
+    """Return the event that a build finished, with all that its start told."""
     results = results_of(build["results"])
     return make_event(
         emitter,
@@ -96,7 +96,7 @@ def _members(emitter: Emitter, ref: BuildRef, build: Row, context: BuildContext)
 
 
 def published(emitter: Emitter, properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the properties that may be published."""
+    """Return the properties that may be published."""
     return {
         name: emitter.redactor.property(name, value)
         for name, value in sorted(properties.items())

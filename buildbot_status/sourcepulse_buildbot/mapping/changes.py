@@ -16,12 +16,12 @@ ADDED = "change.added.v1"
 
 
 def change_key(change: Row) -> list[str]:
-    """Give the natural key of a change."""
+    """Return the natural key of a change."""
     return [str(change["changeid"]), str(seconds_of(change["when_timestamp"]))]
 
 
 def change_added(emitter: Emitter, *, change: Row, recovered: bool = False) -> Event:
-    """Tell that a change source gave a change to Buildbot."""
+    """Return the event that a change source gave a change to Buildbot."""
     repository = change["repository"] or ""
     return make_event(
         emitter,
@@ -51,7 +51,7 @@ def change_added(emitter: Emitter, *, change: Row, recovered: bool = False) -> E
 
 
 def _path_words(repository: str) -> list[str]:
-    """Give the words of a repository's path: `https://host/a/b`, `host:a/b` and `/a/b` have the words `a`, `b`."""
+    """Return the words of a repository's path: `https://host/a/b`, `host:a/b` and `/a/b` have the words `a`, `b`."""
     path = repository
     if "://" in repository:
         try:

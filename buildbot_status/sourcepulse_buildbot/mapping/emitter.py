@@ -49,7 +49,7 @@ class Emitter(NamedTuple):
     max_bytes: int = EVENT_MAX_BYTES
 
     def page(self, path: str) -> str | None:
-        """Give the URL of a page of Buildbot's web interface; None if Buildbot has no URL."""
+        """Return the URL of a page of Buildbot's web interface; None if Buildbot has no URL."""
         return f"{self.url}#/{path}" if self.url else None
 
     def file(self, path: str) -> str | None:

@@ -38,7 +38,7 @@ class Redactor:
             self._secrets = known
 
     def text(self, text: str) -> str:
-        """Give a text without secrets, as UTF-8 can say it."""
+        """Return a text without secrets, as UTF-8 can say it."""
         if not text.isascii():
             text = text.encode("utf-8", "replace").decode()
         if self._pattern is not None:
@@ -46,7 +46,7 @@ class Redactor:
         return redact_urls(text)
 
     def value(self, value: Any) -> Any:
-        """Give a value as JSON can say it, every text in it without secrets."""
+        """Return a value as JSON can say it, every text in it without secrets."""
         if isinstance(value, str):
             return self.text(value)
         if value is None or isinstance(value, bool | int):
@@ -62,10 +62,10 @@ class Redactor:
         return self.text(str(value))
 
     def property(self, name: str, value: Any) -> Any:
-        """Give the value of a property; one whose name says that it is a secret is hidden though it was asked for."""
+        """Return the value of a property; one whose name says that it is a secret is hidden though it was asked for."""
         return REDACTED if looks_secret(name) else self.value(value)
 
 
 def looks_secret(name: str) -> bool:
-    """Tell whether the name of a property says that its value is a secret: `deploy_token`, not `monkey`."""
+    """Return whether the name of a property says that its value is a secret: `deploy_token`, not `monkey`."""
     return _SECRET_PROPERTY.search(name) is not None

@@ -17,19 +17,19 @@ BUILDSET_COMPLETED = "build.buildset.completed.v1"
 
 
 def request_key(request: Row) -> list[str]:
-    """Give the natural key of a request."""
+    """Return the natural key of a request."""
     return [str(request["buildrequestid"]), str(seconds_of(request["submitted_at"]))]
 
 
 def buildset_key(buildset: Row) -> list[str]:
-    """Give the natural key of a buildset."""
+    """Return the natural key of a buildset."""
     return [str(buildset["bsid"]), str(seconds_of(buildset["submitted_at"]))]
 
 
 def request_submitted(
     emitter: Emitter, *, request: Row, builder: BuilderFacts, buildset: BuildsetFacts, recovered: bool = False
 ) -> Event:
-    """Tell that a build was requested."""
+    """Return the event that a build was requested."""
     return make_event(
         emitter,
         SUBMITTED,
@@ -99,7 +99,7 @@ def request_completed(
 
 
 def buildset_completed(emitter: Emitter, *, buildset: Row, recovered: bool = False) -> Event:
-    """Tell that all requests of a buildset completed."""
+    """Return the event that all requests of a buildset completed."""
     results = results_of(buildset["results"])
     return make_event(
         emitter,

@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 
 
 def seconds_of(value: datetime | float | None) -> int | None:
-    """Give whole seconds since 1970: messages hold datetimes, over WAMP and from schedulers whole numbers."""
+    """Return whole seconds since 1970: messages hold datetimes, over WAMP and from schedulers whole numbers."""
     if value is None:
         return None
     if isinstance(value, datetime):
@@ -28,16 +28,16 @@ def seconds_of(value: datetime | float | None) -> int | None:
 
 
 def time_of(value: datetime | float | None) -> str | None:
-    """Give a time as events have it; None stays None."""
+    """Return a time as events have it; None stays None."""
     seconds = seconds_of(value)
     return None if seconds is None else format_time(seconds)
 
 
 def outcome_of(results: int | None) -> str:
-    """Give the word for a result; `unknown` for a number that Buildbot may get in later versions."""
+    """Return the word for a result; `unknown` for a number that Buildbot may get in later versions."""
     return _OUTCOMES[results] if results is not None and 0 <= results < len(_OUTCOMES) else UNKNOWN
 
 
 def results_of(results: int | None) -> int | None:
-    """Give Buildbot's number; requests that are not complete have -1 for none."""
+    """Return Buildbot's number; requests that are not complete have -1 for none."""
     return None if results is None or results < 0 else results

@@ -15,7 +15,7 @@ LOG_FINISHED = "build.log.finished.v1"
 
 
 def step_started(emitter: Emitter, *, ref: BuildRef, step: Row, recovered: bool = False) -> Event:
-    """Tell that a step of a build started."""
+    """Return the event that a step of a build started."""
     started_at = seconds_of(step["started_at"]) or ref.started_at
     return make_event(
         emitter,
@@ -67,7 +67,7 @@ def step_finished(emitter: Emitter, *, ref: BuildRef, step: Row, recovered: bool
 def log_finished(
     emitter: Emitter, *, ref: BuildRef, step: StepRef, log: Row, time: float, tail: str | None, recovered: bool = False
 ) -> Event:
-    """Tell that a log of a step is complete; Buildbot stores no time of that, so the caller gives one."""
+    """Return the event that a log of a step is complete; Buildbot stores no time of that, so the caller gives one."""
     return make_event(
         emitter,
         LOG_FINISHED,

@@ -22,7 +22,7 @@ def worker_event(
     last_connection: str | None = None,
     recovered: bool = False,
 ) -> Event:
-    """Tell that a worker is `connected`, `disconnected`, `missing`, `paused` or `unpaused` at a master."""
+    """Return the event that a worker is `connected`, `disconnected`, `missing`, `paused` or `unpaused` at a master."""
     return make_event(
         emitter,
         f"build.worker.{state}.v1",
@@ -47,7 +47,7 @@ def worker_event(
 def master_event(
     emitter: Emitter, state: str, *, masterid: int, name: str, time: float, recovered: bool = False
 ) -> Event:
-    """Tell that a master `started` or `stopped`."""
+    """Return the event that a master `started` or `stopped`."""
     return make_event(
         emitter,
         f"build.master.{state}.v1",
@@ -61,5 +61,5 @@ def master_event(
 
 
 def master_name(name: str) -> str:
-    """Give a master's name without its folder: Buildbot's own is `host:/path`, and no path is published."""
+    """Return a master's name without its folder: Buildbot's own is `host:/path`, and no path is published."""
     return name.partition(_PATH)[0] or name

@@ -34,14 +34,14 @@ class RecoveredBuilds:
         self._tails = tails
 
     async def known(self, build: Row) -> Known:
-        """Give what events of a build need."""
+        """Return what events of a build need."""
         name = await self._directory.builder_name(build["builderid"])
         context = await self._directory.context(build, bsid=None, properties=None)
         ref = BuildRef.of(build, name)
         return Known(ref, context, await self._choices.build(build, ref, context))
 
     async def facts(self, build: Row, known: Known) -> list[Fact]:
-        """Give the facts of a build up to now."""
+        """Return the facts of a build up to now."""
         ref, context, wanted = known
         if not wanted:
             return []

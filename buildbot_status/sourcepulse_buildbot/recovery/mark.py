@@ -25,7 +25,7 @@ class Mark(NamedTuple):
 
 
 def read_mark(outbox: Outbox, scope: str) -> Mark | None:
-    """Give the mark of a database's events; None if this outbox never had one."""
+    """Return the mark of a database's events; None if this outbox never had one."""
     with outbox.reading() as db:
         kept = note(db, _NAME + scope)
     if kept is None:
@@ -41,7 +41,7 @@ def write_mark(outbox: Outbox, scope: str, mark: Mark) -> None:
 
 
 def last_stored_at(outbox: Outbox) -> float | None:
-    """Give the time at which the youngest event was stored, in seconds since 1970."""
+    """Return the time at which the youngest event was stored, in seconds since 1970."""
     with outbox.reading() as db:
         row = db.execute("SELECT stored_at FROM events ORDER BY position DESC LIMIT 1").fetchone()
     return None if row is None else float(row[0])

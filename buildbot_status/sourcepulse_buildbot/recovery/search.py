@@ -100,7 +100,7 @@ class Recovery:
         self._passed_over = passed_over
 
     async def last_change(self) -> int:
-        """Give the id of the youngest change, 0 if there is none."""
+        """Return the id of the youngest change, 0 if there is none."""
         rows = await self._data.get(("changes",), order=["-changeid"], limit=1)
         return int(rows[0]["changeid"]) if rows else 0
 
@@ -235,7 +235,7 @@ class Recovery:
 
 
 def search_since(mark: Mark, *, until: int, changes_until: int, suspect_after: float) -> Search:
-    """Give what is to be searched after a mark."""
+    """Return what is to be searched after a mark."""
     return Search(
         # A clock that was set back since must not hide what ended after that.
         since=min(mark.at, until) - OVERLAP_SECONDS,

@@ -25,7 +25,7 @@ class StoredTests(NamedTuple):
 
 
 def is_companion(test_set: Row) -> bool:
-    """Tell whether a set only says more of the cases of another one, with which it is told."""
+    """Return whether a set only says more of the cases of another one, with which it is told."""
     return (test_set["category"], test_set["value_unit"]) in COMPANIONS
 
 

@@ -116,7 +116,7 @@ def result_sets(
 
 
 def details_of(results: Iterable[Mapping[str, Any]], failures: Iterable[Mapping[str, Any]]) -> dict[int, Details]:
-    """Give the details of the `0`s of a `pass_fail` set by their `test_resultid`.
+    """Return the details of the `0`s of a `pass_fail` set by their `test_resultid`.
 
     Both arguments are rows of the data API, of that set and of the `failure` set of the same step and description.
     Nothing is given if they do not belong together, for instance because somebody else made the sets.

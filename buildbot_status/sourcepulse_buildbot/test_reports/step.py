@@ -99,7 +99,7 @@ class PublishTestReport(BuildStep):
         return defer.Deferred.fromCoroutine(self._run())
 
     def getResultSummary(self) -> dict[str, str]:  # noqa: N802 - Buildbot's name
-        """Give the counts, or why there are none."""
+        """Return the counts, or why there are none."""
         if not self.words:
             summary: dict[str, str] = super().getResultSummary()
             return summary

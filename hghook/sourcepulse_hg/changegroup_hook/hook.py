@@ -182,7 +182,7 @@ def _untold(push: _Push, start: int, stop: int) -> list[Event]:
 
 
 def recovered_event(event: Event, key: tuple[str, ...]) -> Event:
-    """Give the event as one that was found later, under this natural key, without what only a live process knew."""
+    """Return the event as one that was found later, under this natural key, without what only a live process knew."""
     data = {**event.data, **dict.fromkeys(_UNKNOWN), "recovered": True}
     data["raw"] = [note for note in data["raw"] if note["field"].removeprefix("/") not in _UNKNOWN]
     return event._replace(id=event_id(event.source, event.type, *key), data=data)

@@ -24,7 +24,7 @@ _NODE = re.compile("[0-9a-f]{40}")
 
 
 def read_mark(place: Place) -> str | None:
-    """Give the mark, None if there is none; OSError if it cannot be read."""
+    """Return the mark, None if there is none; OSError if it cannot be read."""
     # First copies only ever go to the outbox, after which the file is right: so they come first.
     for waiting in reversed(place.waiting()):
         with suppress(DamagedError, FileNotFoundError):

@@ -120,7 +120,7 @@ def _show(folder: Path) -> int:
 
 
 def extension_path() -> Path:
-    """Give the folder that a hgrc names to load the extension into any hg."""
+    """Return the folder that a hgrc names to load the extension into any hg."""
     return Path(__file__).resolve().parents[1]
 
 

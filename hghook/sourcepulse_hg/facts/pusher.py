@@ -17,7 +17,7 @@ _STRIP = b"strip"
 
 
 def source_word(source: bytes | None, transaction_name: bytes) -> bytes | None:
-    """Give the hook's source, else the first word of the transaction's name (`pull`, `commit`, `amend`)."""
+    """Return the hook's source, else the first word of the transaction's name (`pull`, `commit`, `amend`)."""
     if source:
         return source
     words = transaction_name.split()
@@ -25,7 +25,7 @@ def source_word(source: bytes | None, transaction_name: bytes) -> bytes | None:
 
 
 def is_published(source: bytes | None, *, commits: bool) -> bool:
-    """Tell whether what came this way is published.
+    """Return whether what came this way is published.
 
     What strip adds again is known already.
     """
@@ -33,12 +33,12 @@ def is_published(source: bytes | None, *, commits: bool) -> bool:
 
 
 def comes_from_others(source: bytes | None) -> bool:
-    """Tell whether somebody pushed or unbundled this, rather than did it in the repository."""
+    """Return whether somebody pushed or unbundled this, rather than did it in the repository."""
     return source in _FROM_OTHERS
 
 
 def public_url(url: bytes | None) -> str | None:
-    """Give `remote:ssh`, `remote:http`, `file`, `bundle`, or the peer of a pull without credentials."""
+    """Return `remote:ssh`, `remote:http`, `file`, `bundle`, or the peer of a pull without credentials."""
     if not url:
         return None
     text = url.decode("utf-8", "replace")

@@ -66,15 +66,15 @@ class ServedView:
         self._shapes: dict[bool, Shape] = {}
 
     def is_served(self, revision: int | None) -> bool:
-        """Tell whether a pull can see a revision; None is one that is not there."""
+        """Return whether a pull can see a revision; None is one that is not there."""
         return revision is not None and revision != _NO_REVISION and revision not in self.unserved
 
     def was_served(self, revision: int | None) -> bool:
-        """Tell whether a pull could see a revision before."""
+        """Return whether a pull could see a revision before."""
         return revision is not None and _NO_REVISION < revision < self.start and revision not in self.unserved_before
 
     def shape_of_added(self, changelog: Any) -> Shape:
-        """Give the shape of what was added."""
+        """Return the shape of what was added."""
         return self._shape(changelog, with_revealed=False)
 
     def shape_of(self, changelog: Any, revisions: Sequence[int], revealed: AbstractSet[int]) -> Shape:
@@ -82,7 +82,7 @@ class ServedView:
         return _shape_of(changelog.parentrevs, revisions, revealed, self.start)
 
     def shape_of_appeared(self, changelog: Any) -> Shape:
-        """Give the shape of what appeared."""
+        """Return the shape of what appeared."""
         return self._shape(changelog, with_revealed=bool(self.revealed))
 
     def _shape(self, changelog: Any, *, with_revealed: bool) -> Shape:

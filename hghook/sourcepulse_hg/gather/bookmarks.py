@@ -22,7 +22,7 @@ def changed_bookmarks(
     view: ServedView,
     bookmarked: Collection[bytes],
 ) -> list[BookmarkChange]:
-    """Give the net changes by name, of `changes` as Mercurial keeps them and of targets that came or went.
+    """Return the net changes by name, of `changes` as Mercurial keeps them and of targets that came or went.
 
     `bookmarked` are targets that were served before a strip removed them. Divergent bookmarks (`name@remote`) belong to
     one repository alone, no pull sees them; nor does a pull from the repository see those that a share has for itself.
@@ -52,7 +52,7 @@ def changed_bookmarks(
 
 
 def _are_shared(repo: Any) -> bool:
-    """Tell whether the bookmarks of a share are those of the repository it shares, as Mercurial decides it."""
+    """Return whether the bookmarks of a share are those of the repository it shares, as Mercurial decides it."""
     if bookmarks.bookmarksinstore(repo):
         return True
     # Without the extension that command `share` is in, what `hg share -B` wrote has no effect.

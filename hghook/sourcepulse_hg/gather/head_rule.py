@@ -40,7 +40,7 @@ class Past:
         self.was_served = was_served
 
     def existing(self, branches: Collection[Hashable]) -> set[Hashable]:
-        """Give those of some branches that had a changeset; looks at every one if need be."""
+        """Return those of some branches that had a changeset; looks at every one if need be."""
         missing, found = set(branches), set()
         for revision in range(self.stop - 1, -1, -1):
             if not missing:
@@ -52,7 +52,7 @@ class Past:
         return found
 
     def heads_among(self, candidates: Collection[int], branch: Hashable) -> set[int]:
-        """Give those of some revisions on a branch that were heads of it."""
+        """Return those of some revisions on a branch that were heads of it."""
         undecided = set(candidates)
         if not undecided:
             return undecided
@@ -74,7 +74,7 @@ class Past:
         return heads
 
     def has_head_below(self, revision: int, branch: Hashable) -> bool:
-        """Tell whether an ancestor of a revision on another branch was a head of this one."""
+        """Return whether an ancestor of a revision on another branch was a head of this one."""
         nearest = []
         queue = [-revision]
         seen = {revision}
@@ -173,7 +173,7 @@ class _Following:
         self.surely: set[int] | None = None
 
     def has(self, head: int) -> bool:
-        """Tell whether an ancestor of a head was one before."""
+        """Return whether an ancestor of a head was one before."""
         if self.surely is None:
             self.surely = self._followers_of_heads()
         if head in self.surely:

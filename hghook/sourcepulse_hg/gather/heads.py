@@ -130,7 +130,7 @@ class _RepositoryPast(Past):
         return found
 
     def _cached_branches(self) -> tuple[set[bytes], Iterable[int]] | None:
-        """Give the branches in a file of Mercurial's that is still right, and the revisions it says nothing of."""
+        """Return the branches in a file of Mercurial's that is still right, and the revisions it says nothing of."""
         load = getattr(branchmap, "branch_cache_from_file", None) or branchmap.branchcache.fromfile
         for name in _CACHED_VIEWS:
             filtered = self._repo.filtered(name)

@@ -17,7 +17,7 @@ MARKERS_MAX = 1000
 
 
 def new_markers(repo: Any, markers: Collection[tuple[Any, ...]]) -> Markers:
-    """Give the markers that name no secret changeset, the oldest first.
+    """Return the markers that name no secret changeset, the oldest first.
 
     A changeset that this repository does not have cannot be secret in it; what is hidden is what markers are about.
     """

@@ -19,7 +19,7 @@ CHANGES_MAX = 1000
 def changed_phases(
     repo: Any, changes: Iterable[tuple[Sequence[int], tuple[int | None, int]]], view: ServedView
 ) -> PhaseChanges:
-    """Give the net changes in the order of the changesets; `changes` is what Mercurial keeps, ranges in that order."""
+    """Return the net changes in the order of the changesets; `changes` are Mercurial's ranges, in that order."""
     phase_of = repo._phasecache.phase
     total = 0
     listed: list[PhaseChange] = []

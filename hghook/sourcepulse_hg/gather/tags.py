@@ -85,7 +85,7 @@ class _TagFiles:
         return content, targets_of(parse_lines(content))
 
     def _file_node(self, revision: int) -> bytes:
-        """Give the id of the file at a revision, empty if there is none."""
+        """Return the id of the file at a revision, empty if there is none."""
         if revision == _NO_REVISION:
             return b""
         try:
@@ -136,7 +136,7 @@ def parse_lines(content: bytes) -> list[TagLine]:
 
 
 def appended(old: bytes, new: bytes) -> bytes | None:
-    """Give what was appended to a tag file, None if something else was done to it."""
+    """Return what was appended to a tag file, None if something else was done to it."""
     if not new.startswith(old):
         return None
     rest = new[len(old) :]
@@ -145,7 +145,7 @@ def appended(old: bytes, new: bytes) -> bytes | None:
 
 
 def targets_of(lines: Iterable[TagLine]) -> dict[bytes, bytes]:
-    """Give the last node of each tag."""
+    """Return the last node of each tag."""
     return {line.name: line.node for line in lines}
 
 

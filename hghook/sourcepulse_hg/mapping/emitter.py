@@ -19,7 +19,7 @@ _PATH_SAFE = "/-._~!$&'()*+,;=:@"
 
 
 def emitter_of(settings: Settings) -> Emitter:
-    """Give the emitter that the settings of a repository describe."""
+    """Return the emitter that the settings of a repository describe."""
     return Emitter(
         name=settings.name,
         source=source_uri(settings.source, settings.name, restricted=settings.restricted),
@@ -30,14 +30,14 @@ def emitter_of(settings: Settings) -> Emitter:
 
 
 def source_uri(configured: str, name: bytes, *, restricted: bool) -> str:
-    """Give the source of a repository's events: a configured host gets the name appended."""
+    """Return the source of a repository's events: a configured host gets the name appended."""
     host = configured.removeprefix("hg://")
     uri = configured if host.rstrip("/").count("/") else f"hg://{host.rstrip('/')}/{quote(name, safe=_PATH_SAFE)}"
     return uri + RESTRICTED_SUFFIX if restricted else uri
 
 
 def repository_url(emitter: Emitter) -> str | None:
-    """Give the URL to pull from, with the name of the repository put in."""
+    """Return the URL to pull from, with the name of the repository put in."""
     if emitter.repo_url is None:
         return None
     url = emitter.repo_url.replace("{repo}", quote(emitter.name, safe=_PATH_SAFE))

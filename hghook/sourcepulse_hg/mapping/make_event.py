@@ -25,7 +25,7 @@ class Texts:
         self.cut: dict[str, int] = {}
 
     def read(self, pointer: str, raw: bytes) -> str:
-        """Give the text of some bytes that goes to this place."""
+        """Return the text of some bytes that goes to this place."""
         text, bad = decode_text(raw)
         if len(raw) > TEXT_MAX_BYTES:
             # Cut here, so that many long descriptions are never in memory together.
@@ -39,7 +39,7 @@ class Texts:
         return text
 
     def read_or_none(self, pointer: str, raw: bytes | None) -> str | None:
-        """Give the text, or None for what is not there."""
+        """Return the text, or None for what is not there."""
         return None if raw is None else self.read(pointer, raw)
 
     def note_cut(self, pointer: str, kept: int, total: int) -> None:

@@ -63,7 +63,7 @@ class FirstCopy(NamedTuple):
 
 
 def base_name(counter: int, txnid: str) -> str:
-    """Give the name without its first letter; a txnid is `TXN:` and 40 hexadecimal digits."""
+    """Return the name without its first letter; a txnid is `TXN:` and 40 hexadecimal digits."""
     digits = txnid.rpartition(":")[2]
     name = f"-{counter:016d}-{digits}"
     if not _NAME.fullmatch("p" + name):
@@ -72,13 +72,13 @@ def base_name(counter: int, txnid: str) -> str:
 
 
 def parse_name(name: str) -> tuple[int, str] | None:
-    """Give counter and digits of a first copy's name, None for any other file."""
+    """Return counter and digits of a first copy's name, None for any other file."""
     match = _NAME.fullmatch(name)
     return (int(match[1]), match[2]) if match else None
 
 
 def next_counter(folders: Iterable[str | bytes]) -> int:
-    """Give a number above that of every first copy that waits in these folders.
+    """Return a number above that of every first copy that waits in these folders.
 
     Only what waits together needs an order, so no number has to outlive the last file.
     """

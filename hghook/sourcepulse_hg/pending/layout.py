@@ -83,7 +83,7 @@ def find_place(location: str | os.PathLike[str]) -> Place:
 
 
 def location_of(dot_hg: Path) -> str:
-    """Give the text by which an outbox remembers a repository: its path, or a URI if that is no UTF-8."""
+    """Return the text by which an outbox remembers a repository: its path, or a URI if that is no UTF-8."""
     text = str(dot_hg)
     try:
         text.encode()
@@ -93,7 +93,7 @@ def location_of(dot_hg: Path) -> str:
 
 
 def is_committed(waiting: Waiting) -> bool | None:
-    """Tell whether the transaction of a first copy is committed; None if it was rolled back, so the file is gone.
+    """Return whether the transaction of a first copy is committed; None if it was rolled back, so the file is gone.
 
     Mercurial's journal names the file before it exists. A commit takes the journal away and leaves the file, a
     rollback takes the file first: so a file that no journal names and that is still there is committed. That

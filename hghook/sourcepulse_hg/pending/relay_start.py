@@ -84,7 +84,7 @@ def relay_environment(*, broker: str | None, broker_file: bytes | None) -> dict[
 
 
 def failure_of_last_start(outbox: bytes) -> str | None:
-    """Give the reason why the relay that was started last does not run, None if it does or was not needed."""
+    """Return the reason why the relay that was started last does not run, None if it does or was not needed."""
     if not os.path.exists(outbox) or _relay_runs(outbox):
         return None
     return failed_start(os.fsdecode(outbox), older_than_s=START_SECONDS, now=time.time())
@@ -116,7 +116,7 @@ def _start_lock(outbox: bytes) -> int | None:
 
 
 def _relay_runs(outbox: bytes) -> bool:
-    """Tell whether a process holds the lock of the outbox's relay."""
+    """Return whether a process holds the lock of the outbox's relay."""
     try:
         # Where the relay has it: beside the file itself, if the outbox is a link.
         return is_locked(os.path.realpath(outbox) + b".relay.lock")

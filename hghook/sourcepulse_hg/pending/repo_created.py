@@ -41,7 +41,7 @@ class Seen(NamedTuple):
 
 
 def with_creation(repo: Any, events: list[Event], settings: Settings, teller: Teller) -> list[Event]:
-    """Give the events of a transaction, with that of the repository before them if it was never told."""
+    """Return the events of a transaction, with that of the repository before them if it was never told."""
     if not events:
         return events
     try:
@@ -53,7 +53,7 @@ def with_creation(repo: Any, events: list[Event], settings: Settings, teller: Te
 
 
 def has_creation(events: list[Event]) -> bool:
-    """Tell whether these events begin with that of the repository."""
+    """Return whether these events begin with that of the repository."""
     return bool(events) and events[0].type == CREATED
 
 

@@ -40,7 +40,7 @@ class RemovalNote(NamedTuple):
 
 
 def note_path(dot_hg: bytes) -> bytes:
-    """Give the place of the note."""
+    """Return the place of the note."""
     return os.path.join(dot_hg, FOLDER.encode("ascii"), NAME)
 
 

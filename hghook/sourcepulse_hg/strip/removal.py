@@ -161,7 +161,7 @@ def _is_local_only(operation: str, settings: Settings, was_told: bool) -> bool:
 
 
 def _strip_candidates(repo: Any, nodelist: bytes | Iterable[bytes]) -> tuple[str, ...]:
-    """Give the served nodes that a strip may remove: Mercurial truncates its files at the first of these."""
+    """Return the served nodes that a strip may remove: Mercurial truncates its files at the first of these."""
     try:
         changelog = repo.changelog
         nodes = [nodelist] if isinstance(nodelist, bytes) else list(nodelist)
@@ -173,7 +173,7 @@ def _strip_candidates(repo: Any, nodelist: bytes | Iterable[bytes]) -> tuple[str
 
 
 def _rollback_candidates(repo: Any) -> tuple[str, ...]:
-    """Give the served nodes that a rollback will remove."""
+    """Return the served nodes that a rollback will remove."""
     try:
         length = int(repo.vfs.read(b"undo.desc").splitlines()[0])
     except (OSError, ValueError, IndexError):
@@ -193,7 +193,7 @@ def _served_nodes(repo: Any, start: int, *, only_public: bool = False) -> tuple[
 
 
 def _undone_txnid(repo: Any) -> str | None:
-    """Give the transaction that a rollback will undo, if it has a first copy; Mercurial itself does not note it."""
+    """Return the transaction that a rollback will undo, if it has a first copy; Mercurial itself does not note it."""
     wanted = FOLDER.encode("ascii") + b"/p"
     try:
         lines = repo.svfs.read(b"undo.backupfiles").split(b"\n")

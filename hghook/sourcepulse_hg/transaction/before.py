@@ -71,7 +71,7 @@ def note_begin(repo: Any, name: bytes) -> None:
 
 
 def unserved_now(repo: Any) -> frozenset[int]:
-    """Give the revisions that a pull cannot see; `repo` is unfiltered.
+    """Return the revisions that a pull cannot see; `repo` is unfiltered.
 
     Mercurial keeps this set until something changes it. To make it anew it looks at each draft changeset, which is
     spared where nothing can be hidden and nothing is secret.
@@ -92,7 +92,7 @@ def unserved_now(repo: Any) -> frozenset[int]:
 
 
 def noted_before(repo: Any) -> Before:
-    """Give what was noted; without the extension nothing is."""
+    """Return what was noted; without the extension nothing is."""
     before: Before | None = getattr(repo, ATTRIBUTE, None)
     return Before(None, frozenset()) if before is None else before
 

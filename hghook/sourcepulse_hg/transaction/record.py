@@ -95,7 +95,7 @@ def _note_vanished(repo: Any, tr: Any, before: Before, teller: Teller) -> None:
 
 
 def encode_numbered(repo: Any, txnid: str, events: list[Event], mark: str | None = None) -> tuple[bytes, bytes]:
-    """Give the base name and the content of the next first copy."""
+    """Return the base name and the content of the next first copy."""
     ready = os.path.join(repo.sharedpath, FOLDER)
     counter = next_counter([repo.svfs.join(FOLDER), ready])
     content = encode_copy(

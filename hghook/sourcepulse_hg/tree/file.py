@@ -28,5 +28,5 @@ def state_file(dot_hg: bytes, store: bytes) -> bytes | None:
 
 
 def has_state(repo: Any) -> bool:
-    """Tell whether the tree of a repository has a state at all; most have none, and pay for this look only."""
+    """Return whether the tree of a repository has a state at all; most have none, and pay for this look only."""
     return bool(repo.ui.config(b"sourcepulse", b"tree_command")) or state_file(repo.sharedpath, repo.spath) is not None

@@ -59,7 +59,7 @@ def guard(repo: Any, tr: Any) -> None:
 
 
 def current_state(repo: Any, settings: TreeSettings, now: float) -> TreeState:
-    """Give the state that holds now, asked for or stored; TreeStateError if the stored one is damaged."""
+    """Return the state that holds now, asked for or stored; TreeStateError if the stored one is damaged."""
     if settings.command is None:
         return read_state(repo).at(now)
     environ = {**os.environb, b"SOURCEPULSE_REPOSITORY": os.path.dirname(repo.sharedpath)}

@@ -41,7 +41,7 @@ def ask_service(command: bytes, environ: Mapping[bytes, bytes], now: float) -> T
 
 
 def _answer(process: subprocess.Popen[bytes]) -> bytes:
-    """Give what the process prints until it ends; what it leaves running is of no interest."""
+    """Return what the process prints until it ends; what it leaves running is of no interest."""
     try:
         answer, _ = process.communicate(timeout=ANSWER_LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
@@ -87,5 +87,5 @@ def _from_json(text: str, now: float) -> TreeState:
 
 
 def when_unreachable(problem: str, *, is_open: bool) -> TreeState:
-    """Give the state that holds while nobody can say."""
+    """Return the state that holds while nobody can say."""
     return TreeState(OPEN if is_open else CLOSED, f"its status is not known: {problem}", None, None, 0.0)

@@ -42,7 +42,7 @@ def read_tree_settings(ui: Any) -> TreeSettings:
 
 
 def is_listed(user: str | None, names: tuple[str, ...]) -> bool:
-    """Tell whether a user is one of these; nobody in particular only if everybody is."""
+    """Return whether a user is one of these; nobody in particular only if everybody is."""
     return EVERYBODY in names or (user is not None and user in names)
 
 

@@ -35,7 +35,7 @@ class TreeState(NamedTuple):
     since: float
 
     def at(self, now: float) -> Self:
-        """Give the state at a time: after its scheduled reopening a tree is open."""
+        """Return the state at a time: after its scheduled reopening a tree is open."""
         if self.state == OPEN or self.until is None or now < self.until:
             return self
         return self._replace(state=OPEN, reason=SCHEDULED, until=None, user=None, since=self.until)
@@ -83,7 +83,7 @@ DESCRIPTION_MAX_CHARACTERS = 64 * 1024
 
 
 def passes(state: TreeState, settings: TreeSettings, *, user: str | None, description: str | None) -> bool:
-    """Tell whether a push passes; `description` is None for one without changesets, which no words can approve."""
+    """Return whether a push passes; `description` is None for one without changesets, which no words can approve."""
     if state.state == OPEN or (settings.users and is_listed(user, settings.users)):
         return True
     if description is None:

@@ -38,7 +38,7 @@ def note_change(tr: Any, change: TreeChange) -> None:
 
 
 def service_state(repo: Any) -> TreeState | None:
-    """Give what a service said when it was last told of, None if never or unreadable: then it is told again."""
+    """Return what a service said when it was last told of, None if never or unreadable: then it is told again."""
     try:
         with open(_service_file(repo), "rb") as file:
             return decode_state(file.read())

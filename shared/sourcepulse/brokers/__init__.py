@@ -142,14 +142,14 @@ class Subscription(Protocol):
 
     @property
     def unbinds(self) -> bool:
-        """Tell whether the last `open` undid the former patterns.
+        """Return whether the last `open` undid the former patterns.
 
         If not, what they take still comes, and the consumer leaves it out and passes them to the next subscription.
         """
 
     @property
     def notes(self) -> Sequence[str]:
-        """Give sentences on what this broker does otherwise than was asked, for the consumer to tell."""
+        """Return sentences on what this broker does otherwise than was asked, for the consumer to tell."""
 
     def open(self) -> None:
         """Connect, declare and bind the queue; SubscriptionError if the broker cannot give what was asked."""
@@ -174,7 +174,7 @@ class Subscription(Protocol):
 
 
 def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
-    """Give an unopened publisher for the URL's scheme; ConfigError if the exchange cannot be had there."""
+    """Return an unopened publisher for the URL's scheme; ConfigError if the exchange cannot be had there."""
     check_place(url, exchange)
     if url.scheme == "file":
         from sourcepulse.brokers.file.queues import LocalPublisher
@@ -194,7 +194,7 @@ def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
 
 
 def open_subscription(url: BrokerUrl, spec: SubscriptionSpec, *, former_patterns: Sequence[str] = ()) -> Subscription:
-    """Give an unopened subscription for the URL's scheme.
+    """Return an unopened subscription for the URL's scheme.
 
     `former_patterns` are those that a durable queue may be bound to from before, for brokers that do not tell.
     """

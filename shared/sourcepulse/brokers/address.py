@@ -25,7 +25,7 @@ _EXCHANGE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 
 
 def check_exchange(name: str) -> str:
-    """Give the name back, or raise ConfigError: it must mean the same on every broker, in URLs and in patterns."""
+    """Return the name back, or raise ConfigError: it must mean the same on every broker, in URLs and in patterns."""
     if not _EXCHANGE.fullmatch(name) or len(name) > EXCHANGE_MAX_BYTES:
         raise ConfigError(
             f"{name[:80]!r} is no name for an exchange; it is letters, digits, '-' and '_', "

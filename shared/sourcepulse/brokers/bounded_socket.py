@@ -194,7 +194,7 @@ class BoundedSocket:
 
 
 def resolve(host: str, port: int, deadline: float) -> list[tuple[int, Any]]:
-    """Give the addresses of a host as pairs of family and address; TimeoutError at the deadline.
+    """Return the addresses of a host as pairs of family and address; TimeoutError at the deadline.
 
     A name is looked up in a thread, for nothing can interrupt the system's resolver; one that is too slow is
     left to end by itself.

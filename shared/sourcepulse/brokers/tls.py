@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def context_of(url: BrokerUrl) -> ssl.SSLContext | None:
-    """Give a context that verifies chain and host name, None for a URL without TLS.
+    """Return a context that verifies chain and host name, None for a URL without TLS.
 
     `?ca=` names the only authorities that are trusted, without it the system's are; `?cert=` and `?key=` are our
     own certificate, one file may hold both. BrokerRefusedUsError if a file cannot be used: an admin must act.

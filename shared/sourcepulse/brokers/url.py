@@ -64,16 +64,16 @@ class BrokerUrl:
 
     @property
     def tls(self) -> bool:
-        """Tell whether the connection is encrypted."""
+        """Return whether the connection is encrypted."""
         return self.scheme.partition("+")[0] in ("amqps", "stomps")
 
     @property
     def has_password(self) -> bool:
-        """Tell whether the URL carries a secret."""
+        """Return whether the URL carries a secret."""
         return bool(self.password)
 
     def option(self, name: str) -> str | None:
-        """Give the value of a `?name=value` option, or None."""
+        """Return the value of a `?name=value` option, or None."""
         return dict(self.options).get(name)
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ def host_text(host: str, port: int) -> str:
 
 
 def redact(text: str) -> str:
-    """Give a URL, however malformed, without anything that could be a password."""
+    """Return a URL, however malformed, without anything that could be a password."""
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not _SCHEME.fullmatch(scheme):

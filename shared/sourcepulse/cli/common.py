@@ -49,7 +49,7 @@ def settings(args: argparse.Namespace) -> Config:
 
 
 def outbox_path(config: Config) -> Path:
-    """Give the outbox that is set, or that of the repository around us; ConfigError if there is neither."""
+    """Return the outbox that is set, or that of the repository around us; ConfigError if there is neither."""
     if config.text("outbox") is None:
         here = Path.cwd()
         for directory in (here, *here.parents):

@@ -49,7 +49,7 @@ def summary(event: Event) -> str:
 
 
 def shorten(text: str) -> str:
-    """Give a text in printable characters, at most so many."""
+    """Return a text in printable characters, at most so many."""
     text = plain(text)
     return text if len(text) <= SUMMARY_MAX_CHARACTERS else text[: SUMMARY_MAX_CHARACTERS - 1] + "\u2026"
 

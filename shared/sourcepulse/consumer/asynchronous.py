@@ -59,7 +59,7 @@ class AsyncEvents:
                     await self._wait()
 
     def __aiter__(self) -> Self:
-        """Give itself."""
+        """Return itself."""
         return self
 
     async def __anext__(self) -> Event:

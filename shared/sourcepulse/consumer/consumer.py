@@ -169,7 +169,7 @@ class Consumer:
             intake.drop()
 
     def __iter__(self) -> Iterator[Event]:
-        """Give event after event, each acknowledged when the next is asked for."""
+        """Yield event after event, each acknowledged when the next is asked for."""
         try:
             while (event := self.receive(self._timeout)) is not None:
                 yield event
@@ -183,7 +183,7 @@ class Consumer:
             self._intake.flush()
 
     def receive(self, timeout: float | None = None) -> Event | None:
-        """Give the next event, the same one until it is acknowledged; None after `timeout` seconds of silence.
+        """Return the next event, the same one until it is acknowledged; None after `timeout` seconds of silence.
 
         None also when `stop` was called. BrokerError if the broker fails in a way that no retry can heal.
         """

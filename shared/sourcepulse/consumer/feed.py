@@ -88,7 +88,7 @@ class Feed:
         return self._begun(item)
 
     def take_now(self) -> Item | None:
-        """Give the next item if there is one."""
+        """Return the next item if there is one."""
         with self._work:
             item = None if self._ending or self._intake.stopping else self._take()
         return self._begun(item)

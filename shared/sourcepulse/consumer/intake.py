@@ -131,7 +131,7 @@ class Intake:
         return delivery is not None
 
     def take(self) -> Item | None:
-        """Give the next item in order, None if nothing is ready; tells of gaps and resets on the way."""
+        """Return the next item in order, None if nothing is ready; tells of gaps and resets on the way."""
         while True:
             step = self._ordering.take()
             match step:

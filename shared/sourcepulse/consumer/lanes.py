@@ -46,12 +46,12 @@ class Lanes:
         queue.append((self._arrivals, item))
 
     def take(self, now: float) -> Item | None:
-        """Give the next item to a worker; None if there is none, no worker is free, or it is spent."""
+        """Return the next item to a worker; None if there is none, no worker is free, or it is spent."""
         item = self._next(now)
         return self._begin(item) if item is not None and not item.spent else None
 
     def take_spent(self, now: float) -> Item | None:
-        """Give the next item if a worker is free for it and it is spent."""
+        """Return the next item if a worker is free for it and it is spent."""
         item = self._next(now)
         return self._begin(item) if item is not None and item.spent else None
 
@@ -69,7 +69,7 @@ class Lanes:
             heapq.heappush(self._delayed, (until, numbered[0], source))
 
     def due_in(self, now: float) -> float | None:
-        """Give the seconds until the first postponed item may be taken, None if there is none."""
+        """Return the seconds until the first postponed item may be taken, None if there is none."""
         return max(0.0, self._delayed[0][0] - now) if self._delayed else None
 
     def withdraw(self, *, keep_tried: bool) -> list[Item]:

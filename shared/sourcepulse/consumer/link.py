@@ -38,7 +38,7 @@ class Link:
         self._random = SystemRandom()
 
     def due_in(self) -> float:
-        """Give the seconds until the next attempt to open, 0 if it may be made now."""
+        """Return the seconds until the next attempt to open, 0 if it may be made now."""
         return max(0.0, self._next_attempt_at - self._clock())
 
     def open(self, subscription: Subscription) -> Subscription | None:
@@ -115,7 +115,7 @@ class Queue:
         self._subscription: Subscription | None = None
 
     def subscription(self) -> Subscription:
-        """Give the subscription, the same each time: opened again, it finds its temporary queue if that is there."""
+        """Return the subscription, the same each time: opened again, it finds its temporary queue if that is there."""
         if self._subscription is None:
             former: tuple[str, ...] = ()
             if self._spec.durable:

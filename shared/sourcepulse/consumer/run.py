@@ -36,7 +36,7 @@ class Retry:
     first_seconds: float
 
     def wait_seconds(self, failures: int) -> float:
-        """Give the wait after so many failures."""
+        """Return the wait after so many failures."""
         return backoff_seconds(failures - 1, first=self.first_seconds, most=CALLBACK_RETRY_MOST_SECONDS)
 
 

@@ -37,12 +37,12 @@ class Limits(NamedTuple):
     lists: Mapping[str, int] = MappingProxyType({})
 
     def most_items(self, name: str) -> int:
-        """Give the number of items that a list of this name may have."""
+        """Return the number of items that a list of this name may have."""
         return self.lists.get(name, LIST_MAX_ITEMS_BY_NAME.get(name, LIST_MAX_ITEMS))
 
 
 def envelope_bytes(type_: str, source: str, subject: str | None) -> int:
-    """Give an upper limit of what an event of this type and source takes beside its `data`, in either format."""
+    """Return an upper limit of what an event of this type and source takes beside its `data`, in either format."""
     return ENVELOPE_FIXED_BYTES + 2 * len(type_) + size_of(source) + size_of(subject)
 
 
@@ -53,7 +53,7 @@ def bound(
     cut: Mapping[str, int] | None = None,
     limits: Limits | None = None,
 ) -> dict[str, Any]:
-    """Give a copy of an event's `data` that fits the limits, with `truncated` and `raw` filled in.
+    """Return a copy of an event's `data` that fits the limits, with `truncated` and `raw` filled in.
 
     The copy shares what did not have to change with the original.
 

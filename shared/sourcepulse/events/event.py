@@ -44,7 +44,7 @@ RESTRICTED_SUFFIX = "?restricted"
 
 
 def event_id(scope: str, type_: str, *key: str) -> str:
-    """Give the deterministic id of a fact: UUIDv5 over `[scope, type, key...]`.
+    """Return the deterministic id of a fact: UUIDv5 over `[scope, type, key...]`.
 
     The name that is hashed is the array as compact ASCII JSON, so that no element can run into the next.
     """
@@ -81,7 +81,7 @@ def _is_time(text: str) -> bool:
 
 
 def routing_words(type_: str) -> list[str]:
-    """Give the words of a type without its version: `hg.push.v1` -> `["hg", "push"]`."""
+    """Return the words of a type without its version: `hg.push.v1` -> `["hg", "push"]`."""
     return type_.split(".")[:-1]
 
 
@@ -204,6 +204,6 @@ class Event(_Attributes):
         )
 
     def numbered(self, numbers: Numbers) -> "Event":
-        """Give the same event with the numbers of an outbox."""
+        """Return the same event with the numbers of an outbox."""
         _check_numbers(numbers)
         return self._replace(numbers=numbers)

@@ -27,7 +27,7 @@ def step(value: Any, word: str, pointer: str) -> Any:
 
 
 def resolve(data: Any, pointer: str) -> Any:
-    """Give what a pointer leads to; EventError if there is nothing."""
+    """Return what a pointer leads to; EventError if there is nothing."""
     value = data
     for word in pointer.split("/")[1:]:
         value = step(value, word, pointer)
@@ -35,5 +35,5 @@ def resolve(data: Any, pointer: str) -> Any:
 
 
 def order(pointer: str) -> list[tuple[int, str]]:
-    """Give a key that sorts pointers by name, and items of a list by number."""
+    """Return a key that sorts pointers by name, and items of a list by number."""
     return [(int(word), "") if word.isdecimal() else (-1, word) for word in pointer.split("/")]

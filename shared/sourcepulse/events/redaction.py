@@ -19,7 +19,7 @@ _QUERY = re.compile(rf"(?i)([?&;](?:[\w.%-]*[^a-z&=])?{SENSITIVE}(?:[^a-z&=][\w.
 
 
 def redact_urls(text: str) -> str:
-    """Give a text whose URLs hold no credentials."""
+    """Return a text whose URLs hold no credentials."""
     if "://" in text:
         text = _USERINFO.sub(r"\1", text)
     if "=" in text:

@@ -64,7 +64,7 @@ class _Node:
     items: list[Any] | None = None
 
     def dropped(self) -> bool:
-        """Tell whether a list above was cut before this."""
+        """Return whether a list above was cut before this."""
         node = self
         while node.above is not None:
             if node.place >= len(node.above.owns):
@@ -73,7 +73,7 @@ class _Node:
         return False
 
     def may_be_halved(self) -> bool:
-        """Tell whether there is something to save here."""
+        """Return whether there is something to save here."""
         return self.own >= SMALL_BYTES and self.name not in NEVER_CUT
 
     def halve(self, truncation: Truncation) -> int:
@@ -115,7 +115,7 @@ class _Measure:
     def _measure(
         self, value: Any, pointer: str, name: str, holder: dict[str, Any] | None, above: _Node | None, *, place: int
     ) -> tuple[int, int]:
-        """Give what the value adds to the bytes of the list it is in, and what it takes in all."""
+        """Return what the value adds to the bytes of the list it is in, and what it takes in all."""
         if isinstance(value, str):
             size = size_of(value) + self._truncation.size(pointer)
             if holder is None or size < SMALL_BYTES or name in NEVER_CUT:

@@ -77,7 +77,7 @@ def routing_key(*words: str, variable: Sequence[str] = ()) -> str:
 
 
 def check_pattern(pattern: str) -> str:
-    """Give the pattern back, or raise ConfigError that says what is wrong with it."""
+    """Return the pattern back, or raise ConfigError that says what is wrong with it."""
     for word in pattern.split("."):
         if not re.fullmatch(_PATTERN_WORD, word):
             raise ConfigError(
@@ -88,7 +88,7 @@ def check_pattern(pattern: str) -> str:
 
 
 def matches(pattern: str, key: str) -> bool:
-    """Tell whether a key fits a pattern: `*` is exactly one word, `#` any number of words, none included.
+    """Return whether a key fits a pattern: `*` is exactly one word, `#` any number of words, none included.
 
     The rules are those of AMQP 0-9-1 section 3.1.3.3 (topic exchange).
     """
@@ -125,7 +125,7 @@ def _skip_hashes(places: set[int], pattern: Sequence[str]) -> set[int]:
 
 
 def covers(pattern: str, words: Sequence[str]) -> bool:
-    """Tell whether a pattern takes every key that begins with these words."""
+    """Return whether a pattern takes every key that begins with these words."""
     parts = pattern.split(".")
     end = len(parts)
     while end and parts[end - 1] in ("*", "#"):

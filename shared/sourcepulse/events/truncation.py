@@ -36,7 +36,7 @@ def decode_text(raw: bytes) -> tuple[str, bytes | None]:
 
 
 def size_of(value: object) -> int:
-    """Give the bytes that a value takes as sent."""
+    """Return the bytes that a value takes as sent."""
     return len(to_json(value).encode())
 
 
@@ -58,7 +58,7 @@ class Truncation:
             self.cuts[pointer] = (kept, total)
 
     def cut_text(self, text: str, pointer: str, name: str, *, most_bytes: int, total: int | None = None) -> str:
-        """Give the first whole characters of a text, of a `tail` the last, and enter the cut.
+        """Return the first whole characters of a text, of a `tail` the last, and enter the cut.
 
         `total` is what the text had at its source, in bytes, if it comes cut already.
         """
@@ -76,11 +76,11 @@ class Truncation:
         return kept
 
     def raw_size(self, pointer: str) -> int:
-        """Give the bytes that the base64 of a place takes as sent, 0 without one."""
+        """Return the bytes that the base64 of a place takes as sent, 0 without one."""
         return (len(self.bytes.get(pointer, b"")) + 2) // 3 * 4
 
     def size(self, pointer: str) -> int:
-        """Give the bytes that the entries of a place take as sent, commas included."""
+        """Return the bytes that the entries of a place take as sent, commas included."""
         size = 0
         if pointer in self.cuts:
             size += size_of(_cut_note(pointer, *self.cuts[pointer])) + 1
@@ -99,7 +99,7 @@ class Truncation:
                 raise EventError(f"{notes[0]['field']} is not whole, but the data has no member {name!r} to say so")
 
     def _alive(self, notes: Mapping[str, object]) -> Iterator[str]:
-        """Give the pointers that no cut list above has taken away, in order, items by number."""
+        """Yield the pointers that no cut list above has taken away, in order, items by number."""
         for pointer in sorted(notes, key=pointers.order):
             words = pointer.split("/")
             for depth in range(2, len(words)):

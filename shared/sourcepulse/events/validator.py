@@ -28,7 +28,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 def defects(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[str, str]]:
-    """Give what is wrong with a value, in no promised order: pairs of JSON pointer and sentence.
+    """Return what is wrong with a value, in no promised order: pairs of JSON pointer and sentence.
 
     `schema` is self-contained: each `$ref` is a pointer into it. KeyError names a keyword of it that is not
     among ours.

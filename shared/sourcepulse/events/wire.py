@@ -38,7 +38,7 @@ to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 def dataschema(type_: str) -> str:
-    """Give the URN of the JSON Schema of a type's `data`; all states of services share one schema."""
+    """Return the URN of the JSON Schema of a type's `data`; all states of services share one schema."""
     status = re.fullmatch(_STATUS, type_) if type_.startswith("system.") else None
     if status and not type_.startswith(_WITHHELD):
         return f"{SCHEMA_URN_PREFIX}system.status{status[1]}"

@@ -120,7 +120,7 @@ class Outbox:
         return self._file.path
 
     def now(self) -> float:
-        """Give the time of the outbox's clock, in seconds since 1970."""
+        """Return the time of the outbox's clock, in seconds since 1970."""
         return self._clock()
 
     def file_problems(self) -> list[str]:
@@ -129,19 +129,19 @@ class Outbox:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection to the modules that list and count."""
+        """Return the connection to the modules that list and count."""
         with self._file.read() as db:
             yield db
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Give the connection, inside one transaction, to the modules that keep house."""
+        """Return the connection, inside one transaction, to the modules that keep house."""
         with self._file.write(durable=durable) as db:
             yield db
 
     @contextmanager
     def exclusive(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection outside any transaction, while nobody else writes."""
+        """Return the connection outside any transaction, while nobody else writes."""
         with self._file.exclusive() as db:
             yield db
 
@@ -162,7 +162,7 @@ class Outbox:
         return stored
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Give those of the ids whose events the outbox has or had."""
+        """Return those of the ids whose events the outbox has or had."""
         found: set[str] = set()
         with self._file.read() as db:
             for start in range(0, len(ids), IDS_AT_ONCE):
@@ -208,7 +208,7 @@ class Outbox:
         return Stored(id=event.id, position=position, new=True)
 
     def _epoch(self, db: sqlite3.Connection) -> str:
-        """Give the epoch of this file; a copy or a restored backup gets a new one.
+        """Return the epoch of this file; a copy or a restored backup gets a new one.
 
         Another inode tells a copy. A backup written over the file, or into an inode that was given out again, has
         it too, but it does not know the last position, which is marked beside the file.
@@ -228,7 +228,7 @@ class Outbox:
     # -- sending
 
     def claim(self, stream: str, *, after: int = 0, limit: int = 100) -> list[Claimed]:
-        """Give the oldest pending events behind a position, in order; they stay pending until settled.
+        """Return the oldest pending events behind a position, in order; they stay pending until settled.
 
         One relay per outbox holds `relay.relay_lock`, so nobody else sends what was claimed.
         """
@@ -341,7 +341,7 @@ class Outbox:
             )
 
     def claim_replays(self, stream: str, *, after: int = 0, limit: int = 100) -> list[tuple[int, Claimed]]:
-        """Give the oldest requested replays, each with its number; the bodies are as first sent."""
+        """Return the oldest requested replays, each with its number; the bodies are as first sent."""
         with self._file.read() as db:
             rows = db.execute(
                 "SELECT r.number, e.position, e.id, e.source, e.type, e.time, e.routing_key, b.body "
@@ -364,7 +364,7 @@ class Outbox:
     # -- delivery state
 
     def bound_broker(self, stream: str) -> str | None:
-        """Give the broker that a stream was delivered to last, without password; None before the first."""
+        """Return the broker that a stream was delivered to last, without password; None before the first."""
         with self._file.read() as db:
             row = db.execute("SELECT broker FROM deliveries WHERE stream = ?", (stream,)).fetchone()
         return row[0] if row else None
@@ -392,12 +392,12 @@ class Outbox:
             db.execute("UPDATE deliveries SET failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,))
 
     def tried(self, stream: str) -> str | None:
-        """Give the mark of the settings by which the last attempt failed."""
+        """Return the mark of the settings by which the last attempt failed."""
         with self._file.read() as db:
             return note(db, _TRIED + stream)
 
     def trouble(self, stream: str) -> Trouble | None:
-        """Give what keeps the events of a stream waiting; None if the last attempt went well, or nothing waits."""
+        """Return what keeps the events of a stream waiting; None if the last attempt went well, or nothing waits."""
         with self._file.read() as db:
             row = db.execute(
                 "SELECT last_error FROM deliveries WHERE stream = ? AND failures > 0", (stream,)
@@ -431,7 +431,7 @@ class Outbox:
         return wait_s
 
     def next_attempt_in(self, stream: str) -> float:
-        """Give the seconds until the stream may be tried again, 0 if now, or if the clock was set back."""
+        """Return the seconds until the stream may be tried again, 0 if now, or if the clock was set back."""
         with self._file.read() as db:
             row = db.execute(
                 "SELECT last_error_at, next_attempt_at FROM deliveries WHERE stream = ?", (stream,)

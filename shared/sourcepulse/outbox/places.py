@@ -21,7 +21,7 @@ PLACES = "places of "
 
 
 def places(outbox: Outbox, stream: str) -> tuple[str, ...]:
-    """Give all brokers that a stream was ever delivered to, without passwords, the oldest first."""
+    """Return all brokers that a stream was ever delivered to, without passwords, the oldest first."""
     with outbox.reading() as db:
         return _places(db, stream)
 

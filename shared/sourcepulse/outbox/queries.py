@@ -72,7 +72,7 @@ def find(outbox: Outbox, name: str) -> dict[str, Any]:
 
 
 def body(outbox: Outbox, position: int) -> bytes:
-    """Give an event's bytes as they are sent; NothingThereError if they have expired."""
+    """Return an event's bytes as they are sent; NothingThereError if they have expired."""
     with outbox.reading() as db:
         row = db.execute("SELECT body FROM bodies WHERE position = ?", (position,)).fetchone()
         why = db.execute("SELECT reason FROM events WHERE position = ?", (position,)).fetchone()
@@ -83,7 +83,7 @@ def body(outbox: Outbox, position: int) -> bytes:
 
 
 def last_events(outbox: Outbox, source: str, *, limit: int, limit_bytes: int) -> list[tuple[int, str, bytes]]:
-    """Give position, routing key and bytes of the last events of a source, oldest first, within both limits."""
+    """Return position, routing key and bytes of the last events of a source, oldest first, within both limits."""
     found: list[tuple[int, str, bytes]] = []
     left = limit_bytes
     with outbox.reading() as db:
@@ -100,7 +100,7 @@ def last_events(outbox: Outbox, source: str, *, limit: int, limit_bytes: int) ->
 
 
 def figures(outbox: Outbox) -> dict[str, Any]:
-    """Give the state of the whole outbox as `status --json` prints it."""
+    """Return the state of the whole outbox as `status --json` prints it."""
     now = outbox.now()
     with outbox.reading() as db:
         epoch = note(db, "epoch")

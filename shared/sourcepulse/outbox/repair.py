@@ -152,7 +152,7 @@ def _rebuild(path: Path) -> RepairReport:
 
 
 def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...] | None]:
-    """Give the rows that can be read, and None for each place where reading broke off."""
+    """Yield the rows that can be read, and None for each place where reading broke off."""
     ascending = f"SELECT * FROM {table}"  # noqa: S608 - our own table names
     if table == "meta":
         ascending += " WHERE name NOT IN ('epoch', 'inode')"

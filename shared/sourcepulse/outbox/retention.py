@@ -77,7 +77,7 @@ def _is_sound(outbox: Outbox) -> bool:
 
 
 def vacuum(outbox: Outbox) -> int:
-    """Give the disk back what is free in the file, and return how many bytes; writers wait meanwhile.
+    """Return the disk back what is free in the file, and return how many bytes; writers wait meanwhile.
 
     SQLite writes the file anew beside it, which takes the room of what is kept. About 35 MB pass in a second.
     """
@@ -105,7 +105,7 @@ def _drop_bodies(outbox: Outbox, condition: str, value: float) -> int:
 
 
 def _oldest_position_within(outbox: Outbox, limit_bytes: int) -> int | None:
-    """Give the position from which on the payloads fit the limit, None if all do."""
+    """Return the position from which on the payloads fit the limit, None if all do."""
     with outbox.reading() as db:
         (total,) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM bodies").fetchone()
         if total <= limit_bytes:

@@ -108,7 +108,7 @@ class SqliteFile:
 
     @contextmanager
     def read(self, *, check_place: bool = True) -> Iterator[sqlite3.Connection]:
-        """Give the connection for statements that only read; who writes soon need not look where the file is."""
+        """Return the connection for statements that only read; who writes soon need not look where the file is."""
         self._start_waiting()
         with self._translated():
             if check_place:
@@ -117,7 +117,7 @@ class SqliteFile:
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Give the connection inside one transaction, committed at the end, rolled back on any exception.
+        """Return the connection inside one transaction, committed at the end, rolled back on any exception.
 
         `durable=False` spares the sync: the transaction survives a killed process, not a power failure.
         """
@@ -140,7 +140,7 @@ class SqliteFile:
 
     @contextmanager
     def exclusive(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection under the lock of writers, outside any transaction."""
+        """Return the connection under the lock of writers, outside any transaction."""
         self._start_waiting()
         with self._translated(), self._locked():
             self._check_place()
@@ -153,7 +153,7 @@ class SqliteFile:
         return [] if rows == ["ok"] else rows
 
     def mark(self) -> int:
-        """Give the number that `set_mark` left beside the file, 0 if there is none."""
+        """Return the number that `set_mark` left beside the file, 0 if there is none."""
         kept = os.pread(self._lock_fd, MARK_DIGITS, len(INITIALISED))
         return int(kept) if len(kept) == MARK_DIGITS and kept.isdigit() else 0
 
@@ -391,7 +391,7 @@ def side_files(path: Path) -> list[Path]:
 
 
 def shared_mode(directory: Path) -> int:
-    """Give the mode of a new file in a directory: its read and write bits, never writable by the world."""
+    """Return the mode of a new file in a directory: its read and write bits, never writable by the world."""
     return directory.stat().st_mode & MODE_MASK
 
 

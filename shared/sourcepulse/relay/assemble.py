@@ -30,7 +30,7 @@ __all__ = ["open_relay", "places_of"]
 def open_relay(
     path: Path, config: Config, stop: threading.Event, *, rebind: bool = False, create: bool = True
 ) -> Iterator[Relay]:
-    """Give a relay that holds the lock of the outbox at `path`; it ends when `stop` is set.
+    """Return a relay that holds the lock of the outbox at `path`; it ends when `stop` is set.
 
     RelayRunningError if another one has it, ConfigError for streams that may not go where they should, OutboxError.
     """

@@ -27,7 +27,7 @@ _MARK_BYTES = 2
 
 
 def places_of(config: Config) -> dict[str, Place]:
-    """Give where each stream goes that has a broker."""
+    """Return where each stream goes that has a broker."""
     return {
         stream: Place(url, config.require(f"{prefix}exchange"))
         for stream, prefix in STREAMS
@@ -104,7 +104,7 @@ class Destination:
         return blake2b(repr(self._look()).encode("utf-8", "replace"), digest_size=_MARK_BYTES).hexdigest()
 
     def publisher(self) -> Publisher:
-        """Give an unopened publisher by the settings as they stand now.
+        """Return an unopened publisher by the settings as they stand now.
 
         BrokerRefusedUsError if they are wrong, or the stream may not go there.
         """

@@ -69,7 +69,7 @@ def relay_lock(outbox: Path) -> Iterator[None]:
 
 
 def is_relayed(outbox: Path) -> bool:
-    """Tell whether a relay serves this outbox now."""
+    """Return whether a relay serves this outbox now."""
     try:
         return is_locked(lock_path(outbox))
     except OSError:
@@ -197,11 +197,11 @@ class Relay:
             self._stop.wait(POLL_SECONDS if idle_exit_s is not None and idle_exit_s < 1 else 1.0)
 
     def next_attempt_in(self) -> float:
-        """Give the seconds until the first stream may be tried, 0 if now."""
+        """Return the seconds until the first stream may be tried, 0 if now."""
         return min((delivery.next_attempt_in() for delivery in self._deliveries), default=0.0)
 
     def has_work(self) -> bool:
-        """Tell whether any stream has something to send."""
+        """Return whether any stream has something to send."""
         try:
             return any(delivery.has_work() for delivery in self._deliveries)
         except OutboxError:

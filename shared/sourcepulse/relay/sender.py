@@ -51,7 +51,7 @@ class DeliveryReport:
 
 
 def retry_seconds(failures: int, *, first: float = RETRY_FIRST_SECONDS, jitter: Callable[[], float]) -> float:
-    """Give the wait before the next attempt: doubling, capped, and spread by `jitter()` in 0..1."""
+    """Return the wait before the next attempt: doubling, capped, and spread by `jitter()` in 0..1."""
     most = max(first, RETRY_MOST_SECONDS)
     return backoff_seconds(failures, first=first, most=most) * (0.5 + 0.5 * jitter())
 
@@ -152,7 +152,7 @@ class Delivery:
             self._publisher = None
 
     def next_attempt_in(self) -> float:
-        """Give the seconds that the stream still has to wait after a failure, 0 if it may go on.
+        """Return the seconds that the stream still has to wait after a failure, 0 if it may go on.
 
         Other settings than those that failed are tried at once.
         """
@@ -164,7 +164,7 @@ class Delivery:
         return wait_s
 
     def has_work(self) -> bool:
-        """Tell whether anything of this stream waits to be sent."""
+        """Return whether anything of this stream waits to be sent."""
         return bool(self._outbox.claim(self.stream, limit=1) or self._outbox.claim_replays(self.stream, limit=1))
 
     def _send_pending(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
@@ -339,7 +339,7 @@ class Delivery:
 
 
 def _made(make: Callable[[Claimed, int], Message], event: Claimed, number: int) -> tuple[Message | None, str]:
-    """Give the message, or the reason why its bytes, damaged in the outbox, make none."""
+    """Return the message, or the reason why its bytes, damaged in the outbox, make none."""
     try:
         return make(event, number), ""
     except DecodeError as error:

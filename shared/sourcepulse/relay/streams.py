@@ -32,7 +32,7 @@ class Place:
 
 
 def file_names(path: str) -> frozenset[object]:
-    """Give all that tells a file from others: its real path, and if it exists its device and inode."""
+    """Return all that tells a file from others: its real path, and if it exists its device and inode."""
     real = os.path.realpath(path)
     try:
         status = Path(real).stat()
@@ -74,7 +74,7 @@ def check_former(former: str, restricted: Place, *, files: Callable[[str], froze
 
 
 def doubts(public: Place, restricted: Place) -> tuple[str, ...]:
-    """Give sentences about what is allowed but unwise for restricted events."""
+    """Return sentences about what is allowed but unwise for restricted events."""
     url = restricted.url
     if url.scheme == "file":
         return _file_doubts(url.path)
@@ -131,7 +131,7 @@ def _check_files(public: Place, restricted: Place, files: Callable[[str], frozen
 
 
 def _is_one_user(one: BrokerUrl, other: BrokerUrl) -> bool:
-    """Tell whether both may log in as one user: by the same secret, or by one name at hosts they have in common."""
+    """Return whether both may log in as one user: by the same secret, or by one name at hosts they have in common."""
     hosts_in_common = {host for host, _ in one.hosts} & {host for host, _ in other.hosts}
     return _login(one) == _login(other) or bool(one.user and one.user == other.user and hosts_in_common)
 

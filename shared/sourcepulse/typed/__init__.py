@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def data_as(event: Event, shape: type[T]) -> T:
-    """Give the data of an event as the typed dictionary of its type.
+    """Return the data of an event as the typed dictionary of its type.
 
     EventError if the event is of another type. The data itself is not looked at: it is what the publisher's schema
     says, and `sourcepulse.catalogue.check` checks that.

@@ -49,7 +49,7 @@ class Module:
         self._classes[name] = "\n".join([f"class {name}({base}):", *lines]) + "\n"
 
     def text(self) -> str:
-        """Give the source of the module."""
+        """Return the source of the module."""
         imports = f"from typing import {'Any, ' * self._any}TypedDict\n"
         foreign = sorted(self._imports - self._classes.keys(), key=str.lower)
         if foreign:
@@ -93,7 +93,7 @@ class Module:
 
 
 def modules() -> dict[str, str]:
-    """Give the name and the source of every generated module."""
+    """Return the name and the source of every generated module."""
     shared: dict[str, Any] = json.loads(COMMON_SCHEMA.read_text(encoding="utf-8"))["$defs"]
     common = Module("What the data of several events has in common", shared)
     for name, schema in shared.items():

@@ -136,7 +136,7 @@ def strict_rabbitmq(
 
 
 def make_broker(name: str, request: pytest.FixtureRequest) -> BrokerUnderTest:
-    """Give one of the brokers by its name in the parameters."""
+    """Return one of the brokers by its name in the parameters."""
     match name:
         case "file":
             return FileBroker(request.getfixturevalue("tmp_path"))

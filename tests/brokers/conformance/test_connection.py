@@ -38,7 +38,7 @@ def bounded(what: str) -> Iterator[None]:
 
 
 def openers(remote: RemoteBroker, url: str) -> list[tuple[str, Callable[[], object]]]:
-    """Give every way to connect."""
+    """Return every way to connect."""
     return [
         ("publisher", remote.hasty_publisher(url, HASTY_SECONDS).open),
         ("durable", remote.hasty_subscription(url, remote.spec("#"), HASTY_SECONDS).open),
@@ -47,7 +47,7 @@ def openers(remote: RemoteBroker, url: str) -> list[tuple[str, Callable[[], obje
 
 
 def everything_said(error: BaseException) -> str:
-    """Give all texts of an error and of those that led to it."""
+    """Return all texts of an error and of those that led to it."""
     chain = "".join(traceback.format_exception(error))
     return f"{error!r}{error}{chain}{error.__cause__!r}{error.__context__!r}"
 
@@ -273,7 +273,7 @@ def test_a_server_that_is_no_broker_is_told_at_once(remote: RemoteBroker, answer
 
 @contextmanager
 def server(answer: bytes) -> Iterator[int]:
-    """Give every connection the same answer, and close it."""
+    """Return every connection the same answer, and close it."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:

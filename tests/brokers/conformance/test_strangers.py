@@ -38,7 +38,7 @@ REPO = "hg://host/repo"
 
 
 def changed(event: Event, **members: object) -> Message:
-    """Give the message of an event with other members than any publisher of ours would write."""
+    """Return the message of an event with other members than any publisher of ours would write."""
     document = {**json.loads(encode(event)), **members}
     return replace(as_message(event), body=json.dumps(document).encode())
 

@@ -26,7 +26,7 @@ def tls_port(remote: RemoteBroker) -> int:
 
 
 def passes(remote: RemoteBroker, url: str) -> bool:
-    """Tell whether a large message goes the whole way."""
+    """Return whether a large message goes the whole way."""
     source = remote.hasty_subscription(url, remote.spec("#"), LIMIT_SECONDS)
     source.open()
     sender = remote.hasty_publisher(url, LIMIT_SECONDS)
@@ -39,7 +39,7 @@ def passes(remote: RemoteBroker, url: str) -> bool:
 
 
 def refusal(remote: RemoteBroker, url: str) -> str:
-    """Give what is told by a publisher and by a subscription that cannot connect, each without the password."""
+    """Return what is told by a publisher and by a subscription that cannot connect, each without the password."""
     said = []
     for each in (
         remote.hasty_publisher(url, LIMIT_SECONDS),

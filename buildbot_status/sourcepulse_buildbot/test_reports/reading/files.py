@@ -98,7 +98,7 @@ async def _find(step: Any, paths: Sequence[str], problems: list[str]) -> list[st
 
 
 async def _upload(step: Any, path: str, most_bytes: int) -> ReportFile | None:
-    """Give a file, None if there is none that can be read."""
+    """Return a file, None if there is none that can be read."""
     step.checkWorkerHasCommand("uploadFile")
     # One byte more than is wanted tells a file that is too large from one that just fits.
     writer = _Writer(most_bytes + 1)
@@ -119,7 +119,7 @@ async def _upload(step: Any, path: str, most_bytes: int) -> ReportFile | None:
 
 
 async def read_log(step: Any, step_name: str, log_name: str, most_bytes: int) -> tuple[list[ReportFile], list[str]]:
-    """Give what a log of an earlier step of this build holds, of a `stdio` log the standard output."""
+    """Return what a log of an earlier step of this build holds, of a `stdio` log the standard output."""
     label = f"log {log_name} of step {step_name}"
     data = step.master.data
     rows = [row for row in await data.get(("builds", step.build.buildid, "steps")) if row["stepid"] != step.stepid]

@@ -67,7 +67,7 @@ class _Open:
 
 
 def has_packets(data: bytes) -> bool:
-    """Tell whether there is a whole packet in the data."""
+    """Return whether there is a whole packet in the data."""
     return any(True for packet in _packets(data) if packet is not None)
 
 
@@ -128,7 +128,7 @@ def _message(test: _Open) -> Message | None:
 
 
 def _packets(data: bytes) -> Iterator[_Packet | None]:
-    """Give the packets, None where something looks like one and is broken.
+    """Yield the packets, None where something looks like one and is broken.
 
     A packet may begin where the one before it ends and after a line break.
     """

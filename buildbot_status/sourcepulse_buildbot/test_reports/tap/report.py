@@ -43,7 +43,7 @@ _ALL_SKIPPED = "all tests"
 
 
 def read_tap(data: bytes, builder: ReportBuilder | None = None) -> Report:
-    """Give the tests of one TAP output or of several ones after each other.
+    """Return the tests of one TAP output or of several ones after each other.
 
     With a builder, they are added to what it has. What is wrong with the output is among its problems: no plan, which
     tells that it may have ended early, a plan that is not kept, Bail out!.
@@ -136,7 +136,7 @@ class _Reader:
         return False
 
     def _belongs_to(self, point: Point, text: str, indent: int) -> bool:
-        """Tell whether a line is a part of the test before it, and take it."""
+        """Return whether a line is a part of the test before it, and take it."""
         if point.yaml_indent is not None:
             if text == "..." and indent <= point.yaml_indent:
                 point.yaml_indent = None
@@ -196,7 +196,7 @@ class _Reader:
         return level.planned is not None and not level.is_complete() and not level.numbered
 
     def _read_point(self, level: Level, depth: int, indent: int, match: re.Match[str], rest: str) -> Point | None:
-        """Give the test of a test point, None if it only sums up a subtest."""
+        """Return the test of a test point, None if it only sums up a subtest."""
         directive = _DIRECTIVE.search(rest)
         took = None if directive else _TIME.search(rest)
         cut = directive or took
@@ -238,7 +238,7 @@ class _Reader:
         self._announced = name
 
     def _level(self, depth: int) -> Level:
-        """Give the level of this depth; a deeper one than before begins a subtest."""
+        """Return the level of this depth; a deeper one than before begins a subtest."""
         while len(self._levels) <= depth:
             self._levels[-1].unnamed_below = None if self._announced else len(self._cases)
             self._levels.append(Level(self._announced))
@@ -318,7 +318,7 @@ class _Reader:
         self._is_begun = False
 
     def _check_plan(self, level: Level, depth: int) -> bool:
-        """Tell whether tests of the plan are missing, and enter them."""
+        """Return whether tests of the plan are missing, and enter them."""
         defect = level.defect()
         if defect is None:
             return False

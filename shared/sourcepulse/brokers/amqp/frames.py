@@ -31,14 +31,14 @@ _timestamp = struct.Struct(">Q").pack
 
 
 def publish_method(channel: int, exchange: str, routing_key: str) -> bytes:
-    """Give the method frame of a mandatory publish; ValueError if a name is too long."""
+    """Return the method frame of a mandatory publish; ValueError if a name is too long."""
     # The reserved short before the names is 0.
     names = _publish_head(_CLASS_BASIC, _BASIC_PUBLISH, 0) + _short_string(exchange) + _short_string(routing_key)
     return _frame(_METHOD, channel, names + bytes((_MANDATORY,)))
 
 
 def content_frames(channel: int, message: Message, frame_max_bytes: int) -> bytes:
-    """Give the header frame and the body frames of a persistent message; ValueError if a property is too long.
+    """Return the header frame and the body frames of a persistent message; ValueError if a property is too long.
 
     A time before 1970 is left out: AMQP's timestamp cannot tell it, and the event itself does.
     """

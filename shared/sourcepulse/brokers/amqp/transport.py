@@ -62,7 +62,7 @@ class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has
         self._socket.limit_writing(seconds)
 
     def read_frame(self, deadline: float = 0.0) -> tuple[int, int, bytes]:
-        """Give the next frame as kind, channel and payload; TimeoutError if it is not complete at the deadline.
+        """Return the next frame as kind, channel and payload; TimeoutError if it is not complete at the deadline.
 
         What has come of it is kept for the next call.
         """
@@ -74,7 +74,7 @@ class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has
         return frame
 
     def last_frame(self) -> tuple[int, int, bytes] | None:
-        """Give the next frame of what has arrived, though nothing can be sent any more; None if there is none."""
+        """Return the next frame of what has arrived, though nothing can be sent any more; None if there is none."""
         if (frame := self._take()) is None:
             self._socket.receive()
             frame = self._take()

@@ -70,7 +70,7 @@ def log_statistics(url: BrokerUrl) -> LogStatistics:
 
 
 def queue_statistics(url: BrokerUrl) -> tuple[QueueStatistics, ...]:
-    """Give the queues of the log, by name; NothingThereError if there is no log."""
+    """Return the queues of the log, by name; NothingThereError if there is no log."""
     return log_statistics(url).queues
 
 

@@ -42,7 +42,7 @@ class Router:
 
     @classmethod
     def load(cls, db: sqlite3.Connection, former: Router | None) -> Router:
-        """Give the former router if the bindings are still the same, else a new one."""
+        """Return the former router if the bindings are still the same, else a new one."""
         version = db.execute("SELECT bindings_version FROM log").fetchone()[0]
         if former is not None and former.version == version:
             return former
@@ -52,7 +52,7 @@ class Router:
         )
 
     def queues(self, exchange: str, key: str) -> tuple[int, ...]:
-        """Give the queues that are bound to a key, each once."""
+        """Return the queues that are bound to a key, each once."""
         found = self._known.get((exchange, key))
         if found is None:
             found = tuple(
@@ -136,7 +136,7 @@ class Reach:
 
     @classmethod
     def load(cls, db: sqlite3.Connection, queue: int, former: Reach | None = None) -> Reach:
-        """Give the former reach if no bindings changed since, else a new one."""
+        """Return the former reach if no bindings changed since, else a new one."""
         version = db.execute("SELECT bindings_version FROM log").fetchone()[0]
         if former is not None and former.version == version:
             return former
@@ -144,7 +144,7 @@ class Reach:
         return cls(version, rows.fetchall())
 
     def has(self, position: int, exchange: str, key: str) -> bool:
-        """Tell whether the message at a position goes to the queue."""
+        """Return whether the message at a position goes to the queue."""
         spans = self._known.get((exchange, key))
         if spans is None:
             spans = tuple(

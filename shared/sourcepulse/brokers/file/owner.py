@@ -65,7 +65,7 @@ def owner_path(log: Path, token: str) -> Path:
 
 
 def is_alive(log: Path, token: str) -> bool:
-    """Tell whether a consumer's process still holds its lock; in doubt it does."""
+    """Return whether a consumer's process still holds its lock; in doubt it does."""
     try:
         return is_locked(owner_path(log, token))
     except FileNotFoundError:

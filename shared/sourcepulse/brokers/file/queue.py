@@ -43,7 +43,7 @@ class Declared:
 
 
 def log_end(db: sqlite3.Connection) -> int:
-    """Give the position of the last message ever appended, 0 before the first."""
+    """Return the position of the last message ever appended, 0 before the first."""
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
     return row[0] if row else 0
 
@@ -112,7 +112,7 @@ def _bind(db: sqlite3.Connection, queue: int, exchange: str, patterns: Sequence[
 
 
 def first_waiting(db: sqlite3.Connection, queue: int, reach: Reach, scanned: int) -> tuple[bool, int]:
-    """Tell whether something waits for a queue, and how far the log was looked through (a pure read)."""
+    """Return whether something waits for a queue, and how far the log was looked through (a pure read)."""
     if db.execute("SELECT 1 FROM leases WHERE queue = ? AND consumer IS NULL LIMIT 1", (queue,)).fetchone():
         return True, scanned
     row = db.execute("SELECT cursor FROM queues WHERE queue = ?", (queue,)).fetchone()

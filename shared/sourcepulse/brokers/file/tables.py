@@ -171,7 +171,7 @@ def check_log_place(path: Path) -> None:
 
 
 def opened(log: LogFile | None, path: Path) -> LogFile:
-    """Give the log, or raise BrokerUnavailableError if it is not open."""
+    """Return the log, or raise BrokerUnavailableError if it is not open."""
     if log is None:
         raise BrokerUnavailableError(f"the log {path} is not open")
     return log

@@ -78,7 +78,7 @@ class StompConnection:
 
     @property
     def stands(self) -> bool:
-        """Tell whether the connection is open, as far as is known."""
+        """Return whether the connection is open, as far as is known."""
         return self._socket is not None and self._socket.connected
 
     def open(self) -> None:
@@ -101,7 +101,7 @@ class StompConnection:
         raise kind("; ".join(str(error) for error in errors)) from None
 
     def receipt(self) -> str:
-        """Give a receipt's name that was not used on this connection."""
+        """Return a receipt's name that was not used on this connection."""
         self._receipts += 1
         return f"r{self._receipts}"
 
@@ -135,7 +135,7 @@ class StompConnection:
             self._waiting.extend(passed)
 
     def read(self, wait_s: float) -> Any | None:
-        """Give the next frame, waiting for it at most so long, with heartbeats meanwhile; None if none came."""
+        """Return the next frame, waiting for it at most so long, with heartbeats meanwhile; None if none came."""
         if self._waiting:
             return self._waiting.popleft()
         frame = self._next(time.monotonic() + wait_s)
@@ -144,7 +144,7 @@ class StompConnection:
         return frame
 
     def last_words(self) -> list[Any]:
-        """Give the frames that arrived before the connection broke."""
+        """Return the frames that arrived before the connection broke."""
         frames = list(self._waiting)
         self._waiting.clear()
         connection = self._socket

@@ -42,12 +42,12 @@ def rabbitmq_routing_key(destination: str) -> str:
 
 
 def is_activemq_name(name: str) -> bool:
-    """Tell whether a name is nothing but words to ActiveMQ, to which `,`, `*`, `>` and others mean something."""
+    """Return whether a name is nothing but words to ActiveMQ, to which `,`, `*`, `>` and others mean something."""
     return bool(_PLAIN_NAME.fullmatch(name))
 
 
 def check_activemq_exchange(exchange: str) -> str:
-    """Give the exchange back, or raise ConfigError if it cannot be one word of a topic's name.
+    """Return the exchange back, or raise ConfigError if it cannot be one word of a topic's name.
 
     One that went on after a dot would be a part of another exchange: who reads all of that one would read it too.
     """
@@ -85,7 +85,7 @@ def activemq_dead_letters(name: str) -> str:
 
 
 def activemq_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
-    """Give patterns that ActiveMQ has and that take at least the same, none of them all that another one takes."""
+    """Return patterns that ActiveMQ has and that take at least the same, none of them all that another one takes."""
     kept = list(dict.fromkeys(map(_without_inner_hash, patterns)))
     for pattern in tuple(kept):
         if any(_takes_all_of(other, pattern) for other in kept if other != pattern):

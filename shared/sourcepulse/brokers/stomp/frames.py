@@ -67,12 +67,12 @@ class _Outlet(_BaseTransport):  # type: ignore[misc] # stomp.py has no types
 
 
 def frames_to(write: Callable[[bytes], object], vhost: str) -> Any:
-    """Give stomp.py's STOMP 1.2 requests (send, subscribe, ack, begin, commit, ...), each written as one frame."""
+    """Return stomp.py's STOMP 1.2 requests (send, subscribe, ack, begin, commit, ...), each written as one frame."""
     return _protocol.Protocol12(_Outlet(write, vhost))
 
 
 def heartbeats(asked_ms: int, connected: Any) -> tuple[float, float]:
-    """Give after how many seconds of silence we, and the broker, must say something; 0 for never.
+    """Return after how many seconds of silence we, and the broker, must say something; 0 for never.
 
     The rules are those of STOMP 1.2, "Heart-beating".
     """

@@ -127,11 +127,11 @@ class StompPublisher(ABC):
 
     @abstractmethod
     def _headers(self, message: Message) -> dict[str, str]:
-        """Give what goes with a message besides its body."""
+        """Return what goes with a message besides its body."""
 
     @abstractmethod
     def _destination(self, message: Message) -> str:
-        """Give where a message goes."""
+        """Return where a message goes."""
 
     def _conclude(self) -> None:  # noqa: B027 - most have nothing to do here
         """Ask for the receipts of what was written, where that is not done with each message."""
@@ -147,7 +147,7 @@ class StompPublisher(ABC):
         raise BrokerRefusedUsError(f"{self._connection.host} misses where we publish: {error}")
 
     def _sent(self) -> list[Message]:
-        """Give every message that was written and is not settled, oldest first."""
+        """Return every message that was written and is not settled, oldest first."""
         return [message for messages in self._unsettled.values() for message in messages]
 
     def _forget_sent(self) -> None:

@@ -26,7 +26,7 @@ class Coverage:
         self._types: dict[str, bool] = {}
 
     def lane(self, event: Event) -> tuple[Lane | None, int]:
-        """Give the lane to check an event in and its number there; no lane where holes mean nothing."""
+        """Return the lane to check an event in and its number there; no lane where holes mean nothing."""
         numbers = event.numbers
         if numbers is None or event.replayed:
             return None, 0
@@ -40,7 +40,7 @@ class Coverage:
         return None, 0
 
     def takes(self, key: str) -> bool:
-        """Tell whether a key matches one of the topics."""
+        """Return whether a key matches one of the topics."""
         return any(matches(pattern, key) for pattern in self._patterns)
 
     def unchecked(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class Coverage:
 
 
 def _overlaps(pattern: Sequence[str], words: Sequence[str]) -> bool:
-    """Tell whether some key that begins with these words could match."""
+    """Return whether some key that begins with these words could match."""
     if not words or "#" in pattern[:1]:
         return True
     if not pattern or pattern[0] not in ("*", words[0]):

@@ -56,7 +56,7 @@ class DoneFile:
                 self._write(_begun_line(event_id))
 
     def begun(self, ids: Iterable[str]) -> list[str]:
-        """Give those of the events that are at work."""
+        """Return those of the events that are at work."""
         with self._lock:
             return [event_id for event_id in ids if event_id in self._begun]
 
@@ -70,7 +70,7 @@ class DoneFile:
         return written
 
     def entries(self) -> list[Entry]:
-        """Give what the memory does not have."""
+        """Return what the memory does not have."""
         with self._lock:
             return list(self._entries.values())
 
@@ -158,7 +158,7 @@ def take_over(memory: Path, record: Callable[[list[Entry], list[str]], None]) ->
 
 @contextmanager
 def _left_behind(path: Path) -> Iterator[bytes | None]:
-    """Give the content of a file whose owner is dead, else None; remove it afterwards."""
+    """Return the content of a file whose owner is dead, else None; remove it afterwards."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

@@ -35,7 +35,7 @@ class Finished:
         self._hurried = False
 
     def __bool__(self) -> bool:
-        """Tell whether there are any."""
+        """Return whether there are any."""
         return bool(self._items)
 
     def add(self, item: Item) -> None:
@@ -58,7 +58,7 @@ class Finished:
         return not in_a_rush or self._clock() >= self._since + GROUP_SECONDS
 
     def all(self) -> list[Item]:
-        """Give them, in the order in which they were added."""
+        """Return them, in the order in which they were added."""
         return list(self._items)
 
     def clear(self) -> None:

@@ -172,7 +172,7 @@ class ConsumerState:
                 _forget_attempts(db, [event_id])
 
     def last(self, lane: Lane) -> int | None:
-        """Give the number of the last event handled in a lane, or None."""
+        """Return the number of the last event handled in a lane, or None."""
         with self._file.read() as db:
             row = db.execute(
                 "SELECT last FROM lanes WHERE source = ? AND epoch = ? AND type = ?",
@@ -181,19 +181,19 @@ class ConsumerState:
         return row[0] if row else None
 
     def epochs(self, source: str) -> frozenset[str]:
-        """Give the epochs in which events of a source were handled."""
+        """Return the epochs in which events of a source were handled."""
         with self._file.read() as db:
             return frozenset(
                 row[0] for row in db.execute("SELECT DISTINCT epoch FROM lanes WHERE source = ?", (source,))
             )
 
     def patterns(self) -> tuple[str, ...]:
-        """Give the topics that the queue may be bound to."""
+        """Return the topics that the queue may be bound to."""
         with self._file.read() as db:
             return tuple(row[0] for row in db.execute("SELECT pattern FROM patterns ORDER BY pattern"))
 
     def was_bound(self) -> bool:
-        """Tell whether the queue was ever subscribed to with this memory."""
+        """Return whether the queue was ever subscribed to with this memory."""
         with self._file.read() as db:
             return db.execute("SELECT 1 FROM patterns WHERE bound").fetchone() is not None
 

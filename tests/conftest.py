@@ -31,7 +31,6 @@ SLOWEST_FILES = (
     "brokers/test_amqp_faults.py",
     "brokers/test_pushes_arrive.py",
     "brokers/test_time_limits.py",
-    "brokers/conformance/test_broken_brokers.py",
     "hghook/test_outbox_trouble.py",
     "hghook/test_loading.py",
     "brokers/test_stomp_secrets.py",

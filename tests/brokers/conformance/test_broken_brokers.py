@@ -34,6 +34,8 @@ from support import broken_pieces as broken
 from support import broker_under_test
 from support.broker_under_test import Child, FileBroker
 
+pytestmark = pytest.mark.soak
+
 Test = Callable[..., None]
 
 #: How long a broken broker is waited for.

@@ -56,7 +56,7 @@ def shorten(text: str) -> str:
 
 def _push(data: Mapping[str, Any]) -> str:
     count = data["count"]
-    who = data["user"] or "somebody"
+    who = data["user"] or "an unknown user"
     text = f"{who} pushed {count} changeset{'' if count == 1 else 's'}"
     if data["changesets"]:
         tip = data["changesets"][-1]

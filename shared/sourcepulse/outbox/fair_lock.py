@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Wait for a `flock` in the kernel's own queue, with a deadline: pollers overtake each other, so one may wait for ever.
+"""Wait for a `flock` in the kernel's own queue, with a deadline: pollers overtake each other, so one may wait forever.
 
 The kernel grants a `flock` first come, first served, and only a signal ends the wait. Therefore a thread waits with its
 own descriptor; if it gets the lock after the deadline, it releases it at once.

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What happens in Mercurial, Buildbot and Bugzilla, published at the source, exactly once told apart."""
+"""Publish events from inside Mercurial, Buildbot and Bugzilla.
+
+Every event has a unique id, so consumers can drop repeats.
+"""
 
 from __future__ import annotations
 

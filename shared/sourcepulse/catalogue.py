@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Which event types there are, what their data looks like, and whether given data does."""
+"""The catalogue of event types: their names, the JSON Schemas of their data, and a check against these."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sourcepulse.events.wire import SCHEMA_URN_PREFIX, dataschema
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-#: The schema of the data of every `system.<service>.<state>`, which is no type itself.
+#: The schema of the data of every `system.<service>.<state>`; not a type itself.
 STATUS_SCHEMA = "system.status.v1"
-#: Every service may beat; the relay's heartbeat is the model.
+#: The schema of the heartbeats of all services.
 HEARTBEAT_SCHEMA = "system.relay.heartbeat.v1"
 
 _SUFFIX = ".json"
@@ -30,14 +30,14 @@ _LOCAL_REF = "#/$defs/"
 
 
 def known_types() -> list[str]:
-    """Return every event type with its version, sorted; `system.<service>.<state>.v1` is known besides."""
+    """Return every event type with its version, sorted; every `system.<service>.<state>.v1` is known as well."""
     return [name for name in _names("events") if name != STATUS_SCHEMA]
 
 
 def complete_type(text: str) -> str:
     """Return the full name of a type, with the newest version where the text has none: `hg.push` -> `hg.push.v1`.
 
-    EventError, with the names that are nearest, if no such type is known.
+    EventError, with the closest names, if no such type is known.
     """
     known = known_types()
     versions = [name for name in known if name == text or name.rpartition(".")[0] == text]
@@ -50,9 +50,9 @@ def complete_type(text: str) -> str:
 
 
 def schema_for(type_: str) -> dict[str, Any]:
-    """Return the JSON Schema of a type's `data`, complete in itself; the caller may change it.
+    """Return the self-contained JSON Schema of a type's `data`; the caller may change it.
 
-    Besides the types this knows `system.status` and the documents that are no events (`envelope.v1`).
+    This also knows `system.status` and the documents that are not events (`envelope.v1`).
     EventError if there is no such schema.
     """
     name = type_ if _VERSION.fullmatch(type_) else f"{type_}.v1"
@@ -69,7 +69,7 @@ def schema_for(type_: str) -> dict[str, Any]:
 
 
 def check(type_: str, data: Any) -> None:
-    """Raise EventError, with the JSON pointer and what is expected there, if the data is not that of the type."""
+    """Raise EventError, with the JSON pointer and what is expected there, if the data does not fit the type."""
     full = complete_type(type_)
     for pointer, defect in defects(schema_for(full), data):
         place = f"at {pointer} " if pointer else ""
@@ -84,7 +84,7 @@ def _directory(folder: str) -> Traversable:
 
 @cache
 def _names(folder: str) -> tuple[str, ...]:
-    # The files are part of the program; they do not change while it runs.
+    # The files are part of the package; they do not change while it runs.
     entries = (entry.name for entry in _directory(folder).iterdir())
     return tuple(sorted(name.removesuffix(_SUFFIX) for name in entries if name.endswith(_SUFFIX)))
 
@@ -95,7 +95,7 @@ def _text(folder: str, name: str) -> str:
 
 
 def _bundle(folder: str, name: str) -> dict[str, Any]:
-    """Read a schema and bring in what it refers to in other files, so that a stranger needs this one only."""
+    """Read a schema and include the definitions it refers to in other files, so that the result is self-contained."""
     schema: dict[str, Any] = json.loads(_text(folder, name))
     definitions: dict[str, Any] = {}
     shared: dict[str, dict[str, Any]] = {}
@@ -116,7 +116,7 @@ def _bring_in(part: Any, file: str, definitions: dict[str, Any], shared: dict[st
             absolute = value if not value.startswith("#") else f"{SCHEMA_URN_PREFIX}{file}{value}"
             match = _REF.fullmatch(absolute)
             if match is None:
-                raise ValueError(f"the schema {file} refers to {value!r}, which is no shared definition")
+                raise ValueError(f"the schema {file} refers to {value!r}, which is not a shared definition")
             home, name = match["file"], match["name"]
             part[keyword] = _LOCAL_REF + name
             if name not in definitions:
@@ -136,5 +136,5 @@ def _hint(text: str, known: list[str]) -> str:
     if STATUS_SCHEMA in (text, f"{text}.v1"):
         return "; the state of a service is named system.<service>.<state>, such as system.hg.down"
     if full:
-        return f"; near it are {', '.join(full)}"
-    return "; 'sourcepulse schema' lists the known ones"
+        return f"; did you mean {' or '.join(full)}?"
+    return "; 'sourcepulse schema' lists the known types"

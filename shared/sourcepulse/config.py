@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Settings: one table of keys, read from a TOML file, the environment and the arguments, in rising order."""
+"""Settings: one table of keys, read from a TOML file, the environment and the arguments; later ones win."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
 
 ENVIRONMENT_PREFIX = "SOURCEPULSE_"
 
-#: The group may read a password: those who push are in it.
+#: The group may read a password, because every pusher is in it.
 _OTHERS_READ = 0o004
 _GROUP_AND_OTHERS_READ = 0o044
 _SECRET_FILE_MAX_BYTES = 64 * 1024
@@ -37,35 +37,37 @@ class Key:
     highest: int = 2**53
 
 
-#: Every key there is; `SOURCEPULSE_<KEY>` sets it from the environment.
+#: All keys; `SOURCEPULSE_<KEY>` sets one from the environment.
 KEYS: dict[str, Key] = {
     "outbox": Key(None, str, "the outbox file"),
-    "broker": Key(None, str, "the URL of the broker that public events go to"),
-    "broker_file": Key(None, str, "a file that holds that URL, for one with a password"),
+    "broker": Key(None, str, "the URL of the broker for public events"),
+    "broker_file": Key(None, str, "a file that contains this URL, for a URL with a password"),
     "exchange": Key(DEFAULT_EXCHANGE, str, "the exchange of public events"),
-    "restricted_broker": Key(None, str, "the URL for restricted events; without it they stay in the outbox"),
-    "restricted_broker_file": Key(None, str, "a file that holds that URL"),
-    "restricted_exchange": Key(
-        DEFAULT_RESTRICTED_EXCHANGE, str, "the exchange of restricted events, never of public ones"
+    "restricted_broker": Key(
+        None, str, "the URL of the broker for restricted events; without it they stay in the outbox"
     ),
-    "format": Key("cloudevents", str, "how events are written", choices=("cloudevents", "pulse")),
+    "restricted_broker_file": Key(None, str, "a file that contains this URL"),
+    "restricted_exchange": Key(
+        DEFAULT_RESTRICTED_EXCHANGE, str, "the exchange of restricted events, different from that of public ones"
+    ),
+    "format": Key("cloudevents", str, "the format of published events", choices=("cloudevents", "pulse")),
     "max_event_bytes": Key(
         EVENT_MAX_BYTES,
         int,
-        "an emitted event that is larger is buried",
+        "a larger event is buried when it is stored",
         lowest=EVENT_LEAST_MAX_BYTES,
         highest=EVENT_MAX_BYTES,
     ),
     "heartbeat_s": Key(
-        0, int, "seconds between two heartbeats of a relay that does not end when idle; 0 for none", highest=86_400
+        0, int, "seconds between heartbeats of a relay that runs as a service; 0 for none", highest=86_400
     ),
-    "keep_days": Key(30, int, "days that a delivered event can be replayed"),
-    "keep_bytes": Key(2**30, int, "bytes of delivered events that can be replayed"),
+    "keep_days": Key(30, int, "days that a delivered event is kept for replay"),
+    "keep_bytes": Key(2**30, int, "bytes of delivered events that are kept for replay"),
 }
 
 
 class Origin(NamedTuple):
-    """Where settings were read."""
+    """Where settings were read from."""
 
     arguments: Mapping[str, Any]
     file: Path | None
@@ -81,7 +83,7 @@ class Config:
     origin: Origin | None = field(default=None, repr=False, compare=False)
 
     def again(self) -> Config:
-        """Read the same settings again, with what an admin corrected in a file; the errors are those of `load`."""
+        """Read the settings again, so that corrections in files take effect; raises like `load`."""
         return self if self.origin is None else load(**self.origin._asdict())
 
     def text(self, key: str) -> str | None:
@@ -90,7 +92,6 @@ class Config:
         return None if value is None else str(value)
 
     def number(self, key: str) -> int:
-        """Return a number setting."""
         return int(self.values[key])
 
     def require(self, key: str) -> str:
@@ -98,13 +99,13 @@ class Config:
         value = self.text(key)
         if not value:
             raise ConfigError(
-                f"no {key} is set; give --{key.replace('_', '-')}, "
+                f"no {key} is set; use --{key.replace('_', '-')}, "
                 f"{ENVIRONMENT_PREFIX}{key.upper()} or `{key} = ...` in the configuration file"
             )
         return value
 
     def broker(self, stream_prefix: str = "") -> BrokerUrl | None:
-        """Return the broker of the public stream, or with "restricted_" of the other; None if there is none."""
+        """Return the broker of the public stream, or with "restricted_" of the restricted one; None if not set."""
         url = self.text(f"{stream_prefix}broker")
         return BrokerUrl.parse(url) if url else None
 
@@ -115,9 +116,9 @@ def load(
     file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
-    """Read the settings: `arguments` win over the environment, that over the file.
+    """Read the settings: `arguments` override the environment, which overrides the file.
 
-    The file is `file`, else the one that SOURCEPULSE_CONFIG names. ConfigError for a file that cannot be
+    The file is `file`, or else the one that SOURCEPULSE_CONFIG names. ConfigError for a file that cannot be
     read, an unknown key or a value of the wrong kind.
     """
     warnings: list[str] = []
@@ -131,7 +132,7 @@ def load(
     layers.append({key: value for key, value in (arguments or {}).items() if value is not None})
     values: dict[str, Any] = {name: key.default for name, key in KEYS.items()}
     for layer in layers:
-        # A secret's two forms are one setting: the nearer layer decides which of them stands.
+        # `broker` and `broker_file` are two forms of one setting: a layer that sets either replaces both.
         for prefix in ("", "restricted_"):
             if f"{prefix}broker" in layer or f"{prefix}broker_file" in layer:
                 values[f"{prefix}broker"] = values[f"{prefix}broker_file"] = None
@@ -145,7 +146,7 @@ def load(
 
 
 def check_value(name: str, value: Any, where: str) -> Any:
-    """Return a value in its key's type, or raise ConfigError that names where it was set."""
+    """Return a value converted to its key's type; ConfigError names where it was set."""
     if name not in KEYS:
         near = difflib.get_close_matches(name, KEYS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KEYS)}"
@@ -160,7 +161,7 @@ def check_value(name: str, value: Any, where: str) -> Any:
             raise ConfigError(f"{name} in {where} must be a whole number from {key.lowest} to {key.highest}")
         return number
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{name} in {where} must be a text that is not empty")
+        raise ConfigError(f"{name} in {where} must be a non-empty string")
     if key.choices and value not in key.choices:
         raise ConfigError(f"{name} in {where} must be one of {', '.join(key.choices)}, not {value!r}")
     if name in ("exchange", "restricted_exchange"):
@@ -198,7 +199,7 @@ def _read_file(path: Path, warnings: list[str]) -> dict[str, Any]:
     values = {name: check_value(name, value, where) for name, value in table.items()}
     for name in ("broker", "restricted_broker"):
         if name in values and BrokerUrl.parse(values[name]).has_password and _shows_password(path):
-            warnings.append(f"{where} holds a password and others can read it: chmod o-r it, or use {name}_file")
+            warnings.append(f"{where} contains a password and others can read it: chmod o-r it, or use {name}_file")
     return values
 
 
@@ -225,9 +226,9 @@ def _resolve_broker_file(values: dict[str, Any], prefix: str, warnings: list[str
     except OSError as error:
         raise ConfigError(f"the {prefix}broker_file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"the {prefix}broker_file {path} is not a text") from None
+        raise ConfigError(f"the {prefix}broker_file {path} is not UTF-8 text") from None
     if not text or "\n" in text:
-        raise ConfigError(f"the {prefix}broker_file {path} must hold one line, the broker's URL")
+        raise ConfigError(f"the {prefix}broker_file {path} must contain one line, the broker's URL")
     if BrokerUrl.parse(text).has_password and _shows_password(path):
-        warnings.append(f"the {prefix}broker_file {path} holds a password and others can read it: chmod o-r {path}")
+        warnings.append(f"the {prefix}broker_file {path} contains a password and others can read it: chmod o-r {path}")
     values[f"{prefix}broker"] = text

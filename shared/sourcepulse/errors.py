@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Every failure that has a name, each with what the caller can do about it."""
+"""The exceptions of sourcepulse, each with what the caller can do about it."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ EXIT_INTERRUPTED = 130
 
 
 class SourcePulseError(Exception):
-    """The root of all errors that sourcepulse raises; its text is one sentence fit for a person."""
+    """The base class of all errors that sourcepulse raises; the text is one sentence for a human reader."""
 
-    #: What a command that ends with this error returns to the shell.
+    #: The exit code of a command that fails with this error.
     exit_code = EXIT_FAILURE
 
 
 class ConfigError(SourcePulseError):
-    """A setting is missing, unknown or malformed; correct it, nothing was done."""
+    """A setting is missing, unknown or malformed; correct it. Nothing was done."""
 
     exit_code = EXIT_USAGE
 
 
 class EventError(SourcePulseError):
-    """A value cannot become an event (unknown type, wrong data); correct the caller, nothing was stored."""
+    """A value cannot become an event (unknown type, wrong data); correct the caller. Nothing was stored."""
 
     exit_code = EXIT_USAGE
 
 
 class DecodeError(SourcePulseError):
-    """A received message is not one of ours; set it aside, a repeat will not decode either.
+    """A received message is not an event of sourcepulse; do not retry, because a repeat will not decode either.
 
-    `raw` holds the bytes as they came.
+    `raw` holds the received bytes.
     """
 
     def __init__(self, message: str, raw: bytes) -> None:
@@ -45,68 +45,68 @@ class DecodeError(SourcePulseError):
 
 
 class NothingThereError(SourcePulseError):
-    """What was asked for does not exist or did not come in time."""
+    """The requested item does not exist or did not arrive in time."""
 
     exit_code = EXIT_NOTHING
 
 
 class OutboxError(SourcePulseError):
-    """The outbox cannot be used; its text names the file and the repair."""
+    """The outbox cannot be used; the text names the file and the remedy."""
 
     exit_code = EXIT_OUTBOX
 
 
 class OutboxLockedError(OutboxError):
-    """Another process held the outbox for longer than the caller may wait; try again later."""
+    """Another process locked the outbox for longer than the caller may wait; try again later."""
 
 
 class RelayRunningError(OutboxLockedError):
-    """Another relay serves this outbox already; one is enough."""
+    """Another relay already serves this outbox; one is enough."""
 
 
 class OutboxDamagedError(OutboxError):
-    """The file is truncated, corrupt, foreign or of a newer version; repair or replace it."""
+    """The file is truncated, corrupt, foreign or from a newer version; repair or replace it."""
 
 
 class OutboxForeignError(OutboxDamagedError):
-    """The file is another program's, or of a newer version; name another file or upgrade, nothing is to be repaired."""
+    """The file belongs to another program or a newer version; use another file, or upgrade. Repair cannot help."""
 
 
 class OutboxReplacedError(OutboxError):
-    """The file was removed or another one was put in its place while it was open; open it again."""
+    """The file was removed or replaced while it was open; open it again."""
 
 
 class OutboxWriteError(OutboxError):
-    """The file or its disk refuses writes (read-only, full, no permission); nothing was stored."""
+    """The file cannot be written (read-only, full disk, no permission); nothing was stored."""
 
 
 class StateError(SourcePulseError):
-    """What a consumer remembers cannot be read or written; its text names the file and the way out."""
+    """A consumer's state cannot be read or written; the text names the file and the remedy."""
 
 
 class BrokerError(SourcePulseError):
-    """Something went wrong between us and a broker."""
+    """An operation at a broker failed."""
 
     exit_code = EXIT_BROKER
 
 
 class BrokerUnavailableError(BrokerError):
-    """The broker did not answer, blocked, closed or nacked; try later, everything unsettled again."""
+    """The broker did not answer, blocked, disconnected or sent a nack; later send everything unsettled again."""
 
 
 class BrokerRefusedUsError(BrokerUnavailableError):
-    """The broker says no to us (password, virtual host, permission); an admin must act, retry slowly."""
+    """The broker refuses this client (password, virtual host, permission); an admin must act, so retry slowly."""
 
 
 class ExchangeMissingError(BrokerRefusedUsError):
-    """The exchange is not there and we may not make it; a consumer waits for it, for the relay makes it again."""
+    """The exchange is missing and this client may not declare it; a consumer waits until the relay does."""
 
 
 class SubscriptionError(BrokerError):
-    """The broker cannot give the subscription that was asked for; change the request."""
+    """The broker cannot provide the requested subscription; change the request."""
 
     exit_code = EXIT_USAGE
 
 
 class VisibilityUnknownError(SourcePulseError):
-    """Nobody can say now whether the public may see this; try later, nothing was sent."""
+    """It is unknown right now whether the event is public; try again later. Nothing was sent."""

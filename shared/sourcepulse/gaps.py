@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Order and gaps by the numbers that events carry: pure logic over an injected clock and memory."""
+"""Order and gaps by the numbers in the events: pure logic with an injected clock and memory."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-#: An event that came too early waits at most so long for those before it.
+#: The longest that an early event waits for the ones before it.
 HOLD_SECONDS = 2.0
-#: This many events of all sources together may wait; it must stay below the prefetch of the subscription.
+#: The most events, of all sources together, that may wait; it must stay below the subscription's prefetch.
 HOLD_EVENTS = 50
 
-#: A hole of more numbers than this may be a stranger's invention: the numbers before it stay a track of their own.
+#: A hole of more numbers than this may come from a forged event: the numbers before it remain a track of their own.
 JUMP_NUMBERS = 1_000
-#: So many tracks a lane has at most; the one of the fewest events ends first.
+#: The most tracks of a lane; the one with the fewest events ends first.
 TRACKS_PER_LANE = 4
-#: So many lanes are kept at hand; the memory knows what was handled in the others.
+#: The most lanes kept here; the memory knows what was handled in the others.
 LANES_MAX = 10_000
-#: A source that begins to count anew for the so-manieth time is forged, or broken: its oldest epochs are forgotten.
+#: A source with more epochs than this is forged or broken: its oldest epochs are forgotten.
 EPOCHS_PER_SOURCE = 100
 
 T = TypeVar("T")
 
 
 class Lane(NamedTuple):
-    """What is numbered without holes: a source's events in one epoch, of one type or (None) of all."""
+    """Events that are numbered without holes: of one source in one epoch, of one type or (None) of all."""
 
     source: str
     epoch: str
@@ -36,7 +36,7 @@ class Lane(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Events that did not come: the numbers `first_missing` to `last_missing`, both included.
+    """Missing events: the numbers `first_missing` to `last_missing`, both included.
 
     They count all events of the source if `type` is None, else those of the type.
     """
@@ -54,18 +54,18 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reset:
-    """A known source began to count anew (a new or restored outbox); no number tells what lies between."""
+    """A known source restarted its numbers (a new or restored outbox); what was missed in between is unknown."""
 
     source: str
     epoch: str
 
     def __str__(self) -> str:
-        return f"{self.source} counts anew, in epoch {self.epoch}"
+        return f"{self.source} restarted its numbers, in epoch {self.epoch}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WentBack:
-    """A lane went on at `number` though the number `claimed`, far beyond, had come: that one may be forged."""
+    """A lane continued at `number` after `claimed`, a far higher number, which may be forged."""
 
     source: str
     epoch: str
@@ -76,13 +76,13 @@ class WentBack:
     def __str__(self) -> str:
         what = self.type or "events"
         return (
-            f"{self.source}: {what} go on at {self.number} after the number {self.claimed} had come, "
-            "which may be forged or of another outbox"
+            f"{self.source}: {what} continue at {self.number} after the number {self.claimed}, "
+            "which may be forged or from another outbox"
         )
 
 
 class Memory(Protocol):
-    """What was handled before, by this process or one before it."""
+    """What was handled before, by this process or an earlier one."""
 
     def last(self, lane: Lane) -> int | None:
         """Return the number of the last event handled in a lane, or None."""
@@ -95,11 +95,9 @@ class Forgetful:
     """A memory without a past."""
 
     def last(self, lane: Lane) -> int | None:  # noqa: ARG002 - the protocol's
-        """Return None."""
         return None
 
     def epochs(self, source: str) -> frozenset[str]:  # noqa: ARG002 - the protocol's
-        """Return none."""
         return frozenset()
 
 
@@ -110,15 +108,15 @@ class _Held(Generic[T]):
 
 
 class _Track(Generic[T]):
-    """One run of numbers at work: from `start` on, `last` was taken by the consumer, `queued` is ready for it."""
+    """One run of numbers from `start` on: the consumer took all up to `last`; all up to `queued` are ready for it."""
 
     def __init__(self, last: int) -> None:
         self.start = last + 1
         self.last = last
         self.queued = last
-        #: How many events came in it; a forged number has few.
+        #: How many events arrived in it; a forged number has few.
         self.events = 0
-        #: The numbers went on below it, and that was told.
+        #: The numbers went on below it, and WentBack was reported.
         self.left = False
         self.held: dict[int, _Held[T]] = {}
 
@@ -146,7 +144,7 @@ class _Lane(Generic[T]):
         return all(not track.held and track.last == track.queued for track in self.tracks)
 
     def track_of(self, number: int) -> _Track[T] | None:
-        """Return the track that a number continues or comes late to; None if it is far below all of them."""
+        """Return the track that a number continues or is late for; None if it is far below all of them."""
         for track in reversed(self.tracks):
             if track.start <= number:
                 return track
@@ -154,7 +152,7 @@ class _Lane(Generic[T]):
         return lowest if number >= lowest.start - JUMP_NUMBERS else None
 
     def begin(self, last: int) -> _Track[T]:
-        """Begin a track behind a number; one of the fewest events makes room for it."""
+        """Begin a track after a number; if there are too many, the one with the fewest events is dropped."""
         track: _Track[T] = _Track(last)
         while len(self.tracks) >= TRACKS_PER_LANE:
             idle = [each for each in self.tracks if not each.held and each.last == each.queued]
@@ -178,12 +176,12 @@ class _Ready(NamedTuple, Generic[T]):
 
 
 class Ordering(Generic[T]):
-    """Puts items back in order, lane by lane, and tells which never came.
+    """Puts items back in order, lane by lane, and reports those that never arrived.
 
-    `offer` takes what the broker gave, `take` gives what is next: an item, or a Gap, Reset or WentBack that belongs
-    before the next item. Nothing waits longer than `hold_seconds` on the clock once the caller says, by
-    `give_up`, that the broker has nothing else at hand. A number far beyond the last does not move a lane for good:
-    if the numbers before it go on, they are checked as before.
+    Pass what the broker delivered to `offer`; `take` returns what is next: an item, or a Gap, Reset or WentBack that
+    belongs before the next item. Call `give_up` when the broker has nothing else to deliver: it ends every wait that
+    is longer than `hold_seconds`. A number far beyond the last does not move a lane for good: if the numbers before
+    it continue, they are checked as before.
     """
 
     def __init__(
@@ -201,7 +199,7 @@ class Ordering(Generic[T]):
         self._hold_seconds = hold_seconds
         self._hold_events = hold_events
         self._lanes_max = lanes_max
-        #: The lane used last at the end.
+        #: The most recently used lane is last.
         self._lanes: dict[Lane, _Lane[T]] = {}
         self._waiting: dict[Lane, _Lane[T]] = {}
         self._epochs: dict[str, dict[str, None]] = {}
@@ -215,18 +213,18 @@ class Ordering(Generic[T]):
 
     @property
     def lanes(self) -> int:
-        """How many lanes are kept at hand."""
+        """How many lanes are kept here."""
         return len(self._lanes)
 
     def offer(self, item: T, lane: Lane | None, number: int) -> None:
-        """Take an item in; without a lane it is outside all order and passes at once."""
+        """Add an item; without a lane it has no order and passes at once."""
         if lane is None:
             self._ready.append(_Ready(item, None, 0))
             return
         self._notice_epoch(lane)
         tracks, track = self._track_of(lane, number)
         if number <= track.queued:
-            # It was told as missing, or came again under another id; its numbers are passed.
+            # It was reported as missing, or has the number of another event; the order is past it.
             self.late += 1
             self._ready.append(_Ready(item, None, 0))
             return
@@ -243,11 +241,11 @@ class Ordering(Generic[T]):
         self._waiting[lane] = tracks
         self._promote(tracks, track)
         while self._held > self._hold_events:
-            # Who has most waiting makes room, and among equals who is known least.
+            # The lane with most waiting items makes room; among equals the one with the fewest events.
             self._pass_hole(*max(self._held_back(), key=lambda pair: (pair[0].held, -pair[0].events, -pair[1].since())))
 
     def take(self) -> T | Gap | Reset | WentBack | None:
-        """Return what is next, or None if there is nothing or it waits for what is missing before it."""
+        """Return what is next, or None if there is nothing or it waits for earlier numbers."""
         if not self._ready:
             return None
         ready = self._ready.popleft()
@@ -256,9 +254,9 @@ class Ordering(Generic[T]):
         return ready.step
 
     def untake(self, lane: Lane, number: int) -> None:
-        """Take it that the item taken last in a lane was not, for the broker will deliver it again.
+        """Undo the last `take` in a lane, because the broker will deliver the item again.
 
-        Call it for the highest number first, and `forget_untaken` afterwards; one that came late stays late.
+        Call it for the highest number first, and `forget_untaken` afterwards; a late item stays late.
         """
         for track in self._lanes[lane].tracks if lane in self._lanes else ():
             if track.last == number >= track.start:
@@ -271,12 +269,12 @@ class Ordering(Generic[T]):
         return max(0.0, self._longest_waiting()[1].since() + self._hold_seconds - self._clock())
 
     def give_up(self) -> None:
-        """Stop waiting for what is overdue: tell the gap, and go on behind it."""
+        """Stop waiting for what is overdue: report the gap, and continue after it."""
         while self.due_in() == 0.0:
             self._pass_hole(*self._longest_waiting())
 
     def forget_untaken(self) -> None:
-        """Drop what was not taken yet, for the broker will deliver it again."""
+        """Drop what was not taken yet, because the broker will deliver it again."""
         for ready in self._ready:
             if isinstance(ready.step, Reset):
                 self._epochs.get(ready.step.source, {}).pop(ready.step.epoch, None)
@@ -295,30 +293,30 @@ class Ordering(Generic[T]):
             known = self._memory.last(lane)
             # The first event of an unknown lane is the baseline: nothing before it is missed.
             tracks = _Lane(lane, number - 1 if known is None else known)
-            # What was handled before is one event at least.
+            # A known lane has handled at least one event.
             tracks.tracks[0].events = known is not None
             if known is not None:
                 tracks.tracks[0].start = max(1, known)
         self._lanes[lane] = tracks
         track = tracks.track_of(number)
         if track is None:
-            # Far below all that is known: what came before may have been forged, so this is a baseline as well.
-            self._tell_of_going_back(tracks, number)
+            # Far below all known numbers: those may be forged, so this number is a baseline as well.
+            self._report_going_back(tracks, number)
             return tracks, tracks.begin(number - 1)
         if number > track.queued:
             if track is not tracks.tracks[-1]:
-                self._tell_of_going_back(tracks, number)
+                self._report_going_back(tracks, number)
             if number > track.queued + 1:
                 self._catch_up(tracks, track, number)
         return tracks, track
 
     def _catch_up(self, tracks: _Lane[T], track: _Track[T], number: int) -> None:
-        # Another process may have gone on with this queue; what it handled is no gap.
+        # Another process may have continued with this queue; what it handled is not a gap.
         known = self._memory.last(tracks.lane)
         end = tracks.next_start(track)
         if known is None or known <= track.queued or (end is not None and known >= end):
             return
-        # One far beyond is a forged number that was remembered.
+        # A number far beyond is a forged one that was recorded.
         if known - number <= JUMP_NUMBERS:
             track.last = track.queued = known
             self._release_passed(tracks, track)
@@ -344,12 +342,12 @@ class Ordering(Generic[T]):
             while len(epochs) > EPOCHS_PER_SOURCE:
                 del epochs[next(iter(epochs))]
 
-    def _tell_of_going_back(self, tracks: _Lane[T], number: int) -> None:
+    def _report_going_back(self, tracks: _Lane[T], number: int) -> None:
         lane, highest = tracks.lane, tracks.tracks[-1]
         if not highest.left:
             highest.left = True
-            told = WentBack(source=lane.source, epoch=lane.epoch, type=lane.type, number=number, claimed=highest.queued)
-            self._ready.append(_Ready(told, None, 0))
+            back = WentBack(source=lane.source, epoch=lane.epoch, type=lane.type, number=number, claimed=highest.queued)
+            self._ready.append(_Ready(back, None, 0))
 
     def _release_passed(self, tracks: _Lane[T], track: _Track[T]) -> None:
         for number in sorted(number for number in track.held if number <= track.queued):
@@ -373,7 +371,7 @@ class Ordering(Generic[T]):
     @staticmethod
     def _join(tracks: _Lane[T], track: _Track[T]) -> None:
         if track.queued + 1 == tracks.next_start(track) and not track.held:
-            # What came far ahead was genuine: the two are one.
+            # The far number was genuine: the two tracks are one.
             above = tracks.tracks[tracks.tracks.index(track) + 1]
             above.start, above.events = track.start, above.events + track.events
             tracks.tracks.remove(track)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""For programs written for MozillaPulse: the same class, the same callback, another broker."""
+"""Compatibility with MozillaPulse: the same class and callback for programs that were written for it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sourcepulse.events.wire import encode_pulse
 
 
 class Message:
-    """What a callback acknowledges."""
+    """The second argument of a callback."""
 
     def ack(self) -> None:
-        """Do nothing: the event is acknowledged when the callback has returned, so that a crash loses none."""
+        """Do nothing: the event is acknowledged after the callback returns, so that a crash loses none."""
 
 
 Callback = Callable[[dict[str, Any], Message], object]
@@ -28,8 +28,8 @@ Callback = Callable[[dict[str, Any], Message], object]
 class GenericConsumer:
     """A consumer with MozillaPulse's settings: `topic`, `callback`, `applabel`, `durable`.
 
-    The callback gets the event as a Pulse message, `{"_meta": ..., "payload": ...}`, with `sent` the time of the
-    event. One that raises is called again, and the event put aside after five times, as `Consumer.run` does it.
+    The callback gets the event as a Pulse message, `{"_meta": ..., "payload": ...}`; `sent` is the time of the event.
+    If it raises, it is called again; after five attempts the event becomes a dead letter, as in `Consumer.run`.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class GenericConsumer:
         applabel: str | None = None,
         durable: bool | None = None,
     ) -> None:
-        """Change the settings that are given; they hold from the next `listen` on."""
+        """Change the given settings, from the next `listen` on."""
         self.topic = self.topic if topic is None else topic
         self.callback = callback or self.callback
         self.applabel = applabel or self.applabel
         self.durable = self.durable if durable is None else durable
 
     def listen(self, callback: Callback | None = None) -> None:
-        """Call back with every message until SIGTERM or Ctrl-C; the errors are those of `Consumer`."""
+        """Call the callback with every message until SIGTERM or Ctrl-C; raises like `Consumer`."""
         self.configure(callback=callback)
         handle = self.callback
         if handle is None:
-            raise ConfigError("there is nothing to call: give callback= to configure or listen")
+            raise ConfigError("there is no callback: pass callback= to configure or listen")
         if self.durable and not self.applabel:
-            raise ConfigError("a durable queue needs a name: give applabel=")
+            raise ConfigError("a durable queue needs a name: pass applabel=")
 
         def on_event(event: Event) -> None:
             handle(json.loads(encode_pulse(event, exchange=self.exchange, sent=event.time)), Message())

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""For the tests of those who use sourcepulse: a broker in memory, and events to send."""
+"""Helpers for tests of programs that use sourcepulse: a broker in memory, and events to send."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sourcepulse.events.event import Event
 
 @dataclass
 class MemoryBroker:
-    """What a broker holds that lives in this process: messages in the order of arrival.
+    """A broker inside this process; `messages` are in the order of arrival.
 
-    `judge` decides each message's outcome, or raises BrokerUnavailableError as a broker that goes away.
+    `judge` returns each message's outcome, or raises BrokerUnavailableError like a broker that disconnects.
     """
 
     messages: list[Message] = field(default_factory=list)
@@ -28,7 +28,7 @@ class MemoryBroker:
 
 
 class MemoryPublisher:
-    """A publisher whose broker is an object of this process."""
+    """A publisher to a MemoryBroker."""
 
     window = 100
 
@@ -37,11 +37,11 @@ class MemoryPublisher:
         self._unsettled: list[Message] = []
 
     def open(self) -> None:
-        """Connect."""
+        """Count a connection."""
         self._broker.connections += 1
 
     def send(self, message: Message) -> None:
-        """Take one message."""
+        """Queue one message until `settle`."""
         self._unsettled.append(message)
 
     def settle(self, wait_seconds: float) -> Sequence[Settlement]:  # noqa: ARG002 - the port's own signature

@@ -106,7 +106,7 @@ def _silent(program: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "words"),
-    [(_not_executable, "not found"), (_dies, "ImportError: no module"), (_silent, "without a word")],
+    [(_not_executable, "not found"), (_dies, "ImportError: no module"), (_silent, "without a message")],
 )
 def test_a_relay_that_did_not_start_is_told_at_the_next_push_and_in_status(
     site: Site, make: Callable[[Path], None], words: str, capsys: pytest.CaptureFixture[str]

@@ -289,12 +289,12 @@ def test_data_that_has_no_place_to_say_what_was_cut_is_not_cut() -> None:
 @pytest.mark.parametrize(
     ("raw", "cut", "reason"),
     [
-        ({"/desc": b"other\xff"}, {}, "not those of the text"),
+        ({"/desc": b"other\xff"}, {}, "do not match the text"),
         ({"/nowhere": b"\xff"}, {}, "nothing at '/nowhere'"),
         ({"/changesets/9/desc": b"\xff"}, {}, "nothing at"),
         ({}, {"/nowhere/x": 3}, "nothing at"),
-        ({}, {"/desc": 1}, "1 in all, but 4"),
-        ({}, {"/changesets": 0}, "0 in all, but 1"),
+        ({}, {"/desc": 1}, "has 4, more than its stated total of 1"),
+        ({}, {"/changesets": 0}, "has 1, more than its stated total of 0"),
     ],
 )
 def test_what_the_caller_says_must_be_true(raw: dict[str, bytes], cut: dict[str, int], reason: str) -> None:
@@ -318,7 +318,7 @@ def test_what_cannot_be_sent_is_an_event_error(value: Any) -> None:
 
 
 def test_nothing_below_16_kib_can_be_asked_for() -> None:
-    with pytest.raises(ConfigError, match="16384 is the least"):
+    with pytest.raises(ConfigError, match="the minimum is 16384"):
         bound(push([]), limits=Limits(max_bytes=16_383))
 
 

@@ -81,8 +81,8 @@ def test_emit_with_a_key_makes_one_event_of_two(tmp_path: Path, capsys: pytest.C
         (["system.hg.down", "--data", '{"message": NaN}'], "not JSON"),
         (["system.hg.down", "--data", '{"message": 7}'], "/message"),
         (["system.hg.down", "--data", '{"more": 7}'], "more"),
-        (["system.hg.down", "--source", "nowhere"], "is no source"),
-        (["system.hg.down", "--source", "hg://host/repo"], "its own events only"),
+        (["system.hg.down", "--source", "nowhere"], "is not a source"),
+        (["system.hg.down", "--source", "hg://host/repo"], "only its own events"),
     ],
 )
 def test_an_event_that_cannot_be_is_refused_and_nothing_is_stored(

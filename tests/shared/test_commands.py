@@ -113,7 +113,7 @@ def test_lost_payloads_are_told_by_repair_and_show(outbox: Path, capsys: pytest.
 
 def test_a_sound_outbox_is_said_to_be_sound(outbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["outbox", "check", "--outbox", str(outbox)]) == 0
-    assert capsys.readouterr().out == f"{outbox} is sound, and no number is missing\n"
+    assert capsys.readouterr().out == f"{outbox} is sound; no number is missing\n"
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,8 +136,8 @@ def test_a_relay_in_the_foreground_says_what_it_does(outbox: Path, tmp_path: Pat
         finally:
             process.terminate()
             process.wait(30)
-    assert f"the relay of {outbox} runs as process {process.pid}" in said
-    assert f"public events to file://{tmp_path}/log.db sourcepulse; events wait" in said
+    assert f"relaying {outbox} as process {process.pid}" in said
+    assert f"public events to file://{tmp_path}/log.db sourcepulse; events are pending" in said
 
 
 def test_a_relay_names_all_that_is_missing_and_where_events_went_so_far(
@@ -152,7 +152,7 @@ def test_a_relay_names_all_that_is_missing_and_where_events_went_so_far(
         opened.bind_broker("public", "amqp://relay@host:5672/%2F sourcepulse")
     assert main(["relay", "--once", "--outbox", str(outbox)]) == 2
     said = capsys.readouterr().err
-    assert "or --broker-file; so far the events went to amqp://relay@host:5672/%2F sourcepulse" in said
+    assert "or --broker-file; the events went to amqp://relay@host:5672/%2F sourcepulse before" in said
 
 
 def test_replays_that_nobody_sends_are_told(
@@ -160,9 +160,9 @@ def test_replays_that_nobody_sends_are_told(
 ) -> None:
     with caplog.at_level(logging.INFO):
         assert main(["outbox", "replay", "--outbox", str(outbox), "1", "2"]) == 0
-    assert "2 replays wait and no relay runs: sourcepulse relay --once --outbox" in caplog.text
+    assert "2 replays are pending and no relay runs: sourcepulse relay --once --outbox" in caplog.text
     assert main(["status", "--outbox", str(outbox)]) == 0
-    assert "replays  2 wait, and no relay runs" in capsys.readouterr().out
+    assert "replays  2 are pending, and no relay runs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("type_", ["system.test.degraded", "system.test.degraded.v1"])
@@ -229,7 +229,7 @@ def test_check_names_a_relay_that_is_missing_and_one_that_the_next_push_starts(
 ) -> None:
     check = ["check", "--outbox", str(outbox), "--broker", f"file://{tmp_path}/log.db"]
     assert main(check) == 1
-    assert "no relay             not running: `sourcepulse relay` sends what waits" in capsys.readouterr().out
+    assert "no relay             not running: `sourcepulse relay` publishes what is pending" in capsys.readouterr().out
     write_settings(str(outbox), identity(broker=f"file://{tmp_path}/log.db", broker_file=None))
     assert main(check) == 0
     assert "ok relay             not running; a push starts it" in capsys.readouterr().out

@@ -33,7 +33,7 @@ def test_the_environment_can_name_the_file(tmp_path: Path) -> None:
     [
         ('brokr = "x"', "did you mean 'broker'"),
         ("zzz = 1", "unknown key 'zzz'"),
-        ("outbox = 7", "must be a text"),
+        ("outbox = 7", "must be a non-empty string"),
         ('keep_days = "soon"', "whole number"),
         ("keep_days = true", "whole number"),
         ("keep_days = -1", "whole number from 0"),
@@ -41,7 +41,7 @@ def test_the_environment_can_name_the_file(tmp_path: Path) -> None:
         ('format = "xml"', "one of cloudevents, pulse"),
         ('broker = "http://x"', "scheme is unknown"),
         ("broker = ", "not valid TOML"),
-        ("[broker]\nurl = 1", "must be a text"),
+        ("[broker]\nurl = 1", "must be a non-empty string"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_the_file(tmp_path: Path, text: str, complaint: str) -> None:

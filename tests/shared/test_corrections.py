@@ -174,4 +174,4 @@ def test_what_a_relay_said_that_did_not_start_is_one_line(tmp_path: Path) -> Non
     assert failed_start(outbox, older_than_s=1, now=now + 0.5) is None
     assert failed_start(outbox, older_than_s=1, now=now + 2) == "ImportError: ?[31mno module"
     Path(start_path(outbox)).write_bytes(b"")
-    assert failed_start(outbox, older_than_s=1, now=now + 99) == "it ended, or was ended, without a word"
+    assert failed_start(outbox, older_than_s=1, now=now + 99) == "it exited, or was killed, without a message"

@@ -145,13 +145,13 @@ def test_a_type_gives_its_words_without_the_version() -> None:
     ],
 )
 def test_what_is_no_type_is_refused(type_: str) -> None:
-    with pytest.raises(EventError, match="no event type"):
+    with pytest.raises(EventError, match="not an event type"):
         made(type_=type_)
 
 
 @pytest.mark.parametrize("source", ["", "hg", "hg://", "://x", "hg:// x", "hg://x\n", "HG://x", "hg://x\x7f"])
 def test_what_is_no_source_is_refused(source: str) -> None:
-    with pytest.raises(EventError, match="no source"):
+    with pytest.raises(EventError, match="not a source"):
         made(source=source)
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_source_is_refused(source: str) -> None:
     ],
 )
 def test_what_is_no_time_is_refused(time: str) -> None:
-    with pytest.raises(EventError, match="no time"):
+    with pytest.raises(EventError, match="not a time"):
         replace_time(made(), time)
 
 

@@ -283,7 +283,7 @@ def test_an_outbox_truncated_to_nothing_is_not_taken_for_a_new_one(tmp_path: Pat
     with Outbox.open(path) as outbox:
         outbox.append([system_event(1)])
     os.truncate(path, 0)
-    with pytest.raises(OutboxDamagedError, match="empty though it held data"):
+    with pytest.raises(OutboxDamagedError, match="empty although it held data"):
         Outbox.open(path)
 
 

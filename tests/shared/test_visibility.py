@@ -356,7 +356,7 @@ def test_without_the_plugin_nothing_of_bugzilla_is_published(outbox: Outbox) -> 
     delivery = Delivery(outbox, "public", broker.publisher, exchange="x", clock=lambda: 0.0, gate=Gate(outbox, {}))
     report = delivery.attempt(never)
     assert broker.messages == []
-    assert "nothing installed" in str(report.error)
+    assert "no installed plugin" in str(report.error)
 
 
 def test_other_families_are_not_asked_about(outbox: Outbox) -> None:

@@ -81,7 +81,7 @@ def test_one_login_for_both_streams_is_refused_however_the_broker_is_written(pub
     said = refusal(place(public.format("a:s3cret"), "events"), place(restricted.format("a:s3cret"), "internal"))
 
     assert "log in as the same user" in said
-    assert "make a user of its own" in said
+    assert "create a separate user" in said
     assert "s3cret" not in said
 
 
@@ -138,7 +138,7 @@ def test_the_name_that_consumers_read_by_default_is_never_that_of_restricted_eve
     # Both names swapped is the likeliest mistake of all.
     said = refusal(place(PUBLIC, "sourcepulse-restricted"), place(RESTRICTED, "sourcepulse"))
 
-    assert "is what every consumer reads that names no exchange" in said
+    assert "is the default exchange of every consumer" in said
 
 
 WORDS = st.lists(st.sampled_from(["a", "b", "A", "sourcepulse", "restricted", "a-b"]), min_size=1, max_size=3)
@@ -243,14 +243,14 @@ def test_restricted_events_do_not_go_where_public_ones_went_before(tmp_path: Pat
     former = str(place("amqp://relay:s3cret@mq.example.org/pulse", "events"))
 
     for restricted in ("events", "Events", "events.restricted"):
-        with pytest.raises(ConfigError, match="where public ones went so far"):
+        with pytest.raises(ConfigError, match="where public ones went before"):
             check_former(former, place(RESTRICTED, restricted))
     with pytest.raises(ConfigError, match="public log"):
         check_former(
             str(place(f"file://{tmp_path}/a b.db", "events")), place(f"file://{tmp_path}/a%20b.db", "internal")
         )
     # What a version to come may have recorded.
-    with pytest.raises(ConfigError, match="where public ones went so far"):
+    with pytest.raises(ConfigError, match="where public ones went before"):
         check_former("nats://host events", place(RESTRICTED, "events"))
     check_former(former, place(RESTRICTED, "internal"))
 
@@ -327,7 +327,7 @@ def test_a_relay_with_a_wrong_configuration_sends_nothing_and_status_says_why(
 
     assert relay(outbox, f"file://{tmp_path}/log.db", f"file://{tmp_path}/link.db") == 2
 
-    assert "whoever can open that file reads all of it" in capsys.readouterr().err
+    assert "every user who can open that file can read all of it" in capsys.readouterr().err
     assert states(outbox) == ["pending", "pending"]
     assert not (tmp_path / "log.db").exists()
     with Outbox.open(outbox) as opened:
@@ -398,4 +398,4 @@ def test_status_says_where_limits_are_not_enforced(
         opened.bind_broker("public", str(place(f"{scheme}://mq.example.org", "sourcepulse")))
 
     assert main(["status", "--outbox", str(outbox)]) == 0
-    assert ("lets no client limit its queue" in capsys.readouterr().out) == told
+    assert ("clients cannot limit their queues" in capsys.readouterr().out) == told

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The program `sourcepulse`; `main` is where it starts."""
+"""The program `sourcepulse`; it starts in `main`."""

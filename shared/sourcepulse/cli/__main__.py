@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""`python -m sourcepulse.cli`: the program `sourcepulse` where its script is not on the path."""
+"""Run the program `sourcepulse` as `python -m sourcepulse.cli` where its script is not on the path."""
 
 import sys
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What the commands share: settings from arguments, the outbox of this place, output."""
+"""Shared by the commands: settings from arguments, the outbox of the current directory, output."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import Config, load
 from sourcepulse.outbox.outbox import Outbox
 
-#: Where the Mercurial hook keeps its outbox unless told otherwise.
+#: Where the Mercurial hook keeps its outbox unless configured otherwise.
 REPOSITORY_OUTBOX = Path(".hg/sourcepulse/outbox.db")
 
-#: Longer than anybody waits, and what every wait of the system takes.
+#: Longer than any useful wait, and short enough for every wait function of the system.
 MOST_SECONDS = 366 * 86_400.0
 
 logger = logging.getLogger(__name__)
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 def add_settings(parser: argparse.ArgumentParser, *keys: str) -> None:
     """Add `--config` and one option for each named setting."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with settings")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
     for key in keys:
         metavar = "URL" if key.endswith("broker") else "FILE" if key in ("outbox", "broker_file") else "VALUE"
         parser.add_argument(f"--{key.replace('_', '-')}", dest=key, metavar=metavar, help=_help(key))
 
 
 def settings(args: argparse.Namespace) -> Config:
-    """Read the settings of this run and say what is doubtful about them."""
+    """Read the settings of this run and log a warning for each that looks unsafe."""
     from sourcepulse.config import KEYS, check_value
 
     given = {
@@ -42,14 +42,14 @@ def settings(args: argparse.Namespace) -> Config:
     config = load(given, file=args.config)
     for key in ("broker", "restricted_broker"):
         if key in given and BrokerUrl.parse(given[key]).has_password:
-            logger.warning("a password on the command line can be seen by every user; use --broker-file")
+            logger.warning("every user of this machine can see a password on the command line; use --broker-file")
     for warning in config.warnings:
         logger.warning("%s", warning)
     return config
 
 
 def outbox_path(config: Config) -> Path:
-    """Return the outbox that is set, or that of the repository around us; ConfigError if there is neither."""
+    """Return the configured outbox, or that of the surrounding repository; ConfigError if there is neither."""
     if config.text("outbox") is None:
         here = Path.cwd()
         for directory in (here, *here.parents):
@@ -69,24 +69,24 @@ def print_json(value: Any) -> None:
 
 
 def positive(text: str) -> int:
-    """Read a count of an option."""
+    """Parse a count for argparse."""
     try:
         number = int(text)
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return number
 
 
 def seconds(text: str) -> float:
-    """Read a length of time of an option."""
+    """Parse a duration in seconds for argparse."""
     try:
         number = float(text)
     except ValueError:
         number = -1.0
     if not 0 <= number <= MOST_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to {MOST_SECONDS:.0f}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {MOST_SECONDS:.0f}")
     return number
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a look at an installation found, a line each. The hook imports this: standard library only."""
+"""Findings of an installation check, one line each. The hook imports this: standard library only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WHAT_WIDTH = 18
 
 
 class Finding(NamedTuple):
-    """What was looked at, what was found, whether that is well."""
+    """What was checked, what was found, and whether that is as it should be."""
 
     what: str
     found: str

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""One line a person can read for any event: time, type, source, summary."""
+"""Any event as one human-readable line: time, type, source, summary."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def line(event: Event, *, colour: bool = False) -> str:
 
 
 def summary(event: Event) -> str:
-    """Say in a few words what happened."""
+    """Return a few words on what happened."""
     if event.type.startswith("hg.push."):
         return _push(event.data)
     if event.type.startswith("system.") and event.data.get("message"):
@@ -49,14 +49,14 @@ def summary(event: Event) -> str:
 
 
 def shorten(text: str) -> str:
-    """Return a text in printable characters, at most so many."""
+    """Return a text in printable characters, at most SUMMARY_MAX_CHARACTERS of them."""
     text = plain(text)
     return text if len(text) <= SUMMARY_MAX_CHARACTERS else text[: SUMMARY_MAX_CHARACTERS - 1] + "\u2026"
 
 
 def _push(data: Mapping[str, Any]) -> str:
     count = data["count"]
-    who = data["user"] or "somebody"
+    who = data["user"] or "an unknown user"
     text = f"{who} pushed {count} changeset{'' if count == 1 else 's'}"
     if data["changesets"]:
         tip = data["changesets"][-1]

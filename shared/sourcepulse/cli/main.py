@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The program `sourcepulse`: finds the command, runs it, turns every error into one sentence and an exit code."""
+"""The program `sourcepulse`: find the command, run it, and turn every error into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePu
 ENTRY_POINT_GROUP = "sourcepulse.commands"
 
 _COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters")
-_EXIT_CODES = """exit codes: 0 well, 1 failure, 2 usage or configuration, 3 timed out or nothing there,
-4 broker not reached with events left, 5 something was refused and buried, 6 outbox locked or damaged,
+_EXIT_CODES = """exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 timed out or nothing found,
+4 broker unreachable and events still pending, 5 an event was refused and buried, 6 outbox locked or damaged,
 130 interrupted"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code; data goes to stdout, talk to stderr."""
+    """Run one command and return its exit code; data goes to stdout, messages to stderr."""
     argv = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
-        # A terminal or a locale that lacks a character gets an escape for it.
+        # A character that the terminal or the locale lacks is written as an escape.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     args = build_parser(argv).parse_args(argv)
@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if args.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
     )
-    # Libraries below us log whole frames when debugging, passwords included.
+    # The client libraries log whole frames at DEBUG, passwords included.
     for noisy in ("amqp", "kombu", "stomp.py"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         code = int(args.run(args))
-        # At exit it would be too late to tell of a reader that left or a full disk; without descriptor 1 it is None.
+        # A closed pipe or a full disk must be reported here; at exit it is too late. Without fd 1, stdout is None.
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output left, as `head` does; Python must not complain again at exit.
+        # The reader closed the pipe, as `head` does; Python must not complain again at exit.
         _discard_output()
         return EXIT_OK
     except OSError as error:
@@ -72,15 +72,15 @@ def _discard_output() -> None:
 def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Make the parser with the commands of the core and of the installed plugins.
 
-    If the arguments begin with a command, only that one is loaded: the hook starts the relay after a push.
+    If the arguments begin with a command, only that one is loaded, because the hook starts the relay after a push.
     """
     parser = argparse.ArgumentParser(
         prog="sourcepulse",
-        description="What happens in Mercurial, Buildbot and Bugzilla, published at the source.",
+        description="Publish events from inside Mercurial, Buildbot and Bugzilla.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version, help="print the version and end")
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     loaders: dict[str, Callable[[], ModuleType]] = {
         name: partial(import_module, f"sourcepulse.cli.commands.{name.replace('-', '_')}") for name in _COMMANDS
@@ -93,7 +93,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Look the version up when it is asked for: that costs milliseconds, and the hook starts a relay."""
+    """Look the version up only on request: that takes milliseconds, which a relay started by the hook saves."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002 - argparse's name
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
@@ -109,6 +109,6 @@ def _add_command(
     subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, module: ModuleType
 ) -> None:
     parser = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more to stderr")
     module.add_arguments(parser)
     parser.set_defaults(run=module.run)

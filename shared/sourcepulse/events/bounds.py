@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Keep an event within its size, and say in it what was cut and which bytes were no UTF-8."""
+"""Keep an event within its size limits, and record in it what was cut and which bytes were not UTF-8."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -15,10 +15,10 @@ TEXT_MAX_BYTES = 64 * 1024
 LIST_MAX_ITEMS = 1_000
 LIST_MAX_ITEMS_BY_NAME: Mapping[str, int] = {"changesets": 100, "files": 200}
 
-#: What the envelope takes in either format besides type, source and subject: the other attributes, and in
-#: a Pulse message exchange and routing key, of at most 255 bytes each.
+#: Bytes of the envelope, in either format, besides type, source and subject: the other attributes, and in a Pulse
+#: message exchange and routing key, of at most 255 bytes each.
 ENVELOPE_FIXED_BYTES = 1_152
-#: Enough for sources and subjects of some 400 bytes each.
+#: Enough for a source and a subject of about 400 bytes each.
 ENVELOPE_DEFAULT_BYTES = 2_048
 
 _CONTAINERS = (dict, list, tuple, Mapping)
@@ -27,9 +27,9 @@ __all__ = ["Limits", "bound", "decode_text", "envelope_bytes"]
 
 
 class Limits(NamedTuple):
-    """How large an event may be: bytes as sent, and items of a list by the list's name.
+    """Size limits of an event: bytes as sent, and items of a list by the list's name.
 
-    `envelope_bytes` is what the sender keeps for everything around `data`; `envelope_bytes()` computes it.
+    `envelope_bytes` is reserved for everything around `data`; the function `envelope_bytes` computes it.
     """
 
     max_bytes: int = EVENT_MAX_BYTES
@@ -37,12 +37,12 @@ class Limits(NamedTuple):
     lists: Mapping[str, int] = MappingProxyType({})
 
     def most_items(self, name: str) -> int:
-        """Return the number of items that a list of this name may have."""
+        """Return the most items that a list of this name may have."""
         return self.lists.get(name, LIST_MAX_ITEMS_BY_NAME.get(name, LIST_MAX_ITEMS))
 
 
 def envelope_bytes(type_: str, source: str, subject: str | None) -> int:
-    """Return an upper limit of what an event of this type and source takes beside its `data`, in either format."""
+    """Return an upper bound on the bytes of such an event besides its `data`, in either format."""
     return ENVELOPE_FIXED_BYTES + 2 * len(type_) + size_of(source) + size_of(subject)
 
 
@@ -55,28 +55,28 @@ def bound(
 ) -> dict[str, Any]:
     """Return a copy of an event's `data` that fits the limits, with `truncated` and `raw` filled in.
 
-    The copy shares what did not have to change with the original.
+    The copy shares unchanged parts with the original.
 
     `raw` maps JSON pointers (RFC 6901) of texts to the bytes they were read from by `decode_text`; bytes
-    that are valid UTF-8 are passed over. `cut` maps pointers of what the caller has cut already to its real
-    total (items of a list, UTF-8 bytes of a text). What stood in `truncated` and `raw` is replaced.
+    that are valid UTF-8 are ignored. `cut` maps pointers of lists and texts that the caller already cut to their real
+    totals (items of a list, UTF-8 bytes of a text). Existing `truncated` and `raw` are replaced.
 
     The rules are those of the event contract: first each text and list to its own limit; then, while the
-    whole is too large, the list or text that takes most bytes is halved (see `shrink`). Strings within lists
-    (file names) are never halved, nor is what NEVER_CUT names or what is small.
+    whole is too large, the list or text with the most bytes is halved (see `shrink`). Strings in lists
+    (file names), members in NEVER_CUT and small values are never halved.
 
-    EventError if nothing is left to cut, a pointer leads nowhere, the bytes are not those of the text, or a
-    value cannot be written as JSON.
+    EventError if nothing is left to cut, a pointer leads nowhere, the bytes do not match the text, or a value cannot be
+    written as JSON.
     """
     if limits is not None and limits.max_bytes < EVENT_LEAST_MAX_BYTES:
         raise ConfigError(
-            f"an event cannot be limited to {limits.max_bytes} bytes; {EVENT_LEAST_MAX_BYTES} is the least"
+            f"an event cannot be limited to {limits.max_bytes} bytes; the minimum is {EVENT_LEAST_MAX_BYTES}"
         )
     try:
         work = _Work(data, raw or {}, cut or {}, limits or Limits())
         return work.run()
     except UnicodeEncodeError:
-        raise EventError("a text holds half of a surrogate pair, which UTF-8 cannot say") from None
+        raise EventError("a text contains half of a surrogate pair, which UTF-8 cannot encode") from None
     except RecursionError:
         raise EventError("the data is nested too deeply") from None
     except (TypeError, ValueError) as error:
@@ -108,21 +108,21 @@ class _Work:
         self._check_pointers()
         self.truncation.write(out)
         if size_of(out) > allowed:
-            # Hardly any push needs this, and the hook imports what it needs in every hg process.
+            # Imported here because hardly any push needs it, and the hook runs in every hg process.
             from sourcepulse.events.shrink import shrink
 
             shrink(out, self.truncation, allowed_bytes=allowed)
         return out
 
     def _fits_as_it_is(self, most_bytes: int) -> bool:
-        # Where everything together is no larger than one text may be, only lists can be too long.
+        # If the whole data is no larger than one text may be, only lists can be too long.
         if self.raw or self.cut or size_of(self.data) > most_bytes:
             return False
         return not any(self._holds_long_list(value, name) for name, value in self.data.items() if name not in NOTES)
 
     def _holds_long_list(self, value: Any, name: str) -> bool:
         if isinstance(value, Mapping):
-            # A name that is no text is left to the long way, which says what is wrong with it.
+            # A name that is not a string takes the slow path, which raises the right error.
             return any(
                 not isinstance(key, str) or (isinstance(item, _CONTAINERS) and self._holds_long_list(item, key))
                 for key, item in value.items()
@@ -154,7 +154,7 @@ class _Work:
         if raw is not None:
             expected, bad = decode_text(raw)
             if expected != text:
-                raise EventError(f"the bytes given for {pointer} are not those of the text there")
+                raise EventError(f"the bytes for {pointer} do not match the text there")
             if bad is not None:
                 self.truncation.bytes[pointer] = bad
         if name not in NEVER_CUT and len(text) > TEXT_MAX_BYTES // 4 and len(text.encode()) > TEXT_MAX_BYTES:

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The event: a frozen value, with an id that is the same whenever and wherever the same fact is told.
+"""The event: a frozen value, with an id that is the same however often the same fact is published.
 
-Named tuples, with annotations that are no texts: a dataclass would cost every push a millisecond to make.
+Named tuples, without `from __future__ import annotations`: a dataclass would add a millisecond to every push.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ _SOURCE = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\x00-\x1f\x7f]+")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: Numbers are written with 20 digits; SQLite, in which every outbox and every consumer counts, has no higher one.
+#: Numbers are written with 20 digits; this is the highest integer of SQLite, in which outbox and consumer count.
 SEQUENCE_MAX = 2**63 - 1
-#: No event is larger than this as sent; a larger one is buried when it is stored.
+#: The most bytes of an event as sent; a larger one is buried when it is stored.
 EVENT_MAX_BYTES = 256 * 1024
-#: No configuration can ask for less: ids, counts and one item of each list always fit in this.
+#: The lowest limit that can be configured: ids, counts and one item of each list always fit in this.
 EVENT_LEAST_MAX_BYTES = 16 * 1024
-#: What is remembered of every event must be bounded; AMQP carries an id in a short string of so many bytes.
+#: What a consumer records of every event must be bounded; 255 bytes are the limit of an AMQP short string.
 ID_MAX_BYTES = 255
 SOURCE_MAX_BYTES = 1024
 TYPE_MAX_BYTES = 255
@@ -39,17 +39,17 @@ EPOCH_MAX_BYTES = 255
 
 PUBLIC = "public"
 RESTRICTED = "restricted"
-#: What the source of a restricted stream has behind that of the public one.
+#: The suffix of the source of a restricted stream.
 RESTRICTED_SUFFIX = "?restricted"
 
 
 def event_id(scope: str, type_: str, *key: str) -> str:
     """Return the deterministic id of a fact: UUIDv5 over `[scope, type, key...]`.
 
-    The name that is hashed is the array as compact ASCII JSON, so that no element can run into the next.
+    The hashed name is the array as compact ASCII JSON, so that no element can run into the next.
     """
     name = json.dumps([scope, type_, *key], separators=(",", ":"))
-    # RFC 9562, section 5.5; the module uuid would cost every push a millisecond to import.
+    # RFC 9562, section 5.5; importing the module uuid would add a millisecond to every push.
     digest = bytearray(hashlib.sha1(ID_NAMESPACE + name.encode("ascii"), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
@@ -60,7 +60,7 @@ def event_id(scope: str, type_: str, *key: str) -> str:
 def format_time(seconds: float) -> str:
     """Write seconds since 1970 as RFC 3339 in UTC with six decimals: `2026-11-22T10:59:21.482913Z`.
 
-    EventError outside the years 1 to 9999, which RFC 3339 cannot say.
+    EventError outside the years 1 to 9999, which RFC 3339 cannot express.
     """
     try:
         moment = _EPOCH_START + timedelta(microseconds=round(seconds * 1_000_000))
@@ -86,12 +86,12 @@ def routing_words(type_: str) -> list[str]:
 
 
 def stream_of(source: str) -> str:
-    """Tell the stream a source belongs to; the restricted stream is a source of its own."""
+    """Return the stream of a source; a restricted stream has its own source."""
     return RESTRICTED if source.endswith(RESTRICTED_SUFFIX) else PUBLIC
 
 
 class Numbers(NamedTuple):
-    """What the outbox adds: the epoch of its file and the gapless numbers of the event within it."""
+    """What the outbox adds: its epoch and the gapless numbers of the event in that epoch."""
 
     epoch: str
     sequence: int
@@ -108,7 +108,7 @@ def _check_numbers(numbers: Numbers) -> None:
 
 
 def _check_size(name: str, value: str, most: int) -> None:
-    # A character takes four bytes at most.
+    # A character takes at most four bytes.
     if len(value) * 4 > most and len(value.encode("utf-8", "surrogatepass")) > most:
         raise EventError(f"the {name} {quoted(value)} has more than {most} bytes")
 
@@ -128,8 +128,8 @@ class _Attributes(NamedTuple):
 class Event(_Attributes):
     """A fact that a source committed, complete before its first copy is written.
 
-    `numbers` is None until an outbox stored the event; `replayed` marks a copy sent again on request,
-    outside order and gap logic. EventError if an attribute cannot be one of an event.
+    `numbers` is None until an outbox stored the event; `replayed` marks a copy that was sent again on request and is
+    ignored by the order and gap checks. EventError if an attribute is not valid.
     """
 
     __slots__ = ()
@@ -137,12 +137,12 @@ class Event(_Attributes):
     def __new__(
         cls,
         *,
-        type: str,  # noqa: A002 - the name that CloudEvents gives it
+        type: str,  # noqa: A002 - the name in CloudEvents
         source: str,
         subject: str | None,
         time: str,
         data: Mapping[str, Any],
-        id: str,  # noqa: A002 - the name that CloudEvents gives it
+        id: str,  # noqa: A002 - the name in CloudEvents
         routing_key: str,
         numbers: Numbers | None = None,
         replayed: bool = False,
@@ -150,17 +150,17 @@ class Event(_Attributes):
         """Check the attributes."""
         _check_size("type", type, TYPE_MAX_BYTES)
         if not _TYPE.fullmatch(type):
-            raise EventError(f"{quoted(type)} is no event type; one looks like 'hg.push.v1'")
+            raise EventError(f"{quoted(type)} is not an event type; one looks like 'hg.push.v1'")
         _check_size("source", source, SOURCE_MAX_BYTES)
         if not _SOURCE.fullmatch(source):
-            raise EventError(f"{quoted(source)} is no source; one looks like 'hg://host/repository'")
+            raise EventError(f"{quoted(source)} is not a source; one looks like 'hg://host/repository'")
         if subject == "":
-            raise EventError("the subject is empty; an event about nothing in particular has None")
+            raise EventError("the subject is empty; an event without a subject has None")
         if not id:
             raise EventError("the id is empty")
         _check_size("id", id, ID_MAX_BYTES)
         if not _is_time(time):
-            raise EventError(f"{quoted(time)} is no time; one looks like '2026-11-22T10:59:21.482913Z'")
+            raise EventError(f"{quoted(time)} is not a time; one looks like '2026-11-22T10:59:21.482913Z'")
         if numbers is not None:
             _check_numbers(numbers)
         return super().__new__(cls, type, source, subject, time, data, id, routing_key, numbers, replayed)
@@ -186,8 +186,8 @@ class Event(_Attributes):
         """Make an event from a fact.
 
         `key` is the natural key of the fact, `words` the variable words of the routing key, unescaped;
-        `time` is in seconds since 1970; `scope` stands for the source in the id where several emitters
-        report one fact. EventError says which part cannot be one of an event.
+        `time` is in seconds since 1970; `scope` replaces the source in the id if several emitters report one fact.
+        EventError names the part that is not valid.
         """
         try:
             key_on_the_wire = routing_key(*routing_words(type_), variable=words)

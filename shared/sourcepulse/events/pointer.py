@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""JSON pointers (RFC 6901): how an event and its errors name a place in `data`."""
+"""JSON pointers (RFC 6901): how an event and its errors refer to a place in `data`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def escape(name: str) -> str:
 
 
 def step(value: Any, word: str, pointer: str) -> Any:
-    """Go one word down; EventError that names the whole pointer if there is nothing."""
+    """Return the member or item that one word leads to; EventError, with the whole pointer, if it does not exist."""
     if isinstance(value, Mapping):
         name = word.replace("~1", "/").replace("~0", "~")
         if name in value:
@@ -27,7 +27,7 @@ def step(value: Any, word: str, pointer: str) -> Any:
 
 
 def resolve(data: Any, pointer: str) -> Any:
-    """Return what a pointer leads to; EventError if there is nothing."""
+    """Return the value that a pointer leads to; EventError if it does not exist."""
     value = data
     for word in pointer.split("/")[1:]:
         value = step(value, word, pointer)

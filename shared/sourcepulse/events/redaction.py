@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Keep secrets out of the URLs in a text: credentials before the host, values of a query whose names say secret."""
+"""Remove secrets from the URLs in a text: credentials before the host, and query values with sensitive names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 
 REDACTED = "<redacted>"
 
-#: What the name of a part of a query says when its value is a secret.
+#: Names of query parameters whose values are secret.
 SENSITIVE = (
     r"(?:pass(?:word|wd|phrase)?|pwd|token|secret|(?:api|access|private)[_-]?key|credentials?|auth|sig|signature)"
 )
@@ -19,7 +19,7 @@ _QUERY = re.compile(rf"(?i)([?&;](?:[\w.%-]*[^a-z&=])?{SENSITIVE}(?:[^a-z&=][\w.
 
 
 def redact_urls(text: str) -> str:
-    """Return a text whose URLs hold no credentials."""
+    """Return the text without credentials in its URLs."""
     if "://" in text:
         text = _USERINFO.sub(r"\1", text)
     if "=" in text:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Halve what takes most bytes until an event fits."""
+"""Halve the largest lists and texts until an event fits."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from sourcepulse.errors import EventError
 from sourcepulse.events import pointer as pointers
 from sourcepulse.events.truncation import NEVER_CUT, NOTES, Truncation, size_of
 
-#: What takes fewer bytes than this is never halved: ids, node hashes, words, times.
+#: Anything with fewer bytes than this is never halved: ids, node hashes, words, times.
 SMALL_BYTES = 128
-#: The running sum takes the first entry of `truncated` or the last of `raw` to have a comma, and empty lists
-#: and objects too; this close to the end the real size is measured.
+#: The running sum counts a comma too many for the first entry of `truncated`, the last of `raw`, and empty lists and
+#: objects; this close to the limit the real size is measured.
 MEASURE_SLACK_BYTES = 2
 
 
 def shrink(out: dict[str, Any], truncation: Truncation, *, allowed_bytes: int) -> None:
-    """Halve lists and texts of `out` in place until it takes no more than it may, entries included.
+    """Halve lists and texts of `out` in place until it has at most `allowed_bytes`, entries of `truncated` included.
 
-    The bytes of a list are those that only shortening the list can save: texts and lists within its items
-    count for themselves. Of equal ones the first in the document is taken, so the result is always the same.
+    The bytes of a list are those that only shortening the list can save: texts and lists in its items are counted
+    separately. Among equals the first in the document is halved, so the result is always the same.
     EventError if nothing is left to cut.
     """
     nodes = _Measure(truncation).nodes_of(out)
@@ -53,12 +53,12 @@ class _Node:
     name: str
     #: The object that holds the text; lists are shortened in place.
     holder: dict[str, Any]
-    #: The list whose item this is in, and the place of that item.
+    #: The list that contains this, and the index of the item in it.
     above: _Node | None
     place: int
-    #: What halving it works on.
+    #: The bytes that halving can reduce.
     own: int = 0
-    #: Of a list: each item's part of `own`, and what each item takes with all that is in it.
+    #: Of a list: each item's part of `own`, and each item's total bytes.
     owns: list[int] = field(default_factory=list)
     totals: list[int] = field(default_factory=list)
     items: list[Any] | None = None
@@ -77,7 +77,7 @@ class _Node:
         return self.own >= SMALL_BYTES and self.name not in NEVER_CUT
 
     def halve(self, truncation: Truncation) -> int:
-        """Halve the list or text, and give the bytes that this saves (less than 0 if the entry takes more)."""
+        """Halve the list or text and return the bytes saved (negative if the entry takes more)."""
         saved = truncation.size(self.pointer)
         if self.items is None:
             text = self.holder[self.name]
@@ -100,7 +100,7 @@ class _Node:
 
 
 class _Measure:
-    """Finds what may be halved, in the order of the document."""
+    """Finds the lists and texts that may be halved, in document order."""
 
     def __init__(self, truncation: Truncation) -> None:
         self._truncation = truncation
@@ -115,7 +115,7 @@ class _Measure:
     def _measure(
         self, value: Any, pointer: str, name: str, holder: dict[str, Any] | None, above: _Node | None, *, place: int
     ) -> tuple[int, int]:
-        """Return what the value adds to the bytes of the list it is in, and what it takes in all."""
+        """Return the bytes that the value adds to the list around it, and its total bytes."""
         if isinstance(value, str):
             size = size_of(value) + self._truncation.size(pointer)
             if holder is None or size < SMALL_BYTES or name in NEVER_CUT:

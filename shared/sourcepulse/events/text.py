@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Words of others in one bounded line: what a stranger wrote must neither steer a terminal nor forge a log line."""
+"""Foreign text in one bounded line: it must neither control a terminal nor forge a log line."""
 
-#: So much of a value is repeated in a message about it.
+#: How much of a value is repeated in a message about it.
 VALUE_MAX_CHARACTERS = 80
 #: AMQP carries a content type in a short string.
 CONTENT_TYPE_MAX_CHARACTERS = 255
@@ -11,7 +11,7 @@ REASON_MAX_CHARACTERS = 1000
 
 
 def plain(text: str) -> str:
-    """Return a text fit for a terminal and a log: what could steer them is shown as an escape."""
+    """Return a text that is safe for a terminal and a log: unprintable characters are escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -24,12 +24,12 @@ def short(text: str, most: int = VALUE_MAX_CHARACTERS) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return the beginning of a text as Python writes it."""
+    """Return the `repr` of the beginning of a text."""
     return repr(text if len(text) <= VALUE_MAX_CHARACTERS else text[:VALUE_MAX_CHARACTERS] + "...")
 
 
 def ascii_line(text: str) -> str:
-    """Return a content type as any broker takes it back, whatever another program wrote there."""
+    """Return a content type from any program in a form that every broker accepts."""
     if len(text) <= CONTENT_TYPE_MAX_CHARACTERS and text.isascii() and text.isprintable():
         return text
     return "".join(c if " " <= c <= "~" else "?" for c in text[:CONTENT_TYPE_MAX_CHARACTERS])

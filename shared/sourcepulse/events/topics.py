@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Routing keys and patterns: escape, unescape, build, match, the same on every broker."""
+"""Routing keys and patterns, the same on every broker: escape, unescape, build, match."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sourcepulse.errors import ConfigError
 
 #: AMQP 0-9-1 carries a routing key as a short string of at most 255 bytes.
 KEY_MAX_BYTES = 255
-#: A longer key is its first bytes, this mark, and the first digits of its SHA-256.
+#: A longer key is cut to its first bytes, followed by this mark and the first digits of its SHA-256.
 KEY_CUT_BYTES = 237
 KEY_CUT_MARK = "_-"
 KEY_DIGEST_DIGITS = 16
 
-#: The first words of the routing keys that the sources of a scheme number (events.md).
+#: The first words of the routing keys of the events that a source of this scheme numbers (events.md).
 FAMILIES = {
     "hg": ("hg",),
     "bugzilla": ("bugzilla",),
@@ -26,7 +26,7 @@ FAMILIES = {
 }
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-")
-# Texts, which re compiles when they are used and keeps: the hook needs none of them, in every push.
+# Not compiled here, because the hook runs at every push and needs none of them; re caches them on first use.
 _ESCAPE = r"_(?:([0-9A-F]{2})|(_))"
 _PATTERN_WORD = r"\*|#|[A-Za-z0-9_-]+"
 
@@ -34,8 +34,8 @@ _PATTERN_WORD = r"\*|#|[A-Za-z0-9_-]+"
 def escape_word(value: str) -> str:
     """Write a value as one word of `[A-Za-z0-9_-]`, reversibly; an empty value is `_`.
 
-    A value from bytes that are no UTF-8 may hold what `os.fsdecode` makes of them; UnicodeEncodeError for
-    any other half of a surrogate pair.
+    A value from bytes that are not UTF-8 may contain the surrogates of `os.fsdecode`; UnicodeEncodeError for any other
+    half of a surrogate pair.
     """
     if not value:
         return "_"
@@ -46,7 +46,7 @@ def escape_word(value: str) -> str:
 
 
 def unescape_word(word: str) -> str:
-    """Read a word that `escape_word` wrote; ValueError if it did not write this one."""
+    """Return the value of a word from `escape_word`; ValueError for any other word."""
     if word == "_":
         return ""
     out = bytearray()
@@ -77,7 +77,7 @@ def routing_key(*words: str, variable: Sequence[str] = ()) -> str:
 
 
 def check_pattern(pattern: str) -> str:
-    """Return the pattern back, or raise ConfigError that says what is wrong with it."""
+    """Return the pattern, or raise ConfigError that says what is wrong with it."""
     for word in pattern.split("."):
         if not re.fullmatch(_PATTERN_WORD, word):
             raise ConfigError(
@@ -96,8 +96,8 @@ def matches(pattern: str, key: str) -> bool:
 
 
 def _match(pattern: Sequence[str], words: Sequence[str]) -> bool:
-    # The states are the places in the pattern that can be reached; '#' may stay where it is or be passed
-    # over, so the work is bounded by the product of both lengths whatever the pattern.
+    # The states are the reachable positions in the pattern; '#' may stay or be skipped, so the work is at most the
+    # product of both lengths for any pattern.
     reached = _skip_hashes({0}, pattern)
     for word in words:
         step = set()
@@ -125,10 +125,10 @@ def _skip_hashes(places: set[int], pattern: Sequence[str]) -> set[int]:
 
 
 def covers(pattern: str, words: Sequence[str]) -> bool:
-    """Return whether a pattern takes every key that begins with these words."""
+    """Return whether a pattern matches every key that begins with these words."""
     parts = pattern.split(".")
     end = len(parts)
     while end and parts[end - 1] in ("*", "#"):
         end -= 1
-    # Only an open end takes keys of any length; '#.*' is one too.
+    # Only a trailing '#' matches keys of any length; '#.*' counts as one.
     return "#" in parts[end:] and _match(parts, words)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What was cut from an event's data and which of its bytes were no UTF-8, kept true through every cut."""
+"""What was cut from an event's data and which of its bytes were not UTF-8, kept up to date through every cut."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from sourcepulse.errors import EventError
 from sourcepulse.events import pointer as pointers
 from sourcepulse.events.wire import to_json
 
-#: The one text of which the end is kept.
+#: The only text whose end is kept.
 TAIL = "tail"
-#: Members that are never cut, whatever they take; half of one of them would be wrong instead of short.
+#: Members that are never cut, however large; half of one would be wrong rather than short.
 NEVER_CUT = frozenset(
     {"change_set", "date", "file", "first", "id", "last", "node", "parents", "query", "repo", "repo_url", "source"}
 )
-#: The members of `data` that tell what was cut and which bytes were bad.
+#: The members of `data` that record what was cut and which bytes were bad.
 NOTES = ("truncated", "raw")
 
-# A text, which re compiles when it is used and keeps: the hook needs it seldom, in every push.
+# Not compiled here, because the hook runs at every push and seldom needs it; re caches it on first use.
 _BAD_BYTE = "[\udc80-\udcff]"
 
 
 def decode_text(raw: bytes) -> tuple[str, bytes | None]:
-    """Read bytes as UTF-8 with U+FFFD for each bad byte; with the bytes again if there was one, else None."""
+    """Decode UTF-8 with U+FFFD for each bad byte; also return the bytes if there was one, else None."""
     try:
         return raw.decode(), None
     except UnicodeDecodeError:
-        # This handler gives one character for each bad byte; "replace" gives one for several.
+        # This error handler makes one character of each bad byte; "replace" makes one of several.
         return re.sub(_BAD_BYTE, "\ufffd", raw.decode("utf-8", "surrogateescape")), raw
 
 
@@ -44,31 +44,31 @@ class Truncation:
     """The entries of `truncated` and `raw` of one event, by JSON pointer."""
 
     def __init__(self) -> None:
-        #: Pointer of what was cut -> (kept, total), and of texts with bad bytes -> the bytes kept.
+        #: Pointer of what was cut -> (kept, total); pointer of a text with bad bytes -> the kept bytes.
         self.cuts: dict[str, tuple[int, int]] = {}
         self.bytes: dict[str, bytes] = {}
 
     def note_cut(self, pointer: str, kept: int, total: int) -> None:
-        """Enter a cut; an earlier one of the same place gives way, but its total stays."""
+        """Record a cut; it replaces an earlier one at the same place, but keeps that one's total."""
         if pointer in self.cuts:
             total = self.cuts[pointer][1]
         if total < kept:
-            raise EventError(f"{pointer} is said to have {total} in all, but {kept} are there")
+            raise EventError(f"{pointer} has {kept}, more than its stated total of {total}")
         if total > kept:
             self.cuts[pointer] = (kept, total)
 
     def cut_text(self, text: str, pointer: str, name: str, *, most_bytes: int, total: int | None = None) -> str:
-        """Return the first whole characters of a text, of a `tail` the last, and enter the cut.
+        """Return the first whole characters of a text (the last ones of a `tail`) and record the cut.
 
-        `total` is what the text had at its source, in bytes, if it comes cut already.
+        `total` is the number of bytes at the source, if the text was already cut.
         """
         encoded = text.encode()
-        # The text is valid, so "ignore" drops nothing but the part of a character at the cut.
+        # The text is valid, so "ignore" drops only a partial character at the cut.
         part = encoded[len(encoded) - most_bytes :] if name == TAIL else encoded[:most_bytes]
         kept = part.decode("utf-8", "ignore")
         self.note_cut(pointer, len(kept.encode()), len(encoded) if total is None else total)
         if pointer in self.bytes:
-            # Read so, each bad byte is one character, as it is in the text.
+            # With this handler each bad byte is one character, as it is in the text.
             characters = self.bytes.pop(pointer).decode("utf-8", "surrogateescape")
             characters = characters[len(characters) - len(kept) :] if name == TAIL else characters[: len(kept)]
             if re.search(_BAD_BYTE, characters):
@@ -76,11 +76,11 @@ class Truncation:
         return kept
 
     def raw_size(self, pointer: str) -> int:
-        """Return the bytes that the base64 of a place takes as sent, 0 without one."""
+        """Return the bytes of a place's base64 as sent, 0 without one."""
         return (len(self.bytes.get(pointer, b"")) + 2) // 3 * 4
 
     def size(self, pointer: str) -> int:
-        """Return the bytes that the entries of a place take as sent, commas included."""
+        """Return the bytes of a place's entries as sent, commas included."""
         size = 0
         if pointer in self.cuts:
             size += size_of(_cut_note(pointer, *self.cuts[pointer])) + 1
@@ -89,17 +89,19 @@ class Truncation:
         return size
 
     def write(self, out: dict[str, Any]) -> None:
-        """Put the entries into their members of `data`; EventError if it lacks one that is needed."""
+        """Write the entries into their members of `data`; EventError if a needed member is missing."""
         cuts = [_cut_note(pointer, *self.cuts[pointer]) for pointer in self._alive(self.cuts)]
         raws = [_raw_note(pointer, self.bytes[pointer]) for pointer in self._alive(self.bytes)]
         for name, notes in zip(NOTES, (cuts, raws), strict=True):
             if name in out:
                 out[name] = notes
             elif notes:
-                raise EventError(f"{notes[0]['field']} is not whole, but the data has no member {name!r} to say so")
+                raise EventError(
+                    f"{notes[0]['field']} is not complete, but the data has no member {name!r} to record that"
+                )
 
     def _alive(self, notes: Mapping[str, object]) -> Iterator[str]:
-        """Yield the pointers that no cut list above has taken away, in order, items by number."""
+        """Yield the pointers that were not cut away with an enclosing list, in order, items by number."""
         for pointer in sorted(notes, key=pointers.order):
             words = pointer.split("/")
             for depth in range(2, len(words)):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The part of JSON Schema 2020-12 that our schemas use, so that no host needs a library for it."""
+"""The subset of JSON Schema 2020-12 that our schemas use, so that no library is needed for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from sourcepulse.events.pointer import escape, resolve
 
-#: These say something to people and nothing about the value.
+#: Keywords for readers; they do not constrain the value.
 ANNOTATIONS = frozenset({"$schema", "$id", "$defs", "title", "description", "examples"})
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
@@ -28,10 +28,9 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 def defects(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[str, str]]:
-    """Return what is wrong with a value, in no promised order: pairs of JSON pointer and sentence.
+    """Yield the defects of a value, in no particular order: pairs of JSON pointer and sentence.
 
-    `schema` is self-contained: each `$ref` is a pointer into it. KeyError names a keyword of it that is not
-    among ours.
+    `schema` is self-contained: each `$ref` is a pointer into it. KeyError names a keyword that is not supported.
     """
     return _Validator(schema).defects(schema, value, "")
 
@@ -72,7 +71,7 @@ class _Validator:
     def additional_properties(
         self, schema: Mapping[str, Any], rule: Any, value: Any, pointer: str
     ) -> Iterator[tuple[str, str]]:
-        # Ours is never anything but false; a schema in its place would be a keyword of its own.
+        # In our schemas this is always false; a schema in its place is not supported.
         if isinstance(value, Mapping) and rule is False:
             known = schema.get("properties", {})
             patterns = schema.get("patternProperties", {})
@@ -124,7 +123,7 @@ class _Validator:
         branches = [next(self.defects(schema, value, pointer), None) for schema in rule]
         found = [branch for branch in branches if branch is not None]
         if len(found) == len(branches):
-            # The branches that got deepest into the value are those that were meant.
+            # The branches that matched deepest into the value are the ones that were meant.
             deepest = max(place.count("/") for place, _ in found)
             meant = [(place, sentence) for place, sentence in found if place.count("/") == deepest]
             yield meant[0][0], "; or ".join(dict.fromkeys(sentence for _, sentence in meant))
@@ -153,7 +152,7 @@ KEYWORDS: Mapping[str, Callable[..., Iterator[tuple[str, str]]]] = {
 
 
 def _kind(value: Any) -> str:
-    # Booleans come first: to Python they are integers too.
+    # Booleans come first, because Python counts them as integers.
     for name in ("boolean", "null", "string", "integer", "number", "array", "object"):
         if _TYPES[name](value):
             return name

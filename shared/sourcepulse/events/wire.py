@@ -18,7 +18,7 @@ from sourcepulse.events.topics import KEY_CUT_BYTES, KEY_CUT_MARK, KEY_MAX_BYTES
 CONTENT_TYPE = "application/cloudevents+json"
 PULSE_CONTENT_TYPE = "application/json"
 
-#: A larger body is not parsed at all; no publisher of ours comes near.
+#: A larger body is not parsed; our publishers send at most EVENT_MAX_BYTES.
 BODY_MAX_BYTES = 16 * 1024 * 1024
 
 SPEC_VERSION = "1.0"
@@ -26,14 +26,14 @@ DATA_CONTENT_TYPE = "application/json"
 PULSE_SERIALIZER = "json"
 SCHEMA_URN_PREFIX = "urn:sourcepulse:"
 
-# Texts, which re compiles when they are used and keeps: the hook needs none of them, in every push.
+# Not compiled here, because the hook runs at every push and needs none of them; re caches them on first use.
 _SEQUENCE = r"[0-9]{20}"
 _SURROGATE_ESCAPE = r"\\u[dD][89a-fA-F]"
 _STATUS = r"system\.[^.]+\.(?!heartbeat\.)[^.]+(\.v[0-9]+)"
-#: A word of system.<service>.<state> that is no status but an event with a schema of its own.
+#: It looks like system.<service>.<state>, but it is not a status: the event has its own schema.
 _WITHHELD = "system.event.withheld."
 
-#: Writes JSON as it is sent: compact, not ASCII only, no NaN. (json.dumps would make a new encoder each time.)
+#: Writes JSON as it is sent: compact, not escaped to ASCII, no NaN. (json.dumps would make a new encoder each time.)
 to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -49,7 +49,7 @@ def encode(event: Event) -> bytes:
     """Write an event as structured CloudEvents 1.0 JSON, compact UTF-8.
 
     The rules are those of the CloudEvents specification 1.0.2 and of its JSON event format. EventError if
-    the event holds what JSON or UTF-8 cannot say (NaN, a lone surrogate, a value of another type).
+    the event contains what JSON or UTF-8 cannot express (NaN, a lone surrogate, a value of another type).
     """
     envelope: dict[str, Any] = {
         "specversion": SPEC_VERSION,
@@ -70,8 +70,8 @@ def encode(event: Event) -> bytes:
 def encode_pulse(event: Event, *, exchange: str, sent: str) -> bytes:
     """Write an event in the envelope of Mozilla's Pulse: `{"_meta": {...}, "payload": data}`.
 
-    `_meta` begins with the four members that Pulse consumers know (MozillaPulse 1.3) and goes on with the
-    event's own attributes, so that `decode` gives the same event again. `sent` is RFC 3339.
+    `_meta` begins with the four members that Pulse consumers know (MozillaPulse 1.3), followed by the event's own
+    attributes, so that `decode` returns the same event. `sent` is RFC 3339.
     """
     meta: dict[str, Any] = {
         "exchange": exchange,
@@ -90,10 +90,10 @@ def encode_pulse(event: Event, *, exchange: str, sent: str) -> bytes:
 
 
 def decode(body: bytes, *, routing_key: str) -> Event:
-    """Read what `encode` or `encode_pulse` wrote; `routing_key` is the one the broker delivered it under.
+    """Return the event from the bytes of `encode` or `encode_pulse`; `routing_key` is that of the delivered message.
 
-    Attributes that CloudEvents allows and we do not know are ignored. Every defect is a DecodeError that
-    says what is wrong and holds the bytes.
+    Unknown attributes are ignored, as CloudEvents allows. Every defect is a DecodeError that says what is wrong and
+    holds the bytes.
     """
     try:
         document = _parse(body)
@@ -121,7 +121,7 @@ def decode(body: bytes, *, routing_key: str) -> Event:
 
 
 class _DefectError(ValueError):
-    """What is wrong with a message; `decode` adds the bytes."""
+    """A defect of a message; `decode` adds the bytes."""
 
 
 def _add_numbers(members: dict[str, Any], event: Event) -> None:
@@ -141,7 +141,7 @@ def _dump(envelope: dict[str, Any], event: Event) -> bytes:
     try:
         body = to_json(envelope).encode()
     except UnicodeEncodeError:
-        reason = "a text holds half of a surrogate pair, which UTF-8 cannot say"
+        reason = "a text contains half of a surrogate pair, which UTF-8 cannot encode"
     except RecursionError:
         reason = "its data is nested too deeply"
     except (TypeError, ValueError) as error:
@@ -160,20 +160,20 @@ def _parse(body: bytes) -> dict[str, Any]:
         text = body.decode()
         document = _from_json(text)
         if re.search(_SURROGATE_ESCAPE, text):
-            # Only an escape can bring half a pair; whole pairs come out as one character.
+            # Only an escape can produce half a pair; whole pairs are decoded to one character.
             to_json(document).encode()
     except _DefectError:
         raise
     except UnicodeDecodeError as error:
         raise _DefectError(f"it is not UTF-8 (byte {error.start})") from None
     except UnicodeEncodeError:
-        raise _DefectError("a text holds half of a surrogate pair") from None
+        raise _DefectError("a text contains half of a surrogate pair") from None
     except RecursionError:
         raise _DefectError("it is nested too deeply") from None
     except ValueError as error:
         raise _DefectError(f"it is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise _DefectError(f"it is no JSON object but {_kind(document)}")
+        raise _DefectError(f"it is not a JSON object but {_kind(document)}")
     return document
 
 
@@ -183,12 +183,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _DefectError(f"the member {quoted(twice)} stands there twice")
+        raise _DefectError(f"the member {quoted(twice)} occurs twice")
     return members
 
 
 def _refuse_constant(word: str) -> NoReturn:
-    raise _DefectError(f"{word} is no JSON value")
+    raise _DefectError(f"{word} is not a JSON value")
 
 
 def _finite(text: str) -> float:
@@ -215,7 +215,7 @@ def _open_pulse(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     meta = _object(document, "_meta")
     missing = [name for name in ("id", "source", "type", "time") if name not in meta]
     if missing:
-        raise _DefectError(f"it is a Pulse message made by another program (_meta has no {missing[0]!r})")
+        raise _DefectError(f"it is a Pulse message from another program (_meta has no {missing[0]!r})")
     _expect(meta, "serializer", PULSE_SERIALIZER)
     for name in ("exchange", "routing_key", "sent"):
         _text(meta, name)
@@ -228,7 +228,7 @@ def _numbers(attributes: dict[str, Any]) -> Numbers | None:
     if not present:
         return None
     if len(present) < len(names):
-        raise _DefectError(f"it has {' and '.join(present)}, but the three of {', '.join(names)} go together")
+        raise _DefectError(f"it has {' and '.join(present)}, but {', '.join(names)} go together")
     return Numbers(
         epoch=_text(attributes, "epoch"),
         sequence=_sequence(attributes, "sequence"),
@@ -249,10 +249,10 @@ def _sequence(attributes: dict[str, Any], name: str) -> int:
 def _replayed(attributes: dict[str, Any]) -> bool:
     value = attributes.get("replayed")
     if value is None:
-        # The JSON event format of CloudEvents says that null stands for an attribute that is not set.
+        # In the JSON event format of CloudEvents, null means that an attribute is not set.
         return False
     if not isinstance(value, bool):
-        raise _DefectError(f"its replayed is no boolean but {_kind(value)}")
+        raise _DefectError(f"its replayed is not a boolean but {_kind(value)}")
     return value
 
 
@@ -272,7 +272,7 @@ def _text(members: Mapping[str, Any], name: str) -> str:
 def _optional_text(members: Mapping[str, Any], name: str) -> str | None:
     value = members.get(name)
     if value is not None and not isinstance(value, str):
-        raise _DefectError(f"its {name} is no string but {_kind(value)}")
+        raise _DefectError(f"its {name} is not a string but {_kind(value)}")
     return value
 
 
@@ -281,7 +281,7 @@ def _object(members: dict[str, Any], name: str) -> dict[str, Any]:
         raise _DefectError(f"it has no {name}")
     value = members[name]
     if not isinstance(value, dict):
-        raise _DefectError(f"its {name} is no object but {_kind(value)}")
+        raise _DefectError(f"its {name} is not an object but {_kind(value)}")
     return value
 
 
@@ -291,15 +291,15 @@ def _kind(value: object) -> str:
 
 
 def _check_key(event: Event) -> None:
-    """Refuse an event under the key of another type: the right to publish is by the key, so one bought the other."""
+    """Refuse an event under the key of another type, because brokers grant the right to publish by the key."""
     key, type_ = event.routing_key, event.type
     if len(key) > KEY_MAX_BYTES:
         raise _DefectError(f"its routing key {quoted(key)} has more than {KEY_MAX_BYTES} characters")
     if type_.startswith(_WITHHELD):
-        # It stands in for an event of another type, under that one's key; Event checks the shape of a type.
+        # It stands in for an event of another type, under the key of that event; Event checks the syntax of a type.
         type_ = _text(event.data, "type")
     words = type_.rpartition(".")[0]
     begins = key.startswith(words) and key[len(words) : len(words) + 1] in ("", ".")
     is_cut = len(words) > KEY_CUT_BYTES and key.startswith(words[:KEY_CUT_BYTES] + KEY_CUT_MARK)
     if not words or not (begins or is_cut):
-        raise _DefectError(f"its routing key {quoted(key)} is not one of its type {short(type_)}")
+        raise _DefectError(f"its routing key {quoted(key)} does not belong to its type {short(type_)}")

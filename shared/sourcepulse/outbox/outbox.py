@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The outbox: every event once, numbered without gaps, until the broker confirmed it and for a while after.
+"""The outbox: every event once, numbered without gaps, until the broker has confirmed it and for a while after that.
 
-Annotations are no texts here: a named tuple would compile each of them, in every push.
+Without `from __future__ import annotations`: a named tuple would compile each string annotation at every push.
 """
 
 import json
@@ -22,18 +22,18 @@ from sourcepulse.outbox.tables import OUTBOX_FILE, note, remove_notes, set_notes
 
 #: How long a command or the relay waits for other writers.
 LOCK_WAIT_SECONDS = 10.0
-#: SQLite takes so many values in one statement, at least.
+#: Every SQLite allows at least this many values in one statement.
 IDS_AT_ONCE = 500
 
-#: Stands in for an event that the check before publishing withheld.
+#: The type of the stand-in for an event that the check before publishing withheld.
 WITHHELD_TYPE = "system.event.withheld.v1"
 
-#: How the rows of the table `meta` begin that hold a problem, and how much of its sentence is kept.
+#: The prefix of the rows of the table `meta` that hold a problem, and how much of its sentence is kept.
 PROBLEMS = "problem "
 PROBLEM_MAX_CHARACTERS = 1_000
-#: Since when no queue took any event, by stream.
+#: Since when no event reached a queue, by stream.
 UNROUTABLE_SINCE = "unroutable since "
-#: The mark of the settings by which an attempt failed, by stream.
+#: The digest of the settings with which an attempt failed, by stream.
 _TRIED = "tried "
 
 PENDING = "pending"
@@ -50,7 +50,7 @@ class Stored(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """One event on its way to the broker: its place in the outbox and the bytes to send."""
+    """One event to be published: its position in the outbox and the bytes to send."""
 
     position: int
     id: str
@@ -62,7 +62,7 @@ class Claimed(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """A source whose first copies are swept, as the collector of its kind knows it."""
+    """A place whose first copies are swept, as the collector of its kind names it."""
 
     kind: str
     location: str
@@ -70,7 +70,7 @@ class Origin(NamedTuple):
 
 
 class Trouble(NamedTuple):
-    """So many events wait, the oldest stored at `since`, because of an error."""
+    """Events that wait because of an error: how many, since when, and the error."""
 
     waiting: int
     since: float
@@ -80,8 +80,8 @@ class Trouble(NamedTuple):
 class Outbox:
     """One outbox file, opened by this process; close it, or use it as a context manager.
 
-    Every method may raise OutboxLockedError after at most `lock_wait_s` seconds, OutboxWriteError (read-only,
-    full disk) or OutboxDamagedError; then nothing of that call was stored.
+    Every method may raise OutboxLockedError after at most `lock_wait_s` seconds, OutboxWriteError (read-only, full
+    disk) or OutboxDamagedError; then nothing from that call was stored.
     """
 
     def __init__(self, file: SqliteFile, clock: Callable[[], float]) -> None:
@@ -98,12 +98,12 @@ class Outbox:
         private: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Open the file, or make it, for its owner alone if it is `private`; `clock` gives seconds since 1970."""
+        """Open or create the file, only for its owner if `private`; `clock` returns seconds since 1970."""
         file = SqliteFile(Path(path), OUTBOX_FILE, lock_wait_s=lock_wait_s, create=create, private=private)
         return cls(file, clock)
 
     def close(self) -> None:
-        """Let go of the file; may be called again."""
+        """Close the file; may be called again."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -124,33 +124,33 @@ class Outbox:
         return self._clock()
 
     def file_problems(self) -> list[str]:
-        """Have SQLite check the whole file; empty if it is sound."""
+        """Return the problems that SQLite finds in the whole file; empty if it is sound."""
         return self._file.problems()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Return the connection to the modules that list and count."""
+        """Yield the connection to the modules that list and count."""
         with self._file.read() as db:
             yield db
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Return the connection, inside one transaction, to the modules that keep house."""
+        """Yield the connection, inside one transaction, to the modules that change many rows."""
         with self._file.write(durable=durable) as db:
             yield db
 
     @contextmanager
     def exclusive(self) -> Iterator[sqlite3.Connection]:
-        """Return the connection outside any transaction, while nobody else writes."""
+        """Yield the connection outside any transaction, while no other process writes."""
         with self._file.exclusive() as db:
             yield db
 
     # -- storing
 
     def append(self, events: Sequence[Event], *, max_bytes: int = EVENT_MAX_BYTES) -> list[Stored]:
-        """Store events in one commit and number them; one whose id is known already is left as it is.
+        """Store events in one commit and number them; one whose id is already known is left as it is.
 
-        An event over `max_bytes` is numbered and buried with its reason: its gap is told, not hidden.
+        An event over `max_bytes` is numbered and buried with its reason, so that consumers see a gap.
         """
         now = self._clock()
         with self._file.write() as db:
@@ -210,15 +210,15 @@ class Outbox:
     def _epoch(self, db: sqlite3.Connection) -> str:
         """Return the epoch of this file; a copy or a restored backup gets a new one.
 
-        Another inode tells a copy. A backup written over the file, or into an inode that was given out again, has
-        it too, but it does not know the last position, which is marked beside the file.
+        A copy has another inode. A backup that was written over the file, or got the same inode again, does not, but it
+        lacks the last position, which is recorded beside the file.
         """
         identity = str(self.path.stat().st_ino)
         known = dict(db.execute("SELECT name, value FROM meta WHERE name IN ('epoch', 'inode')"))
         (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'").fetchone()
         if known.get("inode") == identity and self._file.mark() <= last:
             return str(known["epoch"])
-        # Once in the life of a file; the hook has no use for it otherwise.
+        # Imported here because it is needed once in the life of a file.
         from uuid import uuid4
 
         epoch = str(uuid4())
@@ -228,9 +228,9 @@ class Outbox:
     # -- sending
 
     def claim(self, stream: str, *, after: int = 0, limit: int = 100) -> list[Claimed]:
-        """Return the oldest pending events behind a position, in order; they stay pending until settled.
+        """Return the oldest pending events after a position, in order; they stay pending until settled.
 
-        One relay per outbox holds `relay.relay_lock`, so nobody else sends what was claimed.
+        Only one relay per outbox holds `relay.relay_lock`, so no other process sends what was claimed.
         """
         with self._file.read() as db:
             rows = db.execute(
@@ -244,14 +244,14 @@ class Outbox:
         ]
 
     def acknowledge(self, stream: str, positions: Sequence[int], *, unroutable: int = 0) -> bool:
-        """Record that the broker confirmed these; a power failure may forget it, which makes a repeat, no loss.
+        """Record that the broker confirmed these; a power failure may undo that, which causes a repeat, not a loss.
 
-        Returns whether these are the first after others of which no queue took any.
+        Returns whether these are the first to reach no queue.
         """
         now = self._clock()
         with self._file.write(durable=False) as db:
             db.executemany(
-                # Also one that somebody buried meanwhile: the broker has it.
+                # Also one that was buried meanwhile, because the broker has it.
                 "UPDATE events SET state = 'delivered', reason = NULL, settled_at = ? "
                 "WHERE position = ? AND state != 'delivered'",
                 [(now, position) for position in positions],
@@ -272,7 +272,7 @@ class Outbox:
             return is_new
 
     def bury(self, position: int, reason: str) -> None:
-        """Set a pending event aside for good, with its reason; `retry` brings it back."""
+        """Bury a pending event with a reason; `retry` makes it pending again."""
         with self._file.write() as db:
             changed = db.execute(
                 "UPDATE events SET state = 'buried', reason = ?, settled_at = ? "
@@ -283,9 +283,9 @@ class Outbox:
             raise NothingThereError(f"no pending event at position {position}")
 
     def withhold(self, position: int, stand_in: bytes, subject: str | None, *, routing_key: str) -> None:
-        """Put a stand-in in the place of an event, for good; what the event said is gone from the file.
+        """Replace an event by a stand-in, permanently; its data is erased from the file.
 
-        A copy of it can remain in the write-ahead log until SQLite next empties that.
+        A copy can remain in the write-ahead log until SQLite next empties that.
         """
         with self._erasing() as db:
             db.execute("UPDATE bodies SET body = ? WHERE position = ?", (stand_in, position))
@@ -295,20 +295,20 @@ class Outbox:
             )
 
     def replace_body(self, position: int, body: bytes) -> None:
-        """Put a reduced body in the place of an event's, for good; what it said more is gone as with `withhold`."""
+        """Replace an event's body by a reduced one, permanently; the rest is erased as with `withhold`."""
         with self._erasing() as db:
             db.execute("UPDATE bodies SET body = ? WHERE position = ?", (body, position))
 
     @contextmanager
     def _erasing(self) -> Iterator[sqlite3.Connection]:
         with self._file.read() as db:
-            # Without it SQLite leaves the old bytes in the file until it needs their place.
+            # Without it SQLite leaves the old bytes in the file until it reuses their space.
             db.execute("PRAGMA secure_delete = ON")
         with self._file.write() as db:
             yield db
 
     def retry(self, position: int) -> None:
-        """Bring a buried event back; it is sent before younger ones, with its old id and numbers."""
+        """Make a buried event pending again; it is sent before younger ones, with its old id and numbers."""
         with self._file.write() as db:
             changed = db.execute(
                 "UPDATE events SET state = 'pending', reason = NULL, settled_at = NULL "
@@ -321,7 +321,7 @@ class Outbox:
     # -- replays
 
     def request_replay(self, position: int) -> None:
-        """Have the relay send a delivered event again, marked as replayed; asking twice sends once."""
+        """Ask the relay to send a delivered event again, marked as replayed; two requests send it once."""
         with self._file.write() as db:
             state = db.execute(
                 "SELECT state, position IN (SELECT position FROM bodies) FROM events WHERE position = ?",
@@ -341,7 +341,7 @@ class Outbox:
             )
 
     def claim_replays(self, stream: str, *, after: int = 0, limit: int = 100) -> list[tuple[int, Claimed]]:
-        """Return the oldest requested replays, each with its number; the bodies are as first sent."""
+        """Return the oldest requested replays, each with its number; the bodies are those first sent."""
         with self._file.read() as db:
             rows = db.execute(
                 "SELECT r.number, e.position, e.id, e.source, e.type, e.time, e.routing_key, b.body "
@@ -364,26 +364,26 @@ class Outbox:
     # -- delivery state
 
     def bound_broker(self, stream: str) -> str | None:
-        """Return the broker that a stream was delivered to last, without password; None before the first."""
+        """Return the broker that a stream was last delivered to, without password; None before the first delivery."""
         with self._file.read() as db:
             row = db.execute("SELECT broker FROM deliveries WHERE stream = ?", (stream,)).fetchone()
         return row[0] if row else None
 
     def bind_broker(self, stream: str, broker: str) -> None:
-        """Record where a stream goes."""
+        """Record the broker of a stream."""
         with self._file.write() as db:
             _ensure_delivery(db, stream)
             db.execute("UPDATE deliveries SET broker = ? WHERE stream = ?", (broker, stream))
 
     def unbind(self, stream: str) -> None:
-        """Forget where a stream goes: the next place that confirms an event is recorded."""
+        """Forget the broker of a stream; the next one that confirms an event is recorded."""
         with self._file.write() as db:
             db.execute(
                 "UPDATE deliveries SET broker = NULL, failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,)
             )
 
     def note_contact(self, stream: str) -> None:
-        """Record that the broker of a stream answers, where an attempt failed before."""
+        """Record that the broker of a stream answers again after a failure."""
         with self._file.read() as db:
             row = db.execute("SELECT 1 FROM deliveries WHERE stream = ? AND failures > 0", (stream,)).fetchone()
         if row is None:
@@ -392,12 +392,12 @@ class Outbox:
             db.execute("UPDATE deliveries SET failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,))
 
     def tried(self, stream: str) -> str | None:
-        """Return the mark of the settings by which the last attempt failed."""
+        """Return the digest of the settings with which the last attempt failed."""
         with self._file.read() as db:
             return note(db, _TRIED + stream)
 
     def trouble(self, stream: str) -> Trouble | None:
-        """Return what keeps the events of a stream waiting; None if the last attempt went well, or nothing waits."""
+        """Return why the events of a stream wait; None if the last attempt succeeded, or nothing is pending."""
         with self._file.read() as db:
             row = db.execute(
                 "SELECT last_error FROM deliveries WHERE stream = ? AND failures > 0", (stream,)
@@ -412,9 +412,9 @@ class Outbox:
     def note_failure(
         self, stream: str, error: str, *, retry_in: Callable[[int], float], settings: str | None = None
     ) -> float:
-        """Record a failed attempt and give the seconds until the next, `retry_in(failures so far)`.
+        """Record a failed attempt and return the seconds until the next, `retry_in(failures so far)`.
 
-        `settings` is a mark of those by which it failed.
+        `settings` is a digest of the settings with which it failed.
         """
         now = self._clock()
         with self._file.write(durable=False) as db:
@@ -431,7 +431,7 @@ class Outbox:
         return wait_s
 
     def next_attempt_in(self, stream: str) -> float:
-        """Return the seconds until the stream may be tried again, 0 if now, or if the clock was set back."""
+        """Return the seconds until the stream may be tried again; 0 if now, or if the clock was set back."""
         with self._file.read() as db:
             row = db.execute(
                 "SELECT last_error_at, next_attempt_at FROM deliveries WHERE stream = ?", (stream,)
@@ -445,9 +445,9 @@ class Outbox:
     # -- problems
 
     def set_problem(self, name: str, sentence: str, *, place: str = "") -> None:
-        """Record a problem for `status`; cheap when it is recorded already, which also keeps its time.
+        """Record a problem for `status`; cheap if it is already recorded, and its time is kept.
 
-        `name` is a stable word; `place`, which is not shown, keeps the same problem of several places apart.
+        `name` is a stable word; `place`, which is not shown, distinguishes the same problem at several places.
         """
         key, message = _problem_key(name, place), sentence[:PROBLEM_MAX_CHARACTERS]
         known = self._problem(key)
@@ -458,7 +458,7 @@ class Outbox:
             set_notes(db, {key: json.dumps(problem)})
 
     def clear_problem(self, name: str, *, place: str = "") -> None:
-        """Forget a problem; cheap when there is none."""
+        """Remove a problem; cheap if there is none."""
         key = _problem_key(name, place)
         if self._problem(key) is not None:
             with self._file.write() as db:
@@ -472,7 +472,7 @@ class Outbox:
     # -- origins
 
     def remember_origin(self, kind: str, location: str) -> None:
-        """Remember a place whose first copies are to be swept; cheap when it is known already."""
+        """Record a place whose first copies are to be swept; cheap if it is already known."""
         now = self._clock()
         with self._file.read() as db:
             if db.execute("SELECT 1 FROM origins WHERE kind = ? AND location = ?", (kind, location)).fetchone():
@@ -484,13 +484,13 @@ class Outbox:
             )
 
     def origins(self) -> list[Origin]:
-        """List the remembered places."""
+        """Return the recorded places."""
         with self._file.read() as db:
             rows = db.execute("SELECT kind, location, last_seen_at FROM origins ORDER BY kind, location").fetchall()
         return [Origin(kind=kind, location=location, last_seen_at=seen) for kind, location, seen in rows]
 
     def note_sweep(self, origin: Origin, report: dict[str, object]) -> None:
-        """Keep what the last sweep of a place found."""
+        """Record what the last sweep of a place found."""
         with self._file.write(durable=False) as db:
             db.execute(
                 "UPDATE origins SET last_seen_at = ?, last_report = ? WHERE kind = ? AND location = ?",

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What an outbox holds, for people and monitors: lists, single events, figures."""
+"""Read an outbox for people and monitors: lists, single events, statistics."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which events are meant; each member that is set narrows it.
+    """A filter for events; each member that is set narrows it.
 
-    `since` and `until` bound the time of storing, in seconds since 1970; `topic` is a routing pattern.
+    `since` and `until` limit the time of storing, in seconds since 1970; `topic` is a routing pattern.
     """
 
     state: str | None = None
@@ -41,7 +41,7 @@ class Selection:
 
 
 def rows(outbox: Outbox, selection: Selection, *, limit: int | None = None) -> list[dict[str, Any]]:
-    """List events in the order of storing, each as `outbox list --json` prints it."""
+    """Return events in the order of storing, each as `outbox list --json` prints it."""
     where, values = _conditions(selection)
     found: list[dict[str, Any]] = []
     with outbox.reading() as db:
@@ -56,7 +56,7 @@ def rows(outbox: Outbox, selection: Selection, *, limit: int | None = None) -> l
 
 
 def find(outbox: Outbox, name: str) -> dict[str, Any]:
-    """Find one event by its id, the beginning of it, or its position; NothingThereError if there is none."""
+    """Return one event by its id, an id prefix, or its position; NothingThereError if there is none."""
     found: list[tuple[Any, ...]] = []
     with outbox.reading() as db:
         query = f"SELECT {_COLUMNS} FROM events e LEFT JOIN bodies b USING (position) WHERE "  # noqa: S608 - made of constants
@@ -67,23 +67,23 @@ def find(outbox: Outbox, name: str) -> dict[str, Any]:
     if not found:
         raise NothingThereError(f"the outbox {outbox.path} has no event {name!r}")
     if len(found) > 1:
-        raise NothingThereError(f"several events begin with {name!r}; give more of the id")
+        raise NothingThereError(f"several ids begin with {name!r}; use more characters of the id")
     return _row(found[0])
 
 
 def body(outbox: Outbox, position: int) -> bytes:
-    """Return an event's bytes as they are sent; NothingThereError if they have expired."""
+    """Return an event's bytes as sent; NothingThereError if they have expired."""
     with outbox.reading() as db:
         row = db.execute("SELECT body FROM bodies WHERE position = ?", (position,)).fetchone()
         why = db.execute("SELECT reason FROM events WHERE position = ?", (position,)).fetchone()
     if row is None:
-        reason = f"is not there: {why[0]}" if why and why[0] else "has expired"
+        reason = f"is missing: {why[0]}" if why and why[0] else "has expired"
         raise NothingThereError(f"the payload of the event at position {position} {reason}")
     return bytes(row[0])
 
 
 def last_events(outbox: Outbox, source: str, *, limit: int, limit_bytes: int) -> list[tuple[int, str, bytes]]:
-    """Return position, routing key and bytes of the last events of a source, oldest first, within both limits."""
+    """Return position, routing key and bytes of the newest events of a source, oldest first, within both limits."""
     found: list[tuple[int, str, bytes]] = []
     left = limit_bytes
     with outbox.reading() as db:
@@ -194,7 +194,7 @@ def _conditions(selection: Selection) -> tuple[str, list[Any]]:
             conditions.append(condition)
             values.append(value)
     if selection.type is not None:
-        # Without a version every one of them is meant.
+        # A type without a version matches all versions.
         versioned = selection.type.rpartition(".v")[2].isdecimal()
         conditions.append("e.type = ?" if versioned else "(e.type = ? OR e.type GLOB ? || '.v[0-9]*')")
         values.extend([selection.type] * (1 if versioned else 2))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Checking an outbox, and saving what can be read of a damaged one."""
+"""Check an outbox, and save what can be read of a damaged one."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from sourcepulse.outbox.outbox import LOCK_WAIT_SECONDS, Outbox
 from sourcepulse.outbox.retention import DAY_SECONDS, ID_KEEP_DAYS
 from sourcepulse.outbox.sqlite_file import lock_file, open_lock, real_path, side_files
 
-#: What is copied, oldest dependency first; of `meta` all but the epoch, because the new file is to have its own.
+#: The tables to copy, in order of dependency; `meta` without the epoch, because the new file gets its own.
 _TABLES = ("meta", "numbers", "events", "bodies", "replays", "deliveries", "origins")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairReport:
-    """Where the damaged file is now, how many rows were saved, and how many places in it could not be read."""
+    """The new path of the damaged file, how many rows were saved, and how many places in it could not be read."""
 
     aside: Path
     saved: dict[str, int]
     unreadable: int
-    #: Payloads of delivered events that cannot be replayed any more.
+    #: Delivered events that can no longer be replayed, because their payloads are lost.
     payloads_lost: int
 
 
 def problems(outbox: Outbox) -> list[str]:
-    """Check the file and the promise of its numbers; an empty list means sound."""
+    """Return the problems of the file and of its numbers; an empty list means that it is sound."""
     found = outbox.file_problems()
     with outbox.reading() as db:
-        # An id may have expired, and those of its neighbours that were buried or settled late be there still.
+        # An id may have expired while neighbours that were buried or settled late are still there.
         expired = outbox.now() - ID_KEEP_DAYS * DAY_SECONDS
         for source, epoch, number, following in db.execute(
             "SELECT source, epoch, sequence, following FROM (SELECT e.source, e.epoch, e.sequence, e.stored_at, "
@@ -54,17 +54,17 @@ def problems(outbox: Outbox) -> list[str]:
             "WHERE following != sequence + 1 AND (stored_at >= ? OR following <= sequence)",
             (expired,),
         ):
-            found.append(f"{source} in epoch {epoch} has nothing between the numbers {number} and {following}")
+            found.append(f"{source} in epoch {epoch} has no event between the numbers {number} and {following}")
         (bodiless,) = db.execute(
             "SELECT count(*) FROM events WHERE state != 'delivered' AND position NOT IN (SELECT position FROM bodies)"
         ).fetchone()
     if bodiless:
-        found.append(f"{bodiless} events that are not delivered have no payload")
+        found.append(f"{bodiless} undelivered events have no payload")
     return found
 
 
 def check_needs_repair(path: Path) -> None:
-    """Raise OutboxError if a file is sound, or no outbox that this version knows: a repair would begin a new epoch."""
+    """Raise OutboxError if a file is sound or foreign, because a repair would needlessly begin a new epoch."""
     try:
         with Outbox.open(path, create=False) as outbox:
             found = problems(outbox)
@@ -74,17 +74,17 @@ def check_needs_repair(path: Path) -> None:
         return
     if not found:
         raise OutboxError(
-            f"the outbox {path} is sound; a repair would only begin a new epoch, of which every subscriber is told. "
-            "With --force it is done all the same"
+            f"the outbox {path} is sound; a repair would only begin a new epoch, which every consumer sees as a reset. "
+            "Use --force to repair it anyway"
         )
 
 
 def repair(path: Path) -> RepairReport:
     """Move a damaged outbox aside and build a new one from every row that can be read.
 
-    The new file has a new epoch, so that consumers take what comes next as a reset, not as a continuation. It
-    takes its place when it is complete, and until then nobody can write to either: OutboxLockedError if somebody
-    else writes all the time, OutboxWriteError if the disk is full.
+    The new file has a new epoch, so that consumers see a reset, not a continuation. It replaces the old one when it is
+    complete; until then no process can write to either. OutboxLockedError if another process keeps the lock,
+    OutboxWriteError if the disk is full.
     """
     if not path.exists():
         raise NothingThereError(f"there is no outbox at {path}")
@@ -108,9 +108,9 @@ def repair(path: Path) -> RepairReport:
 def _rebuild(path: Path) -> RepairReport:
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
     if aside.exists():
-        raise OutboxDamagedError(f"{aside} exists already; wait a second and repair again")
+        raise OutboxDamagedError(f"{aside} already exists; wait a second and repair again")
     new = path.with_name(path.name + ".repairing")
-    # What a repair that was killed left.
+    # Remove what a killed repair left behind.
     for leftover in (new, *side_files(new), lock_file(new)):
         leftover.unlink(missing_ok=True)
     saved: dict[str, int] = {}
@@ -136,7 +136,7 @@ def _rebuild(path: Path) -> RepairReport:
             db.execute("DELETE FROM bodies WHERE position NOT IN (SELECT position FROM events)")
             payloads_lost = 0
             if unreadable:
-                # Which of them had expired before cannot be told any more.
+                # Which of them had already expired is no longer known.
                 payloads_lost = db.execute(
                     "UPDATE events SET reason = ? WHERE state = 'delivered' "
                     "AND position NOT IN (SELECT position FROM bodies)",
@@ -152,13 +152,13 @@ def _rebuild(path: Path) -> RepairReport:
 
 
 def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...] | None]:
-    """Yield the rows that can be read, and None for each place where reading broke off."""
+    """Yield the readable rows, and None for each place where reading failed."""
     ascending = f"SELECT * FROM {table}"  # noqa: S608 - our own table names
     if table == "meta":
         ascending += " WHERE name NOT IN ('epoch', 'inode')"
     descending = ascending
     if table in ("events", "bodies", "replays"):
-        # A damaged page stops a scan; coming from the other end saves what lies behind it.
+        # A damaged page stops a scan; a scan from the other end saves the rows after it.
         ascending += " ORDER BY rowid"
         descending += " ORDER BY rowid DESC"
     try:

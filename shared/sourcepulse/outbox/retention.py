@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Housekeeping of the outbox: delivered events stay for replay by age and size, ids stay longer."""
+"""Housekeeping of the outbox: age and size limit which delivered events stay for replay; their ids stay longer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.tables import note, remove_notes, set_notes
 
 DAY_SECONDS = 86_400.0
-#: An id outlives its payload, so that a first copy that comes very late is not announced again.
+#: An id outlives its payload, so that a first copy that arrives very late is not published again.
 ID_KEEP_DAYS = 400
-#: How many rows one transaction touches, so that no writer waits long.
+#: The most rows that one transaction changes, so that no writer waits long.
 STEP_ROWS = 1_000
-#: A clock that moved further since the last look is doubted, and trusted if it goes on from there for so long.
+#: A clock that moved further than this since the last check is doubted; it is trusted again after it has run on from
+#: there for CLOCK_DOUBT_SECONDS.
 CLOCK_STEP_SECONDS = DAY_SECONDS
 CLOCK_DOUBT_SECONDS = 3_600.0
 
@@ -30,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """How long, and how many bytes of, delivered events can be replayed."""
+    """For how long, and how many bytes of, delivered events are kept for replay."""
 
     days: float
     bytes: int
 
 
 def prune(outbox: Outbox, keep: Keep, *, now: float | None = None) -> int:
-    """Drop the payloads of delivered events that are too old or too many, and give how many.
+    """Drop the payloads of delivered events that are too old or too many; return how many were dropped.
 
     Pending and buried events, and requested replays, are never dropped.
     """
@@ -51,9 +52,9 @@ def prune(outbox: Outbox, keep: Keep, *, now: float | None = None) -> int:
 
 
 def prune_by_a_sound_clock(outbox: Outbox, keep: Keep) -> int:
-    """Prune, unless the clock jumped since it was looked at last: then only if it goes on for an hour.
+    """Prune, unless the clock jumped since the last check: then only after it has run on for an hour.
 
-    A relay that runs once by a clock that is a year ahead would else drop what can be replayed.
+    Otherwise a relay that runs once while the clock is a year ahead would drop everything kept for replay.
     """
     return prune(outbox, keep) if _is_sound(outbox) else 0
 
@@ -64,12 +65,12 @@ def _is_sound(outbox: Outbox) -> bool:
         known = (note(db, name) for name in (_SEEN_AT, _DOUBTED_AT))
         seen_at, doubted_at = (None if value is None else float(value) for value in known)
         jumped = seen_at is None or abs(now - seen_at) > CLOCK_STEP_SECONDS
-        # Who looks once a week sees nothing but jumps, and the same clock each time.
+        # A relay that runs once a week sees only jumps, so the second look confirms the clock.
         confirmed = doubted_at is not None and now >= doubted_at + CLOCK_DOUBT_SECONDS
         if jumped and not confirmed:
             if doubted_at is None or now < doubted_at:
                 set_notes(db, {_DOUBTED_AT: str(now)})
-                logger.info("nothing is pruned for now: the clock may have jumped")
+                logger.info("skipping the pruning for now: the clock may have jumped")
             return False
         remove_notes(db, [_DOUBTED_AT])
         set_notes(db, {_SEEN_AT: str(now)})
@@ -77,9 +78,9 @@ def _is_sound(outbox: Outbox) -> bool:
 
 
 def vacuum(outbox: Outbox) -> int:
-    """Return the disk back what is free in the file, and return how many bytes; writers wait meanwhile.
+    """Return the free space in the file to the disk; return how many bytes. Writers wait meanwhile.
 
-    SQLite writes the file anew beside it, which takes the room of what is kept. About 35 MB pass in a second.
+    SQLite writes a new file beside the old one, which needs as much disk as the kept data, at about 35 MB a second.
     """
     with outbox.exclusive() as db:
         before = _size(db)
@@ -99,13 +100,13 @@ def _drop_bodies(outbox: Outbox, condition: str, value: float) -> int:
         f"WHERE e.position > ? AND e.state = 'delivered' AND {condition} "
         "AND e.position NOT IN (SELECT position FROM replays) ORDER BY e.position LIMIT ?"
     )
-    # A replay may be requested between the look and the deed.
+    # A replay may be requested between the query and the deletion.
     drop = "DELETE FROM bodies WHERE position = ? AND position NOT IN (SELECT position FROM replays)"
     return sum(_in_steps(outbox, expired, value, drop))
 
 
 def _oldest_position_within(outbox: Outbox, limit_bytes: int) -> int | None:
-    """Return the position from which on the payloads fit the limit, None if all do."""
+    """Return the position from which on the payloads fit within the limit, None if all do."""
     with outbox.reading() as db:
         (total,) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM bodies").fetchone()
         if total <= limit_bytes:
@@ -127,9 +128,9 @@ def _forget_ids(outbox: Outbox, before: float) -> None:
 
 
 def _in_steps(outbox: Outbox, find: str, value: float, drop: str) -> Iterator[int]:
-    """Drop what `find` finds behind a position, and give how many rows each step dropped.
+    """Drop what `find` finds after a position; yield how many rows each step dropped.
 
-    Looking through years of events takes long, so it is done while others may write.
+    Searching years of events takes long, so it is done without a lock.
     """
     last = 0
     while True:

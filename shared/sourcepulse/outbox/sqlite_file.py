@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A SQLite file that several processes and users share, written under a fair lock, never hanging.
+"""A SQLite file that several processes and users share: writers use a fair lock, and every wait is bounded.
 
-Annotations are no texts here: a named tuple would compile each of them, in every push.
+Without `from __future__ import annotations`: a named tuple would compile each string annotation at every push.
 """
 
 import errno
@@ -22,15 +22,16 @@ from sourcepulse.outbox.files import try_lock
 if TYPE_CHECKING:
     from sourcepulse.outbox.fair_lock import Waiter
 
-#: Between two tries for the lock; the lock is held for about a millisecond at a time.
+#: Between two attempts to get the lock, which is held for about a millisecond at a time.
 LOCK_POLL_SECONDS = 0.002
-#: Who tried for so long queues up; sooner, most of many writers would, and half of all waits be ten times as long.
+#: A writer that polled for this long queues up. Sooner, most of many writers would queue up, and half of all waits
+#: would be ten times as long.
 POLL_LIMIT_SECONDS = 0.04
-#: SQLite is told how long it may wait in such steps, rounded down.
+#: SQLite's busy timeout is set in steps of this, rounded down.
 WAIT_STEP_MS = 20
-#: Nobody else may write to a file of ours, whatever the directory's mode.
+#: Other users may never write to a file of ours, whatever the directory's mode.
 MODE_MASK = 0o664
-#: For what nobody else may read either.
+#: For files that no other user may read either.
 PRIVATE_MODE = 0o600
 #: File systems on which SQLite's shared memory does not work between machines
 #: (sqlite.org/wal.html, section 1).
@@ -38,9 +39,9 @@ NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs"}
 )
 
-#: A journal that grew beside a long reader shrinks to this at the next chance.
+#: A journal that grew during a long read shrinks to this at the next opportunity.
 WAL_KEEP_BYTES = 4 * 1024 * 1024
-#: Written to the lock file once the tables exist, so that a file truncated to nothing is not taken for new.
+#: Written to the lock file once the tables exist, so that a file truncated to nothing is not mistaken for a new one.
 INITIALISED = b"1"
 #: The mark follows it in this many digits.
 MARK_DIGITS = 20
@@ -49,11 +50,10 @@ _SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
 class FileKind(NamedTuple):
-    """What a file is: its name in messages, its mark in the header, its tables, its errors, its repair.
+    """A kind of file: its name in messages, its application id, its tables, its errors, its repair.
 
-    `migrations[n]` is the script that brings version n to n + 1; an empty file has version 0. With `replaced`,
-    that error is raised when the path does not lead to the opened file any more. A file that is not one of ours is
-    `foreign`, else `damaged`.
+    `migrations[n]` is the script from version n to n + 1; an empty file has version 0. `replaced`, if set, is raised
+    when the path no longer leads to the opened file; `foreign` (default: `damaged`) if the file is not one of ours.
     """
 
     name: str
@@ -71,19 +71,19 @@ class SqliteFile:
     """One process's connection to a shared SQLite file.
 
     WAL with synchronous=FULL, or a rollback journal where the file system cannot share memory. Each write
-    takes a `flock` on a side file first: SQLite's own busy handler is unfair and stalls several writers for
+    takes a `flock` on a side file first, because SQLite's own busy handler is unfair and stalls several writers for
     seconds. All waits of one call together last at most `lock_wait_s` seconds.
     """
 
     def __init__(self, path: Path, kind: FileKind, *, lock_wait_s: float, create: bool, private: bool = False) -> None:
         self.path = path
-        #: The mode of a new file; None for that of its directory.
+        #: The mode of a new file; None to follow its directory.
         self._mode = PRIVATE_MODE if private else None
         self.kind = kind
         self.lock_wait_s = lock_wait_s
         self._identity = (0, 0)
         self._deadline = time.monotonic() + lock_wait_s
-        #: How long SQLite waits for others.
+        #: SQLite's current busy timeout.
         self._wait_ms = -1
         self._lock_fd = -1
         self._waiter: Waiter | None = None
@@ -108,7 +108,10 @@ class SqliteFile:
 
     @contextmanager
     def read(self, *, check_place: bool = True) -> Iterator[sqlite3.Connection]:
-        """Return the connection for statements that only read; who writes soon need not look where the file is."""
+        """Yield the connection for statements that only read.
+
+        `check_place=False` skips the check for a replaced file, if a `write` follows soon.
+        """
         self._start_waiting()
         with self._translated():
             if check_place:
@@ -117,9 +120,9 @@ class SqliteFile:
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Return the connection inside one transaction, committed at the end, rolled back on any exception.
+        """Yield the connection inside one transaction, committed at the end, rolled back on any exception.
 
-        `durable=False` spares the sync: the transaction survives a killed process, not a power failure.
+        `durable=False` skips the sync: the transaction survives a killed process, but not a power failure.
         """
         self._start_waiting()
         with self._translated(), self._locked():
@@ -132,7 +135,7 @@ class SqliteFile:
                 self._limit_waiting(db)
                 db.execute("COMMIT")
             except BaseException:
-                # After a full disk SQLite may have rolled back by itself.
+                # On a full disk SQLite may have rolled back by itself.
                 with suppress(sqlite3.Error):
                     if db.in_transaction:
                         db.execute("ROLLBACK")
@@ -140,31 +143,31 @@ class SqliteFile:
 
     @contextmanager
     def exclusive(self) -> Iterator[sqlite3.Connection]:
-        """Return the connection under the lock of writers, outside any transaction."""
+        """Yield the connection under the writers' lock, outside any transaction."""
         self._start_waiting()
         with self._translated(), self._locked():
             self._check_place()
             yield self._connection
 
     def problems(self) -> list[str]:
-        """Have SQLite check the whole file and give what it found, empty if it is sound."""
+        """Return the problems that SQLite finds in the whole file; empty if it is sound."""
         with self.read() as db:
             rows = [row[0] for row in db.execute("PRAGMA integrity_check(20)")]
         return [] if rows == ["ok"] else rows
 
     def mark(self) -> int:
-        """Return the number that `set_mark` left beside the file, 0 if there is none."""
+        """Return the number that `set_mark` recorded beside the file, 0 if there is none."""
         kept = os.pread(self._lock_fd, MARK_DIGITS, len(INITIALISED))
         return int(kept) if len(kept) == MARK_DIGITS and kept.isdigit() else 0
 
     def set_mark(self, number: int) -> None:
-        """Leave a number beside the file, where an older copy put in its place does not change it."""
-        # What the file holds is committed already and must not be reported as failed.
+        """Record a number beside the file, where restoring an older copy of the file does not change it."""
+        # The transaction is already committed and must not be reported as failed.
         with suppress(OSError):
             os.pwrite(self._lock_fd, INITIALISED + b"%0*d" % (MARK_DIGITS, number), 0)
 
     def _check_place(self) -> None:
-        """Refuse a file that nobody else will ever look into again."""
+        """Raise if the path no longer leads to the open file, because no other process would read it."""
         if self.kind.replaced is None or self._db is None:
             return
         try:
@@ -187,8 +190,8 @@ class SqliteFile:
             self._create_empty()
         self._lock_fd = open_lock(self.path)
         if self.path.stat().st_size == 0 and os.pread(self._lock_fd, 1, 0) == INITIALISED:
-            self._damaged("is empty though it held data")
-        # With isolation_level None, BEGIN and COMMIT are ours.
+            self._damaged("is empty although it held data")
+        # With isolation_level None, this class controls BEGIN and COMMIT.
         self._db = sqlite3.connect(self.path, timeout=self.lock_wait_s, isolation_level=None, check_same_thread=False)
         self._identity = _identity(self.path)
         self._limit_waiting(self._db)
@@ -196,16 +199,18 @@ class SqliteFile:
         application_id, version = self._header(self._db)
         latest = len(self.kind.migrations)
         if application_id not in (0, self.kind.application_id) or (application_id == 0 and version != 0):
-            self._foreign(f"belongs to another program (application id {application_id:#x}); name the right file")
+            self._foreign(f"belongs to another program (application id {application_id:#x}); use the right file")
         if version > latest:
-            self._foreign(f"has format {version}, this sourcepulse knows up to {latest}: upgrade sourcepulse")
+            self._foreign(
+                f"has format {version}, but this sourcepulse only knows formats up to {latest}: upgrade sourcepulse"
+            )
         if version < latest:
             self._migrate(self._db)
 
     def _create_empty(self) -> None:
         try:
             os.close(_open_shared(self.path, self._mode))
-            # A file that was removed on purpose is no damage: what its lock file says is void.
+            # A file that was removed on purpose is not damaged: the mark in its old lock file is void.
             lock_fd = open_lock(self.path, self._mode)
             os.ftruncate(lock_fd, 0)
             os.close(lock_fd)
@@ -216,7 +221,7 @@ class SqliteFile:
 
     @staticmethod
     def _header(db: sqlite3.Connection) -> tuple[int, int]:
-        # In one transaction: another process may be making the tables right now.
+        # In one transaction, because another process may be making the tables right now.
         db.execute("BEGIN")
         try:
             return (
@@ -231,7 +236,7 @@ class SqliteFile:
             # Another process may have been first.
             application_id, version = self._header(db)
             if application_id == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                self._foreign("is a database of another program; name the right file")
+                self._foreign("is a database of another program; use the right file")
             if version == 0:
                 self._choose_journal(db)
             self._begin(db)
@@ -261,7 +266,7 @@ class SqliteFile:
                 sqlite3.SQLITE_READONLY,
             ):
                 raise
-            # The file system refuses shared memory: the rollback journal stays, slower and as safe.
+            # The file system refuses shared memory: the rollback journal stays, which is slower but as safe.
 
     def _begin(self, db: sqlite3.Connection) -> None:
         self._limit_waiting(db)
@@ -275,7 +280,7 @@ class SqliteFile:
         remaining_ms = max(0, round((self._deadline - time.monotonic()) * 1000))
         if remaining_ms > WAIT_STEP_MS:
             remaining_ms -= remaining_ms % WAIT_STEP_MS
-        # To tell SQLite costs as much as a small query.
+        # The PRAGMA costs as much as a small query.
         if remaining_ms != self._wait_ms:
             db.execute(f"PRAGMA busy_timeout = {remaining_ms}")
             self._wait_ms = remaining_ms
@@ -291,8 +296,8 @@ class SqliteFile:
                 os.close(fd)
 
     def _take_lock(self) -> int:
-        """Take the lock and return the descriptor that holds it."""
-        # Most waits are over within milliseconds, and a queue makes each longer: only who is overtaken queues up.
+        """Acquire the lock and return the descriptor that holds it."""
+        # Most waits end within milliseconds, and queueing makes each longer, so only an overtaken writer queues up.
         poll_until = min(self._deadline, time.monotonic() + POLL_LIMIT_SECONDS)
         while True:
             if try_lock(self._lock_fd):
@@ -306,12 +311,12 @@ class SqliteFile:
         raise self.kind.locked(self._locked_text())
 
     def _queue_up(self) -> int | None:
-        # Here, for only those who have to wait pay for threads.
+        # Imported here, so that only a writer that has to wait pays for threads.
         from sourcepulse.outbox.fair_lock import Waiter
 
         try:
             if self._waiter is None or self._waiter.over:
-                # A place in the queue from an earlier call that gave up is as good.
+                # Otherwise continue in the place that an earlier call queued for before it timed out.
                 self._waiter = Waiter(self._lock_fd)
         except OSError:
             # Without /proc, or without a thread, the lock is polled until the deadline.
@@ -320,7 +325,7 @@ class SqliteFile:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn what SQLite and the system raise into the errors of this kind of file."""
+        """Translate errors of SQLite and the system into those of this kind of file."""
         try:
             yield
         except sqlite3.Error as error:
@@ -368,15 +373,15 @@ def open_lock(path: Path, mode: int | None = None) -> int:
 
 
 def lock_file(path: Path) -> Path:
-    """Name that side file."""
+    """Return the path of that side file."""
     return path.with_name(path.name + ".lock")
 
 
 def real_path(path: Path) -> Path:
-    """Follow a path that is a symbolic link, so that everyone takes the same locks beside the same file.
+    """Resolve a symbolic link, so that all processes take the same locks beside the same file.
 
-    One that neither we nor root nor the owner of its folder made is refused with PermissionError: who may write
-    to a shared folder could lead others anywhere.
+    PermissionError for a link not made by this user, root or the owner of its folder: in a shared folder, another user
+    could redirect it anywhere.
     """
     if not path.is_symlink():
         return path
@@ -386,7 +391,7 @@ def real_path(path: Path) -> Path:
 
 
 def side_files(path: Path) -> list[Path]:
-    """Name the files that SQLite and we keep beside a database."""
+    """Return the paths of the files that SQLite keeps beside a database."""
     return [path.with_name(path.name + suffix) for suffix in _SIDE_FILES]
 
 
@@ -396,7 +401,7 @@ def shared_mode(directory: Path) -> int:
 
 
 def _open_shared(path: Path, mode: int | None = None) -> int:
-    """Open or create a file with this mode, or one that follows the directory, whatever the umask."""
+    """Open or create a file with this mode, or else the directory's, independent of the umask."""
     while True:
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -412,12 +417,12 @@ def _open_shared(path: Path, mode: int | None = None) -> int:
 
 
 def _hand_over(fd: int, folder: Path) -> None:
-    """Have a new file belong to those whom its folder belongs to; else it would lock them out."""
+    """Set the owner and group of a new file to those of its folder; otherwise it would lock them out."""
     place = folder.stat()
     if place.st_mode & stat.S_IWOTH:
         return
     with suppress(OSError):
-        # SQLite, run by root, makes its side files for the owner of the file as well.
+        # SQLite under root gives its side files the owner of the database as well.
         os.fchown(fd, place.st_uid if os.geteuid() == 0 else -1, place.st_gid)
 
 
@@ -427,7 +432,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _file_system(path: Path) -> str:
-    """Name the type of the file system below a path, empty if the system does not tell."""
+    """Return the type of the file system of a path, empty if it is unknown."""
     try:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:

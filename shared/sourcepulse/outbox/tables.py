@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from sqlite3 import Connection
 
-#: "spob" in ASCII; `file` and SQLite show it as the application id.
+#: "spob" in ASCII, SQLite's application id; `file` shows it.
 APPLICATION_ID = 0x73706F62
 
-# Bodies have a table of their own: an acknowledgement then rewrites a small row, and expiry is one DELETE.
-# `numbers` holds the last number given out; type '' stands for the whole source.
+# Bodies have their own table, so that an acknowledgement rewrites a small row and expiry is one DELETE.
+# `numbers` holds the last assigned number; type '' stands for the whole source.
 _VERSION_1 = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE numbers (
@@ -82,10 +82,10 @@ OUTBOX_FILE = FileKind(
     unwritable=OutboxWriteError,
     replaced=OutboxReplacedError,
     foreign=OutboxForeignError,
-    repair="`sourcepulse outbox repair` saves what can be read into a new file and keeps this one aside",
+    repair="`sourcepulse outbox repair` copies what can be read into a new file and keeps this one under another name",
 )
 
-#: Behind every name.
+#: Sorts after every name.
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -96,7 +96,7 @@ def note(db: Connection, name: str) -> str | None:
 
 
 def notes(db: Connection, prefix: str) -> dict[str, str]:
-    """Return all notes whose names begin so, by name."""
+    """Return all notes whose names begin with the prefix, by name."""
     return dict(
         db.execute(
             "SELECT name, value FROM meta WHERE name >= ? AND name < ? ORDER BY name",
@@ -106,10 +106,10 @@ def notes(db: Connection, prefix: str) -> dict[str, str]:
 
 
 def set_notes(db: Connection, values: Mapping[str, str]) -> None:
-    """Write notes, in the place of those that had their names."""
+    """Write notes, replacing existing ones with the same names."""
     db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", list(values.items()))
 
 
 def remove_notes(db: Connection, names: Iterable[str]) -> None:
-    """Remove notes; those that are not there are no error."""
+    """Remove notes; missing ones are ignored."""
     db.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name in names])

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The relay: reads the outbox and publishes to the broker, one stream at a time."""
+"""The relay: reads the outbox and publishes each stream to its broker."""

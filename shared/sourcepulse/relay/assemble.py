@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Put a relay together from settings: its outbox and lock, and for each stream where it goes."""
+"""Assemble a relay from settings: its outbox, its lock, and a destination for each stream."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = ["open_relay", "places_of"]
 def open_relay(
     path: Path, config: Config, stop: threading.Event, *, rebind: bool = False, create: bool = True
 ) -> Iterator[Relay]:
-    """Return a relay that holds the lock of the outbox at `path`; it ends when `stop` is set.
+    """Yield a relay that holds the lock of the outbox at `path`; it ends when `stop` is set.
 
-    RelayRunningError if another one has it, ConfigError for streams that may not go where they should, OutboxError.
+    RelayRunningError if another relay holds it, ConfigError if a stream may not go to its destination, OutboxError.
     """
     with ExitStack() as stack:
         places = places_of(config)

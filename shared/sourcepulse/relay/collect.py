@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Collect: fetch what sources left as first copies into the outbox, through the collector of each kind."""
+"""Fetch first copies into the outbox, with the collector for each kind of source."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from sourcepulse.errors import ConfigError, SourcePulseError
 from sourcepulse.outbox.outbox import Outbox
 
-#: Where plugins offer their collectors.
+#: The entry points of the collectors of plugins.
 ENTRY_POINT_GROUP = "sourcepulse.collectors"
-#: Where they offer to tell the outbox of a place.
+#: The entry points of functions that return the outbox of a place.
 OUTBOXES_GROUP = "sourcepulse.outboxes"
-#: One place may take so long before the next has its turn.
+#: The time limit for one place, so that the others get their turn.
 COLLECT_LIMIT_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 class CollectReport:
     """What a collector did in one place.
 
-    `undecided` first copies belong to a transaction that is under way or was abandoned, `quarantined` names
-    those of a copied place or damaged ones, `left` counts those for which the time did not suffice.
+    `undecided` counts first copies whose transaction is in progress or was abandoned, `quarantined` names those that
+    are damaged or belong to a copied place, `left` counts those not reached within the time limit.
     """
 
     collected: int = 0
@@ -43,30 +43,30 @@ Collector = Callable[..., CollectReport]
 
 
 def collectors() -> dict[str, Collector]:
-    """Load the collectors of the installed plugins, by kind."""
+    """Load the collectors of all installed plugins, by kind."""
     return {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def collect_place(outbox: Outbox, known: Mapping[str, Collector], kind: str, location: str) -> CollectReport:
-    """Collect one place; ConfigError for a kind that nobody collects."""
+    """Collect one place; ConfigError for a kind without an installed collector."""
     if kind not in known:
-        raise ConfigError(f"nothing installed collects {kind!r}; installed: {', '.join(known) or 'none'}")
+        raise ConfigError(f"no installed plugin collects {kind!r}; installed: {', '.join(known) or 'none'}")
     return known[kind](location, outbox, deadline_s=COLLECT_LIMIT_SECONDS)
 
 
 def outbox_of(kind: str, location: str) -> Path:
-    """Return the outbox of a place by the place's own configuration; ConfigError if nothing installed can tell."""
+    """Return the outbox in the place's own configuration; ConfigError if no installed plugin can read that."""
     points = {point.name: point for point in entry_points(group=OUTBOXES_GROUP)}
     if kind not in points:
-        raise ConfigError(f"nothing installed tells the outbox of a place of kind {kind!r}; name it by --outbox")
+        raise ConfigError(f"no installed plugin knows the outbox of a {kind!r} place; name it with --outbox")
     found: Path = points[kind].load()(location)
     return found
 
 
 def sweep(outbox: Outbox, known: Mapping[str, Collector]) -> int:
-    """Collect every place that the outbox remembers and give the number of new events.
+    """Collect every place that the outbox knows and return the number of new events.
 
-    A place that cannot be collected is told and left for the next sweep.
+    A place that cannot be collected is logged and left for the next sweep.
     """
     collected = 0
     for origin in outbox.origins():

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Where a stream goes by the settings as they stand now: what an admin corrects in a file takes effect by itself."""
+"""The destination of a stream by the current settings: a correction in a file takes effect without a restart."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from sourcepulse.config import Config
     from sourcepulse.outbox.outbox import Outbox
 
-#: Each stream with the prefix of its settings.
+#: Each stream and the prefix of its settings.
 STREAMS = ((PUBLIC, ""), (RESTRICTED, "restricted_"))
-#: So little of a digest is kept that it helps nobody to guess a password.
+#: The digest is kept so short that it cannot help to guess a password.
 _MARK_BYTES = 2
 
 
 def places_of(config: Config) -> dict[str, Place]:
-    """Return where each stream goes that has a broker."""
+    """Return the destination of each stream that has a broker."""
     return {
         stream: Place(url, config.require(f"{prefix}exchange"))
         for stream, prefix in STREAMS
@@ -36,7 +36,9 @@ def places_of(config: Config) -> dict[str, Place]:
 
 
 def keep_apart(outbox: Outbox, places: dict[str, Place]) -> None:
-    """Refuse, whatever `rebind` says, what could make restricted events public; ConfigError says what to change."""
+    """Refuse destinations that could make restricted events public; ConfigError says what to change.
+
+    `rebind` does not override this."""
     if RESTRICTED not in places:
         return
     try:
@@ -44,15 +46,15 @@ def keep_apart(outbox: Outbox, places: dict[str, Place]) -> None:
         for former in former_places(outbox, PUBLIC):
             check_former(former, places[RESTRICTED])
     except ConfigError as error:
-        # A relay that the hook started has nobody to tell it to: `status` shows it.
+        # A relay started by the hook has no terminal, so `status` shows the error.
         outbox.note_failure(RESTRICTED, str(error), retry_in=lambda _: 0.0)
         raise
 
 
 def admit(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
-    """Check that a stream may go somewhere; ConfigError if something was confirmed elsewhere and `rebind` is not given.
+    """Check that a stream may go to a broker; ConfigError if another one confirmed events and `rebind` is false.
 
-    It is bound there by `Destination.confirmed`: before that a mistyped broker can be corrected.
+    `Destination.confirmed` binds the stream to it; until then a mistyped broker can be corrected.
     """
     recorded = outbox.bound_broker(stream)
     if recorded == broker:
@@ -62,24 +64,24 @@ def admit(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
             f"the {stream} events of {outbox.path} go to {recorded}; to send them to {broker} from now on, run "
             f"`sourcepulse outbox rebind --outbox {outbox.path}`, or start the relay with --rebind"
         )
-        # A relay that the hook started has nobody to tell it to: `status` shows it.
+        # A relay started by the hook has no terminal, so `status` shows the error.
         outbox.note_failure(stream, text, retry_in=lambda _: 0.0)
         raise ConfigError(text)
-    # Before anything is sent: who reads it there is subscribed, whatever is confirmed.
+    # Before anything is sent, because subscribers there may receive events that are never confirmed.
     remember_place(outbox, stream, broker)
     if recorded is not None:
         outbox.bind_broker(stream, broker)
 
 
 class Moves:
-    """Counts how often any stream was sent elsewhere: then the others look again whether they may stay."""
+    """Counts how often any stream moved to another broker; the others then check again whether they may stay."""
 
     def __init__(self) -> None:
         self.count = 0
 
 
 class Destination:
-    """Where one stream goes; used by one thread, with an outbox connection of its own."""
+    """The destination of one stream; used by one thread, with its own outbox connection."""
 
     def __init__(self, outbox: Outbox, stream: str, config: Config, moves: Moves) -> None:
         self.stream = stream
@@ -92,21 +94,21 @@ class Destination:
         self._is_bound = False
 
     def changed(self) -> bool:
-        """Return whether settings, certificates or binding are others than at the last attempt."""
+        """Return whether settings, certificates or binding changed since the last attempt."""
         return self._tried is not None and self._look() != self._tried
 
     def stale(self) -> bool:
-        """Return whether another stream was sent elsewhere since the last attempt."""
+        """Return whether another stream moved to another broker since the last attempt."""
         return self._moves_seen != self._moves.count
 
     def mark(self) -> str:
-        """Return a word for the settings that a later relay can compare its own with."""
+        """Return a digest of the settings, which a later relay can compare with its own."""
         return blake2b(repr(self._look()).encode("utf-8", "replace"), digest_size=_MARK_BYTES).hexdigest()
 
     def publisher(self) -> Publisher:
-        """Return an unopened publisher by the settings as they stand now.
+        """Return an unopened publisher for the current settings.
 
-        BrokerRefusedUsError if they are wrong, or the stream may not go there.
+        BrokerRefusedUsError if they are wrong, or if the stream may not go there.
         """
         self._tried = self._look()
         self._moves_seen = self._moves.count
@@ -114,7 +116,7 @@ class Destination:
             places = places_of(self._config.again())
             place = places.get(self.stream)
             if place is None:
-                raise ConfigError(f"no broker is set for the {self.stream} stream any more")
+                raise ConfigError(f"the {self.stream} stream no longer has a broker")
             if str(place) != str(self.place) or self._moves.count:
                 keep_apart(self._outbox, places)
                 admit(self._outbox, self.stream, str(place), rebind=False)
@@ -129,7 +131,7 @@ class Destination:
         return publisher
 
     def confirmed(self) -> None:
-        """Bind the stream to this place: something arrived there."""
+        """Bind the stream to this place, because the broker confirmed an event."""
         if not self._is_bound:
             if self._outbox.bound_broker(self.stream) != str(self.place):
                 self._outbox.bind_broker(self.stream, str(self.place))

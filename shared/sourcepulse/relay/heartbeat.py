@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The event by which a relay says at each interval that it lives, and how far it has come; it is never stored."""
+"""The event that a relay publishes at each interval to show that it runs and how far it is; it is never stored."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sourcepulse.events.truncation import Truncation
 from sourcepulse.outbox.outbox import Outbox
 
 TYPE = "system.relay.heartbeat.v1"
-#: An event of so many sources is some 100 KB.
+#: A heartbeat with 500 sources takes about 100 KB.
 SOURCES_MAX = 500
 
 _SEQUENCE_DIGITS = 20
 
 
 class Heartbeat:
-    """Makes the heartbeats of one stream of one relay; for one thread."""
+    """Makes the heartbeats of one stream of one relay. Not thread-safe."""
 
     def __init__(self, outbox: Outbox, stream: str, interval_s: int) -> None:
         self._outbox = outbox
@@ -33,7 +33,7 @@ class Heartbeat:
         self._due_at = time.monotonic()
 
     def next(self) -> Event | None:
-        """Return the heartbeat that is due, None if none is."""
+        """Return the heartbeat if one is due, else None."""
         now = time.monotonic()
         if now < self._due_at:
             return None
@@ -66,7 +66,7 @@ class Heartbeat:
                     (self._stream,),
                 )
             }
-            # The last epoch of the file is the one that counts on.
+            # Only the current epoch of the file continues to count.
             rows = db.execute(
                 "SELECT source, epoch, last FROM numbers WHERE type = '' "
                 "AND epoch = (SELECT value FROM meta WHERE name = 'epoch') ORDER BY source"

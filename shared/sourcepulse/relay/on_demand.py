@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Beside an outbox: by which settings its relay on demand runs, so that one by newer settings can take its place.
+"""Files beside an outbox: the settings of its relay on demand, so that a relay with newer ones can replace it.
 
-Also what such a relay said when it could not start, for it has no terminal. The hook imports this: standard library
-only.
+Another holds the error output of such a relay until it runs, because it has no terminal. The hook imports this:
+standard library only.
 """
 
 import os
@@ -11,31 +11,31 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
-#: So few bits of a digest are kept that they help nobody to guess a password.
+#: The digest is kept so short that it cannot help to guess a password.
 _DIGEST_BYTES = 2
 _SALT_BYTES = 8
 _SETTINGS_SUFFIX = ".relay.settings"
 _START_SUFFIX = ".relay.start"
 _READ_BYTES = 4_096
 _MODE = 0o660
-#: A relay that was started runs within this, or failed.
+#: A relay that does not run after this failed to start.
 START_SECONDS = 1.0
-#: Of what a relay said, so much is repeated.
+#: How much of a relay's error output is repeated.
 WORDS_MAX_CHARACTERS = 300
 
 
 def settings_path(outbox: str) -> str:
-    """Name the file that tells by which settings a relay on demand runs, or is asked to run."""
+    """Return the path of the file with a digest of the settings that the relay on demand uses, or is asked to use."""
     return os.path.realpath(outbox) + _SETTINGS_SUFFIX
 
 
 def start_path(outbox: str) -> str:
-    """Name the file that holds what a relay said that was started and does not run yet."""
+    """Return the path of the file with the error output of a relay that was started and does not run yet."""
     return os.path.realpath(outbox) + _START_SUFFIX
 
 
 def write_settings(outbox: str, settings: str) -> None:
-    """Have the relay of an outbox run by these settings; a relay that runs by others ends. Never raises."""
+    """Ask for a relay with these settings; a relay with other settings exits. Never raises."""
     salt = os.urandom(_SALT_BYTES).hex()
     with suppress(OSError):
         fd = open_note(settings_path(outbox))
@@ -46,7 +46,7 @@ def write_settings(outbox: str, settings: str) -> None:
 
 
 def forget_settings(outbox: str) -> None:
-    """Have no relay give way: this one is run by an admin. Never raises."""
+    """Make no relay give way: an admin runs this one. Never raises."""
     with suppress(OSError):
         Path(settings_path(outbox)).unlink()
 
@@ -57,13 +57,13 @@ def is_on_demand(outbox: str) -> bool:
 
 
 def are_others(outbox: str, settings: str) -> bool:
-    """Return whether the relay on demand runs by other settings; in doubt it does not."""
+    """Return whether the relay on demand uses other settings; False if that is unknown."""
     salt, _, digest = _read(settings_path(outbox)).partition(" ")
     return bool(digest.strip()) and digest.strip() != _digest(salt, settings)
 
 
 def open_note(path: str) -> int:
-    """Open an empty file beside an outbox for writing, for the group as well; OSError if that cannot be done."""
+    """Open an empty file beside an outbox, writable by the group as well; OSError if that fails."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
     with suppress(OSError):
         os.fchmod(fd, Path(path).parent.stat().st_mode & _MODE)
@@ -71,7 +71,7 @@ def open_note(path: str) -> int:
 
 
 def start_ended(outbox: str) -> None:
-    """Note that the relay runs: what it says from now on is not kept there. Never raises."""
+    """Record that the relay runs: its later output is not kept in that file. Never raises."""
     path = start_path(outbox)
     with suppress(OSError):
         noted = Path(path).lstat()
@@ -84,7 +84,7 @@ def start_ended(outbox: str) -> None:
 
 
 def failed_start(outbox: str, *, older_than_s: float, now: float) -> str | None:
-    """Return why the relay that was started last does not run; None if it did run, or was started just now."""
+    """Return why the last relay failed to start; None if it started, or was launched just now."""
     path = start_path(outbox)
     try:
         started_at = Path(path).lstat().st_mtime
@@ -93,7 +93,7 @@ def failed_start(outbox: str, *, older_than_s: float, now: float) -> str | None:
     if 0 <= now - started_at < older_than_s:
         return None
     lines = [line.strip() for line in _read(path).splitlines() if line.strip()]
-    words = lines[-1] if lines else "it ended, or was ended, without a word"
+    words = lines[-1] if lines else "it exited, or was killed, without a message"
     return "".join(c if c.isprintable() else "?" for c in words)[:WORDS_MAX_CHARACTERS]
 
 
@@ -117,5 +117,5 @@ def _read(path: str) -> str:
 
 
 def identity(*, broker: str | None, broker_file: str | None) -> str:
-    """Return what tells one way to a broker from another; the file's content is read again by the relay itself."""
+    """Return a text that identifies the broker settings; the relay itself reads the file's content again."""
     return f"file {broker_file}" if broker_file else f"url {broker}"

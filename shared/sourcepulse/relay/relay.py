@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The relay: one process per outbox that sweeps first copies and delivers each stream to its broker."""
+"""The relay: one process per outbox that collects first copies and publishes each stream to its broker."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.retention import Keep, prune_by_a_sound_clock
 from sourcepulse.relay.sender import Delivery, DeliveryReport
 
-#: The hook looks at the lock for a moment to see whether a relay runs.
+#: The hook holds the lock for a moment when it checks whether a relay runs.
 LOCK_PATIENCE_SECONDS = 1.0
 #: How often an idle relay looks for new events; a look costs microseconds.
 POLL_SECONDS = 0.1
-#: How often first copies that a crash left are looked for.
+#: How often the relay looks for first copies that a crash left.
 SWEEP_SECONDS = 15.0
 #: How often expired events are dropped.
 PRUNE_SECONDS = 600.0
-#: How often an idle connection is asked for heartbeats; the shortest that a URL can ask for is one a second.
+#: How often an idle connection may answer heartbeats; the shortest interval that a URL can set is one second.
 KEEP_ALIVE_SECONDS = 0.4
 #: The wait after the outbox itself failed (full disk, long lock).
 OUTBOX_RETRY_SECONDS = 5.0
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def lock_path(outbox: Path) -> Path:
-    """Name the file that the relay of an outbox holds locked as long as it runs; it tells the process id."""
+    """Return the path of the file that a running relay holds locked; the file contains the process id."""
     outbox = Path(os.path.realpath(outbox))
     return outbox.with_name(outbox.name + ".relay.lock")
 
@@ -47,11 +47,11 @@ def relay_lock(outbox: Path) -> Iterator[None]:
     mode = outbox.stat().st_mode & 0o666
     lock = lock_path(outbox)
     try:
-        # In a folder that a group may write to, a link here could lead root to any file.
+        # In a folder that a group may write to, a link here could make root open any file.
         fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     except OSError as error:
         raise OutboxWriteError(
-            f"the relay's lock {lock} cannot be opened: {error.strerror}; check or remove it"
+            f"the relay's lock file {lock} cannot be opened: {error.strerror}; check or remove it"
         ) from None
     try:
         if os.fstat(fd).st_uid == os.geteuid():
@@ -77,10 +77,10 @@ def is_relayed(outbox: Path) -> bool:
 
 
 class Relay:
-    """Runs the deliveries of one outbox until told to stop, or until idle.
+    """Runs the deliveries of one outbox until stopped, or until idle.
 
-    `sweep` collects first copies and gives how many were new. Each delivery runs in a thread with an outbox
-    connection of its own, so that no stream ever waits for another.
+    `sweep` collects first copies and returns how many were new. Each delivery runs in a thread with its own outbox
+    connection, so that no stream waits for another.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Relay:
         self._crash: Exception | None = None
 
     def once(self) -> list[DeliveryReport]:
-        """Sweep, make one attempt at everything pending, each stream in a thread of its own, and end."""
+        """Sweep, try once to publish everything pending, each stream in its own thread, and return."""
         try:
             self._sweep()
             with ThreadPoolExecutor(max_workers=max(1, len(self._deliveries))) as pool:
@@ -112,11 +112,11 @@ class Relay:
         return reports
 
     def run(self, *, idle_exit_s: float | None = None, gives_way: Callable[[], bool] = lambda: False) -> None:
-        """Relay until `stop` is set, or until nothing came for `idle_exit_s` seconds and nothing waits.
+        """Relay until `stop` is set, or until nothing came for `idle_exit_s` seconds and nothing is pending.
 
-        Also until it `gives_way` to a relay by other settings.
+        Also until `gives_way` returns True, because a relay with other settings is waiting.
 
-        OutboxReplacedError if the outbox was removed or replaced: the lock and the numbers were those of another file.
+        OutboxReplacedError if the outbox was removed or replaced: lock and numbers belong to the old file.
         """
         self._last_work = time.monotonic()
         threads = [
@@ -138,14 +138,14 @@ class Relay:
             raise self._crash
 
     def _guard(self, delivery: Delivery, beats: bool) -> None:
-        """Deliver; a fault of ours ends the whole relay, loudly, rather than one stream in silence."""
+        """Deliver; an unexpected error ends the whole relay with a log entry rather than one stream in silence."""
         try:
             self._deliver(delivery, beats)
         except OutboxReplacedError as error:
             self._crash = error
             self._stop.set()
         except Exception as error:
-            logger.exception("the %s stream cannot go on", delivery.stream)
+            logger.exception("the %s stream failed", delivery.stream)
             self._crash = error
             self._stop.set()
 
@@ -158,7 +158,7 @@ class Relay:
                     self._stop.wait(min(wait_s, 1.0))
                     continue
                 report = delivery.attempt(self._stop.is_set)
-                # One that ends by itself when idle would be missed.
+                # A relay that exits when idle would look dead to a monitor, so it sends no heartbeats.
                 if beats and report.error is None:
                     delivery.beat()
             except OutboxReplacedError:
@@ -197,11 +197,11 @@ class Relay:
             self._stop.wait(POLL_SECONDS if idle_exit_s is not None and idle_exit_s < 1 else 1.0)
 
     def next_attempt_in(self) -> float:
-        """Return the seconds until the first stream may be tried, 0 if now."""
+        """Return the seconds until the first stream may be tried again, 0 if now."""
         return min((delivery.next_attempt_in() for delivery in self._deliveries), default=0.0)
 
     def has_work(self) -> bool:
-        """Return whether any stream has something to send."""
+        """Return whether any stream has something to publish."""
         try:
             return any(delivery.has_work() for delivery in self._deliveries)
         except OutboxError:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Delivery of one stream: from the outbox in order, pipelined to one broker, settled by what it confirms."""
+"""Delivery of one stream: read from the outbox in order, publish pipelined, settle what the broker confirms."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from sourcepulse.relay.destination import Destination
 from sourcepulse.relay.heartbeat import Heartbeat
 from sourcepulse.relay.visibility import Gate
 
-#: The wait after a first failure; it doubles with each further one, up to the most.
+#: The wait after a first failure; it doubles with each further one, up to the maximum.
 RETRY_FIRST_SECONDS = 0.5
 RETRY_MOST_SECONDS = 30.0
-#: A wrong password will still be wrong in a second, and every try fills the broker's log.
+#: A wrong password will still be wrong in a second, and every attempt adds to the broker's log.
 RETRY_REFUSED_SECONDS = 60.0
 #: How many events are read from the outbox, and acknowledged in it, at a time.
 BATCH_EVENTS = 500
-#: How long one look for confirms may wait before the relay looks at its orders again.
+#: How long one wait for confirms may take before the relay checks whether it is to stop.
 SETTLE_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
@@ -51,17 +51,17 @@ class DeliveryReport:
 
 
 def retry_seconds(failures: int, *, first: float = RETRY_FIRST_SECONDS, jitter: Callable[[], float]) -> float:
-    """Return the wait before the next attempt: doubling, capped, and spread by `jitter()` in 0..1."""
+    """Return the seconds before the next attempt: doubling, capped, and spread by `jitter()` in 0..1."""
     most = max(first, RETRY_MOST_SECONDS)
     return backoff_seconds(failures, first=first, most=most) * (0.5 + 0.5 * jitter())
 
 
 class Delivery:
-    """Sends the pending events and the requested replays of one stream.
+    """Publishes the pending events and the requested replays of one stream.
 
-    `open_publisher` gives a new, unopened publisher for each connection. A broker that fails in the middle
-    costs nothing but repeats: what it had not confirmed is sent again from the oldest on, with the same ids.
-    What may be sent is for the `gate` to say; without one everything may.
+    `open_publisher` returns a new, unopened publisher for each connection. If the broker fails midway, everything
+    unconfirmed is sent again from the oldest on, with the same ids, so the worst case is repeats. The `gate` decides
+    what may be sent; without one everything may.
     """
 
     def __init__(
@@ -92,15 +92,15 @@ class Delivery:
         self._publisher: Publisher | None = None
 
     def attempt(self, stopping: Callable[[], bool]) -> DeliveryReport:
-        """Send everything pending, unless told to stop, and wait until it is settled.
+        """Send everything pending, until `stopping` returns True, and wait until it is settled.
 
-        What the broker refused is buried. A broker that is not there ends the attempt: the report carries
-        the error, the outbox the time of the next attempt.
+        Refused events are buried. An unreachable broker ends the attempt: the report has the error, and the outbox
+        the time of the next attempt.
         """
         report = DeliveryReport()
         self._attempted = True
         if self._destination is not None and self._destination.stale():
-            # It may not stay where another stream went.
+            # Another stream may have moved to this destination, so check it again with a new connection.
             self._abandon()
         try:
             self._send_pending(report, stopping)
@@ -109,23 +109,23 @@ class Delivery:
             self._abandon()
             self._give_up(report, error)
         except VisibilityUnknownError as error:
-            # The broker is well, and all that was sent is settled.
+            # The broker works, and everything sent is settled.
             self._give_up(report, error)
         except BaseException:
-            # What is unsettled is not known any more; the next attempt begins with a new connection.
+            # Which events are unsettled is no longer known; the next attempt uses a new connection.
             self._abandon()
             raise
         return report
 
     def beat(self) -> None:
-        """Say that the relay lives, if that is due, while nothing else is under way."""
+        """Publish a heartbeat if one is due; call it while nothing else is in progress."""
         event = None if self._heartbeat is None else self._heartbeat.next()
         if event is None:
             return
         try:
             self._connected().send(self._encoded(event))
             while not (settled := list(self._settlements())):
-                # The publisher itself ends a wait that is too long.
+                # The publisher itself limits the wait.
                 pass
             self._outbox.note_contact(self.stream)
         except BrokerUnavailableError as error:
@@ -133,10 +133,10 @@ class Delivery:
             self._give_up(DeliveryReport(), error)
             return
         if settled[0].outcome is Outcome.REFUSED:
-            logger.warning("a heartbeat is refused: %s", settled[0].reason)
+            logger.warning("the broker refused a heartbeat: %s", settled[0].reason)
 
     def keep_alive(self) -> None:
-        """Let an idle connection answer heartbeats; a dead one is dropped without a word."""
+        """Answer heartbeats on an idle connection; drop a dead one silently."""
         if self._publisher is not None:
             try:
                 self._publisher.settle(0)
@@ -144,7 +144,7 @@ class Delivery:
                 self._abandon()
 
     def close(self) -> None:
-        """Say good-bye to the broker, and to whoever was asked."""
+        """Disconnect from the broker and close the gate."""
         if self._gate is not None:
             self._gate.close()
         if self._publisher is not None:
@@ -152,9 +152,9 @@ class Delivery:
             self._publisher = None
 
     def next_attempt_in(self) -> float:
-        """Return the seconds that the stream still has to wait after a failure, 0 if it may go on.
+        """Return the seconds until the next attempt after a failure, 0 if now.
 
-        Other settings than those that failed are tried at once.
+        Settings other than those that failed are tried at once.
         """
         wait_s = self._outbox.next_attempt_in(self.stream)
         if wait_s > 0 and self._destination is not None:
@@ -164,7 +164,7 @@ class Delivery:
         return wait_s
 
     def has_work(self) -> bool:
-        """Return whether anything of this stream waits to be sent."""
+        """Return whether this stream has pending events or replays."""
         return bool(self._outbox.claim(self.stream, limit=1) or self._outbox.claim_replays(self.stream, limit=1))
 
     def _send_pending(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
@@ -175,7 +175,7 @@ class Delivery:
             nonlocal unroutable
             if confirmed:
                 if self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable):
-                    logger.warning("the %s events go to no queue from now on: is anything subscribed?", self.stream)
+                    logger.warning("the %s events reach no queue any more: is anything subscribed?", self.stream)
                 if self._destination is not None:
                     self._destination.confirmed()
                 report.delivered += len(confirmed)
@@ -186,7 +186,7 @@ class Delivery:
         def settled(settlement: Settlement) -> None:
             nonlocal unroutable
             if settlement.outcome is Outcome.REFUSED:
-                # Somebody may have buried it by hand while it was under way.
+                # An admin may have buried it by hand while it was being sent.
                 with suppress(NothingThereError):
                     self._outbox.bury(settlement.tag, settlement.reason)
                 report.buried += 1
@@ -232,7 +232,7 @@ class Delivery:
     ) -> None:
         """Keep the publisher's window full until nothing more comes and nothing is unsettled.
 
-        VisibilityUnknownError if nobody can say whether the next may be sent, when all before it is settled.
+        VisibilityUnknownError, once everything before is settled, if it is unknown whether the next event may be sent.
         """
         last = unsettled = 0
         exhausted = False
@@ -241,7 +241,7 @@ class Delivery:
             exhausted = exhausted or stopping()
             # Without work there is no connection, and without a connection no window: the first event opens it.
             window = self._publisher.window if self._publisher else 1
-            # Small top-ups would cost a query each, so the window is filled by halves.
+            # Each top-up costs a query, so the window is refilled only when half of it is free.
             if not exhausted and window - unsettled >= min(BATCH_EVENTS, (window + 1) // 2):
                 claimed = more(last, min(BATCH_EVENTS, window - unsettled))
                 exhausted = not claimed
@@ -250,7 +250,7 @@ class Delivery:
                     for number, event, refusal in self._passing(claimed):
                         message, reason = _made(make, event, number) if refusal is None else (None, refusal)
                         if message is None:
-                            # The rest shall not wait for it.
+                            # The events after it must not wait for it.
                             settled(Settlement(tag=number, outcome=Outcome.REFUSED, reason=reason))
                             continue
                         self._connected().send(message)
@@ -339,7 +339,7 @@ class Delivery:
 
 
 def _made(make: Callable[[Claimed, int], Message], event: Claimed, number: int) -> tuple[Message | None, str]:
-    """Return the message, or the reason why its bytes, damaged in the outbox, make none."""
+    """Return the message, or None and the reason if its bytes in the outbox are damaged."""
     try:
         return make(event, number), ""
     except DecodeError as error:

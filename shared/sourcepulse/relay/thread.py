@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Run the relay in a thread of a process that has other things to do."""
+"""Run the relay in a thread of another program, such as the Buildbot master."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sourcepulse.config import Config
 from sourcepulse.errors import RelayRunningError, SourcePulseError
 from sourcepulse.relay.assemble import open_relay
 
-#: The wait after a relay that could not start or ended.
+#: The wait after a relay ended or failed to start.
 RETRY_SECONDS = 10.0
-#: What the process waits for at its end; what the broker has not confirmed by then is sent by the next relay.
+#: How long the process waits for the relay at exit; the next relay sends what the broker has not confirmed by then.
 STOP_LIMIT_SECONDS = 5.0
 
 
 class RelayThread:
-    """Relays until stopped; if another relay serves the outbox, waits for its turn.
+    """Relays until stopped; if another relay serves the outbox, waits until that one ends.
 
-    `tell` is given sentences for the log of the process, from the thread. With `rebind` a stream may go to another
-    broker than so far.
+    The thread calls `tell` with sentences for the log of the process. With `rebind` a stream may move to another
+    broker.
     """
 
     def __init__(self, outbox: Path, config: Config, *, tell: Callable[[str], None], rebind: bool = False) -> None:
@@ -36,11 +36,11 @@ class RelayThread:
         self._thread = threading.Thread(target=self._run, name="sourcepulse-relay", daemon=True)
 
     def start(self) -> None:
-        """Begin to relay."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, at the latest after STOP_LIMIT_SECONDS; blocks so long."""
+        """Stop the relay; blocks for at most STOP_LIMIT_SECONDS."""
         self._stopping.set()
         self._stop_relay.set()
         if self._thread.ident is not None:
@@ -58,6 +58,6 @@ class RelayThread:
                 pass
             except SourcePulseError as error:
                 self._tell(f"the relay does not run: {error}")
-            except Exception as error:  # noqa: BLE001 - a relay that ends in silence would be missed by nobody
+            except Exception as error:  # noqa: BLE001 - a relay that ends silently would go unnoticed
                 self._tell(f"the relay failed: {type(error).__name__}")
             self._stopping.wait(RETRY_SECONDS)

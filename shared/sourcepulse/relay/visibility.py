@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The last question before an event is sent: may an anonymous visitor still read it?"""
+"""The last check before an event is sent: may an anonymous visitor still read it?"""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sourcepulse.events.event import Event
 from sourcepulse.events.wire import decode, encode
 from sourcepulse.outbox.outbox import WITHHELD_TYPE, Claimed, Outbox
 
-#: Where plugins offer their checks: `open_check(outbox)`, by the scheme of their sources.
+#: The entry points of the checks of plugins, `open_check(outbox)`, named by the scheme of their sources.
 ENTRY_POINT_GROUP = "sourcepulse.visibility"
-#: Sources whose facts can become private again. Without their plugin nothing of theirs is published.
+#: Sources whose events can become private again. Without their plugin none of their events is published.
 ASKED_SCHEMES = frozenset({"bugzilla"})
-#: How an empty value is written in a routing key.
+#: An empty value in a routing key.
 EMPTY_WORD = "_"
-#: What was allowed so long ago is asked again.
+#: A verdict older than this is asked for again.
 ANSWER_MAX_AGE_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 class Verdict(NamedTuple):
     """Whether an event may be sent, and with which data if it was reduced.
 
-    `subject` is for the stand-in of an event that may not be sent; None if that must not name anything. The stand-in
-    has the event's routing key unless `keeps_key` is False: then the variable words of the key are empty.
+    `subject` is for the stand-in of a withheld event; None if the stand-in must not name anything. It has the event's
+    routing key unless `keeps_key` is False: then the variable words of the key are empty.
     """
 
     send: bool
@@ -46,28 +46,28 @@ class Check(Protocol):
     def ask(self, events: Sequence[Claimed]) -> list[Verdict]:
         """Return a verdict for each event, as of this moment.
 
-        VisibilityUnknownError if that is not known now.
+        VisibilityUnknownError if it is not known now.
         """
         ...
 
     def close(self) -> None:
-        """End whatever was started; may be called again."""
+        """Release all resources; may be called again."""
         ...
 
 
-#: Opens the check of a scheme when it is first needed.
+#: Opens the check of a scheme; called when it is first needed.
 CheckOpener = Callable[[Outbox], Check]
 
 
 def check_openers() -> dict[str, CheckOpener]:
-    """Load what the installed plugins offer, by scheme."""
+    """Load the check openers of the installed plugins, by scheme."""
     return {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 class Gate:
-    """Passes the public events of one outbox on, and withholds or reduces what is no longer public.
+    """Passes on the public events of one outbox, and withholds or reduces those that are no longer public.
 
-    It works in one thread. What it withheld or reduced stays so, whatever becomes public later.
+    Not thread-safe; use it from one thread. A withheld or reduced event stays so, even if it becomes public again.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class Gate:
     def passing(
         self, events: Sequence[tuple[int, Claimed]], *, ready: Callable[[], object]
     ) -> Iterator[tuple[int, Claimed, str | None]]:
-        """Return the events one by one, each as it may be sent at that moment, or with a reason why it never may.
+        """Yield the events one by one, each as it may be sent at that moment, or with the reason why it never may.
 
-        `ready` is called before each question: what makes the sender wait would make the answer old.
-        VisibilityUnknownError if it is not known what may be sent; what was returned by then was right.
+        `ready` is called before each check, so that a wait (for the connection) does not make the verdict old.
+        VisibilityUnknownError if it is not known what may be sent; the events yielded by then were correct.
         """
         rest = list(events)
         while rest:
@@ -107,7 +107,7 @@ class Gate:
             answered_at = self._clock()
             for place, (number, event) in enumerate(rest):
                 if self._is_asked(event):
-                    # At least one is returned for each answer, however slow the sender is.
+                    # At least one event is yielded per check, however slow the sender is.
                     if place and self._clock() - answered_at > ANSWER_MAX_AGE_SECONDS:
                         break
                     yield number, *self._obey(event, judged[event.position])
@@ -121,7 +121,7 @@ class Gate:
         return event.source.partition("://")[0] in ASKED_SCHEMES and event.type != WITHHELD_TYPE
 
     def _ask(self, events: Sequence[Claimed]) -> dict[int, _Judged]:
-        """Return what is to be done with each event, by position."""
+        """Return the checked verdict on each event, by position."""
         judged = {}
         for scheme in sorted({event.source.partition("://")[0] for event in events}):
             theirs = [event for event in events if event.source.startswith(f"{scheme}://")]
@@ -138,7 +138,7 @@ class Gate:
         if scheme not in self._open:
             if scheme not in self._openers:
                 raise VisibilityUnknownError(
-                    f"events of {scheme} are checked before they are published, and nothing installed can do that"
+                    f"{scheme} events must be checked before they are published, and no installed plugin can do that"
                 )
             self._open[scheme] = self._openers[scheme](self._outbox)
         return self._open[scheme]
@@ -149,7 +149,7 @@ class Gate:
             return self._withhold(event, judged.subject, key)
         if judged.body is None:
             return event, None
-        # Before it is sent, so that a retry and a replay send the same bytes.
+        # Stored before it is sent, so that a retry and a replay send the same bytes.
         self._outbox.replace_body(event.position, judged.body)
         logger.info("event at position %d reduced: a part of it is no longer public", event.position)
         return event._replace(body=judged.body), None
@@ -165,7 +165,7 @@ class Gate:
 
 
 class _Judged(NamedTuple):
-    """A verdict that makes sense; `body` is the reduced event."""
+    """A valid verdict; `body` is the reduced event."""
 
     send: bool
     body: bytes | None
@@ -174,7 +174,7 @@ class _Judged(NamedTuple):
 
 
 def _judged(scheme: str, event: Claimed, verdict: Verdict) -> _Judged:
-    """Check a verdict; VisibilityUnknownError if it makes no sense, because then nothing that it says counts."""
+    """Check a verdict; VisibilityUnknownError if it is invalid, because then no part of it can be trusted."""
     sensible = (
         isinstance(verdict, Verdict)
         and isinstance(verdict.send, bool)
@@ -182,19 +182,19 @@ def _judged(scheme: str, event: Claimed, verdict: Verdict) -> _Judged:
         and (verdict.subject is None or (isinstance(verdict.subject, str) and verdict.subject != ""))
     )
     if not sensible:
-        raise VisibilityUnknownError(f"the check of {scheme} events returned a verdict that makes no sense")
+        raise VisibilityUnknownError(f"the check of {scheme} events returned an invalid verdict")
     if not verdict.send or verdict.data is None:
         return _Judged(verdict.send, None, verdict.subject, verdict.keeps_key is True)
     try:
         stored = decode(event.body, routing_key=event.routing_key)
-        # Other members would be another event, which no check may make.
+        # Data with other members would be a different event, which no check may make.
         if set(verdict.data) == set(stored.data):
             reduced = None if verdict.data == stored.data else encode(stored._replace(data=verdict.data))
             return _Judged(send=True, body=reduced, subject=None)
     except (DecodeError, EventError):
         pass
     raise VisibilityUnknownError(
-        f"the check of {scheme} events returned data that are not those of the event at position {event.position}"
+        f"the check of {scheme} events returned data that do not match the event at position {event.position}"
     )
 
 
@@ -206,15 +206,15 @@ def _bare_key(type_: str, routing_key: str) -> str:
 
 
 def _stand_in(event: Claimed, subject: str | None) -> Event:
-    """Return what is sent instead: the same id, time and numbers, and of what it said only the type."""
-    told = decode(event.body, routing_key=event.routing_key)
+    """Return the event to send instead: the same id, time and numbers, and only the type of the original data."""
+    original = decode(event.body, routing_key=event.routing_key)
     return Event(
         type=WITHHELD_TYPE,
-        source=told.source,
+        source=original.source,
         subject=subject,
-        time=told.time,
-        data={"type": told.type},
-        id=told.id,
-        routing_key=told.routing_key,
-        numbers=told.numbers,
+        time=original.time,
+        data={"type": original.type},
+        id=original.id,
+        routing_key=original.routing_key,
+        numbers=original.numbers,
     )

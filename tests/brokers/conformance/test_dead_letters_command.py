@@ -135,7 +135,7 @@ def test_bad_input_changes_nothing_and_is_named(
     reject(consumer, 1, "because")
     for action in ("requeue", "drop"):
         code, text = refusal(action, broker.queue)
-        assert (code, "say --all" in text) == (USAGE, True)
+        assert (code, "use --all" in text) == (USAGE, True)
         assert refusal(action, broker.queue, push_event(1).id, "--all")[0] == USAGE
     code, text = refusal("drop", broker.queue, push_event(1).id, "no-such-id")
     assert (code, "nothing was done: no-such-id" in text) == (NOTHING, True)

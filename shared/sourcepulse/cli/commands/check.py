@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Look whether events would reach the broker with these settings, and publish nothing: outbox, brokers, relay."""
+"""Check whether events would reach the broker with these settings: outbox, brokers, relay. Publishes nothing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sourcepulse.relay.on_demand import START_SECONDS, failed_start, is_on_deman
 from sourcepulse.relay.relay import is_relayed
 from sourcepulse.relay.streams import Place
 
-HELP = "look whether events would reach the broker, and publish nothing"
+HELP = "check whether events would reach the broker; publish nothing"
 
-#: Everybody who may publish anything may publish this, apart from a relay that is narrowed to one family.
+#: Every relay may publish under this key, except one whose permissions cover a single family.
 DEFAULT_KEY = "system.relay.check"
 
 
@@ -30,13 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "restricted_broker", "restricted_broker_file", "restricted_exchange",
     )  # fmt: skip
     parser.add_argument(
-        "--key", default=DEFAULT_KEY, help=f"a routing key that events will have (default: {DEFAULT_KEY})"
+        "--key", default=DEFAULT_KEY, help=f"a routing key that the events will have (default: {DEFAULT_KEY})"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line for each part; exit code 1 if one of them keeps events from being published."""
+    """Print one line per part; exit code 1 if any of them keeps events from being published."""
     findings = list(_findings(settings(args), args.key))
     for finding in findings:
         if args.json:
@@ -51,7 +51,7 @@ def _findings(config: Config, key: str) -> Iterator[Finding]:
     if config.text("outbox") is not None:
         yield from _of_outbox(config, places)
     if not places:
-        yield Finding("public broker", "none is set: events stay in the outbox", well=False)
+        yield Finding("public broker", "not set: events stay in the outbox", well=False)
     for stream, _ in STREAMS:
         if (place := places.get(stream)) is not None:
             what = f"{stream} broker"
@@ -69,12 +69,12 @@ def _of_outbox(config: Config, places: Mapping[str, Place]) -> Iterator[Finding]
             yield Finding("outbox", f"{outbox.path} can be written to")
             for stream, _ in STREAMS:
                 if (trouble := outbox.trouble(stream)) is not None:
-                    yield Finding(f"{stream} events", f"{trouble.waiting} wait: {trouble.error}", well=False)
+                    yield Finding(f"{stream} events", f"{trouble.waiting} pending: {trouble.error}", well=False)
                 former, place = outbox.bound_broker(stream), places.get(stream)
                 if former is not None and place is not None and former != str(place):
                     yield Finding(
                         f"{stream} broker",
-                        f"the events went to {former} so far, and wait until you run "
+                        f"events went to {former} before; they stay pending until you run "
                         f"`sourcepulse outbox rebind --outbox {outbox.path}`",
                         well=False,
                     )
@@ -82,10 +82,10 @@ def _of_outbox(config: Config, places: Mapping[str, Place]) -> Iterator[Finding]
             if is_relayed(outbox.path):
                 yield Finding("relay", "running")
             elif failed is not None:
-                yield Finding("relay", f"the one that was started last does not run: {failed}", well=False)
+                yield Finding("relay", f"the last one failed to start: {failed}", well=False)
             elif is_on_demand(str(outbox.path)):
                 yield Finding("relay", "not running; a push starts it")
             else:
-                yield Finding("relay", "not running: `sourcepulse relay` sends what waits", well=False)
+                yield Finding("relay", "not running: `sourcepulse relay` publishes what is pending", well=False)
     except (SourcePulseError, OSError) as error:
         yield Finding("outbox", str(error), well=False)

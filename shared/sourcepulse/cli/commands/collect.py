@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Fetch what sources left as first copies into the outbox: one place, or all that the outbox remembers."""
+"""Fetch first copies into the outbox, from one repository or from all that the outbox knows."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ HELP = "fetch first copies into the outbox"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `collect`."""
     add_settings(parser, "outbox")
-    parser.add_argument("place", nargs="?", metavar="REPO", help="a repository; without it all remembered places")
-    parser.add_argument("--kind", default="hg", help="the kind of source (default: hg)")
+    parser.add_argument(
+        "place", nargs="?", metavar="REPO", help="a repository; default: every one that the outbox knows"
+    )
+    parser.add_argument("--kind", default="hg", help="kind of source (default: hg)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Collect and print a report; exit code 1 if something was left or quarantined."""
+    """Collect and print a report; exit code 1 if a first copy was left or quarantined."""
     config = settings(args)
     if args.place and config.text("outbox") is None:
-        # The hook of the place stores there, wherever its configuration says; anything else would be an outbox apart.
+        # The repository's own hook stores into the outbox of its configuration; any other would be a second outbox.
         config = Config({**config.values, "outbox": str(outbox_of(args.kind, args.place))}, config.warnings)
     with open_outbox(config, create=bool(args.place)) as outbox:
         if not args.place:

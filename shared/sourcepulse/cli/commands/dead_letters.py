@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Look at the dead letters of a durable queue, requeue them for its consumer, or drop them: list, show, requeue, drop.
+"""List, show, requeue or drop the dead letters of a durable queue.
 
-A body that is not an event is named by a digest, raw:..., and can be requeued and dropped like any other.
+A body that is not an event has a digest, raw:..., as its id, and can be requeued and dropped like any other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sourcepulse.cli.common import add_settings, positive, print_json, settings
 from sourcepulse.errors import EXIT_OK, ConfigError, NothingThereError
 from sourcepulse.events.text import plain
 
-HELP = "look at the dead letters of a queue, requeue or drop them"
+HELP = "list, show, requeue or drop the dead letters of a queue"
 
 DEFAULT_LIMIT = 1_000
 
@@ -32,14 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = _action(actions, "list", _list, "list the dead letters, oldest first")
     listing.add_argument(
-        "--limit", type=positive, default=DEFAULT_LIMIT, metavar="N", help=f"at most so many (default: {DEFAULT_LIMIT})"
+        "--limit",
+        type=positive,
+        default=DEFAULT_LIMIT,
+        metavar="N",
+        help=f"at most N of them (default: {DEFAULT_LIMIT})",
     )
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    listing.add_argument("--json", action="store_true", help="one JSON object per line")
     show = _action(actions, "show", _show, "show whole events as JSON, with reason and routing key")
     show.add_argument("ids", nargs="+", metavar="ID", help="an id as `list` shows it")
     for name, action, help_ in (
-        ("requeue", _requeue, "put dead letters back into the queue, for its consumer to handle once more"),
-        ("drop", _drop, "remove dead letters for good"),
+        ("requeue", _requeue, "put dead letters back into the queue, so that its consumer handles them again"),
+        ("drop", _drop, "delete dead letters permanently"),
     ):
         changing = _action(actions, name, action, help_)
         changing.add_argument("ids", nargs="*", metavar="ID", help="an id as `list` shows it")
@@ -99,7 +103,7 @@ def _requeue(args: argparse.Namespace) -> int:
 
 def _drop(args: argparse.Namespace) -> int:
     def drop(letters: DeadLetters, chosen: Sequence[DeadLetter]) -> None:
-        # First, so that nothing is dropped of which no trace could be printed: a full disk, a reader that left.
+        # Printed first, so that nothing is dropped without a trace on a full disk or a closed pipe.
         _print_lines(chosen)
         letters.drop(chosen)
 
@@ -108,7 +112,7 @@ def _drop(args: argparse.Namespace) -> int:
 
 def _change(args: argparse.Namespace, change: Callable[[DeadLetters, Sequence[DeadLetter]], None]) -> int:
     if args.all == bool(args.ids):
-        raise ConfigError("name the dead letters by their ids, or say --all")
+        raise ConfigError("name the dead letters by their ids, or use --all")
     with open_dead_letters(_broker(args), args.queue) as letters:
         if args.ids:
             change(letters, find(letters, args.ids))
@@ -120,7 +124,7 @@ def _change(args: argparse.Namespace, change: Callable[[DeadLetters, Sequence[De
 def _broker(args: argparse.Namespace) -> BrokerUrl:
     url = settings(args).broker()
     if url is None:
-        raise ConfigError("no broker is set; give --broker-file, SOURCEPULSE_BROKER_FILE or --broker")
+        raise ConfigError("no broker is set; use --broker-file, SOURCEPULSE_BROKER_FILE or --broker")
     return url
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Put an event of your own into an outbox, for example `emit system.hg.down --data '{"message": "disk"}'`."""
+"""Store an event of your own in an outbox, for example `emit system.hg.down --data '{"message": "disk"}'`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sourcepulse.events.topics import FAMILIES
 from sourcepulse.outbox.outbox import BURIED
 from sourcepulse.outbox.queries import find
 
-HELP = "put an event of your own into an outbox"
+HELP = "store an event of your own in an outbox"
 
-#: What a system event holds; `emit` fills in null for what is not given.
+#: The members of a system event; `emit` sets the missing ones to null.
 SYSTEM_MEMBERS = ("message", "until", "url")
 #: A source of this scheme may publish an event of any family.
 _ANY_FAMILY = "system"
@@ -32,14 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, "outbox", "max_event_bytes")
     parser.add_argument("type", metavar="TYPE", help="an event type, with or without its version")
     parser.add_argument("--data", metavar="JSON", default="{}", help="the payload, a JSON object")
-    parser.add_argument("--source", metavar="URI", help="who says it (default: system://HOST)")
-    parser.add_argument("--subject", help="what it is about (default of a system event: the service)")
-    parser.add_argument("--key", action="append", metavar="TEXT", help="natural key: the same key makes the same id")
-    parser.add_argument("--word", action="append", metavar="TEXT", help="a variable word of the routing key")
+    parser.add_argument("--source", metavar="URI", help="the source of the event (default: system://HOST)")
+    parser.add_argument("--subject", help="what the event is about (default for a system event: the service)")
+    parser.add_argument(
+        "--key", action="append", metavar="TEXT", help="natural key, repeatable; the same key makes the same id"
+    )
+    parser.add_argument("--word", action="append", metavar="TEXT", help="variable word of the routing key, repeatable")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Store the event and print its id; a repeat of a known id stores nothing."""
+    """Store the event and print its id; an event with a known id is not stored again."""
     config = settings(args)
     event = make_event(
         complete_type(args.type),
@@ -81,9 +83,11 @@ def make_event(
     """Make the event, checked against the schema of its type."""
     family, *rest = routing_words(type_)
     scheme = source.partition("://")[0]
-    # A source numbers the events of its own families only, so that consumers of a whole family can trust the numbers.
+    # A source numbers only the events of its own families, so that consumers of a whole family can trust the numbers.
     if scheme != _ANY_FAMILY and family not in FAMILIES.get(scheme, (family,)):
-        raise EventError(f"a source {scheme}:// emits its own events only, {type_} is none; use system:// or your own")
+        raise EventError(
+            f"a source {scheme}:// emits only its own events, and {type_} is not one; use system:// or your own"
+        )
     if family == "system":
         data = {**dict.fromkeys(SYSTEM_MEMBERS), **data} if rest[-1] != "heartbeat" else data
         subject = subject if subject is not None else rest[0]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Print where the files are that come with the package: broker set-ups, systemd units, pages."""
+"""Print the paths of the files that come with the package: broker configurations, systemd units, documentation."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from pathlib import Path
 import sourcepulse
 from sourcepulse.errors import EXIT_OK, NothingThereError
 
-HELP = "print where the deploy files and the pages are"
+HELP = "print the paths of the deploy files and the documentation"
 
-#: Where a wheel has them, and where a checkout has them, beside the package.
+#: Where they are relative to the package: in a wheel, and in a checkout.
 _PLACES = ("files", "..")
 _KINDS = ("deploy", "docs")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `files`."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="print the path of this file, such as activemq.xml")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="print only the path of this file, such as activemq.xml"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one path, or all of them, a line each."""
+    """Print one path, or all of them, one per line."""
     found = shipped_files()
     if args.name is not None:
         found = [path for path in found if path.name == args.name]
         if not found:
-            raise NothingThereError(f"no file {args.name!r} comes with the package; `sourcepulse files` prints all")
+            raise NothingThereError(f"no file {args.name!r} comes with the package; `sourcepulse files` lists them all")
     for path in found:
         print(path)
     return EXIT_OK

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Look into an outbox and repair it: list, show, retry, bury, replay, rebind, check, repair."""
+"""Inspect and repair an outbox: list, show, retry, bury, replay, rebind, check, vacuum, repair."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sourcepulse.outbox.repair import check_needs_repair, problems, repair
 from sourcepulse.outbox.retention import vacuum
 from sourcepulse.relay.relay import is_relayed, relay_lock
 
-HELP = "look into an outbox and repair it"
+HELP = "inspect and repair an outbox"
 
 BURY_REASON = "buried by hand"
 
@@ -36,17 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _action(actions, "list", _list, "list events, oldest first", _selection_arguments, _list_arguments)
     _action(actions, "show", _show, "show one event as it is sent", _names_argument)
-    _action(actions, "retry", _retry, "bring buried events back", _names_or_all_argument)
-    _action(actions, "bury", _bury, "set pending events aside", _names_argument, _reason_argument)
+    _action(actions, "retry", _retry, "make buried events pending again", _names_or_all_argument)
+    _action(
+        actions, "bury", _bury, "bury pending events, so that the relay skips them", _names_argument, _reason_argument
+    )
     _action(actions, "replay", _replay, "send delivered events again", _optional_names, _selection_arguments)
-    _action(actions, "rebind", _rebind, "have events go to the broker that is set from now on", _stream_argument)
+    _action(actions, "rebind", _rebind, "accept that the broker has changed", _stream_argument)
     _action(actions, "check", _check, "check the file and its numbers")
-    _action(actions, "vacuum", _vacuum, "give the disk back what expired events took")
-    _action(actions, "repair", _repair, "save what can be read of a damaged file into a new one", _force_argument)
+    _action(actions, "vacuum", _vacuum, "return the space of expired events to the disk")
+    _action(actions, "repair", _repair, "copy everything readable in a damaged file into a new one", _force_argument)
 
 
 def _stream_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stream", choices=(PUBLIC, RESTRICTED), help="that stream only")
+    parser.add_argument("--stream", choices=(PUBLIC, RESTRICTED), help="only this stream")
 
 
 def _rebind(args: argparse.Namespace) -> int:
@@ -54,7 +56,7 @@ def _rebind(args: argparse.Namespace) -> int:
         for stream in (args.stream,) if args.stream else (PUBLIC, RESTRICTED):
             if (former := outbox.bound_broker(stream)) is not None:
                 outbox.unbind(stream)
-                print(f"{stream}: so far to {plain(former)}; from now on to the broker that is set")
+                print(f"{stream}: went to {plain(former)}; goes to the configured broker from now on")
     return EXIT_OK
 
 
@@ -91,21 +93,23 @@ def _names_or_all_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _reason_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reason", default=BURY_REASON, help="why, for those who look later")
+    parser.add_argument("--reason", default=BURY_REASON, help="the reason, shown by `list` and `show`")
 
 
 def _selection_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", metavar="URI", help="only of this source")
-    parser.add_argument("--type", metavar="TYPE", help="only of this type, e.g. hg.push, or of one version, hg.push.v1")
-    parser.add_argument("--topic", metavar="PATTERN", help="only with a routing key that fits, e.g. 'hg.push.#'")
-    parser.add_argument("--since", metavar="TIME", help="only stored since, e.g. 2026-11-22T08:00Z")
-    parser.add_argument("--until", metavar="TIME", help="only stored until")
+    parser.add_argument("--source", metavar="URI", help="only events of this source")
+    parser.add_argument(
+        "--type", metavar="TYPE", help="only events of this type, e.g. hg.push, or hg.push.v1 for one version"
+    )
+    parser.add_argument("--topic", metavar="PATTERN", help="only events whose routing key matches, e.g. 'hg.push.#'")
+    parser.add_argument("--since", metavar="TIME", help="only events stored since then, e.g. 2026-11-22T08:00Z")
+    parser.add_argument("--until", metavar="TIME", help="only events stored until then")
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--state", choices=STATES, help="only in this state")
-    parser.add_argument("--limit", type=positive, metavar="N", help="at most so many")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line (schema: outbox-list.v1)")
+    parser.add_argument("--state", choices=STATES, help="only events in this state")
+    parser.add_argument("--limit", type=positive, metavar="N", help="at most N events")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line (schema: outbox-list.v1)")
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -133,11 +137,11 @@ def _show(args: argparse.Namespace) -> int:
 
 def _retry(args: argparse.Namespace) -> int:
     if args.all == bool(args.names):
-        raise ConfigError("name the events to bring back, or say --all")
+        raise ConfigError("name the events to retry, or use --all")
     with open_outbox(settings(args)) as outbox:
         rows = _named(outbox, args.names) or outbox_view.rows(outbox, Selection(state=BURIED))
         if not rows:
-            raise NothingThereError("nothing is buried")
+            raise NothingThereError("no event is buried")
         for row in rows:
             outbox.retry(row["position"])
             print(row["id"])
@@ -155,32 +159,33 @@ def _bury(args: argparse.Namespace) -> int:
 def _replay(args: argparse.Namespace) -> int:
     selection = _selection(args, state=DELIVERED, stored=True)
     if not args.names and selection == Selection(state=DELIVERED, stored=True):
-        raise ConfigError("name the events to replay, or narrow them by --source, --type, --topic, --since, --until")
+        raise ConfigError("name the events to replay, or select them by --source, --type, --topic, --since, --until")
     with open_outbox(settings(args)) as outbox:
         rows = _named(outbox, args.names) or outbox_view.rows(outbox, selection)
         if not rows:
-            raise NothingThereError("no delivered event that is still kept fits")
+            raise NothingThereError("no delivered event that is still kept matches")
         for row in rows:
             outbox.request_replay(row["position"])
             print(row["id"])
-        tell_of_replays(outbox, len(rows))
+        _log_replays(outbox, len(rows))
     return EXIT_OK
 
 
-def tell_of_replays(outbox: Outbox, count: int) -> None:
-    """Say what becomes of replays that were asked for."""
+def _log_replays(outbox: Outbox, count: int) -> None:
     if is_relayed(outbox.path):
-        logger.info("%d replays wait for the relay, which runs", count)
+        logger.info("the running relay will publish %d replays", count)
     else:
         logger.warning(
-            "%d replays wait and no relay runs: sourcepulse relay --once --outbox %s, and where to", count, outbox.path
+            "%d replays are pending and no relay runs: sourcepulse relay --once --outbox %s --broker-file FILE",
+            count,
+            outbox.path,
         )
 
 
 def _check(args: argparse.Namespace) -> int:
     with open_outbox(settings(args)) as outbox:
         found = problems(outbox)
-        sound = f"{outbox.path} is sound, and no number is missing"
+        sound = f"{outbox.path} is sound; no number is missing"
     for problem in found or [sound]:
         print(problem)
     return EXIT_OUTBOX if found else EXIT_OK
@@ -197,7 +202,7 @@ def _repair(args: argparse.Namespace) -> int:
     print_json(asdict(report) | {"aside": str(report.aside)})
     if report.unreadable or report.payloads_lost:
         logger.warning(
-            "%d places could not be read, the payloads of %d events that were delivered may be lost; "
+            "%d places could not be read; the payloads of %d delivered events may be lost; "
             "the damaged file is kept as %s",
             report.unreadable, report.payloads_lost, report.aside,
         )  # fmt: skip
@@ -206,13 +211,13 @@ def _repair(args: argparse.Namespace) -> int:
 
 
 def _force_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="also if the file is sound, or not one of ours")
+    parser.add_argument("--force", action="store_true", help="even if the file is sound, or is not an outbox")
 
 
 def _vacuum(args: argparse.Namespace) -> int:
     with open_outbox(settings(args)) as outbox:
         freed = vacuum(outbox)
-    print(f"{freed} bytes were given back to the disk")
+    print(f"{freed} bytes were returned to the disk")
     return EXIT_OK
 
 
@@ -239,4 +244,4 @@ def _moment(text: str | None) -> float | None:
         moment = datetime.fromisoformat(text)
         return moment.astimezone().timestamp() if moment.tzinfo is None else moment.timestamp()
     except (ValueError, OverflowError, OSError):
-        raise ConfigError(f"{text!r} is no time; write it like 2026-11-22T08:00Z") from None
+        raise ConfigError(f"{text!r} is not a time; write it like 2026-11-22T08:00Z") from None

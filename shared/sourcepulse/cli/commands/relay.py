@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Send the events of an outbox to its broker, as a daemon or once."""
+"""Publish the events of an outbox to its broker, as a daemon or once."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from sourcepulse.relay.relay import Relay
 from sourcepulse.relay.sender import DeliveryReport
 from sourcepulse.relay.streams import doubts
 
-HELP = "send the events of an outbox to its broker"
+HELP = "publish the events of an outbox to its broker"
 
-#: The settings of whoever relays.
+#: The settings of every command that relays.
 RELAY_SETTINGS = (
     "outbox",
     "broker",
@@ -46,9 +46,9 @@ RELAY_SETTINGS = (
     "restricted_exchange",
     "format",
 )
-#: How often a relay looks whether a removed outbox is back.
+#: How often a relay checks whether a removed outbox is back.
 ABSENT_POLL_SECONDS = 1.0
-#: How long a relay by new settings waits for one by older settings to end.
+#: How long a relay with new settings waits for one with older settings to exit.
 TAKE_OVER_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
@@ -57,24 +57,24 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `relay`."""
     add_settings(parser, *RELAY_SETTINGS)
-    parser.add_argument("--once", action="store_true", help="collect, make one attempt at everything pending, end")
-    parser.add_argument("--rebind", action="store_true", help="send to another broker than so far")
-    parser.add_argument("--idle-exit", type=seconds, metavar="SECONDS", help="end after so long without work")
+    parser.add_argument("--once", action="store_true", help="collect, try once to publish everything pending, and exit")
+    parser.add_argument("--rebind", action="store_true", help="accept that the broker has changed")
+    parser.add_argument("--idle-exit", type=seconds, metavar="SECONDS", help="exit after SECONDS without work")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Relay until told to stop (SIGTERM, SIGINT), until idle, or once."""
+    """Relay until SIGTERM or SIGINT, until idle, or once."""
     config = settings(args)
     _require_both(config)
     warn_of_doubts(config)
-    told, stop = threading.Event(), threading.Event()
-    interrupted = _end_on_signals(told, stop)
-    code = _serve_until_told(args, config, told, stop)
+    ending, stop = threading.Event(), threading.Event()
+    interrupted = _end_on_signals(ending, stop)
+    code = _serve_until_ended(args, config, ending, stop)
     return EXIT_INTERRUPTED if interrupted.is_set() else code
 
 
 def _require_both(config: Config) -> None:
-    """Raise one ConfigError for all that is missing, with where the events went so far."""
+    """Raise one ConfigError for all missing settings; it names the broker that the events went to before."""
     missing = []
     bound = None
     try:
@@ -87,7 +87,7 @@ def _require_both(config: Config) -> None:
         try:
             config.require("broker")
         except ConfigError as error:
-            missing.append(f"{error}, or --broker-file" + (f"; so far the events went to {bound}" if bound else ""))
+            missing.append(f"{error}, or --broker-file" + (f"; the events went to {bound} before" if bound else ""))
     if missing:
         raise ConfigError("; ".join(missing))
 
@@ -97,62 +97,62 @@ def _bound(path: Path) -> str | None:
         with Outbox.open(path, create=False) as outbox:
             return outbox.bound_broker(PUBLIC)
     except (OutboxError, NothingThereError):
-        # It is named when it is opened to be served.
+        # The error is reported when the relay opens the outbox.
         return None
 
 
 def warn_of_doubts(config: Config) -> None:
-    """Say what is doubtful about where the streams go."""
+    """Log a warning for each allowed but unsafe choice of broker or exchange."""
     places = places_of(config)
     if PUBLIC in places and RESTRICTED in places:
         for doubt in doubts(places[PUBLIC], places[RESTRICTED]):
             logger.warning("%s", doubt)
 
 
-def _serve_until_told(args: argparse.Namespace, config: Config, told: threading.Event, stop: threading.Event) -> int:
+def _serve_until_ended(args: argparse.Namespace, config: Config, ending: threading.Event, stop: threading.Event) -> int:
     while True:
         try:
-            return _serve_until_idle(args, config, told, stop)
+            return _serve_until_idle(args, config, ending, stop)
         except (OutboxReplacedError, NothingThereError) as error:
             if args.once or (args.idle_exit is not None and isinstance(error, NothingThereError)):
                 raise
-            # A mistyped path must not become an outbox; the one that is meant is made by what writes to it.
-            what = "beginning anew" if isinstance(error, OutboxReplacedError) else "waiting for it"
+            # A mistyped path must not create an outbox; the process that writes events creates the right one.
+            what = "starting again" if isinstance(error, OutboxReplacedError) else "waiting for it"
             logger.warning("%s; %s", error, what)
-            # The signal sets `told` first, so none is lost here.
+            # The signal handler sets `ending` first, so no signal is lost here.
             stop.clear()
-            while not told.is_set() and not outbox_path(config).exists():
+            while not ending.is_set() and not outbox_path(config).exists():
                 if args.idle_exit is not None:
                     return EXIT_OK
                 stop.wait(ABSENT_POLL_SECONDS)
-            if told.is_set():
+            if ending.is_set():
                 return EXIT_OK
 
 
-def _end_on_signals(told: threading.Event, stop: threading.Event) -> threading.Event:
-    """Have SIGTERM and SIGINT set both events, in this order, and give the event that tells of SIGINT."""
+def _end_on_signals(ending: threading.Event, stop: threading.Event) -> threading.Event:
+    """Make SIGTERM and SIGINT set both events, in this order; return an event that SIGINT sets as well."""
     interrupted = threading.Event()
 
     def end(number: int) -> None:
         if number == signal.SIGINT:
             interrupted.set()
-        told.set()
+        ending.set()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        # In a thread, for the signal may interrupt a wait for the same event, which would never let it be set.
+        # In a thread, because the signal may interrupt a wait for the same event, whose lock would block `set` forever.
         signal.signal(number, lambda number, _: threading.Thread(target=end, args=(number,)).start())
     return interrupted
 
 
-def _serve_until_idle(args: argparse.Namespace, config: Config, told: threading.Event, stop: threading.Event) -> int:
+def _serve_until_idle(args: argparse.Namespace, config: Config, ending: threading.Event, stop: threading.Event) -> int:
     if args.once or args.idle_exit is None:
         return _serve(args, config, stop)
     outbox = str(outbox_path(config))
     settings_used = identity(broker=config.text("broker"), broker_file=config.text("broker_file"))
     give_up_at = time.monotonic() + TAKE_OVER_SECONDS
-    # The hook starts no relay while one holds the lock, so a last look after letting go of it is needed: either the
-    # hook saw the lock free, or we see its event.
+    # The hook starts no relay while one holds the lock, so this one must look for events once more after releasing it:
+    # either the hook saw the lock free, or this relay sees its event.
     while True:
         try:
             _serve(args, config, stop, on_demand=settings_used)
@@ -160,10 +160,10 @@ def _serve_until_idle(args: argparse.Namespace, config: Config, told: threading.
             if not are_others(outbox, settings_used) or time.monotonic() > give_up_at:
                 start_ended(outbox)
                 return EXIT_OK
-            # One by older settings is asked to end; it may be waiting for a broker that does not answer.
+            # Ask the relay with older settings to exit; it may be waiting for a broker that does not answer.
             write_settings(outbox, settings_used)
             continue
-        if told.is_set() or are_others(outbox, settings_used) or not _waiting(config):
+        if ending.is_set() or are_others(outbox, settings_used) or not _waiting(config):
             return EXIT_OK
         stop.clear()
 
@@ -185,10 +185,10 @@ def _serve(args: argparse.Namespace, config: Config, stop: threading.Event, *, o
 
 
 def _greet(relay: Relay, path: Path, config: Config) -> None:
-    """Log what runs now, so that a terminal or a journal shows more than silence."""
+    """Log what this relay does, so that a terminal or a journal is not silent."""
     streams = ", ".join(f"{stream} events to {place}" for stream, place in places_of(config).items())
-    waits = "events wait" if relay.has_work() else "nothing waits"
-    logger.info("the relay of %s runs as process %d: %s; %s", path, os.getpid(), streams, waits)
+    waits = "events are pending" if relay.has_work() else "nothing is pending"
+    logger.info("relaying %s as process %d: %s; %s", path, os.getpid(), streams, waits)
 
 
 def _waiting(config: Config) -> bool:
@@ -197,7 +197,7 @@ def _waiting(config: Config) -> bool:
 
 
 def tell_reports(reports: list[DeliveryReport]) -> int:
-    """Say what one round did, and give the exit code that says it."""
+    """Log what one round did and return the matching exit code."""
     delivered = sum(report.delivered for report in reports)
     unroutable = sum(report.unroutable for report in reports)
     buried = sum(report.buried for report in reports)

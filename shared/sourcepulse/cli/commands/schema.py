@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the types, one a line, or a schema."""
+    """Print the types, one per line, or a schema."""
     if args.type is None:
         print("\n".join(known_types()))
     else:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Tell how an outbox stands: what waits, where it goes, what failed and where it comes from."""
+"""Show what is pending in an outbox, where it goes, what failed and where it comes from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.on_demand import START_SECONDS, failed_start
 from sourcepulse.relay.relay import is_relayed
 
-HELP = "tell how an outbox stands"
+HELP = "show what is pending, sent and failed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(state)))
         if failed is not None and not state["relay_running"]:
-            print(f"trouble  the relay that was started last does not run: {plain(failed)}")
+            print(f"trouble  the last relay failed to start: {plain(failed)}")
     return EXIT_OK
 
 
 def lines(state: dict[str, Any]) -> list[str]:
-    """Write the state for a reader."""
+    """Return the state as lines for a terminal."""
     out = [
         f"outbox   {plain(state['outbox'])}",
         f"epoch    {state['epoch']}",
@@ -58,13 +58,13 @@ def lines(state: dict[str, Any]) -> list[str]:
             out.append(f"         {limits}")
         if stream["unroutable_since"] is not None:
             out.append(
-                f"         trouble: to no queue since {stream['unroutable_since']}: nothing is subscribed, or the "
-                "exchange was removed and its bindings with it"
+                f"         trouble: events reach no queue since {stream['unroutable_since']}: nothing is subscribed, "
+                "or the exchange and its bindings were removed"
             )
         if stream["failures"]:
             out.append(f"         {stream['failures']} failures, last: {plain(stream['last_error'])}")
     if state["replays_requested"]:
-        waits = "wait for the relay" if state["relay_running"] else "wait, and no relay runs"
+        waits = "are pending" if state["relay_running"] else "are pending, and no relay runs"
         out.append(f"replays  {state['replays_requested']} {waits}")
     out += [f"source   {plain(source['source'])} at {source['sequence']}" for source in state["sources"]]
     for origin in state["origins"]:
@@ -73,8 +73,8 @@ def lines(state: dict[str, Any]) -> list[str]:
 
 
 def _unenforced_limits(broker: str | None) -> str:
-    """Say which limits of the library the broker of a stream does not enforce for it; nothing if it does."""
+    """Return a note on queue limits that this broker does not enforce for a client; empty if it enforces all."""
     scheme = (broker or "").partition(":")[0]
     if scheme.endswith("+activemq"):
-        return "ActiveMQ lets no client limit its queue: what a forgotten one holds is bounded by the broker's policies"
+        return "ActiveMQ clients cannot limit their queues: only the broker's policies bound a forgotten one"
     return ""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Watch events as they come: a line each, or with --json one CloudEvent a line."""
+"""Watch events as they arrive: one line each, or with --json one CloudEvent per line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sourcepulse.errors import EXIT_NOTHING, EXIT_OK, BrokerUnavailableError, Co
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import encode
 
-HELP = "watch events as they come"
+HELP = "watch events as they arrive"
 
 #: Without --timeout the wait for the next event is cut into pieces, so that signals are noticed.
 WAIT_SECONDS = 1.0
@@ -26,16 +26,22 @@ WAIT_SECONDS = 1.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `tail`."""
     add_settings(parser, "broker", "broker_file", "exchange")
-    parser.add_argument("patterns", nargs="*", metavar="PATTERN", default=["#"], help="topics, e.g. 'hg.push.#'")
-    parser.add_argument("--json", action="store_true", help="one CloudEvent a line")
-    parser.add_argument("--count", type=positive, metavar="N", help="end with 0 after so many events")
-    parser.add_argument("--timeout", type=seconds, metavar="S", help="end with 3 after so many seconds")
-    parser.add_argument("--durable", metavar="NAME", help="use a queue that stays and goes on where it was left")
-    parser.add_argument("--from-start", action="store_true", help="begin with what is stored already")
+    parser.add_argument(
+        "patterns",
+        nargs="*",
+        metavar="PATTERN",
+        default=["#"],
+        help="topic patterns, e.g. 'hg.push.#' (default: all events)",
+    )
+    parser.add_argument("--json", action="store_true", help="one CloudEvent per line")
+    parser.add_argument("--count", type=positive, metavar="N", help="exit with 0 after N events")
+    parser.add_argument("--timeout", type=seconds, metavar="S", help="exit with 3 after S seconds")
+    parser.add_argument("--durable", metavar="NAME", help="use a durable queue and resume where it stopped")
+    parser.add_argument("--from-start", action="store_true", help="start with the oldest stored event")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print events until enough, until the time is up, or until interrupted."""
+    """Print events until the count or the time limit is reached, or until interrupted."""
     config = settings(args)
     config.broker() or config.require("broker")
     consumer = _consumer(args, config)
@@ -50,7 +56,7 @@ def _consumer(args: argparse.Namespace, config: Config) -> Consumer:
     url = config.broker()
     assert url is not None  # noqa: S101 - `run` has made sure
     if args.from_start and url.scheme != "file" and not args.durable:
-        raise ConfigError("--from-start needs something that was kept: a file:// broker, or --durable NAME")
+        raise ConfigError("--from-start needs stored events: a file:// broker, or --durable NAME")
     return Consumer(
         url,
         topics=args.patterns,

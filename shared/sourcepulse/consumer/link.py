@@ -113,7 +113,7 @@ class Queue:
         self._subscription: Subscription | None = None
 
     def subscription(self) -> Subscription:
-        """Return the subscription, always the same object, which finds its temporary queue again if that still exists."""
+        """Return the subscription, always the same object, which finds its temporary queue again if it exists."""
         if self._subscription is None:
             former: tuple[str, ...] = ()
             if self._spec.durable:

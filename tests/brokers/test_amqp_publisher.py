@@ -171,7 +171,7 @@ def test_without_the_right_to_the_exchange_nothing_is_refused_but_we_are(rabbitm
 
 
 def test_an_exchange_that_we_may_not_make_and_is_missing_is_told(rabbitmq: RabbitNode, exchange: str) -> None:
-    with pytest.raises(BrokerRefusedUsError, match="have an admin declare it"):
+    with pytest.raises(BrokerRefusedUsError, match="ask an admin to declare it"):
         publisher(rabbitmq.url(RELAY), exchange=exchange).open()
 
 

@@ -161,7 +161,7 @@ def test_a_queue_name_that_is_not_ours_is_told(rabbitmq: RabbitNode, opened: Ope
 def test_an_exchange_that_is_not_there_is_told_to_a_reader(
     rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
 ) -> None:
-    with pytest.raises(BrokerRefusedUsError, match="have an admin declare it"):
+    with pytest.raises(BrokerRefusedUsError, match="ask an admin to declare it"):
         opened(spec, url=rabbitmq.url(READER))
 
 

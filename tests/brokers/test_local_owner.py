@@ -74,7 +74,7 @@ def test_a_log_that_a_subscriber_makes_is_the_group_s(folder: Path) -> None:
 
 def test_a_subscriber_that_would_lock_the_publisher_out_is_refused_with_a_sentence(folder: Path) -> None:
     folder.chmod(0o770)
-    assert "let the relay make it first" in as_user(SUBSCRIBER, SUBSCRIBE, str(log_url(folder)), group=SUBSCRIBER)
+    assert "let the relay create it first" in as_user(SUBSCRIBER, SUBSCRIBE, str(log_url(folder)), group=SUBSCRIBER)
     assert list(folder.iterdir()) == []
 
 

@@ -78,7 +78,7 @@ def test_a_missing_exchange_that_nobody_can_declare_is_told_with_the_way_out(rab
         source.abandon()
     for each in said:
         assert isinstance(each, BrokerRefusedUsError)
-        assert "have an admin declare it (durable, topic), or name the port of AMQP by ?amqp_port=" in str(each)
+        assert "ask an admin to declare it (durable, topic), or name the port of AMQP with ?amqp_port=" in str(each)
         assert ADMIN[1] not in f"{each!r}{each.__cause__!r}{each.__context__!r}"
 
 
@@ -179,7 +179,7 @@ def test_who_may_not_keep_dead_letters_loses_them_and_nothing_else(
     sender.open()
     send_all(sender, map(message, range(4)))
     first, *_ = receive(source, 4)
-    with pytest.raises(BrokerUnavailableError, match=r"dead letters of .* take no message for now.*reader"):
+    with pytest.raises(BrokerUnavailableError, match=r"dead letters of .* accept no messages for now.*reader"):
         source.reject(first, "because")
     assert "is lost" in caplog.text
     source.abandon()
@@ -228,7 +228,7 @@ def test_a_queue_with_other_limits_is_refused_and_the_way_out_told(rabbitmq: Rab
     other = SubscriptionSpec(
         exchange=EXCHANGE, patterns=("hg.#",), queue=queue, durable=True, limits=QueueLimits(max_length=7)
     )
-    with pytest.raises(SubscriptionError, match="the limits it was made with"):
+    with pytest.raises(SubscriptionError, match="the limits it was created with"):
         subscription(rabbitmq.stomp_url(), other).open()
 
 
@@ -246,7 +246,7 @@ def test_topics_that_cannot_be_taken_back_are_told_and_left_out(
         ]
         assert len(told) == 1
         assert "build" in told[0]
-        assert "have an admin" in told[0]
+        assert "ask an admin" in told[0]
         stomp.publish_events(push_event(1))
         stomp.publish(message(7, key="build.done"))
         stomp.publish_events(push_event(2))

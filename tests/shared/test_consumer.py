@@ -378,7 +378,7 @@ def test_a_state_that_cannot_be_used_is_a_clear_error_that_names_the_way_out(url
         durable(url, state=blocked / "me.db")
     foreign = tmp_path / "foreign.db"
     foreign.write_bytes(b"something else entirely" * 100)
-    with pytest.raises(StateError, match=r"move it aside .* -wal, -shm and .lock, or go on with .done-"):
+    with pytest.raises(StateError, match=r"move it aside .* -wal, -shm and .lock, or continue with .done-"):
         durable(url, state=foreign)
     consumer = durable(url, state=":memory:")
     publish_events(url, push_event(1))

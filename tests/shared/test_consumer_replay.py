@@ -218,7 +218,7 @@ def test_an_outbox_that_cannot_help_is_a_clear_error(url: BrokerUrl, path: Path)
         ask(url, path, 1, 1, epoch="one")
     assert not path.exists()
     send(path, url, event(1))
-    with pytest.raises(NothingThereError, match="no events of hg://elsewhere/repo; another one sent them"):
+    with pytest.raises(NothingThereError, match="no events of hg://elsewhere/repo; another outbox sent them"):
         ask(url, path, 1, 1, source="hg://elsewhere/repo")
     with pytest.raises(NothingThereError, match="in epoch one; they were in an earlier file"):
         ask(url, path, 1, 1, epoch="one")

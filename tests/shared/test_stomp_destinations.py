@@ -112,7 +112,7 @@ def test_dead_letters_are_no_queue_that_a_topic_fills(name: str) -> None:
 
 @pytest.mark.parametrize("exchange", ["a.b", "a>", "*", "", "a,b", "a b", "a/b", "ä", "a?b"])
 def test_an_exchange_that_activemq_would_read_otherwise_is_refused(exchange: str) -> None:
-    with pytest.raises(ConfigError, match="cannot be had at ActiveMQ"):
+    with pytest.raises(ConfigError, match="cannot be used at ActiveMQ"):
         check_activemq_exchange(exchange)
 
 
@@ -139,7 +139,7 @@ def test_two_bindings_share_no_destination_at_rabbitmq(one: tuple[str, str], oth
 def test_a_queue_at_rabbitmq_is_one_word_of_its_destination(name: str) -> None:
     if "%2F" in name:
         for make in (rabbitmq_queue, rabbitmq_declared_queue):
-            with pytest.raises(ConfigError, match="cannot be had over STOMP"):
+            with pytest.raises(ConfigError, match="cannot be used over STOMP"):
                 make(name)
         return
     assert rabbitmq_queue(name).removeprefix("/amq/queue/").replace("%2F", "/") == name

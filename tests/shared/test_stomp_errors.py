@@ -54,7 +54,7 @@ RABBITMQ = (
         ),
         Blame.LOCKED,
     ),
-    ("Processing error", "Processing error", Blame.UNTOLD),
+    ("Processing error", "Processing error", Blame.UNKNOWN),
     ("Subscription not found", 'Message with id "T_1@@session-x@@1" has no subscription', Blame.NOBODY),
 )
 ACTIVEMQ = (

@@ -199,7 +199,7 @@ def test_only_an_encrypted_scheme_takes_the_options_of_tls(scheme: str, tls: boo
     if tls:
         assert BrokerUrl.parse(text).option("ca") == "/etc/ca.pem"
     else:
-        with pytest.raises(ConfigError, match=r"is none of .*heartbeat$"):
+        with pytest.raises(ConfigError, match=r"is not one of .*heartbeat$"):
             BrokerUrl.parse(text)
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The broker port: what the relay and the consumer ask of any broker, and how a URL picks one."""
+"""The broker port: what the relay and the consumer need from any broker, and the choice of one by URL."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """Bytes on their way to an exchange, with the properties that consumers filter on.
+    """A message to be published to an exchange, with the properties that consumers filter on.
 
-    `tag` is the caller's own token (the position in the outbox); it comes back in the settlement.
+    `tag` is the caller's own token (the position in the outbox); the settlement returns it.
     `time` is RFC 3339 in UTC.
     """
 
@@ -34,10 +34,10 @@ class Message:
 
 
 class Outcome(Enum):
-    """What became of a message; "try later" is not one of them but a raised BrokerUnavailableError."""
+    """The result of publishing a message; "try later" is not a result but a raised BrokerUnavailableError."""
 
     DELIVERED = "delivered"
-    #: The broker took it and told that no queue was bound.
+    #: The broker accepted the message and reported that no queue was bound.
     UNROUTABLE = "unroutable"
     #: The broker will never take this message (too large, forbidden, malformed).
     REFUSED = "refused"
@@ -45,7 +45,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The broker's word on one message."""
+    """The broker's answer to one message."""
 
     tag: int
     outcome: Outcome
@@ -56,8 +56,8 @@ class Publisher(Protocol):
     """One connection that publishes to one exchange, pipelined and confirmed.
 
     Every method is bounded in time by the publisher's own limits. Each may raise BrokerUnavailableError;
-    then nothing more is known of what is unsettled, the caller abandons the publisher, opens a new one and
-    sends everything unsettled again, from the oldest on.
+    the state of all unsettled messages is then unknown, and the caller abandons the publisher, opens a new one
+    and sends every unsettled message again, oldest first.
     """
 
     #: How many messages may be unsettled at once.
@@ -67,19 +67,19 @@ class Publisher(Protocol):
         """Connect and declare the exchange."""
 
     def send(self, message: Message) -> None:
-        """Hand over one message; the caller keeps at most `window` unsettled."""
+        """Send one message; the caller keeps at most `window` messages unsettled."""
 
     def settle(self, wait_seconds: float) -> Sequence[Settlement]:
-        """Wait for news at most so long and return it; empty if none came and none is overdue.
+        """Wait at most `wait_seconds` for settlements and return them; empty if none came and none is overdue.
 
-        A message unsettled for longer than the confirm limit raises BrokerUnavailableError.
+        A message that is unsettled for longer than the confirm limit raises BrokerUnavailableError.
         """
 
     def abandon(self) -> None:
-        """Drop the connection at once, without a word to the broker; never raises."""
+        """Drop the connection at once, without notifying the broker; never raises."""
 
     def close(self) -> None:
-        """Say good-bye to the broker when nothing is unsettled, else abandon; never raises."""
+        """Disconnect cleanly if nothing is unsettled, else abandon; never raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class QueueLimits:
     max_length: int = 100_000
     message_ttl_s: int = 7 * 86_400
     expires_s: int = 14 * 86_400
-    #: An event is handed to a program at most so often; if it comes once more it goes to the dead letters.
+    #: How often an event is handed to a program; if it is delivered once more, it goes to the dead letters.
     max_deliveries: int = 20
 
 
@@ -98,11 +98,11 @@ TEMPORARY_LIMITS = QueueLimits(max_length=1_000, message_ttl_s=86_400, expires_s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionSpec:
-    """What a consumer asks for.
+    """The subscription that a consumer requests.
 
-    A durable subscription has a `queue` name and outlives its consumers; a temporary one has neither.
-    `shared` lets several consumers split one durable queue; without it one at a time is served, in order.
-    `from_start` asks for what is stored already, where the broker has any (the file log).
+    A durable subscription has a `queue` name and outlives its consumers; a temporary one does neither.
+    `shared` lets several consumers split one durable queue; without it one consumer at a time is served, in order.
+    `from_start` requests the messages that are already stored, if the broker stores any (the file log).
     """
 
     exchange: str
@@ -117,9 +117,9 @@ class SubscriptionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One message as a broker handed it out; `handle` is the subscription's own word for acknowledging it.
+    """One message as the broker delivered it; the subscription needs `handle` to acknowledge it.
 
-    One with a `defect` is no event, whatever its body holds.
+    A message with a `defect` is not an event, whatever its body contains.
     """
 
     routing_key: str
@@ -133,48 +133,49 @@ class Delivery:
 class Subscription(Protocol):
     """One connection that receives from one queue.
 
-    Each method may raise BrokerUnavailableError; the caller then abandons it and opens a new one, which
-    stands as the old one did; what was not acknowledged comes again.
+    Each method may raise BrokerUnavailableError; the caller then abandons the subscription and opens it again.
+    Unacknowledged messages are redelivered.
     """
 
-    #: True if the last `open` found that messages may have been lost to the queue (it was gone or trimmed).
+    #: True if the last `open` found that the queue may have lost messages (it was removed or trimmed).
     interrupted: bool
 
     @property
     def unbinds(self) -> bool:
-        """Return whether the last `open` undid the former patterns.
+        """Return whether the last `open` unbound the former patterns.
 
-        If not, what they take still comes, and the consumer leaves it out and passes them to the next subscription.
+        If not, their messages are still delivered: the consumer discards them and passes the patterns to the next
+        subscription.
         """
 
     @property
     def notes(self) -> Sequence[str]:
-        """Return sentences on what this broker does otherwise than was asked, for the consumer to tell."""
+        """Return sentences for the consumer to log: what this broker does differently from the request."""
 
     def open(self) -> None:
-        """Connect, declare and bind the queue; SubscriptionError if the broker cannot give what was asked."""
+        """Connect, declare and bind the queue; SubscriptionError if the broker cannot provide what was requested."""
 
     def receive(self, wait_seconds: float) -> Delivery | None:
-        """Wait at most so long for one message."""
+        """Wait at most `wait_seconds` for one message."""
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """Tell the broker that the message is done with."""
+        """Acknowledge one message."""
 
     def acknowledge_all(self, deliveries: Sequence[Delivery]) -> None:
-        """Tell the broker that these messages are done with, at less cost than one by one."""
+        """Acknowledge several messages, at less cost than one by one."""
 
     def reject(self, delivery: Delivery, reason: str) -> None:
-        """Set a message aside for good, where the broker keeps dead letters; else drop it."""
+        """Move a message to the dead letters, if the broker keeps any; else drop it."""
 
     def abandon(self) -> None:
         """Drop the connection at once; never raises."""
 
     def close(self) -> None:
-        """End the subscription politely, within a limit; never raises."""
+        """End the subscription cleanly, within a time limit; never raises."""
 
 
 def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
-    """Return an unopened publisher for the URL's scheme; ConfigError if the exchange cannot be had there."""
+    """Return an unopened publisher for the URL's scheme; ConfigError if the broker cannot have such an exchange."""
     check_place(url, exchange)
     if url.scheme == "file":
         from sourcepulse.brokers.file.queues import LocalPublisher
@@ -196,7 +197,7 @@ def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
 def open_subscription(url: BrokerUrl, spec: SubscriptionSpec, *, former_patterns: Sequence[str] = ()) -> Subscription:
     """Return an unopened subscription for the URL's scheme.
 
-    `former_patterns` are those that a durable queue may be bound to from before, for brokers that do not tell.
+    `former_patterns` are those that a durable queue may still be bound to, for brokers that do not report bindings.
     """
     if url.scheme == "file":
         from sourcepulse.brokers.file.queues import LocalSubscription

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""How long to wait before the next attempt at what failed."""
+"""How long to wait before the next attempt after failures."""
 
 from __future__ import annotations
 
-#: No wait grows that far, and a float has room for a thousand only.
+#: No wait grows this far; more than about a thousand doublings would overflow a float.
 _DOUBLINGS_MOST = 30
 
 
 def backoff_seconds(failures: int, *, first: float, most: float) -> float:
-    """Return the wait after so many failures in a row before this one: `first`, doubled for each, at most `most`."""
+    """Return the wait after a failure: `first`, doubled for each of the `failures` before it, at most `most`."""
     return min(most, first * 2.0 ** min(failures, _DOUBLINGS_MOST))

@@ -14,18 +14,18 @@ from contextlib import suppress
 from math import ceil
 from typing import Any, NamedTuple
 
-#: The kernel gives up on bytes that the peer does not acknowledge.
+#: How long the kernel waits for the peer to acknowledge sent bytes.
 TCP_USER_TIMEOUT_MILLISECONDS = 15_000
 SOCKET_OPTIONS = {socket.TCP_NODELAY: 1, socket.TCP_USER_TIMEOUT: TCP_USER_TIMEOUT_MILLISECONDS}
 RECEIVE_BYTES = 65_536
-#: So much is gathered before it is written without being asked for.
+#: How much is buffered before it is written without `flush`.
 GATHER_BYTES = 65_536
-#: A peer that has ended the connection has not said more than this many reads take.
+#: How often a connection that the peer has ended is read for the peer's last bytes.
 LAST_READS = 1000
 
 
 class PeerReadsNothingError(TimeoutError):
-    """The peer did not take our bytes in time."""
+    """The peer did not read our bytes in time."""
 
 
 class Limits(NamedTuple):
@@ -36,11 +36,11 @@ class Limits(NamedTuple):
 
 
 class BoundedSocket:
-    """A TCP connection, with TLS if asked for, that never blocks longer than it may.
+    """A TCP connection, with TLS if requested, on which every wait is bounded.
 
-    Written bytes are gathered; `flush` or the next wait hands them on. What arrived and was not taken yet is
-    `received` from index `at` on. After any exception but TimeoutError from a wait for bytes the connection
-    is of no more use. Errors are those of `socket` and `ssl`.
+    Written bytes are buffered until `flush` or the next wait. Bytes that arrived and were not consumed yet are
+    in `received`, from index `at` on. After any exception except TimeoutError from a wait for bytes, the
+    connection is unusable. Errors are those of `socket` and `ssl`.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -49,7 +49,7 @@ class BoundedSocket:
         self.connected = False
         self.received = bytearray()
         self.at = 0
-        #: When bytes came, and when bytes went, last (monotonic).
+        #: When bytes were last received, and when they were last sent (monotonic).
         self.heard_at = self.wrote_at = time.monotonic()
         self._limits = limits
         self._out = bytearray()
@@ -59,7 +59,7 @@ class BoundedSocket:
         """Open the TCP connection to the first address of the host that answers."""
         addresses = resolve(host, port, self._limits.connected_by)
         for number, (family, address) in enumerate(addresses):
-            # One address that swallows everything must leave time for the others.
+            # An address that does not answer must leave time for the others.
             share_s = self._connect_in_s() / (len(addresses) - number)
             sock = socket.socket(family, socket.SOCK_STREAM)
             try:
@@ -77,23 +77,23 @@ class BoundedSocket:
                 return
 
     def start(self, tls: ssl.SSLContext | None, host: str) -> None:
-        """Begin to exchange bytes, over TLS if there is a context."""
+        """Start the exchange of bytes, over TLS if there is a context."""
         if tls is not None:
             self.sock = tls.wrap_socket(self.sock, server_hostname=host, do_handshake_on_connect=False)
-            # The whole of it, not each of its reads.
+            # The limit is for the whole handshake, not for each of its reads.
             self.sock.settimeout(self._connect_in_s())
             self.sock.do_handshake()
         self.sock.setblocking(False)
         self.connected = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Gather bytes, and hand them on when they are many."""
+        """Buffer bytes, and flush them when there are many."""
         self._out += data
         if len(self._out) >= GATHER_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything gathered to the kernel; PeerReadsNothingError if that takes too long."""
+        """Pass all buffered bytes to the kernel; PeerReadsNothingError if that takes too long."""
         if not self._out:
             return
         deadline = time.monotonic() + self._limits.write_s
@@ -103,9 +103,9 @@ class BoundedSocket:
                 while done < len(view):
                     done += self._send(view[done:], deadline)
         except OSError:
-            # Half a frame may be on its way; nothing more can follow it.
+            # Half a frame may have been sent, so nothing more can follow it.
             self.connected = False
-            # Why the peer ended the connection may have arrived, such as TLS's word on our certificate.
+            # The peer's reason for ending the connection may have arrived, such as a TLS alert about our certificate.
             with suppress(BlockingIOError, ConnectionError, ssl.SSLEOFError):
                 self._receive_the_last()
             raise
@@ -113,11 +113,11 @@ class BoundedSocket:
         self.wrote_at = time.monotonic()
 
     def limit_writing(self, seconds: float) -> None:
-        """Let a write take no longer from now on."""
+        """Limit the duration of every later write."""
         self._limits = self._limits._replace(write_s=seconds)
 
     def receive(self) -> bool:
-        """Take in what has arrived; False if nothing has."""
+        """Read what has arrived; False if nothing has."""
         try:
             data = self.sock.recv(RECEIVE_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -135,20 +135,20 @@ class BoundedSocket:
         return True
 
     def wait(self, deadline: float) -> None:
-        """Hand on what was written, then wait until something has arrived; TimeoutError at the deadline."""
+        """Flush, then wait until something has arrived; TimeoutError at the deadline."""
         self.flush()
         if not self.receive():
             self._wait_for(select.POLLIN, deadline)
 
     def close(self) -> None:
-        """Close at once, with TLS's good-bye if that can be sent without waiting; never raises."""
+        """Close at once, with a TLS close alert if that can be sent without waiting; never raises."""
         sock, self.sock = self.sock, None
         self.connected = False
         if sock is None:
             return
         with suppress(OSError, ValueError):
             if isinstance(sock, ssl.SSLSocket):
-                # The peer's good-bye is not waited for.
+                # The peer's close alert is not waited for.
                 sock.setblocking(False)
                 sock.unwrap()
         with suppress(OSError):
@@ -156,7 +156,7 @@ class BoundedSocket:
         sock.close()
 
     def _receive_the_last(self) -> None:
-        # TLS gives one record at a time, which may hold one short frame.
+        # TLS returns one record at a time, which may hold only one short frame.
         for _ in range(LAST_READS):
             if not self.receive():
                 return
@@ -169,7 +169,7 @@ class BoundedSocket:
             pass
         except ssl.SSLWantReadError:
             wanted = 0
-        # A peer that waits for us to read would never read itself.
+        # A peer that waits until we read would never read our bytes.
         if not self.receive():
             try:
                 self._wait_for(select.POLLIN | wanted, deadline)
@@ -196,18 +196,18 @@ class BoundedSocket:
 def resolve(host: str, port: int, deadline: float) -> list[tuple[int, Any]]:
     """Return the addresses of a host as pairs of family and address; TimeoutError at the deadline.
 
-    A name is looked up in a thread, for nothing can interrupt the system's resolver; one that is too slow is
-    left to end by itself.
+    A name is looked up in a thread, because the system's resolver cannot be interrupted; a lookup that is too slow
+    ends by itself later.
     """
     with suppress(socket.gaierror):
-        # An address needs no resolver, and most private brokers have one.
+        # A literal address needs no resolver, and most private brokers are named by one.
         return _addresses(host, port, socket.AI_NUMERICHOST)
     answers: queue.SimpleQueue[list[tuple[int, Any]] | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
             answers.put(_addresses(host, port, 0))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for the answer
             answers.put(error)
 
     threading.Thread(target=look_up, name="sourcepulse-resolver", daemon=True).start()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The dead letters of a queue, the same at every broker: read them, put them back into the queue, or drop them."""
+"""The dead letters of a queue, the same for every broker: read them, requeue them, or drop them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
     from sourcepulse.events.event import Event
 
-#: A body that is not an event is named by this and the beginning of its digest.
+#: The id of a body that is not an event: this prefix and the beginning of its digest.
 RAW_PREFIX = "raw:"
 DIGEST_CHARACTERS = 16
 #: How many dead letters are held in memory at once.
@@ -24,14 +24,14 @@ CHUNK = 100
 
 
 class DeadLetter(NamedTuple):
-    """One message that a consumer set aside; `handle` is the broker's name of it on this connection."""
+    """One message that a consumer buried; `handle` identifies it to the broker on this connection."""
 
     handle: object
     routing_key: str
     reason: str
     content_type: str
     body: bytes
-    #: The broker's own name of the queue that it came from, where one subscription has several.
+    #: The broker's own name for the queue that the message came from, where one subscription has several.
     queue: str = ""
 
     def event(self) -> Event | None:
@@ -42,30 +42,30 @@ class DeadLetter(NamedTuple):
             return None
 
     def id(self) -> str:
-        """Name it: the id of its event, or a digest of what is not an event."""
+        """Return the id of the event, or a digest of the body if it is not an event."""
         event = self.event()
         return event.id if event else RAW_PREFIX + hashlib.sha256(self.body).hexdigest()[:DIGEST_CHARACTERS]
 
 
 class DeadLetters(Protocol):
-    """The dead letters of one queue over one connection; those that are neither requeued nor dropped stay.
+    """The dead letters of one queue, over one connection; those that are neither requeued nor dropped stay.
 
     Each method may raise NothingThereError and BrokerError.
     """
 
     def read(self, limit: int) -> list[DeadLetter]:
-        """Return the next ones, oldest first; fewer than `limit` only if there are no more."""
+        """Return the next dead letters, oldest first; fewer than `limit` only if there are no more."""
 
     def requeue(self, letters: Sequence[DeadLetter]) -> None:
-        """Put them back into their queue and only then remove them here; a kill in between leaves both."""
+        """Put dead letters back into their queue and only then remove them here; a kill in between leaves both."""
 
     def drop(self, letters: Sequence[DeadLetter]) -> None:
-        """Remove them for good."""
+        """Remove dead letters for good."""
 
 
 @contextmanager
 def open_dead_letters(url: BrokerUrl, queue: str, *, limit: int | None = None) -> Iterator[DeadLetters]:
-    """Connect to the dead letters of a queue, of which at most `limit` are going to be read.
+    """Connect to the dead letters of a queue, of which at most `limit` will be read.
 
     NothingThereError if there are none and never were, BrokerError if the broker does not answer or refuses.
     """
@@ -87,7 +87,7 @@ def open_dead_letters(url: BrokerUrl, queue: str, *, limit: int | None = None) -
 
 
 def find(letters: DeadLetters, ids: Sequence[str]) -> list[DeadLetter]:
-    """Return every dead letter that has one of the ids; NothingThereError if an id names none."""
+    """Return every dead letter that has one of the ids; NothingThereError if an id matches none."""
     found: list[DeadLetter] = []
     while True:
         chunk = letters.read(CHUNK)
@@ -103,7 +103,7 @@ def find(letters: DeadLetters, ids: Sequence[str]) -> list[DeadLetter]:
 def each_chunk(letters: DeadLetters, act: Callable[[list[DeadLetter]], None]) -> int:
     """Act on all dead letters, a chunk at a time, and return how many there were.
 
-    One that comes back meanwhile, because its consumer rejected it again, is left alone.
+    A dead letter that returns meanwhile, because its consumer rejected it again, is left alone.
     """
     count = 0
     acted_on: set[str] = set()

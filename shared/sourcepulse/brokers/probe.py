@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Look whether a broker takes events of ours, and publish none: one is sent in a transaction that is taken back."""
+"""Checks whether a broker accepts our events without publishing any: one is sent and its transaction rolled back."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _TRANSACTION = "probe"
 
 
 def probe(url: BrokerUrl, exchange: str, key: str) -> str:
-    """Log in, look for the exchange and whether we may publish with this routing key; return what was found.
+    """Log in, check the exchange and the right to publish with this routing key, and return what was found.
 
-    An AMQP exchange that is missing is made, as the relay makes it. ConfigError and BrokerError say what is wrong.
+    A missing AMQP exchange is declared, as the relay does. ConfigError and BrokerError describe what is wrong.
     """
     check_place(url, exchange)
     if url.scheme == "file":
@@ -39,7 +39,7 @@ def _probe_log(url: BrokerUrl) -> str:
     path = Path(url.path)
     if not path.exists():
         check_log_place(path)
-        return "the log is not there yet: the first event makes it"
+        return "the log does not exist yet: the first event creates it"
     log = LogFile(path, create=False)
     try:
         with log.write(durable=False):
@@ -84,7 +84,7 @@ def _probe_rabbitmq_over_stomp(url: BrokerUrl, exchange: str, key: str) -> str:
         host = connection.host
     finally:
         connection.close()
-    # Over STOMP RabbitMQ looks at what a transaction holds when it is committed.
+    # Over STOMP, RabbitMQ checks the content of a transaction only when it is committed.
     scheme = "amqps" if url.tls else "amqp"
     port = int(url.option("amqp_port") or SCHEMES[scheme])
     beside = replace(url, scheme=scheme, hosts=tuple((name, port) for name, _ in url.hosts))
@@ -94,10 +94,10 @@ def _probe_rabbitmq_over_stomp(url: BrokerUrl, exchange: str, key: str) -> str:
         raise
     except BrokerUnavailableError as error:
         return (
-            f"{host} lets us in; whether we may publish to {exchange!r} is not seen over STOMP, and AMQP is not there "
-            f"({error})"
+            f"{host} accepts our login; whether we may publish to {exchange!r} cannot be checked over STOMP, and AMQP "
+            f"is not available ({error})"
         )
-    return f"{host} lets us in, and {found}"
+    return f"{host} accepts our login, and {found}"
 
 
 def _probe_activemq(url: BrokerUrl, exchange: str, key: str) -> str:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""TLS to a broker: what a URL asks for as a context that verifies, and its failures in words."""
+"""TLS to a broker: the verifying context that a URL asks for, and descriptions of TLS failures."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def context_of(url: BrokerUrl) -> ssl.SSLContext | None:
     """Return a context that verifies chain and host name, None for a URL without TLS.
 
-    `?ca=` names the only authorities that are trusted, without it the system's are; `?cert=` and `?key=` are our
-    own certificate, one file may hold both. BrokerRefusedUsError if a file cannot be used: an admin must act.
+    `?ca=` names the only trusted authorities; without it the system's are trusted. `?cert=` and `?key=` are our
+    own certificate; one file may hold both. BrokerRefusedUsError if a file cannot be used: an admin must act.
     """
     if not url.tls:
         return None
@@ -34,32 +34,32 @@ def context_of(url: BrokerUrl) -> ssl.SSLContext | None:
         raise BrokerRefusedUsError(f"the file {ca} of ?ca= holds no certificate: {_reason(error)}") from None
     if cert:
         try:
-            # Without a password to give, OpenSSL would ask for one at the terminal.
+            # Without this callback, OpenSSL would ask for a password at the terminal.
             context.load_cert_chain(cert, key or None, password=lambda: b"")
         except (OSError, ValueError) as error:
             raise BrokerRefusedUsError(
-                f"the files {cert} of ?cert= and {key or cert} of ?key= are no certificate with its key, "
+                f"the files {cert} of ?cert= and {key or cert} of ?key= are not a certificate with its key, "
                 f"unencrypted, in PEM: {_reason(error)}"
             ) from None
     return context
 
 
 def describe_tls(error: ssl.SSLError, host: str) -> BrokerUnavailableError:
-    """Say what went wrong between us and a host, and what to look at."""
+    """Return an error that describes a TLS failure and what to check."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return BrokerUnavailableError(
             f"the certificate of {host} cannot be trusted: {error.verify_message}; "
-            "check the host name in the URL, and name the CA's file by ?ca="
+            "check the host name in the URL, and name the CA's file with ?ca="
         )
     reason = error.reason or str(error)
     if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
-        return BrokerRefusedUsError(f"{host} wants a certificate of ours; name it by ?cert= and ?key= ({reason})")
+        return BrokerRefusedUsError(f"{host} requires a client certificate; name it with ?cert= and ?key= ({reason})")
     if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
-        return BrokerRefusedUsError(f"{host} does not trust our certificate: {reason}; look at ?cert= and ?key=")
+        return BrokerRefusedUsError(f"{host} does not trust our certificate: {reason}; check ?cert= and ?key=")
     if isinstance(error, ssl.SSLEOFError):
         return BrokerUnavailableError(
-            f"{host} ended TLS without a word; is that its TLS port, does it want a certificate of ours "
-            "(?cert= and ?key=), and does it trust that one?"
+            f"{host} ended TLS without a reason; is that its TLS port, does it require a client certificate "
+            "(?cert= and ?key=), and does it trust ours?"
         )
     return BrokerUnavailableError(f"{host} fails at TLS: {reason}; is that its TLS port?")
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Broker URLs: one address model, read strictly, never shown with a password."""
+"""Broker URLs: parsed strictly, never shown with a password."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 from sourcepulse.errors import ConfigError
 
-#: Every scheme, with the port that stands when the URL names none (0: no port).
+#: Every scheme, with the port that is used if the URL names none (0: no port).
 SCHEMES = {
     "amqp": 5672,
     "amqps": 5671,
@@ -23,7 +23,7 @@ SCHEMES = {
 #: ActiveMQ has no virtual hosts.
 _WITHOUT_VHOST = frozenset({"stomp+activemq", "stomps+activemq"})
 
-#: What may follow the `?`: for every scheme that has a network behind it, for those with TLS besides.
+#: What may follow the `?`: for every scheme over a network, and additionally for those with TLS.
 NETWORK_OPTIONS = frozenset({"heartbeat"})
 TLS_OPTIONS = frozenset({"ca", "cert", "key"})
 #: For RabbitMQ over STOMP, which declares a missing exchange over AMQP.
@@ -56,7 +56,7 @@ class BrokerUrl:
 
     @classmethod
     def parse(cls, text: str) -> BrokerUrl:
-        """Read a URL; ConfigError, without the password, says what is wrong with it."""
+        """Parse a URL; raises ConfigError, without the password in its text, if it is wrong."""
         try:
             return _parse(text.strip())
         except ValueError as error:
@@ -86,23 +86,23 @@ class BrokerUrl:
 
 
 def host_text(host: str, port: int) -> str:
-    """Write a host and its port as a URL has them."""
+    """Return a host and its port as they are written in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def redact(text: str) -> str:
-    """Return a URL, however malformed, without anything that could be a password."""
+    """Return a URL, even a malformed one, without anything that could be a password."""
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not _SCHEME.fullmatch(scheme):
         scheme, separator, rest = "", "", text
     before, at, place = rest.rpartition("@")
     if at:
-        # Whatever stands before the last '@' may belong to a password that was not escaped.
+        # Everything before the last '@' may belong to a password that was not escaped.
         user = _USER_END.split(before, maxsplit=1)[0] if separator else ""
         place = f"{user}@{place}" if user == before else f"{user}:***@{place}"
     elif scheme != "file":
-        # The host may have been forgotten; then what looks like its port is the password.
+        # If the host was forgotten, what looks like its port is the password.
         place = _NO_PORT.sub(":***", place)
     place, question, query = place.partition("?")
     shown = [_redact_option(item) for item in query.split("&")]
@@ -115,9 +115,9 @@ def _redact_option(item: str) -> str:
 
 
 def _parse(text: str) -> BrokerUrl:
-    # No message repeats a part of the text: an unescaped character can make any part one of the password.
+    # No message repeats a part of the text, because an unescaped character can make any part belong to the password.
     scheme, separator, rest = text.partition("://")
-    # A scheme has no case (RFC 3986 section 3.1).
+    # Schemes are case-insensitive (RFC 3986 section 3.1).
     scheme = scheme.lower()
     if not separator or scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
@@ -127,7 +127,7 @@ def _parse(text: str) -> BrokerUrl:
     before, question, query = rest.partition("?")
     authority, _, vhost = before.partition("/")
     if vhost == "/" and scheme not in _WITHOUT_VHOST:
-        # Kombu and Celery write the virtual host `/` so, and half of all URLs in the field look like theirs.
+        # Kombu and Celery write the virtual host `/` this way, so many existing URLs do.
         vhost = ""
     if "#" in rest or "/" in vhost:
         raise ValueError("the virtual host is one word after the host; write %2F for '/' and %23 for '#'")
@@ -153,7 +153,7 @@ def _file_path(rest: str) -> str:
         raise ValueError("a file URL has three slashes and an absolute path: file:///var/lib/sourcepulse/log.db")
     if "?" in path or "#" in path:
         raise ValueError("a file URL has no options; write %3F for '?' and %23 for '#' in its path")
-    # A file name is bytes; what is no UTF-8 comes out as os.fsdecode writes it.
+    # A file name is bytes; what is not UTF-8 is decoded as os.fsdecode does.
     plain = unquote(path, errors="surrogateescape")
     if "\0" in plain:
         raise ValueError("its path has a zero byte")
@@ -180,9 +180,9 @@ def _options(scheme: str, query: str) -> tuple[tuple[str, str], ...]:
     for item in query.split("&"):
         name, equals, value = item.partition("=")
         if name not in known or not equals:
-            raise ValueError(f"an option after the '?' is none of {', '.join(sorted(known))}")
+            raise ValueError(f"an option after the '?' is not one of {', '.join(sorted(known))}")
         if name in options:
-            raise ValueError(f"the option {name} stands there twice")
+            raise ValueError(f"the option {name} is given twice")
         options[name] = _unquote(value, f"option {name}")
     if not options.get("heartbeat", "0").isdecimal():
         raise ValueError("the option heartbeat is a number of whole seconds")

@@ -13,17 +13,17 @@ from sourcepulse.consumer.feed import Feed
 from sourcepulse.consumer.item import Item
 from sourcepulse.events.event import Event
 
-#: How long leaving waits for the thread that closes the connection; it ends by itself after that.
+#: How long `close` waits for the thread that closes the connection; after that the thread ends by itself.
 CLOSE_LIMIT_SECONDS = 5.0
-#: The event loop never sleeps longer while events are waited for.
+#: The longest that a task sleeps while it waits for events.
 WAKE_SECONDS = 1.0
 
 
 class AsyncEvents:
-    """The events of a consumer, one after the other, each acknowledged when the next is asked for.
+    """The events of a consumer, one by one; each is acknowledged when the next one is requested.
 
-    Leaving `async with`, by the end of the loop, `break`, an exception or cancellation, leaves the event at work
-    unacknowledged; it comes again to the next consumer. For one task at a time.
+    Leaving `async with`, whether at the end of the loop or by `break`, an exception or cancellation, leaves the
+    current event unacknowledged: the next consumer receives it again. Use it from one task at a time.
     """
 
     def __init__(self, start_feed: Callable[[Callable[[], None]], Feed]) -> None:
@@ -34,7 +34,7 @@ class AsyncEvents:
         self._current: Item | None = None
 
     async def open(self) -> None:
-        """Subscribe, in one attempt; the errors are those of `Consumer.open`."""
+        """Subscribe in one attempt; raises what `Consumer.open` raises."""
         feed = self._feed = self._start_feed(self._wake)
         try:
             while not feed.opened and not feed.over:
@@ -47,7 +47,7 @@ class AsyncEvents:
             raise feed.error
 
     async def close(self) -> None:
-        """Leave; what is not acknowledged comes again. Waits five seconds at most for the broker's good-bye."""
+        """Disconnect, waiting at most five seconds for the broker; unacknowledged events are redelivered."""
         feed = self._feed
         if feed is None:
             return
@@ -63,11 +63,11 @@ class AsyncEvents:
         return self
 
     async def __anext__(self) -> Event:
-        """Acknowledge the last event and give the next; ends as the loop over a consumer does."""
+        """Acknowledge the current event and return the next; ends when the loop over a consumer would end."""
         self.acknowledge()
         feed = self._feed
         while feed is not None:
-            # Whether it is over is asked first: what came before its end is taken.
+            # `over` is read first, so that events that arrived before the end are still returned.
             over = feed.over
             self._current = feed.take_now()
             if self._current is not None:
@@ -80,26 +80,26 @@ class AsyncEvents:
         raise StopAsyncIteration
 
     def acknowledge(self) -> None:
-        """Be done with the event at work before the next one is asked for; without one nothing happens."""
+        """Acknowledge the current event before the next one is requested; does nothing if there is none."""
         item, self._current = self._current, None
         if item is not None and self._feed is not None:
             self._feed.acknowledge(item)
 
     def reject(self, reason: str) -> None:
-        """Put the event at work aside, as `Consumer.reject` does."""
+        """Move the current event to the dead letters, as `Consumer.reject` does."""
         item, self._current = self._current, None
         if item is not None and self._feed is not None:
             self._feed.reject(item, reason)
 
     async def _wait(self) -> None:
-        # Set anew by whatever happened after the last look, for the feed wakes us after each change.
-        # The limit is for Ctrl-C: one that comes just before the event loop goes to sleep is seen when it wakes.
+        # The feed sets `_news` after each change, so nothing that happens after the last check is missed.
+        # The time limit is for Ctrl-C: one pressed just before the event loop sleeps is noticed when it wakes.
         with suppress(TimeoutError):
             async with asyncio.timeout(WAKE_SECONDS):
                 await self._news.wait()
         self._news.clear()
 
     def _wake(self) -> None:
-        # The loop may be closed when the thread comes to its end.
+        # The event loop may already be closed when the feed's thread ends.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._news.set)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Subscribe: `for event in Consumer(url, topics=["hg.push.#"], queue="me", durable=True): ...`."""
+"""The public `Consumer`: `for event in Consumer(url, topics=["hg.push.#"], queue="me", durable=True): ...`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.memory.coverage import Coverage
 from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.consumer.report import ConsumerReport, ConsumerStats
-from sourcepulse.consumer.request import check_request, state_path, tell_unchecked
+from sourcepulse.consumer.request import check_request, log_unchecked, state_path
 from sourcepulse.errors import ConfigError, DecodeError
 from sourcepulse.events.event import Event
 from sourcepulse.gaps import HOLD_SECONDS, Gap, Reset
@@ -27,33 +27,37 @@ from sourcepulse.gaps import HOLD_SECONDS, Gap, Reset
 if TYPE_CHECKING:
     from sourcepulse.consumer.asynchronous import AsyncEvents
 
-#: No wait inside lasts longer, so that `stop` is noticed.
+#: The longest single wait, so that `stop` is noticed.
 SLICE_SECONDS = 0.2
-#: How often `run` gives an event to a callback that fails, and the first wait between, doubled each time.
+#: How often `run` tries a callback that fails, and the wait before the first retry, doubled each time.
 CALLBACK_ATTEMPTS = 5
 CALLBACK_RETRY_SECONDS = 1.0
-#: How long `close` waits for the thread of a `run` that was interrupted.
+#: How long `close` waits for the thread of an interrupted `run`.
 THREAD_LIMIT_SECONDS = 2.0
 
 
 class Consumer:
-    """One subscription to one broker; iterate over it, `run` a callback, or say `async with` and iterate.
+    """One subscription to one broker.
 
-    An event is acknowledged when the next one is asked for; one of many that a loop handles within milliseconds
-    is noted then, and acknowledged with the others at most 50 events or, unless the next handler takes longer,
-    20 ms later. Leaving the loop by `break` or an exception
-    leaves it unacknowledged: it is the first event of this object's next loop, or comes again to the next
-    process. A lost connection is opened again for as long as it takes.
+    Iterate over it, `run` a callback, or use `async with` and `async for`:
 
-    A repeat is recognised by its id among the last 100,000 handled and dropped; for a durable queue they are
-    kept in a file. An id is recorded before its event is acknowledged, so that an event whose connection died
-    while it was handled is not handled twice. An event replayed on request is dropped by consumers that
-    handled it, and reaches those that lost it.
+        with Consumer(url, topics=["hg.push.#"], queue="reader.my-tool", durable=True) as events:
+            for event in events:
+                print(event.source, event.data["user"])
 
-    Order and gaps are checked by the numbers in the events where the topics take whole sources or whole
-    types; `unchecked` names the types of which they take a part only.
+    An event is acknowledged when you ask for the next one. If your loop is fast, acknowledgements are batched:
+    at most 50 events or 20 ms, longer only while your next handler runs. If you leave the loop by `break` or an
+    exception, the current event stays unacknowledged: the next loop over this object starts with it, or the next
+    process receives it. A lost connection is reopened, however long that takes.
 
-    Not for use by several threads at once, `stop` excepted.
+    The ids of the last 100,000 handled events are remembered, and repeats are dropped; for a durable queue the
+    ids are kept in a file. An id is recorded before its event is acknowledged, so an event is not handled twice
+    if the connection is lost in between. A replayed event reaches only consumers that have not handled it.
+
+    Order and gaps are checked by the numbers in the events, where the topics cover whole sources or whole event
+    types. `unchecked` lists the types that the topics cover only in part. `stats` holds counts.
+
+    Not thread-safe, except for `stop`.
     """
 
     def __init__(
@@ -76,16 +80,32 @@ class Consumer:
         on_interrupted: Callable[[], object] | None = None,
         hold_seconds: float = HOLD_SECONDS,
     ) -> None:
-        """Check the request; the broker is asked when the first event is, or by `open` or `with`.
+        """Check the arguments; connecting is left to `open`, `with`, or the first event that is requested.
 
-        A `durable` queue has a name and outlives its consumers; without it there is a queue as long as the
-        consumer stands. `shared` lets several consumers split a durable queue, at the price of order and gap
-        checks. `from_start` asks for what is stored already, where the broker has any. `limits` bound what the
-        queue may hold. `timeout` ends a loop after so many seconds of silence; BrokerUnavailableError if the broker was
-        never reached in them. `state` names the file that
-        remembers for a durable queue, or is ":memory:". `on_gap` and the others are called by the thread that
-        keeps the connection: a loop's own, or that of `run` and `async with`; without them gaps, resets and bad
-        messages are logged. ConfigError, or StateError if the state cannot be used.
+        Args:
+            url: the broker, such as `amqps://user:password@host/vhost` or `file:///path/log.db`.
+            topics: patterns of routing keys.
+            queue: the name of a durable queue.
+            durable: keep the queue when the consumer ends; otherwise it is removed.
+            shared: let several consumers split a durable queue; order and gaps are then not checked.
+            exchange: the exchange to subscribe to.
+            from_start: start with the events that are already stored, if the broker stores any.
+            prefetch: how many unacknowledged events the broker may send.
+            limits: what the queue may hold.
+            timeout: end the loop after this many seconds without an event.
+            state: the file that stores the memory of a durable queue, or ":memory:".
+            on_gap: called with a Gap when events are missing.
+            on_reset: called with a Reset when a source starts its numbers again.
+            on_bad: called with a DecodeError for a message that is not an event.
+            on_interrupted: called when the queue may have lost messages.
+            hold_seconds: how long an early event waits for the events before it.
+
+        The callbacks run in the thread that keeps the connection: the loop's own, or with `run` and `async with`
+        a thread of the library. Without a callback, what it would be called for is logged.
+
+        Raises:
+            ConfigError: the arguments are invalid or contradict each other.
+            StateError: the state file cannot be used.
         """
         self.url = BrokerUrl.parse(url) if isinstance(url, str) else url
         self.topics = (topics,) if isinstance(topics, str) else tuple(topics)
@@ -98,13 +118,13 @@ class Consumer:
             queue=queue,
             durable=durable,
             shared=shared,
-            # One that waits for its turn must leave room for the one before it.
+            # An event that waits for its turn must leave room for the event before it.
             prefetch=prefetch if shared else max(2, prefetch),
             from_start=from_start,
             limits=limits or (QueueLimits() if durable else TEMPORARY_LIMITS),
         )
         coverage = Coverage(self.topics)
-        #: The known event types of which a lost event would leave no trace with these topics.
+        #: The known event types for which these topics cannot reveal a lost event.
         self.unchecked = coverage.taken() if shared else coverage.unchecked()
         self._timeout = timeout
         self._feed: Feed | None = None
@@ -120,11 +140,11 @@ class Consumer:
             hold_seconds=hold_seconds,
         )
         self._events: AsyncEvents | None = None
-        tell_unchecked(self.unchecked, shared=shared)
+        log_unchecked(self.unchecked, shared=shared)
 
     @property
     def connected(self) -> bool:
-        """Whether a connection stands, as far as is known."""
+        """Whether the connection is open, as far as is known."""
         return self._intake.connected
 
     @property
@@ -133,43 +153,43 @@ class Consumer:
         return self._intake.stopping
 
     def open(self) -> None:
-        """Subscribe now, in one attempt; a broker that is not there is tried again when events are asked for.
+        """Subscribe now, in one attempt; an unreachable broker is tried again when events are requested.
 
-        BrokerRefusedUsError or SubscriptionError if the broker does not want us or cannot give what is asked.
+        Raises:
+            BrokerRefusedUsError: the broker refuses the login or a right.
+            SubscriptionError: the broker cannot provide such a subscription.
         """
         self._intake.connect()
 
     def close(self) -> None:
-        """Leave politely; an event that is not acknowledged comes again. May be called again."""
+        """Disconnect; unacknowledged events are redelivered. May be called more than once."""
         self._current = None
         if self._feed is not None and not self._feed.join(THREAD_LIMIT_SECONDS):
-            # Its thread is in a wait of the broker's, which has a limit, and abandons the connection after it.
+            # The thread is waiting for the broker; that wait is bounded, and the thread then drops the connection.
             return
         self._intake.close()
 
     def stop(self) -> None:
-        """Have the loop end before the next event; may be called from a signal handler or another thread."""
+        """Make the loop end before the next event; may be called from a signal handler or another thread."""
         self._intake.stopping = True
 
     def __enter__(self) -> Self:
-        """Subscribe, as `open` does."""
         self.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
         self.close()
 
     def __del__(self) -> None:
-        """Leave the queue to others at once: `for event in Consumer(...)` names nothing that could be closed."""
+        """Release the queue at once: `for event in Consumer(...)` leaves no name on which to call `close`."""
         intake = getattr(self, "_intake", None)
         if intake is not None and (self._feed is None or self._feed.join(0)):
             intake.drop()
 
     def __iter__(self) -> Iterator[Event]:
-        """Yield event after event, each acknowledged when the next is asked for."""
+        """Yield the events; each is acknowledged when the next one is requested. Raises the same errors as `run`."""
         try:
             while (event := self.receive(self._timeout)) is not None:
                 yield event
@@ -179,13 +199,16 @@ class Consumer:
             if not self.stopped:
                 self._intake.check_was_reached()
         finally:
-            # However the loop was left, what it handled before is done with.
+            # However the loop ended, the events before the current one were handled.
             self._intake.flush()
 
     def receive(self, timeout: float | None = None) -> Event | None:
-        """Return the next event, the same one until it is acknowledged; None after `timeout` seconds of silence.
+        """Return the next event, or the current one until it is acknowledged.
 
-        None also when `stop` was called. BrokerError if the broker fails in a way that no retry can heal.
+        Returns None after `timeout` seconds without an event, or after `stop`.
+
+        Raises:
+            BrokerError: the broker fails in a way that retrying cannot fix.
         """
         self._check_idle()
         if self._current is None:
@@ -193,22 +216,22 @@ class Consumer:
             try:
                 self._next(deadline)
             except BaseException:
-                # Ctrl-C may have come between the broker's hand and ours: have everything delivered again.
+                # Ctrl-C may have interrupted between receiving and storing: have everything redelivered.
                 self._current = None
                 self._intake.drop()
                 raise
         return None if self.stopped or self._current is None else self._current.event
 
     def acknowledge(self) -> None:
-        """Be done with the event that `receive` gave; without one nothing happens."""
+        """Acknowledge the event that `receive` returned, at once; does nothing if there is none."""
         item, self._current = self._current, None
         if item is not None:
             self._intake.acknowledge(item)
 
     def reject(self, reason: str) -> None:
-        """Put the event that `receive` gave aside, to the dead letters where the broker has any.
+        """Move the current event to the dead letters, if the broker keeps any; otherwise drop it.
 
-        Its id is not recorded: replayed, it comes again.
+        Its id is not recorded, so a replay delivers it again.
         """
         item, self._current = self._current, None
         if item is not None:
@@ -222,16 +245,25 @@ class Consumer:
         attempts: int = CALLBACK_ATTEMPTS,
         retry_seconds: float = CALLBACK_RETRY_SECONDS,
     ) -> None:
-        """Call back with every event and acknowledge it when the callback returns.
+        """Call `callback` with every event and acknowledge the event when it returns.
 
-        With one worker the callback is called by the calling thread, with more by so many threads. A thread of
-        the library keeps the connection meanwhile, however long a callback takes. Events of one source stay in
-        order and are never at work in two workers at once; those of different sources overtake each other.
+            consumer.run(lambda event: print(event.type, event.subject), workers=4)
 
-        An event whose callback raises an Exception is tried again in its place, after a growing wait in which
-        other sources go on, and put aside after so many `attempts`. Ends after the `timeout` of the consumer in
-        silence, by `stop`, and on SIGTERM or Ctrl-C if this is the main thread: then the events at work are
-        finished first, and the others given back. A second Ctrl-C is a KeyboardInterrupt at once.
+        A thread of the library keeps the connection, however long a callback takes. Events of one source are
+        handled in order and one at a time; events of different sources may overtake each other. `run` ends after
+        `timeout` without an event, after `stop`, and on SIGTERM or Ctrl-C if called in the main thread: events in
+        progress are finished, the others are returned to the queue. A second Ctrl-C raises KeyboardInterrupt at once.
+
+        Args:
+            callback: called with each event. If it raises an Exception, the event is retried in its place.
+            workers: how many threads call `callback`; 1 is the calling thread itself.
+            attempts: after this many failures the event is moved to the dead letters.
+            retry_seconds: the wait before the first retry, doubled each time; other sources go on meanwhile.
+
+        Raises:
+            ConfigError: `workers` is less than 1.
+            BrokerUnavailableError: `timeout` has passed and the broker was never reached.
+            BrokerError: the broker fails in a way that retrying cannot fix.
         """
         from sourcepulse.consumer.run import Retry, run
 
@@ -241,9 +273,9 @@ class Consumer:
         run(feed, callback, stop=self.stop, workers=workers, retry=Retry(attempts, retry_seconds))
 
     async def __aenter__(self) -> AsyncEvents:
-        """Subscribe, as `with` does, and give what to iterate over by `async for`.
+        """Subscribe and return the events for `async for`.
 
-        A thread of the library keeps the connection, so that the event loop never waits for the broker.
+        A thread of the library keeps the connection, so the event loop never waits for the broker.
         """
         from sourcepulse.consumer.asynchronous import AsyncEvents
 
@@ -255,17 +287,23 @@ class Consumer:
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close; an event that is not acknowledged comes again."""
         if self._events is not None:
             await self._events.close()
 
     def replay(self, gap: Gap, *, outbox: str | Path) -> int:
-        """Ask that the missing events of a gap be sent again, where this process may write the outbox file.
+        """Request a replay of the missing events of a gap and return how many will be sent.
 
-        Gives how many will come; fewer than are missing if some have expired or are buried, which is logged.
-        They come marked as replayed, outside the order, to every consumer that has not handled them. Those of
-        the restricted stream stay there. NothingThereError if there is no such file or it has none of them any
-        more, another OutboxError if the file cannot be used.
+        The number is smaller than the gap if some events have expired or are buried, which is logged. The relay
+        sends them marked as replayed and out of order; every consumer that has not handled them receives them.
+        Restricted events stay in the restricted stream.
+
+        Args:
+            gap: what `on_gap` was called with.
+            outbox: the source's outbox file, which this process must be able to write.
+
+        Raises:
+            NothingThereError: the file does not exist, or holds none of these events any more.
+            OutboxError: the file cannot be used.
         """
         from sourcepulse.consumer.replay import request_replay
 
@@ -305,4 +343,4 @@ class Consumer:
 
     def _check_idle(self) -> None:
         if self._feed is not None and not self._feed.join(0):
-            raise RuntimeError("this consumer is at work: its events come to the callback of run, or to async for")
+            raise RuntimeError("this consumer is in use: its events go to the callback of run, or to async for")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A thread that keeps a consumer's connection and memory while others handle the events, however long that takes."""
+"""A thread that keeps a consumer's connection and memory while other threads handle its events."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from sourcepulse.consumer.intake import Intake
 from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.lanes import Lanes
 
-#: No wait is longer, so that `stop` is noticed.
+#: The longest single wait, so that `stop` is noticed.
 SLICE_SECONDS = 0.2
-#: While something is at work the thread looks so often whether the broker has more.
+#: How often the thread polls the broker while events are in progress.
 BUSY_SLICE_SECONDS = 0.02
 
 log = logging.getLogger("sourcepulse.consumer")
 
 
 class Feed:
-    """Hands items to at most `slots` workers and takes back what became of them.
+    """Hands items to at most `slots` workers and records their results.
 
-    Its own thread alone uses the intake, from `start` to the end: when `silence_s` seconds passed without an
-    event, when the intake is told to stop, when something fails, or by `end`. Then what is at work may be
-    finished, and everything else comes again. All other methods are for the workers, whichever threads these
-    are. `on_change` is called by the feed's thread when there is something to take or it is over. A `closing`
-    feed closes the intake when it ends.
+    Only the feed's own thread uses the intake, from `start` until the feed ends: after `silence_s` seconds without
+    an event, when the intake is stopping, on a failure, or by `end`. Items in progress may then be finished;
+    everything else is redelivered. All other methods may be called from any worker thread. The feed's thread
+    calls `on_change` when an item can be taken and when the feed is over. A `closing` feed closes the intake
+    when it ends.
     """
 
     def __init__(
@@ -58,26 +58,25 @@ class Feed:
         self._ending = False
         self._gave_back = False
         self._over = threading.Event()
-        # A daemon, for its waits are the broker's: the end of a program does not wait for them.
+        # A daemon, because it waits for the broker and the end of the program must not.
         self._thread = threading.Thread(target=self._serve, name="sourcepulse-consumer", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     # -- for the workers
 
     @property
     def over(self) -> bool:
-        """Whether the feed has ended; then `error` tells why, if it was not asked to."""
+        """Whether the feed has ended; if it failed, `error` holds the reason."""
         return self._over.is_set()
 
     def join(self, wait_seconds: float) -> bool:
-        """Wait at most so long for the end and tell whether it has come."""
+        """Wait at most `wait_seconds` for the feed to end and return whether it has."""
         return self._over.wait(wait_seconds)
 
     def take(self) -> Item | None:
-        """Wait for the next item; None when no more will come."""
+        """Wait for the next item and return it; None when no more will come."""
         item = None
         with self._work:
             while item is None and not self._ending and not self._intake.stopping:
@@ -88,34 +87,34 @@ class Feed:
         return self._begun(item)
 
     def take_now(self) -> Item | None:
-        """Return the next item if there is one."""
+        """Return the next item if one is ready, else None."""
         with self._work:
             item = None if self._ending or self._intake.stopping else self._take()
         return self._begun(item)
 
     def acknowledge(self, item: Item) -> None:
-        """Be done with an item that was taken."""
-        # Noted before the next one is taken, which may kill the process: this one was handled.
+        """Acknowledge an item that was taken."""
+        # Noted before the next item is taken: if that one kills the process, this one still counts as handled.
         self._intake.note(item)
         self._finish(item, None)
 
     def reject(self, item: Item, reason: str) -> None:
-        """Put an item that was taken aside."""
+        """Move an item that was taken to the dead letters."""
         self._finish(item, reason)
 
     def postpone(self, item: Item, seconds: float) -> None:
-        """Have an item that was taken come again in its place after so many seconds."""
+        """Retry an item that was taken after this many seconds, in its place."""
         with self._work:
             self._lanes.postpone(item, time.monotonic() + seconds)
             self._work.notify()
             self._news.notify()
 
     def end(self, error: BaseException | None = None) -> None:
-        """Have the feed end without waiting for what is at work; that comes again."""
+        """End the feed without waiting for items in progress; they are redelivered."""
         with self._work:
             self.error = self.error or error
             self._ending = True
-            # What nobody holds any more is given back with the connection.
+            # Abandoned items are returned to the queue when the connection is closed.
             self._gave_back |= bool(self._lanes.abandon())
             self._work.notify_all()
             self._news.notify()
@@ -124,12 +123,12 @@ class Feed:
         item = self._lanes.take(time.monotonic())
         if item is not None:
             self._intake.report.stats.received += 1
-            # The next one may have to be put aside.
+            # The next item may be spent and have to be buried.
             self._news.notify()
         return item
 
     def _begun(self, item: Item | None) -> Item | None:
-        # Without the lock, for this writes to a file.
+        # Without the lock, because this writes to a file.
         if item is not None:
             self._intake.begin(item)
         return item
@@ -146,16 +145,16 @@ class Feed:
         try:
             try:
                 self._feed()
-            except BaseException as error:  # noqa: BLE001 - raised again by those who wait for events
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for events
                 self.error = self.error or error
-            self._wait_for_what_is_at_work()
+            self._wait_for_items_in_progress()
         except BaseException as error:  # noqa: BLE001 - as above
             self.error = self.error or error
         finally:
             try:
                 self._leave()
             except Exception:
-                log.exception("the subscription could not be left in order")
+                log.exception("the subscription could not be closed cleanly")
             self._over.set()
             with self._work:
                 self._ending = True
@@ -172,10 +171,10 @@ class Feed:
             self._settle()
             if not self._intake.connected:
                 self._withdraw(keep_tried=True)
-            self._put_spent_aside()
+            self._bury_spent()
             if not self._lanes.empty:
                 self._wait_for_news(BUSY_SLICE_SECONDS)
-                # At least one look keeps the connection alive, though nothing more can come.
+                # At least one step keeps the connection alive, even if nothing more can arrive.
                 while self._intake.step(0.0) and not self._intake.full and not self._settled:
                     self._hand_over()
                 self._hand_over()
@@ -190,7 +189,7 @@ class Feed:
                     self._intake.check_was_reached()
                     return
 
-    def _wait_for_what_is_at_work(self) -> None:
+    def _wait_for_items_in_progress(self) -> None:
         with self._work:
             self._ending = True
             self._work.notify_all()
@@ -211,11 +210,11 @@ class Feed:
                 self._work.notify()
             handed = True
         if handed:
-            self._put_spent_aside()
+            self._bury_spent()
             self._on_change()
 
-    def _put_spent_aside(self) -> None:
-        """Put aside what would be taken next and was handed over too often."""
+    def _bury_spent(self) -> None:
+        """Bury the items at the head of the lanes that were handed over too often."""
         while True:
             with self._work:
                 item = self._lanes.take_spent(time.monotonic())

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What lies between a broker and the handlers of events: decoded, filtered, told apart, in order, acknowledged."""
+"""The path from a broker to the handlers: decode, filter, drop repeats, put in order, acknowledge."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sourcepulse.events.wire import decode
 from sourcepulse.gaps import HOLD_EVENTS, Gap, Ordering, Reset, WentBack
 from sourcepulse.outbox.outbox import WITHHELD_TYPE
 
-#: The last look for what is missing, before it is given up.
+#: The last wait for a missing event before it is given up.
 LAST_LOOK_SECONDS = 0.05
 
 log = logging.getLogger("sourcepulse.consumer")
@@ -33,11 +33,11 @@ log = logging.getLogger("sourcepulse.consumer")
 class Intake:
     """One subscription with its memory, used by one thread at a time.
 
-    `step` lets deliveries in, `take` gives the items that are ready, each of which is acknowledged, rejected or
-    given back. Everything that is neither comes again when the connection is lost; what is at work then is
-    known when it comes again, and not handed out twice. An id is recorded before its event is acknowledged;
-    of what `finish` took it is noted at once, and both are done by the next `step` or two, or by `flush`.
-    `stopping` is a word to those who take; any thread and any signal handler may set it.
+    `step` reads deliveries and `take` returns the items that are ready; each of them is acknowledged, rejected or
+    given back. Unsettled events are redelivered after a reconnect; those still being handled are recognised and
+    not handed out again. An id is recorded before its event is acknowledged; `finish` notes it at once, and one of
+    the next calls of `step`, or `flush`, records and acknowledges it. Set `stopping` (from any thread or signal
+    handler) to make the callers of `take` stop.
     """
 
     def __init__(
@@ -65,25 +65,25 @@ class Intake:
         )
         self._link = Link(time.monotonic)
         self._queue = Queue(url, spec, state)
-        #: Of each fact that is not settled its name.
+        #: The name of each unsettled event, by the fact part of the name.
         self._unsettled: dict[str, str] = {}
         self._in_hand: dict[str, Item] = {}
-        # The broker goes on sending meanwhile.
+        # At most half of the prefetch, so that the broker keeps sending meanwhile.
         self._finished = Finished(time.monotonic, min(GROUP_EVENTS, max(1, spec.prefetch // 2)))
         self._overdue_reads = 0
 
     @property
     def connected(self) -> bool:
-        """Whether a connection stands, as far as is known."""
+        """Whether the connection is open, as far as is known."""
         return self._link.subscription is not None
 
     @property
     def full(self) -> bool:
-        """Whether the broker gives no more before something is settled."""
+        """Whether the broker sends nothing more before an event is settled."""
         return len(self._unsettled) >= self._spec.prefetch
 
     def connect(self) -> None:
-        """Make one attempt to subscribe, if no connection stands; the errors are those of `Link.open`."""
+        """Make one attempt to subscribe, unless connected; raises what `Link.open` raises."""
         if self._link.subscription is not None:
             return
         again = self._link.generation > 0
@@ -99,13 +99,13 @@ class Intake:
             self.report.interrupted()
 
     def check_was_reached(self) -> None:
-        """Raise BrokerUnavailableError if no attempt to subscribe ever succeeded: silence would say nothing."""
+        """Raise BrokerUnavailableError if no attempt to subscribe ever succeeded."""
         if self._link.generation == 0:
             reason = f": {self._link.failure}" if self._link.failure is not None else ""
             raise BrokerUnavailableError(f"the broker {self._url} was never reached{reason}")
 
     def step(self, wait_seconds: float) -> bool:
-        """Take in one delivery and give True, or let at most so much time pass; opens a lost connection again."""
+        """Read one delivery, waiting at most `wait_seconds`, and return whether one came; reopens a lost connection."""
         subscription = self._link.subscription
         if subscription is None:
             retry_in = self._link.due_in()
@@ -117,7 +117,7 @@ class Intake:
         due_in = self._ordering.due_in()
         wait = wait_seconds if due_in is None else min(wait_seconds, max(due_in, LAST_LOOK_SECONDS))
         try:
-            # Nothing that is finished waits for what is not at hand.
+            # Finished items are not delayed by waiting for a delivery.
             delivery = subscription.receive(0.0 if self._finished else wait)
             self._link.works()
             if delivery is not None:
@@ -131,7 +131,7 @@ class Intake:
         return delivery is not None
 
     def take(self) -> Item | None:
-        """Return the next item in order, None if nothing is ready; tells of gaps and resets on the way."""
+        """Return the next item in order, None if nothing is ready; reports the gaps and resets before it."""
         while True:
             step = self._ordering.take()
             match step:
@@ -148,26 +148,26 @@ class Intake:
                     return step
 
     def begin(self, item: Item) -> None:
-        """Note that an item is handed over; for any thread."""
-        # An event that kills its consumer must not do so for ever; not every broker counts deliveries, and those
-        # that do count what was on its way besides.
+        """Note that an item is handed over. Thread-safe."""
+        # The number of times that an event may kill its consumer is limited. The consumer counts for itself, because
+        # not every broker counts deliveries, and those that do also count events that were never handed over.
         self._state.begin(item.name)
 
     def reject_spent(self, item: Item) -> None:
-        """Put an item aside that was handed over too often."""
+        """Bury an item that was handed over too often."""
         self.reject(item, f"handed over {self._spec.limits.max_deliveries} times and never acknowledged")
 
     def acknowledge(self, item: Item) -> None:
-        """Be done with an item at once."""
+        """Record and acknowledge an item at once."""
         self._finished.add(item)
         self.flush()
 
     def note(self, item: Item) -> None:
-        """Note that an item is done with, before it is finished; for any thread."""
+        """Note that an item was handled, before `finish` is called. Thread-safe."""
         item.noted = self._state.note(item.name, item.lane, item.number)
 
     def finish(self, item: Item) -> None:
-        """Be done with an item, soon: with others, if many are done with in a rush."""
+        """Record and acknowledge an item soon, together with others if many are handled in quick succession."""
         self._finished.add(item)
         if not self._finished.due and not self.full and not item.noted:
             self.note(item)
@@ -175,13 +175,13 @@ class Intake:
             self.flush()
 
     def flush(self) -> None:
-        """Record and acknowledge what is finished."""
+        """Record and acknowledge the finished items."""
         if not self._finished:
             return
         try:
             done = self._record_finished()
             subscription = self._link.subscription
-            # Over a newer connection it comes again, and is known by its id then.
+            # An item of an older connection is redelivered, and is then recognised by its id.
             known = [item.delivery for item in done if item.generation == self._link.generation]
             if subscription is None or not known:
                 return
@@ -192,14 +192,14 @@ class Intake:
         except BrokerUnavailableError as error:
             self._lost(error)
         except BaseException:
-            # Ctrl-C may have cut a write in two.
+            # Ctrl-C may have interrupted a write halfway.
             self.drop()
             raise
 
     def reject(self, item: Item, reason: str) -> None:
-        """Put an item aside, to the dead letters where the broker has any; its id is not recorded."""
+        """Move an item to the dead letters, if the broker keeps any; its id is not recorded."""
         self._stats.rejected += 1
-        log.warning("event %s is put aside: %s", short(item.event.id), reason_line(reason))
+        log.warning("event %s is moved to the dead letters: %s", short(item.event.id), reason_line(reason))
         self.flush()
         try:
             self._state.record(None, item.lane, item.number)
@@ -217,9 +217,9 @@ class Intake:
             self._settled(item)
 
     def give_back(self, items: Iterable[Item]) -> None:
-        """Forget that these were taken; they come again over the next connection."""
+        """Forget that these items were taken; they are redelivered over the next connection."""
         items = list(items)
-        # What cannot be counted now stays noted, and is when the memory is opened next.
+        # If the attempts cannot be counted now, their notes remain and are counted when the memory is next opened.
         with suppress(StateError):
             self._state.count_attempts(item.name for item in items)
         for item in sorted(items, key=lambda each: each.number, reverse=True):
@@ -228,8 +228,8 @@ class Intake:
                 self._ordering.untake(item.lane, item.number)
 
     def drop(self) -> None:
-        """Abandon the connection: everything that is not settled comes again, what is in hand as well."""
-        # What is finished and cannot be recorded comes again too; why it cannot was, or will be, raised elsewhere.
+        """Abandon the connection: all unsettled items are redelivered, including those in progress."""
+        # Finished items that cannot be recorded are redelivered too; the reason is raised elsewhere.
         with suppress(StateError):
             self._record_finished()
         self._link.drop()
@@ -237,7 +237,7 @@ class Intake:
         self._state.rest()
 
     def leave(self) -> None:
-        """Close the connection politely; everything that is not settled comes again, to whoever subscribes next."""
+        """Close the connection cleanly; the next subscriber receives everything that is not settled."""
         try:
             self.flush()
         finally:
@@ -245,7 +245,7 @@ class Intake:
             self._forget_all()
 
     def close(self) -> None:
-        """Leave, and close the memory; may be called again."""
+        """Leave and close the memory; may be called more than once."""
         try:
             self.leave()
         finally:
@@ -266,7 +266,7 @@ class Intake:
             self._refuse(subscription, delivery, error)
             return
         if delivery.redelivered:
-            # Who had it before may have died between its note and its record.
+            # The previous consumer may have been killed after it noted the event and before it recorded it.
             self._state.take_over()
         name = name_of(event, delivery.body, delivery.content_type)
         known = self._unsettled.get(fact_of(name))
@@ -275,7 +275,7 @@ class Intake:
             return
         if known is not None or self._state.handled_another(name):
             if event.type == WITHHELD_TYPE:
-                # Replayed after it was hidden: what stands in for it says nothing new.
+                # The event was replayed after its content was withheld; the stand-in adds nothing.
                 self._drop_repeat(subscription, delivery, known or name)
                 return
             text = f"an event of {short(event.source)} has the id {short(event.id)} of another one, which came first"
@@ -303,14 +303,15 @@ class Intake:
         self._stats.repeats += 1
         at_work = self._in_hand.get(name)
         if at_work is not None and at_work.generation != self._link.generation:
-            # Its connection was lost: acknowledged now, it would be lost with this process.
+            # The first delivery's connection was lost. If this one were acknowledged now, the event would be lost if
+            # the process died.
             at_work.delivery, at_work.generation = delivery, self._link.generation
         else:
             subscription.acknowledge(delivery)
 
     def _give_up_what_is_overdue(self, delivery: Delivery | None) -> None:
-        # What seems missing may wait in the connection after a slow handler, or at a broker that was not let
-        # send more: only when the broker had nothing more, or much else, is it given up.
+        # An event that seems missing may be waiting in the connection after a slow handler, or at the broker because
+        # the prefetch was used up. It is given up only when the broker sends nothing, or a whole prefetch of others.
         if self.full or self._ordering.due_in() != 0.0:
             self._overdue_reads = 0
             return
@@ -334,7 +335,7 @@ class Intake:
 
     def _lost(self, error: BrokerUnavailableError) -> None:
         self._link.lost(error)
-        # Else it would be handled again.
+        # Otherwise the finished items would be handled again.
         self._record_finished()
         self._forget_untaken()
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""One event on its way through a consumer, together with what is needed to acknowledge it."""
+"""One event in a consumer, with what is needed to acknowledge it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sourcepulse.gaps import Lane
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Item:
-    """An event that was taken in and is not settled yet; it is remembered by its `name`.
+    """An event that was received and is not settled yet; `name` is its key in the memory.
 
-    A delivery of an older `generation` can no longer be acknowledged; when the event comes again its new delivery
-    takes the place of the old. One that is `spent` was handed over as often as is allowed, and is not again. One
-    that is `noted` is done with, which a killed process would not forget.
+    A delivery of an older `generation` can no longer be acknowledged; when the event is redelivered, the new delivery
+    replaces the old one. A `spent` item was handed over as often as allowed and is buried. A `noted` item was
+    handled, and that is on disk even if the process is killed.
     """
 
     event: Event

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Which event a free worker takes: each source is a lane, in order, with one event at work at a time."""
+"""Which event a free worker takes: each source is a lane, in order, with one event in progress at a time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sourcepulse.consumer.item import Item
 
 
 class Lanes:
-    """Items that wait for one of `slots` workers; pure, the caller holds a lock.
+    """Items that wait for one of `slots` workers; pure logic, the caller holds a lock.
 
-    Of all sources that have nothing at work the event that came first is next. One that failed waits at the head
-    of its lane until its time has come, and only its own source waits with it.
+    The next item is the oldest one of the sources that have nothing in progress. An item that failed stays at the
+    head of its lane until its retry is due; only its own source waits with it.
     """
 
     def __init__(self, slots: int) -> None:
@@ -27,12 +27,12 @@ class Lanes:
 
     @property
     def at_work(self) -> int:
-        """How many items were taken and are not finished."""
+        """The number of items that were taken and are not finished."""
         return len(self._at_work)
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits and nothing is at work."""
+        """Whether no item waits and none is in progress."""
         return not self._queues
 
     def add(self, item: Item) -> None:
@@ -46,22 +46,22 @@ class Lanes:
         queue.append((self._arrivals, item))
 
     def take(self, now: float) -> Item | None:
-        """Return the next item to a worker; None if there is none, no worker is free, or it is spent."""
+        """Return the next item for a worker; None if there is none, no worker is free, or the item is spent."""
         item = self._next(now)
         return self._begin(item) if item is not None and not item.spent else None
 
     def take_spent(self, now: float) -> Item | None:
-        """Return the next item if a worker is free for it and it is spent."""
+        """Return the next item if it is spent and a worker is free."""
         item = self._next(now)
         return self._begin(item) if item is not None and item.spent else None
 
     def finish(self, item: Item) -> None:
-        """Let the lane of an item that was taken go on behind it."""
+        """Free the lane of an item that was taken, so that the next item can be taken."""
         if self._at_work.pop(item.event.source, None) is not None:
             self._go_on(item.event.source)
 
     def postpone(self, item: Item, until: float) -> None:
-        """Put an item that was taken back to the head of its lane, not to be taken before this time."""
+        """Return an item that was taken to the head of its lane, to be taken no earlier than `until`."""
         source = item.event.source
         numbered = self._at_work.pop(source, None)
         if numbered is not None:
@@ -73,9 +73,9 @@ class Lanes:
         return max(0.0, self._delayed[0][0] - now) if self._delayed else None
 
     def withdraw(self, *, keep_tried: bool) -> list[Item]:
-        """Remove and give everything that waits; what is at work stays, and what is tried again if so asked.
+        """Remove and return the waiting items; those in progress stay.
 
-        An item that was given back would begin with no failures.
+        With `keep_tried`, items that wait for a retry stay too, because giving them back would lose their failures.
         """
         gone: list[Item] = []
         kept: set[str] = set()
@@ -95,7 +95,7 @@ class Lanes:
         return gone
 
     def abandon(self) -> list[Item]:
-        """Remove and give everything, what is at work as well: nobody will finish it."""
+        """Remove and return all items, including those in progress, which will not be finished."""
         gone = [item for _, item in self._at_work.values()]
         self._at_work.clear()
         return [*gone, *self.withdraw(keep_tried=False)]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Keeps one subscription standing: opens it, notices that it was lost, opens it again at its time."""
+"""Keeps one subscription open: opens it, notices a lost connection, and reopens it after a wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 
-#: Between two attempts: the first, doubled with each failure up to the last, each shortened at random.
+#: The wait between two attempts: the first one, doubled with each failure up to the longest, each shortened at random.
 RETRY_FIRST_SECONDS = 0.5
 RETRY_MOST_SECONDS = 30.0
 JITTER_SHARE = 0.5
@@ -22,9 +22,9 @@ log = logging.getLogger("sourcepulse.consumer")
 
 
 class Link:
-    """The way to one queue, over as many connections as it takes.
+    """The connection to one queue, reopened as often as needed.
 
-    `generation` counts them: a delivery of another generation can no longer be acknowledged.
+    `generation` counts the connections: a delivery of another generation can no longer be acknowledged.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -38,15 +38,14 @@ class Link:
         self._random = SystemRandom()
 
     def due_in(self) -> float:
-        """Return the seconds until the next attempt to open, 0 if it may be made now."""
+        """Return the seconds until the next attempt to open, 0 if it may start now."""
         return max(0.0, self._next_attempt_at - self._clock())
 
     def open(self, subscription: Subscription) -> Subscription | None:
-        """Make one attempt to open the subscription; None if the broker is not there.
+        """Make one attempt to open the subscription; None if it failed and is to be retried after `due_in`.
 
-        Then `due_in` tells when to try again. The broker's refusal (BrokerRefusedUsError) is raised as long as
-        no attempt ever succeeded, later it is waited out as any other failure, as is an exchange that is missing;
-        whatever else is wrong with the request is always raised.
+        The broker's refusal (BrokerRefusedUsError) is raised until an attempt has succeeded; after that it is retried
+        like any other failure. A missing exchange is always retried. Other errors are always raised.
         """
         try:
             subscription.open()
@@ -64,22 +63,21 @@ class Link:
         return subscription
 
     def works(self) -> None:
-        """Note that the broker answered: the next failure begins with the short wait again."""
+        """Note that the broker answered: the next failure starts with the shortest wait again."""
         self._failures = 0
 
     def lost(self, error: BrokerUnavailableError) -> None:
-        """Abandon the connection; the next attempt comes after a wait."""
+        """Abandon the connection; the next attempt starts after a wait."""
         self.drop()
         self._back_off(error)
 
     def drop(self) -> None:
-        """Abandon the connection; the next attempt may come at once."""
+        """Abandon the connection; the next attempt may start at once."""
         if self.subscription is not None:
             self.subscription.abandon()
             self.subscription = None
 
     def close(self) -> None:
-        """Leave politely."""
         if self.subscription is not None:
             self.subscription.close()
             self.subscription = None
@@ -97,14 +95,14 @@ class Link:
 
 
 def _is_refusal(error: BrokerUnavailableError) -> bool:
-    # An exchange that is missing comes with the relay.
+    # A missing exchange is not a refusal: the relay declares it when it starts.
     return isinstance(error, BrokerRefusedUsError) and not isinstance(error, ExchangeMissingError)
 
 
 class Queue:
-    """Gives the subscription to open, and remembers the topics of a durable one; every method may raise StateError.
+    """Creates the subscription and remembers the topics of a durable queue; every method may raise StateError.
 
-    `stood_before` says that the queue was subscribed to before this process, and so may have lost what came since.
+    `stood_before` is True if the queue existed before this process and may therefore have lost messages since.
     """
 
     def __init__(self, url: BrokerUrl, spec: SubscriptionSpec, state: ConsumerState) -> None:
@@ -115,18 +113,18 @@ class Queue:
         self._subscription: Subscription | None = None
 
     def subscription(self) -> Subscription:
-        """Return the subscription, the same each time: opened again, it finds its temporary queue if that is there."""
+        """Return the subscription, always the same object, which finds its temporary queue again if it exists."""
         if self._subscription is None:
             former: tuple[str, ...] = ()
             if self._spec.durable:
                 former = self._state.patterns()
                 self.stood_before = self._state.was_bound()
-                # Whatever happens during the opening, no binding may be forgotten.
+                # Recorded before opening, so that no binding is forgotten if opening fails halfway.
                 self._state.intend_patterns(self._spec.patterns)
             self._subscription = open_subscription(self._url, self._spec, former_patterns=former)
         return self._subscription
 
     def opened(self, subscription: Subscription) -> None:
-        """Remember what the queue is bound to now that it was opened."""
+        """Record what the queue is bound to, now that it is open."""
         if self._spec.durable:
             self._state.settle_patterns(self._spec.patterns, forget_former=subscription.unbinds)

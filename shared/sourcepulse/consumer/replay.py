@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Asks an outbox for the events that a consumer misses."""
+"""Requests the events that a consumer is missing from an outbox."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sourcepulse.errors import NothingThereError
 from sourcepulse.gaps import Gap
 from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, Outbox
 
-#: SQLite counts no further, and neither does an outbox.
+#: The largest integer of SQLite, and so the largest number of an outbox.
 NUMBER_MAX = 2**63 - 1
 
 _MISSING = "source = ? AND epoch = ? AND {number} BETWEEN ? AND ?"
@@ -22,10 +22,10 @@ log = logging.getLogger("sourcepulse.consumer")
 
 
 def request_replay(gap: Gap, path: Path) -> int:
-    """Have the relay of an outbox send the events of a gap again and give how many will come, see `Consumer.replay`.
+    """Request a replay of the events of a gap and return how many will be sent, see `Consumer.replay`.
 
-    What was never sent comes anyway, and counts as well. The outbox sends each event to the stream of its source
-    and to no other, as it did the first time.
+    Events that are still pending count too, because the relay will send them anyway. Each event goes only to the
+    stream that it belongs to, as the first time.
     """
     where, values = _missing(gap)
     with Outbox.open(path, create=False) as outbox, outbox.writing() as db:
@@ -41,7 +41,7 @@ def request_replay(gap: Gap, path: Path) -> int:
     if come < missing:
         text = (
             f"of the {missing} missing events of {gap.source} the outbox {path} can send {come}: {buried} are buried "
-            f"(`sourcepulse outbox list --state buried` tells why), {missing - come - buried} have expired"
+            f"(`sourcepulse outbox list --state buried` shows why), {missing - come - buried} have expired"
         )
         if not come:
             raise NothingThereError(text)
@@ -59,7 +59,7 @@ def _missing(gap: Gap) -> tuple[str, tuple[object, ...]]:
 def _check_is_known(db: Connection, gap: Gap, path: Path) -> None:
     epochs = {row[0] for row in db.execute("SELECT epoch FROM numbers WHERE source = ?", (gap.source,))}
     if not epochs:
-        raise NothingThereError(f"the outbox {path} has no events of {gap.source}; another one sent them")
+        raise NothingThereError(f"the outbox {path} has no events of {gap.source}; another outbox sent them")
     if gap.epoch not in epochs:
         raise NothingThereError(
             f"the outbox {path} has no events of {gap.source} in epoch {gap.epoch}; they were in an earlier file"

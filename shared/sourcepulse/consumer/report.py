@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a consumer tells besides events: counts, gaps, resets, bad messages, interruptions."""
+"""What a consumer reports besides events: counts, gaps, resets, bad messages, interruptions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ log = logging.getLogger("sourcepulse.consumer")
 
 @dataclass(slots=True, kw_only=True)
 class ConsumerStats:
-    """Counts since the consumer was made.
+    """Counts since the consumer was created.
 
-    `received` events were handed out; `repeats` were dropped by their id; `late` came after they were told
-    missing, or out of order beyond the wait; `missing` events make up the `gaps`; `bad` messages did not
-    decode, or had the id of another event; `filtered` ones did not match the topics; `rejected` ones went to the
-    dead letters; `interruptions` are openings at which the broker told that messages were lost to the queue;
-    `went_back` counts how often numbers went on far below one that had come, which may have been forged.
+    `received` events were handed out; `repeats` were dropped by their id; `late` events came after they were reported
+    missing, or out of order after the hold time; `missing` events make up the `gaps`; `resets` are sources that
+    started their numbers again; `bad` messages did not decode, or had the id of another event; `filtered` messages did
+    not match the topics; `rejected` events went to the dead letters; `interruptions` are (re)connections at which the
+    broker reported that the queue had lost messages; `went_back` counts how often numbers continued far below one
+    that had come before, which may have been forged.
     """
 
     received: int = 0
@@ -42,7 +43,7 @@ class ConsumerStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerReport:
-    """Counts what happens, and calls back; what nobody listens to is logged."""
+    """Counts what happens and calls the callback for it, or logs it if there is none."""
 
     stats: ConsumerStats
     on_gap: Callable[[Gap], object] | None = None
@@ -51,7 +52,6 @@ class ConsumerReport:
     on_interrupted: Callable[[], object] | None = None
 
     def gap(self, gap: Gap) -> None:
-        """Tell of events that did not come."""
         self.stats.gaps += 1
         self.stats.missing += gap.last_missing - gap.first_missing + 1
         if self.on_gap is None:
@@ -60,7 +60,6 @@ class ConsumerReport:
             self.on_gap(gap)
 
     def reset(self, reset: Reset) -> None:
-        """Tell of a source that counts anew."""
         self.stats.resets += 1
         if self.on_reset is None:
             log.warning("%s", reason_line(str(reset)))
@@ -68,12 +67,10 @@ class ConsumerReport:
             self.on_reset(reset)
 
     def went_back(self, step: WentBack) -> None:
-        """Log of numbers that go on far below one that came, which may be forged."""
         self.stats.went_back += 1
         log.warning("%s", reason_line(str(step)))
 
     def bad(self, error: DecodeError) -> None:
-        """Tell of a message that is no event."""
         self.stats.bad += 1
         if self.on_bad is None:
             log.warning("%s", reason_line(str(error)))
@@ -81,8 +78,7 @@ class ConsumerReport:
             self.on_bad(error)
 
     def interrupted(self) -> None:
-        """Tell that messages were lost to the queue."""
         self.stats.interruptions += 1
-        log.warning("messages may have been lost to the queue since it was used last")
+        log.warning("the queue may have lost messages since it was last used")
         if self.on_interrupted is not None:
             self.on_interrupted()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a consumer may ask for, and where the memory of what it asked for is kept."""
+"""Checks the arguments of a consumer and chooses the file for its memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_request(
     prefetch: int,
     limits: QueueLimits | None,
 ) -> None:
-    """Raise ConfigError if the arguments of a consumer do not go together."""
+    """Raise ConfigError if the arguments of a consumer contradict each other."""
     if not topics:
         raise ConfigError("a consumer needs at least one topic, such as 'hg.push.#'")
     for topic in topics:
@@ -38,13 +38,13 @@ def check_request(
     if shared and not durable:
         raise ConfigError("only a durable queue can be shared: pass queue= and durable=True")
     if prefetch < 1:
-        raise ConfigError("prefetch is the number of messages on their way at once, at least 1")
+        raise ConfigError("prefetch is the number of unacknowledged messages, at least 1")
     if limits is not None and limits.max_deliveries < 1:
-        raise ConfigError("max_deliveries is how often an event is handed over at most, at least 1")
+        raise ConfigError("max_deliveries is how often an event may be handed over, at least 1")
 
 
 def state_path(url: BrokerUrl, spec: SubscriptionSpec, state: str | Path | None) -> Path | str:
-    """Name the file that remembers for a subscription, MEMORY for one that is not durable."""
+    """Return the state file of a subscription, MEMORY for one that is not durable."""
     if not spec.durable or spec.queue is None:
         return MEMORY
     if state is not None:
@@ -54,9 +54,9 @@ def state_path(url: BrokerUrl, spec: SubscriptionSpec, state: str | Path | None)
     return default_path(f"{place}\n{spec.exchange}", spec.queue)
 
 
-def tell_unchecked(unchecked: Sequence[str], *, shared: bool) -> None:
-    """Log of what a lost event would leave no trace."""
+def log_unchecked(unchecked: Sequence[str], *, shared: bool) -> None:
+    """Log the event types for which a lost event would go unnoticed."""
     if shared:
         log.info("the queue is shared: order and gaps are not checked")
     elif unchecked:
-        log.info("the topics take a part only of %s: a lost event of these leaves no trace", ", ".join(unchecked))
+        log.info("the topics cover only a part of %s: a lost event of these goes unnoticed", ", ".join(unchecked))

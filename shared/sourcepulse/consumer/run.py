@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The callback form of a consumer: each event is handled, tried again, or put aside; signals end it well."""
+"""The callback form of a consumer: each event is handled, retried, or buried; signals end it cleanly."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from sourcepulse.events.event import Event
 
 CALLBACK_RETRY_MOST_SECONDS = 30.0
-#: No wait is longer, so that signals are noticed.
+#: The longest single wait, so that signals are noticed.
 SLICE_SECONDS = 0.2
-#: How long a second Ctrl-C waits for the connection to be left; the thread that leaves it ends by itself.
+#: How long a second Ctrl-C waits for the connection to be closed; the thread that closes it ends by itself.
 INTERRUPT_LIMIT_SECONDS = 2.0
 
 log = logging.getLogger("sourcepulse.consumer")
@@ -30,24 +30,23 @@ log = logging.getLogger("sourcepulse.consumer")
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often a callback that fails is tried, and the seconds of the first wait, doubled each time."""
+    """How often a failing callback is tried, and the first wait in seconds, doubled each time."""
 
     attempts: int
     first_seconds: float
 
     def wait_seconds(self, failures: int) -> float:
-        """Return the wait after so many failures."""
         return backoff_seconds(failures - 1, first=self.first_seconds, most=CALLBACK_RETRY_MOST_SECONDS)
 
 
 def run(
     feed: Feed, callback: Callable[[Event], object], *, stop: Callable[[], None], workers: int, retry: Retry
 ) -> None:
-    """Call back with every event of a started feed until it is over, see `Consumer.run`."""
+    """Call `callback` with every event of a started feed until the feed is over, see `Consumer.run`."""
     try:
         with _stopped_by_signals(stop):
             if workers == 1:
-                # A callback may use what belongs to the thread that made it, such as a database connection.
+                # In the calling thread, because a callback may use objects bound to it, such as a database connection.
                 _work(feed, callback, retry)
             else:
                 _in_threads(feed, callback, workers, retry)
@@ -68,7 +67,7 @@ def _in_threads(feed: Feed, callback: Callable[[Event], object], workers: int, r
         except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
             feed.end(error)
 
-    # Daemons, for a second Ctrl-C ends the program whatever the callbacks do.
+    # Daemons, because a second Ctrl-C ends the program whatever the callbacks do.
     threads = [
         threading.Thread(target=work, name=f"sourcepulse-worker-{number}", daemon=True)
         for number in range(1, workers + 1)
@@ -106,11 +105,11 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     def on_signal(number: int, _frame: FrameType | None) -> None:
         stop()
         if number == signal.SIGINT:
-            # Who presses it again does not want to wait for the events at work.
+            # A user who presses Ctrl-C again does not want to wait for the events in progress.
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     former: dict[int, Any] = {signal.SIGTERM: signal.signal(signal.SIGTERM, on_signal)}
-    # A handler of the program's own is left alone, and so is a shell's wish that Ctrl-C be ignored.
+    # A handler that the program installed is left alone, and so is a shell's setting to ignore Ctrl-C.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         former[signal.SIGINT] = signal.signal(signal.SIGINT, on_signal)
     try:

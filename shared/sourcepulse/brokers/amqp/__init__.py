@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""AMQP 0-9-1, as RabbitMQ speaks it."""
+"""The AMQP 0-9-1 adapter, for RabbitMQ."""

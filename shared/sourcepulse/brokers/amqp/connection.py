@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""One AMQP connection that never hangs: every wait of py-amqp, wherever it hides, ends at one deadline.
+"""One AMQP connection that never hangs: every wait inside py-amqp ends at one deadline.
 
-py-amqp's own time-outs hold for one frame, so that each heartbeat of the broker begins them anew, and some of
-its waits have none at all. Here a deadline belongs to the connection and every read obeys it.
+py-amqp's own timeouts are per frame, so each heartbeat of the broker restarts them, and some of its waits have no
+timeout. Here the deadline belongs to the connection, and every read obeys it.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 CONNECT_LIMIT_SECONDS = 10.0
 #: For each request that the broker answers (declare, bind, consume), and for writing while it reads nothing.
 CALL_LIMIT_SECONDS = 10.0
-#: For a polite good-bye.
+#: For disconnecting cleanly.
 CLOSE_LIMIT_SECONDS = 1.0
 #: Never 0: that would switch off the broker's side too, and dead connections would stay.
 HEARTBEAT_SECONDS = 30
 HEARTBEAT_MAX_SECONDS = 65_535
-#: How often it is looked whether a heartbeat is due.
+#: How often the connection checks whether a heartbeat is due.
 TICK_SECONDS = 1.0
-#: Frames that are handled in one go, so that a flood of them ends too.
+#: How many frames are handled in one call, so that the call ends even if the broker keeps sending.
 FRAMES_AT_ONCE = 10_000
-#: A method, the header and the body of what follows it, unless that is larger than a frame.
+#: The frames of one message: method, header and body, unless the body is larger than a frame.
 FRAMES_OF_A_MESSAGE = 3
 
 ACCESS_REFUSED = 403
@@ -54,25 +54,25 @@ RESOURCE_LOCKED = 405
 PRECONDITION_FAILED = 406
 NOT_ALLOWED = 530
 
-#: What py-amqp raises over a connection that closed under it, and over bytes that are not AMQP.
+#: What py-amqp raises when its connection is closed during a call, or when the peer's bytes are not AMQP.
 _STUMBLES = (AttributeError, TypeError, LookupError, ValueError, struct.error)
 
 logger = logging.getLogger(__name__)
 
 
 class _Channel(amqp.Channel):  # type: ignore[misc] # amqp has no types
-    """py-amqp's channel, but for opening itself again: that would wait in the middle of telling why it closed."""
+    """py-amqp's channel, except that it does not reopen itself: that would wait while it reports why it closed."""
 
     def __init__(self, connection: Any, channel_id: int | None = None, on_open: Any = None) -> None:
-        # Decoded by a content encoding that somebody wrote, a body would not be what was sent.
+        # With auto_decode, a publisher's content encoding header would change the body.
         super().__init__(connection, channel_id, auto_decode=False, on_open=on_open)
 
     def _do_revive(self) -> None:
-        # Its number is free again.
+        # Frees the channel's number.
         self.collect()
 
     def deliver(self, inbound: Inbound) -> None:
-        """Hand a delivery to the consumer that it is for, or back to the broker."""
+        """Pass a delivery to its consumer, or return it to the broker if there is none."""
         consume = self.callbacks.get(inbound.consumer_tag)
         if consume is not None and not self.is_closing:
             consume(inbound)
@@ -81,13 +81,13 @@ class _Channel(amqp.Channel):  # type: ignore[misc] # amqp has no types
 
 
 class _BoundedConnection(amqp.Connection):  # type: ignore[misc] # amqp has no types
-    """py-amqp's connection with a deadline that holds for everything it reads."""
+    """py-amqp's connection with a deadline for everything it reads."""
 
     Channel = _Channel
 
     def __init__(self, *, limits: Limits, tls: ssl.SSLContext | None, tls_host: str, **options: Any) -> None:
         super().__init__(frame_handler=frame_handler, **options)
-        #: Monotonic; whoever begins to wait sets it.
+        #: Monotonic; set before each wait.
         self.deadline = limits.connected_by
         self._limits = limits
         self._tls = tls
@@ -100,12 +100,12 @@ class _BoundedConnection(amqp.Connection):  # type: ignore[misc] # amqp has no t
         try:
             return super().connect(callback)
         except BaseException:
-            # py-amqp does so only after some errors, and would leave the socket to the garbage collector.
+            # After some errors py-amqp does not close the socket but leaves it to the garbage collector.
             self.collect()
             raise
 
     def blocking_read(self, timeout: float | None = None) -> Any:
-        # The property of that name would connect again if there is no transport any more.
+        # Not the property `transport`, which would reconnect if there is no transport any more.
         transport = self._transport
         if transport is None:
             raise exceptions.RecoverableConnectionError("connection already closed")
@@ -118,9 +118,9 @@ class _Transport(pyamqp.Transport):  # type: ignore[misc] # kombu has no types
 
 
 class AmqpConnection:
-    """A connection to the first host of a URL that takes us; its errors are BrokerUnavailableError and below.
+    """A connection to the first host of a URL that accepts us; its errors are BrokerUnavailableError and subclasses.
 
-    Only what concerns one channel alone comes out as py-amqp's ChannelError; that channel is gone then.
+    An error of one channel alone is raised as py-amqp's ChannelError, and closes that channel.
     """
 
     def __init__(
@@ -136,11 +136,11 @@ class AmqpConnection:
         self._amqp: _BoundedConnection | None = None
         self._ticked_at = 0.0
         self.host = ""
-        #: True while the broker says that it takes nothing from publishers (memory or disk alarm).
+        #: True while the broker reports that it blocks publishers (memory or disk alarm).
         self.blocked = False
 
     def open(self) -> None:
-        """Connect and log in; BrokerRefusedUsError if no host takes us and one of them refused us."""
+        """Connect and log in; BrokerRefusedUsError if no host accepts us and one of them refused us."""
         self.abandon()
         tls = context_of(self._url)
         errors: list[BrokerUnavailableError] = []
@@ -148,7 +148,7 @@ class AmqpConnection:
             self.host = host_text(host, port)
             try:
                 self._connect(host, tls)
-            except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+            except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
                 try:
                     self._raise(error, f"within {self._connect_limit_s:g} s")
                 except BrokerUnavailableError as named:
@@ -160,24 +160,23 @@ class AmqpConnection:
         raise kind("; ".join(str(error) for error in errors)) from None
 
     def channel(self) -> Any:
-        """Open a channel."""
         return self.call(lambda connection: connection.channel())
 
     def call(self, request: Callable[[Any], Any]) -> Any:
-        """Run a request that the broker answers, within the limit for one."""
+        """Run a request that the broker answers, within the time limit for a request."""
         connection = self._opened()
         connection.deadline = time.monotonic() + self._call_limit_s
         try:
             return request(connection)
-        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+        except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
             self._raise(error, f"within {self._call_limit_s:g} s")
 
     def flush(self) -> None:
-        """Hand what was written to the kernel; bounded though the broker reads nothing."""
+        """Pass what was written to the kernel; bounded even if the broker reads nothing."""
         connection = self._opened()
         try:
             connection.transport.flush()
-        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+        except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
             self._raise(error)
 
     def write(self, request: Callable[..., object], *arguments: object) -> None:
@@ -185,31 +184,28 @@ class AmqpConnection:
         self._opened()
         try:
             request(*arguments)
-        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+        except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
             self._raise(error)
 
     def write_frames(self, frames: bytes) -> None:
-        """Send whole frames that we made ourselves; `flush` or the next wait sends what is left of them."""
+        """Send whole frames that we encoded ourselves; `flush` or the next wait sends the rest of them."""
         connection = self._opened()
         try:
             connection._transport.write(frames)
-        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+        except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
             self._raise(error)
-        # py-amqp counts what it sends to know when a heartbeat is due.
+        # py-amqp counts what it sends in order to know when a heartbeat is due.
         connection.bytes_sent += 1
 
     def read(self, wait_s: float) -> bool:
-        """Handle a frame and what belongs to it and has arrived, waiting at most so long; False if none came.
-
-        Heartbeats go on meanwhile.
-        """
+        """Handle a frame and the rest of its message, waiting at most `wait_s` with heartbeats; False if none came."""
         deadline = time.monotonic() + wait_s
         while True:
             connection = self._opened()
             connection.deadline = min(deadline, time.monotonic() + TICK_SECONDS)
             try:
                 for _ in range(FRAMES_OF_A_MESSAGE):
-                    # True behind the last of the frames that belong together.
+                    # True after the last of the frames that belong together.
                     if connection.blocking_read():
                         break
             except PeerReadsNothingError as error:
@@ -220,7 +216,7 @@ class AmqpConnection:
                 self._tick()
                 if time.monotonic() >= deadline:
                     return False
-            except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+            except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
                 self._raise(error)
             else:
                 self._tick()
@@ -233,28 +229,28 @@ class AmqpConnection:
                 return
 
     def read_last_words(self) -> None:
-        """Handle what arrived before the connection broke; raises what the broker says in it."""
+        """Handle what arrived before the connection was lost; raises the error that the broker reported in it."""
         connection = self._amqp
         if connection is None or connection._transport is None:
             return
         try:
             while (frame := connection._transport.last_frame()) is not None:
                 connection.on_inbound_frame(frame)
-        except Exception as error:  # noqa: BLE001 - what is none of the libraries' errors is raised again
+        except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
             self._raise(error)
 
     def abandon(self) -> None:
-        """Drop the connection without a word; never raises, never waits for the broker."""
+        """Drop the connection without notifying the broker; never raises, never waits."""
         connection, self._amqp = self._amqp, None
         if connection is not None:
             with suppress(Exception):
                 connection.collect()
 
     def close(self) -> None:
-        """Say good-bye, within a limit; never raises."""
+        """Disconnect cleanly, within a time limit; never raises."""
         connection = self._amqp
         if connection is not None:
-            # Whatever goes wrong now, the broker finds out by itself.
+            # If this fails, the broker notices the lost connection by itself.
             with suppress(Exception):
                 connection.deadline = time.monotonic() + CLOSE_LIMIT_SECONDS
                 connection.transport.limit_writing(CLOSE_LIMIT_SECONDS)
@@ -270,7 +266,7 @@ class AmqpConnection:
             connect_timeout=self._connect_limit_s,
             transport=_Transport,
             transport_options={
-                # kombu would write an address for 'localhost', and a password where there is none.
+                # kombu would replace 'localhost' by an address, and add a password where there is none.
                 "host": self.host,
                 "userid": "guest" if guest else self._url.user,
                 "password": "guest" if guest else self._url.password,
@@ -308,10 +304,10 @@ class AmqpConnection:
         self.blocked = False
 
     def _raise(self, error: Exception, limit: str = "") -> NoReturn:
-        """Turn whatever the libraries raise into our errors; a channel error stays what it is."""
+        """Raise our error for an error of the libraries; channel errors and all others are raised unchanged."""
         connected = self._amqp is not None and self._amqp.connected
         if isinstance(error, exceptions.ChannelError) and connected:
-            # py-amqp has one class for a refusal of the login and one of a channel's request.
+            # py-amqp uses the same class for a refused login and for a refused request on a channel.
             raise error
         if isinstance(error, PeerReadsNothingError):
             raise BrokerUnavailableError(f"{self.host} reads nothing for {self._call_limit_s:g} s") from error
@@ -327,7 +323,7 @@ class AmqpConnection:
 
 
 def describe(error: Exception, host: str, vhost: str) -> BrokerUnavailableError:
-    """Say what an error of the libraries means for whoever runs the relay."""
+    """Return our error for an error of the libraries, in words for an operator."""
     text = str(getattr(error, "reply_text", "") or getattr(error, "strerror", "") or error)
     code = getattr(error, "reply_code", None)
     if isinstance(error, exceptions.AccessRefused) and "Login" in text:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The dead letters of a queue of RabbitMQ over AMQP: copied from queue to queue, confirmed, then acknowledged."""
+"""The dead letters of a RabbitMQ queue over AMQP: copied from queue to queue, confirmed, then acknowledged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sourcepulse.brokers import Delivery
     from sourcepulse.brokers.url import BrokerUrl
 
-#: The dead letters of a queue are in a queue of this name, bounded as the queue itself.
+#: The suffix of the queue that holds the dead letters of a queue, with the same limits.
 DEAD_SUFFIX = ".dead"
 REASON_HEADER = "x-reason"
 
@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 
 
 def bury(connection: AmqpConnection, name: str, delivery: Delivery, reason: str, arguments: Mapping[str, Any]) -> bool:
-    """Copy a message to a queue that is declared with these arguments; False if the broker does not let us.
+    """Copy a message to a queue that is declared with these arguments; False if the broker refuses.
 
-    BrokerUnavailableError if the broker does not answer, or takes no message for now.
+    BrokerUnavailableError if the broker does not answer, or accepts no messages for now.
     """
     try:
         channel = _declare(connection, name, arguments)
@@ -43,7 +43,7 @@ def bury(connection: AmqpConnection, name: str, delivery: Delivery, reason: str,
         arrived = _publish(connection, channel, name, [_message(delivery.body, delivery.content_type, headers)])
         connection.call(lambda _: channel.close())
     except exceptions.ChannelError as error:
-        logger.warning("a message is dropped, for %r cannot be used: %s", name, error.reply_text)
+        logger.warning("a message is dropped because the queue %r cannot be used: %s", name, error.reply_text)
         return False
     if not arrived:
         raise BrokerUnavailableError(f"the queue {name!r} was removed meanwhile")
@@ -52,21 +52,21 @@ def bury(connection: AmqpConnection, name: str, delivery: Delivery, reason: str,
 
 @contextmanager
 def open_amqp_dead_letters(url: BrokerUrl, queue: str) -> Iterator[AmqpDeadLetters]:
-    """Connect to the dead letters of a queue; what is read and not acknowledged goes back when this ends."""
+    """Connect to the dead letters of a queue; those that are read and not acknowledged return to it at the end."""
     connection = AmqpConnection(url)
     try:
         connection.open()
         yield AmqpDeadLetters(connection, queue)
     except exceptions.ChannelError as error:
         if error.reply_code == NOT_FOUND:
-            raise NothingThereError(f"nothing was ever put aside from the queue {queue!r}") from None
+            raise NothingThereError(f"the queue {queue!r} never had dead letters") from None
         raise describe(error, connection.host, url.vhost) from None
     finally:
         connection.close()
 
 
 class AmqpDeadLetters:
-    """The dead letters of a queue of RabbitMQ, see `DeadLetters`."""
+    """The dead letters of a RabbitMQ queue, see `DeadLetters`."""
 
     def __init__(self, connection: AmqpConnection, queue: str) -> None:
         self._connection = connection
@@ -94,22 +94,21 @@ class AmqpDeadLetters:
         return found
 
     def requeue(self, letters: Sequence[DeadLetter]) -> None:
-        """Publish them to their queue alone, each confirmed, then remove them."""
-        # On a channel of its own, because an error closes it, and what was read would go back.
+        """Publish dead letters to their queue only, each confirmed, then remove them."""
+        # On a separate channel, because an error closes the channel and returns everything that was read on it.
         channel = self._connection.channel()
         messages = [
             _message(letter.body, letter.content_type, {KEY_HEADER: letter.routing_key}, letter) for letter in letters
         ]
         if not _publish(self._connection, channel, self._queue, messages):
-            raise NothingThereError(f"there is no queue {self._queue!r}; its consumer makes it when it subscribes")
+            raise NothingThereError(f"there is no queue {self._queue!r}; its consumer creates it when it subscribes")
         self._connection.call(lambda _: channel.close())
         self.drop(letters)
 
     def drop(self, letters: Sequence[DeadLetter]) -> None:
-        """Acknowledge them."""
         for letter in letters:
             self._connection.write(self._channel.basic_ack, letter.handle)
-        # The broker answers this one behind the acknowledgements.
+        # The broker's answer to this request comes after it has handled the acknowledgements.
         self._connection.call(lambda _: self._channel.basic_qos(0, 0, False))
 
 
@@ -142,7 +141,7 @@ def _publish(connection: AmqpConnection, channel: Any, queue: str, messages: Seq
 
         connection.call(publish)
         if nacked:
-            raise BrokerUnavailableError(f"the queue {queue!r} takes no message for now")
+            raise BrokerUnavailableError(f"the queue {queue!r} accepts no messages for now")
         if returned:
             return False
     return True
@@ -155,6 +154,6 @@ def _declare(connection: AmqpConnection, name: str, arguments: Mapping[str, Any]
     except exceptions.ChannelError as error:
         if error.reply_code != PRECONDITION_FAILED:
             raise
-        # It is there, with the limits of an earlier time.
+        # The queue exists with earlier limits.
         return connection.channel()
     return channel

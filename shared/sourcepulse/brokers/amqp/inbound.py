@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Deliveries out of AMQP's frames, whatever their publisher wrote into properties and headers.
+"""Decodes deliveries from AMQP frames, whatever their publisher wrote into properties and headers.
 
-py-amqp decodes all of them, and raises over text that is not UTF-8 and over tables nested too deeply: the queue
-would be read no further. Of the properties only the content type is looked at here, and of what came straight to
-a queue the key that it was published under.
+py-amqp decodes all properties, and raises on text that is not UTF-8 and on tables nested too deeply: such a message
+would block the queue. Here only the content type is read, and for messages sent directly to a queue the routing key
+that they were published under.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from amqp.serialization import loads
 
 from sourcepulse.events.text import ascii_line
 
-#: A dead letter that is requeued comes under the name of its queue; this is the key it was published under.
+#: A requeued dead letter has its queue's name as routing key; this header holds the key it was published under.
 KEY_HEADER = "x-routing-key"
 
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
@@ -33,7 +33,7 @@ _tag = struct.Struct(">Q")
 
 
 class Inbound(NamedTuple):
-    """One delivery; bytes that are not UTF-8 stand as U+FFFD in the key."""
+    """One delivery; bytes of the key that are not UTF-8 are replaced by U+FFFD."""
 
     consumer_tag: str
     delivery_tag: int
@@ -44,7 +44,7 @@ class Inbound(NamedTuple):
 
 
 class _Partial:
-    """A delivery whose frames have not all come."""
+    """A delivery of which some frames have not arrived yet."""
 
     def __init__(self, payload: bytes) -> None:
         consumer_tag, at = _short_bytes(payload, len(_DELIVER))
@@ -62,12 +62,12 @@ class _Partial:
         self._pieces: list[bytes] = []
 
     def add(self, payload: bytes) -> bool:
-        """Take the next frame in and return whether it was the last."""
+        """Add the next frame and return whether it was the last."""
         if self.expected == _HEADER:
             _, _, self._missing, flags = _header_head.unpack_from(payload)
             at = _header_head.size
             if flags & _CONTENT_TYPE_FLAG:
-                # The first of the properties, if it is there at all.
+                # The content type is always the first of the properties.
                 content_type, at = _short_bytes(payload, at)
                 self.content_type = ascii_line(content_type.decode("latin-1"))
             if self._came_straight and flags & _HEADERS_FLAG:
@@ -88,7 +88,7 @@ class _Partial:
 
 
 def frame_handler(connection: Any, callback: Callable[..., object]) -> Callable[[tuple[int, int, bytes]], bool]:
-    """Return what py-amqp calls with each frame: deliveries go to `Channel.deliver`, all else to py-amqp's own."""
+    """Return py-amqp's callback for frames: deliveries go to `Channel.deliver`, all others to py-amqp's handler."""
     others = method_framing.frame_handler(connection, callback)
     partial: dict[int, _Partial] = {}
 
@@ -116,11 +116,11 @@ def frame_handler(connection: Any, callback: Callable[..., object]) -> Callable[
 
 
 def _key_header(payload: bytes, at: int) -> str:
-    """Return the key that a requeued dead letter was published under, empty if there is none that can be read."""
+    """Return the key that a requeued dead letter was published under, empty if there is no readable one."""
     try:
         ((headers,), _) = loads("F", payload, at)
         key = headers.get(KEY_HEADER, "")
-    except Exception:  # noqa: BLE001 - a stranger's headers make py-amqp raise whatever there is
+    except Exception:  # noqa: BLE001 - a stranger's headers can make py-amqp raise anything
         return ""
     return key if isinstance(key, str) else ""
 

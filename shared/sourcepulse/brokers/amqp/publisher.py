@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Publishing to RabbitMQ: a sliding window of messages, each confirmed, told apart by our own count of tags."""
+"""Publishing to RabbitMQ: a sliding window of messages, each confirmed, matched by our own count of delivery tags."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, Exc
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
-#: Messages that may be unconfirmed at once; more brings nothing, and a lost connection repeats them all.
+#: How many messages may be unconfirmed; more is not faster, and a lost connection repeats all of them.
 WINDOW = 1000
 #: How long the broker may confirm nothing while messages wait for it.
 CONFIRM_LIMIT_SECONDS = 15.0
-#: How often an idle publisher looks after its exchange: later than its consumers, who learn so that it had gone.
+#: How often an idle publisher checks its exchange: later than consumers do, so that they notice that it was removed.
 RENEW_SECONDS = 75.0
 
-#: RabbitMQ's words for a routing key that we may not use; a right to the exchange itself reads otherwise.
+#: RabbitMQ's message for a routing key that we may not use; a missing right to the exchange has another one.
 _TOPIC_REFUSED = re.compile(r"ACCESS_REFUSED - (?:write )?access to topic '")
-#: What cannot be written in AMQP's types: a key over 255 bytes, half a surrogate pair, a body too large.
+#: Errors for what AMQP's types cannot express: a key over 255 bytes, half a surrogate pair, a body that is too large.
 _UNWRITABLE = (struct.error, ValueError, OverflowError)
 
 logger = logging.getLogger(__name__)
@@ -51,10 +51,10 @@ logger = logging.getLogger(__name__)
 class AmqpPublisher:
     """Publishes to one topic exchange of RabbitMQ over AMQP 0-9-1, see `Publisher`.
 
-    After a negative acknowledgement the channel is not trusted any more (a quorum queue without its leader
-    may nack for ever on it): BrokerUnavailableError. An error that closes the channel and is one message's
-    fault (too large, a routing key that we may not use) names no message: what is unsettled is sent again,
-    each alone, so that the culprit is known, which alone is refused.
+    A negative acknowledgement raises BrokerUnavailableError, because a quorum queue without a leader may nack
+    forever on the same channel. An error that one message causes (it is too large, or we may not use its routing
+    key) closes the channel without naming the message: all unsettled messages are then sent again one at a time,
+    and only the one that fails is refused.
     """
 
     window = WINDOW
@@ -76,11 +76,11 @@ class AmqpPublisher:
         self._method = lru_cache(maxsize=1024)(lambda channel, key: publish_method(channel, exchange, key))
         self._channel: Any = None
         self._last_tag = 0
-        #: By delivery tag; one alone while suspects are tried.
+        #: By delivery tag; only one while suspects are tried.
         self._unsettled: dict[int, Message] = {}
-        #: Those among which one closed the channel, not yet tried alone.
+        #: One of these messages closed the channel; they have not been tried alone yet.
         self._suspects: deque[Message] = deque()
-        #: Handed over since; they go together again, after the last suspect.
+        #: Sent by the caller since then; published together after the last suspect.
         self._later: deque[Message] = deque()
         self._returned: set[str] = set()
         self._settled: list[Settlement] = []
@@ -89,7 +89,7 @@ class AmqpPublisher:
         self._renew_at = 0.0
 
     def open(self) -> None:
-        """Connect and declare the exchange; one that we may not declare must be there."""
+        """Connect and declare the exchange; if we may not declare it, it must exist."""
         self.abandon()
         self._connection.open()
         declare_exchange(self._connection, self._exchange)
@@ -97,7 +97,7 @@ class AmqpPublisher:
         self._open_channel()
 
     def send(self, message: Message) -> None:
-        """Take the message; it is on its way when many are, or when `settle` is called."""
+        """Buffer the message; it is sent when there are many, or when `settle` is called."""
         if self._failure is not None:
             raise self._failure
         if self._suspects or self._later:
@@ -111,7 +111,7 @@ class AmqpPublisher:
             self._fail(error)
 
     def settle(self, wait_seconds: float) -> Sequence[Settlement]:
-        """Read confirms until some have come, or the wait is over."""
+        """Read confirms until some have arrived, or the wait is over."""
         deadline = time.monotonic() + wait_seconds
         while True:
             try:
@@ -120,7 +120,7 @@ class AmqpPublisher:
                 self._search(error)
             except BrokerUnavailableError as error:
                 self._fail(error)
-            # What is settled is told before what went wrong: it need not be sent again.
+            # Settlements are returned before the failure is raised, so that these messages are not sent again.
             if self._settled:
                 settled, self._settled = self._settled, []
                 return settled
@@ -133,7 +133,7 @@ class AmqpPublisher:
                 return []
 
     def abandon(self) -> None:
-        """Drop the connection; what is unsettled is forgotten."""
+        """Drop the connection and forget the unsettled messages."""
         self._connection.abandon()
         self._channel = None
         self._last_tag = 0
@@ -145,19 +145,21 @@ class AmqpPublisher:
         self._failure = None
 
     def close(self) -> None:
-        """Say good-bye if nothing is unsettled, else abandon."""
+        """Disconnect cleanly if nothing is unsettled, else abandon."""
         if not (self._unsettled or self._suspects or self._later):
             self._connection.close()
         self.abandon()
 
     def _renew(self) -> None:
-        """Declare the exchange again now and then while nothing is sent, so that who waits for it can subscribe."""
+        """Declare the exchange again from time to time while idle, so that waiting consumers can subscribe."""
         now = time.monotonic()
         if now < self._renew_at or self._channel is None:
             return
         self._renew_at = now + RENEW_SECONDS
         if not exchange_stands(self._connection, self._exchange):
-            logger.warning("the exchange %r was removed at %s and is made again", self._exchange, self._connection.host)
+            logger.warning(
+                "the exchange %r was removed at %s; declaring it again", self._exchange, self._connection.host
+            )
             declare_exchange(self._connection, self._exchange)
 
     def _open_channel(self) -> None:
@@ -185,11 +187,11 @@ class AmqpPublisher:
             self._progress_at = time.monotonic()
         self._last_tag += 1
         self._unsettled[self._last_tag] = message
-        # py-amqp's own way to publish looks for a frame first, and spins for ever on half of one.
+        # py-amqp's own publish first checks for an incoming frame, and spins forever on half of one.
         self._connection.write_frames(frames)
 
     def _read_confirms(self, deadline: float) -> None:
-        """Read until something is settled, failed or the deadline is over; then what else has arrived."""
+        """Read until something is settled or failed, or until the deadline; then read what else has arrived."""
         self._try_next_suspect()
         while self._unsettled and not self._settled and self._failure is None:
             now = time.monotonic()
@@ -224,7 +226,7 @@ class AmqpPublisher:
         self._progress_at = time.monotonic()
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        # A later acknowledgement of several does not include what was refused before it.
+        # A later acknowledgement with `multiple` does not include messages that were refused before it.
         self._take(tag, multiple)
         # Raised later: py-amqp must finish with the frame first.
         self._failure = BrokerUnavailableError(
@@ -233,7 +235,7 @@ class AmqpPublisher:
         )
 
     def _take(self, tag: int, multiple: bool) -> list[Message]:
-        """Take out what one word of the broker is about."""
+        """Remove and return the messages that a confirm settles."""
         if multiple:
             tags = list(takewhile(lambda known: known <= tag, self._unsettled))
         else:
@@ -245,7 +247,7 @@ class AmqpPublisher:
         self._returned.add(message.properties.get("message_id", ""))
 
     def _fail(self, error: BrokerUnavailableError) -> None:
-        """Keep why the connection is of no more use; what the broker said last explains it best."""
+        """Store why the connection is unusable; the broker's last message explains it best."""
         if self._failure is not None:
             return
         try:
@@ -260,7 +262,7 @@ class AmqpPublisher:
         self._failure = error
 
     def _search(self, error: exceptions.ChannelError) -> None:
-        """Go on after an error that closed the channel: one message alone on it is to blame, of several any may be."""
+        """Continue after an error that closed the channel; a message that was alone on it caused the error."""
         waiting = list(self._unsettled.values())
         self._unsettled.clear()
         try:
@@ -287,7 +289,7 @@ class AmqpPublisher:
 
 
 def exchange_stands(connection: AmqpConnection, exchange: str) -> bool:
-    """Return whether an exchange is there, which everybody may ask."""
+    """Return whether an exchange exists; this needs no rights."""
     channel = connection.channel()
     try:
         connection.call(lambda _: channel.exchange_declare(exchange, "topic", passive=True))
@@ -298,7 +300,7 @@ def exchange_stands(connection: AmqpConnection, exchange: str) -> bool:
 
 
 def declare_exchange(connection: AmqpConnection, exchange: str) -> None:
-    """Make sure of a durable topic exchange; BrokerRefusedUsError if it is missing and we may not make it."""
+    """Declare a durable topic exchange if it is missing; BrokerRefusedUsError if it is missing and we may not."""
     channel = connection.channel()
     try:
         connection.call(lambda _: channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False))
@@ -312,13 +314,13 @@ def declare_exchange(connection: AmqpConnection, exchange: str) -> None:
             ) from None
         if error.reply_code != ACCESS_REFUSED:
             raise BrokerUnavailableError(f"{connection.host} cannot declare {exchange!r}: {error.reply_text}") from None
-    # Without the right to make exchanges it is enough that this one is there.
+    # Without the right to declare exchanges it is enough that this one exists.
     channel = connection.channel()
     try:
         connection.call(lambda _: channel.exchange_declare(exchange, "topic", passive=True))
         connection.call(lambda _: channel.close())
     except exceptions.ChannelError as error:
         raise ExchangeMissingError(
-            f"the exchange {exchange!r} is missing at {connection.host} and we may not make it; "
-            f"have an admin declare it (durable, topic) or allow us to configure it: {error.reply_text}"
+            f"the exchange {exchange!r} is missing at {connection.host} and we may not declare it; "
+            f"ask an admin to declare it (durable, topic) or to allow us to configure it: {error.reply_text}"
         ) from None

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Receiving from RabbitMQ: one queue, bound to exactly the patterns asked for, acknowledged one by one."""
+"""Receiving from RabbitMQ: one queue, bound to exactly the requested patterns, acknowledged message by message."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 TEMPORARY_PREFIX = "temporary-"
 MILLISECONDS = 1000
-#: A name is a short string of at most 255 bytes; that of the dead letters must fit as well.
+#: A name is a short string of at most 255 bytes; the name of the dead letter queue must fit too.
 NAME_MAX_BYTES = 255 - len(DEAD_SUFFIX)
 PREFETCH_MAX = 65_535
-#: How often a queue is bound again: a binding that was removed is missed by nobody else.
+#: How often a queue is bound again, because the broker does not report that a binding was removed.
 RENEW_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,9 @@ class _Handle(NamedTuple):
 class AmqpSubscription:
     """One consumer of one queue of RabbitMQ over AMQP 0-9-1, see `Subscription`.
 
-    A durable subscription is a durable classic queue, served to one consumer at a time unless shared; a
-    temporary one an exclusive queue that goes with the connection. Both are legal on RabbitMQ 4. The broker
-    cannot tell what a queue is bound to: `former_patterns` are unbound unless they are asked for again.
+    A durable subscription is a durable classic queue, which serves one consumer at a time unless shared; a
+    temporary one is an exclusive queue that is removed with the connection. Both are allowed on RabbitMQ 4.
+    AMQP cannot list a queue's bindings: `former_patterns` are unbound unless they are requested again.
     """
 
     unbinds = True
@@ -80,7 +80,7 @@ class AmqpSubscription:
         self._stood = False
         self._lost_its_queue = False
         self._arrived: deque[Delivery] = deque()
-        #: The tags of what came by this channel and is not settled, in their order.
+        #: The tags of the unsettled deliveries of this channel, in order.
         self._outstanding: dict[int, None] = {}
         self._cancelled = False
         self._renew_at = 0.0
@@ -88,17 +88,18 @@ class AmqpSubscription:
         self._queue = spec.queue if spec.durable and spec.queue else _temporary_name()
 
     def open(self) -> None:
-        """Connect, declare queue and bindings, and begin to consume."""
+        """Connect, declare queue and bindings, and start consuming."""
         self._check()
         self.abandon()
         self._connection.open()
         declare_exchange(self._connection, self._spec.exchange)
         if not self._spec.durable:
-            # An exclusive queue ends with its connection, and its name is locked until the broker notices that.
+            # An exclusive queue ends with its connection, but its name stays locked until the broker notices.
             self._queue = _temporary_name()
         existed = self._declare()
         knew_it = bool(self._former_patterns) if self._spec.durable else self._stood
-        # An opening that fails from here on tells nobody; then the next one must, though it finds a queue.
+        # If opening fails from here on, the loss is not reported; the next opening must report it, although it finds
+        # a queue.
         self._lost_its_queue = self._lost_its_queue or (knew_it and not existed)
         self._opening += 1
         try:
@@ -110,10 +111,10 @@ class AmqpSubscription:
         self._renew_at = time.monotonic() + RENEW_SECONDS
 
     def receive(self, wait_seconds: float) -> Delivery | None:
-        """Wait at most so long for one message; BrokerUnavailableError if the queue was deleted."""
+        """Wait at most `wait_seconds` for one message; BrokerUnavailableError if the queue was deleted."""
         deadline = time.monotonic() + wait_seconds
         while not self._arrived:
-            # What has arrived is taken in though there is no time to wait.
+            # What has arrived is read even if there is no time to wait.
             now = time.monotonic()
             if now >= self._renew_at and self._channel is not None:
                 self._renew()
@@ -123,16 +124,16 @@ class AmqpSubscription:
         return self._arrived.popleft()
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """Tell the broker that the message is done with; BrokerUnavailableError if it came by an older connection."""
+        """Acknowledge a message; BrokerUnavailableError if it came over an older connection."""
         tag = self._tag(delivery)
         self._connection.write(self._channel.basic_ack, tag)
         self._outstanding.pop(tag, None)
         self._connection.flush()
 
     def acknowledge_all(self, deliveries: Sequence[Delivery]) -> None:
-        """Tell the broker that the messages are done with; the errors are those of `acknowledge`.
+        """Acknowledge messages; raises what `acknowledge` raises.
 
-        One word stands for all up to the first that is not among them.
+        One frame acknowledges all of them up to the first outstanding message that is not among them.
         """
         tags = {self._tag(delivery) for delivery in deliveries}
         done = list(takewhile(tags.__contains__, self._outstanding))
@@ -145,7 +146,7 @@ class AmqpSubscription:
         self._connection.flush()
 
     def reject(self, delivery: Delivery, reason: str) -> None:
-        """Move the message to `<queue>.dead`, with the reason in its headers; without the right to do so, drop it."""
+        """Move the message to `<queue>.dead`, with the reason in its headers; drop it if we have no right to do so."""
         tag = self._tag(delivery)
         if self._spec.durable and bury(
             self._connection, self._queue + DEAD_SUFFIX, delivery, reason, queue_arguments(self._spec.limits)
@@ -157,7 +158,7 @@ class AmqpSubscription:
         self._connection.flush()
 
     def abandon(self) -> None:
-        """Drop the connection; what is not acknowledged comes again."""
+        """Drop the connection; unacknowledged messages are redelivered."""
         self._connection.abandon()
         self._channel = None
         self._arrived.clear()
@@ -165,22 +166,22 @@ class AmqpSubscription:
         self._cancelled = False
 
     def close(self) -> None:
-        """Say good-bye; a temporary queue goes."""
+        """Disconnect; a temporary queue is removed."""
         self._connection.close()
         self.abandon()
 
     def _check(self) -> None:
         spec = self._spec
         if spec.from_start and not spec.durable:
-            raise SubscriptionError("RabbitMQ keeps nothing for a queue that is not durable: from_start cannot be had")
+            raise SubscriptionError("RabbitMQ stores nothing for a temporary queue: from_start is not supported")
         if not 1 <= spec.prefetch <= PREFETCH_MAX:
-            raise SubscriptionError(f"prefetch is {spec.prefetch}; RabbitMQ takes 1 to {PREFETCH_MAX}")
+            raise SubscriptionError(f"prefetch is {spec.prefetch}; RabbitMQ allows 1 to {PREFETCH_MAX}")
         for name in (self._queue, spec.exchange, *spec.patterns):
             if len(name.encode()) > NAME_MAX_BYTES:
                 raise SubscriptionError(f"{name[:60]!r}... has more than {NAME_MAX_BYTES} bytes")
 
     def _declare(self) -> bool:
-        """Declare the queue and tell whether it was there; SubscriptionError if it is another kind of queue."""
+        """Declare the queue and return whether it existed; SubscriptionError if it is another kind of queue."""
         channel = self._connection.channel()
         existed = True
         try:
@@ -210,7 +211,7 @@ class AmqpSubscription:
         call = self._connection.call
         for pattern in self._spec.patterns:
             call(partial(_ignoring_connection, channel.queue_bind, self._queue, exchange, pattern))
-        # Bound first, so that nothing falls between the old patterns and the new.
+        # The new patterns are bound first, so that no message is missed in between.
         for pattern in set(self._former_patterns) - set(self._spec.patterns):
             call(partial(_ignoring_connection, channel.queue_unbind, self._queue, exchange, pattern))
         call(lambda _: channel.basic_qos(0, self._spec.prefetch, False))
@@ -218,7 +219,7 @@ class AmqpSubscription:
         self._former_patterns = self._spec.patterns
 
     def _renew(self) -> None:
-        """Bind the queue again, for nothing tells that a binding was removed, or the exchange and made anew.
+        """Bind the queue again, because the broker does not report a removed binding or a recreated exchange.
 
         BrokerUnavailableError if the exchange is missing: the next opening waits for it.
         """
@@ -232,7 +233,7 @@ class AmqpSubscription:
             )
         if not self._may_bind:
             return
-        # On a channel of its own, which an error closes.
+        # On a separate channel, because an error closes the channel.
         channel = self._connection.channel()
         try:
             for pattern in self._spec.patterns:
@@ -240,21 +241,21 @@ class AmqpSubscription:
             self._connection.call(lambda _: channel.close())
         except exceptions.ChannelError as error:
             self._may_bind = False
-            logger.warning("whether %r is still bound is not seen any more: %s", self._queue, error.reply_text)
+            logger.warning("cannot check any more whether %r is still bound: %s", self._queue, error.reply_text)
 
     def _refusal(self, error: exceptions.ChannelError) -> Exception:
         text = error.reply_text
         if error.reply_code == PRECONDITION_FAILED:
             return SubscriptionError(
-                f"the queue {self._queue!r} exists with other properties; choose another name, ask for the limits "
-                f"it was made with, or delete it: {text}"
+                f"the queue {self._queue!r} exists with other properties; choose another name, request the limits "
+                f"it was created with, or delete it: {text}"
             )
         if error.reply_code == RESOURCE_LOCKED:
             return BrokerUnavailableError(f"the queue {self._queue!r} still belongs to another connection: {text}")
         if error.reply_code == ACCESS_REFUSED:
             named = describe(error, self._connection.host, self._url.vhost)
             return type(named)(f"{named}{name_hint(text, self._spec.queue, self._url.user)}")
-        return BrokerUnavailableError(f"the queue {self._queue!r} cannot be had: {text}")
+        return BrokerUnavailableError(f"the queue {self._queue!r} cannot be used: {text}")
 
     def _on_message(self, message: Inbound) -> None:
         self._outstanding[message.delivery_tag] = None
@@ -284,15 +285,15 @@ class AmqpSubscription:
     def _tag(self, delivery: Delivery) -> int:
         handle = delivery.handle
         if not isinstance(handle, _Handle) or handle.opening != self._opening or self._channel is None:
-            raise BrokerUnavailableError("the message came by a connection that is closed; it comes again")
+            raise BrokerUnavailableError("the message came over a connection that is closed; it will be redelivered")
         return handle.delivery_tag
 
 
 def name_hint(refusal: str, queue: str | None, user: str) -> str:
-    """Return what may help after a refusal: where rights are given by prefix, a login has queues of its own name."""
+    """Return a hint after a refusal: with rights granted by prefix, a login may use queues of its own name only."""
     if queue is None or not user or "to queue" not in refusal or queue.startswith(f"{user}."):
         return ""
-    return f"; a login may have the right to queues of its own name only, such as '{user}.{queue}'"
+    return f"; this login may be limited to queues that begin with its name, such as '{user}.{queue}'"
 
 
 def _temporary_name() -> str:
@@ -300,12 +301,12 @@ def _temporary_name() -> str:
 
 
 def _ignoring_connection(request: Callable[..., object], *arguments: object) -> None:
-    # The last one is the connection that `call` passes.
+    # The last argument is the connection that `call` passes.
     request(*arguments[:-1])
 
 
 def queue_arguments(limits: QueueLimits) -> dict[str, Any]:
-    """Write limits as RabbitMQ's queue arguments; the oldest go first, a publisher is never refused."""
+    """Return limits as RabbitMQ's queue arguments; the oldest messages are dropped, publishers are never refused."""
     return {
         "x-max-length": limits.max_length,
         "x-overflow": "drop-head",

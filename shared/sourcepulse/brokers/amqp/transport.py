@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The transport below py-amqp: AMQP's frames on a socket whose every wait ends, in large pieces both ways.
+"""The transport below py-amqp: AMQP's frames on a socket on which every wait is bounded, read and written in bulk.
 
-py-amqp's own transport asks the kernel three times for each frame and once for each message, and its time-outs
-hold for one of these calls, so that a peer that sends a byte now and then is waited for without end.
+py-amqp's own transport makes three system calls for each frame it reads and one for each message it writes, and its
+timeouts are per system call, so a peer that sends single bytes keeps it waiting forever.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits
 #: Method, header, body, heartbeat (AMQP 0-9-1 section 4.2.3, with the heartbeat of its errata).
 FRAME_KINDS = frozenset({1, 2, 3, 8})
 FRAME_END = 0xCE
-#: Larger frames are not asked for by us, nor by any broker's default (128 KiB).
+#: Neither we nor any broker's default (128 KiB) negotiates larger frames.
 FRAME_MAX_BYTES = 64 * 1024 * 1024
 _FRAME_HEADER = struct.Struct(">BHI")
 
 
 class NotAmqpError(OSError):
-    """The peer's bytes are no AMQP frame; `raw` holds the first of them."""
+    """The peer's bytes are not an AMQP frame; `raw` holds the first of them."""
 
     def __init__(self, raw: bytes) -> None:
-        super().__init__(f"no AMQP frame: {raw!r}")
+        super().__init__(f"not an AMQP frame: {raw!r}")
         self.raw = raw
 
 
 class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has no types
     """A TCP connection, with TLS if a context is given, on a socket that never blocks.
 
-    Written bytes are gathered; `flush` or the next read hands them on. After any exception but TimeoutError
-    from a read the connection is of no more use.
+    Written bytes are buffered until `flush` or the next read. After any exception except TimeoutError from a read,
+    the connection is unusable.
     """
 
     def __init__(self, host: str, limits: Limits, tls: ssl.SSLContext | None, tls_host: str) -> None:
@@ -46,25 +46,25 @@ class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has
         self._socket = BoundedSocket(limits)
 
     def write(self, data: Any) -> None:
-        """Gather bytes, and hand them on when they are many."""
-        # They are a view of a buffer that py-amqp uses again: the socket copies them.
+        """Buffer bytes, and flush them when there are many."""
+        # `data` is a view of a buffer that py-amqp reuses, and the socket copies it.
         self._socket.write(data)
 
     def flush(self) -> None:
-        """Hand everything gathered to the kernel; PeerReadsNothingError if that takes too long."""
+        """Pass all buffered bytes to the kernel; PeerReadsNothingError if that takes too long."""
         try:
             self._socket.flush()
         finally:
             self.connected = self._socket.connected
 
     def limit_writing(self, seconds: float) -> None:
-        """Let a write take no longer from now on."""
+        """Limit the duration of every later write."""
         self._socket.limit_writing(seconds)
 
     def read_frame(self, deadline: float = 0.0) -> tuple[int, int, bytes]:
         """Return the next frame as kind, channel and payload; TimeoutError if it is not complete at the deadline.
 
-        What has come of it is kept for the next call.
+        A part that has arrived is kept for the next call.
         """
         while (frame := self._take()) is None:
             try:
@@ -74,7 +74,7 @@ class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has
         return frame
 
     def last_frame(self) -> tuple[int, int, bytes] | None:
-        """Return the next frame of what has arrived, though nothing can be sent any more; None if there is none."""
+        """Return the next frame that has arrived, even if nothing can be sent any more; None if there is none."""
         if (frame := self._take()) is None:
             self._socket.receive()
             frame = self._take()
@@ -106,7 +106,7 @@ class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has
         self.sock = self._socket.sock
 
     def _set_socket_options(self, _settings: object) -> None:
-        # py-amqp would set each option that it knows to the value just read, which Linux now and then refuses.
+        # py-amqp would set each option that it knows to the value it has just read, which Linux sometimes refuses.
         pass
 
     def _setup_transport(self) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What an operator asks of the embedded log: its queues, their dead letters, and how to get those back."""
+"""Administration of the embedded log: statistics, dead letters, removal of queues."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class QueueStatistics:
     """One queue of the log; times are seconds since 1970.
 
-    `pending` messages were not handed out yet or wait to come again, `leased` ones are with a consumer,
-    `lost` were dropped by a limit since the queue was made, `dead` wait among the dead letters.
+    `pending` messages were not delivered yet or wait for redelivery, `leased` ones are held by a consumer,
+    `lost` ones were dropped by a limit since the queue was created, `dead` ones are dead letters.
     """
 
     name: str
@@ -54,10 +54,10 @@ class LogStatistics:
 
 
 def log_statistics(url: BrokerUrl) -> LogStatistics:
-    """Count what the log and each of its queues hold; NothingThereError if there is no log."""
+    """Return counts of the log and each of its queues; NothingThereError if there is no log."""
     path = Path(url.path)
     with _existing(path) as log, log.read() as db:
-        # One look at one state of the log, whatever others do meanwhile; nothing is written.
+        # A read transaction, so that all counts are of one state of the log.
         db.execute("BEGIN")
         messages, oldest_at = db.execute("SELECT count(*), min(at) FROM messages").fetchone()
         queues = db.execute("SELECT queue FROM queues ORDER BY name").fetchall()
@@ -118,27 +118,26 @@ class LocalDeadLetters:
         return list(found)
 
     def requeue(self, letters: Sequence[DeadLetter]) -> None:
-        """Put them before what waits in their queue, with their deliveries forgotten, in one transaction."""
+        """Put dead letters at the head of their queue, with their delivery counts reset, in one transaction."""
         bring_back_dead_letters(self._url, self._queue, letters)
 
     def drop(self, letters: Sequence[DeadLetter]) -> None:
-        """Delete them."""
         with _existing(Path(self._url.path)) as log, log.write() as db:
             _delete(db, letters)
 
 
 def bring_back_dead_letters(url: BrokerUrl, queue: str, letters: Sequence[DeadLetter]) -> None:
-    """Put dead letters before what waits in their queue, with their deliveries forgotten.
+    """Put dead letters at the head of their queue, with their delivery counts reset.
 
     NothingThereError if the queue is gone.
     """
     with _existing(Path(url.path)) as log, log.write() as db:
         row = db.execute("SELECT queue FROM queues WHERE name = ?", (queue,)).fetchone()
         if row is None:
-            raise NothingThereError(f"there is no queue {queue!r}; its consumer makes it when it subscribes")
+            raise NothingThereError(f"there is no queue {queue!r}; its consumer creates it when it subscribes")
         now = time.time()
         for letter in letters:
-            # Behind every cursor, a message that was trimmed reaches nobody but the holder of its lease.
+            # A restored message is behind every cursor, so only the queue that holds its lease receives it.
             restored = db.execute(
                 "INSERT OR IGNORE INTO messages SELECT position, ?, exchange, routing_key, content_type, body "
                 "FROM dead_letters WHERE letter = ? RETURNING length(body)",
@@ -153,7 +152,7 @@ def bring_back_dead_letters(url: BrokerUrl, queue: str, letters: Sequence[DeadLe
 
 
 def delete_queue(url: BrokerUrl, queue: str) -> None:
-    """Remove a queue and its dead letters; a consumer that comes for it is told that events were lost.
+    """Remove a queue and its dead letters; its next consumer is notified that events were lost.
 
     NothingThereError if there is no such queue, BrokerError if a consumer uses it.
     """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The publishers' side of the embedded log: append, count what each queue got, trim, forget unused queues."""
+"""The publishers' side of the embedded log: append, count each queue's messages, trim, remove unused queues."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from sourcepulse.brokers.file.owner import is_alive
 from sourcepulse.brokers.file.tables import text_of
 from sourcepulse.events.topics import matches
 
-#: The log keeps messages for so long and so many bytes, whichever ends first.
+#: How long the log keeps messages, and how many bytes of them; whichever limit is reached first.
 KEEP_SECONDS = 7 * 86_400
 KEEP_BYTES = 1 << 30
-#: What a message costs beyond its body, for the sum above.
+#: The overhead of a message, counted in addition to its body.
 ROW_BYTES = 120
-#: A publisher removes at least so many old messages at a time, and twice as many as it appends.
+#: The fewest old messages that a publisher may remove at a time; otherwise twice as many as it appends.
 TRIM_ROWS = 200
-#: Between two sweeps for queues that nobody uses any more.
+#: The time between two sweeps for unused queues.
 SWEEP_SECONDS = 5.0
-#: A consumer that called nothing for so long counts as dead, as RabbitMQ's consumer_timeout has it.
+#: A consumer that made no call for this long counts as dead, as with RabbitMQ's consumer_timeout.
 LEASE_LIMIT_SECONDS = 30 * 60
-#: Names of expired queues are remembered so that their consumer is told; at most so many.
+#: How many names of expired queues are remembered, in order to notify their consumers.
 GONE_QUEUES_MAX = 1_000
-#: How many routing keys a router remembers the queues of.
+#: For how many routing keys a router caches the queues.
 ROUTER_KEYS_MAX = 10_000
 
 Binding = tuple[int, str, str]
 
 
 class Router:
-    """Tells which queues a key goes to, by the bindings of one moment."""
+    """Maps routing keys to queues, by the bindings at one moment."""
 
     def __init__(self, version: int, bindings: Sequence[Binding]) -> None:
         self.version = version
@@ -65,7 +65,7 @@ class Router:
 
 
 def append(db: sqlite3.Connection, router: Router, exchange: str, batch: Sequence[Message], now: float) -> list[bool]:
-    """Append a batch in order; tell for each message whether a queue is bound to its key."""
+    """Append a batch in order; return for each message whether a queue is bound to its key."""
     db.executemany(
         "INSERT INTO messages (at, exchange, routing_key, content_type, body) VALUES (?, ?, ?, ?, ?)",
         [(now, exchange, message.routing_key, message.content_type, message.body) for message in batch],
@@ -86,9 +86,9 @@ def append(db: sqlite3.Connection, router: Router, exchange: str, batch: Sequenc
 
 
 def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep_seconds: float) -> int:
-    """Remove at most so many of the oldest messages, those beyond the limits; give how many went.
+    """Remove at most `rows` of the oldest messages that exceed the limits and return how many were removed.
 
-    A queue that had not come so far is told how many of its messages were lost.
+    The messages that a queue had not delivered yet are counted as lost there.
     """
     excess = db.execute("SELECT bytes FROM log").fetchone()[0] - keep_bytes
     doomed: list[tuple[int, str, str]] = []
@@ -127,7 +127,7 @@ def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep
 
 
 class Reach:
-    """What one queue is bound to, position by position: a binding holds in (after, until]."""
+    """The bindings of one queue by position: a binding is valid in (after, until]."""
 
     def __init__(self, version: int, bindings: Iterable[tuple[str, str, int, int | None]]) -> None:
         self.version = version
@@ -159,7 +159,7 @@ class Reach:
 
 
 def release_dead(db: sqlite3.Connection, log: Path, queue: int, me: int | None, now: float) -> list[str]:
-    """Take the leases from the queue's consumers that died or hang; give their tokens."""
+    """Release the leases of the queue's consumers that died or hang, and return their tokens."""
     gone = []
     for consumer, token, seen_at in db.execute(
         "SELECT consumer, token, seen_at FROM consumers WHERE queue = ?", (queue,)
@@ -171,7 +171,7 @@ def release_dead(db: sqlite3.Connection, log: Path, queue: int, me: int | None, 
 
 
 def forget_consumer(db: sqlite3.Connection, consumer: int) -> None:
-    """Remove a consumer; what it had leased waits for its next delivery."""
+    """Remove a consumer; the messages that it had leased wait for redelivery."""
     db.execute("UPDATE leases SET consumer = NULL WHERE consumer = ?", (consumer,))
     db.execute("DELETE FROM consumers WHERE consumer = ?", (consumer,))
 
@@ -184,7 +184,7 @@ def remove_queue(db: sqlite3.Connection, queue: int) -> None:
 
 
 def remember_gone(db: sqlite3.Connection, name: str, now: float) -> None:
-    """Remember the name of a durable queue that was removed, so that its consumer is told."""
+    """Record the name of a durable queue that was removed, so that its consumer is notified."""
     db.execute("INSERT OR REPLACE INTO gone_queues VALUES (?, ?)", (name, now))
     db.execute(
         "DELETE FROM gone_queues WHERE name NOT IN (SELECT name FROM gone_queues ORDER BY gone_at DESC LIMIT ?)",
@@ -193,7 +193,7 @@ def remember_gone(db: sqlite3.Connection, name: str, now: float) -> None:
 
 
 def sweep(db: sqlite3.Connection, log: Path, now: float) -> None:
-    """Remove the queues that nobody used for longer than they allow; the clock of a live consumer stands."""
+    """Remove the queues that were unused for longer than their limit; a queue with a live consumer is in use."""
     db.execute("UPDATE log SET swept_at = ?", (now,))
     for queue, name, durable in db.execute(
         "SELECT queue, name, durable FROM queues WHERE used_at + expires_s < ?", (now,)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Who still lives: each consumer of the log holds a lock that the system drops when its process ends."""
+"""Detects dead consumers: each consumer of the log holds a lock that the kernel releases when its process ends."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.outbox.files import is_locked, try_lock
 from sourcepulse.outbox.sqlite_file import shared_mode
 
-#: A lock file without a consumer in the log is left over from a crash once it is older than this.
+#: A lock file that belongs to no consumer in the log is removed as a crash leftover once it is older than this.
 ORPHAN_AGE_SECONDS = 60.0
 
 
 class Owner:
-    """A token and the locked file that stands for it, as long as this process lives and keeps it.
+    """A token and its locked file, held until released or until the process ends.
 
-    The kernel releases a `flock` however the process ends, also inside containers that share the directory
-    but not their process ids.
+    The kernel releases a `flock` however the process ends, even in containers that share the directory but not
+    their process ids.
     """
 
     def __init__(self, token: str, path: Path, fd: int) -> None:
@@ -34,7 +34,7 @@ class Owner:
 
     @classmethod
     def claim(cls, log: Path) -> Self:
-        """Make a new token with its locked file; BrokerUnavailableError if the directory refuses."""
+        """Create a new token with its locked file; BrokerUnavailableError if the file cannot be created."""
         token = uuid.uuid4().hex
         path = owner_path(log, token)
         try:
@@ -45,12 +45,12 @@ class Owner:
                 raise BlockingIOError(errno.EAGAIN, "another process locked it")
         except OSError as error:
             raise BrokerUnavailableError(
-                f"a consumer's lock file beside the log {log} cannot be made: {error.strerror}"
+                f"a consumer's lock file beside the log {log} cannot be created: {error.strerror}"
             ) from error
         return cls(token, path, fd)
 
     def release(self) -> None:
-        """Give up the lock and remove its file; never raises, may be called again."""
+        """Release the lock and remove its file; never raises, may be called more than once."""
         if self._fd >= 0:
             with suppress(OSError):
                 self._path.unlink()
@@ -60,12 +60,12 @@ class Owner:
 
 
 def owner_path(log: Path, token: str) -> Path:
-    """Name the lock file of a consumer."""
+    """Return the path of a consumer's lock file."""
     return log.with_name(f"{log.name}.consumer-{token}")
 
 
 def is_alive(log: Path, token: str) -> bool:
-    """Return whether a consumer's process still holds its lock; in doubt it does."""
+    """Return whether a consumer's process still holds its lock; True in case of doubt."""
     try:
         return is_locked(owner_path(log, token))
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def is_alive(log: Path, token: str) -> bool:
 
 
 def remove_orphans(log: Path, known: set[str]) -> None:
-    """Remove lock files that no consumer in the log owns, left by a crash; never raises."""
+    """Remove lock files that a crash left behind and no consumer in the log owns; never raises."""
     limit = time.time() - ORPHAN_AGE_SECONDS
     prefix = owner_path(log, "").name
     with suppress(OSError):

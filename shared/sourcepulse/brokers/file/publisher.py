@@ -26,16 +26,16 @@ from sourcepulse.events.topics import KEY_MAX_BYTES
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
-#: The largest body that the log takes.
+#: The largest body that the log accepts.
 MESSAGE_MAX_BYTES = 1 << 20
-#: How many messages one commit holds at most.
+#: The most messages in one commit.
 WINDOW = 500
 
 
 class LocalPublisher:
     """Appends to the log; everything sent since the last `settle` becomes durable in one commit.
 
-    The log is trimmed by its publishers, a bounded number of messages with each commit.
+    Publishers also trim the log, by a bounded number of messages with each commit.
     """
 
     window = WINDOW
@@ -58,23 +58,23 @@ class LocalPublisher:
         self._refused: list[Settlement] = []
 
     def open(self) -> None:
-        """Open the log, made if missing; the errors are those of LogFile."""
+        """Open the log, creating it if missing; raises what LogFile raises."""
         self.abandon()
         self._log = LogFile(self._path)
 
     def send(self, message: Message) -> None:
-        """Keep the message for the next `settle`; one that the log never takes is settled as refused."""
+        """Buffer the message for the next `settle`; one that the log never accepts is settled as refused."""
         if len(message.body) > MESSAGE_MAX_BYTES:
-            self._refuse(message, f"{len(message.body)} bytes; the log takes at most {MESSAGE_MAX_BYTES}")
+            self._refuse(message, f"the message has {len(message.body)} bytes; the log allows {MESSAGE_MAX_BYTES}")
         elif len(message.routing_key.encode()) > KEY_MAX_BYTES:
-            self._refuse(message, f"its routing key is longer than {KEY_MAX_BYTES} bytes")
+            self._refuse(message, f"the routing key is longer than {KEY_MAX_BYTES} bytes")
         else:
             self._batch.append(message)
 
     def settle(self, wait_seconds: float) -> Sequence[Settlement]:  # noqa: ARG002 - the commit is the news
-        """Append what was sent and say what became of each; nothing is left unsettled.
+        """Append the buffered messages and return the outcome of each; nothing is left unsettled.
 
-        BrokerUnavailableError if the log is locked for too long, gone, or its disk full: nothing was stored.
+        BrokerUnavailableError if the log is locked for too long or gone, or its disk is full: nothing was stored.
         """
         log = opened(self._log, self._path)
         settled, self._refused = self._refused, []
@@ -101,7 +101,7 @@ class LocalPublisher:
         return settled
 
     def abandon(self) -> None:
-        """Close the log; what was not settled is forgotten."""
+        """Close the log and forget the unsettled messages."""
         self._batch = []
         self._refused = []
         if self._log is not None:
@@ -109,8 +109,7 @@ class LocalPublisher:
             self._log = None
 
     def close(self) -> None:
-        """Close the log; what was not settled is forgotten."""
         self.abandon()
 
     def _refuse(self, message: Message, reason: str) -> None:
-        self._refused.append(Settlement(message.tag, Outcome.REFUSED, f"the message has {reason}"))
+        self._refused.append(Settlement(message.tag, Outcome.REFUSED, reason))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The consumers' side of the embedded log: declare a queue, lease messages, put them aside."""
+"""The consumers' side of the embedded log: declare a queue, lease messages, bury them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sourcepulse.brokers.file.tables import text_of
 from sourcepulse.errors import SubscriptionError
 from sourcepulse.events.text import ascii_line
 
-#: How many messages one look at the log passes at most.
+#: The most messages that one look at the log scans.
 SCAN_ROWS = 1_000
 #: How many dead letters a queue keeps.
 DEAD_LETTERS_MAX = 1_000
@@ -24,7 +24,7 @@ DEAD_LETTERS_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """One message that a consumer holds."""
+    """One message that is leased to a consumer."""
 
     position: int
     routing_key: str
@@ -35,7 +35,7 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A queue as its consumer finds it; `interrupted` if messages were lost to it since it was told last."""
+    """A queue as its consumer finds it; `interrupted` if it lost messages since that was last reported."""
 
     queue: int
     created: bool
@@ -43,13 +43,13 @@ class Declared:
 
 
 def log_end(db: sqlite3.Connection) -> int:
-    """Return the position of the last message ever appended, 0 before the first."""
+    """Return the position of the last message ever appended, 0 if there was none."""
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
     return row[0] if row else 0
 
 
 def declare(db: sqlite3.Connection, log: Path, name: str, spec: SubscriptionSpec, now: float) -> Declared:
-    """Make the queue or bring it to what the specification says; SubscriptionError if its use forbids that."""
+    """Create the queue or adapt it to the specification; SubscriptionError if its consumers prevent that."""
     end = log_end(db)
     limits = spec.limits
     row = db.execute("SELECT queue, shared FROM queues WHERE name = ?", (name,)).fetchone()
@@ -79,10 +79,10 @@ def declare(db: sqlite3.Connection, log: Path, name: str, spec: SubscriptionSpec
             (spec.shared, limits.max_length, limits.message_ttl_s, limits.expires_s, limits.max_deliveries,
              now, queue),
         )  # fmt: skip
-        lost, told, waiting = db.execute(
+        lost, reported, waiting = db.execute(
             "SELECT lost, lost_told, published - taken FROM queues WHERE queue = ?", (queue,)
         ).fetchone()
-        interrupted = lost > told or waiting > limits.max_length
+        interrupted = lost > reported or waiting > limits.max_length
         db.execute("UPDATE queues SET lost_told = lost WHERE queue = ?", (queue,))
     _bind(db, queue, spec.exchange, spec.patterns, after=start, end=end)
     return Declared(queue, row is None, interrupted)
@@ -93,7 +93,7 @@ def _bind(db: sqlite3.Connection, queue: int, exchange: str, patterns: Sequence[
     present = set(
         db.execute("SELECT exchange, pattern FROM bindings WHERE queue = ? AND until IS NULL", (queue,)).fetchall()
     )
-    # What the cursor has passed needs no binding any more.
+    # Positions that the cursor has passed need no binding any more.
     db.execute(
         "DELETE FROM bindings WHERE queue = ?1 AND until <= (SELECT cursor FROM queues WHERE queue = ?1)",
         (queue,),
@@ -112,7 +112,7 @@ def _bind(db: sqlite3.Connection, queue: int, exchange: str, patterns: Sequence[
 
 
 def first_waiting(db: sqlite3.Connection, queue: int, reach: Reach, scanned: int) -> tuple[bool, int]:
-    """Return whether something waits for a queue, and how far the log was looked through (a pure read)."""
+    """Return whether a message waits for a queue, and how far the log was scanned; only reads."""
     if db.execute("SELECT 1 FROM leases WHERE queue = ? AND consumer IS NULL LIMIT 1", (queue,)).fetchone():
         return True, scanned
     row = db.execute("SELECT cursor FROM queues WHERE queue = ?", (queue,)).fetchone()
@@ -130,9 +130,9 @@ def first_waiting(db: sqlite3.Connection, queue: int, reach: Reach, scanned: int
 def lease(
     db: sqlite3.Connection, queue: int, consumer: int, reach: Reach, scanned: int, room: int, now: float
 ) -> list[Leased]:
-    """Take at most `room` messages in log order: those that come again first, then those not yet delivered."""
+    """Lease at most `room` messages in log order: first those to be redelivered, then those not yet delivered."""
     leased, more = _lease_again(db, queue, consumer, room)
-    # Newer messages would overtake what still waits to come again.
+    # No newer messages while others wait for redelivery, because they would overtake those.
     return leased if more else leased + _lease_new(db, queue, consumer, reach, scanned, room - len(leased), now)
 
 
@@ -141,7 +141,7 @@ def _lease_again(db: sqlite3.Connection, queue: int, consumer: int, room: int) -
         "SELECT position, deliveries FROM leases WHERE queue = ? AND consumer IS NULL ORDER BY position LIMIT ?",
         (queue, room + 1),
     ).fetchall()
-    # What was leased is not yet what was begun: how often that may be is the consumer's to count.
+    # `deliveries` counts leases, not events that were handed over; the consumer counts those against max_deliveries.
     db.executemany(
         "UPDATE leases SET consumer = ?, deliveries = deliveries + 1 WHERE queue = ? AND position = ?",
         [(consumer, queue, position) for position, _ in waiting[:room]],
@@ -164,7 +164,7 @@ def _lease_new(
         "SELECT position, at, exchange, routing_key FROM messages WHERE position > ? ORDER BY position LIMIT ?",
         (start, SCAN_ROWS),
     )
-    # Read one by one: there is room for a few, where a thousand may wait.
+    # Read row by row, because there may be room for a few messages while a thousand wait.
     with closing(rows):
         for here, at, exchange, key in rows:
             if reach.has(here, exchange, text_of(key)):

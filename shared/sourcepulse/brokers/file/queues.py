@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The embedded default broker, `file:///path/log.db`: one log that publishers append to, no server."""
+"""Subscribing to the embedded broker, `file:///path/log.db`: one log that publishers append to."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalPublisher", "LocalSubscription"]
 
-#: Between two looks at an idle log: first, and after it was idle for a while.
+#: The time between two looks at an idle log: at first, and after it has been idle for a while.
 POLL_SECONDS = 0.02
 POLL_IDLE_SECONDS = 0.05
 POLL_IDLE_AFTER_SECONDS = 5.0
-#: Between two looks whether other consumers of the queue still live.
+#: The time between two checks whether the other consumers of the queue are still alive.
 PROBE_SECONDS = 0.25
-#: An acknowledgement waits at most so long, or for so many others, for its commit while messages flow.
+#: While messages flow, an acknowledgement is committed at the latest after this time or with this many others.
 ACK_DELAY_SECONDS = 0.02
 ACK_BATCH = 50
-#: A consumer says that it lives at least so often while it waits.
+#: How often a waiting consumer records that it is alive.
 TOUCH_SECONDS = 15.0
 
 
 class LocalSubscription:
     """One consumer of one queue in the log.
 
-    A queue that is not shared serves its consumers one at a time, the longest subscribed first; the others
-    get nothing until that one ends, however it ends. Acknowledgements are committed together while messages
-    flow fast: a killed consumer gets the last few again.
+    A queue that is not shared serves one consumer at a time, the one subscribed longest; the others receive
+    nothing until it ends, however it ends. While messages flow fast, acknowledgements are committed in groups,
+    so the last few messages of a killed consumer are redelivered.
     """
 
     unbinds = True
@@ -57,7 +57,7 @@ class LocalSubscription:
         self._was_open = False
         self._path = Path(url.path)
         self._spec = spec
-        # A temporary queue keeps its name, so that opening again finds it if that happens soon enough.
+        # A temporary queue keeps its name, so that reopening finds it if that happens soon enough.
         self._name = spec.queue if spec.durable and spec.queue else f"temporary-{uuid.uuid4()}"
         self._log: LogFile | None = None
         self._owner: Owner | None = None
@@ -66,7 +66,7 @@ class LocalSubscription:
         self._forget()
 
     def open(self) -> None:
-        """Declare the queue and become one of its consumers; the errors are those of LogFile.
+        """Declare the queue and register as its consumer; raises what LogFile raises.
 
         SubscriptionError if the specification cannot be met.
         """
@@ -98,7 +98,7 @@ class LocalSubscription:
         self._was_open = True
 
     def receive(self, wait_seconds: float) -> Delivery | None:
-        """Wait at most so long for one message."""
+        """Wait at most `wait_seconds` for one message."""
         log = opened(self._log, self._path)
         deadline = time.monotonic() + wait_seconds
         while not self._ready:
@@ -121,7 +121,7 @@ class LocalSubscription:
         )
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """Remove the message from the queue, at the latest when nothing else is ready to be received."""
+        """Remove the message from the queue, at the latest when no other message is ready."""
         log = opened(self._log, self._path)
         if delivery.handle not in self._out:
             raise BrokerUnavailableError("the message was received before the subscription was opened again")
@@ -129,7 +129,7 @@ class LocalSubscription:
         self._out.discard(delivery.handle)
         self._acknowledged.append(delivery.handle)
         now = time.monotonic()
-        # There may be room again for what was already found waiting.
+        # There may be room again for messages that were already found waiting.
         self._data_version = -1
         if len(self._acknowledged) >= ACK_BATCH or now >= self._committed_at + ACK_DELAY_SECONDS:
             with log.write(durable=False) as db:
@@ -155,7 +155,7 @@ class LocalSubscription:
         self._acknowledged.clear()
 
     def abandon(self) -> None:
-        """Leave as a crash would; what was not acknowledged comes again, to whoever consumes the queue next."""
+        """Leave as a crash would; the queue's next consumer receives the unacknowledged messages."""
         if self._owner is not None:
             self._owner.release()
             self._owner = None
@@ -165,11 +165,11 @@ class LocalSubscription:
         self._forget()
 
     def close(self) -> None:
-        """Give back what was not acknowledged and leave; a temporary queue vanishes."""
+        """Give back the unacknowledged messages and leave; a temporary queue is removed."""
         if self._log is not None:
             with suppress(BrokerError), self._log.write(durable=False) as db:
                 self._commit_acks(db)
-                # What nobody has seen yet was not really delivered.
+                # Messages that were leased and never received do not count as delivered.
                 db.executemany(
                     "UPDATE leases SET deliveries = deliveries - 1 WHERE queue = ? AND position = ? AND consumer = ?",
                     [(self._queue, item.position, self._consumer) for item in self._ready],
@@ -191,7 +191,7 @@ class LocalSubscription:
         self._touched_at = self._busy_at = time.monotonic()
 
     def _look(self, log: LogFile) -> bool:
-        """Look at the log once; True if there may be more to find at once."""
+        """Look at the log once; True if another look at once may find more."""
         now = time.monotonic()
         room = self._spec.prefetch - len(self._out)
         others_died = False
@@ -244,7 +244,7 @@ class LocalSubscription:
             "UPDATE consumers SET seen_at = ? WHERE consumer = ?", (time.time(), self._consumer)
         ).rowcount:
             raise self._taken_for_dead()
-        # An expired lease may be someone else's by now; then the message is his.
+        # An expired lease may belong to another consumer by now, and so does the message.
         db.executemany(
             "DELETE FROM leases WHERE queue = ? AND position = ? AND (consumer = ? OR consumer IS NULL)",
             [(self._queue, position, self._consumer) for position in self._acknowledged],
@@ -253,7 +253,7 @@ class LocalSubscription:
 
     def _taken_for_dead(self) -> BrokerUnavailableError:
         return BrokerUnavailableError(
-            f"this consumer of {self._name!r} was silent for so long that it was taken for dead"
+            f"this consumer of {self._name!r} was silent for too long and was considered dead"
         )
 
     def _is_my_turn(self, db: Connection) -> bool:

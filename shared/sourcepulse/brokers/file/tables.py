@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The tables of the embedded log, version by version, and how it is opened."""
+"""The tables of the embedded log, by schema version, and opening the log."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sourcepulse.outbox.sqlite_file import FileKind, SqliteFile
 
 #: "splg" in ASCII; `file` and SQLite show it as the application id.
 APPLICATION_ID = 0x73706C67
-#: How long one call may wait for other processes at the same log.
+#: How long one call may wait for other processes that use the same log.
 LOCK_WAIT_SECONDS = 5.0
 
-# A queue is a place in the log, not a copy of it. `cursor` is the position up to which everything was
-# handed out, skipped or lost; a row in `leases` is a message behind the cursor that is not done with, and
-# consumer NULL there means that it waits for its next delivery. A binding holds for the positions in
-# (after, until], so that changed patterns decide about later messages only, as on a broker.
-# `published` - `taken` is what waits beyond the cursor; neither counts positions up to `counted_from`.
+# A queue is a position in the log, not a copy of messages. `cursor` is the position up to which every message was
+# leased, skipped or lost. A row in `leases` is a message behind the cursor that is not settled; if its consumer is
+# NULL, it waits for redelivery. A binding is valid for the positions in (after, until], so that changed patterns
+# affect only later messages, as on a broker. `published` - `taken` is the number of messages that wait beyond the
+# cursor; neither counts positions up to `counted_from`.
 _VERSION_1 = """
 CREATE TABLE log (
     one INTEGER PRIMARY KEY CHECK (one = 1), bytes INTEGER NOT NULL, bindings_version INTEGER NOT NULL,
@@ -90,18 +90,18 @@ LOG_FILE = FileKind(
     damaged=BrokerError,
     unwritable=BrokerUnavailableError,
     repair="move it aside together with the files of the same name that end in -wal, -shm and .lock; the next "
-    "publisher or consumer makes a new log, and `sourcepulse outbox replay` sends the events that are kept",
+    "publisher or consumer creates a new log, and `sourcepulse outbox replay` sends the stored events again",
 )
 
 
 class LogFile:
-    """One connection to the log, which notices when the file was replaced under it."""
+    """One connection to the log, which notices when the file is replaced."""
 
     def __init__(self, path: Path, *, create: bool = True, for_reading: bool = False) -> None:
-        """Open the log, made if missing; one `for_reading` is not made where it would lock the publisher out.
+        """Open the log, creating it if missing; `for_reading`, not where a new log would lock the publisher out.
 
-        BrokerRefusedUsError if the directory is missing or closed to us, BrokerUnavailableError if the log
-        is locked or its disk full, BrokerError if the file is damaged or not a log.
+        BrokerRefusedUsError if the directory is missing or inaccessible, BrokerUnavailableError if the log is
+        locked or its disk full, BrokerError if the file is damaged or not a log.
         """
         try:
             check_log_place(path)
@@ -112,7 +112,7 @@ class LogFile:
         self.path = path
         self._file = SqliteFile(path, LOG_FILE, lock_wait_s=LOCK_WAIT_SECONDS, create=create)
         with self._file.read() as db:
-            # A text that is not UTF-8, which another program wrote, must not end the reading of what follows it.
+            # Text that is not UTF-8, written by another program, must not prevent reading the rows after it.
             db.text_factory = _text
         self.read = self._file.read
         self.write = self._file.write
@@ -134,19 +134,19 @@ class LogFile:
 
 
 def _check_owner(path: Path) -> None:
-    """Refuse to make a log whose side files those who publish could not open."""
+    """Raise BrokerRefusedUsError if publishers could not open the files of a log that this user created."""
     folder = path.parent.stat()
     is_ours = os.geteuid() in (0, folder.st_uid) or bool(folder.st_mode & stat.S_IWOTH)
     keeps_group = bool(folder.st_mode & stat.S_ISGID and folder.st_mode & stat.S_IWGRP)
     if not path.exists() and not is_ours and not keeps_group:
         raise BrokerRefusedUsError(
-            f"there is no log {path} yet, and one that this user made would lock out those who publish; let the relay "
-            f"make it first, or have an admin chmod g+s {path.parent}"
+            f"there is no log {path} yet, and one that this user created would lock out its publishers; let the relay "
+            f"create it first, or ask an admin to run chmod g+s {path.parent}"
         )
 
 
 def text_of(value: object) -> str:
-    """Return what stands in a column of texts, where another program may have put something else."""
+    """Return the value of a text column as a string, even if another program stored another type there."""
     return value if isinstance(value, str) else _text(value) if isinstance(value, bytes) else str(value)
 
 
@@ -155,7 +155,7 @@ def _text(raw: bytes) -> str:
 
 
 def check_log_place(path: Path) -> None:
-    """Raise BrokerRefusedUsError where no log can be made or written to."""
+    """Raise BrokerRefusedUsError if no log can be created at this path, or the existing one not written."""
     if not path.parent.is_dir():
         raise BrokerRefusedUsError(
             f"the directory of the log {path} does not exist; create it, or correct the broker URL"

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""STOMP 1.2, with what RabbitMQ and ActiveMQ each add to it."""
+"""The STOMP 1.2 adapter, with the extensions of RabbitMQ and ActiveMQ."""

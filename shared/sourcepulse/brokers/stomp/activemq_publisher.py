@@ -15,29 +15,29 @@ from sourcepulse.brokers.stomp.publisher import StompPublisher
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
-#: Messages of one transaction; each with a receipt of its own would cost a disk write each.
+#: How many messages one transaction holds; a receipt for each message would cost a disk write each.
 BATCH_MESSAGES = 100
-#: One batch that is committed and one that is written meanwhile.
+#: One batch that is being committed and one that is written meanwhile.
 WINDOW = 2 * BATCH_MESSAGES
-#: ActiveMQ's clients cannot bound a queue: a message that nobody fetches is dropped after so long.
+#: ActiveMQ's clients cannot limit a queue, so a message that no consumer fetches is dropped after this time.
 EXPIRES_SECONDS = 7 * 86_400
-#: An event that is so much younger than the clock says shows that the clock is slow.
+#: If an event is this far in the future, our clock is slow.
 CLOCK_DOUBT_SECONDS = 86_400
 
 
 class StompActivemqPublisher(StompPublisher):
     """Publishes to the virtual topics of ActiveMQ over STOMP, see `StompPublisher`.
 
-    A batch is stored as a whole or not at all, and the next one is committed only after it, so that a failure
-    leaves no hole in the order.
+    A batch is stored completely or not at all, and the next one is committed only after it, so a failure leaves no
+    hole in the order.
     """
 
     window = WINDOW
 
     def __init__(self, url: BrokerUrl, *, exchange: str, **limits: float) -> None:
-        #: Written in the transaction that is open.
+        #: The messages written in the open transaction.
         self._batch: list[Message] = []
-        #: Counts the transactions.
+        #: The number of transactions so far.
         self._begun = 0
         super().__init__(url, exchange=check_activemq_exchange(exchange), **limits)
 
@@ -60,7 +60,7 @@ class StompActivemqPublisher(StompPublisher):
         return activemq_topic(self._exchange, message.routing_key)
 
     def _headers(self, message: Message) -> dict[str, str]:
-        # In a consumer's queue the topic is no longer told; message-id and timestamp are ActiveMQ's own.
+        # In a consumer's queue the topic is no longer visible; ActiveMQ sets message-id and timestamp itself.
         headers = {
             "persistent": "true",
             "event-id": message.id,
@@ -69,15 +69,15 @@ class StompActivemqPublisher(StompPublisher):
             "routing-key": message.routing_key,
         }
         now = time.time()
-        # By a clock that is days slow the broker would drop the event at once; its own policy bounds it then.
+        # With a clock that is days slow, the broker would drop the event at once; then only its own policy limits it.
         if datetime.fromisoformat(message.time).timestamp() < now + CLOCK_DOUBT_SECONDS:
             headers["expires"] = str(int((now + EXPIRES_SECONDS) * 1000))
         return headers
 
     def _unwritable(self, message: Message) -> str | None:
         if not is_activemq_name(message.routing_key):
-            # A ',' would send it to two topics, a '*' or '>' to none.
-            return "its routing key has other characters than letters, digits, '.', '-' and '_'"
+            # A ',' would send the message to two topics, a '*' or '>' to none.
+            return "its routing key has characters other than letters, digits, '.', '-' and '_'"
         return super()._unwritable(message)
 
     def _transaction(self) -> str:

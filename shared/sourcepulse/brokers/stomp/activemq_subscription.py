@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Receiving from ActiveMQ over STOMP: temporary subscriptions from topics, durable ones from queues that copy them."""
+"""Receiving from ActiveMQ over STOMP: temporary subscriptions read topics, durable ones queues of virtual topics."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from sourcepulse.brokers.stomp.frames import ErrorFrameError
 from sourcepulse.brokers.stomp.subscription import QUEUE_HEADER, StompSubscription
 from sourcepulse.events.topics import check_pattern
 
-#: How often a queue is declared again: ActiveMQ does not report to consumers that an admin removed it.
+#: How often a queue is declared again, because ActiveMQ does not report to consumers that an admin removed it.
 RENEW_SECONDS = 45.0
-#: A selector that no message fits: a consumer with it receives none, and its SUBSCRIBE creates the queue.
+#: A selector that matches no message: a consumer with it receives nothing, but its SUBSCRIBE creates the queue.
 _NOTHING = "1=0"
 
 logger = logging.getLogger(__name__)
@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 class StompActivemqSubscription(StompSubscription):
     """One consumer of ActiveMQ over STOMP, see `StompSubscription`.
 
-    A durable subscription has a queue for each pattern; a message that two of them take comes twice, and the
-    consumer drops the repeat. The queues of former patterns are emptied too, for nobody else would; what of
-    that is not asked for is left out by the consumer.
+    A durable subscription has a queue for each pattern; a message that matches two patterns is delivered twice, and
+    the consumer drops the repeat. The queues of former patterns are emptied too, because no other client does;
+    the consumer discards the messages that it no longer asks for.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -46,14 +46,14 @@ class StompActivemqSubscription(StompSubscription):
         self._warned_of_renewal = False
 
     def receive(self, wait_seconds: float) -> Delivery | None:
-        """Wait at most so long for one message; a queue that an admin removed is made again meanwhile."""
+        """Wait at most `wait_seconds` for one message; meanwhile recreates queues that an admin removed."""
         if self._queues and time.monotonic() >= self._renew_at:
             self._renew()
         return super().receive(wait_seconds)
 
     @property
     def notes(self) -> Sequence[str]:
-        """What ActiveMQ does otherwise than was asked."""
+        """What ActiveMQ does differently from the request."""
         return _notes(self._spec)
 
     def _check(self) -> None:
@@ -70,7 +70,7 @@ class StompActivemqSubscription(StompSubscription):
             self._warn_of(former, spec.queue)
             destinations = [activemq_queue(spec.exchange, pattern, spec.queue) for pattern in patterns + former]
             headers = {} if spec.shared else {"activemq.exclusive": "true"}
-            # Those of former patterns may go.
+            # The queues of former patterns are not renewed: they may be removed.
             self._queues = tuple(destinations[: len(patterns)])
         else:
             destinations = [activemq_topics(spec.exchange, pattern) for pattern in patterns]
@@ -78,14 +78,14 @@ class StompActivemqSubscription(StompSubscription):
         headers["activemq.prefetchSize"] = str(max(1, spec.prefetch // len(destinations)))
         for number, destination in enumerate(destinations):
             self._consume(number, destination, headers)
-        # Whether a queue was gone ActiveMQ does not tell; a topic keeps nothing for who is away.
+        # ActiveMQ does not report whether a queue was removed. A topic stores nothing for an absent subscriber.
         self.interrupted = self._stood and not spec.durable
         self._renew_at = time.monotonic() + RENEW_SECONDS
 
     def _renew(self) -> None:
-        """Make the queues again, where they were removed, by a consumer that comes for nothing and goes.
+        """Recreate removed queues, by a consumer that subscribes with a selector for nothing and unsubscribes.
 
-        ActiveMQ keeps the subscription to a queue that is gone, and connects it with one that is created later.
+        ActiveMQ keeps the subscription to a removed queue, and connects it to a queue that is created later.
         """
         self._renew_at = time.monotonic() + RENEW_SECONDS
         requests = self._connection.requests
@@ -98,14 +98,14 @@ class StompActivemqSubscription(StompSubscription):
                 self._warned_of_renewal = False
             except ErrorFrameError as error:
                 if not self._warned_of_renewal:
-                    logger.warning("whether %s still stands is not seen: %s", destination, error)
+                    logger.warning("cannot check whether %s still exists: %s", destination, error)
                 self._warned_of_renewal = True
 
     def _warn_of(self, former: tuple[str, ...], name: str) -> None:
         if former and not self._stood:
             logger.warning(
-                "the queues of former topics are filled for ever and are emptied here, which would make them again if "
-                "they were removed; to be rid of %s, take another queue name, then have an admin remove the old queues",
+                "the queues of former topics still receive messages and are emptied here, which would recreate them if "
+                "they were removed; to get rid of %s, use another queue name and ask an admin to remove the old queues",
                 ", ".join(activemq_queue(self._spec.exchange, pattern, name) for pattern in former),
             )
 
@@ -122,7 +122,7 @@ class StompActivemqSubscription(StompSubscription):
             content_type=delivery.content_type or None,
             headers={
                 **headers,
-                # A subscription has a queue for each pattern; the dead letter can go back to this one alone.
+                # A subscription has a queue for each pattern; the dead letter can be requeued only to this one.
                 QUEUE_HEADER: self._handle_of(delivery).destination,
                 "persistent": "true",
                 "transaction": transaction,
@@ -137,12 +137,12 @@ def _notes(spec: SubscriptionSpec) -> tuple[str, ...]:
         return ("ActiveMQ: of the limits of a temporary subscription only max_length is enforced",)
     notes = [
         (
-            "ActiveMQ lets no client bound a queue: max_length and expires_s are not enforced, and a message expires "
-            "by its publisher's word; have an admin set a policy"
+            "ActiveMQ clients cannot limit a queue: max_length and expires_s are not enforced, and a message expires "
+            "when its publisher said; ask an admin to set a policy"
         )
     ]
     if spec.shared and len(activemq_patterns(spec.patterns)) > 1:
         notes.append(
-            "ActiveMQ: an event that two of the topics take may go to two of the consumers that share the queue"
+            "ActiveMQ: an event that matches two of the topics may go to two of the consumers that share the queue"
         )
     return tuple(notes)

@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 #: For one host: the TCP connection, the TLS handshake, the login.
 CONNECT_LIMIT_SECONDS = 10.0
-#: For each request that the broker answers by a receipt, and for writing while it reads nothing.
+#: For each request that the broker answers with a receipt, and for writing while it reads nothing.
 CALL_LIMIT_SECONDS = 10.0
-#: ActiveMQ ends some three in a hundred of the connections that it refuses before it says why.
+#: ActiveMQ closes about 3 % of the connections that it refuses before it sends the reason.
 LOGIN_ATTEMPTS = 3
-#: For a polite good-bye.
+#: For disconnecting cleanly.
 CLOSE_LIMIT_SECONDS = 1.0
 #: Never 0: neither side would notice that the other is gone.
 HEARTBEAT_SECONDS = 30
 HEARTBEAT_MAX_SECONDS = 65_535
-#: A heartbeat is sent after this share of the time that was promised; the broker is gone after this many times its own.
+#: We send a heartbeat after this share of our interval; the broker counts as gone after this many of its intervals.
 HEARTBEAT_SEND_SHARE = 1 / 3
 HEARTBEAT_PATIENCE = 2.0
-#: How often it is looked whether a heartbeat is due, at least.
+#: How often, at least, the connection checks whether a heartbeat is due.
 TICK_SECONDS = 1.0
 
-#: What CONNECT cannot carry (STOMP 1.2, "Value Encoding").
+#: Characters that CONNECT cannot contain (STOMP 1.2, "Value Encoding").
 _UNWRITABLE = "\r\n\0"
 
 logger = logging.getLogger(__name__)
@@ -50,9 +50,9 @@ class _EndedAtLoginError(BrokerUnavailableError):
 
 
 class StompConnection:
-    """A connection to the first host of a URL that takes us.
+    """A connection to the first host of a URL that accepts us.
 
-    Its errors are BrokerUnavailableError and below, and ErrorFrameError for the broker's own words, after which
+    Its errors are BrokerUnavailableError and subclasses, and ErrorFrameError for an ERROR frame, after which
     RabbitMQ closes the connection and ActiveMQ does not.
     """
 
@@ -67,13 +67,13 @@ class StompConnection:
         self._connect_limit_s = connect_limit_s
         self._call_limit_s = call_limit_s
         self._socket: BoundedSocket | None = None
-        #: Frames that came while another was waited for.
+        #: Frames that arrived while waiting for another one.
         self._waiting: deque[Any] = deque()
         self._receipts = 0
         self._ours_s = self._theirs_s = 0.0
         self._ticked_at = 0.0
         self.host = ""
-        #: stomp.py's requests; what they write goes with the next `flush` or wait.
+        #: stomp.py's requests; what they write is sent by the next `flush` or wait.
         self.requests: Any = None
 
     @property
@@ -82,7 +82,7 @@ class StompConnection:
         return self._socket is not None and self._socket.connected
 
     def open(self) -> None:
-        """Connect and log in; BrokerRefusedUsError if no host takes us and one of them refused us."""
+        """Connect and log in; BrokerRefusedUsError if no host accepts us and one of them refused us."""
         self.abandon()
         self._check_login()
         tls = context_of(self._url)
@@ -101,12 +101,12 @@ class StompConnection:
         raise kind("; ".join(str(error) for error in errors)) from None
 
     def receipt(self) -> str:
-        """Return a receipt's name that was not used on this connection."""
+        """Return a receipt name that was not used on this connection before."""
         self._receipts += 1
         return f"r{self._receipts}"
 
     def flush(self) -> None:
-        """Hand what was written to the kernel; bounded though the broker reads nothing."""
+        """Pass what was written to the kernel; bounded even if the broker reads nothing."""
         connection = self._opened()
         try:
             connection.flush()
@@ -114,7 +114,7 @@ class StompConnection:
             raise self._unavailable(error) from error
 
     def call(self, request: Callable[[str], object]) -> None:
-        """Run a request with a receipt's name and wait for that receipt; what else comes is kept for `read`."""
+        """Run a request with a receipt name and wait for the receipt; other frames are kept for `read`."""
         self._opened()
         name = self.receipt()
         request(name)
@@ -127,7 +127,7 @@ class StompConnection:
                 if frame.cmd == "RECEIPT" and frame.headers.get("receipt-id") == name:
                     return
                 passed.append(frame)
-                # Other frames may come without end.
+                # Other frames may keep arriving without end.
                 if time.monotonic() >= deadline:
                     break
             raise BrokerUnavailableError(f"{self.host} does not answer within {self._call_limit_s:g} s")
@@ -135,7 +135,7 @@ class StompConnection:
             self._waiting.extend(passed)
 
     def read(self, wait_s: float) -> Any | None:
-        """Return the next frame, waiting for it at most so long, with heartbeats meanwhile; None if none came."""
+        """Return the next frame, waiting at most `wait_s` with heartbeats; None if none came."""
         if self._waiting:
             return self._waiting.popleft()
         frame = self._next(time.monotonic() + wait_s)
@@ -144,7 +144,7 @@ class StompConnection:
         return frame
 
     def last_words(self) -> list[Any]:
-        """Return the frames that arrived before the connection broke."""
+        """Return the frames that arrived before the connection was lost."""
         frames = list(self._waiting)
         self._waiting.clear()
         connection = self._socket
@@ -157,16 +157,16 @@ class StompConnection:
         return frames
 
     def abandon(self) -> None:
-        """Drop the connection without a word; never raises, never waits for the broker."""
+        """Drop the connection without notifying the broker; never raises, never waits."""
         connection, self._socket = self._socket, None
         self._waiting.clear()
         if connection is not None:
             connection.close()
 
     def close(self) -> None:
-        """Say good-bye, within a limit, so that all before it is done; never raises."""
+        """Disconnect within a time limit, after the broker has handled all earlier frames; never raises."""
         if self._socket is not None:
-            # Whatever goes wrong now, the broker finds out by itself.
+            # If this fails, the broker notices the lost connection by itself.
             with suppress(Exception):
                 self._socket.limit_writing(CLOSE_LIMIT_SECONDS)
                 self._call_limit_s, before = CLOSE_LIMIT_SECONDS, self._call_limit_s
@@ -179,7 +179,9 @@ class StompConnection:
     def _check_login(self) -> None:
         for what, value in (("user", self._url.user), ("password", self._url.password), ("host", self._url.vhost)):
             if any(character in value for character in _UNWRITABLE):
-                raise BrokerRefusedUsError(f"the {what} of the broker URL {self._url} has a line end; STOMP has none")
+                raise BrokerRefusedUsError(
+                    f"the {what} of the broker URL {self._url} contains a line end, which STOMP does not allow"
+                )
 
     def _connect(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         connected_by = time.monotonic() + self._connect_limit_s
@@ -195,24 +197,24 @@ class StompConnection:
             raise BrokerUnavailableError(f"{self.host} does not answer within {self._connect_limit_s:g} s")
         if frame.cmd == "ERROR":
             refusal = ErrorFrameError(frame, self._url.password)
-            told = refusal.blame not in (Blame.NOBODY, Blame.UNTOLD)
-            kind = BrokerRefusedUsError if told else BrokerUnavailableError
+            known = refusal.blame not in (Blame.NOBODY, Blame.UNKNOWN)
+            kind = BrokerRefusedUsError if known else BrokerUnavailableError
             raise kind(f"{self.host} refuses our login: {refusal}")
         if frame.cmd != "CONNECTED":
-            raise BrokerUnavailableError(f"{self.host} answers our login by {frame.cmd}, not CONNECTED")
+            raise BrokerUnavailableError(f"{self.host} answers our login with {frame.cmd}, not CONNECTED")
         try:
             self._ours_s, self._theirs_s = heartbeats(self._heartbeat_ms(), frame)
         except ValueError:
-            raise BrokerUnavailableError(f"{self.host} speaks of heartbeats in a way that is not STOMP 1.2's") from None
+            raise BrokerUnavailableError(f"{self.host} sends a heart-beat header that is not STOMP 1.2") from None
 
     def _log_in(self, host: str, port: int, tls: ssl.SSLContext | None, connected_by: float) -> Any | None:
-        """Connect, say who we are and give the first frame of the answer; None if there is none in time."""
+        """Connect, log in and return the first frame of the answer; None if there is none in time."""
         connection = self._socket = BoundedSocket(Limits(connected_by, self._call_limit_s))
         limit = f"within {self._connect_limit_s:g} s"
         try:
             connection.connect(host, port)
             if tls:
-                # A server that speaks no TLS may wait for more.
+                # A server that does not speak TLS may wait for more bytes.
                 limit += "; is that its TLS port?"
             connection.start(tls, host)
         except OSError as error:
@@ -233,7 +235,9 @@ class StompConnection:
             if connection.connected or not isinstance(error.__cause__, ConnectionResetError):
                 raise
             doubt = (
-                "does it want, or not trust, a certificate of ours (?cert= and ?key=)" if tls else "is it without TLS"
+                "does it require a client certificate (?cert= and ?key=), or not trust ours"
+                if tls
+                else "is it without TLS"
             )
             raise _EndedAtLoginError(
                 f"{self.host} ended the connection at our login; is that its STOMP port, and {doubt}?"
@@ -276,7 +280,7 @@ class StompConnection:
             connection.write(b"\n")
             connection.flush()
         silent_s = now - connection.heard_at
-        # What came while nobody read counts.
+        # Bytes that arrived while nothing was read count too.
         if self._theirs_s and silent_s >= self._theirs_s * HEARTBEAT_PATIENCE and not connection.receive():
             raise BrokerUnavailableError(f"{self.host} was silent for {silent_s:.0f} s")
 
@@ -286,7 +290,7 @@ class StompConnection:
         return self._socket
 
     def _unavailable(self, error: Exception, limit: str = "") -> BrokerUnavailableError:
-        """Say what an error of the socket or its bytes means for whoever runs the relay."""
+        """Return our error for an error of the socket or its bytes, in words for an operator."""
         if isinstance(error, NameLookupTimeoutError):
             return BrokerUnavailableError(str(error))
         if isinstance(error, PeerReadsNothingError):
@@ -304,7 +308,7 @@ class StompConnection:
 
 
 def _login_word(value: str) -> str:
-    # STOMP 1.2 has no escapes in CONNECT, but both brokers read them there.
+    # STOMP 1.2 has no escapes in CONNECT, but both brokers decode them there.
     return value.replace("\\", "\\\\")
 
 

@@ -22,14 +22,14 @@ from sourcepulse.errors import BrokerRefusedUsError, NothingThereError
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
-#: A broker that sends no more for so long has no more.
+#: If the broker sends nothing for this long, there are no more dead letters.
 SILENCE_SECONDS = 1.0
 _NUMBER = 1
 
 
 @contextmanager
 def open_stomp_dead_letters(url: BrokerUrl, queue: str, limit: int | None) -> Iterator[StompDeadLetters]:
-    """Connect to the dead letters of a queue; what is read and not acknowledged goes back when this ends."""
+    """Connect to the dead letters of a queue; those that are read and not acknowledged return to it at the end."""
     kind = _ActivemqDeadLetters if url.scheme.endswith("+activemq") else _RabbitmqDeadLetters
     connection = StompConnection(url)
     try:
@@ -39,7 +39,7 @@ def open_stomp_dead_letters(url: BrokerUrl, queue: str, limit: int | None) -> It
         yield letters
     except ErrorFrameError as error:
         if error.blame is Blame.MISSING:
-            raise NothingThereError(f"nothing was ever put aside from the queue {queue!r}") from None
+            raise NothingThereError(f"the queue {queue!r} never had dead letters") from None
         raise BrokerRefusedUsError(f"{connection.host} refuses us: {error}") from None
     finally:
         connection.close()
@@ -55,11 +55,11 @@ class StompDeadLetters(ABC):
 
     @abstractmethod
     def subscribe(self, prefetch: int) -> None:
-        """Have the broker send the dead letters, of which none is acknowledged by being sent."""
+        """Subscribe to the dead letters; each is acknowledged separately."""
 
     @abstractmethod
     def requeue(self, letters: Sequence[DeadLetter]) -> None:
-        """Put them back into their queue, then remove them."""
+        """Put dead letters back into their queue, then remove them."""
 
     def read(self, limit: int) -> list[DeadLetter]:
         """Return the next dead letters, oldest first."""
@@ -80,7 +80,7 @@ class StompDeadLetters(ABC):
         return found
 
     def drop(self, letters: Sequence[DeadLetter]) -> None:
-        """Acknowledge them, and wait for the broker's receipt."""
+        """Acknowledge dead letters and wait for the broker's receipt."""
         requests = self._connection.requests
         for letter in letters[:-1]:
             requests.ack(letter.handle)
@@ -91,7 +91,7 @@ class StompDeadLetters(ABC):
         _consume(self._connection, destination, headers)
 
     def _send(self, destination: str, letter: DeadLetter, headers: dict[str, str]) -> None:
-        """Send it to a queue alone, and wait for the broker's receipt."""
+        """Send a dead letter to one queue and wait for the broker's receipt."""
         event = letter.event()
         self._connection.call(
             lambda receipt: self._connection.requests.send(
@@ -110,7 +110,7 @@ class _RabbitmqDeadLetters(StompDeadLetters):
         self._consume(rabbitmq_queue(self._queue + DEAD_SUFFIX), {"prefetch-count": str(prefetch)})
 
     def requeue(self, letters: Sequence[DeadLetter]) -> None:
-        # RabbitMQ gives a receipt for a message to a queue that does not exist.
+        # RabbitMQ sends a receipt even for a message to a queue that does not exist.
         self._check_queue()
         for letter in letters:
             event = letter.event()
@@ -120,7 +120,7 @@ class _RabbitmqDeadLetters(StompDeadLetters):
         self.drop(letters)
 
     def _check_queue(self) -> None:
-        """Look for the queue by consuming from it; what comes meanwhile goes back with the connection."""
+        """Check the queue by consuming from it; messages that arrive return to it when the connection ends."""
         connection = StompConnection(self._url)
         try:
             connection.open()
@@ -128,7 +128,7 @@ class _RabbitmqDeadLetters(StompDeadLetters):
         except ErrorFrameError as error:
             if error.blame is Blame.MISSING:
                 raise NothingThereError(
-                    f"there is no queue {self._queue!r}; its consumer makes it when it subscribes"
+                    f"there is no queue {self._queue!r}; its consumer creates it when it subscribes"
                 ) from None
             raise
         finally:
@@ -140,12 +140,12 @@ class _ActivemqDeadLetters(StompDeadLetters):
         self._consume(activemq_dead_letters(self._queue), {"activemq.prefetchSize": str(prefetch)})
 
     def requeue(self, letters: Sequence[DeadLetter]) -> None:
-        # Who may write to the dead letters must not have us write to another's queue; a ',' would name two.
+        # A client that may write to the dead letters must not make us write to another queue; a ',' would name two.
         ours = activemq_dead_letters(self._queue).removesuffix("dead") + VIRTUAL_TOPIC
         if any(not letter.queue.startswith(ours) or "," in letter.queue for letter in letters):
             raise NothingThereError(
                 f"a dead letter of {self._queue!r} does not name the queue of this subscription that it came from; "
-                "publish its event again by `sourcepulse outbox replay ID`"
+                "publish its event again with `sourcepulse outbox replay ID`"
             )
         requests = self._connection.requests
         transaction = self._connection.receipt()

@@ -14,7 +14,7 @@ _SKIP_LOOKUP = "STOMP_SKIP_HOSTNAME_SCAN"
 
 
 def _import_without_lookup() -> tuple[Any, Any, Any]:
-    # stomp.py asks the resolver for this machine's names as soon as it is imported, however long that takes.
+    # When it is imported, stomp.py looks up this machine's names, however long the resolver takes.
     before = os.environ.get(_SKIP_LOOKUP)
     os.environ[_SKIP_LOOKUP] = "1"
     try:
@@ -29,7 +29,7 @@ def _import_without_lookup() -> tuple[Any, Any, Any]:
 
 _protocol, _transport, _utils = _import_without_lookup()
 Frame = _utils.Frame
-#: No broker takes a larger message: RabbitMQ's highest limit. What a broker took it must be able to hand out.
+#: RabbitMQ's highest limit plus room for headers: no broker accepts a larger message, so none delivers one.
 FRAME_MAX_BYTES = 512 * 1024 * 1024 + 16 * 1024 * 1024
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,12})\r?$", re.MULTILINE)
@@ -40,10 +40,10 @@ _EOL = b"\r\n"
 
 
 class NotStompError(ValueError):
-    """The peer's bytes are no STOMP frame; `raw` holds the first of them."""
+    """The peer's bytes are not a STOMP frame; `raw` holds the first of them."""
 
     def __init__(self, raw: bytes) -> None:
-        super().__init__("no STOMP frame")
+        super().__init__("not a STOMP frame")
         self.raw = raw
 
 
@@ -51,9 +51,9 @@ _BaseTransport: Any = _transport.BaseTransport
 
 
 class _Outlet(_BaseTransport):  # type: ignore[misc] # stomp.py has no types
-    """Stands where stomp.py's protocol expects a connection, and hands the bytes of each frame on.
+    """Replaces the connection of stomp.py's protocol, and passes the bytes of each frame to `write`.
 
-    It logs nothing: stomp.py's own log shows passwords.
+    It logs nothing, because stomp.py's own log shows passwords.
     """
 
     def __init__(self, write: Callable[[bytes], object], vhost: str) -> None:
@@ -72,20 +72,17 @@ def frames_to(write: Callable[[bytes], object], vhost: str) -> Any:
 
 
 def heartbeats(asked_ms: int, connected: Any) -> tuple[float, float]:
-    """Return after how many seconds of silence we, and the broker, must say something; 0 for never.
-
-    The rules are those of STOMP 1.2, "Heart-beating".
-    """
+    """Return the heartbeat intervals in seconds, ours and the broker's; 0 for none (STOMP 1.2, "Heart-beating")."""
     answer = tuple(connected.headers.get("heart-beat", "0,0").replace(" ", "").split(","))
     ours, theirs = _utils.calculate_heartbeats(answer, (asked_ms, asked_ms))
     return ours / 1000, theirs / 1000
 
 
 def take_frame(buffer: bytearray, at: int, *, most_bytes: int = FRAME_MAX_BYTES) -> tuple[Any | None, int]:
-    """Take the next frame out of what was received from index `at` on.
+    """Parse the next frame of the received bytes, from index `at` on.
 
-    Gives the frame, or None if it is not complete, and the index behind what was taken; line ends between
-    frames are heartbeats. NotStompError if it can be no frame, or takes more than `most_bytes`.
+    Returns the frame, or None if it is not complete, and the index after the parsed bytes; line ends between frames
+    are heartbeats. NotStompError if the bytes cannot be a frame, or the frame is longer than `most_bytes`.
     """
     end = len(buffer)
     while at < end and buffer[at] in _EOL:
@@ -94,7 +91,7 @@ def take_frame(buffer: bytearray, at: int, *, most_bytes: int = FRAME_MAX_BYTES)
         return None, at
     if not _COMMAND.match(buffer, at):
         raise NotStompError(bytes(buffer[at : at + 32]))
-    # Headers are a stranger's as well: however many there are, only the end of their frame leads to the next.
+    # A stranger may have written the headers. However many there are, the frame has to be read to its end.
     head = _HEAD_END.search(buffer, at)
     if head is None:
         if end - at > most_bytes:
@@ -120,7 +117,7 @@ def take_frame(buffer: bytearray, at: int, *, most_bytes: int = FRAME_MAX_BYTES)
 
 
 def _read_head(head: bytes) -> tuple[str, dict[str, str]]:
-    """Return command and headers; the first of several with one name counts (STOMP 1.2, "Repeated Header Entries")."""
+    """Return command and headers; of repeated headers the first counts (STOMP 1.2, "Repeated Header Entries")."""
     command, *lines = head.decode("utf-8", "replace").split("\n")
     headers: dict[str, str] = {}
     for line in lines:
@@ -131,37 +128,37 @@ def _read_head(head: bytes) -> tuple[str, dict[str, str]]:
     return command.removesuffix("\r"), headers
 
 
-#: Of the broker's words, so many are repeated.
+#: How many characters of the broker's message are shown.
 TEXT_MAX_CHARACTERS = 500
-#: The names of Java's classes mean nothing.
+#: Lines of a Java stack trace, whose class names could be mistaken for a reason.
 _STACK_LINE = re.compile(r"^\s+at .*$", re.M)
 _CAUSE = re.compile(r"^Caused by: *(.*?) *$", re.M)
 
 
 class Blame(Enum):
-    """Who has to change something."""
+    """The cause of an ERROR frame, and so what has to change."""
 
     #: This message can never be stored: it is too large, or malformed for the broker.
     MESSAGE = "message"
-    #: The right to write to this routing key is missing; to others it may be there.
+    #: We have no right to write to this routing key, but may have it for others.
     KEY = "routing key"
-    #: Login or right is missing, or the exchange; an admin must act.
+    #: The login is wrong, or a right is missing; an admin must act.
     US = "us"
-    #: The queue exists and was declared otherwise.
+    #: The queue exists with other properties.
     QUEUE = "queue"
-    #: The queue or the exchange is not there.
+    #: The queue or the exchange does not exist.
     MISSING = "missing"
     #: Another connection holds the queue.
     LOCKED = "locked"
-    #: Any of the messages under way, if there are several: the broker does not tell.
-    UNTOLD = "untold"
-    #: Nobody; it may go better later.
+    #: One of the messages that were sent; if there are several, the broker does not report which.
+    UNKNOWN = "unknown"
+    #: Nothing has to change; a later attempt may succeed.
     NOBODY = "nobody"
 
 
-#: RabbitMQ 3.10 to 4.1 and ActiveMQ Classic 5.17 to 6.1; the first that is found counts.
+#: Messages of RabbitMQ 3.10 to 4.1 and ActiveMQ Classic 5.17 to 6.1; the first match counts.
 _SIGNS = (
-    # First, for it names a queue, and who named that one is free to.
+    # First, because this message contains the name of a queue, which could match any of the others.
     (re.compile(r"store is full|memory limit|usage manager", re.I), Blame.NOBODY),
     (
         re.compile(r"message size \d+ (?:is )?larger than|maximum frame size|max(?:imum)? message size", re.I),
@@ -179,20 +176,20 @@ _SIGNS = (
         ),
         Blame.US,
     ),
-    # RabbitMQ, for a message that comes right behind the one that it refuses, whose own ERROR is then never sent.
-    (re.compile(r"\Aprocessing error", re.I), Blame.UNTOLD),
+    # RabbitMQ sends this for a message right after one that it refuses, for which it then sends no ERROR at all.
+    (re.compile(r"\Aprocessing error", re.I), Blame.UNKNOWN),
 )
 
 
 class ErrorFrameError(Exception):
-    """The broker sent an ERROR frame; the text holds its words, without a secret."""
+    """The broker sent an ERROR frame; the text is the broker's message, without the password."""
 
     def __init__(self, frame: Any, secret: str = "") -> None:
         body = frame.body.decode("utf-8", "replace") if isinstance(frame.body, bytes) else str(frame.body or "")
         message = frame.headers.get("message", "")
         if secret:
             message, body = message.replace(secret, "***"), body.replace(secret, "***")
-        # ActiveMQ's body is a Java stack: its first line says what failed, and the last cause why.
+        # ActiveMQ's body is a Java stack trace: its first line says what failed, and the last cause says why.
         first = next((line.strip() for line in body.splitlines() if line.strip()), "")
         causes = _CAUSE.findall(body)
         if causes and causes[-1] not in first:
@@ -203,5 +200,5 @@ class ErrorFrameError(Exception):
 
 
 def blame(words: str) -> Blame:
-    """Read from an ERROR frame's words who has to change something."""
+    """Return the cause that the words of an ERROR frame indicate."""
     return next((found for sign, found in _SIGNS if sign.search(words)), Blame.NOBODY)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Publishing over STOMP: what both brokers have in common, and the search for a message that a broker refuses."""
+"""Publishing over STOMP: the part common to both brokers, and the search for a message that a broker refuses."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from sourcepulse.events.topics import KEY_MAX_BYTES
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
-#: How long the broker may give no receipt while messages wait for one.
+#: How long the broker may send no receipt while messages wait for one.
 CONFIRM_LIMIT_SECONDS = 15.0
-#: So many receipts that have arrived are read in one go.
+#: How many receipts that have arrived are read in one call.
 FRAMES_AT_ONCE = 1000
 
 
 class StompPublisher(ABC):
     """Publishes to one exchange over STOMP, see `Publisher`.
 
-    A receipt is a confirm. An ERROR frame seldom names the message that it is about: what is unsettled is sent
-    again over a new connection, each alone, so that the culprit is known, which alone is refused. One that may
-    not be written to its routing key is refused only if another one may be: else the right is missing to us.
-    What no queue takes is delivered: STOMP does not tell.
+    A receipt is a confirm. An ERROR frame rarely names its message: all unsettled messages are then sent again over
+    a new connection, one at a time, and only the one that fails is refused. A message whose routing key we may not
+    use is refused only if another message is accepted; otherwise we lack the right to publish at all. A message
+    that no queue receives counts as delivered, because STOMP does not report it.
     """
 
     window: int
@@ -52,13 +52,13 @@ class StompPublisher(ABC):
         self._connect_limit_s = connect_limit_s
         self._call_limit_s = call_limit_s
         self._connection = StompConnection(url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
-        #: The messages that each receipt will be about, oldest first; one alone while suspects are tried.
+        #: The messages of each receipt, oldest first; only one while suspects are tried.
         self._unsettled: dict[str, list[Message]] = {}
-        #: Those among which one is to blame, not yet tried alone.
+        #: One of these messages caused an error; they have not been tried alone yet.
         self._suspects: deque[Message] = deque()
-        #: Handed over since; they go together again, after the last suspect.
+        #: Sent by the caller since then; published together after the last suspect.
         self._later: deque[Message] = deque()
-        #: Their keys were refused, while no other message was taken so far.
+        #: Messages whose keys were refused while no other message has been accepted yet.
         self._forbidden: list[tuple[Message, str]] = []
         self._took_some = False
         self._settled: list[Settlement] = []
@@ -66,12 +66,12 @@ class StompPublisher(ABC):
         self._progress_at = 0.0
 
     def open(self) -> None:
-        """Connect; STOMP cannot ask whether the exchange is there before the first message."""
+        """Connect; STOMP cannot check the exchange before the first message."""
         self.abandon()
         self._connection.open()
 
     def send(self, message: Message) -> None:
-        """Take the message; it is on its way when many are, or when `settle` is called."""
+        """Buffer the message; it is sent when there are many, or when `settle` is called."""
         if self._failure is not None:
             raise self._failure
         if (wrong := self._unwritable(message)) is not None:
@@ -86,7 +86,7 @@ class StompPublisher(ABC):
             self._broken(error)
 
     def settle(self, wait_seconds: float) -> Sequence[Settlement]:
-        """Read receipts until some have come, or the wait is over."""
+        """Read receipts until some have arrived, or the wait is over."""
         deadline = time.monotonic() + wait_seconds
         while True:
             if self._failure is None:
@@ -96,7 +96,7 @@ class StompPublisher(ABC):
                     self._refused(error)
                 except BrokerUnavailableError as error:
                     self._broken(error)
-            # What is settled is told before what went wrong: it need not be sent again.
+            # Settlements are returned before the failure is raised, so that these messages are not sent again.
             if self._settled:
                 settled, self._settled = self._settled, []
                 return settled
@@ -106,7 +106,7 @@ class StompPublisher(ABC):
                 return []
 
     def abandon(self) -> None:
-        """Drop the connection; what is unsettled is forgotten."""
+        """Drop the connection and forget the unsettled messages."""
         self._connection.abandon()
         self._forget_sent()
         self._suspects.clear()
@@ -116,42 +116,41 @@ class StompPublisher(ABC):
         self._failure = None
 
     def close(self) -> None:
-        """Say good-bye if nothing is unsettled, else abandon."""
+        """Disconnect cleanly if nothing is unsettled, else abandon."""
         if not self._is_busy() and self._failure is None:
             self._connection.close()
         self.abandon()
 
     @abstractmethod
     def _write(self, message: Message) -> None:
-        """Write one message in the broker's safest fast way."""
+        """Write one message in the fastest way that is safe with this broker."""
 
     @abstractmethod
     def _headers(self, message: Message) -> dict[str, str]:
-        """Return what goes with a message besides its body."""
+        """Return the headers of a message."""
 
     @abstractmethod
     def _destination(self, message: Message) -> str:
-        """Return where a message goes."""
+        """Return the destination of a message."""
 
     def _conclude(self) -> None:  # noqa: B027 - most have nothing to do here
-        """Ask for the receipts of what was written, where that is not done with each message."""
+        """Request the receipts of the messages written, if they are not requested with each message."""
 
     def _unwritable(self, message: Message) -> str | None:
-        """Say why a message can have no destination; a broker would close the connection over it."""
+        """Return why a message has no valid destination, for which a broker would close the connection, or None."""
         if len(message.routing_key.encode("utf-8", "replace")) > KEY_MAX_BYTES:
             return f"its routing key has more than {KEY_MAX_BYTES} bytes"
         return None
 
     def _make_exchange(self, error: ErrorFrameError) -> None:
-        """Declare the exchange that the broker misses; BrokerRefusedUsError if that cannot be done."""
-        raise BrokerRefusedUsError(f"{self._connection.host} misses where we publish: {error}")
+        """Declare the missing exchange; BrokerRefusedUsError if that is impossible."""
+        raise BrokerRefusedUsError(f"{self._connection.host} does not have the exchange: {error}")
 
     def _sent(self) -> list[Message]:
         """Return every message that was written and is not settled, oldest first."""
         return [message for messages in self._unsettled.values() for message in messages]
 
     def _forget_sent(self) -> None:
-        """Forget what was written."""
         self._unsettled.clear()
 
     def _is_busy(self) -> bool:
@@ -181,7 +180,7 @@ class StompPublisher(ABC):
         self._unsettled[receipt] = messages
 
     def _read_receipts(self, deadline: float) -> None:
-        """Read until something is settled or the deadline is over; then what else has arrived."""
+        """Read until something is settled or the deadline is over; then read what else has arrived."""
         self._try_next()
         self._conclude()
         self._connection.flush()
@@ -215,7 +214,7 @@ class StompPublisher(ABC):
         self._settled += [Settlement(message.tag, Outcome.DELIVERED) for message in messages]
 
     def _try_next(self) -> None:
-        """Go on with the search, if there is one."""
+        """Continue the search for the message to blame, if there is one."""
         if self._unsettled or not self._is_searching():
             return
         if self._suspects:
@@ -233,7 +232,7 @@ class StompPublisher(ABC):
             self._write(self._later.popleft())
 
     def _refused(self, error: ErrorFrameError) -> None:
-        """Go on after an ERROR frame: one message alone under way is to blame, of several any may be."""
+        """Continue after an ERROR frame; a message that was sent alone caused the error."""
         waiting = self._sent()
         self._forget_sent()
         try:
@@ -250,21 +249,21 @@ class StompPublisher(ABC):
                 self._forbidden.append((waiting[0], error.text))
             else:
                 self._settled.append(Settlement(waiting[0].tag, Outcome.REFUSED, error.text))
-            # RabbitMQ closed the connection; ActiveMQ did not, and may still answer to what went before.
+            # RabbitMQ closed the connection; ActiveMQ did not, and may still answer earlier messages.
             self._connection.open()
         except BrokerUnavailableError as another:
             self._failure = another
 
     def _raise_unless_a_message_is_to_blame(self, error: ErrorFrameError, under_way: int) -> None:
         host = self._connection.host
-        if error.blame in (Blame.MESSAGE, Blame.KEY) or (error.blame is Blame.UNTOLD and under_way > 1):
+        if error.blame in (Blame.MESSAGE, Blame.KEY) or (error.blame is Blame.UNKNOWN and under_way > 1):
             return
         if error.blame is Blame.US:
             raise BrokerRefusedUsError(f"{host} refuses us: {error}")
         raise BrokerUnavailableError(f"{host} stores nothing for now: {error}")
 
     def _broken(self, error: BrokerUnavailableError) -> None:
-        """Keep why the connection is of no more use, after what the broker said last."""
+        """Store why the connection is unusable, after handling the broker's last frames."""
         with suppress(ErrorFrameError):
             for frame in self._connection.last_words():
                 if frame.cmd == "ERROR":

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What STOMP cannot do at RabbitMQ, declare an exchange and undo a binding: done over AMQP, where that can be had."""
+"""What STOMP cannot do at RabbitMQ, done over AMQP if it is reachable: declare an exchange and remove a binding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def declare_exchange_over_amqp(url: BrokerUrl, exchange: str, *, connect_limit_s: float, call_limit_s: float) -> None:
     """Declare a missing exchange (durable, topic) at the hosts of a STOMP URL, with its login and its TLS.
 
-    AMQP is looked for at its usual port, or at `?amqp_port=`. ExchangeMissingError if it cannot be done so.
+    AMQP is tried at its usual port, or at `?amqp_port=`. ExchangeMissingError if that fails.
     """
     from sourcepulse.brokers.amqp.publisher import declare_exchange
 
@@ -32,25 +32,25 @@ def declare_exchange_over_amqp(url: BrokerUrl, exchange: str, *, connect_limit_s
             declare_exchange(connection, exchange)
     except BrokerUnavailableError as error:
         raise ExchangeMissingError(
-            f"the exchange {exchange!r} is missing, STOMP cannot make one, and AMQP, which could, fails ({error}); "
-            "have an admin declare it (durable, topic), or name the port of AMQP by ?amqp_port="
+            f"the exchange {exchange!r} is missing, STOMP cannot declare one, and AMQP, which could, fails ({error}); "
+            "ask an admin to declare it (durable, topic), or name the port of AMQP with ?amqp_port="
         ) from None
-    logger.info("the exchange %r was missing and is declared over AMQP at %s", exchange, url)
+    logger.info("the exchange %r was missing and was declared over AMQP at %s", exchange, url)
 
 
 def unbind_over_amqp(
     url: BrokerUrl, exchange: str, queue: str, patterns: Iterable[str], *, connect_limit_s: float, call_limit_s: float
 ) -> None:
-    """Undo bindings of a queue, where and as whom `declare_exchange_over_amqp` would declare.
+    """Remove bindings of a queue, with the hosts, login and TLS of `declare_exchange_over_amqp`.
 
-    A binding that is not there is no error. BrokerUnavailableError if it cannot be done.
+    A missing binding is not an error. BrokerUnavailableError if the bindings cannot be removed.
     """
     from amqp import exceptions
 
     with _amqp_beside(url, connect_limit_s, call_limit_s) as connection:
         try:
             channel = connection.channel()
-            # A queue that is not there says that this is another broker.
+            # If the queue does not exist, this is another broker.
             connection.call(lambda _: channel.queue_declare(queue, passive=True))
             for pattern in patterns:
                 connection.call(lambda _, pattern=pattern: channel.queue_unbind(queue, exchange, pattern))  # type: ignore[misc]
@@ -60,7 +60,7 @@ def unbind_over_amqp(
 
 @contextmanager
 def _amqp_beside(url: BrokerUrl, connect_limit_s: float, call_limit_s: float) -> Iterator[AmqpConnection]:
-    # Only here, for who has STOMP alone needs none of it.
+    # Imported here, because users of STOMP alone do not need AMQP.
     from sourcepulse.brokers.amqp.connection import AmqpConnection
 
     scheme = "amqps" if url.tls else "amqp"

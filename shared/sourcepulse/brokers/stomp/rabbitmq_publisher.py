@@ -12,16 +12,16 @@ from sourcepulse.brokers.stomp.frames import ErrorFrameError
 from sourcepulse.brokers.stomp.publisher import StompPublisher
 from sourcepulse.brokers.stomp.rabbitmq_over_amqp import declare_exchange_over_amqp
 
-#: Messages that may be without a receipt at once; more brings nothing, and a lost connection repeats them all.
+#: How many messages may wait for a receipt; more is not faster, and a lost connection repeats all of them.
 WINDOW = 500
 
 
 class StompRabbitmqPublisher(StompPublisher):
     """Publishes to one topic exchange of RabbitMQ over STOMP, see `StompPublisher`.
 
-    The receipt comes when the message is safe in every queue that takes it. Transactions prove nothing here
-    (RabbitMQ gives a receipt to a COMMIT whose messages it refused), and a queue that rejects closes the
-    connection without a word. An exchange that is missing is declared over AMQP, if that can be had.
+    The receipt comes when the message is safe in every queue that receives it. Transactions prove nothing here
+    (RabbitMQ sends a receipt for a COMMIT whose messages it refused), and a queue that rejects a message closes the
+    connection without a reason. A missing exchange is declared over AMQP, if that is reachable.
     """
 
     window = WINDOW
@@ -47,10 +47,10 @@ class StompRabbitmqPublisher(StompPublisher):
         return rabbitmq_key(self._exchange, message.routing_key)
 
     def _headers(self, message: Message) -> dict[str, str]:
-        # They become the properties that the message would have over AMQP.
+        # RabbitMQ turns these headers into the properties that the message would have over AMQP.
         headers = {"persistent": "true", "amqp-message-id": message.id, "type": message.type}
         seconds = int(datetime.fromisoformat(message.time).timestamp())
-        # AMQP's timestamp cannot tell a time before 1970, and the event itself does.
+        # AMQP's timestamp cannot express a time before 1970, and the event itself contains it.
         if seconds >= 0:
             headers["timestamp"] = str(seconds)
         return headers

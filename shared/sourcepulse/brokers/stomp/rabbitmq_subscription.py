@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Receiving from RabbitMQ over STOMP: one queue, one consumer, and a lock where one at a time is served."""
+"""Receiving from RabbitMQ over STOMP: one queue, and a lock so that one consumer at a time is served."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 DEAD_SUFFIX = ".dead"
 LOCK_SUFFIX = ".consumer"
-#: A name is a short string of at most 255 bytes; those with a suffix must fit as well.
+#: A name is a short string of at most 255 bytes; names with a suffix must fit too.
 NAME_MAX_BYTES = 255 - max(len(DEAD_SUFFIX), len(LOCK_SUFFIX))
 TEMPORARY_PREFIX = "temporary-"
 MILLISECONDS = 1000
-#: How often a consumer that waits for its turn asks for it.
+#: How often a waiting consumer asks for its turn.
 TURN_SECONDS = 1.0
-#: A queue is bound again after so long a silence: nobody else misses a binding that was removed.
+#: After how long without a message a queue is bound again; the broker does not report that a binding was removed.
 RENEW_SECONDS = 45.0
-#: A durable one that is never silent is bound again by a connection of its own, which may take a message for a moment.
+#: How often a busy durable queue is bound again, over a separate connection, which may hold a message for a moment.
 BUSY_RENEW_SECONDS = 300.0
-#: How the numbers of the consumers begin that come for that.
+#: The prefix of the subscription numbers of these consumers.
 RENEWAL = "renewal-"
-#: The numbers of the two subscriptions on one connection: the first may be several, of a temporary queue.
+#: The numbers of the subscriptions on one connection; a temporary queue has one for each pattern.
 QUEUE_NUMBER = 1
 LOCK_NUMBER = 0
 
@@ -49,10 +49,10 @@ logger = logging.getLogger(__name__)
 class StompRabbitmqSubscription(StompSubscription):
     """One consumer of one queue of RabbitMQ over STOMP, see `StompSubscription`.
 
-    Over STOMP no queue can have a single active consumer: who is served holds an exclusive queue
-    `<queue>.consumer`, the others ask for it once a second. A binding cannot be undone: what a queue takes by
-    former patterns still comes, and is left out by the consumer. For this, and to declare an exchange that is
-    missing, there is AMQP, if that can be had.
+    Over STOMP a queue cannot have a single active consumer: the consumer that is served holds an exclusive queue
+    `<queue>.consumer`, and the others ask for it once a second. STOMP cannot remove a binding or declare an exchange;
+    both are done over AMQP if that is reachable. Otherwise messages of former patterns still arrive, and the consumer
+    discards them.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -68,7 +68,7 @@ class StompRabbitmqSubscription(StompSubscription):
         self._busy_renew_at = 0.0
 
     def receive(self, wait_seconds: float) -> Delivery | None:
-        """Wait at most so long for one message; a consumer that waits for its turn asks for it meanwhile."""
+        """Wait at most `wait_seconds` for one message; a consumer that waits for its turn asks for it meanwhile."""
         deadline = time.monotonic() + wait_seconds
         while self._waits_for_turn:
             now = time.monotonic()
@@ -106,10 +106,11 @@ class StompRabbitmqSubscription(StompSubscription):
             self._subscribe_to_exchange()
 
     def _renew(self) -> None:
-        """Bind the queue again, for nothing tells that a binding was removed, or the exchange and made anew.
+        """Bind the queue again, because the broker does not report a removed binding or a recreated exchange.
 
-        To bind is to consume over STOMP, so that a second consumer comes and goes on the same connection: only in
-        silence, for what came to it could not be acknowledged. BrokerUnavailableError if the exchange is missing.
+        Over STOMP, binding means consuming, so a second consumer subscribes and unsubscribes on the same connection.
+        This is done only while the queue is quiet, because messages sent to that consumer could not be acknowledged.
+        BrokerUnavailableError if the exchange is missing.
         """
         self._renewed()
         headers = self._durable_headers() if self._spec.durable else self._temporary_headers()
@@ -126,15 +127,15 @@ class StompRabbitmqSubscription(StompSubscription):
             raise self._not_renewed(error) from None
 
     def _renew_while_busy(self) -> None:
-        """Bind the queue again though events come: those of another pattern would hide that a binding is gone."""
+        """Bind the queue again although events arrive: those of one pattern can hide a missing binding of another."""
         self._renewed()
         try:
             self._prepare(look=False)
         except ErrorFrameError as error:
             raise self._not_renewed(error) from None
         except BrokerUnavailableError as error:
-            # The connection that events come over is none the worse for it.
-            logger.warning("whether %r is still bound is not known for now: %s", self._queue, error)
+            # The connection that delivers events is not affected.
+            logger.warning("cannot check for now whether %r is still bound: %s", self._queue, error)
 
     def _renewed(self) -> None:
         now = time.monotonic()
@@ -155,15 +156,16 @@ class StompRabbitmqSubscription(StompSubscription):
             return
         knew_it = bool(self._former_patterns)
         existed = self._prepare(look=knew_it)
-        # Bound first, so that nothing falls between the old patterns and the new.
+        # The new patterns are bound first, so that no message is missed in between.
         self._unbind_former_patterns()
-        # An opening that fails from here on tells nobody; then the next one must, though it finds a queue.
+        # If opening fails from here on, the loss is not reported; the next opening must report it, although it finds
+        # a queue.
         self._lost_its_queue = self._lost_its_queue or (knew_it and not existed)
         self._consume(QUEUE_NUMBER, rabbitmq_queue(self._queue), {"prefetch-count": str(self._spec.prefetch)})
         self.interrupted, self._lost_its_queue = self._lost_its_queue, False
 
     def _subscribe_temporary(self) -> None:
-        # An exclusive queue ends with its connection, and its name is locked until the broker notices that.
+        # An exclusive queue ends with its connection, but its name stays locked until the broker notices.
         self._queue = f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
         patterns = self._spec.patterns
         headers = {
@@ -175,7 +177,7 @@ class StompRabbitmqSubscription(StompSubscription):
         self.interrupted = self._stood
 
     def _take_turn(self) -> bool:
-        """Take the exclusive queue that stands for the right to be served; False if another connection has it."""
+        """Declare the exclusive queue that represents the right to be served; False if another connection holds it."""
         self._turn_asked_at = time.monotonic()
         headers = {"durable": "false", "auto-delete": "true", "exclusive": "true"}
         try:
@@ -188,15 +190,15 @@ class StompRabbitmqSubscription(StompSubscription):
         return True
 
     def _prepare(self, *, look: bool) -> bool:
-        """Declare and bind over a connection of its own, and tell whether the queue was there, if it is looked for.
+        """Declare and bind over a separate connection; with `look`, return whether the queue existed.
 
-        To bind is to consume over STOMP: what this takes is given back when the connection ends.
+        Over STOMP, binding means consuming: the messages it receives return to the queue when the connection ends.
         """
         connection = StompConnection(self._url, connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s)
         connection.open()
         try:
             existed = look and self._is_there(connection)
-            # Each time, for an admin may have removed the exchange, and with it the bindings of a queue that stands.
+            # Each time, because an admin may have removed the exchange and with it the bindings of an existing queue.
             headers = {**self._durable_headers(), "prefetch-count": "1"}
             destinations = [rabbitmq_key(self._spec.exchange, pattern) for pattern in self._spec.patterns]
             _consume_all(connection, destinations, headers)
@@ -217,8 +219,10 @@ class StompRabbitmqSubscription(StompSubscription):
 
     def _delivery(self, frame: Any) -> Delivery:
         if frame.headers.get("subscription", "").startswith(RENEWAL):
-            # It ended the silence right then.
-            raise BrokerUnavailableError(f"a message came while {self._queue!r} was bound again; it comes once more")
+            # The message arrived at the very moment of the renewal.
+            raise BrokerUnavailableError(
+                f"a message came while {self._queue!r} was bound again; it will be redelivered"
+            )
         return super()._delivery(frame)
 
     def _hint(self, refusal: str) -> str:
@@ -236,7 +240,7 @@ class StompRabbitmqSubscription(StompSubscription):
         return {"x-queue-name": self._queue, **self._limits()}
 
     def _limits(self) -> dict[str, str]:
-        # Without x-overflow, which cannot be given over STOMP, the oldest go first: so we want it.
+        # x-overflow cannot be set over STOMP; its default drops the oldest messages, which is what we want.
         limits = self._spec.limits
         return {
             "x-max-length": str(limits.max_length),
@@ -247,7 +251,7 @@ class StompRabbitmqSubscription(StompSubscription):
     def _unbind_former_patterns(self) -> None:
         former = sorted(set(self._former_patterns) - set(self._spec.patterns))
         if former and not self._tried_to_unbind:
-            # Once, for AMQP that is not there may cost its whole limit.
+            # Only once, because an unreachable AMQP port may take the whole time limit.
             self._tried_to_unbind = True
             try:
                 unbind_over_amqp(
@@ -258,8 +262,8 @@ class StompRabbitmqSubscription(StompSubscription):
             except BrokerUnavailableError as error:
                 logger.warning(
                     "the queue %r may still be bound to %s, which STOMP cannot undo and AMQP did not (%s): "
-                    "what comes by it is left out; have an admin unbind it from the exchange %r, or name the port of "
-                    "AMQP by ?amqp_port=",
+                    "their messages are discarded; ask an admin to unbind it from the exchange %r, or name the port of "
+                    "AMQP with ?amqp_port=",
                     self._queue, ", ".join(former), error, self._spec.exchange,
                 )  # fmt: skip
         self._former_patterns = (*self._spec.patterns, *former)
@@ -268,7 +272,7 @@ class StompRabbitmqSubscription(StompSubscription):
     def _routing_key(self, headers: dict[str, str]) -> str | None:
         destination = headers.get("destination", "")
         if destination.startswith("/queue/") and KEY_HEADER in headers:
-            # A dead letter that was requeued: it was sent to this queue alone, under the name of the queue.
+            # A requeued dead letter: it was sent to this queue only, with the queue's name as routing key.
             return headers[KEY_HEADER]
         return rabbitmq_routing_key(destination)
 
@@ -288,7 +292,7 @@ class StompRabbitmqSubscription(StompSubscription):
                 )
             )
         except ErrorFrameError as error:
-            # It may be there, with the limits of an earlier time.
+            # The queue may exist with earlier limits.
             self._dead_stands = error.blame is Blame.QUEUE
             raise
         self.acknowledge(delivery)

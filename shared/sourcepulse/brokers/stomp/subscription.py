@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Receiving over STOMP: what both brokers have in common."""
+"""Receiving over STOMP: the part common to both brokers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
 PREFETCH_MAX = 65_535
-#: What a dead letter carries besides its body: why it is one, the key and the queue that it came by.
+#: The headers of a dead letter: the reason, the routing key, and the queue that it came from.
 REASON_HEADER = "x-reason"
 KEY_HEADER = "x-routing-key"
 QUEUE_HEADER = "x-queue"
@@ -41,11 +41,11 @@ class _Handle(NamedTuple):
 
 
 class StompSubscription(ABC):
-    """One consumer of one queue over STOMP, see `Subscription`; each message is acknowledged by itself."""
+    """One consumer of one queue over STOMP, see `Subscription`; each message is acknowledged separately."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the broker does otherwise than was asked."""
+        """What the broker does differently from the request."""
         return ()
 
     def __init__(
@@ -58,7 +58,7 @@ class StompSubscription(ABC):
         call_limit_s: float = CALL_LIMIT_SECONDS,
     ) -> None:
         self.interrupted = False
-        #: STOMP has no way to undo a binding.
+        #: STOMP cannot remove a binding.
         self.unbinds = False
         self._url = url
         self._spec = spec
@@ -72,7 +72,7 @@ class StompSubscription(ABC):
         self._arrived: deque[Delivery] = deque()
 
     def open(self) -> None:
-        """Connect, declare queue and bindings, and begin to consume."""
+        """Connect, declare queue and bindings, and start consuming."""
         self._check()
         self.abandon()
         self._opening += 1
@@ -84,10 +84,10 @@ class StompSubscription(ABC):
         self._stood = True
 
     def receive(self, wait_seconds: float) -> Delivery | None:
-        """Wait at most so long for one message; BrokerUnavailableError if the queue was deleted."""
+        """Wait at most `wait_seconds` for one message; BrokerUnavailableError if the queue was deleted."""
         deadline = time.monotonic() + wait_seconds
         while not self._arrived:
-            # What has arrived is taken in though there is no time to wait.
+            # What has arrived is read even if there is no time to wait.
             now = time.monotonic()
             try:
                 frame = self._connection.read(max(0.0, deadline - now))
@@ -100,12 +100,12 @@ class StompSubscription(ABC):
         return self._arrived.popleft()
 
     def acknowledge(self, delivery: Delivery) -> None:
-        """Tell the broker that the message is done with; BrokerUnavailableError if it came by an older connection."""
+        """Acknowledge a message; BrokerUnavailableError if it came over an older connection."""
         self._ack(delivery)
         self._connection.flush()
 
     def acknowledge_all(self, deliveries: Sequence[Delivery]) -> None:
-        """Tell the broker that the messages are done with, in one piece; the errors are those of `acknowledge`."""
+        """Acknowledge messages with one write; raises what `acknowledge` raises."""
         for delivery in deliveries:
             self._ack(delivery)
         self._connection.flush()
@@ -113,8 +113,8 @@ class StompSubscription(ABC):
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Move the message to the dead letters of a durable queue, with the reason in its headers; else drop it.
 
-        That the right for dead letters is missing is learned once, by BrokerUnavailableError: then the message
-        comes again, and is dropped as all that follow.
+        If we have no right to the dead letters, the first call raises BrokerUnavailableError; the message is then
+        redelivered, and dropped like all later ones.
         """
         if not self._spec.durable or not self._may_bury:
             self.acknowledge(delivery)
@@ -126,19 +126,19 @@ class StompSubscription(ABC):
         except ErrorFrameError as error:
             if error.blame in (Blame.US, Blame.KEY):
                 self._may_bury = False
-                logger.warning("what is put aside from the queue %r is lost: %s", self._spec.queue, error)
+                logger.warning("rejected messages of the queue %r are dropped: %s", self._spec.queue, error)
             # RabbitMQ closed the connection.
             raise BrokerUnavailableError(
-                f"the dead letters of {self._spec.queue!r} take no message for now: {error}"
+                f"the dead letters of {self._spec.queue!r} accept no messages for now: {error}"
             ) from None
 
     def abandon(self) -> None:
-        """Drop the connection; what is not acknowledged comes again."""
+        """Drop the connection; unacknowledged messages are redelivered."""
         self._connection.abandon()
         self._arrived.clear()
 
     def close(self) -> None:
-        """Say good-bye when what was acknowledged has reached the broker; a temporary queue goes."""
+        """Disconnect once the acknowledgements have reached the broker; a temporary queue is removed."""
         self._connection.close()
         self.abandon()
 
@@ -148,18 +148,18 @@ class StompSubscription(ABC):
 
     @abstractmethod
     def _routing_key(self, headers: dict[str, str]) -> str | None:
-        """Read the routing key of a message; None if it claims one that cannot be its own."""
+        """Return the routing key of a message; None if it claims one that cannot be its own."""
 
     @abstractmethod
     def _bury(self, delivery: Delivery, headers: dict[str, str]) -> None:
-        """Copy a message to the dead letters, safely, and acknowledge it; ErrorFrameError if the broker refuses."""
+        """Copy a message to the dead letters, then acknowledge it; ErrorFrameError if the broker refuses."""
 
     def _check(self) -> None:
         spec = self._spec
         if not spec.patterns or spec.durable != bool(spec.queue):
             raise SubscriptionError("a subscription needs patterns, and a queue name exactly if it is durable")
         if spec.from_start and not spec.durable:
-            raise SubscriptionError("the broker keeps nothing for a queue that is not durable: from_start is not there")
+            raise SubscriptionError("the broker stores nothing for a temporary queue: from_start is not supported")
         if not 1 <= spec.prefetch <= PREFETCH_MAX:
             raise SubscriptionError(f"prefetch is {spec.prefetch}; it can be 1 to {PREFETCH_MAX}")
 
@@ -176,15 +176,15 @@ class StompSubscription(ABC):
         if error.blame is Blame.QUEUE:
             return SubscriptionError(
                 f"the queue {queue!r} exists with other properties (a queue made over AMQP has others); choose "
-                f"another name, ask for the limits it was made with, or delete it: {error}"
+                f"another name, request the limits it was created with, or delete it: {error}"
             )
         if error.blame is Blame.MISSING:
-            return ExchangeMissingError(f"{host} misses what we subscribe to: {error}")
+            return ExchangeMissingError(f"{host} does not have the exchange or queue: {error}")
         if error.blame in (Blame.US, Blame.KEY):
             return BrokerRefusedUsError(f"{host} refuses us: {error}{self._hint(str(error))}")
         if error.blame is Blame.LOCKED:
             return BrokerUnavailableError(f"the queue {queue!r} still belongs to another connection: {error}")
-        return BrokerUnavailableError(f"{host} cannot give the subscription: {error}")
+        return BrokerUnavailableError(f"{host} cannot provide the subscription: {error}")
 
     def _hint(self, refusal: str) -> str:  # noqa: ARG002 - for brokers that have one
         """Return what may help after a refusal."""
@@ -205,7 +205,7 @@ class StompSubscription(ABC):
     def _handle_of(self, delivery: Delivery) -> _Handle:
         handle = delivery.handle
         if not isinstance(handle, _Handle) or handle.opening != self._opening or not self._connection.stands:
-            raise BrokerUnavailableError("the message came by a connection that is closed; it comes again")
+            raise BrokerUnavailableError("the message came over a connection that is closed; it will be redelivered")
         return handle
 
     def _ack(self, delivery: Delivery, transaction: str | None = None) -> None:

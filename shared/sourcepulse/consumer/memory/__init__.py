@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a consumer remembers between two runs: numbers seen, ids handled, attempts."""
+"""The memory of a consumer between two runs: numbers seen, ids handled, attempts."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Which numbers a set of topics can be checked by: those of whole sources, of whole types, or none."""
+"""Which event numbers can reveal a gap for a set of topics: those of whole sources, of whole types, or none."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sourcepulse.events.event import Event, routing_words
 from sourcepulse.events.topics import FAMILIES, covers, matches
 from sourcepulse.gaps import Lane
 
-#: Fills the numbers of an event that was withheld, under the key of the type named in its data.
+#: Takes the numbers of a withheld event; the type of that event is in the data.
 _WITHHELD = "system.event.withheld."
 
 
 class Coverage:
-    """What a set of topics takes, by whole sources and whole types."""
+    """The whole sources and whole types that a set of topics covers."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = tuple(patterns)
@@ -26,7 +26,7 @@ class Coverage:
         self._types: dict[str, bool] = {}
 
     def lane(self, event: Event) -> tuple[Lane | None, int]:
-        """Return the lane to check an event in and its number there; no lane where holes mean nothing."""
+        """Return the lane in which to check an event and its number there; no lane where a hole is not a gap."""
         numbers = event.numbers
         if numbers is None or event.replayed:
             return None, 0
@@ -40,15 +40,15 @@ class Coverage:
         return None, 0
 
     def takes(self, key: str) -> bool:
-        """Return whether a key matches one of the topics."""
+        """Return whether a routing key matches one of the topics."""
         return any(matches(pattern, key) for pattern in self._patterns)
 
     def unchecked(self) -> tuple[str, ...]:
-        """Name the known types of which the topics take a part only, so that a lost event leaves no trace."""
+        """Return the known types that the topics cover only in part, so that a lost event goes unnoticed."""
         return tuple(type_ for type_ in self.taken() if not self._takes_all_of(type_))
 
     def taken(self) -> tuple[str, ...]:
-        """Name the known types of which the topics take at least a part."""
+        """Return the known types that the topics cover at least in part."""
         return tuple(type_ for type_ in known_types() if self._takes_some_of(routing_words(type_)))
 
     def _covers(self, words: Sequence[str]) -> bool:
@@ -65,7 +65,7 @@ class Coverage:
 
 
 def _overlaps(pattern: Sequence[str], words: Sequence[str]) -> bool:
-    """Return whether some key that begins with these words could match."""
+    """Return whether a key that begins with these words can match the pattern."""
     if not words or "#" in pattern[:1]:
         return True
     if not pattern or pattern[0] not in ("*", words[0]):

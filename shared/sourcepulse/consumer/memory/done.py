@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A small file beside a consumer's memory: what it began and what it was done with since it last wrote there.
+"""A small file beside a consumer's memory: the events begun and finished since the memory was last written.
 
-For the case that it dies: a line costs a hundredth of a transaction, and survives a killed process as well.
+It is read if the consumer is killed. A line costs a hundredth of a transaction and survives a killed process too.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from sourcepulse.events.event import SEQUENCE_MAX
 from sourcepulse.gaps import Lane
 from sourcepulse.outbox.files import try_lock
 
-#: What is remembered of an event: its id (without it the event may come again), its lane, its number there.
+#: What is remembered of an event: its id (None if the event may be handled again), its lane, its number there.
 Entry = tuple[str | None, Lane | None, int]
 
-#: Far more than one consumer leaves behind.
+#: Far more than a killed consumer leaves behind.
 LEFT_MAX_BYTES = 1024 * 1024
-#: Each may meet somebody who looks for what was left behind.
+#: Each attempt may collide with another consumer that takes over abandoned files.
 CREATE_ATTEMPTS = 20
 _MODE = 0o600
-#: What follows this line is no longer true.
+#: Everything after this line is out of date.
 _END = b"[]\n"
 
 
 class DoneFile:
-    """What one living consumer has at work, and is done with since its memory was last written.
+    """The events that one running consumer has in progress, or has finished since its memory was last written.
 
-    Its file is locked by it, and made when there is a first line; for a memory without a file there is none.
-    `begin` and `add` may be called by any thread.
+    The consumer holds a lock on the file, which is created with the first line. A memory without a file has none.
+    `begin` and `add` are thread-safe.
     """
 
     def __init__(self, memory: Path | None) -> None:
@@ -49,19 +49,19 @@ class DoneFile:
         self._is_empty = True
 
     def begin(self, event_id: str) -> None:
-        """Keep in mind that an event is at work; where the file cannot be written, as long as the process lives."""
+        """Note that an event is in progress; if the file cannot be written, only for the life of the process."""
         with self._lock:
             if event_id not in self._begun:
                 self._begun[event_id] = None
                 self._write(_begun_line(event_id))
 
     def begun(self, ids: Iterable[str]) -> list[str]:
-        """Return those of the events that are at work."""
+        """Return those of the events that are in progress."""
         with self._lock:
             return [event_id for event_id in ids if event_id in self._begun]
 
     def add(self, event_id: str, lane: Lane | None, number: int) -> bool:
-        """Keep an entry; False if the file cannot be written."""
+        """Write an entry; False if the file cannot be written."""
         entry = event_id, lane, number
         with self._lock:
             written = self._write(_done_line(entry))
@@ -70,12 +70,12 @@ class DoneFile:
         return written
 
     def entries(self) -> list[Entry]:
-        """Return what the memory does not have."""
+        """Return the entries that the memory does not have yet."""
         with self._lock:
             return list(self._entries.values())
 
     def clear(self, ids: Collection[str]) -> None:
-        """Drop what is kept of these events: the memory has it."""
+        """Drop the entries of these events, which the memory now has."""
         with self._lock:
             for event_id in ids:
                 self._entries.pop(event_id, None)
@@ -83,12 +83,12 @@ class DoneFile:
             if self._is_empty:
                 return
             lines = [*map(_begun_line, self._begun), *map(_done_line, self._entries.values())]
-            # A line that stays is only written to the memory once more.
+            # If this fails, the lines that remain are only written to the memory once more.
             with suppress(OSError):
                 self._replace("".join(line + "\n" for line in lines).encode("utf-8", "surrogatepass"))
 
     def close(self) -> None:
-        """Remove the file, or leave it behind with what the memory does not have; may be called again."""
+        """Remove the file, or keep it if the memory lacks its entries; may be called more than once."""
         with self._lock:
             if self._path is None:
                 return
@@ -114,7 +114,7 @@ class DoneFile:
             return False
 
     def _replace(self, content: bytes) -> None:
-        # Another thread's event may kill the process at any instant, so what stays is never out of the file.
+        # An event in another thread may kill the process at any moment, so the remaining lines are always in the file.
         if content:
             os.pwrite(self._fd, content + _END, 0)
         os.ftruncate(self._fd, len(content))
@@ -135,14 +135,14 @@ class DoneFile:
 
 
 def _lock_new(fd: int) -> bool:
-    # Another thread or process may take it for left behind before it is locked, and then removes it.
+    # Another thread or process may take the file for an abandoned one before it is locked, and remove it.
     return try_lock(fd) and os.fstat(fd).st_nlink > 0
 
 
 def take_over(memory: Path, record: Callable[[list[Entry], list[str]], None]) -> None:
-    """Have recorded what consumers left behind when they were killed; raises what `record` raises.
+    """Pass what killed consumers left behind to `record`; raises what `record` raises.
 
-    It gets the entries, and the ids of the events that were at work.
+    `record` receives the entries, and the ids of the events that were in progress.
     """
     prefix = _path(memory, "").name
     try:
@@ -158,7 +158,7 @@ def take_over(memory: Path, record: Callable[[list[Entry], list[str]], None]) ->
 
 @contextmanager
 def _left_behind(path: Path) -> Iterator[bytes | None]:
-    """Return the content of a file whose owner is dead, else None; remove it afterwards."""
+    """Yield the content of a file whose owner is dead, else None; the file is removed afterwards."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -167,7 +167,7 @@ def _left_behind(path: Path) -> Iterator[bytes | None]:
     try:
         try:
             is_ours = try_lock(fd)
-            # Whoever had it before has recorded it; what is at work must not be counted twice.
+            # An unlinked file was already recorded by another consumer; its attempts must not be counted twice.
             raw = os.read(fd, LEFT_MAX_BYTES) if is_ours and os.fstat(fd).st_nlink else None
         except OSError:
             is_ours, raw = False, None
@@ -183,7 +183,7 @@ def _left_behind(path: Path) -> Iterator[bytes | None]:
 def _read(raw: bytes) -> tuple[list[Entry], list[str]]:
     entries: list[Entry] = []
     begun: dict[str, None] = {}
-    # The last line may have been cut by a full disk.
+    # A full disk may have cut the last line.
     for line in raw.split(b"\n")[:-1]:
         if line + b"\n" == _END:
             break
@@ -199,7 +199,7 @@ def _read(raw: bytes) -> tuple[list[Entry], list[str]]:
 
 
 def _checked(event_id: object, lane: Lane | None, number: object) -> Entry:
-    """Return an entry that the memory can keep; ValueError for one that would stop every start."""
+    """Return an entry that the memory can store; ValueError for one that would make every start fail."""
     words = [event_id, *((lane.source, lane.epoch, lane.type) if lane is not None else ())]
     if not all(word is None or isinstance(word, str) for word in words):
         raise ValueError("not a text")
@@ -221,7 +221,7 @@ def _begun_line(event_id: str) -> str:
 
 
 def _word(text: str | None) -> str:
-    # For a single text an encoder of JSON does ten times as much.
+    # json.dumps takes ten times as long for a single string.
     return "null" if text is None else encode_basestring(text)
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""When events that are done with are recorded and acknowledged: each at once, or many together while they rush by."""
+"""When handled events are recorded and acknowledged: each one at once, or in groups when many are handled quickly."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Callable
 
 from sourcepulse.consumer.item import Item
 
-#: In a rush each event is done with so soon after the one before.
+#: In a rush, each event is finished at most this long after the one before.
 RUSH_SECONDS = 0.005
-#: After so many in a row it is a rush.
+#: A rush begins after this many quick events in a row.
 RUSH_EVENTS = 20
-#: So many are recorded together at most, and none waits longer for others while the consumer is called.
+#: The most events recorded together, and the longest that one waits for others while the consumer is called.
 GROUP_EVENTS = 50
 GROUP_SECONDS = 0.02
 
 
 class Finished:
-    """The items that are done with, and neither recorded nor acknowledged yet.
+    """The items that were handled and are neither recorded nor acknowledged yet.
 
-    To record an event by itself costs several times what its handling may; a rush of quick handlers shares
-    that. What was done with at leisure is due at once, for the next handler may take its time, and the broker
-    and those who share the queue are to know.
+    Recording one event by itself may cost several times its handling, so events of a rush are recorded together.
+    Outside a rush each event is due at once, because the next handler may take long, and the broker and the other
+    consumers of the queue should not have to wait for it.
     """
 
     def __init__(self, clock: Callable[[], float], most: int = GROUP_EVENTS) -> None:
@@ -35,14 +35,12 @@ class Finished:
         self._hurried = False
 
     def __bool__(self) -> bool:
-        """Return whether there are any."""
         return bool(self._items)
 
     def add(self, item: Item) -> None:
-        """Take an item that is done with."""
         now = self._clock()
         self._hurried = now < self._last_at + RUSH_SECONDS
-        # One that was slow ends no rush: the machine may have had something else to do.
+        # One slow event does not end a rush: the machine may have been busy.
         self._quick = min(self._quick + 1, 2 * RUSH_EVENTS) if self._hurried else self._quick // 2
         self._last_at = now
         if not self._items:
@@ -51,17 +49,18 @@ class Finished:
 
     @property
     def due(self) -> bool:
-        """Whether they are to be recorded and acknowledged now."""
+        """Whether the items are to be recorded and acknowledged now."""
         if not self._items:
             return False
         in_a_rush = self._hurried and self._quick >= RUSH_EVENTS and len(self._items) < self._most
         return not in_a_rush or self._clock() >= self._since + GROUP_SECONDS
 
     def all(self) -> list[Item]:
-        """Return them, in the order in which they were added."""
+        """Return the items in the order in which they were added."""
         return list(self._items)
 
     def clear(self) -> None:
-        """Forget them: they are recorded, which took time of its own."""
+        """Forget the items, which are now recorded."""
         self._items.clear()
+        # Recording took time that does not count against the rush.
         self._last_at = self._clock()

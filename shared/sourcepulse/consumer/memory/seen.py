@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The names of the events handled last: looked up in memory, kept in a table that several processes add to.
+"""The names of the last events handled: looked up in memory, stored in a table that several processes add to.
 
-An index over names, which come in no order, would cost more than everything else that is done with an event.
+The table has no index over names: they come in random order, and the index would cost more than all other work on
+an event.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from sqlite3 import Connection
 
 from sourcepulse.consumer.name import MARK
 
-#: So many more than asked for may be kept until the oldest are removed together.
+#: How many names beyond the window may be kept until the oldest are removed together.
 SEEN_SLACK = 1_000
 
-#: A name is looked at four times while its event is at work; so many are.
+#: How many split names are cached: a name is split four times while its event is in progress.
 SPLIT_NAMES = 512
 
 _DIGEST_BITS = 64
@@ -24,19 +25,19 @@ _DIGEST_MASK = (1 << _DIGEST_BITS) - 1
 
 
 class Seen:
-    """What the table `seen (position, id)` held when it was last looked into; the newest `window` names are kept.
+    """The content of the table `seen (position, id)` when it was last read; the newest `window` names are kept.
 
-    In the table of an earlier version stand bare ids. A hundred thousand names take about 20 MB.
+    The table of an earlier version holds bare ids. A hundred thousand names take about 20 MB.
     """
 
     def __init__(self, window: int) -> None:
         self._window = window
-        #: For each fact, as a number, its position and digest in one; the oldest first.
+        #: By fact (as a number): position and digest in one number; the oldest first.
         self._facts: dict[int | str, int] = {}
         self._last = 0
-        #: Whether bare ids of an earlier version are among them.
+        #: Whether bare ids of an earlier version are among the names.
         self.keeps_ids = False
-        #: That of the file when it was last looked into; it changes with every commit of another connection.
+        #: The file's data_version when it was last read; it changes with every commit of another connection.
         self.version = -1
 
     def has(self, db: Connection, name: str) -> bool:
@@ -48,18 +49,18 @@ class Seen:
         return self._facts.get(fact, ~digest) & _DIGEST_MASK == digest
 
     def has_other(self, name: str) -> bool:
-        """Return whether the fact of a name was in the table with another digest, when `has` looked last."""
+        """Return whether the fact of a name was in the table with another digest when `has` was last called."""
         fact, digest = _split(name)
         return self._facts.get(fact, digest) & _DIGEST_MASK != digest
 
     def add(self, db: Connection, names: Iterable[str]) -> None:
-        """Add names, each once, to the table in the transaction that is open."""
+        """Add names, each once, to the table in the open transaction."""
         self._catch_up(db)
         new = [(name,) for name in names if _split(name)[0] not in self._facts]
         db.executemany("INSERT OR IGNORE INTO seen (id) VALUES (?)", new)
         if (self._last + len(new)) // SEEN_SLACK > self._last // SEEN_SLACK:
             db.execute("DELETE FROM seen WHERE position <= (SELECT max(position) FROM seen) - ?", (self._window,))
-        # They count when they are committed; then the table tells them.
+        # They count once they are committed; until then the table has to be read again.
         self.version = -1
 
     def _catch_up(self, db: Connection) -> None:

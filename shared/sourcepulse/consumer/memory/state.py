@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a consumer remembers: the ids it handled, the last number of each lane, the topics it bound."""
+"""The memory of a consumer: the ids it handled, the last number of each lane, the topics it bound."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from sourcepulse.errors import StateError
 from sourcepulse.gaps import JUMP_NUMBERS, Lane
 from sourcepulse.outbox.sqlite_file import FileKind, SqliteFile, side_files
 
-#: A repeat is recognised among so many ids handled last.
+#: How many ids of handled events are kept to recognise repeats.
 SEEN_WINDOW = 100_000
-#: Of the events that were handed over and not handled, so many counts are kept.
+#: How many counts are kept of events that were handed over and not handled.
 ATTEMPTS_WINDOW = 100_000
-#: Of so many lanes, those used last, the last number is kept; and so many more until the oldest go.
+#: For how many of the most recently used lanes the last number is kept, and how many more until the oldest are removed.
 LANES_WINDOW = 20_000
 LANES_SLACK = 1_000
-#: How long a call may wait for another process at the same file.
+#: How long a call may wait for another process that uses the same file.
 LOCK_WAIT_SECONDS = 5.0
-#: The name of a state that ends with the process.
+#: The name of a state that is not stored in a file.
 MEMORY = ":memory:"
 
 #: "spcs" in ASCII.
@@ -57,13 +57,13 @@ STATE_FILE = FileKind(
     damaged=StateError,
     unwritable=StateError,
     replaced=StateError,
-    repair="move it aside together with the files of the same name that end in -wal, -shm and .lock, or go on with "
+    repair="move it aside together with the files of the same name that end in -wal, -shm and .lock, or continue with "
     ".done-; without it repeats of events handled before are not recognised",
 )
 
 
 def default_path(address: str, queue: str) -> Path:
-    """Name the state file of a queue at a broker, below $XDG_STATE_HOME or ~/.local/state."""
+    """Return the path of a queue's state file, below $XDG_STATE_HOME or ~/.local/state."""
     home = os.environ.get("XDG_STATE_HOME", "")
     root = Path(home) if Path(home).is_absolute() else Path("~/.local/state").expanduser()
     digest = hashlib.sha256(f"{address}\n{queue}".encode()).hexdigest()[:12]
@@ -74,13 +74,13 @@ class ConsumerState:
     """The memory of one consumer, in a file of mode 0600 or, for MEMORY, as long as the object lives.
 
     Several processes that share a queue may share the file. Every method may raise StateError; its text
-    names the file and the way out.
+    names the file and what to do.
     """
 
     def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW, lanes: int = LANES_WINDOW) -> None:
         self._seen = Seen(window)
         self._lanes_kept = lanes
-        #: When it was last seen that nothing was handed over in vain; hardly ever is.
+        #: The version of the file in which the table `attempts` was last seen empty, as it almost always is.
         self._no_attempts_at: int | None = None
         self._advanced = 0
         self._file: _InMemory | SqliteFile
@@ -94,13 +94,13 @@ class ConsumerState:
         self.take_over()
 
     def close(self) -> None:
-        """Close the file; may be called again."""
+        """Close the file; may be called more than once."""
         self.rest()
         self._file.close()
 
     def is_handled(self, name: str, event_id: str | None = None) -> bool:
         """Return whether a name is among the last that were handled, or the id that an earlier version kept."""
-        # What is handled is recorded soon, and that looks whether the file is still there.
+        # The event is recorded soon, and that checks whether the file is still in place.
         with self._file.read(check_place=False) as db:
             handled = self._seen.has(db, name)
             return handled or (event_id is not None and self._seen.keeps_ids and self._seen.has(db, event_id))
@@ -108,46 +108,46 @@ class ConsumerState:
     def handled_another(self, name: str) -> bool:
         """Return whether an event of this source and id, but with other content, was handled.
 
-        To be asked after `is_handled`.
+        Call it after `is_handled`.
         """
         return self._seen.has_other(name)
 
     def record(self, event_id: str | None, lane: Lane | None, number: int) -> None:
-        """Remember that an event is done with; without its id its number only, so that it may come again.
+        """Record that an event is settled; without an id only its number, so that it may be handled again.
 
-        The record survives a killed process at once, a power failure a little later: then an event may be
-        handled twice.
+        The record survives a killed process at once, and a power failure a little later: until then an event may
+        be handled twice.
         """
         self.record_all([(event_id, lane, number)])
 
     def record_all(self, events: Iterable[Entry]) -> None:
-        """Do for several events at once what `record` does for one, and for what was noted."""
+        """Record several events, and those that were noted, in one commit."""
         self._write([*self._done.entries(), *events], [])
 
     def note(self, event_id: str, lane: Lane | None, number: int) -> bool:
-        """Keep in mind that an event is done with, until the next record; False if that cannot be done.
+        """Note that an event was handled, until the next record; False if the note cannot be written.
 
-        A killed process forgets neither, and a note costs little. For any thread.
+        A note survives a killed process and costs little. Thread-safe.
         """
         return self._done.add(event_id, lane, number)
 
     def rest(self) -> None:
-        """Leave nothing beside the file for as long as nothing is noted."""
+        """Remove the file of notes until the next note."""
         self._done.close()
 
     def take_over(self) -> None:
-        """Record what others noted at this memory and did not record before they were killed."""
+        """Record the notes of killed consumers of this memory."""
         if self._path is not None:
             take_over(self._path, self._record_left)
 
     def begin(self, event_id: str) -> None:
-        """Keep in mind that an event is handed over; a killed process forgets it not. For any thread."""
+        """Note durably that an event is being handled, so that a killed process is noticed. Thread-safe."""
         self._done.begin(event_id)
 
     def attempts(self, event_id: str) -> int:
-        """Tell how often an event was handed over before, and neither recorded nor forgotten.
+        """Return how often an event was handed over without being settled.
 
-        To be asked after `is_handled`, by which it knows that nobody counted any meanwhile.
+        Call it after `is_handled`, which detects whether another process has counted attempts meanwhile.
         """
         if self._seen.version == self._no_attempts_at:
             return 0
@@ -159,14 +159,14 @@ class ConsumerState:
         return row[0] if row else 0
 
     def count_attempts(self, ids: Iterable[str]) -> None:
-        """Count one more for those of the events that were handed over: they are given back, and come again."""
+        """Count one more attempt for those of the events that were handed over and are now given back."""
         begun = self._done.begun(ids)
         if begun:
             self._write(self._done.entries(), begun)
             self._done.clear(begun)
 
     def forget_attempts(self, event_id: str) -> None:
-        """Let an event begin anew if it ever comes again: it was put aside."""
+        """Reset the attempts of an event that was buried, in case it is requeued."""
         if self.attempts(event_id):
             with self._file.write(durable=False) as db:
                 _forget_attempts(db, [event_id])
@@ -198,12 +198,12 @@ class ConsumerState:
             return db.execute("SELECT 1 FROM patterns WHERE bound").fetchone() is not None
 
     def intend_patterns(self, patterns: Sequence[str]) -> None:
-        """Remember topics that the queue is about to be bound to, besides those it may be bound to already."""
+        """Record topics that the queue is about to be bound to, besides those that it may be bound to already."""
         with self._file.write() as db:
             db.executemany("INSERT OR IGNORE INTO patterns VALUES (?, 0)", [(pattern,) for pattern in patterns])
 
     def settle_patterns(self, patterns: Sequence[str], *, forget_former: bool) -> None:
-        """Remember that the queue is bound to these topics, and to no others unless the former ones are kept."""
+        """Record that the queue is bound to these topics, and with `forget_former` to no others."""
         with self._file.write() as db:
             if forget_former:
                 db.execute("DELETE FROM patterns")
@@ -246,13 +246,14 @@ def _count_attempts(db: Connection, ids: Iterable[str]) -> None:
 
 
 def _forget_attempts(db: Connection, ids: Iterable[str]) -> None:
-    # Few events are handed over twice.
+    # The table is almost always empty, because few events are handed over twice.
     if db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone():
         db.executemany("DELETE FROM attempts WHERE id = ?", [(event_id,) for event_id in ids])
 
 
 def _advance(db: Connection, lane: Lane, number: int, now: float) -> None:
-    # Far below the last, the last was forged, or these come late: then the next opening begins with these.
+    # A number far below the last one means that the last was forged, or that these events come late. The lower number
+    # is then where the next start continues.
     db.execute(
         "INSERT INTO lanes VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
         "last = CASE WHEN excluded.last < last - ? THEN excluded.last ELSE max(last, excluded.last) END, "
@@ -270,7 +271,7 @@ def _prune_lanes(db: Connection, most: int) -> None:
 
 
 class _InMemory:
-    """The same tables, as long as the process lives."""
+    """The same tables, without a file."""
 
     def __init__(self) -> None:
         self._db = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
@@ -290,22 +291,22 @@ class _InMemory:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, closed to others whatever the umask."""
+    """Create a folder and its missing parents, inaccessible to other users whatever the umask."""
     for missing in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
         missing.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
 
 
 def _open_file(path: Path) -> SqliteFile:
-    way_out = f"another file can be named with state=, and state={MEMORY!r} keeps it in memory"
+    way_out = f"choose another file with state=, or keep it in memory with state={MEMORY!r}"
     try:
         _make_folder(path.parent)
     except OSError as error:
         raise StateError(
-            f"the directory {path.parent} of the consumer state cannot be made: {error.strerror}; {way_out}"
+            f"the directory {path.parent} of the consumer state cannot be created: {error.strerror}; {way_out}"
         ) from error
     try:
         file = SqliteFile(path, STATE_FILE, lock_wait_s=LOCK_WAIT_SECONDS, create=True)
-        # SQLite stops at a file it may not write only when it writes.
+        # SQLite reports a read-only file only when it writes.
         with file.write(durable=False) as db:
             db.execute("DELETE FROM attempts WHERE 0")
     except StateError as error:

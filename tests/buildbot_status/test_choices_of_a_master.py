@@ -142,7 +142,7 @@ def test_one_outbox_for_two_places_is_a_mistake(make_master: MakeMaster) -> None
     master = make_master(config + 'builder("one", "echo")\n')
     with pytest.raises(AssertionError):
         master.start()
-    assert "which sends to another place; an outbox of its own keeps them apart" in master.log()
+    assert "which sends to a different place; give each reporter its own outbox" in master.log()
 
 
 COMMON_WORD = """
@@ -193,4 +193,4 @@ def test_a_name_server_that_never_answers_is_reported_once() -> None:
     watch.stop()
     hang.set()
     (sentence,) = sentences
-    assert sentence.startswith("no name server answers for broker.example.org, the host of the broker")
+    assert sentence.startswith("no name server has answered for broker.example.org, the host of the broker")

@@ -213,8 +213,8 @@ def test_a_broker_whose_secret_is_missing_is_reported_and_found_at_a_reconfig(st
 
 
 def test_names_that_nothing_has_any_more_are_reported_at_a_reconfig_of_something_else(story: Story) -> None:
-    assert "narrow: builders names 'never'" in story.log_of_start
-    assert "builders names 'goes_on'" not in story.log_of_start
+    assert "narrow: builders contains 'never'" in story.log_of_start
+    assert "builders contains 'goes_on'" not in story.log_of_start
     for name in ("never", "goes_on"):
         assert f"narrow: builders contains '{name}', which is not in master.cfg" in story.log_of_reconfig
-    assert "names 'both'" not in story.log_of_start + story.log_of_reconfig
+    assert "contains 'both'" not in story.log_of_start + story.log_of_reconfig

@@ -127,11 +127,11 @@ def test_names_that_nothing_has_are_said_in_the_log(make_master: MakeMaster) -> 
     master.start()
     master.stop()
     log = master.log()
-    for words in ("builders names 'gone'", "tags names 'no-such-tag'", "schedulers names 'nobody'"):
+    for words in ("builders contains 'gone'", "tags contains 'no-such-tag'", "schedulers contains 'nobody'"):
         assert words in log
-    assert "names 'one'" not in log
-    assert "names 't'" not in log
-    assert "names 'all'" not in log
+    assert "contains 'one'" not in log
+    assert "contains 't'" not in log
+    assert "contains 'all'" not in log
 
 
 def test_one_outbox_for_two_places_is_a_mistake(make_master: MakeMaster) -> None:

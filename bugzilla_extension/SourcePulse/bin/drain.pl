@@ -18,7 +18,7 @@ if (@ARGV != 1 || $folder =~ /\A-/) {
 my $home = abs_path($folder);
 if (!defined $home || !-e "$home/Bugzilla.pm" || !chdir($home)) {
   print STDERR
-    "drain.pl: $folder is no folder of a Bugzilla: there is no Bugzilla.pm in it\n";
+    "drain.pl: $folder is not the folder of a Bugzilla: there is no Bugzilla.pm in it\n";
   exit 2;
 }
 unshift(@INC, $home, "$home/lib", "$home/local/lib/perl5");

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read a row of Bugzilla's outbox table: check all of it before anything is made of it."""
+"""Read a row of Bugzilla's outbox table: everything is checked before an event is made of it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse_bugzilla.errors import RowError
 from sourcepulse_bugzilla.mapping.views import KINDS, View, read_view
 
-#: The version of the payload that this reads.
+#: The payload version that this code reads.
 PAYLOAD_VERSION = 1
-#: What the extension stores takes two MiB at most; what recovery reads is no larger.
+#: The extension stores at most two MiB, and recovered rows are no larger.
 PAYLOAD_MAX_CHARACTERS = 16 * 1024 * 1024
 
 _TRANSACTION = re.compile("[0-9a-f]{32}")
@@ -24,10 +24,10 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Row(NamedTuple):
-    """One row, checked: what happened, when, and what each stream may hold of it.
+    """One row, checked: what happened, when, and what each stream may contain of it.
 
-    `id` is None for what recovery found. `activity` is the last `bugs_activity.id` of the update, `activities` are all
-    those that a recovered row stands for. `transaction` is the same in all rows of one transaction; None if it is
+    `id` is None for recovered rows. `activity` is the last `bugs_activity.id` of the update, `activities` are all those
+    that a recovered row stands for. `transaction` is the same in all rows of one transaction; None if it is
     unknown. Times are seconds since 1970.
     """
 
@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 def read_row(raw: Mapping[str, Any]) -> Row:
-    """Read a row as drain.pl returns it; RowError says what is wrong with it, and holds nothing of it."""
+    """Read a row as drain.pl returns it; RowError describes the defect, without values of the row."""
     kind, bug_id = raw.get("kind"), _number(raw, "bug_id")
     if not isinstance(kind, str) or kind not in KINDS:
         raise RowError("its kind is unknown: upgrade sourcepulse")
@@ -90,7 +90,7 @@ def _payload(text: Any) -> dict[str, Any]:
 
 
 def _whole_texts(value: Any) -> Any:
-    """Replace what UTF-8 cannot say, halves of surrogate pairs, as every bad byte is replaced."""
+    """Replace halves of surrogate pairs, which UTF-8 cannot encode, as every bad byte is replaced."""
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):

@@ -51,7 +51,7 @@ def read_row(raw: Mapping[str, Any]) -> Row:
     if payload.get("v") != PAYLOAD_VERSION:
         raise RowError(f"its payload is not of version {PAYLOAD_VERSION}: upgrade sourcepulse")
     if "thin" in payload and "views" not in payload:
-        raise RowError("it holds no facts, and they were not read again from the database")
+        raise RowError("it contains no facts, and they could not be read from the database")
     return Row(
         id=_number(raw, "id") if "id" in raw else None,
         kind=kind,
@@ -75,7 +75,7 @@ def _views(kind: str, bug_id: int, raw: Any) -> dict[str, View]:
 
 def _payload(text: Any) -> dict[str, Any]:
     if not isinstance(text, str):
-        raise RowError("its payload is no text")
+        raise RowError("its payload is not a text")
     if len(text) > PAYLOAD_MAX_CHARACTERS:
         raise RowError(f"its payload has {len(text)} characters, more than {PAYLOAD_MAX_CHARACTERS}")
     try:
@@ -85,7 +85,7 @@ def _payload(text: Any) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise RowError("its payload is not the JSON that was written: it is damaged or cut off") from None
     if not isinstance(payload, dict):
-        raise RowError("its payload is no JSON object")
+        raise RowError("its payload is not a JSON object")
     return payload
 
 
@@ -115,7 +115,7 @@ def _refuse(_: str) -> NoReturn:
 def _number(members: Mapping[str, Any], name: str) -> int:
     value = members.get(name)
     if type(value) is not int:
-        raise RowError(f"its {name} is no whole number")
+        raise RowError(f"its {name} is not a whole number")
     return value
 
 
@@ -131,5 +131,5 @@ def _transaction(value: Any) -> str | None:
 
 def _activities(values: Any) -> tuple[int, ...]:
     if not isinstance(values, list) or any(type(value) is not int for value in values):
-        raise RowError("its activities are no list of whole numbers")
+        raise RowError("its activities are not a list of whole numbers")
     return tuple(values)

@@ -66,7 +66,7 @@ def read_view(kind: str, bug_id: int, stream: str, raw: Any) -> View:
     A public view that contains anything marked as private is refused.
     """
     if not isinstance(raw, dict):
-        raise RowError(f"its {stream} view is no JSON object")
+        raise RowError(f"its {stream} view is not a JSON object")
     forms, form = KINDS[kind], FULL
     if stream == PUBLIC and raw.get("transition") in tuple(forms):
         form = raw["transition"]

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -11,7 +12,8 @@ use warnings;
 
 use constant NAME => 'SourcePulse';
 
-# Everything that it needs comes with Perl or is required by Bugzilla itself.
+# Everything that the extension needs comes with Perl or is required by
+# Bugzilla.
 use constant REQUIRED_MODULES => [];
 use constant OPTIONAL_MODULES => [];
 

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -28,8 +29,8 @@ our $VERSION = '2';
 # The page on which an administrator changes parameters.
 use constant PARAMS_TEMPLATE => 'admin/params/editparams.html.tmpl';
 
-# What bugs are filed under. The hooks of objects run for everything else as
-# well.
+# The classes of things that bugs are filed under. Object hooks also run for all
+# other classes.
 my $THING = qr/\ABugzilla::(?:Product|Component|Version|Milestone|Keyword)\z/;
 
 Bugzilla::Extension::SourcePulse::Wrap::install(
@@ -38,7 +39,7 @@ Bugzilla::Extension::SourcePulse::Wrap::install(
   deleted => \&_attachment_deleted,
 );
 
-# -- what happens to bugs
+# -- changes of bugs
 
 sub bug_end_of_create {
   my ($self, $args) = @_;
@@ -54,8 +55,7 @@ sub bug_end_of_create {
   return;
 }
 
-# Moving a bug removes flags in the database alone, so they are read while they
-# are still there.
+# Moving a bug removes flags only in the database, so they are read before that.
 sub bug_start_of_update {
   my ($self, $args)    = @_;
   my ($bug,  $changes) = @$args{qw(bug changes)};
@@ -73,14 +73,14 @@ sub bug_end_of_update {
   my $toggled = _last_of_each($bug->{comment_isprivate} || []);
   my $added   = $bug->{added_comments} || [];
 
-  # The hook runs for updates that changed nothing as well.
+  # The hook also runs for updates that changed nothing.
   return unless %$changes || @$added || @$toggled;
   return unless _is_active();
   my $who = Bugzilla->user->id;
   my $activity;
   record(
     sub {
-      # What only adds comments writes nothing into the history.
+      # An update that only adds comments writes nothing into the history.
       my @since = %$changes || @$toggled ? ($timestamp, $who) : ();
       my $more  = read_more($bug->id, @since);
       $activity = $more->{activity};
@@ -114,7 +114,7 @@ sub bug_end_of_update {
   return;
 }
 
-# Bugzilla lists again what earlier updates of the same object did to comments.
+# For comments, Bugzilla also lists changes by earlier updates of the object.
 sub _last_of_each {
   my ($comments) = @_;
   my %last = map { $_->{comment_id} => $_ } @$comments;
@@ -158,7 +158,7 @@ sub _lines_of {
   );
 }
 
-# -- what happens to attachments
+# -- changes of attachments
 
 sub _attachment_created {
   my ($attachment) = @_;
@@ -180,7 +180,7 @@ sub _attachment_updated {
   my ($attachment, $old, $changes) = @_;
   return unless %$changes;
 
-  # Bugzilla writes it into the object when there are changes.
+  # Bugzilla sets it in the object if there are changes.
   my $timestamp = $attachment->{modification_time};
   my $activity;
   record(
@@ -210,7 +210,7 @@ sub _attachment_updated {
   return;
 }
 
-# Bugzilla keeps the attachment and removes what was in it.
+# Bugzilla keeps the attachment and removes its content.
 sub _attachment_deleted {
   my ($id)       = @_;
   my $timestamp  = now();
@@ -232,8 +232,8 @@ sub _attachment_deleted {
   return;
 }
 
-# The last line that this update wrote into Bugzilla's history names it, here
-# and for reconciliation.
+# The last line that this update wrote into Bugzilla's history identifies it,
+# here and in reconciliation.
 sub _last_activity {
   my ($attachment, $timestamp) = @_;
   my ($last) = handle()->selectrow_array(
@@ -243,7 +243,7 @@ sub _last_activity {
   return $last;
 }
 
-# -- what happens to that under which bugs are filed
+# -- changes of the things that bugs are filed under
 
 sub product_end_of_create {
   my ($self, $args) = @_;
@@ -252,7 +252,7 @@ sub product_end_of_create {
   return;
 }
 
-# Of a new product only when its groups are there: product_end_of_create.
+# A new product is published when its groups exist: product_end_of_create.
 sub object_end_of_create {
   my ($self, $args) = @_;
   my $object = $args->{object};
@@ -293,15 +293,15 @@ sub object_before_delete {
   return;
 }
 
-# A visitor can see the bugs of a group from its deletion on; Bugzilla removes
-# them from it without a line in their history.
+# Visitors can see the bugs of a group after its deletion; Bugzilla removes the
+# group from them without a line in their history.
 sub group_before_delete {
   my ($self, $args) = @_;
   return unless is_set_up();
   my $group     = $args->{group};
   my $timestamp = now();
 
-  # Also while nothing is published: what is found later must know of it.
+  # Even while nothing is published, because recovery needs it later.
   record(sub { note_group_end($group->id, $timestamp) }, sub { die "$_[0]\n" },);
   _record_lost(\&Bugzilla::Extension::SourcePulse::Lost::rows_of_group,
     $group, $timestamp)
@@ -319,13 +319,13 @@ sub _record_thing {
         $timestamp, $old, $changes);
     },
 
-    # No row can be filled later: nothing remembers how it was.
+    # This row cannot be filled later, because nothing records the old state.
     sub { die "$_[0]\n" },
   );
   return;
 }
 
-# One row for each bug that loses something with the deletion of another thing.
+# One row for each bug that loses something when another object is deleted.
 sub _record_lost {
   my ($rows_of, $object, $timestamp) = @_;
   require Bugzilla::Extension::SourcePulse::Lost;
@@ -337,7 +337,7 @@ sub _record_lost {
 
 sub _is_active { return active(); }
 
-# -- how it is set up and looked after
+# -- setup and administration
 
 sub db_schema_abstract_schema {
   my ($self, $args) = @_;
@@ -358,7 +358,7 @@ sub config_add_panels {
   return;
 }
 
-# There is no hook for a parameter that changes, but the page on which it was
+# There is no hook for changed parameters, but the page on which they were
 # changed is shown afterwards.
 sub template_before_process {
   my ($self, $args) = @_;
@@ -397,9 +397,9 @@ Bugzilla::Extension::SourcePulse - the hooks
 =head1 DESCRIPTION
 
 Every hook collects what happened and passes it to
-L<Bugzilla::Extension::SourcePulse::Outbox>, which writes a row in the
-transaction that is running. Nothing here talks to a network, prints, waits, or
-calls anything that may show an error page.
+L<Bugzilla::Extension::SourcePulse::Outbox>, which writes a row in the current
+transaction. Nothing here uses the network, prints, waits, or calls code that
+may show an error page.
 
-The README beside this folder says how to enable it, what it publishes and what
-it does not see.
+The README beside this folder describes how to enable the extension, what it
+publishes and which changes it does not see.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Bring rows from Bugzilla's table to the outbox: stored first, deleted there only then."""
+"""Move rows from Bugzilla's table to the outbox: they are deleted only after their events are stored."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 class Drained(NamedTuple):
-    """What became of one batch: rows told, rows buried, and how many wait behind them."""
+    """The result of one batch: the number of rows published and buried, and of rows still waiting."""
 
-    told: int
+    published: int
     buried: int
     left: int
 
@@ -31,8 +31,8 @@ class Drained(NamedTuple):
 def drain_batch(drainer: Drainer, outbox: Outbox, emitter: Emitter) -> Drained:
     """Move the oldest rows, with one commit in the outbox.
 
-    A crash between the outbox and the table makes a repeat, which the outbox knows by its ids. OutboxError and the
-    errors of the drainer leave the rows where they are.
+    A crash between the outbox and the table causes a repeat, which the outbox recognizes by its ids. On OutboxError
+    and on errors of the drainer, the rows stay where they are.
     """
     given = drainer.next()
     made: dict[int, list[Event]] = {}
@@ -48,19 +48,19 @@ def drain_batch(drainer: Drainer, outbox: Outbox, emitter: Emitter) -> Drained:
         drainer.bury(row_id, reason)
         logger.error("row %d of Bugzilla's table is buried: %s", row_id, reason)
     if given.rows and not gone and not refused:
-        raise DrainerError("rows stay in Bugzilla's table though they were acknowledged")
-    return Drained(told=len(made), buried=len(refused), left=max(0, given.depth - len(given.rows)))
+        raise DrainerError("rows stay in Bugzilla's table although they were acknowledged")
+    return Drained(published=len(made), buried=len(refused), left=max(0, given.depth - len(given.rows)))
 
 
 def events_of_raw(raw: Mapping[str, Any], emitter: Emitter) -> tuple[Row, list[Event]]:
-    """Read a row and give its events; RowError if there is anything wrong with it, or with us."""
+    """Read a row and return it with its events; RowError if anything is wrong with it, or with our code."""
     try:
         row = read_row(raw)
         return row, events_of(row, emitter)
     except RowError:
         raise
-    except Exception as error:  # noqa: BLE001 - one row must not hold up all others for ever
-        # An error's text could hold what the row holds.
+    except Exception as error:  # noqa: BLE001 - one row must not block all others
+        # The text of the error could contain values of the row.
         raise RowError(f"no events could be made of it: {type(error).__name__}") from None
 
 
@@ -68,7 +68,7 @@ def _store(outbox: Outbox, made: dict[int, list[Event]], refused: dict[int, str]
     events = [event for of_row in made.values() for event in of_row]
     if _append(outbox, events, emitter):
         return
-    # One of them cannot be written; nothing of that commit was stored.
+    # One of the rows cannot be written, and nothing of that commit was stored.
     for row_id, of_row in list(made.items()):
         if not _append(outbox, of_row, emitter):
             refused[row_id] = "its events cannot be written as JSON"

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What can go wrong between Bugzilla and the outbox; no sentence here holds anything of a bug."""
+"""The errors between Bugzilla and the outbox; their messages contain nothing of a bug."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from sourcepulse.errors import EXIT_OUTBOX, EXIT_USAGE, SourcePulseError
 
 
 class RowError(SourcePulseError):
-    """A row cannot become events, now or later; bury it with this sentence, which names places and no values."""
+    """A row can never become events; bury it with this message, which names places and no values."""
 
 
 class DrainerError(SourcePulseError):
-    """drain.pl did not do what it was asked for; try again later, nothing was lost."""
+    """drain.pl did not do what was requested; try again later, nothing is lost."""
 
 
 class DrainerGoneError(DrainerError):
@@ -24,9 +24,9 @@ class PausedError(DrainerError):
 
 
 class LockedError(DrainerError):
-    """Another drainer serves this Bugzilla; one is enough."""
+    """Another drainer already serves this Bugzilla."""
 
-    # As a second relay of an outbox.
+    # The same as for a second relay of an outbox.
     exit_code = EXIT_OUTBOX
 
 
@@ -37,4 +37,4 @@ class SetupError(DrainerError):
 
 
 class SiteConflictError(SetupError):
-    """Two folders say that they are the same Bugzilla; its sentence has the command that chooses one."""
+    """Two folders claim to be the same Bugzilla; the message has the command that chooses one."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Print the path of the folder that is linked into Bugzilla's `extensions/`."""
+"""Print the path of the extension's folder, to be linked into Bugzilla's `extensions/`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NAME = "SourcePulse"
 
 
 def extension_path() -> Path:
-    """Return the folder with the extension's Config.pm: in an installed package, or beside it in a checkout."""
+    """Return the folder with the extension's Config.pm: in the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent
     installed = package / _NAME
     return installed if installed.is_dir() else package.parent / _NAME
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add no options."""
+    """Accept no options."""
 
 
 def run(args: argparse.Namespace) -> int:  # noqa: ARG001 - every command has this signature

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The datagram socket on which Bugzilla says that there is work; a hint, for the table is looked at anyway."""
+"""The datagram socket on which Bugzilla announces new rows; only a hint, because the table is polled anyway."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 
-#: The room for a path in a sockaddr_un.
+#: The longest path in a sockaddr_un.
 PATH_MAX_BYTES = 107
 MODE = 0o660
-#: So many nudges are taken at a time; one would do.
+#: At most this many nudges are read at once; a single one would be enough.
 NUDGES_MOST = 1_000
 
 logger = logging.getLogger(__name__)
 
 
 class Nudge:
-    """Listens at a path as long as it can; without a socket `wait` only waits."""
+    """Listens at a path while that is possible; without a socket, `wait` only waits."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -32,10 +32,10 @@ class Nudge:
         self._warning = ""
 
     def open(self, group: int | None, *, wanted: bool) -> None:
-        """Listen, in place of whoever listened there before; a socket that is ours already is kept.
+        """Listen at the path, replacing an earlier listener; our own socket is kept.
 
-        `group` may write to it, if we may give it away; that it cannot is told if it was `wanted`. What prevents
-        listening is told once, and tried again by the next call.
+        `group` may write to the socket if we may change its group; if not, a warning is logged if it was `wanted`.
+        An error that prevents listening is logged once, and the next call tries again.
         """
         if self._is_ours():
             return
@@ -50,7 +50,7 @@ class Nudge:
         self._give_to(group, wanted=wanted)
 
     def wait(self, seconds: float, stop: Stop) -> None:
-        """Wait for a nudge, for so many seconds, or until told to stop."""
+        """Wait for a nudge, for the given number of seconds, or until stopped."""
         stop.wait(seconds, self._socket)
         if self._socket is not None:
             with suppress(OSError):
@@ -58,7 +58,7 @@ class Nudge:
                     self._socket.recv(16)
 
     def close(self) -> None:
-        """Listen no more; the socket file is removed if it is still ours."""
+        """Stop listening; the socket file is removed if it is still ours."""
         if self._is_ours():
             with suppress(OSError):
                 self._path.unlink()
@@ -69,13 +69,13 @@ class Nudge:
             raise OSError(f"the path has more than {PATH_MAX_BYTES} bytes")
         with suppress(FileNotFoundError):
             if not stat.S_ISSOCK(self._path.lstat().st_mode):
-                raise OSError("there is something that is no socket")
-            # We hold the drainer's lock, so whoever made it is gone or about to go.
+                raise OSError("there is a file that is not a socket")
+            # We hold the drainer's lock, so the process that made it has ended or is about to end.
             self._path.unlink()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind(str(self._path))
-        # By descriptor: who may write to the folder could put a link in its place.
+        # Changed by descriptor, because a user who may write to the folder could replace the file with a link.
         with _Pinned(self._path) as pinned:
             pinned.path.chmod(MODE)
             self._identity = pinned.identity
@@ -92,7 +92,7 @@ class Nudge:
             else:
                 logger.warning(
                     "the web server may not be able to nudge this process: %s does not belong to its group, and only "
-                    "a member of the group can change that; the table is looked at every few seconds",
+                    "a member of the group can change that; the table is read every few seconds",
                     self._path,
                 )
 
@@ -113,11 +113,11 @@ class Nudge:
     def _warn(self, sentence: str) -> None:
         if sentence != self._warning:
             self._warning = sentence
-            logger.warning("%s; the table is looked at every few seconds", sentence)
+            logger.warning("%s; the table is read every few seconds", sentence)
 
 
 class _Pinned:
-    """A socket file held by its descriptor, so that it cannot be exchanged for something else."""
+    """A socket file held by its descriptor, so that it cannot be replaced by another file."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -126,7 +126,7 @@ class _Pinned:
         self.identity = (status.st_dev, status.st_ino)
         if not stat.S_ISSOCK(status.st_mode):
             os.close(self._fd)
-            raise OSError("there is something that is no socket")
+            raise OSError("there is a file that is not a socket")
 
     def __enter__(self) -> _Pinned:
         return self

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Serve a Bugzilla that has the extension: fetch its rows, store their events in the outbox, send them."""
+"""Serve a Bugzilla that has the extension: fetch its rows, store their events in the outbox, relay them."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, *RELAY_SETTINGS, "max_event_bytes")
     parser.add_argument("--perl", default=DEFAULT_PERL, metavar="PERL", help="the Perl that runs Bugzilla")
     parser.add_argument("--group", metavar="NAME", help="the group that may nudge (default: that of the web server)")
-    parser.add_argument("--once", action="store_true", help="fetch and send what is there, end")
+    parser.add_argument("--once", action="store_true", help="fetch and send what is there, then exit")
     parser.add_argument(
-        "--reconcile", action="store_true", help="also tell what Bugzilla recorded and nobody told, end"
+        "--reconcile", action="store_true", help="also publish what Bugzilla recorded and is missing, then exit"
     )
-    parser.add_argument("--retry-buried", action="store_true", help="begin with the rows that were set aside")
+    parser.add_argument("--retry-buried", action="store_true", help="first return buried rows to the queue")
     parser.add_argument(
         "--claim",
         action="store_true",
-        help="this folder is the Bugzilla of its site id from now on; others with the same id are forgotten",
+        help="record that this folder serves its site id from now on; forget other folders with the same id",
     )
     parser.add_argument("--no-relay", action="store_true", help="only store events; another process sends them")
-    parser.add_argument("--rebind", action="store_true", help="send to another broker than so far")
+    parser.add_argument("--rebind", action="store_true", help="accept that the broker has changed")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to end (SIGTERM, SIGINT), or do everything once."""
+    """Serve until stopped (SIGTERM, SIGINT), or do everything once."""
     config = settings(args)
     folder = Path(os.path.realpath(args.bugzilla))
     work = Work(
@@ -96,16 +96,16 @@ def _once(args: argparse.Namespace, config: Config, work: Work, stop: Stop, *, r
         except LockedError as error:
             if not args.claim:
                 raise
-            logger.info("%s; it goes on", error)
+            logger.info("%s; it continues", error)
             return EXIT_OK
         if args.retry_buried:
-            logger.info("%d buried rows wait again", session.drainer.retry())
+            logger.info("%d buried rows are tried again", session.drainer.retry())
         session.drain()
         if args.reconcile or session.marks_file.read() is None:
             session.reconcile()
         if sentence := session.note_silence(session.drainer.stats()):
             logger.warning("%s", sentence)
-        logger.info("told %d rows, buried %d", session.told, session.buried)
+        logger.info("stored the events of %d rows, buried %d", session.published, session.buried)
         buried = session.buried
     code = _relay_once(args, config, work) if relays and not stop.is_set() else EXIT_OK
     return code or (EXIT_REFUSED if buried else EXIT_OK)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What ids stand for: names, builds, steps and buildsets, remembered from messages, else asked of the data API."""
+"""Look up what ids stand for (names, builds, steps, buildsets): remembered from messages, or read from the data API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sourcepulse_buildbot.mapping.build_facts import (
 )
 from sourcepulse_buildbot.mapping.rows import Row, seconds_of
 
-#: How many finished builds, steps, buildsets and requests are remembered; Buildbot tells late of some of their logs.
+#: How many finished builds, steps, buildsets and requests are remembered; Buildbot reports some of their logs late.
 REMEMBERED = 5_000
 #: Buildbot's result of a request that was collapsed.
 _SKIPPED = 3
@@ -49,9 +49,9 @@ class Remembered(OrderedDict[int, _Value], Generic[_Value]):
 
 
 class Directory:
-    """Looks things up; what is known costs no call, what is not one or a few.
+    """Looks up names and rows; an entry that is not remembered costs one or a few calls of the data API.
 
-    `data` is the master's data connector, `properties` names those that events may need. LookupError if a row is gone.
+    `data` is the master's data connector; `properties` are those that events may need. LookupError if a row is gone.
     """
 
     def __init__(self, data: Any, properties: frozenset[str], botmaster: Any = None) -> None:
@@ -78,7 +78,7 @@ class Directory:
         return self.builders[builderid]
 
     async def builder(self, builderid: int) -> BuilderFacts:
-        """Return what is known of a builder; it is asked for anew each time, because its configuration may change."""
+        """Return the facts of a builder; they are looked up every time, because its configuration may change."""
         name = await self.builder_name(builderid)
         return configured(self._botmaster, name) or stored(await self._row("builders", builderid))
 
@@ -94,7 +94,7 @@ class Directory:
         return self.workers[workerid]
 
     async def buildset(self, bsid: int) -> BuildsetFacts:
-        """Return what a buildset tells of its requests and builds."""
+        """Return the facts that a buildset's requests and builds share."""
         if bsid not in self._buildsets:
             row = await self._row("buildsets", bsid)
             properties = await self._data.get(("buildsets", bsid, "properties"))
@@ -124,7 +124,7 @@ class Directory:
         builder: BuilderFacts | None = None,
         changes: Sequence[Mapping[str, Any]] | None = None,
     ) -> BuildContext:
-        """Return what events of a build need beside its row; what its live object told need not be asked for."""
+        """Return what events of a build need beside its row; the caller passes what it knows from the live build."""
         if bsid is None or builder is None:
             request = await self._row("buildrequests", build["buildrequestid"])
             bsid, builder = request["buildsetid"], await self.builder(request["builderid"])
@@ -148,7 +148,7 @@ class Directory:
         return self.steps[stepid]
 
     async def collapsed_into(self, request: Row) -> int | None:
-        """Return the request that another one went into: the youngest of its builder when it ended without a build."""
+        """Return the request that this one was collapsed into: the builder's newest when it ended without a build."""
         if request["results"] != _SKIPPED:
             return None
         rows = await self._data.get(
@@ -171,5 +171,5 @@ class Directory:
     async def _row(self, table: str, number: int) -> Row:
         row: Row | None = await self._data.get((table, number))
         if row is None:
-            raise LookupError(f"Buildbot has no {table}/{number} any more")
+            raise LookupError(f"Buildbot no longer has {table}/{number}")
         return row

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""One way from the bus to the outbox, put together from settings; a new one takes over from the one before."""
+"""The whole path from bus to outbox, built from settings; a new pipeline takes over from the previous one."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.settings import Settings
 from sourcepulse_buildbot.writer import Fact, Writer
 
-#: How often Buildbot's database is compared with what was told.
+#: How often Buildbot's database is compared with what was published.
 RECOVER_SECONDS = 60.0
-#: A row younger than this may still be on its way through the bus.
+#: A row younger than this may still be on its way over the bus.
 GRACE_SECONDS = 30
-#: After so long without a sign of life Buildbot takes a master for dead.
+#: After this long without a sign of life, Buildbot considers a master dead.
 MASTER_DEAD_SECONDS = 600
-#: So long the master waits for the first comparison before it goes on; the comparison goes on as well.
+#: How long the starting master waits for the first comparison, which then continues in the background.
 START_LIMIT_SECONDS = 20.0
 
 log = Logger("sourcepulse")
 
 
 class Pipeline:
-    """Hears, stores and relays for one reporter until stopped."""
+    """Receives, stores and relays for one reporter until stopped."""
 
     def __init__(self, master: Any, settings: Settings) -> None:
         self._master = master
@@ -73,7 +73,7 @@ class Pipeline:
         )
         self._intake = Intake(self._writer, self._reactor, missed=self._missed)
         directory = Directory(master.data, properties, master.botmaster)
-        #: Fires when the reporter before this one has stored all that it heard.
+        #: Fires when the previous pipeline has stored everything that it received.
         self._taken_over: defer.Deferred[None] = defer.Deferred()
         choices = Choices(selection, directory, scope=settings.scope, known=self._known)
         tails = LogTails(master.data, settings.log_tail_bytes)
@@ -100,7 +100,7 @@ class Pipeline:
             alone=settings.master is None,
             clock=self._clock,
         )
-        # Only with the simple bus is every message that is heard one of this master.
+        # Only with the simple bus does every received message come from this master.
         hear = Subscription if master.config.mq["type"] == "simple" else Tap
         self._bus = hear(master.mq, self._observer.handlers())
         self._recovery = Recovery(
@@ -116,10 +116,10 @@ class Pipeline:
             passed_over=self._passed_over,
         )
         self._mark: Mark | None = None
-        #: What the bus told since then may not have been taken; None if all was.
+        #: Messages since this time may not have been stored; None if all were.
         self._suspect_since: float | None = None
         self._recovering = False
-        #: A row that cannot be read is met again at every start, and told once.
+        #: A row that cannot be read is met again at every search, but logged only once.
         self._told_once: set[str] = set()
         self._first: defer.Deferred[None] | None = None
         self._again = task.LoopingCall(self._recover_again)
@@ -127,7 +127,7 @@ class Pipeline:
         self._relaying = Relaying(master, settings, tell=self._tell)
 
     async def start(self, *, after: Pipeline | None) -> None:
-        """Hear first, then let the one before end, then find what was missed; what is heard meanwhile waits."""
+        """Receive first, then end the previous pipeline, then recover what was missed; new messages wait meanwhile."""
         self._writer.start()
         if after is not None:
             self.presence = self._observer.presence = after.presence
@@ -147,7 +147,7 @@ class Pipeline:
         self._again.start(RECOVER_SECONDS, now=False)
 
     async def stop(self) -> None:
-        """Hear no more and store what was heard; never raises, and ends within seconds."""
+        """Stop receiving and store what was received; never raises, and ends within seconds."""
         await self._bus.stop()
         if self._again.running:
             self._again.stop()
@@ -175,7 +175,7 @@ class Pipeline:
         mark = await self._ask(lambda outbox: read_mark(outbox, self._settings.scope))
         now = int(self._clock())
         if mark is None:
-            # What was before the first start is history, and nobody waits for it.
+            # Whatever precedes the first start is history, which no consumer waits for.
             mark = Mark(at=now, changeid=await self._recovery.last_change(), presence={})
             search = search_since(mark, until=now, changes_until=-1, suspect_after=now)._replace(since=now + 1)
             await self._recovery.run(search)
@@ -183,7 +183,7 @@ class Pipeline:
             if not went_on:
                 for fact in self.presence.after_a_stop(mark.presence, now):
                     self._writer.put(fact)
-            # The reporter before this one heard all to the end, so a build whose end is stored has no late messages.
+            # The previous pipeline received everything to the end, so a build whose end is stored has no late messages.
             stored_at = float("inf") if is_handed_over else await self._ask(last_stored_at)
             until = now - GRACE_SECONDS if self._live.running() else now
             last_change = await self._recovery.last_change()
@@ -208,7 +208,7 @@ class Pipeline:
         await self._put_mark(Mark(at=until, changeid=last_change, presence=self.presence.state))
 
     def _recover_again(self) -> None:
-        # The first time still goes on, or it failed.
+        # The first search is still in progress, or it failed.
         mark = self._mark
         if self._recovering or (mark is None and not self._intake.is_free):
             return
@@ -217,7 +217,7 @@ class Pipeline:
         def done(result: Any) -> None:
             self._recovering = False
             if result is not None:
-                log.failure("events that were missed could not be looked for", result)
+                log.failure("missed events could not be searched for", result)
 
         again = self._recover_after_a_stop(went_on=True) if mark is None else self._recover_now(mark)
         defer.ensureDeferred(again).addBoth(done)
@@ -239,7 +239,7 @@ class Pipeline:
         return self._observer.early_facts(known.ref.buildid)
 
     async def _speaks_for_others(self, since: int) -> bool:
-        """Return whether nobody else may tell what no master owns: we are alone, or another master died lately."""
+        """Return whether this master should publish rows without an owner: it runs alone, or another died recently."""
         if self._settings.master is None:
             return True
         masters = await self._master.data.get(("masters",))
@@ -261,7 +261,7 @@ class Pipeline:
 
     def _missed(self, reason: str) -> None:
         if self._suspect_since is None:
-            log.warn("{reason}; what is missing is looked for in Buildbot's database", reason=reason)
+            log.warn("{reason}; what is missing will be recovered from Buildbot's database", reason=reason)
             self._suspect_since = self._clock() - RECOVER_SECONDS
 
     # -- parts
@@ -286,14 +286,14 @@ class Pipeline:
 
     def _told(self, sentence: str) -> None:
         log.warn("{sentence}", sentence=sentence)
-        # A master without an outbox starts all the same.
+        # A master starts even if the outbox cannot be written.
         if self._writer.in_trouble and self._first is not None and not self._first.called:
             self._first.callback(None)
 
 
 def _in_reactor(call: Callable[[Any], object], argument: Any) -> None:
-    """Have the thread of the master call this; the reactor that Buildbot's tests give to a master has no threads."""
-    # Imported by a module, this would choose the reactor before twistd does.
+    """Call this in the master's thread; the fake reactor of Buildbot's tests has no threads."""
+    # Imported at module level, this would choose the reactor before twistd does.
     from twisted.internet import reactor
 
     reactor.callFromThread(call, argument)

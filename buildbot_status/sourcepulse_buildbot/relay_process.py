@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Run the relay as a process of its own, begun again when it ends."""
+"""Run the relay as a separate process, restarted when it ends."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from twisted.python.failure import Failure
 from sourcepulse.config import ENVIRONMENT_PREFIX
 
 RETRY_SECONDS = 10.0
-#: After so long a relay that was told to end is killed.
+#: A relay that was asked to end is killed after this time.
 STOP_LIMIT_SECONDS = 5.0
 
 
 class RelayProcess(protocol.ProcessProtocol):
-    """Runs `sourcepulse relay` until stopped; what it says goes to the log of the master.
+    """Runs `sourcepulse relay` until stopped; its output goes to the log of the master.
 
-    The URL of the broker goes through the environment, where only the same user can see it.
+    The URL of the broker is passed in the environment, where only the same user can see it.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class RelayProcess(protocol.ProcessProtocol):
         self._said = b""
 
     def start(self) -> None:
-        """Begin to relay."""
+        """Start the relay."""
         self._again = None
         self._reactor.spawnProcess(self, sys.executable, self._arguments, env=self._environment, path=None)
 
     def stop(self) -> defer.Deferred[None]:
-        """End it; the deferred fires when it has ended."""
+        """Stop the relay; the deferred fires when it has ended."""
         stopped: defer.Deferred[None] = defer.Deferred()
         if self._again is not None:
             self._again.cancel()
@@ -69,13 +69,13 @@ class RelayProcess(protocol.ProcessProtocol):
         return stopped.addCallback(ended)
 
     def errReceived(self, data: bytes) -> None:  # noqa: N802 - the name that Twisted calls
-        """Pass on what the relay says, line by line."""
+        """Log what the relay writes to stderr, line by line."""
         *lines, self._said = (self._said + data).split(b"\n")
         for line in lines:
             self._tell(line.decode("utf-8", "replace"))
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802 - the name that Twisted calls
-        """Begin again after a while, unless it was told to end."""
+        """Restart the relay after a while, unless it was asked to end."""
         if self._stopped is not None:
             stopped, self._stopped = self._stopped, None
             stopped.callback(None)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Run the relay of a reporter, as soon as the URL of its broker is known: a secret provider may not have it yet."""
+"""Run a reporter's relay as soon as the URL of its broker is known: a secret provider may not have it yet."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from sourcepulse_buildbot.settings import Settings
 
 #: How long a provider may take to answer.
 ANSWER_LIMIT_SECONDS = 10.0
-#: How long a provider that did not have the secret is left alone.
+#: When a provider that did not have the secret is asked again.
 AGAIN_SECONDS = 60.0
 
 
 class Relaying:
-    """Relays what the outbox holds until stopped.
+    """Relays the events of the outbox until stopped.
 
     The broker of the settings may be a renderable. While it cannot be rendered, events wait in the outbox, and `tell`
-    gets one sentence for each new reason.
+    is called once for each new reason.
     """
 
     def __init__(self, master: Any, settings: Settings, *, tell: Callable[[str], None]) -> None:
@@ -44,7 +44,7 @@ class Relaying:
         self._reason = ""
 
     def start(self) -> None:
-        """Begin; nothing waits for a provider of secrets."""
+        """Start; a secret provider is not waited for."""
         if self._settings.broker is None or self._settings.relay == "none":
             return
         if isinstance(self._settings.broker, str):
@@ -58,7 +58,7 @@ class Relaying:
             self._look()
 
     async def stop(self) -> None:
-        """End, within seconds; the broker is not waited for."""
+        """Stop within seconds; the broker is not waited for."""
         self._is_stopped = True
         if self._again.running:
             self._again.stop()
@@ -90,7 +90,7 @@ class Relaying:
             )
 
     async def _rendered(self) -> tuple[str | None, str]:
-        """Return the URL, or why there is none."""
+        """Return the URL, or the reason why there is none."""
         properties = Properties()
         properties.master = self._master
         rendering = defer.maybeDeferred(properties.render, self._settings.broker)
@@ -101,7 +101,7 @@ class Relaying:
             BrokerUrl.parse(broker)
         except ConfigError as error:
             return None, str(error)
-        except Exception as error:  # noqa: BLE001 - providers are of any kind, and their words may hold the secret
+        except Exception as error:  # noqa: BLE001 - providers are of any kind, and their messages may contain the secret
             return None, _why(error)
         return broker, ""
 
@@ -125,7 +125,7 @@ def _why(error: BaseException | None) -> str:
         # Interpolate renders its parts at the same time.
         error = error.subFailure.value
     if isinstance(error, KeyError) and "secret" in str(error):
-        # This is how Buildbot names one that is missing.
+        # Buildbot raises this for a missing secret, with its name.
         return f"{error.args[0]}; add it to a provider of c['secretsProviders']"
     if isinstance(error, defer.TimeoutError):
         return f"no secret provider answered within {ANSWER_LIMIT_SECONDS:.0f} s"

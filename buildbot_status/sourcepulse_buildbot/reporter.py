@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The reporter for master.cfg: publishes what a Buildbot master stores, exactly and in order."""
+"""The reporter for master.cfg: publishes what a Buildbot master stores, exactly once per fact and in order."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ class PulseStatusPush(BuildbotService):
         c['services'].append(reporters.PulseStatusPush(
             name="ci", outbox="outbox.db", broker="amqp://localhost"))
 
-    Every event is stored in the outbox first, by a thread; the relay sends it from there, whenever the broker can be
-    reached. After a crash what is missing is found again in Buildbot's database. The arguments are described in
-    buildbot_status/README.md; `buildbot checkconfig` names every mistake.
+    Every event is first stored in the outbox, by a thread; the relay sends it from there whenever the broker can be
+    reached. After a crash, missing events are recovered from Buildbot's database. The arguments are described in
+    buildbot_status/README.md; `buildbot checkconfig` reports every mistake.
     """
 
     name = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Buildbot insists on a name before it looks at anything else; ours then says what is missing.
+        # Buildbot requires a name before it checks anything else; without one, our own check reports what is missing.
         self._named = kwargs.get("name")
         kwargs.setdefault("name", type(self).__name__)
         self._pipeline: Pipeline | None = None
         super().__init__(*args, **kwargs)
 
     def checkConfig(self, *args: Any, **kwargs: Any) -> None:  # noqa: N802 - the name that Buildbot calls
-        """Name every mistake; nothing is opened and nothing is asked for."""
+        """Report every mistake; nothing is opened and no provider is asked."""
         if args:
-            config.error("PulseStatusPush takes its arguments by name: PulseStatusPush(name='ci', outbox='outbox.db')")
+            config.error("PulseStatusPush needs keyword arguments: PulseStatusPush(name='ci', outbox='outbox.db')")
         settings = read_settings(_error, name=self._named, **kwargs)
-        # checkconfig shows warnings, and a disk that is not there yet must not keep a master from its builds.
+        # checkconfig shows warnings; a disk that is not mounted yet must not keep a master from building.
         if kwargs.get("outbox") and (sentence := surroundings.no_folder(settings.outbox, Path.cwd())):
             warnings.warn(f"PulseStatusPush: {sentence}", ConfigWarning, stacklevel=2)
 
     @defer.inlineCallbacks
     def reconfigServiceWithSibling(self, sibling: Any) -> Any:  # noqa: N802 - the name that Buildbot calls
-        """Take the settings of another; Buildbot itself forgets to keep them, and would miss a change back."""
+        """Adopt the settings of a new sibling; Buildbot itself does not store them, and would miss a change back."""
         yield super().reconfigServiceWithSibling(sibling)
         self._config_args, self._config_kwargs = sibling._config_args, sibling._config_kwargs
-        # The rest of master.cfg may have changed though these settings did not.
+        # The rest of master.cfg may have changed even if these settings did not.
         for doubt in surroundings.doubts(self._settings([], sibling._config_kwargs), self.master):
             log.warn("{name}: {doubt}", name=self.name, doubt=doubt)
         if self._pipeline is not None:
@@ -67,9 +67,9 @@ class PulseStatusPush(BuildbotService):
 
     @defer.inlineCallbacks
     def reconfigService(self, **kwargs: Any) -> Any:  # noqa: N802 - the name that Buildbot calls
-        """Begin, or go on with other settings: the new way takes over before the old one ends.
+        """Start, or switch to other settings: the new pipeline takes over before the old one ends.
 
-        The broker may be a secret, which is rendered later: a provider that does not have it holds up no build.
+        The broker may be a secret, which is rendered later, so that a provider that does not have it delays no build.
         """
         mistakes: list[str] = []
         settings = self._settings(mistakes, kwargs)

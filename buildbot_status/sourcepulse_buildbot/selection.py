@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-#: The families of events, by what they tell of.
+#: The families of events, by subject.
 FAMILIES = ("changes", "requests", "buildsets", "builds", "tests", "workers", "masters")
-#: How much of a build is told, from its beginning and end alone to everything.
+#: How much of a build is published, from only its start and end to everything.
 DETAILS = ("builds", "steps", "logs")
 
 
 class Selection(NamedTuple):
-    """What the settings ask for; None for all.
+    """What the settings select; None for all.
 
     Builders and tags narrow requests, builds and tests; schedulers narrow these and buildsets. Changes, workers and
     masters belong to no builder.
@@ -44,15 +44,15 @@ class Selection(NamedTuple):
 
     @property
     def wants_any_of_builds(self) -> bool:
-        """Return whether anything is wanted for which a build must be known."""
+        """Return whether any event is wanted that requires its build to be known."""
         return self.wants("builds") or self.wants("tests")
 
     def takes_builder(self, names: AbstractSet[str], tags: AbstractSet[str]) -> bool:
-        """Return whether what belongs to a builder of these names and tags is wanted."""
+        """Return whether events of a builder with these names and tags are wanted."""
         if self.builders is not None and self.builders.isdisjoint(names):
             return False
         return self.tags is None or not self.tags.isdisjoint(tags)
 
     def takes_scheduler(self, scheduler: str | None) -> bool:
-        """Return whether what this scheduler made is wanted."""
+        """Return whether events of what this scheduler created are wanted."""
         return self.schedulers is None or scheduler in self.schedulers

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The arguments of the reporter, checked: every mistake is named, none is guessed away."""
+"""The arguments of the reporter, checked: every mistake is reported, and no value is guessed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sourcepulse_buildbot.mapping.tests import CASE_EVENTS_MAX, CASES, FAILED, F
 from sourcepulse_buildbot.selection import DETAILS, FAMILIES
 from sourcepulse_buildbot.test_reports.numbers import INT32_MAX
 
-#: Properties that are published unless others are named; none of them can hold a secret by what Buildbot does.
+#: Properties that are published by default; Buildbot never puts a secret into them.
 DEFAULT_PROPERTIES = (
     "branch",
     "buildername",
@@ -36,7 +36,7 @@ DEFAULT_PROPERTIES = (
 RELAYS = ("thread", "process", "none")
 FORMATS = ("cloudevents", "pulse")
 
-#: A name stands in URIs and in the routing keys of nobody else.
+#: A name is part of URIs and of routing keys that no other source may have.
 _NAME_RULE = "one word of letters, digits, '.', '_' and '-' for this Buildbot; its events have the source buildbot://{}"
 NAME_MAX_CHARACTERS = 100
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_MAX_CHARACTERS - 1}}}")
@@ -44,10 +44,10 @@ _NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Settings(NamedTuple):
-    """What the reporter was asked for."""
+    """The checked arguments of the reporter."""
 
     outbox: str
-    #: A URL, or what Buildbot renders to one.
+    #: A URL, or a renderable that Buildbot renders to one.
     broker: Any
     name: str
     master: str | None
@@ -68,7 +68,7 @@ class Settings(NamedTuple):
 
     @property
     def scope(self) -> str:
-        """What stands for the source in ids: one name for all masters of a database."""
+        """The source in ids: one name for all masters of a database."""
         return f"buildbot://{self.name}"
 
     @property
@@ -101,16 +101,16 @@ def read_settings(
     max_event_bytes: Any = EVENT_MAX_BYTES,
     **unknown: Any,
 ) -> Settings:
-    """Return the settings, telling `problem` of each mistake in one sentence; then what is returned is not to be used.
+    """Return the settings; `problem` is called with a sentence for each mistake, and then the result must not be used.
 
-    `name` is the service's; `source_name` stands for it in the source where two reporters serve one database.
-    A broker that is rendered later (a secret) is not looked at yet.
+    `name` is the service's; `source_name` replaces it in the source where two reporters serve one database.
+    A broker that is rendered later (a secret) is not checked yet.
     """
     check = _Check(problem)
     for word in sorted(unknown):
         problem(f"PulseStatusPush has no argument {word!r}; known are {', '.join(_known())}")
     if not isinstance(outbox, str) or not outbox:
-        problem("outbox= is missing: the file that keeps every event until the broker confirmed it")
+        problem("outbox= is missing: the file that keeps every event until the broker has confirmed it")
     if isinstance(broker, str):
         check.broker(broker)
     elif broker is not None and not hasattr(broker, "getRenderingFor"):
@@ -151,7 +151,7 @@ def read_settings(
 
 
 def _word_of(named: object) -> str:
-    """Return a name like the one that is not accepted."""
+    """Return a valid name that resembles the rejected one."""
     return _NOT_OF_A_NAME.sub("-", str(named)).strip("-._")[:NAME_MAX_CHARACTERS] or "ci"
 
 
@@ -160,7 +160,7 @@ def _known() -> list[str]:
 
 
 class _Check:
-    """Tells of each mistake and gives something of the right type all the same."""
+    """Reports each mistake, and still returns a value of the right type."""
 
     def __init__(self, problem: Callable[[str], object]) -> None:
         self._problem = problem
@@ -188,7 +188,7 @@ class _Check:
         given = list(names)
         for name in given:
             if not isinstance(name, str) or not name:
-                self._problem(f"{what} must be a list of names; {name!r} is none")
+                self._problem(f"{what} must be a list of names, and {name!r} is not a name")
         return frozenset(name for name in given if isinstance(name, str))
 
     def names_or_none(self, what: str, names: Any) -> frozenset[str] | None:
@@ -208,7 +208,7 @@ class _Check:
     def properties(self, names: Any) -> frozenset[str]:
         found = self.names("properties", names)
         if any("*" in name for name in found):
-            self._problem("properties names what may be published one by one; a pattern would publish secrets some day")
+            self._problem("properties must list exact names; a pattern could one day match a secret")
         return found
 
     def normalized(self, mapping: Any) -> dict[str, tuple[str, ...]]:
@@ -223,7 +223,7 @@ class _Check:
                 self._problem(f"normalized has the unknown name {name!r}; known are {', '.join(NORMALIZED_NAMES)}")
             given = [properties] if isinstance(properties, str) else properties
             known = self.names(f"normalized[{name!r}]", given)
-            # In the order in which they are to be tried.
+            # In the order in which they are tried.
             found[name] = tuple(each for each in given if each in known) if known else ()
         return found
 

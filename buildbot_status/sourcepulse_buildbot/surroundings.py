@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Look at the settings of a reporter beside the rest of master.cfg: names that nothing has, an outbox of two."""
+"""Check a reporter's settings against the rest of master.cfg: names that do not exist, an outbox used by two."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from sourcepulse_buildbot.live.builders import plain_tags
 from sourcepulse_buildbot.settings import Settings
 
-#: What must be the same where two reporters have one outbox.
+#: What must be the same if two reporters share an outbox.
 _WHERE_TO = ("broker", "exchange", "format")
 
 
 def mistakes(settings: Settings, service: Any, master: Any) -> Iterator[str]:
-    """Yield what cannot work, a sentence each."""
+    """Yield a sentence for each thing that cannot work."""
     outbox = _path(master, settings.outbox)
     own = getattr(service, "_config_kwargs", None) or {}
     for other in _services(master):
@@ -24,17 +24,17 @@ def mistakes(settings: Settings, service: Any, master: Any) -> Iterator[str]:
         if type(other) is not type(service) or other.name == service.name or not isinstance(theirs.get("outbox"), str):
             continue
         if _path(master, theirs["outbox"]) == outbox and any(own.get(name) != theirs.get(name) for name in _WHERE_TO):
-            # One relay serves an outbox, and would send the events of both to one of the two places.
+            # One relay serves an outbox, and would send the events of both reporters to one of the two places.
             yield (
-                f"outbox={settings.outbox!r} is that of the reporter {other.name!r} as well, which sends to another "
-                "place; an outbox of its own keeps them apart"
+                f"outbox={settings.outbox!r} is also used by the reporter {other.name!r}, which sends to a different "
+                "place; give each reporter its own outbox"
             )
 
 
 def doubts(settings: Settings, master: Any) -> Iterator[str]:
-    """Yield what may be meant, a sentence each: no folder for the outbox yet, names that nothing of master.cfg has.
+    """Yield a sentence for each thing that may be intended: no outbox folder yet, names that master.cfg does not have.
 
-    Virtual builders have their names only when they build, so these are not mistakes.
+    Virtual builders get their names only when they build, so unknown names are not mistakes.
     """
     if sentence := no_folder(settings.outbox, Path(master.basedir)):
         yield sentence
@@ -46,14 +46,14 @@ def doubts(settings: Settings, master: Any) -> Iterator[str]:
         ("schedulers", settings.schedulers, schedulers),
     ):
         for name in sorted((asked or frozenset()) - known):
-            yield f"{what} names {name!r}, which is not in master.cfg; until it is, nothing is published of it"
+            yield f"{what} contains {name!r}, which is not in master.cfg; until it is, it selects nothing"
 
 
 def no_folder(outbox: str, basedir: Path) -> str | None:
-    """Return what to do if the folder of the outbox does not exist; events wait for it in memory."""
+    """Return what to do if the folder of the outbox does not exist; until it does, events wait in memory."""
     if (basedir / outbox).parent.is_dir():
         return None
-    return f"the folder of outbox={outbox!r} does not exist; make it, writable for the master"
+    return f"the folder of outbox={outbox!r} does not exist; create it, writable for the master"
 
 
 def _names_and_tags(master: Any) -> tuple[set[str], set[str]]:

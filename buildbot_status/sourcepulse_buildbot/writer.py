@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""One thread that makes events of facts and stores them in batches, so that the reactor waits for no disk."""
+"""A thread that turns facts into events and stores them in batches, so that the reactor never waits for the disk."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_buildbot.mapping.emitter import Emitter
 
-#: Makes the events of something that happened; called in the writer's thread, so it holds copies only.
+#: Makes the events of a fact; called in the writer's thread, so it must hold only copies.
 Fact = Callable[[Emitter], Event | Iterable[Event]]
 
-#: How long facts are gathered for one commit; so much a master that is killed leaves to recovery.
+#: How long facts are gathered for one commit; a killed master leaves at most this much to recovery.
 GATHER_SECONDS = 0.05
 BATCH_EVENTS = 500
-#: A fact takes two KiB or so; what does not fit is found again in Buildbot's database.
+#: A fact takes about two KiB; what does not fit is recovered from Buildbot's database.
 QUEUE_MOST_FACTS = 50_000
-#: The wait after an outbox that cannot be written; it doubles up to the most.
+#: The wait after the outbox could not be written; it doubles up to the maximum.
 RETRY_FIRST_SECONDS = 0.2
 RETRY_MOST_SECONDS = 30.0
-#: What the reactor waits for at the end; the rest is found again at the next start.
+#: How long the reactor waits at the end; the rest is recovered at the next start.
 STOP_LIMIT_SECONDS = 5.0
 
 _Result = TypeVar("_Result")
 
 
 class Writer:
-    """Stores what it is given, in order; a full disk or a locked outbox is waited out.
+    """Stores facts in order; while the disk is full or the outbox is locked, it retries.
 
-    `open_outbox` is called in the thread. `tell` is given sentences for the log of the master, from the thread.
+    `open_outbox` is called in the thread. `tell` is called, in the thread, with sentences for the log of the master.
     """
 
     def __init__(self, open_outbox: Callable[[], Outbox], emitter: Emitter, *, tell: Callable[[str], None]) -> None:
@@ -48,18 +48,18 @@ class Writer:
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._trouble = ""
-        #: The events of the fact that is under way; one may have more than fit in a commit.
+        #: The remaining events of the current fact, which may have more than fit in a commit.
         self._made: Iterator[Event] = iter(())
         self._thread = threading.Thread(target=self._run, name="sourcepulse-writer", daemon=True)
-        #: What became of facts so far: stored anew, known before, no events could be made of, not taken.
+        #: How many facts were stored, were already known, could not be mapped, were refused.
         self.stored = self.repeats = self.unmapped = self.refused = 0
 
     def start(self) -> None:
-        """Begin to store."""
+        """Start the thread."""
         self._thread.start()
 
     def put(self, fact: Fact) -> bool:
-        """Take a fact; False if too many wait already, and then it is not taken."""
+        """Queue a fact; return False, without queueing it, if too many are waiting."""
         if len(self._queue) >= QUEUE_MOST_FACTS:
             self.refused += 1
             return False
@@ -67,20 +67,20 @@ class Writer:
         return True
 
     def put_found(self, fact: Fact) -> None:
-        """Take a fact in any case, from somebody who waits between one lot and the next."""
+        """Queue a fact regardless of the limit; for a caller that waits between batches."""
         self._queue.append(fact)
         self._work.set()
 
     def run(self, work: Callable[[Outbox], _Result], done: Callable[[_Result | Exception], None]) -> None:
-        """Have something done with the outbox after all that was put so far is stored.
+        """Run `work` with the outbox after everything queued so far is stored.
 
-        `done` is called in the thread, with the error if it failed; OutboxError if the writer ended before.
+        `done` is called in the thread, with the result or the error; OutboxError if the writer ended before.
         """
         self._queue.append(_Errand(work, done))
         self._work.set()
 
     def stop(self) -> None:
-        """Store what waits and end, at the latest after STOP_LIMIT_SECONDS; may be called from any thread."""
+        """Store what is queued and end, after STOP_LIMIT_SECONDS at the latest; may be called from any thread."""
         self._stopping.set()
         self._work.set()
         if self._thread.ident is not None:
@@ -88,12 +88,12 @@ class Writer:
 
     @property
     def in_trouble(self) -> bool:
-        """Return whether the outbox could not be written when it was tried last."""
+        """Return whether the last attempt to write the outbox failed."""
         return bool(self._trouble)
 
     @property
     def waiting(self) -> int:
-        """How many facts are not stored yet."""
+        """The number of facts that are not stored yet."""
         return len(self._queue)
 
     def _run(self) -> None:
@@ -133,7 +133,7 @@ class Writer:
                 item.done(OutboxError("the reporter ended before the outbox could be used"))
 
     def _store_all(self, outbox: Outbox, batch: list[Event]) -> None:
-        """Store batch after batch until nothing waits; what could not be stored stays in `batch`."""
+        """Store batch after batch until the queue is empty; what could not be stored stays in `batch`."""
         while True:
             errand, full = self._fill(batch), False
             if batch:
@@ -151,7 +151,7 @@ class Writer:
                 return
 
     def _fill(self, batch: list[Event]) -> _Errand | None:
-        """Fill the batch from the queue, and give the errand that comes after it, if one does."""
+        """Fill the batch from the queue; return the errand that follows it, if any."""
         while True:
             batch.extend(islice(self._made, BATCH_EVENTS - len(batch)))
             if len(batch) >= BATCH_EVENTS or not self._queue:
@@ -169,8 +169,8 @@ class Writer:
                 yield made
             else:
                 yield from made
-        except Exception as error:  # noqa: BLE001 - nothing that one fact holds may end the thread
-            # The same fact would fail again, and all behind it would wait for ever.
+        except Exception as error:  # noqa: BLE001 - a bad fact must not end the thread
+            # The same fact would fail again and block all facts behind it.
             self.unmapped += 1
             name = getattr(getattr(fact, "func", fact), "__name__", "a fact")
             self._tell(self._emitter.redactor.text(f"no event could be made by {name}: {error}"))
@@ -178,11 +178,11 @@ class Writer:
     def _note_trouble(self, sentence: str) -> None:
         if sentence != self._trouble:
             self._trouble = sentence
-            self._tell(f"{sentence}; events wait" if sentence else "the outbox takes events again")
+            self._tell(f"{sentence}; events wait" if sentence else "the outbox can be written again")
 
 
 class _Errand:
-    """Something to be done with the outbox, in its place among the facts."""
+    """Work to be done with the outbox, queued among the facts."""
 
     __slots__ = ("done", "work")
 
@@ -192,12 +192,12 @@ class _Errand:
 
 
 def _tried(work: Callable[[Outbox], Any], outbox: Outbox) -> Any:
-    """Do it, and give what it gave or its error; an outbox that cannot be used is tried again by the caller."""
+    """Do the work and return its result or its error; the caller retries if the outbox cannot be used."""
     try:
         return work(outbox)
     except OutboxError:
         raise
-    except Exception as error:  # noqa: BLE001 - whoever asked is told, and the thread goes on
+    except Exception as error:  # noqa: BLE001 - the caller gets the error, and the thread continues
         return error
 
 

@@ -73,7 +73,7 @@ def drained(tree: BugzillaTree, where: str, folder: Path) -> None:
         (report,) = relay.once()
         relay_seconds = time.monotonic() - began
     # Each update with a comment is two events in the public stream, and two in the restricted one.
-    row(f"{where}: events a second from the table into the outbox", _one(4 * session.told / seconds))
+    row(f"{where}: events a second from the table into the outbox", _one(4 * session.published / seconds))
     row(
         f"{where}: public events a second, table to log, each checked",
         _one(report.delivered / (seconds + relay_seconds)),

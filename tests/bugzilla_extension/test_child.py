@@ -83,13 +83,13 @@ def test_only_one_drainer_has_the_lock_until_it_ends(bugzilla: StandIn) -> None:
         ("kill", DrainerGoneError, "killed by signal 9"),
         ("setup", SetupError, "cannot work: drain.pl: link the extension"),
         ("half", DrainerGoneError, "ended with exit code 1"),
-        ("twice", DrainerGoneError, "more than it was asked for"),
+        ("twice", DrainerGoneError, "more than one answer"),
         ("maintenance", PausedError, "paused"),
         ("garbage", PausedError, "paused"),
         ("list", PausedError, "paused"),
         ("database", DrainerError, "the database says no"),
         ("paused", PausedError, "the paused says no"),
-        ("sense", DrainerError, "makes no sense"),
+        ("sense", DrainerError, "invalid answer"),
     ],
 )
 def test_each_way_to_fail_has_its_error(bugzilla: StandIn, fault: str, kind: type[DrainerError], part: str) -> None:
@@ -241,7 +241,7 @@ def test_the_time_of_the_last_row_comes_if_the_extension_is_silent(bugzilla: Sta
 
 
 def test_a_folder_that_is_no_bugzilla_is_named(tmp_path: Path, bugzilla: StandIn) -> None:
-    with pytest.raises(ConfigError, match="no folder of a Bugzilla"):
+    with pytest.raises(ConfigError, match="not the folder of a Bugzilla"):
         command_for(tmp_path)
     (tmp_path / "Bugzilla.pm").touch()
     with pytest.raises(ConfigError, match="link the folder SourcePulse into"):

@@ -76,7 +76,7 @@ def test_a_thin_row_that_nobody_completed_says_so() -> None:
     raw = row("bug.update")
     payload = json.loads(raw["payload"]) | {"thin": SECRET}
     del payload["views"]
-    assert refusal(raw | {"payload": json.dumps(payload)}).startswith("it holds no facts")
+    assert refusal(raw | {"payload": json.dumps(payload)}).startswith("it contains no facts")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_what_is_wrong_in_a_view_is_named_by_its_place(kind: str, view: Any, pla
 
 def test_a_view_that_is_missing_in_whole_or_in_part_is_named() -> None:
     assert refusal(row("bug.update", views=SECRET)) == "its payload has no views"
-    assert refusal(row("bug.update", [SECRET])) == "its public view is no JSON object"
+    assert refusal(row("bug.update", [SECRET])) == "its public view is not a JSON object"
     assert refusal(row("bug.update", {"place": ["a", "b"]})) == "its public view has no member 'old_place'"
     assert refusal(row("product.create", {"words": ["a"]}) | {"bug_id": 0}) == "its public view has no member 'thing'"
 

@@ -133,7 +133,7 @@ def test_buried_rows_are_tried_again_on_request(bugzilla: StandIn, outbox: Path)
     assert sidecar(bugzilla.folder, outbox, "--once").returncode == EXIT_OK
     ran = sidecar(bugzilla.folder, outbox, "--once", "--retry-buried")
     assert ran.returncode == EXIT_REFUSED
-    assert "1 buried rows wait again" in ran.stderr
+    assert "1 buried rows are tried again" in ran.stderr
     assert [number for number, _ in bugzilla.rows()] == [bad]
 
 
@@ -193,7 +193,7 @@ def test_a_wrong_folder_is_named(tmp_path: Path, outbox: Path) -> None:
     ran = sidecar(tmp_path / "nowhere", outbox, "--once")
     assert ran.returncode == EXIT_USAGE
     assert ran.stderr.splitlines()[-1] == (
-        f"sourcepulse: {tmp_path}/nowhere is no folder of a Bugzilla: there is no Bugzilla.pm in it"
+        f"sourcepulse: {tmp_path}/nowhere is not the folder of a Bugzilla: there is no Bugzilla.pm in it"
     )
     assert not outbox.exists()
 

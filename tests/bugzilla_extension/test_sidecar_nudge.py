@@ -111,7 +111,7 @@ def test_what_is_no_socket_is_left_alone(path: Path, stop: Stop, caplog: pytest.
     nudge = Nudge(path)
     nudge.open(None, wanted=False)
     nudge.open(None, wanted=False)
-    assert caplog.text.count("there is something that is no socket; the table is looked at") == 1
+    assert caplog.text.count("there is a file that is not a socket; the table is read") == 1
     nudge.wait(0.01, stop)
     nudge.close()
     assert path.read_text() == "precious"
@@ -123,21 +123,21 @@ def test_a_link_is_left_alone(path: Path, caplog: pytest.LogCaptureFixture) -> N
     target.chmod(0o600)
     path.symlink_to(target)
     Nudge(path).open(None, wanted=False)
-    assert "no socket" in caplog.text
+    assert "not a socket" in caplog.text
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert path.is_symlink()
 
 
 def test_a_path_that_is_too_long_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Nudge(path.with_name("x" * 110)).open(None, wanted=False)
-    assert "more than 107 bytes; the table is looked at" in caplog.text
+    assert "more than 107 bytes; the table is read" in caplog.text
 
 
 def test_a_folder_that_is_missing_is_told_and_tried_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = path.with_name("later")
     nudge = Nudge(folder / "n.sock")
     nudge.open(None, wanted=False)
-    assert "No such file or directory; the table is looked at" in caplog.text
+    assert "No such file or directory; the table is read" in caplog.text
     folder.mkdir()
     nudge.open(None, wanted=False)
     send(folder / "n.sock")

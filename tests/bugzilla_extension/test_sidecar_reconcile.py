@@ -63,7 +63,7 @@ def compare(bugzilla: StandIn, outbox: Path) -> int:
     with session(bugzilla, outbox) as opened:
         if opened.marks_file.read() is None:
             opened.reconcile()
-        return opened.reconcile().told
+        return opened.reconcile().published
 
 
 def again(bugzilla: StandIn, outbox: Path) -> int:
@@ -236,7 +236,7 @@ def test_rows_that_wait_are_told_before_a_page_is_judged(bugzilla: StandIn, outb
         # Written after the last look at the table, as by another process.
         bugzilla.add(*[row("bug.update", bug_update(comments=[comment(n)])) for n in range(250)])
         bugzilla.add(row("bug.update", bug_update(changes=CHANGES)))
-        assert opened.reconcile().told == 0
+        assert opened.reconcile().published == 0
     assert [event.data["recovered"] for event in stored_events(outbox) if "changed" in event.type] == [False]
 
 
@@ -247,7 +247,7 @@ def test_a_row_of_the_history_that_cannot_be_told_is_passed_over(
     good = recovered("bug.update", bug_update(changes=CHANGES), activities=[2])
     bugzilla.say("pages.json", [[bad, good]])
     assert compare(bugzilla, outbox) == 1
-    assert "cannot be told: its public view is not as events have it at /place" in caplog.text
+    assert "cannot be published: its public view is not as events have it at /place" in caplog.text
     assert "S3CRET" not in caplog.text
 
 

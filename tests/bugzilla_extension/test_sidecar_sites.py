@@ -145,7 +145,7 @@ def test_the_folder_that_serves_is_claimed_while_its_sidecar_runs(old: StandIn, 
         ran = once(old, outbox, "--claim")
         assert once(old, outbox).returncode == EXIT_OUTBOX
     assert ran.returncode == EXIT_OK
-    assert "another sidecar drains this Bugzilla; it goes on" in ran.stderr
+    assert "another sidecar drains this Bugzilla; it continues" in ran.stderr
     assert status(outbox) == []
 
 
@@ -196,7 +196,7 @@ def test_a_new_folder_takes_over_from_one_that_is_not_the_same_bugzilla_any_more
     assert relay(outbox).returncode == EXIT_BROKER
     ran = once(new, outbox)
     assert ran.returncode == EXIT_OK, ran.stderr
-    assert f"{new.folder} serves the Bugzilla {SITE} from now on, {old.folder} does not any more" in ran.stderr
+    assert f"{new.folder} serves the Bugzilla {SITE} from now on, {old.folder} no longer does" in ran.stderr
     assert (recorded(outbox), status(outbox)) == (new.folder, [])
     assert (old.folder in known(outbox)) == (corrected is another_site)
     assert relay(outbox).returncode == EXIT_OK
@@ -208,7 +208,9 @@ def test_a_recorded_folder_that_became_another_bugzilla_is_not_asked(old: StandI
     once(old, outbox)
     another_site(old)
     ran = relay(outbox)
-    assert f"{old.folder} is the Bugzilla {OTHER_SITE} now; start the sidecar of the one of this id" in ran.stderr
+    assert (
+        f"{old.folder} is the Bugzilla {OTHER_SITE} now; start the sidecar of the Bugzilla with this id" in ran.stderr
+    )
     assert states(outbox) == [(CREATED, "pending")]
     assert "check" not in old.asked()
 

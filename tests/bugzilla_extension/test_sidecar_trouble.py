@@ -97,7 +97,7 @@ def test_maintenance_is_waited_for(bugzilla: StandIn, outbox: Path, caplog: pyte
         add(bugzilla, 2)
         until(lambda: told(outbox) == [1, 2])
         until(lambda: caplog.text.count("events flow again") == 2)
-    assert caplog.text.count("Bugzilla is paused: drain.pl answers") == 1
+    assert caplog.text.count("Bugzilla is paused: drain.pl answered") == 1
     assert bugzilla.rows() == []
 
 

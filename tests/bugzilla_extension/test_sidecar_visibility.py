@@ -168,7 +168,7 @@ def test_an_answer_that_makes_no_sense_is_no_permission(
     bugzilla: StandIn, outbox: Outbox, check: Check, answer: Any
 ) -> None:
     bugzilla.say("check.json", answer)
-    with pytest.raises(VisibilityUnknownError, match="makes no sense"):
+    with pytest.raises(VisibilityUnknownError, match="invalid answer"):
         check.ask(store(outbox, CHANGED))
 
 

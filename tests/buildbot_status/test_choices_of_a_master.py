@@ -127,11 +127,11 @@ def test_names_that_nothing_has_are_said_in_the_log(make_master: MakeMaster) -> 
     master.start()
     master.stop()
     log = master.log()
-    for words in ("builders names 'gone'", "tags names 'no-such-tag'", "schedulers names 'nobody'"):
+    for words in ("builders contains 'gone'", "tags contains 'no-such-tag'", "schedulers contains 'nobody'"):
         assert words in log
-    assert "names 'one'" not in log
-    assert "names 't'" not in log
-    assert "names 'all'" not in log
+    assert "contains 'one'" not in log
+    assert "contains 't'" not in log
+    assert "contains 'all'" not in log
 
 
 def test_one_outbox_for_two_places_is_a_mistake(make_master: MakeMaster) -> None:
@@ -142,7 +142,7 @@ def test_one_outbox_for_two_places_is_a_mistake(make_master: MakeMaster) -> None
     master = make_master(config + 'builder("one", "echo")\n')
     with pytest.raises(AssertionError):
         master.start()
-    assert "which sends to another place; an outbox of its own keeps them apart" in master.log()
+    assert "which sends to a different place; give each reporter its own outbox" in master.log()
 
 
 COMMON_WORD = """
@@ -193,4 +193,4 @@ def test_a_name_server_that_never_answers_is_reported_once() -> None:
     watch.stop()
     hang.set()
     (sentence,) = sentences
-    assert sentence.startswith("no name server answers for broker.example.org, the host of the broker")
+    assert sentence.startswith("no name server has answered for broker.example.org, the host of the broker")

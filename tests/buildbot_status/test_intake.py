@@ -67,7 +67,7 @@ def test_an_answer_that_does_not_come_is_given_up_and_said() -> None:
     assert writer.taken == []
     clock.advance(ANSWER_LIMIT_SECONDS + 1)
     assert writer.taken == [1]
-    assert missed == ["the database did not say what an event needs"]
+    assert missed == ["the database did not return what an event needs"]
 
 
 def test_an_answer_that_fails_holds_nobody_up() -> None:
@@ -88,7 +88,7 @@ def test_what_the_writer_does_not_take_is_said() -> None:
     intake, missed = _intake(writer, clock)
     intake.add(1)
     intake.add(2)
-    assert missed == ["the outbox did not take the events as fast as they came"]
+    assert missed == ["events arrived faster than the outbox could store them"]
 
 
 def test_it_tells_when_nothing_waits_any_more_or_the_time_is_over() -> None:

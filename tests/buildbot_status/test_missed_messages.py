@@ -68,7 +68,7 @@ def test_what_is_lost_on_the_way_is_found_in_the_database(make_master: MakeMaste
 UNREADABLE = """
 from sourcepulse_buildbot import directory
 async def gone(self, bsid):
-    raise LookupError("Buildbot has no buildsets/%d any more" % bsid)
+    raise LookupError("Buildbot no longer has buildsets/%d" % bsid)
 if __import__("os").path.exists("gone"):
     real = directory.Directory.buildset
     async def some(self, bsid):
@@ -91,4 +91,4 @@ def test_a_row_that_cannot_be_read_is_told_once_and_holds_up_no_other(make_maste
     assert finished.data["buildsetid"] == 2
     master.build("b", revision="3")
     master.wait_for_events(2, "build.finished")
-    assert master.log().count("build 1 cannot be told") == 1
+    assert master.log().count("build 1 cannot be published") == 1

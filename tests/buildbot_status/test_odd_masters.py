@@ -281,4 +281,4 @@ def test_a_row_that_lacks_what_it_names_holds_up_no_other(told: Told) -> None:
     }
     (inner,) = (event for event in told.of("build.finished", "inner"))
     assert stored[inner.id].data["sourcestamps"] == []
-    assert "Buildbot's database does not have all of it: Buildbot has no builders/" in master.log()
+    assert "Buildbot's database does not have all of it: Buildbot no longer has builders/" in master.log()

@@ -2,7 +2,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -18,20 +19,20 @@ if (@ARGV != 1 || $folder =~ /\A-/) {
 my $home = abs_path($folder);
 if (!defined $home || !-e "$home/Bugzilla.pm" || !chdir($home)) {
   print STDERR
-    "drain.pl: $folder is no folder of a Bugzilla: there is no Bugzilla.pm in it\n";
+    "drain.pl: $folder is not the folder of a Bugzilla: there is no Bugzilla.pm in it\n";
   exit 2;
 }
 unshift(@INC, $home, "$home/lib", "$home/local/lib/perl5");
 
-# What Bugzilla prints must not come between the answers.
+# Output of Bugzilla must not be mixed with the answers.
 open(my $answers, '>&', \*STDOUT)
   or die "drain.pl: standard output cannot be used: $!\n";
 open(STDOUT, '>&', \*STDERR)
   or die "drain.pl: standard output cannot be moved: $!\n";
 $answers->autoflush(1) if $answers->can('autoflush') || require IO::Handle;
 
-# While it is down for maintenance Bugzilla prints a text and ends the process
-# as soon as it is loaded.
+# During maintenance, Bugzilla prints a text and ends the process as soon as it
+# is loaded.
 my $is_loading = 1;
 
 END {
@@ -50,8 +51,8 @@ if (!$loaded) {
   $is_loading = 0;
   print STDERR "drain.pl: $line\n";
   print STDERR
-    "drain.pl: link the extension into $home/extensions/ under the name SourcePulse, run checksetup.pl, and see "
-    . "that this is the Perl that runs Bugzilla\n";
+    "drain.pl: link the extension into $home/extensions/ under the name SourcePulse, run checksetup.pl, and make "
+    . "sure that this is the Perl that runs Bugzilla\n";
   exit 3;
 }
 $is_loading = 0;
@@ -62,7 +63,7 @@ __END__
 
 =head1 NAME
 
-drain.pl - gives the rows of the outbox table to the sidecar
+drain.pl - passes the rows of the outbox table to the sidecar
 
 =head1 SYNOPSIS
 
@@ -71,8 +72,8 @@ drain.pl - gives the rows of the outbox table to the sidecar
 =head1 DESCRIPTION
 
 Reads requests, one JSON object a line, on standard input and answers each on
-standard output; F<PROTOCOL.md> has them. It is not started by hand:
-C<sourcepulse bugzilla-sidecar> does.
+standard output; F<PROTOCOL.md> describes them. It is started by
+C<sourcepulse bugzilla-sidecar>, not by hand.
 
-It ends with 2 if the folder is no Bugzilla, with 3 if Bugzilla or the extension
-cannot be loaded.
+The exit code is 2 if the folder is not a Bugzilla, 3 if Bugzilla or the
+extension cannot be loaded.

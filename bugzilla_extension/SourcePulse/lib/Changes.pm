@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Changes;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -17,7 +18,7 @@ use Bugzilla::Extension::SourcePulse::Values qw(number text truth);
 use base qw(Exporter);
 our @EXPORT_OK = qw(attachment_changes bug_changes flag_item is_truth name_of);
 
-# The names that REST's history has for Bugzilla's columns.
+# Bugzilla's columns that have another name in REST's history.
 my %NAME = (
   blocked             => 'blocks',
   bug_file_loc        => 'url',
@@ -49,7 +50,7 @@ sub name_of { return $NAME{$_[0]} || $_[0]; }
 
 sub is_truth { return $IS_TRUTH{$_[0]}; }
 
-# Bugzilla joins these with commas; the objects still have each by itself.
+# Bugzilla joins these with commas; the objects still have each separately.
 # Called with logins and a bug.
 my %LIST = (
   alias     => sub { aliases($_[1]) },
@@ -115,8 +116,8 @@ sub attachment_changes {
   return \@changes;
 }
 
-# A flag in a change, not yet a word: how the person is named depends on who
-# reads it. PERSON may be undef.
+# A flag in a change, not yet as text: how the person is named depends on the
+# stream. PERSON may be undef.
 sub flag_item {
   my ($word, $person) = @_;
   return {word => $word, person => $person};
@@ -138,8 +139,8 @@ sub _flags {
   );
 }
 
-# What stands only in one of two lists; equal items are counted, because a flag
-# can be there twice.
+# Items that are in only one of two lists; equal items are counted, because a
+# flag can occur twice.
 sub _difference {
   my ($before, $after) = @_;
   my %count;
@@ -157,7 +158,7 @@ sub _difference {
   return (\@removed, \@added);
 }
 
-# A copy, because a number that was once used as a key is a string to JSON.
+# A copy, because JSON encodes a number that was used as a key as a string.
 sub _key {
   my ($item) = @_;
   return "$item"         unless ref $item;
@@ -172,16 +173,16 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Changes - what an update changed, typed, by
+Bugzilla::Extension::SourcePulse::Changes - what an update changed, typed, with
 the names of REST's history
 
 =head1 DESCRIPTION
 
 The changes are complete, with whole logins and all numbers;
-L<Bugzilla::Extension::SourcePulse::View> decides who may have which of them. In
-C<flagtypes.name> the items are not words yet, because the person in a word is
-named differently for different readers. The flags of attachments are not among
-the changes of a bug, wherever Bugzilla writes them.
+L<Bugzilla::Extension::SourcePulse::View> decides which stream gets which of
+them. The items of C<flagtypes.name> are not text yet, because each stream names
+the person differently. The changes of a bug never include the flags of its
+attachments, wherever Bugzilla records them.
 
 =head1 FUNCTIONS
 

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Database;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -12,8 +13,8 @@ use warnings;
 use base qw(Exporter);
 our @EXPORT_OK = qw(handle now select_in select_row with_handle);
 
-# Databases limit the placeholders of a statement; SQLite's old limit is the
-# lowest.
+# Databases limit the placeholders of a statement; the old limit of SQLite is
+# the lowest.
 use constant IDS_AT_ONCE => 500;
 
 # The handle of DBI while with_handle() runs.
@@ -25,8 +26,8 @@ sub handle {
   return $dbh->isa('DBI::db') ? $dbh : $dbh->dbh;
 }
 
-# From Bugzilla 5.2 on a wrapper asks the database whether it is still there
-# before each statement. In the middle of a transaction that is known.
+# From Bugzilla 5.2 on, a wrapper pings the database before each statement,
+# which is not needed within a transaction.
 sub with_handle {
   my ($work) = @_;
   my $dbh = Bugzilla->dbh;
@@ -38,8 +39,7 @@ sub with_handle {
   return $work->($handle);
 }
 
-# A statement that every update needs is prepared once in the life of a
-# connection.
+# A statement that every update needs is prepared once per connection.
 sub select_row {
   my ($select, @values) = @_;
   return handle()
@@ -70,8 +70,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Database - statements on the connection that
-Bugzilla has open
+Bugzilla::Extension::SourcePulse::Database - statements on Bugzilla's open
+connection
 
 =head1 FUNCTIONS
 
@@ -79,11 +79,11 @@ Bugzilla has open
 
 =item C<handle>
 
-The handle of DBI itself, in whatever transaction is running.
+DBI's own handle, in the current transaction, if any.
 
 =item C<with_handle WORK>
 
-Runs WORK with the handle; C<handle> gives it at no cost meanwhile.
+Runs WORK with the handle, which C<handle> then returns at no cost.
 
 =item C<now>
 
@@ -91,11 +91,10 @@ The time of the database.
 
 =item C<select_row SELECT, VALUES>
 
-One row of a statement that is kept prepared.
+One row of a statement that stays prepared.
 
 =item C<select_in SELECT, IDS>
 
-All rows of a statement that ends with the name of a column, for any number of
-ids.
+All rows of a statement that ends with a column name, for any number of ids.
 
 =back

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Drain;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -65,7 +66,7 @@ sub run {
 sub _answer {
   my ($self, $line) = @_;
   my $request = eval { decode_json_text($line) };
-  return _error('request', 'the request is no JSON object')
+  return _error('request', 'the request is not a JSON object')
     unless ref $request eq 'HASH';
   my $do     = defined $request->{do} ? $request->{do} : '';
   my $answer = $ANSWER{$do}
@@ -85,7 +86,7 @@ sub _answer {
   if (!$result) {
     my $error = "$@";
 
-    # The next request begins with a new connection.
+    # The next request starts with a new connection.
     eval { Bugzilla::_cleanup() };
     return $error =~ /\Arequest: (.*)$/m
       ? _error('request',  $1)
@@ -101,7 +102,7 @@ sub _begin {
   delete @$cache{grep { !/\Adbh/ } keys %$cache};
   Bugzilla->error_mode(ERROR_MODE_DIE);
 
-  # What was read in a transaction that was left open goes as well.
+  # Data that was read in an unfinished transaction is dropped as well.
   Bugzilla->dbh->bz_rollback_transaction if Bugzilla->dbh->bz_in_transaction;
   return;
 }
@@ -179,12 +180,12 @@ sub _found {
 sub _check {
   my ($self, $request) = @_;
   my $events = $request->{events};
-  die "request: events is no list of objects\n"
+  die "request: events is not a list of objects\n"
     if ref $events ne 'ARRAY'
     || grep { ref $_ ne 'HASH' || ref $_->{type} || !defined $_->{type} }
     @$events;
 
-  # Not a verdict: what waits was public, and may be so again.
+  # Not a verdict: waiting events were public, and may become public again.
   return _error('closed',
     'nothing of this Bugzilla is public while requirelogin is on; its public events wait until it is off'
   ) unless site_is_public();
@@ -194,13 +195,13 @@ sub _check {
 sub _recover {
   my ($self, $request) = @_;
   my $marks = $request->{marks};
-  die "request: marks is no object\n" unless ref $marks eq 'HASH';
+  die "request: marks is not an object\n" unless ref $marks eq 'HASH';
   return page($marks, _whole($request->{count}, 'count'));
 }
 
 sub _whole {
   my ($value, $name) = @_;
-  die "request: $name is no whole number\n"
+  die "request: $name is not a whole number\n"
     unless defined $value && !ref $value && $value =~ /\A[0-9]{1,15}\z/;
   return $value + 0;
 }
@@ -208,7 +209,7 @@ sub _whole {
 sub _ids {
   my ($ids, $name) = @_;
   return ()                         unless defined $ids;
-  die "request: $name is no list\n" unless ref $ids eq 'ARRAY';
+  die "request: $name is not a list\n" unless ref $ids eq 'ARRAY';
   return map { _whole($_, $name) } @$ids;
 }
 
@@ -230,7 +231,6 @@ Two file handles.
 
 =item C<run>
 
-Answers until there are no more requests. F<PROTOCOL.md> has the requests and
-answers.
+Answers requests until there are no more. F<PROTOCOL.md> describes them.
 
 =back

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Event;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -122,7 +123,7 @@ sub attachment_created {
   );
 }
 
-# Its content was removed; ATTACHMENT is how it was read afterwards.
+# The content was removed; ATTACHMENT is as it was read afterwards.
 sub attachment_deleted {
   my ($attachment, $timestamp) = @_;
   return _attachment_row('attachment.delete', $attachment, $timestamp,
@@ -213,8 +214,8 @@ sub was_public {
   return Bugzilla::Extension::SourcePulse::Visibility->new->was_public_bug($_[0]);
 }
 
-# Whether the public could see the bug until the site was closed. Asked only
-# while it is.
+# Whether the public could see the bug until the site was closed; only called
+# while it is closed.
 sub _while_closed {
   my ($bug, @old_groups) = @_;
   return () if site_is_public() || @old_groups;
@@ -239,7 +240,8 @@ sub _old_place {
   ];
 }
 
-# Whom the facts mention, read together; most of them Bugzilla has read already.
+# The people that the facts mention, read together; Bugzilla has already read
+# most of them.
 sub _logins {
   my ($bug, $more, $flags_before, $ids, @old_bugs) = @_;
   my $logins = Bugzilla::Extension::SourcePulse::Logins->new(Bugzilla->user,
@@ -249,7 +251,7 @@ sub _logins {
   return $logins;
 }
 
-# The bug's own groups are read already.
+# The bug's own groups have been read already.
 sub _visibility {
   my ($bug_id, $more) = @_;
   my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
@@ -271,15 +273,15 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Event - what a hook saw, brought to the place
-that decides
+Bugzilla::Extension::SourcePulse::Event - collects what a hook saw, for the
+module that decides
 
 =head1 DESCRIPTION
 
-Each function collects what is known in the transaction of the change, whether
-the bug was public before and is now, and the facts, and returns the row that
-L<Bugzilla::Extension::SourcePulse::View> makes of it, or undef if no stream
-gets anything.
+Each function collects, in the transaction of the change, the facts and whether
+the bug was public before and is now, and returns the row that
+L<Bugzilla::Extension::SourcePulse::View> makes of them, or undef if no stream
+gets an event.
 
 =head1 FUNCTIONS
 

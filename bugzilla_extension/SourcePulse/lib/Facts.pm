@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Facts;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -28,19 +29,19 @@ our @EXPORT_OK = qw(
 # Bugzilla 5.0.4 has no names for these.
 use constant {TYPE_DATE => 9, TYPE_INTEGER => 10};
 
-# What a comment is, by Bugzilla's number: 3 and 4 are of extensions.
+# The type of a comment by Bugzilla's number; 3 and 4 belong to extensions.
 use constant {CMT_DUPE_OF => 1, CMT_HAS_DUPE => 2};
 my @COMMENT_TYPES
   = qw(normal dupe_of has_dupe popular_votes moved_to attachment_created attachment_updated);
 
-# What a bug's object has not read, with one statement. SINCE: time and person
-# of an update, for the last line that it wrote into Bugzilla's history; without
-# it there is none to look for.
+# Data that a bug's object has not read, with one statement. SINCE: time and
+# person of an update, to find the last line that it wrote into Bugzilla's
+# history; without SINCE there is none to find.
 sub read_more {
   my ($bug_id, @since) = @_;
 
-  # Each name by itself: PostgreSQL takes longer to plan a join than to read all
-  # of this.
+  # Separate statements for the names, because PostgreSQL needs longer to plan a
+  # join than to read all of this.
   my ($product, $component, $classification, $is_open, $groups, $comments,
     $activity)
     = select_row(
@@ -62,7 +63,7 @@ sub read_more {
     @since,
     $bug_id
     );
-  die "bug $bug_id is not there\n" unless defined $product;
+  die "bug $bug_id does not exist\n" unless defined $product;
   return {
     place          => [text($product), text($component)],
     classification => text($classification),
@@ -73,8 +74,8 @@ sub read_more {
   };
 }
 
-# The names of the product and the component of a bug as its object has them, of
-# which the database may have others by now.
+# The product and component of a bug according to its object; the database may
+# have other ones by now.
 sub place_of {
   my ($bug) = @_;
   my ($product)
@@ -85,7 +86,7 @@ sub place_of {
   return [text($product), text($component)];
 }
 
-# Columns of a bug that are published as they are, by the names of REST.
+# Columns of a bug that are published unchanged, by their names in REST.
 my %TEXTS = (
   summary          => 'short_desc',
   version          => 'version',
@@ -127,7 +128,7 @@ sub bug_fact {
   $fact{flags}      = [map { flag_fact($logins, $_) }
       grep { !$_->{attach_id} } @{$more->{flags}}];
 
-  # Only the restricted stream has groups, and reading them costs a question.
+  # Only the restricted stream has groups, and reading them costs a statement.
   $fact{groups}           = restricted() ? group_words(@{$bug->groups_in}) : [];
   $fact{creation_time}    = time_text($bug->{creation_ts});
   $fact{last_change_time} = time_text($timestamp);
@@ -135,7 +136,7 @@ sub bug_fact {
   return \%fact;
 }
 
-# All people that the facts of a bug mention.
+# All people mentioned in the facts of a bug.
 sub people_of_bug {
   my ($bug, $more) = @_;
   return (@$bug{qw(assigned_to qa_contact reporter_id)},
@@ -150,7 +151,7 @@ sub aliases {
   my ($bug) = @_;
   my $alias = $bug->alias;
 
-  # One alias, or none, before Bugzilla 5.0.
+  # At most one alias before Bugzilla 5.0.
   return [map { text($_) }
       ref $alias ? @$alias : grep { defined && length } $alias];
 }
@@ -177,7 +178,7 @@ sub custom_value {
   my ($field, $bug)  = @_;
   my ($name,  $type) = @$field{qw(name type)};
 
-  # Only lists are read when they are asked for.
+  # Only lists are read on demand.
   return [map { text($_) } @{$bug->$name || []}]
     if $type == FIELD_TYPE_MULTI_SELECT;
   my $value = $bug->{$name};
@@ -190,7 +191,7 @@ sub custom_value {
   return text($value);
 }
 
-# COMMENT: a comment of Bugzilla's, or a row with its columns.
+# COMMENT: one of Bugzilla's objects, or a row with its columns.
 sub comment_fact {
   my ($logins, $comment, $count) = @_;
   my ($text, $total) = cut_text(text($comment->{thetext}));
@@ -214,7 +215,7 @@ sub comment_fact {
   return $fact;
 }
 
-# Bugzilla's own count takes two comments of one second for the same.
+# Bugzilla's own count merges two comments of the same second.
 sub _count {
   my ($comment) = @_;
   my ($count)   = select_row(
@@ -243,8 +244,8 @@ sub attachment_fact {
   };
 }
 
-# Flags as plain rows: objects of flags that are gone can no longer be asked for
-# anything.
+# Flags as plain rows, because the objects of removed flags can no longer be
+# queried.
 sub flag_rows {
   return [
     sort { $a->{id} <=> $b->{id} } map { {
@@ -270,8 +271,8 @@ sub flag_fact {
   };
 }
 
-# What was done to flags, as Flags::between() lists it; each knows the
-# attachment that it belongs to.
+# The changes of flags, as Flags::between() lists them, each with the id of its
+# attachment, if any.
 sub flags_done {
   my ($logins, $done) = @_;
   return [
@@ -294,10 +295,10 @@ as events have them
 
 =head1 DESCRIPTION
 
-Everything here is complete, with whole logins and all numbers: what the public
-may have of it is for L<Bugzilla::Extension::SourcePulse::View> to decide. The
+Everything here is complete, with whole logins and all numbers;
+L<Bugzilla::Extension::SourcePulse::View> decides what the public may get. The
 functions return plain data for JSON, with the names of Bugzilla's REST API.
-What Bugzilla has read already in this update is not read again.
+Data that Bugzilla has already read in this update is not read again.
 
 =head1 FUNCTIONS
 
@@ -317,11 +318,11 @@ The facts.
 
 =item C<place_of BUG>
 
-The names of its product and its component, before an update from the old
+The names of the bug's product and component; before an update, from the old
 object.
 
 =item C<aliases>, C<keyword_names>, C<group_words>, C<custom_fields>, C<custom_value>, C<flag_rows>, C<people_of_bug>, C<people_of_flags>
 
-What they are made of.
+Parts of the facts.
 
 =back

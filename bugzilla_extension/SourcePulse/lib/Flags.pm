@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Flags;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -17,7 +18,7 @@ our @EXPORT_OK = qw(between flags_of_bug flags_of_type);
 
 use constant CLEARED => 'X';
 
-# Both lists of rows with what happened between them.
+# Compares two lists of rows; the result has both and the changes between them.
 sub between {
   my ($before, $after) = @_;
   my %before = map { $_->{id} => $_ } @$before;
@@ -33,8 +34,8 @@ sub between {
   return {before => $before, after => $after, done => \@done};
 }
 
-# All flags of a bug and of its attachments, as the database has them now:
-# moving a bug removes flags behind the back of the objects.
+# All flags of a bug and of its attachments as the database has them now,
+# because moving a bug removes flags without updating the objects.
 sub flags_of_bug { return _rows('flags.bug_id', $_[0]); }
 
 sub flags_of_type { return _rows('flags.type_id', $_[0]); }
@@ -75,8 +76,9 @@ Bugzilla::Extension::SourcePulse::Flags - which flags an update set and cleared
 
 Compares two lists of rows, each as C<flag_rows> of
 L<Bugzilla::Extension::SourcePulse::Facts> returns them. C<done> of the result
-lists what was set, with its new status, and what was cleared, as it was. A flag
-that only went from one flag type to another of its name is left out.
+lists the flags that were set, with the new status, and those that were cleared,
+as they were. A flag that only moved to another flag type of the same name is
+omitted.
 
 =item C<flags_of_bug BUG_ID>, C<flags_of_type TYPE_ID>
 

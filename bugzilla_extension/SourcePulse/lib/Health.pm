@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Health;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -18,16 +19,16 @@ use Bugzilla::Extension::SourcePulse::Outbox
   qw(last_missed list_rows retry_rows stats);
 use Bugzilla::Extension::SourcePulse::Params;
 
-# A sidecar that runs reads a row within seconds.
+# A running sidecar fetches a row within seconds.
 use constant OVERDUE_SECONDS => 600;
 
 use constant ROWS_SHOWN => 50;
 
-# What the form of the page is protected with.
+# The action that the token of the page's form is issued for.
 use constant RETRY_TOKEN => 'sourcepulse_retry';
 
-# The value of the button that has all buried rows tried again; those of the
-# others are numbers.
+# The value of the button that retries all buried rows; the values of the other
+# buttons are row ids.
 use constant ALL_ROWS => 'all';
 
 sub problems {
@@ -63,8 +64,8 @@ sub show_page {
   return;
 }
 
-# How many buried rows wait again: one, or all. undef if that was not asked for.
-# A row that is not known is not a wish for all of them.
+# Retries one buried row, or all, and returns how many; undef if that was not
+# requested. An unknown row id does not mean all of them.
 sub _retry {
   my ($input) = @_;
   return undef
@@ -78,7 +79,8 @@ sub _retry {
   return $id ? retry_rows($id) : 0;
 }
 
-# As Bugzilla's own times, which its templates show in the zone of the reader.
+# In the format of Bugzilla's own times, which templates show in the user's
+# zone.
 sub _time_here {
   my ($epoch) = @_;
   return
@@ -96,6 +98,7 @@ for the sanity check and the administrators' page
 
 =head1 FUNCTIONS
 
-C<problems> lists what an administrator should look at: C<overdue>, C<buried>,
-C<missed>, C<silent>. C<show_page VARS> fills F<page.cgi?id=sourcepulse.html>,
-for administrators only, and has buried rows tried again when its form is sent.
+C<problems> lists the problems that need an administrator: C<overdue>,
+C<buried>, C<missed>, C<silent>. C<show_page VARS> fills
+F<page.cgi?id=sourcepulse.html>, for administrators only, and retries buried
+rows when its form is submitted.

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::History;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -45,8 +46,8 @@ sub history_lines {
   );
 }
 
-# The lines of one update, joined by field; Bugzilla breaks long values into
-# several lines.
+# The lines of one update, joined by field, because Bugzilla splits long values
+# into several lines.
 sub history_fields {
   my ($lines) = @_;
   my %fields;
@@ -60,10 +61,10 @@ sub history_fields {
   return \%fields;
 }
 
-# The lines of one person, bug and second, parted where a field comes once more:
-# that is another update. Two updates that have no field in common are one here,
-# and so is all of a second in which the bug or the attachment was hidden or
-# shown: there it matters which lines belong together, and that is not known.
+# The lines of one person, bug and second, split where a field occurs again,
+# because that is another update. Two updates without a common field are treated
+# as one, and so are all updates of a second in which the bug or the attachment
+# was hidden or shown: there the grouping of lines matters and is unknown.
 sub updates_of {
   my ($bug_id, $lines) = @_;
   my (@updates, %there, $last);
@@ -82,8 +83,8 @@ sub updates_of {
   return @updates;
 }
 
-# Whether Bugzilla broke a value into these two lines: the first word of the
-# second would have made the first too long.
+# Whether Bugzilla split a value into these two lines, because the first word of
+# the second would have made the first too long.
 sub _is_broken {
   my ($line, $next) = @_;
   foreach my $side (qw(removed added)) {
@@ -104,7 +105,7 @@ sub _has_sight_line {
 }
 
 # The same as Changes::bug_changes() and Changes::attachment_changes() return,
-# from what the history says in words.
+# from the text in the history.
 sub history_changes {
   my ($logins, $fields) = @_;
   my $moved  = $fields->{product} || $fields->{component};
@@ -119,7 +120,7 @@ sub history_changes {
         ? _flags($logins, $said, $moved)
         : _value($logins, $field, $custom{$field}, $said);
 
-      # The person is not known any more: that there was a change is still true.
+      # The person is no longer known, but the change still happened.
       $change{is_vague} = 1
         if _is_person($field) && $said ne '' && !_has_all($value, $said);
       $change{$side ? 'added' : 'removed'} = $value;
@@ -141,7 +142,7 @@ sub _value {
   return defined $custom_type ? _custom($custom_type, $said, \@items) : $said;
 }
 
-# As Facts::custom_value() has it from the bug itself.
+# In the form of Facts::custom_value().
 sub _custom {
   my ($type, $said, $items) = @_;
   return $items                 if $type == FIELD_TYPE_MULTI_SELECT;
@@ -174,9 +175,9 @@ sub _has_all {
   return @$value == _items($said) ? 1 : 0;
 }
 
-# "review?(bob@example.org)": the history has the login. Where a bug was moved,
-# Bugzilla writes the flags that attachments lost among those of the bug; what
-# may be a flag of an attachment is left out.
+# "review?(bob@example.org)": the history has the login. When a bug is moved,
+# Bugzilla records the flags that attachments lost among those of the bug, so
+# items that may be flags of an attachment are omitted.
 sub _flags {
   my ($logins, $said, $moved) = @_;
   my $types = $moved ? _flag_types() : undef;
@@ -201,8 +202,8 @@ sub _flag_types {
   return \%types;
 }
 
-# Whether everybody could see the bug before and after these lines: 1, 0, or
-# undef where that is not known any more, because its groups were changed since.
+# Whether the public could see the bug before and after these lines: 1, 0, or
+# undef if that is unknown because the groups were changed since.
 sub public_around {
   my ($bug_id, $lines, $is_public_now) = @_;
   my ($first, $last) = _ends($lines);
@@ -222,13 +223,13 @@ sub public_around {
     ->selectrow_array('SELECT COUNT(*) FROM bug_group_map WHERE bug_id = ?',
     undef, $bug_id);
 
-  # It was public if all groups that it is in now came with these lines.
+  # It was public if these lines added all groups that it is in now.
   return (!@$removed && @$added == $count ? 1 : undef, 0);
 }
 
-# The names that the product and the component of a bug had then: the audit log
-# keeps a rename. A name that is not known is only taken from today where the
-# product is public.
+# The names of the bug's product and component at that time: the audit log
+# records renames. If a name is unknown, today's is used only if the product is
+# public.
 sub place_names_at {
   my ($bug, $when, $place_now, $is_public) = @_;
   my @then;
@@ -248,7 +249,7 @@ sub place_names_at {
   return \@then;
 }
 
-# Where the bug was before these lines.
+# The product and component of the bug before these lines.
 sub place_before {
   my ($bug_id, $first, $place_now) = @_;
   my $lines = history_lines(
@@ -262,8 +263,8 @@ sub place_before {
   ];
 }
 
-# Whether the privacy of a comment or an attachment was ever changed, behind a
-# line if one is named.
+# Whether the privacy of a comment or an attachment was ever changed, after a
+# given line if there is one.
 sub is_toggled {
   my ($what, $id, $behind) = @_;
   my ($column, $field)
@@ -278,8 +279,8 @@ sub is_toggled {
 }
 
 # Whether a line was written by an update of the bug at the other end of a
-# dependency: that one writes its own lines later, or it was filed just then.
-# UPDATE: bug_id, bug_when, who, as a list.
+# dependency: that update writes its own lines later, or filed the bug just
+# then. UPDATE: bug_id, bug_when, who, as a list.
 my %OTHER_END = (dependson => 'blocked', blocked => 'dependson');
 
 sub is_other_side {
@@ -303,8 +304,8 @@ sub is_other_side {
   return $filed ? 1 : 0;
 }
 
-# When importxml.pl brought a bug, if it did: the bug and most of its comments
-# keep the times that they had elsewhere.
+# The time at which importxml.pl imported a bug, if it did: the bug and most of
+# its comments keep their original times.
 sub import_time {
   my ($bug_id) = @_;
   my ($time)   = handle()->selectrow_array(
@@ -315,11 +316,11 @@ sub import_time {
   return $time;
 }
 
-# The first line that an update wrote, going back from its last one; undef if
-# that is not certain. Earlier updates of the same person in the same second
-# look alike, and may have been made while the bug was private. UPDATE: bug_id,
-# attach_id, activity (the last line), who, when, changes (as the hook has
-# them), comments (whose privacy it changed).
+# The first line that an update wrote, searching backwards from its last one;
+# undef if that is uncertain. Earlier updates of the same person in the same
+# second look alike, and may have been made while the bug was private. UPDATE:
+# bug_id, attach_id, activity (the last line), who, when, changes (as the hook
+# has them), comments (whose privacy it changed).
 sub first_line_of {
   my ($update) = @_;
   return undef unless $update->{activity};
@@ -349,7 +350,7 @@ sub first_line_of {
   return %$open ? undef : $first;
 }
 
-# What the lines of an update must add up to, by the names that they have.
+# The changes that the lines of an update must add up to, by their field names.
 sub _expected {
   my ($update) = @_;
   my %open;
@@ -357,7 +358,7 @@ sub _expected {
     next if $field eq 'dup_id';
     my @wanted = map { text($_) } @{$update->{changes}->{$field}};
 
-    # Bugzilla writes no line where both sides are false.
+    # Bugzilla writes no line if both sides are false.
     next unless $wanted[0] || $wanted[1];
     my $name = defined $update->{attach_id}
       && $field ne 'flagtypes.name' ? "attachments.$field" : $field;
@@ -383,8 +384,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::History - what Bugzilla's own record of
-changes still says of an update
+Bugzilla::Extension::SourcePulse::History - what Bugzilla's history still shows
+of an update
 
 =head1 DESCRIPTION
 
@@ -409,7 +410,7 @@ Its product and component before a line.
 
 =item C<place_names_at BUG, WHEN, PLACE_NOW, IS_PUBLIC>
 
-What its product and component were called then.
+The names of its product and component at that time.
 
 =item C<is_toggled WHAT, ID, BEHIND>
 
@@ -421,12 +422,12 @@ Whether a line belongs to an update of the bug at the other end of a dependency.
 
 =item C<updates_of BUG_ID, LINES>
 
-The lines of one person and second, parted into updates as far as that is
+The lines of one person and second, split into updates as far as that is
 certain.
 
 =item C<import_time BUG_ID>
 
-When F<importxml.pl> brought it.
+The time at which F<importxml.pl> imported the bug.
 
 =item C<first_line_of UPDATE>
 

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Logins;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -25,8 +26,8 @@ sub learn {
   return;
 }
 
-# Reads those that are not known with one statement; objects of users cost one
-# each, and hold what is not needed here.
+# Reads the unknown ones with one statement, because Bugzilla's user objects
+# cost one each and hold more than is needed here.
 sub fetch {
   my ($self, @ids) = @_;
   my $login = $self->{login};
@@ -44,7 +45,7 @@ sub login {
   return $self->{login}->{$id};
 }
 
-# A Person with the whole login; one for all places that name the same one.
+# A Person with the whole login; a single object for all mentions of a person.
 sub person {
   my ($self, $id) = @_;
   return undef unless $id;
@@ -60,9 +61,10 @@ sub people {
   return [map { $self->person($_) } sort { $a <=> $b } @ids];
 }
 
-# The Person that had this login when the history was written. A user who was
-# deleted or renamed since is found in the audit log, which keeps the login of
-# every account that Bugzilla made or renamed; undef if it is not there either.
+# The Person who had this login when the history was written. The audit log
+# still has a user who was deleted or renamed since, because it records the
+# login of every account that was created or renamed; undef if it has none
+# either.
 sub person_of_login {
   my ($self, $login) = @_;
   return undef unless defined $login && $login ne '';
@@ -100,7 +102,7 @@ Bugzilla::Extension::SourcePulse::Logins - people by their ids, read together
 
 =item C<new USERS>, C<learn USERS>
 
-Take objects that Bugzilla has made already.
+Learn people from objects that Bugzilla has already loaded.
 
 =item C<fetch IDS>
 

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Lost;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -16,7 +17,7 @@ use Bugzilla::Extension::SourcePulse::Values     qw(number text);
 use Bugzilla::Extension::SourcePulse::View       qw(thin_row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
-# The bugs that a visitor can see as soon as this group is gone.
+# The bugs that become visible to visitors when this group is deleted.
 sub rows_of_group {
   my ($group, $timestamp) = @_;
   my $ids = handle()->selectcol_arrayref(
@@ -47,7 +48,7 @@ sub rows_of_keyword {
     $timestamp, map { {bug_id => $_, lost => $lost} } @$ids);
 }
 
-# A row for each bug, and one for each attachment, with the flags that it had.
+# A row for each bug and each attachment, with the flags that it had.
 sub rows_of_flag_type {
   my ($type, $timestamp) = @_;
   my (%flags, @order);
@@ -67,7 +68,7 @@ sub rows_of_flag_type {
   );
 }
 
-# What is private is only written where the restricted stream is on.
+# Rows of private bugs are only written if the restricted stream is on.
 sub _rows {
   my ($reason, $timestamp, @losses) = @_;
   my $in_group
@@ -112,9 +113,9 @@ or flags because these are deleted
 
 =head1 DESCRIPTION
 
-The database removes them by itself: there is no hook of a bug and no line in
-its history. The rows are thin, because there can be many; drain.pl reads the
-bugs.
+The database removes these references itself: no hook runs for the bugs, and
+their history has no line. The rows are thin, because there can be many;
+drain.pl reads the bugs.
 
 =head1 FUNCTIONS
 

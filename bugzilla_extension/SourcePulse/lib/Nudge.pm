@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Nudge;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -16,21 +17,21 @@ use Bugzilla::Constants qw(bz_locations);
 use base qw(Exporter);
 our @EXPORT_OK = qw(socket_path);
 
-# The room for a path in a sockaddr_un.
+# The longest path in a sockaddr_un.
 use constant PATH_MAX_BYTES => 107;
 
-# Bugzilla puts its folders together each time, which takes longer than to
-# send.
+# Cached, because Bugzilla computes its folders each time, which takes longer
+# than sending.
 my %path;
 
-# Sites that share one installation have a folder each, named by this variable.
+# Sites that share one installation each have a folder, named by this variable.
 sub socket_path {
   my $project = defined $ENV{PROJECT} ? $ENV{PROJECT} : '';
   return $path{$project} ||= bz_locations()->{datadir} . '/sourcepulse.sock';
 }
 
-# A hint and nothing more: a sidecar that does not listen, or has not kept up,
-# finds the rows when it next looks.
+# Only a hint: a sidecar that is not listening or is busy finds the rows when it
+# polls.
 sub send_one {
   local ($!, $?);
   local $@;
@@ -39,8 +40,8 @@ sub send_one {
     my $path = socket_path();
     return if length($path) > PATH_MAX_BYTES;
 
-    # Bugzilla's folder comes from the path of its own modules, not from a
-    # visitor.
+    # Untainted, because Bugzilla's folder comes from the path of its own
+    # modules, not from a visitor.
     ($path) = $path =~ /\A(.*)\z/s;
     socket(my $socket, AF_UNIX, SOCK_DGRAM, 0) or return;
     send($socket, '1', MSG_DONTWAIT, sockaddr_un($path));
@@ -55,8 +56,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Nudge - one datagram that tells the sidecar to
-look
+Bugzilla::Extension::SourcePulse::Nudge - one datagram that makes the sidecar
+poll
 
 =head1 FUNCTIONS
 
@@ -64,10 +65,10 @@ look
 
 =item C<send_one>
 
-Never waits, never fails, never tries again.
+Never blocks, never fails, never retries.
 
 =item C<socket_path>
 
-Where the sidecar listens, in Bugzilla's F<data/>.
+The socket on which the sidecar listens, in Bugzilla's F<data/>.
 
 =back

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Outbox;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -29,11 +30,11 @@ our @EXPORT_OK
 use constant {TABLE => 'sourcepulse_outbox',
   STATE_TABLE => 'sourcepulse_state'};
 
-# Names in the table of the state: when the last row was written that was
-# fetched, and since when somebody looks.
+# Names in the state table: when the last fetched row was written, and since
+# when rows are expected.
 use constant {LAST_ROW => 'last_row', WATCHED_SINCE => 'watched_since'};
 
-# MySQL's LONGTEXT is MEDIUMTEXT to Bugzilla, and one statement may be limited
+# Bugzilla maps LONGTEXT to MySQL's MEDIUMTEXT, and a statement may be limited
 # to 4 MB.
 use constant PAYLOAD_MAX_BYTES => 2 * 1024 * 1024;
 use constant MISSED_MAX_BYTES  => 1024 * 1024;
@@ -41,19 +42,19 @@ use constant MISSED_MAX_BYTES  => 1024 * 1024;
 # Databases limit the placeholders of a statement.
 use constant IDS_AT_ONCE => 500;
 
-# How far a comment may be behind the last row before somebody should look, and
-# how many of the newest comments are looked at.
+# How much newer than the last row a comment must be to be a problem, and how
+# many of the newest comments are examined.
 use constant {SILENCE_SECONDS => 10, COMMENTS_LOOKED_AT => 1000};
 
-# Attributes of a database handle must begin like this, or DBI drops them.
+# Attributes of a database handle must have this prefix, or DBI drops them.
 use constant {
   DIRTY       => 'private_sourcepulse_dirty',
   TRANSACTION => 'private_sourcepulse_transaction'
 };
 
-# The classes of SQLSTATE, and the numbers of the drivers without them, of what
-# ends the whole transaction or would have ended it without us: deadlocks, lock
-# timeouts, lost connections, full disks.
+# The classes of SQLSTATE, and the error numbers of drivers without SQLSTATE,
+# that end the whole transaction, or would have ended it without us: deadlocks,
+# lock timeouts, lost connections, full disks.
 my $FATAL_STATE  = qr/\A(?:08|40|53|57|58|55P03|XX)/;
 my %FATAL_NUMBER = (
   mysql => {
@@ -70,7 +71,7 @@ sub schema {
       created_ts => {TYPE => 'DATETIME',    NOTNULL => 1},
       kind       => {TYPE => 'varchar(64)', NOTNULL => 1},
 
-      # No foreign key: the row outlives the bug.
+      # No foreign key, because the row outlives the bug.
       bug_id    => {TYPE => 'INT4',     NOTNULL => 1},
       is_public => {TYPE => 'BOOLEAN',  NOTNULL => 1, DEFAULT => 'FALSE'},
       payload   => {TYPE => 'LONGTEXT', NOTNULL => 1},
@@ -88,9 +89,9 @@ sub state_schema {
   };
 }
 
-# Runs MAKE, which returns rows (or undef), and stores them in the running
-# transaction. THIN returns the row to store if that cannot be done. Dies only
-# where Bugzilla's own next statement would.
+# Runs MAKE, which returns rows (or undef), and stores them in the current
+# transaction. THIN returns the row to store if MAKE fails. Dies only if
+# Bugzilla's own next statement would also die.
 sub record {
   my ($make, $thin) = @_;
   my $fatal;
@@ -115,8 +116,8 @@ sub record {
 sub _try {
   my ($make) = @_;
 
-  # Only in PostgreSQL does a statement that fails spoil the transaction, up to
-  # the last savepoint; elsewhere two more statements would be for nothing.
+  # Only in PostgreSQL does a failed statement abort the transaction, back to
+  # the last savepoint; elsewhere the two extra statements would be wasted.
   my $needs_savepoint
     = Bugzilla->dbh->isa('Bugzilla::DB::Pg') && Bugzilla->dbh->bz_in_transaction;
   return with_handle(sub { _try_with($_[0], $needs_savepoint, $make) });
@@ -128,7 +129,7 @@ sub _try_with {
     local $SIG{__DIE__} = 'DEFAULT';
     $dbh->do('SAVEPOINT sourcepulse') if $needs_savepoint;
 
-    # What is done while one must log in is not published later either.
+    # Changes made while visitors must log in are not published later either.
     note_site(0) unless site_is_public();
     _insert($_) foreach grep {ref} $make->();
     $dbh->do('RELEASE SAVEPOINT sourcepulse') if $needs_savepoint;
@@ -149,7 +150,7 @@ sub _try_with {
   return {reason => reason_of($error)};
 }
 
-# Whether it is an error of the database that ends more than the one statement.
+# Whether a database error ends more than its statement.
 sub is_fatal {
   my ($dbh,    $error) = @_;
   my ($number, $state) = ($DBI::err, $DBI::state);
@@ -164,7 +165,7 @@ sub is_fatal {
   return 0;
 }
 
-# The first line says what went wrong; what comes behind it could hold values.
+# The first line is the message; later lines could contain values.
 sub reason_of {
   my ($error) = @_;
   my ($line)  = split(/\n/, ref $error ? ref $error : "$error");
@@ -184,34 +185,34 @@ sub _insert {
   my @values = (@$row{qw(timestamp kind bug_id is_public)}, $payload);
   if (${^TAINT}) { trick_taint($_) foreach @values }
 
-  # The time of the change stands for that of the row, which SQLite would have
-  # to ask a slow function for.
+  # The row gets the time of the change; with SQLite, asking for the current
+  # time would call a slow function.
   handle()
     ->prepare_cached('INSERT INTO '
       . TABLE
       . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)')
     ->execute(@values);
 
-  # Outside a transaction each row is one of its own.
+  # Outside a transaction, each row gets a transaction id of its own.
   $dbh->{+TRANSACTION} = $transaction if $dbh->bz_in_transaction;
   $dbh->{+DIRTY}       = 1;
   return;
 }
 
-# It need not be secret, only another one than every other: /dev/urandom would
-# cost more than the rest of the row.
+# It must be unique, not secret: reading /dev/urandom would cost more than the
+# rest of the row.
 sub _new_transaction {
   return sprintf('%08x' x 4, time, $$, rand(2**32), rand(2**32));
 }
 
-# The last resort: one short line in a file, which makes the sidecar compare
-# everything with Bugzilla's history.
+# The last resort: one short line in a file, which makes the sidecar compare the
+# whole history.
 sub _missed {
   my ($thin, $reason) = @_;
   my $row  = eval { $thin->('') };
   my $what = $row ? "$row->{kind} $row->{bug_id}" : 'unknown';
   warn
-    "SourcePulse: a change is not published until it is found in the history ($what): $reason\n";
+    "SourcePulse: a change could not be queued; the next history scan will publish it ($what): $reason\n";
   my $path = missed_path();
   return if -e $path && -s _ > MISSED_MAX_BYTES;
   sysopen(my $file, $path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0660)
@@ -230,7 +231,7 @@ sub missed {
   return $count;
 }
 
-# Of a line that is written at this very moment the error log still has a copy.
+# If a line is being written at this moment, the error log still has a copy.
 sub forget_missed {
   my ($count) = @_;
   my $path = missed_path();
@@ -257,8 +258,8 @@ sub last_missed {
   return $last;
 }
 
-# A thin row of what was public cannot be filled while one must log in to see
-# anything: what the bug is like now may be private.
+# A thin row of a public bug cannot be filled while visitors must log in,
+# because the bug may have become private in the meantime.
 use constant FILLABLE =>
   q{(payload NOT LIKE '%"thin":%' OR payload NOT LIKE '%"was":true%' AND payload NOT LIKE '%"is":true%')};
 
@@ -266,14 +267,15 @@ sub _waiting {
   return ' WHERE reason IS NULL' . (site_is_public() ? '' : ' AND ' . FILLABLE);
 }
 
-# The oldest rows that wait.
+# The oldest waiting rows.
 sub next_rows {
   my ($count, $most_bytes) = @_;
   my $dbh  = Bugzilla->dbh;
   my $size = 0;
   my @rows;
 
-  # Read a row at a time: a few of them can be larger than all others together.
+  # Read one row at a time, because a few can be larger than all others
+  # together.
   my $statement
     = $dbh->prepare('SELECT id, kind, bug_id, created_ts, payload FROM '
       . TABLE
@@ -290,7 +292,7 @@ sub next_rows {
   return \@rows;
 }
 
-# How many rows next_rows() would return at last.
+# How many rows next_rows() would return in total.
 sub depth {
   my ($depth)
     = Bugzilla->dbh->selectrow_array(
@@ -325,7 +327,7 @@ sub bury_row {
     undef, substr($reason, 0, 255), $id);
 }
 
-# All buried rows, or one of them, wait again.
+# Returns all buried rows, or one of them, to the queue.
 sub retry_rows {
   my ($id) = @_;
   return 0 + Bugzilla->dbh->do(
@@ -338,7 +340,7 @@ sub retry_rows {
   );
 }
 
-# The oldest rows, without what they hold, for the administrators' page.
+# The oldest rows, without their payload, for the administrators' page.
 sub list_rows {
   my ($are_buried, $count) = @_;
   return Bugzilla->dbh->selectall_arrayref(
@@ -371,9 +373,10 @@ sub stats {
   };
 }
 
-# A web server that cannot read the extension does not load it and does not say
-# so: then Bugzilla records public comments, and no row is written. The time of
-# the last row, or since when anybody looks; undef if all is well.
+# A web server that cannot read the extension does not load it and reports no
+# error: Bugzilla then records public comments, but no row is written. Returns
+# the time of the last row, or since when rows are expected; undef if all is
+# well.
 sub silent_since {
   return undef unless active() && site_is_public();
   my ($waiting)
@@ -393,7 +396,7 @@ sub silent_since {
   return $at > $known + SILENCE_SECONDS ? $known + 0 : undef;
 }
 
-# What was recorded while nothing was published is no reason to warn.
+# Changes recorded while nothing was published are not a reason to warn.
 sub note_watch {
   my $is_active = active() && site_is_public();
   return if $is_active && defined state_of(WATCHED_SINCE);
@@ -426,13 +429,13 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Outbox - the table that a change is written to
-in its own transaction
+Bugzilla::Extension::SourcePulse::Outbox - the table into which a change is
+written, in the transaction of the change
 
 =head1 DESCRIPTION
 
-Rows leave the table when their events are durable elsewhere, never by a
-high-water mark: numbers become visible in another order than they are given.
+Rows are deleted when their events are durable elsewhere, never by a high-water
+mark, because ids become visible in another order than they are assigned.
 
 =head1 FUNCTIONS
 
@@ -440,11 +443,11 @@ high-water mark: numbers become visible in another order than they are given.
 
 =item C<record MAKE, THIN>
 
-What every hook ends with. Deadlocks, lock timeouts, lost connections and full
+The last call of every hook. Deadlocks, lock timeouts, lost connections and full
 disks die as they would in Bugzilla's own next statement: hiding them would make
-Bugzilla commit half a change. Anything else becomes a thin row, and if even
-that fails a line in F<data/sourcepulse.missed> and in the web server's error
-log.
+Bugzilla commit half a change. After any other error a thin row is written, and
+if even that fails, a line in F<data/sourcepulse.missed> and in the web server's
+error log.
 
 =item C<reason_of ERROR>
 
@@ -452,11 +455,11 @@ The first line of ERROR without statements and values, for logs.
 
 =item C<is_fatal HANDLE, ERROR>
 
-Whether ERROR, the last of DBI, ends more than one statement.
+Whether ERROR, DBI's last one, ends more than its statement.
 
 =item C<next_rows COUNT, MOST_BYTES>, C<depth>, C<remove_rows IDS>, C<bury_row ID, REASON>, C<retry_rows ID>, C<list_rows ARE_BURIED, COUNT>, C<stats>
 
-What drain.pl and the administrator's page do with rows.
+The operations of drain.pl and the administrators' page on rows.
 
 =item C<silent_since>, C<note_watch>, C<state_of NAME>, C<set_state NAME, VALUE>
 
@@ -464,8 +467,8 @@ Whether the web server writes rows at all.
 
 =item C<schema>, C<state_schema>, C<missed>, C<last_missed>, C<forget_missed COUNT>, C<missed_path>
 
-The tables for C<db_schema_abstract_schema>; how many changes could not be
-written, the last of them, the file that says which, and its end when they were
-found.
+The tables for C<db_schema_abstract_schema>; the number of changes that could
+not be queued, the last of them, the file that lists them, and the removal of
+those that were found in the history.
 
 =back

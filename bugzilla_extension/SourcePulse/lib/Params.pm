@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Params;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -58,8 +59,8 @@ sub get_param_list {
   );
 }
 
-# Nothing of ours may run before checksetup.pl has made both the table and the
-# parameters; it makes these last.
+# Our code must not run before checksetup.pl has created both the tables and the
+# parameters; it creates the parameters last.
 sub active {
   my $params = Bugzilla->params;
   return $params->{sourcepulse_enabled} && is_set_up() ? 1 : 0;
@@ -104,7 +105,7 @@ sub _check_fields {
   my ($value) = @_;
   foreach my $name (split(/[\s,]+/, $value)) {
     next if $name eq '' || $name =~ /\Acf_\w+\z/;
-    return "'$name' is no custom field; their names begin with cf_.";
+    return "'$name' is not a custom field; their names begin with cf_.";
   }
   return '';
 }
@@ -131,7 +132,7 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Params - the parameters, and what they say now
+Bugzilla::Extension::SourcePulse::Params - the parameters and their values
 
 =head1 PARAMETERS
 
@@ -139,31 +140,31 @@ Bugzilla::Extension::SourcePulse::Params - the parameters, and what they say now
 
 =item C<sourcepulse_enabled>
 
-Whether changes are published. While it is off nothing is written.
+Whether changes are published. While it is off, no row is written.
 
 =item C<sourcepulse_site_id>
 
 A UUID that names this Bugzilla in the source of its events, C<bugzilla://UUID>.
-F<checksetup.pl> makes it.
+F<checksetup.pl> generates it.
 
 =item C<sourcepulse_secret>
 
-Random hex digits that go into the id of every event, so that a reader cannot
-compute which numbers of this Bugzilla an id stands for. F<checksetup.pl> makes
-it; keep it together with the site id.
+Random hex digits that are part of the id of every event, so that a consumer
+cannot compute from an id which numbers of this Bugzilla it stands for.
+F<checksetup.pl> generates it; keep it together with the site id.
 
 =item C<sourcepulse_tell_hidden>
 
-Whether the public stream has an event when a bug, comment or attachment leaves
-the public (its number, nothing else).
+Whether the public stream has an event, with only the number, when a bug,
+comment or attachment becomes private.
 
 =item C<sourcepulse_hidden_fields>
 
-Custom fields that the public stream never has, by name.
+Custom fields, by name, that are never in the public stream.
 
 =item C<sourcepulse_restricted>
 
-Whether rows have the full view, too, for the restricted stream.
+Whether rows also contain the full view, for the restricted stream.
 
 =item C<sourcepulse_groups_as>
 
@@ -174,5 +175,5 @@ Whether the restricted stream has the names of groups or their ids.
 =head1 METHODS
 
 C<active>, C<is_set_up>, C<restricted>, C<tell_hidden>, C<site_id>, C<secret>,
-C<group_ids> and C<hidden_fields> return what the parameters say now.
-C<get_param_list> is Bugzilla's.
+C<group_ids> and C<hidden_fields> return the current values.
+C<get_param_list> is called by Bugzilla.

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Periods;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -22,7 +23,7 @@ our @EXPORT_OK = qw(note_group_end note_site was_shown_before_closing);
 
 use constant TABLE => 'sourcepulse_private';
 
-# What a row is about: the whole site, one bug, or the end of a group.
+# The subject of a row: the whole site, one bug, or the deletion of a group.
 use constant {SITE => 'site', BUG => 'bug', GROUP => 'group'};
 
 # Bugzilla writes its audit log in the transaction in which our hook runs.
@@ -41,10 +42,10 @@ sub schema {
   };
 }
 
-# -- recorded while it happens
+# -- recorded when it happens
 
-# Called wherever the parameters of this moment are known: by the hooks while
-# requirelogin is on, by drain.pl every few seconds, by the page of parameters.
+# Called whenever the parameters have just been read: by the hooks while
+# requirelogin is on, by drain.pl every few seconds, by the parameters page.
 sub note_site {
   my ($is_open) = @_;
   my $open_ended
@@ -66,7 +67,7 @@ sub note_site {
 }
 
 # The bugs of a group that is about to be deleted were private until now, and
-# neither their history nor any table says so afterwards.
+# afterwards neither their history nor any table shows it.
 sub note_group_end {
   my ($group_id, $timestamp) = @_;
   my @values = (BUG, $timestamp, $group_id);
@@ -81,8 +82,8 @@ sub note_group_end {
   return;
 }
 
-# Whether the public could see a bug, which is in no group until this update,
-# when the site was closed: it was there, and its groups have not changed since.
+# Whether a bug, which was in no group until this update, was visible to the
+# public when the site was closed: it existed, and its groups have not changed.
 sub was_shown_before_closing {
   my ($bug) = @_;
   my ($since)
@@ -94,8 +95,8 @@ sub was_shown_before_closing {
   return 0 unless epoch($bug->{creation_ts}) < epoch($since);
   return 0 unless _private_until($bug->id) < epoch($since);
 
-  # It is in no group until this update, so one that it was in since then was
-  # removed, by a line that may be of this very second.
+  # It was in no group until this update, so a group that it had since then was
+  # removed, by a line that may be of this same second.
   my $group_lines = handle()->selectcol_arrayref(
     'SELECT bugs_activity.removed FROM bugs_activity INNER JOIN fielddefs
         ON fielddefs.id = bugs_activity.fieldid
@@ -105,7 +106,7 @@ sub was_shown_before_closing {
   return (grep { defined && length } @$group_lines) ? 0 : 1;
 }
 
-# -- asked later
+# -- queried later
 
 sub new {
   my ($class) = @_;
@@ -122,8 +123,8 @@ sub new {
 }
 
 # Whether a bug was private at that time for a reason that Bugzilla does not
-# remember; true as well where that was not recorded. HERE: when it came into
-# this Bugzilla, if that was later: no group of that time can have held it.
+# record; also true if that is unknown. HERE: when the bug was imported into
+# this Bugzilla, if that was later: no group of that time can have contained it.
 sub was_private {
   my ($self, $bug_id, $at, $here) = @_;
   $here = $at unless defined $here && $here > $at;
@@ -149,8 +150,8 @@ sub _private_until {
   return epoch($until) || 0;
 }
 
-# The last deletion of a group that happened without us, while the extension was
-# away: every bug could have been in it.
+# The last deletion of a group while the extension was not installed: any bug
+# could have been in that group.
 sub _doubt_until {
   my $deleted = handle()->selectcol_arrayref(
     'SELECT at_time FROM audit_log WHERE class = ? AND field = ? ORDER BY at_time DESC',
@@ -180,8 +181,8 @@ sub _insert {
   return;
 }
 
-# Somebody may have edited the file of the parameters by hand: then it was
-# closed when the file was written, not when we noticed.
+# The file of parameters may have been edited by hand: then the site was closed
+# when the file was written, not when we noticed.
 sub _closed_since {
   my $now      = now();
   my $modified = (stat(bz_locations()->{datadir} . '/params.json'))[9]
@@ -196,16 +197,16 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Periods - when bugs were private, where
-Bugzilla itself does not remember it
+Bugzilla::Extension::SourcePulse::Periods - when bugs were private for reasons
+that Bugzilla itself does not record
 
 =head1 DESCRIPTION
 
-Bugzilla's history says when a bug was in which groups, with two exceptions:
-C<requirelogin> makes everything private, and the deletion of a group takes its
-bugs out of it, both without a line. The table C<sourcepulse_private> keeps
-them, written in the moment they happen, so that what is found in the history
-later is not published by mistake.
+Bugzilla's history shows when a bug was in which groups, with two exceptions:
+C<requirelogin> makes everything private, and the deletion of a group removes
+its bugs from it, both without a line. The table C<sourcepulse_private> records
+them as they happen, so that changes that are recovered later from the history
+are not published by mistake.
 
 =head1 FUNCTIONS
 
@@ -213,7 +214,7 @@ later is not published by mistake.
 
 =item C<note_site IS_OPEN>
 
-Begins or ends the period in which one has to log in to see anything.
+Begins or ends the period in which visitors must log in to see anything.
 
 =item C<note_group_end GROUP_ID, TIMESTAMP>
 
@@ -227,5 +228,5 @@ The table, for C<db_schema_abstract_schema>.
 
 =head1 METHODS
 
-C<new> reads the periods; C<was_private BUG_ID, AT> answers for one bug at one
+C<new> reads the periods; C<was_private BUG_ID, AT> answers for one bug and one
 time (seconds since 1970).

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Recovered;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -27,7 +28,7 @@ use base qw(Exporter);
 our @EXPORT_OK
   = qw(attachment_row comment_rows created_row deleted_row updated_row);
 
-# FOUND, of all of these: visibility, timestamp, activity, was and is (of the
+# FOUND, for all of these: visibility, timestamp, activity, was and is (of the
 # bug).
 
 sub created_row {
@@ -66,8 +67,7 @@ sub updated_row {
       my $fields = history_fields($lines);
       my $status = $fields->{bug_status};
 
-      # A later update may have changed it again; then that one is the one to
-      # say so.
+      # If a later update changed it again, that one reports the change.
       my $was_open
         = $status && $status->[1] eq text($bug->{bug_status})
         ? is_open_state($status->[0])
@@ -87,7 +87,7 @@ sub updated_row {
   });
 }
 
-# FOUND besides: place and creation_time, read when it was deleted.
+# FOUND also has: place and creation_time, read when the bug was deleted.
 sub deleted_row {
   my ($bug_id, $found) = @_;
   return row({
@@ -147,9 +147,9 @@ sub comment_rows {
       sort { $a->[0] <=> $b->[0] } @$rows];
 }
 
-# -- how it is done
+# -- implementation
 
-# What the hook wrote down goes first: without lines the history says nothing.
+# The hook's own record has priority; without lines the history shows nothing.
 sub _old_place {
   my ($bug, $found, $more) = @_;
   my $is_hidden = $found->{was} && defined $found->{is} && !$found->{is};
@@ -157,7 +157,7 @@ sub _old_place {
   my $lines = $found->{lines} || [];
   return $more->{place} unless @$lines;
 
-  # What has been renamed since may have a secret name.
+  # A product or component that was renamed since may have a secret name.
   my $place = $is_hidden
     ? place_names_at($bug, $lines->[0]->{bug_when},
     $more->{place}, _is_public_product($found, $bug))
@@ -179,9 +179,9 @@ sub _more {
   return $more;
 }
 
-# Whether the attachment was public before and after these lines, PART if the
+# Whether the attachment was public before and after these lines; PART if the
 # hook recorded it; unknown if it was changed since. One that was public at both
-# ends but not between them is published again: what it was meanwhile is not.
+# ends but not in between is published again, but not what it was in between.
 sub _public_by_itself {
   my ($attachment, $lines, $part) = @_;
   return ($part ? 1 : 0) x 2 if defined $part;
@@ -198,10 +198,10 @@ sub _public_by_itself {
   return ($is && @toggles > 1 ? 0 : $was, $is);
 }
 
-# Comments whose privacy these lines changed, each by its last line and only as
-# it still is: what was undone since may have been published already, and would
-# come behind it. Of one that is about an attachment it is not known how it was
-# if the attachment was ever hidden.
+# Comments whose privacy these lines changed, each by its last line and only if
+# it still holds: a change that was undone since may have been published
+# already, and would follow its reversal. For a comment about an attachment, the
+# earlier privacy is unknown if the attachment was ever hidden.
 sub _toggled {
   my ($logins, $lines) = @_;
   my %last = map { $_->{comment_id} => $_ } grep {
@@ -226,7 +226,7 @@ sub _toggled {
   return \@toggled;
 }
 
-# A keyword, or flags, that went because they were deleted themselves.
+# A keyword, or flags, that disappeared because their definition was deleted.
 sub _lost {
   my ($logins, $found) = @_;
   my @lost;
@@ -258,14 +258,14 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Recovered - what the tables and the history
-say, brought to the place that decides
+Bugzilla::Extension::SourcePulse::Recovered - collects what the tables and the
+history show, for the module that decides
 
 =head1 DESCRIPTION
 
-The counterpart of L<Bugzilla::Extension::SourcePulse::Event> for what no hook
-saw, and for rows that could only be written thin: how things are now, with the
-changes as the history has them.
+The counterpart of L<Bugzilla::Extension::SourcePulse::Event> for changes that
+no hook saw, and for rows that could only be written thin: the present state,
+with the changes that the history has.
 
 =head1 FUNCTIONS
 

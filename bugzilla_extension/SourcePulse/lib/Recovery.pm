@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Recovery;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -27,12 +28,12 @@ use Bugzilla::Extension::SourcePulse::Visibility
 use base qw(Exporter);
 our @EXPORT_OK = qw(fill_thin_row page tips);
 
-# Numbers become visible later than they are assigned, so what is younger is
-# looked at again.
+# Ids become visible later than they are assigned, so recent rows are examined
+# again.
 use constant SETTLED_SECONDS => 3600;
 
-# The tables that are walked, each with what its rows are called here, their
-# number and their time.
+# The tables to walk, with the kind of their rows, their id column and their
+# time column.
 my @WALKS = (
   {
     mark  => 'bug',
@@ -74,14 +75,14 @@ sub tips {
   return \%marks;
 }
 
-# One page behind the marks. The caller goes on with the marks of the answer as
-# long as it says "more"; the marks to keep are those of the last page, which
-# stop before what is not settled.
+# One page after the marks. The caller continues with the marks of the answer as
+# long as "more" is true; the marks to keep are those of the last page, which
+# stop before the first row that is not settled.
 sub page {
   my ($marks, $count) = @_;
 
-  # What was public is not while the site is closed, and would be passed over
-  # for good.
+  # While the site is closed nothing is public, so public changes would be
+  # skipped for good.
   return {rows => [], marks => $marks, more => truth(0)} unless site_is_public();
   my %at = map { $_->{mark} => _mark($marks, $_->{mark}) } @WALKS;
   my %kept
@@ -104,7 +105,7 @@ sub page {
     next unless @$found;
     push(@rows, $walk->{make}->($context, map { $_->{row_id} } @$found));
 
-    # What lies behind a row that is not settled is not settled either.
+    # Rows after one that is not settled are not settled either.
     my $goes_on = $kept{$walk->{mark}} == $at{$walk->{mark}};
     $at{$walk->{mark}} = $found->[-1]->{row_id} + 0;
     foreach my $row ($goes_on ? @$found : ()) {
@@ -124,15 +125,15 @@ sub _mark {
   return number($marks->{$name}) || 0;
 }
 
-# -- rows of the outbox that only say that something happened
+# -- thin rows of the outbox, which only record that something happened
 
-# Puts the facts into a thin row, as they are now. The row says whether the bug
-# was public when it was written. If that cannot be done the row stays as it is,
-# and the sidecar sets it aside.
+# Fills a thin row with the facts as they are now. The row records whether the
+# bug was public when it was written. If it cannot be filled, the row stays
+# thin, and the sidecar buries it.
 sub fill_thin_row {
   my ($row) = @_;
 
-  # The form that thin rows have; any other text is recognized without reading
+  # The form of thin rows; any other payload is recognized without decoding
   # it.
   return unless index($row->{payload}, '"thin"') >= 0;
   my $thin = eval { decode_json_text($row->{payload}) };
@@ -156,7 +157,7 @@ sub fill_thin_row {
   else {
     my $reason = reason_of($error);
     warn
-      "SourcePulse: row $row->{id} holds no facts and they cannot be read: $reason\n";
+      "SourcePulse: row $row->{id} contains no facts, and they cannot be read: $reason\n";
   }
   return;
 }
@@ -183,8 +184,8 @@ sub _filled {
   return updated_row($bug, $found);
 }
 
-# The lines that this update wrote, and no others of the same second: what was
-# done a moment earlier may have been private.
+# The lines of this update and no others of the same second, because an earlier
+# change may have been made while the bug was private.
 sub _thin_lines {
   my ($row, $thin) = @_;
   return [] unless $thin->{first} && $thin->{activity} && $thin->{who};
@@ -200,7 +201,7 @@ sub _thin_lines {
   );
 }
 
-# -- what the tables say
+# -- what the tables show
 
 sub _created_bugs {
   my ($context, @ids) = @_;
@@ -244,8 +245,7 @@ sub _created_comments {
 sub _updates {
   my ($context, @ids) = @_;
 
-  # An update can lie on both sides of the end of a page, so all its lines are
-  # read.
+  # An update can cross the end of a page, so all its lines are read.
   my $heads = select_in(
     'SELECT DISTINCT bug_id, bug_when, who, attach_id FROM bugs_activity WHERE id',
     @ids
@@ -283,8 +283,8 @@ sub _of {
   return (lines => $lines, activity => $lines->[-1]->{id});
 }
 
-# The updates themselves, and by itself each line that an update of another bug
-# wrote here: the one may be published already while the other is not.
+# The updates themselves, and separately each line that an update of another bug
+# wrote here, because one may be published already while the other is not.
 sub _parts {
   my ($head, $lines) = @_;
   my %is_other = map  { $_->{id} => 1 } grep { is_other_side($head, $_) } @$lines;
@@ -293,8 +293,8 @@ sub _parts {
     map { [$_] } grep { $is_other{$_->{id}} } @$lines);
 }
 
-# What every row that is found has. Public is what was public at that time and
-# never since anything else.
+# The members of every recovered row. Public is what was public at that time and
+# has been ever since.
 sub _found {
   my ($context, $bug_id, $time, $is_line) = @_;
   my $at          = epoch($time) || 0;
@@ -311,7 +311,7 @@ sub _found {
   };
 }
 
-# When importxml.pl brought a bug, which keeps the times that it had elsewhere.
+# When importxml.pl imported a bug, which keeps its original times.
 sub _import_time {
   my ($context, $bug_id) = @_;
   my $imported = $context->{imported};
@@ -352,16 +352,16 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Recovery - rows made of what Bugzilla itself
+Bugzilla::Extension::SourcePulse::Recovery - rows made from what Bugzilla itself
 recorded
 
 =head1 DESCRIPTION
 
-For changes that no hook carries (group controls, the other side of a
-dependency, imports, deleted users) and for rows that could only be written
-thin. They show how things are now, with the changes as the history has them. A
-public view exists only where the change was public when it was made, and all is
-public still; where that is not known, there is none.
+For changes that no hook sees (group controls, the other side of a dependency,
+imports, deleted users) and for rows that could only be written thin. The rows
+show the present state, with the changes that the history has. There is a public
+view only if the change was public when it was made and everything in it still
+is; if that is unknown, there is none.
 
 =head1 FUNCTIONS
 
@@ -369,11 +369,11 @@ public still; where that is not known, there is none.
 
 =item C<tips>
 
-Marks at the end of all tables.
+The marks at the present end of all tables.
 
 =item C<page MARKS, COUNT>
 
-The next COUNT rows of each table behind the marks, as F<PROTOCOL.md> says.
+The next COUNT rows of each table after the marks, as F<PROTOCOL.md> describes.
 
 =item C<fill_thin_row ROW>
 

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Redaction;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -14,9 +15,8 @@ use Bugzilla::Constants               qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS);
 
 use Bugzilla::Extension::SourcePulse::Params qw(hidden_fields);
 
-# What the public may know of changes, by the names of events; whatever is not
-# here, it may not. No groups, no time tracking, no deadline, no accessibility
-# bits.
+# What the public may see of changes, by the names in events; everything else is
+# left out: groups, time tracking, the deadline, accessibility bits.
 my %PUBLIC_CHANGE = map { $_ => 1 } qw(
   alias assigned_to blocks cc classification component content_type creator
   depends_on dupe_of file_name flagtypes.name is_active is_confirmed
@@ -25,8 +25,8 @@ my %PUBLIC_CHANGE = map { $_ => 1 } qw(
   version whiteboard
 );
 
-# Members of a bug that everybody may have as they are; the others are redacted,
-# and whatever is in neither list is left out.
+# Members of a bug that the public may have unchanged; the others are redacted,
+# and members that are in neither list are left out.
 my @PLAIN_MEMBERS = qw(
   alias classification component component_id creation_time id is_open
   keywords last_change_time op_sys platform priority product product_id
@@ -35,8 +35,8 @@ my @PLAIN_MEMBERS = qw(
 my @BUG_PERSONS = qw(assigned_to qa_contact creator);
 my @BUG_LISTS   = qw(depends_on blocks);
 
-# VISIBILITY says which other bugs and attachments are public; the parameters
-# are those of this moment.
+# VISIBILITY knows which other bugs and attachments are public; the parameters
+# are the current ones.
 sub new {
   my ($class, $visibility) = @_;
   my %custom = map { $_->{name} => $_->{type} }
@@ -48,14 +48,14 @@ sub new {
     bug_fields  => [grep { $custom{$_} == FIELD_TYPE_BUG_ID } sort keys %custom],
     hides_names => Bugzilla->params->{usevisibilitygroups} ? 1 : 0,
 
-    # The ids of people by the names that were seen, for words that have only a
+    # The ids of people by the names that were read, for text that has only a
     # name.
     ids    => {},
     people => {},
   }, $class;
 }
 
-# Reads with one question which of the bugs that are named are public.
+# Reads with one statement which of the mentioned bugs are public.
 sub prepare {
   my ($self, @parts) = @_;
   my %ids;
@@ -72,22 +72,22 @@ sub person {
   my ($self, $person) = @_;
   return undef unless $person;
 
-  # Most people are named more than once. The hash itself is the key, because
-  # two that differ in their names may have one number.
+  # Most people are mentioned more than once. The key is the hash itself,
+  # because two with different names may have one id.
   my $known = $self->{people}->{$person};
   return $known->[1] if $known;
   my ($id, $name) = @$person{qw(id name)};
   if (defined $name) {
 
-    # Bugzilla's email_filter() does nothing while somebody is logged in, and in
-    # a hook somebody always is.
+    # Bugzilla's email_filter() does nothing while a user is logged in, which is
+    # always so in a hook.
     $name =~ s/\@.*//s;
     $self->{ids}->{$name} = $id;
     $name = undef if $self->{hides_names};
   }
   my $public = {id => $id, name => $name};
 
-  # With the key, so that its address is not used for another one.
+  # Stored with the key, so that its address is not reused for another one.
   $self->{people}->{$person} = [$person, $public];
   return $public;
 }
@@ -106,9 +106,9 @@ sub flag_word {
   return defined $name ? "$item->{word}($name)" : $item->{word};
 }
 
-# The same where it is a word already, in an event that waits: the name goes if
-# names are hidden now, all of it if nothing else in the event says whose it is.
-# An event without any name was written while they were hidden, with ids.
+# The same for a flag that is already text, in a waiting event: if names are
+# hidden now, the name is removed, or replaced by the id if the event has it. An
+# event without any name was written while names were hidden, with ids.
 sub _flag_word_again {
   my ($self, $word) = @_;
   return $word unless $self->{hides_names} && %{$self->{ids}};
@@ -117,7 +117,7 @@ sub _flag_word_again {
   return defined $id ? "$flag($id)" : $flag;
 }
 
-# What was learned of people is of one event only.
+# What was learned of people applies to one event only.
 sub begin_event { @{$_[0]}{qw(ids people)} = ({}, {}); return; }
 
 # -- numbers of other bugs
@@ -133,11 +133,11 @@ sub bug_ids {
   my @ids    = @$ids or return [];
   my $public = $self->{visibility}->public_bugs(@ids);
 
-  # A number that was once used as a key is a string to JSON.
+  # JSON encodes a number that was used as a key as a string.
   return [map { $_ + 0 } grep { $public->{$_} } @ids];
 }
 
-# URLs of this Bugzilla's own bugs hold their numbers.
+# URLs of this Bugzilla's own bugs contain their numbers.
 sub see_also {
   my ($self, $urls) = @_;
   return [] unless @$urls;
@@ -151,7 +151,7 @@ sub _is_public_url {
   return defined $id && $self->{visibility}->is_public_bug($id) ? 1 : 0;
 }
 
-# However the URL is reached: scheme and port do not make another Bugzilla.
+# URLs that differ only in scheme or port still refer to the same Bugzilla.
 sub _is_own_page {
   my ($self, $url) = @_;
   $self->{pages} ||= [
@@ -170,7 +170,7 @@ sub _page {
   return lc($host) . $path;
 }
 
-# -- parts of events, each a copy with what the public may have
+# -- parts of events, each returned as a copy with what the public may have
 
 sub bug {
   my ($self, $bug) = @_;
@@ -190,13 +190,13 @@ sub bug {
   return \%public;
 }
 
-# Sorted, without those of which nothing is left.
+# Sorted, without those of which nothing remains.
 sub changes {
   my ($self, $changes) = @_;
   return _sorted(map { $self->_change($_) } @$changes);
 }
 
-# For the restricted stream: everything, with the words that it reads.
+# For the restricted stream: everything, with flags as its text.
 sub all_changes {
   my ($class, $changes) = @_;
   my $word = sub {
@@ -251,7 +251,7 @@ sub flag {
   return {%$flag, map { $_ => $self->person($flag->{$_}) } qw(setter requestee)};
 }
 
-# Those of attachments are as private as the attachment.
+# Flags of attachments are as private as the attachment.
 sub flags_done {
   my ($self, $done) = @_;
   return [map { { %$_, flag => $self->flag($_->{flag}) } }
@@ -264,9 +264,9 @@ sub is_public_attachment {
 }
 
 # Whether a comment is public by itself; one about a private attachment is as
-# private as that. A comment without a text is only there for the hours that
-# were booked with it, which visitors do not see; a bug may be filed without
-# one.
+# private as the attachment. A comment without text exists only for the hours
+# booked with it, which visitors do not see; only the first comment of a bug may
+# be empty.
 sub is_public_comment {
   my ($self, $comment) = @_;
   return 0 if _is_true($comment->{is_private});
@@ -299,9 +299,9 @@ sub attachment {
   };
 }
 
-# -- how it is done
+# -- implementation
 
-# Nothing is left of a change if all that it was about may not be published.
+# Nothing remains of a change if nothing in it may be published.
 sub _sorted {
   my @left = grep {
          delete $_->{is_vague}
@@ -322,7 +322,7 @@ sub _is_true {
   return ref $value eq 'SCALAR' ? $$value : $value;
 }
 
-# All numbers of bugs in a part of an event, added to a hash.
+# Adds all bug numbers in a part of an event to a hash.
 sub _numbers {
   my ($self, $part, $ids) = @_;
   if (ref $part eq 'ARRAY') {
@@ -343,7 +343,7 @@ sub _numbers {
     return;
   }
 
-  # A slice would make the members that are not there.
+  # A slice would create missing members.
   my @names = (@BUG_LISTS, 'dupe_of', 'dupe_bug_id', @{$self->{bug_fields}});
   foreach my $name (grep { $part->{$_} } @names) {
     $self->_add($ids, 0, $part->{$name});
@@ -371,18 +371,18 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Redaction - what the public may have of
-people, bugs, comments, attachments, flags and changes
+Bugzilla::Extension::SourcePulse::Redaction - what the public may see of people,
+bugs, comments, attachments, flags and changes
 
 =head1 DESCRIPTION
 
-Every rule about a value stands here, once: no groups, no logins but their local
-part (no names at all under C<usevisibilitygroups>), no numbers of bugs that an
+Every rule about a value is here, once: no groups, only the local part of logins
+(no names at all under C<usevisibilitygroups>), no numbers of bugs that an
 anonymous visitor cannot see, only known fields, nothing of a private
-attachment. The methods take a part of an event and return a copy. They do the
-same with what the hook has just read, with what the history says, and with an
-event that was written before and is asked about again: applied twice they
-change nothing, and they never add.
+attachment. Each method takes a part of an event and returns a copy. The part
+may have just been read by a hook, come from the history, or belong to an event
+that is checked again: the methods only remove, and applying them twice changes
+nothing.
 
 =head1 METHODS
 
@@ -390,7 +390,7 @@ change nothing, and they never add.
 
 =item C<new VISIBILITY>, C<prepare PARTS>
 
-Reads the parameters; reads with one question which bugs of the parts are
+Reads the parameters; reads with one statement which bugs in the parts are
 public.
 
 =item C<bug>, C<changes>, C<comments>, C<comment>, C<attachment>, C<flag>, C<flags_done>, C<person>, C<people>
@@ -408,7 +408,7 @@ undefined ID belongs to the bug.
 
 =item C<begin_event>
 
-Forgets whose names were seen, before another event that was written earlier.
+Forgets the names of the previous event, before an older event is checked.
 
 =item C<all_changes CHANGES>
 

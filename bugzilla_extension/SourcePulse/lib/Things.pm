@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Things;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -17,8 +18,8 @@ use Bugzilla::Extension::SourcePulse::View     qw(row);
 use base qw(Exporter);
 our @EXPORT_OK = qw(thing_row);
 
-# Columns whose change is published; versions and milestones call their name a
-# value.
+# Columns whose changes are published; versions and milestones store their name
+# in the column "value".
 my %FIELD = map { $_ => 1 } qw(name value isactive classification_id);
 
 # FACT: create, update or delete. OLD and CHANGES as object_end_of_update has
@@ -59,7 +60,7 @@ sub _thing {
   my ($kind, $object, $product) = @_;
   my %thing = (id => number($object->id), name => text($object->name));
 
-  # A keyword cannot be closed for entry before Bugzilla 5.3.
+  # Before Bugzilla 5.3, a keyword cannot be closed for entry.
   my ($active) = grep {defined} @$object{qw(isactive is_active)};
   $thing{is_active} = truth(defined $active ? $active : 1);
   if ($kind eq 'product') {
@@ -113,10 +114,11 @@ milestones and keywords
 =head1 DESCRIPTION
 
 Consumers select bugs by these names: a rename changes the routing keys of all
-bugs below it, and no bug changes. Published is what a visitor can choose:
-names, numbers, and whether new bugs may be filed there.
+bugs below it although no bug changes. Published are the properties that a
+visitor can see when filing a bug: names, ids, and whether new bugs are
+accepted.
 
 =head1 FUNCTIONS
 
-C<thing_row FACT, OBJECT, TIMESTAMP, OLD, CHANGES> is its row of the outbox, or
-undef.
+C<thing_row FACT, OBJECT, TIMESTAMP, OLD, CHANGES> returns its row of the
+outbox, or undef.

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Values;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -17,7 +18,7 @@ our @EXPORT_OK = qw(
   time_text truth
 );
 
-# What events keep of a text.
+# The limit of a text in events.
 use constant TEXT_MAX_BYTES => 64 * 1024;
 
 use constant KNOWN_TIMES => 50;
@@ -49,7 +50,8 @@ sub random_hex {
   return unpack('H*', $bytes);
 }
 
-# One update asks for its own time and that of its bug again and again.
+# Cached, because one update converts its own time and that of its bug
+# repeatedly.
 my %known_time;
 
 sub epoch {
@@ -62,9 +64,8 @@ sub time_text {
   return defined $time ? _read_time($time)->{text} : undef;
 }
 
-# Databases give local times in several forms. mktime() never dies, unlike
-# Time::Local, and takes the same side of an hour that occurs twice each time it
-# is asked.
+# Databases return local times in several formats. Unlike Time::Local, mktime()
+# never dies, and it always resolves an hour that occurs twice in the same way.
 sub _read_time {
   my ($time) = @_;
   return $known_time{$time} if $known_time{$time};
@@ -99,7 +100,7 @@ sub _read_time {
 sub cut_text {
   my ($text) = @_;
 
-  # Nothing that is this short in characters can be too long in bytes.
+  # A text this short in characters cannot be too long in bytes.
   return ($text, undef) if length($text) <= TEXT_MAX_BYTES / 4;
   my $bytes = $text;
   utf8::encode($bytes);
@@ -107,7 +108,7 @@ sub cut_text {
   return ($text, undef) if $total <= TEXT_MAX_BYTES;
   my $kept = substr($bytes, 0, TEXT_MAX_BYTES);
 
-  # A character that the cut went through is dropped whole.
+  # A character that was cut in half is dropped.
   $kept =~ s/[\xc0-\xff][\x80-\xbf]*\z//
     unless substr($bytes, TEXT_MAX_BYTES, 1) =~ /[\x00-\x7f\xc0-\xff]/;
   utf8::decode($kept);
@@ -122,15 +123,15 @@ sub encode_json_text {
 
 sub decode_json_text { return _json()->decode($_[0]); }
 
-# A copy in which bytes that are no UTF-8, which some databases give as they
-# are, and numbers that are no characters are U+FFFD.
+# A copy with U+FFFD for bytes that are not UTF-8, which some databases return
+# unchanged, and for numbers that are not characters.
 sub _well_formed {
   my ($value) = @_;
   return {map { _well_formed($_) } %$value} if ref $value eq 'HASH';
   return [map { _well_formed($_) } @$value] if ref $value eq 'ARRAY';
   return $value                             if ref $value || !defined $value;
 
-  # A number that was once used as a string is a string to JSON.
+  # JSON encodes a number that was used as a string as a string.
   my $text = $value;
   if (!utf8::valid($text)) {
     require Encode;
@@ -140,7 +141,7 @@ sub _well_formed {
   return $text =~ s/[^\x{0}-\x{10ffff}]/\x{fffd}/g ? $text : $value;
 }
 
-# JSON::XS is required by Bugzilla and loaded already; JSON::PP takes 66 ms to
+# JSON::XS is required by Bugzilla and already loaded; JSON::PP takes 66 ms to
 # load.
 my $json;
 
@@ -174,17 +175,17 @@ A string (empty for undef), a whole number (undef for anything else), a boolean.
 
 =item C<epoch TIME>, C<time_text TIME>
 
-A time of the database, which is in the server's time zone, as seconds since
-1970, or as events have it; undef if it is none.
+A database time, which is in the server's time zone, as seconds since 1970, or
+as events have it; undef if it is not a time.
 
 =item C<cut_text TEXT>
 
-The first 64 KiB of a text in whole characters, and if it was cut how many bytes
-of UTF-8 it had.
+The first 64 KiB of a text, in whole characters, and its size in bytes of UTF-8
+if it was cut.
 
 =item C<encode_json_text VALUE>, C<decode_json_text TEXT>
 
-JSON in ASCII, which every database and every character set takes. What no JSON
-can hold becomes U+FFFD.
+JSON in ASCII, which every database and every character set can store.
+Characters that JSON cannot represent become U+FFFD.
 
 =back

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::View;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -35,9 +36,9 @@ my %PUBLIC_VIEW = (
 );
 
 # CASE: kind, bug_id, timestamp, activity; was and is: whether the bug was
-# public before and after (undef where that is not known); full: a function that
-# returns the view with everything; visibility: who is public now. More by kind,
-# below. undef if no stream gets anything of it.
+# public before and after (undef if that is unknown); full: a function that
+# returns the view with everything; visibility: what is public now. Each kind
+# has further members, see below. Returns undef if no stream gets an event.
 sub row {
   my ($case) = @_;
   my %views;
@@ -61,9 +62,9 @@ sub row {
   };
 }
 
-# What can still be written when the facts cannot be read or serialized, or when
-# there are too many: drain.pl reads the rest. Whether the bug was public before
-# and after must be known here, because it cannot be found out later.
+# The row to write if the facts cannot be read or serialized, or if there are
+# too many: drain.pl reads them later. Whether the bug was public before and
+# after must be recorded here, because it cannot be found out later.
 sub thin_row {
   my ($kind, $bug_id, $timestamp, $reason, %more) = @_;
   return {
@@ -106,7 +107,7 @@ sub _restricted_view {
   return \%view;
 }
 
-# Of the bug, or of the attachment where the row is about one.
+# Of the bug, or of the attachment if the row is about one.
 sub _transition {
   my ($case) = @_;
   my ($was, $is)
@@ -115,7 +116,7 @@ sub _transition {
   return $is ? PUBLISHED : HIDDEN;
 }
 
-# Where one must log in to see anything, nothing is public.
+# While visitors must log in to see anything, nothing is public.
 sub _public_view {
   my ($case, $full) = @_;
   return _view_while_closed($case, $full) unless site_is_public();
@@ -123,8 +124,8 @@ sub _public_view {
   return $PUBLIC_VIEW{$case->{kind}}->($case, $full);
 }
 
-# What the stream has shown and what is hidden or deleted meanwhile must be
-# known when the site opens again; until then the check lets nothing pass.
+# Events that hide or delete what the stream has shown must be recorded, for
+# when the site opens again; until then the check withholds everything.
 sub _view_while_closed {
   my ($case, $full) = @_;
   return undef unless $case->{was_shown};
@@ -133,8 +134,7 @@ sub _view_while_closed {
   return undef;
 }
 
-# Everything that is published shows how the bug is now, so it must be public
-# now.
+# All views show the bug as it is now, so it must be public now.
 sub _is_public_now {
   my ($case) = @_;
   return $case->{visibility}->is_public_bug($case->{bug_id});
@@ -180,8 +180,8 @@ sub _bug_updated {
     comments_published => [],
   );
 
-  # What a bug was while it was private is never published, neither by old
-  # values nor by what was done to it.
+  # What a bug was while it was private is never published, neither as old
+  # values nor as changes.
   return \%public unless $was;
   $public{who}     = $redact->person($view->{who});
   $public{changes} = $redact->changes($view->{changes});
@@ -193,7 +193,7 @@ sub _bug_updated {
     : undef;
 }
 
-# Where the bug is now may be a secret.
+# The present place of the bug may be secret.
 sub _hidden_view {
   my ($case, $full) = @_;
   return undef if !tell_hidden() || $case->{is_place_unknown};
@@ -230,7 +230,7 @@ sub _bug_deleted {
   return $case->{was} ? $full->() : undef;
 }
 
-# Also of one whose content was removed.
+# Also for an attachment whose content was removed.
 sub _attachment_created {
   my ($case, $full) = @_;
   return undef unless $case->{is} && $case->{part_is} && _is_public_now($case);
@@ -244,7 +244,7 @@ sub _attachment_created {
   };
 }
 
-# PART_WAS, PART_IS: whether the attachment was public by itself before and
+# PART_WAS, PART_IS: whether the attachment itself was public before and
 # after.
 sub _attachment_updated {
   my ($case, $full) = @_;
@@ -278,7 +278,7 @@ sub _attachment_updated {
   return @{$public{changes}} || @{$public{flags}} ? \%public : undef;
 }
 
-# Products, components, versions, milestones and keywords: IS is whether a
+# Products, components, versions, milestones and keywords; IS is whether a
 # visitor can choose it.
 sub _thing_view {
   my ($case, $full) = @_;
@@ -293,21 +293,21 @@ sub _thing_view {
   };
 }
 
-# -- an event that waits, asked about again
+# -- checking a waiting event again
 
-# Members of events that say nothing of a bug.
+# Members of events that reveal nothing about a bug.
 my %PLAIN = map { $_ => 1 }
   qw(change_set recovered truncated raw id bug_id attachment_id product component version milestone keyword);
 
-# What may be sent of each event now, under the parameters of this moment; it
-# can only become less.
+# What may be sent of each event under the current parameters; never more than
+# it already has.
 sub check_events {
   my (@events)   = @_;
   my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
   my $redact     = Bugzilla::Extension::SourcePulse::Redaction->new($visibility);
   my @all        = grep { ref $_ eq 'HASH' } map { $_->{data} } @events;
 
-  # One question for all bugs, whatever the events say of them.
+  # One statement for all bugs that the events mention.
   my %bugs
     = map { $_ => 1 }
     grep  {$_}
@@ -344,7 +344,7 @@ sub _check {
   return {send => \1, _is_same($data, $public) ? () : (data => $public)};
 }
 
-# The parts that may name other bugs.
+# The parts that may mention other bugs.
 sub _parts_with_bugs {
   my ($data) = @_;
   my @parts  = map { $data->{$_} } qw(bug comment changes);
@@ -353,7 +353,7 @@ sub _parts_with_bugs {
 
 sub _withheld { return {send => \0, bug => number($_[0])}; }
 
-# Of a thing that is gone, only that it went, unless its product is private.
+# For a deleted thing, only its deletion, unless its product is private.
 sub _check_thing {
   my ($visibility, $part, $fact, $data) = @_;
   my $thing = $data->{$part};
@@ -387,8 +387,8 @@ sub _is_public_part {
     && $redact->is_public_comment($data->{comment}) ? 1 : 0;
 }
 
-# The data once more through the same redaction; undef if nothing is left of it,
-# or if it has members that are not known here.
+# The data after the same redaction; undef if nothing remains of it, or if it
+# has unknown members.
 sub _again {
   my ($redact, $data) = @_;
   $redact->begin_event;
@@ -412,8 +412,8 @@ sub _again {
   return \%public;
 }
 
-# What was cut is named by where it stands; a place that went, or moved, is
-# named anew.
+# The list of cut texts, by JSON pointer; pointers to removed changes are
+# dropped, pointers to moved ones are adjusted.
 sub _still_there {
   my ($public, $data) = @_;
   my %now;
@@ -451,7 +451,7 @@ sub _at {
   return $value;
 }
 
-# Whether the redaction left everything as it was. Booleans are objects here.
+# Whether the redaction changed nothing. Booleans are objects here.
 sub _is_same {
   my ($one, $other) = @_;
   return 1 if ref $one && ref $other && $one == $other;
@@ -481,14 +481,14 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::View - what each stream gets of a change: the
-one place that decides
+Bugzilla::Extension::SourcePulse::View - decides, as the only module, what each
+stream gets of a change
 
 =head1 DESCRIPTION
 
 The hooks, the recovery from Bugzilla's history and the check before publishing
-bring what they know: whether the bug was public before and is afterwards, and
-the facts, complete. Here this becomes the view of each stream;
+pass the complete facts, and whether the bug was public before and after. From
+these, this module makes the view of each stream;
 L<Bugzilla::Extension::SourcePulse::Redaction> has the rules for single values.
 
 =over
@@ -499,16 +499,16 @@ No public view.
 
 =item private to public
 
-The bug as it is now and the comments of this update: no old values, no persons
+The bug as it is now and the comments of this update: no old values, no people
 who acted, no flags.
 
 =item public to private
 
-The number of the bug and where it was.
+The number of the bug and its place before.
 
 =item public to public
 
-All that the redaction lets through; no view if that is nothing.
+Everything that the redaction keeps; no view if that is nothing.
 
 =item unknown
 
@@ -522,7 +522,7 @@ No public view.
 
 =item C<row CASE>
 
-A row of the outbox, or undef if no stream gets anything.
+A row of the outbox, or undef if no stream gets an event.
 
 =item C<thin_row KIND, BUG_ID, TIMESTAMP, REASON, MORE>
 

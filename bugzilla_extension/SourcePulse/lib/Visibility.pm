@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Visibility;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -31,7 +32,7 @@ sub new {
   }, $class;
 }
 
-# Everything is private where one has to log in to see anything.
+# While visitors must log in to see anything, everything is private.
 sub site_is_public { return Bugzilla->params->{requirelogin} ? 0 : 1; }
 
 sub public_bugs {
@@ -40,7 +41,7 @@ sub public_bugs {
   my $asked = $self->{asked};
   my @new   = grep { !exists $asked->{$_} } @ids;
 
-  # Always a new visitor: a user remembers which bugs it could see.
+  # Always a new visitor, because a user object caches which bugs it can see.
   $self->{anonymous} ||= Bugzilla::User->new if @new;
   while (my @some = splice(@new, 0, IDS_AT_ONCE)) {
     $asked->{$_} = 0 foreach @some;
@@ -54,17 +55,17 @@ sub is_public_bug {
   return $self->public_bugs($id)->{$id} ? 1 : 0;
 }
 
-# The hook of a bug has read already whether it is in a group, which is all that
-# hides a bug from a visitor who is not logged in, whatever or_groups says. The
-# check before publishing asks Bugzilla itself.
+# The hook of a bug has already read whether it is in a group. Only groups hide
+# a bug from a visitor who is not logged in, whatever or_groups is. The check
+# before publishing asks Bugzilla itself.
 sub note_bug {
   my ($self, $id, $is_in_group) = @_;
   $self->{asked}->{$id} = $is_in_group ? 0 : 1;
   return;
 }
 
-# In memory the groups of a bug before its update are those that it had: they
-# were read before they were written.
+# The object of a bug before its update has its old groups, because they were
+# read before they were written.
 sub was_public_bug {
   my ($self, $old_bug) = @_;
   return $self->{is_open} && !@{$old_bug->groups_in} ? 1 : 0;
@@ -76,7 +77,7 @@ sub is_about_attachment {
     || ($type || 0) == CMT_ATTACHMENT_UPDATED ? 1 : 0;
 }
 
-# An attachment by itself, without regard to its bug.
+# The attachment itself, without regard to its bug.
 sub is_public_attachment {
   my ($self, $id) = @_;
   my $asked = $self->{attachments};
@@ -85,7 +86,7 @@ sub is_public_attachment {
   return $asked->{$id} eq PUBLIC ? 1 : 0;
 }
 
-# What the hook of an attachment has in its hands already.
+# For an attachment that its hook has already read.
 sub note_attachment {
   my ($self, $id, $is_private) = @_;
   $self->{attachments}->{$id}
@@ -93,14 +94,15 @@ sub note_attachment {
   return;
 }
 
-# The state of a product for a visitor: whether he could search it.
+# The state of a product for a visitor: whether the visitor could search it.
 sub state_of_products {
   my ($self, @ids) = @_;
   my $there = _rows('SELECT id, 1 FROM products WHERE id', @ids);
   my %public;
   if (site_is_public()) {
 
-    # Always a new visitor: a user remembers which products it could see.
+    # Always a new visitor, because a user object caches which products it can
+    # see.
     my $products = Bugzilla::User->new->get_selectable_products;
     %public = map { $_->id => 1 } @$products;
   }
@@ -108,7 +110,7 @@ sub state_of_products {
       @ids};
 }
 
-# For the check before publishing: what stands in the database at this moment.
+# For the check before publishing: the state in the database at this moment.
 sub state_of_bugs {
   my ($self, @ids) = @_;
   my $public = $self->public_bugs(@ids);
@@ -166,10 +168,10 @@ Bugzilla::Extension::SourcePulse::Visibility - what an anonymous visitor may see
 
 =head1 DESCRIPTION
 
-Bugs are asked for by C<visible_bugs> of a logged-out user, in the transaction
-that changed them (the changed bug itself by its groups, which is the same).
-Nothing is public where C<requirelogin> is on. The caller treats an exception as
-"private".
+Bugs are checked with C<visible_bugs> of a logged-out user, in the transaction
+that changed them (the changed bug itself by its groups, which is equivalent).
+Nothing is public while C<requirelogin> is on. Callers must treat an exception
+as "private".
 
 =head1 METHODS
 
@@ -177,25 +179,24 @@ Nothing is public where C<requirelogin> is on. The caller treats an exception as
 
 =item C<public_bugs IDS>
 
-A hash of those that are public; each is asked for once in the life of the
-object.
+A hash of those that are public; each is read once in the life of the object.
 
 =item C<note_bug ID, IS_IN_GROUP>
 
-Tells the object what was read of a bug together with other things.
+Records what was read of a bug together with other data.
 
 =item C<is_public_bug ID>, C<was_public_bug OLD_BUG>, C<is_public_attachment ID>, C<site_is_public>
 
-The questions of the hooks. An old bug is the object that Bugzilla passes to
+The checks of the hooks. An old bug is the object that Bugzilla passes to
 C<bug_end_of_update>.
 
 =item C<note_attachment ID, IS_PRIVATE>
 
-Spares the question about an attachment that was just read.
+Records an attachment that was just read, so that it is not read again.
 
 =item C<state_of_bugs IDS>, C<state_of_comments IDS>, C<state_of_attachments IDS>, C<state_of_products IDS>
 
 C<public>, C<private> or C<gone> for each id, now. A comment or attachment is
-asked for without regard to its bug.
+checked without regard to its bug.
 
 =back

@@ -3,7 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse::Wrap;
 
-# Bugzilla 5.0 and 5.2 each look for the Perl that they ask for themselves.
+# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
+# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -17,8 +18,8 @@ use Bugzilla::Extension::SourcePulse::Nudge  qw();
 use Bugzilla::Extension::SourcePulse::Outbox qw();
 use Bugzilla::Extension::SourcePulse::Params qw(active);
 
-# The attachment that is being updated as it was before; seen by the hooks only
-# while its update runs.
+# The attachment before the update that is in progress; the hooks see it only
+# during that update.
 our $old_attachment;
 
 my $is_wrapped = 0;
@@ -68,7 +69,8 @@ sub install {
     });
   };
 
-  # What was in the attachment goes, the attachment stays; there is no hook.
+  # Removes the content of an attachment, which itself remains; there is no
+  # hook.
   my $empty = \&Bugzilla::Attachment::remove_from_db;
   *Bugzilla::Attachment::remove_from_db = sub {
     my ($attachment, @arguments) = @_;
@@ -81,7 +83,7 @@ sub install {
     });
   };
 
-  # Here and not in Bugzilla::Bug, which few pages load; the hook of the
+  # Wrapped here and not in Bugzilla::Bug, which few pages load; the hook of the
   # deletion runs inside.
   my $remove = \&Bugzilla::Object::remove_from_db;
   *Bugzilla::Object::remove_from_db = sub {
@@ -95,9 +97,9 @@ sub install {
   return;
 }
 
-# Change and row in one transaction. An exception leaves the depth as it found
-# it, for post_bug.cgi catches what Attachment->create dies of and goes on;
-# without our transaction it would find none open.
+# Commits change and row in one transaction. After an exception the transaction
+# depth is as before, because post_bug.cgi catches errors of Attachment->create
+# and continues; without our transaction it would find none open.
 sub _together {
   my ($work) = @_;
   my $dbh    = Bugzilla->dbh;
@@ -129,13 +131,13 @@ package Bugzilla::Extension::SourcePulse::Wrap::Guard;
 use strict;
 use warnings;
 
-# Not an eval: inside one, Bugzilla's errors would not roll back.
+# Not an eval, because inside one Bugzilla's errors would not roll back.
 sub new {
   my ($class, $dbh) = @_;
   return bless {dbh => $dbh, depth => _depth($dbh)}, $class;
 }
 
-# Bugzilla only says whether there is a transaction.
+# Bugzilla's interface only returns whether there is a transaction.
 sub _depth { return $_[0]->{private_bz_transaction_count} || 0; }
 
 sub dismiss { $_[0]->{dismissed} = 1; return; }
@@ -165,8 +167,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Wrap - around the few methods of Bugzilla's
-that no hook serves
+Bugzilla::Extension::SourcePulse::Wrap - wraps the few methods of Bugzilla that
+have no hook
 
 =head1 DESCRIPTION
 
@@ -174,17 +176,17 @@ that no hook serves
 
 =item C<Bugzilla::DB::bz_commit_transaction>, C<bz_rollback_transaction>
 
-After the outermost commit the sidecar gets a nudge. There is no hook after a
-commit.
+After the outermost commit, the sidecar gets a nudge, because there is no hook
+after a commit.
 
 =item C<Bugzilla::Attachment::create>, C<update> and C<remove_from_db>, C<Bugzilla::Object::remove_from_db> (of bugs, keywords and flag types)
 
-They run outside a transaction when the caller opened none; with a transaction
-around them change and row are committed together.
+They run outside a transaction if the caller opened none; the wrapper opens one,
+so that change and row are committed together.
 
 =back
 
 =head1 FUNCTIONS
 
 C<install created =E<gt> CODE, updated =E<gt> CODE, deleted =E<gt> CODE> wraps
-once in the life of the process.
+the methods, once per process.

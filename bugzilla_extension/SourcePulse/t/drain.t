@@ -236,7 +236,7 @@ subtest 'the end' => sub {
 subtest 'wrong folders and a wrong Perl' => sub {
   my ($code, $errors) = stop(start('/nonexistent'));
   is($code, 2, 'no folder');
-  like($errors, qr/is no folder of a Bugzilla/, 'it says so');
+  like($errors, qr/is not the folder of a Bugzilla/, 'it says so');
   ($code, $errors) = stop(start($world->data));
   is($code, 2, 'a folder without Bugzilla');
   ($code, $errors) = stop(start('--help'));

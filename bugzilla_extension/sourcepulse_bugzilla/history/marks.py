@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""How far Bugzilla's own history was compared with what was told: a small file beside the outbox."""
+"""How far Bugzilla's history was compared with what was published: a small file beside the outbox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Marks(NamedTuple):
-    """The marks as drain.pl gave them, and how many changes it had missed when they were all compared."""
+    """The marks as drain.pl returned them, and how many changes it had missed when all were last compared."""
 
     marks: Mapping[str, Any]
     missed: int
@@ -30,14 +30,14 @@ class Marks(NamedTuple):
 class MarksFile:
     """The marks of one Bugzilla, by its site id, in the folder of an outbox.
 
-    A file of its own: it outlives a repaired or a new outbox, and then what was told is not told again.
+    It is a separate file so that it survives a repair or replacement of the outbox, and nothing is published twice.
     """
 
     def __init__(self, outbox: Path, site: str) -> None:
         self.path = outbox.with_name(f"{outbox.name}.bugzilla-{site}.json")
 
     def read(self) -> Marks | None:
-        """Return the marks, None if there are none yet, or none that can be read."""
+        """Return the marks; None if there are none yet or they cannot be read."""
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
@@ -46,11 +46,11 @@ class MarksFile:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-            logger.error("the marks in %s cannot be read (%s); the comparison begins anew", self.path, error)
+            logger.error("the marks in %s cannot be read (%s); the comparison starts from scratch", self.path, error)
             return None
 
     def write(self, marks: Marks) -> None:
-        """Replace the file as a whole; OutboxWriteError if it cannot be written, and then the old one stands."""
+        """Replace the file as a whole; OutboxWriteError if it cannot be written, and then the old one is kept."""
         content = json.dumps(marks._asdict()).encode("ascii") + b"\n"
         try:
             replace_file(self.path, content, mode=MODE, durable=True)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Compare what Bugzilla itself recorded with what was told, and tell what is missing, once."""
+"""Compare what Bugzilla itself recorded with what was published, and publish what is missing, once."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from sourcepulse_bugzilla.mapping.rows import Row
 from sourcepulse_bugzilla.mapping.views import ATTACHMENT_UPDATE
 from sourcepulse_bugzilla.perl.requests import Drainer, Page
 
-#: These have ids of their own, whatever else the update did that brought them.
+#: The events of these types have ids of their own, whatever else the same update did.
 _CREATED = frozenset({BUG_CREATED, BUG_DELETED, ATTACHMENT_CREATED, COMMENT_CREATED})
 _OF_BUGS = (BUG_CHANGED, BUG_HIDDEN, BUG_PUBLISHED)
 _OF_ATTACHMENTS = (ATTACHMENT_CHANGED, ATTACHMENT_HIDDEN, ATTACHMENT_PUBLISHED)
 _OF_COMMENTS = (COMMENT_HIDDEN, COMMENT_PUBLISHED)
-#: No other event of the same second stands for these, each with the part that it publishes.
+#: No other event of the same second can stand for these; each has the part that it publishes.
 _OF_SIGHT = {
     BUG_HIDDEN: None,
     ATTACHMENT_HIDDEN: None,
@@ -49,10 +49,10 @@ logger = logging.getLogger(__name__)
 
 
 class Reconciled(NamedTuple):
-    """What a comparison found: rows looked at, events told anew, rows that cannot be told; whether there is more."""
+    """The result of a comparison: rows read, events published, rows that cannot be, and whether there are more rows."""
 
     rows: int = 0
-    told: int = 0
+    published: int = 0
     refused: int = 0
     more: bool = False
 
@@ -66,10 +66,10 @@ def reconcile(
     drain: Callable[[], bool],
     stopping: Callable[[], bool],
 ) -> Reconciled:
-    """Tell what was recorded behind the marks and told by nobody, page by page, and move the marks.
+    """Publish what was recorded after the marks and is missing in the outbox, page by page, and move the marks.
 
-    The first time the marks are only set: what was before is history. `drain` empties the table, or gives False if
-    there is no time for that. Whoever is stopped or killed goes on from the last page that was stored.
+    The first time, the marks are only set: what came before is history. `drain` empties the table, or returns False if
+    there is no time for that. A comparison that was stopped or killed continues after the last page that was stored.
     """
     missed = drainer.stats().missed
     kept = marks_file.read()
@@ -79,21 +79,21 @@ def reconcile(
     marks, found = kept.marks, Reconciled(more=True)
     while found.more and not stopping():
         page = drainer.recover(marks)
-        # The rows of all that is on the page were committed with it, so they are told before it is judged.
+        # The rows of everything on the page were committed with it, so they are drained before the page is examined.
         if not drain():
             break
-        found = _tell_page(page, outbox, emitter, found)
+        found = _publish_page(page, outbox, emitter, found)
         if page.more and page.marks == marks:
-            logger.error("the comparison with Bugzilla's history does not get on; it is tried again later")
+            logger.error("the comparison with Bugzilla's history makes no progress; it will be tried again later")
             return found
         marks = page.marks
         marks_file.write(Marks(marks, kept.missed if found.more else missed))
     if missed and not found.more:
         _forget_missed(drainer, marks_file, marks, missed)
-    if found.told or found.refused:
+    if found.published or found.refused:
         logger.info(
-            "%d events that nobody had told were found in Bugzilla's history; %d rows of it cannot be told",
-            found.told,
+            "%d missing events were found in Bugzilla's history and published; %d rows of it cannot be published",
+            found.published,
             found.refused,
         )
     return found
@@ -101,32 +101,32 @@ def reconcile(
 
 def _forget_missed(drainer: Drainer, marks_file: MarksFile, marks: Mapping[str, Any], missed: int) -> None:
     drainer.found(missed)
-    # A list that cannot be shortened must not bring the next comparison forward for ever.
+    # If the list cannot be shortened, it must not trigger every next comparison early.
     if drainer.stats().missed < missed:
         marks_file.write(Marks(marks, 0))
 
 
-def _tell_page(page: Page, outbox: Outbox, emitter: Emitter, so_far: Reconciled) -> Reconciled:
-    told = refused = 0
+def _publish_page(page: Page, outbox: Outbox, emitter: Emitter, so_far: Reconciled) -> Reconciled:
+    published = refused = 0
     for raw in page.rows:
         try:
             row, events = events_of_raw(raw, emitter)
-            missing = untold(row, events, outbox, emitter)
+            missing = unpublished(row, events, outbox, emitter)
             if missing:
-                told += sum(stored.new for stored in outbox.append(missing, max_bytes=emitter.max_bytes))
+                published += sum(stored.new for stored in outbox.append(missing, max_bytes=emitter.max_bytes))
         except (RowError, EventError) as error:
             reason = error if isinstance(error, RowError) else "its events cannot be written as JSON"
-            logger.error("a change in Bugzilla's history cannot be told: %s", reason)
+            logger.error("a change in Bugzilla's history cannot be published: %s", reason)
             refused += 1
-    return Reconciled(so_far.rows + len(page.rows), so_far.told + told, so_far.refused + refused, page.more)
+    return Reconciled(so_far.rows + len(page.rows), so_far.published + published, so_far.refused + refused, page.more)
 
 
-def untold(row: Row, events: list[Event], outbox: Outbox, emitter: Emitter) -> list[Event]:
-    """Return those events of a recovered row that are still to be told.
+def unpublished(row: Row, events: list[Event], outbox: Outbox, emitter: Emitter) -> list[Event]:
+    """Return those events of a recovered row that are not published yet.
 
-    An update is told if any event of any of its activities is in the outbox, in either stream: what was left out then
-    was left out on purpose. What was created has an id of its own, by which the outbox knows it. What was hidden or
-    published is looked for by itself: another update of the same second may have done that.
+    An update is published if any event of any of its activities is in the outbox, in either stream: what was left out
+    then was left out on purpose. A creation has an id of its own, by which the outbox recognizes it. Events that hide
+    or show something are checked separately, because another update of the same second may have done that.
     """
     if not outbox.known(list(_ids_of_update(row, emitter))):
         return events
@@ -147,9 +147,9 @@ def _ids_of_one(row: Row, event: Event, emitter: Emitter) -> Iterator[str]:
 
 
 def _ids_of_update(row: Row, emitter: Emitter) -> Iterator[str]:
-    """Yield all ids under which an update may have been told.
+    """Yield all ids under which an update may have been published.
 
-    The history may show it otherwise than it was told: what it hid is shown as published if it is public again.
+    The history may show it differently: what the update hid appears as published if it is public again.
     """
     parts = [(_OF_BUGS, {row.bug_id}), (_OF_ATTACHMENTS, _attachments(row)), (_OF_COMMENTS, _comments(row))]
     for activity in row.activities:
@@ -166,7 +166,7 @@ def _ids_of_update(row: Row, emitter: Emitter) -> Iterator[str]:
 def _attachments(row: Row) -> set[int]:
     if row.kind != ATTACHMENT_UPDATE:
         return set()
-    # A view that hides it has only its number.
+    # A view that hides an attachment has only its number.
     return {view.members.get("attachment", view.members)["id"] for view in row.views.values()}
 
 

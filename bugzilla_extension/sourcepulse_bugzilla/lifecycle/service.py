@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Serve one Bugzilla until told to end, whatever happens to it, to drain.pl or to the outbox meanwhile."""
+"""Serve one Bugzilla until stopped, whatever happens to it, to drain.pl or to the outbox meanwhile."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from sourcepulse_bugzilla.lifecycle.session import Session, Work, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.nudge import Nudge
 
-#: How often the table is looked at without a nudge.
+#: How often the table is read without a nudge.
 POLL_SECONDS = 5.0
-#: How often the state of the table is asked for.
+#: How often the state of the table is requested.
 STATS_SECONDS = 60.0
-#: How often Bugzilla's history is compared with what was told, and how soon again if that failed.
+#: How often Bugzilla's history is compared with what was published, and how soon again after a failure.
 RECONCILE_SECONDS = 3_600.0
 RECONCILE_RETRY_SECONDS = 600.0
 #: The first wait after a failure; it doubles up to 30 s.
 RETRY_FIRST_SECONDS = 0.5
-#: Maintenance and another sidecar take their time.
+#: The wait during maintenance or while another sidecar runs, which both take long.
 PAUSED_SECONDS = 15.0
 LOCKED_SECONDS = 5.0
 
@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 class Service:
     """The loop of the sidecar.
 
-    `group` is the number of a group that the socket is given to, None for that of Bugzilla. `begun` is called once,
-    when the outbox is there and nothing is so wrong that it would end.
+    `group` is the id of the group that may write to the socket, None for that of Bugzilla. `begun` is called once,
+    when the outbox is open and no error would end the service.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class Service:
         self._failures = 0
         self._reconcile_at = self._stats_at = 0.0
         self._is_ready = False
-        #: The sentence of the last trouble, which is not told twice.
+        #: The last trouble, which is not logged again.
         self._trouble = ""
-        #: That of the last silence of the extension.
+        #: The last warning that the extension is silent.
         self._silence = ""
 
     def run(self, *, retry_buried: bool = False) -> None:
-        """Serve until `stop` is set, or until another folder was claimed for this Bugzilla.
+        """Serve until `stop` is set, or until another folder is claimed for this Bugzilla.
 
-        SetupError or OutboxError if it cannot begin at all; what comes later is waited out, but for SiteConflictError.
+        SetupError or OutboxError if it cannot start; later errors are retried, except SiteConflictError.
         """
         while not self._stop.is_set():
             try:
@@ -84,7 +84,7 @@ class Service:
                     if self._stop.is_set():
                         return
                     if retry_buried:
-                        logger.info("%d buried rows wait again", session.drainer.retry())
+                        logger.info("%d buried rows are tried again", session.drainer.retry())
                         retry_buried = False
                     self._serve(session)
             except SiteConflictError:
@@ -113,16 +113,16 @@ class Service:
         try:
             while True:
                 if session.is_replaced():
-                    # An administrator chose; a sidecar that failed would be started again.
+                    # An administrator chose this; a sidecar that fails would be restarted.
                     logger.warning("another folder was claimed for this Bugzilla; this sidecar ends")
                     self._stop.set()
                     return
-                # Before the table is looked at, so that whatever comes behind that look is heard of.
+                # Opened before the table is read, so that every later row sends a nudge.
                 nudge.open(self._socket_group(session), wanted=self._group is not None)
                 is_empty = session.drain()
                 if self._stop.is_set():
                     if not is_empty:
-                        logger.warning("told to end; what still waits in Bugzilla's table is for the next sidecar")
+                        logger.warning("stopped; the rows left in Bugzilla's table are for the next sidecar")
                     return
                 self._failures = 0
                 if self._trouble:
@@ -142,7 +142,7 @@ class Service:
             self._manager.status(f"serving; {stats.depth} rows wait, {stats.buried} are buried")
             self._note_silence(session.note_silence(stats))
             if session.has_missed(stats.missed):
-                logger.warning("Bugzilla could not write a row for some changes; looking for them in its history")
+                logger.warning("Bugzilla could not write a row for some changes; searching its history for them")
                 self._reconcile_at = now
         if now >= self._reconcile_at:
             self._reconcile_at = now + RECONCILE_RETRY_SECONDS
@@ -182,7 +182,7 @@ class Service:
         else:
             wait_s = retry_seconds(self._failures, first=RETRY_FIRST_SECONDS, jitter=self._jitter)
             self._failures += 1
-        self._note(f"{error}; events wait, and it is tried again and again")
+        self._note(f"{error}; events wait, and the sidecar keeps trying")
         until = time.monotonic() + wait_s
         while (left_s := until - time.monotonic()) > 0 and not self._stop.is_set():
             self._manager.alive()

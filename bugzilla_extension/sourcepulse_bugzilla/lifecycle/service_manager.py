@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Tell systemd how the service is (sd_notify(3)); without systemd every call does nothing."""
+"""Report the state of the service to systemd (sd_notify(3)); without systemd every call does nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-#: The watchdog hears of us this often within its own limit.
+#: How often the watchdog is notified within its own limit.
 PINGS_PER_LIMIT = 3
 
 
 class ServiceManager:
-    """The other end of $NOTIFY_SOCKET, if there is one."""
+    """The socket at $NOTIFY_SOCKET, if there is one."""
 
     def __init__(self, environ: Mapping[str, str], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -28,19 +28,19 @@ class ServiceManager:
         self._pinged_at = clock()
 
     def ready(self) -> None:
-        """Say that the service works."""
+        """Report that the service works."""
         self._send("READY=1")
 
     def status(self, sentence: str) -> None:
-        """Say in a line how it works; `systemctl status` shows it."""
+        """Report the state in a line; `systemctl status` shows it."""
         self._send(f"STATUS={sentence}")
 
     def stopping(self) -> None:
-        """Say that it ends."""
+        """Report that the service is stopping."""
         self._send("STOPPING=1")
 
     def alive(self) -> None:
-        """Say that we are not stuck, if it is time to; cheap to call."""
+        """Notify the watchdog if it is time to; cheap to call."""
         now = self._clock()
         if self._ping_s is not None and now - self._pinged_at >= self._ping_s:
             self._pinged_at = now
@@ -49,7 +49,7 @@ class ServiceManager:
     def _send(self, text: str) -> None:
         if not self._address:
             return
-        # A service manager that does not listen must not hold us up.
+        # A service manager that does not listen must not block us.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.setblocking(False)
             notify.sendto(text.encode(), self._address)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""One drain.pl at work for one outbox, from its hello until one of them fails or it is time to end."""
+"""One drain.pl connected to one outbox, from its hello until one of them fails or it is time to end."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from sourcepulse_bugzilla.perl.child import Child
 from sourcepulse_bugzilla.perl.requests import SCRIPT, Drainer, Hello, Stats, open_drainer
 from sourcepulse_bugzilla.visibility.sites import claim_site, folder_of, open_site
 
-#: What `status` calls an extension that writes no rows though it should.
+#: The name in `status` of the problem that the extension writes no rows although it should.
 SILENT = "bugzilla-silent"
 
 logger = logging.getLogger(__name__)
 
 
 class Work(NamedTuple):
-    """What to drain into what: the command of drain.pl, the folder of Bugzilla, the outbox, the size of an event."""
+    """What to drain and where to: the command of drain.pl, the folder of Bugzilla, the outbox, the size of an event."""
 
     command: Sequence[str]
     folder: Path
@@ -39,7 +39,7 @@ class Work(NamedTuple):
 
 
 class Session:
-    """Drains and compares; every error is left to the caller, who begins another session."""
+    """Drains and compares; every error is left to the caller, which opens another session."""
 
     def __init__(self, drainer: Drainer, hello: Hello, outbox: Outbox, work: Work, stop: Stop) -> None:
         self.drainer = drainer
@@ -49,26 +49,26 @@ class Session:
         self._folder = work.folder
         self._emitter = Emitter(f"bugzilla://{hello.site}", hello.secret, work.max_bytes)
         self._stop = stop
-        #: Rows told and buried so far.
-        self.told = self.buried = 0
+        #: The number of rows published and buried so far.
+        self.published = self.buried = 0
 
     def drain(self) -> bool:
-        """Empty the table; False if it is time to end before that."""
+        """Empty the table; return False if it is time to end before that."""
         left = True
         while left and time.monotonic() < self._stop.give_up_at():
             drained = drain_batch(self.drainer, self._outbox, self._emitter)
-            self.told += drained.told
+            self.published += drained.published
             self.buried += drained.buried
             left = drained.left > 0
         return not left
 
     def has_missed(self, missed: int) -> bool:
-        """Return whether Bugzilla has missed more changes than when its history was last compared as a whole."""
+        """Return whether Bugzilla has missed more changes since its whole history was last compared."""
         kept = self.marks_file.read()
         if kept is None or missed == kept.missed:
             return False
         if missed == 0:
-            # Somebody emptied the list.
+            # The list was emptied.
             self.marks_file.write(kept._replace(missed=0))
         return missed > 0
 
@@ -77,7 +77,7 @@ class Session:
         return folder_of(self._outbox, self.hello.site) not in (None, self._folder)
 
     def note_silence(self, stats: Stats) -> str:
-        """Record in the outbox, for `status`, whether the extension is silent, and return that sentence, or ""."""
+        """Record in the outbox, for `status`, whether the extension is silent; return the sentence, or ""."""
         if stats.silent_since is None:
             self._outbox.clear_problem(SILENT, place=self.hello.site)
             return ""
@@ -89,7 +89,7 @@ class Session:
         return sentence
 
     def reconcile(self) -> Reconciled:
-        """Tell what nobody told, or the first time, set the marks."""
+        """Publish what is missing; the first time, only set the marks."""
         return reconcile(
             self.drainer,
             self._outbox,
@@ -102,22 +102,22 @@ class Session:
 
 @contextmanager
 def open_session(work: Work, stop: Stop, manager: ServiceManager) -> Iterator[Session]:
-    """Return a session that has no lock yet.
+    """Open a session that does not hold the lock yet.
 
-    OutboxError if the outbox cannot be used, SetupError, PausedError or DrainerError as drain.pl answers,
+    OutboxError if the outbox cannot be used; SetupError, PausedError or DrainerError as drain.pl answers;
     SiteConflictError if another folder serves this Bugzilla.
     """
     with _opened(work, stop, manager) as (outbox, drainer, hello):
         open_site(outbox, hello.site, work.folder, work.command[0])
         if not hello.enabled:
-            logger.warning("the parameter sourcepulse_enabled is off: this Bugzilla writes no events")
+            logger.warning("the parameter sourcepulse_enabled is off: this Bugzilla publishes no events")
         if hello.requirelogin:
             logger.info("this Bugzilla shows nothing without a login: nothing in it is public")
         yield Session(drainer, hello, outbox, work, stop)
 
 
 def claim(work: Work, stop: Stop, manager: ServiceManager) -> None:
-    """Make the folder the one that serves its Bugzilla; the errors are those of `open_session`."""
+    """Make the folder the one that serves its Bugzilla; raises the same errors as `open_session`."""
     with _opened(work, stop, manager) as (outbox, _, hello):
         claim_site(outbox, hello.site, work.folder, work.command[0])
 
@@ -125,7 +125,7 @@ def claim(work: Work, stop: Stop, manager: ServiceManager) -> None:
 @contextmanager
 def _opened(work: Work, stop: Stop, manager: ServiceManager) -> Iterator[tuple[Outbox, Drainer, Hello]]:
     with ExitStack() as stack:
-        # Because it may hold what is restricted, only its owner may read it.
+        # The outbox may contain restricted data, so only its owner may read it.
         outbox = stack.enter_context(Outbox.open(work.outbox, private=True))
         child = Child(work.command, step=manager.alive, give_up_at=stop.give_up_at)
         drainer, hello = open_drainer(child)

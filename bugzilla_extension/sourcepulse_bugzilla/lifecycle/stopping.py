@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Being told to end: a flag that wakes whoever waits, and the moment by which all must be done."""
+"""A flag that stops the sidecar: it interrupts every wait and sets the time by which everything must be done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-#: What waits when the sidecar is told to end is still drained within this.
+#: How long a stopping sidecar continues to drain rows that wait.
 LAST_DRAIN_SECONDS = 10.0
 
 
@@ -34,22 +34,22 @@ class Stop:
         self._write.close()
 
     def set(self) -> None:
-        """Tell to end; a signal handler may interrupt anything, so this takes no lock."""
+        """Request the stop; a signal handler may interrupt any code, so this takes no lock."""
         if self._at == math.inf:
             self._at = time.monotonic()
         with suppress(OSError):
             self._write.send(b"1")
 
     def is_set(self) -> bool:
-        """Return whether it is time to end."""
+        """Return whether the stop was requested."""
         return self._at < math.inf
 
     def give_up_at(self) -> float:
-        """Return the monotonic moment after which nothing is waited for any more."""
+        """Return the monotonic time after which nothing is waited for."""
         return self._at + LAST_DRAIN_SECONDS
 
     def wait(self, seconds: float, also: socket.socket | None = None) -> None:
-        """Wait until told to end, until something can be read from `also`, or until the time is over."""
+        """Wait until stopped, until something can be read from `also`, or until the time is over."""
         if not self.is_set():
             readable: list[socket.socket] = [self._read] if also is None else [self._read, also]
             select.select(readable, [], [], seconds)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the events of a bug itself, followed by those of what belongs to it."""
+"""Make the events of a bug, followed by those of its parts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bug_created(teller: RowTeller, view: View) -> Iterator[Event]:
 
 
 def bug_updated(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Tell what one update did to a bug."""
+    """Yield the events of one update of a bug."""
     if view.form == HIDDEN:
         yield _hidden(teller, view)
         return
@@ -55,7 +55,7 @@ def bug_updated(teller: RowTeller, view: View) -> Iterator[Event]:
 
 
 def bug_deleted(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Return the event that a bug is gone."""
+    """Return the event that a bug was deleted."""
     yield teller.bare_event(
         BUG_DELETED,
         {"id": view.members["id"]},
@@ -65,7 +65,7 @@ def bug_deleted(teller: RowTeller, view: View) -> Iterator[Event]:
 
 
 def _changed(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Tell the update, and again under each name that people look for."""
+    """Yield the event of the update, then an event for each routing key that consumers subscribe to."""
     members = view.members
     bug, place = members["bug"], members["place"]
     data = {"who": members["who"], "bug": bug, "changes": members["changes"]}
@@ -80,13 +80,13 @@ def _changed(teller: RowTeller, view: View) -> Iterator[Event]:
     if any(change["field_name"] == "assigned_to" for change in members["changes"]):
         yield teller.event(BUG_ASSIGNED, data, key=key, words=place)
     if members["old_place"] != place:
-        # For those who watched the place that it left.
+        # For consumers that are bound to the old place.
         yield teller.event(BUG_MOVED, data, key=key, words=members["old_place"])
 
 
 def _hidden(teller: RowTeller, view: View) -> Event:
     bug_id = teller.row.bug_id
-    # The new place may be a secret.
+    # The new place may be secret.
     return teller.bare_event(
         BUG_HIDDEN, {"id": bug_id}, key=[str(bug_id), *teller.activity()], words=view.members["old_place"]
     )

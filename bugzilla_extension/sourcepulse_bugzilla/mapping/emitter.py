@@ -16,7 +16,7 @@ from sourcepulse_bugzilla.mapping.rows import Row
 
 
 class Emitter:
-    """Where events come from, `bugzilla://<site uuid>`, what keeps their ids secret, and how large they may be."""
+    """The source of events, `bugzilla://<site uuid>`, the secret in their ids, and their maximum size."""
 
     def __init__(self, source: str, secret: str, max_bytes: int = EVENT_MAX_BYTES) -> None:
         self.source = source
@@ -27,13 +27,13 @@ class Emitter:
         return f"Emitter({self.source!r}, max_bytes={self.max_bytes})"
 
     def source_of(self, stream: str) -> str:
-        """Return the source of a stream: the restricted one has ids and numbers of its own."""
+        """Return the source of a stream: the restricted one has ids and sequence numbers of its own."""
         return self.source + RESTRICTED_SUFFIX if stream == RESTRICTED else self.source
 
     def keyed(self, key: Sequence[str]) -> list[str]:
         """Return a natural key with the secret as its last element.
 
-        Without it a reader could try small numbers until an id fits, and count what is private.
+        Without it, a consumer could try small numbers until an id matches, and count what is private.
         """
         return [*key, self._secret]
 
@@ -54,7 +54,7 @@ class RowTeller:
             self.change_set = emitter.id_of(stream, "change_set", row.transaction)
 
     def activity(self) -> list[str]:
-        """Return the two elements of a natural key that stand for an update; RowError if nothing is known of it."""
+        """Return the two elements of a natural key that identify an update; RowError if its activity is unknown."""
         if self.row.activity is not None:
             return [str(self.row.activity), str(self.row.at)]
         if self.row.id is None:
@@ -71,9 +71,9 @@ class RowTeller:
         cut: Mapping[str, int] | None = None,
         subject: str | None = None,
     ) -> Event:
-        """Make an event with the members that all of them have; what is too long is cut and recorded in `truncated`.
+        """Make an event with the members that all of them have; long values are cut and listed in `truncated`.
 
-        Its subject is the bug of the row unless another is named. RowError if it is too large, whatever is cut.
+        Its subject is the bug of the row unless another is passed. RowError if it is too large even after cutting.
         """
         common = {"recovered": self.row.recovered, "truncated": [], "raw": []}
         about = subject or self._bug
@@ -87,7 +87,7 @@ class RowTeller:
         return self._event(type_, data, key, words, about)
 
     def bare_event(self, type_: str, members: Mapping[str, Any], *, key: Sequence[str], words: Sequence[str]) -> Event:
-        """Make an event that has these members and no other."""
+        """Make an event that has exactly these members."""
         return self._event(type_, members, key, words, self._bug)
 
     @property

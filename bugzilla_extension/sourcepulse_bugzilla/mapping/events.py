@@ -36,7 +36,7 @@ _TELLERS: Mapping[str, Callable[[RowTeller, View], Iterator[Event]]] = {
 def events_of(row: Row, emitter: Emitter) -> list[Event]:
     """Return the events of a row, those of the public stream first, in the order of the event contract.
 
-    RowError if one of them cannot be made; then none of them is to be told.
+    RowError if one of them cannot be made; then none of them may be published.
     """
     events: list[Event] = []
     for stream, view in row.views.items():

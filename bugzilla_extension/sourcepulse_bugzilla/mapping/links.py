@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Drop credentials from the fields of a bug that hold URLs; what people write in comments stays as they wrote it."""
+"""Remove credentials from the fields of a bug that hold URLs; the text of comments is not changed."""
 
 from __future__ import annotations
 

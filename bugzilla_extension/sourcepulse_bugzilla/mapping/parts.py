@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the events of what belongs to a bug: attachments, flags, comments."""
+"""Make the events of the parts of a bug: attachments, flags, comments."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def attachment_created(teller: RowTeller, view: View) -> Iterator[Event]:
 
 
 def attachment_updated(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Tell what became of an attachment, then of its flags."""
+    """Yield the events of an update of an attachment, then those of its flags."""
     members = view.members
     if view.form == HIDDEN:
         yield _attachment_hidden(teller, view, members["id"])
@@ -62,7 +62,7 @@ def attachment_updated(teller: RowTeller, view: View) -> Iterator[Event]:
 
 
 def attachment_deleted(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Return the event of an attachment whose content was removed."""
+    """Return the event that the content of an attachment was removed."""
     attachment = view.members["attachment"]
     yield teller.event(
         ATTACHMENT_DELETED,
@@ -82,7 +82,7 @@ def _attachment_hidden(teller: RowTeller, view: View, attachment_id: int) -> Eve
 
 
 def flags_done(teller: RowTeller, view: View, *, attachment_id: int | None = None) -> Iterator[Event]:
-    """Tell what was done to flags, in the order of the row."""
+    """Yield the events of flags, in the order of the row."""
     bug_id, equals = teller.row.bug_id, Counter[tuple[str, ...]]()
     done: FlagDone
     for done in view.members["flags"]:
@@ -106,7 +106,7 @@ def flags_done(teller: RowTeller, view: View, *, attachment_id: int | None = Non
 
 
 def comments_created(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Tell the new comments."""
+    """Yield the events of the new comments."""
     said: Said
     for said in view.members["comments"]:
         key = [str(said.comment["id"]), str(seconds_of(said.comment["creation_time"]))]
@@ -114,7 +114,7 @@ def comments_created(teller: RowTeller, view: View) -> Iterator[Event]:
 
 
 def comments_changed(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Tell which comments went from the public, and which came to it."""
+    """Yield the events of comments that became private or public."""
     words = view.members["place"]
     for comment_id in view.members["comments_hidden"]:
         yield teller.bare_event(
@@ -132,7 +132,7 @@ def comments_changed(teller: RowTeller, view: View) -> Iterator[Event]:
 def _comment_shown(teller: RowTeller, type_: str, said: Said, *, key: Sequence[str], words: Sequence[str]) -> Event:
     comment: Mapping[str, Any] = said.comment
     cut = {}
-    # What the replacement of bad characters added was never there.
+    # Bytes that only the replacement of bad characters added do not count as cut.
     if said.text_bytes is not None and said.text_bytes > len(comment["text"].encode()):
         cut["/comment/text"] = said.text_bytes
     return teller.event(type_, {"comment": comment}, key=key, words=words, cut=cut)

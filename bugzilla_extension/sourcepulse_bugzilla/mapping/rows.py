@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read a row of Bugzilla's outbox table: check all of it before anything is made of it."""
+"""Read a row of Bugzilla's outbox table: everything is checked before an event is made of it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse_bugzilla.errors import RowError
 from sourcepulse_bugzilla.mapping.views import KINDS, View, read_view
 
-#: The version of the payload that this reads.
+#: The payload version that this code reads.
 PAYLOAD_VERSION = 1
-#: What the extension stores takes two MiB at most; what recovery reads is no larger.
+#: The extension stores at most two MiB, and recovered rows are no larger.
 PAYLOAD_MAX_CHARACTERS = 16 * 1024 * 1024
 
 _TRANSACTION = re.compile("[0-9a-f]{32}")
@@ -24,10 +24,10 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Row(NamedTuple):
-    """One row, checked: what happened, when, and what each stream may hold of it.
+    """One row, checked: what happened, when, and what each stream may contain of it.
 
-    `id` is None for what recovery found. `activity` is the last `bugs_activity.id` of the update, `activities` are all
-    those that a recovered row stands for. `transaction` is the same in all rows of one transaction; None if it is
+    `id` is None for recovered rows. `activity` is the last `bugs_activity.id` of the update, `activities` are all those
+    that a recovered row stands for. `transaction` is the same in all rows of one transaction; None if it is
     unknown. Times are seconds since 1970.
     """
 
@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 def read_row(raw: Mapping[str, Any]) -> Row:
-    """Read a row as drain.pl returns it; RowError says what is wrong with it, and holds nothing of it."""
+    """Read a row as drain.pl returns it; RowError describes the defect, without values of the row."""
     kind, bug_id = raw.get("kind"), _number(raw, "bug_id")
     if not isinstance(kind, str) or kind not in KINDS:
         raise RowError("its kind is unknown: upgrade sourcepulse")
@@ -51,7 +51,7 @@ def read_row(raw: Mapping[str, Any]) -> Row:
     if payload.get("v") != PAYLOAD_VERSION:
         raise RowError(f"its payload is not of version {PAYLOAD_VERSION}: upgrade sourcepulse")
     if "thin" in payload and "views" not in payload:
-        raise RowError("it holds no facts, and they were not read again from the database")
+        raise RowError("it contains no facts, and they could not be read from the database")
     return Row(
         id=_number(raw, "id") if "id" in raw else None,
         kind=kind,
@@ -75,7 +75,7 @@ def _views(kind: str, bug_id: int, raw: Any) -> dict[str, View]:
 
 def _payload(text: Any) -> dict[str, Any]:
     if not isinstance(text, str):
-        raise RowError("its payload is no text")
+        raise RowError("its payload is not a text")
     if len(text) > PAYLOAD_MAX_CHARACTERS:
         raise RowError(f"its payload has {len(text)} characters, more than {PAYLOAD_MAX_CHARACTERS}")
     try:
@@ -85,12 +85,12 @@ def _payload(text: Any) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise RowError("its payload is not the JSON that was written: it is damaged or cut off") from None
     if not isinstance(payload, dict):
-        raise RowError("its payload is no JSON object")
+        raise RowError("its payload is not a JSON object")
     return payload
 
 
 def _whole_texts(value: Any) -> Any:
-    """Replace what UTF-8 cannot say, halves of surrogate pairs, as every bad byte is replaced."""
+    """Replace halves of surrogate pairs, which UTF-8 cannot encode, as every bad byte is replaced."""
     if isinstance(value, str):
         return _LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
@@ -115,7 +115,7 @@ def _refuse(_: str) -> NoReturn:
 def _number(members: Mapping[str, Any], name: str) -> int:
     value = members.get(name)
     if type(value) is not int:
-        raise RowError(f"its {name} is no whole number")
+        raise RowError(f"its {name} is not a whole number")
     return value
 
 
@@ -131,5 +131,5 @@ def _transaction(value: Any) -> str | None:
 
 def _activities(values: Any) -> tuple[int, ...]:
     if not isinstance(values, list) or any(type(value) is not int for value in values):
-        raise RowError("its activities are no list of whole numbers")
+        raise RowError("its activities are not a list of whole numbers")
     return tuple(values)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Check what a row holds against the definitions that are shipped for the data of events."""
+"""Check the values of a row against the schema definitions of event data."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from sourcepulse.catalogue import schema_for
 from sourcepulse.events.validator import defects
 
-#: A custom field's name is an administrator's own words.
+#: An administrator chose the name of a custom field.
 _CUSTOM = re.compile(r"/cf_[^/]*")
 
 
 class ShapeError(ValueError):
-    """A value is not of its shape; the text is the JSON pointer of the place, without names that a site chose."""
+    """A value does not have its shape; the text is the JSON pointer to the place, without names that a site chose."""
 
 
 def check_shape(name: str, value: Any) -> None:
-    """Raise ShapeError unless the value is what events have under this name: `Bug`, `Person`, `changes`."""
+    """Raise ShapeError unless the value is valid under this name of an event's members: `Bug`, `Person`, `changes`."""
     root = _definitions()
     for pointer, _ in defects({"$ref": f"#/$defs/{name}", "$defs": root}, value):
         raise ShapeError(_CUSTOM.sub("/cf_*", pointer))
@@ -28,6 +28,6 @@ def check_shape(name: str, value: Any) -> None:
 
 @cache
 def _definitions() -> dict[str, Any]:
-    # The files are part of the program; they do not change while it runs.
+    # The schemas are part of the program, so they do not change while it runs.
     definitions: dict[str, Any] = schema_for("common.v1")["$defs"]
     return definitions

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the events of what bugs are filed under: products, components, versions, milestones, keywords."""
+"""Make the events of products, components, versions, milestones and keywords."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THING_TYPES: Mapping[str, str] = {
 
 
 def thing_events(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Yield the event of a product, component, version, milestone or keyword; none if no change of it is left."""
+    """Yield the event of a product, component, version, milestone or keyword; none if none of its changes remains."""
     kind, thing = teller.row.kind, view.members["thing"]
     name, _, action = kind.partition(".")
     members = {name: thing}
@@ -26,7 +26,7 @@ def thing_events(teller: RowTeller, view: View) -> Iterator[Event]:
         if not view.members["changes"]:
             return
         members["changes"] = view.members["changes"]
-    # The words are those before the change, because consumers are bound to the old name.
+    # The key has the words before the change, because consumers are bound to the old name.
     yield teller.event(
         THING_TYPES[kind],
         members,

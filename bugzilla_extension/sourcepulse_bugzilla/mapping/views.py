@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read what one stream may hold of a row: its form, and all members that this form has."""
+"""Read what one stream may contain of a row: its form, and all members that this form has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUG_DELETE = "bug.delete"
 ATTACHMENT_CREATE = "attachment.create"
 ATTACHMENT_UPDATE = "attachment.update"
 ATTACHMENT_DELETE = "attachment.delete"
-#: What bugs are filed under, with the number of variable words in the routing keys; a kind is `<thing>.<action>`.
+#: Things that bugs are filed under, with the number of variable words in their keys; a kind is `<thing>.<action>`.
 THINGS: Mapping[str, int] = {"product": 1, "component": 2, "version": 2, "milestone": 2, "keyword": 1}
 THING_CREATE = "create"
 THING_UPDATE = "update"
@@ -26,22 +26,22 @@ THING_DELETE = "delete"
 
 HIDDEN = "hidden"
 PUBLISHED = "published"
-#: The view has everything that its kind has.
+#: The form of a view that has all members of its kind.
 FULL = "full"
 
-#: What was done to a flag.
+#: The states that a change can give to a flag.
 FLAG_STATUSES = ("?", "+", "-", "X")
 
 
 class Said(NamedTuple):
-    """A comment, and the UTF-8 bytes of its whole text if it was cut."""
+    """A comment, and the size of its whole text in UTF-8 bytes if it was cut."""
 
     comment: Mapping[str, Any]
     text_bytes: int | None
 
 
 class FlagDone(NamedTuple):
-    """A flag and what was done to it; on an attachment if the row or the flag itself says so."""
+    """A flag and what was done to it; it is on an attachment if the row or the flag itself names one."""
 
     flag: Mapping[str, Any]
     status: str
@@ -49,7 +49,7 @@ class FlagDone(NamedTuple):
 
 
 class View(NamedTuple):
-    """The members of a view, checked, by name; `form` tells which there are."""
+    """The checked members of a view by name; `form` determines which there are."""
 
     form: str
     members: Mapping[str, Any]
@@ -63,10 +63,10 @@ def seconds_of(time: str) -> int:
 def read_view(kind: str, bug_id: int, stream: str, raw: Any) -> View:
     """Read the view of a stream; RowError, with the place and no value, if a member is missing or wrong.
 
-    A public view with anything that is marked as private is refused, whoever wrote it.
+    A public view that contains anything marked as private is refused.
     """
     if not isinstance(raw, dict):
-        raise RowError(f"its {stream} view is no JSON object")
+        raise RowError(f"its {stream} view is not a JSON object")
     forms, form = KINDS[kind], FULL
     if stream == PUBLIC and raw.get("transition") in tuple(forms):
         form = raw["transition"]
@@ -86,7 +86,7 @@ def read_view(kind: str, bug_id: int, stream: str, raw: Any) -> View:
 
 
 def _bugs_of(kind: str, members: Mapping[str, Any]) -> Iterator[int]:
-    """Yield the number of the bug wherever a view has it, 0 for a view that is about no bug."""
+    """Yield the number of the bug wherever a view has it; 0 for a view that is not about a bug."""
     if "thing" in members:
         yield 0
     elif "bug" in members:
@@ -173,7 +173,7 @@ def _time(value: Any) -> str:
 
 
 def _timed(name: str) -> Callable[[Any], Any]:
-    """Read what is identified by the time of its creation, too."""
+    """Return a reader of an object that is also identified by the time of its creation."""
 
     def read(value: Any) -> Any:
         check_shape(name, value)
@@ -239,7 +239,7 @@ KINDS: Mapping[str, Mapping[str, Mapping[str, Callable[[Any], Any]]]] = {
             "comments_published": _COMMENTS,
         },
         HIDDEN: {"place": _PLACE, "old_place": _PLACE, "id": _number},
-        # What a bug was while it was private is told to nobody.
+        # What a bug was while it was private is never published.
         PUBLISHED: {"place": _PLACE, "bug": _BUG, "comments": _COMMENTS},
     },
     BUG_DELETE: {FULL: {"place": _PLACE, "id": _number, "creation_time": _time}},

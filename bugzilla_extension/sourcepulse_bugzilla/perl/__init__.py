@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The Perl process `drain.pl`, which speaks for Bugzilla."""
+"""The Perl process `drain.pl`, which acts for Bugzilla."""

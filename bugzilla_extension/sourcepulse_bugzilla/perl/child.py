@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A process that answers each line of JSON with one: every wait has a limit, and so has every answer."""
+"""A process that answers each line of JSON with a line; waits and answers are bounded."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from sourcepulse_bugzilla.errors import DrainerGoneError, PausedError, SetupErro
 from sourcepulse_bugzilla.perl.stderr import StderrLines
 
 ANSWER_WAIT_SECONDS = 60.0
-#: Some 8 MiB of rows are given at a time, written twice as JSON.
+#: About 8 MiB of rows are returned at a time, encoded twice as JSON.
 ANSWER_MAX_BYTES = 64 * 1024 * 1024
 #: How long a process that was asked to end may take before it is killed.
 END_WAIT_SECONDS = 2.0
-#: How often a waiting caller is given a moment for other duties.
+#: How often a waiting caller can do other work.
 STEP_SECONDS = 0.5
 READ_BYTES = 1024 * 1024
 
-#: What Perl and Bugzilla may need to know; settings of ours, with their secrets, are not among it.
+#: The variables that Perl and Bugzilla may need; our own settings, with their secrets, are not passed on.
 ENVIRONMENT_NAMES = (
     *("HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PERL5LIB", "PGPASSFILE"),
     *("TMPDIR", "TZ", "USER"),
 )
-#: drain.pl ends so if the folder is no Bugzilla, or Bugzilla or the extension cannot be loaded.
+#: The exit codes of drain.pl if the folder is not a Bugzilla, or Bugzilla or the extension cannot be loaded.
 SETUP_EXIT_CODES = (2, 3)
 
-PAUSED = "Bugzilla is paused: drain.pl answers with something that is no JSON"
+PAUSED = "Bugzilla is paused: drain.pl answered with something other than JSON"
 
 logger = logging.getLogger(__name__)
 
 
 def minimal_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of an environment that the process is to have."""
+    """Return the part of an environment that is passed to the process."""
     return {name: environ[name] for name in ENVIRONMENT_NAMES if name in environ}
 
 
 class Child:
-    """One process, until it ends or fails once; then every call raises DrainerGoneError.
+    """A process that is used until it ends or fails once; after that every call raises DrainerGoneError.
 
-    While it is waited for, `step` is called at least twice a second. No wait goes on after the monotonic moment that
-    `give_up_at` gives, whatever limit it began with.
+    During a wait, `step` is called at least twice a second. No wait continues after the monotonic time that
+    `give_up_at` returns, whatever its own limit.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Child:
                 bufsize=0,
                 cwd="/",
                 env=minimal_environment(os.environ),
-                # Ctrl-C is for us: what is under way is finished first.
+                # Ctrl-C is for us: the request in progress is finished first.
                 start_new_session=True,
             )
         except OSError as error:
@@ -93,11 +93,11 @@ class Child:
         return self._process.pid
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the answer to a request, whatever it says.
+        """Return the answer to a request, whatever its content.
 
-        PausedError if it is no JSON: that is Bugzilla's maintenance text. DrainerGoneError if the process ended, was
-        silent for too long, or said more than it may; SetupError if it cannot work at all. After each of them the
-        process is gone.
+        PausedError if it is not JSON: that is Bugzilla's maintenance page. DrainerGoneError if the process ended, was
+        silent for too long, or wrote too much; SetupError if it cannot work at all. After each of these the process
+        has ended.
         """
         if self._ended:
             raise DrainerGoneError("drain.pl has ended")
@@ -115,7 +115,7 @@ class Child:
         return answer
 
     def close(self, *, kill: bool = False) -> None:
-        """Have the process end, at the latest after END_WAIT_SECONDS; may be called again."""
+        """End the process, after END_WAIT_SECONDS at the latest; may be called again."""
         if self._ended:
             return
         self._ended = True
@@ -138,7 +138,7 @@ class Child:
                 pipe.close()
 
     def _exchange(self, request: bytes) -> bytes:
-        """Send a request and give the one line that comes back."""
+        """Send a request and return the line that answers it."""
         deadline = time.monotonic() + self._wait_s
         unsent = memoryview(request)
         chunks: list[bytes] = []
@@ -174,7 +174,7 @@ class Child:
     def _one_line(self, said: bytes) -> bytes:
         line, _, more = said.partition(b"\n")
         if more and line.lstrip()[:1] == b"{":
-            raise DrainerGoneError("drain.pl said more than it was asked for")
+            raise DrainerGoneError("drain.pl wrote more than one answer")
         return line
 
     def _send(self, unsent: memoryview) -> memoryview:
@@ -183,11 +183,11 @@ class Child:
         except BlockingIOError:
             return unsent
         except OSError:
-            # It has ended; what it said before is still to be read.
+            # It has ended; what it wrote before is still to be read.
             return unsent[:0]
 
     def _read_errors(self) -> bool:
-        """Pass on what stands in standard error now; False at its end."""
+        """Pass on what can be read from standard error now; return False at its end."""
         while chunk := _read(self._err):
             self._errors.add(chunk)
         return chunk is None
@@ -200,7 +200,7 @@ class Child:
         self._read_errors()
         self._errors.end()
         if code == 0 and said:
-            # Bugzilla ends so when it is down for maintenance.
+            # Bugzilla exits like this during maintenance.
             raise PausedError(PAUSED)
         last = ": " + " ".join(self._errors.last) if self._errors.last else ""
         if code in SETUP_EXIT_CODES:
@@ -210,7 +210,7 @@ class Child:
 
 
 def _read(fd: int) -> bytes | None:
-    """Read what is there: None if nothing is, b"" at the end."""
+    """Read what is available: None if nothing is, b"" at the end."""
     try:
         return os.read(fd, READ_BYTES)
     except BlockingIOError:

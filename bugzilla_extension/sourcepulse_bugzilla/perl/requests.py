@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The requests that drain.pl understands, with answers that are checked; PROTOCOL.md describes them."""
+"""The requests that drain.pl understands, with checked answers; PROTOCOL.md describes them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from sourcepulse_bugzilla.errors import DrainerError, DrainerGoneError, LockedEr
 from sourcepulse_bugzilla.perl.child import Child
 
 PROTOCOL = 2
-#: Where the extension is in a Bugzilla.
+#: The path of drain.pl in a Bugzilla.
 SCRIPT = Path("extensions/SourcePulse/bin/drain.pl")
 DEFAULT_PERL = "perl"
 ROWS_AT_ONCE = 200
-#: Fewer could be tried out by a reader who looks for the numbers behind an id.
+#: A shorter secret could be guessed by a consumer that looks for the numbers behind an id.
 SECRET_MIN_DIGITS = 32
 
 _SECRET = re.compile(r"[0-9a-fA-F]+")
@@ -33,7 +33,7 @@ _ERRORS: Mapping[str, type[DrainerError]] = {"paused": PausedError, "locked": Lo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """Which Bugzilla this is, where it sends its nudges, and the secret in the ids of its events."""
+    """The identity of a Bugzilla, where it sends its nudges, and the secret in the ids of its events."""
 
     site: str
     secret: str = field(repr=False)
@@ -45,7 +45,7 @@ class Hello:
 
 
 class Rows(NamedTuple):
-    """The oldest rows that wait, and how many wait in all."""
+    """The oldest waiting rows, and how many are waiting in all."""
 
     rows: Sequence[Mapping[str, Any]]
     depth: int
@@ -54,7 +54,7 @@ class Rows(NamedTuple):
 class Stats(NamedTuple):
     """The state of the table; `oldest_s` is an age in seconds.
 
-    `silent_since`, in seconds since 1970, is the time of the last row if Bugzilla recorded public changes after it and
+    `silent_since`, in seconds since 1970, is the time of the last row if Bugzilla has recorded public changes since but
     the extension wrote nothing; else None.
     """
 
@@ -66,7 +66,7 @@ class Stats(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What Bugzilla recorded behind some marks, in the form of rows, and the marks to go on with."""
+    """What Bugzilla recorded after some marks, in the form of rows, and the marks to continue with."""
 
     rows: Sequence[Mapping[str, Any]]
     marks: Mapping[str, Any]
@@ -74,9 +74,9 @@ class Page(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """Whether an anonymous visitor may read an event now, with which data if it was reduced.
+    """Whether an anonymous visitor may read an event now, with the data if it was reduced.
 
-    `bug` is the bug of an event that may not be read, if that bug is public.
+    `bug` is the bug of an event that must not be read, if that bug is public.
     """
 
     send: bool
@@ -90,12 +90,12 @@ def has_extension(folder: Path) -> bool:
 
 
 def command_for(folder: Path, perl: str = DEFAULT_PERL) -> list[str]:
-    """Return the command that serves a Bugzilla; ConfigError if the folder is none, or lacks the extension."""
+    """Return the command that serves a Bugzilla; ConfigError if the folder is not one, or lacks the extension."""
     program = shutil.which(perl)
     if program is None:
-        raise ConfigError(f"there is no Perl at {perl!r}; name the one that runs Bugzilla with --perl")
+        raise ConfigError(f"there is no Perl at {perl!r}; pass the one that runs Bugzilla with --perl")
     if not (folder / "Bugzilla.pm").is_file():
-        raise ConfigError(f"{folder} is no folder of a Bugzilla: there is no Bugzilla.pm in it")
+        raise ConfigError(f"{folder} is not the folder of a Bugzilla: there is no Bugzilla.pm in it")
     script = folder / SCRIPT
     if not script.is_file():
         raise ConfigError(
@@ -106,10 +106,10 @@ def command_for(folder: Path, perl: str = DEFAULT_PERL) -> list[str]:
 
 
 class Drainer:
-    """One drain.pl at work; close it, or use it as a context manager.
+    """A connection to one drain.pl; close it, or use it as a context manager.
 
-    Every request raises PausedError, LockedError, SetupError or DrainerError as drain.pl answers, and DrainerGoneError
-    if it does not.
+    Every request raises PausedError, LockedError, SetupError or DrainerError according to the answer of drain.pl, and
+    DrainerGoneError if there is none.
     """
 
     def __init__(self, child: Child) -> None:
@@ -124,11 +124,11 @@ class Drainer:
         self.close()
 
     def close(self) -> None:
-        """Have drain.pl end; may be called again."""
+        """End drain.pl; may be called again."""
         self._child.close()
 
     def hello(self) -> Hello:
-        """Ask whom we talk to; SetupError if it speaks another version of the protocol."""
+        """Ask for the identity of the Bugzilla; SetupError if it has another version of the protocol."""
         answer = self._ask("hello")
         if answer.get("protocol") != PROTOCOL:
             raise SetupError(
@@ -154,11 +154,11 @@ class Drainer:
         )
 
     def lock(self) -> None:
-        """Take the lock that only one drainer of a Bugzilla can have; LockedError if another has it."""
+        """Acquire the lock that only one drainer of a Bugzilla can hold; LockedError if another holds it."""
         self._ask("lock")
 
     def next(self, count: int = ROWS_AT_ONCE) -> Rows:
-        """Return the oldest rows that wait."""
+        """Return the oldest waiting rows."""
         answer = self._ask("next", count=count)
         rows = _rows(answer)
         if any(type(row.get("id")) is not int for row in rows):
@@ -166,15 +166,15 @@ class Drainer:
         return Rows(rows, _number(answer, "depth"))
 
     def ack(self, ids: Sequence[int]) -> int:
-        """Delete rows whose events are stored, and give how many there were."""
+        """Delete rows whose events are stored, and return how many there were."""
         return _number(self._ask("ack", ids=list(ids)), "deleted")
 
     def bury(self, row_id: int, reason: str) -> None:
-        """Set a row aside with its reason."""
+        """Bury a row with its reason."""
         self._ask("bury", id=row_id, reason=reason)
 
     def retry(self) -> int:
-        """Have buried rows wait again, and give how many there were."""
+        """Return all buried rows to the queue, and return how many there were."""
         return _number(self._ask("retry"), "rows")
 
     def stats(self) -> Stats:
@@ -189,22 +189,22 @@ class Drainer:
         )
 
     def found(self, count: int) -> None:
-        """Have the first so many of the missed changes forgotten: the history was searched for them."""
+        """Forget the first `count` missed changes, because the history was searched for them."""
         self._ask("found", count=count)
 
     def check(self, events: Sequence[Mapping[str, Any]]) -> list[Judged]:
-        """Ask of events, each with `type` and `data`, whether an anonymous visitor may read them now."""
+        """Return whether an anonymous visitor may read these events now; each has `type` and `data`."""
         verdicts = self._ask("check", events=list(events)).get("verdicts")
         if not isinstance(verdicts, list) or len(verdicts) != len(events):
             raise _senseless("verdicts")
         return [_judged(verdict) for verdict in verdicts]
 
     def tips(self) -> Mapping[str, Any]:
-        """Return where the tables end now."""
+        """Return the marks of the present ends of the tables."""
         return _object(self._ask("tips"), "marks")
 
     def recover(self, marks: Mapping[str, Any], count: int = ROWS_AT_ONCE) -> Page:
-        """Return what Bugzilla recorded behind the marks."""
+        """Return what Bugzilla recorded after the marks."""
         answer = self._ask("recover", marks=marks, count=count)
         return Page(_rows(answer), _object(answer, "marks"), _truth(answer, "more"))
 
@@ -217,7 +217,7 @@ class Drainer:
 
 
 def open_drainer(child: Child) -> tuple[Drainer, Hello]:
-    """Return a drainer that has said hello; it is closed if that fails."""
+    """Return a drainer and the answer to its hello; the drainer is closed if that fails."""
     drainer = Drainer(child)
     try:
         return drainer, drainer.hello()
@@ -228,7 +228,7 @@ def open_drainer(child: Child) -> tuple[Drainer, Hello]:
 
 
 def _senseless(what: str) -> DrainerError:
-    return DrainerError(f"drain.pl gave an answer that makes no sense ({what})")
+    return DrainerError(f"drain.pl sent an invalid answer ({what})")
 
 
 def _number(answer: Mapping[str, Any], name: str) -> int:

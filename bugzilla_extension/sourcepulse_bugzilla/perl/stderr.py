@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Pass on what a process says on standard error, line by line, but not more than a log can bear."""
+"""Pass on the standard error of a process, line by line, with a limit on the number of lines."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from collections.abc import Callable
 from sourcepulse.cli.lines import plain
 
 LINE_MAX_BYTES = 500
-#: So many lines are passed on in a period; of the rest only the number is told.
+#: Each period, at most LINES_PER_PERIOD lines are passed on; the rest is only counted.
 PERIOD_SECONDS = 60.0
 LINES_PER_PERIOD = 50
-#: What an error of the process quotes.
+#: How many lines an error about the process quotes.
 LAST_LINES = 2
 
 
 class StderrLines:
-    """Gathers bytes to lines and gives each to `tell`; `clock` gives monotonic seconds."""
+    """Splits bytes into lines and calls `tell` with each; `clock` returns monotonic seconds."""
 
     def __init__(self, tell: Callable[[str], None], *, clock: Callable[[], float]) -> None:
         self._tell = tell
         self._clock = clock
         self._part = b""
         self._since = clock()
-        self._told = self._untold = 0
-        #: The last lines, whether they were passed on or not.
+        self._passed = self._left_out = 0
+        #: The last lines, whether or not they were passed on.
         self.last: list[str] = []
 
     def add(self, chunk: bytes) -> None:
-        """Take what was read."""
+        """Process a chunk that was read."""
         *lines, self._part = (self._part + chunk).split(b"\n")
         for line in lines:
             self._line(line)
-        # The rest of a line that has no end is dropped as it comes.
+        # The rest of an overlong line is dropped as it arrives.
         self._part = self._part[:LINE_MAX_BYTES]
 
     def end(self) -> None:
-        """Pass on what had no end of line, and the number of what was left out."""
+        """Pass on the last, unterminated line, and the number of lines left out."""
         self._line(self._part)
         self._part = b""
-        self._tell_untold()
+        self._report_left_out()
 
     def _line(self, line: bytes) -> None:
         text = plain(line[:LINE_MAX_BYTES].decode("utf-8", "replace").strip())
@@ -49,15 +49,15 @@ class StderrLines:
         self.last = [*self.last, text][-LAST_LINES:]
         now = self._clock()
         if now - self._since > PERIOD_SECONDS:
-            self._tell_untold()
-            self._since, self._told = now, 0
-        if self._told < LINES_PER_PERIOD:
-            self._told += 1
+            self._report_left_out()
+            self._since, self._passed = now, 0
+        if self._passed < LINES_PER_PERIOD:
+            self._passed += 1
             self._tell(text)
         else:
-            self._untold += 1
+            self._left_out += 1
 
-    def _tell_untold(self) -> None:
-        if self._untold:
-            self._tell(f"... and {self._untold} more lines")
-            self._untold = 0
+    def _report_left_out(self) -> None:
+        if self._left_out:
+            self._tell(f"... and {self._left_out} more lines")
+            self._left_out = 0

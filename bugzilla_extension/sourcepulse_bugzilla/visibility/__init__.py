@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Ask Bugzilla what is public now, before an event is published."""
+"""Ask Bugzilla whether an event is public now, before it is published."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The check before publishing: ask the one Bugzilla that an event is of; without its answer the event waits."""
+"""The check before publishing: ask the Bugzilla that an event came from; without its answer the event waits."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from sourcepulse_bugzilla.visibility.sites import is_ours_alone, serving_folder
 from sourcepulse_bugzilla.visibility.unseen import apply_marks
 
 SCHEME = "bugzilla://"
-#: The relay waits so long for one answer, and then tries again as after any failure.
+#: How long the relay waits for an answer before it retries, as after any failure.
 ANSWER_WAIT_SECONDS = 15.0
-#: No request is longer.
+#: The maximum size of a request.
 REQUEST_MAX_BYTES = 8 * 1024 * 1024
-#: A character of two bytes takes six in the ASCII of a request; no other grows more.
+#: In ASCII, JSON needs six bytes for a character that has two in UTF-8; no other character grows more.
 ASCII_GROWTH = 3
-#: For what surrounds an event in a request.
+#: Room for what surrounds an event in a request.
 ROOM_BYTES = 1024
 
 
 def open_check(outbox: Outbox) -> Check:
-    """Return the check for the Bugzillas that this outbox knows; nothing is started before it is asked."""
+    """Return the check for the Bugzillas that this outbox knows; their processes start when first asked."""
     return Check(outbox)
 
 
 class Check:
-    """Asks a drain.pl in each Bugzilla; for one thread at a time. Close it."""
+    """Asks the drain.pl of each Bugzilla. Not thread-safe. Close it."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -46,7 +46,7 @@ class Check:
     def ask(self, events: Sequence[Claimed]) -> list[Verdict]:
         """Return a verdict for each event: whether an anonymous visitor may read it at this moment.
 
-        VisibilityUnknownError if a Bugzilla cannot be asked, or is not known; then none of the events may be sent.
+        VisibilityUnknownError if a Bugzilla is unknown or does not answer; then none of the events may be sent.
         """
         verdicts = [Verdict(send=False)] * len(events)
         for source in dict.fromkeys(event.source for event in events):
@@ -57,7 +57,7 @@ class Check:
         return verdicts
 
     def close(self) -> None:
-        """End all that was started; may be called again."""
+        """End all processes that were started; may be called again."""
         for folder in list(self._open):
             self._end(folder)
 
@@ -78,16 +78,16 @@ class Check:
         return self._open[folder].check([{"type": event.type, "data": event.data} for event in events])
 
     def _find(self, source: str) -> Path:
-        """Return the folder of the Bugzilla of a source; its drain.pl is open then, and said who it is."""
+        """Return the folder of a source's Bugzilla, after its drain.pl was started and confirmed the identity."""
         if not is_ours_alone(self._outbox.path):
-            # It names programs that are started here.
+            # The outbox names programs that are started here.
             path = self._outbox.path
             raise _unknown(source, f"{path} can be written by others; chmod 600, and run the relay as its owner")
         site = source.removeprefix(SCHEME)
         try:
             folder = serving_folder(self._outbox, site)
             if folder is None:
-                raise _unknown(source, "no Bugzilla of this outbox has this id; start the sidecar of the one that has")
+                raise _unknown(source, "no Bugzilla of this outbox has this id; start the sidecar of the one that does")
             hello = self._hello(folder)
         except SiteConflictError as error:
             raise _unknown(source, str(error)) from None
@@ -96,7 +96,7 @@ class Check:
         if hello.site != site:
             self._end(folder)
             raise _unknown(
-                source, f"{folder} is the Bugzilla {hello.site} now; start the sidecar of the one of this id"
+                source, f"{folder} is the Bugzilla {hello.site} now; start the sidecar of the Bugzilla with this id"
             )
         return folder
 
@@ -126,7 +126,7 @@ def _decoded(event: Claimed) -> Event | None:
 
 
 def _batches(claimed: Sequence[Claimed], events: Sequence[Event | None]) -> Iterator[list[Event]]:
-    """Return the events that can be judged in parts, each of which makes a request that is not too long."""
+    """Yield the events that can be judged, in batches small enough for a request."""
     batch: list[Event] = []
     left = REQUEST_MAX_BYTES
     for one, event in zip(claimed, events, strict=True):
@@ -143,6 +143,6 @@ def _batches(claimed: Sequence[Claimed], events: Sequence[Event | None]) -> Iter
 
 def _verdict(type_: str, answer: Judged) -> Verdict:
     subject = None if answer.bug is None else f"bug/{answer.bug}"
-    # The words of a product's key are its name, which is what must not be read any more.
+    # The key of a product contains its name, which must no longer be read.
     is_thing = not THINGS.keys().isdisjoint(type_.split(".")[1:2])
     return Verdict(answer.send, answer.data, subject, keeps_key=not is_thing)

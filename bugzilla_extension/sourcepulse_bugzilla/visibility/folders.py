@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Which Bugzillas an outbox serves, and with which Perl: the check before publishing asks the same ones."""
+"""The Bugzillas that an outbox serves, and the Perl of each: the check before publishing asks the same ones."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.tables import note, remove_notes, set_notes
 from sourcepulse_bugzilla.perl.requests import DEFAULT_PERL
 
-#: What the outbox calls a Bugzilla among its sources.
+#: The name in the outbox of a source that is a Bugzilla.
 ORIGIN_KIND = "bugzilla"
-#: How the rows of the outbox that name the Perl of a folder begin.
+#: The prefix of the outbox rows that name the Perl of a folder.
 _PERL = "bugzilla perl "
 
 
 def remember_folder(outbox: Outbox, folder: Path, perl: str) -> None:
-    """Remember a folder that is served and its Perl; cheap when both are known already."""
+    """Record a folder that is served and its Perl; cheap when both are known already."""
     remember_perl(outbox, folder, perl)
     outbox.remember_origin(ORIGIN_KIND, str(folder))
 
 
 def remember_perl(outbox: Outbox, folder: Path, perl: str) -> None:
-    """Remember the Perl of a folder."""
+    """Record the Perl of a folder."""
     if perl_of(outbox, folder) != perl:
         with outbox.writing() as db:
             set_notes(db, {f"{_PERL}{folder}": perl})
 
 
 def forget_folder(outbox: Outbox, folder: Path) -> None:
-    """Forget a folder that is not served any more."""
+    """Forget a folder that is no longer served."""
     outbox.forget_origin(ORIGIN_KIND, str(folder))
     with outbox.writing() as db:
         remove_notes(db, [f"{_PERL}{folder}"])

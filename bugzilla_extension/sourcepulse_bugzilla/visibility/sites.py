@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Which folder serves a site id: one alone, because a copy of a Bugzilla does not know what is private by now."""
+"""The one folder that serves a site id; only one may, because a copy of a Bugzilla misses later privacy changes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from sourcepulse_bugzilla.visibility.folders import (
     remember_perl,
 )
 
-#: What `status` calls two folders with one site id.
+#: The name in `status` of the problem that two folders have one site id.
 TWO_FOLDERS = "bugzilla-two-folders"
-#: How long a folder may take to say which Bugzilla it is.
+#: How long a folder's drain.pl may take to answer.
 ANSWER_WAIT_SECONDS = 15.0
 OTHERS_WRITE = 0o022
 
-#: How the rows of the outbox begin that name the folder of a site, and the other folders that want to be it.
+#: The prefixes of the outbox rows that name the folder of a site, and other folders that claim the same site.
 _SITE = "bugzilla site "
 _RIVAL = "bugzilla rival "
 
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """The site id of a folder; None if it `is_gone`, or cannot be asked now for a reason."""
+    """The site id of a folder; None if the folder `is_gone`, or cannot be asked now for a `reason`."""
 
     site: str | None = None
     is_gone: bool = False
@@ -52,23 +52,23 @@ class Answer(NamedTuple):
 
 
 class Rival(NamedTuple):
-    """A folder that may be the same site as another, and why it cannot be asked, if it cannot."""
+    """A folder that may be the same site as another, and the reason if it cannot be asked."""
 
     folder: Path
     reason: str = ""
 
 
-#: Asks a folder which site it is.
+#: Asks a folder for its site id.
 Ask = Callable[[Outbox, Path], Answer]
 
 
 def ask_folder(outbox: Outbox, folder: Path) -> Answer:
-    """Start the drain.pl of a folder that the outbox names, and return what it answers."""
+    """Start the drain.pl of a folder that the outbox names, and return its answer."""
     try:
         if not has_extension(folder):
             return Answer(is_gone=True)
         if not is_ours_alone(outbox.path):
-            return Answer(reason=f"{outbox.path} can be written by others, and names the program")
+            return Answer(reason=f"{outbox.path} can be written by others, and it names the program to run")
         with Drainer(Child(command_for(folder, perl_of(outbox, folder)), wait_s=ANSWER_WAIT_SECONDS)) as drainer:
             return Answer(site=drainer.hello().site)
     except (DrainerError, ConfigError) as error:
@@ -78,7 +78,7 @@ def ask_folder(outbox: Outbox, folder: Path) -> Answer:
 
 
 def is_ours_alone(path: Path) -> bool:
-    """Return whether only we may write to a file: the outbox names programs that we start."""
+    """Return whether only we may write to a file; the outbox names programs that we start."""
     try:
         status = path.stat()
     except OSError:
@@ -96,7 +96,7 @@ def folder_of(outbox: Outbox, site: str) -> Path | None:
 def open_site(outbox: Outbox, site: str, folder: Path, perl: str, ask: Ask = ask_folder) -> None:
     """Record that this folder serves the site.
 
-    SiteConflictError if another one does: then `status` shows it, and nothing is published, until one is claimed.
+    SiteConflictError if another one does; then `status` shows it, and nothing is published until one is claimed.
     """
     while (recorded := folder_of(outbox, site)) != folder:
         others = _unrecorded(outbox) if recorded is None else [recorded]
@@ -112,14 +112,14 @@ def open_site(outbox: Outbox, site: str, folder: Path, perl: str, ask: Ask = ask
                 if answer.is_gone:
                     forget_folder(outbox, other)
             if recorded is not None:
-                logger.info("%s serves the Bugzilla %s from now on, %s does not any more", folder, site, recorded)
+                logger.info("%s serves the Bugzilla %s from now on, %s no longer does", folder, site, recorded)
             break
     remember_folder(outbox, folder, perl)
     _standing_rivals(outbox, site, ask)
 
 
 def claim_site(outbox: Outbox, site: str, folder: Path, perl: str, ask: Ask = ask_folder) -> None:
-    """Record that this folder serves the site whatever was recorded, and forget the others."""
+    """Record that this folder serves the site, whatever was recorded, and forget the other folders."""
     recorded = folder_of(outbox, site)
     others = {*_rivals(outbox, site), *([recorded] if recorded else ())}
     for other in _unrecorded(outbox):
@@ -130,7 +130,7 @@ def claim_site(outbox: Outbox, site: str, folder: Path, perl: str, ask: Ask = as
     with outbox.writing() as db:
         set_notes(db, {_SITE + site: str(folder)})
         remove_notes(db, [_rival(site, other) for other in others | {folder}])
-    # One that serves another site by now stays.
+    # A folder that also serves another site is kept.
     for other in others.difference(_rows(outbox, _SITE)):
         forget_folder(outbox, other)
     outbox.clear_problem(TWO_FOLDERS, place=site)
@@ -138,16 +138,16 @@ def claim_site(outbox: Outbox, site: str, folder: Path, perl: str, ask: Ask = as
 
 
 def serving_folder(outbox: Outbox, site: str, ask: Ask = ask_folder) -> Path | None:
-    """Return the one folder that may be asked about the events of a site, None if none is known.
+    """Return the only folder that may be asked about the events of a site; None if none is known.
 
-    SiteConflictError if that is for an administrator to choose.
+    SiteConflictError if an administrator must choose.
     """
     recorded = folder_of(outbox, site)
     if recorded is not None:
         if rivals := _standing_rivals(outbox, site, ask):
             raise _conflict(outbox, site, Rival(recorded), rivals[0])
         return recorded
-    # An outbox of an earlier version. What is alone there is asked who it is anyway.
+    # An outbox of an earlier version: a single folder in it is asked for its site id anyway.
     candidates = sorted({*_unrecorded(outbox), *_rivals(outbox, site)})
     if len(candidates) < 2:
         return candidates[0] if candidates else None
@@ -160,7 +160,7 @@ def serving_folder(outbox: Outbox, site: str, ask: Ask = ask_folder) -> Path | N
 
 
 def _ask_other(outbox: Outbox, other: Path, folder: Path, ask: Ask) -> Answer:
-    """Ask another folder; one that is only another path to ours does not count any more."""
+    """Ask another folder; one that is only another path to ours no longer counts."""
     try:
         if other.samefile(folder):
             return Answer(is_gone=True)
@@ -170,13 +170,13 @@ def _ask_other(outbox: Outbox, other: Path, folder: Path, ask: Ask) -> Answer:
 
 
 def _unrecorded(outbox: Outbox) -> list[Path]:
-    """Return the folders of which it was never recorded which site they are."""
+    """Return the folders whose site id was never recorded."""
     recorded = set(_rows(outbox, _SITE))
     return [folder for folder in known_folders(outbox) if folder not in recorded]
 
 
 def _standing_rivals(outbox: Outbox, site: str, ask: Ask) -> list[Rival]:
-    """Return the folders that still may be the site besides the recorded one; the rest is forgotten."""
+    """Return the folders besides the recorded one that may still be the site; the others are forgotten."""
     standing = []
     for folder in _rivals(outbox, site):
         answer = ask(outbox, folder)
@@ -191,7 +191,7 @@ def _standing_rivals(outbox: Outbox, site: str, ask: Ask) -> list[Rival]:
 
 
 def _conflict(outbox: Outbox, site: str, *rivals: Rival) -> SiteConflictError:
-    """Record the problem, and return the error with the same sentence, whichever folder came first."""
+    """Record the problem, and return an error with the same text, whichever folder came first."""
     first, second = sorted(rivals)
     doubts = [f" ({rival.folder} cannot be asked: {rival.reason})" for rival in rivals if rival.reason]
     sentence = (
@@ -211,7 +211,7 @@ def _command(outbox: Outbox, folder: Path) -> str:
 
 
 def _record(outbox: Outbox, site: str, folder: Path, *, instead_of: Path | None) -> bool:
-    """Record the folder of a site; False if another process was faster."""
+    """Record the folder of a site; return False if another process was faster."""
     with outbox.writing() as db:
         known = note(db, _SITE + site)
         if (Path(known) if known else None) != instead_of:
@@ -230,6 +230,6 @@ def _rivals(outbox: Outbox, site: str) -> list[Path]:
 
 
 def _rows(outbox: Outbox, prefix: str) -> list[Path]:
-    """Return the folders in the rows whose name begins so."""
+    """Return the folders in the rows whose name has this prefix."""
     with outbox.reading() as db:
         return [Path(folder) for folder in notes(db, prefix).values()]

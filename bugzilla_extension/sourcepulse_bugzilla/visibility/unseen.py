@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What the public stream never showed, so that it does not say of it either that it was hidden.
+"""What the public stream never showed, so that it does not report either that it was hidden.
 
-Marks in the outbox, by source: `unseen` for a bug, comment or attachment whose showing was withheld before it was sent,
-and the highest position that was `offered`, which may have been sent.
+Marks in the outbox, by source: `unseen` for a bug, comment or attachment whose first event was withheld before it was
+sent, and the highest `offered` position, up to which events may have been sent.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _OFFERED = "bugzilla offered "
 
 
 class Step(NamedTuple):
-    """One event that shows a thing, `bug/7`, to the public, or hides it.
+    """An event that shows a thing, such as `bug/7`, to the public, or hides it.
 
-    `bug` is the bug of a comment or an attachment; `is_first` where nothing can have shown the thing before.
+    `bug` is the bug of a comment or an attachment; `is_first` means that no earlier event can have shown the thing.
     """
 
     thing: str
@@ -37,7 +37,7 @@ class Step(NamedTuple):
 
 
 def step_of(type_: str, data: Mapping[str, Any]) -> Step | None:
-    """Return what an event does to the sight of a thing; None if it does nothing."""
+    """Return how an event changes the visibility of a thing; None if it does not."""
     words = type_.split(".")
     if words[0] != "bugzilla" or len(words) != 4 or words[1] not in _PARTS:
         return None
@@ -45,7 +45,7 @@ def step_of(type_: str, data: Mapping[str, Any]) -> Step | None:
     try:
         if fact in (_CREATED, _PUBLISHED):
             shown = data[part]
-            # One that was found in the history may come behind other events of the thing.
+            # A recovered event may follow other events of the thing.
             is_first = fact == _CREATED and not data.get("recovered")
             return Step(f"{part}/{shown['id']}", shows=True, bug=shown.get("bug_id"), is_first=is_first)
         if fact == "hidden" or (part, fact) == ("bug", "deleted"):
@@ -56,7 +56,7 @@ def step_of(type_: str, data: Mapping[str, Any]) -> Step | None:
 
 
 def bug_in(type_: str, data: Mapping[str, Any]) -> str | None:
-    """Return the bug, `bug/7`, that an event shows by being sent, whatever it is about; None if it shows none."""
+    """Return the bug, such as `bug/7`, that an event shows by being sent, whatever its subject; None if none."""
     words = type_.split(".")
     if words[0] != "bugzilla" or len(words) != 4 or words[2] in ("hidden", "deleted"):
         return None
@@ -73,9 +73,9 @@ def apply_marks(
     datas: Sequence[Mapping[str, Any] | None],
     verdicts: Sequence[Verdict],
 ) -> list[Verdict]:
-    """Return the verdicts on events of one source, with what hides a thing that was never shown withheld.
+    """Return the verdicts on events of one source; events that hide a thing that was never shown are withheld.
 
-    The marks are written before it returns. A replay is of something that was sent, so it makes no marks.
+    The marks are written before this returns. A replay repeats what was sent, so it makes no marks.
     """
     known = [(event.type, data) for event, data in zip(events, datas, strict=True)]
     steps = [None if data is None else step_of(type_, data) for type_, data in known]
@@ -89,7 +89,7 @@ def apply_marks(
     for event, step, bug, verdict in zip(events, steps, bugs, verdicts, strict=True):
         judged = verdict
         if bug is not None and verdict.send:
-            # A comment shows its bug as well.
+            # A comment also shows its bug.
             now.discard(_unseen(source, bug))
         if step is not None:
             mark = _unseen(source, step.thing)
@@ -108,15 +108,15 @@ def apply_marks(
 
 
 def _without_hiding(step: Step, verdict: Verdict) -> Verdict:
-    # That it may be sent means that the bug of a comment or an attachment is public.
+    # If the event may be sent, the bug of its comment or attachment is public.
     is_public = verdict.send and step.bug is not None
     return Verdict(send=False, subject=f"bug/{step.bug}" if is_public else verdict.subject)
 
 
 def _was_shown(outbox: Outbox, source: str, step: Step, offered: int) -> bool:
-    """Return whether the stream has, or may have, an event that shows the thing; also where its payload has expired.
+    """Return whether the stream may have an event that shows the thing, including one whose payload has expired.
 
-    It reads all events of the source. Only what was published and hidden again before it was sent needs it.
+    It reads all events of the source, but only if something was shown and hidden again before it was sent.
     """
     subject = step.thing if step.bug is None else f"bug/{step.bug}"
     query = (
@@ -131,10 +131,10 @@ def _was_shown(outbox: Outbox, source: str, step: Step, offered: int) -> bool:
 def _shows(type_: str, routing_key: str, body: bytes | None, step: Step) -> bool:
     words = type_.split(".")
     if words[0] != "bugzilla":
-        # A stand-in for what was withheld.
+        # A placeholder for a withheld event.
         return False
     if step.bug is None:
-        # Every event of a bug that could be read shows it.
+        # Every readable event of a bug shows it.
         return words[2] not in ("hidden", "deleted")
     if words[1] != step.thing.partition("/")[0] or words[2] not in (_CREATED, _PUBLISHED):
         return False
@@ -177,7 +177,7 @@ def _parts(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
 def _write(outbox: Outbox, source: str, before: set[str], now: set[str], offered: int | None) -> None:
     if before == now and offered is None:
         return
-    # What is withheld next is written durably, and these with it.
+    # The next withholding is written durably, and these marks with it.
     with outbox.writing(durable=False) as db:
         remove_notes(db, before - now)
         values = dict.fromkeys(sorted(now - before), "1")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Look at the build itself while it runs in this master: what its rows do not hold, without a call to the database."""
+"""Read from a running build of this master what its rows do not hold, without a call to the database."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sourcepulse_buildbot.mapping.rows import Row
 
 
 class LiveBuilds:
-    """The builds that run in a master; none of the attributes used here is part of Buildbot's promised interface.
+    """The running builds of a master; none of the attributes used here is part of Buildbot's documented interface.
 
-    So each look may find nothing, and then the data API is asked. A build that was found once is found as long as it
-    runs: it may outlive its builder, which a reconfig removes, and it goes on to use secrets.
+    Each lookup may therefore find nothing; the caller then asks the data API. A build that was found once is found as
+    long as it runs: it may outlive its builder, which a reconfig can remove, and it continues to use secrets.
     """
 
     def __init__(self, botmaster: Any) -> None:
@@ -26,7 +26,7 @@ class LiveBuilds:
 
     @property
     def botmaster(self) -> Any:
-        """What knows the configured builders."""
+        """The bot master, which holds the configured builders."""
         return self._botmaster
 
     def find(self, buildid: int) -> Any | None:
@@ -42,11 +42,11 @@ class LiveBuilds:
         return self._seen.get(buildid)
 
     def remember(self, others: LiveBuilds) -> None:
-        """Find from now on what others found before."""
+        """Also find the builds that `others` found."""
         self._seen.update(others._seen)
 
     def running(self) -> bool:
-        """Return whether any build runs here now."""
+        """Return whether a build is running on this master now."""
         try:
             return any(builder.building for builder in self._botmaster.builders.values())
         except (AttributeError, TypeError):
@@ -54,7 +54,7 @@ class LiveBuilds:
 
 
 def buildset_of(build: Any | None) -> int | None:
-    """Return the buildset that a running build was requested by."""
+    """Return the buildset that requested a running build."""
     try:
         return None if build is None else int(build.requests[0].bsid)
     except (AttributeError, IndexError, TypeError):
@@ -73,7 +73,7 @@ def properties_of(build: Any | None, wanted: frozenset[str]) -> dict[str, Any] |
 
 
 def builder_of(build: Any | None, botmaster: Any) -> BuilderFacts | None:
-    """Return the configured builder of a running build, which may have a virtual one besides."""
+    """Return the configured builder of a running build, which may also have a virtual one."""
     try:
         return None if build is None else configured(botmaster, build.builder.name)
     except AttributeError:
@@ -81,7 +81,7 @@ def builder_of(build: Any | None, botmaster: Any) -> BuilderFacts | None:
 
 
 def owners_of(build: Any | None) -> list[str]:
-    """Return who is to blame for a running build; Buildbot makes a property of it after it says that it began."""
+    """Return the users to blame for a running build; Buildbot sets the property only after it announced the build."""
     try:
         if build is None:
             return []
@@ -93,7 +93,7 @@ def owners_of(build: Any | None) -> list[str]:
 
 
 def slots_of(botmaster: Any, workername: str) -> int | None:
-    """Return how many builds a worker may have at a time; None if that is not limited or not known."""
+    """Return how many builds a worker may run at a time; None if that is unlimited or unknown."""
     try:
         slots = botmaster.master.workers.workers[workername].max_builds
     except (AttributeError, KeyError, TypeError):
@@ -102,7 +102,7 @@ def slots_of(botmaster: Any, workername: str) -> int | None:
 
 
 def secrets_of(build: Any | None) -> Mapping[str, str]:
-    """Return the values of the secrets that a running build has used so far, with their names in angle brackets."""
+    """Return the secrets that a running build has used so far: their names, in angle brackets, by value."""
     try:
         used = {} if build is None else build.properties._used_secrets
         return {text_of_secret(secret): name for secret, name in used.items()}
@@ -111,12 +111,12 @@ def secrets_of(build: Any | None) -> Mapping[str, str]:
 
 
 def text_of_secret(secret: object) -> str:
-    """Return a secret as builds write it; a provider may return bytes, which Buildbot keeps as they are."""
+    """Return a secret as it appears in a build's output; a provider may return bytes, which Buildbot leaves as is."""
     return secret.decode("utf-8", "backslashreplace") if isinstance(secret, bytes) else str(secret)
 
 
 def statistics_of(build: Any | None, step: Row) -> dict[str, int]:
-    """Return what a step of a running build has counted."""
+    """Return the statistics that a step of a running build has counted."""
     try:
         if build is not None:
             for executed in build.executedSteps:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a builder is called and how it is described: as it is configured, or as Buildbot's database remembers it."""
+"""A builder's name and description: as configured, or as Buildbot's database remembers them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from sourcepulse_buildbot.mapping.rows import Row
 
-#: Buildbot marks virtual builders so, and by mistake the list of their builder as well.
+#: Buildbot's tag for virtual builders; by mistake, it also adds it to the tags of their configured builder.
 _VIRTUAL_TAG = "_virtual_"
 
 
 class BuilderFacts(NamedTuple):
-    """A builder; `virtual_name` and `virtual_tags` are what its configuration calls all of its builds."""
+    """A builder; `virtual_name` and `virtual_tags` are those under which its configuration shows all of its builds."""
 
     name: str
     tags: tuple[str, ...] = ()
@@ -23,7 +23,7 @@ class BuilderFacts(NamedTuple):
 
 
 def configured(botmaster: Any, name: str) -> BuilderFacts | None:
-    """Return what is configured of a builder of this master; None for one that it does not have."""
+    """Return the configuration of a builder; None if this master does not have it."""
     try:
         config = botmaster.builders[name].config
         properties = config.properties or {}
@@ -40,12 +40,12 @@ def configured(botmaster: Any, name: str) -> BuilderFacts | None:
 
 
 def stored(row: Row) -> BuilderFacts:
-    """Return what Buildbot's database has of a builder: of a virtual one, or one that is not configured any more."""
+    """Return a builder as Buildbot's database has it: a virtual one, or one that is no longer configured."""
     return BuilderFacts(row["name"], plain_tags(row.get("tags")), row.get("description") or None)
 
 
 def plain_tags(tags: Any) -> tuple[str, ...]:
-    """Return tags that are texts, without the mark of Buildbot's own."""
+    """Return the tags that are texts, without the one that Buildbot adds."""
     if not isinstance(tags, list | tuple):
         return ()
     return tuple(tag for tag in tags if isinstance(tag, str) and tag != _VIRTUAL_TAG)

@@ -1,23 +1,23 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Hear what a master's message bus says: each fact once, under its shortest key."""
+"""Receive the messages of a master's message bus: each fact once, under its shortest key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-#: What is called for a message: `handler(key, message)`.
+#: The callback for a message: `handler(key, message)`.
 Handler = Callable[[tuple[str, ...], Any], None]
 
-#: The messages that events are made of: first and last word of keys of three words.
+#: Events are made of the messages whose key has three words; handlers are found by its first and last word.
 _KEY_WORDS = 3
 
 
 class Subscription:
-    """Has handlers called by the bus, through its documented interface.
+    """Subscribes handlers to the bus through its documented interface.
 
-    `handlers` maps the first and last word of a key to what is called, at once and in the reactor.
+    `handlers` maps the first and last word of a key to a callback, which runs at once and in the reactor.
     """
 
     def __init__(self, mq: Any, handlers: Mapping[tuple[str, str], Handler]) -> None:
@@ -26,22 +26,23 @@ class Subscription:
         self._consumers: list[Any] = []
 
     async def start(self) -> None:
-        """Begin to hear."""
+        """Start receiving."""
         for (first, last), handler in self._handlers.items():
             self._consumers.append(await self._mq.startConsuming(handler, (first, None, last)))
 
     async def stop(self) -> None:
-        """Hear no more; may be called again."""
+        """Stop receiving; may be called again."""
         consumers, self._consumers = self._consumers, []
         for consumer in consumers:
             await _waited(consumer.stopConsuming())
 
 
 class Tap:
-    """Has handlers called for what this master itself says, as it says it.
+    """Calls handlers for the messages that this master itself sends, as it sends them.
 
-    Masters that share a database hear each other, so that with a subscription each would tell each event; and what a
-    lost WAMP router swallows never comes back. The data connector looks `mq.produce` up for every message.
+    Masters that share a database receive each other's messages, so with a subscription each of them would publish every
+    event; and a message that is lost with a WAMP router never comes back. The data connector looks up `mq.produce`
+    for every message.
     """
 
     def __init__(self, mq: Any, handlers: Mapping[tuple[str, str], Handler]) -> None:
@@ -51,14 +52,14 @@ class Tap:
         self._on = False
 
     async def start(self) -> None:
-        """Begin to hear."""
+        """Start receiving."""
         self._before, self._on = self._mq.produce, True
         self._mq.produce = self._produce
 
     async def stop(self) -> None:
-        """Hear no more; may be called again."""
+        """Stop receiving; may be called again."""
         self._on = False
-        # Somebody else may have put something of theirs before ours meanwhile; ours then stays, and only passes on.
+        # Other code may have wrapped ours meanwhile; ours then stays and only passes messages on.
         if self._before is not None and self._mq.produce == self._produce:
             self._mq.produce, self._before = self._before, None
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Decide once for each request and build whether it is wanted, and keep to that whatever is configured meanwhile."""
+"""Decide once for each request and build whether it is wanted, and keep that decision across reconfigurations."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sourcepulse_buildbot.selection import Selection
 
 
 class Choices:
-    """Knows builders under their own name and under the virtual one that their builds may have.
+    """Decides for a builder by its own name and by the virtual name that its builds may have.
 
-    A story that the outbox has the beginning of is wanted to its end: the configuration may have changed, also while
-    no master ran. `known` returns which of these ids the outbox has.
+    A request or build whose first event is in the outbox is wanted to its end, because the configuration may have
+    changed, even while no master ran. `known` returns which of these ids the outbox has.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Choices:
         return self._requests[number]
 
     async def build(self, build: Row, ref: BuildRef, context: BuildContext) -> bool:
-        """Return whether a build is wanted; a build of a request that is wanted always is."""
+        """Return whether a build is wanted; a build of a wanted request always is."""
         if self._requests.get(build["buildrequestid"]):
             return True
         builder, scheduler = context.builder, context.buildset.scheduler
@@ -56,7 +56,7 @@ class Choices:
         return wanted or await self._is_told(STARTED, ref.key(ref.buildid))
 
     def owes_request(self, buildrequestid: int) -> bool:
-        """Return, once, whether the request of a build that is wanted was not, so that it is to be published first."""
+        """Return, once, whether this request of a wanted build was unwanted, so that it must be published first."""
         if self._requests.get(buildrequestid, True):
             return False
         self._requests[buildrequestid] = True

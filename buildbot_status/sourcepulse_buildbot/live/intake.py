@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Hand facts to the writer in the order in which the bus told them, also those that need an answer first."""
+"""Pass facts to the writer in the order in which the bus announced them, even those that need an answer first."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 
 from sourcepulse_buildbot.writer import Fact, Writer
 
-#: What needs longer than this is left to recovery, for everything behind it waits.
+#: A fact whose answer takes longer is left to recovery, because all facts behind it wait.
 ANSWER_LIMIT_SECONDS = 30.0
-#: How long an end of the master waits for answers.
+#: How long a stopping master waits for answers.
 DRAIN_LIMIT_SECONDS = 3.0
-#: How many may wait behind one that needs an answer.
+#: How many facts may wait behind one that needs an answer.
 WAITING_MOST = 50_000
 
 
@@ -35,18 +35,18 @@ class _Slot:
 
 
 class Intake:
-    """A line in which nobody passes anybody."""
+    """A FIFO queue: facts are written in the order in which they were announced, even if a later one is ready first."""
 
     def __init__(self, writer: Writer, reactor: Any, *, missed: Callable[[str], None]) -> None:
         self._writer = writer
         self._reactor = reactor
-        #: Called with the reason when facts must be found again in the database.
+        #: Called with the reason when facts must be recovered from the database.
         self._missed = missed
         self._waiting: deque[_Slot] = deque()
         self._on_empty: list[defer.Deferred[None]] = []
 
     def add(self, fact: Fact) -> None:
-        """Take a fact."""
+        """Append a fact."""
         if not self._waiting:
             self._put(fact)
             return
@@ -57,7 +57,7 @@ class Intake:
     def add_later(
         self, answer: Coroutine[Any, Any, Sequence[Fact]], *, limit_s: float | None = ANSWER_LIMIT_SECONDS
     ) -> None:
-        """Keep a place in the line for facts that come with an answer; without an answer in time it is given up."""
+        """Reserve a place for facts that come with an answer; it is given up if there is no answer in time."""
         slot = _Slot()
         deferred: defer.Deferred[Sequence[Fact]] = defer.ensureDeferred(answer)
         if deferred.called and not self._waiting:
@@ -77,15 +77,15 @@ class Intake:
             self._advance()
 
         deferred.addCallbacks(fill, give_up)
-        deferred.addErrback(lambda failure: log.failure("facts could not be taken over", failure))
+        deferred.addErrback(lambda failure: log.failure("facts could not be queued", failure))
 
     @property
     def is_free(self) -> bool:
-        """Return whether nothing waits for an answer."""
+        """Return whether no answer is awaited."""
         return not self._waiting
 
     def drained(self, limit_s: float = DRAIN_LIMIT_SECONDS) -> defer.Deferred[None]:
-        """Fire when nothing waits for an answer, at the latest after `limit_s`."""
+        """Fire when no answer is awaited any more, after `limit_s` at the latest."""
         empty: defer.Deferred[None] = defer.Deferred()
         if not self._waiting:
             empty.callback(None)
@@ -95,7 +95,7 @@ class Intake:
 
     def _append(self, slot: _Slot) -> None:
         if len(self._waiting) >= WAITING_MOST:
-            self._missed("too many messages came while one needed an answer of the database")
+            self._missed("too many messages arrived while one waited for the database")
             return
         self._waiting.append(slot)
 
@@ -114,8 +114,8 @@ class Intake:
 
     def _put(self, fact: Fact) -> None:
         if not self._writer.put(fact):
-            self._missed("the outbox did not take the events as fast as they came")
+            self._missed("events arrived faster than the outbox could store them")
 
     def _failed(self, failure: Failure) -> None:
-        log.failure("an event waits for the next recovery", failure)
-        self._missed("the database did not say what an event needs")
+        log.failure("an event is left to the next recovery", failure)
+        self._missed("the database did not return what an event needs")

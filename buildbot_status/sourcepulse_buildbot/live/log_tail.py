@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The end of the logs of failed steps, for those who asked for it."""
+"""The last lines of the logs of failed steps, if the settings ask for them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sourcepulse_buildbot.mapping.rows import Row, outcome_of
 from sourcepulse_buildbot.mapping.steps import log_finished
 from sourcepulse_buildbot.writer import Fact
 
-#: Steps whose logs are sent with their end.
+#: The outcomes of steps whose logs are sent with their last lines.
 FAILED = ("failure", "exception")
-#: Only so many lines are read, however short they are.
+#: At most this many lines are read, however short they are.
 TAIL_MOST_LINES = 1_000
 
 _HEADER = "h"
@@ -27,35 +27,35 @@ Held = tuple[Row, float]
 
 
 class LogTails:
-    """Holds complete logs until their step is over; with `max_bytes` 0 nobody wants tails, and nothing is held."""
+    """Holds complete logs until their step has ended; with `max_bytes` 0 there are no tails, and nothing is held."""
 
     def __init__(self, data: Any, max_bytes: int) -> None:
         self._data = data
         self._max_bytes = max_bytes
         self._held: defaultdict[int, list[Held]] = defaultdict(list)
-        #: Steps that are over, for their late logs.
+        #: Steps that have ended, for their late logs.
         self._over: Remembered[Row] = Remembered()
 
     @property
     def wanted(self) -> bool:
-        """Return whether tails are wanted at all."""
+        """Return whether the settings ask for tails."""
         return self._max_bytes > 0
 
     def hold(self, log: Row, time: float) -> Row | None:
-        """Keep a complete log until its step is over; if that is over already, give it and keep nothing."""
+        """Hold a complete log until its step has ended; if it already has, return the step and hold nothing."""
         over = self._over.get(log["stepid"])
         if over is None:
             self._held[log["stepid"]].append((log, time))
         return over
 
     def release(self, step: Row) -> list[Held]:
-        """Return the logs of a step that is over."""
+        """Return the held logs of a step that has ended, and hold them no longer."""
         if self.wanted:
             self._over[step["stepid"]] = step
         return self._held.pop(step["stepid"], [])
 
     async def facts(self, step: Row, logs: Sequence[Held], ref: BuildRef, *, recovered: bool = False) -> list[Fact]:
-        """Make the facts of the logs of a step that is over, with their tails if it failed."""
+        """Make the facts of the logs of a step that has ended, with their tails if it failed."""
         failed = self.wanted and outcome_of(step["results"]) in FAILED
         return [
             partial(
@@ -77,7 +77,7 @@ class LogTails:
             return None
         text: str = contents["content"]
         if log["type"] == "s":
-            # Each line of such a log begins with the letter of its stream; h is for Buildbot's own words.
+            # Each line of such a log begins with the letter of its stream; h is for lines of Buildbot itself.
             text = "\n".join(line[1:] for line in text.split("\n") if not line.startswith(_HEADER))
         encoded = text.encode("utf-8", "replace")
         return encoded[max(0, len(encoded) - self._max_bytes) :].decode("utf-8", "ignore")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Say that the name of the broker is not resolved: a name server that never answers is waited for without a limit."""
+"""Warn when the broker's host name cannot be resolved: the relay would wait for a silent name server without limit."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-#: A name that takes longer is worth a line in the log.
+#: A lookup that takes longer is logged.
 ANSWER_SECONDS = 15.0
-#: How long the thread waits between one look and the next.
+#: How long the thread waits between two lookups.
 AGAIN_SECONDS = 300.0
 
 
 class NameWatch:
-    """Resolves the hosts of a broker in a thread of its own, and says once which of them has no answer.
+    """Resolves the hosts of a broker in a thread of its own, and reports once which of them has no answer.
 
-    `tell` is called from a thread. What fails at once is said by the relay, which tries the same.
+    `tell` is called from a thread. A lookup that fails at once is reported by the relay, which tries the same.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class NameWatch:
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the thread."""
         if self._hosts:
             threading.Thread(target=self._run, name="sourcepulse-names", daemon=True).start()
 
     def stop(self) -> None:
-        """End; a look that hangs is left to itself."""
+        """Stop the thread; a lookup that hangs is abandoned."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -62,8 +62,8 @@ class NameWatch:
         if answered.wait(self._answer_s) or self._stopping.is_set():
             return
         self._tell(
-            f"no name server answers for {host}, the host of the broker, since {self._answer_s:.0f} s; "
-            "events wait in the outbox until it is resolved"
+            f"no name server has answered for {host}, the host of the broker, for {self._answer_s:.0f} s; "
+            "events wait in the outbox until the name is resolved"
         )
         while not self._stopping.is_set() and not answered.wait(1.0):
             pass

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make facts of what the bus says: copied at once, in the order in which events are to be told."""
+"""Turn messages of the bus into facts: copied at once, in the order in which the events are to be published."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _OfBuild = Callable[[BuildRef], Fact]
 
 
 class Observer:
-    """Has a handler for each message that is an event.
+    """Has a handler for each message that becomes an event.
 
-    A handler runs in the reactor, while everybody else waits: it copies what it is given, for others change it later,
-    and looks at the live build. What is not known then is asked for, and keeps its place in the line meanwhile. No
-    handler raises, and none gives anything back: Buildbot would wait for it when it stops.
+    A handler runs in the reactor, which does nothing else meanwhile: it copies its message, because other code changes
+    it later, and looks at the live build. What it does not know then is looked up while the fact keeps its place in the
+    queue. A handler never raises and returns nothing: Buildbot would wait for the result when it stops.
     """
 
     def __init__(
@@ -72,21 +72,21 @@ class Observer:
         self._secrets = secrets
         self.presence = presence
         self._tails = tails
-        #: Called with the reason when something must be found again in the database.
+        #: Called with the reason when something must be recovered from the database.
         self._missed = missed
-        #: Whether no other master tells of this database.
+        #: Whether this is the only master that publishes events of its database.
         self._alone = alone
         self._clock = clock
-        #: Requests that were told; a builder that was just looking for work takes one before that.
+        #: Requests that were published; a builder that is just looking for work claims one before it is announced.
         self._submitted: Remembered[bool] = Remembered()
         #: Steps whose results are stored.
         self._stored_tests: Remembered[bool] = Remembered()
-        #: Steps begin before their build is told: its first step prepares the worker.
+        #: Steps begin before their build is announced, because its first step prepares the worker.
         self._early: defaultdict[int, list[_OfBuild]] = defaultdict(list)
         self.failures = 0
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
-        """Return what is to be called for which messages, as far as they are wanted."""
+        """Return the handlers of the wanted messages, by first and last word of their key."""
         wanted: dict[tuple[str, str], Callable[[Any], None]] = {}
         selection = self._selection
         if selection.wants("changes"):
@@ -119,10 +119,10 @@ class Observer:
         def handler(_: tuple[str, ...], message: Any) -> None:
             try:
                 handle(message)
-            except Exception:  # noqa: BLE001 - nothing of ours may harm the master
+            except Exception:  # noqa: BLE001 - an error of ours must not harm the master
                 self.failures += 1
-                log.failure("a message could not be taken over")
-                self._missed("a message of the bus could not be taken over")
+                log.failure("a message could not be processed")
+                self._missed("a message of the bus could not be processed")
 
         return handler
 
@@ -130,7 +130,7 @@ class Observer:
 
     def _change(self, change: Row) -> None:
         row = dict(change)
-        # Patches can be large, and no event has them.
+        # Patches can be large, and no event contains them.
         row.pop("sourcestamp", None)
         self._intake.add(partial(change_added, change=row))
 
@@ -146,7 +146,7 @@ class Observer:
         return (partial(request_submitted, request=request, builder=builder, buildset=buildset),)
 
     def _request_before(self, buildrequestid: int) -> None:
-        """Tell first of a request that Buildbot began to work on before it told of it."""
+        """Publish a request first if Buildbot began to work on it before announcing it."""
         if self._alone and self._selection.wants("requests") and buildrequestid not in self._submitted:
             self._submitted[buildrequestid] = True
             self._intake.add_later(self._stored_request(buildrequestid))
@@ -227,7 +227,7 @@ class Observer:
         self._directory.last_builds[buildrequestid] = known.ref.buildid
 
     def early_facts(self, buildid: int) -> list[Fact]:
-        """Return what was heard of a build before it was known."""
+        """Return the facts of a build's steps that were received before the build was known."""
         known = self._directory.builds[buildid]
         early = self._early.pop(buildid, [])
         return [make(known.ref) for make in early] if known.wanted else []
@@ -250,7 +250,7 @@ class Observer:
     ) -> Sequence[Fact]:
         facts: list[Fact] = []
         if build["buildid"] not in self._directory.builds:
-            # Skipped, or begun elsewhere: a master that died leaves its builds to another.
+            # Skipped, or begun on another master: a master that died leaves its builds to another.
             facts += await self._started(build, bsid=bsid, properties=properties, builder=builder)
         known = self._directory.builds[build["buildid"]]
         if not known.wanted or not self._selection.wants("builds"):
@@ -283,7 +283,7 @@ class Observer:
             self._of_build(row["buildid"], lambda ref: partial(step_finished, ref=ref, step=row))
 
     def _statistics(self, step: Row, statistics: dict[str, int]) -> None:
-        """Tell of tests that a step only counted; what it stored is told by its test result sets."""
+        """Publish the totals of tests that a step only counted; stored results are published by their result sets."""
         if not (self._selection.wants("tests") and has_totals(statistics)) or step["stepid"] in self._stored_tests:
             return
         now, revision = self._clock(), self._revision(step["buildid"])
@@ -303,7 +303,7 @@ class Observer:
     def _log(self, log_row: Row) -> None:
         row, now = dict(log_row), self._clock()
         if self._tails.wanted:
-            # Whether the step fails is known when it is finished; some logs come even later.
+            # Whether the step fails is known when it has finished; some logs come even later.
             over = self._tails.hold(row, now)
             if over is not None:
                 self._of_build_later(over["buildid"], partial(self._tails.facts, over, [(row, now)]))
@@ -324,7 +324,7 @@ class Observer:
 
         known = self._directory.builds.get(step.buildid)
         if known is None:
-            # Of a master that died; its build is told to have ended in a moment.
+            # The build of a master that died; its end will be announced in a moment.
             self._early[step.buildid].append(make)
             return ()
         return (make(known.ref),) if known.wanted else ()
@@ -355,8 +355,8 @@ class Observer:
         if known is not None and known.wanted:
             self._intake.add_later(ask(known.ref))
         elif known is None:
-            # A step that was over before its build was told has neither tests nor tails; else recovery tells them.
-            self._missed("a step of a build that nobody told of ended")
+            # A step that ended before its build was announced has neither tests nor tails; recovery publishes them.
+            self._missed("a step ended whose build was never announced")
 
     # -- names, workers, masters
 

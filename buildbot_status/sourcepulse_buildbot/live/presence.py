@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Who is there: workers and masters, of whose comings and goings Buildbot keeps no record."""
+"""Which workers and masters are present: Buildbot keeps no record of when they come and go."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _CTIME = "%a %b %d %H:%M:%S %Y"
 
 
 class Presence:
-    """What was last told of this master and its workers; `state` goes with the mark to the next start."""
+    """The last published state of this master and its workers; `state` is kept with the mark for the next start."""
 
     def __init__(
         self, masterid: int, *, all_masters: bool, name: str | None, changed: Callable[[], None] = lambda: None
     ) -> None:
         self._masterid = masterid
-        #: What others say reaches us only if they said it here, on behalf of a master that died.
+        #: Messages of other masters reach us only if they were sent here, on behalf of a master that died.
         self._all_masters = all_masters
         self._name = name
-        #: Called when the state is another one, so that a killed master leaves it behind.
+        #: Called when the state changes, so that it survives if the master is killed.
         self.changed = changed
         self._master = STOPPED
         self._told_name = ""
@@ -40,7 +40,7 @@ class Presence:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What the next start compares with, as JSON can say it."""
+        """The state that the next start compares with, as JSON."""
         return {
             "master": self._master,
             "name": self._told_name,
@@ -48,14 +48,14 @@ class Presence:
         }
 
     def at_the_end(self) -> dict[str, Any]:
-        """Return the state for the next start when nothing is heard any more.
+        """Return the state for the next start when messages are no longer received.
 
-        If the master goes on without the reporter, nobody can say later what became of it.
+        If the master continues without the reporter, its later changes are not recorded anywhere.
         """
         return self.state if self._master == STOPPED else {}
 
     def after_a_stop(self, state: Mapping[str, Any], time: float) -> Iterator[Fact]:
-        """Tell what nobody told when the master ended: its workers are gone, and it may have been killed."""
+        """Yield what was not published when the master ended: its workers are gone, and it may have been killed."""
         for workerid, name in (state.get("workers") or {}).items():
             worker = {"workerid": int(workerid), "name": name}
             yield partial(
@@ -67,7 +67,7 @@ class Presence:
             )
 
     def worker(self, state: str, worker: Row, time: float) -> Iterator[Fact]:
-        """Tell what happened to a worker; an update of its state is an event if it was paused or unpaused."""
+        """Yield the change of a worker's state; an update is an event only if the worker was paused or unpaused."""
         workerid = worker["workerid"]
         paused = bool(worker.get("paused"))
         if state == CONNECTED:
@@ -86,7 +86,7 @@ class Presence:
         self.changed()
 
     def master(self, state: str, master: Row, time: float) -> Iterator[Fact]:
-        """Tell that a master started or stopped: this one, or one that died and that this one speaks for."""
+        """Yield the start or stop of a master: this one, or one that died and that this one reports for."""
         if master["masterid"] == self._masterid:
             name = self._name or master_name(master["name"])
             self._master, self._told_name = state, name

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Know the secrets that builds used, also after a crash: Buildbot forgets them, its database has texts made of them."""
+"""Know the secrets that builds used, even after a crash: Buildbot forgets them, but stores texts that contain them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sourcepulse.outbox.tables import note, set_notes
 from sourcepulse_buildbot.live.build import text_of_secret
 from sourcepulse_buildbot.mapping.redaction import Redactor
 
-#: What a provider is waited for; one that does not answer may let recovery tell what its secrets were used for.
+#: How long a provider is waited for; if it does not answer, recovery may publish texts that contain its secrets.
 ANSWER_LIMIT_SECONDS = 10.0
 NAMES_MOST = 1_000
 _NAME = "buildbot secrets "
@@ -25,7 +25,7 @@ log = Logger("sourcepulse")
 
 
 class UsedSecrets:
-    """Teaches the redactor; `keep` is given the names, never the values, whenever there are more of them."""
+    """Teaches secrets to the redactor; `keep` is called with their names, never values, whenever there are new ones."""
 
     def __init__(self, master: Any, redactor: Redactor, *, keep: Callable[[list[str]], object]) -> None:
         self._master = master
@@ -34,7 +34,7 @@ class UsedSecrets:
         self._names: set[str] = set()
 
     def learn(self, used: Mapping[str, str]) -> None:
-        """Learn what a running build used: names in angle brackets by value, as Buildbot has them."""
+        """Learn the secrets of a running build: their names, in angle brackets, by value, as Buildbot has them."""
         self._redactor.learn(used)
         names = {name[1:-1] for name in used.values()}
         if not names <= self._names and len(self._names) < NAMES_MOST:
@@ -42,7 +42,7 @@ class UsedSecrets:
             self._keep(sorted(self._names))
 
     async def recall(self, names: Iterable[str]) -> None:
-        """Ask the master's providers for the secrets of these names, which builds used before."""
+        """Read again from the master's providers the secrets of these names, which earlier builds used."""
         self._names |= set(names)
         manager = self._master.namedServices.get("secrets")
         if manager is None:
@@ -50,8 +50,8 @@ class UsedSecrets:
         for name in sorted(self._names):
             try:
                 found = await _in_time(manager.get(name), self._master.reactor)
-            except Exception:  # noqa: BLE001 - providers are of any kind, and recovery goes on
-                log.warn("secret {name} cannot be read now, so what recovery finds may hold it", name=name)
+            except Exception:  # noqa: BLE001 - providers are of any kind, and recovery continues
+                log.warn("secret {name} cannot be read now, so recovered events may contain it", name=name)
             else:
                 if found is not None and isinstance(found.value, str | bytes):
                     self._redactor.learn([text_of_secret(found.value)])
@@ -65,7 +65,7 @@ def read_names(outbox: Outbox, scope: str) -> list[str]:
 
 
 def write_names(outbox: Outbox, scope: str, names: list[str]) -> None:
-    """Keep the names for the next start."""
+    """Store the names for the next start."""
     with outbox.writing(durable=False) as db:
         set_notes(db, {_NAME + scope: json.dumps(names)})
 

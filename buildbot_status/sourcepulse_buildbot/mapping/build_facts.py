@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What is known of a build, a step and a buildset beside the message that tells of them."""
+"""The facts of a build, a step and a buildset that the messages about them do not contain."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 from sourcepulse_buildbot.live.builders import BuilderFacts, plain_tags
 from sourcepulse_buildbot.mapping.rows import Row, seconds_of
 
-#: Lists in lists are told so deep; anybody who may request a build may make them deeper than Python can follow.
+#: Nested values are published to this depth; users who may request a build can nest deeper than Python can recurse.
 PROPERTY_DEPTH = 8
-#: What events tell of a sourcestamp; the first three are never null.
+#: The members of a sourcestamp that events contain; the first three are never null.
 _SOURCESTAMP_TEXTS = ("codebase", "repository", "project")
 
 
 class BuildRef(NamedTuple):
-    """How events name a build.
+    """How events identify a build.
 
-    A database may give its id out again, so `started_at`, in seconds since 1970, belongs to it.
+    A database may reuse its id, so `started_at`, in seconds since 1970, is part of the identity.
     """
 
     buildid: int
@@ -30,7 +30,7 @@ class BuildRef(NamedTuple):
 
     @classmethod
     def of(cls, build: Row, buildername: str) -> BuildRef:
-        """Return the name of the build of this row."""
+        """Return the reference to the build of this row."""
         started_at = seconds_of(build["started_at"])
         return cls(build["buildid"], build["number"], build["builderid"], buildername, started_at or 0)
 
@@ -39,7 +39,7 @@ class BuildRef(NamedTuple):
         return [str(number), str(self.started_at)]
 
     def members(self) -> dict[str, Any]:
-        """Return what every event of a build tells of it."""
+        """Return the members that every event of a build has."""
         return {
             "buildid": self.buildid,
             "buildnumber": self.number,
@@ -59,7 +59,7 @@ class BuildRef(NamedTuple):
 
 
 class StepRef(NamedTuple):
-    """How events name a step."""
+    """How events identify a step."""
 
     stepid: int
     buildid: int
@@ -68,12 +68,12 @@ class StepRef(NamedTuple):
 
     @classmethod
     def of(cls, step: Row) -> StepRef:
-        """Return the name of the step of this row."""
+        """Return the reference to the step of this row."""
         return cls(step["stepid"], step["buildid"], step["number"], step["name"])
 
 
 class BuildsetFacts(NamedTuple):
-    """What a buildset tells of its requests and builds; `properties` holds those that events may need."""
+    """The facts that a buildset's requests and builds share; `properties` holds those that events may need."""
 
     bsid: int
     reason: str
@@ -81,7 +81,7 @@ class BuildsetFacts(NamedTuple):
     rebuilt_buildid: int | None
     sourcestamps: Sequence[Mapping[str, Any]]
     properties: Mapping[str, Any]
-    #: Those that its sourcestamps were made of.
+    #: The changes that its sourcestamps were made of.
     changes: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -91,9 +91,9 @@ class BuildsetFacts(NamedTuple):
 
 
 class BuildContext(NamedTuple):
-    """What events of a build say beside its row.
+    """What events of a build contain beside its row.
 
-    `builder` is the configured one, also where the build has a virtual one. `changes` are those since the
+    `builder` is the configured one, even if the build has a virtual one. `changes` are those since the
     last successful build of the builder, as far as Buildbot knows them.
     """
 
@@ -105,13 +105,13 @@ class BuildContext(NamedTuple):
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The tags of the builder that the build is shown under."""
+        """The tags of the builder under which the build is shown."""
         virtual = plain_tags(self.properties.get("virtual_builder_tags"))
         return virtual if virtual and self._is_virtual else self.builder.tags
 
     @property
     def description(self) -> str | None:
-        """What that builder is for."""
+        """The description of that builder."""
         virtual = text_or_none(self.properties.get("virtual_builder_description"))
         return virtual if virtual and self._is_virtual else self.builder.description
 
@@ -121,9 +121,9 @@ class BuildContext(NamedTuple):
 
 
 def sourcestamps_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Return what events tell of sourcestamps: no patch, which can be large and private.
+    """Return sourcestamps as events have them: without the patch, which can be large and private.
 
-    They come by codebase; Buildbot itself has no order of them. One that was removed from its database is left out.
+    They are sorted by codebase, because Buildbot has no order of them. One that is gone from its database is left out.
     """
     return [
         {name: row.get(name) or "" for name in _SOURCESTAMP_TEXTS}
@@ -133,7 +133,7 @@ def sourcestamps_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 
 def changes_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Return what events say of the changes in a build, the oldest first."""
+    """Return the changes of a build as events have them, the oldest first."""
     found = {row["changeid"]: row for row in rows}
     return [{"changeid": number, "revision": found[number].get("revision")} for number in sorted(found)]
 
@@ -144,7 +144,7 @@ def property_values(properties: Mapping[str, Sequence[Any]], wanted: frozenset[s
 
 
 def copy_of(value: Any, depth: int = PROPERTY_DEPTH) -> Any:
-    """Copy the value of a property, for it may be changed later; what is deeper than `depth` becomes None."""
+    """Copy the value of a property, because it may be changed later; what is deeper than `depth` becomes None."""
     if depth == 0:
         return None
     if isinstance(value, dict):
@@ -155,7 +155,7 @@ def copy_of(value: Any, depth: int = PROPERTY_DEPTH) -> Any:
 
 
 def revision_of(properties: Mapping[str, Any], sourcestamps: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return the revision that was built, or else asked for; of several codebases that of the first.
+    """Return the revision that was built, else the one that was requested; of several codebases that of the first.
 
     Buildbot's `got_revision` is a text, or a dictionary by codebase in a build that has codebases.
     """
@@ -170,5 +170,5 @@ def revision_of(properties: Mapping[str, Any], sourcestamps: Sequence[Mapping[st
 
 
 def text_or_none(value: Any) -> str | None:
-    """Return a property that is a text; None for one that is missing or something else."""
+    """Return a property if it is a text; None if it is missing or something else."""
     return value if isinstance(value, str) else None

@@ -15,7 +15,7 @@ from sourcepulse_buildbot.mapping.rows import UNKNOWN, Row, outcome_of, results_
 STARTED = "build.started.v1"
 FINISHED = "build.finished.v1"
 
-#: The properties that events are made of, whatever may be published.
+#: The properties that events are made of, whether or not they may be published.
 NEEDED_PROPERTIES = frozenset(
     {
         "got_revision",
@@ -48,7 +48,7 @@ def build_started(
 def build_finished(
     emitter: Emitter, *, ref: BuildRef, build: Row, context: BuildContext, recovered: bool = False
 ) -> Event:
-    """Return the event that a build finished, with all that its start told."""
+    """Return the event that a build finished, with all members of its start."""
     results = results_of(build["results"])
     return make_event(
         emitter,
@@ -114,7 +114,7 @@ def _owners(properties: Mapping[str, Any]) -> list[str]:
 def normalized(
     emitter: Emitter, properties: Mapping[str, Any], sourcestamps: Sequence[Mapping[str, Any]]
 ) -> dict[str, str]:
-    """Return what the configured properties say in the words of all masters."""
+    """Return the configured properties under the names that are the same for all masters."""
     return {name: _first_of(emitter.normalized.get(name, ()), properties, sourcestamps) for name in NORMALIZED_NAMES}
 
 
@@ -122,7 +122,7 @@ def _first_of(names: Sequence[str], properties: Mapping[str, Any], sourcestamps:
     for name in names:
         value = properties.get(name)
         if isinstance(value, Mapping) and name == "got_revision":
-            # A build with codebases has one for each.
+            # A build with codebases has a value for each.
             value = revision_of(properties, sourcestamps)
         if isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
             return str(value)

@@ -21,7 +21,7 @@ def change_key(change: Row) -> list[str]:
 
 
 def change_added(emitter: Emitter, *, change: Row, recovered: bool = False) -> Event:
-    """Return the event that a change source gave a change to Buildbot."""
+    """Return the event that a change source added a change to Buildbot."""
     repository = change["repository"] or ""
     return make_event(
         emitter,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What all events of one master have in common: who emits them, and how large they may be."""
+"""What all events of one master have in common: their source and how large they may be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sourcepulse.events.bounds import Limits, bound, envelope_bytes
 from sourcepulse.events.event import EVENT_MAX_BYTES, Event
 from sourcepulse_buildbot.mapping.redaction import Redactor
 
-#: Members that nobody outside can choose; a short secret must not make them unreadable.
+#: Members whose values outsiders cannot choose; redacting a short secret must not make them unreadable.
 _OURS = frozenset(
     {
         "raw_url",
@@ -29,15 +29,15 @@ _OURS = frozenset(
 )
 #: The part of a subject that is a name.
 _SUBJECT = re.compile(r"((?:builder|worker|master)/)(.*?)(/builds/[0-9]+)?", re.DOTALL)
-#: What `normalized` tells of every build.
+#: The members of `normalized` in every build event.
 NORMALIZED_NAMES = ("tree", "product", "platform", "buildtype", "revision")
 
 
 class Emitter(NamedTuple):
-    """Where events come from, and what of a build they may hold.
+    """Where events come from, and what they may contain of a build.
 
-    `scope` stands for the source in ids: masters that share a database report the same facts. `normalized` names
-    for each member the properties to take it from, in this order. `url` is Buildbot's own, with a slash at its end.
+    `scope` stands for the source in ids: masters that share a database report the same facts. `normalized` maps each
+    member to the properties to try, in this order. `url` is Buildbot's own, with a slash at its end.
     """
 
     source: str
@@ -58,7 +58,7 @@ class Emitter(NamedTuple):
 
 
 def _subject(redactor: Redactor, subject: str) -> str:
-    """Return the subject without secrets in what users chose of it; the other words are ours."""
+    """Return the subject with secrets removed from the part that users chose."""
     match = _SUBJECT.fullmatch(subject)
     return f"{match[1]}{redactor.text(match[2])}{match[3] or ''}" if match else subject
 
@@ -75,9 +75,9 @@ def make_event(
     recovered: bool,
     cut: Mapping[str, int] | None = None,
 ) -> Event:
-    """Make an event of one fact; every text in it is redacted, and what is too long is cut and told.
+    """Make an event of one fact; every text in it is redacted, and long values are cut and marked as cut.
 
-    `key`, `words` and `time` are those of Event.of; `cut` is that of bounds.bound. EventError if it cannot be made.
+    `key`, `words` and `time` are as in Event.of; `cut` is as in bounds.bound. EventError if it cannot be made.
     """
     redactor = emitter.redactor
     subject = _subject(redactor, subject)

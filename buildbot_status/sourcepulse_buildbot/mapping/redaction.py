@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Keep secrets out of events: what Buildbot knows as secret, credentials in URLs, values that look like secrets."""
+"""Keep secrets out of events: Buildbot's own secrets, credentials in URLs, values that look like secrets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sourcepulse.events.redaction import REDACTED, SENSITIVE, redact_urls
 _SECRET_PROPERTY = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])_){SENSITIVE}(?:$|[^a-z])")
 
 
-#: A shorter secret would be found everywhere, and would be known by what is missing.
+#: A shorter secret would match everywhere, and what is redacted would then reveal it.
 SECRET_LEAST_CHARACTERS = 6
 
 
 class Redactor:
-    """Knows the secrets of one master; what it learned once it never forgets.
+    """Knows the secrets of one master; what it has learned it never forgets.
 
-    The reactor learns, the writer's thread reads: both only exchange whole objects.
+    The reactor learns and the writer's thread reads; they share only objects that are replaced whole.
     """
 
     def __init__(self) -> None:
@@ -29,16 +29,16 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Take these values out of every event from now on; short ones are words of everybody."""
+        """Remove these values from all later events; short ones are ignored because they are common words."""
         known = self._secrets.union(secret for secret in secrets if len(secret.strip()) >= SECRET_LEAST_CHARACTERS)
         if len(known) > len(self._secrets):
-            # The longest first, for one secret may be the beginning of another.
+            # The longest first, because one secret may be the beginning of another.
             longest_first = sorted(known, key=len, reverse=True)
             self._pattern = re.compile("|".join(map(re.escape, longest_first)))
             self._secrets = known
 
     def text(self, text: str) -> str:
-        """Return a text without secrets, as UTF-8 can say it."""
+        """Return a text without secrets and encodable as UTF-8."""
         if not text.isascii():
             text = text.encode("utf-8", "replace").decode()
         if self._pattern is not None:
@@ -46,7 +46,7 @@ class Redactor:
         return redact_urls(text)
 
     def value(self, value: Any) -> Any:
-        """Return a value as JSON can say it, every text in it without secrets."""
+        """Return a value as JSON can hold it, with secrets removed from every text."""
         if isinstance(value, str):
             return self.text(value)
         if value is None or isinstance(value, bool | int):
@@ -62,10 +62,10 @@ class Redactor:
         return self.text(str(value))
 
     def property(self, name: str, value: Any) -> Any:
-        """Return the value of a property; one whose name says that it is a secret is hidden though it was asked for."""
+        """Return the value of a property, hidden if the name looks secret, even if the settings ask for it."""
         return REDACTED if looks_secret(name) else self.value(value)
 
 
 def looks_secret(name: str) -> bool:
-    """Return whether the name of a property says that its value is a secret: `deploy_token`, not `monkey`."""
+    """Return whether the name of a property suggests a secret value: `deploy_token` does, `monkey` does not."""
     return _SECRET_PROPERTY.search(name) is not None

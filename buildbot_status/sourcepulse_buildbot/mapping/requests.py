@@ -70,7 +70,7 @@ def request_completed(
     collapsed_into: int | None,
     recovered: bool = False,
 ) -> Event:
-    """Return that a request reached its end; `buildid` is its last build, if there was one."""
+    """Return the event that a request reached its end; `buildid` is its last build, if there was one."""
     results = results_of(request["results"])
     return make_event(
         emitter,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read what Buildbot's data API and its messages hold: times in three forms, results as numbers."""
+"""Convert values of Buildbot's data API and messages: times in three forms, results as numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from sourcepulse.events.event import format_time
 
-#: A row as the data API gives it, or the message of the bus that has the same members.
+#: A row as the data API returns it, or the bus message with the same members.
 Row = Mapping[str, Any]
 
 #: Buildbot's result numbers as words (buildbot.process.results).
@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 
 
 def seconds_of(value: datetime | float | None) -> int | None:
-    """Return whole seconds since 1970: messages hold datetimes, over WAMP and from schedulers whole numbers."""
+    """Return whole seconds since 1970: messages hold datetimes, those over WAMP and from schedulers whole numbers."""
     if value is None:
         return None
     if isinstance(value, datetime):
@@ -34,10 +34,10 @@ def time_of(value: datetime | float | None) -> str | None:
 
 
 def outcome_of(results: int | None) -> str:
-    """Return the word for a result; `unknown` for a number that Buildbot may get in later versions."""
+    """Return the word for a result; `unknown` for a number that a later version of Buildbot may add."""
     return _OUTCOMES[results] if results is not None and 0 <= results < len(_OUTCOMES) else UNKNOWN
 
 
 def results_of(results: int | None) -> int | None:
-    """Return Buildbot's number; requests that are not complete have -1 for none."""
+    """Return Buildbot's number; None instead of -1, which requests have that are not complete."""
     return None if results is None or results < 0 else results

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the events of a step from its row: started, finished, a log of it complete."""
+"""Make the events of a step from its row: started, finished, one of its logs complete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def step_started(emitter: Emitter, *, ref: BuildRef, step: Row, recovered: bool 
 
 
 def step_finished(emitter: Emitter, *, ref: BuildRef, step: Row, recovered: bool = False) -> Event:
-    """Return that a step of a build finished; one that was ended before it began has no start."""
+    """Return the event that a step of a build finished; a step that was cancelled before it began has no start."""
     results = results_of(step["results"])
     complete_at = seconds_of(step["complete_at"]) or ref.started_at
     return make_event(
@@ -67,7 +67,7 @@ def step_finished(emitter: Emitter, *, ref: BuildRef, step: Row, recovered: bool
 def log_finished(
     emitter: Emitter, *, ref: BuildRef, step: StepRef, log: Row, time: float, tail: str | None, recovered: bool = False
 ) -> Event:
-    """Return the event that a log of a step is complete; Buildbot stores no time of that, so the caller gives one."""
+    """Return the event that a log of a step is complete; the caller passes the time, which Buildbot does not store."""
     return make_event(
         emitter,
         LOG_FINISHED,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the events of tests: one for each case that is wanted, up to a limit, then one for the run."""
+"""Make the events of tests: one for each wanted case, up to a limit, then one for the run."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from sourcepulse_buildbot.test_reports.result_sets import (
 RUN_FINISHED = "test.run.finished.v1"
 
 SUCCESS, FAILURE, SKIPPED, EXCEPTION = "success", "failure", "skipped", "exception"
-#: What may be asked for: the last word in the type of the event, and those that passed after they failed.
+#: The cases that settings may ask for: the last word of the event type, and those that passed after they failed.
 FAILED, PASSED, FLAKY = "failed", "passed", "flaky"
 CASES = (FAILED, FLAKY, PASSED, SKIPPED)
-#: One step must not fill half of a queue.
+#: The events of one step must not fill half of a queue.
 CASE_EVENTS_MAX = 1_000
 _STATES = {FAILURE: FAILED, EXCEPTION: FAILED, SUCCESS: PASSED, SKIPPED: SKIPPED}
 
 #: The categories of Buildbot's sets in which every result has the same outcome.
 _OUTCOME_BY_CATEGORY = {"pass_only": SUCCESS, "fail_only": FAILURE, "code_issue": FAILURE}
-#: In these a set without results is a good one.
+#: In sets of these categories, no results means success.
 _ONLY_FAILURES = frozenset({"fail_only", "code_issue"})
 _TOTALS = ("total", "passed", "failed", "skipped")
-#: Identities of tests are made in this namespace; it is the same in every installation.
+#: The UUID namespace of test identities; it is the same in every installation.
 _TESTS = uuid.UUID("2d7f2f52-3f0c-5a0e-8a0d-6c5f4c1f0b7e")
 
 
@@ -57,7 +57,7 @@ class Wanted(NamedTuple):
 
 
 class RunOf(NamedTuple):
-    """What a run of tests belongs to: a step of a build, and the revision that was built."""
+    """The step and build that a run of tests belongs to, and the revision that was built."""
 
     build: BuildRef
     stepid: int
@@ -120,7 +120,7 @@ def run_finished(
 
 
 def statistics_finished(emitter: Emitter, *, run: RunOf, statistics: Mapping[str, int], time: float) -> Event:
-    """Return the totals that a step counted without storing the results; they are gone when its master is."""
+    """Return the totals that a step counted without storing the results; they are lost when its master ends."""
     return _run_event(
         emitter,
         run,
@@ -144,14 +144,14 @@ def has_totals(statistics: Mapping[str, int]) -> bool:
 
 
 class _Chosen:
-    """The cases that are published one by one, as many as may be: failures before flaky ones, these before the others.
+    """The cases that are published one by one, up to the limit: failures first, then flaky ones, then the others.
 
-    It holds no more than these, however many there are.
+    It never holds more than the limit.
     """
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        #: How many were wanted.
+        #: How many cases were wanted.
         self.asked = 0
         self._by_rank: tuple[list[tuple[int, _Case]], ...] = ([], [], [])
 
@@ -171,7 +171,7 @@ class _Chosen:
 
 
 def _cases(tests: StoredTests) -> Iterator[_Case]:
-    """Yield what became of each result; `unknown` in sets whose values say something else, such as times."""
+    """Yield the outcome of each result; `unknown` in sets whose values mean something else, such as times."""
     test_set = tests.test_set
     if test_set["category"] != PASS_FAIL:
         outcome, has_messages = (
@@ -233,7 +233,7 @@ def test_identity(description: str, name: str | None, code_path: str | None) -> 
 
 
 def _outcome(totals: Mapping[str, int | None], category: str | None, state: ReportState) -> str:
-    """Return what a run came to: it is a success only if nothing failed, something passed and nothing is missing."""
+    """Return the outcome of a run: success only if nothing failed, something passed and nothing is missing."""
     failed, passed, total = totals["tests_failed"], totals["tests_passed"], totals["tests_total"]
     if failed:
         return FAILURE

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the events of workers and masters: what Buildbot keeps no record of, told when it is seen."""
+"""Make the events of workers and masters: Buildbot keeps no record of these, so they are published when observed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sourcepulse.events.event import Event
 from sourcepulse_buildbot.mapping.emitter import Emitter, make_event
 from sourcepulse_buildbot.mapping.rows import Row
 
-#: What comes between host and folder in the name that Buildbot gives a master.
+#: What stands between host and folder in the name that Buildbot gives to a master.
 _PATH = ":/"
 
 
@@ -61,5 +61,5 @@ def master_event(
 
 
 def master_name(name: str) -> str:
-    """Return a master's name without its folder: Buildbot's own is `host:/path`, and no path is published."""
+    """Return a master's name without its folder: Buildbot's own is `host:/path`, and paths are not published."""
     return name.partition(_PATH)[0] or name

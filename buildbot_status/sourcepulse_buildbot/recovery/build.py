@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the facts of a build again from Buildbot's database, in the order in which they were to be told."""
+"""Make the facts of a build again from Buildbot's database, in the order in which they should have been published."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sourcepulse_buildbot.writer import Fact
 
 
 class RecoveredBuilds:
-    """Reads builds with all that belongs to them; what is known already keeps the form it was stored in."""
+    """Reads builds with everything that belongs to them; a build that is already known keeps its stored form."""
 
     def __init__(
         self, data: Any, directory: Directory, selection: Selection, choices: Choices, tails: LogTails
@@ -34,7 +34,7 @@ class RecoveredBuilds:
         self._tails = tails
 
     async def known(self, build: Row) -> Known:
-        """Return what events of a build need."""
+        """Return what the events of a build need."""
         name = await self._directory.builder_name(build["builderid"])
         context = await self._directory.context(build, bsid=None, properties=None)
         ref = BuildRef.of(build, name)

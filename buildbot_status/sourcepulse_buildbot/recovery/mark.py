@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""How far the outbox is complete: what recovery reads when the master starts again."""
+"""How far the outbox is complete; recovery starts from here when the master starts again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NAME = "buildbot "
 
 
 class Mark(NamedTuple):
-    """Every row whose time is before `at` (seconds since 1970), and every change up to `changeid`, was told.
+    """Every row whose time is before `at` (seconds since 1970), and every change up to `changeid`, was published.
 
-    `presence` is the state that was last told of master and workers.
+    `presence` is the last published state of master and workers.
     """
 
     at: int
@@ -35,7 +35,7 @@ def read_mark(outbox: Outbox, scope: str) -> Mark | None:
 
 
 def write_mark(outbox: Outbox, scope: str, mark: Mark) -> None:
-    """Put the mark; all it says is stored already, so a power failure may forget it."""
+    """Write the mark; it may be lost in a power failure, because everything before it is stored already."""
     with outbox.writing(durable=False) as db:
         set_notes(db, {_NAME + scope: json.dumps(mark._asdict())})
 

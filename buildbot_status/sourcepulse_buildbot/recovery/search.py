@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Find again what the bus forgot: compare Buildbot's database with the outbox, and tell what is missing."""
+"""Recover what the bus lost: compare Buildbot's database with the outbox, and publish what is missing."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ from sourcepulse_buildbot.recovery.mark import Mark
 from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.writer import Fact
 
-#: How far before its mark a search begins: Buildbot's times are whole seconds, and clocks of several masters differ.
+#: How far before its mark a search begins, because Buildbot's times are whole seconds and masters' clocks differ.
 OVERLAP_SECONDS = 300
-#: Changes have no time of their arrival; a database may number two of them in another order than it stores them.
+#: Changes have no time of arrival, and a database may commit two of them in another order than it numbers them.
 OVERLAP_CHANGES = 100
-#: Late messages of a build may come after its end; so long before a crash all builds are looked at.
+#: Late messages of a build may follow its end, so every build that ended this shortly before a crash is examined.
 LATE_SECONDS = 10
 PAGE_ROWS = 200
-#: Buildbot counts a request once for each of its codebases before it gives it once, so a page of them has fewer.
+#: Buildbot applies the limit to one row per codebase, then merges them, so a page of requests has fewer.
 _REPEATED = ("buildrequests",)
 
 
 class Store(NamedTuple):
-    """The outbox as recovery sees it: `put` hands on a fact, `ask` waits until all of them are stored."""
+    """The outbox as recovery uses it: `put` queues a fact, `ask` waits until all of them are stored."""
 
     put: Callable[[Fact], object]
     ask: Callable[[Callable[[Outbox], Any]], Awaitable[Any]]
 
 
 class Search(NamedTuple):
-    """What is searched: rows from `since` to `until` (seconds since 1970), changes from one id to another.
+    """The range to search: rows from `since` to `until` (seconds since 1970), changes from one id to another.
 
-    Builds that ended after `suspect_after` are looked at though their end is known. Changes, submitted requests and
-    buildsets say of no master that they are its own; `unowned` tells whether they are searched, too.
+    Builds that ended after `suspect_after` are examined even if their end is published. Changes, submitted requests and
+    buildsets do not record which master they belong to; `unowned` is whether to search them, too.
     """
 
     since: int
@@ -67,9 +67,9 @@ class Search(NamedTuple):
 
 
 class Recovery:
-    """Tells with `recovered` what nobody told; what is told twice has the same id, so the outbox keeps the first.
+    """Publishes missed events, marked `recovered`. Ids are derived from rows, so the outbox ignores repeats.
 
-    `others` gives the masters that speak for themselves: their rows are not touched.
+    `others` returns the masters that publish their own rows, which are left to them.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Recovery:
         self._scope = scope
         self._store = store
         self._others = others
-        #: Told of every build that goes on; gives what was heard of it before it was known.
+        #: Called for every running build; returns the facts that were received before the build was known.
         self._begun = begun
-        #: Told of every row that cannot be read.
+        #: Called for every row that cannot be read.
         self._passed_over = passed_over
 
     async def last_change(self) -> int:
@@ -105,7 +105,7 @@ class Recovery:
         return int(rows[0]["changeid"]) if rows else 0
 
     async def run(self, search: Search) -> None:
-        """Tell all that is missing, page by page, each stored before the next is read."""
+        """Publish everything that is missing, page by page; each page is stored before the next is read."""
         others = await self._others()
         if search.unowned and self._selection.wants("changes"):
             await self._changes(search)
@@ -209,11 +209,13 @@ class Recovery:
         return known
 
     async def _readable(self, what: str, telling: Awaitable[object]) -> None:
-        """Pass over what the database cannot give whole, or it would hold up all the rest at every search."""
+        """Skip a row that the database cannot return whole; otherwise it would block every search."""
         try:
             await telling
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-            self._passed_over(f"{what} cannot be told, Buildbot's database does not have all of it: {error}")
+            self._passed_over(
+                f"{what} cannot be published, because Buildbot's database does not have all of it: {error}"
+            )
 
     async def _missing(self, rows: Sequence[Row], type_: str, key: Callable[[Row], list[str]]) -> list[Row]:
         ids = [event_id(self._scope, type_, *key(row)) for row in rows]
@@ -235,9 +237,9 @@ class Recovery:
 
 
 def search_since(mark: Mark, *, until: int, changes_until: int, suspect_after: float) -> Search:
-    """Return what is to be searched after a mark."""
+    """Return the range to search after a mark."""
     return Search(
-        # A clock that was set back since must not hide what ended after that.
+        # If a clock was set back since, rows that ended after that must still be found.
         since=min(mark.at, until) - OVERLAP_SECONDS,
         until=until,
         changes_after=mark.changeid,

@@ -13,19 +13,19 @@ from sourcepulse_buildbot.test_reports.result_tables import ResultTables
 
 
 class StoredTests(NamedTuple):
-    """The results of a set, and those of its companions by their category; they are put together in the writer."""
+    """The results of a set, and those of its companions by category; the writer's thread combines them."""
 
     test_set: Row
     results: Sequence[Row]
     companions: Mapping[str, Sequence[Row]] = {}
 
     def of(self, category: str) -> Sequence[Row]:
-        """Return the results of a companion; none if there is no such set."""
+        """Return the results of a companion; empty if there is no such set."""
         return self.companions.get(category, ())
 
 
 def is_companion(test_set: Row) -> bool:
-    """Return whether a set only says more of the cases of another one, with which it is told."""
+    """Return whether a set only adds details to the cases of another one, with which it is published."""
     return (test_set["category"], test_set["value_unit"]) in COMPANIONS
 
 

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What every reader of test reports returns: the cases, bounded, and what is wrong with the report.
+"""The result of every reader of test reports: the cases, bounded, and what is wrong with the report.
 
-A report is written by programs that the project did not choose, so every text is cut, cleaned of what databases refuse
-(NUL and other control characters) and said to be cut, and the number of cases, messages and problems has a limit.
-Outcomes are counted beyond that limit. A problem means that tests may be missing; a note, that something was replaced
-or passed over and all tests are there.
+A report is written by programs that the project did not choose, so every text is cut, cleaned of characters that
+databases refuse (NUL and other control characters) and marked if it was cut, and the number of cases, messages and
+problems is limited. Outcomes are counted beyond that limit. A problem means that tests may be missing; a note means
+that something was replaced or skipped but all tests are there.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from sourcepulse_buildbot.test_reports.numbers import DURATION_NS_MAX, INT32_MAX
 
 PASSED, FAILED, ERROR, SKIPPED = "passed", "failed", "error", "skipped"
 
-#: PostgreSQL refuses an entry of some 2,700 bytes in Buildbot's index of names and of paths.
+#: PostgreSQL refuses an entry of more than about 2,700 bytes in Buildbot's index of names and of paths.
 NAME_BYTES_MAX = 2_000
 CASES_MAX = 200_000
-#: All messages of a report; Buildbot stores up to 3,000 results in one statement, whose size databases limit.
+#: The limit for all messages of a report; Buildbot stores up to 3,000 results in one statement of limited size.
 ALL_MESSAGES_BYTES_MAX = 8 * 1024 * 1024
 PROBLEMS_MAX = 20
 
@@ -34,14 +34,14 @@ _UNNAMED = "(no name)"
 
 
 class TestCase(NamedTuple):
-    """One test and what became of it; `outcome` is `passed`, `failed`, `error` or `skipped`."""
+    """One test and its outcome, which is `passed`, `failed`, `error` or `skipped`."""
 
     name: str
     outcome: str
     code_path: str | None = None
     line: int | None = None
     duration_ns: int | None = None
-    #: Why it failed or was skipped; of a flaky test, why it failed at first.
+    #: Why it failed or was skipped; for a flaky test, why it failed at first.
     message: str | None = None
     #: How often it ran.
     attempts: int = 1
@@ -53,14 +53,14 @@ class TestCase(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a report says: the first cases, how many there were of each outcome, and what is wrong with it."""
+    """The content of a report: the first cases, the number of each outcome, and what is wrong with the report."""
 
     cases: Sequence[TestCase]
-    #: Outcome -> number, of all cases, also of those that were too many to be kept.
+    #: Outcome -> number, of all cases, including those beyond the limit.
     counts: Mapping[str, int]
-    #: A sentence each; empty if the report is whole.
+    #: One sentence each; empty if the report is complete.
     problems: Sequence[str]
-    #: A sentence each, of what was replaced or passed over.
+    #: One sentence each about what was replaced or skipped.
     notes: Sequence[str] = ()
     flaky: int = 0
 
@@ -76,10 +76,10 @@ class Report(NamedTuple):
 
 
 class ReportBuilder:
-    """Collect the cases and the problems of one or several reports, within the limits."""
+    """Collects the cases and the problems of one or several reports, within the limits."""
 
     def __init__(self, *, most_cases: int = CASES_MAX, most_message_bytes: int = ALL_MESSAGES_BYTES_MAX) -> None:
-        #: Which file problems are of, where there are several.
+        #: The file that problems belong to, if there are several.
         self.source = ""
         self._most_cases = most_cases
         self._message_bytes_left = most_message_bytes
@@ -111,7 +111,7 @@ class ReportBuilder:
         message: str | Message | None = None,
         attempts: int = 1,
     ) -> None:
-        """Add a case as a report has it; texts and numbers may be of any size."""
+        """Add a case as the report has it; texts and numbers may be of any size."""
         self._counts[outcome] += 1
         self._flaky += outcome == PASSED and attempts > 1
         if len(self._cases) >= self._most_cases:
@@ -129,15 +129,15 @@ class ReportBuilder:
         )
 
     def problem(self, sentence: str) -> None:
-        """Enter why the report may not be whole, as a sentence without its full stop; the same is entered once."""
+        """Record why the report may be incomplete, as a sentence without a full stop; repeats are recorded once."""
         self._problems.add(self._of_source(sentence))
 
     def note(self, sentence: str) -> None:
-        """Enter what was replaced or passed over; the same is entered once."""
+        """Record what was replaced or skipped; repeats are recorded once."""
         self._notes.add(self._of_source(sentence))
 
     def report(self) -> Report:
-        """Return everything so far."""
+        """Return everything collected so far."""
         problems = self._problems.all()
         total = self._counts.total()
         if total > len(self._cases):
@@ -164,7 +164,7 @@ class ReportBuilder:
 
 
 class _Sentences:
-    """Different sentences, the first ones in full and the others as a count."""
+    """Distinct sentences: the first ones in full, the others as a count."""
 
     def __init__(self) -> None:
         self._kept: dict[str, None] = {}
@@ -183,13 +183,13 @@ class _Sentences:
 
 
 def cut_text(text: str, most_bytes: int, total_bytes: int = 0) -> str:
-    """Return the first whole characters of a text, with a note of how many bytes it had if it is cut.
+    """Return the longest prefix that fits, in whole characters, with a note of the full size if the text is cut.
 
-    `total_bytes` is its size where it was cut before.
+    `total_bytes` is the original size if the text was cut before.
     """
     encoded = text.encode()
     total = max(total_bytes, len(encoded))
-    # A text that only lost the blanks around it is whole.
+    # A text that lost only surrounding whitespace is not cut.
     if len(encoded) <= most_bytes and total <= MESSAGE_BYTES_MAX:
         return text
     note = f" [cut, {total} bytes in all]"

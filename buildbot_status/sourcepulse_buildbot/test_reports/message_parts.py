@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Put together what a report says of one test: the most important first, bounded, with the true size told."""
+"""Combine the parts of a test's message: the most important first, bounded, with the original size noted."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import NamedTuple
 
 MESSAGE_BYTES_MAX = 16 * 1024
 
-#: How important a part is: why a test failed, what else its writer attached, what it printed.
+#: The ranks of parts: why a test failed, what else its writer attached, what it printed.
 REASON, DETAIL, OUTPUT = 0, 1, 2
-#: What is left to a less important part must be worth its place.
+#: A less important part is left out if less room than this remains.
 _LEAST_CHARACTERS = 80
 
 
 class Message(NamedTuple):
-    """A text and how many bytes it had before anything was left out."""
+    """A text and its size in bytes before anything was left out."""
 
     text: str
     total_bytes: int
 
 
 class Part:
-    """A text that grows; of what is too long its beginning is kept, or its end if that says more."""
+    """A text that grows; if it is too long, its beginning is kept, or its end if that is more informative."""
 
     def __init__(self, rank: int, label: str = "") -> None:
         self.rank = rank
@@ -50,7 +50,7 @@ class Part:
         return "".join(self._pieces).strip()
 
     def end(self, most_characters: int) -> str:
-        """Return no more than this, of the side that says more."""
+        """Return at most this many characters, from the more informative side."""
         text = self.text()
         return text[-most_characters:] if self._keeps_end else text[:most_characters]
 
@@ -68,11 +68,11 @@ class MessageParts:
         return part
 
     def add(self, part: Part) -> None:
-        """Add a part of one's own."""
+        """Add an existing part."""
         self._parts.append(part)
 
     def message(self, *, least_rank: int = OUTPUT) -> Message:
-        """Return the parts up to this rank, the most important first; a label stands before all but the first."""
+        """Return the parts up to this rank, the most important first; each but the first is preceded by its label."""
         texts: list[str] = []
         total, room = 0, MESSAGE_BYTES_MAX
         seen: set[str] = set()
@@ -90,5 +90,5 @@ class MessageParts:
         return Message(text, max(total, len(text.encode("utf-8", "surrogatepass"))))
 
     def has(self, rank: int) -> bool:
-        """Return whether a part of this rank says something."""
+        """Return whether a part of this rank has text."""
         return any(part.rank == rank and part.text() for part in self._parts)

@@ -1,20 +1,20 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read the numbers of test reports, whatever the locale of their writer, and only if they can mean one thing."""
+"""Read the numbers of test reports in any locale, but only if they are unambiguous."""
 
 from __future__ import annotations
 
 import math
 import re
 
-#: What the integer columns of PostgreSQL and MySQL hold.
+#: The maximum of integer columns in PostgreSQL and MySQL.
 INT32_MAX = 2**31 - 1
 DURATION_NS_MAX = 2**63 - 1
 NS_PER_SECOND = 1_000_000_000
 #: A longer text is not a number.
 NUMBER_CHARACTERS_MAX = 40
 
-#: Blanks and apostrophes stand between thousands and nowhere else.
+#: Spaces and apostrophes are only used as thousands separators.
 _SPACING = re.compile("[\\s'\u2019\u00a0\u202f]")
 _NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<digits>[0-9.,\u066b]+)(?P<exponent>[eE][+-]?[0-9]{1,3})?")
 #: Thousands: groups of three after a first one that does not begin with 0.
@@ -23,7 +23,7 @@ _NS_PER_UNIT = {"ns": 1, "us": 1_000, "\u00b5s": 1_000, "\u03bcs": 1_000, "ms": 
 
 
 def duration_ns(text: str, unit: str = "s") -> int | None:
-    """Return a duration in nanoseconds as reports write it; None if it is not a number or can mean two."""
+    """Return a duration of a report in nanoseconds; None if it is not a number or ambiguous."""
     plain = _plain(text)
     if plain is None:
         return None
@@ -32,7 +32,7 @@ def duration_ns(text: str, unit: str = "s") -> int | None:
 
 
 def line_number(text: str) -> int | None:
-    """Return the number of a line; None if it is not one."""
+    """Return a line number; None if it is not a number."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(INT32_MAX)) else None
 
 
@@ -43,7 +43,7 @@ def whole_number(text: str | None) -> int | None:
 
 
 def _plain(text: str) -> str | None:
-    """Return the number with a point for its decimals and nothing between its thousands."""
+    """Return the number with a decimal point and without thousands separators."""
     if len(text) > NUMBER_CHARACTERS_MAX:
         return None
     match = _NUMBER.fullmatch(_SPACING.sub("", text))
@@ -55,7 +55,7 @@ def _plain(text: str) -> str | None:
     if not any(character.isdigit() for character in digits):
         return None
     if all(marks.values()):
-        # The mark that comes last is that of the decimals.
+        # The last separator is the decimal one.
         decimal = max(marks, key=digits.rfind)
         whole, _, decimals = digits.rpartition(decimal)
         is_clear = marks[decimal] == 1 and _GROUPED.fullmatch(whole)

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Lay the cases of a test report out in Buildbot's test result sets, and find them there again.
+"""Map the cases of a test report to Buildbot's test result sets, and read them back.
 
-A result of Buildbot has a name, a path, a line, a duration and one value, so a case that failed needs two of them:
+A result of Buildbot has a name, a path, a line, a duration and one value, so a failed case needs two of them:
 
 - Category `pass_fail`, unit `boolean`: every case that ran, in the order of the report, `1` or `0`. Buildbot counts
   `tests_passed` and `tests_failed` of these.
@@ -11,12 +11,12 @@ A result of Buildbot has a name, a path, a line, a duration and one value, so a 
 - Category `skipped`, unit `message`: every case that was skipped, its value the reason, "" without one.
 - Category `attempts`, unit `count message`: one result for each case that ran more than once. Its value is the number,
   then, if the case passed in the end, a line break and why it failed before.
-- Category `report`, unit `message`: what is wrong with the report. The value of each result is the word of its kind, a
-  line break and a sentence: `note` of what was replaced, `failure`, `warnings` or `unknown` of what may be missing,
-  the outcome that the run has then at best.
+- Category `report`, unit `message`: what is wrong with the report. The value of each result is a word, a line break and
+  a sentence. The word is `note` if something was replaced; otherwise tests may be missing, and it is the best outcome
+  that the run can have: `failure`, `warnings` or `unknown`.
 
-A step has all but the first only if they have results, and they are complete before the first is. So a reader who
-hears that a `pass_fail` set is complete finds everything about it, and `details_of` puts it together.
+A step has the sets other than the first only if they have results, and they are completed before the first is. So a
+consumer of the message that a `pass_fail` set is complete finds everything about it, and `details_of` combines it.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ SKIPS, MESSAGE = "skipped", "message"
 ATTEMPTS, COUNT_MESSAGE = "attempts", "count message"
 REPORT = "report"
 NOTE = "note"
-#: What the results of `report` are named, because Buildbot wants a name.
+#: The name of the results of `report`, because Buildbot requires one.
 REPORT_NAME = "(report)"
-#: How the category of a set and its unit tell that it only says more of another one.
+#: Category and unit of the sets that only add details to another one.
 COMPANIONS = frozenset({(FAILURES, OUTCOME_MESSAGE), (SKIPS, MESSAGE), (ATTEMPTS, COUNT_MESSAGE), (REPORT, MESSAGE)})
 
-#: The words in which the value of a result in `failure` begins.
+#: The first words of the value of a result in `failure`.
 FAILURE, EXCEPTION = "failure", "exception"
 TRUE, FALSE = "1", "0"
 
 
 class ResultSet(NamedTuple):
-    """One test result set: what it is of, and the arguments of `addTestResult` for each result."""
+    """One test result set: its description, category and unit, and the arguments of `addTestResult` for each result."""
 
     category: str
     value_unit: str
@@ -52,7 +52,7 @@ class ResultSet(NamedTuple):
 
 
 class Details(NamedTuple):
-    """What a `0` means: `failure` or `exception`, and why if that is known."""
+    """The meaning of a `0`: `failure` or `exception`, and why if that is known."""
 
     outcome: str
     message: str | None
@@ -66,7 +66,7 @@ class Attempts(NamedTuple):
 
 
 class ReportState(NamedTuple):
-    """What is wrong with a report, and the outcome that its run has at best; None if nothing is missing."""
+    """The problems of a report, and the best outcome that its run can have; None if nothing is missing."""
 
     problems: Sequence[str] = ()
     notes: Sequence[str] = ()
@@ -83,8 +83,8 @@ def result_sets(
 ) -> list[ResultSet]:
     """Return the sets of these cases in the order in which they are to be created.
 
-    A longer duration than `longest_duration_ns`, which is what the database can hold, is left out. `if_incomplete` is
-    the word of each problem.
+    A duration longer than `longest_duration_ns`, the maximum of the database, is left out. `if_incomplete` is the word
+    of each problem.
     """
     ran: list[Mapping[str, Any]] = []
     attempts: list[Mapping[str, Any]] = []
@@ -119,7 +119,7 @@ def details_of(results: Iterable[Mapping[str, Any]], failures: Iterable[Mapping[
     """Return the details of the `0`s of a `pass_fail` set by their `test_resultid`.
 
     Both arguments are rows of the data API, of that set and of the `failure` set of the same step and description.
-    Nothing is given if they do not belong together, for instance because somebody else made the sets.
+    The result is empty if they do not belong together, for instance because other code made the sets.
     """
     failed = [row for row in _in_order(results) if row["value"] == FALSE]
     reasons = _in_order(failures)
@@ -137,9 +137,9 @@ def details_of(results: Iterable[Mapping[str, Any]], failures: Iterable[Mapping[
 
 
 def attempts_of(results: Iterable[Mapping[str, Any]], attempts: Iterable[Mapping[str, Any]]) -> dict[int, Attempts]:
-    """Return how often results of a `pass_fail` set ran, by their `test_resultid`, of those that ran more than once.
+    """Return how often results of a `pass_fail` set ran, by `test_resultid`, for those that ran more than once.
 
-    Both are in the same order, so each is the next one of its name.
+    Both are in the same order, so each of `attempts` belongs to the next result of its name.
     """
     counts = _in_order(attempts)
     found: dict[int, Attempts] = {}
@@ -154,7 +154,7 @@ def attempts_of(results: Iterable[Mapping[str, Any]], attempts: Iterable[Mapping
 
 
 def report_of(rows: Iterable[Mapping[str, Any]]) -> ReportState:
-    """Return what the results of a `report` set say."""
+    """Return what the results of a `report` set say about the report."""
     problems: list[str] = []
     notes: list[str] = []
     outcome = None

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Write and read test results in Buildbot's own tables by lots, in its own database threads.
+"""Write and read test results directly in Buildbot's tables, in batches, in its database threads.
 
-Buildbot's functions for them make some ten objects of each value, 50,000 results at once when they read, and so many
-objects make Python's collector of cycles walk the whole heap of the master, which stops the reactor for a tenth of a
-second and more. Here one prepared statement takes all rows of a lot. A Buildbot whose tables are not as expected gets
-its results through its own functions.
+Buildbot's own functions make some ten objects of each value, and read 50,000 results at once. So many objects make
+Python's cycle collector walk the whole heap of the master, which stops the reactor for a tenth of a second or more.
+Here one prepared statement takes all rows of a batch. If Buildbot's tables are not as expected, its own functions are
+used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sourcepulse_buildbot.mapping.rows import Row
 
 #: How many rows are read at once.
 PAGE_ROWS = 1_000
-#: Another step of the builder may add the same name at the same time.
+#: How often an insert is retried because another step of the builder added the same name at the same time.
 CONFLICTS_MAX = 20
 
 _COLUMNS = ("builderid", "test_result_setid", "test_nameid", "test_code_pathid", "line", "duration_ns", "value")
@@ -45,7 +45,7 @@ class ResultTables:
         )
 
     async def add(self, builderid: int, setid: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Store results as `addTestResults` of the data API does; a member that is None is absent there."""
+        """Store results as `addTestResults` of the data API does; a member that is None counts as absent."""
         if self._is_known:
             await self._pool.do(self._add, builderid, setid, rows)
             return
@@ -97,7 +97,7 @@ class ResultTables:
 
     def _page(self, connection: Any, builderid: int, setid: int, after: int) -> list[Row]:
         results, names, paths = self._results, self._names, self._paths
-        # The joins are on the builder as well, whose names alone are looked through then.
+        # The joins include the builder, so that only its names are searched.
         joined = results.outerjoin(
             paths, (results.c.test_code_pathid == paths.c.id) & (paths.c.builderid == builderid)
         ).outerjoin(names, (results.c.test_nameid == names.c.id) & (names.c.builderid == builderid))
@@ -126,7 +126,7 @@ class ResultTables:
 def _ids(
     connection: Any, table: Any, column: Any, builderid: int, values: Iterable[str | None]
 ) -> dict[str | None, int]:
-    """Return the ids of these texts, which are added if they are new."""
+    """Return the ids of these texts; new ones are added."""
     wanted = {value for value in values if value is not None}
     found = _known_ids(connection, table, column, builderid, wanted)
     if new := sorted(wanted - found.keys()):

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MPL-2.0
 """The build step that reads a test report into Buildbot's own test result sets.
 
-Which sets it makes is said in `result_sets`. It also counts: the statistics `tests-total`, `tests-passed`,
-`tests-failed` (with those that broke) and `tests-skipped` of the step are set, and its words are
-`5 tests, 1 failed, 2 skipped`. A step is a success only if no test is missing, and SKIPPED if none ran.
+The sets are described in `result_sets`. The step also sets the statistics `tests-total`, `tests-passed`, `tests-failed`
+(including errors) and `tests-skipped`, and its summary is such as `5 tests, 1 failed, 2 skipped`. It is a success only
+if no test is missing, and SKIPPED if none ran.
 
-All that takes long (parsing, cleaning, sorting) is done in a thread or, for large reports, in a process of its own, so
-that the reactor serves others meanwhile.
+Everything that takes long (parsing, cleaning, sorting) is done in a thread or, for large reports, in a separate
+process, so that the reactor serves others meanwhile.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_CASES = test_case.CASES_MAX
 _RESULTS: dict[str, int] = {"failure": FAILURE, "skipped": SKIPPED, "success": SUCCESS, "warnings": WARNINGS}
 _STOPPED = "the step was stopped"
 _PROBLEMS_LOG, _NOTES_LOG = "problems", "notes"
-#: The outcome of a run whose report is not whole, by `if_broken`; it is never a success.
+#: The outcome of a run whose report is incomplete, by `if_broken`; it is never a success.
 _INCOMPLETE = {"failure": "failure", "warnings": "warnings", "skipped": "unknown", "success": "unknown"}
 
 
@@ -48,15 +48,15 @@ class PublishTestReport(BuildStep):
         format: `junit`, `subunit` or `tap`.
         path: A file of the worker below the work directory, a pattern such as `reports/**/*.xml`, or a list of them.
         log: Instead of a path, the name of an earlier step and of its log: `("test", "stdio")`.
-        description: What the test result sets are called; by default as the step.
-        fail_on_failures: Whether this step fails if a test did. By default it does not, the step that ran the tests
-            has failed already.
-        if_missing: The result without any report: `failure`, `warnings`, `skipped` or `success`.
-        if_broken: The result if a report is cut, damaged or does not keep its own plan: one of the same. What could be
-            read is stored all the same.
-        max_bytes: How much is read in all. What is beyond is left out and said, and the report counts as broken.
-        max_files: How many files are read; the same holds for those beyond.
-        max_cases: How many tests are stored; those beyond are counted.
+        description: The name of the test result sets; by default that of the step.
+        fail_on_failures: Whether this step fails if a test did. By default it does not, because the step that ran the
+            tests has failed already.
+        if_missing: The result if there is no report: `failure`, `warnings`, `skipped` or `success`.
+        if_broken: The result if a report is cut, damaged or contradicts its own plan; the same values. The tests that
+            could be read are stored anyway.
+        max_bytes: How much is read in all. The rest is left out with a notice, and the report counts as broken.
+        max_files: How many files are read; the same applies to the rest.
+        max_cases: How many tests are stored; the rest are only counted.
 
     """
 
@@ -65,7 +65,7 @@ class PublishTestReport(BuildStep):
 
     def __init__(
         self,
-        format: str = "junit",  # noqa: A002 - so it is written in master.cfg
+        format: str = "junit",  # noqa: A002 - the name in master.cfg
         path: Any = None,
         log: Any = None,
         *,
@@ -114,7 +114,7 @@ class PublishTestReport(BuildStep):
         set_heap_aside(self.master.reactor, sum(len(file.data) for file in files))
         self._reading = Reading(self._task(problems), files)
         if self.stopped:
-            # While the files came, when there was nothing yet to stop.
+            # The step was stopped while the files were fetched, before there was a reading to stop.
             self._reading.stop(_STOPPED)
         report = await threads.deferToThread(self._reading.read)
         await self._store(report)
@@ -124,7 +124,7 @@ class PublishTestReport(BuildStep):
         await self._log_problems(summary.problems)
         if summary.notes:
             await self.addCompleteLog(_NOTES_LOG, _lines(summary.notes))
-        # Failure is the worst of all that is possible here.
+        # Failure is the worst result that is possible here.
         if self.fail_on_failures and summary.failed:
             return _RESULTS["failure"]
         if summary.problems:
@@ -132,7 +132,7 @@ class PublishTestReport(BuildStep):
         return _RESULTS["success" if summary.failed or summary.passed else "skipped"]
 
     def interrupt(self, reason: Any) -> defer.Deferred[None]:
-        """Stop reading as well."""
+        """Also stop the reading."""
         if self._reading is not None:
             self._reading.stop(_STOPPED)
         stopped: defer.Deferred[None] = super().interrupt(reason)
@@ -149,7 +149,7 @@ class PublishTestReport(BuildStep):
         )
 
     async def _fetch(self) -> tuple[list[ReportFile], list[str]]:
-        # Renderables have their values by now, or none.
+        # Renderables have been rendered by now, possibly to nothing.
         if self.log is not None:
             if not _is_log(self.log):
                 return [], [f"log became {_kind(self.log)}, not the name of a step and of its log"]
@@ -161,9 +161,9 @@ class PublishTestReport(BuildStep):
         return await read_worker_files(self, paths, self.max_bytes, self.max_files)
 
     async def _store(self, report: ReadReport) -> None:
-        """Store the sets in small lots, each when the one before is stored, and call them complete when all are there.
+        """Store the sets in small batches, one after another, and complete them when everything is stored.
 
-        Buildbot's own `addTestResult` would hold all results of a set in the master, and call a set complete whose
+        Buildbot's own `addTestResult` would hold all results of a set in the master, and complete a set even if its
         results could not be stored.
         """
         updates = self.master.data.updates
@@ -182,7 +182,7 @@ class PublishTestReport(BuildStep):
             await updates.completeTestResultSet(setid, tests_passed=each.passed, tests_failed=each.failed)
 
     def _longest_duration_ns(self) -> int:
-        # The column is an INTEGER, in which only SQLite holds more than 2.1 seconds.
+        # The column is an INTEGER; only SQLite can hold more than 2.1 seconds in it.
         engine = getattr(getattr(self.master.db, "pool", None), "engine", None)
         is_wide = getattr(getattr(engine, "dialect", None), "name", None) == "sqlite"
         return DURATION_NS_MAX if is_wide else INT32_MAX
@@ -201,7 +201,7 @@ class PublishTestReport(BuildStep):
 def _check(
     format_: object, path: object, log: object, if_missing: object, if_broken: object, limits: Mapping[str, object]
 ) -> None:
-    """Name every mistake; Buildbot collects them."""
+    """Report every mistake; Buildbot collects them."""
     if format_ not in READERS:
         config.error(f"PublishTestReport: format must be one of {', '.join(READERS)}, not {format_!r}")
     if (path is None) == (log is None):

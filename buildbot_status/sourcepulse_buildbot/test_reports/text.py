@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Decode reports and make XML fit to be parsed: what does not fit is replaced and counted, the rest is kept.
+"""Decode reports and make XML parsable: invalid characters are replaced and counted, the rest is kept.
 
-It runs in a thread, and Python switches threads only between its own instructions, so all is done in slices: one call
-for twenty megabytes would stop the reactor as well.
+This runs in a thread, and Python switches threads only between its own instructions, so all work is done in slices: a
+single call for twenty megabytes would also stop the reactor.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from html.entities import html5
 from typing import NamedTuple
 
-#: So much is decoded, searched or replaced by one call.
+#: How much is decoded, searched or replaced by one call.
 SLICE = 256 * 1024
-#: An XML declaration stands at the beginning, after no more than this of other output.
+#: How much other output may precede an XML declaration.
 _DECLARATION_BYTES = 64 * 1024
 
 _BOMS = (
@@ -26,9 +26,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-#: So many bytes of a text in two bytes a character show its order, because reports begin with ASCII.
+#: This many bytes show the byte order of a text with two bytes per character, because reports begin with ASCII.
 _WIDE_TEXT_BYTES = 16
-#: How a document begins that has neither a byte order mark nor one byte for a character.
+#: The first bytes of a document that has neither a byte order mark nor one byte per character.
 _WIDE_BEGINNINGS = (
     (b"<\0\0\0", "utf-32-le"),
     (b"\0\0\0<", "utf-32-be"),
@@ -36,9 +36,9 @@ _WIDE_BEGINNINGS = (
     (b"\0<", "utf-16-be"),
 )
 _DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._:-]{1,40})[\"']")
-#: Python knows these, and no report is written in them; some take long to decode.
+#: Encodings that Python knows but that no report uses; some take long to decode.
 _NOT_FOR_REPORTS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf-7"})
-#: Encodings with several bytes for a character, whose texts can look like UTF-8 by chance.
+#: Encodings with several bytes per character, whose texts can look like UTF-8 by chance.
 _SEVERAL_BYTES = re.compile(r"(?:gb|big5|shift|euc|iso2022|hz|johab|cp932|cp949|cp950|utf)")
 
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -58,7 +58,7 @@ class Decoded(NamedTuple):
 
 
 def decode_xml(data: bytes) -> Decoded:
-    """Return the text of an XML document in the encoding that its bytes show, else in the one that it declares."""
+    """Return the text of an XML document, in the encoding that its bytes show, else in the declared one."""
     for bom, encoding in _BOMS:
         if data.startswith(bom):
             return _decode(data.removeprefix(bom), encoding)
@@ -91,11 +91,11 @@ def decode_text(data: bytes) -> Decoded:
 
 
 def fit_for_xml(text: str) -> Decoded:
-    """Return the text without what a parser refuses: forbidden characters, unknown entities, stray ampersands."""
+    """Return the text without what a parser rejects: forbidden characters, unknown entities, stray ampersands."""
     pieces: list[str] = []
     replaced = 0
     for piece in _slices(text):
-        piece, count = _UNFIT.subn(_REPLACEMENT, piece)  # noqa: PLW2901 - the same slice, as it fits
+        piece, count = _UNFIT.subn(_REPLACEMENT, piece)  # noqa: PLW2901 - the same slice, cleaned
         pieces.append(piece)
         replaced += count
     text = "".join(pieces)
@@ -110,10 +110,10 @@ def fit_for_xml(text: str) -> Decoded:
 
 
 def _references(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield where a reference stands that a parser refuses, and what stands for it; CDATA and comments have none."""
+    """Yield each reference that a parser rejects, with its replacement; those in CDATA and comments are skipped."""
     position = 0
     while position < len(text):
-        # A slice may end in the middle of what is looked for, so the next one begins a little earlier.
+        # A match may cross the end of a slice, so the next slice begins a little earlier.
         special = _SPECIAL.search(text, position, position + SLICE)
         if special is None:
             position += SLICE - len("<![CDATA[")
@@ -141,7 +141,7 @@ def _is_fit(code: int) -> bool:
 
 
 def _known(name: str) -> str | None:
-    """Return what Python calls an encoding; None for one that it does not know or that is not one of texts."""
+    """Return Python's name of an encoding; None if it is unknown or not one of texts."""
     try:
         found = codecs.lookup(name)
     except (LookupError, ValueError):

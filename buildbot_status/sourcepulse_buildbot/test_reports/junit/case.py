@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read what is inside of one `testcase` of JUnit XML, as its writer means it."""
+"""Read the content of one `testcase` of JUnit XML, as its writer means it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from sourcepulse_buildbot.test_reports.cases import ERROR, FAILED, PASSED, SKIPP
 from sourcepulse_buildbot.test_reports.message_parts import DETAIL, OUTPUT, REASON, Message, MessageParts, Part
 
 _OUTCOMES = {"failure": FAILED, "error": ERROR, "skipped": SKIPPED}
-#: What Maven's Surefire writes of attempts: those before the one that passed, and those after the first that failed.
+#: Attempts as Maven's Surefire writes them: those before the one that passed, and those after the first that failed.
 _ATTEMPTS = {"flakyFailure": PASSED, "flakyError": PASSED, "rerunFailure": FAILED, "rerunError": ERROR}
 _LINES_OF_ATTEMPTS = frozenset({"stackTrace", "system-out", "system-err"})
 _OUTPUTS = {"system-out": "system-out", "system-err": "system-err"}
-#: What else writers put into a case and that changes nothing.
+#: Other elements that writers put into a case and that change nothing.
 _KNOWN = frozenset({"properties", "property", "system-out", "system-err", "warning", "attachments", "attachment"})
-#: A test that its writer expected to fail; node and others write the failure as well.
+#: A test that its writer expected to fail; node and others also write the failure.
 _TODO = "todo"
 
-#: GoogleTest and ctest mark what they did not run so, without an element.
+#: GoogleTest and ctest mark tests that they did not run with these attributes, without an element.
 _NOT_RUN = {"status": frozenset({"notrun", "skipped", "disabled"}), "result": frozenset({"suppressed", "skipped"})}
-#: Some writers have only an attribute for what failed.
+#: Some writers report a failure only in an attribute.
 _FAILED_WORDS = {
     "fail": FAILED,
     "failed": FAILED,
@@ -34,14 +34,14 @@ _FAILED_WORDS = {
     "timedout": ERROR,
     "aborted": ERROR,
 }
-#: And NUnit's one for whether it passed.
+#: NUnit's values of `success` for a test that did not pass.
 _NO = frozenset({"false", "no", "0"})
-#: What ctest says of a test that skipped itself; all its other reasons are those of tests that it could not run.
+#: The prefix of ctest's reasons for a test that skipped itself; its other reasons are of tests that it could not run.
 _CTEST_SKIPS = "SKIP_"
 
 
 class Case:
-    """A test case while it is read; depths count from the case itself, what is directly in it has depth 1."""
+    """A test case while it is read; depths count from the case, so its children have depth 1."""
 
     def __init__(self, attributes: Mapping[str, str]) -> None:
         self.attributes = attributes
@@ -49,7 +49,7 @@ class Case:
         #: How often it ran.
         self.attempts = 1
         self.failing_elements = 0
-        #: Other cases are in it.
+        #: Whether other cases are nested in it.
         self.has_cases = False
         self._parts = MessageParts()
         self._part: Part | None = None
@@ -59,9 +59,9 @@ class Case:
         self._skip_reason = ""
 
     def start(self, name: str, attributes: Mapping[str, str], depth: int) -> bool:
-        """Read the beginning of an element; return whether it is in a known place and not known."""
+        """Read the beginning of an element; return whether it is an unknown one in a place that is read."""
         if self._part is not None and self._part.rank == REASON:
-            # A stack trace and the like belong to the text of the failure.
+            # Nested elements, such as a stack trace, belong to the text of the failure.
             if name in _LINES_OF_ATTEMPTS:
                 self._part.write("\n")
             return False
@@ -82,7 +82,7 @@ class Case:
             self._skip_reason = self._skip_reason or attributes.get("message", "").strip()
         else:
             self.failing_elements += 1
-        # The first counts, but a test that was skipped after it failed has failed.
+        # The first outcome counts, but a test that was skipped after it failed has failed.
         if self.outcome in (PASSED, SKIPPED):
             self.outcome = _OUTCOMES[name]
         self._begin_reason(attributes, depth)
@@ -94,12 +94,12 @@ class Case:
 
     @property
     def is_in_text(self) -> bool:
-        """Whether the text of a failure or an output is read."""
+        """Return whether the text of a failure or an output is being read."""
         return self._part is not None
 
     @property
     def is_holder(self) -> bool:
-        """Whether it only holds other cases: nothing is said of itself."""
+        """Return whether it only holds other cases and has no outcome of its own."""
         return self.has_cases and self.outcome == PASSED and self.attempts == 1
 
     def characters(self, text: str) -> None:
@@ -113,7 +113,7 @@ class Case:
             self._part = None
 
     def end_case(self) -> None:
-        """Decide what became of the test."""
+        """Determine the outcome of the test."""
         if self._is_todo:
             self.outcome = SKIPPED
             return
@@ -129,11 +129,11 @@ class Case:
             self.outcome = ERROR
 
     def _is_kept_from_running(self) -> bool:
-        """Return whether ctest says that it could not run the test: no executable, no file, a fixture that failed."""
+        """Return whether ctest could not run the test: no executable, no file, a fixture that failed."""
         return bool(self._skip_reason) and not self._skip_reason.startswith(_CTEST_SKIPS)
 
     def is_same(self, other: Case) -> bool:
-        """Return whether both are of one test."""
+        """Return whether both cases are attempts of the same test."""
         names = ("classname", "name", "file", "line")
         return all(self.attributes.get(name) == other.attributes.get(name) for name in names)
 
@@ -148,7 +148,7 @@ class Case:
 
 
 class _Reason(Part):
-    """The text of a failure with the short one before it, unless it says that already."""
+    """The text of a failure, preceded by its short message unless the text contains it."""
 
     def __init__(self, short: str) -> None:
         super().__init__(REASON)

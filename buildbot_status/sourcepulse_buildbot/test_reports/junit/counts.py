@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Compare what a suite of JUnit XML says of itself (`tests=`, `failures=`, `errors=`) with the cases that are in it."""
+"""Compare the counts of a JUnit XML suite (`tests=`, `failures=`, `errors=`) with the cases that are in it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from collections.abc import Mapping
 
 from sourcepulse_buildbot.test_reports.numbers import whole_number
 
-#: Catch2 counts assertions, and writes this into each suite.
+#: Catch2 counts assertions; it writes this host name into each suite.
 _CATCH2_HOST = "tbd"
 
 
 class Suite:
-    """An open `testsuite` or `testsuites`: its attributes, and what was met in it so far."""
+    """An open `testsuite` or `testsuites`: its attributes, and what was read in it so far."""
 
     def __init__(self, attributes: Mapping[str, str], *, is_pytest: bool, is_whole: bool = False) -> None:
         self.attributes = attributes
         self.is_pytest = is_pytest
-        #: The element is the root of the whole report, whose counts are sums.
+        #: Whether it is the root of the whole report, whose counts are sums.
         self.is_whole = is_whole
-        #: Cases and suites that are directly in it, and all cases below.
+        #: The number of cases and suites directly in it, and of all cases below.
         self.direct = self.direct_suites = self.below = 0
-        #: Cases that only hold other cases, which some writers count as well.
+        #: The number of cases that only hold other cases; some writers count these as well.
         self.holders = 0
         self.skipped = 0
-        #: Cases with a failure or an error in it, whatever became of them, and all of these elements.
+        #: The number of cases with a failure or an error, whatever their outcome, and of all these elements.
         self.failing = self.failing_elements = 0
         self.repeats = 0
         self._names: set[tuple[str | None, str | None]] = set()
 
     @property
     def name(self) -> str:
-        """What the suite is called."""
+        """The name of the suite."""
         return self.attributes.get("name", "").strip()
 
     def add_case(self, case: Mapping[str, str], *, is_direct: bool, is_skipped: bool, failing_elements: int) -> None:
@@ -48,26 +48,26 @@ class Suite:
             self._names.add(name)
 
     def add_holder(self, *, is_direct: bool) -> None:
-        """Count a case that is none of its own: it passed, and other cases are in it."""
+        """Count a case that passed and holds other cases, and is not a case of its own."""
         self.holders += 1
         self.direct += is_direct
 
     def add_failure(self) -> None:
-        """Count a failure or an error that is in the suite and in no case."""
+        """Count a failure or an error that is directly in the suite."""
         self.failing += 1
         self.failing_elements += 1
 
     def defect(self) -> str | None:
         """Return how the suite contradicts its cases; None if it does not.
 
-        Writers differ in what they count, so a number that any of them would write for these cases is right: cases
-        directly in the suite or all below, with or without those that were skipped, with nested suites as cases.
+        Writers differ in what they count, so any number that one of them would write for these cases is accepted: cases
+        directly in the suite or all below, with or without skipped ones, with nested suites counted as cases.
         """
         where = f"suite {self.name}: " if self.name else ""
         failures = (whole_number(self.attributes.get("failures")) or 0) + (
             whole_number(self.attributes.get("errors")) or 0
         )
-        # A suite with a failing suite in it is one failure for node.
+        # node counts a suite that contains a failing suite as one failure.
         if failures > self.failing and failures > self.failing_elements + self.direct_suites * bool(self.failing):
             return f"{where}{failures} failures are counted, {self.failing} are there"
         skipped = whole_number(self.attributes.get("skipped")) or 0
@@ -79,7 +79,7 @@ class Suite:
         if tests is None or tests in self._right():
             return None
         least, most = min(self._right()), max(self._right())
-        # pytest counts a test twice that passed and could not be torn down, and repeated ones in a way of its own.
+        # pytest counts a test twice if it passed and its teardown failed, and counts repeated tests in its own way.
         if self.repeats and tests >= least - self.repeats and tests <= most + self.failing_elements:
             return None
         if self.is_pytest and least <= tests <= most + self.failing_elements:

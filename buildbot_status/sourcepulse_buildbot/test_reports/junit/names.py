@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make one name of a test's own, its class and the suites around it: whole, without repeats, the same in each run."""
+"""Make one name of a test's name, its class and the suites around it: complete, without repeats, stable across runs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 
-#: What stands between the parts, as in TAP.
+#: The separator of the parts, as in TAP.
 SEPARATOR = " > "
 
-#: What node writes as the class of every test.
+#: The class that node writes for every test.
 _NODE_CLASS = "test"
 _NOT_WORD = re.compile(r"[^0-9A-Za-z\u0080-\U0010ffff]+")
 
@@ -20,9 +20,9 @@ def case_name(
 ) -> str:
     """Return the name of a test case; `suites` are the attributes of the elements around it, the outermost first.
 
-    Some writers put cases into cases: `cases` are those around it, whose name stands before its own.
-    The class is left out where the name repeats it. Suites stand before it where the class does not tell them apart:
-    there is none, it is the one word that node writes, or suites are nested and the class names none of them.
+    Some writers nest cases in cases: `cases` are those around it, whose names precede its own. The class is left out if
+    the name repeats it. Suites precede it if the class does not tell them apart: it is missing, it is the one word that
+    node writes, or suites are nested and the class names none of them.
     """
     name, class_name = case.get("name", "").strip(), case.get("classname", "").strip()
     if cases:
@@ -42,7 +42,7 @@ def case_name(
 
 
 def _joined(class_name: str, name: str) -> str:
-    """Return class and name with a point between them, or the name alone if the class is in it."""
+    """Return class and name joined by a dot, or only the name if it contains the class."""
     if not class_name or name == class_name:
         return name or class_name
     if name.startswith((f"{class_name}.", f"{class_name} ", f"{class_name}::", f"{class_name}/")):

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read JUnit XML: what pytest, Maven's Surefire, Gradle, GoogleTest, ctest, Jest, node, bats or PHPUnit write.
+"""Read JUnit XML as pytest, Maven's Surefire, Gradle, GoogleTest, ctest, Jest, node, bats and PHPUnit write it.
 
 There is no standard, so this reads what these have in common: `testcase` anywhere below `testsuite`, with `failure`,
-`error` or `skipped` inside. What XML forbids is replaced, several documents may follow each other, and after a break
-the reading goes on with the next suite or case. A document type may stand there; one with definitions in it is
-refused, because no writer needs these and they are how a small file becomes a large one.
+`error` or `skipped` inside. What XML forbids is replaced, several documents may follow each other, and after a syntax
+error the reading resumes at the next suite or case. A document type is accepted unless it has definitions, because
+no writer needs these and they can make a small file expand into a huge one.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from sourcepulse_buildbot.test_reports.junit.names import case_name
 from sourcepulse_buildbot.test_reports.numbers import duration_ns, line_number
 from sourcepulse_buildbot.test_reports.text import decode_xml, fit_for_xml
 
-#: Read in pieces, so that a break in the middle leaves what came before.
+#: The report is parsed in pieces, so that cases before a syntax error are kept.
 PIECE_BYTES = 64 * 1024
-#: The parser keeps all open elements, and reports have a handful.
+#: The parser keeps all open elements; real reports have a handful.
 DEPTH_MAX = 100
-#: After so many breaks what is left is not a report.
+#: After this many syntax errors, the rest is not a report.
 BREAKS_MAX = 200
 
 #: Where the XML begins in a log that has other lines before it.
 _BEGIN = re.compile(rb"<\?xml|<(?:[\w.-]+:)?testsuite|<!DOCTYPE")
 _NEXT_DOCUMENT = re.compile(rb"<\?xml|<(?:[\w.-]+:)?testsuites[\s>/]")
-#: Where the reading goes on after a break.
+#: Where the reading resumes after a syntax error.
 _RESUME = re.compile(rb"</?(?:[\w.-]+:)?testsuites?[\s>/]|<(?:[\w.-]+:)?testcase[\s>/]|<\?xml")
 _SUITE, _SUITES, _CASE = "testsuite", "testsuites", "testcase"
 _ROOTS = frozenset({_SUITES, _SUITE})
-#: What writers put into a suite; `failure` and its like there are of the suite itself.
+#: The children that writers put into a suite; `failure` and the like are then about the suite itself.
 _OF_SUITE = frozenset({_SUITE, _CASE, "properties", "property", "system-out", "system-err"})
 _OF_A_SUITE_ITSELF = frozenset({"failure", "error", "skipped"})
 _NODE_COUNT = re.compile(r"\s*(?:fail|cancelled) (?P<number>[0-9]{1,9})\s*")
-#: pytest counts lines from 0, all others from 1.
+#: pytest counts lines from 0, all other writers from 1.
 _PYTEST, _PYTEST_ROOT = "pytest", "pytest tests"
 
 
 def read_junit(data: bytes, builder: ReportBuilder | None = None) -> Report:
-    """Return the cases of JUnit XML; of what is broken those that can still be told.
+    """Return the cases of JUnit XML; if it is broken, those that can still be read.
 
-    With a builder, they are added to what it has.
+    With a builder, they are added to its report.
     """
     builder = builder or ReportBuilder()
     _Reader(builder).read(data)
@@ -54,11 +54,11 @@ def read_junit(data: bytes, builder: ReportBuilder | None = None) -> Report:
 
 
 class _RefusedError(Exception):
-    """The document is not of a kind that is read; the text says why."""
+    """The document is refused; the text says why."""
 
 
 class _ForeignError(Exception):
-    """The document is some other XML."""
+    """The document is XML, but not JUnit XML."""
 
 
 class _DocumentEnd(Exception):  # noqa: N818 - it is not an error
@@ -95,7 +95,7 @@ class _Reader:
                 self._builder.note(sentence)
 
     def _begin_document(self) -> None:
-        #: Tags of the open elements that are suites, as they are written, and what is known of each.
+        #: Tags of the open elements that are suites, as they are written; `_suites` has the facts of each.
         self._open_tags: list[str] = []
         self._suites: list[Suite] = []
         self._depth = 0
@@ -103,13 +103,13 @@ class _Reader:
         self._is_pytest = False
         self._case: Case | None = None
         self._case_depth = 0
-        #: The cases around it with their depths, the outermost first.
+        #: The enclosing cases with their depths, the outermost first.
         self._outer: list[tuple[Case, int]] = []
-        #: A failure directly in a suite is read like a case.
+        #: Whether the open case is a failure directly in a suite, which is read like a case.
         self._is_of_suite = False
-        #: What node counts in comments at the end, and what is there.
+        #: The failures that node counts in comments at the end, and those that were read.
         self._failures_of_node = self._failed = 0
-        #: A case of pytest that had nothing to tell may be a run of the next one.
+        #: A case of pytest with nothing to report, which may be an earlier attempt of the next one.
         self._pending: Case | None = None
 
     def _document(self, raw: bytes, begin: int, foreign: list[str]) -> int | None:
@@ -152,7 +152,7 @@ class _Reader:
                 return None
 
     def _parser(self) -> expat.XMLParserType:
-        # All is UTF-8 by now, whatever the declaration says.
+        # Everything is UTF-8 by now, whatever the declaration says.
         parser = expat.ParserCreate("utf-8")
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = self._doctype
@@ -163,7 +163,7 @@ class _Reader:
         return parser
 
     def _replay(self, parser: expat.XMLParserType) -> int:
-        """Open again what was open before a break; return how many bytes that took."""
+        """Reopen the elements that were open before a syntax error; return how many bytes that took."""
         opened = "".join(f"<{tag}>" for tag in self._open_tags).encode()
         self._depth = 0
         self._is_replaying = True
@@ -242,18 +242,18 @@ class _Reader:
         suite = self._suites.pop()
         self._open_tags.pop()
         if not self._suites and self._failures_of_node > self._failed:
-            # A test that fails beside its own subtests is nowhere else in the report of node.
+            # The failure of a test with subtests is nowhere else in the report of node.
             self._builder.problem(f"{self._failures_of_node} failures are counted, {self._failed} are there")
         if defect := suite.defect():
             self._builder.problem(defect)
 
     def _close_case(self, case: Case) -> Case:
-        """Return the open case; the one around it is open then."""
+        """Close the innermost case and return it; the enclosing one becomes the open case."""
         self._case, self._case_depth = self._outer.pop() if self._outer else (None, 0)
         return case
 
     def _break_case(self) -> None:
-        """Tell of a case that breaks off what it said already; without an outcome it is left out."""
+        """Finish the cases that a syntax error interrupted; those without an outcome are left out."""
         while self._case is not None:
             case = self._close_case(self._case)
             if case.outcome != PASSED:
@@ -289,7 +289,7 @@ class _Reader:
             return
         before, self._pending = self._pending, None
         if before is not None and before.is_same(case):
-            # pytest runs each test once, so the one before was an attempt that pytest-rerunfailures repeated.
+            # pytest runs each test once, so the previous case was an attempt that pytest-rerunfailures repeated.
             case.attempts += before.attempts
         elif before is not None:
             self._add(before)
@@ -309,7 +309,7 @@ class _Reader:
         line = line_number(attributes.get("line", ""))
         if line is not None and self._suites and self._suites[-1].is_pytest:
             line += 1
-        # The root is not a suite of tests, and what a suite says of itself is named after it.
+        # The root is not a suite of tests, and a failure of a suite is named after the suite.
         around = [suite.attributes for suite in self._suites if not suite.is_whole]
         self._builder.add(
             attributes["name"] if self._is_of_suite else case_name(attributes, around, self._cases_around()),

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Fetch reports and read them, the large ones in a process of their own."""
+"""Fetch reports and read them, large ones in a separate process."""

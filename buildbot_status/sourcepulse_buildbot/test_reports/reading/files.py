@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Fetch test reports for a step: files of the worker or the log of an earlier step, never more than some bytes."""
+"""Fetch test reports for a step: files of the worker or the log of an earlier step, within a limit of bytes."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from buildbot.worker.protocols.base import FileWriterImpl
 BLOCK_BYTES = 64 * 1024
 #: How many lines of a log are read from the database at once.
 LOG_LINES = 2_000
-#: So many names of steps or logs are listed where the one that is wanted is missing.
+#: At most this many names of steps or logs are listed if the requested one is missing.
 NAMES_MOST = 10
 
 _PATTERN_CHARACTERS = frozenset("*?[")
-#: Each line of a `stdio` log has the stream before it.
+#: Each line of a `stdio` log begins with the letter of its stream.
 _STREAMS, _OUTPUT = "s", "o"
 
 
 class ReportFile(NamedTuple):
-    """What was fetched of one report."""
+    """The content of one report."""
 
     name: str
     data: bytes
-    #: There is more, which was too much.
+    #: Whether the report is larger than the limit.
     is_cut: bool = False
 
 
 class _Writer(FileWriterImpl):
-    """Take what a worker sends, up to a limit, whatever the worker thinks of it."""
+    """Receives what a worker sends, up to a limit that does not rely on the worker."""
 
     def __init__(self, most_bytes: int) -> None:
         self.data = bytearray()
@@ -44,13 +44,13 @@ class _Writer(FileWriterImpl):
         self.is_cut = self.is_cut or (len(raw) > 0 and len(self.data) >= self._most_bytes)
 
     def remote_close(self) -> None:
-        """Do nothing, the bytes are here already."""
+        """Do nothing, because the bytes are here already."""
 
 
 async def read_worker_files(
     step: Any, paths: Sequence[str], most_bytes: int, most_files: int
 ) -> tuple[list[ReportFile], list[str]]:
-    """Return the files of these paths or patterns, sorted, with what is wrong with them.
+    """Return the files of these paths or patterns, sorted, and the problems with them.
 
     A pattern follows the rules of Python's glob, `**` included. All files together have at most `most_bytes`.
     Raises WorkerSetupError if the worker is too old.
@@ -98,9 +98,9 @@ async def _find(step: Any, paths: Sequence[str], problems: list[str]) -> list[st
 
 
 async def _upload(step: Any, path: str, most_bytes: int) -> ReportFile | None:
-    """Return a file, None if there is none that can be read."""
+    """Return a file; None if it does not exist or cannot be read."""
     step.checkWorkerHasCommand("uploadFile")
-    # One byte more than is wanted tells a file that is too large from one that just fits.
+    # One byte more than the limit distinguishes a file that is too large from one that just fits.
     writer = _Writer(most_bytes + 1)
     command = remotecommand.RemoteCommand(
         "uploadFile",
@@ -119,7 +119,7 @@ async def _upload(step: Any, path: str, most_bytes: int) -> ReportFile | None:
 
 
 async def read_log(step: Any, step_name: str, log_name: str, most_bytes: int) -> tuple[list[ReportFile], list[str]]:
-    """Return what a log of an earlier step of this build holds, of a `stdio` log the standard output."""
+    """Return the content of a log of an earlier step of this build; of a `stdio` log, only the standard output."""
     label = f"log {log_name} of step {step_name}"
     data = step.master.data
     rows = [row for row in await data.get(("builds", step.build.buildid, "steps")) if row["stepid"] != step.stepid]

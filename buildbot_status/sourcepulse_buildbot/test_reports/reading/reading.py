@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read reports outside the reactor: small ones in this thread, large ones in a process of their own.
+"""Read reports outside the reactor: small ones in a thread, large ones in a separate process.
 
-A thread that parses takes Python's lock away from the reactor for milliseconds at a time, and what it makes is walked
-by the collector of cycles, which stops everybody.
+A thread that parses takes Python's lock from the reactor for milliseconds at a time, and the objects that it makes are
+walked by the cycle collector, which stops all threads.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from sourcepulse_buildbot.test_reports.reading.work import ReadReport, Task, lin
 CHILD_FROM_BYTES = 128 * 1024
 #: A slow machine needs a minute for the largest report.
 READ_LIMIT_SECONDS = 900.0
-#: So much is handed to the process at once.
+#: How much is written to the process at once.
 PIECE_BYTES = 256 * 1024
-#: A process that has written everything needs no time to end.
+#: A process that has written everything needs no more time than this to exit.
 END_LIMIT_SECONDS = 10.0
 _CHILD = Path(__file__).with_name("child.py")
 
 
 class Reading:
-    """One reading of reports; `read` is called in a thread, `stop` from anywhere."""
+    """One reading of reports; `read` is called in a thread, `stop` from any thread."""
 
     def __init__(self, task: Task, files: Sequence[ReportFile]) -> None:
         self._task = task
@@ -42,13 +42,13 @@ class Reading:
         self._why_stopped = ""
 
     def read(self) -> ReadReport:
-        """Return what the reports hold; of a process that failed, that nothing could be read."""
+        """Return the content of the reports; if the process failed, a report that says so."""
         size = sum(len(file.data) for file in self._files)
         child = self._started() if size >= CHILD_FROM_BYTES else None
         return self._read_here(self._files) if child is None else self._read_in(child)
 
     def stop(self, why: str) -> None:
-        """End the process if there is one; the report is broken then."""
+        """Kill the process, if there is one; the report then counts as broken."""
         with self._lock:
             self._why_stopped = self._why_stopped or why
             if self._child is not None:
@@ -59,7 +59,7 @@ class Reading:
         return ReadReport.of(lines_of(task, [(file.name, file.data) for file in files]))
 
     def _started(self) -> subprocess.Popen[bytes] | None:
-        """Start the process; None where that is not possible, and the report is read here."""
+        """Start the process; return None if that is not possible and the report must be read here."""
         if not sys.executable:
             return None
         command = [sys.executable, "-I", "-S", str(_CHILD)]
@@ -78,19 +78,19 @@ class Reading:
         limit.daemon = True
         limit.start()
         try:
-            # The process reads all before it writes anything, so neither waits for the other. Without one that reads,
-            # what it has written says so.
+            # The process reads everything before it writes anything, so neither blocks the other. If it stopped
+            # reading, its output explains why.
             with suppress(OSError):
                 for piece in self._pieces():
                     given.write(piece)
             _close(given)
             report = ReadReport.of(answer)
         except (OSError, ValueError, TypeError, LookupError):
-            # If the answer is not whole, the exit of the process says why.
+            # If the answer is incomplete, the exit status of the process explains why.
             report = None
         finally:
             limit.cancel()
-            # A process that waits for more would never end.
+            # A process that waits for more input would never exit.
             _close(given)
             answer.close()
             ended = _ended(child)
@@ -114,7 +114,7 @@ def _close(pipe: IO[bytes]) -> None:
 
 
 def _ended(child: subprocess.Popen[bytes]) -> int:
-    """Wait for the end of a process, and end it if that takes long; return how it ended."""
+    """Wait for the process to exit, and kill it if that takes too long; return its exit status."""
     try:
         return child.wait(END_LIMIT_SECONDS)
     except subprocess.TimeoutExpired:

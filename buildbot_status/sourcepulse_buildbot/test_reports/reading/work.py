@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Turn reports into lines of JSON that hold test result sets, in whatever thread or process there is time for it.
+"""Turn reports into lines of JSON that hold test result sets, in any thread or process.
 
-The first line is the summary. Then each set has a line of its own, an object, and its results follow it in lots, an
-array each. The lines stay bytes until they are stored: so a report of any size is a few objects in a master, and no
-collector of cycles has to walk it.
+The first line is the summary. Then each set has a line of its own, an object, followed by its results in batches, an
+array each. The lines stay bytes until they are stored: so a report of any size is only a few objects in a master, which
+the cycle collector does not have to walk.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ READERS: dict[str, Callable[[bytes, ReportBuilder], Report]] = {
     "subunit": read_subunit,
     "tap": read_tap,
 }
-#: The reactor reads a lot in a millisecond or two, and the database stores it in one transaction.
+#: The reactor decodes a batch in a millisecond or two, and the database stores it in one transaction.
 RESULTS_AT_ONCE = 200
 
 
 class Task(NamedTuple):
-    """How reports are to be read, and what is known of them before."""
+    """How reports are to be read, and what is known in advance."""
 
     format: str
     most_cases: int
     longest_duration_ns: int
-    #: The outcome of a run whose report is not whole.
+    #: The outcome of a run whose report is incomplete.
     if_incomplete: str
     problems: Sequence[str]
-    #: Secrets and what stands for them.
+    #: Secrets and their replacements.
     secrets: Mapping[str, str]
 
 
 class Summary(NamedTuple):
-    """What the reports say as a whole; the members are those of `Report`."""
+    """The totals of the reports; the members are those of `Report`."""
 
     counts: Mapping[str, int]
     problems: Sequence[str]
@@ -72,7 +72,7 @@ class Summary(NamedTuple):
 
 
 class ReadSet(NamedTuple):
-    """A test result set, its results still in lots of JSON."""
+    """A test result set, its results still in batches of JSON."""
 
     category: str
     value_unit: str
@@ -89,7 +89,7 @@ class ReadReport(NamedTuple):
 
     @classmethod
     def of(cls, lines: Iterable[bytes]) -> ReadReport:
-        """Return what the lines hold; ValueError if they are not whole."""
+        """Return the content of the lines; ValueError if they are incomplete."""
         summary: Summary | None = None
         sets: list[ReadSet] = []
         has_end = False
@@ -112,7 +112,7 @@ class ReadReport(NamedTuple):
 
 
 def lines_of(task: Task, files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
-    """Yield what the reports hold; each file is a name and its bytes."""
+    """Yield the content of the reports; each file is a name and its bytes."""
     report = _read(task, list(files))
     yield _line(
         {
@@ -159,7 +159,7 @@ def _read(task: Task, files: Sequence[tuple[str, bytes]]) -> Report:
     report = builder.report()
     if not task.secrets:
         return report
-    # The longest first, because one secret may hold another.
+    # The longest first, because one secret may contain another.
     secrets = sorted(task.secrets.items(), key=lambda each: len(each[0]), reverse=True)
     return report._replace(
         cases=[_without_secrets(case, secrets) for case in report.cases],

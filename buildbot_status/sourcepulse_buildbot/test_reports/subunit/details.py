@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Order the details that subunit attaches to a test: why it failed first, whatever comes first in the stream."""
+"""Order the details that subunit attaches to a test: the failure first, regardless of the order in the stream."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import codecs
 from sourcepulse_buildbot.test_reports.message_parts import DETAIL, OUTPUT, REASON, Message, MessageParts, Part
 
 _REASONS = ("traceback", "reason")
-#: What fixtures capture.
+#: Details that hold captured output.
 _OUTPUTS = ("pythonlogging", "stdout", "stderr", "syslog", "worker-", "console")
 
 
 class Details:
-    """Files that belong to one test; each may come in several pieces."""
+    """The files that belong to one test; each may arrive in several pieces."""
 
     def __init__(self) -> None:
         self._parts = MessageParts()
         self._by_name: dict[str, tuple[Part, codecs.IncrementalDecoder]] = {}
 
     def add(self, name: str, kind: str, content: bytes) -> None:
-        """Add a piece of a file of this name and MIME type, which is a text."""
+        """Add a piece of a file with this name and MIME type, if it is text."""
         if name not in self._by_name:
             self._by_name[name] = (self._parts.begin(_rank(name, kind), name.rstrip(":'")), _decoder(kind))
         part, decoder = self._by_name[name]
         part.write(decoder.decode(content))
 
     def message(self) -> Message:
-        """Return all of it, the most important first."""
+        """Return all details, the most important first."""
         return self._parts.message()
 
 

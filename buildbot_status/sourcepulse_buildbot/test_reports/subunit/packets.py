@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read the second version of subunit: packets with a checksum, anywhere in other output.
+"""Read version 2 of subunit: packets with a checksum, anywhere in other output.
 
 A packet is the signature, 16 bits of flags, its length, then what the flags name in this order: time, test, tags, type
-and content of a file, route; at its end CRC-32. Numbers have their own length in their two highest bits.
+and content of a file, route; then a CRC-32. The two highest bits of a number encode its own length.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from sourcepulse_buildbot.test_reports.message_parts import Message
 from sourcepulse_buildbot.test_reports.numbers import NS_PER_SECOND
 from sourcepulse_buildbot.test_reports.subunit.details import Details
 
-#: As many tests may run at the same time, more are not followed.
+#: At most this many tests may run at the same time; more are ignored.
 OPEN_TESTS_MAX = 10_000
-#: Each may cost the checksum of 4 MiB, so there is an end to the patience.
+#: Each broken packet may cost the checksum of 4 MiB, so their number is limited.
 BROKEN_PACKETS_MAX = 1_000
 
 _SIGNATURE = 0xB3
@@ -44,7 +44,7 @@ _UNFINISHED = "This test began, but the report does not tell its end."
 
 
 class _BrokenError(Exception):
-    """The bytes are no packet."""
+    """The bytes are not a packet."""
 
 
 class _Packet(NamedTuple):
@@ -58,7 +58,7 @@ class _Packet(NamedTuple):
 
 
 class _Open:
-    """A test that was heard of and has no outcome yet."""
+    """A test that was mentioned and has no outcome yet."""
 
     def __init__(self) -> None:
         self.is_running = False
@@ -67,7 +67,7 @@ class _Open:
 
 
 def has_packets(data: bytes) -> bool:
-    """Return whether there is a whole packet in the data."""
+    """Return whether the data contains a complete packet."""
     return any(True for packet in _packets(data) if packet is not None)
 
 
@@ -85,7 +85,7 @@ def read_packets(data: bytes, builder: ReportBuilder) -> None:
             elif packet.status:
                 announced.discard(key)
                 if packet.status in _OUTCOMES and (fixture := _FIXTURE.fullmatch(packet.test)):
-                    # The tests of a class that could not be set up did not run, and its own case says why.
+                    # If the setup of a class failed, its tests did not run, and a case of its own says why.
                     below = f"{fixture['of']}."
                     announced = {each for each in announced if not each[1].startswith(below)}
             _read(packet, packet.test, open_tests, builder)
@@ -99,7 +99,7 @@ def read_packets(data: bytes, builder: ReportBuilder) -> None:
 def _read(packet: _Packet, name: str, open_tests: dict[tuple[str | None, str], _Open], builder: ReportBuilder) -> None:
     is_news = packet.status in _OUTCOMES or packet.status == _IN_PROGRESS or packet.content
     if not is_news:
-        # It exists, which is said of all tests before the first one runs.
+        # The test only exists, which is announced of all tests before the first one runs.
         return
     key = (packet.route, name)
     if key not in open_tests and len(open_tests) >= OPEN_TESTS_MAX and packet.status not in _OUTCOMES:
@@ -128,9 +128,9 @@ def _message(test: _Open) -> Message | None:
 
 
 def _packets(data: bytes) -> Iterator[_Packet | None]:
-    """Yield the packets, None where something looks like one and is broken.
+    """Yield the packets; None for something that looks like a packet but is broken.
 
-    A packet may begin where the one before it ends and after a line break.
+    A packet may begin at the end of the previous one and after a line break.
     """
     position = broken = 0
     while position < len(data) and broken < BROKEN_PACKETS_MAX:

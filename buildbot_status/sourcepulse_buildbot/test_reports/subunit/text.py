@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read the first version of subunit: lines such as `test: NAME` and `failure: NAME [`, with details up to `]`."""
+"""Read version 1 of subunit: lines such as `test: NAME` and `failure: NAME [`, with details up to `]`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sourcepulse_buildbot.test_reports.message_parts import REASON, Message, Mes
 from sourcepulse_buildbot.test_reports.numbers import NS_PER_SECOND
 from sourcepulse_buildbot.test_reports.subunit.details import Details
 
-#: As many tests may run at the same time, more are not followed.
+#: At most this many tests may run at the same time; more are ignored.
 OPEN_TESTS_MAX = 10_000
-#: A longer line is no directive and no header.
+#: A longer line is neither a directive nor a header.
 LINE_BYTES_MAX = 64 * 1024
 
 _OUTCOMES = {
@@ -29,13 +29,13 @@ _OUTCOMES = {
     b"uxsuccess": FAILED,
 }
 _STARTS = frozenset({b"test", b"testing"})
-#: A test succeeds silently, so this is said for it.
+#: The message of an unexpected success, because a test that succeeds has none.
 _UNEXPECTED = "This test passes, but it was expected to fail."
 _UNFINISHED = "This test began, but the report does not tell its end."
 _PLAIN, _PARTS = b" [", b" [ multipart"
 _END = b"]"
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}")
-#: How details end whose lengths are not to be believed.
+#: The end of details whose lengths are wrong.
 _LAST_CHUNK = re.compile(rb"^0\r?\n(?=\]\r?$|Content-Type:)", re.MULTILINE)
 _PROGRESS = re.compile(rb"[0-9]{1,9}")
 
@@ -48,7 +48,7 @@ class _Open(NamedTuple):
 
 
 def read_text(data: bytes, builder: ReportBuilder) -> bool:
-    """Add the tests of a stream; return false if there is nothing of subunit in it."""
+    """Add the tests of a stream; return whether it contains any subunit."""
     reader = _Reader(data, builder)
     reader.read()
     return reader.any_test
@@ -59,9 +59,9 @@ class _Reader:
         self._input = io.BytesIO(data)
         self._builder = builder
         self._now: datetime | None = None
-        #: By the bytes of the name, in the order in which they began.
+        #: The running tests by the bytes of their names, in the order in which they began.
         self._open: dict[bytes, _Open] = {}
-        #: How many tests the stream says it has, and how many ended.
+        #: The number of tests that the stream announces, and how many ended.
         self._promised = self._seen = 0
         self.any_test = False
 
@@ -81,7 +81,7 @@ class _Reader:
         if not rest:
             return
         if word in _STARTS:
-            # Tests print what they like; without its colon the word is one of theirs, while one of them runs.
+            # Tests may print the same words: while one runs, a word without its colon is its output.
             if (has_colon or not self._open) and len(self._open) < OPEN_TESTS_MAX:
                 self._open.setdefault(rest, _Open(_text(rest), self._now))
                 self.any_test = True
@@ -98,7 +98,7 @@ class _Reader:
             if rest.endswith(suffix) and name in self._open:
                 break
         else:
-            # No test of that name runs, so a test printed this.
+            # No test of that name is running, so a test printed this line.
             return
         test = self._open.pop(name)
         self._seen += 1
@@ -114,7 +114,7 @@ class _Reader:
         )
 
     def _plain_details(self) -> Message:
-        """Read up to the closing bracket; one that is a line of the text is written with a blank before it."""
+        """Read up to the closing bracket; a bracket line of the text itself is written with a space before it."""
         parts = MessageParts()
         part = parts.begin(REASON)
         for line in iter(self._input.readline, b""):
@@ -126,7 +126,7 @@ class _Reader:
         return parts.message()
 
     def _parts(self) -> Message:
-        """Read details in parts: their type, their name and chunks with their lengths; keep those that are text."""
+        """Read details in parts: type, name and chunks with their lengths; keep those that are text."""
         details = Details()
         while header := self._input.readline():
             if header.rstrip(b"\r\n") == _END:
@@ -153,14 +153,14 @@ class _Reader:
             size = int(header, 16)
             if not size:
                 return b"".join(kept)
-            # Never more than there is, for the length is only what somebody wrote.
+            # A read stops at the end of the data, so a wrong length is harmless.
             chunk = self._input.read(size)
             if len(chunk) < size:
                 return None
             kept.append(chunk)
 
     def _body_to_its_end(self, begin: int) -> bytes | None:
-        """Read a part whose lengths are wrong, as where line ends were converted, up to the line that ends it."""
+        """Read a part whose lengths are wrong, for instance after converted line ends, up to its last line."""
         data = self._input.getbuffer()
         match = _LAST_CHUNK.search(data, begin)
         if match is None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""One stream of TAP, the outermost one or a subtest, whether its tests are those that it promises, and one test."""
+"""A stream of TAP (the outermost one or a subtest), the check of its plan, and a test point."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import re
 
 from sourcepulse_buildbot.test_reports.message_parts import REASON, Message, MessageParts
 
-#: What node, tape, ava and PostgreSQL's pg_regress count at their end.
+#: The failures that node, tape, ava and PostgreSQL's pg_regress count at their end.
 _FAILURES = re.compile(
     r"#\s*(?:fail(?:ed)?:?\s+(?P<number>[0-9]{1,9})|(?P<of>[0-9]{1,9}) of [0-9]+ tests failed)\b\.?\s*"
 )
 
 
 class Level:
-    """What was seen of a stream so far."""
+    """What was read of a stream so far."""
 
     def __init__(self, name: str = "", block: tuple[str, str] | None = None) -> None:
         self.name = name
-        #: Description and outcome of the test point that summed a subtest in braces up before it came.
+        #: Description and outcome of the test point that summed up a subtest in braces in advance.
         self.block = block
         self.planned: int | None = None
         self.plan_came_last = False
         self.seen = self.numbered = 0
-        #: Test points that are `not ok`, whatever their directives.
+        #: The number of test points that are `not ok`, whatever their directives.
         self.bad = 0
-        #: What the subtest below had, for the test point that sums it up.
+        #: What the subtest below contained, for the test point that sums it up.
         self.below_seen = False
         self.below_failed = False
-        #: Where the tests of the subtest below begin among all, if nothing announced its name.
+        #: The index of the first test of the subtest below, if its name was not announced.
         self.unnamed_below: int | None = None
         self._numbers: set[int] = set()
 
@@ -43,19 +43,19 @@ class Level:
         self.bad += is_bad
         if number is not None:
             self.numbered += 1
-            # A number of any length would take Python long to read.
+            # Python would need long to convert a number of unlimited length.
             self._numbers.add(int(number[:18]))
 
-    def begins_anew(self, number: str | None) -> bool:
+    def begins_again(self, number: str | None) -> bool:
         """Return whether a test point of this number is the first of another stream."""
         if not self.seen:
             return False
-        # Tests may come in any order, so the first number counts only if it was there or others have none.
+        # Tests may come in any order, so number 1 counts only if it was seen already or no test had a number.
         is_first = number == "1" and (1 in self._numbers or not self.numbered)
         return is_first or (self.is_complete() and self.plan_came_last)
 
     def defect(self) -> str | None:
-        """Return how the tests differ from the plan or from their own numbers; None if they do not."""
+        """Return how the tests contradict the plan or their own numbers; None if they do not."""
         if self.planned is not None and self.planned != self.seen:
             return f"{self.planned} tests are planned, {self.seen} ran"
         if self.numbered == self.seen and self._numbers != set(range(1, self.seen + 1)):
@@ -64,7 +64,7 @@ class Level:
 
 
 class Point:
-    """A test of which more may follow: a block of YAML or, if it failed, comments."""
+    """A test that more lines may follow: a block of YAML or, if it failed, comments."""
 
     def __init__(self, name: str, outcome: str, indent: int, *, reason: str, duration_ns: int | None) -> None:
         self.name = name
@@ -83,7 +83,7 @@ class Point:
 
     def message(self) -> str | Message:
         """Return why it failed or was skipped."""
-        # What is below a test that was skipped only states how long that took.
+        # The block of a skipped test only states how long that took.
         return self._reason or self._parts.message()
 
 

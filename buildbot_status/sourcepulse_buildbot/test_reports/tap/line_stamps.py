@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read the lines of a log without the time that Jenkins, GitHub, GitLab, Docker or `ts` write before each."""
+"""Read the lines of a log without the timestamps that Jenkins, GitHub, GitLab, Docker or `ts` add."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 _CLOCK = r"[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
 _STAMP = re.compile(
     r"(?:"
-    # 2024-01-01T00:00:00.123Z, with a blank for the T, with a time zone, in brackets.
+    # 2024-01-01T00:00:00.123Z; also with a space for the T, with a time zone, or in brackets.
     rf"\[?[0-9]{{4}}[-/][0-9]{{2}}[-/][0-9]{{2}}[T ]{_CLOCK}(?:\s?(?:Z|UTC|[+-][0-9]{{2}}:?[0-9]{{2}}))?\]?"
     # 00:00:00, and Jan  1 00:00:00 as `ts` writes it.
     rf"|\[?(?:[A-Z][a-z]{{2}} [ 0-3][0-9] )?{_CLOCK}\]?"
     # Seconds since the start.
     r"|\[ *[0-9]{1,9}\.[0-9]{1,9}\]"
     r")"
-    # GitLab says which stream it is, and whether the line goes on.
+    # GitLab adds the stream, and whether the line continues.
     r"(?: [0-9a-f]{2}[OE][ +])?(?=\s|$|(?<=[OE][ +]))"
 )
 
@@ -25,10 +25,10 @@ _STAMP = re.compile(
 def stamp_blanks(
     lines: Iterable[str], is_known: Callable[[str], bool], is_certain: Callable[[str], bool]
 ) -> int | None:
-    """Return how many blanks stand between the time and the line itself; None where no time has to be taken away.
+    """Return how many spaces stand between the timestamp and the line; None if there is no timestamp to remove.
 
-    A program may write a time and then what looks like a line of the report. So there must be one behind a time that is
-    certain, or at least none that is known without a time.
+    A program may print a timestamp and then something that looks like a line of the report. So there must be a line
+    that is certain behind a timestamp, or at least none that is recognized without one.
     """
     blanks: int | None = None
     any_plain = any_certain = False
@@ -45,7 +45,7 @@ def stamp_blanks(
 
 
 def lines_of(text: str, blanks: int | None = None) -> Iterator[str]:
-    """Yield the lines of a text; with `blanks`, without the time before each and so many blanks behind it."""
+    """Yield the lines of a text; with `blanks`, without their timestamps and the given number of spaces behind them."""
     begin = 0
     while begin < len(text):
         end = text.find("\n", begin)
@@ -56,7 +56,7 @@ def lines_of(text: str, blanks: int | None = None) -> Iterator[str]:
 
 
 def _without_stamp(line: str, blanks: int) -> str:
-    """Return a line without its time; one that has none stays as it is."""
+    """Return a line without its timestamp; a line that has none is unchanged."""
     match = _STAMP.match(line)
     if match is None:
         return line

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Move measured times out of the names of tests: `bats --timing` and pg_regress write them there."""
+"""Move measured times out of the names of tests, where `bats --timing` and pg_regress write them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TIME = re.compile(
     r"(?P<name>.*?)(?:\s+in|\s+took|\s+-)?\s+(?P<open>\()?(?P<value>[0-9][0-9.,]{0,20})\s?"
     r"(?P<unit>ns|us|\u00b5s|\u03bcs|ms|s|secs?|seconds?)(?(open)\))$"
 )
-#: pg_regress marks tests that ran at the same time with a plus, others with a dash.
+#: pg_regress marks tests that ran at the same time with a plus, other tests with a dash.
 _MARK = re.compile(r"[-+]\s+")
 
 
 class Named(NamedTuple):
-    """A test of a stream of TAP before its name is looked at."""
+    """A test of a TAP stream before its name is cleaned."""
 
     name: str
     outcome: str
@@ -32,10 +32,10 @@ class Named(NamedTuple):
 
 
 def without_times(cases: Sequence[Named]) -> Sequence[Named]:
-    """Return the tests of one stream with the times that their names end in as durations.
+    """Return the tests of one stream; times at the end of their names become durations.
 
-    A name may end in a time because its author wanted so: only where all names of the stream do, and are different
-    without them, were the times measured.
+    A time may be part of a name, so times count as measured only if all names of the stream end in one and are distinct
+    without it.
     """
     matches = [_TIME.fullmatch(case.name) for case in cases if not _is_unnamed(case)]
     if not matches or not all(matches):
@@ -60,5 +60,5 @@ def _without_time(case: Named) -> Named:
 
 
 def _is_unnamed(case: Named) -> bool:
-    """Return whether the name is ours, of a test that has none or that did not run."""
+    """Return whether the name is generated, because the test has none or did not run."""
     return bool(re.fullmatch(r"(?:.* > )?test [0-9]+", case.name)) or case.name == case.code_path

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read what `prove` says of each file and of all: a file may die beside tests that passed, and only `prove` knows."""
+"""Read the verdicts of `prove` on each file and on all: only `prove` knows if a file died after its tests passed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sourcepulse_buildbot.test_reports.cases import ERROR, FAILED, PASSED, SKIPPED, ReportBuilder
 
-#: The line of a file; with `--timer` a time stands before it, without `--verbose` the verdict behind it.
+#: The line of a file; `--timer` puts a time before it, and without `--verbose` the verdict follows it.
 _FILE = re.compile(r"(?:\[[0-9:]{5,8}\] )?(?P<path>\S(?:.*\S)?) \.{2,}(?: +(?P<verdict>\S.*?))? ?$")
 _GOOD = re.compile(r"ok(?:\s+[0-9]+ ms\b.*)?\s*$")
 _SKIPPED = re.compile(r"skipped(?:: (?P<reason>.*))?$")
@@ -29,13 +29,13 @@ class ProveFile(NamedTuple):
 
 
 class Prove:
-    """Follows the runs of `prove` in one report; without any it does nothing."""
+    """Follows the runs of `prove` in one report; does nothing if there are none."""
 
     def __init__(self, builder: ReportBuilder) -> None:
         self._builder = builder
         self._path: str | None = None
         self._verdicts: list[str] = []
-        #: Of the file: how many tests failed, and whether there was any.
+        #: How many tests of the file failed, and whether it had any.
         self._failed_of_file = 0
         self._seen_of_file = 0
         self._is_open = False
@@ -48,7 +48,7 @@ class Prove:
         return bool(_GOOD.match(line))
 
     def file(self, line: str) -> ProveFile | None:
-        """Return the file that a line begins; None for any other line."""
+        """Return the file whose output begins with this line; None for any other line."""
         match = _FILE.match(line)
         if match is None:
             return None
@@ -71,7 +71,7 @@ class Prove:
         self._seen_of_file += 1
 
     def verdict(self, line: str, *, is_done: bool) -> bool:
-        """Return whether a line is the verdict of `prove` on the file; `is_done` if a test cannot come."""
+        """Return whether a line is the verdict of `prove` on the file; `is_done` if no more tests can follow."""
         if self._path is None or not (_BAD.match(line) or (is_done and _GOOD.match(line))):
             return False
         self._verdict(line)
@@ -81,7 +81,7 @@ class Prove:
         self._verdicts.append(line.strip())
 
     def end_file(self, tests: int) -> None:
-        """End the file, with so many tests in its own stream."""
+        """End the file, whose own stream had this many tests."""
         path, self._path = self._path, None
         if path is None:
             return
@@ -105,12 +105,12 @@ class Prove:
         return line.startswith(_SUMMARY) or bool(_FILES.match(line) or _RESULT.match(line))
 
     def summary(self, line: str) -> None:
-        """Compare what `prove` counts with what was read."""
+        """Compare the counts of `prove` with what was read."""
         if match := _FILES.match(line):
             files, tests = int(match["files"]), int(match["tests"])
             if self._is_open and files != self._files:
                 self._builder.problem(f"prove counts {files} files, {self._files} are there")
-            # Without `--verbose` there are files only.
+            # Without `--verbose`, only files are listed.
             if self._any_point and tests != self._tests:
                 self._builder.problem(f"prove counts {tests} tests, {self._tests} are there")
         elif match := _RESULT.match(line):

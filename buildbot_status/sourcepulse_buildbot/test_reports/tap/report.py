@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read TAP, the Test Anything Protocol, versions 12 to 14: what Perl's tests, `prove --verbose`, node or bats write.
+"""Read TAP, the Test Anything Protocol, versions 12 to 14, as Perl's tests, `prove --verbose`, node or bats write it.
 
-A subtest is indented by four columns; its tests are told as `outer > inner`, and the test point that sums them up only
-if none of them explains it. A test that is `not ok` and marked TODO fails as expected and is told as skipped. Tests of
-the plan that did not run are errors. Other lines are passed over, so several outputs may follow each other, and so is
-the time that build servers write before each line. What `prove` says of a file and of all files counts as well.
+A subtest is indented by four columns; its tests are reported as `outer > inner`, and the test point that sums them up
+only if none of them explains it. A test that is `not ok` and marked TODO fails as expected and is reported as skipped.
+Tests of the plan that did not run are errors. Other lines are skipped, so several outputs may follow each other, and so
+are the timestamps that build servers add. The verdicts of `prove` on a file and on all files count as well.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from sourcepulse_buildbot.test_reports.tap.names import Named, without_times
 from sourcepulse_buildbot.test_reports.tap.prove_verdicts import Prove
 from sourcepulse_buildbot.test_reports.text import decode_text
 
-#: Deeper ones count as the deepest.
+#: Deeper levels count as the deepest.
 LEVELS_MAX = 30
-#: How many tests that did not run are told one by one; a plan may name any number.
+#: At most this many tests that did not run are reported one by one; a plan may name any number.
 MISSING_MAX = 100
 
 _INDENT = 4
@@ -34,19 +34,20 @@ _VERSION = re.compile(r"TAP version [0-9]+\s*$", re.IGNORECASE)
 _BAIL_OUT = re.compile(r"Bail out!\s*(?P<reason>.*)$", re.IGNORECASE)
 _SUBTEST = re.compile(r"#\s*Subtest(?::\s*(?P<name>.*))?$")
 _ESCAPED = re.compile(r"\\([\\#])")
-#: How node-tap tells how long a test took; node itself has `duration_ms` in the YAML.
+#: Colour codes, which are removed before a line is read.
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+#: node-tap writes a test's duration like this; node itself has `duration_ms` in the YAML.
 _TIME = re.compile(r"\s#\s*time=(?P<value>[0-9.]+)(?P<unit>ms|s)$")
-#: What is understood of a block of YAML, the rest is only text.
+#: The keys of a YAML block that are understood; the rest is only text.
 _YAML_KEYS = frozenset({"duration_ms", "file", "line", "location"})
 _ALL_SKIPPED = "all tests"
 
 
 def read_tap(data: bytes, builder: ReportBuilder | None = None) -> Report:
-    """Return the tests of one TAP output or of several ones after each other.
+    """Return the tests of one TAP output or of several in sequence.
 
-    With a builder, they are added to what it has. What is wrong with the output is among its problems: no plan, which
-    tells that it may have ended early, a plan that is not kept, Bail out!.
+    With a builder, they are added to its report. Defects of the output become problems of the report: no plan (it may
+    have ended early), a plan that is not kept, Bail out!.
     """
     builder = builder or ReportBuilder()
     _Reader(builder).read(data)
@@ -60,17 +61,17 @@ class _Reader:
         self._point: Point | None = None
         self._path: str | None = None
         self._any_tap = False
-        #: The tests of the stream that is read, whose names are looked at together.
+        #: The tests of the stream being read, whose names are cleaned together.
         self._cases: list[Named] = []
         self._prove = Prove(builder)
-        #: Tests have numbers in this report, so a line that only begins with "ok" is not one.
+        #: Whether tests have numbers in this report, so that a line that only begins with "ok" is not one.
         self._has_numbers = False
-        #: Something of the outermost stream was seen.
+        #: Whether anything of the outermost stream was seen.
         self._is_begun = False
-        #: The name of the subtest that is announced, for when it comes.
+        #: The announced name of the subtest that is expected next.
         self._announced = ""
         self._bailed_out = False
-        #: Test points that are `not ok` in the whole report, and the most failures that a comment counts.
+        #: The number of `not ok` test points in the whole report, and the highest count of failures in a comment.
         self._bad = self._counted = 0
 
     def read(self, data: bytes) -> None:
@@ -119,7 +120,7 @@ class _Reader:
             self._close_below(depth)
 
     def _of_prove(self, line: str) -> bool:
-        """Return whether a line is one of `prove`, and read it."""
+        """Read a line of `prove`; return whether it is one."""
         if file := self._prove.file(line):
             self._end_stream()
             self._path = file.path
@@ -136,7 +137,7 @@ class _Reader:
         return False
 
     def _belongs_to(self, point: Point, text: str, indent: int) -> bool:
-        """Return whether a line is a part of the test before it, and take it."""
+        """Add a line to the test before it if it belongs there; return whether it does."""
         if point.yaml_indent is not None:
             if text == "..." and indent <= point.yaml_indent:
                 point.yaml_indent = None
@@ -151,7 +152,7 @@ class _Reader:
             return True
         is_comment = text.startswith("#") and not _SUBTEST.match(text)
         if point.outcome == FAILED:
-            # Diagnostics stand in the column of the test, or deeper, and some writers put a blank line before them.
+            # Diagnostics are in the column of the test, or deeper; some writers put a blank line before them.
             if is_comment and indent >= point.indent:
                 point.add_line(text[1:].removeprefix(" ").rstrip())
                 return True
@@ -163,7 +164,7 @@ class _Reader:
             self._end_stream()
         self._any_tap = self._is_begun = True
         level = self._level(depth)
-        # A number of any length would take Python long to read.
+        # Python would need long to convert a number of unlimited length.
         level.planned = int(number[:18])
         level.plan_came_last = level.seen > 0
         if not level.planned and not depth:
@@ -174,7 +175,7 @@ class _Reader:
         top = self._levels[0]
         if match["number"] is None and self._has_numbers and not self._takes_unnumbered(depth):
             return
-        if not depth and top.begins_anew(match["number"]):
+        if not depth and top.begins_again(match["number"]):
             self._end_stream()
         self._any_tap = self._is_begun = True
         level = self._level(depth)
@@ -189,14 +190,14 @@ class _Reader:
             self._levels[depth - 1].below_seen = True
 
     def _takes_unnumbered(self, depth: int) -> bool:
-        """Return whether a line without a number may be a test among others that have one."""
+        """Return whether a line without a number may be a test although others have numbers."""
         level = self._levels[depth] if depth < len(self._levels) else None
         if level is None:
             return depth > 0 and self._is_begun
         return level.planned is not None and not level.is_complete() and not level.numbered
 
     def _read_point(self, level: Level, depth: int, indent: int, match: re.Match[str], rest: str) -> Point | None:
-        """Return the test of a test point, None if it only sums up a subtest."""
+        """Return the test of a test point; None if it only sums up a subtest."""
         directive = _DIRECTIVE.search(rest)
         took = None if directive else _TIME.search(rest)
         cut = directive or took
@@ -221,14 +222,14 @@ class _Reader:
         )
 
     def _name_below(self, depth: int, begin: int, name: str) -> None:
-        """Put the name of a subtest, which came behind it, into the names of its tests."""
+        """Put the name of a subtest, which came after its tests, into their names."""
         above = self._full_name(depth, "")
         for position in range(begin, len(self._cases)):
             case = self._cases[position]
             self._cases[position] = case._replace(name=f"{above}{name} > {case.name.removeprefix(above)}")
 
     def _announce(self, depth: int, name: str) -> None:
-        """Take the name of a subtest, which stands before it in its own column or in that of the level above."""
+        """Remember the announced name of a subtest; the line is in its own column or in that of the level above."""
         if depth and len(self._levels) <= depth:
             is_own_column = not self._announced
             self._announced = self._announced or name
@@ -257,7 +258,7 @@ class _Reader:
                 self._end_block(above, *below.block)
 
     def _end_block(self, above: Level, description: str, outcome: str) -> None:
-        """Tell what a subtest in braces came to, unless its tests explain it."""
+        """Add the outcome of a subtest in braces, unless its tests explain it."""
         if not above.below_seen or (outcome == FAILED and not above.below_failed):
             self._add(self._full_name(len(self._levels) - 1, description), outcome)
         above.below_seen = above.below_failed = False
@@ -318,7 +319,7 @@ class _Reader:
         self._is_begun = False
 
     def _check_plan(self, level: Level, depth: int) -> bool:
-        """Return whether tests of the plan are missing, and enter them."""
+        """Add the tests of the plan that are missing; return whether there are any."""
         defect = level.defect()
         if defect is None:
             return False

@@ -449,3 +449,23 @@ def test_the_beginning_of_an_id_may_consist_of_digits(tmp_path: Path, capsys: py
     assert main(["outbox", "show", wanted[:6], "--outbox", str(tmp_path / "o.db")]) == 0
     assert json.loads(said(capsys))["id"] == wanted
     assert main(["outbox", "show", "", "--outbox", str(tmp_path / "o.db")]) == 3
+
+
+@pytest.mark.parametrize("arguments", [["help", "status"], ["status", "--help"]])
+def test_help_of_a_command_is_there_in_both_orders(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    assert said(capsys).startswith("usage: sourcepulse status")
+
+
+@pytest.mark.parametrize("arguments", [["-v", "status"], ["status", "-v"], ["--verbose", "status"]])
+def test_verbose_is_understood_before_and_behind_the_command(outbox: str, arguments: list[str]) -> None:
+    assert main([*arguments, "--outbox", outbox]) == 0
+
+
+def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["stauts"])
+    assert ended.value.code == 2
+    assert "unknown command 'stauts'; did you mean 'status'?" in capsys.readouterr().err

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import logging
 import os
@@ -29,7 +30,7 @@ _EXIT_CODES = """exit codes: 0 success, 1 failure, 2 usage or configuration erro
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; data goes to stdout, messages to stderr."""
-    argv = sys.argv[1:] if argv is None else argv
+    argv = _in_order(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal or the locale lacks is written as an escape.
         if isinstance(stream, TextIOWrapper):
@@ -65,6 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
 
 
+def _in_order(argv: Sequence[str]) -> list[str]:
+    """Return the arguments with the command first: `help CMD` is `CMD --help`, and `-v CMD` is `CMD -v`."""
+    match list(argv):
+        case ["help", *rest]:
+            return [*rest, "--help"]
+        case [("-v" | "--verbose") as verbose, command, *rest]:
+            return [command, verbose, *rest]
+        case unchanged:
+            return unchanged
+
+
 def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -86,6 +98,10 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         name: partial(import_module, f"sourcepulse.cli.commands.{name.replace('-', '_')}") for name in _COMMANDS
     }
     loaders |= {point.name: point.load for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if argv and not argv[0].startswith("-") and argv[0] not in loaders:
+        near = difflib.get_close_matches(argv[0], loaders, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(loaders)}"
+        parser.error(f"unknown command {argv[0]!r}; {hint}")
     wanted = loaders.keys() if not argv or argv[0] not in loaders else argv[:1]
     for name in wanted:
         _add_command(subparsers, name, loaders[name]())

@@ -93,7 +93,7 @@ def test_a_stream_that_arrived_somewhere_goes_elsewhere_only_on_request(
         command = f"sourcepulse outbox rebind --outbox {outbox.path}"
         assert f"`{command}`" in told[0]
         assert main(command.split()[1:]) == 0
-        assert f"so far to file://{tmp_path}/one.db" in capsys.readouterr().out
+        assert f"went to file://{tmp_path}/one.db" in capsys.readouterr().out
         wait_until(lambda: public(outbox)["delivered"] == 4)
     assert (in_log(tmp_path / "one.db"), in_log(tmp_path / "two.db")) == (3, 1)
 

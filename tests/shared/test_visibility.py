@@ -327,7 +327,7 @@ def test_data_of_another_form_are_not_sent(outbox: Outbox, data: dict[str, Any])
     outbox.append([linked(1)])
     before = outbox.claim("public")
     report = delivery_to(broker, outbox, Opinion(lambda _: Verdict(send=True, data=data))).attempt(never)
-    assert "returned data that are not those of the event at position 1" in str(report.error)
+    assert "returned data that do not match the event at position 1" in str(report.error)
     assert (broker.messages, outbox.claim("public")) == ([], before)
 
 

@@ -87,7 +87,7 @@ class Consumer:
             topics: patterns of routing keys.
             queue: the name of a durable queue.
             durable: keep the queue when the consumer ends; otherwise it is removed.
-            shared: let several consumers split a durable queue; order and gaps are then not checked.
+            shared: allow several consumers to split a durable queue; order and gaps are then not checked.
             exchange: the exchange to subscribe to.
             from_start: start with the events that are already stored, if the broker stores any.
             prefetch: how many unacknowledged events the broker may send.
@@ -101,7 +101,7 @@ class Consumer:
             hold_seconds: how long an early event waits for the events before it.
 
         The callbacks run in the thread that keeps the connection: the loop's own, or with `run` and `async with`
-        a thread of the library. Without a callback, what it would be called for is logged.
+        a thread of the library. Gaps, resets and bad messages are logged if there is no callback, interruptions always.
 
         Raises:
             ConfigError: the arguments are invalid or contradict each other.

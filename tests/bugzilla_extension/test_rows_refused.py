@@ -181,7 +181,7 @@ def test_a_recovered_update_without_activity_cannot_be_told() -> None:
 def test_an_event_that_is_too_large_whatever_is_cut_is_refused() -> None:
     bug = changed(BUG, **{f"cf_{SECRET}_{number}": "x" * 100 for number in range(4_000)})
     sentence = refusal(row("bug.update", bug_update(changes=CHANGES, bug=bug)))
-    assert sentence == "no bugzilla.bug.changed.v1 can be made of it: it is too large, whatever is cut"
+    assert sentence == "no bugzilla.bug.changed.v1 can be made of it: it is too large even after cutting"
 
 
 def test_a_time_that_no_calendar_has_is_refused() -> None:

@@ -245,7 +245,7 @@ subtest 'wrong folders and a wrong Perl' => sub {
   local $ENV{PERL5OPT} = '-M-lib=' . join(',', grep { -e "$_/DBI.pm" } @INC);
   ($code, $errors) = stop(start());
   is($code, 3, 'a Perl without the modules of Bugzilla');
-  like($errors, qr/see that this is the Perl that runs Bugzilla/, 'what to do');
+  like($errors, qr/sure that this is the Perl that runs Bugzilla/, 'what to do');
 };
 
 done_testing();

@@ -83,7 +83,7 @@ class RowTeller:
                 {"change_set": self.change_set, **without_credentials(members), **common}, cut=cut, limits=limits
             )
         except EventError:
-            raise RowError(f"no {type_} can be made of it: it is too large, whatever is cut") from None
+            raise RowError(f"no {type_} can be made of it: it is too large even after cutting") from None
         return self._event(type_, data, key, words, about)
 
     def bare_event(self, type_: str, members: Mapping[str, Any], *, key: Sequence[str], words: Sequence[str]) -> Event:

@@ -3,15 +3,15 @@
 """publish pushes as events on a message broker
 
 Every push becomes one event, ``hg.push.v1``, with the changesets, their authors, descriptions and files, who
-pushed and how; so do local commits and pulls. What else a transaction did has events of its own:
+pushed and how; so do local commits and pulls. Other changes in a transaction have events of their own:
 ``hg.bookmark.*`` and ``hg.tag.*`` (created, moved, deleted), ``hg.branch.created``, ``hg.head.created``,
 ``hg.head.closed``, ``hg.phase.changed`` and ``hg.obsolete.created``. ``hg.repo.created`` comes before the first event
-of a repository, ``hg.repo.stripped`` tells what strip and rollback removed. All tell what a pull can see, nothing of
-secret or hidden changesets. A push never waits for the broker and never fails because of it: the first copy of an
-event is part of Mercurial's own transaction (the journal removes it on a rollback and on :hg:`recover`), after
-the locks are released it moves to an outbox, and a separate process, the relay, sends it on.
+of a repository, ``hg.repo.stripped`` lists what strip and rollback removed. Events contain only what a pull can see,
+never secret or hidden changesets. A push never waits for the broker and never fails because of it: the first copy of
+an event is part of Mercurial's own transaction (the journal removes it on a rollback and on :hg:`recover`). After
+the locks are released it moves to an outbox, and a separate process, the relay, publishes it.
 
-Enable it on the server, for all repositories in the system-wide hgrc or for one in its ``.hg/hgrc``::
+Enable it on the server, in the system-wide hgrc for all repositories or in ``.hg/hgrc`` for one::
 
   [extensions]
   sourcepulse_hg =
@@ -20,19 +20,19 @@ Enable it on the server, for all repositories in the system-wide hgrc or for one
   root = /srv/hg
   broker_file = /etc/sourcepulse/broker
 
-If Mercurial runs with another Python than the one sourcepulse is installed in, give the path that
+If Mercurial runs with a different Python from the one sourcepulse is installed in, set the path that
 ``sourcepulse hg-path`` prints::
 
   [extensions]
   sourcepulse_hg = /opt/sourcepulse/lib/python3.11/site-packages/sourcepulse_hg
 
-Where only hooks are allowed, this works without the extension, with a weaker guarantee: what a server that is
-killed between the commit and the hook leaves untold, is told with the next push, without who pushed it::
+Where only hooks are allowed, this works without the extension, with a weaker guarantee: if the server is killed
+between the commit and the hook, the events are published with the next push, without the pusher's name::
 
   [hooks]
   changegroup.sourcepulse = python:sourcepulse_hg.changegroup
 
-With both enabled, the hook leaves the work to the extension.
+With both enabled, only the extension publishes.
 
 Configuration, all in section ``[sourcepulse]``:
 
@@ -42,69 +42,69 @@ Configuration, all in section ``[sourcepulse]``:
 
 ``sourcepulse.broker``
   The URL of the broker, for instance ``amqp://broker.example.org/`` or ``file:///var/lib/pulse/log.db``.
-  Without it events wait in the outbox. Do not write a password into a file that others can read:
+  Without it events wait in the outbox. Do not put a password in a file that others can read:
   use ``broker_file``.
 
 ``sourcepulse.broker_file``
   A file that holds the URL of the broker.
 
 ``sourcepulse.relay``
-  ``auto`` starts a relay after a push if none runs (it ends by itself when idle); ``off`` leaves that to
-  you. Default: ``auto``.
+  ``auto`` starts a relay after a push if none is running (it exits when idle); with ``off`` you run it
+  yourself. Default: ``auto``.
 
 ``sourcepulse.root``
-  The directory below which repositories publish; the path below it is the name of a repository and gives
+  The directory below which repositories publish; the path below it is the name of a repository and forms
   the words of the routing key. Default: every repository publishes under the last component of its path.
 
 ``sourcepulse.repository``
-  The name of this repository, instead of the one that ``root`` gives.
+  The name of this repository, instead of its path below ``root``.
 
 ``sourcepulse.source``
-  Who the events come from: ``hg://HOST`` gets the name of the repository appended, ``hg://HOST/some/path`` is
-  taken as it is. Default: ``hg://`` and the name of this machine.
+  The source of the events: the name of the repository is appended to ``hg://HOST``; ``hg://HOST/some/path`` is
+  used unchanged. Default: ``hg://`` and the name of this machine.
 
 ``sourcepulse.repo_url``
-  Where others pull from, told in the events; ``{repo}`` stands for the name of the repository.
+  The URL to pull from, published in the events; ``{repo}`` stands for the name of the repository.
 
 ``sourcepulse.visibility``
-  ``public``, ``restricted`` or ``auto``: restricted if ``web.allow_read`` or ``web.deny_read`` names anyone.
+  ``public``, ``restricted`` or ``auto``: restricted if ``web.allow_read`` or ``web.deny_read`` limits who may read.
   Restricted events have a stream, an exchange and a broker of their own. Default: ``auto``.
 
 ``sourcepulse.publish``
-  With ``no`` this repository says nothing, for instance a mirror of one that publishes. Default: yes.
+  With ``no`` this repository publishes nothing, for instance as a mirror of one that publishes. Default: yes.
 
 ``sourcepulse.role``
-  ``mirror``: this repository tells nothing of its own, but after each pull what the repository it pulls from told,
-  with the same ids, as soon as it has the changesets. That one needs ``mirrors``, and ``source`` is the same
-  here as there. Default: ``origin``.
+  ``mirror``: this repository publishes no events of its own. After each pull it republishes the events of the
+  repository it pulls from, with the same ids, as soon as it has the changesets. That repository needs ``mirrors``,
+  and ``source`` must be the same in both. Default: ``origin``.
 
 ``sourcepulse.mirrors``
-  With ``yes`` whoever may pull may read the last 500 public events, as a mirror does. Default: no.
+  With ``yes`` every client that may pull may read the last 500 public events, as a mirror does. Default: no.
 
 ``sourcepulse.detail``
-  ``files``: changesets with their files; ``changesets``: without them; ``refs``: only counts, first and last
+  ``files``: changesets with their files; ``changesets``: without files; ``refs``: only counts, first and last
   changeset and heads. Default: ``files``.
 
 ``sourcepulse.max_changesets``
-  How many changesets an event lists; for the rest it has the count and a query. Default: 100.
+  The maximum number of changesets listed in an event; for the rest it has the count and a query. Default: 100.
 
 ``sourcepulse.commits``
-  Whether what is done in the repository itself is published, too: local commits and pulls, local changes of
-  bookmarks, tags and phases. With ``no`` only what others push or unbundle is. Default: yes. In a system-wide
-  hgrc set ``root`` as well, so that the clones of the users of this machine do not publish.
+  Whether local changes are published, too: commits and pulls in the repository itself, and changes of bookmarks,
+  tags and phases there. With ``no`` only pushes and unbundles are published. Default: yes. In a system-wide
+  hgrc set ``root`` as well, so that the users' clones on this machine do not publish.
 
 ``sourcepulse.on_error``
   What happens if the first copy cannot be written, for instance on a full disk: ``refuse`` rolls the push
-  back, as Mercurial does when it cannot write its own files; ``lose`` lets it pass and notes it in
-  ``.hg/sourcepulse/lost``. Default: ``refuse``.
+  back, as Mercurial does when it cannot write its own files; ``lose`` accepts the push unpublished and records
+  that in ``.hg/sourcepulse/lost``. Default: ``refuse``.
 
 ``sourcepulse.auto_recover``
-  With ``yes`` a transaction that a dead process left unfinished is taken back before the next one, as
-  :hg:`recover` does, instead of refusing all pushes until an admin does so. Default: no.
+  With ``yes`` a transaction that a dead process left unfinished is rolled back before the next one, as
+  :hg:`recover` does. With ``no`` Mercurial refuses all pushes until an admin runs :hg:`recover`. Default: no.
 
 ``sourcepulse.tree_admins``, ``sourcepulse.tree_users``, ``sourcepulse.tree_closed_words``,
 ``sourcepulse.tree_approval_words``, ``sourcepulse.tree_command``, ``sourcepulse.tree_unreachable``
-  Who may close the tree and who and what passes a closed one, see :hg:`help treestatus`.
+  Who may close the tree, and which pushes a closed tree accepts, see :hg:`help treestatus`.
 """
 
 from __future__ import annotations
@@ -121,27 +121,28 @@ testedwith = b"6.3 7.2"
 minimumhgversion = b"6.3"
 buglink = b"the developers of sourcepulse, see its README.md"
 
-#: After the hooks of the user (`001-userhooks`) and everything else that may still veto.
+#: Sorts after the user's hooks (`001-userhooks`) and after every other validator that may still veto.
 VALIDATOR = b"~sourcepulse"
-#: What Mercurial keeps of a transaction besides its changesets (`tr.changes`) and we tell.
+#: The keys of `tr.changes`, beside the changesets, that we publish.
 _CHANGES = (b"bookmarks", b"phases", b"obsmarkers", b"sourcepulse-tree")
-#: After the hooks of the user, before ours that writes the events.
+#: Sorts after the user's hooks and before our validator that writes the events.
 _GATE = b"|sourcepulse-tree"
 
 
 def __getattr__(name: str) -> Any:
-    # Mercurial asks for these by name; the collector imports this package where there is no Mercurial.
+    # Mercurial looks these up by name. They are loaded lazily because the collector imports this package without
+    # Mercurial.
     if name in ("cmdtable", "configtable"):
         return getattr(_ours("commands.declarations"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def extsetup(ui: Any) -> None:
-    """Watch what strips, whoever calls it, and what pulls."""
+    """Wrap strip, whichever command calls it, and pull."""
     del ui
     from mercurial import exchange, extensions, repair
 
-    # The command, or amend, rebase and histedit without evolution.
+    # The strip command calls this, and so do amend, rebase and histedit without evolution.
     extensions.wrapfunction(repair, "strip", _strip)
     extensions.wrapfunction(exchange, "pull", _pull)
 
@@ -157,14 +158,14 @@ def _pull(original: Any, repo: Any, remote: Any, *args: Any, **kwargs: Any) -> A
     is_ours = getattr(repo, "sourcepulse_watches", False)
     if is_ours and repo.ui.config(b"sourcepulse", b"role") not in (None, b"", b"origin"):
         try:
-            _ours("mirror").tell_mirrored(repo, remote)
-        except Exception as error:  # noqa: BLE001 - half an installation is no reason to spoil a pull
-            repo.ui.warn(b"sourcepulse: what was pulled is not published: %s\n" % _bytes(error))
+            _ours("mirror").publish_mirrored(repo, remote)
+        except Exception as error:  # noqa: BLE001 - an incomplete installation must not break a pull
+            repo.ui.warn(b"sourcepulse: the pulled events are not published: %s\n" % _bytes(error))
     return result
 
 
 def _serve_mirrors(repo: Any) -> None:
-    """Have Mercurial answer for our keys; once for all repositories of this process, each decides for itself."""
+    """Register our pushkey namespace. That is once for the process; each repository checks its own settings."""
     from mercurial import pushkey
 
     def list_events(repo: Any) -> Any:
@@ -182,7 +183,7 @@ def reposetup(ui: Any, repo: Any) -> None:
     _serve_mirrors(repo)
 
     class WatchedRepository(repo.__class__):  # type: ignore[misc] # the class is known at run time only
-        #: The hook looks for this and leaves the work to us.
+        #: The `changegroup` hook checks this and leaves publishing to the extension.
         sourcepulse_watches = True
 
         def transaction(self, *args: Any, **kwargs: Any) -> Any:
@@ -228,7 +229,7 @@ def reposetup(ui: Any, repo: Any) -> None:
 def _validator(repo: Any) -> Any:
     import weakref
 
-    # A strong reference would make a cycle: repository, transaction, callback.
+    # A strong reference would make a cycle of repository, transaction and callback.
     reference = weakref.ref(repo)
 
     def validate(tr: Any) -> None:
@@ -240,7 +241,7 @@ def _validator(repo: Any) -> Any:
             return
         try:
             record = _ours("transaction.record").record
-        except Exception as error:  # noqa: BLE001 - half an installation is no reason to refuse a push
+        except Exception as error:  # noqa: BLE001 - an incomplete installation must not refuse a push
             here.ui.warn(b"sourcepulse: the push is not published: %s\n" % _bytes(error))
             return
         record(here, tr)
@@ -262,13 +263,13 @@ def _gate(repo: Any) -> Any:
 
 
 def _changed_anything(repo: Any, tr: Any) -> bool:
-    """Return whether a transaction did what we tell of; that of an empty push, for one, did nothing."""
+    """Return whether a transaction changed anything that we publish; an empty push does not."""
     changes = tr.changes
     return len(repo.changelog) > changes[b"origrepolen"] or any(map(changes.get, _CHANGES))
 
 
 def _is_removing(repo: Any) -> bool:
-    """Return whether changesets are being removed, or somebody died over it; the names are those of removal.py."""
+    """Return whether changesets are being removed, or a process died removing them; the names are from removal.py."""
     path = os.path.join(repo.sharedpath, b"sourcepulse", b"removing")
     return hasattr(repo, "sourcepulse_stripping") or os.path.exists(path)
 
@@ -276,45 +277,45 @@ def _is_removing(repo: Any) -> bool:
 def _removal(repo: Any) -> Any:
     try:
         return _ours("strip.removal")
-    except Exception as error:  # noqa: BLE001 - half an installation is no reason to refuse anything
-        repo.ui.warn(b"sourcepulse: what is removed is not published: %s\n" % _bytes(error))
+    except Exception as error:  # noqa: BLE001 - an incomplete installation must not refuse anything
+        repo.ui.warn(b"sourcepulse: the removal of changesets is not published: %s\n" % _bytes(error))
         return None
 
 
 def _recover_abandoned(repo: Any) -> None:
     try:
         _ours("transaction.before").recover_abandoned(repo)
-    except Exception as error:  # noqa: BLE001 - Mercurial refuses the transaction, as without us
-        repo.ui.warn(b"sourcepulse: the abandoned transaction stays: %s\n" % _bytes(error))
+    except Exception as error:  # noqa: BLE001 - Mercurial then refuses the transaction itself
+        repo.ui.warn(b"sourcepulse: the abandoned transaction was not rolled back: %s\n" % _bytes(error))
 
 
 def _note_seen(repo: Any, tr: Any) -> None:
-    """Keep how far we have seen the changelog, also where nothing of it is published."""
+    """Record how far we have seen the changelog, even where nothing of it is published."""
     try:
         is_known = repo.svfs.exists(b"sourcepulse-seen")
         if len(repo.changelog) != tr.changes[b"origrepolen"] or (not is_known and len(repo.changelog)):
             _ours("transaction.seen").note_seen(repo, tr)
-    except Exception:  # noqa: BLE001 - then the next transaction does
+    except Exception:  # noqa: BLE001 - the next transaction tries again
         return
 
 
 def _note_begin(repo: Any, name: bytes) -> None:
     try:
         _ours("transaction.before").note_begin(repo, name)
-    except Exception:  # noqa: BLE001 - half an installation is told when there is something to publish
+    except Exception:  # noqa: BLE001 - an incomplete installation is reported once there is something to publish
         return
 
 
 def changegroup(ui: Any, repo: Any, **kwargs: Any) -> bool:
     """Publish a push from `[hooks] changegroup.sourcepulse = python:sourcepulse_hg.changegroup`.
 
-    The guarantee is weaker than that of the extension: Mercurial calls this after the commit, so what a process
-    that is killed in between leaves is told with the next push. It never raises and never returns true, so it
+    The guarantee is weaker than that of the extension: Mercurial calls this after the commit. If the process is
+    killed in between, the push is published with the next one. This never raises and never returns true, so it
     cannot make a push fail.
     """
     try:
         _ours("changegroup_hook.hook").changegroup(ui, repo, **kwargs)
-    except Exception as error:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
+    except Exception as error:  # noqa: BLE001 - the push is committed; we must not break its reply
         ui.warn(b"sourcepulse: the push is not published: %s\n" % _bytes(error))
     return False
 
@@ -324,10 +325,10 @@ def _bytes(error: Exception) -> bytes:
 
 
 def _ours(module: str) -> Any:
-    """Import a module of this package, wherever Mercurial loaded this file from, and whole.
+    """Import a module of this package eagerly, wherever Mercurial loaded this file from.
 
-    Mercurial's lazy importer is put aside: what it postpones would be loaded in the middle of a commit, by
-    several threads of a server at once.
+    Mercurial's lazy importer is switched off meanwhile, because modules that it postpones would be loaded in the
+    middle of a commit, by several threads of a server at once.
     """
     import importlib
 
@@ -341,9 +342,9 @@ def _ours(module: str) -> Any:
 def _settle() -> None:
     """Register this package and the core under their true names, without touching `sys.path`.
 
-    In the path form Mercurial calls this module `hgext_sourcepulse_hg` or the like, and its Python may know
-    nothing of the place where sourcepulse is installed. Putting that place on `sys.path` would let every
-    other package there shadow Mercurial's own.
+    In the path form Mercurial calls this module `hgext_sourcepulse_hg` or the like, and its Python may not have
+    the folder where sourcepulse is installed on `sys.path`. Adding that folder would let every other package in it
+    shadow Mercurial's own.
     """
     here = os.path.dirname(os.path.realpath(__file__))
     if PACKAGE not in sys.modules:
@@ -353,7 +354,7 @@ def _settle() -> None:
     if CORE in sys.modules:
         return
     above = os.path.dirname(here)
-    # Installed, the core is our sibling; in a checkout it is in shared/.
+    # The installed core is beside this package; in a checkout it is in shared/.
     for folder in (os.path.join(above, CORE), os.path.join(os.path.dirname(above), "shared", CORE)):
         init = os.path.join(folder, "__init__.py")
         if os.path.isfile(init):

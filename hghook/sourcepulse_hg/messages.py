@@ -19,51 +19,50 @@ from sourcepulse_hg.pending.first_copy import FOLDER
 #: One line for each transaction whose events were lost: time, txnid, reason.
 LOST_NAME = b"lost"
 _REASON_MAX_CHARACTERS = 500
-#: Absolute paths: whole between quotes, else up to the next blank or mark.
+#: Absolute paths: everything between quotes, otherwise up to the next blank or punctuation mark.
 _PATHS = re.compile(r"(?<=')/[^']*(?=')|(?<=\")/[^\"]*(?=\")|(?<![\w:/.<>-])/(?:[^\s'\",;:()]|:(?=\S))+")
 
 
 class Teller:
-    """Talks for one transaction; each sentence once."""
+    """Warnings and log lines of one transaction; each warning is printed once."""
 
     def __init__(self, ui: Any, url: bytes | None = None) -> None:
         self._ui = ui
-        #: Somebody on another machine reads our warnings.
+        #: The user who reads our warnings is on another machine.
         self.is_remote = url is not None and url.startswith(b"remote:")
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def log(self, sentence: str) -> None:
-        """Say it in the log (`hg help blackbox`)."""
+        """Write to Mercurial's log (`hg help blackbox`)."""
         with suppress(Exception):
             self._ui.log(b"sourcepulse", b"%s", _line(sentence))
 
     def note(self, sentence: str) -> None:
-        """Say it in the log and with --debug."""
+        """Write to the log, and to stderr with --debug."""
         with suppress(Exception):
             self.log(sentence)
             self._ui.debug(b"sourcepulse: " + _line(sentence))
 
     def warn(self, sentence: str) -> None:
-        """Say it in the log and to the user, over ssh and HTTP as `remote: ...`."""
-        if sentence in self._told:
+        """Write to the log and warn the user, who sees `remote: ...` over ssh and HTTP."""
+        if sentence in self._warned:
             return
-        self._told.add(sentence)
+        self._warned.add(sentence)
         with suppress(Exception):
             line = _line(sentence)
             self._ui.log(b"sourcepulse", b"%s", line)
             self._ui.warn(b"sourcepulse: " + _line(self.for_reader(sentence)))
 
     def for_reader(self, sentence: str) -> str:
-        """Return the sentence as the user may read it: on another machine without the paths of this one."""
+        """Return the sentence, without paths if the user is on another machine."""
         return _PATHS.sub("<path>", sentence) if self.is_remote else sentence
 
-    def tell_all(self, sentences: Iterable[str]) -> None:
-        """Warn of each."""
+    def warn_all(self, sentences: Iterable[str]) -> None:
         for sentence in sentences:
             self.warn(sentence)
 
     def lost(self, dot_hg: bytes, txnid: str, reason: str, *, what: str = "the push is") -> None:
-        """Warn that the events of a transaction, or `what` of them, are lost, and count it in the repository."""
+        """Warn that the events of a transaction, or `what` of them, are lost, and record it in the repository."""
         reason = " ".join(reason.split())[:_REASON_MAX_CHARACTERS]
         self.warn(f"{what} not published: {reason}")
         with suppress(OSError):
@@ -82,15 +81,15 @@ def _line(sentence: str) -> bytes:
     return " ".join(sentence.split()).encode("utf-8", "replace") + b"\n"
 
 
-#: What a parameter of bundle2 holds.
+#: The size limit of a bundle2 parameter.
 PARAMETER_MAX_BYTES = 255
 _CUT = b"..."
-#: Whoever reads it has a terminal, which must not obey a reason.
+#: The pusher's terminal must not execute control sequences in a reason.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 
 
 def refusal(ui: Any, message: str, hint: str) -> error.Abort:
-    """Return the abort to raise, after its full reason is written where the pusher sees it if that does not fit."""
+    """Return the abort to raise; a message too long for it is first printed in full to the pusher."""
     message, hint = (_CONTROL.sub("?", text) for text in (message, hint))
     short, short_hint = cut(" ".join(message.split())), cut(" ".join(hint.split()))
     if short.endswith(_CUT) or short_hint.endswith(_CUT):
@@ -100,7 +99,7 @@ def refusal(ui: Any, message: str, hint: str) -> error.Abort:
 
 
 def cut(text: str) -> bytes:
-    """Return as many whole characters as a parameter holds."""
+    """Return the text as bytes, cut to the size of a bundle2 parameter without splitting a character."""
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= PARAMETER_MAX_BYTES:
         return encoded

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A mirror tells what the repository it pulls from told, with the same ids, when it has the changesets itself.
+"""Republish the events of the repository that a mirror pulls from, with the same ids, once it has the changesets.
 
-After a pull it asks for the last events there, and writes the first copy of those that it has not told. An event that
-names a changeset that is not here yet waits for the next pull, and with it all that come after it; unless that
-changeset has been stripped or made obsolete there since.
+After a pull the mirror reads the last events of the other repository and writes the first copy of those it has not
+published. An event that names a changeset which is not here yet waits for the next pull, together with all later
+events, unless the other repository has since stripped that changeset or made it obsolete.
 """
 
 from __future__ import annotations
@@ -33,49 +33,49 @@ from sourcepulse_hg.pending.write import write_ready
 from sourcepulse_hg.settings import read_settings
 from sourcepulse_hg.strip.event import STRIPPED
 
-#: The id of the last event that this mirror told.
+#: The file with the id of the last event that this mirror published.
 NAME = b"mirrored"
 _FAMILY = "hg."
 _NODE = re.compile("[0-9a-f]{40}")
-#: Members that name changesets which must be here; `nodes` of a strip are those that must not.
+#: Members that name changesets which must be here. `nodes` of a strip is not one: it names removed changesets.
 _NODE_MEMBERS = frozenset({"node", "first", "last", "changeset"})
 
 
-def tell_mirrored(repo: Any, remote: Any) -> None:
-    """Tell what came with a pull; never raises."""
+def publish_mirrored(repo: Any, remote: Any) -> None:
+    """Publish the events that a pull made publishable; never raises."""
     repo = repo.unfiltered()
     teller = Teller(repo.ui)
     try:
         settings = read_settings(repo)
         if not settings.mirror:
             return
-        told = read_events(remote.listkeys(NAMESPACE))
-        if not told:
-            teller.note("the other repository lets its mirrors read no events; 'mirrors = yes' there does")
+        listed = read_events(remote.listkeys(NAMESPACE))
+        if not listed:
+            teller.note("the other repository offers no events to mirrors; set 'mirrors = yes' there")
             return
         with repo.lock(wait=False):
-            events = _new(repo, told, emitter_of(settings).source, teller)
+            events = _new(repo, listed, emitter_of(settings).source, teller)
             if not events:
                 return
             write_ready(repo, _txnid(events), events)
             _remember(repo.sharedpath, events[-1].id)
     except error.LockError:
-        teller.note("somebody else is at work here, the next pull tells what came")
+        teller.note("another process holds the lock; the next pull publishes the events")
         return
-    except Exception as failure:  # noqa: BLE001 - the pull is committed; nothing of ours may spoil it
-        teller.warn(f"what was pulled is told with the next pull: {failure!r}")
+    except Exception as failure:  # noqa: BLE001 - the pull is committed; we must not break it
+        teller.warn(f"the pulled events will be published with the next pull: {failure!r}")
         return
     Aftermath.of(repo, settings, teller).run()
 
 
-def _new(repo: Any, told: list[Told], source: str, teller: Teller) -> list[Event]:
+def _new(repo: Any, listed: list[ListedEvent], source: str, teller: Teller) -> list[Event]:
     last = _last(repo.sharedpath)
-    # Whoever is pulled from may not speak for others.
-    events = [each.event for each in told if each.event.source == source and each.event.type.startswith(_FAMILY)]
-    if len(events) < len(told):
-        teller.warn(f"events there are of {told[-1].event.source}, not of {source} as 'source' says here: left out")
+    # The other repository may not publish events in the name of a different source.
+    events = [each.event for each in listed if each.event.source == source and each.event.type.startswith(_FAMILY)]
+    if len(events) < len(listed):
+        teller.warn(f"skipped events from {listed[-1].event.source}: 'source' here says {source}")
     ids = [event.id for event in events]
-    # One that was never told is a repeat for the outbox, which knows it by its id.
+    # If the last published event is not listed, all are written again; the outbox drops repeats by id.
     events = events[ids.index(last) + 1 :] if last in ids else events
     gone = {node for event in events for node in _gone(event)}
     present: list[Event] = []
@@ -88,7 +88,7 @@ def _new(repo: Any, told: list[Told], source: str, teller: Teller) -> list[Event
 
 
 def _gone(event: Event) -> list[str]:
-    """Name the changesets that nobody can pull any more."""
+    """Return the changesets that can no longer be pulled."""
     nodes = list(event.data["nodes"]) if event.type == STRIPPED else []
     return nodes + [marker["prednode"] for marker in event.data.get("markers", ())]
 
@@ -107,7 +107,7 @@ def _nodes(value: Any) -> Iterator[str]:
 
 
 def _txnid(events: list[Event]) -> str:
-    """Make a name for a first copy that no transaction of this repository made."""
+    """Return a transaction id for a first copy that no transaction of this repository made."""
     digest = hashlib.sha1(" ".join(event.id for event in events).encode("ascii"), usedforsecurity=False)
     return f"TXN:{digest.hexdigest()}"
 
@@ -128,22 +128,22 @@ def _remember(dot_hg: bytes, event_id: str) -> None:
 
 
 NAMESPACE = b"sourcepulse"
-#: A mirror that is further behind misses what came before.
+#: A mirror that is further behind misses the older events.
 LAST_EVENTS = 500
 LAST_BYTES = 8 * 1024 * 1024
-#: Whoever pulls waits for it.
+#: The pulling client waits for this.
 LOCK_WAIT_SECONDS = 0.2
 
 
-class Told(NamedTuple):
-    """An event that a repository told, and its place in the order there."""
+class ListedEvent(NamedTuple):
+    """An event that a repository published, and its position in the outbox there."""
 
     place: int
     event: Event
 
 
 def list_events(repo: Any) -> dict[bytes, bytes]:
-    """Be the `listkeys` of our namespace: nothing unless `mirrors` is set, and never what is restricted."""
+    """Implement `listkeys` of our namespace: empty unless `mirrors` is set, and never restricted events."""
     settings = read_settings(repo)
     if not settings.mirrors or settings.restricted or not os.path.exists(settings.outbox):
         return {}
@@ -151,7 +151,7 @@ def list_events(repo: Any) -> dict[bytes, bytes]:
         with Outbox.open(os.fsdecode(settings.outbox), create=False, lock_wait_s=LOCK_WAIT_SECONDS) as outbox:
             found = last_events(outbox, emitter_of(settings).source, limit=LAST_EVENTS, limit_bytes=LAST_BYTES)
     except SourcePulseError as failure:
-        Teller(repo.ui).note(f"mirrors get no events: {failure}")
+        Teller(repo.ui).note(f"mirrors cannot read events: {failure}")
         return {}
     return {
         b"%020d" % position: json.dumps([routing_key, json.loads(body)]).encode("ascii")
@@ -159,14 +159,14 @@ def list_events(repo: Any) -> dict[bytes, bytes]:
     }
 
 
-def read_events(keys: dict[bytes, bytes]) -> list[Told]:
-    """Return the events of another repository in its order; what is none is left out."""
-    told = []
+def read_events(keys: dict[bytes, bytes]) -> list[ListedEvent]:
+    """Return the events of another repository in its order; entries that are not events are skipped."""
+    listed = []
     for name, value in sorted(keys.items()):
         try:
             routing_key, document = json.loads(value)
             event = decode(json.dumps(document, ensure_ascii=False).encode(), routing_key=str(routing_key))
-            told.append(Told(int(name), event._replace(numbers=None, replayed=False)))
+            listed.append(ListedEvent(int(name), event._replace(numbers=None, replayed=False)))
         except (ValueError, TypeError, DecodeError):
             continue
-    return told
+    return listed

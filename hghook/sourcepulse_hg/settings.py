@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The section `[sourcepulse]` of the hgrc as checked values; a bad one is told and its default used."""
+"""The section `[sourcepulse]` of the hgrc as checked values; a bad value is reported and its default used."""
 
 import os
 import socket
@@ -17,9 +17,9 @@ _FALSE = frozenset({b"0", b"no", b"false", b"off", b"never"})
 class Settings(NamedTuple):
     """What the admin configured for one repository; paths are absolute.
 
-    `problems` are sentences about bad values, each naming the key and the place it was set. `published` tells
-    whether the repository tells what happens in it, `mirror` whether it tells what happened where it pulls from, and
-    `mirrors` whether those that pull from it may do so. `restricted` whether its events are for the restricted stream.
+    `problems` are sentences about bad values, each naming the key and where it was set. `published` is whether the
+    repository publishes its own events, `mirror` whether it republishes those of the repository it pulls from, and
+    `mirrors` whether its clients may do the same. `restricted` is whether its events go to the restricted stream.
     """
 
     dot_hg: bytes
@@ -45,19 +45,19 @@ class Settings(NamedTuple):
 
 
 def silence(settings: Settings) -> str | None:
-    """Return why nothing that happens in a repository is published; None if it is, or where a mirror was asked for."""
+    """Return why a repository publishes nothing; None if it publishes or is a mirror."""
     if settings.published or settings.mirror:
         return None
     return "publish = no" if settings.name else "it lies outside `root`, or `root` is mistyped"
 
 
 def read_settings(repo: Any) -> Settings:
-    """Read the settings of a repository, of a share those of the repository it shares."""
+    """Read the settings of a repository; paths of a share are relative to the repository it shares."""
     return _Reader(repo.ui, repo.sharedpath).settings()
 
 
 def exposed_password_file(ui: Any, settings: Settings) -> bytes | None:
-    """Name the file that shows the broker's password to other users, None if there is none."""
+    """Return the file that shows the broker's password to other users, None if there is none."""
     url = settings.broker
     if url is None or ":" not in url.partition("://")[2].rpartition("@")[0]:
         return None
@@ -66,7 +66,7 @@ def exposed_password_file(ui: Any, settings: Settings) -> bytes | None:
     try:
         return path if os.stat(path).st_mode & stat.S_IROTH else None
     except OSError:
-        # It came from the command line or the environment.
+        # The setting came from the command line or the environment.
         return None
 
 
@@ -106,7 +106,7 @@ class _Reader:
     def _check_names(self) -> None:
         for key, _ in self.ui.configitems(SECTION):
             if key not in KEYS and b":" not in key:
-                self._problem(key, "is no key of ours")
+                self._problem(key, "is an unknown setting")
 
     def _raw(self, key: bytes) -> bytes | None:
         value: bytes | None = self.ui.config(SECTION, key)
@@ -126,7 +126,7 @@ class _Reader:
         value = self._text(key)
         if value is None or value in words:
             return value or words[0]
-        self._problem(key, f"is {value!r}, it can be {' or '.join(words)}; taken as {words[0]}")
+        self._problem(key, f"is {value!r}, must be {' or '.join(words)}; using {words[0]}")
         return words[0]
 
     def _number(self, key: bytes, default: int, highest: int) -> int:
@@ -135,7 +135,7 @@ class _Reader:
             return default
         if value.isascii() and value.isdigit() and int(value) <= highest:
             return int(value)
-        self._problem(key, f"is {value!r}, it can be 0 to {highest}; taken as {default}")
+        self._problem(key, f"is {value!r}, must be 0 to {highest}; using {default}")
         return default
 
     def _switch(self, key: bytes, *, default: bool) -> bool:
@@ -145,7 +145,7 @@ class _Reader:
         if value.lower() in _TRUE | _FALSE:
             return value.lower() in _TRUE
         word = "yes" if default else "no"
-        self._problem(key, f"is {value.decode('utf-8', 'replace')!r}, it can be yes or no; taken as {word}")
+        self._problem(key, f"is {value.decode('utf-8', 'replace')!r}, must be yes or no; using {word}")
         return default
 
     def _name(self) -> bytes | None:
@@ -164,7 +164,7 @@ class _Reader:
             return below or b"repository"
         parts = [part for part in override.split(b"/") if part]
         if not parts:
-            self._problem(b"repository", "names no repository; the path is used")
+            self._problem(b"repository", "does not name a repository; using the path")
             return below
         return b"/".join(parts)
 
@@ -177,20 +177,21 @@ class _Reader:
         printable = value.isascii() and all("!" <= letter <= "~" for letter in value)
         if value.startswith("hg://") and host and printable and not {"@", "?", "#"} & set(value):
             return value
-        self._problem(b"source", f"is {value!r}, it looks like hg://HOST or hg://HOST/repository; taken as {default}")
+        self._problem(b"source", f"is {value!r}, must be hg://HOST or hg://HOST/repository; using {default}")
         return default
 
     def _restricted(self) -> bool:
-        # Whom nobody trusts may close a repository, not open it.
+        # An untrusted .hg/hgrc may make a repository restricted, but not public.
         if self.ui.config(SECTION, b"visibility", untrusted=True) == b"restricted":
             return True
         word = self._word(b"visibility", ("auto", "public", "restricted"))
         if word != "auto":
             return word == "restricted"
-        # Mercurial spells these with an underscore; whoever wrote a dash meant the same. Untrusted as hgweb reads them.
+        # Mercurial spells these with an underscore, but a dash is a likely typo, so both count. hgweb reads them from
+        # untrusted files too.
         readers = [b"", b""]
         for key, value in self.ui.configitems(b"web", untrusted=True):
-            # What `hg serve` sets itself is no text.
+            # Values that `hg serve` sets itself are not text.
             if isinstance(value, bytes) and key.replace(b"_", b"-") in (b"allow-read", b"deny-read"):
                 readers[key.startswith(b"deny")] = value.strip()
         return readers[0] not in (b"", b"*") or readers[1] != b""

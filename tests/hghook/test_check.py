@@ -25,7 +25,7 @@ def test_a_repository_that_publishes_is_well(site: Site) -> None:
     server = site.server(keys=f"broker = file://{site.folder}/log.db")
     code, said = checked(server)
     assert code == 0, said
-    for line in ("ok extension", "ok name", "ok outbox", "the first push makes it", "ok public broker"):
+    for line in ("ok extension", "ok name", "ok outbox", "the first push creates it", "ok public broker"):
         assert line in said
 
 

@@ -89,4 +89,4 @@ def test_a_file_that_cannot_be_read_leaves_its_source_unknown_and_the_kinds_know
     work.hg("--config", "extensions.censor=", "censor", "--rev", "0", work.path / "secret")
     pushed = work.push(server)
     assert _sorted(server) == [(["secret"], ["secret"], [], [], None), (["secret"], [], ["secret"], [], [])]
-    assert "published without where its files were copied from" in pushed.stdout + pushed.stderr
+    assert "published without the copy sources of its files" in pushed.stdout + pushed.stderr

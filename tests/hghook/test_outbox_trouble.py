@@ -90,7 +90,7 @@ def test_a_damaged_outbox_is_told_and_the_event_waits(each_site: Site, damage: s
     for side in ("-wal", "-shm"):
         Path(str(server.outbox) + side).unlink(missing_ok=True)
     result = work.push_ssh(server)
-    assert "remote: sourcepulse: the first copy waits" in result.stdout + result.stderr
+    assert "remote: sourcepulse: events are saved" in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     assert server.nodes() == work.nodes()
     assert server.first_copies() == ["r"]

@@ -36,7 +36,7 @@ def test_the_reason_of_a_closed_tree_reaches_the_pusher_over_ssh(each_site: Site
     assert "Traceback" not in said
     assert "stream ended unexpectedly" not in said
     assert reason[-12:].replace("\a", "?").replace("\x1b", "?") in said
-    assert "push again when it is open" in said
+    assert "push again when the tree is open" in said
     assert "\x1b" not in said
     assert len(server.nodes()) == 1
 
@@ -74,7 +74,7 @@ def test_a_warning_to_another_machine_names_no_path(site: Site) -> None:
     work.commit("one")
     pushed = work.push_ssh(server)
     said = "".join(line for line in (pushed.stdout + pushed.stderr).splitlines() if not line.startswith("pushing to "))
-    assert "the first copy waits for the next push" in said
+    assert "events are saved and will be published with the next push" in said
     assert str(site.folder) not in said
     work.commit("two")
     # Who works on the server itself may know.

@@ -190,7 +190,7 @@ def test_a_strip_that_cannot_be_noted_is_refused_or_lost_as_configured(site: Sit
     lost = server.path / ".hg" / "sourcepulse" / "lost"
     if on_error == "refuse":
         assert result.returncode == 255
-        assert "cannot be noted" in result.stderr
+        assert "cannot be recorded" in result.stderr
         assert server.nodes() == nodes
         assert not lost.exists()
         assert not (server.path / ".hg" / "store" / "journal").exists()

@@ -211,8 +211,8 @@ def test_a_scheduled_reopening_is_told_by_treestatus_if_nobody_pushes(site: Site
     ("options", "said"),
     [
         (("--close", "a", "--open"), "only one of"),
-        (("--open", "--until", "2099-01-01"), "--until goes with"),
-        (("--until", "2099-01-01"), "--until goes with"),
+        (("--open", "--until", "2099-01-01"), "--until requires"),
+        (("--until", "2099-01-01"), "--until requires"),
         (("--close", "a", "--until", "2001-01-01"), "a time in the future"),
         (("--close", "a", "--until", "soon"), "invalid date"),
         (("--close", "a" * 3000), "at most 2000 characters"),
@@ -299,7 +299,7 @@ def test_a_pattern_that_is_none_is_told_and_opens_nothing(site: Site) -> None:
     server.hg("treestatus", "--close", "lunch")
     refused = work.push(server, check=False)
     assert "tree_closed_words" in refused.stderr
-    assert "which is no regular expression" in refused.stderr
+    assert "not a regular expression" in refused.stderr
     assert refused.returncode != 0
 
 

@@ -119,7 +119,7 @@ def test_a_user_who_may_not_write_the_outbox_pushes_and_the_next_collector_tells
     root_work.push(server)
     result = _push_as("games", _work_of("games", open_site), server)
     assert result.returncode == 0
-    assert "the first copy waits" in result.stderr
+    assert "events are saved" in result.stderr
     assert str(box / "outbox.db") in result.stderr
     assert server.first_copies() == ["r"]
     server.hg("sourcepulse-recover")

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The `changegroup` hook: the same event as the extension makes, written after the commit instead of with it.
+"""The `changegroup` hook: publish the same events as the extension, but after the commit instead of as part of it.
 
-Each changeset is told once: by the hook of its push, or, if that died, by that of the next one. A hook that another
-one has overtaken finds its changesets told.
+Each changeset is published once: by the hook of its push or, if that died, by the hook of the next push. A hook that
+was overtaken by the hook of a later push finds its changesets already published.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from sourcepulse_hg.pending.write import announce
 from sourcepulse_hg.settings import SECTION, Settings, read_settings, silence
 from sourcepulse_hg.transaction.events import transaction_events
 
-#: The hook of an earlier push may be a little late; its own event says more than what we could find.
+#: The hook of an earlier push may be a little late; its own event has more facts than one that we would recover.
 OVERTAKEN_WAIT_SECONDS = 0.1
-#: Under the lock only small files are read and written.
+#: Only small files are read and written under this lock.
 LOCK_WAIT_SECONDS = 0.06
 
 _STRIP = b"strip"
 _POLL_SECONDS = 0.01
-#: What only the hook of that push knew.
+#: The members that only the hook of that push knew.
 _UNKNOWN = ("user", "source", "url", "change_set")
 
 
 class _Push(NamedTuple):
-    """What Mercurial told the hook: a push of the revisions from start to before stop."""
+    """A push of the revisions `range(start, stop)`, as Mercurial passed it to the hook."""
 
     repo: Any
     place: Place
@@ -49,13 +49,13 @@ class _Push(NamedTuple):
 
 
 def changegroup(ui: Any, repo: Any, *, hooktype: bytes = b"changegroup", **kwargs: Any) -> None:
-    """Publish what Mercurial says a push added: `node`, `node_last`, `source`, `url`, `txnid`.
+    """Publish a push, which Mercurial describes by `node`, `node_last`, `source`, `url` and `txnid`.
 
-    Does nothing where the extension watches the repository.
+    Does nothing if the extension watches the repository.
     """
     teller = Teller(ui, kwargs.get("url"))
     if hooktype != b"changegroup":
-        teller.warn(f"this is a changegroup hook, it does nothing as {hooktype.decode('ascii', 'replace')}")
+        teller.warn(f"this is a changegroup hook; it does nothing as a {hooktype.decode('ascii', 'replace')} hook")
         return
     if getattr(repo, "sourcepulse_watches", False):
         return
@@ -64,7 +64,7 @@ def changegroup(ui: Any, repo: Any, *, hooktype: bytes = b"changegroup", **kwarg
     try:
         _declare(repo.ui)
         settings = read_settings(repo)
-        teller.tell_all(settings.problems)
+        teller.warn_all(settings.problems)
         if not settings.published:
             if (why := silence(settings)) is not None:
                 teller.note(f"nothing is published: {why}")
@@ -93,16 +93,16 @@ def changegroup(ui: Any, repo: Any, *, hooktype: bytes = b"changegroup", **kwarg
             url=kwargs.get("url"),
             transaction_name=kwargs.get("txnname") or b"",
         )
-        if not _tell(push, events):
+        if not _write_copy(push, events):
             return
-    except Exception as failure:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
+    except Exception as failure:  # noqa: BLE001 - the push is committed; we must not break its reply
         teller.lost(repo.sharedpath, txnid, repr(failure))
         return
     Aftermath.of(repo, settings, teller).run()
 
 
 def _declare(ui: Any) -> None:
-    """Register our configuration items, which Mercurial does for extensions only; its developers' checks want it."""
+    """Register our configuration items, because Mercurial does so only for extensions and its devel checks warn."""
     with suppress(Exception):
         if not ui._knownconfig.get(SECTION):
             from mercurial import configitems
@@ -112,31 +112,31 @@ def _declare(ui: Any) -> None:
             configitems.loadconfigtable(ui, b"sourcepulse_hg", configtable)
 
 
-def _tell(push: _Push, events: list[Event]) -> bool:
-    """Write the first copy of a push and of what is untold before it; False if there is nothing to collect."""
+def _write_copy(push: _Push, events: list[Event]) -> bool:
+    """Write the first copy of a push and of unpublished changesets before it; False if there is nothing to collect."""
     deadline = time.monotonic() + OVERTAKEN_WAIT_SECONDS
-    while _is_behind(_told(push), push.start) and time.monotonic() < deadline:
+    while _is_behind(_published_count(push), push.start) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     with _mark_lock(push) as is_ours:
         if not is_ours:
-            push.teller.note("another hook is at work, so the next push tells this one, too")
+            push.teller.note("another hook holds the lock; this push will be published with the next one")
             return False
-        told = _told(push)
-        # A mark among what was pushed has been stripped and comes again.
-        if told is not None and told > push.stop:
-            push.teller.note("the hook of a later push has told this one")
+        count = _published_count(push)
+        # If the mark is among the pushed changesets, it had been stripped and was added again.
+        if count is not None and count > push.stop:
+            push.teller.note("the hook of a later push has published this one")
             return False
-        found = _untold(push, told, push.start) if told is not None and _is_behind(told, push.start) else []
+        found = _recover(push, count, push.start) if count is not None and _is_behind(count, push.start) else []
         last = push.repo.changelog.node(push.stop - 1).hex()
         announce(push.repo, push.txnid, [*found, *events], push.settings, push.teller, mark=last)
     return True
 
 
 def _after_strip(push: _Push) -> None:
-    """See to the mark when strip has added changesets again, which nobody has to be told."""
+    """Restore the mark after strip has added changesets again; these are not published again."""
     with _mark_lock(push) as is_ours:
-        # The changesets after that of the mark are those that were after it before, so it can stay.
-        if not is_ours or read_mark(push.place) is None or _told(push) is not None:
+        # If the marked changeset exists, the same changesets follow it as before, so the mark is still right.
+        if not is_ours or read_mark(push.place) is None or _published_count(push) is not None:
             return
         last = push.repo.changelog.node(push.stop - 1).hex()
         announce(push.repo, push.txnid, [], push.settings, push.teller, mark=last)
@@ -148,8 +148,8 @@ def _mark_lock(push: _Push) -> AbstractContextManager[bool]:
     return folder_lock(push.place.ready / LOCK_NAME, elsewhere=elsewhere, wait_s=LOCK_WAIT_SECONDS)
 
 
-def _told(push: _Push) -> int | None:
-    """Count the revisions that are told, None if nobody can say; a strip may have moved the last one."""
+def _published_count(push: _Push) -> int | None:
+    """Return how many revisions are published, None if unknown because a strip removed the marked one."""
     mark = read_mark(push.place)
     if mark is None:
         return None
@@ -157,12 +157,12 @@ def _told(push: _Push) -> int | None:
     return None if revision is None else int(revision) + 1
 
 
-def _is_behind(told: int | None, start: int) -> bool:
-    return told is not None and told < start
+def _is_behind(count: int | None, start: int) -> bool:
+    return count is not None and count < start
 
 
-def _untold(push: _Push, start: int, stop: int) -> list[Event]:
-    """Make the events of revisions whose own hook died; there was a transaction, but nobody knows which."""
+def _recover(push: _Push, start: int, stop: int) -> list[Event]:
+    """Return the events of revisions whose own hook died; their transaction is unknown."""
     events = transaction_events(
         push.repo,
         push.settings,
@@ -182,7 +182,7 @@ def _untold(push: _Push, start: int, stop: int) -> list[Event]:
 
 
 def recovered_event(event: Event, key: tuple[str, ...]) -> Event:
-    """Return the event as one that was found later, under this natural key, without what only a live process knew."""
+    """Return the event as a recovered one, with this natural key and without what only the pushing process knew."""
     data = {**event.data, **dict.fromkeys(_UNKNOWN), "recovered": True}
     data["raw"] = [note for note in data["raw"] if note["field"].removeprefix("/") not in _UNKNOWN]
     return event._replace(id=event_id(event.source, event.type, *key), data=data)

@@ -1,14 +1,16 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""How far the `changegroup` hook has told a repository, so that the next push finds what a crash swallowed.
+"""Record how far the `changegroup` hook has published a repository, so that the next push finds what a crash lost.
 
-The mark is the last node that was told: what comes after it in the changelog was not. A strip keeps the order of what
-it leaves, so that stays true; if it takes that node itself, the hook begins anew.
+The mark is the last published node; the changesets after it in the changelog are not published. A strip keeps the
+order of the remaining changesets, so that stays true; if it removes the marked node, the hook starts again without a
+mark.
 
-The mark stands in the first copy that moves it. The collector writes it to a file of its own when the events of that
-copy are durable in the outbox, and before it removes the copy: so the mark moves if and only if the events do, whoever
-dies where. The youngest first copy that waits says the mark, else the file. A copy without a mark is of the extension,
-which needs none: then nobody knows how far the hook got, and it begins anew.
+Each first copy contains the mark that holds after it. The collector writes the mark to a file of its own once the
+events are durable in the outbox, and before it removes the first copy. So the mark advances together with the events,
+even if a process is killed in between. The newest pending first copy has the current mark; if none is pending, the file
+does. A copy without a mark is from the extension, which needs none; then it is unknown how far the hook got, and the
+hook starts again without a mark.
 """
 
 import re
@@ -24,8 +26,8 @@ _NODE = re.compile("[0-9a-f]{40}")
 
 
 def read_mark(place: Place) -> str | None:
-    """Return the mark, None if there is none; OSError if it cannot be read."""
-    # First copies only ever go to the outbox, after which the file is right: so they come first.
+    """Return the mark, None if there is none; raises OSError."""
+    # First copies are read before the file, because collecting one updates the file before the copy is removed.
     for waiting in reversed(place.waiting()):
         with suppress(DamagedError, FileNotFoundError):
             return decode_copy(waiting.path.read_bytes()).mark
@@ -37,10 +39,10 @@ def read_mark(place: Place) -> str | None:
 
 
 def keep_mark(place: Place, mark: str | None) -> None:
-    """Have the file say this mark; OSError if that fails."""
+    """Write the mark to its file, or remove the file if there is none; raises OSError."""
     path = place.ready / NAME
     if mark is None:
         path.unlink(missing_ok=True)
         return
-    # It must not be older than the outbox after a power failure.
+    # Durable, because after a power failure the file must not be older than the outbox.
     replace_file(path, mark.encode("ascii") + b"\n", like=place.dot_hg, durable=True)

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a user types: `hg sourcepulse-*`, `sourcepulse demo`, `sourcepulse hg-path`."""
+"""The commands: `hg sourcepulse-*`, `hg treestatus`, `sourcepulse demo` and `sourcepulse hg-path`."""

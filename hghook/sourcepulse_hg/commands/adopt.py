@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""`hg sourcepulse-adopt`: decide over the first copies that came with a copied or restored repository."""
+"""`hg sourcepulse-adopt`: publish or delete the first copies that came with a copied or restored repository."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LOCK_WAIT_SECONDS = 30.0
 
 
 class Foreign(NamedTuple):
-    """A first copy of a committed transaction that another repository made, of which this one is a copy."""
+    """A first copy that the repository wrote of which this one is a copy; its transaction is committed."""
 
     path: Path
     copy: FirstCopy
 
 
 def adopt(ui: Any, repo: Any, *, announce: bool, discard: bool) -> int:
-    """Show what waits for a decision, or take it; 0 if nothing is left to decide."""
+    """List the foreign first copies, or announce or discard them; returns 0 if none is left."""
     if announce and discard:
         raise error.InputError(b"--announce and --discard exclude each other")
     place = find_place(os.fsdecode(repo.sharedpath))
@@ -48,8 +48,8 @@ def _show(ui: Any, foreign: list[Foreign]) -> int:
         ui.write(f"{path.name}  {stamp} UTC  {types}\n".encode("utf-8", "surrogateescape"))
     if foreign:
         ui.status(
-            b"sourcepulse: they came with the files of another repository. Where that still publishes, or has "
-            b"published them, 'hg sourcepulse-adopt --discard'; where this one takes its place, '--announce'\n"
+            b"sourcepulse: these came with the files of another repository. Use --discard if that repository has "
+            b"published them or still publishes, --announce if this repository replaces it\n"
         )
     else:
         ui.status(b"sourcepulse: there is nothing to decide\n")
@@ -75,10 +75,10 @@ def _settle(repo: Any, place: Place, decide: Callable[[Place, Foreign], None]) -
     elsewhere = Path(os.fsdecode(read_settings(repo).outbox) + ELSEWHERE_SUFFIX)
     try:
         ensure_folder(place.ready, like=place.dot_hg)
-        # The repository's own lock keeps the store as it is, the collector's its folder.
+        # The repository's lock protects the store, the collector's lock protects its folder.
         with repo.lock(), folder_lock(place.ready / LOCK_NAME, elsewhere=elsewhere, wait_s=LOCK_WAIT_SECONDS) as ours:
             if not ours:
-                raise error.Abort(b"another collector is at work", hint=b"try again")
+                raise error.Abort(b"another collector is running", hint=b"try again")
             foreign = _foreign(place)
             for one in foreign:
                 decide(place, one)

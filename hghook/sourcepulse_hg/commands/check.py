@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""`hg sourcepulse-check`: whether what happens in this repository is published, and what keeps it from that."""
+"""`hg sourcepulse-check`: check whether this repository publishes its events, and what prevents it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from sourcepulse.relay.relay import is_relayed
 from sourcepulse_hg.pending.relay_start import failure_of_last_start, find_program, no_program, relay_environment
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings, silence
 
-#: For the program that asks the broker; each host of a URL may take ten seconds.
+#: For the program that connects to the broker; each host of a URL may take ten seconds.
 ASK_LIMIT_SECONDS = 60.0
 
 
 def check(ui: Any, repo: Any) -> int:
-    """Print what was found; 0 if events are published, 1 if something keeps them from it."""
+    """Print the findings; returns 0 if events are published, 1 if something prevents it."""
     well = True
     for finding in _findings(read_settings(repo)):
         well = well and finding.well
@@ -38,7 +38,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     for problem in settings.problems:
         yield Finding("settings", problem, well=False)
     if settings.mirror:
-        yield Finding("name", f"{os.fsdecode(settings.name)}, a mirror: what it pulls is published")
+        yield Finding("name", f"{os.fsdecode(settings.name)}, a mirror: it republishes the events of what it pulls")
     elif settings.published:
         kind = "restricted" if settings.restricted else "public"
         yield Finding("name", f"{settings.source}/{os.fsdecode(settings.name)} ({kind})")
@@ -50,24 +50,24 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     elif settings.start_relay:
         yield Finding("broker", "neither broker nor broker_file is set: events stay in the outbox", well=False)
     else:
-        yield Finding("broker", "none is set here; with relay = off a relay that you run sends the events")
+        yield Finding("broker", "none is set here; with relay = off the relay that you run publishes the events")
 
 
 def _of_outbox(settings: Settings) -> Iterator[Finding]:
     path = Path(os.fsdecode(settings.outbox))
     if not path.exists():
-        # The hook makes the folder in `.hg`, and no other.
+        # The hook creates the folder in `.hg`, but no other.
         is_default = settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX)
         folder = path.parent.parent if is_default and not path.parent.exists() else path.parent
         writable = os.access(folder, os.W_OK | os.X_OK)
-        found = "the first push makes it" if writable else f"and {path.parent} is missing or not ours to write to"
-        yield Finding("outbox", f"{path} is not there yet: {found}", well=writable)
+        found = "the first push creates it" if writable else f"and {path.parent} is missing or not writable"
+        yield Finding("outbox", f"{path} does not exist yet: {found}", well=writable)
         return
     try:
         with Outbox.open(path, create=False) as outbox:
             with outbox.writing(durable=False):
                 pass
-            yield Finding("outbox", f"{path} can be written to")
+            yield Finding("outbox", f"{path} is writable")
             trouble = outbox.trouble(RESTRICTED if settings.restricted else PUBLIC)
     except SourcePulseError as error:
         yield Finding("outbox", str(error), well=False)
@@ -77,16 +77,16 @@ def _of_outbox(settings: Settings) -> Iterator[Finding]:
     if is_relayed(path):
         yield Finding("relay", "running")
     elif (failure := failure_of_last_start(settings.outbox)) is not None:
-        yield Finding("relay", f"the one that was started last does not run: {failure}", well=False)
+        yield Finding("relay", f"the last one started is not running: {failure}", well=False)
     elif settings.start_relay:
         yield Finding("relay", "not running; a push starts it")
     else:
-        found = "not running, and with relay = off no push starts one: run `sourcepulse relay`"
+        found = "not running, and with relay = off pushes do not start one: run `sourcepulse relay`"
         yield Finding("relay", found, well=False)
 
 
 def _of_broker(settings: Settings) -> Iterator[Finding]:
-    """Ask the broker by the program that sends the events: only its Python has the libraries for that."""
+    """Check the broker with the program `sourcepulse`, because only its Python has the libraries for that."""
     program = find_program()
     if program is None:
         yield Finding("program", no_program(), well=False)
@@ -111,9 +111,9 @@ def _of_broker(settings: Settings) -> Iterator[Finding]:
     brokers = [answer for answer in answers if answer.what.endswith("broker")]
     yield from brokers
     if settings.restricted and not any(answer.what == "restricted broker" for answer in brokers):
-        missing = "none is set: what happens here is restricted and stays in the outbox until a relay has one"
+        missing = "none is set: events of this repository are restricted and stay in the outbox until a relay has one"
         yield Finding("restricted broker", missing, well=False)
     if not answers:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        last = said[-1].removeprefix("sourcepulse: ") if said else f"{program} ended with {done.returncode}"
+        last = said[-1].removeprefix("sourcepulse: ") if said else f"{program} exited with code {done.returncode}"
         yield Finding("broker", last, well=False)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What Mercurial has to know of the extension when it starts: its configuration items and its command."""
+"""The configuration items and commands that the extension declares to Mercurial."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def recover(ui: Any, repo: Any) -> int:
     """move events that a crash left behind to the outbox
 
     After a crash the events of committed transactions wait in the repository. The next push collects them,
-    and so does a running relay; this command does it now and tells what it found.
+    and so does a running relay; this command does it now and reports what it found.
 
     Returns 0 if nothing is left, 1 if something needs attention.
     """
@@ -39,12 +39,12 @@ def recover(ui: Any, repo: Any) -> int:
     b"sourcepulse-check", [], b"", helpcategory=registrar.command.CATEGORY_MAINTENANCE
 )
 def check(ui: Any, repo: Any) -> int:
-    """look whether what happens in this repository is published
+    """check whether this repository publishes its events
 
-    Prints a line each for the settings, the name of the repository, its outbox, the broker and the relay. Run it as
-    the user that pushes.
+    Prints one line each for the settings, the name of the repository, its outbox, the broker and the relay. Run it as
+    a user that pushes.
 
-    Returns 0 if all is well, 1 if something keeps events from being published.
+    Returns 0 if all is well, 1 if something prevents events from being published.
     """
     from sourcepulse_hg.commands.check import check as check_now
 
@@ -54,22 +54,22 @@ def check(ui: Any, repo: Any) -> int:
 @_command(  # type: ignore[untyped-decorator] # as above
     b"sourcepulse-adopt",
     [
-        (b"", b"announce", None, b"publish them: this repository takes the place of the other"),
-        (b"", b"discard", None, b"delete them: the other repository publishes, or has published, them"),
+        (b"", b"announce", None, b"publish them: this repository replaces the other"),
+        (b"", b"discard", None, b"delete them: the other repository publishes them"),
     ],
     b"[--announce | --discard]",
     helpcategory=registrar.command.CATEGORY_MAINTENANCE,
 )
 def adopt(ui: Any, repo: Any, **opts: Any) -> int:
-    """decide over events that came with a copied or restored repository
+    """publish or delete events that came with a copied or restored repository
 
     Events that wait in the files of a repository belong to it. In a copy of these files (cp, rsync, a restored
-    backup) they are set aside, for the original may publish them as well. Without options this command lists them.
+    backup) they are not published, because the original may publish them. Without options this command lists them.
 
-    With --announce they are published from here, as they are: a repeat has the same id, so that subscribers know it.
+    With --announce they are published from here, unchanged: a repeat has the same id, so subscribers can drop it.
     With --discard they are deleted. New pushes are published in any case.
 
-    Returns 0 if nothing is left to decide, 1 if something is.
+    Returns 0 if no such events are left, 1 otherwise.
     """
     from sourcepulse_hg.commands.adopt import adopt as adopt_now
 
@@ -79,26 +79,26 @@ def adopt(ui: Any, repo: Any, **opts: Any) -> int:
 @_command(  # type: ignore[untyped-decorator] # as above
     b"treestatus",
     [
-        (b"", b"close", b"", b"refuse pushes, and say why", b"REASON"),
-        (b"", b"approval", b"", b"refuse pushes that nobody approved, and say why", b"REASON"),
-        (b"", b"open", None, b"take pushes"),
-        (b"", b"until", b"", b"open it by itself at this time", b"DATE"),
+        (b"", b"close", b"", b"refuse pushes for this reason", b"REASON"),
+        (b"", b"approval", b"", b"refuse unapproved pushes for this reason", b"REASON"),
+        (b"", b"open", None, b"accept pushes"),
+        (b"", b"until", b"", b"reopen the tree at this time", b"DATE"),
         *cmdutil.formatteropts,
     ],
     b"[--close REASON | --approval REASON | --open] [--until DATE]",
     helpcategory=registrar.command.CATEGORY_MAINTENANCE,
 )
 def treestatus(ui: Any, repo: Any, **opts: Any) -> int:
-    """show or set whether this repository takes pushes
+    """show or set whether this repository accepts pushes
 
-    A closed tree refuses every push, whatever it would change: changesets, bookmarks, phases, markers. One that
-    requires approval takes those whose last changeset says so in its description. Commits in the repository itself
-    and pulls into it are not concerned. Each change of the state, and each refused push, is an event.
+    A closed tree refuses every push, whether it changes changesets, bookmarks, phases or markers. A tree that
+    requires approval accepts a push if the description of its last changeset names the approval. Commits in the
+    repository itself and pulls into it are not affected. Each change of the state, and each refused push, is an event.
 
-    With --until the tree opens at that time, see :hg:`help dates`; the event ``hg.tree.opened`` is sent when the
-    next push or this command notices.
+    With --until the tree opens at that time, see :hg:`help dates`; the event ``hg.tree.opened`` is published with
+    the next push or the next run of this command.
 
-    Who passes a closed tree, and who may set the state, stands in the section ``[sourcepulse]``::
+    The section ``[sourcepulse]`` sets who may push to a closed tree, and who may set the state::
 
       [sourcepulse]
       tree_admins = alice, bob
@@ -109,12 +109,12 @@ def treestatus(ui: Any, repo: Any, **opts: Any) -> int:
         (?i)^(back(ed)?|revert)
 
     Each line of ``tree_closed_words`` and ``tree_approval_words`` is a Python regular expression that is searched
-    in the description of the last changeset of a push. Without any, only ``tree_users`` pass. Without
-    ``tree_admins`` everybody who can run this command here may set the state.
+    in the description of the last changeset of a push. Without any, only ``tree_users`` may push. Without
+    ``tree_admins`` every user who can run this command here may set the state.
 
     ``tree_command`` asks a service instead: a shell command that prints JSON with ``status`` and ``reason``, or a
-    line such as ``closed: reason``, within 5 seconds. While it does not, the tree is closed, or what
-    ``tree_unreachable`` says (``closed`` or ``open``).
+    line such as ``closed: reason``, within 5 seconds. If it fails, the tree has the state that
+    ``tree_unreachable`` sets (``closed``, which is the default, or ``open``).
 
     Returns 0.
     """

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Show the main job: a real `hg push` arrives as an event, through the embedded log, with no broker installed."""
+"""`sourcepulse demo`: show a real `hg push` arriving as an event, through the embedded log, without a broker."""
 
 from __future__ import annotations
 
@@ -48,12 +48,11 @@ and watch:  sourcepulse tail --broker file:///var/lib/sourcepulse/log.db 'hg.pus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `demo`."""
     parser.add_argument("--keep", action="store_true", help="keep the folder with the repositories and the outbox")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make two repositories, push from one to the other, and show what a subscriber gets."""
+    """Create two repositories, push from one to the other, and show what a subscriber receives."""
     folder = Path(tempfile.mkdtemp(prefix="sourcepulse-demo-"))
     try:
         return _show(folder)
@@ -81,11 +80,11 @@ def _show(folder: Path) -> int:
     (server / ".hg" / "hgrc").write_text(hgrc)
     _say("".join(f"       {line}\n" for line in hgrc.splitlines()))
 
-    _say("2. A subscriber, in a process of its own:")
+    _say("2. A subscriber, in a separate process:")
     tail = [sys.executable, "-m", "sourcepulse.cli", "tail", "--broker", broker, "--count", "1"]
     tail += ["--timeout", str(ARRIVAL_LIMIT_SECONDS)]
     _say("       sourcepulse " + shlex.join([*tail[3:], "hg.push.#"]) + "\n")
-    # One for the eye, one for the program; both must be there before anything is pushed.
+    # One prints lines, the other JSON; both must be subscribed before the push.
     subscribers = [
         subprocess.Popen(
             [*tail, *form, "hg.push.#"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
@@ -97,7 +96,7 @@ def _show(folder: Path) -> int:
             assert subscriber.stderr is not None  # noqa: S101 - it was asked for above
             subscriber.stderr.readline()
 
-        _say("3. Somebody commits and pushes:")
+        _say("3. A user commits and pushes:")
         _run(environ, *hg, "init", str(work))
         for name, content, description in _HISTORY:
             (work / name).write_text(content)
@@ -105,14 +104,14 @@ def _show(folder: Path) -> int:
         pushed = _run(environ, *hg, "--cwd", str(work), "push", str(server))
         _say("".join(f"       {line}\n" for line in ["$ hg push " + str(server), *pushed.splitlines()]))
 
-        _say("4. What the subscriber got, as a line and as the CloudEvent that any language can read:")
+        _say("4. What the subscriber received, as a line and as a CloudEvent, which any language can read:")
         arrived = [subscriber.communicate(timeout=ARRIVAL_LIMIT_SECONDS + 10)[0] for subscriber in subscribers]
     finally:
         for subscriber in subscribers:
             subscriber.kill()
             subscriber.wait()
     if any(subscriber.returncode for subscriber in subscribers):
-        print("sourcepulse: the event did not arrive; run with --keep and look at the outbox there", file=sys.stderr)
+        print("sourcepulse: the event did not arrive; run with --keep and inspect the outbox there", file=sys.stderr)
         return EXIT_FAILURE
     print("\n".join(text.strip() for text in arrived), flush=True)
     _say(_PASTE.format(extension=extension_path()))
@@ -120,18 +119,18 @@ def _show(folder: Path) -> int:
 
 
 def extension_path() -> Path:
-    """Return the folder that a hgrc names to load the extension into any hg."""
+    """Return the path for the hgrc that loads the extension into any hg."""
     return Path(__file__).resolve().parents[1]
 
 
 def _hg_program() -> list[str]:
     beside = Path(sys.executable).with_name("hg")
     if beside.exists():
-        # Through the interpreter, because the first line of the installed script breaks in a path with spaces.
+        # Run by the interpreter, because the first line of the installed script breaks in a path with spaces.
         return [sys.executable, str(beside)]
     program = shutil.which("hg")
     if program is None:
-        raise ConfigError("there is no hg; install Mercurial, or run `make setup`")
+        raise ConfigError("hg was not found; install Mercurial, or run `make setup`")
     return [program]
 
 
@@ -151,7 +150,7 @@ def _run(environ: Mapping[str, str], *command: str) -> str:
 
 
 def _stop_relay(folder: Path) -> None:
-    """End the relay that the hook started, rather than let it find out in half a minute that nothing comes."""
+    """Stop the relay that the hook started, which would otherwise idle for half a minute."""
     with suppress(OSError, ValueError):
         os.kill(int(lock_path(folder / "outbox.db").read_text()), signal.SIGTERM)
 

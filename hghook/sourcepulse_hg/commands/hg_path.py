@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Print the path that `[extensions] sourcepulse_hg = ...` needs for an hg outside this environment."""
+"""`sourcepulse hg-path`: print the path for `[extensions]` that an hg outside this environment needs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:  # noqa: ARG001 - every command has this signature
-    """Print the path."""
     print(extension_path())
     return EXIT_OK

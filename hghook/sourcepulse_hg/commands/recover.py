@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""`hg sourcepulse-recover`: collect what a crash left and say what it found."""
+"""`hg sourcepulse-recover`: collect the events that a crash left behind and report the result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECOVER_LIMIT_SECONDS = 600.0
 
 
 def recover_now(ui: Any, repo: Any) -> int:
-    """Collect a repository; 0 if nothing is left, 1 if something needs attention."""
+    """Collect a repository; returns 0 if nothing is left, 1 if something needs attention."""
     settings = read_settings(repo)
     for problem in settings.problems:
         ui.warn(_line(problem))
@@ -42,23 +42,23 @@ def recover_now(ui: Any, repo: Any) -> int:
     except (SourcePulseError, OSError) as error:
         ui.warn(_line(str(error)))
         return 1
-    ui.status(_line(f"{report.collected} events collected, {report.repeats} known already"))
+    ui.status(_line(f"{report.collected} events collected, {report.repeats} already known"))
     if report.undecided or not is_settled:
         ui.warn(
             _line(
                 f"{report.undecided + (not is_settled)} first copies belong to a transaction that is not finished: "
-                "if no other hg is at work here, run 'hg recover' and then this again"
+                "if no other hg is running here, run 'hg recover' and then this command again"
             )
         )
     for path in report.quarantined:
-        ui.warn(_line(f"set aside, of a copied repository or damaged: {path}"))
+        ui.warn(_line(f"not collected, damaged or from a copied repository: {path}"))
     if report.left:
-        ui.warn(_line(f"{report.left} first copies are left; another collector is at work or the time was too short"))
+        ui.warn(_line(f"{report.left} first copies are left: another collector is running, or the time was too short"))
     return 1 if report.undecided or report.quarantined or report.left or not is_settled else 0
 
 
 def _announce_unseen(ui: Any, repo: Any, settings: Settings) -> None:
-    """Write the events of what an hg without the extension added; another hg at work does so itself."""
+    """Publish the changesets that an hg without the extension added, unless another hg is running, which does so."""
     repo = repo.unfiltered()
     if unseen(repo) is None:
         return
@@ -68,18 +68,18 @@ def _announce_unseen(ui: Any, repo: Any, settings: Settings) -> None:
             if revisions is None:
                 return
             teller = Teller(ui)
-            # There was a transaction, but nothing says which; first copies are named after one.
+            # First copies are named after a transaction, but which one added these is unknown.
             txnid = f"TXN:{repo.changelog.node(revisions[0]).hex()}"
             events = unseen_events(repo, settings, teller, start=revisions[0], stop=revisions[1], txnid=txnid)
             if events:
                 announce(repo, txnid, events, settings, teller)
             write_seen(repo)
     except (error.LockError, OSError) as failure:
-        ui.warn(_line(f"what an hg without the extension added waits for the next transaction: {failure}"))
+        ui.warn(_line(f"changesets added without the extension will be published with the next transaction: {failure}"))
 
 
 def _settle_removal(repo: Any) -> bool:
-    """Tell what a strip or rollback that died has removed; False if that has to wait."""
+    """Publish what an interrupted strip or rollback has removed; False if that has to wait."""
     if not os.path.exists(note_path(repo.sharedpath)):
         return True
     try:

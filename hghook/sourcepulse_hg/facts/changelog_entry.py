@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 def parse_entry(text: bytes) -> Entry:
-    """Take an entry apart; an empty one, which some converters make, has the values Mercurial gives it."""
+    """Parse an entry; an empty one, which some converters write, gets the values that Mercurial reads from it."""
     if not text:
         return Entry(b"", (0, 0), b"default", False, [], b"", {})
     head, _, description = text.partition(b"\n\n")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Who acted, how and from where, from what Mercurial tells a hook; no client address gets through."""
+"""Who acted, how and from where, from what Mercurial passes to a hook; client addresses are never included."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
-#: These come from others: they are published also with `commits = no`. The second line are the names of the
-#: transactions in which a client older than bundle2 pushes bookmarks, phases and markers; a hook gets no source then.
+#: These are pushes, which are published even with `commits = no`. The second set has the names of the transactions in
+#: which a client older than bundle2 pushes bookmarks, phases and markers; hooks get no source then.
 _FROM_OTHERS = frozenset({b"serve", b"push", b"unbundle"} | {b"bookmarks", b"pushkey-phase", b"pushkey:"})
 _STRIP = b"strip"
 
@@ -25,15 +25,12 @@ def source_word(source: bytes | None, transaction_name: bytes) -> bytes | None:
 
 
 def is_published(source: bytes | None, *, commits: bool) -> bool:
-    """Return whether what came this way is published.
-
-    What strip adds again is known already.
-    """
+    """Return whether changes from this source are published; changesets that strip adds again never are."""
     return source != _STRIP and (commits or comes_from_others(source))
 
 
 def comes_from_others(source: bytes | None) -> bool:
-    """Return whether somebody pushed or unbundled this, rather than did it in the repository."""
+    """Return whether this was pushed or unbundled, rather than made in the repository itself."""
     return source in _FROM_OTHERS
 
 
@@ -48,26 +45,26 @@ def public_url(url: bytes | None) -> str | None:
     if scheme.startswith("bundle"):
         return "bundle"
     if "://" not in text or scheme == "file":
-        # A path: the peer is on this machine, and where is nobody's business.
+        # The peer is a path on this machine, which is not published.
         return "file"
     try:
         parts = urlsplit(text)
     except ValueError:
         return scheme
-    # What a query or fragment says is for the peer: it may be a token.
+    # A query or fragment may be a token for the peer.
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def acting_user(environment: Mapping[Any, Any], url: bytes | None) -> bytes | None:
     """Return the user who acted, as far as the server knows; None for an anonymous HTTP client.
 
-    Over HTTP that is REMOTE_USER of the request. Over ssh it is REMOTE_USER or USER as a forced command set them, but
-    the name of the account where it has a shell, because its owner chooses the environment. The environment is that
-    of the request: WSGI has texts of Latin-1 (PEP 3333), a process has bytes.
+    Over HTTP that is REMOTE_USER of the request. Over ssh it is REMOTE_USER or USER as a forced command set them. An
+    account with a shell is named instead, because its owner controls the environment. The environment is that of the
+    request: WSGI has Latin-1 strings (PEP 3333), a process has bytes.
     """
     remote = _lookup(environment, "REMOTE_USER")
     if url is not None and url.startswith((b"remote:http:", b"remote:https:")):
-        # The server's own account did not push; hg puts the authenticated user last.
+        # Not the account of this process, which is the server's; hg appends the authenticated user to the URL.
         return remote or unquote_to_bytes(url.rpartition(b":")[2]) or None
     has_shell = _lookup(environment, "SSH_CONNECTION") and not _lookup(environment, "SSH_ORIGINAL_COMMAND")
     if has_shell and url is not None and url.startswith(b"remote:ssh"):
@@ -93,7 +90,7 @@ def _lookup(environment: Mapping[Any, Any], name: str) -> bytes | None:
         try:
             value = environment.get(key)
         except TypeError:
-            # os.environb refuses to be asked for a text.
+            # os.environb does not accept a string as key.
             continue
         if isinstance(value, bytes):
             return value

@@ -2,21 +2,22 @@
 # SPDX-License-Identifier: MPL-2.0
 """What a pull could see before a transaction and what it can see after it.
 
-The decision for everything that a transaction touches; "served" is hg's own view of that name, without secret,
-hidden and internal changesets:
+This table decides what is published of everything that a transaction touches. "served" is Mercurial's repository view
+of that name, without secret, hidden and internal changesets:
 
 =====================  =====================  =====================================================
-target served before   target served after    told as
+target served before   target served after    published as
 =====================  =====================  =====================================================
-no (or no target)      no (or no target)      nothing, and it is in no count
+no (or no target)      no (or no target)      nothing, and not counted
 no (or no target)      yes                    created, without the old target
 yes                    no (or no target)      deleted, without the new target
-yes                    yes, another one       moved
+yes                    yes, a different one   moved
 =====================  =====================  =====================================================
 
-A ref whose target crosses the border without the ref itself being touched, because a phase changed or a marker hid
-a changeset, is told in the same way. Changesets that appear so for the first time are told in full, as a push, and so
-are their tags; those that could be seen before are no news. Branches and heads are told whenever they appear.
+The table also holds for a ref that did not change itself, but whose target became served or stopped being served
+because a phase changed or a marker hid a changeset. Changesets that become served for the first time are published in
+full, as a push, and so are their tags; those that were served earlier are not published again. Branches and heads are
+published whenever they appear.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _NO_REVISION = -1
 
 
 class Shape(NamedTuple):
-    """How changesets hang together: their roots and heads, and their parents that were served before."""
+    """The roots and heads of a set of changesets, and the parents of the set that were served before."""
 
     roots: Sequence[int]
     heads: Sequence[int]
@@ -39,17 +40,17 @@ class Shape(NamedTuple):
 
 
 class ServedView:
-    """The served revisions before and after a transaction that added those from start to before stop.
+    """The served revisions before and after a transaction that added the revisions `range(start, stop)`.
 
-    `added` are the served ones of these; `appeared` are these and the older ones that were not served before, in
-    order; `vanished` are older ones that are not served any more.
+    `added` are those of them that are served. `revealed` are older revisions that are served now but were not before,
+    `appeared` is both in order. `vanished` are older revisions that are no longer served.
     """
 
     def __init__(self, repo: Any, unserved_before: frozenset[int] | None, *, start: int, stop: int) -> None:
         self.start = start
         self.stop = stop
         self.unserved = unserved_now(repo)
-        # Without the extension nobody looked before; what could be seen then is what can be seen now.
+        # Without the extension the state before was not recorded; assume it equals the state now.
         self.unserved_before = self.unserved if unserved_before is None else unserved_before
         revisions: Sequence[int] = range(start, stop)
         if self.unserved:
@@ -58,7 +59,7 @@ class ServedView:
         self.revealed: Sequence[int] = ()
         self.vanished: Sequence[int] = ()
         if self.unserved is not self.unserved_before:
-            # What strip has removed is in neither.
+            # Revisions that strip has removed are in neither.
             end = min(start, len(repo.changelog))
             self.revealed = sorted(rev for rev in self.unserved_before - self.unserved if rev < end)
             self.vanished = sorted(rev for rev in self.unserved - self.unserved_before if rev < end)
@@ -66,23 +67,21 @@ class ServedView:
         self._shapes: dict[bool, Shape] = {}
 
     def is_served(self, revision: int | None) -> bool:
-        """Return whether a pull can see a revision; None is one that is not there."""
+        """Return whether a pull can see a revision; None stands for one that does not exist."""
         return revision is not None and revision != _NO_REVISION and revision not in self.unserved
 
     def was_served(self, revision: int | None) -> bool:
-        """Return whether a pull could see a revision before."""
+        """Return whether a pull could see a revision before the transaction."""
         return revision is not None and _NO_REVISION < revision < self.start and revision not in self.unserved_before
 
     def shape_of_added(self, changelog: Any) -> Shape:
-        """Return the shape of what was added."""
         return self._shape(changelog, with_revealed=False)
 
     def shape_of(self, changelog: Any, revisions: Sequence[int], revealed: AbstractSet[int]) -> Shape:
-        """Return the shape of these revisions, the `revealed` ones of which were there before."""
+        """Return the shape of these revisions; those in `revealed` existed before the transaction."""
         return _shape_of(changelog.parentrevs, revisions, revealed, self.start)
 
     def shape_of_appeared(self, changelog: Any) -> Shape:
-        """Return the shape of what appeared."""
         return self._shape(changelog, with_revealed=bool(self.revealed))
 
     def _shape(self, changelog: Any, *, with_revealed: bool) -> Shape:
@@ -94,7 +93,7 @@ class ServedView:
 
 
 def _shape_of(parents_of: Any, revisions: Sequence[int], revealed: AbstractSet[int], start: int) -> Shape:
-    # What is served has served ancestors only, so a parent from start on is among the revisions.
+    # Ancestors of a served revision are served, so a parent at or after start is among the revisions.
     if not revisions:
         return Shape((), (), ())
     first = revisions[0]
@@ -103,7 +102,7 @@ def _shape_of(parents_of: Any, revisions: Sequence[int], revealed: AbstractSet[i
     for revision in revisions:
         one, two = parents_of(revision)
         if two == _NO_REVISION and one >= start:
-            # Nearly all are like this.
+            # This is the fast path for nearly all changesets.
             is_parent[one - first] = 1
             continue
         is_root = True

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What was found out about a transaction, of which its events are made.
+"""Facts about a transaction, from which its events are made.
 
 These are NamedTuples, because a dataclass takes about eight times as long to create, in every push.
 """
@@ -8,12 +8,12 @@ These are NamedTuples, because a dataclass takes about eight times as long to cr
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-#: So many files of a kind are listed of a changeset, and where so many were copied from.
+#: At most this many files of each kind, and this many copies, are listed for a changeset.
 FILES_MAX = 200
 
 
 class FileChanges(NamedTuple):
-    """What a changeset did to its files, None what is not known; `copies` are pairs of an added file and its source."""
+    """What a changeset did to its files, None if unknown; `copies` are pairs of an added file and its source."""
 
     added: list[bytes] | None
     modified: list[bytes] | None
@@ -22,7 +22,7 @@ class FileChanges(NamedTuple):
 
 
 class Changeset(NamedTuple):
-    """A changeset as the changelog has it; `text` is its entry, see changelog_entry.py."""
+    """A changeset; `text` is its raw changelog entry, see changelog_entry.py."""
 
     node: str
     parents: tuple[str, ...]
@@ -32,10 +32,10 @@ class Changeset(NamedTuple):
 
 
 class Added(NamedTuple):
-    """The changesets that a transaction added and that everybody sees (hg's `served` view).
+    """The changesets that a transaction added and that a pull can see (hg's `served` view).
 
-    `changesets` holds the oldest ones, `heads` pairs of node and changelog entry, the first `heads_total` of
-    them as far as they are read; `query` is the revset that yields them all.
+    `changesets` holds the oldest ones. `heads` holds pairs of node and changelog entry; it may be cut, `heads_total`
+    counts all heads. `query` is the revset that yields all the changesets.
     """
 
     total: int
@@ -78,14 +78,14 @@ class Head(NamedTuple):
 
 
 class Heads(NamedTuple):
-    """Heads of which the first ones are read."""
+    """The first heads, and how many there are in total."""
 
     total: int
     heads: Sequence[Head]
 
 
 class HeadChanges(NamedTuple):
-    """Heads of branches that are new, heads that a branch gained, heads that close their branch."""
+    """Heads of new branches, heads that a branch gained, and heads that close their branch."""
 
     of_new_branches: Heads
     gained: Heads
@@ -110,8 +110,6 @@ class Markers(NamedTuple):
 
 
 class PhaseChange(NamedTuple):
-    """The phases of a changeset before and after."""
-
     node: str
     oldphase: str
     phase: str
@@ -125,7 +123,7 @@ class PhaseChanges(NamedTuple):
 
 
 class BookmarkChange(NamedTuple):
-    """A bookmark and its target before and after, None where there is none that a pull can see."""
+    """A bookmark and its target before and after, None if a pull sees no target."""
 
     name: bytes
     oldnode: str | None
@@ -133,7 +131,7 @@ class BookmarkChange(NamedTuple):
 
 
 class TagChange(NamedTuple):
-    """A tag and its target before and after new lines of `.hgtags`, and the changeset that has them."""
+    """A tag and its target before and after new lines of `.hgtags`, and the changeset that adds the lines."""
 
     name: bytes
     oldnode: str | None

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read from a transaction which bookmarks it changed; the decision is the table in served_view.py."""
+"""Find the bookmarks that a transaction changed; the table in served_view.py decides what is published."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def changed_bookmarks(
     view: ServedView,
     bookmarked: Collection[bytes],
 ) -> list[BookmarkChange]:
-    """Return the net changes by name, of `changes` as Mercurial keeps them and of targets that came or went.
+    """Return the net changes, sorted by name.
 
-    `bookmarked` are targets that were served before a strip removed them. Divergent bookmarks (`name@remote`) belong to
-    one repository alone, no pull sees them; nor does a pull from the repository see those that a share has for itself.
+    They come from `changes`, which is Mercurial's record, and from targets that were revealed or vanished. `bookmarked`
+    are targets that were served before a strip removed them. Divergent bookmarks (`name@remote`) and those that a share
+    keeps for itself are left out, because a pull does not see them.
     """
     if repo.path != repo.sharedpath and not _are_shared(repo):
         return []
@@ -52,10 +53,10 @@ def changed_bookmarks(
 
 
 def _are_shared(repo: Any) -> bool:
-    """Return whether the bookmarks of a share are those of the repository it shares, as Mercurial decides it."""
+    """Return whether a share uses the bookmarks of the repository it shares, by the same test as Mercurial."""
     if bookmarks.bookmarksinstore(repo):
         return True
-    # Without the extension that command `share` is in, what `hg share -B` wrote has no effect.
+    # What `hg share -B` wrote has no effect unless the extension `share` is enabled.
     is_enabled = any(name == b"share" for name, _ in extensions.extensions(repo.ui))
     return is_enabled and _SHARED_BOOKMARKS in repo.vfs.tryread(b"shared").splitlines()
 
@@ -75,5 +76,5 @@ def _hex(node: bytes | None) -> str | None:
 def _utf8(name: bytes) -> bytes:
     try:
         return encoding.fromlocal(name)  # type: ignore[no-any-return] # mercurial has no types
-    except Exception:  # noqa: BLE001 - bytes that are no text in this locale stay what they are
+    except Exception:  # noqa: BLE001 - bytes that are not text in this locale stay unchanged
         return name

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read from the repository what a transaction added; the cost follows what was added, not the repository."""
+"""Read the changesets that a transaction added; the cost depends on what was added, not on the repository."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sourcepulse_hg.facts.values import Added, Changeset
 if TYPE_CHECKING:
     from sourcepulse_hg.gather.files import FileReader
 
-#: More heads than an event can list are counted and not read.
+#: As many as an event can list; further heads are counted but not read.
 HEADS_MAX = 1000
-#: A revset with more roots or heads than this is no help to anybody.
+#: A revset with more roots or heads than this is not useful.
 QUERY_MAX_NODES = 32
 
 _NULL_REVISION = -1
@@ -32,13 +32,13 @@ def added_changesets(
     shown: Sequence[int] = (),
     files: FileReader | None = None,
 ) -> Added | None:
-    """Return what was added as far as it is served, None if nothing is; `shown` are older ones that were secret.
+    """Return the served changesets that were added, None if there are none.
 
-    Secret, hidden and internal changesets are left out: no pull sees them. `files` sorts the files of each.
+    `shown` are older ones that become served for the first time. `files` sorts the files of each changeset.
     """
     repo = repo.unfiltered()
     changelog = repo.changelog
-    # Those were there before, so they come first.
+    # The revisions in `shown` are older, so they come first.
     revisions = [*shown, *view.added] if shown else view.added
     if not revisions:
         return None

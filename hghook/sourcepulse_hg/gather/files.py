@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read which files a changeset added, modified, removed and copied, as Mercurial's `file_adds` and its kin print it.
+"""Find which files a changeset added, modified, removed and copied, as Mercurial's `file_adds` and the like print them.
 
-Nearly always the manifest's delta against the first parent's, which the push has just stored, answers that. Else
-Mercurial reads whole manifests, which is bounded; what would exceed a bound is unknown and None.
+Nearly always the stored delta between the manifest and the first parent's answers that. Otherwise Mercurial reads
+whole manifests, within a limit; facts beyond the limit are unknown and None.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from typing import Any
 from sourcepulse_hg.facts.values import FILES_MAX, FileChanges
 from sourcepulse_hg.gather.manifest_delta import Sorted, sorted_by_delta
 
-#: Of whole manifests, in one transaction: Mercurial reads some 100 MiB in a second.
+#: Whole manifests that are read in one transaction; Mercurial reads about 100 MiB per second.
 MANIFESTS_MAX_BYTES = 64 * 1024 * 1024
-#: Where a file was copied from stands in the file itself, before its content.
+#: Copies are read from the files themselves, where the copy source precedes the content.
 COPIES_MAX_FILES = 1_000
 COPIES_MAX_BYTES = 16 * 1024 * 1024
 
 _NO_REVISION = -1
 _NODE_DIGITS = 40
 _UNKNOWN = FileChanges(None, None, None, None)
-#: Such manifests have no single delta.
+#: The requirement of a repository with tree manifests, which have no single delta.
 _TREES = b"treemanifest"
-#: Such a repository has a part of the files.
+#: The requirement of a narrow clone, which has only a part of the files.
 _NARROW = b"narrowhg-experimental"
 
 
 class FileReader:
-    """Sorts the files of the changesets that one transaction added, within its bounds."""
+    """Sorts the files of the changesets that one transaction added, within the limits of a transaction."""
 
     def __init__(self, repo: Any, warn: Callable[[str], None]) -> None:
         self._repo = repo
@@ -41,23 +41,23 @@ class FileReader:
         self._manifest_bytes = MANIFESTS_MAX_BYTES
         self._copies_files = COPIES_MAX_FILES
         self._copies_bytes = COPIES_MAX_BYTES
-        #: A revision and that of its manifest.
+        #: A revision and its manifest's revision.
         self._last = (_NO_REVISION, _NO_REVISION)
 
     def read(self, revision: int, files: Sequence[bytes]) -> FileChanges:
-        """Return what a changeset did to the files that it names; None stands for what is not known."""
+        """Return what a changeset did to the files that it names; unknown lists are None."""
         try:
             return self._read(revision, files)
         except Exception as failure:  # noqa: BLE001 - manifests may be missing or damaged
             if not self._is_narrow:
-                # There they are missing by design.
+                # In a narrow clone they are missing by design.
                 self._warn(f"the files of revision {revision} are published unsorted: {failure!r}")
             return _UNKNOWN
 
     def _read(self, revision: int, files: Sequence[bytes]) -> FileChanges:
         one, two = self._repo.changelog.parentrevs(revision)
         if not self._is_flat and not self._are_here(files):
-            # The folders that a narrow clone leaves out look as if their files were removed.
+            # Files in folders outside a narrow clone would look removed.
             return _UNKNOWN
         if two == _NO_REVISION and self._is_flat:
             found = self._by_delta(revision, one, files)
@@ -71,7 +71,7 @@ class FileReader:
         from mercurial import metadata
 
         context = self._repo[revision]
-        # Not `context.filesadded()`: a changelog that keeps this apart has nothing of what an older bundle brought.
+        # Not `context.filesadded()`: a changelog with sidedata lacks this for changesets from an older bundle.
         added = sorted(metadata.computechangesetfilesadded(context))
         removed = sorted(metadata.computechangesetfilesremoved(context))
         others = {*added, *removed}
@@ -84,7 +84,7 @@ class FileReader:
         if here == there:
             return None if files else Sorted([], [], [], {})
         if there == _NO_REVISION or storage.deltaparent(here) != there:
-            # Mercurial has to make that delta from both manifests.
+            # Mercurial has to compute that delta from both manifests.
             sizes = [storage.rawsize(number) for number in (here, there) if number != _NO_REVISION]
             if not self._may_read(sum(sizes)):
                 return None
@@ -95,14 +95,14 @@ class FileReader:
             return _NO_REVISION
         known, number = self._last
         if known != revision:
-            # A changelog entry begins with the id of the manifest; an empty one has none.
+            # A changelog entry begins with the manifest's id; an empty entry has none.
             node = self._repo.changelog.revision(revision)[:_NODE_DIGITS]
             number = int(self._manifests.rev(bytes.fromhex(node.decode("ascii")))) if node else _NO_REVISION
         return number
 
     def _may_read_manifests(self, *revisions: int) -> bool:
         if not self._is_flat:
-            # Of trees only the folders of the files are read.
+            # Of tree manifests only the folders of the changed files are read.
             return True
         numbers = {self._manifest_of(revision) for revision in revisions} - {_NO_REVISION}
         return self._may_read(sum(self._manifests.rawsize(number) for number in numbers))
@@ -116,7 +116,7 @@ class FileReader:
     def _are_here(self, files: Sequence[bytes]) -> bool:
         if not self._is_narrow:
             return True
-        # What the store has; while it is widened, the working directory may lag behind.
+        # The store's matcher, because the working directory's may lag behind while a clone is widened.
         is_here = self._repo._storenarrowmatch
         return all(map(is_here, files))
 
@@ -125,8 +125,8 @@ class FileReader:
     ) -> list[tuple[bytes, bytes]] | None:
         try:
             return self._read_copies(added[:FILES_MAX], node_of)
-        except Exception as failure:  # noqa: BLE001 - a file may be censored or damaged, and its manifest is not
-            self._warn(f"revision {revision} is published without where its files were copied from: {failure!r}")
+        except Exception as failure:  # noqa: BLE001 - a file may be censored or damaged although its manifest is not
+            self._warn(f"revision {revision} is published without the copy sources of its files: {failure!r}")
             return None
 
     def _read_copies(self, files: list[bytes], node_of: Callable[[bytes], bytes]) -> list[tuple[bytes, bytes]] | None:
@@ -138,7 +138,7 @@ class FileReader:
             storage = self._repo.file(name)
             revlog = getattr(storage, "_revlog", None)
             if revlog is None:
-                # A shallow clone would ask its server.
+                # A shallow clone would fetch it from its server.
                 return None
             node = node_of(name)
             self._copies_bytes -= revlog.rawsize(revlog.rev(node))

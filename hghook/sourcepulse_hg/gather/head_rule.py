@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: MPL-2.0
 """Decide which heads and branches are new, from the changesets that appeared and what lies next to them.
 
-A head of a branch is a changeset of it without a descendant on it, closed or not, whatever is obsolete. A branch is
-new if nothing of it was served before. A branch gained a head if an appeared changeset is one and none of its
-ancestors was a head of that branch before; so the head of a new branch is gained, too, and so is the successor that
-amending makes. An older changeset that becomes a head again, because its children went, is not told.
+A head of a branch is a changeset on it without a descendant on it, whether closed or obsolete or not. A branch is new
+if no changeset on it was served before. A branch gained a head if an appeared changeset is a head and none of its
+ancestors was a head of that branch before; so the head of a new branch counts as gained, and so does the successor
+that amending makes. An older changeset that becomes a head again because its children were removed is not published.
 
-Revisions are numbers, parents smaller than children, -1 is no parent. All that descends from what appeared has
-appeared, too, which is why the heads can be found without looking at anything else. What was so before is
-asked from `Past`, only about the parents of what appeared, called borders, and what lies below them.
+Revisions are numbers; parents are smaller than children, and -1 stands for no parent. All descendants of an appeared
+changeset have appeared too, so the heads can be found from the appeared changesets alone. `Past` answers what was a
+head before; it is asked only about the *borders*, the parents of the appeared changesets, and their ancestors.
 """
 
 import heapq
@@ -23,7 +23,7 @@ BranchOf = Callable[[int], Hashable]
 
 
 class NewHeads(NamedTuple):
-    """Revisions of heads in order: those of branches that are new, and those that a branch gained."""
+    """Revisions of heads, sorted: all that appeared, those of new branches, and those that a branch gained."""
 
     every: list[int]
     of_new_branches: list[int]
@@ -31,7 +31,7 @@ class NewHeads(NamedTuple):
 
 
 class Past:
-    """The revisions before `stop` that were served before."""
+    """The revisions below `stop` that were served before the transaction."""
 
     def __init__(self, stop: int, parents: Parents, branch: BranchOf, was_served: Callable[[int], bool]) -> None:
         self.stop = stop
@@ -40,7 +40,7 @@ class Past:
         self.was_served = was_served
 
     def existing(self, branches: Collection[Hashable]) -> set[Hashable]:
-        """Return those of some branches that had a changeset; looks at every one if need be."""
+        """Return those of some branches that had a changeset; may visit every revision."""
         missing, found = set(branches), set()
         for revision in range(self.stop - 1, -1, -1):
             if not missing:
@@ -52,11 +52,11 @@ class Past:
         return found
 
     def heads_among(self, candidates: Collection[int], branch: Hashable) -> set[int]:
-        """Return those of some revisions on a branch that were heads of it."""
+        """Return which of some revisions on a branch were heads of it."""
         undecided = set(candidates)
         if not undecided:
             return undecided
-        # Which of the candidates a revision descends from, by a way without another revision of the branch.
+        # For each revision the candidates it descends from without another revision of the branch in between.
         below: dict[int, frozenset[int]] = {candidate: frozenset((candidate,)) for candidate in undecided}
         heads = set(undecided)
         for revision in range(min(undecided) + 1, self.stop):
@@ -84,7 +84,7 @@ class Past:
                     continue
                 seen.add(parent)
                 if self.branch(parent) == branch:
-                    # What is below it has a descendant on the branch, so it was no head.
+                    # Its ancestors have a descendant on the branch, so they were not heads.
                     nearest.append(parent)
                 else:
                     heapq.heappush(queue, -parent)
@@ -100,11 +100,10 @@ def new_heads(
     branches: Sequence[Hashable],
     past: Past,
 ) -> NewHeads:
-    """Find the heads among what appeared, in order; `topological` are those without any child.
+    """Return the heads among the appeared revisions; `topological` are those without any child.
 
-    `branches` are the branches of what appeared, in the same order.
-
-    The cost is that of a few passes over what appeared, and of what `past` is asked.
+    `branches` are the branches of the appeared revisions, in the same order. The cost is a few passes over the appeared
+    revisions, and the queries to `past`.
     """
     heads = _heads_by_branch(appeared, topological, parents, branches)
     on_border: dict[Hashable, list[int]] = {}
@@ -121,7 +120,7 @@ def new_heads(
         else:
             following = _Following(appeared, parents, past, name, on_border.get(name, ()), borders)
             if following.heads_before and len(topological) == 1 and revisions == list(topological):
-                # All that appeared leads to this one.
+                # All appeared revisions are ancestors of this head.
                 continue
             gained += [revision for revision in revisions if not following.has(revision)]
     return NewHeads(sorted(every), sorted(of_new_branches), sorted(gained))
@@ -148,7 +147,7 @@ def _heads_by_branch(
 
 
 class _Following:
-    """Tells for one branch whether a head follows one that was there before."""
+    """Checks for one branch whether a head descends from an earlier head."""
 
     def __init__(
         self,
@@ -166,14 +165,14 @@ class _Following:
         self.heads_before = past.heads_among(on_branch, branch)
         self.borders = frozenset(borders)
         self.on_branch = frozenset(on_branch)
-        #: Appeared revisions that follow none.
+        #: Appeared revisions that do not descend from an earlier head.
         self.without: set[int] = set()
-        #: Borders on other branches, and whether a head of this one lies below.
+        #: For borders on other branches, whether an earlier head of this branch is an ancestor.
         self.below: dict[int, bool] = {}
         self.surely: set[int] | None = None
 
     def has(self, head: int) -> bool:
-        """Return whether an ancestor of a head was one before."""
+        """Return whether an ancestor of this head was a head of the branch before."""
         if self.surely is None:
             self.surely = self._followers_of_heads()
         if head in self.surely:

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read from the repository which branches and heads a transaction made; see head_rule.py for what counts.
+"""Find the branches and heads that a transaction created; see head_rule.py for the definition.
 
-The names of branches come from Mercurial's cache of them, which it fills itself while it adds changesets.
+The names of branches come from Mercurial's own cache, which it fills while it adds changesets.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from sourcepulse_hg.facts.served_view import ServedView
 from sourcepulse_hg.facts.values import Head, HeadChanges, Heads
 from sourcepulse_hg.gather.head_rule import Past, new_heads
 
-#: More heads than an event can list are counted and not read.
+#: As many as an event can list; further heads are counted but not read.
 HEADS_MAX = 1000
-#: So far behind the newest changeset, looking at each one costs more than Mercurial's own search from the heads.
+#: Further than this from the newest changeset, visiting each one costs more than Mercurial's search from the heads.
 NEAR_REVISIONS = 1000
-#: For more changesets than this, one look at all that follows is cheaper than a search for each.
+#: For more changesets than this, one pass over all later ones is cheaper than a search for each.
 SEARCHES_MAX = 8
-#: A record of Mercurial's cache of branches: the first bytes of the node, the number of the branch, and in that
-#: number a bit for the changeset that closes it.
+#: A record of Mercurial's cache of branches has the first bytes of the node and the number of the branch, with one bit
+#: set for a changeset that closes it.
 _RECORD_BYTES = 8
 _NUMBER_MASK = 0x7FFFFFFF
-#: Mercurial's files of branch heads, for views that each hold a part of the one before.
+#: The views for which Mercurial has files of branch heads, each a part of the one before.
 _CACHED_VIEWS = (b"served", b"immutable", b"base")
 
 
 def changed_heads(repo: Any, view: ServedView, *, registered: bool = False) -> HeadChanges:
-    """Find new branches, heads that a branch gained, and heads that close their branch.
+    """Return heads of new branches, heads that a branch gained, and heads that close their branch.
 
-    `registered` tells that Mercurial reported each added changeset, so that its cache of branches has them all.
+    `registered` is whether Mercurial reported each added changeset, so that its cache of branches has them all.
     """
     repo = repo.unfiltered()
     changelog = repo.changelog
@@ -56,7 +56,7 @@ def changed_heads(repo: Any, view: ServedView, *, registered: bool = False) -> H
 
 
 def _heads(changelog: Any, revisions: Sequence[int]) -> Heads:
-    # The name as the changeset has it: Mercurial's reader guesses where it is no UTF-8.
+    # The raw name is parsed from the changeset, because Mercurial's reader guesses if it is not UTF-8.
     listed = [
         Head(changelog.node(revision).hex(), parse_entry(changelog.revision(revision)).branch)
         for revision in revisions[:HEADS_MAX]
@@ -65,7 +65,7 @@ def _heads(changelog: Any, revisions: Sequence[int]) -> Heads:
 
 
 class _BranchNames:
-    """The names of branches in UTF-8; Mercurial's own form depends on the locale and may make two names equal."""
+    """The names of branches in UTF-8; in Mercurial's local encoding two names may become equal."""
 
     def __init__(self, repo: Any) -> None:
         self._cache = repo.revbranchcache()
@@ -80,16 +80,16 @@ class _BranchNames:
             try:
                 return self._of_range(revisions.start, revisions.stop)
             except (AttributeError, IndexError, TypeError, struct.error):
-                # Another version of Mercurial keeps it otherwise.
+                # Another version of Mercurial stores the cache differently.
                 pass
         return [self.of(revision) for revision in revisions]
 
     def _of_range(self, start: int, stop: int) -> list[bytes]:
-        """Read the records of Mercurial's cache at once, which takes a tenth of the time."""
+        """Read a range of Mercurial's cache at once, which takes a tenth of the time."""
         records = self._cache._rbcrevs
         begin, end = start * _RECORD_BYTES, stop * _RECORD_BYTES
         raw = bytes(records.slice(begin, end) if hasattr(records, "slice") else records[begin:end])
-        # Of each record the second number is that of the branch.
+        # The second number of each record is that of the branch.
         numbers = struct.unpack(f">{2 * (stop - start)}I", raw)[1::2]
         names = {number: self._name(self._cache._names[number & _NUMBER_MASK]) for number in set(numbers)}
         return [names[number] for number in numbers]
@@ -105,7 +105,7 @@ class _BranchNames:
 
 
 class _RepositoryPast(Past):
-    """The past of a repository, which Mercurial's own indexes know faster; the answers are the same."""
+    """The past of a repository, read from Mercurial's own indexes for speed; the answers are the same."""
 
     def __init__(self, repo: Any, view: ServedView, names: _BranchNames) -> None:
         super().__init__(view.start, repo.changelog.parentrevs, names.of, view.was_served)
@@ -117,7 +117,7 @@ class _RepositoryPast(Past):
             return set()
         cached = None if self._view.revealed else self._cached_branches()
         if cached is None:
-            # Mercurial is about to do the same for its own caches, and what is read here is kept for that.
+            # Mercurial is about to read the same for its own caches, and this fills its cache of branch names.
             return super().existing(branches)
         known, uncovered = cached
         found: set[Hashable] = {name for name in branches if name in known}
@@ -130,7 +130,7 @@ class _RepositoryPast(Past):
         return found
 
     def _cached_branches(self) -> tuple[set[bytes], Iterable[int]] | None:
-        """Return the branches in a file of Mercurial's that is still right, and the revisions it says nothing of."""
+        """Return the branches in one of Mercurial's files that is still valid, and the revisions it does not cover."""
         load = getattr(branchmap, "branch_cache_from_file", None) or branchmap.branchcache.fromfile
         for name in _CACHED_VIEWS:
             filtered = self._repo.filtered(name)
@@ -138,7 +138,7 @@ class _RepositoryPast(Past):
             if cache is None or cache.tiprev >= self.stop:
                 continue
             known = {encoding.fromlocal(branch) for branch in cache}
-            # Mercurial leaves out what is obsolete.
+            # Mercurial leaves out obsolete changesets.
             apart = filtered.changelog.filteredrevs | obsolete.getrevs(self._repo, b"obsolete")
             older = [revision for revision in apart if revision <= cache.tiprev and self.was_served(revision)]
             return known, [*range(cache.tiprev + 1, self.stop), *older]

@@ -3,10 +3,10 @@
 """Sort the files of a changeset by what a delta between two manifests replaces, without either manifest.
 
 A manifest has a line for each file, sorted by name: the name, a zero byte, 40 hexadecimal digits, at most one letter.
-The delta says which bytes of the old one give way to which new lines, but not what those bytes were. A place where
-only lines come adds files; what a changeset names and no new line has is removed. Elsewhere the number of bytes
-shows whether the old lines are those of the same files, as long as they are so few that a line takes more bytes than
-all their letters together, which are all that is not known of the lengths.
+The delta replaces a range of old bytes with new lines, but does not contain the old bytes. A hunk that only inserts
+lines adds files. A file that the changeset names and that has no new line is removed. In other hunks the number of old
+bytes shows whether the old lines are those of the same files. Only the optional letters make the length uncertain, so
+this works as long as the lines are so few that their letters together are shorter than one line.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import NamedTuple
 
 _HUNK = struct.Struct(">lll")
 _DIGITS = 40
-#: What a line takes beside the name and the letter: the zero byte, the digits, the line break.
+#: The length of a line without the name and the letter: the zero byte, the digits, the line break.
 _LINE_BYTES = _DIGITS + 2
-#: So many lines have fewer letters than the shortest line has bytes.
+#: The letters of up to this many lines are together shorter than any line.
 _LINES_MAX = _LINE_BYTES
 
 
 class Sorted(NamedTuple):
-    """The files of a changeset by what it did to them, and the nodes of those that are there."""
+    """The files of a changeset by what it did to them, and the nodes of those that exist afterwards."""
 
     added: list[bytes]
     modified: list[bytes]
@@ -33,7 +33,7 @@ class Sorted(NamedTuple):
 
 
 def sorted_by_delta(delta: bytes, files: Sequence[bytes]) -> Sorted | None:
-    """Sort the files that a changeset without a second parent names; None if the delta leaves it open."""
+    """Sort the files of a changeset with one parent; None if the delta is ambiguous."""
     nodes: dict[bytes, bytes] = {}
     fresh: set[bytes] = set()
     gone_bytes = 0
@@ -63,7 +63,7 @@ def _may_be_lines_of(names: Sequence[bytes], size_bytes: int) -> bool:
 
 
 def _hunks(delta: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield how many old bytes give way to which new ones; hunks that touch each other are one."""
+    """Yield the number of old bytes and the new bytes of each hunk; adjacent hunks are joined."""
     place, begin, end, content = 0, 0, -1, b""
     while place < len(delta):
         start, stop, length = _HUNK.unpack_from(delta, place)

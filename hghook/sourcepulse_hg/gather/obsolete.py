@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read from a transaction the obsolescence markers it made."""
+"""Read the obsolescence markers that a transaction created."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from mercurial import phases
 
 from sourcepulse_hg.facts.values import Marker, Markers
 
-#: More markers than an event can list are counted and not read.
+#: As many as an event can list; further markers are counted but not read.
 MARKERS_MAX = 1000
 
 
 def new_markers(repo: Any, markers: Collection[tuple[Any, ...]]) -> Markers:
     """Return the markers that name no secret changeset, the oldest first.
 
-    A changeset that this repository does not have cannot be secret in it; what is hidden is what markers are about.
+    A changeset that this repository does not have is not secret in it. Hidden changesets are allowed, because markers
+    are about them.
     """
     secret = phases.remotehiddenphases
     revision_of = repo.changelog.index.get_rev

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read from a transaction which phases it changed, of changesets that were there before and that a pull can see."""
+"""Read the phase changes of a transaction, for changesets that existed before it and that a pull can see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mercurial import phases
 from sourcepulse_hg.facts.served_view import ServedView
 from sourcepulse_hg.facts.values import PhaseChange, PhaseChanges
 
-#: More changes than an event can list are counted and not read.
+#: As many as an event can list; further changes are counted but not read.
 CHANGES_MAX = 1000
 
 
@@ -27,8 +27,8 @@ def changed_phases(
         if old is None or old == new:
             continue
         if view.unserved or new > old:
-            # Going back, Mercurial 6 also names changesets that keep their phase.
-            revisions = [  # noqa: PLW2901 - fewer of them
+            # When a phase moves back, Mercurial 6 also lists changesets that keep their phase.
+            revisions = [  # noqa: PLW2901 - filters the same list
                 revision
                 for revision in revisions
                 if revision not in view.unserved and (new < old or phase_of(repo, revision) == new)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Read from the repository which tags the changesets that appeared changed, each against its first parent."""
+"""Find which tags the new changesets changed, each compared with its first parent."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def changed_tags_of(
 ) -> list[TagChange]:
     """Return the changes in the order of the changesets.
 
-    `shown` are older revisions that can be seen for the first time. `tagging` are the added revisions that touch
-    `.hgtags`, if somebody looked while they were added; else each changeset is read once more.
+    `shown` are older revisions that are visible for the first time. `tagging` are the added revisions that touch
+    `.hgtags`, if they were recorded while they were added; otherwise each changeset is read again.
     """
     repo = repo.unfiltered()
     if tagging is None:
@@ -55,13 +55,13 @@ def _text(node: bytes | None) -> str | None:
 
 
 class _TagFiles:
-    """Compares states of `.hgtags`; the last one is kept, since the next changeset mostly appends to it."""
+    """Compares states of `.hgtags`; the last one is cached, because the next changeset usually appends to it."""
 
     def __init__(self, repo: Any) -> None:
         self._repo = repo
         self._changelog = repo.changelog
         self._files = repo.file(TAGS_FILE)
-        # Without it Mercurial has to read whole manifests.
+        # Without this cache Mercurial has to read whole manifests.
         self._file_nodes = tags.hgtagsfnodescache(repo)
         self._last: tuple[bytes, bytes, dict[bytes, bytes]] = (b"", b"", {})
 
@@ -91,7 +91,7 @@ class _TagFiles:
         try:
             node: bytes = self._file_nodes.getfnode(self._changelog.node(revision))
         except AssertionError:
-            # Mercurial 7.2 cannot fill its cache where manifests are trees.
+            # Mercurial 7.2 cannot fill its cache in a repository with tree manifests.
             node = self._repo[revision].manifest().get(TAGS_FILE, b"")
         return node if node.strip(b"\0") else b""
 
@@ -101,7 +101,7 @@ class _TagFiles:
         try:
             content: bytes = self._files.read(file_node)
         except error.LookupError:
-            # Named by a manifest, but not there: a narrow or damaged repository.
+            # The manifest names a file that is not there, in a narrow or damaged repository.
             return b""
         return content
 
@@ -110,8 +110,6 @@ _NODE = re.compile(rb"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 
 
 class TagLine(NamedTuple):
-    """A line of `.hgtags`."""
-
     name: bytes
     node: bytes
 
@@ -125,7 +123,7 @@ class TagMove(NamedTuple):
 
 
 def parse_lines(content: bytes) -> list[TagLine]:
-    """Read the lines of a tag file; broken ones are left out."""
+    """Parse the lines of a tag file; malformed lines are skipped."""
     lines = []
     for line in content.splitlines():
         node, _, name = line.partition(b" ")
@@ -136,7 +134,7 @@ def parse_lines(content: bytes) -> list[TagLine]:
 
 
 def appended(old: bytes, new: bytes) -> bytes | None:
-    """Return what was appended to a tag file, None if something else was done to it."""
+    """Return what was appended to a tag file, None if it was changed otherwise."""
     if not new.startswith(old):
         return None
     rest = new[len(old) :]
@@ -150,7 +148,7 @@ def targets_of(lines: Iterable[TagLine]) -> dict[bytes, bytes]:
 
 
 def add_lines(targets: MutableMapping[bytes, bytes], lines: Iterable[TagLine]) -> list[TagMove]:
-    """Bring the last node of each tag up to date with appended lines, and tell what they changed."""
+    """Update the last node of each tag with appended lines, and return the changes."""
     before: dict[bytes, bytes | None] = {}
     for line in lines:
         before.setdefault(line.name, targets.get(line.name))
@@ -159,7 +157,7 @@ def add_lines(targets: MutableMapping[bytes, bytes], lines: Iterable[TagLine]) -
 
 
 def changed_tags(old: bytes, new: bytes) -> list[TagMove]:
-    """Tell what the lines of the new state that the old one has not, or not as often, did to their tags."""
+    """Return how lines that are new, or more frequent than in the old state, changed their tags."""
     old_lines, new_lines = parse_lines(old), parse_lines(new)
     unmatched = Counter(old_lines)
     touched: dict[bytes, None] = {}

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""How a repository names itself in its events."""
+"""The names of a repository in its events: its source URI and the URL to pull from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sourcepulse_hg.facts.values import Emitter
 if TYPE_CHECKING:
     from sourcepulse_hg.settings import Settings
 
-#: What may stand in a path of a URI besides letters and digits (RFC 3986 section 3.3), but for `?` and `#`.
+#: The characters that a URI path may contain besides letters and digits (RFC 3986 section 3.3).
 _PATH_SAFE = "/-._~!$&'()*+,;=:@"
 
 
@@ -30,14 +30,14 @@ def emitter_of(settings: Settings) -> Emitter:
 
 
 def source_uri(configured: str, name: bytes, *, restricted: bool) -> str:
-    """Return the source of a repository's events: a configured host gets the name appended."""
+    """Return the source of a repository's events; the name is appended to a configured host."""
     host = configured.removeprefix("hg://")
     uri = configured if host.rstrip("/").count("/") else f"hg://{host.rstrip('/')}/{quote(name, safe=_PATH_SAFE)}"
     return uri + RESTRICTED_SUFFIX if restricted else uri
 
 
 def repository_url(emitter: Emitter) -> str | None:
-    """Return the URL to pull from, with the name of the repository put in."""
+    """Return the URL to pull from, with the name of the repository filled in."""
     if emitter.repo_url is None:
         return None
     url = emitter.repo_url.replace("{repo}", quote(emitter.name, safe=_PATH_SAFE))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the events of a transaction from what was found out about it."""
+"""Make the events of a transaction from the facts about it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from sourcepulse_hg.facts.values import (
 from sourcepulse_hg.mapping.make_event import Texts, make_event
 
 PUSH = "hg.push.v1"
-#: What is known of the files at `detail = files`, beside their list.
+#: The lists of files by kind of change, present at `detail = files` beside `files`.
 _KINDS = ("added", "modified", "removed")
 _NODES = frozenset({"transplant_source"})
-#: Where a changeset comes from, what it belongs to, and that it closes its branch.
+#: The published extras: where a changeset comes from, its topic, and whether it closes its branch.
 _EXTRAS = _NODES | {
     "amend_source",
     "close",
@@ -47,7 +47,7 @@ _EXTRAS = _NODES | {
 
 
 def push_event(act: Act, added: Added, emitter: Emitter) -> Event:
-    """Make the event of the changesets that a transaction added."""
+    """Return the event of the changesets that a transaction added."""
     texts = Texts()
     members: dict[str, Any] = {
         "count": added.total,
@@ -67,7 +67,7 @@ def push_event(act: Act, added: Added, emitter: Emitter) -> Event:
     texts.note_cut("/changesets", len(members["changesets"]), added.total)
     event = make_event(PUSH, act, emitter, texts, members, lists=_bounds(emitter))
     if len(event.data["changesets"]) == added.total:
-        # Counted after the bounds, which may have cut the list.
+        # Checked after the bounds were applied, because they may cut the list.
         return event._replace(data={**event.data, "query": None})
     return event
 
@@ -125,19 +125,18 @@ def _copies(texts: Texts, pointer: str, copies: list[tuple[bytes, bytes]]) -> li
 
 
 def _extras(texts: Texts, pointer: str, extra: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Return what a changeset says of itself beside its branch, as far as readers need it."""
     found = {}
     for name, raw in extra.items():
         word = name.decode("ascii", "replace")
         if word in _EXTRAS:
-            # transplant keeps the node itself, not its text.
+            # transplant stores the binary node, not hexadecimal text.
             found[word] = raw.hex() if word in _NODES else texts.read(f"{pointer}/{word}", raw)
     return found
 
 
 def _file_names(texts: Texts, pointer: str, names: list[bytes]) -> list[str]:
     try:
-        # Nearly always all are valid, and one call decodes them; no name holds a line break.
+        # Nearly always all names are valid UTF-8, so one call decodes them; no name contains a line break.
         return b"\n".join(names).decode().split("\n") if names else []
     except UnicodeDecodeError:
         return [texts.read(f"{pointer}/{place}", name) for place, name in enumerate(names)]
@@ -149,7 +148,7 @@ BOOKMARK_DELETED = "hg.bookmark.deleted.v1"
 
 
 def bookmark_events(act: Act, changes: Sequence[BookmarkChange], emitter: Emitter) -> list[Event]:
-    """Make an event for each kind of change that there is."""
+    """Return one event for each kind of change that occurs."""
     kinds = (
         (BOOKMARK_CREATED, [change for change in changes if change.oldnode is None]),
         (BOOKMARK_MOVED, [change for change in changes if change.oldnode is not None and change.node is not None]),
@@ -177,7 +176,7 @@ TAG_DELETED = "hg.tag.deleted.v1"
 
 
 def tag_events(act: Act, changes: Sequence[TagChange], emitter: Emitter) -> list[Event]:
-    """Make an event for each kind of change that there is; a tag may be in several, once for each changeset."""
+    """Return one event for each kind of change that occurs; a tag is listed once for each changeset that changes it."""
     kinds = (
         (TAG_CREATED, [change for change in changes if change.oldnode is None]),
         (TAG_MOVED, [change for change in changes if change.oldnode is not None and change.node is not None]),
@@ -206,7 +205,7 @@ HEAD_CLOSED = "hg.head.closed.v1"
 
 
 def head_events(act: Act, changes: HeadChanges, emitter: Emitter) -> list[Event]:
-    """Make an event for each kind of change that there is; the head of a new branch is a new head, too."""
+    """Return one event for each kind of change that occurs; the head of a new branch is also a new head."""
     kinds = (
         (BRANCH_CREATED, changes.of_new_branches),
         (HEAD_CREATED, changes.gained),
@@ -229,7 +228,7 @@ PHASE_CHANGED = "hg.phase.changed.v1"
 
 
 def phase_events(act: Act, changes: PhaseChanges, emitter: Emitter) -> list[Event]:
-    """Make the event, if there is a change."""
+    """Return the event, or nothing if no phase changed."""
     if not changes.total:
         return []
     texts = Texts()
@@ -242,7 +241,7 @@ OBSOLETE_CREATED = "hg.obsolete.created.v1"
 
 
 def obsolete_events(act: Act, markers: Markers, emitter: Emitter) -> list[Event]:
-    """Make the event, if there is a marker."""
+    """Return the event, or nothing if there is no marker."""
     if not markers.total:
         return []
     texts = Texts()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make an event of a transaction: the members that all of them have, and their bounds."""
+"""Make an event of a transaction: add the common members and apply the size limits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _NO_LISTS: Mapping[str, int] = MappingProxyType({})
 
 
 class Texts:
-    """Collects which texts were not UTF-8 and what was cut while the data is built."""
+    """Decodes texts and records which were not UTF-8 and which were cut."""
 
     def __init__(self) -> None:
         self.raw: dict[str, bytes] = {}
         self.cut: dict[str, int] = {}
 
     def read(self, pointer: str, raw: bytes) -> str:
-        """Return the text of some bytes that goes to this place."""
+        """Return the bytes as text for the member at this pointer."""
         text, bad = decode_text(raw)
         if len(raw) > TEXT_MAX_BYTES:
-            # Cut here, so that many long descriptions are never in memory together.
+            # Cut already here, so that many long descriptions are never in memory at the same time.
             self.cut[pointer] = len(text.encode())
             end = TEXT_MAX_BYTES
             while end > TEXT_MAX_BYTES - 4 and raw[end] & 0xC0 == _CONTINUATION:
@@ -39,11 +39,10 @@ class Texts:
         return text
 
     def read_or_none(self, pointer: str, raw: bytes | None) -> str | None:
-        """Return the text, or None for what is not there."""
         return None if raw is None else self.read(pointer, raw)
 
     def note_cut(self, pointer: str, kept: int, total: int) -> None:
-        """Note a list of which only the first items were read."""
+        """Record that only the first items of a list were read."""
         if kept < total:
             self.cut[pointer] = total
 
@@ -59,9 +58,9 @@ def make_event(
     key: Sequence[str] | None = None,
     recovered: bool = False,
 ) -> Event:
-    """Make an event with these members of its own; its natural key is the txnid unless `key` is given.
+    """Return an event with these members beside the common ones; its natural key is the txnid unless `key` is given.
 
-    `lists` bounds lists by name, where they are bounded otherwise than everywhere.
+    `lists` overrides the usual limits of lists, by name.
     """
     repo = texts.read("/repo", emitter.name)
     data = {

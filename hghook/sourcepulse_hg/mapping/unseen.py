@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the events of what an hg without the extension added, found by the next transaction or by an admin."""
+"""Make the events of changesets that an hg without the extension added, found by the next transaction or an admin."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sourcepulse_hg.transaction.events import transaction_events
 
 
 def unseen_events(repo: Any, settings: Settings, teller: Teller, *, start: int, stop: int, txnid: str) -> list[Event]:
-    """Return the events of the revisions from start to before stop, without what only a live process knew."""
-    start = max(start, _told_by_the_hook(repo))
+    """Return the events of `range(start, stop)`, without user, source and url, which only the adding process knew."""
+    start = max(start, _published_by_hook(repo))
     if start >= stop:
         return []
     events = transaction_events(
@@ -33,7 +33,7 @@ def unseen_events(repo: Any, settings: Settings, teller: Teller, *, start: int, 
     return [recovered_event(event, key) for event in events]
 
 
-def _told_by_the_hook(repo: Any) -> int:
+def _published_by_hook(repo: Any) -> int:
     mark = read_mark(find_place(os.fsdecode(repo.sharedpath)))
     revision = None if mark is None else repo.changelog.index.get_rev(bytes.fromhex(mark))
     return 0 if revision is None else int(revision) + 1

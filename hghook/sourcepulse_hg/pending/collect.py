@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """Move the first copies of a repository to the outbox, in the order of its transactions.
 
-The hook does this after each push; the relay, `sourcepulse collect` and `hg sourcepulse-recover` do it for what a
-crash left. Nothing of Mercurial is imported here, the repository is read as files.
+The hook does this after each push. The relay, `sourcepulse collect` and `hg sourcepulse-recover` do it for first
+copies that a crash left behind. This does not import Mercurial; it reads the repository's files.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 KIND = "hg"
 LOCK_NAME = "lock"
-#: The lock beside the outbox, for repositories where the file system has none: it is there that order counts.
+#: The lock beside the outbox, for repositories on a file system without locks; order matters within an outbox.
 ELSEWHERE_SUFFIX = ".collect.lock"
-#: A damaged first copy gets this before its name and is never read again.
+#: The prefix of a damaged first copy's new name; such a file is never read again.
 DAMAGED_PREFIX = "damaged-"
 
-#: How many first copies go to the outbox in one commit.
+#: At most this many first copies are appended to the outbox in one commit.
 BATCH_FILES = 100
 BATCH_BYTES = 4 * 1024 * 1024
 
 
 class Found(NamedTuple):
-    """What one run did; the fields are those of `sourcepulse.relay.collect.CollectReport`."""
+    """The result of one run; the fields are those of `sourcepulse.relay.collect.CollectReport`."""
 
     collected: int = 0
     repeats: int = 0
@@ -46,12 +46,12 @@ class Found(NamedTuple):
 
 
 def collect_repository(location: str, outbox: Outbox, *, deadline_s: float) -> CollectReport:
-    """Be the collector of kind `hg`: bring what waits in a repository to the outbox.
+    """Collect a repository; this is the collector of kind `hg`.
 
-    `location` is the root of a repository or of a share, or a `.hg` directory. NothingThereError if there is no
-    repository, for the rest see `collect_place`.
+    `location` is the root of a repository or of a share, or a `.hg` directory. Raises NothingThereError if there is no
+    repository, and what `collect_place` raises.
     """
-    # The hook does without it: this module brings the entry points and the logging.
+    # Imported here because the hook does not need it: it loads the entry points and logging.
     from sourcepulse.relay.collect import CollectReport
 
     found = collect_place(find_place(location), outbox, deadline_s=deadline_s, lock_wait_s=deadline_s)
@@ -59,11 +59,11 @@ def collect_repository(location: str, outbox: Outbox, *, deadline_s: float) -> C
 
 
 def collect_place(place: Place, outbox: Outbox, *, deadline_s: float, lock_wait_s: float) -> Found:
-    """Append what waits to the outbox and remove the files when that is durable.
+    """Append the waiting first copies to the outbox and remove the files once that is durable.
 
-    Work that `deadline_s` seconds do not suffice for is left, and so is everything if another collector is at
-    work for `lock_wait_s` seconds. OutboxError if the outbox cannot be written, SourcePulseError if the
-    files cannot; then everything stays for the next time.
+    First copies that are not reached within `deadline_s` seconds are left, and all are left if another collector
+    holds the lock for `lock_wait_s` seconds. Raises OutboxError if the outbox cannot be written and SourcePulseError
+    if the files cannot; then everything is left for the next run.
     """
     deadline = time.monotonic() + deadline_s
     try:
@@ -82,8 +82,6 @@ def collect_place(place: Place, outbox: Outbox, *, deadline_s: float, lock_wait_
 
 
 class _Collection:
-    """One run under the collector's lock."""
-
     def __init__(self, place: Place, outbox: Outbox, deadline: float) -> None:
         self.place = place
         self.outbox = outbox
@@ -100,7 +98,7 @@ class _Collection:
         return Found(self.collected, self.repeats, self.undecided, tuple(self.aside), self.left)
 
     def _round(self) -> bool:
-        """Take what waits now; True if another look is worth it, for pushes that came meanwhile."""
+        """Collect the waiting first copies; True if there may be more, because pushes came meanwhile."""
         before = self.collected + self.repeats
         todo = [waiting for waiting in self.place.waiting() if str(waiting.path) not in self.aside]
         done = 0
@@ -110,7 +108,7 @@ class _Collection:
                 break
             committed = is_committed(waiting)
             if committed is False:
-                # Everything after it waits too: it is earlier, should it turn out to be committed.
+                # All later ones wait too, because this one comes first if it turns out to be committed.
                 self.undecided = sum(later.undecided_in is not None for later in todo[done:])
                 break
             done += 1
@@ -133,7 +131,7 @@ class _Collection:
             self._set_aside(waiting.path)
             return
         if copy.identity.inode != self.identity.inode:
-            # This repository is a copy; the original announces what it did itself.
+            # This repository is a copy; the original publishes its own events.
             self.aside[str(waiting.path)] = None
             return
         self.batch.append((waiting.path, copy))
@@ -148,7 +146,7 @@ class _Collection:
         try:
             self._append(batch)
         except EventError:
-            # One of them holds what cannot be sent; the others shall not wait for it.
+            # One of them has an event that cannot be sent; the others must not wait for it.
             for path, copy in batch:
                 try:
                     self._append([(path, copy)])
@@ -159,7 +157,7 @@ class _Collection:
     def _append(self, batch: Sequence[tuple[Path, FirstCopy]]) -> None:
         events = [event for _, copy in batch for event in copy.events]
         stored = self.outbox.append(events) if events else []
-        # Before the files go: whoever reads the mark finds it in one of both places.
+        # Before the files are removed, so that a reader finds the mark in the file or in a first copy.
         keep_mark(self.place, batch[-1][1].mark)
         for path, _ in batch:
             path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Files with the mode of their folder that change as a whole, and the lock of a folder."""
+"""Write files atomically with the mode of their folder, and lock a folder."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pathlib import Path
 from sourcepulse.outbox.files import replace_file as replace_whole
 from sourcepulse.outbox.files import try_lock
 
-#: Nobody else may write to what is ours, whatever the mode of `.hg`.
+#: Other users may never write to our files, whatever the mode of `.hg`.
 _FILE_MODE_MASK = 0o664
 _FOLDER_MODE_MASK = 0o2775
 
 
 def ensure_folder(path: str | bytes | os.PathLike[str], *, like: str | bytes | os.PathLike[str]) -> None:
-    """Make a folder with the mode of another one, setgid included, unless it is there; OSError if that fails."""
+    """Make a folder with the mode of another one, including setgid, unless it exists; raises OSError."""
     try:
         os.mkdir(path)
     except FileExistsError:
         return
-    # mkdir() hands on the setgid bit, and only the owner, which we are now, can set the others.
+    # mkdir() inherits the setgid bit; only the owner, which we are now, can set the others.
     with suppress(OSError):
         os.chmod(path, stat.S_IMODE(os.stat(like).st_mode) & _FOLDER_MODE_MASK)
 
 
 def open_like_folder(path: os.PathLike[str]) -> int:
-    """Open a file for reading and writing, or make it with the mode of its folder; OSError if that fails."""
+    """Open a file for reading and writing; a new one gets the mode of its folder. Raises OSError."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(path, flags, 0o600)
     status = os.fstat(fd)
@@ -46,23 +46,23 @@ def open_like_folder(path: os.PathLike[str]) -> int:
 def replace_file(
     path: str | bytes | os.PathLike[str], content: bytes, *, like: str | bytes | os.PathLike[str], durable: bool = False
 ) -> None:
-    """Let a file have this content at once, with the mode of a folder; OSError if that fails, then nothing changed.
+    """Replace a file atomically, with the mode of a folder; raises OSError, and then nothing has changed.
 
-    With `durable` the content is on the disk before the file has its name.
+    With `durable` the content is synced to disk before the file gets its name.
     """
     replace_whole(path, content, mode=os.stat(like).st_mode & _FILE_MODE_MASK, durable=durable)
 
 
 _POLL_SECONDS = 0.005
-#: What a file system says that has no locks, such as NFS without its lock service.
+#: The errors of a file system without locks, such as NFS without its lock service.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
 @contextmanager
 def folder_lock(path: Path, *, elsewhere: Path, wait_s: float) -> Iterator[bool]:
-    """Hold the lock of this file, or of the one elsewhere if the file system of the first has no locks.
+    """Hold the lock of this file, or of `elsewhere` if the file system of the first has no locks.
 
-    Gives False if it could not be had in time; OSError if neither file can be opened or locked.
+    Yields False if the lock was not acquired in time; raises OSError if neither file can be opened or locked.
     """
     deadline = time.monotonic() + wait_s
     fd = open_like_folder(path)

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The first copy of a transaction's events: one small file, complete, so that nothing is looked up later.
+"""The first copy of a transaction's events: one small file with everything that is needed to publish them.
 
 While its transaction is open the file is `p-<counter>-<txnid>` in the store and Mercurial's journal names it;
-afterwards it is `r-<counter>-<txnid>` in `.hg/sourcepulse`. It has one line of JSON about itself and one for each
+afterwards it is `r-<counter>-<txnid>` in `.hg/sourcepulse`. It has one line of JSON as a header and one for each
 event.
 """
 
@@ -18,23 +18,23 @@ from sourcepulse.events.event import Event
 
 FOLDER = "sourcepulse"
 FORMAT = 1
-#: The events of one transaction are bounded one by one; nothing that we wrote comes near.
+#: Each event is bounded, so no file that we wrote comes near this.
 FILE_MAX_BYTES = 16 * 1024 * 1024
 
 _NAME = re.compile(r"[pr]-([0-9]{16})-([0-9a-f]{40})")
 _FIELDS = ("type", "source", "subject", "time", "id", "routing_key", "data")
-# json.dumps would make a new encoder for each call.
+# json.dumps would create a new encoder for each call.
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class DamagedError(SourcePulseError):
-    """A first copy is not as it was written; its events are lost unless somebody reads the file."""
+    """A first copy is damaged; its events are lost unless an admin reads the file."""
 
 
 class Identity(NamedTuple):
     """The repository that a first copy belongs to: the inode and device of its `.hg` directory.
 
-    A copy of a repository is another directory. A device may get another number at the next boot, so only
+    A copy of a repository is a different directory. A device may have a different number after a reboot, so only
     the inode is compared.
     """
 
@@ -43,7 +43,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, dot_hg: bytes | str | os.PathLike[str]) -> Self:
-        """Look at a `.hg` directory; OSError if it is not there."""
+        """Return the identity of a `.hg` directory; raises OSError if it does not exist."""
         status = os.stat(dot_hg)
         return cls(status.st_ino, status.st_dev)
 
@@ -51,7 +51,7 @@ class Identity(NamedTuple):
 class FirstCopy(NamedTuple):
     """The events of one transaction; the time is in seconds since 1970.
 
-    `mark` is the last node that the `changegroup` hook published (changegroup_hook/mark.py). The extension writes none.
+    `mark` is the last node that the `changegroup` hook published (changegroup_hook/mark.py); the extension writes none.
     """
 
     counter: int
@@ -67,12 +67,12 @@ def base_name(counter: int, txnid: str) -> str:
     digits = txnid.rpartition(":")[2]
     name = f"-{counter:016d}-{digits}"
     if not _NAME.fullmatch("p" + name):
-        raise EventError(f"{txnid!r} is no id of a transaction")
+        raise EventError(f"{txnid!r} is not a transaction id")
     return name
 
 
 def parse_name(name: str) -> tuple[int, str] | None:
-    """Return counter and digits of a first copy's name, None for any other file."""
+    """Return the counter and digits in a first copy's name, None for any other file."""
     match = _NAME.fullmatch(name)
     return (int(match[1]), match[2]) if match else None
 
@@ -80,7 +80,7 @@ def parse_name(name: str) -> tuple[int, str] | None:
 def next_counter(folders: Iterable[str | bytes]) -> int:
     """Return a number above that of every first copy that waits in these folders.
 
-    Only what waits together needs an order, so no number has to outlive the last file.
+    Only first copies that wait together need an order, so the counter may restart when all are gone.
     """
     highest = 0
     for folder in folders:
@@ -96,7 +96,6 @@ def next_counter(folders: Iterable[str | bytes]) -> int:
 
 
 def encode_copy(copy: FirstCopy) -> bytes:
-    """Write a first copy."""
     header = {
         "sourcepulse": FORMAT,
         "counter": copy.counter,
@@ -113,13 +112,13 @@ def encode_copy(copy: FirstCopy) -> bytes:
 
 
 def decode_copy(content: bytes) -> FirstCopy:
-    """Read a first copy; DamagedError says what is wrong with it."""
+    """Parse a first copy; raises DamagedError."""
     if not content.endswith(b"\n"):
         raise DamagedError("it is cut off")
     try:
         header, *lines = [json.loads(line) for line in content.splitlines()]
         if header["sourcepulse"] != FORMAT:
-            raise DamagedError(f"it has format {header['sourcepulse']!r}, this version knows {FORMAT}")
+            raise DamagedError(f"it has format {header['sourcepulse']!r}, this version reads {FORMAT}")
         events = [_event(line) for line in lines]
         if len(events) != header["events"]:
             raise DamagedError(f"it has {len(events)} of {header['events']} events")
@@ -138,5 +137,5 @@ def decode_copy(content: bytes) -> FirstCopy:
 
 def _event(fields: dict[str, Any]) -> Event:
     if not isinstance(fields["data"], dict):
-        raise DamagedError("the data of an event is no object")
+        raise DamagedError("the data of an event is not an object")
     return Event(**{name: fields[name] for name in _FIELDS})

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""After the locks are released: bring the first copies to the outbox and see to it that a relay runs.
+"""After the locks are released: move the first copies to the outbox and start a relay if none is running.
 
-Nothing here may raise, and the pusher waits for it: the waits for locks are at most 200 ms together, whatever
-cannot be done in time stays for the next push or the relay.
+The pusher waits for this, and it must not raise. It waits for locks at most 200 ms in total; first copies that it
+cannot collect in time are left to the next push or the relay.
 """
 
 import os
@@ -14,14 +14,14 @@ from typing import Any, NamedTuple, Self
 from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, exposed_password_file
 
-#: The collector's lock, opening the outbox, looking up the repository, remembering it, one append.
+#: For each of five locks: the collector's, and those of opening the outbox, reading and storing the origin, one append.
 LOCK_WAIT_SECONDS = 0.04
 #: More first copies than this allows are left to the next push or the relay.
 COLLECT_LIMIT_SECONDS = 0.3
 
-#: Events that wait for less are on their way.
+#: Events that have waited for less are not reported.
 TROUBLE_SECONDS = 5.0
-#: What somebody who pushes from elsewhere reads of a reason.
+#: The length of a reason that a pusher on another machine sees.
 ERROR_MAX_CHARACTERS = 200
 _PATH = r"(^|[\s'\"=(:])/[^\s'\";,:)]+"
 
@@ -29,7 +29,7 @@ _SCHEDULED = "_sourcepulse_scheduled"
 
 
 class Aftermath(NamedTuple):
-    """What is to be done for one repository when nobody holds its locks any more."""
+    """What to do for one repository after its locks are released."""
 
     repo: weakref.ref[Any]
     settings: Settings
@@ -41,7 +41,7 @@ class Aftermath(NamedTuple):
         return cls(weakref.ref(repo.unfiltered()), settings, teller)
 
     def schedule(self) -> None:
-        """Have Mercurial call `run` after the outermost lock is released, once for all transactions in it."""
+        """Make Mercurial call `run` after the outermost lock is released, once for all transactions under it."""
         repo = self.repo()
         if repo is None or getattr(repo, _SCHEDULED, False):
             return
@@ -56,15 +56,15 @@ class Aftermath(NamedTuple):
             object.__setattr__(repo, _SCHEDULED, True)
             repo._afterlock(after_lock)
         except Exception as failure:  # noqa: BLE001 - the transaction is committed
-            self.teller.note(f"the first copy waits for the next push: {failure!r}")
+            self.teller.note(f"events are saved and will be published with the next push: {failure!r}")
 
     def run(self) -> None:
-        """Collect and start a relay."""
+        """Collect the first copies and start a relay; never raises."""
         try:
             self._collect()
             self._start_relay()
-        except Exception as failure:  # noqa: BLE001 - the push is committed; nothing of ours may spoil its reply
-            self.teller.warn(f"the first copy waits for the next push: {failure!r}")
+        except Exception as failure:  # noqa: BLE001 - the push is committed; we must not break its reply
+            self.teller.warn(f"events are saved and will be published with the next push: {failure!r}")
 
     def _collect(self) -> None:
         from sourcepulse.errors import OutboxLockedError, SourcePulseError
@@ -84,25 +84,25 @@ class Aftermath(NamedTuple):
                     deadline_s=COLLECT_LIMIT_SECONDS,
                     lock_wait_s=LOCK_WAIT_SECONDS,
                 )
-                self._tell_of_trouble(outbox)
+                self._warn_of_trouble(outbox)
         except OutboxLockedError as error:
-            self.teller.note(f"the first copy waits for the next push: {error}")
+            self.teller.note(f"events are saved and will be published with the next push: {error}")
             return
         except SourcePulseError as error:
-            self.teller.warn(f"the first copy waits for the next push: {error}")
+            self.teller.warn(f"events are saved and will be published with the next push: {error}")
             return
         if found.quarantined:
             self.teller.warn(
-                f"{len(found.quarantined)} first copies are set aside, "
-                "'hg sourcepulse-recover' on the server names them"
+                f"{len(found.quarantined)} first copies are damaged or from a copied repository; "
+                "run 'hg sourcepulse-recover' on the server to list them"
             )
-        # Not with --debug, whose output is that of Mercurial's own tests as long as all is well.
+        # Only logged if all is well, because Mercurial's own tests compare the output of --debug.
         (self.teller.note if found.left else self.teller.log)(
             f"collected {found.collected} new, {found.repeats} known, {found.left} left"
         )
 
-    def _tell_of_trouble(self, outbox: Any) -> None:
-        """Tell the pusher, once and without a server's paths, that events wait and why."""
+    def _warn_of_trouble(self, outbox: Any) -> None:
+        """Warn the pusher that events wait, and why."""
         from sourcepulse.events.event import PUBLIC, RESTRICTED
 
         trouble = outbox.trouble(RESTRICTED if self.settings.restricted else PUBLIC)
@@ -114,7 +114,7 @@ class Aftermath(NamedTuple):
         )
 
     def _fit(self, sentence: str) -> str:
-        # Who pushes from elsewhere need not learn where things are on the server.
+        # A pusher on another machine must not see the server's paths.
         return re.sub(_PATH, r"\1...", sentence)[:ERROR_MAX_CHARACTERS] if self.teller.is_remote else sentence
 
     def _start_relay(self) -> None:
@@ -131,7 +131,7 @@ class Aftermath(NamedTuple):
                 f"{os.fsdecode(exposed)} shows the broker's password to every user of this machine; "
                 "move the URL to a file of mode 0640 and set broker_file in [sourcepulse]"
             )
-            # Whoever pushes from elsewhere need not learn this.
+            # A pusher on another machine is not shown this.
             (self.teller.note if self.teller.is_remote else self.teller.warn)(sentence)
         problem = start_relay(settings.outbox, broker=settings.broker, broker_file=settings.broker_file)
         if problem is not None:
@@ -139,5 +139,5 @@ class Aftermath(NamedTuple):
         elif failure is not None:
             self.teller.warn(
                 f"the relay that sends the events did not start after an earlier push: {self._fit(failure)}; "
-                "an admin finds more in `sourcepulse status`"
+                "see `sourcepulse status` on the server"
             )

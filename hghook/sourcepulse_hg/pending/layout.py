@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Where the first copies of a repository are, and which of them belong to a committed transaction."""
+"""Find the first copies of a repository, and which of them belong to a committed transaction."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ _SHAREDPATH_MAX_BYTES = 64 * 1024
 
 
 class Waiting(NamedTuple):
-    """A first copy that waits: its file, and the store whose journal decides, None if it is committed."""
+    """A waiting first copy: its file, and the store whose journal decides; None if it is committed."""
 
     path: Path
     counter: int
@@ -25,7 +25,7 @@ class Waiting(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A repository on disk: its `.hg` directory (of a share, that of the shared one) and its store."""
+    """A repository on disk: its `.hg` directory (for a share, that of the shared repository) and its store."""
 
     dot_hg: Path
     store: Path
@@ -38,8 +38,8 @@ class Place(NamedTuple):
     def waiting(self) -> list[Waiting]:
         """List the first copies in the order of their transactions."""
         found: dict[str, Waiting] = {}
-        # A file only ever moves from pending to ready, so in this order none can slip through; the second
-        # look at the store is for one that was written, and could not be moved, meanwhile.
+        # A file only ever moves from pending to ready, so reading in this order misses none. The store is read
+        # again for a file that was written meanwhile and could not be moved.
         for folder, store in [*self._pending_folders(), (self.ready, None), (self.store / FOLDER, self.store)]:
             for name in _names(folder):
                 parsed = parse_name(name)
@@ -60,8 +60,8 @@ class Place(NamedTuple):
 def find_place(location: str | os.PathLike[str]) -> Place:
     """Find a repository by its root or `.hg`; a share leads to the repository it shares.
 
-    A `file://` URI, as `location_of` gives it, is understood too. NothingThereError if there is none. The files are
-    described in `hg help internals.requirements`.
+    A `file://` URI, as `location_of` returns it, is accepted too. Raises NothingThereError if there is no repository.
+    The files are described in `hg help internals.requirements`.
     """
     text = os.fspath(location)
     path = Path(os.fsdecode(unquote_to_bytes(text.removeprefix(_URI))) if text.startswith(_URI) else text)
@@ -69,7 +69,7 @@ def find_place(location: str | os.PathLike[str]) -> Place:
     shared = dot_hg / "sharedpath"
     try:
         with shared.open("rb") as file:
-            # A relative path (`hg share --relative`) begins at the share's .hg.
+            # A relative path (`hg share --relative`) is relative to the share's .hg.
             dot_hg = dot_hg / os.fsdecode(file.read(_SHAREDPATH_MAX_BYTES).rstrip(b"\n"))
     except FileNotFoundError:
         pass
@@ -77,13 +77,13 @@ def find_place(location: str | os.PathLike[str]) -> Place:
         raise NothingThereError(f"{location} cannot be read: {error.strerror}") from error
     dot_hg = dot_hg.resolve()
     if not (dot_hg / "00changelog.i").exists() and not (dot_hg / "requires").exists():
-        raise NothingThereError(f"{location} is no Mercurial repository")
+        raise NothingThereError(f"{location} is not a Mercurial repository")
     store = dot_hg / "store"
     return Place(dot_hg, store if store.is_dir() else dot_hg)
 
 
 def location_of(dot_hg: Path) -> str:
-    """Return the text by which an outbox remembers a repository: its path, or a URI if that is no UTF-8."""
+    """Return the text that an outbox stores for a repository: its path, or a URI if that is not UTF-8."""
     text = str(dot_hg)
     try:
         text.encode()
@@ -95,9 +95,9 @@ def location_of(dot_hg: Path) -> str:
 def is_committed(waiting: Waiting) -> bool | None:
     """Return whether the transaction of a first copy is committed; None if it was rolled back, so the file is gone.
 
-    Mercurial's journal names the file before it exists. A commit takes the journal away and leaves the file, a
-    rollback takes the file first: so a file that no journal names and that is still there is committed. That
-    a changeset is in the repository proves nothing: readers see it before.
+    Mercurial's journal names the file before it exists. A commit removes the journal and leaves the file; a
+    rollback removes the file first. So a file that exists and that no journal names is committed. Finding the
+    changeset in the repository proves nothing, because readers may see it before the commit.
     """
     if waiting.undecided_in is not None and _journal_names(waiting.undecided_in, waiting.path.name):
         return False
@@ -114,7 +114,7 @@ def _journal_names(store: Path, name: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError:
-        # Not readable for this user: nobody knows, so wait.
+        # This user may not read it, so the outcome is unknown: wait.
         return True
 
 

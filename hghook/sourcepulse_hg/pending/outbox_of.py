@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Which outbox a repository has by its own configuration, as Mercurial itself reads it."""
+"""Find the outbox of a repository by running `hg config`, so that Mercurial itself reads the hgrc."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from pathlib import Path
 
 from sourcepulse.errors import ConfigError, NothingThereError
 
-#: Far longer than hg takes to read its configuration.
+#: hg needs far less to read its configuration.
 LIMIT_SECONDS = 30.0
 _DEFAULT = "sourcepulse/outbox.db"
-#: What `hg config NAME` returns for a name that is not set.
+#: The exit code of `hg config NAME` for a name that is not set.
 _NOT_SET = 1
 
 
 def outbox_of(location: str) -> Path:
-    """Return the outbox of a repository, a share or a `.hg` directory; ConfigError if Mercurial cannot be asked."""
+    """Return the outbox of a repository, a share or a `.hg` directory; raises ConfigError if hg cannot be run."""
     root = Path(location)
     dot_hg = root if root.name == ".hg" else root / ".hg"
     if not dot_hg.is_dir():
         raise NothingThereError(f"there is no repository at {location}")
     beside = Path(sys.executable).parent / "hg"
     program = str(beside) if os.access(beside, os.X_OK) else shutil.which("hg")
-    way_out = "name it by --outbox, or run `hg sourcepulse-recover` in the repository"
+    way_out = "set --outbox, or run `hg sourcepulse-recover` in the repository"
     if program is None:
-        raise ConfigError(f"the outbox of {location} is not known, because no hg is found to read its hgrc; {way_out}")
+        raise ConfigError(f"the outbox of {location} is unknown, because no hg was found to read its hgrc; {way_out}")
     ask = [program, "--cwd", str(dot_hg.parent), "config", "sourcepulse.outbox"]
     try:
         done = subprocess.run(
             ask, env={**os.environ, "HGPLAIN": "1"}, capture_output=True, timeout=LIMIT_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigError(f"the outbox of {location} is not known: {error}; {way_out}") from None
+        raise ConfigError(f"the outbox of {location} is unknown: {error}; {way_out}") from None
     if done.returncode not in (0, _NOT_SET):
         said = done.stderr.decode("utf-8", "replace").strip()
-        raise ConfigError(f"the outbox of {location} is not known: {said}; {way_out}")
+        raise ConfigError(f"the outbox of {location} is unknown: {said}; {way_out}")
     value = os.fsdecode(done.stdout.strip())
     shared = _shared(dot_hg)
     return Path(os.path.join(shared, os.path.expandvars(os.path.expanduser(value)) if value else _DEFAULT))
 
 
 def _shared(dot_hg: Path) -> Path:
-    """Return where the store of a share is."""
+    """Return the `.hg` directory of the repository that a share uses; any other is returned unchanged."""
     try:
         place = os.fsdecode((dot_hg / "sharedpath").read_bytes().rstrip(b"\n"))
     except OSError:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Start a relay that nobody waits for: a process of its own that holds none of the hook's pipes."""
+"""Start a relay as a detached process that holds none of the hook's pipes, so the push does not wait for it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from sourcepulse.outbox.files import is_locked, try_lock
 from sourcepulse.relay.on_demand import START_SECONDS, are_others, failed_start, identity, open_note, start_path
 
 PROGRAM = "sourcepulse"
-#: The relay ends when nothing came for so long; starting one costs the hook about a millisecond.
+#: The relay exits after this long without work; starting one costs the hook about a millisecond.
 IDLE_EXIT_SECONDS = 30
 
-#: The shell ends at once, so the relay has no parent that would have to wait for it.
-#: A second shell keeps the lock of the start, its descriptor 3, until the relay has had time to get its own.
+#: The shell exits at once, so no process has to wait for the relay.
+#: A second shell holds the start lock, its descriptor 3, until the relay has had time to acquire its own lock.
 _DETACH = (
     'cd / && ( "$@" 3<&- & relay=$!; n=0; while [ $n -lt 10 ] && kill -0 $relay 2>/dev/null; '
     "do sleep 0.5; n=$((n+1)); done ) & exit 0"
 )
 _START_SUFFIX = b".relay.starting"
-#: Out of the way of those that the child gets.
+#: Above the descriptors that the child gets.
 _LEAST_LOCK_FD = 10
 _FIRST_OTHER_FD = 3
 _TAKEN = -1
 
 
 def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None) -> str | None:
-    """Start `sourcepulse relay` for an outbox unless one runs; give a sentence if that is impossible.
+    """Start `sourcepulse relay` for an outbox unless one is running; return the problem if that is impossible.
 
-    The URL of the broker goes through the environment, where only the same user can see it.
+    The URL of the broker is passed in the environment, which only the same user can read.
     """
     place = os.fsdecode(outbox)
     settings = identity(broker=broker, broker_file=None if broker_file is None else os.fsdecode(broker_file))
@@ -46,10 +46,10 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
     if program is None:
         return _refuse(place, f"no relay was started: {no_program()}")
     environment = relay_environment(broker=broker, broker_file=broker_file)
-    # What was corrected does not wait for the start of a relay by the old settings.
+    # Corrected settings do not wait for a relay that is being started with the old ones.
     lock = None if is_changed else _start_lock(outbox)
     if lock is _TAKEN:
-        # The hook of another push is starting one, which finds our events as well.
+        # The hook of another push is starting a relay, which will find our events as well.
         return None
     arguments = [program, "relay", "--outbox", os.fsdecode(outbox), "--idle-exit", str(IDLE_EXIT_SECONDS)]
     said = _open_said(place)
@@ -72,7 +72,7 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
 
 
 def relay_environment(*, broker: str | None, broker_file: bytes | None) -> dict[bytes, bytes]:
-    """Return the environment of a program of ours that goes by the settings of the hgrc."""
+    """Return the environment that passes the broker in the hgrc to one of our programs."""
     environment = dict(os.environb)
     for name in (b"SOURCEPULSE_BROKER", b"SOURCEPULSE_BROKER_FILE", b"SOURCEPULSE_OUTBOX"):
         environment.pop(name, None)
@@ -84,14 +84,14 @@ def relay_environment(*, broker: str | None, broker_file: bytes | None) -> dict[
 
 
 def failure_of_last_start(outbox: bytes) -> str | None:
-    """Return the reason why the relay that was started last does not run, None if it does or was not needed."""
+    """Return why the relay that was started last is not running; None if it is, or was not needed."""
     if not os.path.exists(outbox) or _relay_runs(outbox):
         return None
     return failed_start(os.fsdecode(outbox), older_than_s=START_SECONDS, now=time.time())
 
 
 def _open_said(outbox: str) -> int | None:
-    """Open the file for what the shell or the relay says before the relay runs: nobody else would hear it."""
+    """Open the file for stderr of the shell and the relay until the relay runs; it would be lost otherwise."""
     try:
         return open_note(start_path(outbox))
     except OSError:
@@ -99,13 +99,13 @@ def _open_said(outbox: str) -> int | None:
 
 
 def _start_lock(outbox: bytes) -> int | None:
-    """Return a descriptor that has the lock of the start, `_TAKEN` if another process has it, None without a lock."""
+    """Return a descriptor that holds the start lock, `_TAKEN` if another process holds it, None without a lock."""
     try:
         opened = os.open(
             os.path.realpath(outbox) + _START_SUFFIX, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o664
         )
     except OSError:
-        # One relay too many does no harm.
+        # Start without the lock, because a superfluous relay does no harm.
         return None
     try:
         return fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, _LEAST_LOCK_FD) if try_lock(opened) else _TAKEN
@@ -116,16 +116,15 @@ def _start_lock(outbox: bytes) -> int | None:
 
 
 def _relay_runs(outbox: bytes) -> bool:
-    """Return whether a process holds the lock of the outbox's relay."""
     try:
-        # Where the relay has it: beside the file itself, if the outbox is a link.
+        # The relay's lock is beside the real file if the outbox is a link.
         return is_locked(os.path.realpath(outbox) + b".relay.lock")
     except OSError:
         return False
 
 
 def _file_actions(said: int | None, lock: int | None) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
-    # An ssh push is over only when nobody holds its pipes any more.
+    # An ssh push ends only when no process holds its pipes.
     null: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(_FIRST_OTHER_FD)
     ]
@@ -147,7 +146,7 @@ def _open_descriptors() -> list[int]:
 
 
 def find_program() -> str | None:
-    """Find the program of this installation: beside the interpreter, in the venv of this file, on PATH."""
+    """Return the program `sourcepulse`: beside the interpreter, in the venv of this file, or on PATH."""
     for path in _places():
         if os.path.isabs(path) and os.access(path, os.X_OK):
             return path
@@ -155,12 +154,12 @@ def find_program() -> str | None:
 
 
 def no_program() -> str:
-    """Return why no program of this installation was found."""
+    """Return the message for a program that was not found or may not be executed."""
     for path in _places():
         if os.path.isabs(path) and os.path.exists(path):
             return f"the user {_user()} may not execute the program {path}"
     return (
-        f"the user {_user()} finds no program {PROGRAM!r} beside {sys.executable}, beside the extension or on PATH; "
+        f"the user {_user()} has no program {PROGRAM!r} beside {sys.executable}, beside the extension or on PATH; "
         "install it where that user may execute it"
     )
 
@@ -185,7 +184,7 @@ def _user() -> str:
 
 
 def _refuse(outbox: str, problem: str) -> str:
-    """Keep the problem where `status` looks for it, and return it."""
+    """Record the problem for `sourcepulse status` and return it."""
     said = _open_said(outbox)
     if said is not None:
         with suppress(OSError):

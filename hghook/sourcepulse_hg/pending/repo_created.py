@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The first time that a repository has something to tell, it is told itself; once ever, however often that is tried.
+"""Publish `hg.repo.created` with a repository's first event, exactly once even if the first attempts fail.
 
-A small file beside the first copies holds a random id, which makes the id of the event. Until a first copy with the
-event is committed, each one has it, always with that id, so that the outbox takes a repeat for what it is.
+A small file beside the first copies holds a random id, from which the id of the event is derived. Until a first copy
+with the event is committed, each one contains it, always with that id, so the outbox recognises a repeat.
 
-The inode of `.hg` stands there too, as in a first copy. Another inode under the same name is a restored backup, which
-is no new repository; under another name it is a copy, which is one.
+The file also has the inode of `.hg`, as a first copy does. A different inode under the same name is a restored backup,
+which is not a new repository; under a different name it is a copy, which is.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ NAME = b"repository"
 
 _FORMAT = 1
 _ID_BYTES = 16
-#: What all events of a transaction have in common and this one has too.
+#: The members that this event shares with the other events of its transaction.
 _COMMON = ("repo", "repo_url", "user", "source", "url")
 _COMMON_POINTERS = frozenset(f"/{name}" for name in _COMMON)
 
 
 class Seen(NamedTuple):
-    """What is known of a repository: its id, the inode of its `.hg`, its source, whether that was told."""
+    """What is known of a repository: its id, the inode of its `.hg`, its source, whether its creation is published."""
 
     id: str
     inode: int
@@ -41,31 +41,31 @@ class Seen(NamedTuple):
 
 
 def with_creation(repo: Any, events: list[Event], settings: Settings, teller: Teller) -> list[Event]:
-    """Return the events of a transaction, with that of the repository before them if it was never told."""
+    """Return the events of a transaction, preceded by `hg.repo.created` if that was never published."""
     if not events:
         return events
     try:
         seen = _see(repo.sharedpath, events[0].source.removesuffix(RESTRICTED_SUFFIX))
     except OSError as failure:
-        teller.note(f"that this repository is new is told later: {failure}")
+        teller.note(f"the creation of this repository will be published later: {failure}")
         return events
     return events if seen.announced else [creation_event(events[0], seen.id, settings.name), *events]
 
 
 def has_creation(events: list[Event]) -> bool:
-    """Return whether these events begin with that of the repository."""
+    """Return whether these events begin with `hg.repo.created`."""
     return bool(events) and events[0].type == CREATED
 
 
 def note_announced(dot_hg: bytes) -> None:
-    """Note that the event is committed; OSError if that fails, then the next ones tell it again."""
+    """Record that the event is committed; raises OSError, and then the next first copy contains it again."""
     seen = _read(dot_hg)
     if seen is not None and not seen.announced:
         _write(dot_hg, seen._replace(announced=True))
 
 
 def creation_event(like: Event, id_: str, name: bytes) -> Event:
-    """Make the event of a repository of this name from another one of the same transaction."""
+    """Return `hg.repo.created` for a repository of this name, made from another event of the transaction."""
     data: dict[str, Any] = {member: like.data[member] for member in _COMMON}
     data |= {"change_set": None, "recovered": like.data["recovered"], "truncated": []}
     data["raw"] = [note for note in like.data["raw"] if note["field"] in _COMMON_POINTERS]
@@ -98,7 +98,7 @@ def _read(dot_hg: bytes) -> Seen | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError):
-        # Cut off by a power failure; better told twice than never.
+        # A power failure cut it off; publishing the creation twice is better than never.
         return None
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Write a first copy outside a transaction: what happened is certain, so it is ready at once."""
+"""Write a first copy outside a transaction, for changes that are already certain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sourcepulse_hg.transaction.record import FOLDER, encode_numbered
 def announce(
     repo: Any, txnid: str, events: list[Event], settings: Settings, teller: Teller, *, mark: str | None = None
 ) -> None:
-    """Write the first copy of some events, the repository's own before them if it was never told; OSError."""
+    """Write the first copy of some events, with `hg.repo.created` if that was never published; raises OSError."""
     events = with_creation(repo, events, settings, teller)
     write_ready(repo, txnid, events, mark)
     if has_creation(events):
@@ -28,7 +28,7 @@ def announce(
 
 
 def write_ready(repo: Any, txnid: str, events: list[Event], mark: str | None = None) -> None:
-    """Write the first copy of some events; OSError if that fails, then there is no part of it."""
+    """Write the first copy of some events atomically; raises OSError."""
     base, content = encode_numbered(repo, txnid, events, mark)
     folder = os.path.join(repo.sharedpath, FOLDER)
     ensure_folder(folder, like=repo.sharedpath)

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What strip and rollback remove."""
+"""Publish the changesets that strip and rollback remove."""

@@ -16,7 +16,7 @@ STRIPPED = "hg.repo.stripped.v1"
 
 
 def removal_event(act: Act, operation: str, gone: Sequence[str], emitter: Emitter, *, recovered: bool) -> Event:
-    """Make the event of the nodes that are gone; of a rollback, `act.txnid` is the transaction that it undid."""
+    """Return the event of the removed nodes; for a rollback, `act.txnid` is the transaction that it undid."""
     texts = Texts()
     nodes = list(gone[:LIST_MAX_ITEMS])
     texts.note_cut("/nodes", len(nodes), len(gone))

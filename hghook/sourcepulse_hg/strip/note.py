@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MPL-2.0
 """The note that Mercurial is about to remove changesets, written before it does.
 
-Neither strip nor rollback can be undone once it has begun: what `hg recover` does after a strip that died is to finish
-it. So no transaction can hold the first copy. The note names what may go; whoever comes next, this process or after a
-crash another one, looks what is gone, and makes the first copy of that.
+Neither strip nor rollback can be undone once it has begun: after a strip that died, `hg recover` finishes it. So no
+transaction can hold the first copy. The note lists the changesets that may be removed. Afterwards this process, or
+after a crash the next one, checks which of them are really gone and writes the first copy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sourcepulse_hg.pending.files import ensure_folder, replace_file
 from sourcepulse_hg.pending.first_copy import FOLDER, DamagedError
 
-#: Beside the first copies; there is at most one, for it is written under the lock of the store.
+#: Beside the first copies. There is at most one, because it is written under the lock of the store.
 NAME = b"removing"
 STRIP = "strip"
 ROLLBACK = "rollback"
@@ -27,7 +27,7 @@ _FORMAT = 1
 class RemovalNote(NamedTuple):
     """What may be removed, by whom and when: `nodes` are the candidates, in hexadecimal, the oldest first.
 
-    `txnid` is the transaction of the strip, or the one that is undone; `was_told` says that the undone one has events.
+    `txnid` is the transaction of the strip, or the one that is undone; `was_told` is whether the undone one has events.
     """
 
     operation: str
@@ -40,12 +40,11 @@ class RemovalNote(NamedTuple):
 
 
 def note_path(dot_hg: bytes) -> bytes:
-    """Return the place of the note."""
     return os.path.join(dot_hg, FOLDER.encode("ascii"), NAME)
 
 
 def write_note(dot_hg: bytes, note: RemovalNote) -> None:
-    """Write the note; OSError if that fails."""
+    """Write the note; raises OSError."""
     path = note_path(dot_hg)
     ensure_folder(os.path.dirname(path), like=dot_hg)
     header = {
@@ -81,7 +80,7 @@ def _parse(content: str) -> RemovalNote:
     first, *nodes = content.splitlines()
     header: dict[str, Any] = json.loads(first)
     if header["sourcepulse"] != _FORMAT or header["nodes"] != len(nodes):
-        raise ValueError("another format, or cut off")
+        raise ValueError("unknown format, or cut off")
     user = header["user"]
     return RemovalNote(
         operation=str(header["operation"]),

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Publish what strip and rollback remove, whenever they are interrupted; see note.py for how.
+"""Publish the changesets that strip and rollback remove, even if they are interrupted; see note.py for how.
 
-A strip is a transaction `strip` that truncates, a second one of that name that adds again what had only been in the
-way, and a transaction `repair` that moves the bookmarks. What is gone is certain when the second one is over: so the
-note is settled when `repair` begins, before anything is told of the bookmarks.
+A strip is a transaction `strip` that truncates, a second one of that name that adds the unrelated later changesets
+again, and a transaction `repair` that moves the bookmarks. What is gone is certain only after the second one, so the
+note is settled when `repair` begins, before the bookmark events are made.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from sourcepulse_hg.strip.event import removal_event
 from sourcepulse_hg.strip.note import ROLLBACK, STRIP, RemovalNote, note_path, read_note, write_note
 from sourcepulse_hg.transaction.before import unserved_now
 
-#: The attribute of a repository that is being stripped: the candidates until the note is written, then None. The
-#: package asks for it by this name.
+#: The attribute of a repository that is being stripped: the candidates until the note is written, then None.
+#: `__init__.py` looks it up by this name.
 _STRIPPING = "sourcepulse_stripping"
 _UNKNOWN_TXNID_BYTES = 20
 
 
 def strip(repo: Any, run: Callable[[], Any], nodelist: bytes | Iterable[bytes]) -> Any:
-    """Have Mercurial strip these nodes and what descends from them; gives what it gives."""
+    """Run Mercurial's strip of these nodes and their descendants and return its result."""
     repo = repo.unfiltered()
     if hasattr(repo, _STRIPPING):
         return run()
@@ -50,7 +50,7 @@ def strip(repo: Any, run: Callable[[], Any], nodelist: bytes | Iterable[bytes]) 
 
 
 def transaction_begins(repo: Any, name: bytes) -> None:
-    """Settle the note of an earlier removal before another transaction changes what it is about."""
+    """Settle the note of an earlier removal before another transaction changes the repository."""
     if hasattr(repo, _STRIPPING):
         if not name.startswith(STRIP.encode("ascii")):
             settle(repo, recovered=False)
@@ -59,7 +59,7 @@ def transaction_begins(repo: Any, name: bytes) -> None:
 
 
 def transaction_began(repo: Any, tr: Any) -> None:
-    """Write the note of a strip when its transaction has begun; error.Abort if that fails and shall not."""
+    """Write the note of a strip when its transaction has begun; raises error.Abort as `on_error` demands."""
     nodes = getattr(repo, _STRIPPING, None)
     if nodes is None:
         return
@@ -72,13 +72,13 @@ def transaction_began(repo: Any, tr: Any) -> None:
 
 
 def rollback(repo: Any, run: Callable[[], Any]) -> Any:
-    """Have Mercurial undo its last transaction; gives what it gives."""
+    """Run Mercurial's rollback and return its result."""
     repo = repo.unfiltered()
     settle(repo, recovered=True)
     _promote_committed(repo)
-    told = _undone_txnid(repo)
-    txnid = f"TXN:{os.urandom(_UNKNOWN_TXNID_BYTES).hex()}" if told is None else told
-    _note(repo, ROLLBACK, txnid, _rollback_candidates(repo), was_told=told is not None)
+    undone = _undone_txnid(repo)
+    txnid = f"TXN:{os.urandom(_UNKNOWN_TXNID_BYTES).hex()}" if undone is None else undone
+    _note(repo, ROLLBACK, txnid, _rollback_candidates(repo), was_told=undone is not None)
     try:
         return run()
     finally:
@@ -86,16 +86,16 @@ def rollback(repo: Any, run: Callable[[], Any]) -> Any:
 
 
 def settle(repo: Any, *, recovered: bool) -> bool:
-    """Publish what is gone of the nodes in the note, and remove the note; False if that has to wait.
+    """Publish which nodes of the note are gone and delete the note; False if that has to wait.
 
-    The lock of the store is held, so nobody is removing anything.
+    The caller holds the lock of the store, so no other process is removing anything.
     """
     repo = repo.unfiltered()
     path = note_path(repo.sharedpath)
     teller = Teller(repo.ui)
     try:
         if repo.svfs.exists(b"journal"):
-            # A strip died, and until `hg recover` the files of the store do not fit together.
+            # A strip died, and the files of the store are inconsistent until `hg recover`.
             return not os.path.exists(path)
         note = read_note(repo.sharedpath)
         if note is None:
@@ -105,11 +105,11 @@ def settle(repo: Any, *, recovered: bool) -> bool:
             _publish(repo, note, settings, teller, recovered=recovered)
         os.unlink(path)
     except DamagedError as failure:
-        teller.lost(repo.sharedpath, "-", f"the note of a strip: {failure}", what="what strip removed is")
+        teller.lost(repo.sharedpath, "-", f"the note of a strip: {failure}", what="the removal of changesets is")
         with suppress(OSError):
             os.unlink(path)
-    except Exception as failure:  # noqa: BLE001 - a fault of ours must not refuse anything
-        teller.warn(f"what strip or rollback removed is told later: {failure!r}")
+    except Exception as failure:  # noqa: BLE001 - our own errors must not refuse anything
+        teller.warn(f"the removal of changesets will be published later: {failure!r}")
         return False
     return True
 
@@ -146,13 +146,13 @@ def _note(repo: Any, operation: str, txnid: str, nodes: tuple[str, ...], *, was_
     except OSError as failure:
         if settings is not None and settings.refuse:
             raise error.Abort(
-                b"sourcepulse: what %s will remove cannot be noted: %s"
+                b"sourcepulse: the changesets that %s will remove cannot be recorded: %s"
                 % (operation.encode("ascii"), str(failure).encode("utf-8", "surrogateescape")),
-                hint=b"free or repair the storage, or set 'on_error = lose' to go on unpublished",
+                hint=b"free or repair the storage, or set 'on_error = lose' to continue without publishing",
             ) from failure
-        teller.lost(repo.sharedpath, txnid, str(failure), what=f"what {operation} removes is")
-    except Exception as failure:  # noqa: BLE001 - a fault of ours must not refuse anything
-        teller.lost(repo.sharedpath, txnid, repr(failure), what=f"what {operation} removes is")
+        teller.lost(repo.sharedpath, txnid, str(failure), what=f"the changesets that {operation} removes are")
+    except Exception as failure:  # noqa: BLE001 - our own errors must not refuse anything
+        teller.lost(repo.sharedpath, txnid, repr(failure), what=f"the changesets that {operation} removes are")
 
 
 def _is_local_only(operation: str, settings: Settings, was_told: bool) -> bool:
@@ -166,9 +166,10 @@ def _strip_candidates(repo: Any, nodelist: bytes | Iterable[bytes]) -> tuple[str
         changelog = repo.changelog
         nodes = [nodelist] if isinstance(nodelist, bytes) else list(nodelist)
         start = min(map(changelog.rev, nodes))
-        # What is local is not published then; where pushes make changesets public, what is a draft came in none.
+        # With `commits = no` only pushed changesets are published. On a publishing server these are public, so a draft
+        # was not pushed.
         return _served_nodes(repo, start, only_public=not read_settings(repo).commits)
-    except Exception:  # noqa: BLE001 - Mercurial will say what is wrong with these nodes
+    except Exception:  # noqa: BLE001 - Mercurial will report what is wrong with these nodes
         return ()
 
 
@@ -193,7 +194,7 @@ def _served_nodes(repo: Any, start: int, *, only_public: bool = False) -> tuple[
 
 
 def _undone_txnid(repo: Any) -> str | None:
-    """Return the transaction that a rollback will undo, if it has a first copy; Mercurial itself does not note it."""
+    """Return the transaction that a rollback will undo, if it has a first copy; Mercurial does not record it."""
     wanted = FOLDER.encode("ascii") + b"/p"
     try:
         lines = repo.svfs.read(b"undo.backupfiles").split(b"\n")
@@ -208,7 +209,7 @@ def _undone_txnid(repo: Any) -> str | None:
 
 
 def _promote_committed(repo: Any) -> None:
-    """Bring first copies that a crash left in the store to safety: a rollback would take them for its own."""
+    """Move first copies that a crash left in the store out of the way of a rollback, which would remove them."""
     if repo.svfs.exists(b"journal"):
         return
     pending = repo.svfs.join(FOLDER.encode("ascii"))

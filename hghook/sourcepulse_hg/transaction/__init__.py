@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What runs inside one of Mercurial's transactions."""
+"""The code that runs inside a Mercurial transaction."""

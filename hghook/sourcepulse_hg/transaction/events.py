@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Gather what a transaction did and make its events, in the order of the event contract."""
+"""Gather the changes of a transaction and make its events, in the order of the event contract."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.settings import Settings, silence
 from sourcepulse_hg.transaction.before import Before
 
-#: Where tree/store.py leaves a change of the tree's state; that module is for those who change it.
+#: The key under which tree/store.py keeps a change of the tree's state; repeated here to avoid loading that module.
 _TREE_CHANGE = b"sourcepulse-tree"
-#: The source of changesets that were there before and that a pull can see for the first time.
+#: The source of changesets that existed before and that a pull can see for the first time.
 _PHASE = b"phase"
-#: In such a repository Mercurial learns the files of a changeset only after it has reported it.
+#: In a repository with this requirement Mercurial reports a changeset before it knows its files.
 _FILES_APART = b"exp-copies-sidedata-changeset"
 
 
 class Work(NamedTuple):
-    """What the makers of events need: the repository, unfiltered, and what happened to it.
+    """The input for making events: the unfiltered repository and what happened to it.
 
-    `changes` is what Mercurial keeps of the transaction (`tr.changes`), empty in a `changegroup` hook.
+    `changes` is Mercurial's `tr.changes`, empty in a `changegroup` hook.
     """
 
     repo: Any
@@ -54,30 +54,30 @@ def transaction_events(
     changes: Mapping[bytes, Any] | None = None,
     before: Before | None = None,
 ) -> list[Event]:
-    """Make the events of a transaction that added the revisions from start to before stop.
+    """Return the events of a transaction that added the revisions `range(start, stop)`.
 
-    Each kind of fact is gathered on its own: if one fails, that is told, and the others are published.
+    Each kind of fact is gathered on its own: if one fails, a warning says so, and the others are published.
     """
     word = source_word(source, transaction_name)
-    told = is_published(word, commits=settings.commits)
-    if told and (why := silence(settings)) is not None:
+    is_wanted = is_published(word, commits=settings.commits)
+    if is_wanted and (why := silence(settings)) is not None:
         teller.note(f"nothing is published: {why}")
-    if not settings.published or not (told or (changes is not None and _TREE_CHANGE in changes)):
+    if not settings.published or not (is_wanted or (changes is not None and _TREE_CHANGE in changes)):
         return []
     repo = repo.unfiltered()
     before = Before(None, frozenset()) if before is None else before
     act = Act(txnid, time.time(), acting_user(repo.ui.environ, url), word, public_url(url))
     emitter = emitter_of(settings)
     if changes is not None and changes.get(b"obsmarkers"):
-        # Not all that adds markers has Mercurial look again, before the end of the transaction, at what they hide.
+        # Not every operation that adds markers recomputes what they hide before the end of the transaction.
         repo.invalidatevolatilesets()
     view = ServedView(repo, before.unserved, start=start, stop=stop)
     work = Work(repo, view, {} if changes is None else changes, before, act, emitter, teller)
     events: list[Event] = []
-    for what, make in _KINDS if told else _KINDS_OF_TREE:
+    for what, make in _KINDS if is_wanted else _KINDS_OF_TREE:
         try:
             events += make(work)
-        except Exception as failure:  # noqa: BLE001 - a fault of ours must not refuse a push
+        except Exception as failure:  # noqa: BLE001 - our own errors must not refuse a push
             teller.lost(repo.sharedpath, txnid, repr(failure), what=f"the {what} of this transaction are")
     return events
 
@@ -102,13 +102,13 @@ def _push(work: Work) -> list[Event]:
         work = work._replace(act=work.act._replace(source=_PHASE))
     try:
         return [push_event(work.act, added, work.emitter)]
-    except Exception as failure:  # noqa: BLE001 - a changeset like no other: better told in short than not at all
+    except Exception as failure:  # noqa: BLE001 - an unusual changeset: a short event is better than none
         work.teller.warn(f"the push is published without its changesets: {failure!r}")
         return [push_event(work.act, added, work.emitter._replace(detail="refs"))]
 
 
 def _seen_first_now(work: Work) -> list[int]:
-    """Return the revisions that were there before, secret or hidden, and that a pull can see for the first time."""
+    """Return the older revisions, secret or hidden before, that a pull can see for the first time."""
     if not work.view.revealed:
         return []
     from sourcepulse_hg.transaction.vanished import never_seen
@@ -179,14 +179,14 @@ def _tree(work: Work) -> list[Event]:
     from sourcepulse_hg.tree.events import tree_event
     from sourcepulse_hg.tree.state import SCHEDULED
 
-    # Nobody acted where a time has come.
+    # A scheduled reopening has no user.
     act = work.act._replace(user=None) if change.new.reason == SCHEDULED else work.act
     return [tree_event(act, change, work.emitter)]
 
 
-#: Of the tree's state, which is told whoever changed it.
+#: Published whatever the source of the transaction is.
 _KINDS_OF_TREE: tuple[tuple[str, Callable[[Work], list[Event]]], ...] = (("tree's state", _tree),)
-#: What can be lost alone, in the words of a warning, in the order of the event contract.
+#: The kinds of events that can fail separately, named as in the warning, in the order of the event contract.
 _KINDS: tuple[tuple[str, Callable[[Work], list[Event]]], ...] = (
     ("changesets", _push),
     ("bookmarks", _bookmarks),

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Write the events of a transaction as part of it: with the transaction they stay or go, also through a crash."""
+"""Write the events of a transaction as part of it: they are committed or rolled back with it, even in a crash."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from sourcepulse_hg.transaction.events import transaction_events
 from sourcepulse_hg.transaction.vanished import note_vanished
 
 FOLDER = FOLDER_NAME.encode("ascii")
-#: Before Mercurial's own callbacks (`-warm-cache`), so that a crash in one of them finds the file in its final place.
+#: Sorts before Mercurial's own callbacks (`-warm-cache`), so that a crash in one finds the file in its final place.
 POST_CLOSE = b"!sourcepulse"
 
 
 def record(repo: Any, tr: Any) -> None:
-    """Be the last validator of a transaction: write the first copy, arrange the rest.
+    """Write the first copy, as the last validator of a transaction, and schedule its collection.
 
-    error.Abort, which rolls the transaction back, only if the first copy cannot be written and `on_error` is
+    Raises error.Abort, which rolls the transaction back, only if the first copy cannot be written and `on_error` is
     `refuse`.
     """
     txnid = tr.hookargs[b"txnid"].decode("ascii")
     teller = Teller(repo.ui, tr.hookargs.get(b"url"))
     try:
         settings = read_settings(repo)
-        teller.tell_all(settings.problems)
+        teller.warn_all(settings.problems)
         events = transaction_events(
             repo,
             settings,
@@ -60,7 +60,7 @@ def record(repo: Any, tr: Any) -> None:
         if not events:
             return
         events = with_creation(repo, events, settings, teller)
-    except Exception as failure:  # noqa: BLE001 - a fault of ours must not refuse a push
+    except Exception as failure:  # noqa: BLE001 - our own errors must not refuse a push
         teller.lost(repo.sharedpath, txnid, repr(failure))
         return
     try:
@@ -71,7 +71,7 @@ def record(repo: Any, tr: Any) -> None:
             raise refusal(
                 repo.ui,
                 teller.for_reader(f"sourcepulse: the first copy of the push's event cannot be written: {reason}"),
-                "free or repair the storage, or set 'on_error = lose' to let pushes pass unpublished",
+                "free or repair the storage, or set 'on_error = lose' to accept pushes unpublished",
             ) from failure
         teller.lost(repo.sharedpath, txnid, reason)
         return
@@ -90,8 +90,8 @@ def _unseen(repo: Any, settings: Settings, teller: Teller, txnid: str, revisions
 def _note_vanished(repo: Any, tr: Any, before: Before, teller: Teller) -> None:
     try:
         note_vanished(repo, tr, before.unserved)
-    except Exception as failure:  # noqa: BLE001 - then what comes back is told again, which is better than nothing
-        teller.note(f"what cannot be seen any more is not kept: {failure!r}")
+    except Exception as failure:  # noqa: BLE001 - if these reappear they are published twice, which is harmless
+        teller.note(f"changesets that are no longer visible could not be recorded: {failure!r}")
 
 
 def encode_numbered(repo: Any, txnid: str, events: list[Event], mark: str | None = None) -> tuple[bytes, bytes]:
@@ -112,10 +112,10 @@ def encode_numbered(repo: Any, txnid: str, events: list[Event], mark: str | None
 
 
 def write_pending(repo: Any, tr: Any, txnid: str, events: list[Event]) -> bytes:
-    """Write the pending file and give its base name.
+    """Write the pending file and return its base name.
 
     The backup entry makes the journal name the file before it exists, so that an abort and `hg recover`
-    remove it. It is written in place: until the commit nobody takes it for whole.
+    remove it. It is written in place, because no process reads it before the commit.
     """
     base, content = encode_numbered(repo, txnid, events)
     name = FOLDER + b"/p" + base
@@ -124,7 +124,7 @@ def write_pending(repo: Any, tr: Any, txnid: str, events: list[Event]) -> bytes:
         with repo.svfs(name, b"wb") as file:
             file.write(content)
     except OSError:
-        # Should the transaction go on without it, half a file is worse than none.
+        # The transaction may go on without the file, and half a file is worse than none.
         with suppress(OSError):
             repo.svfs.unlink(name)
         raise
@@ -143,12 +143,12 @@ def _promoter(repo: Any, base: bytes, events: list[Event], settings: Settings, t
             ensure_folder(folder, like=dot_hg)
             util.rename(pending, os.path.join(folder, b"r" + base))
             with suppress(OSError):
-                # Only transactions write here, and this one still has the lock of the store.
+                # Only transactions write here, and this one still holds the lock of the store.
                 os.rmdir(os.path.dirname(pending))
             if is_first:
                 note_announced(dot_hg)
         except OSError as failure:
-            # It stays in the store, where the collector finds it as well.
+            # The collector also looks in the store.
             teller.note(f"the first copy stays in the store: {failure}")
         aftermath.schedule()
 

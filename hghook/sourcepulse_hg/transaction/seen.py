@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""How far this extension has seen the changelog, so that it notices what an hg without it added.
+"""Record how far this extension has seen the changelog, to notice changesets that an hg without it added.
 
-The last nodes stand in a file of the store, which each transaction writes as a part of itself: with it they stay or
-go, also through a crash. A strip keeps the order of what it leaves, so all that follows the youngest of these nodes
-that is still there was added unseen. Where none is left, or in a repository without the file, nothing can be said.
+A file in the store has the last nodes. Each transaction writes it as part of itself, so it is committed or rolled back
+with the transaction, even in a crash. A strip keeps the order of the remaining changesets, so all that follow the
+newest of these nodes that still exists were added unseen. If none exists, or without the file, nothing is known.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from __future__ import annotations
 from typing import Any
 
 NAME = b"sourcepulse-seen"
-#: As many changesets may an hg without the extension strip, and what it adds then is noticed.
+#: If an hg without the extension strips fewer changesets than this, what it then adds is still noticed.
 NODES_MAX = 32
 _HEX_NODE_CHARACTERS = 40
 
 
 def note_seen(repo: Any, tr: Any) -> None:
-    """Have a transaction write what the changelog ends with now."""
+    """Make a transaction write the nodes that the changelog ends with now."""
     content = b"".join(node + b"\n" for node in _last_nodes(repo))
     tr.addfilegenerator(NAME, (NAME,), lambda file: file.write(content), location=b"")
 
 
 def write_seen(repo: Any) -> None:
-    """Write it outside of a transaction; the caller has the lock of the store."""
+    """Write the file outside a transaction; the caller holds the lock of the store."""
     with repo.svfs(NAME, b"wb", atomictemp=True) as file:
         file.write(b"".join(node + b"\n" for node in _last_nodes(repo)))
 
 
 def unseen(repo: Any) -> tuple[int, int] | None:
-    """Return from where to before where the changelog has revisions that nothing of ours saw; None if it has none."""
+    """Return start and stop of the revisions that the extension has not seen; None if there are none."""
     changelog = repo.changelog
     stop = len(changelog)
     start = _seen_revisions(changelog, repo.svfs.tryread(NAME))

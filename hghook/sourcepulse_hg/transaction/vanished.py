@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Which changesets went out of sight, so that one that can be seen again is no news, and one that never could be is.
+"""Record which changesets became invisible, so that they are not published again when they reappear.
 
-A transaction appends their nodes to a file of the store and has Mercurial cut it again if it fails, as it does with
-its own files. The file is read only where something becomes visible.
+A changeset that becomes visible and is not recorded here was never visible, so it is published in full. A transaction
+appends the nodes to a file in the store, and Mercurial truncates it again if the transaction fails, as it does with its
+own files. The file is read only when a changeset becomes visible.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _NODE_BYTES = 20
 
 
 def note_vanished(repo: Any, tr: Any, unserved_before: frozenset[int] | None) -> None:
-    """Keep what a pull could see before this transaction and cannot see after it; `repo` is unfiltered."""
+    """Record what a pull could see before this transaction and cannot see after it; `repo` is unfiltered."""
     unserved = unserved_now(repo)
     if unserved_before is None or unserved is unserved_before:
         return
@@ -27,7 +28,7 @@ def note_vanished(repo: Any, tr: Any, unserved_before: frozenset[int] | None) ->
     if not vanished:
         return
     with repo.svfs(NAME, b"ab") as file:
-        # After a full disk the last one may be there in part.
+        # After a full disk the last node may be incomplete.
         size_bytes = file.seek(0, os.SEEK_END) // _NODE_BYTES * _NODE_BYTES
         tr.add(NAME, size_bytes)
         file.truncate(size_bytes)
@@ -35,7 +36,7 @@ def note_vanished(repo: Any, tr: Any, unserved_before: frozenset[int] | None) ->
 
 
 def never_seen(repo: Any, revisions: list[int]) -> list[int]:
-    """Return those of the revisions, which can be seen now, that nobody could see before."""
+    """Return those of the now visible revisions that were never visible before."""
     content = repo.svfs.tryread(NAME)
     known = {content[place : place + _NODE_BYTES] for place in range(0, len(content), _NODE_BYTES)}
     node_of = repo.changelog.node

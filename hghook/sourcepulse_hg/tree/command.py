@@ -30,23 +30,23 @@ TRANSACTION = b"treestatus"
 
 
 def tree_status(ui: Any, repo: Any, opts: dict[str, Any]) -> int:
-    """Do what the options say; error.InputError or error.StateError says why not."""
+    """Run `hg treestatus`; raises error.InputError or error.StateError."""
     wanted = _wanted(opts)
     settings = read_tree_settings(ui)
-    Teller(ui).tell_all(settings.problems)
+    Teller(ui).warn_all(settings.problems)
     repo = repo.unfiltered()
     if wanted is not None:
         if settings.command is not None:
             raise error.StateError(
                 b"the state of this tree comes from a service, see tree_command in [sourcepulse]",
-                hint=b"set it there",
+                hint=b"set the state in that service",
             )
         user = acting_user(ui.environ, None)
         name = None if user is None else user.decode("utf-8", "replace")
         if not is_listed(name, settings.admins):
             raise error.StateError(
-                b"%s may not set the state of this tree" % (user or b"nobody in particular"),
-                hint=b"the admin names who may in tree_admins in [sourcepulse]",
+                b"%s may not set the state of this tree" % (user or b"an anonymous user"),
+                hint=b"the admin lists the permitted users in tree_admins in [sourcepulse]",
             )
         _set(repo, wanted._replace(user=name))
     elif settings.command is None:
@@ -60,19 +60,19 @@ def _wanted(opts: dict[str, Any]) -> TreeState | None:
         (state, opts[name]) for name, state in (("close", CLOSED), ("approval", APPROVAL), ("open", OPEN)) if opts[name]
     ]
     if len(given) > 1:
-        raise error.InputError(b"only one of --close, --approval and --open can be given")
+        raise error.InputError(b"only one of --close, --approval and --open can be used")
     if not given:
         if opts["until"]:
-            raise error.InputError(b"--until goes with --close or --approval")
+            raise error.InputError(b"--until requires --close or --approval")
         return None
     ((state, reason),) = given
     until = None
     if opts["until"]:
         if state == OPEN:
-            raise error.InputError(b"--until goes with --close or --approval")
+            raise error.InputError(b"--until requires --close or --approval")
         until = float(dateutil.parsedate(opts["until"])[0])
         if until <= time.time():
-            raise error.InputError(b"--until is a time in the future, as in 'hg help dates'")
+            raise error.InputError(b"--until must be a time in the future, see 'hg help dates'")
     return TreeState(state, _reason(reason), until, None, time.time())
 
 
@@ -90,7 +90,7 @@ def _set(repo: Any, wanted: TreeState) -> None:
         try:
             stored: TreeState | None = read_state(repo)
         except TreeStateError:
-            # Setting it is the way to repair it.
+            # Setting the state repairs a damaged file.
             stored = None
         before = None if stored is None else stored.at(wanted.since)
         if before is not None and before[:3] == wanted[:3]:
@@ -100,7 +100,7 @@ def _set(repo: Any, wanted: TreeState) -> None:
 
 
 def _notice_reopening(repo: Any) -> None:
-    """Tell of a scheduled reopening whose time has come; who may not write here leaves that to the next push."""
+    """Publish a scheduled reopening that is due; a user who may not write here leaves that to the next push."""
     now = time.time()
     with suppress(TreeStateError, OSError, error.LockError, error.Abort):
         if read_state(repo).at(now) == read_state(repo):
@@ -118,7 +118,7 @@ def _show(ui: Any, repo: Any, opts: dict[str, Any]) -> None:
     except TreeStateError as problem:
         raise error.StateError(
             b"the state of this tree is damaged: %s" % str(problem).encode("utf-8", "replace"),
-            hint=b"it counts as closed; set it with --open, --close or --approval",
+            hint=b"the tree is treated as closed; set its state with --open, --close or --approval",
         ) from problem
     with ui.formatter(b"treestatus", {b"template": opts["template"]}) as shown:
         shown.startitem()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Map changes of a tree's state, and pushes that were refused for it, to events."""
+"""Map changes of a tree's state, and pushes refused because of it, to events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Refusal(NamedTuple):
 
 
 def tree_event(act: Act, change: TreeChange, emitter: Emitter, *, key: tuple[str, ...] | None = None) -> Event:
-    """Make the event of a new state; a state that a service told has its own natural key."""
+    """Return the event of a new state; for a state reported by a service, `key` is its natural key."""
     texts = Texts()
     new = change.new
     members = {
@@ -39,7 +39,6 @@ def tree_event(act: Act, change: TreeChange, emitter: Emitter, *, key: tuple[str
 
 
 def refused_event(act: Act, refusal: Refusal, emitter: Emitter) -> Event:
-    """Make the event of a refused push."""
     texts = Texts()
     members = {
         "state": refusal.state,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Refuse pushes to a closed tree, as a validator of their transaction: whatever they would change, nothing stays."""
+"""Refuse pushes to a closed tree, as a validator of their transaction, so that nothing of a refused push stays."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from sourcepulse_hg.tree.state import (
 )
 from sourcepulse_hg.tree.store import note_change, read_state, remember_service_state, service_state
 
-#: The word for what a tree-status service did: nobody's push.
+#: The source of a change that a tree-status service made; it is not part of the push.
 _TREESTATUS = b"treestatus"
 
 
 def guard(repo: Any, tr: Any) -> None:
-    """Let a push pass or raise error.Abort; what is done in the repository itself always passes.
+    """Raise error.Abort for a push that the tree does not accept; local changes always pass.
 
-    A fault here refuses the push: nobody knows whether the tree is open.
+    An error here also refuses the push, because it is unknown whether the tree is open.
     """
     word = source_word(tr.hookargs.get(b"source"), tr.hookargs.get(b"txnname") or b"")
     if not comes_from_others(word):
@@ -51,15 +51,15 @@ def guard(repo: Any, tr: Any) -> None:
         teller = Teller(repo.ui, tr.hookargs.get(b"url"))
         raise refuse(
             repo.ui,
-            teller.for_reader(f"the status of the tree is not known: {failure!r}"),
-            "tell the admin of the repository; 'hg treestatus' on the server may say more",
+            teller.for_reader(f"the status of the tree is unknown: {failure!r}"),
+            "ask the admin of the repository to run 'hg treestatus' on the server",
         ) from failure
     if refusal is not None:
         raise refuse(repo.ui, _message(refusal), _hint(refusal))
 
 
 def current_state(repo: Any, settings: TreeSettings, now: float) -> TreeState:
-    """Return the state that holds now, asked for or stored; TreeStateError if the stored one is damaged."""
+    """Return the current state, from the service or the store; raises TreeStateError if the stored one is damaged."""
     if settings.command is None:
         return read_state(repo).at(now)
     environ = {**os.environb, b"SOURCEPULSE_REPOSITORY": os.path.dirname(repo.sharedpath)}
@@ -70,28 +70,26 @@ def current_state(repo: Any, settings: TreeSettings, now: float) -> TreeState:
 
 
 class _Gate:
-    """One push at the gate."""
-
     def __init__(self, repo: Any, tr: Any, word: bytes | None) -> None:
         url = tr.hookargs.get(b"url")
         self.repo = repo
         self.tr = tr
         self.teller = Teller(repo.ui, url)
         self.tree_settings = read_tree_settings(repo.ui)
-        self.teller.tell_all(self.tree_settings.problems)
+        self.teller.warn_all(self.tree_settings.problems)
         self.now = time.time()
         self.user = acting_user(repo.ui.environ, url)
         txnid = tr.hookargs[b"txnid"].decode("ascii")
         self.act = Act(txnid, self.now, self.user, word, public_url(url))
 
     def refusal(self) -> Refusal | None:
-        """Tell why the push is refused, None if it passes; what is certain is told in events at once."""
+        """Return why the push is refused, None if it passes; also publish the service's state and the refusal."""
         state = self._state()
         user = None if self.user is None else self.user.decode("utf-8", "surrogateescape")
         refusal = None
         if not passes(state, self.tree_settings, user=user, description=self._description()):
             refusal = self._refused(state)
-        self._tell(state, refusal)
+        self._publish(state, refusal)
         return refusal
 
     def _state(self) -> TreeState:
@@ -102,7 +100,7 @@ class _Gate:
         if self.tree_settings.command is None:
             before = read_state(self.repo)
             if before != stored:
-                # The scheduled reopening has come: this transaction is the first to notice and tells of it.
+                # A scheduled reopening is due. This transaction is the first after it, so it publishes the change.
                 note_change(self.tr, TreeChange(before.state, stored))
         return stored
 
@@ -120,8 +118,8 @@ class _Gate:
         reason = state.reason or ""
         return Refusal(state.state, reason, stop - start, first, last)
 
-    def _tell(self, state: TreeState, refusal: Refusal | None) -> None:
-        """Write what happened outside the transaction, as well as can be: the push does not depend on it."""
+    def _publish(self, state: TreeState, refusal: Refusal | None) -> None:
+        """Write the events outside the transaction; errors are ignored, because the push must not depend on this."""
         with suppress(Exception):
             settings = read_settings(self.repo)
             events = self._service_events(state, settings)
@@ -148,11 +146,11 @@ class _Gate:
 
 
 def _message(refusal: Refusal) -> str:
-    words = {CLOSED: "the tree is closed", APPROVAL: "the tree takes approved pushes only"}[refusal.state]
+    words = {CLOSED: "the tree is closed", APPROVAL: "the tree accepts only approved pushes"}[refusal.state]
     return f"{words}: {refusal.reason}" if refusal.reason else words
 
 
 def _hint(refusal: Refusal) -> str:
     if refusal.state == APPROVAL:
-        return "the description of the last changeset says who approved it, see the rules of this repository"
-    return "push again when it is open"
+        return "the description of the last changeset must name who approved it, see the rules of this repository"
+    return "push again when the tree is open"

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Ask a service for the state of a tree, by a command of the admin's choice, for a bounded time.
+"""Query a service for the state of a tree with a command from the hgrc, for a limited time.
 
-The command prints JSON as tree-status services answer, `{"status": "closed", "reason": "..."}`, possibly inside
-`{"result": {...}}` and with the time of the change as `since`; or a line with the state and, after it, the reason.
+The command prints JSON in the form of tree-status services, `{"status": "closed", "reason": "..."}`, possibly inside
+`{"result": {...}}` and with the time of the change as `since`; or one line with the state followed by the reason.
 """
 
 import json
@@ -16,13 +16,13 @@ from typing import Any
 
 from sourcepulse_hg.tree.state import CLOSED, OPEN, REASON_MAX_CHARACTERS, STATES, TreeState, TreeStateError
 
-#: The pusher waits for it, and so does everybody who wants to push meanwhile.
+#: The pusher waits this long, and so does every other push to this repository meanwhile.
 ANSWER_LIMIT_SECONDS = 5.0
 ANSWER_MAX_BYTES = 64 * 1024
 
 
 def ask_service(command: bytes, environ: Mapping[bytes, bytes], now: float) -> TreeState:
-    """Run the command in a shell; TreeStateError if it fails, is late, or its answer is none."""
+    """Run the command in a shell; raises TreeStateError if it fails, times out, or prints no valid answer."""
     process = subprocess.Popen(
         [b"/bin/sh", b"-c", command],
         env=environ,
@@ -41,7 +41,7 @@ def ask_service(command: bytes, environ: Mapping[bytes, bytes], now: float) -> T
 
 
 def _answer(process: subprocess.Popen[bytes]) -> bytes:
-    """Return what the process prints until it ends; what it leaves running is of no interest."""
+    """Return what the process prints until it exits; processes that it leaves running are ignored."""
     try:
         answer, _ = process.communicate(timeout=ANSWER_LIMIT_SECONDS)
     except subprocess.TimeoutExpired:
@@ -54,7 +54,7 @@ def _answer(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def parse_answer(answer: bytes, now: float) -> TreeState:
-    """Read what a service said; TreeStateError if that is no state."""
+    """Parse the answer of a service; raises TreeStateError if it is not a state."""
     text = answer.decode("utf-8", "replace").strip()
     if text.startswith("{"):
         return _from_json(text, now)
@@ -87,5 +87,5 @@ def _from_json(text: str, now: float) -> TreeState:
 
 
 def when_unreachable(problem: str, *, is_open: bool) -> TreeState:
-    """Return the state that holds while nobody can say."""
+    """Return the state to assume while the real one is unknown."""
     return TreeState(OPEN if is_open else CLOSED, f"its status is not known: {problem}", None, None, 0.0)

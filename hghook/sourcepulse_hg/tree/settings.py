@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The keys `tree_*` of `[sourcepulse]` as checked values; a bad one is told and never opens a tree."""
+"""The keys `tree_*` of `[sourcepulse]` as checked values; a bad one is reported and never opens a tree."""
 
 import re
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ _WORDS = ("closed", "open")
 
 
 class TreeSettings(NamedTuple):
-    """Who may close the tree, who and what passes a closed one, and the service that is asked instead, if any.
+    """Who may close the tree, which users and descriptions a closed tree accepts, and the service to ask instead.
 
     Patterns are searched in the description of the last changeset of a push. `problems` are sentences about bad
     values.
@@ -28,7 +28,6 @@ class TreeSettings(NamedTuple):
 
 
 def read_tree_settings(ui: Any) -> TreeSettings:
-    """Read the settings of a repository."""
     problems: list[str] = []
     return TreeSettings(
         admins=_names(ui, b"tree_admins") or (EVERYBODY,),
@@ -42,7 +41,7 @@ def read_tree_settings(ui: Any) -> TreeSettings:
 
 
 def is_listed(user: str | None, names: tuple[str, ...]) -> bool:
-    """Return whether a user is one of these; nobody in particular only if everybody is."""
+    """Return whether a user is in a list; an anonymous user (None) matches only `*`."""
     return EVERYBODY in names or (user is not None and user in names)
 
 
@@ -51,14 +50,14 @@ def _names(ui: Any, key: bytes) -> tuple[str, ...]:
 
 
 def _patterns(ui: Any, key: bytes, problems: list[str]) -> tuple[re.Pattern[str], ...]:
-    """Read one regular expression of each line."""
+    """Return the regular expressions of a key, one per line."""
     found = []
     for line in (ui.config(SECTION, key) or b"").decode("utf-8", "replace").splitlines():
         if line.strip():
             try:
                 found.append(re.compile(line.strip()))
             except (re.error, RecursionError, OverflowError) as error:
-                _problem(ui, key, f"has {line.strip()!r}, which is no regular expression: {error}; left out", problems)
+                _problem(ui, key, f"has {line.strip()!r}, not a regular expression: {error}; ignored", problems)
     return tuple(found)
 
 
@@ -66,7 +65,7 @@ def _unreachable(ui: Any, problems: list[str]) -> str:
     value = (ui.config(SECTION, b"tree_unreachable") or b"closed").decode("utf-8", "replace")
     if value in _WORDS:
         return value
-    _problem(ui, b"tree_unreachable", f"is {value!r}, it can be closed or open; taken as closed", problems)
+    _problem(ui, b"tree_unreachable", f"is {value!r}, must be closed or open; using closed", problems)
     return "closed"
 
 

@@ -13,19 +13,19 @@ CLOSED = "closed"
 APPROVAL = "approval required"
 STATES = (OPEN, CLOSED, APPROVAL)
 FORMAT = 1
-#: Why a tree is open whose time has come.
+#: The reason of a tree that reopened on schedule.
 SCHEDULED = "scheduled reopening"
 REASON_MAX_CHARACTERS = 2000
 
 
 class TreeStateError(SourcePulseError):
-    """A tree's state cannot be read, so nobody knows whether the tree is open."""
+    """A tree's state cannot be read, so it is unknown whether the tree is open."""
 
 
 class TreeState(NamedTuple):
-    """A state, why, until when (a scheduled reopening), who set it and when; times are in seconds since 1970.
+    """A state, its reason, when it reopens on schedule, who set it and when; times are in seconds since 1970.
 
-    `since` is 0 where nobody knows: of a state that was never set, or is assumed.
+    `since` is 0 if unknown, because the state was never set or is assumed.
     """
 
     state: str
@@ -35,15 +35,13 @@ class TreeState(NamedTuple):
     since: float
 
     def at(self, now: float) -> Self:
-        """Return the state at a time: after its scheduled reopening a tree is open."""
+        """Return the state at a given time: after its scheduled reopening a tree is open."""
         if self.state == OPEN or self.until is None or now < self.until:
             return self
         return self._replace(state=OPEN, reason=SCHEDULED, until=None, user=None, since=self.until)
 
 
 class TreeChange(NamedTuple):
-    """A tree went from one state to another."""
-
     old: str | None
     new: TreeState
 
@@ -52,12 +50,11 @@ NEVER_SET = TreeState(OPEN, None, None, None, 0.0)
 
 
 def encode_state(state: TreeState) -> bytes:
-    """Write a state."""
     return json.dumps({"sourcepulse-tree": FORMAT, **state._asdict()}).encode("ascii") + b"\n"
 
 
 def decode_state(content: bytes) -> TreeState:
-    """Read a state; TreeStateError if it is not as it was written."""
+    """Parse a state; raises TreeStateError if it is damaged."""
     try:
         fields = json.loads(content)
         if fields["sourcepulse-tree"] != FORMAT or fields["state"] not in STATES:
@@ -78,7 +75,7 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-#: More of a description is not searched.
+#: Patterns are searched only in this much of a description.
 DESCRIPTION_MAX_CHARACTERS = 64 * 1024
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Keep the state of a tree: its own as part of a transaction, what a service said beside the first copies."""
+"""Store the state of a tree: its own as part of a transaction, that of a service beside the first copies."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sourcepulse_hg.pending.first_copy import FOLDER
 from sourcepulse_hg.tree.file import NAME, state_file
 from sourcepulse_hg.tree.state import NEVER_SET, TreeChange, TreeState, TreeStateError, decode_state, encode_state
 
-#: Under this name a transaction's change is among those that Mercurial keeps of it (`tr.changes`).
+#: The key of the change in Mercurial's `tr.changes`.
 CHANGE = b"sourcepulse-tree"
 _GENERATOR = b"sourcepulse-tree"
 _SERVICE_NAME = b"tree-service.json"
 
 
 def read_state(repo: Any) -> TreeState:
-    """Read the state that was set last; TreeStateError if the file is damaged or cannot be read."""
+    """Return the state that was set last; raises TreeStateError if the file is damaged or cannot be read."""
     path = state_file(repo.sharedpath, repo.spath)
     if path is None:
         return NEVER_SET
@@ -31,14 +31,14 @@ def read_state(repo: Any) -> TreeState:
 
 
 def note_change(tr: Any, change: TreeChange) -> None:
-    """Make a new state part of a transaction: with it the file and the event stay or go."""
+    """Make a new state part of a transaction, so that its file and event are committed or rolled back with it."""
     content = encode_state(change.new)
     tr.addfilegenerator(_GENERATOR, (NAME,), lambda file: file.write(content), location=b"")
     tr.changes[CHANGE] = change
 
 
 def service_state(repo: Any) -> TreeState | None:
-    """Return what a service said when it was last told of, None if never or unreadable: then it is told again."""
+    """Return the last published state of a service; None if there is none or the file is unreadable."""
     try:
         with open(_service_file(repo), "rb") as file:
             return decode_state(file.read())
@@ -47,7 +47,7 @@ def service_state(repo: Any) -> TreeState | None:
 
 
 def remember_service_state(repo: Any, state: TreeState) -> None:
-    """Note what a service said; OSError if that fails."""
+    """Record the published state of a service; raises OSError."""
     path = _service_file(repo)
     ensure_folder(os.path.dirname(path), like=repo.sharedpath)
     replace_file(path, encode_state(state), like=repo.sharedpath)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The house keeps its rules: what may import what, no circles, and folders that can be taken in.
+"""The house keeps its rules: what may import what, no circles, folders that can be taken in, and plain words.
 
 CONTRIBUTING.md explains them; a rule that is added there is added here.
 """
@@ -8,6 +8,8 @@ CONTRIBUTING.md explains them; a rule that is added there is added here.
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -40,6 +42,8 @@ CORE = {
 FOLDER_ENTRIES_MAX = 14
 #: Package data, generated types, and Perl, where Bugzilla wants its modules side by side.
 LONG_FOLDERS = {"schemas", "events", "typed", "lib", "t"}
+FORBIDDEN_WORDS = re.compile(r"\b(told|untold|whoever|anew)\b", re.IGNORECASE)
+FORBIDDEN_BEGINNINGS = {"Give", "Tell", "Say", "Have", "Let", "Take"}
 
 
 def _modules() -> dict[str, Path]:
@@ -115,3 +119,32 @@ def test_a_folder_can_be_taken_in_at_a_glance() -> None:
         if len(entries) > FOLDER_ENTRIES_MAX and folder.name not in LONG_FOLDERS - {"events"}:
             crowded[str(folder.relative_to(ROOT))] = len(entries)
     assert crowded == {}
+
+
+def test_product_code_and_pages_use_plain_words() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py", "*.pm", "*.pl", "*.tmpl", "*.md", "*.toml", "*.service", "*.example"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    found = [
+        f"{name}:{number}: {line.strip()}"
+        for name in listed
+        if not name.startswith("tests/") and "/t/" not in name and (ROOT / name).exists()
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1)
+        if FORBIDDEN_WORDS.search(line)
+    ]
+    assert found == []
+
+
+def test_docstrings_begin_with_what_is_done() -> None:
+    found = []
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
+                docstring = ast.get_docstring(node) or ""
+                if docstring.partition(" ")[0] in FORBIDDEN_BEGINNINGS:
+                    found.append(f"{name}: {docstring.splitlines()[0]}")
+    assert found == []

@@ -165,7 +165,7 @@ class LocalSubscription:
         self._forget()
 
     def close(self) -> None:
-        """Give back the unacknowledged messages and leave; a temporary queue is removed."""
+        """Return the unacknowledged messages to the queue and leave; a temporary queue is removed."""
         if self._log is not None:
             with suppress(BrokerError), self._log.write(durable=False) as db:
                 self._commit_acks(db)

@@ -16,7 +16,6 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
 from sourcepulse.relay.thread import RelayThread
 from sourcepulse_buildbot.live.name_watch import NameWatch
-from sourcepulse_buildbot.relay_process import RelayProcess
 from sourcepulse_buildbot.settings import Settings
 
 #: How long a provider may take to answer.
@@ -36,7 +35,7 @@ class Relaying:
         self._master = master
         self._settings = settings
         self._tell = tell
-        self._relay: RelayThread | RelayProcess | None = None
+        self._relay: RelayThread | None = None
         self._names: NameWatch | None = None
         self._again = task.LoopingCall(self._look)
         self._again.clock = master.reactor
@@ -64,10 +63,8 @@ class Relaying:
             self._again.stop()
         if self._names is not None:
             self._names.stop()
-        if isinstance(self._relay, RelayThread):
+        if self._relay is not None:
             await threads.deferToThread(self._relay.stop)
-        elif self._relay is not None:
-            await self._relay.stop()
 
     def _look(self) -> None:
         if not self._is_looking:
@@ -107,13 +104,8 @@ class Relaying:
 
     def _relay_to(self, broker: str) -> None:
         outbox, exchange, format_ = Path(self._settings.outbox), self._settings.exchange, self._settings.format
-        if self._settings.relay == "process":
-            self._relay = RelayProcess(
-                self._master.reactor, outbox, broker=broker, exchange=exchange, format_=format_, tell=self._tell
-            )
-        else:
-            values = {"broker": broker, "exchange": exchange, "format": format_}
-            self._relay = RelayThread(outbox, core_config.load(values, environ={}), tell=self._tell)
+        values = {"broker": broker, "exchange": exchange, "format": format_}
+        self._relay = RelayThread(outbox, core_config.load(values, environ={}), tell=self._tell)
         self._relay.start()
         hosts = [host for host, _ in BrokerUrl.parse(broker).hosts]
         self._names = NameWatch(hosts, tell=self._tell)

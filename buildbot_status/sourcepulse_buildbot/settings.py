@@ -33,7 +33,7 @@ DEFAULT_PROPERTIES = (
     "scheduler",
     "workername",
 )
-RELAYS = ("thread", "process", "none")
+RELAYS = ("thread", "none")
 FORMATS = ("cloudevents", "pulse")
 
 #: A name is part of URIs and of routing keys that no other source may have.
@@ -126,7 +126,13 @@ def read_settings(
         problem(f"master must be one word that no other master of this database has, not {master!r}")
     check.exchange(exchange)
     check.one_of("format", format, FORMATS)
-    check.one_of("relay", relay, RELAYS)
+    if relay == "process":
+        problem(
+            "relay='process' is no longer there: leave relay= out, then a thread of the master sends the events, or "
+            "write relay='none' and run `sourcepulse relay` with the same outbox as a service"
+        )
+    else:
+        check.one_of("relay", relay, RELAYS)
     check.one_of("detail", detail, DETAILS)
     return Settings(
         outbox=str(outbox),

@@ -65,10 +65,9 @@ def test_an_outbox_that_never_opens_does_not_keep_the_master_from_ending(make_ma
     assert len(master.events("build.finished")) == 1
 
 
-@pytest.mark.parametrize("relay", ["thread", "process"])
-def test_the_relay_in_the_master_delivers_and_ends_with_it(make_master: MakeMaster, tmp_path: Path, relay: str) -> None:
+def test_the_relay_in_the_master_delivers_and_ends_with_it(make_master: MakeMaster, tmp_path: Path) -> None:
     url = f"file://{tmp_path}/log.db"
-    reporter = REPORTER.replace('"outbox.db"', f'"outbox.db", broker="{url}", relay="{relay}"')
+    reporter = REPORTER.replace('"outbox.db"', f'"outbox.db", broker="{url}"')
     master = make_master(reporter + BUILDER)
     with Consumer(url, "build.finished.#", timeout=30) as consumer:
         master.start()

@@ -24,8 +24,8 @@ from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.memory import finished as consumer_finished
 from sourcepulse.consumer.memory.done import DoneFile, Entry, _read, take_over
 from sourcepulse.consumer.memory.finished import GROUP_EVENTS, GROUP_SECONDS, RUSH_EVENTS, RUSH_SECONDS, Finished
+from sourcepulse.consumer.memory.name import name_of
 from sourcepulse.consumer.memory.state import ConsumerState
-from sourcepulse.consumer.name import name_of
 from sourcepulse.events.wire import decode
 from sourcepulse.gaps import Lane
 from support.local_log import log_url, publish_events, push_event

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse.gaps import Gap, Lane, Ordering, Reset, WentBack
+from sourcepulse.consumer.ordering import Ordering
+from sourcepulse.gaps import Gap, Lane, Reset, WentBack
 
 HOLD_SECONDS = 2.0
 HOLD_EVENTS = 8

@@ -18,11 +18,12 @@ from sourcepulse.consumer.intake import Intake
 from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.memory.coverage import Coverage
 from sourcepulse.consumer.memory.state import ConsumerState
+from sourcepulse.consumer.ordering import HOLD_SECONDS
 from sourcepulse.consumer.report import ConsumerReport, ConsumerStats
 from sourcepulse.consumer.request import check_request, log_unchecked, state_path
 from sourcepulse.errors import ConfigError, DecodeError
 from sourcepulse.events.event import Event
-from sourcepulse.gaps import HOLD_SECONDS, Gap, Reset
+from sourcepulse.gaps import Gap, Reset
 
 if TYPE_CHECKING:
     from sourcepulse.consumer.asynchronous import AsyncEvents

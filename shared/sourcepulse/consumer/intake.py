@@ -15,13 +15,14 @@ from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.link import Link, Queue
 from sourcepulse.consumer.memory.coverage import Coverage
 from sourcepulse.consumer.memory.finished import GROUP_EVENTS, Finished
+from sourcepulse.consumer.memory.name import fact_of, name_of
 from sourcepulse.consumer.memory.state import ConsumerState
-from sourcepulse.consumer.name import fact_of, name_of
+from sourcepulse.consumer.ordering import HOLD_EVENTS, Ordering
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerUnavailableError, DecodeError, StateError
 from sourcepulse.events.text import reason_line, short
 from sourcepulse.events.wire import decode
-from sourcepulse.gaps import HOLD_EVENTS, Gap, Ordering, Reset, WentBack
+from sourcepulse.gaps import Gap, Reset, WentBack
 from sourcepulse.outbox.outbox import WITHHELD_TYPE
 
 #: The last wait for a missing event before it is given up.

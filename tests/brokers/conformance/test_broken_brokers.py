@@ -27,9 +27,9 @@ from brokers.conformance import test_sharing as sharing
 from sourcepulse.brokers.file import publisher as local_publisher
 from sourcepulse.brokers.file import queues as local
 from sourcepulse.consumer.memory.state import ConsumerState
+from sourcepulse.consumer.ordering import Ordering
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerError
-from sourcepulse.gaps import Ordering
 from support import broken_pieces as broken
 from support import broker_under_test
 from support.broker_under_test import Child, FileBroker

@@ -19,6 +19,7 @@ from sourcepulse.cli.main import main
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
+from support.recorded import recorded_events
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_a_reader_that_leaves_ends_it_quietly(tmp_path: Path, log: str) -> None:
 
 def test_a_line_shows_time_type_source_and_summary() -> None:
     event = system_event(1, message="disk is full")
-    assert line(event) == "2026-11-22 10:59:31  system.test.degraded  system://test  disk is full"
+    assert line(event) == "2026-11-22 10:59:31Z  system.test.degraded  system://test  disk is full"
 
 
 def test_nothing_in_an_event_can_steer_the_terminal() -> None:
@@ -143,3 +144,29 @@ def test_nothing_in_an_event_can_steer_the_terminal() -> None:
 
 def test_a_long_summary_is_cut() -> None:
     assert len(line(system_event(1, message="x" * 5_000))) < 200
+
+
+def test_lines_of_builds_name_step_outcome_duration_and_reason() -> None:
+    lines = {event.type: line(event) for event in recorded_events("buildbot")}
+    begin, build = "2026-11-22 10:59:30Z", "buildbot://ci  builder/linux64/builds/57"
+    end = "2026-11-22 11:07:05Z"
+    assert lines["build.step.started.v1"] == f"{begin}  build.step.started  {build}: step tests"
+    assert (
+        lines["build.step.finished.v1"] == f"{end}  build.step.finished  {build}: step tests: failure in 455 s: failed"
+    )
+    assert lines["build.log.finished.v1"] == f"{end}  build.log.finished  {build}: step tests: log stdio, 12 lines"
+    assert lines["build.finished.v1"] == f"{end}  build.finished  {build}: failure in 455 s: failed tests (failure)"
+    assert lines["change.added.v1"].endswith("  Jörg <joerg@example.org>: Bug 1234 - handle empty input")
+
+
+def test_a_line_of_a_bug_names_it_and_who_changed_it() -> None:
+    changed = [event for event in recorded_events("bugzilla") if event.type == "bugzilla.bug.changed.v1"]
+    assert line(changed[0]).endswith("bug 1234 Crash on empty input, by alice")
+
+
+@pytest.mark.parametrize("record", ["hg", "buildbot", "bugzilla", "system"])
+def test_an_event_whose_data_is_not_as_its_schema_says_is_a_line_as_well(record: str) -> None:
+    for event in recorded_events(record):
+        whole = dict(event.data)
+        for data in ({}, *({**whole, name: None} for name in whole), *({**whole, name: [7]} for name in whole)):
+            assert line(event._replace(data=data)).isprintable()

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sourcepulse.events.event import Event
-from sourcepulse.events.wire import encode
+from sourcepulse.events.wire import decode, encode
 from support.event_schema import check_data
 
 FOLDER = Path(__file__).parent.parent / "recorded"
@@ -35,3 +35,9 @@ def recorded_types(name: str) -> set[str]:
     """Return the types of the events of a record."""
     lines = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return {line.partition('"type":"')[2].partition('"')[0] for line in lines}
+
+
+def recorded_events(name: str) -> list[Event]:
+    """Return the events of a record."""
+    lines = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [decode(body.encode(), routing_key=key) for key, _, body in (line.partition("\t") for line in lines)]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from sourcepulse.catalogue import schema_for
 from sourcepulse.cli.main import build_parser, main
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
+from support.outbox_events import outbox_events
 
 
 @pytest.fixture(autouse=True)
@@ -469,3 +471,24 @@ def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(capsys: pyte
         main(["stauts"])
     assert ended.value.code == 2
     assert "unknown command 'stauts'; did you mean 'status'?" in capsys.readouterr().err
+
+
+def test_emit_reads_the_data_from_standard_input_or_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box, file = str(tmp_path / "o.db"), tmp_path / "data.json"
+    file.write_text('{"message": "from a file"}', encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"message": "from a pipe"}'))
+    assert main(["emit", "system.hg.down", "--outbox", box, "--data", "-"]) == 0
+    assert main(["emit", "system.hg.down", "--outbox", box, "--data", f"@{file}"]) == 0
+    messages = [event.data["message"] for event in outbox_events(tmp_path / "o.db")]
+    assert messages == ["from a pipe", "from a file"]
+    assert main(["emit", "system.hg.down", "--outbox", box, "--data", "@/nowhere"]) != 0
+    assert "the file of --data @/nowhere cannot be read: No such file or directory" in capsys.readouterr().err
+
+
+def test_help_names_the_choices_and_defaults_of_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["relay", "--help"])
+    text = " ".join(said(capsys).split())
+    assert "cloudevents or pulse (default: cloudevents)" in text

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,18 @@ def test_the_demo_shows_a_real_push_arriving_and_leaves_nothing_behind(tmp_path:
     assert json.loads(event)["data"]["count"] == 3
     assert "[extensions]" in done.stderr
     assert list(folder.iterdir()) == []
+
+
+def test_a_demo_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sourcepulse.cli", "demo"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "LC_ALL": "C"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as demo:
+        assert demo.stderr is not None
+        demo.stderr.readline()
+        demo.terminate()
+        demo.communicate(timeout=60)
+    assert demo.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_demo_needs_no_hg_that_can_be_run_by_its_first_line(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Create two repositories, push from one to the other, and show what a subscriber receives."""
     folder = Path(tempfile.mkdtemp(prefix="sourcepulse-demo-"))
+    # The folder and the relay go also when a supervisor ends the demo.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         return _show(folder)
     finally:

@@ -93,4 +93,7 @@ def seconds(text: str) -> float:
 def _help(key: str) -> str:
     from sourcepulse.config import KEYS
 
-    return KEYS[key].help
+    setting = KEYS[key]
+    choices = f": {' or '.join(setting.choices)}" if setting.choices else ""
+    default = f" (default: {setting.default})" if setting.default is not None else ""
+    return f"{setting.help}{choices}{default}"

@@ -7,8 +7,10 @@ from __future__ import annotations
 import argparse
 import json
 import socket
+import sys
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 from sourcepulse.catalogue import check, complete_type
@@ -16,6 +18,7 @@ from sourcepulse.cli.common import add_settings, open_outbox, settings
 from sourcepulse.errors import EXIT_OK, EXIT_REFUSED, EventError
 from sourcepulse.events.event import Event, routing_words
 from sourcepulse.events.topics import FAMILIES
+from sourcepulse.events.wire import BODY_MAX_BYTES
 from sourcepulse.outbox.outbox import BURIED
 from sourcepulse.outbox.queries import find
 
@@ -31,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `emit`."""
     add_settings(parser, "outbox", "max_event_bytes")
     parser.add_argument("type", metavar="TYPE", help="an event type, with or without its version")
-    parser.add_argument("--data", metavar="JSON", default="{}", help="the payload, a JSON object")
+    parser.add_argument(
+        "--data",
+        metavar="JSON",
+        default="{}",
+        help="the payload, a JSON object; - reads it from standard input, @FILE from a file",
+    )
     parser.add_argument("--source", metavar="URI", help="the source of the event (default: system://HOST)")
     parser.add_argument("--subject", help="what the event is about (default for a system event: the service)")
     parser.add_argument(
@@ -60,14 +68,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def parse_data(text: str) -> dict[str, Any]:
-    """Read the payload; EventError if it is not a JSON object."""
+    """Read the payload: JSON, `-` for standard input, or `@FILE`; EventError if it is not a JSON object."""
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
+        data = json.loads(_content(text), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise EventError(f"--data is not valid JSON: {error}") from None
     if not isinstance(data, dict):
         raise EventError('--data must be a JSON object, like {"message": "..."}')
     return data
+
+
+def _content(text: str) -> str:
+    if text == "-":
+        return sys.stdin.read(BODY_MAX_BYTES)
+    if not text.startswith("@"):
+        return text
+    try:
+        with Path(text[1:]).open(encoding="utf-8") as file:
+            return file.read(BODY_MAX_BYTES)
+    except OSError as error:
+        raise EventError(f"the file of --data {text} cannot be read: {error.strerror}") from None
 
 
 def make_event(

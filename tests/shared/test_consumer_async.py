@@ -253,3 +253,8 @@ def test_two_consumers_share_an_event_loop(url: BrokerUrl) -> None:
 
     ready = asyncio.Semaphore(0)
     assert run(main()) == [list(range(1, 21))] * 2
+
+
+def test_a_consumer_that_is_looped_over_directly_says_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="write `async with consumer as events:`"):
+        aiter(Consumer(f"file://{tmp_path}/log.db", ["#"]))  # type: ignore[type-var]

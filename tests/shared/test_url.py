@@ -215,3 +215,8 @@ def test_kombus_way_to_write_the_default_virtual_host_is_understood() -> None:
 def test_a_scheme_has_no_case(text: str) -> None:
     scheme, _, rest = text.partition("://")
     assert BrokerUrl.parse(text) == BrokerUrl.parse(f"{scheme.lower()}://{rest}")
+
+
+def test_a_file_without_slashes_is_answered_with_how_it_is_written() -> None:
+    with pytest.raises(ConfigError, match="write file:// and the absolute path"):
+        BrokerUrl.parse("file:log.db")

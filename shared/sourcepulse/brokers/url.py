@@ -119,6 +119,8 @@ def _parse(text: str) -> BrokerUrl:
     scheme, separator, rest = text.partition("://")
     # Schemes are case-insensitive (RFC 3986 section 3.1).
     scheme = scheme.lower()
+    if not separator and text.lower().startswith("file:"):
+        raise ValueError("write file:// and the absolute path of the log, as in file:///var/lib/sourcepulse/log.db")
     if not separator or scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise ValueError(f"its scheme is unknown; known are {known}")

@@ -32,6 +32,15 @@ def add_settings(parser: argparse.ArgumentParser, *keys: str) -> None:
         parser.add_argument(f"--{key.replace('_', '-')}", dest=key, metavar=metavar, help=_help(key))
 
 
+def add_action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_: str
+) -> argparse.ArgumentParser:
+    """Return the parser of a new action of a command; `-v` is understood before and behind the action."""
+    parser = actions.add_parser(name, help=help_, description=help_)
+    parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="log more to stderr")
+    return parser
+
+
 def settings(args: argparse.Namespace) -> Config:
     """Read the settings of this run and log a warning for each that looks unsafe."""
     from sourcepulse.config import KEYS, check_value

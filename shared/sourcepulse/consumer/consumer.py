@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from sourcepulse.brokers import TEMPORARY_LIMITS, QueueLimits, SubscriptionSpec
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE, check_place
@@ -272,6 +272,9 @@ class Consumer:
             raise ConfigError("workers is the number of callbacks at once, at least 1")
         feed = self._start_feed(workers, on_change=None, closing=False)
         run(feed, callback, stop=self.stop, workers=workers, retry=Retry(attempts, retry_seconds))
+
+    def __aiter__(self) -> NoReturn:
+        raise TypeError("write `async with consumer as events:`, then `async for event in events:`")
 
     async def __aenter__(self) -> AsyncEvents:
         """Subscribe and return the events for `async for`.

@@ -16,7 +16,7 @@ from typing import Any
 
 from sourcepulse.brokers.dead_letters import DeadLetter, DeadLetters, each_chunk, find, open_dead_letters
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.cli.common import add_settings, positive, print_json, settings
+from sourcepulse.cli.common import add_action, add_settings, positive, print_json, settings
 from sourcepulse.errors import EXIT_OK, ConfigError, NothingThereError
 from sourcepulse.events.text import plain
 
@@ -61,7 +61,7 @@ def _action(
     action: Callable[[argparse.Namespace], int],
     help_: str,
 ) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=help_, description=help_)
+    parser = add_action(actions, name, help_)
     add_settings(parser, "broker", "broker_file")
     parser.add_argument("queue", metavar="QUEUE", help="the name of the consumer's queue")
     parser.set_defaults(action=action)

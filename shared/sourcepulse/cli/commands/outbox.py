@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sourcepulse.cli.common import add_settings, open_outbox, outbox_path, positive, print_json, settings
+from sourcepulse.cli.common import add_action, add_settings, open_outbox, outbox_path, positive, print_json, settings
 from sourcepulse.cli.lines import plain
 from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, EXIT_REFUSED, ConfigError, NothingThereError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
@@ -72,7 +72,7 @@ def _action(
     help_: str,
     *extend: Callable[[argparse.ArgumentParser], None],
 ) -> None:
-    parser = actions.add_parser(name, help=help_, description=help_)
+    parser = add_action(actions, name, help_)
     add_settings(parser, "outbox")
     for add in extend:
         add(parser)

@@ -10,6 +10,9 @@ import json
 from sourcepulse.catalogue import known_types, schema_for
 from sourcepulse.errors import EXIT_OK
 
+#: What `emit` takes besides the types that have a schema of their own.
+STATUS_TYPES = "system.<service>.<state>.v1"
+
 HELP = "list the event types, or print the JSON Schema of one"
 
 
@@ -21,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the types, one per line, or a schema."""
     if args.type is None:
-        print("\n".join(known_types()))
+        print("\n".join([*known_types(), STATUS_TYPES]))
     else:
         print(json.dumps(schema_for(args.type), indent=2))
     return EXIT_OK

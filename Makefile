@@ -7,6 +7,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO := $(VENV)/.demo
 DONE := $(VENV)/.complete
 
 # What the tests start besides Python: Debian's own builds.
@@ -21,16 +22,23 @@ help:
 
 setup: $(DONE)
 
-# A venv that was left half built is built anew; one that fits its project file is left alone.
-$(DONE): pyproject.toml
+# A venv that was left half built is built from scratch; one that fits its project file is left alone.
+$(DEMO): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "sourcepulse needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(MAKE) --no-print-directory venv-package
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[hg,buildbot]' --group dev
-	@# An editable install compiles nothing, and every hg process would compile the hook anew where it may not write.
-	@$(BIN)/python -m compileall -q shared hghook buildbot_status bugzilla_extension
+	@echo "building $(VENV): sourcepulse, Mercurial and the clients of the brokers; this takes about 15 seconds"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable '.[hg]'
+	@# An editable install compiles nothing, and every hg process would compile the hook again where it may not write.
+	@$(BIN)/python -m compileall -q shared hghook
+	@touch $@
+
+$(DONE): $(DEMO)
+	@echo "adding Buildbot and the tools of the tests to $(VENV); this takes about half a minute"
+	@$(BIN)/python -m pip install --quiet --editable '.[hg,buildbot]' --group dev
+	@$(BIN)/python -m compileall -q buildbot_status bugzilla_extension
 	@touch $@
 
 .PHONY: venv-package
@@ -39,7 +47,7 @@ venv-package:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv >/dev/null; \
 	else echo "Python's venv module is missing; install it, on Debian: apt-get install python3-venv" >&2; exit 1; fi
 
-demo: setup
+demo: $(DEMO)
 	@$(BIN)/sourcepulse demo
 
 # Without root the tests of a missing part are skipped on a laptop; with CI set they fail.

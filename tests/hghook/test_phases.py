@@ -113,3 +113,19 @@ def test_a_changeset_that_is_no_longer_secret_is_told_in_full(each_site: Site) -
     server.hg("phase", "--secret", "--force", "--rev", "tip")
     server.hg("phase", "--draft", "--rev", "tip")
     assert len(server.events()) == 1
+
+
+def test_what_an_aborted_transaction_hid_is_not_kept_as_hidden(each_site: Site) -> None:
+    server = each_site.server()
+    kept = server.path / ".hg" / "store" / "sourcepulse-vanished"
+    refused = ("--config", "hooks.pretxnclose=false")
+    for name in ("one", "two"):
+        server.commit(name, name=name)
+    assert server.hg("phase", "--secret", "--force", "--rev", "0", *refused, check=False).returncode != 0
+    assert not kept.exists()
+    server.hg("phase", "--secret", "--force", "--rev", "1")
+    assert kept.read_bytes().hex() == server.nodes("1")[0]
+    assert server.hg("phase", "--secret", "--force", "--rev", "0", *refused, check=False).returncode != 0
+    assert kept.read_bytes().hex() == server.nodes("1")[0]
+    server.hg("phase", "--draft", "--rev", "1")
+    assert [event.data["count"] for event in server.events()] == [1, 1]

@@ -58,7 +58,7 @@ def test_a_relay_that_does_not_run_and_a_broker_that_was_changed_are_named(site:
         outbox.bind_broker("public", "amqp://elsewhere:5672/%2F sourcepulse")
     code, said = checked(server)
     assert code == 1
-    assert "no relay             not running, and with relay = off no push starts one" in said
+    assert "no relay             not running, and with relay = off pushes do not start one" in said
     assert f"run `sourcepulse outbox rebind --outbox {server.outbox}`" in said
     with lock_path(server.outbox).open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

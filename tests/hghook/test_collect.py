@@ -241,7 +241,7 @@ def test_a_path_that_is_no_utf8_is_remembered_and_swept(tmp_path: Path, box: Pat
 
 
 def test_a_place_that_is_no_repository_is_a_clear_error(tmp_path: Path, box: Path) -> None:
-    with pytest.raises(NothingThereError, match="no Mercurial repository"):
+    with pytest.raises(NothingThereError, match="is not a Mercurial repository"):
         _collect(tmp_path, box)
 
 

@@ -116,3 +116,53 @@ def test_a_changeset_that_came_hidden_is_told_in_full_once_it_can_be_seen(each_s
         (node, "hidden", ["tagged"])
     ]
     assert told.data["source"] == "phase"
+
+
+def _pushed(server: Repository) -> list[list[str]]:
+    return [[one["node"] for one in event.data["changesets"]] for event in server.events()]
+
+
+def _parent_that_was_amended(site: Site, server: Repository) -> tuple[str, str]:
+    """Have X amended by one user and a child Y of X pushed by another; return X and Y."""
+    amends, builds_on = site.repository("amends", _EVOLUTION), site.repository("builds-on", _EVOLUTION)
+    amends.commit("root", name="root")
+    amends.commit("x")
+    amends.push_ssh(server)
+    builds_on.hg("pull", server.path)
+    builds_on.hg("update", "tip")
+    builds_on.commit("y", name="y")
+    x, y = builds_on.nodes()[1:]
+    return x, y
+
+
+def test_a_published_changeset_that_an_update_of_the_server_hid_is_no_news(each_site: Site) -> None:
+    server = each_site.server(other=_EVOLUTION + "[phases]\npublish = no")
+    x, y = _parent_that_was_amended(each_site, server)
+    server.hg("update", x)
+    amends = Repository(each_site, each_site.folder / "amends")
+    amends.hg("commit", "--amend", "--message", "x2")
+    amends.push_ssh(server)
+    # As the parent of the working directory X stayed visible until here; this is no transaction.
+    server.hg("update", "null")
+    Repository(each_site, each_site.folder / "builds-on").push_ssh(server)
+    assert _pushed(server)[-1] == [y]
+    assert sum(x in nodes for nodes in _pushed(server)) == 1
+
+
+def test_a_published_changeset_that_a_silent_server_hid_is_no_news(each_site: Site) -> None:
+    server = each_site.server(keys="commits = no", other=_EVOLUTION + "[phases]\npublish = no")
+    x, y = _parent_that_was_amended(each_site, server)
+    server.hg("debugobsolete", x)
+    Repository(each_site, each_site.folder / "builds-on").push_ssh(server)
+    assert _pushed(server)[-1] == [y]
+
+
+def test_what_was_hidden_before_there_was_a_record_is_no_news(each_site: Site) -> None:
+    server = each_site.server(other=_EVOLUTION + "[phases]\npublish = no")
+    x, y = _parent_that_was_amended(each_site, server)
+    server.hg("debugobsolete", x)
+    # As after an upgrade from a version that kept no record.
+    (server.path / ".hg" / "store" / "sourcepulse-vanished").unlink()
+    server.commit("another", name="another")
+    Repository(each_site, each_site.folder / "builds-on").push_ssh(server)
+    assert _pushed(server)[-1] == [y]

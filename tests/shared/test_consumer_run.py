@@ -388,7 +388,7 @@ def test_a_consumer_at_work_cannot_be_asked_for_events_besides(url: BrokerUrl) -
     place = Workplace("a1")
     running = Running(consumer, place)
     wait_until(lambda: place.begun)
-    with pytest.raises(RuntimeError, match="at work"):
+    with pytest.raises(RuntimeError, match="this consumer is in use"):
         consumer.receive(0)
     place.let_go()
     running.stop()

@@ -140,7 +140,7 @@ class Pipeline:
             await after.stop()
         self._taken_over.callback(None)
         recovered.callback(None)
-        self._relaying.start()
+        self._relaying.start(after=after._relaying if after is not None else None)
         if not self._writer.in_trouble:
             self._first = self._intake.drained(START_LIMIT_SECONDS)
             await self._first
@@ -159,7 +159,7 @@ class Pipeline:
         await self._relaying.stop()
 
     def look_for_broker(self) -> None:
-        """Ask again for the URL of the broker if a secret provider did not have it."""
+        """Ask a secret provider again for the URL of the broker, which it did not have or which may have changed."""
         self._relaying.look_again()
 
     # -- recovery

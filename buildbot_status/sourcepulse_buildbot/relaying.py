@@ -27,44 +27,49 @@ AGAIN_SECONDS = 60.0
 class Relaying:
     """Relays the events of the outbox until stopped.
 
-    The broker of the settings may be a renderable. While it cannot be rendered, events wait in the outbox, and `tell`
-    is called once for each new reason.
+    The broker of the settings may be a renderable. While it cannot be rendered, the last URL is used; without one,
+    events wait in the outbox. `tell` is called once for each new reason.
     """
 
     def __init__(self, master: Any, settings: Settings, *, tell: Callable[[str], None]) -> None:
         self._master = master
         self._settings = settings
         self._tell = tell
+        #: The URL that the relay uses.
+        self._url: str | None = None
         self._relay: RelayThread | None = None
         self._names: NameWatch | None = None
+        self._one_at_a_time = defer.DeferredLock()
         self._again = task.LoopingCall(self._look)
         self._again.clock = master.reactor
         self._is_looking = self._is_stopped = False
         self._reason = ""
 
-    def start(self) -> None:
-        """Start; a secret provider is not waited for."""
-        if self._settings.broker is None or self._settings.relay == "none":
+    def start(self, *, after: Relaying | None) -> None:
+        """Start with the URL of the previous one if the broker is the same; a secret provider is not waited for."""
+        broker = self._settings.broker
+        if broker.value is None or self._settings.relay == "none":
             return
-        if isinstance(self._settings.broker, str):
-            self._relay_to(self._settings.broker)
-        else:
-            self._again.start(AGAIN_SECONDS)
+        if isinstance(broker.value, str):
+            self._relay_to(broker.value)
+            return
+        if after is not None and after._url is not None and after._settings.broker == broker:
+            self._relay_to(after._url)
+        self._again.start(AGAIN_SECONDS)
 
     def look_again(self) -> None:
-        """Ask now for a secret that was missing."""
+        """Ask now for a secret, which was missing or may have changed."""
         if self._again.running:
             self._look()
+        elif self._url is not None and not isinstance(self._settings.broker.value, str):
+            self._again.start(AGAIN_SECONDS)
 
     async def stop(self) -> None:
         """Stop within seconds; the broker is not waited for."""
         self._is_stopped = True
         if self._again.running:
             self._again.stop()
-        if self._names is not None:
-            self._names.stop()
-        if self._relay is not None:
-            await threads.deferToThread(self._relay.stop)
+        await self._one_at_a_time.run(defer.ensureDeferred, self._end_relay())
 
     def _look(self) -> None:
         if not self._is_looking:
@@ -77,20 +82,35 @@ class Relaying:
         if self._is_stopped:
             return
         if broker is not None:
-            self._again.stop()
-            self._relay_to(broker)
+            self._reason = ""
+            if self._again.running:
+                self._again.stop()
+            await self._one_at_a_time.run(defer.ensureDeferred, self._switch_to(broker))
         elif reason != self._reason:
             self._reason = reason
+            meanwhile = "events wait in the outbox" if self._url is None else "the last known URL is used"
             self._tell(
-                f"{self._settings.name}: broker: {reason}; events wait in the outbox, and the secret is asked for "
+                f"{self._settings.name}: broker: {reason}; {meanwhile}, and the secret is asked for "
                 f"again at each reconfig and every {AGAIN_SECONDS:.0f} s"
             )
+
+    async def _switch_to(self, broker: str) -> None:
+        if broker != self._url:
+            await self._end_relay()
+            if not self._is_stopped:
+                self._relay_to(broker)
+
+    async def _end_relay(self) -> None:
+        if self._names is not None:
+            self._names.stop()
+        if self._relay is not None:
+            await threads.deferToThread(self._relay.stop)
 
     async def _rendered(self) -> tuple[str | None, str]:
         """Return the URL, or the reason why there is none."""
         properties = Properties()
         properties.master = self._master
-        rendering = defer.maybeDeferred(properties.render, self._settings.broker)
+        rendering = defer.maybeDeferred(properties.render, self._settings.broker.value)
         try:
             broker = await rendering.addTimeout(ANSWER_LIMIT_SECONDS, self._master.reactor)
             if not isinstance(broker, str):
@@ -103,6 +123,7 @@ class Relaying:
         return broker, ""
 
     def _relay_to(self, broker: str) -> None:
+        self._url = broker
         outbox, exchange, format_ = Path(self._settings.outbox), self._settings.exchange, self._settings.format
         values = {"broker": broker, "exchange": exchange, "format": format_}
         self._relay = RelayThread(outbox, core_config.load(values, environ={}), tell=self._tell)

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from sourcepulse_buildbot import surroundings
 from sourcepulse_buildbot.pipeline import Pipeline
-from sourcepulse_buildbot.settings import Settings, read_settings
+from sourcepulse_buildbot.settings import Broker, Settings, read_settings
 
 _OURS = "PulseStatusPush"
 
@@ -37,6 +37,7 @@ class PulseStatusPush(BuildbotService):
     """
 
     name = None
+    _config_kwargs: dict[str, Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Buildbot requires a name before it checks anything else; without one, our own check reports what is missing.
@@ -44,6 +45,8 @@ class PulseStatusPush(BuildbotService):
         kwargs.setdefault("name", type(self).__name__)
         self._pipeline: Pipeline | None = None
         super().__init__(*args, **kwargs)
+        # Buildbot compares these arguments at a reconfig, and logs them if it fails.
+        self._config_kwargs = {**self._config_kwargs, "broker": Broker(self._config_kwargs.get("broker"))}
 
     def checkConfig(self, *args: Any, **kwargs: Any) -> None:  # noqa: N802 - the name that Buildbot calls
         """Report every mistake; nothing is opened and no provider is asked."""
@@ -88,7 +91,7 @@ class PulseStatusPush(BuildbotService):
         yield super().stopService()
 
     def _settings(self, mistakes: list[str], arguments: Mapping[str, Any]) -> Settings:
-        return read_settings(mistakes.append, name=self.name, **arguments)
+        return read_settings(mistakes.append, name=self.name, **{**arguments, "broker": arguments["broker"].value})
 
     def _in_basedir(self, settings: Settings) -> Settings:
         return settings._replace(outbox=str(Path(self.master.basedir) / settings.outbox))

@@ -41,14 +41,42 @@ _NAME_RULE = "one word of letters, digits, '.', '_' and '-' for this Buildbot; i
 NAME_MAX_CHARACTERS = 100
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_MAX_CHARACTERS - 1}}}")
 _NOT_OF_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+#: The `__repr__` of an object that has none of its own: it shows only where the object is in memory.
+_NO_REPR: Any = object.__repr__
+
+
+class Broker:
+    """The broker as master.cfg has it, which two readings of master.cfg can compare.
+
+    Buildbot cannot: `Interpolate` returns a renderable for `==`, which is true, and two `Secret`s are never equal.
+    """
+
+    def __init__(self, value: Any) -> None:
+        #: A URL, a renderable that Buildbot renders to one, or None.
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Broker) and self._text() == other._text()
+
+    def __hash__(self) -> int:
+        return hash(self._text())
+
+    def __repr__(self) -> str:
+        # Buildbot logs the arguments of a service whose reconfig fails.
+        return "None" if self.value is None else "<a broker>"
+
+    def _text(self) -> str:
+        """Return what master.cfg has; never log it, because it may contain a password."""
+        if type(self.value).__repr__ is _NO_REPR:
+            return f"{type(self.value).__qualname__} {vars(self.value)!r}"
+        return repr(self.value)
 
 
 class Settings(NamedTuple):
     """The checked arguments of the reporter."""
 
     outbox: str
-    #: A URL, or a renderable that Buildbot renders to one.
-    broker: Any
+    broker: Broker
     name: str
     master: str | None
     exchange: str
@@ -136,7 +164,7 @@ def read_settings(
     check.one_of("detail", detail, DETAILS)
     return Settings(
         outbox=str(outbox),
-        broker=broker,
+        broker=Broker(broker),
         name=str(named),
         master=master,
         exchange=exchange,

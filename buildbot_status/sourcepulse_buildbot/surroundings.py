@@ -8,22 +8,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sourcepulse.brokers.address import DEFAULT_EXCHANGE
 from sourcepulse_buildbot.live.builders import plain_tags
-from sourcepulse_buildbot.settings import Settings
-
-#: What must be the same if two reporters share an outbox.
-_WHERE_TO = ("broker", "exchange", "format")
+from sourcepulse_buildbot.settings import FORMATS, Settings
 
 
 def mistakes(settings: Settings, service: Any, master: Any) -> Iterator[str]:
     """Yield a sentence for each thing that cannot work."""
     outbox = _path(master, settings.outbox)
-    own = getattr(service, "_config_kwargs", None) or {}
+    place = (settings.broker, settings.exchange, settings.format)
     for other in _services(master):
         theirs = getattr(other, "_config_kwargs", None) or {}
         if type(other) is not type(service) or other.name == service.name or not isinstance(theirs.get("outbox"), str):
             continue
-        if _path(master, theirs["outbox"]) == outbox and any(own.get(name) != theirs.get(name) for name in _WHERE_TO):
+        their_place = (theirs["broker"], theirs.get("exchange", DEFAULT_EXCHANGE), theirs.get("format", FORMATS[0]))
+        if _path(master, theirs["outbox"]) == outbox and their_place != place:
             # One relay serves an outbox, and would send the events of both reporters to one of the two places.
             yield (
                 f"outbox={settings.outbox!r} is also used by the reporter {other.name!r}, which sends to a different "

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sourcepulse_buildbot.settings import read_settings
+from sourcepulse_buildbot.settings import Broker, read_settings
 from support.buildbot_master import require_buildbot
 
 GOOD: dict[str, Any] = {"name": "ci", "outbox": "outbox.db"}
@@ -135,3 +136,34 @@ def test_checkconfig_says_what_to_write_for_a_name_of_two_words(tmp_path: Path) 
         "PulseStatusPush: write name='my-ci' instead of name='my ci': one word of letters, digits, '.', '_' and '-' "
         "for this Buildbot; its events have the source buildbot://my-ci"
     )
+
+
+def test_two_readings_of_master_cfg_have_equal_brokers_only_if_they_have_the_same_and_none_shows_it() -> None:
+    require_buildbot()
+    from buildbot.plugins import util
+
+    def read() -> list[Broker]:
+        return [
+            Broker(value)
+            for value in (
+                None,
+                "amqp://a",
+                "amqp://b",
+                util.Interpolate("amqp://a"),
+                util.Interpolate("amqp://%(kw:host)s", host="a"),
+                util.Interpolate("amqp://%(kw:host)s", host=util.Secret("a")),
+                util.Interpolate("amqp://%s", util.Secret("a")),
+                util.Interpolate("amqp://%s", util.Secret("b")),
+                util.Interpolate("amqp://") + util.Secret("a"),
+                util.Interpolate("amqp://") + util.Secret("b"),
+                util.Secret("a"),
+                util.Secret("b"),
+                util.WithProperties("amqp://a"),
+                util.WithProperties("amqp://b"),
+            )
+        ]
+
+    assert read() == read()
+    assert len(set(read())) == len(read())
+    assert not any(one == other for one, other in itertools.combinations(read(), 2))
+    assert not any("amqp" in repr(each) for each in read())

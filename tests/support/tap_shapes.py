@@ -63,6 +63,25 @@ TAP: dict[str, Shape] = {
         b"1..1\nnot ok 1 - x\n" + _stamped("[00:00:{:02}] "), "F x\n. a\nF b\n. s > in\ns c"
     ),
     "a program that logs ok with a time": Shape(b"1..1\n12:00:00 not ok 1 - no test\nok 1 - a\n", ". a"),
+    "a program that logs a range with a time": Shape(b"1..1\nnot ok 1 - a\n12:00:01 1..5\n", "F a", notes=1),
+    "a program that logs none of nothing with a time": Shape(b"1..1\nok 1 - a\n12:00:01 1..0\n", ". a"),
+    "a program that logs less than its plan with a time": Shape(
+        b"1..2\n[12:00:01] 1..3\n[12:00:01] ok 1 - inner\n[12:00:01] not ok 2 - inner2\nok 1 - a\nok 2 - b\n",
+        ". a\n. b",
+        notes=1,
+    ),
+    "a program that logs more than its plan with a time": Shape(
+        b"1..1\n12:00:01 1..1\n12:00:01 ok 1 - in\n12:00:01 not ok 2 - more\nok 1 - a\n", ". a", notes=1
+    ),
+    "prove without --verbose and a program that logs a range with a time": Shape(
+        b"12:00:01 1..5\nt/a.t .. ok\nAll tests successful.\nFiles=1, Tests=1,  0 wallclock secs\nResult: PASS\n",
+        ". t/a.t",
+        notes=1,
+    ),
+    "two runs behind a time and one without": Shape(
+        b"1..1\nnot ok 1 - x\n" + _stamped("[00:00:{:02}] ") + b"[00:01:00] 1..1\n[00:01:00] not ok 1 - y\n",
+        "F x\n. a\nF b\n. s > in\ns c\nF y",
+    ),
     "Bail out in a subtest": Shape(
         b"TAP version 14\n# Subtest: s\n    ok 1 - a\n    Bail out! db\nBail out! db\n", ". s > a", is_whole=False
     ),

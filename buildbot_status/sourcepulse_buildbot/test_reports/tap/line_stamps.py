@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 _CLOCK = r"[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
 _STAMP = re.compile(
@@ -22,26 +24,43 @@ _STAMP = re.compile(
 )
 
 
-def stamp_blanks(
-    lines: Iterable[str], is_known: Callable[[str], bool], is_certain: Callable[[str], bool]
-) -> int | None:
-    """Return how many spaces stand between the timestamp and the line; None if there is no timestamp to remove.
+class Stamped(NamedTuple):
+    """What the lines behind timestamps are."""
 
-    A program may print a timestamp and then something that looks like a line of the report. So there must be a line
-    that is certain behind a timestamp, or at least none that is recognized without one.
+    #: How many spaces stand between the timestamp and the line; None if there is no timestamp to remove.
+    blanks: int | None
+    #: Whether they are not read although a plan is among them.
+    is_plan_left_out: bool = False
+
+
+def find_stamps(
+    lines: Iterable[str],
+    is_known: Callable[[str], bool],
+    planned: Callable[[str], int],
+    is_point: Callable[[str], bool],
+) -> Stamped:
+    """Return what the lines behind timestamps are; `planned` returns the tests of a plan, and 0 for any other line.
+
+    A program may print a timestamp and then something that looks like a line of the report. So if lines of a report
+    stand without timestamps, those behind timestamps are a report only if they have a plan and keep it.
     """
-    blanks: int | None = None
-    any_plain = any_certain = False
+    plans: Counter[int] = Counter()
+    points: Counter[int] = Counter()
+    any_plain = False
     for line in lines:
         if is_known(line):
             any_plain = True
             continue
         match = _STAMP.match(line)
         if match is not None and is_known(text := line[match.end() :].lstrip(" ")):
-            found = len(line) - match.end() - len(text)
-            blanks = found if blanks is None else min(blanks, found)
-            any_certain = any_certain or is_certain(text)
-    return None if any_plain and not any_certain else blanks
+            blanks = len(line) - match.end() - len(text)
+            plans[blanks] += planned(text)
+            points[blanks] += is_point(text)
+    # Subtests are indented.
+    least = min(plans, default=None)
+    if any_plain and least is not None and not 0 < plans[least] == points[least]:
+        return Stamped(None, is_plan_left_out=any(plans.values()))
+    return Stamped(least)
 
 
 def lines_of(text: str, blanks: int | None = None) -> Iterator[str]:

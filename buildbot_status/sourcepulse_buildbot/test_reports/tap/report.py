@@ -16,7 +16,7 @@ from sourcepulse_buildbot.test_reports.cases import ERROR, FAILED, PASSED, SKIPP
 from sourcepulse_buildbot.test_reports.message_parts import Message
 from sourcepulse_buildbot.test_reports.numbers import duration_ns, line_number
 from sourcepulse_buildbot.test_reports.tap.level import Level, Point, counted_failures
-from sourcepulse_buildbot.test_reports.tap.line_stamps import lines_of, stamp_blanks
+from sourcepulse_buildbot.test_reports.tap.line_stamps import find_stamps, lines_of
 from sourcepulse_buildbot.test_reports.tap.names import Named, without_times
 from sourcepulse_buildbot.test_reports.tap.prove_verdicts import Prove
 from sourcepulse_buildbot.test_reports.text import decode_text
@@ -25,6 +25,8 @@ from sourcepulse_buildbot.test_reports.text import decode_text
 LEVELS_MAX = 30
 #: At most this many tests that did not run are reported one by one; a plan may name any number.
 MISSING_MAX = 100
+#: Python would need long to convert a number of unlimited length.
+PLAN_MAX_DIGITS = 18
 
 _INDENT = 4
 _POINT = re.compile(r"(?P<bad>not )?ok(?=\s|$|#)(?:[ \t]+(?P<number>[0-9]+)\b)?(?P<rest>.*)", re.DOTALL)
@@ -41,6 +43,7 @@ _TIME = re.compile(r"\s#\s*time=(?P<value>[0-9.]+)(?P<unit>ms|s)$")
 #: The keys of a YAML block that are understood; the rest is only text.
 _YAML_KEYS = frozenset({"duration_ms", "file", "line", "location"})
 _ALL_SKIPPED = "all tests"
+_PLAN_LEFT_OUT = "the plan behind a timestamp is not kept; its lines are taken for the log of a program and not read"
 
 
 def read_tap(data: bytes, builder: ReportBuilder | None = None) -> Report:
@@ -79,7 +82,9 @@ class _Reader:
         for note in decoded.notes:
             self._builder.note(note)
         text = _COLOUR.sub("", decoded.text)
-        blanks = stamp_blanks(lines_of(text), _is_tap, _is_plan)
+        blanks, is_plan_left_out = find_stamps(lines_of(text), _is_tap, _planned, _is_numbered)
+        if is_plan_left_out:
+            self._builder.note(_PLAN_LEFT_OUT)
         self._has_numbers = any(_is_numbered(line) for line in lines_of(text, blanks))
         for line in lines_of(text, blanks):
             self._line(line)
@@ -164,8 +169,7 @@ class _Reader:
             self._end_stream()
         self._any_tap = self._is_begun = True
         level = self._level(depth)
-        # Python would need long to convert a number of unlimited length.
-        level.planned = int(number[:18])
+        level.planned = int(number[:PLAN_MAX_DIGITS])
         level.plan_came_last = level.seen > 0
         if not level.planned and not depth:
             self._add(self._path or _ALL_SKIPPED, SKIPPED, message=reason)
@@ -349,9 +353,10 @@ def _is_numbered(line: str) -> bool:
     return match is not None and match["number"] is not None and not Prove.is_verdict(line)
 
 
-def _is_plan(line: str) -> bool:
-    return bool(_PLAN.match(line))
+def _planned(line: str) -> int:
+    match = _PLAN.match(line)
+    return int(match["number"][:PLAN_MAX_DIGITS]) if match else 0
 
 
 def _is_tap(line: str) -> bool:
-    return _is_plan(line) or bool(_VERSION.match(line)) or _is_numbered(line) or Prove.is_summary(line)
+    return bool(_PLAN.match(line)) or bool(_VERSION.match(line)) or _is_numbered(line) or Prove.is_summary(line)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: The id of a body that is not an event: this prefix and the beginning of its digest.
 RAW_PREFIX = "raw:"
 DIGEST_CHARACTERS = 16
-#: How many dead letters are held in memory at once.
+#: How many dead letters are requeued or dropped at once.
 CHUNK = 100
 
 
@@ -54,7 +54,10 @@ class DeadLetters(Protocol):
     """
 
     def read(self, limit: int) -> list[DeadLetter]:
-        """Return the next dead letters, oldest first; fewer than `limit` only if there are no more."""
+        """Return the next dead letters, oldest first; fewer than `limit` only if there are no more.
+
+        Those that a consumer rejects again after a requeue are not among them, so that reading ends.
+        """
 
     def requeue(self, letters: Sequence[DeadLetter]) -> None:
         """Put dead letters back into their queue and only then remove them here; a kill in between leaves both."""
@@ -106,12 +109,10 @@ def each_chunk(letters: DeadLetters, act: Callable[[list[DeadLetter]], None]) ->
     A dead letter that returns meanwhile, because its consumer rejected it again, is left alone.
     """
     count = 0
-    acted_on: set[str] = set()
     while True:
         chunk = letters.read(CHUNK)
-        new = [letter for letter in chunk if letter.id() not in acted_on]
-        act(new)
-        count += len(new)
-        acted_on.update(letter.id() for letter in new)
+        if chunk:
+            act(chunk)
+        count += len(chunk)
         if len(chunk) < CHUNK:
             return count

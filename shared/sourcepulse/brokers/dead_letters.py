@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sourcepulse.errors import DecodeError, NothingThereError
+from sourcepulse.events.text import plain
 from sourcepulse.events.wire import decode
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ RAW_PREFIX = "raw:"
 DIGEST_CHARACTERS = 16
 #: How many dead letters are requeued or dropped at once.
 CHUNK = 100
+#: How many ids an error names.
+IDS_SHOWN = 10
 
 
 class DeadLetter(NamedTuple):
@@ -33,6 +36,8 @@ class DeadLetter(NamedTuple):
     body: bytes
     #: The broker's own name for the queue that the message came from, where one subscription has several.
     queue: str = ""
+    #: Why it cannot be requeued; empty if it can.
+    obstacle: str = ""
 
     def event(self) -> Event | None:
         """Decode the body; None if it is not an event."""
@@ -60,7 +65,10 @@ class DeadLetters(Protocol):
         """
 
     def requeue(self, letters: Sequence[DeadLetter]) -> None:
-        """Put dead letters back into their queue and only then remove them here; a kill in between leaves both."""
+        """Put dead letters back into their queue and only then remove them here; a kill in between leaves both.
+
+        Raises NothingThereError and requeues none if one of them has an obstacle.
+        """
 
     def drop(self, letters: Sequence[DeadLetter]) -> None:
         """Remove dead letters for good."""
@@ -87,6 +95,17 @@ def open_dead_letters(url: BrokerUrl, queue: str, *, limit: int | None = None) -
 
         with open_amqp_dead_letters(url, queue) as letters:
             yield letters
+
+
+def check_no_obstacle(letters: Sequence[DeadLetter]) -> None:
+    """Raise NothingThereError, with the ids, if some of the dead letters cannot be requeued."""
+    stuck = [letter for letter in letters if letter.obstacle]
+    if stuck:
+        ids = list(dict.fromkeys(letter.id() for letter in stuck))
+        more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
+        raise NothingThereError(
+            f"not requeued: {', '.join(plain(name) for name in ids[:IDS_SHOWN])}{more}; {stuck[0].obstacle}"
+        )
 
 
 def find(letters: DeadLetters, ids: Sequence[str]) -> list[DeadLetter]:

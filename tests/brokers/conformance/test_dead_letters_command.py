@@ -264,6 +264,32 @@ def test_a_forged_dead_letter_is_not_requeued_to_the_queue_of_another(
     assert len(broker.dead(1)) == 1
 
 
+@pytest.mark.parametrize("broker", ["stomp-activemq"], indirect=True)
+def test_a_dead_letter_that_names_no_queue_is_named_and_holds_up_no_other(
+    broker: ActiveMqBroker, broker_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def requeue(*arguments: str) -> tuple[int, str, str]:
+        code = main(["dead-letters", "requeue", broker.queue, *arguments, "--broker-file", str(broker_file)])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    events = [push_event(number) for number in (1, 2, 3)]
+    older, *others = (event.id for event in events)
+    consumer = broker.consumer("hg.#")
+    with StompWire(broker.node.port, (broker.plain.user, broker.plain.password)) as wire:
+        headers = {"destination": f"/queue/Consumer.{broker.queue}.dead", "x-routing-key": "hg.push.repo"}
+        assert wire.request("SEND", headers, encode(events[0])).command == "RECEIPT"
+    broker.publish_events(*events[1:])
+    reject(consumer, 2, "because")
+    code, out, err = requeue(older, others[0])
+    assert (code, out, f"not requeued: {older};" in err) == (NOTHING, "", True)
+    code, out, err = requeue("--all")
+    assert (code, [line.split()[0] for line in out.splitlines()]) == (NOTHING, others)
+    assert f"not requeued: {older};" in err
+    assert take(consumer, 2) == [2, 3]
+    assert [letter.body for letter in broker.take_dead(broker.queue)] == [encode(events[0])]
+
+
 @pytest.mark.parametrize("broker", ["amqp", "stomp-rabbitmq"], indirect=True)
 def test_a_header_does_not_change_the_key_of_what_came_by_an_exchange(broker: RabbitBroker) -> None:
     source = broker.subscription(broker.spec("hg.#"))

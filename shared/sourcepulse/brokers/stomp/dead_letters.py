@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sourcepulse.brokers.dead_letters import DeadLetter
+from sourcepulse.brokers.dead_letters import DeadLetter, check_no_obstacle
 from sourcepulse.brokers.stomp.activemq_publisher import EXPIRES_SECONDS
 from sourcepulse.brokers.stomp.connection import StompConnection
 from sourcepulse.brokers.stomp.destinations import VIRTUAL_TOPIC, activemq_dead_letters, rabbitmq_queue
@@ -86,6 +86,10 @@ class StompDeadLetters(ABC):
     @abstractmethod
     def _requeue(self, letters: Sequence[DeadLetter]) -> None: ...
 
+    def _obstacle(self, queue: str) -> str:  # noqa: ARG002 - ActiveMQ's needs it
+        """Return why a dead letter cannot be requeued that came from this queue; empty if it can."""
+        return ""
+
     def _next(self) -> DeadLetter | None:
         return self._ahead.popleft() if self._ahead else self._receive()
 
@@ -102,13 +106,15 @@ class StompDeadLetters(ABC):
                 logger.warning("dead letters of %r keep arriving; those that came late are left alone", self._queue)
             elif frame.cmd == "MESSAGE":
                 headers = frame.headers
+                queue = headers.get(QUEUE_HEADER, "")
                 return DeadLetter(
                     handle=headers.get("ack", ""),
                     routing_key=headers.get(KEY_HEADER, ""),
                     reason=headers.get(REASON_HEADER, ""),
                     content_type=headers.get("content-type", ""),
                     body=frame.body,
-                    queue=headers.get(QUEUE_HEADER, ""),
+                    queue=queue,
+                    obstacle=self._obstacle(queue),
                 )
         return None
 
@@ -176,13 +182,7 @@ class _ActivemqDeadLetters(StompDeadLetters):
         self._consume(activemq_dead_letters(self._queue), {"activemq.prefetchSize": str(size)})
 
     def _requeue(self, letters: Sequence[DeadLetter]) -> None:
-        # A client that may write to the dead letters must not make us write to another queue; a ',' would name two.
-        ours = activemq_dead_letters(self._queue).removesuffix("dead") + VIRTUAL_TOPIC
-        if any(not letter.queue.startswith(ours) or "," in letter.queue for letter in letters):
-            raise NothingThereError(
-                f"a dead letter of {self._queue!r} does not name the queue of this subscription that it came from; "
-                "publish its event again with `sourcepulse outbox replay ID`"
-            )
+        check_no_obstacle(letters)
         requests = self._connection.requests
         transaction = self._connection.receipt()
         requests.begin(transaction)
@@ -194,6 +194,16 @@ class _ActivemqDeadLetters(StompDeadLetters):
         for letter in letters:
             requests.ack(letter.handle, transaction=transaction)
         self._connection.call(lambda receipt: requests.commit(transaction, receipt=receipt))
+
+    def _obstacle(self, queue: str) -> str:
+        # A client that may write to the dead letters must not make us write to another queue; a ',' would name two.
+        ours = activemq_dead_letters(self._queue).removesuffix("dead") + VIRTUAL_TOPIC
+        if queue.startswith(ours) and "," not in queue:
+            return ""
+        return (
+            "such a dead letter does not name the queue of this subscription that it came from; publish its event "
+            "again with `sourcepulse outbox replay ID`, and drop it"
+        )
 
 
 def _consume(connection: StompConnection, destination: str, headers: dict[str, str]) -> None:

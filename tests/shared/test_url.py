@@ -155,6 +155,14 @@ def test_a_password_shows_nowhere_however_badly_it_was_escaped(start: str, betwe
         "amqp://user:SEC/RET",
         "amqp://:SECRET@host",
         "user:SECRET@host",
+        "SECRET",
+        " SEC RET\n",
+        "SEC?RET",
+        "SEC/RET",
+        "SEC:5672/RET",
+        "file:SECRET",
+        "user@SECRET",
+        "SEC%://RET",
         "amqp:user:SECRET@host://x",
         "amqp://host/?password=SECRET",
         "amqp://host/?SECRET",
@@ -165,6 +173,25 @@ def test_a_password_in_the_wrong_place_is_not_repeated_either(text: str) -> None
 
     assert "SEC" not in shown
     assert "RET" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("SECRET", "the broker URL '***' cannot be read: its scheme is missing"),
+        (
+            "ampq://user:SECRET@host/vhost",
+            "the broker URL 'ampq://user:***@host/vhost' cannot be read: its scheme is unknown",
+        ),
+        (" amqp://host:99999/vhost\n", "the broker URL 'amqp://host:99999/vhost' cannot be read: a port"),
+        ("", "the broker URL '' cannot be read: its scheme is missing"),
+    ],
+)
+def test_an_error_shows_of_a_url_what_is_no_password_and_of_another_text_nothing(text: str, shown: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        BrokerUrl.parse(text)
+
+    assert str(caught.value).startswith(shown)
 
 
 @given(TEXTS | TEXTS.map("amqp://{}".format))

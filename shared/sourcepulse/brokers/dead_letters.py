@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sourcepulse.errors import DecodeError, NothingThereError
+from sourcepulse.events.text import plain
 from sourcepulse.events.wire import decode
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 #: The id of a body that is not an event: this prefix and the beginning of its digest.
 RAW_PREFIX = "raw:"
 DIGEST_CHARACTERS = 16
-#: How many dead letters are held in memory at once.
+#: How many dead letters are requeued or dropped at once.
 CHUNK = 100
+#: How many ids an error names.
+IDS_SHOWN = 10
 
 
 class DeadLetter(NamedTuple):
@@ -33,6 +36,8 @@ class DeadLetter(NamedTuple):
     body: bytes
     #: The broker's own name for the queue that the message came from, where one subscription has several.
     queue: str = ""
+    #: Why it cannot be requeued; empty if it can.
+    obstacle: str = ""
 
     def event(self) -> Event | None:
         """Decode the body; None if it is not an event."""
@@ -54,10 +59,16 @@ class DeadLetters(Protocol):
     """
 
     def read(self, limit: int) -> list[DeadLetter]:
-        """Return the next dead letters, oldest first; fewer than `limit` only if there are no more."""
+        """Return the next dead letters, oldest first; fewer than `limit` only if there are no more.
+
+        Those that a consumer rejects again after a requeue are not among them, so that reading ends.
+        """
 
     def requeue(self, letters: Sequence[DeadLetter]) -> None:
-        """Put dead letters back into their queue and only then remove them here; a kill in between leaves both."""
+        """Put dead letters back into their queue and only then remove them here; a kill in between leaves both.
+
+        Raises NothingThereError and requeues none if one of them has an obstacle.
+        """
 
     def drop(self, letters: Sequence[DeadLetter]) -> None:
         """Remove dead letters for good."""
@@ -86,6 +97,17 @@ def open_dead_letters(url: BrokerUrl, queue: str, *, limit: int | None = None) -
             yield letters
 
 
+def check_no_obstacle(letters: Sequence[DeadLetter]) -> None:
+    """Raise NothingThereError, with the ids, if some of the dead letters cannot be requeued."""
+    stuck = [letter for letter in letters if letter.obstacle]
+    if stuck:
+        ids = list(dict.fromkeys(letter.id() for letter in stuck))
+        more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
+        raise NothingThereError(
+            f"not requeued: {', '.join(plain(name) for name in ids[:IDS_SHOWN])}{more}; {stuck[0].obstacle}"
+        )
+
+
 def find(letters: DeadLetters, ids: Sequence[str]) -> list[DeadLetter]:
     """Return every dead letter that has one of the ids; NothingThereError if an id matches none."""
     found: list[DeadLetter] = []
@@ -106,12 +128,10 @@ def each_chunk(letters: DeadLetters, act: Callable[[list[DeadLetter]], None]) ->
     A dead letter that returns meanwhile, because its consumer rejected it again, is left alone.
     """
     count = 0
-    acted_on: set[str] = set()
     while True:
         chunk = letters.read(CHUNK)
-        new = [letter for letter in chunk if letter.id() not in acted_on]
-        act(new)
-        count += len(new)
-        acted_on.update(letter.id() for letter in new)
+        if chunk:
+            act(chunk)
+        count += len(chunk)
         if len(chunk) < CHUNK:
             return count

@@ -30,6 +30,8 @@ TLS_OPTIONS = frozenset({"ca", "cert", "key"})
 RABBITMQ_STOMP_OPTIONS = frozenset({"amqp_port"})
 #: Options whose values may be shown.
 _PLAIN_OPTIONS = NETWORK_OPTIONS | TLS_OPTIONS | RABBITMQ_STOMP_OPTIONS
+#: Shown instead of whatever may be a password.
+_HIDDEN = "***"
 
 PORT_MAX = 65_535
 _HOST = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
@@ -60,7 +62,7 @@ class BrokerUrl:
         try:
             return _parse(text.strip())
         except ValueError as error:
-            raise ConfigError(f"the broker URL {redact(text)!r} cannot be read: {error}") from None
+            raise ConfigError(f"the broker URL {redact(text.strip())!r} cannot be read: {error}") from None
 
     @property
     def tls(self) -> bool:
@@ -94,16 +96,17 @@ def redact(text: str) -> str:
     """Return a URL, even a malformed one, without anything that could be a password."""
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
-    if not _SCHEME.fullmatch(scheme):
-        scheme, separator, rest = "", "", text
+    if not separator or not _SCHEME.fullmatch(scheme):
+        # It may be a password alone.
+        return _HIDDEN if text else ""
     before, at, place = rest.rpartition("@")
     if at:
         # Everything before the last '@' may belong to a password that was not escaped.
-        user = _USER_END.split(before, maxsplit=1)[0] if separator else ""
-        place = f"{user}@{place}" if user == before else f"{user}:***@{place}"
+        user = _USER_END.split(before, maxsplit=1)[0]
+        place = f"{user}@{place}" if user == before else f"{user}:{_HIDDEN}@{place}"
     elif scheme != "file":
         # If the host was forgotten, what looks like its port is the password.
-        place = _NO_PORT.sub(":***", place)
+        place = _NO_PORT.sub(f":{_HIDDEN}", place)
     place, question, query = place.partition("?")
     shown = [_redact_option(item) for item in query.split("&")]
     return f"{scheme}{separator}{place}{question}{'&'.join(shown)}"
@@ -111,7 +114,7 @@ def redact(text: str) -> str:
 
 def _redact_option(item: str) -> str:
     name, equals, _ = item.partition("=")
-    return item if name in _PLAIN_OPTIONS or not item else f"{name}=***" if equals else "***"
+    return item if name in _PLAIN_OPTIONS or not item else f"{name}={_HIDDEN}" if equals else _HIDDEN
 
 
 def _parse(text: str) -> BrokerUrl:
@@ -121,9 +124,9 @@ def _parse(text: str) -> BrokerUrl:
     scheme = scheme.lower()
     if not separator and text.lower().startswith("file:"):
         raise ValueError("write file:// and the absolute path of the log, as in file:///var/lib/sourcepulse/log.db")
-    if not separator or scheme not in SCHEMES:
+    if scheme not in SCHEMES or not separator:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise ValueError(f"its scheme is unknown; known are {known}")
+        raise ValueError(f"its scheme is {'unknown' if separator else 'missing'}; known are {known}")
     if scheme == "file":
         return BrokerUrl(scheme=scheme, path=_file_path(rest))
     before, question, query = rest.partition("?")

@@ -7,7 +7,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import amqp
@@ -122,6 +125,56 @@ def test_what_is_no_event_has_a_digest_for_an_id_and_can_be_dropped(broker: Brok
     assert broker.take_dead(broker.queue) == []
 
 
+def put_aside_alike(broker: BrokerUnderTest, count: int) -> None:
+    """Have a consumer reject messages that are equal, so that their dead letters have one id."""
+    source = broker.subscription(broker.spec("hg.#"))
+    broker.publish(*(message(number, body=b"ping") for number in range(count)))
+    for _ in range(count):
+        source.reject(receive(source, 1)[0], "because")
+    source.close()
+
+
+@contextmanager
+def rejecting(broker: BrokerUnderTest, count: int) -> Iterator[None]:
+    """Run a consumer that rejects whatever arrives, until the end, and then until it rejected so many."""
+    stop = threading.Event()
+    deadline = time.monotonic() + WAIT_SECONDS
+
+    def reject_all() -> None:
+        source = broker.subscription(broker.spec("hg.#"))
+        rejected = 0
+        while time.monotonic() < deadline and (rejected < count or not stop.is_set()):
+            if (delivery := source.receive(0.1)) is not None:
+                source.reject(delivery, "again")
+                rejected += 1
+
+    thread = threading.Thread(target=reject_all)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(WAIT_SECONDS)
+
+
+def test_all_dead_letters_are_dropped_though_they_share_one_id(broker: BrokerUnderTest, command: Command) -> None:
+    put_aside_alike(broker, MANY)
+    code, lines = command("drop", "--all")
+    assert (code, len(lines), len(set(lines))) == (OK, MANY, 1)
+    assert broker.take_dead(broker.queue) == []
+
+
+def test_all_dead_letters_are_requeued_once_though_they_share_one_id_and_are_rejected_again(
+    broker: BrokerUnderTest, command: Command
+) -> None:
+    put_aside_alike(broker, MANY)
+    with rejecting(broker, MANY):
+        code, lines = command("requeue", "--all")
+    assert (code, len(lines)) == (OK, MANY)
+    assert all(line.endswith("because") for line in lines)
+    assert [letter.reason for letter in broker.take_dead(broker.queue)] == ["again"] * MANY
+
+
 def test_bad_input_changes_nothing_and_is_named(
     broker: BrokerUnderTest, broker_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +184,9 @@ def test_bad_input_changes_nothing_and_is_named(
 
     consumer = broker.consumer("hg.#")
     assert refusal("list", broker.queue)[0] == NOTHING
+    code, text = refusal("drop", "no-such-queue", "--all")
+    assert (code, "dead letters" in text) == (NOTHING, True)
+    assert refusal("requeue", "no-such-queue", "--all") == (code, text)
     broker.publish_events(push_event(1))
     reject(consumer, 1, "because")
     for action in ("requeue", "drop"):
@@ -139,7 +195,6 @@ def test_bad_input_changes_nothing_and_is_named(
         assert refusal(action, broker.queue, push_event(1).id, "--all")[0] == USAGE
     code, text = refusal("drop", broker.queue, push_event(1).id, "no-such-id")
     assert (code, "nothing was done: no-such-id" in text) == (NOTHING, True)
-    assert refusal("requeue", "no-such-queue", "--all")[0] == NOTHING
     assert len(broker.dead(1)) == 1
 
 
@@ -207,6 +262,32 @@ def test_a_forged_dead_letter_is_not_requeued_to_the_queue_of_another(
     assert main(["dead-letters", "requeue", broker.queue, "--all", "--broker-file", str(broker_file)]) == NOTHING
     assert "does not name the queue of this subscription" in capsys.readouterr().err
     assert len(broker.dead(1)) == 1
+
+
+@pytest.mark.parametrize("broker", ["stomp-activemq"], indirect=True)
+def test_a_dead_letter_that_names_no_queue_is_named_and_holds_up_no_other(
+    broker: ActiveMqBroker, broker_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def requeue(*arguments: str) -> tuple[int, str, str]:
+        code = main(["dead-letters", "requeue", broker.queue, *arguments, "--broker-file", str(broker_file)])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    events = [push_event(number) for number in (1, 2, 3)]
+    older, *others = (event.id for event in events)
+    consumer = broker.consumer("hg.#")
+    with StompWire(broker.node.port, (broker.plain.user, broker.plain.password)) as wire:
+        headers = {"destination": f"/queue/Consumer.{broker.queue}.dead", "x-routing-key": "hg.push.repo"}
+        assert wire.request("SEND", headers, encode(events[0])).command == "RECEIPT"
+    broker.publish_events(*events[1:])
+    reject(consumer, 2, "because")
+    code, out, err = requeue(older, others[0])
+    assert (code, out, f"not requeued: {older};" in err) == (NOTHING, "", True)
+    code, out, err = requeue("--all")
+    assert (code, [line.split()[0] for line in out.splitlines()]) == (NOTHING, others)
+    assert f"not requeued: {older};" in err
+    assert take(consumer, 2) == [2, 3]
+    assert [letter.body for letter in broker.take_dead(broker.queue)] == [encode(events[0])]
 
 
 @pytest.mark.parametrize("broker", ["amqp", "stomp-rabbitmq"], indirect=True)

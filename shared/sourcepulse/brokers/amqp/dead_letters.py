@@ -72,14 +72,19 @@ class AmqpDeadLetters:
         self._connection = connection
         self._queue = queue
         self._channel = connection.channel()
+        #: How many of the dead letters that were there at first are not read yet; None before the first is read.
+        self._left: int | None = None
 
     def read(self, limit: int) -> list[DeadLetter]:
-        """Return the next dead letters, oldest first."""
+        """Return the next of the dead letters that were there at first, oldest first."""
         found: list[DeadLetter] = []
-        while len(found) < limit:
+        # Those that are rejected again go to the end of the queue.
+        while len(found) < limit and self._left != 0:
             got = self._connection.call(lambda _: self._channel.basic_get(self._queue + DEAD_SUFFIX))
             if got is None:
+                self._left = 0
                 break
+            self._left = got.delivery_info["message_count"] if self._left is None else self._left - 1
             headers = got.properties.get("application_headers", {})
             body = got.body if isinstance(got.body, bytes) else str(got.body or "").encode()
             found.append(

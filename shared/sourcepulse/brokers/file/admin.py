@@ -22,6 +22,9 @@ from sourcepulse.errors import BrokerError, NothingThereError
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
 
+#: The highest number that SQLite can count dead letters with.
+LETTER_MAX = 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueStatistics:
@@ -75,9 +78,9 @@ def queue_statistics(url: BrokerUrl) -> tuple[QueueStatistics, ...]:
 
 
 def dead_letters(
-    url: BrokerUrl, queue: str, *, after: int = 0, limit: int = DEAD_LETTERS_MAX
+    url: BrokerUrl, queue: str, *, after: int = 0, until: int = LETTER_MAX, limit: int = DEAD_LETTERS_MAX
 ) -> tuple[DeadLetter, ...]:
-    """Return the dead letters of a queue whose handles are above `after`, oldest first."""
+    """Return the dead letters of a queue whose handles are above `after` and at most `until`, oldest first."""
     with _existing(Path(url.path)) as log, log.read() as db:
         return tuple(
             DeadLetter(
@@ -89,8 +92,8 @@ def dead_letters(
             )
             for letter, key, reason, content_type, body in db.execute(
                 "SELECT letter, routing_key, reason, content_type, body FROM dead_letters "
-                "WHERE queue = ? AND letter > ? ORDER BY letter LIMIT ?",
-                (queue, after, limit),
+                "WHERE queue = ? AND letter > ? AND letter <= ? ORDER BY letter LIMIT ?",
+                (queue, after, until, limit),
             )
         )
 
@@ -109,10 +112,11 @@ class LocalDeadLetters:
         self._url = url
         self._queue = queue
         self._after = 0
+        self._until = _last_letter(url)
 
     def read(self, limit: int) -> list[DeadLetter]:
-        """Return the next dead letters, oldest first."""
-        found = dead_letters(self._url, self._queue, after=self._after, limit=limit)
+        """Return the next of the dead letters that were there at first, oldest first."""
+        found = dead_letters(self._url, self._queue, after=self._after, until=self._until, limit=limit)
         for letter in found[-1:]:
             self._after = cast(int, letter.handle)
         return list(found)
@@ -206,6 +210,13 @@ def _queue_statistics(db: Connection, path: Path, queue: int) -> QueueStatistics
 def _live_consumers(db: Connection, path: Path, queue: int) -> int:
     tokens = db.execute("SELECT token FROM consumers WHERE queue = ?", (queue,)).fetchall()
     return sum(is_alive(path, token) for (token,) in tokens)
+
+
+def _last_letter(url: BrokerUrl) -> int:
+    with _existing(Path(url.path)) as log, log.read() as db:
+        # A later dead letter has a higher number, even if this one is deleted.
+        last: int = db.execute("SELECT coalesce(max(letter), 0) FROM dead_letters").fetchone()[0]
+        return last
 
 
 def _delete(db: Connection, letters: Sequence[DeadLetter]) -> None:

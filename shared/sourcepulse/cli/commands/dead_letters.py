@@ -14,7 +14,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sourcepulse.brokers.dead_letters import DeadLetter, DeadLetters, each_chunk, find, open_dead_letters
+from sourcepulse.brokers.dead_letters import (
+    DeadLetter,
+    DeadLetters,
+    check_no_obstacle,
+    each_chunk,
+    find,
+    open_dead_letters,
+)
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli.common import add_action, add_settings, positive, print_json, settings
 from sourcepulse.errors import EXIT_OK, ConfigError, NothingThereError
@@ -94,11 +101,20 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _requeue(args: argparse.Namespace) -> int:
+    stuck: list[DeadLetter] = []
+
     def requeue(letters: DeadLetters, chosen: Sequence[DeadLetter]) -> None:
-        letters.requeue(chosen)
+        if args.all:
+            # One that cannot be requeued must not hold up the others.
+            stuck.extend(letter for letter in chosen if letter.obstacle)
+            chosen = [letter for letter in chosen if not letter.obstacle]
+        if chosen:
+            letters.requeue(chosen)
         _print_lines(chosen)
 
-    return _change(args, requeue)
+    code = _change(args, requeue)
+    check_no_obstacle(stuck)
+    return code
 
 
 def _drop(args: argparse.Namespace) -> int:

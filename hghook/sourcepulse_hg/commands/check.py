@@ -17,6 +17,7 @@ from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.events.topics import routing_key
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import is_relayed
+from sourcepulse_hg.pending.layout import find_place, is_committed
 from sourcepulse_hg.pending.relay_start import failure_of_last_start, find_program, no_program, relay_environment
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings, silence
 
@@ -44,6 +45,9 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("name", f"{settings.source}/{os.fsdecode(settings.name)} ({kind})")
     else:
         yield Finding("name", f"nothing is published: {silence(settings)}", well=False)
+    waiting = [first for first in find_place(os.fsdecode(settings.dot_hg)).waiting() if is_committed(first)]
+    if waiting:
+        yield Finding("first copies", f"{len(waiting)} are not in the outbox: run hg sourcepulse-recover", well=False)
     yield from _of_outbox(settings)
     if settings.broker is not None or settings.broker_file is not None:
         yield from _of_broker(settings)
@@ -60,7 +64,7 @@ def _of_outbox(settings: Settings) -> Iterator[Finding]:
         is_default = settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX)
         folder = path.parent.parent if is_default and not path.parent.exists() else path.parent
         writable = os.access(folder, os.W_OK | os.X_OK)
-        found = "the first push creates it" if writable else f"and {path.parent} is missing or not writable"
+        found = "the first push creates it" if writable else f"{path.parent} is missing or not writable"
         yield Finding("outbox", f"{path} does not exist yet: {found}", well=writable)
         return
     try:
@@ -69,6 +73,8 @@ def _of_outbox(settings: Settings) -> Iterator[Finding]:
                 pass
             yield Finding("outbox", f"{path} is writable")
             trouble = outbox.trouble(RESTRICTED if settings.restricted else PUBLIC)
+            with outbox.reading() as db:
+                (pending,) = db.execute("SELECT count(*) FROM events WHERE state = 'pending'").fetchone()
     except SourcePulseError as error:
         yield Finding("outbox", str(error), well=False)
         return
@@ -79,7 +85,12 @@ def _of_outbox(settings: Settings) -> Iterator[Finding]:
     elif (failure := failure_of_last_start(settings.outbox)) is not None:
         yield Finding("relay", f"the last one started is not running: {failure}", well=False)
     elif settings.start_relay:
-        yield Finding("relay", "not running; a push starts it")
+        found = (
+            f"not running, and {pending} events are pending: a push starts it"
+            if pending
+            else "not running; a push starts it"
+        )
+        yield Finding("relay", found, well=not pending)
     else:
         found = "not running, and with relay = off pushes do not start one: run `sourcepulse relay`"
         yield Finding("relay", found, well=False)

@@ -106,7 +106,7 @@ def treestatus(ui: Any, repo: Any, **opts: Any) -> int:
       tree_closed_words = CLOSED TREE
       tree_approval_words =
         (?i)\\ba\\S*=
-        (?i)^(back(ed)?|revert)
+        (?i)^(back(ed|ing|s)?[ _-]*out|revert)
 
     Each line of ``tree_closed_words`` and ``tree_approval_words`` is a Python regular expression that is searched
     in the description of the last changeset of a push. Without any, only ``tree_users`` may push. Without

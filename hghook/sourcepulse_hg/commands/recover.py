@@ -15,6 +15,7 @@ from sourcepulse_hg.mapping.unseen import unseen_events
 from sourcepulse_hg.messages import Teller
 from sourcepulse_hg.pending.collect import collect_repository
 from sourcepulse_hg.pending.files import ensure_folder
+from sourcepulse_hg.pending.relay_start import start_relay
 from sourcepulse_hg.pending.write import announce
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings
 from sourcepulse_hg.strip.note import note_path
@@ -54,6 +55,9 @@ def recover_now(ui: Any, repo: Any) -> int:
         ui.warn(_line(f"not collected, damaged or from a copied repository: {path}"))
     if report.left:
         ui.warn(_line(f"{report.left} first copies are left: another collector is running, or the time was too short"))
+    if report.collected and settings.start_relay and (settings.broker is not None or settings.broker_file is not None):
+        refused = start_relay(settings.outbox, broker=settings.broker, broker_file=settings.broker_file)
+        ui.status(_line("a relay publishes them")) if refused is None else ui.warn(_line(refused))
     return 1 if report.undecided or report.quarantined or report.left or not is_settled else 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import Config, load
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.relay import is_relayed
 
 #: Where the Mercurial hook keeps its outbox unless configured otherwise.
 REPOSITORY_OUTBOX = Path(".hg/sourcepulse/outbox.db")
@@ -70,6 +71,17 @@ def outbox_path(config: Config) -> Path:
 def open_outbox(config: Config, *, create: bool = False) -> Outbox:
     """Open the outbox of this run."""
     return Outbox.open(outbox_path(config), create=create)
+
+
+def warn_if_unrelayed(outbox: Outbox, what: str) -> None:
+    """Log that something is pending and no relay runs, with the command that publishes it."""
+    if not is_relayed(outbox.path):
+        logger.warning(
+            "%s and no relay runs; a push starts one where the hook does that, else: "
+            "sourcepulse relay --once --outbox %s --broker-file FILE",
+            what,
+            outbox.path,
+        )
 
 
 def print_json(value: Any) -> None:

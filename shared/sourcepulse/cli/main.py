@@ -24,7 +24,7 @@ ENTRY_POINT_GROUP = "sourcepulse.commands"
 
 _COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters")
 _EXIT_CODES = """exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 timed out or nothing found,
-4 broker unreachable and events still pending, 5 an event was refused and buried, 6 outbox locked or damaged,
+4 the broker is unreachable or refuses us, 5 an event was refused and buried, 6 outbox locked or damaged,
 130 interrupted"""
 
 

@@ -93,8 +93,14 @@ def failed_start(outbox: str, *, older_than_s: float, now: float) -> str | None:
     if 0 <= now - started_at < older_than_s:
         return None
     lines = [line.strip() for line in _read(path).splitlines() if line.strip()]
-    words = lines[-1] if lines else "it exited, or was killed, without a message"
+    words = lines[-1].removeprefix("sourcepulse: ") if lines else "it exited, or was killed, without a message"
     return "".join(c if c.isprintable() else "?" for c in words)[:WORDS_MAX_CHARACTERS]
+
+
+def forget_failed_start(outbox: str) -> None:
+    """Forget why the last relay failed to start, because an admin corrected that. Never raises."""
+    with suppress(OSError):
+        Path(start_path(outbox)).unlink()
 
 
 def _digest(salt: str, settings: str) -> str:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse.catalogue import check, complete_type
-from sourcepulse.cli.common import add_settings, open_outbox, settings
+from sourcepulse.cli.common import add_settings, open_outbox, settings, warn_if_unrelayed
 from sourcepulse.errors import EXIT_OK, EXIT_REFUSED, EventError
 from sourcepulse.events.event import Event, routing_words
 from sourcepulse.events.topics import FAMILIES
 from sourcepulse.events.wire import BODY_MAX_BYTES
-from sourcepulse.outbox.outbox import BURIED
+from sourcepulse.outbox.outbox import BURIED, PENDING
 from sourcepulse.outbox.queries import find
 
 HELP = "store an event of your own in an outbox"
@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     with open_outbox(config, create=True) as outbox:
         outbox.append([event], max_bytes=config.number("max_event_bytes"))
         state = find(outbox, event.id)["state"]
+        if state == PENDING:
+            warn_if_unrelayed(outbox, "the event is stored,")
     print(event.id)
     return EXIT_REFUSED if state == BURIED else EXIT_OK
 

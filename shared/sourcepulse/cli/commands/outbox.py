@@ -12,7 +12,16 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sourcepulse.cli.common import add_action, add_settings, open_outbox, outbox_path, positive, print_json, settings
+from sourcepulse.cli.common import (
+    add_action,
+    add_settings,
+    open_outbox,
+    outbox_path,
+    positive,
+    print_json,
+    settings,
+    warn_if_unrelayed,
+)
 from sourcepulse.cli.lines import plain
 from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, EXIT_REFUSED, ConfigError, NothingThereError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
@@ -22,6 +31,7 @@ from sourcepulse.outbox.outbox import BURIED, DELIVERED, Outbox
 from sourcepulse.outbox.queries import STATES, Selection
 from sourcepulse.outbox.repair import check_needs_repair, problems, repair
 from sourcepulse.outbox.retention import vacuum
+from sourcepulse.relay.on_demand import forget_failed_start
 from sourcepulse.relay.relay import is_relayed, relay_lock
 
 HELP = "inspect and repair an outbox"
@@ -56,7 +66,9 @@ def _rebind(args: argparse.Namespace) -> int:
         for stream in (args.stream,) if args.stream else (PUBLIC, RESTRICTED):
             if (former := outbox.bound_broker(stream)) is not None:
                 outbox.unbind(stream)
+                forget_failed_start(str(outbox.path))
                 print(f"{stream}: went to {plain(former)}; goes to the configured broker from now on")
+        warn_if_unrelayed(outbox, "the events go there with the next relay,")
     return EXIT_OK
 
 
@@ -173,13 +185,8 @@ def _replay(args: argparse.Namespace) -> int:
 
 def _log_replays(outbox: Outbox, count: int) -> None:
     if is_relayed(outbox.path):
-        logger.info("the running relay will publish %d replays", count)
-    else:
-        logger.warning(
-            "%d replays are pending and no relay runs: sourcepulse relay --once --outbox %s --broker-file FILE",
-            count,
-            outbox.path,
-        )
+        logger.info("replays that the running relay will publish: %d", count)
+    warn_if_unrelayed(outbox, f"replays requested: {count},")
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from sourcepulse import Consumer
 from sourcepulse.cli.main import main
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import lock_path
 from support.hg import Repository, Site
+from support.relays import relay_of
 
 
 def checked(server: Repository) -> tuple[int, str]:
@@ -143,3 +145,30 @@ def test_a_repository_that_a_link_leads_out_of_the_root_says_so(site: Site) -> N
     assert found.returncode == 1
     assert "nothing is published: it lies outside `root`" in found.stdout
     assert "it publishes nothing" in recovered.stderr
+
+
+def test_first_copies_that_wait_are_named_and_recover_has_them_published(site: Site) -> None:
+    outbox, log = site.folder / "kept" / "outbox.db", f"file://{site.folder}/log.db"
+    server = site.server(keys=f"outbox = {outbox}\nbroker = {log}")
+    server.commit("one")
+    server.commit("two", name="two")
+    outbox.parent.mkdir()
+    code, said = checked(server)
+    assert code == 1
+    assert "no first copies      2 are not in the outbox: run hg sourcepulse-recover" in said
+    recovered = server.hg("sourcepulse-recover")
+    with relay_of(outbox):
+        assert "a relay publishes them" in recovered.stdout + recovered.stderr
+        with Consumer(log, ["hg.push.#"], timeout=30, from_start=True) as consumer:
+            events = iter(consumer)
+            assert [next(events).data["count"] for _ in range(2)] == [1, 1]
+
+
+def test_events_that_no_relay_sends_are_named(site: Site) -> None:
+    server = site.server(keys=f"relay = off\nbroker = file://{site.folder}/log.db")
+    server.commit()
+    settings = server.path / ".hg" / "hgrc"
+    settings.write_text(settings.read_text(encoding="utf-8").replace("relay = off", ""), encoding="utf-8")
+    code, said = checked(server)
+    assert code == 1
+    assert "not running, and 4 events are pending: a push starts it" in said

@@ -22,7 +22,7 @@ from sourcepulse.errors import BrokerUnavailableError, StateError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse.outbox.retention import Keep, prune
-from sourcepulse.relay.on_demand import identity, write_settings
+from sourcepulse.relay.on_demand import identity, start_path, write_settings
 from sourcepulse.testing import system_event
 from support.local_log import log_url, publish_events, push_event, wait_until
 
@@ -160,7 +160,7 @@ def test_replays_that_nobody_sends_are_told(
 ) -> None:
     with caplog.at_level(logging.INFO):
         assert main(["outbox", "replay", "--outbox", str(outbox), "1", "2"]) == 0
-    assert "2 replays are pending and no relay runs: sourcepulse relay --once --outbox" in caplog.text
+    assert "replays requested: 2, and no relay runs" in caplog.text
     assert main(["status", "--outbox", str(outbox)]) == 0
     assert "replays  2 are pending, and no relay runs" in capsys.readouterr().out
 
@@ -233,3 +233,18 @@ def test_check_names_a_relay_that_is_missing_and_one_that_the_next_push_starts(
     write_settings(str(outbox), identity(broker=f"file://{tmp_path}/log.db", broker_file=None))
     assert main(check) == 0
     assert "ok relay             not running; a push starts it" in capsys.readouterr().out
+
+
+def test_an_emitted_event_and_a_rebound_outbox_that_no_relay_sends_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = tmp_path / "o.db"
+    assert main(["emit", "system.hg.down", "--outbox", str(outbox)]) == 0
+    assert "the event is stored, and no relay runs" in caplog.text
+    with Outbox.open(outbox) as opened:
+        opened.bind_broker("public", "amqp://elsewhere:5672/%2F sourcepulse")
+    failed = Path(start_path(str(outbox)))
+    failed.write_text("sourcepulse: the public events go elsewhere\n", encoding="utf-8")
+    assert main(["outbox", "rebind", "--outbox", str(outbox)]) == 0
+    assert f"sourcepulse relay --once --outbox {outbox} --broker-file FILE" in caplog.text
+    assert not failed.exists()

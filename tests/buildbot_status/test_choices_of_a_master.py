@@ -63,7 +63,7 @@ def test_a_builder_is_known_under_its_own_name_and_its_virtual_one(make_master: 
 
 MID_BUILD = """
 c["services"].append(reporters.PulseStatusPush(name="ci", outbox="ci.db", tags=["nightly"]))
-builder({name!r}, "while [ ! -e {go} ]; do sleep 0.1; done", tags={tags!r})
+builder({name!r}, "n=0; while [ ! -e {go} ] && [ $n -lt 900 ]; do sleep 0.1; n=$((n + 1)); done", tags={tags!r})
 builder("idle", "echo")
 """
 

@@ -14,6 +14,7 @@ from sourcepulse import Consumer
 from sourcepulse.cli.main import main
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import lock_path
+from sourcepulse.testing import system_event
 from support.hg import Repository, Site
 from support.relays import relay_of
 
@@ -172,3 +173,12 @@ def test_events_that_no_relay_sends_are_named(site: Site) -> None:
     code, said = checked(server)
     assert code == 1
     assert "not running, and 4 events are pending: a push starts it" in said
+
+
+def test_restricted_events_that_stay_in_a_shared_outbox_do_not_disturb_a_public_repository(site: Site) -> None:
+    server = site.server(keys=f"broker = file://{site.folder}/log.db")
+    server.outbox.parent.mkdir(exist_ok=True)
+    with Outbox.open(server.outbox) as outbox:
+        outbox.append([system_event(1, source="system://other?restricted")])
+    code, said = checked(server)
+    assert code == 0, said

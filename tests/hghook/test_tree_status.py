@@ -14,7 +14,7 @@ import pytest
 
 from sourcepulse.events.event import event_id
 from support import hg_faults
-from support.hg import Repository, Site, serve_wsgi
+from support.hg import EXTENSION_FOLDER, Repository, Site, serve_wsgi
 
 CLOSED, OPENED, APPROVAL, REFUSED = (f"hg.tree.{word}.v1" for word in ("closed", "opened", "approval", "refused"))
 _FAULTS = str(Path(hg_faults.__file__))
@@ -357,3 +357,10 @@ def test_a_repository_without_a_state_pays_for_one_look(site: Site) -> None:
     work.push(server)
     assert not os.path.exists(server.path / ".hg" / "store" / "sourcepulse" / "tree.json")
     assert server.events(of="hg.tree.") == []
+
+
+def test_help_and_readme_show_the_same_words_of_approval(site: Site) -> None:
+    readme = (EXTENSION_FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    words = "(?i)^(back(ed|ing|s)?[ _-]*out|revert)"
+    assert words in readme
+    assert words in site.server().hg("help", "treestatus").stdout

@@ -55,7 +55,7 @@ RABBITMQ = (
         Blame.LOCKED,
     ),
     ("Processing error", "Processing error", Blame.UNKNOWN),
-    ("Subscription not found", 'Message with id "T_1@@session-x@@1" has no subscription', Blame.NOBODY),
+    ("Subscription not found", 'Message with id "T_1@@session-x@@1" has no subscription', Blame.TEMPORARY),
 )
 ACTIVEMQ = (
     ("User name [relay] or password is invalid.", "User name [relay] or password is invalid.", Blame.US),
@@ -94,7 +94,7 @@ ACTIVEMQ = (
     (
         "Unexpected ACK received for message-id [null]",
         f"org.apache.activemq.transport.stomp.ProtocolException: Unexpected ACK received for message-id [null]{_STACK}",
-        Blame.NOBODY,
+        Blame.TEMPORARY,
     ),
 )
 
@@ -114,8 +114,8 @@ def test_a_full_store_is_nobodys_fault_whatever_the_names_of_queues_and_classes(
         "queue://Consumer.password-bot.VirtualTopic.sourcepulse.>. See http://activemq.apache.org/"
     )
     at = "\n\tat org.apache.activemq.security.JaasAuthenticationBroker.send(JaasAuthenticationBroker.java:42)"
-    assert error(words, f"javax.jms.ResourceAllocationException: {words}{_STACK}{at}").blame is Blame.NOBODY
-    assert error("failed", f"java.io.IOException: failed{at}").blame is Blame.NOBODY
+    assert error(words, f"javax.jms.ResourceAllocationException: {words}{_STACK}{at}").blame is Blame.TEMPORARY
+    assert error("failed", f"java.io.IOException: failed{at}").blame is Blame.TEMPORARY
 
 
 def test_the_text_is_one_line_and_says_each_thing_once() -> None:
@@ -142,4 +142,4 @@ def test_a_secret_that_the_broker_repeats_is_left_out() -> None:
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", None, "text"])
 def test_a_body_of_any_kind_is_read(body: object) -> None:
-    assert ErrorFrameError(Frame("ERROR", {}, body)).blame is Blame.NOBODY
+    assert ErrorFrameError(Frame("ERROR", {}, body)).blame is Blame.TEMPORARY

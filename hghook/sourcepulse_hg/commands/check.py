@@ -45,9 +45,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("name", f"{settings.source}/{os.fsdecode(settings.name)} ({kind})")
     else:
         yield Finding("name", f"nothing is published: {silence(settings)}", well=False)
-    waiting = [first for first in find_place(os.fsdecode(settings.dot_hg)).waiting() if is_committed(first)]
-    if waiting:
-        yield Finding("first copies", f"{len(waiting)} are not in the outbox: run hg sourcepulse-recover", well=False)
+    yield from _of_first_copies(settings)
     yield from _of_outbox(settings)
     if settings.broker is not None or settings.broker_file is not None:
         yield from _of_broker(settings)
@@ -55,6 +53,16 @@ def _findings(settings: Settings) -> Iterator[Finding]:
         yield Finding("broker", "neither broker nor broker_file is set: events stay in the outbox", well=False)
     else:
         yield Finding("broker", "none is set here; with relay = off the relay that you run publishes the events")
+
+
+def _of_first_copies(settings: Settings) -> Iterator[Finding]:
+    try:
+        waiting = [first for first in find_place(os.fsdecode(settings.dot_hg)).waiting() if is_committed(first)]
+    except (OSError, SourcePulseError) as error:
+        yield Finding("first copies", f"cannot be listed: {error}", well=False)
+        return
+    if waiting:
+        yield Finding("first copies", f"{len(waiting)} are not in the outbox: run hg sourcepulse-recover", well=False)
 
 
 def _of_outbox(settings: Settings) -> Iterator[Finding]:
@@ -72,9 +80,8 @@ def _of_outbox(settings: Settings) -> Iterator[Finding]:
             with outbox.writing(durable=False):
                 pass
             yield Finding("outbox", f"{path} is writable")
-            trouble = outbox.trouble(RESTRICTED if settings.restricted else PUBLIC)
-            with outbox.reading() as db:
-                (pending,) = db.execute("SELECT count(*) FROM events WHERE state = 'pending'").fetchone()
+            stream = RESTRICTED if settings.restricted else PUBLIC
+            trouble, pending = outbox.trouble(stream), outbox.pending(stream)
     except SourcePulseError as error:
         yield Finding("outbox", str(error), well=False)
         return

@@ -396,6 +396,11 @@ class Outbox:
         with self._file.read() as db:
             return note(db, _TRIED + stream)
 
+    def pending(self, stream: str) -> int:
+        """Return how many events of a stream are pending."""
+        with self._file.read() as db:
+            return _pending(db, stream)[0]
+
     def trouble(self, stream: str) -> Trouble | None:
         """Return why the events of a stream wait; None if the last attempt succeeded, or nothing is pending."""
         with self._file.read() as db:
@@ -404,10 +409,8 @@ class Outbox:
             ).fetchone()
             if row is None:
                 return None
-            waiting, since = db.execute(
-                "SELECT count(*), min(stored_at) FROM events WHERE state = 'pending' AND stream = ?", (stream,)
-            ).fetchone()
-        return Trouble(waiting=waiting, since=since, error=str(row[0])) if waiting else None
+            waiting, since = _pending(db, stream)
+        return None if since is None else Trouble(waiting=waiting, since=since, error=str(row[0]))
 
     def note_failure(
         self, stream: str, error: str, *, retry_in: Callable[[int], float], settings: str | None = None
@@ -510,6 +513,14 @@ def _next_number(db: sqlite3.Connection, source: str, epoch: str, type_: str) ->
         (source, epoch, type_),
     ).fetchone()
     return int(number)
+
+
+def _pending(db: sqlite3.Connection, stream: str) -> tuple[int, float | None]:
+    """Return the number of pending events of a stream, and when the oldest was stored."""
+    count, since = db.execute(
+        "SELECT count(*), min(stored_at) FROM events WHERE state = 'pending' AND stream = ?", (stream,)
+    ).fetchone()
+    return count, since
 
 
 def _problem_key(name: str, place: str) -> str:

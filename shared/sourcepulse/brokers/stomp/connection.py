@@ -197,7 +197,7 @@ class StompConnection:
             raise BrokerUnavailableError(f"{self.host} does not answer within {self._connect_limit_s:g} s")
         if frame.cmd == "ERROR":
             refusal = ErrorFrameError(frame, self._url.password)
-            known = refusal.blame not in (Blame.NOBODY, Blame.UNKNOWN)
+            known = refusal.blame not in (Blame.TEMPORARY, Blame.UNKNOWN)
             kind = BrokerRefusedUsError if known else BrokerUnavailableError
             raise kind(f"{self.host} refuses our login: {refusal}")
         if frame.cmd != "CONNECTED":

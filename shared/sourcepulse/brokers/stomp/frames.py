@@ -153,13 +153,13 @@ class Blame(Enum):
     #: One of the messages that were sent; if there are several, the broker does not report which.
     UNKNOWN = "unknown"
     #: Nothing has to change; a later attempt may succeed.
-    NOBODY = "nobody"
+    TEMPORARY = "temporary"
 
 
 #: Messages of RabbitMQ 3.10 to 4.1 and ActiveMQ Classic 5.17 to 6.1; the first match counts.
 _SIGNS = (
     # First, because this message contains the name of a queue, which could match any of the others.
-    (re.compile(r"store is full|memory limit|usage manager", re.I), Blame.NOBODY),
+    (re.compile(r"store is full|memory limit|usage manager", re.I), Blame.TEMPORARY),
     (
         re.compile(r"message size \d+ (?:is )?larger than|maximum frame size|max(?:imum)? message size", re.I),
         Blame.MESSAGE,
@@ -201,4 +201,4 @@ class ErrorFrameError(Exception):
 
 def blame(words: str) -> Blame:
     """Return the cause that the words of an ERROR frame indicate."""
-    return next((found for sign, found in _SIGNS if sign.search(words)), Blame.NOBODY)
+    return next((found for sign, found in _SIGNS if sign.search(words)), Blame.TEMPORARY)

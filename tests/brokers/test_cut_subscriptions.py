@@ -21,6 +21,7 @@ from sourcepulse.brokers.stomp.destinations import activemq_queue
 from sourcepulse.cli.commands.status import lines
 from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.gaps import Gap
+from sourcepulse.outbox.delivery_state import bind_broker
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.sender import Delivery
@@ -226,7 +227,7 @@ def test_events_that_go_to_no_queue_are_told_in_status_and_log(
 ) -> None:
     broker = MemoryBroker(judge=lambda _: Outcome.UNROUTABLE)
     with Outbox.open(tmp_path / "o.db") as outbox:
-        outbox.bind_broker("public", "memory")
+        bind_broker(outbox, "public", "memory")
         delivery = Delivery(outbox, "public", broker.publisher, exchange="x", clock=lambda: 0.0)
 
         def trouble(number: int) -> list[str]:

@@ -208,9 +208,9 @@ def test_users_of_one_group_share_a_log_and_a_stranger_is_told_why_not(
 def test_where_the_file_system_cannot_share_memory_a_rollback_journal_serves_as_well(
     url: BrokerUrl, processes: list[subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sourcepulse.outbox import sqlite_file
+    from sourcepulse.outbox import sqlite_setup
 
-    monkeypatch.setattr(sqlite_file, "_file_system", lambda path: "nfs")
+    monkeypatch.setattr(sqlite_setup, "_file_system", lambda path: "nfs")
     queue = subscribe(url, spec(queue="me"))
     with sqlite3.connect(url.path) as db:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)

@@ -18,6 +18,7 @@ from sourcepulse.events.wire import decode
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse.outbox.repair import repair
+from sourcepulse.outbox.replays import request_replay
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.visibility import Gate, Verdict
 from sourcepulse.testing import MemoryBroker
@@ -222,7 +223,7 @@ def test_a_replay_that_is_withheld_makes_no_mark(story: Story, by_an_earlier_ver
     if by_an_earlier_version:
         with story.outbox.writing() as db:
             db.execute("DELETE FROM meta WHERE name LIKE 'bugzilla offered %'")
-    story.outbox.request_replay(1)
+    request_replay(story.outbox, 1)
     assert story.sees({"created": NO}) == ["-"]
     story.happens("hidden")
     assert story.sees({}) == ["hidden"]
@@ -233,7 +234,7 @@ def test_a_replay_of_what_hid_it_is_sent_though_it_was_not_shown_again(story: St
     assert story.sees({}) == ["created", "hidden"]
     story.happens("published")
     assert story.sees({"published": NO}) == ["-"]
-    story.outbox.request_replay(2)
+    request_replay(story.outbox, 2)
     assert story.sees({}) == ["hidden"]
 
 

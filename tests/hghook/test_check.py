@@ -12,6 +12,7 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.cli.main import main
+from sourcepulse.outbox.delivery_state import bind_broker
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import lock_path
 from sourcepulse.testing import system_event
@@ -58,7 +59,7 @@ def test_a_relay_that_does_not_run_and_a_broker_that_was_changed_are_named(site:
     work.commit()
     work.push(server)
     with Outbox.open(server.outbox, create=False) as outbox:
-        outbox.bind_broker("public", "amqp://elsewhere:5672/%2F sourcepulse")
+        bind_broker(outbox, "public", "amqp://elsewhere:5672/%2F sourcepulse")
     code, said = checked(server)
     assert code == 1
     assert "no relay             not running, and with relay = off pushes do not start one" in said

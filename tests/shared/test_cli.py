@@ -21,6 +21,7 @@ import pytest
 from sourcepulse.catalogue import schema_for
 from sourcepulse.cli.main import build_parser, main
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.problems import clear_problem, set_problem
 from sourcepulse.testing import system_event
 from support.outbox_events import outbox_events
 
@@ -164,7 +165,7 @@ def test_status_shows_what_an_administrator_must_correct_until_it_is_corrected(
     outbox: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Outbox.open(outbox) as opened:
-        opened.set_problem("bugzilla-silent", "no row since \x1b[2J then", place="b")
+        set_problem(opened, "bugzilla-silent", "no row since \x1b[2J then", place="b")
     main(["status", "--outbox", outbox])
     lines = said(capsys).splitlines()
     assert lines[3] == "problem  bugzilla-silent: no row since \\x1b[2J then"
@@ -175,7 +176,7 @@ def test_status_shows_what_an_administrator_must_correct_until_it_is_corrected(
         ("bugzilla-silent", "no row since \x1b[2J then")
     ]
     with Outbox.open(outbox) as opened:
-        opened.clear_problem("bugzilla-silent", place="b")
+        clear_problem(opened, "bugzilla-silent", place="b")
     main(["status", "--outbox", outbox])
     assert "problem" not in said(capsys)
     main(["status", "--json", "--outbox", outbox])

@@ -19,6 +19,7 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.cli.main import main
 from sourcepulse.errors import BrokerUnavailableError, StateError
+from sourcepulse.outbox.delivery_state import bind_broker
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse.outbox.retention import Keep, prune
@@ -149,7 +150,7 @@ def test_a_relay_names_all_that_is_missing_and_where_events_went_so_far(
     assert "no outbox is set" in said
     assert "no broker is set" in said
     with Outbox.open(outbox) as opened:
-        opened.bind_broker("public", "amqp://relay@host:5672/%2F sourcepulse")
+        bind_broker(opened, "public", "amqp://relay@host:5672/%2F sourcepulse")
     assert main(["relay", "--once", "--outbox", str(outbox)]) == 2
     said = capsys.readouterr().err
     assert "or --broker-file; the events went to amqp://relay@host:5672/%2F sourcepulse before" in said
@@ -242,7 +243,7 @@ def test_an_emitted_event_and_a_rebound_outbox_that_no_relay_sends_are_named(
     assert main(["emit", "system.hg.down", "--outbox", str(outbox)]) == 0
     assert "the event is stored, and no relay runs" in caplog.text
     with Outbox.open(outbox) as opened:
-        opened.bind_broker("public", "amqp://elsewhere:5672/%2F sourcepulse")
+        bind_broker(opened, "public", "amqp://elsewhere:5672/%2F sourcepulse")
     failed = Path(start_path(str(outbox)))
     failed.write_text("sourcepulse: the public events go elsewhere\n", encoding="utf-8")
     assert main(["outbox", "rebind", "--outbox", str(outbox)]) == 0

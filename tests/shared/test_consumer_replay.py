@@ -20,6 +20,7 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxWriteError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.gaps import Gap
+from sourcepulse.outbox.replays import claim_replays
 from sourcepulse.outbox.retention import Keep, prune
 from sourcepulse.relay.sender import Delivery
 from support.local_log import log_url
@@ -114,7 +115,7 @@ def test_exactly_what_is_missing_comes_again_and_nobody_else_handles_it_twice(ur
         assert consumer.replay(gap, outbox=str(path)) == 6, "asking twice sends once"
         # The queue that lost them keeps three.
         with Outbox.open(path) as outbox:
-            assert len(outbox.claim_replays(PUBLIC)) == 6
+            assert len(claim_replays(outbox, PUBLIC)) == 6
         relay(path, url)
         assert take(consumer) == [5, 6, 7]
         assert consumer.stats.gaps == 1
@@ -181,7 +182,7 @@ def test_what_was_never_sent_comes_by_itself_and_counts(url: BrokerUrl, path: Pa
     store(path, event(2), event(3))
     assert ask(url, path, 1, 3) == 3
     with Outbox.open(path) as outbox:
-        assert [claimed.position for _, claimed in outbox.claim_replays(PUBLIC)] == [1]
+        assert [claimed.position for _, claimed in claim_replays(outbox, PUBLIC)] == [1]
 
 
 def test_what_has_expired_or_is_buried_does_not_come_and_is_told(

@@ -14,6 +14,7 @@ import pytest
 
 from sourcepulse import config
 from sourcepulse.cli.main import main
+from sourcepulse.outbox.delivery_state import bound_broker, next_attempt_in
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.assemble import open_relay
@@ -77,7 +78,7 @@ def test_a_mistyped_broker_is_corrected_under_a_running_relay(outbox: Outbox, tm
         wait_until(lambda: public(outbox)["delivered"] == 3)
     assert told == []
     assert in_log(tmp_path / "log.db") == 3
-    assert outbox.bound_broker("public") == f"file://{tmp_path}/log.db sourcepulse"
+    assert bound_broker(outbox, "public") == f"file://{tmp_path}/log.db sourcepulse"
 
 
 def test_a_stream_that_arrived_somewhere_goes_elsewhere_only_on_request(
@@ -123,7 +124,7 @@ def test_a_new_relay_by_other_settings_does_not_wait_out_the_pause_of_the_old_on
     settings = config.load({"broker_file": str(broker_file)}, environ={})
     with open_relay(outbox.path, settings, threading.Event()) as once:
         assert once.once()[0].error is not None
-    assert outbox.next_attempt_in("public") > 10
+    assert next_attempt_in(outbox, "public") > 10
     with open_relay(outbox.path, settings, threading.Event()) as same:
         assert same.next_attempt_in() > 10
     write_broker(tmp_path, f"file://{tmp_path}/log.db")

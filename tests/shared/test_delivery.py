@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 
 from sourcepulse.brokers import Message, Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ConfigError, RelayRunningError
+from sourcepulse.outbox.delivery_state import bind_broker, bound_broker, next_attempt_in, record_failure
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, figures, rows
+from sourcepulse.outbox.replays import request_replay
 from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.destination import admit
 from sourcepulse.relay.relay import Relay, is_relayed, relay_lock
-from sourcepulse.relay.sender import RETRY_MOST_SECONDS, Delivery, retry_seconds
+from sourcepulse.relay.retry import RETRY_MOST_SECONDS, retry_seconds
+from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
 
 
@@ -93,9 +96,9 @@ def test_a_broker_that_goes_away_leaves_the_rest_pending_and_a_time_for_the_next
     delivery = delivery_to(broker, outbox)
     report = delivery.attempt(never)
     assert (report.delivered, str(report.error)) == (3, "the broker went away")
-    assert 0.4 < outbox.next_attempt_in("public") <= 0.5
+    assert 0.4 < next_attempt_in(outbox, "public") <= 0.5
     delivery.attempt(never)
-    assert 0.9 < outbox.next_attempt_in("public") <= 1.0
+    assert 0.9 < next_attempt_in(outbox, "public") <= 1.0
     assert delivery.attempt(never).delivered == 3
     assert [m.tag for m in broker.messages] == [1, 2, 3, 4, 5, 6]
     state = figures(outbox)["streams"]["public"]
@@ -108,7 +111,7 @@ def test_a_broker_that_refuses_us_is_asked_slowly(outbox: Outbox) -> None:
 
     outbox.append([system_event(1)])
     delivery_to(MemoryBroker(judge=judge), outbox).attempt(never)
-    assert outbox.next_attempt_in("public") > 30
+    assert next_attempt_in(outbox, "public") > 30
 
 
 def test_told_to_stop_it_finishes_what_is_under_way_and_begins_nothing_new(outbox: Outbox) -> None:
@@ -124,7 +127,7 @@ def test_a_replay_carries_its_old_id_and_numbers_and_the_mark(outbox: Outbox) ->
     outbox.append([system_event(1)])
     delivery = delivery_to(broker, outbox)
     delivery.attempt(never)
-    outbox.request_replay(1)
+    request_replay(outbox, 1)
     assert delivery.attempt(never).replayed == 1
     first, again = (json.loads(m.body) for m in broker.messages)
     assert again.pop("replayed") is True
@@ -177,14 +180,14 @@ def test_the_wait_doubles_and_has_a_cap() -> None:
 def test_another_broker_is_refused_unless_told_so(outbox: Outbox) -> None:
     admit(outbox, "public", "amqp://typo:5672/%2F sourcepulse", rebind=False)
     admit(outbox, "public", "amqp://a:5672/%2F sourcepulse", rebind=False)
-    assert outbox.bound_broker("public") is None, "nothing was confirmed yet"
-    outbox.bind_broker("public", "amqp://a:5672/%2F sourcepulse")
+    assert bound_broker(outbox, "public") is None, "nothing was confirmed yet"
+    bind_broker(outbox, "public", "amqp://a:5672/%2F sourcepulse")
     admit(outbox, "public", "amqp://a:5672/%2F sourcepulse", rebind=False)
     with pytest.raises(ConfigError, match=f"`sourcepulse outbox rebind --outbox {outbox.path}`.* --rebind"):
         admit(outbox, "public", "amqp://b:5672/%2F sourcepulse", rebind=False)
     assert "--rebind" in figures(outbox)["streams"]["public"]["last_error"]
     admit(outbox, "public", "amqp://b:5672/%2F sourcepulse", rebind=True)
-    assert outbox.bound_broker("public") == "amqp://b:5672/%2F sourcepulse"
+    assert bound_broker(outbox, "public") == "amqp://b:5672/%2F sourcepulse"
 
 
 def test_one_outbox_has_one_relay(outbox: Outbox) -> None:
@@ -255,7 +258,7 @@ def test_an_event_whose_bytes_were_damaged_is_buried_and_the_rest_flows_on(outbo
     with outbox.writing() as db:
         db.execute("UPDATE bodies SET body = x'00' WHERE position IN (2, 5)")
     for position in (1, 2, 3):
-        outbox.request_replay(position)
+        request_replay(outbox, position)
     report = delivery_to(broker, outbox, pulse=True).attempt(never)
     assert (report.delivered, report.buried, report.replayed) == (2, 1, 3)
     assert [row["position"] for row in rows(outbox, Selection(state="buried"))] == [5]
@@ -265,10 +268,10 @@ def test_an_event_whose_bytes_were_damaged_is_buried_and_the_rest_flows_on(outbo
 def test_a_clock_that_is_set_back_does_not_make_the_broker_wait_for_it(tmp_path: Path) -> None:
     now = 2_000_000.0
     with Outbox.open(tmp_path / "o.db", clock=lambda: now) as outbox:
-        outbox.note_failure("public", "gone", retry_in=lambda _: 30.0)
-        assert outbox.next_attempt_in("public") == 30.0
+        record_failure(outbox, "public", "gone", retry_in=lambda _: 30.0)
+        assert next_attempt_in(outbox, "public") == 30.0
         now -= 86_400.0
-        assert outbox.next_attempt_in("public") == 0.0
+        assert next_attempt_in(outbox, "public") == 0.0
 
 
 def test_in_one_attempt_too_no_stream_waits_for_the_other(outbox: Outbox) -> None:

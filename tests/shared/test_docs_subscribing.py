@@ -21,6 +21,7 @@ from sourcepulse.brokers.file.admin import queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import Event, Numbers
 from sourcepulse.events.wire import decode
+from sourcepulse.outbox.replays import claim_replays
 from support.events import key_of, wire_examples
 from support.local_log import log_url, publish_events, wait_until
 
@@ -147,7 +148,7 @@ def test_the_program_that_asks_for_a_replay_gets_what_was_lost(
         assert line(process).startswith("Numbers(")
         assert line(process) == f"{sent[0].source}: events 2 to 3 are missing - 2 will come"
         assert "sequence=4" in line(process)
-        replays = [claimed for _, claimed in outbox.claim_replays("public")]
+        replays = [claimed for _, claimed in claim_replays(outbox, "public")]
     assert [claimed.position for claimed in replays] == [2, 3]
     publish_events(
         url,

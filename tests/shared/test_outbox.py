@@ -27,8 +27,10 @@ from sourcepulse.errors import (
     OutboxWriteError,
 )
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.problems import clear_problem, set_problem
 from sourcepulse.outbox.queries import Selection, figures, find, rows
 from sourcepulse.outbox.repair import problems, repair
+from sourcepulse.outbox.replays import claim_replays, finish_replays, request_replay
 from sourcepulse.outbox.retention import DAY_SECONDS, Keep, prune
 from sourcepulse.outbox.sqlite_file import WAL_KEEP_BYTES
 from sourcepulse.relay.relay import is_relayed, relay_lock
@@ -120,13 +122,13 @@ def test_a_replay_is_claimed_beside_the_pending_and_asked_for_once(tmp_path: Pat
     with Outbox.open(tmp_path / "o.db") as outbox:
         outbox.append([system_event(n) for n in range(2)])
         outbox.acknowledge("public", [1, 2])
-        outbox.request_replay(2)
-        outbox.request_replay(2)
-        ((number, claimed),) = outbox.claim_replays("public")
+        request_replay(outbox, 2)
+        request_replay(outbox, 2)
+        ((number, claimed),) = claim_replays(outbox, "public")
         assert claimed.position == 2
         assert outbox.claim("public") == []
-        outbox.finish_replays("public", [number])
-        assert outbox.claim_replays("public") == []
+        finish_replays(outbox, "public", [number])
+        assert claim_replays(outbox, "public") == []
 
 
 def test_a_copied_outbox_has_an_epoch_of_its_own(tmp_path: Path) -> None:
@@ -414,7 +416,7 @@ def test_two_users_of_one_group_share_an_outbox(tmp_path: Path) -> None:
 def test_where_the_file_system_has_no_shared_memory_the_rollback_journal_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sourcepulse.outbox.sqlite_file._file_system", lambda _: "nfs4")
+    monkeypatch.setattr("sourcepulse.outbox.sqlite_setup._file_system", lambda _: "nfs4")
     with Outbox.open(tmp_path / "o.db") as outbox:
         outbox.append([system_event(1)])
         with outbox.reading() as db:
@@ -580,7 +582,7 @@ def test_expired_payloads_go_and_their_ids_stay(tmp_path: Path) -> None:
         assert not outbox.append([system_event(0)])[0].new
         assert [row["bytes"] is None for row in rows(outbox, Selection())] == [True, True, False, False]
         with pytest.raises(NothingThereError, match="expired"):
-            outbox.request_replay(1)
+            request_replay(outbox, 1)
         now[0] += 500 * DAY_SECONDS
         prune(outbox, Keep(days=7, bytes=2**30))
         assert [row["position"] for row in rows(outbox, Selection())] == [3, 4]
@@ -600,37 +602,37 @@ def test_a_problem_is_shown_until_it_is_cleared_and_keeps_its_time(tmp_path: Pat
     now = 1_000_000.0
     with Outbox.open(tmp_path / "o.db", clock=lambda: now) as outbox:
         assert figures(outbox)["problems"] == []
-        outbox.set_problem("disk-slow", "the disk is slow")
+        set_problem(outbox, "disk-slow", "the disk is slow")
         now += 60
-        outbox.set_problem("disk-slow", "the disk is slower")
-        outbox.set_problem("clock-wrong", "x" * 5_000)
+        set_problem(outbox, "disk-slow", "the disk is slower")
+        set_problem(outbox, "clock-wrong", "x" * 5_000)
         assert figures(outbox)["problems"] == [
             {"name": "clock-wrong", "message": "x" * 1_000, "since": "1970-01-12T13:47:40.000000Z"},
             {"name": "disk-slow", "message": "the disk is slower", "since": "1970-01-12T13:46:40.000000Z"},
         ]
-        outbox.clear_problem("clock-wrong")
-        outbox.clear_problem("disk-slow")
-        outbox.clear_problem("disk-slow")
+        clear_problem(outbox, "clock-wrong")
+        clear_problem(outbox, "disk-slow")
+        clear_problem(outbox, "disk-slow")
         assert figures(outbox)["problems"] == []
-        outbox.set_problem("disk-slow", "again")
+        set_problem(outbox, "disk-slow", "again")
         assert [problem["since"] for problem in figures(outbox)["problems"]] == ["1970-01-12T13:47:40.000000Z"]
 
 
 def test_one_problem_of_two_places_is_two(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "o.db") as outbox:
-        outbox.set_problem("silent", "here", place="a")
-        outbox.set_problem("silent", "there", place="b")
-        outbox.clear_problem("silent")
-        outbox.clear_problem("silent", place="b")
+        set_problem(outbox, "silent", "here", place="a")
+        set_problem(outbox, "silent", "there", place="b")
+        clear_problem(outbox, "silent")
+        clear_problem(outbox, "silent", place="b")
         assert [(found["name"], found["message"]) for found in figures(outbox)["problems"]] == [("silent", "here")]
 
 
 def test_a_problem_that_is_known_already_costs_no_write(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "o.db") as outbox, Outbox.open(tmp_path / "o.db", lock_wait_s=0.1) as other:
-        outbox.set_problem("disk-slow", "the disk is slow")
+        set_problem(outbox, "disk-slow", "the disk is slow")
         with outbox.writing():
-            other.set_problem("disk-slow", "the disk is slow")
-            other.clear_problem("disk-fast")
+            set_problem(other, "disk-slow", "the disk is slow")
+            clear_problem(other, "disk-fast")
 
 
 def test_origins_are_remembered_once(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sourcepulse.errors import BrokerUnavailableError, VisibilityUnknownError
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import WITHHELD_TYPE, Claimed, Outbox
 from sourcepulse.outbox.queries import Selection, figures, rows
+from sourcepulse.outbox.replays import request_replay
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.visibility import ANSWER_MAX_AGE_SECONDS, Gate, Verdict
 from sourcepulse.testing import MemoryBroker
@@ -149,7 +150,7 @@ def test_what_was_withheld_stays_so_whatever_is_public_later(outbox: Outbox) -> 
     outbox.append([hidden(1)])
     delivery_to(broker, outbox, opinion).attempt(never)
     opinion.allows = lambda _: True
-    outbox.request_replay(1)
+    request_replay(outbox, 1)
     delivery_to(broker, outbox, opinion).attempt(never)
     assert [body["type"] for body in bodies(broker)] == [WITHHELD_TYPE, WITHHELD_TYPE]
     assert len(opinion.asked) == 1
@@ -160,7 +161,7 @@ def test_a_replay_is_asked_about_again(outbox: Outbox) -> None:
     outbox.append([hidden(1)])
     delivery_to(broker, outbox, opinion).attempt(never)
     opinion.allows = lambda _: False
-    outbox.request_replay(1)
+    request_replay(outbox, 1)
     delivery_to(broker, outbox, opinion).attempt(never)
     told, again = bodies(broker)
     assert (told["type"], again["type"], again["replayed"]) == (HIDDEN, WITHHELD_TYPE, True)
@@ -292,7 +293,7 @@ def test_a_retry_and_a_replay_of_a_reduced_event_send_the_same_bytes(outbox: Out
     opinion.allows = lambda _: True
     broker = MemoryBroker()
     delivery_to(broker, outbox, opinion).attempt(never)
-    outbox.request_replay(1)
+    request_replay(outbox, 1)
     delivery_to(broker, outbox, opinion).attempt(never)
     assert [broker.messages[0].body] == sent
     told, again = bodies(broker)
@@ -344,7 +345,7 @@ def test_a_stand_in_has_the_subject_of_the_verdict_and_keeps_it(outbox: Outbox) 
     broker = MemoryBroker()
     outbox.append([hidden(1)])
     delivery_to(broker, outbox, Opinion(lambda _: Verdict(send=False, subject="bug/1"))).attempt(never)
-    outbox.request_replay(1)
+    request_replay(outbox, 1)
     delivery_to(broker, outbox, Opinion()).attempt(never)
     assert [(body["type"], body["subject"]) for body in bodies(broker)] == [(WITHHELD_TYPE, "bug/1")] * 2
     assert [row["subject"] for row in rows(outbox, Selection())] == ["bug/1"]

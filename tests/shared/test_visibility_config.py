@@ -19,8 +19,8 @@ from sourcepulse.cli.main import main
 from sourcepulse.config import load
 from sourcepulse.errors import ConfigError
 from sourcepulse.events.topics import check_pattern, matches
+from sourcepulse.outbox.delivery_state import PLACES_MAX, bind_broker, bound_broker, places, remember_place
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.outbox.places import PLACES_MAX, places, remember_place
 from sourcepulse.outbox.queries import Selection, figures, rows
 from sourcepulse.outbox.repair import repair
 from sourcepulse.relay.streams import Place, check_apart, check_former, doubts
@@ -362,7 +362,7 @@ def test_restricted_events_do_not_go_to_any_place_of_former_public_ones(
 def test_places_are_bounded_and_kept_once(outbox: Path) -> None:
     with Outbox.open(outbox) as opened:
         assert places(opened, "public") == ()
-        opened.bind_broker("public", "recorded by an earlier version x")
+        bind_broker(opened, "public", "recorded by an earlier version x")
         assert places(opened, "public") == ("recorded by an earlier version x",)
         for number in (*range(PLACES_MAX + 5), 0):
             remember_place(opened, "public", f"amqp://a {number % PLACES_MAX}")
@@ -382,7 +382,7 @@ def test_rebinding_both_streams_at_once_does_not_hand_restricted_events_to_forme
     assert "would go to the public log" in capsys.readouterr().err
     assert states(outbox) == ["pending", "delivered"]
     with Outbox.open(outbox) as opened:
-        assert opened.bound_broker("public") == f"{old} sourcepulse"
+        assert bound_broker(opened, "public") == f"{old} sourcepulse"
 
 
 def test_a_right_configuration_sends_each_stream_to_its_own_log(tmp_path: Path, outbox: Path) -> None:
@@ -390,7 +390,7 @@ def test_a_right_configuration_sends_each_stream_to_its_own_log(tmp_path: Path, 
 
     assert states(outbox) == ["delivered", "delivered"]
     with Outbox.open(outbox) as opened:
-        assert opened.bound_broker("restricted") == f"file://{tmp_path}/restricted.db sourcepulse-restricted"
+        assert bound_broker(opened, "restricted") == f"file://{tmp_path}/restricted.db sourcepulse-restricted"
 
 
 @pytest.mark.parametrize(("scheme", "told"), [("stomp+activemq", True), ("stomps+activemq", True), ("amqps", False)])
@@ -398,7 +398,7 @@ def test_status_says_where_limits_are_not_enforced(
     outbox: Path, scheme: str, told: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Outbox.open(outbox) as opened:
-        opened.bind_broker("public", str(place(f"{scheme}://mq.example.org", "sourcepulse")))
+        bind_broker(opened, "public", str(place(f"{scheme}://mq.example.org", "sourcepulse")))
 
     assert main(["status", "--outbox", str(outbox)]) == 0
     assert ("clients cannot limit their queues" in capsys.readouterr().out) == told

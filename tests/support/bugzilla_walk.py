@@ -24,6 +24,7 @@ from sourcepulse.errors import VisibilityUnknownError
 from sourcepulse.events.event import PUBLIC, Event
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.outbox import DELIVERED, WITHHELD_TYPE, Outbox
+from sourcepulse.outbox.replays import request_replay
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.visibility import Gate, check_openers
 from sourcepulse_bugzilla.errors import SiteConflictError
@@ -400,7 +401,7 @@ class Walk:
             found = db.execute("SELECT position FROM events WHERE stream = ? AND state = ?", (PUBLIC, DELIVERED))
             positions = [row[0] for row in found]
         for position in self._chance.sample(positions, min(REPLAYED, len(positions))):
-            self._reader.request_replay(position)
+            request_replay(self._reader, position)
             self.counts["replayed"] += 1
         self.publish(is_replay=True)
 

@@ -19,7 +19,8 @@ import amqp.exceptions
 from sourcepulse.brokers.file.admin import delete_queue
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import NothingThereError
-from sourcepulse.outbox.sqlite_file import lock_file, side_files
+from sourcepulse.outbox.files import lock_file
+from sourcepulse.outbox.sqlite_file import side_files
 from support.activemq import ActiveMqNode
 from support.amqp import admin
 from support.broker_under_test import ActiveMqBroker, BrokerUnderTest, FileBroker, RabbitBroker, StompRabbitBroker

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from sourcepulse.errors import OutboxError
-from sourcepulse.relay.sender import retry_seconds
+from sourcepulse.relay.retry import retry_seconds
 from sourcepulse_bugzilla.errors import (
     DrainerError,
     DrainerGoneError,

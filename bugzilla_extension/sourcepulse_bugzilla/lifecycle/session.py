@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sourcepulse.events.event import format_time
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.problems import clear_problem, set_problem
 from sourcepulse_bugzilla.drain import drain_batch
 from sourcepulse_bugzilla.history.marks import MarksFile
 from sourcepulse_bugzilla.history.reconcile import Reconciled, reconcile
@@ -79,13 +80,13 @@ class Session:
     def note_silence(self, stats: Stats) -> str:
         """Record in the outbox, for `status`, whether the extension is silent; return the sentence, or ""."""
         if stats.silent_since is None:
-            self._outbox.clear_problem(SILENT, place=self.hello.site)
+            clear_problem(self._outbox, SILENT, place=self.hello.site)
             return ""
         sentence = (
             f"the extension has written no row since {format_time(stats.silent_since)}, though Bugzilla has recorded "
             f"public changes after that; is {self._folder / SCRIPT.parent.parent} readable for the web server?"
         )
-        self._outbox.set_problem(SILENT, sentence, place=self.hello.site)
+        set_problem(self._outbox, SILENT, sentence, place=self.hello.site)
         return sentence
 
     def reconcile(self) -> Reconciled:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from sourcepulse.errors import ConfigError
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.problems import clear_problem, set_problem
 from sourcepulse.outbox.tables import note, notes, remove_notes, set_notes
 from sourcepulse_bugzilla.errors import DrainerError, SiteConflictError
 from sourcepulse_bugzilla.perl.child import Child
@@ -133,7 +134,7 @@ def claim_site(outbox: Outbox, site: str, folder: Path, perl: str, ask: Ask = as
     # A folder that also serves another site is kept.
     for other in others.difference(_rows(outbox, _SITE)):
         forget_folder(outbox, other)
-    outbox.clear_problem(TWO_FOLDERS, place=site)
+    clear_problem(outbox, TWO_FOLDERS, place=site)
     logger.info("%s is the Bugzilla %s from now on", folder, site)
 
 
@@ -155,7 +156,7 @@ def serving_folder(outbox: Outbox, site: str, ask: Ask = ask_folder) -> Path | N
     possible = [Rival(folder, answer.reason) for folder, answer in answers if answer.may_be(site)]
     if len(possible) > 1:
         raise _conflict(outbox, site, *possible[:2])
-    outbox.clear_problem(TWO_FOLDERS, place=site)
+    clear_problem(outbox, TWO_FOLDERS, place=site)
     return possible[0].folder if possible else None
 
 
@@ -186,7 +187,7 @@ def _standing_rivals(outbox: Outbox, site: str, ask: Ask) -> list[Rival]:
             with outbox.writing() as db:
                 remove_notes(db, [_rival(site, folder)])
     if not standing:
-        outbox.clear_problem(TWO_FOLDERS, place=site)
+        clear_problem(outbox, TWO_FOLDERS, place=site)
     return standing
 
 
@@ -199,7 +200,7 @@ def _conflict(outbox: Outbox, site: str, *rivals: Rival) -> SiteConflictError:
         f"until you choose: end the sidecar of the other folder, and run `{_command(outbox, first.folder)}` or "
         f"`{_command(outbox, second.folder)}`"
     )
-    outbox.set_problem(TWO_FOLDERS, sentence, place=site)
+    set_problem(outbox, TWO_FOLDERS, sentence, place=site)
     return SiteConflictError(sentence)
 
 

@@ -1,14 +1,18 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Files that several processes share: a lock that ends with its process, and an atomic replacement."""
+"""Files that several processes and users share: owner and mode, a lock that ends with its process, replacement."""
 
+import errno
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 #: The suffix of a file's next content until that is complete.
 PART_SUFFIX = ".part"
+#: Other users may never write to a file of ours, whatever the directory's mode.
+MODE_MASK = 0o664
 
 
 def try_lock(fd: int) -> bool:
@@ -55,3 +59,57 @@ def replace_file(path: str | bytes | os.PathLike[str], content: bytes, *, mode: 
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def open_lock(path: Path, mode: int | None = None) -> int:
+    """Open or create the side file whose `flock` every writer of a file takes."""
+    return open_shared(lock_file(path), mode)
+
+
+def lock_file(path: Path) -> Path:
+    """Return the path of that side file."""
+    return path.with_name(path.name + ".lock")
+
+
+def real_path(path: Path) -> Path:
+    """Resolve a symbolic link, so that all processes take the same locks beside the same file.
+
+    PermissionError for a link not made by this user, root or the owner of its folder: in a shared folder, another user
+    could redirect it anywhere.
+    """
+    if not path.is_symlink():
+        return path
+    if path.lstat().st_uid not in (0, os.geteuid(), path.parent.stat().st_uid):
+        raise PermissionError(errno.EPERM, "a symbolic link made by another user is not followed", str(path))
+    return path.resolve()
+
+
+def shared_mode(directory: Path) -> int:
+    """Return the mode of a new file in a directory: its read and write bits, never writable by the world."""
+    return directory.stat().st_mode & MODE_MASK
+
+
+def open_shared(path: Path, mode: int | None = None) -> int:
+    """Open or create a file with this mode, or else the directory's, independent of the umask."""
+    while True:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            pass
+        if mode is None:
+            mode = shared_mode(path.parent)
+        with suppress(FileExistsError):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            _hand_over(fd, path.parent)
+            os.fchmod(fd, mode)
+            return fd
+
+
+def _hand_over(fd: int, folder: Path) -> None:
+    """Set the owner and group of a new file to those of its folder; otherwise it would lock them out."""
+    place = folder.stat()
+    if place.st_mode & stat.S_IWOTH:
+        return
+    with suppress(OSError):
+        # SQLite under root gives its side files the owner of the database as well.
+        os.fchown(fd, place.st_uid if os.geteuid() == 0 else -1, place.st_gid)

@@ -9,16 +9,17 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
-from sourcepulse.errors import EventError, NothingThereError
+from sourcepulse.errors import NothingThereError
 from sourcepulse.events.event import EVENT_MAX_BYTES, Event, Numbers
 from sourcepulse.events.wire import encode
+from sourcepulse.outbox.epoch import current_epoch, next_number
 from sourcepulse.outbox.sqlite_file import SqliteFile
-from sourcepulse.outbox.tables import OUTBOX_FILE, note, remove_notes, set_notes
+from sourcepulse.outbox.tables import OUTBOX_FILE, ensure_delivery, note, remove_notes, set_notes
 
 #: How long a command or the relay waits for other writers.
 LOCK_WAIT_SECONDS = 10.0
@@ -28,13 +29,8 @@ IDS_AT_ONCE = 500
 #: The type of the stand-in for an event that the check before publishing withheld.
 WITHHELD_TYPE = "system.event.withheld.v1"
 
-#: The prefix of the rows of the table `meta` that hold a problem, and how much of its sentence is kept.
-PROBLEMS = "problem "
-PROBLEM_MAX_CHARACTERS = 1_000
-#: Since when no event reached a queue, by stream.
+#: The prefix of rows of the table `meta`, by stream: since when no event reached a queue.
 UNROUTABLE_SINCE = "unroutable since "
-#: The digest of the settings with which an attempt failed, by stream.
-_TRIED = "tried "
 
 PENDING = "pending"
 DELIVERED = "delivered"
@@ -59,6 +55,10 @@ class Claimed(NamedTuple):
     time: str
     routing_key: str
     body: bytes
+
+
+#: Of the tables `events e` and `bodies b`.
+CLAIMED_COLUMNS = "e.position, e.id, e.source, e.type, e.time, e.routing_key, b.body"
 
 
 class Origin(NamedTuple):
@@ -127,23 +127,17 @@ class Outbox:
         """Return the problems that SQLite finds in the whole file; empty if it is sound."""
         return self._file.problems()
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """Yield the connection to the modules that list and count."""
-        with self._file.read() as db:
-            yield db
+        return self._file.read()
 
-    @contextmanager
-    def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Yield the connection, inside one transaction, to the modules that change many rows."""
-        with self._file.write(durable=durable) as db:
-            yield db
+    def writing(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        """Yield the connection, inside one transaction, to the modules that change rows."""
+        return self._file.write(durable=durable)
 
-    @contextmanager
-    def exclusive(self) -> Iterator[sqlite3.Connection]:
+    def exclusive(self) -> AbstractContextManager[sqlite3.Connection]:
         """Yield the connection outside any transaction, while no other process writes."""
-        with self._file.exclusive() as db:
-            yield db
+        return self._file.exclusive()
 
     # -- storing
 
@@ -154,7 +148,7 @@ class Outbox:
         """
         now = self._clock()
         with self._file.write() as db:
-            epoch = self._epoch(db)
+            epoch = current_epoch(db, self._file)
             stored = [self._append_one(db, event, epoch, now, max_bytes) for event in events]
         new = [one.position for one in stored if one.new]
         if new:
@@ -175,55 +169,21 @@ class Outbox:
         known = db.execute("SELECT position FROM events WHERE id = ?", (event.id,)).fetchone()
         if known:
             return Stored(id=event.id, position=known[0], new=False)
-        numbers = Numbers(
-            epoch=epoch,
-            sequence=_next_number(db, event.source, epoch, ""),
-            typesequence=_next_number(db, event.source, epoch, event.type),
-        )
+        sequence = next_number(db, event.source, epoch, "")
+        numbers = Numbers(epoch, sequence, next_number(db, event.source, epoch, event.type))
         body = encode(event.numbered(numbers))
         reason = f"too large: {len(body)} bytes, the limit is {max_bytes}" if len(body) > max_bytes else None
+        state, settled_at = (BURIED, now) if reason else (PENDING, None)
+        attributes = event.id, event.stream, event.source, event.type, event.subject, event.time, event.routing_key
         cursor = db.execute(
             "INSERT INTO events (id, stream, source, type, subject, time, routing_key, epoch, sequence, "
             "typesequence, state, reason, stored_at, settled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                event.id,
-                event.stream,
-                event.source,
-                event.type,
-                event.subject,
-                event.time,
-                event.routing_key,
-                epoch,
-                numbers.sequence,
-                numbers.typesequence,
-                BURIED if reason else PENDING,
-                reason,
-                now,
-                now if reason else None,
-            ),
+            (*attributes, *numbers, state, reason, now, settled_at),
         )
         position = cursor.lastrowid
         assert position is not None  # noqa: S101 - an INSERT that did not raise has a row
         db.execute("INSERT INTO bodies (position, body) VALUES (?, ?)", (position, body))
         return Stored(id=event.id, position=position, new=True)
-
-    def _epoch(self, db: sqlite3.Connection) -> str:
-        """Return the epoch of this file; a copy or a restored backup gets a new one.
-
-        A copy has another inode. A backup that was written over the file, or got the same inode again, does not, but it
-        lacks the last position, which is recorded beside the file.
-        """
-        identity = str(self.path.stat().st_ino)
-        known = dict(db.execute("SELECT name, value FROM meta WHERE name IN ('epoch', 'inode')"))
-        (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        if known.get("inode") == identity and self._file.mark() <= last:
-            return str(known["epoch"])
-        # Imported here because it is needed once in the life of a file.
-        from uuid import uuid4
-
-        epoch = str(uuid4())
-        set_notes(db, {"epoch": epoch, "inode": identity})
-        return epoch
 
     # -- sending
 
@@ -234,14 +194,11 @@ class Outbox:
         """
         with self._file.read() as db:
             rows = db.execute(
-                "SELECT e.position, e.id, e.source, e.type, e.time, e.routing_key, b.body "
-                "FROM events e JOIN bodies b USING (position) "
+                f"SELECT {CLAIMED_COLUMNS} FROM events e JOIN bodies b USING (position) "  # noqa: S608 - made of constants
                 "WHERE e.state = 'pending' AND e.stream = ? AND e.position > ? ORDER BY e.position LIMIT ?",
                 (stream, after, limit),
             ).fetchall()
-        return [
-            Claimed(position=p, id=i, source=s, type=y, time=t, routing_key=k, body=b) for p, i, s, y, t, k, b in rows
-        ]
+        return [Claimed(*row) for row in rows]
 
     def acknowledge(self, stream: str, positions: Sequence[int], *, unroutable: int = 0) -> bool:
         """Record that the broker confirmed these; a power failure may undo that, which causes a repeat, not a loss.
@@ -256,7 +213,7 @@ class Outbox:
                 "WHERE position = ? AND state != 'delivered'",
                 [(now, position) for position in positions],
             )
-            _ensure_delivery(db, stream)
+            ensure_delivery(db, stream)
             db.execute(
                 "UPDATE deliveries SET delivered = delivered + ?, unroutable = unroutable + ?, "
                 "last_delivery_at = ?, failures = 0, next_attempt_at = NULL WHERE stream = ?",
@@ -318,83 +275,7 @@ class Outbox:
         if not changed:
             raise NothingThereError(f"no buried event at position {position}")
 
-    # -- replays
-
-    def request_replay(self, position: int) -> None:
-        """Ask the relay to send a delivered event again, marked as replayed; two requests send it once."""
-        with self._file.write() as db:
-            state = db.execute(
-                "SELECT state, position IN (SELECT position FROM bodies) FROM events WHERE position = ?",
-                (position,),
-            ).fetchone()
-            if state is None:
-                raise NothingThereError(f"no event at position {position}")
-            if state[0] != DELIVERED:
-                raise EventError(
-                    f"the event at position {position} is {state[0]}, only a delivered one can be replayed"
-                )
-            if not state[1]:
-                raise NothingThereError(f"the event at position {position} has expired, only its id is kept")
-            db.execute(
-                "INSERT OR IGNORE INTO replays (position, requested_at) VALUES (?, ?)",
-                (position, self._clock()),
-            )
-
-    def claim_replays(self, stream: str, *, after: int = 0, limit: int = 100) -> list[tuple[int, Claimed]]:
-        """Return the oldest requested replays, each with its number; the bodies are those first sent."""
-        with self._file.read() as db:
-            rows = db.execute(
-                "SELECT r.number, e.position, e.id, e.source, e.type, e.time, e.routing_key, b.body "
-                "FROM replays r JOIN events e USING (position) JOIN bodies b USING (position) "
-                "WHERE e.stream = ? AND r.number > ? ORDER BY r.number LIMIT ?",
-                (stream, after, limit),
-            ).fetchall()
-        return [
-            (n, Claimed(position=p, id=i, source=s, type=y, time=t, routing_key=k, body=b))
-            for n, p, i, s, y, t, k, b in rows
-        ]
-
-    def finish_replays(self, stream: str, numbers: Sequence[int]) -> None:
-        """Forget replays that the broker confirmed or refused."""
-        with self._file.write(durable=False) as db:
-            db.executemany("DELETE FROM replays WHERE number = ?", [(number,) for number in numbers])
-            _ensure_delivery(db, stream)
-            db.execute("UPDATE deliveries SET replayed = replayed + ? WHERE stream = ?", (len(numbers), stream))
-
-    # -- delivery state
-
-    def bound_broker(self, stream: str) -> str | None:
-        """Return the broker that a stream was last delivered to, without password; None before the first delivery."""
-        with self._file.read() as db:
-            row = db.execute("SELECT broker FROM deliveries WHERE stream = ?", (stream,)).fetchone()
-        return row[0] if row else None
-
-    def bind_broker(self, stream: str, broker: str) -> None:
-        """Record the broker of a stream."""
-        with self._file.write() as db:
-            _ensure_delivery(db, stream)
-            db.execute("UPDATE deliveries SET broker = ? WHERE stream = ?", (broker, stream))
-
-    def unbind(self, stream: str) -> None:
-        """Forget the broker of a stream; the next one that confirms an event is recorded."""
-        with self._file.write() as db:
-            db.execute(
-                "UPDATE deliveries SET broker = NULL, failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,)
-            )
-
-    def note_contact(self, stream: str) -> None:
-        """Record that the broker of a stream answers again after a failure."""
-        with self._file.read() as db:
-            row = db.execute("SELECT 1 FROM deliveries WHERE stream = ? AND failures > 0", (stream,)).fetchone()
-        if row is None:
-            return
-        with self._file.write(durable=False) as db:
-            db.execute("UPDATE deliveries SET failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,))
-
-    def tried(self, stream: str) -> str | None:
-        """Return the digest of the settings with which the last attempt failed."""
-        with self._file.read() as db:
-            return note(db, _TRIED + stream)
+    # -- what waits
 
     def pending(self, stream: str) -> int:
         """Return how many events of a stream are pending."""
@@ -411,66 +292,6 @@ class Outbox:
                 return None
             waiting, since = _pending(db, stream)
         return None if since is None else Trouble(waiting=waiting, since=since, error=str(row[0]))
-
-    def note_failure(
-        self, stream: str, error: str, *, retry_in: Callable[[int], float], settings: str | None = None
-    ) -> float:
-        """Record a failed attempt and return the seconds until the next, `retry_in(failures so far)`.
-
-        `settings` is a digest of the settings with which it failed.
-        """
-        now = self._clock()
-        with self._file.write(durable=False) as db:
-            _ensure_delivery(db, stream)
-            (failures,) = db.execute("SELECT failures FROM deliveries WHERE stream = ?", (stream,)).fetchone()
-            wait_s = retry_in(failures)
-            db.execute(
-                "UPDATE deliveries SET failures = failures + 1, next_attempt_at = ?, last_error = ?, "
-                "last_error_at = ? WHERE stream = ?",
-                (now + wait_s, error, now, stream),
-            )
-            if settings is not None:
-                set_notes(db, {_TRIED + stream: settings})
-        return wait_s
-
-    def next_attempt_in(self, stream: str) -> float:
-        """Return the seconds until the stream may be tried again; 0 if now, or if the clock was set back."""
-        with self._file.read() as db:
-            row = db.execute(
-                "SELECT last_error_at, next_attempt_at FROM deliveries WHERE stream = ?", (stream,)
-            ).fetchone()
-        if row is None or row[1] is None:
-            return 0.0
-        failed_at, next_attempt_at = row
-        now = self._clock()
-        return float(next_attempt_at - now) if failed_at <= now < next_attempt_at else 0.0
-
-    # -- problems
-
-    def set_problem(self, name: str, sentence: str, *, place: str = "") -> None:
-        """Record a problem for `status`; cheap if it is already recorded, and its time is kept.
-
-        `name` is a stable word; `place`, which is not shown, distinguishes the same problem at several places.
-        """
-        key, message = _problem_key(name, place), sentence[:PROBLEM_MAX_CHARACTERS]
-        known = self._problem(key)
-        if known is not None and known["message"] == message:
-            return
-        problem = {"message": message, "since": self._clock() if known is None else known["since"]}
-        with self._file.write() as db:
-            set_notes(db, {key: json.dumps(problem)})
-
-    def clear_problem(self, name: str, *, place: str = "") -> None:
-        """Remove a problem; cheap if there is none."""
-        key = _problem_key(name, place)
-        if self._problem(key) is not None:
-            with self._file.write() as db:
-                remove_notes(db, [key])
-
-    def _problem(self, key: str) -> dict[str, Any] | None:
-        with self._file.read() as db:
-            kept = note(db, key)
-        return json.loads(kept) if kept else None
 
     # -- origins
 
@@ -506,26 +327,9 @@ class Outbox:
             db.execute("DELETE FROM origins WHERE kind = ? AND location = ?", (kind, location))
 
 
-def _next_number(db: sqlite3.Connection, source: str, epoch: str, type_: str) -> int:
-    (number,) = db.execute(
-        "INSERT INTO numbers (source, epoch, type, last) VALUES (?, ?, ?, 1) "
-        "ON CONFLICT (source, epoch, type) DO UPDATE SET last = last + 1 RETURNING last",
-        (source, epoch, type_),
-    ).fetchone()
-    return int(number)
-
-
 def _pending(db: sqlite3.Connection, stream: str) -> tuple[int, float | None]:
     """Return the number of pending events of a stream, and when the oldest was stored."""
     count, since = db.execute(
         "SELECT count(*), min(stored_at) FROM events WHERE state = 'pending' AND stream = ?", (stream,)
     ).fetchone()
     return count, since
-
-
-def _problem_key(name: str, place: str) -> str:
-    return f"{PROBLEMS}{name} {place}"
-
-
-def _ensure_delivery(db: sqlite3.Connection, stream: str) -> None:
-    db.execute("INSERT OR IGNORE INTO deliveries (stream) VALUES (?)", (stream,))

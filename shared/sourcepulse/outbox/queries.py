@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from sqlite3 import Connection
 from typing import Any
 
 from sourcepulse.errors import NothingThereError
 from sourcepulse.events.event import PUBLIC, RESTRICTED, format_time
 from sourcepulse.events.topics import matches
-from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, PROBLEMS, UNROUTABLE_SINCE, Outbox
+from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, UNROUTABLE_SINCE, Outbox
+from sourcepulse.outbox.problems import PROBLEMS
 from sourcepulse.outbox.tables import note, notes
 
 STATES = (PENDING, DELIVERED, BURIED)
@@ -21,6 +23,8 @@ _COLUMNS = (
     "e.position, e.id, e.stream, e.source, e.type, e.subject, e.time, e.routing_key, e.epoch, e.sequence, "
     "e.typesequence, e.state, e.reason, e.stored_at, e.settled_at, length(b.body)"
 )
+#: The figures of a stream that was never delivered, in the order of the query.
+_NO_DELIVERY = (None, 0, 0, 0, 0, None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,24 +105,10 @@ def last_events(outbox: Outbox, source: str, *, limit: int, limit_bytes: int) ->
 
 def figures(outbox: Outbox) -> dict[str, Any]:
     """Return the state of the whole outbox as `status --json` prints it."""
-    now = outbox.now()
     with outbox.reading() as db:
         epoch = note(db, "epoch")
-        problems = notes(db, PROBLEMS)
-        unroutable = notes(db, UNROUTABLE_SINCE)
-        counts = {
-            (stream, state): (count, oldest)
-            for stream, state, count, oldest in db.execute(
-                "SELECT stream, state, count(*), min(stored_at) FROM events GROUP BY stream, state"
-            )
-        }
-        deliveries = {
-            row[0]: row[1:]
-            for row in db.execute(
-                "SELECT stream, broker, failures, next_attempt_at, last_error, last_error_at, last_delivery_at, "
-                "delivered, unroutable, replayed FROM deliveries"
-            )
-        }
+        problems = [_problem(*row) for row in notes(db, PROBLEMS).items()]
+        streams = {stream: _stream_figures(db, stream, outbox.now()) for stream in (PUBLIC, RESTRICTED)}
         sources = [
             {"source": source, "epoch": epoch, "sequence": last}
             for source, epoch, last in db.execute(
@@ -137,37 +127,46 @@ def figures(outbox: Outbox) -> dict[str, Any]:
             )
         ]
         (replays,) = db.execute("SELECT count(*) FROM replays").fetchone()
-        (kept, kept_bytes) = db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM bodies").fetchone()
-    streams = {}
-    for stream in (PUBLIC, RESTRICTED):
-        pending, oldest = counts.get((stream, PENDING), (0, None))
-        since = unroutable.get(UNROUTABLE_SINCE + stream)
-        delivery = deliveries.get(stream, (None, 0, None, None, None, None, 0, 0, 0))
-        streams[stream] = {
-            "broker": delivery[0],
-            "pending": pending,
-            "oldest_pending_age_s": None if oldest is None else max(0, round(now - oldest)),
-            "buried": counts.get((stream, BURIED), (0, None))[0],
-            "delivered": delivery[6],
-            "unroutable": delivery[7],
-            "unroutable_since": _moment(None if since is None else float(since)),
-            "replayed": delivery[8],
-            "failures": delivery[1],
-            "next_attempt_at": _moment(delivery[2]),
-            "last_error": delivery[3],
-            "last_error_at": _moment(delivery[4]),
-            "last_delivery_at": _moment(delivery[5]),
-        }
+        kept, kept_bytes = db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM bodies").fetchone()
     return {
         "outbox": str(outbox.path),
         "epoch": epoch,
-        "problems": [_problem(*row) for row in problems.items()],
+        "problems": problems,
         "streams": streams,
         "replays_requested": replays,
         "payloads_kept": kept,
         "payload_bytes_kept": kept_bytes,
         "sources": sources,
         "origins": origins,
+    }
+
+
+def _stream_figures(db: Connection, stream: str, now: float) -> dict[str, Any]:
+    pending, oldest = db.execute(
+        "SELECT count(*), min(stored_at) FROM events WHERE state = 'pending' AND stream = ?", (stream,)
+    ).fetchone()
+    (buried,) = db.execute("SELECT count(*) FROM events WHERE state = 'buried' AND stream = ?", (stream,)).fetchone()
+    since = note(db, UNROUTABLE_SINCE + stream)
+    row = db.execute(
+        "SELECT broker, delivered, unroutable, replayed, failures, next_attempt_at, last_error, last_error_at, "
+        "last_delivery_at FROM deliveries WHERE stream = ?",
+        (stream,),
+    ).fetchone()
+    broker, delivered, unroutable, replayed, failures, next_at, error, error_at, delivery_at = row or _NO_DELIVERY
+    return {
+        "broker": broker,
+        "pending": pending,
+        "oldest_pending_age_s": None if oldest is None else max(0, round(now - oldest)),
+        "buried": buried,
+        "delivered": delivered,
+        "unroutable": unroutable,
+        "unroutable_since": None if since is None else format_time(float(since)),
+        "replayed": replayed,
+        "failures": failures,
+        "next_attempt_at": _moment(next_at),
+        "last_error": error,
+        "last_error_at": _moment(error_at),
+        "last_delivery_at": _moment(delivery_at),
     }
 
 

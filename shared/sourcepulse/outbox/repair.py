@@ -22,9 +22,10 @@ from sourcepulse.errors import (
     OutboxWriteError,
 )
 from sourcepulse.outbox.fair_lock import Waiter
+from sourcepulse.outbox.files import lock_file, open_lock, real_path
 from sourcepulse.outbox.outbox import LOCK_WAIT_SECONDS, Outbox
 from sourcepulse.outbox.retention import DAY_SECONDS, ID_KEEP_DAYS
-from sourcepulse.outbox.sqlite_file import lock_file, open_lock, real_path, side_files
+from sourcepulse.outbox.sqlite_file import side_files
 
 #: The tables to copy, in order of dependency; `meta` without the epoch, because the new file gets its own.
 _TABLES = ("meta", "numbers", "events", "bodies", "replays", "deliveries", "origins")

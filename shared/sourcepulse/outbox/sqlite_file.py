@@ -9,7 +9,6 @@ import errno
 import fcntl
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from sourcepulse.errors import NothingThereError, SourcePulseError
-from sourcepulse.outbox.files import try_lock
+from sourcepulse.outbox.files import open_lock, real_path, try_lock
 
 if TYPE_CHECKING:
     from sourcepulse.outbox.fair_lock import Waiter
@@ -29,16 +28,8 @@ LOCK_POLL_SECONDS = 0.002
 POLL_LIMIT_SECONDS = 0.04
 #: SQLite's busy timeout is set in steps of this, rounded down.
 WAIT_STEP_MS = 20
-#: Other users may never write to a file of ours, whatever the directory's mode.
-MODE_MASK = 0o664
 #: For files that no other user may read either.
 PRIVATE_MODE = 0o600
-#: File systems on which SQLite's shared memory does not work between machines
-#: (sqlite.org/wal.html, section 1).
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs"}
-)
-
 #: A journal that grew during a long read shrinks to this at the next opportunity.
 WAL_KEEP_BYTES = 4 * 1024 * 1024
 #: Written to the lock file once the tables exist, so that a file truncated to nothing is not mistaken for a new one.
@@ -187,7 +178,10 @@ class SqliteFile:
         if not self.path.exists():
             if not create:
                 raise NothingThereError(f"there is no {self.kind.name} at {self.path}")
-            self._create_empty()
+            # Imported here and below because it is needed once in the life of a file.
+            from sourcepulse.outbox.sqlite_setup import create_empty
+
+            create_empty(self.path, self.kind, self._mode)
         self._lock_fd = open_lock(self.path)
         if self.path.stat().st_size == 0 and os.pread(self._lock_fd, 1, 0) == INITIALISED:
             self._damaged("is empty although it held data")
@@ -207,18 +201,6 @@ class SqliteFile:
         if version < latest:
             self._migrate(self._db)
 
-    def _create_empty(self) -> None:
-        try:
-            os.close(_open_shared(self.path, self._mode))
-            # A file that was removed on purpose is not damaged: the mark in its old lock file is void.
-            lock_fd = open_lock(self.path, self._mode)
-            os.ftruncate(lock_fd, 0)
-            os.close(lock_fd)
-        except FileNotFoundError:
-            raise self.kind.unwritable(
-                f"the directory of the {self.kind.name} {self.path} does not exist; create it first"
-            ) from None
-
     @staticmethod
     def _header(db: sqlite3.Connection) -> tuple[int, int]:
         # In one transaction, because another process may be making the tables right now.
@@ -232,41 +214,18 @@ class SqliteFile:
             db.execute("ROLLBACK")
 
     def _migrate(self, db: sqlite3.Connection) -> None:
+        from sourcepulse.outbox.sqlite_setup import choose_journal, make_tables
+
         with self._locked():
             # Another process may have been first.
             application_id, version = self._header(db)
             if application_id == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 self._foreign("is a database of another program; use the right file")
             if version == 0:
-                self._choose_journal(db)
+                choose_journal(db, self.path)
             self._begin(db)
-            try:
-                for number, script in enumerate(self.kind.migrations[version:], start=version + 1):
-                    # executescript() would commit first, so the statements go one by one.
-                    for statement in script.split(";\n"):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA user_version = {number}")
-                db.execute(f"PRAGMA application_id = {self.kind.application_id}")
-                db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
+            make_tables(db, self.kind, version)
             os.pwrite(self._lock_fd, INITIALISED, 0)
-
-    def _choose_journal(self, db: sqlite3.Connection) -> None:
-        if _file_system(self.path) in NETWORK_FILE_SYSTEMS:
-            return
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in (
-                sqlite3.SQLITE_BUSY,
-                sqlite3.SQLITE_FULL,
-                sqlite3.SQLITE_READONLY,
-            ):
-                raise
-            # The file system refuses shared memory: the rollback journal stays, which is slower but as safe.
 
     def _begin(self, db: sqlite3.Connection) -> None:
         self._limit_waiting(db)
@@ -367,84 +326,14 @@ class SqliteFile:
         return f"the {self.kind.name} {self.path} was locked by another process for {self.lock_wait_s:g} s"
 
 
-def open_lock(path: Path, mode: int | None = None) -> int:
-    """Open or create the side file whose `flock` every writer of a file takes."""
-    return _open_shared(lock_file(path), mode)
-
-
-def lock_file(path: Path) -> Path:
-    """Return the path of that side file."""
-    return path.with_name(path.name + ".lock")
-
-
-def real_path(path: Path) -> Path:
-    """Resolve a symbolic link, so that all processes take the same locks beside the same file.
-
-    PermissionError for a link not made by this user, root or the owner of its folder: in a shared folder, another user
-    could redirect it anywhere.
-    """
-    if not path.is_symlink():
-        return path
-    if path.lstat().st_uid not in (0, os.geteuid(), path.parent.stat().st_uid):
-        raise PermissionError(errno.EPERM, "a symbolic link made by another user is not followed", str(path))
-    return path.resolve()
-
-
 def side_files(path: Path) -> list[Path]:
     """Return the paths of the files that SQLite keeps beside a database."""
     return [path.with_name(path.name + suffix) for suffix in _SIDE_FILES]
 
 
-def shared_mode(directory: Path) -> int:
-    """Return the mode of a new file in a directory: its read and write bits, never writable by the world."""
-    return directory.stat().st_mode & MODE_MASK
-
-
-def _open_shared(path: Path, mode: int | None = None) -> int:
-    """Open or create a file with this mode, or else the directory's, independent of the umask."""
-    while True:
-        try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            pass
-        if mode is None:
-            mode = shared_mode(path.parent)
-        with suppress(FileExistsError):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            _hand_over(fd, path.parent)
-            os.fchmod(fd, mode)
-            return fd
-
-
-def _hand_over(fd: int, folder: Path) -> None:
-    """Set the owner and group of a new file to those of its folder; otherwise it would lock them out."""
-    place = folder.stat()
-    if place.st_mode & stat.S_IWOTH:
-        return
-    with suppress(OSError):
-        # SQLite under root gives its side files the owner of the database as well.
-        os.fchown(fd, place.st_uid if os.geteuid() == 0 else -1, place.st_gid)
-
-
 def _identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _file_system(path: Path) -> str:
-    """Return the type of the file system of a path, empty if it is unknown."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        return ""
-    place = str(path.resolve())
-    best, kind = "", ""
-    for line in mounts.splitlines():
-        _, point, file_system, *_ = line.split(" ")
-        point = point.replace("\\040", " ")
-        if (place == point or place.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
-            best, kind = point, file_system
-    return kind
 
 
 def _reason(error: OSError) -> str:

@@ -113,3 +113,8 @@ def set_notes(db: Connection, values: Mapping[str, str]) -> None:
 def remove_notes(db: Connection, names: Iterable[str]) -> None:
     """Remove notes; missing ones are ignored."""
     db.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name in names])
+
+
+def ensure_delivery(db: Connection, stream: str) -> None:
+    """Make the row of a stream in the table `deliveries` if it is missing."""
+    db.execute("INSERT OR IGNORE INTO deliveries (stream) VALUES (?)", (stream,))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from sourcepulse.brokers import Publisher, open_publisher
 from sourcepulse.errors import BrokerRefusedUsError, ConfigError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
-from sourcepulse.outbox.places import places as former_places
-from sourcepulse.outbox.places import remember_place
+from sourcepulse.outbox.delivery_state import bind_broker, bound_broker, record_failure, remember_place
+from sourcepulse.outbox.delivery_state import places as former_places
 from sourcepulse.relay.streams import Place, check_apart, check_former
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def keep_apart(outbox: Outbox, places: dict[str, Place]) -> None:
             check_former(former, places[RESTRICTED])
     except ConfigError as error:
         # A relay started by the hook has no terminal, so `status` shows the error.
-        outbox.note_failure(RESTRICTED, str(error), retry_in=lambda _: 0.0)
+        record_failure(outbox, RESTRICTED, str(error), retry_in=lambda _: 0.0)
         raise
 
 
@@ -56,7 +56,7 @@ def admit(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
 
     `Destination.confirmed` binds the stream to it; until then a mistyped broker can be corrected.
     """
-    recorded = outbox.bound_broker(stream)
+    recorded = bound_broker(outbox, stream)
     if recorded == broker:
         return
     if recorded is not None and not rebind:
@@ -65,12 +65,12 @@ def admit(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
             f"`sourcepulse outbox rebind --outbox {outbox.path}`, or start the relay with --rebind"
         )
         # A relay started by the hook has no terminal, so `status` shows the error.
-        outbox.note_failure(stream, text, retry_in=lambda _: 0.0)
+        record_failure(outbox, stream, text, retry_in=lambda _: 0.0)
         raise ConfigError(text)
     # Before anything is sent, because subscribers there may receive events that are never confirmed.
     remember_place(outbox, stream, broker)
     if recorded is not None:
-        outbox.bind_broker(stream, broker)
+        bind_broker(outbox, stream, broker)
 
 
 class Moves:
@@ -133,12 +133,12 @@ class Destination:
     def confirmed(self) -> None:
         """Bind the stream to this place, because the broker confirmed an event."""
         if not self._is_bound:
-            if self._outbox.bound_broker(self.stream) != str(self.place):
-                self._outbox.bind_broker(self.stream, str(self.place))
+            if bound_broker(self._outbox, self.stream) != str(self.place):
+                bind_broker(self._outbox, self.stream, str(self.place))
             self._is_bound = True
 
     def _look(self) -> object:
-        bound = self._outbox.bound_broker(self.stream)
+        bound = bound_broker(self._outbox, self.stream)
         try:
             config = self._config.again()
             prefix = dict(STREAMS)[self.stream]

@@ -11,9 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sourcepulse.brokers import Message, Outcome, Publisher, Settlement
-from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse.errors import (
-    BrokerRefusedUsError,
     BrokerUnavailableError,
     DecodeError,
     NothingThereError,
@@ -21,16 +19,14 @@ from sourcepulse.errors import (
 )
 from sourcepulse.events.event import Event, format_time
 from sourcepulse.events.wire import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, encode, encode_pulse
+from sourcepulse.outbox.delivery_state import record_contact
 from sourcepulse.outbox.outbox import Claimed, Outbox
+from sourcepulse.outbox.replays import claim_replays, finish_replays
 from sourcepulse.relay.destination import Destination
 from sourcepulse.relay.heartbeat import Heartbeat
+from sourcepulse.relay.retry import Retry
 from sourcepulse.relay.visibility import Gate
 
-#: The wait after a first failure; it doubles with each further one, up to the maximum.
-RETRY_FIRST_SECONDS = 0.5
-RETRY_MOST_SECONDS = 30.0
-#: A wrong password will still be wrong in a second, and every attempt adds to the broker's log.
-RETRY_REFUSED_SECONDS = 60.0
 #: How many events are read from the outbox, and acknowledged in it, at a time.
 BATCH_EVENTS = 500
 #: How long one wait for confirms may take before the relay checks whether it is to stop.
@@ -48,12 +44,6 @@ class DeliveryReport:
     buried: int = 0
     replayed: int = 0
     error: BrokerUnavailableError | VisibilityUnknownError | None = None
-
-
-def retry_seconds(failures: int, *, first: float = RETRY_FIRST_SECONDS, jitter: Callable[[], float]) -> float:
-    """Return the seconds before the next attempt: doubling, capped, and spread by `jitter()` in 0..1."""
-    most = max(first, RETRY_MOST_SECONDS)
-    return backoff_seconds(failures, first=first, most=most) * (0.5 + 0.5 * jitter())
 
 
 class Delivery:
@@ -82,13 +72,12 @@ class Delivery:
         self._gate = gate
         self._destination = destination
         self._heartbeat = heartbeat
-        self._attempted = False
         self._outbox = outbox
         self._open_publisher = open_publisher
         self._exchange = exchange
         self._pulse_format = pulse_format
         self._clock = clock
-        self._jitter = jitter
+        self._retry = Retry(outbox, stream, destination, jitter)
         self._publisher: Publisher | None = None
 
     def attempt(self, stopping: Callable[[], bool]) -> DeliveryReport:
@@ -98,7 +87,7 @@ class Delivery:
         the time of the next attempt.
         """
         report = DeliveryReport()
-        self._attempted = True
+        self._retry.begin()
         if self._destination is not None and self._destination.stale():
             # Another stream may have moved to this destination, so check it again with a new connection.
             self._abandon()
@@ -107,10 +96,12 @@ class Delivery:
             self._send_replays(report, stopping)
         except BrokerUnavailableError as error:
             self._abandon()
-            self._give_up(report, error)
+            self._retry.fail(error)
+            report.error = error
         except VisibilityUnknownError as error:
             # The broker works, and everything sent is settled.
-            self._give_up(report, error)
+            self._retry.fail(error)
+            report.error = error
         except BaseException:
             # Which events are unsettled is no longer known; the next attempt uses a new connection.
             self._abandon()
@@ -123,14 +114,14 @@ class Delivery:
         if event is None:
             return
         try:
-            self._connected().send(self._encoded(event))
+            self._connected().send(self._message(_unstored(event), 0))
             while not (settled := list(self._settlements())):
                 # The publisher itself limits the wait.
                 pass
-            self._outbox.note_contact(self.stream)
+            record_contact(self._outbox, self.stream)
         except BrokerUnavailableError as error:
             self._abandon()
-            self._give_up(DeliveryReport(), error)
+            self._retry.fail(error)
             return
         if settled[0].outcome is Outcome.REFUSED:
             logger.warning("the broker refused a heartbeat: %s", settled[0].reason)
@@ -152,20 +143,12 @@ class Delivery:
             self._publisher = None
 
     def next_attempt_in(self) -> float:
-        """Return the seconds until the next attempt after a failure, 0 if now.
-
-        Settings other than those that failed are tried at once.
-        """
-        wait_s = self._outbox.next_attempt_in(self.stream)
-        if wait_s > 0 and self._destination is not None:
-            if self._attempted:
-                return 0.0 if self._destination.changed() else wait_s
-            return wait_s if self._outbox.tried(self.stream) == self._destination.mark() else 0.0
-        return wait_s
+        """Return the seconds until the next attempt after a failure, 0 if now."""
+        return self._retry.wait_s()
 
     def has_work(self) -> bool:
         """Return whether this stream has pending events or replays."""
-        return bool(self._outbox.claim(self.stream, limit=1) or self._outbox.claim_replays(self.stream, limit=1))
+        return bool(self._outbox.claim(self.stream, limit=1) or claim_replays(self._outbox, self.stream, limit=1))
 
     def _send_pending(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
         confirmed: list[int] = []
@@ -214,13 +197,13 @@ class Delivery:
                 logger.error("replay %d refused: %s", settlement.tag, settlement.reason)
 
         def more(after: int, limit: int) -> Sequence[tuple[int, Claimed]]:
-            return self._outbox.claim_replays(self.stream, after=after, limit=limit)
+            return claim_replays(self._outbox, self.stream, after=after, limit=limit)
 
         try:
             self._pipeline(more, self._replay_message, settled, stopping)
         finally:
             if finished:
-                self._outbox.finish_replays(self.stream, finished)
+                finish_replays(self._outbox, self.stream, finished)
                 report.replayed += len(finished)
 
     def _pipeline(
@@ -287,41 +270,17 @@ class Delivery:
             self._publisher = publisher
         return self._publisher
 
-    def _give_up(self, report: DeliveryReport, error: BrokerUnavailableError | VisibilityUnknownError) -> None:
-        first = RETRY_REFUSED_SECONDS if isinstance(error, BrokerRefusedUsError) else RETRY_FIRST_SECONDS
-        wait_s = self._outbox.note_failure(
-            self.stream,
-            str(error),
-            retry_in=lambda failures: retry_seconds(failures, first=first, jitter=self._jitter),
-            settings=None if self._destination is None else self._destination.mark(),
-        )
-        logger.warning("%s; trying the %s stream again in %.1f s", error, self.stream, wait_s)
-        report.error = error
-
     def _abandon(self) -> None:
         if self._publisher is not None:
             self._publisher.abandon()
             self._publisher = None
 
-    def _pulse(self, event: Event) -> bytes:
-        exchange = self._exchange if self._destination is None else self._destination.place.exchange
-        return encode_pulse(event, exchange=exchange, sent=format_time(self._clock()))
-
-    def _encoded(self, event: Event) -> Message:
-        return Message(
-            tag=0,
-            id=event.id,
-            type=event.type,
-            time=event.time,
-            routing_key=event.routing_key,
-            content_type=PULSE_CONTENT_TYPE if self._pulse_format else CONTENT_TYPE,
-            body=self._pulse(event) if self._pulse_format else encode(event),
-        )
-
     def _message(self, event: Claimed, tag: int) -> Message:
         body, content_type = event.body, CONTENT_TYPE
         if self._pulse_format:
-            body = self._pulse(decode(event.body, routing_key=event.routing_key))
+            exchange = self._exchange if self._destination is None else self._destination.place.exchange
+            decoded = decode(event.body, routing_key=event.routing_key)
+            body = encode_pulse(decoded, exchange=exchange, sent=format_time(self._clock()))
             content_type = PULSE_CONTENT_TYPE
         return Message(
             tag=tag,
@@ -336,6 +295,10 @@ class Delivery:
     def _replay_message(self, event: Claimed, tag: int) -> Message:
         again = decode(event.body, routing_key=event.routing_key)._replace(replayed=True)
         return self._message(event._replace(body=encode(again)), tag)
+
+
+def _unstored(event: Event) -> Claimed:
+    return Claimed(0, event.id, event.source, event.type, event.time, event.routing_key, encode(event))
 
 
 def _made(make: Callable[[Claimed, int], Message], event: Claimed, number: int) -> tuple[Message | None, str]:

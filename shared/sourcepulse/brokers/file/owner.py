@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from sourcepulse.errors import BrokerUnavailableError
-from sourcepulse.outbox.files import is_locked, try_lock
-from sourcepulse.outbox.sqlite_file import shared_mode
+from sourcepulse.outbox.files import is_locked, shared_mode, try_lock
 
 #: A lock file that belongs to no consumer in the log is removed as a crash leftover once it is older than this.
 ORPHAN_AGE_SECONDS = 60.0

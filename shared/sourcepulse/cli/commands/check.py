@@ -12,6 +12,7 @@ from sourcepulse.cli.common import add_settings, open_outbox, print_json, settin
 from sourcepulse.cli.findings import Finding
 from sourcepulse.config import Config
 from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, SourcePulseError
+from sourcepulse.outbox.delivery_state import bound_broker
 from sourcepulse.relay.destination import STREAMS, places_of
 from sourcepulse.relay.on_demand import START_SECONDS, failed_start, is_on_demand
 from sourcepulse.relay.relay import is_relayed
@@ -70,7 +71,7 @@ def _of_outbox(config: Config, places: Mapping[str, Place]) -> Iterator[Finding]
             for stream, _ in STREAMS:
                 if (trouble := outbox.trouble(stream)) is not None:
                     yield Finding(f"{stream} events", f"{trouble.waiting} pending: {trouble.error}", well=False)
-                former, place = outbox.bound_broker(stream), places.get(stream)
+                former, place = bound_broker(outbox, stream), places.get(stream)
                 if former is not None and place is not None and former != str(place):
                     yield Finding(
                         f"{stream} broker",

@@ -27,9 +27,11 @@ from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, EXIT_REFUSED, ConfigError, 
 from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.events.topics import check_pattern
 from sourcepulse.outbox import queries as outbox_view
+from sourcepulse.outbox.delivery_state import bound_broker, unbind_broker
 from sourcepulse.outbox.outbox import BURIED, DELIVERED, Outbox
 from sourcepulse.outbox.queries import STATES, Selection
 from sourcepulse.outbox.repair import check_needs_repair, problems, repair
+from sourcepulse.outbox.replays import request_replay
 from sourcepulse.outbox.retention import vacuum
 from sourcepulse.relay.on_demand import forget_failed_start
 from sourcepulse.relay.relay import is_relayed, relay_lock
@@ -64,8 +66,8 @@ def _stream_argument(parser: argparse.ArgumentParser) -> None:
 def _rebind(args: argparse.Namespace) -> int:
     with open_outbox(settings(args)) as outbox:
         for stream in (args.stream,) if args.stream else (PUBLIC, RESTRICTED):
-            if (former := outbox.bound_broker(stream)) is not None:
-                outbox.unbind(stream)
+            if (former := bound_broker(outbox, stream)) is not None:
+                unbind_broker(outbox, stream)
                 forget_failed_start(str(outbox.path))
                 print(f"{stream}: went to {plain(former)}; goes to the configured broker from now on")
         warn_if_unrelayed(outbox, "the events go there with the next relay,")
@@ -177,7 +179,7 @@ def _replay(args: argparse.Namespace) -> int:
         if not rows:
             raise NothingThereError("no delivered event that is still kept matches")
         for row in rows:
-            outbox.request_replay(row["position"])
+            request_replay(outbox, row["position"])
             print(row["id"])
         _log_replays(outbox, len(rows))
     return EXIT_OK

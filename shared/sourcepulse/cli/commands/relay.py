@@ -26,6 +26,7 @@ from sourcepulse.errors import (
     RelayRunningError,
 )
 from sourcepulse.events.event import PUBLIC, RESTRICTED
+from sourcepulse.outbox.delivery_state import bound_broker
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.assemble import open_relay, places_of
 from sourcepulse.relay.on_demand import are_others, forget_settings, identity, start_ended, write_settings
@@ -95,7 +96,7 @@ def _require_both(config: Config) -> None:
 def _bound(path: Path) -> str | None:
     try:
         with Outbox.open(path, create=False) as outbox:
-            return outbox.bound_broker(PUBLIC)
+            return bound_broker(outbox, PUBLIC)
     except (OutboxError, NothingThereError):
         # The error is reported when the relay opens the outbox.
         return None

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What an outbox records about the delivery of each stream: where it goes and went, and when it is tried again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from sqlite3 import Connection
+
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.tables import ensure_delivery, note, set_notes
+
+#: Each is a decision of an operator; beyond this many the oldest are forgotten.
+PLACES_MAX = 1_000
+
+#: Rows of the table `meta`, by stream: every place that it was ever sent to, and the digest of the settings with which
+#: an attempt failed.
+_PLACES = "places of "
+_TRIED = "tried "
+
+
+def bound_broker(outbox: Outbox, stream: str) -> str | None:
+    """Return the broker that a stream was last delivered to, without password; None before the first delivery."""
+    with outbox.reading() as db:
+        row = db.execute("SELECT broker FROM deliveries WHERE stream = ?", (stream,)).fetchone()
+    return row[0] if row else None
+
+
+def bind_broker(outbox: Outbox, stream: str, broker: str) -> None:
+    """Record the broker of a stream."""
+    with outbox.writing() as db:
+        ensure_delivery(db, stream)
+        db.execute("UPDATE deliveries SET broker = ? WHERE stream = ?", (broker, stream))
+
+
+def unbind_broker(outbox: Outbox, stream: str) -> None:
+    """Forget the broker of a stream; the next one that confirms an event is recorded."""
+    with outbox.writing() as db:
+        db.execute(
+            "UPDATE deliveries SET broker = NULL, failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,)
+        )
+
+
+def places(outbox: Outbox, stream: str) -> tuple[str, ...]:
+    """Return all brokers that a stream was ever sent to, without passwords, oldest first.
+
+    Old subscribers may still listen there, even after the stream moved.
+    """
+    with outbox.reading() as db:
+        return _places(db, stream)
+
+
+def remember_place(outbox: Outbox, stream: str, broker: str) -> None:
+    """Record the new broker of a stream, in addition to its earlier ones."""
+    with outbox.writing() as db:
+        known = [place for place in _places(db, stream) if place != broker]
+        set_notes(db, {_PLACES + stream: json.dumps([*known, broker][-PLACES_MAX:])})
+
+
+def _places(db: Connection, stream: str) -> tuple[str, ...]:
+    kept = note(db, _PLACES + stream)
+    # An outbox from an earlier version has only the last one.
+    last = db.execute("SELECT broker FROM deliveries WHERE stream = ?", (stream,)).fetchone()
+    return tuple(dict.fromkeys([*(json.loads(kept) if kept else ()), *filter(None, last or ())]))
+
+
+def record_failure(
+    outbox: Outbox, stream: str, error: str, *, retry_in: Callable[[int], float], settings: str | None = None
+) -> float:
+    """Record a failed attempt and return the seconds until the next, `retry_in(failures so far)`.
+
+    `settings` is a digest of the settings with which it failed.
+    """
+    now = outbox.now()
+    with outbox.writing(durable=False) as db:
+        ensure_delivery(db, stream)
+        (failures,) = db.execute("SELECT failures FROM deliveries WHERE stream = ?", (stream,)).fetchone()
+        wait_s = retry_in(failures)
+        db.execute(
+            "UPDATE deliveries SET failures = failures + 1, next_attempt_at = ?, last_error = ?, "
+            "last_error_at = ? WHERE stream = ?",
+            (now + wait_s, error, now, stream),
+        )
+        if settings is not None:
+            set_notes(db, {_TRIED + stream: settings})
+    return wait_s
+
+
+def record_contact(outbox: Outbox, stream: str) -> None:
+    """Record that the broker of a stream answers again after a failure."""
+    with outbox.reading() as db:
+        row = db.execute("SELECT 1 FROM deliveries WHERE stream = ? AND failures > 0", (stream,)).fetchone()
+    if row is None:
+        return
+    with outbox.writing(durable=False) as db:
+        db.execute("UPDATE deliveries SET failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,))
+
+
+def next_attempt_in(outbox: Outbox, stream: str) -> float:
+    """Return the seconds until the stream may be tried again; 0 if now, or if the clock was set back."""
+    with outbox.reading() as db:
+        row = db.execute("SELECT last_error_at, next_attempt_at FROM deliveries WHERE stream = ?", (stream,)).fetchone()
+    if row is None or row[1] is None:
+        return 0.0
+    failed_at, next_attempt_at = row
+    now = outbox.now()
+    return float(next_attempt_at - now) if failed_at <= now < next_attempt_at else 0.0
+
+
+def failed_settings(outbox: Outbox, stream: str) -> str | None:
+    """Return the digest of the settings with which the last attempt failed."""
+    with outbox.reading() as db:
+        return note(db, _TRIED + stream)

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Problems that a source or a check records in the outbox, so that `status` shows them until they are over."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.tables import note, remove_notes, set_notes
+
+#: The prefix of their rows in the table `meta`, and how much of a sentence is kept.
+PROBLEMS = "problem "
+PROBLEM_MAX_CHARACTERS = 1_000
+
+
+def set_problem(outbox: Outbox, name: str, sentence: str, *, place: str = "") -> None:
+    """Record a problem for `status`; cheap if it is already recorded, and its time is kept.
+
+    `name` is a stable word; `place`, which is not shown, distinguishes the same problem at several places.
+    """
+    key, message = _key(name, place), sentence[:PROBLEM_MAX_CHARACTERS]
+    known = _recorded(outbox, key)
+    if known is not None and known["message"] == message:
+        return
+    problem = {"message": message, "since": outbox.now() if known is None else known["since"]}
+    with outbox.writing() as db:
+        set_notes(db, {key: json.dumps(problem)})
+
+
+def clear_problem(outbox: Outbox, name: str, *, place: str = "") -> None:
+    """Remove a problem; cheap if there is none."""
+    key = _key(name, place)
+    if _recorded(outbox, key) is not None:
+        with outbox.writing() as db:
+            remove_notes(db, [key])
+
+
+def _recorded(outbox: Outbox, key: str) -> dict[str, Any] | None:
+    with outbox.reading() as db:
+        kept = note(db, key)
+    return json.loads(kept) if kept else None
+
+
+def _key(name: str, place: str) -> str:
+    return f"{PROBLEMS}{name} {place}"

@@ -6,50 +6,71 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from sourcepulse.typed.common import (
-    Attachment,
-    AttachmentChanged,
-    Bug,
-    BugChanged,
-    Change,
-    CommentShown,
-    Component,
-    FlagChanged,
-    Keyword,
-    Milestone,
-    PartHidden,
-    Person,
-    Product,
-    RawItem,
-    TruncatedItem,
-    Version,
-)
+from sourcepulse.typed.common import Fact
+
+
+class BugzillaFact(Fact):
+    change_set: str | None
+
+
+class Person(TypedDict):
+    id: int
+    name: str | None
+
+
+class Flag(TypedDict):
+    name: str
+    type_id: int | None
+    status: str
+    setter: Person | None
+    requestee: Person | None
+
+
+class Attachment(TypedDict):
+    id: int
+    bug_id: int
+    file_name: str
+    summary: str
+    content_type: str
+    size: int
+    is_patch: bool
+    is_obsolete: bool
+    is_private: bool
+    creator: Person
+    creation_time: str
+    last_change_time: str
+    flags: list[Flag]
+
+
+class Change(TypedDict):
+    field_name: str
+    removed: str | float | bool | Person | list[str | float | Person] | None
+    added: str | float | bool | Person | list[str | float | Person] | None
+
+
+class AttachmentChanged(BugzillaFact):
+    who: Person | None
+    attachment: Attachment
+    changes: list[Change]
 
 
 class BugzillaAttachmentChanged(AttachmentChanged):
     """An attachment changed."""
 
 
-class BugzillaAttachmentCreated(TypedDict):
-    """A file was attached."""
-
-    change_set: str | None
+class BugzillaAttachmentCreated(BugzillaFact):
     who: Person
     attachment: Attachment
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaAttachmentDeleted(TypedDict):
-    """The content of an attachment was removed."""
-
-    change_set: str | None
+class BugzillaAttachmentDeleted(BugzillaFact):
     who: Person | None
     attachment: Attachment
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
+
+
+class PartHidden(TypedDict):
+    id: int
+    bug_id: int
 
 
 class BugzillaAttachmentHidden(PartHidden):
@@ -60,14 +81,49 @@ class BugzillaAttachmentObsoleted(AttachmentChanged):
     """An attachment became obsolete."""
 
 
-class BugzillaAttachmentPublished(TypedDict):
-    """An attachment became public."""
-
-    change_set: str | None
+class BugzillaAttachmentPublished(BugzillaFact):
     attachment: Attachment
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
+
+
+class Bug(TypedDict):
+    id: int
+    alias: list[str]
+    summary: str
+    classification: str
+    product: str
+    product_id: int
+    component: str
+    component_id: int
+    version: str
+    op_sys: str
+    platform: str
+    priority: str
+    severity: str
+    target_milestone: str
+    status: str
+    resolution: str
+    is_open: bool
+    dupe_of: int | None
+    assigned_to: Person
+    qa_contact: Person | None
+    creator: Person
+    cc: list[Person]
+    keywords: list[str]
+    whiteboard: str
+    url: str
+    depends_on: list[int]
+    blocks: list[int]
+    see_also: list[str]
+    flags: list[Flag]
+    groups: list[str]
+    creation_time: str
+    last_change_time: str
+
+
+class BugChanged(BugzillaFact):
+    who: Person | None
+    bug: Bug
+    changes: list[Change]
 
 
 class BugzillaBugAssigned(BugChanged):
@@ -82,20 +138,12 @@ class BugzillaBugClosed(BugChanged):
     """A bug was closed."""
 
 
-class BugzillaBugCreated(TypedDict):
-    """A bug was filed."""
-
-    change_set: str | None
+class BugzillaBugCreated(BugzillaFact):
     who: Person
     bug: Bug
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
 class BugzillaBugDeleted(TypedDict):
-    """A bug was deleted."""
-
     id: int
 
 
@@ -104,8 +152,6 @@ class BugzillaBugDuplicated(BugChanged):
 
 
 class BugzillaBugHidden(TypedDict):
-    """A bug left the public."""
-
     id: int
 
 
@@ -113,18 +159,29 @@ class BugzillaBugMoved(BugChanged):
     """A bug moved."""
 
 
-class BugzillaBugPublished(TypedDict):
-    """A bug became public."""
-
-    change_set: str | None
+class BugzillaBugPublished(BugzillaFact):
     bug: Bug
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
 class BugzillaBugReopened(BugChanged):
     """A bug was reopened."""
+
+
+class Comment(TypedDict):
+    id: int
+    bug_id: int
+    attachment_id: int | None
+    count: int
+    type: str
+    dupe_bug_id: int | None
+    text: str
+    creator: Person
+    creation_time: str
+    is_private: bool
+
+
+class CommentShown(BugzillaFact):
+    comment: Comment
 
 
 class BugzillaCommentCreated(CommentShown):
@@ -139,35 +196,32 @@ class BugzillaCommentPublished(CommentShown):
     """A comment became public."""
 
 
-class BugzillaComponentChanged(TypedDict):
-    """A component changed."""
+class Component(TypedDict):
+    id: int
+    name: str
+    product: str
+    product_id: int
+    is_active: bool
 
-    change_set: str | None
+
+class BugzillaComponentChanged(BugzillaFact):
     component: Component
     changes: list[Change]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaComponentCreated(TypedDict):
-    """A component was created."""
-
-    change_set: str | None
+class BugzillaComponentCreated(BugzillaFact):
     component: Component
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaComponentDeleted(TypedDict):
-    """A component was deleted."""
-
-    change_set: str | None
+class BugzillaComponentDeleted(BugzillaFact):
     component: Component
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
+
+
+class FlagChanged(BugzillaFact):
+    who: Person | None
+    bug_id: int
+    attachment_id: int | None
+    flag: Flag
 
 
 class BugzillaFlagCleared(FlagChanged):
@@ -186,125 +240,82 @@ class BugzillaFlagRequested(FlagChanged):
     """A flag was requested."""
 
 
-class BugzillaKeywordChanged(TypedDict):
-    """A keyword changed."""
+class Keyword(TypedDict):
+    id: int
+    name: str
+    is_active: bool
 
-    change_set: str | None
+
+class BugzillaKeywordChanged(BugzillaFact):
     keyword: Keyword
     changes: list[Change]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaKeywordCreated(TypedDict):
-    """A keyword was created."""
-
-    change_set: str | None
+class BugzillaKeywordCreated(BugzillaFact):
     keyword: Keyword
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaKeywordDeleted(TypedDict):
-    """A keyword was deleted."""
-
-    change_set: str | None
+class BugzillaKeywordDeleted(BugzillaFact):
     keyword: Keyword
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaMilestoneChanged(TypedDict):
-    """A milestone changed."""
+class Milestone(TypedDict):
+    id: int
+    name: str
+    product: str
+    product_id: int
+    is_active: bool
 
-    change_set: str | None
+
+class BugzillaMilestoneChanged(BugzillaFact):
     milestone: Milestone
     changes: list[Change]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaMilestoneCreated(TypedDict):
-    """A milestone was created."""
-
-    change_set: str | None
+class BugzillaMilestoneCreated(BugzillaFact):
     milestone: Milestone
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaMilestoneDeleted(TypedDict):
-    """A milestone was deleted."""
-
-    change_set: str | None
+class BugzillaMilestoneDeleted(BugzillaFact):
     milestone: Milestone
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaProductChanged(TypedDict):
-    """A product changed."""
+class Product(TypedDict):
+    id: int
+    name: str
+    classification: str
+    is_active: bool
 
-    change_set: str | None
+
+class BugzillaProductChanged(BugzillaFact):
     product: Product
     changes: list[Change]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaProductCreated(TypedDict):
-    """A product was created."""
-
-    change_set: str | None
+class BugzillaProductCreated(BugzillaFact):
     product: Product
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaProductDeleted(TypedDict):
-    """A product was deleted."""
-
-    change_set: str | None
+class BugzillaProductDeleted(BugzillaFact):
     product: Product
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaVersionChanged(TypedDict):
-    """A version changed."""
+class Version(TypedDict):
+    id: int
+    name: str
+    product: str
+    product_id: int
+    is_active: bool
 
-    change_set: str | None
+
+class BugzillaVersionChanged(BugzillaFact):
     version: Version
     changes: list[Change]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaVersionCreated(TypedDict):
-    """A version was created."""
-
-    change_set: str | None
+class BugzillaVersionCreated(BugzillaFact):
     version: Version
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BugzillaVersionDeleted(TypedDict):
-    """A version was deleted."""
-
-    change_set: str | None
+class BugzillaVersionDeleted(BugzillaFact):
     version: Version
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]

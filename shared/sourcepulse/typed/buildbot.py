@@ -6,22 +6,29 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from sourcepulse.typed.common import (
-    BuildchangesItem,
-    Link,
-    Master,
-    Normalized,
-    RawItem,
-    SourcestampsItem,
-    TestCase,
-    TruncatedItem,
-    Worker,
-)
+from sourcepulse.typed.common import Fact
 
 
-class BuildBuildsetCompleted(TypedDict):
-    """A buildset completed."""
+class BuildFact(Fact):
+    buildid: int
+    buildnumber: int
+    builderid: int
+    buildername: str
 
+
+class StepFact(BuildFact):
+    stepid: int
+
+
+class SourcestampsItem(TypedDict):
+    codebase: str
+    repository: str
+    project: str
+    branch: str | None
+    revision: str | None
+
+
+class BuildBuildsetCompleted(Fact):
     bsid: int
     reason: str
     external_idstring: str | None
@@ -30,18 +37,22 @@ class BuildBuildsetCompleted(TypedDict):
     results: int | None
     outcome: str
     sourcestamps: list[SourcestampsItem]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BuildFinished(TypedDict):
-    """A build finished."""
+class BuildchangesItem(TypedDict):
+    changeid: int
+    revision: str | None
 
-    buildid: int
-    buildnumber: int
-    builderid: int
-    buildername: str
+
+class Normalized(TypedDict):
+    tree: str
+    product: str
+    platform: str
+    buildtype: str
+    revision: str
+
+
+class BuildFinished(BuildFact):
     real_buildername: str
     tags: list[str]
     description: str | None
@@ -66,19 +77,9 @@ class BuildFinished(TypedDict):
     results: int | None
     outcome: str
     locks_duration_s: int
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BuildLogFinished(TypedDict):
-    """A log is complete."""
-
-    buildid: int
-    buildnumber: int
-    builderid: int
-    buildername: str
-    stepid: int
+class BuildLogFinished(StepFact):
     number: int
     name: str
     logid: int
@@ -88,9 +89,11 @@ class BuildLogFinished(TypedDict):
     url: str | None
     raw_url: str | None
     tail: str | None
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
+
+
+class Master(Fact):
+    masterid: int
+    name: str
 
 
 class BuildMasterStarted(Master):
@@ -101,9 +104,7 @@ class BuildMasterStopped(Master):
     """A master stopped."""
 
 
-class BuildRequestCompleted(TypedDict):
-    """A build request completed."""
-
+class BuildRequestCompleted(Fact):
     buildrequestid: int
     buildsetid: int
     builderid: int
@@ -117,14 +118,9 @@ class BuildRequestCompleted(TypedDict):
     collapsed_into: int | None
     sourcestamps: list[SourcestampsItem]
     normalized: Normalized
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BuildRequestSubmitted(TypedDict):
-    """A build was requested."""
-
+class BuildRequestSubmitted(Fact):
     buildrequestid: int
     buildsetid: int
     builderid: int
@@ -142,18 +138,9 @@ class BuildRequestSubmitted(TypedDict):
     properties: dict[str, Any]
     normalized: Normalized
     url: str | None
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BuildStarted(TypedDict):
-    """A build started."""
-
-    buildid: int
-    buildnumber: int
-    builderid: int
-    buildername: str
+class BuildStarted(BuildFact):
     real_buildername: str
     tags: list[str]
     description: str | None
@@ -173,19 +160,14 @@ class BuildStarted(TypedDict):
     properties: dict[str, Any]
     normalized: Normalized
     url: str | None
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BuildStepFinished(TypedDict):
-    """A step finished."""
+class Link(TypedDict):
+    name: str
+    url: str
 
-    buildid: int
-    buildnumber: int
-    builderid: int
-    buildername: str
-    stepid: int
+
+class BuildStepFinished(StepFact):
     number: int
     name: str
     started_at: str | None
@@ -195,26 +177,24 @@ class BuildStepFinished(TypedDict):
     outcome: str
     urls: list[Link]
     hidden: bool
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class BuildStepStarted(TypedDict):
-    """A step started."""
-
-    buildid: int
-    buildnumber: int
-    builderid: int
-    buildername: str
-    stepid: int
+class BuildStepStarted(StepFact):
     number: int
     name: str
     started_at: str
     hidden: bool
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
+
+
+class Worker(Fact):
+    workerid: int
+    name: str
+    masterid: int
+    pause_reason: str | None
+    last_connection: str | None
+    max_builds: int | None
+    paused: bool
+    graceful: bool
 
 
 class BuildWorkerConnected(Worker):
@@ -237,9 +217,7 @@ class BuildWorkerUnpaused(Worker):
     """A worker was unpaused."""
 
 
-class ChangeAdded(TypedDict):
-    """Buildbot took in a change."""
-
+class ChangeAdded(Fact):
     changeid: int
     author: str
     committer: str | None
@@ -254,9 +232,24 @@ class ChangeAdded(TypedDict):
     project: str
     files: list[str]
     properties: dict[str, Any]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
+
+
+class TestCase(StepFact):
+    step_name: str
+    revision: str | None
+    test_result_setid: int
+    description: str
+    test_resultid: int
+    testid: str
+    test_name: str | None
+    test_code_path: str | None
+    line: int | None
+    duration_ns: int | None
+    value: str
+    message: str | None
+    outcome: str
+    attempts: int
+    flaky: bool
 
 
 class TestCaseFailed(TestCase):
@@ -271,14 +264,7 @@ class TestCaseSkipped(TestCase):
     """A test was skipped."""
 
 
-class TestRunFinished(TypedDict):
-    """A test run finished."""
-
-    buildid: int
-    buildnumber: int
-    builderid: int
-    buildername: str
-    stepid: int
+class TestRunFinished(StepFact):
     step_name: str
     revision: str | None
     test_result_setid: int | None
@@ -295,6 +281,3 @@ class TestRunFinished(TypedDict):
     notes: list[str]
     cases: int
     cases_left_out: int
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]

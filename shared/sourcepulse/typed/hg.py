@@ -4,20 +4,28 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from sourcepulse.typed.common import (
-    Changeset,
-    HgBookmarks,
-    HgHeads,
-    HgTags,
-    HgTree,
-    Marker,
-    PhaseChange,
-    PushHead,
-    RawItem,
-    TruncatedItem,
-)
+from sourcepulse.typed.common import Fact
+
+
+class HgFact(Fact):
+    repo: str
+    repo_url: str | None
+    user: str | None
+    source: str | None
+    url: str | None
+    change_set: str | None
+
+
+class Bookmark(TypedDict):
+    bookmark: str
+    node: str | None
+    oldnode: str | None
+
+
+class HgBookmarks(HgFact):
+    bookmarks: list[Bookmark]
 
 
 class HgBookmarkCreated(HgBookmarks):
@@ -32,6 +40,15 @@ class HgBookmarkMoved(HgBookmarks):
     """Bookmarks were moved."""
 
 
+class Head(TypedDict):
+    node: str
+    branch: str
+
+
+class HgHeads(HgFact):
+    heads: list[Head]
+
+
 class HgBranchCreated(HgHeads):
     """Named branches were created."""
 
@@ -44,87 +61,85 @@ class HgHeadCreated(HgHeads):
     """A branch gained heads."""
 
 
-class HgObsoleteCreated(TypedDict):
-    """Obsolescence markers were created."""
-
-    repo: str
-    repo_url: str | None
+class Marker(TypedDict):
+    prednode: str
+    succnodes: list[str]
+    date: list[int]
     user: str | None
-    source: str | None
-    url: str | None
-    change_set: str | None
+    operation: str | None
+
+
+class HgObsoleteCreated(HgFact):
     count: int
     markers: list[Marker]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class HgPhaseChanged(TypedDict):
-    """Phases changed."""
+class PhaseChange(TypedDict):
+    node: str
+    oldphase: str
+    phase: str
 
-    repo: str
-    repo_url: str | None
-    user: str | None
-    source: str | None
-    url: str | None
-    change_set: str | None
+
+class HgPhaseChanged(HgFact):
     count: int
     changes: list[PhaseChange]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class HgPush(TypedDict):
-    """Changesets were added."""
+class PushHead(TypedDict):
+    node: str
+    branch: str
+    closed: bool
 
-    repo: str
-    repo_url: str | None
-    user: str | None
-    source: str | None
-    url: str | None
-    change_set: str | None
+
+class Copy(TypedDict):
+    file: str
+    source: str
+
+
+class Changeset(TypedDict):
+    node: str
+    parents: list[str]
+    author: str
+    date: list[int]
+    branch: str
+    desc: str
+    phase: str
+    files: list[str] | None
+    added: list[str] | None
+    modified: list[str] | None
+    removed: list[str] | None
+    copies: list[Copy] | None
+    extras: dict[str, Any]
+
+
+class HgPush(HgFact):
     count: int
     first: str
     last: str
     heads: list[PushHead]
     query: str | None
     changesets: list[Changeset]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
 
-class HgRepoCreated(TypedDict):
+class HgRepoCreated(HgFact):
     """A repository was seen first."""
 
-    repo: str
-    repo_url: str | None
-    user: str | None
-    source: str | None
-    url: str | None
-    change_set: str | None
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
 
-
-class HgRepoStripped(TypedDict):
-    """Changesets were removed."""
-
-    repo: str
-    repo_url: str | None
-    user: str | None
-    source: str | None
-    url: str | None
-    change_set: str | None
+class HgRepoStripped(HgFact):
     operation: str
     count: int
     nodes: list[str]
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]
+
+
+class Tag(TypedDict):
+    tag: str
+    node: str | None
+    oldnode: str | None
+    changeset: str
+
+
+class HgTags(HgFact):
+    tags: list[Tag]
 
 
 class HgTagCreated(HgTags):
@@ -139,6 +154,13 @@ class HgTagMoved(HgTags):
     """Tags were moved."""
 
 
+class HgTree(HgFact):
+    state: str
+    oldstate: str | None
+    reason: str | None
+    until: str | None
+
+
 class HgTreeApproval(HgTree):
     """A tree requires approval."""
 
@@ -151,20 +173,9 @@ class HgTreeOpened(HgTree):
     """A tree was opened."""
 
 
-class HgTreeRefused(TypedDict):
-    """A push was refused."""
-
-    repo: str
-    repo_url: str | None
-    user: str | None
-    source: str | None
-    url: str | None
-    change_set: str | None
+class HgTreeRefused(HgFact):
     state: str
     reason: str
     count: int
     first: str | None
     last: str | None
-    recovered: bool
-    truncated: list[TruncatedItem]
-    raw: list[RawItem]

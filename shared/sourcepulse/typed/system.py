@@ -6,18 +6,19 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from sourcepulse.typed.common import SourceState, TruncatedItem
+from sourcepulse.typed.common import TruncatedItem
 
 
 class SystemEventWithheld(TypedDict):
-    """An event was withheld."""
-
     type: str
 
 
-class SystemRelayHeartbeat(TypedDict):
-    """A relay lives."""
+class SourceState(TypedDict):
+    source: str
+    sequence: str | None
 
+
+class SystemRelayHeartbeat(TypedDict):
     interval_s: int
     pending: int
     oldest_age_s: int | None
@@ -27,8 +28,6 @@ class SystemRelayHeartbeat(TypedDict):
 
 
 class SystemStatus(TypedDict):
-    """The state of a service."""
-
     message: str | None
     until: str | None
     url: str | None

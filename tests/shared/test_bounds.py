@@ -23,7 +23,7 @@ from sourcepulse.events.wire import encode, encode_pulse
 
 SMALL = Limits(max_bytes=EVENT_LEAST_MAX_BYTES)
 KIB_64 = 64 * 1024
-#: "Does not hang": on a busy machine the slowest of these takes a tenth of it.
+#: "Does not hang": the slowest of these takes a tenth of it, counted without what other processes take.
 GENEROUS_SECONDS = 5.0
 
 
@@ -494,13 +494,14 @@ def test_what_is_halved_is_the_same_as_when_everything_is_measured_after_each_st
 )
 @pytest.mark.parametrize("max_bytes", [16_384, 262_144])
 def test_huge_data_is_cut_without_hanging(data: dict[str, Any], max_bytes: int) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     out = bound(data, limits=Limits(max_bytes=max_bytes))
 
-    assert time.monotonic() - start < GENEROUS_SECONDS
+    assert time.process_time() - start < GENEROUS_SECONDS
     assert sent_bytes(out) <= max_bytes
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(codec="utf-8", exclude_categories=("Z", "C")), min_size=1, max_size=200),
     st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=200),

@@ -83,7 +83,7 @@ def bound(
     totals (items of a list, UTF-8 bytes of a text). Existing `truncated` and `raw` are replaced.
 
     The rules are those of the event contract: first each text and list to its own limit; then, while the
-    whole is too large, the list or text with the most bytes is halved (see shrink.py). Strings in lists
+    whole is too large, the list or text with the most bytes is halved (see cutting.py). Strings in lists
     (file names), members in NEVER_CUT and small values are never halved.
 
     EventError if nothing is left to cut, a pointer leads nowhere, the bytes do not match the text, or a value cannot be
@@ -98,7 +98,7 @@ def bound(
         if not raw and not cut and _fits(data, limits):
             return {**data, **{name: [] for name in NOTES if name in data}}
         # Imported here because hardly any push needs it, and the hook runs in every hg process.
-        from sourcepulse.events.limited_copy import limited_copy
+        from sourcepulse.events.cutting import limited_copy
 
         return limited_copy(data, raw or {}, cut or {}, limits)
     except UnicodeEncodeError:

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sourcepulse.events.pointer import escape, resolve
 
 #: Keywords for readers; they do not constrain the value.
 ANNOTATIONS = frozenset({"$schema", "$id", "$defs", "title", "description", "examples"})
+
+#: Pairs of JSON pointer and sentence.
+Defects = Iterator[tuple[str, str]]
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda value: isinstance(value, Mapping),
@@ -27,128 +30,83 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def defects(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[str, str]]:
-    """Yield the defects of a value, in no particular order: pairs of JSON pointer and sentence.
+def defects(schema: Mapping[str, Any], value: Any) -> Defects:
+    """Yield the defects of a value, in no particular order.
 
     `schema` is self-contained: each `$ref` is a pointer into it. KeyError names a keyword that is not supported.
     """
-    return _Validator(schema).defects(schema, value, "")
+    return _Place(schema, value, "").defects(schema)
 
 
-class _Validator:
-    def __init__(self, root: Mapping[str, Any]) -> None:
-        self.root = root
+class _Place(NamedTuple):
+    """A value within the data, and the schema that all references lead into."""
 
-    def defects(self, schema: Mapping[str, Any], value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    root: Mapping[str, Any]
+    value: Any
+    pointer: str
+
+    def defects(self, schema: Mapping[str, Any]) -> Defects:
         for keyword, rule in schema.items():
-            if keyword not in ANNOTATIONS:
-                yield from KEYWORDS[keyword](self, schema, rule, value, pointer)
+            if keyword in ANNOTATIONS:
+                continue
+            concerned, check = KEYWORDS[keyword]
+            if concerned is None or _TYPES[concerned](self.value):
+                yield from check(self, rule, schema)
 
-    def type(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        allowed = [rule] if isinstance(rule, str) else rule
-        if not any(_TYPES[name](value) for name in allowed):
-            yield pointer, f"expected {' or '.join(allowed)}, got {_kind(value)}"
+    def below(self, word: str | int, schema: Mapping[str, Any]) -> Defects:
+        """Yield the defects of a member or an item."""
+        return _Place(self.root, self.value[word], f"{self.pointer}/{escape(str(word))}").defects(schema)
 
-    def const(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        if type(value) is not type(rule) or value != rule:
-            yield pointer, f"expected {rule!r}, got {_short(value)}"
+    def properties(self, rule: Any, _: Mapping[str, Any]) -> Defects:
+        for name, schema in rule.items():
+            if name in self.value:
+                yield from self.below(name, schema)
 
-    def properties(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        if isinstance(value, Mapping):
-            for name, schema in rule.items():
-                if name in value:
-                    yield from self.defects(schema, value[name], f"{pointer}/{escape(name)}")
+    def pattern_properties(self, rule: Any, _: Mapping[str, Any]) -> Defects:
+        for pattern, schema in rule.items():
+            for name in self.value:
+                if re.search(pattern, name):
+                    yield from self.below(name, schema)
 
-    def pattern_properties(
-        self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str
-    ) -> Iterator[tuple[str, str]]:
-        if isinstance(value, Mapping):
-            for pattern, schema in rule.items():
-                for name in value:
-                    if re.search(pattern, name):
-                        yield from self.defects(schema, value[name], f"{pointer}/{escape(name)}")
-
-    def additional_properties(
-        self, schema: Mapping[str, Any], rule: Any, value: Any, pointer: str
-    ) -> Iterator[tuple[str, str]]:
+    def additional_properties(self, rule: Any, schema: Mapping[str, Any]) -> Defects:
         # In our schemas this is always false; a schema in its place is not supported.
-        if isinstance(value, Mapping) and rule is False:
-            known = schema.get("properties", {})
-            patterns = schema.get("patternProperties", {})
-            for name in value:
-                if name not in known and not any(re.search(pattern, name) for pattern in patterns):
-                    yield pointer, f"has the member {_short(name)}, which is none of {', '.join(known)}"
+        known = schema.get("properties", {})
+        patterns = schema.get("patternProperties", {})
+        for name in self.value if rule is False else ():
+            if name not in known and not any(re.search(pattern, name) for pattern in patterns):
+                yield self.pointer, f"has the member {_short(name)}, which is none of {', '.join(known)}"
 
-    def required(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        if isinstance(value, Mapping):
-            for name in rule:
-                if name not in value:
-                    yield pointer, f"lacks the member {name!r}"
+    def required(self, rule: Any, _: Mapping[str, Any]) -> Defects:
+        for name in rule:
+            if name not in self.value:
+                yield self.pointer, f"lacks the member {name!r}"
 
-    def dependent_required(
-        self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str
-    ) -> Iterator[tuple[str, str]]:
-        if isinstance(value, Mapping):
-            for name, others in rule.items():
-                for other in others:
-                    if name in value and other not in value:
-                        yield pointer, f"has {name!r} and lacks the member {other!r}"
+    def dependent_required(self, rule: Any, _: Mapping[str, Any]) -> Defects:
+        for name, others in rule.items():
+            for other in others:
+                if name in self.value and other not in self.value:
+                    yield self.pointer, f"has {name!r} and lacks the member {other!r}"
 
-    def items(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        if isinstance(value, list | tuple):
-            for place, item in enumerate(value):
-                yield from self.defects(rule, item, f"{pointer}/{place}")
+    def items(self, rule: Any, _: Mapping[str, Any]) -> Defects:
+        for index in range(len(self.value)):
+            yield from self.below(index, rule)
 
-    def min_items(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        if isinstance(value, list | tuple) and len(value) < rule:
-            yield pointer, f"expected at least {rule} items, got {len(value)}"
+    def type(self, rule: Any, _: Mapping[str, Any]) -> Defects:
+        allowed = [rule] if isinstance(rule, str) else rule
+        if not any(_TYPES[name](self.value) for name in allowed):
+            yield self.pointer, f"expected {' or '.join(allowed)}, got {_kind(self.value)}"
 
-    def max_items(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        if isinstance(value, list | tuple) and len(value) > rule:
-            yield pointer, f"expected at most {rule} items, got {len(value)}"
-
-    def min_length(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        if isinstance(value, str) and len(value) < rule:
-            yield pointer, f"expected at least {rule} characters, got {len(value)}"
-
-    def minimum(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        if _TYPES["number"](value) and value < rule:
-            yield pointer, f"expected {rule} or more, got {value}"
-
-    def pattern(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        if isinstance(value, str) and not re.search(rule, value):
-            yield pointer, f"expected a string that matches {rule}, got {_short(value)}"
-
-    def any_of(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        branches = [next(self.defects(schema, value, pointer), None) for schema in rule]
+    def any_of(self, rule: Any, _: Mapping[str, Any]) -> Defects:
+        branches = [next(self.defects(schema), None) for schema in rule]
         found = [branch for branch in branches if branch is not None]
         if len(found) == len(branches):
             # The branches that matched deepest into the value are the ones that were meant.
-            deepest = max(place.count("/") for place, _ in found)
-            meant = [(place, sentence) for place, sentence in found if place.count("/") == deepest]
+            deepest = max(pointer.count("/") for pointer, _ in found)
+            meant = [(pointer, sentence) for pointer, sentence in found if pointer.count("/") == deepest]
             yield meant[0][0], "; or ".join(dict.fromkeys(sentence for _, sentence in meant))
 
-    def ref(self, _schema: Mapping[str, Any], rule: Any, value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-        yield from self.defects(resolve(self.root, rule.removeprefix("#")), value, pointer)
-
-
-KEYWORDS: Mapping[str, Callable[..., Iterator[tuple[str, str]]]] = {
-    "$ref": _Validator.ref,
-    "additionalProperties": _Validator.additional_properties,
-    "anyOf": _Validator.any_of,
-    "const": _Validator.const,
-    "dependentRequired": _Validator.dependent_required,
-    "items": _Validator.items,
-    "maxItems": _Validator.max_items,
-    "minItems": _Validator.min_items,
-    "minLength": _Validator.min_length,
-    "minimum": _Validator.minimum,
-    "pattern": _Validator.pattern,
-    "patternProperties": _Validator.pattern_properties,
-    "properties": _Validator.properties,
-    "required": _Validator.required,
-    "type": _Validator.type,
-}
+    def ref(self, rule: Any, _: Mapping[str, Any]) -> Defects:
+        return self.defects(resolve(self.root, rule.removeprefix("#")))
 
 
 def _kind(value: Any) -> str:
@@ -162,3 +120,36 @@ def _kind(value: Any) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:80] + "..."
+
+
+_Check = Callable[[_Place, Any, Mapping[str, Any]], Defects]
+
+
+def _limit(holds: Callable[[Any, Any], object], expected: str, measure: Callable[[Any], object] = _short) -> _Check:
+    """Return the check of a keyword that compares the value with one number, text or pattern."""
+
+    def check(place: _Place, rule: Any, _: Mapping[str, Any]) -> Defects:
+        if not holds(place.value, rule):
+            yield place.pointer, f"expected {expected.format(rule)}, got {measure(place.value)}"
+
+    return check
+
+
+#: Each keyword, the type of the values that it concerns (None for all), and its check.
+KEYWORDS: Mapping[str, tuple[str | None, _Check]] = {
+    "$ref": (None, _Place.ref),
+    "additionalProperties": ("object", _Place.additional_properties),
+    "anyOf": (None, _Place.any_of),
+    "const": (None, _limit(lambda value, rule: type(value) is type(rule) and value == rule, "{!r}")),
+    "dependentRequired": ("object", _Place.dependent_required),
+    "items": ("array", _Place.items),
+    "maxItems": ("array", _limit(lambda value, rule: len(value) <= rule, "at most {} items", len)),
+    "minItems": ("array", _limit(lambda value, rule: len(value) >= rule, "at least {} items", len)),
+    "minLength": ("string", _limit(lambda value, rule: len(value) >= rule, "at least {} characters", len)),
+    "minimum": ("number", _limit(lambda value, rule: value >= rule, "{} or more")),
+    "pattern": ("string", _limit(lambda value, rule: re.search(rule, value), "a string that matches {}")),
+    "patternProperties": ("object", _Place.pattern_properties),
+    "properties": ("object", _Place.properties),
+    "required": ("object", _Place.required),
+    "type": (None, _Place.type),
+}

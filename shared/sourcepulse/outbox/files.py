@@ -6,11 +6,14 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
 #: The suffix of a file's next content until that is complete.
 PART_SUFFIX = ".part"
+#: Between two attempts to get a lock.
+LOCK_POLL_SECONDS = 0.005
 #: Other users may never write to a file of ours, whatever the directory's mode.
 MODE_MASK = 0o664
 
@@ -21,6 +24,15 @@ def try_lock(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+def lock_until(fd: int, deadline: float) -> bool:
+    """Lock an open file; False if another process still holds the lock at this monotonic time."""
+    while not try_lock(fd):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(LOCK_POLL_SECONDS)
     return True
 
 

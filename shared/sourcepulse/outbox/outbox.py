@@ -280,7 +280,7 @@ class Outbox:
     def pending(self, stream: str) -> int:
         """Return how many events of a stream are pending."""
         with self._file.read() as db:
-            return _pending(db, stream)[0]
+            return count_pending(db, stream)[0]
 
     def trouble(self, stream: str) -> Trouble | None:
         """Return why the events of a stream wait; None if the last attempt succeeded, or nothing is pending."""
@@ -290,7 +290,7 @@ class Outbox:
             ).fetchone()
             if row is None:
                 return None
-            waiting, since = _pending(db, stream)
+            waiting, since = count_pending(db, stream)
         return None if since is None else Trouble(waiting=waiting, since=since, error=str(row[0]))
 
     # -- origins
@@ -327,7 +327,7 @@ class Outbox:
             db.execute("DELETE FROM origins WHERE kind = ? AND location = ?", (kind, location))
 
 
-def _pending(db: sqlite3.Connection, stream: str) -> tuple[int, float | None]:
+def count_pending(db: sqlite3.Connection, stream: str) -> tuple[int, float | None]:
     """Return the number of pending events of a stream, and when the oldest was stored."""
     count, since = db.execute(
         "SELECT count(*), min(stored_at) FROM events WHERE state = 'pending' AND stream = ?", (stream,)

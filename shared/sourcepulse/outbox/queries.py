@@ -13,7 +13,7 @@ from typing import Any
 from sourcepulse.errors import NothingThereError
 from sourcepulse.events.event import PUBLIC, RESTRICTED, format_time
 from sourcepulse.events.topics import matches
-from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, UNROUTABLE_SINCE, Outbox
+from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, UNROUTABLE_SINCE, Outbox, count_pending
 from sourcepulse.outbox.problems import PROBLEMS
 from sourcepulse.outbox.tables import note, notes
 
@@ -142,10 +142,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
 
 
 def _stream_figures(db: Connection, stream: str, now: float) -> dict[str, Any]:
-    pending, oldest = db.execute(
-        "SELECT count(*), min(stored_at) FROM events WHERE state = 'pending' AND stream = ?", (stream,)
-    ).fetchone()
-    (buried,) = db.execute("SELECT count(*) FROM events WHERE state = 'buried' AND stream = ?", (stream,)).fetchone()
+    pending, oldest = count_pending(db, stream)
     since = note(db, UNROUTABLE_SINCE + stream)
     row = db.execute(
         "SELECT broker, delivered, unroutable, replayed, failures, next_attempt_at, last_error, last_error_at, "
@@ -157,7 +154,7 @@ def _stream_figures(db: Connection, stream: str, now: float) -> dict[str, Any]:
         "broker": broker,
         "pending": pending,
         "oldest_pending_age_s": None if oldest is None else max(0, round(now - oldest)),
-        "buried": buried,
+        "buried": count_buried(db, stream),
         "delivered": delivered,
         "unroutable": unroutable,
         "unroutable_since": None if since is None else format_time(float(since)),
@@ -168,6 +165,12 @@ def _stream_figures(db: Connection, stream: str, now: float) -> dict[str, Any]:
         "last_error_at": _moment(error_at),
         "last_delivery_at": _moment(delivery_at),
     }
+
+
+def count_buried(db: Connection, stream: str) -> int:
+    """Return how many events of a stream are buried."""
+    (buried,) = db.execute("SELECT count(*) FROM events WHERE state = 'buried' AND stream = ?", (stream,)).fetchone()
+    return int(buried)
 
 
 def _problem(key: str, value: str) -> dict[str, Any]:

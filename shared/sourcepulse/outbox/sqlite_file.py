@@ -166,12 +166,16 @@ class SqliteFile:
                 return
         except FileNotFoundError:
             pass
-        raise self.kind.replaced(f"the {self.kind.name} {self.path} was removed or replaced while it was open")
+        raise self.kind.replaced(f"{self._name} was removed or replaced while it was open")
+
+    @property
+    def _name(self) -> str:
+        return f"the {self.kind.name} {self.path}"
 
     @property
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
-            raise self.kind.unwritable(f"the {self.kind.name} {self.path} is closed")
+            raise self.kind.unwritable(f"{self._name} is closed")
         return self._db
 
     def _open(self, create: bool) -> None:
@@ -290,16 +294,14 @@ class SqliteFile:
         except sqlite3.Error as error:
             self._raise_named(error)
         except OSError as error:
-            raise self.kind.unwritable(f"the {self.kind.name} {self.path} cannot be used: {_reason(error)}") from error
+            raise self.kind.unwritable(f"{self._name} cannot be used: {_reason(error)}") from error
 
     def _raise_named(self, error: sqlite3.Error) -> NoReturn:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise self.kind.locked(self._locked_text()) from error
         if code == sqlite3.SQLITE_FULL:
-            raise self.kind.unwritable(
-                f"the disk of the {self.kind.name} {self.path} is full; nothing was stored"
-            ) from error
+            raise self.kind.unwritable(f"the disk of {self._name} is full; nothing was stored") from error
         if code in (
             sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_PERM,
@@ -307,23 +309,21 @@ class SqliteFile:
             sqlite3.SQLITE_IOERR,
         ):
             raise self.kind.unwritable(
-                f"the {self.kind.name} {self.path} cannot be written by this user ({error}); "
+                f"{self._name} cannot be written by this user ({error}); "
                 "check owner and mode of the file, of its -wal and -shm files and of their directory"
             ) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             self._damaged(f"is damaged ({error})", error)
-        raise self.kind.damaged(
-            f"the {self.kind.name} {self.path} cannot be used: {error}; {self.kind.repair}"
-        ) from error
+        raise self.kind.damaged(f"{self._name} cannot be used: {error}; {self.kind.repair}") from error
 
     def _damaged(self, what: str, cause: BaseException | None = None) -> NoReturn:
-        raise self.kind.damaged(f"the {self.kind.name} {self.path} {what}; {self.kind.repair}") from cause
+        raise self.kind.damaged(f"{self._name} {what}; {self.kind.repair}") from cause
 
     def _foreign(self, what: str) -> NoReturn:
-        raise (self.kind.foreign or self.kind.damaged)(f"the {self.kind.name} {self.path} {what}")
+        raise (self.kind.foreign or self.kind.damaged)(f"{self._name} {what}")
 
     def _locked_text(self) -> str:
-        return f"the {self.kind.name} {self.path} was locked by another process for {self.lock_wait_s:g} s"
+        return f"{self._name} was locked by another process for {self.lock_wait_s:g} s"
 
 
 def side_files(path: Path) -> list[Path]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from sourcepulse.events.event import RESTRICTED, RESTRICTED_SUFFIX, Event, stream_of
 from sourcepulse.events.truncation import Truncation
-from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox, count_pending
+from sourcepulse.outbox.queries import count_buried
 
 TYPE = "system.relay.heartbeat.v1"
 #: A heartbeat with 500 sources takes about 100 KB.
@@ -50,14 +51,8 @@ class Heartbeat:
 
     def _figures(self) -> dict[str, Any]:
         with self._outbox.reading() as db:
-            pending, oldest = db.execute(
-                "SELECT count(*), min(stored_at) FROM events WHERE state = 'pending' AND stream = ?",
-                (self._stream,),
-            ).fetchone()
-            (buried,) = db.execute(
-                "SELECT count(*) FROM events WHERE state = 'buried' AND stream = ?",
-                (self._stream,),
-            ).fetchone()
+            pending, oldest = count_pending(db, self._stream)
+            buried = count_buried(db, self._stream)
             waiting = {
                 (source, epoch): first
                 for source, epoch, first in db.execute(

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sourcepulse.errors import OutboxError, OutboxReplacedError, OutboxWriteError, RelayRunningError
-from sourcepulse.outbox.files import is_locked, try_lock
+from sourcepulse.outbox.files import is_locked, lock_until
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.retention import Keep, prune_by_a_sound_clock
 from sourcepulse.relay.sender import Delivery, DeliveryReport
@@ -56,11 +56,8 @@ def relay_lock(outbox: Path) -> Iterator[None]:
     try:
         if os.fstat(fd).st_uid == os.geteuid():
             os.fchmod(fd, mode)
-        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
-        while not try_lock(fd):
-            if time.monotonic() > deadline:
-                raise RelayRunningError(f"another relay already serves the outbox {outbox}")
-            time.sleep(0.02)
+        if not lock_until(fd, time.monotonic() + LOCK_PATIENCE_SECONDS):
+            raise RelayRunningError(f"another relay already serves the outbox {outbox}")
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         yield

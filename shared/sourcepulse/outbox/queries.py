@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from sqlite3 import Connection
+from sqlite3 import Connection, Cursor
 from typing import Any
 
 from sourcepulse.errors import NothingThereError
@@ -21,7 +21,7 @@ STATES = (PENDING, DELIVERED, BURIED)
 
 _COLUMNS = (
     "e.position, e.id, e.stream, e.source, e.type, e.subject, e.time, e.routing_key, e.epoch, e.sequence, "
-    "e.typesequence, e.state, e.reason, e.stored_at, e.settled_at, length(b.body)"
+    "e.typesequence, e.state, e.reason, e.stored_at, e.settled_at, length(b.body) AS bytes"
 )
 #: The figures of a stream that was never delivered, in the order of the query.
 _NO_DELIVERY = (None, 0, 0, 0, 0, None, None, None, None)
@@ -50,10 +50,10 @@ def rows(outbox: Outbox, selection: Selection, *, limit: int | None = None) -> l
     found: list[dict[str, Any]] = []
     with outbox.reading() as db:
         query = f"SELECT {_COLUMNS} FROM events e LEFT JOIN bodies b USING (position) {where} ORDER BY e.position"  # noqa: S608 - made of constants
-        for row in db.execute(query, values):
-            if selection.topic is not None and not matches(selection.topic, row[7]):
+        for row in _rows(db.execute(query, values)):
+            if selection.topic is not None and not matches(selection.topic, row["routing_key"]):
                 continue
-            found.append(_row(row))
+            found.append(row)
             if limit is not None and len(found) >= limit:
                 break
     return found
@@ -61,18 +61,18 @@ def rows(outbox: Outbox, selection: Selection, *, limit: int | None = None) -> l
 
 def find(outbox: Outbox, name: str) -> dict[str, Any]:
     """Return one event by its id, an id prefix, or its position; NothingThereError if there is none."""
-    found: list[tuple[Any, ...]] = []
+    found: list[dict[str, Any]] = []
     with outbox.reading() as db:
         query = f"SELECT {_COLUMNS} FROM events e LEFT JOIN bodies b USING (position) WHERE "  # noqa: S608 - made of constants
         if name.isascii() and name.isdecimal() and len(name) < 19:
-            found = db.execute(query + "e.position = ?", (int(name),)).fetchall()
+            found = list(_rows(db.execute(query + "e.position = ?", (int(name),))))
         if not found and name:
-            found = db.execute(query + "e.id >= ? AND e.id < ? LIMIT 2", (name, name + "g")).fetchall()
+            found = list(_rows(db.execute(query + "e.id >= ? AND e.id < ? LIMIT 2", (name, name + "g"))))
     if not found:
         raise NothingThereError(f"the outbox {outbox.path} has no event {name!r}")
     if len(found) > 1:
         raise NothingThereError(f"several ids begin with {name!r}; use more characters of the id")
-    return _row(found[0])
+    return found[0]
 
 
 def body(outbox: Outbox, position: int) -> bytes:
@@ -208,22 +208,8 @@ def _conditions(selection: Selection) -> tuple[str, list[Any]]:
     return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
 
 
-def _row(row: Sequence[Any]) -> dict[str, Any]:
-    return {
-        "position": row[0],
-        "id": row[1],
-        "stream": row[2],
-        "source": row[3],
-        "type": row[4],
-        "subject": row[5],
-        "time": row[6],
-        "routing_key": row[7],
-        "epoch": row[8],
-        "sequence": row[9],
-        "typesequence": row[10],
-        "state": row[11],
-        "reason": row[12],
-        "stored_at": format_time(row[13]),
-        "settled_at": _moment(row[14]),
-        "bytes": row[15],
-    }
+def _rows(cursor: Cursor) -> Iterator[dict[str, Any]]:
+    names = [column[0] for column in cursor.description]
+    for values in cursor:
+        row = dict(zip(names, values, strict=True))
+        yield row | {"stored_at": format_time(row["stored_at"]), "settled_at": _moment(row["settled_at"])}

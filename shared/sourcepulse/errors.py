@@ -13,6 +13,9 @@ EXIT_REFUSED = 5
 EXIT_OUTBOX = 6
 EXIT_INTERRUPTED = 130
 
+#: How much of a value is repeated in a message about it.
+VALUE_MAX_CHARACTERS = 80
+
 
 class SourcePulseError(Exception):
     """The base class of all errors that sourcepulse raises; the text is one sentence for a human reader."""
@@ -110,3 +113,8 @@ class SubscriptionError(BrokerError):
 
 class VisibilityUnknownError(SourcePulseError):
     """It is unknown right now whether the event is public; try again later. Nothing was sent."""
+
+
+def quoted(text: str) -> str:
+    """Return the `repr` of the beginning of a text."""
+    return repr(text if len(text) <= VALUE_MAX_CHARACTERS else text[:VALUE_MAX_CHARACTERS] + "...")

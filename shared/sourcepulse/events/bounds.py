@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: MPL-2.0
 """Keep an event within its size limits, and record in it what was cut and which bytes were not UTF-8."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sourcepulse.errors import ConfigError, EventError
-from sourcepulse.events import pointer as pointers
 from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
-from sourcepulse.events.truncation import NEVER_CUT, NOTES, Truncation, decode_text, size_of
+from sourcepulse.events.wire import to_json
 
 TEXT_MAX_BYTES = 64 * 1024
 LIST_MAX_ITEMS = 1_000
@@ -21,9 +21,16 @@ ENVELOPE_FIXED_BYTES = 1_152
 #: Enough for a source and a subject of about 400 bytes each.
 ENVELOPE_DEFAULT_BYTES = 2_048
 
-_CONTAINERS = (dict, list, tuple, Mapping)
+#: Members that are never cut, however large; half of one would be wrong rather than short.
+NEVER_CUT = frozenset(
+    {"change_set", "date", "file", "first", "id", "last", "node", "parents", "query", "repo", "repo_url", "source"}
+)
+#: The members of `data` that record what was cut and which bytes were bad.
+NOTES = ("truncated", "raw")
+# Not compiled here, because the hook runs at every push and seldom needs it; re caches it on first use.
+BAD_BYTE = "[\udc80-\udcff]"
 
-__all__ = ["Limits", "bound", "decode_text", "envelope_bytes"]
+_CONTAINERS = (dict, list, tuple, Mapping)
 
 
 class Limits(NamedTuple):
@@ -39,6 +46,20 @@ class Limits(NamedTuple):
     def most_items(self, name: str) -> int:
         """Return the most items that a list of this name may have."""
         return self.lists.get(name, LIST_MAX_ITEMS_BY_NAME.get(name, LIST_MAX_ITEMS))
+
+
+def decode_text(raw: bytes) -> tuple[str, bytes | None]:
+    """Decode UTF-8 with U+FFFD for each bad byte; also return the bytes if there was one, else None."""
+    try:
+        return raw.decode(), None
+    except UnicodeDecodeError:
+        # This error handler makes one character of each bad byte; "replace" makes one of several.
+        return re.sub(BAD_BYTE, "\ufffd", raw.decode("utf-8", "surrogateescape")), raw
+
+
+def size_of(value: object) -> int:
+    """Return the bytes that a value takes as sent."""
+    return len(to_json(value).encode())
 
 
 def envelope_bytes(type_: str, source: str, subject: str | None) -> int:
@@ -62,7 +83,7 @@ def bound(
     totals (items of a list, UTF-8 bytes of a text). Existing `truncated` and `raw` are replaced.
 
     The rules are those of the event contract: first each text and list to its own limit; then, while the
-    whole is too large, the list or text with the most bytes is halved (see `shrink`). Strings in lists
+    whole is too large, the list or text with the most bytes is halved (see shrink.py). Strings in lists
     (file names), members in NEVER_CUT and small values are never halved.
 
     EventError if nothing is left to cut, a pointer leads nowhere, the bytes do not match the text, or a value cannot be
@@ -72,9 +93,14 @@ def bound(
         raise ConfigError(
             f"an event cannot be limited to {limits.max_bytes} bytes; the minimum is {EVENT_LEAST_MAX_BYTES}"
         )
+    limits = Limits() if limits is None else limits
     try:
-        work = _Work(data, raw or {}, cut or {}, limits or Limits())
-        return work.run()
+        if not raw and not cut and _fits(data, limits):
+            return {**data, **{name: [] for name in NOTES if name in data}}
+        # Imported here because hardly any push needs it, and the hook runs in every hg process.
+        from sourcepulse.events.limited_copy import limited_copy
+
+        return limited_copy(data, raw or {}, cut or {}, limits)
     except UnicodeEncodeError:
         raise EventError("a text contains half of a surrogate pair, which UTF-8 cannot encode") from None
     except RecursionError:
@@ -83,98 +109,22 @@ def bound(
         raise EventError(f"the data cannot be written as JSON: {error}") from None
 
 
-class _Work:
-    """One call of `bound`."""
-
-    def __init__(
-        self, data: Mapping[str, Any], raw: Mapping[str, bytes], cut: Mapping[str, int], limits: Limits
-    ) -> None:
-        self.data = data
-        self.raw = raw
-        self.cut = cut
-        self.limits = limits
-        self.truncation = Truncation()
-
-    def run(self) -> dict[str, Any]:
-        allowed = self.limits.max_bytes - self.limits.envelope_bytes
-        if self._fits_as_it_is(min(allowed, TEXT_MAX_BYTES)):
-            out = dict(self.data)
-            self.truncation.write(out)
-            return out
-        out = {
-            name: value if name in NOTES else self._copy(value, f"/{pointers.escape(name)}", name)
-            for name, value in self.data.items()
-        }
-        self._check_pointers()
-        self.truncation.write(out)
-        if size_of(out) > allowed:
-            # Imported here because hardly any push needs it, and the hook runs in every hg process.
-            from sourcepulse.events.shrink import shrink
-
-            shrink(out, self.truncation, allowed_bytes=allowed)
-        return out
-
-    def _fits_as_it_is(self, most_bytes: int) -> bool:
-        # If the whole data is no larger than one text may be, only lists can be too long.
-        if self.raw or self.cut or size_of(self.data) > most_bytes:
-            return False
-        return not any(self._holds_long_list(value, name) for name, value in self.data.items() if name not in NOTES)
-
-    def _holds_long_list(self, value: Any, name: str) -> bool:
-        if isinstance(value, Mapping):
-            # A name that is not a string takes the slow path, which raises the right error.
-            return any(
-                not isinstance(key, str) or (isinstance(item, _CONTAINERS) and self._holds_long_list(item, key))
-                for key, item in value.items()
-            )
-        if isinstance(value, list | tuple):
-            if name not in NEVER_CUT and len(value) > self.limits.most_items(name):
-                return True
-            return any(isinstance(item, _CONTAINERS) and self._holds_long_list(item, "") for item in value)
+def _fits(data: Mapping[str, Any], limits: Limits) -> bool:
+    # If the whole data is no larger than one text may be, only lists can be too long.
+    if size_of(data) > min(limits.max_bytes - limits.envelope_bytes, TEXT_MAX_BYTES):
         return False
-
-    def _copy(self, value: Any, pointer: str, name: str) -> Any:
-        if isinstance(value, str):
-            return self._copy_text(value, pointer, name)
-        if isinstance(value, Mapping):
-            return {key: self._copy(item, f"{pointer}/{pointers.escape(key)}", key) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            kept = list(value if name in NEVER_CUT else value[: self.limits.most_items(name)])
-            self.truncation.note_cut(pointer, len(kept), self.cut.get(pointer, len(value)))
-            if not self._concerns_items_of(pointer) and _are_short_texts(kept):
-                return kept
-            return [self._copy(item, f"{pointer}/{place}", "") for place, item in enumerate(kept)]
-        return value
-
-    def _concerns_items_of(self, pointer: str) -> bool:
-        return bool(self.raw) or any(name.startswith(f"{pointer}/") for name in self.cut)
-
-    def _copy_text(self, text: str, pointer: str, name: str) -> str:
-        raw = self.raw.get(pointer)
-        if raw is not None:
-            expected, bad = decode_text(raw)
-            if expected != text:
-                raise EventError(f"the bytes for {pointer} do not match the text there")
-            if bad is not None:
-                self.truncation.bytes[pointer] = bad
-        if name not in NEVER_CUT and len(text) > TEXT_MAX_BYTES // 4 and len(text.encode()) > TEXT_MAX_BYTES:
-            return self.truncation.cut_text(text, pointer, name, most_bytes=TEXT_MAX_BYTES, total=self.cut.get(pointer))
-        if pointer in self.cut:
-            self.truncation.note_cut(pointer, len(text.encode()), self.cut[pointer])
-        return text
-
-    def _check_pointers(self) -> None:
-        parents: dict[str, Any] = {"": self.data}
-        for pointer in [*self.raw, *self.cut]:
-            parent, _, word = pointer.rpartition("/")
-            if parent not in parents:
-                parents[parent] = pointers.resolve(self.data, parent)
-            pointers.step(parents[parent], word, pointer)
+    return not any(_holds_long_list(value, name, limits) for name, value in data.items() if name not in NOTES)
 
 
-def _are_short_texts(values: Sequence[Any]) -> bool:
-    # Lists of file names are the bulk of an event; one join looks at all of them.
-    try:
-        return len("".join(values)) <= TEXT_MAX_BYTES // 4
-    except TypeError:
-        return False
+def _holds_long_list(value: Any, name: str, limits: Limits) -> bool:
+    if isinstance(value, Mapping):
+        # A name that is not a string takes the slow path, which raises the right error.
+        return any(
+            not isinstance(key, str) or (isinstance(item, _CONTAINERS) and _holds_long_list(item, key, limits))
+            for key, item in value.items()
+        )
+    if isinstance(value, list | tuple):
+        if name not in NEVER_CUT and len(value) > limits.most_items(name):
+            return True
+        return any(isinstance(item, _CONTAINERS) and _holds_long_list(item, "", limits) for item in value)
+    return False

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
-from sourcepulse.errors import EventError
-from sourcepulse.events.text import quoted
+from sourcepulse.errors import EventError, quoted
 from sourcepulse.events.topics import routing_key
 
 #: The namespace of every event id; it never changes.

@@ -10,7 +10,8 @@ from typing import Any
 
 from sourcepulse.errors import EventError
 from sourcepulse.events import pointer as pointers
-from sourcepulse.events.truncation import NEVER_CUT, NOTES, Truncation, size_of
+from sourcepulse.events.bounds import NEVER_CUT, NOTES, size_of
+from sourcepulse.events.truncation import Truncation
 
 #: Anything with fewer bytes than this is never halved: ids, node hashes, words, times.
 SMALL_BYTES = 128

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """Foreign text in one bounded line: it must neither control a terminal nor forge a log line."""
 
-#: How much of a value is repeated in a message about it.
-VALUE_MAX_CHARACTERS = 80
+from sourcepulse.errors import VALUE_MAX_CHARACTERS
+
 #: AMQP carries a content type in a short string.
 CONTENT_TYPE_MAX_CHARACTERS = 255
 #: A reason that goes into a log or the headers of a dead letter.
@@ -21,11 +21,6 @@ def short(text: str, most: int = VALUE_MAX_CHARACTERS) -> str:
     """Return the beginning of a text, in printable characters."""
     shown = plain(text[:most])
     return shown if len(text) <= most else shown + "..."
-
-
-def quoted(text: str) -> str:
-    """Return the `repr` of the beginning of a text."""
-    return repr(text if len(text) <= VALUE_MAX_CHARACTERS else text[:VALUE_MAX_CHARACTERS] + "...")
 
 
 def ascii_line(text: str) -> str:

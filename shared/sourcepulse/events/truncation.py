@@ -11,33 +11,10 @@ from typing import Any
 
 from sourcepulse.errors import EventError
 from sourcepulse.events import pointer as pointers
-from sourcepulse.events.wire import to_json
+from sourcepulse.events.bounds import BAD_BYTE, NOTES, size_of
 
 #: The only text whose end is kept.
 TAIL = "tail"
-#: Members that are never cut, however large; half of one would be wrong rather than short.
-NEVER_CUT = frozenset(
-    {"change_set", "date", "file", "first", "id", "last", "node", "parents", "query", "repo", "repo_url", "source"}
-)
-#: The members of `data` that record what was cut and which bytes were bad.
-NOTES = ("truncated", "raw")
-
-# Not compiled here, because the hook runs at every push and seldom needs it; re caches it on first use.
-_BAD_BYTE = "[\udc80-\udcff]"
-
-
-def decode_text(raw: bytes) -> tuple[str, bytes | None]:
-    """Decode UTF-8 with U+FFFD for each bad byte; also return the bytes if there was one, else None."""
-    try:
-        return raw.decode(), None
-    except UnicodeDecodeError:
-        # This error handler makes one character of each bad byte; "replace" makes one of several.
-        return re.sub(_BAD_BYTE, "\ufffd", raw.decode("utf-8", "surrogateescape")), raw
-
-
-def size_of(value: object) -> int:
-    """Return the bytes that a value takes as sent."""
-    return len(to_json(value).encode())
 
 
 class Truncation:
@@ -71,7 +48,7 @@ class Truncation:
             # With this handler each bad byte is one character, as it is in the text.
             characters = self.bytes.pop(pointer).decode("utf-8", "surrogateescape")
             characters = characters[len(characters) - len(kept) :] if name == TAIL else characters[: len(kept)]
-            if re.search(_BAD_BYTE, characters):
+            if re.search(BAD_BYTE, characters):
                 self.bytes[pointer] = characters.encode("utf-8", "surrogateescape")
         return kept
 

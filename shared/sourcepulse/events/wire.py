@@ -10,9 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from sourcepulse.errors import DecodeError, EventError
+from sourcepulse.errors import DecodeError, EventError, quoted
 from sourcepulse.events.event import SEQUENCE_MAX, Event, Numbers
-from sourcepulse.events.text import quoted, short
 from sourcepulse.events.topics import KEY_CUT_BYTES, KEY_CUT_MARK, KEY_MAX_BYTES
 
 CONTENT_TYPE = "application/cloudevents+json"
@@ -302,4 +301,4 @@ def _check_key(event: Event) -> None:
     begins = key.startswith(words) and key[len(words) : len(words) + 1] in ("", ".")
     is_cut = len(words) > KEY_CUT_BYTES and key.startswith(words[:KEY_CUT_BYTES] + KEY_CUT_MARK)
     if not words or not (begins or is_cut):
-        raise _DefectError(f"its routing key {quoted(key)} does not belong to its type {short(type_)}")
+        raise _DefectError(f"its routing key {quoted(key)} does not belong to its type {quoted(type_)}")

@@ -152,7 +152,8 @@ def test_a_relay_names_all_that_is_missing_and_where_events_went_so_far(
         opened.bind_broker("public", "amqp://relay@host:5672/%2F sourcepulse")
     assert main(["relay", "--once", "--outbox", str(outbox)]) == 2
     said = capsys.readouterr().err
-    assert "or --broker-file; the events went to amqp://relay@host:5672/%2F sourcepulse before" in said
+    assert "use --broker or --broker-file" in said
+    assert "; the events went to amqp://relay@host:5672/%2F sourcepulse before" in said
 
 
 def test_replays_that_nobody_sends_are_told(

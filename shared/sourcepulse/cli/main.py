@@ -15,27 +15,37 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from io import TextIOWrapper
+from pathlib import Path
 from types import ModuleType
 
+from sourcepulse.config import DEFAULT_FILES, default_files
 from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePulseError
 
 #: Where plugins offer commands of their own, each a module like those in `sourcepulse.cli.commands`.
 ENTRY_POINT_GROUP = "sourcepulse.commands"
 
 _COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters")
-_EXIT_CODES = """exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 timed out or nothing found,
+_EPILOG = f"""settings are read from {DEFAULT_FILES},
+or from the file of --config or SOURCEPULSE_CONFIG instead; SOURCEPULSE_<KEY> overrides files, an option overrides both
+
+exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 timed out or nothing found,
 4 the broker is unreachable or refuses us, 5 an event was refused and buried, 6 outbox locked or damaged,
 130 interrupted"""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; data goes to stdout, messages to stderr."""
+def main(argv: Sequence[str] | None = None, *, files: Sequence[Path] | None = None) -> int:
+    """Run one command and return its exit code; data goes to stdout, messages to stderr.
+
+    `files` are the configuration files to read if none is named, by default those of the machine and the user.
+    """
     argv = _in_order(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal or the locale lacks is written as an escape.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     args = build_parser(argv).parse_args(argv)
+    args.default_files = default_files() if files is None else files
+    args.explain = lambda _: ""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if args.verbose else logging.INFO,
@@ -51,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except SourcePulseError as error:
-        print(f"sourcepulse: {error}", file=sys.stderr)
+        explanation = args.explain(error)
+        print(f"sourcepulse: {error}{explanation and f' ({explanation})'}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -89,7 +100,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sourcepulse",
         description="Publish events from inside Mercurial, Buildbot and Bugzilla.",
-        epilog=_EXIT_CODES,
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")

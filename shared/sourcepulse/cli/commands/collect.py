@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from sourcepulse.cli.common import add_settings, open_outbox, print_json, settings
-from sourcepulse.config import Config
 from sourcepulse.errors import EXIT_FAILURE, EXIT_OK
 from sourcepulse.relay.collect import collect_place, collectors, outbox_of, sweep
 
@@ -27,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Collect and print a report; exit code 1 if a first copy was left or quarantined."""
     config = settings(args)
-    if args.place and config.text("outbox") is None:
+    if args.place and (config.text("outbox") is None or config.is_from_default_file("outbox")):
         # The repository's own hook stores into the outbox of its configuration; any other would be a second outbox.
-        config = Config({**config.values, "outbox": str(outbox_of(args.kind, args.place))}, config.warnings)
+        config = replace(config, values={**config.values, "outbox": str(outbox_of(args.kind, args.place))}, layers={})
     with open_outbox(config, create=bool(args.place)) as outbox:
         if not args.place:
             print_json({"collected": sweep(outbox, collectors())})

@@ -23,7 +23,7 @@ from sourcepulse.brokers.dead_letters import (
     open_dead_letters,
 )
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.cli.common import add_action, add_settings, positive, print_json, settings
+from sourcepulse.cli.common import add_action, add_settings, positive, print_json, required_broker, settings
 from sourcepulse.errors import EXIT_OK, ConfigError, NothingThereError
 from sourcepulse.events.text import plain
 
@@ -138,10 +138,7 @@ def _change(args: argparse.Namespace, change: Callable[[DeadLetters, Sequence[De
 
 
 def _broker(args: argparse.Namespace) -> BrokerUrl:
-    url = settings(args).broker()
-    if url is None:
-        raise ConfigError("no broker is set; use --broker-file, SOURCEPULSE_BROKER_FILE or --broker")
-    return url
+    return required_broker(settings(args))
 
 
 def _nothing(queue: str) -> NothingThereError:

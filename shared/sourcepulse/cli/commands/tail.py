@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from sourcepulse.cli.common import add_settings, positive, seconds, settings
+from sourcepulse.cli.common import add_settings, positive, required_broker, seconds, settings
 from sourcepulse.cli.lines import line
 from sourcepulse.config import Config
 from sourcepulse.consumer.consumer import Consumer
@@ -43,7 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print events until the count or the time limit is reached, or until interrupted."""
     config = settings(args)
-    config.broker() or config.require("broker")
     consumer = _consumer(args, config)
     signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
     with consumer:
@@ -53,8 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _consumer(args: argparse.Namespace, config: Config) -> Consumer:
-    url = config.broker()
-    assert url is not None  # noqa: S101 - `run` has made sure
+    url = required_broker(config)
     if args.from_start and url.scheme != "file" and not args.durable:
         raise ConfigError("--from-start needs stored events: a file:// broker, or --durable NAME")
     return Consumer(

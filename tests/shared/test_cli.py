@@ -497,4 +497,4 @@ def test_help_names_the_choices_and_defaults_of_settings(capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         main(["relay", "--help"])
     text = " ".join(said(capsys).split())
-    assert "cloudevents or pulse (default: cloudevents)" in text
+    assert "--format cloudevents|pulse the format of published events (default: cloudevents)" in text

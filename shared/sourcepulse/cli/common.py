@@ -35,8 +35,7 @@ def add_settings(parser: argparse.ArgumentParser, *keys: str, reads_default_file
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"TOML file with settings{default}")
     parser.set_defaults(reads_default_files=reads_default_files)
     for key in keys:
-        metavar = "URL" if key.endswith("broker") else "FILE" if key in ("outbox", "broker_file") else "VALUE"
-        parser.add_argument(f"--{key.replace('_', '-')}", dest=key, metavar=metavar, help=_help(key))
+        parser.add_argument(f"--{key.replace('_', '-')}", dest=key, metavar=_metavar(key), help=_help(key))
 
 
 def add_action(
@@ -138,8 +137,13 @@ def seconds(text: str) -> float:
     return number
 
 
+def _metavar(key: str) -> str:
+    if key.endswith("broker"):
+        return "URL"
+    return "FILE" if key == "outbox" or key.endswith("_file") else "|".join(KEYS[key].choices) or "VALUE"
+
+
 def _help(key: str) -> str:
     setting = KEYS[key]
-    choices = f": {' or '.join(setting.choices)}" if setting.choices else ""
     default = f" (default: {setting.default})" if setting.default is not None else ""
-    return f"{setting.help}{choices}{default}"
+    return f"{setting.help}{default}"

@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
@@ -24,13 +25,24 @@ from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePu
 #: Where plugins offer commands of their own, each a module like those in `sourcepulse.cli.commands`.
 ENTRY_POINT_GROUP = "sourcepulse.commands"
 
-_COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters")
+_COMMANDS = (
+    "relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters",
+    "completion", "man",
+)  # fmt: skip
+EXIT_CODES = {
+    0: "success",
+    1: "failure",
+    2: "usage or configuration error",
+    3: "timed out or nothing found",
+    4: "the broker is unreachable or refuses us",
+    5: "an event was refused and buried",
+    6: "outbox locked or damaged",
+    130: "interrupted",
+}
 _EPILOG = f"""settings are read from {DEFAULT_FILES},
 or from the file of --config or SOURCEPULSE_CONFIG instead; SOURCEPULSE_<KEY> overrides files, an option overrides both
 
-exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 timed out or nothing found,
-4 the broker is unreachable or refuses us, 5 an event was refused and buried, 6 outbox locked or damaged,
-130 interrupted"""
+{textwrap.fill("exit codes: " + ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()), 110)}"""
 
 
 def main(argv: Sequence[str] | None = None, *, files: Sequence[Path] | None = None) -> int:

@@ -87,6 +87,9 @@ def test_a_wheel_has_the_shipped_files_where_the_command_looks(tmp_path: Path) -
     listed = subprocess.run([sys.executable, "-c", program], check=True, cwd="/", capture_output=True, text=True)
     inside = [Path(path).relative_to(tmp_path / "wheel").parts[:3] for path in listed.stdout.split()]
     assert {("sourcepulse", "files", "deploy"), ("sourcepulse", "files", "docs")} == set(inside)
+    program = f"{path}; from sourcepulse.cli.main import main; main(['schema', '--example', 'hg.push'])"
+    example = subprocess.run([sys.executable, "-c", program], check=True, cwd="/", capture_output=True, text=True)
+    assert json.loads(example.stdout)["type"] == "hg.push.v1"
 
 
 @pytest.mark.parametrize("unit", ["sourcepulse-relay.service", "sourcepulse-bugzilla-sidecar.service"])

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import DEFAULT_FILES, FILE_VARIABLE, KEYS, Config, check_value, load
 from sourcepulse.errors import BrokerError, SourcePulseError
+from sourcepulse.events.text import plain
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import is_relayed
 
@@ -113,6 +114,21 @@ def warn_if_unrelayed(outbox: Outbox, what: str) -> None:
 def print_json(value: Any) -> None:
     """Write one JSON value as a line, in ASCII, so that it is the same in every locale."""
     sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
+
+
+def add_json(parser: argparse.ArgumentParser, what: str = "one JSON object per line") -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write aligned columns below their names, nothing for no rows; the texts are made harmless for a terminal."""
+    lines = [[plain(cell) for cell in row] for row in rows]
+    if not lines:
+        return
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    for line in [header, *lines]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def positive(text: str) -> int:

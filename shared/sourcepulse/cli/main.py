@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
@@ -58,14 +59,7 @@ def main(argv: Sequence[str] | None = None, *, files: Sequence[Path] | None = No
     args = build_parser(argv).parse_args(argv)
     args.default_files = default_files() if files is None else files
     args.explain = lambda _: ""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if args.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
-    # The client libraries log whole frames at DEBUG, passwords included.
-    for noisy in ("amqp", "kombu", "stomp.py"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    _log_to_stderr(verbose=args.verbose)
     try:
         code = int(args.run(args))
         # A closed pipe or a full disk must be reported here; at exit it is too late. Without fd 1, stdout is None.
@@ -87,6 +81,18 @@ def main(argv: Sequence[str] | None = None, *, files: Sequence[Path] | None = No
         if error.errno == errno.ENOSPC:
             _discard_output()
         return EXIT_FAILURE
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    # In UTC, like the times of events, and with its zone.
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    # The client libraries log whole frames at DEBUG, passwords included.
+    for noisy in ("amqp", "kombu", "stomp.py"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _in_order(argv: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 
 from sourcepulse.brokers.probe import probe
-from sourcepulse.cli.common import add_settings, open_outbox, print_json, settings
+from sourcepulse.cli.common import add_json, add_settings, open_outbox, print_json, settings
 from sourcepulse.cli.findings import Finding
 from sourcepulse.config import DEFAULT_FILES, Config
 from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SourcePulseError
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", default=DEFAULT_KEY, help=f"a routing key that the events will have (default: {DEFAULT_KEY})"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:

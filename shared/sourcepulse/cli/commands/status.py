@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sourcepulse.cli.common import add_settings, open_outbox, print_json, settings
+from sourcepulse.cli.common import add_json, add_settings, open_outbox, print_json, settings
 from sourcepulse.cli.lines import plain
 from sourcepulse.errors import EXIT_OK
 from sourcepulse.outbox.queries import figures
@@ -20,7 +20,7 @@ HELP = "show what is pending, sent and failed"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `status`."""
     add_settings(parser, "outbox")
-    parser.add_argument("--json", action="store_true", help="one JSON object (schema: status.v1)")
+    add_json(parser, "one JSON object (schema: status.v1)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def lines(state: dict[str, Any]) -> list[str]:
     """Return the state as lines for a terminal."""
     out = [
         f"outbox   {plain(state['outbox'])}",
-        f"epoch    {state['epoch']}",
+        f"epoch    {state['epoch'] or 'none before the first event'}",
         f"relay    {'running' if state['relay_running'] else 'not running'}",
         *(f"problem  {problem['name']}: {plain(problem['message'])}" for problem in state["problems"]),
         f"payloads {state['payloads_kept']} kept, {state['payload_bytes_kept']} bytes",

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -73,23 +72,6 @@ def test_the_shipped_files_are_where_the_command_says(tmp_path: Path) -> None:
     one = subprocess.run([*run, "activemq.xml"], check=True, cwd="/", capture_output=True, text=True).stdout.strip()
     assert one in listed
     assert subprocess.run([*run, "nothing.such"], check=False, capture_output=True).returncode == 3
-
-
-def test_a_wheel_has_the_shipped_files_where_the_command_looks(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "wheel")
-    path = f"import sys; sys.path[:0] = [{str(tmp_path / 'wheel')!r}]"
-    program = f"{path}; from sourcepulse.cli.main import main; main(['files'])"
-    listed = subprocess.run([sys.executable, "-c", program], check=True, cwd="/", capture_output=True, text=True)
-    inside = [Path(path).relative_to(tmp_path / "wheel").parts[:3] for path in listed.stdout.split()]
-    assert {("sourcepulse", "files", "deploy"), ("sourcepulse", "files", "docs")} == set(inside)
-    program = f"{path}; from sourcepulse.cli.main import main; main(['schema', '--example', 'hg.push'])"
-    example = subprocess.run([sys.executable, "-c", program], check=True, cwd="/", capture_output=True, text=True)
-    assert json.loads(example.stdout)["type"] == "hg.push.v1"
 
 
 @pytest.mark.parametrize("unit", ["sourcepulse-relay.service", "sourcepulse-bugzilla-sidecar.service"])

@@ -34,6 +34,7 @@ RUN = (
     "shared/docs/operating.md: mkdir -p ~/.local/share/man/man1",
     "shared/docs/subscribing.md: sourcepulse tail --broker URL",
     "shared/docs/subscribing.md: sourcepulse dead-letters list QUEUE",
+    "shared/docs/library.md: sourcepulse emit system.hg.down",
     "hghook/README.md: $ /opt/sourcepulse/bin/sourcepulse hg-path",
     "hghook/README.md: hg -R /srv/hg/repo sourcepulse-check",
     "hghook/README.md: /opt/sourcepulse/bin/sourcepulse tail",
@@ -264,3 +265,10 @@ def test_the_completion_and_the_man_page_are_where_the_page_puts_them(machine: M
     assert (
         (machine.home / ".local/share/man/man1/sourcepulse.1").read_text(encoding="utf-8").startswith(".TH SOURCEPULSE")
     )
+
+
+def test_an_event_of_your_own_reaches_a_consumer_of_an_embedded_log(machine: Machine) -> None:
+    script = block("shared/docs/library.md: sourcepulse emit").script.replace("/tmp/", f"{machine.folder}/")
+    machine.run(script)
+    with Consumer(f"file://{machine.folder}/my-test-log.db", from_start=True, timeout=1) as consumer:
+        assert [event.data["message"] for event in consumer] == ["disk"]

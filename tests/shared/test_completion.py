@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from sourcepulse.cli.command_tree import Command, read_tree
 from sourcepulse.cli.main import EXIT_CODES, build_parser, main
-from sourcepulse.cli.tree import Command, read_tree
 
 LIMIT_SECONDS = 30
 #: Drives the function that `complete` registered, as readline does, and prints what it offers.

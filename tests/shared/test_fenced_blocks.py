@@ -18,8 +18,8 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.cli.command_tree import Command, read_tree
 from sourcepulse.cli.main import build_parser
-from sourcepulse.cli.tree import Command, read_tree
 from sourcepulse.config import load
 from sourcepulse.testing import system_event
 from support.fenced_blocks import LIMIT_SECONDS, PAGES, ROOT, Block, Machine, block, blocks

@@ -10,7 +10,6 @@ import errno
 import logging
 import os
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -40,10 +39,13 @@ EXIT_CODES = {
     6: "outbox locked or damaged",
     130: "interrupted",
 }
+_LINE_CODES = 4
+_CODES = [f"{code} {meaning}" for code, meaning in EXIT_CODES.items()]
 _EPILOG = f"""settings are read from {DEFAULT_FILES},
 or from the file of --config or SOURCEPULSE_CONFIG instead; SOURCEPULSE_<KEY> overrides files, an option overrides both
 
-{textwrap.fill("exit codes: " + ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()), 110)}"""
+exit codes: {", ".join(_CODES[:_LINE_CODES])},
+{", ".join(_CODES[_LINE_CODES:])}"""
 
 
 def main(argv: Sequence[str] | None = None, *, files: Sequence[Path] | None = None) -> int:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sourcepulse.cli.command_tree import Command, Item
 from sourcepulse.cli.main import EXIT_CODES
-from sourcepulse.cli.tree import Command, Item
 
 
 def man_page(root: Command, version: str) -> str:

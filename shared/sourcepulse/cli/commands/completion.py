@@ -7,8 +7,8 @@ from __future__ import annotations
 import argparse
 
 from sourcepulse.cli import completion
+from sourcepulse.cli.command_tree import read_tree
 from sourcepulse.cli.main import build_parser
-from sourcepulse.cli.tree import read_tree
 from sourcepulse.errors import EXIT_OK
 
 HELP = "print the completion script of a shell"

@@ -18,7 +18,9 @@ from sourcepulse.catalogue import check, example_of, known_types, schema_for
 from sourcepulse.cli.main import main
 from sourcepulse.errors import EventError
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.on_demand import identity, write_settings
 from sourcepulse.testing import system_event
+from support.fenced_blocks import ROOT
 from support.recorded import recorded_events
 
 RECORDS = ("bugzilla", "buildbot", "hg", "system")
@@ -122,3 +124,25 @@ def test_the_timeout_of_tail_is_that_of_a_consumer_a_time_without_an_event(
         assert len(out(capsys, *tail).splitlines()) == 3
         assert out(capsys, *tail, "--count", "4", code=3).count("\n") == 3
         assert out(capsys, *tail, "hg.#", code=3) == ""
+
+
+def test_the_relay_that_a_push_starts_is_not_missing_and_failures_are_marked_as_trouble(
+    outbox: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "relay    not running\n" in out(capsys, "status", "--outbox", outbox)
+    write_settings(outbox, identity(broker="amqp://127.0.0.1:1", broker_file=None))
+    assert main(["relay", "--once", "--outbox", outbox, "--broker", "amqp://127.0.0.1:1"]) == 4
+    shown = out(capsys, "status", "--outbox", outbox)
+    assert "relay    not running; a push starts it\n" in shown
+    assert re.search(r"^ +trouble: 1 failures, last: ", shown, re.MULTILINE)
+
+
+def test_the_page_on_operating_explains_every_line_of_status(outbox: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "shared" / "docs" / "operating.md").read_text(encoding="utf-8")
+    table = page.partition("| line | |")[2].partition("\n\n")[0]
+    with Outbox.open(outbox) as opened:
+        opened.set_problem("bugzilla-silent", "since", place="b")
+        opened.remember_origin("hg", "/srv/hg/repo/.hg")
+    names = {line.split()[0] for line in out(capsys, "status", "--outbox", outbox).splitlines() if line[0] != " "}
+    assert {"outbox", "epoch", "relay", "problem", "payloads", "public", "source", "origin"} == names
+    assert all(f"`{name}`" in table for name in names)

@@ -43,7 +43,7 @@ def add_action(
     actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_: str
 ) -> argparse.ArgumentParser:
     """Return the parser of a new action of a command; `-v` is understood before and behind the action."""
-    parser = actions.add_parser(name, help=help_, description=help_)
+    parser = actions.add_parser(name, help=help_, description=f"{help_[:1].upper()}{help_[1:]}.")
     parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="log more to stderr")
     return parser
 

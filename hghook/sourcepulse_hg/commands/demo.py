@@ -68,7 +68,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(folder: Path) -> int:
     hg = _hg_program()
-    environ = {**os.environ, "HGRCPATH": "", "HGUSER": "Alice <alice@example.org>", "USER": "alice"}
+    environ = {
+        **os.environ,
+        "SOURCEPULSE_CONFIG": "",
+        "HGRCPATH": "",
+        "HGUSER": "Alice <alice@example.org>",
+        "USER": "alice",
+    }
     server, work = folder / "integration" / "inbound", folder / "work"
     broker = f"file://{folder}/log.db"
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, NamedTuple
 
 from sourcepulse.errors import EventError
@@ -60,8 +62,18 @@ def events_of_raw(raw: Mapping[str, Any], emitter: Emitter) -> tuple[Row, list[E
     except RowError:
         raise
     except Exception as error:  # noqa: BLE001 - one row must not block all others
-        # The text of the error could contain values of the row.
-        raise RowError(f"no events could be made of it: {type(error).__name__}") from None
+        raise RowError(f"no events could be made of it: {_described(error)}") from None
+
+
+def _described(error: Exception) -> str:
+    """Return the type of an error, the line that raised it, and the member that is missing there.
+
+    The text of an error could contain values of the row, so a member is named only if our code contains its name.
+    """
+    frame, line = list(walk_tb(error.__traceback__))[-1]
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    missing = f" {key}" if isinstance(key, str) and key in frame.f_code.co_consts else ""
+    return f"{type(error).__name__}{missing} ({Path(frame.f_code.co_filename).name}, line {line})"
 
 
 def _store(outbox: Outbox, made: dict[int, list[Event]], refused: dict[int, str], emitter: Emitter) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sourcepulse.errors import EventError
 from sourcepulse.events.bounds import Limits, bound, envelope_bytes
-from sourcepulse.events.event import EVENT_MAX_BYTES, RESTRICTED, RESTRICTED_SUFFIX, Event, event_id
+from sourcepulse.events.event import EVENT_MAX_BYTES, PUBLIC, RESTRICTED, RESTRICTED_SUFFIX, Event, event_id
 from sourcepulse_bugzilla.errors import RowError
 from sourcepulse_bugzilla.mapping.links import without_credentials
 from sourcepulse_bugzilla.mapping.rows import Row
@@ -42,11 +42,12 @@ class Emitter:
         return event_id(self.source_of(stream), type_, *self.keyed(key))
 
 
-class RowTeller:
+class RowEmitter:
     """Makes the events of one row in one stream."""
 
     def __init__(self, emitter: Emitter, row: Row, stream: str) -> None:
         self.row = row
+        self.is_public = stream == PUBLIC
         self._emitter = emitter
         self._source = emitter.source_of(stream)
         self.change_set = None

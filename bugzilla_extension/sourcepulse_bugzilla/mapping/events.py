@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from sourcepulse.events.event import Event
+from sourcepulse_bugzilla.errors import RowError
 from sourcepulse_bugzilla.mapping.bugs import bug_created, bug_deleted, bug_updated
-from sourcepulse_bugzilla.mapping.emitter import Emitter, RowTeller
+from sourcepulse_bugzilla.mapping.emitter import Emitter, RowEmitter
 from sourcepulse_bugzilla.mapping.parts import attachment_created, attachment_deleted, attachment_updated
 from sourcepulse_bugzilla.mapping.rows import Row
 from sourcepulse_bugzilla.mapping.things import THING_TYPES, thing_events
@@ -22,7 +23,7 @@ from sourcepulse_bugzilla.mapping.views import (
     View,
 )
 
-_TELLERS: Mapping[str, Callable[[RowTeller, View], Iterator[Event]]] = {
+_MAPPERS: Mapping[str, Callable[[RowEmitter, View], Iterator[Event]]] = {
     BUG_CREATE: bug_created,
     BUG_UPDATE: bug_updated,
     BUG_DELETE: bug_deleted,
@@ -38,7 +39,7 @@ def events_of(row: Row, emitter: Emitter) -> list[Event]:
 
     RowError if one of them cannot be made; then none of them may be published.
     """
-    events: list[Event] = []
-    for stream, view in row.views.items():
-        events.extend(_TELLERS[row.kind](RowTeller(emitter, row, stream), view))
-    return events
+    mapper = _MAPPERS.get(row.kind)
+    if mapper is None:
+        raise RowError("its kind is unknown: upgrade sourcepulse")
+    return [event for stream, view in row.views.items() for event in mapper(RowEmitter(emitter, row, stream), view)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sourcepulse.events.event import Event
-from sourcepulse_bugzilla.mapping.emitter import RowTeller
+from sourcepulse_bugzilla.mapping.emitter import RowEmitter
 from sourcepulse_bugzilla.mapping.views import THING_CREATE, THING_DELETE, THING_UPDATE, THINGS, View
 
 _STATES = {THING_CREATE: "created", THING_UPDATE: "changed", THING_DELETE: "deleted"}
@@ -17,20 +17,20 @@ THING_TYPES: Mapping[str, str] = {
 }
 
 
-def thing_events(teller: RowTeller, view: View) -> Iterator[Event]:
+def thing_events(emitter: RowEmitter, view: View) -> Iterator[Event]:
     """Yield the event of a product, component, version, milestone or keyword; none if none of its changes remains."""
-    kind, thing = teller.row.kind, view.members["thing"]
+    kind, thing = emitter.row.kind, view["thing"]
     name, _, action = kind.partition(".")
     members = {name: thing}
     if action == THING_UPDATE:
-        if not view.members["changes"]:
+        if not view["changes"]:
             return
-        members["changes"] = view.members["changes"]
+        members["changes"] = view["changes"]
     # The key has the words before the change, because consumers are bound to the old name.
-    yield teller.event(
+    yield emitter.event(
         THING_TYPES[kind],
         members,
-        key=[str(thing["id"]), *teller.activity()],
-        words=view.members["words"],
+        key=[str(thing["id"]), *emitter.activity()],
+        words=view["words"],
         subject=f"{name}/{thing['id']}",
     )

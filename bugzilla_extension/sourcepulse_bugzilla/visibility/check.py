@@ -144,5 +144,5 @@ def _batches(claimed: Sequence[Claimed], events: Sequence[Event | None]) -> Iter
 def _verdict(type_: str, answer: Judged) -> Verdict:
     subject = None if answer.bug is None else f"bug/{answer.bug}"
     # The key of a product contains its name, which must no longer be read.
-    is_thing = not THINGS.keys().isdisjoint(type_.split(".")[1:2])
+    is_thing = not THINGS.isdisjoint(type_.split(".")[1:2])
     return Verdict(answer.send, answer.data, subject, keeps_key=not is_thing)

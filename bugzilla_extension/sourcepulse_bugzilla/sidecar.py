@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `bugzilla-sidecar`."""
     parser.add_argument("--bugzilla", type=Path, metavar="DIR", required=True, help="the folder of Bugzilla")
     add_settings(parser, *RELAY_SETTINGS, "max_event_bytes")
     parser.add_argument("--perl", default=DEFAULT_PERL, metavar="PERL", help="the Perl that runs Bugzilla")

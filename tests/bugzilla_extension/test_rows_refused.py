@@ -98,8 +98,8 @@ def test_a_thin_row_that_nobody_completed_says_so() -> None:
         ("bug.update", bug_update(comments=[comment(creation_time=SECRET)]), r"ValueError \(views\.py, .*\)"),
         ("bug.create", without("who", bug_create()), r"KeyError who \(bugs\.py, .*\)"),
         ("attachment.delete", {"place": ["a", "b"], "who": None}, r"KeyError attachment \(parts\.py, .*\)"),
-        ("product.create", {"words": ["a"]}, r"KeyError thing \(things\.py, .*\)"),
-        ("keyword.update", {"words": ["a"], "thing": THINGS["keyword"][1]}, r"KeyError changes \(things\.py, .*\)"),
+        ("product.create", {"words": ["a"]}, r"KeyError thing \(events\.py, .*\)"),
+        ("keyword.update", {"words": ["a"], "thing": THINGS["keyword"][1]}, r"KeyError changes \(events\.py, .*\)"),
     ],
 )
 def test_what_no_event_can_be_made_of_is_named_by_the_member_that_is_missing_and_the_line(

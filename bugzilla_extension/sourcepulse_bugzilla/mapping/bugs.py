@@ -25,7 +25,6 @@ BUG_DELETED = "bugzilla.bug.deleted.v1"
 
 
 def bug_created(emitter: RowEmitter, view: View) -> Iterator[Event]:
-    """Return the event that a bug was filed."""
     bug = view["bug"]
     yield emitter.event(
         BUG_CREATED,
@@ -37,7 +36,6 @@ def bug_created(emitter: RowEmitter, view: View) -> Iterator[Event]:
 
 
 def bug_updated(emitter: RowEmitter, view: View) -> Iterator[Event]:
-    """Yield the events of one update of a bug."""
     becomes = view["transition"]
     if emitter.is_public and becomes == HIDDEN:
         yield _hidden(emitter, view)
@@ -58,7 +56,6 @@ def bug_updated(emitter: RowEmitter, view: View) -> Iterator[Event]:
 
 
 def bug_deleted(emitter: RowEmitter, view: View) -> Iterator[Event]:
-    """Return the event that a bug was deleted."""
     yield emitter.bare_event(
         BUG_DELETED,
         {"id": view["id"]},

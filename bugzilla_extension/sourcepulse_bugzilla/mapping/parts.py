@@ -30,7 +30,6 @@ FLAG_TYPES: Mapping[str, str] = {
 
 
 def attachment_created(emitter: RowEmitter, view: View) -> Iterator[Event]:
-    """Return the event that a file was attached."""
     attachment = view["attachment"]
     yield emitter.event(
         ATTACHMENT_CREATED,
@@ -108,7 +107,6 @@ def flags_done(emitter: RowEmitter, view: View, *, attachment_id: int | None = N
 
 
 def comments_created(emitter: RowEmitter, view: View) -> Iterator[Event]:
-    """Yield the events of the new comments."""
     for comment in view["comments"]:
         key = [str(comment["id"]), str(seconds_of(comment["creation_time"]))]
         yield _comment_shown(emitter, COMMENT_CREATED, comment, key=key, words=view["place"])

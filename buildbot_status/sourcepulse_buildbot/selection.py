@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+from sourcepulse_buildbot.mapping.tests import Wanted
+
 #: The families of events, by subject.
 FAMILIES = ("changes", "requests", "buildsets", "builds", "tests", "workers", "masters")
 #: How much of a build is published, from only its start and end to everything.
@@ -25,21 +27,17 @@ class Selection(NamedTuple):
     builders: frozenset[str] | None = None
     tags: frozenset[str] | None = None
     schedulers: frozenset[str] | None = None
-    cases: frozenset[str] = frozenset()
-    most_cases: int = 0
+    cases: Wanted = Wanted(frozenset())
 
     def wants(self, family: str) -> bool:
-        """Return whether a family is wanted."""
         return family in self.families
 
     @property
     def wants_steps(self) -> bool:
-        """Return whether steps are wanted."""
         return self.wants("builds") and self.detail != DETAILS[0]
 
     @property
     def wants_logs(self) -> bool:
-        """Return whether logs are wanted."""
         return self.wants("builds") and self.detail == DETAILS[-1]
 
     @property

@@ -30,7 +30,6 @@ class BuildRef(NamedTuple):
 
     @classmethod
     def of(cls, build: Row, buildername: str) -> BuildRef:
-        """Return the reference to the build of this row."""
         started_at = seconds_of(build["started_at"])
         return cls(build["buildid"], build["number"], build["builderid"], buildername, started_at or 0)
 
@@ -49,7 +48,6 @@ class BuildRef(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """The subject of its events."""
         return f"builder/{self.buildername}/builds/{self.number}"
 
     @property
@@ -68,7 +66,6 @@ class StepRef(NamedTuple):
 
     @classmethod
     def of(cls, step: Row) -> StepRef:
-        """Return the reference to the step of this row."""
         return cls(step["stepid"], step["buildid"], step["number"], step["name"])
 
 
@@ -86,7 +83,6 @@ class BuildsetFacts(NamedTuple):
 
     @property
     def scheduler(self) -> str | None:
-        """The scheduler that made it."""
         return text_or_none(self.properties.get("scheduler"))
 
 

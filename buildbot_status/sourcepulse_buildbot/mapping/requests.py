@@ -17,19 +17,16 @@ BUILDSET_COMPLETED = "build.buildset.completed.v1"
 
 
 def request_key(request: Row) -> list[str]:
-    """Return the natural key of a request."""
     return [str(request["buildrequestid"]), str(seconds_of(request["submitted_at"]))]
 
 
 def buildset_key(buildset: Row) -> list[str]:
-    """Return the natural key of a buildset."""
     return [str(buildset["bsid"]), str(seconds_of(buildset["submitted_at"]))]
 
 
 def request_submitted(
     emitter: Emitter, *, request: Row, builder: BuilderFacts, buildset: BuildsetFacts, recovered: bool = False
 ) -> Event:
-    """Return the event that a build was requested."""
     return make_event(
         emitter,
         SUBMITTED,

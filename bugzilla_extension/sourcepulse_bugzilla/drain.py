@@ -36,10 +36,10 @@ def drain_batch(drainer: Drainer, outbox: Outbox, emitter: Emitter) -> Drained:
     A crash between the outbox and the table causes a repeat, which the outbox recognizes by its ids. On OutboxError
     and on errors of the drainer, the rows stay where they are.
     """
-    given = drainer.next()
+    fetched = drainer.next()
     made: dict[int, list[Event]] = {}
     refused: dict[int, str] = {}
-    for raw in given.rows:
+    for raw in fetched.rows:
         try:
             made[raw["id"]] = events_of_raw(raw, emitter)[1]
         except RowError as error:
@@ -49,9 +49,9 @@ def drain_batch(drainer: Drainer, outbox: Outbox, emitter: Emitter) -> Drained:
     for row_id, reason in refused.items():
         drainer.bury(row_id, reason)
         logger.error("row %d of Bugzilla's table is buried: %s", row_id, reason)
-    if given.rows and not gone and not refused:
+    if fetched.rows and not gone and not refused:
         raise DrainerError("rows stay in Bugzilla's table although they were acknowledged")
-    return Drained(published=len(made), buried=len(refused), left=max(0, given.depth - len(given.rows)))
+    return Drained(published=len(made), buried=len(refused), left=max(0, fetched.depth - len(fetched.rows)))
 
 
 def events_of_raw(raw: Mapping[str, Any], emitter: Emitter) -> tuple[Row, list[Event]]:

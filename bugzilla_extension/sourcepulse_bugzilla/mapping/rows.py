@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -68,7 +69,7 @@ def _views(kind: str, raw: Any) -> dict[str, View]:
 
 def _payload(text: str) -> dict[str, Any]:
     try:
-        payload = json.loads(text, parse_float=_plain_number)
+        payload = json.loads(text, parse_float=_finite_number, parse_constant=_finite_number)
     except (ValueError, RecursionError):
         raise RowError("its payload is not the JSON that was written: it is damaged or cut off") from None
     if not isinstance(payload, dict):
@@ -89,7 +90,9 @@ def _whole_texts(value: Any) -> Any:
     return value
 
 
-def _plain_number(text: str) -> int | float:
-    # Perl writes large numbers with an exponent.
+def _finite_number(text: str) -> int | float:
     number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    # Perl writes large numbers with an exponent.
     return int(number) if number.is_integer() else number

@@ -162,7 +162,7 @@ class Drainer:
         answer = self._ask("next", count=count)
         rows = _rows(answer)
         if any(type(row.get("id")) is not int for row in rows):
-            raise _senseless("next")
+            raise _invalid("next")
         return Rows(rows, _member(answer, "depth", int))
 
     def ack(self, ids: Sequence[int]) -> int:
@@ -194,7 +194,7 @@ class Drainer:
         """Return whether an anonymous visitor may read these events now; each has `type` and `data`."""
         verdicts = _member(self._ask("check", events=list(events)), "verdicts", list)
         if len(verdicts) != len(events):
-            raise _senseless("verdicts")
+            raise _invalid("verdicts")
         return [_judged(verdict) for verdict in verdicts]
 
     def tips(self) -> Mapping[str, Any]:
@@ -214,7 +214,7 @@ class Drainer:
         raise kind(f"drain.pl cannot do '{do}': {shorten(str(answer.get('error')))}")
 
 
-def _senseless(what: str) -> DrainerError:
+def _invalid(what: str) -> DrainerError:
     return DrainerError(f"drain.pl sent an invalid answer ({what})")
 
 
@@ -222,7 +222,7 @@ def _member(answer: Mapping[str, Any], name: str, kind: type[_Value]) -> _Value:
     value = answer.get(name)
     # A bool is an int for isinstance.
     if type(value) is not kind:
-        raise _senseless(name)
+        raise _invalid(name)
     return value
 
 
@@ -233,14 +233,14 @@ def _number_or_none(answer: Mapping[str, Any], name: str) -> int | None:
 def _rows(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = _member(answer, "rows", list)
     if not all(isinstance(row, dict) for row in rows):
-        raise _senseless("rows")
+        raise _invalid("rows")
     return rows
 
 
 def _judged(verdict: Any) -> Judged:
     if not isinstance(verdict, dict):
-        raise _senseless("verdicts")
+        raise _invalid("verdicts")
     send, data, bug = _member(verdict, "send", bool), verdict.get("data"), verdict.get("bug")
     if not (data is None or (send and isinstance(data, dict))) or not (bug is None or type(bug) is int):
-        raise _senseless("verdicts")
+        raise _invalid("verdicts")
     return Judged(send, data, None if send else bug)

@@ -45,12 +45,12 @@ class Selection(NamedTuple):
         """Return whether any event is wanted that requires its build to be known."""
         return self.wants("builds") or self.wants("tests")
 
-    def takes_builder(self, names: AbstractSet[str], tags: AbstractSet[str]) -> bool:
+    def selects_builder(self, names: AbstractSet[str], tags: AbstractSet[str]) -> bool:
         """Return whether events of a builder with these names and tags are wanted."""
         if self.builders is not None and self.builders.isdisjoint(names):
             return False
         return self.tags is None or not self.tags.isdisjoint(tags)
 
-    def takes_scheduler(self, scheduler: str | None) -> bool:
+    def selects_scheduler(self, scheduler: str | None) -> bool:
         """Return whether events of what this scheduler created are wanted."""
         return self.schedulers is None or scheduler in self.schedulers

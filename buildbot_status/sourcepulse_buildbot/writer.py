@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse.errors import OutboxError
@@ -178,14 +178,11 @@ class Writer:
             self._warn(f"{sentence}; events wait" if sentence else "the outbox can be written again")
 
 
-class _Errand:
+class _Errand(NamedTuple):
     """Work to be done with the outbox, queued among the facts."""
 
-    __slots__ = ("done", "work")
-
-    def __init__(self, work: Callable[[Outbox], Any], done: Callable[[Any], None]) -> None:
-        self.work = work
-        self.done = done
+    work: Callable[[Outbox], Any]
+    done: Callable[[Any], None]
 
 
 def _tried(work: Callable[[Outbox], Any], outbox: Outbox) -> Any:

@@ -43,7 +43,7 @@ class Choices:
             builder = await self._directory.builder(request["builderid"])
             virtual = buildset.properties.get("virtual_builder_name") or builder.virtual_name
             tags = buildset.properties.get("virtual_builder_tags") or builder.virtual_tags
-            wanted = self._takes([builder.name, virtual], [builder.tags, tags], buildset.scheduler)
+            wanted = self._selects([builder.name, virtual], [builder.tags, tags], buildset.scheduler)
             self._requests[number] = wanted or await self._is_published(SUBMITTED, request_key(request))
         return self._requests[number]
 
@@ -58,7 +58,7 @@ class Choices:
         if self._requests.get(build["buildrequestid"]):
             return True
         builder, scheduler = context.builder, context.buildset.scheduler
-        wanted = self._takes([ref.buildername, builder.name], [context.tags, builder.tags], scheduler)
+        wanted = self._selects([ref.buildername, builder.name], [context.tags, builder.tags], scheduler)
         return wanted or await self._is_published(STARTED, ref.key(ref.buildid))
 
     def owes_request(self, buildrequestid: int) -> bool:
@@ -68,11 +68,11 @@ class Choices:
         self._requests[buildrequestid] = True
         return True
 
-    def _takes(self, names: Iterable[object], tags: Iterable[object], scheduler: str | None) -> bool:
-        return self._selection.takes_builder(
+    def _selects(self, names: Iterable[object], tags: Iterable[object], scheduler: str | None) -> bool:
+        return self._selection.selects_builder(
             {name for name in names if isinstance(name, str)},
             {tag for each in tags if isinstance(each, list | tuple) for tag in each if isinstance(tag, str)},
-        ) and self._selection.takes_scheduler(scheduler)
+        ) and self._selection.selects_scheduler(scheduler)
 
     async def _is_published(self, type_: str, key: Sequence[str]) -> bool:
         return bool(await self._known([event_id(self._scope, type_, *key)]))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from sourcepulse_buildbot.writer import Fact
 log = Logger("sourcepulse")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Observer:
     """Has a handler for each message that becomes an event.
 
@@ -36,42 +38,26 @@ class Observer:
     queue. A handler never raises and returns nothing: Buildbot would wait for the result when it stops.
     """
 
-    def __init__(
-        self,
-        *,
-        directory: Directory,
-        live: LiveBuilds,
-        intake: Intake,
-        selection: Selection,
-        choices: Choices,
-        requests: Requests,
-        steps: Steps,
-        secrets: UsedSecrets,
-        presence: Presence,
-        missed: Callable[[str], None],
-        alone: bool,
-        clock: Callable[[], float],
-    ) -> None:
-        self._directory = directory
-        self._live = live
-        self._intake = intake
-        self._selection = selection
-        self._choices = choices
-        self._requests = requests
-        self._steps = steps
-        self._secrets = secrets
-        self.presence = presence
-        #: Called with the reason when something must be recovered from the database.
-        self._missed = missed
-        #: Whether this is the only master that publishes events of its database.
-        self._alone = alone
-        self._clock = clock
-        #: Requests that were published; a builder that is just looking for work claims one before it is announced.
-        self._submitted: Remembered[bool] = Remembered()
+    directory: Directory
+    live: LiveBuilds
+    intake: Intake
+    selection: Selection
+    choices: Choices
+    requests: Requests
+    steps: Steps
+    secrets: UsedSecrets
+    presence: Presence
+    #: Called with the reason when something must be recovered from the database.
+    missed: Callable[[str], None]
+    #: Whether this is the only master that publishes events of its database.
+    alone: bool
+    clock: Callable[[], float]
+    #: Requests that were published; a builder that is just looking for work claims one before it is announced.
+    _submitted: Remembered[bool] = field(default_factory=Remembered, init=False)
 
     def handlers(self) -> dict[tuple[str, str], Handler]:
         """Return the handlers of the wanted messages, by first and last word of their key."""
-        selection = self._selection
+        selection = self.selection
         wanted: dict[tuple[str, str], Callable[[Any], None]] = {("builders", "started"): self._builder}
         if selection.wants("changes"):
             wanted["changes", "new"] = self._change
@@ -84,12 +70,12 @@ class Observer:
             wanted["builds", "new"] = self._build
             wanted["builds", "finished"] = self._build_finished
         if selection.wants_steps or selection.wants("tests"):
-            wanted["steps", "started"] = self._steps.started
-            wanted["steps", "finished"] = self._steps.finished
+            wanted["steps", "started"] = self.steps.started
+            wanted["steps", "finished"] = self.steps.finished
         if selection.wants_logs:
-            wanted["logs", "finished"] = self._steps.log_finished
+            wanted["logs", "finished"] = self.steps.log_finished
         if selection.wants("tests"):
-            wanted["test_result_sets", "completed"] = self._steps.tests_stored
+            wanted["test_result_sets", "completed"] = self.steps.tests_stored
         if selection.wants("workers"):
             for state in ("connected", "disconnected", "missing", "state_updated"):
                 wanted["workers", state] = partial(self._worker, state)
@@ -104,7 +90,7 @@ class Observer:
                 handle(message)
             except Exception:  # noqa: BLE001 - an error of ours must not harm the master
                 log.failure("a message could not be processed")
-                self._missed("a message of the bus could not be processed")
+                self.missed("a message of the bus could not be processed")
 
         return handler
 
@@ -114,76 +100,76 @@ class Observer:
         row = dict(change)
         # Patches can be large, and no event contains them.
         row.pop("sourcestamp", None)
-        self._intake.add(partial(change_added, change=row))
+        self.intake.add(partial(change_added, change=row))
 
     def _request(self, request: Row) -> None:
         self._submitted[request["buildrequestid"]] = True
-        self._intake.add_later(self._requests.submitted(dict(request)))
+        self.intake.add_later(self.requests.submitted(dict(request)))
 
     def _request_before(self, row: Row) -> None:
         """Publish a request first if Buildbot began to work on it before announcing it."""
         number = row["buildrequestid"]
-        if self._alone and self._selection.wants("requests") and number not in self._submitted:
+        if self.alone and self.selection.wants("requests") and number not in self._submitted:
             self._submitted[number] = True
-            self._intake.add_later(self._requests.stored(number))
+            self.intake.add_later(self.requests.stored(number))
 
     def _request_complete(self, request: Row) -> None:
         self._request_before(request)
-        self._intake.add_later(self._requests.completed(dict(request)))
+        self.intake.add_later(self.requests.completed(dict(request)))
 
     def _buildset_complete(self, buildset: Row) -> None:
         row = dict(buildset, sourcestamps=[dict(stamp) for stamp in buildset["sourcestamps"]])
-        self._intake.add_later(self._requests.buildset_completed(row))
+        self.intake.add_later(self.requests.buildset_completed(row))
 
     # -- builds
 
     def _build(self, build: Row) -> None:
         self._request_before(build)
-        self._intake.add_later(self._started(dict(build), self._look(build["buildid"])))
+        self.intake.add_later(self._started(dict(build), self._look(build["buildid"])))
 
     def _build_finished(self, build: Row) -> None:
         self._request_before(build)
-        self._intake.add_later(self._finished(dict(build), self._look(build["buildid"])))
+        self.intake.add_later(self._finished(dict(build), self._look(build["buildid"])))
 
     def _look(self, buildid: int) -> LiveBuild:
-        self._secrets.learn(self._live.secrets(buildid))
-        return self._live.look(buildid)
+        self.secrets.learn(self.live.secrets(buildid))
+        return self.live.look(buildid)
 
     async def _started(self, build: Row, live: LiveBuild) -> list[Fact]:
-        known = await self._choices.known(build, live)
-        self._directory.begin(known, build["buildrequestid"])
+        known = await self.choices.known(build, live)
+        self.directory.begin(known, build["buildrequestid"])
         facts: list[Fact] = []
         if known.wanted:
-            facts += await self._requests.owed(build)
-        if known.wanted and self._selection.wants("builds"):
+            facts += await self.requests.owed(build)
+        if known.wanted and self.selection.wants("builds"):
             facts.append(partial(build_started, ref=known.ref, build=build, context=known.context))
-        return facts + self._steps.early_facts(known.ref.buildid)
+        return facts + self.steps.early_facts(known.ref.buildid)
 
     async def _finished(self, build: Row, live: LiveBuild) -> Sequence[Fact]:
         facts: list[Fact] = []
-        if self._directory.build(build["buildid"]) is None:
+        if self.directory.build(build["buildid"]) is None:
             # Skipped, or begun on another master: a master that died leaves its builds to another.
             facts += await self._started(build, live)
-        known = self._directory.build(build["buildid"])
-        if known is None or not known.wanted or not self._selection.wants("builds"):
+        known = self.directory.build(build["buildid"])
+        if known is None or not known.wanted or not self.selection.wants("builds"):
             return facts
         before = known.context
         live = live._replace(bsid=before.buildset.bsid, builder=before.builder)
-        context = await self._directory.context(build, live, changes=before.changes)
+        context = await self.directory.context(build, live, changes=before.changes)
         facts.append(partial(build_finished, ref=known.ref, build=build, context=context))
         return facts
 
     # -- names, workers, masters
 
     def _builder(self, builder: Row) -> None:
-        self._directory.name_builder(builder["builderid"], builder["name"])
+        self.directory.name_builder(builder["builderid"], builder["name"])
 
     def _worker(self, state: str, worker: Row) -> None:
-        self._directory.name_worker(worker["workerid"], worker["name"])
-        row = {**worker, "max_builds": self._live.slots(worker["name"])}
-        for fact in self.presence.worker(state, row, self._clock()):
-            self._intake.add(fact)
+        self.directory.name_worker(worker["workerid"], worker["name"])
+        row = {**worker, "max_builds": self.live.slots(worker["name"])}
+        for fact in self.presence.worker(state, row, self.clock()):
+            self.intake.add(fact)
 
     def _master(self, state: str, master: Row) -> None:
-        for fact in self.presence.master(state, dict(master), self._clock()):
-            self._intake.add(fact)
+        for fact in self.presence.master(state, dict(master), self.clock()):
+            self.intake.add(fact)

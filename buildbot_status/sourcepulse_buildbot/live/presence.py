@@ -24,9 +24,7 @@ _CTIME = "%a %b %d %H:%M:%S %Y"
 class Presence:
     """The last published state of this master and its workers; `state` is kept with the mark for the next start."""
 
-    def __init__(
-        self, masterid: int, *, all_masters: bool, name: str | None, changed: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, masterid: int, *, all_masters: bool, name: str | None, changed: Callable[[], None]) -> None:
         self._masterid = masterid
         #: Messages of other masters reach us only if they were sent here, on behalf of a master that died.
         self._all_masters = all_masters

@@ -64,6 +64,6 @@ class Requests:
     async def buildset_completed(self, buildset: Row, *, recovered: bool = False) -> Sequence[Fact]:
         if self._selection.schedulers is not None:
             facts = await self._directory.buildset(buildset["bsid"])
-            if not self._selection.takes_scheduler(facts.scheduler):
+            if not self._selection.selects_scheduler(facts.scheduler):
                 return ()
         return (partial(buildset_completed, buildset=buildset, recovered=recovered),)

@@ -68,6 +68,10 @@ class StepRef(NamedTuple):
     def of(cls, step: Row) -> StepRef:
         return cls(step["stepid"], step["buildid"], step["number"], step["name"])
 
+    def members(self) -> dict[str, Any]:
+        """Return the members that every event of a step has."""
+        return {"stepid": self.stepid, "number": self.number, "name": self.name}
+
 
 class BuildsetFacts(NamedTuple):
     """The facts that a buildset's requests and builds share; `properties` holds those that events may need."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -58,59 +59,45 @@ class Search(NamedTuple):
     unowned: bool = True
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Recovery:
     """Publishes missed events, marked `recovered`. Ids are derived from rows, so the outbox ignores repeats.
 
     `others` returns the masters that publish their own rows, which are left to them.
     """
 
-    def __init__(
-        self,
-        *,
-        data: Any,
-        directory: Directory,
-        selection: Selection,
-        choices: Choices,
-        requests: Requests,
-        builds: RecoveredBuilds,
-        scope: str,
-        store: Store,
-        others: Callable[[], Awaitable[frozenset[int]]],
-        begun: Callable[[Known, int], Sequence[Fact]],
-        passed_over: Callable[[str], None],
-    ) -> None:
-        self._data = data
-        self._directory = directory
-        self._selection = selection
-        self._choices = choices
-        self._requests = requests
-        self._builds = builds
-        self._scope = scope
-        self._store = store
-        self._others = others
-        #: Called for every running build; returns the facts that were received before the build was known.
-        self._begun = begun
-        #: Called for every row that cannot be read.
-        self._passed_over = passed_over
+    data: Any
+    directory: Directory
+    selection: Selection
+    choices: Choices
+    requests: Requests
+    builds: RecoveredBuilds
+    scope: str
+    store: Store
+    others: Callable[[], Awaitable[frozenset[int]]]
+    #: Called for every running build; returns the facts that were received before the build was known.
+    begun: Callable[[Known, int], Sequence[Fact]]
+    #: Called for every row that cannot be read.
+    passed_over: Callable[[str], None]
 
     async def last_change(self) -> int:
         """Return the id of the youngest change, 0 if there is none."""
-        rows = await self._data.get(("changes",), order=["-changeid"], limit=1)
+        rows = await self.data.get(("changes",), order=["-changeid"], limit=1)
         return int(rows[0]["changeid"]) if rows else 0
 
     async def run(self, search: Search) -> None:
         """Publish everything that is missing, page by page; each page is stored before the next is read."""
-        others = await self._others()
-        if search.unowned and self._selection.wants("changes"):
+        others = await self.others()
+        if search.unowned and self.selection.wants("changes"):
             await self._changes(search)
-        if search.unowned and self._selection.wants("requests"):
+        if search.unowned and self.selection.wants("requests"):
             await self._submitted(search)
-        if self._selection.wants_any_of_builds:
+        if self.selection.wants_any_of_builds:
             await self._finished_builds(search, others)
             await self._running_builds(search, others)
-        if self._selection.wants("requests"):
+        if self.selection.wants("requests"):
             await self._completed(search, others)
-        if search.unowned and self._selection.wants("buildsets"):
+        if search.unowned and self.selection.wants("buildsets"):
             await self._buildsets(search)
 
     async def _changes(self, search: Search) -> None:
@@ -118,23 +105,23 @@ class Recovery:
         upto = Filter("changeid", "le", [search.changes_until])
         async for page in self._pages("changes", "changeid", upto, first=first):
             for row in await self._missing(page, ADDED, change_key):
-                self._store.put(partial(change_added, change=row, recovered=True))
+                self.store.put(partial(change_added, change=row, recovered=True))
 
     async def _submitted(self, search: Search) -> None:
         async for page in self._pages("buildrequests", "buildrequestid", *_between("submitted_at", search)):
             for row in await self._missing(page, SUBMITTED, request_key):
-                await self._put(f"request {row['buildrequestid']}", self._requests.submitted(row, recovered=True))
+                await self._put(f"request {row['buildrequestid']}", self.requests.submitted(row, recovered=True))
 
     async def _completed(self, search: Search, others: frozenset[int]) -> None:
         async for page in self._pages("buildrequests", "buildrequestid", *_between("complete_at", search)):
             for row in await self._missing(page, COMPLETED, request_key):
                 if row["claimed_by_masterid"] not in others:
-                    await self._put(f"request {row['buildrequestid']}", self._requests.completed(row, recovered=True))
+                    await self._put(f"request {row['buildrequestid']}", self.requests.completed(row, recovered=True))
 
     async def _buildsets(self, search: Search) -> None:
         async for page in self._pages("buildsets", "bsid", *_between("complete_at", search)):
             for row in await self._missing(page, BUILDSET_COMPLETED, buildset_key):
-                await self._put(f"buildset {row['bsid']}", self._requests.buildset_completed(row, recovered=True))
+                await self._put(f"buildset {row['bsid']}", self.requests.buildset_completed(row, recovered=True))
 
     async def _finished_builds(self, search: Search, others: frozenset[int]) -> None:
         async for page in self._pages("builds", "buildid", *_between("complete_at", search)):
@@ -150,38 +137,38 @@ class Recovery:
             for row in page:
                 if row["masterid"] in others or (seconds_of(row["started_at"]) or 0) > search.until:
                     continue
-                if self._directory.build(row["buildid"]) is None or search.suspect_after < search.until:
+                if self.directory.build(row["buildid"]) is None or search.suspect_after < search.until:
                     await self._put(f"build {row['buildid']}", self._build(row))
 
     async def _build(self, build: Row) -> Sequence[Fact]:
-        has_begun_unseen = not build["complete"] and self._directory.build(build["buildid"]) is None
-        known = await self._choices.known(build)
+        has_begun_unseen = not build["complete"] and self.directory.build(build["buildid"]) is None
+        known = await self.choices.known(build)
         if known.wanted:
             # At once, because it is owed only once.
-            for fact in await self._requests.owed(build, recovered=True):
-                self._store.put(fact)
-        facts = await self._builds.facts(build, known)
-        return [*facts, *self._begun(known, build["buildrequestid"])] if has_begun_unseen else facts
+            for fact in await self.requests.owed(build, recovered=True):
+                self.store.put(fact)
+        facts = await self.builds.facts(build, known)
+        return [*facts, *self.begun(known, build["buildrequestid"])] if has_begun_unseen else facts
 
     async def _put(self, what: str, facts: Awaitable[Sequence[Fact]]) -> None:
         """Skip a row that the database cannot return whole; otherwise it would block every search."""
         try:
             for fact in await facts:
-                self._store.put(fact)
+                self.store.put(fact)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-            self._passed_over(
+            self.passed_over(
                 f"{what} cannot be published, because Buildbot's database does not have all of it: {error}"
             )
 
     async def _missing(self, rows: Sequence[Row], type_: str, key: Callable[[Row], list[str]]) -> list[Row]:
-        ids = [event_id(self._scope, type_, *key(row)) for row in rows]
-        known = await self._store.ask(lambda outbox: outbox.known(ids))
+        ids = [event_id(self.scope, type_, *key(row)) for row in rows]
+        known = await self.store.ask(lambda outbox: outbox.known(ids))
         return [row for row, id_ in zip(rows, ids, strict=True) if id_ not in known]
 
     async def _pages(self, table: str, key: str, *filters: Filter, first: int = 0) -> AsyncIterator[list[Row]]:
         last = first
         while True:
-            found = await self._data.get(
+            found = await self.data.get(
                 (table,), filters=[*filters, Filter(key, "gt", [last])], order=[key], limit=PAGE_ROWS
             )
             rows = list(found)

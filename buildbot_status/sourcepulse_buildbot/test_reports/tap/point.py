@@ -29,8 +29,8 @@ class Point:
         self._parts = MessageParts()
         self._part = self._parts.begin(REASON)
 
-    def takes(self, text: str, indent: int, *, is_comment: bool) -> bool:
-        """Add a line to the test if it belongs there; return whether it does."""
+    def add_line(self, text: str, indent: int, *, is_comment: bool) -> bool:
+        """Add a line if it belongs to the test; return whether it does."""
         if self._yaml_indent is not None:
             if text == "..." and indent <= self._yaml_indent:
                 self._yaml_indent = None

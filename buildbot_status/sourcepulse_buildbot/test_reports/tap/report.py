@@ -100,7 +100,7 @@ class _Reader:
         indent = len(line) - len(text)
         text = text.rstrip()
         is_comment = text.startswith("#") and not _SUBTEST.match(text)
-        if self._point is not None and self._point.takes(text, indent, is_comment=is_comment):
+        if self._point is not None and self._point.add_line(text, indent, is_comment=is_comment):
             return
         self._end_point()
         if indent % _INDENT or not text:
@@ -153,7 +153,7 @@ class _Reader:
     def _test(self, depth: int, indent: int, match: re.Match[str]) -> None:
         rest = match["rest"].strip()
         top = self._levels[0]
-        if match["number"] is None and self._has_numbers and not self._takes_unnumbered(depth):
+        if match["number"] is None and self._has_numbers and not self._accepts_unnumbered(depth):
             return
         if not depth and top.begins_again(match["number"]):
             self._end_stream()
@@ -169,7 +169,7 @@ class _Reader:
         if depth:
             self._levels[depth - 1].below_seen = True
 
-    def _takes_unnumbered(self, depth: int) -> bool:
+    def _accepts_unnumbered(self, depth: int) -> bool:
         """Return whether a line without a number may be a test although others have numbers."""
         level = self._levels[depth] if depth < len(self._levels) else None
         if level is None:

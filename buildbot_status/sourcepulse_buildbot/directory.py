@@ -10,10 +10,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from buildbot.data.resultspec import Filter
 
-from sourcepulse_buildbot.live.build import LiveBuild
-from sourcepulse_buildbot.live.builders import BuilderFacts, configured, stored
+from sourcepulse_buildbot.live.build import LiveBuild, configured_builder
 from sourcepulse_buildbot.mapping.build_facts import (
     BuildContext,
+    BuilderFacts,
     BuildRef,
     BuildsetFacts,
     StepRef,
@@ -106,7 +106,7 @@ class Directory:
     async def builder(self, builderid: int) -> BuilderFacts:
         """Return the facts of a builder; they are looked up every time, because its configuration may change."""
         name = await self.builder_name(builderid)
-        return configured(self._botmaster, name) or stored(await self._row("builders", builderid))
+        return configured_builder(self._botmaster, name) or BuilderFacts.of(await self._row("builders", builderid))
 
     async def worker_name(self, workerid: int | None) -> str | None:
         """Return the name of a worker; None for a build without one."""

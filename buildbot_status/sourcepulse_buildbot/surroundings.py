@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE
-from sourcepulse_buildbot.live.builders import plain_tags
+from sourcepulse_buildbot.mapping.build_facts import plain_tags
 from sourcepulse_buildbot.settings import FORMATS, Settings
 
 

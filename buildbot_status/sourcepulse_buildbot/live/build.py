@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
-from sourcepulse_buildbot.live.builders import BuilderFacts, configured
-from sourcepulse_buildbot.mapping.build_facts import copy_of
+from sourcepulse_buildbot.mapping.build_facts import BuilderFacts, copy_of, plain_tags, text_or_none
 from sourcepulse_buildbot.mapping.rows import Row
 
 _Value = TypeVar("_Value")
@@ -57,7 +56,7 @@ class LiveBuilds:
         return LiveBuild(
             _read(lambda: int(build.requests[0].bsid), None),
             self._properties_of(build),
-            _read(lambda: configured(self._botmaster, build.builder.name), None),
+            _read(lambda: configured_builder(self._botmaster, build.builder.name), None),
         )
 
     def got_revision(self, buildid: int) -> dict[str, Any]:
@@ -100,6 +99,23 @@ class LiveBuilds:
         if properties is not None and "owners" not in properties and (owners := _owners_of(build)):
             properties["owners"] = owners
         return properties
+
+
+def configured_builder(botmaster: Any, name: str) -> BuilderFacts | None:
+    """Return the configuration of a builder; None if this master does not have it."""
+
+    def read() -> BuilderFacts:
+        config = botmaster.builders[name].config
+        properties = config.properties or {}
+        return BuilderFacts(
+            name,
+            plain_tags(config.tags),
+            config.description or None,
+            text_or_none(properties.get("virtual_builder_name")),
+            plain_tags(properties.get("virtual_builder_tags")),
+        )
+
+    return _read(read, None)
 
 
 def secrets_of(build: Any) -> Mapping[str, str]:

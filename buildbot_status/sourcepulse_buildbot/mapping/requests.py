@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from sourcepulse.events.event import Event
-from sourcepulse_buildbot.live.builders import BuilderFacts
-from sourcepulse_buildbot.mapping.build_facts import BuildsetFacts, sourcestamps_of
+from sourcepulse_buildbot.mapping.build_facts import BuilderFacts, BuildsetFacts, sourcestamps_of
 from sourcepulse_buildbot.mapping.builds import normalized, published
 from sourcepulse_buildbot.mapping.emitter import Emitter, make_event
 from sourcepulse_buildbot.mapping.rows import Row, outcome_of, results_of, seconds_of, time_of

@@ -318,10 +318,8 @@ class Consumer:
         while not self.stopped:
             item = self._intake.take()
             if item is not None:
-                if item.spent:
-                    self._intake.reject_spent(item)
+                if not item.ready and not self._intake.make_ready(item):
                     continue
-                self._intake.begin(item)
                 self._current = item
                 self.stats.received += 1
                 return

@@ -84,18 +84,15 @@ class Feed:
                 if item is None:
                     due_in = self._lanes.due_in(time.monotonic())
                     self._work.wait(SLICE_SECONDS if due_in is None else min(SLICE_SECONDS, due_in))
-        return self._begun(item)
+        return item
 
     def take_now(self) -> Item | None:
         """Return the next item if one is ready, else None."""
         with self._work:
-            item = None if self._ending or self._intake.stopping else self._take()
-        return self._begun(item)
+            return None if self._ending or self._intake.stopping else self._take()
 
     def acknowledge(self, item: Item) -> None:
         """Acknowledge an item that was taken."""
-        # Noted before the next item is taken: if that one kills the process, this one still counts as handled.
-        self._intake.note(item)
         self._finish(item, None)
 
     def reject(self, item: Item, reason: str) -> None:
@@ -123,14 +120,8 @@ class Feed:
         item = self._lanes.take(time.monotonic())
         if item is not None:
             self._intake.report.stats.received += 1
-            # The next item may be spent and have to be buried.
+            # The next item may have to be counted or buried.
             self._news.notify()
-        return item
-
-    def _begun(self, item: Item | None) -> Item | None:
-        # Without the lock, because this writes to a file.
-        if item is not None:
-            self._intake.begin(item)
         return item
 
     def _finish(self, item: Item, rejected: str | None) -> None:
@@ -171,7 +162,7 @@ class Feed:
             self._settle()
             if not self._intake.connected:
                 self._withdraw(keep_tried=True)
-            self._bury_spent()
+            self._make_ready()
             if not self._lanes.empty:
                 self._wait_for_news(BUSY_SLICE_SECONDS)
                 # At least one step keeps the connection alive, even if nothing more can arrive.
@@ -210,19 +201,25 @@ class Feed:
                 self._work.notify()
             handed = True
         if handed:
-            self._bury_spent()
+            self._make_ready()
             self._on_change()
 
-    def _bury_spent(self) -> None:
-        """Bury the items at the head of the lanes that were handed over too often."""
+    def _make_ready(self) -> None:
+        """Count the attempts of the items at the head of the lanes, and bury those with too many."""
         while True:
             with self._work:
-                item = self._lanes.take_spent(time.monotonic())
+                # What comes after the end will not be handed over.
+                item = None if self._ending or self._intake.stopping else self._lanes.take_unready(time.monotonic())
             if item is None:
                 return
-            self._intake.reject_spent(item)
+            # Those before it are recorded first: if this one kills the process, they do not come again.
+            self._settle()
+            ready = self._intake.make_ready(item)
             with self._work:
-                self._lanes.finish(item)
+                if ready:
+                    self._lanes.postpone(item, 0.0)
+                else:
+                    self._lanes.finish(item)
                 self._work.notify()
             self._on_change()
 

@@ -13,8 +13,8 @@ from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.link import Link, Queue
+from sourcepulse.consumer.memory.batch import BATCH_EVENTS, Batch
 from sourcepulse.consumer.memory.coverage import Coverage
-from sourcepulse.consumer.memory.finished import GROUP_EVENTS, Finished
 from sourcepulse.consumer.memory.name import fact_of, name_of
 from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.consumer.ordering import HOLD_EVENTS, Ordering
@@ -27,6 +27,8 @@ from sourcepulse.outbox.outbox import WITHHELD_TYPE
 
 #: The last wait for a missing event before it is given up.
 LAST_LOOK_SECONDS = 0.05
+#: With a limit of deliveries up to this, the attempts of all events are counted, not only of those redelivered.
+SMALL_LIMIT = 2
 
 log = logging.getLogger("sourcepulse.consumer")
 
@@ -36,8 +38,8 @@ class Intake:
 
     `step` reads deliveries and `take` returns the items that are ready; each of them is acknowledged, rejected or
     given back. Unsettled events are redelivered after a reconnect; those still being handled are recognised and
-    not handed out again. An id is recorded before its event is acknowledged; `finish` notes it at once, and one of
-    the next calls of `step`, or `flush`, records and acknowledges it. Set `stopping` (from any thread or signal
+    not handed out again. An id is recorded before its event is acknowledged: `finish`, one of the next calls of
+    `step`, or `flush` does both, for one event or a batch. Set `stopping` (from any thread or signal
     handler) to make the callers of `take` stop.
     """
 
@@ -69,8 +71,14 @@ class Intake:
         #: The name of each unsettled event, by the fact part of the name.
         self._unsettled: dict[str, str] = {}
         self._in_hand: dict[str, Item] = {}
+        # The number of times that an event may kill its consumer is limited. The consumer counts for itself, because
+        # not every broker counts deliveries, and those that do also count events that were never handed over. It
+        # counts redelivered events only; that their first delivery was handed over is presumed.
+        most = spec.limits.max_deliveries
+        self._counts_all = most <= SMALL_LIMIT
+        self._attempts_max = most if self._counts_all else most - 1
         # At most half of the prefetch, so that the broker keeps sending meanwhile.
-        self._finished = Finished(time.monotonic, min(GROUP_EVENTS, max(1, spec.prefetch // 2)))
+        self._batch = Batch(time.monotonic, 1 if self._counts_all else min(BATCH_EVENTS, max(1, spec.prefetch // 2)))
         self._overdue_reads = 0
 
     @property
@@ -119,14 +127,14 @@ class Intake:
         wait = wait_seconds if due_in is None else min(wait_seconds, max(due_in, LAST_LOOK_SECONDS))
         try:
             # Finished items are not delayed by waiting for a delivery.
-            delivery = subscription.receive(0.0 if self._finished else wait)
+            delivery = subscription.receive(0.0 if self._batch else wait)
             self._link.works()
             if delivery is not None:
                 self._take_in(subscription, delivery)
         except BrokerUnavailableError as error:
             self._lost(error)
             return False
-        if delivery is None or self._finished.due:
+        if delivery is None or self._batch.due:
             self.flush()
         self._give_up_what_is_overdue(delivery)
         return delivery is not None
@@ -148,36 +156,29 @@ class Intake:
                     self._in_hand[step.name] = step
                     return step
 
-    def begin(self, item: Item) -> None:
-        """Note that an item is handed over. Thread-safe."""
-        # The number of times that an event may kill its consumer is limited. The consumer counts for itself, because
-        # not every broker counts deliveries, and those that do also count events that were never handed over.
-        self._state.begin(item.name)
-
-    def reject_spent(self, item: Item) -> None:
-        """Bury an item that was handed over too often."""
-        self.reject(item, f"handed over {self._spec.limits.max_deliveries} times and never acknowledged")
+    def make_ready(self, item: Item) -> bool:
+        """Count that an item is about to be handed over; False if it was too often, and the item is buried."""
+        # Otherwise those before it would be handed over, and counted, again if it kills the process.
+        self.flush()
+        item.ready = self._state.count_attempt(item.name, self._attempts_max)
+        if not item.ready:
+            self.reject(item, f"handed over {self._spec.limits.max_deliveries} times and never acknowledged")
+        return item.ready
 
     def acknowledge(self, item: Item) -> None:
         """Record and acknowledge an item at once."""
-        self._finished.add(item)
+        self._batch.add(item)
         self.flush()
-
-    def note(self, item: Item) -> None:
-        """Note that an item was handled, before `finish` is called. Thread-safe."""
-        item.noted = self._state.note(item.name, item.lane, item.number)
 
     def finish(self, item: Item) -> None:
         """Record and acknowledge an item soon, together with others if many are handled in quick succession."""
-        self._finished.add(item)
-        if not self._finished.due and not self.full and not item.noted:
-            self.note(item)
-        if self._finished.due or self.full or not item.noted:
+        self._batch.add(item)
+        if self._batch.due or self.full:
             self.flush()
 
     def flush(self) -> None:
         """Record and acknowledge the finished items."""
-        if not self._finished:
+        if not self._batch:
             return
         try:
             done = self._record_finished()
@@ -203,7 +204,7 @@ class Intake:
         log.warning("event %s is moved to the dead letters: %s", short(item.event.id), reason_line(reason))
         self.flush()
         try:
-            self._state.record(None, item.lane, item.number)
+            self._state.record([(None, item.lane, item.number)])
             subscription = self._link.subscription
             if subscription is not None and item.generation == self._link.generation:
                 subscription.reject(item.delivery, reason)
@@ -219,10 +220,6 @@ class Intake:
 
     def give_back(self, items: Iterable[Item]) -> None:
         """Forget that these items were taken; they are redelivered over the next connection."""
-        items = list(items)
-        # If the attempts cannot be counted now, their notes remain and are counted when the memory is next opened.
-        with suppress(StateError):
-            self._state.count_attempts(item.name for item in items)
         for item in sorted(items, key=lambda each: each.number, reverse=True):
             self._settled(item)
             if item.lane is not None:
@@ -235,7 +232,6 @@ class Intake:
             self._record_finished()
         self._link.drop()
         self._forget_all()
-        self._state.rest()
 
     def leave(self) -> None:
         """Close the connection cleanly; the next subscriber receives everything that is not settled."""
@@ -266,9 +262,6 @@ class Intake:
         except DecodeError as error:
             self._refuse(subscription, delivery, error)
             return
-        if delivery.redelivered:
-            # The previous consumer may have been killed after it noted the event and before it recorded it.
-            self._state.take_over()
         name = name_of(event, delivery.body, delivery.content_type)
         known = self._unsettled.get(fact_of(name))
         if known == name or self._state.is_handled(name, event.id):
@@ -291,7 +284,7 @@ class Intake:
             generation=self._link.generation,
             lane=lane,
             number=number,
-            spent=self._state.attempts(name) >= self._spec.limits.max_deliveries,
+            ready=not (delivery.redelivered or self._counts_all),
         )
         self._ordering.offer(item, lane, number)
         self._stats.late = self._ordering.late
@@ -322,10 +315,10 @@ class Intake:
             self._overdue_reads = 0
 
     def _record_finished(self) -> list[Item]:
-        items = self._finished.all()
+        items = self._batch.items()
         if items:
-            self._state.record_all([(item.name, item.lane, item.number) for item in items])
-            self._finished.clear()
+            self._state.record([(item.name, item.lane, item.number) for item in items])
+            self._batch.clear()
             for item in items:
                 self._settled(item)
         return items
@@ -345,6 +338,6 @@ class Intake:
         self._unsettled = {fact_of(name): name for name in self._in_hand}
 
     def _forget_all(self) -> None:
-        self._finished.clear()
+        self._batch.clear()
         self.give_back(list(self._in_hand.values()))
         self._forget_untaken()

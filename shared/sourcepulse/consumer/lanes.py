@@ -46,14 +46,14 @@ class Lanes:
         queue.append((self._arrivals, item))
 
     def take(self, now: float) -> Item | None:
-        """Return the next item for a worker; None if there is none, no worker is free, or the item is spent."""
+        """Return the next item for a worker; None if there is none, no worker is free, or the item is not ready."""
         item = self._next(now)
-        return self._begin(item) if item is not None and not item.spent else None
+        return self._begin(item) if item is not None and item.ready else None
 
-    def take_spent(self, now: float) -> Item | None:
-        """Return the next item if it is spent and a worker is free."""
+    def take_unready(self, now: float) -> Item | None:
+        """Return the next item if it is not ready and a worker is free."""
         item = self._next(now)
-        return self._begin(item) if item is not None and item.spent else None
+        return self._begin(item) if item is not None and not item.ready else None
 
     def finish(self, item: Item) -> None:
         """Free the lane of an item that was taken, so that the next item can be taken."""

@@ -404,7 +404,7 @@ def test_the_topics_of_an_opening_that_failed_are_not_forgotten(tmp_path: Path) 
 
 
 def test_the_window_of_ids_is_bounded(url: BrokerUrl, tmp_path: Path) -> None:
-    from sourcepulse.consumer.memory.seen import SEEN_SLACK
+    from sourcepulse.consumer.memory.handled import SEEN_SLACK
     from sourcepulse.consumer.memory.state import ConsumerState
 
     path = tmp_path / "state.db"

@@ -182,7 +182,7 @@ def test_an_event_at_work_is_one_attempt_however_often_its_connection_is_lost(ur
     with durable(url, 1) as consumer:
         first = consumer.receive(5)
         for _ in range(3):
-            consumer._intake._link.drop()
+            consumer._receiver._connection.drop()
             assert consumer.receive(5) == first
         assert [event.data["number"] for event in consumer] == [1, 2]
     assert buried(url) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sourcepulse.brokers import Delivery
 from sourcepulse.consumer.item import Item
-from sourcepulse.consumer.lanes import Lanes
+from sourcepulse.consumer.schedule import Schedule
 from support.local_log import push_event
 
 
@@ -24,8 +24,8 @@ def item(source: str, number: int, *, ready: bool = True) -> Item:
     )
 
 
-def lanes(slots: int, *items: Item) -> Lanes:
-    made = Lanes(slots)
+def lanes(slots: int, *items: Item) -> Schedule:
+    made = Schedule(slots)
     for each in items:
         made.add(each)
     return made
@@ -133,7 +133,7 @@ def test_what_is_abandoned_may_still_be_finished_without_harm() -> None:
 def test_whatever_happens_sources_stay_in_order_and_one_at_a_time(
     sources: list[str], slots: int, steps: list[tuple[str, int]]
 ) -> None:
-    made = Lanes(slots)
+    made = Schedule(slots)
     for number, source in enumerate(sources):
         made.add(item(source, number + 1))
     at_work: list[Item] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.consumer.memory.seen import SEEN_SLACK, Seen
+from sourcepulse.consumer.memory.handled import SEEN_SLACK, HandledNames
 from sourcepulse.consumer.memory.state import ConsumerState
 
 WINDOW = 100
@@ -30,7 +30,7 @@ def db(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_an_id_counts_when_its_transaction_is_committed(db: sqlite3.Connection) -> None:
-    seen = Seen(WINDOW)
+    seen = HandledNames(WINDOW)
     db.execute("BEGIN IMMEDIATE")
     seen.add(db, ["one"])
     db.execute("ROLLBACK")

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection
 
-from sourcepulse.consumer.memory.seen import Seen
+from sourcepulse.consumer.memory.handled import HandledNames
 from sourcepulse.errors import StateError
 from sourcepulse.gaps import JUMP_NUMBERS, Lane
 from sourcepulse.outbox.sqlite_file import FileKind, SqliteFile, side_files
@@ -80,7 +80,7 @@ class ConsumerState:
     """
 
     def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW, lanes: int = LANES_WINDOW) -> None:
-        self._seen = Seen(window)
+        self._seen = HandledNames(window)
         self._lanes_kept = lanes
         self._advanced = 0
         self._file = _InMemory() if str(path) == MEMORY else _open_file(Path(path))

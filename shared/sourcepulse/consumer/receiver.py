@@ -8,16 +8,17 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.item import Item
-from sourcepulse.consumer.link import Link, Queue
 from sourcepulse.consumer.memory.batch import BATCH_EVENTS, Batch
-from sourcepulse.consumer.memory.coverage import Coverage
 from sourcepulse.consumer.memory.name import fact_of, name_of
 from sourcepulse.consumer.memory.state import ConsumerState
-from sourcepulse.consumer.ordering import HOLD_EVENTS, Ordering
+from sourcepulse.consumer.order.coverage import Coverage
+from sourcepulse.consumer.order.ordering import HOLD_EVENTS, Ordering
+from sourcepulse.consumer.reconnect import QueueBindings, ReconnectingSubscription
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerUnavailableError, DecodeError, StateError
 from sourcepulse.events.text import reason_line, short
@@ -33,7 +34,7 @@ SMALL_LIMIT = 2
 log = logging.getLogger("sourcepulse.consumer")
 
 
-class Intake:
+class Receiver:
     """One subscription with its memory, used by one thread at a time.
 
     `step` reads deliveries and `take` returns the items that are ready; each of them is acknowledged, rejected or
@@ -44,30 +45,23 @@ class Intake:
     """
 
     def __init__(
-        self,
-        url: BrokerUrl,
-        spec: SubscriptionSpec,
-        *,
-        coverage: Coverage,
-        state: ConsumerState,
-        report: ConsumerReport,
-        hold_seconds: float,
+        self, url: BrokerUrl, spec: SubscriptionSpec, *, state: str | Path, report: ConsumerReport, hold_seconds: float
     ) -> None:
         self.stopping = False
         self.report = report
         self._url = url
         self._spec = spec
-        self._coverage = coverage
-        self._state = state
+        self._coverage = Coverage(spec.patterns)
+        self._state = ConsumerState(state)
         self._stats = report.stats
         self._ordering: Ordering[Item] = Ordering(
-            state,
+            self._state,
             time.monotonic,
             hold_seconds=hold_seconds,
             hold_events=min(HOLD_EVENTS, max(1, spec.prefetch // 2)),
         )
-        self._link = Link(time.monotonic)
-        self._queue = Queue(url, spec, state)
+        self._connection = ReconnectingSubscription(time.monotonic)
+        self._bindings = QueueBindings(url, spec, self._state)
         #: The name of each unsettled event, by the fact part of the name.
         self._unsettled: dict[str, str] = {}
         self._in_hand: dict[str, Item] = {}
@@ -82,9 +76,14 @@ class Intake:
         self._overdue_reads = 0
 
     @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Return the known event types for which the topics cannot reveal a lost event."""
+        return self._coverage.taken() if self._spec.shared else self._coverage.unchecked()
+
+    @property
     def connected(self) -> bool:
         """Whether the connection is open, as far as is known."""
-        return self._link.subscription is not None
+        return self._connection.subscription is not None
 
     @property
     def full(self) -> bool:
@@ -92,32 +91,32 @@ class Intake:
         return len(self._unsettled) >= self._spec.prefetch
 
     def connect(self) -> None:
-        """Make one attempt to subscribe, unless connected; raises what `Link.open` raises."""
-        if self._link.subscription is not None:
+        """Make one attempt to subscribe, unless connected; raises what `ReconnectingSubscription.open` raises."""
+        if self._connection.subscription is not None:
             return
-        again = self._link.generation > 0
-        subscription = self._link.open(self._queue.subscription())
+        again = self._connection.generation > 0
+        subscription = self._connection.open(self._bindings.subscription())
         if subscription is None:
             return
-        self._queue.opened(subscription)
+        self._bindings.opened(subscription)
         self._stats.reconnects += again
         log.info("subscribed to %s at %s", ", ".join(self._spec.patterns), self._url)
         for note in () if again else subscription.notes:
             log.info("%s", note)
-        if subscription.interrupted and (again or self._queue.stood_before):
+        if subscription.interrupted and (again or self._bindings.stood_before):
             self.report.interrupted()
 
     def check_was_reached(self) -> None:
         """Raise BrokerUnavailableError if no attempt to subscribe ever succeeded."""
-        if self._link.generation == 0:
-            reason = f": {self._link.failure}" if self._link.failure is not None else ""
+        if self._connection.generation == 0:
+            reason = f": {self._connection.failure}" if self._connection.failure is not None else ""
             raise BrokerUnavailableError(f"the broker {self._url} was never reached{reason}")
 
     def step(self, wait_seconds: float) -> bool:
         """Read one delivery, waiting at most `wait_seconds`, and return whether one came; reopens a lost connection."""
-        subscription = self._link.subscription
+        subscription = self._connection.subscription
         if subscription is None:
-            retry_in = self._link.due_in()
+            retry_in = self._connection.due_in()
             if retry_in > 0:
                 time.sleep(min(wait_seconds, retry_in))
             else:
@@ -128,7 +127,7 @@ class Intake:
         try:
             # Finished items are not delayed by waiting for a delivery.
             delivery = subscription.receive(0.0 if self._batch else wait)
-            self._link.works()
+            self._connection.works()
             if delivery is not None:
                 self._take_in(subscription, delivery)
         except BrokerUnavailableError as error:
@@ -182,9 +181,9 @@ class Intake:
             return
         try:
             done = self._record_finished()
-            subscription = self._link.subscription
+            subscription = self._connection.subscription
             # An item of an older connection is redelivered, and is then recognised by its id.
-            known = [item.delivery for item in done if item.generation == self._link.generation]
+            known = [item.delivery for item in done if item.generation == self._connection.generation]
             if subscription is None or not known:
                 return
             if len(known) == 1:
@@ -205,8 +204,8 @@ class Intake:
         self.flush()
         try:
             self._state.record([(None, item.lane, item.number)])
-            subscription = self._link.subscription
-            if subscription is not None and item.generation == self._link.generation:
+            subscription = self._connection.subscription
+            if subscription is not None and item.generation == self._connection.generation:
                 subscription.reject(item.delivery, reason)
                 self._state.forget_attempts(item.name)
         except BrokerUnavailableError as error:
@@ -230,7 +229,7 @@ class Intake:
         # Finished items that cannot be recorded are redelivered too; the reason is raised elsewhere.
         with suppress(StateError):
             self._record_finished()
-        self._link.drop()
+        self._connection.drop()
         self._forget_all()
 
     def leave(self) -> None:
@@ -238,7 +237,7 @@ class Intake:
         try:
             self.flush()
         finally:
-            self._link.close()
+            self._connection.close()
             self._forget_all()
 
     def close(self) -> None:
@@ -281,7 +280,7 @@ class Intake:
             event=event,
             name=name,
             delivery=delivery,
-            generation=self._link.generation,
+            generation=self._connection.generation,
             lane=lane,
             number=number,
             ready=not (delivery.redelivered or self._counts_all),
@@ -296,10 +295,10 @@ class Intake:
     def _drop_repeat(self, subscription: Subscription, delivery: Delivery, name: str) -> None:
         self._stats.repeats += 1
         at_work = self._in_hand.get(name)
-        if at_work is not None and at_work.generation != self._link.generation:
+        if at_work is not None and at_work.generation != self._connection.generation:
             # The first delivery's connection was lost. If this one were acknowledged now, the event would be lost if
             # the process died.
-            at_work.delivery, at_work.generation = delivery, self._link.generation
+            at_work.delivery, at_work.generation = delivery, self._connection.generation
         else:
             subscription.acknowledge(delivery)
 
@@ -328,7 +327,7 @@ class Intake:
         self._unsettled.pop(fact_of(item.name), None)
 
     def _lost(self, error: BrokerUnavailableError) -> None:
-        self._link.lost(error)
+        self._connection.lost(error)
         # Otherwise the finished items would be handled again.
         self._record_finished()
         self._forget_untaken()

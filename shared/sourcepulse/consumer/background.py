@@ -14,7 +14,7 @@ from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.receiver import Receiver
 from sourcepulse.consumer.schedule import Schedule
 
-#: The longest single wait, so that `stop` is noticed.
+#: The longest single wait, so that `stop` and signals are noticed.
 SLICE_SECONDS = 0.2
 #: How often the thread polls the broker while events are in progress.
 BUSY_SLICE_SECONDS = 0.02

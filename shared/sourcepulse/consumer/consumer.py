@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from sourcepulse.brokers import QueueLimits
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE, check_place
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.consumer.background import BackgroundReceiver
+from sourcepulse.consumer.background import SLICE_SECONDS, BackgroundReceiver
 from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.order.ordering import HOLD_SECONDS
 from sourcepulse.consumer.receiver import Receiver
@@ -26,8 +26,6 @@ from sourcepulse.gaps import Gap, Reset
 if TYPE_CHECKING:
     from sourcepulse.consumer.asynchronous import AsyncEvents
 
-#: The longest single wait, so that `stop` is noticed.
-SLICE_SECONDS = 0.2
 #: How often `run` tries a callback that fails, and the wait before the first retry, doubled each time.
 CALLBACK_ATTEMPTS = 5
 CALLBACK_RETRY_SECONDS = 1.0

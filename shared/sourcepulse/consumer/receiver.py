@@ -65,9 +65,9 @@ class Receiver:
         #: The name of each unsettled event, by the fact part of the name.
         self._unsettled: dict[str, str] = {}
         self._in_hand: dict[str, Item] = {}
-        # The number of times that an event may kill its consumer is limited. The consumer counts for itself, because
-        # not every broker counts deliveries, and those that do also count events that were never handed over. It
-        # counts redelivered events only; that their first delivery was handed over is presumed.
+        # How often an event may kill its consumer is limited. The consumer counts for itself, because not every broker
+        # counts deliveries, and those that do also count events that were never handed over. It counts redelivered
+        # events only, and presumes that their first delivery was handed over.
         most = spec.limits.max_deliveries
         self._counts_all = most <= SMALL_LIMIT
         self._attempts_max = most if self._counts_all else most - 1
@@ -184,11 +184,7 @@ class Receiver:
             subscription = self._connection.subscription
             # An item of an older connection is redelivered, and is then recognised by its id.
             known = [item.delivery for item in done if item.generation == self._connection.generation]
-            if subscription is None or not known:
-                return
-            if len(known) == 1:
-                subscription.acknowledge(known[0])
-            else:
+            if subscription is not None and known:
                 subscription.acknowledge_all(known)
         except BrokerUnavailableError as error:
             self._lost(error)

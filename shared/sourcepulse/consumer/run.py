@@ -14,14 +14,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from sourcepulse.brokers.backoff import backoff_seconds
+from sourcepulse.consumer.background import SLICE_SECONDS, BackgroundReceiver
 
 if TYPE_CHECKING:
-    from sourcepulse.consumer.background import BackgroundReceiver
     from sourcepulse.events.event import Event
 
 CALLBACK_RETRY_MOST_SECONDS = 30.0
-#: The longest single wait, so that signals are noticed.
-SLICE_SECONDS = 0.2
 #: How long a second Ctrl-C waits for the connection to be closed; the thread that closes it ends by itself.
 INTERRUPT_LIMIT_SECONDS = 2.0
 

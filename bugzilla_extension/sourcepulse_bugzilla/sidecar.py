@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `bugzilla-sidecar`."""
     parser.add_argument("--bugzilla", type=Path, metavar="DIR", required=True, help="the folder of Bugzilla")
     # The default configuration is that of another relay, for example of Mercurial.
     add_settings(parser, *RELAY_SETTINGS, "max_event_bytes", reads_default_files=False)

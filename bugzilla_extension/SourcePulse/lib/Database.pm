@@ -3,15 +3,18 @@
 
 package Bugzilla::Extension::SourcePulse::Database;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
+use Bugzilla::Util qw(trick_taint);
+
 use base qw(Exporter);
-our @EXPORT_OK = qw(handle now select_in select_row with_handle);
+our @EXPORT_OK = qw(
+  execute execute_in handle now portions select_column select_in select_row select_rows
+  select_value with_handle
+);
 
 # Databases limit the placeholders of a statement; the old limit of SQLite is
 # the lowest.
@@ -46,23 +49,53 @@ sub select_row {
     ->selectrow_array(handle()->prepare_cached($select), undef, @values);
 }
 
-# The time of the database, in the form in which it stores times.
-sub now {
-  my ($now) = handle()->selectrow_array('SELECT LOCALTIMESTAMP(0)');
-  return $now;
+sub select_value {
+  my ($value) = select_row(@_);
+  return $value;
+}
+
+sub select_column {
+  my ($select, @values) = @_;
+  return @{handle()->selectcol_arrayref($select, undef, @values)};
+}
+
+sub select_rows {
+  my ($select, @values) = @_;
+  return handle()->selectall_arrayref($select, {Slice => {}}, @values);
 }
 
 sub select_in {
   my ($select, @ids) = @_;
-  my $handle = handle();
-  my @rows;
-  while (my @some = splice(@ids, 0, IDS_AT_ONCE)) {
-    my $marks = join(',', ('?') x @some);
-    push(@rows,
-      @{$handle->selectall_arrayref("$select IN ($marks)", undef, @some)});
-  }
-  return \@rows;
+  return [map { @{handle()->selectall_arrayref($select . _in($_), undef, @$_)} }
+      portions(@ids)];
 }
+
+# Placeholders are never part of the statement, so their values may be tainted.
+sub execute {
+  my ($statement, @values) = @_;
+  trick_taint($_) foreach grep {defined} @values;
+  return 0 + handle()->do($statement, undef, @values);
+}
+
+sub execute_in {
+  my ($statement, @ids) = @_;
+  my $count = 0;
+  $count += execute($statement . _in($_), @$_) foreach portions(@ids);
+  return $count;
+}
+
+sub _in { return ' IN (' . join(',', ('?') x @{$_[0]}) . ')'; }
+
+# Lists of as many ids as a statement may have.
+sub portions {
+  my (@ids) = @_;
+  my @portions;
+  while (my @some = splice(@ids, 0, IDS_AT_ONCE)) { push(@portions, \@some) }
+  return @portions;
+}
+
+# The time of the database, in the form in which it stores times.
+sub now { return select_value('SELECT LOCALTIMESTAMP(0)'); }
 
 1;
 
@@ -85,16 +118,29 @@ DBI's own handle, in the current transaction, if any.
 
 Runs WORK with the handle, which C<handle> then returns at no cost.
 
-=item C<now>
+=item C<select_row SELECT, VALUES>, C<select_value SELECT, VALUES>
 
-The time of the database.
+One row, or its first value, of a statement that stays prepared.
 
-=item C<select_row SELECT, VALUES>
+=item C<select_column SELECT, VALUES>, C<select_rows SELECT, VALUES>
 
-One row of a statement that stays prepared.
+The values of the first column; all rows, each as a hash.
 
 =item C<select_in SELECT, IDS>
 
-All rows of a statement that ends with a column name, for any number of ids.
+All rows, each as a list, of a statement that ends with a column name, for any
+number of ids.
+
+=item C<execute STATEMENT, VALUES>, C<execute_in STATEMENT, IDS>
+
+Change rows and return how many.
+
+=item C<portions IDS>
+
+Lists of as many ids as one statement may have.
+
+=item C<now>
+
+The time of the database.
 
 =back

@@ -3,23 +3,21 @@
 
 package Bugzilla::Extension::SourcePulse::Flags;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Values   qw(number text);
+use Bugzilla::Extension::SourcePulse::Database qw(select_rows);
+use Bugzilla::Extension::SourcePulse::Json     qw(number text);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(between flags_of_bug flags_of_type);
+our @EXPORT_OK = qw(CLEARED flag_changes flags_of_bug flags_of_type);
 
 use constant CLEARED => 'X';
 
 # Compares two lists of rows; the result has both and the changes between them.
-sub between {
+sub flag_changes {
   my ($before, $after) = @_;
   my %before = map { $_->{id} => $_ } @$before;
   my @done;
@@ -42,11 +40,11 @@ sub flags_of_type { return _rows('flags.type_id', $_[0]); }
 
 sub _rows {
   my ($column, $value) = @_;
-  my $rows = handle()->selectall_arrayref(
+  my $rows = select_rows(
     "SELECT flags.id, flagtypes.name, flags.type_id, flags.status, flags.setter_id, flags.requestee_id, flags.attach_id,
             flags.bug_id
        FROM flags INNER JOIN flagtypes ON flagtypes.id = flags.type_id
-      WHERE $column = ? ORDER BY flags.id", {Slice => {}}, $value
+      WHERE $column = ? ORDER BY flags.id", $value
   );
   foreach my $row (@$rows) {
     $row->{$_} = number($row->{$_}) foreach qw(id type_id bug_id);
@@ -72,7 +70,7 @@ Bugzilla::Extension::SourcePulse::Flags - which flags an update set and cleared
 
 =over
 
-=item C<between BEFORE, AFTER>
+=item C<flag_changes BEFORE, AFTER>
 
 Compares two lists of rows, each as C<flag_rows> of
 L<Bugzilla::Extension::SourcePulse::Facts> returns them. C<done> of the result

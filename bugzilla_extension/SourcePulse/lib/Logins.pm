@@ -3,15 +3,13 @@
 
 package Bugzilla::Extension::SourcePulse::Logins;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle select_in);
-use Bugzilla::Extension::SourcePulse::Values   qw(number text);
+use Bugzilla::Extension::SourcePulse::Database qw(select_in select_value);
+use Bugzilla::Extension::SourcePulse::Json     qw(number text);
 
 sub new {
   my ($class, @users) = @_;
@@ -75,17 +73,12 @@ sub person_of_login {
 
 sub _id_of {
   my ($login) = @_;
-  my ($id)
-    = handle()
-    ->selectrow_array('SELECT userid FROM profiles WHERE login_name = ?',
-    undef, $login);
-  ($id) = handle()->selectrow_array(
+  return select_value('SELECT userid FROM profiles WHERE login_name = ?', $login)
+    || select_value(
     'SELECT object_id FROM audit_log WHERE class = ? AND (added = ? OR removed = ?)
       AND field IN (?, ?, ?) ORDER BY at_time DESC ' . Bugzilla->dbh->sql_limit(1),
-    undef, 'Bugzilla::User', $login, $login, 'login_name', '__create__',
-    '__remove__'
-  ) unless $id;
-  return $id;
+    'Bugzilla::User', $login, $login, 'login_name', '__create__', '__remove__'
+    );
 }
 
 1;

@@ -3,8 +3,6 @@
 
 package Bugzilla::Extension::SourcePulse::Params;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -12,11 +10,9 @@ use warnings;
 
 our $sortkey = 5000;
 
-use Bugzilla::Extension::SourcePulse::Values qw(random_hex);
-
 use base qw(Exporter);
 our @EXPORT_OK
-  = qw(active group_ids hidden_fields is_set_up restricted secret site_id tell_hidden);
+  = qw(active group_ids hidden_fields is_set_up publishes_hidden restricted secret site_id);
 
 use constant GROUPS_AS => ('names', 'ids');
 
@@ -38,7 +34,7 @@ sub get_param_list {
     {
       name    => 'sourcepulse_secret',
       type    => 'p',
-      default => random_hex() . random_hex(),
+      default => _random_hex() . _random_hex(),
       checker => \&_check_secret,
     },
     {name => 'sourcepulse_tell_hidden', type => 'b', default => 1},
@@ -71,10 +67,13 @@ sub is_set_up {
   return $params->{sourcepulse_site_id} && $params->{sourcepulse_secret} ? 1 : 0;
 }
 
-sub restricted  { return Bugzilla->params->{sourcepulse_restricted}  ? 1 : 0; }
-sub tell_hidden { return Bugzilla->params->{sourcepulse_tell_hidden} ? 1 : 0; }
-sub site_id     { return Bugzilla->params->{sourcepulse_site_id}; }
-sub secret      { return Bugzilla->params->{sourcepulse_secret}; }
+sub restricted { return Bugzilla->params->{sourcepulse_restricted} ? 1 : 0; }
+sub site_id    { return Bugzilla->params->{sourcepulse_site_id}; }
+sub secret     { return Bugzilla->params->{sourcepulse_secret}; }
+
+sub publishes_hidden {
+  return Bugzilla->params->{sourcepulse_tell_hidden} ? 1 : 0;
+}
 
 sub group_ids {
   return (Bugzilla->params->{sourcepulse_groups_as} || '') eq 'ids' ? 1 : 0;
@@ -119,11 +118,23 @@ sub _check_groups_as {
 
 # Version 4 of RFC 9562; it only has to differ from those of other sites.
 sub _new_uuid {
-  my @bytes = unpack('C16', pack('H*', random_hex()));
+  my @bytes = unpack('C16', pack('H*', _random_hex()));
   $bytes[6] = $bytes[6] & 0x0f | 0x40;
   $bytes[8] = $bytes[8] & 0x3f | 0x80;
   my $hex = join('', map { sprintf('%02x', $_) } @bytes);
   return join('-', unpack('A8 A4 A4 A4 A12', $hex));
+}
+
+# 16 random bytes as hex digits. Without /dev/urandom they only have to differ
+# from those of other processes.
+sub _random_hex {
+  my $bytes = '';
+  if (open(my $random, '<:raw', '/dev/urandom')) {
+    sysread($random, $bytes, 16);
+    close($random);
+  }
+  $bytes = join('', map { chr(int(rand(256))) } 1 .. 16) if length($bytes) != 16;
+  return unpack('H*', $bytes);
 }
 
 1;
@@ -174,6 +185,6 @@ Whether the restricted stream has the names of groups or their ids.
 
 =head1 METHODS
 
-C<active>, C<is_set_up>, C<restricted>, C<tell_hidden>, C<site_id>, C<secret>,
+C<active>, C<is_set_up>, C<restricted>, C<publishes_hidden>, C<site_id>, C<secret>,
 C<group_ids> and C<hidden_fields> return the current values.
 C<get_param_list> is called by Bugzilla.

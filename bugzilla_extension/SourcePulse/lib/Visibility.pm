@@ -3,8 +3,6 @@
 
 package Bugzilla::Extension::SourcePulse::Visibility;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -13,14 +11,13 @@ use warnings;
 use Bugzilla::Constants qw(CMT_ATTACHMENT_CREATED CMT_ATTACHMENT_UPDATED);
 use Bugzilla::User      qw();
 
-use Bugzilla::Extension::SourcePulse::Database qw(select_in);
+use Bugzilla::Extension::SourcePulse::Database qw(portions select_in);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(is_about_attachment site_is_public);
+our @EXPORT_OK
+  = qw(GONE PUBLIC is_about_attachment site_is_public was_public_bug);
 
 use constant {PUBLIC => 'public', PRIVATE => 'private', GONE => 'gone'};
-
-use constant IDS_AT_ONCE => 500;
 
 sub new {
   my ($class) = @_;
@@ -43,9 +40,9 @@ sub public_bugs {
 
   # Always a new visitor, because a user object caches which bugs it can see.
   $self->{anonymous} ||= Bugzilla::User->new if @new;
-  while (my @some = splice(@new, 0, IDS_AT_ONCE)) {
-    $asked->{$_} = 0 foreach @some;
-    $asked->{$_} = 1 foreach @{$self->{anonymous}->visible_bugs([@some])};
+  foreach my $some (portions(@new)) {
+    $asked->{$_} = 0 foreach @$some;
+    $asked->{$_} = 1 foreach @{$self->{anonymous}->visible_bugs([@$some])};
   }
   return {map { $_ => 1 } grep { $asked->{$_} } @ids};
 }
@@ -58,17 +55,18 @@ sub is_public_bug {
 # The hook of a bug has already read whether it is in a group. Only groups hide
 # a bug from a visitor who is not logged in, whatever or_groups is. The check
 # before publishing asks Bugzilla itself.
-sub note_bug {
-  my ($self, $id, $is_in_group) = @_;
+sub of_bug {
+  my ($class, $id, $is_in_group) = @_;
+  my $self = $class->new;
   $self->{asked}->{$id} = $is_in_group ? 0 : 1;
-  return;
+  return $self;
 }
 
 # The object of a bug before its update has its old groups, because they were
 # read before they were written.
 sub was_public_bug {
-  my ($self, $old_bug) = @_;
-  return $self->{is_open} && !@{$old_bug->groups_in} ? 1 : 0;
+  my ($old_bug) = @_;
+  return site_is_public() && !@{$old_bug->groups_in} ? 1 : 0;
 }
 
 sub is_about_attachment {
@@ -181,13 +179,14 @@ as "private".
 
 A hash of those that are public; each is read once in the life of the object.
 
-=item C<note_bug ID, IS_IN_GROUP>
+=item C<of_bug ID, IS_IN_GROUP>
 
-Records what was read of a bug together with other data.
+A new object that knows what was read of a bug together with other data.
 
-=item C<is_public_bug ID>, C<was_public_bug OLD_BUG>, C<is_public_attachment ID>, C<site_is_public>
+=item C<is_public_bug ID>, C<is_public_attachment ID>
 
-The checks of the hooks. An old bug is the object that Bugzilla passes to
+The checks of the hooks; the functions C<site_is_public> and
+C<was_public_bug OLD_BUG> are more of them. An old bug is the object that Bugzilla passes to
 C<bug_end_of_update>.
 
 =item C<note_attachment ID, IS_PRIVATE>

@@ -22,10 +22,11 @@ my @in_group = (groups => ['secretgroup']);
 # Cases that the hooks bring to View::row().
 my @cases;
 {
-  require Bugzilla::Extension::SourcePulse::Event;
+  no strict 'refs';
   no warnings qw(once redefine);
   my $row = \&Bugzilla::Extension::SourcePulse::View::row;
-  *Bugzilla::Extension::SourcePulse::Event::row = sub { push(@cases, $_[0]); return $row->(@_) };
+  *{"Bugzilla::Extension::SourcePulse::$_"} = sub { push(@cases, $_[0]); return $row->(@_) }
+    foreach qw(RecordBug::row RecordAttachment::row);
 }
 
 # What is done; each gets a new public bug with one comment, an attachment and bystanders.

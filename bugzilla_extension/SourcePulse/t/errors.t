@@ -48,23 +48,23 @@ sub update {
 
 sub driver { return Bugzilla::Extension::SourcePulse::Database::handle()->{Driver}->{Name}; }
 
-sub missed { return Bugzilla::Extension::SourcePulse::Outbox::missed(); }
+sub missed { return Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(); }
 
 # What drain.pl would give away.
 sub drained {
   my ($wanted) = @_;
-  require Bugzilla::Extension::SourcePulse::Recovery;
-  my $rows = Bugzilla::Extension::SourcePulse::Outbox::next_rows(100, 8_000_000);
-  Bugzilla::Extension::SourcePulse::Recovery::fill_thin_row($_) foreach @$rows;
+  require Bugzilla::Extension::SourcePulse::FillThinRow;
+  my $rows = Bugzilla::Extension::SourcePulse::WaitingRows::next_rows(100, 8_000_000);
+  Bugzilla::Extension::SourcePulse::FillThinRow::fill_thin_row($_) foreach @$rows;
   $world->rows;
-  return map { Bugzilla::Extension::SourcePulse::Values::decode_json_text($_->{payload}) } @$rows;
+  return map { Bugzilla::Extension::SourcePulse::Json::decode_json_text($_->{payload}) } @$rows;
 }
 
 sub failing_event {
   my ($function, $fail, $work) = @_;
   no strict 'refs';
   no warnings 'redefine';
-  local *{"Bugzilla::Extension::SourcePulse::Event::$function"} = $fail;
+  local *{BzWorld::collector($function)} = $fail;
   return $work->();
 }
 
@@ -79,7 +79,7 @@ subtest 'the table is not there' => sub {
   ok($id, 'an attachment as well');
   is(missed(), 2, 'both are counted');
   is(scalar(grep {/the next history scan will publish it \(bug\.update $bug\)/} @warnings), 1, 'the error log says which');
-  Bugzilla::Extension::SourcePulse::Outbox::forget_missed(2);
+  Bugzilla::Extension::SourcePulse::MissedChanges::forget_missed(2);
   is(missed(), 0, 'until they are found');
 };
 
@@ -129,14 +129,14 @@ subtest 'facts of a bug that was private then' => sub {
 };
 
 subtest 'neither row nor facts' => sub {
-  failing_event('thin', sub { die "nothing at all\n" }, sub {
+  failing_event('thin_row_now', sub { die "nothing at all\n" }, sub {
     failing_event('bug_updated', sub { die "no facts\n" }, sub {
       my ($is_there, $died) = update();
       is_deeply([$is_there, $died], [1, ''], 'the update stands');
     });
   });
   is(missed(), 1, 'and is counted');
-  Bugzilla::Extension::SourcePulse::Outbox::forget_missed(1);
+  Bugzilla::Extension::SourcePulse::MissedChanges::forget_missed(1);
 };
 
 my %FAIL_LIKE_DEADLOCK = (
@@ -265,7 +265,7 @@ subtest 'the socket of the sidecar' => sub {
 subtest 'nobody sees that it was here' => sub {
   local ($@, $!, $?) = ('before', 5, 7);
   Bugzilla::Extension::SourcePulse::Outbox::record(sub { die "inside\n" }, sub { return undef });
-  Bugzilla::Extension::SourcePulse::Nudge::send_one();
+  Bugzilla::Extension::SourcePulse::Nudge::send_nudge();
   is_deeply(["$@", $! + 0, $? + 0], ['before', 5, 7], 'the variables of errors are as before');
 };
 

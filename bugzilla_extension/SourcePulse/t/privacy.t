@@ -38,7 +38,7 @@ sub thin_while {
   my ($function, $work) = @_;
   no strict 'refs';
   no warnings 'redefine';
-  local *{"Bugzilla::Extension::SourcePulse::Event::$function"} = sub { die "no facts\n" };
+  local *{BzWorld::collector($function)} = sub { die "no facts\n" };
   return $work->();
 }
 
@@ -57,9 +57,9 @@ sub closed {
 
 # What drain.pl does with every request.
 sub drain_looks {
-  require Bugzilla::Extension::SourcePulse::Periods;
+  require Bugzilla::Extension::SourcePulse::PrivatePeriods;
   $world->new_request;
-  Bugzilla::Extension::SourcePulse::Periods::note_site(Bugzilla->params->{requirelogin} ? 0 : 1);
+  Bugzilla::Extension::SourcePulse::PrivatePeriods::note_site(Bugzilla->params->{requirelogin} ? 0 : 1);
   return;
 }
 
@@ -250,9 +250,9 @@ subtest 'the other side of a dependency, in the second of an update of its own' 
     $_->() foreach $is_first ? ($link, $file, $change) : ($change, $link, $file);
     my ($live) = grep { $_->{bug_id} == $meta } $world->rows;
     $world->new_request;
-    require Bugzilla::Extension::SourcePulse::Recovery;
+    require Bugzilla::Extension::SourcePulse::HistoryScan;
     my @found = grep { $_->{bug_id} == $meta && $_->{kind} eq 'bug.update' && @{$_->{activities}} }
-      @{Bugzilla::Extension::SourcePulse::Recovery::page($marks, 100)->{rows}};
+      @{Bugzilla::Extension::SourcePulse::HistoryScan::page($marks, 100)->{rows}};
     my $is_live = sub { scalar grep { $_ == $live->{payload}->{activity} } @{$_[0]->{activities}} };
     is((grep { $is_live->($_) } @found), 1, 'the update is one row');
     my @others = map { $json->decode($_->{payload})->{views}->{public}->{changes} } grep { !$is_live->($_) } @found;
@@ -405,8 +405,8 @@ subtest 'while the site is closed' => sub {
     $world->delete_bug($_) foreach $deleted;
     @live = $world->public;
     $world->new_request;
-    require Bugzilla::Extension::SourcePulse::Recovery;
-    my $page = Bugzilla::Extension::SourcePulse::Recovery::page($marks, 100);
+    require Bugzilla::Extension::SourcePulse::HistoryScan;
+    my $page = Bugzilla::Extension::SourcePulse::HistoryScan::page($marks, 100);
     is_deeply([$page->{rows}, $page->{marks}], [[], $marks], 'what is behind the marks stays there');
   });
   is_deeply([map {"$_->{kind} $_->{id}"} @live], ["bug.update $hidden", "bug.delete $deleted"], 'what the public had and has no longer is written');
@@ -469,13 +469,13 @@ subtest 'a second in which a bug was shown is not parted' => sub {
 };
 
 subtest 'a value that Bugzilla broke into lines is one' => sub {
-  require Bugzilla::Extension::SourcePulse::History;
+  require Bugzilla::Extension::SourcePulse::HistoryUpdates;
   my $line = sub { my ($id, $name, $removed, $added) = @_; return {id => $id, name => $name, removed => $removed, added => $added, bug_when => '2026-01-02 03:04:05'} };
   my @url  = map { 'x' x 200 . $_ } 1 .. 3;
-  my @parts = Bugzilla::Extension::SourcePulse::History::updates_of(2_000_000_000,
+  my @parts = Bugzilla::Extension::SourcePulse::HistoryUpdates::updates_of(2_000_000_000,
     [$line->(1, 'see_also', '', $url[0]), $line->(2, 'see_also', '', ", $url[1]"), $line->(3, 'see_also', '', ", $url[2]")]);
   is(scalar @parts, 1, 'of three');
-  @parts = Bugzilla::Extension::SourcePulse::History::updates_of(2_000_000_000,
+  @parts = Bugzilla::Extension::SourcePulse::HistoryUpdates::updates_of(2_000_000_000,
     [$line->(1, 'see_also', '', $url[0]), $line->(2, 'see_also', '', ", $url[1]"), $line->(3, 'see_also', $url[0], '')]);
   is_deeply([map { scalar @$_ } @parts], [2, 1], 'what comes behind it is another update');
 };
@@ -486,10 +486,10 @@ subtest 'flags that went with their type from an attachment that was once hidden
   $world->update_attachment($id, is_private => 1);
   $world->update_attachment($id, is_private => 0);
   $world->rows;
-  require Bugzilla::Extension::SourcePulse::Recovered;
+  require Bugzilla::Extension::SourcePulse::HistoryRow;
   my %found = (visibility => Bugzilla::Extension::SourcePulse::Visibility->new, was => 1, is => 1, timestamp => '2026-01-02 03:04:05');
   my @flags = ({id => 1, name => 'review', type_id => 1, status => '+', setter_id => 1, requestee_id => undef, attach_id => $id});
-  my $row = sub { Bugzilla::Extension::SourcePulse::Recovered::attachment_row('attachment.update', Bugzilla::Attachment->new($id), {%found, flags => \@flags, @_}) };
+  my $row = sub { Bugzilla::Extension::SourcePulse::HistoryRow::attachment_row('attachment.update', Bugzilla::Attachment->new($id), {%found, flags => \@flags, @_}) };
   ok($row->(part => 1)->{payload}->{views}->{public}, 'are published if the hook knew that it was public');
   is($row->(part => 0), undef, 'and not if it knew that it was not');
   is($row->(), undef, 'nor if nobody knows');

@@ -1,10 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-package Bugzilla::Extension::SourcePulse::Wrap;
+package Bugzilla::Extension::SourcePulse::WrappedMethods;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -14,9 +12,15 @@ use Bugzilla::Attachment qw();
 use Bugzilla::DB         qw();
 use Bugzilla::Object     qw();
 
-use Bugzilla::Extension::SourcePulse::Nudge  qw();
-use Bugzilla::Extension::SourcePulse::Outbox qw();
+use Bugzilla::Extension::SourcePulse::Nudge qw(send_nudge);
+use Bugzilla::Extension::SourcePulse::Outbox
+  qw(forget_transaction has_new_rows);
 use Bugzilla::Extension::SourcePulse::Params qw(active);
+use Bugzilla::Extension::SourcePulse::RecordAttachment
+  qw(record_attachment_update record_emptied_attachment record_new_attachment);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(wrap_methods);
 
 # The attachment before the update that is in progress; the hooks see it only
 # during that update.
@@ -24,10 +28,8 @@ our $old_attachment;
 
 my $is_wrapped = 0;
 
-# TELL: created, updated and deleted, called inside the transaction with what
-# the wrapped method returned.
-sub install {
-  my (%tell) = @_;
+# Once per process.
+sub wrap_methods {
   return if $is_wrapped;
   $is_wrapped = 1;
   no warnings 'redefine';
@@ -42,7 +44,7 @@ sub install {
 
   my $rollback = \&Bugzilla::DB::bz_rollback_transaction;
   *Bugzilla::DB::bz_rollback_transaction = sub {
-    _forget($_[0]);
+    forget_transaction($_[0]);
     goto &$rollback;
   };
 
@@ -52,7 +54,7 @@ sub install {
     return $create->(@arguments) unless active();
     return _together(sub {
       my $attachment = $create->(@arguments);
-      $tell{created}->($attachment);
+      record_new_attachment($attachment);
       return $attachment;
     });
   };
@@ -64,7 +66,7 @@ sub install {
     local $old_attachment;
     return _together(sub {
       my $changes = $update->(@arguments);
-      $tell{updated}->($arguments[0], $old_attachment, $changes);
+      record_attachment_update($arguments[0], $old_attachment, $changes);
       return $changes;
     });
   };
@@ -78,7 +80,7 @@ sub install {
     my $id = $attachment->id;
     return _together(sub {
       my $result = $empty->($attachment, @arguments);
-      $tell{deleted}->($id);
+      record_emptied_attachment($id);
       return $result;
     });
   };
@@ -103,7 +105,7 @@ sub install {
 sub _together {
   my ($work) = @_;
   my $dbh    = Bugzilla->dbh;
-  my $guard  = Bugzilla::Extension::SourcePulse::Wrap::Guard->new($dbh);
+  my $guard  = Bugzilla::Extension::SourcePulse::WrappedMethods::Guard->new($dbh);
   $dbh->bz_start_transaction;
   my $result = $work->();
   $dbh->bz_commit_transaction;
@@ -113,20 +115,13 @@ sub _together {
 
 sub _after_commit {
   my ($dbh) = @_;
-  return unless $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::DIRTY};
-  _forget($dbh);
-  Bugzilla::Extension::SourcePulse::Nudge::send_one();
+  return unless has_new_rows($dbh);
+  forget_transaction($dbh);
+  send_nudge();
   return;
 }
 
-sub _forget {
-  my ($dbh) = @_;
-  $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::DIRTY}       = 0;
-  $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::TRANSACTION} = undef;
-  return;
-}
-
-package Bugzilla::Extension::SourcePulse::Wrap::Guard;
+package Bugzilla::Extension::SourcePulse::WrappedMethods::Guard;
 
 use strict;
 use warnings;
@@ -167,7 +162,7 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Wrap - wraps the few methods of Bugzilla that
+Bugzilla::Extension::SourcePulse::WrappedMethods - wraps the few methods of Bugzilla that
 have no hook
 
 =head1 DESCRIPTION
@@ -188,5 +183,4 @@ so that change and row are committed together.
 
 =head1 FUNCTIONS
 
-C<install created =E<gt> CODE, updated =E<gt> CODE, deleted =E<gt> CODE> wraps
-the methods, once per process.
+C<wrap_methods> wraps the methods, once per process.

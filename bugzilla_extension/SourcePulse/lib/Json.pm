@@ -1,27 +1,19 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-package Bugzilla::Extension::SourcePulse::Values;
+package Bugzilla::Extension::SourcePulse::Json;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use POSIX ();
-
 use base qw(Exporter);
-our @EXPORT_OK = qw(
-  cut_text decode_json_text encode_json_text epoch number random_hex text
-  time_text truth
-);
+our @EXPORT_OK
+  = qw(cut_text decode_json_text encode_json_text number text truth);
 
 # The limit of a text in events.
 use constant TEXT_MAX_BYTES => 64 * 1024;
-
-use constant KNOWN_TIMES => 50;
 
 sub text {
   my ($value) = @_;
@@ -36,65 +28,6 @@ sub number {
 sub truth {
   my ($value) = @_;
   return $value ? \1 : \0;
-}
-
-# 16 random bytes as hex digits. Without /dev/urandom they only have to differ
-# from those of other processes.
-sub random_hex {
-  my $bytes = '';
-  if (open(my $random, '<:raw', '/dev/urandom')) {
-    sysread($random, $bytes, 16);
-    close($random);
-  }
-  $bytes = join('', map { chr(int(rand(256))) } 1 .. 16) if length($bytes) != 16;
-  return unpack('H*', $bytes);
-}
-
-# Cached, because one update converts its own time and that of its bug
-# repeatedly.
-my %known_time;
-
-sub epoch {
-  my ($time) = @_;
-  return defined $time ? _read_time($time)->{epoch} : undef;
-}
-
-sub time_text {
-  my ($time) = @_;
-  return defined $time ? _read_time($time)->{text} : undef;
-}
-
-# Databases return local times in several formats. Unlike Time::Local, mktime()
-# never dies, and it always resolves an hour that occurs twice in the same way.
-sub _read_time {
-  my ($time) = @_;
-  return $known_time{$time} if $known_time{$time};
-  %known_time = ()          if keys %known_time >= KNOWN_TIMES;
-  my ($year, $month, $day, $hour, $minute, $second)
-    = $time =~ /\A(\d{4})\D(\d\d)\D(\d\d)(?:\D(\d\d)\D?(\d\d)(?:\D?(\d\d))?)?/;
-  my $epoch = $month && $day
-    ? POSIX::mktime(
-    $second || 0,
-    $minute || 0,
-    $hour   || 0,
-    $day,
-    $month - 1,
-    $year - 1900,
-    0,
-    0,
-    -1
-    )
-    : undef;
-  return $known_time{$time} = {epoch => undef, text => undef}
-    unless defined $epoch;
-  my @utc  = gmtime($epoch);
-  my $text = sprintf(
-    '%04d-%02d-%02dT%02d:%02d:%02d.000000Z',
-    $utc[5] + 1900,
-    $utc[4] + 1,
-    $utc[3], @utc[2, 1, 0]
-  );
-  return $known_time{$time} = {epoch => $epoch, text => $text};
 }
 
 sub cut_text {
@@ -159,7 +92,7 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Values - values as JSON has them
+Bugzilla::Extension::SourcePulse::Json - values as JSON has them
 
 =head1 FUNCTIONS
 
@@ -168,15 +101,6 @@ Bugzilla::Extension::SourcePulse::Values - values as JSON has them
 =item C<text VALUE>, C<number VALUE>, C<truth VALUE>
 
 A string (empty for undef), a whole number (undef for anything else), a boolean.
-
-=item C<random_hex>
-
-16 random bytes as 32 hex digits.
-
-=item C<epoch TIME>, C<time_text TIME>
-
-A database time, which is in the server's time zone, as seconds since 1970, or
-as events have it; undef if it is not a time.
 
 =item C<cut_text TEXT>
 

@@ -11,15 +11,14 @@ use warnings;
 use base qw(Bugzilla::Extension);
 
 use Bugzilla::Extension::SourcePulse::Database qw(now);
-use Bugzilla::Extension::SourcePulse::Outbox
-  qw(OUTBOX_TABLE outbox_schema record);
-use Bugzilla::Extension::SourcePulse::Params qw(active is_set_up);
+use Bugzilla::Extension::SourcePulse::Outbox   qw(outbox_schema record);
+use Bugzilla::Extension::SourcePulse::Params   qw(active is_set_up);
 use Bugzilla::Extension::SourcePulse::PrivatePeriods
-  qw(PERIODS_TABLE note_group_end note_site periods_schema);
+  qw(note_group_end note_site periods_schema);
 use Bugzilla::Extension::SourcePulse::RecordBug
   qw(record_bug_deletion record_bug_update record_new_bug remember_flags);
-use Bugzilla::Extension::SourcePulse::Silence    qw(STATE_TABLE state_schema);
-use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
+use Bugzilla::Extension::SourcePulse::Silence        qw(state_schema);
+use Bugzilla::Extension::SourcePulse::Visibility     qw(site_is_public);
 use Bugzilla::Extension::SourcePulse::WrappedMethods qw(wrap_methods);
 
 our $VERSION = '2';
@@ -130,9 +129,9 @@ sub _record_lost {
 sub db_schema_abstract_schema {
   my ($self, $args) = @_;
   my $schema = $args->{schema};
-  $schema->{+OUTBOX_TABLE}  = outbox_schema();
-  $schema->{+PERIODS_TABLE} = periods_schema();
-  $schema->{+STATE_TABLE}   = state_schema();
+  $schema->{sourcepulse_outbox}  = outbox_schema();
+  $schema->{sourcepulse_private} = periods_schema();
+  $schema->{sourcepulse_state}   = state_schema();
   return;
 }
 

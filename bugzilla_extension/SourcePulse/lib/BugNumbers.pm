@@ -27,6 +27,7 @@ sub new {
   return bless {visibility => $visibility, how => \%how}, $class;
 }
 
+# Whether a member or a field has numbers of bugs.
 sub are_in { return exists $_[0]->{how}->{$_[1]}; }
 
 # JSON encodes a number that was used as a key as a string.
@@ -104,17 +105,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::BugNumbers - where an event has numbers of
 other bugs, without those that are not public
-
-=head1 METHODS
-
-=over
-
-=item C<new VISIBILITY, CUSTOM_FIELDS>, C<prepare PARTS>
-
-Reads with one statement which bugs in the parts are public.
-
-=item C<are_in NAME>, C<public NAME, VALUE>
-
-Whether a member or a field has numbers of bugs; its value without the others.
-
-=back

@@ -181,10 +181,3 @@ L<Bugzilla::Extension::SourcePulse::View> decides which stream gets which of
 them. The items of C<flagtypes.name> are not text yet, because each stream names
 the person differently. The changes of a bug never include the flags of its
 attachments, wherever Bugzilla records them.
-
-=head1 FUNCTIONS
-
-C<bug_changes LOGINS, BUG, OLD_BUG, CHANGES, FLAGS> and
-C<attachment_changes LOGINS, CHANGES, FLAGS> return them, C<name_of FIELD> the
-name of a column, C<is_truth FIELD> whether it is a boolean,
-C<flag_item WORD, PERSON> a flag in a change.

@@ -12,7 +12,7 @@ use Bugzilla::Util qw(trick_taint);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  execute execute_in handle now portions select_column select_in select_row select_rows
+  execute execute_in handle now portions select_column select_in select_name select_row select_rows
   select_value with_handle
 );
 
@@ -23,6 +23,7 @@ use constant IDS_AT_ONCE => 500;
 # The handle of DBI while with_handle() runs.
 our $handle;
 
+# DBI's own handle, in the current transaction, if any.
 sub handle {
   return $handle if $handle;
   my $dbh = Bugzilla->dbh;
@@ -54,16 +55,25 @@ sub select_value {
   return $value;
 }
 
+# The name of a product, a component or a classification.
+sub select_name {
+  my ($table, $id) = @_;
+  return select_value("SELECT name FROM $table WHERE id = ?", $id);
+}
+
+# All values of the first column.
 sub select_column {
   my ($select, @values) = @_;
   return @{handle()->selectcol_arrayref($select, undef, @values)};
 }
 
+# All rows, each as a hash.
 sub select_rows {
   my ($select, @values) = @_;
   return handle()->selectall_arrayref($select, {Slice => {}}, @values);
 }
 
+# All rows, each as a list, of a statement that ends with a column name.
 sub select_in {
   my ($select, @ids) = @_;
   return [map { @{handle()->selectall_arrayref($select . _in($_), undef, @$_)} }
@@ -105,42 +115,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Database - statements on Bugzilla's open
 connection
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<handle>
-
-DBI's own handle, in the current transaction, if any.
-
-=item C<with_handle WORK>
-
-Runs WORK with the handle, which C<handle> then returns at no cost.
-
-=item C<select_row SELECT, VALUES>, C<select_value SELECT, VALUES>
-
-One row, or its first value, of a statement that stays prepared.
-
-=item C<select_column SELECT, VALUES>, C<select_rows SELECT, VALUES>
-
-The values of the first column; all rows, each as a hash.
-
-=item C<select_in SELECT, IDS>
-
-All rows, each as a list, of a statement that ends with a column name, for any
-number of ids.
-
-=item C<execute STATEMENT, VALUES>, C<execute_in STATEMENT, IDS>
-
-Change rows and return how many.
-
-=item C<portions IDS>
-
-Lists of as many ids as one statement may have.
-
-=item C<now>
-
-The time of the database.
-
-=back

@@ -20,11 +20,8 @@ use constant REASON_MAX_CHARS => 120;
 # lock timeouts, lost connections, full disks.
 my $FATAL_STATE  = qr/\A(?:08|40|53|57|58|55P03|XX)/;
 my %FATAL_NUMBER = (
-  mysql => {
-    map { $_ => 1 } 1021,
-    1053, 1114, 1205, 1213, 1614, 2002, 2003, 2006, 2013, 2055, 3098, 4031
-  },
-  sqlite => {map { $_ => 1 } 5, 6, 8, 10, 11, 13, 14, 26},
+  mysql => [qw(1021 1053 1114 1205 1213 1614 2002 2003 2006 2013 2055 3098 4031)],
+  sqlite => [qw(5 6 8 10 11 13 14 26)],
 );
 
 # Whether a database error ends more than its statement.
@@ -37,9 +34,12 @@ sub is_fatal {
     unless $number && defined $DBI::errstr && index("$error", $DBI::errstr) >= 0;
   return 1 if $state && $state =~ $FATAL_STATE && $state ne 'S1000';
   my $driver = lc(eval { $dbh->{Driver}->{Name} } || ref $dbh);
-  return 1 if $driver =~ /sqlite/ && $FATAL_NUMBER{sqlite}->{$number & 0xff};
-  return 1 if $driver =~ /mysql|mariadb/ && $FATAL_NUMBER{mysql}->{$number};
-  return 0;
+  my @fatal
+    = $driver =~ /sqlite/        ? @{$FATAL_NUMBER{sqlite}}
+    : $driver =~ /mysql|mariadb/ ? @{$FATAL_NUMBER{mysql}}
+    :                              ();
+  $number &= 0xff if $driver =~ /sqlite/;
+  return (grep { $_ == $number } @fatal) ? 1 : 0;
 }
 
 # The first line is the message; later lines could contain values.
@@ -60,9 +60,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::DatabaseError - what an error of the database
 means
-
-=head1 FUNCTIONS
-
-C<is_fatal HANDLE, ERROR> returns whether ERROR, DBI's last one, ends more than
-its statement; C<reason_of ERROR> its first line without statements and values,
-for logs.

@@ -206,8 +206,3 @@ be sent now
 An event was public when L<Bugzilla::Extension::SourcePulse::View> made it, but
 may have become private since. Here it is redacted again by the same
 L<Bugzilla::Extension::SourcePulse::Redaction>, which only removes.
-
-=head1 FUNCTIONS
-
-C<check_events EVENTS> returns the verdicts on events, each with its C<type> and
-C<data>, as F<PROTOCOL.md> describes them.

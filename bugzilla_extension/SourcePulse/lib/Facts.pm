@@ -11,7 +11,8 @@ use warnings;
 use Bugzilla::Constants
   qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
 
-use Bugzilla::Extension::SourcePulse::Database   qw(select_row select_value);
+use Bugzilla::Extension::SourcePulse::Database
+  qw(select_name select_row select_value);
 use Bugzilla::Extension::SourcePulse::Json       qw(cut_text number text truth);
 use Bugzilla::Extension::SourcePulse::Params     qw(group_ids restricted);
 use Bugzilla::Extension::SourcePulse::Times      qw(time_text);
@@ -77,11 +78,8 @@ sub read_more {
 sub place_of {
   my ($bug) = @_;
   return [
-    text(
-      select_value('SELECT name FROM products WHERE id = ?', $bug->{product_id})
-    ),
-    text(select_value(
-      'SELECT name FROM components WHERE id = ?', $bug->{component_id}))
+    text(select_name('products',   $bug->{product_id})),
+    text(select_name('components', $bug->{component_id}))
   ];
 }
 
@@ -297,30 +295,3 @@ Everything here is complete, with whole logins and all numbers;
 L<Bugzilla::Extension::SourcePulse::View> decides what the public may get. The
 functions return plain data for JSON, with the names of Bugzilla's REST API.
 Data that Bugzilla has already read in this update is not read again.
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<read_more BUG_ID, SINCE>
-
-What C<bug_fact> needs beside the object: C<place>, C<classification>,
-C<is_open>, and C<is_in_group>, C<comments> (how many), C<activity>. The caller
-adds C<flags>.
-
-=item C<bug_fact LOGINS, BUG, MORE, TIMESTAMP>, C<comment_fact LOGINS, COMMENT,
-COUNT>, C<attachment_fact LOGINS, ATTACHMENT, FLAGS, TIMESTAMP>,
-C<flag_fact LOGINS, ROW>, C<flags_done LOGINS, DONE>
-
-The facts.
-
-=item C<place_of BUG>
-
-The names of the bug's product and component; before an update, from the old
-object.
-
-=item C<aliases>, C<keyword_names>, C<group_words>, C<custom_fields>, C<custom_value>, C<flag_rows>, C<people_of_bug>, C<people_of_flags>
-
-Parts of the facts.
-
-=back

@@ -105,7 +105,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::FillThinRow - reads the facts of rows that
 could only be written thin
-
-=head1 FUNCTIONS
-
-C<fill_thin_row ROW> replaces the payload of a thin row.

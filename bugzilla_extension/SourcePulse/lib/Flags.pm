@@ -16,7 +16,9 @@ our @EXPORT_OK = qw(CLEARED flag_changes flags_of_bug flags_of_type);
 
 use constant CLEARED => 'X';
 
-# Compares two lists of rows; the result has both and the changes between them.
+# Compares two lists of rows; the result has both and what was done between
+# them: flags that were set, with the new status, and flags that were cleared, as
+# they were. A flag that only moved to another type of the same name is omitted.
 sub flag_changes {
   my ($before, $after) = @_;
   my %before = map { $_->{id} => $_ } @$before;
@@ -65,21 +67,3 @@ __END__
 =head1 NAME
 
 Bugzilla::Extension::SourcePulse::Flags - which flags an update set and cleared
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<flag_changes BEFORE, AFTER>
-
-Compares two lists of rows, each as C<flag_rows> of
-L<Bugzilla::Extension::SourcePulse::Facts> returns them. C<done> of the result
-lists the flags that were set, with the new status, and those that were cleared,
-as they were. A flag that only moved to another flag type of the same name is
-omitted.
-
-=item C<flags_of_bug BUG_ID>, C<flags_of_type TYPE_ID>
-
-All flags of a bug and its attachments, or of a flag type, as they are now.
-
-=back

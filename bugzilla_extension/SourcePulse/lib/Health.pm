@@ -91,10 +91,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Health - whether rows are written and fetched,
 for the sanity check and the administrators' page
-
-=head1 FUNCTIONS
-
-C<problems> lists the problems that need an administrator: C<overdue>,
-C<buried>, C<missed>, C<silent>. C<show_page VARS> fills
-F<page.cgi?id=sourcepulse.html>, for administrators only, and retries buried
-rows when its form is submitted.

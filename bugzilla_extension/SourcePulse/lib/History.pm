@@ -136,37 +136,3 @@ earlier time
 =head1 DESCRIPTION
 
 Lines are rows of C<bugs_activity> with the C<name> of their field.
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<history_lines WHERE, VALUES>
-
-The lines, in order.
-
-=item C<public_around BUG_ID, LINES, IS_PUBLIC_NOW>
-
-Whether the bug was public before and after.
-
-=item C<place_before BUG_ID, ID, PLACE>
-
-Its product and component before a line.
-
-=item C<place_names_at BUG, WHEN, PLACE_NOW, IS_PUBLIC>
-
-The names of its product and component at that time.
-
-=item C<is_toggled WHAT, ID, BEHIND>
-
-Whether the privacy of a C<comment> or C<attachment> was changed.
-
-=item C<import_time BUG_ID>
-
-The time at which F<importxml.pl> imported the bug.
-
-=item C<items_of VALUE>
-
-The items of a list in a line.
-
-=back

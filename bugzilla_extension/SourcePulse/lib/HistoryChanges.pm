@@ -140,9 +140,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::HistoryChanges - the changes of an update,
 read from the text in Bugzilla's history
-
-=head1 FUNCTIONS
-
-C<history_fields LINES> returns the lines of one update joined by field;
-C<history_changes LOGINS, FIELDS> its changes, as
-L<Bugzilla::Extension::SourcePulse::Changes> returns them.

@@ -263,13 +263,6 @@ history show, for the module that decides
 
 =head1 DESCRIPTION
 
-The counterpart of L<Bugzilla::Extension::SourcePulse::RecordBug> for changes that
-no hook saw, and for rows that could only be written thin: the present state,
-with the changes that the history has.
-
-=head1 FUNCTIONS
-
-C<created_row BUG, FOUND>, C<updated_row BUG, FOUND>,
-C<deleted_row BUG_ID, FOUND> and C<attachment_row KIND, ATTACHMENT, FOUND>
-return what L<Bugzilla::Extension::SourcePulse::View> makes of it;
-C<bug_by_id ID> and C<comment_rows IDS> read bugs and comments.
+The counterpart of L<Bugzilla::Extension::SourcePulse::RecordBug> for changes
+that no hook saw, and for rows that could only be written thin: the present
+state, with the changes that the history has.

@@ -35,35 +35,20 @@ use constant SETTLED_SECONDS => 3600;
 
 # The tables to walk, with the kind of their rows, their id column and their
 # time column.
-my @WALKS = (
-  {
-    mark  => 'bug',
-    table => 'bugs',
-    id    => 'bug_id',
-    time  => 'creation_ts',
-    make  => \&_created_bugs
-  },
-  {
-    mark  => 'attachment',
-    table => 'attachments',
-    id    => 'attach_id',
-    time  => 'creation_ts',
-    make  => \&_created_attachments
-  },
-  {
-    mark  => 'comment',
-    table => 'longdescs',
-    id    => 'comment_id',
-    time  => 'bug_when',
-    make  => \&_created_comments
-  },
-  {
-    mark  => 'activity',
-    table => 'bugs_activity',
-    id    => 'id',
-    time  => 'bug_when',
-    make  => \&_updates
-  },
+my @WALKS = map { {
+  mark  => $_->[0],
+  table => $_->[1],
+  id    => $_->[2],
+  time  => $_->[3],
+  make  => $_->[4]
+} } (
+  ['bug', 'bugs', 'bug_id', 'creation_ts', \&_created_bugs],
+  [
+    'attachment', 'attachments', 'attach_id', 'creation_ts',
+    \&_created_attachments
+  ],
+  ['comment',  'longdescs',     'comment_id', 'bug_when', \&_created_comments],
+  ['activity', 'bugs_activity', 'id',         'bug_when', \&_updates],
 );
 
 sub tips {
@@ -281,17 +266,3 @@ For changes that no hook sees: group controls, the other side of a dependency,
 imports, deleted users. The rows show the present state, with the changes that
 the history has. There is a public view only if the change was public when it
 was made and everything in it still is; if that is unknown, there is none.
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<tips>
-
-The marks at the present end of all tables.
-
-=item C<page MARKS, COUNT>
-
-The next COUNT rows of each table after the marks, as F<PROTOCOL.md> describes.
-
-=back

@@ -156,22 +156,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::HistoryUpdates - which lines of the history
 one update wrote
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<updates_of BUG_ID, LINES>
-
-The lines of one person and second, split into updates as far as that is
-certain.
-
-=item C<is_other_side UPDATE, LINE>
-
-Whether a line belongs to an update of the bug at the other end of a dependency.
-
-=item C<first_line_of UPDATE>
-
-The first line that an update wrote, for rows that can only be written thin.
-
-=back

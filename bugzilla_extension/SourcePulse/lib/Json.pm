@@ -15,11 +15,13 @@ our @EXPORT_OK
 # The limit of a text in events.
 use constant TEXT_MAX_BYTES => 64 * 1024;
 
+# Empty for undef.
 sub text {
   my ($value) = @_;
   return defined $value ? "$value" : '';
 }
 
+# A whole number; undef for anything else.
 sub number {
   my ($value) = @_;
   return defined $value && $value =~ /\A-?[0-9]+\z/ ? $value + 0 : undef;
@@ -30,6 +32,8 @@ sub truth {
   return $value ? \1 : \0;
 }
 
+# The beginning of a text, in whole characters, and its size in bytes of UTF-8
+# if it was cut.
 sub cut_text {
   my ($text) = @_;
 
@@ -48,6 +52,7 @@ sub cut_text {
   return ($kept, $total);
 }
 
+# In ASCII, which every database and every character set can store.
 sub encode_json_text {
   my ($value) = @_;
   my $text = eval { local $SIG{__DIE__} = 'DEFAULT'; _json()->encode($value) };
@@ -93,23 +98,3 @@ __END__
 =head1 NAME
 
 Bugzilla::Extension::SourcePulse::Json - values as JSON has them
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<text VALUE>, C<number VALUE>, C<truth VALUE>
-
-A string (empty for undef), a whole number (undef for anything else), a boolean.
-
-=item C<cut_text TEXT>
-
-The first 64 KiB of a text, in whole characters, and its size in bytes of UTF-8
-if it was cut.
-
-=item C<encode_json_text VALUE>, C<decode_json_text TEXT>
-
-JSON in ASCII, which every database and every character set can store.
-Characters that JSON cannot represent become U+FFFD.
-
-=back

@@ -41,7 +41,8 @@ sub last_missed {
   return $lines[-1];
 }
 
-# If a line is being written at this moment, the error log still has a copy.
+# The first ones, which were found in the history. If a line is being written at
+# this moment, the error log still has a copy.
 sub forget_missed {
   my ($count) = @_;
   my $old = missed_path() . '.old';
@@ -79,22 +80,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::MissedChanges - the file of changes that could
 not be queued
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<note_missed WHAT, REASON>
-
-Writes a line into F<data/sourcepulse.missed> and into the web server's error
-log, as the last resort.
-
-=item C<count_missed>, C<last_missed>, C<missed_path>
-
-How many there are, the line of the last one, and the file.
-
-=item C<forget_missed COUNT>
-
-Removes the first ones, which were found in the history.
-
-=back

@@ -56,17 +56,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Nudge - one datagram that makes the sidecar
 poll
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<send_nudge>
-
-Never blocks, never fails, never retries.
-
-=item C<socket_path>
-
-The socket on which the sidecar listens, in Bugzilla's F<data/>.
-
-=back

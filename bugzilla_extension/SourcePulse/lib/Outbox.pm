@@ -20,10 +20,7 @@ use Bugzilla::Extension::SourcePulse::PrivatePeriods qw(note_site);
 use Bugzilla::Extension::SourcePulse::Visibility     qw(site_is_public);
 
 use base qw(Exporter);
-our @EXPORT_OK
-  = qw(OUTBOX_TABLE forget_transaction has_new_rows outbox_schema record);
-
-use constant OUTBOX_TABLE => 'sourcepulse_outbox';
+our @EXPORT_OK = qw(forget_transaction has_new_rows outbox_schema record);
 
 # Bugzilla maps LONGTEXT to MySQL's MEDIUMTEXT, and a statement may be limited
 # to 4 MB.
@@ -124,10 +121,9 @@ sub _insert {
   # The row gets the time of the change; with SQLite, asking for the current
   # time would call a slow function.
   handle()
-    ->prepare_cached('INSERT INTO '
-      . OUTBOX_TABLE
-      . ' (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)')
-    ->execute(@values);
+    ->prepare_cached(
+    'INSERT INTO sourcepulse_outbox (created_ts, kind, bug_id, is_public, payload) VALUES (?, ?, ?, ?, ?)'
+  )->execute(@values);
 
   # Outside a transaction, each row gets a transaction id of its own.
   $dbh->{+TRANSACTION} = $transaction if $dbh->bz_in_transaction;
@@ -169,26 +165,11 @@ written, in the transaction of the change
 
 =head1 DESCRIPTION
 
+C<record> is the last call of every hook. Deadlocks, lock timeouts, lost
+connections and full disks die as they would in Bugzilla's own next statement:
+hiding them would make Bugzilla commit half a change. After any other error a
+thin row is written, and if even that fails, a line by
+L<Bugzilla::Extension::SourcePulse::MissedChanges>.
+
 Rows are deleted when their events are durable elsewhere, never by a high-water
 mark, because ids become visible in another order than they are assigned.
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<record MAKE, THIN>
-
-The last call of every hook. Deadlocks, lock timeouts, lost connections and full
-disks die as they would in Bugzilla's own next statement: hiding them would make
-Bugzilla commit half a change. After any other error a thin row is written, and
-if even that fails, a line by L<Bugzilla::Extension::SourcePulse::MissedChanges>.
-
-=item C<has_new_rows HANDLE>, C<forget_transaction HANDLE>
-
-Whether the transaction wrote rows; called when it ends.
-
-=item C<outbox_schema>
-
-The table, for C<db_schema_abstract_schema>.
-
-=back

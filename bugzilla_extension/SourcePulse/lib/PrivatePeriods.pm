@@ -16,9 +16,7 @@ use Bugzilla::Extension::SourcePulse::Times qw(database_time epoch);
 
 use base qw(Exporter);
 our @EXPORT_OK
-  = qw(PERIODS_TABLE note_group_end note_site periods_schema was_shown_before_closing);
-
-use constant PERIODS_TABLE => 'sourcepulse_private';
+  = qw(note_group_end note_site periods_schema was_shown_before_closing);
 
 # The subject of a row: the whole site, one bug, or the deletion of a group.
 use constant {SITE => 'site', BUG => 'bug', GROUP => 'group'};
@@ -49,9 +47,7 @@ sub note_site {
   return if $is_open ? !$is_closed : $is_closed;
   if ($is_open) {
     execute(
-      'UPDATE '
-        . PERIODS_TABLE
-        . ' SET until_ts = ? WHERE kind = ? AND until_ts IS NULL',
+      'UPDATE sourcepulse_private SET until_ts = ? WHERE kind = ? AND until_ts IS NULL',
       now(), SITE
     );
   }
@@ -66,9 +62,7 @@ sub note_site {
 sub note_group_end {
   my ($group_id, $timestamp) = @_;
   execute(
-        'INSERT INTO '
-      . PERIODS_TABLE
-      . ' (kind, bug_id, until_ts)
+    'INSERT INTO sourcepulse_private (kind, bug_id, until_ts)
       SELECT ?, bug_id, ? FROM bug_group_map WHERE group_id = ?', BUG, $timestamp,
     $group_id
   );
@@ -99,9 +93,7 @@ sub was_shown_before_closing {
 # Since when the site is closed; undef while it is open.
 sub _closed_since {
   return select_value(
-    'SELECT MIN(since_ts) FROM '
-      . PERIODS_TABLE
-      . ' WHERE kind = ? AND until_ts IS NULL',
+    'SELECT MIN(since_ts) FROM sourcepulse_private WHERE kind = ? AND until_ts IS NULL',
     SITE
   );
 }
@@ -111,7 +103,7 @@ sub _closed_since {
 sub new {
   my ($class) = @_;
   my $rows = select_rows(
-    'SELECT since_ts, until_ts FROM ' . PERIODS_TABLE . ' WHERE kind = ?', SITE);
+    'SELECT since_ts, until_ts FROM sourcepulse_private WHERE kind = ?', SITE);
   my @site = map { [epoch($_->{since_ts}) || 0, epoch($_->{until_ts})] } @$rows;
   return bless {site => \@site, bugs => {}, doubt_until => _doubt_until()},
     $class;
@@ -137,10 +129,10 @@ sub was_private {
 
 sub _private_until {
   my ($bug_id) = @_;
-  my $until = select_value(
-    'SELECT MAX(until_ts) FROM ' . PERIODS_TABLE . ' WHERE kind = ? AND bug_id = ?',
-    BUG, $bug_id
-  );
+  my $until
+    = select_value(
+    'SELECT MAX(until_ts) FROM sourcepulse_private WHERE kind = ? AND bug_id = ?',
+    BUG, $bug_id);
   return epoch($until) || 0;
 }
 
@@ -153,7 +145,7 @@ sub _doubt_until {
   );
   return 0 unless @deleted;
   my @noted
-    = select_column('SELECT until_ts FROM ' . PERIODS_TABLE . ' WHERE kind = ?',
+    = select_column('SELECT until_ts FROM sourcepulse_private WHERE kind = ?',
     GROUP);
   @noted = map { epoch($_) || 0 } @noted;
   foreach my $at (map { epoch($_) || 0 } @deleted) {
@@ -165,9 +157,7 @@ sub _doubt_until {
 sub _insert {
   my (@values) = @_;
   execute(
-    'INSERT INTO '
-      . PERIODS_TABLE
-      . ' (kind, bug_id, since_ts, until_ts) VALUES (?, ?, ?, ?)',
+    'INSERT INTO sourcepulse_private (kind, bug_id, since_ts, until_ts) VALUES (?, ?, ?, ?)',
     @values
   );
   return;
@@ -189,8 +179,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::PrivatePeriods - when bugs were private for reasons
-that Bugzilla itself does not record
+Bugzilla::Extension::SourcePulse::PrivatePeriods - when bugs were private for
+reasons that Bugzilla itself does not record
 
 =head1 DESCRIPTION
 
@@ -199,30 +189,3 @@ C<requirelogin> makes everything private, and the deletion of a group removes
 its bugs from it, both without a line. The table C<sourcepulse_private> records
 them as they happen, so that changes that are recovered later from the history
 are not published by mistake.
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<note_site IS_OPEN>
-
-Begins or ends the period in which visitors must log in to see anything.
-
-=item C<note_group_end GROUP_ID, TIMESTAMP>
-
-Records the bugs of a group that is about to be deleted.
-
-=item C<was_shown_before_closing BUG>
-
-Whether the public could see the bug until the site was closed.
-
-=item C<periods_schema>
-
-The table, for C<db_schema_abstract_schema>.
-
-=back
-
-=head1 METHODS
-
-C<new> reads the periods; C<was_private BUG_ID, AT> answers for one bug and one
-time (seconds since 1970).

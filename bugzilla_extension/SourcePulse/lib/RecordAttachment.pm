@@ -19,7 +19,7 @@ use Bugzilla::Extension::SourcePulse::Logins  qw();
 use Bugzilla::Extension::SourcePulse::Outbox  qw(record);
 use Bugzilla::Extension::SourcePulse::ThinRow qw(lines_of_update thin_row_now);
 use Bugzilla::Extension::SourcePulse::View    qw(row);
-use Bugzilla::Extension::SourcePulse::Visibility qw();
+use Bugzilla::Extension::SourcePulse::Visibility qw(visibility_of_bug);
 
 use base qw(Exporter);
 our @EXPORT_OK
@@ -91,9 +91,8 @@ sub _attachment_row {
   my $more       = read_more($bug_id);
   my $changes    = $done->{changes};
   my $is_private = $attachment->{isprivate} ? 1 : 0;
-  my $visibility = Bugzilla::Extension::SourcePulse::Visibility->of_bug($bug_id,
-    $more->{is_in_group});
-  my $is_public = $visibility->is_public_bug($bug_id);
+  my $visibility = visibility_of_bug($bug_id, $more->{is_in_group});
+  my $is_public  = $visibility->is_public_bug($bug_id);
   $visibility->note_attachment($attachment->id, $is_private);
   return row({
     kind       => $kind,
@@ -147,10 +146,8 @@ __END__
 Bugzilla::Extension::SourcePulse::RecordAttachment - writes the rows of new,
 updated and emptied attachments
 
-=head1 FUNCTIONS
+=head1 DESCRIPTION
 
-C<record_new_attachment ATTACHMENT>,
-C<record_attachment_update ATTACHMENT, OLD, CHANGES> and
-C<record_emptied_attachment ID> do for attachments what
-L<Bugzilla::Extension::SourcePulse::RecordBug> does for bugs. Bugzilla has no
-hooks for them: L<Bugzilla::Extension::SourcePulse::WrappedMethods> calls them.
+The counterpart of L<Bugzilla::Extension::SourcePulse::RecordBug>. Bugzilla has
+no hooks for attachments; L<Bugzilla::Extension::SourcePulse::WrappedMethods>
+calls these functions.

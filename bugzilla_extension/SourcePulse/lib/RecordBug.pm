@@ -27,7 +27,7 @@ use Bugzilla::Extension::SourcePulse::ThinRow qw(lines_of_update thin_row_now);
 use Bugzilla::Extension::SourcePulse::Times   qw(time_text);
 use Bugzilla::Extension::SourcePulse::View    qw(row);
 use Bugzilla::Extension::SourcePulse::Visibility
-  qw(site_is_public was_public_bug);
+  qw(site_is_public visibility_of_bug was_public_bug);
 
 use base qw(Exporter);
 our @EXPORT_OK
@@ -46,8 +46,7 @@ sub _bug_created {
   my ($bug, $timestamp) = @_;
   my $more       = read_more($bug->id);
   my $flags      = $more->{flags} = flag_rows(@{$bug->flags});
-  my $visibility = Bugzilla::Extension::SourcePulse::Visibility->of_bug($bug->id,
-    $more->{is_in_group});
+  my $visibility = visibility_of_bug($bug->id, $more->{is_in_group});
   return row({
     kind       => 'bug.create',
     bug_id     => $bug->id,
@@ -117,8 +116,7 @@ sub _bug_updated {
   my ($bug, $old_bug, $changes) = @$update{qw(bug old_bug changes)};
   my $flags = _flags_of($update);
   $more->{flags} = $flags->{after};
-  my $visibility = Bugzilla::Extension::SourcePulse::Visibility->of_bug($bug->id,
-    $more->{is_in_group});
+  my $visibility = visibility_of_bug($bug->id, $more->{is_in_group});
   return row({
     kind        => 'bug.update',
     bug_id      => $bug->id,
@@ -229,8 +227,7 @@ sub record_bug_deletion {
 sub _bug_deleted {
   my ($bug, $timestamp) = @_;
   my $more       = read_more($bug->id);
-  my $visibility = Bugzilla::Extension::SourcePulse::Visibility->of_bug($bug->id,
-    $more->{is_in_group});
+  my $visibility = visibility_of_bug($bug->id, $more->{is_in_group});
   return row({
     kind       => 'bug.delete',
     bug_id     => $bug->id,
@@ -293,12 +290,5 @@ and deleted bugs
 =head1 DESCRIPTION
 
 In the transaction of the change, each function collects the facts and whether
-the bug was public before and is now;
-L<Bugzilla::Extension::SourcePulse::View> makes the row of them. If the facts
-cannot be read, the row is thin.
-
-=head1 FUNCTIONS
-
-C<record_new_bug BUG, TIMESTAMP>, C<record_bug_update ARGS> and
-C<record_bug_deletion BUG>, which is called before the deletion;
-C<remember_flags BUG> before an update that moves the bug.
+the bug was public before and is now; L<Bugzilla::Extension::SourcePulse::View>
+makes the row of them. If the facts cannot be read, the row is thin.

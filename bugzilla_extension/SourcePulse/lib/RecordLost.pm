@@ -120,8 +120,3 @@ a group, a keyword or flags because these are deleted
 The database removes these references itself: no hook runs for the bugs, and
 their history has no line. The rows are thin, because there can be many;
 drain.pl reads the bugs.
-
-=head1 FUNCTIONS
-
-C<record_lost_group GROUP, TIMESTAMP>, C<record_lost_keyword KEYWORD> and
-C<record_lost_flags TYPE> are called before the deletion.

@@ -9,7 +9,7 @@ use strict;
 use warnings;
 
 use Bugzilla::Extension::SourcePulse::Changes    qw(name_of);
-use Bugzilla::Extension::SourcePulse::Database   qw(now select_value);
+use Bugzilla::Extension::SourcePulse::Database   qw(now select_name);
 use Bugzilla::Extension::SourcePulse::Json       qw(number text truth);
 use Bugzilla::Extension::SourcePulse::Outbox     qw(record);
 use Bugzilla::Extension::SourcePulse::View       qw(row);
@@ -47,7 +47,7 @@ sub _thing_row {
     is         => $is_public,
     full       => sub {
       my $product = $kind eq 'keyword'
-        || $kind eq 'product' ? undef : _name_of_product($product_id);
+        || $kind eq 'product' ? undef : text(select_name('products', $product_id));
       my $name = text(($old || $object)->name);
       return {
         words => [defined $product ? $product : (), $name],
@@ -90,13 +90,8 @@ sub _changes {
   return \@changes;
 }
 
-sub _name_of_product {
-  return text(select_value('SELECT name FROM products WHERE id = ?', $_[0]));
-}
-
 sub _name_of_classification {
-  return text(
-    select_value('SELECT name FROM classifications WHERE id = ?', $_[0]));
+  return text(select_name('classifications', $_[0]));
 }
 
 1;
@@ -114,7 +109,3 @@ Consumers select bugs by these names: a rename changes the routing keys of all
 bugs below it although no bug changes. Published are the properties that a
 visitor can see when filing a bug: names, ids, and whether new bugs are
 accepted.
-
-=head1 FUNCTIONS
-
-C<record_thing FACT, OBJECT, OLD, CHANGES> writes the row, if there is one.

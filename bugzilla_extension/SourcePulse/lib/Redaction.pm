@@ -279,35 +279,8 @@ bugs, comments, attachments, flags and changes
 Every rule about a value is here, once: no groups, only the local part of logins
 (no names at all under C<usevisibilitygroups>), no numbers of bugs that an
 anonymous visitor cannot see, only known fields, nothing of a private
-attachment. Each method takes a part of an event and returns a copy. The part
-may have just been read by a hook, come from the history, or belong to an event
-that is checked again: the methods only remove, and applying them twice changes
-nothing.
+attachment.
 
-=head1 METHODS
-
-=over
-
-=item C<new VISIBILITY>, C<prepare PARTS>
-
-Reads the parameters; reads with one statement which bugs in the parts are
-public.
-
-=item C<bug>, C<changes>, C<comments>, C<comment>, C<attachment>, C<flag>, C<flags_done>, C<person>, C<people>
-
-The parts.
-
-=item C<is_public_comment COMMENT>, C<is_public_attachment ID>
-
-Whether a comment, or what belongs to an attachment, is public by itself. An
-undefined ID belongs to the bug.
-
-=item C<begin_event>
-
-Forgets the names of the previous event, before an older event is checked.
-
-=back
-
-=head1 FUNCTIONS
-
-C<all_changes CHANGES> returns the changes as the restricted stream has them.
+Each method takes a part of an event and returns a copy. The part may have just
+been read by a hook, come from the history, or belong to an event that is
+checked again: the methods only remove, and applying them twice changes nothing.

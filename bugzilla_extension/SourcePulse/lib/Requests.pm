@@ -221,16 +221,6 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Requests - answers the requests of the sidecar
 
-=head1 METHODS
+=head1 DESCRIPTION
 
-=over
-
-=item C<new REQUESTS, ANSWERS>
-
-Two file handles.
-
-=item C<run>
-
-Answers requests until there are no more. F<PROTOCOL.md> describes them.
-
-=back
+F<PROTOCOL.md> describes them.

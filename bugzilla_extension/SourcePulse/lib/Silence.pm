@@ -9,16 +9,12 @@ use strict;
 use warnings;
 
 use Bugzilla::Extension::SourcePulse::Database   qw(execute now select_value);
-use Bugzilla::Extension::SourcePulse::Outbox     qw(OUTBOX_TABLE);
 use Bugzilla::Extension::SourcePulse::Params     qw(active);
 use Bugzilla::Extension::SourcePulse::Times      qw(epoch);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 use base qw(Exporter);
-our @EXPORT_OK
-  = qw(STATE_TABLE note_last_row note_watch silent_since state_schema);
-
-use constant STATE_TABLE => 'sourcepulse_state';
+our @EXPORT_OK = qw(note_last_row note_watch silent_since state_schema);
 
 # Names in the state table: when the last fetched row was written, and since
 # when rows are expected.
@@ -37,9 +33,11 @@ sub state_schema {
   };
 }
 
+# The time of the last row, or since when rows are expected; undef if all is
+# well.
 sub silent_since {
   return undef unless active() && site_is_public();
-  my $waiting = select_value('SELECT MAX(created_ts) FROM ' . OUTBOX_TABLE);
+  my $waiting = select_value('SELECT MAX(created_ts) FROM sourcepulse_outbox');
   my ($known) = sort { $b <=> $a } map { epoch($_) || 0 } $waiting,
     _state_of(LAST_ROW), _state_of(WATCHED_SINCE);
   return undef unless $known;
@@ -73,14 +71,14 @@ sub note_last_row {
 
 sub _state_of {
   my ($name) = @_;
-  return select_value('SELECT value FROM ' . STATE_TABLE . ' WHERE name = ?',
+  return select_value('SELECT value FROM sourcepulse_state WHERE name = ?',
     $name);
 }
 
 sub _set_state {
   my ($name, $value) = @_;
-  execute('DELETE FROM ' . STATE_TABLE . ' WHERE name = ?', $name);
-  execute('INSERT INTO ' . STATE_TABLE . ' (name, value) VALUES (?, ?)',
+  execute('DELETE FROM sourcepulse_state WHERE name = ?', $name);
+  execute('INSERT INTO sourcepulse_state (name, value) VALUES (?, ?)',
     $name, $value);
   return;
 }
@@ -98,22 +96,3 @@ at all
 
 A web server that cannot read the extension does not load it and reports no
 error: Bugzilla then records public comments, but no row is written.
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<silent_since>
-
-The time of the last row (seconds since 1970), or since when rows are expected;
-undef if all is well.
-
-=item C<note_watch>, C<note_last_row WRITTEN>
-
-Record since when rows are expected, and when a fetched row was written.
-
-=item C<state_schema>
-
-The table, for C<db_schema_abstract_schema>.
-
-=back

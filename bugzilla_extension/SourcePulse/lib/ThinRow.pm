@@ -81,9 +81,3 @@ happened
 
 L<Bugzilla::Extension::SourcePulse::FillThinRow> reads the facts later, in
 drain.pl.
-
-=head1 FUNCTIONS
-
-C<thin_row KIND, BUG_ID, TIMESTAMP, REASON, MORE> returns a row,
-C<thin_row_now> with the same arguments as well; C<lines_of_update UPDATE> the
-members that describe an update.

@@ -61,17 +61,7 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Times - times of the database and of events
 
-=head1 FUNCTIONS
+=head1 DESCRIPTION
 
-=over
-
-=item C<epoch TIME>, C<time_text TIME>
-
-A database time, which is in the server's time zone, as seconds since 1970, or
-as events have it; undef if it is not a time.
-
-=item C<database_time EPOCH>
-
-Seconds since 1970 as a database time.
-
-=back
+A database time is in the server's time zone. A value that is not a time becomes
+undef.

@@ -11,7 +11,6 @@ use warnings;
 use Bugzilla::Extension::SourcePulse::Database
   qw(execute execute_in select_in select_row select_rows select_value);
 use Bugzilla::Extension::SourcePulse::MissedChanges qw(count_missed);
-use Bugzilla::Extension::SourcePulse::Outbox        qw(OUTBOX_TABLE);
 use Bugzilla::Extension::SourcePulse::Silence    qw(note_last_row silent_since);
 use Bugzilla::Extension::SourcePulse::Times      qw(epoch);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
@@ -38,8 +37,8 @@ sub next_rows {
   # Read one row at a time, because a few can be larger than all others
   # together.
   my $statement
-    = $dbh->prepare('SELECT id, kind, bug_id, created_ts, payload FROM '
-      . OUTBOX_TABLE
+    = $dbh->prepare(
+        'SELECT id, kind, bug_id, created_ts, payload FROM sourcepulse_outbox'
       . _waiting()
       . ' ORDER BY id '
       . $dbh->sql_limit($count));
@@ -55,15 +54,16 @@ sub next_rows {
 
 # How many rows next_rows() would return in total.
 sub depth {
-  return select_value('SELECT COUNT(*) FROM ' . OUTBOX_TABLE . _waiting()) + 0;
+  return select_value('SELECT COUNT(*) FROM sourcepulse_outbox' . _waiting()) + 0;
 }
 
+# Rows whose events are durable elsewhere.
 sub remove_rows {
   my (@ids) = @_;
   return 0 unless @ids;
   my $dbh = Bugzilla->dbh;
   $dbh->bz_start_transaction;
-  my $from = ' FROM ' . OUTBOX_TABLE . ' WHERE id';
+  my $from = ' FROM sourcepulse_outbox WHERE id';
   note_last_row($_->[0])
     foreach @{select_in("SELECT MAX(created_ts)$from", @ids)};
   my $deleted = execute_in("DELETE$from", @ids);
@@ -73,7 +73,7 @@ sub remove_rows {
 
 sub bury_row {
   my ($id, $reason) = @_;
-  return execute('UPDATE ' . OUTBOX_TABLE . ' SET reason = ? WHERE id = ?',
+  return execute('UPDATE sourcepulse_outbox SET reason = ? WHERE id = ?',
     substr($reason, 0, REASON_MAX_CHARS), $id);
 }
 
@@ -81,9 +81,7 @@ sub bury_row {
 sub retry_rows {
   my ($id) = @_;
   return execute(
-    'UPDATE '
-      . OUTBOX_TABLE
-      . ' SET reason = NULL WHERE reason IS NOT NULL'
+    'UPDATE sourcepulse_outbox SET reason = NULL WHERE reason IS NOT NULL'
       . ($id ? ' AND id = ?' : ''),
     $id || ()
   );
@@ -92,9 +90,8 @@ sub retry_rows {
 # The oldest rows, without their payload, for the administrators' page.
 sub list_rows {
   my ($are_buried, $count) = @_;
-  return select_rows('SELECT id, created_ts, kind, bug_id, reason FROM '
-      . OUTBOX_TABLE
-      . ' WHERE reason IS '
+  return select_rows(
+    'SELECT id, created_ts, kind, bug_id, reason FROM sourcepulse_outbox WHERE reason IS '
       . ($are_buried ? 'NOT NULL' : 'NULL')
       . ' ORDER BY id '
       . Bugzilla->dbh->sql_limit($count));
@@ -102,11 +99,11 @@ sub list_rows {
 
 sub stats {
   my ($now, $depth, $oldest)
-    = select_row('SELECT LOCALTIMESTAMP(0), COUNT(*), MIN(created_ts) FROM '
-      . OUTBOX_TABLE
-      . ' WHERE reason IS NULL');
+    = select_row(
+    'SELECT LOCALTIMESTAMP(0), COUNT(*), MIN(created_ts) FROM sourcepulse_outbox WHERE reason IS NULL'
+    );
   my $buried = select_value(
-    'SELECT COUNT(*) FROM ' . OUTBOX_TABLE . ' WHERE reason IS NOT NULL');
+    'SELECT COUNT(*) FROM sourcepulse_outbox WHERE reason IS NOT NULL');
   my ($from, $to) = (epoch($oldest), epoch($now));
   return {
     depth        => $depth + 0,
@@ -129,25 +126,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::WaitingRows - the rows of the outbox, for the
 sidecar and for administrators
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<next_rows COUNT, MOST_BYTES>, C<depth>
-
-The oldest waiting rows, and how many wait in total.
-
-=item C<remove_rows IDS>
-
-Deletes rows whose events are durable elsewhere.
-
-=item C<bury_row ID, REASON>, C<retry_rows ID>
-
-Sets a row aside; returns it, or without ID all of them, to the queue.
-
-=item C<list_rows ARE_BURIED, COUNT>, C<stats>
-
-What the administrators' page and F<PROTOCOL.md> show.
-
-=back

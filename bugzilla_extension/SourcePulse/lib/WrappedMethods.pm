@@ -48,53 +48,64 @@ sub wrap_methods {
     goto &$rollback;
   };
 
-  my $create = \&Bugzilla::Attachment::create;
-  *Bugzilla::Attachment::create = sub {
-    my @arguments = @_;
-    return $create->(@arguments) unless active();
-    return _together(sub {
-      my $attachment = $create->(@arguments);
+  _wrap(
+    'Bugzilla::Attachment::create',
+    sub {
+      my $create     = shift;
+      my $attachment = $create->(@_);
       record_new_attachment($attachment);
       return $attachment;
-    });
-  };
-
-  my $update = \&Bugzilla::Attachment::update;
-  *Bugzilla::Attachment::update = sub {
-    my @arguments = @_;
-    return $update->(@arguments) unless active();
-    local $old_attachment;
-    return _together(sub {
-      my $changes = $update->(@arguments);
-      record_attachment_update($arguments[0], $old_attachment, $changes);
+    }
+  );
+  _wrap(
+    'Bugzilla::Attachment::update',
+    sub {
+      my ($update, $attachment, @arguments) = @_;
+      local $old_attachment;
+      my $changes = $update->($attachment, @arguments);
+      record_attachment_update($attachment, $old_attachment, $changes);
       return $changes;
-    });
-  };
+    }
+  );
 
   # Removes the content of an attachment, which itself remains; there is no
   # hook.
-  my $empty = \&Bugzilla::Attachment::remove_from_db;
-  *Bugzilla::Attachment::remove_from_db = sub {
-    my ($attachment, @arguments) = @_;
-    return $empty->($attachment, @arguments) unless active();
-    my $id = $attachment->id;
-    return _together(sub {
+  _wrap(
+    'Bugzilla::Attachment::remove_from_db',
+    sub {
+      my ($empty, $attachment, @arguments) = @_;
+      my $id     = $attachment->id;
       my $result = $empty->($attachment, @arguments);
       record_emptied_attachment($id);
       return $result;
-    });
-  };
+    }
+  );
 
   # Wrapped here and not in Bugzilla::Bug, which few pages load; the hook of the
   # deletion runs inside.
-  my $remove = \&Bugzilla::Object::remove_from_db;
-  *Bugzilla::Object::remove_from_db = sub {
+  my @classes = qw(Bugzilla::Bug Bugzilla::Keyword Bugzilla::FlagType);
+  _wrap(
+    'Bugzilla::Object::remove_from_db',
+    sub { my $remove = shift; return scalar $remove->(@_) },
+    sub {
+      my ($object) = @_;
+      return grep { $object->isa($_) } @classes;
+    }
+  );
+  return;
+}
+
+# Replaces a method by WORK, which is called with it and its arguments. WHEN: for
+# which objects.
+sub _wrap {
+  my ($name, $work, $when) = @_;
+  no strict 'refs';
+  no warnings 'redefine';
+  my $method = \&$name;
+  *$name = sub {
     my @arguments = @_;
-    return $remove->(@arguments)
-      unless (grep { $arguments[0]->isa($_) }
-      qw(Bugzilla::Bug Bugzilla::Keyword Bugzilla::FlagType))
-      && active();
-    return _together(sub { return scalar $remove->(@arguments) });
+    return $method->(@arguments) if ($when && !$when->(@arguments)) || !active();
+    return _together(sub { return scalar $work->($method, @arguments) });
   };
   return;
 }
@@ -162,8 +173,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::WrappedMethods - wraps the few methods of Bugzilla that
-have no hook
+Bugzilla::Extension::SourcePulse::WrappedMethods - wraps the few methods of
+Bugzilla that have no hook
 
 =head1 DESCRIPTION
 
@@ -180,7 +191,3 @@ They run outside a transaction if the caller opened none; the wrapper opens one,
 so that change and row are committed together.
 
 =back
-
-=head1 FUNCTIONS
-
-C<wrap_methods> wraps the methods, once per process.

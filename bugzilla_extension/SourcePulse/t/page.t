@@ -104,7 +104,7 @@ subtest 'one row, then all' => sub {
 };
 
 subtest 'each problem' => sub {
-  my $table = Bugzilla::Extension::SourcePulse::Outbox::OUTBOX_TABLE();
+  my $table = BzWorld::TABLE();
   Bugzilla->dbh->do("UPDATE $table SET created_ts = '2020-01-02 03:04:05'");
   open(my $missed, '>', Bugzilla::Extension::SourcePulse::MissedChanges::missed_path()) or die "no file: $!\n";
   print {$missed} time . " bug.update 7 <i>\n";

@@ -33,8 +33,8 @@ our @EXPORT_OK = qw(page tips);
 # again.
 use constant SETTLED_SECONDS => 3600;
 
-# The tables to walk, with the kind of their rows, their id column and their
-# time column.
+# The tables to walk, with their id column, their time column, and the function
+# that makes rows of them.
 my @WALKS = map { {
   mark  => $_->[0],
   table => $_->[1],
@@ -42,13 +42,10 @@ my @WALKS = map { {
   time  => $_->[3],
   make  => $_->[4]
 } } (
-  ['bug', 'bugs', 'bug_id', 'creation_ts', \&_created_bugs],
-  [
-    'attachment', 'attachments', 'attach_id', 'creation_ts',
-    \&_created_attachments
-  ],
-  ['comment',  'longdescs',     'comment_id', 'bug_when', \&_created_comments],
-  ['activity', 'bugs_activity', 'id',         'bug_when', \&_updates],
+  [qw(bug bugs bug_id creation_ts),                  \&_created_bugs],
+  [qw(attachment attachments attach_id creation_ts), \&_created_attachments],
+  [qw(comment longdescs comment_id bug_when),        \&_created_comments],
+  [qw(activity bugs_activity id bug_when),           \&_updates],
 );
 
 sub tips {

@@ -48,50 +48,12 @@ sub wrap_methods {
     goto &$rollback;
   };
 
-  _wrap(
-    'Bugzilla::Attachment::create',
-    sub {
-      my $create     = shift;
-      my $attachment = $create->(@_);
-      record_new_attachment($attachment);
-      return $attachment;
-    }
-  );
-  _wrap(
-    'Bugzilla::Attachment::update',
-    sub {
-      my ($update, $attachment, @arguments) = @_;
-      local $old_attachment;
-      my $changes = $update->($attachment, @arguments);
-      record_attachment_update($attachment, $old_attachment, $changes);
-      return $changes;
-    }
-  );
+  _wrap('Bugzilla::Attachment::create',         \&_create_attachment);
+  _wrap('Bugzilla::Attachment::update',         \&_update_attachment);
+  _wrap('Bugzilla::Attachment::remove_from_db', \&_empty_attachment);
 
-  # Removes the content of an attachment, which itself remains; there is no
-  # hook.
-  _wrap(
-    'Bugzilla::Attachment::remove_from_db',
-    sub {
-      my ($empty, $attachment, @arguments) = @_;
-      my $id     = $attachment->id;
-      my $result = $empty->($attachment, @arguments);
-      record_emptied_attachment($id);
-      return $result;
-    }
-  );
-
-  # Wrapped here and not in Bugzilla::Bug, which few pages load; the hook of the
-  # deletion runs inside.
-  my @classes = qw(Bugzilla::Bug Bugzilla::Keyword Bugzilla::FlagType);
-  _wrap(
-    'Bugzilla::Object::remove_from_db',
-    sub { my $remove = shift; return scalar $remove->(@_) },
-    sub {
-      my ($object) = @_;
-      return grep { $object->isa($_) } @classes;
-    }
-  );
+  # Wrapped here and not in Bugzilla::Bug, which few pages load.
+  _wrap('Bugzilla::Object::remove_from_db', \&_remove_object, \&_needs_rows);
   return;
 }
 
@@ -108,6 +70,43 @@ sub _wrap {
     return _together(sub { return scalar $work->($method, @arguments) });
   };
   return;
+}
+
+sub _create_attachment {
+  my ($create, @arguments) = @_;
+  my $attachment = $create->(@arguments);
+  record_new_attachment($attachment);
+  return $attachment;
+}
+
+sub _update_attachment {
+  my ($update, $attachment, @arguments) = @_;
+  local $old_attachment;
+  my $changes = $update->($attachment, @arguments);
+  record_attachment_update($attachment, $old_attachment, $changes);
+  return $changes;
+}
+
+# Removes the content of an attachment, which itself remains; there is no hook.
+sub _empty_attachment {
+  my ($empty, $attachment, @arguments) = @_;
+  my $id     = $attachment->id;
+  my $result = $empty->($attachment, @arguments);
+  record_emptied_attachment($id);
+  return $result;
+}
+
+# The hook of the deletion runs inside.
+sub _remove_object {
+  my ($remove, @arguments) = @_;
+  return $remove->(@arguments);
+}
+
+sub _needs_rows {
+  my ($object) = @_;
+  return
+    grep { $object->isa($_) }
+    qw(Bugzilla::Bug Bugzilla::Keyword Bugzilla::FlagType);
 }
 
 # Commits change and row in one transaction. After an exception the transaction

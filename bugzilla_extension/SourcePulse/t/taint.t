@@ -21,7 +21,7 @@ $world->listen_for_nudges;
 $world->params(sourcepulse_restricted => 1);
 $world->rows;
 
-# Empty, and trusted by nobody.
+# Empty, and tainted.
 my $taint = substr($ENV{PATH}, 0, 0);
 
 my $bug = $world->create_bug(short_desc => "a bug$taint", cc => ['bob@example.org']);
@@ -42,7 +42,7 @@ is(Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(), 0, 'nothing 
   $bug = $world->create_bug;
   $world->dbh->do('ALTER TABLE sourcepulse_away RENAME TO sourcepulse_outbox');
 }
-is(Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(), 1, 'what is missed is written down');
+is(Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(), 1, 'what is missed is recorded');
 Bugzilla::Extension::SourcePulse::MissedChanges::forget_missed(1);
 is(Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(), 0, 'and forgotten');
 

@@ -101,7 +101,7 @@ sub params {
   return;
 }
 
-# Lets the database have another time, which counts whole seconds: the fake one by its clock, a real one by waiting.
+# Moves the database to another time, which counts whole seconds: the fake one by its clock, a real one by waiting.
 sub next_second {
   my ($self) = @_;
   if (!is_real()) {
@@ -300,7 +300,7 @@ sub collector {
   return "Bugzilla::Extension::SourcePulse::$name";
 }
 
-# Runs WORK and gives the hooks that ran meanwhile, each as "name(class) depth of transaction".
+# Runs WORK and returns the hooks that ran meanwhile, each as "name(class) depth of transaction".
 sub trace {
   my ($self, $work) = @_;
   my @seen;
@@ -319,7 +319,7 @@ sub trace {
   return \@seen;
 }
 
-# Listens as the sidecar does; nudges() says how many datagrams have come since.
+# Listens as the sidecar does; nudges() returns how many datagrams have come since.
 sub listen_for_nudges {
   my ($self) = @_;
   my $path = $self->data . '/sourcepulse.sock';

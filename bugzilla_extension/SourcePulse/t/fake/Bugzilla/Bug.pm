@@ -65,7 +65,7 @@ sub create {
     reporter => Bugzilla->user->id, delta_ts => $timestamp,
   );
   Bugzilla::Hook::process('bug_end_of_create_validators', {params => \%row});
-  # Nobody shall see it before its groups are there, so it has no time yet.
+  # It must not be visible before its groups are there, so it has no time yet.
   my $self = $class->insert_create_data(\%row);
   my @groups = ((map { $_->id } $product->mandatory_groups), map { $LIST{groups}->[2]->($_) } @{$lists{groups}});
   $self->_add('groups', $_) foreach keys %{{map { $_ => 1 } @groups}};

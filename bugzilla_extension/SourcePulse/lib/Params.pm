@@ -145,46 +145,7 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Params - the parameters and their values
 
-=head1 PARAMETERS
+=head1 DESCRIPTION
 
-=over
-
-=item C<sourcepulse_enabled>
-
-Whether changes are published. While it is off, no row is written.
-
-=item C<sourcepulse_site_id>
-
-A UUID that names this Bugzilla in the source of its events, C<bugzilla://UUID>.
-F<checksetup.pl> generates it.
-
-=item C<sourcepulse_secret>
-
-Random hex digits that are part of the id of every event, so that a consumer
-cannot compute from an id which numbers of this Bugzilla it stands for.
-F<checksetup.pl> generates it; keep it together with the site id.
-
-=item C<sourcepulse_tell_hidden>
-
-Whether the public stream has an event, with only the number, when a bug,
-comment or attachment becomes private.
-
-=item C<sourcepulse_hidden_fields>
-
-Custom fields, by name, that are never in the public stream.
-
-=item C<sourcepulse_restricted>
-
-Whether rows also contain the full view, for the restricted stream.
-
-=item C<sourcepulse_groups_as>
-
-Whether the restricted stream has the names of groups or their ids.
-
-=back
-
-=head1 METHODS
-
-C<active>, C<is_set_up>, C<restricted>, C<publishes_hidden>, C<site_id>, C<secret>,
-C<group_ids> and C<hidden_fields> return the current values.
-C<get_param_list> is called by Bugzilla.
+F<admin/params/sourcepulse.html.tmpl> describes the parameters.
+F<checksetup.pl> generates the site id and the secret, which belong together.

@@ -17,9 +17,10 @@ use Bugzilla::Extension::SourcePulse::PrivatePeriods
   qw(note_group_end note_site periods_schema);
 use Bugzilla::Extension::SourcePulse::RecordBug
   qw(record_bug_deletion record_bug_update record_new_bug remember_flags);
-use Bugzilla::Extension::SourcePulse::Silence        qw(state_schema);
-use Bugzilla::Extension::SourcePulse::Visibility     qw(site_is_public);
-use Bugzilla::Extension::SourcePulse::WrappedMethods qw(wrap_methods);
+use Bugzilla::Extension::SourcePulse::Silence    qw(state_schema);
+use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
+use Bugzilla::Extension::SourcePulse::WrappedMethods
+  qw(remember_old_attachment wrap_methods);
 
 our $VERSION = '2';
 
@@ -75,7 +76,7 @@ sub object_end_of_update {
   my ($self, $args) = @_;
   my ($object, $old, $changes) = @$args{qw(object old_object changes)};
   if ($object->isa('Bugzilla::Attachment')) {
-    $Bugzilla::Extension::SourcePulse::WrappedMethods::old_attachment = $old;
+    remember_old_attachment($old);
   }
   elsif (ref($object) =~ $THING && %$changes && active()) {
     _record_thing('update', $object, $old, $changes);

@@ -20,11 +20,13 @@ use Bugzilla::Extension::SourcePulse::RecordAttachment
   qw(record_attachment_update record_emptied_attachment record_new_attachment);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(wrap_methods);
+our @EXPORT_OK = qw(remember_old_attachment wrap_methods);
 
 # The attachment before the update that is in progress; the hooks see it only
 # during that update.
 our $old_attachment;
+
+sub remember_old_attachment { $old_attachment = $_[0]; return; }
 
 my $is_wrapped = 0;
 

@@ -89,9 +89,9 @@ sub object_before_delete {
   my $object = $args->{object};
   return unless active();
   if    ($object->isa('Bugzilla::Bug'))      { record_bug_deletion($object) }
-  elsif ($object->isa('Bugzilla::FlagType')) { _record_lost('flags', $object) }
+  elsif ($object->isa('Bugzilla::FlagType')) { _record_lost($object) }
   elsif (ref($object) =~ $THING) {
-    _record_lost('keyword', $object) if $object->isa('Bugzilla::Keyword');
+    _record_lost($object) if $object->isa('Bugzilla::Keyword');
     _record_thing('delete', $object);
   }
   return;
@@ -107,7 +107,7 @@ sub group_before_delete {
 
   # Even while nothing is published, because recovery needs it later.
   record(sub { note_group_end($group->id, $timestamp) });
-  _record_lost('group', $group, $timestamp) if active() && site_is_public();
+  _record_lost($group, $timestamp) if active() && site_is_public();
   return;
 }
 
@@ -119,10 +119,10 @@ sub _record_thing {
 }
 
 sub _record_lost {
-  my ($what, @arguments) = @_;
+  my ($object, $timestamp) = @_;
   require Bugzilla::Extension::SourcePulse::RecordLost;
-  return Bugzilla::Extension::SourcePulse::RecordLost->can("record_lost_$what")
-    ->(@arguments);
+  return Bugzilla::Extension::SourcePulse::RecordLost::record_lost($object,
+    $timestamp || now());
 }
 
 # -- setup and administration

@@ -8,68 +8,68 @@ use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Database qw(now select_column select_in);
-use Bugzilla::Extension::SourcePulse::Flags    qw(flags_of_type);
-use Bugzilla::Extension::SourcePulse::Json     qw(number text);
-use Bugzilla::Extension::SourcePulse::Outbox   qw(record);
-use Bugzilla::Extension::SourcePulse::Params   qw(restricted);
-use Bugzilla::Extension::SourcePulse::ThinRow  qw(thin_row);
+use Bugzilla::Extension::SourcePulse::Database   qw(select_column select_in);
+use Bugzilla::Extension::SourcePulse::Flags      qw(flags_of_type);
+use Bugzilla::Extension::SourcePulse::Json       qw(number text);
+use Bugzilla::Extension::SourcePulse::Outbox     qw(record);
+use Bugzilla::Extension::SourcePulse::Params     qw(restricted);
+use Bugzilla::Extension::SourcePulse::ThinRow    qw(thin_row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
-# The bugs that become visible to visitors when this group is deleted.
-sub record_lost_group {
-  my ($group, $timestamp) = @_;
-  my %public = (was => 0, is => 1);
-  record(sub {
-    my @ids = select_column(
-      'SELECT bug_id FROM bug_group_map WHERE group_id = ? AND bug_id NOT IN
-        (SELECT bug_id FROM bug_group_map WHERE group_id <> ?) ORDER BY bug_id',
-      ($group->id) x 2
-    );
-    return map {
-      thin_row('bug.update', $_, $timestamp, 'its last group was deleted', %public)
-    } @ids;
-  });
+# OBJECT: a group, a keyword or a flag type, before it is deleted.
+sub record_lost {
+  my ($object, $timestamp) = @_;
+  my $rows_of
+    = $object->isa('Bugzilla::Group')   ? \&_rows_of_group
+    : $object->isa('Bugzilla::Keyword') ? \&_rows_of_keyword
+    :                                     \&_rows_of_flag_type;
+  record(sub { $rows_of->($object, $timestamp) });
   return;
 }
 
-sub record_lost_keyword {
-  my ($keyword) = @_;
-  my $timestamp = now();
-  my $lost      = {field_name => 'keywords', removed => [text($keyword->name)]};
-  record(sub {
-    my @ids
-      = select_column(
-      'SELECT bug_id FROM keywords WHERE keywordid = ? ORDER BY bug_id',
-      $keyword->id);
-    return _rows('its keyword was deleted',
-      $timestamp, map { {bug_id => $_, lost => $lost} } @ids);
-  });
-  return;
+# The bugs that become visible to visitors.
+sub _rows_of_group {
+  my ($group, $timestamp) = @_;
+  my @ids = select_column(
+    'SELECT bug_id FROM bug_group_map WHERE group_id = ? AND bug_id NOT IN
+      (SELECT bug_id FROM bug_group_map WHERE group_id <> ?) ORDER BY bug_id',
+    ($group->id) x 2
+  );
+  my %change = (was => 0, is => 1);
+  return map {
+    thin_row('bug.update', $_, $timestamp, 'its last group was deleted', %change)
+  } @ids;
+}
+
+sub _rows_of_keyword {
+  my ($keyword, $timestamp) = @_;
+  my @ids
+    = select_column(
+    'SELECT bug_id FROM keywords WHERE keywordid = ? ORDER BY bug_id',
+    $keyword->id);
+  my $lost = {field_name => 'keywords', removed => [text($keyword->name)]};
+  return _rows('its keyword was deleted',
+    $timestamp, map { {bug_id => $_, lost => $lost} } @ids);
 }
 
 # A row for each bug and each attachment, with the flags that it had.
-sub record_lost_flags {
-  my ($type) = @_;
-  my $timestamp = now();
-  record(sub {
-    my (%flags, @order);
-    foreach my $flag (@{flags_of_type($type->id)}) {
-      my $key = "$flag->{bug_id} " . ($flag->{attach_id} || '');
-      push(@order,          $key) unless $flags{$key};
-      push(@{$flags{$key}}, $flag);
-    }
-    return _rows(
-      'its flag type was deleted',
-      $timestamp,
-      map { {
-        bug_id     => $_->[0]->{bug_id},
-        attachment => $_->[0]->{attach_id},
-        flags      => $_
-      } } @flags{@order}
-    );
-  });
-  return;
+sub _rows_of_flag_type {
+  my ($type, $timestamp) = @_;
+  my (%flags, @order);
+  foreach my $flag (@{flags_of_type($type->id)}) {
+    my $key = "$flag->{bug_id} " . ($flag->{attach_id} || '');
+    push(@order,          $key) unless $flags{$key};
+    push(@{$flags{$key}}, $flag);
+  }
+  return _rows(
+    'its flag type was deleted',
+    $timestamp,
+    map { {
+      bug_id     => $_->[0]->{bug_id},
+      attachment => $_->[0]->{attach_id},
+      flags      => $_
+    } } @flags{@order}
+  );
 }
 
 # Rows of private bugs are only written if the restricted stream is on.

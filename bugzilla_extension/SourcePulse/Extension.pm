@@ -181,10 +181,10 @@ Bugzilla::Extension::SourcePulse - the hooks
 
 =head1 DESCRIPTION
 
-Every hook collects what happened and passes it to
+The C<Record> modules collect what happened and pass it to
 L<Bugzilla::Extension::SourcePulse::Outbox>, which writes a row in the current
-transaction. Nothing here uses the network, prints, waits, or calls code that
-may show an error page.
+transaction. Nothing that a hook calls uses the network, prints, waits, or calls
+code that may show an error page.
 
 The README beside this folder describes how to enable the extension, what it
 publishes and which changes it does not see.

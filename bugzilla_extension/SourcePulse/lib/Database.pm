@@ -12,8 +12,8 @@ use Bugzilla::Util qw(trick_taint);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  execute execute_in handle now portions select_column select_in select_name select_row select_rows
-  select_value with_handle
+  execute execute_in handle now portions select_column select_in select_name
+  select_row select_rows select_value with_handle
 );
 
 # Databases limit the placeholders of a statement; the old limit of SQLite is

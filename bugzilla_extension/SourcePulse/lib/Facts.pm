@@ -8,8 +8,10 @@ use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Constants
-  qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
+use Bugzilla::Constants qw(
+  FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME
+  FIELD_TYPE_MULTI_SELECT
+);
 
 use Bugzilla::Extension::SourcePulse::Database
   qw(select_name select_row select_value);
@@ -20,9 +22,9 @@ use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  TYPE_DATE TYPE_INTEGER aliases attachment_fact bug_fact comment_fact custom_fields custom_value
-  flag_fact flag_rows flags_done group_words keyword_names people_of_bug
-  people_of_flags place_of read_more
+  TYPE_DATE TYPE_INTEGER aliases attachment_fact bug_fact comment_fact
+  custom_fields custom_value flag_rows flags_done group_words
+  keyword_names people_of_bug people_of_flags place_of read_more
 );
 
 # Bugzilla 5.0.4 has no names for these.

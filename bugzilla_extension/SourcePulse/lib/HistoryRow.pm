@@ -15,9 +15,11 @@ use Bugzilla::Extension::SourcePulse::Changes  qw(flag_item);
 use Bugzilla::Extension::SourcePulse::Database qw(select_in);
 use Bugzilla::Extension::SourcePulse::Facts
   qw(attachment_fact bug_fact comment_fact flag_rows flags_done read_more);
-use Bugzilla::Extension::SourcePulse::Flags qw(CLEARED);
-use Bugzilla::Extension::SourcePulse::History
-  qw(ATTACHMENT_PRIVACY_FIELD COMMENT_PRIVACY_FIELD is_toggled place_before place_names_at);
+use Bugzilla::Extension::SourcePulse::Flags   qw(CLEARED);
+use Bugzilla::Extension::SourcePulse::History qw(
+  ATTACHMENT_PRIVACY_FIELD COMMENT_PRIVACY_FIELD is_toggled place_before
+  place_names_at
+);
 use Bugzilla::Extension::SourcePulse::HistoryChanges
   qw(history_changes history_fields);
 use Bugzilla::Extension::SourcePulse::Json       qw(text truth);
@@ -26,8 +28,9 @@ use Bugzilla::Extension::SourcePulse::View       qw(row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(PUBLIC is_about_attachment);
 
 use base qw(Exporter);
-our @EXPORT_OK
-  = qw(attachment_row bug_by_id comment_rows created_row deleted_row updated_row);
+our @EXPORT_OK = qw(
+  attachment_row bug_by_id comment_rows created_row deleted_row updated_row
+);
 
 # FOUND, for all of these: visibility, timestamp, activity, was and is (of the
 # bug).

@@ -9,8 +9,10 @@ use strict;
 use warnings;
 
 use Bugzilla::Extension::SourcePulse::Database qw(select_value);
-use Bugzilla::Extension::SourcePulse::History
-  qw(ATTACHMENT_PRIVACY_FIELD COMMENT_PRIVACY_FIELD GROUP_FIELD history_lines items_of);
+use Bugzilla::Extension::SourcePulse::History  qw(
+  ATTACHMENT_PRIVACY_FIELD COMMENT_PRIVACY_FIELD GROUP_FIELD history_lines
+  items_of
+);
 use Bugzilla::Extension::SourcePulse::Json qw(text);
 
 use base qw(Exporter);

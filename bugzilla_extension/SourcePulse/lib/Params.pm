@@ -11,8 +11,10 @@ use warnings;
 our $sortkey = 5000;
 
 use base qw(Exporter);
-our @EXPORT_OK
-  = qw(active group_ids hidden_fields is_set_up publishes_hidden restricted secret site_id);
+our @EXPORT_OK = qw(
+  active group_ids hidden_fields is_set_up publishes_hidden restricted secret
+  site_id
+);
 
 use constant GROUPS_AS => ('names', 'ids');
 

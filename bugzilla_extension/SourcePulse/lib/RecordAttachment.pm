@@ -22,8 +22,9 @@ use Bugzilla::Extension::SourcePulse::View    qw(row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(visibility_of_bug);
 
 use base qw(Exporter);
-our @EXPORT_OK
-  = qw(record_attachment_update record_emptied_attachment record_new_attachment);
+our @EXPORT_OK = qw(
+  record_attachment_update record_emptied_attachment record_new_attachment
+);
 
 sub record_new_attachment {
   my ($attachment) = @_;

@@ -14,8 +14,10 @@ use Bugzilla::User      qw();
 use Bugzilla::Extension::SourcePulse::Database qw(portions select_in);
 
 use base qw(Exporter);
-our @EXPORT_OK
-  = qw(GONE PUBLIC is_about_attachment site_is_public visibility_of_bug was_public_bug);
+our @EXPORT_OK = qw(
+  GONE PUBLIC is_about_attachment site_is_public visibility_of_bug
+  was_public_bug
+);
 
 use constant {PUBLIC => 'public', PRIVATE => 'private', GONE => 'gone'};
 

@@ -3,8 +3,8 @@
 
 package Bugzilla::Extension::SourcePulse;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
+# In every file, because Bugzilla 5.0 and 5.2 each require the line with their own
+# minimum Perl version.
 use 5.10.1;
 use 5.14.0;
 use strict;

@@ -37,16 +37,16 @@ EXTENSION = Path(__file__).parents[2] / "bugzilla_extension" / "SourcePulse"
 #: Rules of the extension, each with what is there when it is broken.
 MUTANTS = {
     "the check asks whether the bug is public": (
-        "lib/View.pm", "return _withheld() unless $bug_id && $visibility->is_public_bug($bug_id);", ""
+        "lib/EventCheck.pm", "return _withheld() unless $bug_id && $visibility->is_public_bug($bug_id);", ""
     ),
-    "the check redacts again": ("lib/View.pm", "my $public = _again($redact, $data);", "my $public = $data;"),
+    "the check redacts again": ("lib/EventCheck.pm", "my $public = _again($redact, $data);", "my $public = $data;"),
     "old values are not published": ("lib/View.pm", "return \\%public unless $was;\n  $public{who}", "$public{who}"),
     "products of groups are private": (
         "lib/View.pm",
         "return undef unless $case->{is}; my $view = $full->(); return { words",
         "my $view = $full->(); return { words",
     ),
-    "a thin row has no older lines": ("lib/Recovery.pm", "bugs_activity.id >= ?", "bugs_activity.id >= 0 * ?"),
+    "a thin row has no older lines": ("lib/FillThinRow.pm", "bugs_activity.id >= ?", "bugs_activity.id >= 0 * ?"),
     "a comment is as private as its file": (
         "lib/Redaction.pm", "return $self->is_public_attachment($comment->{attachment_id});\n}", "return 1;\n}"
     ),

@@ -375,8 +375,8 @@ sub comment_about {
 
 sub local_url { my $url = Bugzilla::BugUrl::Bugzilla::Local->local_uri($_[0]); return "$url"; }
 
-my @WRITERS = qw(bug_created bug_updated bug_deleted attachment_created attachment_updated attachment_deleted);
-my @THIN    = qw(thin thin_deletion);
+my @COLLECTORS = qw(RecordBug::_bug_created RecordBug::_bug_updated RecordBug::_bug_deleted RecordAttachment::_attachment_row);
+my @THIN       = qw(RecordBug::thin_row_now RecordAttachment::thin_row_now);
 
 # Runs WORK while the extension cannot read or write what happened: "thin" leaves it the short row, "blind" one that does
 # not know the lines of the history either, "missed" nothing.
@@ -385,8 +385,8 @@ sub broken {
   no strict 'refs';
   no warnings qw(redefine once);
   my %kept;
-  my @names = map {"Event::$_"} @WRITERS, $how eq 'missed' ? @THIN : ();
-  push(@names, 'read_more', '_last_activity') if $how eq 'blind';
+  my @names = (@COLLECTORS, $how eq 'missed' ? @THIN : ());
+  push(@names, 'RecordBug::_read_update', 'RecordAttachment::_last_activity') if $how eq 'blind';
   foreach my $name (@names) {
     my $full = "Bugzilla::Extension::SourcePulse::$name";
     $kept{$full} = \&$full;

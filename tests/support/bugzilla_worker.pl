@@ -166,7 +166,7 @@ my %DO = (
   # What stands in the tables at the end.
   facts => sub {
     my $rows = sub { $world->dbh->selectall_arrayref($_[0], {Slice => {}}, $first) };
-    require Bugzilla::Extension::SourcePulse::Values;
+    require Bugzilla::Extension::SourcePulse::Times;
     my %facts = (
       bugs        => $rows->('SELECT bug_id, creation_ts AS at FROM bugs WHERE bug_id >= ?'),
       comments    => $rows->('SELECT comment_id, bug_id, bug_when AS at, isprivate FROM longdescs WHERE bug_id >= ?'),
@@ -174,10 +174,10 @@ my %DO = (
       in_groups   => [column('SELECT DISTINCT bug_id FROM bug_group_map WHERE bug_id >= ?', undef, $first)],
       history     => $rows->('SELECT bugs_activity.id, bug_id, bug_when AS at, who, attach_id, comment_id, fielddefs.name FROM bugs_activity
           INNER JOIN fielddefs ON fielddefs.id = fieldid WHERE bug_id >= ? ORDER BY bugs_activity.id'),
-      missed      => Bugzilla::Extension::SourcePulse::Outbox::missed(),
+      missed      => Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(),
     );
     foreach my $row (map { @{$facts{$_}} } qw(bugs comments attachments history)) {
-      $row->{at} = Bugzilla::Extension::SourcePulse::Values::epoch($row->{at});
+      $row->{at} = Bugzilla::Extension::SourcePulse::Times::epoch($row->{at});
       $row->{$_} += 0 foreach grep { defined $row->{$_} } qw(id bug_id comment_id attach_id isprivate who);
     }
     $_ += 0 foreach @{$facts{in_groups}};
@@ -193,7 +193,7 @@ my %DO = (
       sourcepulse_hidden_fields => '', usevisibilitygroups => 0);
     $world->dbh->do("DELETE FROM $_") foreach qw(sourcepulse_private sourcepulse_state);
     $world->rows;
-    unlink(Bugzilla::Extension::SourcePulse::Outbox::missed_path());
+    unlink(Bugzilla::Extension::SourcePulse::MissedChanges::missed_path());
     my ($last) = column('SELECT MAX(bug_id) FROM bugs');
     return {first => ($last || 0) + 1};
   },

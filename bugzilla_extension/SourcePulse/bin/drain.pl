@@ -2,8 +2,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -43,7 +41,7 @@ END {
 my $loaded = eval {
   require Bugzilla;
   Bugzilla->extensions;
-  require Bugzilla::Extension::SourcePulse::Drain;
+  require Bugzilla::Extension::SourcePulse::Requests;
   1;
 };
 if (!$loaded) {
@@ -57,7 +55,7 @@ if (!$loaded) {
 }
 $is_loading = 0;
 
-Bugzilla::Extension::SourcePulse::Drain->new(\*STDIN, $answers)->run;
+Bugzilla::Extension::SourcePulse::Requests->new(\*STDIN, $answers)->run;
 
 __END__
 

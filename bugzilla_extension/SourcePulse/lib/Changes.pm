@@ -3,8 +3,6 @@
 
 package Bugzilla::Extension::SourcePulse::Changes;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -13,7 +11,7 @@ use warnings;
 use Bugzilla::Extension::SourcePulse::Facts
   qw(aliases custom_value group_words keyword_names);
 use Bugzilla::Extension::SourcePulse::Params qw(restricted);
-use Bugzilla::Extension::SourcePulse::Values qw(number text truth);
+use Bugzilla::Extension::SourcePulse::Json   qw(number text truth);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(attachment_changes bug_changes flag_item is_truth name_of);
@@ -66,7 +64,7 @@ my %LIST = (
 
 my %PERSON = map { $_ => 1 } qw(assigned_to qa_contact);
 
-# FLAGS: as Flags::between() returns them.
+# FLAGS: as flag_changes() returns them.
 sub bug_changes {
   my ($logins, $bug, $old_bug, $changes, $flags) = @_;
   my %custom     = map { $_->{name} => $_ } Bugzilla->active_custom_fields;
@@ -183,10 +181,3 @@ L<Bugzilla::Extension::SourcePulse::View> decides which stream gets which of
 them. The items of C<flagtypes.name> are not text yet, because each stream names
 the person differently. The changes of a bug never include the flags of its
 attachments, wherever Bugzilla records them.
-
-=head1 FUNCTIONS
-
-C<bug_changes LOGINS, BUG, OLD_BUG, CHANGES, FLAGS> and
-C<attachment_changes LOGINS, CHANGES, FLAGS> return them, C<name_of FIELD> the
-name of a column, C<is_truth FIELD> whether it is a boolean,
-C<flag_item WORD, PERSON> a flag in a change.

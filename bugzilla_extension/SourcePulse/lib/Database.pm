@@ -3,15 +3,18 @@
 
 package Bugzilla::Extension::SourcePulse::Database;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
+use Bugzilla::Util qw(trick_taint);
+
 use base qw(Exporter);
-our @EXPORT_OK = qw(handle now select_in select_row with_handle);
+our @EXPORT_OK = qw(
+  execute execute_in handle now portions select_column select_in select_name
+  select_row select_rows select_value with_handle
+);
 
 # Databases limit the placeholders of a statement; the old limit of SQLite is
 # the lowest.
@@ -20,6 +23,7 @@ use constant IDS_AT_ONCE => 500;
 # The handle of DBI while with_handle() runs.
 our $handle;
 
+# DBI's own handle, in the current transaction, if any.
 sub handle {
   return $handle if $handle;
   my $dbh = Bugzilla->dbh;
@@ -46,23 +50,62 @@ sub select_row {
     ->selectrow_array(handle()->prepare_cached($select), undef, @values);
 }
 
-# The time of the database, in the form in which it stores times.
-sub now {
-  my ($now) = handle()->selectrow_array('SELECT LOCALTIMESTAMP(0)');
-  return $now;
+sub select_value {
+  my ($value) = select_row(@_);
+  return $value;
 }
 
+# The name of a product, a component or a classification.
+sub select_name {
+  my ($table, $id) = @_;
+  return select_value("SELECT name FROM $table WHERE id = ?", $id);
+}
+
+# All values of the first column.
+sub select_column {
+  my ($select, @values) = @_;
+  return @{handle()->selectcol_arrayref($select, undef, @values)};
+}
+
+# All rows, each as a hash.
+sub select_rows {
+  my ($select, @values) = @_;
+  return handle()->selectall_arrayref($select, {Slice => {}}, @values);
+}
+
+# All rows, each as a list, of a statement that ends with a column name.
 sub select_in {
   my ($select, @ids) = @_;
-  my $handle = handle();
-  my @rows;
-  while (my @some = splice(@ids, 0, IDS_AT_ONCE)) {
-    my $marks = join(',', ('?') x @some);
-    push(@rows,
-      @{$handle->selectall_arrayref("$select IN ($marks)", undef, @some)});
-  }
-  return \@rows;
+  return [map { @{handle()->selectall_arrayref($select . _in($_), undef, @$_)} }
+      portions(@ids)];
 }
+
+# Placeholders are never part of the statement, so their values may be tainted.
+sub execute {
+  my ($statement, @values) = @_;
+  trick_taint($_) foreach grep {defined} @values;
+  return 0 + handle()->do($statement, undef, @values);
+}
+
+sub execute_in {
+  my ($statement, @ids) = @_;
+  my $count = 0;
+  $count += execute($statement . _in($_), @$_) foreach portions(@ids);
+  return $count;
+}
+
+sub _in { return ' IN (' . join(',', ('?') x @{$_[0]}) . ')'; }
+
+# Lists of as many ids as a statement may have.
+sub portions {
+  my (@ids) = @_;
+  my @portions;
+  while (my @some = splice(@ids, 0, IDS_AT_ONCE)) { push(@portions, \@some) }
+  return @portions;
+}
+
+# The time of the database, in the form in which it stores times.
+sub now { return select_value('SELECT LOCALTIMESTAMP(0)'); }
 
 1;
 
@@ -72,29 +115,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Database - statements on Bugzilla's open
 connection
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<handle>
-
-DBI's own handle, in the current transaction, if any.
-
-=item C<with_handle WORK>
-
-Runs WORK with the handle, which C<handle> then returns at no cost.
-
-=item C<now>
-
-The time of the database.
-
-=item C<select_row SELECT, VALUES>
-
-One row of a statement that stays prepared.
-
-=item C<select_in SELECT, IDS>
-
-All rows of a statement that ends with a column name, for any number of ids.
-
-=back

@@ -3,27 +3,28 @@
 
 package Bugzilla::Extension::SourcePulse::Facts;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Constants
-  qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
+use Bugzilla::Constants qw(
+  FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME
+  FIELD_TYPE_MULTI_SELECT
+);
 
-use Bugzilla::Extension::SourcePulse::Database qw(select_row);
-use Bugzilla::Extension::SourcePulse::Params   qw(group_ids restricted);
-use Bugzilla::Extension::SourcePulse::Values
-  qw(cut_text number text time_text truth);
+use Bugzilla::Extension::SourcePulse::Database
+  qw(select_name select_row select_value);
+use Bugzilla::Extension::SourcePulse::Json       qw(cut_text number text truth);
+use Bugzilla::Extension::SourcePulse::Params     qw(group_ids restricted);
+use Bugzilla::Extension::SourcePulse::Times      qw(time_text);
 use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  aliases attachment_fact bug_fact comment_fact custom_fields custom_value
-  flag_fact flag_rows flags_done group_words keyword_names people_of_bug
-  people_of_flags place_of read_more
+  TYPE_DATE TYPE_INTEGER aliases attachment_fact bug_fact comment_fact
+  custom_fields custom_value flag_rows flags_done group_words
+  keyword_names people_of_bug people_of_flags place_of read_more
 );
 
 # Bugzilla 5.0.4 has no names for these.
@@ -78,12 +79,10 @@ sub read_more {
 # have other ones by now.
 sub place_of {
   my ($bug) = @_;
-  my ($product)
-    = select_row('SELECT name FROM products WHERE id = ?', $bug->{product_id});
-  my ($component)
-    = select_row('SELECT name FROM components WHERE id = ?',
-    $bug->{component_id});
-  return [text($product), text($component)];
+  return [
+    text(select_name('products',   $bug->{product_id})),
+    text(select_name('components', $bug->{component_id}))
+  ];
 }
 
 # Columns of a bug that are published unchanged, by their names in REST.
@@ -218,11 +217,10 @@ sub comment_fact {
 # Bugzilla's own count merges two comments of the same second.
 sub _count {
   my ($comment) = @_;
-  my ($count)   = select_row(
+  return number(select_value(
     'SELECT COUNT(*) FROM longdescs WHERE bug_id = ? AND (bug_when < ? OR (bug_when = ? AND comment_id < ?))',
     @$comment{qw(bug_id bug_when bug_when comment_id)}
-  );
-  return number($count);
+  ));
 }
 
 sub attachment_fact {
@@ -271,7 +269,7 @@ sub flag_fact {
   };
 }
 
-# The changes of flags, as Flags::between() lists them, each with the id of its
+# The changes of flags, as flag_changes() lists them, each with the id of its
 # attachment, if any.
 sub flags_done {
   my ($logins, $done) = @_;
@@ -299,30 +297,3 @@ Everything here is complete, with whole logins and all numbers;
 L<Bugzilla::Extension::SourcePulse::View> decides what the public may get. The
 functions return plain data for JSON, with the names of Bugzilla's REST API.
 Data that Bugzilla has already read in this update is not read again.
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<read_more BUG_ID, SINCE>
-
-What C<bug_fact> needs beside the object: C<place>, C<classification>,
-C<is_open>, and C<is_in_group>, C<comments> (how many), C<activity>. The caller
-adds C<flags>.
-
-=item C<bug_fact LOGINS, BUG, MORE, TIMESTAMP>, C<comment_fact LOGINS, COMMENT,
-COUNT>, C<attachment_fact LOGINS, ATTACHMENT, FLAGS, TIMESTAMP>,
-C<flag_fact LOGINS, ROW>, C<flags_done LOGINS, DONE>
-
-The facts.
-
-=item C<place_of BUG>
-
-The names of the bug's product and component; before an update, from the old
-object.
-
-=item C<aliases>, C<keyword_names>, C<group_words>, C<custom_fields>, C<custom_value>, C<flag_rows>, C<people_of_bug>, C<people_of_flags>
-
-Parts of the facts.
-
-=back

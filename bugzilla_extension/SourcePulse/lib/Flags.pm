@@ -3,23 +3,23 @@
 
 package Bugzilla::Extension::SourcePulse::Flags;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Values   qw(number text);
+use Bugzilla::Extension::SourcePulse::Database qw(select_rows);
+use Bugzilla::Extension::SourcePulse::Json     qw(number text);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(between flags_of_bug flags_of_type);
+our @EXPORT_OK = qw(CLEARED flag_changes flags_of_bug flags_of_type);
 
 use constant CLEARED => 'X';
 
-# Compares two lists of rows; the result has both and the changes between them.
-sub between {
+# Compares two lists of rows; the result has both and what was done between
+# them: flags that were set, with the new status, and flags that were cleared, as
+# they were. A flag that only moved to another type of the same name is omitted.
+sub flag_changes {
   my ($before, $after) = @_;
   my %before = map { $_->{id} => $_ } @$before;
   my @done;
@@ -42,11 +42,11 @@ sub flags_of_type { return _rows('flags.type_id', $_[0]); }
 
 sub _rows {
   my ($column, $value) = @_;
-  my $rows = handle()->selectall_arrayref(
+  my $rows = select_rows(
     "SELECT flags.id, flagtypes.name, flags.type_id, flags.status, flags.setter_id, flags.requestee_id, flags.attach_id,
             flags.bug_id
        FROM flags INNER JOIN flagtypes ON flagtypes.id = flags.type_id
-      WHERE $column = ? ORDER BY flags.id", {Slice => {}}, $value
+      WHERE $column = ? ORDER BY flags.id", $value
   );
   foreach my $row (@$rows) {
     $row->{$_} = number($row->{$_}) foreach qw(id type_id bug_id);
@@ -67,21 +67,3 @@ __END__
 =head1 NAME
 
 Bugzilla::Extension::SourcePulse::Flags - which flags an update set and cleared
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<between BEFORE, AFTER>
-
-Compares two lists of rows, each as C<flag_rows> of
-L<Bugzilla::Extension::SourcePulse::Facts> returns them. C<done> of the result
-lists the flags that were set, with the new status, and those that were cleared,
-as they were. A flag that only moved to another flag type of the same name is
-omitted.
-
-=item C<flags_of_bug BUG_ID>, C<flags_of_type TYPE_ID>
-
-All flags of a bug and its attachments, or of a flag type, as they are now.
-
-=back

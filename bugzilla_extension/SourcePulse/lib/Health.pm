@@ -3,21 +3,22 @@
 
 package Bugzilla::Extension::SourcePulse::Health;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use POSIX qw(strftime);
-
 use Bugzilla::Error qw(ThrowUserError);
 use Bugzilla::Token qw(check_token_data delete_token issue_session_token);
 
-use Bugzilla::Extension::SourcePulse::Outbox
-  qw(last_missed list_rows retry_rows stats);
-use Bugzilla::Extension::SourcePulse::Params;
+use Bugzilla::Extension::SourcePulse::MissedChanges qw(last_missed);
+use Bugzilla::Extension::SourcePulse::Params qw(active restricted site_id);
+use Bugzilla::Extension::SourcePulse::Times  qw(database_time);
+use Bugzilla::Extension::SourcePulse::WaitingRows
+  qw(list_rows retry_rows stats);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(problems show_page);
 
 # A running sidecar fetches a row within seconds.
 use constant OVERDUE_SECONDS => 600;
@@ -38,7 +39,10 @@ sub problems {
   push(@names, 'overdue') if ($stats->{oldest_s} || 0) > OVERDUE_SECONDS;
   push(@names, grep { $stats->{$_} } qw(buried missed));
   push(@names, 'silent') if defined $stats->{silent_since};
-  my $since = _time_here($stats->{silent_since});
+  my $since
+    = defined $stats->{silent_since}
+    ? database_time($stats->{silent_since})
+    : undef;
   return map { { %$stats, problem => $_, since => $since } } @names;
 }
 
@@ -51,9 +55,9 @@ sub show_page {
   my $stats   = stats();
   $vars->{sourcepulse} = {
     %$stats,
-    active      => Bugzilla::Extension::SourcePulse::Params::active(),
-    restricted  => Bugzilla::Extension::SourcePulse::Params::restricted(),
-    site_id     => Bugzilla::Extension::SourcePulse::Params::site_id(),
+    active      => active(),
+    restricted  => restricted(),
+    site_id     => site_id(),
     problems    => [problems($stats)],
     waiting     => list_rows(0, ROWS_SHOWN),
     buried_rows => list_rows(1, ROWS_SHOWN),
@@ -79,14 +83,6 @@ sub _retry {
   return $id ? retry_rows($id) : 0;
 }
 
-# In the format of Bugzilla's own times, which templates show in the user's
-# zone.
-sub _time_here {
-  my ($epoch) = @_;
-  return
-    defined $epoch ? strftime('%Y-%m-%d %H:%M:%S', localtime($epoch)) : undef;
-}
-
 1;
 
 __END__
@@ -95,10 +91,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Health - whether rows are written and fetched,
 for the sanity check and the administrators' page
-
-=head1 FUNCTIONS
-
-C<problems> lists the problems that need an administrator: C<overdue>,
-C<buried>, C<missed>, C<silent>. C<show_page VARS> fills
-F<page.cgi?id=sourcepulse.html>, for administrators only, and retries buried
-rows when its form is submitted.

@@ -3,27 +3,19 @@
 
 package Bugzilla::Extension::SourcePulse::Logins;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle select_in);
-use Bugzilla::Extension::SourcePulse::Values   qw(number text);
+use Bugzilla::Extension::SourcePulse::Database qw(select_in select_value);
+use Bugzilla::Extension::SourcePulse::Json     qw(number text);
 
+# USERS: people whom Bugzilla has already loaded.
 sub new {
   my ($class, @users) = @_;
-  my $self = bless {login => {}, id => {}, person => {}}, $class;
-  $self->learn(@users);
-  return $self;
-}
-
-sub learn {
-  my ($self, @users) = @_;
-  $self->{login}->{$_->id} = $_->login foreach grep { ref $_ && $_->id } @users;
-  return;
+  my %login = map { $_->id => $_->login } grep { ref $_ && $_->id } @users;
+  return bless {login => \%login, id => {}, person => {}}, $class;
 }
 
 # Reads the unknown ones with one statement, because Bugzilla's user objects
@@ -39,19 +31,14 @@ sub fetch {
   return;
 }
 
-sub login {
-  my ($self, $id) = @_;
-  $self->fetch($id) unless exists $self->{login}->{$id};
-  return $self->{login}->{$id};
-}
-
-# A Person with the whole login; a single object for all mentions of a person.
+# A Person with the whole login, which is undef for a user who was deleted; a
+# single object for all mentions of a person.
 sub person {
   my ($self, $id) = @_;
   return undef unless $id;
   return $self->{person}->{$id} ||= do {
-    my $login
-      = exists $self->{login}->{$id} ? $self->{login}->{$id} : $self->login($id);
+    $self->fetch($id);
+    my $login = $self->{login}->{$id};
     {id => $id + 0, name => defined $login ? text($login) : undef};
   };
 }
@@ -75,17 +62,12 @@ sub person_of_login {
 
 sub _id_of {
   my ($login) = @_;
-  my ($id)
-    = handle()
-    ->selectrow_array('SELECT userid FROM profiles WHERE login_name = ?',
-    undef, $login);
-  ($id) = handle()->selectrow_array(
+  return select_value('SELECT userid FROM profiles WHERE login_name = ?', $login)
+    || select_value(
     'SELECT object_id FROM audit_log WHERE class = ? AND (added = ? OR removed = ?)
       AND field IN (?, ?, ?) ORDER BY at_time DESC ' . Bugzilla->dbh->sql_limit(1),
-    undef, 'Bugzilla::User', $login, $login, 'login_name', '__create__',
-    '__remove__'
-  ) unless $id;
-  return $id;
+    'Bugzilla::User', $login, $login, 'login_name', '__create__', '__remove__'
+    );
 }
 
 1;
@@ -95,27 +77,3 @@ __END__
 =head1 NAME
 
 Bugzilla::Extension::SourcePulse::Logins - people by their ids, read together
-
-=head1 METHODS
-
-=over
-
-=item C<new USERS>, C<learn USERS>
-
-Learn people from objects that Bugzilla has already loaded.
-
-=item C<fetch IDS>
-
-Reads the logins of the others with one statement.
-
-=item C<login ID>, C<person ID>, C<people IDS>
-
-The login (undef for a user who was deleted), and persons as events have them,
-with the whole login.
-
-=item C<person_of_login LOGIN>
-
-The person whose login Bugzilla's history has; undef if neither the profiles nor
-the audit log know it.
-
-=back

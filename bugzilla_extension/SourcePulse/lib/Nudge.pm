@@ -3,8 +3,6 @@
 
 package Bugzilla::Extension::SourcePulse::Nudge;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -15,7 +13,7 @@ use Socket qw(AF_UNIX MSG_DONTWAIT SOCK_DGRAM sockaddr_un);
 use Bugzilla::Constants qw(bz_locations);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(socket_path);
+our @EXPORT_OK = qw(send_nudge socket_path);
 
 # The longest path in a sockaddr_un.
 use constant PATH_MAX_BYTES => 107;
@@ -32,7 +30,7 @@ sub socket_path {
 
 # Only a hint: a sidecar that is not listening or is busy finds the rows when it
 # polls.
-sub send_one {
+sub send_nudge {
   local ($!, $?);
   local $@;
   eval {
@@ -58,17 +56,3 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Nudge - one datagram that makes the sidecar
 poll
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<send_one>
-
-Never blocks, never fails, never retries.
-
-=item C<socket_path>
-
-The socket on which the sidecar listens, in Bugzilla's F<data/>.
-
-=back

@@ -3,8 +3,6 @@
 
 package Bugzilla::Extension::SourcePulse::Params;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -12,11 +10,11 @@ use warnings;
 
 our $sortkey = 5000;
 
-use Bugzilla::Extension::SourcePulse::Values qw(random_hex);
-
 use base qw(Exporter);
-our @EXPORT_OK
-  = qw(active group_ids hidden_fields is_set_up restricted secret site_id tell_hidden);
+our @EXPORT_OK = qw(
+  active group_ids hidden_fields is_set_up publishes_hidden restricted secret
+  site_id
+);
 
 use constant GROUPS_AS => ('names', 'ids');
 
@@ -38,7 +36,7 @@ sub get_param_list {
     {
       name    => 'sourcepulse_secret',
       type    => 'p',
-      default => random_hex() . random_hex(),
+      default => _random_hex() . _random_hex(),
       checker => \&_check_secret,
     },
     {name => 'sourcepulse_tell_hidden', type => 'b', default => 1},
@@ -71,10 +69,13 @@ sub is_set_up {
   return $params->{sourcepulse_site_id} && $params->{sourcepulse_secret} ? 1 : 0;
 }
 
-sub restricted  { return Bugzilla->params->{sourcepulse_restricted}  ? 1 : 0; }
-sub tell_hidden { return Bugzilla->params->{sourcepulse_tell_hidden} ? 1 : 0; }
-sub site_id     { return Bugzilla->params->{sourcepulse_site_id}; }
-sub secret      { return Bugzilla->params->{sourcepulse_secret}; }
+sub restricted { return Bugzilla->params->{sourcepulse_restricted} ? 1 : 0; }
+sub site_id    { return Bugzilla->params->{sourcepulse_site_id}; }
+sub secret     { return Bugzilla->params->{sourcepulse_secret}; }
+
+sub publishes_hidden {
+  return Bugzilla->params->{sourcepulse_tell_hidden} ? 1 : 0;
+}
 
 sub group_ids {
   return (Bugzilla->params->{sourcepulse_groups_as} || '') eq 'ids' ? 1 : 0;
@@ -119,11 +120,23 @@ sub _check_groups_as {
 
 # Version 4 of RFC 9562; it only has to differ from those of other sites.
 sub _new_uuid {
-  my @bytes = unpack('C16', pack('H*', random_hex()));
+  my @bytes = unpack('C16', pack('H*', _random_hex()));
   $bytes[6] = $bytes[6] & 0x0f | 0x40;
   $bytes[8] = $bytes[8] & 0x3f | 0x80;
   my $hex = join('', map { sprintf('%02x', $_) } @bytes);
   return join('-', unpack('A8 A4 A4 A4 A12', $hex));
+}
+
+# 16 random bytes as hex digits. Without /dev/urandom they only have to differ
+# from those of other processes.
+sub _random_hex {
+  my $bytes = '';
+  if (open(my $random, '<:raw', '/dev/urandom')) {
+    sysread($random, $bytes, 16);
+    close($random);
+  }
+  $bytes = join('', map { chr(int(rand(256))) } 1 .. 16) if length($bytes) != 16;
+  return unpack('H*', $bytes);
 }
 
 1;
@@ -134,46 +147,7 @@ __END__
 
 Bugzilla::Extension::SourcePulse::Params - the parameters and their values
 
-=head1 PARAMETERS
+=head1 DESCRIPTION
 
-=over
-
-=item C<sourcepulse_enabled>
-
-Whether changes are published. While it is off, no row is written.
-
-=item C<sourcepulse_site_id>
-
-A UUID that names this Bugzilla in the source of its events, C<bugzilla://UUID>.
-F<checksetup.pl> generates it.
-
-=item C<sourcepulse_secret>
-
-Random hex digits that are part of the id of every event, so that a consumer
-cannot compute from an id which numbers of this Bugzilla it stands for.
-F<checksetup.pl> generates it; keep it together with the site id.
-
-=item C<sourcepulse_tell_hidden>
-
-Whether the public stream has an event, with only the number, when a bug,
-comment or attachment becomes private.
-
-=item C<sourcepulse_hidden_fields>
-
-Custom fields, by name, that are never in the public stream.
-
-=item C<sourcepulse_restricted>
-
-Whether rows also contain the full view, for the restricted stream.
-
-=item C<sourcepulse_groups_as>
-
-Whether the restricted stream has the names of groups or their ids.
-
-=back
-
-=head1 METHODS
-
-C<active>, C<is_set_up>, C<restricted>, C<tell_hidden>, C<site_id>, C<secret>,
-C<group_ids> and C<hidden_fields> return the current values.
-C<get_param_list> is called by Bugzilla.
+F<admin/params/sourcepulse.html.tmpl> describes the parameters.
+F<checksetup.pl> generates the site id and the secret, which belong together.

@@ -3,17 +3,19 @@
 
 package Bugzilla::Extension::SourcePulse::Redaction;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::BugUrl::Bugzilla::Local qw();
-use Bugzilla::Constants               qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS);
+use Bugzilla::Constants qw(FIELD_TYPE_BUG_ID);
 
-use Bugzilla::Extension::SourcePulse::Params qw(hidden_fields);
+use Bugzilla::Extension::SourcePulse::BugNumbers qw();
+use Bugzilla::Extension::SourcePulse::Facts      qw(custom_fields);
+use Bugzilla::Extension::SourcePulse::Params     qw(hidden_fields);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(all_changes);
 
 # What the public may see of changes, by the names in events; everything else is
 # left out: groups, time tracking, the deadline, accessibility bits.
@@ -33,19 +35,21 @@ my @PLAIN_MEMBERS = qw(
   resolution severity status summary target_milestone url version whiteboard
 );
 my @BUG_PERSONS = qw(assigned_to qa_contact creator);
-my @BUG_LISTS   = qw(depends_on blocks);
+my @BUG_NUMBERS = qw(depends_on blocks dupe_of see_also);
 
 # VISIBILITY knows which other bugs and attachments are public; the parameters
 # are the current ones.
 sub new {
   my ($class, $visibility) = @_;
-  my %custom = map { $_->{name} => $_->{type} }
-    grep { $_->{type} != FIELD_TYPE_BUG_URLS } Bugzilla->active_custom_fields;
-  delete @custom{keys %{hidden_fields()}};
+  my $hidden = hidden_fields();
+  my @custom = grep { !$hidden->{$_->{name}} } custom_fields();
+  my @bugs   = grep { $_->{type} == FIELD_TYPE_BUG_ID } @custom;
   return bless {
-    visibility  => $visibility,
-    custom      => \%custom,
-    bug_fields  => [grep { $custom{$_} == FIELD_TYPE_BUG_ID } sort keys %custom],
+    visibility => $visibility,
+    custom     => {map { $_->{name} => 1 } @custom},
+    numbers    => Bugzilla::Extension::SourcePulse::BugNumbers->new(
+      $visibility, map { $_->{name} } @bugs
+    ),
     hides_names => Bugzilla->params->{usevisibilitygroups} ? 1 : 0,
 
     # The ids of people by the names that were read, for text that has only a
@@ -58,11 +62,7 @@ sub new {
 # Reads with one statement which of the mentioned bugs are public.
 sub prepare {
   my ($self, @parts) = @_;
-  my %ids;
-  foreach my $part (@parts) {
-    $self->_numbers($part, \%ids) if ref $part eq 'HASH' || @$part;
-  }
-  $self->{visibility}->public_bugs(keys %ids) if %ids;
+  $self->{numbers}->prepare(@parts);
   return;
 }
 
@@ -97,15 +97,6 @@ sub people {
   return [map { $self->person($_) } @$people];
 }
 
-# A flag in a change: "review?(bob)", with the person's id where names are
-# hidden.
-sub flag_word {
-  my ($self, $item) = @_;
-  my $person = $self->person($item->{person}) or return $item->{word};
-  my $name   = defined $person->{name} ? $person->{name} : $person->{id} + 0;
-  return defined $name ? "$item->{word}($name)" : $item->{word};
-}
-
 # The same for a flag that is already text, in a waiting event: if names are
 # hidden now, the name is removed, or replaced by the id if the event has it. An
 # event without any name was written while names were hidden, with ids.
@@ -120,71 +111,22 @@ sub _flag_word_again {
 # What was learned of people applies to one event only.
 sub begin_event { @{$_[0]}{qw(ids people)} = ({}, {}); return; }
 
-# -- numbers of other bugs
-
-sub bug_id {
-  my ($self, $id) = @_;
-  return undef unless $id;
-  return $self->{visibility}->is_public_bug($id) ? $id + 0 : undef;
-}
-
-sub bug_ids {
-  my ($self, $ids) = @_;
-  my @ids    = @$ids or return [];
-  my $public = $self->{visibility}->public_bugs(@ids);
-
-  # JSON encodes a number that was used as a key as a string.
-  return [map { $_ + 0 } grep { $public->{$_} } @ids];
-}
-
-# URLs of this Bugzilla's own bugs contain their numbers.
-sub see_also {
-  my ($self, $urls) = @_;
-  return [] unless @$urls;
-  return [grep { $self->_is_public_url($_) } @$urls];
-}
-
-sub _is_public_url {
-  my ($self, $url) = @_;
-  return 1 unless $self->_is_own_page($url);
-  my ($id) = $url =~ /[?&;]id=([0-9]+)/;
-  return defined $id && $self->{visibility}->is_public_bug($id) ? 1 : 0;
-}
-
-# URLs that differ only in scheme or port still refer to the same Bugzilla.
-sub _is_own_page {
-  my ($self, $url) = @_;
-  $self->{pages} ||= [
-    grep {length}
-    map  { _page($_) } Bugzilla::BugUrl::Bugzilla::Local->local_uri(''),
-    map  { $_ ? $_ . 'show_bug.cgi' : '' } @{Bugzilla->params}{qw(urlbase sslbase)}
-  ];
-  my $page = _page($url);
-  return scalar grep { $_ eq $page } @{$self->{pages}};
-}
-
-sub _page {
-  my ($url) = @_;
-  my ($host, $path) = $url =~ m{\A[a-z]+://([^/?#:]+)(?::[0-9]+)?([^?#]*)}i
-    or return '';
-  return lc($host) . $path;
-}
-
 # -- parts of events, each returned as a copy with what the public may have
 
 sub bug {
   my ($self, $bug) = @_;
+  my $numbers = $self->{numbers};
   my %public;
   @public{@PLAIN_MEMBERS} = @$bug{@PLAIN_MEMBERS};
-  my @custom = grep { exists $bug->{$_} } keys %{$self->{custom}};
-  @public{@custom}  = @$bug{@custom};
-  $public{$_}       = $self->person($bug->{$_}) foreach @BUG_PERSONS;
-  $public{cc}       = $self->people($bug->{cc});
-  $public{$_}       = $self->bug_ids($bug->{$_}) foreach @BUG_LISTS;
-  $public{dupe_of}  = $self->bug_id($bug->{dupe_of});
-  $public{see_also} = $self->see_also($bug->{see_also});
-  $public{$_}       = $self->bug_id($bug->{$_})
-    foreach grep { exists $public{$_} } @{$self->{bug_fields}};
+  $public{$_}             = $self->person($bug->{$_})        foreach @BUG_PERSONS;
+  $public{$_}             = $numbers->public($_, $bug->{$_}) foreach @BUG_NUMBERS;
+  $public{cc}             = $self->people($bug->{cc});
+  foreach my $name (grep { exists $bug->{$_} } keys %{$self->{custom}}) {
+    $public{$name}
+      = $numbers->are_in($name)
+      ? $numbers->public($name, $bug->{$name})
+      : $bug->{$name};
+  }
   $public{flags}  = [map { $self->flag($_) } @{$bug->{flags}}];
   $public{groups} = [];
   return \%public;
@@ -194,56 +136,6 @@ sub bug {
 sub changes {
   my ($self, $changes) = @_;
   return _sorted(map { $self->_change($_) } @$changes);
-}
-
-# For the restricted stream: everything, with flags as its text.
-sub all_changes {
-  my ($class, $changes) = @_;
-  my $word = sub {
-    my ($item) = @_;
-    my $person = $item->{person};
-    return $item->{word} unless $person;
-    return
-      "$item->{word}("
-      . (defined $person->{name} ? $person->{name} : $person->{id} + 0) . ')';
-  };
-  my @all;
-  foreach my $change (@$changes) {
-    my %copy = %$change;
-    if ($copy{field_name} eq 'flagtypes.name') {
-      @copy{qw(removed added)}
-        = map { [map { $word->($_) } @$_] } @copy{qw(removed added)};
-    }
-    push(@all, \%copy);
-  }
-  return _sorted(@all);
-}
-
-sub _change {
-  my ($self, $change) = @_;
-  my $field = $change->{field_name};
-  return () unless $PUBLIC_CHANGE{$field} || exists $self->{custom}->{$field};
-  my %public = %$change;
-  @public{qw(removed added)}
-    = map { $self->_value($field, $_) } @$change{qw(removed added)};
-  return \%public;
-}
-
-sub _value {
-  my ($self, $field, $value) = @_;
-  return $value unless defined $value;
-  my $is_bug = $field eq 'dupe_of'
-    || ($self->{custom}->{$field} || 0) == FIELD_TYPE_BUG_ID;
-  return $self->bug_id($value) if $is_bug;
-  return $self->person($value) if ref $value eq 'HASH';
-  return $value unless ref $value eq 'ARRAY';
-  return $self->bug_ids($value)  if $field eq 'depends_on' || $field eq 'blocks';
-  return $self->see_also($value) if $field eq 'see_also';
-  return $self->people($value)   if $field eq 'cc';
-  return [map { ref $_ ? $self->flag_word($_) : $self->_flag_word_again($_) }
-      @$value]
-    if $field eq 'flagtypes.name';
-  return $value;
 }
 
 sub flag {
@@ -286,7 +178,8 @@ sub comments {
 sub comment {
   my ($self, $comment) = @_;
   my %public = (%$comment, creator => $self->person($comment->{creator}));
-  $public{dupe_bug_id} = $self->bug_id($comment->{dupe_bug_id});
+  $public{dupe_bug_id}
+    = $self->{numbers}->public('dupe_bug_id', $comment->{dupe_bug_id});
   return \%public;
 }
 
@@ -299,7 +192,57 @@ sub attachment {
   };
 }
 
-# -- implementation
+# -- changes
+
+# For the restricted stream: everything, with flags as its text.
+sub all_changes {
+  my ($changes) = @_;
+  my @all = map {
+    {%$_}
+  } @$changes;
+  foreach my $change (grep { $_->{field_name} eq 'flagtypes.name' } @all) {
+    foreach my $side (qw(removed added)) {
+      $change->{$side}
+        = [map { _flag_text($_->{word}, $_->{person}) } @{$change->{$side}}];
+    }
+  }
+  return _sorted(@all);
+}
+
+sub _change {
+  my ($self, $change) = @_;
+  my $field = $change->{field_name};
+  return () unless $PUBLIC_CHANGE{$field} || exists $self->{custom}->{$field};
+  my %public = %$change;
+  @public{qw(removed added)}
+    = map { $self->_value($field, $_) } @$change{qw(removed added)};
+  return \%public;
+}
+
+sub _value {
+  my ($self, $field, $value) = @_;
+  return $value unless defined $value;
+  return $self->{numbers}->public($field, $value)
+    if $self->{numbers}->are_in($field);
+  return $self->person($value) if ref $value eq 'HASH';
+  return $value unless ref $value eq 'ARRAY';
+  return $self->people($value)                   if $field eq 'cc';
+  return [map { $self->_flag_word($_) } @$value] if $field eq 'flagtypes.name';
+  return $value;
+}
+
+sub _flag_word {
+  my ($self, $item) = @_;
+  return $self->_flag_word_again($item) unless ref $item;
+  return _flag_text($item->{word}, $self->person($item->{person}));
+}
+
+# "review?(bob)", with the person's id where names are hidden.
+sub _flag_text {
+  my ($word, $person) = @_;
+  return $word unless $person;
+  return "$word(" . ($person->{name} // $person->{id} + 0) . ')';
+}
 
 # Nothing remains of a change if nothing in it may be published.
 sub _sorted {
@@ -322,49 +265,6 @@ sub _is_true {
   return ref $value eq 'SCALAR' ? $$value : $value;
 }
 
-# Adds all bug numbers in a part of an event to a hash.
-sub _numbers {
-  my ($self, $part, $ids) = @_;
-  if (ref $part eq 'ARRAY') {
-    foreach my $item (@$part) {
-
-      # A change, or a comment.
-      if (exists $item->{field_name}) {
-        my ($field, @values) = @$item{qw(field_name removed added)};
-        my $is_bug = ($self->{custom}->{$field} || 0) == FIELD_TYPE_BUG_ID
-          || $field =~ /\A(?:dupe_of|depends_on|blocks)\z/;
-        $self->_add($ids, $field eq 'see_also', @values)
-          if $is_bug || $field eq 'see_also';
-      }
-      else {
-        $self->_add($ids, 0, $item->{dupe_bug_id}) if $item->{dupe_bug_id};
-      }
-    }
-    return;
-  }
-
-  # A slice would create missing members.
-  my @names = (@BUG_LISTS, 'dupe_of', 'dupe_bug_id', @{$self->{bug_fields}});
-  foreach my $name (grep { $part->{$_} } @names) {
-    $self->_add($ids, 0, $part->{$name});
-  }
-  $self->_add($ids, 1, $part->{see_also}) if $part->{see_also};
-  return;
-}
-
-sub _add {
-  my ($self, $ids, $are_urls, @values) = @_;
-  foreach my $value (map { ref $_ eq 'ARRAY' ? @$_ : $_ } grep {$_} @values) {
-    my $id = $value;
-    if ($are_urls) {
-      next unless $self->_is_own_page($value);
-      ($id) = $value =~ /[?&;]id=([0-9]+)/ or next;
-    }
-    $ids->{"$id"} = 1;
-  }
-  return;
-}
-
 1;
 
 __END__
@@ -379,39 +279,8 @@ bugs, comments, attachments, flags and changes
 Every rule about a value is here, once: no groups, only the local part of logins
 (no names at all under C<usevisibilitygroups>), no numbers of bugs that an
 anonymous visitor cannot see, only known fields, nothing of a private
-attachment. Each method takes a part of an event and returns a copy. The part
-may have just been read by a hook, come from the history, or belong to an event
-that is checked again: the methods only remove, and applying them twice changes
-nothing.
+attachment.
 
-=head1 METHODS
-
-=over
-
-=item C<new VISIBILITY>, C<prepare PARTS>
-
-Reads the parameters; reads with one statement which bugs in the parts are
-public.
-
-=item C<bug>, C<changes>, C<comments>, C<comment>, C<attachment>, C<flag>, C<flags_done>, C<person>, C<people>
-
-The parts.
-
-=item C<bug_id>, C<bug_ids>, C<see_also>
-
-Other bugs.
-
-=item C<is_public_comment COMMENT>, C<is_public_attachment ID>
-
-Whether a comment, or what belongs to an attachment, is public by itself. An
-undefined ID belongs to the bug.
-
-=item C<begin_event>
-
-Forgets the names of the previous event, before an older event is checked.
-
-=item C<all_changes CHANGES>
-
-A class method: the changes as the restricted stream has them.
-
-=back
+Each method takes a part of an event and returns a copy. The part may have just
+been read by a hook, come from the history, or belong to an event that is
+checked again: the methods only remove, and applying them twice changes nothing.

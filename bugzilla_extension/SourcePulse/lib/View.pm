@@ -3,28 +3,22 @@
 
 package Bugzilla::Extension::SourcePulse::View;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Params     qw(restricted tell_hidden);
-use Bugzilla::Extension::SourcePulse::Redaction  qw();
-use Bugzilla::Extension::SourcePulse::Values     qw(epoch number truth);
+use Bugzilla::Extension::SourcePulse::Json      qw(number);
+use Bugzilla::Extension::SourcePulse::Params    qw(publishes_hidden restricted);
+use Bugzilla::Extension::SourcePulse::Redaction qw(all_changes);
+use Bugzilla::Extension::SourcePulse::Times     qw(epoch);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(check_events row thin_row);
+our @EXPORT_OK = qw(PAYLOAD_VERSION row);
 
-use constant VERSION => 1;
+use constant PAYLOAD_VERSION => 1;
 use constant {HIDDEN => 'hidden', PUBLISHED => 'published'};
-
-use constant PUBLIC => Bugzilla::Extension::SourcePulse::Visibility::PUBLIC;
-use constant GONE   => Bugzilla::Extension::SourcePulse::Visibility::GONE;
-
-# -- what happened, as a row of the outbox
 
 my %PUBLIC_VIEW = (
   'bug.create'        => \&_bug_created,
@@ -54,32 +48,10 @@ sub row {
     is_public => $views{public} ? 1 : 0,
     timestamp => $case->{timestamp},
     payload   => {
-      v        => VERSION,
+      v        => PAYLOAD_VERSION,
       at       => epoch($case->{timestamp}),
       activity => number($case->{activity}),
       views    => \%views,
-    },
-  };
-}
-
-# The row to write if the facts cannot be read or serialized, or if there are
-# too many: drain.pl reads them later. Whether the bug was public before and
-# after must be recorded here, because it cannot be found out later.
-sub thin_row {
-  my ($kind, $bug_id, $timestamp, $reason, %more) = @_;
-  return {
-    kind      => $kind,
-    bug_id    => number($bug_id),
-    is_public => 0,
-    timestamp => $timestamp,
-    payload   => {
-      v        => VERSION,
-      at       => epoch($timestamp),
-      activity => undef,
-      %more,
-      was  => truth($more{was}),
-      is   => truth($more{is}),
-      thin => $reason,
     },
   };
 }
@@ -95,9 +67,7 @@ sub _restricted_view {
   my %view = %$full;
   $view{transition} = _transition($case)
     if $case->{kind} =~ /update\z/ && $case->{bug_id};
-  $view{changes}
-    = Bugzilla::Extension::SourcePulse::Redaction->all_changes($view{changes})
-    if $view{changes};
+  $view{changes} = all_changes($view{changes}) if $view{changes};
   if (my $toggled = delete $view{comments_toggled}) {
     $view{comments_hidden}
       = [map { $_->{comment}->{id} } grep { $_->{is_hidden} } @$toggled];
@@ -141,7 +111,8 @@ sub _is_public_now {
 }
 
 sub _redaction {
-  return Bugzilla::Extension::SourcePulse::Redaction->new($_[0]->{visibility});
+  my ($case) = @_;
+  return Bugzilla::Extension::SourcePulse::Redaction->new($case->{visibility});
 }
 
 sub _bug_created {
@@ -196,7 +167,7 @@ sub _bug_updated {
 # The present place of the bug may be secret.
 sub _hidden_view {
   my ($case, $full) = @_;
-  return undef if !tell_hidden() || $case->{is_place_unknown};
+  return undef if !publishes_hidden() || $case->{is_place_unknown};
   my $place = $full->()->{old_place};
   return {
     place      => $place,
@@ -214,7 +185,7 @@ sub _add_toggled {
     my ($comment, $is_hidden) = @$each{qw(comment is_hidden)};
     if ($is_hidden) {
       push(@{$public->{comments_hidden}}, $comment->{id})
-        if tell_hidden()
+        if publishes_hidden()
         && $each->{part_was}
         && $redact->is_public_comment({%$comment, is_private => 0});
     }
@@ -252,7 +223,7 @@ sub _attachment_updated {
   my ($was, $is) = @$case{qw(part_was part_is)};
   my $view = $full->();
   if ($was && !$is) {
-    return undef unless tell_hidden();
+    return undef unless publishes_hidden();
     my $fact = $view->{attachment};
     return {
       place      => $view->{place},
@@ -293,188 +264,6 @@ sub _thing_view {
   };
 }
 
-# -- checking a waiting event again
-
-# Members of events that reveal nothing about a bug.
-my %PLAIN = map { $_ => 1 }
-  qw(change_set recovered truncated raw id bug_id attachment_id product component version milestone keyword);
-
-# What may be sent of each event under the current parameters; never more than
-# it already has.
-sub check_events {
-  my (@events)   = @_;
-  my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
-  my $redact     = Bugzilla::Extension::SourcePulse::Redaction->new($visibility);
-  my @all        = grep { ref $_ eq 'HASH' } map { $_->{data} } @events;
-
-  # One statement for all bugs that the events mention.
-  my %bugs
-    = map { $_ => 1 }
-    grep  {$_}
-    map   { (
-    _bug_of('bug', $_), _bug_of('comment', $_), _bug_of('attachment', $_)) } @all;
-  $visibility->public_bugs(keys %bugs) if %bugs;
-  $redact->prepare(map { _parts_with_bugs($_) } @all);
-  return [map { _check($visibility, $redact, @$_{qw(type data)}) } @events];
-}
-
-sub _check {
-  my ($visibility, $redact, $type, $data) = @_;
-  my ($part, $fact) = $type =~ /\Abugzilla\.([a-z]+)\.([a-z]+)\.v[0-9]+\z/;
-  return _withheld()
-    unless defined $fact && ref $data eq 'HASH' && site_is_public();
-  return _check_thing($visibility, $part, $fact, $data)
-    if $part =~ /\A(?:product|component|version|milestone|keyword)\z/;
-  return _withheld() if $fact eq 'hidden' && !tell_hidden();
-  if ($part eq 'bug' && $fact eq 'hidden') { return {send => \1} }
-  if ($part eq 'bug' && $fact eq 'deleted') {
-    my $id = number($data->{id});
-    return
-      defined $id && $visibility->state_of_bugs($id)->{$id} eq GONE
-      ? {send => \1}
-      : _withheld();
-  }
-  my $bug_id = _bug_of($part, $data);
-  return _withheld() unless $bug_id && $visibility->is_public_bug($bug_id);
-  return _withheld($bug_id)
-    unless $fact eq 'hidden'
-    || _is_public_part($visibility, $redact, $part, $data);
-  my $public = _again($redact, $data);
-  return _withheld($bug_id) unless $public;
-  return {send => \1, _is_same($data, $public) ? () : (data => $public)};
-}
-
-# The parts that may mention other bugs.
-sub _parts_with_bugs {
-  my ($data) = @_;
-  my @parts  = map { $data->{$_} } qw(bug comment changes);
-  return grep { ref $_ eq 'HASH' || ref $_ eq 'ARRAY' } @parts;
-}
-
-sub _withheld { return {send => \0, bug => number($_[0])}; }
-
-# For a deleted thing, only its deletion, unless its product is private.
-sub _check_thing {
-  my ($visibility, $part, $fact, $data) = @_;
-  my $thing = $data->{$part};
-  return _withheld() unless ref $thing eq 'HASH';
-  return {send => \1} if $part eq 'keyword';
-  my $id = number($part eq 'product' ? $thing->{id} : $thing->{product_id});
-  return _withheld() unless defined $id;
-  my $state = $visibility->state_of_products($id)->{$id};
-  return $state eq PUBLIC
-    || ($state eq GONE && $fact eq 'deleted') ? {send => \1} : _withheld();
-}
-
-sub _bug_of {
-  my ($part, $data) = @_;
-  return number($data->{bug}->{id})
-    if $part eq 'bug' && ref $data->{bug} eq 'HASH';
-  my $holder = ref $data->{$part} eq 'HASH'
-    && exists $data->{$part}->{bug_id} ? $data->{$part} : $data;
-  return number($holder->{bug_id});
-}
-
-sub _is_public_part {
-  my ($visibility, $redact, $part, $data) = @_;
-  return 1                                                     if $part eq 'bug';
-  return $redact->is_public_attachment($data->{attachment_id}) if $part eq 'flag';
-  my $id = ref $data->{$part} eq 'HASH' ? number($data->{$part}->{id}) : undef;
-  return 0 unless defined $id;
-  return $redact->is_public_attachment($id) if $part eq 'attachment';
-  return 0 unless $part eq 'comment';
-  return $visibility->state_of_comments($id)->{$id} eq PUBLIC
-    && $redact->is_public_comment($data->{comment}) ? 1 : 0;
-}
-
-# The data after the same redaction; undef if nothing remains of it, or if it
-# has unknown members.
-sub _again {
-  my ($redact, $data) = @_;
-  $redact->begin_event;
-  my %public = %$data;
-  $public{bug}        = $redact->bug($data->{bug})         if $data->{bug};
-  $public{who}        = $redact->person($data->{who})      if $data->{who};
-  $public{comment}    = $redact->comment($data->{comment}) if $data->{comment};
-  $public{attachment} = $redact->attachment($data->{attachment})
-    if $data->{attachment};
-  $public{flag} = $redact->flag($data->{flag}) if $data->{flag};
-
-  if ($data->{changes}) {
-    $public{changes} = $redact->changes($data->{changes});
-    return undef unless @{$public{changes}};
-  }
-  return undef
-    if grep { !$PLAIN{$_} && !/\A(?:bug|who|comment|attachment|flag|changes)\z/ }
-    keys %public;
-  $public{truncated} = _still_there(\%public, $data)
-    if $data->{truncated} && @{$data->{truncated}};
-  return \%public;
-}
-
-# The list of cut texts, by JSON pointer; pointers to removed changes are
-# dropped, pointers to moved ones are adjusted.
-sub _still_there {
-  my ($public, $data) = @_;
-  my %now;
-  my $place = 0;
-  foreach my $change (@{$public->{changes} || []}) {
-    $now{$change->{field_name}} = $place++;
-  }
-  my @kept;
-  foreach my $cut (@{$data->{truncated}}) {
-    my %copy = %$cut;
-    if ($copy{field} =~ m{\A/changes/([0-9]+)(/.*)?\z}s) {
-      my ($old, $rest) = ($data->{changes}->[$1], $2);
-      my $new = $old ? $now{$old->{field_name}} : undef;
-      next unless defined $new;
-      $copy{field} = "/changes/$new" . (defined $rest ? $rest : '');
-    }
-    my $value = _at($public, $copy{field});
-    next unless defined $value;
-    $copy{kept} = @$value if ref $value eq 'ARRAY';
-    push(@kept, \%copy);
-  }
-  return \@kept;
-}
-
-# The value at a JSON pointer (RFC 6901).
-sub _at {
-  my ($value, $pointer) = @_;
-  my (undef,  @names)   = split(m{/}, $pointer, -1);
-  foreach my $name (@names) {
-    $name =~ s{~1}{/}g;
-    $name =~ s/~0/~/g;
-    $value = ref $value eq 'HASH' ? $value->{$name} : ref $value eq 'ARRAY'
-      && $name =~ /\A[0-9]+\z/ ? $value->[$name] : return undef;
-  }
-  return $value;
-}
-
-# Whether the redaction changed nothing. Booleans are objects here.
-sub _is_same {
-  my ($one, $other) = @_;
-  return 1 if ref $one && ref $other && $one == $other;
-  if (ref $one eq 'HASH' && ref $other eq 'HASH') {
-    return 0 unless keys %$one == keys %$other;
-    foreach my $name (keys %$one) {
-      return 0
-        unless exists $other->{$name} && _is_same($one->{$name}, $other->{$name});
-    }
-    return 1;
-  }
-  if (ref $one eq 'ARRAY' && ref $other eq 'ARRAY') {
-    return 0 unless @$one == @$other;
-    foreach my $place (0 .. $#$one) {
-      return 0 unless _is_same($one->[$place], $other->[$place]);
-    }
-    return 1;
-  }
-  return !defined $one  && !defined $other ? 1 : 0
-    unless defined $one && defined $other;
-  return $one eq $other ? 1 : 0;
-}
-
 1;
 
 __END__
@@ -486,10 +275,10 @@ stream gets of a change
 
 =head1 DESCRIPTION
 
-The hooks, the recovery from Bugzilla's history and the check before publishing
-pass the complete facts, and whether the bug was public before and after. From
-these, this module makes the view of each stream;
-L<Bugzilla::Extension::SourcePulse::Redaction> has the rules for single values.
+The hooks and the recovery from Bugzilla's history pass the complete facts, and
+whether the bug was public before and after. From these, this module makes the
+view of each stream; L<Bugzilla::Extension::SourcePulse::Redaction> has the
+rules for single values.
 
 =over
 
@@ -518,19 +307,4 @@ No public view.
 
 =head1 FUNCTIONS
 
-=over
-
-=item C<row CASE>
-
-A row of the outbox, or undef if no stream gets an event.
-
-=item C<thin_row KIND, BUG_ID, TIMESTAMP, REASON, MORE>
-
-A row whose facts drain.pl reads later.
-
-=item C<check_events EVENTS>
-
-The verdicts on events that were written before, each with its C<type> and
-C<data>, as F<PROTOCOL.md> describes them.
-
-=back
+C<row CASE> returns a row of the outbox, or undef if no stream gets an event.

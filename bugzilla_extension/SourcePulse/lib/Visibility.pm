@@ -3,8 +3,6 @@
 
 package Bugzilla::Extension::SourcePulse::Visibility;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -13,14 +11,15 @@ use warnings;
 use Bugzilla::Constants qw(CMT_ATTACHMENT_CREATED CMT_ATTACHMENT_UPDATED);
 use Bugzilla::User      qw();
 
-use Bugzilla::Extension::SourcePulse::Database qw(select_in);
+use Bugzilla::Extension::SourcePulse::Database qw(portions select_in);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(is_about_attachment site_is_public);
+our @EXPORT_OK = qw(
+  GONE PUBLIC is_about_attachment site_is_public visibility_of_bug
+  was_public_bug
+);
 
 use constant {PUBLIC => 'public', PRIVATE => 'private', GONE => 'gone'};
-
-use constant IDS_AT_ONCE => 500;
 
 sub new {
   my ($class) = @_;
@@ -43,9 +42,9 @@ sub public_bugs {
 
   # Always a new visitor, because a user object caches which bugs it can see.
   $self->{anonymous} ||= Bugzilla::User->new if @new;
-  while (my @some = splice(@new, 0, IDS_AT_ONCE)) {
-    $asked->{$_} = 0 foreach @some;
-    $asked->{$_} = 1 foreach @{$self->{anonymous}->visible_bugs([@some])};
+  foreach my $some (portions(@new)) {
+    $asked->{$_} = 0 foreach @$some;
+    $asked->{$_} = 1 foreach @{$self->{anonymous}->visible_bugs([@$some])};
   }
   return {map { $_ => 1 } grep { $asked->{$_} } @ids};
 }
@@ -58,17 +57,18 @@ sub is_public_bug {
 # The hook of a bug has already read whether it is in a group. Only groups hide
 # a bug from a visitor who is not logged in, whatever or_groups is. The check
 # before publishing asks Bugzilla itself.
-sub note_bug {
-  my ($self, $id, $is_in_group) = @_;
+sub visibility_of_bug {
+  my ($id, $is_in_group) = @_;
+  my $self = __PACKAGE__->new;
   $self->{asked}->{$id} = $is_in_group ? 0 : 1;
-  return;
+  return $self;
 }
 
 # The object of a bug before its update has its old groups, because they were
 # read before they were written.
 sub was_public_bug {
-  my ($self, $old_bug) = @_;
-  return $self->{is_open} && !@{$old_bug->groups_in} ? 1 : 0;
+  my ($old_bug) = @_;
+  return site_is_public() && !@{$old_bug->groups_in} ? 1 : 0;
 }
 
 sub is_about_attachment {
@@ -97,17 +97,14 @@ sub note_attachment {
 # The state of a product for a visitor: whether the visitor could search it.
 sub state_of_products {
   my ($self, @ids) = @_;
-  my $there = _rows('SELECT id, 1 FROM products WHERE id', @ids);
-  my %public;
-  if (site_is_public()) {
+  my @public;
 
-    # Always a new visitor, because a user object caches which products it can
-    # see.
-    my $products = Bugzilla::User->new->get_selectable_products;
-    %public = map { $_->id => 1 } @$products;
-  }
-  return {map { $_ => $public{$_} ? PUBLIC : $there->{$_} ? PRIVATE : GONE }
-      @ids};
+  # Always a new visitor, because a user object caches which products it can
+  # see.
+  @public = map { $_->id } @{Bugzilla::User->new->get_selectable_products}
+    if site_is_public();
+  my $there = _rows('SELECT id, 1 FROM products WHERE id', @ids);
+  return _states($there, {map { $_ => 1 } @public}, @ids);
 }
 
 # For the check before publishing: the state in the database at this moment.
@@ -116,15 +113,14 @@ sub state_of_bugs {
   my $public = $self->public_bugs(@ids);
   my $there  = _rows('SELECT bug_id, 1 FROM bugs WHERE bug_id',
     grep { !$public->{$_} } @ids);
-  return {map { $_ => $public->{$_} ? PUBLIC : $there->{$_} ? PRIVATE : GONE }
-      @ids};
+  return _states($there, $public, @ids);
 }
 
 sub state_of_attachments {
   my ($self, @ids) = @_;
   my $rows
     = _rows('SELECT attach_id, isprivate FROM attachments WHERE attach_id', @ids);
-  return _states($rows, @ids);
+  return _states($rows, _not_private($rows), @ids);
 }
 
 sub state_of_comments {
@@ -138,19 +134,19 @@ sub state_of_comments {
   foreach my $row (@about) {
     $row->[1] = 1 if ($attachment->{$row->[3]} || '') ne PUBLIC;
   }
-  return _states($rows, @ids);
+  return _states($rows, _not_private($rows), @ids);
+}
+
+sub _not_private {
+  my ($rows) = @_;
+  return {} unless site_is_public();
+  return {map { $_ => 1 } grep { !$rows->{$_}->[1] } keys %$rows};
 }
 
 sub _states {
-  my ($rows, @ids) = @_;
-  return {
-    map {
-      $_ => !$rows->{$_} ? GONE
-        : !site_is_public()
-        || $rows->{$_}->[1] ? PRIVATE
-        : PUBLIC
-    } @ids
-  };
+  my ($there, $public, @ids) = @_;
+  return {map { $_ => $public->{$_} ? PUBLIC : $there->{$_} ? PRIVATE : GONE }
+      @ids};
 }
 
 sub _rows {
@@ -172,31 +168,3 @@ Bugs are checked with C<visible_bugs> of a logged-out user, in the transaction
 that changed them (the changed bug itself by its groups, which is equivalent).
 Nothing is public while C<requirelogin> is on. Callers must treat an exception
 as "private".
-
-=head1 METHODS
-
-=over
-
-=item C<public_bugs IDS>
-
-A hash of those that are public; each is read once in the life of the object.
-
-=item C<note_bug ID, IS_IN_GROUP>
-
-Records what was read of a bug together with other data.
-
-=item C<is_public_bug ID>, C<was_public_bug OLD_BUG>, C<is_public_attachment ID>, C<site_is_public>
-
-The checks of the hooks. An old bug is the object that Bugzilla passes to
-C<bug_end_of_update>.
-
-=item C<note_attachment ID, IS_PRIVATE>
-
-Records an attachment that was just read, so that it is not read again.
-
-=item C<state_of_bugs IDS>, C<state_of_comments IDS>, C<state_of_attachments IDS>, C<state_of_products IDS>
-
-C<public>, C<private> or C<gone> for each id, now. A comment or attachment is
-checked without regard to its bug.
-
-=back

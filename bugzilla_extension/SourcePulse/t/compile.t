@@ -40,10 +40,10 @@ foreach my $file (sort @files) {
   my @command = ($^X, '-w', '-I' . $world->home, '-I' . $world->home . '/lib', $program ? ('-e', $program) : ('-c', $file));
   my $pid = open3(my $in, my $out, undef, @command);
   close($in);
-  my $said = join('', <$out>);
+  my $output = join('', <$out>);
   waitpid($pid, 0);
-  is($?, 0, "$name compiles") or diag($said);
-  my @ours = grep {/SourcePulse/} split(/\n/, $said);
+  is($?, 0, "$name compiles") or diag($output);
+  my @ours = grep {/SourcePulse/} split(/\n/, $output);
   is_deeply([grep { !/syntax OK/ } @ours], [], "$name has no warning");
 
   open(my $source, '<', $file) or die "$file: $!\n";
@@ -53,7 +53,7 @@ foreach my $file (sort @files) {
   foreach my $what (sort grep { $TOO_NEW{$_} } keys %TOO_NEW) {
     unlike($code, $TOO_NEW{$what}, "$name without $what");
   }
-  like($text, qr/^use 5\.10\.1;$/m, "$name says which Perl it asks for");
+  like($text, qr/^use 5\.10\.1;$/m, "$name requires the minimum Perl version");
   open(my $nowhere, '>', \my $complaints) or die;
   my $checker = Pod::Checker->new(-warnings => 1);
   $checker->parse_from_file($file, $nowhere);

@@ -106,11 +106,11 @@ subtest 'rows' => sub {
   is(ask($child, {do => 'ack', ids => [$first->{id}]})->{deleted}, 0, 'once');
   is(ask($child, {do => 'ack', ids => []})->{deleted}, 0, 'nothing');
   ok(ask($child, {do => 'bury', id => $second->{id}, reason => "x\x{1F4A9}" x 300})->{ok}, 'set aside');
-  is_deeply(ask($child, {do => 'next', count => 10})->{rows}, [], 'no longer given');
+  is_deeply(ask($child, {do => 'next', count => 10})->{rows}, [], 'no longer returned');
   my $stats = ask($child, {do => 'stats'});
   is_deeply([@$stats{qw(depth buried missed)}], [0, 1, 0], 'counted');
   is(ask($child, {do => 'retry'})->{rows}, 1, 'tried again');
-  is_deeply([map { $_->{id} } @{ask($child, {do => 'next', count => 10})->{rows}}], [$second->{id}], 'and given');
+  is_deeply([map { $_->{id} } @{ask($child, {do => 'next', count => 10})->{rows}}], [$second->{id}], 'and returned');
   ask($child, {do => 'ack', ids => [$second->{id}]});
 };
 
@@ -121,7 +121,7 @@ subtest 'a row that is damaged' => sub {
   }
   my $answer = ask($child, {do => 'next', count => 10});
   is(scalar @{$answer->{rows}}, 5, 'does not hold up the others');
-  is($answer->{rows}->[0]->{payload}, '', 'it is given as it is');
+  is($answer->{rows}->[0]->{payload}, '', 'it is returned as it is');
   ask($child, {do => 'ack', ids => [map { $_->{id} } @{$answer->{rows}}]});
 };
 
@@ -210,7 +210,7 @@ subtest 'a group that is deleted' => sub {
 
 subtest 'the table goes away and comes back' => sub {
   $world->dbh->do("ALTER TABLE $TABLE RENAME TO sourcepulse_away");
-  is(ask($child, {do => 'next', count => 1})->{code}, 'database', 'an answer that says so');
+  is(ask($child, {do => 'next', count => 1})->{code}, 'database', 'an answer with the reason');
   $world->dbh->do("ALTER TABLE sourcepulse_away RENAME TO $TABLE");
   ok(ask($child, {do => 'next', count => 1})->{ok}, 'the same process goes on');
 };
@@ -220,7 +220,7 @@ subtest 'maintenance' => sub {
   is(ask($child, {do => 'next', count => 1})->{code}, 'paused', 'while it runs');
   my $late = start();
   my $answer = ask($late, {do => 'hello'});
-  is($answer->{code}, 'paused', 'a process that begins then says so');
+  is($answer->{code}, 'paused', 'a process that begins then answers so');
   my ($code) = stop($late);
   is($code, 0, 'and ends well');
   $world->params(shutdownhtml => '');
@@ -236,7 +236,7 @@ subtest 'the end' => sub {
 subtest 'wrong folders and a wrong Perl' => sub {
   my ($code, $errors) = stop(start('/nonexistent'));
   is($code, 2, 'no folder');
-  like($errors, qr/is not the folder of a Bugzilla/, 'it says so');
+  like($errors, qr/is not the folder of a Bugzilla/, 'the error names the reason');
   ($code, $errors) = stop(start($world->data));
   is($code, 2, 'a folder without Bugzilla');
   ($code, $errors) = stop(start('--help'));

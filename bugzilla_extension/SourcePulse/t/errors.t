@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-# Whatever goes wrong here, people's changes go through or fail whole, and what could not be told is known.
+# If something fails here, people's changes succeed or fail as a whole, and what could not be published is known.
 
 use 5.10.1;
 use strict;
@@ -34,7 +34,7 @@ sub other_priority {
   return $is eq 'High' ? 'Low' : 'High';
 }
 
-# Changes the priority; says whether that stands in the database and what it died of.
+# Changes the priority; returns whether the database has the change, and the error.
 sub update {
   my (%more) = @_;
   my $value = other_priority();
@@ -48,23 +48,23 @@ sub update {
 
 sub driver { return Bugzilla::Extension::SourcePulse::Database::handle()->{Driver}->{Name}; }
 
-sub missed { return Bugzilla::Extension::SourcePulse::Outbox::missed(); }
+sub missed { return Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(); }
 
-# What drain.pl would give away.
+# What drain.pl would return.
 sub drained {
   my ($wanted) = @_;
-  require Bugzilla::Extension::SourcePulse::Recovery;
-  my $rows = Bugzilla::Extension::SourcePulse::Outbox::next_rows(100, 8_000_000);
-  Bugzilla::Extension::SourcePulse::Recovery::fill_thin_row($_) foreach @$rows;
+  require Bugzilla::Extension::SourcePulse::FillThinRow;
+  my $rows = Bugzilla::Extension::SourcePulse::WaitingRows::next_rows(100, 8_000_000);
+  Bugzilla::Extension::SourcePulse::FillThinRow::fill_thin_row($_) foreach @$rows;
   $world->rows;
-  return map { Bugzilla::Extension::SourcePulse::Values::decode_json_text($_->{payload}) } @$rows;
+  return map { Bugzilla::Extension::SourcePulse::Json::decode_json_text($_->{payload}) } @$rows;
 }
 
 sub failing_event {
   my ($function, $fail, $work) = @_;
   no strict 'refs';
   no warnings 'redefine';
-  local *{"Bugzilla::Extension::SourcePulse::Event::$function"} = $fail;
+  local *{BzWorld::collector($function)} = $fail;
   return $work->();
 }
 
@@ -78,8 +78,8 @@ subtest 'the table is not there' => sub {
   ok($is_there, 'and stands');
   ok($id, 'an attachment as well');
   is(missed(), 2, 'both are counted');
-  is(scalar(grep {/the next history scan will publish it \(bug\.update $bug\)/} @warnings), 1, 'the error log says which');
-  Bugzilla::Extension::SourcePulse::Outbox::forget_missed(2);
+  is(scalar(grep {/the next history scan will publish it \(bug\.update $bug\)/} @warnings), 1, 'the error log names the change');
+  Bugzilla::Extension::SourcePulse::MissedChanges::forget_missed(2);
   is(missed(), 0, 'until they are found');
 };
 
@@ -96,14 +96,14 @@ subtest 'facts that cannot be made' => sub {
     my ($is_there, $died) = failing_event('bug_updated', sub {
       die "no facts\n" if $how eq 'dies';
       Bugzilla::Extension::SourcePulse::Database::handle()->do('SELECT nothing FROM nowhere');
-    }, sub { update(comment => {body => "said while it $how"}) });
+    }, sub { update(comment => {body => "words while it $how"}) });
     is($died, '', "it $how: the update goes through");
     ok($is_there, 'and stands');
     my ($payload) = drained();
     my $view = $payload->{views}->{public};
     ok($payload->{recovered}, 'drain.pl reads the facts');
     is_deeply([map { $_->{field_name} } @{$view->{changes}}], ['priority'], 'the change') if $how eq 'dies';
-    is_deeply([map { $_->{text} } @{$view->{comments}}], ["said while it $how"], 'and the comment');
+    is_deeply([map { $_->{text} } @{$view->{comments}}], ["words while it $how"], 'and the comment');
   }
   my $new = failing_event('bug_created', sub { die "no facts\n" }, sub { $world->create_bug(short_desc => 'thin') });
   my ($payload) = drained();
@@ -125,18 +125,18 @@ subtest 'facts of a bug that was private then' => sub {
   $world->update_bug($secret, groups => {remove => ['secretgroup']});
   my ($created, $updated) = drained();
   is_deeply([sort keys %{$created->{views}}], [], 'are not made public later');
-  is($updated->{views}->{public}->{transition}, 'published', 'what made it public is told');
+  is($updated->{views}->{public}->{transition}, 'published', 'what made it public is published');
 };
 
 subtest 'neither row nor facts' => sub {
-  failing_event('thin', sub { die "nothing at all\n" }, sub {
+  failing_event('thin_row_now', sub { die "nothing at all\n" }, sub {
     failing_event('bug_updated', sub { die "no facts\n" }, sub {
       my ($is_there, $died) = update();
       is_deeply([$is_there, $died], [1, ''], 'the update stands');
     });
   });
   is(missed(), 1, 'and is counted');
-  Bugzilla::Extension::SourcePulse::Outbox::forget_missed(1);
+  Bugzilla::Extension::SourcePulse::MissedChanges::forget_missed(1);
 };
 
 my %FAIL_LIKE_DEADLOCK = (
@@ -158,7 +158,7 @@ subtest 'what ends the transaction ends the update' => sub {
     my ($pages, $died, $is_there) = $world->dbh->selectrow_array('PRAGMA page_count');
     my $limit = "PRAGMA max_page_count = $pages";
     foreach (1 .. 500) {
-      # Only the connection that is told so finds the disk full.
+      # Only the connection with this setting finds the disk full.
       $world->dbh->selectrow_array($limit);
       my $value = other_priority();
       $died = eval { $world->update_bug($bug, priority => $value, comment => {body => 'x' x 5000}); 1 } ? '' : $@;
@@ -185,7 +185,7 @@ subtest 'what ends the transaction ends the update' => sub {
   $world->rows;
   is(missed(), 0, 'so nothing is missed');
   my ($is_there, $died) = update();
-  is_deeply([$is_there, $died, scalar $world->rows], [1, '', 1], 'and the next update is told');
+  is_deeply([$is_there, $died, scalar $world->rows], [1, '', 1], 'and the next update is published');
 };
 
 subtest 'texts of every kind' => sub {
@@ -201,9 +201,9 @@ subtest 'texts of every kind' => sub {
     is($died, '', "$name: the update goes through");
     my ($stored) = $world->dbh->selectrow_array('SELECT thetext FROM longdescs WHERE comment_id = ?', undef, $world->last_comment($bug));
     my ($row) = $world->rows;
-    my $told = $row ? $row->{payload}->{views}->{public}->{comments}->[0]->{text} : undef;
+    my $published = $row ? $row->{payload}->{views}->{public}->{comments}->[0]->{text} : undef;
     utf8::decode($stored) unless utf8::is_utf8($stored);
-    is($told, $stored, 'and is told as it is stored');
+    is($published, $stored, 'and is published as it is stored');
   }
 };
 
@@ -221,12 +221,12 @@ subtest 'bytes that are no UTF-8' => sub {
 };
 
 subtest 'a comment of 20 MB' => sub {
-  plan skip_all => 'Bugzilla takes none' if BzWorld::is_real();
+  plan skip_all => 'Bugzilla accepts none' if BzWorld::is_real();
   my ($is_there, $died) = update(comment => {body => "\x{e9}" x 10_000_000});
   is($died, '', 'the update goes through');
   my ($payload) = drained();
   my ($comment) = @{$payload->{views}->{public}->{comments}};
-  is(length($comment->{text}), 32_768, 'its beginning is told');
+  is(length($comment->{text}), 32_768, 'its beginning is published');
   is($comment->{text_bytes}, 20_000_000, 'and how long it is');
 };
 
@@ -245,9 +245,9 @@ subtest 'the socket of the sidecar' => sub {
     socket(my $socket, AF_UNIX, SOCK_DGRAM, 0) or die "no socket: $!\n";
     last unless defined send($socket, '1', MSG_DONTWAIT, sockaddr_un($path));
   }
-  $goes->('is full and nobody reads');
+  $goes->('is full and not read');
   delete $world->{socket};
-  $goes->('is nobody\'s any more');
+  $goes->('has no listener any more');
   unlink($path);
   open(my $file, '>', $path) or die "$path: $!\n";
   close($file);
@@ -262,10 +262,10 @@ subtest 'the socket of the sidecar' => sub {
   unlink($path);
 };
 
-subtest 'nobody sees that it was here' => sub {
+subtest 'it leaves no trace' => sub {
   local ($@, $!, $?) = ('before', 5, 7);
   Bugzilla::Extension::SourcePulse::Outbox::record(sub { die "inside\n" }, sub { return undef });
-  Bugzilla::Extension::SourcePulse::Nudge::send_one();
+  Bugzilla::Extension::SourcePulse::Nudge::send_nudge();
   is_deeply(["$@", $! + 0, $? + 0], ['before', 5, 7], 'the variables of errors are as before');
 };
 

@@ -20,7 +20,7 @@ my ($admin) = $world->dbh->selectrow_array(q{SELECT MIN(userid) FROM profiles WH
 my ($bob)   = $world->dbh->selectrow_array(q{SELECT userid FROM profiles WHERE login_name LIKE 'bob@%'});
 my $ada = {id => $admin, name => 'admin'};
 
-# The one public view that WORK gives.
+# The one public view of WORK.
 sub view_of {
   my ($work) = @_;
   $world->rows;
@@ -45,7 +45,7 @@ subtest 'a new bug' => sub {
   is_deeply($view->{who}, $ada, 'who');
   my $fact = $view->{bug};
   is($fact->{id}, $bug, 'id');
-  # What an old character set of a database cannot hold is told as it is stored.
+  # What an old character set of a database cannot hold is published as it is stored.
   is($fact->{summary}, Bugzilla::Bug->new($bug)->{short_desc}, 'summary');
   like($fact->{summary}, qr/\ACrash .+ on \x{e9}\z/, 'with its letters');
   is_deeply([@$fact{qw(product component classification version)}], ['TestProduct', 'TestComponent', 'Unclassified', 'unspecified'], 'place');
@@ -94,7 +94,7 @@ subtest 'a duplicate' => sub {
   is_deeply([sort map { $_->{bug_id} } @rows], [sort $bug, $other], 'both bugs have a row');
   my ($of) = map { $_->{payload}->{views}->{public} } grep { $_->{bug_id} == $other } @rows;
   is_deeply([@{$of->{bug}}{qw(resolution dupe_of)}], ['DUPLICATE', $bug], 'of what');
-  is_deeply(change_of($of, 'dupe_of'), [undef, $bug], 'the change says so');
+  is_deeply(change_of($of, 'dupe_of'), [undef, $bug], 'the change has it');
   like($rows[0]->{payload}->{transaction}, qr/\A[0-9a-f]{32}\z/, 'a change set has random digits');
   is($rows[1]->{payload}->{transaction}, $rows[0]->{payload}->{transaction}, 'one change set');
 };
@@ -102,7 +102,7 @@ subtest 'a duplicate' => sub {
 subtest 'moved' => sub {
   my $view = view_of(sub { $world->update_bug($bug, product => 'TestProduct', component => 'Other') });
   is_deeply([@$view{qw(old_place place)}], [['TestProduct', 'TestComponent'], ['TestProduct', 'Other']], 'from where to where');
-  is_deeply(change_of($view, 'component'), ['TestComponent', 'Other'], 'the change says so');
+  is_deeply(change_of($view, 'component'), ['TestComponent', 'Other'], 'the change has it');
 };
 
 subtest 'people, lists and links' => sub {

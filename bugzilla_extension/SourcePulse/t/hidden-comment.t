@@ -26,14 +26,14 @@ sub hidden_by {
   return map { [map { @{$_->{comments_hidden} || []} } @$_] } [$world->public], [$world->recovered($marks)];
 }
 
-foreach my $tell (1, 0) {
-  $world->params(sourcepulse_tell_hidden => $tell);
+foreach my $is_published (1, 0) {
+  $world->params(sourcepulse_tell_hidden => $is_published);
   my $bug = $world->create_bug(short_desc => 'open');
   $world->update_bug($bug, comment => {body => 'soon private'});
   my $id = $world->last_comment($bug);
   my ($live, $found) = hidden_by(sub { $world->update_bug($bug, comment_is_private => {$id => 1}) });
-  is_deeply($live, [$tell ? $id : ()], "sourcepulse_tell_hidden = $tell: the hook");
-  is_deeply($found, $live, "sourcepulse_tell_hidden = $tell: recovery");
+  is_deeply($live, [$is_published ? $id : ()], "sourcepulse_tell_hidden = $is_published: the hook");
+  is_deeply($found, $live, "sourcepulse_tell_hidden = $is_published: recovery");
 }
 
 $world->params(sourcepulse_tell_hidden => 1);

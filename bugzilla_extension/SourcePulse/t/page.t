@@ -50,8 +50,8 @@ sub ids { return [map { $_->{id} } @{$_[0]}]; }
 
 # Three rows, all of them buried but the last.
 my @bugs = map { $world->create_bug } 1 .. 3;
-my @ids = map { $_->{id} } @{Bugzilla::Extension::SourcePulse::Outbox::list_rows(0, 10)};
-Bugzilla::Extension::SourcePulse::Outbox::bury_row($_, REASON) foreach @ids[0, 1];
+my @ids = map { $_->{id} } @{Bugzilla::Extension::SourcePulse::WaitingRows::list_rows(0, 10)};
+Bugzilla::Extension::SourcePulse::WaitingRows::bury_row($_, REASON) foreach @ids[0, 1];
 
 subtest 'what it shows' => sub {
   my $page = page('GET');
@@ -104,9 +104,9 @@ subtest 'one row, then all' => sub {
 };
 
 subtest 'each problem' => sub {
-  my $table = Bugzilla::Extension::SourcePulse::Outbox::TABLE();
+  my $table = BzWorld::TABLE();
   Bugzilla->dbh->do("UPDATE $table SET created_ts = '2020-01-02 03:04:05'");
-  open(my $missed, '>', Bugzilla::Extension::SourcePulse::Outbox::missed_path()) or die "no file: $!\n";
+  open(my $missed, '>', Bugzilla::Extension::SourcePulse::MissedChanges::missed_path()) or die "no file: $!\n";
   print {$missed} time . " bug.update 7 <i>\n";
   close($missed);
   my $page = page('GET');
@@ -114,7 +114,7 @@ subtest 'each problem' => sub {
     'rows that wait, a change without one, and comments after the last');
   is($page->{problems}->[2]->{since}, '2020-01-02 03:04:05', 'silent since then');
   like($page->{last_missed}, qr/bug\.update 7 <i>/, 'the last change without a row');
-  unlink(Bugzilla::Extension::SourcePulse::Outbox::missed_path());
+  unlink(Bugzilla::Extension::SourcePulse::MissedChanges::missed_path());
 };
 
 subtest 'for administrators only' => sub {

@@ -38,7 +38,7 @@ sub thin_while {
   my ($function, $work) = @_;
   no strict 'refs';
   no warnings 'redefine';
-  local *{"Bugzilla::Extension::SourcePulse::Event::$function"} = sub { die "no facts\n" };
+  local *{BzWorld::collector($function)} = sub { die "no facts\n" };
   return $work->();
 }
 
@@ -57,9 +57,9 @@ sub closed {
 
 # What drain.pl does with every request.
 sub drain_looks {
-  require Bugzilla::Extension::SourcePulse::Periods;
+  require Bugzilla::Extension::SourcePulse::PrivatePeriods;
   $world->new_request;
-  Bugzilla::Extension::SourcePulse::Periods::note_site(Bugzilla->params->{requirelogin} ? 0 : 1);
+  Bugzilla::Extension::SourcePulse::PrivatePeriods::note_site(Bugzilla->params->{requirelogin} ? 0 : 1);
   return;
 }
 
@@ -92,7 +92,7 @@ subtest 'the flag of a private attachment goes when its bug is moved' => sub {
   ok(change_of($public, 'priority'), 'and of the move');
   is(change_of($public, 'flagtypes.name'), undef, 'and of no other flag');
   foreach my $view (grep { $_->{kind} eq 'bug.update' } $world->recovered($marks)) {
-    is(change_of($view, 'flagtypes.name'), undef, 'nor does the history say it');
+    is(change_of($view, 'flagtypes.name'), undef, 'nor does the history have it');
   }
   if (BzWorld::is_real()) {
     $world->dbh->do('INSERT INTO flaginclusions (type_id) SELECT id FROM flagtypes WHERE name = ?', undef, $type);
@@ -108,12 +108,12 @@ subtest 'a thin row of the second in which the bug became public' => sub {
   $world->update_bug($bug, short_desc => 'SECRET 2', priority => 'Low');
   $world->update_bug($bug, groups => {remove => ['secretgroup']}, short_desc => 'clean');
   $world->rows;
-  thin_while('bug_updated', sub { $world->update_bug($bug, priority => 'High', comment => {body => 'said'}) });
+  thin_while('bug_updated', sub { $world->update_bug($bug, priority => 'High', comment => {body => 'words'}) });
   my @views = public_of($world->drained);
   is_clean(\@views, 'the third of them');
   is_deeply([map { $_->{field_name} } @{$views[0]->{changes}}], ['priority'], 'its own change');
   is_deeply(change_of($views[0], 'priority'), ['Low', 'High'], 'once');
-  is_deeply([map { $_->{text} } @{$views[0]->{comments}}], ['said'], 'and its comment');
+  is_deeply([map { $_->{text} } @{$views[0]->{comments}}], ['words'], 'and its comment');
 };
 
 subtest 'a thin row of an attachment of that second' => sub {
@@ -173,7 +173,7 @@ subtest 'rows that wait when parameters become stricter' => sub {
   my $bug = $world->create_bug(cc => [$BOB], cf_text => 'SECRET');
   my $far = $world->create_bug;
   $world->update_bug($bug, cf_text => 'SECRET 2', priority => 'High', assigned_to => $BOB, flags => {needinfo => ['?', $BOB]});
-  $world->update_bug($bug, flags => {needinfo => 'X'}, comment => {body => 'said'});
+  $world->update_bug($bug, flags => {needinfo => 'X'}, comment => {body => 'words'});
   $world->update_bug($bug, groups => {add => ['secretgroup']});
   $world->update_bug($bug, groups => {remove => ['secretgroup']});
   my @events = map { $world->events_of($_) } grep { $_->{kind} =~ /bug/ } $world->public;
@@ -193,7 +193,7 @@ subtest 'rows that wait when parameters become stricter' => sub {
   $world->params(requirelogin => 0);
 };
 
-subtest 'a neighbour that becomes private takes only its number away' => sub {
+subtest 'of a neighbour that becomes private only the number is removed' => sub {
   my $meta = $world->create_bug;
   my $leaf = $world->create_bug(dependson => []);
   $world->update_bug($leaf, blocked => {add => [$meta]});
@@ -250,9 +250,9 @@ subtest 'the other side of a dependency, in the second of an update of its own' 
     $_->() foreach $is_first ? ($link, $file, $change) : ($change, $link, $file);
     my ($live) = grep { $_->{bug_id} == $meta } $world->rows;
     $world->new_request;
-    require Bugzilla::Extension::SourcePulse::Recovery;
+    require Bugzilla::Extension::SourcePulse::HistoryScan;
     my @found = grep { $_->{bug_id} == $meta && $_->{kind} eq 'bug.update' && @{$_->{activities}} }
-      @{Bugzilla::Extension::SourcePulse::Recovery::page($marks, 100)->{rows}};
+      @{Bugzilla::Extension::SourcePulse::HistoryScan::page($marks, 100)->{rows}};
     my $is_live = sub { scalar grep { $_ == $live->{payload}->{activity} } @{$_[0]->{activities}} };
     is((grep { $is_live->($_) } @found), 1, 'the update is one row');
     my @others = map { $json->decode($_->{payload})->{views}->{public}->{changes} } grep { !$is_live->($_) } @found;
@@ -260,7 +260,7 @@ subtest 'the other side of a dependency, in the second of an update of its own' 
   }
 };
 
-subtest 'a comment about a duplicate says so' => sub {
+subtest 'a comment about a duplicate has its number' => sub {
   my ($bug, $open, $secret) = ($world->create_bug, $world->create_bug, $world->create_bug(@in_group));
   $world->rows;
   $world->update_bug($bug, dup_id => $open);
@@ -270,7 +270,7 @@ subtest 'a comment about a duplicate says so' => sub {
   $world->rows;
   $world->update_bug($other, dup_id => $secret);
   @comments = map { @{$_->{comments} || []} } $world->public;
-  is_deeply([map { [@$_{qw(type dupe_bug_id)}] } @comments], [['dupe_of', undef]], 'not of what nobody may see');
+  is_deeply([map { [@$_{qw(type dupe_bug_id)}] } @comments], [['dupe_of', undef]], 'not of a private bug');
 };
 
 subtest 'a user who was deleted' => sub {
@@ -294,7 +294,7 @@ subtest 'a user who was deleted' => sub {
   is_deeply(change_of($view, 'qa_contact'), [{id => 7, name => 'gone'}, undef], 'was the contact');
   $dbh->do('DELETE FROM audit_log');
   ($view) = $world->recovered($marks);
-  is_deeply(change_of($view, 'cc'), [[], []], 'that there was a change is known even if nobody knows who it was');
+  is_deeply(change_of($view, 'cc'), [[], []], 'that there was a change is published even if the person is unknown');
 };
 
 subtest 'bugs that are imported' => sub {
@@ -345,7 +345,7 @@ subtest 'the end of a group leaves no doubt about other bugs' => sub {
   is_deeply([map { @{$_->{changes}} } grep { $_->{bug}->{id} == $open } @found],
     [{field_name => 'priority', removed => '---', added => 'High'}], 'that of other bugs is found');
   $world->dbh->do(q{DELETE FROM sourcepulse_private});
-  is_deeply([map { $_->{bug}->{id} } $world->recovered($marks)], [], 'a deletion that nobody recorded leaves everything in doubt');
+  is_deeply([map { $_->{bug}->{id} } $world->recovered($marks)], [], 'a deletion that was not recorded leaves everything in doubt');
   $world->dbh->do('DELETE FROM audit_log');
 };
 
@@ -377,13 +377,13 @@ subtest 'what was hidden by group controls and renamed since' => sub {
 subtest 'a comment that only looks like an import' => sub {
   my $bug   = $world->create_bug;
   my $marks = $world->tips;
-  closed(sub { $world->update_bug($bug, priority => 'High', comment => {body => 'SECRET said'}); drain_looks(); $world->next_second });
+  closed(sub { $world->update_bug($bug, priority => 'High', comment => {body => 'SECRET words'}); drain_looks(); $world->next_second });
   drain_looks();
   $world->next_second;
   $world->update_bug($bug, comment => {body => "\n\n--- Bug imported by me"});
   $world->rows;
   my @found = $world->recovered($marks);
-  is_clean(\@found, 'what was said while it was closed');
+  is_clean(\@found, 'what was written while it was closed');
   is_deeply([map { @{$_->{changes} || []} } @found], [], 'and done');
 };
 
@@ -405,8 +405,8 @@ subtest 'while the site is closed' => sub {
     $world->delete_bug($_) foreach $deleted;
     @live = $world->public;
     $world->new_request;
-    require Bugzilla::Extension::SourcePulse::Recovery;
-    my $page = Bugzilla::Extension::SourcePulse::Recovery::page($marks, 100);
+    require Bugzilla::Extension::SourcePulse::HistoryScan;
+    my $page = Bugzilla::Extension::SourcePulse::HistoryScan::page($marks, 100);
     is_deeply([$page->{rows}, $page->{marks}], [[], $marks], 'what is behind the marks stays there');
   });
   is_deeply([map {"$_->{kind} $_->{id}"} @live], ["bug.update $hidden", "bug.delete $deleted"], 'what the public had and has no longer is written');
@@ -469,13 +469,13 @@ subtest 'a second in which a bug was shown is not parted' => sub {
 };
 
 subtest 'a value that Bugzilla broke into lines is one' => sub {
-  require Bugzilla::Extension::SourcePulse::History;
+  require Bugzilla::Extension::SourcePulse::HistoryUpdates;
   my $line = sub { my ($id, $name, $removed, $added) = @_; return {id => $id, name => $name, removed => $removed, added => $added, bug_when => '2026-01-02 03:04:05'} };
   my @url  = map { 'x' x 200 . $_ } 1 .. 3;
-  my @parts = Bugzilla::Extension::SourcePulse::History::updates_of(2_000_000_000,
+  my @parts = Bugzilla::Extension::SourcePulse::HistoryUpdates::updates_of(2_000_000_000,
     [$line->(1, 'see_also', '', $url[0]), $line->(2, 'see_also', '', ", $url[1]"), $line->(3, 'see_also', '', ", $url[2]")]);
   is(scalar @parts, 1, 'of three');
-  @parts = Bugzilla::Extension::SourcePulse::History::updates_of(2_000_000_000,
+  @parts = Bugzilla::Extension::SourcePulse::HistoryUpdates::updates_of(2_000_000_000,
     [$line->(1, 'see_also', '', $url[0]), $line->(2, 'see_also', '', ", $url[1]"), $line->(3, 'see_also', $url[0], '')]);
   is_deeply([map { scalar @$_ } @parts], [2, 1], 'what comes behind it is another update');
 };
@@ -486,13 +486,13 @@ subtest 'flags that went with their type from an attachment that was once hidden
   $world->update_attachment($id, is_private => 1);
   $world->update_attachment($id, is_private => 0);
   $world->rows;
-  require Bugzilla::Extension::SourcePulse::Recovered;
+  require Bugzilla::Extension::SourcePulse::HistoryRow;
   my %found = (visibility => Bugzilla::Extension::SourcePulse::Visibility->new, was => 1, is => 1, timestamp => '2026-01-02 03:04:05');
   my @flags = ({id => 1, name => 'review', type_id => 1, status => '+', setter_id => 1, requestee_id => undef, attach_id => $id});
-  my $row = sub { Bugzilla::Extension::SourcePulse::Recovered::attachment_row('attachment.update', Bugzilla::Attachment->new($id), {%found, flags => \@flags, @_}) };
+  my $row = sub { Bugzilla::Extension::SourcePulse::HistoryRow::attachment_row('attachment.update', Bugzilla::Attachment->new($id), {%found, flags => \@flags, @_}) };
   ok($row->(part => 1)->{payload}->{views}->{public}, 'are published if the hook knew that it was public');
   is($row->(part => 0), undef, 'and not if it knew that it was not');
-  is($row->(), undef, 'nor if nobody knows');
+  is($row->(), undef, 'nor if that is unknown');
 };
 
 subtest 'a product that became private and was deleted' => sub {

@@ -30,34 +30,34 @@ sub left_after {
   return [scalar $world->rows, $world->nudges];
 }
 
-is_deeply(left_after(sub { $world->update_bug($bug, priority => 'High') }), [1, 1], 'an update gives a row and a nudge');
+is_deeply(left_after(sub { $world->update_bug($bug, priority => 'High') }), [1, 1], 'an update makes a row and a nudge');
 
 is_deeply(left_after(sub { $world->dbh->bz_start_transaction; $world->create_bug }), [0, 0],
-  'a new bug in a transaction that nobody commits gives neither');
+  'a new bug in a transaction that is not committed makes neither');
 
 is_deeply(left_after(sub {
   $world->dbh->bz_start_transaction;
   $world->update_bug($bug, priority => 'Low');
   $world->dbh->bz_rollback_transaction;
-}), [0, 0], 'an update that is rolled back outside gives neither');
+}), [0, 0], 'an update that is rolled back outside makes neither');
 
 is_deeply(left_after(sub {
   $world->dbh->bz_start_transaction;
   $world->update_bug($bug, priority => 'Low');
   Bugzilla::Error::ThrowUserError('object_does_not_exist', {});
-}), [0, 0], 'an update before an error that is shown to the user gives neither');
+}), [0, 0], 'an update before an error that is shown to the user makes neither');
 
 foreach my $hook (qw(bug_end_of_create bug_end_of_update)) {
   is_deeply(left_after(sub {
     my $died = $world->dying_in($hook, sub { $hook =~ /create/ ? $world->create_bug : $world->update_bug($bug, priority => 'Low') });
     like($died, qr/another extension died/, "an extension dies in $hook");
-  }), [0, 0], "what an extension after this one undoes in $hook gives neither");
+  }), [0, 0], "what an extension after this one undoes in $hook makes neither");
 }
 
 is_deeply(left_after(sub { $world->dying_in('object_end_of_create', sub { $world->attach($bug) }) }), [0, 0],
-  'an attachment that another extension refuses gives neither');
+  'an attachment that another extension refuses makes neither');
 is_deeply(left_after(sub { $world->dying_in('object_before_delete', sub { $world->delete_bug($bug) }) }), [0, 0],
-  'a deletion that another extension refuses gives neither');
+  'a deletion that another extension refuses makes neither');
 ok($world->dbh->selectrow_array('SELECT 1 FROM bugs WHERE bug_id = ?', undef, $bug), 'and the bug is there');
 
 # post_bug.cgi catches what the attachment dies of, and goes on.
@@ -69,10 +69,10 @@ $world->dying_in('object_end_of_create', sub { $world->attach($bug) });
 is(depth(), 1, 'the transaction around it is as deep as before');
 $world->update_bug($bug, priority => 'Normal');
 $world->dbh->bz_commit_transaction;
-is_deeply([map { $_->{kind} } $world->rows], ['bug.update'], 'and what is done in it afterwards gives its row');
+is_deeply([map { $_->{kind} } $world->rows], ['bug.update'], 'and what is done in it afterwards makes its row');
 $world->nudges;
 
-# The next bug has the number of the one that was rolled back where a database gives numbers out again.
+# The next bug has the number of the one that was rolled back where a database assigns numbers again.
 $world->dbh->bz_start_transaction;
 my $lost = $world->create_bug;
 $world->new_request;
@@ -106,7 +106,7 @@ $world->nudges;
 $world->dbh->bz_start_transaction;
 $world->dbh->bz_commit_transaction;
 $world->update_bug($bug);
-is($world->nudges, 0, 'nothing to tell, no nudge');
+is($world->nudges, 0, 'nothing to publish, no nudge');
 
 $world->params(sourcepulse_enabled => 0);
 $world->update_bug($bug, priority => 'Lowest');

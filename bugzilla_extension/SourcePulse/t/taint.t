@@ -21,7 +21,7 @@ $world->listen_for_nudges;
 $world->params(sourcepulse_restricted => 1);
 $world->rows;
 
-# Empty, and trusted by nobody.
+# Empty, and tainted.
 my $taint = substr($ENV{PATH}, 0, 0);
 
 my $bug = $world->create_bug(short_desc => "a bug$taint", cc => ['bob@example.org']);
@@ -34,7 +34,7 @@ $world->delete_bug($bug);
 is_deeply([map { $_->{kind} } $world->rows],
   [qw(bug.create bug.update attachment.create attachment.update bug.update bug.delete)], 'every row is written');
 is($world->nudges, 6, 'every transaction is announced');
-is(Bugzilla::Extension::SourcePulse::Outbox::missed(), 0, 'nothing is missed');
+is(Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(), 0, 'nothing is missed');
 
 {
   local $SIG{__WARN__} = sub { };
@@ -42,9 +42,9 @@ is(Bugzilla::Extension::SourcePulse::Outbox::missed(), 0, 'nothing is missed');
   $bug = $world->create_bug;
   $world->dbh->do('ALTER TABLE sourcepulse_away RENAME TO sourcepulse_outbox');
 }
-is(Bugzilla::Extension::SourcePulse::Outbox::missed(), 1, 'what is missed is written down');
-Bugzilla::Extension::SourcePulse::Outbox::forget_missed(1);
-is(Bugzilla::Extension::SourcePulse::Outbox::missed(), 0, 'and forgotten');
+is(Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(), 1, 'what is missed is recorded');
+Bugzilla::Extension::SourcePulse::MissedChanges::forget_missed(1);
+is(Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(), 0, 'and forgotten');
 
 require Bugzilla::Extension::SourcePulse::Health;
 is_deeply([map { $_->{problem} } Bugzilla::Extension::SourcePulse::Health::problems()], [], 'the sanity check runs');

@@ -88,7 +88,7 @@ subtest 'a product' => sub {
   ok($view->{thing}->{is_active}, 'open for entry');
   ($view) = views_of(sub { rename_to($product, "$word Q") });
   is_deeply([@$view{qw(kind words)}], ['product.update', ["$word P"]], 'a rename is under the old name');
-  is_deeply($view->{changes}, [{field_name => 'name', removed => "$word P", added => "$word Q"}], 'and says the new one');
+  is_deeply($view->{changes}, [{field_name => 'name', removed => "$word P", added => "$word Q"}], 'and has the new one');
   is($view->{thing}->{name}, "$word Q", 'it has it');
   ($view) = views_of(sub { close_for_entry(Bugzilla::Product->new($product->id)) });
   is_deeply($view->{changes}, [{field_name => 'is_active', removed => JSON::XS::true(), added => JSON::XS::false()}], 'closed for entry');
@@ -149,7 +149,7 @@ subtest 'a keyword' => sub {
   my @rows = $world->drained;
   is((grep { $_->{kind} eq 'keyword.delete' } @rows), 1, 'goes');
   my @updates = grep { $_->{kind} eq 'bug.update' } @rows;
-  is_deeply([map { $_->{bug_id} } @updates], [$bug], 'and the bugs that lose it say so, the public ones');
+  is_deeply([map { $_->{bug_id} } @updates], [$bug], 'and the public bugs that lose it are published');
   my ($payload) = map { $_->{payload} } @updates;
   is_deeply($payload->{views}->{public}->{changes}, [{field_name => 'keywords', removed => ["${word}l"], added => []}], 'what they lost');
   ok($payload->{recovered}, 'as found later');
@@ -197,7 +197,7 @@ subtest 'the flag type of attachments' => sub {
   Bugzilla::FlagType->new($type->id)->remove_from_db;
   $world->new_request;
   my @views = map { $_->{payload}->{views}->{public} || () } $world->drained;
-  is_deeply([map { $_->{attachment}->{id} } @views], [$open], 'the public attachment says so');
+  is_deeply([map { $_->{attachment}->{id} } @views], [$open], 'the public attachment is published');
   is_deeply($views[0]->{changes}, [{field_name => 'flagtypes.name', removed => ["${word}g+"], added => []}], 'what it lost');
 };
 
@@ -208,7 +208,7 @@ subtest 'the content of an attachment' => sub {
   is_deeply([$view->{kind}, @{$view->{attachment}}{qw(id size content_type)}], ['attachment.delete', $open, 0, 'text/plain'], 'is removed');
   ok($view->{attachment}->{is_obsolete}, 'and the attachment obsolete');
   is($view->{who}->{name}, 'admin', 'by whom');
-  is_deeply([views_of(sub { $world->empty_attachment($hidden) })], [], 'of a private one nothing is said');
+  is_deeply([views_of(sub { $world->empty_attachment($hidden) })], [], 'of a private one nothing is published');
   is_deeply([$world->dbh->selectrow_array('SELECT COUNT(*) FROM attach_data WHERE id = ?', undef, $open)], [0], 'the content is gone');
   my $other = $world->create_bug(groups => ['secretgroup']);
   my $file  = $world->attach($other, description => 'SECRET');

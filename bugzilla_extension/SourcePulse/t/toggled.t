@@ -22,14 +22,14 @@ my ($HIDE, $SHOW) = (1, 0);
 sub bug_with_comment {
   my ($is_private) = @_;
   my $bug = $world->create_bug;
-  $world->update_bug($bug, comment => {body => 'said', is_private => $is_private});
+  $world->update_bug($bug, comment => {body => 'words', is_private => $is_private});
   $world->rows;
   $world->new_request;
   $world->next_second;
   return ($bug, $world->last_comment($bug));
 }
 
-# What views say of the privacy of comments, in their order.
+# The privacy of comments in views, in their order.
 sub words {
   return map { ((map {"hidden $_"} @{$_->{comments_hidden} || []}), (map {"published $_->{id}"} @{$_->{comments_published} || []})) } @_;
 }
@@ -37,9 +37,9 @@ sub words {
 # The rows of WORK can only be written thin.
 sub thin_while {
   my ($work) = @_;
-  no warnings qw(once redefine);
-  require Bugzilla::Extension::SourcePulse::Event;
-  local *Bugzilla::Extension::SourcePulse::Event::bug_updated = sub { die "no facts\n" };
+  no strict 'refs';
+  no warnings 'redefine';
+  local *{BzWorld::collector('bug_updated')} = sub { die "no facts\n" };
   return $work->();
 }
 
@@ -76,7 +76,7 @@ foreach my $case (
 
 subtest 'in a second in which the bug was shown, which is not parted' => sub {
   my $bug = $world->create_bug(groups => ['secretgroup']);
-  $world->update_bug($bug, comment => {body => 'said'});
+  $world->update_bug($bug, comment => {body => 'words'});
   my $id = $world->last_comment($bug);
   $world->rows;
   $world->new_request;
@@ -86,7 +86,7 @@ subtest 'in a second in which the bug was shown, which is not parted' => sub {
   $world->update_bug($bug, comment_is_private => {$id => $_}) foreach $HIDE, $SHOW, $HIDE;
   is_deeply([words($world->public)], [map {"$_ $id"} qw(hidden published hidden)], 'each hook saw its own change');
   my @found = $world->recovered($marks);
-  is_deeply([words(@found)], [], 'the history says nothing of the comment');
+  is_deeply([words(@found)], [], 'the history publishes nothing of the comment');
   is_deeply([map { $_->{transition} || () } @found], ['published'], 'only that the bug was shown');
 };
 
@@ -106,7 +106,7 @@ foreach my $case (
   ['hidden, shown and hidden', 0, [$HIDE, $SHOW, $HIDE], ['hidden']],
   )
 {
-  my ($name, $is_private, $toggles, $said) = @$case;
+  my ($name, $is_private, $toggles, $wanted) = @$case;
   subtest "an attachment that was $name" => sub {
     my $bug  = $world->create_bug;
     my $file = $world->attach($bug, isprivate => $is_private);
@@ -120,7 +120,7 @@ foreach my $case (
     }
     $world->rows;
     my @found = grep { $_->{kind} eq 'attachment.update' } $world->recovered($marks);
-    is_deeply([map { $_->{transition} || 'changed' } @found], $said, 'the history says how it is');
+    is_deeply([map { $_->{transition} || 'changed' } @found], $wanted, 'the history publishes the present state');
     unlike(JSON::XS->new->canonical->encode(\@found), qr/SECRET/, 'and not what it was meanwhile');
   };
 }

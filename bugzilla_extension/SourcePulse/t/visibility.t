@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-# What the public stream is never told. Whatever is secret here has SECRET in it.
+# What the public stream never gets. Everything that is secret here has SECRET in it.
 
 use 5.10.1;
 use strict;
@@ -17,7 +17,7 @@ use Test::More;
 my $world = BzWorld->new;
 my $json  = JSON::XS->new->canonical->ascii;
 
-sub told_by {
+sub published_by {
   my ($work) = @_;
   $world->rows;
   $work->();
@@ -46,7 +46,7 @@ my @in_group = (groups => ['secretgroup']);
 subtest 'where one must log in nothing is public' => sub {
   my $bug = $world->create_bug;
   $world->params(requirelogin => 1);
-  is_deeply([told_by(sub { $bug = $world->create_bug; $world->update_bug($bug, priority => 'High'); $world->attach($bug); $world->delete_bug($bug) })],
+  is_deeply([published_by(sub { $bug = $world->create_bug; $world->update_bug($bug, priority => 'High'); $world->attach($bug); $world->delete_bug($bug) })],
     [], 'no row');
   $bug = $world->create_bug;
   is(state_now(bugs => $bug), 'private', 'the check agrees');
@@ -56,49 +56,49 @@ subtest 'where one must log in nothing is public' => sub {
 
 subtest 'a bug that is private' => sub {
   my $bug;
-  is_deeply([told_by(sub { $bug = $world->create_bug(@in_group, short_desc => 'SECRET') })], [], 'is not told when it is made');
-  is_deeply([told_by(sub { $world->update_bug($bug, priority => 'High', comment => {body => 'SECRET'}) })], [], 'nor when it changes');
-  is_deeply([told_by(sub { my $id = $world->attach($bug, description => 'SECRET'); $world->update_attachment($id, is_obsolete => 1) })],
+  is_deeply([published_by(sub { $bug = $world->create_bug(@in_group, short_desc => 'SECRET') })], [], 'is not published when it is made');
+  is_deeply([published_by(sub { $world->update_bug($bug, priority => 'High', comment => {body => 'SECRET'}) })], [], 'nor when it changes');
+  is_deeply([published_by(sub { my $id = $world->attach($bug, description => 'SECRET'); $world->update_attachment($id, is_obsolete => 1) })],
     [], 'nor its attachments');
-  is_deeply([told_by(sub { $world->update_bug($bug, flags => {needinfo => '?'}) })], [], 'nor its flags');
-  is_deeply([told_by(sub { $world->delete_bug($bug) })], [], 'nor that it is gone');
+  is_deeply([published_by(sub { $world->update_bug($bug, flags => {needinfo => '?'}) })], [], 'nor its flags');
+  is_deeply([published_by(sub { $world->delete_bug($bug) })], [], 'nor that it is gone');
 };
 
 subtest 'with or_groups on as well' => sub {
   $world->params(or_groups => 1);
   my $bug;
-  is_deeply([told_by(sub { $bug = $world->create_bug(@in_group, short_desc => 'SECRET') })], [], 'a new private bug is not told');
-  is_deeply([told_by(sub { $world->update_bug($bug, groups => {add => ['othergroup']}) })], [], 'nor in two groups')
+  is_deeply([published_by(sub { $bug = $world->create_bug(@in_group, short_desc => 'SECRET') })], [], 'a new private bug is not published');
+  is_deeply([published_by(sub { $world->update_bug($bug, groups => {add => ['othergroup']}) })], [], 'nor in two groups')
     unless BzWorld::is_real();
   $world->params(or_groups => 0);
 };
 
 subtest 'a product that is private as a whole' => sub {
-  is_deeply([told_by(sub { $world->create_bug(product => 'Secret', component => 'SecretComponent', short_desc => 'SECRET') })], [],
-    'its bugs are not told');
+  is_deeply([published_by(sub { $world->create_bug(product => 'Secret', component => 'SecretComponent', short_desc => 'SECRET') })], [],
+    'its bugs are not published');
 };
 
 subtest 'a bug becomes private' => sub {
   my $bug = $world->create_bug(short_desc => 'was read by all');
-  my ($view) = told_by(sub {
+  my ($view) = published_by(sub {
     $world->update_bug($bug, groups => {add => ['secretgroup']}, short_desc => 'SECRET', comment => {body => 'SECRET'}, priority => 'High');
   });
   is_deeply([sort keys %$view], [qw(id kind old_place place transition)], 'its number, and where it was');
   is_deeply([@$view{qw(id transition)}], [$bug, 'hidden'], 'hidden');
   is(state_now(bugs => $bug), 'private', 'the check agrees');
   my $moved = $world->create_bug;
-  ($view) = told_by(sub { $world->update_bug($moved, product => 'Secret', component => 'SecretComponent') });
+  ($view) = published_by(sub { $world->update_bug($moved, product => 'Secret', component => 'SecretComponent') });
   is_deeply([@$view{qw(old_place place)}], [(['TestProduct', 'TestComponent']) x 2], 'not where it went');
   $world->params(sourcepulse_tell_hidden => 0);
   my $other = $world->create_bug;
-  is_deeply([told_by(sub { $world->update_bug($other, groups => {add => ['secretgroup']}) })], [], 'not even that, if it is not wanted');
+  is_deeply([published_by(sub { $world->update_bug($other, groups => {add => ['secretgroup']}) })], [], 'not even that, if it is not wanted');
   $world->params(sourcepulse_tell_hidden => 1);
 };
 
 subtest 'a bug becomes public' => sub {
   my $bug = $world->create_bug(@in_group, short_desc => 'SECRET');
   $world->update_bug($bug, comment => {body => 'an old comment'}, cf_text => 'SECRET', flags => {needinfo => '?'});
-  my ($view) = told_by(sub {
+  my ($view) = published_by(sub {
     $world->update_bug($bug, groups => {remove => ['secretgroup']}, short_desc => 'for all to read', cf_text => 'clean',
       comment => {body => 'now public'}, flags => {needinfo => 'X'});
   });
@@ -113,13 +113,13 @@ subtest 'a bug becomes public' => sub {
 
 subtest 'fields that no visitor sees' => sub {
   my $bug = $world->create_bug;
-  is_deeply([told_by(sub { $world->update_bug($bug, estimated_time => 5) })], [], 'time tracking');
-  is_deeply([told_by(sub { $world->update_bug($bug, deadline => '2030-01-02') })], [], 'the deadline');
-  my ($view) = told_by(sub { $world->update_bug($bug, deadline => '2030-01-03', priority => 'High') });
-  is_deeply([map { $_->{field_name} } @{$view->{changes}}], ['priority'], 'beside one that is told');
+  is_deeply([published_by(sub { $world->update_bug($bug, estimated_time => 5) })], [], 'time tracking');
+  is_deeply([published_by(sub { $world->update_bug($bug, deadline => '2030-01-02') })], [], 'the deadline');
+  my ($view) = published_by(sub { $world->update_bug($bug, deadline => '2030-01-03', priority => 'High') });
+  is_deeply([map { $_->{field_name} } @{$view->{changes}}], ['priority'], 'beside one that is published');
   $world->params(sourcepulse_hidden_fields => 'cf_text');
-  is_deeply([told_by(sub { $world->update_bug($bug, cf_text => 'SECRET') })], [], 'a field that the administrator hides');
-  ($view) = told_by(sub { $world->update_bug($bug, cf_text => 'SECRET 2', priority => 'Low') });
+  is_deeply([published_by(sub { $world->update_bug($bug, cf_text => 'SECRET') })], [], 'a field that the administrator hides');
+  ($view) = published_by(sub { $world->update_bug($bug, cf_text => 'SECRET 2', priority => 'Low') });
   ok(!exists $view->{bug}->{cf_text}, 'not in the bug');
   $world->params(sourcepulse_hidden_fields => '');
 };
@@ -130,23 +130,23 @@ subtest 'comments' => sub {
   $world->update_bug($bug, comment => {body => 'for later', is_private => 1});
   is_deeply([$world->public], [], 'a private one');
   my $private = $world->last_comment($bug);
-  my ($view) = told_by(sub { $world->update_bug($bug, comment => {body => 'SECRET', is_private => 1}, priority => 'High') });
+  my ($view) = published_by(sub { $world->update_bug($bug, comment => {body => 'SECRET', is_private => 1}, priority => 'High') });
   is_deeply($view->{comments}, [], 'one beside a change');
   ok(!change_of($view, 'longdescs.isprivate'), 'nor its privacy');
-  ($view) = told_by(sub { $world->update_bug($bug, comment_is_private => {$private => 0}) });
+  ($view) = published_by(sub { $world->update_bug($bug, comment_is_private => {$private => 0}) });
   is_deeply([map { $_->{id} } @{$view->{comments_published}}], [$private], 'one that becomes public');
   $world->update_bug($bug, comment => {body => 'read by all'});
   my $public = $world->last_comment($bug);
-  is(state_now(comments => $public), 'public', 'the check says public');
-  ($view) = told_by(sub { $world->update_bug($bug, comment_is_private => {$public => 1}) });
+  is(state_now(comments => $public), 'public', 'the check answers public');
+  ($view) = published_by(sub { $world->update_bug($bug, comment_is_private => {$public => 1}) });
   is_deeply($view->{comments_hidden}, [$public], 'one that becomes private: its number');
   is_deeply($view->{changes}, [], 'and nothing else');
-  is(state_now(comments => $public), 'private', 'the check says private');
+  is(state_now(comments => $public), 'private', 'the check answers private');
 };
 
 subtest 'hours that are booked without a text' => sub {
   my $bug = $world->create_bug;
-  $world->update_bug($bug, comment => {body => 'said'});
+  $world->update_bug($bug, comment => {body => 'words'});
   my ($view) = grep { $_->{kind} eq 'bug.update' } $world->public;
   my @events = $world->events_of({%$view, comments => [{%{$view->{comments}->[0]}, text => ''}]});
   is_deeply([map { $_->[0] } @events], ['comment.created'], 'an empty comment');
@@ -166,18 +166,18 @@ subtest 'hours that are booked without a text' => sub {
 subtest 'attachments' => sub {
   my $bug = $world->create_bug;
   my $id;
-  is_deeply([told_by(sub { $id = $world->attach($bug, isprivate => 1, description => 'SECRET') })], [], 'a private one');
-  is(state_now(attachments => $id), 'private', 'the check says private');
-  is_deeply([told_by(sub { $world->update_attachment($id, description => 'SECRET 2') })], [], 'a change of it');
-  is_deeply([told_by(sub { $world->update_attachment($id, flags => {review => '?'}) })], [], 'its flag');
-  is_deeply([told_by(sub { $world->update_bug($bug, comment => {body => 'x'}); $world->rows;
+  is_deeply([published_by(sub { $id = $world->attach($bug, isprivate => 1, description => 'SECRET') })], [], 'a private one');
+  is(state_now(attachments => $id), 'private', 'the check answers private');
+  is_deeply([published_by(sub { $world->update_attachment($id, description => 'SECRET 2') })], [], 'a change of it');
+  is_deeply([published_by(sub { $world->update_attachment($id, flags => {review => '?'}) })], [], 'its flag');
+  is_deeply([published_by(sub { $world->update_bug($bug, comment => {body => 'x'}); $world->rows;
         $world->dbh->do('UPDATE longdescs SET type = 5, extra_data = ?, thetext = ? WHERE comment_id = ?', undef, $id, 'SECRET',
           $world->last_comment($bug)) })], [], 'the comment it came with');
   is(state_now(comments => $world->last_comment($bug)), 'private', 'the check knows it by its attachment');
-  my ($view) = told_by(sub { $world->update_attachment($id, is_private => 0, description => 'clean') });
+  my ($view) = published_by(sub { $world->update_attachment($id, is_private => 0, description => 'clean') });
   is($view->{transition}, 'published', 'published');
   is_deeply([$view->{changes}, $view->{who}, $view->{flags}], [[], undef, []], 'without what it was');
-  ($view) = told_by(sub { $world->update_attachment($id, is_private => 1, description => 'SECRET 3') });
+  ($view) = published_by(sub { $world->update_attachment($id, is_private => 1, description => 'SECRET 3') });
   is_deeply([sort keys %$view], [qw(bug_id id kind place transition)], 'hidden: numbers only');
 };
 
@@ -185,14 +185,14 @@ subtest 'numbers of other bugs' => sub {
   my $secret = $world->create_bug(@in_group);
   my $open   = $world->create_bug;
   my $bug    = $world->create_bug;
-  my ($view) = told_by(sub { $world->update_bug($bug, dependson => {add => [$secret, $open]}, blocked => {add => []}) });
+  my ($view) = published_by(sub { $world->update_bug($bug, dependson => {add => [$secret, $open]}, blocked => {add => []}) });
   is_deeply(change_of($view, 'depends_on'), [[], [$open]], 'in a change');
   is_deeply($view->{bug}->{depends_on}, [$open], 'in the bug');
-  is_deeply([told_by(sub { $world->update_bug($bug, dependson => {remove => [$secret]}) })], [], 'nothing is left of a change of only them');
-  is_deeply([told_by(sub { $world->update_bug($bug, cf_bug => $secret) })], [], 'in a custom field');
-  ($view) = told_by(sub { $world->update_bug($bug, cf_bug => $open) });
+  is_deeply([published_by(sub { $world->update_bug($bug, dependson => {remove => [$secret]}) })], [], 'nothing is left of a change of only them');
+  is_deeply([published_by(sub { $world->update_bug($bug, cf_bug => $secret) })], [], 'in a custom field');
+  ($view) = published_by(sub { $world->update_bug($bug, cf_bug => $open) });
   is_deeply(change_of($view, 'cf_bug'), [undef, $open], 'as its old value');
-  my @views = told_by(sub { $world->update_bug($bug, dup_id => $secret) });
+  my @views = published_by(sub { $world->update_bug($bug, dup_id => $secret) });
   ($view) = grep { $_->{bug} && $_->{bug}->{id} == $bug } @views;
   is($view->{bug}->{dupe_of}, undef, 'as what it duplicates');
   is(change_of($view, 'dupe_of'), undef, 'nor in the change');
@@ -201,19 +201,19 @@ subtest 'numbers of other bugs' => sub {
 
 subtest 'people' => sub {
   my $bug = $world->create_bug(cc => ['bob@example.org']);
-  my ($view) = told_by(sub { $world->update_bug($bug, assigned_to => 'bob@example.org', flags => {needinfo => ['?', 'bob@example.org']}) });
+  my ($view) = published_by(sub { $world->update_bug($bug, assigned_to => 'bob@example.org', flags => {needinfo => ['?', 'bob@example.org']}) });
   my $text = $json->encode($view);
-  unlike($text, qr/example\.org/, 'no address, however it is told');
+  unlike($text, qr/example\.org/, 'no address anywhere');
   like($text, qr/needinfo\?\(bob\)/, 'but who is meant');
   $world->params(usevisibilitygroups => 1);
-  ($view) = told_by(sub { $world->update_bug($bug, cc => {remove => ['bob@example.org']}, flags => {needinfo => 'X'}) });
+  ($view) = published_by(sub { $world->update_bug($bug, cc => {remove => ['bob@example.org']}, flags => {needinfo => 'X'}) });
   is(change_of($view, 'cc')->[0]->[0]->{name}, undef, 'no name where people are not visible to each other');
   unlike($json->encode($view), qr/bob|admin/, 'nowhere');
   $world->params(usevisibilitygroups => 0);
 };
 
 subtest 'other classes' => sub {
-  is_deeply([told_by(sub {
+  is_deeply([published_by(sub {
     foreach my $class (qw(User Group Comment Field)) {
       my ($id) = $class eq 'Comment' ? $world->last_comment($world->create_bug) : 1;
       $world->rows;
@@ -225,7 +225,7 @@ subtest 'other classes' => sub {
   })], [], 'users, groups, fields and all else');
 };
 
-subtest 'the check before publishing only takes away' => sub {
+subtest 'the check before publishing only removes' => sub {
   my $bug = $world->create_bug(@in_group, short_desc => 'SECRET');
   my ($row) = $world->dbh->selectrow_array('SELECT COUNT(*) FROM sourcepulse_outbox WHERE is_public <> 0');
   is($row, 0, 'a row that was private when it was written');
@@ -233,7 +233,7 @@ subtest 'the check before publishing only takes away' => sub {
   my @rows = $world->rows;
   is_deeply([map { $_->{payload}->{views}->{public} ? $_->{payload}->{views}->{public}->{transition} : 'none' } @rows], ['published'],
     'has nothing to publish when the bug is public later');
-  is(state_now(bugs => 2_000_000_000), 'gone', 'what is gone is told apart');
+  is(state_now(bugs => 2_000_000_000), 'gone', 'what is gone has a state of its own');
 };
 
 subtest 'behind the back of all hooks' => sub {
@@ -248,7 +248,7 @@ subtest 'in doubt private' => sub {
   my $bug = $world->create_bug;
   no warnings qw(once redefine);
   local *Bugzilla::Extension::SourcePulse::Visibility::public_bugs = sub { die "no answer\n" };
-  my @views = told_by(sub { $world->update_bug($bug, short_desc => 'SECRET', dependson => {add => [$world->create_bug]}) });
+  my @views = published_by(sub { $world->update_bug($bug, short_desc => 'SECRET', dependson => {add => [$world->create_bug]}) });
   is_deeply(\@views, [], 'visibility that fails has no public view');
 };
 

@@ -56,7 +56,7 @@ sub usage_mode { return USAGE_MODE_CMDLINE; }
 
 sub active_custom_fields { return @{$cache->{custom_fields} ||= [Bugzilla::Field->custom]}; }
 
-# Extensions are loaded in the order of their folders, once; whoever asks gets objects of theirs.
+# Extensions are loaded in the order of their folders, once; each call returns new objects.
 my @loaded;
 
 sub extensions {
@@ -87,7 +87,7 @@ sub _cleanup {
   return;
 }
 
-# As soon as it is loaded, Bugzilla tells that it is down, and ends.
+# As soon as it is loaded, Bugzilla prints that it is down, and ends.
 if (-e bz_locations()->{datadir} . '/params.json' && __PACKAGE__->params->{shutdownhtml}) {
   print "Bugzilla is down: " . __PACKAGE__->params->{shutdownhtml} . "\n";
   exit 0;

@@ -59,13 +59,14 @@ sub new {
   $self->new_request;
   Bugzilla->extensions;
   require Bugzilla::Extension::SourcePulse::Database;
-  require Bugzilla::Extension::SourcePulse::Outbox;
+  require Bugzilla::Extension::SourcePulse::MissedChanges;
+  require Bugzilla::Extension::SourcePulse::WaitingRows;
   return $self if $as_it_is;
   $self->params(requirelogin => 0, sourcepulse_enabled => 1, sourcepulse_restricted => 0, sourcepulse_tell_hidden => 1,
     sourcepulse_hidden_fields => '', sourcepulse_groups_as => 'names', usevisibilitygroups => 0, or_groups => 0);
   $self->rows;
   Bugzilla->dbh->do("DELETE FROM $_") foreach qw(sourcepulse_private sourcepulse_state);
-  unlink(Bugzilla::Extension::SourcePulse::Outbox::missed_path());
+  unlink(Bugzilla::Extension::SourcePulse::MissedChanges::missed_path());
   return $self;
 }
 
@@ -100,7 +101,7 @@ sub params {
   return;
 }
 
-# Lets the database have another time, which counts whole seconds: the fake one by its clock, a real one by waiting.
+# Moves the database to another time, which counts whole seconds: the fake one by its clock, a real one by waiting.
 sub next_second {
   my ($self) = @_;
   if (!is_real()) {
@@ -146,10 +147,10 @@ sub public {
 sub recovered {
   my ($self, $marks) = @_;
   $self->new_request;
-  require Bugzilla::Extension::SourcePulse::Recovery;
+  require Bugzilla::Extension::SourcePulse::HistoryScan;
   my @views;
   for (my $more = 1; $more;) {
-    my $page = Bugzilla::Extension::SourcePulse::Recovery::page($marks, 200);
+    my $page = Bugzilla::Extension::SourcePulse::HistoryScan::page($marks, 200);
     foreach my $row (@{$page->{rows}}) {
       my $view = JSON::XS->new->decode($row->{payload})->{views}->{public};
       push(@views, {kind => $row->{kind}, %$view}) if $view;
@@ -161,17 +162,17 @@ sub recovered {
 
 # Where the tables end now.
 sub tips {
-  require Bugzilla::Extension::SourcePulse::Recovery;
-  return Bugzilla::Extension::SourcePulse::Recovery::tips();
+  require Bugzilla::Extension::SourcePulse::HistoryScan;
+  return Bugzilla::Extension::SourcePulse::HistoryScan::tips();
 }
 
 # What drain.pl would return of the rows that wait: thin ones are filled.
 sub drained {
   my ($self) = @_;
-  require Bugzilla::Extension::SourcePulse::Recovery;
+  require Bugzilla::Extension::SourcePulse::FillThinRow;
   $self->new_request;
-  my $rows = Bugzilla::Extension::SourcePulse::Outbox::next_rows(1_000, 64_000_000);
-  Bugzilla::Extension::SourcePulse::Recovery::fill_thin_row($_) foreach @$rows;
+  my $rows = Bugzilla::Extension::SourcePulse::WaitingRows::next_rows(1_000, 64_000_000);
+  Bugzilla::Extension::SourcePulse::FillThinRow::fill_thin_row($_) foreach @$rows;
   $self->rows;
   $_->{payload} = JSON::XS->new->decode($_->{payload}) foreach @$rows;
   return @$rows;
@@ -181,10 +182,10 @@ sub drained {
 sub check {
   my ($self, @events) = @_;
   $self->new_request;
-  require Bugzilla::Extension::SourcePulse::View;
+  require Bugzilla::Extension::SourcePulse::EventCheck;
   my $json = JSON::XS->new;
   my @copies = map { {type => "bugzilla.$_->[0].v1", data => $json->decode($json->encode($_->[1]))} } @events;
-  my $verdicts = Bugzilla::Extension::SourcePulse::View::check_events(@copies);
+  my $verdicts = Bugzilla::Extension::SourcePulse::EventCheck::check_events(@copies);
   return @{$json->decode($json->encode($verdicts))};
 }
 
@@ -292,7 +293,14 @@ sub last_comment {
 
 # -- what happens inside
 
-# Runs WORK and gives the hooks that ran meanwhile, each as "name(class) depth of transaction".
+# The name of the function that collects the facts of a change, for example of bug_updated, or makes the thin row of a bug.
+sub collector {
+  my ($what) = @_;
+  my $name = $what =~ /\Aattachment/ ? 'RecordAttachment::_attachment_row' : 'RecordBug::' . ($what eq 'thin_row_now' ? $what : "_$what");
+  return "Bugzilla::Extension::SourcePulse::$name";
+}
+
+# Runs WORK and returns the hooks that ran meanwhile, each as "name(class) depth of transaction".
 sub trace {
   my ($self, $work) = @_;
   my @seen;
@@ -311,7 +319,7 @@ sub trace {
   return \@seen;
 }
 
-# Listens as the sidecar does; nudges() says how many datagrams have come since.
+# Listens as the sidecar does; nudges() returns how many datagrams have come since.
 sub listen_for_nudges {
   my ($self) = @_;
   my $path = $self->data . '/sourcepulse.sock';

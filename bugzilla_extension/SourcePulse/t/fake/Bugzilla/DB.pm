@@ -38,7 +38,7 @@ sub open {
   return bless $dbh, 'Bugzilla::DB::Sqlite';
 }
 
-# Tests move this clock, or for all processes the time of a file; databases give whole seconds.
+# Tests move this clock, or for all processes the time of a file; databases return whole seconds.
 our $now_s;
 
 sub _now {

@@ -7,7 +7,7 @@ use 5.10.1;
 use strict;
 use warnings;
 
-# No eval: what dies in a hook dies in whoever called it.
+# No eval: what dies in a hook dies in its caller.
 sub process {
   my ($name, $args) = @_;
   foreach my $extension (@{Bugzilla->extensions}) {

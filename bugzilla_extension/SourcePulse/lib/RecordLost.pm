@@ -1,55 +1,59 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-package Bugzilla::Extension::SourcePulse::Lost;
+package Bugzilla::Extension::SourcePulse::RecordLost;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Database   qw(handle select_in);
+use Bugzilla::Extension::SourcePulse::Database   qw(select_column select_in);
 use Bugzilla::Extension::SourcePulse::Flags      qw(flags_of_type);
+use Bugzilla::Extension::SourcePulse::Json       qw(number text);
+use Bugzilla::Extension::SourcePulse::Outbox     qw(record);
 use Bugzilla::Extension::SourcePulse::Params     qw(restricted);
-use Bugzilla::Extension::SourcePulse::Values     qw(number text);
-use Bugzilla::Extension::SourcePulse::View       qw(thin_row);
+use Bugzilla::Extension::SourcePulse::ThinRow    qw(thin_row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
-# The bugs that become visible to visitors when this group is deleted.
-sub rows_of_group {
-  my ($group, $timestamp) = @_;
-  my $ids = handle()->selectcol_arrayref(
-    'SELECT bug_id FROM bug_group_map WHERE group_id = ? AND bug_id NOT IN
-      (SELECT bug_id FROM bug_group_map WHERE group_id <> ?) ORDER BY bug_id',
-    undef, ($group->id) x 2
-  );
-  return [
-    map {
-      thin_row(
-        'bug.update', $_, $timestamp, 'its last group was deleted',
-        was => 0,
-        is  => 1
-      )
-    } @$ids
-  ];
+# OBJECT: a group, a keyword or a flag type, before it is deleted.
+sub record_lost {
+  my ($object, $timestamp) = @_;
+  my $rows_of
+    = $object->isa('Bugzilla::Group')   ? \&_rows_of_group
+    : $object->isa('Bugzilla::Keyword') ? \&_rows_of_keyword
+    :                                     \&_rows_of_flag_type;
+  record(sub { $rows_of->($object, $timestamp) });
+  return;
 }
 
-sub rows_of_keyword {
+# The bugs that become visible to visitors.
+sub _rows_of_group {
+  my ($group, $timestamp) = @_;
+  my @ids = select_column(
+    'SELECT bug_id FROM bug_group_map WHERE group_id = ? AND bug_id NOT IN
+      (SELECT bug_id FROM bug_group_map WHERE group_id <> ?) ORDER BY bug_id',
+    ($group->id) x 2
+  );
+  my %change = (was => 0, is => 1);
+  return map {
+    thin_row('bug.update', $_, $timestamp, 'its last group was deleted', %change)
+  } @ids;
+}
+
+sub _rows_of_keyword {
   my ($keyword, $timestamp) = @_;
-  my $ids
-    = handle()
-    ->selectcol_arrayref(
+  my @ids
+    = select_column(
     'SELECT bug_id FROM keywords WHERE keywordid = ? ORDER BY bug_id',
-    undef, $keyword->id);
+    $keyword->id);
   my $lost = {field_name => 'keywords', removed => [text($keyword->name)]};
   return _rows('its keyword was deleted',
-    $timestamp, map { {bug_id => $_, lost => $lost} } @$ids);
+    $timestamp, map { {bug_id => $_, lost => $lost} } @ids);
 }
 
 # A row for each bug and each attachment, with the flags that it had.
-sub rows_of_flag_type {
+sub _rows_of_flag_type {
   my ($type, $timestamp) = @_;
   my (%flags, @order);
   foreach my $flag (@{flags_of_type($type->id)}) {
@@ -64,7 +68,7 @@ sub rows_of_flag_type {
       bug_id     => $_->[0]->{bug_id},
       attachment => $_->[0]->{attach_id},
       flags      => $_
-    } } map { $flags{$_} } @order
+    } } @flags{@order}
   );
 }
 
@@ -99,7 +103,7 @@ sub _rows {
       )
     );
   }
-  return \@rows;
+  return @rows;
 }
 
 1;
@@ -108,16 +112,11 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Lost - the bugs that lose a group, a keyword
-or flags because these are deleted
+Bugzilla::Extension::SourcePulse::RecordLost - writes the rows of bugs that lose
+a group, a keyword or flags because these are deleted
 
 =head1 DESCRIPTION
 
 The database removes these references itself: no hook runs for the bugs, and
 their history has no line. The rows are thin, because there can be many;
 drain.pl reads the bugs.
-
-=head1 FUNCTIONS
-
-C<rows_of_group GROUP, TIMESTAMP>, C<rows_of_keyword KEYWORD, TIMESTAMP> and
-C<rows_of_flag_type TYPE, TIMESTAMP> return the rows, before the deletion.

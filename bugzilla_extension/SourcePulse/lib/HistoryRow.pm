@@ -1,32 +1,36 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-package Bugzilla::Extension::SourcePulse::Recovered;
+package Bugzilla::Extension::SourcePulse::HistoryRow;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
+use Bugzilla::Bug    qw();
 use Bugzilla::Status qw(is_open_state);
 
 use Bugzilla::Extension::SourcePulse::Changes  qw(flag_item);
 use Bugzilla::Extension::SourcePulse::Database qw(select_in);
 use Bugzilla::Extension::SourcePulse::Facts
   qw(attachment_fact bug_fact comment_fact flag_rows flags_done read_more);
-use Bugzilla::Extension::SourcePulse::Flags qw();
-use Bugzilla::Extension::SourcePulse::History
-  qw(history_changes history_fields is_toggled place_before place_names_at);
+use Bugzilla::Extension::SourcePulse::Flags   qw(CLEARED);
+use Bugzilla::Extension::SourcePulse::History qw(
+  ATTACHMENT_PRIVACY_FIELD COMMENT_PRIVACY_FIELD is_toggled place_before
+  place_names_at
+);
+use Bugzilla::Extension::SourcePulse::HistoryChanges
+  qw(history_changes history_fields);
+use Bugzilla::Extension::SourcePulse::Json       qw(text truth);
 use Bugzilla::Extension::SourcePulse::Logins     qw();
-use Bugzilla::Extension::SourcePulse::Values     qw(number text truth);
 use Bugzilla::Extension::SourcePulse::View       qw(row);
-use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
+use Bugzilla::Extension::SourcePulse::Visibility qw(PUBLIC is_about_attachment);
 
 use base qw(Exporter);
-our @EXPORT_OK
-  = qw(attachment_row comment_rows created_row deleted_row updated_row);
+our @EXPORT_OK = qw(
+  attachment_row bug_by_id comment_rows created_row deleted_row updated_row
+);
 
 # FOUND, for all of these: visibility, timestamp, activity, was and is (of the
 # bug).
@@ -147,7 +151,14 @@ sub comment_rows {
       sort { $a->[0] <=> $b->[0] } @$rows];
 }
 
-# -- implementation
+# undef if there is none, or if it is not valid.
+sub bug_by_id {
+  my ($id) = @_;
+  my $bug = Bugzilla::Bug->new($id);
+  return $bug && !$bug->{error} ? $bug : undef;
+}
+
+# -- parts of these
 
 # The hook's own record has priority; without lines the history shows nothing.
 sub _old_place {
@@ -168,8 +179,7 @@ sub _old_place {
 sub _is_public_product {
   my ($found, $bug) = @_;
   my $id = $bug->{product_id};
-  return $found->{visibility}->state_of_products($id)->{$id} eq
-    Bugzilla::Extension::SourcePulse::Visibility::PUBLIC;
+  return $found->{visibility}->state_of_products($id)->{$id} eq PUBLIC;
 }
 
 sub _more {
@@ -188,10 +198,7 @@ sub _public_by_itself {
   return (undef, undef)
     if is_toggled('attachment', $attachment->id,
     @$lines ? $lines->[-1]->{id} : 0);
-  my @toggles = grep {
-    $_->{name} eq
-      Bugzilla::Extension::SourcePulse::History::ATTACHMENT_PRIVACY_FIELD
-  } @$lines;
+  my @toggles = grep { $_->{name} eq ATTACHMENT_PRIVACY_FIELD } @$lines;
   return ($attachment->{isprivate} ? 0 : 1) x 2 unless @toggles;
   my ($was, $is) = map { text($_) eq '1' ? 0 : 1 } $toggles[0]->{removed},
     $toggles[-1]->{added};
@@ -204,11 +211,8 @@ sub _public_by_itself {
 # earlier privacy is unknown if the attachment was ever hidden.
 sub _toggled {
   my ($logins, $lines) = @_;
-  my %last = map { $_->{comment_id} => $_ } grep {
-         $_->{comment_id}
-      && $_->{name} eq
-      Bugzilla::Extension::SourcePulse::History::COMMENT_PRIVACY_FIELD
-  } @$lines;
+  my %last = map { $_->{comment_id} => $_ }
+    grep { $_->{comment_id} && $_->{name} eq COMMENT_PRIVACY_FIELD } @$lines;
   my @toggled;
   foreach my $row (@{comment_rows(keys %last)}) {
     my $is_hidden = text($last{$row->{comment_id}}->{added}) eq '1' ? 1 : 0;
@@ -247,9 +251,8 @@ sub _lost {
 
 sub _cleared {
   my ($logins, $found) = @_;
-  my $cleared = Bugzilla::Extension::SourcePulse::Flags::CLEARED;
   return flags_done($logins,
-    [map { {row => $_, status => $cleared} } @{$found->{flags} || []}]);
+    [map { {row => $_, status => CLEARED} } @{$found->{flags} || []}]);
 }
 
 1;
@@ -258,18 +261,11 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Recovered - collects what the tables and the
+Bugzilla::Extension::SourcePulse::HistoryRow - collects what the tables and the
 history show, for the module that decides
 
 =head1 DESCRIPTION
 
-The counterpart of L<Bugzilla::Extension::SourcePulse::Event> for changes that
-no hook saw, and for rows that could only be written thin: the present state,
-with the changes that the history has.
-
-=head1 FUNCTIONS
-
-C<created_row BUG, FOUND>, C<updated_row BUG, FOUND>,
-C<deleted_row BUG_ID, FOUND> and C<attachment_row KIND, ATTACHMENT, FOUND>
-return what L<Bugzilla::Extension::SourcePulse::View> makes of it;
-C<comment_rows IDS> reads comments.
+The counterpart of L<Bugzilla::Extension::SourcePulse::RecordBug> for changes
+that no hook saw, and for rows that could only be written thin: the present
+state, with the changes that the history has.

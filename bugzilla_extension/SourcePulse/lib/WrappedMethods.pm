@@ -1,10 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-package Bugzilla::Extension::SourcePulse::Wrap;
+package Bugzilla::Extension::SourcePulse::WrappedMethods;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -14,20 +12,26 @@ use Bugzilla::Attachment qw();
 use Bugzilla::DB         qw();
 use Bugzilla::Object     qw();
 
-use Bugzilla::Extension::SourcePulse::Nudge  qw();
-use Bugzilla::Extension::SourcePulse::Outbox qw();
+use Bugzilla::Extension::SourcePulse::Nudge qw(send_nudge);
+use Bugzilla::Extension::SourcePulse::Outbox
+  qw(forget_transaction has_new_rows);
 use Bugzilla::Extension::SourcePulse::Params qw(active);
+use Bugzilla::Extension::SourcePulse::RecordAttachment
+  qw(record_attachment_update record_emptied_attachment record_new_attachment);
+
+use base qw(Exporter);
+our @EXPORT_OK = qw(remember_old_attachment wrap_methods);
 
 # The attachment before the update that is in progress; the hooks see it only
 # during that update.
 our $old_attachment;
 
+sub remember_old_attachment { $old_attachment = $_[0]; return; }
+
 my $is_wrapped = 0;
 
-# TELL: created, updated and deleted, called inside the transaction with what
-# the wrapped method returned.
-sub install {
-  my (%tell) = @_;
+# Once per process.
+sub wrap_methods {
   return if $is_wrapped;
   $is_wrapped = 1;
   no warnings 'redefine';
@@ -42,59 +46,69 @@ sub install {
 
   my $rollback = \&Bugzilla::DB::bz_rollback_transaction;
   *Bugzilla::DB::bz_rollback_transaction = sub {
-    _forget($_[0]);
+    forget_transaction($_[0]);
     goto &$rollback;
   };
 
-  my $create = \&Bugzilla::Attachment::create;
-  *Bugzilla::Attachment::create = sub {
-    my @arguments = @_;
-    return $create->(@arguments) unless active();
-    return _together(sub {
-      my $attachment = $create->(@arguments);
-      $tell{created}->($attachment);
-      return $attachment;
-    });
-  };
+  _wrap('Bugzilla::Attachment::create',         \&_create_attachment);
+  _wrap('Bugzilla::Attachment::update',         \&_update_attachment);
+  _wrap('Bugzilla::Attachment::remove_from_db', \&_empty_attachment);
 
-  my $update = \&Bugzilla::Attachment::update;
-  *Bugzilla::Attachment::update = sub {
-    my @arguments = @_;
-    return $update->(@arguments) unless active();
-    local $old_attachment;
-    return _together(sub {
-      my $changes = $update->(@arguments);
-      $tell{updated}->($arguments[0], $old_attachment, $changes);
-      return $changes;
-    });
-  };
+  # Wrapped here and not in Bugzilla::Bug, which few pages load.
+  _wrap('Bugzilla::Object::remove_from_db', \&_remove_object, \&_needs_rows);
+  return;
+}
 
-  # Removes the content of an attachment, which itself remains; there is no
-  # hook.
-  my $empty = \&Bugzilla::Attachment::remove_from_db;
-  *Bugzilla::Attachment::remove_from_db = sub {
-    my ($attachment, @arguments) = @_;
-    return $empty->($attachment, @arguments) unless active();
-    my $id = $attachment->id;
-    return _together(sub {
-      my $result = $empty->($attachment, @arguments);
-      $tell{deleted}->($id);
-      return $result;
-    });
-  };
-
-  # Wrapped here and not in Bugzilla::Bug, which few pages load; the hook of the
-  # deletion runs inside.
-  my $remove = \&Bugzilla::Object::remove_from_db;
-  *Bugzilla::Object::remove_from_db = sub {
+# Replaces a method by WORK, which is called with it and its arguments. WHEN: for
+# which objects.
+sub _wrap {
+  my ($name, $work, $when) = @_;
+  no strict 'refs';
+  no warnings 'redefine';
+  my $method = \&$name;
+  *$name = sub {
     my @arguments = @_;
-    return $remove->(@arguments)
-      unless (grep { $arguments[0]->isa($_) }
-      qw(Bugzilla::Bug Bugzilla::Keyword Bugzilla::FlagType))
-      && active();
-    return _together(sub { return scalar $remove->(@arguments) });
+    return $method->(@arguments) if ($when && !$when->(@arguments)) || !active();
+    return _together(sub { return scalar $work->($method, @arguments) });
   };
   return;
+}
+
+sub _create_attachment {
+  my ($create, @arguments) = @_;
+  my $attachment = $create->(@arguments);
+  record_new_attachment($attachment);
+  return $attachment;
+}
+
+sub _update_attachment {
+  my ($update, $attachment, @arguments) = @_;
+  local $old_attachment;
+  my $changes = $update->($attachment, @arguments);
+  record_attachment_update($attachment, $old_attachment, $changes);
+  return $changes;
+}
+
+# Removes the content of an attachment, which itself remains; there is no hook.
+sub _empty_attachment {
+  my ($empty, $attachment, @arguments) = @_;
+  my $id     = $attachment->id;
+  my $result = $empty->($attachment, @arguments);
+  record_emptied_attachment($id);
+  return $result;
+}
+
+# The hook of the deletion runs inside.
+sub _remove_object {
+  my ($remove, @arguments) = @_;
+  return $remove->(@arguments);
+}
+
+sub _needs_rows {
+  my ($object) = @_;
+  return
+    grep { $object->isa($_) }
+    qw(Bugzilla::Bug Bugzilla::Keyword Bugzilla::FlagType);
 }
 
 # Commits change and row in one transaction. After an exception the transaction
@@ -103,7 +117,7 @@ sub install {
 sub _together {
   my ($work) = @_;
   my $dbh    = Bugzilla->dbh;
-  my $guard  = Bugzilla::Extension::SourcePulse::Wrap::Guard->new($dbh);
+  my $guard  = Bugzilla::Extension::SourcePulse::WrappedMethods::Guard->new($dbh);
   $dbh->bz_start_transaction;
   my $result = $work->();
   $dbh->bz_commit_transaction;
@@ -113,20 +127,13 @@ sub _together {
 
 sub _after_commit {
   my ($dbh) = @_;
-  return unless $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::DIRTY};
-  _forget($dbh);
-  Bugzilla::Extension::SourcePulse::Nudge::send_one();
+  return unless has_new_rows($dbh);
+  forget_transaction($dbh);
+  send_nudge();
   return;
 }
 
-sub _forget {
-  my ($dbh) = @_;
-  $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::DIRTY}       = 0;
-  $dbh->{+Bugzilla::Extension::SourcePulse::Outbox::TRANSACTION} = undef;
-  return;
-}
-
-package Bugzilla::Extension::SourcePulse::Wrap::Guard;
+package Bugzilla::Extension::SourcePulse::WrappedMethods::Guard;
 
 use strict;
 use warnings;
@@ -167,8 +174,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Wrap - wraps the few methods of Bugzilla that
-have no hook
+Bugzilla::Extension::SourcePulse::WrappedMethods - wraps the few methods of
+Bugzilla that have no hook
 
 =head1 DESCRIPTION
 
@@ -185,8 +192,3 @@ They run outside a transaction if the caller opened none; the wrapper opens one,
 so that change and row are committed together.
 
 =back
-
-=head1 FUNCTIONS
-
-C<install created =E<gt> CODE, updated =E<gt> CODE, deleted =E<gt> CODE> wraps
-the methods, once per process.

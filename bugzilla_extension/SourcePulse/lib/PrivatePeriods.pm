@@ -1,27 +1,22 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-package Bugzilla::Extension::SourcePulse::Periods;
+package Bugzilla::Extension::SourcePulse::PrivatePeriods;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use POSIX ();
-
 use Bugzilla::Constants qw(bz_locations);
-use Bugzilla::Util      qw(trick_taint);
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle now);
-use Bugzilla::Extension::SourcePulse::Values   qw(epoch);
+use Bugzilla::Extension::SourcePulse::Database
+  qw(execute now select_column select_rows select_value);
+use Bugzilla::Extension::SourcePulse::Times qw(database_time epoch);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(note_group_end note_site was_shown_before_closing);
-
-use constant TABLE => 'sourcepulse_private';
+our @EXPORT_OK
+  = qw(note_group_end note_site periods_schema was_shown_before_closing);
 
 # The subject of a row: the whole site, one bug, or the deletion of a group.
 use constant {SITE => 'site', BUG => 'bug', GROUP => 'group'};
@@ -29,7 +24,7 @@ use constant {SITE => 'site', BUG => 'bug', GROUP => 'group'};
 # Bugzilla writes its audit log in the transaction in which our hook runs.
 use constant AUDIT_LAG_SECONDS => 60;
 
-sub schema {
+sub periods_schema {
   return {
     FIELDS => [
       id       => {TYPE => 'INTSERIAL',   NOTNULL => 1, PRIMARYKEY => 1},
@@ -48,20 +43,16 @@ sub schema {
 # requirelogin is on, by drain.pl every few seconds, by the parameters page.
 sub note_site {
   my ($is_open) = @_;
-  my $open_ended
-    = handle()
-    ->selectcol_arrayref(
-    'SELECT id FROM ' . TABLE . ' WHERE kind = ? AND until_ts IS NULL',
-    undef, SITE);
-  return if $is_open ? !@$open_ended : @$open_ended;
+  my $is_closed = defined _closed_since();
+  return if $is_open ? !$is_closed : $is_closed;
   if ($is_open) {
-    handle()
-      ->do(
-      'UPDATE ' . TABLE . ' SET until_ts = ? WHERE kind = ? AND until_ts IS NULL',
-      undef, now(), SITE);
+    execute(
+      'UPDATE sourcepulse_private SET until_ts = ? WHERE kind = ? AND until_ts IS NULL',
+      now(), SITE
+    );
   }
   else {
-    _insert(SITE, 0, _closed_since(), undef);
+    _insert(SITE, 0, _closing_time(), undef);
   }
   return;
 }
@@ -70,13 +61,10 @@ sub note_site {
 # afterwards neither their history nor any table shows it.
 sub note_group_end {
   my ($group_id, $timestamp) = @_;
-  my @values = (BUG, $timestamp, $group_id);
-  trick_taint($_) foreach @values;
-  handle()->do(
-        'INSERT INTO '
-      . TABLE
-      . ' (kind, bug_id, until_ts)
-      SELECT ?, bug_id, ? FROM bug_group_map WHERE group_id = ?', undef, @values
+  execute(
+    'INSERT INTO sourcepulse_private (kind, bug_id, until_ts)
+      SELECT ?, bug_id, ? FROM bug_group_map WHERE group_id = ?', BUG, $timestamp,
+    $group_id
   );
   _insert(GROUP, 0, undef, $timestamp);
   return;
@@ -86,38 +74,37 @@ sub note_group_end {
 # public when the site was closed: it existed, and its groups have not changed.
 sub was_shown_before_closing {
   my ($bug) = @_;
-  my ($since)
-    = handle()
-    ->selectrow_array(
-    'SELECT MIN(since_ts) FROM ' . TABLE . ' WHERE kind = ? AND until_ts IS NULL',
-    undef, SITE);
+  my $since = _closed_since();
   return 0 unless defined $since && defined $bug->{creation_ts};
   return 0 unless epoch($bug->{creation_ts}) < epoch($since);
   return 0 unless _private_until($bug->id) < epoch($since);
 
   # It was in no group until this update, so a group that it had since then was
   # removed, by a line that may be of this same second.
-  my $group_lines = handle()->selectcol_arrayref(
+  my @groups = select_column(
     'SELECT bugs_activity.removed FROM bugs_activity INNER JOIN fielddefs
         ON fielddefs.id = bugs_activity.fieldid
-      WHERE bug_id = ? AND fielddefs.name = ? AND bug_when >= ?',
-    undef, $bug->id, 'bug_group', $since
+      WHERE bug_id = ? AND fielddefs.name = ? AND bug_when >= ?', $bug->id,
+    'bug_group', $since
   );
-  return (grep { defined && length } @$group_lines) ? 0 : 1;
+  return (grep { defined && length } @groups) ? 0 : 1;
+}
+
+# Since when the site is closed; undef while it is open.
+sub _closed_since {
+  return select_value(
+    'SELECT MIN(since_ts) FROM sourcepulse_private WHERE kind = ? AND until_ts IS NULL',
+    SITE
+  );
 }
 
 # -- queried later
 
 sub new {
   my ($class) = @_;
-  my $rows
-    = handle()
-    ->selectall_arrayref(
-    'SELECT since_ts, until_ts FROM ' . TABLE . ' WHERE kind = ?',
-    undef, SITE);
-  my @site
-    = map { [epoch($_->[0]) || 0, defined $_->[1] ? epoch($_->[1]) : undef] }
-    @$rows;
+  my $rows = select_rows(
+    'SELECT since_ts, until_ts FROM sourcepulse_private WHERE kind = ?', SITE);
+  my @site = map { [epoch($_->{since_ts}) || 0, epoch($_->{until_ts})] } @$rows;
   return bless {site => \@site, bugs => {}, doubt_until => _doubt_until()},
     $class;
 }
@@ -142,28 +129,26 @@ sub was_private {
 
 sub _private_until {
   my ($bug_id) = @_;
-  my ($until)
-    = handle()
-    ->selectrow_array(
-    'SELECT MAX(until_ts) FROM ' . TABLE . ' WHERE kind = ? AND bug_id = ?',
-    undef, BUG, $bug_id);
+  my $until
+    = select_value(
+    'SELECT MAX(until_ts) FROM sourcepulse_private WHERE kind = ? AND bug_id = ?',
+    BUG, $bug_id);
   return epoch($until) || 0;
 }
 
 # The last deletion of a group while the extension was not installed: any bug
 # could have been in that group.
 sub _doubt_until {
-  my $deleted = handle()->selectcol_arrayref(
+  my @deleted = select_column(
     'SELECT at_time FROM audit_log WHERE class = ? AND field = ? ORDER BY at_time DESC',
-    undef, 'Bugzilla::Group', '__remove__'
+    'Bugzilla::Group', '__remove__'
   );
-  return 0 unless @$deleted;
-  my $noted
-    = handle()
-    ->selectcol_arrayref('SELECT until_ts FROM ' . TABLE . ' WHERE kind = ?',
-    undef, GROUP);
-  my @noted = map { epoch($_) || 0 } @$noted;
-  foreach my $at (map { epoch($_) || 0 } @$deleted) {
+  return 0 unless @deleted;
+  my @noted
+    = select_column('SELECT until_ts FROM sourcepulse_private WHERE kind = ?',
+    GROUP);
+  @noted = map { epoch($_) || 0 } @noted;
+  foreach my $at (map { epoch($_) || 0 } @deleted) {
     return $at unless grep { abs($_ - $at) <= AUDIT_LAG_SECONDS } @noted;
   }
   return 0;
@@ -171,24 +156,21 @@ sub _doubt_until {
 
 sub _insert {
   my (@values) = @_;
-  trick_taint($_) foreach grep {defined} @values;
-  handle()->do(
-    'INSERT INTO '
-      . TABLE
-      . ' (kind, bug_id, since_ts, until_ts) VALUES (?, ?, ?, ?)',
-    undef, @values
+  execute(
+    'INSERT INTO sourcepulse_private (kind, bug_id, since_ts, until_ts) VALUES (?, ?, ?, ?)',
+    @values
   );
   return;
 }
 
 # The file of parameters may have been edited by hand: then the site was closed
 # when the file was written, not when we noticed.
-sub _closed_since {
+sub _closing_time {
   my $now      = now();
   my $modified = (stat(bz_locations()->{datadir} . '/params.json'))[9]
     || (stat(bz_locations()->{datadir} . '/params'))[9];
   return $now if !$modified || $modified >= (epoch($now) || 0);
-  return POSIX::strftime('%Y-%m-%d %H:%M:%S', localtime($modified));
+  return database_time($modified);
 }
 
 1;
@@ -197,8 +179,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Periods - when bugs were private for reasons
-that Bugzilla itself does not record
+Bugzilla::Extension::SourcePulse::PrivatePeriods - when bugs were private for
+reasons that Bugzilla itself does not record
 
 =head1 DESCRIPTION
 
@@ -207,26 +189,3 @@ C<requirelogin> makes everything private, and the deletion of a group removes
 its bugs from it, both without a line. The table C<sourcepulse_private> records
 them as they happen, so that changes that are recovered later from the history
 are not published by mistake.
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<note_site IS_OPEN>
-
-Begins or ends the period in which visitors must log in to see anything.
-
-=item C<note_group_end GROUP_ID, TIMESTAMP>
-
-Records the bugs of a group that is about to be deleted.
-
-=item C<schema>
-
-The table, for C<db_schema_abstract_schema>.
-
-=back
-
-=head1 METHODS
-
-C<new> reads the periods; C<was_private BUG_ID, AT> answers for one bug and one
-time (seconds since 1970).

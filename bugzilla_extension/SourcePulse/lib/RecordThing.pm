@@ -1,40 +1,42 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-package Bugzilla::Extension::SourcePulse::Things;
+package Bugzilla::Extension::SourcePulse::RecordThing;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Changes  qw(name_of);
-use Bugzilla::Extension::SourcePulse::Database qw(handle);
-use Bugzilla::Extension::SourcePulse::Values   qw(number text truth);
-use Bugzilla::Extension::SourcePulse::View     qw(row);
-
-use base qw(Exporter);
-our @EXPORT_OK = qw(thing_row);
+use Bugzilla::Extension::SourcePulse::Changes    qw(name_of);
+use Bugzilla::Extension::SourcePulse::Database   qw(now select_name);
+use Bugzilla::Extension::SourcePulse::Json       qw(number text truth);
+use Bugzilla::Extension::SourcePulse::Outbox     qw(record);
+use Bugzilla::Extension::SourcePulse::View       qw(row);
+use Bugzilla::Extension::SourcePulse::Visibility qw(PUBLIC);
 
 # Columns whose changes are published; versions and milestones store their name
 # in the column "value".
 my %FIELD = map { $_ => 1 } qw(name value isactive classification_id);
 
 # FACT: create, update or delete. OLD and CHANGES as object_end_of_update has
-# them.
-sub thing_row {
+# them. The row is never thin, because nothing records the old state.
+sub record_thing {
+  my ($fact, $object, $old, $changes) = @_;
+  my $timestamp = now();
+  record(sub { _thing_row($fact, $object, $timestamp, $old, $changes) });
+  return;
+}
+
+sub _thing_row {
   my ($fact, $object, $timestamp, $old, $changes) = @_;
 
   # Bugzilla::Product is a product.
   my ($kind)     = map {lc} ref($object) =~ /(\w+)\z/;
   my $visibility = Bugzilla::Extension::SourcePulse::Visibility->new;
   my $product_id = $kind eq 'product' ? $object->id : $object->{product_id};
-  my $is_public
-    = $kind eq 'keyword'
-    || $visibility->state_of_products($product_id)->{$product_id} eq
-    Bugzilla::Extension::SourcePulse::Visibility::PUBLIC;
+  my $is_public  = $kind eq 'keyword'
+    || $visibility->state_of_products($product_id)->{$product_id} eq PUBLIC;
   my $published = $changes ? _changes($changes) : undef;
   return undef if $published && !@$published;
   return row({
@@ -45,7 +47,7 @@ sub thing_row {
     is         => $is_public,
     full       => sub {
       my $product = $kind eq 'keyword'
-        || $kind eq 'product' ? undef : _name_of_product($product_id);
+        || $kind eq 'product' ? undef : text(select_name('products', $product_id));
       my $name = text(($old || $object)->name);
       return {
         words => [defined $product ? $product : (), $name],
@@ -88,18 +90,8 @@ sub _changes {
   return \@changes;
 }
 
-sub _name_of_product {
-  my ($name)
-    = handle()
-    ->selectrow_array('SELECT name FROM products WHERE id = ?', undef, $_[0]);
-  return text($name);
-}
-
 sub _name_of_classification {
-  my ($name)
-    = handle()->selectrow_array('SELECT name FROM classifications WHERE id = ?',
-    undef, $_[0]);
-  return text($name);
+  return text(select_name('classifications', $_[0]));
 }
 
 1;
@@ -108,8 +100,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Things - products, components, versions,
-milestones and keywords
+Bugzilla::Extension::SourcePulse::RecordThing - writes the rows of products,
+components, versions, milestones and keywords
 
 =head1 DESCRIPTION
 
@@ -117,8 +109,3 @@ Consumers select bugs by these names: a rename changes the routing keys of all
 bugs below it although no bug changes. Published are the properties that a
 visitor can see when filing a bug: names, ids, and whether new bugs are
 accepted.
-
-=head1 FUNCTIONS
-
-C<thing_row FACT, OBJECT, TIMESTAMP, OLD, CHANGES> returns its row of the
-outbox, or undef.

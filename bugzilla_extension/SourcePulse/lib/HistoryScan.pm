@@ -1,10 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-package Bugzilla::Extension::SourcePulse::Recovery;
+package Bugzilla::Extension::SourcePulse::HistoryScan;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -13,63 +11,47 @@ use warnings;
 use Bugzilla::Attachment qw();
 use Bugzilla::Bug        qw();
 
-use Bugzilla::Extension::SourcePulse::Database qw(handle now select_in);
+use Bugzilla::Extension::SourcePulse::Database
+  qw(now select_in select_rows select_value);
 use Bugzilla::Extension::SourcePulse::History
-  qw(history_lines import_time is_other_side is_toggled public_around updates_of);
-use Bugzilla::Extension::SourcePulse::Outbox  qw(is_fatal reason_of);
-use Bugzilla::Extension::SourcePulse::Periods qw();
-use Bugzilla::Extension::SourcePulse::Recovered
-  qw(attachment_row comment_rows created_row deleted_row updated_row);
-use Bugzilla::Extension::SourcePulse::Values
-  qw(decode_json_text encode_json_text epoch number text truth);
+  qw(GROUP_FIELD history_lines import_time is_toggled public_around);
+use Bugzilla::Extension::SourcePulse::HistoryRow
+  qw(attachment_row bug_by_id comment_rows created_row updated_row);
+use Bugzilla::Extension::SourcePulse::HistoryUpdates
+  qw(is_other_side updates_of);
+use Bugzilla::Extension::SourcePulse::Json
+  qw(encode_json_text number text truth);
+use Bugzilla::Extension::SourcePulse::PrivatePeriods qw();
+use Bugzilla::Extension::SourcePulse::Times          qw(epoch);
 use Bugzilla::Extension::SourcePulse::Visibility
   qw(is_about_attachment site_is_public);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(fill_thin_row page tips);
+our @EXPORT_OK = qw(page tips);
 
 # Ids become visible later than they are assigned, so recent rows are examined
 # again.
 use constant SETTLED_SECONDS => 3600;
 
-# The tables to walk, with the kind of their rows, their id column and their
-# time column.
-my @WALKS = (
-  {
-    mark  => 'bug',
-    table => 'bugs',
-    id    => 'bug_id',
-    time  => 'creation_ts',
-    make  => \&_created_bugs
-  },
-  {
-    mark  => 'attachment',
-    table => 'attachments',
-    id    => 'attach_id',
-    time  => 'creation_ts',
-    make  => \&_created_attachments
-  },
-  {
-    mark  => 'comment',
-    table => 'longdescs',
-    id    => 'comment_id',
-    time  => 'bug_when',
-    make  => \&_created_comments
-  },
-  {
-    mark  => 'activity',
-    table => 'bugs_activity',
-    id    => 'id',
-    time  => 'bug_when',
-    make  => \&_updates
-  },
+# The tables to walk, with their id column, their time column, and the function
+# that makes rows of them.
+my @WALKS = map { {
+  mark  => $_->[0],
+  table => $_->[1],
+  id    => $_->[2],
+  time  => $_->[3],
+  make  => $_->[4]
+} } (
+  [qw(bug bugs bug_id creation_ts),                  \&_created_bugs],
+  [qw(attachment attachments attach_id creation_ts), \&_created_attachments],
+  [qw(comment longdescs comment_id bug_when),        \&_created_comments],
+  [qw(activity bugs_activity id bug_when),           \&_updates],
 );
 
 sub tips {
   my %marks;
   foreach my $walk (@WALKS) {
-    my ($last)
-      = handle()->selectrow_array("SELECT MAX($walk->{id}) FROM $walk->{table}");
+    my $last = select_value("SELECT MAX($walk->{id}) FROM $walk->{table}");
     $marks{$walk->{mark}} = ($last || 0) + 0;
   }
   return \%marks;
@@ -89,16 +71,16 @@ sub page {
     = map { $_->{mark} => _mark($marks->{kept} || $marks, $_->{mark}) } @WALKS;
   my $context = {
     visibility => Bugzilla::Extension::SourcePulse::Visibility->new,
-    periods    => Bugzilla::Extension::SourcePulse::Periods->new,
+    periods    => Bugzilla::Extension::SourcePulse::PrivatePeriods->new,
     imported   => {},
   };
   my $settled = epoch(now()) - SETTLED_SECONDS;
   my (@rows, $more);
   foreach my $walk (@WALKS) {
-    my $found = handle()->selectall_arrayref(
+    my $found = select_rows(
       "SELECT $walk->{id} AS row_id, $walk->{time} AS row_time FROM $walk->{table}
         WHERE $walk->{id} > ? ORDER BY $walk->{id} "
-        . Bugzilla->dbh->sql_limit($count + 1), {Slice => {}}, $at{$walk->{mark}}
+        . Bugzilla->dbh->sql_limit($count + 1), $at{$walk->{mark}}
     );
     $more    = 1          if @$found > $count;
     $#$found = $count - 1 if @$found > $count;
@@ -125,89 +107,13 @@ sub _mark {
   return number($marks->{$name}) || 0;
 }
 
-# -- thin rows of the outbox, which only record that something happened
-
-# Fills a thin row with the facts as they are now. The row records whether the
-# bug was public when it was written. If it cannot be filled, the row stays
-# thin, and the sidecar buries it.
-sub fill_thin_row {
-  my ($row) = @_;
-
-  # The form of thin rows; any other payload is recognized without decoding
-  # it.
-  return unless index($row->{payload}, '"thin"') >= 0;
-  my $thin = eval { decode_json_text($row->{payload}) };
-  return unless ref $thin eq 'HASH' && defined $thin->{thin};
-  my $payload = eval {
-    my $filled = _filled($row, $thin);
-    encode_json_text({
-      v         => Bugzilla::Extension::SourcePulse::View::VERSION,
-      recovered => \1,
-      (map { $_ => $thin->{$_} } qw(at activity transaction)),
-      views => $filled ? $filled->{payload}->{views} : {},
-    });
-  };
-  my $error = $@;
-  if (defined $payload) {
-    $row->{payload} = $payload;
-  }
-  elsif (is_fatal(handle(), $error)) {
-    die $error;
-  }
-  else {
-    my $reason = reason_of($error);
-    warn
-      "SourcePulse: row $row->{id} contains no facts, and they cannot be read: $reason\n";
-  }
-  return;
-}
-
-sub _filled {
-  my ($row, $thin) = @_;
-  my $found = {
-    visibility => Bugzilla::Extension::SourcePulse::Visibility->new,
-    timestamp  => $row->{created_ts},
-    lines      => _thin_lines($row, $thin),
-    (map { $_ => $thin->{$_} ? 1 : 0 } qw(was is)),
-    (
-      map { $_ => $thin->{$_} } qw(who lost flags place old_place creation_time part)
-    ),
-  };
-  return deleted_row($row->{bug_id}, $found) if $row->{kind} eq 'bug.delete';
-  if ($row->{kind} =~ /\Aattachment\./) {
-    my $attachment = Bugzilla::Attachment->new($thin->{attachment}) or return undef;
-    return attachment_row($row->{kind}, $attachment, $found);
-  }
-  my $bug = _bug($row->{bug_id}) or return undef;
-  return created_row($bug, $found) if $row->{kind} eq 'bug.create';
-  $found->{comments} = comment_rows(@{$thin->{comments} || []});
-  return updated_row($bug, $found);
-}
-
-# The lines of this update and no others of the same second, because an earlier
-# change may have been made while the bug was private.
-sub _thin_lines {
-  my ($row, $thin) = @_;
-  return [] unless $thin->{first} && $thin->{activity} && $thin->{who};
-  my $attachment = $thin->{attachment};
-  return history_lines(
-    'bugs_activity.bug_id = ? AND bugs_activity.who = ? AND bugs_activity.id >= ? AND bugs_activity.id <= ?'
-      . ' AND bugs_activity.bug_when = (SELECT bug_when FROM bugs_activity WHERE id = ?)'
-      . ' AND bugs_activity.attach_id '
-      . (defined $attachment ? '= ?' : 'IS NULL'),
-    $row->{bug_id},
-    @$thin{qw(who first activity activity)},
-    defined $attachment ? $attachment : ()
-  );
-}
-
 # -- what the tables show
 
 sub _created_bugs {
   my ($context, @ids) = @_;
   my @rows;
   foreach my $id (@ids) {
-    my $bug = _bug($id) or next;
+    my $bug = bug_by_id($id) or next;
     next unless epoch($bug->{creation_ts});
     push(@rows,
       _row([], created_row($bug, _found($context, $id, $bug->{creation_ts}))));
@@ -230,7 +136,7 @@ sub _created_comments {
   my ($context, @ids) = @_;
   my @rows;
   foreach my $comment (@{comment_rows(@ids)}) {
-    my $bug   = _bug($comment->{bug_id}) or next;
+    my $bug   = bug_by_id($comment->{bug_id}) or next;
     my $found = _found($context, @$comment{qw(bug_id bug_when)});
     my $was_hidden
       = is_toggled('comment', $comment->{comment_id})
@@ -266,7 +172,7 @@ sub _updates {
         foreach updates_of($bug_id, $lines);
       next;
     }
-    my $bug = _bug($bug_id) or next;
+    my $bug = bug_by_id($bug_id) or next;
     foreach my $part (_parts($head, $lines)) {
       @found{qw(was is)}
         = public_around($bug_id, $part,
@@ -289,8 +195,10 @@ sub _parts {
   my ($head, $lines) = @_;
   my %is_other = map  { $_->{id} => 1 } grep { is_other_side($head, $_) } @$lines;
   my @own      = grep { !$is_other{$_->{id}} } @$lines;
-  return ((@own ? updates_of($head->[0], \@own) : ()),
-    map { [$_] } grep { $is_other{$_->{id}} } @$lines);
+  return (
+    (@own ? updates_of($head->[0], \@own) : ()),
+    map { [$_] } grep { $is_other{$_->{id}} } @$lines
+  );
 }
 
 # The members of every recovered row. Public is what was public at that time and
@@ -324,14 +232,8 @@ sub _is_public_since {
   my ($context, $bug_id, $at) = @_;
   return 0 unless $context->{visibility}->is_public_bug($bug_id);
   my $lines = history_lines('bugs_activity.bug_id = ? AND fielddefs.name = ?',
-    $bug_id, Bugzilla::Extension::SourcePulse::History::GROUP_FIELD);
+    $bug_id, GROUP_FIELD);
   return (grep { (epoch($_->{bug_when}) || 0) >= $at } @$lines) ? 0 : 1;
-}
-
-sub _bug {
-  my ($id) = @_;
-  my $bug = Bugzilla::Bug->new($id);
-  return $bug && !$bug->{error} ? $bug : undef;
 }
 
 sub _row {
@@ -352,31 +254,12 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Recovery - rows made from what Bugzilla itself
-recorded
+Bugzilla::Extension::SourcePulse::HistoryScan - rows made from what Bugzilla
+itself recorded
 
 =head1 DESCRIPTION
 
-For changes that no hook sees (group controls, the other side of a dependency,
-imports, deleted users) and for rows that could only be written thin. The rows
-show the present state, with the changes that the history has. There is a public
-view only if the change was public when it was made and everything in it still
-is; if that is unknown, there is none.
-
-=head1 FUNCTIONS
-
-=over
-
-=item C<tips>
-
-The marks at the present end of all tables.
-
-=item C<page MARKS, COUNT>
-
-The next COUNT rows of each table after the marks, as F<PROTOCOL.md> describes.
-
-=item C<fill_thin_row ROW>
-
-Replaces the payload of a thin row.
-
-=back
+For changes that no hook sees: group controls, the other side of a dependency,
+imports, deleted users. The rows show the present state, with the changes that
+the history has. There is a public view only if the change was public when it
+was made and everything in it still is; if that is unknown, there is none.

@@ -1,10 +1,8 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-package Bugzilla::Extension::SourcePulse::Drain;
+package Bugzilla::Extension::SourcePulse::Requests;
 
-# Bugzilla 5.0 and 5.2 each require the line with their own minimum Perl
-# version.
 use 5.10.1;
 use 5.14.0;
 use strict;
@@ -14,23 +12,26 @@ use Fcntl qw(LOCK_EX LOCK_NB O_CREAT O_NOFOLLOW O_RDWR);
 
 use Bugzilla::Constants qw(BUGZILLA_VERSION ERROR_MODE_DIE bz_locations);
 
-use Bugzilla::Extension::SourcePulse::Nudge qw(socket_path);
-use Bugzilla::Extension::SourcePulse::Outbox
-  qw(bury_row depth forget_missed next_rows note_watch reason_of remove_rows retry_rows stats);
+use Bugzilla::Extension::SourcePulse::DatabaseError qw(reason_of);
+use Bugzilla::Extension::SourcePulse::EventCheck    qw(check_events);
+use Bugzilla::Extension::SourcePulse::FillThinRow   qw(fill_thin_row);
+use Bugzilla::Extension::SourcePulse::HistoryScan   qw(page tips);
+use Bugzilla::Extension::SourcePulse::Json
+  qw(decode_json_text encode_json_text truth);
+use Bugzilla::Extension::SourcePulse::MissedChanges qw(forget_missed);
+use Bugzilla::Extension::SourcePulse::Nudge         qw(socket_path);
 use Bugzilla::Extension::SourcePulse::Params
   qw(active is_set_up restricted secret site_id);
-use Bugzilla::Extension::SourcePulse::Periods  qw(note_site);
-use Bugzilla::Extension::SourcePulse::Recovery qw(fill_thin_row page tips);
-use Bugzilla::Extension::SourcePulse::Values
-  qw(decode_json_text encode_json_text truth);
-use Bugzilla::Extension::SourcePulse::View       qw(check_events);
-use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
+use Bugzilla::Extension::SourcePulse::PrivatePeriods qw(note_site);
+use Bugzilla::Extension::SourcePulse::Silence        qw(note_watch);
+use Bugzilla::Extension::SourcePulse::Visibility     qw(site_is_public);
+use Bugzilla::Extension::SourcePulse::WaitingRows
+  qw(bury_row depth next_rows remove_rows retry_rows stats);
 
 use constant PROTOCOL => 2;
 
-use constant ROWS_MAX         => 1_000;
-use constant ROWS_MAX_BYTES   => 8 * 1024 * 1024;
-use constant REASON_MAX_CHARS => 255;
+use constant ROWS_MAX       => 1_000;
+use constant ROWS_MAX_BYTES => 8 * 1024 * 1024;
 
 my %ANSWER = (
   hello   => \&_hello,
@@ -161,8 +162,7 @@ sub _ack {
 
 sub _bury {
   my ($self, $request) = @_;
-  my $reason = defined $request->{reason} ? "$request->{reason}" : '';
-  bury_row(_whole($request->{id}, 'id'), substr($reason, 0, REASON_MAX_CHARS));
+  bury_row(_whole($request->{id}, 'id'), $request->{reason} // '');
   return {};
 }
 
@@ -208,7 +208,7 @@ sub _whole {
 
 sub _ids {
   my ($ids, $name) = @_;
-  return ()                         unless defined $ids;
+  return ()                            unless defined $ids;
   die "request: $name is not a list\n" unless ref $ids eq 'ARRAY';
   return map { _whole($_, $name) } @$ids;
 }
@@ -219,18 +219,8 @@ __END__
 
 =head1 NAME
 
-Bugzilla::Extension::SourcePulse::Drain - answers the requests of the sidecar
+Bugzilla::Extension::SourcePulse::Requests - answers the requests of the sidecar
 
-=head1 METHODS
+=head1 DESCRIPTION
 
-=over
-
-=item C<new REQUESTS, ANSWERS>
-
-Two file handles.
-
-=item C<run>
-
-Answers requests until there are no more. F<PROTOCOL.md> describes them.
-
-=back
+F<PROTOCOL.md> describes them.

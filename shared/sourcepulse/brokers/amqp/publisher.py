@@ -187,7 +187,6 @@ class AmqpPublisher:
             self._progress_at = time.monotonic()
         self._last_tag += 1
         self._unsettled[self._last_tag] = message
-        # py-amqp's own publish first checks for an incoming frame, and spins forever on half of one.
         self._connection.write_frames(frames)
 
     def _read_confirms(self, deadline: float) -> None:

@@ -15,28 +15,12 @@ import pytest
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.amqp import (
-    admin,
-    bodies,
-    body_of,
-    bound_queue,
-    content,
-    message,
-    new_name,
-    outcomes,
-    publisher,
-    settle,
-    settle_until_it_fails,
-)
+from support.amqp import admin, bodies, body_of, bound_queue, content, new_name, publisher
+from support.broker_messages import message, outcomes, settle, settle_until_it_fails
 from support.proxy import Proxy
 from support.rabbitmq import NARROW, RELAY, VHOST, RabbitNode
 
 SMALL_MESSAGE_BYTES = 100_000
-
-
-@pytest.fixture
-def exchange() -> str:
-    return new_name("exchange")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +53,7 @@ def test_messages_arrive_in_order_with_their_properties(rabbitmq: RabbitNode, ex
         "type": "hg.push.v1",
         "timestamp": 1_795_345_161,
     }
-    assert first.delivery_info["routing_key"] == "hg.push.try"
+    assert first.delivery_info["routing_key"] == "hg.push.repo"
 
 
 def test_a_key_that_we_may_not_use_refuses_that_message_alone(rabbitmq: RabbitNode) -> None:

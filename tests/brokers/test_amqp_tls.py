@@ -5,12 +5,8 @@
 from __future__ import annotations
 
 import datetime
-import socket
-import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,50 +14,14 @@ import trustme
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.amqp import message, outcomes, publisher, settle
+from support.amqp import publisher
+from support.broker_impostor import refusal_of, server, tls_with
+from support.broker_messages import message, outcomes, settle
 from support.proxy import Proxy
 from support.rabbitmq import ADMIN, RabbitNode, free_port
 
 #: A loopback address that the node's certificate does not name.
 OTHER_HOST = "127.0.0.2"
-
-
-@contextmanager
-def server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Serve one connection after the other with a function, on a port that is given."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                peer, _ = listener.accept()
-                with peer, suppress(OSError):
-                    peer.settimeout(10)
-                    talk(peer)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(15)
-
-
-def tls_server(certificate: trustme.LeafCert, client_ca: trustme.CA | None = None) -> Callable[[socket.socket], None]:
-    """A peer that speaks TLS and nothing else, and may want a certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    if client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        client_ca.configure_trust(context)
-
-    def talk(peer: socket.socket) -> None:
-        with context.wrap_socket(peer, server_side=True) as wrapped:
-            wrapped.recv(100)
-
-    return talk
 
 
 def url_to(port: int, *, host: str = "localhost", options: str = "") -> str:
@@ -78,11 +38,7 @@ def works(url: str) -> bool:
 
 
 def refusal(url: str) -> str:
-    with pytest.raises(BrokerUnavailableError) as caught:
-        publisher(url, connect_limit_s=5).open()
-    text = str(caught.value)
-    assert ADMIN[1] not in text
-    return text
+    return refusal_of(publisher(url, connect_limit_s=5), ADMIN[1])
 
 
 def test_a_ca_of_our_own_is_trusted(rabbitmq: RabbitNode) -> None:
@@ -146,7 +102,7 @@ def test_a_host_that_fails_verification_does_not_spoil_the_next(rabbitmq: Rabbit
 def test_an_expired_certificate_is_told(rabbitmq: RabbitNode) -> None:
     past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     expired = rabbitmq.ca.issue_cert("localhost", not_before=past, not_after=past + datetime.timedelta(days=1))
-    with server(tls_server(expired)) as port:
+    with server(tls=tls_with(expired)) as port:
         assert "expired" in refusal(url_to(port, options=f"?ca={rabbitmq.ca_file}"))
 
 
@@ -169,7 +125,7 @@ def test_a_client_certificate_is_shown_and_judged(rabbitmq: RabbitNode, tmp_path
 
 
 def test_a_client_certificate_that_is_wanted_and_missing_is_told(rabbitmq: RabbitNode) -> None:
-    with server(tls_server(rabbitmq.ca.issue_cert("localhost"), rabbitmq.ca)) as port:
+    with server(tls=tls_with(rabbitmq.ca.issue_cert("localhost"), rabbitmq.ca)) as port:
         assert "?cert=" in refusal(url_to(port, options=f"?ca={rabbitmq.ca_file}"))
 
 
@@ -200,11 +156,7 @@ def test_files_that_cannot_be_used_are_named(rabbitmq: RabbitNode, tmp_path: Pat
 
 def test_a_tls_server_that_falls_silent_is_left_at_the_limit() -> None:
     done = threading.Event()
-
-    def silent(peer: socket.socket) -> None:
-        done.wait(10)
-
-    with server(silent) as port:
+    with server(lambda _: done.wait(10)) as port:
         with pytest.raises(BrokerUnavailableError, match="does not answer within 1 s"):
             publisher(url_to(port), connect_limit_s=1).open()
         done.set()

@@ -34,7 +34,7 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 from support.activemq import ActiveMqNode
 from support.activemq import is_installed as activemq_is_installed
-from support.broker_under_test import bodies, is_silent, message, send_all
+from support.broker_messages import bodies, is_silent, message, send_all
 from support.rabbitmq import RabbitNode
 from support.rabbitmq import is_installed as rabbitmq_is_installed
 from support.stomp_wire import StompWire

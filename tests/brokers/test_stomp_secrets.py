@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -13,23 +12,12 @@ import pytest
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ConfigError
 from support.activemq import ActiveMqNode
-from support.broker_under_test import ActiveMqBroker, StompRabbitBroker, message, receive, send_all
+from support.broker_activemq import ActiveMqBroker
+from support.broker_impostor import recorder
+from support.broker_messages import message, outcomes, receive, send_all
+from support.broker_rabbitmq import StompRabbitBroker
 from support.rabbitmq import ADMIN, RabbitNode
-from support.stomp import LIMIT_SECONDS, broker_at, frozen, hasty, outcomes, publisher, recorder, subscription, url_of
-
-
-@pytest.fixture(params=["rabbitmq", "activemq"])
-def stomp(request: pytest.FixtureRequest) -> Iterator[StompRabbitBroker | ActiveMqBroker]:
-    """Each broker over STOMP."""
-    made = broker_at(request.getfixturevalue(request.param))
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=[False, True], ids=["plain", "tls"])
-def tls(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
-
+from support.stomp import LIMIT_SECONDS, frozen, hasty, publisher, subscription, url_of
 
 # B16: the password.
 

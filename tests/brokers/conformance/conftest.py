@@ -13,17 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from support.activemq import ActiveMqNode
-from support.broker_under_test import (
-    SMALL_MESSAGE_BYTES,
-    ActiveMqBroker,
-    BrokerUnderTest,
-    FileBroker,
-    RabbitBroker,
-    RemoteBroker,
-    StompRabbitBroker,
-    StrictActiveMqBroker,
-)
+from support.broker_activemq import ActiveMqBroker, StrictActiveMqBroker
+from support.broker_file import FileBroker
+from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
+from support.broker_under_test import BrokerUnderTest, RemoteBroker
 from support.rabbitmq import RabbitNode
 
 REMOTE = ("amqp", "stomp-rabbitmq", "stomp-activemq")
@@ -90,20 +83,6 @@ def narrow(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
     with made.small_messages() if isinstance(made, RabbitBroker) else nullcontext():
         yield made
     made.close()
-
-
-@pytest.fixture(scope="module")
-def narrow_activemq(
-    activemq: ActiveMqNode,  # which skips if there is none
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[ActiveMqNode]:
-    """A broker that takes small messages only; the limit cannot be changed while it runs."""
-    node = ActiveMqNode(tmp_path_factory.mktemp("narrow"), max_frame_bytes=SMALL_MESSAGE_BYTES)
-    try:
-        node.start()
-        yield node
-    finally:
-        node.close()
 
 
 @pytest.fixture(params=REMOTE)

@@ -43,7 +43,21 @@ def tls(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def narrow_rabbitmq(
+    rabbitmq: RabbitNode,  # which skips if there is none
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RabbitNode]:
+    """A node that takes small messages only: a start costs less than rabbitmqctl, once for each test."""
+    node = RabbitNode(tmp_path_factory.mktemp("narrow"), max_message_bytes=SMALL_MESSAGE_BYTES)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture(scope="session")
 def narrow_activemq(
     activemq: ActiveMqNode,  # which skips if there is none
     tmp_path_factory: pytest.TempPathFactory,

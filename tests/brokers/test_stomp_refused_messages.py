@@ -28,13 +28,8 @@ ATTEMPTS = 3
 @pytest.fixture(params=["rabbitmq", "activemq"])
 def narrow(request: pytest.FixtureRequest) -> Iterator[StompRabbitBroker | ActiveMqBroker]:
     """Each broker over STOMP, where it takes small messages only."""
-    name = "narrow_activemq" if request.param == "activemq" else request.param
-    made = broker_at(request.getfixturevalue(name))
-    if isinstance(made, StompRabbitBroker):
-        with made.small_messages():
-            yield made
-    else:
-        yield made
+    made = broker_at(request.getfixturevalue(f"narrow_{request.param}"))
+    yield made
     made.close()
 
 

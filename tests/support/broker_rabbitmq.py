@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import amqp
 import amqp.exceptions
@@ -106,20 +105,6 @@ class RabbitBroker(RemoteBroker):
         listed = self.node.control("--quiet", "list_bindings", "-p", "pulse", "destination_name", "routing_key")
         rows = (line.split("\t") for line in listed.splitlines())
         return {row[1] for row in rows if row[0] == self.queue and row[1] != self.queue}
-
-    @contextmanager
-    def small_messages(self) -> Iterator[None]:
-        """Have the node take small messages only, on every connection that is made meanwhile."""
-        former = self.node.control("eval", "application:get_env(rabbit, max_message_size).").strip()
-        size = former.removeprefix("{ok,").removesuffix("}")
-        self._set_message_max(str(self.message_max_bytes))
-        try:
-            yield
-        finally:
-            self._set_message_max(size)
-
-    def _set_message_max(self, size: str) -> None:
-        self.node.control("eval", f"application:set_env(rabbit, max_message_size, {size}).")
 
     def queues(self) -> set[str]:
         """Name all queues, those in use by others included."""

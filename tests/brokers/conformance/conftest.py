@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -76,12 +75,17 @@ def listed(request: pytest.FixtureRequest) -> Iterator[FileBroker | RabbitBroker
 @pytest.fixture(params=ALL)
 def narrow(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
     """Each broker in turn, where it takes no message of more than `message_max_bytes`."""
-    if request.param == "stomp-activemq":
-        made: BrokerUnderTest = ActiveMqBroker(request.getfixturevalue("narrow_activemq"))
-    else:
-        made = make_broker(request.param, request)
-    with made.small_messages() if isinstance(made, RabbitBroker) else nullcontext():
-        yield made
+    made: BrokerUnderTest
+    match request.param:
+        case "amqp":
+            made = RabbitBroker(request.getfixturevalue("narrow_rabbitmq"))
+        case "stomp-rabbitmq":
+            made = StompRabbitBroker(request.getfixturevalue("narrow_rabbitmq"))
+        case "stomp-activemq":
+            made = ActiveMqBroker(request.getfixturevalue("narrow_activemq"))
+        case _:
+            made = make_broker(request.param, request)
+    yield made
     made.close()
 
 

@@ -14,21 +14,23 @@ from support.hg import VENV_HG, Repository, Site, require
 from support.rabbitmq import RabbitNode
 from support.spine import publishing_server, receive, relay_ended
 
-#: The last is shortened; how much larger it is makes no difference to a broker.
-SIZES = (1, 100, 20_000)
-SIZES_OVER_A_NETWORK = (1, 100, 101)
+#: The event of the last is shortened; how large its push is makes no difference to a broker.
+SIZES = (1, 100, 101)
+LARGE = (1, 100, 20_000)
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A repository with as many changesets as all pushes need."""
-    site = Site(tmp_path_factory.mktemp("client"), require(VENV_HG))
-    repository = site.repository("work")
-    repository.hg("debugbuilddag", f"+{sum(SIZES)}")
+    return client_with(sum(SIZES), tmp_path_factory.mktemp("client"))
+
+
+def client_with(changesets: int, folder: Path) -> Repository:
+    repository = Site(folder, require(VENV_HG)).repository("work")
+    repository.hg("debugbuilddag", f"+{changesets}")
     return repository
 
 
-def push_and_compare(site: Site, client: Repository, url: str, sizes: tuple[int, ...] = SIZES_OVER_A_NETWORK) -> None:
+def push_and_compare(site: Site, client: Repository, url: str, sizes: tuple[int, ...] = SIZES) -> None:
     server = publishing_server(site, url)
     nodes = client.nodes()
     begin = 0
@@ -57,7 +59,13 @@ def push_and_compare(site: Site, client: Repository, url: str, sizes: tuple[int,
 
 def test_pushes_arrive_through_the_embedded_log(tmp_path: Path, client: Repository) -> None:
     site = Site(tmp_path / "site", require(VENV_HG))
-    push_and_compare(site, client, f"file://{site.folder}/log.db", SIZES)
+    push_and_compare(site, client, f"file://{site.folder}/log.db")
+
+
+@pytest.mark.soak
+def test_a_push_of_twenty_thousand_changesets_arrives(tmp_path: Path) -> None:
+    site = Site(tmp_path / "site", require(VENV_HG))
+    push_and_compare(site, client_with(sum(LARGE), tmp_path / "client"), f"file://{site.folder}/log.db", LARGE)
 
 
 def test_pushes_arrive_through_rabbitmq_over_amqp(tmp_path: Path, client: Repository, rabbitmq: RabbitNode) -> None:

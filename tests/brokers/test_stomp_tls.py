@@ -21,7 +21,6 @@ from support.activemq import ActiveMqNode
 from support.amqp import publisher as amqp_publisher
 from support.broker_impostor import answering, refusal_of, server, tls_with
 from support.broker_messages import message, outcomes, send_all
-from support.proxy import Proxy
 from support.rabbitmq import ADMIN, RabbitNode, free_port
 from support.stomp import LIMIT_SECONDS, bounded, hasty, publisher
 
@@ -138,15 +137,6 @@ def test_activemq_may_want_our_certificate(activemq: ActiveMqNode, tmp_path: Pat
     sender.open()
     assert outcomes(send_all(sender, [message(1)])) == {1: Outcome.DELIVERED}
     sender.close()
-
-
-def test_a_host_that_fails_verification_does_not_spoil_the_next(rabbitmq: RabbitNode) -> None:
-    with Proxy(rabbitmq.stomp_tls_port, host=OTHER_HOST) as proxy:
-        hosts = f"{OTHER_HOST}:{proxy.port},localhost:{rabbitmq.stomp_tls_port}/pulse"
-        sender = publisher(url_to("stomps+rabbitmq", hosts, f"?ca={rabbitmq.ca_file}"))
-        sender.open()
-        assert outcomes(send_all(sender, [message(1)])) == {1: Outcome.DELIVERED}
-        sender.close()
 
 
 def test_a_file_that_cannot_be_used_is_refused_before_anybody_is_asked() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,9 @@ def refusal(remote: RemoteBroker, url: str) -> str:
         remote.hasty_publisher(url, LIMIT_SECONDS),
         remote.hasty_subscription(url, remote.spec("#", durable=False), LIMIT_SECONDS),
     )
-    return "\n".join(refusal_of(piece, remote.encrypted.password) for piece in pieces)
+    # Some brokers answer nothing, and then both wait until their limit.
+    with ThreadPoolExecutor() as pool:
+        return "\n".join(pool.map(lambda piece: refusal_of(piece, remote.encrypted.password), pieces))
 
 
 def test_a_ca_of_our_own_is_trusted(remote: RemoteBroker) -> None:

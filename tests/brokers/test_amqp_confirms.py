@@ -5,42 +5,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import amqp
 import pytest
 
 from sourcepulse.brokers import Outcome, SubscriptionSpec
 from sourcepulse.errors import BrokerUnavailableError
-from support.amqp import (
-    admin,
-    bodies,
-    bound_queue,
-    message,
-    new_name,
-    outcomes,
-    publisher,
-    receive,
-    settle,
-    settle_until_it_fails,
-    subscription,
-)
+from support.amqp import admin, bodies, bound_queue, new_name, publisher, subscription
+from support.broker_messages import message, outcomes, receive, settle, settle_until_it_fails
 from support.proxy import Proxy
 from support.rabbitmq import NARROW, RabbitNode
 
 #: What the broker's last answer while a subscription opens (the consumer's tag) surely is longer than.
 LAST_ANSWER_BYTES = 20
-
-
-@pytest.fixture
-def proxy(rabbitmq: RabbitNode) -> Iterator[Proxy]:
-    with Proxy(rabbitmq.port) as opened:
-        yield opened
-
-
-@pytest.fixture
-def exchange() -> str:
-    return new_name("exchange")
 
 
 @pytest.mark.parametrize("keys", ["aba", "abababababab", "aabbaabb"])

@@ -18,28 +18,14 @@ from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.sender import Delivery, DeliveryReport
 from sourcepulse.testing import system_event
-from support.amqp import (
-    admin,
-    body_of,
-    bound_queue,
-    content,
-    message,
-    new_name,
-    publisher,
-    settle_until_it_fails,
-    subscription,
-)
+from support.amqp import admin, body_of, bound_queue, content, new_name, publisher, subscription
+from support.broker_messages import message, settle_until_it_fails
 from support.proxy import Proxy
 from support.rabbitmq import RabbitNode
 
 EVENTS = 2000
 #: More than a TLS or TCP handshake and the login need, less than the events need.
 MIDDLE_BYTES = 300_000
-
-
-@pytest.fixture
-def exchange() -> str:
-    return new_name("exchange")
 
 
 @pytest.fixture

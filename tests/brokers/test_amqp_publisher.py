@@ -7,7 +7,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,39 +14,11 @@ import pytest
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.amqp import (
-    admin,
-    bodies,
-    body_of,
-    bound_queue,
-    content,
-    message,
-    new_name,
-    outcomes,
-    publisher,
-    settle,
-    settle_until_it_fails,
-)
+from support.amqp import admin, bodies, body_of, bound_queue, content, new_name, publisher
+from support.broker_messages import message, outcomes, settle, settle_until_it_fails
+from support.broker_under_test import SMALL_MESSAGE_BYTES
 from support.proxy import Proxy
 from support.rabbitmq import NARROW, RELAY, VHOST, RabbitNode
-
-SMALL_MESSAGE_BYTES = 100_000
-
-
-@pytest.fixture
-def exchange() -> str:
-    return new_name("exchange")
-
-
-@pytest.fixture(scope="module")
-def small(rabbitmq: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
-    """A node that takes small messages only."""
-    node = RabbitNode(tmp_path_factory.mktemp("small"), max_message_bytes=SMALL_MESSAGE_BYTES)
-    try:
-        node.start()
-        yield node
-    finally:
-        node.close()
 
 
 def test_messages_arrive_in_order_with_their_properties(rabbitmq: RabbitNode, exchange: str) -> None:
@@ -69,7 +40,7 @@ def test_messages_arrive_in_order_with_their_properties(rabbitmq: RabbitNode, ex
         "type": "hg.push.v1",
         "timestamp": 1_795_345_161,
     }
-    assert first.delivery_info["routing_key"] == "hg.push.try"
+    assert first.delivery_info["routing_key"] == "hg.push.repo"
 
 
 def test_a_key_that_we_may_not_use_refuses_that_message_alone(rabbitmq: RabbitNode) -> None:
@@ -97,13 +68,13 @@ def test_a_key_that_we_may_not_use_refuses_that_message_alone(rabbitmq: RabbitNo
         channel.queue_delete(queue)
 
 
-def test_many_refusals_use_up_no_channels(small: RabbitNode, exchange: str) -> None:
-    sender = publisher(small.url(), exchange=exchange)
+def test_many_refusals_use_up_no_channels(narrow_rabbitmq: RabbitNode, exchange: str) -> None:
+    sender = publisher(narrow_rabbitmq.url(), exchange=exchange)
     sender.open()
-    for number in range(100):
+    for number in range(30):
         sender.send(message(number, body=b"x" * (SMALL_MESSAGE_BYTES + 1)))
-    assert set(outcomes(settle(sender, 100)).values()) == {Outcome.REFUSED}
-    numbers = small.control("--quiet", "list_channels", "number").split()
+    assert set(outcomes(settle(sender, 30)).values()) == {Outcome.REFUSED}
+    numbers = narrow_rabbitmq.control("--quiet", "list_channels", "number").split()
     sender.close()
     assert numbers == ["number", "1"]
 

@@ -13,7 +13,8 @@ import pytest
 from sourcepulse.brokers import QueueLimits, SubscriptionSpec
 from sourcepulse.brokers.amqp.subscription import AmqpSubscription
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, SubscriptionError
-from support.amqp import admin, content, exists, message, new_name, publisher, receive, settle, subscription
+from support.amqp import admin, content, exists, new_name, publisher, subscription
+from support.broker_messages import message, receive, settle
 from support.rabbitmq import READER, RabbitNode
 
 Opener = Callable[..., AmqpSubscription]

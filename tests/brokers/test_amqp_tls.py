@@ -1,71 +1,26 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""TLS to RabbitMQ: chain and host name are verified for each host, and each failure is told in words."""
+"""TLS to RabbitMQ over AMQP, beyond what conformance/test_tls.py proves at every broker."""
 
 from __future__ import annotations
 
 import datetime
-import socket
-import ssl
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import trustme
 
 from sourcepulse.brokers import Outcome
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.amqp import message, outcomes, publisher, settle
-from support.proxy import Proxy
-from support.rabbitmq import ADMIN, RabbitNode, free_port
-
-#: A loopback address that the node's certificate does not name.
-OTHER_HOST = "127.0.0.2"
+from sourcepulse.errors import BrokerRefusedUsError
+from support.amqp import publisher
+from support.broker_impostor import refusal_of, server, tls_with
+from support.broker_messages import message, outcomes, settle
+from support.rabbitmq import ADMIN, RabbitNode
 
 
-@contextmanager
-def server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Serve one connection after the other with a function, on a port that is given."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                peer, _ = listener.accept()
-                with peer, suppress(OSError):
-                    peer.settimeout(10)
-                    talk(peer)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(15)
-
-
-def tls_server(certificate: trustme.LeafCert, client_ca: trustme.CA | None = None) -> Callable[[socket.socket], None]:
-    """A peer that speaks TLS and nothing else, and may want a certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)
-    if client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        client_ca.configure_trust(context)
-
-    def talk(peer: socket.socket) -> None:
-        with context.wrap_socket(peer, server_side=True) as wrapped:
-            wrapped.recv(100)
-
-    return talk
-
-
-def url_to(port: int, *, host: str = "localhost", options: str = "") -> str:
-    return f"amqps://{ADMIN[0]}:{ADMIN[1]}@{host}:{port}/pulse{options}"
+def url_to(port: int, *, options: str = "") -> str:
+    return f"amqps://{ADMIN[0]}:{ADMIN[1]}@localhost:{port}/pulse{options}"
 
 
 def works(url: str) -> bool:
@@ -78,15 +33,7 @@ def works(url: str) -> bool:
 
 
 def refusal(url: str) -> str:
-    with pytest.raises(BrokerUnavailableError) as caught:
-        publisher(url, connect_limit_s=5).open()
-    text = str(caught.value)
-    assert ADMIN[1] not in text
-    return text
-
-
-def test_a_ca_of_our_own_is_trusted(rabbitmq: RabbitNode) -> None:
-    assert works(rabbitmq.tls_url(options=f"?ca={rabbitmq.ca_file}"))
+    return refusal_of(publisher(url, connect_limit_s=5), ADMIN[1])
 
 
 def test_large_messages_pass_through_tls(rabbitmq: RabbitNode) -> None:
@@ -96,12 +43,6 @@ def test_large_messages_pass_through_tls(rabbitmq: RabbitNode) -> None:
         sender.send(message(number, body=b"x" * 250_000))
     assert len(settle(sender, 50)) == 50
     sender.close()
-
-
-def test_the_systems_trust_is_used_if_no_ca_is_named(rabbitmq: RabbitNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "cannot be trusted" in refusal(rabbitmq.tls_url())
-    monkeypatch.setenv("SSL_CERT_FILE", str(rabbitmq.ca_file))
-    assert works(rabbitmq.tls_url())
 
 
 def test_the_systems_trust_may_be_a_directory(
@@ -115,38 +56,10 @@ def test_the_systems_trust_may_be_a_directory(
     assert works(rabbitmq.tls_url())
 
 
-def test_another_ca_is_not_trusted(rabbitmq: RabbitNode, tmp_path: Path) -> None:
-    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.pem"))
-    text = refusal(rabbitmq.tls_url(options=f"?ca={tmp_path}/other.pem"))
-    assert "cannot be trusted" in text
-    assert "?ca=" in text
-
-
-def test_the_host_name_is_verified(rabbitmq: RabbitNode) -> None:
-    with Proxy(rabbitmq.tls_port, host=OTHER_HOST) as proxy:
-        text = refusal(url_to(proxy.port, host=OTHER_HOST, options=f"?ca={rabbitmq.ca_file}"))
-    assert "IP address mismatch" in text
-    assert "check the host name" in text
-
-
-def test_after_a_failover_the_name_of_that_host_is_verified(rabbitmq: RabbitNode) -> None:
-    with Proxy(rabbitmq.tls_port, host=OTHER_HOST) as proxy:
-        hosts = f"localhost:{free_port()},{OTHER_HOST}"
-        text = refusal(url_to(proxy.port, host=hosts, options=f"?ca={rabbitmq.ca_file}"))
-    assert "refused" in text
-    assert f"certificate of {OTHER_HOST}" in text
-
-
-def test_a_host_that_fails_verification_does_not_spoil_the_next(rabbitmq: RabbitNode) -> None:
-    with Proxy(rabbitmq.tls_port, host=OTHER_HOST) as proxy:
-        hosts = f"{OTHER_HOST}:{proxy.port},localhost"
-        assert works(url_to(rabbitmq.tls_port, host=hosts, options=f"?ca={rabbitmq.ca_file}"))
-
-
 def test_an_expired_certificate_is_told(rabbitmq: RabbitNode) -> None:
     past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     expired = rabbitmq.ca.issue_cert("localhost", not_before=past, not_after=past + datetime.timedelta(days=1))
-    with server(tls_server(expired)) as port:
+    with server(tls=tls_with(expired)) as port:
         assert "expired" in refusal(url_to(port, options=f"?ca={rabbitmq.ca_file}"))
 
 
@@ -169,7 +82,7 @@ def test_a_client_certificate_is_shown_and_judged(rabbitmq: RabbitNode, tmp_path
 
 
 def test_a_client_certificate_that_is_wanted_and_missing_is_told(rabbitmq: RabbitNode) -> None:
-    with server(tls_server(rabbitmq.ca.issue_cert("localhost"), rabbitmq.ca)) as port:
+    with server(tls=tls_with(rabbitmq.ca.issue_cert("localhost"), rabbitmq.ca)) as port:
         assert "?cert=" in refusal(url_to(port, options=f"?ca={rabbitmq.ca_file}"))
 
 
@@ -196,15 +109,3 @@ def test_files_that_cannot_be_used_are_named(rabbitmq: RabbitNode, tmp_path: Pat
     subprocess.run([*encrypt, "-out", str(tmp_path / "encrypted")], check=True)
     with pytest.raises(BrokerRefusedUsError, match=told):
         publisher(rabbitmq.tls_url(options=options.format(folder=tmp_path))).open()
-
-
-def test_a_tls_server_that_falls_silent_is_left_at_the_limit() -> None:
-    done = threading.Event()
-
-    def silent(peer: socket.socket) -> None:
-        done.wait(10)
-
-    with server(silent) as port:
-        with pytest.raises(BrokerUnavailableError, match="does not answer within 1 s"):
-            publisher(url_to(port), connect_limit_s=1).open()
-        done.set()

@@ -27,15 +27,10 @@ from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
 from support.activemq import ActiveMqNode, require_activemq
-from support.broker_under_test import (
-    ActiveMqBroker,
-    FileBroker,
-    RabbitBroker,
-    StompRabbitBroker,
-    send_all,
-    take,
-    unique,
-)
+from support.broker_activemq import ActiveMqBroker
+from support.broker_file import FileBroker
+from support.broker_messages import send_all, take, unique
+from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
 from support.local_log import as_message, push_event, wait_until
 from support.rabbitmq import READER, RabbitNode
 

@@ -25,7 +25,7 @@ from sourcepulse.events.wire import decode, encode
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, body, rows
 from support.activemq import ActiveMqNode
-from support.broker_under_test import send_all
+from support.broker_messages import send_all
 from support.hg import VENV_HG, Repository, Site, require
 from support.local_log import as_message
 from support.rabbitmq import RabbitNode

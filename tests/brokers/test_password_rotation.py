@@ -18,7 +18,7 @@ from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.thread import RelayThread
 from sourcepulse.testing import system_event
 from support.activemq import ActiveMqNode, require_activemq
-from support.broker_under_test import unique
+from support.broker_messages import unique
 from support.local_log import wait_until
 from support.rabbitmq import ADMIN, RELAY, RabbitNode
 

@@ -13,7 +13,9 @@ from sourcepulse.brokers import SubscriptionSpec
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.errors import BrokerRefusedUsError, ConfigError, SubscriptionError
 from support.activemq import ActiveMqNode
-from support.broker_under_test import ActiveMqBroker, StompRabbitBroker, bodies, message, receive
+from support.broker_activemq import ActiveMqBroker
+from support.broker_messages import bodies, message, receive
+from support.broker_rabbitmq import StompRabbitBroker
 from support.rabbitmq import ADMIN, READER
 from support.stomp import broker_at, publisher, subscription
 from support.stomp_wire import StompWire

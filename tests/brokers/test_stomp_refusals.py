@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,22 +13,16 @@ from sourcepulse.brokers import Outcome, QueueLimits, SubscriptionSpec
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, SubscriptionError
 from support.amqp import new_name
 from support.amqp import subscription as amqp_subscription
-from support.broker_under_test import ActiveMqBroker, StompRabbitBroker, bodies, message, receive, send_all, take
+from support.broker_activemq import ActiveMqBroker
+from support.broker_messages import bodies, message, outcomes, receive, send_all, settle_until_it_fails, take
+from support.broker_rabbitmq import StompRabbitBroker
 from support.local_log import push_event
 from support.proxy import Proxy
 from support.rabbitmq import ADMIN, KEEPER, READER, RELAY, RabbitNode, free_port
-from support.stomp import broker_at, outcomes, port_of, publisher, settle_until_it_fails, subscription, url_of
+from support.stomp import port_of, publisher, subscription, url_of
 
 #: The one that everybody may use who has rights at all.
 EXCHANGE = "sourcepulse"
-
-
-@pytest.fixture(params=["rabbitmq", "activemq"])
-def stomp(request: pytest.FixtureRequest) -> Iterator[StompRabbitBroker | ActiveMqBroker]:
-    """Each broker over STOMP."""
-    made = broker_at(request.getfixturevalue(request.param))
-    yield made
-    made.close()
 
 
 @pytest.fixture(autouse=True)

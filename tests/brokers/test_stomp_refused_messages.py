@@ -11,19 +11,12 @@ import pytest
 
 from sourcepulse.brokers import Message, Outcome, Settlement
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.activemq import ActiveMqNode
-from support.broker_under_test import (
-    SMALL_MESSAGE_BYTES,
-    ActiveMqBroker,
-    RemoteBroker,
-    StompRabbitBroker,
-    is_silent,
-    message,
-    receive,
-    send_all,
-)
-from support.rabbitmq import NARROW, READER, RabbitNode
-from support.stomp import outcomes, publisher, settle_until_it_fails
+from support.broker_activemq import ActiveMqBroker
+from support.broker_messages import is_silent, message, outcomes, receive, send_all, settle_until_it_fails
+from support.broker_rabbitmq import StompRabbitBroker
+from support.broker_under_test import SMALL_MESSAGE_BYTES, RemoteBroker
+from support.rabbitmq import NARROW, READER
+from support.stomp import broker_at, publisher
 
 #: The exchange for which the narrow user has rights, and for keys that begin with `hg.` only.
 EXCHANGE = "sourcepulse"
@@ -33,43 +26,11 @@ ATTEMPTS = 3
 
 
 @pytest.fixture(params=["rabbitmq", "activemq"])
-def stomp(request: pytest.FixtureRequest) -> Iterator[RemoteBroker]:
-    """Each broker over STOMP."""
-    made = _made(request.param, request.getfixturevalue(request.param))
+def narrow(request: pytest.FixtureRequest) -> Iterator[StompRabbitBroker | ActiveMqBroker]:
+    """Each broker over STOMP, where it takes small messages only."""
+    made = broker_at(request.getfixturevalue(f"narrow_{request.param}"))
     yield made
     made.close()
-
-
-@pytest.fixture(scope="module")
-def narrow_activemq(activemq: ActiveMqNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveMqNode]:
-    """A broker that takes small messages only."""
-    node = ActiveMqNode(tmp_path_factory.mktemp("narrow"), max_frame_bytes=SMALL_MESSAGE_BYTES)
-    try:
-        node.start()
-        yield node
-    finally:
-        node.close()
-
-
-@pytest.fixture(params=["rabbitmq", "activemq"])
-def narrow(request: pytest.FixtureRequest) -> Iterator[RemoteBroker]:
-    """Each broker over STOMP, where it takes small messages only."""
-    name = "narrow_activemq" if request.param == "activemq" else request.param
-    made = _made(request.param, request.getfixturevalue(name))
-    if isinstance(made, StompRabbitBroker):
-        with made.small_messages():
-            yield made
-    else:
-        yield made
-    made.close()
-
-
-def _made(name: str, node: RabbitNode | ActiveMqNode) -> RemoteBroker:
-    if name == "rabbitmq":
-        assert isinstance(node, RabbitNode)
-        return StompRabbitBroker(node)
-    assert isinstance(node, ActiveMqNode)
-    return ActiveMqBroker(node)
 
 
 def publish_as(broker: RemoteBroker, user: tuple[str, str], messages: list[Message]) -> list[Settlement]:

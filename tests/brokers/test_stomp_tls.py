@@ -9,8 +9,6 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -21,10 +19,10 @@ from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 from support.activemq import ActiveMqNode
 from support.amqp import publisher as amqp_publisher
-from support.broker_under_test import message, send_all
-from support.proxy import Proxy
+from support.broker_impostor import answering, refusal_of, server, tls_with
+from support.broker_messages import message, outcomes, send_all
 from support.rabbitmq import ADMIN, RabbitNode, free_port
-from support.stomp import LIMIT_SECONDS, bounded, hasty, outcomes, publisher
+from support.stomp import LIMIT_SECONDS, bounded, hasty, publisher
 
 SCHEMES = ("stomps+rabbitmq", "stomps+activemq")
 #: A loopback address that the certificates do not name, unless a test wants it.
@@ -43,76 +41,39 @@ def trust(ca: trustme.CA, tmp_path: Path) -> str:
     return f"?ca={tmp_path}/ca.pem"
 
 
-@contextmanager
-def server(
-    certificate: trustme.LeafCert | None, talk: Callable[[socket.socket], object] | None = None, host: str = "127.0.0.1"
-) -> Iterator[int]:
-    """Serve one TLS connection after the other with a function; without a certificate, without TLS."""
-    context = None
-    if certificate is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(context)
-    listener = socket.create_server((host, 0))
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                peer, _ = listener.accept()
-                peer.settimeout(10)
-                with peer, suppress(OSError):
-                    wrapped = context.wrap_socket(peer, server_side=True) if context else peer
-                    with wrapped:
-                        (talk or receive_some)(wrapped)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(15)
-
-
-def receive_some(peer: socket.socket) -> None:
-    peer.recv(1000)
-
-
 def url_to(scheme: str, hosts: str, options: str = "") -> str:
     return f"{scheme}://{ADMIN[0]}:{ADMIN[1]}@{hosts}{options}"
 
 
 def refusal(url: str) -> str:
     """Return what is told by a publisher that cannot connect."""
-    with bounded(), pytest.raises(BrokerUnavailableError) as caught:
-        hasty(url).open()
-    assert ADMIN[1] not in f"{caught.value!r}{caught.value.__cause__!r}{caught.value.__context__!r}"
-    return str(caught.value)
+    with bounded():
+        return refusal_of(hasty(url), ADMIN[1])
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_an_expired_certificate_is_told(scheme: str, ca: trustme.CA, trust: str) -> None:
     past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     expired = ca.issue_cert("localhost", not_before=past, not_after=past + datetime.timedelta(days=1))
-    with server(expired) as port:
+    with server(tls=tls_with(expired)) as port:
         assert "expired" in refusal(url_to(scheme, f"localhost:{port}", trust))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_each_host_must_show_a_certificate_with_its_own_name(scheme: str, ca: trustme.CA, trust: str) -> None:
     # The second one shows the first one's name, which would do if the names were mixed up.
-    with server(ca.issue_cert("localhost"), host=OTHER_HOST) as port:
+    with server(tls=tls_with(ca.issue_cert("localhost")), host=OTHER_HOST) as port:
         text = refusal(url_to(scheme, f"localhost:{free_port()},{OTHER_HOST}:{port}", trust))
         assert f"certificate of {OTHER_HOST}:{port} cannot be trusted" in text
     # The other way round it must do though the first host failed.
-    with server(ca.issue_cert(OTHER_HOST), host=OTHER_HOST) as port:
+    with server(tls=tls_with(ca.issue_cert(OTHER_HOST)), host=OTHER_HOST) as port:
         text = refusal(url_to(scheme, f"localhost:{free_port()},{OTHER_HOST}:{port}", trust))
         assert "cannot be trusted" not in text
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_peer_that_ends_tls_after_the_handshake_is_told(scheme: str, ca: trustme.CA, trust: str) -> None:
-    with server(ca.issue_cert("localhost"), lambda _: None) as port:
+    with server(lambda _: None, tls=tls_with(ca.issue_cert("localhost"))) as port:
         assert f"localhost:{port}" in refusal(url_to(scheme, f"localhost:{port}", trust))
 
 
@@ -121,7 +82,7 @@ def test_a_peer_that_is_silent_after_the_handshake_is_left_at_the_limit(
     scheme: str, ca: trustme.CA, trust: str
 ) -> None:
     done = threading.Event()
-    with server(ca.issue_cert("localhost"), lambda _: done.wait(10)) as port:
+    with server(lambda _: done.wait(10), tls=tls_with(ca.issue_cert("localhost"))) as port:
         text = refusal(url_to(scheme, f"localhost:{port}", trust))
         done.set()
     assert f"does not answer within {LIMIT_SECONDS:g} s" in text
@@ -129,20 +90,16 @@ def test_a_peer_that_is_silent_after_the_handshake_is_left_at_the_limit(
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_server_of_another_kind_behind_tls_is_told(scheme: str, ca: trustme.CA, trust: str) -> None:
-    def answer(peer: socket.socket) -> None:
-        peer.recv(1000)
-        peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    with server(ca.issue_cert("localhost"), answer) as port:
+    with server(answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), tls=tls_with(ca.issue_cert("localhost"))) as port:
         assert "speaks HTTP, not STOMP" in refusal(url_to(scheme, f"localhost:{port}", trust))
 
 
 def test_amqps_ports_are_no_ports_for_stomp(rabbitmq: RabbitNode) -> None:
     trust = f"?ca={rabbitmq.ca_file}"
     plain = refusal(url_to("stomp+rabbitmq", f"localhost:{rabbitmq.port}"))
-    assert "speaks AMQP, not STOMP" in plain or "is that its STOMP port" in plain
+    assert "speaks AMQP 0.9.1, not STOMP" in plain or "is that its STOMP port" in plain
     encrypted = refusal(url_to("stomps+rabbitmq", f"localhost:{rabbitmq.tls_port}", trust))
-    assert "speaks AMQP, not STOMP" in encrypted or "is that its STOMP port" in encrypted
+    assert "speaks AMQP 0.9.1, not STOMP" in encrypted or "is that its STOMP port" in encrypted
 
 
 def test_stomps_ports_are_no_ports_for_amqp(rabbitmq: RabbitNode) -> None:
@@ -182,15 +139,6 @@ def test_activemq_may_want_our_certificate(activemq: ActiveMqNode, tmp_path: Pat
     sender.close()
 
 
-def test_a_host_that_fails_verification_does_not_spoil_the_next(rabbitmq: RabbitNode) -> None:
-    with Proxy(rabbitmq.stomp_tls_port, host=OTHER_HOST) as proxy:
-        hosts = f"{OTHER_HOST}:{proxy.port},localhost:{rabbitmq.stomp_tls_port}/pulse"
-        sender = publisher(url_to("stomps+rabbitmq", hosts, f"?ca={rabbitmq.ca_file}"))
-        sender.open()
-        assert outcomes(send_all(sender, [message(1)])) == {1: Outcome.DELIVERED}
-        sender.close()
-
-
 def test_a_file_that_cannot_be_used_is_refused_before_anybody_is_asked() -> None:
     for options in ("?ca=/nonexistent/ca.pem", "?cert=/nonexistent/cert.pem", "?key=/nonexistent/key.pem"):
         with pytest.raises(BrokerRefusedUsError, match=r"cannot be read|no \?cert="):
@@ -216,7 +164,7 @@ def test_all_that_a_broker_said_before_it_ended_the_connection_is_heard(ca: trus
 
     context = ssl.create_default_context()
     ca.configure_trust(context)
-    with server(ca.issue_cert("127.0.0.1"), talk) as port:
+    with server(talk, tls=tls_with(ca.issue_cert("127.0.0.1"))) as port:
         sock = BoundedSocket(Limits(time.monotonic() + LIMIT_SECONDS, LIMIT_SECONDS))
         sock.connect("127.0.0.1", port)
         sock.start(context, "127.0.0.1")

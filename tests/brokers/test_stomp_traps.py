@@ -5,46 +5,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from sourcepulse.brokers import Outcome, Publisher
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 from support.amqp import bound_queue, content
-from support.broker_under_test import ActiveMqBroker, StompRabbitBroker, bodies, message, settle
+from support.broker_activemq import ActiveMqBroker
+from support.broker_messages import bodies, message, outcomes, settle, settle_until_it_fails
+from support.broker_rabbitmq import StompRabbitBroker
 from support.proxy import Proxy
 from support.rabbitmq import RabbitNode
-from support.stomp import (
-    bounded,
-    broker_at,
-    frozen,
-    hasty,
-    outcomes,
-    port_of,
-    publisher,
-    settle_until_it_fails,
-    subscription,
-    url_of,
-)
+from support.stomp import bounded, frozen, hasty, port_of, publisher, subscription, url_of
 
 #: Of a message's 20 kB or more, so many bytes end in its middle.
 MIDDLE_BYTES = 12_000
 #: A few frames fill every buffer between us and a broker that reads nothing.
 FLOOD = b"x" * 250_000
-
-
-@pytest.fixture(params=["rabbitmq", "activemq"])
-def stomp(request: pytest.FixtureRequest) -> Iterator[StompRabbitBroker | ActiveMqBroker]:
-    """Each broker over STOMP."""
-    made = broker_at(request.getfixturevalue(request.param))
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=[False, True], ids=["plain", "tls"])
-def tls(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
 
 
 # B8: a queue of RabbitMQ that rejects ends the connection without a word.

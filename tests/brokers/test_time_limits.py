@@ -11,8 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,10 @@ from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.relay import Relay
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import system_event
-from support.broker_under_test import ActiveMqBroker, RabbitBroker, RemoteBroker, StompRabbitBroker, message, receive
+from support.broker_activemq import ActiveMqBroker
+from support.broker_messages import message, receive
+from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
+from support.broker_under_test import RemoteBroker
 from support.local_log import push_event
 from support.proxy import Proxy
 from support.stomp import publisher as stomp_publisher
@@ -145,6 +150,13 @@ def fails(what: str, call: Callable[[], object], limit_s: float = LIMIT_SECONDS)
         call()
 
 
+def at_once(*calls: Callable[[], object]) -> None:
+    """Make calls of different pieces at the same time, each in a thread, because all of them wait."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for made in [pool.submit(call) for call in calls]:
+            made.result()
+
+
 def open_in_peace(piece: Publisher | Subscription) -> None:
     """Open before the trouble begins; on a loaded machine more than one attempt may be needed."""
     deadline = time.monotonic() + 30
@@ -175,8 +187,10 @@ def test_opening_ends_at_its_limit_wherever_the_answers_stop(way: Way, after_byt
 
 def test_opening_ends_at_its_limit_though_byte_after_byte_comes(way: Way) -> None:
     with dripping(way.proxy):
-        for what, piece in (("publisher", way.publisher()), ("subscription", way.subscription())):
-            fails(f"open of a {what}", piece.open)
+        at_once(
+            lambda: fails("open of a publisher", way.publisher().open),
+            lambda: fails("open of a subscription", way.subscription().open),
+        )
 
 
 def test_each_host_has_the_limit_for_itself(plain_way: Way) -> None:
@@ -209,12 +223,15 @@ def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_name_that_nobody_resolves_ends_at_the_limit(way: Way, hanging_resolver: str) -> None:
     url = way.url.replace("localhost", hanging_resolver)
-    for piece in (
-        way.broker.hasty_publisher(url, LIMIT_SECONDS),
-        way.broker.hasty_subscription(url, way.broker.spec("#"), LIMIT_SECONDS),
-    ):
+
+    def fails_to_open(piece: Publisher | Subscription) -> None:
         with within("open"), pytest.raises(BrokerUnavailableError, match=r"broker\.example could not be looked up"):
             piece.open()
+
+    at_once(
+        lambda: fails_to_open(way.broker.hasty_publisher(url, LIMIT_SECONDS)),
+        lambda: fails_to_open(way.broker.hasty_subscription(url, way.broker.spec("#"), LIMIT_SECONDS)),
+    )
 
 
 # A publisher.
@@ -225,20 +242,32 @@ def test_no_call_of_a_publisher_blocks(way: Way, kind: str) -> None:
     settling, flooding, leaving, closing = (way.publisher() for _ in range(4))
     for sender in (settling, flooding, leaving, closing):
         open_in_peace(sender)
+
+    def settle_and_abandon() -> None:
+        fails("settle", lambda: settle_for_ever(settling))
+        with within("abandon"):
+            settling.abandon()
+
+    def leave() -> None:
+        with within("close with something unsettled", CLOSE_LIMIT_SECONDS):
+            leaving.send(message(1))
+            leaving.close()
+
+    def close() -> None:
+        with within("close", CLOSE_LIMIT_SECONDS):
+            closing.close()
+
     with trouble(kind, way.proxy):
         with within("send"):
             settling.send(message(1))
         with within("settle(0)", 0.0), suppress(BrokerUnavailableError):
             settling.settle(0)
-        fails("settle", lambda: settle_for_ever(settling))
-        with within("abandon"):
-            settling.abandon()
-        fails("send of more than fits", lambda: flood(flooding), 2 * LIMIT_SECONDS)
-        with within("close with something unsettled", CLOSE_LIMIT_SECONDS):
-            leaving.send(message(1))
-            leaving.close()
-        with within("close", CLOSE_LIMIT_SECONDS):
-            closing.close()
+        at_once(
+            settle_and_abandon,
+            lambda: fails("send of more than fits", lambda: flood(flooding), 2 * LIMIT_SECONDS),
+            leave,
+            close,
+        )
 
 
 def settle_for_ever(sender: Publisher) -> None:
@@ -266,9 +295,14 @@ def test_no_call_of_a_subscription_blocks(way: Way, kind: str) -> None:
     way.broker.publish(message(1), message(2))
     first, second = receive(source, 2)
     open_in_peace(idle)
-    with trouble(kind, way.proxy):
+
+    def wait_and_abandon() -> None:
         with within("receive"), suppress(BrokerUnavailableError):
             assert idle.receive(LIMIT_SECONDS) is None
+        with within("abandon"):
+            idle.abandon()
+
+    def use_and_open_again() -> None:
         with within("receive(0)", 0.0), suppress(BrokerUnavailableError):
             source.receive(0)
         with within("acknowledge"):
@@ -278,8 +312,9 @@ def test_no_call_of_a_subscription_blocks(way: Way, kind: str) -> None:
         with within("close", CLOSE_LIMIT_SECONDS):
             source.close()
         fails("open again", source.open)
-        with within("abandon"):
-            idle.abandon()
+
+    with trouble(kind, way.proxy):
+        at_once(wait_and_abandon, use_and_open_again)
 
 
 # A STOMP peer that never stops to talk; the frames that py-amqp does not expect end its connection.
@@ -377,9 +412,12 @@ def test_no_call_of_a_consumer_blocks(plain_way: Way) -> None:
         assert rejecting.receive(LIMIT_SECONDS) is None
     with within("receive(0)", 0.0):
         acknowledging.receive(0)
-    for each in (acknowledging, rejecting, waiting):
+
+    def close(each: Consumer) -> None:
         with within("close", CLOSE_LIMIT_SECONDS):
             each.close()
+
+    at_once(*(partial(close, each) for each in (acknowledging, rejecting, waiting)))
     late = Consumer(plain_way.url, ["hg.#"], names[0], durable=True, exchange=plain_way.broker.exchange, timeout=0.5)
     with within("open"):
         late.open()

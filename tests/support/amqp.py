@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,29 +12,15 @@ from typing import Any
 import amqp
 import amqp.exceptions
 
-from sourcepulse.brokers import Delivery, Message, Outcome, Settlement, Subscription, SubscriptionSpec
+from sourcepulse.brokers import SubscriptionSpec
 from sourcepulse.brokers.amqp.publisher import AmqpPublisher
 from sourcepulse.brokers.amqp.subscription import AmqpSubscription
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.errors import BrokerUnavailableError
+from support.broker_messages import WAIT_SECONDS
 from support.rabbitmq import ADMIN, VHOST, RabbitNode
 
-#: Generous: proves that nothing hangs.
-WAIT_SECONDS = 20.0
-TIME = "2026-11-22T10:59:21.482913Z"
-
-
-def message(tag: int, *, key: str = "hg.push.try", body: bytes | None = None) -> Message:
-    """A message whose id and body say its number."""
-    return Message(
-        tag=tag,
-        id=f"id-{tag}",
-        type="hg.push.v1",
-        time=TIME,
-        routing_key=key,
-        content_type="application/cloudevents+json",
-        body=b"%d" % tag if body is None else body,
-    )
+#: If a queue holds more, they are consumed, which is much faster than one request for each.
+MANY_MESSAGES = 50
 
 
 def new_name(kind: str) -> str:
@@ -52,46 +37,6 @@ def publisher(url: str, *, exchange: str = "sourcepulse", **limits: float) -> Am
 def subscription(url: str, spec: SubscriptionSpec, *, former: Sequence[str] = (), **limits: float) -> AmqpSubscription:
     """A subscription, not yet opened."""
     return AmqpSubscription(BrokerUrl.parse(url), spec, former_patterns=former, **limits)
-
-
-def settle(sender: AmqpPublisher, count: int, wait_s: float = WAIT_SECONDS) -> list[Settlement]:
-    """Settle so many messages."""
-    settled: list[Settlement] = []
-    deadline = time.monotonic() + wait_s
-    while len(settled) < count:
-        assert time.monotonic() < deadline, f"only {len(settled)} of {count} were settled"
-        settled += sender.settle(0.5)
-    return settled
-
-
-def settle_until_it_fails(
-    sender: AmqpPublisher, wait_s: float = 60.0
-) -> tuple[list[Settlement], BrokerUnavailableError]:
-    """Settle until the publisher says that it is of no more use; give what was settled before, and its word."""
-    settled: list[Settlement] = []
-    deadline = time.monotonic() + wait_s
-    while time.monotonic() < deadline:
-        try:
-            settled += sender.settle(wait_s)
-        except BrokerUnavailableError as error:
-            return settled, error
-    raise AssertionError(f"settled {len(settled)} and did not fail")
-
-
-def outcomes(settled: Sequence[Settlement]) -> dict[int, Outcome]:
-    """What became of each tag."""
-    return {item.tag: item.outcome for item in settled}
-
-
-def receive(source: Subscription, count: int, wait_s: float = WAIT_SECONDS) -> list[Delivery]:
-    """Receive so many messages, without acknowledging them."""
-    got: list[Delivery] = []
-    deadline = time.monotonic() + wait_s
-    while len(got) < count:
-        assert time.monotonic() < deadline, f"only {len(got)} of {count} came"
-        if (delivery := source.receive(0.5)) is not None:
-            got.append(delivery)
-    return got
 
 
 @contextmanager
@@ -113,9 +58,14 @@ def bound_queue(node: RabbitNode, exchange: str, *, key: str = "#", arguments: d
 
 def content(node: RabbitNode, queue: str) -> list[Any]:
     """Take everything out of a queue."""
-    messages = []
+    messages: list[Any] = []
     with admin(node) as channel:
         channel.auto_decode = False
+        if (count := channel.queue_declare(queue, passive=True).message_count) > MANY_MESSAGES:
+            channel.basic_consume(queue, no_ack=True, callback=messages.append)
+            while len(messages) < count:
+                channel.connection.drain_events(timeout=WAIT_SECONDS)
+            return messages
         while (got := channel.basic_get(queue, no_ack=True)) is not None:
             messages.append(got)
     return messages

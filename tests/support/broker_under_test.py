@@ -9,24 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import amqp
-import amqp.exceptions
-
 from sourcepulse import Consumer
 from sourcepulse.brokers import (
-    Delivery,
     Message,
     Outcome,
     Publisher,
@@ -37,100 +29,17 @@ from sourcepulse.brokers import (
     open_publisher,
     open_subscription,
 )
-from sourcepulse.brokers.file.admin import dead_letters, delete_queue, queue_statistics
-from sourcepulse.brokers.file.publisher import MESSAGE_MAX_BYTES
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.errors import NothingThereError
 from sourcepulse.events.event import Event
 from support.activemq import ActiveMqNode
-from support.amqp import admin
+from support.broker_child import CHILD, Child
+from support.broker_messages import WAIT_SECONDS, DeadLetter, Seen, send_all, unique
 from support.local_log import as_message
 from support.rabbitmq import RabbitNode
-from support.stomp_wire import Frame, StompWire
 
-#: Generous: proves that nothing hangs.
-WAIT_SECONDS = 30.0
-#: How long nothing must come, for nothing to come.
-SILENCE_SECONDS = 0.3
 LIMITS = QueueLimits()
 #: What a broker is told to take at most, where a test is about larger messages.
 SMALL_MESSAGE_BYTES = 100_000
-
-#: A consumer in a process of its own: prints each event that it begins to handle, and dies as it is told.
-CHILD = """
-import json, os, sys, time
-from sourcepulse import Consumer
-from sourcepulse.brokers import QueueLimits
-options = json.loads(sys.argv[1])
-dies_at, hangs_at = options.pop("dies_at"), options.pop("hangs_at")
-limits = QueueLimits(**options.pop("limits"))
-with Consumer(os.environ["BROKER_URL"], limits=limits, **options) as consumer:
-    print("ready", flush=True)
-    for event in consumer:
-        number = event.data["number"]
-        print(number, flush=True)
-        if number == dies_at:
-            os._exit(1)
-        if number == hangs_at:
-            time.sleep(1000)
-print("left", flush=True)
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A message that was put aside, as an operator finds it."""
-
-    routing_key: str
-    body: bytes
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A message as a client sees it that knows nothing of us; `time` in whole seconds since 1970."""
-
-    routing_key: str
-    body: bytes
-    content_type: str
-    id: str
-    type: str
-    time: str
-
-
-def unique(kind: str) -> str:
-    """Return a name that no other test uses."""
-    return f"{kind}-{uuid.uuid4().hex}"
-
-
-class Child:
-    """A consumer in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def lines(self, count: int) -> list[str]:
-        """Read so many lines of what it prints; pytest's own timeout bounds the wait."""
-        assert self._process.stdout is not None
-        return [self._process.stdout.readline().strip() for _ in range(count)]
-
-    def kill(self) -> None:
-        """Kill it in the middle of whatever it does."""
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(WAIT_SECONDS)
-
-    def end(self) -> tuple[int, list[str]]:
-        """Wait until it ends by itself; give its exit code and the rest of what it printed."""
-        assert self._process.stdout is not None
-        said = self._process.stdout.read().split()
-        return self._process.wait(WAIT_SECONDS), said
-
-    def close(self) -> None:
-        """End it for good."""
-        self._process.kill()
-        self._process.wait(WAIT_SECONDS)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
 
 
 class BrokerUnderTest(ABC):
@@ -285,7 +194,7 @@ class BrokerUnderTest(ABC):
     def dead(self, count: int, queue: str | None = None) -> list[DeadLetter]:
         """Wait for so many dead letters, of this test's own queue unless told otherwise, and take them."""
         letters: list[DeadLetter] = []
-        deadline = time.monotonic() + WAIT_SECONDS
+        deadline = time.monotonic() + self.patience_s
         while len(letters) < count:
             assert time.monotonic() < deadline, f"only {len(letters)} of {count} dead letters"
             letters += self.take_dead(queue or self.queue)
@@ -299,40 +208,6 @@ class BrokerUnderTest(ABC):
             else:
                 opened.abandon()
         self._opened.clear()
-
-
-class FileBroker(BrokerUnderTest):
-    """The embedded log."""
-
-    is_remote = False
-    message_max_bytes = MESSAGE_MAX_BYTES
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._url = BrokerUrl(scheme="file", path=str(folder / "log.db"))
-
-    @property
-    def url(self) -> str:
-        return str(self._url)
-
-    def publish_as_a_stranger(self, routing_key: str, body: bytes) -> None:
-        # The log has no other clients.
-        self.publish(message(0, key=routing_key, body=body))
-
-    def take_dead(self, queue: str) -> list[DeadLetter]:
-        with suppress(NothingThereError):
-            return [
-                DeadLetter(routing_key=letter.routing_key, body=letter.body, reason=letter.reason)
-                for letter in dead_letters(self._url, queue)
-            ]
-        return []
-
-    def remove_queue(self) -> None:
-        delete_queue(self._url, self.queue)
-
-    def queues(self) -> set[str]:
-        """Name all queues, those in use by others included."""
-        return {queue.name for queue in queue_statistics(self._url)}
 
 
 class RemoteBroker(BrokerUnderTest):
@@ -428,304 +303,3 @@ class Ear:
 
     def close(self) -> None:
         """Stop listening."""
-
-
-class _AmqpEar(Ear):
-    def __init__(self, node: RabbitNode, exchange: str) -> None:
-        self._node = node
-        self._queue = unique("ear")
-        with admin(node) as channel:
-            channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
-            channel.queue_declare(self._queue, durable=True, auto_delete=False)
-            channel.queue_bind(self._queue, exchange, "#")
-
-    def take(self, count: int) -> list[Seen]:
-        seen: list[Seen] = []
-        deadline = time.monotonic() + WAIT_SECONDS
-        with admin(self._node) as channel:
-            channel.auto_decode = False
-            while len(seen) < count:
-                assert time.monotonic() < deadline, f"only {len(seen)} of {count} came"
-                if (got := channel.basic_get(self._queue, no_ack=True)) is not None:
-                    seen.append(
-                        Seen(
-                            routing_key=got.delivery_info["routing_key"],
-                            body=bytes(got.body) if got.body else b"",
-                            content_type=got.properties.get("content_type", ""),
-                            id=got.properties.get("message_id", ""),
-                            type=got.properties.get("type", ""),
-                            time=str(got.properties.get("timestamp", "")),
-                        )
-                    )
-        return seen
-
-
-class RabbitBroker(RemoteBroker):
-    """RabbitMQ over AMQP 0-9-1."""
-
-    def __init__(self, node: RabbitNode) -> None:
-        super().__init__(node)
-        self.node = node
-
-    @property
-    def plain(self) -> BrokerUrl:
-        return BrokerUrl.parse(self.node.url())
-
-    @property
-    def encrypted(self) -> BrokerUrl:
-        return BrokerUrl.parse(self.node.tls_url())
-
-    def hear(self) -> Ear:
-        return _AmqpEar(self.node, self.exchange)
-
-    def publish_as_a_stranger(self, routing_key: str, body: bytes) -> None:
-        with admin(self.node) as channel:
-            channel.exchange_declare(self.exchange, "topic", durable=True, auto_delete=False)
-            channel.confirm_select()
-            channel.basic_publish_confirm(amqp.Message(body, delivery_mode=2), self.exchange, routing_key)
-
-    def take_dead(self, queue: str) -> list[DeadLetter]:
-        letters = []
-        with admin(self.node) as channel, suppress(amqp.exceptions.NotFound):
-            channel.auto_decode = False
-            while (got := channel.basic_get(f"{queue}.dead", no_ack=True)) is not None:
-                headers = got.properties.get("application_headers", {})
-                letters.append(
-                    DeadLetter(
-                        routing_key=headers.get("x-routing-key", ""),
-                        body=bytes(got.body) if got.body else b"",
-                        reason=headers.get("x-reason", ""),
-                    )
-                )
-        return letters
-
-    def remove_queue(self) -> None:
-        with admin(self.node) as channel:
-            channel.queue_delete(self.queue)
-
-    def remove_exchange(self) -> None:
-        """Remove this test's own exchange as an admin does."""
-        with admin(self.node) as channel:
-            channel.exchange_delete(self.exchange)
-
-    def remove_binding(self, pattern: str) -> None:
-        """Unbind this test's own queue as an admin does."""
-        with admin(self.node) as channel:
-            channel.queue_unbind(self.queue, self.exchange, pattern)
-
-    def bindings(self) -> set[str]:
-        """Name what this test's own queue is bound to."""
-        listed = self.node.control("--quiet", "list_bindings", "-p", "pulse", "destination_name", "routing_key")
-        rows = (line.split("\t") for line in listed.splitlines())
-        return {row[1] for row in rows if row[0] == self.queue and row[1] != self.queue}
-
-    @contextmanager
-    def small_messages(self) -> Iterator[None]:
-        """Have the node take small messages only, on every connection that is made meanwhile."""
-        former = self.node.control("eval", "application:get_env(rabbit, max_message_size).").strip()
-        size = former.removeprefix("{ok,").removesuffix("}")
-        self._set_message_max(str(self.message_max_bytes))
-        try:
-            yield
-        finally:
-            self._set_message_max(size)
-
-    def _set_message_max(self, size: str) -> None:
-        self.node.control("eval", f"application:set_env(rabbit, max_message_size, {size}).")
-
-    def queues(self) -> set[str]:
-        """Name all queues, those in use by others included."""
-        return set(self.node.control("--quiet", "list_queues", "-p", "pulse", "name").split()[1:])
-
-
-class StompRabbitBroker(RabbitBroker):
-    """RabbitMQ over STOMP."""
-
-    tells_unroutable = False
-
-    @property
-    def plain(self) -> BrokerUrl:
-        return BrokerUrl.parse(self.node.stomp_url())
-
-    @property
-    def encrypted(self) -> BrokerUrl:
-        return BrokerUrl.parse(self.node.stomp_tls_url())
-
-    def prepare(self, exchange: str) -> None:
-        with admin(self.node) as channel:
-            channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
-
-
-class ActiveMqBroker(RemoteBroker):
-    """ActiveMQ over STOMP."""
-
-    tells_unroutable = False
-    sets_queue_limits = False
-    tells_lost_queue = False
-
-    def __init__(self, node: ActiveMqNode) -> None:
-        super().__init__(node)
-        self.node = node
-
-    @property
-    def plain(self) -> BrokerUrl:
-        return BrokerUrl.parse(self.node.url())
-
-    @property
-    def encrypted(self) -> BrokerUrl:
-        return BrokerUrl.parse(self.node.tls_url())
-
-    def hear(self) -> Ear:
-        ear = _StompEar(self._wire(), self.exchange)
-        self._opened.append(ear)
-        return ear
-
-    def publish_as_a_stranger(self, routing_key: str, body: bytes) -> None:
-        with self._wire() as wire:
-            topic = f"/topic/VirtualTopic.{self.exchange}.{routing_key}"
-            headers = {"destination": topic, "persistent": "true", "content-length": str(len(body))}
-            assert wire.request("SEND", headers, body).command == "RECEIPT"
-
-    def take_dead(self, queue: str) -> list[DeadLetter]:
-        letters: list[Frame] = []
-        with self._wire() as wire:
-            headers = {"destination": f"/queue/Consumer.{queue}.dead", "id": "0", "ack": "client-individual"}
-            wire.send("SUBSCRIBE", headers)
-            with suppress(TimeoutError):
-                while True:
-                    letters.append(wire.read(SILENCE_SECONDS))
-            for frame in letters:
-                wire.request("ACK", {"id": frame.headers["ack"]})
-        return [
-            DeadLetter(
-                routing_key=frame.headers.get("x-routing-key", ""),
-                body=frame.body,
-                reason=frame.headers.get("x-reason", ""),
-            )
-            for frame in letters
-        ]
-
-    def remove_queue(self) -> None:
-        # Without its console nothing removes a single queue; the store may go as a whole.
-        self.kill()
-        self.node.forget_everything()
-        self.start()
-
-    def _wire(self) -> StompWire:
-        return StompWire(self.node.port, (self.plain.user, self.plain.password))
-
-
-class StrictActiveMqBroker(ActiveMqBroker):
-    """ActiveMQ where it wants a certificate of who comes over TLS."""
-
-    @property
-    def encrypted(self) -> BrokerUrl:
-        return BrokerUrl.parse(self.node.client_cert_url())
-
-
-class _StompEar(Ear):
-    def __init__(self, wire: StompWire, exchange: str) -> None:
-        self._wire = wire
-        wire.request("SUBSCRIBE", {"destination": f"/topic/VirtualTopic.{exchange}.>", "id": "0", "ack": "auto"})
-
-    def take(self, count: int) -> list[Seen]:
-        return [
-            Seen(
-                routing_key=frame.headers["destination"].split(".", 2)[2],
-                body=frame.body,
-                content_type=frame.headers.get("content-type", ""),
-                id=frame.headers.get("event-id", ""),
-                type=frame.headers.get("type", ""),
-                time=frame.headers.get("event-time", ""),
-            )
-            for frame in self._wire.read_all(count, WAIT_SECONDS)
-        ]
-
-    def close(self) -> None:
-        self._wire.close()
-
-
-# What tests do with the pieces of any broker.
-
-
-def message(number: int, *, key: str = "hg.push.repo", body: bytes | None = None) -> Message:
-    """Make a message whose id and body say its number."""
-    return Message(
-        tag=number,
-        id=f"id-{number}",
-        type="hg.push.v1",
-        time="2026-11-22T10:59:21.482913Z",
-        routing_key=key,
-        content_type="application/cloudevents+json",
-        body=b"%d" % number if body is None else body,
-    )
-
-
-def send_all(sender: Publisher, messages: Iterable[Message]) -> list[Settlement]:
-    """Send messages, never more than the window unsettled, and settle all of them."""
-    settled: list[Settlement] = []
-    sent = 0
-    for each in messages:
-        sender.send(each)
-        sent += 1
-        if sent - len(settled) >= sender.window:
-            settled += settle(sender, sent - len(settled))
-    return settled + settle(sender, sent - len(settled))
-
-
-def settle(sender: Publisher, count: int) -> list[Settlement]:
-    """Settle so many messages."""
-    settled: list[Settlement] = []
-    deadline = time.monotonic() + WAIT_SECONDS
-    while len(settled) < count:
-        assert time.monotonic() < deadline, f"only {len(settled)} of {count} were settled"
-        settled += sender.settle(0.5)
-    assert len(settled) == count, settled
-    return settled
-
-
-def receive(source: Subscription, count: int) -> list[Delivery]:
-    """Receive so many messages, without acknowledging them."""
-    got: list[Delivery] = []
-    deadline = time.monotonic() + WAIT_SECONDS
-    while len(got) < count:
-        assert time.monotonic() < deadline, f"only {len(got)} of {count} came: {[each.body[:20] for each in got]}"
-        if (delivery := source.receive(0.5)) is not None:
-            got.append(delivery)
-    return got
-
-
-def bodies(source: Subscription, count: int) -> list[bytes]:
-    """Receive and acknowledge so many messages, and give their bodies."""
-    got: list[bytes] = []
-    for _ in range(count):
-        (delivery,) = receive(source, 1)
-        source.acknowledge(delivery)
-        got.append(delivery.body)
-    return got
-
-
-def is_silent(source: Subscription | Consumer) -> bool:
-    """Return whether nothing more comes."""
-    more = source.receive(SILENCE_SECONDS)
-    assert more is None, more
-    return True
-
-
-def next_event(consumer: Consumer) -> Event:
-    """Receive one event, without acknowledging it."""
-    event = consumer.receive(WAIT_SECONDS)
-    assert event is not None, "nothing came"
-    return event
-
-
-def take(consumer: Consumer, count: int) -> list[int]:
-    """Handle so many events and give their numbers."""
-    got: list[int] = []
-    deadline = time.monotonic() + WAIT_SECONDS
-    while len(got) < count:
-        event = consumer.receive(deadline - time.monotonic())
-        assert event is not None, f"only {got} of {count} came"
-        got.append(event.data["number"])
-        consumer.acknowledge()
-    return got

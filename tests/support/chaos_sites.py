@@ -23,7 +23,10 @@ from sourcepulse.outbox.files import lock_file
 from sourcepulse.outbox.sqlite_file import side_files
 from support.activemq import ActiveMqNode
 from support.amqp import admin
-from support.broker_under_test import ActiveMqBroker, BrokerUnderTest, FileBroker, RabbitBroker, StompRabbitBroker
+from support.broker_activemq import ActiveMqBroker
+from support.broker_file import FileBroker
+from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
+from support.broker_under_test import BrokerUnderTest
 from support.faulty_broker import OPTIONS
 from support.proxy import Proxy
 from support.rabbitmq import KEEPER, RELAY, VHOST, RabbitNode

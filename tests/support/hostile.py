@@ -18,7 +18,10 @@ import amqp
 from amqp.exceptions import AMQPError
 
 from sourcepulse.events.wire import CONTENT_TYPE, encode
-from support.broker_under_test import ActiveMqBroker, BrokerUnderTest, FileBroker, RabbitBroker, StompRabbitBroker
+from support.broker_activemq import ActiveMqBroker
+from support.broker_file import FileBroker
+from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event
 from support.rabbitmq import ADMIN, VHOST
 from support.stomp_wire import Frame, StompWire

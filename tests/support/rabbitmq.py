@@ -203,8 +203,13 @@ class RabbitNode:
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                shown = "\n".join(line for line in text.decode(errors="replace").splitlines() if "[error]" in line)
-                raise RuntimeError(f"RabbitMQ did not start:\n{shown[:3000]}\n{text.decode(errors='replace')[-1000:]}")
+                log_text = text.decode(errors="replace")
+                errors = "\n".join(line for line in log_text.splitlines() if "[error]" in line)
+                # One that ends before it opens its log writes why to its console.
+                console = (self.folder / "console").read_text(errors="replace")
+                raise RuntimeError(
+                    f"RabbitMQ did not start:\n{errors[:3000]}\n{log_text[-1000:]}\nconsole:\n{console[-1000:]}"
+                )
             time.sleep(0.1)
 
     def stop(self) -> None:

@@ -4,26 +4,24 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.brokers import Outcome, Publisher, Settlement, SubscriptionSpec, open_publisher, open_subscription
+from sourcepulse.brokers import SubscriptionSpec, open_publisher, open_subscription
 from sourcepulse.brokers.stomp.publisher import StompPublisher
 from sourcepulse.brokers.stomp.subscription import StompSubscription
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.errors import BrokerUnavailableError
 from support.activemq import ActiveMqNode
-from support.broker_under_test import ActiveMqBroker, RemoteBroker, StompRabbitBroker
+from support.broker_activemq import ActiveMqBroker
+from support.broker_messages import WAIT_SECONDS
+from support.broker_rabbitmq import StompRabbitBroker
+from support.broker_under_test import RemoteBroker
 from support.local_log import wait_until
 from support.rabbitmq import RabbitNode
 
-#: Generous: proves that nothing hangs.
-WAIT_SECONDS = 30.0
 #: Every limit of a hasty piece.
 LIMIT_SECONDS = 1.0
 #: Far above what a call may take with these limits, far below what it takes without any.
@@ -98,51 +96,3 @@ def subscription(url: str, spec: SubscriptionSpec, *, former: Sequence[str] = ()
     made = kind(parsed, spec, former_patterns=former, **limits)
     assert isinstance(made, StompSubscription)
     return made
-
-
-def settle_until_it_fails(sender: Publisher) -> tuple[list[Settlement], BrokerUnavailableError]:
-    """Settle until the publisher says that it is of no more use; give what was settled before, and its word."""
-    settled: list[Settlement] = []
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            settled += sender.settle(WAIT_SECONDS)
-        except BrokerUnavailableError as error:
-            return settled, error
-    raise AssertionError(f"settled {len(settled)} and did not fail")
-
-
-def outcomes(settled: Iterable[Settlement]) -> dict[int, Outcome]:
-    """What became of each tag."""
-    return {item.tag: item.outcome for item in settled}
-
-
-@contextmanager
-def recorder() -> Iterator[tuple[int, list[bytes]]]:
-    """Listen on all of localhost's addresses, and keep what each connection says first."""
-    heard: list[bytes] = []
-    v4 = socket.create_server(("127.0.0.1", 0))
-    port = int(v4.getsockname()[1])
-    listeners = [v4]
-    with suppress(OSError):
-        listeners.append(socket.create_server(("::1", port), family=socket.AF_INET6))
-
-    def serve(listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                peer, _ = listener.accept()
-                with peer:
-                    peer.settimeout(5)
-                    heard.append(peer.recv(65_536))
-
-    threads = [threading.Thread(target=serve, args=(listener,), daemon=True) for listener in listeners]
-    for thread in threads:
-        thread.start()
-    try:
-        yield port, heard
-    finally:
-        for listener in listeners:
-            listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-        for thread in threads:
-            thread.join(10)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
     from sourcepulse.events.event import Event
 
+#: The headers of a dead letter: the reason, and the key that its message was published under, because a message that is
+#: sent to one queue has the queue's name as its routing key.
+REASON_HEADER = "x-reason"
+KEY_HEADER = "x-routing-key"
 #: The id of a body that is not an event: this prefix and the beginning of its digest.
 RAW_PREFIX = "raw:"
 DIGEST_CHARACTERS = 16

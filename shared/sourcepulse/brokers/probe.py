@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,9 +61,9 @@ def _probe_amqp(url: BrokerUrl, exchange: str, key: str) -> str:
         declare_exchange(connection, exchange)
         channel = connection.channel()
         try:
-            connection.call(lambda _: channel.tx_select())
-            connection.call(lambda _: channel._basic_publish(amqp.Message(_BODY), exchange, key))
-            connection.call(lambda _: channel.tx_rollback())
+            connection.call(channel.tx_select)
+            connection.call(channel._basic_publish, amqp.Message(_BODY), exchange, key)
+            connection.call(channel.tx_rollback)
         except exceptions.ChannelError as error:
             raise describe(error, connection.host, url.vhost) from None
         if connection.blocked:
@@ -75,8 +74,8 @@ def _probe_amqp(url: BrokerUrl, exchange: str, key: str) -> str:
 
 
 def _probe_rabbitmq_over_stomp(url: BrokerUrl, exchange: str, key: str) -> str:
+    from sourcepulse.brokers.network.rabbitmq import amqp_beside
     from sourcepulse.brokers.stomp.connection import StompConnection
-    from sourcepulse.brokers.url import SCHEMES
 
     connection = StompConnection(url)
     try:
@@ -84,12 +83,9 @@ def _probe_rabbitmq_over_stomp(url: BrokerUrl, exchange: str, key: str) -> str:
         host = connection.host
     finally:
         connection.close()
-    # Over STOMP, RabbitMQ checks the content of a transaction only when it is committed.
-    scheme = "amqps" if url.tls else "amqp"
-    port = int(url.option("amqp_port") or SCHEMES[scheme])
-    beside = replace(url, scheme=scheme, hosts=tuple((name, port) for name, _ in url.hosts))
     try:
-        found = _probe_amqp(beside, exchange, key)
+        # Over STOMP, RabbitMQ checks the content of a transaction only when it is committed.
+        found = _probe_amqp(amqp_beside(url), exchange, key)
     except (BrokerRefusedUsError, ExchangeMissingError):
         raise
     except BrokerUnavailableError as error:

@@ -8,22 +8,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from support.activemq import ActiveMqNode
-from support.broker_under_test import (
-    SMALL_MESSAGE_BYTES,
-    ActiveMqBroker,
-    BrokerUnderTest,
-    FileBroker,
-    RabbitBroker,
-    RemoteBroker,
-    StompRabbitBroker,
-    StrictActiveMqBroker,
-)
+from support.broker_activemq import ActiveMqBroker, StrictActiveMqBroker
+from support.broker_file import FileBroker
+from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
+from support.broker_under_test import BrokerUnderTest, RemoteBroker
 from support.rabbitmq import RabbitNode
 
 REMOTE = ("amqp", "stomp-rabbitmq", "stomp-activemq")
@@ -83,27 +75,18 @@ def listed(request: pytest.FixtureRequest) -> Iterator[FileBroker | RabbitBroker
 @pytest.fixture(params=ALL)
 def narrow(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
     """Each broker in turn, where it takes no message of more than `message_max_bytes`."""
-    if request.param == "stomp-activemq":
-        made: BrokerUnderTest = ActiveMqBroker(request.getfixturevalue("narrow_activemq"))
-    else:
-        made = make_broker(request.param, request)
-    with made.small_messages() if isinstance(made, RabbitBroker) else nullcontext():
-        yield made
+    made: BrokerUnderTest
+    match request.param:
+        case "amqp":
+            made = RabbitBroker(request.getfixturevalue("narrow_rabbitmq"))
+        case "stomp-rabbitmq":
+            made = StompRabbitBroker(request.getfixturevalue("narrow_rabbitmq"))
+        case "stomp-activemq":
+            made = ActiveMqBroker(request.getfixturevalue("narrow_activemq"))
+        case _:
+            made = make_broker(request.param, request)
+    yield made
     made.close()
-
-
-@pytest.fixture(scope="module")
-def narrow_activemq(
-    activemq: ActiveMqNode,  # which skips if there is none
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[ActiveMqNode]:
-    """A broker that takes small messages only; the limit cannot be changed while it runs."""
-    node = ActiveMqNode(tmp_path_factory.mktemp("narrow"), max_frame_bytes=SMALL_MESSAGE_BYTES)
-    try:
-        node.start()
-        yield node
-    finally:
-        node.close()
 
 
 @pytest.fixture(params=REMOTE)

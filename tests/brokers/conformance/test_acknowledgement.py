@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 
 from sourcepulse.errors import BrokerUnavailableError
-from support.broker_under_test import BrokerUnderTest, bodies, is_silent, message, receive, take
+from support.broker_messages import bodies, is_silent, message, receive, take
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event, wait_until
 
 

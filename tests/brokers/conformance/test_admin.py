@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from brokers.conformance.conftest import make_broker
-from support.broker_under_test import BrokerUnderTest, RabbitBroker, bodies, is_silent, message, take
+from support.broker_messages import bodies, is_silent, message, take
+from support.broker_rabbitmq import RabbitBroker
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event
 
 

@@ -31,8 +31,9 @@ from sourcepulse.consumer.order.ordering import Ordering
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerError
 from support import broken_pieces as broken
-from support import broker_under_test
-from support.broker_under_test import Child, FileBroker
+from support import broker_messages
+from support.broker_child import Child
+from support.broker_file import FileBroker
 
 pytestmark = pytest.mark.soak
 
@@ -164,7 +165,7 @@ def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileBrok
     """The embedded log, with little patience for what will not come."""
     made = FileBroker(tmp_path)
     made.patience_s = PATIENCE_SECONDS
-    monkeypatch.setattr(broker_under_test, "WAIT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(broker_messages, "WAIT_SECONDS", PATIENCE_SECONDS)
     yield made
     with suppress(BrokerError):
         made.close()

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.cli.main import main
-from support.broker_under_test import BrokerUnderTest, FileBroker, RemoteBroker, StompRabbitBroker, is_silent, take
+from support.broker_file import FileBroker
+from support.broker_messages import is_silent, take
+from support.broker_rabbitmq import StompRabbitBroker
+from support.broker_under_test import BrokerUnderTest, RemoteBroker
 from support.local_log import push_event
 from support.rabbitmq import NARROW, READER, RELAY, RabbitNode
 

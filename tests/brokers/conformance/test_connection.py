@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import logging
-import socket
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,7 +15,9 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.brokers import Outcome, Publisher, Subscription
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.broker_under_test import RemoteBroker, bodies, message, receive, send_all, take
+from support.broker_impostor import answering, server
+from support.broker_messages import bodies, message, receive, send_all, take
+from support.broker_under_test import RemoteBroker
 from support.local_log import push_event
 from support.proxy import Proxy
 from support.rabbitmq import free_port
@@ -264,32 +264,8 @@ def test_a_consumer_goes_on_after_its_connection_is_cut(remote: RemoteBroker) ->
     ids=["http", "ssh", "tls", "nothing"],
 )
 def test_a_server_that_is_no_broker_is_told_at_once(remote: RemoteBroker, answer: bytes) -> None:
-    with server(answer) as port:
+    with server(answering(answer)) as port:
         for what, open_it in openers(remote, remote.url_of(hosts=f"127.0.0.1:{port}")):
             with bounded(what), pytest.raises(BrokerUnavailableError, match=f"127.0.0.1:{port}") as caught:
                 open_it()
             assert "does not answer within" not in str(caught.value), what
-
-
-@contextmanager
-def server(answer: bytes) -> Iterator[int]:
-    """Return every connection the same answer, and close it."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                peer, _ = listener.accept()
-                with peer, suppress(OSError):
-                    peer.settimeout(5)
-                    peer.recv(8)
-                    peer.sendall(answer)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(10)

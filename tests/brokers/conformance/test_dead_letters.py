@@ -13,16 +13,8 @@ from sourcepulse.brokers import QueueLimits
 from sourcepulse.errors import DecodeError
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import encode
-from support.broker_under_test import (
-    BrokerUnderTest,
-    DeadLetter,
-    bodies,
-    is_silent,
-    message,
-    next_event,
-    receive,
-    take,
-)
+from support.broker_messages import DeadLetter, bodies, is_silent, message, next_event, receive, take
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event
 
 MAX_DELIVERIES = 3

@@ -20,17 +20,10 @@ from sourcepulse import Consumer
 from sourcepulse.cli.main import main
 from sourcepulse.events.wire import encode
 from support.amqp import admin
-from support.broker_under_test import (
-    WAIT_SECONDS,
-    ActiveMqBroker,
-    BrokerUnderTest,
-    RabbitBroker,
-    is_silent,
-    message,
-    next_event,
-    receive,
-    take,
-)
+from support.broker_activemq import ActiveMqBroker
+from support.broker_messages import WAIT_SECONDS, is_silent, message, next_event, receive, take
+from support.broker_rabbitmq import RabbitBroker
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event
 from support.stomp_wire import StompWire
 

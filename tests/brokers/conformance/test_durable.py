@@ -9,16 +9,10 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.errors import ConfigError, SubscriptionError
-from support.broker_under_test import (
-    BrokerUnderTest,
-    FileBroker,
-    RabbitBroker,
-    bodies,
-    is_silent,
-    message,
-    receive,
-    take,
-)
+from support.broker_file import FileBroker
+from support.broker_messages import bodies, is_silent, message, receive, take
+from support.broker_rabbitmq import RabbitBroker
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event, wait_until
 
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.errors import BrokerRefusedUsError, ConfigError
-from support.broker_under_test import BrokerUnderTest, RabbitBroker, is_silent, message, receive, take
+from support.broker_messages import is_silent, message, receive, take
+from support.broker_rabbitmq import RabbitBroker
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event
 
 

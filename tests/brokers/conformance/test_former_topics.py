@@ -10,7 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from brokers.conformance.conftest import make_broker
-from support.broker_under_test import BrokerUnderTest, RemoteBroker, StompRabbitBroker, is_silent, take
+from support.broker_messages import is_silent, take
+from support.broker_rabbitmq import StompRabbitBroker
+from support.broker_under_test import BrokerUnderTest, RemoteBroker
 from support.local_log import push_event
 
 PUSHES, TAGS = "hg.push.#", "hg.tag.#"

@@ -13,7 +13,9 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.events.event import Event
 from sourcepulse.gaps import Gap
-from support.broker_under_test import WAIT_SECONDS, ActiveMqBroker, BrokerUnderTest, unique
+from support.broker_activemq import ActiveMqBroker
+from support.broker_messages import WAIT_SECONDS, unique
+from support.broker_under_test import BrokerUnderTest
 from support.hostile import hostile, stranger_at
 from support.local_log import as_message, push_event
 

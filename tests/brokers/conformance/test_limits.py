@@ -11,7 +11,8 @@ import pytest
 
 from sourcepulse.brokers import Outcome, QueueLimits
 from sourcepulse.gaps import Gap
-from support.broker_under_test import BrokerUnderTest, bodies, is_silent, message, take
+from support.broker_messages import bodies, is_silent, message, take
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event
 
 

@@ -12,17 +12,8 @@ import pytest
 from sourcepulse.brokers import Outcome
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import encode
-from support.broker_under_test import (
-    BrokerUnderTest,
-    RemoteBroker,
-    bodies,
-    is_silent,
-    message,
-    next_event,
-    receive,
-    settle,
-    take,
-)
+from support.broker_messages import bodies, is_silent, message, next_event, receive, settle, take
+from support.broker_under_test import BrokerUnderTest, RemoteBroker
 from support.local_log import as_message, push_event
 
 EVENT_MAX_BYTES = 256 * 1024

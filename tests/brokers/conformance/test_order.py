@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from sourcepulse.gaps import Gap, Reset
-from support.broker_under_test import BrokerUnderTest, is_silent, next_event, take
+from support.broker_messages import is_silent, next_event, take
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event
 
 SOURCES = ("hg://host/one", "hg://host/two", "hg://host/three")

@@ -14,7 +14,8 @@ import pytest
 from sourcepulse.errors import ConfigError, DecodeError, EventError
 from sourcepulse.events.event import Event
 from sourcepulse.events.topics import KEY_MAX_BYTES, matches, routing_key, unescape_word
-from support.broker_under_test import BrokerUnderTest, bodies, is_silent, message, next_event, receive, take
+from support.broker_messages import bodies, is_silent, message, next_event, receive, take
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event
 
 #: Published last; every subscription of the matrix takes it.

@@ -11,7 +11,8 @@ import pytest
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerUnavailableError
-from support.broker_under_test import BrokerUnderTest, bodies, message, send_all, settle
+from support.broker_messages import bodies, message, send_all, settle
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import wait_until
 
 

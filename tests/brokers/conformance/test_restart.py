@@ -15,7 +15,8 @@ from sourcepulse.brokers import Publisher, Settlement
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.sender import Delivery, DeliveryReport
 from sourcepulse.testing import system_event
-from support.broker_under_test import WAIT_SECONDS, RemoteBroker, is_silent, next_event, receive, take
+from support.broker_messages import WAIT_SECONDS, is_silent, next_event, receive, take
+from support.broker_under_test import RemoteBroker
 from support.local_log import push_event
 
 #: More than any publisher's window, so that the broker dies in the middle.

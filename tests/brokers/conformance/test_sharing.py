@@ -9,16 +9,8 @@ from itertools import chain
 
 import pytest
 
-from support.broker_under_test import (
-    SILENCE_SECONDS,
-    BrokerUnderTest,
-    bodies,
-    is_silent,
-    message,
-    next_event,
-    receive,
-    take,
-)
+from support.broker_messages import SILENCE_SECONDS, bodies, is_silent, message, next_event, receive, take
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import push_event
 
 

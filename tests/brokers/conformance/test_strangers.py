@@ -21,15 +21,10 @@ from sourcepulse.events.wire import encode
 from sourcepulse.gaps import Gap, Lane
 from support.activemq import ActiveMqNode
 from support.amqp import admin
-from support.broker_under_test import (
-    ActiveMqBroker,
-    BrokerUnderTest,
-    RabbitBroker,
-    StompRabbitBroker,
-    is_silent,
-    next_event,
-    take,
-)
+from support.broker_activemq import ActiveMqBroker
+from support.broker_messages import is_silent, next_event, take
+from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
+from support.broker_under_test import BrokerUnderTest
 from support.local_log import as_message, push_event
 from support.rabbitmq import RabbitNode
 

@@ -9,13 +9,12 @@ timeout. Here the deadline belongs to the connection, and every read obeys it.
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import amqp
 import kombu
@@ -23,28 +22,11 @@ from amqp import exceptions
 from kombu.transport import pyamqp
 
 from sourcepulse.brokers.amqp.inbound import Inbound, frame_handler
-from sourcepulse.brokers.amqp.transport import BoundedTransport, NotAmqpError
-from sourcepulse.brokers.bounded_socket import Limits, NameLookupTimeoutError, PeerReadsNothingError
-from sourcepulse.brokers.tls import context_of, describe_tls
-from sourcepulse.brokers.url import host_text
+from sourcepulse.brokers.amqp.transport import BoundedTransport
+from sourcepulse.brokers.bounded_socket import Limits, PeerReadsNothingError
+from sourcepulse.brokers.network.connection import CLOSE_LIMIT_SECONDS, TICK_SECONDS, BrokerConnection
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 
-if TYPE_CHECKING:
-    from sourcepulse.brokers.url import BrokerUrl
-
-#: For one host: the TCP connection, the TLS handshake, the login.
-CONNECT_LIMIT_SECONDS = 10.0
-#: For each request that the broker answers (declare, bind, consume), and for writing while it reads nothing.
-CALL_LIMIT_SECONDS = 10.0
-#: For disconnecting cleanly.
-CLOSE_LIMIT_SECONDS = 1.0
-#: Never 0: that would switch off the broker's side too, and dead connections would stay.
-HEARTBEAT_SECONDS = 30
-HEARTBEAT_MAX_SECONDS = 65_535
-#: How often the connection checks whether a heartbeat is due.
-TICK_SECONDS = 1.0
-#: How many frames are handled in one call, so that the call ends even if the broker keeps sending.
-FRAMES_AT_ONCE = 10_000
 #: The frames of one message: method, header and body, unless the body is larger than a frame.
 FRAMES_OF_A_MESSAGE = 3
 
@@ -117,67 +99,34 @@ class _Transport(pyamqp.Transport):  # type: ignore[misc] # kombu has no types
     Connection = _BoundedConnection
 
 
-class AmqpConnection:
-    """A connection to the first host of a URL that accepts us; its errors are BrokerUnavailableError and subclasses.
+class AmqpConnection(BrokerConnection):
+    """An AMQP connection, see `BrokerConnection`.
 
     An error of one channel alone is raised as py-amqp's ChannelError, and closes that channel.
     """
 
-    def __init__(
-        self,
-        url: BrokerUrl,
-        *,
-        connect_limit_s: float = CONNECT_LIMIT_SECONDS,
-        call_limit_s: float = CALL_LIMIT_SECONDS,
-    ) -> None:
-        self._url = url
-        self._connect_limit_s = connect_limit_s
-        self._call_limit_s = call_limit_s
+    _protocol = "AMQP 0-9-1"
+    _tls_scheme = "amqps://"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._amqp: _BoundedConnection | None = None
-        self._ticked_at = 0.0
-        self.host = ""
         #: True while the broker reports that it blocks publishers (memory or disk alarm).
         self.blocked = False
 
-    def open(self) -> None:
-        """Connect and log in; BrokerRefusedUsError if no host accepts us and one of them refused us."""
-        self.abandon()
-        tls = context_of(self._url)
-        errors: list[BrokerUnavailableError] = []
-        for host, port in self._url.hosts:
-            self.host = host_text(host, port)
-            try:
-                self._connect(host, tls)
-            except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
-                try:
-                    self._raise(error, f"within {self._connect_limit_s:g} s")
-                except BrokerUnavailableError as named:
-                    errors.append(named)
-                    continue
-            return
-        refused = any(isinstance(error, BrokerRefusedUsError) for error in errors)
-        kind = BrokerRefusedUsError if refused else BrokerUnavailableError
-        raise kind("; ".join(str(error) for error in errors)) from None
-
     def channel(self) -> Any:
-        return self.call(lambda connection: connection.channel())
+        return self.call(self._opened().channel)
 
-    def call(self, request: Callable[[Any], Any]) -> Any:
+    def call(self, request: Callable[..., Any], *arguments: object, **options: object) -> Any:
         """Run a request that the broker answers, within the time limit for a request."""
-        connection = self._opened()
-        connection.deadline = time.monotonic() + self._call_limit_s
+        self._opened().deadline = time.monotonic() + self._call_limit_s
         try:
-            return request(connection)
+            return request(*arguments, **options)
         except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
             self._raise(error, f"within {self._call_limit_s:g} s")
 
     def flush(self) -> None:
-        """Pass what was written to the kernel; bounded even if the broker reads nothing."""
-        connection = self._opened()
-        try:
-            connection.transport.flush()
-        except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
-            self._raise(error)
+        self.write(self._opened().transport.flush)
 
     def write(self, request: Callable[..., object], *arguments: object) -> None:
         """Run a request that the broker does not answer; `flush` or the next wait sends it."""
@@ -190,10 +139,7 @@ class AmqpConnection:
     def write_frames(self, frames: bytes) -> None:
         """Send whole frames that we encoded ourselves; `flush` or the next wait sends the rest of them."""
         connection = self._opened()
-        try:
-            connection._transport.write(frames)
-        except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
-            self._raise(error)
+        self.write(connection._transport.write, frames)
         # py-amqp counts what it sends in order to know when a heartbeat is due.
         connection.bytes_sent += 1
 
@@ -221,12 +167,6 @@ class AmqpConnection:
             else:
                 self._tick()
                 return True
-
-    def read_available(self) -> None:
-        """Handle the frames that have arrived."""
-        for _ in range(FRAMES_AT_ONCE):
-            if not self.read(0):
-                return
 
     def read_last_words(self) -> None:
         """Handle what arrived before the connection was lost; raises the error that the broker reported in it."""
@@ -257,19 +197,24 @@ class AmqpConnection:
                 connection.close()
         self.abandon()
 
-    def _connect(self, host: str, tls: ssl.SSLContext | None) -> None:
-        guest = not self._url.user
+    def _connect(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:  # noqa: ARG002 - see `host`
+        try:
+            self._log_in(host, tls)
+        except Exception as error:  # noqa: BLE001 - `_raise` raises all other errors again
+            self._raise(error, f"within {self._connect_limit_s:g} s")
+
+    def _log_in(self, host: str, tls: ssl.SSLContext | None) -> None:
         parameters = kombu.Connection(
             virtual_host=self._url.vhost,
-            heartbeat=min(int(self._url.option("heartbeat") or 0) or HEARTBEAT_SECONDS, HEARTBEAT_MAX_SECONDS),
+            heartbeat=self._heartbeat_s(),
             ssl=tls is not None,
             connect_timeout=self._connect_limit_s,
             transport=_Transport,
             transport_options={
                 # kombu would replace 'localhost' by an address, and add a password where there is none.
                 "host": self.host,
-                "userid": "guest" if guest else self._url.user,
-                "password": "guest" if guest else self._url.password,
+                "userid": self._url.user or "guest",
+                "password": self._url.password if self._url.user else "guest",
                 "limits": Limits(time.monotonic() + self._connect_limit_s, self._call_limit_s),
                 "tls": tls,
                 "tls_host": host,
@@ -285,7 +230,7 @@ class AmqpConnection:
 
     def _opened(self) -> _BoundedConnection:
         if self._amqp is None or not self._amqp.connected:
-            raise BrokerUnavailableError(f"the connection to {self.host or self._url} is closed")
+            raise self._closed()
         return self._amqp
 
     def _tick(self) -> None:
@@ -309,41 +254,20 @@ class AmqpConnection:
         if isinstance(error, exceptions.ChannelError) and connected:
             # py-amqp uses the same class for a refused login and for a refused request on a channel.
             raise error
-        if isinstance(error, PeerReadsNothingError):
-            raise BrokerUnavailableError(f"{self.host} reads nothing for {self._call_limit_s:g} s") from error
-        if isinstance(error, NameLookupTimeoutError):
-            raise BrokerUnavailableError(str(error)) from error
-        if isinstance(error, TimeoutError) and error.errno is None:
-            raise BrokerUnavailableError(f"{self.host} does not answer {limit}".rstrip()) from error
-        if isinstance(error, (exceptions.AMQPError, OSError)):
+        if isinstance(error, OSError):
+            raise self._unavailable(error, limit) from error
+        if isinstance(error, exceptions.AMQPError):
             raise describe(error, self.host, self._url.vhost) from None
         if isinstance(error, _STUMBLES):
             raise BrokerUnavailableError(f"{self.host} closed the connection, or does not speak AMQP") from error
         raise error
 
 
-def describe(error: Exception, host: str, vhost: str) -> BrokerUnavailableError:
-    """Return our error for an error of the libraries, in words for an operator."""
-    text = str(getattr(error, "reply_text", "") or getattr(error, "strerror", "") or error)
-    code = getattr(error, "reply_code", None)
+def describe(error: exceptions.AMQPError, host: str, vhost: str) -> BrokerUnavailableError:
+    """Return our error for an error of the broker, in words for an operator."""
+    text = str(error.reply_text or error)
     if isinstance(error, exceptions.AccessRefused) and "Login" in text:
         return BrokerRefusedUsError(f"{host} refuses the user name or the password")
-    if code in (ACCESS_REFUSED, NOT_ALLOWED):
+    if error.reply_code in (ACCESS_REFUSED, NOT_ALLOWED):
         return BrokerRefusedUsError(f"{host} refuses us at virtual host {vhost!r}: {text}")
-    if isinstance(error, NotAmqpError):
-        return BrokerUnavailableError(f"{host} {_what_it_speaks(error.raw)}; check the port in the URL")
-    if isinstance(error, ssl.SSLError):
-        return describe_tls(error, host)
-    if isinstance(error, socket.gaierror):
-        return BrokerUnavailableError(f"the host {host} is unknown: {text}")
-    return BrokerUnavailableError(f"{host} cannot be reached: {text or type(error).__name__}")
-
-
-def _what_it_speaks(raw: bytes) -> str:
-    if raw.startswith((b"\x15\x03", b"\x16\x03")):
-        return "speaks TLS: write amqps:// in the URL"
-    if raw.startswith(b"HTTP"):
-        return "speaks HTTP, not AMQP"
-    if raw.startswith(b"AMQP"):
-        return f"speaks AMQP {'.'.join(str(number) for number in raw[5:8])}, not 0-9-1"
-    return "does not speak AMQP"
+    return BrokerUnavailableError(f"{host} cannot be reached: {text}")

@@ -14,8 +14,8 @@ from amqp import exceptions
 
 from sourcepulse.brokers.amqp.connection import NOT_FOUND, PRECONDITION_FAILED, AmqpConnection, describe
 from sourcepulse.brokers.amqp.frames import PERSISTENT
-from sourcepulse.brokers.amqp.inbound import KEY_HEADER
-from sourcepulse.brokers.dead_letters import DeadLetter
+from sourcepulse.brokers.dead_letters import KEY_HEADER, REASON_HEADER, DeadLetter
+from sourcepulse.brokers.network.rabbitmq import DEAD_SUFFIX
 from sourcepulse.errors import BrokerUnavailableError, NothingThereError
 from sourcepulse.events.text import reason_line
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
     from sourcepulse.brokers import Delivery
     from sourcepulse.brokers.url import BrokerUrl
-
-#: The suffix of the queue that holds the dead letters of a queue, with the same limits.
-DEAD_SUFFIX = ".dead"
-REASON_HEADER = "x-reason"
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +37,7 @@ def bury(connection: AmqpConnection, name: str, delivery: Delivery, reason: str,
         channel = _declare(connection, name, arguments)
         headers = {REASON_HEADER: reason_line(reason), KEY_HEADER: delivery.routing_key}
         arrived = _publish(connection, channel, name, [_message(delivery.body, delivery.content_type, headers)])
-        connection.call(lambda _: channel.close())
+        connection.call(channel.close)
     except exceptions.ChannelError as error:
         logger.warning("a message is dropped because the queue %r cannot be used: %s", name, error.reply_text)
         return False
@@ -80,7 +76,7 @@ class AmqpDeadLetters:
         found: list[DeadLetter] = []
         # Those that are rejected again go to the end of the queue.
         while len(found) < limit and self._left != 0:
-            got = self._connection.call(lambda _: self._channel.basic_get(self._queue + DEAD_SUFFIX))
+            got = self._connection.call(self._channel.basic_get, self._queue + DEAD_SUFFIX)
             if got is None:
                 self._left = 0
                 break
@@ -107,14 +103,14 @@ class AmqpDeadLetters:
         ]
         if not _publish(self._connection, channel, self._queue, messages):
             raise NothingThereError(f"there is no queue {self._queue!r}; its consumer creates it when it subscribes")
-        self._connection.call(lambda _: channel.close())
+        self._connection.call(channel.close)
         self.drop(letters)
 
     def drop(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:
             self._connection.write(self._channel.basic_ack, letter.handle)
         # The broker's answer to this request comes after it has handled the acknowledgements.
-        self._connection.call(lambda _: self._channel.basic_qos(0, 0, False))
+        self._connection.call(self._channel.basic_qos, 0, 0, False)
 
 
 def _message(body: bytes, content_type: str, headers: dict[str, str], letter: DeadLetter | None = None) -> amqp.Message:
@@ -136,15 +132,15 @@ def _publish(connection: AmqpConnection, channel: Any, queue: str, messages: Seq
     channel.events["basic_ack"].add(lambda tag, multiple: confirmed.extend(range(1, tag + 1) if multiple else (tag,)))
     channel.events["basic_nack"].add(lambda tag, _multiple: nacked.append(tag))
     channel.events["basic_return"].add(lambda *details: returned.append(details))
-    connection.call(lambda _: channel.confirm_select())
+    connection.call(channel.confirm_select)
+
+    def publish(number: int, message: amqp.Message) -> None:
+        channel._basic_publish(message, "", queue, mandatory=True)
+        while number not in confirmed and not nacked:
+            channel.connection.blocking_read()
+
     for number, message in enumerate(messages, 1):
-
-        def publish(connection: Any, number: int = number, message: amqp.Message = message) -> None:
-            channel._basic_publish(message, "", queue, mandatory=True)
-            while number not in confirmed and not nacked:
-                connection.blocking_read()
-
-        connection.call(publish)
+        connection.call(publish, number, message)
         if nacked:
             raise BrokerUnavailableError(f"the queue {queue!r} accepts no messages for now")
         if returned:
@@ -155,7 +151,7 @@ def _publish(connection: AmqpConnection, channel: Any, queue: str, messages: Seq
 def _declare(connection: AmqpConnection, name: str, arguments: Mapping[str, Any]) -> Any:
     channel = connection.channel()
     try:
-        connection.call(lambda _: channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments))
+        connection.call(channel.queue_declare, name, durable=True, auto_delete=False, arguments=arguments)
     except exceptions.ChannelError as error:
         if error.reply_code != PRECONDITION_FAILED:
             raise

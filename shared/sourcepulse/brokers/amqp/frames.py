@@ -1,6 +1,11 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The bytes that publish one message: the frames of AMQP 0-9-1 sections 2.3.5 and 4.2, faster than py-amqp."""
+"""The bytes that publish one message: the frames of AMQP 0-9-1 sections 2.3.5 and 4.2, faster than py-amqp.
+
+With py-amqp's `Channel.send_method` and `amqp.Message` the relay needs 1.8 times the CPU for an event (48 instead of
+27 microseconds; medians of 20 interleaved rounds of 5,000 events), with its `frame_writer` and cached arguments 1.4
+times, and 1.1 times if we also encode the properties.
+"""
 
 from __future__ import annotations
 

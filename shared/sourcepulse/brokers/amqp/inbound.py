@@ -17,10 +17,8 @@ from amqp import method_framing
 from amqp.exceptions import UnexpectedFrame
 from amqp.serialization import loads
 
+from sourcepulse.brokers.dead_letters import KEY_HEADER
 from sourcepulse.events.text import ascii_line
-
-#: A requeued dead letter has its queue's name as routing key; this header holds the key it was published under.
-KEY_HEADER = "x-routing-key"
 
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 #: Class basic, method deliver (AMQP 0-9-1 section 1.8.3.9).

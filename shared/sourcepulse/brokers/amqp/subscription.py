@@ -6,51 +6,35 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
-from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from amqp import exceptions
 
-from sourcepulse.brokers import Delivery, QueueLimits, SubscriptionSpec
+from sourcepulse.brokers import Delivery, QueueLimits
 from sourcepulse.brokers.amqp.connection import (
     ACCESS_REFUSED,
-    CALL_LIMIT_SECONDS,
-    CONNECT_LIMIT_SECONDS,
     NOT_FOUND,
     PRECONDITION_FAILED,
     RESOURCE_LOCKED,
     AmqpConnection,
     describe,
 )
-from sourcepulse.brokers.amqp.dead_letters import DEAD_SUFFIX, bury
+from sourcepulse.brokers.amqp.dead_letters import bury
 from sourcepulse.brokers.amqp.inbound import Inbound
 from sourcepulse.brokers.amqp.publisher import declare_exchange, exchange_stands
+from sourcepulse.brokers.network.rabbitmq import DEAD_SUFFIX, check_names, name_hint, queue_limits, temporary_name
+from sourcepulse.brokers.network.subscription import Handle, NetworkSubscription
 from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
 
-if TYPE_CHECKING:
-    from sourcepulse.brokers.url import BrokerUrl
-
-TEMPORARY_PREFIX = "temporary-"
-MILLISECONDS = 1000
-#: A name is a short string of at most 255 bytes; the name of the dead letter queue must fit too.
-NAME_MAX_BYTES = 255 - len(DEAD_SUFFIX)
-PREFETCH_MAX = 65_535
 #: How often a queue is bound again, because the broker does not report that a binding was removed.
 RENEW_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
 
-class _Handle(NamedTuple):
-    opening: int
-    delivery_tag: int
-
-
-class AmqpSubscription:
+class AmqpSubscription(NetworkSubscription):
     """One consumer of one queue of RabbitMQ over AMQP 0-9-1, see `Subscription`.
 
     A durable subscription is a durable classic queue, which serves one consumer at a time unless shared; a
@@ -59,33 +43,19 @@ class AmqpSubscription:
     """
 
     unbinds = True
-    notes = ()
+    _Connection = AmqpConnection
+    _connection: AmqpConnection
 
-    def __init__(
-        self,
-        url: BrokerUrl,
-        spec: SubscriptionSpec,
-        *,
-        former_patterns: Sequence[str] = (),
-        connect_limit_s: float = CONNECT_LIMIT_SECONDS,
-        call_limit_s: float = CALL_LIMIT_SECONDS,
-    ) -> None:
-        self.interrupted = False
-        self._url = url
-        self._spec = spec
-        self._former_patterns = tuple(former_patterns)
-        self._connection = AmqpConnection(url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._channel: Any = None
-        self._opening = 0
-        self._stood = False
         self._lost_its_queue = False
-        self._arrived: deque[Delivery] = deque()
         #: The tags of the unsettled deliveries of this channel, in order.
         self._outstanding: dict[int, None] = {}
         self._cancelled = False
         self._renew_at = 0.0
         self._may_bind = True
-        self._queue = spec.queue if spec.durable and spec.queue else _temporary_name()
+        self._queue = self._spec.queue or temporary_name()
 
     def open(self) -> None:
         """Connect, declare queue and bindings, and start consuming."""
@@ -94,8 +64,7 @@ class AmqpSubscription:
         self._connection.open()
         declare_exchange(self._connection, self._spec.exchange)
         if not self._spec.durable:
-            # An exclusive queue ends with its connection, but its name stays locked until the broker notices.
-            self._queue = _temporary_name()
+            self._queue = temporary_name()
         existed = self._declare()
         knew_it = bool(self._former_patterns) if self._spec.durable else self._stood
         # If opening fails from here on, the loss is not reported; the next opening must report it, although it finds
@@ -110,32 +79,9 @@ class AmqpSubscription:
         self._stood = True
         self._renew_at = time.monotonic() + RENEW_SECONDS
 
-    def receive(self, wait_seconds: float) -> Delivery | None:
-        """Wait at most `wait_seconds` for one message; BrokerUnavailableError if the queue was deleted."""
-        deadline = time.monotonic() + wait_seconds
-        while not self._arrived:
-            # What has arrived is read even if there is no time to wait.
-            now = time.monotonic()
-            if now >= self._renew_at and self._channel is not None:
-                self._renew()
-            arrived = self._read(max(0.0, deadline - now))
-            if not arrived and now >= deadline:
-                return None
-        return self._arrived.popleft()
-
-    def acknowledge(self, delivery: Delivery) -> None:
-        """Acknowledge a message; BrokerUnavailableError if it came over an older connection."""
-        tag = self._tag(delivery)
-        self._connection.write(self._channel.basic_ack, tag)
-        self._outstanding.pop(tag, None)
-        self._connection.flush()
-
     def acknowledge_all(self, deliveries: Sequence[Delivery]) -> None:
-        """Acknowledge messages; raises what `acknowledge` raises.
-
-        One frame acknowledges all of them up to the first outstanding message that is not among them.
-        """
-        tags = {self._tag(delivery) for delivery in deliveries}
+        """Acknowledge messages: one frame for all of them up to the first outstanding one that is not among them."""
+        tags = {self._handle_of(delivery).tag for delivery in deliveries}
         done = list(takewhile(tags.__contains__, self._outstanding))
         if done:
             self._connection.write(self._channel.basic_ack, done[-1], True)
@@ -147,7 +93,7 @@ class AmqpSubscription:
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Move the message to `<queue>.dead`, with the reason in its headers; drop it if we have no right to do so."""
-        tag = self._tag(delivery)
+        tag = self._handle_of(delivery).tag
         if self._spec.durable and bury(
             self._connection, self._queue + DEAD_SUFFIX, delivery, reason, queue_arguments(self._spec.limits)
         ):
@@ -158,34 +104,24 @@ class AmqpSubscription:
         self._connection.flush()
 
     def abandon(self) -> None:
-        """Drop the connection; unacknowledged messages are redelivered."""
-        self._connection.abandon()
+        super().abandon()
         self._channel = None
-        self._arrived.clear()
         self._outstanding.clear()
         self._cancelled = False
 
-    def close(self) -> None:
-        """Disconnect; a temporary queue is removed."""
-        self._connection.close()
-        self.abandon()
-
     def _check(self) -> None:
-        spec = self._spec
-        if spec.from_start and not spec.durable:
-            raise SubscriptionError("RabbitMQ stores nothing for a temporary queue: from_start is not supported")
-        if not 1 <= spec.prefetch <= PREFETCH_MAX:
-            raise SubscriptionError(f"prefetch is {spec.prefetch}; RabbitMQ allows 1 to {PREFETCH_MAX}")
-        for name in (self._queue, spec.exchange, *spec.patterns):
-            if len(name.encode()) > NAME_MAX_BYTES:
-                raise SubscriptionError(f"{name[:60]!r}... has more than {NAME_MAX_BYTES} bytes")
+        super()._check()
+        check_names((self._queue, self._spec.exchange, *self._spec.patterns), DEAD_SUFFIX)
+
+    def _is_connected(self) -> bool:
+        return self._channel is not None
 
     def _declare(self) -> bool:
         """Declare the queue and return whether it existed; SubscriptionError if it is another kind of queue."""
         channel = self._connection.channel()
         existed = True
         try:
-            self._connection.call(lambda _: channel.queue_declare(self._queue, passive=True))
+            self._connection.call(channel.queue_declare, self._queue, passive=True)
         except exceptions.ChannelError as error:
             if error.reply_code != NOT_FOUND:
                 raise self._refusal(error) from None
@@ -197,9 +133,12 @@ class AmqpSubscription:
             arguments["x-single-active-consumer"] = True
         try:
             self._connection.call(
-                lambda _: channel.queue_declare(
-                    self._queue, durable=durable, exclusive=not durable, auto_delete=not durable, arguments=arguments
-                )
+                channel.queue_declare,
+                self._queue,
+                durable=durable,
+                exclusive=not durable,
+                auto_delete=not durable,
+                arguments=arguments,
             )
         except exceptions.ChannelError as error:
             raise self._refusal(error) from None
@@ -210,12 +149,12 @@ class AmqpSubscription:
         channel, exchange = self._channel, self._spec.exchange
         call = self._connection.call
         for pattern in self._spec.patterns:
-            call(partial(_ignoring_connection, channel.queue_bind, self._queue, exchange, pattern))
+            call(channel.queue_bind, self._queue, exchange, pattern)
         # The new patterns are bound first, so that no message is missed in between.
         for pattern in set(self._former_patterns) - set(self._spec.patterns):
-            call(partial(_ignoring_connection, channel.queue_unbind, self._queue, exchange, pattern))
-        call(lambda _: channel.basic_qos(0, self._spec.prefetch, False))
-        call(lambda _: channel.basic_consume(self._queue, callback=self._on_message, on_cancel=self._on_cancel))
+            call(channel.queue_unbind, self._queue, exchange, pattern)
+        call(channel.basic_qos, 0, self._spec.prefetch, False)
+        call(channel.basic_consume, self._queue, callback=self._on_message, on_cancel=self._on_cancel)
         self._former_patterns = self._spec.patterns
 
     def _renew(self) -> None:
@@ -237,8 +176,8 @@ class AmqpSubscription:
         channel = self._connection.channel()
         try:
             for pattern in self._spec.patterns:
-                self._connection.call(partial(_ignoring_connection, channel.queue_bind, self._queue, exchange, pattern))
-            self._connection.call(lambda _: channel.close())
+                self._connection.call(channel.queue_bind, self._queue, exchange, pattern)
+            self._connection.call(channel.close)
         except exceptions.ChannelError as error:
             self._may_bind = False
             logger.warning("cannot check any more whether %r is still bound: %s", self._queue, error.reply_text)
@@ -265,7 +204,7 @@ class AmqpSubscription:
                 body=message.body,
                 content_type=message.content_type,
                 redelivered=message.redelivered,
-                handle=_Handle(self._opening, message.delivery_tag),
+                handle=Handle(self._opening, message.delivery_tag),
             )
         )
 
@@ -274,6 +213,8 @@ class AmqpSubscription:
         self._cancelled = True
 
     def _read(self, wait_s: float) -> bool:
+        if self._channel is not None and time.monotonic() >= self._renew_at:
+            self._renew()
         try:
             arrived = self._connection.read(wait_s)
         except exceptions.ChannelError as error:
@@ -282,34 +223,7 @@ class AmqpSubscription:
             raise BrokerUnavailableError(f"the queue {self._queue!r} was deleted, or its node is gone")
         return arrived
 
-    def _tag(self, delivery: Delivery) -> int:
-        handle = delivery.handle
-        if not isinstance(handle, _Handle) or handle.opening != self._opening or self._channel is None:
-            raise BrokerUnavailableError("the message came over a connection that is closed; it will be redelivered")
-        return handle.delivery_tag
-
-
-def name_hint(refusal: str, queue: str | None, user: str) -> str:
-    """Return a hint after a refusal: with rights granted by prefix, a login may use queues of its own name only."""
-    if queue is None or not user or "to queue" not in refusal or queue.startswith(f"{user}."):
-        return ""
-    return f"; this login may be limited to queues that begin with its name, such as '{user}.{queue}'"
-
-
-def _temporary_name() -> str:
-    return f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
-
-
-def _ignoring_connection(request: Callable[..., object], *arguments: object) -> None:
-    # The last argument is the connection that `call` passes.
-    request(*arguments[:-1])
-
 
 def queue_arguments(limits: QueueLimits) -> dict[str, Any]:
-    """Return limits as RabbitMQ's queue arguments; the oldest messages are dropped, publishers are never refused."""
-    return {
-        "x-max-length": limits.max_length,
-        "x-overflow": "drop-head",
-        "x-message-ttl": limits.message_ttl_s * MILLISECONDS,
-        "x-expires": limits.expires_s * MILLISECONDS,
-    }
+    """Return limits as RabbitMQ's queue arguments; publishers are never refused."""
+    return {**queue_limits(limits), "x-overflow": "drop-head"}

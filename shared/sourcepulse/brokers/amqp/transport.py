@@ -15,6 +15,7 @@ from typing import Any
 from amqp import transport
 
 from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits
+from sourcepulse.brokers.network.connection import ForeignBytesError
 
 #: Method, header, body, heartbeat (AMQP 0-9-1 section 4.2.3, with the heartbeat of its errata).
 FRAME_KINDS = frozenset({1, 2, 3, 8})
@@ -22,14 +23,6 @@ FRAME_END = 0xCE
 #: Neither we nor any broker's default (128 KiB) negotiates larger frames.
 FRAME_MAX_BYTES = 64 * 1024 * 1024
 _FRAME_HEADER = struct.Struct(">BHI")
-
-
-class NotAmqpError(OSError):
-    """The peer's bytes are not an AMQP frame; `raw` holds the first of them."""
-
-    def __init__(self, raw: bytes) -> None:
-        super().__init__(f"not an AMQP frame: {raw!r}")
-        self.raw = raw
 
 
 class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has no types
@@ -84,18 +77,18 @@ class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has
         buffer, at = self._socket.received, self._socket.at
         have = len(buffer) - at
         if have and buffer[at] not in FRAME_KINDS:
-            raise NotAmqpError(bytes(buffer[at : at + 16]))
+            raise ForeignBytesError(bytes(buffer[at : at + 16]))
         if have < _FRAME_HEADER.size + 1:
             return None
         kind, channel, size = _FRAME_HEADER.unpack_from(buffer, at)
         begin = at + _FRAME_HEADER.size
         end = begin + size
         if size > FRAME_MAX_BYTES:
-            raise NotAmqpError(bytes(buffer[at : at + 16]))
+            raise ForeignBytesError(bytes(buffer[at : at + 16]))
         if len(buffer) <= end:
             return None
         if buffer[end] != FRAME_END:
-            raise NotAmqpError(bytes(buffer[at : at + 16]))
+            raise ForeignBytesError(bytes(buffer[at : at + 16]))
         self._socket.at = end + 1
         return kind, channel, bytes(buffer[begin:end])
 

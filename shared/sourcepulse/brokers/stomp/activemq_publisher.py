@@ -48,9 +48,13 @@ class StompActivemqPublisher(StompPublisher):
         self._batch.append(message)
         self._request(message, {"transaction": self._transaction()})
         if len(self._batch) >= BATCH_MESSAGES:
-            self._conclude()
+            self._commit()
 
-    def _conclude(self) -> None:
+    def _proceed(self) -> None:
+        super()._proceed()
+        self._commit()
+
+    def _commit(self) -> None:
         if self._batch and not self._unsettled:
             batch, self._batch = self._batch, []
             self._expect(batch, receipt := self._connection.receipt())

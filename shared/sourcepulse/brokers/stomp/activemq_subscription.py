@@ -77,7 +77,7 @@ class StompActivemqSubscription(StompSubscription):
             headers = {"activemq.maximumPendingMessageLimit": str(spec.limits.max_length)}
         headers["activemq.prefetchSize"] = str(max(1, spec.prefetch // len(destinations)))
         for number, destination in enumerate(destinations):
-            self._consume(number, destination, headers)
+            self._connection.subscribe(number, destination, headers)
         # ActiveMQ does not report whether a queue was removed. A topic stores nothing for an absent subscriber.
         self.interrupted = self._stood and not spec.durable
         self._renew_at = time.monotonic() + RENEW_SECONDS
@@ -88,13 +88,12 @@ class StompActivemqSubscription(StompSubscription):
         ActiveMQ keeps the subscription to a removed queue, and connects it to a queue that is created later.
         """
         self._renew_at = time.monotonic() + RENEW_SECONDS
-        requests = self._connection.requests
         for destination in self._queues:
             self._renewals += 1
             number = f"renewal-{self._renewals}"
             try:
-                self._consume(number, destination, {"selector": _NOTHING})
-                self._connection.call(lambda receipt, number=number: requests.unsubscribe(number, receipt=receipt))  # type: ignore[misc]
+                self._connection.subscribe(number, destination, {"selector": _NOTHING})
+                self._connection.unsubscribe(number)
                 self._warned_of_renewal = False
             except ErrorFrameError as error:
                 if not self._warned_of_renewal:

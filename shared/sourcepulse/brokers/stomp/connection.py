@@ -5,40 +5,23 @@
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits, NameLookupTimeoutError, PeerReadsNothingError
+from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits, PeerReadsNothingError
+from sourcepulse.brokers.network.connection import CLOSE_LIMIT_SECONDS, TICK_SECONDS, BrokerConnection
 from sourcepulse.brokers.stomp.frames import Blame, ErrorFrameError, NotStompError, frames_to, heartbeats, take_frame
-from sourcepulse.brokers.tls import context_of, describe_tls
-from sourcepulse.brokers.url import host_text
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 
-if TYPE_CHECKING:
-    from sourcepulse.brokers.url import BrokerUrl
-
-#: For one host: the TCP connection, the TLS handshake, the login.
-CONNECT_LIMIT_SECONDS = 10.0
-#: For each request that the broker answers with a receipt, and for writing while it reads nothing.
-CALL_LIMIT_SECONDS = 10.0
 #: ActiveMQ closes about 3 % of the connections that it refuses before it sends the reason.
 LOGIN_ATTEMPTS = 3
-#: For disconnecting cleanly.
-CLOSE_LIMIT_SECONDS = 1.0
-#: Never 0: neither side would notice that the other is gone.
-HEARTBEAT_SECONDS = 30
-HEARTBEAT_MAX_SECONDS = 65_535
 #: We send a heartbeat after this share of our interval; the broker counts as gone after this many of its intervals.
 HEARTBEAT_SEND_SHARE = 1 / 3
 HEARTBEAT_PATIENCE = 2.0
-#: How often, at least, the connection checks whether a heartbeat is due.
-TICK_SECONDS = 1.0
-
 #: Characters that CONNECT cannot contain (STOMP 1.2, "Value Encoding").
 _UNWRITABLE = "\r\n\0"
 
@@ -49,30 +32,22 @@ class _EndedAtLoginError(BrokerUnavailableError):
     """The connection ended without an answer to our login."""
 
 
-class StompConnection:
-    """A connection to the first host of a URL that accepts us.
+class StompConnection(BrokerConnection):
+    """A STOMP connection, see `BrokerConnection`.
 
-    Its errors are BrokerUnavailableError and subclasses, and ErrorFrameError for an ERROR frame, after which
-    RabbitMQ closes the connection and ActiveMQ does not.
+    An ERROR frame is raised as ErrorFrameError; after it RabbitMQ closes the connection and ActiveMQ does not.
     """
 
-    def __init__(
-        self,
-        url: BrokerUrl,
-        *,
-        connect_limit_s: float = CONNECT_LIMIT_SECONDS,
-        call_limit_s: float = CALL_LIMIT_SECONDS,
-    ) -> None:
-        self._url = url
-        self._connect_limit_s = connect_limit_s
-        self._call_limit_s = call_limit_s
+    _protocol = "STOMP"
+    _tls_scheme = "stomps+..."
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._socket: BoundedSocket | None = None
         #: Frames that arrived while waiting for another one.
         self._waiting: deque[Any] = deque()
         self._receipts = 0
         self._ours_s = self._theirs_s = 0.0
-        self._ticked_at = 0.0
-        self.host = ""
         #: stomp.py's requests; what they write is sent by the next `flush` or wait.
         self.requests: Any = None
 
@@ -82,23 +57,8 @@ class StompConnection:
         return self._socket is not None and self._socket.connected
 
     def open(self) -> None:
-        """Connect and log in; BrokerRefusedUsError if no host accepts us and one of them refused us."""
-        self.abandon()
         self._check_login()
-        tls = context_of(self._url)
-        errors: list[BrokerUnavailableError] = []
-        for host, port in self._url.hosts:
-            self.host = host_text(host, port)
-            try:
-                self._connect(host, port, tls)
-            except BrokerUnavailableError as error:
-                self.abandon()
-                errors.append(error)
-                continue
-            return
-        refused = any(isinstance(error, BrokerRefusedUsError) for error in errors)
-        kind = BrokerRefusedUsError if refused else BrokerUnavailableError
-        raise kind("; ".join(str(error) for error in errors)) from None
+        super().open()
 
     def receipt(self) -> str:
         """Return a receipt name that was not used on this connection before."""
@@ -106,7 +66,6 @@ class StompConnection:
         return f"r{self._receipts}"
 
     def flush(self) -> None:
-        """Pass what was written to the kernel; bounded even if the broker reads nothing."""
         connection = self._opened()
         try:
             connection.flush()
@@ -133,6 +92,28 @@ class StompConnection:
             raise BrokerUnavailableError(f"{self.host} does not answer within {self._call_limit_s:g} s")
         finally:
             self._waiting.extend(passed)
+
+    def subscribe(self, number: int | str, destination: str, headers: dict[str, str]) -> None:
+        """Consume under a number, with an acknowledgement for each message, once the broker has agreed."""
+        self.call(
+            lambda receipt: self.requests.subscribe(
+                destination, number, ack="client-individual", headers={**headers, "receipt": receipt}
+            )
+        )
+
+    def unsubscribe(self, number: int | str) -> None:
+        self.call(lambda receipt: self.requests.unsubscribe(number, receipt=receipt))
+
+    def send(self, destination: str, body: bytes, content_type: str, headers: dict[str, str]) -> None:
+        """Send a persistent message, once the broker has stored it."""
+        self.call(
+            lambda receipt: self.requests.send(
+                destination,
+                body,
+                content_type=content_type or None,
+                headers={**headers, "persistent": "true", "receipt": receipt},
+            )
+        )
 
     def read(self, wait_s: float) -> Any | None:
         """Return the next frame, waiting at most `wait_s` with heartbeats; None if none came."""
@@ -203,7 +184,7 @@ class StompConnection:
         if frame.cmd != "CONNECTED":
             raise BrokerUnavailableError(f"{self.host} answers our login with {frame.cmd}, not CONNECTED")
         try:
-            self._ours_s, self._theirs_s = heartbeats(self._heartbeat_ms(), frame)
+            self._ours_s, self._theirs_s = heartbeats(self._heartbeat_s() * 1000, frame)
         except ValueError:
             raise BrokerUnavailableError(f"{self.host} sends a heart-beat header that is not STOMP 1.2") from None
 
@@ -221,7 +202,7 @@ class StompConnection:
             raise self._unavailable(error, limit) from error
         vhost = self._url.vhost if self._url.scheme.endswith("rabbitmq") else host
         self.requests = frames_to(self._write, _login_word(vhost))
-        heartbeat_ms = self._heartbeat_ms()
+        heartbeat_ms = self._heartbeat_s() * 1000
         self._ours_s = self._theirs_s = 0.0
         self.requests.connect(
             _login_word(self._url.user) or None,
@@ -242,9 +223,6 @@ class StompConnection:
             raise _EndedAtLoginError(
                 f"{self.host} ended the connection at our login; is that its STOMP port, and {doubt}?"
             ) from error
-
-    def _heartbeat_ms(self) -> int:
-        return min(int(self._url.option("heartbeat") or 0) or HEARTBEAT_SECONDS, HEARTBEAT_MAX_SECONDS) * 1000
 
     def _write(self, data: bytes) -> None:
         connection = self._opened()
@@ -271,7 +249,7 @@ class StompConnection:
                     raise self._unavailable(error) from error
                 if time.monotonic() >= deadline:
                     return None
-            except (OSError, NotStompError) as error:
+            except OSError as error:
                 raise self._unavailable(error) from error
 
     def _tick(self, connection: BoundedSocket, now: float) -> None:
@@ -286,37 +264,10 @@ class StompConnection:
 
     def _opened(self) -> BoundedSocket:
         if self._socket is None:
-            raise BrokerUnavailableError(f"the connection to {self.host or self._url} is closed")
+            raise self._closed()
         return self._socket
-
-    def _unavailable(self, error: Exception, limit: str = "") -> BrokerUnavailableError:
-        """Return our error for an error of the socket or its bytes, in words for an operator."""
-        if isinstance(error, NameLookupTimeoutError):
-            return BrokerUnavailableError(str(error))
-        if isinstance(error, PeerReadsNothingError):
-            return BrokerUnavailableError(f"{self.host} reads nothing for {self._call_limit_s:g} s")
-        if isinstance(error, TimeoutError) and error.errno is None:
-            return BrokerUnavailableError(f"{self.host} does not answer {limit}".rstrip())
-        if isinstance(error, NotStompError):
-            return BrokerUnavailableError(f"{self.host} {_what_it_speaks(error.raw)}; check the port in the URL")
-        if isinstance(error, ssl.SSLError):
-            return describe_tls(error, self.host)
-        if isinstance(error, socket.gaierror):
-            return BrokerUnavailableError(f"the host {self.host} is unknown: {error.strerror}")
-        text = str(getattr(error, "strerror", "") or error)
-        return BrokerUnavailableError(f"{self.host} cannot be reached: {text or type(error).__name__}")
 
 
 def _login_word(value: str) -> str:
     # STOMP 1.2 has no escapes in CONNECT, but both brokers decode them there.
     return value.replace("\\", "\\\\")
-
-
-def _what_it_speaks(raw: bytes) -> str:
-    if raw.startswith((b"\x15\x03", b"\x16\x03")):
-        return "speaks TLS: write stomps+... in the URL"
-    if raw.startswith(b"HTTP"):
-        return "speaks HTTP, not STOMP"
-    if raw.startswith(b"AMQP"):
-        return "speaks AMQP, not STOMP"
-    return "does not speak STOMP"

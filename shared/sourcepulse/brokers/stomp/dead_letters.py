@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from sourcepulse.brokers.dead_letters import DeadLetter, check_no_obstacle
+from sourcepulse.brokers.dead_letters import KEY_HEADER, REASON_HEADER, DeadLetter, check_no_obstacle
+from sourcepulse.brokers.network.rabbitmq import DEAD_SUFFIX, MILLISECONDS
+from sourcepulse.brokers.network.subscription import PREFETCH_MAX
 from sourcepulse.brokers.stomp.activemq_publisher import EXPIRES_SECONDS
 from sourcepulse.brokers.stomp.connection import StompConnection
 from sourcepulse.brokers.stomp.destinations import VIRTUAL_TOPIC, activemq_dead_letters, rabbitmq_queue
 from sourcepulse.brokers.stomp.frames import Blame, ErrorFrameError
-from sourcepulse.brokers.stomp.rabbitmq_subscription import DEAD_SUFFIX, MILLISECONDS
-from sourcepulse.brokers.stomp.subscription import KEY_HEADER, PREFETCH_MAX, QUEUE_HEADER, REASON_HEADER
+from sourcepulse.brokers.stomp.subscription import QUEUE_HEADER
 from sourcepulse.errors import BrokerRefusedUsError, NothingThereError
 
 if TYPE_CHECKING:
@@ -126,29 +127,19 @@ class StompDeadLetters(ABC):
         for letter in letters[-1:]:
             self._connection.call(lambda receipt, letter=letter: requests.ack(letter.handle, receipt=receipt))  # type: ignore[misc]
 
-    def _consume(self, destination: str, headers: dict[str, str]) -> None:
-        _consume(self._connection, destination, headers)
-
     def _send(self, destination: str, letter: DeadLetter, headers: dict[str, str]) -> None:
         """Send a dead letter to one queue and wait for the broker's receipt."""
         event = letter.event()
-        self._connection.call(
-            lambda receipt: self._connection.requests.send(
-                destination,
-                letter.body,
-                content_type=letter.content_type or None,
-                headers={
-                    **headers, **({"type": event.type} if event else {}), "persistent": "true", "receipt": receipt
-                },
-            )
-        )  # fmt: skip
+        self._connection.send(
+            destination, letter.body, letter.content_type, headers | ({"type": event.type} if event else {})
+        )
 
 
 class _RabbitmqDeadLetters(StompDeadLetters):
     def subscribe(self, prefetch: int | None) -> None:
         # 0 is no limit (AMQP 0-9-1, basic.qos).
         count = min(prefetch or 0, PREFETCH_MAX)
-        self._consume(rabbitmq_queue(self._queue + DEAD_SUFFIX), {"prefetch-count": str(count)})
+        self._connection.subscribe(_NUMBER, rabbitmq_queue(self._queue + DEAD_SUFFIX), {"prefetch-count": str(count)})
 
     def _requeue(self, letters: Sequence[DeadLetter]) -> None:
         # RabbitMQ sends a receipt even for a message to a queue that does not exist.
@@ -165,7 +156,7 @@ class _RabbitmqDeadLetters(StompDeadLetters):
         connection = StompConnection(self._url)
         try:
             connection.open()
-            _consume(connection, rabbitmq_queue(self._queue), {"prefetch-count": "1"})
+            connection.subscribe(_NUMBER, rabbitmq_queue(self._queue), {"prefetch-count": "1"})
         except ErrorFrameError as error:
             if error.blame is Blame.MISSING:
                 raise NothingThereError(
@@ -179,7 +170,7 @@ class _RabbitmqDeadLetters(StompDeadLetters):
 class _ActivemqDeadLetters(StompDeadLetters):
     def subscribe(self, prefetch: int | None) -> None:
         size = prefetch or ACTIVEMQ_PREFETCH_MAX
-        self._consume(activemq_dead_letters(self._queue), {"activemq.prefetchSize": str(size)})
+        self._connection.subscribe(_NUMBER, activemq_dead_letters(self._queue), {"activemq.prefetchSize": str(size)})
 
     def _requeue(self, letters: Sequence[DeadLetter]) -> None:
         check_no_obstacle(letters)
@@ -204,11 +195,3 @@ class _ActivemqDeadLetters(StompDeadLetters):
             "such a dead letter does not name the queue of this subscription that it came from; publish its event "
             "again with `sourcepulse outbox replay ID`, and drop it"
         )
-
-
-def _consume(connection: StompConnection, destination: str, headers: dict[str, str]) -> None:
-    connection.call(
-        lambda receipt: connection.requests.subscribe(
-            destination, _NUMBER, ack="client-individual", headers={**headers, "receipt": receipt}
-        )
-    )

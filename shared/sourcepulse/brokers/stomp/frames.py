@@ -10,6 +10,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+from sourcepulse.brokers.network.connection import ForeignBytesError
+
 _SKIP_LOOKUP = "STOMP_SKIP_HOSTNAME_SCAN"
 
 
@@ -39,12 +41,8 @@ _COMMAND = re.compile(rb"[A-Z]{1,30}\r?(?:\n|\Z)")
 _EOL = b"\r\n"
 
 
-class NotStompError(ValueError):
-    """The peer's bytes are not a STOMP frame; `raw` holds the first of them."""
-
-    def __init__(self, raw: bytes) -> None:
-        super().__init__("not a STOMP frame")
-        self.raw = raw
+class NotStompError(ForeignBytesError):
+    """The peer's bytes are not a STOMP frame."""
 
 
 _BaseTransport: Any = _transport.BaseTransport

@@ -7,10 +7,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sourcepulse.brokers.url import SCHEMES
+from sourcepulse.brokers.network.rabbitmq import amqp_beside
 from sourcepulse.errors import BrokerUnavailableError, ExchangeMissingError
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def declare_exchange_over_amqp(url: BrokerUrl, exchange: str, *, connect_limit_s: float, call_limit_s: float) -> None:
+def declare_exchange_over_amqp(url: BrokerUrl, exchange: str, **limits: float) -> None:
     """Declare a missing exchange (durable, topic) at the hosts of a STOMP URL, with its login and its TLS.
 
     AMQP is tried at its usual port, or at `?amqp_port=`. ExchangeMissingError if that fails.
@@ -28,7 +27,7 @@ def declare_exchange_over_amqp(url: BrokerUrl, exchange: str, *, connect_limit_s
     from sourcepulse.brokers.amqp.publisher import declare_exchange
 
     try:
-        with _amqp_beside(url, connect_limit_s, call_limit_s) as connection:
+        with _connected(url, limits) as connection:
             declare_exchange(connection, exchange)
     except BrokerUnavailableError as error:
         raise ExchangeMissingError(
@@ -38,35 +37,30 @@ def declare_exchange_over_amqp(url: BrokerUrl, exchange: str, *, connect_limit_s
     logger.info("the exchange %r was missing and was declared over AMQP at %s", exchange, url)
 
 
-def unbind_over_amqp(
-    url: BrokerUrl, exchange: str, queue: str, patterns: Iterable[str], *, connect_limit_s: float, call_limit_s: float
-) -> None:
+def unbind_over_amqp(url: BrokerUrl, exchange: str, queue: str, patterns: Iterable[str], **limits: float) -> None:
     """Remove bindings of a queue, with the hosts, login and TLS of `declare_exchange_over_amqp`.
 
     A missing binding is not an error. BrokerUnavailableError if the bindings cannot be removed.
     """
     from amqp import exceptions
 
-    with _amqp_beside(url, connect_limit_s, call_limit_s) as connection:
+    with _connected(url, limits) as connection:
         try:
             channel = connection.channel()
             # If the queue does not exist, this is another broker.
-            connection.call(lambda _: channel.queue_declare(queue, passive=True))
+            connection.call(channel.queue_declare, queue, passive=True)
             for pattern in patterns:
-                connection.call(lambda _, pattern=pattern: channel.queue_unbind(queue, exchange, pattern))  # type: ignore[misc]
+                connection.call(channel.queue_unbind, queue, exchange, pattern)
         except exceptions.ChannelError as error:
             raise BrokerUnavailableError(f"{connection.host}: {error.reply_text}") from None
 
 
 @contextmanager
-def _amqp_beside(url: BrokerUrl, connect_limit_s: float, call_limit_s: float) -> Iterator[AmqpConnection]:
+def _connected(url: BrokerUrl, limits: dict[str, float]) -> Iterator[AmqpConnection]:
     # Imported here, because users of STOMP alone do not need AMQP.
     from sourcepulse.brokers.amqp.connection import AmqpConnection
 
-    scheme = "amqps" if url.tls else "amqp"
-    port = int(url.option("amqp_port") or SCHEMES[scheme])
-    amqp_url = replace(url, scheme=scheme, hosts=tuple((host, port) for host, _ in url.hosts))
-    connection = AmqpConnection(amqp_url, connect_limit_s=connect_limit_s, call_limit_s=call_limit_s)
+    connection = AmqpConnection(amqp_beside(url), **limits)
     try:
         connection.open()
         yield connection

@@ -33,9 +33,7 @@ class StompRabbitmqPublisher(StompPublisher):
     def _make_exchange(self, error: ErrorFrameError) -> None:
         if self._made_exchange:
             super()._make_exchange(error)
-        declare_exchange_over_amqp(
-            self._url, self._exchange, connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s
-        )
+        declare_exchange_over_amqp(self._url, self._exchange, **self._limits)
         self._made_exchange = True
 
     def _unwritable(self, message: Message) -> str | None:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sourcepulse.brokers import Delivery
+from sourcepulse.brokers.dead_letters import KEY_HEADER
+from sourcepulse.brokers.network.rabbitmq import DEAD_SUFFIX, check_names, name_hint, queue_limits, temporary_name
 from sourcepulse.brokers.stomp.connection import StompConnection
 from sourcepulse.brokers.stomp.destinations import (
     rabbitmq_declared_queue,
@@ -19,18 +20,10 @@ from sourcepulse.brokers.stomp.destinations import (
 )
 from sourcepulse.brokers.stomp.frames import Blame, ErrorFrameError
 from sourcepulse.brokers.stomp.rabbitmq_over_amqp import declare_exchange_over_amqp, unbind_over_amqp
-from sourcepulse.brokers.stomp.subscription import KEY_HEADER, StompSubscription
-from sourcepulse.errors import BrokerUnavailableError, SubscriptionError
+from sourcepulse.brokers.stomp.subscription import StompSubscription
+from sourcepulse.errors import BrokerUnavailableError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-DEAD_SUFFIX = ".dead"
 LOCK_SUFFIX = ".consumer"
-#: A name is a short string of at most 255 bytes; names with a suffix must fit too.
-NAME_MAX_BYTES = 255 - max(len(DEAD_SUFFIX), len(LOCK_SUFFIX))
-TEMPORARY_PREFIX = "temporary-"
-MILLISECONDS = 1000
 #: How often a waiting consumer asks for its turn.
 TURN_SECONDS = 1.0
 #: After how long without a message a queue is bound again; the broker does not report that a binding was removed.
@@ -89,9 +82,7 @@ class StompRabbitmqSubscription(StompSubscription):
 
     def _check(self) -> None:
         super()._check()
-        for name in (self._queue, self._spec.exchange, *self._spec.patterns):
-            if len(name.encode()) > NAME_MAX_BYTES:
-                raise SubscriptionError(f"{name[:60]!r}... has more than {NAME_MAX_BYTES} bytes")
+        check_names((self._queue, self._spec.exchange, *self._spec.patterns), LOCK_SUFFIX)
 
     def _subscribe(self) -> None:
         try:
@@ -99,9 +90,7 @@ class StompRabbitmqSubscription(StompSubscription):
         except ErrorFrameError as error:
             if error.blame is not Blame.MISSING:
                 raise
-            declare_exchange_over_amqp(
-                self._url, self._spec.exchange, connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s
-            )
+            declare_exchange_over_amqp(self._url, self._spec.exchange, **self._limits)
             self._connection.open()
             self._subscribe_to_exchange()
 
@@ -118,10 +107,10 @@ class StompRabbitmqSubscription(StompSubscription):
             for pattern in self._spec.patterns:
                 self._renewals += 1
                 number = f"{RENEWAL}{self._renewals}"
-                self._consume(number, rabbitmq_key(self._spec.exchange, pattern), {**headers, "prefetch-count": "1"})
-                self._connection.call(
-                    lambda receipt, number=number: self._connection.requests.unsubscribe(number, receipt=receipt)  # type: ignore[misc]
+                self._connection.subscribe(
+                    number, rabbitmq_key(self._spec.exchange, pattern), {**headers, "prefetch-count": "1"}
                 )
+                self._connection.unsubscribe(number)
         except ErrorFrameError as error:
             # RabbitMQ closed the connection.
             raise self._not_renewed(error) from None
@@ -161,19 +150,20 @@ class StompRabbitmqSubscription(StompSubscription):
         # If opening fails from here on, the loss is not reported; the next opening must report it, although it finds
         # a queue.
         self._lost_its_queue = self._lost_its_queue or (knew_it and not existed)
-        self._consume(QUEUE_NUMBER, rabbitmq_queue(self._queue), {"prefetch-count": str(self._spec.prefetch)})
+        self._connection.subscribe(
+            QUEUE_NUMBER, rabbitmq_queue(self._queue), {"prefetch-count": str(self._spec.prefetch)}
+        )
         self.interrupted, self._lost_its_queue = self._lost_its_queue, False
 
     def _subscribe_temporary(self) -> None:
-        # An exclusive queue ends with its connection, but its name stays locked until the broker notices.
-        self._queue = f"{TEMPORARY_PREFIX}{uuid.uuid4()}"
+        self._queue = temporary_name()
         patterns = self._spec.patterns
         headers = {
             **self._temporary_headers(),
             "prefetch-count": str(max(1, self._spec.prefetch // len(patterns))),
         }
         for number, pattern in enumerate(patterns, QUEUE_NUMBER):
-            self._consume(number, rabbitmq_key(self._spec.exchange, pattern), headers)
+            self._connection.subscribe(number, rabbitmq_key(self._spec.exchange, pattern), headers)
         self.interrupted = self._stood
 
     def _take_turn(self) -> bool:
@@ -181,7 +171,7 @@ class StompRabbitmqSubscription(StompSubscription):
         self._turn_asked_at = time.monotonic()
         headers = {"durable": "false", "auto-delete": "true", "exclusive": "true"}
         try:
-            self._consume(LOCK_NUMBER, rabbitmq_declared_queue(self._queue + LOCK_SUFFIX), headers)
+            self._connection.subscribe(LOCK_NUMBER, rabbitmq_declared_queue(self._queue + LOCK_SUFFIX), headers)
         except ErrorFrameError as error:
             if error.blame is not Blame.LOCKED:
                 raise
@@ -194,14 +184,14 @@ class StompRabbitmqSubscription(StompSubscription):
 
         Over STOMP, binding means consuming: the messages it receives return to the queue when the connection ends.
         """
-        connection = StompConnection(self._url, connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s)
+        connection = StompConnection(self._url, **self._limits)
         connection.open()
         try:
             existed = look and self._is_there(connection)
             # Each time, because an admin may have removed the exchange and with it the bindings of an existing queue.
             headers = {**self._durable_headers(), "prefetch-count": "1"}
-            destinations = [rabbitmq_key(self._spec.exchange, pattern) for pattern in self._spec.patterns]
-            _consume_all(connection, destinations, headers)
+            for number, pattern in enumerate(self._spec.patterns, QUEUE_NUMBER):
+                connection.subscribe(number, rabbitmq_key(self._spec.exchange, pattern), headers)
             connection.close()
         finally:
             connection.abandon()
@@ -209,7 +199,7 @@ class StompRabbitmqSubscription(StompSubscription):
 
     def _is_there(self, connection: StompConnection) -> bool:
         try:
-            _consume_all(connection, [rabbitmq_queue(self._queue)], {"prefetch-count": "1"}, first=LOCK_NUMBER)
+            connection.subscribe(LOCK_NUMBER, rabbitmq_queue(self._queue), {"prefetch-count": "1"})
         except ErrorFrameError as error:
             if error.blame is not Blame.MISSING:
                 raise
@@ -226,8 +216,6 @@ class StompRabbitmqSubscription(StompSubscription):
         return super()._delivery(frame)
 
     def _hint(self, refusal: str) -> str:
-        from sourcepulse.brokers.amqp.subscription import name_hint
-
         return name_hint(refusal, self._spec.queue, self._url.user)
 
     def _durable_headers(self) -> dict[str, str]:
@@ -237,16 +225,11 @@ class StompRabbitmqSubscription(StompSubscription):
         return {**self._declaration(), "durable": "false", "auto-delete": "true", "exclusive": "true"}
 
     def _declaration(self) -> dict[str, str]:
-        return {"x-queue-name": self._queue, **self._limits()}
+        return {"x-queue-name": self._queue, **self._queue_limits()}
 
-    def _limits(self) -> dict[str, str]:
+    def _queue_limits(self) -> dict[str, str]:
         # x-overflow cannot be set over STOMP; its default drops the oldest messages, which is what we want.
-        limits = self._spec.limits
-        return {
-            "x-max-length": str(limits.max_length),
-            "x-message-ttl": str(limits.message_ttl_s * MILLISECONDS),
-            "x-expires": str(limits.expires_s * MILLISECONDS),
-        }
+        return {name: str(limit) for name, limit in queue_limits(self._spec.limits).items()}
 
     def _unbind_former_patterns(self) -> None:
         former = sorted(set(self._former_patterns) - set(self._spec.patterns))
@@ -254,10 +237,7 @@ class StompRabbitmqSubscription(StompSubscription):
             # Only once, because an unreachable AMQP port may take the whole time limit.
             self._tried_to_unbind = True
             try:
-                unbind_over_amqp(
-                    self._url, self._spec.exchange, self._queue, former,
-                    connect_limit_s=self._connect_limit_s, call_limit_s=self._call_limit_s,
-                )  # fmt: skip
+                unbind_over_amqp(self._url, self._spec.exchange, self._queue, former, **self._limits)
                 former = []
             except BrokerUnavailableError as error:
                 logger.warning(
@@ -281,29 +261,11 @@ class StompRabbitmqSubscription(StompSubscription):
         if self._dead_stands:
             destination, declaration = rabbitmq_queue(name), {}
         else:
-            destination, declaration = rabbitmq_declared_queue(name), {"durable": "true", **self._limits()}
+            destination, declaration = rabbitmq_declared_queue(name), {"durable": "true", **self._queue_limits()}
         try:
-            self._connection.call(
-                lambda receipt: self._connection.requests.send(
-                    destination,
-                    delivery.body,
-                    content_type=delivery.content_type or None,
-                    headers={**headers, **declaration, "persistent": "true", "receipt": receipt},
-                )
-            )
+            self._connection.send(destination, delivery.body, delivery.content_type, {**headers, **declaration})
         except ErrorFrameError as error:
             # The queue may exist with earlier limits.
             self._dead_stands = error.blame is Blame.QUEUE
             raise
         self.acknowledge(delivery)
-
-
-def _consume_all(
-    connection: StompConnection, destinations: Sequence[str], headers: dict[str, str], first: int = QUEUE_NUMBER
-) -> None:
-    for number, destination in enumerate(destinations, first):
-        connection.call(
-            lambda receipt, destination=destination, number=number: connection.requests.subscribe(  # type: ignore[misc]
-                destination, number, ack="client-individual", headers={**headers, "receipt": receipt}
-            )
-        )

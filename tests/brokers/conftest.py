@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What several test files share: names, a proxy, each broker over STOMP, and one that takes small messages only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.activemq import ActiveMqNode
+from support.amqp import new_name
+from support.broker_activemq import ActiveMqBroker
+from support.broker_rabbitmq import StompRabbitBroker
+from support.broker_under_test import SMALL_MESSAGE_BYTES
+from support.proxy import Proxy
+from support.rabbitmq import RabbitNode
+from support.stomp import broker_at
+
+
+@pytest.fixture
+def exchange() -> str:
+    return new_name("exchange")
+
+
+@pytest.fixture
+def proxy(rabbitmq: RabbitNode) -> Iterator[Proxy]:
+    """A way to RabbitMQ's port for AMQP."""
+    with Proxy(rabbitmq.port) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["rabbitmq", "activemq"])
+def stomp(request: pytest.FixtureRequest) -> Iterator[StompRabbitBroker | ActiveMqBroker]:
+    """Each broker over STOMP."""
+    made = broker_at(request.getfixturevalue(request.param))
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "tls"])
+def tls(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture(scope="session")
+def narrow_rabbitmq(
+    rabbitmq: RabbitNode,  # which skips if there is none
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RabbitNode]:
+    """A node that takes small messages only: a start costs less than rabbitmqctl, once for each test."""
+    node = RabbitNode(tmp_path_factory.mktemp("narrow"), max_message_bytes=SMALL_MESSAGE_BYTES)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture(scope="session")
+def narrow_activemq(
+    activemq: ActiveMqNode,  # which skips if there is none
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ActiveMqNode]:
+    """A broker that takes small messages only; the limit cannot be changed while it runs."""
+    node = ActiveMqNode(tmp_path_factory.mktemp("narrow"), max_frame_bytes=SMALL_MESSAGE_BYTES)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.close()

@@ -15,6 +15,7 @@ import pytest
 
 from sourcepulse.cli.command_tree import Command, read_tree
 from sourcepulse.cli.main import EXIT_CODES, build_parser, main
+from support.component import require
 
 LIMIT_SECONDS = 30
 #: Drives the function that `complete` registered, as readline does, and prints what it offers.
@@ -86,20 +87,18 @@ def test_the_shell_itself_accepts_its_script(shell: str, tmp_path: Path, capsys:
     text = path.read_text(encoding="utf-8")
     assert all(command.words[-1] in text for command in tree().walk() if command.words)
     program = shutil.which(shell)
-    if program is None:
-        pytest.skip(f"there is no {shell}")
-    subprocess.run([program, "-n", str(path)], check=True, timeout=LIMIT_SECONDS)
+    require(program is not None, f"there is no {shell}")
+    subprocess.run([str(program), "-n", str(path)], check=True, timeout=LIMIT_SECONDS)
 
 
 def test_fish_offers_actions_and_the_options_of_an_action(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = script("fish", tmp_path, capsys)
     program = shutil.which("fish")
-    if program is None:
-        pytest.skip("there is no fish")
+    require(program is not None, "there is no fish")
     asked = ("complete -C 'sourcepulse outbox l'", "complete -C 'sourcepulse outbox list --st'")
     ask = "; ".join([f"source {shlex.quote(str(path))}", *asked])
     done = subprocess.run(
-        [program, "-c", ask],
+        [str(program), "-c", ask],
         env={**os.environ, "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -122,9 +121,8 @@ def test_the_man_page_is_correct_roff_and_names_everything(tmp_path: Path, capsy
     for code, meaning in EXIT_CODES.items():
         assert f".TP\n{code}\n{meaning}" in plain
     groff = shutil.which("groff")
-    if groff is None:
-        pytest.skip("there is no groff")
+    require(groff is not None, "there is no groff")
     done = subprocess.run(
-        [groff, "-man", "-ww", "-z"], input=roff, capture_output=True, text=True, check=True, timeout=LIMIT_SECONDS
+        [str(groff), "-man", "-ww", "-z"], input=roff, capture_output=True, text=True, check=True, timeout=LIMIT_SECONDS
     )
     assert done.stderr == ""

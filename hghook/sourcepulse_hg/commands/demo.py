@@ -86,12 +86,7 @@ def _show(folder: Path) -> int:
     tail += ["--timeout", str(ARRIVAL_LIMIT_SECONDS)]
     _print("       sourcepulse " + shlex.join([*tail[3:], "hg.push.#"]) + "\n")
     # One prints lines, the other JSON; both must be subscribed before the push.
-    subscribers = [
-        subprocess.Popen(
-            [*tail, *form, "hg.push.#"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
-        )
-        for form in ((), ("--json",))
-    ]
+    subscribers = [_started(environ, *tail, *form, "hg.push.#") for form in ((), ("--json",))]
     try:
         for subscriber in subscribers:
             assert subscriber.stderr is not None  # noqa: S101 - it was asked for above
@@ -113,6 +108,10 @@ def _show(folder: Path) -> int:
     print("\n".join(text.strip() for text in arrived), flush=True)
     _print(_PASTE.format(extension=extension_path()))
     return EXIT_OK
+
+
+def _started(environ: Mapping[str, str], *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
 
 
 def _commit_and_push(environ: Mapping[str, str], hg: Sequence[str], work: Path, server: Path) -> str:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, NamedTuple
 
 from sourcepulse.errors import EventError
@@ -34,10 +36,10 @@ def drain_batch(drainer: Drainer, outbox: Outbox, emitter: Emitter) -> Drained:
     A crash between the outbox and the table causes a repeat, which the outbox recognizes by its ids. On OutboxError
     and on errors of the drainer, the rows stay where they are.
     """
-    given = drainer.next()
+    fetched = drainer.next()
     made: dict[int, list[Event]] = {}
     refused: dict[int, str] = {}
-    for raw in given.rows:
+    for raw in fetched.rows:
         try:
             made[raw["id"]] = events_of_raw(raw, emitter)[1]
         except RowError as error:
@@ -47,9 +49,9 @@ def drain_batch(drainer: Drainer, outbox: Outbox, emitter: Emitter) -> Drained:
     for row_id, reason in refused.items():
         drainer.bury(row_id, reason)
         logger.error("row %d of Bugzilla's table is buried: %s", row_id, reason)
-    if given.rows and not gone and not refused:
+    if fetched.rows and not gone and not refused:
         raise DrainerError("rows stay in Bugzilla's table although they were acknowledged")
-    return Drained(published=len(made), buried=len(refused), left=max(0, given.depth - len(given.rows)))
+    return Drained(published=len(made), buried=len(refused), left=max(0, fetched.depth - len(fetched.rows)))
 
 
 def events_of_raw(raw: Mapping[str, Any], emitter: Emitter) -> tuple[Row, list[Event]]:
@@ -60,8 +62,18 @@ def events_of_raw(raw: Mapping[str, Any], emitter: Emitter) -> tuple[Row, list[E
     except RowError:
         raise
     except Exception as error:  # noqa: BLE001 - one row must not block all others
-        # The text of the error could contain values of the row.
-        raise RowError(f"no events could be made of it: {type(error).__name__}") from None
+        raise RowError(f"no events could be made of it: {_described(error)}") from None
+
+
+def _described(error: Exception) -> str:
+    """Return the type of an error, the line that raised it, and the member that is missing there.
+
+    The text of an error could contain values of the row, so a member is named only if our code contains its name.
+    """
+    frame, line = list(walk_tb(error.__traceback__))[-1]
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    missing = f" {key}" if isinstance(key, str) and key in frame.f_code.co_consts else ""
+    return f"{type(error).__name__}{missing} ({Path(frame.f_code.co_filename).name}, line {line})"
 
 
 def _store(outbox: Outbox, made: dict[int, list[Event]], refused: dict[int, str], emitter: Emitter) -> None:

@@ -47,7 +47,7 @@ class Nudge:
             self._warn(f"nudges cannot be received at {self._path}: {error.strerror or error}")
             return
         self._warning = ""
-        self._give_to(group, wanted=wanted)
+        self._set_group(group, wanted=wanted)
 
     def wait(self, seconds: float, stop: Stop) -> None:
         """Wait for a nudge, for the given number of seconds, or until stopped."""
@@ -80,7 +80,7 @@ class Nudge:
             pinned.path.chmod(MODE)
             self._identity = pinned.identity
 
-    def _give_to(self, group: int | None, *, wanted: bool) -> None:
+    def _set_group(self, group: int | None, *, wanted: bool) -> None:
         if group is None or group == self._path.lstat().st_gid:
             return
         try:

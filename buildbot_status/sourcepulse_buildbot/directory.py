@@ -10,9 +10,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from buildbot.data.resultspec import Filter
 
-from sourcepulse_buildbot.live.builders import BuilderFacts, configured, stored
+from sourcepulse_buildbot.live.build import LiveBuild, configured_builder
 from sourcepulse_buildbot.mapping.build_facts import (
     BuildContext,
+    BuilderFacts,
     BuildRef,
     BuildsetFacts,
     StepRef,
@@ -54,44 +55,69 @@ class Directory:
     `data` is the master's data connector; `properties` are those that events may need. LookupError if a row is gone.
     """
 
-    def __init__(self, data: Any, properties: frozenset[str], botmaster: Any = None) -> None:
+    def __init__(self, data: Any, properties: frozenset[str], botmaster: Any) -> None:
         self._data = data
         self._botmaster = botmaster
-        self.properties = properties
-        self.builders: dict[int, str] = {}
-        self.workers: dict[int, str] = {}
-        self.builds: Remembered[Known] = Remembered()
-        self.steps: Remembered[StepRef] = Remembered()
+        self._properties = properties
+        self._builders: dict[int, str] = {}
+        self._workers: dict[int, str] = {}
+        self._builds: Remembered[Known] = Remembered()
+        self._steps: Remembered[StepRef] = Remembered()
         #: The last build of a request.
-        self.last_builds: Remembered[int] = Remembered()
+        self._last_builds: Remembered[int] = Remembered()
         self._buildsets: Remembered[BuildsetFacts] = Remembered()
+
+    # -- what messages say
+
+    def name_builder(self, builderid: int, name: str) -> None:
+        self._builders[builderid] = name
+
+    def name_worker(self, workerid: int, name: str) -> None:
+        self._workers[workerid] = name
+
+    def begin(self, known: Known, buildrequestid: int) -> None:
+        """Remember a build that has begun; it is the last of its request."""
+        self._builds[known.ref.buildid] = known
+        self._last_builds[buildrequestid] = known.ref.buildid
+
+    def build(self, buildid: int) -> Known | None:
+        """Return a build that has begun; None if it is not remembered."""
+        return self._builds.get(buildid)
+
+    def know_step(self, step: Row) -> None:
+        self._steps[step["stepid"]] = StepRef.of(step)
+
+    def known_step(self, stepid: int) -> StepRef | None:
+        """Return a step; None if it is not remembered."""
+        return self._steps.get(stepid)
+
+    # -- what the data API must be asked for if no message said it
 
     async def load_names(self) -> None:
         """Read all names at once, so that messages need no calls."""
-        self.builders.update({row["builderid"]: row["name"] for row in await self._data.get(("builders",))})
-        self.workers.update({row["workerid"]: row["name"] for row in await self._data.get(("workers",))})
+        self._builders.update({row["builderid"]: row["name"] for row in await self._data.get(("builders",))})
+        self._workers.update({row["workerid"]: row["name"] for row in await self._data.get(("workers",))})
 
     async def builder_name(self, builderid: int) -> str:
-        """Return the name of a builder."""
-        if builderid not in self.builders:
-            self.builders[builderid] = (await self._row("builders", builderid))["name"]
-        return self.builders[builderid]
+        if builderid not in self._builders:
+            self._builders[builderid] = (await self._row("builders", builderid))["name"]
+        return self._builders[builderid]
 
     async def builder(self, builderid: int) -> BuilderFacts:
         """Return the facts of a builder; they are looked up every time, because its configuration may change."""
         name = await self.builder_name(builderid)
-        return configured(self._botmaster, name) or stored(await self._row("builders", builderid))
+        return configured_builder(self._botmaster, name) or BuilderFacts.of(await self._row("builders", builderid))
 
     async def worker_name(self, workerid: int | None) -> str | None:
         """Return the name of a worker; None for a build without one."""
         if workerid is None:
             return None
-        if workerid not in self.workers:
+        if workerid not in self._workers:
             row = await self._data.get(("workers", workerid))
             if row is None:
                 return None
-            self.workers[workerid] = row["name"]
-        return self.workers[workerid]
+            self._workers[workerid] = row["name"]
+        return self._workers[workerid]
 
     async def buildset(self, bsid: int) -> BuildsetFacts:
         """Return the facts that a buildset's requests and builds share."""
@@ -110,7 +136,7 @@ class Directory:
                 parent_buildid=row["parent_buildid"],
                 rebuilt_buildid=row.get("rebuilt_buildid"),
                 sourcestamps=sourcestamps_of(row["sourcestamps"]),
-                properties=property_values(properties or {}, self.properties),
+                properties=property_values(properties or {}, self._properties),
                 changes=changes_of(changes),
             )
         return self._buildsets[bsid]
@@ -118,13 +144,12 @@ class Directory:
     async def context(
         self,
         build: Row,
+        live: LiveBuild,
         *,
-        bsid: int | None,
-        properties: dict[str, Any] | None,
-        builder: BuilderFacts | None = None,
         changes: Sequence[Mapping[str, Any]] | None = None,
     ) -> BuildContext:
-        """Return what events of a build need beside its row; the caller passes what it knows from the live build."""
+        """Return what events of a build need beside its row; what the live build does not show is looked up."""
+        bsid, properties, builder = live
         if bsid is None or builder is None:
             request = await self._row("buildrequests", build["buildrequestid"])
             bsid, builder = request["buildsetid"], await self.builder(request["builderid"])
@@ -132,7 +157,7 @@ class Directory:
             changes = changes_of(await self._data.get(("builds", build["buildid"], "changes")))
         if properties is None:
             stored = await self._data.get(("builds", build["buildid"], "properties"))
-            properties = property_values(stored or {}, self.properties)
+            properties = property_values(stored or {}, self._properties)
         return BuildContext(
             workername=await self.worker_name(build["workerid"]),
             buildset=await self.buildset(bsid),
@@ -142,10 +167,9 @@ class Directory:
         )
 
     async def step(self, stepid: int) -> StepRef:
-        """Return the name of a step."""
-        if stepid not in self.steps:
-            self.steps[stepid] = StepRef.of(await self._row("steps", stepid))
-        return self.steps[stepid]
+        if stepid not in self._steps:
+            self.know_step(await self._row("steps", stepid))
+        return self._steps[stepid]
 
     async def collapsed_into(self, request: Row) -> int | None:
         """Return the request that this one was collapsed into: the builder's newest when it ended without a build."""
@@ -163,10 +187,10 @@ class Directory:
 
     async def last_build(self, buildrequestid: int) -> int | None:
         """Return the last build of a request; None if there was none."""
-        if buildrequestid not in self.last_builds:
+        if buildrequestid not in self._last_builds:
             builds = await self._data.get(("buildrequests", buildrequestid, "builds"))
             return max((build["buildid"] for build in builds), default=None)
-        return self.last_builds[buildrequestid]
+        return self._last_builds[buildrequestid]
 
     async def _row(self, table: str, number: int) -> Row:
         row: Row | None = await self._data.get((table, number))

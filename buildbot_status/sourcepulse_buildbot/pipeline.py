@@ -22,6 +22,8 @@ from sourcepulse_buildbot.live.intake import Intake
 from sourcepulse_buildbot.live.log_tail import LogTails
 from sourcepulse_buildbot.live.observer import Observer
 from sourcepulse_buildbot.live.presence import Presence
+from sourcepulse_buildbot.live.requests import Requests
+from sourcepulse_buildbot.live.steps import Steps
 from sourcepulse_buildbot.live.used_secrets import UsedSecrets, read_names, write_names
 from sourcepulse_buildbot.mapping.builds import NEEDED_PROPERTIES
 from sourcepulse_buildbot.mapping.emitter import Emitter
@@ -31,7 +33,6 @@ from sourcepulse_buildbot.recovery.build import RecoveredBuilds
 from sourcepulse_buildbot.recovery.mark import Mark, last_stored_at, read_mark, write_mark
 from sourcepulse_buildbot.recovery.search import Recovery, Store, search_since
 from sourcepulse_buildbot.relaying import Relaying
-from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.settings import Settings
 from sourcepulse_buildbot.writer import Fact, Writer
 
@@ -55,76 +56,90 @@ class Pipeline:
         self._settings = settings
         self._reactor = master.reactor
         self._clock: Callable[[], float] = master.reactor.seconds
-        selection = _selection(settings)
-        properties = settings.properties.union(NEEDED_PROPERTIES, *settings.normalized.values())
+        self._scope = settings.scope
+        self._mark: Mark | None = None
+        #: Messages since this time may not have been stored; None if all were.
+        self._suspect_since: float | None = None
+        self._recovering = False
+        #: A row that cannot be read is met again at every search, but logged only once.
+        self._logged: set[str] = set()
+        self._first: defer.Deferred[None] | None = None
+        #: Fires when the previous pipeline has stored everything that it received.
+        self._taken_over: defer.Deferred[None] = defer.Deferred()
+        self._again = task.LoopingCall(self._recover_again)
+        self._again.clock = self._reactor
         redactor = Redactor()
         self._writer = Writer(
             lambda: Outbox.open(Path(settings.outbox), private=True, clock=time.time),
-            Emitter(
-                source=settings.source,
-                scope=settings.scope,
-                url=redact_urls(master.config.buildbotURL or ""),
-                redactor=redactor,
-                properties=settings.properties,
-                normalized=settings.normalized,
-                max_bytes=settings.max_event_bytes,
-            ),
-            tell=self._tell,
+            _emitter(master, settings, redactor),
+            warn=self._warn,
         )
+        self._relaying = Relaying(master, settings, warn=self._warn)
         self._intake = Intake(self._writer, self._reactor, missed=self._missed)
-        directory = Directory(master.data, properties, master.botmaster)
-        #: Fires when the previous pipeline has stored everything that it received.
-        self._taken_over: defer.Deferred[None] = defer.Deferred()
-        choices = Choices(selection, directory, scope=settings.scope, known=self._known)
-        tails = LogTails(master.data, settings.log_tail_bytes)
-        self._directory = directory
+        self._secrets = UsedSecrets(master, redactor, keep=self._keep_secrets)
         self.presence = Presence(
             master.masterid,
             all_masters=settings.master is not None,
             name=settings.master,
             changed=self._keep_presence,
         )
-        self._live = LiveBuilds(master.botmaster)
-        self._secrets = UsedSecrets(master, redactor, keep=self._keep_secrets)
-        self._observer = Observer(
-            data=master.data,
-            directory=directory,
-            live=self._live,
-            intake=self._intake,
-            selection=selection,
-            choices=choices,
-            secrets=self._secrets,
-            presence=self.presence,
-            tails=tails,
-            missed=self._missed,
-            alone=settings.master is None,
-            clock=self._clock,
-        )
+        properties = settings.properties.union(NEEDED_PROPERTIES, *settings.normalized.values())
+        self._live = LiveBuilds(master.botmaster, properties)
+        self._directory = Directory(master.data, properties, master.botmaster)
+        self._choices = Choices(settings.selection, self._directory, scope=self._scope, known=self._known)
+        self._requests = Requests(master.data, self._directory, settings.selection, self._choices)
+        tails = LogTails(master.data, settings.log_tail_bytes)
+        self._steps = self._new_steps(tails)
+        self._observer = self._new_observer()
         # Only with the simple bus does every received message come from this master.
         hear = Subscription if master.config.mq["type"] == "simple" else Tap
         self._bus = hear(master.mq, self._observer.handlers())
-        self._recovery = Recovery(
-            data=master.data,
-            directory=directory,
+        self._recovery = self._new_recovery(tails)
+
+    def _new_steps(self, tails: LogTails) -> Steps:
+        return Steps(
+            data=self._master.data,
+            directory=self._directory,
+            live=self._live,
+            intake=self._intake,
+            selection=self._settings.selection,
+            secrets=self._secrets,
+            tails=tails,
+            missed=self._missed,
+            clock=self._clock,
+        )
+
+    def _new_observer(self) -> Observer:
+        return Observer(
+            directory=self._directory,
+            live=self._live,
+            intake=self._intake,
+            selection=self._settings.selection,
+            choices=self._choices,
+            requests=self._requests,
+            steps=self._steps,
+            secrets=self._secrets,
+            presence=self.presence,
+            missed=self._missed,
+            alone=self._settings.master is None,
+            clock=self._clock,
+        )
+
+    def _new_recovery(self, tails: LogTails) -> Recovery:
+        data, selection = self._master.data, self._settings.selection
+        return Recovery(
+            data=data,
+            directory=self._directory,
             selection=selection,
-            choices=choices,
-            builds=RecoveredBuilds(master.data, directory, selection, choices, tails),
-            scope=settings.scope,
+            choices=self._choices,
+            requests=self._requests,
+            builds=RecoveredBuilds(data, self._directory, selection, tails),
+            scope=self._scope,
             store=Store(put=self._writer.put_found, ask=self._ask),
             others=self._other_masters,
             begun=self._begun,
             passed_over=self._passed_over,
         )
-        self._mark: Mark | None = None
-        #: Messages since this time may not have been stored; None if all were.
-        self._suspect_since: float | None = None
-        self._recovering = False
-        #: A row that cannot be read is met again at every search, but logged only once.
-        self._told_once: set[str] = set()
-        self._first: defer.Deferred[None] | None = None
-        self._again = task.LoopingCall(self._recover_again)
-        self._again.clock = self._reactor
-        self._relaying = Relaying(master, settings, tell=self._tell)
 
     async def start(self, *, after: Pipeline | None) -> None:
         """Receive first, then end the previous pipeline, then recover what was missed; new messages wait meanwhile."""
@@ -154,7 +169,7 @@ class Pipeline:
         await self._intake.drained()
         if self._mark is not None:
             mark = self._mark._replace(presence=self.presence.at_the_end())
-            self._writer.run(lambda outbox: write_mark(outbox, self._settings.scope, mark), lambda _: None)
+            self._writer.run(lambda outbox: write_mark(outbox, self._scope, mark), lambda _: None)
         await threads.deferToThread(self._writer.stop)
         await self._relaying.stop()
 
@@ -167,12 +182,12 @@ class Pipeline:
     async def _recover_first(self, begin: defer.Deferred[None], *, went_on: bool) -> Sequence[Fact]:
         await begin
         await self._directory.load_names()
-        await self._secrets.recall(await self._ask(lambda outbox: read_names(outbox, self._settings.scope)))
+        await self._secrets.recall(await self._ask(lambda outbox: read_names(outbox, self._scope)))
         await self._recover_after_a_stop(went_on=went_on, is_handed_over=went_on)
         return ()
 
     async def _recover_after_a_stop(self, *, went_on: bool, is_handed_over: bool = False) -> None:
-        mark = await self._ask(lambda outbox: read_mark(outbox, self._settings.scope))
+        mark = await self._ask(lambda outbox: read_mark(outbox, self._scope))
         now = int(self._clock())
         if mark is None:
             # Whatever precedes the first start is history, which no consumer waits for.
@@ -223,20 +238,20 @@ class Pipeline:
         defer.ensureDeferred(again).addBoth(done)
 
     async def _put_mark(self, mark: Mark) -> None:
-        await self._ask(lambda outbox: write_mark(outbox, self._settings.scope, mark))
+        await self._ask(lambda outbox: write_mark(outbox, self._scope, mark))
         self._mark = mark
 
     def _keep_presence(self) -> None:
         if self._mark is not None:
             self._mark = mark = self._mark._replace(presence=self.presence.state)
-            self._writer.run(lambda outbox: write_mark(outbox, self._settings.scope, mark), lambda _: None)
+            self._writer.run(lambda outbox: write_mark(outbox, self._scope, mark), lambda _: None)
 
     def _keep_secrets(self, names: list[str]) -> None:
-        self._writer.run(lambda outbox: write_names(outbox, self._settings.scope, names), lambda _: None)
+        self._writer.run(lambda outbox: write_names(outbox, self._scope, names), lambda _: None)
 
     def _begun(self, known: Known, buildrequestid: int) -> Sequence[Fact]:
-        self._observer.know(known, buildrequestid)
-        return self._observer.early_facts(known.ref.buildid)
+        self._directory.begin(known, buildrequestid)
+        return self._steps.early_facts(known.ref.buildid)
 
     async def _speaks_for_others(self, since: int) -> bool:
         """Return whether this master should publish rows without an owner: it runs alone, or another died recently."""
@@ -255,8 +270,8 @@ class Pipeline:
         return frozenset(row["masterid"] for row in masters if row["active"]) - {self._master.masterid}
 
     def _passed_over(self, sentence: str) -> None:
-        if sentence not in self._told_once:
-            self._told_once.add(sentence)
+        if sentence not in self._logged:
+            self._logged.add(sentence)
             log.warn("{sentence}", sentence=sentence)
 
     def _missed(self, reason: str) -> None:
@@ -275,16 +290,15 @@ class Pipeline:
         answer: defer.Deferred[Any] = defer.Deferred()
 
         def done(result: Any) -> None:
-            give = answer.errback if isinstance(result, Exception) else answer.callback
-            _in_reactor(give, result)
+            _in_reactor(answer.errback if isinstance(result, Exception) else answer.callback, result)
 
         self._writer.run(work, done)
         return answer
 
-    def _tell(self, sentence: str) -> None:
-        _in_reactor(self._told, sentence)
+    def _warn(self, sentence: str) -> None:
+        _in_reactor(self._log_warning, sentence)
 
-    def _told(self, sentence: str) -> None:
+    def _log_warning(self, sentence: str) -> None:
         log.warn("{sentence}", sentence=sentence)
         # A master starts even if the outbox cannot be written.
         if self._writer.in_trouble and self._first is not None and not self._first.called:
@@ -299,13 +313,13 @@ def _in_reactor(call: Callable[[Any], object], argument: Any) -> None:
     reactor.callFromThread(call, argument)
 
 
-def _selection(settings: Settings) -> Selection:
-    return Selection(
-        families=settings.events,
-        detail=settings.detail,
-        builders=settings.builders,
-        tags=settings.tags,
-        schedulers=settings.schedulers,
-        cases=settings.test_cases,
-        most_cases=settings.max_test_cases,
+def _emitter(master: Any, settings: Settings, redactor: Redactor) -> Emitter:
+    return Emitter(
+        source=settings.source,
+        scope=settings.scope,
+        url=redact_urls(master.config.buildbotURL or ""),
+        redactor=redactor,
+        properties=settings.properties,
+        normalized=settings.normalized,
+        max_bytes=settings.max_event_bytes,
     )

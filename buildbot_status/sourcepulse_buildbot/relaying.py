@@ -28,13 +28,13 @@ class Relaying:
     """Relays the events of the outbox until stopped.
 
     The broker of the settings may be a renderable. While it cannot be rendered, the last URL is used; without one,
-    events wait in the outbox. `tell` is called once for each new reason.
+    events wait in the outbox. `warn` is called once for each new reason.
     """
 
-    def __init__(self, master: Any, settings: Settings, *, tell: Callable[[str], None]) -> None:
+    def __init__(self, master: Any, settings: Settings, *, warn: Callable[[str], None]) -> None:
         self._master = master
         self._settings = settings
-        self._tell = tell
+        self._warn = warn
         #: The URL that the relay uses.
         self._url: str | None = None
         self._relay: RelayThread | None = None
@@ -89,7 +89,7 @@ class Relaying:
         elif reason != self._reason:
             self._reason = reason
             meanwhile = "events wait in the outbox" if self._url is None else "the last known URL is used"
-            self._tell(
+            self._warn(
                 f"{self._settings.name}: broker: {reason}; {meanwhile}, and the secret is asked for "
                 f"again at each reconfig and every {AGAIN_SECONDS:.0f} s"
             )
@@ -126,10 +126,10 @@ class Relaying:
         self._url = broker
         outbox, exchange, format_ = Path(self._settings.outbox), self._settings.exchange, self._settings.format
         values = {"broker": broker, "exchange": exchange, "format": format_}
-        self._relay = RelayThread(outbox, core_config.load(values, environ={}), tell=self._tell)
+        self._relay = RelayThread(outbox, core_config.load(values, environ={}), tell=self._warn)
         self._relay.start()
         hosts = [host for host, _ in BrokerUrl.parse(broker).hosts]
-        self._names = NameWatch(hosts, tell=self._tell)
+        self._names = NameWatch(hosts, warn=self._warn)
         self._names.start()
 
 

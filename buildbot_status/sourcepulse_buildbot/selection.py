@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+from sourcepulse_buildbot.mapping.tests import Wanted
+
 #: The families of events, by subject.
 FAMILIES = ("changes", "requests", "buildsets", "builds", "tests", "workers", "masters")
 #: How much of a build is published, from only its start and end to everything.
@@ -25,21 +27,17 @@ class Selection(NamedTuple):
     builders: frozenset[str] | None = None
     tags: frozenset[str] | None = None
     schedulers: frozenset[str] | None = None
-    cases: frozenset[str] = frozenset()
-    most_cases: int = 0
+    cases: Wanted = Wanted(frozenset())
 
     def wants(self, family: str) -> bool:
-        """Return whether a family is wanted."""
         return family in self.families
 
     @property
     def wants_steps(self) -> bool:
-        """Return whether steps are wanted."""
         return self.wants("builds") and self.detail != DETAILS[0]
 
     @property
     def wants_logs(self) -> bool:
-        """Return whether logs are wanted."""
         return self.wants("builds") and self.detail == DETAILS[-1]
 
     @property
@@ -47,12 +45,12 @@ class Selection(NamedTuple):
         """Return whether any event is wanted that requires its build to be known."""
         return self.wants("builds") or self.wants("tests")
 
-    def takes_builder(self, names: AbstractSet[str], tags: AbstractSet[str]) -> bool:
+    def selects_builder(self, names: AbstractSet[str], tags: AbstractSet[str]) -> bool:
         """Return whether events of a builder with these names and tags are wanted."""
         if self.builders is not None and self.builders.isdisjoint(names):
             return False
         return self.tags is None or not self.tags.isdisjoint(tags)
 
-    def takes_scheduler(self, scheduler: str | None) -> bool:
+    def selects_scheduler(self, scheduler: str | None) -> bool:
         """Return whether events of what this scheduler created are wanted."""
         return self.schedulers is None or scheduler in self.schedulers

@@ -14,8 +14,8 @@ from sourcepulse.errors import ConfigError
 from sourcepulse.events.bounds import TEXT_MAX_BYTES
 from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
 from sourcepulse_buildbot.mapping.emitter import NORMALIZED_NAMES
-from sourcepulse_buildbot.mapping.tests import CASE_EVENTS_MAX, CASES, FAILED, FLAKY
-from sourcepulse_buildbot.selection import DETAILS, FAMILIES
+from sourcepulse_buildbot.mapping.tests import CASE_EVENTS_MAX, CASES, FAILED, FLAKY, Wanted
+from sourcepulse_buildbot.selection import DETAILS, FAMILIES, Selection
 from sourcepulse_buildbot.test_reports.numbers import INT32_MAX
 
 #: Properties that are published by default; Buildbot never puts a secret into them.
@@ -35,6 +35,27 @@ DEFAULT_PROPERTIES = (
 )
 RELAYS = ("thread", "none")
 FORMATS = ("cloudevents", "pulse")
+#: The arguments of the reporter beside its name.
+DEFAULTS: Mapping[str, Any] = {
+    "outbox": None,
+    "broker": None,
+    "source_name": None,
+    "master": None,
+    "exchange": DEFAULT_EXCHANGE,
+    "format": FORMATS[0],
+    "relay": RELAYS[0],
+    "builders": None,
+    "schedulers": None,
+    "tags": None,
+    "events": FAMILIES,
+    "detail": DETAILS[-1],
+    "test_cases": (FAILED, FLAKY),
+    "max_test_cases": CASE_EVENTS_MAX,
+    "properties": DEFAULT_PROPERTIES,
+    "normalized": None,
+    "log_tail_bytes": 0,
+    "max_event_bytes": EVENT_MAX_BYTES,
+}
 
 #: A name is part of URIs and of routing keys that no other source may have.
 _NAME_RULE = "one word of letters, digits, '.', '_' and '-' for this Buildbot; its events have the source buildbot://{}"
@@ -82,13 +103,7 @@ class Settings(NamedTuple):
     exchange: str
     format: str
     relay: str
-    builders: frozenset[str] | None
-    schedulers: frozenset[str] | None
-    tags: frozenset[str] | None
-    events: frozenset[str]
-    detail: str
-    test_cases: frozenset[str]
-    max_test_cases: int
+    selection: Selection
     properties: frozenset[str]
     normalized: Mapping[str, tuple[str, ...]]
     log_tail_bytes: int
@@ -105,82 +120,45 @@ class Settings(NamedTuple):
         return f"{self.scope}/{self.master}" if self.master else self.scope
 
 
-def read_settings(
-    problem: Callable[[str], object],
-    *,
-    name: str | None,
-    outbox: Any = None,
-    broker: Any = None,
-    source_name: Any = None,
-    master: Any = None,
-    exchange: Any = DEFAULT_EXCHANGE,
-    format: Any = FORMATS[0],  # noqa: A002 - named as everywhere in sourcepulse
-    relay: Any = RELAYS[0],
-    builders: Any = None,
-    schedulers: Any = None,
-    tags: Any = None,
-    events: Any = FAMILIES,
-    detail: Any = DETAILS[-1],
-    test_cases: Any = (FAILED, FLAKY),
-    max_test_cases: Any = CASE_EVENTS_MAX,
-    properties: Any = DEFAULT_PROPERTIES,
-    normalized: Any = None,
-    log_tail_bytes: Any = 0,
-    max_event_bytes: Any = EVENT_MAX_BYTES,
-    **unknown: Any,
-) -> Settings:
+def read_settings(problem: Callable[[str], object], *, name: str | None, **arguments: Any) -> Settings:
     """Return the settings; `problem` is called with a sentence for each mistake, and then the result must not be used.
 
     `name` is the service's; `source_name` replaces it in the source where two reporters serve one database.
     A broker that is rendered later (a secret) is not checked yet.
     """
     check = _Check(problem)
-    for word in sorted(unknown):
-        problem(f"PulseStatusPush has no argument {word!r}; known are {', '.join(_known())}")
-    if not isinstance(outbox, str) or not outbox:
+    for word in sorted(arguments.keys() - DEFAULTS.keys()):
+        problem(f"PulseStatusPush has no argument {word!r}; known are {', '.join(sorted(DEFAULTS))}")
+    given = {**DEFAULTS, **arguments}
+    if not isinstance(given["outbox"], str) or not given["outbox"]:
         problem("outbox= is missing: the file that keeps every event until the broker has confirmed it")
-    if isinstance(broker, str):
-        check.broker(broker)
-    elif broker is not None and not hasattr(broker, "getRenderingFor"):
-        problem(f"broker must be a URL such as amqp://host, or a secret, not {type(broker).__name__}")
-    named = name if source_name is None else source_name
-    if named is None:
-        problem(f"name= is missing: {_NAME_RULE.format('NAME')}")
-    elif not isinstance(named, str) or not _NAME.fullmatch(named):
-        word = _word_of(named)
-        what = "name" if source_name is None else "source_name"
-        problem(f"write {what}={word!r} instead of {what}={named!r}: {_NAME_RULE.format(word)}")
-    if master is not None and not (isinstance(master, str) and _NAME.fullmatch(master)):
-        problem(f"master must be one word that no other master of this database has, not {master!r}")
-    check.exchange(exchange)
-    check.one_of("format", format, FORMATS)
-    if relay == "process":
-        problem(
-            "relay='process' is no longer there: leave relay= out, then a thread of the master sends the events, or "
-            "write relay='none' and run `sourcepulse relay` with the same outbox as a service"
-        )
-    else:
-        check.one_of("relay", relay, RELAYS)
-    check.one_of("detail", detail, DETAILS)
+    check.broker(given["broker"])
+    check.name(name, given["source_name"])
+    check.master(given["master"])
+    check.exchange(given["exchange"])
+    check.one_of("format", given["format"], FORMATS)
+    check.relay(given["relay"])
+    check.one_of("detail", given["detail"], DETAILS)
     return Settings(
-        outbox=str(outbox),
-        broker=Broker(broker),
-        name=str(named),
-        master=master,
-        exchange=exchange,
-        format=format,
-        relay=relay,
-        builders=check.names_or_none("builders", builders),
-        schedulers=check.names_or_none("schedulers", schedulers),
-        tags=check.names_or_none("tags", tags),
-        events=check.words("events", events, FAMILIES),
-        detail=detail,
-        test_cases=check.words("test_cases", test_cases, CASES),
-        max_test_cases=check.number("max_test_cases", max_test_cases, 0, INT32_MAX),
-        properties=check.properties(properties),
-        normalized=check.normalized(normalized),
-        log_tail_bytes=check.number("log_tail_bytes", log_tail_bytes, 0, TEXT_MAX_BYTES),
-        max_event_bytes=check.number("max_event_bytes", max_event_bytes, EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES),
+        outbox=str(given["outbox"]),
+        broker=Broker(given["broker"]),
+        name=str(name if given["source_name"] is None else given["source_name"]),
+        **{each: given[each] for each in ("master", "exchange", "format", "relay")},
+        selection=Selection(
+            families=check.words("events", given["events"], FAMILIES),
+            detail=given["detail"],
+            **{each: check.names_or_none(each, given[each]) for each in ("builders", "tags", "schedulers")},
+            cases=Wanted(
+                check.words("test_cases", given["test_cases"], CASES),
+                check.number("max_test_cases", given["max_test_cases"], 0, INT32_MAX),
+            ),
+        ),
+        properties=check.properties(given["properties"]),
+        normalized=check.normalized(given["normalized"]),
+        log_tail_bytes=check.number("log_tail_bytes", given["log_tail_bytes"], 0, TEXT_MAX_BYTES),
+        max_event_bytes=check.number(
+            "max_event_bytes", given["max_event_bytes"], EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
+        ),
     )
 
 
@@ -189,21 +167,41 @@ def _word_of(named: object) -> str:
     return _NOT_OF_A_NAME.sub("-", str(named)).strip("-._")[:NAME_MAX_CHARACTERS] or "ci"
 
 
-def _known() -> list[str]:
-    return sorted(name for name in read_settings.__kwdefaults__ or () if name != "name")
-
-
 class _Check:
     """Reports each mistake, and still returns a value of the right type."""
 
     def __init__(self, problem: Callable[[str], object]) -> None:
         self._problem = problem
 
-    def broker(self, url: str) -> None:
-        try:
-            BrokerUrl.parse(url)
-        except ConfigError as error:
-            self._problem(f"broker: {error}")
+    def broker(self, broker: Any) -> None:
+        if isinstance(broker, str):
+            try:
+                BrokerUrl.parse(broker)
+            except ConfigError as error:
+                self._problem(f"broker: {error}")
+        elif broker is not None and not hasattr(broker, "getRenderingFor"):
+            self._problem(f"broker must be a URL such as amqp://host, or a secret, not {type(broker).__name__}")
+
+    def name(self, name: str | None, source_name: Any) -> None:
+        what, named = ("name", name) if source_name is None else ("source_name", source_name)
+        if named is None:
+            self._problem(f"name= is missing: {_NAME_RULE.format('NAME')}")
+        elif not isinstance(named, str) or not _NAME.fullmatch(named):
+            word = _word_of(named)
+            self._problem(f"write {what}={word!r} instead of {what}={named!r}: {_NAME_RULE.format(word)}")
+
+    def master(self, master: Any) -> None:
+        if master is not None and not (isinstance(master, str) and _NAME.fullmatch(master)):
+            self._problem(f"master must be one word that no other master of this database has, not {master!r}")
+
+    def relay(self, relay: Any) -> None:
+        if relay == "process":
+            self._problem(
+                "relay='process' is no longer there: leave relay= out, then a thread of the master sends the events, "
+                "or write relay='none' and run `sourcepulse relay` with the same outbox as a service"
+            )
+        else:
+            self.one_of("relay", relay, RELAYS)
 
     def exchange(self, name: Any) -> None:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE
-from sourcepulse_buildbot.live.builders import plain_tags
+from sourcepulse_buildbot.mapping.build_facts import plain_tags
 from sourcepulse_buildbot.settings import FORMATS, Settings
 
 
@@ -40,9 +40,9 @@ def doubts(settings: Settings, master: Any) -> Iterator[str]:
     known_builders, known_tags = _names_and_tags(master)
     schedulers = {str(name) for name in getattr(master.config, "schedulers", None) or ()}
     for what, asked, known in (
-        ("builders", settings.builders, known_builders),
-        ("tags", settings.tags, known_tags),
-        ("schedulers", settings.schedulers, schedulers),
+        ("builders", settings.selection.builders, known_builders),
+        ("tags", settings.selection.tags, known_tags),
+        ("schedulers", settings.selection.schedulers, schedulers),
     ):
         for name in sorted((asked or frozenset()) - known):
             yield f"{what} contains {name!r}, which is not in master.cfg; until it is, it selects nothing"

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse.errors import OutboxError
@@ -37,13 +37,13 @@ _Result = TypeVar("_Result")
 class Writer:
     """Stores facts in order; while the disk is full or the outbox is locked, it retries.
 
-    `open_outbox` is called in the thread. `tell` is called, in the thread, with sentences for the log of the master.
+    `open_outbox` is called in the thread. `warn` is called, in the thread, with sentences for the log of the master.
     """
 
-    def __init__(self, open_outbox: Callable[[], Outbox], emitter: Emitter, *, tell: Callable[[str], None]) -> None:
+    def __init__(self, open_outbox: Callable[[], Outbox], emitter: Emitter, *, warn: Callable[[str], None]) -> None:
         self._open_outbox = open_outbox
         self._emitter = emitter
-        self._tell = tell
+        self._warn = warn
         self._queue: deque[Fact | _Errand] = deque()
         self._work = threading.Event()
         self._stopping = threading.Event()
@@ -51,11 +51,10 @@ class Writer:
         #: The remaining events of the current fact, which may have more than fit in a commit.
         self._made: Iterator[Event] = iter(())
         self._thread = threading.Thread(target=self._run, name="sourcepulse-writer", daemon=True)
-        #: How many facts were stored, were already known, could not be mapped, were refused.
-        self.stored = self.repeats = self.unmapped = self.refused = 0
+        #: How many facts were stored, could not be mapped, were refused.
+        self.stored = self.unmapped = self.refused = 0
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def put(self, fact: Fact) -> bool:
@@ -140,9 +139,7 @@ class Writer:
                 stored = outbox.append(batch, max_bytes=self._emitter.max_bytes)
                 full = len(batch) >= BATCH_EVENTS
                 batch.clear()
-                new = sum(one.new for one in stored)
-                self.stored += new
-                self.repeats += len(stored) - new
+                self.stored += sum(one.new for one in stored)
             if errand is not None:
                 result = _tried(errand.work, outbox)
                 self._queue.popleft()
@@ -173,22 +170,19 @@ class Writer:
             # The same fact would fail again and block all facts behind it.
             self.unmapped += 1
             name = getattr(getattr(fact, "func", fact), "__name__", "a fact")
-            self._tell(self._emitter.redactor.text(f"no event could be made by {name}: {error}"))
+            self._warn(self._emitter.redactor.text(f"no event could be made by {name}: {error}"))
 
     def _note_trouble(self, sentence: str) -> None:
         if sentence != self._trouble:
             self._trouble = sentence
-            self._tell(f"{sentence}; events wait" if sentence else "the outbox can be written again")
+            self._warn(f"{sentence}; events wait" if sentence else "the outbox can be written again")
 
 
-class _Errand:
+class _Errand(NamedTuple):
     """Work to be done with the outbox, queued among the facts."""
 
-    __slots__ = ("done", "work")
-
-    def __init__(self, work: Callable[[Outbox], Any], done: Callable[[Any], None]) -> None:
-        self.work = work
-        self.done = done
+    work: Callable[[Outbox], Any]
+    done: Callable[[Any], None]
 
 
 def _tried(work: Callable[[Outbox], Any], outbox: Outbox) -> Any:

@@ -7,11 +7,13 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sourcepulse.errors import EventError
+from sourcepulse.events.event import Event, Numbers
 from sourcepulse.events.validator import defects
-from sourcepulse.events.wire import SCHEMA_URN_PREFIX, dataschema
+from sourcepulse.events.wire import SCHEMA_URN_PREFIX, dataschema, decode
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 STATUS_SCHEMA = "system.status.v1"
 #: The schema of the heartbeats of all services.
 HEARTBEAT_SCHEMA = "system.relay.heartbeat.v1"
+EXAMPLE_SOURCE, EXAMPLE_TIME_S = "system://hg.example.org", 1_795_345_170.0
+EXAMPLE_EPOCH = "b81f6e0c-2d7a-4c55-9e1b-0f64a3c7d210"
 
 _SUFFIX = ".json"
 _VERSION = re.compile(r"(.+)\.v([1-9][0-9]*)")
@@ -74,6 +78,38 @@ def check(type_: str, data: Any) -> None:
     for pointer, defect in defects(schema_for(full), data):
         place = f"at {pointer} " if pointer else ""
         raise EventError(f"the data of {full} is wrong {place}({defect})")
+
+
+def example_of(type_: str) -> Event:
+    """Return a recorded event of a type, numbered as the first of its source, for example to test a handler.
+
+        handle(example_of("hg.push"))
+
+    A heartbeat has no numbers. EventError if there is no such type.
+    """
+    full = complete_type(type_)
+    if full.endswith(_HEARTBEAT):
+        (data,) = schema_for(full)["examples"]
+        return Event.of(full, source=EXAMPLE_SOURCE, key=["1"], subject="relay", time=EXAMPLE_TIME_S, data=data)
+    schema = dataschema(full)
+    recorded = [event for event in _recorded() if dataschema(event.type) == schema]
+    exact = [event for event in recorded if event.type == full]
+    return (exact or recorded)[0].numbered(Numbers(EXAMPLE_EPOCH, 1, 1))
+
+
+@cache
+def _recorded() -> tuple[Event, ...]:
+    """Return the events that the tests compare every byte with: in a wheel beside the schemas, else in a checkout."""
+    package = Path(__file__).resolve().parent
+    folder = next(
+        path for path in (package / "files" / "recorded", package.parents[1] / "tests" / "recorded") if path.is_dir()
+    )
+    lines = [
+        line.partition("\t")
+        for path in sorted(folder.glob("*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    return tuple(decode(body.encode(), routing_key=key) for key, _, body in lines)
 
 
 def _directory(folder: str) -> Traversable:

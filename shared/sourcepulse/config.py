@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Settings: one table of keys, read from a TOML file, the environment and the arguments; later ones win."""
+"""Settings: one table of keys, read from TOML files, the environment and the arguments; later ones win."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,13 @@ from sourcepulse.errors import ConfigError
 from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
 
 ENVIRONMENT_PREFIX = "SOURCEPULSE_"
+#: Names the configuration file. An empty value means none: a program that passes all settings itself sets that.
+FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
+
+#: The configuration of the machine; that of the user is in the same place below `~/.config`.
+SYSTEM_FILE = Path("/etc/sourcepulse/config.toml")
+DEFAULT_FILES = f"{SYSTEM_FILE}, then ~/.config/sourcepulse/config.toml"
+_BROKER_KEYS = ("broker", "broker_file", "restricted_broker", "restricted_broker_file")
 
 #: The group may read a password, because every pusher is in it.
 _OTHERS_READ = 0o004
@@ -67,11 +74,22 @@ KEYS: dict[str, Key] = {
 
 
 class Origin(NamedTuple):
-    """Where settings were read from."""
+    """Where settings were read from; the parameters of `load`."""
 
     arguments: Mapping[str, Any]
     file: Path | None
     environ: Mapping[str, str]
+    default_files: Sequence[Path]
+    uses: Collection[str]
+
+
+class Layer(NamedTuple):
+    """What was set in one place: a file, a variable of the environment, or the arguments."""
+
+    values: Mapping[str, Any]
+    #: None for the arguments, which the user sees.
+    where: str | None = None
+    is_default_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +99,10 @@ class Config:
     values: Mapping[str, Any] = field(repr=False)
     warnings: tuple[str, ...] = ()
     origin: Origin | None = field(default=None, repr=False, compare=False)
+    #: Where each setting that is not a default was set.
+    layers: Mapping[str, Layer] = field(default_factory=dict, repr=False, compare=False)
+    #: The default files that could not be read, each with the reason.
+    unread: tuple[str, ...] = ()
 
     def again(self) -> Config:
         """Read the settings again, so that corrections in files take effect; raises like `load`."""
@@ -98,11 +120,22 @@ class Config:
         """Return a text setting, or raise ConfigError that says how to set it."""
         value = self.text(key)
         if not value:
+            looked = f" (looked in {', '.join(self.unread)})" if self.unread else ""
+            form = " or --broker-file" if key == "broker" else ""
             raise ConfigError(
-                f"no {key} is set; use --{key.replace('_', '-')}, "
-                f"{ENVIRONMENT_PREFIX}{key.upper()} or `{key} = ...` in the configuration file"
+                f"no {key} is set; use --{key.replace('_', '-')}{form}, "
+                f"{ENVIRONMENT_PREFIX}{key.upper()} or `{key} = ...` in the configuration file{looked}"
             )
         return value
+
+    def is_from_default_file(self, key: str) -> bool:
+        """Return whether a setting is from a file that nobody named."""
+        return key in self.layers and self.layers[key].is_default_file
+
+    def sources(self, keys: Collection[str]) -> str:
+        """Return where those of these settings were set that are not arguments, for an error message; "" for none."""
+        found = [(key, self.layers[key].where) for key in keys if key in self.layers and self.layers[key].where]
+        return ", ".join(f"{key} is set in {where}" for key, where in found)
 
     def broker(self, stream_prefix: str = "") -> BrokerUrl | None:
         """Return the broker of the public stream, or with "restricted_" of the restricted one; None if not set."""
@@ -110,39 +143,55 @@ class Config:
         return BrokerUrl.parse(url) if url else None
 
 
+def default_files(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Return the files that are read if none is named: the system's, then the user's, which overrides it."""
+    folder = Path(environ.get("XDG_CONFIG_HOME", ""))
+    if not folder.is_absolute():
+        folder = Path(environ.get("HOME", "")) / ".config"
+    return (SYSTEM_FILE, folder / "sourcepulse" / "config.toml") if folder.is_absolute() else (SYSTEM_FILE,)
+
+
 def load(
     arguments: Mapping[str, Any] | None = None,
     *,
     file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
+    default_files: Sequence[Path] = (),
+    uses: Collection[str] = KEYS.keys(),
 ) -> Config:
-    """Read the settings: `arguments` override the environment, which overrides the file.
+    """Read the settings: `arguments` override the environment, which overrides the files.
 
-    The file is `file`, or else the one that SOURCEPULSE_CONFIG names. ConfigError for a file that cannot be
-    read, an unknown key or a value of the wrong kind.
+    The file is `file`, or else the one that SOURCEPULSE_CONFIG names. Only if there is neither, each of `default_files`
+    that exists is read; later ones override earlier ones, and brokers that are not in `uses` are left out. ConfigError
+    for a named file that cannot be read, an unknown key or a value of the wrong kind.
     """
     warnings: list[str] = []
-    path = file or (
-        Path(environ[f"{ENVIRONMENT_PREFIX}CONFIG"]) if environ.get(f"{ENVIRONMENT_PREFIX}CONFIG") else None
-    )
-    layers: list[Mapping[str, Any]] = []
+    unread: list[str] = []
+    path = file or (Path(environ[FILE_VARIABLE]) if environ.get(FILE_VARIABLE) else None)
+    layers: list[Layer] = []
     if path:
-        layers.append(_read_file(path, warnings))
+        layers.append(Layer(_read_file(path, warnings), str(path)))
+    elif FILE_VARIABLE not in environ:
+        layers += _read_default_files(default_files, uses, warnings, unread)
     layers.append(_read_environment(environ))
-    layers.append({key: value for key, value in (arguments or {}).items() if value is not None})
+    layers.append(Layer({key: value for key, value in (arguments or {}).items() if value is not None}))
     values: dict[str, Any] = {name: key.default for name, key in KEYS.items()}
+    where: dict[str, Layer] = {}
     for layer in layers:
         # `broker` and `broker_file` are two forms of one setting: a layer that sets either replaces both.
         for prefix in ("", "restricted_"):
-            if f"{prefix}broker" in layer or f"{prefix}broker_file" in layer:
-                values[f"{prefix}broker"] = values[f"{prefix}broker_file"] = None
-        values.update(layer)
+            forms = (f"{prefix}broker", f"{prefix}broker_file")
+            if any(form in layer.values for form in forms):
+                values.update(dict.fromkeys(forms))
+                where = {key: set_in for key, set_in in where.items() if key not in forms}
+        values.update(layer.values)
+        where.update(dict.fromkeys(layer.values, layer))
     for prefix in ("", "restricted_"):
         _resolve_broker_file(values, prefix, warnings)
         if values[f"{prefix}broker"]:
             BrokerUrl.parse(values[f"{prefix}broker"])
-    origin = Origin(dict(arguments or {}), file, dict(environ))
-    return Config(values, tuple(warnings), origin)
+    origin = Origin(dict(arguments or {}), file, dict(environ), default_files, uses)
+    return Config(values, tuple(warnings), origin, where, tuple(unread))
 
 
 def check_value(name: str, value: Any, where: str) -> Any:
@@ -203,13 +252,29 @@ def _read_file(path: Path, warnings: list[str]) -> dict[str, Any]:
     return values
 
 
-def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+def _read_default_files(
+    paths: Sequence[Path], uses: Collection[str], warnings: list[str], unread: list[str]
+) -> Iterator[Layer]:
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            # A user who passes every setting must not depend on a file of the admin.
+            unread.append(f"{path}: {error.strerror}")
+            continue
+        values = _read_file(path, warnings)
+        # The relay's broker_file is often unreadable for those who only look at the outbox.
+        kept = {key: value for key, value in values.items() if key in uses or key not in _BROKER_KEYS}
+        yield Layer(kept, str(path), is_default_file=True)
+
+
+def _read_environment(environ: Mapping[str, str]) -> Layer:
     values = {}
     for variable, value in environ.items():
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if variable.startswith(ENVIRONMENT_PREFIX) and name != "config":
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable != FILE_VARIABLE:
             values[name] = check_value(name, value, f"the environment ({variable})")
-    return values
+    return Layer(values, "the environment")
 
 
 def _resolve_broker_file(values: dict[str, Any], prefix: str, warnings: list[str]) -> None:

@@ -352,7 +352,7 @@ def hasty_consumers(monkeypatch: pytest.MonkeyPatch, plain_way: Way, tmp_path: P
         assert url.hosts
         return plain_way.broker.hasty_subscription(plain_way.url, spec, LIMIT_SECONDS)
 
-    monkeypatch.setattr("sourcepulse.consumer.link.open_subscription", hasty)
+    monkeypatch.setattr("sourcepulse.consumer.reconnect.open_subscription", hasty)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 

@@ -81,7 +81,7 @@ def test_the_sentences_it_quotes_are_those_that_are_printed() -> None:
     for row in _rows("When something is wrong"):
         for sentence in re.findall(r"`((?:another|the) [^`]+)`", row[0]):
             assert sentence in said
-    (conflict,) = re.findall(r"```\n(OLD and NEW .*?)```", README, re.S)
+    (conflict,) = re.findall(r"```text\n(OLD and NEW .*?)```", README, re.S)
     shape = " ".join(conflict.split())
     for part in (
         "are the same Bugzilla",

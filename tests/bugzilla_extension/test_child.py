@@ -18,7 +18,7 @@ from sourcepulse.errors import EXIT_OUTBOX, EXIT_USAGE, ConfigError
 from sourcepulse_bugzilla.errors import DrainerError, DrainerGoneError, LockedError, PausedError, SetupError
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.perl.child import Child, minimal_environment
-from sourcepulse_bugzilla.perl.requests import Drainer, Judged, command_for, open_drainer
+from sourcepulse_bugzilla.perl.requests import Drainer, Hello, Judged, command_for
 from sourcepulse_bugzilla.perl.stderr import LINES_PER_PERIOD, StderrLines
 from support.bugzilla_rows import SITE, SOURCE, bug_update, comment, row
 from support.bugzilla_standin import StandIn
@@ -27,6 +27,11 @@ from support.bugzilla_standin import StandIn
 @pytest.fixture
 def bugzilla(tmp_path: Path) -> StandIn:
     return StandIn(tmp_path / "bugzilla")
+
+
+def hello_of(bugzilla: StandIn) -> Hello:
+    with Drainer(bugzilla.child()) as drainer:
+        return drainer.hello()
 
 
 def failure(bugzilla: StandIn, fault: str, *, wait_s: float = 20.0, most: int = 10_000_000) -> DrainerError:
@@ -51,8 +56,8 @@ def assert_gone(pid: int) -> None:
 
 def test_rows_come_and_go_through_the_requests(bugzilla: StandIn) -> None:
     first, second, third = bugzilla.add(*[row("bug.update", bug_update(comments=[comment(n)])) for n in (1, 2, 3)])
-    drainer, hello = open_drainer(bugzilla.child())
-    with drainer:
+    with Drainer(bugzilla.child()) as drainer:
+        hello = drainer.hello()
         assert (hello.site, hello.enabled, hello.group) == (SITE, True, None)
         assert hello.socket == bugzilla.socket
         drainer.lock()
@@ -187,14 +192,14 @@ def test_the_process_ends_with_the_child_and_may_be_closed_twice(bugzilla: Stand
 def test_another_version_of_the_protocol_is_refused(tmp_path: Path) -> None:
     bugzilla = StandIn(tmp_path / "bugzilla", protocol=1)
     with pytest.raises(SetupError, match="does not speak version 2"):
-        open_drainer(bugzilla.child())
+        hello_of(bugzilla)
 
 
 @pytest.mark.parametrize("secret", [None, "", 7, "ab" * 15, "xy" * 20, "ab" * 20 + "\n", ["ab" * 20]])
 def test_a_secret_that_protects_nothing_is_refused_and_not_shown(tmp_path: Path, secret: Any) -> None:
     bugzilla = StandIn(tmp_path / "bugzilla", secret=secret)
     with pytest.raises(SetupError) as caught:
-        open_drainer(bugzilla.child())
+        hello_of(bugzilla)
     assert str(caught.value) == "the parameter sourcepulse_secret must have 32 hex digits; run checksetup.pl"
     assert caught.value.exit_code == EXIT_USAGE
 
@@ -204,13 +209,13 @@ def test_a_missing_secret_is_refused(bugzilla: StandIn) -> None:
     del hello["secret"]
     bugzilla.say("hello.json", hello)
     with pytest.raises(SetupError, match=r"run checksetup\.pl"):
-        open_drainer(bugzilla.child())
+        hello_of(bugzilla)
 
 
 def test_the_secret_is_known_and_never_shown(tmp_path: Path) -> None:
     secret = "c0ffee" * 11
-    drainer, hello = open_drainer(StandIn(tmp_path / "bugzilla", secret=secret).child())
-    with drainer:
+    with Drainer(StandIn(tmp_path / "bugzilla", secret=secret).child()) as drainer:
+        hello = drainer.hello()
         assert hello.secret == secret
         emitter = Emitter(SOURCE, hello.secret)
         for shown in (hello, [hello], {"a": hello}, drainer, emitter):

@@ -34,6 +34,7 @@ from support.bugzilla_rows import (
     bug_create,
     bug_update,
     comment,
+    flag,
     row,
 )
 from support.bugzilla_standin import StandIn
@@ -243,11 +244,11 @@ def test_rows_that_wait_are_told_before_a_page_is_judged(bugzilla: StandIn, outb
 def test_a_row_of_the_history_that_cannot_be_told_is_passed_over(
     bugzilla: StandIn, outbox: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bad = recovered("bug.update", bug_update(place="S3CRET"), activities=[1])
+    bad = recovered("bug.update", bug_update(flags=[{"flag": flag(), "status": "S3CRET"}]), activities=[1])
     good = recovered("bug.update", bug_update(changes=CHANGES), activities=[2])
     bugzilla.say("pages.json", [[bad, good]])
     assert compare(bugzilla, outbox) == 1
-    assert "cannot be published: its public view is not as events have it at /place" in caplog.text
+    assert "cannot be published: no events could be made of it: KeyError (parts.py, line " in caplog.text
     assert "S3CRET" not in caplog.text
 
 

@@ -187,7 +187,7 @@ def test_a_name_server_that_never_answers_is_reported_once() -> None:
         sentences.append(sentence)
         said.set()
 
-    watch = NameWatch(["broker.example.org"], tell=tell, resolve=lambda _: hang.wait(30), answer_s=0.05)
+    watch = NameWatch(["broker.example.org"], warn=tell, resolve=lambda _: hang.wait(30), answer_s=0.05)
     watch.start()
     assert said.wait(30)
     watch.stop()

@@ -12,7 +12,7 @@ from support.buildbot_oracle import assert_exact
 #: The comparison with the database, which is made every minute, made every second.
 OFTEN = """
 from sourcepulse_buildbot import pipeline
-from sourcepulse_buildbot.live import observer
+from sourcepulse_buildbot.live import observer, steps as live_steps
 pipeline.RECOVER_SECONDS, pipeline.GRACE_SECONDS = 1.0, 0
 """
 BUILDER = 'builder("b", "echo one", "echo two")\n'
@@ -21,7 +21,7 @@ LOSSES = {
     "every request and every step that ends": """
 def lose(self, step):
     raise RuntimeError("lost")
-observer.Observer._step_finished = lose
+live_steps.Steps.finished = lose
 observer.Observer._request = observer.Observer._request_complete = lambda self, request: None
 """,
     "every change, every buildset and every build that begins": """
@@ -31,10 +31,10 @@ observer.Observer._build = lambda self, build: None
     "every build that ends, as the database gives no answer": """
 from sourcepulse_buildbot import directory
 real = directory.Directory.context
-async def fails(self, build, *, bsid, properties):
-    if properties is not None and build["complete_at"] is not None:
+async def fails(self, build, live, **more):
+    if live.properties is not None and build["complete_at"] is not None:
         raise LookupError("no such row")
-    return await real(self, build, bsid=bsid, properties=properties)
+    return await real(self, build, live, **more)
 directory.Directory.context = fails
 """,
     "all that does not fit into a very short queue": """

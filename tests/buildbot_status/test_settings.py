@@ -91,7 +91,7 @@ def test_what_is_right_is_taken_as_it_is_meant() -> None:
     assert said == []
     assert (settings.source, settings.scope) == ("buildbot://ci/m1", "buildbot://ci")
     assert settings.normalized == {"platform": ("z", "a"), "tree": ("branch",)}
-    assert settings.builders == {"a", "b"}
+    assert settings.selection.builders == {"a", "b"}
 
 
 def checkconfig(folder: Path, arguments: str) -> tuple[int, str]:

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_buildbot.test_reports.subunit.packets import BROKEN_PACKETS_MAX, OPEN_TESTS_MAX
+from sourcepulse_buildbot.test_reports.subunit.details import OPEN_TESTS_MAX
+from sourcepulse_buildbot.test_reports.subunit.packets import BROKEN_PACKETS_MAX
 from sourcepulse_buildbot.test_reports.subunit.report import read_subunit
 
 _REPORTS = Path(__file__).parent / "reports"

@@ -100,7 +100,7 @@ def _emitter() -> Emitter:
 def _writer(path: Path, said: list[str]) -> Writer:
     from sourcepulse.outbox.outbox import Outbox
 
-    return Writer(lambda: Outbox.open(path, lock_wait_s=0.1), _emitter(), tell=said.append)
+    return Writer(lambda: Outbox.open(path, lock_wait_s=0.1), _emitter(), warn=said.append)
 
 
 def _fact(number: int) -> Callable[[Emitter], Event]:

@@ -113,7 +113,7 @@ def test_collect_stores_where_the_configuration_of_the_repository_says(
     work = site.repository("work")
     work.commit()
     work.push(server)
-    assert main(["collect", str(server.path)]) == 0
+    assert main(["collect", "--json", str(server.path)]) == 0
     assert json.loads(capsys.readouterr().out)["collected"] == 0
     assert not (server.path / ".hg" / "sourcepulse" / "outbox.db").exists()
     with Outbox.open(outbox, create=False) as opened:

@@ -10,8 +10,14 @@ from typing import Any
 
 from sourcepulse.catalogue import known_types
 from sourcepulse.events.event import Event
-from sourcepulse_buildbot.live.builders import BuilderFacts
-from sourcepulse_buildbot.mapping.build_facts import BuildContext, BuildRef, BuildsetFacts, StepRef, sourcestamps_of
+from sourcepulse_buildbot.mapping.build_facts import (
+    BuildContext,
+    BuilderFacts,
+    BuildRef,
+    BuildsetFacts,
+    StepRef,
+    sourcestamps_of,
+)
 from sourcepulse_buildbot.mapping.builds import build_finished, build_started
 from sourcepulse_buildbot.mapping.changes import change_added
 from sourcepulse_buildbot.mapping.emitter import Emitter

@@ -187,7 +187,7 @@ def test_bury_retry_and_replay_work_by_id_by_its_beginning_and_by_position(
 ) -> None:
     ids = [row["id"] for row in listed(capsys, outbox)]
     assert main(["outbox", "bury", "--outbox", outbox, ids[0], ids[1][:13], "3", "--reason", "why not"]) == 0
-    assert said(capsys).split() == ids
+    assert said(capsys).splitlines() == [f"{id_}  system.test.degraded  buried" for id_ in ids]
     assert {row["reason"] for row in listed(capsys, outbox, "--state", "buried")} == {"why not"}
     assert main(["outbox", "retry", "--outbox", outbox, "--all"]) == 0
     assert main(["outbox", "retry", "--outbox", outbox, "--all"]) == 3
@@ -497,4 +497,4 @@ def test_help_names_the_choices_and_defaults_of_settings(capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         main(["relay", "--help"])
     text = " ".join(said(capsys).split())
-    assert "cloudevents or pulse (default: cloudevents)" in text
+    assert "--format cloudevents|pulse the format of published events (default: cloudevents)" in text

@@ -378,7 +378,7 @@ def test_a_state_that_cannot_be_used_is_a_clear_error_that_names_the_way_out(url
         durable(url, state=blocked / "me.db")
     foreign = tmp_path / "foreign.db"
     foreign.write_bytes(b"something else entirely" * 100)
-    with pytest.raises(StateError, match=r"move it aside .* -wal, -shm and .lock, or continue with .done-"):
+    with pytest.raises(StateError, match=r"move it aside .* -wal, -shm and .lock; without it"):
         durable(url, state=foreign)
     consumer = durable(url, state=":memory:")
     publish_events(url, push_event(1))
@@ -404,13 +404,13 @@ def test_the_topics_of_an_opening_that_failed_are_not_forgotten(tmp_path: Path) 
 
 
 def test_the_window_of_ids_is_bounded(url: BrokerUrl, tmp_path: Path) -> None:
-    from sourcepulse.consumer.memory.seen import SEEN_SLACK
+    from sourcepulse.consumer.memory.handled import SEEN_SLACK
     from sourcepulse.consumer.memory.state import ConsumerState
 
     path = tmp_path / "state.db"
     state = ConsumerState(path, window=100)
     for number in range(SEEN_SLACK + 50):
-        state.record(str(number), None, 0)
+        state.record([(str(number), None, 0)])
     assert not state.is_handled("0")
     assert state.is_handled(str(SEEN_SLACK))
     assert state.is_handled(str(SEEN_SLACK - 99))

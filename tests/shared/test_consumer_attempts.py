@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,17 +105,22 @@ def test_an_event_that_kills_the_program_is_handed_over_so_often_and_its_neighbo
     subscribed(url, 6)
     begun = run_until_it_survives(url, form, limit, 2)
     assert begun.count("2") == limit
-    assert [number for number in begun if number != "2"] == ["1", "3", "4", "5", "6"]
+    # With a thread between, the first may not be recorded yet when the second kills the process for the first time.
+    again = ["1"] if form != "loop" and begun.count("1") == 2 else []
+    assert [number for number in begun if number != "2"] == [*again, "1", "3", "4", "5", "6"]
     assert buried(url) == [2]
 
 
-def test_two_that_kill_one_after_the_other_take_no_neighbour_along(url: BrokerUrl) -> None:
+@pytest.mark.parametrize(("form", "limit"), [("loop", 2), ("loop", 4), ("2", 4)])
+def test_two_that_kill_one_after_the_other_take_no_neighbour_along(url: BrokerUrl, form: str, limit: int) -> None:
     subscribed(url, 60)
-    begun = run_until_it_survives(url, "loop", 2, 30, 31)
-    assert [begun.count(each) for each in ("30", "31")] == [2, 2]
-    assert [int(number) for number in begun if number not in ("30", "31")] == [
-        number for number in range(1, 61) if number not in (30, 31)
-    ]
+    begun = run_until_it_survives(url, form, limit, 30, 31)
+    # Of the second, a first delivery is presumed that never reached the program, unless the limit is small.
+    assert [begun.count(each) for each in ("30", "31")] == [limit, limit if limit == 2 else limit - 1]
+    others = [str(number) for number in range(1, 61) if number not in (30, 31)]
+    assert set(begun) - {"30", "31"} == set(others)
+    # Only the batch at hand comes again, and only once.
+    assert all(begun.count(each) <= (1 if limit == 2 or int(each) > 31 else 2) for each in others)
     assert buried(url) == [30, 31]
 
 
@@ -178,7 +182,7 @@ def test_an_event_at_work_is_one_attempt_however_often_its_connection_is_lost(ur
     with durable(url, 1) as consumer:
         first = consumer.receive(5)
         for _ in range(3):
-            consumer._intake._link.drop()
+            consumer._receiver._connection.drop()
             assert consumer.receive(5) == first
         assert [event.data["number"] for event in consumer] == [1, 2]
     assert buried(url) == []
@@ -197,54 +201,16 @@ def test_what_was_put_aside_and_is_brought_back_begins_anew(url: BrokerUrl) -> N
         assert [event.data["number"] for event in consumer] == [1]
 
 
-def test_attempts_of_the_dead_are_counted_once_and_not_for_what_was_handled(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    ConsumerState(path).close()
-    other = ConsumerState(path)
-    left = tmp_path / "state.db.done-0123"
-    left.write_bytes(b'["at work"]\n["handled"]\n["handled",7]\n["handled by another"]\n["cut o')
-    other.record("handled by another", None, 0)
-    assert (other.is_handled("at work"), other.attempts("at work")) == (False, 0)
-    ids = ("at work", "handled", "handled by another", "cut o")
-    states = [ConsumerState(path) for _ in range(3)]
-    assert [[state.attempts(each) for each in ids] for state in states] == [[1, 0, 0, 0]] * 3
-    assert (other.is_handled("at work"), other.attempts("at work")) == (False, 1), "others may count at any time"
-    other.record("at work", None, 0)
-    assert other.attempts("at work") == 0
-
-
-def test_what_is_at_work_stays_noted_when_others_are_recorded(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    state = ConsumerState(path)
-    for each in ("a", "b", "c"):
-        state.begin(each)
-    state.note("a", None, 0)
-    state.record("b", None, 0)
-    (notes,) = tmp_path.glob("state.db.done-*")
-    assert notes.read_text() == '["c"]\n'
-    state.count_attempts(["a", "b", "c", "never begun"])
-    assert notes.read_text() == ""
-    assert [state.attempts(each) for each in ("a", "b", "c", "never begun")] == [0, 0, 1, 0]
-    state.close()
-    assert list(tmp_path.glob("state.db.done-*")) == []
-
-
-def test_many_threads_may_begin_while_one_records(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    state = ConsumerState(path)
-    threads = [
-        threading.Thread(target=lambda name=name: [state.begin(f"{name}{number}") for number in range(200)])
-        for name in "abcd"
-    ]
-    for thread in threads:
-        thread.start()
-    for number in range(200):
-        state.record(f"a{number}", None, 0)
-    for thread in threads:
-        thread.join(LIMIT_SECONDS)
-    (notes,) = tmp_path.glob("state.db.done-*")
-    noted = set(notes.read_text().split())
-    assert {f'["{name}{number}"]' for name in "bcd" for number in range(200)} <= noted
+def test_all_processes_at_one_memory_count_the_same_attempts_until_the_event_is_handled(tmp_path: Path) -> None:
+    states = [ConsumerState(tmp_path / "state.db") for _ in range(3)]
+    assert [state.count_attempt("one", LIMIT) for state in states] == [True] * 3
+    assert [state.count_attempt("one", LIMIT) for state in states] == [False] * 3
+    assert states[0].count_attempt("another", LIMIT)
+    states[1].record([("one", None, 0)])
+    assert [state.count_attempt("one", 1) for state in states] == [True, False, False]
+    states[2].forget_attempts("one")
+    assert states[0].count_attempt("one", 1)
+    assert not states[0].count_attempt("another", 1)
 
 
 def test_a_limit_of_no_delivery_at_all_is_refused(url: BrokerUrl) -> None:

@@ -21,6 +21,7 @@ from sourcepulse import Consumer
 from sourcepulse.brokers import QueueLimits
 from sourcepulse.brokers.file.admin import queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.consumer.memory.batch import BATCH_EVENTS
 from support.local_log import log_url, publish_events, push_event, wait_until
 
 #: Prints each event when it begins to handle it; `slow` handles for ever at the number given.
@@ -121,18 +122,20 @@ def test_consumers_killed_at_random_handle_everything_in_order(
     got: list[int] = []
     for round_ in range(5):
         process = run(processes, LOOP, str(url), "0")
-        got += [int(line) for line in lines(process, 20 + 5 * round_)]
+        mine = [int(line) for line in lines(process, 20 + 5 * round_)]
         process.kill()
         assert process.stdout is not None
-        got += [int(line) for line in process.stdout.read().rpartition("\n")[0].splitlines()]
+        mine += [int(line) for line in process.stdout.read().rpartition("\n")[0].splitlines()]
         process.wait(10)
+        # Only the batch at hand when the one before was killed is handled again, from its beginning.
+        assert len(got) - BATCH_EVENTS < mine[0] <= len(got) + 1
+        assert mine == list(range(mine[0], mine[-1] + 1))
+        got += range(len(got) + 1, mine[-1] + 1)
     consumer = durable(url, timeout=0.5)
-    got += [event.data["number"] for event in consumer]
+    mine = [event.data["number"] for event in consumer]
     assert consumer.stats.gaps == 0
-    # Only the event at work when the process was killed may be handled twice.
-    assert sorted(set(got)) == list(range(1, total + 1))
-    assert len(got) <= total + 5
-    assert got == sorted(got)
+    assert len(got) - BATCH_EVENTS < mine[0] <= len(got) + 1
+    assert mine == list(range(mine[0], total + 1))
 
 
 def test_the_waiting_consumer_goes_on_where_the_killed_one_was_without_a_gap(

@@ -9,23 +9,23 @@ from hypothesis import strategies as st
 
 from sourcepulse.brokers import Delivery
 from sourcepulse.consumer.item import Item
-from sourcepulse.consumer.lanes import Lanes
+from sourcepulse.consumer.schedule import Schedule
 from support.local_log import push_event
 
 
-def item(source: str, number: int, *, spent: bool = False) -> Item:
+def item(source: str, number: int, *, ready: bool = True) -> Item:
     return Item(
         event=push_event(number, source=f"hg://{source}/repo"),
-        delivery=Delivery(routing_key="", body=b"", content_type="", redelivered=spent, handle=None),
+        delivery=Delivery(routing_key="", body=b"", content_type="", redelivered=not ready, handle=None),
         generation=1,
         lane=None,
         number=number,
-        spent=spent,
+        ready=ready,
     )
 
 
-def lanes(slots: int, *items: Item) -> Lanes:
-    made = Lanes(slots)
+def lanes(slots: int, *items: Item) -> Schedule:
+    made = Schedule(slots)
     for each in items:
         made.add(each)
     return made
@@ -65,16 +65,20 @@ def test_a_postponed_event_holds_its_own_source_back_and_no_other() -> None:
     assert made.take(10.0) is a2
 
 
-def test_an_event_that_is_spent_is_never_taken_and_found_only_when_a_worker_is_free() -> None:
-    a1, b1, b2 = item("a", 1), item("b", 1, spent=True), item("b", 2)
+def test_an_event_that_is_not_ready_is_not_taken_and_found_only_when_a_worker_is_free() -> None:
+    a1, b1, b2 = item("a", 1), item("b", 1, ready=False), item("b", 2)
     made = lanes(1, a1, b1, b2)
-    assert made.take_spent(0) is None
+    assert made.take_unready(0) is None
     assert made.take(0) is a1
-    assert made.take_spent(0) is None
+    assert made.take_unready(0) is None
     made.finish(a1)
     assert made.take(0) is None
-    assert made.take_spent(0) is b1
+    assert made.take_unready(0) is b1
     assert made.take(0) is None
+    b1.ready = True
+    made.postpone(b1, 0)
+    assert made.take_unready(0) is None
+    assert made.take(0) is b1
     made.finish(b1)
     assert made.take(0) is b2
 
@@ -129,7 +133,7 @@ def test_what_is_abandoned_may_still_be_finished_without_harm() -> None:
 def test_whatever_happens_sources_stay_in_order_and_one_at_a_time(
     sources: list[str], slots: int, steps: list[tuple[str, int]]
 ) -> None:
-    made = Lanes(slots)
+    made = Schedule(slots)
     for number, source in enumerate(sources):
         made.add(item(source, number + 1))
     at_work: list[Item] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.consumer.memory.seen import SEEN_SLACK, Seen
+from sourcepulse.consumer.memory.handled import SEEN_SLACK, HandledNames
 from sourcepulse.consumer.memory.state import ConsumerState
 
 WINDOW = 100
@@ -30,7 +30,7 @@ def db(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_an_id_counts_when_its_transaction_is_committed(db: sqlite3.Connection) -> None:
-    seen = Seen(WINDOW)
+    seen = HandledNames(WINDOW)
     db.execute("BEGIN IMMEDIATE")
     seen.add(db, ["one"])
     db.execute("ROLLBACK")
@@ -52,7 +52,7 @@ def test_what_one_process_recorded_the_others_know_and_none_keeps_more_than_the_
     for number in range(total):
         state = (first, second)[number % 2]
         assert not state.is_handled(str(number))
-        state.record(str(number), None, 0)
+        state.record([(str(number), None, 0)])
     third = ConsumerState(path, window=WINDOW)
     for state in (first, second, third):
         assert all(state.is_handled(str(number)) for number in range(total - WINDOW, total))
@@ -66,6 +66,6 @@ def test_a_file_whose_ids_have_an_index_from_earlier_days_goes_on_to_serve(path:
     db.execute("INSERT INTO seen (id) VALUES ('old')")
     state = ConsumerState(path)
     assert state.is_handled("old")
-    state.record_all([("old", None, 0), ("new", None, 0)])
+    state.record([("old", None, 0), ("new", None, 0)])
     assert state.is_handled("new")
     state.close()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from sourcepulse.consumer.memory.coverage import Coverage
+from sourcepulse.consumer.order.coverage import Coverage
 from sourcepulse.events.event import Event, Numbers
 from sourcepulse.gaps import Lane
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse.consumer.ordering import Ordering
+from sourcepulse.consumer.order.ordering import Ordering
 from sourcepulse.gaps import Gap, Lane, Reset, WentBack
 
 HOLD_SECONDS = 2.0

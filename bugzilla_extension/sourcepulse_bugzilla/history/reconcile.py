@@ -167,12 +167,12 @@ def _attachments(row: Row) -> set[int]:
     if row.kind != ATTACHMENT_UPDATE:
         return set()
     # A view that hides an attachment has only its number.
-    return {view.members.get("attachment", view.members)["id"] for view in row.views.values()}
+    return {view.get("attachment", view)["id"] for view in row.views.values()}
 
 
 def _comments(row: Row) -> set[int]:
     numbers: set[int] = set()
     for view in row.views.values():
-        numbers.update(view.members.get("comments_hidden", ()))
-        numbers.update(said.comment["id"] for said in view.members.get("comments_published", ()))
+        numbers.update(view.get("comments_hidden", ()))
+        numbers.update(comment["id"] for comment in view.get("comments_published", ()))
     return numbers

@@ -80,7 +80,7 @@ class Service:
         while not self._stop.is_set():
             try:
                 with open_session(self._work, self._stop, self._manager) as session:
-                    self._take_lock(session)
+                    self._acquire_lock(session)
                     if self._stop.is_set():
                         return
                     if retry_buried:
@@ -97,7 +97,7 @@ class Service:
                 self._ready()
                 self._wait_after(error)
 
-    def _take_lock(self, session: Session) -> None:
+    def _acquire_lock(self, session: Session) -> None:
         while not self._stop.is_set():
             try:
                 session.drainer.lock()

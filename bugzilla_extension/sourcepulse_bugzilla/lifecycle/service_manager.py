@@ -36,7 +36,6 @@ class ServiceManager:
         self._send(f"STATUS={sentence}")
 
     def stopping(self) -> None:
-        """Report that the service is stopping."""
         self._send("STOPPING=1")
 
     def alive(self) -> None:

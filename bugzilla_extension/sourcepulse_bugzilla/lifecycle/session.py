@@ -20,7 +20,7 @@ from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.perl.child import Child
-from sourcepulse_bugzilla.perl.requests import SCRIPT, Drainer, Hello, Stats, open_drainer
+from sourcepulse_bugzilla.perl.requests import SCRIPT, Drainer, Hello, Stats
 from sourcepulse_bugzilla.visibility.sites import claim_site, folder_of, open_site
 
 #: The name in `status` of the problem that the extension writes no rows although it should.
@@ -128,6 +128,5 @@ def _opened(work: Work, stop: Stop, manager: ServiceManager) -> Iterator[tuple[O
         # The outbox may contain restricted data, so only its owner may read it.
         outbox = stack.enter_context(Outbox.open(work.outbox, private=True))
         child = Child(work.command, step=manager.alive, give_up_at=stop.give_up_at)
-        drainer, hello = open_drainer(child)
-        stack.enter_context(drainer)
-        yield outbox, drainer, hello
+        drainer = stack.enter_context(Drainer(child))
+        yield outbox, drainer, drainer.hello()

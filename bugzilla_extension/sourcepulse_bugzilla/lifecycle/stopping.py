@@ -41,7 +41,6 @@ class Stop:
             self._write.send(b"1")
 
     def is_set(self) -> bool:
-        """Return whether the stop was requested."""
         return self._at < math.inf
 
     def give_up_at(self) -> float:

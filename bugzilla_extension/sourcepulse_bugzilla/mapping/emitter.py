@@ -9,10 +9,13 @@ from typing import Any
 
 from sourcepulse.errors import EventError
 from sourcepulse.events.bounds import Limits, bound, envelope_bytes
-from sourcepulse.events.event import EVENT_MAX_BYTES, RESTRICTED, RESTRICTED_SUFFIX, Event, event_id
+from sourcepulse.events.event import EVENT_MAX_BYTES, PUBLIC, RESTRICTED, RESTRICTED_SUFFIX, Event, event_id
+from sourcepulse.events.redaction import redact_urls
 from sourcepulse_bugzilla.errors import RowError
-from sourcepulse_bugzilla.mapping.links import without_credentials
 from sourcepulse_bugzilla.mapping.rows import Row
+
+#: Fields of a bug, and of changes, that are URLs.
+_URL_FIELDS = ("url", "see_also")
 
 
 class Emitter:
@@ -42,11 +45,12 @@ class Emitter:
         return event_id(self.source_of(stream), type_, *self.keyed(key))
 
 
-class RowTeller:
+class RowEmitter:
     """Makes the events of one row in one stream."""
 
     def __init__(self, emitter: Emitter, row: Row, stream: str) -> None:
         self.row = row
+        self.is_public = stream == PUBLIC
         self._emitter = emitter
         self._source = emitter.source_of(stream)
         self.change_set = None
@@ -80,7 +84,7 @@ class RowTeller:
         limits = Limits(max_bytes=self._emitter.max_bytes, envelope_bytes=envelope_bytes(type_, self._source, about))
         try:
             data = bound(
-                {"change_set": self.change_set, **without_credentials(members), **common}, cut=cut, limits=limits
+                {"change_set": self.change_set, **_without_credentials(members), **common}, cut=cut, limits=limits
             )
         except EventError:
             raise RowError(f"no {type_} can be made of it: it is too large even after cutting") from None
@@ -109,3 +113,25 @@ class RowTeller:
             )
         except EventError:
             raise RowError(f"no {type_} can be made of it: its time or its place cannot be written") from None
+
+
+def _without_credentials(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of an event, the URLs of its bug and of its changes redacted; the text of comments is kept."""
+    kept = dict(members)
+    if "bug" in kept:
+        kept["bug"] = {**kept["bug"], **{name: _redacted(kept["bug"][name]) for name in _URL_FIELDS}}
+    if "changes" in kept:
+        kept["changes"] = [_of_change(change) for change in kept["changes"]]
+    return kept
+
+
+def _of_change(change: Mapping[str, Any]) -> Mapping[str, Any]:
+    if change["field_name"] not in _URL_FIELDS:
+        return change
+    return {**change, "removed": _redacted(change["removed"]), "added": _redacted(change["added"])}
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_redacted(item) for item in value]
+    return redact_urls(value) if isinstance(value, str) else value

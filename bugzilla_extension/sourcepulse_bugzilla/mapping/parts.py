@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sourcepulse.events.event import Event
-from sourcepulse_bugzilla.mapping.emitter import RowTeller
-from sourcepulse_bugzilla.mapping.views import HIDDEN, PUBLISHED, FlagDone, Said, View, seconds_of
+from sourcepulse_bugzilla.mapping.emitter import RowEmitter
+from sourcepulse_bugzilla.mapping.views import HIDDEN, PUBLISHED, View, seconds_of
 
 ATTACHMENT_CREATED = "bugzilla.attachment.created.v1"
 ATTACHMENT_CHANGED = "bugzilla.attachment.changed.v1"
@@ -29,110 +29,110 @@ FLAG_TYPES: Mapping[str, str] = {
 }
 
 
-def attachment_created(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Return the event that a file was attached."""
-    attachment = view.members["attachment"]
-    yield teller.event(
+def attachment_created(emitter: RowEmitter, view: View) -> Iterator[Event]:
+    attachment = view["attachment"]
+    yield emitter.event(
         ATTACHMENT_CREATED,
-        {"who": view.members["who"], "attachment": attachment},
+        {"who": view["who"], "attachment": attachment},
         key=[str(attachment["id"]), str(seconds_of(attachment["creation_time"]))],
-        words=view.members["place"],
+        words=view["place"],
     )
 
 
-def attachment_updated(teller: RowTeller, view: View) -> Iterator[Event]:
+def attachment_updated(emitter: RowEmitter, view: View) -> Iterator[Event]:
     """Yield the events of an update of an attachment, then those of its flags."""
-    members = view.members
-    if view.form == HIDDEN:
-        yield _attachment_hidden(teller, view, members["id"])
+    becomes = view["transition"]
+    if emitter.is_public and becomes == HIDDEN:
+        yield _attachment_hidden(emitter, view, view["id"])
         return
-    attachment, words = members["attachment"], members["place"]
-    key = [str(attachment["id"]), *teller.activity()]
-    if view.form != PUBLISHED and members["changes"]:
-        data = {"who": members["who"], "attachment": attachment, "changes": members["changes"]}
-        yield teller.event(ATTACHMENT_CHANGED, data, key=key, words=words)
-        if any(change["field_name"] == "is_obsolete" and change["added"] is True for change in members["changes"]):
-            yield teller.event(ATTACHMENT_OBSOLETED, data, key=key, words=words)
-    if view.form == PUBLISHED or members["transition"] == PUBLISHED:
-        yield teller.event(ATTACHMENT_PUBLISHED, {"attachment": attachment}, key=key, words=words)
-    elif members["transition"] == HIDDEN:
-        yield _attachment_hidden(teller, view, attachment["id"])
-    if view.form != PUBLISHED:
-        yield from flags_done(teller, view, attachment_id=attachment["id"])
+    # What an attachment was while it was private is never published.
+    is_new = emitter.is_public and becomes == PUBLISHED
+    attachment, words = view["attachment"], view["place"]
+    key = [str(attachment["id"]), *emitter.activity()]
+    if not is_new and view["changes"]:
+        data = {"who": view["who"], "attachment": attachment, "changes": view["changes"]}
+        yield emitter.event(ATTACHMENT_CHANGED, data, key=key, words=words)
+        if any(change["field_name"] == "is_obsolete" and change["added"] is True for change in view["changes"]):
+            yield emitter.event(ATTACHMENT_OBSOLETED, data, key=key, words=words)
+    if becomes == PUBLISHED:
+        yield emitter.event(ATTACHMENT_PUBLISHED, {"attachment": attachment}, key=key, words=words)
+    elif becomes == HIDDEN:
+        yield _attachment_hidden(emitter, view, attachment["id"])
+    if not is_new:
+        yield from flags_done(emitter, view, attachment_id=attachment["id"])
 
 
-def attachment_deleted(teller: RowTeller, view: View) -> Iterator[Event]:
+def attachment_deleted(emitter: RowEmitter, view: View) -> Iterator[Event]:
     """Return the event that the content of an attachment was removed."""
-    attachment = view.members["attachment"]
-    yield teller.event(
+    attachment = view["attachment"]
+    yield emitter.event(
         ATTACHMENT_DELETED,
-        {"who": view.members["who"], "attachment": attachment},
-        key=[str(attachment["id"]), *teller.activity()],
-        words=view.members["place"],
+        {"who": view["who"], "attachment": attachment},
+        key=[str(attachment["id"]), *emitter.activity()],
+        words=view["place"],
     )
 
 
-def _attachment_hidden(teller: RowTeller, view: View, attachment_id: int) -> Event:
-    return teller.bare_event(
+def _attachment_hidden(emitter: RowEmitter, view: View, attachment_id: int) -> Event:
+    return emitter.bare_event(
         ATTACHMENT_HIDDEN,
-        {"id": attachment_id, "bug_id": teller.row.bug_id},
-        key=[str(attachment_id), *teller.activity()],
-        words=view.members["place"],
+        {"id": attachment_id, "bug_id": emitter.row.bug_id},
+        key=[str(attachment_id), *emitter.activity()],
+        words=view["place"],
     )
 
 
-def flags_done(teller: RowTeller, view: View, *, attachment_id: int | None = None) -> Iterator[Event]:
+def flags_done(emitter: RowEmitter, view: View, *, attachment_id: int | None = None) -> Iterator[Event]:
     """Yield the events of flags, in the order of the row."""
-    bug_id, equals = teller.row.bug_id, Counter[tuple[str, ...]]()
-    done: FlagDone
-    for done in view.members["flags"]:
-        flag, on = done.flag, attachment_id if done.attachment_id is None else done.attachment_id
+    bug_id, equals = emitter.row.bug_id, Counter[tuple[str, ...]]()
+    for done in view["flags"]:
+        flag, status, on = done["flag"], done["status"], done.get("attachment_id")
+        on = attachment_id if on is None else on
         requestee = flag["requestee"]
         fact = (
             str(bug_id),
             "" if on is None else str(on),
-            *teller.activity(),
+            *emitter.activity(),
             flag["name"],
             "" if requestee is None else str(requestee["id"]),
-            done.status,
+            status,
         )
-        yield teller.event(
-            FLAG_TYPES[done.status],
-            {"who": view.members["who"], "bug_id": bug_id, "attachment_id": on, "flag": flag},
+        yield emitter.event(
+            FLAG_TYPES[status],
+            {"who": view["who"], "bug_id": bug_id, "attachment_id": on, "flag": flag},
             key=[*fact, str(equals[fact])],
-            words=view.members["place"],
+            words=view["place"],
         )
         equals[fact] += 1
 
 
-def comments_created(teller: RowTeller, view: View) -> Iterator[Event]:
-    """Yield the events of the new comments."""
-    said: Said
-    for said in view.members["comments"]:
-        key = [str(said.comment["id"]), str(seconds_of(said.comment["creation_time"]))]
-        yield _comment_shown(teller, COMMENT_CREATED, said, key=key, words=view.members["place"])
+def comments_created(emitter: RowEmitter, view: View) -> Iterator[Event]:
+    for comment in view["comments"]:
+        key = [str(comment["id"]), str(seconds_of(comment["creation_time"]))]
+        yield _comment_shown(emitter, COMMENT_CREATED, comment, key=key, words=view["place"])
 
 
-def comments_changed(teller: RowTeller, view: View) -> Iterator[Event]:
+def comments_changed(emitter: RowEmitter, view: View) -> Iterator[Event]:
     """Yield the events of comments that became private or public."""
-    words = view.members["place"]
-    for comment_id in view.members["comments_hidden"]:
-        yield teller.bare_event(
+    words = view["place"]
+    for comment_id in view["comments_hidden"]:
+        yield emitter.bare_event(
             COMMENT_HIDDEN,
-            {"id": comment_id, "bug_id": teller.row.bug_id},
-            key=[str(comment_id), *teller.activity()],
+            {"id": comment_id, "bug_id": emitter.row.bug_id},
+            key=[str(comment_id), *emitter.activity()],
             words=words,
         )
-    said: Said
-    for said in view.members["comments_published"]:
-        key = [str(said.comment["id"]), *teller.activity()]
-        yield _comment_shown(teller, COMMENT_PUBLISHED, said, key=key, words=words)
+    for comment in view["comments_published"]:
+        key = [str(comment["id"]), *emitter.activity()]
+        yield _comment_shown(emitter, COMMENT_PUBLISHED, comment, key=key, words=words)
 
 
-def _comment_shown(teller: RowTeller, type_: str, said: Said, *, key: Sequence[str], words: Sequence[str]) -> Event:
-    comment: Mapping[str, Any] = said.comment
-    cut = {}
+def _comment_shown(
+    emitter: RowEmitter, type_: str, row_comment: Mapping[str, Any], *, key: Sequence[str], words: Sequence[str]
+) -> Event:
+    comment = dict(row_comment)
+    # The size of the whole text in UTF-8 bytes, if Bugzilla cut it.
+    text_bytes = comment.pop("text_bytes", 0)
     # Bytes that only the replacement of bad characters added do not count as cut.
-    if said.text_bytes is not None and said.text_bytes > len(comment["text"].encode()):
-        cut["/comment/text"] = said.text_bytes
-    return teller.event(type_, {"comment": comment}, key=key, words=words, cut=cut)
+    cut = {"/comment/text": text_bytes} if text_bytes > len(comment["text"].encode()) else {}
+    return emitter.event(type_, {"comment": comment}, key=key, words=words, cut=cut)

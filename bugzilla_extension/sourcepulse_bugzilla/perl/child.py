@@ -89,7 +89,6 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id."""
         return self._process.pid
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +161,7 @@ class Child:
                 else:
                     chunk = _read(self._out)
                     if chunk == b"":
-                        self._raise_ended(said=bool(chunks))
+                        self._raise_ended(has_output=bool(chunks))
                     chunks.append(chunk or b"")
                     size += len(chunk or b"")
                     if size > self._answer_max_bytes:
@@ -171,8 +170,8 @@ class Child:
                         return self._one_line(b"".join(chunks))
             self._step()
 
-    def _one_line(self, said: bytes) -> bytes:
-        line, _, more = said.partition(b"\n")
+    def _one_line(self, output: bytes) -> bytes:
+        line, _, more = output.partition(b"\n")
         if more and line.lstrip()[:1] == b"{":
             raise DrainerGoneError("drain.pl wrote more than one answer")
         return line
@@ -192,14 +191,14 @@ class Child:
             self._errors.add(chunk)
         return chunk is None
 
-    def _raise_ended(self, *, said: bool) -> None:
+    def _raise_ended(self, *, has_output: bool) -> None:
         try:
             code = self._process.wait(END_WAIT_SECONDS)
         except subprocess.TimeoutExpired:
             raise DrainerGoneError("drain.pl closed its output") from None
         self._read_errors()
         self._errors.end()
-        if code == 0 and said:
+        if code == 0 and has_output:
             # Bugzilla exits like this during maintenance.
             raise PausedError(PAUSED)
         last = ": " + " ".join(self._errors.last) if self._errors.last else ""

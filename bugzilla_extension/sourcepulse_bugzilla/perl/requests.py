@@ -7,15 +7,14 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from sourcepulse.cli.lines import shorten
 from sourcepulse.errors import ConfigError
-from sourcepulse_bugzilla.errors import DrainerError, DrainerGoneError, LockedError, PausedError, SetupError
+from sourcepulse_bugzilla.errors import DrainerError, LockedError, PausedError, SetupError
 from sourcepulse_bugzilla.perl.child import Child
 
 PROTOCOL = 2
@@ -29,6 +28,8 @@ SECRET_MIN_DIGITS = 32
 _SECRET = re.compile(r"[0-9a-fA-F]+")
 _SITE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ERRORS: Mapping[str, type[DrainerError]] = {"paused": PausedError, "locked": LockedError, "setup": SetupError}
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,7 @@ class Drainer:
                 f"the extension in this Bugzilla does not speak version {PROTOCOL} of the protocol: "
                 "install the extension and the sidecar from the same sourcepulse"
             )
-        site = _text(answer, "site")
+        site = _member(answer, "site", str)
         if not _SITE.fullmatch(site):
             raise SetupError("the parameter sourcepulse_site_id is not a UUID; run checksetup.pl")
         secret = answer.get("secret")
@@ -146,11 +147,11 @@ class Drainer:
         return Hello(
             site=site,
             secret=secret,
-            bugzilla=_text(answer, "bugzilla"),
-            socket=Path(_text(answer, "socket")),
-            group=None if answer.get("group") is None else _text(answer, "group"),
-            enabled=_truth(answer, "enabled"),
-            requirelogin=_truth(answer, "requirelogin"),
+            bugzilla=_member(answer, "bugzilla", str),
+            socket=Path(_member(answer, "socket", str)),
+            group=None if answer.get("group") is None else _member(answer, "group", str),
+            enabled=_member(answer, "enabled", bool),
+            requirelogin=_member(answer, "requirelogin", bool),
         )
 
     def lock(self) -> None:
@@ -158,33 +159,30 @@ class Drainer:
         self._ask("lock")
 
     def next(self, count: int = ROWS_AT_ONCE) -> Rows:
-        """Return the oldest waiting rows."""
         answer = self._ask("next", count=count)
         rows = _rows(answer)
         if any(type(row.get("id")) is not int for row in rows):
-            raise _senseless("next")
-        return Rows(rows, _number(answer, "depth"))
+            raise _invalid("next")
+        return Rows(rows, _member(answer, "depth", int))
 
     def ack(self, ids: Sequence[int]) -> int:
         """Delete rows whose events are stored, and return how many there were."""
-        return _number(self._ask("ack", ids=list(ids)), "deleted")
+        return _member(self._ask("ack", ids=list(ids)), "deleted", int)
 
     def bury(self, row_id: int, reason: str) -> None:
-        """Bury a row with its reason."""
         self._ask("bury", id=row_id, reason=reason)
 
     def retry(self) -> int:
         """Return all buried rows to the queue, and return how many there were."""
-        return _number(self._ask("retry"), "rows")
+        return _member(self._ask("retry"), "rows", int)
 
     def stats(self) -> Stats:
-        """Return the state of the table."""
         answer = self._ask("stats")
         return Stats(
-            depth=_number(answer, "depth"),
-            buried=_number(answer, "buried"),
+            depth=_member(answer, "depth", int),
+            buried=_member(answer, "buried", int),
             oldest_s=_number_or_none(answer, "oldest_s"),
-            missed=_number(answer, "missed"),
+            missed=_member(answer, "missed", int),
             silent_since=_number_or_none(answer, "silent_since"),
         )
 
@@ -194,19 +192,19 @@ class Drainer:
 
     def check(self, events: Sequence[Mapping[str, Any]]) -> list[Judged]:
         """Return whether an anonymous visitor may read these events now; each has `type` and `data`."""
-        verdicts = self._ask("check", events=list(events)).get("verdicts")
-        if not isinstance(verdicts, list) or len(verdicts) != len(events):
-            raise _senseless("verdicts")
+        verdicts = _member(self._ask("check", events=list(events)), "verdicts", list)
+        if len(verdicts) != len(events):
+            raise _invalid("verdicts")
         return [_judged(verdict) for verdict in verdicts]
 
     def tips(self) -> Mapping[str, Any]:
         """Return the marks of the present ends of the tables."""
-        return _object(self._ask("tips"), "marks")
+        return _member(self._ask("tips"), "marks", dict)
 
     def recover(self, marks: Mapping[str, Any], count: int = ROWS_AT_ONCE) -> Page:
         """Return what Bugzilla recorded after the marks."""
         answer = self._ask("recover", marks=marks, count=count)
-        return Page(_rows(answer), _object(answer, "marks"), _truth(answer, "more"))
+        return Page(_rows(answer), _member(answer, "marks", dict), _member(answer, "more", bool))
 
     def _ask(self, do: str, **members: Any) -> dict[str, Any]:
         answer = self._child.ask({"do": do, **members})
@@ -216,64 +214,33 @@ class Drainer:
         raise kind(f"drain.pl cannot do '{do}': {shorten(str(answer.get('error')))}")
 
 
-def open_drainer(child: Child) -> tuple[Drainer, Hello]:
-    """Return a drainer and the answer to its hello; the drainer is closed if that fails."""
-    drainer = Drainer(child)
-    try:
-        return drainer, drainer.hello()
-    except BaseException:
-        with suppress(DrainerGoneError):
-            drainer.close()
-        raise
-
-
-def _senseless(what: str) -> DrainerError:
+def _invalid(what: str) -> DrainerError:
     return DrainerError(f"drain.pl sent an invalid answer ({what})")
 
 
-def _number(answer: Mapping[str, Any], name: str) -> int:
+def _member(answer: Mapping[str, Any], name: str, kind: type[_Value]) -> _Value:
     value = answer.get(name)
-    if type(value) is not int:
-        raise _senseless(name)
+    # A bool is an int for isinstance.
+    if type(value) is not kind:
+        raise _invalid(name)
     return value
 
 
 def _number_or_none(answer: Mapping[str, Any], name: str) -> int | None:
-    return None if answer.get(name) is None else _number(answer, name)
-
-
-def _text(answer: Mapping[str, Any], name: str) -> str:
-    value = answer.get(name)
-    if not isinstance(value, str):
-        raise _senseless(name)
-    return value
-
-
-def _truth(answer: Mapping[str, Any], name: str) -> bool:
-    value = answer.get(name)
-    if not isinstance(value, bool):
-        raise _senseless(name)
-    return value
-
-
-def _object(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = answer.get(name)
-    if not isinstance(value, dict):
-        raise _senseless(name)
-    return value
+    return None if answer.get(name) is None else _member(answer, name, int)
 
 
 def _rows(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = answer.get("rows")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _senseless("rows")
+    rows = _member(answer, "rows", list)
+    if not all(isinstance(row, dict) for row in rows):
+        raise _invalid("rows")
     return rows
 
 
 def _judged(verdict: Any) -> Judged:
     if not isinstance(verdict, dict):
-        raise _senseless("verdicts")
-    send, data, bug = _truth(verdict, "send"), verdict.get("data"), verdict.get("bug")
+        raise _invalid("verdicts")
+    send, data, bug = _member(verdict, "send", bool), verdict.get("data"), verdict.get("bug")
     if not (data is None or (send and isinstance(data, dict))) or not (bug is None or type(bug) is int):
-        raise _senseless("verdicts")
+        raise _invalid("verdicts")
     return Judged(send, data, None if send else bug)

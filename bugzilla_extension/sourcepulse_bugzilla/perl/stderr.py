@@ -17,10 +17,10 @@ LAST_LINES = 2
 
 
 class StderrLines:
-    """Splits bytes into lines and calls `tell` with each; `clock` returns monotonic seconds."""
+    """Splits bytes into lines and calls `warn` with each; `clock` returns monotonic seconds."""
 
-    def __init__(self, tell: Callable[[str], None], *, clock: Callable[[], float]) -> None:
-        self._tell = tell
+    def __init__(self, warn: Callable[[str], None], *, clock: Callable[[], float]) -> None:
+        self._warn = warn
         self._clock = clock
         self._part = b""
         self._since = clock()
@@ -53,11 +53,11 @@ class StderrLines:
             self._since, self._passed = now, 0
         if self._passed < LINES_PER_PERIOD:
             self._passed += 1
-            self._tell(text)
+            self._warn(text)
         else:
             self._left_out += 1
 
     def _report_left_out(self) -> None:
         if self._left_out:
-            self._tell(f"... and {self._left_out} more lines")
+            self._warn(f"... and {self._left_out} more lines")
             self._left_out = 0

@@ -14,15 +14,12 @@ from sourcepulse.outbox.outbox import Claimed, Outbox
 from sourcepulse.relay.visibility import Verdict
 from sourcepulse_bugzilla.errors import DrainerError, SiteConflictError
 from sourcepulse_bugzilla.mapping.views import THINGS
-from sourcepulse_bugzilla.perl.child import Child
-from sourcepulse_bugzilla.perl.requests import Drainer, Hello, Judged, command_for
-from sourcepulse_bugzilla.visibility.folders import perl_of
+from sourcepulse_bugzilla.perl.requests import Drainer, Hello, Judged
+from sourcepulse_bugzilla.visibility.folders import start_drainer
 from sourcepulse_bugzilla.visibility.sites import is_ours_alone, serving_folder
 from sourcepulse_bugzilla.visibility.unseen import apply_marks
 
 SCHEME = "bugzilla://"
-#: How long the relay waits for an answer before it retries, as after any failure.
-ANSWER_WAIT_SECONDS = 15.0
 #: The maximum size of a request.
 REQUEST_MAX_BYTES = 8 * 1024 * 1024
 #: In ASCII, JSON needs six bytes for a character that has two in UTF-8; no other character grows more.
@@ -102,8 +99,7 @@ class Check:
 
     def _hello(self, folder: Path) -> Hello:
         if folder not in self._open:
-            command = command_for(folder, perl_of(self._outbox, folder))
-            self._open[folder] = Drainer(Child(command, wait_s=ANSWER_WAIT_SECONDS))
+            self._open[folder] = start_drainer(self._outbox, folder)
         try:
             return self._open[folder].hello()
         except BaseException:
@@ -144,5 +140,5 @@ def _batches(claimed: Sequence[Claimed], events: Sequence[Event | None]) -> Iter
 def _verdict(type_: str, answer: Judged) -> Verdict:
     subject = None if answer.bug is None else f"bug/{answer.bug}"
     # The key of a product contains its name, which must no longer be read.
-    is_thing = not THINGS.keys().isdisjoint(type_.split(".")[1:2])
+    is_thing = not THINGS.isdisjoint(type_.split(".")[1:2])
     return Verdict(answer.send, answer.data, subject, keeps_key=not is_thing)

@@ -16,20 +16,18 @@ from sourcepulse.errors import ConfigError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.tables import note, notes, remove_notes, set_notes
 from sourcepulse_bugzilla.errors import DrainerError, SiteConflictError
-from sourcepulse_bugzilla.perl.child import Child
-from sourcepulse_bugzilla.perl.requests import DEFAULT_PERL, Drainer, command_for, has_extension
+from sourcepulse_bugzilla.perl.requests import DEFAULT_PERL, has_extension
 from sourcepulse_bugzilla.visibility.folders import (
     forget_folder,
     known_folders,
     perl_of,
     remember_folder,
     remember_perl,
+    start_drainer,
 )
 
 #: The name in `status` of the problem that two folders have one site id.
 TWO_FOLDERS = "bugzilla-two-folders"
-#: How long a folder's drain.pl may take to answer.
-ANSWER_WAIT_SECONDS = 15.0
 OTHERS_WRITE = 0o022
 
 #: The prefixes of the outbox rows that name the folder of a site, and other folders that claim the same site.
@@ -69,7 +67,7 @@ def ask_folder(outbox: Outbox, folder: Path) -> Answer:
             return Answer(is_gone=True)
         if not is_ours_alone(outbox.path):
             return Answer(reason=f"{outbox.path} can be written by others, and it names the program to run")
-        with Drainer(Child(command_for(folder, perl_of(outbox, folder)), wait_s=ANSWER_WAIT_SECONDS)) as drainer:
+        with start_drainer(outbox, folder) as drainer:
             return Answer(site=drainer.hello().site)
     except (DrainerError, ConfigError) as error:
         return Answer(reason=str(error))

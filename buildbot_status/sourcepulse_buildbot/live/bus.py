@@ -26,7 +26,6 @@ class Subscription:
         self._consumers: list[Any] = []
 
     async def start(self) -> None:
-        """Start receiving."""
         for (first, last), handler in self._handlers.items():
             self._consumers.append(await self._mq.startConsuming(handler, (first, None, last)))
 
@@ -52,7 +51,6 @@ class Tap:
         self._on = False
 
     async def start(self) -> None:
-        """Start receiving."""
         self._before, self._on = self._mq.produce, True
         self._mq.produce = self._produce
 

@@ -46,7 +46,6 @@ class Intake:
         self._on_empty: list[defer.Deferred[None]] = []
 
     def add(self, fact: Fact) -> None:
-        """Append a fact."""
         if not self._waiting:
             self._put(fact)
             return

@@ -18,25 +18,24 @@ AGAIN_SECONDS = 300.0
 class NameWatch:
     """Resolves the hosts of a broker in a thread of its own, and reports once which of them has no answer.
 
-    `tell` is called from a thread. A lookup that fails at once is reported by the relay, which tries the same.
+    `warn` is called from a thread. A lookup that fails at once is reported by the relay, which tries the same.
     """
 
     def __init__(
         self,
         hosts: Sequence[str],
         *,
-        tell: Callable[[str], None],
+        warn: Callable[[str], None],
         resolve: Callable[[str], object] = lambda host: socket.getaddrinfo(host, None),
         answer_s: float = ANSWER_SECONDS,
     ) -> None:
         self._hosts = hosts
-        self._tell = tell
+        self._warn = warn
         self._resolve = resolve
         self._answer_s = answer_s
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Start the thread."""
         if self._hosts:
             threading.Thread(target=self._run, name="sourcepulse-names", daemon=True).start()
 
@@ -61,7 +60,7 @@ class NameWatch:
         threading.Thread(target=resolve, name="sourcepulse-name", daemon=True).start()
         if answered.wait(self._answer_s) or self._stopping.is_set():
             return
-        self._tell(
+        self._warn(
             f"no name server has answered for {host}, the host of the broker, for {self._answer_s:.0f} s; "
             "events wait in the outbox until the name is resolved"
         )

@@ -24,9 +24,7 @@ _CTIME = "%a %b %d %H:%M:%S %Y"
 class Presence:
     """The last published state of this master and its workers; `state` is kept with the mark for the next start."""
 
-    def __init__(
-        self, masterid: int, *, all_masters: bool, name: str | None, changed: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, masterid: int, *, all_masters: bool, name: str | None, changed: Callable[[], None]) -> None:
         self._masterid = masterid
         #: Messages of other masters reach us only if they were sent here, on behalf of a master that died.
         self._all_masters = all_masters
@@ -34,7 +32,7 @@ class Presence:
         #: Called when the state changes, so that it survives if the master is killed.
         self.changed = changed
         self._master = STOPPED
-        self._told_name = ""
+        self._published_name = ""
         self._connected: dict[int, str] = {}
         self._paused: set[int] = set()
 
@@ -43,7 +41,7 @@ class Presence:
         """The state that the next start compares with, as JSON."""
         return {
             "master": self._master,
-            "name": self._told_name,
+            "name": self._published_name,
             "workers": {str(key): name for key, name in self._connected.items()},
         }
 
@@ -89,7 +87,7 @@ class Presence:
         """Yield the start or stop of a master: this one, or one that died and that this one reports for."""
         if master["masterid"] == self._masterid:
             name = self._name or master_name(master["name"])
-            self._master, self._told_name = state, name
+            self._master, self._published_name = state, name
         elif self._all_masters:
             name = master_name(master["name"])
         else:

@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sourcepulse_buildbot.live.builders import BuilderFacts, plain_tags
 from sourcepulse_buildbot.mapping.rows import Row, seconds_of
 
 #: Nested values are published to this depth; users who may request a build can nest deeper than Python can recurse.
 PROPERTY_DEPTH = 8
 #: The members of a sourcestamp that events contain; the first three are never null.
 _SOURCESTAMP_TEXTS = ("codebase", "repository", "project")
+#: Buildbot's tag for virtual builders; by mistake, it also adds it to the tags of their configured builder.
+_VIRTUAL_TAG = "_virtual_"
 
 
 class BuildRef(NamedTuple):
@@ -30,7 +31,6 @@ class BuildRef(NamedTuple):
 
     @classmethod
     def of(cls, build: Row, buildername: str) -> BuildRef:
-        """Return the reference to the build of this row."""
         started_at = seconds_of(build["started_at"])
         return cls(build["buildid"], build["number"], build["builderid"], buildername, started_at or 0)
 
@@ -49,7 +49,6 @@ class BuildRef(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """The subject of its events."""
         return f"builder/{self.buildername}/builds/{self.number}"
 
     @property
@@ -68,8 +67,26 @@ class StepRef(NamedTuple):
 
     @classmethod
     def of(cls, step: Row) -> StepRef:
-        """Return the reference to the step of this row."""
         return cls(step["stepid"], step["buildid"], step["number"], step["name"])
+
+    def members(self) -> dict[str, Any]:
+        """Return the members that every event of a step has."""
+        return {"stepid": self.stepid, "number": self.number, "name": self.name}
+
+
+class BuilderFacts(NamedTuple):
+    """A builder; `virtual_name` and `virtual_tags` are those under which its configuration shows all of its builds."""
+
+    name: str
+    tags: tuple[str, ...] = ()
+    description: str | None = None
+    virtual_name: str | None = None
+    virtual_tags: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, row: Row) -> BuilderFacts:
+        """Return a builder as Buildbot's database has it: a virtual one, or one that is no longer configured."""
+        return cls(row["name"], plain_tags(row.get("tags")), row.get("description") or None)
 
 
 class BuildsetFacts(NamedTuple):
@@ -86,7 +103,6 @@ class BuildsetFacts(NamedTuple):
 
     @property
     def scheduler(self) -> str | None:
-        """The scheduler that made it."""
         return text_or_none(self.properties.get("scheduler"))
 
 
@@ -167,6 +183,13 @@ def revision_of(properties: Mapping[str, Any], sourcestamps: Sequence[Mapping[st
     if isinstance(got, str) and got:
         return got
     return next((stamp["revision"] for stamp in sourcestamps if stamp["revision"]), None)
+
+
+def plain_tags(tags: Any) -> tuple[str, ...]:
+    """Return the tags that are texts, without the one that Buildbot adds."""
+    if not isinstance(tags, list | tuple):
+        return ()
+    return tuple(tag for tag in tags if isinstance(tag, str) and tag != _VIRTUAL_TAG)
 
 
 def text_or_none(value: Any) -> str | None:

@@ -32,7 +32,6 @@ NEEDED_PROPERTIES = frozenset(
 def build_started(
     emitter: Emitter, *, ref: BuildRef, build: Row, context: BuildContext, recovered: bool = False
 ) -> Event:
-    """Return the event that a build started."""
     return make_event(
         emitter,
         STARTED,

@@ -16,7 +16,6 @@ ADDED = "change.added.v1"
 
 
 def change_key(change: Row) -> list[str]:
-    """Return the natural key of a change."""
     return [str(change["changeid"]), str(seconds_of(change["when_timestamp"]))]
 
 

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from sourcepulse.events.event import Event
-from sourcepulse_buildbot.live.builders import BuilderFacts
-from sourcepulse_buildbot.mapping.build_facts import BuildsetFacts, sourcestamps_of
+from sourcepulse_buildbot.mapping.build_facts import BuilderFacts, BuildsetFacts, sourcestamps_of
 from sourcepulse_buildbot.mapping.builds import normalized, published
 from sourcepulse_buildbot.mapping.emitter import Emitter, make_event
 from sourcepulse_buildbot.mapping.rows import Row, outcome_of, results_of, seconds_of, time_of
@@ -17,19 +16,16 @@ BUILDSET_COMPLETED = "build.buildset.completed.v1"
 
 
 def request_key(request: Row) -> list[str]:
-    """Return the natural key of a request."""
     return [str(request["buildrequestid"]), str(seconds_of(request["submitted_at"]))]
 
 
 def buildset_key(buildset: Row) -> list[str]:
-    """Return the natural key of a buildset."""
     return [str(buildset["bsid"]), str(seconds_of(buildset["submitted_at"]))]
 
 
 def request_submitted(
     emitter: Emitter, *, request: Row, builder: BuilderFacts, buildset: BuildsetFacts, recovered: bool = False
 ) -> Event:
-    """Return the event that a build was requested."""
     return make_event(
         emitter,
         SUBMITTED,

@@ -22,9 +22,7 @@ def step_started(emitter: Emitter, *, ref: BuildRef, step: Row, recovered: bool 
         STEP_STARTED,
         {
             **ref.members(),
-            "stepid": step["stepid"],
-            "number": step["number"],
-            "name": step["name"],
+            **StepRef.of(step).members(),
             "started_at": time_of(started_at),
             "hidden": bool(step["hidden"]),
         },
@@ -45,9 +43,7 @@ def step_finished(emitter: Emitter, *, ref: BuildRef, step: Row, recovered: bool
         STEP_FINISHED,
         {
             **ref.members(),
-            "stepid": step["stepid"],
-            "number": step["number"],
-            "name": step["name"],
+            **StepRef.of(step).members(),
             "started_at": time_of(step["started_at"]),
             "complete_at": time_of(complete_at),
             "state_string": step["state_string"] or "",
@@ -73,9 +69,7 @@ def log_finished(
         LOG_FINISHED,
         {
             **ref.members(),
-            "stepid": step.stepid,
-            "number": step.number,
-            "name": step.name,
+            **step.members(),
             "logid": log["logid"],
             "slug": log["slug"],
             "type": log["type"],

@@ -8,7 +8,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sourcepulse.events.event import Event
 from sourcepulse_buildbot.mapping.build_facts import BuildRef
@@ -45,6 +45,7 @@ _OUTCOME_BY_CATEGORY = {"pass_only": SUCCESS, "fail_only": FAILURE, "code_issue"
 #: In sets of these categories, no results means success.
 _ONLY_FAILURES = frozenset({"fail_only", "code_issue"})
 _TOTALS = ("total", "passed", "failed", "skipped")
+_COMPLETE = ReportState()
 #: The UUID namespace of test identities; it is the same in every installation.
 _TESTS = uuid.UUID("2d7f2f52-3f0c-5a0e-8a0d-6c5f4c1f0b7e")
 
@@ -63,6 +64,15 @@ class RunOf(NamedTuple):
     stepid: int
     step_name: str
     revision: str | None
+
+    def members(self) -> dict[str, Any]:
+        """Return the members that every event of a run has."""
+        return {
+            **self.build.members(),
+            "stepid": self.stepid,
+            "step_name": self.step_name,
+            "revision": self.revision,
+        }
 
 
 class _Case(NamedTuple):
@@ -125,16 +135,9 @@ def statistics_finished(emitter: Emitter, *, run: RunOf, statistics: Mapping[str
         emitter,
         run,
         key=["step", *run.build.key(run.stepid)],
-        setid=None,
         description=run.step_name,
-        category=None,
         totals={f"tests_{name}": _number(statistics.get(f"tests-{name}")) for name in _TOTALS},
-        flaky=None,
-        state=ReportState(),
-        cases=0,
-        left_out=0,
         time=time,
-        recovered=False,
     )
 
 
@@ -200,10 +203,7 @@ def _case_event(emitter: Emitter, case: _Case, run: RunOf, description: str, tim
         emitter,
         f"test.case.{_STATES[case.outcome]}.v1",
         {
-            **run.build.members(),
-            "stepid": run.stepid,
-            "step_name": run.step_name,
-            "revision": run.revision,
+            **run.members(),
             "test_result_setid": row["test_result_setid"],
             "description": description,
             "test_resultid": row["test_resultid"],
@@ -253,26 +253,23 @@ def _run_event(
     run: RunOf,
     *,
     key: Sequence[str],
-    setid: int | None,
     description: str,
-    category: str | None,
     totals: Mapping[str, int | None],
-    flaky: int | None,
-    state: ReportState,
-    cases: int,
-    left_out: int,
     time: float,
-    recovered: bool,
+    setid: int | None = None,
+    category: str | None = None,
+    flaky: int | None = None,
+    state: ReportState = _COMPLETE,
+    cases: int = 0,
+    left_out: int = 0,
+    recovered: bool = False,
 ) -> Event:
     outcome = _outcome(totals, category, state)
     return make_event(
         emitter,
         RUN_FINISHED,
         {
-            **run.build.members(),
-            "stepid": run.stepid,
-            "step_name": run.step_name,
-            "revision": run.revision,
+            **run.members(),
             "test_result_setid": setid,
             "description": description,
             "category": category,

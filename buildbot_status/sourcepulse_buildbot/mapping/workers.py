@@ -47,7 +47,6 @@ def worker_event(
 def master_event(
     emitter: Emitter, state: str, *, masterid: int, name: str, time: float, recovered: bool = False
 ) -> Event:
-    """Return the event that a master `started` or `stopped`."""
     return make_event(
         emitter,
         f"build.master.{state}.v1",

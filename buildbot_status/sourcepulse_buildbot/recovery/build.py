@@ -9,13 +9,12 @@ from functools import partial
 from typing import Any
 
 from sourcepulse_buildbot.directory import Directory, Known
-from sourcepulse_buildbot.live.choices import Choices
 from sourcepulse_buildbot.live.log_tail import LogTails
-from sourcepulse_buildbot.mapping.build_facts import BuildRef, StepRef, revision_of
+from sourcepulse_buildbot.mapping.build_facts import BuildRef, revision_of
 from sourcepulse_buildbot.mapping.builds import build_finished, build_started
 from sourcepulse_buildbot.mapping.rows import Row, seconds_of
 from sourcepulse_buildbot.mapping.steps import step_finished, step_started
-from sourcepulse_buildbot.mapping.tests import RunOf, Wanted, run_finished
+from sourcepulse_buildbot.mapping.tests import RunOf, run_finished
 from sourcepulse_buildbot.recovery.stored_tests import is_companion, read_tests
 from sourcepulse_buildbot.selection import Selection
 from sourcepulse_buildbot.writer import Fact
@@ -24,24 +23,13 @@ from sourcepulse_buildbot.writer import Fact
 class RecoveredBuilds:
     """Reads builds with everything that belongs to them; a build that is already known keeps its stored form."""
 
-    def __init__(
-        self, data: Any, directory: Directory, selection: Selection, choices: Choices, tails: LogTails
-    ) -> None:
+    def __init__(self, data: Any, directory: Directory, selection: Selection, tails: LogTails) -> None:
         self._data = data
         self._directory = directory
         self._selection = selection
-        self._choices = choices
         self._tails = tails
 
-    async def known(self, build: Row) -> Known:
-        """Return what the events of a build need."""
-        name = await self._directory.builder_name(build["builderid"])
-        context = await self._directory.context(build, bsid=None, properties=None)
-        ref = BuildRef.of(build, name)
-        return Known(ref, context, await self._choices.build(build, ref, context))
-
     async def facts(self, build: Row, known: Known) -> list[Fact]:
-        """Return the facts of a build up to now."""
         ref, context, wanted = known
         if not wanted:
             return []
@@ -62,7 +50,7 @@ class RecoveredBuilds:
                 if test_set["complete"] and not is_companion(test_set):
                     sets.setdefault(test_set["stepid"], []).append(test_set)
         for step in sorted(await self._data.get(("builds", ref.buildid, "steps")), key=lambda row: int(row["number"])):
-            self._directory.steps[step["stepid"]] = StepRef.of(step)
+            self._directory.know_step(step)
             if self._selection.wants_steps and step["started_at"] is not None:
                 facts.append(partial(step_started, ref=ref, step=step, recovered=True))
             at = seconds_of(step["complete_at"]) or seconds_of(step["started_at"]) or ref.started_at
@@ -78,5 +66,4 @@ class RecoveredBuilds:
 
     async def _tests(self, run: RunOf, test_set: Row, at: float) -> Fact:
         tests = await read_tests(self._data, test_set)
-        wanted = Wanted(self._selection.cases, self._selection.most_cases)
-        return partial(run_finished, run=run, tests=tests, wanted=wanted, time=at, recovered=True)
+        return partial(run_finished, run=run, tests=tests, wanted=self._selection.cases, time=at, recovered=True)

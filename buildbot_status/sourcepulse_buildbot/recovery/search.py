@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,19 +15,11 @@ from sourcepulse.events.event import event_id
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_buildbot.directory import Directory, Known
 from sourcepulse_buildbot.live.choices import Choices
+from sourcepulse_buildbot.live.requests import Requests
 from sourcepulse_buildbot.mapping.build_facts import BuildRef
 from sourcepulse_buildbot.mapping.builds import FINISHED, STARTED
 from sourcepulse_buildbot.mapping.changes import ADDED, change_added, change_key
-from sourcepulse_buildbot.mapping.requests import (
-    BUILDSET_COMPLETED,
-    COMPLETED,
-    SUBMITTED,
-    buildset_completed,
-    buildset_key,
-    request_completed,
-    request_key,
-    request_submitted,
-)
+from sourcepulse_buildbot.mapping.requests import BUILDSET_COMPLETED, COMPLETED, SUBMITTED, buildset_key, request_key
 from sourcepulse_buildbot.mapping.rows import Row, seconds_of
 from sourcepulse_buildbot.recovery.build import RecoveredBuilds
 from sourcepulse_buildbot.recovery.mark import Mark
@@ -66,57 +59,45 @@ class Search(NamedTuple):
     unowned: bool = True
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Recovery:
     """Publishes missed events, marked `recovered`. Ids are derived from rows, so the outbox ignores repeats.
 
     `others` returns the masters that publish their own rows, which are left to them.
     """
 
-    def __init__(
-        self,
-        *,
-        data: Any,
-        directory: Directory,
-        selection: Selection,
-        choices: Choices,
-        builds: RecoveredBuilds,
-        scope: str,
-        store: Store,
-        others: Callable[[], Awaitable[frozenset[int]]],
-        begun: Callable[[Known, int], Sequence[Fact]],
-        passed_over: Callable[[str], None],
-    ) -> None:
-        self._data = data
-        self._directory = directory
-        self._selection = selection
-        self._choices = choices
-        self._builds = builds
-        self._scope = scope
-        self._store = store
-        self._others = others
-        #: Called for every running build; returns the facts that were received before the build was known.
-        self._begun = begun
-        #: Called for every row that cannot be read.
-        self._passed_over = passed_over
+    data: Any
+    directory: Directory
+    selection: Selection
+    choices: Choices
+    requests: Requests
+    builds: RecoveredBuilds
+    scope: str
+    store: Store
+    others: Callable[[], Awaitable[frozenset[int]]]
+    #: Called for every running build; returns the facts that were received before the build was known.
+    begun: Callable[[Known, int], Sequence[Fact]]
+    #: Called for every row that cannot be read.
+    passed_over: Callable[[str], None]
 
     async def last_change(self) -> int:
         """Return the id of the youngest change, 0 if there is none."""
-        rows = await self._data.get(("changes",), order=["-changeid"], limit=1)
+        rows = await self.data.get(("changes",), order=["-changeid"], limit=1)
         return int(rows[0]["changeid"]) if rows else 0
 
     async def run(self, search: Search) -> None:
         """Publish everything that is missing, page by page; each page is stored before the next is read."""
-        others = await self._others()
-        if search.unowned and self._selection.wants("changes"):
+        others = await self.others()
+        if search.unowned and self.selection.wants("changes"):
             await self._changes(search)
-        if search.unowned and self._selection.wants("requests"):
+        if search.unowned and self.selection.wants("requests"):
             await self._submitted(search)
-        if self._selection.wants_any_of_builds:
+        if self.selection.wants_any_of_builds:
             await self._finished_builds(search, others)
             await self._running_builds(search, others)
-        if self._selection.wants("requests"):
+        if self.selection.wants("requests"):
             await self._completed(search, others)
-        if search.unowned and self._selection.wants("buildsets"):
+        if search.unowned and self.selection.wants("buildsets"):
             await self._buildsets(search)
 
     async def _changes(self, search: Search) -> None:
@@ -124,55 +105,23 @@ class Recovery:
         upto = Filter("changeid", "le", [search.changes_until])
         async for page in self._pages("changes", "changeid", upto, first=first):
             for row in await self._missing(page, ADDED, change_key):
-                self._store.put(partial(change_added, change=row, recovered=True))
+                self.store.put(partial(change_added, change=row, recovered=True))
 
     async def _submitted(self, search: Search) -> None:
         async for page in self._pages("buildrequests", "buildrequestid", *_between("submitted_at", search)):
             for row in await self._missing(page, SUBMITTED, request_key):
-                await self._readable(f"request {row['buildrequestid']}", self._submitted_one(row))
-
-    async def _submitted_one(self, request: Row) -> None:
-        buildset = await self._directory.buildset(request["buildsetid"])
-        if await self._choices.request(request, buildset):
-            builder = await self._directory.builder(request["builderid"])
-            self._store.put(
-                partial(request_submitted, request=request, builder=builder, buildset=buildset, recovered=True)
-            )
+                await self._put(f"request {row['buildrequestid']}", self.requests.submitted(row, recovered=True))
 
     async def _completed(self, search: Search, others: frozenset[int]) -> None:
         async for page in self._pages("buildrequests", "buildrequestid", *_between("complete_at", search)):
             for row in await self._missing(page, COMPLETED, request_key):
                 if row["claimed_by_masterid"] not in others:
-                    await self._readable(f"request {row['buildrequestid']}", self._completed_one(row))
-
-    async def _completed_one(self, request: Row) -> None:
-        buildset = await self._directory.buildset(request["buildsetid"])
-        if not await self._choices.request(request, buildset):
-            return
-        buildid = await self._directory.last_build(request["buildrequestid"])
-        self._store.put(
-            partial(
-                request_completed,
-                request=request,
-                buildername=await self._directory.builder_name(request["builderid"]),
-                buildset=buildset,
-                buildid=buildid,
-                collapsed_into=None if buildid is not None else await self._directory.collapsed_into(request),
-                recovered=True,
-            )
-        )
+                    await self._put(f"request {row['buildrequestid']}", self.requests.completed(row, recovered=True))
 
     async def _buildsets(self, search: Search) -> None:
         async for page in self._pages("buildsets", "bsid", *_between("complete_at", search)):
             for row in await self._missing(page, BUILDSET_COMPLETED, buildset_key):
-                await self._readable(f"buildset {row['bsid']}", self._buildset_one(row))
-
-    async def _buildset_one(self, buildset: Row) -> None:
-        if self._selection.schedulers is not None:
-            facts = await self._directory.buildset(buildset["bsid"])
-            if not self._selection.takes_scheduler(facts.scheduler):
-                return
-        self._store.put(partial(buildset_completed, buildset=buildset, recovered=True))
+                await self._put(f"buildset {row['bsid']}", self.requests.buildset_completed(row, recovered=True))
 
     async def _finished_builds(self, search: Search, others: frozenset[int]) -> None:
         async for page in self._pages("builds", "buildid", *_between("complete_at", search)):
@@ -181,51 +130,45 @@ class Recovery:
             missing |= {row["buildid"] for row in await self._missing(ours, STARTED, _build_key)}
             for row in ours:
                 if row["buildid"] in missing or (seconds_of(row["complete_at"]) or 0) >= search.suspect_after:
-                    await self._readable(f"build {row['buildid']}", self._tell(row))
+                    await self._put(f"build {row['buildid']}", self._build(row))
 
     async def _running_builds(self, search: Search, others: frozenset[int]) -> None:
         async for page in self._pages("builds", "buildid", Filter("complete", "eq", [False])):
             for row in page:
                 if row["masterid"] in others or (seconds_of(row["started_at"]) or 0) > search.until:
                     continue
-                if row["buildid"] not in self._directory.builds or search.suspect_after < search.until:
-                    await self._readable(f"build {row['buildid']}", self._tell_running(row))
+                if self.directory.build(row["buildid"]) is None or search.suspect_after < search.until:
+                    await self._put(f"build {row['buildid']}", self._build(row))
 
-    async def _tell_running(self, build: Row) -> None:
-        is_new = build["buildid"] not in self._directory.builds
-        known = await self._tell(build)
-        if is_new:
-            for fact in self._begun(known, build["buildrequestid"]):
-                self._store.put(fact)
+    async def _build(self, build: Row) -> Sequence[Fact]:
+        has_begun_unseen = not build["complete"] and self.directory.build(build["buildid"]) is None
+        known = await self.choices.known(build)
+        if known.wanted:
+            # At once, because it is owed only once.
+            for fact in await self.requests.owed(build, recovered=True):
+                self.store.put(fact)
+        facts = await self.builds.facts(build, known)
+        return [*facts, *self.begun(known, build["buildrequestid"])] if has_begun_unseen else facts
 
-    async def _tell(self, build: Row) -> Known:
-        known = await self._builds.known(build)
-        if known.wanted and self._selection.wants("requests") and self._choices.owes_request(build["buildrequestid"]):
-            request = await self._data.get(("buildrequests", build["buildrequestid"]))
-            if request is not None:
-                await self._submitted_one(request)
-        for fact in await self._builds.facts(build, known):
-            self._store.put(fact)
-        return known
-
-    async def _readable(self, what: str, telling: Awaitable[object]) -> None:
+    async def _put(self, what: str, facts: Awaitable[Sequence[Fact]]) -> None:
         """Skip a row that the database cannot return whole; otherwise it would block every search."""
         try:
-            await telling
+            for fact in await facts:
+                self.store.put(fact)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-            self._passed_over(
+            self.passed_over(
                 f"{what} cannot be published, because Buildbot's database does not have all of it: {error}"
             )
 
     async def _missing(self, rows: Sequence[Row], type_: str, key: Callable[[Row], list[str]]) -> list[Row]:
-        ids = [event_id(self._scope, type_, *key(row)) for row in rows]
-        known = await self._store.ask(lambda outbox: outbox.known(ids))
+        ids = [event_id(self.scope, type_, *key(row)) for row in rows]
+        known = await self.store.ask(lambda outbox: outbox.known(ids))
         return [row for row, id_ in zip(rows, ids, strict=True) if id_ not in known]
 
     async def _pages(self, table: str, key: str, *filters: Filter, first: int = 0) -> AsyncIterator[list[Row]]:
         last = first
         while True:
-            found = await self._data.get(
+            found = await self.data.get(
                 (table,), filters=[*filters, Filter(key, "gt", [last])], order=[key], limit=PAGE_ROWS
             )
             rows = list(found)

@@ -66,7 +66,6 @@ class Report(NamedTuple):
 
     @property
     def total(self) -> int:
-        """The number of all cases."""
         return sum(self.counts.values())
 
     @property
@@ -89,16 +88,6 @@ class ReportBuilder:
         self._flaky = 0
         self._problems = _Sentences()
         self._notes = _Sentences()
-
-    @property
-    def total(self) -> int:
-        """The number of cases so far."""
-        return self._counts.total()
-
-    @property
-    def failed(self) -> int:
-        """The number of cases so far that failed or broke."""
-        return self._counts[FAILED] + self._counts[ERROR]
 
     def add(
         self,

@@ -33,7 +33,6 @@ class Part:
         self._kept = 0
 
     def write(self, text: str) -> None:
-        """Add a piece."""
         self.total_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         if self._keeps_end:
             self._pieces.append(text[-MESSAGE_BYTES_MAX:])
@@ -68,7 +67,6 @@ class MessageParts:
         return part
 
     def add(self, part: Part) -> None:
-        """Add an existing part."""
         self._parts.append(part)
 
     def message(self, *, least_rank: int = OUTPUT) -> Message:

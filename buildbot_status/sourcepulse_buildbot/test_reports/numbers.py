@@ -31,13 +31,8 @@ def duration_ns(text: str, unit: str = "s") -> int | None:
     return round(value) if math.isfinite(value) and 0 <= value < DURATION_NS_MAX else None
 
 
-def line_number(text: str) -> int | None:
-    """Return a line number; None if it is not a number."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(INT32_MAX)) else None
-
-
 def whole_number(text: str | None) -> int | None:
-    """Return a count as an attribute holds it; None if it is absent or not a number."""
+    """Return a count or the number of a line; None if it is absent or not a number."""
     text = (text or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(INT32_MAX)) else None
 

@@ -188,10 +188,8 @@ class PublishTestReport(BuildStep):
         return DURATION_NS_MAX if is_wide else INT32_MAX
 
     def _count(self, report: Summary) -> None:
-        self.setStatistic("tests-total", report.total)
-        self.setStatistic("tests-passed", report.passed)
-        self.setStatistic("tests-failed", report.failed)
-        self.setStatistic("tests-skipped", report.skipped)
+        for name in ("total", "passed", "failed", "skipped"):
+            self.setStatistic(f"tests-{name}", getattr(report, name))
 
     async def _log_problems(self, problems: Sequence[str]) -> None:
         if problems:
@@ -243,11 +241,6 @@ def _lines(sentences: Iterable[str]) -> str:
 
 
 def _words(report: Summary) -> str:
-    words = [f"{report.total} test{'' if report.total == 1 else 's'}"]
-    if report.failed:
-        words.append(f"{report.failed} failed")
-    if report.skipped:
-        words.append(f"{report.skipped} skipped")
-    if report.flaky:
-        words.append(f"{report.flaky} flaky")
-    return ", ".join(words)
+    counts = (("failed", report.failed), ("skipped", report.skipped), ("flaky", report.flaky))
+    words = [f"{number} {word}" for word, number in counts if number]
+    return ", ".join([f"{report.total} test{'' if report.total == 1 else 's'}", *words])

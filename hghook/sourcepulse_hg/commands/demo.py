@@ -25,6 +25,8 @@ HELP = "show a real hg push arriving as an event"
 ARRIVAL_LIMIT_SECONDS = 60
 HG_LIMIT_SECONDS = 60
 
+#: Without the configuration of the user who runs the demo.
+_ENVIRON = {"SOURCEPULSE_CONFIG": "", "HGRCPATH": "", "HGUSER": "Alice <alice@example.org>", "USER": "alice"}
 _HISTORY = (
     ("README", "A parser for empty input.\n", "Start the project"),
     ("parse.c", "int parse(const char *s) { return *s; }\n", "Add the parser"),
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(folder: Path) -> int:
     hg = _hg_program()
-    environ = {**os.environ, "HGRCPATH": "", "HGUSER": "Alice <alice@example.org>", "USER": "alice"}
+    environ = {**os.environ, **_ENVIRON}
     server, broker = folder / "integration" / "inbound", f"file://{folder}/log.db"
 
     _print("1. A server repository, with the extension enabled in its hgrc:")

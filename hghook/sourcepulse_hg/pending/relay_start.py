@@ -83,6 +83,8 @@ def relay_environment(*, broker: str | None, broker_file: bytes | None) -> dict[
     environment = dict(os.environb)
     for name in (b"SOURCEPULSE_BROKER", b"SOURCEPULSE_BROKER_FILE", b"SOURCEPULSE_OUTBOX"):
         environment.pop(name, None)
+    # Empty: the hgrc decides, not a default configuration file.
+    environment.setdefault(b"SOURCEPULSE_CONFIG", b"")
     if broker_file is not None:
         environment[b"SOURCEPULSE_BROKER_FILE"] = broker_file
     elif broker is not None:

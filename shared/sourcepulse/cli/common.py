@@ -7,12 +7,17 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.config import Config, load
+from sourcepulse.config import DEFAULT_FILES, FILE_VARIABLE, KEYS, Config, check_value, load
+from sourcepulse.errors import BrokerError, SourcePulseError
+from sourcepulse.events.text import plain
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import is_relayed
 
@@ -25,31 +30,34 @@ MOST_SECONDS = 366 * 86_400.0
 logger = logging.getLogger(__name__)
 
 
-def add_settings(parser: argparse.ArgumentParser, *keys: str) -> None:
-    """Add `--config` and one option for each named setting."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file with settings")
+def add_settings(parser: argparse.ArgumentParser, *keys: str, reads_default_files: bool = True) -> None:
+    """Add `--config` and one option for each named setting; without default files it reads only what is named."""
+    default = f" (default: {DEFAULT_FILES})" if reads_default_files else ""
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"TOML file with settings{default}")
+    parser.set_defaults(reads_default_files=reads_default_files)
     for key in keys:
-        metavar = "URL" if key.endswith("broker") else "FILE" if key in ("outbox", "broker_file") else "VALUE"
-        parser.add_argument(f"--{key.replace('_', '-')}", dest=key, metavar=metavar, help=_help(key))
+        parser.add_argument(f"--{key.replace('_', '-')}", dest=key, metavar=_metavar(key), help=_help(key))
 
 
 def add_action(
     actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help_: str
 ) -> argparse.ArgumentParser:
     """Return the parser of a new action of a command; `-v` is understood before and behind the action."""
-    parser = actions.add_parser(name, help=help_, description=help_)
+    parser = actions.add_parser(name, help=help_, description=f"{help_[:1].upper()}{help_[1:]}.")
     parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="log more to stderr")
     return parser
 
 
 def settings(args: argparse.Namespace) -> Config:
     """Read the settings of this run and log a warning for each that looks unsafe."""
-    from sourcepulse.config import KEYS, check_value
-
     given = {
         key: check_value(key, value, "the arguments") for key in KEYS if (value := getattr(args, key, None)) is not None
     }
-    config = load(given, file=args.config)
+    uses = [key for key in KEYS if hasattr(args, key)]
+    config = load(
+        given, file=args.config, default_files=args.default_files if args.reads_default_files else (), uses=uses
+    )
+    args.explain = partial(_sources, config, uses)
     for key in ("broker", "restricted_broker"):
         if key in given and BrokerUrl.parse(given[key]).has_password:
             logger.warning("every user of this machine can see a password on the command line; use --broker-file")
@@ -58,14 +66,33 @@ def settings(args: argparse.Namespace) -> Config:
     return config
 
 
+def _sources(config: Config, uses: Sequence[str], error: SourcePulseError) -> str:
+    """Return where the settings behind an error were set; "" for arguments, which the user sees."""
+    if os.environ.get(FILE_VARIABLE) == "":
+        # A program passed them; the reader of its log did not choose them.
+        return ""
+    if isinstance(error, BrokerError):
+        return config.sources([key for key in uses if key != "outbox"])
+    outbox = config.text("outbox")
+    return config.sources(["outbox"]) if outbox and outbox in str(error) else ""
+
+
 def outbox_path(config: Config) -> Path:
-    """Return the configured outbox, or that of the surrounding repository; ConfigError if there is neither."""
-    if config.text("outbox") is None:
+    """Return the configured outbox, or that of the surrounding repository, which overrides a default file.
+
+    ConfigError if there is neither.
+    """
+    if config.text("outbox") is None or config.is_from_default_file("outbox"):
         here = Path.cwd()
         for directory in (here, *here.parents):
             if (directory / REPOSITORY_OUTBOX).exists():
                 return directory / REPOSITORY_OUTBOX
     return Path(config.require("outbox"))
+
+
+def required_broker(config: Config) -> BrokerUrl:
+    """Return the broker of public events, or raise ConfigError that says how to set it."""
+    return config.broker() or BrokerUrl.parse(config.require("broker"))
 
 
 def open_outbox(config: Config, *, create: bool = False) -> Outbox:
@@ -87,6 +114,21 @@ def warn_if_unrelayed(outbox: Outbox, what: str) -> None:
 def print_json(value: Any) -> None:
     """Write one JSON value as a line, in ASCII, so that it is the same in every locale."""
     sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
+
+
+def add_json(parser: argparse.ArgumentParser, what: str = "one JSON object per line") -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write aligned columns below their names, nothing for no rows; the texts are made harmless for a terminal."""
+    lines = [[plain(cell) for cell in row] for row in rows]
+    if not lines:
+        return
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    for line in [header, *lines]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def positive(text: str) -> int:
@@ -111,10 +153,13 @@ def seconds(text: str) -> float:
     return number
 
 
-def _help(key: str) -> str:
-    from sourcepulse.config import KEYS
+def _metavar(key: str) -> str:
+    if key.endswith("broker"):
+        return "URL"
+    return "FILE" if key == "outbox" or key.endswith("_file") else "|".join(KEYS[key].choices) or "VALUE"
 
+
+def _help(key: str) -> str:
     setting = KEYS[key]
-    choices = f": {' or '.join(setting.choices)}" if setting.choices else ""
     default = f" (default: {setting.default})" if setting.default is not None else ""
-    return f"{setting.help}{choices}{default}"
+    return f"{setting.help}{default}"

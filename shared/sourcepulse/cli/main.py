@@ -10,40 +10,58 @@ import errno
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from io import TextIOWrapper
+from pathlib import Path
 from types import ModuleType
 
+from sourcepulse.config import DEFAULT_FILES, default_files
 from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePulseError
 
 #: Where plugins offer commands of their own, each a module like those in `sourcepulse.cli.commands`.
 ENTRY_POINT_GROUP = "sourcepulse.commands"
 
-_COMMANDS = ("relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters")
-_EXIT_CODES = """exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 timed out or nothing found,
-4 the broker is unreachable or refuses us, 5 an event was refused and buried, 6 outbox locked or damaged,
-130 interrupted"""
+_COMMANDS = (
+    "relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters",
+    "completion", "man",
+)  # fmt: skip
+EXIT_CODES = {
+    0: "success",
+    1: "failure",
+    2: "usage or configuration error",
+    3: "timed out or nothing found",
+    4: "the broker is unreachable or refuses us",
+    5: "an event was refused and buried",
+    6: "outbox locked or damaged",
+    130: "interrupted",
+}
+_LINE_CODES = 4
+_CODES = [f"{code} {meaning}" for code, meaning in EXIT_CODES.items()]
+_EPILOG = f"""settings are read from {DEFAULT_FILES},
+or from the file of --config or SOURCEPULSE_CONFIG instead; SOURCEPULSE_<KEY> overrides files, an option overrides both
+
+exit codes: {", ".join(_CODES[:_LINE_CODES])},
+{", ".join(_CODES[_LINE_CODES:])}"""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; data goes to stdout, messages to stderr."""
+def main(argv: Sequence[str] | None = None, *, files: Sequence[Path] | None = None) -> int:
+    """Run one command and return its exit code; data goes to stdout, messages to stderr.
+
+    `files` are the configuration files to read if none is named, by default those of the machine and the user.
+    """
     argv = _in_order(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal or the locale lacks is written as an escape.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     args = build_parser(argv).parse_args(argv)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if args.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
-    # The client libraries log whole frames at DEBUG, passwords included.
-    for noisy in ("amqp", "kombu", "stomp.py"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    args.default_files = default_files() if files is None else files
+    args.explain = lambda _: ""
+    _log_to_stderr(verbose=args.verbose)
     try:
         code = int(args.run(args))
         # A closed pipe or a full disk must be reported here; at exit it is too late. Without fd 1, stdout is None.
@@ -51,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except SourcePulseError as error:
-        print(f"sourcepulse: {error}", file=sys.stderr)
+        explanation = args.explain(error)
+        print(f"sourcepulse: {error}{explanation and f' ({explanation})'}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -64,6 +83,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno == errno.ENOSPC:
             _discard_output()
         return EXIT_FAILURE
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    # In UTC, like the times of events, and with its zone.
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    # The client libraries log whole frames at DEBUG, passwords included.
+    for noisy in ("amqp", "kombu", "stomp.py"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _in_order(argv: Sequence[str]) -> list[str]:
@@ -89,7 +120,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sourcepulse",
         description="Publish events from inside Mercurial, Buildbot and Bugzilla.",
-        epilog=_EXIT_CODES,
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")

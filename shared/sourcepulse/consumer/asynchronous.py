@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
-from sourcepulse.consumer.feed import Feed
+from sourcepulse.consumer.background import BackgroundReceiver
 from sourcepulse.consumer.item import Item
 from sourcepulse.events.event import Event
 
@@ -26,36 +26,36 @@ class AsyncEvents:
     current event unacknowledged: the next consumer receives it again. Use it from one task at a time.
     """
 
-    def __init__(self, start_feed: Callable[[Callable[[], None]], Feed]) -> None:
-        self._start_feed = start_feed
+    def __init__(self, start_background: Callable[[Callable[[], None]], BackgroundReceiver]) -> None:
+        self._start_background = start_background
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
-        self._feed: Feed | None = None
+        self._background: BackgroundReceiver | None = None
         self._current: Item | None = None
 
     async def open(self) -> None:
         """Subscribe in one attempt; raises what `Consumer.open` raises."""
-        feed = self._feed = self._start_feed(self._wake)
+        background = self._background = self._start_background(self._wake)
         try:
-            while not feed.opened and not feed.over:
+            while not background.opened and not background.over:
                 await self._wait()
         except BaseException:
-            feed.end()
+            background.end()
             raise
-        if feed.error is not None and not feed.opened:
+        if background.error is not None and not background.opened:
             await self.close()
-            raise feed.error
+            raise background.error
 
     async def close(self) -> None:
         """Disconnect, waiting at most five seconds for the broker; unacknowledged events are redelivered."""
-        feed = self._feed
-        if feed is None:
+        background = self._background
+        if background is None:
             return
         self._current = None
-        feed.end()
+        background.end()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_LIMIT_SECONDS):
-                while not feed.over:
+                while not background.over:
                     await self._wait()
 
     def __aiter__(self) -> Self:
@@ -65,15 +65,15 @@ class AsyncEvents:
     async def __anext__(self) -> Event:
         """Acknowledge the current event and return the next; ends when the loop over a consumer would end."""
         self.acknowledge()
-        feed = self._feed
-        while feed is not None:
+        background = self._background
+        while background is not None:
             # `over` is read first, so that events that arrived before the end are still returned.
-            over = feed.over
-            self._current = feed.take_now()
+            over = background.over
+            self._current = background.take_now()
             if self._current is not None:
                 return self._current.event
-            if over and feed.error is not None:
-                raise feed.error
+            if over and background.error is not None:
+                raise background.error
             if over:
                 break
             await self._wait()
@@ -82,17 +82,17 @@ class AsyncEvents:
     def acknowledge(self) -> None:
         """Acknowledge the current event before the next one is requested; does nothing if there is none."""
         item, self._current = self._current, None
-        if item is not None and self._feed is not None:
-            self._feed.acknowledge(item)
+        if item is not None and self._background is not None:
+            self._background.acknowledge(item)
 
     def reject(self, reason: str) -> None:
         """Move the current event to the dead letters, as `Consumer.reject` does."""
         item, self._current = self._current, None
-        if item is not None and self._feed is not None:
-            self._feed.reject(item, reason)
+        if item is not None and self._background is not None:
+            self._background.reject(item, reason)
 
     async def _wait(self) -> None:
-        # The feed sets `_news` after each change, so nothing that happens after the last check is missed.
+        # The receiver's thread sets `_news` after each change, so nothing that happens after the last check is missed.
         # The time limit is for Ctrl-C: one pressed just before the event loop sleeps is noticed when it wakes.
         with suppress(TimeoutError):
             async with asyncio.timeout(WAKE_SECONDS):
@@ -100,6 +100,6 @@ class AsyncEvents:
         self._news.clear()
 
     def _wake(self) -> None:
-        # The event loop may already be closed when the feed's thread ends.
+        # The event loop may already be closed when the receiver's thread ends.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._news.set)

@@ -10,17 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from sourcepulse.brokers import TEMPORARY_LIMITS, QueueLimits, SubscriptionSpec
+from sourcepulse.brokers import QueueLimits
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE, check_place
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.consumer.feed import Feed
-from sourcepulse.consumer.intake import Intake
+from sourcepulse.consumer.background import SLICE_SECONDS, BackgroundReceiver
 from sourcepulse.consumer.item import Item
-from sourcepulse.consumer.memory.coverage import Coverage
-from sourcepulse.consumer.memory.state import ConsumerState
-from sourcepulse.consumer.ordering import HOLD_SECONDS
+from sourcepulse.consumer.order.ordering import HOLD_SECONDS
+from sourcepulse.consumer.receiver import Receiver
 from sourcepulse.consumer.report import ConsumerReport, ConsumerStats
-from sourcepulse.consumer.request import check_request, log_unchecked, state_path
+from sourcepulse.consumer.request import log_unchecked, state_path, subscription_spec
 from sourcepulse.errors import ConfigError, DecodeError
 from sourcepulse.events.event import Event
 from sourcepulse.gaps import Gap, Reset
@@ -28,8 +26,6 @@ from sourcepulse.gaps import Gap, Reset
 if TYPE_CHECKING:
     from sourcepulse.consumer.asynchronous import AsyncEvents
 
-#: The longest single wait, so that `stop` is noticed.
-SLICE_SECONDS = 0.2
 #: How often `run` tries a callback that fails, and the wait before the first retry, doubled each time.
 CALLBACK_ATTEMPTS = 5
 CALLBACK_RETRY_SECONDS = 1.0
@@ -47,9 +43,9 @@ class Consumer:
                 print(event.source, event.data["user"])
 
     An event is acknowledged when you ask for the next one. If your loop is fast, acknowledgements are batched:
-    at most 50 events or 20 ms, longer only while your next handler runs. If you leave the loop by `break` or an
-    exception, the current event stays unacknowledged: the next loop over this object starts with it, or the next
-    process receives it. A lost connection is reopened, however long that takes.
+    at most 50 events or 20 ms, longer only while your next handler runs; a killed program receives at most this batch
+    again. If you leave the loop by `break` or an exception, the current event stays unacknowledged: the next loop over
+    this object starts with it, or the next process receives it. A lost connection is reopened, however long that takes.
 
     The ids of the last 100,000 handled events are remembered, and repeats are dropped; for a durable queue the
     ids are kept in a file. An id is recorded before its event is acknowledged, so an event is not handled twice
@@ -58,7 +54,32 @@ class Consumer:
     Order and gaps are checked by the numbers in the events, where the topics cover whole sources or whole event
     types. `unchecked` lists the types that the topics cover only in part. `stats` holds counts.
 
-    Not thread-safe, except for `stop`.
+    Not thread-safe, except for `stop`. Connecting is left to `open`, `with`, or the first event that is requested.
+
+    Args:
+        url: the broker, such as `amqps://user:password@host/vhost` or `file:///path/log.db`.
+        topics: patterns of routing keys.
+        queue: the name of a durable queue.
+        durable: keep the queue when the consumer ends; otherwise it is removed.
+        shared: allow several consumers to split a durable queue; order and gaps are then not checked.
+        exchange: the exchange to subscribe to.
+        from_start: start with the events that are already stored, if the broker stores any.
+        prefetch: how many unacknowledged events the broker may send.
+        limits: what the queue may hold.
+        timeout: end the loop after this many seconds without an event.
+        state: the file that stores the memory of a durable queue, or ":memory:".
+        on_gap: called with a Gap when events are missing.
+        on_reset: called with a Reset when a source starts its numbers again.
+        on_bad: called with a DecodeError for a message that is not an event.
+        on_interrupted: called when the queue may have lost messages.
+        hold_seconds: how long an early event waits for the events before it.
+
+    The callbacks run in the thread that keeps the connection: the loop's own, or with `run` and `async with`
+    a thread of the library. Gaps, resets and bad messages are logged if there is no callback, interruptions always.
+
+    Raises:
+        ConfigError: the arguments are invalid or contradict each other.
+        StateError: the state file cannot be used.
     """
 
     def __init__(
@@ -81,77 +102,40 @@ class Consumer:
         on_interrupted: Callable[[], object] | None = None,
         hold_seconds: float = HOLD_SECONDS,
     ) -> None:
-        """Check the arguments; connecting is left to `open`, `with`, or the first event that is requested.
-
-        Args:
-            url: the broker, such as `amqps://user:password@host/vhost` or `file:///path/log.db`.
-            topics: patterns of routing keys.
-            queue: the name of a durable queue.
-            durable: keep the queue when the consumer ends; otherwise it is removed.
-            shared: allow several consumers to split a durable queue; order and gaps are then not checked.
-            exchange: the exchange to subscribe to.
-            from_start: start with the events that are already stored, if the broker stores any.
-            prefetch: how many unacknowledged events the broker may send.
-            limits: what the queue may hold.
-            timeout: end the loop after this many seconds without an event.
-            state: the file that stores the memory of a durable queue, or ":memory:".
-            on_gap: called with a Gap when events are missing.
-            on_reset: called with a Reset when a source starts its numbers again.
-            on_bad: called with a DecodeError for a message that is not an event.
-            on_interrupted: called when the queue may have lost messages.
-            hold_seconds: how long an early event waits for the events before it.
-
-        The callbacks run in the thread that keeps the connection: the loop's own, or with `run` and `async with`
-        a thread of the library. Gaps, resets and bad messages are logged if there is no callback, interruptions always.
-
-        Raises:
-            ConfigError: the arguments are invalid or contradict each other.
-            StateError: the state file cannot be used.
-        """
         self.url = BrokerUrl.parse(url) if isinstance(url, str) else url
-        self.topics = (topics,) if isinstance(topics, str) else tuple(topics)
-        check_request(self.topics, queue, durable=durable, shared=shared, prefetch=prefetch, limits=limits)
-        check_place(self.url, exchange)
-        self.stats = ConsumerStats()
-        spec = SubscriptionSpec(
+        spec = subscription_spec(
+            topics,
+            queue,
             exchange=exchange,
-            patterns=self.topics,
-            queue=queue,
             durable=durable,
             shared=shared,
-            # An event that waits for its turn must leave room for the event before it.
-            prefetch=prefetch if shared else max(2, prefetch),
+            prefetch=prefetch,
             from_start=from_start,
-            limits=limits or (QueueLimits() if durable else TEMPORARY_LIMITS),
+            limits=limits,
         )
-        coverage = Coverage(self.topics)
+        check_place(self.url, exchange)
+        self.topics = spec.patterns
+        self.stats = ConsumerStats()
+        report = ConsumerReport(self.stats, on_gap, on_reset, on_bad, on_interrupted)
+        place = state_path(self.url, spec, state)
+        self._receiver = Receiver(self.url, spec, state=place, report=report, hold_seconds=hold_seconds)
         #: The known event types for which these topics cannot reveal a lost event.
-        self.unchecked = coverage.taken() if shared else coverage.unchecked()
+        self.unchecked = self._receiver.unchecked
         self._timeout = timeout
-        self._feed: Feed | None = None
+        self._background: BackgroundReceiver | None = None
         self._current: Item | None = None
-        self._intake = Intake(
-            self.url,
-            spec,
-            coverage=coverage,
-            state=ConsumerState(state_path(self.url, spec, state)),
-            report=ConsumerReport(
-                stats=self.stats, on_gap=on_gap, on_reset=on_reset, on_bad=on_bad, on_interrupted=on_interrupted
-            ),
-            hold_seconds=hold_seconds,
-        )
         self._events: AsyncEvents | None = None
         log_unchecked(self.unchecked, shared=shared)
 
     @property
     def connected(self) -> bool:
         """Whether the connection is open, as far as is known."""
-        return self._intake.connected
+        return self._receiver.connected
 
     @property
     def stopped(self) -> bool:
         """Whether `stop` was called."""
-        return self._intake.stopping
+        return self._receiver.stopping
 
     def open(self) -> None:
         """Subscribe now, in one attempt; an unreachable broker is tried again when events are requested.
@@ -160,19 +144,19 @@ class Consumer:
             BrokerRefusedUsError: the broker refuses the login or a right.
             SubscriptionError: the broker cannot provide such a subscription.
         """
-        self._intake.connect()
+        self._receiver.connect()
 
     def close(self) -> None:
         """Disconnect; unacknowledged events are redelivered. May be called more than once."""
         self._current = None
-        if self._feed is not None and not self._feed.join(THREAD_LIMIT_SECONDS):
+        if self._background is not None and not self._background.join(THREAD_LIMIT_SECONDS):
             # The thread is waiting for the broker; that wait is bounded, and the thread then drops the connection.
             return
-        self._intake.close()
+        self._receiver.close()
 
     def stop(self) -> None:
         """Make the loop end before the next event; may be called from a signal handler or another thread."""
-        self._intake.stopping = True
+        self._receiver.stopping = True
 
     def __enter__(self) -> Self:
         self.open()
@@ -185,9 +169,9 @@ class Consumer:
 
     def __del__(self) -> None:
         """Release the queue at once: `for event in Consumer(...)` leaves no name on which to call `close`."""
-        intake = getattr(self, "_intake", None)
-        if intake is not None and (self._feed is None or self._feed.join(0)):
-            intake.drop()
+        receiver = getattr(self, "_receiver", None)
+        if receiver is not None and (self._background is None or self._background.join(0)):
+            receiver.drop()
 
     def __iter__(self) -> Iterator[Event]:
         """Yield the events; each is acknowledged when the next one is requested. Raises the same errors as `run`."""
@@ -196,12 +180,12 @@ class Consumer:
                 yield event
                 item, self._current = self._current, None
                 if item is not None:
-                    self._intake.finish(item)
+                    self._receiver.finish(item)
             if not self.stopped:
-                self._intake.check_was_reached()
+                self._receiver.check_was_reached()
         finally:
             # However the loop ended, the events before the current one were handled.
-            self._intake.flush()
+            self._receiver.flush()
 
     def receive(self, timeout: float | None = None) -> Event | None:
         """Return the next event, or the current one until it is acknowledged.
@@ -219,7 +203,7 @@ class Consumer:
             except BaseException:
                 # Ctrl-C may have interrupted between receiving and storing: have everything redelivered.
                 self._current = None
-                self._intake.drop()
+                self._receiver.drop()
                 raise
         return None if self.stopped or self._current is None else self._current.event
 
@@ -227,7 +211,7 @@ class Consumer:
         """Acknowledge the event that `receive` returned, at once; does nothing if there is none."""
         item, self._current = self._current, None
         if item is not None:
-            self._intake.acknowledge(item)
+            self._receiver.acknowledge(item)
 
     def reject(self, reason: str) -> None:
         """Move the current event to the dead letters, if the broker keeps any; otherwise drop it.
@@ -236,7 +220,7 @@ class Consumer:
         """
         item, self._current = self._current, None
         if item is not None:
-            self._intake.reject(item, reason)
+            self._receiver.reject(item, reason)
 
     def run(
         self,
@@ -270,8 +254,8 @@ class Consumer:
 
         if workers < 1:
             raise ConfigError("workers is the number of callbacks at once, at least 1")
-        feed = self._start_feed(workers, on_change=None, closing=False)
-        run(feed, callback, stop=self.stop, workers=workers, retry=Retry(attempts, retry_seconds))
+        background = self._start_background(workers, on_change=None, closing=False)
+        run(background, callback, stop=self.stop, workers=workers, retry=Retry(attempts, retry_seconds))
 
     def __aiter__(self) -> NoReturn:
         raise TypeError("write `async with consumer as events:`, then `async for event in events:`")
@@ -283,7 +267,7 @@ class Consumer:
         """
         from sourcepulse.consumer.asynchronous import AsyncEvents
 
-        events = AsyncEvents(lambda on_change: self._start_feed(1, on_change=on_change, closing=True))
+        events = AsyncEvents(lambda on_change: self._start_background(1, on_change=on_change, closing=True))
         await events.open()
         self._events = events
         return events
@@ -316,12 +300,10 @@ class Consumer:
     def _next(self, deadline: float | None) -> None:
         over = False
         while not self.stopped:
-            item = self._intake.take()
+            item = self._receiver.take()
             if item is not None:
-                if item.spent:
-                    self._intake.reject_spent(item)
+                if not item.ready and not self._receiver.make_ready(item):
                     continue
-                self._intake.begin(item)
                 self._current = item
                 self.stats.received += 1
                 return
@@ -329,22 +311,24 @@ class Consumer:
                 return
             left = SLICE_SECONDS if deadline is None else min(SLICE_SECONDS, deadline - time.monotonic())
             over = left <= 0
-            self._intake.step(max(0.0, left))
+            self._receiver.step(max(0.0, left))
 
-    def _start_feed(self, slots: int, *, on_change: Callable[[], None] | None, closing: bool) -> Feed:
+    def _start_background(
+        self, slots: int, *, on_change: Callable[[], None] | None, closing: bool
+    ) -> BackgroundReceiver:
         self._check_idle()
         first, self._current = self._current, None
-        self._feed = Feed(
-            self._intake,
+        self._background = BackgroundReceiver(
+            self._receiver,
             slots=slots,
             silence_s=self._timeout,
             on_change=on_change,
             closing=closing,
             first=first,
         )
-        self._feed.start()
-        return self._feed
+        self._background.start()
+        return self._background
 
     def _check_idle(self) -> None:
-        if self._feed is not None and not self._feed.join(0):
+        if self._background is not None and not self._background.join(0):
             raise RuntimeError("this consumer is in use: its events go to the callback of run, or to async for")

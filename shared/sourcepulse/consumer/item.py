@@ -16,8 +16,8 @@ class Item:
     """An event that was received and is not settled yet; `name` is its key in the memory.
 
     A delivery of an older `generation` can no longer be acknowledged; when the event is redelivered, the new delivery
-    replaces the old one. A `spent` item was handed over as often as allowed and is buried. A `noted` item was
-    handled, and that is on disk even if the process is killed.
+    replaces the old one. An item that is not `ready` may have been handed over before and killed its consumer: this
+    attempt must be counted first.
     """
 
     event: Event
@@ -25,7 +25,6 @@ class Item:
     generation: int
     lane: Lane | None
     number: int
-    spent: bool
+    ready: bool
     name: str = ""
-    noted: bool = False
     failures: int = 0

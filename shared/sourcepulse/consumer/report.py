@@ -41,7 +41,7 @@ class ConsumerStats:
     went_back: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ConsumerReport:
     """Counts what happens and calls the callback for it, or logs it if there is none."""
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from sourcepulse.brokers import QueueLimits, SubscriptionSpec
+from sourcepulse.brokers import TEMPORARY_LIMITS, QueueLimits, SubscriptionSpec
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.memory.state import MEMORY, default_path
 from sourcepulse.errors import ConfigError
@@ -17,20 +17,23 @@ from sourcepulse.events.topics import check_pattern
 log = logging.getLogger("sourcepulse.consumer")
 
 
-def check_request(
-    topics: Sequence[str],
+def subscription_spec(
+    topics: str | Sequence[str],
     queue: str | None,
     *,
+    exchange: str,
     durable: bool,
     shared: bool,
     prefetch: int,
+    from_start: bool,
     limits: QueueLimits | None,
-) -> None:
-    """Raise ConfigError if the arguments of a consumer contradict each other."""
-    if not topics:
+) -> SubscriptionSpec:
+    """Return what a consumer requests from the broker; ConfigError if its arguments contradict each other."""
+    patterns = (topics,) if isinstance(topics, str) else tuple(topics)
+    if not patterns:
         raise ConfigError("a consumer needs at least one topic, such as 'hg.push.#'")
-    for topic in topics:
-        check_pattern(topic)
+    for pattern in patterns:
+        check_pattern(pattern)
     if durable and not queue:
         raise ConfigError("a durable subscription needs a name: pass queue=")
     if queue and not durable:
@@ -41,6 +44,17 @@ def check_request(
         raise ConfigError("prefetch is the number of unacknowledged messages, at least 1")
     if limits is not None and limits.max_deliveries < 1:
         raise ConfigError("max_deliveries is how often an event may be handed over, at least 1")
+    return SubscriptionSpec(
+        exchange=exchange,
+        patterns=patterns,
+        queue=queue,
+        durable=durable,
+        shared=shared,
+        # An event that waits for its turn must leave room for the event before it.
+        prefetch=prefetch if shared else max(2, prefetch),
+        from_start=from_start,
+        limits=limits or (QueueLimits() if durable else TEMPORARY_LIMITS),
+    )
 
 
 def state_path(url: BrokerUrl, spec: SubscriptionSpec, state: str | Path | None) -> Path | str:

@@ -14,14 +14,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from sourcepulse.brokers.backoff import backoff_seconds
+from sourcepulse.consumer.background import SLICE_SECONDS, BackgroundReceiver
 
 if TYPE_CHECKING:
-    from sourcepulse.consumer.feed import Feed
     from sourcepulse.events.event import Event
 
 CALLBACK_RETRY_MOST_SECONDS = 30.0
-#: The longest single wait, so that signals are noticed.
-SLICE_SECONDS = 0.2
 #: How long a second Ctrl-C waits for the connection to be closed; the thread that closes it ends by itself.
 INTERRUPT_LIMIT_SECONDS = 2.0
 
@@ -40,32 +38,39 @@ class Retry:
 
 
 def run(
-    feed: Feed, callback: Callable[[Event], object], *, stop: Callable[[], None], workers: int, retry: Retry
+    background: BackgroundReceiver,
+    callback: Callable[[Event], object],
+    *,
+    stop: Callable[[], None],
+    workers: int,
+    retry: Retry,
 ) -> None:
-    """Call `callback` with every event of a started feed until the feed is over, see `Consumer.run`."""
+    """Call `callback` with every event of a started receiver until it is over, see `Consumer.run`."""
     try:
         with _stopped_by_signals(stop):
             if workers == 1:
                 # In the calling thread, because a callback may use objects bound to it, such as a database connection.
-                _work(feed, callback, retry)
+                _work(background, callback, retry)
             else:
-                _in_threads(feed, callback, workers, retry)
-            while not feed.join(SLICE_SECONDS):
+                _in_threads(background, callback, workers, retry)
+            while not background.join(SLICE_SECONDS):
                 pass
     except BaseException:
-        feed.end()
-        feed.join(INTERRUPT_LIMIT_SECONDS)
+        background.end()
+        background.join(INTERRUPT_LIMIT_SECONDS)
         raise
-    if feed.error is not None:
-        raise feed.error
+    if background.error is not None:
+        raise background.error
 
 
-def _in_threads(feed: Feed, callback: Callable[[Event], object], workers: int, retry: Retry) -> None:
+def _in_threads(
+    background: BackgroundReceiver, callback: Callable[[Event], object], workers: int, retry: Retry
+) -> None:
     def work() -> None:
         try:
-            _work(feed, callback, retry)
+            _work(background, callback, retry)
         except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
-            feed.end(error)
+            background.end(error)
 
     # Daemons, because a second Ctrl-C ends the program whatever the callbacks do.
     threads = [
@@ -79,21 +84,21 @@ def _in_threads(feed: Feed, callback: Callable[[Event], object], workers: int, r
             thread.join(SLICE_SECONDS)
 
 
-def _work(feed: Feed, callback: Callable[[Event], object], retry: Retry) -> None:
-    while (item := feed.take()) is not None:
+def _work(background: BackgroundReceiver, callback: Callable[[Event], object], retry: Retry) -> None:
+    while (item := background.take()) is not None:
         try:
             callback(item.event)
         except Exception as error:
             log.warning("the callback failed on event %s", item.event.id, exc_info=True)
             item.failures += 1
             if item.failures >= retry.attempts:
-                feed.reject(
+                background.reject(
                     item, f"the callback failed {item.failures} times, the last time with {type(error).__name__}"
                 )
             else:
-                feed.postpone(item, retry.wait_seconds(item.failures))
+                background.postpone(item, retry.wait_seconds(item.failures))
         else:
-            feed.acknowledge(item)
+            background.acknowledge(item)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from brokers.conformance import test_sharing as sharing
 from sourcepulse.brokers.file import publisher as local_publisher
 from sourcepulse.brokers.file import queues as local
 from sourcepulse.consumer.memory.state import ConsumerState
-from sourcepulse.consumer.ordering import Ordering
+from sourcepulse.consumer.order.ordering import Ordering
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerError
 from support import broken_pieces as broken

@@ -114,7 +114,8 @@ def test_an_event_that_kills_its_consumer_is_put_aside_after_the_limit_and_the_r
     broker.consumer("hg.#", limits=limits).close()
     broker.publish_events(*(push_event(number) for number in range(1, 6)))
     deaths, handled = _die_on(2, broker, MAX_DELIVERIES)
-    assert deaths == MAX_DELIVERIES
+    # The broker may have delivered it to the connection that was just closed; that delivery counts as the first.
+    assert deaths in (MAX_DELIVERIES - 1, MAX_DELIVERIES)
     assert handled == ["1", *["2"] * deaths, "3", "4", "5", "left"]
     (letter,) = broker.dead(1)
     assert (letter.routing_key, letter.body) == ("hg.push.repo", encode(push_event(2)))

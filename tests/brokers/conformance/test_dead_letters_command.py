@@ -78,14 +78,16 @@ def test_what_is_requeued_comes_to_its_consumer_as_it_came_at_first(broker: Brok
         {"id": event.id, "type": "hg.push.v1", "routing_key": "hg.push.repo", "reason": "not today"}
         for event in events[:2]
     ]
-    assert command("list", "--limit", "1") == (OK, [f"{events[0].id} hg.push.v1 hg.push.repo  not today"])
+    code, lines = command("list", "--limit", "1")
+    assert (code, lines[0].split()) == (OK, ["ID", "TYPE", "ROUTING", "KEY", "REASON"])
+    assert lines[1:] == [f"{events[0].id}  hg.push.v1  hg.push.repo  not today"]
     code, lines = command("show", events[1].id)
     assert (code, json.loads("".join(lines))["event"]) == (OK, json.loads(encode(events[1])))
-    assert command("requeue", events[1].id) == (OK, [f"{events[1].id} hg.push.v1 hg.push.repo  not today"])
+    assert command("requeue", events[1].id) == (OK, [f"{events[1].id}  hg.push.v1  hg.push.repo  not today"])
     assert next_event(consumer) == events[1]
     consumer.acknowledge()
     assert is_silent(consumer)
-    assert command("requeue", "--all") == (OK, [f"{events[0].id} hg.push.v1 hg.push.repo  not today"])
+    assert command("requeue", "--all") == (OK, [f"{events[0].id}  hg.push.v1  hg.push.repo  not today"])
     assert next_event(consumer) == events[0]
     consumer.acknowledge()
     assert (is_silent(consumer), consumer.stats.bad) == (True, 0)
@@ -109,7 +111,7 @@ def test_what_is_no_event_has_a_digest_for_an_id_and_can_be_dropped(broker: Brok
     broker.publish(message(7, body=b"no event\x00\xff"), message(8, body=b"nor this"))
     broker.publish_events(push_event(1), push_event(2))
     reject(consumer, 2, "because")
-    ids = [line.split()[0] for line in command("list")[1]]
+    ids = [line.split()[0] for line in command("list")[1][1:]]
     first, second = ids[:2]
     assert first.startswith("raw:")
     assert len(set(ids)) == 4

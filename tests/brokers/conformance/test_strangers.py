@@ -191,30 +191,10 @@ def test_what_a_stranger_wrote_is_one_bounded_line_of_the_log(
     assert all(line.isprintable() and len(line) < 8_000 for line in lines), lines
 
 
-@pytest.mark.parametrize("number", [10**20, 2**63, -1, 1.5, True, None, "7"])
-def test_a_note_that_a_memory_cannot_keep_does_not_stop_a_start(tmp_path: Path, number: object) -> None:
-    path = tmp_path / "state.db"
-    ConsumerState(path).close()
-    lines = [
-        ["bad", number, "hg://host/repo", "one", None],
-        ["\ud800", 3],
-        [7, 3],
-        ["good", 5, "hg://h/r", "one", None],
-    ]
-    path.with_name("state.db.done-0").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    state = ConsumerState(path)
-    assert (state.is_handled("bad"), state.is_handled("good"), state.last(Lane("hg://h/r", "one", None))) == (
-        False,
-        True,
-        5,
-    )
-    state.close()
-
-
 def test_ids_that_an_earlier_version_remembered_are_known(broker: BrokerUnderTest, tmp_path: Path) -> None:
     event = push_event(1)
     state = ConsumerState(tmp_path / "old.db")
-    state.record(event.id, None, 0)
+    state.record([(event.id, None, 0)])
     state.close()
     consumer = broker.consumer("#", state=tmp_path / "old.db")
     broker.publish_events(event, push_event(2))
@@ -225,7 +205,7 @@ def test_ids_that_an_earlier_version_remembered_are_known(broker: BrokerUnderTes
 def test_lanes_of_strangers_are_forgotten_again(tmp_path: Path) -> None:
     state = ConsumerState(tmp_path / "state.db", lanes=100)
     for number in range(3_000):
-        state.record(None, Lane(f"hg://stranger/{number}", "one", None), 1)
+        state.record([(None, Lane(f"hg://stranger/{number}", "one", None), 1)])
     kept = [number for number in range(3_000) if state.last(Lane(f"hg://stranger/{number}", "one", None))]
     assert kept[-1] == 2_999
     assert len(kept) <= 1_100

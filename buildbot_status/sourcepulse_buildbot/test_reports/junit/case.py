@@ -103,7 +103,6 @@ class Case:
         return self.has_cases and self.outcome == PASSED and self.attempts == 1
 
     def characters(self, text: str) -> None:
-        """Read a piece of text."""
         if self._part is not None:
             self._part.write(text)
 

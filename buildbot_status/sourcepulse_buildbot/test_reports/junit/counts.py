@@ -32,11 +32,9 @@ class Suite:
 
     @property
     def name(self) -> str:
-        """The name of the suite."""
         return self.attributes.get("name", "").strip()
 
     def add_case(self, case: Mapping[str, str], *, is_direct: bool, is_skipped: bool, failing_elements: int) -> None:
-        """Count a case."""
         self.below += 1
         self.direct += is_direct
         self.skipped += is_skipped
@@ -64,9 +62,7 @@ class Suite:
         directly in the suite or all below, with or without skipped ones, with nested suites counted as cases.
         """
         where = f"suite {self.name}: " if self.name else ""
-        failures = (whole_number(self.attributes.get("failures")) or 0) + (
-            whole_number(self.attributes.get("errors")) or 0
-        )
+        failures = sum(whole_number(self.attributes.get(name)) or 0 for name in ("failures", "errors"))
         # node counts a suite that contains a failing suite as one failure.
         if failures > self.failing and failures > self.failing_elements + self.direct_suites * bool(self.failing):
             return f"{where}{failures} failures are counted, {self.failing} are there"

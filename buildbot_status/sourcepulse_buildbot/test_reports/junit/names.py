@@ -21,8 +21,8 @@ def case_name(
     """Return the name of a test case; `suites` are the attributes of the elements around it, the outermost first.
 
     Some writers nest cases in cases: `cases` are those around it, whose names precede its own. The class is left out if
-    the name repeats it. Suites precede it if the class does not tell them apart: it is missing, it is the one word that
-    node writes, or suites are nested and the class names none of them.
+    the name repeats it. Suites precede it if the class does not distinguish them: it is missing, it is the one word
+    that node writes, or suites are nested and the class names none of them.
     """
     name, class_name = case.get("name", "").strip(), case.get("classname", "").strip()
     if cases:
@@ -36,7 +36,7 @@ def case_name(
     own = _joined(class_name, name)
     if not class_name:
         return SEPARATOR.join([each for each in names if each and not own.startswith(each)] + ([own] if own else []))
-    if len(names) > 1 and not any(_tells(class_name, each) or _tells(name, each) for each in names if each):
+    if len(names) > 1 and not any(_names(class_name, each) or _names(name, each) for each in names if each):
         return SEPARATOR.join([each for each in names if each] + [own])
     return own
 
@@ -52,7 +52,7 @@ def _joined(class_name: str, name: str) -> str:
     return f"{class_name}.{name}" if name else class_name
 
 
-def _tells(text: str, suite: str) -> bool:
+def _names(text: str, suite: str) -> bool:
     """Return whether a text names a suite, or the suite is named after it."""
     words, of_suite = _words(text), _words(suite)
     return bool(words) and (of_suite in words or words in of_suite)

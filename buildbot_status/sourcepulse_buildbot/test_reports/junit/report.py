@@ -18,7 +18,7 @@ from sourcepulse_buildbot.test_reports.cases import ERROR, FAILED, PASSED, SKIPP
 from sourcepulse_buildbot.test_reports.junit.case import Case
 from sourcepulse_buildbot.test_reports.junit.counts import Suite
 from sourcepulse_buildbot.test_reports.junit.names import case_name
-from sourcepulse_buildbot.test_reports.numbers import duration_ns, line_number
+from sourcepulse_buildbot.test_reports.numbers import duration_ns, whole_number
 from sourcepulse_buildbot.test_reports.text import decode_xml, fit_for_xml
 
 #: The report is parsed in pieces, so that cases before a syntax error are kept.
@@ -306,7 +306,7 @@ class _Reader:
     def _add(self, case: Case) -> None:
         attributes = case.attributes
         self._failed += case.outcome in (FAILED, ERROR)
-        line = line_number(attributes.get("line", ""))
+        line = whole_number(attributes.get("line"))
         if line is not None and self._suites and self._suites[-1].is_pytest:
             line += 1
         # The root is not a suite of tests, and a failure of a suite is named after the suite.

@@ -52,12 +52,10 @@ class Summary(NamedTuple):
 
     @property
     def total(self) -> int:
-        """The number of all cases."""
         return sum(self.counts.values())
 
     @property
     def passed(self) -> int:
-        """The number of cases that passed."""
         return self.counts.get(test_case.PASSED, 0)
 
     @property
@@ -67,7 +65,6 @@ class Summary(NamedTuple):
 
     @property
     def skipped(self) -> int:
-        """The number of cases that were skipped."""
         return self.counts.get(test_case.SKIPPED, 0)
 
 

@@ -1,12 +1,18 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Order the details that subunit attaches to a test: the failure first, regardless of the order in the stream."""
+"""What both versions of subunit have in common, and the details of a test: the failure first, whatever the order."""
 
 from __future__ import annotations
 
 import codecs
 
 from sourcepulse_buildbot.test_reports.message_parts import DETAIL, OUTPUT, REASON, Message, MessageParts, Part
+
+#: At most this many tests may run at the same time; more are ignored.
+OPEN_TESTS_MAX = 10_000
+#: The message of an unexpected success, because a test that succeeds has none.
+UNEXPECTED = "This test passes, but it was expected to fail."
+UNFINISHED = "This test began, but the report does not tell its end."
 
 _REASONS = ("traceback", "reason")
 #: Details that hold captured output.

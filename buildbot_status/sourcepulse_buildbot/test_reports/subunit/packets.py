@@ -17,10 +17,8 @@ from typing import NamedTuple
 from sourcepulse_buildbot.test_reports.cases import ERROR, FAILED, PASSED, SKIPPED, ReportBuilder
 from sourcepulse_buildbot.test_reports.message_parts import Message
 from sourcepulse_buildbot.test_reports.numbers import NS_PER_SECOND
-from sourcepulse_buildbot.test_reports.subunit.details import Details
+from sourcepulse_buildbot.test_reports.subunit.details import OPEN_TESTS_MAX, UNEXPECTED, UNFINISHED, Details
 
-#: At most this many tests may run at the same time; more are ignored.
-OPEN_TESTS_MAX = 10_000
 #: Each broken packet may cost the checksum of 4 MiB, so their number is limited.
 BROKEN_PACKETS_MAX = 1_000
 
@@ -39,8 +37,6 @@ _MOST_BYTES = 4 * 1024 * 1024 - 1
 _CHECKSUM_BYTES = 4
 
 _FIXTURE = re.compile(r"setUp(?:Class|Module) \((?P<of>[^()]+)\)")
-_UNEXPECTED = "This test passes, but it was expected to fail."
-_UNFINISHED = "This test began, but the report does not tell its end."
 
 
 class _BrokenError(Exception):
@@ -91,7 +87,7 @@ def read_packets(data: bytes, builder: ReportBuilder) -> None:
             _read(packet, packet.test, open_tests, builder)
     for (_, name), test in open_tests.items():
         if test.is_running:
-            builder.add(name, ERROR, message=_message(test) or _UNFINISHED)
+            builder.add(name, ERROR, message=_message(test) or UNFINISHED)
     if announced:
         builder.problem(f"{len(announced)} tests are announced and did not run")
 
@@ -112,7 +108,7 @@ def _read(packet: _Packet, name: str, open_tests: dict[tuple[str | None, str], _
     elif packet.status in _OUTCOMES:
         del open_tests[key]
         outcome = _OUTCOMES[packet.status]
-        message: str | Message = _message(test) or (_UNEXPECTED if packet.status == _UNEXPECTED_SUCCESS else "")
+        message: str | Message = _message(test) or (UNEXPECTED if packet.status == _UNEXPECTED_SUCCESS else "")
         known = packet.time_ns is not None and test.started_ns is not None
         builder.add(
             name,

@@ -12,10 +12,8 @@ from typing import NamedTuple
 from sourcepulse_buildbot.test_reports.cases import ERROR, FAILED, PASSED, SKIPPED, ReportBuilder
 from sourcepulse_buildbot.test_reports.message_parts import REASON, Message, MessageParts
 from sourcepulse_buildbot.test_reports.numbers import NS_PER_SECOND
-from sourcepulse_buildbot.test_reports.subunit.details import Details
+from sourcepulse_buildbot.test_reports.subunit.details import OPEN_TESTS_MAX, UNEXPECTED, UNFINISHED, Details
 
-#: At most this many tests may run at the same time; more are ignored.
-OPEN_TESTS_MAX = 10_000
 #: A longer line is neither a directive nor a header.
 LINE_BYTES_MAX = 64 * 1024
 
@@ -29,9 +27,6 @@ _OUTCOMES = {
     b"uxsuccess": FAILED,
 }
 _STARTS = frozenset({b"test", b"testing"})
-#: The message of an unexpected success, because a test that succeeds has none.
-_UNEXPECTED = "This test passes, but it was expected to fail."
-_UNFINISHED = "This test began, but the report does not tell its end."
 _PLAIN, _PARTS = b" [", b" [ multipart"
 _END = b"]"
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}")
@@ -70,7 +65,7 @@ class _Reader:
             if len(line) <= LINE_BYTES_MAX:
                 self._line(line.rstrip(b"\r\n"))
         for test in self._open.values():
-            self._builder.add(test.name, ERROR, message=_UNFINISHED)
+            self._builder.add(test.name, ERROR, message=UNFINISHED)
         if self._promised > self._seen + len(self._open):
             self._builder.problem(f"{self._promised} tests are announced, {self._seen} ran")
 
@@ -104,7 +99,7 @@ class _Reader:
         self._seen += 1
         message = self._plain_details() if suffix == _PLAIN else self._parts() if suffix else Message("", 0)
         if word == b"uxsuccess" and not message.text:
-            message = Message(_UNEXPECTED, 0)
+            message = Message(UNEXPECTED, 0)
         duration = self._now - test.started if self._now is not None and test.started is not None else None
         self._builder.add(
             test.name,

@@ -1,12 +1,10 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A stream of TAP (the outermost one or a subtest), the check of its plan, and a test point."""
+"""A stream of TAP, the outermost one or a subtest, and the check of its plan."""
 
 from __future__ import annotations
 
 import re
-
-from sourcepulse_buildbot.test_reports.message_parts import REASON, Message, MessageParts
 
 #: The failures that node, tape, ava and PostgreSQL's pg_regress count at their end.
 _FAILURES = re.compile(
@@ -38,7 +36,6 @@ class Level:
         return self.planned is not None and self.seen >= self.planned
 
     def add(self, number: str | None, *, is_bad: bool) -> None:
-        """Count a test point."""
         self.seen += 1
         self.bad += is_bad
         if number is not None:
@@ -61,30 +58,6 @@ class Level:
         if self.numbered == self.seen and self._numbers != set(range(1, self.seen + 1)):
             return f"the numbers of {self.seen} tests are not those from 1 to {self.seen}"
         return None
-
-
-class Point:
-    """A test that more lines may follow: a block of YAML or, if it failed, comments."""
-
-    def __init__(self, name: str, outcome: str, indent: int, *, reason: str, duration_ns: int | None) -> None:
-        self.name = name
-        self.outcome = outcome
-        self.indent = indent
-        self.duration_ns = duration_ns
-        self.yaml_indent: int | None = None
-        self.values: dict[str, str] = {}
-        self._reason = reason
-        self._parts = MessageParts()
-        self._part = self._parts.begin(REASON)
-
-    def add_line(self, line: str) -> None:
-        """Add a line of its block or of its comments."""
-        self._part.write(f"{line}\n")
-
-    def message(self) -> str | Message:
-        """Return why it failed or was skipped."""
-        # The block of a skipped test only states how long that took.
-        return self._reason or self._parts.message()
 
 
 def counted_failures(line: str) -> int:

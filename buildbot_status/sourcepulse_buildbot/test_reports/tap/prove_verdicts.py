@@ -66,7 +66,6 @@ class Prove:
             self._verdict(file.verdict)
 
     def add(self, outcome: str) -> None:
-        """Count a test."""
         self._failed_of_file += outcome in (FAILED, ERROR)
         self._seen_of_file += 1
 
@@ -120,6 +119,5 @@ class Prove:
             self._files = self._tests = self._failed = 0
 
     def end(self) -> None:
-        """End the report."""
         if self._is_open:
             self._builder.problem("there is no result of prove, its run may have ended early")

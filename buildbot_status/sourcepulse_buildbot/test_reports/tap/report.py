@@ -13,11 +13,11 @@ from __future__ import annotations
 import re
 
 from sourcepulse_buildbot.test_reports.cases import ERROR, FAILED, PASSED, SKIPPED, Report, ReportBuilder
-from sourcepulse_buildbot.test_reports.message_parts import Message
-from sourcepulse_buildbot.test_reports.numbers import duration_ns, line_number
-from sourcepulse_buildbot.test_reports.tap.level import Level, Point, counted_failures
+from sourcepulse_buildbot.test_reports.numbers import duration_ns
+from sourcepulse_buildbot.test_reports.tap.level import Level, counted_failures
 from sourcepulse_buildbot.test_reports.tap.line_stamps import find_stamps, lines_of
 from sourcepulse_buildbot.test_reports.tap.names import Named, without_times
+from sourcepulse_buildbot.test_reports.tap.point import Point
 from sourcepulse_buildbot.test_reports.tap.prove_verdicts import Prove
 from sourcepulse_buildbot.test_reports.text import decode_text
 
@@ -40,8 +40,6 @@ _ESCAPED = re.compile(r"\\([\\#])")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 #: node-tap writes a test's duration like this; node itself has `duration_ms` in the YAML.
 _TIME = re.compile(r"\s#\s*time=(?P<value>[0-9.]+)(?P<unit>ms|s)$")
-#: The keys of a YAML block that are understood; the rest is only text.
-_YAML_KEYS = frozenset({"duration_ms", "file", "line", "location"})
 _ALL_SKIPPED = "all tests"
 _PLAN_LEFT_OUT = "the plan behind a timestamp is not kept; its lines are taken for the log of a program and not read"
 
@@ -101,7 +99,8 @@ class _Reader:
         text = line.lstrip(" ")
         indent = len(line) - len(text)
         text = text.rstrip()
-        if self._point is not None and self._belongs_to(self._point, text, indent):
+        is_comment = text.startswith("#") and not _SUBTEST.match(text)
+        if self._point is not None and self._point.add_line(text, indent, is_comment=is_comment):
             return
         self._end_point()
         if indent % _INDENT or not text:
@@ -141,29 +140,6 @@ class _Reader:
             return True
         return False
 
-    def _belongs_to(self, point: Point, text: str, indent: int) -> bool:
-        """Add a line to the test before it if it belongs there; return whether it does."""
-        if point.yaml_indent is not None:
-            if text == "..." and indent <= point.yaml_indent:
-                point.yaml_indent = None
-            else:
-                key, _, value = text.partition(":")
-                if key in _YAML_KEYS:
-                    point.values.setdefault(key, value.strip().strip("'\""))
-                point.add_line(" " * min(indent - point.yaml_indent, LEVELS_MAX) + text)
-            return True
-        if text == "---" and indent > point.indent:
-            point.yaml_indent = indent
-            return True
-        is_comment = text.startswith("#") and not _SUBTEST.match(text)
-        if point.outcome == FAILED:
-            # Diagnostics are in the column of the test, or deeper; some writers put a blank line before them.
-            if is_comment and indent >= point.indent:
-                point.add_line(text[1:].removeprefix(" ").rstrip())
-                return True
-            return not text
-        return is_comment and indent == point.indent
-
     def _plan(self, depth: int, number: str, reason: str | None) -> None:
         if not depth and self._levels[0].planned is not None:
             self._end_stream()
@@ -177,7 +153,7 @@ class _Reader:
     def _test(self, depth: int, indent: int, match: re.Match[str]) -> None:
         rest = match["rest"].strip()
         top = self._levels[0]
-        if match["number"] is None and self._has_numbers and not self._takes_unnumbered(depth):
+        if match["number"] is None and self._has_numbers and not self._accepts_unnumbered(depth):
             return
         if not depth and top.begins_again(match["number"]):
             self._end_stream()
@@ -193,7 +169,7 @@ class _Reader:
         if depth:
             self._levels[depth - 1].below_seen = True
 
-    def _takes_unnumbered(self, depth: int) -> bool:
+    def _accepts_unnumbered(self, depth: int) -> bool:
         """Return whether a line without a number may be a test although others have numbers."""
         level = self._levels[depth] if depth < len(self._levels) else None
         if level is None:
@@ -273,33 +249,15 @@ class _Reader:
 
     def _end_point(self) -> None:
         point, self._point = self._point, None
-        if point is None:
-            return
-        path, line = point.values.get("file"), point.values.get("line", "")
-        if path is None and "location" in point.values:
-            path, line, *_ = *point.values["location"].rsplit(":", 2), ""
-        measured = duration_ns(point.values.get("duration_ms", ""), "ms")
-        self._add(
-            point.name,
-            point.outcome,
-            path=path,
-            line=line_number(line),
-            duration=measured if point.duration_ns is None else point.duration_ns,
-            message=None if point.outcome == PASSED else point.message(),
-        )
+        if point is not None:
+            self._add_named(point.named(self._path))
 
-    def _add(
-        self,
-        name: str,
-        outcome: str,
-        *,
-        path: str | None = None,
-        line: int | None = None,
-        duration: int | None = None,
-        message: str | Message | None = None,
-    ) -> None:
-        self._cases.append(Named(name, outcome, path or self._path, line, duration, message))
-        self._prove.add(outcome)
+    def _add(self, name: str, outcome: str, message: str | None = None) -> None:
+        self._add_named(Named(name, outcome, self._path, None, None, message))
+
+    def _add_named(self, case: Named) -> None:
+        self._cases.append(case)
+        self._prove.add(case.outcome)
 
     def _end_stream(self) -> None:
         self._end_point()
@@ -310,14 +268,7 @@ class _Reader:
         self._check_plan(top, 0)
         cases, self._cases = self._cases, []
         for case in without_times(cases):
-            self._builder.add(
-                case.name,
-                case.outcome,
-                code_path=case.code_path,
-                line=case.line,
-                duration_ns=case.duration_ns,
-                message=case.message,
-            )
+            self._builder.add(**case._asdict())
         self._prove.end_file(top.seen)
         self._levels, self._announced, self._bailed_out, self._path = [Level()], "", False, None
         self._is_begun = False

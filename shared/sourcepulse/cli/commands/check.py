@@ -8,10 +8,10 @@ import argparse
 from collections.abc import Iterator, Mapping
 
 from sourcepulse.brokers.probe import probe
-from sourcepulse.cli.common import add_settings, open_outbox, print_json, settings
+from sourcepulse.cli.common import add_json, add_settings, open_outbox, print_json, settings
 from sourcepulse.cli.findings import Finding
-from sourcepulse.config import Config
-from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, SourcePulseError
+from sourcepulse.config import DEFAULT_FILES, Config
+from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, ConfigError, SourcePulseError
 from sourcepulse.relay.destination import STREAMS, places_of
 from sourcepulse.relay.on_demand import START_SECONDS, failed_start, is_on_demand
 from sourcepulse.relay.relay import is_relayed
@@ -32,12 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", default=DEFAULT_KEY, help=f"a routing key that the events will have (default: {DEFAULT_KEY})"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print one line per part; exit code 1 if any of them keeps events from being published."""
-    findings = list(_findings(settings(args), args.key))
+    config = settings(args)
+    if config.text("outbox") is None and not places_of(config):
+        raise ConfigError(
+            "nothing to check is set: use --outbox FILE and --broker-file FILE, or set outbox and broker_file in "
+            f"{DEFAULT_FILES}; in a repository run `hg sourcepulse-check`"
+        )
+    findings = list(_findings(config, args.key))
     for finding in findings:
         if args.json:
             print_json(finding._asdict())

@@ -23,13 +23,24 @@ from sourcepulse.brokers.dead_letters import (
     open_dead_letters,
 )
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.cli.common import add_action, add_settings, positive, print_json, settings
+from sourcepulse.cli.common import (
+    add_action,
+    add_json,
+    add_settings,
+    positive,
+    print_json,
+    print_table,
+    required_broker,
+    settings,
+)
 from sourcepulse.errors import EXIT_OK, ConfigError, NothingThereError
 from sourcepulse.events.text import plain
 
 HELP = "list, show, requeue or drop the dead letters of a queue"
 
 DEFAULT_LIMIT = 1_000
+
+_COLUMNS = ("ID", "TYPE", "ROUTING KEY", "REASON")
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"at most N of them (default: {DEFAULT_LIMIT})",
     )
-    listing.add_argument("--json", action="store_true", help="one JSON object per line")
+    add_json(listing)
     show = _action(actions, "show", _show, "show whole events as JSON, with reason and routing key")
     show.add_argument("ids", nargs="+", metavar="ID", help="an id as `list` shows it")
     for name, action, help_ in (
@@ -55,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         changing = _action(actions, name, action, help_)
         changing.add_argument("ids", nargs="*", metavar="ID", help="an id as `list` shows it")
         changing.add_argument("--all", action="store_true", help="every dead letter of the queue")
+        add_json(changing)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,11 +92,10 @@ def _list(args: argparse.Namespace) -> int:
         found = letters.read(args.limit)
     if not found:
         raise _nothing(args.queue)
-    for letter in found:
-        if args.json:
-            print_json(_summary(letter))
-        else:
-            print(_line(letter))
+    if args.json:
+        _print_each(found, as_json=True)
+    else:
+        print_table(_COLUMNS, [_cells(letter) for letter in found])
     return EXIT_OK
 
 
@@ -110,7 +121,7 @@ def _requeue(args: argparse.Namespace) -> int:
             chosen = [letter for letter in chosen if not letter.obstacle]
         if chosen:
             letters.requeue(chosen)
-        _print_lines(chosen)
+        _print_each(chosen, as_json=args.json)
 
     code = _change(args, requeue)
     check_no_obstacle(stuck)
@@ -120,7 +131,7 @@ def _requeue(args: argparse.Namespace) -> int:
 def _drop(args: argparse.Namespace) -> int:
     def drop(letters: DeadLetters, chosen: Sequence[DeadLetter]) -> None:
         # Printed first, so that nothing is dropped without a trace on a full disk or a closed pipe.
-        _print_lines(chosen)
+        _print_each(chosen, as_json=args.json)
         letters.drop(chosen)
 
     return _change(args, drop)
@@ -138,26 +149,25 @@ def _change(args: argparse.Namespace, change: Callable[[DeadLetters, Sequence[De
 
 
 def _broker(args: argparse.Namespace) -> BrokerUrl:
-    url = settings(args).broker()
-    if url is None:
-        raise ConfigError("no broker is set; use --broker-file, SOURCEPULSE_BROKER_FILE or --broker")
-    return url
+    return required_broker(settings(args))
 
 
 def _nothing(queue: str) -> NothingThereError:
     return NothingThereError(f"the queue {queue!r} has no dead letters")
 
 
-def _print_lines(letters: Sequence[DeadLetter]) -> None:
+def _print_each(letters: Sequence[DeadLetter], *, as_json: bool) -> None:
     for letter in letters:
-        print(_line(letter))
+        if as_json:
+            print_json(_summary(letter))
+        else:
+            print("  ".join(map(plain, _cells(letter))))
     sys.stdout.flush()
 
 
-def _line(letter: DeadLetter) -> str:
+def _cells(letter: DeadLetter) -> list[str]:
     summary = _summary(letter)
-    type_ = summary["type"] or "-"
-    return f"{plain(summary['id'])} {plain(type_)} {plain(letter.routing_key)}  {plain(letter.reason)}"
+    return [summary["id"], summary["type"] or "-", letter.routing_key, letter.reason]
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:

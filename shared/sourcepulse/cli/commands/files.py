@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 import sourcepulse
+from sourcepulse.cli.common import add_json, print_json
 from sourcepulse.errors import EXIT_OK, NothingThereError
 
 HELP = "print the paths of the deploy files and the documentation"
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="?", metavar="NAME", help="print only the path of this file, such as activemq.xml"
     )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         if not found:
             raise NothingThereError(f"no file {args.name!r} comes with the package; `sourcepulse files` lists them all")
     for path in found:
-        print(path)
+        print_json({"name": path.name, "path": str(path)}) if args.json else print(path)
     return EXIT_OK
 
 

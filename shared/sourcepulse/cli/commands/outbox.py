@@ -14,17 +14,19 @@ from typing import Any
 
 from sourcepulse.cli.common import (
     add_action,
+    add_json,
     add_settings,
     open_outbox,
     outbox_path,
     positive,
     print_json,
+    print_table,
     settings,
     warn_if_unrelayed,
 )
-from sourcepulse.cli.lines import plain
 from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, EXIT_REFUSED, ConfigError, NothingThereError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
+from sourcepulse.events.text import plain
 from sourcepulse.events.topics import check_pattern
 from sourcepulse.outbox import queries as outbox_view
 from sourcepulse.outbox.outbox import BURIED, DELIVERED, Outbox
@@ -38,6 +40,17 @@ HELP = "inspect and repair an outbox"
 
 BURY_REASON = "buried by hand"
 
+#: What `list` prints of each event, and under which name.
+_COLUMNS = (
+    ("POSITION", "position"),
+    ("STATE", "state"),
+    ("TIME (UTC)", "time"),
+    ("ID", "id"),
+    ("SOURCE", "source"),
+    ("ROUTING KEY", "routing_key"),
+    ("REASON", "reason"),
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,15 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     _action(actions, "list", _list, "list events, oldest first", _selection_arguments, _list_arguments)
     _action(actions, "show", _show, "show one event as it is sent", _names_argument)
-    _action(actions, "retry", _retry, "make buried events pending again", _names_or_all_argument)
-    _action(
-        actions, "bury", _bury, "bury pending events, so that the relay skips them", _names_argument, _reason_argument
-    )
-    _action(actions, "replay", _replay, "send delivered events again", _optional_names, _selection_arguments)
+    _action(actions, "retry", _retry, "make buried events pending again", _names_or_all_argument, add_json)
+    bury = "bury pending events, so that the relay skips them"
+    _action(actions, "bury", _bury, bury, _names_argument, _reason_argument, add_json)
+    _action(actions, "replay", _replay, "send delivered events again", _optional_names, _selection_arguments, add_json)
     _action(actions, "rebind", _rebind, "accept that the broker has changed", _stream_argument)
     _action(actions, "check", _check, "check the file and its numbers")
     _action(actions, "vacuum", _vacuum, "return the space of expired events to the disk")
-    _action(actions, "repair", _repair, "copy everything readable in a damaged file into a new one", _force_argument)
+    repair = "copy everything readable in a damaged file into a new one"
+    _action(actions, "repair", _repair, repair, _force_argument, add_json)
 
 
 def _stream_argument(parser: argparse.ArgumentParser) -> None:
@@ -121,20 +134,17 @@ def _selection_arguments(parser: argparse.ArgumentParser) -> None:
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", choices=STATES, help="only events in this state")
     parser.add_argument("--limit", type=positive, metavar="N", help="at most N events")
-    parser.add_argument("--json", action="store_true", help="one JSON object per line (schema: outbox-list.v1)")
+    add_json(parser, "one JSON object per line (schema: outbox-list.v1)")
 
 
 def _list(args: argparse.Namespace) -> int:
     with open_outbox(settings(args)) as outbox:
         rows = outbox_view.rows(outbox, _selection(args, state=args.state), limit=args.limit)
-    for row in rows:
-        if args.json:
+    if args.json:
+        for row in rows:
             print_json(row)
-        else:
-            reason = f"  {plain(row['reason'])}" if row["reason"] else ""
-            print(
-                f"{row['position']:>8} {row['state']:9} {row['time']} {row['id']} {plain(row['routing_key'])}{reason}"
-            )
+    else:
+        print_table([name for name, _ in _COLUMNS], [[str(row[key] or "") for _, key in _COLUMNS] for row in rows])
     return EXIT_OK
 
 
@@ -156,7 +166,7 @@ def _retry(args: argparse.Namespace) -> int:
             raise NothingThereError("no event is buried")
         for row in rows:
             outbox.retry(row["position"])
-            print(row["id"])
+            _print_done(args, row, "pending again")
     return EXIT_OK
 
 
@@ -164,7 +174,7 @@ def _bury(args: argparse.Namespace) -> int:
     with open_outbox(settings(args)) as outbox:
         for row in _named(outbox, args.names):
             outbox.bury(row["position"], args.reason)
-            print(row["id"])
+            _print_done(args, row, "buried")
     return EXIT_OK
 
 
@@ -178,9 +188,16 @@ def _replay(args: argparse.Namespace) -> int:
             raise NothingThereError("no delivered event that is still kept matches")
         for row in rows:
             outbox.request_replay(row["position"])
-            print(row["id"])
+            _print_done(args, row, "to be replayed")
         _log_replays(outbox, len(rows))
     return EXIT_OK
+
+
+def _print_done(args: argparse.Namespace, row: dict[str, Any], what: str) -> None:
+    if args.json:
+        print_json({"id": row["id"], "position": row["position"]})
+    else:
+        print(f"{row['id']}  {plain(row['routing_key'])}  {what}")
 
 
 def _log_replays(outbox: Outbox, count: int) -> None:
@@ -206,13 +223,17 @@ def _repair(args: argparse.Namespace) -> int:
         if not args.force:
             check_needs_repair(path)
         report = repair(path)
-    print_json(asdict(report) | {"aside": str(report.aside)})
+    if args.json:
+        print_json(asdict(report) | {"aside": str(report.aside)})
+    else:
+        saved = ", ".join(f"{count} {table}" for table, count in report.saved.items())
+        print(f"{path} is a new file with {saved}; the former file is kept as {report.aside}")
     if report.unreadable or report.payloads_lost:
         logger.warning(
-            "%d places could not be read; the payloads of %d delivered events may be lost; "
-            "the damaged file is kept as %s",
-            report.unreadable, report.payloads_lost, report.aside,
-        )  # fmt: skip
+            "%d places could not be read; the payloads of %d delivered events may be lost",
+            report.unreadable,
+            report.payloads_lost,
+        )
         return EXIT_REFUSED
     return EXIT_OK
 

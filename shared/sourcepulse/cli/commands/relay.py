@@ -87,7 +87,7 @@ def _require_both(config: Config) -> None:
         try:
             config.require("broker")
         except ConfigError as error:
-            missing.append(f"{error}, or --broker-file" + (f"; the events went to {bound} before" if bound else ""))
+            missing.append(f"{error}; the events went to {bound} before" if bound else str(error))
     if missing:
         raise ConfigError("; ".join(missing))
 

@@ -1,14 +1,16 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""List the event types, or print the JSON Schema of one."""
+"""List the event types, or print the JSON Schema of the data of one, or with --example a whole event."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from sourcepulse.catalogue import known_types, schema_for
-from sourcepulse.errors import EXIT_OK
+from sourcepulse.catalogue import STATUS_SCHEMA, example_of, known_types, schema_for
+from sourcepulse.cli.common import add_json, print_json, print_table
+from sourcepulse.errors import EXIT_OK, ConfigError
+from sourcepulse.events.wire import encode
 
 #: What `emit` takes besides the types that have a schema of their own.
 STATUS_TYPES = "system.<service>.<state>.v1"
@@ -19,12 +21,23 @@ HELP = "list the event types, or print the JSON Schema of one"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `schema`."""
     parser.add_argument("type", nargs="?", metavar="TYPE", help="e.g. hg.push.v1, or hg.push for its newest version")
+    parser.add_argument("--example", action="store_true", help="an event of the type as a consumer receives it")
+    add_json(parser, "the list as one JSON object per line; a schema and an event are JSON anyway")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the types, one per line, or a schema."""
-    if args.type is None:
-        print("\n".join([*known_types(), STATUS_TYPES]))
+    """Print the types, a schema or an event."""
+    if args.type is not None:
+        document = json.loads(encode(example_of(args.type))) if args.example else schema_for(args.type)
+        print(json.dumps(document, indent=2))
+        return EXIT_OK
+    if args.example:
+        raise ConfigError("name the type of the example, such as hg.push; `sourcepulse schema` lists the types")
+    types = [(name, schema_for(name)["title"]) for name in known_types()]
+    types.append((STATUS_TYPES, schema_for(STATUS_SCHEMA)["title"]))
+    if args.json:
+        for name, title in types:
+            print_json({"type": name, "title": title})
     else:
-        print(json.dumps(schema_for(args.type), indent=2))
+        print_table(("TYPE", "MEANING"), types)
     return EXIT_OK

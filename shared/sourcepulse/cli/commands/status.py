@@ -7,11 +7,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from sourcepulse.cli.common import add_settings, open_outbox, print_json, settings
+from sourcepulse.cli.common import add_json, add_settings, open_outbox, print_json, settings
 from sourcepulse.cli.lines import plain
 from sourcepulse.errors import EXIT_OK
 from sourcepulse.outbox.queries import figures
-from sourcepulse.relay.on_demand import START_SECONDS, failed_start
+from sourcepulse.relay.on_demand import START_SECONDS, failed_start, is_on_demand
 from sourcepulse.relay.relay import is_relayed
 
 HELP = "show what is pending, sent and failed"
@@ -20,7 +20,7 @@ HELP = "show what is pending, sent and failed"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `status`."""
     add_settings(parser, "outbox")
-    parser.add_argument("--json", action="store_true", help="one JSON object (schema: status.v1)")
+    add_json(parser, "one JSON object (schema: status.v1)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,18 +31,19 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(state)
     else:
-        print("\n".join(lines(state)))
+        print("\n".join(lines(state, on_demand=is_on_demand(state["outbox"]))))
         if failed is not None and not state["relay_running"]:
             print(f"trouble  the last relay failed to start: {plain(failed)}")
     return EXIT_OK
 
 
-def lines(state: dict[str, Any]) -> list[str]:
-    """Return the state as lines for a terminal."""
+def lines(state: dict[str, Any], *, on_demand: bool = False) -> list[str]:
+    """Return the state as lines for a terminal; a relay that pushes start is not missing while it does not run."""
+    stopped = "not running; a push starts it" if on_demand else "not running"
     out = [
         f"outbox   {plain(state['outbox'])}",
-        f"epoch    {state['epoch']}",
-        f"relay    {'running' if state['relay_running'] else 'not running'}",
+        f"epoch    {state['epoch'] or 'none before the first event'}",
+        f"relay    {'running' if state['relay_running'] else stopped}",
         *(f"problem  {problem['name']}: {plain(problem['message'])}" for problem in state["problems"]),
         f"payloads {state['payloads_kept']} kept, {state['payload_bytes_kept']} bytes",
     ]
@@ -62,7 +63,7 @@ def lines(state: dict[str, Any]) -> list[str]:
                 "or the exchange and its bindings were removed"
             )
         if stream["failures"]:
-            out.append(f"         {stream['failures']} failures, last: {plain(stream['last_error'])}")
+            out.append(f"         trouble: {stream['failures']} failures, last: {plain(stream['last_error'])}")
     if state["replays_requested"]:
         waits = "are pending" if state["relay_running"] else "are pending, and no relay runs"
         out.append(f"replays  {state['replays_requested']} {waits}")

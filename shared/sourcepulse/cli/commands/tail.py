@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from sourcepulse.cli.common import add_settings, positive, seconds, settings
+from sourcepulse.cli.common import add_json, add_settings, positive, required_broker, seconds, settings
 from sourcepulse.cli.lines import line
 from sourcepulse.config import Config
 from sourcepulse.consumer.consumer import Consumer
@@ -33,9 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=["#"],
         help="topic patterns, e.g. 'hg.push.#' (default: all events)",
     )
-    parser.add_argument("--json", action="store_true", help="one CloudEvent per line")
+    add_json(parser, "one CloudEvent per line")
     parser.add_argument("--count", type=positive, metavar="N", help="exit with 0 after N events")
-    parser.add_argument("--timeout", type=seconds, metavar="S", help="exit with 3 after S seconds")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="end after SECONDS without an event; exit code 3 if none came, or fewer than --count",
+    )
     parser.add_argument("--durable", metavar="NAME", help="use a durable queue and resume where it stopped")
     parser.add_argument("--from-start", action="store_true", help="start with the oldest stored event")
 
@@ -43,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print events until the count or the time limit is reached, or until interrupted."""
     config = settings(args)
-    config.broker() or config.require("broker")
     consumer = _consumer(args, config)
     signal.signal(signal.SIGTERM, lambda *_: consumer.stop())
     with consumer:
@@ -53,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _consumer(args: argparse.Namespace, config: Config) -> Consumer:
-    url = config.broker()
-    assert url is not None  # noqa: S101 - `run` has made sure
+    url = required_broker(config)
     if args.from_start and url.scheme != "file" and not args.durable:
         raise ConfigError("--from-start needs stored events: a file:// broker, or --durable NAME")
     return Consumer(
@@ -68,21 +71,21 @@ def _consumer(args: argparse.Namespace, config: Config) -> Consumer:
 
 
 def _watch(args: argparse.Namespace, consumer: Consumer) -> int:
-    deadline = None if args.timeout is None else time.monotonic() + args.timeout
     colour = not args.json and sys.stdout.isatty()
     shown = 0
+    quiet_since = time.monotonic()
     while args.count is None or shown < args.count:
-        wait_s = WAIT_SECONDS if deadline is None else deadline - time.monotonic()
-        event = consumer.receive(max(0.0, wait_s))
-        if event is None:
-            if consumer.stopped:
-                return EXIT_OK
-            if deadline is not None and time.monotonic() >= deadline:
-                return EXIT_NOTHING
-            continue
-        _show(event, as_json=args.json, colour=colour)
-        consumer.acknowledge()
-        shown += 1
+        left_s = WAIT_SECONDS if args.timeout is None else quiet_since + args.timeout - time.monotonic()
+        event = consumer.receive(max(0.0, left_s))
+        if event is not None:
+            _show(event, as_json=args.json, colour=colour)
+            consumer.acknowledge()
+            shown += 1
+            quiet_since = time.monotonic()
+        elif consumer.stopped:
+            return EXIT_OK
+        elif args.timeout is not None and time.monotonic() - quiet_since >= args.timeout:
+            return EXIT_OK if shown and args.count is None else EXIT_NOTHING
     return EXIT_OK
 
 

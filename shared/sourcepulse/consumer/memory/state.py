@@ -9,13 +9,12 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection
 
-from sourcepulse.consumer.memory.done import DoneFile, Entry, take_over
-from sourcepulse.consumer.memory.seen import Seen
+from sourcepulse.consumer.memory.handled import HandledNames
 from sourcepulse.errors import StateError
 from sourcepulse.gaps import JUMP_NUMBERS, Lane
 from sourcepulse.outbox.sqlite_file import FileKind, SqliteFile, side_files
@@ -31,6 +30,9 @@ LANES_SLACK = 1_000
 LOCK_WAIT_SECONDS = 5.0
 #: The name of a state that is not stored in a file.
 MEMORY = ":memory:"
+
+#: What is recorded of an event: its name (None if the event may be handled again), its lane, its number there.
+Entry = tuple[str | None, Lane | None, int]
 
 #: "spcs" in ASCII.
 APPLICATION_ID = 0x73706373
@@ -57,8 +59,8 @@ STATE_FILE = FileKind(
     damaged=StateError,
     unwritable=StateError,
     replaced=StateError,
-    repair="move it aside together with the files of the same name that end in -wal, -shm and .lock, or continue with "
-    ".done-; without it repeats of events handled before are not recognised",
+    repair="move it aside together with the files of the same name that end in -wal, -shm and .lock; "
+    "without it repeats of events handled before are not recognised",
 )
 
 
@@ -78,24 +80,13 @@ class ConsumerState:
     """
 
     def __init__(self, path: Path | str, *, window: int = SEEN_WINDOW, lanes: int = LANES_WINDOW) -> None:
-        self._seen = Seen(window)
+        self._seen = HandledNames(window)
         self._lanes_kept = lanes
-        #: The version of the file in which the table `attempts` was last seen empty, as it almost always is.
-        self._no_attempts_at: int | None = None
         self._advanced = 0
-        self._file: _InMemory | SqliteFile
-        self._path: Path | None = None
-        if str(path) == MEMORY:
-            self._file = _InMemory()
-        else:
-            self._file = opened = _open_file(Path(path))
-            self._path = opened.path
-        self._done = DoneFile(self._path)
-        self.take_over()
+        self._file = _InMemory() if str(path) == MEMORY else _open_file(Path(path))
 
     def close(self) -> None:
         """Close the file; may be called more than once."""
-        self.rest()
         self._file.close()
 
     def is_handled(self, name: str, event_id: str | None = None) -> bool:
@@ -112,64 +103,45 @@ class ConsumerState:
         """
         return self._seen.has_other(name)
 
-    def record(self, event_id: str | None, lane: Lane | None, number: int) -> None:
-        """Record that an event is settled; without an id only its number, so that it may be handled again.
+    def record(self, entries: Iterable[Entry]) -> None:
+        """Record in one commit that events are settled; without a name only the number, so it may be handled again.
 
         The record survives a killed process at once, and a power failure a little later: until then an event may
         be handled twice.
         """
-        self.record_all([(event_id, lane, number)])
+        names: dict[str, None] = {}
+        reached: dict[Lane, int] = {}
+        for name, lane, number in entries:
+            if name is not None:
+                names[name] = None
+            if lane is not None:
+                reached[lane] = max(number, reached.get(lane, 0))
+        with self._file.write(durable=False) as db:
+            if names:
+                self._seen.add(db, names)
+                _forget_attempts(db, names)
+            now = time.time()
+            for lane, number in reached.items():
+                _advance(db, lane, number, now)
+            self._advanced += len(reached)
+            if self._advanced >= LANES_SLACK:
+                self._advanced = 0
+                _prune_lanes(db, self._lanes_kept)
 
-    def record_all(self, events: Iterable[Entry]) -> None:
-        """Record several events, and those that were noted, in one commit."""
-        self._write([*self._done.entries(), *events], [])
+    def count_attempt(self, name: str, most: int) -> bool:
+        """Record that an event is about to be handled once more; False, unrecorded, if it was `most` times."""
+        with self._file.write(durable=False) as db:
+            row = db.execute("SELECT count FROM attempts WHERE id = ?", (name,)).fetchone()
+            if row is not None and row[0] >= most:
+                return False
+            db.execute("INSERT INTO attempts VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1", (name,))
+            db.execute("DELETE FROM attempts WHERE rowid <= (SELECT max(rowid) - ? FROM attempts)", (ATTEMPTS_WINDOW,))
+        return True
 
-    def note(self, event_id: str, lane: Lane | None, number: int) -> bool:
-        """Note that an event was handled, until the next record; False if the note cannot be written.
-
-        A note survives a killed process and costs little. Thread-safe.
-        """
-        return self._done.add(event_id, lane, number)
-
-    def rest(self) -> None:
-        """Remove the file of notes until the next note."""
-        self._done.close()
-
-    def take_over(self) -> None:
-        """Record the notes of killed consumers of this memory."""
-        if self._path is not None:
-            take_over(self._path, self._record_left)
-
-    def begin(self, event_id: str) -> None:
-        """Note durably that an event is being handled, so that a killed process is noticed. Thread-safe."""
-        self._done.begin(event_id)
-
-    def attempts(self, event_id: str) -> int:
-        """Return how often an event was handed over without being settled.
-
-        Call it after `is_handled`, which detects whether another process has counted attempts meanwhile.
-        """
-        if self._seen.version == self._no_attempts_at:
-            return 0
-        with self._file.read() as db:
-            row = db.execute("SELECT count FROM attempts WHERE id = ?", (event_id,)).fetchone()
-            known = self._seen.version >= 0
-            if row is None and known and db.execute("SELECT 1 FROM attempts LIMIT 1").fetchone() is None:
-                self._no_attempts_at = self._seen.version
-        return row[0] if row else 0
-
-    def count_attempts(self, ids: Iterable[str]) -> None:
-        """Count one more attempt for those of the events that were handed over and are now given back."""
-        begun = self._done.begun(ids)
-        if begun:
-            self._write(self._done.entries(), begun)
-            self._done.clear(begun)
-
-    def forget_attempts(self, event_id: str) -> None:
+    def forget_attempts(self, name: str) -> None:
         """Reset the attempts of an event that was buried, in case it is requeued."""
-        if self.attempts(event_id):
-            with self._file.write(durable=False) as db:
-                _forget_attempts(db, [event_id])
+        with self._file.write(durable=False) as db:
+            _forget_attempts(db, [name])
 
     def last(self, lane: Lane) -> int | None:
         """Return the number of the last event handled in a lane, or None."""
@@ -208,41 +180,6 @@ class ConsumerState:
             if forget_former:
                 db.execute("DELETE FROM patterns")
             db.executemany("INSERT OR REPLACE INTO patterns VALUES (?, 1)", [(pattern,) for pattern in patterns])
-
-    def _record_left(self, entries: list[Entry], begun: list[str]) -> None:
-        with self._file.read() as db:
-            begun = [event_id for event_id in begun if not self._seen.has(db, event_id)]
-        self._write([*self._done.entries(), *entries], begun)
-
-    def _write(self, entries: Sequence[Entry], given_back: Collection[str]) -> None:
-        ids: dict[str, None] = {}
-        reached: dict[Lane, int] = {}
-        for event_id, lane, number in entries:
-            if event_id is not None:
-                ids[event_id] = None
-            if lane is not None:
-                reached[lane] = max(number, reached.get(lane, 0))
-        with self._file.write(durable=False) as db:
-            if ids:
-                self._seen.add(db, ids)
-                _forget_attempts(db, ids)
-            _count_attempts(db, given_back)
-            now = time.time()
-            for lane, number in reached.items():
-                _advance(db, lane, number, now)
-            self._advanced += len(reached)
-            if self._advanced >= LANES_SLACK:
-                self._advanced = 0
-                _prune_lanes(db, self._lanes_kept)
-        if given_back:
-            self._no_attempts_at = None
-        self._done.clear(ids)
-
-
-def _count_attempts(db: Connection, ids: Iterable[str]) -> None:
-    for event_id in ids:
-        db.execute("INSERT INTO attempts VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1", (event_id,))
-        db.execute("DELETE FROM attempts WHERE rowid <= (SELECT max(rowid) - ? FROM attempts)", (ATTEMPTS_WINDOW,))
 
 
 def _forget_attempts(db: Connection, ids: Iterable[str]) -> None:

@@ -21,7 +21,7 @@ JITTER_SHARE = 0.5
 log = logging.getLogger("sourcepulse.consumer")
 
 
-class Link:
+class ReconnectingSubscription:
     """The connection to one queue, reopened as often as needed.
 
     `generation` counts the connections: a delivery of another generation can no longer be acknowledged.
@@ -99,7 +99,7 @@ def _is_refusal(error: BrokerUnavailableError) -> bool:
     return isinstance(error, BrokerRefusedUsError) and not isinstance(error, ExchangeMissingError)
 
 
-class Queue:
+class QueueBindings:
     """Creates the subscription and remembers the topics of a durable queue; every method may raise StateError.
 
     `stood_before` is True if the queue existed before this process and may therefore have lost messages since.

@@ -8,16 +8,17 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.item import Item
-from sourcepulse.consumer.link import Link, Queue
-from sourcepulse.consumer.memory.coverage import Coverage
-from sourcepulse.consumer.memory.finished import GROUP_EVENTS, Finished
+from sourcepulse.consumer.memory.batch import BATCH_EVENTS, Batch
 from sourcepulse.consumer.memory.name import fact_of, name_of
 from sourcepulse.consumer.memory.state import ConsumerState
-from sourcepulse.consumer.ordering import HOLD_EVENTS, Ordering
+from sourcepulse.consumer.order.coverage import Coverage
+from sourcepulse.consumer.order.ordering import HOLD_EVENTS, Ordering
+from sourcepulse.consumer.reconnect import QueueBindings, ReconnectingSubscription
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerUnavailableError, DecodeError, StateError
 from sourcepulse.events.text import reason_line, short
@@ -27,56 +28,62 @@ from sourcepulse.outbox.outbox import WITHHELD_TYPE
 
 #: The last wait for a missing event before it is given up.
 LAST_LOOK_SECONDS = 0.05
+#: With a limit of deliveries up to this, the attempts of all events are counted, not only of those redelivered.
+SMALL_LIMIT = 2
 
 log = logging.getLogger("sourcepulse.consumer")
 
 
-class Intake:
+class Receiver:
     """One subscription with its memory, used by one thread at a time.
 
     `step` reads deliveries and `take` returns the items that are ready; each of them is acknowledged, rejected or
     given back. Unsettled events are redelivered after a reconnect; those still being handled are recognised and
-    not handed out again. An id is recorded before its event is acknowledged; `finish` notes it at once, and one of
-    the next calls of `step`, or `flush`, records and acknowledges it. Set `stopping` (from any thread or signal
+    not handed out again. An id is recorded before its event is acknowledged: `finish`, one of the next calls of
+    `step`, or `flush` does both, for one event or a batch. Set `stopping` (from any thread or signal
     handler) to make the callers of `take` stop.
     """
 
     def __init__(
-        self,
-        url: BrokerUrl,
-        spec: SubscriptionSpec,
-        *,
-        coverage: Coverage,
-        state: ConsumerState,
-        report: ConsumerReport,
-        hold_seconds: float,
+        self, url: BrokerUrl, spec: SubscriptionSpec, *, state: str | Path, report: ConsumerReport, hold_seconds: float
     ) -> None:
         self.stopping = False
         self.report = report
         self._url = url
         self._spec = spec
-        self._coverage = coverage
-        self._state = state
+        self._coverage = Coverage(spec.patterns)
+        self._state = ConsumerState(state)
         self._stats = report.stats
         self._ordering: Ordering[Item] = Ordering(
-            state,
+            self._state,
             time.monotonic,
             hold_seconds=hold_seconds,
             hold_events=min(HOLD_EVENTS, max(1, spec.prefetch // 2)),
         )
-        self._link = Link(time.monotonic)
-        self._queue = Queue(url, spec, state)
+        self._connection = ReconnectingSubscription(time.monotonic)
+        self._bindings = QueueBindings(url, spec, self._state)
         #: The name of each unsettled event, by the fact part of the name.
         self._unsettled: dict[str, str] = {}
         self._in_hand: dict[str, Item] = {}
+        # How often an event may kill its consumer is limited. The consumer counts for itself, because not every broker
+        # counts deliveries, and those that do also count events that were never handed over. It counts redelivered
+        # events only, and presumes that their first delivery was handed over.
+        most = spec.limits.max_deliveries
+        self._counts_all = most <= SMALL_LIMIT
+        self._attempts_max = most if self._counts_all else most - 1
         # At most half of the prefetch, so that the broker keeps sending meanwhile.
-        self._finished = Finished(time.monotonic, min(GROUP_EVENTS, max(1, spec.prefetch // 2)))
+        self._batch = Batch(time.monotonic, 1 if self._counts_all else min(BATCH_EVENTS, max(1, spec.prefetch // 2)))
         self._overdue_reads = 0
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Return the known event types for which the topics cannot reveal a lost event."""
+        return self._coverage.taken() if self._spec.shared else self._coverage.unchecked()
 
     @property
     def connected(self) -> bool:
         """Whether the connection is open, as far as is known."""
-        return self._link.subscription is not None
+        return self._connection.subscription is not None
 
     @property
     def full(self) -> bool:
@@ -84,32 +91,32 @@ class Intake:
         return len(self._unsettled) >= self._spec.prefetch
 
     def connect(self) -> None:
-        """Make one attempt to subscribe, unless connected; raises what `Link.open` raises."""
-        if self._link.subscription is not None:
+        """Make one attempt to subscribe, unless connected; raises what `ReconnectingSubscription.open` raises."""
+        if self._connection.subscription is not None:
             return
-        again = self._link.generation > 0
-        subscription = self._link.open(self._queue.subscription())
+        again = self._connection.generation > 0
+        subscription = self._connection.open(self._bindings.subscription())
         if subscription is None:
             return
-        self._queue.opened(subscription)
+        self._bindings.opened(subscription)
         self._stats.reconnects += again
         log.info("subscribed to %s at %s", ", ".join(self._spec.patterns), self._url)
         for note in () if again else subscription.notes:
             log.info("%s", note)
-        if subscription.interrupted and (again or self._queue.stood_before):
+        if subscription.interrupted and (again or self._bindings.stood_before):
             self.report.interrupted()
 
     def check_was_reached(self) -> None:
         """Raise BrokerUnavailableError if no attempt to subscribe ever succeeded."""
-        if self._link.generation == 0:
-            reason = f": {self._link.failure}" if self._link.failure is not None else ""
+        if self._connection.generation == 0:
+            reason = f": {self._connection.failure}" if self._connection.failure is not None else ""
             raise BrokerUnavailableError(f"the broker {self._url} was never reached{reason}")
 
     def step(self, wait_seconds: float) -> bool:
         """Read one delivery, waiting at most `wait_seconds`, and return whether one came; reopens a lost connection."""
-        subscription = self._link.subscription
+        subscription = self._connection.subscription
         if subscription is None:
-            retry_in = self._link.due_in()
+            retry_in = self._connection.due_in()
             if retry_in > 0:
                 time.sleep(min(wait_seconds, retry_in))
             else:
@@ -119,14 +126,14 @@ class Intake:
         wait = wait_seconds if due_in is None else min(wait_seconds, max(due_in, LAST_LOOK_SECONDS))
         try:
             # Finished items are not delayed by waiting for a delivery.
-            delivery = subscription.receive(0.0 if self._finished else wait)
-            self._link.works()
+            delivery = subscription.receive(0.0 if self._batch else wait)
+            self._connection.works()
             if delivery is not None:
                 self._take_in(subscription, delivery)
         except BrokerUnavailableError as error:
             self._lost(error)
             return False
-        if delivery is None or self._finished.due:
+        if delivery is None or self._batch.due:
             self.flush()
         self._give_up_what_is_overdue(delivery)
         return delivery is not None
@@ -148,47 +155,36 @@ class Intake:
                     self._in_hand[step.name] = step
                     return step
 
-    def begin(self, item: Item) -> None:
-        """Note that an item is handed over. Thread-safe."""
-        # The number of times that an event may kill its consumer is limited. The consumer counts for itself, because
-        # not every broker counts deliveries, and those that do also count events that were never handed over.
-        self._state.begin(item.name)
-
-    def reject_spent(self, item: Item) -> None:
-        """Bury an item that was handed over too often."""
-        self.reject(item, f"handed over {self._spec.limits.max_deliveries} times and never acknowledged")
+    def make_ready(self, item: Item) -> bool:
+        """Count that an item is about to be handed over; False if it was too often, and the item is buried."""
+        # Otherwise those before it would be handed over, and counted, again if it kills the process.
+        self.flush()
+        item.ready = self._state.count_attempt(item.name, self._attempts_max)
+        if not item.ready:
+            self.reject(item, f"handed over {self._spec.limits.max_deliveries} times and never acknowledged")
+        return item.ready
 
     def acknowledge(self, item: Item) -> None:
         """Record and acknowledge an item at once."""
-        self._finished.add(item)
+        self._batch.add(item)
         self.flush()
-
-    def note(self, item: Item) -> None:
-        """Note that an item was handled, before `finish` is called. Thread-safe."""
-        item.noted = self._state.note(item.name, item.lane, item.number)
 
     def finish(self, item: Item) -> None:
         """Record and acknowledge an item soon, together with others if many are handled in quick succession."""
-        self._finished.add(item)
-        if not self._finished.due and not self.full and not item.noted:
-            self.note(item)
-        if self._finished.due or self.full or not item.noted:
+        self._batch.add(item)
+        if self._batch.due or self.full:
             self.flush()
 
     def flush(self) -> None:
         """Record and acknowledge the finished items."""
-        if not self._finished:
+        if not self._batch:
             return
         try:
             done = self._record_finished()
-            subscription = self._link.subscription
+            subscription = self._connection.subscription
             # An item of an older connection is redelivered, and is then recognised by its id.
-            known = [item.delivery for item in done if item.generation == self._link.generation]
-            if subscription is None or not known:
-                return
-            if len(known) == 1:
-                subscription.acknowledge(known[0])
-            else:
+            known = [item.delivery for item in done if item.generation == self._connection.generation]
+            if subscription is not None and known:
                 subscription.acknowledge_all(known)
         except BrokerUnavailableError as error:
             self._lost(error)
@@ -203,9 +199,9 @@ class Intake:
         log.warning("event %s is moved to the dead letters: %s", short(item.event.id), reason_line(reason))
         self.flush()
         try:
-            self._state.record(None, item.lane, item.number)
-            subscription = self._link.subscription
-            if subscription is not None and item.generation == self._link.generation:
+            self._state.record([(None, item.lane, item.number)])
+            subscription = self._connection.subscription
+            if subscription is not None and item.generation == self._connection.generation:
                 subscription.reject(item.delivery, reason)
                 self._state.forget_attempts(item.name)
         except BrokerUnavailableError as error:
@@ -219,10 +215,6 @@ class Intake:
 
     def give_back(self, items: Iterable[Item]) -> None:
         """Forget that these items were taken; they are redelivered over the next connection."""
-        items = list(items)
-        # If the attempts cannot be counted now, their notes remain and are counted when the memory is next opened.
-        with suppress(StateError):
-            self._state.count_attempts(item.name for item in items)
         for item in sorted(items, key=lambda each: each.number, reverse=True):
             self._settled(item)
             if item.lane is not None:
@@ -233,16 +225,15 @@ class Intake:
         # Finished items that cannot be recorded are redelivered too; the reason is raised elsewhere.
         with suppress(StateError):
             self._record_finished()
-        self._link.drop()
+        self._connection.drop()
         self._forget_all()
-        self._state.rest()
 
     def leave(self) -> None:
         """Close the connection cleanly; the next subscriber receives everything that is not settled."""
         try:
             self.flush()
         finally:
-            self._link.close()
+            self._connection.close()
             self._forget_all()
 
     def close(self) -> None:
@@ -266,9 +257,6 @@ class Intake:
         except DecodeError as error:
             self._refuse(subscription, delivery, error)
             return
-        if delivery.redelivered:
-            # The previous consumer may have been killed after it noted the event and before it recorded it.
-            self._state.take_over()
         name = name_of(event, delivery.body, delivery.content_type)
         known = self._unsettled.get(fact_of(name))
         if known == name or self._state.is_handled(name, event.id):
@@ -288,10 +276,10 @@ class Intake:
             event=event,
             name=name,
             delivery=delivery,
-            generation=self._link.generation,
+            generation=self._connection.generation,
             lane=lane,
             number=number,
-            spent=self._state.attempts(name) >= self._spec.limits.max_deliveries,
+            ready=not (delivery.redelivered or self._counts_all),
         )
         self._ordering.offer(item, lane, number)
         self._stats.late = self._ordering.late
@@ -303,10 +291,10 @@ class Intake:
     def _drop_repeat(self, subscription: Subscription, delivery: Delivery, name: str) -> None:
         self._stats.repeats += 1
         at_work = self._in_hand.get(name)
-        if at_work is not None and at_work.generation != self._link.generation:
+        if at_work is not None and at_work.generation != self._connection.generation:
             # The first delivery's connection was lost. If this one were acknowledged now, the event would be lost if
             # the process died.
-            at_work.delivery, at_work.generation = delivery, self._link.generation
+            at_work.delivery, at_work.generation = delivery, self._connection.generation
         else:
             subscription.acknowledge(delivery)
 
@@ -322,10 +310,10 @@ class Intake:
             self._overdue_reads = 0
 
     def _record_finished(self) -> list[Item]:
-        items = self._finished.all()
+        items = self._batch.items()
         if items:
-            self._state.record_all([(item.name, item.lane, item.number) for item in items])
-            self._finished.clear()
+            self._state.record([(item.name, item.lane, item.number) for item in items])
+            self._batch.clear()
             for item in items:
                 self._settled(item)
         return items
@@ -335,7 +323,7 @@ class Intake:
         self._unsettled.pop(fact_of(item.name), None)
 
     def _lost(self, error: BrokerUnavailableError) -> None:
-        self._link.lost(error)
+        self._connection.lost(error)
         # Otherwise the finished items would be handled again.
         self._record_finished()
         self._forget_untaken()
@@ -345,6 +333,6 @@ class Intake:
         self._unsettled = {fact_of(name): name for name in self._in_hand}
 
     def _forget_all(self) -> None:
-        self._finished.clear()
+        self._batch.clear()
         self.give_back(list(self._in_hand.values()))
         self._forget_untaken()

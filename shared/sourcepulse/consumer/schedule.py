@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Which event a free worker takes: each source is a lane, in order, with one event in progress at a time."""
+"""Which event a free worker takes: each source in order, with one of its events in progress at a time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections import deque
 from sourcepulse.consumer.item import Item
 
 
-class Lanes:
+class Schedule:
     """Items that wait for one of `slots` workers; pure logic, the caller holds a lock.
 
     The next item is the oldest one of the sources that have nothing in progress. An item that failed stays at the
-    head of its lane until its retry is due; only its own source waits with it.
+    head of its source until its retry is due; only its own source waits with it.
     """
 
     def __init__(self, slots: int) -> None:
@@ -36,7 +36,7 @@ class Lanes:
         return not self._queues
 
     def add(self, item: Item) -> None:
-        """Put an item at the end of its lane."""
+        """Put an item at the end of its source."""
         self._arrivals += 1
         source = item.event.source
         queue = self._queues.get(source)
@@ -46,22 +46,22 @@ class Lanes:
         queue.append((self._arrivals, item))
 
     def take(self, now: float) -> Item | None:
-        """Return the next item for a worker; None if there is none, no worker is free, or the item is spent."""
+        """Return the next item for a worker; None if there is none, no worker is free, or the item is not ready."""
         item = self._next(now)
-        return self._begin(item) if item is not None and not item.spent else None
+        return self._begin(item) if item is not None and item.ready else None
 
-    def take_spent(self, now: float) -> Item | None:
-        """Return the next item if it is spent and a worker is free."""
+    def take_unready(self, now: float) -> Item | None:
+        """Return the next item if it is not ready and a worker is free."""
         item = self._next(now)
-        return self._begin(item) if item is not None and item.spent else None
+        return self._begin(item) if item is not None and not item.ready else None
 
     def finish(self, item: Item) -> None:
-        """Free the lane of an item that was taken, so that the next item can be taken."""
+        """Free the source of an item that was taken, so that the next item can be taken."""
         if self._at_work.pop(item.event.source, None) is not None:
             self._go_on(item.event.source)
 
     def postpone(self, item: Item, until: float) -> None:
-        """Return an item that was taken to the head of its lane, to be taken no earlier than `until`."""
+        """Return an item that was taken to the head of its source, to be taken no earlier than `until`."""
         source = item.event.source
         numbered = self._at_work.pop(source, None)
         if numbered is not None:

@@ -6,19 +6,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from sourcepulse.consumer.order.tracks import Held, LaneTracks, Track
 from sourcepulse.gaps import JUMP_NUMBERS, Gap, Lane, Reset, WentBack
 
 #: The longest that an early event waits for the ones before it.
 HOLD_SECONDS = 2.0
 #: The most events, of all sources together, that may wait; it must stay below the subscription's prefetch.
 HOLD_EVENTS = 50
-
-
-#: The most tracks of a lane; the one with the fewest events ends first.
-TRACKS_PER_LANE = 4
 #: The most lanes kept here; the memory knows what was handled in the others.
 LANES_MAX = 10_000
 #: A source with more epochs than this is forged or broken: its oldest epochs are forgotten.
@@ -37,87 +33,9 @@ class Memory(Protocol):
         """Return the epochs in which events of a source were handled."""
 
 
-class Forgetful:
-    """A memory without a past."""
-
-    def last(self, lane: Lane) -> int | None:  # noqa: ARG002 - the protocol's
-        return None
-
-    def epochs(self, source: str) -> frozenset[str]:  # noqa: ARG002 - the protocol's
-        return frozenset()
-
-
-@dataclass(slots=True)
-class _Held(Generic[T]):
-    item: T
-    since: float
-
-
-class _Track(Generic[T]):
-    """One run of numbers from `start` on: the consumer took all up to `last`; all up to `queued` are ready for it."""
-
-    def __init__(self, last: int) -> None:
-        self.start = last + 1
-        self.last = last
-        self.queued = last
-        #: How many events arrived in it; a forged number has few.
-        self.events = 0
-        #: The numbers went on below it, and WentBack was reported.
-        self.left = False
-        self.held: dict[int, _Held[T]] = {}
-
-    def since(self) -> float:
-        return min(held.since for held in self.held.values())
-
-
-class _Lane(Generic[T]):
-    """The tracks of one lane, the lowest first; more than one after a jump that may be forged."""
-
-    def __init__(self, lane: Lane, last: int) -> None:
-        self.lane = lane
-        self.tracks: list[_Track[T]] = [_Track(last)]
-
-    @property
-    def events(self) -> int:
-        return sum(track.events for track in self.tracks)
-
-    @property
-    def held(self) -> int:
-        return sum(len(track.held) for track in self.tracks)
-
-    @property
-    def idle(self) -> bool:
-        return all(not track.held and track.last == track.queued for track in self.tracks)
-
-    def track_of(self, number: int) -> _Track[T] | None:
-        """Return the track that a number continues or is late for; None if it is far below all of them."""
-        for track in reversed(self.tracks):
-            if track.start <= number:
-                return track
-        lowest = self.tracks[0]
-        return lowest if number >= lowest.start - JUMP_NUMBERS else None
-
-    def begin(self, last: int) -> _Track[T]:
-        """Begin a track after a number; if there are too many, the one with the fewest events is dropped."""
-        track: _Track[T] = _Track(last)
-        while len(self.tracks) >= TRACKS_PER_LANE:
-            idle = [each for each in self.tracks if not each.held and each.last == each.queued]
-            if not idle:
-                break
-            self.tracks.remove(min(idle, key=lambda each: each.events))
-        self.tracks.append(track)
-        self.tracks.sort(key=lambda each: each.start)
-        return track
-
-    def next_start(self, track: _Track[T]) -> int | None:
-        """Return where the track above begins."""
-        above = self.tracks.index(track) + 1
-        return self.tracks[above].start if above < len(self.tracks) else None
-
-
 class _Ready(NamedTuple, Generic[T]):
     step: T | Gap | Reset | WentBack
-    track: _Track[T] | None
+    track: Track[T] | None
     number: int
 
 
@@ -146,8 +64,8 @@ class Ordering(Generic[T]):
         self._hold_events = hold_events
         self._lanes_max = lanes_max
         #: The most recently used lane is last.
-        self._lanes: dict[Lane, _Lane[T]] = {}
-        self._waiting: dict[Lane, _Lane[T]] = {}
+        self._lanes: dict[Lane, LaneTracks[T]] = {}
+        self._waiting: dict[Lane, LaneTracks[T]] = {}
         self._epochs: dict[str, dict[str, None]] = {}
         self._ready: deque[_Ready[T]] = deque()
         self._held = 0
@@ -182,7 +100,7 @@ class Ordering(Generic[T]):
             # Two ids under one number: neither may be lost.
             self._ready.append(_Ready(item, None, 0))
             return
-        track.held[number] = _Held(item, self._clock())
+        track.held[number] = Held(item, self._clock())
         self._held += 1
         self._waiting[lane] = tracks
         self._promote(tracks, track)
@@ -232,13 +150,13 @@ class Ordering(Generic[T]):
                 track.held.clear()
                 track.queued = track.last
 
-    def _track_of(self, lane: Lane, number: int) -> tuple[_Lane[T], _Track[T]]:
+    def _track_of(self, lane: Lane, number: int) -> tuple[LaneTracks[T], Track[T]]:
         tracks = self._lanes.pop(lane, None)
         if tracks is None:
             self._make_room()
             known = self._memory.last(lane)
             # The first event of an unknown lane is the baseline: nothing before it is missed.
-            tracks = _Lane(lane, number - 1 if known is None else known)
+            tracks = LaneTracks(lane, number - 1 if known is None else known)
             # A known lane has handled at least one event.
             tracks.tracks[0].events = known is not None
             if known is not None:
@@ -256,7 +174,7 @@ class Ordering(Generic[T]):
                 self._catch_up(tracks, track, number)
         return tracks, track
 
-    def _catch_up(self, tracks: _Lane[T], track: _Track[T], number: int) -> None:
+    def _catch_up(self, tracks: LaneTracks[T], track: Track[T], number: int) -> None:
         # Another process may have continued with this queue; what it handled is not a gap.
         known = self._memory.last(tracks.lane)
         end = tracks.next_start(track)
@@ -288,26 +206,26 @@ class Ordering(Generic[T]):
             while len(epochs) > EPOCHS_PER_SOURCE:
                 del epochs[next(iter(epochs))]
 
-    def _report_going_back(self, tracks: _Lane[T], number: int) -> None:
+    def _report_going_back(self, tracks: LaneTracks[T], number: int) -> None:
         lane, highest = tracks.lane, tracks.tracks[-1]
         if not highest.left:
             highest.left = True
             back = WentBack(source=lane.source, epoch=lane.epoch, type=lane.type, number=number, claimed=highest.queued)
             self._ready.append(_Ready(back, None, 0))
 
-    def _release_passed(self, tracks: _Lane[T], track: _Track[T]) -> None:
+    def _release_passed(self, tracks: LaneTracks[T], track: Track[T]) -> None:
         for number in sorted(number for number in track.held if number <= track.queued):
             self._ready.append(_Ready(track.held.pop(number).item, None, 0))
             self._held -= 1
         self._settle(tracks)
 
-    def _promote(self, tracks: _Lane[T], track: _Track[T]) -> None:
+    def _promote(self, tracks: LaneTracks[T], track: Track[T]) -> None:
         while (held := track.held.pop(track.queued + 1, None)) is not None:
             self._held -= 1
             self._queue(tracks, track, held.item)
         self._settle(tracks)
 
-    def _queue(self, tracks: _Lane[T], track: _Track[T], item: T) -> None:
+    def _queue(self, tracks: LaneTracks[T], track: Track[T], item: T) -> None:
         track.queued += 1
         track.events += 1
         self._ready.append(_Ready(item, track, track.queued))
@@ -315,18 +233,18 @@ class Ordering(Generic[T]):
             self._join(tracks, track)
 
     @staticmethod
-    def _join(tracks: _Lane[T], track: _Track[T]) -> None:
+    def _join(tracks: LaneTracks[T], track: Track[T]) -> None:
         if track.queued + 1 == tracks.next_start(track) and not track.held:
             # The far number was genuine: the two tracks are one.
             above = tracks.tracks[tracks.tracks.index(track) + 1]
             above.start, above.events = track.start, above.events + track.events
             tracks.tracks.remove(track)
 
-    def _settle(self, tracks: _Lane[T]) -> None:
+    def _settle(self, tracks: LaneTracks[T]) -> None:
         if not tracks.held:
             self._waiting.pop(tracks.lane, None)
 
-    def _pass_hole(self, tracks: _Lane[T], track: _Track[T]) -> None:
+    def _pass_hole(self, tracks: LaneTracks[T], track: Track[T]) -> None:
         first = min(track.held)
         lane = tracks.lane
         gap = Gap(
@@ -345,8 +263,8 @@ class Ordering(Generic[T]):
             track.queued = first - 1
         self._promote(tracks, track)
 
-    def _held_back(self) -> Iterator[tuple[_Lane[T], _Track[T]]]:
+    def _held_back(self) -> Iterator[tuple[LaneTracks[T], Track[T]]]:
         return ((lane, track) for lane in self._waiting.values() for track in lane.tracks if track.held)
 
-    def _longest_waiting(self) -> tuple[_Lane[T], _Track[T]]:
+    def _longest_waiting(self) -> tuple[LaneTracks[T], Track[T]]:
         return min(self._held_back(), key=lambda pair: pair[1].since())

@@ -10,11 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sourcepulse.consumer.intake import Intake
 from sourcepulse.consumer.item import Item
-from sourcepulse.consumer.lanes import Lanes
+from sourcepulse.consumer.receiver import Receiver
+from sourcepulse.consumer.schedule import Schedule
 
-#: The longest single wait, so that `stop` is noticed.
+#: The longest single wait, so that `stop` and signals are noticed.
 SLICE_SECONDS = 0.2
 #: How often the thread polls the broker while events are in progress.
 BUSY_SLICE_SECONDS = 0.02
@@ -22,19 +22,18 @@ BUSY_SLICE_SECONDS = 0.02
 log = logging.getLogger("sourcepulse.consumer")
 
 
-class Feed:
+class BackgroundReceiver:
     """Hands items to at most `slots` workers and records their results.
 
-    Only the feed's own thread uses the intake, from `start` until the feed ends: after `silence_s` seconds without
-    an event, when the intake is stopping, on a failure, or by `end`. Items in progress may then be finished;
-    everything else is redelivered. All other methods may be called from any worker thread. The feed's thread
-    calls `on_change` when an item can be taken and when the feed is over. A `closing` feed closes the intake
-    when it ends.
+    Only its own thread uses the receiver, from `start` until it ends: after `silence_s` seconds without an event, when
+    the receiver is stopping, on a failure, or by `end`. Items in progress may then be finished; everything else is
+    redelivered. All other methods may be called from any worker thread. Its thread calls `on_change` when an item can
+    be taken and when it is over. With `closing` it closes the receiver when it ends.
     """
 
     def __init__(
         self,
-        intake: Intake,
+        receiver: Receiver,
         *,
         slots: int,
         silence_s: float | None,
@@ -44,13 +43,13 @@ class Feed:
     ) -> None:
         self.error: BaseException | None = None
         self.opened = False
-        self._intake = intake
+        self._receiver = receiver
         self._silence_s = silence_s
         self._on_change = on_change or (lambda: None)
         self._closing = closing
-        self._lanes = Lanes(slots)
+        self._schedule = Schedule(slots)
         if first is not None:
-            self._lanes.add(first)
+            self._schedule.add(first)
         self._settled: deque[tuple[Item, str | None]] = deque()
         lock = threading.Lock()
         self._work = threading.Condition(lock)
@@ -68,34 +67,31 @@ class Feed:
 
     @property
     def over(self) -> bool:
-        """Whether the feed has ended; if it failed, `error` holds the reason."""
+        """Whether the thread has ended; if it failed, `error` holds the reason."""
         return self._over.is_set()
 
     def join(self, wait_seconds: float) -> bool:
-        """Wait at most `wait_seconds` for the feed to end and return whether it has."""
+        """Wait at most `wait_seconds` for the thread to end and return whether it has."""
         return self._over.wait(wait_seconds)
 
     def take(self) -> Item | None:
         """Wait for the next item and return it; None when no more will come."""
         item = None
         with self._work:
-            while item is None and not self._ending and not self._intake.stopping:
+            while item is None and not self._ending and not self._receiver.stopping:
                 item = self._take()
                 if item is None:
-                    due_in = self._lanes.due_in(time.monotonic())
+                    due_in = self._schedule.due_in(time.monotonic())
                     self._work.wait(SLICE_SECONDS if due_in is None else min(SLICE_SECONDS, due_in))
-        return self._begun(item)
+        return item
 
     def take_now(self) -> Item | None:
         """Return the next item if one is ready, else None."""
         with self._work:
-            item = None if self._ending or self._intake.stopping else self._take()
-        return self._begun(item)
+            return None if self._ending or self._receiver.stopping else self._take()
 
     def acknowledge(self, item: Item) -> None:
         """Acknowledge an item that was taken."""
-        # Noted before the next item is taken: if that one kills the process, this one still counts as handled.
-        self._intake.note(item)
         self._finish(item, None)
 
     def reject(self, item: Item, reason: str) -> None:
@@ -105,46 +101,40 @@ class Feed:
     def postpone(self, item: Item, seconds: float) -> None:
         """Retry an item that was taken after this many seconds, in its place."""
         with self._work:
-            self._lanes.postpone(item, time.monotonic() + seconds)
+            self._schedule.postpone(item, time.monotonic() + seconds)
             self._work.notify()
             self._news.notify()
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the feed without waiting for items in progress; they are redelivered."""
+        """End without waiting for items in progress; they are redelivered."""
         with self._work:
             self.error = self.error or error
             self._ending = True
             # Abandoned items are returned to the queue when the connection is closed.
-            self._gave_back |= bool(self._lanes.abandon())
+            self._gave_back |= bool(self._schedule.abandon())
             self._work.notify_all()
             self._news.notify()
 
     def _take(self) -> Item | None:
-        item = self._lanes.take(time.monotonic())
+        item = self._schedule.take(time.monotonic())
         if item is not None:
-            self._intake.report.stats.received += 1
-            # The next item may be spent and have to be buried.
+            self._receiver.report.stats.received += 1
+            # The next item may have to be counted or buried.
             self._news.notify()
-        return item
-
-    def _begun(self, item: Item | None) -> Item | None:
-        # Without the lock, because this writes to a file.
-        if item is not None:
-            self._intake.begin(item)
         return item
 
     def _finish(self, item: Item, rejected: str | None) -> None:
         with self._work:
-            self._lanes.finish(item)
+            self._schedule.finish(item)
             self._settled.append((item, rejected))
             self._news.notify()
 
-    # -- the feed's own thread
+    # -- its own thread
 
     def _serve(self) -> None:
         try:
             try:
-                self._feed()
+                self._receive()
             except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits for events
                 self.error = self.error or error
             self._wait_for_items_in_progress()
@@ -161,21 +151,21 @@ class Feed:
                 self._work.notify_all()
             self._on_change()
 
-    def _feed(self) -> None:
-        self._intake.connect()
+    def _receive(self) -> None:
+        self._receiver.connect()
         self.opened = True
         self._on_change()
         self._hand_over()
         quiet_since = time.monotonic()
-        while not self._ending and not self._intake.stopping:
+        while not self._ending and not self._receiver.stopping:
             self._settle()
-            if not self._intake.connected:
+            if not self._receiver.connected:
                 self._withdraw(keep_tried=True)
-            self._bury_spent()
-            if not self._lanes.empty:
+            self._make_ready()
+            if not self._schedule.empty:
                 self._wait_for_news(BUSY_SLICE_SECONDS)
                 # At least one step keeps the connection alive, even if nothing more can arrive.
-                while self._intake.step(0.0) and not self._intake.full and not self._settled:
+                while self._receiver.step(0.0) and not self._receiver.full and not self._settled:
                     self._hand_over()
                 self._hand_over()
                 quiet_since = time.monotonic()
@@ -183,10 +173,10 @@ class Feed:
                 left = SLICE_SECONDS
                 if self._silence_s is not None:
                     left = min(left, quiet_since + self._silence_s - time.monotonic())
-                self._intake.step(max(0.0, left))
+                self._receiver.step(max(0.0, left))
                 self._hand_over()
-                if left <= 0 and self._lanes.empty:
-                    self._intake.check_was_reached()
+                if left <= 0 and self._schedule.empty:
+                    self._receiver.check_was_reached()
                     return
 
     def _wait_for_items_in_progress(self) -> None:
@@ -194,35 +184,43 @@ class Feed:
             self._ending = True
             self._work.notify_all()
         self._withdraw(keep_tried=False)
-        while self._lanes.at_work:
+        while self._schedule.at_work:
             self._settle()
             self._wait_for_news(SLICE_SECONDS)
-            if self._intake.connected:
-                self._intake.step(0.0)
+            if self._receiver.connected:
+                self._receiver.step(0.0)
             self._withdraw(keep_tried=False)
         self._settle()
 
     def _hand_over(self) -> None:
         handed = False
-        while (item := self._intake.take()) is not None:
+        while (item := self._receiver.take()) is not None:
             with self._work:
-                self._lanes.add(item)
+                self._schedule.add(item)
                 self._work.notify()
             handed = True
         if handed:
-            self._bury_spent()
+            self._make_ready()
             self._on_change()
 
-    def _bury_spent(self) -> None:
-        """Bury the items at the head of the lanes that were handed over too often."""
+    def _make_ready(self) -> None:
+        """Count the attempts of the items that are next, and bury those with too many."""
         while True:
             with self._work:
-                item = self._lanes.take_spent(time.monotonic())
+                # What comes after the end will not be handed over.
+                item = (
+                    None if self._ending or self._receiver.stopping else self._schedule.take_unready(time.monotonic())
+                )
             if item is None:
                 return
-            self._intake.reject_spent(item)
+            # Those before it are recorded first: if this one kills the process, they do not come again.
+            self._settle()
+            ready = self._receiver.make_ready(item)
             with self._work:
-                self._lanes.finish(item)
+                if ready:
+                    self._schedule.postpone(item, 0.0)
+                else:
+                    self._schedule.finish(item)
                 self._work.notify()
             self._on_change()
 
@@ -233,14 +231,14 @@ class Feed:
                     return
                 item, rejected = self._settled.popleft()
             if rejected is None:
-                self._intake.finish(item)
+                self._receiver.finish(item)
             else:
-                self._intake.reject(item, rejected)
+                self._receiver.reject(item, rejected)
 
     def _withdraw(self, *, keep_tried: bool) -> None:
         with self._work:
-            gone = self._lanes.withdraw(keep_tried=keep_tried)
-        self._intake.give_back(gone)
+            gone = self._schedule.withdraw(keep_tried=keep_tried)
+        self._receiver.give_back(gone)
         self._gave_back |= bool(gone) and not keep_tried
 
     def _wait_for_news(self, seconds: float) -> None:
@@ -250,10 +248,10 @@ class Feed:
 
     def _leave(self) -> None:
         if self._closing:
-            self._intake.close()
+            self._receiver.close()
         elif self.error is not None:
-            self._intake.drop()
-        elif self._gave_back or self._intake.stopping:
-            self._intake.leave()
+            self._receiver.drop()
+        elif self._gave_back or self._receiver.stopping:
+            self._receiver.leave()
         else:
-            self._intake.flush()
+            self._receiver.flush()

@@ -24,7 +24,7 @@ _DIGEST_BITS = 64
 _DIGEST_MASK = (1 << _DIGEST_BITS) - 1
 
 
-class Seen:
+class HandledNames:
     """The content of the table `seen (position, id)` when it was last read; the newest `window` names are kept.
 
     The table of an earlier version holds bare ids. A hundred thousand names take about 20 MB.

@@ -112,6 +112,9 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 PACKAGE = "sourcepulse_hg"
@@ -123,6 +126,7 @@ buglink = b"the developers of sourcepulse, see its README.md"
 
 #: Sorts after the user's hooks (`001-userhooks`) and after every other validator that may still veto.
 VALIDATOR = b"~sourcepulse"
+_UNPUBLISHED = b"the push is not published"
 #: The keys of `tr.changes`, beside the changesets, that we publish.
 _CHANGES = (b"bookmarks", b"phases", b"obsmarkers", b"sourcepulse-tree")
 #: Sorts after the user's hooks and before our validator that writes the events.
@@ -157,10 +161,8 @@ def _pull(original: Any, repo: Any, remote: Any, *args: Any, **kwargs: Any) -> A
     result = original(repo, remote, *args, **kwargs)
     is_ours = getattr(repo, "sourcepulse_watches", False)
     if is_ours and repo.ui.config(b"sourcepulse", b"role") not in (None, b"", b"origin"):
-        try:
-            _ours("mirror").publish_mirrored(repo, remote)
-        except Exception as error:  # noqa: BLE001 - an incomplete installation must not break a pull
-            repo.ui.warn(b"sourcepulse: the pulled events are not published: %s\n" % _bytes(error))
+        problem = b"the pulled events are not published"
+        _or_warn(repo.ui, problem, lambda: _ours("mirror").publish_mirrored(repo, remote))
     return result
 
 
@@ -168,39 +170,38 @@ def _serve_mirrors(repo: Any) -> None:
     """Register our pushkey namespace. That is once for the process; each repository checks its own settings."""
     from mercurial import pushkey
 
-    def list_events(repo: Any) -> Any:
-        return _ours("mirror").list_events(repo)
-
     if repo.ui.config(b"sourcepulse", b"mirrors"):
-        pushkey.register(b"sourcepulse", lambda *_: False, list_events)
+        pushkey.register(b"sourcepulse", lambda *_: False, lambda repo: _ours("mirror").list_events(repo))
 
 
 def reposetup(ui: Any, repo: Any) -> None:
     """Watch the transactions of a local repository."""
     del ui
-    if not repo.local():
-        return
-    _serve_mirrors(repo)
+    if repo.local():
+        _serve_mirrors(repo)
+        repo.__class__ = _watched(repo.__class__)
 
-    class WatchedRepository(repo.__class__):  # type: ignore[misc] # the class is known at run time only
+
+def _watched(base: Any) -> Any:
+    class WatchedRepository(base):  # type: ignore[misc] # the class is known at run time only
         #: The `changegroup` hook checks this and leaves publishing to the extension.
         sourcepulse_watches = True
 
         def transaction(self, *args: Any, **kwargs: Any) -> Any:
-            outermost = self.currenttransaction() is None
-            if outermost and self.svfs.exists(b"journal"):
-                _recover_abandoned(self.unfiltered())
-            removal = _removal(self) if outermost and _is_removing(self) else None
+            if self.currenttransaction() is not None:
+                return super().transaction(*args, **kwargs)
+            repo, name = self.unfiltered(), args[0] if args else kwargs.get("desc", b"")
+            if self.svfs.exists(b"journal"):
+                problem = b"the abandoned transaction was not rolled back"
+                _or_warn(self.ui, problem, lambda: _ours("transaction.recovered").recover_abandoned(repo))
+            removal = _removal(self) if _is_removing(self) else None
             if removal is not None:
-                removal.transaction_begins(self.unfiltered(), args[0] if args else kwargs.get("desc", b""))
+                removal.transaction_begins(repo, name)
             tr = super().transaction(*args, **kwargs)
             if removal is not None:
-                removal.transaction_began(self.unfiltered(), tr)
-            if outermost:
-                repo = self.unfiltered()
-                _note_begin(repo, args[0] if args else kwargs.get("desc", b""))
-                tr.addvalidator(_GATE, _gate(repo))
-                tr.addvalidator(VALIDATOR, _validator(repo))
+                removal.transaction_began(repo, tr)
+            _note_begin(repo, name)
+            _add_validators(repo, tr)
             return tr
 
         def _rollback(self, *args: Any, **kwargs: Any) -> Any:
@@ -223,43 +224,38 @@ def reposetup(ui: Any, repo: Any) -> None:
             if before is not None:
                 before.note(rev, changelogrevision)
 
-    repo.__class__ = WatchedRepository
+    return WatchedRepository
 
 
-def _validator(repo: Any) -> Any:
-    import weakref
-
+def _add_validators(repo: Any, tr: Any) -> None:
     # A strong reference would make a cycle of repository, transaction and callback.
     reference = weakref.ref(repo)
+
+    def guard(tr: Any) -> None:
+        here = reference()
+        if here is not None and _changed_anything(here, tr) and _may_have_tree_state(here):
+            _ours("tree.gate").guard(here, tr)
 
     def validate(tr: Any) -> None:
         here = reference()
         if here is None:
             return
         _note_seen(here, tr)
-        if not _changed_anything(here, tr):
-            return
-        try:
-            record = _ours("transaction.record").record
-        except Exception as error:  # noqa: BLE001 - an incomplete installation must not refuse a push
-            here.ui.warn(b"sourcepulse: the push is not published: %s\n" % _bytes(error))
-            return
-        record(here, tr)
+        if _changed_anything(here, tr):
+            record = _or_warn(here.ui, _UNPUBLISHED, lambda: _ours("transaction.record").record)
+            if record is not None:
+                # This may refuse the push.
+                record(here, tr)
 
-    return validate
+    tr.addvalidator(_GATE, guard)
+    tr.addvalidator(VALIDATOR, validate)
 
 
-def _gate(repo: Any) -> Any:
-    import weakref
-
-    reference = weakref.ref(repo)
-
-    def guard(tr: Any) -> None:
-        here = reference()
-        if here is not None and _changed_anything(here, tr) and _ours("tree.file").has_state(here):
-            _ours("tree.gate").guard(here, tr)
-
-    return guard
+def _may_have_tree_state(repo: Any) -> bool:
+    """Return whether the tree may be closed; most pushes pay only for this check. The names are from tree/store.py."""
+    if repo.ui.config(b"sourcepulse", b"tree_command") or repo.svfs.exists(b"sourcepulse/tree.json"):
+        return True
+    return any(name.startswith(b"upgradebackup.") for name in os.listdir(repo.sharedpath))
 
 
 def _changed_anything(repo: Any, tr: Any) -> bool:
@@ -275,35 +271,20 @@ def _is_removing(repo: Any) -> bool:
 
 
 def _removal(repo: Any) -> Any:
-    try:
-        return _ours("strip.removal")
-    except Exception as error:  # noqa: BLE001 - an incomplete installation must not refuse anything
-        repo.ui.warn(b"sourcepulse: the removal of changesets is not published: %s\n" % _bytes(error))
-        return None
-
-
-def _recover_abandoned(repo: Any) -> None:
-    try:
-        _ours("transaction.before").recover_abandoned(repo)
-    except Exception as error:  # noqa: BLE001 - Mercurial then refuses the transaction itself
-        repo.ui.warn(b"sourcepulse: the abandoned transaction was not rolled back: %s\n" % _bytes(error))
+    return _or_warn(repo.ui, b"the removal of changesets is not published", lambda: _ours("strip.removal"))
 
 
 def _note_seen(repo: Any, tr: Any) -> None:
     """Record how far we have seen the changelog, even where nothing of it is published."""
-    try:
+    with suppress(Exception):  # the next transaction tries again
         is_known = repo.svfs.exists(b"sourcepulse-seen")
         if len(repo.changelog) != tr.changes[b"origrepolen"] or (not is_known and len(repo.changelog)):
-            _ours("transaction.seen").note_seen(repo, tr)
-    except Exception:  # noqa: BLE001 - the next transaction tries again
-        return
+            _ours("transaction.known_before").note_seen(repo, tr)
 
 
 def _note_begin(repo: Any, name: bytes) -> None:
-    try:
-        _ours("transaction.before").note_begin(repo, name)
-    except Exception:  # noqa: BLE001 - an incomplete installation is reported once there is something to publish
-        return
+    with suppress(Exception):  # an incomplete installation is reported once there is something to publish
+        _ours("transaction.known_before").note_begin(repo, name)
 
 
 def changegroup(ui: Any, repo: Any, **kwargs: Any) -> bool:
@@ -313,15 +294,17 @@ def changegroup(ui: Any, repo: Any, **kwargs: Any) -> bool:
     killed in between, the push is published with the next one. This never raises and never returns true, so it
     cannot make a push fail.
     """
-    try:
-        _ours("changegroup_hook.hook").changegroup(ui, repo, **kwargs)
-    except Exception as error:  # noqa: BLE001 - the push is committed; we must not break its reply
-        ui.warn(b"sourcepulse: the push is not published: %s\n" % _bytes(error))
+    _or_warn(ui, _UNPUBLISHED, lambda: _ours("changegroup_hook.hook").changegroup(ui, repo, **kwargs))
     return False
 
 
-def _bytes(error: Exception) -> bytes:
-    return repr(error).encode("utf-8", "replace")
+def _or_warn(ui: Any, problem: bytes, run: Callable[[], Any]) -> Any:
+    """Run something of ours and return its result; a failure, as of an incomplete installation, is only a warning."""
+    try:
+        return run()
+    except Exception as error:  # noqa: BLE001 - our own errors must not break hg
+        ui.warn(b"sourcepulse: %s: %s\n" % (problem, repr(error).encode("utf-8", "replace")))
+        return None
 
 
 def _ours(module: str) -> Any:
@@ -346,6 +329,8 @@ def _settle() -> None:
     the folder where sourcepulse is installed on `sys.path`. Adding that folder would let every other package in it
     shadow Mercurial's own.
     """
+    import importlib.util
+
     here = os.path.dirname(os.path.realpath(__file__))
     if PACKAGE not in sys.modules:
         module = sys.modules[__name__]
@@ -358,16 +343,7 @@ def _settle() -> None:
     for folder in (os.path.join(above, CORE), os.path.join(os.path.dirname(above), "shared", CORE)):
         init = os.path.join(folder, "__init__.py")
         if os.path.isfile(init):
-            _register(CORE, init, folder)
+            spec: Any = importlib.util.spec_from_file_location(CORE, init, submodule_search_locations=[folder])
+            sys.modules[CORE] = module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
             return
-
-
-def _register(name: str, init: str, folder: str) -> None:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[folder])
-    if spec is None or spec.loader is None:
-        return
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)

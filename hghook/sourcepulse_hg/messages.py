@@ -13,8 +13,7 @@ from typing import Any
 
 from mercurial import error
 
-from sourcepulse_hg.pending.files import ensure_folder
-from sourcepulse_hg.pending.first_copy import FOLDER
+from sourcepulse_hg.pending.first_copy import FOLDER, ensure_folder
 
 #: One line for each transaction whose events were lost: time, txnid, reason.
 LOST_NAME = b"lost"
@@ -23,7 +22,7 @@ _REASON_MAX_CHARACTERS = 500
 _PATHS = re.compile(r"(?<=')/[^']*(?=')|(?<=\")/[^\"]*(?=\")|(?<![\w:/.<>-])/(?:[^\s'\",;:()]|:(?=\S))+")
 
 
-class Teller:
+class Messages:
     """Warnings and log lines of one transaction; each warning is printed once."""
 
     def __init__(self, ui: Any, url: bytes | None = None) -> None:
@@ -66,7 +65,7 @@ class Teller:
         reason = " ".join(reason.split())[:_REASON_MAX_CHARACTERS]
         self.warn(f"{what} not published: {reason}")
         with suppress(OSError):
-            folder = os.path.join(dot_hg, FOLDER.encode("ascii"))
+            folder = os.path.join(dot_hg, FOLDER)
             ensure_folder(folder, like=dot_hg)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
             fd = os.open(os.path.join(folder, LOST_NAME), flags, os.stat(dot_hg).st_mode & 0o664)

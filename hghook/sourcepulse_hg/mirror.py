@@ -24,14 +24,12 @@ from sourcepulse.events.event import Event
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import last_events
-from sourcepulse_hg.mapping.emitter import emitter_of
-from sourcepulse_hg.messages import Teller
-from sourcepulse_hg.pending.files import ensure_folder, replace_file
-from sourcepulse_hg.pending.first_copy import FOLDER
-from sourcepulse_hg.pending.hand_over import Aftermath
-from sourcepulse_hg.pending.write import write_ready
+from sourcepulse_hg.mapping.events import emitter_of
+from sourcepulse_hg.messages import Messages
+from sourcepulse_hg.pending.first_copy import FOLDER, ensure_folder, replace_file
+from sourcepulse_hg.pending.write import HandOver, write_outside_transaction
 from sourcepulse_hg.settings import read_settings
-from sourcepulse_hg.strip.event import STRIPPED
+from sourcepulse_hg.strip.note import STRIPPED
 
 #: The file with the id of the last event that this mirror published.
 NAME = b"mirrored"
@@ -44,36 +42,36 @@ _NODE_MEMBERS = frozenset({"node", "first", "last", "changeset"})
 def publish_mirrored(repo: Any, remote: Any) -> None:
     """Publish the events that a pull made publishable; never raises."""
     repo = repo.unfiltered()
-    teller = Teller(repo.ui)
+    messages = Messages(repo.ui)
     try:
         settings = read_settings(repo)
         if not settings.mirror:
             return
         listed = read_events(remote.listkeys(NAMESPACE))
         if not listed:
-            teller.note("the other repository offers no events to mirrors; set 'mirrors = yes' there")
+            messages.note("the other repository offers no events to mirrors; set 'mirrors = yes' there")
             return
         with repo.lock(wait=False):
-            events = _new(repo, listed, emitter_of(settings).source, teller)
+            events = _new(repo, listed, emitter_of(settings).source, messages)
             if not events:
                 return
-            write_ready(repo, _txnid(events), events)
+            write_outside_transaction(repo, _txnid(events), events)
             _remember(repo.sharedpath, events[-1].id)
     except error.LockError:
-        teller.note("another process holds the lock; the next pull publishes the events")
+        messages.note("another process holds the lock; the next pull publishes the events")
         return
     except Exception as failure:  # noqa: BLE001 - the pull is committed; we must not break it
-        teller.warn(f"the pulled events will be published with the next pull: {failure!r}")
+        messages.warn(f"the pulled events will be published with the next pull: {failure!r}")
         return
-    Aftermath.of(repo, settings, teller).run()
+    HandOver.of(repo, settings, messages).run()
 
 
-def _new(repo: Any, listed: list[ListedEvent], source: str, teller: Teller) -> list[Event]:
+def _new(repo: Any, listed: list[ListedEvent], source: str, messages: Messages) -> list[Event]:
     last = _last(repo.sharedpath)
     # The other repository may not publish events in the name of a different source.
     events = [each.event for each in listed if each.event.source == source and each.event.type.startswith(_FAMILY)]
     if len(events) < len(listed):
-        teller.warn(f"skipped events from {listed[-1].event.source}: 'source' here says {source}")
+        messages.warn(f"skipped events from {listed[-1].event.source}: 'source' here says {source}")
     ids = [event.id for event in events]
     # If the last published event is not listed, all are written again; the outbox drops repeats by id.
     events = events[ids.index(last) + 1 :] if last in ids else events
@@ -113,7 +111,7 @@ def _txnid(events: list[Event]) -> str:
 
 
 def _path(dot_hg: bytes) -> bytes:
-    return os.path.join(dot_hg, FOLDER.encode("ascii"), NAME)
+    return os.path.join(dot_hg, FOLDER, NAME)
 
 
 def _last(dot_hg: bytes) -> str | None:
@@ -151,7 +149,7 @@ def list_events(repo: Any) -> dict[bytes, bytes]:
         with Outbox.open(os.fsdecode(settings.outbox), create=False, lock_wait_s=LOCK_WAIT_SECONDS) as outbox:
             found = last_events(outbox, emitter_of(settings).source, limit=LAST_EVENTS, limit_bytes=LAST_BYTES)
     except SourcePulseError as failure:
-        Teller(repo.ui).note(f"mirrors cannot read events: {failure}")
+        Messages(repo.ui).note(f"mirrors cannot read events: {failure}")
         return {}
     return {
         b"%020d" % position: json.dumps([routing_key, json.loads(body)]).encode("ascii")

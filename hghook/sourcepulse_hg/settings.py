@@ -5,13 +5,44 @@
 import os
 import socket
 import stat
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from mercurial import error
+
+SECTION = b"sourcepulse"
 DEFAULT_OUTBOX = b"sourcepulse/outbox.db"
-DEFAULT_MAX_CHANGESETS = 100
 HIGHEST_MAX_CHANGESETS = 1000
-_TRUE = frozenset({b"1", b"yes", b"true", b"on", b"always"})
-_FALSE = frozenset({b"0", b"no", b"false", b"off", b"never"})
+
+#: Every key, with its default: True or False for a switch, a number, the permitted words with the default first, or
+#: None for text without a default. The help text explains them.
+KEYS = MappingProxyType(
+    {
+        b"outbox": None,
+        b"broker": None,
+        b"broker_file": None,
+        b"relay": ("auto", "off"),
+        b"root": None,
+        b"repository": None,
+        b"source": None,
+        b"repo_url": None,
+        b"visibility": ("auto", "public", "restricted"),
+        b"publish": True,
+        b"role": ("origin", "mirror"),
+        b"mirrors": False,
+        b"detail": ("files", "changesets", "refs"),
+        b"max_changesets": 100,
+        b"commits": True,
+        b"on_error": ("refuse", "lose"),
+        b"auto_recover": False,
+        b"tree_admins": None,
+        b"tree_users": None,
+        b"tree_closed_words": None,
+        b"tree_approval_words": None,
+        b"tree_command": None,
+        b"tree_unreachable": ("closed", "open"),
+    }
+)
 
 
 class Settings(NamedTuple):
@@ -53,7 +84,35 @@ def silence(settings: Settings) -> str | None:
 
 def read_settings(repo: Any) -> Settings:
     """Read the settings of a repository; paths of a share are relative to the repository it shares."""
-    return _Reader(repo.ui, repo.sharedpath).settings()
+    reader = SettingsReader(repo.ui)
+    dot_hg = repo.sharedpath
+    for key, _ in repo.ui.configitems(SECTION):
+        if key not in KEYS and b":" not in key:
+            reader.problem(key, "is an unknown setting")
+    name = reader.name(os.path.dirname(dot_hg))
+    published = reader.value(b"publish") and name is not None
+    mirror = reader.value(b"role") == "mirror"
+    return Settings(
+        dot_hg=dot_hg,
+        outbox=reader.path(b"outbox", dot_hg) or os.path.join(dot_hg, DEFAULT_OUTBOX),
+        broker=reader.value(b"broker"),
+        broker_file=reader.path(b"broker_file", dot_hg),
+        start_relay=reader.value(b"relay") == "auto",
+        published=published and not mirror,
+        mirror=published and mirror,
+        mirrors=reader.value(b"mirrors"),
+        name=name or b"",
+        source=reader.source(),
+        repo_url=reader.value(b"repo_url"),
+        restricted=reader.is_restricted(),
+        detail=reader.value(b"detail"),
+        max_changesets=reader.value(b"max_changesets"),
+        commits=reader.value(b"commits"),
+        refuse=reader.value(b"on_error") == "refuse",
+        auto_recover=reader.value(b"auto_recover"),
+        problems=tuple(reader.problems),
+        is_outside=name is None,
+    )
 
 
 def exposed_password_file(ui: Any, settings: Settings) -> bytes | None:
@@ -70,121 +129,82 @@ def exposed_password_file(ui: Any, settings: Settings) -> bytes | None:
         return None
 
 
-class _Reader:
-    def __init__(self, ui: Any, dot_hg: bytes) -> None:
+class SettingsReader:
+    """Reads the section from Mercurial's configuration; `problems` are sentences about bad values."""
+
+    def __init__(self, ui: Any) -> None:
         self.ui = ui
-        self.dot_hg = dot_hg
         self.problems: list[str] = []
 
-    def settings(self) -> Settings:
-        self._check_names()
-        name = self._name()
-        published = self._switch(b"publish", default=True) and name is not None
-        mirror = self._word(b"role", ("origin", "mirror")) == "mirror"
-        return Settings(
-            dot_hg=self.dot_hg,
-            outbox=self._path(b"outbox") or os.path.join(self.dot_hg, DEFAULT_OUTBOX),
-            broker=self._text(b"broker"),
-            broker_file=self._path(b"broker_file"),
-            start_relay=self._word(b"relay", ("auto", "off")) == "auto",
-            published=published and not mirror,
-            mirror=published and mirror,
-            mirrors=self._switch(b"mirrors", default=False),
-            name=name or b"",
-            source=self._source(),
-            repo_url=self._text(b"repo_url"),
-            restricted=self._restricted(),
-            detail=self._word(b"detail", ("files", "changesets", "refs")),
-            max_changesets=self._number(b"max_changesets", DEFAULT_MAX_CHANGESETS, HIGHEST_MAX_CHANGESETS),
-            commits=self._switch(b"commits", default=True),
-            refuse=self._word(b"on_error", ("refuse", "lose")) == "refuse",
-            auto_recover=self._switch(b"auto_recover", default=False),
-            problems=tuple(self.problems),
-            is_outside=name is None,
-        )
+    def value(self, key: bytes) -> Any:
+        """Return the value of a key, or its default if it is not set or bad."""
+        known = KEYS[key]
+        text = self.text(key)
+        if text is None:
+            return known[0] if isinstance(known, tuple) else known
+        try:
+            if isinstance(known, bool):
+                return self.ui.configbool(SECTION, key)
+            if isinstance(known, int) and 0 <= (number := self.ui.configint(SECTION, key)) <= HIGHEST_MAX_CHANGESETS:
+                return number
+        except error.ConfigError:
+            pass
+        if known is None or (isinstance(known, tuple) and text in known):
+            return text
+        if isinstance(known, tuple):
+            default, permitted = known[0], " or ".join(known)
+        elif isinstance(known, bool):
+            default, permitted = "yes" if known else "no", "yes or no"
+        else:
+            default, permitted = str(known), f"0 to {HIGHEST_MAX_CHANGESETS}"
+        self.problem(key, f"is {text!r}, must be {permitted}; using {default}")
+        return known[0] if isinstance(known, tuple) else known
 
-    def _check_names(self) -> None:
-        for key, _ in self.ui.configitems(SECTION):
-            if key not in KEYS and b":" not in key:
-                self._problem(key, "is an unknown setting")
+    def text(self, key: bytes) -> str | None:
+        """Return the text of a key, None if it is not set or empty."""
+        value = self.ui.config(SECTION, key)
+        return value.decode("utf-8", "surrogateescape") if value else None
 
-    def _raw(self, key: bytes) -> bytes | None:
-        value: bytes | None = self.ui.config(SECTION, key)
-        return value or None
+    def path(self, key: bytes, folder: bytes) -> bytes | None:
+        """Return the path that a key names, relative to a folder; `ui.configpath` makes it relative to the hgrc."""
+        value = self.ui.config(SECTION, key)
+        return os.path.join(folder, _expanded(value)) if value else None
 
-    def _text(self, key: bytes) -> str | None:
-        value = self._raw(key)
-        return None if value is None else value.decode("utf-8", "surrogateescape")
-
-    def _path(self, key: bytes) -> bytes | None:
-        value = self._raw(key)
-        if value is None:
-            return None
-        return os.path.join(self.dot_hg, os.path.expandvars(os.path.expanduser(value)))
-
-    def _word(self, key: bytes, words: tuple[str, ...]) -> str:
-        value = self._text(key)
-        if value is None or value in words:
-            return value or words[0]
-        self._problem(key, f"is {value!r}, must be {' or '.join(words)}; using {words[0]}")
-        return words[0]
-
-    def _number(self, key: bytes, default: int, highest: int) -> int:
-        value = self._text(key)
-        if value is None:
-            return default
-        if value.isascii() and value.isdigit() and int(value) <= highest:
-            return int(value)
-        self._problem(key, f"is {value!r}, must be 0 to {highest}; using {default}")
-        return default
-
-    def _switch(self, key: bytes, *, default: bool) -> bool:
-        value = self._raw(key)
-        if value is None:
-            return default
-        if value.lower() in _TRUE | _FALSE:
-            return value.lower() in _TRUE
-        word = "yes" if default else "no"
-        self._problem(key, f"is {value.decode('utf-8', 'replace')!r}, must be yes or no; using {word}")
-        return default
-
-    def _name(self) -> bytes | None:
+    def name(self, repository: bytes) -> bytes | None:
         """Return the repository's name with `/` between its components, None if it does not publish."""
-        repository = os.path.dirname(self.dot_hg)
-        root = self._raw(b"root")
+        root = self.ui.config(SECTION, b"root")
         below: bytes | None = os.path.basename(repository)
-        if root is not None:
-            root = os.path.realpath(os.path.expandvars(os.path.expanduser(root)))
-            prefix = root.rstrip(b"/") + b"/"
+        if root:
+            prefix = os.path.realpath(_expanded(root)).rstrip(b"/") + b"/"
             below = repository[len(prefix) :] if repository.startswith(prefix) else None
         if below is None:
             return None
-        override = self._raw(b"repository")
-        if override is None:
+        override: bytes | None = self.ui.config(SECTION, b"repository")
+        if not override:
             return below or b"repository"
         parts = [part for part in override.split(b"/") if part]
         if not parts:
-            self._problem(b"repository", "does not name a repository; using the path")
+            self.problem(b"repository", "does not name a repository; using the path")
             return below
         return b"/".join(parts)
 
-    def _source(self) -> str:
+    def source(self) -> str:
         default = f"hg://{socket.gethostname()}"
-        value = self._text(b"source")
+        value = self.text(b"source")
         if value is None:
             return default
         host = value.removeprefix("hg://").partition("/")[0]
         printable = value.isascii() and all("!" <= letter <= "~" for letter in value)
         if value.startswith("hg://") and host and printable and not {"@", "?", "#"} & set(value):
             return value
-        self._problem(b"source", f"is {value!r}, must be hg://HOST or hg://HOST/repository; using {default}")
+        self.problem(b"source", f"is {value!r}, must be hg://HOST or hg://HOST/repository; using {default}")
         return default
 
-    def _restricted(self) -> bool:
+    def is_restricted(self) -> bool:
         # An untrusted .hg/hgrc may make a repository restricted, but not public.
         if self.ui.config(SECTION, b"visibility", untrusted=True) == b"restricted":
             return True
-        word = self._word(b"visibility", ("auto", "public", "restricted"))
+        word: str = self.value(b"visibility")
         if word != "auto":
             return word == "restricted"
         # Mercurial spells these with an underscore, but a dash is a likely typo, so both count. hgweb reads them from
@@ -196,35 +216,11 @@ class _Reader:
                 readers[key.startswith(b"deny")] = value.strip()
         return readers[0] not in (b"", b"*") or readers[1] != b""
 
-    def _problem(self, key: bytes, what: str) -> None:
+    def problem(self, key: bytes, what: str) -> None:
+        """Note what is wrong with a key, and where it was set."""
         place = self.ui.configsource(SECTION, key).decode("utf-8", "replace")
         self.problems.append(f"{place}: [sourcepulse] {key.decode('utf-8', 'replace')} {what}")
 
 
-SECTION = b"sourcepulse"
-#: Every key of `[sourcepulse]`; defaults and meanings are in settings.py and in the help text.
-KEYS = (
-    b"outbox",
-    b"broker",
-    b"broker_file",
-    b"relay",
-    b"root",
-    b"repository",
-    b"source",
-    b"repo_url",
-    b"visibility",
-    b"publish",
-    b"role",
-    b"mirrors",
-    b"detail",
-    b"max_changesets",
-    b"commits",
-    b"on_error",
-    b"auto_recover",
-    b"tree_admins",
-    b"tree_users",
-    b"tree_closed_words",
-    b"tree_approval_words",
-    b"tree_command",
-    b"tree_unreachable",
-)
+def _expanded(path: bytes) -> bytes:
+    return os.path.expandvars(os.path.expanduser(path))

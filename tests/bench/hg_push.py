@@ -63,21 +63,20 @@ def reposetup(ui, repo):
         begun = time.process_time()
         with deactivated():
             from sourcepulse_hg.transaction import record
-            from sourcepulse_hg.pending import hand_over as after
+            from sourcepulse_hg.pending import write
             from sourcepulse_hg.pending import collect
             from sourcepulse_hg.pending import first_copy
-            from sourcepulse_hg.pending import relay_start
             import sourcepulse.outbox.outbox
         imported = time.process_time() - begun
         if not wrapped:
             wrapped.append(True)
             record.record = timed(record.record, spent)
-            run = timed(after.Aftermath.run, spent)
+            run = timed(write.HandOver.run, spent)
             def run_and_tell(self):
                 run(self)
                 with open({out!r}, "w") as f:
                     f.write("%f %f" % (imported, sum(spent)))
-            after.Aftermath.run = run_and_tell
+            write.HandOver.run = run_and_tell
         return _real(name)
     sourcepulse_hg._ours = ours
 """

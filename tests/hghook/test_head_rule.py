@@ -9,8 +9,8 @@ from collections.abc import Callable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sourcepulse_hg.facts.served_view import _shape_of
 from sourcepulse_hg.gather.head_rule import NewHeads, Past, new_heads
+from sourcepulse_hg.gather.served_view import shape_of
 
 #: For each revision: how far back its two parents are (0 is none), its branch, and whether it was served before
 #: and is served after.
@@ -74,7 +74,7 @@ class _Graph:
         if not appeared:
             return NewHeads([], [], [])
         revealed = {revision for revision in appeared if revision < self.start}
-        shape = _shape_of(self.parents.__getitem__, appeared, revealed, self.start)
+        shape = shape_of(self.parents.__getitem__, appeared, revealed, self.start)
         return new_heads(
             appeared,
             topological=shape.heads,

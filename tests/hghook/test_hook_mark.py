@@ -14,6 +14,7 @@ import pytest
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.events.event import event_id
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse_hg.changegroup_hook import mark
 from sourcepulse_hg.pending import collect
 from support.hg import HG_LIMIT_SECONDS, PUSH, VENV_HG, Program, Repository, Site, copy_repository
 
@@ -124,7 +125,7 @@ def test_a_collector_that_dies_after_the_outbox_has_the_events_does_no_harm(
         raise OSError("died")
 
     with monkeypatch.context() as patch, Outbox.open(server.outbox) as outbox:
-        patch.setattr(collect, "keep_mark", die)
+        patch.setattr(mark, "keep_mark", die)
         with pytest.raises(SourcePulseError):
             collect.collect_repository(str(server.path), outbox, deadline_s=10)
     assert len(server.events()) == 1

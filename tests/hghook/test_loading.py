@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import sourcepulse
+from sourcepulse.relay.relay import relay_lock
 from sourcepulse_hg.commands.declarations import cmdtable
 from sourcepulse_hg.settings import KEYS
 from support.hg import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site
@@ -39,6 +40,24 @@ def report():
     open(FILE, "w").write("\\n".join(lines))
 atexit.register(report)
 """
+#: The files of ours in which a function was called.
+_PRINT_ENTERED = """
+import atexit, os, sys
+entered = set()
+def note(frame, event, argument):
+    code = frame.f_code
+    # Only functions: the bodies of modules and classes run when they are loaded.
+    if event == "call" and code.co_flags & 1 and "sourcepulse" in code.co_filename:
+        entered.add(os.path.realpath(code.co_filename))
+def report():
+    sys.setprofile(None)
+    open(FILE, "w").write("\\n".join(sorted(entered)))
+atexit.register(report)
+sys.setprofile(note)
+"""
+#: What a push of one changeset costs in imports and in places where a reader has to look.
+MODULES_MAX = 26
+FILES_ENTERED_MAX = 22
 
 
 def _loaded(site: Site, server: Repository) -> tuple[set[str], list[str]]:
@@ -137,6 +156,27 @@ def test_a_push_imports_no_broker_client(each_site: Site) -> None:
     top = {name.partition(".")[0] for name in modules}
     assert not top & {"kombu", "amqp", "stomp", "vine", "billiard"}
     assert not [name for name in modules if name.startswith("sourcepulse.brokers")]
+
+
+def test_a_push_of_one_changeset_loads_few_modules_of_ours_and_enters_few_files(each_site: Site) -> None:
+    server = each_site.server(keys=f"broker = file://{each_site.folder}/log.db")
+    work = each_site.repository("work")
+    work.commit()
+    work.push(server, "--config", "sourcepulse.relay=off")
+    loaded, entered = each_site.folder / "loaded", each_site.folder / "entered"
+    with relay_lock(server.outbox):
+        for extension, report in ((_PRINT_FILES, loaded), (_PRINT_ENTERED, entered)):
+            path = each_site.folder / "report.py"
+            path.write_text(extension.replace("FILE", repr(str(report))), encoding="utf-8")
+            work.commit()
+            work.push(server, "--config", f"extensions.report={path}")
+    assert len(server.events()) == 3
+    modules = [line.split("\t")[0] for line in loaded.read_text(encoding="utf-8").splitlines()]
+    with_code = sorted(path for path in modules if len(ast.parse(Path(path).read_text(encoding="utf-8")).body) > 1)
+    assert len(with_code) <= MODULES_MAX, with_code
+    files = entered.read_text(encoding="utf-8").splitlines()
+    assert len(files) <= FILES_ENTERED_MAX, files
+    assert "sourcepulse_hg/transaction/record.py" in "".join(files)
 
 
 def test_an_hg_that_adds_nothing_imports_nearly_nothing_of_ours(site: Site) -> None:
@@ -257,10 +297,7 @@ def test_a_required_extension_loads(site: Site) -> None:
 
 def test_the_collector_needs_no_mercurial() -> None:
     """The relay may run where no Mercurial is."""
-    allowed = {
-        *("pending", "pending.collect", "pending.layout", "pending.first_copy", "pending.files"),
-        *("changegroup_hook", "changegroup_hook.mark", "tree", "tree.file"),
-    }
+    allowed = {"pending", "pending.collect", "pending.first_copy", "changegroup_hook", "changegroup_hook.mark"}
     for name in allowed:
         path = EXTENSION_FOLDER / name.replace(".", "/")
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

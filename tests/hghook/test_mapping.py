@@ -14,11 +14,19 @@ from hypothesis import strategies as st
 
 from sourcepulse.events.event import EVENT_MAX_BYTES
 from sourcepulse.events.wire import decode, encode
-from sourcepulse_hg.facts.changelog_entry import Entry, parse_entry
-from sourcepulse_hg.facts.pusher import acting_user, is_published, public_url, source_word
-from sourcepulse_hg.facts.values import Act, Added, Changeset, Emitter
-from sourcepulse_hg.mapping.emitter import source_uri
-from sourcepulse_hg.mapping.events import push_event
+from sourcepulse_hg.facts import (
+    Act,
+    Added,
+    Changeset,
+    Emitter,
+    Entry,
+    acting_user,
+    is_published,
+    parse_entry,
+    public_url,
+    source_word,
+)
+from sourcepulse_hg.mapping.events import push_event, source_uri
 from support.event_schema import check_data
 
 _NODE = "1f" * 20

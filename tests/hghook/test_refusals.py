@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_hg.messages import Teller
+from sourcepulse_hg.messages import Messages
 from support.hg import Repository, Site, serve
 
 _LONG = "the reason " + "\u00e4" * 300 + " and its end"
@@ -97,14 +97,14 @@ class _Ui:
 def test_a_quoted_path_of_any_characters_is_hidden(name: str) -> None:
     name = name.replace("'", "").replace('"', "")
     ui = _Ui()
-    Teller(ui, b"remote:ssh:x").warn(f"[Errno 2] No such file: '/secret{name}/end'")
+    Messages(ui, b"remote:ssh:x").warn(f"[Errno 2] No such file: '/secret{name}/end'")
     assert b"secret" not in ui.said[0]
     assert b"[Errno 2] No such file" in ui.said[0]
 
 
 def test_what_is_no_path_stays() -> None:
     ui = _Ui()
-    Teller(ui, b"remote:ssh:x").warn("12/24 of hg://host/repo and https://h/a at 50 % (a/b), see /srv/hg/a: no")
+    Messages(ui, b"remote:ssh:x").warn("12/24 of hg://host/repo and https://h/a at 50 % (a/b), see /srv/hg/a: no")
     assert ui.said == [b"sourcepulse: 12/24 of hg://host/repo and https://h/a at 50 % (a/b), see <path>: no\n"]
 
 

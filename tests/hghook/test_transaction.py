@@ -80,8 +80,8 @@ def test_a_transaction_that_does_everything_is_told_in_the_order_of_the_contract
         ("bookmarks", "changed_bookmarks", "bookmarks", "hg.bookmark."),
         ("tags", "changed_tags_of", "tags", "hg.tag."),
         ("heads", "changed_heads", "branches and heads", ("hg.branch.", "hg.head.")),
-        ("phases", "changed_phases", "phase changes", "hg.phase."),
-        ("obsolete", "new_markers", "obsolescence markers", "hg.obsolete."),
+        ("phases_and_markers", "changed_phases", "phase changes", "hg.phase."),
+        ("phases_and_markers", "new_markers", "obsolescence markers", "hg.obsolete."),
         ("changesets", "added_changesets", "changesets", "hg.push."),
     ],
 )

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sourcepulse_hg.tree.service import parse_answer
-from sourcepulse_hg.tree.settings import TreeSettings
 from sourcepulse_hg.tree.state import (
     APPROVAL,
     CLOSED,
     OPEN,
     STATES,
+    TreeSettings,
     TreeState,
     TreeStateError,
     decode_state,

@@ -13,36 +13,39 @@ does. A copy without a mark is from the extension, which needs none; then it is 
 hook starts again without a mark.
 """
 
+from __future__ import annotations
+
 import re
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from sourcepulse_hg.pending.files import replace_file
-from sourcepulse_hg.pending.first_copy import DamagedError, decode_copy
-from sourcepulse_hg.pending.layout import Place
+from sourcepulse_hg.pending.first_copy import MARK_NAME, DamagedError, decode_copy, replace_file
 
-NAME = "mark"
+if TYPE_CHECKING:
+    from sourcepulse_hg.pending.collect import RepositoryFiles
+
 LOCK_NAME = "mark.lock"
 _NODE = re.compile("[0-9a-f]{40}")
 
 
-def read_mark(place: Place) -> str | None:
+def read_mark(files: RepositoryFiles) -> str | None:
     """Return the mark, None if there is none; raises OSError."""
     # First copies are read before the file, because collecting one updates the file before the copy is removed.
-    for waiting in reversed(place.waiting()):
+    for waiting in reversed(files.waiting()):
         with suppress(DamagedError, FileNotFoundError):
             return decode_copy(waiting.path.read_bytes()).mark
     try:
-        node = (place.ready / NAME).read_text(encoding="ascii").strip()
+        node = (files.folder / MARK_NAME).read_text(encoding="ascii").strip()
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         return None
     return node if _NODE.fullmatch(node) else None
 
 
-def keep_mark(place: Place, mark: str | None) -> None:
+def keep_mark(files: RepositoryFiles, mark: str | None) -> None:
     """Write the mark to its file, or remove the file if there is none; raises OSError."""
-    path = place.ready / NAME
+    path = files.folder / MARK_NAME
     if mark is None:
         path.unlink(missing_ok=True)
         return
     # Durable, because after a power failure the file must not be older than the outbox.
-    replace_file(path, mark.encode("ascii") + b"\n", like=place.dot_hg, durable=True)
+    replace_file(path, mark.encode("ascii") + b"\n", like=files.dot_hg, durable=True)

@@ -13,10 +13,23 @@ from typing import Any, NamedTuple
 from mercurial import error
 
 from sourcepulse_hg.commands.recover import recover_now
-from sourcepulse_hg.pending.collect import ELSEWHERE_SUFFIX, LOCK_NAME
-from sourcepulse_hg.pending.files import ensure_folder, folder_lock, replace_file
-from sourcepulse_hg.pending.first_copy import DamagedError, FirstCopy, Identity, decode_copy, encode_copy
-from sourcepulse_hg.pending.layout import Place, find_place, is_committed
+from sourcepulse_hg.pending.collect import (
+    ELSEWHERE_SUFFIX,
+    LOCK_NAME,
+    RepositoryFiles,
+    find_repository,
+    is_committed,
+)
+from sourcepulse_hg.pending.first_copy import (
+    DamagedError,
+    FirstCopy,
+    Identity,
+    decode_copy,
+    encode_copy,
+    ensure_folder,
+    folder_lock,
+    replace_file,
+)
 from sourcepulse_hg.settings import read_settings
 
 LOCK_WAIT_SECONDS = 30.0
@@ -33,10 +46,10 @@ def adopt(ui: Any, repo: Any, *, announce: bool, discard: bool) -> int:
     """List the foreign first copies, or announce or discard them; returns 0 if none is left."""
     if announce and discard:
         raise error.InputError(b"--announce and --discard exclude each other")
-    place = find_place(os.fsdecode(repo.sharedpath))
+    files = find_repository(os.fsdecode(repo.sharedpath))
     if not announce and not discard:
-        return _show(ui, _foreign(place))
-    done = _settle(repo, place, _announce if announce else _discard)
+        return _show(ui, _foreign(files))
+    done = _settle(repo, files, _announce if announce else _discard)
     ui.status(b"sourcepulse: %d first copies %s\n" % (done, b"taken over" if announce else b"discarded"))
     return recover_now(ui, repo) if announce else 0
 
@@ -56,10 +69,10 @@ def _show(ui: Any, foreign: list[Foreign]) -> int:
     return 1 if foreign else 0
 
 
-def _foreign(place: Place) -> list[Foreign]:
-    inode = Identity.of(place.dot_hg).inode
+def _foreign(files: RepositoryFiles) -> list[Foreign]:
+    inode = Identity.of(files.dot_hg).inode
     found = []
-    for waiting in place.waiting():
+    for waiting in files.waiting():
         if not is_committed(waiting):
             continue
         try:
@@ -71,17 +84,17 @@ def _foreign(place: Place) -> list[Foreign]:
     return found
 
 
-def _settle(repo: Any, place: Place, decide: Callable[[Place, Foreign], None]) -> int:
+def _settle(repo: Any, files: RepositoryFiles, decide: Callable[[RepositoryFiles, Foreign], None]) -> int:
     elsewhere = Path(os.fsdecode(read_settings(repo).outbox) + ELSEWHERE_SUFFIX)
     try:
-        ensure_folder(place.ready, like=place.dot_hg)
+        ensure_folder(files.folder, like=files.dot_hg)
         # The repository's lock protects the store, the collector's lock protects its folder.
-        with repo.lock(), folder_lock(place.ready / LOCK_NAME, elsewhere=elsewhere, wait_s=LOCK_WAIT_SECONDS) as ours:
+        with repo.lock(), folder_lock(files.folder / LOCK_NAME, elsewhere=elsewhere, wait_s=LOCK_WAIT_SECONDS) as ours:
             if not ours:
                 raise error.Abort(b"another collector is running", hint=b"try again")
-            foreign = _foreign(place)
+            foreign = _foreign(files)
             for one in foreign:
-                decide(place, one)
+                decide(files, one)
             return len(foreign)
     except OSError as failure:
         raise error.Abort(
@@ -90,10 +103,10 @@ def _settle(repo: Any, place: Place, decide: Callable[[Place, Foreign], None]) -
         ) from failure
 
 
-def _announce(place: Place, foreign: Foreign) -> None:
-    copy = foreign.copy._replace(identity=Identity.of(place.dot_hg))
-    replace_file(foreign.path, encode_copy(copy), like=place.dot_hg, durable=True)
+def _announce(files: RepositoryFiles, foreign: Foreign) -> None:
+    copy = foreign.copy._replace(identity=Identity.of(files.dot_hg))
+    replace_file(foreign.path, encode_copy(copy), like=files.dot_hg, durable=True)
 
 
-def _discard(_place: Place, foreign: Foreign) -> None:
+def _discard(_files: RepositoryFiles, foreign: Foreign) -> None:
     foreign.path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.events.topics import routing_key
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import is_relayed
-from sourcepulse_hg.pending.layout import find_place, is_committed
+from sourcepulse_hg.pending.collect import find_repository, is_committed
 from sourcepulse_hg.pending.relay_start import failure_of_last_start, find_program, no_program, relay_environment
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings, silence
 
@@ -57,7 +57,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
 
 def _of_first_copies(settings: Settings) -> Iterator[Finding]:
     try:
-        waiting = [first for first in find_place(os.fsdecode(settings.dot_hg)).waiting() if is_committed(first)]
+        waiting = [first for first in find_repository(os.fsdecode(settings.dot_hg)).waiting() if is_committed(first)]
     except (OSError, SourcePulseError) as error:
         yield Finding("first copies", f"cannot be listed: {error}", well=False)
         return

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +25,8 @@ HELP = "show a real hg push arriving as an event"
 ARRIVAL_LIMIT_SECONDS = 60
 HG_LIMIT_SECONDS = 60
 
+#: Without the configuration of the user who runs the demo.
+_ENVIRON = {"SOURCEPULSE_CONFIG": "", "HGRCPATH": "", "HGUSER": "Alice <alice@example.org>", "USER": "alice"}
 _HISTORY = (
     ("README", "A parser for empty input.\n", "Start the project"),
     ("parse.c", "int parse(const char *s) { return *s; }\n", "Add the parser"),
@@ -61,24 +63,17 @@ def run(args: argparse.Namespace) -> int:
     finally:
         _stop_relay(folder)
         if args.keep:
-            _say(f"kept: {folder}")
+            _print(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _show(folder: Path) -> int:
     hg = _hg_program()
-    environ = {
-        **os.environ,
-        "SOURCEPULSE_CONFIG": "",
-        "HGRCPATH": "",
-        "HGUSER": "Alice <alice@example.org>",
-        "USER": "alice",
-    }
-    server, work = folder / "integration" / "inbound", folder / "work"
-    broker = f"file://{folder}/log.db"
+    environ = {**os.environ, **_ENVIRON}
+    server, broker = folder / "integration" / "inbound", f"file://{folder}/log.db"
 
-    _say("1. A server repository, with the extension enabled in its hgrc:")
+    _print("1. A server repository, with the extension enabled in its hgrc:")
     server.parent.mkdir()
     _run(environ, *hg, "init", str(server))
     hgrc = (
@@ -86,33 +81,24 @@ def _show(folder: Path) -> int:
         f"[sourcepulse]\nroot = {folder}\noutbox = {folder}/outbox.db\nbroker = {broker}\n"
     )
     (server / ".hg" / "hgrc").write_text(hgrc)
-    _say("".join(f"       {line}\n" for line in hgrc.splitlines()))
+    _print("".join(f"       {line}\n" for line in hgrc.splitlines()))
 
-    _say("2. A subscriber, in a separate process:")
+    _print("2. A subscriber, in a separate process:")
     tail = [sys.executable, "-m", "sourcepulse.cli", "tail", "--broker", broker, "--count", "1"]
     tail += ["--timeout", str(ARRIVAL_LIMIT_SECONDS)]
-    _say("       sourcepulse " + shlex.join([*tail[3:], "hg.push.#"]) + "\n")
+    _print("       sourcepulse " + shlex.join([*tail[3:], "hg.push.#"]) + "\n")
     # One prints lines, the other JSON; both must be subscribed before the push.
-    subscribers = [
-        subprocess.Popen(
-            [*tail, *form, "hg.push.#"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
-        )
-        for form in ((), ("--json",))
-    ]
+    subscribers = [_started(environ, *tail, *form, "hg.push.#") for form in ((), ("--json",))]
     try:
         for subscriber in subscribers:
             assert subscriber.stderr is not None  # noqa: S101 - it was asked for above
             subscriber.stderr.readline()
 
-        _say("3. A user commits and pushes:")
-        _run(environ, *hg, "init", str(work))
-        for name, content, description in _HISTORY:
-            (work / name).write_text(content)
-            _run(environ, *hg, "--cwd", str(work), "commit", "--addremove", "--quiet", "--message", description)
-        pushed = _run(environ, *hg, "--cwd", str(work), "push", str(server))
-        _say("".join(f"       {line}\n" for line in ["$ hg push " + str(server), *pushed.splitlines()]))
+        _print("3. A user commits and pushes:")
+        pushed = _commit_and_push(environ, hg, folder / "work", server)
+        _print("".join(f"       {line}\n" for line in [f"$ hg push {server}", *pushed.splitlines()]))
 
-        _say("4. What the subscriber received, as a line and as a CloudEvent, which any language can read:")
+        _print("4. What the subscriber received, as a line and as a CloudEvent, which any language can read:")
         arrived = [subscriber.communicate(timeout=ARRIVAL_LIMIT_SECONDS + 10)[0] for subscriber in subscribers]
     finally:
         for subscriber in subscribers:
@@ -122,8 +108,20 @@ def _show(folder: Path) -> int:
         print("sourcepulse: the event did not arrive; run with --keep and inspect the outbox there", file=sys.stderr)
         return EXIT_FAILURE
     print("\n".join(text.strip() for text in arrived), flush=True)
-    _say(_PASTE.format(extension=extension_path()))
+    _print(_PASTE.format(extension=extension_path()))
     return EXIT_OK
+
+
+def _started(environ: Mapping[str, str], *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
+
+
+def _commit_and_push(environ: Mapping[str, str], hg: Sequence[str], work: Path, server: Path) -> str:
+    _run(environ, *hg, "init", str(work))
+    for name, content, description in _HISTORY:
+        (work / name).write_text(content)
+        _run(environ, *hg, "--cwd", str(work), "commit", "--addremove", "--quiet", "--message", description)
+    return _run(environ, *hg, "--cwd", str(work), "push", str(server))
 
 
 def extension_path() -> Path:
@@ -163,5 +161,5 @@ def _stop_relay(folder: Path) -> None:
         os.kill(int(lock_path(folder / "outbox.db").read_text()), signal.SIGTERM)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

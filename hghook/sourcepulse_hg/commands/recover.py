@@ -11,16 +11,15 @@ from mercurial import error
 
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse_hg.mapping.unseen import unseen_events
-from sourcepulse_hg.messages import Teller
+from sourcepulse_hg.messages import Messages
 from sourcepulse_hg.pending.collect import collect_repository
-from sourcepulse_hg.pending.files import ensure_folder
 from sourcepulse_hg.pending.relay_start import start_relay
-from sourcepulse_hg.pending.write import announce
-from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings
+from sourcepulse_hg.pending.write import make_default_outbox_folder, write_with_creation
+from sourcepulse_hg.settings import Settings, read_settings
 from sourcepulse_hg.strip.note import note_path
 from sourcepulse_hg.strip.removal import settle
-from sourcepulse_hg.transaction.seen import unseen, write_seen
+from sourcepulse_hg.transaction.known_before import unseen_revisions, write_seen
+from sourcepulse_hg.transaction.recovered import unseen_events
 
 RECOVER_LIMIT_SECONDS = 600.0
 
@@ -36,8 +35,7 @@ def recover_now(ui: Any, repo: Any) -> int:
     elif settings.is_outside:
         ui.warn(_line("this repository is not below 'root' (links are followed), so it publishes nothing"))
     try:
-        if settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX):
-            ensure_folder(os.path.dirname(settings.outbox), like=settings.dot_hg)
+        make_default_outbox_folder(settings)
         with Outbox.open(os.fsdecode(settings.outbox)) as outbox:
             report = collect_repository(os.fsdecode(settings.dot_hg), outbox, deadline_s=RECOVER_LIMIT_SECONDS)
     except (SourcePulseError, OSError) as error:
@@ -64,19 +62,19 @@ def recover_now(ui: Any, repo: Any) -> int:
 def _announce_unseen(ui: Any, repo: Any, settings: Settings) -> None:
     """Publish the changesets that an hg without the extension added, unless another hg is running, which does so."""
     repo = repo.unfiltered()
-    if unseen(repo) is None:
+    if unseen_revisions(repo) is None:
         return
     try:
         with repo.lock(wait=False):
-            revisions = unseen(repo)
+            revisions = unseen_revisions(repo)
             if revisions is None:
                 return
-            teller = Teller(ui)
+            messages = Messages(ui)
             # First copies are named after a transaction, but which one added these is unknown.
             txnid = f"TXN:{repo.changelog.node(revisions[0]).hex()}"
-            events = unseen_events(repo, settings, teller, start=revisions[0], stop=revisions[1], txnid=txnid)
+            events = unseen_events(repo, settings, messages, start=revisions[0], stop=revisions[1], txnid=txnid)
             if events:
-                announce(repo, txnid, events, settings, teller)
+                write_with_creation(repo, txnid, events, settings, messages)
             write_seen(repo)
     except (error.LockError, OSError) as failure:
         ui.warn(_line(f"changesets added without the extension will be published with the next transaction: {failure}"))

@@ -5,15 +5,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mercurial import bookmarks, encoding, extensions
 
-from sourcepulse_hg.facts.served_view import ServedView
-from sourcepulse_hg.facts.values import BookmarkChange
+from sourcepulse_hg.gather.served_view import ServedView
 
 #: A line of `.hg/shared`, which `hg share` writes.
 _SHARED_BOOKMARKS = b"bookmarks"
+
+
+class BookmarkChange(NamedTuple):
+    """A bookmark and its target before and after, None if a pull sees no target."""
+
+    name: bytes
+    oldnode: str | None
+    node: str | None
 
 
 def changed_bookmarks(

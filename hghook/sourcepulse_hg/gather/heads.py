@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mercurial import branchmap, encoding, obsolete
 
-from sourcepulse_hg.facts.changelog_entry import parse_entry
-from sourcepulse_hg.facts.served_view import ServedView
-from sourcepulse_hg.facts.values import Head, HeadChanges, Heads
+from sourcepulse_hg.facts import parse_entry
 from sourcepulse_hg.gather.head_rule import Past, new_heads
+from sourcepulse_hg.gather.served_view import ServedView
 
 #: As many as an event can list; further heads are counted but not read.
 HEADS_MAX = 1000
@@ -30,6 +29,28 @@ _RECORD_BYTES = 8
 _NUMBER_MASK = 0x7FFFFFFF
 #: The views for which Mercurial has files of branch heads, each a part of the one before.
 _CACHED_VIEWS = (b"served", b"immutable", b"base")
+
+
+class Head(NamedTuple):
+    """A head of a named branch."""
+
+    node: str
+    branch: bytes
+
+
+class Heads(NamedTuple):
+    """The first heads, and how many there are in total."""
+
+    total: int
+    heads: Sequence[Head]
+
+
+class HeadChanges(NamedTuple):
+    """Heads of new branches, heads that a branch gained, and heads that close their branch."""
+
+    of_new_branches: Heads
+    gained: Heads
+    closing: Heads
 
 
 def changed_heads(repo: Any, view: ServedView, *, registered: bool = False) -> HeadChanges:

@@ -11,12 +11,20 @@ from typing import Any, NamedTuple
 
 from mercurial import error, tags
 
-from sourcepulse_hg.facts.changelog_entry import parse_entry
-from sourcepulse_hg.facts.served_view import ServedView
-from sourcepulse_hg.facts.values import TagChange
+from sourcepulse_hg.facts import parse_entry
+from sourcepulse_hg.gather.served_view import ServedView
 
 TAGS_FILE = b".hgtags"
 _NO_REVISION = -1
+
+
+class TagChange(NamedTuple):
+    """A tag and its target before and after new lines of `.hgtags`, and the changeset that adds the lines."""
+
+    name: bytes
+    oldnode: str | None
+    node: str | None
+    changeset: str
 
 
 def changed_tags_of(

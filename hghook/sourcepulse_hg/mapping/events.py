@@ -1,31 +1,30 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Make the events of a transaction from the facts about it."""
+"""Make events from facts: the members that every event of a repository has, and the event of a push.
+
+The events of other changes are in refs.py. Pure functions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from sourcepulse.events.bounds import LIST_MAX_ITEMS_BY_NAME
-from sourcepulse.events.event import Event
-from sourcepulse_hg.facts.changelog_entry import parse_entry
-from sourcepulse_hg.facts.values import (
-    FILES_MAX,
-    Act,
-    Added,
-    BookmarkChange,
-    Changeset,
-    Emitter,
-    FileChanges,
-    HeadChanges,
-    Heads,
-    Marker,
-    Markers,
-    PhaseChanges,
-    TagChange,
+from sourcepulse.events.bounds import (
+    LIST_MAX_ITEMS_BY_NAME,
+    TEXT_MAX_BYTES,
+    Limits,
+    bound,
+    decode_text,
+    envelope_bytes,
 )
-from sourcepulse_hg.mapping.make_event import Texts, make_event
+from sourcepulse.events.event import RESTRICTED_SUFFIX, Event
+from sourcepulse_hg.facts import FILES_MAX, Act, Added, Changeset, Emitter, FileChanges, parse_entry
+
+if TYPE_CHECKING:
+    from sourcepulse_hg.settings import Settings
 
 PUSH = "hg.push.v1"
 #: The lists of files by kind of change, present at `detail = files` beside `files`.
@@ -44,6 +43,107 @@ _EXTRAS = _NODES | {
     "topic",
     "topic-namespace",
 }
+
+#: The characters that a URI path may contain besides letters and digits (RFC 3986 section 3.3).
+_PATH_SAFE = "/-._~!$&'()*+,;=:@"
+_CONTINUATION = 0x80
+_NO_LISTS: Mapping[str, int] = MappingProxyType({})
+
+
+def emitter_of(settings: Settings) -> Emitter:
+    """Return the emitter that the settings of a repository describe."""
+    return Emitter(
+        name=settings.name,
+        source=source_uri(settings.source, settings.name, restricted=settings.restricted),
+        repo_url=settings.repo_url,
+        detail=settings.detail,
+        max_changesets=0 if settings.detail == "refs" else settings.max_changesets,
+    )
+
+
+def source_uri(configured: str, name: bytes, *, restricted: bool) -> str:
+    """Return the source of a repository's events; the name is appended to a configured host."""
+    host = configured.removeprefix("hg://")
+    uri = configured if host.rstrip("/").count("/") else f"hg://{host.rstrip('/')}/{quote(name, safe=_PATH_SAFE)}"
+    return uri + RESTRICTED_SUFFIX if restricted else uri
+
+
+def repository_url(emitter: Emitter) -> str | None:
+    """Return the URL to pull from, with the name of the repository filled in."""
+    if emitter.repo_url is None:
+        return None
+    url = emitter.repo_url.replace("{repo}", quote(emitter.name, safe=_PATH_SAFE))
+    return decode_text(url.encode("utf-8", "surrogateescape"))[0]
+
+
+class Texts:
+    """Decodes texts and records which were not UTF-8 and which were cut."""
+
+    def __init__(self) -> None:
+        self.raw: dict[str, bytes] = {}
+        self.cut: dict[str, int] = {}
+
+    def read(self, pointer: str, raw: bytes) -> str:
+        """Return the bytes as text for the member at this pointer."""
+        text, bad = decode_text(raw)
+        if len(raw) > TEXT_MAX_BYTES:
+            # Cut already here, so that many long descriptions are never in memory at the same time.
+            self.cut[pointer] = len(text.encode())
+            end = TEXT_MAX_BYTES
+            while end > TEXT_MAX_BYTES - 4 and raw[end] & 0xC0 == _CONTINUATION:
+                end -= 1
+            text, bad = decode_text(raw[:end])
+        if bad is not None:
+            self.raw[pointer] = bad
+        return text
+
+    def read_or_none(self, pointer: str, raw: bytes | None) -> str | None:
+        return None if raw is None else self.read(pointer, raw)
+
+    def note_cut(self, pointer: str, kept: int, total: int) -> None:
+        """Record that only the first items of a list were read."""
+        if kept < total:
+            self.cut[pointer] = total
+
+
+def make_event(
+    type_: str,
+    act: Act,
+    emitter: Emitter,
+    texts: Texts,
+    members: Mapping[str, Any],
+    *,
+    lists: Mapping[str, int] = _NO_LISTS,
+    key: Sequence[str] | None = None,
+    recovered: bool = False,
+) -> Event:
+    """Return an event with these members beside the common ones; its natural key is the txnid unless `key` is given.
+
+    `lists` overrides the usual limits of lists, by name.
+    """
+    repo = texts.read("/repo", emitter.name)
+    data = {
+        "repo": repo,
+        "repo_url": repository_url(emitter),
+        "user": texts.read_or_none("/user", act.user),
+        "source": texts.read_or_none("/source", act.source),
+        "url": act.url,
+        "change_set": act.txnid,
+        **members,
+        "recovered": recovered,
+        "truncated": [],
+        "raw": [],
+    }
+    limits = Limits(envelope_bytes=envelope_bytes(type_, emitter.source, repo), lists=lists)
+    return Event.of(
+        type_,
+        source=emitter.source,
+        key=[act.txnid] if key is None else key,
+        subject=repo,
+        time=act.time,
+        data=bound(data, raw=texts.raw, cut=texts.cut, limits=limits),
+        words=emitter.name.decode("utf-8", "surrogateescape").split("/"),
+    )
 
 
 def push_event(act: Act, added: Added, emitter: Emitter) -> Event:
@@ -140,121 +240,3 @@ def _file_names(texts: Texts, pointer: str, names: list[bytes]) -> list[str]:
         return b"\n".join(names).decode().split("\n") if names else []
     except UnicodeDecodeError:
         return [texts.read(f"{pointer}/{place}", name) for place, name in enumerate(names)]
-
-
-BOOKMARK_CREATED = "hg.bookmark.created.v1"
-BOOKMARK_MOVED = "hg.bookmark.moved.v1"
-BOOKMARK_DELETED = "hg.bookmark.deleted.v1"
-
-
-def bookmark_events(act: Act, changes: Sequence[BookmarkChange], emitter: Emitter) -> list[Event]:
-    """Return one event for each kind of change that occurs."""
-    kinds = (
-        (BOOKMARK_CREATED, [change for change in changes if change.oldnode is None]),
-        (BOOKMARK_MOVED, [change for change in changes if change.oldnode is not None and change.node is not None]),
-        (BOOKMARK_DELETED, [change for change in changes if change.node is None]),
-    )
-    return [_bookmark_event(type_, act, listed, emitter) for type_, listed in kinds if listed]
-
-
-def _bookmark_event(type_: str, act: Act, changes: Sequence[BookmarkChange], emitter: Emitter) -> Event:
-    texts = Texts()
-    bookmarks = [
-        {
-            "bookmark": texts.read(f"/bookmarks/{place}/bookmark", change.name),
-            "node": change.node,
-            "oldnode": change.oldnode,
-        }
-        for place, change in enumerate(changes)
-    ]
-    return make_event(type_, act, emitter, texts, {"bookmarks": bookmarks})
-
-
-TAG_CREATED = "hg.tag.created.v1"
-TAG_MOVED = "hg.tag.moved.v1"
-TAG_DELETED = "hg.tag.deleted.v1"
-
-
-def tag_events(act: Act, changes: Sequence[TagChange], emitter: Emitter) -> list[Event]:
-    """Return one event for each kind of change that occurs; a tag is listed once for each changeset that changes it."""
-    kinds = (
-        (TAG_CREATED, [change for change in changes if change.oldnode is None]),
-        (TAG_MOVED, [change for change in changes if change.oldnode is not None and change.node is not None]),
-        (TAG_DELETED, [change for change in changes if change.node is None]),
-    )
-    return [_tag_event(type_, act, listed, emitter) for type_, listed in kinds if listed]
-
-
-def _tag_event(type_: str, act: Act, changes: Sequence[TagChange], emitter: Emitter) -> Event:
-    texts = Texts()
-    tags = [
-        {
-            "tag": texts.read(f"/tags/{place}/tag", change.name),
-            "node": change.node,
-            "oldnode": change.oldnode,
-            "changeset": change.changeset,
-        }
-        for place, change in enumerate(changes)
-    ]
-    return make_event(type_, act, emitter, texts, {"tags": tags})
-
-
-BRANCH_CREATED = "hg.branch.created.v1"
-HEAD_CREATED = "hg.head.created.v1"
-HEAD_CLOSED = "hg.head.closed.v1"
-
-
-def head_events(act: Act, changes: HeadChanges, emitter: Emitter) -> list[Event]:
-    """Return one event for each kind of change that occurs; the head of a new branch is also a new head."""
-    kinds = (
-        (BRANCH_CREATED, changes.of_new_branches),
-        (HEAD_CREATED, changes.gained),
-        (HEAD_CLOSED, changes.closing),
-    )
-    return [_head_event(type_, act, heads, emitter) for type_, heads in kinds if heads.total]
-
-
-def _head_event(type_: str, act: Act, heads: Heads, emitter: Emitter) -> Event:
-    texts = Texts()
-    listed = [
-        {"node": head.node, "branch": texts.read(f"/heads/{place}/branch", head.branch)}
-        for place, head in enumerate(heads.heads)
-    ]
-    texts.note_cut("/heads", len(listed), heads.total)
-    return make_event(type_, act, emitter, texts, {"heads": listed})
-
-
-PHASE_CHANGED = "hg.phase.changed.v1"
-
-
-def phase_events(act: Act, changes: PhaseChanges, emitter: Emitter) -> list[Event]:
-    """Return the event, or nothing if no phase changed."""
-    if not changes.total:
-        return []
-    texts = Texts()
-    listed = [change._asdict() for change in changes.changes]
-    texts.note_cut("/changes", len(listed), changes.total)
-    return [make_event(PHASE_CHANGED, act, emitter, texts, {"count": changes.total, "changes": listed})]
-
-
-OBSOLETE_CREATED = "hg.obsolete.created.v1"
-
-
-def obsolete_events(act: Act, markers: Markers, emitter: Emitter) -> list[Event]:
-    """Return the event, or nothing if there is no marker."""
-    if not markers.total:
-        return []
-    texts = Texts()
-    listed = [_marker(texts, f"/markers/{place}", marker) for place, marker in enumerate(markers.markers)]
-    texts.note_cut("/markers", len(listed), markers.total)
-    return [make_event(OBSOLETE_CREATED, act, emitter, texts, {"count": markers.total, "markers": listed})]
-
-
-def _marker(texts: Texts, pointer: str, marker: Marker) -> dict[str, Any]:
-    return {
-        "prednode": marker.prednode,
-        "succnodes": list(marker.succnodes),
-        "date": list(marker.date),
-        "user": texts.read_or_none(f"{pointer}/user", marker.user),
-        "operation": texts.read_or_none(f"{pointer}/operation", marker.operation),
-    }

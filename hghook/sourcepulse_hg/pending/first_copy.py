@@ -3,23 +3,43 @@
 """The first copy of a transaction's events: one small file with everything that is needed to publish them.
 
 While its transaction is open the file is `p-<counter>-<txnid>` in the store and Mercurial's journal names it;
-afterwards it is `r-<counter>-<txnid>` in `.hg/sourcepulse`. It has one line of JSON as a header and one for each
-event.
+afterwards it is `r-<counter>-<txnid>` in `.hg/sourcepulse`. It has one line of JSON as a header and one for each event.
+
+How a file in these folders is written and locked is here as well. Without `from __future__ import annotations`: a named
+tuple would compile each string annotation at every push.
 """
 
+import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+import stat
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from sourcepulse.errors import EventError, SourcePulseError
 from sourcepulse.events.event import Event
+from sourcepulse.outbox.files import replace_file as replace_whole
+from sourcepulse.outbox.files import try_lock
 
-FOLDER = "sourcepulse"
+#: The folder in the store and in `.hg`.
+FOLDER = b"sourcepulse"
+#: The mark of the `changegroup` hook, see changegroup_hook/mark.py.
+MARK_NAME = "mark"
+#: The prefix of the folder in which `hg debugupgraderepo` leaves the old store.
+UPGRADE_BACKUP_PREFIX = b"upgradebackup."
 FORMAT = 1
 #: Each event is bounded, so no file that we wrote comes near this.
 FILE_MAX_BYTES = 16 * 1024 * 1024
+#: Other users may never write to our files, whatever the mode of `.hg`.
+_FILE_MODE_MASK = 0o664
+_FOLDER_MODE_MASK = 0o2775
+_POLL_SECONDS = 0.005
+#: The errors of a file system without locks, such as NFS without its lock service.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 _NAME = re.compile(r"[pr]-([0-9]{16})-([0-9a-f]{40})")
 _FIELDS = ("type", "source", "subject", "time", "id", "routing_key", "data")
@@ -139,3 +159,68 @@ def _event(fields: dict[str, Any]) -> Event:
     if not isinstance(fields["data"], dict):
         raise DamagedError("the data of an event is not an object")
     return Event(**{name: fields[name] for name in _FIELDS})
+
+
+def ensure_folder(path: str | bytes | os.PathLike[str], *, like: str | bytes | os.PathLike[str]) -> None:
+    """Make a folder with the mode of another one, including setgid, unless it exists; raises OSError."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    # mkdir() inherits the setgid bit; only the owner, which we are now, can set the others.
+    with suppress(OSError):
+        os.chmod(path, stat.S_IMODE(os.stat(like).st_mode) & _FOLDER_MODE_MASK)
+
+
+def open_like_folder(path: os.PathLike[str]) -> int:
+    """Open a file for reading and writing; a new one gets the mode of its folder. Raises OSError."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(path, flags, 0o600)
+    status = os.fstat(fd)
+    if status.st_size == 0 and status.st_uid == os.geteuid():
+        mode = os.stat(os.path.dirname(path)).st_mode & _FILE_MODE_MASK
+        if stat.S_IMODE(status.st_mode) != mode:
+            os.fchmod(fd, mode)
+    return fd
+
+
+def replace_file(
+    path: str | bytes | os.PathLike[str], content: bytes, *, like: str | bytes | os.PathLike[str], durable: bool = False
+) -> None:
+    """Replace a file atomically, with the mode of a folder; raises OSError, and then nothing has changed.
+
+    With `durable` the content is synced to disk before the file gets its name.
+    """
+    replace_whole(path, content, mode=os.stat(like).st_mode & _FILE_MODE_MASK, durable=durable)
+
+
+@contextmanager
+def folder_lock(path: Path, *, elsewhere: Path, wait_s: float) -> Iterator[bool]:
+    """Hold the lock of this file, or of `elsewhere` if the file system of the first has no locks.
+
+    Yields False if the lock was not acquired in time; raises OSError if neither file can be opened or locked.
+    """
+    deadline = time.monotonic() + wait_s
+    fd = open_like_folder(path)
+    try:
+        try:
+            got = _try_until(fd, deadline)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            os.close(fd)
+            fd = -1
+            fd = open_like_folder(elsewhere)
+            got = _try_until(fd, deadline)
+        yield got
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _try_until(fd: int, deadline: float) -> bool:
+    while not try_lock(fd):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True

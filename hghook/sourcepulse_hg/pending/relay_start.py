@@ -12,8 +12,16 @@ import sys
 import time
 from contextlib import suppress
 
-from sourcepulse.outbox.files import is_locked, try_lock
-from sourcepulse.relay.on_demand import START_SECONDS, are_others, failed_start, identity, open_note, start_path
+from sourcepulse.outbox.files import try_lock
+from sourcepulse.relay.on_demand import (
+    START_SECONDS,
+    are_others,
+    failed_start,
+    identity,
+    open_note,
+    relay_runs,
+    start_path,
+)
 
 PROGRAM = "sourcepulse"
 #: The relay exits after this long without work; starting one costs the hook about a millisecond.
@@ -37,35 +45,34 @@ def start_relay(outbox: bytes, *, broker: str | None, broker_file: bytes | None)
 
     The URL of the broker is passed in the environment, which only the same user can read.
     """
-    place = os.fsdecode(outbox)
-    settings = identity(broker=broker, broker_file=None if broker_file is None else os.fsdecode(broker_file))
-    is_changed = are_others(place, settings)
-    if not os.path.exists(outbox) or (_relay_runs(outbox) and not is_changed):
+    path = os.fsdecode(outbox)
+    is_changed = are_others(path, identity(broker=broker, broker_file=broker_file))
+    if not os.path.exists(outbox) or (relay_runs(path) and not is_changed):
         return None
     program = find_program()
     if program is None:
-        return _refuse(place, f"no relay was started: {no_program()}")
+        return _refuse(path, f"no relay was started: {no_program()}")
     environment = relay_environment(broker=broker, broker_file=broker_file)
     # Corrected settings do not wait for a relay that is being started with the old ones.
     lock = None if is_changed else _start_lock(outbox)
     if lock is _TAKEN:
         # The hook of another push is starting a relay, which will find our events as well.
         return None
-    arguments = [program, "relay", "--outbox", os.fsdecode(outbox), "--idle-exit", str(IDLE_EXIT_SECONDS)]
-    said = _open_said(place)
+    arguments = [program, "relay", "--outbox", path, "--idle-exit", str(IDLE_EXIT_SECONDS)]
+    errors = _open_error_output(path)
     try:
         child = os.posix_spawn(
             "/bin/sh",
             ["sh", "-c", _DETACH, "sh", *arguments],
             environment,
-            file_actions=_file_actions(said, lock),
+            file_actions=_file_actions(errors, lock),
             setsid=True,
         )
         os.waitpid(child, 0)
     except OSError as error:
-        return _refuse(place, f"no relay was started: {error}")
+        return _refuse(path, f"no relay was started: {error}")
     finally:
-        for opened in (said, lock):
+        for opened in (errors, lock):
             if opened is not None:
                 os.close(opened)
     return None
@@ -87,12 +94,12 @@ def relay_environment(*, broker: str | None, broker_file: bytes | None) -> dict[
 
 def failure_of_last_start(outbox: bytes) -> str | None:
     """Return why the relay that was started last is not running; None if it is, or was not needed."""
-    if not os.path.exists(outbox) or _relay_runs(outbox):
+    if not os.path.exists(outbox) or relay_runs(os.fsdecode(outbox)):
         return None
     return failed_start(os.fsdecode(outbox), older_than_s=START_SECONDS, now=time.time())
 
 
-def _open_said(outbox: str) -> int | None:
+def _open_error_output(outbox: str) -> int | None:
     """Open the file for stderr of the shell and the relay until the relay runs; it would be lost otherwise."""
     try:
         return open_note(start_path(outbox))
@@ -117,21 +124,13 @@ def _start_lock(outbox: bytes) -> int | None:
         os.close(opened)
 
 
-def _relay_runs(outbox: bytes) -> bool:
-    try:
-        # The relay's lock is beside the real file if the outbox is a link.
-        return is_locked(os.path.realpath(outbox) + b".relay.lock")
-    except OSError:
-        return False
-
-
-def _file_actions(said: int | None, lock: int | None) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
+def _file_actions(errors: int | None, lock: int | None) -> list[tuple[int, ...] | tuple[int, int, str, int, int]]:
     # An ssh push ends only when no process holds its pipes.
     null: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(_FIRST_OTHER_FD)
     ]
-    if said is not None:
-        null.append((os.POSIX_SPAWN_DUP2, said, 2))
+    if errors is not None:
+        null.append((os.POSIX_SPAWN_DUP2, errors, 2))
     others = [(os.POSIX_SPAWN_CLOSE, fd) for fd in _open_descriptors() if fd >= _FIRST_OTHER_FD and fd != lock]
     if lock is None:
         return null + others
@@ -149,7 +148,7 @@ def _open_descriptors() -> list[int]:
 
 def find_program() -> str | None:
     """Return the program `sourcepulse`: beside the interpreter, in the venv of this file, or on PATH."""
-    for path in _places():
+    for path in _program_paths():
         if os.path.isabs(path) and os.access(path, os.X_OK):
             return path
     return shutil.which(PROGRAM)
@@ -157,7 +156,7 @@ def find_program() -> str | None:
 
 def no_program() -> str:
     """Return the message for a program that was not found or may not be executed."""
-    for path in _places():
+    for path in _program_paths():
         if os.path.isabs(path) and os.path.exists(path):
             return f"the user {_user()} may not execute the program {path}"
     return (
@@ -166,7 +165,7 @@ def no_program() -> str:
     )
 
 
-def _places() -> list[str]:
+def _program_paths() -> list[str]:
     here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     folders = [
         os.path.dirname(sys.executable or ""),
@@ -187,9 +186,9 @@ def _user() -> str:
 
 def _refuse(outbox: str, problem: str) -> str:
     """Record the problem for `sourcepulse status` and return it."""
-    said = _open_said(outbox)
-    if said is not None:
+    errors = _open_error_output(outbox)
+    if errors is not None:
         with suppress(OSError):
-            os.write(said, f"{problem}\n".encode("utf-8", "backslashreplace"))
-        os.close(said)
+            os.write(errors, f"{problem}\n".encode("utf-8", "backslashreplace"))
+        os.close(errors)
     return problem

@@ -7,18 +7,17 @@ with the event is committed, each one contains it, always with that id, so the o
 
 The file also has the inode of `.hg`, as a first copy does. A different inode under the same name is a restored backup,
 which is not a new repository; under a different name it is a copy, which is.
-"""
 
-from __future__ import annotations
+Without `from __future__ import annotations`: a named tuple would compile each string annotation at every push.
+"""
 
 import json
 import os
 from typing import Any, NamedTuple
 
 from sourcepulse.events.event import RESTRICTED_SUFFIX, Event
-from sourcepulse_hg.messages import Teller
-from sourcepulse_hg.pending.files import ensure_folder, replace_file
-from sourcepulse_hg.pending.first_copy import FOLDER, Identity
+from sourcepulse_hg.messages import Messages
+from sourcepulse_hg.pending.first_copy import FOLDER, Identity, ensure_folder, replace_file
 from sourcepulse_hg.settings import Settings
 
 CREATED = "hg.repo.created.v1"
@@ -40,14 +39,14 @@ class Seen(NamedTuple):
     announced: bool
 
 
-def with_creation(repo: Any, events: list[Event], settings: Settings, teller: Teller) -> list[Event]:
+def with_creation(repo: Any, events: list[Event], settings: Settings, messages: Messages) -> list[Event]:
     """Return the events of a transaction, preceded by `hg.repo.created` if that was never published."""
     if not events:
         return events
     try:
         seen = _see(repo.sharedpath, events[0].source.removesuffix(RESTRICTED_SUFFIX))
     except OSError as failure:
-        teller.note(f"the creation of this repository will be published later: {failure}")
+        messages.note(f"the creation of this repository will be published later: {failure}")
         return events
     return events if seen.announced else [creation_event(events[0], seen.id, settings.name), *events]
 
@@ -87,7 +86,7 @@ def _see(dot_hg: bytes, source: str) -> Seen:
 
 
 def _path(dot_hg: bytes) -> bytes:
-    return os.path.join(dot_hg, FOLDER.encode("ascii"), NAME)
+    return os.path.join(dot_hg, FOLDER, NAME)
 
 
 def _read(dot_hg: bytes) -> Seen | None:

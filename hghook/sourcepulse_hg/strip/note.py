@@ -13,11 +13,11 @@ import json
 import os
 from typing import Any, NamedTuple
 
-from sourcepulse_hg.pending.files import ensure_folder, replace_file
-from sourcepulse_hg.pending.first_copy import FOLDER, DamagedError
+from sourcepulse_hg.pending.first_copy import FOLDER, DamagedError, ensure_folder, replace_file
 
 #: Beside the first copies. There is at most one, because it is written under the lock of the store.
 NAME = b"removing"
+STRIPPED = "hg.repo.stripped.v1"
 STRIP = "strip"
 ROLLBACK = "rollback"
 
@@ -27,20 +27,21 @@ _FORMAT = 1
 class RemovalNote(NamedTuple):
     """What may be removed, by whom and when: `nodes` are the candidates, in hexadecimal, the oldest first.
 
-    `txnid` is the transaction of the strip, or the one that is undone; `was_told` is whether the undone one has events.
+    `txnid` is the transaction of the strip, or the one that is undone; `was_published` is whether the undone one has
+    events.
     """
 
     operation: str
     txnid: str
     user: bytes | None
     time: float
-    was_told: bool
+    was_published: bool
     inode: int
     nodes: tuple[str, ...]
 
 
 def note_path(dot_hg: bytes) -> bytes:
-    return os.path.join(dot_hg, FOLDER.encode("ascii"), NAME)
+    return os.path.join(dot_hg, FOLDER, NAME)
 
 
 def write_note(dot_hg: bytes, note: RemovalNote) -> None:
@@ -53,7 +54,7 @@ def write_note(dot_hg: bytes, note: RemovalNote) -> None:
         "txnid": note.txnid,
         "user": None if note.user is None else note.user.hex(),
         "time": note.time,
-        "was_told": note.was_told,
+        "was_told": note.was_published,
         "inode": note.inode,
         "nodes": len(note.nodes),
     }
@@ -87,7 +88,7 @@ def _parse(content: str) -> RemovalNote:
         txnid=str(header["txnid"]),
         user=None if user is None else bytes.fromhex(user),
         time=float(header["time"]),
-        was_told=bool(header["was_told"]),
+        was_published=bool(header["was_told"]),
         inode=int(header["inode"]),
         nodes=tuple(nodes),
     )

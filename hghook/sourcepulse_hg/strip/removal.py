@@ -11,24 +11,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from mercurial import error, phases
 
-from sourcepulse_hg.facts.pusher import acting_user
-from sourcepulse_hg.facts.values import Act
-from sourcepulse_hg.mapping.emitter import emitter_of
-from sourcepulse_hg.messages import Teller
-from sourcepulse_hg.pending.files import ensure_folder
-from sourcepulse_hg.pending.first_copy import FOLDER, DamagedError, Identity, parse_name
-from sourcepulse_hg.pending.hand_over import Aftermath
-from sourcepulse_hg.pending.write import announce
+from sourcepulse.events.bounds import LIST_MAX_ITEMS
+from sourcepulse.events.event import Event
+from sourcepulse_hg.facts import Act, Emitter, acting_user
+from sourcepulse_hg.gather.served_view import unserved_now
+from sourcepulse_hg.mapping.events import Texts, emitter_of, make_event
+from sourcepulse_hg.messages import Messages
+from sourcepulse_hg.pending.first_copy import FOLDER, DamagedError, Identity, ensure_folder, parse_name
+from sourcepulse_hg.pending.write import HandOver, write_with_creation
 from sourcepulse_hg.settings import Settings, read_settings
-from sourcepulse_hg.strip.event import removal_event
-from sourcepulse_hg.strip.note import ROLLBACK, STRIP, RemovalNote, note_path, read_note, write_note
-from sourcepulse_hg.transaction.before import unserved_now
+from sourcepulse_hg.strip.note import ROLLBACK, STRIP, STRIPPED, RemovalNote, note_path, read_note, write_note
 
 #: The attribute of a repository that is being stripped: the candidates until the note is written, then None.
 #: `__init__.py` looks it up by this name.
@@ -65,7 +63,7 @@ def transaction_began(repo: Any, tr: Any) -> None:
         return
     object.__setattr__(repo, _STRIPPING, None)
     try:
-        _note(repo, STRIP, tr.hookargs[b"txnid"].decode("ascii"), nodes, was_told=False)
+        _note(repo, STRIP, tr.hookargs[b"txnid"].decode("ascii"), nodes, was_published=False)
     except error.Abort:
         tr.release()
         raise
@@ -78,7 +76,7 @@ def rollback(repo: Any, run: Callable[[], Any]) -> Any:
     _promote_committed(repo)
     undone = _undone_txnid(repo)
     txnid = f"TXN:{os.urandom(_UNKNOWN_TXNID_BYTES).hex()}" if undone is None else undone
-    _note(repo, ROLLBACK, txnid, _rollback_candidates(repo), was_told=undone is not None)
+    _note(repo, ROLLBACK, txnid, _rollback_candidates(repo), was_published=undone is not None)
     try:
         return run()
     finally:
@@ -92,7 +90,7 @@ def settle(repo: Any, *, recovered: bool) -> bool:
     """
     repo = repo.unfiltered()
     path = note_path(repo.sharedpath)
-    teller = Teller(repo.ui)
+    messages = Messages(repo.ui)
     try:
         if repo.svfs.exists(b"journal"):
             # A strip died, and the files of the store are inconsistent until `hg recover`.
@@ -102,62 +100,79 @@ def settle(repo: Any, *, recovered: bool) -> bool:
             return True
         settings = read_settings(repo)
         if settings.published and note.inode == Identity.of(repo.sharedpath).inode:
-            _publish(repo, note, settings, teller, recovered=recovered)
+            _publish(repo, note, settings, messages, recovered=recovered)
         os.unlink(path)
     except DamagedError as failure:
-        teller.lost(repo.sharedpath, "-", f"the note of a strip: {failure}", what="the removal of changesets is")
+        messages.lost(repo.sharedpath, "-", f"the note of a strip: {failure}", what="the removal of changesets is")
         with suppress(OSError):
             os.unlink(path)
     except Exception as failure:  # noqa: BLE001 - our own errors must not refuse anything
-        teller.warn(f"the removal of changesets will be published later: {failure!r}")
+        messages.warn(f"the removal of changesets will be published later: {failure!r}")
         return False
     return True
 
 
-def _publish(repo: Any, note: RemovalNote, settings: Settings, teller: Teller, *, recovered: bool) -> None:
+def _publish(repo: Any, note: RemovalNote, settings: Settings, messages: Messages, *, recovered: bool) -> None:
     has_node = repo.changelog.index.has_node
     gone = [node for node in note.nodes if not has_node(bytes.fromhex(node))]
-    is_undone = note.operation == ROLLBACK and note.was_told and not repo.svfs.exists(b"undo")
+    is_undone = note.operation == ROLLBACK and note.was_published and not repo.svfs.exists(b"undo")
     if not gone and not is_undone:
         return
     act = Act(note.txnid, note.time, note.user, note.operation.encode("ascii"), None)
-    event = removal_event(act, note.operation, gone, emitter_of(settings), recovered=recovered)
-    announce(repo, note.txnid, [event], settings, teller)
-    Aftermath.of(repo, settings, teller).schedule()
+    event = _removal_event(act, note.operation, gone, emitter_of(settings), recovered=recovered)
+    write_with_creation(repo, note.txnid, [event], settings, messages)
+    HandOver.of(repo, settings, messages).schedule()
 
 
-def _note(repo: Any, operation: str, txnid: str, nodes: tuple[str, ...], *, was_told: bool) -> None:
-    teller = Teller(repo.ui)
+def _removal_event(act: Act, operation: str, gone: Sequence[str], emitter: Emitter, *, recovered: bool) -> Event:
+    """Return the event of the removed nodes; for a rollback, `act.txnid` is the transaction that it undid."""
+    texts = Texts()
+    nodes = list(gone[:LIST_MAX_ITEMS])
+    texts.note_cut("/nodes", len(nodes), len(gone))
+    return make_event(
+        STRIPPED,
+        act,
+        emitter,
+        texts,
+        {"operation": operation, "count": len(gone), "nodes": nodes},
+        key=[ROLLBACK, act.txnid] if operation == ROLLBACK else None,
+        recovered=recovered,
+    )
+
+
+def _note(repo: Any, operation: str, txnid: str, nodes: tuple[str, ...], *, was_published: bool) -> None:
+    messages = Messages(repo.ui)
     settings = None
     try:
         settings = read_settings(repo)
-        if not settings.published or not (nodes or was_told) or _is_local_only(operation, settings, was_told):
+        if not settings.published or not (nodes or was_published) or _is_local_only(operation, settings, was_published):
             return
         note = RemovalNote(
             operation,
             txnid,
             acting_user(repo.ui.environ, None),
             time.time(),
-            was_told,
+            was_published,
             Identity.of(repo.sharedpath).inode,
             nodes,
         )
         write_note(repo.sharedpath, note)
-    except OSError as failure:
-        if settings is not None and settings.refuse:
+    except Exception as failure:
+        # As for a push: our own errors must not refuse anything.
+        is_storage = isinstance(failure, OSError)
+        if is_storage and settings is not None and settings.refuse:
             raise error.Abort(
                 b"sourcepulse: the changesets that %s will remove cannot be recorded: %s"
                 % (operation.encode("ascii"), str(failure).encode("utf-8", "surrogateescape")),
                 hint=b"free or repair the storage, or set 'on_error = lose' to continue without publishing",
             ) from failure
-        teller.lost(repo.sharedpath, txnid, str(failure), what=f"the changesets that {operation} removes are")
-    except Exception as failure:  # noqa: BLE001 - our own errors must not refuse anything
-        teller.lost(repo.sharedpath, txnid, repr(failure), what=f"the changesets that {operation} removes are")
+        reason = str(failure) if is_storage else repr(failure)
+        messages.lost(repo.sharedpath, txnid, reason, what=f"the changesets that {operation} removes are")
 
 
-def _is_local_only(operation: str, settings: Settings, was_told: bool) -> bool:
+def _is_local_only(operation: str, settings: Settings, was_published: bool) -> bool:
     # With `commits = no` a local commit has no event, so neither has its rollback.
-    return operation == ROLLBACK and not was_told and not settings.commits
+    return operation == ROLLBACK and not was_published and not settings.commits
 
 
 def _strip_candidates(repo: Any, nodelist: bytes | Iterable[bytes]) -> tuple[str, ...]:
@@ -195,7 +210,7 @@ def _served_nodes(repo: Any, start: int, *, only_public: bool = False) -> tuple[
 
 def _undone_txnid(repo: Any) -> str | None:
     """Return the transaction that a rollback will undo, if it has a first copy; Mercurial does not record it."""
-    wanted = FOLDER.encode("ascii") + b"/p"
+    wanted = FOLDER + b"/p"
     try:
         lines = repo.svfs.read(b"undo.backupfiles").split(b"\n")
     except OSError:
@@ -212,8 +227,8 @@ def _promote_committed(repo: Any) -> None:
     """Move first copies that a crash left in the store out of the way of a rollback, which would remove them."""
     if repo.svfs.exists(b"journal"):
         return
-    pending = repo.svfs.join(FOLDER.encode("ascii"))
-    ready = os.path.join(repo.sharedpath, FOLDER.encode("ascii"))
+    pending = repo.svfs.join(FOLDER)
+    ready = os.path.join(repo.sharedpath, FOLDER)
     with suppress(OSError):
         for name in os.listdir(pending):
             if name.startswith(b"p") and parse_name(os.fsdecode(name)) is not None:

@@ -11,10 +11,9 @@ from typing import Any
 from mercurial import error
 from mercurial.utils import dateutil
 
-from sourcepulse_hg.facts.pusher import acting_user
-from sourcepulse_hg.messages import Teller
+from sourcepulse_hg.facts import acting_user
+from sourcepulse_hg.messages import Messages
 from sourcepulse_hg.tree.gate import current_state
-from sourcepulse_hg.tree.settings import is_listed, read_tree_settings
 from sourcepulse_hg.tree.state import (
     APPROVAL,
     CLOSED,
@@ -23,6 +22,8 @@ from sourcepulse_hg.tree.state import (
     TreeChange,
     TreeState,
     TreeStateError,
+    is_listed,
+    read_tree_settings,
 )
 from sourcepulse_hg.tree.store import note_change, read_state
 
@@ -33,7 +34,7 @@ def tree_status(ui: Any, repo: Any, opts: dict[str, Any]) -> int:
     """Run `hg treestatus`; raises error.InputError or error.StateError."""
     wanted = _wanted(opts)
     settings = read_tree_settings(ui)
-    Teller(ui).warn_all(settings.problems)
+    Messages(ui).warn_all(settings.problems)
     repo = repo.unfiltered()
     if wanted is not None:
         if settings.command is not None:

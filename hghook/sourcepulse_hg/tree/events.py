@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sourcepulse.events.event import Event, format_time
-from sourcepulse_hg.facts.values import Act, Emitter
-from sourcepulse_hg.mapping.make_event import Texts, make_event
+from sourcepulse_hg.facts import Act, Emitter
+from sourcepulse_hg.mapping.events import Texts, make_event
 from sourcepulse_hg.tree.state import APPROVAL, CLOSED, OPEN, TreeChange
 
 TYPES = {CLOSED: "hg.tree.closed.v1", OPEN: "hg.tree.opened.v1", APPROVAL: "hg.tree.approval.v1"}

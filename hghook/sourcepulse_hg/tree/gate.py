@@ -10,28 +10,26 @@ from contextlib import suppress
 from typing import Any
 
 from sourcepulse.events.event import Event
-from sourcepulse_hg.facts.changelog_entry import parse_entry
-from sourcepulse_hg.facts.pusher import acting_user, comes_from_others, public_url, source_word
-from sourcepulse_hg.facts.values import Act
-from sourcepulse_hg.mapping.emitter import emitter_of
-from sourcepulse_hg.messages import Teller
+from sourcepulse_hg.facts import Act, acting_user, comes_from_others, parse_entry, public_url, source_word
+from sourcepulse_hg.mapping.events import emitter_of
+from sourcepulse_hg.messages import Messages
 from sourcepulse_hg.messages import refusal as refuse
-from sourcepulse_hg.pending.hand_over import Aftermath
-from sourcepulse_hg.pending.write import write_ready
-from sourcepulse_hg.settings import Settings, read_settings
+from sourcepulse_hg.pending.write import HandOver, write_outside_transaction
+from sourcepulse_hg.settings import SECTION, Settings, read_settings
 from sourcepulse_hg.tree.events import Refusal, refused_event, tree_event
 from sourcepulse_hg.tree.service import ask_service, when_unreachable
-from sourcepulse_hg.tree.settings import TreeSettings, read_tree_settings
 from sourcepulse_hg.tree.state import (
     APPROVAL,
     CLOSED,
     OPEN,
     TreeChange,
+    TreeSettings,
     TreeState,
     TreeStateError,
     passes,
+    read_tree_settings,
 )
-from sourcepulse_hg.tree.store import note_change, read_state, remember_service_state, service_state
+from sourcepulse_hg.tree.store import note_change, read_state, remember_service_state, service_state, state_file
 
 #: The source of a change that a tree-status service made; it is not part of the push.
 _TREESTATUS = b"treestatus"
@@ -42,16 +40,18 @@ def guard(repo: Any, tr: Any) -> None:
 
     An error here also refuses the push, because it is unknown whether the tree is open.
     """
+    if not repo.ui.config(SECTION, b"tree_command") and state_file(repo.sharedpath, repo.spath) is None:
+        return
     word = source_word(tr.hookargs.get(b"source"), tr.hookargs.get(b"txnname") or b"")
     if not comes_from_others(word):
         return
     try:
         refusal = _Gate(repo, tr, word).refusal()
     except Exception as failure:
-        teller = Teller(repo.ui, tr.hookargs.get(b"url"))
+        messages = Messages(repo.ui, tr.hookargs.get(b"url"))
         raise refuse(
             repo.ui,
-            teller.for_reader(f"the status of the tree is unknown: {failure!r}"),
+            messages.for_reader(f"the status of the tree is unknown: {failure!r}"),
             "ask the admin of the repository to run 'hg treestatus' on the server",
         ) from failure
     if refusal is not None:
@@ -74,9 +74,9 @@ class _Gate:
         url = tr.hookargs.get(b"url")
         self.repo = repo
         self.tr = tr
-        self.teller = Teller(repo.ui, url)
+        self.messages = Messages(repo.ui, url)
         self.tree_settings = read_tree_settings(repo.ui)
-        self.teller.warn_all(self.tree_settings.problems)
+        self.messages.warn_all(self.tree_settings.problems)
         self.now = time.time()
         self.user = acting_user(repo.ui.environ, url)
         txnid = tr.hookargs[b"txnid"].decode("ascii")
@@ -126,10 +126,10 @@ class _Gate:
             if refusal is not None:
                 events.append(refused_event(self.act, refusal, emitter_of(settings)))
             if events and settings.published:
-                write_ready(self.repo, self.act.txnid, events)
+                write_outside_transaction(self.repo, self.act.txnid, events)
                 if self.tree_settings.command is not None and state.since:
                     remember_service_state(self.repo, state)
-                Aftermath.of(self.repo, settings, self.teller).schedule()
+                HandOver.of(self.repo, settings, self.messages).schedule()
 
     def _service_events(self, state: TreeState, settings: Settings) -> list[Event]:
         if self.tree_settings.command is None or not state.since:

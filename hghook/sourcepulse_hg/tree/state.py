@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The state of a tree as a plain value, and how it is kept in a file: open, closed, or open to approved pushes only."""
+"""The state of a tree as a plain value, how it is kept in a file, and which pushes the settings let pass."""
 
 import json
-from typing import NamedTuple, Self
+import re
+from typing import Any, NamedTuple, Self
 
 from sourcepulse.errors import SourcePulseError
-from sourcepulse_hg.tree.settings import TreeSettings, is_listed
+from sourcepulse_hg.settings import SECTION, SettingsReader
 
 OPEN = "open"
 CLOSED = "closed"
@@ -16,6 +17,10 @@ FORMAT = 1
 #: The reason of a tree that reopened on schedule.
 SCHEDULED = "scheduled reopening"
 REASON_MAX_CHARACTERS = 2000
+#: Patterns are searched only in this much of a description.
+DESCRIPTION_MAX_CHARACTERS = 64 * 1024
+#: In a list of users.
+EVERYBODY = "*"
 
 
 class TreeStateError(SourcePulseError):
@@ -75,8 +80,55 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-#: Patterns are searched only in this much of a description.
-DESCRIPTION_MAX_CHARACTERS = 64 * 1024
+class TreeSettings(NamedTuple):
+    """Who may close the tree, which users and descriptions a closed tree accepts, and the service to ask instead.
+
+    Patterns are searched in the description of the last changeset of a push. `problems` are sentences about bad
+    values.
+    """
+
+    admins: tuple[str, ...]
+    users: tuple[str, ...]
+    closed_words: tuple[re.Pattern[str], ...]
+    approval_words: tuple[re.Pattern[str], ...]
+    command: bytes | None
+    unreachable_is_open: bool
+    problems: tuple[str, ...]
+
+
+def read_tree_settings(ui: Any) -> TreeSettings:
+    """Read the keys `tree_*`; a bad value is reported and never opens a tree."""
+    reader = SettingsReader(ui)
+    return TreeSettings(
+        admins=_names(ui, b"tree_admins") or (EVERYBODY,),
+        users=_names(ui, b"tree_users"),
+        closed_words=_patterns(reader, b"tree_closed_words"),
+        approval_words=_patterns(reader, b"tree_approval_words"),
+        command=ui.config(SECTION, b"tree_command") or None,
+        unreachable_is_open=reader.value(b"tree_unreachable") == "open",
+        problems=tuple(reader.problems),
+    )
+
+
+def _names(ui: Any, key: bytes) -> tuple[str, ...]:
+    return tuple(name.decode("utf-8", "surrogateescape") for name in ui.configlist(SECTION, key))
+
+
+def _patterns(reader: SettingsReader, key: bytes) -> tuple[re.Pattern[str], ...]:
+    """Return the regular expressions of a key, one per line."""
+    found = []
+    for line in (reader.ui.config(SECTION, key) or b"").decode("utf-8", "replace").splitlines():
+        if line.strip():
+            try:
+                found.append(re.compile(line.strip()))
+            except (re.error, RecursionError, OverflowError) as error:
+                reader.problem(key, f"has {line.strip()!r}, not a regular expression: {error}; ignored")
+    return tuple(found)
+
+
+def is_listed(user: str | None, names: tuple[str, ...]) -> bool:
+    """Return whether a user is in a list; an anonymous user (None) matches only `*`."""
+    return EVERYBODY in names or (user is not None and user in names)
 
 
 def passes(state: TreeState, settings: TreeSettings, *, user: str | None, description: str | None) -> bool:

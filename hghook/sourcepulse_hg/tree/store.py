@@ -7,15 +7,32 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from sourcepulse_hg.pending.files import ensure_folder, replace_file
-from sourcepulse_hg.pending.first_copy import FOLDER
-from sourcepulse_hg.tree.file import NAME, state_file
+from sourcepulse_hg.pending.first_copy import FOLDER, UPGRADE_BACKUP_PREFIX, ensure_folder, replace_file
 from sourcepulse_hg.tree.state import NEVER_SET, TreeChange, TreeState, TreeStateError, decode_state, encode_state
 
+#: Below the store, beside the pending first copies.
+NAME = b"sourcepulse/tree.json"
 #: The key of the change in Mercurial's `tr.changes`.
 CHANGE = b"sourcepulse-tree"
 _GENERATOR = b"sourcepulse-tree"
 _SERVICE_NAME = b"tree-service.json"
+
+
+def state_file(dot_hg: bytes, store: bytes) -> bytes | None:
+    """Find the file with the tree's state, None if the state was never set.
+
+    `hg debugupgraderepo` makes a new store and leaves the file in the old one. That is found too, so that a closed tree
+    stays closed.
+    """
+    path = os.path.join(store, NAME)
+    if os.path.exists(path):
+        return path
+    for name in sorted(os.listdir(dot_hg), reverse=True):
+        if name.startswith(UPGRADE_BACKUP_PREFIX):
+            path = os.path.join(dot_hg, name, b"store", NAME)
+            if os.path.exists(path):
+                return path
+    return None
 
 
 def read_state(repo: Any) -> TreeState:
@@ -54,4 +71,4 @@ def remember_service_state(repo: Any, state: TreeState) -> None:
 
 
 def _service_file(repo: Any) -> bytes:
-    return os.path.join(repo.sharedpath, FOLDER.encode("ascii"), _SERVICE_NAME)
+    return os.path.join(repo.sharedpath, FOLDER, _SERVICE_NAME)

@@ -11,9 +11,12 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
+from sourcepulse.outbox.files import is_locked
+
 #: The digest is kept so short that it cannot help to guess a password.
 _DIGEST_BYTES = 2
 _SALT_BYTES = 8
+_LOCK_SUFFIX = ".relay.lock"
 _SETTINGS_SUFFIX = ".relay.settings"
 _START_SUFFIX = ".relay.start"
 _READ_BYTES = 4_096
@@ -60,6 +63,15 @@ def are_others(outbox: str, settings: str) -> bool:
     """Return whether the relay on demand uses other settings; False if that is unknown."""
     salt, _, digest = _read(settings_path(outbox)).partition(" ")
     return bool(digest.strip()) and digest.strip() != _digest(salt, settings)
+
+
+def relay_runs(outbox: str) -> bool:
+    """Return whether a relay serves an outbox now; False if its lock cannot be read."""
+    try:
+        # The relay's lock is beside the real file if the outbox is a link.
+        return is_locked(os.path.realpath(outbox) + _LOCK_SUFFIX)
+    except OSError:
+        return False
 
 
 def open_note(path: str) -> int:
@@ -122,6 +134,6 @@ def _read(path: str) -> str:
         os.close(fd)
 
 
-def identity(*, broker: str | None, broker_file: str | None) -> str:
+def identity(*, broker: str | None, broker_file: str | bytes | None) -> str:
     """Return a text that identifies the broker settings; the relay itself reads the file's content again."""
-    return f"file {broker_file}" if broker_file else f"url {broker}"
+    return f"file {os.fsdecode(broker_file)}" if broker_file else f"url {broker}"

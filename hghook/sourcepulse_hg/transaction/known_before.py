@@ -1,24 +1,31 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Record the state of a repository when a transaction begins, while Mercurial still knows it; nothing here raises."""
+"""What is known of a repository when a transaction begins, while Mercurial still knows it.
+
+That is what a pull could see, and how far this extension has seen the changelog. A file in the store has the last
+nodes, so that changesets are noticed which an hg without the extension added. Each transaction writes it as part of
+itself, so it is committed or rolled back with the transaction, even in a crash. A strip keeps the order of the
+remaining changesets, so all that follow the newest of these nodes that still exists were added unseen. If none exists,
+or without the file, nothing is known.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sourcepulse_hg.messages import Teller
-from sourcepulse_hg.settings import read_settings
-from sourcepulse_hg.transaction.seen import unseen as unseen_now
+from sourcepulse_hg.gather.served_view import unserved_now
 
 #: The attribute of the repository; `__init__.py` reads it by this name for each changeset.
 ATTRIBUTE = "sourcepulse_before"
+SEEN_NAME = b"sourcepulse-seen"
+#: If an hg without the extension strips fewer changesets than this, what it then adds is still noticed.
+NODES_MAX = 32
+_HEX_NODE_CHARACTERS = 40
 _TAGS_FILE = b".hgtags"
-#: Where Mercurial records that it has warned about an unknown parent of the working directory.
-_HAS_WARNED = "_dirstatevalidatewarned"
 _STRIP = b"strip"
 
 
-class Before:
+class StateBefore:
     """The state of a repository at the beginning of its transaction.
 
     `unserved` holds the revisions that a pull could not see, None if Mercurial could not determine them. `registered`
@@ -60,41 +67,20 @@ def note_begin(repo: Any, name: bytes) -> None:
         previous = getattr(repo, ATTRIBUTE, None)
         # Within a strip Mercurial cannot compute what is served, so keep what was served before.
         bookmarked = frozenset() if previous is None else previous.bookmarked
-        unseen = unseen_now(repo)
+        unseen = unseen_revisions(repo)
         unserved = unserved_now(repo)
         if name == _STRIP:
             # A strip has two transactions of this name; before the second the targets are already gone.
             bookmarked |= _served_bookmarks(repo, unserved)
-        object.__setattr__(repo, ATTRIBUTE, Before(unserved, bookmarked, unseen))
+        object.__setattr__(repo, ATTRIBUTE, StateBefore(unserved, bookmarked, unseen))
     except Exception:  # noqa: BLE001 - the repository may be damaged, and this may be a repair
-        object.__setattr__(repo, ATTRIBUTE, Before(None, bookmarked, unseen))
+        object.__setattr__(repo, ATTRIBUTE, StateBefore(None, bookmarked, unseen))
 
 
-def unserved_now(repo: Any) -> frozenset[int]:
-    """Return the revisions that a pull cannot see; `repo` is unfiltered.
-
-    Mercurial caches this set until something changes it. Computing it visits each draft changeset, which is skipped
-    here if nothing can be hidden and nothing is secret.
-    """
-    from mercurial import phases, repoview
-
-    roots = getattr(repo._phasecache, "_phaseroots", None) or getattr(repo._phasecache, "phaseroots", None)
-    if roots is not None and not repo.obsstore and not any(roots[phase] for phase in phases.remotehiddenphases):
-        return frozenset()
-    # Within a strip the parents of the working directory may not exist. Mercurial itself does not look at them then,
-    # so we must neither cause its warning nor mark the warning as printed.
-    has_warned = getattr(repo, _HAS_WARNED, False)
-    object.__setattr__(repo, _HAS_WARNED, True)
-    try:
-        return repoview.filterrevs(repo, b"served")  # type: ignore[no-any-return] # mercurial has no types
-    finally:
-        object.__setattr__(repo, _HAS_WARNED, has_warned)
-
-
-def noted_before(repo: Any) -> Before:
+def noted_before(repo: Any) -> StateBefore:
     """Return the recorded state; without the extension an empty one."""
-    before: Before | None = getattr(repo, ATTRIBUTE, None)
-    return Before(None, frozenset()) if before is None else before
+    before: StateBefore | None = getattr(repo, ATTRIBUTE, None)
+    return StateBefore(None, frozenset()) if before is None else before
 
 
 def _served_bookmarks(repo: Any, unserved: frozenset[int]) -> frozenset[bytes]:
@@ -103,17 +89,38 @@ def _served_bookmarks(repo: Any, unserved: frozenset[int]) -> frozenset[bytes]:
     return frozenset(node for node, revision in targets if revision is not None and revision not in unserved)
 
 
-def recover_abandoned(repo: Any) -> None:
-    """Do what `hg recover` does, if `auto_recover` is set and the caller holds the store lock.
+def note_seen(repo: Any, tr: Any) -> None:
+    """Make a transaction write the nodes that the changelog ends with now."""
+    content = b"".join(node + b"\n" for node in _last_nodes(repo))
+    tr.addfilegenerator(SEEN_NAME, (SEEN_NAME,), lambda file: file.write(content), location=b"")
 
-    The process that wrote the journal held that lock, and a live process keeps it until the journal is removed; so
-    that process is dead. If the rollback fails, Mercurial refuses the new transaction as it does without us.
-    """
-    if repo._currentlock(repo._lockref) is None or not read_settings(repo).auto_recover:
-        return
-    teller = Teller(repo.ui)
-    teller.warn("rolling back a transaction that a dead process left unfinished")
-    try:
-        repo.recover()
-    except Exception as failure:  # noqa: BLE001 - Mercurial reports what to do
-        teller.warn(f"the rollback failed: {failure!r}")
+
+def write_seen(repo: Any) -> None:
+    """Write the file outside a transaction; the caller holds the lock of the store."""
+    with repo.svfs(SEEN_NAME, b"wb", atomictemp=True) as file:
+        file.write(b"".join(node + b"\n" for node in _last_nodes(repo)))
+
+
+def unseen_revisions(repo: Any) -> tuple[int, int] | None:
+    """Return start and stop of the revisions that the extension has not seen; None if there are none."""
+    changelog = repo.changelog
+    stop = len(changelog)
+    start = _seen_revisions(changelog, repo.svfs.tryread(SEEN_NAME))
+    return None if start is None or start >= stop else (start, stop)
+
+
+def _seen_revisions(changelog: Any, content: bytes) -> int | None:
+    revision_of = changelog.index.get_rev
+    for line in content.split(b"\n")[:NODES_MAX]:
+        if len(line) != _HEX_NODE_CHARACTERS:
+            return None
+        revision = revision_of(bytes.fromhex(line.decode("ascii")))
+        if revision is not None:
+            return int(revision) + 1
+    return None
+
+
+def _last_nodes(repo: Any) -> list[bytes]:
+    changelog = repo.changelog
+    last = len(changelog) - 1
+    return [changelog.node(revision).hex().encode() for revision in range(last, max(last - NODES_MAX, -1), -1)]

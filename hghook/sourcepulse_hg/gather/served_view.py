@@ -18,17 +18,45 @@ The table also holds for a ref that did not change itself, but whose target beca
 because a phase changed or a marker hid a changeset. Changesets that become served for the first time are published in
 full, as a push, and so are their tags; those that were served earlier are not published again. Branches and heads are
 published whenever they appear.
+
+So that a changeset which reappears is not published again, a file in the store lists those that became invisible. A
+changeset that becomes visible and is not listed was never visible. A transaction appends the nodes, and Mercurial
+truncates the file again if the transaction fails, as it does with its own. It is read only when one becomes visible.
+
+Without `from __future__ import annotations`: a named tuple would compile each string annotation at every push.
 """
 
-from __future__ import annotations
-
+import os
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from sourcepulse_hg.transaction.before import unserved_now
-
+VANISHED_NAME = b"sourcepulse-vanished"
+_NODE_BYTES = 20
 _NO_REVISION = -1
+#: Where Mercurial records that it has warned about an unknown parent of the working directory.
+_HAS_WARNED = "_dirstatevalidatewarned"
+
+
+def unserved_now(repo: Any) -> frozenset[int]:
+    """Return the revisions that a pull cannot see; `repo` is unfiltered.
+
+    Mercurial caches this set until something changes it. Computing it visits each draft changeset, which is skipped
+    here if nothing can be hidden and nothing is secret.
+    """
+    from mercurial import phases, repoview
+
+    roots = getattr(repo._phasecache, "_phaseroots", None) or getattr(repo._phasecache, "phaseroots", None)
+    if roots is not None and not repo.obsstore and not any(roots[phase] for phase in phases.remotehiddenphases):
+        return frozenset()
+    # Within a strip the parents of the working directory may not exist. Mercurial itself does not look at them then,
+    # so we must neither cause its warning nor mark the warning as printed.
+    has_warned = getattr(repo, _HAS_WARNED, False)
+    object.__setattr__(repo, _HAS_WARNED, True)
+    try:
+        return repoview.filterrevs(repo, b"served")  # type: ignore[no-any-return] # mercurial has no types
+    finally:
+        object.__setattr__(repo, _HAS_WARNED, has_warned)
 
 
 class Shape(NamedTuple):
@@ -79,7 +107,7 @@ class ServedView:
 
     def shape_of(self, changelog: Any, revisions: Sequence[int], revealed: AbstractSet[int]) -> Shape:
         """Return the shape of these revisions; those in `revealed` existed before the transaction."""
-        return _shape_of(changelog.parentrevs, revisions, revealed, self.start)
+        return shape_of(changelog.parentrevs, revisions, revealed, self.start)
 
     def shape_of_appeared(self, changelog: Any) -> Shape:
         return self._shape(changelog, with_revealed=bool(self.revealed))
@@ -88,11 +116,11 @@ class ServedView:
         if with_revealed not in self._shapes:
             revisions = self.appeared if with_revealed else self.added
             inside: AbstractSet[int] = set(self.revealed) if with_revealed else frozenset()
-            self._shapes[with_revealed] = _shape_of(changelog.parentrevs, revisions, inside, self.start)
+            self._shapes[with_revealed] = shape_of(changelog.parentrevs, revisions, inside, self.start)
         return self._shapes[with_revealed]
 
 
-def _shape_of(parents_of: Any, revisions: Sequence[int], revealed: AbstractSet[int], start: int) -> Shape:
+def shape_of(parents_of: Any, revisions: Sequence[int], revealed: AbstractSet[int], start: int) -> Shape:
     # Ancestors of a served revision are served, so a parent at or after start is among the revisions.
     if not revisions:
         return Shape((), (), ())
@@ -116,3 +144,53 @@ def _shape_of(parents_of: Any, revisions: Sequence[int], revealed: AbstractSet[i
             roots.append(revision)
     heads = [revision for revision in revisions if not is_parent[revision - first]]
     return Shape(roots, heads, sorted(borders))
+
+
+def note_vanished(repo: Any, tr: Any, unserved_before: frozenset[int] | None) -> None:
+    """Record what a pull could see before this transaction and cannot see after it; `repo` is unfiltered.
+
+    What a marker makes obsolete is recorded with the marker: while it is the parent of a working directory it stays
+    visible, and it becomes invisible outside of any transaction. The first time, everything is recorded that became
+    invisible before there was a record.
+    """
+    if unserved_before is None:
+        return
+    markers = tr.changes.get(b"obsmarkers") or ()
+    if markers:
+        # Not every operation that adds markers recomputes what they hide before the end of the transaction.
+        repo.invalidatevolatilesets()
+    unserved = unserved_now(repo)
+    is_first = bool(unserved_before or repo.obsstore) and not repo.svfs.exists(VANISHED_NAME)
+    if unserved is unserved_before and not markers and not is_first:
+        return
+    gone = set(unserved - unserved_before)
+    revision_of = repo.changelog.index.get_rev
+    gone.update(rev for marker in markers if (rev := revision_of(marker[0])) is not None and rev not in unserved_before)
+    if is_first:
+        gone |= _gone_before(repo, unserved_before)
+    stop = min(tr.changes[b"origrepolen"], len(repo.changelog))
+    vanished = sorted(revision for revision in gone if revision < stop)
+    if not vanished and not is_first:
+        return
+    with repo.svfs(VANISHED_NAME, b"ab") as file:
+        # After a full disk the last one may be there in part.
+        size_bytes = file.seek(0, os.SEEK_END) // _NODE_BYTES * _NODE_BYTES
+        tr.add(VANISHED_NAME, size_bytes)
+        file.truncate(size_bytes)
+        file.write(b"".join(map(repo.changelog.node, vanished)))
+
+
+def _gone_before(repo: Any, unserved: frozenset[int]) -> set[int]:
+    from mercurial import obsolete, phases
+
+    phase = repo._phasecache.phase
+    found = unserved | obsolete.getrevs(repo, b"obsolete")
+    return {revision for revision in found if phase(repo, revision) < phases.secret}
+
+
+def never_seen(repo: Any, revisions: list[int]) -> list[int]:
+    """Return those of the now visible revisions that were never visible before."""
+    content = repo.svfs.tryread(VANISHED_NAME)
+    known = {content[place : place + _NODE_BYTES] for place in range(0, len(content), _NODE_BYTES)}
+    node_of = repo.changelog.node
+    return [revision for revision in revisions if node_of(revision) not in known]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE, check_exchange
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
-from sourcepulse.events.bounds import TEXT_MAX_BYTES
 from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
+from sourcepulse.events.limits import TEXT_MAX_BYTES
 from sourcepulse_buildbot.mapping.emitter import NORMALIZED_NAMES
 from sourcepulse_buildbot.mapping.tests import CASE_EVENTS_MAX, CASES, FAILED, FLAKY, Wanted
 from sourcepulse_buildbot.selection import DETAILS, FAMILIES, Selection

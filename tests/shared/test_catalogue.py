@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from sourcepulse.catalogue import check, complete_type, known_types, schema_for
 from sourcepulse.errors import EventError
-from sourcepulse.events.bounds import bound
 from sourcepulse.events.event import routing_words
+from sourcepulse.events.limits import bound
 from sourcepulse.events.validator import ANNOTATIONS, KEYWORDS, defects
 from sourcepulse.events.wire import dataschema
 from support.events import json_values, wire_examples

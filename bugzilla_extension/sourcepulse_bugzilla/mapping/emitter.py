@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sourcepulse.errors import EventError
-from sourcepulse.events.bounds import Limits, bound, envelope_bytes
 from sourcepulse.events.event import EVENT_MAX_BYTES, PUBLIC, RESTRICTED, RESTRICTED_SUFFIX, Event, event_id
+from sourcepulse.events.limits import Limits, bound, envelope_bytes
 from sourcepulse.events.redaction import redact_urls
 from sourcepulse_bugzilla.errors import RowError
 from sourcepulse_bugzilla.mapping.rows import Row

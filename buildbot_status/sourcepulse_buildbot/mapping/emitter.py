@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sourcepulse.events.bounds import Limits, bound, envelope_bytes
 from sourcepulse.events.event import EVENT_MAX_BYTES, Event
+from sourcepulse.events.limits import Limits, bound, envelope_bytes
 from sourcepulse_buildbot.mapping.redaction import Redactor
 
 #: Members whose values outsiders cannot choose; redacting a short secret must not make them unreadable.

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sourcepulse.events.bounds import (
+from sourcepulse.events.event import RESTRICTED_SUFFIX, Event
+from sourcepulse.events.limits import (
     LIST_MAX_ITEMS_BY_NAME,
     TEXT_MAX_BYTES,
     Limits,
@@ -20,7 +21,6 @@ from sourcepulse.events.bounds import (
     decode_text,
     envelope_bytes,
 )
-from sourcepulse.events.event import RESTRICTED_SUFFIX, Event
 from sourcepulse_hg.facts import FILES_MAX, Act, Added, Changeset, Emitter, FileChanges, parse_entry
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import Any
 
 from mercurial import error, phases
 
-from sourcepulse.events.bounds import LIST_MAX_ITEMS
 from sourcepulse.events.event import Event
+from sourcepulse.events.limits import LIST_MAX_ITEMS
 from sourcepulse_hg.facts import Act, Emitter, acting_user
 from sourcepulse_hg.gather.served_view import unserved_now
 from sourcepulse_hg.mapping.events import Texts, emitter_of, make_event

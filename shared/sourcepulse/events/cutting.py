@@ -11,7 +11,7 @@ from typing import Any
 
 from sourcepulse.errors import EventError
 from sourcepulse.events import pointer as pointers
-from sourcepulse.events.bounds import NEVER_CUT, NOTES, TEXT_MAX_BYTES, Limits, decode_text, size_of
+from sourcepulse.events.limits import NEVER_CUT, NOTES, TEXT_MAX_BYTES, Limits, decode_text, size_of
 from sourcepulse.events.truncation import Truncation
 
 #: Anything with fewer bytes than this is never halved: ids, node hashes, words, times.

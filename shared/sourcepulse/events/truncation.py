@@ -11,7 +11,7 @@ from typing import Any
 
 from sourcepulse.errors import EventError
 from sourcepulse.events import pointer as pointers
-from sourcepulse.events.bounds import BAD_BYTE, NOTES, size_of
+from sourcepulse.events.limits import BAD_BYTE, NOTES, size_of
 
 #: The only text whose end is kept.
 TAIL = "tail"

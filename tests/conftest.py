@@ -9,10 +9,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
-from support.activemq import ActiveMqNode, require_activemq
-from support.quick_hg import quick_hgs
-from support.rabbitmq import RabbitNode, require_rabbitmq
+from support.brokers.activemq import ActiveMqNode, require_activemq
+from support.brokers.rabbitmq import RabbitNode, require_rabbitmq
+from support.hg.quick_hg import quick_hgs
 
 #: A worker runs a file as a whole, so these come first: begun last they would be waited for alone.
 SLOWEST_FILES = (
@@ -51,6 +52,9 @@ def pytest_configure() -> None:
     No configuration file of this machine or user changes what a command does.
     """
     os.environ["SOURCEPULSE_CONFIG"] = ""
+    # hypothesis fails an example that takes more than 200 ms, which on a loaded machine any may.
+    settings.register_profile("without a stopwatch", deadline=None)
+    settings.load_profile("without a stopwatch")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -63,7 +67,7 @@ def _quick_hgs_end() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
-    """A started private node with the users of `support.rabbitmq`; leave it as it was found."""
+    """A started private node with the users of `support.brokers.rabbitmq`; leave it as it was found."""
     require_rabbitmq()
     # The base folder of a worker is its own, so that each has a node of its own.
     node = RabbitNode(tmp_path_factory.mktemp("rabbitmq"))
@@ -76,7 +80,7 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
 
 @pytest.fixture(scope="session")
 def activemq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveMqNode]:
-    """A started private broker with the users of `support.rabbitmq`; leave it as it was found."""
+    """A started private broker with the users of `support.brokers.rabbitmq`; leave it as it was found."""
     require_activemq()
     node = ActiveMqNode(tmp_path_factory.mktemp("activemq"))
     try:

@@ -12,7 +12,7 @@ import signal
 import threading
 from pathlib import Path
 
-from sourcepulse.cli.commands.relay import RELAY_SETTINGS, tell_reports, warn_of_doubts
+from sourcepulse.cli.commands.relay import RELAY_SETTINGS, print_reports, warn_of_doubts
 from sourcepulse.cli.common import add_settings, settings
 from sourcepulse.config import Config, readable_by_others
 from sourcepulse.errors import EXIT_OK, EXIT_REFUSED, ConfigError, RelayRunningError
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, config: Config, work: Work, stop: Stop, *, group: int | None, relays: bool) -> int:
     manager = ServiceManager(os.environ)
-    relay = RelayThread(work.outbox, config, tell=logger.warning, rebind=args.rebind)
+    relay = RelayThread(work.outbox, config, warn=logger.warning, rebind=args.rebind)
     begun = relay.start if relays else lambda: None
     try:
         Service(work, group=group, stop=stop, manager=manager, begun=begun).run(retry_buried=args.retry_buried)
@@ -114,7 +114,7 @@ def _once(args: argparse.Namespace, config: Config, work: Work, stop: Stop, *, r
 def _relay_once(args: argparse.Namespace, config: Config, work: Work) -> int:
     try:
         with open_relay(work.outbox, config, threading.Event(), rebind=args.rebind) as relay:
-            return tell_reports(relay.once())
+            return print_reports(relay.once())
     except RelayRunningError as error:
         logger.info("%s, and sends what was stored", error)
         return EXIT_OK

@@ -126,7 +126,7 @@ class Relaying:
         self._url = broker
         outbox, exchange, format_ = Path(self._settings.outbox), self._settings.exchange, self._settings.format
         values = {"broker": broker, "exchange": exchange, "format": format_}
-        self._relay = RelayThread(outbox, core_config.load(values, environ={}), tell=self._warn)
+        self._relay = RelayThread(outbox, core_config.load(values, environ={}), warn=self._warn)
         self._relay.start()
         hosts = [host for host, _ in BrokerUrl.parse(broker).hosts]
         self._names = NameWatch(hosts, warn=self._warn)

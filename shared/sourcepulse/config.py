@@ -129,7 +129,7 @@ class Config:
         return value
 
     def is_from_default_file(self, key: str) -> bool:
-        """Return whether a setting is from a file that nobody named."""
+        """Return whether a setting is from a default file."""
         return key in self.layers and self.layers[key].is_default_file
 
     def sources(self, keys: Collection[str]) -> str:

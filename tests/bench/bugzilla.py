@@ -23,7 +23,7 @@ from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Work, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.perl.requests import command_for
-from support.bugzilla_tree import BugzillaTree, open_tree
+from support.bugzilla.tree import BugzillaTree, open_tree
 
 ROUNDS = 100
 ROWS = 600

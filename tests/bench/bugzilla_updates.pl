@@ -4,7 +4,7 @@
 
 # Times updates of a bug, a new priority and a comment, with the extension off and on, its sidecar up, dead and hung, in turns:
 #   perl bugzilla_updates.pl FOLDER ROUNDS
-# Prints a JSON object of lists of seconds. With `--fill` it makes so many rows instead.
+# Prints a JSON object of lists of seconds. With `--fill N` it makes N rows instead.
 
 use 5.10.1;
 use strict;
@@ -45,7 +45,7 @@ sub put_sidecar {
   socket($socket, AF_UNIX, SOCK_DGRAM, 0) or die "no socket: $!\n";
   bind($socket, sockaddr_un($path)) or die "$path: $!\n";
   return if $way eq 'up';
-  # The queue of a socket that nobody reads is soon full.
+  # The queue of a socket that no process reads is soon full.
   socket(my $sender, AF_UNIX, SOCK_DGRAM, 0) or die "no socket: $!\n";
   1 while defined send($sender, '1', MSG_DONTWAIT, sockaddr_un($path));
   return;

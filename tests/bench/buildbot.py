@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What the reporter costs a Buildbot master, beside other ways to tell of builds, in real masters."""
+"""What the reporter costs a Buildbot master, beside other ways to report builds, in real masters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.stats import AtLeast, AtMost, Figure, interleaved, row
-from support.buildbot_master import REPORTER, Master, make_template
+from support.buildbot.masters import REPORTER, Master, make_template
 
 STEPS = 20
 #: How many builds a round has, and how many the large run.
@@ -45,7 +45,7 @@ class Cost(NamedTuple):
 
 
 def run(template: Path, reporter: str, builds: int) -> Cost:
-    """Have a fresh master build."""
+    """Start a fresh master and make it build."""
     with tempfile.TemporaryDirectory() as folder:
         master = Master(template, Path(folder) / "master", reporter + BUILDER, workers=WORKERS)
         try:
@@ -82,7 +82,7 @@ def receiver() -> Iterator[int]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

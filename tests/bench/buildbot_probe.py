@@ -42,7 +42,7 @@ def timed(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def probe_reporter() -> None:
-    """Have the handlers of our reporter measured."""
+    """Measure the handlers of our reporter."""
     from sourcepulse_buildbot.live.observer import Observer
 
     handlers = Observer.handlers
@@ -110,18 +110,18 @@ class AddResults(BuildStep):
 
 
 async def feed(master: Any, steps: int) -> float:
-    """Say on the bus that so many steps of a running build ended, as fast as the reporter takes it.
+    """Send on the bus that `steps` steps of a running build ended, as fast as the reporter takes it.
 
-    Gives the seconds until all are stored.
+    Returns the seconds until all are stored.
     """
     (build,) = [build for builder in master.botmaster.builders.values() for build in builder.building]
     row = await master.data.get(("steps", build.executedSteps[0].stepid))
     began = time.perf_counter()
     for number in range(steps):
-        told = dict(
+        message = dict(
             row, stepid=1_000_000 + number, number=number, complete=True, complete_at=row["started_at"], results=0
         )
-        master.mq.produce(("steps", str(told["stepid"]), "finished"), told)
+        master.mq.produce(("steps", str(message["stepid"]), "finished"), message)
         if number % 50 == 0:
             # A reactor that never gets its turn would be no master.
             await _turn(master.reactor)

@@ -26,7 +26,7 @@ from sourcepulse.consumer.memory.state import MEMORY
 from sourcepulse.events.event import PUBLIC
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.sender import Delivery
-from support import activemq, rabbitmq
+from support.brokers import activemq, rabbitmq
 
 ROUNDS = 15
 EVENTS = 3_000
@@ -82,7 +82,7 @@ class BareKombu:
             self._queue(connection.default_channel).declare()
 
     def rate(self) -> float:
-        """Take and acknowledge everything in the queue, without reading it; gives messages a second."""
+        """Receive and acknowledge everything in the queue without reading it; returns messages a second."""
         count = 0
         begun = 0.0
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A push with sourcepulse against the same push with what else tells others of it, and against `hg log`.
+"""A push with sourcepulse against the same push with what else reports it to others, and against `hg log`.
 
 The peers are Mercurial's own notify, with a mailer that takes everything at once, and a hook that publishes to a
 RabbitMQ on this machine with kombu, confirmed, as one would write it first.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.hg_push import SETTLE_SECONDS, Cost, Site, enabled
 from bench.stats import AtMost, Figure, row
-from support.rabbitmq import RabbitNode, is_installed
+from support.brokers.rabbitmq import RabbitNode, is_installed
 
 TURNS = 15
 SIZES = (1, 100)

@@ -18,7 +18,7 @@ from bench.stats import AtMost, Figure, row
 BIN = Path(sys.executable).parent
 HG = str(BIN / "hg")
 
-#: How many pairs for a push of so many changesets.
+#: How many pairs for a push of each number of changesets.
 PAIRS = {1: 41, 100: 31, 10_000: 5}
 #: The relay that the first push starts has come up by then.
 SETTLE_SECONDS = 3.0
@@ -72,11 +72,11 @@ def reposetup(ui, repo):
             wrapped.append(True)
             record.record = timed(record.record, spent)
             run = timed(write.HandOver.run, spent)
-            def run_and_tell(self):
+            def run_and_record(self):
                 run(self)
                 with open({out!r}, "w") as f:
                     f.write("%f %f" % (imported, sum(spent)))
-            write.HandOver.run = run_and_tell
+            write.HandOver.run = run_and_record
         return _real(name)
     sourcepulse_hg._ours = ours
 """

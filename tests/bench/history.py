@@ -20,7 +20,7 @@ DESCRIPTION = b"Bug %d - keep the parser from reading behind the end of its inpu
 
 @command(b"bench-history", [], b"COUNT")
 def bench_history(ui: Any, repo: Any, count: bytes) -> None:
-    """Commit so many changesets in a line."""
+    """Commit that many changesets in a line."""
     chance = random.Random(1)
     files = {b"dir%d/file%d.c" % (n % 20, n): [b"line %d\n" % line for line in range(LINES)] for n in range(FILES)}
     names = sorted(files)

@@ -20,11 +20,11 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import PUBLIC
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.sender import Delivery
-from support.rabbitmq import ADMIN, VHOST, RabbitNode, is_installed
+from support.brokers.rabbitmq import ADMIN, VHOST, RabbitNode, is_installed
 
 ROUNDS = 9
 EVENTS = 5_000
-#: One after the other is slow; so many tell enough.
+#: One after the other is slow; this many show enough.
 EVENTS_ONE_BY_ONE = 400
 QUEUE = "bench"
 

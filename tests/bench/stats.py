@@ -23,7 +23,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Figure:
-        """Take the median; the interval is that of its order statistics (binomial, no distribution assumed)."""
+        """Return the median; the interval is that of its order statistics (binomial, no distribution assumed)."""
         ordered = sorted(values)
         half = Z_95 * math.sqrt(len(ordered)) / 2
         low = max(0, math.floor(len(ordered) / 2 - half))
@@ -63,7 +63,7 @@ class AtMost:
 
 
 def interleaved(ways: Sequence[Callable[[], float]], rounds: int) -> list[tuple[float, ...]]:
-    """Take each way's figure once a round, forwards and backwards in turn, after one that does not count.
+    """Measure each way's figure once a round, forwards and backwards in turn, after one that does not count.
 
     What else the machine does in a round then falls upon all ways alike, and their ratios stand.
     """

@@ -22,9 +22,9 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import PUBLIC
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.sender import Delivery
-from support import activemq, rabbitmq
-from support.rabbitmq import ADMIN, VHOST
-from support.stomp_wire import StompWire
+from support.brokers import activemq, rabbitmq
+from support.brokers.rabbitmq import ADMIN, VHOST
+from support.brokers.stomp_wire import StompWire
 
 ROUNDS = 15
 EVENTS = 3_000
@@ -97,11 +97,11 @@ class Site(ABC):
 
     @abstractmethod
     def safely(self, count: int) -> None:
-        """Publish so many messages with stomp.py in its fastest safe way at this broker."""
+        """Publish that many messages with stomp.py in its fastest safe way at this broker."""
 
     @abstractmethod
     def empty(self, count: int) -> None:
-        """Empty the queue and make sure that it held so many messages."""
+        """Empty the queue and make sure that it held that many messages."""
 
     @staticmethod
     def _message(number: int) -> Message:

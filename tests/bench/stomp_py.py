@@ -66,7 +66,7 @@ class StompPyPublisher:
         self._count = 0
 
     def close(self) -> None:
-        """Say good-bye."""
+        """Close the connection."""
         self._connection.disconnect()
 
     def receipt_on_each(self, count: int) -> None:

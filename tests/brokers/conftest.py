@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.activemq import ActiveMqNode
-from support.amqp import new_name
-from support.broker_activemq import ActiveMqBroker
-from support.broker_rabbitmq import StompRabbitBroker
-from support.broker_under_test import SMALL_MESSAGE_BYTES
-from support.proxy import Proxy
-from support.rabbitmq import RabbitNode
-from support.stomp import broker_at
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.amqp import new_name
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import StompRabbitBroker
+from support.brokers.broker_under_test import SMALL_MESSAGE_BYTES
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import RabbitNode
+from support.brokers.stomp import broker_at
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import system_event
-from support.activemq import ActiveMqNode, is_installed
-from support.rabbitmq import ADMIN
+from support.brokers.activemq import ActiveMqNode, is_installed
+from support.brokers.rabbitmq import ADMIN
 
 #: More than the publisher's window, so that the broker dies in the middle.
 EVENTS = 2000
@@ -57,7 +57,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 
 class Watched:
-    """A publisher that tells when its broker has taken something."""
+    """A publisher that reports when its broker has taken something."""
 
     def __init__(self, inner: Publisher, settled: Callable[[int], None]) -> None:
         self._inner = inner

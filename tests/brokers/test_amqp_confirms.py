@@ -11,10 +11,10 @@ import pytest
 
 from sourcepulse.brokers import Outcome, SubscriptionSpec
 from sourcepulse.errors import BrokerUnavailableError
-from support.amqp import admin, bodies, bound_queue, new_name, publisher, subscription
-from support.broker_messages import message, outcomes, receive, settle, settle_until_it_fails
-from support.proxy import Proxy
-from support.rabbitmq import NARROW, RabbitNode
+from support.brokers.amqp import admin, bodies, bound_queue, new_name, publisher, subscription
+from support.brokers.messages import message, outcomes, receive, settle, settle_until_it_fails
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import NARROW, RabbitNode
 
 #: What the broker's last answer while a subscription opens (the consumer's tag) surely is longer than.
 LAST_ANSWER_BYTES = 20
@@ -36,10 +36,10 @@ def test_an_acknowledgement_of_many_does_not_include_what_was_nacked_before(
     # So large that everything goes now; all of the broker's answers are there when the first is read.
     sender.send(message(len(keys), key="a", body=b"x" * 100_000))
     time.sleep(0.3)
-    told, error = settle_until_it_fails(sender)
+    settled, error = settle_until_it_fails(sender)
     assert "refused to store" in str(error)
     sender.abandon()
-    assert {item.tag for item in told} <= {number for number, key in enumerate(f"{keys}a") if key == "a"}
+    assert {item.tag for item in settled} <= {number for number, key in enumerate(f"{keys}a") if key == "a"}
 
 
 def test_after_a_refusal_what_follows_goes_together_again_and_in_order(rabbitmq: RabbitNode) -> None:
@@ -79,9 +79,9 @@ def test_after_a_nack_among_suspects_nothing_more_is_sent_on_that_channel(rabbit
     settle(sender, 1)
     for number, key in enumerate(("hg.push", "system.x", "hg.full", "hg.push", "hg.push")):
         sender.send(message(number, key=key))
-    told, error = settle_until_it_fails(sender)
+    settled, error = settle_until_it_fails(sender)
     sender.abandon()
-    assert outcomes(told) == {0: Outcome.DELIVERED, 1: Outcome.REFUSED}
+    assert outcomes(settled) == {0: Outcome.DELIVERED, 1: Outcome.REFUSED}
     assert "refused to store" in str(error)
     assert set(bodies(rabbitmq, copy)) == {"100", "0", "2"}
     with admin(rabbitmq) as channel:
@@ -108,7 +108,7 @@ def test_a_temporary_subscription_is_back_at_once_though_its_dead_connection_sti
     source.close()
 
 
-def test_a_queue_that_was_lost_is_told_of_though_the_first_opening_after_it_fails(
+def test_a_lost_queue_is_reported_even_if_the_first_opening_after_the_loss_fails(
     rabbitmq: RabbitNode, proxy: Proxy, exchange: str
 ) -> None:
     spec = SubscriptionSpec(exchange=exchange, patterns=("#",), queue=new_name("sub"), durable=True)

@@ -18,10 +18,10 @@ from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.sender import Delivery, DeliveryReport
 from sourcepulse.testing import system_event
-from support.amqp import admin, body_of, bound_queue, content, new_name, publisher, subscription
-from support.broker_messages import message, settle_until_it_fails
-from support.proxy import Proxy
-from support.rabbitmq import RabbitNode
+from support.brokers.amqp import admin, body_of, bound_queue, content, new_name, publisher, subscription
+from support.brokers.messages import message, settle_until_it_fails
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import RabbitNode
 
 EVENTS = 2000
 #: More than a TLS or TCP handshake and the login need, less than the events need.
@@ -83,7 +83,9 @@ def assert_complete_and_in_order(node: RabbitNode, queue: str) -> int:
     return len(events) - EVENTS
 
 
-def test_a_frozen_broker_holds_up_nobody(rabbitmq: RabbitNode, exchange: str, frozen: Callable[[], None]) -> None:
+def test_no_call_waits_for_a_frozen_broker_beyond_its_limit(
+    rabbitmq: RabbitNode, exchange: str, frozen: Callable[[], None]
+) -> None:
     limits = {"connect_limit_s": 1.0, "call_limit_s": 1.0, "confirm_limit_s": 1.0}
     connected = publisher(rabbitmq.url(), exchange=exchange, **limits)
     over_tls = publisher(rabbitmq.tls_url(options=f"?ca={rabbitmq.ca_file}"), exchange=exchange, **limits)
@@ -241,8 +243,8 @@ def test_events_go_from_an_outbox_through_the_broker_to_a_loop(rabbitmq: RabbitN
     assert got == [event.id for event in events]
 
 
-def test_a_consumer_whose_queue_is_deleted_gets_a_new_one_and_is_told(rabbitmq: RabbitNode, outbox: Outbox) -> None:
-    told = []
+def test_a_consumer_whose_queue_is_deleted_gets_a_new_one_and_is_notified(rabbitmq: RabbitNode, outbox: Outbox) -> None:
+    reported = []
     queue = new_name("sub")
     consumer = Consumer(
         rabbitmq.url(),
@@ -251,7 +253,7 @@ def test_a_consumer_whose_queue_is_deleted_gets_a_new_one_and_is_told(rabbitmq: 
         durable=True,
         state=":memory:",
         timeout=20,
-        on_interrupted=lambda: told.append(True),
+        on_interrupted=lambda: reported.append(True),
     )
     consumer.open()
     delivery = delivery_to(outbox, lambda: publisher(rabbitmq.url()), "sourcepulse")
@@ -273,7 +275,7 @@ def test_a_consumer_whose_queue_is_deleted_gets_a_new_one_and_is_told(rabbitmq: 
             break
     consumer.close()
     delivery.close()
-    assert told == [True]
+    assert reported == [True]
     assert len(seen) == 2
 
 

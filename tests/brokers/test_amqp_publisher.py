@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Publishing to a real RabbitMQ: three outcomes, each told of exactly the messages that it is true of."""
+"""Publishing to a real RabbitMQ: three outcomes, each reported for exactly the messages that it is true of."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.amqp import admin, bodies, body_of, bound_queue, content, new_name, publisher
-from support.broker_messages import message, outcomes, settle, settle_until_it_fails
-from support.broker_under_test import SMALL_MESSAGE_BYTES
-from support.proxy import Proxy
-from support.rabbitmq import NARROW, RELAY, VHOST, RabbitNode
+from support.brokers.amqp import admin, bodies, body_of, bound_queue, content, new_name, publisher
+from support.brokers.broker_under_test import SMALL_MESSAGE_BYTES
+from support.brokers.messages import message, outcomes, settle, settle_until_it_fails
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import NARROW, RELAY, VHOST, RabbitNode
 
 
 def test_messages_arrive_in_order_with_their_properties(rabbitmq: RabbitNode, exchange: str) -> None:
@@ -141,12 +141,14 @@ def test_without_the_right_to_the_exchange_nothing_is_refused_but_we_are(rabbitm
     sender.abandon()
 
 
-def test_an_exchange_that_we_may_not_make_and_is_missing_is_told(rabbitmq: RabbitNode, exchange: str) -> None:
+def test_the_error_for_a_missing_exchange_that_we_may_not_declare_refers_to_an_admin(
+    rabbitmq: RabbitNode, exchange: str
+) -> None:
     with pytest.raises(BrokerRefusedUsError, match="ask an admin to declare it"):
         publisher(rabbitmq.url(RELAY), exchange=exchange).open()
 
 
-def test_an_exchange_of_another_kind_is_told(rabbitmq: RabbitNode, exchange: str) -> None:
+def test_an_exchange_of_another_kind_is_refused(rabbitmq: RabbitNode, exchange: str) -> None:
     with admin(rabbitmq) as channel:
         channel.exchange_declare(exchange, "fanout", durable=True, auto_delete=False)
     with pytest.raises(BrokerRefusedUsError, match="not a durable topic exchange"):
@@ -172,9 +174,9 @@ def test_an_exchange_that_is_deleted_is_made_again_by_the_next_connection(rabbit
     assert bodies(rabbitmq, queue) == ["1"]
 
 
-@pytest.mark.parametrize(("vhost", "told"), [("missing", "not found"), ("closed", "access to vhost 'closed'")])
-def test_a_virtual_host_that_is_not_ours_is_told(rabbitmq: RabbitNode, vhost: str, told: str) -> None:
-    with pytest.raises(BrokerRefusedUsError, match=f"virtual host '{vhost}'.*{told}"):
+@pytest.mark.parametrize(("vhost", "reason"), [("missing", "not found"), ("closed", "access to vhost 'closed'")])
+def test_the_error_names_a_virtual_host_that_is_not_ours(rabbitmq: RabbitNode, vhost: str, reason: str) -> None:
+    with pytest.raises(BrokerRefusedUsError, match=f"virtual host '{vhost}'.*{reason}"):
         publisher(rabbitmq.url().replace(f"/{VHOST}", f"/{vhost}")).open()
 
 
@@ -188,7 +190,7 @@ def test_an_ipv6_address_is_a_host(rabbitmq: RabbitNode, exchange: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reason"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks HTTP"),
         (b"AMQP\x00\x01\x00\x00", "speaks AMQP 1.0.0"),
@@ -198,7 +200,7 @@ def test_an_ipv6_address_is_a_host(rabbitmq: RabbitNode, exchange: str) -> None:
         (b"", "closed the connection"),
     ],
 )
-def test_a_server_that_is_no_amqp_broker_is_told_at_once(answer: bytes, told: str) -> None:
+def test_a_server_that_is_not_an_amqp_broker_is_reported_at_once(answer: bytes, reason: str) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     done = threading.Event()
 
@@ -213,7 +215,7 @@ def test_a_server_that_is_no_amqp_broker_is_told_at_once(answer: bytes, told: st
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     begun = time.monotonic()
-    with pytest.raises(BrokerUnavailableError, match=told):
+    with pytest.raises(BrokerUnavailableError, match=reason):
         publisher(f"amqp://127.0.0.1:{listener.getsockname()[1]}/").open()
     assert time.monotonic() - begun < 5
     done.set()

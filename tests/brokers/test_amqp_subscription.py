@@ -13,9 +13,9 @@ import pytest
 from sourcepulse.brokers import QueueLimits, SubscriptionSpec
 from sourcepulse.brokers.amqp.subscription import AmqpSubscription
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, SubscriptionError
-from support.amqp import admin, content, exists, new_name, publisher, subscription
-from support.broker_messages import message, receive, settle
-from support.rabbitmq import READER, RabbitNode
+from support.brokers.amqp import admin, content, exists, new_name, publisher, subscription
+from support.brokers.messages import message, receive, settle
+from support.brokers.rabbitmq import READER, RabbitNode
 
 Opener = Callable[..., AmqpSubscription]
 
@@ -68,14 +68,14 @@ def exists_for_others(node: RabbitNode, queue: str) -> bool:
 
 
 @pytest.mark.parametrize("prefetch", [0, -1, 65_536])
-def test_a_prefetch_that_the_broker_cannot_keep_is_told(
+def test_a_prefetch_that_the_broker_cannot_keep_is_refused(
     rabbitmq: RabbitNode, spec: SubscriptionSpec, prefetch: int
 ) -> None:
     with pytest.raises(SubscriptionError, match="prefetch"):
         subscription(rabbitmq.url(), replace(spec, prefetch=prefetch)).open()
 
 
-def test_names_that_are_too_long_are_told(rabbitmq: RabbitNode, spec: SubscriptionSpec) -> None:
+def test_names_that_are_too_long_are_refused(rabbitmq: RabbitNode, spec: SubscriptionSpec) -> None:
     for change in ({"queue": "q" * 251}, {"patterns": ("p" * 256,)}, {"exchange": "e" * 256}):
         with pytest.raises(SubscriptionError, match="more than 250 bytes"):
             subscription(rabbitmq.url(), replace(spec, **change)).open()
@@ -92,7 +92,7 @@ def test_changed_patterns_take_the_place_of_the_former(
     assert source.receive(0.2) is None
 
 
-def test_other_limits_than_the_queue_was_made_with_are_told(opened: Opener, spec: SubscriptionSpec) -> None:
+def test_limits_other_than_those_of_the_existing_queue_are_refused(opened: Opener, spec: SubscriptionSpec) -> None:
     opened(spec).close()
     with pytest.raises(SubscriptionError, match=r"exists with other properties.*x-max-length"):
         opened(replace(spec, limits=QueueLimits(max_length=5)))
@@ -146,32 +146,32 @@ def test_the_least_rights_that_a_consumer_needs_are_enough(
     send(rabbitmq, "sourcepulse", 1, 2)
     first, second = receive(source, 2)
     source.acknowledge(first)
-    # Publishing to dead letters is a right of its own; without it the message goes, and that is told.
+    # Publishing to dead letters is a right of its own; without it the message goes, and that is reported.
     source.reject(second, "because")
     source.close()
     assert content(rabbitmq, str(spec.queue)) == []
     assert "a message is dropped" in caplog.text
 
 
-def test_a_queue_name_that_is_not_ours_is_told(rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec) -> None:
+def test_a_queue_name_that_is_not_ours_is_refused(rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec) -> None:
     send(rabbitmq, "sourcepulse", 0)
     with pytest.raises(BrokerRefusedUsError, match="access to queue"):
         opened(replace(spec, exchange="sourcepulse", queue="theirs"), url=rabbitmq.url(READER))
 
 
-def test_an_exchange_that_is_not_there_is_told_to_a_reader(
+def test_a_reader_of_a_missing_exchange_is_referred_to_an_admin(
     rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
 ) -> None:
     with pytest.raises(BrokerRefusedUsError, match="ask an admin to declare it"):
         opened(spec, url=rabbitmq.url(READER))
 
 
-def test_from_start_of_a_temporary_queue_is_told(opened: Opener, spec: SubscriptionSpec) -> None:
+def test_from_start_of_a_temporary_queue_is_refused(opened: Opener, spec: SubscriptionSpec) -> None:
     with pytest.raises(SubscriptionError, match="from_start"):
         opened(replace(spec, queue=None, durable=False, from_start=True))
 
 
-def test_a_queue_that_is_deleted_ends_the_subscription_and_the_next_tells_of_it(
+def test_a_deleted_queue_ends_the_subscription_and_the_next_one_reports_it(
     rabbitmq: RabbitNode, opened: Opener, spec: SubscriptionSpec
 ) -> None:
     source = opened(spec)

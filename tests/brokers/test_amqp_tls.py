@@ -13,10 +13,10 @@ import trustme
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerRefusedUsError
-from support.amqp import publisher
-from support.broker_impostor import refusal_of, server, tls_with
-from support.broker_messages import message, outcomes, settle
-from support.rabbitmq import ADMIN, RabbitNode
+from support.brokers.amqp import publisher
+from support.brokers.impostor import refusal_of, server, tls_with
+from support.brokers.messages import message, outcomes, settle
+from support.brokers.rabbitmq import ADMIN, RabbitNode
 
 
 def url_to(port: int, *, options: str = "") -> str:
@@ -56,18 +56,18 @@ def test_the_systems_trust_may_be_a_directory(
     assert works(rabbitmq.tls_url())
 
 
-def test_an_expired_certificate_is_told(rabbitmq: RabbitNode) -> None:
+def test_the_error_mentions_that_a_certificate_has_expired(rabbitmq: RabbitNode) -> None:
     past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     expired = rabbitmq.ca.issue_cert("localhost", not_before=past, not_after=past + datetime.timedelta(days=1))
     with server(tls=tls_with(expired)) as port:
         assert "expired" in refusal(url_to(port, options=f"?ca={rabbitmq.ca_file}"))
 
 
-def test_a_port_without_tls_is_told(rabbitmq: RabbitNode) -> None:
+def test_the_error_for_a_port_without_tls_mentions_tls(rabbitmq: RabbitNode) -> None:
     assert "is that its TLS port?" in refusal(url_to(rabbitmq.port, options=f"?ca={rabbitmq.ca_file}"))
 
 
-def test_the_tls_port_without_tls_is_told(rabbitmq: RabbitNode) -> None:
+def test_the_error_for_plain_text_to_the_tls_port_names_amqps(rabbitmq: RabbitNode) -> None:
     assert "amqps://" in refusal(rabbitmq.url(port=rabbitmq.tls_port))
 
 
@@ -81,13 +81,13 @@ def test_a_client_certificate_is_shown_and_judged(rabbitmq: RabbitNode, tmp_path
     assert "does not trust our certificate" in text or "does it trust ours" in text
 
 
-def test_a_client_certificate_that_is_wanted_and_missing_is_told(rabbitmq: RabbitNode) -> None:
+def test_the_error_for_a_missing_client_certificate_names_the_option(rabbitmq: RabbitNode) -> None:
     with server(tls=tls_with(rabbitmq.ca.issue_cert("localhost"), rabbitmq.ca)) as port:
         assert "?cert=" in refusal(url_to(port, options=f"?ca={rabbitmq.ca_file}"))
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reason"),
     [
         ("?ca=/nonexistent/ca.pem", r"/nonexistent/ca\.pem of \?ca= cannot be read: No such file"),
         ("?ca={folder}", r"of \?ca= cannot be read: Is a directory"),
@@ -99,7 +99,7 @@ def test_a_client_certificate_that_is_wanted_and_missing_is_told(rabbitmq: Rabbi
         ("?key={folder}/other-key", r"\?key= but no \?cert="),
     ],
 )
-def test_files_that_cannot_be_used_are_named(rabbitmq: RabbitNode, tmp_path: Path, options: str, told: str) -> None:
+def test_files_that_cannot_be_used_are_named(rabbitmq: RabbitNode, tmp_path: Path, options: str, reason: str) -> None:
     (tmp_path / "garbage").write_text("garbage")
     certificate = rabbitmq.ca.issue_cert("relay")
     certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert"))
@@ -107,5 +107,5 @@ def test_files_that_cannot_be_used_are_named(rabbitmq: RabbitNode, tmp_path: Pat
     rabbitmq.ca.issue_cert("other").private_key_pem.write_to_path(str(tmp_path / "other-key"))
     encrypt = ["openssl", "pkey", "-in", str(tmp_path / "key"), "-aes256", "-passout", "pass:x"]
     subprocess.run([*encrypt, "-out", str(tmp_path / "encrypted")], check=True)
-    with pytest.raises(BrokerRefusedUsError, match=told):
+    with pytest.raises(BrokerRefusedUsError, match=reason):
         publisher(rabbitmq.tls_url(options=options.format(folder=tmp_path))).open()

@@ -15,10 +15,10 @@ from sourcepulse.brokers.amqp.connection import AmqpConnection
 from sourcepulse.brokers.network.connection import HEARTBEAT_SECONDS
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerUnavailableError
-from support.amqp import admin, bodies, bound_queue, new_name, publisher, subscription
-from support.broker_messages import message, outcomes, receive, settle, settle_until_it_fails
-from support.proxy import Proxy
-from support.rabbitmq import RabbitNode
+from support.brokers.amqp import admin, bodies, bound_queue, new_name, publisher, subscription
+from support.brokers.messages import message, outcomes, receive, settle, settle_until_it_fails
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import RabbitNode
 
 #: Half of an acknowledgement's frame, which has 21 bytes.
 HALF_A_FRAME_BYTES = 10
@@ -145,7 +145,9 @@ def test_a_handshake_that_stops_anywhere_ends_at_its_limit(
 
 
 @pytest.mark.parametrize("after_bytes", [0, 3, 100, 510, 540])
-def test_a_handshake_that_is_cut_anywhere_is_told(rabbitmq: RabbitNode, proxy: Proxy, after_bytes: int) -> None:
+def test_a_handshake_that_is_cut_anywhere_is_an_error_that_names_the_broker(
+    rabbitmq: RabbitNode, proxy: Proxy, after_bytes: int
+) -> None:
     proxy.to_client.cut(after_bytes=after_bytes)
     with pytest.raises(BrokerUnavailableError, match=str(proxy.port)):
         publisher(rabbitmq.url(port=proxy.port)).open()
@@ -176,18 +178,18 @@ def test_a_nack_is_never_a_delivery_and_nothing_is_sent_again_by_itself(rabbitmq
     assert bodies(rabbitmq, full) == ["2"]
 
 
-def test_what_was_confirmed_before_a_nack_is_told_first(rabbitmq: RabbitNode, exchange: str) -> None:
+def test_what_was_confirmed_before_a_nack_is_settled_first(rabbitmq: RabbitNode, exchange: str) -> None:
     bound_queue(rabbitmq, exchange, arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     sender = publisher(rabbitmq.url(), exchange=exchange)
     sender.open()
     sender.send(message(1))
-    told = list(sender.settle(0))
+    settled = list(sender.settle(0))
     # The confirm waits in the socket when the others follow.
     time.sleep(0.5)
     sender.send(message(2))
     sender.send(message(3))
-    told += settle_until_it_fails(sender)[0]
-    assert [item.tag for item in told] == [1]
+    settled += settle_until_it_fails(sender)[0]
+    assert [item.tag for item in settled] == [1]
     sender.abandon()
 
 

@@ -26,13 +26,13 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
-from support.activemq import ActiveMqNode, require_activemq
-from support.broker_activemq import ActiveMqBroker
-from support.broker_file import FileBroker
-from support.broker_messages import send_all, take, unique
-from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
-from support.local_log import as_message, push_event, wait_until
-from support.rabbitmq import READER, RabbitNode
+from support.brokers.activemq import ActiveMqNode, require_activemq
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_file import FileBroker
+from support.brokers.broker_rabbitmq import RabbitBroker, StompRabbitBroker
+from support.brokers.embedded_log import as_message, push_event, wait_until
+from support.brokers.messages import send_all, take, unique
+from support.brokers.rabbitmq import READER, RabbitNode
 
 RENEW_SECONDS = 0.3
 
@@ -54,7 +54,7 @@ def broker(request: pytest.FixtureRequest, rabbitmq: RabbitNode) -> Iterator[Rab
 
 
 def pass_time(consumer: Consumer) -> None:
-    """Have a consumer look after its queue."""
+    """Make a consumer look after its queue."""
     assert consumer.receive(3 * RENEW_SECONDS) is None
 
 
@@ -90,19 +90,19 @@ def test_a_binding_that_was_removed_is_made_again_though_another_one_brings_even
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_an_exchange_that_was_removed_is_told_and_events_come_again(broker: RabbitBroker, durable: bool) -> None:
-    told: list[bool] = []
-    consumer = broker.consumer("hg.#", durable=durable, on_interrupted=lambda: told.append(True))
+def test_a_removed_exchange_is_reported_and_events_come_again(broker: RabbitBroker, durable: bool) -> None:
+    reported: list[bool] = []
+    consumer = broker.consumer("hg.#", durable=durable, on_interrupted=lambda: reported.append(True))
     broker.publish_events(push_event(1))
     assert take(consumer, 1) == [1]
     broker.remove_exchange()
     broker.prepare(broker.exchange) if isinstance(broker, StompRabbitBroker) else None
     if isinstance(broker, StompRabbitBroker):
-        # Over STOMP nobody makes it again, and one that was made again is not told from one that stood.
+        # Over STOMP no client creates it again, and a new one cannot be distinguished from one that was never removed.
         pass_time(consumer)
     else:
         assert consumer.receive(3 * RENEW_SECONDS + 2) is None
-        assert told == [True]
+        assert reported == [True]
     broker.publish_events(push_event(2))
     assert take(consumer, 1) == [2]
 
@@ -158,11 +158,11 @@ def test_a_queue_of_activemq_that_was_removed_is_made_again_and_what_was_lost_is
         broker.close()
 
 
-def test_a_log_that_was_removed_is_made_again_and_told(tmp_path: Path) -> None:
+def test_a_removed_log_is_created_again_and_reported(tmp_path: Path) -> None:
     broker = FileBroker(tmp_path)
-    told: list[bool] = []
+    reported: list[bool] = []
     try:
-        consumer = broker.consumer("hg.#", on_interrupted=lambda: told.append(True))
+        consumer = broker.consumer("hg.#", on_interrupted=lambda: reported.append(True))
         sender = broker.publisher()
         send_all(sender, [as_message(push_event(1))])
         assert take(consumer, 1) == [1]
@@ -170,7 +170,7 @@ def test_a_log_that_was_removed_is_made_again_and_told(tmp_path: Path) -> None:
             path.unlink()
         with pytest.raises(BrokerUnavailableError, match="was removed or replaced"):
             send_all(sender, [as_message(push_event(2))])
-        wait_until(lambda: consumer.receive(0.1) is None and told)
+        wait_until(lambda: consumer.receive(0.1) is None and reported)
         broker.publish_events(push_event(2))
         assert take(consumer, 1) == [2]
     finally:
@@ -217,7 +217,7 @@ def test_an_idle_publisher_makes_its_exchange_again(rabbitmq: RabbitNode, caplog
         broker.close()
 
 
-def test_events_that_go_to_no_queue_are_told_in_status_and_log(
+def test_events_that_reach_no_queue_are_reported_in_status_and_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker = MemoryBroker(judge=lambda _: Outcome.UNROUTABLE)

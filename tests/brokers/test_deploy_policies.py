@@ -32,12 +32,12 @@ from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import BrokerRefusedUsError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
-from support.activemq import ActiveMqNode
-from support.activemq import is_installed as activemq_is_installed
-from support.broker_messages import bodies, is_silent, message, send_all
-from support.rabbitmq import RabbitNode
-from support.rabbitmq import is_installed as rabbitmq_is_installed
-from support.stomp_wire import StompWire
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.activemq import is_installed as activemq_is_installed
+from support.brokers.messages import bodies, is_silent, message, send_all
+from support.brokers.rabbitmq import RabbitNode
+from support.brokers.rabbitmq import is_installed as rabbitmq_is_installed
+from support.brokers.stomp_wire import StompWire
 
 DEPLOY = Path(__file__).parents[2] / "shared" / "deploy"
 DEFINITIONS = (DEPLOY / "rabbitmq-definitions.json").read_text()
@@ -292,7 +292,7 @@ def test_a_topic_of_activemq_drops_the_oldest_for_a_consumer_that_reads_nothing(
 
 
 @pytest.mark.parametrize("caching", [False, True], ids=["as-shipped", "with-its-default"])
-def test_queues_that_nobody_reads_leave_activemq_memory_for_the_one_that_is_read(
+def test_unread_queues_leave_activemq_memory_for_the_one_that_is_read(
     tmp_path_factory: pytest.TempPathFactory, caching: bool
 ) -> None:
     text = ACTIVEMQ_XML.replace('limit="256 mb"', 'limit="64 mb"')
@@ -322,12 +322,12 @@ def test_queues_that_nobody_reads_leave_activemq_memory_for_the_one_that_is_read
             publish(deployed, "relay", "sourcepulse", *events[:20])
             assert all(source.receive(WAIT_SECONDS) for _ in range(20))
             source.close()
-        # This is what the broker says when it delivers late, or not at all until somebody reads the other queues.
+        # This is what the broker logs when it delivers late, or not at all until a consumer reads the other queues.
         assert ("no space available to page in messages" in node.log()) == caching
 
 
 @pytest.mark.parametrize("expires_s", [None, 365 * 86_400])
-def test_nothing_stays_in_activemq_for_more_than_a_week_whoever_published_it(
+def test_nothing_stays_in_activemq_for_more_than_a_week_even_if_its_publisher_wants_it(
     activemq: ActiveMqNode, expires_s: int | None
 ) -> None:
     topic = "/topic/VirtualTopic.sourcepulse.hg.push.old"

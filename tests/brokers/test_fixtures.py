@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from support.activemq import ActiveMqNode
-from support.rabbitmq import ADMIN, KEEPER, NARROW, READER, RELAY, VHOST, RabbitNode
-from support.stomp_wire import Frame, StompWire, decode, encode
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.rabbitmq import ADMIN, KEEPER, NARROW, READER, RELAY, VHOST, RabbitNode
+from support.brokers.stomp_wire import Frame, StompWire, decode, encode
 
 BODY = b"two\n\nlines and a zero byte \0."
 SILENCE_SECONDS = 0.5

@@ -22,13 +22,13 @@ from sourcepulse.brokers import QueueLimits
 from sourcepulse.brokers.file.queues import LocalPublisher, LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
-from support.local_log import EXCHANGE, drain, log_url, message, publish, publisher, spec, subscribe
+from support.brokers.embedded_log import EXCHANGE, drain, log_url, message, publish, publisher, spec, subscribe
 
 #: Publishes numbers in batches and prints each number once it is settled.
 PUBLISH = """
 import sys
 from sourcepulse.brokers.url import BrokerUrl
-from support.local_log import message, publisher
+from support.brokers.embedded_log import message, publisher
 url, name, batch, batches = BrokerUrl.parse(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 opened = publisher(url)
 for start in range(0, batch * batches, batch):
@@ -39,11 +39,11 @@ for start in range(0, batch * batches, batch):
     sys.stdout.flush()
 """
 
-#: Receives, prints what it got, and acknowledges all but what it is told to keep.
+#: Receives, prints what it got, and acknowledges all but what it shall keep.
 CONSUME = """
 import sys, time
 from sourcepulse.brokers.url import BrokerUrl
-from support.local_log import spec, subscribe
+from support.brokers.embedded_log import spec, subscribe
 url, shared, keep = BrokerUrl.parse(sys.argv[1]), sys.argv[2] == "shared", int(sys.argv[3])
 queue = subscribe(url, spec(queue="me", shared=shared, prefetch=10))
 print("ready", flush=True)
@@ -91,7 +91,7 @@ def run(processes: list[subprocess.Popen[str]], program: str, *arguments: str) -
 def as_user(user: int, *groups: int) -> str:
     """Return the lines that turn a process that has loaded all it needs into one of another user."""
     return (
-        "import os\nfrom support.local_log import publisher, subscribe\n"
+        "import os\nfrom support.brokers.embedded_log import publisher, subscribe\n"
         f"os.setgroups({list(groups)})\nos.setgid({groups[0]})\nos.setuid({user})\nos.umask(0o077)\n"
     )
 
@@ -177,7 +177,7 @@ def test_several_publishers_and_consumers_lose_and_invent_nothing(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="other users can only be played by root")
-def test_users_of_one_group_share_a_log_and_a_stranger_is_told_why_not(
+def test_users_of_one_group_share_a_log_and_another_user_gets_the_reason_why_not(
     processes: list[subprocess.Popen[str]],
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -328,13 +328,13 @@ def test_a_full_disk_is_try_later_and_nothing_settled_is_lost(small_disk: Path) 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [(b"this is no database at all, but text" * 200, "damaged"), (b"SQLite format 3\0" + b"\xff" * 5_000, "damaged")],
 )
-def test_a_damaged_file_is_a_clear_error_that_names_the_repair(url: BrokerUrl, content: bytes, told: str) -> None:
+def test_a_damaged_file_is_a_clear_error_that_names_the_repair(url: BrokerUrl, content: bytes, reason: str) -> None:
     Path(url.path).write_bytes(content)
     for opening in (LocalPublisher(url, exchange=EXCHANGE), LocalSubscription(url, spec())):
-        with pytest.raises(BrokerError, match=rf"log\.db {told}|log\.db is {told}") as caught:
+        with pytest.raises(BrokerError, match=rf"log\.db {reason}|log\.db is {reason}") as caught:
             opening.open()
         assert not isinstance(caught.value, BrokerUnavailableError)
         assert "move it aside" in str(caught.value)
@@ -417,7 +417,7 @@ def test_a_temporary_queue_survives_its_lost_connection_if_it_is_quick(url: Brok
     assert drain(queue) == [b"1"]
 
 
-def test_a_temporary_queue_that_expired_meanwhile_is_told(url: BrokerUrl) -> None:
+def test_a_temporary_queue_that_expired_meanwhile_is_reported(url: BrokerUrl) -> None:
     queue = subscribe(url, spec(limits=QueueLimits(expires_s=0)))
     queue.abandon()
     time.sleep(0.01)

@@ -23,7 +23,7 @@ from sourcepulse.brokers.file.publisher import MESSAGE_MAX_BYTES
 from sourcepulse.brokers.file.queues import LocalPublisher, LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerUnavailableError, NothingThereError, SubscriptionError
-from support.local_log import drain, log_url, message, publish, publisher, spec, subscribe
+from support.brokers.embedded_log import drain, log_url, message, publish, publisher, spec, subscribe
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_the_delivery_carries_what_was_published(url: BrokerUrl) -> None:
     )
 
 
-def test_each_message_is_settled_and_one_that_no_queue_is_bound_to_is_told_unroutable(url: BrokerUrl) -> None:
+def test_each_message_is_settled_and_one_to_which_no_queue_is_bound_is_unroutable(url: BrokerUrl) -> None:
     queue = subscribe(url, spec("hg.#"))
     settled = publish(url, [message(1), message(2, "build.started.x"), message(3)])
     assert [(each.tag, each.outcome) for each in settled] == [
@@ -93,7 +93,7 @@ def test_nothing_is_stored_before_settle(url: BrokerUrl) -> None:
     assert queue.receive(0.1) is None
 
 
-def test_a_durable_queue_keeps_messages_while_nobody_consumes_it(url: BrokerUrl) -> None:
+def test_a_durable_queue_keeps_messages_while_it_has_no_consumer(url: BrokerUrl) -> None:
     publish(url, [message(1)])
     subscribe(url, spec("hg.#", queue="me")).close()
     publish(url, [message(2), message(3)])
@@ -126,7 +126,7 @@ def test_a_temporary_queue_whose_consumer_is_gone_vanishes_when_it_expired(url: 
     assert [each.name for each in queue_statistics(url)] == ["other"]
 
 
-def test_a_durable_queue_that_expired_tells_its_consumer(url: BrokerUrl) -> None:
+def test_a_durable_queue_that_expired_is_reported_to_its_consumer(url: BrokerUrl) -> None:
     asked = spec(queue="me", limits=QueueLimits(expires_s=0))
     first = subscribe(url, asked)
     assert not first.interrupted
@@ -256,7 +256,7 @@ def test_the_log_itself_buries_nothing_however_often_it_hands_a_message_out(url:
     assert dead_letters(url, "me") == ()
 
 
-def test_a_queue_drops_its_oldest_beyond_its_length_and_is_told(url: BrokerUrl) -> None:
+def test_a_queue_drops_its_oldest_messages_beyond_its_length_and_reports_the_loss(url: BrokerUrl) -> None:
     asked = spec("hg.#", queue="me", limits=QueueLimits(max_length=10))
     subscribe(url, asked).close()
     publish(url, [message(number, "hg.push.a" if number % 2 else "build.started.x") for number in range(50)])
@@ -266,7 +266,7 @@ def test_a_queue_drops_its_oldest_beyond_its_length_and_is_told(url: BrokerUrl) 
     assert queue_statistics(url)[0].lost == 15
     queue.close()
     assert subscribe(url, asked).interrupted, "the loss was noticed after the last opening"
-    assert not subscribe(url, asked).interrupted, "a loss is told once"
+    assert not subscribe(url, asked).interrupted, "a loss is reported once"
 
 
 def test_a_message_older_than_the_queue_allows_is_dropped(url: BrokerUrl) -> None:
@@ -278,7 +278,7 @@ def test_a_message_older_than_the_queue_allows_is_dropped(url: BrokerUrl) -> Non
     assert queue_statistics(url)[0].lost == 1
 
 
-def test_the_log_is_trimmed_by_bytes_and_a_queue_behind_is_told(url: BrokerUrl) -> None:
+def test_the_log_is_trimmed_by_bytes_and_a_queue_that_is_behind_reports_the_loss(url: BrokerUrl) -> None:
     behind = subscribe(url, spec("hg.#", queue="behind"))
     held = behind.receive(0)
     assert held is None
@@ -324,7 +324,7 @@ def test_trimming_takes_leased_messages_too_and_their_acknowledgement_does_no_ha
     assert queue_statistics(url)[0].lost == 2
 
 
-def test_statistics_tell_what_waits_where(url: BrokerUrl) -> None:
+def test_statistics_show_what_is_pending_where(url: BrokerUrl) -> None:
     publish(url, [message(1), message(2)])
     queue = subscribe(url, spec("hg.#", queue="me", from_start=True, prefetch=2))
     publish(url, [message(3), message(4, "build.started.x"), message(5)])
@@ -361,7 +361,7 @@ def test_asking_about_a_log_that_is_not_there_makes_none(url: BrokerUrl) -> None
     assert not Path(url.path).exists()
 
 
-def test_a_consumer_that_was_silent_for_too_long_is_told_so(url: BrokerUrl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_consumer_that_was_silent_for_too_long_gets_an_error(url: BrokerUrl, monkeypatch: pytest.MonkeyPatch) -> None:
     from sourcepulse.brokers.file import log as local_log
 
     monkeypatch.setattr(local_log, "LEASE_LIMIT_SECONDS", -1)

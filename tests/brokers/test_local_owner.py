@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.local_log import log_url, message, publish
+from support.brokers.embedded_log import log_url, message, publish
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for two users")
 
@@ -36,7 +36,7 @@ except SourcePulseError as error:
 PUBLISH = """
 import os, sys
 from sourcepulse.brokers.url import BrokerUrl
-from support.local_log import message, publish
+from support.brokers.embedded_log import message, publish
 os.setgroups([int(sys.argv[4])]); os.setgid(int(sys.argv[3])); os.setuid(int(sys.argv[2]))
 print(publish(BrokerUrl.parse(sys.argv[1]), [message(1)])[0].outcome.value)
 """

@@ -24,12 +24,12 @@ from sourcepulse.events.event import Event, Numbers
 from sourcepulse.events.wire import decode, encode
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, body, rows
-from support.activemq import ActiveMqNode
-from support.broker_messages import send_all
-from support.hg import VENV_HG, Repository, Site, require
-from support.local_log import as_message
-from support.rabbitmq import RabbitNode
-from support.spine import publishing_server, relay_ended, wait_until_delivered
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.embedded_log import as_message
+from support.brokers.messages import send_all
+from support.brokers.rabbitmq import RabbitNode
+from support.hg.sites import VENV_HG, Repository, Site, require
+from support.streams.spine import publishing_server, relay_ended, wait_until_delivered
 
 PERL = shutil.which("perl") or "/usr/bin/perl"
 PROGRAMS = Path(__file__).parents[1] / "support" / "foreign"
@@ -50,10 +50,10 @@ class Reader:
         broker = BrokerUrl.parse(url)
         ((host, port),) = broker.hosts
         self._program = program
-        self._out = folder / "told"
+        self._out = folder / "printed"
         self._environ = {
             "PATH": os.environ["PATH"],
-            # Exactly what the page names; no argument, for everybody may read those.
+            # Exactly what the page names; no argument, because every user may read those.
             "BROKER": broker.scheme.rpartition("+")[2],
             "HOST": host,
             "PORT": str(port),
@@ -75,10 +75,10 @@ class Reader:
             self._process = subprocess.Popen(
                 [PERL, str(PROGRAMS / self._program)], env={**self._environ, **extra}, stdout=out, stderr=out
             )
-        assert self.told(1) == [{"ready": True}]
+        assert self.printed(1) == [{"ready": True}]
 
-    def told(self, count: int) -> list[dict[str, Any]]:
-        """Wait for so many more lines of what it prints."""
+    def printed(self, count: int) -> list[dict[str, Any]]:
+        """Wait for `count` more lines of what it prints."""
         deadline = time.monotonic() + WAIT_SECONDS
         while len(lines := self._out.read_text().splitlines()) < self._read + count:
             assert time.monotonic() < deadline, lines
@@ -147,7 +147,7 @@ def test_a_perl_program_reads_real_pushes_resumes_knows_repeats_and_sees_gaps(
 ) -> None:
     server = publishing_server(Site(tmp_path / "site", require(VENV_HG)), url, "pulse")
     with relay_ended(server.outbox):
-        # The first push tells of the repository and its branch too; the others, on top of it, of themselves only.
+        # The first push publishes the repository and its branch too; the others, on top of it, themselves only.
         first_node, *nodes = client.nodes()
         client.push_ssh(server, "--rev", first_node)
         wait_until_delivered(server.outbox)
@@ -155,13 +155,13 @@ def test_a_perl_program_reads_real_pushes_resumes_knows_repeats_and_sees_gaps(
         reader.start(dies_before_ack=2)
         client.push_ssh(server, "--rev", nodes[0])
         client.push_ssh(server, "--rev", nodes[1])
-        first, second = reader.told(2)
+        first, second = reader.printed(2)
         reader.wait_until_dead()
 
-        # One comes while nobody is there.
+        # One comes while no reader is there.
         client.push_ssh(server, "--rev", nodes[2])
         reader.start()
-        repeat, third = reader.told(2)
+        repeat, third = reader.printed(2)
 
         pushes = published(server)[before:]
         assert [first, second, third] == [
@@ -171,12 +171,12 @@ def test_a_perl_program_reads_real_pushes_resumes_knows_repeats_and_sees_gaps(
         assert repeat == {"id": second["id"], "repeat": True}
 
         client.push_ssh(server, "--rev", nodes[3])
-        (fourth,) = reader.told(1)
+        (fourth,) = reader.printed(1)
         assert fourth["sequence"] == before + 4
         assert "lost" not in fourth
 
     publish_after_a_gap(url, server)
-    (late,) = reader.told(1)
+    (late,) = reader.printed(1)
     assert late["sequence"] == before + 4 + LOST + 1
     assert late["lost"] == LOST
 

@@ -17,10 +17,10 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.thread import RelayThread
 from sourcepulse.testing import system_event
-from support.activemq import ActiveMqNode, require_activemq
-from support.broker_messages import unique
-from support.local_log import wait_until
-from support.rabbitmq import ADMIN, RELAY, RabbitNode
+from support.brokers.activemq import ActiveMqNode, require_activemq
+from support.brokers.embedded_log import wait_until
+from support.brokers.messages import unique
+from support.brokers.rabbitmq import ADMIN, RELAY, RabbitNode
 
 EVENTS = 10
 #: After the last event, all have arrived within this.
@@ -60,7 +60,7 @@ def rotate(rotation: Rotation, folder: Path, *, seconds: float, file_first: bool
     broker_file.write_text(rotation.url(RELAY))
     broker_file.chmod(0o600)
     settings = config.load({"broker_file": str(broker_file)}, environ={})
-    told: list[str] = []
+    warnings: list[str] = []
 
     def change_in_the_file() -> None:
         broker_file.write_text(rotation.url(NEW))
@@ -74,7 +74,7 @@ def rotate(rotation: Rotation, folder: Path, *, seconds: float, file_first: bool
     )
     changing = threading.Thread(target=first)
     with Outbox.open(folder / "outbox.db") as outbox, consumer:
-        relay = RelayThread(outbox.path, settings, tell=told.append)
+        relay = RelayThread(outbox.path, settings, warn=warnings.append)
         relay.start()
         begun = time.monotonic()
         try:
@@ -92,7 +92,7 @@ def rotate(rotation: Rotation, folder: Path, *, seconds: float, file_first: bool
             relay.stop()
             # It closes the connections of whatever test comes next.
             changing.join(60)
-    assert (stream["delivered"], stream["buried"], told) == (EVENTS, 0, [])
+    assert (stream["delivered"], stream["buried"], warnings) == (EVENTS, 0, [])
 
 
 def _next(consumer: Consumer) -> str:

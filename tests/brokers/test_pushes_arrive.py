@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.consumer.consumer import Consumer
-from support.activemq import ActiveMqNode
-from support.hg import VENV_HG, Repository, Site, require
-from support.rabbitmq import RabbitNode
-from support.spine import publishing_server, receive, relay_ended
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.rabbitmq import RabbitNode
+from support.hg.sites import VENV_HG, Repository, Site, require
+from support.streams.spine import publishing_server, receive, relay_ended
 
 #: The event of the last is shortened; how large its push is makes no difference to a broker.
 SIZES = (1, 100, 101)

@@ -11,14 +11,22 @@ import pytest
 
 from sourcepulse.brokers import Message, Outcome, Publisher
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.activemq import ActiveMqNode
-from support.amqp import bound_queue, content
-from support.broker_activemq import ActiveMqBroker
-from support.broker_messages import WAIT_SECONDS, bodies, message, outcomes, receive, send_all, settle_until_it_fails
-from support.broker_rabbitmq import StompRabbitBroker
-from support.proxy import Proxy
-from support.rabbitmq import RabbitNode, free_port
-from support.stomp import LIMIT_SECONDS, bounded, hasty, port_of, publisher, subscription, url_of
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.amqp import bound_queue, content
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import StompRabbitBroker
+from support.brokers.messages import (
+    WAIT_SECONDS,
+    bodies,
+    message,
+    outcomes,
+    receive,
+    send_all,
+    settle_until_it_fails,
+)
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import RabbitNode, free_port
+from support.brokers.stomp import LIMIT_SECONDS, bounded, hasty, port_of, publisher, subscription, url_of
 
 #: Full after so much, in whole journal files.
 STORE_BYTES = 1_000_000

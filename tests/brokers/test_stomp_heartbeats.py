@@ -10,12 +10,12 @@ import pytest
 
 from sourcepulse.brokers import Outcome, Publisher
 from sourcepulse.errors import BrokerUnavailableError
-from support.broker_activemq import ActiveMqBroker
-from support.broker_impostor import recorder
-from support.broker_messages import bodies, message, outcomes, send_all
-from support.broker_rabbitmq import StompRabbitBroker
-from support.proxy import Proxy
-from support.stomp import BOUND_SECONDS, bounded, hasty, port_of, publisher, subscription, url_of
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import StompRabbitBroker
+from support.brokers.impostor import recorder
+from support.brokers.messages import bodies, message, outcomes, send_all
+from support.brokers.proxy import Proxy
+from support.brokers.stomp import BOUND_SECONDS, bounded, hasty, port_of, publisher, subscription, url_of
 
 
 def test_a_silent_broker_is_noticed_by_its_missing_heartbeats(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Names over STOMP: nothing goes where nobody reads, and nobody reads what is not for them."""
+"""Names over STOMP: nothing goes where no consumer reads, and no consumer reads what is not for it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from sourcepulse.brokers import SubscriptionSpec
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.errors import BrokerRefusedUsError, ConfigError, SubscriptionError
-from support.activemq import ActiveMqNode
-from support.broker_activemq import ActiveMqBroker
-from support.broker_messages import bodies, message, receive
-from support.broker_rabbitmq import StompRabbitBroker
-from support.rabbitmq import ADMIN, READER
-from support.stomp import broker_at, publisher, subscription
-from support.stomp_wire import StompWire
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import StompRabbitBroker
+from support.brokers.messages import bodies, message, receive
+from support.brokers.rabbitmq import ADMIN, READER
+from support.brokers.stomp import broker_at, publisher, subscription
+from support.brokers.stomp_wire import StompWire
 
 
 @pytest.fixture(params=["rabbitmq", "activemq"])
@@ -32,7 +32,7 @@ def stomp(request: pytest.FixtureRequest) -> Iterator[StompRabbitBroker | Active
 # B17: destinations that a broker reads otherwise.
 
 
-def test_at_activemq_nothing_piles_up_where_nobody_reads(
+def test_at_activemq_nothing_piles_up_where_no_consumer_reads(
     activemq: ActiveMqNode, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     node = ActiveMqNode(tmp_path_factory.mktemp("alone"))
@@ -71,7 +71,7 @@ def test_an_exchange_that_activemq_would_read_otherwise_is_refused(activemq: Act
 # B18, B19: what a reader of everything public must not see.
 
 
-def test_who_may_read_the_public_exchange_may_not_read_the_restricted_one(
+def test_a_reader_of_the_public_exchange_may_not_read_the_restricted_one(
     stomp: StompRabbitBroker | ActiveMqBroker,
 ) -> None:
     for durable in (True, False):

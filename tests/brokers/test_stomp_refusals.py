@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a STOMP broker does not give: each refusal is told in words that name who must act, and how."""
+"""What a STOMP broker does not give: each refusal is explained in words that name who must act, and how."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.brokers import Outcome, QueueLimits, SubscriptionSpec
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, SubscriptionError
-from support.amqp import new_name
-from support.amqp import subscription as amqp_subscription
-from support.broker_activemq import ActiveMqBroker
-from support.broker_messages import bodies, message, outcomes, receive, send_all, settle_until_it_fails, take
-from support.broker_rabbitmq import StompRabbitBroker
-from support.local_log import push_event
-from support.proxy import Proxy
-from support.rabbitmq import ADMIN, KEEPER, READER, RELAY, RabbitNode, free_port
-from support.stomp import port_of, publisher, subscription, url_of
+from support.brokers.amqp import new_name
+from support.brokers.amqp import subscription as amqp_subscription
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import StompRabbitBroker
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import bodies, message, outcomes, receive, send_all, settle_until_it_fails, take
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import ADMIN, KEEPER, READER, RELAY, RabbitNode, free_port
+from support.brokers.stomp import port_of, publisher, subscription, url_of
 
-#: The one that everybody may use who has rights at all.
+#: The one that every user with any right may use.
 EXCHANGE = "sourcepulse"
 
 
@@ -55,7 +55,7 @@ def test_a_refusal_whose_reason_was_lost_with_the_connection_is_asked_for_again(
 # The exchange.
 
 
-def test_a_missing_exchange_that_nobody_can_declare_is_told_with_the_way_out(rabbitmq: RabbitNode) -> None:
+def test_the_error_for_a_missing_exchange_that_stomp_cannot_declare_names_the_way_out(rabbitmq: RabbitNode) -> None:
     url = f"{rabbitmq.stomp_url()}?amqp_port={free_port()}"
     sender = publisher(url, exchange=new_name("exchange"), connect_limit_s=2)
     sender.open()
@@ -119,14 +119,14 @@ def test_an_exchange_that_is_deleted_in_the_middle_is_declared_again(rabbitmq: R
 
 
 @pytest.mark.parametrize("vhost", ["nowhere", "closed"])
-def test_a_virtual_host_that_is_not_ours_is_told(rabbitmq: RabbitNode, vhost: str) -> None:
+def test_the_error_names_a_virtual_host_that_is_not_ours(rabbitmq: RabbitNode, vhost: str) -> None:
     url = rabbitmq.stomp_url().replace("/pulse", f"/{vhost}")
     for open_it in (publisher(url).open, subscription(url, spec()).open):
         with pytest.raises(BrokerRefusedUsError, match=f"refuses our login.*'{vhost}'"):
             open_it()
 
 
-def test_a_user_that_does_not_exist_is_told(stomp: StompRabbitBroker | ActiveMqBroker) -> None:
+def test_the_login_of_a_user_that_does_not_exist_is_refused(stomp: StompRabbitBroker | ActiveMqBroker) -> None:
     url = stomp.url_of(user=("nobody", "s3cret"))
     for open_it in (publisher(url).open, subscription(url, spec()).open):
         with pytest.raises(BrokerRefusedUsError, match="refuses our login") as caught:
@@ -141,7 +141,9 @@ def test_a_url_without_a_user_is_refused_by_a_broker_that_wants_one(stomp: Stomp
 
 
 @pytest.mark.parametrize("durable", [True, False], ids=["durable", "temporary"])
-def test_a_user_without_the_right_to_read_is_told(stomp: StompRabbitBroker | ActiveMqBroker, durable: bool) -> None:
+def test_the_error_names_a_user_without_the_right_to_read(
+    stomp: StompRabbitBroker | ActiveMqBroker, durable: bool
+) -> None:
     with pytest.raises(BrokerRefusedUsError, match="relay"):
         subscription(stomp.url_of(user=RELAY), spec(durable=durable)).open()
 
@@ -163,7 +165,7 @@ def test_the_least_rights_are_enough(stomp: StompRabbitBroker | ActiveMqBroker) 
         each.close()
 
 
-def test_who_may_not_keep_dead_letters_loses_them_and_nothing_else(
+def test_a_user_without_the_right_to_keep_dead_letters_loses_them_and_nothing_else(
     stomp: StompRabbitBroker | ActiveMqBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = subscription(stomp.url_of(user=READER), spec())
@@ -189,7 +191,7 @@ def test_who_may_not_keep_dead_letters_loses_them_and_nothing_else(
     sender.close()
 
 
-def test_a_message_that_is_no_event_stops_nobody_who_may_not_put_it_aside(
+def test_a_message_that_is_not_an_event_stops_no_consumer_even_if_it_may_not_set_it_aside(
     stomp: StompRabbitBroker | ActiveMqBroker,
 ) -> None:
     consumer = Consumer(stomp.url_of(user=READER), ["hg.#"], new_name("sub"), durable=True, timeout=20)
@@ -204,7 +206,7 @@ def test_a_message_that_is_no_event_stops_nobody_who_may_not_put_it_aside(
 # The queue.
 
 
-def test_a_queue_made_over_amqp_is_refused_over_stomp_and_the_way_out_told(rabbitmq: RabbitNode) -> None:
+def test_a_queue_created_over_amqp_is_refused_over_stomp_with_the_way_out(rabbitmq: RabbitNode) -> None:
     asked = spec(prefix="sub")
     made = amqp_subscription(rabbitmq.url(), asked)
     made.open()
@@ -213,7 +215,7 @@ def test_a_queue_made_over_amqp_is_refused_over_stomp_and_the_way_out_told(rabbi
         subscription(rabbitmq.stomp_url(), asked).open()
 
 
-def test_a_queue_with_other_limits_is_refused_and_the_way_out_told(rabbitmq: RabbitNode) -> None:
+def test_a_queue_with_other_limits_is_refused_with_the_way_out(rabbitmq: RabbitNode) -> None:
     queue = new_name("sub")
     first = subscription(rabbitmq.stomp_url(), spec(queue=queue))
     first.open()
@@ -225,21 +227,21 @@ def test_a_queue_with_other_limits_is_refused_and_the_way_out_told(rabbitmq: Rab
         subscription(rabbitmq.stomp_url(), other).open()
 
 
-def test_topics_that_cannot_be_taken_back_are_told_and_left_out(
+def test_former_topics_that_cannot_be_unbound_are_logged_and_filtered_out(
     stomp: StompRabbitBroker | ActiveMqBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     with stomp.consumer("hg.#", "build.#"):
         pass
     with stomp.consumer("hg.#") as consumer:
-        told = [
+        warnings = [
             record.getMessage()
             for record in caplog.records
             if "former" in record.getMessage() or "still be bound" in record.getMessage()
         ]
-        assert len(told) == 1
-        assert "build" in told[0]
-        assert "ask an admin" in told[0]
+        assert len(warnings) == 1
+        assert "build" in warnings[0]
+        assert "ask an admin" in warnings[0]
         stomp.publish_events(push_event(1))
         stomp.publish(message(7, key="build.done"))
         stomp.publish_events(push_event(2))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A message that a STOMP broker refuses: it alone is found and told, whatever it was sent along with."""
+"""A message that a STOMP broker refuses: it alone is found and reported, whatever it was sent along with."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from sourcepulse.brokers import Message, Outcome, Settlement
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.broker_activemq import ActiveMqBroker
-from support.broker_messages import is_silent, message, outcomes, receive, send_all, settle_until_it_fails
-from support.broker_rabbitmq import StompRabbitBroker
-from support.broker_under_test import SMALL_MESSAGE_BYTES, RemoteBroker
-from support.rabbitmq import NARROW, READER
-from support.stomp import broker_at, publisher
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import StompRabbitBroker
+from support.brokers.broker_under_test import SMALL_MESSAGE_BYTES, RemoteBroker
+from support.brokers.messages import is_silent, message, outcomes, receive, send_all, settle_until_it_fails
+from support.brokers.rabbitmq import NARROW, READER
+from support.brokers.stomp import broker_at, publisher
 
 #: The exchange for which the narrow user has rights, and for keys that begin with `hg.` only.
 EXCHANGE = "sourcepulse"

@@ -11,13 +11,13 @@ import pytest
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ConfigError
-from support.activemq import ActiveMqNode
-from support.broker_activemq import ActiveMqBroker
-from support.broker_impostor import recorder
-from support.broker_messages import message, outcomes, receive, send_all
-from support.broker_rabbitmq import StompRabbitBroker
-from support.rabbitmq import ADMIN, RabbitNode
-from support.stomp import LIMIT_SECONDS, frozen, hasty, publisher, subscription, url_of
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import StompRabbitBroker
+from support.brokers.impostor import recorder
+from support.brokers.messages import message, outcomes, receive, send_all
+from support.brokers.rabbitmq import ADMIN, RabbitNode
+from support.brokers.stomp import LIMIT_SECONDS, frozen, hasty, publisher, subscription, url_of
 
 # B16: the password.
 
@@ -35,7 +35,7 @@ def test_with_tls_nothing_is_ever_said_without_it(stomp: StompRabbitBroker | Act
     assert stomp.encrypted.password.encode() not in b"".join(heard)
 
 
-def test_no_logger_is_told_the_password(
+def test_no_logger_gets_the_password(
     stomp: StompRabbitBroker | ActiveMqBroker, tls: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""TLS over STOMP where it goes wrong: wrong ports, wrong certificates, each told in words and without the password."""
+"""TLS over STOMP where it goes wrong: wrong ports, wrong certificates, each explained without the password."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import trustme
 from sourcepulse.brokers import Outcome
 from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.activemq import ActiveMqNode
-from support.amqp import publisher as amqp_publisher
-from support.broker_impostor import answering, refusal_of, server, tls_with
-from support.broker_messages import message, outcomes, send_all
-from support.rabbitmq import ADMIN, RabbitNode, free_port
-from support.stomp import LIMIT_SECONDS, bounded, hasty, publisher
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.amqp import publisher as amqp_publisher
+from support.brokers.impostor import answering, refusal_of, server, tls_with
+from support.brokers.messages import message, outcomes, send_all
+from support.brokers.rabbitmq import ADMIN, RabbitNode, free_port
+from support.brokers.stomp import LIMIT_SECONDS, bounded, hasty, publisher
 
 SCHEMES = ("stomps+rabbitmq", "stomps+activemq")
 #: A loopback address that the certificates do not name, unless a test wants it.
@@ -46,13 +46,13 @@ def url_to(scheme: str, hosts: str, options: str = "") -> str:
 
 
 def refusal(url: str) -> str:
-    """Return what is told by a publisher that cannot connect."""
+    """Return the error of a publisher that cannot connect."""
     with bounded():
         return refusal_of(hasty(url), ADMIN[1])
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_an_expired_certificate_is_told(scheme: str, ca: trustme.CA, trust: str) -> None:
+def test_the_error_mentions_that_a_certificate_has_expired(scheme: str, ca: trustme.CA, trust: str) -> None:
     past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     expired = ca.issue_cert("localhost", not_before=past, not_after=past + datetime.timedelta(days=1))
     with server(tls=tls_with(expired)) as port:
@@ -72,7 +72,7 @@ def test_each_host_must_show_a_certificate_with_its_own_name(scheme: str, ca: tr
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_peer_that_ends_tls_after_the_handshake_is_told(scheme: str, ca: trustme.CA, trust: str) -> None:
+def test_the_error_names_a_peer_that_ends_tls_after_the_handshake(scheme: str, ca: trustme.CA, trust: str) -> None:
     with server(lambda _: None, tls=tls_with(ca.issue_cert("localhost"))) as port:
         assert f"localhost:{port}" in refusal(url_to(scheme, f"localhost:{port}", trust))
 
@@ -89,12 +89,12 @@ def test_a_peer_that_is_silent_after_the_handshake_is_left_at_the_limit(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_server_of_another_kind_behind_tls_is_told(scheme: str, ca: trustme.CA, trust: str) -> None:
+def test_the_error_names_the_protocol_of_another_server_behind_tls(scheme: str, ca: trustme.CA, trust: str) -> None:
     with server(answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), tls=tls_with(ca.issue_cert("localhost"))) as port:
         assert "speaks HTTP, not STOMP" in refusal(url_to(scheme, f"localhost:{port}", trust))
 
 
-def test_amqps_ports_are_no_ports_for_stomp(rabbitmq: RabbitNode) -> None:
+def test_the_ports_of_amqp_are_not_ports_for_stomp(rabbitmq: RabbitNode) -> None:
     trust = f"?ca={rabbitmq.ca_file}"
     plain = refusal(url_to("stomp+rabbitmq", f"localhost:{rabbitmq.port}"))
     assert "speaks AMQP 0.9.1, not STOMP" in plain or "is that its STOMP port" in plain
@@ -102,7 +102,7 @@ def test_amqps_ports_are_no_ports_for_stomp(rabbitmq: RabbitNode) -> None:
     assert "speaks AMQP 0.9.1, not STOMP" in encrypted or "is that its STOMP port" in encrypted
 
 
-def test_stomps_ports_are_no_ports_for_amqp(rabbitmq: RabbitNode) -> None:
+def test_the_ports_of_stomp_are_not_ports_for_amqp(rabbitmq: RabbitNode) -> None:
     trust = f"?ca={rabbitmq.ca_file}"
     for url in (
         url_to("amqp", f"localhost:{rabbitmq.stomp_port}"),
@@ -113,7 +113,7 @@ def test_stomps_ports_are_no_ports_for_amqp(rabbitmq: RabbitNode) -> None:
         assert ADMIN[1] not in f"{caught.value!r}{caught.value.__cause__!r}"
 
 
-def test_a_port_with_tls_is_told_apart_from_one_without(rabbitmq: RabbitNode, activemq: ActiveMqNode) -> None:
+def test_the_error_distinguishes_a_port_with_tls_from_one_without(rabbitmq: RabbitNode, activemq: ActiveMqNode) -> None:
     assert "stomps+..." in refusal(url_to("stomp+rabbitmq", f"localhost:{rabbitmq.stomp_tls_port}"))
     # ActiveMQ ends the connection without a word.
     assert "is it without TLS?" in refusal(url_to("stomp+activemq", f"localhost:{activemq.tls_port}"))
@@ -139,7 +139,7 @@ def test_activemq_may_want_our_certificate(activemq: ActiveMqNode, tmp_path: Pat
     sender.close()
 
 
-def test_a_file_that_cannot_be_used_is_refused_before_anybody_is_asked() -> None:
+def test_a_file_that_cannot_be_used_is_refused_before_connecting() -> None:
     for options in ("?ca=/nonexistent/ca.pem", "?cert=/nonexistent/cert.pem", "?key=/nonexistent/key.pem"):
         with pytest.raises(BrokerRefusedUsError, match=r"cannot be read|no \?cert="):
             hasty(url_to("stomps+activemq", f"localhost:{free_port()}", options)).open()

@@ -11,15 +11,15 @@ import pytest
 
 from sourcepulse.brokers import Outcome, Publisher
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
-from support.amqp import bound_queue, content
-from support.broker_activemq import ActiveMqBroker
-from support.broker_messages import bodies, message, outcomes, settle, settle_until_it_fails
-from support.broker_rabbitmq import StompRabbitBroker
-from support.proxy import Proxy
-from support.rabbitmq import RabbitNode
-from support.stomp import bounded, frozen, hasty, port_of, publisher, subscription, url_of
+from support.brokers.amqp import bound_queue, content
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import StompRabbitBroker
+from support.brokers.messages import bodies, message, outcomes, settle, settle_until_it_fails
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import RabbitNode
+from support.brokers.stomp import bounded, frozen, hasty, port_of, publisher, subscription, url_of
 
-#: Of a message's 20 kB or more, so many bytes end in its middle.
+#: Of a message's 20 kB or more, this many bytes end in its middle.
 MIDDLE_BYTES = 12_000
 #: A few frames fill every buffer between us and a broker that reads nothing.
 FLOOD = b"x" * 250_000
@@ -34,16 +34,16 @@ def test_a_queue_that_rejects_ends_the_connection_and_nothing_is_lost(rabbitmq: 
     full = bound_queue(rabbitmq, broker.exchange, arguments={"x-max-length": 3, "x-overflow": "reject-publish"})
     sender = broker.publisher()
     waiting = {number: message(number) for number in range(20)}
-    told: list[int] = []
+    settled: list[int] = []
     for attempt in range(100):
-        assert attempt < 99, f"only {told} were settled"
+        assert attempt < 99, f"only {settled} were settled"
         try:
             for each in waiting.values():
                 sender.send(each)
             while waiting:
                 for item in sender.settle(5):
                     assert item.outcome is Outcome.DELIVERED
-                    told.append(item.tag)
+                    settled.append(item.tag)
                     del waiting[item.tag]
         except BrokerUnavailableError as error:
             assert not isinstance(error, BrokerRefusedUsError)  # noqa: PT017 - it comes as often as it likes
@@ -52,7 +52,7 @@ def test_a_queue_that_rejects_ends_the_connection_and_nothing_is_lost(rabbitmq: 
             sender.open()
             continue
         break
-    assert told == list(range(20))
+    assert settled == list(range(20))
     stored = [int(got.body) for got in content(rabbitmq, whole)]
     assert list(dict.fromkeys(stored)) == list(range(20))
     # It was rejected at least once, or this test would show nothing.
@@ -60,10 +60,10 @@ def test_a_queue_that_rejects_ends_the_connection_and_nothing_is_lost(rabbitmq: 
     broker.close()
 
 
-# B9: what a receipt does not tell.
+# B9: what a receipt does not report.
 
 
-def test_over_stomp_nobody_learns_that_no_queue_took_a_message(stomp: StompRabbitBroker | ActiveMqBroker) -> None:
+def test_over_stomp_a_message_that_no_queue_took_counts_as_delivered(stomp: StompRabbitBroker | ActiveMqBroker) -> None:
     assert [item.outcome for item in stomp.publish(message(1))] == [Outcome.DELIVERED]
 
 

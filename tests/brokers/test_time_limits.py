@@ -28,18 +28,18 @@ from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.relay import Relay
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import system_event
-from support.broker_activemq import ActiveMqBroker
-from support.broker_messages import message, receive
-from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
-from support.broker_under_test import RemoteBroker
-from support.local_log import push_event
-from support.proxy import Proxy
-from support.stomp import publisher as stomp_publisher
-from support.stomp import subscription as stomp_subscription
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import RabbitBroker, StompRabbitBroker
+from support.brokers.broker_under_test import RemoteBroker
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import message, receive
+from support.brokers.proxy import Proxy
+from support.brokers.stomp import publisher as stomp_publisher
+from support.brokers.stomp import subscription as stomp_subscription
 
 #: Every limit that a publisher or a subscription is given.
 LIMIT_SECONDS = 0.5
-#: A good-bye has a limit of its own, which nobody can set.
+#: Closing has a limit of its own, which cannot be set.
 CLOSE_LIMIT_SECONDS = 1.0
 #: A loaded machine is late, but not by that much; a flood through TLS into large buffers was seen to take 5.4 s.
 LATE_SECONDS = 8.0
@@ -108,7 +108,7 @@ def half_a_frame(proxy: Proxy) -> None:
 
 @contextmanager
 def dripping(proxy: Proxy) -> Iterator[None]:
-    """Let one byte pass each tenth of a second."""
+    """Pass one byte each tenth of a second."""
     done = threading.Event()
 
     def drip() -> None:
@@ -127,7 +127,7 @@ def dripping(proxy: Proxy) -> Iterator[None]:
 
 @contextmanager
 def trouble(kind: str, proxy: Proxy) -> Iterator[None]:
-    """Have the network stop; for what is inside, and for good."""
+    """Stop the network; for what is inside, and for good."""
     if kind == "drip":
         with dripping(proxy):
             yield
@@ -221,7 +221,7 @@ def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     answer.set()
 
 
-def test_a_name_that_nobody_resolves_ends_at_the_limit(way: Way, hanging_resolver: str) -> None:
+def test_a_name_that_no_server_resolves_is_an_error_at_the_limit(way: Way, hanging_resolver: str) -> None:
     url = way.url.replace("localhost", hanging_resolver)
 
     def fails_to_open(piece: Publisher | Subscription) -> None:
@@ -322,7 +322,7 @@ def test_no_call_of_a_subscription_blocks(way: Way, kind: str) -> None:
 
 @contextmanager
 def babbler() -> Iterator[str]:
-    """A peer that lets everybody in, gives the receipts of subscriptions, and then says the same for ever."""
+    """A peer that accepts every login, sends the receipts of subscriptions, and then repeats the same for ever."""
     nonsense = b"RECEIPT\nreceipt-id:nobody-asked\n\n\0" * 1000
     welcome = b"CONNECTED\nversion:1.2\nheart-beat:0,0\n\n\0" + b"".join(
         b"RECEIPT\nreceipt-id:r%d\n\n\0" % number for number in (1, 2)
@@ -381,7 +381,7 @@ def test_no_call_waits_for_the_end_of_nonsense() -> None:
 
 @pytest.fixture
 def hasty_consumers(monkeypatch: pytest.MonkeyPatch, plain_way: Way, tmp_path: Path) -> None:
-    """Have consumers use subscriptions with small limits."""
+    """Make consumers use subscriptions with small limits."""
 
     def hasty(url: BrokerUrl, spec: SubscriptionSpec, *, former_patterns: Sequence[str] = ()) -> Subscription:
         assert url.hosts

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """The administrators' page of a real Bugzilla, and an extension that its web server cannot read.
 
-`support.bugzilla_world` says which Bugzilla that is. As root the web server's scripts run as another user.
+`support.bugzilla.world` says which Bugzilla that is. As root the web server's scripts run as another user.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from support.bugzilla_web import BugzillaSite, Visitor, hidden_fields
-from support.bugzilla_world import HOME, Desk, open_desk
+from support.bugzilla.web import BugzillaSite, Visitor, hidden_fields
+from support.bugzilla.world import HOME, Desk, open_desk
 
 PAGE = "page.cgi?id=sourcepulse.html"
-NOBODY = 65_534
-_AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+OTHER_UID = 65_534
+_AS_OTHER_USER = ("setpriv", f"--reuid={OTHER_UID}", f"--regid={OTHER_UID}", "--clear-groups")
 #: A comment that is so much later than the last row is silence.
 SILENCE_SECONDS = 11.0
 REASON = '<script>alert("it has no & views")</script>'
@@ -40,16 +40,16 @@ pytestmark = [
 ]
 
 
-def _can_be_nobody() -> bool:
+def _can_be_other_user() -> bool:
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         return False
     tests = ("test", "-r", f"{HOME}/extensions/SourcePulse/Extension.pm", "-a", "-w", f"{HOME}/data/params.json")
-    return subprocess.run([*_AS_NOBODY, *tests], check=False).returncode == 0
+    return subprocess.run([*_AS_OTHER_USER, *tests], check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    with open_desk(tmp_path_factory.mktemp("bugzilla"), _AS_NOBODY if _can_be_nobody() else ()) as desk:
+    with open_desk(tmp_path_factory.mktemp("bugzilla"), _AS_OTHER_USER if _can_be_other_user() else ()) as desk:
         yield desk
 
 
@@ -104,7 +104,9 @@ def _file_by_form(desk: Desk, summary: str) -> None:
     assert "has been successfully created" in page, page[-3000:]
 
 
-@pytest.mark.skipif(not _can_be_nobody(), reason="the scripts cannot run as another user, or it may not read the tree")
+@pytest.mark.skipif(
+    not _can_be_other_user(), reason="the scripts cannot run as another user, or it may not read the tree"
+)
 def test_an_extension_that_the_web_server_cannot_read_is_noticed(desk: Desk, tmp_path: Path) -> None:
     link = Path(HOME) / "extensions" / "SourcePulse"
     readable = link.readlink()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """What administrators do on a real Bugzilla's pages and no hook sees is found in its history, without what was private.
 
-What is secret has SECRET in it. `support.bugzilla_world` says which Bugzilla that is.
+What is secret has SECRET in it. `support.bugzilla.world` says which Bugzilla that is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from sourcepulse.events.event import Event
-from support.bugzilla_world import HOME, Desk, open_desk
+from support.bugzilla.world import HOME, Desk, open_desk
 
 pytestmark = [
     pytest.mark.soak,

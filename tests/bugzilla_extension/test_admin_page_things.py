@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """What administrators do on a real Bugzilla's pages to what bugs are filed under, and to what bugs have, is published.
 
-What is secret has SECRET in it. `support.bugzilla_world` says which Bugzilla that is.
+What is secret has SECRET in it. `support.bugzilla.world` says which Bugzilla that is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sourcepulse.events.event import Event
-from support.bugzilla_world import HOME, Desk, open_desk
+from support.bugzilla.world import HOME, Desk, open_desk
 
 MANDATORY = "3"
 

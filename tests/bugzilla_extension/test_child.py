@@ -20,8 +20,8 @@ from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.perl.child import Child, minimal_environment
 from sourcepulse_bugzilla.perl.requests import Drainer, Hello, Judged, command_for
 from sourcepulse_bugzilla.perl.stderr import LINES_PER_PERIOD, StderrLines
-from support.bugzilla_rows import SITE, SOURCE, bug_update, comment, row
-from support.bugzilla_standin import StandIn
+from support.bugzilla.rows import SITE, SOURCE, bug_update, comment, row
+from support.bugzilla.standin import StandIn
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_process_that_does_not_answer_is_killed_in_time(bugzilla: StandIn, fau
     assert time.monotonic() - begun < 15
 
 
-def test_whoever_is_told_to_end_does_not_wait_to_the_limit(bugzilla: StandIn) -> None:
+def test_a_process_that_shall_end_does_not_wait_until_the_limit(bugzilla: StandIn) -> None:
     bugzilla.say("fault", "next hang")
     end = time.monotonic() + 600
     steps = []
@@ -153,18 +153,18 @@ def test_much_talk_on_standard_error_neither_blocks_nor_fills_the_log(
     assert max(map(len, said)) < 600
 
 
-def test_lines_are_told_again_in_the_next_minute_and_controls_are_shown() -> None:
-    now, told = 0.0, list[str]()
-    lines = StderrLines(told.append, clock=lambda: now)
+def test_lines_are_logged_again_in_the_next_minute_and_control_characters_are_shown() -> None:
+    now, logged = 0.0, list[str]()
+    lines = StderrLines(logged.append, clock=lambda: now)
     lines.add(b"one\ntw")
     lines.add(b"o \x1b[2J \xff\n\n" + b"x\n" * 100)
-    assert told[:2] == ["one", "two \\x1b[2J \ufffd"]
-    assert len(told) == LINES_PER_PERIOD
+    assert logged[:2] == ["one", "two \\x1b[2J \ufffd"]
+    assert len(logged) == LINES_PER_PERIOD
     now = 61.0
     lines.add(b"again\nno end")
-    assert told[LINES_PER_PERIOD:] == ["... and 52 more lines", "again"]
+    assert logged[LINES_PER_PERIOD:] == ["... and 52 more lines", "again"]
     lines.end()
-    assert told[-1] == "no end"
+    assert logged[-1] == "no end"
     assert lines.last == ["again", "no end"]
 
 
@@ -245,7 +245,7 @@ def test_the_time_of_the_last_row_comes_if_the_extension_is_silent(bugzilla: Sta
         assert drainer.stats().silent_since == 1_795_345_780
 
 
-def test_a_folder_that_is_no_bugzilla_is_named(tmp_path: Path, bugzilla: StandIn) -> None:
+def test_a_folder_that_is_not_a_bugzilla_is_named(tmp_path: Path, bugzilla: StandIn) -> None:
     with pytest.raises(ConfigError, match="not the folder of a Bugzilla"):
         command_for(tmp_path)
     (tmp_path / "Bugzilla.pm").touch()
@@ -256,7 +256,7 @@ def test_a_folder_that_is_no_bugzilla_is_named(tmp_path: Path, bugzilla: StandIn
     assert caught.value.exit_code == EXIT_USAGE
 
 
-def test_a_perl_that_is_none_says_so(bugzilla: StandIn) -> None:
+def test_the_error_names_the_exit_code_of_a_program_that_is_not_perl(bugzilla: StandIn) -> None:
     with closing(Child(command_for(bugzilla.folder, "/bin/false"))) as child, pytest.raises(DrainerGoneError) as caught:
         child.ask({"do": "hello"})
     assert "ended with exit code 1" in str(caught.value)

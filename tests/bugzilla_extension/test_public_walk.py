@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.events.event import Event
-from support import bugzilla_tree
-from support.bugzilla_steps import Params, Step
-from support.bugzilla_tree import open_tree
-from support.bugzilla_visitor import Visitor
-from support.bugzilla_walk import Walk
+from support.bugzilla import tree as bugzilla_tree
+from support.bugzilla.steps import Params, Step
+from support.bugzilla.tree import open_tree
+from support.bugzilla.visitor import Visitor
+from support.bugzilla.walk import Walk
 
 IS_REAL = "BUGZILLA_HOME" in os.environ
 #: The time of a real database cannot be set, and its steps take longer.

@@ -27,18 +27,18 @@ from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Work, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.perl.requests import command_for
-from support.bugzilla_oracle import (
+from support.bugzilla.oracle import (
     assert_complete,
     assert_events_stand_for_something,
     assert_no_secret,
     assert_nothing_invented,
     assert_nothing_leaked,
     bug_of,
-    told,
+    events_by_stream,
 )
-from support.bugzilla_steps import KINDS, random_steps, steps_of
-from support.bugzilla_tree import ENDS_WITHIN_SECONDS, BugzillaTree, open_tree
-from support.spine import receive
+from support.bugzilla.steps import KINDS, random_steps, steps_of
+from support.bugzilla.tree import ENDS_WITHIN_SECONDS, BugzillaTree, open_tree
+from support.streams.spine import receive
 
 STEPS_MAX = 40
 DAILY_EXAMPLES = 2
@@ -77,7 +77,7 @@ def drain(tree: BugzillaTree, outbox: Path, *, reconcile: bool = False) -> None:
     suppress_health_check=list(HealthCheck),
 )
 @given(data=st.data())
-def test_no_choice_of_steps_tells_the_public_what_it_may_not_know(tree: BugzillaTree, data: st.DataObject) -> None:
+def test_no_choice_of_steps_publishes_what_the_public_may_not_know(tree: BugzillaTree, data: st.DataObject) -> None:
     # What hypothesis chooses again has other words the second time.
     word = f"TOKEN{uuid.uuid4().hex}"
     count = data.draw(st.integers(1, STEPS_MAX))
@@ -88,14 +88,14 @@ def test_no_choice_of_steps_tells_the_public_what_it_may_not_know(tree: Bugzilla
     outbox = tree.journal.with_name(f"{uuid.uuid4()}.db")
     tree.do(list(steps))
     drain(tree, outbox)
-    public, restricted = told(outbox)
+    public, restricted = events_by_stream(outbox)
     assert_nothing_leaked(tree, public)
     assert_nothing_invented(tree, [*public, *restricted])
     assert_events_stand_for_something(tree.facts(), restricted)
 
 
 @pytest.mark.parametrize("seed", [*DAILY_SEEDS, *(pytest.param(seed, marks=pytest.mark.soak) for seed in SOAK_SEEDS)])
-def test_a_long_walk_is_told_completely_and_discreetly(tree: BugzillaTree, folder: Path, seed: int) -> None:
+def test_a_long_walk_is_published_completely_and_without_secrets(tree: BugzillaTree, folder: Path, seed: int) -> None:
     tree.begin()
     outbox = folder / "outbox.db"
     drain(tree, outbox)
@@ -106,7 +106,7 @@ def test_a_long_walk_is_told_completely_and_discreetly(tree: BugzillaTree, folde
     # The other sides of dependencies have only the history.
     drain(tree, outbox, reconcile=True)
     drain(tree, outbox, reconcile=True)
-    public, restricted = told(outbox)
+    public, restricted = events_by_stream(outbox)
     facts = tree.facts()
     assert_nothing_leaked(tree, public)
     assert_nothing_invented(tree, [*public, *restricted])
@@ -121,7 +121,7 @@ def test_a_long_walk_is_told_completely_and_discreetly(tree: BugzillaTree, folde
 
 
 def publish(tree: BugzillaTree, outbox: Path, folder: Path, count: int) -> list[Event]:
-    """Have the sidecar send all public events to an embedded log, and give what arrived."""
+    """Make the sidecar send all public events to an embedded log, and return what arrived."""
     url = f"file://{folder}/log.db"
     with Consumer(url, topics=["#"], queue="walk", durable=True) as consumer:
         receive(consumer, 1, 0.1)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """What people do with a real Bugzilla's web forms and REST arrives at a real RabbitMQ consumer, exactly.
 
-`support.bugzilla_world` says which Bugzilla that is.
+`support.bugzilla.world` says which Bugzilla that is.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.bugzilla_web import Visitor, hidden_fields
-from support.bugzilla_world import HOME, World, open_world
-from support.rabbitmq import RabbitNode
+from support.brokers.rabbitmq import RabbitNode
+from support.bugzilla.web import Visitor, hidden_fields
+from support.bugzilla.world import HOME, World, open_world
 
 MASS_BUGS = 50
 
@@ -148,7 +148,7 @@ def test_attachments_and_their_flags_arrive(world: World) -> None:
         f"bug/attachment/{attachment}",
         {"ids": [attachment], "flags": [{"name": flag, "status": "?", "requestee": world.made["login"], "new": True}]},
     )
-    # Whoever is asked is put on the list of those who are told, in an update of the bug.
+    # The user who is asked is put on the CC list, in an update of the bug.
     assert [kind for kind, _ in world.arrived(3)] == [
         "bugzilla.attachment.changed.v1",
         "bugzilla.flag.requested.v1",
@@ -177,7 +177,7 @@ def test_flags_of_a_bug_arrive(world: World) -> None:
     events = world.events(2)
     assert [event.type for event in events] == ["bugzilla.bug.changed.v1", "bugzilla.flag.requested.v1"]
     name = world.made["login"].split("@")[0]
-    # Whoever is asked is put on the list of those who are told.
+    # The user who is asked is put on the CC list.
     assert {change["field_name"] for change in events[0].data["changes"]} - {"cc"} == {"flagtypes.name"}
     assert events[1].data["flag"]["requestee"]["name"] == name
 
@@ -215,7 +215,7 @@ def test_a_mass_change_by_form_and_by_rest_arrives_bug_by_bug(world: World) -> N
     assert len({event.data["change_set"] for event in events}) == MASS_BUGS
 
 
-def test_what_is_refused_in_the_middle_of_a_mass_change_is_not_told_at_all(world: World) -> None:
+def test_a_mass_change_that_is_refused_in_the_middle_is_not_published_at_all(world: World) -> None:
     bugs = [world.new_bug() for _ in range(3)]
     world.events(6)
     # All bugs of a REST call are one transaction.
@@ -226,7 +226,7 @@ def test_what_is_refused_in_the_middle_of_a_mass_change_is_not_told_at_all(world
     world.events(0)
 
 
-def test_administrators_see_how_it_is_and_nobody_else_does(world: World) -> None:
+def test_only_administrators_see_the_state_of_the_extension(world: World) -> None:
     page = world.visitor.page("page.cgi?id=sourcepulse.html")
     assert "Rows that wait for the sidecar" in page
     assert re.search(r"bugzilla://[0-9a-f-]{36}", page)

@@ -18,7 +18,7 @@ from sourcepulse.events.wire import encode
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of
 from sourcepulse_bugzilla.mapping.rows import read_row
-from support.bugzilla_rows import (
+from support.bugzilla.rows import (
     ACTIVITY,
     ALICE,
     AT,
@@ -45,13 +45,13 @@ from support.bugzilla_rows import (
     rows,
     thing_row,
 )
-from support.event_schema import check_data
+from support.events.schema_check import check_data
 
 #: What begins every type here.
 PREFIX = "bugzilla."
 
 
-def told(raw: Any, emitter: Emitter | None = None) -> list[Event]:
+def mapped(raw: Any, emitter: Emitter | None = None) -> list[Event]:
     """Return the events of a row, each of which is as its schema says."""
     events = events_of(read_row(raw), emitter or Emitter(SOURCE, ID_SECRET))
     for event in events:
@@ -64,7 +64,7 @@ def types(events: list[Event]) -> list[str]:
 
 
 def an_update(**members: Any) -> list[Event]:
-    return told(row("bug.update", bug_update(**members)))
+    return mapped(row("bug.update", bug_update(**members)))
 
 
 def moment(time: str) -> str:
@@ -76,7 +76,7 @@ def moment(time: str) -> str:
 
 
 def test_the_third_example_of_the_contract_comes_from_its_row() -> None:
-    events = told(row("bug.update", bug_update(changes=CHANGES, was_open=False)))
+    events = mapped(row("bug.update", bug_update(changes=CHANGES, was_open=False)))
     assert types(events) == ["bug.changed"]
     (event,) = events
     assert event.id == "46a2ae22-4791-5649-acb3-0a9824a0697a"
@@ -91,7 +91,7 @@ def test_the_third_example_of_the_contract_comes_from_its_row() -> None:
 
 
 def test_a_new_bug_comes_before_its_flags_and_its_description() -> None:
-    events = told(
+    events = mapped(
         row(
             "bug.create",
             bug_create(comments=[comment(count=0)], flags=[{"flag": flag(requestee=BOB), "status": "?"}]),
@@ -161,7 +161,7 @@ def test_a_bug_is_closed_or_reopened_when_its_state_says_so(
     assert types(an_update(changes=CHANGES, was_open=was_open, bug=changed(BUG, is_open=is_open))) == names
 
 
-def test_an_update_of_which_no_change_is_left_tells_its_flags_and_comments() -> None:
+def test_an_update_of_which_no_change_is_left_publishes_its_flags_and_comments() -> None:
     events = an_update(
         was_open=True,
         flags=[{"flag": flag(), "status": "?"}],
@@ -200,7 +200,7 @@ def test_a_flag_of_an_attachment_that_the_bug_took_with_it_names_the_attachment(
     assert event.id == id_of(SOURCE, event.type, "1234", "55", str(ACTIVITY), str(AT), "review", "", "X", "0")
 
 
-def test_flags_of_attachments_that_a_move_cleared_are_told_apart_from_those_of_the_bug() -> None:
+def test_flags_of_attachments_that_a_move_cleared_have_other_ids_than_those_of_the_bug() -> None:
     cleared = {"flag": flag(status="+"), "status": "X"}
     events = an_update(flags=[cleared, cleared | {"attachment_id": 55}, cleared | {"attachment_id": 56}])
     assert [event.data["attachment_id"] for event in events] == [None, 55, 56]
@@ -212,7 +212,7 @@ def test_flags_of_attachments_that_a_move_cleared_are_told_apart_from_those_of_t
 
 def test_a_bug_that_lost_a_keyword_to_its_deletion_has_the_row_in_its_key() -> None:
     changes = [{"field_name": "keywords", "removed": ["crash"], "added": []}]
-    (event,) = told(row("bug.update", bug_update(changes=changes, who=None), activity=None, recovered=True))
+    (event,) = mapped(row("bug.update", bug_update(changes=changes, who=None), activity=None, recovered=True))
     assert event.id == id_of(SOURCE, "bugzilla.bug.changed.v1", "1234", "row 40213", str(AT))
     assert (event.data["recovered"], event.data["changes"]) == (True, changes)
 
@@ -242,7 +242,7 @@ def test_a_bug_that_was_hidden_leaves_its_number_and_its_old_place_and_nothing_e
         place=["Secret", "Plans"],
         comments=[comment(text="the secret")],
     )
-    events = told(row("bug.update", public, restricted))
+    events = mapped(row("bug.update", public, restricted))
     assert types(events) == ["bug.hidden", "bug.changed", "bug.moved", "bug.hidden", "comment.created"]
     open_, *closed = events
     assert open_.data == {"id": BUG_ID}
@@ -255,7 +255,7 @@ def test_a_bug_that_was_hidden_leaves_its_number_and_its_old_place_and_nothing_e
     assert closed[0].data["change_set"] == id_of(RESTRICTED_SOURCE, "change_set", TRANSACTION)
 
 
-def test_a_bug_that_was_published_is_told_as_it_is_and_nothing_of_what_it_was() -> None:
+def test_a_bug_that_becomes_public_is_published_as_it_is_without_what_it_was() -> None:
     public = bug_update(
         transition="published",
         changes=[{"field_name": "summary", "removed": "the secret", "added": "nothing"}],
@@ -266,7 +266,7 @@ def test_a_bug_that_was_published_is_told_as_it_is_and_nothing_of_what_it_was() 
         old_place=["Secret", "Plans"],
         who=ALICE,
     )
-    events = told(row("bug.update", public))
+    events = mapped(row("bug.update", public))
     assert types(events) == ["bug.published", "comment.created"]
     assert events[0].data["bug"] == BUG
     assert "who" not in events[0].data
@@ -275,30 +275,30 @@ def test_a_bug_that_was_published_is_told_as_it_is_and_nothing_of_what_it_was() 
 
 def test_the_restricted_stream_has_the_update_that_published_a_bug_in_full() -> None:
     restricted = bug_update(transition="published", changes=CHANGES, comments_published=[comment(2)])
-    events = told(row("bug.update", None, restricted))
+    events = mapped(row("bug.update", None, restricted))
     assert types(events) == ["bug.changed", "bug.published", "comment.published"]
     assert {event.source for event in events} == {RESTRICTED_SOURCE}
 
 
 def test_a_deleted_bug_leaves_its_number() -> None:
     view = {"place": ["Core", "DOM"], "id": BUG_ID, "creation_time": BUG["creation_time"]}
-    (event,) = told(row("bug.delete", view, activity=None))
+    (event,) = mapped(row("bug.delete", view, activity=None))
     assert event.data == {"id": BUG_ID}
     assert event.id == id_of(SOURCE, "bugzilla.bug.deleted.v1", "1234", moment(BUG["creation_time"]))
     assert event.routing_key == "bugzilla.bug.deleted.Core.DOM"
 
 
-def test_a_new_attachment_is_told_with_who_attached_it() -> None:
+def test_a_new_attachment_is_published_with_its_author() -> None:
     view = {"place": ["Core", "DOM"], "who": BOB, "attachment": ATTACHMENT}
-    (event,) = told(row("attachment.create", view, activity=None))
+    (event,) = mapped(row("attachment.create", view, activity=None))
     assert event.id == id_of(SOURCE, "bugzilla.attachment.created.v1", "55", moment(ATTACHMENT["creation_time"]))
     assert event.subject == "bug/1234"
     assert (event.data["who"], event.data["attachment"]) == (BOB, ATTACHMENT)
 
 
-def test_an_attachment_that_became_obsolete_is_told_so_before_its_flags() -> None:
+def test_an_attachment_that_becomes_obsolete_is_published_before_its_flags() -> None:
     changes = [{"field_name": "is_obsolete", "removed": False, "added": True}]
-    events = told(
+    events = mapped(
         row(
             "attachment.update",
             attachment_update(changes=changes, flags=[{"flag": flag(status="+"), "status": "+"}]),
@@ -317,7 +317,7 @@ def test_an_attachment_that_became_obsolete_is_told_so_before_its_flags() -> Non
 
 def test_an_attachment_that_is_used_again_is_changed_only() -> None:
     changes = [{"field_name": "is_obsolete", "removed": True, "added": False}]
-    assert types(told(row("attachment.update", attachment_update(changes=changes)))) == ["attachment.changed"]
+    assert types(mapped(row("attachment.update", attachment_update(changes=changes)))) == ["attachment.changed"]
 
 
 def test_an_attachment_that_was_hidden_leaves_its_number_and_that_of_its_bug() -> None:
@@ -326,18 +326,18 @@ def test_an_attachment_that_was_hidden_leaves_its_number_and_that_of_its_bug() -
     restricted = attachment_update(
         transition="hidden", changes=changes, attachment=changed(ATTACHMENT, is_private=True)
     )
-    events = told(row("attachment.update", public, restricted))
+    events = mapped(row("attachment.update", public, restricted))
     assert types(events) == ["attachment.hidden", "attachment.changed", "attachment.hidden"]
     assert events[0].data == events[2].data == {"id": 55, "bug_id": BUG_ID}
 
 
-def test_an_attachment_that_was_published_is_told_as_it_is() -> None:
+def test_an_attachment_that_becomes_public_is_published_as_it_is() -> None:
     public = attachment_update(
         transition="published",
         changes=[{"field_name": "summary", "removed": "secret", "added": "x"}],
         flags=[{"flag": flag("secret"), "status": "X"}],
     )
-    (event,) = told(row("attachment.update", public))
+    (event,) = mapped(row("attachment.update", public))
     assert event.type == "bugzilla.attachment.published.v1"
     assert event.data["attachment"] == ATTACHMENT
     assert "who" not in event.data
@@ -347,7 +347,7 @@ def test_an_attachment_that_was_published_is_told_as_it_is() -> None:
 def test_an_attachment_whose_content_was_removed_is_published_as_it_is_then() -> None:
     removed = changed(ATTACHMENT, size=0, is_obsolete=True)
     view = {"place": ["Core", "DOM"], "who": None, "attachment": removed}
-    (event,) = told(row("attachment.delete", view, activity=None))
+    (event,) = mapped(row("attachment.delete", view, activity=None))
     assert event.id == id_of(SOURCE, "bugzilla.attachment.deleted.v1", "55", "row 40213", str(AT))
     assert event.routing_key == "bugzilla.attachment.deleted.Core.DOM"
     assert event.subject == "bug/1234"
@@ -368,7 +368,7 @@ def test_an_attachment_whose_content_was_removed_is_published_as_it_is_then() ->
 def test_a_product_a_component_and_so_on_has_an_event_of_its_own(kind: str) -> None:
     name, _, action = kind.partition(".")
     words, thing = THINGS[name]
-    (event, restricted) = told(thing_row(kind, streams=("public", "restricted"), activity=None))
+    (event, restricted) = mapped(thing_row(kind, streams=("public", "restricted"), activity=None))
     assert event.type == f"bugzilla.{name}.{THING_STATES[action]}.v1"
     assert event.subject == f"{name}/{thing['id']}"
     assert event.id == id_of(SOURCE, event.type, str(thing["id"]), "row 40213", str(AT))
@@ -386,13 +386,13 @@ def test_a_product_a_component_and_so_on_has_an_event_of_its_own(kind: str) -> N
 
 
 def test_a_rename_is_published_under_the_old_name() -> None:
-    (event,) = told(thing_row("component.update", thing={"name": "Layout"}, view={"words": ["Core", "Lay out"]}))
+    (event,) = mapped(thing_row("component.update", thing={"name": "Layout"}, view={"words": ["Core", "Lay out"]}))
     assert event.routing_key == "bugzilla.component.changed.Core.Lay_20out"
     assert event.data["component"]["name"] == "Layout"
 
 
 def test_a_product_of_which_no_change_is_left_has_no_event() -> None:
-    assert told(thing_row("product.update", changes=[])) == []
+    assert mapped(thing_row("product.update", changes=[])) == []
 
 
 # -- ids
@@ -415,14 +415,14 @@ def identity(raw: dict[str, Any]) -> tuple[Any, ...]:
     * 2
 )
 def test_two_facts_have_two_ids_and_one_fact_has_one(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert (told(one)[0].id == told(other)[0].id) == (identity(one) == identity(other))
+    assert (mapped(one)[0].id == mapped(other)[0].id) == (identity(one) == identity(other))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows(), st.binary(min_size=16, max_size=32).map(bytes.hex))
 def test_every_id_depends_on_the_secret_and_no_event_holds_it(raw: dict[str, Any], secret: str) -> None:
     emitter = Emitter(SOURCE, secret)
-    hers, ours = told(raw, emitter), told(raw)
+    hers, ours = mapped(raw, emitter), mapped(raw)
     assert not numbers_of(hers) & numbers_of(ours) or secret == ID_SECRET
     assert [event._replace(id="", data=without_change_set(event)) for event in hers] == [
         event._replace(id="", data=without_change_set(event)) for event in ours
@@ -433,7 +433,7 @@ def test_every_id_depends_on_the_secret_and_no_event_holds_it(raw: dict[str, Any
 
 @given(st.integers(0, 3), st.binary(min_size=16, max_size=16).map(bytes.hex))
 def test_an_id_cannot_be_computed_from_what_a_reader_may_guess(number: int, transaction: str) -> None:
-    (event,) = told(thing_row("product.create", number=number, activity=None, transaction=transaction))
+    (event,) = mapped(thing_row("product.create", number=number, activity=None, transaction=transaction))
     assert event.id != event_id(SOURCE, event.type, "2", f"row {number}", str(AT))
     assert event.data["change_set"] != event_id(SOURCE, "change_set", transaction)
 
@@ -448,32 +448,32 @@ def without_change_set(event: Event) -> dict[str, Any]:
 
 
 def test_without_an_activity_the_row_stands_for_the_update() -> None:
-    (event,) = told(row("bug.update", bug_update(comments_hidden=[9]), activity=None))
+    (event,) = mapped(row("bug.update", bug_update(comments_hidden=[9]), activity=None))
     assert event.id == id_of(SOURCE, "bugzilla.comment.hidden.v1", "9", "row 40213", str(AT))
 
 
 def test_all_rows_of_a_transaction_have_one_change_set_however_long_it_lasted() -> None:
-    first = told(row("bug.update", bug_update(changes=CHANGES), number=1))
-    later = told(row("bug.update", bug_update(changes=CHANGES), number=61, at=AT + 60, first_row=1, first_at=AT))
-    other = told(row("bug.update", bug_update(changes=CHANGES), transaction="0" * 32))
+    first = mapped(row("bug.update", bug_update(changes=CHANGES), number=1))
+    later = mapped(row("bug.update", bug_update(changes=CHANGES), number=61, at=AT + 60, first_row=1, first_at=AT))
+    other = mapped(row("bug.update", bug_update(changes=CHANGES), transaction="0" * 32))
     assert first[0].data["change_set"] == later[0].data["change_set"] == id_of(SOURCE, "change_set", TRANSACTION)
     assert other[0].data["change_set"] == id_of(SOURCE, "change_set", "0" * 32)
 
 
 def test_an_unknown_transaction_makes_no_change_set() -> None:
-    (event,) = told(row("bug.update", bug_update(changes=CHANGES), transaction=None))
+    (event,) = mapped(row("bug.update", bug_update(changes=CHANGES), transaction=None))
     assert event.data["change_set"] is None
 
 
 def test_what_recovery_found_says_so_and_has_no_change_set() -> None:
-    (event,) = told(row("bug.update", bug_update(changes=CHANGES), number=None, transaction=None, recovered=True))
+    (event,) = mapped(row("bug.update", bug_update(changes=CHANGES), number=None, transaction=None, recovered=True))
     assert event.data["recovered"] is True
     assert event.data["change_set"] is None
     assert event.id == "46a2ae22-4791-5649-acb3-0a9824a0697a"
 
 
 def test_a_row_without_views_has_no_events() -> None:
-    assert told(row("bug.update")) == []
+    assert mapped(row("bug.update")) == []
 
 
 # -- texts and sizes
@@ -485,7 +485,7 @@ def test_half_a_surrogate_pair_becomes_the_replacement_character_and_a_whole_one
     assert b'"\xf0\x9f\x92\xa9 \xef\xbf\xbd \xef\xbf\xbd \\u0000 \xc3\xa9"' in encode(event)
 
 
-def test_a_comment_that_was_cut_in_bugzilla_tells_its_whole_length() -> None:
+def test_a_comment_that_was_cut_in_bugzilla_names_its_whole_length() -> None:
     (event,) = an_update(comments=[comment(text="x" * 65_536, text_bytes=20_000_000)])
     assert event.data["truncated"] == [{"field": "/comment/text", "kept": 65_536, "total": 20_000_000}]
     assert "text_bytes" not in event.data["comment"]
@@ -499,7 +499,7 @@ def test_a_length_that_is_no_more_than_what_is_there_cuts_nothing() -> None:
 
 def test_a_bug_that_is_too_large_is_cut_and_says_where() -> None:
     bug = changed(BUG, cc=[{"id": number, "name": "x" * 200} for number in range(2_000)], whiteboard="é" * 100_000)
-    (event,) = told(
+    (event,) = mapped(
         row("bug.update", bug_update(changes=CHANGES, bug=bug)), Emitter(SOURCE, ID_SECRET, max_bytes=32 * 1024)
     )
     assert len(encode(event)) <= 32 * 1024
@@ -514,8 +514,8 @@ def test_a_bug_that_is_too_large_is_cut_and_says_where() -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows())
 def test_every_event_of_every_row_is_as_its_schema_says(raw: dict[str, Any]) -> None:
-    events = told(raw)
-    again = told(raw)
+    events = mapped(raw)
+    again = mapped(raw)
     assert events == again
     assert len({event.id for event in events}) == len(events) - repeats(raw)
     payload = json.loads(raw["payload"])

@@ -16,7 +16,7 @@ from sourcepulse.events.event import Event
 from sourcepulse_bugzilla.drain import events_of_raw
 from sourcepulse_bugzilla.errors import RowError
 from sourcepulse_bugzilla.mapping.emitter import Emitter
-from support.bugzilla_rows import (
+from support.bugzilla.rows import (
     ATTACHMENT,
     BUG,
     CHANGES,
@@ -34,7 +34,7 @@ from support.bugzilla_rows import (
     rows,
     thing_row,
 )
-from support.schemas import mutated
+from support.events.schema_values import mutated
 
 #: What no sentence may hold, wherever it stands in a row.
 SECRET = "S3CRET"
@@ -77,11 +77,11 @@ def test_a_version_that_is_not_known_asks_for_an_upgrade() -> None:
         "9" * 5_000,
     ],
 )
-def test_a_payload_that_is_no_json_object_is_refused(payload: Any) -> None:
+def test_a_payload_that_is_not_a_json_object_is_refused(payload: Any) -> None:
     refusal({**row("bug.update"), "payload": payload})
 
 
-def test_a_thin_row_that_nobody_completed_says_so() -> None:
+def test_a_thin_row_that_was_not_completed_is_refused_with_the_reason() -> None:
     raw = row("bug.update")
     payload = json.loads(raw["payload"]) | {"thin": SECRET}
     del payload["views"]
@@ -171,7 +171,7 @@ def test_a_view_for_a_stream_that_does_not_exist_is_refused() -> None:
     assert "stream that does not exist" in refusal(row("bug.update", views={SECRET: {}}))
 
 
-def test_a_recovered_update_without_activity_cannot_be_told() -> None:
+def test_a_recovered_update_without_activity_cannot_be_published() -> None:
     raw = row("bug.update", bug_update(comments_hidden=[1]), number=None, activity=None, transaction=None)
     assert refusal(raw) == "it was found in the history without an activity"
     assert refusal(thing_row("product.create", number=None, activity=None)) == (

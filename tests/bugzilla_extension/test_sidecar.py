@@ -20,8 +20,8 @@ import pytest
 from sourcepulse.errors import EXIT_BROKER, EXIT_OK, EXIT_OUTBOX, EXIT_REFUSED, EXIT_USAGE
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, figures, rows
-from support.bugzilla_rows import CHANGES, ID_SECRET, SOURCE, bug_update, comment, row
-from support.bugzilla_standin import StandIn
+from support.bugzilla.rows import CHANGES, ID_SECRET, SOURCE, bug_update, comment, row
+from support.bugzilla.standin import StandIn
 
 #: Longer than anything here takes, so that only what never comes is missed.
 PATIENCE_SECONDS = 40.0
@@ -55,7 +55,7 @@ def sidecar(bugzilla: Path, outbox: Path, *options: str) -> subprocess.Completed
 def serving(
     bugzilla: StandIn, outbox: Path, *options: str, environment: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """Have it serve; it is killed at the end if it still runs."""
+    """Start a sidecar that serves; it is killed at the end if it still runs."""
     process = subprocess.Popen(
         command(bugzilla.folder, outbox, "--no-relay", *options),
         stderr=subprocess.PIPE,
@@ -70,7 +70,7 @@ def serving(
 
 
 def ended(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str]:
-    """Tell it to end, and give its exit code and what it said."""
+    """End it by a signal, and return its exit code and what it printed."""
     process.send_signal(number)
     _, said = process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode, said
@@ -117,7 +117,7 @@ def test_rows_become_events_in_their_order_and_are_gone_from_the_table(bugzilla:
     assert outbox.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_row_that_cannot_be_told_is_set_aside_and_the_rest_flows_on(bugzilla: StandIn, outbox: Path) -> None:
+def test_a_row_that_cannot_be_published_is_buried_and_the_rest_goes_on(bugzilla: StandIn, outbox: Path) -> None:
     first, bad, last = bugzilla.add(*comments(1), broken(), *comments(2))
     ran = sidecar(bugzilla.folder, outbox, "--once")
     assert ran.returncode == EXIT_REFUSED
@@ -146,7 +146,7 @@ def test_events_go_to_the_broker_in_the_same_run(bugzilla: StandIn, outbox: Path
         assert {found["state"] for found in rows(opened, Selection())} == {"delivered"}
 
 
-def test_a_broker_that_is_away_is_told_by_the_exit_code(bugzilla: StandIn, outbox: Path) -> None:
+def test_the_exit_code_reports_a_broker_that_cannot_be_reached(bugzilla: StandIn, outbox: Path) -> None:
     bugzilla.add(*comments(1))
     ran = sidecar(bugzilla.folder, outbox, "--once", "--broker", "amqp://guest@127.0.0.1:1/")
     assert ran.returncode == EXIT_BROKER, ran.stderr
@@ -269,7 +269,7 @@ def test_a_second_sidecar_that_shall_not_wait_is_refused(bugzilla: StandIn, outb
     assert "another sidecar drains this Bugzilla" in ran.stderr.splitlines()[-1]
 
 
-def test_an_outbox_that_others_can_read_is_told(bugzilla: StandIn, outbox: Path) -> None:
+def test_the_sidecar_warns_of_an_outbox_that_other_users_can_read(bugzilla: StandIn, outbox: Path) -> None:
     sidecar(bugzilla.folder, outbox, "--once")
     outbox.chmod(0o644)
     assert "can be read by others" in sidecar(bugzilla.folder, outbox, "--once").stderr
@@ -278,7 +278,7 @@ def test_an_outbox_that_others_can_read_is_told(bugzilla: StandIn, outbox: Path)
 # -- for good
 
 
-def test_it_serves_until_it_is_told_to_end_and_takes_its_socket_with_it(bugzilla: StandIn, outbox: Path) -> None:
+def test_it_serves_until_a_signal_ends_it_and_then_removes_its_socket(bugzilla: StandIn, outbox: Path) -> None:
     with serving(bugzilla, outbox) as process:
         until(bugzilla.socket.exists)
         bugzilla.add(*comments(1))
@@ -345,10 +345,10 @@ def test_the_service_manager_hears_how_it_is(bugzilla: StandIn, outbox: Path, tm
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE_SECONDS)
-        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
         # A drain.pl that hangs does not make a sidecar that hangs.
         bugzilla.say("fault", "next hang")
-        with serving(bugzilla, outbox, environment=told) as process:
+        with serving(bugzilla, outbox, environment=environment) as process:
             while heard.count("WATCHDOG=1") < 3:
                 heard.append(manager.recv(4096).decode())
             bugzilla_ends(bugzilla)

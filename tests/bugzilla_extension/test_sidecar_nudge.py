@@ -63,16 +63,16 @@ def test_a_nudge_ends_the_wait_and_many_are_one(path: Path, stop: Stop) -> None:
     nudge.close()
 
 
-def test_being_told_to_end_ends_the_wait(path: Path, stop: Stop) -> None:
+def test_a_request_to_end_ends_the_wait(path: Path, stop: Stop) -> None:
     nudge = Nudge(path)
     nudge.open(None, wanted=False)
-    teller = threading.Timer(0.1, stop.set)
-    teller.start()
+    stopper = threading.Timer(0.1, stop.set)
+    stopper.start()
     begun = time.monotonic()
     nudge.wait(60, stop)
     assert time.monotonic() - begun < 30
     nudge.wait(60, stop)
-    teller.join()
+    stopper.join()
     nudge.close()
 
 
@@ -106,7 +106,7 @@ def test_a_dead_socket_is_replaced(path: Path, stop: Stop) -> None:
     nudge.close()
 
 
-def test_what_is_no_socket_is_left_alone(path: Path, stop: Stop, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_not_a_socket_is_left_alone(path: Path, stop: Stop, caplog: pytest.LogCaptureFixture) -> None:
     path.write_text("precious")
     nudge = Nudge(path)
     nudge.open(None, wanted=False)
@@ -128,12 +128,12 @@ def test_a_link_is_left_alone(path: Path, caplog: pytest.LogCaptureFixture) -> N
     assert path.is_symlink()
 
 
-def test_a_path_that_is_too_long_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_path_that_is_too_long_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Nudge(path.with_name("x" * 110)).open(None, wanted=False)
     assert "more than 107 bytes; the table is read" in caplog.text
 
 
-def test_a_folder_that_is_missing_is_told_and_tried_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_missing_folder_is_logged_and_tried_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = path.with_name("later")
     nudge = Nudge(folder / "n.sock")
     nudge.open(None, wanted=False)
@@ -145,7 +145,7 @@ def test_a_folder_that_is_missing_is_told_and_tried_again(path: Path, caplog: py
     folder.rmdir()
 
 
-def test_a_socket_that_somebody_removed_is_made_again(path: Path) -> None:
+def test_a_socket_that_was_removed_is_created_again(path: Path) -> None:
     nudge = Nudge(path)
     nudge.open(None, wanted=False)
     path.unlink()

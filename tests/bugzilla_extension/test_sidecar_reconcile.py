@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What Bugzilla recorded and nobody told is told once; what was told, in whatever form, is not told again."""
+"""What Bugzilla recorded without an event is published once; what was published in any form is not published again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Session, Work, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.perl.requests import command_for
-from support.bugzilla_rows import (
+from support.bugzilla.rows import (
     ACTIVITY,
     ATTACHMENT,
     BUG_ID,
@@ -37,8 +37,8 @@ from support.bugzilla_rows import (
     flag,
     row,
 )
-from support.bugzilla_standin import StandIn
-from support.outbox_events import stored_events
+from support.bugzilla.standin import StandIn
+from support.events.outbox_contents import stored_events
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def session(bugzilla: StandIn, outbox: Path) -> Iterator[Session]:
 
 
 def compare(bugzilla: StandIn, outbox: Path) -> int:
-    """Set the marks if there are none, then compare once and give how many events were told anew."""
+    """Set the marks if there are none, then compare once and return how many new events were published."""
     with session(bugzilla, outbox) as opened:
         if opened.marks_file.read() is None:
             opened.reconcile()
@@ -95,7 +95,7 @@ def test_the_first_time_only_sets_the_marks(bugzilla: StandIn, outbox: Path) -> 
     assert names(outbox) == []
 
 
-def test_what_nobody_told_is_told_once_as_recovered(bugzilla: StandIn, outbox: Path) -> None:
+def test_updates_without_an_event_are_published_once_as_recovered(bugzilla: StandIn, outbox: Path) -> None:
     bugzilla.say(
         "pages.json",
         [
@@ -110,8 +110,8 @@ def test_what_nobody_told_is_told_once_as_recovered(bugzilla: StandIn, outbox: P
     assert names(outbox) == ["bug.changed", "comment.created"]
 
 
-def told_in_second(bugzilla: StandIn, outbox: Path, live: Any, found: tuple[str, Any]) -> list[str]:
-    """Store the events of a live row, have another found in the history of its second, and return the former."""
+def stored_in_second(bugzilla: StandIn, outbox: Path, live: Any, found: tuple[str, Any]) -> list[str]:
+    """Store the events of a live row, put another of its second into the history, and return the former."""
     kind, view = found
     with session(bugzilla, outbox) as opened:
         opened.reconcile()
@@ -137,10 +137,10 @@ def told_in_second(bugzilla: StandIn, outbox: Path, live: Any, found: tuple[str,
         ),
     ],
 )
-def test_an_update_that_was_told_in_any_form_is_not_told_again(
+def test_an_update_that_was_published_in_any_form_is_not_published_again(
     bugzilla: StandIn, outbox: Path, live: Any, found: tuple[str, Any]
 ) -> None:
-    before = told_in_second(bugzilla, outbox, live, found)
+    before = stored_in_second(bugzilla, outbox, live, found)
     assert compare(bugzilla, outbox) == 0
     assert names(outbox) == before != []
 
@@ -166,15 +166,15 @@ def test_an_update_that_was_told_in_any_form_is_not_told_again(
         ),
     ],
 )
-def test_what_another_update_of_the_second_hid_or_published_is_told(
+def test_what_another_update_in_the_same_second_hid_or_made_public_is_published(
     bugzilla: StandIn, outbox: Path, live: Any, found: tuple[str, Any]
 ) -> None:
-    before = told_in_second(bugzilla, outbox, live, found)
+    before = stored_in_second(bugzilla, outbox, live, found)
     assert compare(bugzilla, outbox) == 1 == len(names(outbox)) - len(before)
     assert again(bugzilla, outbox) == 0
 
 
-def test_the_restricted_stream_tells_that_an_update_was_told(bugzilla: StandIn, outbox: Path) -> None:
+def test_an_update_that_is_in_the_restricted_stream_is_not_published_again(bugzilla: StandIn, outbox: Path) -> None:
     with session(bugzilla, outbox) as opened:
         opened.reconcile()
         bugzilla.add(row("bug.update", None, bug_update(changes=CHANGES)))
@@ -203,7 +203,7 @@ def test_what_was_created_is_known_by_its_own_id(bugzilla: StandIn, outbox: Path
                 recovered("attachment.create", attached, activities=[]),
                 recovered("bug.update", bug_update(comments=[comment(1)]), activities=[]),
                 recovered("bug.update", bug_update(comments=[comment(2)]), activities=[]),
-                # The update was told, but this comment came without a row.
+                # The update was published, but this comment came without a row.
                 recovered("bug.update", bug_update(changes=CHANGES, comments=[comment(3)]), activities=[ACTIVITY]),
             ]
         ],
@@ -213,7 +213,7 @@ def test_what_was_created_is_known_by_its_own_id(bugzilla: StandIn, outbox: Path
 
 
 @pytest.mark.parametrize("stream", [0, 1])
-def test_a_comment_that_another_update_of_the_second_published_is_told(
+def test_a_comment_that_another_update_in_the_same_second_made_public_is_published(
     bugzilla: StandIn, outbox: Path, stream: int
 ) -> None:
     views: list[Any] = [None, None]
@@ -230,7 +230,7 @@ def test_a_comment_that_another_update_of_the_second_published_is_told(
     assert again(bugzilla, outbox) == 0
 
 
-def test_rows_that_wait_are_told_before_a_page_is_judged(bugzilla: StandIn, outbox: Path) -> None:
+def test_pending_rows_are_stored_before_a_page_is_compared(bugzilla: StandIn, outbox: Path) -> None:
     bugzilla.say("pages.json", [[recovered("bug.update", bug_update(changes=CHANGES), activities=[ACTIVITY])]])
     with session(bugzilla, outbox) as opened:
         opened.reconcile()
@@ -241,7 +241,7 @@ def test_rows_that_wait_are_told_before_a_page_is_judged(bugzilla: StandIn, outb
     assert [event.data["recovered"] for event in stored_events(outbox) if "changed" in event.type] == [False]
 
 
-def test_a_row_of_the_history_that_cannot_be_told_is_passed_over(
+def test_a_row_of_the_history_that_cannot_be_published_is_skipped(
     bugzilla: StandIn, outbox: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = recovered("bug.update", bug_update(flags=[{"flag": flag(), "status": "S3CRET"}]), activities=[1])
@@ -267,7 +267,7 @@ def test_a_comparison_that_broke_off_goes_on_where_it_was(bugzilla: StandIn, out
     assert again(bugzilla, outbox) == 0
 
 
-def test_it_ends_between_pages_when_told_to(bugzilla: StandIn, outbox: Path) -> None:
+def test_it_ends_between_pages_on_request(bugzilla: StandIn, outbox: Path) -> None:
     pages = [[recovered("bug.update", bug_update(changes=CHANGES), activities=[n])] for n in (1, 2, 3)]
     bugzilla.say("pages.json", pages)
     work = Work(command_for(bugzilla.folder), bugzilla.folder, outbox, 256 * 1024)
@@ -309,7 +309,9 @@ def test_a_list_of_missed_changes_that_cannot_be_shortened_is_not_looked_into_fo
         assert opened.has_missed(3)
 
 
-def test_marks_that_cannot_be_read_begin_anew_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_marks_that_cannot_be_read_are_logged_and_begin_from_scratch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = MarksFile(tmp_path / "outbox.db", SITE)
     assert file.read() is None
     assert caplog.text == ""

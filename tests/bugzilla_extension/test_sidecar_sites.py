@@ -26,8 +26,8 @@ from sourcepulse_bugzilla.perl.requests import SCRIPT
 from sourcepulse_bugzilla.visibility.check import open_check
 from sourcepulse_bugzilla.visibility.folders import known_folders, remember_folder
 from sourcepulse_bugzilla.visibility.sites import TWO_FOLDERS, folder_of
-from support.bugzilla_rows import SITE, bug_update, comment, row
-from support.bugzilla_standin import StandIn
+from support.bugzilla.rows import SITE, bug_update, comment, row
+from support.bugzilla.standin import StandIn
 from support.in_process import Ran, run_command
 
 OTHER_SITE = "11111111-2222-4333-8444-555555555555"

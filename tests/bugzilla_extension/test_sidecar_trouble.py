@@ -24,9 +24,9 @@ from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Work
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.perl.requests import SCRIPT, command_for
-from support.bugzilla_rows import bug_update, comment, row
-from support.bugzilla_standin import StandIn
-from support.outbox_events import stored_events
+from support.bugzilla.rows import bug_update, comment, row
+from support.bugzilla.standin import StandIn
+from support.events.outbox_contents import stored_events
 
 PATIENCE_SECONDS = 40.0
 
@@ -49,7 +49,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def serving(bugzilla: StandIn, outbox: Path) -> Iterator[list[BaseException]]:
-    """Serve in a thread; gives what ended it, and checks that it ends when told to."""
+    """Serve in a thread; yields what ended it, and checks that it ends on request."""
     ended_by: list[BaseException] = []
     work = Work(command_for(bugzilla.folder), bugzilla.folder, outbox, 256 * 1024)
     with Stop() as stop:
@@ -82,7 +82,7 @@ def add(bugzilla: StandIn, *numbers: int) -> None:
     bugzilla.add(*[row("bug.update", bug_update(comments=[comment(number)])) for number in numbers])
 
 
-def told(outbox: Path) -> list[int]:
+def comment_ids(outbox: Path) -> list[int]:
     return [event.data["comment"]["id"] for event in stored_events(outbox)]
 
 
@@ -92,10 +92,10 @@ def test_maintenance_is_waited_for(bugzilla: StandIn, outbox: Path, caplog: pyte
     with caplog.at_level(logging.INFO), serving(bugzilla, outbox):
         until(lambda: "paused" in caplog.text)
         (bugzilla.folder / "shutdown").unlink()
-        until(lambda: told(outbox) == [1])
+        until(lambda: comment_ids(outbox) == [1])
         bugzilla.say("fault", "stats paused")
         add(bugzilla, 2)
-        until(lambda: told(outbox) == [1, 2])
+        until(lambda: comment_ids(outbox) == [1, 2])
         until(lambda: caplog.text.count("events flow again") == 2)
     assert caplog.text.count("Bugzilla is paused: drain.pl answered") == 1
     assert bugzilla.rows() == []
@@ -118,7 +118,7 @@ def test_no_failure_of_the_child_loses_or_repeats_anything(
     with serving(bugzilla, outbox):
         until(lambda: not (bugzilla.folder / "fault").exists())
         add(bugzilla, 2, 3)
-        until(lambda: told(outbox) == [1, 2, 3] and [number for number, _ in bugzilla.rows()] == [bad])
+        until(lambda: comment_ids(outbox) == [1, 2, 3] and [number for number, _ in bugzilla.rows()] == [bad])
 
 
 def test_a_history_that_cannot_be_compared_does_not_stop_the_rows(
@@ -128,7 +128,7 @@ def test_a_history_that_cannot_be_compared_does_not_stop_the_rows(
     with serving(bugzilla, outbox):
         until(lambda: "Bugzilla's history cannot be compared: drain.pl cannot do 'tips'" in caplog.text)
         add(bugzilla, 1)
-        until(lambda: told(outbox) == [1])
+        until(lambda: comment_ids(outbox) == [1])
     assert bugzilla.asked().count("hello") == 1
 
 
@@ -138,14 +138,14 @@ def test_missed_changes_bring_the_next_comparison_forward(bugzilla: StandIn, out
         found = row("bug.update", bug_update(comments=[comment(7)]), number=None, activity=None, recovered=True)
         bugzilla.say("pages.json", [[found | {"activities": []}]])
         bugzilla.say("missed", "1")
-        until(lambda: told(outbox) == [7])
+        until(lambda: comment_ids(outbox) == [7])
         compared = bugzilla.asked().count("recover")
         seen = bugzilla.asked().count("stats")
         until(lambda: bugzilla.asked().count("stats") > seen + 3)
         assert bugzilla.asked().count("recover") == compared
 
 
-def test_an_extension_that_writes_nothing_is_told_once_each_time(
+def test_an_extension_that_writes_nothing_is_logged_once_each_time(
     bugzilla: StandIn, outbox: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def is_shown() -> bool:
@@ -171,12 +171,12 @@ def test_an_extension_that_writes_nothing_is_told_once_each_time(
 def test_an_outbox_that_was_removed_is_made_again(bugzilla: StandIn, outbox: Path) -> None:
     with serving(bugzilla, outbox):
         add(bugzilla, 1)
-        until(lambda: told(outbox) == [1])
+        until(lambda: comment_ids(outbox) == [1])
         for left in outbox.parent.glob("outbox.db*"):
             if "bugzilla-" not in left.name:
                 left.unlink()
         add(bugzilla, 2)
-        until(lambda: told(outbox) == [2])
+        until(lambda: comment_ids(outbox) == [2])
         assert outbox.stat().st_mode & 0o777 == 0o600
 
 
@@ -185,7 +185,7 @@ def test_rows_wait_while_the_outbox_cannot_be_written(
 ) -> None:
     with serving(bugzilla, outbox):
         add(bugzilla, 1)
-        until(lambda: told(outbox) == [1])
+        until(lambda: comment_ids(outbox) == [1])
         # As on a full disk: nothing that is stored can be committed.
         with Outbox.open(outbox) as other, other.writing() as db:
             db.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'disk full'); END")
@@ -194,7 +194,7 @@ def test_rows_wait_while_the_outbox_cannot_be_written(
         assert len(bugzilla.rows()) == 1
         with Outbox.open(outbox) as other, other.writing() as db:
             db.execute("DROP TRIGGER full")
-        until(lambda: told(outbox) == [1, 2])
+        until(lambda: comment_ids(outbox) == [1, 2])
         until(lambda: bugzilla.rows() == [])
 
 
@@ -218,5 +218,5 @@ def test_what_goes_wrong_later_is_waited_for(bugzilla: StandIn, outbox: Path, ca
         until(lambda: "drain.pl cannot work" in caplog.text)
         script.with_suffix(".aside").rename(script)
         add(bugzilla, 1)
-        until(lambda: told(outbox) == [1])
+        until(lambda: comment_ids(outbox) == [1])
     assert ended_by == []

@@ -25,8 +25,8 @@ from sourcepulse.testing import MemoryBroker
 from sourcepulse_bugzilla.visibility.check import open_check
 from sourcepulse_bugzilla.visibility.sites import open_site
 from sourcepulse_bugzilla.visibility.unseen import step_of
-from support.bugzilla_rows import SITE, SOURCE
-from support.bugzilla_standin import StandIn
+from support.bugzilla.rows import SITE, SOURCE
+from support.bugzilla.standin import StandIn
 
 #: The words of a thing and what they are about; comments and attachments name their bug.
 PARTS = ("bug", "comment", "attachment")

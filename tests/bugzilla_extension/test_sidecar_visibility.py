@@ -29,7 +29,7 @@ from sourcepulse_bugzilla.visibility import check as visibility
 from sourcepulse_bugzilla.visibility.check import Check, open_check
 from sourcepulse_bugzilla.visibility.folders import remember_folder
 from sourcepulse_bugzilla.visibility.sites import open_site
-from support.bugzilla_rows import (
+from support.bugzilla.rows import (
     BUG,
     BUG_ID,
     CHANGES,
@@ -42,7 +42,7 @@ from support.bugzilla_rows import (
     comment,
     row,
 )
-from support.bugzilla_standin import StandIn
+from support.bugzilla.standin import StandIn
 
 OTHER_SITE = "11111111-2222-4333-8444-555555555555"
 SEND = Verdict(send=True)
@@ -128,7 +128,7 @@ def test_an_event_larger_than_a_request_is_asked_about_alone(
     assert bugzilla.asked().count("check") == 4
 
 
-def test_bytes_that_are_no_event_are_never_published(outbox: Outbox, check: Check) -> None:
+def test_bytes_that_are_not_an_event_are_never_published(outbox: Outbox, check: Check) -> None:
     (event,) = store(outbox, ROWS[1])
     assert check.ask([event._replace(body=event.body[:-5]), event]) == [WITHHOLD, SEND]
 
@@ -137,7 +137,7 @@ UNKNOWN = "it is not known now whether the public may see events of bugzilla"
 
 
 @pytest.mark.parametrize("fault", ["hello die", "check die", "check kill", "check paused", "check database"])
-def test_no_answer_is_no_permission_and_the_next_question_is_answered(
+def test_without_an_answer_nothing_is_permitted_and_the_next_question_is_answered(
     bugzilla: StandIn, outbox: Outbox, check: Check, fault: str
 ) -> None:
     bugzilla.say("fault", fault)
@@ -164,21 +164,19 @@ def test_no_answer_is_no_permission_and_the_next_question_is_answered(
         {"verdicts": [{"send": False, "bug": True}]},
     ],
 )
-def test_an_answer_that_makes_no_sense_is_no_permission(
-    bugzilla: StandIn, outbox: Outbox, check: Check, answer: Any
-) -> None:
+def test_an_invalid_answer_permits_nothing(bugzilla: StandIn, outbox: Outbox, check: Check, answer: Any) -> None:
     bugzilla.say("check.json", answer)
     with pytest.raises(VisibilityUnknownError, match="invalid answer"):
         check.ask(store(outbox, CHANGED))
 
 
-def test_maintenance_is_no_permission(bugzilla: StandIn, outbox: Outbox, check: Check) -> None:
+def test_maintenance_permits_nothing(bugzilla: StandIn, outbox: Outbox, check: Check) -> None:
     bugzilla.say("shutdown", "<html>later</html>")
     with pytest.raises(VisibilityUnknownError, match="paused"):
         check.ask(store(outbox, CHANGED))
 
 
-def test_a_bugzilla_that_is_not_known_or_not_there_is_no_permission(
+def test_a_bugzilla_that_is_not_known_or_not_there_permits_nothing(
     bugzilla: StandIn, outbox: Outbox, check: Check
 ) -> None:
     with pytest.raises(VisibilityUnknownError, match="no Bugzilla of this outbox has this id; start the sidecar"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.buildbot_master import MakeMaster, Master, make_template, require_buildbot
+from support.buildbot.masters import MakeMaster, Master, make_template, require_buildbot
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sourcepulse import Consumer
-from support.buildbot_master import MakeMaster, Master
+from support.buildbot.masters import MakeMaster, Master
 
 LIMIT_SECONDS = 30.0
 PASSWORD = "pa55word-of-master-cfg"

@@ -4,7 +4,7 @@
 
 They are neither here nor downloaded: the environment variable BUILDBOT_TESTS names the folder `test/integration` of
 Buildbot's source distribution, of the version that is in the venv. They need the package `parameterized` besides.
-The outboxes tell that the reporter was there: each master must have stored events, and nearly each module has masters.
+The outboxes show that the reporter was there: each master must have stored events, and nearly each module has masters.
 """
 
 from __future__ import annotations

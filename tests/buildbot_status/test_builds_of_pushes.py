@@ -13,16 +13,17 @@ from typing import NamedTuple
 import pytest
 
 from sourcepulse import Consumer, Event
-from support import hg_change_source, reducers
-from support.buildbot_master import Master
-from support.hg import VENV_HG, Repository, Site
+from support.buildbot import hg_change_source
+from support.buildbot.masters import Master
+from support.hg.sites import VENV_HG, Repository, Site
+from support.streams import reducers
 
 LINES_MAX = 40
 SILENCE_SECONDS = 30.0
 RED = '<testsuite><testcase name="steady"/><testcase name="shaky"><failure message="no"/></testcase></testsuite>'
 GREEN = '<testsuite><testcase name="steady"/><testcase name="shaky"><flakyFailure message="no"/></testcase></testsuite>'
 CONFIG = """
-from support.hg_change_source import HgPushes
+from support.buildbot.hg_change_source import HgPushes
 c["change_source"] = [HgPushes("{log}", "builds")]
 c["services"].append(reporters.PulseStatusPush(name="ci", outbox="outbox.db", broker="{log}"))
 builder("unit", "cp {report} report.xml",

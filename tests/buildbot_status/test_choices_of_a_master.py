@@ -10,8 +10,8 @@ import pytest
 
 from sourcepulse.events.event import Event
 from sourcepulse_buildbot.live.name_watch import NameWatch
-from support.buildbot_master import MakeMaster, Master
-from support.outbox_events import stored_events
+from support.buildbot.masters import MakeMaster, Master
+from support.events.outbox_contents import stored_events
 
 REPORTERS = """
 for name, wanted in {wanted!r}.items():
@@ -37,7 +37,7 @@ STORY = [
 ]
 
 
-def _told(master: Master, name: str) -> list[Event]:
+def _build_events(master: Master, name: str) -> list[Event]:
     return [event for event in stored_events(master.folder / f"{name}.db") if event.type.startswith("build.")]
 
 
@@ -52,11 +52,11 @@ def test_a_builder_is_known_under_its_own_name_and_its_virtual_one(make_master: 
     master.build("full.b", "other")
     master.stop()
     for name in WANTED:
-        told = _told(master, name)
-        assert _kinds(told) == STORY, name
-        builders = {event.data["buildername"] for event in told if "buildername" in event.data}
+        found = _build_events(master, name)
+        assert _kinds(found) == STORY, name
+        builders = {event.data["buildername"] for event in found if "buildername" in event.data}
         assert builders == {"full.b", "virt1"}, name
-        (started,) = [event for event in told if event.type == "build.started.v1"]
+        (started,) = [event for event in found if event.type == "build.started.v1"]
         assert (started.data["buildername"], started.data["real_buildername"]) == ("virt1", "full.b")
         assert (started.data["tags"], started.data["description"]) == (["virt"], "all of b")
 
@@ -69,7 +69,7 @@ builder("idle", "echo")
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_a_story_that_began_is_told_to_its_end_whatever_is_configured_meanwhile(
+def test_a_build_is_published_to_its_end_even_if_the_configuration_changes_meanwhile(
     make_master: MakeMaster, is_killed: bool
 ) -> None:
     master = make_master("")
@@ -77,7 +77,7 @@ def test_a_story_that_began_is_told_to_its_end_whatever_is_configured_meanwhile(
     master.configure(MID_BUILD.format(name="slow", go=go, tags=["nightly"]))
     master.start()
     asked = master.request("slow")
-    master.wait_for(lambda: any(event.type == "build.step.started.v1" for event in _told(master, "ci")))
+    master.wait_for(lambda: any(event.type == "build.step.started.v1" for event in _build_events(master, "ci")))
     if is_killed:
         master.kill()
         master.configure(MID_BUILD.format(name="renamed", go=go, tags=["nightly"]))
@@ -88,9 +88,9 @@ def test_a_story_that_began_is_told_to_its_end_whatever_is_configured_meanwhile(
         go.touch()
         master.wait_for(lambda: master.query("SELECT 1 FROM buildsets WHERE complete AND id = ?", asked["bsid"]))
     master.stop()
-    finished = [event.data["outcome"] for event in _told(master, "ci") if event.type == "build.finished.v1"]
+    finished = [event.data["outcome"] for event in _build_events(master, "ci") if event.type == "build.finished.v1"]
     assert finished == ["retry" if is_killed else "success"]
-    completed = [event for event in _told(master, "ci") if event.type == "build.request.completed.v1"]
+    completed = [event for event in _build_events(master, "ci") if event.type == "build.request.completed.v1"]
     # The request of a builder that is not there any more waits for ever.
     assert len(completed) == (0 if is_killed else 1)
 
@@ -109,10 +109,10 @@ def test_more_detail_adds_nothing_to_builds_that_are_over(make_master: MakeMaste
     master.do("reconfig")
     master.build("quick")
     master.stop()
-    told = _told(master, "ci")
-    of_first = [event.type for event in told if event.subject == "builder/quick/builds/1"]
+    found = _build_events(master, "ci")
+    of_first = [event.type for event in found if event.subject == "builder/quick/builds/1"]
     assert of_first == ["build.started.v1", "build.finished.v1"]
-    assert "build.log.finished.v1" in {event.type for event in told if event.subject == "builder/quick/builds/2"}
+    assert "build.log.finished.v1" in {event.type for event in found if event.subject == "builder/quick/builds/2"}
 
 
 UNKNOWN = """
@@ -165,29 +165,29 @@ def test_only_secrets_that_a_build_used_are_redacted_and_our_own_words_never(mak
     master.start()
     master.build("builder", reason="a success or a failure story")
     master.stop()
-    told = {(event.type, event.data.get("name")): event for event in _told(master, "ci")}
-    finished = told["build.finished.v1", None]
+    found = {(event.type, event.data.get("name")): event for event in _build_events(master, "ci")}
+    finished = found["build.finished.v1", None]
     # The builder has the name of a secret that was used; the rest is ours, or only held by the provider.
     assert finished.subject == "builder/<redacted>/builds/1"
     assert finished.routing_key == "build.finished.failure._3Credacted_3E"
     assert finished.data["url"] == "https://ci.example.org/#/builders/1/builds/1"
     assert finished.data["reason"] == "a success or a <redacted> story"
     assert (finished.data["buildername"], finished.data["outcome"]) == ("<redacted>", "failure")
-    assert told["build.step.finished.v1", "worker_preparation"].data["outcome"] == "success"
-    assert told["build.step.finished.v1", "shell"].routing_key == finished.routing_key.replace("build.", "build.step.")
+    assert found["build.step.finished.v1", "worker_preparation"].data["outcome"] == "success"
+    assert found["build.step.finished.v1", "shell"].routing_key == finished.routing_key.replace("build.", "build.step.")
     # Buildbot redacts its logs itself.
-    assert told["build.log.finished.v1", "shell"].data["tail"] == "<used> <outcome>\n"
+    assert found["build.log.finished.v1", "shell"].data["tail"] == "<used> <outcome>\n"
 
 
 def test_a_name_server_that_never_answers_is_reported_once() -> None:
     hang, said = threading.Event(), threading.Event()
     sentences: list[str] = []
 
-    def tell(sentence: str) -> None:
+    def log(sentence: str) -> None:
         sentences.append(sentence)
         said.set()
 
-    watch = NameWatch(["broker.example.org"], warn=tell, resolve=lambda _: hang.wait(30), answer_s=0.05)
+    watch = NameWatch(["broker.example.org"], warn=log, resolve=lambda _: hang.wait(30), answer_s=0.05)
     watch.start()
     assert said.wait(30)
     watch.stop()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a real master with builds of every kind tells: each event by its schema, none with a secret."""
+"""What a real master with builds of every kind publishes: each event by its schema, none with a secret."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from sourcepulse.events.event import Event
 from sourcepulse_buildbot.mapping.tests import test_identity as identity_of
-from support.buildbot_master import Master
-from support.buildbot_oracle import assert_exact
+from support.buildbot.masters import Master
+from support.buildbot.oracle import assert_exact
 
 SECRETS = ("hunter2", "s3cret-of-a-file", "t0ken-in-a-url", "p4ss-in-a-property")
 ODD_NAME = "linux64 opt/é.*#,%"
@@ -77,7 +77,7 @@ REPORTED = ("promised", "forgiven", "nothing", "repeated", "replaced")
 
 
 class Story:
-    """A master that has done everything, and what it told."""
+    """A master that has done everything, and what it published."""
 
     def __init__(self, master: Master) -> None:
         self.master = master
@@ -140,7 +140,7 @@ def story(master_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         master.close()
 
 
-def test_every_fact_of_the_database_is_told_once(story: Story) -> None:
+def test_every_fact_of_the_database_is_published_once(story: Story) -> None:
     assert_exact(story.master)
     assert not any(event.data["recovered"] for event in story.events)
 
@@ -154,7 +154,7 @@ def test_no_secret_is_in_any_event(story: Story) -> None:
         assert secret.encode() not in content
 
 
-def test_a_build_is_told_with_what_only_the_running_build_knows(story: Story) -> None:
+def test_a_build_is_published_with_what_only_the_running_build_knows(story: Story) -> None:
     started, finished = story.one("build.started", ODD_NAME), story.one("build.finished", ODD_NAME)
     assert finished.subject == f"builder/{ODD_NAME}/builds/1"
     assert finished.routing_key == "build.finished.success.linux64_20opt_2F_C3_A9_2E_2A_23_2C_25"
@@ -188,12 +188,12 @@ def test_a_build_is_told_with_what_only_the_running_build_knows(story: Story) ->
 
 
 def test_steps_and_logs_come_in_their_order_and_the_tail_of_a_failed_one_with_it(story: Story) -> None:
-    told = [
+    published = [
         (event.type.removesuffix(".v1"), event.data.get("name"))
         for event in story.events
         if event.data.get("buildername") == "failing" and not event.type.startswith("build.request")
     ]
-    assert told == [
+    assert published == [
         ("build.started", None),
         ("build.step.started", "worker_preparation"),
         ("build.step.finished", "worker_preparation"),
@@ -210,7 +210,7 @@ def test_steps_and_logs_come_in_their_order_and_the_tail_of_a_failed_one_with_it
     assert story.one("build.log.finished", LONG_NAME).data["tail"] is None
 
 
-def test_tests_are_told_with_what_failed_and_what_was_skipped(story: Story) -> None:
+def test_a_test_run_is_published_with_its_failed_and_skipped_cases(story: Story) -> None:
     cases = [
         (event.type, event.data["test_name"], event.data["outcome"])
         for event in story.events
@@ -254,7 +254,7 @@ def test_a_run_says_why_it_is_incomplete_and_what_was_replaced(story: Story) -> 
     assert story.one("test.run.finished", "replaced").data["notes"] == ["replaced 1 character that XML forbids"]
 
 
-def test_a_test_that_passed_after_it_failed_is_told_with_its_attempts(story: Story) -> None:
+def test_a_test_that_passed_after_it_failed_is_published_with_its_attempts(story: Story) -> None:
     case = story.one("test.case.passed", "repeated")
     assert [case.data[name] for name in ("test_name", "attempts", "flaky", "message")] == ["a", 2, True, "once"]
     assert story.one("test.run.finished", "repeated").data["tests_flaky"] == 1
@@ -270,13 +270,13 @@ def test_a_test_has_a_suite_a_revision_and_an_identity_of_its_own(story: Story) 
     assert case.data["testid"] == identity_of("unit", "a", None) != identity_of("other", "a", None)
 
 
-def test_a_step_that_only_counts_its_tests_is_told_too(story: Story) -> None:
+def test_a_step_that_only_counts_its_tests_has_a_test_run_too(story: Story) -> None:
     run = story.one("test.run.finished", "counted")
     assert run.data["test_result_setid"] is None
     assert (run.data["tests_total"], run.data["tests_failed"]) == (10, 3)
 
 
-def test_a_retried_build_is_told_twice_and_its_request_once(story: Story) -> None:
+def test_a_retried_build_is_published_twice_and_its_request_once(story: Story) -> None:
     assert [event.data["outcome"] for event in story.of("build.finished", "retried")] == ["retry", "success"]
     second = story.of("build.started", "retried")[1].data
     completed = story.one("build.request.completed", "retried").data
@@ -304,7 +304,7 @@ def test_a_cancelled_request_was_never_built(story: Story) -> None:
     assert completed.routing_key == "build.request.completed.cancelled.never"
 
 
-def test_a_change_is_told_by_the_path_of_its_repository(story: Story) -> None:
+def test_a_change_is_published_under_the_path_of_its_repository(story: Story) -> None:
     change = story.one("change.added")
     assert change.routing_key == "change.added.core.a_20b.c"
     assert change.data["repository"] == "https://h/a b/c"
@@ -312,12 +312,12 @@ def test_a_change_is_told_by_the_path_of_its_repository(story: Story) -> None:
     assert (change.data["when_timestamp"], change.time) == ("2023-11-14T22:13:20.000000Z",) * 2
 
 
-def test_links_of_steps_are_told_without_credentials(story: Story) -> None:
+def test_links_of_steps_are_published_without_credentials(story: Story) -> None:
     (step,) = (event for event in story.of("build.step.finished", "linked") if event.data["urls"])
     assert step.data["urls"] == [{"name": "page", "url": "https://h/p?token=<redacted>&x=1"}]
 
 
-def test_what_is_too_large_is_cut_and_told(story: Story) -> None:
+def test_what_is_too_large_is_cut_and_listed_as_truncated(story: Story) -> None:
     event = story.one("build.finished", "huge")
     (cut,) = event.data["truncated"]
     assert cut["field"] == "/properties/huge"
@@ -326,21 +326,21 @@ def test_what_is_too_large_is_cut_and_told(story: Story) -> None:
     assert len(story.one("build.finished", LONG_NAME).routing_key) <= 255
 
 
-def test_workers_and_the_master_are_told(story: Story) -> None:
-    told = [
+def test_events_of_workers_and_of_the_master_are_published(story: Story) -> None:
+    published = [
         (event.type.split(".", 1)[1], event.subject)
         for event in story.events
         if event.type.startswith(("build.worker", "build.master"))
     ]
-    assert sorted(told[:3]) == [
-        ("master.started.v1", told[2][1]),
+    assert sorted(published[:3]) == [
+        ("master.started.v1", published[2][1]),
         ("worker.connected.v1", "worker/w0"),
         ("worker.connected.v1", "worker/w1"),
     ]
-    assert told[3:] == [
+    assert published[3:] == [
         ("worker.paused.v1", "worker/w1"),
         ("worker.unpaused.v1", "worker/w1"),
-        ("master.stopped.v1", told[2][1]),
+        ("master.stopped.v1", published[2][1]),
     ]
     assert story.one("build.worker.paused").data["pause_reason"] == "a break"
     assert str(story.master.folder) not in repr([event.data for event in story.events])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The line from the bus to the writer: nobody passes anybody, whatever must be asked for first."""
+"""The queue from the bus to the writer: no fact overtakes another, whatever must be asked for first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sourcepulse_buildbot.live.intake import ANSWER_LIMIT_SECONDS, Intake
 
 
 class _Writer:
-    """Takes facts, which are numbers here."""
+    """Collects facts, which are numbers here."""
 
     def __init__(self, room: int = 1_000_000) -> None:
         self.taken: list[Any] = []
@@ -70,7 +70,7 @@ def test_an_answer_that_does_not_come_is_given_up_and_said() -> None:
     assert missed == ["the database did not return what an event needs"]
 
 
-def test_an_answer_that_fails_holds_nobody_up() -> None:
+def test_an_answer_that_fails_delays_no_other_fact() -> None:
     writer, clock = _Writer(), task.Clock()
     intake, missed = _intake(writer, clock)
     failing: defer.Deferred[Sequence[int]] = defer.Deferred()
@@ -91,7 +91,7 @@ def test_what_the_writer_does_not_take_is_said() -> None:
     assert missed == ["events arrived faster than the outbox could store them"]
 
 
-def test_it_tells_when_nothing_waits_any_more_or_the_time_is_over() -> None:
+def test_drained_fires_when_nothing_is_pending_or_the_time_is_over() -> None:
     writer, clock = _Writer(), task.Clock()
     intake, _ = _intake(writer, clock)
     assert intake.drained().called

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""JUnit XML of real programs is read as they meant it, and hostile or broken XML is told instead of believed."""
+"""JUnit XML of real programs is read as they meant it, and hostile or broken XML is reported instead of believed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sourcepulse_buildbot.test_reports import cases
 from sourcepulse_buildbot.test_reports.cases import ReportBuilder
 from sourcepulse_buildbot.test_reports.junit.report import read_junit
 
-#: One test of each kind that pytest tells apart.
+#: One test of each kind that pytest distinguishes.
 _KINDS = """
 import unittest
 
@@ -112,7 +112,7 @@ def test_every_outcome_of_pytest_is_read(pytest_reports: dict[str, bytes], famil
         ("test_kinds.test_of_texts[\\x1b]", "passed"),
         ("test_kinds.test_of_texts[\\xfc]", "passed"),
         ("test_kinds.InClassTest.test_method", "failed"),
-        # The test fails and its fixture breaks after it: pytest tells both, under one name.
+        # The test fails and its fixture breaks after it: pytest reports both, under one name.
         ("test_kinds.test_fails_twice", "failed"),
         ("test_kinds.test_fails_twice", "error"),
     ]
@@ -235,7 +235,7 @@ def test_a_document_type_with_definitions_is_refused_before_anything_is_expanded
         (b"<?xml version='1.0'?><html><testsuit/></html>", "this is not JUnit XML, it begins with <html>"),
     ],
 )
-def test_what_is_no_report_is_said_to_be_none(data: bytes, problem: str) -> None:
+def test_what_is_not_a_report_is_reported_as_such(data: bytes, problem: str) -> None:
     report = read_junit(data)
     assert (report.cases, len(report.problems)) == ((), 1)
     assert problem in report.problems[0]
@@ -279,7 +279,7 @@ def test_of_several_outcomes_the_first_counts_that_is_not_skipped(inside: str, o
     assert [case.outcome for case in report.cases] == [outcome]
 
 
-def test_more_tests_and_messages_than_are_kept_are_counted_and_told() -> None:
+def test_tests_and_messages_beyond_the_limits_are_counted_and_reported() -> None:
     case = '<testcase name="t"><failure message="0123456789"/></testcase>'
     report = read_junit(
         f"<testsuite>{case * 5}</testsuite>".encode(), ReportBuilder(most_cases=4, most_message_bytes=25)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A master that is killed at any instant: afterwards every fact in its database has been told, once, in order."""
+"""A master that is killed at any instant: afterwards every fact in its database is published, once, in order."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.assemble import open_relay
 from sourcepulse_buildbot.recovery.mark import read_mark
-from support.buildbot_master import REPORTER, MakeMaster, Master
-from support.buildbot_oracle import assert_exact, assert_in_order
+from support.buildbot.masters import REPORTER, MakeMaster, Master
+from support.buildbot.oracle import assert_exact, assert_in_order
 
 CYCLES = 2
 SOAK_CYCLES = 100
@@ -111,18 +111,20 @@ def _presence(master: Master) -> dict[str, Any] | None:
     return {"master": mark.presence["master"], "workers": list(mark.presence["workers"].values())}
 
 
-def test_after_kills_at_any_instant_all_that_the_database_has_was_told_once(
+def test_after_kills_at_any_instant_each_fact_of_the_database_was_published_once(
     make_master: MakeMaster, tmp_path: Path
 ) -> None:
     _run(make_master, tmp_path, CYCLES)
 
 
 @pytest.mark.soak
-def test_after_a_hundred_kills_all_that_the_database_has_was_told_once(make_master: MakeMaster, tmp_path: Path) -> None:
+def test_after_a_hundred_kills_each_fact_of_the_database_was_published_once(
+    make_master: MakeMaster, tmp_path: Path
+) -> None:
     _run(make_master, tmp_path, SOAK_CYCLES)
 
 
-def test_after_a_kill_the_master_and_its_workers_are_told_to_be_gone_before_they_come_again(
+def test_after_a_kill_the_master_and_its_workers_are_published_as_gone_before_they_return(
     make_master: MakeMaster,
 ) -> None:
     master = make_master(REPORTER + 'builder("b", "echo")\n')
@@ -132,11 +134,11 @@ def test_after_a_kill_the_master_and_its_workers_are_told_to_be_gone_before_they
     master.wait_for(lambda: _presence(master) == {"master": "started", "workers": ["w0"]})
     master.kill()
     master.start()
-    told = [
+    published = [
         (event.type.split(".")[2], event.subject.split("/")[0], event.data["recovered"])
         for event in master.wait_for_events(6)
         if event.subject is not None
     ]
-    assert sorted(told[:2]) == [("connected", "worker", False), ("started", "master", False)]
-    assert told[2:4] == [("disconnected", "worker", True), ("stopped", "master", True)]
-    assert sorted(told[4:]) == [("connected", "worker", False), ("started", "master", False)]
+    assert sorted(published[:2]) == [("connected", "worker", False), ("started", "master", False)]
+    assert published[2:4] == [("disconnected", "worker", True), ("stopped", "master", True)]
+    assert sorted(published[4:]) == [("connected", "worker", False), ("started", "master", False)]

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from sourcepulse.events.event import Event
-from support.buildbot_master import REPORTER, MakeMaster, Master
-from support.buildbot_oracle import assert_exact
+from support.buildbot.masters import REPORTER, MakeMaster, Master
+from support.buildbot.oracle import assert_exact
 
 CONFIG = (
     REPORTER
@@ -35,7 +35,9 @@ def _from_when_it_was_gone(master: Master) -> list[Event]:
     return events[types.index(DISCONNECTED) :] if DISCONNECTED in types else []
 
 
-def test_a_killed_worker_is_told_and_its_build_is_a_retry(make_master: MakeMaster, tmp_path: Path) -> None:
+def test_a_killed_worker_is_published_as_missing_and_its_build_is_a_retry(
+    make_master: MakeMaster, tmp_path: Path
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The reporter comes, changes, goes and comes again by reconfig, while builds run; nothing is told twice or never."""
+"""The reporter comes, changes, goes and returns by reconfig, while builds run; each fact is published exactly once."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from support.buildbot_master import REPORTER, MakeMaster
-from support.buildbot_oracle import assert_exact
-from support.outbox_events import stored_events
+from support.buildbot.masters import REPORTER, MakeMaster
+from support.buildbot.oracle import assert_exact
+from support.events.outbox_contents import stored_events
 
 BUILDERS = 'builder("b", "sleep 0.7", "echo one")\nbuilder("c", "echo two")\n'
 STEPS_ONLY = REPORTER.replace('"outbox.db"', '"outbox.db", detail="steps"')
@@ -28,12 +28,12 @@ def test_a_reporter_that_changes_while_builds_run_loses_nothing(make_master: Mak
     master.wait_for_events(4, "build.finished")
     logs = master.events("build.log.finished")
     assert {event.data["buildername"] for event in logs} == {"b", "c"}
-    # While logs were not wanted, those that ended then were not told.
+    # While logs were not wanted, those that ended then were not published.
     assert_exact(master, late=True, without=("build.log.finished.v1",))
     assert "Traceback" not in master.log()
 
 
-def test_what_was_built_while_the_reporter_was_away_is_told_when_it_is_back(make_master: MakeMaster) -> None:
+def test_what_was_built_while_the_reporter_was_away_is_published_when_it_is_back(make_master: MakeMaster) -> None:
     master = make_master(REPORTER + BUILDERS)
     master.start()
     master.build("c")
@@ -49,7 +49,7 @@ def test_what_was_built_while_the_reporter_was_away_is_told_when_it_is_back(make
     master.stop()
     assert_exact(master, late=True)
     assert [event.data["recovered"] for event in master.events("build.finished")] == [False, True, False]
-    # That it stopped and that the worker was gone nobody said.
+    # That it stopped and that the worker was gone was not published.
     assert [event.type for event in master.events("build.master")] == [
         "build.master.started.v1",
         "build.master.stopped.v1",
@@ -67,7 +67,7 @@ def test_a_broken_change_leaves_the_reporter_as_it_was(make_master: MakeMaster) 
     assert_exact(master)
 
 
-def test_a_reporter_with_another_outbox_and_one_with_the_same_outbox_tell_each_fact_once_in_each(
+def test_reporters_with_one_outbox_or_two_store_each_fact_once_in_each_outbox(
     make_master: MakeMaster, tmp_path: Path
 ) -> None:
     other = REPORTER.replace('name="ci"', 'name="second", source_name="ci"').replace(

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What the bus said and nobody took over is found in the database while the master goes on."""
+"""A message of the bus that the reporter missed is found in the database while the master goes on."""
 
 from __future__ import annotations
 
 import pytest
 
-from support.buildbot_master import REPORTER, MakeMaster, Master
-from support.buildbot_oracle import assert_exact
+from support.buildbot.masters import REPORTER, MakeMaster, Master
+from support.buildbot.oracle import assert_exact
 
 #: The comparison with the database, which is made every minute, made every second.
 OFTEN = """
@@ -80,7 +80,7 @@ observer.Observer._buildset_complete = lambda self, buildset: None
 """
 
 
-def test_a_row_that_cannot_be_read_is_told_once_and_holds_up_no_other(make_master: MakeMaster) -> None:
+def test_a_row_that_cannot_be_read_is_logged_once_and_delays_no_other(make_master: MakeMaster) -> None:
     master = make_master(OFTEN + UNREADABLE + REPORTER + BUILDER)
     (master.folder / "gone").touch()
     master.start()

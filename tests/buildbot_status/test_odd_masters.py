@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Odd builds, each told twice: as the master did it, and once more from its database alone; both must say the same."""
+"""Odd builds, each published twice: as the master did it, and from its database alone; both must be equal."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_buildbot.live.used_secrets import read_names, write_names
 from sourcepulse_buildbot.recovery.mark import Mark, write_mark
 from sourcepulse_buildbot.recovery.search import PAGE_ROWS
-from support.buildbot_master import Master
-from support.buildbot_oracle import assert_exact
+from support.buildbot.masters import Master
+from support.buildbot.oracle import assert_exact
 
 SCOPE = "buildbot://ci"
 #: A secret that is a part of every time.
@@ -91,8 +91,8 @@ NO_TIME = ("build.log.finished.v1", "test.")
 LATER = {"build.started.v1": ("properties",), "build.step.started.v1": ("hidden",)}
 
 
-class Told(NamedTuple):
-    """What a master told as it went on, and what another outbox got from its database afterwards."""
+class Played(NamedTuple):
+    """What a master published as it went on, and what another outbox got from its database afterwards."""
 
     master: Master
     live: list[Event]
@@ -101,7 +101,7 @@ class Told(NamedTuple):
     config: Callable[[str], str]
 
     def of(self, type_: str, buildername: str) -> list[Event]:
-        """Return the events of a type and a builder that were told live."""
+        """Return the events of a type and a builder that were published live."""
         return [
             event for event in self.live if event.type == f"{type_}.v1" and event.data["buildername"] == buildername
         ]
@@ -120,7 +120,7 @@ def _deep() -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def told(master_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def played(master_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     folder = tmp_path_factory.mktemp("odd")
     (folder / "secrets").mkdir(mode=0o700)
     (folder / "secrets" / "pin").write_text(SECRET, encoding="utf-8")
@@ -136,14 +136,14 @@ def told(master_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         master.stop()
         live = master.events()
         master.configure(config("again.db"))
-        _tell_again(master, "again.db")
-        yield Told(master, live, master.events(), master.log(), config)
+        _recover_into(master, "again.db")
+        yield Played(master, live, master.events(), master.log(), config)
     finally:
         master.close()
 
 
-def _tell_again(master: Master, name: str) -> None:
-    """Have the master tell into a new outbox all that its database has."""
+def _recover_into(master: Master, name: str) -> None:
+    """Make the master store in a new outbox all that its database has."""
     with Outbox.open(master.folder / "outbox.db") as before:
         names = read_names(before, SCOPE)
     with Outbox.open(master.folder / name) as outbox:
@@ -195,19 +195,19 @@ def _play(master: Master) -> None:
     assert master.query("SELECT results FROM buildrequests WHERE id = ?", collapsed["requests"]["idle"]) == [(3,)]
 
 
-def test_every_fact_is_told_once_live_and_once_from_the_database(told: Told) -> None:
-    for events in (told.live, told.found):
+def test_every_fact_is_published_once_live_and_once_from_the_database(played: Played) -> None:
+    for events in (played.live, played.found):
         passed = [event for event in events if event.type == "test.case.passed.v1"]
         assert len({event.id for event in passed}) == len(passed) == RESULTS * 9 // 10
-        assert_exact(told.master, [event for event in events if event not in passed], late=events is told.found)
-    assert not any(event.data["recovered"] for event in told.live)
-    assert "no event could be made" not in told.log
+        assert_exact(played.master, [event for event in events if event not in passed], late=events is played.found)
+    assert not any(event.data["recovered"] for event in played.live)
+    assert "no event could be made" not in played.log
 
 
-def test_what_the_database_tells_is_what_was_told_live(told: Told) -> None:
-    found = {event.id: event for event in told.found}
+def test_events_from_the_database_equal_the_live_ones(played: Played) -> None:
+    found = {event.id: event for event in played.found}
     different = []
-    for event in told.live:
+    for event in played.live:
         if event.type.startswith(("build.master", "build.worker")):
             continue
         again = found[event.id]
@@ -226,25 +226,25 @@ def test_what_the_database_tells_is_what_was_told_live(told: Told) -> None:
     assert different == []
 
 
-def test_a_secret_that_a_build_used_is_known_again_after_the_end_of_the_master(told: Told) -> None:
-    for events in (told.live, told.found):
+def test_a_secret_that_a_build_used_is_known_again_after_the_end_of_the_master(played: Played) -> None:
+    for events in (played.live, played.found):
         (finished,) = (
             event for event in events if event.type == "build.finished.v1" and event.data["buildername"] == "secret"
         )
         assert finished.data["properties"]["leak"] == "x-<redacted>-<redacted>-y"
         assert finished.data["started_at"].endswith(SECRET)
-    assert b"vault-key" not in (told.master.folder / "again.db").read_bytes()
+    assert b"vault-key" not in (played.master.folder / "again.db").read_bytes()
 
 
-def test_levels_that_nobody_can_follow_are_left_out(told: Told) -> None:
-    submitted = told.of("build.request.submitted", "idle")[0]
+def test_levels_that_are_nested_too_deep_are_left_out(played: Played) -> None:
+    submitted = played.of("build.request.submitted", "idle")[0]
     assert submitted.data["properties"]["deep"] == [[[[[[[[None]]]]]]]]
 
 
-def test_logs_are_told_however_short_and_whenever_they_come(told: Told) -> None:
+def test_logs_are_published_however_short_they_are_and_whenever_they_come(played: Played) -> None:
     logs = [
         (event.data["slug"], event.data["type"], event.data["num_lines"], event.data["tail"])
-        for event in told.of("build.log.finished", "logs")
+        for event in played.of("build.log.finished", "logs")
     ]
     assert logs == [
         ("empty", "t", 0, ""),
@@ -252,13 +252,13 @@ def test_logs_are_told_however_short_and_whenever_they_come(told: Told) -> None:
         ("late", "s", 2, "a\x00b\nno newline\n"),
         ("late_2", "t", 1, "the same name\n"),
     ]
-    (late,) = told.of("build.log.finished", "waits")
+    (late,) = played.of("build.log.finished", "waits")
     # On a slow machine it was stopped before it began to wait.
     assert late.data["slug"] in ("cancelled_while_waiting_for_locks", "cancelled")
 
 
-def test_a_row_that_lacks_what_it_names_holds_up_no_other(told: Told) -> None:
-    master = told.master
+def test_a_row_that_lacks_what_it_names_holds_up_no_other(played: Played) -> None:
+    master = played.master
     with closing(sqlite3.connect(master.database)) as db, db:
         ((bsid,),) = db.execute(
             "SELECT r.buildsetid FROM buildrequests r JOIN builders b ON b.id = r.builderid WHERE b.name = 'inner'"
@@ -269,16 +269,16 @@ def test_a_row_that_lacks_what_it_names_holds_up_no_other(told: Told) -> None:
         # What Buildbot's janitor leaves of a log.
         db.execute("UPDATE logs SET type = 'd'")
         db.execute("DELETE FROM logchunks")
-    master.configure(told.config("broken.db"))
-    _tell_again(master, "broken.db")
+    master.configure(played.config("broken.db"))
+    _recover_into(master, "broken.db")
     stored = {event.id: event for event in master.events()}
-    lost = [event for event in told.found if event.id not in stored and event.data["recovered"]]
+    lost = [event for event in played.found if event.id not in stored and event.data["recovered"]]
     assert {event.data["buildername"] for event in lost} == {"logs", "inner"}
     # Buildbot itself does not find a request that has no sourcestamp.
     assert {event.type for event in lost if event.data["buildername"] == "inner"} == {
         "build.request.submitted.v1",
         "build.request.completed.v1",
     }
-    (inner,) = (event for event in told.of("build.finished", "inner"))
+    (inner,) = (event for event in played.of("build.finished", "inner"))
     assert stored[inner.id].data["sourcestamps"] == []
     assert "Buildbot's database does not have all of it: Buildbot no longer has builders/" in master.log()

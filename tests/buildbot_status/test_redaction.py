@@ -14,7 +14,7 @@ from sourcepulse_buildbot.mapping.redaction import REDACTED, Redactor, looks_sec
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "redacted"),
     [
         ("https://user:pw@host/path", "https://host/path"),
         ("ssh://git@host/path", "ssh://host/path"),
@@ -29,14 +29,14 @@ from sourcepulse_buildbot.mapping.redaction import REDACTED, Redactor, looks_sec
         ("half \ud800 a pair", "half ? a pair"),
     ],
 )
-def test_credentials_in_urls_are_taken_out_of_texts(text: str, told: str) -> None:
-    assert Redactor().text(text) == told
+def test_credentials_in_urls_are_taken_out_of_texts(text: str, redacted: str) -> None:
+    assert Redactor().text(text) == redacted
 
 
 @pytest.mark.parametrize(
     "name", ["token", "deploy_token", "API_KEY", "my.password", "passwd", "ssh-private-key", "auth"]
 )
-def test_the_name_of_a_property_tells_that_its_value_is_secret(name: str) -> None:
+def test_a_property_with_the_name_of_a_secret_is_redacted(name: str) -> None:
     assert looks_secret(name)
     assert Redactor().property(name, {"a": 1}) == REDACTED
 
@@ -53,7 +53,7 @@ def test_a_secret_that_is_the_beginning_of_another_leaves_nothing_of_it() -> Non
     assert redactor.text("abcabcdef abcabc ab") == f"{REDACTED} {REDACTED} ab"
 
 
-def test_a_short_secret_is_a_word_of_everybody() -> None:
+def test_a_short_secret_is_an_ordinary_word() -> None:
     redactor = Redactor()
     redactor.learn(["build", "1", " ab  "])
     assert redactor.text("A build was forced, 1 ab") == "A build was forced, 1 ab"
@@ -61,9 +61,9 @@ def test_a_short_secret_is_a_word_of_everybody() -> None:
 
 def test_values_of_every_kind_become_what_json_can_say() -> None:
     value = {"a": (1, 2.5, float("nan"), None, True, b"by\xfftes", {1}), 2: object}
-    told = Redactor().value(value)
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert told["a"][:6] == [1, 2.5, None, None, True, "by\ufffdtes"]
+    redacted = Redactor().value(value)
+    assert json.loads(json.dumps(redacted, allow_nan=False)) == redacted
+    assert redacted["a"][:6] == [1, 2.5, None, None, True, "by\ufffdtes"]
 
 
 _json = st.recursive(
@@ -77,7 +77,7 @@ _json = st.recursive(
 def test_no_known_secret_is_in_any_text_of_a_value(value: object, secrets: list[str]) -> None:
     redactor = Redactor()
     redactor.learn(secrets)
-    told = redactor.value({"before": value, "".join(secrets): [f"x{secret}y" for secret in secrets]})
+    redacted = redactor.value({"before": value, "".join(secrets): [f"x{secret}y" for secret in secrets]})
 
     def texts(part: object) -> list[str]:
         if isinstance(part, dict):
@@ -86,7 +86,7 @@ def test_no_known_secret_is_in_any_text_of_a_value(value: object, secrets: list[
             return [text for one in part for text in texts(one)]
         return [part] if isinstance(part, str) else []
 
-    for text in texts(told):
+    for text in texts(redacted):
         for secret in secrets:
             if secret.strip() and secret not in REDACTED:
                 assert secret not in text.replace(REDACTED, "\0")

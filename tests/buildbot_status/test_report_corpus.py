@@ -12,13 +12,13 @@ from sourcepulse_buildbot.test_reports.cases import Report
 from sourcepulse_buildbot.test_reports.junit.report import read_junit
 from sourcepulse_buildbot.test_reports.subunit.report import read_subunit
 from sourcepulse_buildbot.test_reports.tap.report import read_tap
-from support.report_shapes import FILES, JUNIT, SUBUNIT, Shape
-from support.tap_shapes import TAP
+from support.buildbot.report_shapes import FILES, JUNIT, SUBUNIT, Shape
+from support.buildbot.tap_shapes import TAP
 
 _LETTERS = {"passed": ".", "failed": "F", "error": "E", "skipped": "s"}
 
 
-def _told(report: Report) -> str:
+def _summary(report: Report) -> str:
     return "\n".join(f"{_LETTERS[case.outcome]} {case.name}" for case in report.cases)
 
 
@@ -38,7 +38,7 @@ def _shapes() -> Sequence[object]:
 @pytest.mark.parametrize(("read", "shape"), _shapes())
 def test_every_shape_of_a_report_is_read_as_its_writer_means_it(read: Callable[[bytes], Report], shape: Shape) -> None:
     report = read(shape.report)
-    assert _told(report) == shape.cases
+    assert _summary(report) == shape.cases
     assert (not report.problems, len(report.notes)) == (shape.is_whole, shape.notes), (report.problems, report.notes)
 
 
@@ -80,7 +80,7 @@ def test_messages_are_found_where_each_writer_puts_them() -> None:
     assert str(merged[2].message).startswith("Dubious, test returned 255")
 
 
-def test_the_traceback_comes_before_the_log_and_a_cut_tells_the_true_size() -> None:
+def test_the_traceback_comes_before_the_log_and_a_cut_names_the_true_size() -> None:
     *_, case = read_subunit(SUBUNIT["a log before the traceback"].report).cases
     message = str(case.message)
     assert message.startswith("Traceback (most recent call last):\n")

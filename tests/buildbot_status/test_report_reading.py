@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A large report is read in a process of its own: it says the same as a small one, and an end of it is no success."""
+"""A large report is read in a process of its own, with the same result; an early end of that is not a success."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_where_no_process_can_be_started_the_report_is_read_all_the_same(
     assert (report.summary.failed, _sentences(report)) == (_CASES, ["one file is missing"])
 
 
-def test_lines_that_end_early_are_no_report() -> None:
+def test_lines_that_end_early_are_not_a_report() -> None:
     lines = list(lines_of(_TASK, [("a.xml", _file().data)]))
     for length in range(len(lines)):
         with pytest.raises(ValueError, match="the end is missing"):

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from sourcepulse_buildbot.test_reports.result_sets import Details, details_of
-from support.buildbot_master import Master, require_buildbot
-from support.report_master import CONFIG_HEAD, Published, publish
+from support.buildbot.masters import Master, require_buildbot
+from support.buildbot.report_master import CONFIG_HEAD, Published, publish
 
 _SUCCESS, _WARNINGS, _FAILURE, _SKIPPED = 0, 1, 2, 3
 _MANY = 6_500

@@ -61,9 +61,9 @@ def test_a_duration_that_the_database_cannot_hold_is_left_out() -> None:
 def test_sets_that_do_not_belong_together_give_nothing() -> None:
     ran, failed = {"value": "0", "test_code_path": None, "line": None}, {"test_code_path": None, "line": None}
     row = {**ran, "test_name": "a", "test_resultid": 1}
-    told = {**failed, "test_name": "a", "value": "failure", "test_resultid": 2}
-    assert details_of([row], [told]) == {1: Details("failure", None)}
-    assert details_of([row], [{**told, "test_name": "b"}]) == {}
-    assert details_of([row, {**row, "test_resultid": 3}], [told]) == {}
-    assert details_of([row], [{**told, "value": "some other tool's message"}]) == {}
+    message = {**failed, "test_name": "a", "value": "failure", "test_resultid": 2}
+    assert details_of([row], [message]) == {1: Details("failure", None)}
+    assert details_of([row], [{**message, "test_name": "b"}]) == {}
+    assert details_of([row, {**row, "test_resultid": 3}], [message]) == {}
+    assert details_of([row], [{**message, "value": "some other tool's message"}]) == {}
     assert details_of([row], []) == {}

@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Reporters of one master that want different things: each tells those alone, live and from the database."""
+"""Reporters of one master that want different things: each publishes those alone, live and from the database."""
 
 from __future__ import annotations
 
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_buildbot.recovery.mark import Mark, write_mark
-from support.buildbot_master import MakeMaster
-from support.outbox_events import stored_events
+from support.buildbot.masters import MakeMaster
+from support.events.outbox_contents import stored_events
 
 CONFIG = """
 for name, wanted in {wanted!r}.items():
@@ -62,7 +62,7 @@ def _exact(events: list[Event]) -> dict[str, Event]:
     return {event.id: event for event in events if not event.type.startswith(("build.worker", "build.master"))}
 
 
-def test_each_reporter_tells_what_it_was_asked_for_and_nothing_else(make_master: MakeMaster) -> None:
+def test_each_reporter_publishes_what_it_was_asked_for_and_nothing_else(make_master: MakeMaster) -> None:
     master = make_master(CONFIG.format(wanted=WANTED, prefix="live-"))
     master.start()
     master.do("change", author="a", files=[], comments="", repository="r", project="p", when_timestamp=1)
@@ -75,17 +75,17 @@ def test_each_reporter_tells_what_it_was_asked_for_and_nothing_else(make_master:
     master.start()
     master.stop()
     for name in WANTED:
-        told = stored_events(master.folder / f"live-{name}")
-        live, again = _exact(told), _exact(stored_events(master.folder / f"again-{name}"))
+        stored = stored_events(master.folder / f"live-{name}")
+        live, again = _exact(stored), _exact(stored_events(master.folder / f"again-{name}"))
         assert {event.type for event in live.values()} == TYPES[name], name
         assert set(live) == set(again), name
-        runs = [event for event in told if event.type == "test.run.finished.v1"]
+        runs = [event for event in stored if event.type == "test.run.finished.v1"]
         # What is over the limit is counted.
         limit = {"totals": (0, 1)}.get(name, (1, 0))
         assert {(run.data["cases"], run.data["cases_left_out"]) for run in runs} <= {limit}, name
         builders = {event.data["buildername"] for event in live.values() if "buildername" in event.data}
         assert builders == BUILDERS.get(name, builders), name
-        about = {event.type.split(".")[1] for event in told} & {"worker", "master"}
+        about = {event.type.split(".")[1] for event in stored} & {"worker", "master"}
         whole = {"builder", "tag", "scheduler"}
         assert about == {"workers": {"worker"}, "masters": {"master"}}.get(
             name, {"worker", "master"} if name in whole else set()

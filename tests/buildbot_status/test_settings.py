@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sourcepulse_buildbot.settings import Broker, read_settings
-from support.buildbot_master import require_buildbot
+from support.buildbot.masters import require_buildbot
 
 GOOD: dict[str, Any] = {"name": "ci", "outbox": "outbox.db"}
 CHECK_LIMIT_SECONDS = 60

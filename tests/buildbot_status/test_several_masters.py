@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Masters with one database: each tells what it did, another what a dead one left, and every fact has one id."""
+"""Masters with one database: each publishes what it did, another what a dead one left, and every fact has one id."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from buildbot.mq.simple import SimpleMQ
 
 from sourcepulse_buildbot.live.bus import Tap
-from support.buildbot_master import MakeMaster
-from support.buildbot_oracle import assert_exact
+from support.buildbot.masters import MakeMaster
+from support.buildbot.oracle import assert_exact
 
 CONFIG = """
 c["multiMaster"] = True
@@ -23,7 +23,9 @@ builder("{name}", "sleep 0.2", "sleep {rest}")
 """
 
 
-def test_what_a_dead_master_left_another_one_tells_with_the_same_ids(make_master: MakeMaster, tmp_path: Path) -> None:
+def test_another_master_publishes_what_a_dead_one_left_with_the_same_ids(
+    make_master: MakeMaster, tmp_path: Path
+) -> None:
     first = make_master("")
     second = make_master("")
     first.configure(CONFIG.format(folder=first.folder, name="m1", rest=60))
@@ -55,7 +57,7 @@ def test_what_a_dead_master_left_another_one_tells_with_the_same_ids(make_master
     in_order = sorted(by_id.values(), key=lambda event: event.time)
     assert {event.source for event in in_order} == {"buildbot://ci/m1", "buildbot://ci/m2"}
     assert_exact(first, sorted(in_order, key=lambda event: not event.type.startswith("build.request.submitted")))
-    # Nobody but the survivor told of what another master did.
+    # Only the survivor published what another master did.
     assert all(event.data["buildername"] == "m2" for event in second.events("build.step.started"))
 
 
@@ -83,7 +85,7 @@ def test_the_tap_hears_each_message_of_this_master_once_under_its_shortest_key()
     assert len(passed) == 4
 
 
-def test_a_tap_below_somebody_elses_stays_and_only_passes_on() -> None:
+def test_a_tap_below_a_foreign_one_stays_and_only_passes_messages_on() -> None:
     mq, heard, others, passed = SimpleMQ(), [], [], []
     mq.startConsuming(lambda key, message: passed.append(key), (None, None, None))
     tap = Tap(mq, {("builds", "new"): lambda key, message: heard.append(key)})

@@ -83,7 +83,7 @@ def test_both_versions_of_one_run_say_the_same(name: str) -> None:
         ("test: a\nerror: a [\nx\n ] quoted\n]\n", [("a", "error", "x\n] quoted")]),
         ("test: a\nskip: a [\nwhy\n]\n", [("a", "skipped", "why")]),
         ("test: a\nuxsuccess: a\n", [("a", "failed", _UNEXPECTED)]),
-        # What a test prints is no test, and compilers say "error" too.
+        # What a test prints is not a test, and compilers print "error" too.
         ("error: a.c:5\ntest: a\ntest driver started\nsuccess: b\nfailure x\nsuccess: a\n", [("a", "passed", None)]),
         ("test: a [\nsuccess: a [\n", [("a [", "passed", None)]),
         # Two at the same time, and one that took the process with it.
@@ -116,21 +116,21 @@ def test_a_line_means_what_the_protocol_says(text: str, cases: list[tuple[str, s
         ("[ multipart\n", "the details of a test are broken"),
     ],
 )
-def test_broken_details_leave_the_outcome_and_are_told(details: str, problem: str) -> None:
+def test_broken_details_are_reported_and_the_outcome_is_kept(details: str, problem: str) -> None:
     report = read_subunit(f"test: a\nfailure: a {details}".encode())
     assert [(case.name, case.outcome) for case in report.cases] == [("a", "failed")]
     assert report.problems == (problem,)
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"make: nothing to be done\n", b"\xb3\x29\x01", b"\xb3" * 5_000])
-def test_what_is_no_subunit_is_said_to_be_none(data: bytes) -> None:
+def test_what_is_not_subunit_is_reported_as_such(data: bytes) -> None:
     report = read_subunit(data)
     assert report.cases == ()
     assert len(report.problems) == 1
 
 
 def test_the_packet_of_the_published_protocol_is_one() -> None:
-    # The example of the protocol's own description: the test "foo" exists, which is no outcome.
+    # The example of the protocol's own description: the test "foo" exists, which is not an outcome.
     exists = bytes.fromhex("b329010c03666f6f08555f1b")
     assert _cases(exists) == []
     assert read_subunit(exists).problems == ("1 tests are announced and did not run",)
@@ -171,13 +171,13 @@ def test_packets_between_lines_of_other_output_are_found() -> None:
     assert report.problems == ()
 
 
-def test_a_test_of_two_workers_is_told_twice_and_one_that_never_ended_is_an_error() -> None:
+def test_a_test_of_two_workers_is_listed_twice_and_one_that_never_ended_is_an_error() -> None:
     data = _packet("a", _RUNS, route="0") + _packet("a", _RUNS, route="1") + _packet("a", _RUNS, route="2")
     data += _packet("a", _SKIPS, said=b"no", route="1") + _packet("a", _PASSES, route="0")
     assert _cases(data) == [("a", "skipped", "no"), ("a", "passed", None), ("a", "error", _UNFINISHED)]
 
 
-def test_a_damaged_packet_is_left_out_and_told_and_the_next_one_is_read() -> None:
+def test_a_damaged_packet_is_left_out_and_reported_and_the_next_one_is_read() -> None:
     damaged = bytearray(_packet("b", _FAILS, said=b"why"))
     damaged[9] ^= 1
     report = read_subunit(_packet("a", _PASSES) + damaged + b"\n" + _packet("c", _PASSES))
@@ -206,6 +206,6 @@ def test_any_bytes_give_a_report_and_never_an_error(data: bytes, is_text: bool) 
 def test_a_stream_cut_anywhere_gives_the_tests_before_the_cut(data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["trial_text.subunit", "unittest_text.subunit", "unittest_packets.subunit"]))
     whole = _recorded(name)
-    told = [case for case in _cases(whole[: data.draw(st.integers(0, len(whole)))]) if case[1] != "error"]
-    names = [case[0] for case in told]
+    read = [case for case in _cases(whole[: data.draw(st.integers(0, len(whole)))]) if case[1] != "error"]
+    names = [case[0] for case in read]
     assert names == [case[0] for case in _cases(whole) if case[0] in names]

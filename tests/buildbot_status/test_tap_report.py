@@ -84,7 +84,7 @@ def test_a_test_of_perl_is_read_with_its_subtests_and_what_it_did_not_run(perl_t
     assert _cases(_run(perl_tests, "perl", "t/none.t")) == [("all tests", "skipped", "no display")]
 
 
-def test_the_tests_of_several_files_are_told_apart_in_what_prove_writes(perl_tests: Path) -> None:
+def test_the_tests_of_several_files_are_distinguished_in_the_output_of_prove(perl_tests: Path) -> None:
     report = read_tap(_run(perl_tests, "prove", "--verbose", "t/late.t", "t/kinds.t", "t/none.t"))
     assert [(case.name, case.outcome, case.message) for case in report.cases] == [
         *_LATE_CASES,
@@ -142,7 +142,7 @@ def test_a_line_means_what_the_specification_says(text: str, cases: list[tuple[s
     assert _cases(text.encode()) == cases
 
 
-def test_the_yaml_below_a_test_is_its_message_and_may_tell_where_it_is() -> None:
+def test_the_yaml_below_a_test_is_its_message_and_may_name_its_place() -> None:
     report = read_tap(
         b"""TAP version 14
 1..3
@@ -189,7 +189,7 @@ ok 3 - of node-tap # time=25.5ms
         ("ok 1\nBail out!\n", 1, ("Bail out!",)),
     ],
 )
-def test_a_run_that_did_not_keep_its_plan_is_told(text: str, ran: int, problems: tuple[str, ...]) -> None:
+def test_a_run_that_did_not_keep_its_plan_is_reported(text: str, ran: int, problems: tuple[str, ...]) -> None:
     report = read_tap(text.encode())
     assert sum(case.outcome == "passed" for case in report.cases) == ran
     assert report.problems == problems

@@ -16,16 +16,16 @@ from sourcepulse_buildbot import writer as writer_module
 from sourcepulse_buildbot.mapping.emitter import Emitter
 from sourcepulse_buildbot.mapping.redaction import Redactor
 from sourcepulse_buildbot.writer import Writer
-from support.buildbot_master import REPORTER, MakeMaster, Master
-from support.buildbot_oracle import assert_exact
-from support.local_log import wait_until
-from support.outbox_events import stored_events
+from support.brokers.embedded_log import wait_until
+from support.buildbot.masters import REPORTER, MakeMaster, Master
+from support.buildbot.oracle import assert_exact
+from support.events.outbox_contents import stored_events
 
 BUILDER = 'builder("b", "echo one", "echo two")\n'
 
 
 def _settled(master: Master) -> bool:
-    """Return whether all that was built was told."""
+    """Return whether all that was built was published."""
     try:
         assert_exact(master)
     except AssertionError:
@@ -151,7 +151,7 @@ def test_one_fact_may_have_more_events_than_a_commit(tmp_path: Path) -> None:
     assert [event.data["masterid"] for event in stored_events(tmp_path / "outbox.db")] == list(range(count + 1))
 
 
-def test_an_outbox_that_is_replaced_meanwhile_is_opened_anew(tmp_path: Path) -> None:
+def test_an_outbox_that_is_replaced_meanwhile_is_opened_again(tmp_path: Path) -> None:
     said: list[str] = []
     path = tmp_path / "outbox.db"
     writer = _writer(path, said)

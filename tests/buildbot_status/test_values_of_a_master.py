@@ -12,7 +12,7 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.events.event import Event
-from support.buildbot_master import Master
+from support.buildbot.masters import Master
 
 SECRET = "s3cret-of-a-late-step"
 REVISIONS = {"c0": "a" * 40, "c1": "b" * 40}
@@ -159,8 +159,8 @@ def test_with_codebases_the_normalized_revision_is_that_of_the_first_that_has_on
 def test_a_request_names_the_one_that_it_went_into(story: Story) -> None:
     first, second, third = story.collapsed
     completed = {event.data["buildrequestid"]: event.data for event in story.of("build.request.completed", "idle")}
-    told = {number: (data["outcome"], data["collapsed_into"]) for number, data in completed.items()}
-    assert told == {first: ("skipped", second), second: ("skipped", third), third: ("success", None)}
+    published = {number: (data["outcome"], data["collapsed_into"]) for number, data in completed.items()}
+    assert published == {first: ("skipped", second), second: ("skipped", third), third: ("success", None)}
     assert completed[third]["buildid"] == story.data("build.started", "idle")["buildid"]
     assert completed[first]["buildid"] is None
 
@@ -185,9 +185,9 @@ def test_a_worker_says_how_many_builds_it_may_have_at_a_time(story: Story) -> No
 def test_a_build_whose_builder_is_removed_has_an_end_and_keeps_its_secrets(story: Story) -> None:
     # Buildbot lets the steps in the master go on, and kills the command of a worker: such a build ends with the master.
     for builder, outcomes in (("goes_on", ("success", "exception")), ("killed", ("retry",))):
-        told = [event.type for event in story.events if event.data.get("buildername") == builder]
-        assert told[:2] == ["build.request.submitted.v1", "build.started.v1"]
-        assert told[-1] == "build.finished.v1"
+        published = [event.type for event in story.events if event.data.get("buildername") == builder]
+        assert published[:2] == ["build.request.submitted.v1", "build.started.v1"]
+        assert published[-1] == "build.finished.v1"
         assert story.data("build.finished", builder)["outcome"] in outcomes
         assert len(story.of("build.step.started", builder)) == len(story.of("build.step.finished", builder))
     finished = story.data("build.finished", "goes_on")

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.activemq import ActiveMqNode, require_activemq
-from support.rabbitmq import RabbitNode, require_rabbitmq
+from support.brokers.activemq import ActiveMqNode, require_activemq
+from support.brokers.rabbitmq import RabbitNode, require_rabbitmq
 
 
 @pytest.fixture(scope="module")

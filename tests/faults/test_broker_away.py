@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.consumer.consumer import Consumer
-from support.activemq import ActiveMqNode
-from support.hg import VENV_HG, Repository, Site, require
-from support.rabbitmq import RabbitNode
-from support.spine import kill_relay, publishing_server, receive, relay_ended
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.rabbitmq import RabbitNode
+from support.hg.sites import VENV_HG, Repository, Site, require
+from support.streams.spine import kill_relay, publishing_server, receive, relay_ended
 
 #: A push takes a third of a second; a wait for the broker would take many.
 PUSH_LIMIT_SECONDS = 5.0

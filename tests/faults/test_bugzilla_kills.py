@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Bugzilla, drain.pl and the sidecar killed at random instants: no change lost, none invented, none told twice.
+"""Bugzilla, drain.pl and the sidecar killed at random instants: no change lost, none invented, none published twice.
 
 The extension and drain.pl are the real ones; Bugzilla is the fake one, or with BUGZILLA_HOME the real one there.
 """
@@ -22,15 +22,15 @@ import pytest
 
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.repair import problems
-from support.bugzilla_oracle import (
+from support.bugzilla.oracle import (
     assert_complete,
     assert_events_stand_for_something,
     assert_nothing_invented,
     assert_nothing_leaked,
-    told,
+    events_by_stream,
 )
-from support.bugzilla_steps import KEEPING, random_steps
-from support.bugzilla_tree import ENDS_WITHIN_SECONDS, BugzillaTree, Worker, open_tree
+from support.bugzilla.steps import KEEPING, random_steps
+from support.bugzilla.tree import ENDS_WITHIN_SECONDS, BugzillaTree, Worker, open_tree
 
 DAILY_ROUNDS = 8
 SOAK_ROUNDS = 100
@@ -70,7 +70,7 @@ class Sidecar:
         return False
 
     def end(self) -> None:
-        """Have it end, and fetch what is left."""
+        """End it, and fetch what is left."""
         self.process.terminate()
         # One that was started a moment ago has not heard yet that it shall end well.
         assert self.process.wait(ENDS_WITHIN_SECONDS) in (0, -signal.SIGTERM)
@@ -81,7 +81,7 @@ class Sidecar:
 
 
 def play_round(chance: random.Random, tree: BugzillaTree, sidecar: Sidecar, seed: int) -> str:
-    """Have steps done, kill one of the processes meanwhile, and give which."""
+    """Start steps, kill one of the processes meanwhile, and return which."""
     victim = chance.choice(VICTIMS)
     worker: Worker
     with tree.worker() as worker:
@@ -91,7 +91,7 @@ def play_round(chance: random.Random, tree: BugzillaTree, sidecar: Sidecar, seed
         if victim == "writer":
             worker.process.kill()
         elif victim == "drainer":
-            victim = victim if sidecar.kill_drainer() else "nobody"
+            victim = victim if sidecar.kill_drainer() else "none"
         else:
             sidecar.kill()
     return victim
@@ -104,7 +104,9 @@ def play_round(chance: random.Random, tree: BugzillaTree, sidecar: Sidecar, seed
         pytest.param(SOAK_ROUNDS, 20261124, marks=[pytest.mark.soak, pytest.mark.timeout(3600)]),
     ],
 )
-def test_whoever_is_killed_every_change_is_told_exactly_once(tmp_path: Path, rounds: int, seed: int) -> None:
+def test_every_change_is_published_exactly_once_whichever_process_is_killed(
+    tmp_path: Path, rounds: int, seed: int
+) -> None:
     tree = open_tree(tmp_path)
     outbox = tmp_path / "outbox.db"
     chance = random.Random(seed)
@@ -120,7 +122,7 @@ def test_whoever_is_killed_every_change_is_told_exactly_once(tmp_path: Path, rou
     assert killed["writer"] > 0
     assert killed["sidecar"] + killed["drainer"] > 0
 
-    public, restricted = told(outbox)
+    public, restricted = events_by_stream(outbox)
     facts = tree.facts()
     assert len(facts["bugs"]) > rounds, "hardly anything happened"
     assert_complete(facts, public, restricted, tree.secret())

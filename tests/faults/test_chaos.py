@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from support.chaos_run import run_chaos
-from support.chaos_sites import ActiveMqSite, FileSite, RabbitSite, Site
+from support.streams.chaos_run import run_chaos
+from support.streams.chaos_sites import ActiveMqSite, FileSite, RabbitSite, Site
 
 EVENTS = int(os.environ.get("CHAOS_EVENTS", "20000"))
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "44"))

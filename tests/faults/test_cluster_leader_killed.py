@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from support.fault_plan import Fault
-from support.fault_run import run_stream
-from support.faulty_broker import OPTIONS, FaultyBroker, Node, new_exchange
-from support.rabbit_cluster import RabbitCluster
-from support.rabbitmq import RabbitNode
+from support.brokers.faulty_broker import OPTIONS, FaultyBroker, Node, new_exchange
+from support.brokers.rabbit_cluster import RabbitCluster
+from support.brokers.rabbitmq import RabbitNode
+from support.streams.fault_plan import Fault
+from support.streams.fault_run import run_stream
 
 EVENTS = 30_000
 LEADER_KILLS = (Fault.BROKER_KILLED,) * 3

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Users push at the same time to a server that is killed at any step: its changelog and bookmarks are what is told."""
+"""Users push at the same time to a server that is killed at any step: its changelog and bookmarks are published."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.events.event import Event
-from support.concurrent_pushers import Pusher, bookmarks, hgrc, let_all_push, phases
-from support.hg import PUSH, VENV_HG, Repository, Site, require
+from support.hg.concurrent_pushers import Pusher, bookmarks, hgrc, let_all_push, phases
+from support.hg.sites import PUSH, VENV_HG, Repository, Site, require
 
 USERS = 3
 SOAK_KILLS = 1000
@@ -21,7 +21,7 @@ SEED = int(os.environ.get("SOURCEPULSE_SEED", "1"))
 
 
 def push_with_kills(folder: Path, *, extension: str, keys: str, pushes: int) -> tuple[Repository, Counter[str]]:
-    """Let each user push so often, with kills; give the server, where nothing is left to do, and what happened."""
+    """Make each user push `pushes` times, with kills; return the server, without work left, and what happened."""
     site = Site(folder / "site", require(VENV_HG))
     server = site.repository("server")
     server.configure(hgrc(extension, keys))
@@ -35,8 +35,8 @@ def push_with_kills(folder: Path, *, extension: str, keys: str, pushes: int) -> 
 
 
 def assert_pushes_are_those_of_the_changelog(server: Repository) -> None:
-    told = [changeset["node"] for event in server.events(of=PUSH) for changeset in event.data["changesets"]]
-    assert told == server.nodes(), "each committed changeset is told once, in the order of the commits"
+    published = [changeset["node"] for event in server.events(of=PUSH) for changeset in event.data["changesets"]]
+    assert published == server.nodes(), "each committed changeset is published once, in the order of the commits"
 
 
 def assert_numbers_have_no_gap(events: list[Event]) -> None:
@@ -69,7 +69,7 @@ def assert_phases_are_those_of_the_repository(server: Repository) -> None:
 
 
 def assert_exact(server: Repository) -> None:
-    """Compare all that is told with the repository, which is the truth."""
+    """Compare all that is published with the repository, which is the truth."""
     events = server.every_event()
     assert server.first_copies() == []
     assert_numbers_have_no_gap(events)
@@ -82,14 +82,14 @@ def assert_exact(server: Repository) -> None:
     assert len(server.events(of="hg.repo.created.v1")) == 1
 
 
-def test_what_is_told_is_what_is_committed_whoever_dies_where(tmp_path: Path) -> None:
+def test_what_is_published_is_what_is_committed_wherever_a_process_dies(tmp_path: Path) -> None:
     server, counts = push_with_kills(tmp_path, extension="sourcepulse_hg =", keys="", pushes=8)
     assert_exact(server)
     assert counts["killed"] > USERS
 
 
 @pytest.mark.soak
-def test_the_hook_alone_tells_each_changeset_once_when_a_push_goes_through(tmp_path: Path) -> None:
+def test_the_hook_alone_publishes_each_changeset_once_when_a_push_goes_through(tmp_path: Path) -> None:
     hook = "[hooks]\nchangegroup.sourcepulse = python:sourcepulse_hg.changegroup"
     server, counts = push_with_kills(tmp_path, extension=hook, keys="", pushes=SOAK_KILLS // 10)
     assert_numbers_have_no_gap(server.every_event())
@@ -100,7 +100,7 @@ def test_the_hook_alone_tells_each_changeset_once_when_a_push_goes_through(tmp_p
 
 
 @pytest.mark.soak
-def test_what_is_told_is_what_is_committed_after_a_thousand_kills(tmp_path: Path) -> None:
+def test_what_is_published_is_what_is_committed_after_a_thousand_kills(tmp_path: Path) -> None:
     # Some servers are done before they are to die, or find an abandoned transaction and end by themselves.
     pushes = SOAK_KILLS * 7 // 4 // USERS
     server, counts = push_with_kills(tmp_path, extension="sourcepulse_hg =", keys="", pushes=pushes)

@@ -35,14 +35,14 @@ MEASURED_EACH = 10
 RELAY_KILL_SHARE = 0.3
 PUSH_LIMIT_SECONDS = 60
 
-#: Stands for ssh: runs the remote command here and tells its process id.
+#: Stands for ssh: runs the remote command here and writes its process id.
 _SSH = """#!/bin/sh
 echo $$ > "$SERVER_PID"
 shift
 exec sh -c "exec $*"
 """
 
-#: The slow hooks of somebody else widen the moments before and after the commit.
+#: Slow hooks that are not ours widen the moments before and after the commit.
 _HGRC = """
 [extensions]
 sourcepulse_hg =
@@ -194,8 +194,8 @@ def run_kills(folder: Path, pushes: int, seed: int) -> dict[str, int]:
         events = [json.loads(body(outbox, row["position"])) for row in stored]
     assert [row["sequence"] for row in stored] == list(range(1, len(stored) + 1))
     assert {row["state"] for row in stored} == {"delivered"}
-    pushes_told = [event for event in events if event["type"] == "hg.push.v1"]
-    assert site.announced(pushes_told) == truth, "each committed changeset announced once, in the order of the commits"
+    push_events = [event for event in events if event["type"] == "hg.push.v1"]
+    assert site.announced(push_events) == truth, "each committed changeset announced once, in the order of the commits"
     with sqlite3.connect(folder / "log.db") as log:
         arrived = defaultdict(set)
         count = 0
@@ -205,7 +205,7 @@ def run_kills(folder: Path, pushes: int, seed: int) -> dict[str, int]:
     assert set(arrived) == {event["id"] for event in events}
     assert all(len(bodies) == 1 for bodies in arrived.values()), "repeats are the same bytes"
     repeats = count - len(arrived)
-    counts = {"pushes": len(pushes_told), "changesets": len(truth), "killed": killed, "recovered": recovered}
+    counts = {"pushes": len(push_events), "changesets": len(truth), "killed": killed, "recovered": recovered}
     counts |= {"repeats": repeats}
     # Seen with `pytest -s`, and when a test fails.
     print(f"seed {seed}: {counts}")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from support import faulty_broker
-from support.fault_plan import Fault
-from support.fault_run import Measured, run_stream
-from support.faulty_broker import FaultyBroker
+from support.brokers import faulty_broker
+from support.brokers.faulty_broker import FaultyBroker
+from support.streams.fault_plan import Fault
+from support.streams.fault_run import Measured, run_stream
 
 FEW_EVENTS = 5_500
-#: The embedded log is hurt more often, for its faults take no time.
+#: The embedded log is hurt more often, because its faults take no time.
 FEW_EMBEDDED_EVENTS = 6_000
 MANY_EVENTS = 100_000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.hg import SYSTEM_HG, VENV_HG, Program, Site, require
+from support.hg.sites import SYSTEM_HG, VENV_HG, Program, Site, require
 
 #: All tests of these run daily with Debian's hg, too; of other files the first one does, and `make soak` runs all.
 BOTH_HGS_DAILY = frozenset(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from support.hg import PUSH, Repository, Site, copy_repository
+from support.hg.sites import PUSH, Repository, Site, copy_repository
 
 #: Nothing can be collected, so that first copies wait.
 _NO_OUTBOX = "outbox = /dev/null/none"
@@ -53,7 +53,7 @@ def test_a_restored_backup_announces_with_the_same_ids_what_the_original_would_h
         (event.id, event.source) for event in server.every_event()
     ]
     assert "0 first copies taken over" in copy.hg("sourcepulse-adopt", "--announce").stdout
-    # From now on it is a repository like any other; under the old name it is not told as a new one.
+    # From now on it is a repository like any other; under the old name it is not published as a new one.
     shutil.rmtree(server.path)
     Path(copy.path).rename(server.path)
     work = site.repository("more")
@@ -64,7 +64,7 @@ def test_a_restored_backup_announces_with_the_same_ids_what_the_original_would_h
     assert len(server.events(of="hg.repo.created.v1")) == 1
 
 
-def test_nobody_can_both_announce_and_discard(site: Site) -> None:
+def test_announce_and_discard_exclude_each_other(site: Site) -> None:
     server = site.server()
     refused = server.hg("sourcepulse-adopt", "--announce", "--discard", check=False)
     assert refused.returncode == 10 or refused.returncode == 255
@@ -82,7 +82,7 @@ def test_a_repository_that_does_not_publish_says_nothing(site: Site) -> None:
     assert "sourcepulse" not in pushed.stderr
     assert not (server.path / ".hg" / "sourcepulse").exists()
     assert not (server.path / ".hg" / "store" / "sourcepulse").exists()
-    # What is pushed once it publishes is told, and nothing of before.
+    # What is pushed after publishing was enabled is published, and nothing of before.
     _enable(server)
     work.commit()
     work.push(server)

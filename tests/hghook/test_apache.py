@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Behind Apache and mod_wsgi: who pushes hears that events wait, an admin sees why, a corrected program sends them."""
+"""Behind Apache: a pusher reads that events are pending, an admin sees why, a corrected program publishes them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sqlite3
 import pytest
 
 from sourcepulse.cli.main import main
-from support.apache import Apache, apache
-from support.hg import Site
-from support.local_log import wait_until
-from support.relays import relay_of, relays
+from support.brokers.embedded_log import wait_until
+from support.hg.apache import Apache, apache
+from support.hg.sites import Site
+from support.streams.relays import relay_of, relays
 
 LIMIT_SECONDS = 40.0
 #: The program of the test's installation, by the Python of the web server.
@@ -32,7 +32,7 @@ def status(server: Apache, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_a_program_that_the_web_server_may_not_execute_is_told_to_who_pushes_and_in_status(
+def test_a_program_that_the_web_server_may_not_execute_is_reported_to_the_pusher_and_in_status(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work = site.repository("work")

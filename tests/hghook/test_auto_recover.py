@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import pytest
 
-from support.hg import Site
+from support.hg.sites import Site
 
 _KILL = "[hooks]\npretxnclose.kill = kill -9 $PPID\n"
 
 
-def test_the_next_push_takes_back_what_a_dead_one_left_and_is_told_alone(each_site: Site) -> None:
+def test_the_next_push_rolls_back_what_a_dead_one_left_and_is_published_alone(each_site: Site) -> None:
     server, work = each_site.server(keys="auto_recover = yes"), each_site.repository("work")
     work.build("+2")
     hgrc = server.path / ".hg" / "hgrc"

@@ -1,18 +1,18 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Bookmarks are told as a pull would see them, whatever moved them."""
+"""Bookmarks are published as a pull would see them, whatever moved them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from sourcepulse.events.event import event_id
-from support.hg import Repository, Site, serve
+from support.hg.sites import Repository, Site, serve
 
 _PREFIX = "hg.bookmark."
 
 
-def _told(server: Repository) -> list[tuple[str, list[tuple[str, str | None, str | None]]]]:
+def _published(server: Repository) -> list[tuple[str, list[tuple[str, str | None, str | None]]]]:
     """Return kind and changes (name, old, new) of each event."""
     return [
         (event.type.split(".")[2], [(one["bookmark"], one["oldnode"], one["node"]) for one in event.data["bookmarks"]])
@@ -43,14 +43,14 @@ def test_bookmarks_pushed_over_ssh_are_created_moved_and_deleted(each_site: Site
     second = work.nodes()[1]
     work.hg("bookmark", "--delete", "abc")
     work.push_ssh(server, "--bookmark", "abc", check=False)
-    assert _told(server) == [
+    assert _published(server) == [
         ("created", [("abc", None, first), ("zoë", None, first)]),
         ("moved", [("zoë", first, second)]),
         ("deleted", [("abc", first, None)]),
     ]
 
 
-def test_a_bookmark_pushed_over_http_is_told(site: Site) -> None:
+def test_a_bookmark_pushed_over_http_is_published(site: Site) -> None:
     server = site.server()
     work = site.repository("work")
     work.commit()
@@ -69,7 +69,7 @@ def test_an_old_client_pushes_bookmarks_in_transactions_of_their_own(each_site: 
     bundle1 = ("--config", "devel.legacy.exchange=bundle1")
     work.push_ssh(server, "--bookmark", "here", *bundle1)
     (node,) = work.nodes()
-    assert _told(server) == [("created", [("here", None, node)])]
+    assert _published(server) == [("created", [("here", None, node)])]
     assert _common(server, "created") == ("sshuser", "bookmarks", None)
     assert len(server.events()) == 1
 
@@ -87,8 +87,8 @@ def test_local_commands_and_pulls_move_bookmarks_too(each_site: Site) -> None:
         repository.hg("commit", "--amend", "--message", "amended")
     theirs, amended = server.nodes()
     mine = server.events()[1].data["last"]
-    assert _told(quiet) == []
-    assert _told(server) == [
+    assert _published(quiet) == []
+    assert _published(server) == [
         ("created", [("shared", None, theirs)]),
         ("moved", [("shared", theirs, mine)]),
         ("created", [("renamed", None, mine)]),
@@ -111,14 +111,14 @@ def test_a_bookmark_is_there_while_its_changeset_is_served(each_site: Site) -> N
     public, secret = server.nodes()
     server.hg("bookmark", "--rev", "1", "mark")
     server.hg("bookmark", "--rev", "1", "stays secret")
-    assert _told(server) == []
+    assert _published(server) == []
     # From a secret one to one that all see, and back.
     server.hg("bookmark", "--force", "--rev", "0", "mark")
     server.hg("bookmark", "--force", "--rev", "1", "mark")
     # The target crosses the border, and the bookmark with it.
     server.hg("phase", "--draft", "--rev", "1")
     server.hg("phase", "--force", "--secret", "--rev", "1")
-    assert _told(server) == [
+    assert _published(server) == [
         ("created", [("mark", None, public)]),
         ("deleted", [("mark", public, None)]),
         ("created", [("mark", None, secret), ("stays secret", None, secret)]),
@@ -133,16 +133,16 @@ def test_what_comes_to_nothing_within_a_transaction_is_nothing(site: Site) -> No
     server.commit()
     server.hg("bookmark", "mark")
     server.hg("bookmark", "--force", "--rev", "0", "mark")
-    assert [kind for kind, _ in _told(server)] == ["created"]
+    assert [kind for kind, _ in _published(server)] == ["created"]
 
 
-def test_divergent_bookmarks_are_nobody_elses(each_site: Site) -> None:
+def test_divergent_bookmarks_are_not_published(each_site: Site) -> None:
     server = each_site.server()
     server.commit()
     server.hg("bookmark", "mark@other")
     server.hg("bookmark", "@")
     (node,) = server.nodes()
-    assert _told(server) == [("created", [("@", None, node)])]
+    assert _published(server) == [("created", [("@", None, node)])]
 
 
 def test_strip_moves_the_bookmarks_of_what_it_removes(each_site: Site) -> None:
@@ -154,7 +154,7 @@ def test_strip_moves_the_bookmarks_of_what_it_removes(each_site: Site) -> None:
     server.hg("bookmark", "--rev", "1", "seen")
     server.hg("bookmark", "--rev", "2", "unseen")
     server.hg("strip", "--no-backup", "--rev", "1")
-    assert _told(server) == [
+    assert _published(server) == [
         ("created", [("seen", None, two)]),
         ("created", [("unseen", None, one)]),
         ("moved", [("seen", two, one)]),
@@ -171,7 +171,7 @@ def test_a_stripped_secret_changeset_stays_unsaid_though_others_are_added_again(
     base, _, survivor = server.nodes()
     server.hg("strip", "--no-backup", "--rev", "1")
     assert server.nodes() == [base, survivor]
-    assert _told(server) == [("created", [("unseen", None, base)])]
+    assert _published(server) == [("created", [("unseen", None, base)])]
     assert len(server.events()) == 2
 
 

@@ -16,8 +16,8 @@ from sourcepulse.outbox.delivery_state import bind_broker
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import lock_path
 from sourcepulse.testing import system_event
-from support.hg import Repository, Site
-from support.relays import relay_of
+from support.hg.sites import Repository, Site
+from support.streams.relays import relay_of
 
 
 def checked(server: Repository) -> tuple[int, str]:
@@ -122,7 +122,7 @@ def test_collect_stores_where_the_configuration_of_the_repository_says(
     assert main(["collect", str(tmp_path / "nothing")]) == 3
 
 
-def test_a_push_that_is_not_published_is_told_with_debug_only(site: Site) -> None:
+def test_a_push_that_is_not_published_is_mentioned_with_debug_only(site: Site) -> None:
     server = site.server(keys="root = /srv/elsewhere")
     work = site.repository("work")
     work.commit()

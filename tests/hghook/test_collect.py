@@ -26,7 +26,7 @@ from sourcepulse_hg.pending.first_copy import (
     encode_copy,
     next_counter,
 )
-from support.outbox_events import outbox_events
+from support.events.outbox_contents import outbox_events
 
 
 def _event(txnid: str) -> Event:
@@ -230,7 +230,7 @@ def test_a_repository_is_found_by_its_root_its_dot_hg_or_a_share(repository: _Re
     assert _collect(location, box) == CollectReport(collected=1)
 
 
-def test_a_path_that_is_no_utf8_is_remembered_and_swept(tmp_path: Path, box: Path) -> None:
+def test_a_path_that_is_not_utf8_is_remembered_and_swept(tmp_path: Path, box: Path) -> None:
     repository = _Repository(tmp_path / "caf\udce9")
     repository.write(1)
     _collect(repository.path, box)
@@ -240,7 +240,7 @@ def test_a_path_that_is_no_utf8_is_remembered_and_swept(tmp_path: Path, box: Pat
         assert collect_repository(origin.location, outbox, deadline_s=1.0) == CollectReport(collected=1)
 
 
-def test_a_place_that_is_no_repository_is_a_clear_error(tmp_path: Path, box: Path) -> None:
+def test_a_place_that_is_not_a_repository_is_a_clear_error(tmp_path: Path, box: Path) -> None:
     with pytest.raises(NothingThereError, match="is not a Mercurial repository"):
         _collect(tmp_path, box)
 

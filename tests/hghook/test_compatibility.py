@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What Mercurial's other commands, formats and extensions do is told exactly, and they work as without us."""
+"""What Mercurial's other commands, formats and extensions do is published exactly, and they work as without us."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_hg.pending.collect import collect_repository
-from support import hg_faults
-from support.hg import PUSH, Repository, Site
-from support.hg_everywhere import Everywhere
+from support.hg import faults as hg_faults
+from support.hg.everywhere import Everywhere
+from support.hg.sites import PUSH, Repository, Site
 
 _STRIPPED = "hg.repo.stripped.v1"
 _COLLECT_LIMIT_SECONDS = 10.0
@@ -32,22 +32,22 @@ _FORMATS = (
 )
 
 
-def _told(repository: Repository) -> set[str]:
-    """Return the changesets that somebody who only reads the events believes to be there."""
-    told: set[str] = set()
+def _published(repository: Repository) -> set[str]:
+    """Return the changesets that are there according to the events alone."""
+    published: set[str] = set()
     for event in repository.every_event():
         if event.type == PUSH:
             nodes = [changeset["node"] for changeset in event.data["changesets"]]
             assert len(nodes) == event.data["count"]
-            assert not told & set(nodes), "a changeset is told twice"
-            told.update(nodes)
+            assert not published & set(nodes), "a changeset is published twice"
+            published.update(nodes)
         elif event.type == _STRIPPED:
-            assert set(event.data["nodes"]) <= told
-            told.difference_update(event.data["nodes"])
-    return told
+            assert set(event.data["nodes"]) <= published
+            published.difference_update(event.data["nodes"])
+    return published
 
 
-def test_whatever_command_makes_or_removes_changesets_is_told_exactly(site: Site) -> None:
+def test_changesets_that_any_command_adds_or_removes_are_published_exactly(site: Site) -> None:
     extensions = ("rebase", "histedit", "strip", "mq", "transplant", "shelve", "uncommit", "convert")
     everywhere = Everywhere(site, *extensions)
     repository, elsewhere = site.repository("repository"), site.repository("elsewhere")
@@ -62,14 +62,14 @@ def test_whatever_command_makes_or_removes_changesets_is_told_exactly(site: Site
         before = repository.nodes()
         everywhere.hg(repository, *arguments)
         assert (repository.nodes() != before) == adds, arguments
-        assert _told(repository) == set(repository.nodes("not secret()")), arguments
+        assert _published(repository) == set(repository.nodes("not secret()")), arguments
 
     for name in ("base", "second"):
         (repository.path / name).write_text("line\n")
         step("commit", "--addremove", "--message", name)
     everywhere.hg(repository, "export", "--rev", "1", "--output", patch)
     step("update", "--rev", "0", adds=False)
-    # What is known already is not told again.
+    # What is known already is not published again.
     step("import", patch, adds=False)
     step("update", "--rev", "0", adds=False)
     step("import", "--date", "7 0", patch)
@@ -107,31 +107,31 @@ def test_whatever_command_makes_or_removes_changesets_is_told_exactly(site: Site
     own = ("sourcepulse-recover", "sourcepulse-adopt")
     for command in ("debugrebuildfncache", "debugupdatecaches", "debugrebuilddirstate", *own):
         step(command, adds=False)
-    assert _told(elsewhere) == set(elsewhere.nodes())
-    told = len(elsewhere.every_event())
+    assert _published(elsewhere) == set(elsewhere.nodes())
+    published = len(elsewhere.every_event())
     assert site.hg("--repository", repository.path, "push", elsewhere.path, check=False).returncode == 1
-    assert len(elsewhere.every_event()) == told
+    assert len(elsewhere.every_event()) == published
     assert repository.first_copies() == []
 
 
-def test_repositories_of_every_format_are_told_alike(each_site: Site) -> None:
+def test_repositories_of_every_format_are_published_alike(each_site: Site) -> None:
     work = each_site.repository("work")
     work.commit("one", name="folder/one")
     work.hg("tag", "v1")
     bundle = each_site.folder / "bundle.hg"
     work.hg("bundle", "--all", bundle)
     everywhere = Everywhere(each_site)
-    told = []
+    published = []
     for number, setting in enumerate(_FORMATS):
         path = each_site.folder / str(number)
         each_site.quick_hg("init", "--config", setting, path)
         repository = Repository(each_site, path)
         everywhere.hg(repository, "unbundle", bundle)
         everywhere.hg(repository, "bookmark", "--rev", "0", "here")
-        told.append([(event.type, event.data.get("changesets")) for event in repository.every_event()])
+        published.append([(event.type, event.data.get("changesets")) for event in repository.every_event()])
         assert repository.first_copies() == []
-    assert told == [told[0]] * len(_FORMATS)
-    assert [type_ for type_, _ in told[0]][-1] == "hg.bookmark.created.v1"
+    assert published == [published[0]] * len(_FORMATS)
+    assert [type_ for type_, _ in published[0]][-1] == "hg.bookmark.created.v1"
 
 
 def test_without_a_store_a_push_is_as_exact(site: Site) -> None:
@@ -156,7 +156,7 @@ def _bundle_of(work: Repository) -> Path:
 
 
 @pytest.mark.parametrize("fault", ["postclose", "txnclose"])
-def test_whatever_others_do_after_the_commit_the_next_push_tells_it(site: Site, fault: str) -> None:
+def test_the_next_push_publishes_what_others_interrupted_after_the_commit(site: Site, fault: str) -> None:
     (site.folder / "exit.py").write_text(_EXIT_HOOK)
     lines = {
         "postclose": f"[extensions]\nfaults = {hg_faults.__file__}\n[faults]\nat = postclose\nhow = raise\n",
@@ -173,7 +173,7 @@ def test_whatever_others_do_after_the_commit_the_next_push_tells_it(site: Site, 
     assert [event.data["last"] for event in server.events()] == server.nodes() == work.nodes()
 
 
-def test_largefiles_lfs_and_subrepositories_are_told_by_what_is_in_the_changesets(site: Site) -> None:
+def test_largefiles_lfs_and_subrepositories_are_published_as_they_are_in_the_changesets(site: Site) -> None:
     Everywhere(site, "largefiles", "lfs")
     with (site.folder / "hgrc").open("a", encoding="utf-8") as hgrc:
         hgrc.write("[lfs]\ntrack = path:stored\nurl = null://\n[sourcepulse]\noutbox = later/outbox.db\n")
@@ -196,7 +196,7 @@ def test_largefiles_lfs_and_subrepositories_are_told_by_what_is_in_the_changeset
         assert event.data["changesets"][0]["files"] == files
 
 
-def test_a_clone_is_told_by_its_transaction_whichever_way_it_is_made(site: Site) -> None:
+def test_a_clone_is_published_by_its_transaction_whichever_way_it_is_made(site: Site) -> None:
     Everywhere(site)
     origin = site.repository("origin")
     origin.commit()
@@ -211,7 +211,7 @@ def test_a_clone_is_told_by_its_transaction_whichever_way_it_is_made(site: Site)
     assert len(origin.events()) == 1
 
 
-def test_a_narrow_clone_and_its_pushes_are_told(site: Site) -> None:
+def test_a_narrow_clone_and_its_pushes_are_published(site: Site) -> None:
     Everywhere(site, "narrow")
     server = Repository(site, site.folder / "server")
     site.hg("init", "--config", "experimental.treemanifest=yes", server.path)
@@ -221,10 +221,10 @@ def test_a_narrow_clone_and_its_pushes_are_told(site: Site) -> None:
     narrow = Repository(site, site.folder / "narrow")
     assert [event.data["count"] for event in narrow.events()] == [2]
     narrow.hg("tracked", "--addinclude", "outside")
-    assert _told(narrow) == set(narrow.nodes())
+    assert _published(narrow) == set(narrow.nodes())
     narrow.commit("by narrow", name="inside/file")
     narrow.hg("push")
-    assert _told(narrow) == _told(server) == set(server.nodes())
+    assert _published(narrow) == _published(server) == set(server.nodes())
 
 
 def test_a_required_extension_and_plain_output_change_nothing(site: Site) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support import hg_faults
-from support.hg import Repository, Site, copy_repository
+from support.hg import faults as hg_faults
+from support.hg.sites import Repository, Site, copy_repository
 
 _FAULTS = str(Path(hg_faults.__file__))
 _VETO = "[hooks]\npretxnclose.veto = false"
@@ -38,7 +38,7 @@ def _journal(server: Repository) -> bool:
     return (server.path / ".hg" / "store" / "journal").exists()
 
 
-def _told(server: Repository) -> list[str]:
+def _published(server: Repository) -> list[str]:
     return [changeset["node"] for event in server.events() for changeset in event.data["changesets"]]
 
 
@@ -49,10 +49,10 @@ def test_a_vetoed_push_leaves_nothing(each_site: Site, other: str) -> None:
     server, work = _pushed(each_site, other)
     assert not _journal(server)
     assert server.first_copies() == []
-    assert server.nodes() == _told(server) == work.nodes()[:1]
+    assert server.nodes() == _published(server) == work.nodes()[:1]
     assert server.hg("sourcepulse-recover").returncode == 0
     work.push(server)
-    assert _told(server) == work.nodes()
+    assert _published(server) == work.nodes()
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ def test_a_push_that_dies_before_its_commit_is_undecided_until_recover_takes_it_
     assert recover.returncode == (1 if waiting else 0)
     assert ("hg recover" in recover.stderr) == bool(waiting)
     assert server.first_copies() == waiting
-    assert _told(server) == work.nodes()[:1]
+    assert _published(server) == work.nodes()[:1]
     server.hg("recover")
     assert server.first_copies() == []
     work.push(server)
-    assert _told(server) == server.nodes() == work.nodes()
+    assert _published(server) == server.nodes() == work.nodes()
     assert server.first_copies() == []
 
 
 @pytest.mark.parametrize("how", ["abort-post-finalize", "kill-9-post-finalize"])
-def test_a_push_that_readers_saw_but_that_was_never_committed_is_not_told(site: Site, how: str) -> None:
+def test_a_push_that_readers_saw_but_that_was_never_committed_is_not_published(site: Site, how: str) -> None:
     server, work = _pushed(site, f"[devel]\ndebug.abort-transaction = {how}\n")
     if how.startswith("kill"):
         # Readers see it now, so that a changeset is there proves nothing.
@@ -91,10 +91,10 @@ def test_a_push_that_readers_saw_but_that_was_never_committed_is_not_told(site: 
         assert server.first_copies() == ["p"]
         assert server.hg("sourcepulse-recover", check=False).returncode == 1
         server.hg("recover")
-    assert server.nodes() == _told(server) == work.nodes()[:1]
+    assert server.nodes() == _published(server) == work.nodes()[:1]
     assert server.first_copies() == []
     work.push(server)
-    assert _told(server) == work.nodes()
+    assert _published(server) == work.nodes()
 
 
 @pytest.mark.parametrize(
@@ -106,22 +106,24 @@ def test_a_push_that_readers_saw_but_that_was_never_committed_is_not_told(site: 
     ],
     ids=["postclose", "txnclose", "with-the-hook-too"],
 )
-def test_a_push_that_dies_after_its_commit_is_told_by_recover(each_site: Site, other: str, waiting: list[str]) -> None:
+def test_a_push_that_dies_after_its_commit_is_published_by_recover(
+    each_site: Site, other: str, waiting: list[str]
+) -> None:
     server, work = _pushed(each_site, other)
     assert not _journal(server)
     assert server.first_copies() == waiting
-    assert _told(server) == work.nodes()[:1]
+    assert _published(server) == work.nodes()[:1]
     result = server.hg("sourcepulse-recover")
     assert "1 events collected" in result.stdout
-    assert _told(server) == server.nodes() == work.nodes()
+    assert _published(server) == server.nodes() == work.nodes()
     assert server.first_copies() == []
 
 
 def test_the_changegroup_hook_of_another_may_die_without_harm(each_site: Site) -> None:
     server, work = _pushed(each_site, f"[hooks]\nchangegroup.kill = {_KILL}\n")
-    assert _told(server) + ["r"] * len(server.first_copies()) in (work.nodes(), [work.nodes()[0], "r"])
+    assert _published(server) + ["r"] * len(server.first_copies()) in (work.nodes(), [work.nodes()[0], "r"])
     server.hg("sourcepulse-recover")
-    assert _told(server) == work.nodes()
+    assert _published(server) == work.nodes()
 
 
 def test_the_next_push_brings_what_a_crash_left_in_the_order_of_the_commits(each_site: Site) -> None:
@@ -129,7 +131,7 @@ def test_the_next_push_brings_what_a_crash_left_in_the_order_of_the_commits(each
     work.hg("update", "--rev", "tip")
     work.commit()
     work.push(server)
-    assert _told(server) == server.nodes() == work.nodes()
+    assert _published(server) == server.nodes() == work.nodes()
     assert [event.numbers.typesequence for event in server.events() if event.numbers] == [1, 2, 3]
 
 
@@ -141,14 +143,14 @@ def test_a_copy_of_the_repository_announces_nothing_and_names_what_it_holds_back
     assert result.returncode == 1
     assert str(copy.path) in result.stderr
     assert copy.events() == []
-    # What is pushed to the copy itself is told.
+    # What is pushed to the copy itself is published.
     work.hg("update", "--rev", "tip")
     work.commit()
     work.push(copy)
-    assert _told(copy) == work.nodes()[2:]
+    assert _published(copy) == work.nodes()[2:]
     assert copy.first_copies() == ["r"]
     server.hg("sourcepulse-recover")
-    assert _told(server) == work.nodes()[:2]
+    assert _published(server) == work.nodes()[:2]
 
 
 def test_an_upgrade_of_the_store_loses_nothing(site: Site) -> None:
@@ -158,4 +160,4 @@ def test_an_upgrade_of_the_store_loses_nothing(site: Site) -> None:
     assert server.first_copies() == []
     assert list((server.path / ".hg").glob("upgradebackup.*/store/sourcepulse/p-*"))
     server.hg("sourcepulse-recover")
-    assert _told(server) == work.nodes()
+    assert _published(server) == work.nodes()

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from support.hg import Repository, Site
+from support.hg.sites import Repository, Site
 
 _KINDS = ("added", "modified", "removed")
 _LISTED = r"{node}\0{join(files, '\n')}\0{join(file_adds, '\n')}\0{join(file_mods, '\n')}\0{join(file_dels, '\n')}\0"
 _COPIES = r"{join(file_copies % '{name}\t{source}', '\n')}\1"
 
-#: Neighbours of equal length are what a delta of manifests cannot tell apart.
+#: Neighbours of equal length are what a delta of manifests cannot distinguish.
 _HISTORY = """
 import random
 from mercurial import context, registrar
@@ -77,7 +77,7 @@ def reposetup(ui, repo):
 """
 
 
-def told(server: Repository) -> dict[str, dict[str, Any]]:
+def published(server: Repository) -> dict[str, dict[str, Any]]:
     return {one["node"]: one for event in server.events() for one in event.data["changesets"]}
 
 
@@ -92,8 +92,8 @@ def logged(repository: Repository) -> dict[str, dict[str, Any]]:
     return found
 
 
-def assert_told_as_logged(server: Repository, repository: Repository) -> None:
-    heard, said = told(server), logged(repository)
+def assert_published_as_logged(server: Repository, repository: Repository) -> None:
+    heard, said = published(server), logged(repository)
     assert heard.keys() == said.keys()
     assert {node: {name: one[name] for name in said[node]} for node, one in heard.items()} == said
 
@@ -121,7 +121,7 @@ def test_files_are_added_modified_removed_renamed_and_copied(each_site: Site) ->
     write(work, "2", "dir/new")
     work.hg("commit", "--addremove", "--message", "second")
     work.push(server)
-    first, second = (told(server)[node] for node in work.nodes())
+    first, second = (published(server)[node] for node in work.nodes())
     assert first["added"] == first["files"] == ["a", "b", "dir/c", "dir/d", "dir/e"]
     assert (first["modified"], first["removed"], first["copies"]) == ([], [], [])
     assert second["files"] == ["a", "b", "b2", "dir/d", "dir/new", "other/c"]
@@ -129,7 +129,7 @@ def test_files_are_added_modified_removed_renamed_and_copied(each_site: Site) ->
     assert second["modified"] == ["a"]
     assert second["removed"] == ["b", "dir/d"]
     assert second["copies"] == [{"file": "b2", "source": "b"}, {"file": "other/c", "source": "dir/c"}]
-    assert_told_as_logged(server, work)
+    assert_published_as_logged(server, work)
 
 
 def test_of_a_merge_files_are_sorted_against_both_parents(each_site: Site) -> None:
@@ -151,11 +151,11 @@ def test_of_a_merge_files_are_sorted_against_both_parents(each_site: Site) -> No
     inside(work, "remove", "--force", "of-one")
     work.hg("commit", "--addremove", "--message", "merge")
     work.push(server)
-    merge = told(server)[work.nodes("tip")[0]]
+    merge = published(server)[work.nodes("tip")[0]]
     assert merge["added"] == ["of-the-merge"]
     assert "both" in merge["modified"]
     assert "of-one" in merge["removed"]
-    assert_told_as_logged(server, work)
+    assert_published_as_logged(server, work)
 
 
 def test_a_file_that_comes_again_is_added_again_and_flags_are_a_change(each_site: Site) -> None:
@@ -173,7 +173,7 @@ def test_a_file_that_comes_again_is_added_again_and_flags_are_a_change(each_site
     work.hg("commit", "--message", "link")
     work.hg("commit", "--close-branch", "--message", "no files")
     work.push(server)
-    kinds = [[told(server)[node][kind] for kind in _KINDS] for node in work.nodes()[1:]]
+    kinds = [[published(server)[node][kind] for kind in _KINDS] for node in work.nodes()[1:]]
     assert kinds == [
         [[], [], ["again"]],
         [["again"], ["script"], []],
@@ -205,7 +205,7 @@ def test_of_10000_files_200_of_a_kind_are_listed_and_all_are_counted(site: Site)
     }
 
 
-def test_names_that_are_no_utf8_are_kept_beside_the_readable_text(each_site: Site) -> None:
+def test_names_that_are_not_utf8_are_kept_beside_the_readable_text(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     (work.path / "old\udcff").touch()
@@ -269,19 +269,19 @@ def test_a_file_among_so_many_programs_that_their_flags_take_the_bytes_of_a_line
     write(work, "3", "b")
     inside(work, "commit", "--addremove", "--message", "another, all others gone")
     work.push(server)
-    assert_told_as_logged(server, work)
+    assert_published_as_logged(server, work)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_random_histories_are_told_as_mercurial_logs_them(each_site: Site, seed: int) -> None:
+def test_random_histories_are_published_as_mercurial_logs_them(each_site: Site, seed: int) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     extension = each_site.folder / "history.py"
     extension.write_text(_HISTORY, encoding="utf-8")
     work.hg("--config", f"extensions.history={extension}", "random-history", str(seed))
     work.push(server, "--force")
-    assert len(told(server)) == 100
-    assert_told_as_logged(server, work)
+    assert len(published(server)) == 100
+    assert_published_as_logged(server, work)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_files_are_sorted_in_repositories_of_other_formats(site: Site, format_: 
     inside(server, "remove", "dir/c")
     write(server, "2", "a")
     server.hg("commit", "--addremove", "--message", "second")
-    second = told(server)[server.nodes("tip")[0]]
+    second = published(server)[server.nodes("tip")[0]]
     assert [second[kind] for kind in ("files", *_KINDS)] == [
         ["a", "dir/b", "dir/c", "dir/d"],
         ["dir/d"],

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from support.hg import Repository, Site
-from support.hg_everywhere import Everywhere
+from support.hg.everywhere import Everywhere
+from support.hg.sites import Repository, Site
 
 _KINDS = ("added", "modified", "removed", "copies")
 
 
 def _sorted(repository: Repository) -> list[tuple[Any, ...]]:
-    """Return of each changeset, in order, its files and what was told of them."""
+    """Return of each changeset, in order, its files and what was published of them."""
     changesets = [one for event in repository.events() for one in event.data["changesets"]]
     return [tuple(one[kind] for kind in ("files", *_KINDS)) for one in changesets]
 
@@ -73,8 +73,8 @@ def test_a_shallow_clone_does_not_ask_its_server_where_files_were_copied_from(si
     )
     assert "sourcepulse" not in cloned.stdout + cloned.stderr
     assert not [path for path in (site.folder / "cache").rglob("*") if path.is_file()]
-    told = _sorted(Repository(site, site.folder / "shallow"))
-    assert told == [
+    published = _sorted(Repository(site, site.folder / "shallow"))
+    assert published == [
         (["outside/file"], ["outside/file"], [], [], None),
         (["inside/file"], ["inside/file"], [], [], None),
         (["inside/copy", "outside/file"], ["inside/copy"], ["outside/file"], [], None),

@@ -56,7 +56,7 @@ class _Graph:
         return on_branch - covered
 
     def oracle(self) -> NewHeads:
-        """Say it as the contract does, and look at everything."""
+        """Compute it as the contract words it, from everything."""
         every, of_new, gained = [], [], []
         for branch in set(self.branches):
             existed = any(self.branches[revision] == branch for revision in self.before)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.events.event import event_id
-from support.hg import Repository, Site
+from support.hg.sites import Repository, Site
 
 _NEW_BRANCH = "hg.branch.created.v1"
 _NEW_HEAD = "hg.head.created.v1"
@@ -19,7 +19,7 @@ _CLOSED = "hg.head.closed.v1"
 
 
 def _heads(server: Repository) -> dict[str, list[tuple[str, str]]]:
-    """Return the heads (node, branch) that the transaction told last names, by type."""
+    """Return the heads (node, branch) in the events of the last published transaction, by type."""
     return {
         event.type: [(head["node"], head["branch"]) for head in event.data["heads"]]
         for event in server.last_transaction()
@@ -45,7 +45,7 @@ def test_branches_and_heads_over_their_lives(each_site: Site) -> None:
     assert event.routing_key == "hg.branch.created.one"
     assert event.id == event_id("hg://host/one", _NEW_BRANCH, event.data["change_set"])
     assert _heads(server) == {_NEW_BRANCH: [(base, "default")], _NEW_HEAD: [(base, "default")]}
-    # What follows a head is no new one.
+    # What follows a head is not a new one.
     following = _commit_on(work, base)
     work.push_ssh(server)
     assert _heads(server) == {}
@@ -108,7 +108,7 @@ def test_a_branch_is_there_once_a_pull_can_see_it(each_site: Site) -> None:
     assert _heads(server) == {_NEW_BRANCH: [(public, "hush")], _NEW_HEAD: [(public, "hush")]}
 
 
-def test_a_branch_of_bytes_that_are_no_utf8_is_told(each_site: Site) -> None:
+def test_a_branch_name_that_is_not_utf8_is_published(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     work.commit(name="base")
@@ -148,7 +148,7 @@ def test_new_branches_are_those_of_hg_branches(each_site: Site, caches: str) -> 
     work.build(" ".join(parts))
     graph = _Graph(work)
     done = 0
-    told = 0
+    published = 0
     while done < len(graph.nodes):
         before = graph.branch_heads(done)
         done = min(len(graph.nodes), done + chance.randint(5, 30))
@@ -165,9 +165,9 @@ def test_new_branches_are_those_of_hg_branches(each_site: Site, caches: str) -> 
         ]
         assert heads.get(_NEW_BRANCH, []) == [(graph.nodes[head], graph.branches[head]) for head in sorted(of_new)]
         assert heads.get(_NEW_HEAD, []) == [(graph.nodes[head], graph.branches[head]) for head in sorted(gained)]
-        told += len(of_new)
+        published += len(of_new)
         _spoil(server.path / ".hg" / "cache", caches)
-    assert told > 5
+    assert published > 5
 
 
 class _Graph:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a crash swallowed before the `changegroup` hook could tell it is told with the next push, and nothing twice."""
+"""What a crash swallowed before the `changegroup` hook ran is published with the next push, and nothing twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sourcepulse.events.event import event_id
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_hg.changegroup_hook import mark
 from sourcepulse_hg.pending import collect
-from support.hg import HG_LIMIT_SECONDS, PUSH, VENV_HG, Program, Repository, Site, copy_repository
+from support.hg.sites import HG_LIMIT_SECONDS, PUSH, VENV_HG, Program, Repository, Site, copy_repository
 
 _HOOK = "changegroup.sourcepulse = python:sourcepulse_hg.changegroup"
 _KILL = "txnclose.kill = kill -9 $PPID"
@@ -34,7 +34,7 @@ def _configure(server: Repository, *hooks: str, keys: str = "", other: str = "")
 
 
 def _pair(site: Site, **configuration: str) -> tuple[Repository, Repository]:
-    """Return a server with the hook that has told one push, and the repository that pushes."""
+    """Return a server with the hook that has published one push, and the repository that pushes."""
     server, work = site.repository("server"), site.repository("work")
     _configure(server, **configuration)
     work.commit()
@@ -51,14 +51,14 @@ def _swallow(work: Repository, server: Repository, count: int = 1, **configurati
     _configure(server, **configuration)
 
 
-def _told(server: Repository) -> list[tuple[bool, list[str]]]:
+def _published(server: Repository) -> list[tuple[bool, list[str]]]:
     return [
         (event.data["recovered"], [changeset["node"] for changeset in event.data["changesets"]])
         for event in server.events()
     ]
 
 
-def test_the_next_push_tells_what_was_swallowed_before_itself(each_site: Site) -> None:
+def test_the_next_push_publishes_before_itself_what_a_crash_swallowed(each_site: Site) -> None:
     server, work = _pair(each_site)
     _swallow(work, server, 2)
     _swallow(work, server)
@@ -66,7 +66,7 @@ def test_the_next_push_tells_what_was_swallowed_before_itself(each_site: Site) -
     work.push(server)
     nodes = work.nodes()
     assert server.nodes() == nodes
-    assert _told(server) == [(False, nodes[:1]), (True, nodes[1:4]), (False, nodes[4:])]
+    assert _published(server) == [(False, nodes[:1]), (True, nodes[1:4]), (False, nodes[4:])]
     found = server.events()[1]
     assert found.id == event_id(found.source, PUSH, "recovered", nodes[1], nodes[3], "3")
     for name in ("user", "source", "url", "change_set"):
@@ -75,7 +75,7 @@ def test_the_next_push_tells_what_was_swallowed_before_itself(each_site: Site) -
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_what_came_with_it_is_told_as_found_too(site: Site) -> None:
+def test_what_came_with_it_is_published_as_recovered_too(site: Site) -> None:
     server, work = _pair(site)
     work.hg("branch", "stable")
     _swallow(work, server)
@@ -86,14 +86,14 @@ def test_what_came_with_it_is_told_as_found_too(site: Site) -> None:
     assert event.data["heads"] == [{"node": work.nodes()[1], "branch": "stable"}]
 
 
-def test_what_was_there_before_the_hook_is_not_told(site: Site) -> None:
+def test_what_was_there_before_the_hook_is_not_published(site: Site) -> None:
     server, work = site.repository("server"), site.repository("work")
     work.commit()
     work.push(server)
     _configure(server)
     work.commit()
     work.push(server)
-    assert _told(server) == [(False, work.nodes()[1:])]
+    assert _published(server) == [(False, work.nodes()[1:])]
 
 
 def test_a_first_copy_that_waits_says_the_mark(site: Site) -> None:
@@ -107,7 +107,7 @@ def test_a_first_copy_that_waits_says_the_mark(site: Site) -> None:
     work.commit()
     work.push(server)
     nodes = work.nodes()
-    assert _told(server) == [
+    assert _published(server) == [
         (False, [nodes[0]]),
         (False, [nodes[1]]),
         (False, [nodes[2]]),
@@ -133,7 +133,7 @@ def test_a_collector_that_dies_after_the_outbox_has_the_events_does_no_harm(
     _configure(server)
     work.commit()
     work.push(server)
-    assert _told(server) == [(False, [node]) for node in work.nodes()]
+    assert _published(server) == [(False, [node]) for node in work.nodes()]
 
 
 def test_nothing_secret_is_found(site: Site) -> None:
@@ -142,7 +142,7 @@ def test_nothing_secret_is_found(site: Site) -> None:
     server.commit("secret", "--secret")
     work.commit()
     work.push(server)
-    assert _told(server) == [(False, [node]) for node in work.nodes()]
+    assert _published(server) == [(False, [node]) for node in work.nodes()]
 
 
 @pytest.mark.parametrize("commits", ["yes", "no"])
@@ -155,17 +155,17 @@ def test_local_commits_are_found_with_the_next_push_unless_they_are_not_wanted(s
     work.push(server)
     first, second = work.nodes()
     found = [(True, [local])] if commits == "yes" else []
-    assert _told(server) == [(False, [first]), *found, (False, [second])]
+    assert _published(server) == [(False, [first]), *found, (False, [second])]
 
 
 def test_what_a_strip_took_leads_to_no_repeat_and_no_loss(each_site: Site) -> None:
     strip = "[extensions]\nstrip ="
     server, work = _pair(each_site, other=strip)
-    # The last one that was told goes.
+    # The last one that was published goes.
     server.hg("strip", "--no-backup", "--rev", "tip")
     work.push(server)
     first = work.nodes()
-    assert _told(server) == [(False, first), (False, first)]
+    assert _published(server) == [(False, first), (False, first)]
     # Another one than the last goes, and among what is added again is what was swallowed.
     for number in range(2):
         work.hg("update", "--rev", "0")
@@ -176,10 +176,10 @@ def test_what_a_strip_took_leads_to_no_repeat_and_no_loss(each_site: Site) -> No
     work.commit()
     work.push(server, "--rev", "tip")
     nodes = work.nodes()
-    assert _told(server)[2:] == [(False, nodes[1:3]), (True, nodes[3:4]), (False, nodes[4:])]
+    assert _published(server)[2:] == [(False, nodes[1:3]), (True, nodes[3:4]), (False, nodes[4:])]
 
 
-def test_the_extension_tells_all_and_the_hook_after_it_nothing_of_that_again(site: Site) -> None:
+def test_the_extension_publishes_everything_and_the_hook_after_it_nothing_of_that_again(site: Site) -> None:
     server, work = _pair(site)
     server.configure("[extensions]\nsourcepulse_hg =\n")
     work.commit()
@@ -191,8 +191,8 @@ def test_the_extension_tells_all_and_the_hook_after_it_nothing_of_that_again(sit
     work.commit()
     work.push(server)
     nodes = work.nodes()
-    assert [nodes for _, nodes in _told(server)] == [[node] for node in nodes]
-    assert [recovered for recovered, _ in _told(server)] == [False, False, False, True, False]
+    assert [nodes for _, nodes in _published(server)] == [[node] for node in nodes]
+    assert [recovered for recovered, _ in _published(server)] == [False, False, False, True, False]
 
 
 def test_a_copy_of_the_repository_finds_nothing_that_waits_in_the_original(site: Site) -> None:
@@ -201,10 +201,10 @@ def test_a_copy_of_the_repository_finds_nothing_that_waits_in_the_original(site:
     _configure(copy)
     work.commit()
     work.push(copy)
-    assert _told(copy) == [(False, work.nodes()[1:])]
+    assert _published(copy) == [(False, work.nodes()[1:])]
 
 
-def test_a_hook_that_is_overtaken_finds_its_push_told(site: Site) -> None:
+def test_a_hook_that_is_overtaken_finds_its_push_published(site: Site) -> None:
     server, work = _pair(site)
     other = site.repository("other")
     other.hg("pull", "--update", server.path)
@@ -229,7 +229,7 @@ def test_a_hook_that_is_overtaken_finds_its_push_told(site: Site) -> None:
         go.touch()
         slow.wait(HG_LIMIT_SECONDS)
     nodes = server.nodes()
-    assert _told(server) == [(False, nodes[:1]), (True, nodes[1:2]), (False, nodes[2:])]
+    assert _published(server) == [(False, nodes[:1]), (True, nodes[1:2]), (False, nodes[2:])]
     assert server.first_copies() == []
 
 
@@ -241,7 +241,7 @@ def test_a_damaged_mark_is_none(site: Site) -> None:
     mark.write_bytes(b"\xff")
     work.commit()
     work.push(server)
-    assert _told(server) == [(False, [node]) for node in work.nodes()]
+    assert _published(server) == [(False, [node]) for node in work.nodes()]
 
 
 _NO_FLOCK = """
@@ -264,7 +264,7 @@ def test_a_file_system_without_locks_is_none_of_our_business(site: Site, is_exte
     for _ in range(2):
         work.commit()
         work.push(server)
-    told = [event.data["last"] for event in server.events(site.folder / "outbox.db")]
-    assert told == work.nodes()
+    published = [event.data["last"] for event in server.events(site.folder / "outbox.db")]
+    assert published == work.nodes()
     assert server.first_copies() == []
     assert (site.folder / "outbox.db.collect.lock").exists()

@@ -16,7 +16,7 @@ import sourcepulse
 from sourcepulse.relay.relay import relay_lock
 from sourcepulse_hg.commands.declarations import cmdtable
 from sourcepulse_hg.settings import KEYS
-from support.hg import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site
+from support.hg.sites import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site
 
 _HOOK_BY_NAME = "changegroup.sourcepulse = python:sourcepulse_hg.changegroup"
 _HOOK_BY_PATH = f"changegroup.sourcepulse = python:{EXTENSION_FOLDER}/__init__.py:changegroup"
@@ -251,7 +251,7 @@ def test_a_hook_of_another_kind_says_so_and_lets_the_push_pass(site: Site) -> No
     assert server.nodes() == work.nodes()
 
 
-def test_the_hook_tells_pulls_if_wanted_and_never_what_strip_adds_again(site: Site) -> None:
+def test_the_hook_publishes_pulls_if_wanted_and_never_what_strip_adds_again(site: Site) -> None:
     server = site.repository("server", f"[extensions]\nstrip =\n[hooks]\n{_HOOK_BY_NAME}\n")
     upstream = site.repository("upstream")
     upstream.build("+1:base +1 <base +2")

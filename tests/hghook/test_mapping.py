@@ -27,7 +27,7 @@ from sourcepulse_hg.facts import (
     source_word,
 )
 from sourcepulse_hg.mapping.events import push_event, source_uri
-from support.event_schema import check_data
+from support.events.schema_check import check_data
 
 _NODE = "1f" * 20
 
@@ -62,7 +62,7 @@ def test_a_changelog_entry_is_taken_apart_byte_for_byte(text: bytes, entry: Entr
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "public"),
     [
         (None, None),
         (b"", None),
@@ -79,8 +79,8 @@ def test_a_changelog_entry_is_taken_apart_byte_for_byte(text: bytes, entry: Entr
         (b"https://a@b@host/x", "https://host/x"),
     ],
 )
-def test_no_client_address_path_or_credential_gets_through(url: bytes | None, told: str | None) -> None:
-    assert public_url(url) == told
+def test_no_client_address_path_or_credential_gets_through(url: bytes | None, public: str | None) -> None:
+    assert public_url(url) == public
 
 
 _ACCOUNT = pwd.getpwuid(os.geteuid()).pw_name.encode()

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import pytest
 
-from support.hg import EXTENSION_FOLDER, VENV_HG
+from support.hg.sites import EXTENSION_FOLDER, VENV_HG
 
 ONE_TEST_LIMIT_SECONDS = 1800
 PART_LIMIT_SECONDS = 3 * 3600
 
 _FOLDER = os.environ.get("MERCURIAL_TESTS", "")
-#: How Mercurial is told of us, or of what stands in our place.
+#: How Mercurial is configured to load us, or what stands in our place.
 _EXTENSION = "extensions.sourcepulse_hg={package}"
 _HOOK = "hooks.changegroup.sourcepulse=python:{package}/__init__.py:changegroup"
 #: Does nothing, so that without us Mercurial has the same to say of extensions, commands and hooks as with us.

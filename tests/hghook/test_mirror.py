@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A mirror tells what the repository it pulls from told: the same ids, each when it has the changesets."""
+"""A mirror publishes what the repository it pulls from published: the same ids, each when it has the changesets."""
 
 from __future__ import annotations
 
-from support.hg import Repository, Site, serve
+from support.hg.sites import Repository, Site, serve
 
 
-def _told(repository: Repository) -> list[tuple[str, str, str, str]]:
+def _published(repository: Repository) -> list[tuple[str, str, str, str]]:
     return [(event.type, event.id, event.source, event.routing_key) for event in repository.every_event()]
 
 
@@ -21,34 +21,34 @@ def _pair(site: Site, keys: str = "mirrors = yes") -> tuple[Repository, Reposito
     return origin, mirror, work
 
 
-def test_a_mirror_tells_the_same_events_once_when_it_has_them(each_site: Site) -> None:
+def test_a_mirror_publishes_the_same_events_once_when_it_has_the_changesets(each_site: Site) -> None:
     origin, mirror, work = _pair(each_site)
     mirror.hg("pull", f"ssh://host/{origin.path}")
-    assert len(_told(origin)) > 1
-    assert _told(mirror) == _told(origin)
+    assert len(_published(origin)) > 1
+    assert _published(mirror) == _published(origin)
     assert [event.data for event in mirror.every_event()] == [event.data for event in origin.every_event()]
     work.push(origin, "--rev", "2")
     work.hg("bookmark", "--rev", "1", "caf\u00e9")
     work.push(origin, "--rev", "1", "--bookmark", "caf\u00e9", check=False)
     for _ in range(2):
         mirror.hg("pull", origin.path)
-        assert _told(mirror) == _told(origin)
+        assert _published(mirror) == _published(origin)
     assert len(origin.events(of="hg.bookmark.created.v1")) == 1
     numbers = [event.numbers.sequence for event in mirror.every_event() if event.numbers]
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_what_a_mirror_has_not_got_it_does_not_tell(site: Site) -> None:
+def test_a_mirror_does_not_publish_changesets_that_it_does_not_have(site: Site) -> None:
     origin, mirror, work = _pair(site)
     for revision in ("1", "2", "3"):
         work.push(origin, "--rev", revision)
     mirror.hg("pull", "--rev", work.nodes()[1], origin.path)
     assert [event.data["last"] for event in mirror.events()] == work.nodes()[:2]
     mirror.hg("pull", origin.path)
-    assert _told(mirror) == _told(origin)
+    assert _published(mirror) == _published(origin)
 
 
-def test_what_nobody_can_pull_any_more_holds_nothing_up(site: Site) -> None:
+def test_changesets_that_cannot_be_pulled_any_more_delay_nothing(site: Site) -> None:
     origin, mirror, work = _pair(site)
     work.push(origin, "--rev", "2")
     origin.hg("strip", "--config", "extensions.strip=", "--no-backup", "--rev", "1")
@@ -63,20 +63,20 @@ def test_what_nobody_can_pull_any_more_holds_nothing_up(site: Site) -> None:
     work.commit(name="another")
     work.push(origin, "--rev", ".")
     mirror.hg("pull", origin.path)
-    told = _told(mirror)
-    assert told == _told(origin)
-    assert {"hg.repo.stripped.v1", "hg.obsolete.created.v1"} <= {type_ for type_, *_ in told}
+    published = _published(mirror)
+    assert published == _published(origin)
+    assert {"hg.repo.stripped.v1", "hg.obsolete.created.v1"} <= {type_ for type_, *_ in published}
 
 
-def test_a_mirror_over_http_tells_nothing_of_its_own(site: Site) -> None:
+def test_a_mirror_over_http_publishes_nothing_of_its_own(site: Site) -> None:
     origin, mirror, work = _pair(site)
     with serve(origin) as url:
         mirror.hg("pull", "--update", url)
-    told = _told(mirror)
-    assert told == _told(origin)
+    published = _published(mirror)
+    assert published == _published(origin)
     mirror.commit("local")
     work.push(mirror)
-    assert _told(mirror) == told
+    assert _published(mirror) == published
 
 
 def test_an_origin_that_allows_no_mirrors_or_is_restricted_gives_nothing_away(site: Site) -> None:
@@ -91,7 +91,7 @@ def test_an_origin_that_allows_no_mirrors_or_is_restricted_gives_nothing_away(si
     assert len(closed.events(stream="restricted")) == 1
 
 
-def test_whoever_is_pulled_from_does_not_speak_for_others(site: Site) -> None:
+def test_the_repository_a_mirror_pulls_from_cannot_publish_for_another_source(site: Site) -> None:
     origin, mirror, _ = _pair(site)
     mirror.configure("[extensions]\nsourcepulse_hg =\n[sourcepulse]\nrole = mirror\nsource = hg://other.example/\n")
     pulled = mirror.hg("pull", origin.path)

@@ -8,7 +8,7 @@ import base64
 import os
 from typing import Any
 
-from support.hg import Site
+from support.hg.sites import Site
 
 #: hg with this extension commits the bytes it is given, as versions before 1.0 and converters did.
 _RAW_BYTES = "from mercurial import encoding\ndef uisetup(ui):\n    encoding.fromlocal = lambda text: text\n"
@@ -71,10 +71,10 @@ def test_names_and_texts_arrive_byte_for_byte(each_site: Site) -> None:
     fields = {note["field"].partition("/files")[0].partition("/added")[0] for note in data["raw"]}
     assert fields == {f"/changesets/0{rest}" for rest in ("", "/author", "/desc")}
     assert data["changesets"][2]["branch"] == data["heads"][0]["branch"] == _BRANCH
-    told = {event.type.split(".", 1)[1]: event.data for event in server.every_event()}
-    assert told["branch.created.v1"]["heads"][1] == {"node": last, "branch": _BRANCH}
-    assert told["tag.created.v1"]["tags"] == [{"tag": _TAG, "node": first, "oldnode": None, "changeset": tagging}]
-    assert told["bookmark.created.v1"]["bookmarks"] == [{"bookmark": _BOOKMARK, "node": last, "oldnode": None}]
+    published = {event.type.split(".", 1)[1]: event.data for event in server.every_event()}
+    assert published["branch.created.v1"]["heads"][1] == {"node": last, "branch": _BRANCH}
+    assert published["tag.created.v1"]["tags"] == [{"tag": _TAG, "node": first, "oldnode": None, "changeset": tagging}]
+    assert published["bookmark.created.v1"]["bookmarks"] == [{"bookmark": _BOOKMARK, "node": last, "oldnode": None}]
 
 
 def test_a_renamed_file_is_named_twice_a_copied_one_once(site: Site) -> None:

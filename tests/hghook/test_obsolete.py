@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Obsolescence markers are told, but for those that name a secret changeset."""
+"""Obsolescence markers are published, except for those that name a secret changeset."""
 
 from __future__ import annotations
 
 from sourcepulse.events.event import event_id
-from support.hg import Repository, Site
+from support.hg.sites import Repository, Site
 
 _CREATED = "hg.obsolete.created.v1"
 _EVOLUTION = "[experimental]\nevolution = createmarkers, exchange, allowunstable\n"
@@ -18,7 +18,7 @@ def _pairs(server: Repository) -> list[list[tuple[str, list[str]]]]:
     ]
 
 
-def test_an_amended_changeset_is_told_with_its_marker(each_site: Site) -> None:
+def test_an_amended_changeset_is_published_with_its_marker(each_site: Site) -> None:
     server = each_site.server(
         "srv/one", f"root = {each_site.folder}/srv\nsource = hg://host", other=_EVOLUTION + "[phases]\npublish = no"
     )
@@ -48,7 +48,7 @@ def test_a_pruned_changeset_has_no_successor(each_site: Site) -> None:
     server.hg("debugobsolete", second)
     assert _pairs(server) == [[(second, [])]]
     assert server.event(_CREATED).data["markers"][0]["operation"] is None
-    # It went, and that is no phase change and no head.
+    # It went, and that is neither a phase change nor a head.
     assert [one.type for one in server.last_transaction()] == [_CREATED]
     assert server.nodes() == [first]
 
@@ -96,11 +96,11 @@ def test_a_hidden_changeset_that_can_be_seen_again_is_no_news_nor_is_its_tag(eac
     created = server.events(of="hg.tag.created.v1")
     assert [event.data["tags"][0]["changeset"] for event in created] == [tagging]
     assert server.events(of="hg.tag.deleted.v1") == []
-    # It is no push again, because it was published as one.
+    # It is not a push again, because it was published as one.
     assert [change["node"] for event in server.events() for change in event.data["changesets"]] == server.nodes()
 
 
-def test_a_changeset_that_came_hidden_is_told_in_full_once_it_can_be_seen(each_site: Site) -> None:
+def test_a_changeset_that_came_hidden_is_published_in_full_once_it_can_be_seen(each_site: Site) -> None:
     server = each_site.server(other=f"{_EVOLUTION}[phases]\npublish = no\n")
     work = each_site.repository("work")
     work.commit("base")
@@ -111,11 +111,11 @@ def test_a_changeset_that_came_hidden_is_told_in_full_once_it_can_be_seen(each_s
     work.push_ssh(server)
     assert len(server.events()) == 1
     server.hg("phase", "--hidden", "--public", "--rev", node)
-    told = server.events()[1]
-    assert [(one["node"], one["desc"], one["added"]) for one in told.data["changesets"]] == [
+    published = server.events()[1]
+    assert [(one["node"], one["desc"], one["added"]) for one in published.data["changesets"]] == [
         (node, "hidden", ["tagged"])
     ]
-    assert told.data["source"] == "phase"
+    assert published.data["source"] == "phase"
 
 
 def _pushed(server: Repository) -> list[list[str]]:
@@ -123,7 +123,7 @@ def _pushed(server: Repository) -> list[list[str]]:
 
 
 def _parent_that_was_amended(site: Site, server: Repository) -> tuple[str, str]:
-    """Have X amended by one user and a child Y of X pushed by another; return X and Y."""
+    """Amend X as one user and push a child Y of X as another; return X and Y."""
     amends, builds_on = site.repository("amends", _EVOLUTION), site.repository("builds-on", _EVOLUTION)
     amends.commit("root", name="root")
     amends.commit("x")
@@ -142,7 +142,7 @@ def test_a_published_changeset_that_an_update_of_the_server_hid_is_no_news(each_
     amends = Repository(each_site, each_site.folder / "amends")
     amends.hg("commit", "--amend", "--message", "x2")
     amends.push_ssh(server)
-    # As the parent of the working directory X stayed visible until here; this is no transaction.
+    # As the parent of the working directory X stayed visible until here; this is not a transaction.
     server.hg("update", "null")
     Repository(each_site, each_site.folder / "builds-on").push_ssh(server)
     assert _pushed(server)[-1] == [y]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.hg import Repository, Site
+from support.hg.sites import Repository, Site
 
 #: A push on a busy machine takes a second or two; the allowance of the hook is 0.2 s.
 _IN_TIME_SECONDS = 8.0
@@ -27,7 +27,7 @@ def _pushed_once(site: Site, keys: str = "") -> tuple[Repository, Repository]:
     return server, work
 
 
-def _told(server: Repository) -> list[str]:
+def _published(server: Repository) -> list[str]:
     return [changeset["node"] for event in server.events() for changeset in event.data["changesets"]]
 
 
@@ -66,16 +66,16 @@ def test_a_locked_outbox_holds_no_push_up_and_loses_nothing(site: Site, lock: ob
         assert time.monotonic() - started < _IN_TIME_SECONDS
         assert "sourcepulse" not in result.stderr + result.stdout
         assert server.first_copies() == ["r"]
-    assert _told(server) == work.nodes()[:1]
+    assert _published(server) == work.nodes()[:1]
     work.hg("update", "--rev", "tip")
     work.commit()
     work.push(server)
-    assert _told(server) == work.nodes()
+    assert _published(server) == work.nodes()
     assert server.first_copies() == []
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "text"])
-def test_a_damaged_outbox_is_told_and_the_event_waits(each_site: Site, damage: str) -> None:
+def test_a_damaged_outbox_is_reported_and_the_event_stays_pending(each_site: Site, damage: str) -> None:
     server, work = _pushed_once(each_site)
     good = server.outbox.read_bytes()
     if damage == "truncated":
@@ -96,14 +96,14 @@ def test_a_damaged_outbox_is_told_and_the_event_waits(each_site: Site, damage: s
     assert server.first_copies() == ["r"]
     server.outbox.write_bytes(good)
     server.hg("sourcepulse-recover")
-    assert _told(server)[-1] == work.nodes()[1]
+    assert _published(server)[-1] == work.nodes()[1]
 
 
-def test_a_missing_folder_of_the_outbox_is_told_by_name(each_site: Site) -> None:
+def test_a_missing_folder_of_the_outbox_is_named(each_site: Site) -> None:
     server = each_site.server(keys="outbox = ../nowhere/outbox.db")
     work = each_site.repository("work")
     work.commit()
-    # Who pushes on the server's own machine; another one learns no path.
+    # This user pushes on the server's own machine; a remote one learns no path.
     result = work.push(server)
     assert "nowhere" in result.stdout + result.stderr
     assert server.nodes() == work.nodes()
@@ -113,7 +113,7 @@ def test_a_missing_folder_of_the_outbox_is_told_by_name(each_site: Site) -> None
     assert len(server.events(server.path / "nowhere" / "outbox.db")) == 1
 
 
-def test_bad_values_are_told_with_key_and_file_and_the_defaults_hold(each_site: Site) -> None:
+def test_bad_values_are_reported_with_key_and_file_and_the_defaults_hold(each_site: Site) -> None:
     server = each_site.server(
         keys="detail = everything\nmax_changesets = many\nrelay = perhaps\non_error = panic\n"
         "commits = sometimes\nsource = http://x\nvisibility = hidden\ncolour = blue\n"
@@ -179,7 +179,7 @@ def test_several_repositories_share_an_outbox(site: Site) -> None:
     assert [event.numbers.sequence for event in events if event.numbers] == [2, 2]
 
 
-def test_a_changeset_that_cannot_be_mapped_is_told_in_short(site: Site) -> None:
+def test_a_changeset_that_cannot_be_mapped_is_published_in_short(site: Site) -> None:
     server = site.server()
     extension = site.folder / "broken.py"
     extension.write_text(

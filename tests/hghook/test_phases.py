@@ -1,18 +1,18 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Phase changes are told of changesets that were there before and that a pull can see."""
+"""Phase changes are published of changesets that were there before and that a pull can see."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from sourcepulse.events.event import event_id
-from support.hg import Repository, Site
+from support.hg.sites import Repository, Site
 
 _CHANGED = "hg.phase.changed.v1"
 
 
-def _told(server: Repository) -> list[list[tuple[str, str, str]]]:
+def _published(server: Repository) -> list[list[tuple[str, str, str]]]:
     for event in server.events(of=_CHANGED):
         assert event.data["count"] >= len(event.data["changes"])
     return [
@@ -25,14 +25,14 @@ def _common(server: Repository) -> dict[str, Any]:
     return dict(server.event(_CHANGED).data)
 
 
-def test_a_push_that_only_moves_phases_is_told(each_site: Site) -> None:
+def test_a_push_that_only_moves_phases_is_published(each_site: Site) -> None:
     server = each_site.server(
         "srv/one", f"root = {each_site.folder}/srv\nsource = hg://host", other="[phases]\npublish = no"
     )
     work = each_site.repository("work")
     work.build("+3")
     work.push_ssh(server)
-    assert _told(server) == []
+    assert _published(server) == []
     work.hg("phase", "--public", "--rev", "1")
     work.push_ssh(server, check=False)
     first, second, _ = work.nodes()
@@ -40,7 +40,7 @@ def test_a_push_that_only_moves_phases_is_told(each_site: Site) -> None:
     assert event.routing_key == "hg.phase.changed.one"
     assert event.id == event_id("hg://host/one", _CHANGED, event.data["change_set"])
     assert event.data["count"] == 2
-    assert _told(server) == [[(first, "draft", "public"), (second, "draft", "public")]]
+    assert _published(server) == [[(first, "draft", "public"), (second, "draft", "public")]]
     assert (event.data["user"], event.data["source"], event.data["url"]) == ("sshuser", "serve", "remote:ssh")
     assert [one.type for one in server.last_transaction()] == [_CHANGED]
 
@@ -54,32 +54,32 @@ def test_an_old_client_moves_phases_in_a_transaction_of_its_own(each_site: Site)
     # What is pushed to a publishing repository comes as draft or public, as the client's version has it.
     assert [event.type for event in server.every_event()][:2] == ["hg.repo.created.v1", "hg.push.v1"]
     arrived = {one["node"]: one["phase"] for one in server.event().data["changesets"]}
-    changed = {node: (old, new) for event in _told(server) for node, old, new in event}
+    changed = {node: (old, new) for event in _published(server) for node, old, new in event}
     assert {node: changed.get(node, (None, phase))[1] for node, phase in arrived.items()} == {
         first: "public",
         second: "public",
     }
 
 
-def test_new_changesets_are_no_phase_changes(each_site: Site) -> None:
+def test_new_changesets_are_not_phase_changes(each_site: Site) -> None:
     server = each_site.server()
     server.commit()
     server.commit("secret", "--secret")
-    assert _told(server) == []
+    assert _published(server) == []
 
 
-def test_what_becomes_secret_is_told_no_more_and_what_comes_back_is(each_site: Site) -> None:
+def test_a_phase_change_to_secret_is_not_published_and_one_back_is(each_site: Site) -> None:
     server = each_site.server()
     server.build("+3")
     first, second, third = server.nodes()
     # Mercurial 6.3 says here that the first changeset became secret, too.
     server.hg("phase", "--force", "--secret", "--rev", "1")
     assert server.nodes("secret()") == [second, third]
-    assert _told(server) == []
+    assert _published(server) == []
     server.hg("phase", "--draft", "--rev", "1")
     server.hg("phase", "--public", "--rev", "0")
     server.hg("phase", "--force", "--draft", "--rev", "0")
-    assert _told(server) == [
+    assert _published(server) == [
         [(second, "secret", "draft")],
         [(first, "draft", "public")],
         [(first, "public", "draft")],
@@ -96,7 +96,7 @@ def test_of_many_changes_the_first_thousand_are_listed(site: Site) -> None:
     assert [change["node"] for change in data["changes"]] == server.nodes()[:1000]
 
 
-def test_a_changeset_that_is_no_longer_secret_is_told_in_full(each_site: Site) -> None:
+def test_a_changeset_that_is_no_longer_secret_is_published_in_full(each_site: Site) -> None:
     server = each_site.server(other="[phases]\nnew-commit = secret\n")
     server.commit("one")
     server.commit("two")
@@ -108,7 +108,7 @@ def test_a_changeset_that_is_no_longer_secret_is_told_in_full(each_site: Site) -
     ]
     assert (event.data["source"], event.data["count"]) == ("phase", 2)
     assert [head["node"] for head in event.data["heads"]] == server.nodes()[1:]
-    # What was told once is not told again when only a later phase changes, nor when it was secret meanwhile.
+    # What was published is not published again when only a later phase changes, nor when it was secret meanwhile.
     server.hg("phase", "--public", "--rev", "tip")
     server.hg("phase", "--secret", "--force", "--rev", "tip")
     server.hg("phase", "--draft", "--rev", "tip")

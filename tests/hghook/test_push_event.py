@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse.events.event import event_id
-from support.hg import Repository, Site, serve, serve_wsgi
+from support.hg.sites import Repository, Site, serve, serve_wsgi
 
 #: hg with this extension commits the bytes it is given, as versions before 1.0 and converters did.
 _RAW_BYTES = "from mercurial import encoding\ndef uisetup(ui):\n    encoding.fromlocal = lambda text: text\n"
@@ -40,7 +40,7 @@ def test_a_push_over_ssh_is_one_event_with_everything_hg_log_knows(each_site: Si
     assert event.routing_key == "hg.push.integration.inbound"
     assert event.id == event_id(event.source, "hg.push.v1", txnid)
     assert event.numbers is not None
-    # The repository itself is told before.
+    # The repository itself is published before.
     assert event.numbers.sequence == 2
     logged = json.loads(work.hg("log", "--rev", "sort(all(), rev)", "--template", "json", "--verbose").stdout)
     changesets = [
@@ -80,7 +80,7 @@ def test_a_push_over_ssh_is_one_event_with_everything_hg_log_knows(each_site: Si
     }
     assert changesets[0]["date"] == [1700000000, -3600]
     assert changesets[0]["desc"] == "Bug 1 - fïrst\n\nsecond paragraph"
-    # Nobody hears of us, and nothing of ours is left to clean up.
+    # The user sees nothing of us, and nothing of ours is left to clean up.
     assert "sourcepulse" not in result.stdout + result.stderr
     assert server.first_copies() == []
 
@@ -97,7 +97,7 @@ def test_a_push_through_wsgi_names_the_user_whom_the_web_server_authenticated(si
     assert data["user"] == "Jürgen@example.org"
 
 
-def test_an_anonymous_push_over_http_names_nobody(each_site: Site) -> None:
+def test_an_anonymous_push_over_http_names_no_user(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     work.commit()
@@ -120,7 +120,7 @@ def test_remote_user_comes_before_the_user_of_the_process(site: Site) -> None:
     assert _data(server)["user"] == "remote@example.org"
 
 
-def test_a_local_push_and_an_unbundle_are_told_apart(each_site: Site) -> None:
+def test_a_local_push_and_an_unbundle_are_distinguished(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     work.commit()
@@ -190,7 +190,7 @@ def test_a_path_of_300_bytes_gives_a_key_of_255(site: Site) -> None:
     assert event.subject == event.data["repo"] == name
 
 
-def test_a_merge_and_closed_heads_and_branches_are_told(each_site: Site) -> None:
+def test_a_merge_and_closed_heads_and_branches_are_published(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     work.commit("base", name="base")
@@ -242,13 +242,13 @@ def test_secret_changesets_are_in_no_list_and_no_count(each_site: Site) -> None:
     assert len(event.data["changesets"]) == 1
 
 
-def test_only_secret_changesets_are_no_event(site: Site) -> None:
+def test_a_push_of_secret_changesets_only_has_no_event(site: Site) -> None:
     server = site.server()
     server.commit("hidden", "--secret")
     assert server.events() == []
 
 
-def test_bytes_that_are_no_utf8_are_kept_beside_the_readable_text(each_site: Site) -> None:
+def test_bytes_that_are_not_utf8_are_kept_beside_the_readable_text(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     extension = each_site.folder / "rawbytes.py"
@@ -269,7 +269,7 @@ def test_bytes_that_are_no_utf8_are_kept_beside_the_readable_text(each_site: Sit
     }
 
 
-def test_a_path_that_is_no_utf8_still_publishes(site: Site) -> None:
+def test_a_push_to_a_path_that_is_not_utf8_is_published(site: Site) -> None:
     root = site.folder / "srv"
     root.mkdir()
     path = Path(str(root / "caf\udce9"))
@@ -367,7 +367,7 @@ def test_many_files_are_cut_and_counted(site: Site) -> None:
     assert data["query"] is None
 
 
-def test_a_push_without_changesets_is_no_event(each_site: Site) -> None:
+def test_a_push_without_changesets_has_no_event(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     work.commit()
@@ -379,7 +379,7 @@ def test_a_push_without_changesets_is_no_event(each_site: Site) -> None:
     assert len(server.events()) == 1
 
 
-def test_moving_phases_is_no_push(site: Site) -> None:
+def test_moving_phases_is_not_a_push(site: Site) -> None:
     server = site.server(other="[phases]\npublish = no")
     work = site.repository("work")
     work.commit()
@@ -420,7 +420,7 @@ def test_local_commits_and_pulls_are_published_unless_that_is_not_wanted(each_si
     assert events[2].data["last"] == loud.nodes("desc('amended')")[0]
 
 
-def test_a_pull_tells_the_peer_without_credentials(site: Site) -> None:
+def test_a_pull_names_the_peer_without_credentials(site: Site) -> None:
     mirror = site.server()
     upstream = site.repository("upstream")
     upstream.commit()
@@ -431,7 +431,7 @@ def test_a_pull_tells_the_peer_without_credentials(site: Site) -> None:
     assert "hunter2" not in json.dumps(data)
 
 
-def test_pull_with_rebase_tells_each_transaction_once_with_the_right_changesets(each_site: Site) -> None:
+def test_pull_with_rebase_publishes_each_transaction_once_with_the_right_changesets(each_site: Site) -> None:
     server = each_site.server(other="[extensions]\nrebase =")
     upstream = each_site.repository("upstream")
     upstream.commit("base", name="base")
@@ -439,18 +439,18 @@ def test_pull_with_rebase_tells_each_transaction_once_with_the_right_changesets(
     server.commit("mine", name="mine")
     upstream.commit("theirs", name="theirs")
     server.hg("pull", "--rebase", upstream.path)
-    told = [
+    published = [
         (event.data["source"], [changeset["desc"] for changeset in event.data["changesets"]])
         for event in server.events()
     ]
-    assert told == [
+    assert published == [
         ("pull", ["base"]),
         ("commit", ["mine"]),
         ("pull", ["theirs"]),
         # Which of its transactions rebase names after itself differs between versions.
-        (told[3][0], ["mine"]),
+        (published[3][0], ["mine"]),
     ]
-    assert told[3][0] in ("commit", "rebase")
+    assert published[3][0] in ("commit", "rebase")
     rebased = server.events()[3].data
     assert rebased["last"] == server.nodes("desc('mine')")[0]
 
@@ -465,7 +465,7 @@ def test_survivors_that_strip_adds_again_are_silent(each_site: Site) -> None:
     assert len(server.events()) == 1
 
 
-def test_a_push_to_a_share_is_told_by_the_repository_it_shares(each_site: Site) -> None:
+def test_a_push_to_a_share_is_published_by_the_repository_it_shares(each_site: Site) -> None:
     server = each_site.server("srv/shared", f"root = {each_site.folder}/srv")
     each_site.hg("share", "--config", "extensions.share=", "--noupdate", server.path, each_site.folder / "share")
     share = Repository(each_site, each_site.folder / "share")
@@ -478,7 +478,7 @@ def test_a_push_to_a_share_is_told_by_the_repository_it_shares(each_site: Site) 
     assert server.first_copies() == []
 
 
-def test_pushes_by_threads_of_one_server_are_told_in_the_order_of_the_repository(site: Site) -> None:
+def test_pushes_by_threads_of_one_server_are_published_in_the_order_of_the_repository(site: Site) -> None:
     server = site.server()
     works = [site.repository(f"work{number}") for number in range(4)]
     for number, work in enumerate(works):
@@ -490,8 +490,8 @@ def test_pushes_by_threads_of_one_server_are_told_in_the_order_of_the_repository
     with serve(server) as url, ThreadPoolExecutor(len(works)) as pool:
         list(pool.map(lambda work: work.hg("push", "--force", url), works))
     events = server.events()
-    told = [changeset["node"] for event in events for changeset in event.data["changesets"]]
-    assert told == server.nodes()
+    published = [changeset["node"] for event in events for changeset in event.data["changesets"]]
+    assert published == server.nodes()
     assert [event.numbers.typesequence for event in events if event.numbers] == [1, 2, 3, 4]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sourcepulse_hg.messages import Messages
-from support.hg import Repository, Site, serve
+from support.hg.sites import Repository, Site, serve
 
 _LONG = "the reason " + "\u00e4" * 300 + " and its end"
 
@@ -102,13 +102,13 @@ def test_a_quoted_path_of_any_characters_is_hidden(name: str) -> None:
     assert b"[Errno 2] No such file" in ui.said[0]
 
 
-def test_what_is_no_path_stays() -> None:
+def test_what_is_not_a_path_stays() -> None:
     ui = _Ui()
     Messages(ui, b"remote:ssh:x").warn("12/24 of hg://host/repo and https://h/a at 50 % (a/b), see /srv/hg/a: no")
     assert ui.said == [b"sourcepulse: 12/24 of hg://host/repo and https://h/a at 50 % (a/b), see <path>: no\n"]
 
 
-def test_an_environment_that_the_client_chose_makes_nobody_the_sheriff(site: Site, tmp_path: Path) -> None:
+def test_an_environment_that_the_client_chose_makes_no_user_the_sheriff(site: Site, tmp_path: Path) -> None:
     server = site.server(keys="tree_users = sheriff\n")
     work = site.repository("work")
     work.commit("one")

@@ -18,9 +18,9 @@ import pytest
 
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import lock_path
-from support.hg import Repository, Site
-from support.outbox_events import outbox_events
-from support.relays import relay_of, relays
+from support.events.outbox_contents import outbox_events
+from support.hg.sites import Repository, Site
+from support.streams.relays import relay_of, relays
 
 _START_LIMIT_SECONDS = 30.0
 _PASSWORD = "s3cr3t-w0rd"
@@ -76,14 +76,14 @@ def test_descriptors_that_the_server_inherited_are_closed(site: Site) -> None:
     )
     os.close(writing)
     with relay_of(server.outbox):
-        # The end of the pipe shows that nobody else holds its other side.
+        # The end of the pipe shows that no other process holds its other side.
         os.set_blocking(reading, False)
         assert os.read(reading, 1) == b""
     os.close(reading)
 
 
 @pytest.mark.parametrize("way", ["broker", "broker_file"])
-def test_the_password_is_in_no_argument_and_a_readable_one_is_told_to_local_users(site: Site, way: str) -> None:
+def test_the_password_is_in_no_argument_and_local_users_are_warned_of_a_readable_one(site: Site, way: str) -> None:
     url = f"amqp://user:{_PASSWORD}@127.0.0.1:1/"
     secret = site.folder / "broker-url"
     secret.write_text(url, encoding="utf-8")
@@ -109,7 +109,7 @@ def test_the_password_is_in_no_argument_and_a_readable_one_is_told_to_local_user
 
 @contextmanager
 def _no_relay_needed(server: Repository) -> Iterator[None]:
-    """Hold the relay's lock, as a relay that somebody else runs does."""
+    """Hold the relay's lock, as a relay that another user runs does."""
     with lock_path(server.outbox).open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

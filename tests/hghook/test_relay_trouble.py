@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.cli.main import main
-from support.hg import Repository, Site
-from support.local_log import wait_until
-from support.relays import relay_of, relays
+from support.brokers.embedded_log import wait_until
+from support.hg.sites import Repository, Site
+from support.streams.relays import relay_of, relays
 
 LIMIT_SECONDS = 40.0
 
@@ -27,7 +27,7 @@ def all_delivered(server: Repository) -> bool:
 
 
 def let_wait(server: Repository, seconds: float) -> None:
-    """Have the events of an outbox wait for longer than they do."""
+    """Make the events of an outbox older than they are."""
     with sqlite3.connect(server.outbox) as database:
         database.execute("UPDATE events SET stored_at = stored_at - ?", (seconds,))
     database.close()
@@ -47,7 +47,7 @@ def set_keys(server: Repository, **keys: str) -> None:
     hgrc.write_text("\n".join(lines) + "\n")
 
 
-def test_a_mistyped_broker_in_the_hgrc_is_told_to_the_pusher_and_corrected_there(site: Site) -> None:
+def test_a_mistyped_broker_in_the_hgrc_is_reported_to_the_pusher_and_corrected_there(site: Site) -> None:
     server = site.server(keys="broker = amqp://guest:s3cret@127.0.0.1:1/")
     work = site.repository("work")
     work.commit()
@@ -108,7 +108,7 @@ def _silent(program: Path) -> None:
     ("make", "words"),
     [(_not_executable, "not found"), (_dies, "ImportError: no module"), (_silent, "without a message")],
 )
-def test_a_relay_that_did_not_start_is_told_at_the_next_push_and_in_status(
+def test_a_relay_that_did_not_start_is_reported_at_the_next_push_and_in_status(
     site: Site, make: Callable[[Path], None], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = site.server(keys=f"broker = file://{site.folder}/log.db")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A repository is told once, before the first thing that happens in it."""
+"""A repository is published once, before the first thing that happens in it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 
 from sourcepulse.events.event import event_id
-from support import hg_faults
-from support.hg import PUSH, Repository, Site, copy_repository
-from support.outbox_events import outbox_events
+from support.events.outbox_contents import outbox_events
+from support.hg import faults as hg_faults
+from support.hg.sites import PUSH, Repository, Site, copy_repository
 
 CREATED = "hg.repo.created.v1"
 _STATE = Path(".hg", "sourcepulse", "repository")
@@ -53,13 +53,13 @@ def test_without_the_extension_too(site: Site) -> None:
     assert _types(server) == [CREATED, PUSH, PUSH]
 
 
-def test_a_repository_with_nothing_to_tell_is_not_told(site: Site) -> None:
+def test_a_repository_with_nothing_to_publish_is_not_announced(site: Site) -> None:
     server = site.server()
     server.commit("secret", "--secret")
     assert server.every_event() == []
 
 
-def test_it_is_told_once_though_the_first_push_was_refused_or_died(each_site: Site) -> None:
+def test_it_is_announced_once_even_if_the_first_push_was_refused_or_died(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     work.commit()
@@ -68,7 +68,7 @@ def test_it_is_told_once_though_the_first_push_was_refused_or_died(each_site: Si
     work.push(server, check=False)
     server.configure(hgrc + f"[extensions]\nfaults = {_FAULTS}\n[faults]\nat = postclose\nhow = exit\n")
     work.push(server, check=False)
-    # The first copy is in the store, and nobody could note that it is committed.
+    # The first copy is in the store, and no process could note that it is committed.
     assert server.first_copies() == ["p"]
     assert not _state(server)["announced"]
     server.configure(hgrc)
@@ -107,8 +107,8 @@ def test_a_clone_is_another_repository(site: Site) -> None:
     clone.configure((server.path / ".hg" / "hgrc").read_text(encoding="utf-8"))
     work.commit()
     work.push(clone)
-    told = [event.subject for event in outbox_events(site.folder / "outbox.db") if event.type == CREATED]
-    assert told == ["server", "clone"]
+    announced = [event.subject for event in outbox_events(site.folder / "outbox.db") if event.type == CREATED]
+    assert announced == ["server", "clone"]
 
 
 def test_a_renamed_repository_is_the_one_it_was(site: Site) -> None:
@@ -122,7 +122,7 @@ def test_a_renamed_repository_is_the_one_it_was(site: Site) -> None:
     assert _types(renamed) == [CREATED, PUSH, PUSH]
 
 
-def test_a_damaged_note_is_no_reason_to_refuse_a_push(site: Site) -> None:
+def test_a_damaged_note_does_not_refuse_a_push(site: Site) -> None:
     server = site.server()
     work = site.repository("work")
     work.commit()
@@ -133,7 +133,7 @@ def test_a_damaged_note_is_no_reason_to_refuse_a_push(site: Site) -> None:
     assert _types(server) == [CREATED, PUSH, CREATED, PUSH]
 
 
-def test_a_note_that_cannot_be_written_is_no_reason_to_refuse_a_push(site: Site) -> None:
+def test_a_note_that_cannot_be_written_does_not_refuse_a_push(site: Site) -> None:
     server = site.server()
     (server.path / ".hg" / "sourcepulse").mkdir()
     (server.path / ".hg" / "sourcepulse" / "repository.part").mkdir()

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What happens in a share is told by the repository it shares, also after a crash; a share has no files of ours."""
+"""A share's events are published by the repository it shares, also after a crash; a share has no files of ours."""
 
 from __future__ import annotations
 
-from support.hg import Repository, Site
-from support.hg_everywhere import Everywhere
+from support.hg.everywhere import Everywhere
+from support.hg.sites import Repository, Site
 
 _BOOKMARK = "hg.bookmark.created.v1"
 
@@ -25,7 +25,7 @@ def _bookmarks(server: Repository) -> list[str]:
     return [bookmark["bookmark"] for event in server.events(of=_BOOKMARK) for bookmark in event.data["bookmarks"]]
 
 
-def test_all_that_is_done_in_a_share_is_told_by_the_repository_it_shares(site: Site) -> None:
+def test_all_that_is_done_in_a_share_is_published_by_the_repository_it_shares(site: Site) -> None:
     everywhere, server, share = _shared(site, share_safe=True, options=("--relative", "--bookmarks"))
     share.commit("in the share")
     share.commit("and stripped")
@@ -51,7 +51,7 @@ def test_all_that_is_done_in_a_share_is_told_by_the_repository_it_shares(site: S
     assert len(server.events()) == 2
 
 
-def test_a_bookmark_is_told_if_it_is_one_of_the_repository(each_site: Site) -> None:
+def test_a_bookmark_is_published_if_it_is_one_of_the_repository(each_site: Site) -> None:
     everywhere, server, share = _shared(each_site, share_safe=True)
     server.commit()
     share.hg("bookmark", "--rev", "0", "of the share alone")

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What strip and rollback remove is told once, whenever they die, and what strip adds again is not told."""
+"""What strip and rollback remove is published once, whenever they die, and what strip adds again is not published."""
 
 from __future__ import annotations
 
 import pytest
 
 from sourcepulse.events.event import event_id
-from support.hg import Repository, Site, copy_repository
+from support.hg.sites import Repository, Site, copy_repository
 
 STRIPPED = "hg.repo.stripped.v1"
 _STRIP = "[extensions]\nstrip =\n"
@@ -38,13 +38,13 @@ def _types(server: Repository) -> list[str]:
 
 
 @pytest.mark.parametrize("command", _STRIP_COMMANDS, ids=lambda command: command[0])
-def test_strip_tells_what_is_gone_and_nothing_of_what_it_adds_again(each_site: Site, command: list[str]) -> None:
+def test_strip_publishes_what_is_gone_and_nothing_of_what_it_adds_again(each_site: Site, command: list[str]) -> None:
     server, nodes = _branched(each_site)
     server.hg("bookmark", "--rev", "3", "stays")
-    told = len(server.every_event())
+    before = len(server.every_event())
     server.hg(*command, "--rev", "1")
     assert server.nodes() == [nodes[0], nodes[3]]
-    (event,) = server.every_event()[told:]
+    (event,) = server.every_event()[before:]
     assert event.type == STRIPPED
     assert event.data["operation"] == event.data["source"] == "strip"
     assert (event.data["count"], event.data["nodes"]) == (2, nodes[1:3])
@@ -54,18 +54,18 @@ def test_strip_tells_what_is_gone_and_nothing_of_what_it_adds_again(each_site: S
     assert server.first_copies() == []
 
 
-def test_bookmarks_that_strip_moves_are_told_after_what_is_gone(each_site: Site) -> None:
+def test_bookmarks_that_strip_moves_are_published_after_what_is_gone(each_site: Site) -> None:
     server, nodes = _branched(each_site)
     server.hg("bookmark", "--rev", "2", "goes")
-    told = len(_types(server))
+    before = len(_types(server))
     server.hg("strip", "--no-backup", "--rev", "1")
-    assert _types(server)[told:] == [STRIPPED, "hg.bookmark.moved.v1"]
+    assert _types(server)[before:] == [STRIPPED, "hg.bookmark.moved.v1"]
     assert server.event("hg.bookmark.moved.v1").data["bookmarks"] == [
         {"bookmark": "goes", "node": nodes[0], "oldnode": nodes[2]}
     ]
 
 
-def test_what_nobody_could_see_is_in_no_list_and_no_count(each_site: Site) -> None:
+def test_what_no_reader_could_see_is_in_no_list_and_no_count(each_site: Site) -> None:
     server = each_site.server(other=_STRIP)
     server.commit("seen")
     server.commit("also seen")
@@ -79,7 +79,7 @@ def test_what_nobody_could_see_is_in_no_list_and_no_count(each_site: Site) -> No
     assert server.event(STRIPPED).data["count"] == 1
 
 
-def test_amending_without_evolution_tells_the_old_changeset_as_gone(each_site: Site) -> None:
+def test_amending_without_evolution_publishes_the_old_changeset_as_gone(each_site: Site) -> None:
     server = each_site.server(other="[experimental]\nevolution = no\n")
     server.commit("draft")
     (old,) = server.nodes()
@@ -88,7 +88,7 @@ def test_amending_without_evolution_tells_the_old_changeset_as_gone(each_site: S
     assert [event.data["first"] for event in server.events()] == [old, *server.nodes()]
 
 
-def test_without_local_commits_only_what_was_public_is_told_as_gone(each_site: Site) -> None:
+def test_without_local_commits_only_what_was_published_is_published_as_gone(each_site: Site) -> None:
     server, nodes = _branched(each_site, keys="commits = no")
     server.hg("update", "--rev", "2")
     server.commit("local")
@@ -122,7 +122,7 @@ def test_more_nodes_than_an_event_lists_are_counted(site: Site) -> None:
         pytest.param(f'txnclose.kill = test "$HG_TXNNAME" != repair || {_KILL}', "commit", id="afterwards"),
     ],
 )
-def test_a_strip_that_dies_is_told_with_what_is_really_gone(each_site: Site, hooks: str, settled_by: str) -> None:
+def test_a_strip_that_dies_is_published_with_what_is_really_gone(each_site: Site, hooks: str, settled_by: str) -> None:
     server, nodes = _branched(each_site, f"[hooks]\n{hooks}\n")
     server.hg("bookmark", "--rev", "2", "goes")
     assert server.hg("strip", "--no-backup", "--rev", "1", check=False).returncode != 0
@@ -130,7 +130,7 @@ def test_a_strip_that_dies_is_told_with_what_is_really_gone(each_site: Site, hoo
     note = server.path / ".hg" / "sourcepulse" / "removing"
     if (server.path / ".hg" / "store" / "journal").exists():
         if note.exists():
-            # Nobody knows yet what will be there.
+            # It is not known yet what will be there.
             assert server.hg("sourcepulse-recover", check=False).returncode == 1
             assert server.events(of=STRIPPED) == []
         server.hg("recover")
@@ -149,7 +149,7 @@ def test_a_strip_that_dies_is_told_with_what_is_really_gone(each_site: Site, hoo
     assert not note.exists()
 
 
-def test_what_an_interrupted_strip_had_to_add_again_is_told_when_somebody_adds_it(each_site: Site) -> None:
+def test_what_an_interrupted_strip_had_to_add_again_is_published_when_a_user_adds_it(each_site: Site) -> None:
     server, nodes = _branched(each_site, f'[hooks]\npretxnclose.kill = test "$HG_SOURCE" != strip || {_KILL}\n')
     server.hg("strip", "--no-backup", "--rev", "1", check=False)
     _drop_hooks(server)
@@ -162,14 +162,14 @@ def test_what_an_interrupted_strip_had_to_add_again_is_told_when_somebody_adds_i
     assert [event.data["last"] for event in server.events()] == [nodes[3], nodes[3]]
 
 
-def test_a_strip_that_is_refused_tells_nothing(each_site: Site) -> None:
+def test_a_strip_that_is_refused_publishes_nothing(each_site: Site) -> None:
     server, nodes = _branched(each_site, '[hooks]\npretxnopen.no = test "$HG_TXNNAME" != strip\n')
     assert server.hg("strip", "--no-backup", "--rev", "1", check=False).returncode != 0
     assert server.nodes() == nodes
     assert server.events(of=STRIPPED) == []
 
 
-def test_a_copy_of_a_repository_leaves_the_telling_to_the_original(site: Site) -> None:
+def test_a_copy_of_a_repository_leaves_the_publishing_to_the_original(site: Site) -> None:
     hook = f"[hooks]\npretxnopen.kill = test ! -e .hg/sourcepulse/removing || {_KILL}\n"
     server, _ = _branched(site, hook)
     server.hg("strip", "--no-backup", "--rev", "1", check=False)
@@ -201,7 +201,7 @@ def test_a_strip_that_cannot_be_noted_is_refused_or_lost_as_configured(site: Sit
     assert server.events(of=STRIPPED) == []
 
 
-def test_rollback_tells_what_it_undid(each_site: Site) -> None:
+def test_rollback_publishes_what_it_undid(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     work.commit("one")
@@ -224,7 +224,7 @@ def test_rollback_tells_what_it_undid(each_site: Site) -> None:
     assert [event.data["count"] for event in server.events()] == [1, 2, 2]
 
 
-def test_rollback_of_a_bookmark_tells_which_transaction_is_undone(each_site: Site) -> None:
+def test_rollback_of_a_bookmark_names_the_transaction_that_is_undone(each_site: Site) -> None:
     server = each_site.server()
     server.commit()
     server.hg("bookmark", "mark")
@@ -234,7 +234,7 @@ def test_rollback_of_a_bookmark_tells_which_transaction_is_undone(each_site: Sit
     assert (event.data["count"], event.data["nodes"], event.data["change_set"]) == (0, [], undone)
 
 
-def test_rollback_of_what_nobody_was_told_is_not_told(each_site: Site) -> None:
+def test_rollback_of_what_was_never_published_is_not_published(each_site: Site) -> None:
     server = each_site.server(keys="commits = no")
     server.commit("one")
     server.hg("rollback")
@@ -244,7 +244,7 @@ def test_rollback_of_what_nobody_was_told_is_not_told(each_site: Site) -> None:
     assert server.nodes() == []
 
 
-def test_a_rollback_that_mercurial_refuses_tells_nothing(each_site: Site) -> None:
+def test_a_rollback_that_mercurial_refuses_publishes_nothing(each_site: Site) -> None:
     server = each_site.server()
     server.commit("one")
     server.commit("two")
@@ -269,7 +269,7 @@ def test_a_first_copy_that_waits_in_the_store_outlives_the_rollback_of_its_trans
     assert server.event(STRIPPED).data["nodes"] == [server.events()[-1].data["last"]]
 
 
-def test_a_rollback_that_dies_is_told_with_what_is_really_gone(each_site: Site) -> None:
+def test_a_rollback_that_dies_is_published_with_what_is_really_gone(each_site: Site) -> None:
     killer = each_site.folder / "killer.py"
     killer.write_text(
         "import os, signal\n"

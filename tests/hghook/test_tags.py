@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Tags are told by the changesets that write them, against their first parent."""
+"""Tags are published by the changesets that write them, against their first parent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sourcepulse.events.event import event_id
 from sourcepulse_hg.gather.tags import TagMove, add_lines, appended, changed_tags, parse_lines, targets_of
-from support.hg import Repository, Site
+from support.hg.sites import Repository, Site
 
 _A, _B, _NULL = b"a" * 40, b"b" * 40, b"0" * 40
 
@@ -39,7 +39,7 @@ def _line(node: bytes, name: bytes = b"t") -> bytes:
         (_line(_A) + _line(_B), _line(_A) + _line(_B) + _line(_B) + _line(_A), [TagMove(b"t", _B, _A)]),
         (_line(_A), _line(_A) + _line(_A), []),
         (_line(_A), _line(_B), [TagMove(b"t", _A, _B)]),
-        # Only lines that are new tell something.
+        # Only lines that are new count.
         (_line(_A) + _line(_B), _line(_A), []),
         (_line(_A), b"", []),
         # A merge puts lines in the middle.
@@ -63,7 +63,7 @@ _LINES = st.lists(
 
 
 @given(_LINES, _LINES)
-def test_appending_tells_the_same_as_comparing(old: bytes, more: bytes) -> None:
+def test_appending_finds_the_same_as_comparing(old: bytes, more: bytes) -> None:
     targets = targets_of(parse_lines(old))
     added = appended(old, old + more)
     assert added == more
@@ -72,7 +72,7 @@ def test_appending_tells_the_same_as_comparing(old: bytes, more: bytes) -> None:
 
 
 @given(_LINES, _LINES)
-def test_a_tag_is_told_only_if_its_last_line_changed_and_is_there(old: bytes, new: bytes) -> None:
+def test_a_tag_is_published_only_if_its_last_line_changed_and_is_there(old: bytes, new: bytes) -> None:
     before, after = targets_of(parse_lines(old)), targets_of(parse_lines(new))
     for name, oldnode, node in changed_tags(old, new):
         assert (before.get(name) or _NULL) == (oldnode or _NULL)
@@ -80,7 +80,7 @@ def test_a_tag_is_told_only_if_its_last_line_changed_and_is_there(old: bytes, ne
         assert oldnode != node
 
 
-def test_tags_created_moved_and_removed_are_told_in_one_push_each(each_site: Site) -> None:
+def test_created_moved_and_removed_tags_are_published_with_their_push(each_site: Site) -> None:
     server = each_site.server("srv/one", f"root = {each_site.folder}/srv\nsource = hg://host")
     work = each_site.repository("work")
     work.commit("base", name="base")
@@ -110,7 +110,7 @@ def test_tags_created_moved_and_removed_are_told_in_one_push_each(each_site: Sit
     assert _tags(server, "deleted") == [{"tag": "v1", "node": None, "oldnode": following, "changeset": removing}]
 
 
-def test_a_local_tag_command_is_told_and_a_local_tag_is_not(each_site: Site) -> None:
+def test_a_tag_made_on_the_server_is_published_and_a_local_tag_is_not(each_site: Site) -> None:
     server = each_site.server()
     server.commit()
     server.hg("tag", "--local", "mine")
@@ -118,7 +118,7 @@ def test_a_local_tag_command_is_told_and_a_local_tag_is_not(each_site: Site) -> 
     assert [tag["tag"] for tag in _tags(server, "created")] == ["everybodys"]
 
 
-def test_a_merge_tells_what_is_new_against_its_first_parent(each_site: Site) -> None:
+def test_a_merge_publishes_the_tags_that_are_new_against_its_first_parent(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     work.commit("base", name="base")
@@ -137,7 +137,7 @@ def test_a_merge_tells_what_is_new_against_its_first_parent(each_site: Site) -> 
     ]
 
 
-def test_a_tag_of_bytes_that_are_no_utf8_and_broken_lines_do_no_harm(each_site: Site) -> None:
+def test_a_tag_name_that_is_not_utf8_and_broken_lines_do_no_harm(each_site: Site) -> None:
     server = each_site.server()
     work = each_site.repository("work")
     work.commit("base", name="base")
@@ -163,15 +163,15 @@ def test_more_tags_than_an_event_lists_are_counted(site: Site) -> None:
     assert [tag["tag"] for tag in data["tags"]] == [f"tag{number}" for number in range(1000)]
 
 
-def test_the_tag_of_a_changeset_that_was_rewritten_is_told_by_its_successor(each_site: Site) -> None:
+def test_the_tag_of_a_changeset_that_was_rewritten_is_published_by_its_successor(each_site: Site) -> None:
     server = each_site.server()
     server.commit()
     server.hg("tag", "v1")
     # The file is the same, so Mercurial stores no new revision of it.
     server.hg("commit", "--amend", "--message", "another message")
-    told = _tags(server, "created")
-    assert [tag["tag"] for tag in told] == ["v1", "v1"]
-    assert told[1]["changeset"] == server.nodes("tip")[0]
+    published = _tags(server, "created")
+    assert [tag["tag"] for tag in published] == ["v1", "v1"]
+    assert published[1]["changeset"] == server.nodes("tip")[0]
 
 
 def test_tags_of_secret_changesets_appear_with_them(each_site: Site) -> None:

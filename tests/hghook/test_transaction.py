@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.hg import Repository, Site
+from support.hg.sites import Repository, Site
 
 _EVOLUTION = "[experimental]\nevolution = createmarkers, exchange, allowunstable\n"
 #: Every type that lies inside an ordinary transaction, in the order of the event contract.
@@ -63,7 +63,7 @@ def _other(site: Site, more: str = "") -> str:
     return f"{_EVOLUTION}[extensions]\neverything = {site.folder}/everything.py\n{more}"
 
 
-def test_a_transaction_that_does_everything_is_told_in_the_order_of_the_contract(busy_site: Site) -> None:
+def test_a_transaction_that_does_everything_is_published_in_the_order_of_the_contract(busy_site: Site) -> None:
     server = _prepared(busy_site)
     server.hg("everything")
     events = server.last_transaction()
@@ -85,7 +85,7 @@ def test_a_transaction_that_does_everything_is_told_in_the_order_of_the_contract
         ("changesets", "added_changesets", "changesets", "hg.push."),
     ],
 )
-def test_a_fault_in_one_kind_is_told_and_loses_no_other(
+def test_a_fault_in_one_kind_is_reported_and_loses_no_other(
     site: Site, module: str, function: str, what: str, lost: str | tuple[str, ...]
 ) -> None:
     (site.folder / "everything.py").write_text(_EVERYTHING, encoding="utf-8")

@@ -100,6 +100,6 @@ def test_what_services_say_is_understood(answer: bytes, state: str, reason: str 
 @pytest.mark.parametrize(
     "answer", [b"", b"opened", b"closedish", b"{", b'{"status": "shut"}', b'{"status": null}', b'{"result": 1}', b"[]"]
 )
-def test_what_is_no_state_is_an_error(answer: bytes) -> None:
+def test_what_is_not_a_state_is_an_error(answer: bytes) -> None:
     with pytest.raises(TreeStateError, match="tree_command"):
         parse_answer(answer, NOW)

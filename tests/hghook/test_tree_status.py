@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.events.event import event_id
-from support import hg_faults
-from support.hg import EXTENSION_FOLDER, Repository, Site, serve_wsgi
+from support.hg import faults as hg_faults
+from support.hg.sites import EXTENSION_FOLDER, Repository, Site, serve_wsgi
 
 CLOSED, OPENED, APPROVAL, REFUSED = (f"hg.tree.{word}.v1" for word in ("closed", "opened", "approval", "refused"))
 _FAULTS = str(Path(hg_faults.__file__))
@@ -37,7 +37,7 @@ def _status(server: Repository) -> dict[str, object]:
     return dict(item)
 
 
-def _told(server: Repository) -> list[tuple[str, str | None, str | None]]:
+def _published(server: Repository) -> list[tuple[str, str | None, str | None]]:
     return [
         (event.data["state"], event.data["oldstate"], event.data["reason"])
         for event in server.events(of="hg.tree.")
@@ -58,16 +58,16 @@ def test_a_closed_tree_refuses_with_its_reason_and_an_opened_one_takes_the_push(
     work.push_ssh(server)
     assert server.nodes() == work.nodes()
 
-    assert _told(server) == [("closed", "open", "build bustage"), ("open", "closed", None)]
-    closed, told = server.event(CLOSED), server.event(REFUSED)
+    assert _published(server) == [("closed", "open", "build bustage"), ("open", "closed", None)]
+    closed, refusal = server.event(CLOSED), server.event(REFUSED)
     assert closed.routing_key == "hg.tree.closed.server"
     assert closed.id == event_id("hg://host/server", CLOSED, closed.data["change_set"])
     assert (closed.data["user"], closed.data["source"], closed.data["until"]) == ("localuser", "treestatus", None)
-    assert told.data["state"] == "closed"
-    assert told.data["reason"] == "build bustage"
-    assert (told.data["count"], told.data["first"], told.data["last"]) == (1, work.nodes()[1], work.nodes()[1])
-    assert (told.data["user"], told.data["source"], told.data["url"]) == ("sshuser", "serve", "remote:ssh")
-    assert told.id == event_id("hg://host/server", REFUSED, told.data["change_set"])
+    assert refusal.data["state"] == "closed"
+    assert refusal.data["reason"] == "build bustage"
+    assert (refusal.data["count"], refusal.data["first"], refusal.data["last"]) == (1, work.nodes()[1], work.nodes()[1])
+    assert (refusal.data["user"], refusal.data["source"], refusal.data["url"]) == ("sshuser", "serve", "remote:ssh")
+    assert refusal.id == event_id("hg://host/server", REFUSED, refusal.data["change_set"])
     assert [event.type for event in server.every_event() if event.type[:7] != "hg.head"][-3:] == [
         REFUSED,
         OPENED,
@@ -75,13 +75,13 @@ def test_a_closed_tree_refuses_with_its_reason_and_an_opened_one_takes_the_push(
     ]
 
 
-def test_setting_the_state_that_holds_already_is_told_once(site: Site) -> None:
+def test_setting_the_state_that_holds_already_is_published_once(site: Site) -> None:
     server, _ = _tree(site)
     for reason in ("lunch", "lunch", "dinner"):
         server.hg("treestatus", "--close", reason)
     server.hg("treestatus", "--open")
     server.hg("treestatus", "--open")
-    assert _told(server) == [
+    assert _published(server) == [
         ("closed", "open", "lunch"), ("closed", "closed", "dinner"), ("open", "closed", None)
     ]  # fmt: skip
 
@@ -103,8 +103,8 @@ def test_a_closed_tree_is_closed_whichever_way_a_push_takes(site: Site, way: str
             refused = work.hg("push", "--force", url, check=False)
     assert refused.returncode != 0
     assert server.nodes() == work.nodes()[:1]
-    (told,) = server.events(of=REFUSED)
-    assert told.data["user"] == {"http": "carol", "bundle1": "sshuser"}.get(way, "localuser")
+    (refusal,) = server.events(of=REFUSED)
+    assert refusal.data["user"] == {"http": "carol", "bundle1": "sshuser"}.get(way, "localuser")
 
 
 def test_what_is_done_in_a_closed_repository_itself_passes(site: Site) -> None:
@@ -137,8 +137,8 @@ def test_a_push_without_changesets_is_refused_too(each_site: Site, what: str) ->
     server.hg("treestatus", "--close", "lunch")
     refused = work.push_ssh(server, *(["--bookmark", "mark"] if what == "bookmark" else []), check=False)
     assert "the tree is closed: lunch" in refused.stdout + refused.stderr
-    (told,) = server.events(of=REFUSED)
-    assert (told.data["count"], told.data["first"], told.data["last"]) == (0, None, None)
+    (refusal,) = server.events(of=REFUSED)
+    assert (refusal.data["count"], refusal.data["first"], refusal.data["last"]) == (0, None, None)
     if what == "phase":
         assert server.hg("log", "--rev", "1", "--template", "{phase}").stdout == "draft"
 
@@ -171,7 +171,7 @@ def test_the_listed_users_pass_and_the_listed_admins_set_the_state(site: Site) -
     assert server.nodes() == work.nodes()
 
 
-def test_a_scheduled_reopening_is_told_once_by_the_first_push_after_it(each_site: Site) -> None:
+def test_a_scheduled_reopening_is_published_once_by_the_first_push_after_it(each_site: Site) -> None:
     server, work = _tree(each_site)
     for patience_s in (4, 30):
         until = int(time.time()) + patience_s
@@ -196,7 +196,7 @@ def test_a_scheduled_reopening_is_told_once_by_the_first_push_after_it(each_site
     assert _status(server)["state"] == "open"
 
 
-def test_a_scheduled_reopening_is_told_by_treestatus_if_nobody_pushes(site: Site) -> None:
+def test_a_scheduled_reopening_is_published_by_treestatus_if_no_push_comes(site: Site) -> None:
     server, _ = _tree(site)
     server.hg("treestatus", "--approval", "lunch", "--until", f"{int(time.time()) + 2} 0")
     deadline = time.monotonic() + _WAIT_SECONDS
@@ -265,7 +265,7 @@ def test_a_damaged_state_counts_as_closed_and_is_repaired_by_setting_it(site: Si
     assert "is damaged" in server.hg("treestatus", check=False).stderr
     server.hg("treestatus", "--open")
     work.push(server)
-    assert _told(server)[-1] == ("open", None, None)
+    assert _published(server)[-1] == ("open", None, None)
 
 
 def test_a_closed_tree_stays_closed_when_the_repository_is_upgraded(site: Site) -> None:
@@ -277,7 +277,7 @@ def test_a_closed_tree_stays_closed_when_the_repository_is_upgraded(site: Site) 
     work.push(server)
 
 
-def test_a_refused_push_is_refused_also_if_it_cannot_be_told(site: Site) -> None:
+def test_a_refused_push_is_refused_even_if_its_event_cannot_be_saved(site: Site) -> None:
     server, work = _tree(site)
     server.hg("treestatus", "--close", "lunch")
     folder = server.path / ".hg" / "sourcepulse"
@@ -288,13 +288,13 @@ def test_a_refused_push_is_refused_also_if_it_cannot_be_told(site: Site) -> None
     assert server.nodes() == work.nodes()[:1]
 
 
-def test_tree_events_are_told_with_commits_switched_off(site: Site) -> None:
+def test_tree_events_are_published_with_commits_switched_off(site: Site) -> None:
     server, _ = _tree(site, "commits = no")
     server.hg("treestatus", "--close", "Grüße", env={"HGENCODING": "utf-8"})
     assert server.event(CLOSED).data["reason"] == "Grüße"
 
 
-def test_a_pattern_that_is_none_is_told_and_opens_nothing(site: Site) -> None:
+def test_an_invalid_pattern_is_reported_and_opens_nothing(site: Site) -> None:
     server, work = _tree(site, "tree_closed_words = [\n")
     server.hg("treestatus", "--close", "lunch")
     refused = work.push(server, check=False)
@@ -309,7 +309,7 @@ def _service(site: Site, text: str, keys: str = "") -> tuple[Repository, Reposit
     return _tree(site, f"tree_command = cat {answer}\n{keys}")
 
 
-def test_a_service_decides_and_its_changes_are_told_once(each_site: Site) -> None:
+def test_a_service_decides_and_its_changes_are_published_once(each_site: Site) -> None:
     site = each_site
     server, work = _service(site, "open")
     (site.folder / "answer").write_text('{"result": {"status": "closed", "reason": "bustage", "since": 1795345170}}')
@@ -320,7 +320,7 @@ def test_a_service_decides_and_its_changes_are_told_once(each_site: Site) -> Non
     closed, opened = server.events(of=CLOSED)[0], server.events(of=OPENED)[0]
     assert closed.id == event_id("hg://host/server", CLOSED, "closed", "1795345170")
     assert (closed.data["oldstate"], closed.data["user"]) == ("open", None)
-    assert _told(server) == [("closed", "open", "bustage"), ("open", "closed", "fixed")]
+    assert _published(server) == [("closed", "open", "bustage"), ("open", "closed", "fixed")]
     assert opened.data["reason"] == "fixed"
     assert len(server.events(of=REFUSED)) == 2
     refused = server.hg("treestatus", "--close", "x", check=False)
@@ -349,7 +349,7 @@ def test_a_service_that_gives_no_answer_closes_the_tree_or_opens_it_as_configure
     assert (result.returncode != 0) == (unreachable == "closed")
     if unreachable == "closed":
         assert "the tree is closed: its status is not known: tree_command" in result.stderr
-    assert _told(server) == []
+    assert _published(server) == []
 
 
 def test_a_repository_without_a_state_pays_for_one_look(site: Site) -> None:

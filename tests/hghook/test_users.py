@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Several users of one group push to one repository; those who may not write the outbox push, too, or only read."""
+"""Several users of one group push to one repository; users without rights on the outbox push too, or only read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from support.hg import DUMMY_SSH, SYSTEM_HG, Repository, Site, require, serve
+from support.hg.sites import DUMMY_SSH, SYSTEM_HG, Repository, Site, require, serve
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root to become two users"
@@ -110,7 +110,7 @@ def test_two_users_of_a_group_share_repository_and_outbox_whatever_their_umask(o
         assert not status.st_mode & stat.S_IWOTH, path
 
 
-def test_a_user_who_may_not_write_the_outbox_pushes_and_the_next_collector_tells_it(open_site: Site) -> None:
+def test_the_push_of_a_user_who_may_not_write_the_outbox_is_published_by_the_next_collector(open_site: Site) -> None:
     box = open_site.folder / "box"
     box.mkdir(mode=0o755)
     server = _group_repository(open_site, f"outbox = {box}/outbox.db")
@@ -167,7 +167,7 @@ def test_who_may_only_read_notices_nothing_and_writes_nothing(open_site: Site) -
     with serve(server, prefix=_as_user("games", of_group=False)) as url:
         read("clone", url, home / "by-http")
     assert read("-R", server.path, "log", "--template", "{node}") == node
-    # The time to open comes, and telling of it is left to somebody who may.
+    # The time to open comes, and its event is left to a user with the right to write it.
     deadline = time.monotonic() + _WAIT_SECONDS
     while not read("-R", server.path, "treestatus").startswith("open"):
         assert time.monotonic() < deadline
@@ -180,7 +180,7 @@ def test_who_may_only_read_notices_nothing_and_writes_nothing(open_site: Site) -
     assert _state(server) == before
 
 
-def test_whom_nobody_trusts_may_close_a_repository_and_nothing_else(open_site: Site) -> None:
+def test_an_untrusted_hgrc_may_make_a_repository_restricted_and_nothing_else(open_site: Site) -> None:
     server = open_site.repository("server")
     with (open_site.folder / "hgrc").open("a", encoding="utf-8") as hgrc:
         hgrc.write(f"[extensions]\nsourcepulse_hg = {open_site.folder}/packages/sourcepulse_hg\n")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from support.hg import HG_LIMIT_SECONDS, Site
+from support.hg.sites import HG_LIMIT_SECONDS, Site
 
 #: What `hgweb.cgi` in Mercurial's own distribution does.
 _CGI = """\

@@ -11,7 +11,7 @@ from sourcepulse.catalogue import known_types
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of
 from sourcepulse_bugzilla.mapping.rows import read_row
-from support.bugzilla_rows import (
+from support.bugzilla.rows import (
     ALICE,
     ATTACHMENT,
     BOB,
@@ -30,7 +30,7 @@ from support.bugzilla_rows import (
     row,
     thing_row,
 )
-from support.recorded import assert_as_recorded, recorded_types
+from support.events.recorded import assert_as_recorded, recorded_types
 
 RECORD = "bugzilla"
 

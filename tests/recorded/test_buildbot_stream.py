@@ -30,7 +30,7 @@ from sourcepulse_buildbot.recovery.stored_tests import StoredTests
 from sourcepulse_buildbot.test_reports.cases import ERROR, FAILED, PASSED, SKIPPED
 from sourcepulse_buildbot.test_reports.cases import TestCase as Case
 from sourcepulse_buildbot.test_reports.result_sets import result_sets
-from support.recorded import assert_as_recorded, recorded_types
+from support.events.recorded import assert_as_recorded, recorded_types
 
 RECORD = "buildbot"
 BEGIN = datetime(2026, 11, 22, 10, 59, 30, tzinfo=UTC)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.catalogue import known_types
-from support.hg import VENV_HG, Repository, Site, require
-from support.recorded import assert_as_recorded, recorded_types
+from support.events.recorded import assert_as_recorded, recorded_types
+from support.hg.sites import VENV_HG, Repository, Site, require
 
 RECORD = "hg"
-FROZEN = Path(__file__).parent.parent / "support" / "frozen.py"
+FROZEN = Path(__file__).parent.parent / "support" / "hg" / "frozen.py"
 #: The time of the first command; each one comes a minute later.
 BEGIN_SECONDS = 1_795_345_170
 STEP_SECONDS = 60

@@ -18,8 +18,8 @@ from sourcepulse.relay.visibility import Gate, Verdict
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of
 from sourcepulse_bugzilla.mapping.rows import read_row
-from support.bugzilla_rows import BUG, ID_SECRET, SOURCE, bug_update, changed, comment, row, thing_row
-from support.recorded import assert_as_recorded
+from support.bugzilla.rows import BUG, ID_SECRET, SOURCE, bug_update, changed, comment, row, thing_row
+from support.events.recorded import assert_as_recorded
 
 RECORD = "system"
 NOW_SECONDS = 1_795_345_170

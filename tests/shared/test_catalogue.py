@@ -23,8 +23,8 @@ from sourcepulse.events.event import routing_words
 from sourcepulse.events.limits import bound
 from sourcepulse.events.validator import ANNOTATIONS, KEYWORDS, defects
 from sourcepulse.events.wire import dataschema
-from support.events import json_values, wire_examples
-from support.schemas import fitting, mutated
+from support.events.examples import json_values, wire_examples
+from support.events.schema_values import fitting, mutated
 
 EXAMPLES = {document["type"]: document["data"] for document in map(json.loads, wire_examples())}
 
@@ -243,7 +243,7 @@ def test_an_error_names_the_place_and_what_is_expected(type_: str, path: list[An
 
 
 @pytest.mark.parametrize("value", [None, "x", 1, []])
-def test_data_that_is_no_object_is_refused(value: Any) -> None:
+def test_data_that_is_not_an_object_is_refused(value: Any) -> None:
     with pytest.raises(EventError, match="expected object"):
         check("hg.push.v1", value)
 

@@ -23,7 +23,7 @@ from sourcepulse.cli.main import build_parser, main
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.problems import clear_problem, set_problem
 from sourcepulse.testing import system_event
-from support.outbox_events import outbox_events
+from support.events.outbox_contents import outbox_events
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_an_event_that_cannot_be_is_refused_and_nothing_is_stored(
     assert not box.exists()
 
 
-def test_an_emitted_event_that_is_too_large_is_buried_and_told(
+def test_an_emitted_event_that_is_too_large_is_buried_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     box = str(tmp_path / "o.db")
@@ -220,7 +220,7 @@ def test_show_prints_the_event_as_it_is_sent(outbox: str, capsys: pytest.Capture
         ("file:///nowhere/at/all/log.db", 4, "/nowhere/at/all"),
     ],
 )
-def test_a_broker_that_cannot_be_reached_or_read_is_told_and_nothing_is_lost(
+def test_a_broker_that_cannot_be_reached_or_read_is_reported_and_nothing_is_lost(
     outbox: str,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -349,7 +349,7 @@ def test_the_idle_relay_that_ends_just_when_an_event_comes_does_not_miss_it(tmp_
             time.sleep(0.1 * number)
             opened.append([system_event(number)])
             relay.wait(30)
-            # As the hook does: only if nobody holds the lock is a new one started.
+            # As the hook does: only if no process holds the lock is a new one started.
             if opened.claim("public"):
                 subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=30)
             assert not opened.claim("public")
@@ -398,7 +398,7 @@ def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -
         ["relay", "--broker", "file:///nowhere/log.db", "--outbox", "o.db", "--idle-exit", "1e300"],
     ],
 )
-def test_a_number_or_a_time_that_is_none_is_exit_code_2(outbox: str, arguments: list[str]) -> None:
+def test_an_invalid_number_or_time_is_exit_code_2(outbox: str, arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sourcepulse.cli", *arguments], capture_output=True, text=True, check=False, timeout=30
     )
@@ -428,7 +428,7 @@ def test_output_that_cannot_show_a_character_gets_an_escape(tmp_path: Path) -> N
     assert (shown.returncode, b"d\\xe9j\\xe0" in shown.stdout) == (0, True)
 
 
-def test_an_output_that_cannot_be_written_is_told_and_one_that_nobody_reads_is_not(
+def test_an_output_that_cannot_be_written_is_reported_and_a_closed_pipe_is_not(
     outbox: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What is written late fails late, so the output must not be unbuffered here.

@@ -16,9 +16,9 @@ from sourcepulse.events.event import format_time
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.retention import DAY_SECONDS, Keep, prune_by_a_sound_clock
 from sourcepulse.testing import system_event
-from support.activemq import ActiveMqNode
-from support.broker_activemq import ActiveMqBroker
-from support.broker_messages import message, receive
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.messages import message, receive
 
 KEEP = Keep(days=30, bytes=2**30)
 HOUR_SECONDS = 3_600.0

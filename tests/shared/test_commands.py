@@ -25,7 +25,7 @@ from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse.outbox.retention import Keep, prune
 from sourcepulse.relay.on_demand import identity, start_path, write_settings
 from sourcepulse.testing import system_event
-from support.local_log import log_url, publish_events, push_event, wait_until
+from support.brokers.embedded_log import log_url, publish_events, push_event, wait_until
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_sound_outbox_is_not_repaired_without_force(outbox: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("kind", ["another program", "a newer version", "a log"])
-def test_what_is_no_outbox_of_this_version_is_neither_repaired_nor_recommended_for_it(
+def test_what_is_not_an_outbox_of_this_version_is_neither_repaired_nor_recommended_for_it(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "o.db"
@@ -95,7 +95,7 @@ def test_what_is_no_outbox_of_this_version_is_neither_repaired_nor_recommended_f
     assert [name.name for name in tmp_path.iterdir() if "damaged" in name.name] == []
 
 
-def test_lost_payloads_are_told_by_repair_and_show(outbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lost_payloads_are_reported_by_repair_and_show(outbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = bytearray(outbox.read_bytes())
     # The leaves of the table of payloads: what stands elsewhere has no such text in it.
     leaves = [at for at in range(0, len(raw), 4096) if raw[at] == 0x0D and b"xxxx" in raw[at : at + 4096]]
@@ -157,7 +157,7 @@ def test_a_relay_names_all_that_is_missing_and_where_events_went_so_far(
     assert "; the events went to amqp://relay@host:5672/%2F sourcepulse before" in said
 
 
-def test_replays_that_nobody_sends_are_told(
+def test_replays_that_no_relay_sends_are_reported(
     outbox: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -198,7 +198,7 @@ def test_a_broker_that_was_never_reached_is_no_quiet_night(tmp_path: Path, way: 
     assert list(quiet) == []
 
 
-def test_a_stopped_consumer_is_not_told_that_the_broker_was_never_reached() -> None:
+def test_a_stopped_consumer_gets_no_error_that_the_broker_was_never_reached() -> None:
     consumer = Consumer("amqp://127.0.0.1:1", timeout=30)
     threading.Timer(0.5, consumer.stop).start()
     assert list(consumer) == []

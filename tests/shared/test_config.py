@@ -51,7 +51,7 @@ def test_a_mistake_in_the_file_is_named_with_the_file(tmp_path: Path, text: str,
         load(file=file, environ={})
 
 
-def test_a_file_that_cannot_be_read_or_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_or_is_not_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read: No such file"):
         load(file=tmp_path / "nowhere.toml", environ={})
     (tmp_path / "c.toml").write_bytes(b"\xff\xfe")
@@ -73,7 +73,7 @@ def test_the_broker_file_gives_the_url_and_a_readable_one_with_a_password_is_war
     assert url is not None
     assert (url.user, url.password, url.vhost) == ("u", "s3cret", "v")
     assert not config.warnings
-    # Those who push start the relay, and are in the group.
+    # The pushers start the relay, and are in the group.
     file.chmod(0o640)
     assert not load({"broker_file": str(file)}, environ={}).warnings
     file.chmod(0o644)
@@ -102,7 +102,7 @@ def test_a_broker_and_a_broker_file_together_are_refused(tmp_path: Path) -> None
         load({"broker": "amqp://a", "broker_file": "/b"}, environ={})
 
 
-def test_no_complaint_and_no_repr_tells_the_password(tmp_path: Path) -> None:
+def test_no_error_and_no_repr_contains_the_password(tmp_path: Path) -> None:
     for bad in ("amqp://u:s3cret@h:99999/", "amqp://u:s3cret@h/a/b", "amqp://u:s3cret@h?x=1", "ampq://u:s3cret@h"):
         with pytest.raises(ConfigError) as caught:
             load({"broker": bad}, environ={})

@@ -18,7 +18,7 @@ from sourcepulse.brokers.file.admin import dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, ConfigError, DecodeError, StateError
 from sourcepulse.gaps import Gap, Reset
-from support.local_log import as_message, log_url, message, publish, publish_events, push_event, wait_until
+from support.brokers.embedded_log import as_message, log_url, message, publish, publish_events, push_event, wait_until
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def _state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def numbers(consumer: Consumer, count: int | None = None) -> list[int]:
-    """Consume until silence, or so many; what was asked for is acknowledged."""
+    """Consume until silence, or that many; what was asked for is acknowledged."""
     got: list[int] = []
     while count is None or len(got) < count:
         event = consumer.receive(0.3 if count is None else 10)
@@ -140,18 +140,18 @@ def test_the_smallest_prefetch_leaves_room_for_the_one_before(url: BrokerUrl) ->
     assert consumer.stats.gaps == 0
 
 
-def test_a_damaged_log_is_no_reason_to_try_again(url: BrokerUrl) -> None:
+def test_a_damaged_log_is_not_tried_again(url: BrokerUrl) -> None:
     Path(url.path).write_bytes(b"no log at all" * 1_000)
     with pytest.raises(BrokerError, match="move it aside"):
         Consumer(url, "hg.#").receive(5)
 
 
-def test_a_hole_is_told_between_its_neighbours_and_a_late_event_is_still_delivered(url: BrokerUrl) -> None:
-    told: list[object] = []
-    consumer = durable(url, "hg.push.#", on_gap=told.append, hold_seconds=0.2)
+def test_a_gap_is_reported_between_its_neighbours_and_a_late_event_is_still_delivered(url: BrokerUrl) -> None:
+    reported: list[object] = []
+    consumer = durable(url, "hg.push.#", on_gap=reported.append, hold_seconds=0.2)
     publish_events(url, push_event(1, typesequence=1), push_event(5, typesequence=4))
     assert numbers(consumer, 2) == [1, 5]
-    assert told == [Gap(source="hg://host/repo", epoch="one", type="hg.push.v1", first_missing=2, last_missing=3)]
+    assert reported == [Gap(source="hg://host/repo", epoch="one", type="hg.push.v1", first_missing=2, last_missing=3)]
     publish_events(url, push_event(4, typesequence=3))
     assert numbers(consumer, 1) == [4]
     assert (consumer.stats.gaps, consumer.stats.missing, consumer.stats.late) == (1, 2, 1)
@@ -163,18 +163,18 @@ def test_a_hole_is_seen_across_processes(url: BrokerUrl) -> None:
     assert numbers(consumer, 1) == [1]
     consumer.close()
     publish_events(url, push_event(3))
-    told: list[Gap] = []
-    assert numbers(durable(url, on_gap=told.append, hold_seconds=0.1), 1) == [3]
-    assert [(gap.type, gap.first_missing, gap.last_missing) for gap in told] == [(None, 2, 2)]
+    reported: list[Gap] = []
+    assert numbers(durable(url, on_gap=reported.append, hold_seconds=0.1), 1) == [3]
+    assert [(gap.type, gap.first_missing, gap.last_missing) for gap in reported] == [(None, 2, 2)]
 
 
-def test_a_hole_is_told_though_the_stream_never_pauses(url: BrokerUrl) -> None:
-    told: list[Gap] = []
-    consumer = durable(url, "#", on_gap=told.append, hold_seconds=0.1, prefetch=10)
+def test_a_gap_is_reported_even_if_the_stream_never_pauses(url: BrokerUrl) -> None:
+    reported: list[Gap] = []
+    consumer = durable(url, "#", on_gap=reported.append, hold_seconds=0.1, prefetch=10)
     busy = [push_event(number, source="hg://host/busy") for number in range(1, 300)]
     publish_events(url, push_event(1), push_event(3), *busy)
     got = 0
-    while not told:
+    while not reported:
         assert consumer.receive(5) is not None
         consumer.acknowledge()
         got += 1
@@ -183,17 +183,17 @@ def test_a_hole_is_told_though_the_stream_never_pauses(url: BrokerUrl) -> None:
 
 
 def test_a_new_epoch_is_a_reset(url: BrokerUrl) -> None:
-    told: list[Reset] = []
-    consumer = durable(url, on_reset=told.append)
+    reported: list[Reset] = []
+    consumer = durable(url, on_reset=reported.append)
     publish_events(url, push_event(5), push_event(1, epoch="two"))
     assert numbers(consumer) == [5, 1]
     consumer.close()
     publish_events(url, push_event(2, epoch="two"), push_event(1, epoch="three"))
-    assert numbers(durable(url, on_reset=told.append)) == [2, 1]
-    assert [reset.epoch for reset in told] == ["two", "three"]
+    assert numbers(durable(url, on_reset=reported.append)) == [2, 1]
+    assert [reset.epoch for reset in reported] == ["two", "three"]
 
 
-def test_a_replayed_event_reaches_who_lost_it_and_not_who_handled_it(url: BrokerUrl) -> None:
+def test_a_replayed_event_is_handled_only_if_it_was_lost_before(url: BrokerUrl) -> None:
     consumer = durable(url, hold_seconds=0.1)
     publish_events(url, push_event(1), push_event(3))
     assert numbers(consumer, 2) == [1, 3]
@@ -227,7 +227,7 @@ def test_a_shared_queue_has_no_order_and_says_so(url: BrokerUrl, caplog: pytest.
     assert sorted(got) == [1, 2, 3, 4]
 
 
-def test_a_message_that_is_no_event_is_told_put_aside_and_stops_nothing(url: BrokerUrl) -> None:
+def test_a_message_that_is_not_an_event_is_reported_set_aside_and_stops_nothing(url: BrokerUrl) -> None:
     bad: list[DecodeError] = []
     consumer = durable(url, on_bad=bad.append)
     publish(url, [message(0, body=b"\xffnonsense"), as_message(push_event(1))], "sourcepulse")
@@ -261,7 +261,7 @@ def test_a_temporary_subscription_remembers_nothing_on_disk(url: BrokerUrl, tmp_
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "complaint"),
     [
         ({"durable": True}, "needs a name"),
         ({"queue": "me"}, "would not outlive"),
@@ -272,9 +272,9 @@ def test_a_temporary_subscription_remembers_nothing_on_disk(url: BrokerUrl, tmp_
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_at_once(
-    url: BrokerUrl, options: dict[str, object], told: str
+    url: BrokerUrl, options: dict[str, object], complaint: str
 ) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=complaint):
         Consumer(url, **options)  # type: ignore[arg-type]  # wrong on purpose
 
 
@@ -292,7 +292,7 @@ def test_the_callback_form_acknowledges_what_the_callback_returned_from(url: Bro
     assert numbers(durable(url)) == []
 
 
-def test_a_callback_that_fails_is_tried_again_in_place_and_then_the_event_is_put_aside(url: BrokerUrl) -> None:
+def test_a_callback_that_fails_is_tried_again_in_place_and_then_the_event_is_set_aside(url: BrokerUrl) -> None:
     got: list[int] = []
 
     def callback(event: Event) -> None:
@@ -329,7 +329,7 @@ def test_stop_from_another_thread_ends_the_loop(url: BrokerUrl) -> None:
         timer.join()
 
 
-def test_a_broker_that_refuses_us_is_told_at_once(tmp_path: Path) -> None:
+def test_a_broker_that_refuses_us_is_reported_at_once(tmp_path: Path) -> None:
     consumer = Consumer(log_url(tmp_path / "nowhere"), ["hg.#"])
     with pytest.raises(BrokerRefusedUsError, match="does not exist"):
         consumer.open()

@@ -18,7 +18,7 @@ from sourcepulse.brokers.file.admin import dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerRefusedUsError
 from sourcepulse.gaps import Gap
-from support.local_log import log_url, publish_events, push_event, wait_until
+from support.brokers.embedded_log import log_url, publish_events, push_event, wait_until
 
 LIMIT_SECONDS = 20.0
 
@@ -175,7 +175,7 @@ def test_a_task_that_is_cancelled_ends_promptly(url: BrokerUrl) -> None:
     wait_until(lambda: not feed_threads())
 
 
-def test_a_broker_that_refuses_us_is_told_when_subscribing(tmp_path: Path) -> None:
+def test_a_broker_that_refuses_us_is_reported_when_subscribing(tmp_path: Path) -> None:
     async def main() -> None:
         async with Consumer(log_url(tmp_path / "nowhere"), ["hg.#"]):
             pytest.fail("subscribed to nothing")
@@ -201,7 +201,7 @@ def test_what_a_gap_callback_raises_is_raised_in_the_loop(url: BrokerUrl) -> Non
     assert run(main()) == [1]
 
 
-def test_stop_ends_the_loop_after_the_event_at_work(url: BrokerUrl) -> None:
+def test_stop_ends_the_loop_after_the_event_in_progress(url: BrokerUrl) -> None:
     async def main() -> list[int]:
         got: list[int] = []
         consumer = durable(url)

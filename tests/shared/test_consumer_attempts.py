@@ -20,7 +20,7 @@ from sourcepulse.brokers.file.admin import bring_back_dead_letters, dead_letters
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.errors import ConfigError
-from support.local_log import log_url, publish_events, push_event
+from support.brokers.embedded_log import log_url, publish_events, push_event
 
 LIMIT = 3
 LIMIT_SECONDS = 30
@@ -70,7 +70,7 @@ def durable(url: BrokerUrl, limit: int = LIMIT) -> Consumer:
 
 
 def subscribed(url: BrokerUrl, count: int) -> None:
-    """Make the queue and let so many events wait in it."""
+    """Create the queue with that many pending events."""
     durable(url).__enter__().close()
     publish_events(url, *(push_event(number) for number in range(1, count + 1)))
 
@@ -164,7 +164,7 @@ def leave_asyncio(consumer: Consumer) -> None:
 @pytest.mark.parametrize(
     "leave", [leave_by_break, leave_by_an_exception, leave_without_a_word, leave_the_callback, leave_asyncio]
 )
-def test_leaving_an_event_at_work_counts_for_it_and_for_nothing_behind_it(
+def test_leaving_an_event_in_progress_counts_for_it_and_for_nothing_behind_it(
     url: BrokerUrl, leave: Callable[[Consumer], None]
 ) -> None:
     subscribed(url, 3)
@@ -177,7 +177,7 @@ def test_leaving_an_event_at_work_counts_for_it_and_for_nothing_behind_it(
     assert buried(url) == [1]
 
 
-def test_an_event_at_work_is_one_attempt_however_often_its_connection_is_lost(url: BrokerUrl) -> None:
+def test_an_event_in_progress_is_one_attempt_however_often_its_connection_is_lost(url: BrokerUrl) -> None:
     subscribed(url, 2)
     with durable(url, 1) as consumer:
         first = consumer.receive(5)
@@ -188,7 +188,7 @@ def test_an_event_at_work_is_one_attempt_however_often_its_connection_is_lost(ur
     assert buried(url) == []
 
 
-def test_what_was_put_aside_and_is_brought_back_begins_anew(url: BrokerUrl) -> None:
+def test_a_dead_letter_that_is_brought_back_has_all_its_attempts_again(url: BrokerUrl) -> None:
     subscribed(url, 1)
     for _ in range(2):
         for _ in range(LIMIT):

@@ -22,7 +22,7 @@ from sourcepulse.brokers import QueueLimits
 from sourcepulse.brokers.file.admin import queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.memory.batch import BATCH_EVENTS
-from support.local_log import log_url, publish_events, push_event, wait_until
+from support.brokers.embedded_log import log_url, publish_events, push_event, wait_until
 
 #: Prints each event when it begins to handle it; `slow` handles for ever at the number given.
 LOOP = """
@@ -142,8 +142,8 @@ def test_the_waiting_consumer_goes_on_where_the_killed_one_was_without_a_gap(
     url: BrokerUrl, processes: list[subprocess.Popen[str]]
 ) -> None:
     victim = run(processes, LOOP, str(url), "3")
-    told: list[object] = []
-    waiting = durable(url, on_gap=told.append, hold_seconds=0.1)
+    reported: list[object] = []
+    waiting = durable(url, on_gap=reported.append, hold_seconds=0.1)
     publish_events(url, *(push_event(number) for number in range(1, 6)))
     assert lines(victim, 3) == ["1", "2", "3"]
     assert waiting.receive(0.3) is None
@@ -154,7 +154,7 @@ def test_the_waiting_consumer_goes_on_where_the_killed_one_was_without_a_gap(
         got.append(event.data["number"])
         waiting.acknowledge()
     assert got == [3, 4, 5]
-    assert told == []
+    assert reported == []
 
 
 def test_ctrl_c_leaves_the_loop_and_the_event_comes_again(
@@ -171,7 +171,7 @@ def test_ctrl_c_leaves_the_loop_and_the_event_comes_again(
     assert [event.data["number"] for event in consumer] == [2, 3]
 
 
-def test_sigterm_ends_run_after_the_event_at_work(url: BrokerUrl, processes: list[subprocess.Popen[str]]) -> None:
+def test_sigterm_ends_run_after_the_event_in_progress(url: BrokerUrl, processes: list[subprocess.Popen[str]]) -> None:
     process = run(processes, RUN, str(url))
     publish_events(url, push_event(1), push_event(2))
     assert lines(process, 1) == ["begin 1"]
@@ -245,18 +245,18 @@ def test_a_temporary_subscription_keeps_its_queue_when_it_reconnects(url: Broker
         assert consumer.stats.interruptions == 0
 
 
-def test_a_queue_that_expired_meanwhile_is_told(url: BrokerUrl) -> None:
-    told: list[bool] = []
+def test_a_queue_that_expired_meanwhile_is_reported(url: BrokerUrl) -> None:
+    reported: list[bool] = []
     limits = QueueLimits(expires_s=0)
-    durable(url, limits=limits, on_interrupted=lambda: told.append(True)).close()
-    assert told == []
+    durable(url, limits=limits, on_interrupted=lambda: reported.append(True)).close()
+    assert reported == []
     time.sleep(0.01)
-    consumer = durable(url, limits=limits, on_interrupted=lambda: told.append(True))
-    assert told == [True]
+    consumer = durable(url, limits=limits, on_interrupted=lambda: reported.append(True))
+    assert reported == [True]
     assert consumer.stats.interruptions == 1
 
 
-def test_a_consumer_that_nobody_holds_any_more_leaves_its_queue_at_once(url: BrokerUrl) -> None:
+def test_a_consumer_that_is_no_longer_referenced_leaves_its_queue_at_once(url: BrokerUrl) -> None:
     gc.disable()
     try:
         publish_events(url, push_event(1), push_event(2))

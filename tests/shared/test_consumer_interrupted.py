@@ -15,7 +15,7 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.brokers.url import BrokerUrl
-from support.local_log import log_url, publish_events, push_event
+from support.brokers.embedded_log import log_url, publish_events, push_event
 
 LIMIT_SECONDS = 30
 
@@ -34,7 +34,7 @@ with Consumer(sys.argv[1], ["hg.#"], queue="me", durable=True) as consumer:
 print("left", flush=True)
 """
 
-#: Begins every event, says when it is told to stop meanwhile, and ends the event when the file for it is there.
+#: Begins every event, prints when it shall stop meanwhile, and ends the event when the file for it is there.
 RUN = """
 import os, pathlib, sys, time
 from sourcepulse import Consumer
@@ -44,11 +44,11 @@ def say(*words):
 def handle(event):
     name = f'{event.source[5]}{event.data["number"]}'
     say("begin", name)
-    told = False
+    noticed = False
     while not pathlib.Path(sys.argv[3], name).exists():
-        if consumer.stopped and not told:
-            told = True
-            say("told", name)
+        if consumer.stopped and not noticed:
+            noticed = True
+            say("noticed", name)
         time.sleep(0.01)
     say("end", name)
 with Consumer(sys.argv[1], ["hg.#"], queue="me", durable=True) as consumer:
@@ -128,7 +128,7 @@ def left(url: BrokerUrl) -> list[str]:
 
 @pytest.mark.parametrize("program", [ITERATOR, ASYNC], ids=["iterator", "async"])
 @pytest.mark.parametrize("waiting", [False, True], ids=["at work", "waiting"])
-def test_ctrl_c_leaves_the_loop_at_once_and_the_event_at_work_comes_again(
+def test_ctrl_c_leaves_the_loop_at_once_and_the_event_in_progress_comes_again(
     url: BrokerUrl, processes: list[subprocess.Popen[str]], program: str, waiting: bool
 ) -> None:
     process = start(processes, program, str(url))
@@ -140,7 +140,7 @@ def test_ctrl_c_leaves_the_loop_at_once_and_the_event_at_work_comes_again(
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_ctrl_c_lets_run_finish_the_events_at_work_and_gives_the_others_back(
+def test_after_ctrl_c_run_finishes_the_events_in_progress_and_returns_the_others(
     url: BrokerUrl, processes: list[subprocess.Popen[str]], tmp_path: Path, workers: str
 ) -> None:
     process = start(processes, RUN, str(url), workers, str(tmp_path))
@@ -148,7 +148,7 @@ def test_ctrl_c_lets_run_finish_the_events_at_work_and_gives_the_others_back(
     at_work = ["a1"] if workers == "1" else ["a1", "b1"]
     assert sorted(lines(process, len(at_work))) == [f"begin {name}" for name in at_work]
     process.send_signal(signal.SIGINT)
-    assert sorted(lines(process, len(at_work))) == [f"told {name}" for name in at_work]
+    assert sorted(lines(process, len(at_work))) == [f"noticed {name}" for name in at_work]
     for name in at_work:
         (tmp_path / name).touch()
     out, talk = process.communicate(timeout=LIMIT_SECONDS)
@@ -159,7 +159,7 @@ def test_ctrl_c_lets_run_finish_the_events_at_work_and_gives_the_others_back(
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
-def test_a_second_ctrl_c_leaves_run_at_once_and_what_was_at_work_comes_again(
+def test_a_second_ctrl_c_leaves_run_at_once_and_what_was_in_progress_comes_again(
     url: BrokerUrl, processes: list[subprocess.Popen[str]], tmp_path: Path, workers: str
 ) -> None:
     process = start(processes, RUN, str(url), workers, str(tmp_path))
@@ -167,7 +167,7 @@ def test_a_second_ctrl_c_leaves_run_at_once_and_what_was_at_work_comes_again(
     at_work = 1 if workers == "1" else 2
     assert len(lines(process, at_work)) == at_work
     process.send_signal(signal.SIGINT)
-    assert [line.split()[0] for line in lines(process, at_work)] == ["told"] * at_work
+    assert [line.split()[0] for line in lines(process, at_work)] == ["noticed"] * at_work
     code, said, talk = interrupt(process)
     assert code not in (0, 1)
     assert said == []

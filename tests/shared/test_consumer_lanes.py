@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sourcepulse.brokers import Delivery
 from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.schedule import Schedule
-from support.local_log import push_event
+from support.brokers.embedded_log import push_event
 
 
 def item(source: str, number: int, *, ready: bool = True) -> Item:
@@ -31,7 +31,7 @@ def lanes(slots: int, *items: Item) -> Schedule:
     return made
 
 
-def test_the_oldest_event_of_the_sources_with_nothing_at_work_is_next() -> None:
+def test_the_oldest_event_of_the_sources_with_nothing_in_progress_is_next() -> None:
     a1, a2, b1, c1 = item("a", 1), item("a", 2), item("b", 1), item("c", 1)
     made = lanes(9, a1, a2, b1, c1)
     assert [made.take(0), made.take(0), made.take(0), made.take(0)] == [a1, b1, c1, None]
@@ -83,7 +83,7 @@ def test_an_event_that_is_not_ready_is_not_taken_and_found_only_when_a_worker_is
     assert made.take(0) is b2
 
 
-def test_what_is_withdrawn_is_everything_but_what_is_at_work() -> None:
+def test_everything_is_withdrawn_but_what_is_in_progress() -> None:
     a1, a2, b1, b2, c1 = item("a", 1), item("a", 2), item("b", 1), item("b", 2), item("c", 1)
     made = lanes(2, a1, a2, b1, b2, c1)
     assert made.take(0) is a1

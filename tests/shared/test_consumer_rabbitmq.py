@@ -15,8 +15,8 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.brokers import open_publisher
 from sourcepulse.brokers.url import BrokerUrl
-from support.local_log import as_message, push_event
-from support.rabbitmq import RabbitNode, is_installed
+from support.brokers.embedded_log import as_message, push_event
+from support.brokers.rabbitmq import RabbitNode, is_installed
 
 
 @pytest.fixture(scope="module")

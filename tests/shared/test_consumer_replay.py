@@ -23,9 +23,9 @@ from sourcepulse.gaps import Gap
 from sourcepulse.outbox.replays import claim_replays
 from sourcepulse.outbox.retention import Keep, prune
 from sourcepulse.relay.sender import Delivery
-from support.local_log import log_url
+from support.brokers.embedded_log import log_url
 
-NOBODY = 65534
+OTHER_UID = 65534
 SOURCE = "hg://host/repo"
 EXCHANGES = {PUBLIC: "sourcepulse", RESTRICTED: "sourcepulse-restricted"}
 
@@ -101,7 +101,7 @@ def loser(url: BrokerUrl, gaps: list[Gap], topic: str = "#", stream: str = PUBLI
         yield consumer
 
 
-def test_exactly_what_is_missing_comes_again_and_nobody_else_handles_it_twice(url: BrokerUrl, path: Path) -> None:
+def test_exactly_what_is_missing_comes_again_and_no_other_consumer_handles_it_twice(url: BrokerUrl, path: Path) -> None:
     gaps: list[Gap] = []
     with Consumer(url, ["#"], queue="other", durable=True) as other, loser(url, gaps) as consumer:
         send(path, url, event(1))
@@ -185,7 +185,7 @@ def test_what_was_never_sent_comes_by_itself_and_counts(url: BrokerUrl, path: Pa
         assert [claimed.position for _, claimed in claim_replays(outbox, PUBLIC)] == [1]
 
 
-def test_what_has_expired_or_is_buried_does_not_come_and_is_told(
+def test_what_has_expired_or_is_buried_does_not_come_and_is_reported(
     url: BrokerUrl, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     send(path, url, event(1), event(2))
@@ -241,7 +241,7 @@ def test_an_outbox_that_may_not_be_written_is_a_clear_error(url: BrokerUrl) -> N
         user = os.geteuid()
         if user == 0:
             # Root may write everything.
-            os.seteuid(NOBODY)
+            os.seteuid(OTHER_UID)
         try:
             with pytest.raises(OutboxWriteError, match="Permission denied"):
                 consumer.replay(gap, outbox=path)

@@ -18,7 +18,7 @@ from sourcepulse.brokers.file.admin import dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
 from sourcepulse.gaps import Gap
-from support.local_log import log_url, publish_events, push_event, wait_until
+from support.brokers.embedded_log import log_url, publish_events, push_event, wait_until
 
 LIMIT_SECONDS = 20.0
 
@@ -61,7 +61,7 @@ def take_for_dead(url: BrokerUrl) -> None:
 
 
 class Workplace:
-    """A callback that says what is at work, and holds the events it is told to hold."""
+    """A callback that names what is in progress, and holds the events that a test wants it to hold."""
 
     def __init__(self, *held: str) -> None:
         self.begun: list[str] = []
@@ -180,7 +180,7 @@ def test_a_callback_that_fails_blocks_its_own_source_only(url: BrokerUrl, worker
     consumer.close()
 
 
-def test_an_event_that_fails_too_often_is_put_aside_and_its_source_goes_on(url: BrokerUrl) -> None:
+def test_an_event_that_fails_too_often_is_set_aside_and_its_source_goes_on(url: BrokerUrl) -> None:
     tries: list[str] = []
 
     def callback(event: Event) -> None:
@@ -198,7 +198,7 @@ def test_an_event_that_fails_too_often_is_put_aside_and_its_source_goes_on(url: 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_stop_finishes_what_is_at_work_and_gives_the_rest_back(url: BrokerUrl, workers: int) -> None:
+def test_stop_finishes_what_is_in_progress_and_returns_the_rest(url: BrokerUrl, workers: int) -> None:
     consumer = durable(url)
     publish_events(url, *pushes("a", 1, 2, 3))
     place = Workplace("a1")
@@ -210,7 +210,7 @@ def test_stop_finishes_what_is_at_work_and_gives_the_rest_back(url: BrokerUrl, w
     running.end()
     assert (place.done, running.error) == (["a1"], None)
     other = Consumer(url, ["hg.#"], queue="me", durable=True, timeout=0.5)
-    assert [name(event) for event in other] == ["a2", "a3"], "given back at once, though nobody closed the first"
+    assert [name(event) for event in other] == ["a2", "a3"], "given back at once, though the first was not closed"
     assert other.stats.gaps == 0
 
 
@@ -247,7 +247,7 @@ def test_an_event_that_waits_for_its_next_attempt_is_given_back_by_stop(url: Bro
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_an_event_at_work_when_the_connection_is_lost_is_handled_once_and_acknowledged_when_done(
+def test_an_event_in_progress_when_the_connection_is_lost_is_handled_and_acknowledged_once(
     url: BrokerUrl, workers: int
 ) -> None:
     consumer = durable(url)
@@ -269,7 +269,7 @@ def test_an_event_at_work_when_the_connection_is_lost_is_handled_once_and_acknow
     assert (consumer.stats.gaps, consumer.stats.late) == (0, 0)
 
 
-def test_a_process_that_dies_after_a_reconnection_has_acknowledged_nothing_that_was_at_work(url: BrokerUrl) -> None:
+def test_a_process_that_dies_after_a_reconnection_has_acknowledged_nothing_in_progress(url: BrokerUrl) -> None:
     consumer = durable(url)
     publish_events(url, *pushes("a", 1, 2))
     place = Workplace("a1")
@@ -313,9 +313,9 @@ def test_no_more_than_the_prefetch_is_in_hand(url: BrokerUrl) -> None:
     consumer.close()
 
 
-def test_a_full_hand_is_no_gap(url: BrokerUrl) -> None:
-    told: list[Gap] = []
-    consumer = durable(url, prefetch=4, hold_seconds=0.05, on_gap=told.append)
+def test_a_full_prefetch_is_not_a_gap(url: BrokerUrl) -> None:
+    reported: list[Gap] = []
+    consumer = durable(url, prefetch=4, hold_seconds=0.05, on_gap=reported.append)
     publish_events(url, *pushes("a", 1, 2, 4), *pushes("b", 1), *pushes("a", 3))
     place = Workplace("a1", "b1")
     running = Running(consumer, place, workers=2)
@@ -327,10 +327,10 @@ def test_a_full_hand_is_no_gap(url: BrokerUrl) -> None:
     running.stop()
     consumer.close()
     assert [each for each in place.done if each[0] == "a"] == ["a1", "a2", "a3", "a4"]
-    assert told == []
+    assert reported == []
 
 
-def test_an_exception_that_is_no_error_ends_run_and_the_event_comes_again(url: BrokerUrl) -> None:
+def test_an_exception_that_is_not_an_error_ends_run_and_the_event_comes_again(url: BrokerUrl) -> None:
     consumer = durable(url)
     publish_events(url, *pushes("a", 1), *pushes("b", 1))
 
@@ -382,7 +382,7 @@ def test_no_workers_is_a_mistake(url: BrokerUrl, workers: int) -> None:
         consumer.run(print, workers=workers)
 
 
-def test_a_consumer_at_work_cannot_be_asked_for_events_besides(url: BrokerUrl) -> None:
+def test_a_consumer_in_use_cannot_be_asked_for_events_besides(url: BrokerUrl) -> None:
     consumer = durable(url)
     publish_events(url, *pushes("a", 1))
     place = Workplace("a1")

@@ -23,7 +23,7 @@ from sourcepulse.consumer.memory import batch as consumer_batch
 from sourcepulse.consumer.memory.batch import BATCH_EVENTS, BATCH_SECONDS, RUSH_EVENTS, RUSH_SECONDS, Batch
 from sourcepulse.consumer.memory.name import name_of
 from sourcepulse.events.wire import decode
-from support.local_log import log_url, publish_events, push_event
+from support.brokers.embedded_log import log_url, publish_events, push_event
 
 KILL_LIMIT_SECONDS = 60
 #: Handles events, in a rush however slow the machine is, until it kills itself in the middle of one.

@@ -15,9 +15,9 @@ import pytest
 from sourcepulse import Consumer, Event
 from sourcepulse.brokers import open_publisher
 from sourcepulse.brokers.url import BrokerUrl
-from support.local_log import as_message, push_event, wait_until
-from support.proxy import Proxy
-from support.rabbitmq import RabbitNode
+from support.brokers.embedded_log import as_message, push_event, wait_until
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import RabbitNode
 
 #: The broker ends a connection that is silent for twice as long.
 HEARTBEAT_SECONDS = 1
@@ -71,7 +71,7 @@ def test_a_callback_longer_than_the_heartbeat_keeps_its_connection(rabbitmq: Rab
     assert waiting(rabbitmq, queue) == 0
 
 
-def test_what_is_at_work_when_the_connection_is_cut_is_handled_once_and_acknowledged(rabbitmq: RabbitNode) -> None:
+def test_what_is_in_progress_when_the_connection_is_cut_is_handled_once_and_acknowledged(rabbitmq: RabbitNode) -> None:
     sources = ("hg://cut-a/repo", "hg://cut-b/repo")
     go_on = threading.Event()
     begun: list[tuple[str, int]] = []

@@ -21,7 +21,7 @@ from sourcepulse.relay.assemble import open_relay
 from sourcepulse.relay.on_demand import are_others, failed_start, start_path, write_settings
 from sourcepulse.relay.thread import RelayThread
 from sourcepulse.testing import system_event
-from support.local_log import wait_until
+from support.brokers.embedded_log import wait_until
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def write_broker(folder: Path, url: str) -> Path:
 
 @contextmanager
 def relay(outbox: Outbox, broker_file: Path) -> Iterator[list[str]]:
-    told: list[str] = []
-    thread = RelayThread(outbox.path, config.load({"broker_file": str(broker_file)}, environ={}), tell=told.append)
+    warnings: list[str] = []
+    thread = RelayThread(outbox.path, config.load({"broker_file": str(broker_file)}, environ={}), warn=warnings.append)
     thread.start()
     try:
-        yield told
+        yield warnings
     finally:
         thread.stop()
 
@@ -66,7 +66,7 @@ def in_log(path: Path) -> int:
 )
 def test_a_mistyped_broker_is_corrected_under_a_running_relay(outbox: Outbox, tmp_path: Path, wrong: str) -> None:
     broker_file = write_broker(tmp_path, "amqp://127.0.0.1:1" if wrong == "?" else wrong)
-    with relay(outbox, broker_file) as told:
+    with relay(outbox, broker_file) as warnings:
         wait_until(lambda: public(outbox)["failures"])
         if wrong == "?":
             # What cannot be read as a URL is a failure like any other, and ends nothing.
@@ -76,7 +76,7 @@ def test_a_mistyped_broker_is_corrected_under_a_running_relay(outbox: Outbox, tm
             )
         write_broker(tmp_path, f"file://{tmp_path}/log.db")
         wait_until(lambda: public(outbox)["delivered"] == 3)
-    assert told == []
+    assert warnings == []
     assert in_log(tmp_path / "log.db") == 3
     assert bound_broker(outbox, "public") == f"file://{tmp_path}/log.db sourcepulse"
 
@@ -85,14 +85,14 @@ def test_a_stream_that_arrived_somewhere_goes_elsewhere_only_on_request(
     outbox: Outbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broker_file = write_broker(tmp_path, f"file://{tmp_path}/one.db")
-    with relay(outbox, broker_file) as told:
+    with relay(outbox, broker_file) as warnings:
         wait_until(lambda: public(outbox)["delivered"] == 3)
     write_broker(tmp_path, f"file://{tmp_path}/two.db")
-    with relay(outbox, broker_file) as told:
+    with relay(outbox, broker_file) as warnings:
         outbox.append([system_event(7)])
-        wait_until(lambda: told)
+        wait_until(lambda: warnings)
         command = f"sourcepulse outbox rebind --outbox {outbox.path}"
-        assert f"`{command}`" in told[0]
+        assert f"`{command}`" in warnings[0]
         assert main(command.split()[1:]) == 0
         assert f"went to file://{tmp_path}/one.db" in capsys.readouterr().out
         wait_until(lambda: public(outbox)["delivered"] == 4)
@@ -141,8 +141,8 @@ def test_restricted_events_do_not_follow_a_correction_to_where_public_ones_go(ou
     }
     outbox.append([system_event(8, source="system://host?restricted")])
     (tmp_path / "restricted.db").mkdir()
-    told: list[str] = []
-    thread = RelayThread(outbox.path, config.load(values, environ={}), tell=told.append)
+    warnings: list[str] = []
+    thread = RelayThread(outbox.path, config.load(values, environ={}), warn=warnings.append)
     thread.start()
     try:
         wait_until(lambda: figures(outbox)["streams"]["restricted"]["failures"])
@@ -156,9 +156,9 @@ def test_restricted_events_do_not_follow_a_correction_to_where_public_ones_go(ou
     assert in_log(tmp_path / "public.db") == 3
 
 
-def test_settings_beside_an_outbox_tell_a_change_and_nothing_else(tmp_path: Path) -> None:
+def test_settings_beside_an_outbox_reveal_a_change_and_nothing_else(tmp_path: Path) -> None:
     outbox = str(tmp_path / "outbox.db")
-    assert not are_others(outbox, "any"), "in doubt nobody gives way"
+    assert not are_others(outbox, "any"), "in doubt the relay goes on"
     write_settings(outbox, "url amqp://user:s3cret@host")
     assert not are_others(outbox, "url amqp://user:s3cret@host")
     assert are_others(outbox, "url amqp://user:changed@host")

@@ -114,7 +114,7 @@ def test_a_broker_that_refuses_us_is_asked_slowly(outbox: Outbox) -> None:
     assert next_attempt_in(outbox, "public") > 30
 
 
-def test_told_to_stop_it_finishes_what_is_under_way_and_begins_nothing_new(outbox: Outbox) -> None:
+def test_on_a_request_to_stop_it_finishes_what_is_in_progress_and_begins_nothing_new(outbox: Outbox) -> None:
     broker = MemoryBroker()
     outbox.append([system_event(n) for n in range(500)])
     report = delivery_to(broker, outbox).attempt(lambda: bool(broker.messages))
@@ -177,7 +177,7 @@ def test_the_wait_doubles_and_has_a_cap() -> None:
     assert retry_seconds(3, jitter=lambda: 0.0) == 2.0
 
 
-def test_another_broker_is_refused_unless_told_so(outbox: Outbox) -> None:
+def test_another_broker_is_refused_without_rebind(outbox: Outbox) -> None:
     admit(outbox, "public", "amqp://typo:5672/%2F sourcepulse", rebind=False)
     admit(outbox, "public", "amqp://a:5672/%2F sourcepulse", rebind=False)
     assert bound_broker(outbox, "public") is None, "nothing was confirmed yet"

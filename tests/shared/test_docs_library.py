@@ -17,8 +17,8 @@ import pytest
 from sourcepulse import Consumer, errors
 from sourcepulse.catalogue import known_types, schema_for
 from sourcepulse.typed import shape_name
+from support.brokers.embedded_log import log_url, push_event
 from support.fenced_blocks import ROOT, block
-from support.local_log import log_url, push_event
 
 PAGE = "shared/docs/library.md"
 TEXT = (ROOT / PAGE).read_text(encoding="utf-8")

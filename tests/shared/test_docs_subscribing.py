@@ -22,8 +22,8 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import Event, Numbers
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.replays import claim_replays
-from support.events import key_of, wire_examples
-from support.local_log import log_url, publish_events, wait_until
+from support.brokers.embedded_log import log_url, publish_events, wait_until
+from support.events.examples import key_of, wire_examples
 
 PAGE = Path(__file__).parents[2] / "shared" / "docs" / "subscribing.md"
 URL = "amqps://reader:password@host/vhost"
@@ -175,7 +175,7 @@ def test_the_page_names_every_argument_and_its_default() -> None:
     assert float(named["hold_seconds"]) == parameters["hold_seconds"].default
 
 
-def test_the_page_tells_the_limits_that_hold() -> None:
+def test_the_page_names_the_limits_that_hold() -> None:
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     limits = QueueLimits()
     assert f"A durable queue holds {limits.max_length:,} events, each for {limits.message_ttl_s // 86_400} days" in text

@@ -25,7 +25,7 @@ from sourcepulse.events.event import (
     routing_words,
 )
 from sourcepulse.testing import system_event
-from support.events import YEAR_1_S, YEAR_9999_S, events, texts, wire_examples
+from support.events.examples import YEAR_1_S, YEAR_9999_S, events, texts, wire_examples
 
 
 def made(**changes: Any) -> Event:
@@ -144,13 +144,13 @@ def test_a_type_gives_its_words_without_the_version() -> None:
         "hg.é.v1",
     ],
 )
-def test_what_is_no_type_is_refused(type_: str) -> None:
+def test_what_is_not_a_type_is_refused(type_: str) -> None:
     with pytest.raises(EventError, match="not an event type"):
         made(type_=type_)
 
 
 @pytest.mark.parametrize("source", ["", "hg", "hg://", "://x", "hg:// x", "hg://x\n", "HG://x", "hg://x\x7f"])
-def test_what_is_no_source_is_refused(source: str) -> None:
+def test_what_is_not_a_source_is_refused(source: str) -> None:
     with pytest.raises(EventError, match="not a source"):
         made(source=source)
 
@@ -169,7 +169,7 @@ def test_what_is_no_source_is_refused(source: str) -> None:
         "\u0662026-11-22T10:59:21.482913Z",
     ],
 )
-def test_what_is_no_time_is_refused(time: str) -> None:
+def test_what_is_not_a_time_is_refused(time: str) -> None:
     with pytest.raises(EventError, match="not a time"):
         replace_time(made(), time)
 

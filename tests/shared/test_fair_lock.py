@@ -20,7 +20,7 @@ from sourcepulse.errors import OutboxLockedError
 from sourcepulse.outbox.fair_lock import Waiter
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
-from support.local_log import wait_until
+from support.brokers.embedded_log import wait_until
 
 WRITER = """
 import sys
@@ -46,7 +46,7 @@ def lock_threads() -> int:
     return sum(thread.name == "sourcepulse-lock" for thread in threading.enumerate())
 
 
-def test_those_who_queue_up_get_the_lock_in_their_order(tmp_path: Path) -> None:
+def test_processes_that_queue_up_get_the_lock_in_their_order(tmp_path: Path) -> None:
     got: list[int] = []
     fd = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
 

@@ -22,9 +22,9 @@ from sourcepulse.cli.command_tree import Command, read_tree
 from sourcepulse.cli.main import build_parser
 from sourcepulse.config import load
 from sourcepulse.testing import system_event
+from support.brokers.embedded_log import publish_events
 from support.fenced_blocks import LIMIT_SECONDS, PAGES, ROOT, Block, Machine, block, blocks
-from support.local_log import publish_events
-from support.relays import relays
+from support.streams.relays import relays
 
 #: Blocks of commands that a test below runs.
 RUN = (

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Order and gaps: whatever the broker's order, each event once, in order, and exactly the lost ones told."""
+"""Order and gaps: whatever the broker's order, each event once, in order, and exactly the lost ones reported."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_event_that_comes_early_waits_for_the_one_before_it() -> None:
     assert at.due_in() is None
 
 
-def test_a_hole_is_told_once_the_wait_is_over_and_not_before() -> None:
+def test_a_gap_is_reported_once_the_wait_is_over_and_not_before() -> None:
     clock = Clock()
     at = ordering(clock=clock)
     at.offer(1, LANE, 1)
@@ -88,7 +88,7 @@ def test_a_hole_is_told_once_the_wait_is_over_and_not_before() -> None:
     assert take_all(at) == [gap(5, 5), 6]
 
 
-def test_what_comes_after_it_was_told_missing_is_still_delivered() -> None:
+def test_what_comes_after_it_was_reported_missing_is_still_delivered() -> None:
     clock = Clock()
     at = ordering(clock=clock)
     at.offer(1, LANE, 1)
@@ -133,7 +133,7 @@ def test_the_holes_of_strangers_do_not_push_out_a_source_that_is_known() -> None
 FORGED = 10**15
 
 
-def test_a_forged_number_is_told_and_the_numbers_before_it_are_checked_as_before() -> None:
+def test_a_forged_number_is_reported_and_the_numbers_before_it_are_checked_as_before() -> None:
     clock = Clock()
     at = ordering(clock=clock)
     for number in (41, 42, FORGED):
@@ -164,7 +164,7 @@ def test_a_forged_number_that_was_remembered_or_came_first_hides_nothing() -> No
         assert steps == [43, 44, gap(45, 45), 46]
 
 
-def test_a_long_outage_is_one_gap_and_what_comes_of_it_late_is_no_loss() -> None:
+def test_a_long_outage_is_one_gap_and_its_late_events_are_not_lost() -> None:
     clock = Clock()
     at = ordering(clock=clock)
     for number in (1, 5_000, 5_001):
@@ -206,7 +206,7 @@ def test_lanes_are_bounded_and_the_ones_used_last_stay() -> None:
     assert at.lanes == 10
 
 
-def test_a_new_epoch_is_a_reset_told_once_and_no_gap() -> None:
+def test_a_new_epoch_is_reported_once_as_a_reset_and_not_as_a_gap() -> None:
     at = ordering()
     at.offer(5, LANE, 5)
     new = Lane(LANE.source, "two", None)
@@ -239,7 +239,7 @@ def test_an_epoch_unknown_to_the_memory_is_a_reset_after_a_restart() -> None:
     assert take_all(at) == [Reset(source=LANE.source, epoch="two"), 1]
 
 
-def test_what_another_process_handled_meanwhile_is_no_gap() -> None:
+def test_what_another_process_handled_meanwhile_is_not_a_gap() -> None:
     past = Past()
     at = ordering(past)
     at.offer(1, LANE, 1)
@@ -295,7 +295,7 @@ def test_two_events_under_one_number_are_both_delivered() -> None:
 def arrivals(draw: st.DrawFn) -> tuple[list[tuple[Lane, int]], dict[Lane, set[int]]]:
     """What two sources sent, some lost, in another order.
 
-    The first and the last of each source come, as nothing else can tell of a loss at the ends.
+    The first and the last of each source come, as nothing else can show a loss at the ends.
     """
     sent: list[tuple[Lane, int]] = []
     lost: dict[Lane, set[int]] = {}
@@ -330,13 +330,13 @@ def test_any_order_within_the_bounds_gives_each_once_in_order_and_exactly_the_lo
     for lane, gone in lost.items():
         mine = [step[1] for step in steps if isinstance(step, tuple) and step[0] == lane]
         assert mine == sorted(number for where, number in order if where == lane)
-        told = [
+        reported = [
             number
             for step in steps
             if isinstance(step, Gap) and step.source == lane.source
             for number in range(step.first_missing, step.last_missing + 1)
         ]
-        assert told == sorted(gone)
+        assert reported == sorted(gone)
     assert at.held == 0
 
 

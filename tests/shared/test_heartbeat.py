@@ -21,7 +21,7 @@ from sourcepulse.relay.assemble import open_relay
 from sourcepulse.relay.heartbeat import SOURCES_MAX, TYPE, Heartbeat
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
-from support.local_log import log_url
+from support.brokers.embedded_log import log_url
 
 LIMIT_SECONDS = 30.0
 

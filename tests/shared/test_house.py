@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().relative_to(ROOT).as_posix()
 PACKAGES = {
     "sourcepulse": "shared",
     "sourcepulse_hg": "hghook",
@@ -40,6 +41,8 @@ CORE = {
     "cli": {"brokers", "catalogue", "config", "consumer", "errors", "events", "outbox", "relay"},
 }
 FOLDER_ENTRIES_MAX = 14
+FILE_LINES_MAX = 350
+FUNCTION_LINES_MAX = 45
 #: Package data, generated types, and Perl, where Bugzilla wants its modules side by side.
 LONG_FOLDERS = {"schemas", "events", "typed", "lib", "t"}
 FORBIDDEN_WORDS = re.compile(r"\b(told|untold|whoever|anew)\b", re.IGNORECASE)
@@ -121,9 +124,9 @@ def test_a_folder_can_be_taken_in_at_a_glance() -> None:
     assert crowded == {}
 
 
-def test_product_code_and_pages_use_plain_words() -> None:
+def test_code_tests_and_pages_use_plain_words() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "*.py", "*.pm", "*.pl", "*.tmpl", "*.md", "*.toml", "*.service", "*.example"],
+        ["git", "ls-files", "*.py", "*.pm", "*.pl", "*.t", "*.tmpl", "*.md", "*.toml", "*.service", "*.example"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -132,7 +135,7 @@ def test_product_code_and_pages_use_plain_words() -> None:
     found = [
         f"{name}:{number}: {line.strip()}"
         for name in listed
-        if not name.startswith("tests/") and "/t/" not in name and (ROOT / name).exists()
+        if name != HERE and (ROOT / name).exists()
         for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1)
         if FORBIDDEN_WORDS.search(line)
     ]
@@ -147,4 +150,24 @@ def test_docstrings_begin_with_what_is_done() -> None:
                 docstring = ast.get_docstring(node) or ""
                 if docstring.partition(" ")[0] in FORBIDDEN_BEGINNINGS:
                     found.append(f"{name}: {docstring.splitlines()[0]}")
+    assert found == []
+
+
+def test_files_and_functions_stay_short() -> None:
+    found = []
+    for name, path in MODULES.items():
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > FILE_LINES_MAX:
+            found.append(f"{name}: {len(text.splitlines())} lines")
+        found += [
+            f"{name}.{node.name}: {node.end_lineno - node.lineno + 1} lines"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.end_lineno is not None
+            and node.end_lineno - node.lineno >= FUNCTION_LINES_MAX
+        ]
+    for path in sorted((ROOT / "bugzilla_extension/SourcePulse").glob("*/*.p[ml]")):
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > FILE_LINES_MAX:
+            found.append(f"{path.name}: {lines} lines")
     assert found == []

@@ -21,8 +21,8 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.problems import set_problem
 from sourcepulse.relay.on_demand import identity, write_settings
 from sourcepulse.testing import system_event
+from support.events.recorded import recorded_events
 from support.fenced_blocks import ROOT
-from support.recorded import recorded_events
 
 RECORDS = ("bugzilla", "buildbot", "hg", "system")
 

@@ -15,7 +15,7 @@ from sourcepulse import Consumer
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
 from sourcepulse.mozillapulse import GenericConsumer, Message
-from support.local_log import log_url, publish_events, push_event
+from support.brokers.embedded_log import log_url, publish_events, push_event
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_callback_gets_pulse_messages_and_its_queue_is_the_applabel(url: Broke
         assert list(consumer) == []
 
 
-def test_what_is_missing_is_told_at_once(url: BrokerUrl) -> None:
+def test_missing_arguments_are_refused_at_once(url: BrokerUrl) -> None:
     with pytest.raises(ConfigError, match="callback="):
         GenericConsumer(str(url)).listen()
     with pytest.raises(ConfigError, match="applabel="):

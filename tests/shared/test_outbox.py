@@ -47,7 +47,7 @@ def test_events_of_one_source_are_numbered_from_one_without_gaps(tmp_path: Path)
     assert numbers == [(1, 1), (2, 2), (3, 3), (4, 1), (5, 4)]
 
 
-def test_the_outbox_tells_which_of_many_ids_it_has(tmp_path: Path) -> None:
+def test_the_outbox_returns_which_of_many_ids_it_has(tmp_path: Path) -> None:
     events = [system_event(n) for n in range(1_200)]
     with Outbox.open(tmp_path / "o.db") as outbox:
         outbox.append(events[::2])
@@ -257,13 +257,13 @@ def test_a_foreign_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "o.db").write_text("not a database, whatever its name\n" * 50)
     with pytest.raises(OutboxDamagedError, match="outbox repair"):
         Outbox.open(tmp_path / "o.db")
 
 
-def test_repair_of_what_is_no_database_keeps_it_aside_and_starts_anew(tmp_path: Path) -> None:
+def test_repair_of_a_file_that_is_not_a_database_keeps_it_aside_and_starts_from_scratch(tmp_path: Path) -> None:
     (tmp_path / "o.db").write_text("not a database, whatever its name\n" * 50)
     report = repair(tmp_path / "o.db")
     assert report.aside.read_text().startswith("not a database")
@@ -289,7 +289,7 @@ def test_an_outbox_truncated_to_nothing_is_not_taken_for_a_new_one(tmp_path: Pat
         Outbox.open(path)
 
 
-def test_a_removed_outbox_is_made_anew_with_another_epoch(tmp_path: Path) -> None:
+def test_a_removed_outbox_is_created_again_with_another_epoch(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     epochs = []
     for _ in range(2):
@@ -466,7 +466,7 @@ def test_an_outbox_that_is_being_made_by_another_process_is_not_taken_for_a_fore
         assert [writer.wait(30) for writer in writers] == [0] * len(writers)
 
 
-def test_a_removed_or_replaced_outbox_is_noticed_by_those_who_have_it_open(tmp_path: Path) -> None:
+def test_processes_notice_that_the_outbox_they_have_open_was_removed_or_replaced(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     with Outbox.open(path) as outbox:
         outbox.append([system_event(1)])

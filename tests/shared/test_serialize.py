@@ -19,7 +19,7 @@ from sourcepulse.catalogue import schema_for
 from sourcepulse.errors import DecodeError, EventError
 from sourcepulse.events.event import Event, Numbers
 from sourcepulse.events.wire import BODY_MAX_BYTES, dataschema, decode, encode, encode_pulse
-from support.events import events, json_values, key_of, wire_examples
+from support.events.examples import events, json_values, key_of, wire_examples
 
 KEY = "hg.push.integration.inbound"
 SENT = "2026-11-22T10:59:22.000000Z"
@@ -378,7 +378,7 @@ def test_the_key_begins_with_the_words_of_the_type(type_: str, key: str) -> None
         (f"hg.{'x' * 245}.v1", f"hg.{'x' * 234}"),
     ],
 )
-def test_who_may_publish_under_one_key_cannot_speak_for_another_type(type_: str, key: str) -> None:
+def test_a_publisher_under_one_key_cannot_speak_for_another_type(type_: str, key: str) -> None:
     data = {"type": TYPE} if type_ == WITHHELD else {}
     with pytest.raises(DecodeError, match="routing key"):
         decode(changed(type=type_, data=data), routing_key=key)

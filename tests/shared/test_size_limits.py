@@ -354,7 +354,7 @@ def inputs(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, bytes], dict[str,
 
 
 def is_part(kept: Any, whole: Any, pointer: str, cuts: dict[str, tuple[int, int]], cut: dict[str, int]) -> None:
-    """Check that what was kept is the beginning of the whole, and that every cut and no other is told."""
+    """Check that what was kept is the beginning of the whole, and that every cut and no other is recorded."""
     if isinstance(whole, dict):
         assert list(kept) == list(whole)
         for name in whole:
@@ -373,7 +373,7 @@ def is_part(kept: Any, whole: Any, pointer: str, cuts: dict[str, tuple[int, int]
 
 @settings(max_examples=60, deadline=None)
 @given(inputs(), st.sampled_from([16_384, 20_000, 65_536, 262_144]))
-def test_every_push_fits_tells_every_cut_and_keeps_true_bytes(
+def test_every_push_fits_lists_every_cut_and_keeps_true_bytes(
     given_: tuple[dict[str, Any], dict[str, bytes], dict[str, int]], max_bytes: int
 ) -> None:
     data, raw, cut = given_
@@ -428,7 +428,7 @@ def own_bytes(value: Any, pointer: str, found: dict[str, int]) -> int:
 
 
 def slowly(data: dict[str, Any], allowed: int) -> dict[str, Any]:
-    """Halve step by step, measuring everything anew each time."""
+    """Halve step by step, measuring everything again after each step."""
     out = copy.deepcopy(data)
     totals: dict[str, int] = {}
     while True:

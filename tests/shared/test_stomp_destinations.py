@@ -105,7 +105,7 @@ def test_two_subscriptions_share_no_queue_at_activemq(one: tuple[str, str, str],
 
 
 @given(names)
-def test_dead_letters_are_no_queue_that_a_topic_fills(name: str) -> None:
+def test_dead_letters_are_not_in_a_queue_that_a_topic_fills(name: str) -> None:
     name = name.encode("utf-8", "replace").decode()
     assert VIRTUAL_TOPIC not in activemq_dead_letters(name).removeprefix("/queue/Consumer.").partition(".")[2]
 

@@ -104,11 +104,11 @@ def error(message: str, body: str, *, secret: str = "") -> ErrorFrameError:
 
 
 @pytest.mark.parametrize(("message", "body", "to_blame"), [*RABBITMQ, *ACTIVEMQ])
-def test_the_brokers_words_tell_who_has_to_act(message: str, body: str, to_blame: Blame) -> None:
+def test_the_words_of_the_broker_decide_which_side_has_to_act(message: str, body: str, to_blame: Blame) -> None:
     assert error(message, body).blame is to_blame
 
 
-def test_a_full_store_is_nobodys_fault_whatever_the_names_of_queues_and_classes() -> None:
+def test_a_full_store_is_temporary_whatever_the_names_of_queues_and_classes() -> None:
     words = (
         "Persistent store is Full, 100% of 1000000. Stopping producer (ID:vm-1:2:-1:1) to prevent flooding "
         "queue://Consumer.password-bot.VirtualTopic.sourcepulse.>. See http://activemq.apache.org/"
@@ -134,8 +134,8 @@ def test_the_text_is_bounded() -> None:
 
 
 def test_a_secret_that_the_broker_repeats_is_left_out() -> None:
-    told = error("bad s3cret", "password s3cret is wrong", secret="s3cret")
-    assert "s3cret" not in f"{told!r}{told}{told.text}"
+    shown = error("bad s3cret", "password s3cret is wrong", secret="s3cret")
+    assert "s3cret" not in f"{shown!r}{shown}{shown.text}"
     # Without a secret nothing is taken for one.
     assert error("a", "b").text == "a: b"
 

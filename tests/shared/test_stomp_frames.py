@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""STOMP frames as bytes: written as the standard says, read however they are cut, and garbage told as such."""
+"""STOMP frames as bytes: written as the standard says, read however they are cut, and garbage refused as such."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from sourcepulse.brokers.stomp.frames import (
     heartbeats,
     take_frame,
 )
-from support.stomp_wire import Frame, decode, encode
+from support.brokers.stomp_wire import Frame, decode, encode
 
 #: Small, so that a test can exceed it.
 MOST_BYTES = 256 * 1024
 
-#: What has an escape of its own, what looks like one, what is no ASCII.
+#: What has an escape of its own, what looks like one, what is not ASCII.
 header_texts = st.text(
     st.sampled_from(':\n\r\\cnr"{}\t é→\U0001f600') | st.characters(codec="utf-8", exclude_characters="\0"),
     max_size=12,
@@ -49,7 +49,7 @@ def frames(draw: st.DrawFn) -> tuple[Frame, bytes]:
 
 
 def taken(buffer: bytearray, at: int = 0) -> tuple[list[Frame], int]:
-    """Take every frame that is complete, and give the index behind the last one."""
+    """Return every frame that is complete, and the index behind the last one."""
     got: list[Frame] = []
     while True:
         frame, at = take_frame(buffer, at)
@@ -118,7 +118,7 @@ def test_the_first_of_two_lengths_counts() -> None:
     assert frame.body == b"a\0b"
 
 
-def test_a_body_that_looks_like_a_length_is_none() -> None:
+def test_a_body_that_looks_like_a_length_is_a_body() -> None:
     (frame,), _ = taken(bytearray(b"MESSAGE\nfoo:bar\n\ncontent-length:99\n\0"))
     assert frame.body == b"content-length:99\n"
 
@@ -142,7 +142,7 @@ def test_line_ends_of_both_kinds_may_be_mixed() -> None:
         b"MESSAGE\ncontent-length:3\n\nabcd\0",
     ],
 )
-def test_garbage_is_told_with_its_first_bytes(garbage: bytes) -> None:
+def test_garbage_is_refused_with_its_first_bytes(garbage: bytes) -> None:
     with pytest.raises(NotStompError) as caught:
         take_frame(bytearray(b"\n" + garbage), 0)
     assert caught.value.raw == garbage[:32]
@@ -153,7 +153,7 @@ def test_garbage_is_told_with_its_first_bytes(garbage: bytes) -> None:
 @example(b"MESSAGE\ncontent-length:-1\n\nx\0")
 @example(b"MESSAGE\ncontent-length:99999999999999999999\n\nx\0")
 @example(b"ERROR\n:\n\\\n\xff\xfe:\xff\n\n\0")
-def test_any_bytes_are_a_frame_or_incomplete_or_told_as_garbage(data: bytes) -> None:
+def test_any_bytes_are_a_frame_or_incomplete_or_refused_as_garbage(data: bytes) -> None:
     buffer, at = bytearray(data), 0
     try:
         while True:
@@ -204,9 +204,9 @@ def test_a_message_is_written_so_that_another_reader_finds_it_unchanged(
     assert decoded is not None
     frame, length = decoded
     assert (frame.command, frame.body, length) == ("SEND", body, len(data))
-    told = {**headers, "destination": destination, "content-type": "text/plain"}
-    assert {**frame.headers, **told} == frame.headers
-    assert set(frame.headers) - set(told) == ({"content-length"} if body else set())
+    expected = {**headers, "destination": destination, "content-type": "text/plain"}
+    assert {**frame.headers, **expected} == frame.headers
+    assert set(frame.headers) - set(expected) == ({"content-length"} if body else set())
 
 
 @pytest.mark.parametrize("secret", ["plain", "a:b", "back\\slash", "\\c", "pässwörd→", "{}", " blank "])
@@ -244,7 +244,7 @@ def test_a_broker_that_is_silent_on_heartbeats_has_none() -> None:
 
 
 @pytest.mark.parametrize("answer", ["x,y", "1", "1,2,3", "-", ""])
-def test_heartbeats_that_are_none_are_told(answer: str) -> None:
+def test_invalid_heartbeats_are_refused(answer: str) -> None:
     connected, _ = take_frame(bytearray(f"CONNECTED\nheart-beat:{answer}\n\n\0".encode()), 0)
     with pytest.raises(ValueError):  # noqa: PT011 - any text will do: another one is shown
         heartbeats(30_000, connected)

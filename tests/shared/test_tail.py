@@ -19,7 +19,7 @@ from sourcepulse.cli.main import main
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
-from support.recorded import recorded_events
+from support.events.recorded import recorded_events
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_the_time_that_is_up_is_exit_code_3(log: str) -> None:
         (["--broker", "file:///tmp/l.db", "a..b"], 2, "a..b"),
     ],
 )
-def test_what_cannot_be_watched_is_told(
+def test_what_cannot_be_watched_is_reported(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     arguments: list[str],

@@ -78,7 +78,7 @@ def test_what_no_escape_wrote_is_refused(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["", "a_", "_4", "_g0", "_c3", "_41", "a.b", "é", "_-"])
-def test_a_word_that_is_no_escape_is_refused(word: str) -> None:
+def test_a_word_that_is_not_an_escape_is_refused(word: str) -> None:
     with pytest.raises(ValueError, match=r"is not an escaped word|ordinal not in range"):
         unescape_word(word)
 
@@ -104,7 +104,7 @@ def test_only_a_key_beyond_255_bytes_is_cut(length: int, cut: bool) -> None:
     assert len(key) == min(len("hg.push.") + length, 255)
 
 
-def test_cut_keys_of_long_paths_still_tell_them_apart_and_fit_the_pattern_of_their_tree() -> None:
+def test_cut_keys_of_long_paths_stay_different_and_match_the_pattern_of_their_tree() -> None:
     keys = {routing_key("hg", "push", variable=["integration", "x" * 300, name]) for name in ("one", "two")}
 
     assert len(keys) == 2

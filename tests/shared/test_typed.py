@@ -20,7 +20,7 @@ from sourcepulse.events.wire import decode
 from sourcepulse.typed import data_as, generate, shape_name
 from sourcepulse.typed.hg import HgPush, HgTagMoved
 from sourcepulse.typed.system import SystemRelayHeartbeat, SystemStatus
-from support.events import key_of, wire_examples
+from support.events.examples import key_of, wire_examples
 
 FOLDER = Path(generate.__file__).parent
 FAMILIES = ("hg", "bugzilla", "buildbot", "system")
@@ -92,7 +92,7 @@ def test_services_share_shapes_and_a_second_version_has_its_own() -> None:
 def test_a_type_checker_knows_the_fields(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM, encoding="utf-8")
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(program)],
         capture_output=True,
         text=True,
@@ -100,13 +100,13 @@ def test_a_type_checker_knows_the_fields(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[2],
         check=False,
     ).stdout
-    assert re.search(r"Revealed type is .*list\[(builtins\.)?str\]", told)
-    assert 'TypedDict "HgPush" has no key "chnagesets"' in told
-    assert "Found 1 error" in told
+    assert re.search(r"Revealed type is .*list\[(builtins\.)?str\]", output)
+    assert 'TypedDict "HgPush" has no key "chnagesets"' in output
+    assert "Found 1 error" in output
 
 
 def test_importing_sourcepulse_does_not_load_what_only_consumers_need() -> None:
     heavy = "sourcepulse.typed sourcepulse.consumer.consumer threading asyncio kombu amqp stomp inspect dataclasses"
     program = f"import sys, sourcepulse; print(*(m for m in {heavy.split()!r} if m in sys.modules))"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert told.stdout.split() == []
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []

@@ -57,7 +57,7 @@ def test_a_file_url_names_any_path(name: str) -> None:
     assert BrokerUrl.parse(str(url)) == url
 
 
-def test_a_file_name_that_is_no_utf8_stays_the_same_bytes() -> None:
+def test_a_file_name_that_is_not_utf8_stays_the_same_bytes() -> None:
     url = BrokerUrl.parse("file:///var/%FF.db")
 
     assert url.path.encode("utf-8", "surrogateescape") == b"/var/\xff.db"
@@ -187,7 +187,7 @@ def test_a_password_in_the_wrong_place_is_not_repeated_either(text: str) -> None
         ("", "the broker URL '' cannot be read: its scheme is missing"),
     ],
 )
-def test_an_error_shows_of_a_url_what_is_no_password_and_of_another_text_nothing(text: str, shown: str) -> None:
+def test_an_error_shows_a_url_without_its_password_and_nothing_of_another_text(text: str, shown: str) -> None:
     with pytest.raises(ConfigError) as caught:
         BrokerUrl.parse(text)
 

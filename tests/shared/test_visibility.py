@@ -24,9 +24,9 @@ from sourcepulse.outbox.replays import request_replay
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.visibility import ANSWER_MAX_AGE_SECONDS, Gate, Verdict
 from sourcepulse.testing import MemoryBroker
-from support.event_schema import check_data
-from support.local_log import log_url
-from support.spine import receive
+from support.brokers.embedded_log import log_url
+from support.events.schema_check import check_data
+from support.streams.spine import receive
 
 SOURCE = "bugzilla://3f0b7a52-6c1e-4d0b-9a37-1d2f5e8c4b60"
 HIDDEN = "bugzilla.bug.hidden.v1"
@@ -163,8 +163,8 @@ def test_a_replay_is_asked_about_again(outbox: Outbox) -> None:
     opinion.allows = lambda _: False
     request_replay(outbox, 1)
     delivery_to(broker, outbox, opinion).attempt(never)
-    told, again = bodies(broker)
-    assert (told["type"], again["type"], again["replayed"]) == (HIDDEN, WITHHELD_TYPE, True)
+    first, again = bodies(broker)
+    assert (first["type"], again["type"], again["replayed"]) == (HIDDEN, WITHHELD_TYPE, True)
 
 
 def test_a_crash_between_withholding_and_sending_changes_nothing(outbox: Outbox) -> None:
@@ -202,7 +202,7 @@ def test_no_answer_means_wait_and_is_shown(outbox: Outbox) -> None:
     assert delivery_to(broker, outbox, opinion).attempt(never).delivered == 1
 
 
-def test_what_was_sent_before_nobody_answered_is_settled(outbox: Outbox) -> None:
+def test_what_was_sent_before_the_check_failed_is_settled(outbox: Outbox) -> None:
     hands, broker, opinion = Hands(), MemoryBroker(), Opinion()
     outbox.append([hidden(number) for number in range(1, 4)])
 
@@ -296,9 +296,9 @@ def test_a_retry_and_a_replay_of_a_reduced_event_send_the_same_bytes(outbox: Out
     request_replay(outbox, 1)
     delivery_to(broker, outbox, opinion).attempt(never)
     assert [broker.messages[0].body] == sent
-    told, again = bodies(broker)
-    assert again == told | {"replayed": True}
-    assert told["data"] == REDUCED
+    first, again = bodies(broker)
+    assert again == first | {"replayed": True}
+    assert first["data"] == REDUCED
 
 
 def test_what_was_reduced_is_gone_from_the_file(tmp_path: Path) -> None:
@@ -421,9 +421,9 @@ def test_nothing_is_sent_that_was_not_public_when_last_asked(data: st.DataObject
         sent = bodies(broker)
         for body in sent:
             position = int(body["sequence"])
-            # What was once withheld is never told again.
+            # What was once withheld is never published again.
             assert (body["type"] == HIDDEN) or position in ever
-        told_after = {int(body["sequence"]) for body in sent if body["type"] == WITHHELD_TYPE}
-        for position in told_after:
+        withheld = {int(body["sequence"]) for body in sent if body["type"] == WITHHELD_TYPE}
+        for position in withheld:
             types = [body["type"] for body in sent if int(body["sequence"]) == position]
-            assert types == sorted(types), "told again after it was withheld"
+            assert types == sorted(types), "published again after it was withheld"

@@ -207,7 +207,7 @@ def test_a_name_that_is_allowed_is_a_pattern_without_wildcards(name: str) -> Non
 
 @pytest.mark.parametrize("name", ["", "a,b", "a b", "amq.topic", "AMQ.direct", "a..b", "*", "x" * 256])
 @pytest.mark.parametrize("url", ["file:///x/log.db", "amqp://a", "stomp+rabbitmq://a", "stomp+activemq://a"])
-def test_a_bad_name_is_told_when_a_consumer_or_a_publisher_is_made(url: str, name: str) -> None:
+def test_a_bad_name_is_refused_when_a_consumer_or_a_publisher_is_created(url: str, name: str) -> None:
     with pytest.raises(ConfigError, match="is not a valid exchange name"):
         Consumer(url, ["hg.#"], exchange=name)
     with pytest.raises(ConfigError, match="is not a valid exchange name"):
@@ -223,7 +223,7 @@ def test_a_name_with_slashes_as_pulses_own_have_is_rabbitmqs_alone() -> None:
         assert not Consumer(url, ["hg.#"], exchange=name).connected
 
 
-def test_a_name_with_a_dot_is_told_for_activemq_alone() -> None:
+def test_a_name_with_a_dot_is_refused_for_activemq_alone() -> None:
     with pytest.raises(ConfigError, match="cannot be used at ActiveMQ"):
         Consumer("stomp+activemq://a", ["hg.#"], exchange="a.b")
     with pytest.raises(ConfigError, match="cannot be used at ActiveMQ"):
@@ -234,7 +234,7 @@ def test_a_name_with_a_dot_is_told_for_activemq_alone() -> None:
 
 
 @pytest.mark.parametrize("key", ["exchange", "restricted_exchange"])
-def test_a_bad_name_is_told_with_the_place_it_was_set(key: str) -> None:
+def test_the_error_for_a_bad_name_names_the_place_where_it_was_set(key: str) -> None:
     with pytest.raises(
         ConfigError,
         match=rf"{key} in the environment \(SOURCEPULSE_{key.upper()}\): 'a,b' is not a valid exchange name",
@@ -291,7 +291,7 @@ def test_one_activemq_for_both_streams_is_warned_of(public: str, doubtful: bool)
     assert all("shared/deploy/activemq.xml" in sentence for sentence in said)
 
 
-def test_a_restricted_log_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None:
+def test_a_restricted_log_that_every_user_can_read_is_warned_of(tmp_path: Path) -> None:
     log = place(f"file://{tmp_path}/log.db", "internal")
     tmp_path.chmod(0o755)
     assert "every user of this machine can read" in doubts(OTHER, log)[0]
@@ -393,12 +393,14 @@ def test_a_right_configuration_sends_each_stream_to_its_own_log(tmp_path: Path, 
         assert bound_broker(opened, "restricted") == f"file://{tmp_path}/restricted.db sourcepulse-restricted"
 
 
-@pytest.mark.parametrize(("scheme", "told"), [("stomp+activemq", True), ("stomps+activemq", True), ("amqps", False)])
+@pytest.mark.parametrize(
+    ("scheme", "is_listed"), [("stomp+activemq", True), ("stomps+activemq", True), ("amqps", False)]
+)
 def test_status_says_where_limits_are_not_enforced(
-    outbox: Path, scheme: str, told: bool, capsys: pytest.CaptureFixture[str]
+    outbox: Path, scheme: str, is_listed: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Outbox.open(outbox) as opened:
         bind_broker(opened, "public", str(place(f"{scheme}://mq.example.org", "sourcepulse")))
 
     assert main(["status", "--outbox", str(outbox)]) == 0
-    assert ("clients cannot limit their queues" in capsys.readouterr().out) == told
+    assert ("clients cannot limit their queues" in capsys.readouterr().out) == is_listed

@@ -77,7 +77,7 @@ def make_event(
 ) -> Event:
     """Make an event of one fact; every text in it is redacted, and long values are cut and marked as cut.
 
-    `key`, `words` and `time` are as in Event.of; `cut` is as in bounds.bound. EventError if it cannot be made.
+    `key`, `words` and `time` are as in Event.of; `cut` is as in limits.bound. EventError if it cannot be made.
     """
     redactor = emitter.redactor
     subject = _subject(redactor, subject)

@@ -24,7 +24,7 @@ MEASURE_SLACK_BYTES = 2
 def limited_copy(
     data: Mapping[str, Any], raw: Mapping[str, bytes], cut: Mapping[str, int], limits: Limits
 ) -> dict[str, Any]:
-    """Do what `bounds.bound` describes; also raises what writing a value as JSON raises."""
+    """Do what `limits.bound` describes; also raises what writing a value as JSON raises."""
     return _Copy(data, raw, cut, limits).run()
 
 

@@ -21,15 +21,15 @@ STOP_LIMIT_SECONDS = 5.0
 class RelayThread:
     """Relays until stopped; if another relay serves the outbox, waits until that one ends.
 
-    The thread calls `tell` with sentences for the log of the process. With `rebind` a stream may move to another
+    The thread calls `warn` with sentences for the log of the process. With `rebind` a stream may move to another
     broker.
     """
 
-    def __init__(self, outbox: Path, config: Config, *, tell: Callable[[str], None], rebind: bool = False) -> None:
+    def __init__(self, outbox: Path, config: Config, *, warn: Callable[[str], None], rebind: bool = False) -> None:
         self._outbox = outbox
         self._config = config
         self._rebind = rebind
-        self._tell = tell
+        self._warn = warn
         self._stopping = threading.Event()
         # A relay sets its own when it fails.
         self._stop_relay = threading.Event()
@@ -57,7 +57,7 @@ class RelayThread:
             except RelayRunningError:
                 pass
             except SourcePulseError as error:
-                self._tell(f"the relay does not run: {error}")
+                self._warn(f"the relay does not run: {error}")
             except Exception as error:  # noqa: BLE001 - a relay that ends silently would go unnoticed
-                self._tell(f"the relay failed: {type(error).__name__}")
+                self._warn(f"the relay failed: {type(error).__name__}")
             self._stopping.wait(RETRY_SECONDS)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from support.broker_activemq import ActiveMqBroker, StrictActiveMqBroker
-from support.broker_file import FileBroker
-from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
-from support.broker_under_test import BrokerUnderTest, RemoteBroker
-from support.rabbitmq import RabbitNode
+from support.brokers.broker_activemq import ActiveMqBroker, StrictActiveMqBroker
+from support.brokers.broker_file import FileBroker
+from support.brokers.broker_rabbitmq import RabbitBroker, StompRabbitBroker
+from support.brokers.broker_under_test import BrokerUnderTest, RemoteBroker
+from support.brokers.rabbitmq import RabbitNode
 
 REMOTE = ("amqp", "stomp-rabbitmq", "stomp-activemq")
 ALL = ("file", *REMOTE)
@@ -65,7 +65,7 @@ def unlimited(request: pytest.FixtureRequest) -> Iterator[BrokerUnderTest]:
 
 @pytest.fixture(params=[name for name in ALL if name != "stomp-activemq"])
 def listed(request: pytest.FixtureRequest) -> Iterator[FileBroker | RabbitBroker]:
-    """Each broker that keeps a queue for a temporary subscription, and tells its queues."""
+    """Each broker that keeps a queue for a temporary subscription, and lists its queues."""
     made = make_broker(request.param, request)
     assert isinstance(made, FileBroker | RabbitBroker)
     yield made

@@ -7,9 +7,9 @@ from __future__ import annotations
 import pytest
 
 from sourcepulse.errors import BrokerUnavailableError
-from support.broker_messages import bodies, is_silent, message, receive, take
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import push_event, wait_until
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import push_event, wait_until
+from support.brokers.messages import bodies, is_silent, message, receive, take
 
 
 def test_what_was_not_acknowledged_comes_again_marked_and_nothing_else(broker: BrokerUnderTest) -> None:
@@ -113,7 +113,7 @@ def test_what_has_arrived_is_given_though_there_is_no_time_to_wait(broker: Broke
     assert got == [b"1"]
 
 
-def test_leaving_twice_or_before_the_beginning_is_no_error(broker: BrokerUnderTest) -> None:
+def test_closing_twice_or_before_opening_is_not_an_error(broker: BrokerUnderTest) -> None:
     never_opened = broker.new_subscription(broker.spec("hg.#"), ())
     never_opened.abandon()
     never_opened.close()

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from brokers.conformance.conftest import make_broker
-from support.broker_messages import bodies, is_silent, message, take
-from support.broker_rabbitmq import RabbitBroker
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import push_event
+from support.brokers.broker_rabbitmq import RabbitBroker
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import bodies, is_silent, message, take
 
 
 @pytest.fixture(params=("amqp", "stomp-rabbitmq"))
@@ -58,19 +58,19 @@ def test_a_subscription_that_is_opened_again_is_bound_whatever_was_removed_meanw
     assert is_silent(source)
 
 
-def test_a_queue_that_was_removed_is_made_again_and_its_consumer_is_told_where_the_broker_can_tell(
+def test_a_removed_queue_is_created_again_and_its_consumer_notified_if_possible(
     broker: BrokerUnderTest,
 ) -> None:
-    told: list[bool] = []
+    reported: list[bool] = []
     first = broker.consumer("hg.#")
     broker.publish_events(push_event(1))
     assert take(first, 1) == [1]
     first.close()
     broker.remove_queue()
     broker.publish_events(push_event(2))
-    again = broker.consumer("hg.#", on_interrupted=lambda: told.append(True), hold_seconds=0.1)
+    again = broker.consumer("hg.#", on_interrupted=lambda: reported.append(True), hold_seconds=0.1)
     broker.publish_events(push_event(3))
     assert take(again, 1) == [3]
-    # Its numbers tell it everywhere.
+    # Its numbers show it at every broker.
     assert again.stats.missing == 1
-    assert told == ([True] if broker.tells_lost_queue else [])
+    assert reported == ([True] if broker.reports_lost_queue else [])

@@ -30,10 +30,10 @@ from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.consumer.order.ordering import Ordering
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerError
-from support import broken_pieces as broken
-from support import broker_messages
-from support.broker_child import Child
-from support.broker_file import FileBroker
+from support.brokers import broken_pieces as broken
+from support.brokers import messages as broker_messages
+from support.brokers.broker_file import FileBroker
+from support.brokers.child import Child
 
 pytestmark = pytest.mark.soak
 
@@ -86,28 +86,28 @@ SUBSCRIPTIONS: tuple[tuple[type[local.LocalSubscription], Test, dict[str, Any]],
     (broken.NeverAcknowledges, acknowledgement.test_what_was_acknowledged_before_a_crash_does_not_come_again, {}),
     (broken.TakesOldAcknowledgements, acknowledgement.test_what_came_by_an_older_connection_cannot_be_acknowledged_or_rejected, {}),
     (broken.NeedsTimeToGive, acknowledgement.test_what_has_arrived_is_given_though_there_is_no_time_to_wait, {}),
-    (broken.RaisesWhenLeftTwice, acknowledgement.test_leaving_twice_or_before_the_beginning_is_no_error, {}),
-    (broken.ForgetsWhatIsRejected, dead.test_what_is_rejected_is_put_aside_with_body_key_and_reason, {}),
-    (broken.KeepsWhatIsRejected, dead.test_what_is_rejected_is_put_aside_with_body_key_and_reason, {}),
-    (broken.ForgetsTheReason, dead.test_what_is_rejected_is_put_aside_with_body_key_and_reason, {}),
+    (broken.RaisesWhenLeftTwice, acknowledgement.test_closing_twice_or_before_opening_is_not_an_error, {}),
+    (broken.ForgetsWhatIsRejected, dead.test_what_is_rejected_is_set_aside_with_body_key_and_reason, {}),
+    (broken.KeepsWhatIsRejected, dead.test_what_is_rejected_is_set_aside_with_body_key_and_reason, {}),
+    (broken.ForgetsTheReason, dead.test_what_is_rejected_is_set_aside_with_body_key_and_reason, {}),
     (broken.ForgetsTheReason, dead.test_a_reason_of_any_text_puts_the_message_aside, {"reason": "abc"}),
-    (broken.KeepsWhatIsRejected, dead.test_many_are_put_aside_one_after_the_other, {}),
+    (broken.KeepsWhatIsRejected, dead.test_many_messages_are_set_aside_one_after_the_other, {}),
     (broken.KeepsTemporaryQueues, durable.test_every_queue_gets_every_event, {}),
     (broken.ForgetsWhatIsRejected, dead.test_an_event_that_the_program_rejects_leaves_no_gap, {}),
-    (broken.ForgetsTheReason, dead.test_an_event_whose_callback_keeps_failing_is_put_aside_and_the_rest_goes_on, {}),
-    (broken.ForgetsWhatIsRejected, dead.test_messages_that_are_no_events_are_told_put_aside_and_stop_nothing, {}),
-    (broken.ReadsText, dead.test_messages_that_are_no_events_are_told_put_aside_and_stop_nothing, {}),
+    (broken.ForgetsTheReason, dead.test_an_event_whose_callback_keeps_failing_is_set_aside_and_the_rest_goes_on, {}),
+    (broken.ForgetsWhatIsRejected, dead.test_messages_that_are_not_events_are_reported_set_aside_and_stop_nothing, {}),
+    (broken.ReadsText, dead.test_messages_that_are_not_events_are_reported_set_aside_and_stop_nothing, {}),
     (broken.ForgetsTheLastWord, dead.test_a_strangers_events_are_read_as_ours, {}),
     (broken.HasOneQueueForAll, dead.test_dead_letters_of_one_queue_are_not_anothers, {}),
     (broken.ReadsText, messages.test_bodies_of_any_bytes_are_kept, {}),
     (broken.EndsAtAZeroByte, messages.test_bodies_of_any_bytes_are_kept, {}),
     (broken.ForgetsTheContentType, messages.test_key_and_content_type_come_with_the_body, {}),
     (broken.SwapsDeliveries, publisher.test_every_message_is_settled_once_and_arrives_in_order, {}),
-    (broken.HasNoLimits, limits.test_a_full_queue_forgets_its_oldest_and_holds_up_nobody, {}),
-    (broken.HasNoLimits, limits.test_the_consumer_is_told_what_its_full_queue_forgot, {}),
+    (broken.HasNoLimits, limits.test_a_full_queue_drops_its_oldest_messages_and_blocks_no_publisher, {}),
+    (broken.HasNoLimits, limits.test_the_consumer_gets_a_gap_for_what_its_full_queue_dropped, {}),
     (broken.HasNoLimits, limits.test_what_is_too_old_is_not_given_and_leaves_a_gap, {}),
-    (broken.IsNeverInterrupted, admins.test_a_queue_that_was_removed_is_made_again_and_its_consumer_is_told_where_the_broker_can_tell, {}),
-    (broken.IsNeverInterrupted, limits.test_a_queue_that_nobody_used_for_too_long_is_gone_and_its_consumer_is_told, {}),
+    (broken.IsNeverInterrupted, admins.test_a_removed_queue_is_created_again_and_its_consumer_notified_if_possible, {}),
+    (broken.IsNeverInterrupted, limits.test_a_queue_unused_for_too_long_is_removed_and_its_consumer_notified, {}),
 )  # fmt: skip
 
 #: A broken publisher, and the tests that must notice.
@@ -119,10 +119,10 @@ PUBLISHERS: tuple[tuple[type[local_publisher.LocalPublisher], Test, dict[str, An
     (broken.SettlesBeforeItIsStored, publisher.test_every_message_is_settled_once_and_arrives_in_order, {}),
     (broken.SettlesTwice, publisher.test_a_whole_window_may_wait_to_be_settled, {}),
     (broken.SettlesWrongTags, publisher.test_tags_come_back_as_they_were_given, {}),
-    (broken.NeverSaysUnroutable, publisher.test_a_message_that_no_queue_takes_is_told_where_the_broker_can_tell, {}),
+    (broken.NeverSaysUnroutable, publisher.test_a_message_that_no_queue_takes_is_unroutable_if_the_broker_reports_it, {}),
     (broken.NeverSaysUnroutable, publisher.test_an_exchange_without_any_queue_takes_messages_too, {}),
     (broken.WaitsThoughItHasNoTime, publisher.test_settling_without_time_to_wait_returns_at_once_and_settles_in_the_end, {}),
-    (broken.WaitsForNews, publisher.test_settling_with_nothing_to_settle_waits_no_longer_than_told, {}),
+    (broken.WaitsForNews, publisher.test_settling_with_nothing_to_settle_waits_no_longer_than_its_limit, {}),
     (broken.RaisesWhenAbandonedTwice, publisher.test_leaving_never_raises_whatever_the_state, {"leave": "abandon"}),
     (broken.RaisesWhenAbandonedTwice, publisher.test_leaving_never_raises_whatever_the_state, {"leave": "close"}),
     (broken.RemembersAfterAbandon, publisher.test_what_was_unsettled_when_the_publisher_was_abandoned_is_not_settled_later, {}),
@@ -145,16 +145,16 @@ PUBLISHERS: tuple[tuple[type[local_publisher.LocalPublisher], Test, dict[str, An
 #: A part of the consumer, what takes its place, and the tests that must notice.
 CONSUMERS: tuple[tuple[type[Any], str, Any, Test], ...] = (
     (ConsumerState, "is_handled", lambda *_: False, order.test_a_message_that_is_published_twice_is_handled_once_also_by_the_next_process),
-    (ConsumerState, "is_handled", lambda *_: False, order.test_a_replayed_event_reaches_who_lost_it_and_not_who_handled_it),
-    (ConsumerState, "last", lambda *_: None, order.test_a_missing_number_is_told_across_processes_and_by_type),
+    (ConsumerState, "is_handled", lambda *_: False, order.test_a_replayed_event_is_handled_only_if_it_was_lost_before),
+    (ConsumerState, "last", lambda *_: None, order.test_a_gap_is_reported_across_processes_and_by_type),
     (Ordering, "offer", "without_lanes", order.test_events_published_out_of_order_are_put_in_order),
     (Ordering, "offer", "without_lanes", order.test_a_temporary_subscription_drops_repeats_and_keeps_order_too),
-    (Ordering, "offer", "without_lanes", order.test_a_missing_number_is_told_between_its_neighbours),
-    (Ordering, "offer", "without_lanes", order.test_a_new_epoch_is_told_as_a_reset_and_not_as_a_gap),
-    (Ordering, "offer", "without_lanes", limits.test_the_consumer_is_told_what_its_full_queue_forgot),
-    (ConsumerReport, "reset", lambda *_: None, order.test_a_new_epoch_is_told_as_a_reset_and_not_as_a_gap),
-    (ConsumerReport, "gap", lambda *_: None, order.test_a_missing_number_is_told_between_its_neighbours),
-    (ConsumerReport, "bad", lambda *_: None, dead.test_messages_that_are_no_events_are_told_put_aside_and_stop_nothing),
+    (Ordering, "offer", "without_lanes", order.test_a_gap_is_reported_between_its_neighbours),
+    (Ordering, "offer", "without_lanes", order.test_a_new_epoch_is_reported_as_a_reset_and_not_as_a_gap),
+    (Ordering, "offer", "without_lanes", limits.test_the_consumer_gets_a_gap_for_what_its_full_queue_dropped),
+    (ConsumerReport, "reset", lambda *_: None, order.test_a_new_epoch_is_reported_as_a_reset_and_not_as_a_gap),
+    (ConsumerReport, "gap", lambda *_: None, order.test_a_gap_is_reported_between_its_neighbours),
+    (ConsumerReport, "bad", lambda *_: None, dead.test_messages_that_are_not_events_are_reported_set_aside_and_stop_nothing),
     (Child, "kill", lambda *_: None, sharing.test_the_next_consumer_takes_over_from_one_that_was_killed),
     (Child, "kill", lambda *_: None, acknowledgement.test_an_event_of_a_killed_process_comes_again_and_what_it_handled_does_not),
 )  # fmt: skip
@@ -227,13 +227,13 @@ def test_exchanges_that_are_one_are_noticed(
         fails(test, broker, request, {})
 
 
-def test_an_event_that_is_never_put_aside_is_noticed(
+def test_an_event_that_is_never_set_aside_is_noticed(
     broker: FileBroker, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = broker.child
     monkeypatch.setattr(broker, "child", lambda *topics, **options: whole(*topics, **{**options, "limits": {}}))
     fails(
-        dead.test_an_event_that_kills_its_consumer_is_put_aside_after_the_limit_and_the_rest_flows_on,
+        dead.test_an_event_that_kills_its_consumer_is_set_aside_after_the_limit_and_the_rest_goes_on,
         broker,
         request,
         {},

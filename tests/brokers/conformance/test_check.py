@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.cli.main import main
-from support.broker_file import FileBroker
-from support.broker_messages import is_silent, take
-from support.broker_rabbitmq import StompRabbitBroker
-from support.broker_under_test import BrokerUnderTest, RemoteBroker
-from support.local_log import push_event
-from support.rabbitmq import NARROW, READER, RELAY, RabbitNode
+from support.brokers.broker_file import FileBroker
+from support.brokers.broker_rabbitmq import StompRabbitBroker
+from support.brokers.broker_under_test import BrokerUnderTest, RemoteBroker
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import is_silent, take
+from support.brokers.rabbitmq import NARROW, READER, RELAY, RabbitNode
 
 
 def checked(url: str, folder: Path, *options: str) -> int:

@@ -15,12 +15,12 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.brokers import Outcome, Publisher, Subscription
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.broker_impostor import answering, server
-from support.broker_messages import bodies, message, receive, send_all, take
-from support.broker_under_test import RemoteBroker
-from support.local_log import push_event
-from support.proxy import Proxy
-from support.rabbitmq import free_port
+from support.brokers.broker_under_test import RemoteBroker
+from support.brokers.embedded_log import push_event
+from support.brokers.impostor import answering, server
+from support.brokers.messages import bodies, message, receive, send_all, take
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import free_port
 
 WRONG = "wr0ng-s3cret"
 #: Every limit of a hasty publisher or subscription.
@@ -52,7 +52,9 @@ def everything_said(error: BaseException) -> str:
     return f"{error!r}{error}{chain}{error.__cause__!r}{error.__context__!r}"
 
 
-def test_a_wrong_password_is_told_without_it(remote: RemoteBroker, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_error_for_a_wrong_password_does_not_contain_it(
+    remote: RemoteBroker, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     url = remote.url_of(user=(remote.plain.user, WRONG))
     for what, open_it in openers(remote, url):
@@ -95,7 +97,7 @@ def settle_until_it_fails(sender: Publisher) -> None:
         sender.settle(0.5)
 
 
-def test_a_port_that_nobody_listens_on_is_told(remote: RemoteBroker) -> None:
+def test_the_error_names_a_port_on_which_no_process_listens(remote: RemoteBroker) -> None:
     port = free_port()
     url = remote.url_of(hosts=f"127.0.0.1:{port}")
     for what, open_it in openers(remote, url):
@@ -105,7 +107,7 @@ def test_a_port_that_nobody_listens_on_is_told(remote: RemoteBroker) -> None:
         assert remote.plain.password not in everything_said(caught.value)
 
 
-def test_a_name_that_does_not_exist_is_told(remote: RemoteBroker) -> None:
+def test_the_error_names_a_host_that_does_not_exist(remote: RemoteBroker) -> None:
     for what, open_it in openers(remote, remote.url_of(hosts="nowhere.invalid:5672")):
         with bounded(what), pytest.raises(BrokerUnavailableError, match=r"nowhere\.invalid"):
             open_it()
@@ -263,7 +265,7 @@ def test_a_consumer_goes_on_after_its_connection_is_cut(remote: RemoteBroker) ->
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x01\x00\x02\x02\x46", b""],
     ids=["http", "ssh", "tls", "nothing"],
 )
-def test_a_server_that_is_no_broker_is_told_at_once(remote: RemoteBroker, answer: bytes) -> None:
+def test_a_server_that_is_not_a_broker_is_reported_at_once(remote: RemoteBroker, answer: bytes) -> None:
     with server(answering(answer)) as port:
         for what, open_it in openers(remote, remote.url_of(hosts=f"127.0.0.1:{port}")):
             with bounded(what), pytest.raises(BrokerUnavailableError, match=f"127.0.0.1:{port}") as caught:

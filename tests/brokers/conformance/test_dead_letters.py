@@ -13,9 +13,9 @@ from sourcepulse.brokers import QueueLimits
 from sourcepulse.errors import DecodeError
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import encode
-from support.broker_messages import DeadLetter, bodies, is_silent, message, next_event, receive, take
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import push_event
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import DeadLetter, bodies, is_silent, message, next_event, receive, take
 
 MAX_DELIVERIES = 3
 #: A header of STOMP has its own escapes, and no room for a book.
@@ -27,7 +27,7 @@ ODD_REASONS = (
 )
 
 
-def test_what_is_rejected_is_put_aside_with_body_key_and_reason(broker: BrokerUnderTest) -> None:
+def test_what_is_rejected_is_set_aside_with_body_key_and_reason(broker: BrokerUnderTest) -> None:
     source = broker.subscription(broker.spec("hg.#"))
     broker.publish(*(message(number, key=f"hg.push.{number}") for number in range(4)))
     for number, delivery in enumerate(receive(source, 4)):
@@ -52,11 +52,11 @@ def test_a_reason_of_any_text_puts_the_message_aside(broker: BrokerUnderTest, re
     assert bodies(source, 1) == [b"2"]
     (letter,) = broker.dead(1)
     assert letter.body == b"\x00\xff\xfe\n\r\n:"
-    # It may be shortened, and what no header can hold may be replaced; the beginning tells.
+    # It may be shortened, and what no header can hold may be replaced; the beginning is enough.
     assert letter.reason[:4] == reason[:4].replace("\x00", "?")
 
 
-def test_many_are_put_aside_one_after_the_other(broker: BrokerUnderTest) -> None:
+def test_many_messages_are_set_aside_one_after_the_other(broker: BrokerUnderTest) -> None:
     source = broker.subscription(broker.spec("hg.#", prefetch=10))
     broker.publish(*(message(number) for number in range(60)))
     for _ in range(60):
@@ -83,7 +83,7 @@ def test_an_event_that_the_program_rejects_leaves_no_gap(broker: BrokerUnderTest
     assert letter == DeadLetter(routing_key="hg.push.repo", body=encode(push_event(1)), reason="not today")
 
 
-def test_an_event_whose_callback_keeps_failing_is_put_aside_and_the_rest_goes_on(broker: BrokerUnderTest) -> None:
+def test_an_event_whose_callback_keeps_failing_is_set_aside_and_the_rest_goes_on(broker: BrokerUnderTest) -> None:
     handled: list[int] = []
 
     def callback(event: Event) -> None:
@@ -99,7 +99,7 @@ def test_an_event_whose_callback_keeps_failing_is_put_aside_and_the_rest_goes_on
     assert letter.reason == "the callback failed 2 times, the last time with ValueError"
 
 
-def test_an_event_that_kills_its_consumer_is_put_aside_after_the_limit_and_the_rest_flows_on(
+def test_an_event_that_kills_its_consumer_is_set_aside_after_the_limit_and_the_rest_goes_on(
     broker: BrokerUnderTest,
 ) -> None:
     limits = QueueLimits(max_deliveries=MAX_DELIVERIES)
@@ -130,7 +130,7 @@ def _die_on(number: int, broker: BrokerUnderTest, max_deliveries: int) -> tuple[
 
 
 @pytest.mark.parametrize("limit", [1, 2])
-def test_a_small_limit_takes_nobody_along(broker: BrokerUnderTest, limit: int) -> None:
+def test_a_small_delivery_limit_sets_no_other_event_aside(broker: BrokerUnderTest, limit: int) -> None:
     limits = QueueLimits(max_deliveries=limit)
     broker.consumer("hg.#", limits=limits).close()
     broker.publish_events(*(push_event(number) for number in range(1, 4)))
@@ -140,7 +140,7 @@ def test_a_small_limit_takes_nobody_along(broker: BrokerUnderTest, limit: int) -
     assert [letter.body for letter in broker.dead(1)] == [encode(push_event(1))]
 
 
-def test_messages_that_are_no_events_are_told_put_aside_and_stop_nothing(broker: BrokerUnderTest) -> None:
+def test_messages_that_are_not_events_are_reported_set_aside_and_stop_nothing(broker: BrokerUnderTest) -> None:
     good = json.loads(encode(push_event(1)))
     bad = [
         b"",
@@ -151,14 +151,14 @@ def test_messages_that_are_no_events_are_told_put_aside_and_stop_nothing(broker:
         json.dumps({**good, "specversion": "9.9"}).encode(),
         json.dumps({**good, "id": ""}).encode(),
     ]
-    told: list[DecodeError] = []
-    consumer = broker.consumer("hg.#", on_bad=told.append)
+    reported: list[DecodeError] = []
+    consumer = broker.consumer("hg.#", on_bad=reported.append)
     broker.publish_events(push_event(1))
     for body in bad:
         broker.publish_as_a_stranger("hg.push.repo", body)
     broker.publish_events(push_event(2))
     assert take(consumer, 2) == [1, 2]
-    assert [error.raw for error in told] == bad
+    assert [error.raw for error in reported] == bad
     assert consumer.stats.bad == len(bad)
     letters = broker.dead(len(bad))
     assert [letter.body for letter in letters] == bad

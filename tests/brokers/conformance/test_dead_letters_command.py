@@ -19,13 +19,13 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.cli.main import main
 from sourcepulse.events.wire import encode
-from support.amqp import admin
-from support.broker_activemq import ActiveMqBroker
-from support.broker_messages import WAIT_SECONDS, is_silent, message, next_event, receive, take
-from support.broker_rabbitmq import RabbitBroker
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import push_event
-from support.stomp_wire import StompWire
+from support.brokers.amqp import admin
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import RabbitBroker
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import WAIT_SECONDS, is_silent, message, next_event, receive, take
+from support.brokers.stomp_wire import StompWire
 
 #: More than are requeued in one go.
 MANY = 150
@@ -99,7 +99,9 @@ def test_what_waits_for_a_consumer_that_is_away_comes_with_what_is_requeued(
     assert sorted(take(broker.consumer("hg.#"), 2)) == [1, 2]
 
 
-def test_what_is_no_event_has_a_digest_for_an_id_and_can_be_dropped(broker: BrokerUnderTest, command: Command) -> None:
+def test_what_is_not_an_event_has_a_digest_as_its_id_and_can_be_dropped(
+    broker: BrokerUnderTest, command: Command
+) -> None:
     consumer = broker.consumer("hg.#")
     broker.publish(message(7, body=b"no event\x00\xff"), message(8, body=b"nor this"))
     broker.publish_events(push_event(1), push_event(2))
@@ -121,7 +123,7 @@ def test_what_is_no_event_has_a_digest_for_an_id_and_can_be_dropped(broker: Brok
 
 
 def put_aside_alike(broker: BrokerUnderTest, count: int) -> None:
-    """Have a consumer reject messages that are equal, so that their dead letters have one id."""
+    """Make a consumer reject messages that are equal, so that their dead letters have one id."""
     source = broker.subscription(broker.spec("hg.#"))
     broker.publish(*(message(number, body=b"ping") for number in range(count)))
     for _ in range(count):

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.errors import ConfigError, SubscriptionError
-from support.broker_file import FileBroker
-from support.broker_messages import bodies, is_silent, message, receive, take
-from support.broker_rabbitmq import RabbitBroker
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import push_event, wait_until
+from support.brokers.broker_file import FileBroker
+from support.brokers.broker_rabbitmq import RabbitBroker
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import push_event, wait_until
+from support.brokers.messages import bodies, is_silent, message, receive, take
 
 
 def test_what_is_published_while_the_consumer_is_away_comes_in_order(broker: BrokerUnderTest) -> None:
@@ -60,7 +60,7 @@ def test_a_temporary_subscription_leaves_no_queue_behind(listed: FileBroker | Ra
     assert len(temporary_queues(listed)) == 1
     crashed.abandon()
     if listed.is_remote:
-        # Nobody tells the log of a crash: it forgets the queue when that has expired.
+        # The log does not learn of a crash: it removes the queue when that has expired.
         wait_until(lambda: not temporary_queues(listed))
 
 

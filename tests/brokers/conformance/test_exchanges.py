@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.errors import BrokerRefusedUsError, ConfigError
-from support.broker_messages import is_silent, message, receive, take
-from support.broker_rabbitmq import RabbitBroker
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import push_event
+from support.brokers.broker_rabbitmq import RabbitBroker
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import is_silent, message, receive, take
 
 
 def test_the_public_and_the_restricted_exchange_are_apart(broker: BrokerUnderTest) -> None:

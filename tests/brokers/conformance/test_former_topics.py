@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from brokers.conformance.conftest import make_broker
-from support.broker_messages import is_silent, take
-from support.broker_rabbitmq import StompRabbitBroker
-from support.broker_under_test import BrokerUnderTest, RemoteBroker
-from support.local_log import push_event
+from support.brokers.broker_rabbitmq import StompRabbitBroker
+from support.brokers.broker_under_test import BrokerUnderTest, RemoteBroker
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import is_silent, take
 
 PUSHES, TAGS = "hg.push.#", "hg.tag.#"
 
@@ -24,7 +24,7 @@ def tag_event(number: int) -> object:
 
 @pytest.fixture(params=("stomp-rabbitmq", "stomp-activemq"))
 def over_stomp(request: pytest.FixtureRequest) -> Iterator[RemoteBroker]:
-    """Each broker that cannot be told to undo a binding."""
+    """Each broker where a client cannot undo a binding."""
     made = make_broker(request.param, request)
     assert isinstance(made, RemoteBroker)
     yield made
@@ -61,7 +61,7 @@ def test_what_former_topics_take_does_not_pile_up_over_restarts(broker: BrokerUn
     restart(broker, PUSHES, TAGS, expected=[5, 50])
 
 
-def test_topics_that_cannot_be_undone_are_told_at_each_start(
+def test_former_topics_that_cannot_be_unbound_are_logged_at_each_start(
     over_stomp: RemoteBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     over_stomp.consumer(PUSHES, TAGS).close()
@@ -72,14 +72,14 @@ def test_topics_that_cannot_be_undone_are_told_at_each_start(
         assert len(said) == 1
         assert "hg.push." in said[0]
         assert "admin" in said[0]
-    # Asked for again, they are no former ones any more; the others are.
+    # Asked for again, they are not former ones any more; the others are.
     caplog.clear()
     over_stomp.consumer(PUSHES).close()
     assert "hg.tag." in caplog.text
     assert "hg.push." not in caplog.text
 
 
-def test_over_amqp_rabbitmq_undoes_former_topics_and_nothing_is_told(
+def test_over_amqp_rabbitmq_unbinds_former_topics_without_a_warning(
     rabbit: StompRabbitBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = rabbit.url_of(options=f"?amqp_port={rabbit.node.port}")

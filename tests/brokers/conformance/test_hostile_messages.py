@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Whatever somebody publishes who means harm: the next good event arrives, over the same connection."""
+"""Whatever a hostile client publishes: the next good event arrives, over the same connection."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.events.event import Event
 from sourcepulse.gaps import Gap
-from support.broker_activemq import ActiveMqBroker
-from support.broker_messages import WAIT_SECONDS, unique
-from support.broker_under_test import BrokerUnderTest
-from support.hostile import hostile, stranger_at
-from support.local_log import as_message, push_event
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import as_message, push_event
+from support.brokers.hostile import hostile, stranger_at
+from support.brokers.messages import WAIT_SECONDS, unique
 
 QUICK_MESSAGES = 120
 SOAK_MESSAGES = 20_000

@@ -15,8 +15,8 @@ from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.relay import Relay
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import system_event
-from support.broker_messages import WAIT_SECONDS, next_event
-from support.broker_under_test import RemoteBroker
+from support.brokers.broker_under_test import RemoteBroker
+from support.brokers.messages import WAIT_SECONDS, next_event
 
 #: The brokers give up a connection after two or three heartbeats of a second that did not come.
 IDLE_SECONDS = 5.0

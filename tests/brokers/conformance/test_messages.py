@@ -12,9 +12,9 @@ import pytest
 from sourcepulse.brokers import Outcome
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import encode
-from support.broker_messages import bodies, is_silent, message, next_event, receive, settle, take
-from support.broker_under_test import BrokerUnderTest, RemoteBroker
-from support.local_log import as_message, push_event
+from support.brokers.broker_under_test import BrokerUnderTest, RemoteBroker
+from support.brokers.embedded_log import as_message, push_event
+from support.brokers.messages import bodies, is_silent, message, next_event, receive, settle, take
 
 EVENT_MAX_BYTES = 256 * 1024
 #: Every character of one UTF-16 word but the halves of pairs, and some beyond.

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The user's view of order: per source, repeats dropped by id, holes and new counts told."""
+"""The user's view of order: per source, repeats dropped by id, gaps and resets reported."""
 
 from __future__ import annotations
 
 from sourcepulse.gaps import Gap, Reset
-from support.broker_messages import is_silent, next_event, take
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import push_event
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import is_silent, next_event, take
 
 SOURCES = ("hg://host/one", "hg://host/two", "hg://host/three")
 
@@ -68,32 +68,32 @@ def test_a_temporary_subscription_drops_repeats_and_keeps_order_too(broker: Brok
     assert is_silent(consumer)
 
 
-def test_a_missing_number_is_told_between_its_neighbours(broker: BrokerUnderTest) -> None:
-    told: list[Gap] = []
-    consumer = broker.consumer("hg.#", on_gap=told.append, hold_seconds=0.2)
+def test_a_gap_is_reported_between_its_neighbours(broker: BrokerUnderTest) -> None:
+    reported: list[Gap] = []
+    consumer = broker.consumer("hg.#", on_gap=reported.append, hold_seconds=0.2)
     broker.publish_events(push_event(1), push_event(2), push_event(5))
     assert take(consumer, 2) == [1, 2]
-    assert told == []
+    assert reported == []
     assert take(consumer, 1) == [5]
-    assert told == [Gap(source="hg://host/repo", epoch="one", type=None, first_missing=3, last_missing=4)]
+    assert reported == [Gap(source="hg://host/repo", epoch="one", type=None, first_missing=3, last_missing=4)]
     broker.publish_events(push_event(4), push_event(6))
     # What is late is given all the same.
     assert take(consumer, 2) == [4, 6]
     assert (consumer.stats.gaps, consumer.stats.missing, consumer.stats.late) == (1, 2, 1)
 
 
-def test_a_missing_number_is_told_across_processes_and_by_type(broker: BrokerUnderTest) -> None:
+def test_a_gap_is_reported_across_processes_and_by_type(broker: BrokerUnderTest) -> None:
     first = broker.consumer("hg.push.#")
     broker.publish_events(push_event(1, typesequence=1))
     assert take(first, 1) == [1]
     first.close()
-    told: list[Gap] = []
+    reported: list[Gap] = []
     broker.publish_events(push_event(9, typesequence=3))
-    assert take(broker.consumer("hg.push.#", on_gap=told.append, hold_seconds=0.1), 1) == [9]
-    assert [(gap.type, gap.first_missing, gap.last_missing) for gap in told] == [("hg.push.v1", 2, 2)]
+    assert take(broker.consumer("hg.push.#", on_gap=reported.append, hold_seconds=0.1), 1) == [9]
+    assert [(gap.type, gap.first_missing, gap.last_missing) for gap in reported] == [("hg.push.v1", 2, 2)]
 
 
-def test_a_new_epoch_is_told_as_a_reset_and_not_as_a_gap(broker: BrokerUnderTest) -> None:
+def test_a_new_epoch_is_reported_as_a_reset_and_not_as_a_gap(broker: BrokerUnderTest) -> None:
     gaps: list[Gap] = []
     resets: list[Reset] = []
     consumer = broker.consumer("hg.#", on_gap=gaps.append, on_reset=resets.append)
@@ -103,7 +103,7 @@ def test_a_new_epoch_is_told_as_a_reset_and_not_as_a_gap(broker: BrokerUnderTest
     assert gaps == []
 
 
-def test_a_replayed_event_reaches_who_lost_it_and_not_who_handled_it(broker: BrokerUnderTest) -> None:
+def test_a_replayed_event_is_handled_only_if_it_was_lost_before(broker: BrokerUnderTest) -> None:
     consumer = broker.consumer("hg.#", hold_seconds=0.1)
     broker.publish_events(push_event(1), push_event(3))
     assert take(consumer, 2) == [1, 3]

@@ -14,9 +14,9 @@ import pytest
 from sourcepulse.errors import ConfigError, DecodeError, EventError
 from sourcepulse.events.event import Event
 from sourcepulse.events.topics import KEY_MAX_BYTES, matches, routing_key, unescape_word
-from support.broker_messages import bodies, is_silent, message, next_event, receive, take
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import push_event
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import bodies, is_silent, message, next_event, receive, take
 
 #: Published last; every subscription of the matrix takes it.
 LAST_KEY = "last.of.all"
@@ -83,9 +83,9 @@ def random_table(seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def event(number: int, key: str) -> Event:
-    """Make an event under any key; without numbers, for these keys are no sources' own.
+    """Make an event under any key; without numbers, because these keys belong to no source.
 
-    Under a key that is none of a type it is no event, which a consumer that takes the key is told.
+    Under a key that does not belong to a type it is not an event, which is reported to a consumer of the key.
     """
     type_ = ".".join((*key.split(".")[:2], "v1"))
     try:
@@ -113,12 +113,12 @@ def test_every_pattern_takes_the_keys_that_the_matcher_says(
 ) -> None:
     got: dict[str, list[str]] = {pattern: [] for pattern in patterns}
 
-    def told(pattern: str) -> Callable[[DecodeError], object]:
+    def recorder(pattern: str) -> Callable[[DecodeError], object]:
         return lambda error: got[pattern].append(str(error).partition("routing key '")[2].partition("'")[0])
 
     consumers = {
         pattern: broker.consumer(
-            pattern, LAST_KEY, queue=f"{broker.queue}-{number}", durable=durable, on_bad=told(pattern)
+            pattern, LAST_KEY, queue=f"{broker.queue}-{number}", durable=durable, on_bad=recorder(pattern)
         )
         for number, pattern in enumerate(patterns)
     }
@@ -194,7 +194,7 @@ def test_a_pattern_of_many_words_and_many_patterns_are_taken(broker: BrokerUnder
 
 
 @pytest.mark.parametrize("pattern", ["", "hg..push", "hg.tr*", "hg.>", "hg/push", "hg,push", "hg push", ".hg", "hg."])
-def test_what_is_no_pattern_is_refused_before_anything_is_asked(broker: BrokerUnderTest, pattern: str) -> None:
+def test_what_is_not_a_pattern_is_refused_before_anything_is_sent(broker: BrokerUnderTest, pattern: str) -> None:
     with pytest.raises(ConfigError, match="the topic"):
         broker.consumer(pattern)
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What a publisher tells: each message settled once, by what became of it; and calls that never hang or raise."""
+"""What a publisher reports: each message settled once, by what became of it; and calls that never hang or raise."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerUnavailableError
-from support.broker_messages import bodies, message, send_all, settle
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import wait_until
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import wait_until
+from support.brokers.messages import bodies, message, send_all, settle
 
 
 def test_every_message_is_settled_once_and_arrives_in_order(broker: BrokerUnderTest) -> None:
@@ -44,10 +44,10 @@ def test_tags_come_back_as_they_were_given(broker: BrokerUnderTest) -> None:
     assert sorted(item.tag for item in settled) == sorted(tags)
 
 
-def test_a_message_that_no_queue_takes_is_told_where_the_broker_can_tell(broker: BrokerUnderTest) -> None:
+def test_a_message_that_no_queue_takes_is_unroutable_if_the_broker_reports_it(broker: BrokerUnderTest) -> None:
     source = broker.subscription(broker.spec("hg.#"))
     settled = broker.publish(*(message(number, key="hg.x" if number % 2 else "build.x") for number in range(10)))
-    lost = Outcome.UNROUTABLE if broker.tells_unroutable else Outcome.DELIVERED
+    lost = Outcome.UNROUTABLE if broker.reports_unroutable else Outcome.DELIVERED
     assert {item.tag: item.outcome for item in settled} == {
         number: Outcome.DELIVERED if number % 2 else lost for number in range(10)
     }
@@ -56,7 +56,7 @@ def test_a_message_that_no_queue_takes_is_told_where_the_broker_can_tell(broker:
 
 def test_an_exchange_without_any_queue_takes_messages_too(broker: BrokerUnderTest) -> None:
     (settled,) = broker.publish(message(1))
-    assert settled.outcome is (Outcome.UNROUTABLE if broker.tells_unroutable else Outcome.DELIVERED)
+    assert settled.outcome is (Outcome.UNROUTABLE if broker.reports_unroutable else Outcome.DELIVERED)
 
 
 def test_settling_without_time_to_wait_returns_at_once_and_settles_in_the_end(broker: BrokerUnderTest) -> None:
@@ -78,7 +78,7 @@ def test_settling_without_time_to_wait_returns_at_once_and_settles_in_the_end(br
     assert sorted(tags) == list(range(20))
 
 
-def test_settling_with_nothing_to_settle_waits_no_longer_than_told(broker: BrokerUnderTest) -> None:
+def test_settling_with_nothing_to_settle_waits_no_longer_than_its_limit(broker: BrokerUnderTest) -> None:
     sender = broker.publisher()
     begun = time.monotonic()
     assert list(sender.settle(0.3)) == []

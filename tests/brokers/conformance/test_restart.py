@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A broker killed in the middle: nothing lost, order kept, repeats known by their ids, everybody comes back."""
+"""A broker killed in the middle: nothing lost, order kept, repeats known by their ids, every client comes back."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sourcepulse.brokers import Publisher, Settlement
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.sender import Delivery, DeliveryReport
 from sourcepulse.testing import system_event
-from support.broker_messages import WAIT_SECONDS, is_silent, next_event, receive, take
-from support.broker_under_test import RemoteBroker
-from support.local_log import push_event
+from support.brokers.broker_under_test import RemoteBroker
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import WAIT_SECONDS, is_silent, next_event, receive, take
 
 #: More than any publisher's window, so that the broker dies in the middle.
 EVENTS = 2000
@@ -31,17 +31,17 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 class Watched:
-    """A publisher that counts what it settles, and tells."""
+    """A publisher that counts what it settles, and reports it."""
 
     def __init__(self, inner: Publisher, settled: Callable[[int], None]) -> None:
         self._inner = inner
-        self._told = settled
+        self._settled = settled
         self.window = inner.window
         self.open, self.send, self.abandon, self.close = inner.open, inner.send, inner.abandon, inner.close
 
     def settle(self, wait_seconds: float) -> Sequence[Settlement]:
         settlements = self._inner.settle(wait_seconds)
-        self._told(len(settlements))
+        self._settled(len(settlements))
         return settlements
 
 
@@ -112,9 +112,9 @@ def test_a_broker_killed_in_the_middle_of_a_stream_loses_nothing_and_keeps_the_o
 
 
 def test_consumers_of_a_killed_broker_come_back_as_they_were(remote: RemoteBroker) -> None:
-    told: list[str] = []
-    durable = remote.consumer("hg.#", on_interrupted=lambda: told.append("durable"))
-    temporary = remote.consumer("hg.#", durable=False, on_interrupted=lambda: told.append("temporary"))
+    interrupted: list[str] = []
+    durable = remote.consumer("hg.#", on_interrupted=lambda: interrupted.append("durable"))
+    temporary = remote.consumer("hg.#", durable=False, on_interrupted=lambda: interrupted.append("temporary"))
     away = remote.consumer("hg.#", queue=f"{remote.queue}-away")
     away.close()
     remote.keep_declarations()
@@ -137,7 +137,7 @@ def test_consumers_of_a_killed_broker_come_back_as_they_were(remote: RemoteBroke
     assert at_work.data["number"] == 3
     assert take(durable, 4) == [4, 5, 6, 7]
     assert take(temporary, 2) == [6, 7]
-    assert told == ["temporary"]
+    assert interrupted == ["temporary"]
     assert (durable.stats.gaps, durable.stats.reconnects) == (0, 1)
     assert is_silent(durable), "the event at work came again and was known by its id"
     again = remote.consumer("hg.#", queue=f"{remote.queue}-away")

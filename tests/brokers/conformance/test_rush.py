@@ -7,9 +7,9 @@ from __future__ import annotations
 import pytest
 
 from sourcepulse.consumer.memory.batch import BATCH_EVENTS
-from support.broker_messages import bodies, is_silent, message, receive, take
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import push_event
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import bodies, is_silent, message, receive, take
 
 
 def test_many_are_acknowledged_together_and_those_in_between_come_again(broker: BrokerUnderTest) -> None:

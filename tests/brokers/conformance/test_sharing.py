@@ -9,9 +9,9 @@ from itertools import chain
 
 import pytest
 
-from support.broker_messages import SILENCE_SECONDS, bodies, is_silent, message, next_event, receive, take
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import push_event
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import push_event
+from support.brokers.messages import SILENCE_SECONDS, bodies, is_silent, message, next_event, receive, take
 
 
 def test_consumers_of_a_shared_queue_split_the_events(broker: BrokerUnderTest) -> None:

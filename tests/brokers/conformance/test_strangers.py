@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What somebody who may publish cannot do: silence an event, speak for others, blind the gap detection."""
+"""What a user with the right to publish cannot do: silence an event, speak for others, blind the gap detection."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sourcepulse.errors import DecodeError
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import encode
 from sourcepulse.gaps import Gap, Lane
-from support.activemq import ActiveMqNode
-from support.amqp import admin
-from support.broker_activemq import ActiveMqBroker
-from support.broker_messages import is_silent, next_event, take
-from support.broker_rabbitmq import RabbitBroker, StompRabbitBroker
-from support.broker_under_test import BrokerUnderTest
-from support.local_log import as_message, push_event
-from support.rabbitmq import RabbitNode
+from support.brokers.activemq import ActiveMqNode
+from support.brokers.amqp import admin
+from support.brokers.broker_activemq import ActiveMqBroker
+from support.brokers.broker_rabbitmq import RabbitBroker, StompRabbitBroker
+from support.brokers.broker_under_test import BrokerUnderTest
+from support.brokers.embedded_log import as_message, push_event
+from support.brokers.messages import is_silent, next_event, take
+from support.brokers.rabbitmq import RabbitNode
 
 FORGED = 10**15
 REPO = "hg://host/repo"
@@ -85,7 +85,7 @@ def test_an_event_that_is_replayed_or_written_for_pulse_is_the_same_event(broker
     assert (consumer.stats.repeats, consumer.stats.bad) == (1, 0)
 
 
-def test_a_stand_in_for_an_event_that_was_handled_is_no_other_event(broker: BrokerUnderTest) -> None:
+def test_a_stand_in_for_an_event_that_was_handled_is_a_repeat(broker: BrokerUnderTest) -> None:
     consumer = broker.consumer("#")
     event = push_event(1)
     hidden = event._replace(type="system.event.withheld.v1", subject=None, data={"type": event.type}, replayed=True)
@@ -95,7 +95,7 @@ def test_a_stand_in_for_an_event_that_was_handled_is_no_other_event(broker: Brok
     assert (consumer.stats.repeats, consumer.stats.bad) == (1, 0)
 
 
-def test_a_forged_number_is_told_and_a_loss_behind_it_as_well_also_by_the_next_process(broker: BrokerUnderTest) -> None:
+def test_a_forged_number_and_a_loss_behind_it_are_reported_also_by_the_next_process(broker: BrokerUnderTest) -> None:
     gaps: list[Gap] = []
     options = {"hold_seconds": 0.1, "on_gap": gaps.append}
     consumer = broker.consumer("#", **options)
@@ -114,7 +114,7 @@ def test_a_forged_number_is_told_and_a_loss_behind_it_as_well_also_by_the_next_p
 
 
 @pytest.mark.parametrize("key", ["hg.push.repo", "hg", "bugzilla.bug.close"])
-def test_who_may_publish_one_kind_of_keys_cannot_speak_for_another(broker: BrokerUnderTest, key: str) -> None:
+def test_a_publisher_of_one_kind_of_keys_cannot_speak_for_another(broker: BrokerUnderTest, key: str) -> None:
     consumer = broker.consumer("#")
     forged = push_event(1, source="bugzilla://x", type_="bugzilla.bug.closed.v1")._replace(routing_key=key)
     broker.publish_events(forged, push_event(2))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""TLS on every broker with a network: verified by chain and name, and each failure told in words."""
+"""TLS on every broker with a network: verified by chain and name, and each failure explained in words."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import trustme
 
 from sourcepulse.brokers import Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
-from support.broker_impostor import refusal_of
-from support.broker_messages import bodies, message, send_all
-from support.broker_under_test import RemoteBroker
-from support.proxy import Proxy
-from support.rabbitmq import free_port
+from support.brokers.broker_under_test import RemoteBroker
+from support.brokers.impostor import refusal_of
+from support.brokers.messages import bodies, message, send_all
+from support.brokers.proxy import Proxy
+from support.brokers.rabbitmq import free_port
 
 LIMIT_SECONDS = 3.0
 #: A loopback address that the broker's certificate does not name.
@@ -42,7 +42,7 @@ def passes(remote: RemoteBroker, url: str) -> bool:
 
 
 def refusal(remote: RemoteBroker, url: str) -> str:
-    """Return what is told by a publisher and by a subscription that cannot connect, each without the password."""
+    """Return the errors of a publisher and of a subscription that cannot connect, each without the password."""
     pieces = (
         remote.hasty_publisher(url, LIMIT_SECONDS),
         remote.hasty_subscription(url, remote.spec("#", durable=False), LIMIT_SECONDS),
@@ -83,12 +83,12 @@ def test_after_a_failover_the_name_of_that_host_is_verified(remote: RemoteBroker
         assert passes(remote, remote.url_of(tls=True, hosts=f"{other},localhost:{tls_port}", options=trust))
 
 
-def test_a_port_without_tls_is_told(remote: RemoteBroker) -> None:
+def test_the_error_for_a_port_without_tls_mentions_tls(remote: RemoteBroker) -> None:
     hosts = f"localhost:{remote.plain.hosts[0][1]}"
     assert "TLS" in refusal(remote, remote.url_of(tls=True, hosts=hosts, options=f"?ca={remote.ca_file}"))
 
 
-def test_the_tls_port_without_tls_is_told(remote: RemoteBroker, tls_port: int) -> None:
+def test_the_error_for_plain_text_to_the_tls_port_mentions_tls(remote: RemoteBroker, tls_port: int) -> None:
     assert "TLS" in refusal(remote, remote.url_of(hosts=f"localhost:{tls_port}"))
 
 

@@ -20,25 +20,25 @@ sub new {
     return $self;
 }
 
-# Handle one message: tell what it is on standard output, and remember it. The caller acknowledges afterwards.
+# Handle one message: print what it is, and remember it. The caller acknowledges afterwards.
 sub handle {
     my ($self, $key, $body) = @_;
     my $event = decode_json($body);
-    my $told = {id => $event->{id}};
+    my $fact = {id => $event->{id}};
     if ($self->{ids}{$event->{id}}) {
-        $told->{repeat} = JSON::PP::true;
+        $fact->{repeat} = JSON::PP::true;
     } else {
         # 20 digits with leading zeros; a heartbeat has none, and a replay stands outside the order.
         my $number = $event->{replayed} || !defined $event->{sequence} ? 0 : 0 + $event->{sequence};
         my $last = $self->{last}{"$event->{source} " . ($event->{epoch} // '')};
-        $told = {%$told, key => $key, type => $event->{type}, sequence => $number};
-        $told->{lost} = $number - $last - 1 if $number && defined $last && $number > $last + 1;
+        $fact = {%$fact, key => $key, type => $event->{type}, sequence => $number};
+        $fact->{lost} = $number - $last - 1 if $number && defined $last && $number > $last + 1;
         my @line = ($event->{id}, $number, $event->{epoch} // '-', $event->{source});
         print {$self->{file}} "@line\n";
         $self->_remember(@line);
     }
     STDOUT->autoflush(1);
-    print encode_json($told), "\n";
+    print encode_json($fact), "\n";
 }
 
 sub _remember {

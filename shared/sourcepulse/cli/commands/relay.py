@@ -174,7 +174,7 @@ def _serve(args: argparse.Namespace, config: Config, stop: threading.Event, *, o
     with open_relay(path, config, stop, rebind=args.rebind, create=False) as relay:
         start_ended(str(path))
         if args.once:
-            return tell_reports(relay.once())
+            return print_reports(relay.once())
         _greet(relay, path, config)
         if on_demand is None:
             forget_settings(str(path))
@@ -197,7 +197,7 @@ def _waiting(config: Config) -> bool:
         return any(outbox.claim(stream, limit=1) for stream in places_of(config))
 
 
-def tell_reports(reports: list[DeliveryReport]) -> int:
+def print_reports(reports: list[DeliveryReport]) -> int:
     """Log what one round did and return the matching exit code."""
     delivered = sum(report.delivered for report in reports)
     unroutable = sum(report.unroutable for report in reports)

@@ -10,7 +10,7 @@ use warnings;
 use base qw(Exporter);
 our @EXPORT = qw(ThrowUserError ThrowCodeError);
 
-# Rolls back, unless somebody catches it.
+# Rolls back, unless the caller catches it.
 sub ThrowUserError {
   my ($name) = @_;
   my $depth = 0;

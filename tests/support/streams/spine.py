@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The whole way, for tests: a server repository with a broker in its hgrc, a consumer, and the relay in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sourcepulse.consumer.consumer import Consumer
+from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, rows
+from sourcepulse.relay.relay import is_relayed, lock_path
+from support.hg.sites import Repository, Site
+
+ARRIVAL_LIMIT_SECONDS = 90.0
+
+
+def publishing_server(site: Site, url: str, name: str = "server") -> Repository:
+    """Make a repository whose hook starts a relay to this broker; the URL is in a private file."""
+    secret = site.folder / "broker-url"
+    secret.write_text(url, encoding="utf-8")
+    secret.chmod(0o600)
+    return site.server(name, keys=f"broker_file = {secret}\nsource = hg://host")
+
+
+@contextmanager
+def relay_ended(outbox: Path) -> Iterator[None]:
+    """End the relay of an outbox when the test is over, even if the test did not start it itself."""
+    try:
+        yield
+    finally:
+        deadline = time.monotonic() + 30
+        while is_relayed(outbox) and time.monotonic() < deadline:
+            with suppress(OSError, ValueError):
+                os.kill(int(lock_path(outbox).read_text()), signal.SIGKILL)
+            time.sleep(0.05)
+
+
+def kill_relay(outbox: Path) -> None:
+    """Kill the relay of an outbox, if one runs."""
+    if is_relayed(outbox):
+        with suppress(OSError, ValueError):
+            os.kill(int(lock_path(outbox).read_text()), signal.SIGKILL)
+
+
+def receive(consumer: Consumer, count: int, limit_s: float = ARRIVAL_LIMIT_SECONDS) -> list[Event]:
+    """Receive `count` events, or as many as come in time."""
+    deadline = time.monotonic() + limit_s
+    events: list[Event] = []
+    while len(events) < count and (event := consumer.receive(max(0.0, deadline - time.monotonic()))) is not None:
+        consumer.acknowledge()
+        events.append(event)
+    return events
+
+
+def wait_until_delivered(outbox: Path, limit_s: float = ARRIVAL_LIMIT_SECONDS) -> None:
+    """Wait until the relay has nothing left."""
+    deadline = time.monotonic() + limit_s
+    with Outbox.open(outbox, create=False) as opened:
+        while opened.claim("public", limit=1):
+            assert time.monotonic() < deadline, rows(opened, Selection(state="pending"))[:3]
+            time.sleep(0.1)

@@ -17,7 +17,6 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_buildbot.directory import Directory, Known
 from sourcepulse_buildbot.live.build import LiveBuilds
 from sourcepulse_buildbot.live.bus import Subscription, Tap
-from sourcepulse_buildbot.live.choices import Choices
 from sourcepulse_buildbot.live.intake import Intake
 from sourcepulse_buildbot.live.log_tail import LogTails
 from sourcepulse_buildbot.live.observer import Observer
@@ -25,6 +24,7 @@ from sourcepulse_buildbot.live.presence import Presence
 from sourcepulse_buildbot.live.requests import Requests
 from sourcepulse_buildbot.live.steps import Steps
 from sourcepulse_buildbot.live.used_secrets import UsedSecrets, read_names, write_names
+from sourcepulse_buildbot.live.wanted import Choices
 from sourcepulse_buildbot.mapping.builds import NEEDED_PROPERTIES
 from sourcepulse_buildbot.mapping.emitter import Emitter
 from sourcepulse_buildbot.mapping.redaction import Redactor

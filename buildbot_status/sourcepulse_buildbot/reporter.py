@@ -15,7 +15,7 @@ from buildbot.warnings import ConfigWarning
 from twisted.internet import defer
 from twisted.logger import Logger
 
-from sourcepulse_buildbot import surroundings
+from sourcepulse_buildbot import master_check
 from sourcepulse_buildbot.pipeline import Pipeline
 from sourcepulse_buildbot.settings import Broker, Settings, read_settings
 
@@ -54,7 +54,7 @@ class PulseStatusPush(BuildbotService):
             config.error("PulseStatusPush needs keyword arguments: PulseStatusPush(name='ci', outbox='outbox.db')")
         settings = read_settings(_error, name=self._named, **kwargs)
         # checkconfig shows warnings; a disk that is not mounted yet must not keep a master from building.
-        if kwargs.get("outbox") and (sentence := surroundings.no_folder(settings.outbox, Path.cwd())):
+        if kwargs.get("outbox") and (sentence := master_check.no_folder(settings.outbox, Path.cwd())):
             warnings.warn(f"PulseStatusPush: {sentence}", ConfigWarning, stacklevel=2)
 
     @defer.inlineCallbacks
@@ -63,7 +63,7 @@ class PulseStatusPush(BuildbotService):
         yield super().reconfigServiceWithSibling(sibling)
         self._config_args, self._config_kwargs = sibling._config_args, sibling._config_kwargs
         # The rest of master.cfg may have changed even if these settings did not.
-        for doubt in surroundings.doubts(self._settings([], sibling._config_kwargs), self.master):
+        for doubt in master_check.doubts(self._settings([], sibling._config_kwargs), self.master):
             log.warn("{name}: {doubt}", name=self.name, doubt=doubt)
         if self._pipeline is not None:
             self._pipeline.look_for_broker()
@@ -76,7 +76,7 @@ class PulseStatusPush(BuildbotService):
         """
         mistakes: list[str] = []
         settings = self._settings(mistakes, kwargs)
-        mistakes += surroundings.mistakes(settings, self, self.master)
+        mistakes += master_check.mistakes(settings, self, self.master)
         if mistakes:
             config.error("; ".join(mistakes))
         before, self._pipeline = self._pipeline, Pipeline(self.master, self._in_basedir(settings))

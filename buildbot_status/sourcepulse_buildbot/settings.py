@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any, NamedTuple
 
-from sourcepulse.brokers.address import DEFAULT_EXCHANGE, check_exchange
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE, check_exchange
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
 from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES

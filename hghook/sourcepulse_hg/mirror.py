@@ -29,7 +29,7 @@ from sourcepulse_hg.messages import Messages
 from sourcepulse_hg.pending.first_copy import FOLDER, ensure_folder, replace_file
 from sourcepulse_hg.pending.write import HandOver, write_outside_transaction
 from sourcepulse_hg.settings import read_settings
-from sourcepulse_hg.strip.note import STRIPPED
+from sourcepulse_hg.strip.candidates import STRIPPED
 
 #: The file with the id of the last event that this mirror published.
 NAME = b"mirrored"

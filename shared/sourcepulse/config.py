@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE, check_exchange
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE, check_exchange
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError
 from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES

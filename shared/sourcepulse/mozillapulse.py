@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sourcepulse.brokers.address import DEFAULT_EXCHANGE
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import ConfigError
 from sourcepulse.events.event import Event

@@ -20,7 +20,7 @@ from bench.sample import sample
 from bench.stats import AtLeast, Figure, interleaved, row
 from sourcepulse import Consumer
 from sourcepulse.brokers import open_publisher
-from sourcepulse.brokers.address import DEFAULT_EXCHANGE
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.memory.state import MEMORY
 from sourcepulse.events.event import PUBLIC

@@ -14,8 +14,8 @@ import kombu
 
 from bench.sample import PLAIN_BODY, ROUTING_KEY, check_size, sample
 from bench.stats import AtLeast, Figure, interleaved, row
-from sourcepulse.brokers.address import DEFAULT_EXCHANGE
 from sourcepulse.brokers.amqp.publisher import AmqpPublisher
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import PUBLIC
 from sourcepulse.outbox.outbox import Outbox

@@ -16,7 +16,7 @@ from bench.sample import PLAIN_BODY, ROUTING_KEY, check_size, sample
 from bench.stats import AtLeast, Figure, interleaved, row
 from bench.stomp_py import StompPyPublisher
 from sourcepulse.brokers import Message, Outcome, open_publisher
-from sourcepulse.brokers.address import DEFAULT_EXCHANGE
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse.brokers.stomp.destinations import activemq_queue, activemq_topic, rabbitmq_key
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import PUBLIC

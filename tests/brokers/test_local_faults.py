@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.brokers import QueueLimits
-from sourcepulse.brokers.file.queues import LocalPublisher, LocalSubscription
+from sourcepulse.brokers.file.subscription import LocalPublisher, LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
 from support.brokers.embedded_log import EXCHANGE, drain, log_url, message, publish, publisher, spec, subscribe

@@ -20,7 +20,7 @@ from sourcepulse.brokers.file.admin import (
     queue_statistics,
 )
 from sourcepulse.brokers.file.publisher import MESSAGE_MAX_BYTES
-from sourcepulse.brokers.file.queues import LocalPublisher, LocalSubscription
+from sourcepulse.brokers.file.subscription import LocalPublisher, LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerUnavailableError, NothingThereError, SubscriptionError
 from support.brokers.embedded_log import drain, log_url, message, publish, publisher, spec, subscribe

@@ -22,7 +22,7 @@ PUBLISHER, SUBSCRIBER, GROUP = 65_501, 65_502, 65_500
 #: Other users may not be able to run this interpreter, so that it drops its rights when all is loaded.
 SUBSCRIBE = """
 import os, sys
-import sourcepulse.brokers.file.queues, sourcepulse.relay.streams
+import sourcepulse.brokers.file.subscription, sourcepulse.relay.streams
 from sourcepulse import Consumer
 from sourcepulse.errors import SourcePulseError
 consumer = Consumer(sys.argv[1])

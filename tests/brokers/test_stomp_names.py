@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from sourcepulse.brokers import SubscriptionSpec
-from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.errors import BrokerRefusedUsError, ConfigError, SubscriptionError
 from support.brokers.activemq import ActiveMqNode
 from support.brokers.broker_activemq import ActiveMqBroker

@@ -11,7 +11,7 @@ import pytest
 
 from sourcepulse.catalogue import known_types
 from sourcepulse_bugzilla.lifecycle.session import SILENT
-from sourcepulse_bugzilla.visibility.sites import TWO_FOLDERS
+from sourcepulse_bugzilla.visibility.folder_of_site import TWO_FOLDERS
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "bugzilla_extension"

@@ -24,8 +24,8 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, figures, rows
 from sourcepulse_bugzilla.perl.requests import SCRIPT
 from sourcepulse_bugzilla.visibility.check import open_check
+from sourcepulse_bugzilla.visibility.folder_of_site import TWO_FOLDERS, folder_of
 from sourcepulse_bugzilla.visibility.folders import known_folders, remember_folder
-from sourcepulse_bugzilla.visibility.sites import TWO_FOLDERS, folder_of
 from support.bugzilla.rows import SITE, bug_update, comment, row
 from support.bugzilla.standin import StandIn
 from support.in_process import Ran, run_command

@@ -23,8 +23,8 @@ from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.visibility import Gate, Verdict
 from sourcepulse.testing import MemoryBroker
 from sourcepulse_bugzilla.visibility.check import open_check
-from sourcepulse_bugzilla.visibility.sites import open_site
-from sourcepulse_bugzilla.visibility.unseen import step_of
+from sourcepulse_bugzilla.visibility.folder_of_site import open_site
+from sourcepulse_bugzilla.visibility.never_shown import step_of
 from support.bugzilla.rows import SITE, SOURCE
 from support.bugzilla.standin import StandIn
 

@@ -27,8 +27,8 @@ from sourcepulse_bugzilla.mapping.rows import read_row
 from sourcepulse_bugzilla.perl.requests import SCRIPT
 from sourcepulse_bugzilla.visibility import check as visibility
 from sourcepulse_bugzilla.visibility.check import Check, open_check
+from sourcepulse_bugzilla.visibility.folder_of_site import open_site
 from sourcepulse_bugzilla.visibility.folders import remember_folder
-from sourcepulse_bugzilla.visibility.sites import open_site
 from support.bugzilla.rows import (
     BUG,
     BUG_ID,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sourcepulse.brokers import Delivery
-from sourcepulse.consumer.item import Item
+from sourcepulse.consumer.received_event import Item
 from sourcepulse.consumer.schedule import Schedule
 from support.brokers.embedded_log import push_event
 

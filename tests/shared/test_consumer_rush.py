@@ -16,12 +16,12 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.brokers import Delivery
-from sourcepulse.brokers.file.queues import LocalSubscription
+from sourcepulse.brokers.file.subscription import LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.memory import batch as consumer_batch
 from sourcepulse.consumer.memory.batch import BATCH_EVENTS, BATCH_SECONDS, RUSH_EVENTS, RUSH_SECONDS, Batch
-from sourcepulse.consumer.memory.name import name_of
+from sourcepulse.consumer.memory.event_name import name_of
+from sourcepulse.consumer.received_event import Item
 from sourcepulse.events.wire import decode
 from support.brokers.embedded_log import log_url, publish_events, push_event
 

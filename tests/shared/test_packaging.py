@@ -89,7 +89,7 @@ def test_the_core_imports_no_broker_client_and_no_plugin() -> None:
     program = (
         "import sys, sourcepulse.cli.main, sourcepulse.consumer.consumer\n"
         "import sourcepulse.relay.relay, sourcepulse.relay.collect\n"
-        "import sourcepulse.brokers.file.queues\n"
+        "import sourcepulse.brokers.file.subscription\n"
         "found = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(found & {'kombu', 'amqp', 'stomp', 'mercurial', 'sourcepulse_hg', 'jsonschema'}))\n"
     )

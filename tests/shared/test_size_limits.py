@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sourcepulse.catalogue import check
 from sourcepulse.errors import ConfigError, EventError
 from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, Event, Numbers
+from sourcepulse.events.json_pointer import escape, order, resolve
 from sourcepulse.events.limits import NEVER_CUT, Limits, bound, decode_text, envelope_bytes
-from sourcepulse.events.pointer import escape, order, resolve
 from sourcepulse.events.wire import encode, encode_pulse
 
 SMALL = Limits(max_bytes=EVENT_LEAST_MAX_BYTES)

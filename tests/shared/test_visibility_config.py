@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sourcepulse import Consumer
 from sourcepulse.brokers import open_publisher
-from sourcepulse.brokers.address import check_exchange
+from sourcepulse.brokers.exchange_names import check_exchange
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli.main import main
 from sourcepulse.config import load

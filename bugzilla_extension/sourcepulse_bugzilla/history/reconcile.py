@@ -14,10 +14,7 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_bugzilla.drain import events_of_raw
 from sourcepulse_bugzilla.errors import RowError
 from sourcepulse_bugzilla.history.marks import Marks, MarksFile
-from sourcepulse_bugzilla.mapping.bugs import BUG_CHANGED, BUG_CREATED, BUG_DELETED, BUG_HIDDEN, BUG_PUBLISHED
-from sourcepulse_bugzilla.mapping.emitter import Emitter
-from sourcepulse_bugzilla.mapping.events import events_of
-from sourcepulse_bugzilla.mapping.parts import (
+from sourcepulse_bugzilla.mapping.attachments_flags_comments import (
     ATTACHMENT_CHANGED,
     ATTACHMENT_CREATED,
     ATTACHMENT_HIDDEN,
@@ -26,6 +23,9 @@ from sourcepulse_bugzilla.mapping.parts import (
     COMMENT_HIDDEN,
     COMMENT_PUBLISHED,
 )
+from sourcepulse_bugzilla.mapping.bugs import BUG_CHANGED, BUG_CREATED, BUG_DELETED, BUG_HIDDEN, BUG_PUBLISHED
+from sourcepulse_bugzilla.mapping.emitter import Emitter
+from sourcepulse_bugzilla.mapping.events import events_of
 from sourcepulse_bugzilla.mapping.rows import Row
 from sourcepulse_bugzilla.mapping.views import ATTACHMENT_UPDATE
 from sourcepulse_bugzilla.perl.requests import Drainer, Page

@@ -22,7 +22,7 @@ from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.perl.child import Child
 from sourcepulse_bugzilla.perl.requests import SCRIPT, Drainer, Hello, Stats
-from sourcepulse_bugzilla.visibility.sites import claim_site, folder_of, open_site
+from sourcepulse_bugzilla.visibility.folder_of_site import claim_site, folder_of, open_site
 
 #: The name in `status` of the problem that the extension writes no rows although it should.
 SILENT = "bugzilla-silent"

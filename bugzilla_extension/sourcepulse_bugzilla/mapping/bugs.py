@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import chain
 
 from sourcepulse.events.event import Event
+from sourcepulse_bugzilla.mapping.attachments_flags_comments import comments_changed, comments_created, flags_done
 from sourcepulse_bugzilla.mapping.emitter import RowEmitter
-from sourcepulse_bugzilla.mapping.parts import comments_changed, comments_created, flags_done
 from sourcepulse_bugzilla.mapping.views import HIDDEN, PUBLISHED, View, seconds_of
 
 BUG_CREATED = "bugzilla.bug.created.v1"

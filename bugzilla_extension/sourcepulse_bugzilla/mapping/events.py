@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sourcepulse.events.event import Event
 from sourcepulse_bugzilla.errors import RowError
+from sourcepulse_bugzilla.mapping.attachments_flags_comments import (
+    attachment_created,
+    attachment_deleted,
+    attachment_updated,
+)
 from sourcepulse_bugzilla.mapping.bugs import bug_created, bug_deleted, bug_updated
 from sourcepulse_bugzilla.mapping.emitter import Emitter, RowEmitter
-from sourcepulse_bugzilla.mapping.parts import attachment_created, attachment_deleted, attachment_updated
 from sourcepulse_bugzilla.mapping.rows import Row
 from sourcepulse_bugzilla.mapping.views import (
     ATTACHMENT_CREATE,

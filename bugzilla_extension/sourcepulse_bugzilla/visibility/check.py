@@ -15,9 +15,9 @@ from sourcepulse.relay.visibility import Verdict
 from sourcepulse_bugzilla.errors import DrainerError, SiteConflictError
 from sourcepulse_bugzilla.mapping.views import THINGS
 from sourcepulse_bugzilla.perl.requests import Drainer, Hello, Judged
+from sourcepulse_bugzilla.visibility.folder_of_site import is_ours_alone, serving_folder
 from sourcepulse_bugzilla.visibility.folders import start_drainer
-from sourcepulse_bugzilla.visibility.sites import is_ours_alone, serving_folder
-from sourcepulse_bugzilla.visibility.unseen import apply_marks
+from sourcepulse_bugzilla.visibility.never_shown import apply_marks
 
 SCHEME = "bugzilla://"
 #: The maximum size of a request.

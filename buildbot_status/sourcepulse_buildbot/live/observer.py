@@ -14,12 +14,12 @@ from twisted.logger import Logger
 from sourcepulse_buildbot.directory import Directory, Remembered
 from sourcepulse_buildbot.live.build import LiveBuild, LiveBuilds
 from sourcepulse_buildbot.live.bus import Handler
-from sourcepulse_buildbot.live.choices import Choices
 from sourcepulse_buildbot.live.intake import Intake
 from sourcepulse_buildbot.live.presence import Presence
 from sourcepulse_buildbot.live.requests import Requests
 from sourcepulse_buildbot.live.steps import Steps
 from sourcepulse_buildbot.live.used_secrets import UsedSecrets
+from sourcepulse_buildbot.live.wanted import Choices
 from sourcepulse_buildbot.mapping.builds import build_finished, build_started
 from sourcepulse_buildbot.mapping.changes import change_added
 from sourcepulse_buildbot.mapping.rows import Row

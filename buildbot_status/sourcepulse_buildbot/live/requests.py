@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from sourcepulse_buildbot.directory import Directory
-from sourcepulse_buildbot.live.choices import Choices
+from sourcepulse_buildbot.live.wanted import Choices
 from sourcepulse_buildbot.mapping.requests import buildset_completed, request_completed, request_submitted
 from sourcepulse_buildbot.mapping.rows import Row
 from sourcepulse_buildbot.selection import Selection

@@ -14,8 +14,8 @@ from buildbot.data.resultspec import Filter
 from sourcepulse.events.event import event_id
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_buildbot.directory import Directory, Known
-from sourcepulse_buildbot.live.choices import Choices
 from sourcepulse_buildbot.live.requests import Requests
+from sourcepulse_buildbot.live.wanted import Choices
 from sourcepulse_buildbot.mapping.build_facts import BuildRef
 from sourcepulse_buildbot.mapping.builds import FINISHED, STARTED
 from sourcepulse_buildbot.mapping.changes import ADDED, change_added, change_key

@@ -16,7 +16,7 @@ from sourcepulse_hg.pending.collect import collect_repository
 from sourcepulse_hg.pending.relay_start import start_relay
 from sourcepulse_hg.pending.write import make_default_outbox_folder, write_with_creation
 from sourcepulse_hg.settings import Settings, read_settings
-from sourcepulse_hg.strip.note import note_path
+from sourcepulse_hg.strip.candidates import note_path
 from sourcepulse_hg.strip.removal import settle
 from sourcepulse_hg.transaction.known_before import unseen_revisions, write_seen
 from sourcepulse_hg.transaction.recovered import unseen_events

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Publish the changesets that strip and rollback remove, even if they are interrupted; see note.py for how.
+"""Publish the changesets that strip and rollback remove, even if they are interrupted; see candidates.py for how.
 
 A strip is a transaction `strip` that truncates, a second one of that name that adds the unrelated later changesets
 again, and a transaction `repair` that moves the bookmarks. What is gone is certain only after the second one, so the
@@ -26,7 +26,7 @@ from sourcepulse_hg.messages import Messages
 from sourcepulse_hg.pending.first_copy import FOLDER, DamagedError, Identity, ensure_folder, parse_name
 from sourcepulse_hg.pending.write import HandOver, write_with_creation
 from sourcepulse_hg.settings import Settings, read_settings
-from sourcepulse_hg.strip.note import ROLLBACK, STRIP, STRIPPED, RemovalNote, note_path, read_note, write_note
+from sourcepulse_hg.strip.candidates import ROLLBACK, STRIP, STRIPPED, RemovalNote, note_path, read_note, write_note
 
 #: The attribute of a repository that is being stripped: the candidates until the note is written, then None.
 #: `__init__.py` looks it up by this name.

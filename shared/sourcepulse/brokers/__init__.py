@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-from sourcepulse.brokers.address import check_place
+from sourcepulse.brokers.exchange_names import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,7 +178,7 @@ def open_publisher(url: BrokerUrl, *, exchange: str) -> Publisher:
     """Return an unopened publisher for the URL's scheme; ConfigError if the broker cannot have such an exchange."""
     check_place(url, exchange)
     if url.scheme == "file":
-        from sourcepulse.brokers.file.queues import LocalPublisher
+        from sourcepulse.brokers.file.subscription import LocalPublisher
 
         return LocalPublisher(url, exchange=exchange)
     if url.scheme.endswith("+rabbitmq"):
@@ -200,7 +200,7 @@ def open_subscription(url: BrokerUrl, spec: SubscriptionSpec, *, former_patterns
     `former_patterns` are those that a durable queue may still be bound to, for brokers that do not report bindings.
     """
     if url.scheme == "file":
-        from sourcepulse.brokers.file.queues import LocalSubscription
+        from sourcepulse.brokers.file.subscription import LocalSubscription
 
         return LocalSubscription(url, spec)
     if url.scheme.endswith("+rabbitmq"):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sourcepulse.errors import DecodeError, NothingThereError
-from sourcepulse.events.text import plain
+from sourcepulse.events.safe_text import plain
 from sourcepulse.events.wire import decode
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sourcepulse.brokers.address import check_place
+from sourcepulse.brokers.exchange_names import check_place
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import DEFAULT_FILES, FILE_VARIABLE, KEYS, Config, check_value, load
 from sourcepulse.errors import BrokerError, SourcePulseError
-from sourcepulse.events.text import plain
+from sourcepulse.events.safe_text import plain
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import is_relayed
 

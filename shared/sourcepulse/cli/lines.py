@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sourcepulse.events.event import Event
-from sourcepulse.events.text import plain
+from sourcepulse.events.safe_text import plain
 
 __all__ = ["line", "plain", "shorten", "summary"]
 

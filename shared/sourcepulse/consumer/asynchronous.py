@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Self
 
 from sourcepulse.consumer.background import BackgroundReceiver
-from sourcepulse.consumer.item import Item
+from sourcepulse.consumer.received_event import Item
 from sourcepulse.events.event import Event
 
 #: How long `close` waits for the thread that closes the connection; after that the thread ends by itself.

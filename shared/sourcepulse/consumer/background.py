@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from sourcepulse.consumer.item import Item
+from sourcepulse.consumer.received_event import Item
 from sourcepulse.consumer.receiver import Receiver
 from sourcepulse.consumer.schedule import Schedule
 

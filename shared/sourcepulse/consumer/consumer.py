@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from sourcepulse.brokers import QueueLimits
-from sourcepulse.brokers.address import DEFAULT_EXCHANGE, check_place
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE, check_place
 from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.consumer.arguments import log_unchecked, state_path, subscription_spec
 from sourcepulse.consumer.background import SLICE_SECONDS, BackgroundReceiver
-from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.order.ordering import HOLD_SECONDS
+from sourcepulse.consumer.received_event import Item
 from sourcepulse.consumer.receiver import Receiver
 from sourcepulse.consumer.report import ConsumerReport, ConsumerStats
-from sourcepulse.consumer.request import log_unchecked, state_path, subscription_spec
 from sourcepulse.errors import ConfigError, DecodeError
 from sourcepulse.events.event import Event
 from sourcepulse.gaps import Gap, Reset
@@ -250,7 +250,7 @@ class Consumer:
             BrokerUnavailableError: `timeout` has passed and the broker was never reached.
             BrokerError: the broker fails in a way that retrying cannot fix.
         """
-        from sourcepulse.consumer.run import Retry, run
+        from sourcepulse.consumer.callback import Retry, run
 
         if workers < 1:
             raise ConfigError("workers is the number of callbacks at once, at least 1")

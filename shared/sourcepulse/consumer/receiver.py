@@ -12,16 +12,16 @@ from pathlib import Path
 
 from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.consumer.item import Item
 from sourcepulse.consumer.memory.batch import BATCH_EVENTS, Batch
-from sourcepulse.consumer.memory.name import fact_of, name_of
+from sourcepulse.consumer.memory.event_name import fact_of, name_of
 from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.consumer.order.coverage import Coverage
 from sourcepulse.consumer.order.ordering import HOLD_EVENTS, Ordering
+from sourcepulse.consumer.received_event import Item
 from sourcepulse.consumer.reconnect import QueueBindings, ReconnectingSubscription
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerUnavailableError, DecodeError, StateError
-from sourcepulse.events.text import reason_line, short
+from sourcepulse.events.safe_text import reason_line, short
 from sourcepulse.events.wire import decode
 from sourcepulse.gaps import Gap, Reset, WentBack
 from sourcepulse.outbox.outbox import WITHHELD_TYPE

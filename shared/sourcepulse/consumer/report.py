@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sourcepulse.errors import DecodeError
-from sourcepulse.events.text import reason_line
+from sourcepulse.events.safe_text import reason_line
 from sourcepulse.gaps import Gap, Reset, WentBack
 
 log = logging.getLogger("sourcepulse.consumer")

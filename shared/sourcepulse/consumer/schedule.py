@@ -7,7 +7,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 
-from sourcepulse.consumer.item import Item
+from sourcepulse.consumer.received_event import Item
 
 
 class Schedule:

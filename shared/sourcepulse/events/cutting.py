@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sourcepulse.errors import EventError
-from sourcepulse.events import pointer as pointers
+from sourcepulse.events import json_pointer as pointers
+from sourcepulse.events.cut_record import Truncation
 from sourcepulse.events.limits import NEVER_CUT, NOTES, TEXT_MAX_BYTES, Limits, decode_text, size_of
-from sourcepulse.events.truncation import Truncation
 
 #: Anything with fewer bytes than this is never halved: ids, node hashes, words, times.
 SMALL_BYTES = 128

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sourcepulse.events.pointer import escape, resolve
+from sourcepulse.events.json_pointer import escape, resolve
 
 #: Keywords for readers; they do not constrain the value.
 ANNOTATIONS = frozenset({"$schema", "$id", "$defs", "title", "description", "examples"})

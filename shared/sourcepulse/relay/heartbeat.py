@@ -9,8 +9,8 @@ import time
 import uuid
 from typing import Any
 
+from sourcepulse.events.cut_record import Truncation
 from sourcepulse.events.event import RESTRICTED, RESTRICTED_SUFFIX, Event, stream_of
-from sourcepulse.events.truncation import Truncation
 from sourcepulse.outbox.outbox import Outbox, count_pending
 from sourcepulse.outbox.queries import count_buried
 

@@ -25,7 +25,7 @@ from brokers.conformance import test_patterns as patterns
 from brokers.conformance import test_publisher as publisher
 from brokers.conformance import test_sharing as sharing
 from sourcepulse.brokers.file import publisher as local_publisher
-from sourcepulse.brokers.file import queues as local
+from sourcepulse.brokers.file import subscription as local
 from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.consumer.order.ordering import Ordering
 from sourcepulse.consumer.report import ConsumerReport

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from sourcepulse.brokers.address import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.errors import BrokerRefusedUsError, ConfigError
 from support.brokers.broker_rabbitmq import RabbitBroker
 from support.brokers.broker_under_test import BrokerUnderTest

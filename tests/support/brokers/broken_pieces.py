@@ -12,7 +12,7 @@ from typing import Any
 
 from sourcepulse.brokers import Delivery, Message, Outcome, QueueLimits, Settlement, SubscriptionSpec
 from sourcepulse.brokers.file.publisher import LocalPublisher
-from sourcepulse.brokers.file.queues import LocalSubscription
+from sourcepulse.brokers.file.subscription import LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerUnavailableError
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sourcepulse.brokers import Message, QueueLimits, Settlement, Subscription, SubscriptionSpec
-from sourcepulse.brokers.file.queues import LocalPublisher, LocalSubscription
+from sourcepulse.brokers.file.subscription import LocalPublisher, LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import Event, Numbers
 from sourcepulse.events.wire import CONTENT_TYPE, encode

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sourcepulse.brokers.file.queues import LocalPublisher, LocalSubscription
+from sourcepulse.brokers.file.subscription import LocalPublisher, LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import VisibilityUnknownError
 from sourcepulse.events.event import PUBLIC, Event

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sourcepulse.events.pointer import resolve
+from sourcepulse.events.json_pointer import resolve
 
 #: Texts that each of our patterns takes, and some that none does.
 PATTERN_TEXTS = [

@@ -17,7 +17,7 @@ from sourcepulse.brokers.amqp.frames import PERSISTENT
 from sourcepulse.brokers.dead_letters import KEY_HEADER, REASON_HEADER, DeadLetter
 from sourcepulse.brokers.network.rabbitmq import DEAD_SUFFIX
 from sourcepulse.errors import BrokerUnavailableError, NothingThereError
-from sourcepulse.events.text import reason_line
+from sourcepulse.events.safe_text import reason_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

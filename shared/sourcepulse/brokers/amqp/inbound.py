@@ -18,7 +18,7 @@ from amqp.exceptions import UnexpectedFrame
 from amqp.serialization import loads
 
 from sourcepulse.brokers.dead_letters import KEY_HEADER
-from sourcepulse.events.text import ascii_line
+from sourcepulse.events.safe_text import ascii_line
 
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 #: Class basic, method deliver (AMQP 0-9-1 section 1.8.3.9).

@@ -13,8 +13,8 @@ from sqlite3 import Connection
 from typing import TYPE_CHECKING, cast
 
 from sourcepulse.brokers.dead_letters import DeadLetter
+from sourcepulse.brokers.file.dead_consumers import is_alive
 from sourcepulse.brokers.file.log import ROW_BYTES, Reach, remember_gone, remove_queue
-from sourcepulse.brokers.file.owner import is_alive
 from sourcepulse.brokers.file.queue import DEAD_LETTERS_MAX
 from sourcepulse.brokers.file.tables import LogFile, text_of
 from sourcepulse.errors import BrokerError, NothingThereError

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sourcepulse.brokers import Message
-from sourcepulse.brokers.file.owner import is_alive
+from sourcepulse.brokers.file.dead_consumers import is_alive
 from sourcepulse.brokers.file.tables import text_of
 from sourcepulse.events.topics import matches
 

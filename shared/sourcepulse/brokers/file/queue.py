@@ -14,7 +14,7 @@ from sourcepulse.brokers import SubscriptionSpec
 from sourcepulse.brokers.file.log import Reach, release_dead
 from sourcepulse.brokers.file.tables import text_of
 from sourcepulse.errors import SubscriptionError
-from sourcepulse.events.text import ascii_line
+from sourcepulse.events.safe_text import ascii_line
 
 #: The most messages that one look at the log scans.
 SCAN_ROWS = 1_000

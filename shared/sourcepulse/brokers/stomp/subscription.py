@@ -15,7 +15,7 @@ from sourcepulse.brokers.network.subscription import Handle, NetworkSubscription
 from sourcepulse.brokers.stomp.connection import StompConnection
 from sourcepulse.brokers.stomp.frames import Blame, ErrorFrameError
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError, SubscriptionError
-from sourcepulse.events.text import ascii_line, reason_line
+from sourcepulse.events.safe_text import ascii_line, reason_line
 
 #: The header of a dead letter that names the queue that it came from.
 QUEUE_HEADER = "x-queue"

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 
 from sourcepulse.cli.common import add_json, add_settings, open_outbox, print_json, settings
 from sourcepulse.errors import EXIT_FAILURE, EXIT_OK
-from sourcepulse.events.text import plain
+from sourcepulse.events.safe_text import plain
 from sourcepulse.relay.collect import CollectReport, collect_place, collectors, outbox_of, sweep
 
 HELP = "fetch first copies into the outbox"

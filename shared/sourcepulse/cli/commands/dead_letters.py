@@ -34,7 +34,7 @@ from sourcepulse.cli.common import (
     settings,
 )
 from sourcepulse.errors import EXIT_OK, ConfigError, NothingThereError
-from sourcepulse.events.text import plain
+from sourcepulse.events.safe_text import plain
 
 HELP = "list, show, requeue or drop the dead letters of a queue"
 

@@ -26,7 +26,7 @@ from sourcepulse.cli.common import (
 )
 from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, EXIT_REFUSED, ConfigError, NothingThereError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
-from sourcepulse.events.text import plain
+from sourcepulse.events.safe_text import plain
 from sourcepulse.events.topics import check_pattern
 from sourcepulse.outbox import queries as outbox_view
 from sourcepulse.outbox.delivery_state import bound_broker, unbind_broker

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sourcepulse.consumer.item import Item
+from sourcepulse.consumer.received_event import Item
 
 #: A rush begins after this many events in a row that took less than this time each, on average of a batch.
 RUSH_EVENTS = 20

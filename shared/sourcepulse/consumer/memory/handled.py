@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from sqlite3 import Connection
 
-from sourcepulse.consumer.memory.name import MARK
+from sourcepulse.consumer.memory.event_name import MARK
 
 #: How many names beyond the window may be kept until the oldest are removed together.
 SEEN_SLACK = 1_000

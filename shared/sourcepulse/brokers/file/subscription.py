@@ -13,8 +13,8 @@ from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers import Delivery, SubscriptionSpec
+from sourcepulse.brokers.file.dead_consumers import Owner, is_alive, owner_path, remove_orphans
 from sourcepulse.brokers.file.log import Reach, forget_consumer, release_dead, remove_queue, sweep
-from sourcepulse.brokers.file.owner import Owner, is_alive, owner_path, remove_orphans
 from sourcepulse.brokers.file.publisher import LocalPublisher
 from sourcepulse.brokers.file.queue import Leased, bury, declare, first_waiting, lease
 from sourcepulse.brokers.file.tables import LogFile, opened

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sourcepulse.errors import EventError
-from sourcepulse.events import pointer as pointers
+from sourcepulse.events import json_pointer as pointers
 from sourcepulse.events.limits import BAD_BYTE, NOTES, size_of
 
 #: The only text whose end is kept.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.brokers.address import DEFAULT_EXCHANGE
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse_buildbot.mapping.build_facts import plain_tags
 from sourcepulse_buildbot.settings import FORMATS, Settings
 

@@ -171,7 +171,8 @@ def test_a_push_of_one_changeset_loads_few_modules_of_ours_and_enters_few_files(
             work.commit()
             work.push(server, "--config", f"extensions.report={path}")
     assert len(server.events()) == 3
-    modules = [line.split("\t")[0] for line in loaded.read_text(encoding="utf-8").splitlines()]
+    # Mercurial's own name of an extension is a second name of the same module.
+    modules = [line.split("\t")[0] for line in set(loaded.read_text(encoding="utf-8").splitlines())]
     with_code = sorted(path for path in modules if len(ast.parse(Path(path).read_text(encoding="utf-8")).body) > 1)
     assert len(with_code) <= MODULES_MAX, with_code
     files = entered.read_text(encoding="utf-8").splitlines()

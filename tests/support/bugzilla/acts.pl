@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-# What people, administrators and other programs do to a Bugzilla, fake or real, beside what bugzilla_worker.pl has
+# What people, administrators and other programs do to a Bugzilla, fake or real, beside what worker.pl has
 # itself. Each act is called with a world, a step and the number of a bug; what has to be picked is picked by the step.
 package Acts;
 

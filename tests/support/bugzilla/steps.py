@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What people do to a Bugzilla, at random: steps of `bugzilla_worker.pl`, each with words of its own."""
+"""What people do to a Bugzilla, at random: steps of `worker.pl`, each with words of its own."""
 
 from __future__ import annotations
 

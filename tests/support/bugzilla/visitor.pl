@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
 
-# Visits a real Bugzilla without logging in: `perl -T bugzilla_visitor.pl FOLDER` reads lines of JSON, {"script": "show_bug.cgi",
+# Visits a real Bugzilla without logging in: `perl -T visitor.pl FOLDER` reads lines of JSON, {"script": "show_bug.cgi",
 # "query": "id=7", "path": ""}, runs the script as a web server would, without cookies, and answers each with a line of JSON,
 # {"page": "..."}. Modules are loaded once, and each visit is a process of its own.
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: MPL-2.0
 
 # Does to a Bugzilla, fake or real, what it reads, a JSON object a line, and answers each with a line:
-#   perl bugzilla_worker.pl FOLDER FIRST_BUG JOURNAL
+#   perl worker.pl FOLDER FIRST_BUG JOURNAL
 # Bugs are counted from FIRST_BUG on. After each step the words that an anonymous visitor can read now, and the numbers of what
 # he can see, are added to the file JOURNAL; the answer says what became different for him.
 
@@ -23,8 +23,8 @@ use constant MASS_BUGS => 15;
 my ($folder, $first, $journal) = @ARGV;
 my $json  = JSON::XS->new->canonical->ascii;
 my $world = BzWorld->new($folder);
-require "$FindBin::Bin/bugzilla_sights.pl";
-my $acts = require "$FindBin::Bin/bugzilla_acts.pl";
+require "$FindBin::Bin/sights.pl";
+my $acts = require "$FindBin::Bin/acts.pl";
 Acts::prepare($world);
 my $sights = Sights->new($world, $first);
 my $last_look;

@@ -61,11 +61,11 @@ system-packages:
 				apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
 		else echo "missing for the full test:$$missing; install with: apt-get install$$missing" >&2; fi; fi
 
-# Much of a test's time is waiting for brokers, so two cores have work for three. A broker of a loaded machine now and then
+# How many workers there are is in tests/conftest.py. A broker of a loaded machine now and then
 # does what it may do at any time, for example resets a connection. A test that fails runs once more; the summary lists it as
 # RERUN, and one that is listed twice is a defect. Where you develop (`.venv/bin/pytest`) and in `make soak` nothing runs again.
 test: setup system-packages lint prove
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 -raR
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --reruns 1 -raR
 
 # The Perl half of the Bugzilla extension; with BUGZILLA_HOME=DIR in that Bugzilla, else in a fake one.
 prove: system-packages

@@ -12,7 +12,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::Bin/../../bugzilla_extension/SourcePulse/t/lib";
+use lib "$FindBin::Bin/../../../bugzilla_extension/SourcePulse/t/lib";
 
 use BzWorld;
 use IO::Handle;

@@ -15,8 +15,8 @@ from support.brokers.activemq import ActiveMqNode, require_activemq
 from support.brokers.rabbitmq import RabbitNode, require_rabbitmq
 from support.hg.quick_hg import quick_hgs
 
-#: Two thirds of a test's time is waiting for processes.
-WORKERS_PER_CORE = 3
+#: A test waits for processes in a good third of its time; with three workers a core the whole is no faster.
+WORKERS_PER_CORE = 2
 #: A worker has a RabbitMQ and an ActiveMQ of its own.
 WORKER_GIB = 1
 #: A worker runs a file as a whole, so those of 20 s and more come first, the longest before the others (measured on

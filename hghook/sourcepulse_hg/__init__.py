@@ -240,12 +240,13 @@ def _add_validators(repo: Any, tr: Any) -> None:
         here = reference()
         if here is None:
             return
-        _note_seen(here, tr)
-        if _changed_anything(here, tr):
-            record = _or_warn(here.ui, _UNPUBLISHED, lambda: _ours("transaction.record").record)
-            if record is not None:
-                # This may refuse the push.
-                record(here, tr)
+        has_changed = _changed_anything(here, tr)
+        record = _or_warn(here.ui, _UNPUBLISHED, lambda: _ours("transaction.record").record) if has_changed else None
+        if record is not None or not has_changed:
+            # Otherwise, as during an upgrade of ours, the changesets stay unseen, and the next transaction finds them.
+            _note_seen(here, tr)
+        if record is not None:
+            record(here, tr)
 
     tr.addvalidator(_GATE, guard)
     tr.addvalidator(VALIDATOR, validate)

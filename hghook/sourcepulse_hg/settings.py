@@ -145,8 +145,11 @@ class SettingsReader:
         try:
             if isinstance(known, bool):
                 return self.ui.configbool(SECTION, key)
-            if isinstance(known, int) and 0 <= (number := self.ui.configint(SECTION, key)) <= HIGHEST_MAX_CHANGESETS:
-                return number
+            # Python would also read `+5` and `1_000`.
+            if isinstance(known, int) and text.isascii() and text.isdigit():
+                number = self.ui.configint(SECTION, key)
+                if number <= HIGHEST_MAX_CHANGESETS:
+                    return number
         except error.ConfigError:
             pass
         if known is None or (isinstance(known, tuple) and text in known):

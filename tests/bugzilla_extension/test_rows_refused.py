@@ -93,11 +93,11 @@ def test_a_thin_row_that_was_not_completed_is_refused_with_the_reason() -> None:
     [
         ("bug.update", without("changes", bug_update()), r"KeyError changes \(bugs\.py, line [0-9]+\)"),
         ("bug.update", bug_update(bug=without("is_open", BUG), changes=CHANGES), r"KeyError is_open \(bugs\.py, .*\)"),
-        ("bug.update", bug_update(flags=[{"flag": flag(), "status": SECRET}]), r"KeyError \(parts\.py, .*\)"),
+        ("bug.update", bug_update(flags=[{"flag": flag(), "status": SECRET}]), r"KeyError \(attachments\w*\.py, .*\)"),
         ("bug.update", bug_update(comments=SECRET), r"AttributeError \(views\.py, .*\)"),
         ("bug.update", bug_update(comments=[comment(creation_time=SECRET)]), r"ValueError \(views\.py, .*\)"),
         ("bug.create", without("who", bug_create()), r"KeyError who \(bugs\.py, .*\)"),
-        ("attachment.delete", {"place": ["a", "b"], "who": None}, r"KeyError attachment \(parts\.py, .*\)"),
+        ("attachment.delete", {"place": ["a", "b"], "who": None}, r"KeyError attachment \(attachments\w*\.py, .*\)"),
         ("product.create", {"words": ["a"]}, r"KeyError thing \(events\.py, .*\)"),
         ("keyword.update", {"words": ["a"], "thing": THINGS["keyword"][1]}, r"KeyError changes \(events\.py, .*\)"),
     ],

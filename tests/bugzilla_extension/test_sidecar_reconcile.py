@@ -248,7 +248,8 @@ def test_a_row_of_the_history_that_cannot_be_published_is_skipped(
     good = recovered("bug.update", bug_update(changes=CHANGES), activities=[2])
     bugzilla.say("pages.json", [[bad, good]])
     assert compare(bugzilla, outbox) == 1
-    assert "cannot be published: no events could be made of it: KeyError (parts.py, line " in caplog.text
+    sentence = "no events could be made of it: KeyError (attachments_flags_comments.py, line "
+    assert f"cannot be published: {sentence}" in caplog.text
     assert "S3CRET" not in caplog.text
 
 

@@ -149,6 +149,26 @@ def test_half_an_installation_warns_and_lets_pushes_pass(tmp_path: Path, mode: s
     assert server.nodes() == work.nodes()
 
 
+def test_a_push_during_an_upgrade_passes_and_is_published_with_the_next(tmp_path: Path) -> None:
+    packages = tmp_path / "site-packages"
+    shutil.copytree(EXTENSION_FOLDER, packages / "sourcepulse_hg")
+    shutil.copytree(Path(sourcepulse.__file__).parent, packages / "sourcepulse")
+    site = Site(tmp_path / "site", SYSTEM_HG)
+    server = site.repository("server", f"[extensions]\nsourcepulse_hg = {packages}/sourcepulse_hg\n")
+    work = site.repository("work")
+    module = packages / "sourcepulse_hg" / "transaction" / "record.py"
+    for is_there in (True, False, True):
+        if not is_there:
+            module.rename(module.with_suffix(".new"))
+        work.commit()
+        result = work.push_ssh(server)
+        assert ("the push is not published" in result.stdout + result.stderr) == (not is_there)
+        if not is_there:
+            module.with_suffix(".new").rename(module)
+    assert [event.data["last"] for event in server.events()] == work.nodes()
+    assert [event.data["recovered"] for event in server.events()] == [False, True, False]
+
+
 def test_a_push_imports_no_broker_client(each_site: Site) -> None:
     server = each_site.server(keys=f"broker = file://{each_site.folder}/log.db\nrelay = off")
     modules, _ = _loaded(each_site, server)

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from mercurial import ui as hg_ui
 
+from sourcepulse_hg.settings import SettingsReader
 from support.hg.sites import Repository, Site
 
 #: A push on a busy machine takes a second or two; the allowance of the hook is 0.2 s.
@@ -127,6 +129,16 @@ def test_bad_values_are_reported_with_key_and_file_and_the_defaults_hold(each_si
     assert text.count(str(server.path / ".hg" / "hgrc") + ":") == 8
     data = server.event().data
     assert data["changesets"][0]["files"] == ["file"]
+
+
+@pytest.mark.parametrize("value", [b"+5", b"-5", b"1_0", b"1001", b"5.0", b"9" * 5_000])
+def test_a_number_of_another_form_is_reported_and_the_default_holds(value: bytes) -> None:
+    ui = hg_ui.ui()
+    ui.setconfig(b"sourcepulse", b"max_changesets", value, b"hgrc:7")
+    reader = SettingsReader(ui)
+    assert reader.value(b"max_changesets") == 100
+    sentence = f"hgrc:7: [sourcepulse] max_changesets is {value.decode()!r}, must be 0 to 1000; using 100"
+    assert reader.problems == [sentence]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

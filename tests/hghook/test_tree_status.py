@@ -328,17 +328,17 @@ def test_a_service_decides_and_its_changes_are_published_once(each_site: Site) -
 
 
 @pytest.mark.parametrize(
-    ("command", "unreachable"),
+    ("command", "unreachable", "problem"),
     [
-        ("false", "closed"),
-        ("echo strange", "closed"),
-        ("sleep 60", "closed"),
-        ("yes closed", "closed"),
-        ("false", "open"),
+        ("false", "closed", "ended with 1"),
+        ("echo strange", "closed", "says 'strange'"),
+        ("sleep 60", "closed", "does not answer within 5 s"),
+        ("yes closed", "closed", "prints more than 65536 bytes"),
+        ("false", "open", ""),
     ],
 )
 def test_a_service_that_gives_no_answer_closes_the_tree_or_opens_it_as_configured(
-    site: Site, command: str, unreachable: str
+    site: Site, command: str, unreachable: str, problem: str
 ) -> None:
     server, work = _service(site, "open", f"tree_unreachable = {unreachable}")
     hgrc = server.path / ".hg" / "hgrc"
@@ -348,7 +348,7 @@ def test_a_service_that_gives_no_answer_closes_the_tree_or_opens_it_as_configure
     assert time.monotonic() - began < _WAIT_SECONDS
     assert (result.returncode != 0) == (unreachable == "closed")
     if unreachable == "closed":
-        assert "the tree is closed: its status is not known: tree_command" in result.stderr
+        assert f"the tree is closed: its status is not known: tree_command {problem}" in result.stderr
     assert _published(server) == []
 
 

@@ -64,6 +64,10 @@ sub _lines {
 
 sub _append {
   my ($text) = @_;
+
+  # A database may describe its errors in any language, and syswrite() dies of
+  # characters that are not bytes.
+  utf8::encode($text) if utf8::is_utf8($text);
   sysopen(my $file, missed_path(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW,
     0660)
     or return;

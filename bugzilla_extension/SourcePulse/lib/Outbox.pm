@@ -61,9 +61,11 @@ sub record {
     local ($!, $?);
     local $@;
     my $done = _try($make);
-    if (my $reason = $done->{reason}) {
+
+    # An error whose first line is empty has an empty reason.
+    if (defined(my $reason = $done->{reason})) {
       $done = _try(sub { $thin->($reason) }) if $thin;
-      _missed($thin, $done->{reason})        if $done->{reason};
+      _missed($thin, $done->{reason})        if defined $done->{reason};
     }
     $fatal = $done->{fatal};
   }

@@ -120,6 +120,31 @@ subtest 'facts that cannot be made' => sub {
   is(missed(), 0, 'none is missed');
 };
 
+subtest 'an error whose first line is empty' => sub {
+  foreach my $error ("\n<p>no facts</p>\n", "0\n") {
+    my ($is_there, $died) = failing_event('bug_updated', sub { die $error }, sub { update() });
+    is_deeply([$is_there, $died], [1, ''], 'the update stands');
+    my ($payload) = drained();
+    ok($payload->{recovered}, 'and is not lost');
+    failing_event('thin_row_now', sub { die $error }, sub {
+      failing_event('bug_updated', sub { die "no facts\n" }, sub { update() });
+    });
+    is(missed(), 1, 'not even without a row');
+    Bugzilla::Extension::SourcePulse::MissedChanges::forget_missed(1);
+  }
+};
+
+subtest 'an error in another language' => sub {
+  failing_event('thin_row_now', sub { die "\x{43d}\x{435}\x{442} \x{442}\x{430}\x{431}\x{43b}\x{438}\x{446}\x{44b}\n" }, sub {
+    failing_event('bug_updated', sub { die "no facts\n" }, sub {
+      my ($is_there, $died) = update();
+      is_deeply([$is_there, $died], [1, ''], 'the update stands');
+    });
+  });
+  is(missed(), 1, 'and is counted');
+  Bugzilla::Extension::SourcePulse::MissedChanges::forget_missed(1);
+};
+
 subtest 'facts of a bug that was private then' => sub {
   my $secret = failing_event('bug_created', sub { die "no facts\n" }, sub { $world->create_bug(groups => ['secretgroup']) });
   $world->update_bug($secret, groups => {remove => ['secretgroup']});

@@ -8,11 +8,13 @@ The command prints JSON in the form of tree-status services, `{"status": "closed
 
 import json
 import os
+import selectors
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from sourcepulse_hg.tree.state import CLOSED, OPEN, REASON_MAX_CHARACTERS, STATES, TreeState, TreeStateError
 
@@ -42,15 +44,28 @@ def ask_service(command: bytes, environ: Mapping[bytes, bytes], now: float) -> T
 
 def _answer(process: subprocess.Popen[bytes]) -> bytes:
     """Return what the process prints until it exits; processes that it leaves running are ignored."""
+    answer, pipe = bytearray(), cast("BinaryIO", process.stdout)
+    deadline = time.monotonic() + ANSWER_LIMIT_SECONDS
+    late = TreeStateError(f"tree_command does not answer within {ANSWER_LIMIT_SECONDS:.0f} s")
+    # Not communicate(), which would keep everything that a command prints without end until the time is over.
+    with pipe, selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if time.monotonic() >= deadline or not selector.select(max(0.0, deadline - time.monotonic())):
+                raise late
+            chunk = os.read(pipe.fileno(), ANSWER_MAX_BYTES)
+            if not chunk:
+                break
+            answer += chunk
+            if len(answer) > ANSWER_MAX_BYTES:
+                raise TreeStateError(f"tree_command prints more than {ANSWER_MAX_BYTES} bytes")
     try:
-        answer, _ = process.communicate(timeout=ANSWER_LIMIT_SECONDS)
+        process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        raise TreeStateError(f"tree_command does not answer within {ANSWER_LIMIT_SECONDS:.0f} s") from None
+        raise late from None
     if process.returncode:
         raise TreeStateError(f"tree_command ended with {process.returncode}")
-    if len(answer) > ANSWER_MAX_BYTES:
-        raise TreeStateError(f"tree_command prints more than {ANSWER_MAX_BYTES} bytes")
-    return answer
+    return bytes(answer)
 
 
 def parse_answer(answer: bytes, now: float) -> TreeState:

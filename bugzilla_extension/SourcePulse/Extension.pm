@@ -114,15 +114,28 @@ sub group_before_delete {
 # Loaded when needed, which is rare, because without mod_perl every page loads
 # what the hooks load.
 sub _record_thing {
-  require Bugzilla::Extension::SourcePulse::RecordThing;
+  return unless _load('RecordThing');
   return Bugzilla::Extension::SourcePulse::RecordThing::record_thing(@_);
 }
 
 sub _record_lost {
   my ($object, $timestamp) = @_;
-  require Bugzilla::Extension::SourcePulse::RecordLost;
+  return unless _load('RecordLost');
   return Bugzilla::Extension::SourcePulse::RecordLost::record_lost($object,
     $timestamp || now());
+}
+
+# A server process that outlives an upgrade may find no such file any more. The
+# change is missed then, and counted, but goes through.
+sub _load {
+  my ($module) = @_;
+  my $is_loaded = 0;
+  record(sub {
+    require "Bugzilla/Extension/SourcePulse/$module.pm";
+    $is_loaded = 1;
+    return;
+  });
+  return $is_loaded;
 }
 
 # -- setup and administration

@@ -239,4 +239,18 @@ subtest 'the restricted stream' => sub {
   $world->rows;
 };
 
+subtest 'a module that an upgrade removed from under a running server' => sub {
+  my $file = 'Bugzilla/Extension/SourcePulse/RecordThing.pm';
+  my $lost = sub { die "no $_[1]\n" if $_[1] eq $file; return };
+  delete local $INC{$file};
+  local @INC = ($lost, @INC);
+  require Bugzilla::Extension::SourcePulse::MissedChanges;
+  my $product = Bugzilla::Product->new({name => 'TestProduct'});
+  my $version = eval { create_below('Bugzilla::Version', $product, "$word gone") };
+  ok($version, 'leaves the change alone') or diag $@;
+  is_deeply([$world->rows], [], 'has no row');
+  is(Bugzilla::Extension::SourcePulse::MissedChanges::count_missed(), 1, 'and counted as missed');
+  Bugzilla::Extension::SourcePulse::MissedChanges::forget_missed(1);
+};
+
 done_testing();

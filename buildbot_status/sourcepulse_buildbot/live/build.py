@@ -120,7 +120,8 @@ def configured_builder(botmaster: Any, name: str) -> BuilderFacts | None:
 
 def secrets_of(build: Any) -> Mapping[str, str]:
     """Return the secrets that a running build has used so far: their names, in angle brackets, by value."""
-    return _read(lambda: {text_of_secret(secret): name for secret, name in build.properties._used_secrets.items()}, {})
+    used = _read(lambda: dict(build.properties._used_secrets), {})
+    return {text_of_secret(secret): name for secret, name in used.items()}
 
 
 def text_of_secret(secret: object) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from sourcepulse import Consumer, Event
 from sourcepulse.brokers import QueueLimits
-from sourcepulse.brokers.file.admin import bring_back_dead_letters, dead_letters
+from sourcepulse.brokers.file.admin import bring_back_dead_letters, dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.errors import ConfigError
@@ -175,6 +175,22 @@ def test_leaving_an_event_in_progress_counts_for_it_and_for_nothing_behind_it(
         assert [event.data["number"] for event in consumer] == [2, 3]
         assert consumer.stats.rejected == 1
     assert buried(url) == [1]
+
+
+def test_an_event_that_asyncio_never_asked_for_is_not_counted(url: BrokerUrl) -> None:
+    async def open_only() -> None:
+        async with durable(url):
+            while not queue_statistics(url)[0].leased:
+                await asyncio.sleep(0.01)
+            # Enough for the library's thread to do with the event what it does without being asked.
+            await asyncio.sleep(0.1)
+
+    subscribed(url, 2)
+    for _ in range(LIMIT + 1):
+        asyncio.run(open_only())
+    with durable(url) as consumer:
+        assert [event.data["number"] for event in consumer] == [1, 2]
+    assert buried(url) == []
 
 
 def test_an_event_in_progress_is_one_attempt_however_often_its_connection_is_lost(url: BrokerUrl) -> None:

@@ -16,7 +16,7 @@ import pytest
 from sourcepulse import Consumer, Event
 from sourcepulse.brokers.file.admin import dead_letters, queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.errors import ConfigError
+from sourcepulse.errors import ConfigError, StateError
 from sourcepulse.gaps import Gap
 from support.brokers.embedded_log import log_url, publish_events, push_event, wait_until
 
@@ -328,6 +328,28 @@ def test_a_full_prefetch_is_not_a_gap(url: BrokerUrl) -> None:
     consumer.close()
     assert [each for each in place.done if each[0] == "a"] == ["a1", "a2", "a3", "a4"]
     assert reported == []
+
+
+def test_an_attempt_that_cannot_be_counted_ends_run_with_the_reason(url: BrokerUrl, tmp_path: Path) -> None:
+    def consumer() -> Consumer:
+        path = tmp_path / "memory.db"
+        return Consumer(url, ["hg.push.repo"], queue="me", durable=True, state=path, timeout=0.5)
+
+    consumer().__enter__().close()
+    publish_events(url, *pushes("a", 1))
+    with consumer() as first:
+        assert first.receive(5) is not None
+    second = consumer()
+    second.open()
+    for path in tmp_path.glob("memory.db*"):
+        path.unlink()
+    begun: list[Event] = []
+    running = Running(second, begun.append, workers=2)
+    running.end()
+    assert isinstance(running.error, StateError)
+    assert begun == []
+    second.close()
+    assert unsettled(url) == 1
 
 
 def test_an_exception_that_is_not_an_error_ends_run_and_the_event_comes_again(url: BrokerUrl) -> None:

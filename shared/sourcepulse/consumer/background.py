@@ -56,6 +56,8 @@ class BackgroundReceiver:
         self._news = threading.Condition(lock)
         self._ending = False
         self._gave_back = False
+        #: How many workers wait for an item; no more are counted as handed over than are asked for.
+        self._asking = 0
         self._over = threading.Event()
         # A daemon, because it waits for the broker and the end of the program must not.
         self._thread = threading.Thread(target=self._serve, name="sourcepulse-consumer", daemon=True)
@@ -78,17 +80,23 @@ class BackgroundReceiver:
         """Wait for the next item and return it; None when no more will come."""
         item = None
         with self._work:
-            while item is None and not self._ending and not self._receiver.stopping:
-                item = self._take()
-                if item is None:
-                    due_in = self._schedule.due_in(time.monotonic())
-                    self._work.wait(SLICE_SECONDS if due_in is None else min(SLICE_SECONDS, due_in))
+            self._asking += 1
+            try:
+                while item is None and not self._ending and not self._receiver.stopping:
+                    item = self._take()
+                    if item is None:
+                        due_in = self._schedule.due_in(time.monotonic())
+                        self._work.wait(SLICE_SECONDS if due_in is None else min(SLICE_SECONDS, due_in))
+            finally:
+                self._asking -= 1
         return item
 
     def take_now(self) -> Item | None:
-        """Return the next item if one is ready, else None."""
+        """Return the next item if one is ready, else None; its only caller then asks again after a change."""
         with self._work:
-            return None if self._ending or self._receiver.stopping else self._take()
+            item = None if self._ending or self._receiver.stopping else self._take()
+            self._asking = int(item is None)
+        return item
 
     def acknowledge(self, item: Item) -> None:
         """Acknowledge an item that was taken."""
@@ -119,8 +127,8 @@ class BackgroundReceiver:
         item = self._schedule.take(time.monotonic())
         if item is not None:
             self._receiver.report.stats.received += 1
-            # The next item may have to be counted or buried.
-            self._news.notify()
+        # The next item may have to be counted or buried.
+        self._news.notify()
         return item
 
     def _finish(self, item: Item, rejected: str | None) -> None:
@@ -207,15 +215,20 @@ class BackgroundReceiver:
         """Count the attempts of the items that are next, and bury those with too many."""
         while True:
             with self._work:
-                # What comes after the end will not be handed over.
-                item = (
-                    None if self._ending or self._receiver.stopping else self._schedule.take_unready(time.monotonic())
-                )
+                # What comes after the end, or is never asked for, is not handed over.
+                over = self._ending or self._receiver.stopping
+                item = self._schedule.take_unready(time.monotonic()) if self._asking and not over else None
             if item is None:
                 return
-            # Those before it are recorded first: if this one kills the process, they do not come again.
-            self._settle()
-            ready = self._receiver.make_ready(item)
+            try:
+                # Those before it are recorded first: if this one kills the process, they do not come again.
+                self._settle()
+                ready = self._receiver.make_ready(item)
+            except BaseException:
+                # Otherwise it would count as in progress, and the end would wait for it without limit.
+                with self._work:
+                    self._schedule.finish(item)
+                raise
             with self._work:
                 if ready:
                     self._schedule.postpone(item, 0.0)

@@ -454,7 +454,7 @@ def test_the_beginning_of_an_id_may_consist_of_digits(tmp_path: Path, capsys: py
     assert main(["outbox", "show", "", "--outbox", str(tmp_path / "o.db")]) == 3
 
 
-@pytest.mark.parametrize("arguments", [["help", "status"], ["status", "--help"]])
+@pytest.mark.parametrize("arguments", [["help", "status"], ["-v", "help", "status"], ["status", "--help"]])
 def test_help_of_a_command_is_there_in_both_orders(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

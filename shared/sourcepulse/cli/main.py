@@ -100,7 +100,7 @@ def _log_to_stderr(*, verbose: bool) -> None:
 def _in_order(argv: Sequence[str]) -> list[str]:
     """Return the arguments with the command first: `help CMD` is `CMD --help`, and `-v CMD` is `CMD -v`."""
     match list(argv):
-        case ["help", *rest]:
+        case ["help", *rest] | [("-v" | "--verbose"), "help", *rest]:
             return [*rest, "--help"]
         case [("-v" | "--verbose") as verbose, command, *rest]:
             return [command, verbose, *rest]

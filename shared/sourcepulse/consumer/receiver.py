@@ -161,7 +161,7 @@ class Receiver:
         self.flush()
         item.ready = self._state.count_attempt(item.name, self._attempts_max)
         if not item.ready:
-            self.reject(item, f"handed over {self._spec.limits.max_deliveries} times and never acknowledged")
+            self.reject(item, f"delivered {self._spec.limits.max_deliveries} times and never acknowledged")
         return item.ready
 
     def acknowledge(self, item: Item) -> None:

@@ -120,7 +120,7 @@ def configured_builder(botmaster: Any, name: str) -> BuilderFacts | None:
 
 def secrets_of(build: Any) -> Mapping[str, str]:
     """Return the secrets that a running build has used so far: their names, in angle brackets, by value."""
-    used = _read(lambda: dict(build.properties._used_secrets), {})
+    used: dict[object, str] = _read(lambda: dict(build.properties._used_secrets), {})
     return {text_of_secret(secret): name for secret, name in used.items()}
 
 

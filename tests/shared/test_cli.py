@@ -462,6 +462,11 @@ def test_help_of_a_command_is_there_in_both_orders(capsys: pytest.CaptureFixture
     assert said(capsys).startswith("usage: sourcepulse status")
 
 
+def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "dead-letters" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["-v", "status"], ["status", "-v"], ["--verbose", "status"]])
 def test_verbose_is_understood_before_and_behind_the_command(outbox: str, arguments: list[str]) -> None:
     assert main([*arguments, "--outbox", outbox]) == 0

@@ -159,6 +159,14 @@ def test_lines_of_builds_name_step_outcome_duration_and_reason() -> None:
     assert lines["change.added.v1"].endswith("  Jörg <joerg@example.org>: Bug 1234 - handle empty input")
 
 
+def test_lines_of_references_name_the_first_one_and_its_node() -> None:
+    lines = {event.type: line(event).split("  ", 3)[3] for event in recorded_events("hg")}
+    assert lines["hg.head.closed.v1"] == "stable: dc1a052bae06"
+    assert lines["hg.bookmark.deleted.v1"] == "release: gone"
+    assert lines["hg.tree.closed.v1"] == "closed: build bustage"
+    assert lines["hg.phase.changed.v1"] == "public: dc504cae1881 and 1 more"
+
+
 def test_a_line_of_a_bug_names_it_and_who_changed_it() -> None:
     changed = [event for event in recorded_events("bugzilla") if event.type == "bugzilla.bug.changed.v1"]
     assert line(changed[0]).endswith("bug 1234 Crash on empty input, by alice")

@@ -62,7 +62,8 @@ def _of_first_copies(settings: Settings) -> Iterator[Finding]:
         yield Finding("first copies", f"cannot be listed: {error}", well=False)
         return
     if waiting:
-        yield Finding("first copies", f"{len(waiting)} are not in the outbox: run hg sourcepulse-recover", well=False)
+        way = "the next push brings them, or hg sourcepulse-recover"
+        yield Finding("first copies", f"not in the outbox yet: {len(waiting)}; {way}", well=False)
 
 
 def _of_outbox(settings: Settings) -> Iterator[Finding]:

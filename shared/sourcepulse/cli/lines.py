@@ -16,6 +16,14 @@ __all__ = ["line", "plain", "shorten", "summary"]
 #: A summary is cut here; the JSON form has everything.
 SUMMARY_MAX_CHARACTERS = 100
 NODE_DIGITS = 12
+#: The lists of events about references and nodes -> the member that names an entry, and the one with its node.
+_LISTED = {
+    "heads": ("branch", "node"),
+    "bookmarks": ("bookmark", "node"),
+    "tags": ("tag", "node"),
+    "changes": ("phase", "node"),
+    "markers": ("operation", "prednode"),
+}
 
 _DIM = "\x1b[2m"
 _BOLD = "\x1b[1m"
@@ -60,6 +68,8 @@ def _words(event: Event) -> str:
     data = event.data
     if event.type.startswith("hg.push."):
         return _push(data)
+    if family == "hg":
+        return _hg(data)
     if family == "system":
         return _text(data.get("message"))
     if family in ("build", "test", "change"):
@@ -67,6 +77,17 @@ def _words(event: Event) -> str:
     if family == "bugzilla" and "bug" in data:
         who = data.get("who") or {}
         return f"bug {data['bug']['id']} {data['bug']['summary']}" + (f", by {who['name']}" if who.get("name") else "")
+    return ""
+
+
+def _hg(data: Mapping[str, Any]) -> str:
+    """Return the first name and node that an event about references lists, and how many more there are."""
+    if "state" in data:
+        return _joined(data["state"], data["reason"])
+    for member, (name, node) in _LISTED.items():
+        if listed := data.get(member):
+            first = _joined(listed[0][name], (listed[0][node] or "gone")[:NODE_DIGITS])
+            return first + (f" and {len(listed) - 1} more" if len(listed) > 1 else "")
     return ""
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from sourcepulse.config import DEFAULT_FILES, default_files
-from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, SourcePulseError
+from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, SourcePulseError
 
 #: Where plugins offer commands of their own, each a module like those in `sourcepulse.cli.commands`.
 ENTRY_POINT_GROUP = "sourcepulse.commands"
@@ -58,6 +58,9 @@ def main(argv: Sequence[str] | None = None, *, files: Sequence[Path] | None = No
         # A character that the terminal or the locale lacks is written as an escape.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if not argv:
+        build_parser().print_help(sys.stderr)
+        return EXIT_USAGE
     args = build_parser(argv).parse_args(argv)
     args.default_files = default_files() if files is None else files
     args.explain = lambda _: ""

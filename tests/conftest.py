@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from hypothesis import settings
@@ -94,7 +95,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the programs that tests start, also where the tests themselves run in the background.
+    """Pass Ctrl-C on to the programs that tests start, also where the tests themselves run in the background.
 
     No configuration file of this machine or user changes what a command does.
     """
@@ -117,21 +118,15 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
     """A started private node with the users of `support.brokers.rabbitmq`; leave it as it was found."""
     require_rabbitmq()
     # The base folder of a worker is its own, so that each has a node of its own.
-    node = RabbitNode(tmp_path_factory.mktemp("rabbitmq"))
-    try:
+    with closing(RabbitNode(tmp_path_factory.mktemp("rabbitmq"))) as node:
         node.start()
         yield node
-    finally:
-        node.close()
 
 
 @pytest.fixture(scope="session")
 def activemq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveMqNode]:
     """A started private broker with the users of `support.brokers.rabbitmq`; leave it as it was found."""
     require_activemq()
-    node = ActiveMqNode(tmp_path_factory.mktemp("activemq"))
-    try:
+    with closing(ActiveMqNode(tmp_path_factory.mktemp("activemq"))) as node:
         node.start()
         yield node
-    finally:
-        node.close()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -49,12 +50,9 @@ def narrow_rabbitmq(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RabbitNode]:
     """A node that takes small messages only: a start costs less than rabbitmqctl, once for each test."""
-    node = RabbitNode(tmp_path_factory.mktemp("narrow"), max_message_bytes=SMALL_MESSAGE_BYTES)
-    try:
+    with closing(RabbitNode(tmp_path_factory.mktemp("narrow"), max_message_bytes=SMALL_MESSAGE_BYTES)) as node:
         node.start()
         yield node
-    finally:
-        node.close()
 
 
 @pytest.fixture(scope="session")
@@ -63,9 +61,6 @@ def narrow_activemq(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ActiveMqNode]:
     """A broker that takes small messages only; the limit cannot be changed while it runs."""
-    node = ActiveMqNode(tmp_path_factory.mktemp("narrow"), max_frame_bytes=SMALL_MESSAGE_BYTES)
-    try:
+    with closing(ActiveMqNode(tmp_path_factory.mktemp("narrow"), max_frame_bytes=SMALL_MESSAGE_BYTES)) as node:
         node.start()
         yield node
-    finally:
-        node.close()

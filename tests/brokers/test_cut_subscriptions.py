@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,12 +127,9 @@ def test_renewals_neither_reorder_nor_repeat_what_waits(broker: RabbitBroker) ->
 @pytest.fixture(scope="module")
 def managed_activemq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveMqNode]:
     require_activemq()
-    node = ActiveMqNode(tmp_path_factory.mktemp("managed"), managed=True)
-    try:
+    with closing(ActiveMqNode(tmp_path_factory.mktemp("managed"), managed=True)) as node:
         node.start()
         yield node
-    finally:
-        node.close()
 
 
 def test_a_queue_of_activemq_that_was_removed_is_made_again_and_what_was_lost_is_a_gap(

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -110,12 +111,9 @@ def strict_rabbitmq(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RabbitNode]:
     """A node that wants certificates; whether it does cannot be changed while it runs."""
-    node = RabbitNode(tmp_path_factory.mktemp("strict"), client_cert_required=True)
-    try:
+    with closing(RabbitNode(tmp_path_factory.mktemp("strict"), client_cert_required=True)) as node:
         node.start()
         yield node
-    finally:
-        node.close()
 
 
 def make_broker(name: str, request: pytest.FixtureRequest) -> BrokerUnderTest:

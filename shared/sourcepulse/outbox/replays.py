@@ -25,6 +25,7 @@ def request_replay(outbox: Outbox, position: int) -> None:
         if not has_body:
             raise NothingThereError(f"the event at position {position} has expired, only its id is kept")
         db.execute("INSERT OR IGNORE INTO replays (position, requested_at) VALUES (?, ?)", (position, outbox.now()))
+    outbox.wake_relay()
 
 
 def claim_replays(outbox: Outbox, stream: str, *, after: int = 0, limit: int = 100) -> list[tuple[int, Claimed]]:

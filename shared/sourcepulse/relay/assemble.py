@@ -15,7 +15,7 @@ from sourcepulse.config import Config
 from sourcepulse.events.event import PUBLIC
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.retention import Keep
-from sourcepulse.relay.collect import collectors, sweep
+from sourcepulse.relay.collect import collect_announced, collectors, sweep
 from sourcepulse.relay.destination import Destination, Moves, admit, keep_apart, places_of
 from sourcepulse.relay.heartbeat import Heartbeat
 from sourcepulse.relay.relay import Relay, relay_lock
@@ -43,10 +43,14 @@ def open_relay(
         deliveries = [
             _delivery(stack, outbox, config, stream, place, moves, rebind=rebind) for stream, place in places.items()
         ]
+        known = collectors()
+        # In a thread of its own, beside the sweep.
+        announced = stack.enter_context(Outbox.open(outbox.path))
         yield Relay(
             outbox,
             deliveries,
-            sweep=partial(sweep, outbox, collectors()),
+            sweep=partial(sweep, outbox, known),
+            collect=partial(collect_announced, announced, known),
             keep=Keep(days=config.number("keep_days"), bytes=config.number("keep_bytes")),
             stop=stop,
         )

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from sourcepulse.errors import ConfigError, SourcePulseError
-from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outbox import Origin, Outbox
 
 #: The entry points of the collectors of plugins.
 ENTRY_POINT_GROUP = "sourcepulse.collectors"
@@ -68,17 +68,27 @@ def sweep(outbox: Outbox, known: Mapping[str, Collector]) -> int:
 
     A place that cannot be collected is logged and left for the next sweep.
     """
-    collected = 0
-    for origin in outbox.origins():
-        try:
-            report = collect_place(outbox, known, origin.kind, origin.location)
-        except SourcePulseError as error:
-            logger.warning("%s %s cannot be collected: %s", origin.kind, origin.location, error)
-            outbox.note_sweep(origin, {"error": str(error)})
-            continue
-        collected += report.collected
-        if report != CollectReport():
-            outbox.note_sweep(origin, asdict(report))
-        if report.quarantined:
-            logger.warning("%s %s has quarantined first copies: %s", origin.kind, origin.location, report.quarantined)
-    return collected
+    return sum(_collect_origin(outbox, known, origin) for origin in outbox.origins())
+
+
+def collect_announced(outbox: Outbox, known: Mapping[str, Collector], kind: str, location: str) -> int:
+    """Collect one place that a wake announced, as `sweep` does; 0 if the outbox does not know it.
+
+    Any member of the folder's group can send a wake, so it must not lead the relay to a place of the sender's choice.
+    """
+    places = (origin for origin in outbox.origins() if (origin.kind, origin.location) == (kind, location))
+    return sum(_collect_origin(outbox, known, origin) for origin in places)
+
+
+def _collect_origin(outbox: Outbox, known: Mapping[str, Collector], origin: Origin) -> int:
+    try:
+        report = collect_place(outbox, known, origin.kind, origin.location)
+    except SourcePulseError as error:
+        logger.warning("%s %s cannot be collected: %s", origin.kind, origin.location, error)
+        outbox.note_sweep(origin, {"error": str(error)})
+        return 0
+    if report != CollectReport():
+        outbox.note_sweep(origin, asdict(report))
+    if report.quarantined:
+        logger.warning("%s %s has quarantined first copies: %s", origin.kind, origin.location, report.quarantined)
+    return report.collected

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sourcepulse.errors import OutboxError, OutboxReplacedError, OutboxWriteError, RelayRunningError
@@ -18,17 +19,19 @@ from sourcepulse.outbox.files import is_locked, lock_until
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.retention import Keep, prune_by_a_sound_clock
 from sourcepulse.relay.sender import Delivery, DeliveryReport
+from sourcepulse.relay.wakes import Waiter, Wakes
 
 #: The hook holds the lock for a moment when it checks whether a relay runs.
 LOCK_PATIENCE_SECONDS = 1.0
-#: How often an idle relay looks for new events; a look costs microseconds.
-POLL_SECONDS = 0.1
+#: How often the relay checks whether it is to end.
+HOUSE_SECONDS = 1.0
+HOUSE_SHORT_SECONDS = 0.1
 #: How often the relay looks for first copies that a crash left.
 SWEEP_SECONDS = 15.0
 #: How often expired events are dropped.
 PRUNE_SECONDS = 600.0
 #: How often an idle connection may answer heartbeats; the shortest interval that a URL can set is one second.
-KEEP_ALIVE_SECONDS = 0.4
+KEEP_ALIVE_SECONDS = 0.3
 #: The wait after the outbox itself failed (full disk, long lock).
 OUTBOX_RETRY_SECONDS = 5.0
 
@@ -76,8 +79,8 @@ def is_relayed(outbox: Path) -> bool:
 class Relay:
     """Runs the deliveries of one outbox until stopped, or until idle.
 
-    `sweep` collects first copies and returns how many were new. Each delivery runs in a thread with its own outbox
-    connection, so that no stream waits for another.
+    `sweep` collects first copies and returns how many were new; `collect` does so for one place that a wake announced.
+    Each delivery and `collect` run in a thread with its own outbox connection, so that none waits for another.
     """
 
     def __init__(
@@ -88,10 +91,12 @@ class Relay:
         sweep: Callable[[], int],
         keep: Keep,
         stop: threading.Event,
+        collect: Callable[[str, str], int] = lambda _kind, _location: 0,
     ) -> None:
         self._outbox = outbox
         self._deliveries = deliveries
         self._sweep = sweep
+        self._collect = collect
         self._keep = keep
         self._stop = stop
         self._last_work = time.monotonic()
@@ -116,37 +121,44 @@ class Relay:
         OutboxReplacedError if the outbox was removed or replaced: lock and numbers belong to the old file.
         """
         self._last_work = time.monotonic()
-        threads = [
-            threading.Thread(
-                target=self._guard, args=(delivery, idle_exit_s is None), name=f"delivery-{delivery.stream}"
-            )
-            for delivery in self._deliveries
+        wakes = Wakes(self._outbox.path)
+        jobs: list[tuple[str, Callable[[], None]]] = [
+            ("wakes", wakes.listen),
+            ("announced places", partial(self._collect_announced, wakes)),
         ]
+        for delivery in self._deliveries:
+            waiter = Waiter()
+            wakes.streams.append(waiter)
+            run = partial(self._deliver, delivery, waiter, beats=idle_exit_s is None)
+            jobs.append((f"{delivery.stream} stream", run))
+        threads = [threading.Thread(target=self._guard, args=job, name=job[0]) for job in jobs]
         for thread in threads:
             thread.start()
         try:
             self._keep_house(idle_exit_s, gives_way)
         finally:
             self._stop.set()
+            wakes.close()
             for thread in threads:
                 thread.join()
+            wakes.release()
             self._close()
         if self._crash is not None:
             raise self._crash
 
-    def _guard(self, delivery: Delivery, beats: bool) -> None:
-        """Deliver; an unexpected error ends the whole relay with a log entry rather than one stream in silence."""
+    def _guard(self, name: str, run: Callable[[], None]) -> None:
+        """Run one thread; an unexpected error ends the whole relay with a log entry rather than one job in silence."""
         try:
-            self._deliver(delivery, beats)
+            run()
         except OutboxReplacedError as error:
             self._crash = error
             self._stop.set()
         except Exception as error:
-            logger.exception("the %s stream failed", delivery.stream)
+            logger.exception("the relay's thread for %s failed", name)
             self._crash = error
             self._stop.set()
 
-    def _deliver(self, delivery: Delivery, beats: bool) -> None:
+    def _deliver(self, delivery: Delivery, waiter: Waiter, *, beats: bool) -> None:
         kept_alive = time.monotonic()
         while not self._stop.is_set():
             try:
@@ -166,10 +178,23 @@ class Relay:
                 continue
             if report != DeliveryReport():
                 self._last_work = time.monotonic()
+                waiter.found_work()
             if time.monotonic() - kept_alive > KEEP_ALIVE_SECONDS:
                 delivery.keep_alive()
                 kept_alive = time.monotonic()
-            self._stop.wait(POLL_SECONDS)
+            waiter.wait()
+
+    def _collect_announced(self, wakes: Wakes) -> None:
+        while not self._stop.is_set():
+            wakes.places.wait(HOUSE_SECONDS)
+            for kind, location in wakes.announced():
+                try:
+                    if self._collect(kind, location):
+                        self._last_work = time.monotonic()
+                except OutboxReplacedError:
+                    raise
+                except OutboxError as error:
+                    logger.error("%s; the sweep in at most %.0f s tries again", error, SWEEP_SECONDS)
 
     def _keep_house(self, idle_exit_s: float | None, gives_way: Callable[[], bool]) -> None:
         sweep_at = prune_at = time.monotonic()
@@ -191,7 +216,7 @@ class Relay:
                 return
             if gives_way():
                 return
-            self._stop.wait(POLL_SECONDS if idle_exit_s is not None and idle_exit_s < 1 else 1.0)
+            self._stop.wait(HOUSE_SHORT_SECONDS if idle_exit_s is not None and idle_exit_s < 1 else HOUSE_SECONDS)
 
     def next_attempt_in(self) -> float:
         """Return the seconds until the first stream may be tried again, 0 if now."""

@@ -47,8 +47,12 @@ class Stop:
         """Return the monotonic time after which nothing is waited for."""
         return self._at + LAST_DRAIN_SECONDS
 
-    def wait(self, seconds: float, also: socket.socket | None = None) -> None:
-        """Wait until stopped, until something can be read from `also`, or until the time is over."""
+    @property
+    def readable(self) -> socket.socket:
+        """What a `select` may wait for: it can be read once this is set."""
+        return self._read
+
+    def wait(self, seconds: float) -> None:
+        """Wait until stopped or until the time is over."""
         if not self.is_set():
-            readable: list[socket.socket] = [self._read] if also is None else [self._read, also]
-            select.select(readable, [], [], seconds)
+            select.select([self._read], [], [], seconds)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sourcepulse.wake.listener import Listener
+from sourcepulse.wake.pace import Pace
 from sourcepulse.wake.send import wake_path
 
 #: How often the outbox is polled while its writers send wakes; an idle connection must answer heartbeats this often.
@@ -30,7 +31,7 @@ class Waiter:
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self._is_announced = self._was_woken = True
+        self._pace = Pace()
 
     def wake(self) -> None:
         """End the current wait, or the next one."""
@@ -39,16 +40,16 @@ class Waiter:
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until woken, or for one poll, or for `seconds`; return whether it was woken."""
         if seconds is None:
-            seconds = POLL_SECONDS if self._is_announced else POLL_UNANNOUNCED_SECONDS
-        self._was_woken = self._event.wait(seconds)
+            seconds = POLL_SECONDS if self._pace.is_announced else POLL_UNANNOUNCED_SECONDS
+        woken = self._event.wait(seconds)
         # Before the thread looks: a wake that comes while it looks ends the next wait.
         self._event.clear()
-        return self._was_woken
+        self._pace.waited(woken=woken)
+        return woken
 
     def found_work(self) -> None:
-        """Record that the last look found work; where polling found it, the writers send no wakes."""
-        self._is_announced = self._was_woken
-        self._was_woken = True
+        """Record that the last look found work."""
+        self._pace.found_work()
 
 
 class Wakes:

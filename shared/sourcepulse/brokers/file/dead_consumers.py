@@ -14,6 +14,7 @@ from typing import Self
 
 from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.outbox.files import is_locked, shared_mode, try_lock
+from sourcepulse.wake.send import SUFFIX
 
 #: A lock file that belongs to no consumer in the log is removed as a crash leftover once it is older than this.
 ORPHAN_AGE_SECONDS = 60.0
@@ -26,9 +27,9 @@ class Owner:
     their process ids.
     """
 
-    def __init__(self, token: str, path: Path, fd: int) -> None:
+    def __init__(self, token: str, log: Path, fd: int) -> None:
         self.token = token
-        self._path = path
+        self._log = log
         self._fd = fd
 
     @classmethod
@@ -46,13 +47,12 @@ class Owner:
             raise BrokerUnavailableError(
                 f"a consumer's lock file beside the log {log} cannot be created: {error.strerror}"
             ) from error
-        return cls(token, path, fd)
+        return cls(token, log, fd)
 
     def release(self) -> None:
         """Release the lock and remove its file; never raises, may be called more than once."""
         if self._fd >= 0:
-            with suppress(OSError):
-                self._path.unlink()
+            remove_files(self._log, self.token)
             with suppress(OSError):
                 os.close(self._fd)
             self._fd = -1
@@ -61,6 +61,18 @@ class Owner:
 def owner_path(log: Path, token: str) -> Path:
     """Return the path of a consumer's lock file."""
     return log.with_name(f"{log.name}.consumer-{token}")
+
+
+def ear_path(log: Path, token: str) -> str:
+    """Return the path of the socket on which a consumer is woken."""
+    return f"{owner_path(log, token)}{SUFFIX}"
+
+
+def remove_files(log: Path, token: str) -> None:
+    """Remove the files that a dead consumer left; never raises."""
+    for path in (owner_path(log, token), Path(ear_path(log, token))):
+        with suppress(OSError):
+            path.unlink()
 
 
 def is_alive(log: Path, token: str) -> bool:
@@ -74,12 +86,12 @@ def is_alive(log: Path, token: str) -> bool:
 
 
 def remove_orphans(log: Path, known: set[str]) -> None:
-    """Remove lock files that a crash left behind and no consumer in the log owns; never raises."""
+    """Remove files that a crash left behind and no consumer in the log owns; never raises."""
     limit = time.time() - ORPHAN_AGE_SECONDS
     prefix = owner_path(log, "").name
     with suppress(OSError):
         for path in log.parent.glob(f"{prefix}*"):
-            token = path.name.removeprefix(prefix)
+            token = path.name.removeprefix(prefix).removesuffix(SUFFIX)
             with suppress(OSError):
                 if token not in known and path.stat().st_mtime < limit and not is_alive(log, token):
-                    path.unlink()
+                    remove_files(log, token)

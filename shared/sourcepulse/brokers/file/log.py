@@ -64,8 +64,10 @@ class Router:
         return found
 
 
-def append(db: sqlite3.Connection, router: Router, exchange: str, batch: Sequence[Message], now: float) -> list[bool]:
-    """Append a batch in order; return for each message whether a queue is bound to its key."""
+def append(
+    db: sqlite3.Connection, router: Router, exchange: str, batch: Sequence[Message], now: float
+) -> tuple[list[bool], set[int]]:
+    """Append a batch in order; return for each message whether a queue is bound to its key, and all these queues."""
     db.executemany(
         "INSERT INTO messages (at, exchange, routing_key, content_type, body) VALUES (?, ?, ?, ?, ?)",
         [(now, exchange, message.routing_key, message.content_type, message.body) for message in batch],
@@ -82,7 +84,7 @@ def append(db: sqlite3.Connection, router: Router, exchange: str, batch: Sequenc
         [(count, queue) for queue, count in counts.items()],
     )
     db.execute("UPDATE log SET bytes = bytes + ?", (sum(len(message.body) + ROW_BYTES for message in batch),))
-    return routed
+    return routed, set(counts)
 
 
 def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep_seconds: float) -> int:

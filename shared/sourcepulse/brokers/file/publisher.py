@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers import Message, Outcome, Settlement
+from sourcepulse.brokers.file.dead_consumers import ear_path
 from sourcepulse.brokers.file.log import (
     KEEP_BYTES,
     KEEP_SECONDS,
@@ -22,6 +23,7 @@ from sourcepulse.brokers.file.log import (
 )
 from sourcepulse.brokers.file.tables import LogFile, opened
 from sourcepulse.events.topics import KEY_MAX_BYTES
+from sourcepulse.wake.send import send_wake
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
@@ -83,7 +85,7 @@ class LocalPublisher:
             now = time.time()
             with log.write() as db:
                 self._router = Router.load(db, self._router)
-                routed = append(db, self._router, self._exchange, self._batch, now)
+                routed, queues = append(db, self._router, self._exchange, self._batch, now)
                 trim(
                     db,
                     max(TRIM_ROWS, 2 * len(routed)),
@@ -93,6 +95,9 @@ class LocalPublisher:
                 )
                 if not 0 <= now - db.execute("SELECT swept_at FROM log").fetchone()[0] < SWEEP_SECONDS:
                     sweep(db, self._path, now)
+                consumers = db.execute("SELECT queue, token FROM consumers").fetchall()
+            for token in {token for queue, token in consumers if queue in queues}:
+                send_wake(ear_path(self._path, token))
             settled += [
                 Settlement(message.tag, Outcome.DELIVERED if bound else Outcome.UNROUTABLE)
                 for message, bound in zip(self._batch, routed, strict=True)

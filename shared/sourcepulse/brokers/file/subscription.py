@@ -13,13 +13,15 @@ from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers import Delivery, SubscriptionSpec
-from sourcepulse.brokers.file.dead_consumers import Owner, is_alive, owner_path, remove_orphans
+from sourcepulse.brokers.file.dead_consumers import Owner, ear_path, is_alive, remove_files, remove_orphans
 from sourcepulse.brokers.file.log import Reach, forget_consumer, release_dead, remove_queue, sweep
 from sourcepulse.brokers.file.publisher import LocalPublisher
 from sourcepulse.brokers.file.queue import Leased, bury, declare, first_waiting, lease
 from sourcepulse.brokers.file.tables import LogFile, opened
 from sourcepulse.errors import BrokerError, BrokerUnavailableError, SubscriptionError
 from sourcepulse.events.topics import check_pattern
+from sourcepulse.wake.listener import Listener
+from sourcepulse.wake.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalPublisher", "LocalSubscription"]
 
-#: The time between two looks at an idle log: at first, and after it has been idle for a while.
+#: The time between two looks at an idle log while its publishers send wakes.
+POLL_ANNOUNCED_SECONDS = 0.25
+#: The same while they do not: at first, and after it has been idle for a while.
 POLL_SECONDS = 0.02
 POLL_IDLE_SECONDS = 0.05
 POLL_IDLE_AFTER_SECONDS = 5.0
@@ -61,6 +65,8 @@ class LocalSubscription:
         self._name = spec.queue if spec.durable and spec.queue else f"temporary-{uuid.uuid4()}"
         self._log: LogFile | None = None
         self._owner: Owner | None = None
+        self._ear: Listener | None = None
+        self._pace = Pace()
         self._queue = self._consumer = 0
         self._busy_at = 0.0
         self._forget()
@@ -78,6 +84,9 @@ class LocalSubscription:
         log = LogFile(self._path, for_reading=True)
         try:
             self._owner = Owner.claim(self._path)
+            # Before the first look, so that no later message goes unannounced.
+            self._ear = Listener(Path(ear_path(self._path, self._owner.token)), without="the log is polled instead")
+            self._listen()
             now = time.time()
             with log.write() as db:
                 sweep(db, self._path, now)
@@ -107,8 +116,7 @@ class LocalSubscription:
             now = time.monotonic()
             if now >= deadline:
                 return None
-            pause = POLL_SECONDS if now - self._busy_at < POLL_IDLE_AFTER_SECONDS else POLL_IDLE_SECONDS
-            time.sleep(min(pause, deadline - now))
+            self._pause(deadline - now)
         item = self._ready.popleft()
         self._out.add(item.position)
         self._busy_at = time.monotonic()
@@ -156,6 +164,9 @@ class LocalSubscription:
 
     def abandon(self) -> None:
         """Leave as a crash would; the queue's next consumer receives the unacknowledged messages."""
+        if self._ear is not None:
+            self._ear.close()
+            self._ear = None
         if self._owner is not None:
             self._owner.release()
             self._owner = None
@@ -190,6 +201,20 @@ class LocalSubscription:
         self._probed_at = 0.0
         self._touched_at = self._busy_at = time.monotonic()
 
+    def _listen(self) -> None:
+        if self._ear is not None and self._ear.open():
+            with suppress(OSError):
+                self._ear.set_group(self._path.parent.stat().st_gid)
+
+    def _pause(self, seconds_left: float) -> None:
+        """Wait until a publisher wakes this consumer, or until it is time to look again."""
+        assert self._ear is not None  # noqa: S101 - an open subscription has one
+        is_idle = time.monotonic() - self._busy_at > POLL_IDLE_AFTER_SECONDS
+        pause = POLL_IDLE_SECONDS if is_idle else POLL_SECONDS
+        if self._ear.is_open and self._pace.is_announced:
+            pause = POLL_ANNOUNCED_SECONDS
+        self._pace.waited(woken=bool(self._ear.wait(min(pause, seconds_left))))
+
     def _look(self, log: LogFile) -> bool:
         """Look at the log once; True if another look at once may find more."""
         now = time.monotonic()
@@ -199,6 +224,7 @@ class LocalSubscription:
             version = db.execute("PRAGMA data_version").fetchone()[0]
             if now >= self._probed_at + PROBE_SECONDS:
                 self._probed_at = now
+                self._listen()
                 log.check_in_place()
                 others_died = self._others_died(db)
             due = bool(self._acknowledged) or others_died or now >= self._touched_at + TOUCH_SECONDS
@@ -234,9 +260,10 @@ class LocalSubscription:
             )
         self._acknowledged.clear()
         self._ready.extend(leased)
+        if leased:
+            self._pace.found_work()
         for token in gone:
-            with suppress(OSError):
-                owner_path(self._path, token).unlink()
+            remove_files(self._path, token)
         return bool(leased)
 
     def _commit_acks(self, db: Connection) -> None:

@@ -20,7 +20,7 @@ from sourcepulse.events.wire import encode
 from sourcepulse.outbox.epoch import current_epoch, next_number
 from sourcepulse.outbox.sqlite_file import SqliteFile
 from sourcepulse.outbox.tables import OUTBOX_FILE, ensure_delivery, note, remove_notes, set_notes
-from sourcepulse.wake.send import send_wake, wake_path
+from sourcepulse.wake.send import SUFFIX, send_wake
 
 #: How long a command or the relay waits for other writers.
 LOCK_WAIT_SECONDS = 10.0
@@ -142,7 +142,8 @@ class Outbox:
 
     def wake_relay(self) -> None:
         """Make the relay look for work now rather than at its next poll; a wake that is lost costs only that time."""
-        send_wake(wake_path(self.path))
+        # Links in the path were followed when the file was opened.
+        send_wake(f"{self.path}{SUFFIX}")
 
     # -- storing
 

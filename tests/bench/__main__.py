@@ -4,10 +4,25 @@
 
 from __future__ import annotations
 
-from bench import bugzilla, buildbot, consumer, hg_peers, hg_push, outbox, relay, stats, stomp, writers
+from bench import (
+    bugzilla,
+    buildbot,
+    consumer,
+    hg_peers,
+    hg_push,
+    latency,
+    latency_of_sources,
+    outbox,
+    relay,
+    stats,
+    stomp,
+    writers,
+)
 
 if __name__ == "__main__":
     stats.head()
+    latency.main()
+    latency_of_sources.main()
     outbox.main()
     writers.main()
     relay.main()

@@ -136,3 +136,25 @@ def _turn(reactor: Any, wait_s: float = 0.0) -> defer.Deferred[None]:
     turn: defer.Deferred[None] = defer.Deferred()
     reactor.callLater(wait_s, turn.callback, None)
     return turn
+
+
+class Stamps(BuildbotService):
+    """Writes the id of each finished build and when the bus said so into a file."""
+
+    name = "stamps"
+
+    def checkConfig(self, path: str) -> None:
+        """Nothing to check."""
+
+    def reconfigService(self, path: str) -> Any:
+        self._path = path
+        return defer.succeed(None)
+
+    @defer.inlineCallbacks
+    def startService(self) -> Any:
+        yield super().startService()
+        yield self.master.mq.startConsuming(self._stamp, ("builds", None, "finished"))
+
+    def _stamp(self, _key: Any, build: dict[str, Any]) -> None:
+        with open(self._path, "a", encoding="ascii") as file:
+            file.write(f"{build['buildid']} {time.time()}\n")

@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from support.brokers.activemq import ActiveMqNode, require_activemq
 from support.brokers.rabbitmq import RabbitNode, require_rabbitmq
+from support.hg.forked_hg import fork_servers
 from support.hg.quick_hg import quick_hgs
 
 #: A test waits for processes in a good third of its time; with three workers a core the whole is no faster.
@@ -108,9 +109,10 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_hgs_end() -> Iterator[None]:
+def _loaded_hgs_end() -> Iterator[None]:
     yield
     quick_hgs().close()
+    fork_servers().close()
 
 
 @pytest.fixture(scope="session")

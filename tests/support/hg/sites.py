@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from sourcepulse.events.event import Event
 from support.component import require as require_component
 from support.events.outbox_contents import outbox_events
+from support.hg.forked_hg import FORK_SERVER, fork_servers
 from support.hg.quick_hg import is_for_chg, quick_hgs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,6 +58,8 @@ class Site:
     program: Program
     environ: dict[str, str] = field(init=False)
     hgrc: str = field(init=False)
+    #: Whether a process of hg may begin with Mercurial's modules loaded, see `fork_server.py`.
+    forks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +81,8 @@ class Site:
             "LC_ALL": "C.UTF-8",
             "USER": "localuser",
         }
+        if self.forks:
+            self.environ[FORK_SERVER] = fork_servers().get(self.program.path).socket
 
     def hg(
         self, *arguments: str | bytes | Path, check: bool = True, env: dict[str, str] | None = None
@@ -100,15 +106,19 @@ class Site:
     def _run(
         self, program: str | Path, environ: dict[str, str], arguments: tuple[str | bytes | Path, ...], check: bool
     ) -> subprocess.CompletedProcess[str]:
-        result = subprocess.run(
-            [program, *arguments],
-            env=environ,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=HG_LIMIT_SECONDS,
-            check=False,
-        )
+        result = None
+        if program == self.program.path and FORK_SERVER in environ:
+            result = fork_servers().get(self.program.path).run(arguments, environ, self.folder, HG_LIMIT_SECONDS)
+        if result is None:
+            result = subprocess.run(
+                [program, *arguments],
+                env=environ,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=HG_LIMIT_SECONDS,
+                check=False,
+            )
         out, err = result.stdout.decode("utf-8", "replace"), result.stderr.decode("utf-8", "replace")
         assert not check or result.returncode == 0, f"hg {arguments} gave {result.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(result.args, result.returncode, out, err)

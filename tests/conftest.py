@@ -14,8 +14,8 @@ from hypothesis import settings
 
 from support.brokers.activemq import ActiveMqNode, require_activemq
 from support.brokers.rabbitmq import RabbitNode, require_rabbitmq
+from support.hg.command_server import command_servers
 from support.hg.forked_hg import fork_servers
-from support.hg.quick_hg import quick_hgs
 
 #: A test waits for processes in a good third of its time; with three workers a core the whole is no faster.
 WORKERS_PER_CORE = 2
@@ -111,7 +111,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _loaded_hgs_end() -> Iterator[None]:
     yield
-    quick_hgs().close()
+    command_servers().close()
     fork_servers().close()
 
 

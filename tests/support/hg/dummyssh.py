@@ -18,7 +18,7 @@ os.environ["SSH_CONNECTION"] = "192.0.2.7 4711 192.0.2.1 22"
 # As sshd does for a forced command; `SHELL_ACCOUNT` is of an account whose owner may run what it likes.
 if "SHELL_ACCOUNT" not in os.environ:
     os.environ["SSH_ORIGINAL_COMMAND"] = command
-if "FORK_SERVER" in os.environ and _PLAIN.issuperset(command):
+if os.environ.get("FORK_SERVER") and _PLAIN.issuperset(command):
     from fork_client import Forked
 
     words = [word.encode() for word in command.split(" ")]

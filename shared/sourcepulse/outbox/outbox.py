@@ -195,9 +195,9 @@ class Outbox:
     # -- sending
 
     def claim(self, stream: str, *, after: int = 0, limit: int = 100) -> list[Claimed]:
-        """Return the oldest pending events after a position, in order; they stay pending until settled.
+        """Return the oldest pending events after a position, whatever their source; they stay pending until settled.
 
-        Only one relay per outbox holds `relay.relay_lock`, so no other process sends what was claimed.
+        The relay reads them by `relay.backlog`, whose cost does not depend on how many are pending.
         """
         with self._file.read() as db:
             rows = db.execute(
@@ -284,6 +284,12 @@ class Outbox:
         self.wake_relay()
 
     # -- what waits
+
+    def has_pending(self, stream: str) -> bool:
+        """Return whether a stream has pending events; cheap, however many there are."""
+        with self._file.read() as db:
+            query = "SELECT 1 FROM events WHERE state = 'pending' AND stream = ? LIMIT 1"
+            return db.execute(query, (stream,)).fetchone() is not None
 
     def pending(self, stream: str) -> int:
         """Return how many events of a stream are pending."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Delivery of one stream: read from the outbox in order, publish pipelined, settle what the broker confirms."""
+"""Delivery of one stream: read from the outbox, in order per source, publish pipelined, settle what is confirmed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from sourcepulse.events.wire import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, en
 from sourcepulse.outbox.delivery_state import record_contact
 from sourcepulse.outbox.outbox import Claimed, Outbox
 from sourcepulse.outbox.replays import claim_replays, finish_replays
+from sourcepulse.relay.backlog import Backlog, ensure_index
 from sourcepulse.relay.destination import Destination
 from sourcepulse.relay.heartbeat import Heartbeat
 from sourcepulse.relay.retry import Retry
@@ -50,8 +51,8 @@ class Delivery:
     """Publishes the pending events and the requested replays of one stream.
 
     `open_publisher` returns a new, unopened publisher for each connection. If the broker fails midway, everything
-    unconfirmed is sent again from the oldest on, with the same ids, so the worst case is repeats. The `gate` decides
-    what may be sent; without one everything may.
+    unconfirmed is sent again, of each source from the oldest on, with the same ids, so the worst case is repeats. The
+    `gate` decides what may be sent; without one everything may.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Delivery:
         self._clock = clock
         self._retry = Retry(outbox, stream, destination, jitter)
         self._publisher: Publisher | None = None
+        self._is_prepared = False
 
     def attempt(self, stopping: Callable[[], bool]) -> DeliveryReport:
         """Send everything pending, until `stopping` returns True, and wait until it is settled.
@@ -91,6 +93,9 @@ class Delivery:
         if self._destination is not None and self._destination.stale():
             # Another stream may have moved to this destination, so check it again with a new connection.
             self._abandon()
+        if not self._is_prepared:
+            ensure_index(self._outbox)
+            self._is_prepared = True
         try:
             self._send_pending(report, stopping)
             self._send_replays(report, stopping)
@@ -148,7 +153,7 @@ class Delivery:
 
     def has_work(self) -> bool:
         """Return whether this stream has pending events or replays."""
-        return bool(self._outbox.claim(self.stream, limit=1) or claim_replays(self._outbox, self.stream, limit=1))
+        return self._outbox.has_pending(self.stream) or bool(claim_replays(self._outbox, self.stream, limit=1))
 
     def _send_pending(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
         confirmed: list[int] = []
@@ -180,8 +185,10 @@ class Delivery:
             if len(confirmed) >= BATCH_EVENTS:
                 save()
 
-        def more(after: int, limit: int) -> Sequence[tuple[int, Claimed]]:
-            return [(event.position, event) for event in self._outbox.claim(self.stream, after=after, limit=limit)]
+        backlog = Backlog(self._outbox, self.stream)
+
+        def more(limit: int) -> Sequence[tuple[int, Claimed]]:
+            return [(event.position, event) for event in backlog.claim(limit)]
 
         try:
             self._pipeline(more, self._message, settled, stopping)
@@ -190,14 +197,18 @@ class Delivery:
 
     def _send_replays(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
         finished: list[int] = []
+        last = 0
 
         def settled(settlement: Settlement) -> None:
             finished.append(settlement.tag)
             if settlement.outcome is Outcome.REFUSED:
                 logger.error("replay %d refused: %s", settlement.tag, settlement.reason)
 
-        def more(after: int, limit: int) -> Sequence[tuple[int, Claimed]]:
-            return claim_replays(self._outbox, self.stream, after=after, limit=limit)
+        def more(limit: int) -> Sequence[tuple[int, Claimed]]:
+            nonlocal last
+            claimed = claim_replays(self._outbox, self.stream, after=last, limit=limit)
+            last = claimed[-1][0] if claimed else last
+            return claimed
 
         try:
             self._pipeline(more, self._replay_message, settled, stopping)
@@ -208,7 +219,7 @@ class Delivery:
 
     def _pipeline(
         self,
-        more: Callable[[int, int], Sequence[tuple[int, Claimed]]],
+        more: Callable[[int], Sequence[tuple[int, Claimed]]],
         make: Callable[[Claimed, int], Message],
         settled: Callable[[Settlement], None],
         stopping: Callable[[], bool],
@@ -217,7 +228,7 @@ class Delivery:
 
         VisibilityUnknownError, once everything before is settled, if it is unknown whether the next event may be sent.
         """
-        last = unsettled = 0
+        unsettled = 0
         exhausted = False
         unknown: VisibilityUnknownError | None = None
         while True:
@@ -226,9 +237,8 @@ class Delivery:
             window = self._publisher.window if self._publisher else 1
             # Each top-up costs a query, so the window is refilled only when half of it is free.
             if not exhausted and window - unsettled >= min(BATCH_EVENTS, (window + 1) // 2):
-                claimed = more(last, min(BATCH_EVENTS, window - unsettled))
+                claimed = more(min(BATCH_EVENTS, window - unsettled))
                 exhausted = not claimed
-                last = claimed[-1][0] if claimed else last
                 try:
                     for number, event, refusal in self._passing(claimed):
                         message, reason = _made(make, event, number) if refusal is None else (None, refusal)

@@ -85,7 +85,7 @@ def test_a_new_source_is_served_in_the_next_batch_of_a_delivery(tmp_path: Path) 
         delivery_to(broker, outbox).attempt(lambda: False)
     tags = [message.tag for message in broker.messages]
     assert len(tags) == 2_001
-    assert tags.index(2_001) < 10 + 2 * broker.publisher().window
+    assert tags.index(2_001) < 10 + 3 * broker.publisher().window
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=25), st.lists(st.sampled_from("dur!"), max_size=40))

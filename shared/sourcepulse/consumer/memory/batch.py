@@ -51,6 +51,10 @@ class Batch:
             or self._clock() >= self._recorded_at + BATCH_SECONDS
         )
 
+    def due_in(self) -> float:
+        """Return the seconds until the items are due if no other is added, 0 if they are due."""
+        return 0.0 if self.due else max(0.0, self._recorded_at + BATCH_SECONDS - self._clock())
+
     def items(self) -> list[Item]:
         """Return the items in the order in which they were added."""
         return list(self._items)

@@ -195,10 +195,7 @@ class Outbox:
     # -- sending
 
     def claim(self, stream: str, *, after: int = 0, limit: int = 100) -> list[Claimed]:
-        """Return the oldest pending events after a position, whatever their source; they stay pending until settled.
-
-        The relay reads them by `relay.backlog`, whose cost does not depend on how many are pending.
-        """
+        """Return the oldest pending events after a position; the relay reads source by source (`relay.backlog`)."""
         with self._file.read() as db:
             rows = db.execute(
                 f"SELECT {CLAIMED_COLUMNS} FROM events e JOIN bodies b USING (position) "  # noqa: S608 - made of constants

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from bench import (
+    backlog,
     bugzilla,
     buildbot,
     consumer,
@@ -26,6 +27,7 @@ if __name__ == "__main__":
     outbox.main()
     writers.main()
     relay.main()
+    backlog.main()
     stomp.main()
     consumer.main()
     hg_push.main()

@@ -115,11 +115,15 @@ class Site:
         return _checked(result, arguments, check)
 
     def local_hg(self, *arguments: str | bytes | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run hg without any repository's settings, for what prepares a test or reads, see `command_server.py`."""
+        """Run hg for what prepares a test in a repository without settings, see `command_server.py`."""
         if self._hgrc_path.read_text(encoding="utf-8") != self.hgrc or self.environ != self._first_environ:
-            return self.hg(*arguments, check=check, env={"HGRCSKIPREPO": "1"})
+            return self.hg(*arguments, check=check)
+        return self.reading_hg(*arguments, check=check)
+
+    def reading_hg(self, *arguments: str | bytes | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run hg without the settings of a repository and of a test, for what only reads."""
         server = command_servers().get(self.program.path, self.hgrc)
-        return _checked(server.run(arguments, self.environ, self.folder, HG_LIMIT_SECONDS), arguments, check)
+        return _checked(server.run(arguments, self._first_environ, self.folder, HG_LIMIT_SECONDS), arguments, check)
 
     @property
     def _hgrc_path(self) -> Path:
@@ -193,8 +197,8 @@ class Repository:
         """Return the nodes of a revset, in the order of the repository."""
         log = ("--repository", self.path, "log", "--rev", f"sort({revset}, rev)", "--template", "{node}\n")
         # Without the repository's own settings, unless they are needed.
-        local = self.site.local_hg(*log, check=False)
-        return (local if local.returncode == 0 else self.site.hg(*log)).stdout.split()
+        quick = self.site.reading_hg(*log, check=False)
+        return (quick if quick.returncode == 0 else self.site.hg(*log)).stdout.split()
 
     def first_copies(self) -> list[str]:
         """Name the first copies that wait, without counter and txnid: `p` in the store, `r` outside."""

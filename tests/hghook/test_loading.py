@@ -60,7 +60,7 @@ sys.setprofile(note)
 MODULES_MAX = 29
 #: The same where a relay collects.
 RELAYED_MODULES_MAX = 23
-FILES_ENTERED_MAX = 23
+FILES_ENTERED_MAX = 25
 
 
 def _loaded(site: Site, server: Repository) -> tuple[set[str], list[str]]:

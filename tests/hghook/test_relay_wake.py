@@ -29,14 +29,26 @@ def test_a_push_wakes_the_relay_and_opens_no_database(each_site: Site) -> None:
     assert shop.ways() == ["woke", "woke"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def _as_mere_owner(site: Site) -> str:
+    """Return an hg that may not read what the mode of a file forbids, although root runs it."""
+    if os.geteuid() != 0:
+        return str(site.program.path)
+    program = site.folder / "hg-without-rights"
+    drop = "setpriv --bounding-set=-dac_override,-dac_read_search"
+    program.write_text(f'#!/bin/sh\nexec {drop} {site.program.path} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return str(program)
+
+
 def test_a_pusher_needs_no_right_on_the_outbox(site: Site) -> None:
     shop = RelayedSite(site)
     with shop.relay():
         # The relay has it open.
         shop.outbox.chmod(0)
         try:
-            assert "sourcepulse" not in shop.push()
+            assert "sourcepulse" not in shop.push(f"ui.remotecmd={_as_mere_owner(site)}")
+            shop.proof.unlink()
+            assert "unable to open database file" in shop.push(f"ui.remotecmd={_as_mere_owner(site)}")
         finally:
             shop.outbox.chmod(0o600)
         wait_until(shop.are_collected, LIMIT_SECONDS)

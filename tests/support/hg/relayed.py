@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support.brokers.embedded_log import wait_until
-from support.hg.sites import Repository, Site
+from support.hg.sites import Site
 
 LIMIT_SECONDS = 40.0
 #: An extension that records whether the server's process opened a database.
@@ -82,10 +82,10 @@ class RelayedSite:
     def socket(self) -> Path:
         return self.outbox.with_name("outbox.db.wake")
 
-    def push(self, work: Repository | None = None) -> str:
-        work = work or self.work
-        work.commit()
-        pushed = work.push_ssh(self.server)
+    def push(self, *config: str) -> str:
+        """Commit and push over ssh; return what the pusher reads."""
+        self.work.commit()
+        pushed = self.work.push_ssh(self.server, *(word for one in config for word in ("--config", one)))
         return pushed.stdout + pushed.stderr
 
     def ways(self) -> list[str]:

@@ -2,15 +2,19 @@
 # SPDX-License-Identifier: MPL-2.0
 """What happened in a repository, as plain values: changesets, who acted, how and from where.
 
-These are NamedTuples, because a dataclass takes about eight times as long to create, in every push. Facts that
+These are records, because a dataclass takes many times as long to create, in every push. Facts that
 only some pushes have are beside their readers in `gather/`.
 """
+
+from __future__ import annotations
 
 import codecs
 import os
 import pwd
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from sourcepulse.events.record import Record
 
 #: At most this many files of each kind, and this many copies, are listed for a changeset.
 FILES_MAX = 200
@@ -20,7 +24,7 @@ _FROM_OTHERS = frozenset({b"serve", b"push", b"unbundle"} | {b"bookmarks", b"pus
 _STRIP = b"strip"
 
 
-class FileChanges(NamedTuple):
+class FileChanges(Record):
     """What a changeset did to its files, None if unknown; `copies` are pairs of an added file and its source."""
 
     added: list[bytes] | None
@@ -29,7 +33,7 @@ class FileChanges(NamedTuple):
     copies: list[tuple[bytes, bytes]] | None
 
 
-class Changeset(NamedTuple):
+class Changeset(Record):
     """A changeset; `text` is its raw changelog entry, which `parse_entry` reads."""
 
     node: str
@@ -39,7 +43,7 @@ class Changeset(NamedTuple):
     changes: FileChanges | None = None
 
 
-class Added(NamedTuple):
+class Added(Record):
     """The changesets that a transaction added and that a pull can see (hg's `served` view).
 
     `changesets` holds the oldest ones. `heads` holds pairs of node and changelog entry; it may be cut, `heads_total`
@@ -55,7 +59,7 @@ class Added(NamedTuple):
     changesets: Iterable[Changeset]
 
 
-class Act(NamedTuple):
+class Act(Record):
     """Who did what and when: the time is in seconds since 1970, from the clock inside the transaction."""
 
     txnid: str
@@ -65,7 +69,7 @@ class Act(NamedTuple):
     url: str | None
 
 
-class Emitter(NamedTuple):
+class Emitter(Record):
     """The repository that the events come from.
 
     `name` is its path below the root, as the file system has it; `source` the URI of the events.
@@ -78,7 +82,7 @@ class Emitter(NamedTuple):
     max_changesets: int
 
 
-class Entry(NamedTuple):
+class Entry(Record):
     """The parts of a changelog entry, not a byte of which is lost; the date is seconds since 1970 and the offset west.
 
     Mercurial's own reader translates to the local encoding and guesses where a text is not UTF-8. The format is that

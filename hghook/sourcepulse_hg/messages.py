@@ -18,8 +18,9 @@ from sourcepulse_hg.pending.first_copy import FOLDER, ensure_folder
 #: One line for each transaction whose events were lost: time, txnid, reason.
 LOST_NAME = b"lost"
 _REASON_MAX_CHARACTERS = 500
+# Not compiled here, because a push that goes well needs neither; re caches them on first use.
 #: Absolute paths: everything between quotes, otherwise up to the next blank or punctuation mark.
-_PATHS = re.compile(r"(?<=')/[^']*(?=')|(?<=\")/[^\"]*(?=\")|(?<![\w:/.<>-])/(?:[^\s'\",;:()]|:(?=\S))+")
+_PATHS = r"(?<=')/[^']*(?=')|(?<=\")/[^\"]*(?=\")|(?<![\w:/.<>-])/(?:[^\s'\",;:()]|:(?=\S))+"
 
 
 class Messages:
@@ -54,7 +55,7 @@ class Messages:
 
     def for_reader(self, sentence: str) -> str:
         """Return the sentence, without paths if the user is on another machine."""
-        return _PATHS.sub("<path>", sentence) if self.is_remote else sentence
+        return re.sub(_PATHS, "<path>", sentence) if self.is_remote else sentence
 
     def warn_all(self, sentences: Iterable[str]) -> None:
         for sentence in sentences:
@@ -84,12 +85,12 @@ def _line(sentence: str) -> bytes:
 PARAMETER_MAX_BYTES = 255
 _CUT = b"..."
 #: The pusher's terminal must not execute control sequences in a reason.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
+_CONTROL = "[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]"
 
 
 def refusal(ui: Any, message: str, hint: str) -> error.Abort:
     """Return the abort to raise; a message too long for it is first printed in full to the pusher."""
-    message, hint = (_CONTROL.sub("?", text) for text in (message, hint))
+    message, hint = (re.sub(_CONTROL, "?", text) for text in (message, hint))
     short, short_hint = cut(" ".join(message.split())), cut(" ".join(hint.split()))
     if short.endswith(_CUT) or short_hint.endswith(_CUT):
         for line in (*message.splitlines(), *hint.splitlines()):

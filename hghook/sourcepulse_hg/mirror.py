@@ -15,12 +15,13 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from mercurial import error
 
 from sourcepulse.errors import DecodeError, SourcePulseError
 from sourcepulse.events.event import Event
+from sourcepulse.events.record import Record
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import last_events
@@ -133,7 +134,7 @@ LAST_BYTES = 8 * 1024 * 1024
 LOCK_WAIT_SECONDS = 0.2
 
 
-class ListedEvent(NamedTuple):
+class ListedEvent(Record):
     """An event that a repository published, and its position in the outbox there."""
 
     place: int

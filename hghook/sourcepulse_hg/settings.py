@@ -2,50 +2,23 @@
 # SPDX-License-Identifier: MPL-2.0
 """The section `[sourcepulse]` of the hgrc as checked values; a bad value is reported and its default used."""
 
+from __future__ import annotations
+
 import os
 import socket
 import stat
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from mercurial import error
 
-SECTION = b"sourcepulse"
+from sourcepulse.events.record import Record
+from sourcepulse_hg.commands.declarations import KEYS, SECTION
+
 DEFAULT_OUTBOX = b"sourcepulse/outbox.db"
 HIGHEST_MAX_CHANGESETS = 1000
 
-#: Every key, with its default: True or False for a switch, a number, the permitted words with the default first, or
-#: None for text without a default. The help text explains them.
-KEYS = MappingProxyType(
-    {
-        b"outbox": None,
-        b"broker": None,
-        b"broker_file": None,
-        b"relay": ("auto", "off"),
-        b"root": None,
-        b"repository": None,
-        b"source": None,
-        b"repo_url": None,
-        b"visibility": ("auto", "public", "restricted"),
-        b"publish": True,
-        b"role": ("origin", "mirror"),
-        b"mirrors": False,
-        b"detail": ("files", "changesets", "refs"),
-        b"max_changesets": 100,
-        b"commits": True,
-        b"on_error": ("refuse", "lose"),
-        b"auto_recover": False,
-        b"tree_admins": None,
-        b"tree_users": None,
-        b"tree_closed_words": None,
-        b"tree_approval_words": None,
-        b"tree_command": None,
-        b"tree_unreachable": ("closed", "open"),
-    }
-)
 
-
-class Settings(NamedTuple):
+class Settings(Record):
     """What the admin configured for one repository; paths are absolute.
 
     `problems` are sentences about bad values, each naming the key and where it was set. `published` is whether the

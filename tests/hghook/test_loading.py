@@ -14,8 +14,9 @@ import pytest
 
 import sourcepulse
 from sourcepulse.relay.relay import relay_lock
-from sourcepulse_hg.commands.declarations import cmdtable
-from sourcepulse_hg.settings import KEYS
+from sourcepulse_hg.commands.declarations import KEYS, cmdtable
+from support.brokers.embedded_log import wait_until
+from support.hg.relayed import RelayedSite
 from support.hg.sites import EXTENSION_FOLDER, SYSTEM_HG, Repository, Site
 
 _HOOK_BY_NAME = "changegroup.sourcepulse = python:sourcepulse_hg.changegroup"
@@ -56,8 +57,10 @@ atexit.register(report)
 sys.setprofile(note)
 """
 #: What a push of one changeset costs in imports and in places where a reader has to look.
-MODULES_MAX = 27
-FILES_ENTERED_MAX = 23
+MODULES_MAX = 29
+#: The same where a relay collects.
+RELAYED_MODULES_MAX = 23
+FILES_ENTERED_MAX = 25
 
 
 def _loaded(site: Site, server: Repository) -> tuple[set[str], list[str]]:
@@ -200,6 +203,21 @@ def test_a_push_of_one_changeset_loads_few_modules_of_ours_and_enters_few_files(
     assert "sourcepulse_hg/transaction/record.py" in "".join(files)
 
 
+def test_where_a_relay_collects_a_push_loads_fewer_and_no_database(each_site: Site) -> None:
+    relayed = RelayedSite(each_site)
+    report, loaded = each_site.folder / "report.py", each_site.folder / "loaded"
+    report.write_text(_PRINT_FILES.replace("FILE", repr(str(loaded))), encoding="utf-8")
+    with (relayed.server.path / ".hg" / "hgrc").open("a", encoding="utf-8") as hgrc:
+        hgrc.write(f"\n[extensions]\nreport = {report}\n")
+    with relayed.relay():
+        relayed.push()
+        wait_until(relayed.are_collected)
+    modules = [line.split("\t")[0] for line in set(loaded.read_text(encoding="utf-8").splitlines())]
+    with_code = sorted(path for path in modules if len(ast.parse(Path(path).read_text(encoding="utf-8")).body) > 1)
+    assert len(with_code) <= RELAYED_MODULES_MAX, with_code
+    assert relayed.ways() == ["woke"]
+
+
 def test_an_hg_that_adds_nothing_imports_nearly_nothing_of_ours(site: Site) -> None:
     server = site.server()
     report = site.folder / "modules"
@@ -212,7 +230,6 @@ def test_an_hg_that_adds_nothing_imports_nearly_nothing_of_ours(site: Site) -> N
         "sourcepulse_hg",
         "sourcepulse_hg.commands",
         "sourcepulse_hg.commands.declarations",
-        "sourcepulse_hg.settings",
         "sourcepulse",
     }
     assert "sqlite3" not in modules
@@ -318,7 +335,14 @@ def test_a_required_extension_loads(site: Site) -> None:
 
 def test_the_collector_needs_no_mercurial() -> None:
     """The relay may run where no Mercurial is."""
-    allowed = {"pending", "pending.collect", "pending.first_copy", "changegroup_hook", "changegroup_hook.mark"}
+    allowed = {
+        "pending",
+        "pending.collect",
+        "pending.first_copy",
+        "pending.relayed",
+        "changegroup_hook",
+        "changegroup_hook.mark",
+    }
     for name in allowed:
         path = EXTENSION_FOLDER / name.replace(".", "/")
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -12,15 +12,17 @@ import os
 import time
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sourcepulse.events.event import Event
+from sourcepulse.events.record import Record
 from sourcepulse_hg.changegroup_hook.mark import LOCK_NAME, read_mark
+from sourcepulse_hg.commands.declarations import SECTION
 from sourcepulse_hg.messages import Messages
 from sourcepulse_hg.pending.collect import RepositoryFiles, find_repository
 from sourcepulse_hg.pending.first_copy import ensure_folder, folder_lock
 from sourcepulse_hg.pending.write import HandOver, write_with_creation
-from sourcepulse_hg.settings import SECTION, Settings, read_settings, silence
+from sourcepulse_hg.settings import Settings, read_settings, silence
 from sourcepulse_hg.transaction.record import transaction_events
 from sourcepulse_hg.transaction.recovered import recovered_events
 
@@ -33,7 +35,7 @@ _STRIP = b"strip"
 _POLL_SECONDS = 0.01
 
 
-class _Push(NamedTuple):
+class _Push(Record):
     """A push of the revisions `range(start, stop)`, as Mercurial passed it to the hook."""
 
     repo: Any

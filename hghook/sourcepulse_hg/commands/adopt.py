@@ -8,10 +8,11 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mercurial import error
 
+from sourcepulse.events.record import Record
 from sourcepulse_hg.commands.recover import recover_now
 from sourcepulse_hg.pending.collect import (
     ELSEWHERE_SUFFIX,
@@ -35,7 +36,7 @@ from sourcepulse_hg.settings import read_settings
 LOCK_WAIT_SECONDS = 30.0
 
 
-class Foreign(NamedTuple):
+class Foreign(Record):
     """A first copy that the repository wrote of which this one is a copy; its transaction is committed."""
 
     path: Path

@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from mercurial import bookmarks, encoding, extensions
 
+from sourcepulse.events.record import Record
 from sourcepulse_hg.gather.served_view import ServedView
 
 #: A line of `.hg/shared`, which `hg share` writes.
 _SHARED_BOOKMARKS = b"bookmarks"
 
 
-class BookmarkChange(NamedTuple):
+class BookmarkChange(Record):
     """A bookmark and its target before and after, None if a pull sees no target."""
 
     name: bytes

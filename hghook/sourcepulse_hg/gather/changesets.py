@@ -5,16 +5,17 @@
 The cost depends on what was added, not on the repository. Nearly always the stored delta between the manifest of a
 changeset and that of its first parent says what it did to its files, without either manifest. Otherwise Mercurial reads
 whole manifests, within a limit; facts beyond the limit are unknown and None.
-
-Without `from __future__ import annotations`: a named tuple would compile each string annotation at every push.
 """
+
+from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from mercurial import phases
 
+from sourcepulse.events.record import Record
 from sourcepulse_hg.facts import FILES_MAX, Added, Changeset, FileChanges, parse_entry
 from sourcepulse_hg.gather.served_view import ServedView
 
@@ -42,7 +43,7 @@ _LINE_BYTES = _NODE_DIGITS + 2
 _LINES_MAX = _LINE_BYTES
 
 
-class Sorted(NamedTuple):
+class Sorted(Record):
     """The files of a changeset by what it did to them, and the nodes of those that exist afterwards."""
 
     added: list[bytes]
@@ -57,7 +58,7 @@ def added_changesets(
     *,
     max_changesets: int,
     shown: Sequence[int] = (),
-    files: "FileReader | None" = None,
+    files: FileReader | None = None,
 ) -> Added | None:
     """Return the served changesets that were added, None if there are none.
 
@@ -99,7 +100,7 @@ def _one_of(nodes: list[str]) -> str:
     return nodes[0] if len(nodes) == 1 else f"({' + '.join(nodes)})"
 
 
-def _changesets(repo: Any, revisions: Sequence[int], files: "FileReader | None") -> Iterator[Changeset]:
+def _changesets(repo: Any, revisions: Sequence[int], files: FileReader | None) -> Iterator[Changeset]:
     changelog = repo.changelog
     for revision in revisions:
         parents = [parent for parent in changelog.parentrevs(revision) if parent != _NO_REVISION]

@@ -12,9 +12,12 @@ changeset have appeared too, so the heads can be found from the appeared changes
 head before; it is asked only about the *borders*, the parents of the appeared changesets, and their ancestors.
 """
 
+from __future__ import annotations
+
 import heapq
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import NamedTuple
+
+from sourcepulse.events.record import Record
 
 _NO_REVISION = -1
 
@@ -22,7 +25,7 @@ Parents = Callable[[int], Sequence[int]]
 BranchOf = Callable[[int], Hashable]
 
 
-class NewHeads(NamedTuple):
+class NewHeads(Record):
     """Revisions of heads, sorted: all that appeared, those of new branches, and those that a branch gained."""
 
     every: list[int]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from mercurial import branchmap, encoding, obsolete
 
+from sourcepulse.events.record import Record
 from sourcepulse_hg.facts import parse_entry
 from sourcepulse_hg.gather.head_rule import Past, new_heads
 from sourcepulse_hg.gather.served_view import ServedView
@@ -31,21 +32,21 @@ _NUMBER_MASK = 0x7FFFFFFF
 _CACHED_VIEWS = (b"served", b"immutable", b"base")
 
 
-class Head(NamedTuple):
+class Head(Record):
     """A head of a named branch."""
 
     node: str
     branch: bytes
 
 
-class Heads(NamedTuple):
+class Heads(Record):
     """The first heads, and how many there are in total."""
 
     total: int
     heads: Sequence[Head]
 
 
-class HeadChanges(NamedTuple):
+class HeadChanges(Record):
     """Heads of new branches, heads that a branch gained, and heads that close their branch."""
 
     of_new_branches: Heads

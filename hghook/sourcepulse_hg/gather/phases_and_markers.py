@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from mercurial import phases
 
+from sourcepulse.events.record import Record
 from sourcepulse_hg.gather.served_view import ServedView
 
 #: As many as an event can list; further changes and markers are counted but not read.
@@ -17,13 +18,13 @@ CHANGES_MAX = 1000
 MARKERS_MAX = 1000
 
 
-class PhaseChange(NamedTuple):
+class PhaseChange(Record):
     node: str
     oldphase: str
     phase: str
 
 
-class PhaseChanges(NamedTuple):
+class PhaseChanges(Record):
     """Phase changes of changesets that existed before, the oldest changesets first."""
 
     total: int
@@ -59,7 +60,7 @@ def _word(phase: int) -> str:
     return phases.phasenames[phase].decode("ascii")  # type: ignore[no-any-return] # mercurial has no types
 
 
-class Marker(NamedTuple):
+class Marker(Record):
     """An obsolescence marker; the date is seconds since 1970 and the offset west of UTC."""
 
     prednode: str
@@ -69,7 +70,7 @@ class Marker(NamedTuple):
     operation: bytes | None
 
 
-class Markers(NamedTuple):
+class Markers(Record):
     """New obsolescence markers, the oldest first."""
 
     total: int

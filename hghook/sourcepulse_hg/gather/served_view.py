@@ -22,14 +22,16 @@ published whenever they appear.
 So that a changeset which reappears is not published again, a file in the store lists those that became invisible. A
 changeset that becomes visible and is not listed was never visible. A transaction appends the nodes, and Mercurial
 truncates the file again if the transaction fails, as it does with its own. It is read only when one becomes visible.
-
-Without `from __future__ import annotations`: a named tuple would compile each string annotation at every push.
 """
+
+from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple
+from typing import Any
+
+from sourcepulse.events.record import Record
 
 VANISHED_NAME = b"sourcepulse-vanished"
 _NODE_BYTES = 20
@@ -59,7 +61,7 @@ def unserved_now(repo: Any) -> frozenset[int]:
         object.__setattr__(repo, _HAS_WARNED, has_warned)
 
 
-class Shape(NamedTuple):
+class Shape(Record):
     """The roots and heads of a set of changesets, and the parents of the set that were served before."""
 
     roots: Sequence[int]

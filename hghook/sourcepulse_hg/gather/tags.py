@@ -7,10 +7,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from mercurial import error, tags
 
+from sourcepulse.events.record import Record
 from sourcepulse_hg.facts import parse_entry
 from sourcepulse_hg.gather.served_view import ServedView
 
@@ -18,7 +19,7 @@ TAGS_FILE = b".hgtags"
 _NO_REVISION = -1
 
 
-class TagChange(NamedTuple):
+class TagChange(Record):
     """A tag and its target before and after new lines of `.hgtags`, and the changeset that adds the lines."""
 
     name: bytes
@@ -117,12 +118,12 @@ class _TagFiles:
 _NODE = re.compile(rb"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}")
 
 
-class TagLine(NamedTuple):
+class TagLine(Record):
     name: bytes
     node: bytes
 
 
-class TagMove(NamedTuple):
+class TagMove(Record):
     """A tag and its nodes before and after, None where it does not exist."""
 
     name: bytes

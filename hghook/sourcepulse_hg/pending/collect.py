@@ -4,18 +4,19 @@
 
 The hook does this after each push. The relay, `sourcepulse collect` and `hg sourcepulse-recover` do it for first
 copies that a crash left behind. This does not import Mercurial; it reads the repository's files.
-
-Without `from __future__ import annotations`: a named tuple would compile each string annotation at every push.
 """
+
+from __future__ import annotations
 
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
 from sourcepulse.errors import EventError, NothingThereError, SourcePulseError
+from sourcepulse.events.record import Record
 from sourcepulse_hg.pending.first_copy import (
     FILE_MAX_BYTES,
     FOLDER,
@@ -50,7 +51,7 @@ _URI = "file://"
 _SHAREDPATH_MAX_BYTES = 64 * 1024
 
 
-class Waiting(NamedTuple):
+class Waiting(Record):
     """A waiting first copy: its file, and the store whose journal decides; None if it is committed."""
 
     path: Path
@@ -59,7 +60,7 @@ class Waiting(NamedTuple):
     undecided_in: Path | None
 
 
-class RepositoryFiles(NamedTuple):
+class RepositoryFiles(Record):
     """A repository on disk: its `.hg` directory (for a share, that of the shared repository) and its store."""
 
     dot_hg: Path
@@ -167,7 +168,7 @@ def _modified(path: Path) -> int:
         return 0
 
 
-class Found(NamedTuple):
+class Found(Record):
     """The result of one run; the fields are those of `sourcepulse.relay.collect.CollectReport`."""
 
     collected: int = 0
@@ -177,7 +178,7 @@ class Found(NamedTuple):
     left: int = 0
 
 
-def collect_repository(location: str, outbox: "Outbox", *, deadline_s: float) -> "CollectReport":
+def collect_repository(location: str, outbox: Outbox, *, deadline_s: float) -> CollectReport:
     """Collect a repository; this is the collector of kind `hg`.
 
     `location` is the root of a repository or of a share, or a `.hg` directory. Raises NothingThereError if there is no
@@ -186,11 +187,16 @@ def collect_repository(location: str, outbox: "Outbox", *, deadline_s: float) ->
     # Imported here because the hook does not need it: it loads the entry points and logging.
     from sourcepulse.relay.collect import CollectReport
 
-    found = collect_first_copies(find_repository(location), outbox, deadline_s=deadline_s, lock_wait_s=deadline_s)
+    files = find_repository(location)
+    found = collect_first_copies(files, outbox, deadline_s=deadline_s, lock_wait_s=deadline_s)
+    if outbox.is_relays and not found.left:
+        from sourcepulse_hg.pending.relayed import note_relayed
+
+        note_relayed(outbox, os.fsencode(files.dot_hg))
     return CollectReport(**found._asdict())
 
 
-def collect_first_copies(files: RepositoryFiles, outbox: "Outbox", *, deadline_s: float, lock_wait_s: float) -> Found:
+def collect_first_copies(files: RepositoryFiles, outbox: Outbox, *, deadline_s: float, lock_wait_s: float) -> Found:
     """Append the waiting first copies to the outbox and remove the files once that is durable.
 
     First copies that are not reached within `deadline_s` seconds are left, and all are left if another collector
@@ -214,7 +220,7 @@ def collect_first_copies(files: RepositoryFiles, outbox: "Outbox", *, deadline_s
 
 
 class _Collection:
-    def __init__(self, files: RepositoryFiles, outbox: "Outbox", deadline: float) -> None:
+    def __init__(self, files: RepositoryFiles, outbox: Outbox, deadline: float) -> None:
         self.files = files
         self.outbox = outbox
         self.deadline = deadline

@@ -7,15 +7,16 @@ with the event is committed, each one contains it, always with that id, so the o
 
 The file also has the inode of `.hg`, as a first copy does. A different inode under the same name is a restored backup,
 which is not a new repository; under a different name it is a copy, which is.
-
-Without `from __future__ import annotations`: a named tuple would compile each string annotation at every push.
 """
+
+from __future__ import annotations
 
 import json
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from sourcepulse.events.event import RESTRICTED_SUFFIX, Event
+from sourcepulse.events.record import Record
 from sourcepulse_hg.messages import Messages
 from sourcepulse_hg.pending.first_copy import FOLDER, Identity, ensure_folder, replace_file
 from sourcepulse_hg.settings import Settings
@@ -30,7 +31,7 @@ _COMMON = ("repo", "repo_url", "user", "source", "url")
 _COMMON_POINTERS = frozenset(f"/{name}" for name in _COMMON)
 
 
-class Seen(NamedTuple):
+class Seen(Record):
     """What is known of a repository: its id, the inode of its `.hg`, its source, whether its creation is published."""
 
     id: str

@@ -5,19 +5,21 @@
 A first copy is a part of its transaction, or is written outside of any for changes that are already certain. The pusher
 waits for the move to the outbox and for the start of a relay; neither raises. They wait for locks at most 200 ms in
 total; first copies that cannot be collected in time are left to the next push or the relay.
-
-Without `from __future__ import annotations`: a named tuple would compile each string annotation at every push.
 """
+
+from __future__ import annotations
 
 import os
 import time
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mercurial import util
 
 from sourcepulse.events.event import PUBLIC, RESTRICTED, Event
+from sourcepulse.events.record import Record
+from sourcepulse.relay.on_demand import are_others, identity, relay_runs
 from sourcepulse_hg.messages import Messages
 from sourcepulse_hg.pending.first_copy import (
     FOLDER,
@@ -29,6 +31,7 @@ from sourcepulse_hg.pending.first_copy import (
     next_counter,
     replace_file,
 )
+from sourcepulse_hg.pending.relayed import wake_relay
 from sourcepulse_hg.pending.repo_created import has_creation, note_announced, with_creation
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, exposed_password_file
 
@@ -134,7 +137,7 @@ def _encode_numbered(repo: Any, txnid: str, events: list[Event], mark: str | Non
     return base_name(counter, txnid).encode("ascii"), content
 
 
-class HandOver(NamedTuple):
+class HandOver(Record):
     """What to do for one repository after its locks are released."""
 
     repo: weakref.ref[Any]
@@ -165,12 +168,24 @@ class HandOver(NamedTuple):
             self.messages.note(f"{_LATER}: {failure!r}")
 
     def run(self) -> None:
-        """Collect the first copies and start a relay; never raises."""
+        """Leave the first copies to the relay that runs, or collect them and start one; never raises."""
         try:
-            self._collect()
-            self._start_relay()
+            if not self._wake_relay():
+                self._collect()
+                self._start_relay()
         except Exception as failure:  # noqa: BLE001 - the push is committed; we must not break its reply
             self.messages.warn(f"{_LATER}: {failure!r}")
+
+    def _wake_relay(self) -> bool:
+        # A relay with other settings than those in the hgrc must be replaced.
+        if (self._may_start_relay and self._is_other_relay()) or not wake_relay(
+            self.settings.outbox, self.settings.dot_hg
+        ):
+            return False
+        self.messages.log("the relay collects the events")
+        if self._may_start_relay:
+            self._warn_of_exposed_password()
+        return True
 
     def _collect(self) -> None:
         from sourcepulse.errors import OutboxLockedError, SourcePulseError
@@ -204,7 +219,7 @@ class HandOver(NamedTuple):
             f"collected {found.collected} new, {found.repeats} known, {found.left} left"
         )
 
-    def _warn_of_trouble(self, outbox: "Outbox") -> None:
+    def _warn_of_trouble(self, outbox: Outbox) -> None:
         """Warn the pusher that events wait, and why."""
         trouble = outbox.trouble(RESTRICTED if self.settings.restricted else PUBLIC)
         waited_s = 0.0 if trouble is None else outbox.now() - trouble.since
@@ -217,18 +232,23 @@ class HandOver(NamedTuple):
     def _fit(self, sentence: str) -> str:
         return self.messages.for_reader(sentence)[:ERROR_MAX_CHARACTERS] if self.messages.is_remote else sentence
 
+    @property
+    def _may_start_relay(self) -> bool:
+        settings = self.settings
+        return settings.start_relay and (settings.broker is not None or settings.broker_file is not None)
+
+    def _is_other_relay(self) -> bool:
+        settings = self.settings
+        used = identity(broker=settings.broker, broker_file=settings.broker_file)
+        return are_others(os.fsdecode(settings.outbox), used)
+
     def _start_relay(self) -> None:
         settings = self.settings
-        if not settings.start_relay or (settings.broker is None and settings.broker_file is None):
+        if not self._may_start_relay:
             return
         self._warn_of_exposed_password()
-        from sourcepulse.relay.on_demand import are_others, identity, relay_runs
-
-        outbox = os.fsdecode(settings.outbox)
         # Nearly always a relay runs, and then a push need not load what starts one.
-        if relay_runs(outbox) and not are_others(
-            outbox, identity(broker=settings.broker, broker_file=settings.broker_file)
-        ):
+        if relay_runs(os.fsdecode(settings.outbox)) and not self._is_other_relay():
             return
         from sourcepulse_hg.pending.relay_start import failure_of_last_start, start_relay
 

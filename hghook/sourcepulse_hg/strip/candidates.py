@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
+from sourcepulse.events.record import Record
 from sourcepulse_hg.pending.first_copy import FOLDER, DamagedError, ensure_folder, replace_file
 
 #: Beside the first copies. There is at most one, because it is written under the lock of the store.
@@ -24,7 +25,7 @@ ROLLBACK = "rollback"
 _FORMAT = 1
 
 
-class RemovalNote(NamedTuple):
+class RemovalNote(Record):
     """What may be removed, by whom and when: `nodes` are the candidates, in hexadecimal, the oldest first.
 
     `txnid` is the transaction of the strip, or the one that is undone; `was_published` is whether the undone one has

@@ -3,17 +3,18 @@
 """Make the events of a transaction, in the order of the event contract, and write them as part of it.
 
 So they are committed or rolled back with it, even in a crash.
-
-Without `from __future__ import annotations`: a named tuple would compile each string annotation at every push.
 """
+
+from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from mercurial import error
 
 from sourcepulse.events.event import Event
+from sourcepulse.events.record import Record
 from sourcepulse_hg.facts import Act, Emitter, acting_user, is_published, parse_entry, public_url, source_word
 from sourcepulse_hg.gather.served_view import ServedView, never_seen, note_vanished
 from sourcepulse_hg.mapping.events import emitter_of, push_event
@@ -98,7 +99,7 @@ def _write(repo: Any, tr: Any, events: list[Event], settings: Settings, messages
     publish_on_close(repo, tr, name, events, settings, messages)
 
 
-class Work(NamedTuple):
+class Work(Record):
     """The input for making events: the unfiltered repository and what happened to it.
 
     `changes` is Mercurial's `tr.changes`, empty in a `changegroup` hook.

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from sourcepulse.events.event import Event, format_time
+from sourcepulse.events.record import Record
 from sourcepulse_hg.facts import Act, Emitter
 from sourcepulse_hg.mapping.events import Texts, make_event
 from sourcepulse_hg.tree.state import APPROVAL, CLOSED, OPEN, TreeChange
@@ -15,7 +14,7 @@ TYPES = {CLOSED: "hg.tree.closed.v1", OPEN: "hg.tree.opened.v1", APPROVAL: "hg.t
 REFUSED = "hg.tree.refused.v1"
 
 
-class Refusal(NamedTuple):
+class Refusal(Record):
     """A push that the gate refused, and the changesets that it would have added."""
 
     state: str

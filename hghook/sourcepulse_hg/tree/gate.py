@@ -10,12 +10,13 @@ from contextlib import suppress
 from typing import Any
 
 from sourcepulse.events.event import Event
+from sourcepulse_hg.commands.declarations import SECTION
 from sourcepulse_hg.facts import Act, acting_user, comes_from_others, parse_entry, public_url, source_word
 from sourcepulse_hg.mapping.events import emitter_of
 from sourcepulse_hg.messages import Messages
 from sourcepulse_hg.messages import refusal as refuse
 from sourcepulse_hg.pending.write import HandOver, write_outside_transaction
-from sourcepulse_hg.settings import SECTION, Settings, read_settings
+from sourcepulse_hg.settings import Settings, read_settings
 from sourcepulse_hg.tree.events import Refusal, refused_event, tree_event
 from sourcepulse_hg.tree.service import ask_service, when_unreachable
 from sourcepulse_hg.tree.state import (

@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: MPL-2.0
 """The state of a tree as a plain value, how it is kept in a file, and which pushes the settings let pass."""
 
+from __future__ import annotations
+
 import json
 import re
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from sourcepulse.errors import SourcePulseError
-from sourcepulse_hg.settings import SECTION, SettingsReader
+from sourcepulse.events.record import Record
+from sourcepulse_hg.commands.declarations import SECTION
+from sourcepulse_hg.settings import SettingsReader
 
 OPEN = "open"
 CLOSED = "closed"
@@ -27,7 +31,7 @@ class TreeStateError(SourcePulseError):
     """A tree's state cannot be read, so it is unknown whether the tree is open."""
 
 
-class TreeState(NamedTuple):
+class TreeState(Record):
     """A state, its reason, when it reopens on schedule, who set it and when; times are in seconds since 1970.
 
     `since` is 0 if unknown, because the state was never set or is assumed.
@@ -46,7 +50,7 @@ class TreeState(NamedTuple):
         return self._replace(state=OPEN, reason=SCHEDULED, until=None, user=None, since=self.until)
 
 
-class TreeChange(NamedTuple):
+class TreeChange(Record):
     old: str | None
     new: TreeState
 
@@ -80,7 +84,7 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-class TreeSettings(NamedTuple):
+class TreeSettings(Record):
     """Who may close the tree, which users and descriptions a closed tree accepts, and the service to ask instead.
 
     Patterns are searched in the description of the last changeset of a push. `problems` are sentences about bad

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: MPL-2.0
 """Keep an event within its size limits, and record in it what was cut and which bytes were not UTF-8."""
 
-import re
+from __future__ import annotations
+
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from sourcepulse.errors import ConfigError, EventError
-from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
-from sourcepulse.events.wire import to_json
+from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES, to_json
+from sourcepulse.events.record import Record
 
 TEXT_MAX_BYTES = 64 * 1024
 LIST_MAX_ITEMS = 1_000
@@ -27,13 +28,13 @@ NEVER_CUT = frozenset(
 )
 #: The members of `data` that record what was cut and which bytes were bad.
 NOTES = ("truncated", "raw")
-# Not compiled here, because the hook runs at every push and seldom needs it; re caches it on first use.
+# Not compiled here, because a push seldom needs it; re caches it on first use.
 BAD_BYTE = "[\udc80-\udcff]"
 
 _CONTAINERS = (dict, list, tuple, Mapping)
 
 
-class Limits(NamedTuple):
+class Limits(Record):
     """Size limits of an event: bytes as sent, and items of a list by the list's name.
 
     `envelope_bytes` is reserved for everything around `data`; the function `envelope_bytes` computes it.
@@ -53,6 +54,8 @@ def decode_text(raw: bytes) -> tuple[str, bytes | None]:
     try:
         return raw.decode(), None
     except UnicodeDecodeError:
+        import re
+
         # This error handler makes one character of each bad byte; "replace" makes one of several.
         return re.sub(BAD_BYTE, "\ufffd", raw.decode("utf-8", "surrogateescape")), raw
 

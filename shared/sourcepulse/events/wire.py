@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from sourcepulse.errors import DecodeError, EventError, quoted
-from sourcepulse.events.event import SEQUENCE_MAX, Event, Numbers
+from sourcepulse.events.event import SEQUENCE_MAX, Event, Numbers, to_json
 from sourcepulse.events.topics import KEY_CUT_BYTES, KEY_CUT_MARK, KEY_MAX_BYTES
 
 CONTENT_TYPE = "application/cloudevents+json"
@@ -34,9 +34,6 @@ _SURROGATE_ESCAPE = r"\\u[dD][89a-fA-F]"
 _STATUS = r"system\.[^.]+\.(?!heartbeat\.)[^.]+(\.v[0-9]+)"
 #: It looks like system.<service>.<state>, but it is not a status: the event has its own schema.
 _WITHHELD = "system.event.withheld."
-
-#: Writes JSON as it is sent: compact, not escaped to ASCII, no NaN. (json.dumps would make a new encoder each time.)
-to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def dataschema(type_: str) -> str:

@@ -88,6 +88,8 @@ class Outbox:
     def __init__(self, file: SqliteFile, clock: Callable[[], float]) -> None:
         self._file = file
         self._clock = clock
+        #: The relay opened it, so what is collected here is published without anything else being started.
+        self.is_relays = False
 
     @classmethod
     def open(

@@ -46,6 +46,7 @@ def open_relay(
         known = collectors()
         # In a thread of its own, beside the sweep.
         announced = stack.enter_context(Outbox.open(outbox.path))
+        outbox.is_relays = announced.is_relays = True
         yield Relay(
             outbox,
             deliveries,

@@ -29,6 +29,7 @@ from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.outbox.delivery_state import bound_broker
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.assemble import open_relay, places_of
+from sourcepulse.relay.collect import collectors, sweep
 from sourcepulse.relay.on_demand import are_others, forget_settings, identity, start_ended, write_settings
 from sourcepulse.relay.relay import Relay
 from sourcepulse.relay.sender import DeliveryReport
@@ -194,6 +195,8 @@ def _greet(relay: Relay, path: Path, config: Config) -> None:
 
 def _waiting(config: Config) -> bool:
     with Outbox.open(outbox_path(config), create=False) as outbox:
+        # A place that was announced while the relay ended.
+        sweep(outbox, collectors())
         return any(outbox.has_pending(stream) for stream in places_of(config))
 
 

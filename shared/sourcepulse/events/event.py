@@ -6,10 +6,10 @@ Named tuples, without `from __future__ import annotations`: a dataclass would ad
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple, Self
 
 from sourcepulse.errors import EventError, quoted
@@ -47,7 +47,8 @@ def event_id(scope: str, type_: str, *key: str) -> str:
 
     The hashed name is the array as compact ASCII JSON, so that no element can run into the next.
     """
-    name = json.dumps([scope, type_, *key], separators=(",", ":"))
+    # What json.dumps would return, without the encoder that it makes each time.
+    name = f"[{','.join(map(encode_basestring_ascii, (scope, type_, *key)))}]"
     # RFC 9562, section 5.5; importing the module uuid would add a millisecond to every push.
     digest = bytearray(hashlib.sha1(ID_NAMESPACE + name.encode("ascii"), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from bench import bugzilla, buildbot, consumer, hg_peers, hg_push, outbox, relay, stats, stomp, writers
+from bench import bugzilla, buildbot, buildbot_api, consumer, hg_peers, hg_push, outbox, relay, stats, stomp, writers
 
 if __name__ == "__main__":
     stats.head()
@@ -16,4 +16,5 @@ if __name__ == "__main__":
     hg_push.main()
     hg_peers.main()
     buildbot.main()
+    buildbot_api.main()
     bugzilla.main()

@@ -14,69 +14,57 @@ from hypothesis import settings
 
 from support.brokers.activemq import ActiveMqNode, require_activemq
 from support.brokers.rabbitmq import RabbitNode, require_rabbitmq
-from support.hg.quick_hg import quick_hgs
+from support.hg.command_server import command_servers
+from support.hg.forked_hg import fork_servers
 
-#: A test waits for processes in a good third of its time; with three workers a core the whole is no faster.
-WORKERS_PER_CORE = 2
+#: Most tests wait for a broker, a limit or a process in more than half of their time.
+WORKERS_PER_CORE = 3
 #: A worker has a RabbitMQ and an ActiveMQ of its own.
 WORKER_GIB = 1
 #: A worker runs a file as a whole, so those of 20 s and more come first, the longest before the others (measured on
 #: 2026-11-29): begun last, one of them would be waited for alone.
 SLOWEST_FILES = (
-    "hghook/test_tree_status.py",
     "brokers/test_time_limits.py",
     "faults/test_stream_through_faults.py",
-    "hghook/test_push_event.py",
+    "buildbot_status/test_odd_masters.py",
+    "faults/test_random_kills.py",
     "faults/test_broker_away.py",
-    "hghook/test_strip.py",
+    "hghook/test_loading.py",
     "brokers/conformance/test_connection.py",
-    "hghook/test_crash.py",
     "brokers/conformance/test_dead_letters_command.py",
-    "hghook/test_obsolete.py",
     "brokers/conformance/test_restart.py",
     "brokers/test_amqp_faults.py",
-    "hghook/test_compatibility.py",
-    "buildbot_status/test_odd_masters.py",
-    "hghook/test_heads.py",
     "brokers/test_deploy_policies.py",
-    "hghook/test_phases.py",
-    "hghook/test_files.py",
-    "hghook/test_mirror.py",
-    "hghook/test_hook_mark.py",
     "bugzilla_extension/test_sidecar.py",
-    "hghook/test_bookmarks.py",
-    "hghook/test_unseen.py",
     "brokers/test_amqp_traps.py",
     "buildbot_status/test_killed_master.py",
-    "hghook/test_transaction.py",
-    "faults/test_random_kills.py",
     "buildbot_status/test_missed_messages.py",
     "brokers/conformance/test_dead_letters.py",
+    "hghook/test_compatibility.py",
     "brokers/test_stomp_refused_messages.py",
     "brokers/test_cut_subscriptions.py",
-    "hghook/test_refusals.py",
-    "hghook/test_relay_trouble.py",
+    "hghook/test_tree_status.py",
     "shared/test_fenced_blocks.py",
     "bugzilla_extension/test_public_walk.py",
+    "hghook/test_push_event.py",
     "brokers/test_stomp_faults.py",
     "buildbot_status/test_trouble.py",
-    "hghook/test_users.py",
+    "hghook/test_strip.py",
     "brokers/test_stomp_traps.py",
-    "recorded/test_hg_stream.py",
     "brokers/conformance/test_durable.py",
-    "hghook/test_loading.py",
+    "hghook/test_crash.py",
     "buildbot_status/test_life_cycle.py",
-    "hghook/test_check.py",
     "bugzilla_extension/test_random_walk.py",
-    "hghook/test_repo_created.py",
+    "hghook/test_files.py",
     "brokers/conformance/test_patterns.py",
-    "hghook/test_outbox_trouble.py",
     "buildbot_status/test_choices_of_a_master.py",
+    "hghook/test_heads.py",
     "brokers/conformance/test_sharing.py",
     "brokers/test_stomp_heartbeats.py",
+    "hghook/test_mirror.py",
     "brokers/test_pushes_arrive.py",
-    "hghook/test_adopt.py",
     "brokers/test_password_rotation.py",
+    "hghook/test_bookmarks.py",
     "buildbot_status/test_selection_of_a_master.py",
     "faults/test_bugzilla_kills.py",
 )
@@ -108,9 +96,10 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_hgs_end() -> Iterator[None]:
+def _loaded_hgs_end() -> Iterator[None]:
     yield
-    quick_hgs().close()
+    command_servers().close()
+    fork_servers().close()
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,31 @@
 
 from __future__ import annotations
 
-from bench import bugzilla, buildbot, buildbot_api, consumer, hg_peers, hg_push, outbox, relay, stats, stomp, writers
+from bench import (
+    backlog,
+    bugzilla,
+    buildbot,
+    buildbot_api,
+    consumer,
+    hg_peers,
+    hg_push,
+    latency,
+    latency_of_sources,
+    outbox,
+    relay,
+    stats,
+    stomp,
+    writers,
+)
 
 if __name__ == "__main__":
     stats.head()
+    latency.main()
+    latency_of_sources.main()
     outbox.main()
     writers.main()
     relay.main()
+    backlog.main()
     stomp.main()
     consumer.main()
     hg_push.main()

@@ -163,3 +163,25 @@ async def threads_cpu(_: Any) -> dict[str, float]:
         if thread.name.startswith("sourcepulse-") and thread.ident is not None
     }
     return {**spent, "master": time.process_time()}
+
+
+class Stamps(BuildbotService):
+    """Writes the id of each finished build and when the bus said so into a file."""
+
+    name = "stamps"
+
+    def checkConfig(self, path: str) -> None:
+        """Nothing to check."""
+
+    def reconfigService(self, path: str) -> Any:
+        self._path = path
+        return defer.succeed(None)
+
+    @defer.inlineCallbacks
+    def startService(self) -> Any:
+        yield super().startService()
+        yield self.master.mq.startConsuming(self._stamp, ("builds", None, "finished"))
+
+    def _stamp(self, _key: Any, build: dict[str, Any]) -> None:
+        with open(self._path, "a", encoding="ascii") as file:
+            file.write(f"{build['buildid']} {time.time()}\n")

@@ -202,7 +202,7 @@ def _rabbitmq(folder: Path, rounds: int) -> None:
     _print(rates)
     for way in ways:
         pairs = zip(rates[way.name], rates["kombu"], strict=True)
-        goal = AtLeast(0.7) if way.name.startswith("AMQP") else None
+        goal = AtLeast(0.9 if way.name.startswith("AMQP") else 0.7)
         row(f"consumer, {way.name} / bare kombu", Figure.of([ours / bare for ours, bare in pairs]), goal)
 
 

@@ -23,6 +23,9 @@ BOTH_HGS_DAILY = frozenset(
     }
 )
 
+#: Where no process of hg begins with Mercurial's modules loaded.
+FROM_NOTHING = frozenset({"test_loading.py"})
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,6 +38,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path in begun:
             item.add_marker(pytest.mark.soak)
         begun.add(item.path)
+
+
+@pytest.fixture(autouse=True)
+def _hg_starts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start hg from nothing where a test is about what its start loads."""
+    if request.path.name in FROM_NOTHING:
+        monkeypatch.setattr(Site, "forks", False)
 
 
 @pytest.fixture(params=[VENV_HG, SYSTEM_HG], ids=lambda program: program.name)

@@ -124,7 +124,7 @@ def test_repositories_of_every_format_are_published_alike(each_site: Site) -> No
     published = []
     for number, setting in enumerate(_FORMATS):
         path = each_site.folder / str(number)
-        each_site.quick_hg("init", "--config", setting, path)
+        each_site.hg("init", "--config", setting, path)
         repository = Repository(each_site, path)
         everywhere.hg(repository, "unbundle", bundle)
         everywhere.hg(repository, "bookmark", "--rev", "0", "here")

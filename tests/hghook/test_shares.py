@@ -16,8 +16,8 @@ def _shared(
     """Return the hg of a user who has the extension, a repository and a share of it."""
     everywhere = Everywhere(site, "share", "strip")
     server, share = Repository(site, site.folder / "server"), Repository(site, site.folder / "share")
-    site.quick_hg("init", "--config", f"format.use-share-safe={share_safe}", server.path)
-    site.quick_hg("share", "--noupdate", *options, server.path, share.path)
+    site.hg("init", "--config", f"format.use-share-safe={share_safe}", server.path)
+    site.hg("share", "--noupdate", *options, server.path, share.path)
     return everywhere, server, share
 
 
@@ -60,7 +60,7 @@ def test_a_bookmark_is_published_if_it_is_one_of_the_repository(each_site: Site)
     # What a share has for itself is in no pull from the repository.
     assert "share alone" not in everywhere.hg(server, "bookmarks").stdout
     both = Repository(each_site, each_site.folder / "both")
-    each_site.quick_hg("share", "--noupdate", "--bookmarks", server.path, both.path)
+    each_site.hg("share", "--noupdate", "--bookmarks", server.path, both.path)
     both.hg("bookmark", "--rev", "0", "of both")
     assert "of both" in everywhere.hg(server, "bookmarks").stdout
     # Without the extension that shares them they are not shared.
@@ -72,7 +72,7 @@ def test_a_bookmark_is_published_if_it_is_one_of_the_repository(each_site: Site)
 def test_a_push_that_dies_in_a_share_is_settled_from_anywhere(site: Site) -> None:
     everywhere, server, share = _shared(site, share_safe=False)
     other = Repository(site, site.folder / "other")
-    site.quick_hg("share", "--noupdate", server.path, other.path)
+    site.hg("share", "--noupdate", server.path, other.path)
     work = site.repository("work")
     work.build("+2")
     # Before its commit, then after it and before the locks are released.

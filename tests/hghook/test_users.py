@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from support.hg.forked_hg import FORK_SERVER
 from support.hg.sites import DUMMY_SSH, SYSTEM_HG, Repository, Site, require, serve
 
 pytestmark = pytest.mark.skipif(
@@ -73,7 +74,7 @@ def _push_as(user: str, work: Repository, server: Repository, *options: str) -> 
 def _hg_as(user: str, site: Site, *arguments: str | Path, of_group: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*_as_user(user, of_group=of_group), SYSTEM_HG.path, *arguments],
-        env={**site.environ, "USER": user},
+        env={**site.environ, "USER": user, FORK_SERVER: ""},
         cwd="/",
         umask=0o077,
         capture_output=True,

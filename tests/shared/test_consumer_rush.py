@@ -130,7 +130,8 @@ def test_one_pause_does_not_end_a_rush_and_slow_events_do() -> None:
     rush(batch, clock, RUSH_EVENTS + 9)
     clock.now += 2 * RUSH_SECONDS
     assert rush(batch, clock, 12) == [10, 10]
-    for due in (False, False, False, True, True):
+    # Two slow batches in a row.
+    for due in (False, False, False, True, False, False, False, True, True, True):
         clock.now += RUSH_SECONDS * 1.01
         batch.add(an_item())
         assert batch.due is due

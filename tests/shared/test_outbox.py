@@ -465,22 +465,26 @@ def test_a_backup_written_over_the_file_has_an_epoch_of_its_own(tmp_path: Path) 
 
 
 def test_an_outbox_that_is_being_made_by_another_process_is_not_taken_for_a_foreign_one(tmp_path: Path) -> None:
+    # Sixteen processes at a time wait for the end of one pipe, so that all of them begin in the same instant.
     script = (
-        "import sys; from sourcepulse import Outbox; from sourcepulse.testing import system_event\n"
-        "sys.stdin.readline(); Outbox.open(sys.argv[1]).append([system_event(int(sys.argv[2]))])"
+        "import os, sys; from sourcepulse import Outbox; from sourcepulse.testing import system_event\n"
+        "for path in sys.argv[1:]:\n"
+        "    reader, writer = os.pipe()\n"
+        "    writers = []\n"
+        "    for number in range(16):\n"
+        "        writers.append(os.fork())\n"
+        "        if not writers[-1]:\n"
+        "            os.close(writer); os.read(reader, 1)\n"
+        "            Outbox.open(path).append([system_event(number)])\n"
+        "            sys.exit(0)\n"
+        "    os.close(writer)\n"
+        "    assert [os.waitpid(pid, 0)[1] for pid in writers] == [0] * 16\n"
     )
-    for attempt in range(4):
-        path = tmp_path / f"{attempt}.db"
-        writers = [
-            subprocess.Popen([sys.executable, "-c", script, str(path), str(n)], stdin=subprocess.PIPE)
-            for n in range(16)
-        ]
-        time.sleep(1.0)
-        for writer in writers:
-            assert writer.stdin is not None
-            writer.stdin.write(b"\n")
-            writer.stdin.flush()
-        assert [writer.wait(30) for writer in writers] == [0] * len(writers)
+    paths = [tmp_path / f"{attempt}.db" for attempt in range(8)]
+    subprocess.run([sys.executable, "-c", script, *paths], check=True, timeout=120)
+    for path in paths:
+        with Outbox.open(path) as opened:
+            assert len(list(rows(opened, Selection()))) == 16
 
 
 def test_processes_notice_that_the_outbox_they_have_open_was_removed_or_replaced(tmp_path: Path) -> None:

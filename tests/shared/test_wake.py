@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -98,6 +99,22 @@ def test_a_full_socket_is_not_waited_for(place: Path) -> None:
         assert not send_wake(wake_path(place))
         assert listener.wait(WAIT_SECONDS) == [b""] * sent
         assert send_wake(wake_path(place))
+
+
+def test_a_process_with_thousands_of_open_files_is_woken(place: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4_096, hard) if hard > 0 else 4_096, hard))
+    opened: list[int] = []
+    try:
+        while not opened or opened[-1] < 1_100:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+        with listening(place) as listener:
+            assert send_wake(wake_path(place))
+            assert listener.wait(WAIT_SECONDS) == [b""]
+    finally:
+        for fd in opened:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_payload_over_the_limit_is_not_sent(place: Path) -> None:

@@ -125,8 +125,10 @@ class Receiver:
         due_in = self._ordering.due_in()
         wait = wait_seconds if due_in is None else min(wait_seconds, max(due_in, LAST_LOOK_SECONDS))
         try:
-            # Finished items are not delayed by waiting for a delivery.
-            delivery = subscription.receive(0.0 if self._batch else wait)
+            if self._batch:
+                # Finished items are delayed by no more than a rush allows, and not if the broker waits for them.
+                wait = 0.0 if self.full else min(wait, self._batch.due_in())
+            delivery = subscription.receive(wait)
             self._connection.works()
             if delivery is not None:
                 self._take_in(subscription, delivery)

@@ -175,10 +175,7 @@ class Outbox:
     # -- sending
 
     def claim(self, stream: str, *, after: int = 0, limit: int = 100) -> list[Claimed]:
-        """Return the oldest pending events after a position, in order; they stay pending until settled.
-
-        Only one relay per outbox holds `relay.relay_lock`, so no other process sends what was claimed.
-        """
+        """Return the oldest pending events after a position; the relay reads source by source (`relay.backlog`)."""
         with self._file.read() as db:
             rows = db.execute(
                 f"SELECT {CLAIMED_COLUMNS} FROM events e JOIN bodies b USING (position) "  # noqa: S608 - made of constants
@@ -264,6 +261,12 @@ class Outbox:
         self.wake_relay()
 
     # -- what waits
+
+    def has_pending(self, stream: str) -> bool:
+        """Return whether a stream has pending events; cheap, however many there are."""
+        with self._file.read() as db:
+            query = "SELECT 1 FROM events WHERE state = 'pending' AND stream = ? LIMIT 1"
+            return db.execute(query, (stream,)).fetchone() is not None
 
     def pending(self, stream: str) -> int:
         """Return how many events of a stream are pending."""

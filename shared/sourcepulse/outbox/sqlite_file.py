@@ -111,6 +111,13 @@ class SqliteFile:
                 self._check_place()
             yield self._connection
 
+    def data_version(self) -> int:
+        """Return a number that differs from the last one if another connection committed; cheaper than `read`."""
+        try:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            self._raise_named(error)
+
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """Yield the connection inside one transaction, committed at the end, rolled back on any exception.

@@ -1,14 +1,15 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Delivery of one stream: read from the outbox in order, publish pipelined, settle what the broker confirms."""
+"""Delivery of one stream: read from the outbox, in order per source, publish pipelined, settle what is confirmed."""
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sourcepulse.brokers import Message, Outcome, Publisher, Settlement
 from sourcepulse.errors import (
@@ -22,6 +23,7 @@ from sourcepulse.events.wire import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, en
 from sourcepulse.outbox.delivery_state import record_contact
 from sourcepulse.outbox.outbox import Claimed, Outbox
 from sourcepulse.outbox.replays import claim_replays, finish_replays
+from sourcepulse.relay.backlog import Backlog, ensure_index
 from sourcepulse.relay.destination import Destination
 from sourcepulse.relay.heartbeat import Heartbeat
 from sourcepulse.relay.retry import Retry
@@ -46,12 +48,24 @@ class DeliveryReport:
     error: BrokerUnavailableError | VisibilityUnknownError | None = None
 
 
+class Steps(NamedTuple):
+    """What is done with each event: read at most so many more, make the message, and settle it.
+
+    `save` records in the outbox what is settled, if that is at least so much.
+    """
+
+    more: Callable[[int], Sequence[tuple[int, Claimed]]]
+    make: Callable[[Claimed, int], Message]
+    settled: Callable[[Settlement], None]
+    save: Callable[[int], None]
+
+
 class Delivery:
     """Publishes the pending events and the requested replays of one stream.
 
     `open_publisher` returns a new, unopened publisher for each connection. If the broker fails midway, everything
-    unconfirmed is sent again from the oldest on, with the same ids, so the worst case is repeats. The `gate` decides
-    what may be sent; without one everything may.
+    unconfirmed is sent again, of each source from the oldest on, with the same ids, so the worst case is repeats. The
+    `gate` decides what may be sent; without one everything may.
     """
 
     def __init__(
@@ -79,6 +93,7 @@ class Delivery:
         self._clock = clock
         self._retry = Retry(outbox, stream, destination, jitter)
         self._publisher: Publisher | None = None
+        self._is_prepared = False
 
     def attempt(self, stopping: Callable[[], bool]) -> DeliveryReport:
         """Send everything pending, until `stopping` returns True, and wait until it is settled.
@@ -91,6 +106,9 @@ class Delivery:
         if self._destination is not None and self._destination.stale():
             # Another stream may have moved to this destination, so check it again with a new connection.
             self._abandon()
+        if not self._is_prepared:
+            ensure_index(self._outbox)
+            self._is_prepared = True
         try:
             self._send_pending(report, stopping)
             self._send_replays(report, stopping)
@@ -148,23 +166,15 @@ class Delivery:
 
     def has_work(self) -> bool:
         """Return whether this stream has pending events or replays."""
-        return bool(self._outbox.claim(self.stream, limit=1) or claim_replays(self._outbox, self.stream, limit=1))
+        return self._outbox.has_pending(self.stream) or bool(claim_replays(self._outbox, self.stream, limit=1))
 
     def _send_pending(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
         confirmed: list[int] = []
         unroutable = 0
+        backlog = Backlog(self._outbox, self.stream)
 
-        def save() -> None:
-            nonlocal unroutable
-            if confirmed:
-                if self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable):
-                    logger.warning("the %s events reach no queue any more: is anything subscribed?", self.stream)
-                if self._destination is not None:
-                    self._destination.confirmed()
-                report.delivered += len(confirmed)
-                report.unroutable += unroutable
-                confirmed.clear()
-                unroutable = 0
+        def more(limit: int) -> Sequence[tuple[int, Claimed]]:
+            return [(event.position, event) for event in backlog.claim(limit)]
 
         def settled(settlement: Settlement) -> None:
             nonlocal unroutable
@@ -177,79 +187,100 @@ class Delivery:
                 return
             confirmed.append(settlement.tag)
             unroutable += settlement.outcome is Outcome.UNROUTABLE
-            if len(confirmed) >= BATCH_EVENTS:
-                save()
 
-        def more(after: int, limit: int) -> Sequence[tuple[int, Claimed]]:
-            return [(event.position, event) for event in self._outbox.claim(self.stream, after=after, limit=limit)]
+        def save(least: int) -> None:
+            nonlocal unroutable
+            if len(confirmed) < least:
+                return
+            if self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable):
+                logger.warning("the %s events reach no queue any more: is anything subscribed?", self.stream)
+            if self._destination is not None:
+                self._destination.confirmed()
+            report.delivered += len(confirmed)
+            report.unroutable += unroutable
+            confirmed.clear()
+            unroutable = 0
 
         try:
-            self._pipeline(more, self._message, settled, stopping)
+            self._pipeline(Steps(more, self._message, settled, save), stopping)
         finally:
-            save()
+            save(1)
 
     def _send_replays(self, report: DeliveryReport, stopping: Callable[[], bool]) -> None:
         finished: list[int] = []
+        last = 0
+
+        def more(limit: int) -> Sequence[tuple[int, Claimed]]:
+            nonlocal last
+            claimed = claim_replays(self._outbox, self.stream, after=last, limit=limit)
+            last = claimed[-1][0] if claimed else last
+            return claimed
 
         def settled(settlement: Settlement) -> None:
             finished.append(settlement.tag)
             if settlement.outcome is Outcome.REFUSED:
                 logger.error("replay %d refused: %s", settlement.tag, settlement.reason)
 
-        def more(after: int, limit: int) -> Sequence[tuple[int, Claimed]]:
-            return claim_replays(self._outbox, self.stream, after=after, limit=limit)
-
-        try:
-            self._pipeline(more, self._replay_message, settled, stopping)
-        finally:
-            if finished:
+        def save(least: int) -> None:
+            if len(finished) >= least:
                 finish_replays(self._outbox, self.stream, finished)
                 report.replayed += len(finished)
+                finished.clear()
 
-    def _pipeline(
-        self,
-        more: Callable[[int, int], Sequence[tuple[int, Claimed]]],
-        make: Callable[[Claimed, int], Message],
-        settled: Callable[[Settlement], None],
-        stopping: Callable[[], bool],
-    ) -> None:
+        try:
+            self._pipeline(Steps(more, self._replay_message, settled, save), stopping)
+        finally:
+            save(1)
+
+    def _pipeline(self, steps: Steps, stopping: Callable[[], bool]) -> None:
         """Keep the publisher's window full until nothing more comes and nothing is unsettled.
 
-        VisibilityUnknownError, once everything before is settled, if it is unknown whether the next event may be sent.
+        The outbox is read and written right after sending, so that the broker is busy meanwhile, and what was read
+        then is sent as soon as there is room. VisibilityUnknownError, once everything before is settled, if it is
+        unknown whether the next event may be sent.
         """
-        last = unsettled = 0
+        ahead: Sequence[tuple[int, Claimed]] = ()
+        unsettled = 0
         exhausted = False
         unknown: VisibilityUnknownError | None = None
         while True:
-            exhausted = exhausted or stopping()
+            if stopping():
+                exhausted, ahead = True, ()
             # Without work there is no connection, and without a connection no window: the first event opens it.
             window = self._publisher.window if self._publisher else 1
-            # Each top-up costs a query, so the window is refilled only when half of it is free.
-            if not exhausted and window - unsettled >= min(BATCH_EVENTS, (window + 1) // 2):
-                claimed = more(last, min(BATCH_EVENTS, window - unsettled))
-                exhausted = not claimed
-                last = claimed[-1][0] if claimed else last
+            if not ahead and not exhausted:
+                ahead = steps.more(min(BATCH_EVENTS, window))
+                exhausted = not ahead
+            # Each lot may cost a check of visibility, so it is sent only when half of the window is free.
+            has_sent = bool(ahead) and window - unsettled >= (window + 1) // 2
+            if has_sent:
+                lot, ahead = ahead[: window - unsettled], ahead[window - unsettled :]
                 try:
-                    for number, event, refusal in self._passing(claimed):
-                        message, reason = _made(make, event, number) if refusal is None else (None, refusal)
-                        if message is None:
-                            # The events after it must not wait for it.
-                            settled(Settlement(tag=number, outcome=Outcome.REFUSED, reason=reason))
-                            continue
+                    for message in self._sendable(lot, steps):
                         self._connected().send(message)
                         unsettled += 1
                 except VisibilityUnknownError as error:
-                    unknown = error
-                    exhausted = True
-            if not unsettled:
+                    unknown, exhausted, ahead = error, True, ()
+            if unsettled:
+                # Without a wait this only passes the lot to the broker.
+                for settlement in self._connected().settle(0 if has_sent else SETTLE_SECONDS):
+                    unsettled -= 1
+                    steps.settled(settlement)
+            elif exhausted and not ahead:
                 if unknown is not None:
                     raise unknown
-                if exhausted:
-                    return
-                continue
-            for settlement in self._settlements():
-                unsettled -= 1
-                settled(settlement)
+                return
+            if has_sent or not ahead:
+                steps.save(BATCH_EVENTS)
+
+    def _sendable(self, lot: Sequence[tuple[int, Claimed]], steps: Steps) -> Iterator[Message]:
+        """Yield the messages of a lot; what may never be sent is settled, because those after it must not wait."""
+        for number, event, refusal in self._passing(lot):
+            message, reason = _made(steps.make, event, number) if refusal is None else (None, refusal)
+            if message is None:
+                steps.settled(Settlement(tag=number, outcome=Outcome.REFUSED, reason=reason))
+            else:
+                yield message
 
     def _passing(self, claimed: Sequence[tuple[int, Claimed]]) -> Iterable[tuple[int, Claimed, str | None]]:
         if self._gate is None:

@@ -74,8 +74,11 @@ class Listener:
 
         Returns the payloads of all wakes that arrived, [] if none did.
         """
-        readable: list[socket.socket] = [*also, *filter(None, [self._socket])]
-        select.select(readable, [], [], max(0.0, seconds))
+        # A Buildbot master has more open files than `select` can name.
+        poll = select.poll()
+        for each in (*also, *filter(None, [self._socket])):
+            poll.register(each, select.POLLIN)
+        poll.poll(max(0.0, 1_000 * seconds))
         return self.arrived()
 
     def arrived(self) -> list[bytes]:

@@ -128,7 +128,7 @@ class Pusher:
         if delay_s is not None:
             killer.start()
         try:
-            done = site.quick_hg(
+            done = site.hg(
                 *("--repository", self._work.path, "push", "--force", *arguments, f"ssh://host/{self._server.path}"),
                 *("--config", f"ui.ssh={self._ssh}"),
                 check=False,

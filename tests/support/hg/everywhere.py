@@ -13,18 +13,17 @@ _DEVELOPERS_CHECKS = "[devel]\nall-warnings = yes\nwarn-config = yes\nwarn-confi
 
 
 class Everywhere:
-    """A site whose every hg has these extensions and ours, by the hgrc of its user; `hg` runs by chg if it is there."""
+    """A site whose every hg has these extensions and ours, by the hgrc of its user."""
 
     def __init__(self, site: Site, *extensions: str) -> None:
         lines = "".join(f"{name} =\n" for name in extensions)
         ours = f"[extensions]\nsourcepulse_hg = {site.program.extension}\n"
-        site.hgrc = f"{site.hgrc}{_DEVELOPERS_CHECKS}{ours}{lines}"
-        (site.folder / "hgrc").write_text(site.hgrc, encoding="utf-8")
+        (site.folder / "hgrc").write_text(f"{site.hgrc}{_DEVELOPERS_CHECKS}{ours}{lines}", encoding="utf-8")
         self.site = site
 
     def hg(self, repository: Repository, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run hg in a repository; none of the checks and nothing of ours may complain."""
-        result = self.site.quick_hg("--cwd", repository.path, *arguments)
+        result = self.site.hg("--cwd", repository.path, *arguments)
         assert "devel-warn" not in result.stderr, result.stderr
         assert "sourcepulse: " not in result.stderr, result.stderr
         return result

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from sourcepulse.events.event import Event
 from support.component import require as require_component
 from support.events.outbox_contents import outbox_events
-from support.hg.quick_hg import is_for_chg, quick_hgs
+from support.hg.command_server import command_servers, is_local
+from support.hg.forked_hg import FORK_SERVER, fork_servers
 
 ROOT = Path(__file__).resolve().parents[3]
 EXTENSION_FOLDER = ROOT / "hghook" / "sourcepulse_hg"
@@ -48,6 +50,14 @@ def require(program: Program) -> Program:
     return program
 
 
+def _checked(
+    result: subprocess.CompletedProcess[bytes], arguments: tuple[str | bytes | Path, ...], check: bool
+) -> subprocess.CompletedProcess[str]:
+    out, err = result.stdout.decode("utf-8", "replace"), result.stderr.decode("utf-8", "replace")
+    assert not check or result.returncode == 0, f"hg {arguments} gave {result.returncode}\n{out}\n{err}"
+    return subprocess.CompletedProcess(result.args, result.returncode, out, err)
+
+
 @dataclass
 class Site:
     """A folder with repositories, one hg, and an environment that knows nothing of the user's settings."""
@@ -55,7 +65,10 @@ class Site:
     folder: Path
     program: Program
     environ: dict[str, str] = field(init=False)
+    #: What the user's settings are at first.
     hgrc: str = field(init=False)
+    #: Whether a process of hg may begin with Mercurial's modules loaded, see `fork_server.py`.
+    forks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -77,47 +90,46 @@ class Site:
             "LC_ALL": "C.UTF-8",
             "USER": "localuser",
         }
+        if self.forks:
+            self.environ[FORK_SERVER] = fork_servers().get(self.program.path).socket
+        self._first_environ = dict(self.environ)
 
     def hg(
         self, *arguments: str | bytes | Path, check: bool = True, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run hg and give its result; a failure that was not expected shows both outputs."""
-        return self._run(self.program.path, {**self.environ, **(env or {})}, arguments, check)
+        environ = {**self.environ, **(env or {})}
+        result = None
+        if FORK_SERVER in environ:
+            result = fork_servers().get(self.program.path).run(arguments, environ, self.folder, HG_LIMIT_SECONDS)
+        if result is None:
+            result = subprocess.run(
+                [self.program.path, *arguments],
+                env=environ,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=HG_LIMIT_SECONDS,
+                check=False,
+            )
+        return _checked(result, arguments, check)
 
-    def quick_hg(
-        self, *arguments: str | bytes | Path, check: bool = True, env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run the hg of a user whose settings are those of the site, by chg where that is installed."""
-        quick = quick_hgs().get(self.program.path, self.hgrc)
-        if quick is None or self._hgrc_path.read_text(encoding="utf-8") != self.hgrc:
-            return self.hg(*arguments, check=check, env=env)
-        return self._run(quick.command, {**quick.environ(self.environ), **(env or {})}, arguments, check)
+    def local_hg(self, *arguments: str | bytes | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run hg without any repository's settings, for what prepares a test or reads, see `command_server.py`."""
+        if self._hgrc_path.read_text(encoding="utf-8") != self.hgrc or self.environ != self._first_environ:
+            return self.hg(*arguments, check=check, env={"HGRCSKIPREPO": "1"})
+        server = command_servers().get(self.program.path, self.hgrc)
+        return _checked(server.run(arguments, self.environ, self.folder, HG_LIMIT_SECONDS), arguments, check)
 
     @property
     def _hgrc_path(self) -> Path:
         return self.folder / "hgrc"
 
-    def _run(
-        self, program: str | Path, environ: dict[str, str], arguments: tuple[str | bytes | Path, ...], check: bool
-    ) -> subprocess.CompletedProcess[str]:
-        result = subprocess.run(
-            [program, *arguments],
-            env=environ,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=HG_LIMIT_SECONDS,
-            check=False,
-        )
-        out, err = result.stdout.decode("utf-8", "replace"), result.stderr.decode("utf-8", "replace")
-        assert not check or result.returncode == 0, f"hg {arguments} gave {result.returncode}\n{out}\n{err}"
-        return subprocess.CompletedProcess(result.args, result.returncode, out, err)
-
     def repository(self, name: str, hgrc: str = "") -> Repository:
         """Make an empty repository with this hgrc."""
         path = self.folder / name
         path.mkdir(parents=True)
-        self.quick_hg("init", path)
+        self.local_hg("init", path)
         repository = Repository(self, path)
         repository.configure(hgrc)
         return repository
@@ -149,13 +161,9 @@ class Repository:
         self, *arguments: str | bytes | Path, check: bool = True, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run hg in this repository."""
-        if env is None and not self._is_configured() and is_for_chg(arguments):
-            return self.site.quick_hg("--repository", self.path, *arguments, check=check)
+        if env is None and is_local(self.path, arguments):
+            return self.site.local_hg("--repository", self.path, *arguments, check=check)
         return self.site.hg("--repository", self.path, *arguments, check=check, env=env)
-
-    def _is_configured(self) -> bool:
-        hgrc = self.path / ".hg" / "hgrc"
-        return hgrc.exists() and bool(hgrc.read_text(encoding="utf-8").strip())
 
     def commit(self, message: str | bytes = "change", *options: str | bytes, name: str | bytes = "file") -> None:
         """Change a file and commit it."""
@@ -185,8 +193,8 @@ class Repository:
         """Return the nodes of a revset, in the order of the repository."""
         log = ("--repository", self.path, "log", "--rev", f"sort({revset}, rev)", "--template", "{node}\n")
         # Without the repository's own settings, unless they are needed.
-        quick = self.site.quick_hg(*log, check=False, env={"HGRCSKIPREPO": "1"})
-        return (quick if quick.returncode == 0 else self.site.hg(*log)).stdout.split()
+        local = self.site.local_hg(*log, check=False)
+        return (local if local.returncode == 0 else self.site.hg(*log)).stdout.split()
 
     def first_copies(self) -> list[str]:
         """Name the first copies that wait, without counter and txnid: `p` in the store, `r` outside."""

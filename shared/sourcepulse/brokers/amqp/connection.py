@@ -21,7 +21,7 @@ import kombu
 from amqp import exceptions
 from kombu.transport import pyamqp
 
-from sourcepulse.brokers.amqp.inbound import Inbound, frame_handler
+from sourcepulse.brokers.amqp.inbound import Inbound, frame_handler, take_whole
 from sourcepulse.brokers.amqp.transport import BoundedTransport
 from sourcepulse.brokers.bounded_socket import Limits, PeerReadsNothingError
 from sourcepulse.brokers.network.connection import CLOSE_LIMIT_SECONDS, TICK_SECONDS, BrokerConnection
@@ -91,6 +91,12 @@ class _BoundedConnection(amqp.Connection):  # type: ignore[misc] # amqp has no t
         transport = self._transport
         if transport is None:
             raise exceptions.RecoverableConnectionError("connection already closed")
+        if (whole := take_whole(*transport.arrived())) is not None:
+            number, inbound, end = whole
+            transport.skip_to(end)
+            self.bytes_recv += FRAMES_OF_A_MESSAGE
+            self.channels[number].deliver(inbound)
+            return True
         deadline = self.deadline if timeout is None else min(self.deadline, time.monotonic() + timeout)
         return self.on_inbound_frame(transport.read_frame(deadline))
 

@@ -17,6 +17,7 @@ from amqp import method_framing
 from amqp.exceptions import UnexpectedFrame
 from amqp.serialization import loads
 
+from sourcepulse.brokers.amqp.transport import FRAME_END
 from sourcepulse.brokers.dead_letters import KEY_HEADER
 from sourcepulse.events.safe_text import ascii_line
 
@@ -26,6 +27,9 @@ _DELIVER = struct.pack(">HH", 60, 60)
 _CONTENT_TYPE_FLAG = 0x8000
 _CONTENT_ENCODING_FLAG = 0x4000
 _HEADERS_FLAG = 0x2000
+#: The kinds of the three frames of a delivery, and the bytes at their ends.
+_SOUND = ((_METHOD, _HEADER, _BODY), (FRAME_END, FRAME_END, FRAME_END))
+_frame_head = struct.Struct(">BHI")
 _header_head = struct.Struct(">HHQH")
 _tag = struct.Struct(">Q")
 
@@ -83,6 +87,36 @@ class _Partial:
         return Inbound(
             self.consumer_tag, self.delivery_tag, self.redelivered, self.routing_key, self.content_type, body
         )
+
+
+def take_whole(buffer: bytearray, at: int) -> tuple[int, Inbound, int] | None:
+    """Return channel and delivery at an index and the index after it, if all of it has arrived in three sound frames.
+
+    Nearly every delivery has; reading it frame by frame takes twice the CPU.
+    """
+    begin = at + _frame_head.size
+    if not buffer.startswith(_DELIVER, begin):
+        return None
+    try:
+        _, channel, size = _frame_head.unpack_from(buffer, at)
+        end = begin + size
+        header_kind, header_channel, size = _frame_head.unpack_from(buffer, end + 1)
+        header = end + 1 + _frame_head.size
+        header_end = header + size
+        body_kind, body_channel, size = _frame_head.unpack_from(buffer, header_end + 1)
+        body = header_end + 1 + _frame_head.size
+        body_end = body + size
+        ends = buffer[end], buffer[header_end], buffer[body_end]
+        _, _, body_size, _ = _header_head.unpack_from(buffer, header)
+    except (struct.error, IndexError):
+        return None
+    kinds = buffer[at], header_kind, body_kind
+    if (kinds, ends) != _SOUND or not channel == header_channel == body_channel or body_size != size:
+        return None
+    delivery = _Partial(bytes(buffer[begin:end]))
+    delivery.add(bytes(buffer[header:header_end]))
+    delivery.add(bytes(buffer[body:body_end]))
+    return channel, delivery.inbound(), body_end + 1
 
 
 def frame_handler(connection: Any, callback: Callable[..., object]) -> Callable[[tuple[int, int, bytes]], bool]:

@@ -66,6 +66,14 @@ class BoundedTransport(transport.TCPTransport):  # type: ignore[misc] # amqp has
                 self.connected = self._socket.connected
         return frame
 
+    def arrived(self) -> tuple[bytearray, int]:
+        """Return the bytes that have arrived, and the index of the first that was not read yet."""
+        return self._socket.received, self._socket.at
+
+    def skip_to(self, at: int) -> None:
+        """Count the bytes before an index as read."""
+        self._socket.at = at
+
     def last_frame(self) -> tuple[int, int, bytes] | None:
         """Return the next frame that has arrived, even if nothing can be sent any more; None if there is none."""
         if (frame := self._take()) is None:

@@ -33,6 +33,8 @@ _protocol, _transport, _utils = _import_without_lookup()
 Frame = _utils.Frame
 #: RabbitMQ's highest limit plus room for headers: no broker accepts a larger message, so none delivers one.
 FRAME_MAX_BYTES = 512 * 1024 * 1024 + 16 * 1024 * 1024
+#: A content length with more digits is none.
+LENGTH_DIGITS = 12
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,12})\r?$", re.MULTILINE)
 _ESCAPED = re.compile(r"\\.")
@@ -90,33 +92,61 @@ def take_frame(buffer: bytearray, at: int, *, most_bytes: int = FRAME_MAX_BYTES)
     if not _COMMAND.match(buffer, at):
         raise NotStompError(bytes(buffer[at : at + 32]))
     # A stranger may have written the headers. However many there are, the frame has to be read to its end.
-    head = _HEAD_END.search(buffer, at)
-    if head is None:
+    head_end, body = _find_head_end(buffer, at)
+    if head_end < 0:
         if end - at > most_bytes:
             raise NotStompError(bytes(buffer[at : at + 32]))
         return None, at
-    length = _CONTENT_LENGTH.search(buffer, at, head.start())
+    length = _find_length(buffer, at, head_end)
     if length is None:
-        stop = buffer.find(b"\0", head.end())
+        stop = buffer.find(b"\0", body)
         if stop < 0:
             if end - at > most_bytes:
                 raise NotStompError(bytes(buffer[at : at + 32]))
             return None, at
     else:
-        stop = head.end() + int(length[1])
+        stop = body + length
         if stop - at > most_bytes:
             raise NotStompError(bytes(buffer[at : at + 32]))
         if stop >= end:
             return None, at
         if buffer[stop] != 0:
             raise NotStompError(bytes(buffer[at : at + 32]))
-    command, headers = _read_head(bytes(buffer[at : head.start()]))
-    return Frame(command, headers, bytes(buffer[head.end() : stop])), stop + 1
+    command, headers = _read_head(bytes(buffer[at:head_end]))
+    return Frame(command, headers, bytes(buffer[body:stop])), stop + 1
+
+
+def _find_head_end(buffer: bytearray, at: int) -> tuple[int, int]:
+    """Return where the head of a frame ends and its body begins; -1 if the end has not arrived."""
+    end = buffer.find(b"\n\n", at)
+    if end >= 0 and buffer.find(b"\r", at, end) < 0:
+        # Nearly always; the expression takes five times as long.
+        return end, end + 2
+    found = _HEAD_END.search(buffer, at)
+    return found.span() if found else (-1, -1)
+
+
+def _find_length(buffer: bytearray, at: int, end: int) -> int | None:
+    """Return the content length in a head, None if there is no valid one."""
+    line = buffer.find(b"\ncontent-length:", at, end)
+    if line < 0:
+        return None
+    begin = line + len(b"\ncontent-length:")
+    line_end = buffer.find(b"\n", begin, end)
+    value = buffer[begin : end if line_end < 0 else line_end]
+    if value.isdigit() and len(value) <= LENGTH_DIGITS:
+        return int(value)
+    found = _CONTENT_LENGTH.search(buffer, at, end)
+    return int(found[1]) if found else None
 
 
 def _read_head(head: bytes) -> tuple[str, dict[str, str]]:
     """Return command and headers; of repeated headers the first counts (STOMP 1.2, "Repeated Header Entries")."""
-    command, *lines = head.decode("utf-8", "replace").split("\n")
+    text = head.decode("utf-8", "replace")
+    command, *lines = text.split("\n")
+    if "\\" not in text and "\r" not in text:
+        # Nearly always. The first of repeated headers is written last.
+        return command, {name: value for name, _, value in (line.partition(":") for line in reversed(lines))}
     headers: dict[str, str] = {}
     for line in lines:
         name, _, value = line.removesuffix("\r").partition(":")

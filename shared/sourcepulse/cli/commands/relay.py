@@ -194,7 +194,7 @@ def _greet(relay: Relay, path: Path, config: Config) -> None:
 
 def _waiting(config: Config) -> bool:
     with Outbox.open(outbox_path(config), create=False) as outbox:
-        return any(outbox.claim(stream, limit=1) for stream in places_of(config))
+        return any(outbox.has_pending(stream) for stream in places_of(config))
 
 
 def print_reports(reports: list[DeliveryReport]) -> int:

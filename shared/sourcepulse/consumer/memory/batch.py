@@ -11,6 +11,8 @@ from sourcepulse.consumer.received_event import Item
 #: A rush begins after this many events in a row that took less than this time each, on average of a batch.
 RUSH_EVENTS = 20
 RUSH_SECONDS = 0.005
+#: How many quick events are counted at most.
+QUICK_MAX = 2 * RUSH_EVENTS
 #: The most events recorded together, and the longest time between two records while handled events wait.
 BATCH_EVENTS = 50
 BATCH_SECONDS = 0.02
@@ -51,6 +53,10 @@ class Batch:
             or self._clock() >= self._recorded_at + BATCH_SECONDS
         )
 
+    def due_in(self) -> float:
+        """Return the seconds until the items are due if no other is added, 0 if they are due."""
+        return 0.0 if self.due else max(0.0, self._recorded_at + BATCH_SECONDS - self._clock())
+
     def items(self) -> list[Item]:
         """Return the items in the order in which they were added."""
         return list(self._items)
@@ -58,7 +64,8 @@ class Batch:
     def clear(self) -> None:
         """Forget the items, which are now recorded."""
         quick = self._added_at < self._recorded_at + RUSH_SECONDS * len(self._items)
-        self._quick = self._quick + len(self._items) if quick else 0
+        # On a busy machine one batch in a rush is slow now and then; two in a row end it.
+        self._quick = min(self._quick + len(self._items), QUICK_MAX) if quick else self._quick // 2
         self._items.clear()
         # Recording took time that does not count against the rush.
         self._recorded_at = self._clock()

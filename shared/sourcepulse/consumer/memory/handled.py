@@ -40,22 +40,19 @@ class HandledNames:
         #: The file's data_version when it was last read; it changes with every commit of another connection.
         self.version = -1
 
-    def has(self, db: Connection, name: str) -> bool:
-        """Return whether a name is in the table."""
+    def has(self, name: str) -> bool:
+        """Return whether a name was in the table when it was last read."""
         fact, digest = _split(name)
-        if self._facts.get(fact, ~digest) & _DIGEST_MASK == digest:
-            return True
-        self._catch_up(db)
         return self._facts.get(fact, ~digest) & _DIGEST_MASK == digest
 
     def has_other(self, name: str) -> bool:
-        """Return whether the fact of a name was in the table with another digest when `has` was last called."""
+        """Return whether the fact of a name was in the table with another digest when it was last read."""
         fact, digest = _split(name)
         return self._facts.get(fact, digest) & _DIGEST_MASK != digest
 
     def add(self, db: Connection, names: Iterable[str]) -> None:
         """Add names, each once, to the table in the open transaction."""
-        self._catch_up(db)
+        self.catch_up(db)
         new = [(name,) for name in names if _split(name)[0] not in self._facts]
         db.executemany("INSERT OR IGNORE INTO seen (id) VALUES (?)", new)
         if (self._last + len(new)) // SEEN_SLACK > self._last // SEEN_SLACK:
@@ -63,7 +60,8 @@ class HandledNames:
         # They count once they are committed; until then the table has to be read again.
         self.version = -1
 
-    def _catch_up(self, db: Connection) -> None:
+    def catch_up(self, db: Connection) -> None:
+        """Read what was added to the table since it was last read."""
         version = db.execute("PRAGMA data_version").fetchone()[0]
         if version == self.version:
             return

@@ -91,10 +91,11 @@ class ConsumerState:
 
     def is_handled(self, name: str, event_id: str | None = None) -> bool:
         """Return whether a name is among the last that were handled, or the id that an earlier version kept."""
-        # The event is recorded soon, and that checks whether the file is still in place.
-        with self._file.read(check_place=False) as db:
-            handled = self._seen.has(db, name)
-            return handled or (event_id is not None and self._seen.keeps_ids and self._seen.has(db, event_id))
+        if self._file.data_version() != self._seen.version:
+            # The event is recorded soon, and that checks whether the file is still in place.
+            with self._file.read(check_place=False) as db:
+                self._seen.catch_up(db)
+        return self._seen.has(name) or (event_id is not None and self._seen.keeps_ids and self._seen.has(event_id))
 
     def handled_another(self, name: str) -> bool:
         """Return whether an event of this source and id, but with other content, was handled.
@@ -216,6 +217,9 @@ class _InMemory:
 
     def close(self) -> None:
         pass
+
+    def data_version(self) -> int:
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     @contextmanager
     def read(self, *, check_place: bool = True) -> Iterator[Connection]:  # noqa: ARG002 - as SqliteFile has it

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 from sourcepulse.catalogue import known_types
 from sourcepulse.events.event import Event, routing_words
-from sourcepulse.events.topics import FAMILIES, covers, matches
+from sourcepulse.events.topics import FAMILIES, KEY_MAX_BYTES, covers, matches
 from sourcepulse.gaps import Lane
 
+#: Of how many routing keys it is kept whether they match.
+KEYS_KEPT = 1024
 #: Takes the numbers of a withheld event; the type of that event is in the data.
 _WITHHELD = "system.event.withheld."
 
@@ -24,6 +26,8 @@ class Coverage:
             scheme for scheme, families in FAMILIES.items() if all(self._covers((word,)) for word in families)
         )
         self._types: dict[str, bool] = {}
+        #: Few keys make up most events.
+        self._keys: dict[str, bool] = {}
 
     def lane(self, event: Event) -> tuple[Lane | None, int]:
         """Return the lane in which to check an event and its number there; no lane where a hole is not a gap."""
@@ -41,7 +45,15 @@ class Coverage:
 
     def takes(self, key: str) -> bool:
         """Return whether a routing key matches one of the topics."""
-        return any(matches(pattern, key) for pattern in self._patterns)
+        known = self._keys.get(key)
+        if known is None:
+            known = any(matches(pattern, key) for pattern in self._patterns)
+            if len(self._keys) >= KEYS_KEPT:
+                self._keys.clear()
+            # A longer one is not that of an event.
+            if len(key) <= KEY_MAX_BYTES:
+                self._keys[key] = known
+        return known
 
     def unchecked(self) -> tuple[str, ...]:
         """Return the known types that the topics cover only in part, so that a lost event goes unnoticed."""

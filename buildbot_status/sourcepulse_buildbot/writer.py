@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -20,9 +21,13 @@ from sourcepulse_buildbot.mapping.emitter import Emitter
 #: Makes the events of a fact; called in the writer's thread, so it must hold only copies.
 Fact = Callable[[Emitter], Event | Iterable[Event]]
 
-#: How long facts are gathered for one commit; a killed master leaves at most this much to recovery.
+#: How long facts are gathered for one commit after a pause, because facts come in groups; and how long after the last
+#: commit, which costs as much CPU as several events. A killed master leaves at most this much to recovery.
 GATHER_SECONDS = 0.05
-BATCH_EVENTS = 500
+BETWEEN_COMMITS_SECONDS = 0.1
+#: After so many events at once the thread sleeps, so that the reactor has its turns.
+BATCH_EVENTS = 200
+BATCH_PAUSE_SECONDS = 0.02
 #: A fact takes about two KiB; what does not fit is recovered from Buildbot's database.
 QUEUE_MOST_FACTS = 50_000
 #: The wait after the outbox could not be written; it doubles up to the maximum.
@@ -48,6 +53,8 @@ class Writer:
         self._work = threading.Event()
         self._stopping = threading.Event()
         self._trouble = ""
+        #: When the last commit ended, by the monotonic clock.
+        self._committed_at = 0.0
         #: The remaining events of the current fact, which may have more than fit in a commit.
         self._made: Iterator[Event] = iter(())
         self._thread = threading.Thread(target=self._run, name="sourcepulse-writer", daemon=True)
@@ -104,7 +111,8 @@ class Writer:
                 self._work.wait()
                 if not self._queue and self._stopping.is_set():
                     break
-                self._stopping.wait(GATHER_SECONDS)
+                until = self._committed_at + BETWEEN_COMMITS_SECONDS
+                self._stopping.wait(max(GATHER_SECONDS, until - time.monotonic()))
                 self._work.clear()
             try:
                 if outbox is None:
@@ -132,7 +140,7 @@ class Writer:
                 item.done(OutboxError("the reporter ended before the outbox could be used"))
 
     def _store_all(self, outbox: Outbox, batch: list[Event]) -> None:
-        """Store batch after batch until the queue is empty; what could not be stored stays in `batch`."""
+        """Store what is queued, batch after batch; what could not be stored stays in `batch`."""
         while True:
             errand, full = self._fill(batch), False
             if batch:
@@ -140,11 +148,15 @@ class Writer:
                 full = len(batch) >= BATCH_EVENTS
                 batch.clear()
                 self.stored += sum(one.new for one in stored)
+                self._committed_at = time.monotonic()
             if errand is not None:
                 result = _tried(errand.work, outbox)
                 self._queue.popleft()
                 errand.done(result)
-            elif not full and not self._queue:
+            elif full:
+                self._stopping.wait(BATCH_PAUSE_SECONDS)
+            else:
+                # What arrived during the commit waits for the next one.
                 return
 
     def _fill(self, batch: list[Event]) -> _Errand | None:

@@ -8,6 +8,7 @@ from bench import (
     backlog,
     bugzilla,
     buildbot,
+    buildbot_api,
     consumer,
     hg_peers,
     hg_push,
@@ -33,4 +34,5 @@ if __name__ == "__main__":
     hg_push.main()
     hg_peers.main()
     buildbot.main()
+    buildbot_api.main()
     bugzilla.main()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -136,6 +137,32 @@ def _turn(reactor: Any, wait_s: float = 0.0) -> defer.Deferred[None]:
     turn: defer.Deferred[None] = defer.Deferred()
     reactor.callLater(wait_s, turn.callback, None)
     return turn
+
+
+async def serve_api(master: Any) -> int:
+    """Serve /api/v2 as a master with a web interface does; returns the port."""
+    from buildbot.www.rest import RestRootResource
+    from buildbot.www.service import BuildbotSite
+    from twisted.web.resource import Resource
+
+    root = Resource()
+    root.putChild(b"api", RestRootResource(master))
+    site = BuildbotSite(root, None, 0, 0)
+    site.sessionFactory = None
+    site.master = master
+    site.setSessionSecret("bench")
+    port: int = master.reactor.listenTCP(0, site, interface="127.0.0.1").getHost().port
+    return port
+
+
+async def threads_cpu(_: Any) -> dict[str, float]:
+    """Return the CPU seconds of our threads so far, by name, and those of the whole master."""
+    spent = {
+        thread.name: time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        for thread in threading.enumerate()
+        if thread.name.startswith("sourcepulse-") and thread.ident is not None
+    }
+    return {**spent, "master": time.process_time()}
 
 
 class Stamps(BuildbotService):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse_buildbot import writer as writer_module
 from sourcepulse_buildbot.mapping.emitter import Emitter
 from sourcepulse_buildbot.mapping.redaction import Redactor
@@ -98,8 +101,6 @@ def _emitter() -> Emitter:
 
 
 def _writer(path: Path, said: list[str]) -> Writer:
-    from sourcepulse.outbox.outbox import Outbox
-
     return Writer(lambda: Outbox.open(path, lock_wait_s=0.1), _emitter(), warn=said.append)
 
 
@@ -194,3 +195,21 @@ def test_an_errand_that_fails_is_answered_and_the_next_facts_go_on(tmp_path: Pat
     writer.stop()
     assert isinstance(answers[0], ZeroDivisionError)
     assert writer.stored == 1
+
+
+def test_facts_in_a_row_share_a_commit_every_tenth_of_a_second(tmp_path: Path) -> None:
+    writer = _writer(tmp_path / "outbox.db", [])
+    writer.start()
+    writer.put(_fact(0))
+    wait_until(lambda: writer.stored == 1)
+    began = time.monotonic()
+    for number in range(1, 60):
+        writer.put(_fact(number))
+        time.sleep(0.01)
+    writer.stop()
+    took = time.monotonic() - began
+    with Outbox.open(tmp_path / "outbox.db") as outbox:
+        commits = {row["stored_at"] for row in rows(outbox, Selection())}
+    assert writer.stored == 60
+    # The first one, and the one that stopping does not wait for.
+    assert len(commits) <= took / writer_module.BETWEEN_COMMITS_SECONDS + 3

@@ -159,6 +159,23 @@ def test_whatever_is_appended_in_whatever_groups_the_numbers_are_gapless_and_the
     assert len({row["id"] for row in found}) == len(found)
 
 
+def test_many_events_of_two_types_are_stored_in_one_commit_in_their_order(tmp_path: Path) -> None:
+    numbers = [*range(120), *range(40, 60), *range(120, 240)]
+    events = [system_event(n, state="degraded" if n % 3 else "ok") for n in numbers]
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append(events[30:35])
+        stored = outbox.append(events)
+        found = rows(outbox, Selection())
+    position = {row["id"]: row["position"] for row in found}
+    assert [one.position for one in stored] == [position[event.id] for event in events]
+    assert sum(one.new for one in stored) == 235
+    assert [row["sequence"] for row in found] == list(range(1, 241))
+    for type_ in {row["type"] for row in found}:
+        typed = [row["typesequence"] for row in found if row["type"] == type_]
+        assert typed == list(range(1, len(typed) + 1))
+    assert len({row["stored_at"] for row in found}) == 2
+
+
 def _append_many(path: str, first: int, count: int) -> None:
     with Outbox.open(path, lock_wait_s=30) as outbox:
         for number in range(first, first + count):

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from sourcepulse.errors import DecodeError
 from sourcepulse.events.wire import decode
-from sourcepulse.outbox.outbox import DELIVERED, IDS_AT_ONCE, Claimed, Outbox
+from sourcepulse.outbox.epoch import VALUES_AT_ONCE
+from sourcepulse.outbox.outbox import DELIVERED, Claimed, Outbox
 from sourcepulse.outbox.tables import remove_notes, set_notes
 from sourcepulse.relay.visibility import Verdict
 
@@ -171,7 +172,7 @@ def _delivered(outbox: Outbox, positions: Sequence[int]) -> set[int]:
 
 
 def _parts(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (values[start : start + IDS_AT_ONCE] for start in range(0, len(values), IDS_AT_ONCE))
+    return (values[start : start + VALUES_AT_ONCE] for start in range(0, len(values), VALUES_AT_ONCE))
 
 
 def _write(outbox: Outbox, source: str, before: set[str], now: set[str], offered: int | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sourcepulse.events.event import EVENT_MAX_BYTES, Event
 from sourcepulse.events.limits import Limits, bound, envelope_bytes
-from sourcepulse_buildbot.mapping.redaction import Redactor
+from sourcepulse_buildbot.mapping.redaction import PLAIN, Redactor
 
 #: Members whose values outsiders cannot choose; redacting a short secret must not make them unreadable.
 _OURS = frozenset(
@@ -81,8 +81,11 @@ def make_event(
     """
     redactor = emitter.redactor
     subject = _subject(redactor, subject)
-    data = {name: value if name in _OURS else redactor.value(value) for name, value in members.items()}
-    data |= {"recovered": recovered, "truncated": [], "raw": []}
+    data = {
+        name: value if name in _OURS or type(value) in PLAIN else redactor.value(value)
+        for name, value in members.items()
+    }
+    data["recovered"], data["truncated"], data["raw"] = recovered, [], []
     limits = Limits(max_bytes=emitter.max_bytes, envelope_bytes=envelope_bytes(type_, emitter.source, subject))
     return Event.of(
         type_,

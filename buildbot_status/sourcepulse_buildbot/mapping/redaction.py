@@ -14,6 +14,8 @@ from sourcepulse.events.redaction import REDACTED, SENSITIVE, redact_urls
 _SECRET_PROPERTY = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])_){SENSITIVE}(?:$|[^a-z])")
 
 
+#: Values of these types are published as they are.
+PLAIN = frozenset({int, bool, type(None)})
 #: A shorter secret would match everywhere, and what is redacted would then reveal it.
 SECRET_LEAST_CHARACTERS = 6
 
@@ -49,7 +51,7 @@ class Redactor:
         """Return a value as JSON can hold it, with secrets removed from every text."""
         if isinstance(value, str):
             return self.text(value)
-        if value is None or isinstance(value, bool | int):
+        if type(value) in PLAIN or isinstance(value, int):
             return value
         if isinstance(value, float):
             return value if math.isfinite(value) else None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sourcepulse.events.event import format_time
@@ -16,6 +17,8 @@ Row = Mapping[str, Any]
 #: Buildbot's result numbers as words (buildbot.process.results).
 _OUTCOMES = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
 UNKNOWN = "unknown"
+#: Times are whole seconds, so the events of a busy second share theirs.
+TIMES_KEPT = 256
 
 
 def seconds_of(value: datetime | float | None) -> int | None:
@@ -27,6 +30,7 @@ def seconds_of(value: datetime | float | None) -> int | None:
     return int(value)
 
 
+@lru_cache(maxsize=TIMES_KEPT)
 def time_of(value: datetime | float | None) -> str | None:
     """Return a time as events have it; None stays None."""
     seconds = seconds_of(value)

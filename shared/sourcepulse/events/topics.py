@@ -39,6 +39,8 @@ def escape_word(value: str) -> str:
     """
     if not value:
         return "_"
+    if value.isascii() and value.replace("-", "0").isalnum():
+        return value
     return "".join(
         chr(byte) if byte in _PLAIN else "__" if byte == 0x5F else f"_{byte:02X}"
         for byte in value.encode("utf-8", "surrogateescape")

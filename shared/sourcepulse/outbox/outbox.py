@@ -17,15 +17,13 @@ from typing import NamedTuple, Self
 from sourcepulse.errors import NothingThereError
 from sourcepulse.events.event import EVENT_MAX_BYTES, Event, Numbers
 from sourcepulse.events.wire import encode
-from sourcepulse.outbox.epoch import current_epoch, next_number
+from sourcepulse.outbox.epoch import BODY_ROW, EVENT_ROW, current_epoch, insert_rows, next_numbers, positions_of
 from sourcepulse.outbox.sqlite_file import SqliteFile
 from sourcepulse.outbox.tables import OUTBOX_FILE, ensure_delivery, note, remove_notes, set_notes
 from sourcepulse.wake.send import SUFFIX, send_wake
 
 #: How long a command or the relay waits for other writers.
 LOCK_WAIT_SECONDS = 10.0
-#: Every SQLite allows at least this many values in one statement.
-IDS_AT_ONCE = 500
 
 #: The type of the stand-in for an event that the check before publishing withheld.
 WITHHELD_TYPE = "system.event.withheld.v1"
@@ -156,43 +154,25 @@ class Outbox:
         """
         now = self._clock()
         with self._file.write() as db:
-            epoch = current_epoch(db, self._file)
-            stored = [self._append_one(db, event, epoch, now, max_bytes) for event in events]
-        new = [one.position for one in stored if one.new]
+            epoch, last = current_epoch(db, self._file)
+            positions = positions_of(db, [event.id for event in events])
+            stored, new = [], []
+            for event in events:
+                if is_new := event.id not in positions:
+                    new.append(event)
+                    positions[event.id] = last + len(new)
+                stored.append(Stored(event.id, positions[event.id], is_new))
+            if new:
+                _insert(db, new, next_numbers(db, epoch, new), last, now, max_bytes)
         if new:
-            self._file.set_mark(new[-1])
+            self._file.set_mark(last + len(new))
             self.wake_relay()
         return stored
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Return those of the ids whose events the outbox has or had."""
-        found: set[str] = set()
         with self._file.read() as db:
-            for start in range(0, len(ids), IDS_AT_ONCE):
-                part = ids[start : start + IDS_AT_ONCE]
-                marks = ",".join("?" * len(part))
-                found.update(row[0] for row in db.execute(f"SELECT id FROM events WHERE id IN ({marks})", part))  # noqa: S608
-        return found
-
-    def _append_one(self, db: sqlite3.Connection, event: Event, epoch: str, now: float, max_bytes: int) -> Stored:
-        known = db.execute("SELECT position FROM events WHERE id = ?", (event.id,)).fetchone()
-        if known:
-            return Stored(id=event.id, position=known[0], new=False)
-        sequence = next_number(db, event.source, epoch, "")
-        numbers = Numbers(epoch, sequence, next_number(db, event.source, epoch, event.type))
-        body = encode(event.numbered(numbers))
-        reason = f"too large: {len(body)} bytes, the limit is {max_bytes}" if len(body) > max_bytes else None
-        state, settled_at = (BURIED, now) if reason else (PENDING, None)
-        attributes = event.id, event.stream, event.source, event.type, event.subject, event.time, event.routing_key
-        cursor = db.execute(
-            "INSERT INTO events (id, stream, source, type, subject, time, routing_key, epoch, sequence, "
-            "typesequence, state, reason, stored_at, settled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*attributes, *numbers, state, reason, now, settled_at),
-        )
-        position = cursor.lastrowid
-        assert position is not None  # noqa: S101 - an INSERT that did not raise has a row
-        db.execute("INSERT INTO bodies (position, body) VALUES (?, ?)", (position, body))
-        return Stored(id=event.id, position=position, new=True)
+            return set(positions_of(db, ids))
 
     # -- sending
 
@@ -338,6 +318,22 @@ class Outbox:
         """Stop sweeping a place."""
         with self._file.write() as db:
             db.execute("DELETE FROM origins WHERE kind = ? AND location = ?", (kind, location))
+
+
+def _insert(
+    db: sqlite3.Connection, new: Sequence[Event], numbers: Sequence[Numbers], last: int, now: float, max_bytes: int
+) -> None:
+    """Insert events behind the last position, which no other process changes during the transaction."""
+    rows, bodies = [], []
+    for position, (event, number) in enumerate(zip(new, numbers, strict=True), last + 1):
+        body = encode(event.numbered(number))
+        reason = f"too large: {len(body)} bytes, the limit is {max_bytes}" if len(body) > max_bytes else None
+        state, settled_at = (BURIED, now) if reason else (PENDING, None)
+        attributes = event.id, event.stream, event.source, event.type, event.subject, event.time, event.routing_key
+        rows.append((position, *attributes, *number, state, reason, now, settled_at))
+        bodies.append((position, body))
+    insert_rows(db, EVENT_ROW, rows)
+    insert_rows(db, BODY_ROW, bodies)
 
 
 def count_pending(db: sqlite3.Connection, stream: str) -> tuple[int, float | None]:

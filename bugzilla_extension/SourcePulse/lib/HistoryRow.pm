@@ -22,9 +22,10 @@ use Bugzilla::Extension::SourcePulse::History qw(
 );
 use Bugzilla::Extension::SourcePulse::HistoryChanges
   qw(history_changes history_fields);
-use Bugzilla::Extension::SourcePulse::Json       qw(text truth);
-use Bugzilla::Extension::SourcePulse::Logins     qw();
-use Bugzilla::Extension::SourcePulse::View       qw(row);
+use Bugzilla::Extension::SourcePulse::Json     qw(text truth);
+use Bugzilla::Extension::SourcePulse::Logins   qw();
+use Bugzilla::Extension::SourcePulse::Snapshot qw(COMMENT_COLUMNS bug_snapshot);
+use Bugzilla::Extension::SourcePulse::View     qw(row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(PUBLIC is_about_attachment);
 
 use base qw(Exporter);
@@ -47,7 +48,7 @@ sub created_row {
       return {
         place    => $more->{place},
         who      => $logins->person($bug->{reporter_id}),
-        bug      => bug_fact($logins, $bug, $more, $bug->{delta_ts}),
+        bug      => bug_fact($logins, bug_snapshot($bug), $more, $bug->{delta_ts}),
         comments => [],
         flags    => [],
       };
@@ -80,7 +81,7 @@ sub updated_row {
         place     => $more->{place},
         old_place => _old_place($bug, $found, $more),
         was_open  => truth($was_open),
-        bug       => bug_fact($logins, $bug, $more, $bug->{delta_ts}),
+        bug       => bug_fact($logins, bug_snapshot($bug), $more, $bug->{delta_ts}),
         who       => $logins->person(@$lines ? $lines->[0]->{who} : undef),
         changes   => [@{history_changes($logins, $fields)}, _lost($logins, $found)],
         flags     => _cleared($logins, $found),
@@ -143,9 +144,8 @@ sub attachment_row {
 
 sub comment_rows {
   my (@ids) = @_;
-  my @names
-    = qw(comment_id bug_id who bug_when thetext isprivate type extra_data);
-  my $rows = select_in(
+  my @names = COMMENT_COLUMNS;
+  my $rows  = select_in(
     'SELECT ' . join(', ', @names) . ' FROM longdescs WHERE comment_id', @ids);
   return [map { my %row; @row{@names} = @$_; \%row }
       sort { $a->[0] <=> $b->[0] } @$rows];

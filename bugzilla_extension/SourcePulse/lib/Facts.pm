@@ -10,6 +10,7 @@ use warnings;
 
 use Bugzilla::Constants
   qw(FIELD_TYPE_BUG_ID FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
+use Bugzilla::Status qw(is_open_state);
 
 use Bugzilla::Extension::SourcePulse::Database
   qw(select_name select_row select_value);
@@ -40,14 +41,12 @@ sub read_more {
 
   # Separate statements for the names, because PostgreSQL needs longer to plan a
   # join than to read all of this.
-  my ($product, $component, $classification, $is_open, $groups, $comments,
-    $activity)
+  my ($product, $component, $classification, $groups, $comments, $activity)
     = select_row(
     'SELECT (SELECT name FROM products WHERE products.id = bugs.product_id),
             (SELECT name FROM components WHERE components.id = bugs.component_id),
             (SELECT classifications.name FROM classifications INNER JOIN products
               ON classifications.id = products.classification_id WHERE products.id = bugs.product_id),
-            (SELECT is_open FROM bug_status WHERE bug_status.value = bugs.bug_status),
             (SELECT COUNT(*) FROM bug_group_map WHERE bug_group_map.bug_id = bugs.bug_id),
             (SELECT COUNT(*) FROM longdescs WHERE longdescs.bug_id = bugs.bug_id),
             '
@@ -65,8 +64,7 @@ sub read_more {
   return {
     place          => [text($product), text($component)],
     classification => text($classification),
-    is_open        => $is_open ? 1 : 0,
-    is_in_group    => $groups  ? 1 : 0,
+    is_in_group    => $groups ? 1 : 0,
     comments       => $comments,
     activity       => number($activity),
   };
@@ -108,7 +106,7 @@ sub bug_fact {
     = map { $_ + 0 } @$bug{qw(bug_id product_id component_id)};
   @fact{qw(product component)} = @{$more->{place}};
   $fact{classification}        = $more->{classification};
-  $fact{is_open}               = $more->{is_open} ? \1 : \0;
+  $fact{is_open}               = truth(is_open_state($bug->{bug_status}));
   $fact{$_}          = $bug->{$_} || [] foreach qw(alias groups keywords);
   $fact{assigned_to} = $logins->person($bug->{assigned_to});
   $fact{qa_contact}

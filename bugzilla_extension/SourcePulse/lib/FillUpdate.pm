@@ -82,10 +82,8 @@ sub _full_update {
 
   # The new comments are the last ones.
   my $count = $raw->{comments} - @{$raw->{new_comments}};
-  my $was_open
-    = $changes->{bug_status}
-    ? is_open_state($changes->{bug_status}->[0])
-    : $raw->{is_open};
+  my $old_status
+    = $changes->{bug_status} ? $changes->{bug_status}->[0] : $bug->{bug_status};
   return {
     place     => $place,
     old_place => [
@@ -93,7 +91,7 @@ sub _full_update {
         ['product', $place->[0]],
       ['component', $place->[1]]
     ],
-    was_open => truth($was_open),
+    was_open => truth(is_open_state($old_status)),
     bug      => bug_fact($logins, $bug, $more, $raw->{timestamp}),
     comments =>
       [map { comment_fact($logins, $_, $count++) } @{$raw->{new_comments}}],

@@ -22,7 +22,8 @@ use Bugzilla::Extension::SourcePulse::Params
 use Bugzilla::Extension::SourcePulse::PrivatePeriods
   qw(was_shown_before_closing);
 use Bugzilla::Extension::SourcePulse::Snapshot qw(
-  bug_snapshot changed_parts comment_snapshot mentions plain_changes
+  bug_snapshot changed_parts comment_snapshot custom_fields mentions
+  plain_changes
 );
 use Bugzilla::Extension::SourcePulse::ThinRow qw(lines_of_update thin_row_now);
 use Bugzilla::Extension::SourcePulse::Times   qw(time_text);
@@ -65,9 +66,10 @@ sub _bug_created {
       $logins->fetch(people_of_bug($bug, $more));
       my $count = 0;
       return {
-        place    => $more->{place},
-        who      => $logins->person($bug->{reporter_id}),
-        bug      => bug_fact($logins, bug_snapshot($bug), $more, $timestamp),
+        place => $more->{place},
+        who   => $logins->person($bug->{reporter_id}),
+        bug   =>
+          bug_fact($logins, bug_snapshot($bug, custom_fields()), $more, $timestamp),
         comments =>
           [map { comment_fact($logins, $_, $count++) } @{_comments_of($bug->id)}],
         flags =>
@@ -157,12 +159,13 @@ sub _raw_update {
   my ($update, $more)           = @_;
   my ($bug, $old_bug, $changes) = @$update{qw(bug old_bug changes)};
   my ($before, $after)          = _flags_of($update);
+  my @custom = custom_fields();
   return {
-    (map { $_ => $more->{$_} } qw(place classification is_open comments)),
+    (map { $_ => $more->{$_} } qw(place classification comments)),
     (map { $_ => $update->{$_} } qw(timestamp who)),
-    bug          => bug_snapshot($bug),
-    old          => changed_parts($old_bug, $changes),
-    changes      => plain_changes($changes),
+    bug          => bug_snapshot($bug, @custom),
+    old          => changed_parts($old_bug, $changes, @custom),
+    changes      => plain_changes($changes, @custom),
     flags_before => $before,
     flags_after  => $after,
     new_comments => [map { comment_snapshot($_) } @{$update->{comments}}],

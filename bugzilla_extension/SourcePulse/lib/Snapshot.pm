@@ -56,10 +56,10 @@ my %LIST_OF_FIELD = (
 );
 my %PERSON = map { $_ => 1 } qw(assigned_to qa_contact);
 
-# What events show of a bug, as plain data and without a statement. An empty
-# list and an empty custom field are left out.
+# What events show of a bug, as plain data and without a statement. CUSTOM: its
+# custom fields. An empty list and an empty custom field are left out.
 sub bug_snapshot {
-  my ($bug) = @_;
+  my ($bug, @custom) = @_;
   my %snapshot;
   @snapshot{@COLUMNS} = @$bug{@COLUMNS};
   foreach my $name (keys %LIST) {
@@ -71,14 +71,14 @@ sub bug_snapshot {
 
   # Only the restricted stream has groups, and reading them costs a statement.
   $snapshot{groups} = _groups($bug) if restricted();
-  _add_custom(\%snapshot, $bug, custom_fields());
+  _add_custom(\%snapshot, $bug, @custom);
   return \%snapshot;
 }
 
 # Of the bug before its update, only what changed and is not in CHANGES
 # themselves, because there lists are text and people are logins.
 sub changed_parts {
-  my ($old_bug, $changes) = @_;
+  my ($old_bug, $changes, @custom) = @_;
   my %parts;
   foreach my $field (keys %$changes) {
     if (my $name = $LIST_OF_FIELD{$field}) {
@@ -92,14 +92,14 @@ sub changed_parts {
       $parts{dupe_of} = $changes->{$field}->[0];
     }
   }
-  _add_custom(\%parts, $old_bug, grep { $changes->{$_->{name}} } custom_fields());
+  _add_custom(\%parts, $old_bug, grep { $changes->{$_->{name}} } @custom);
   return \%parts;
 }
 
 # Bugzilla's changes, with values only where no snapshot has them.
 sub plain_changes {
-  my ($changes) = @_;
-  my %custom = map { $_->{name} => 1 } custom_fields();
+  my ($changes, @custom) = @_;
+  my %custom = map { $_->{name} => 1 } @custom;
   return {
     map {
       $_ => $LIST_OF_FIELD{$_} || $PERSON{$_} || $custom{$_} || $_ eq 'flagtypes.name'

@@ -4,7 +4,7 @@
 
 # Times updates of a bug, a new priority and a comment, with the extension off and on, its sidecar up, dead and hung, in turns:
 #   perl bugzilla_updates.pl FOLDER ROUNDS
-# Prints a JSON object of lists of seconds. With `--fill N` it makes N rows instead.
+# Prints a JSON object with `wall` and `cpu` (of this process), each with lists of seconds. With `--fill N` it makes N rows instead.
 
 use 5.10.1;
 use strict;
@@ -17,7 +17,7 @@ use BzWorld;
 use JSON::XS ();
 use List::Util qw(shuffle);
 use Socket qw(AF_UNIX MSG_DONTWAIT SOCK_DGRAM sockaddr_un);
-use Time::HiRes ();
+use Time::HiRes qw(CLOCK_MONOTONIC CLOCK_PROCESS_CPUTIME_ID clock_gettime);
 
 use constant WAYS => qw(off up dead hung);
 use constant WARM_UP_ROUNDS => 5;
@@ -60,9 +60,10 @@ sub update {
   my $object = Bugzilla::Bug->new($bug);
   my ($is) = $world->dbh->selectrow_array('SELECT priority FROM bugs WHERE bug_id = ?', undef, $bug);
   $object->set_all({priority => $is eq 'High' ? 'Low' : 'High', comment => {body => "comment $updates"}});
-  my $began = Time::HiRes::time();
+  my @clocks = (CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID);
+  my @began = map { clock_gettime($_) } @clocks;
   $object->update;
-  return Time::HiRes::time() - $began;
+  return map { clock_gettime($clocks[$_]) - $began[$_] } 0, 1;
 }
 
 if ($fills) {
@@ -73,8 +74,10 @@ my %taken;
 foreach my $round (1 .. $rounds + WARM_UP_ROUNDS) {
   foreach my $way (shuffle(WAYS)) {
     put_sidecar($way);
-    my $seconds = update($way eq 'off' ? 0 : 1);
-    push(@{$taken{$way}}, $seconds) if $round > WARM_UP_ROUNDS;
+    my ($wall, $cpu) = update($way eq 'off' ? 0 : 1);
+    next if $round <= WARM_UP_ROUNDS;
+    push(@{$taken{wall}->{$way}}, $wall);
+    push(@{$taken{cpu}->{$way}},  $cpu);
   }
 }
 put_sidecar('dead');

@@ -8,10 +8,10 @@ use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Extension::SourcePulse::Facts
-  qw(aliases custom_value group_words keyword_names);
-use Bugzilla::Extension::SourcePulse::Params qw(restricted);
-use Bugzilla::Extension::SourcePulse::Json   qw(number text truth);
+use Bugzilla::Extension::SourcePulse::Facts    qw(custom_value);
+use Bugzilla::Extension::SourcePulse::Json     qw(number text truth);
+use Bugzilla::Extension::SourcePulse::Params   qw(restricted);
+use Bugzilla::Extension::SourcePulse::Snapshot qw(list_of);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(attachment_changes bug_changes flag_item is_truth name_of);
@@ -48,23 +48,10 @@ sub name_of { return $NAME{$_[0]} || $_[0]; }
 
 sub is_truth { return $IS_TRUTH{$_[0]}; }
 
-# Bugzilla joins these with commas; the objects still have each separately.
-# Called with logins and a bug.
-my %LIST = (
-  alias     => sub { aliases($_[1]) },
-  blocked   => sub { [map { number($_) } @{$_[1]->blocked}] },
-  bug_group => sub { group_words(@{$_[1]->groups_in}) },
-  cc        => sub {
-    $_[0]->people(map { $_->id } @{$_[1]->cc_users});
-  },
-  dependson => sub { [map { number($_) } @{$_[1]->dependson}] },
-  keywords  => sub { keyword_names($_[1]) },
-  see_also  => sub { [map { text($_->name) } @{$_[1]->see_also}] },
-);
-
 my %PERSON = map { $_ => 1 } qw(assigned_to qa_contact);
 
-# FLAGS: as flag_changes() returns them.
+# BUG and OLD_BUG: snapshots, because Bugzilla joins lists with commas. FLAGS: as
+# flag_changes() returns them.
 sub bug_changes {
   my ($logins, $bug, $old_bug, $changes, $flags) = @_;
   my %custom     = map { $_->{name} => $_ } Bugzilla->active_custom_fields;
@@ -81,9 +68,11 @@ sub bug_changes {
       ($removed, $added) = map { custom_value($custom, $_) } $old_bug, $bug;
       ($removed, $added) = _difference($removed, $added) if ref $removed;
     }
-    elsif (my $list = $LIST{$field}) {
+    elsif (my $name = list_of($field)) {
       next if $field eq 'bug_group' && !$restricted;
-      ($removed, $added) = _difference(map { $list->($logins, $_) } $old_bug, $bug);
+      my @lists = map { $_->{$name} || [] } $old_bug, $bug;
+      @lists = map { $logins->people(@$_) } @lists if $field eq 'cc';
+      ($removed, $added) = _difference(@lists);
     }
     elsif ($PERSON{$field}) {
       ($removed, $added) = map { $logins->person($_->{$field}) } $old_bug, $bug;

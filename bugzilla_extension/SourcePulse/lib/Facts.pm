@@ -8,30 +8,28 @@ use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Constants qw(
-  FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME
-  FIELD_TYPE_MULTI_SELECT
-);
+use Bugzilla::Constants
+  qw(FIELD_TYPE_BUG_ID FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
+use Bugzilla::Status qw(is_open_state);
 
 use Bugzilla::Extension::SourcePulse::Database
   qw(select_name select_row select_value);
-use Bugzilla::Extension::SourcePulse::Json       qw(cut_text number text truth);
-use Bugzilla::Extension::SourcePulse::Params     qw(group_ids restricted);
+use Bugzilla::Extension::SourcePulse::Json qw(cut_text number text truth);
+use Bugzilla::Extension::SourcePulse::Snapshot
+  qw(CMT_DUPE_OF CMT_HAS_DUPE custom_fields);
 use Bugzilla::Extension::SourcePulse::Times      qw(time_text);
 use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  TYPE_DATE TYPE_INTEGER aliases attachment_fact bug_fact comment_fact
-  custom_fields custom_value flag_rows flags_done group_words
-  keyword_names people_of_bug people_of_flags place_of read_more
+  TYPE_DATE TYPE_INTEGER attachment_fact bug_fact comment_fact custom_value
+  flag_rows flags_done people_of_bug people_of_flags place_of read_more
 );
 
 # Bugzilla 5.0.4 has no names for these.
 use constant {TYPE_DATE => 9, TYPE_INTEGER => 10};
 
 # The type of a comment by Bugzilla's number; 3 and 4 belong to extensions.
-use constant {CMT_DUPE_OF => 1, CMT_HAS_DUPE => 2};
 my @COMMENT_TYPES
   = qw(normal dupe_of has_dupe popular_votes moved_to attachment_created attachment_updated);
 
@@ -43,14 +41,12 @@ sub read_more {
 
   # Separate statements for the names, because PostgreSQL needs longer to plan a
   # join than to read all of this.
-  my ($product, $component, $classification, $is_open, $groups, $comments,
-    $activity)
+  my ($product, $component, $classification, $groups, $comments, $activity)
     = select_row(
     'SELECT (SELECT name FROM products WHERE products.id = bugs.product_id),
             (SELECT name FROM components WHERE components.id = bugs.component_id),
             (SELECT classifications.name FROM classifications INNER JOIN products
               ON classifications.id = products.classification_id WHERE products.id = bugs.product_id),
-            (SELECT is_open FROM bug_status WHERE bug_status.value = bugs.bug_status),
             (SELECT COUNT(*) FROM bug_group_map WHERE bug_group_map.bug_id = bugs.bug_id),
             (SELECT COUNT(*) FROM longdescs WHERE longdescs.bug_id = bugs.bug_id),
             '
@@ -68,8 +64,7 @@ sub read_more {
   return {
     place          => [text($product), text($component)],
     classification => text($classification),
-    is_open        => $is_open ? 1 : 0,
-    is_in_group    => $groups  ? 1 : 0,
+    is_in_group    => $groups ? 1 : 0,
     comments       => $comments,
     activity       => number($activity),
   };
@@ -102,6 +97,7 @@ my %TEXTS = (
 my @TEXT_NAMES   = keys %TEXTS;
 my @TEXT_COLUMNS = @TEXTS{@TEXT_NAMES};
 
+# BUG: a snapshot.
 sub bug_fact {
   my ($logins, $bug, $more, $timestamp) = @_;
   my %fact;
@@ -110,25 +106,21 @@ sub bug_fact {
     = map { $_ + 0 } @$bug{qw(bug_id product_id component_id)};
   @fact{qw(product component)} = @{$more->{place}};
   $fact{classification}        = $more->{classification};
-  $fact{is_open}               = $more->{is_open} ? \1 : \0;
-  $fact{alias}                 = aliases($bug);
-  $fact{keywords}              = keyword_names($bug);
-  $fact{assigned_to}           = $logins->person($bug->{assigned_to});
+  $fact{is_open}               = truth(is_open_state($bug->{bug_status}));
+  $fact{$_}          = $bug->{$_} || [] foreach qw(alias groups keywords);
+  $fact{assigned_to} = $logins->person($bug->{assigned_to});
   $fact{qa_contact}
     = Bugzilla->params->{useqacontact}
     ? $logins->person($bug->{qa_contact})
     : undef;
   $fact{creator}    = $logins->person($bug->{reporter_id});
-  $fact{cc}         = $logins->people(map { $_->id } @{$bug->cc_users});
-  $fact{dupe_of}    = number($bug->dup_id);
-  $fact{depends_on} = _ids(@{$bug->dependson});
-  $fact{blocks}     = _ids(@{$bug->blocked});
-  $fact{see_also}   = [sort map { text($_->name) } @{$bug->see_also}];
+  $fact{cc}         = $logins->people(@{$bug->{cc} || []});
+  $fact{dupe_of}    = number($bug->{dupe_of});
+  $fact{depends_on} = [sort { $a <=> $b } @{$bug->{depends_on} || []}];
+  $fact{blocks}     = [sort { $a <=> $b } @{$bug->{blocks}     || []}];
+  $fact{see_also}   = [sort @{$bug->{see_also} || []}];
   $fact{flags}      = [map { flag_fact($logins, $_) }
       grep { !$_->{attach_id} } @{$more->{flags}}];
-
-  # Only the restricted stream has groups, and reading them costs a statement.
-  $fact{groups}           = restricted() ? group_words(@{$bug->groups_in}) : [];
   $fact{creation_time}    = time_text($bug->{creation_ts});
   $fact{last_change_time} = time_text($timestamp);
   $fact{$_->{name}}       = custom_value($_, $bug) foreach custom_fields();
@@ -146,43 +138,13 @@ sub people_of_flags {
   return map { @$_{qw(setter_id requestee_id)} } @_;
 }
 
-sub aliases {
-  my ($bug) = @_;
-  my $alias = $bug->alias;
-
-  # At most one alias before Bugzilla 5.0.
-  return [map { text($_) }
-      ref $alias ? @$alias : grep { defined && length } $alias];
-}
-
-sub keyword_names {
-  return [sort map { text($_->name) } @{$_[0]->keyword_objects}];
-}
-
-sub group_words {
-  my $ids = group_ids();
-  return [map { text($ids ? $_->id : $_->name) } sort { $a->id <=> $b->id } @_];
-}
-
-sub _ids {
-  return [sort { $a <=> $b } grep {defined} map { number($_) } @_];
-}
-
-sub custom_fields {
-  return
-    grep { $_->{type} != FIELD_TYPE_BUG_URLS } Bugzilla->active_custom_fields;
-}
-
+# BUG: a snapshot.
 sub custom_value {
   my ($field, $bug)  = @_;
-  my ($name,  $type) = @$field{qw(name type)};
-
-  # Only lists are read on demand.
-  return [map { text($_) } @{$bug->$name || []}]
-    if $type == FIELD_TYPE_MULTI_SELECT;
-  my $value = $bug->{$name};
-  return number($value) || undef if $type == FIELD_TYPE_BUG_ID;
-  return number($value)          if $type == TYPE_INTEGER;
+  my ($value, $type) = ($bug->{$field->{name}}, $field->{type});
+  return [map { text($_) } @{$value || []}] if $type == FIELD_TYPE_MULTI_SELECT;
+  return number($value) || undef            if $type == FIELD_TYPE_BUG_ID;
+  return number($value)                     if $type == TYPE_INTEGER;
   if ($type == FIELD_TYPE_DATETIME || $type == TYPE_DATE) {
     return undef if !defined $value || $value eq '';
     return $type == TYPE_DATE ? substr(text($value), 0, 10) : time_text($value);
@@ -190,10 +152,12 @@ sub custom_value {
   return text($value);
 }
 
-# COMMENT: one of Bugzilla's objects, or a row with its columns.
+# COMMENT: one of Bugzilla's objects, a row with its columns, or a snapshot, whose
+# text may have been cut.
 sub comment_fact {
   my ($logins, $comment, $count) = @_;
   my ($text, $total) = cut_text(text($comment->{thetext}));
+  $total = $comment->{text_bytes} unless defined $total;
   my $type = $comment->{type} || 0;
   my $fact = {
     id            => number($comment->{comment_id}),

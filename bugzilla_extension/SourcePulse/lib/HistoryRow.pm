@@ -22,8 +22,10 @@ use Bugzilla::Extension::SourcePulse::History qw(
 );
 use Bugzilla::Extension::SourcePulse::HistoryChanges
   qw(history_changes history_fields);
-use Bugzilla::Extension::SourcePulse::Json       qw(text truth);
-use Bugzilla::Extension::SourcePulse::Logins     qw();
+use Bugzilla::Extension::SourcePulse::Json   qw(text truth);
+use Bugzilla::Extension::SourcePulse::Logins qw();
+use Bugzilla::Extension::SourcePulse::Snapshot
+  qw(COMMENT_COLUMNS bug_snapshot custom_fields);
 use Bugzilla::Extension::SourcePulse::View       qw(row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(PUBLIC is_about_attachment);
 
@@ -45,9 +47,12 @@ sub created_row {
       my $logins = Bugzilla::Extension::SourcePulse::Logins->new;
       my $more   = _more($bug);
       return {
-        place    => $more->{place},
-        who      => $logins->person($bug->{reporter_id}),
-        bug      => bug_fact($logins, $bug, $more, $bug->{delta_ts}),
+        place => $more->{place},
+        who   => $logins->person($bug->{reporter_id}),
+        bug   => bug_fact(
+          $logins, bug_snapshot($bug, custom_fields()),
+          $more,   $bug->{delta_ts}
+        ),
         comments => [],
         flags    => [],
       };
@@ -72,19 +77,22 @@ sub updated_row {
       my $status = $fields->{bug_status};
 
       # If a later update changed it again, that one reports the change.
-      my $was_open
+      my $old_status
         = $status && $status->[1] eq text($bug->{bug_status})
-        ? is_open_state($status->[0])
-        : $more->{is_open};
+        ? $status->[0]
+        : $bug->{bug_status};
       return {
         place     => $more->{place},
         old_place => _old_place($bug, $found, $more),
-        was_open  => truth($was_open),
-        bug       => bug_fact($logins, $bug, $more, $bug->{delta_ts}),
-        who       => $logins->person(@$lines ? $lines->[0]->{who} : undef),
-        changes   => [@{history_changes($logins, $fields)}, _lost($logins, $found)],
-        flags     => _cleared($logins, $found),
-        comments  => [map { comment_fact($logins, $_) } @{$found->{comments} || []}],
+        was_open  => truth(is_open_state($old_status)),
+        bug       => bug_fact(
+          $logins, bug_snapshot($bug, custom_fields()),
+          $more,   $bug->{delta_ts}
+        ),
+        who      => $logins->person(@$lines ? $lines->[0]->{who} : undef),
+        changes  => [@{history_changes($logins, $fields)}, _lost($logins, $found)],
+        flags    => _cleared($logins, $found),
+        comments => [map { comment_fact($logins, $_) } @{$found->{comments} || []}],
         comments_toggled => _toggled($logins, $lines),
       };
     },
@@ -143,9 +151,8 @@ sub attachment_row {
 
 sub comment_rows {
   my (@ids) = @_;
-  my @names
-    = qw(comment_id bug_id who bug_when thetext isprivate type extra_data);
-  my $rows = select_in(
+  my @names = COMMENT_COLUMNS;
+  my $rows  = select_in(
     'SELECT ' . join(', ', @names) . ' FROM longdescs WHERE comment_id', @ids);
   return [map { my %row; @row{@names} = @$_; \%row }
       sort { $a->[0] <=> $b->[0] } @$rows];

@@ -18,6 +18,12 @@ sub new {
   return bless {login => \%login, id => {}, person => {}}, $class;
 }
 
+# LOGIN: logins by id, which were read before.
+sub new_known {
+  my ($class, $login) = @_;
+  return bless {login => {%$login}, id => {}, person => {}}, $class;
+}
+
 # Reads the unknown ones with one statement, because Bugzilla's user objects
 # cost one each and hold more than is needed here.
 sub fetch {

@@ -22,6 +22,9 @@ use constant PATH_MAX_BYTES => 107;
 # than sending.
 my %path;
 
+# One for the process, because it takes longer to make one than to send.
+my $socket;
+
 # Sites that share one installation each have a folder, named by this variable.
 sub socket_path {
   my $project = defined $ENV{PROJECT} ? $ENV{PROJECT} : '';
@@ -41,11 +44,15 @@ sub send_nudge {
     # Untainted, because Bugzilla's folder comes from the path of its own
     # modules, not from a visitor.
     ($path) = $path =~ /\A(.*)\z/s;
-    socket(my $socket, AF_UNIX, SOCK_DGRAM, 0) or return;
+    $socket ||= _new_socket() or return;
     send($socket, '1', MSG_DONTWAIT, sockaddr_un($path));
-    close($socket);
   };
   return;
+}
+
+sub _new_socket {
+  socket(my $new, AF_UNIX, SOCK_DGRAM, 0) or return undef;
+  return $new;
 }
 
 1;

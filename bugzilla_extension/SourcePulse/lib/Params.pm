@@ -12,13 +12,19 @@ our $sortkey = 5000;
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  active group_ids hidden_fields is_set_up publishes_hidden restricted secret
-  site_id
+  active group_ids hidden_fields is_set_up params_of_views publishes_hidden
+  restricted secret site_id
 );
 
 use constant GROUPS_AS => ('names', 'ids');
 
 use constant SECRET_MIN_CHARS => 32;
+
+use constant VIEW_PARAMS => qw(
+  requirelogin sourcepulse_groups_as sourcepulse_hidden_fields
+  sourcepulse_restricted sourcepulse_tell_hidden sslbase urlbase useqacontact
+  usevisibilitygroups
+);
 
 my $UUID = qr/\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z/;
 
@@ -84,6 +90,12 @@ sub group_ids {
 sub hidden_fields {
   return {map { $_ => 1 }
       split(/[\s,]+/, Bugzilla->params->{sourcepulse_hidden_fields} || '')};
+}
+
+# The values of all parameters that decide what is in views.
+sub params_of_views {
+  my $params = Bugzilla->params;
+  return {map { $_ => $params->{$_} } VIEW_PARAMS};
 }
 
 sub _check_uuid {

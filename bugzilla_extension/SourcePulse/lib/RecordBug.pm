@@ -8,30 +8,36 @@ use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Status qw(is_open_state);
-
-use Bugzilla::Extension::SourcePulse::Changes  qw(bug_changes);
 use Bugzilla::Extension::SourcePulse::Database qw(now select_rows);
 use Bugzilla::Extension::SourcePulse::Facts    qw(
-  bug_fact comment_fact flag_rows flags_done people_of_bug people_of_flags
-  place_of read_more
+  bug_fact comment_fact flag_rows flags_done people_of_bug place_of read_more
 );
-use Bugzilla::Extension::SourcePulse::Flags  qw(flag_changes flags_of_bug);
-use Bugzilla::Extension::SourcePulse::Json   qw(number text truth);
-use Bugzilla::Extension::SourcePulse::Logins qw();
-use Bugzilla::Extension::SourcePulse::Outbox qw(record);
-use Bugzilla::Extension::SourcePulse::Params qw(active);
+use Bugzilla::Extension::SourcePulse::BugNumbers qw();
+use Bugzilla::Extension::SourcePulse::Flags      qw(flags_of_bug);
+use Bugzilla::Extension::SourcePulse::Json       qw(number);
+use Bugzilla::Extension::SourcePulse::Logins     qw();
+use Bugzilla::Extension::SourcePulse::Outbox     qw(record);
+use Bugzilla::Extension::SourcePulse::Params
+  qw(active params_of_views restricted);
 use Bugzilla::Extension::SourcePulse::PrivatePeriods
   qw(was_shown_before_closing);
+use Bugzilla::Extension::SourcePulse::Snapshot qw(
+  bug_snapshot changed_parts comment_snapshot custom_fields mentions
+  plain_changes
+);
 use Bugzilla::Extension::SourcePulse::ThinRow qw(lines_of_update thin_row_now);
 use Bugzilla::Extension::SourcePulse::Times   qw(time_text);
-use Bugzilla::Extension::SourcePulse::View    qw(row);
+use Bugzilla::Extension::SourcePulse::View    qw(may_be_public row);
 use Bugzilla::Extension::SourcePulse::Visibility
-  qw(site_is_public visibility_of_bug was_public_bug);
+  qw(is_about_attachment site_is_public visibility_of_bug was_public_bug);
 
 use base qw(Exporter);
 our @EXPORT_OK
   = qw(record_bug_deletion record_bug_update record_new_bug remember_flags);
+
+# Of the payload that FillUpdate reads; an older version of this extension
+# refuses it.
+use constant RAW_VERSION => 2;
 
 # -- a new bug
 
@@ -55,12 +61,15 @@ sub _bug_created {
     was        => 0,
     is         => $visibility->is_public_bug($bug->id),
     full       => sub {
-      my $logins = _logins($bug, $more, [], []);
-      my $count  = 0;
+      my $logins = Bugzilla::Extension::SourcePulse::Logins->new(Bugzilla->user,
+        @{$bug->cc_users});
+      $logins->fetch(people_of_bug($bug, $more));
+      my $count = 0;
       return {
-        place    => $more->{place},
-        who      => $logins->person($bug->{reporter_id}),
-        bug      => bug_fact($logins, $bug, $more, $timestamp),
+        place => $more->{place},
+        who   => $logins->person($bug->{reporter_id}),
+        bug   =>
+          bug_fact($logins, bug_snapshot($bug, custom_fields()), $more, $timestamp),
         comments =>
           [map { comment_fact($logins, $_, $count++) } @{_comments_of($bug->id)}],
         flags =>
@@ -83,6 +92,7 @@ sub remember_flags {
 # nothing.
 sub record_bug_update {
   my ($args) = @_;
+  return unless active();
   my $bug    = $args->{bug};
   my $update = {
     %$args,
@@ -91,7 +101,7 @@ sub record_bug_update {
     toggled      => _last_of_each($bug->{comment_isprivate} || []),
     who          => Bugzilla->user->id,
   };
-  return unless active() && _has_changes($update);
+  return unless _has_changes($update);
   record(
     sub { _bug_updated($update, _read_update($update)) },
     sub { _thin_update($update, $_[0]) },
@@ -111,56 +121,76 @@ sub _has_changes {
   return %{$update->{changes}} || @{$update->{comments}} || @{$update->{toggled}};
 }
 
+# Stored are the decisions and snapshots: drain.pl makes the views of them, because
+# that takes longer than all else.
 sub _bug_updated {
   my ($update, $more) = @_;
-  my ($bug, $old_bug, $changes) = @$update{qw(bug old_bug changes)};
-  my $flags = _flags_of($update);
-  $more->{flags} = $flags->{after};
+  my ($bug, $old_bug) = @$update{qw(bug old_bug)};
   my $visibility = visibility_of_bug($bug->id, $more->{is_in_group});
-  return row({
-    kind        => 'bug.update',
-    bug_id      => $bug->id,
-    timestamp   => $update->{timestamp},
-    activity    => $more->{activity},
-    visibility  => $visibility,
+  my $case       = {
     was         => was_public_bug($old_bug),
     is          => $visibility->is_public_bug($bug->id),
     was_shown   => _was_shown($bug, scalar @{$old_bug->groups_in}),
     is_in_group => $more->{is_in_group},
-    full        => sub { _full_update($update, $more, $flags) },
-  });
+  };
+  my $is_public = may_be_public($case);
+  return undef unless $is_public || restricted();
+  my $raw = _raw_update($update, $more);
+  _decide($visibility, $raw) if $case->{is};
+  return {
+    kind      => 'bug.update',
+    bug_id    => $bug->id,
+    is_public => $is_public,
+    timestamp => $update->{timestamp},
+    payload   => {
+      v        => RAW_VERSION,
+      activity => $more->{activity},
+      raw      => {
+        %$raw,
+        case    => $case,
+        decided => $visibility->decided,
+        params  => params_of_views()
+      },
+    },
+  };
 }
 
-sub _full_update {
-  my ($update, $more,    $flags)   = @_;
-  my ($bug,    $old_bug, $changes) = @$update{qw(bug old_bug changes)};
-  my $logins = _logins($bug, $more, $flags->{before},
-    [$update->{who}, @$old_bug{qw(assigned_to qa_contact)}], $old_bug);
-
-  # The new comments are the last ones.
-  my $count = $more->{comments} - @{$update->{comments}};
-  my $was_open
-    = $changes->{bug_status}
-    ? is_open_state($old_bug->{bug_status})
-    : $more->{is_open};
+sub _raw_update {
+  my ($update, $more)           = @_;
+  my ($bug, $old_bug, $changes) = @$update{qw(bug old_bug changes)};
+  my ($before, $after)          = _flags_of($update);
+  my @custom = custom_fields();
   return {
-    place     => $more->{place},
-    old_place => _old_place($changes, $more->{place}),
-    was_open  => truth($was_open),
-    bug       => bug_fact($logins, $bug, $more, $update->{timestamp}),
-    comments  =>
-      [map { comment_fact($logins, $_, $count++) } @{$update->{comments}}],
-    who              => $logins->person($update->{who}),
-    changes          => bug_changes($logins, $bug, $old_bug, $changes, $flags),
-    flags            => flags_done($logins, $flags->{done}),
-    comments_toggled => [
-      map { {
-        comment   => comment_fact($logins, $_),
-        is_hidden => $_->{isprivate} ? 1 : 0,
-        part_was  => 1
-      } } @{$update->{toggled}}
-    ],
+    (map { $_ => $more->{$_} } qw(place classification comments)),
+    (map { $_ => $update->{$_} } qw(timestamp who)),
+    bug          => bug_snapshot($bug, @custom),
+    old          => changed_parts($old_bug, $changes, @custom),
+    changes      => plain_changes($changes, @custom),
+    flags_before => $before,
+    flags_after  => $after,
+    new_comments => [map { comment_snapshot($_) } @{$update->{comments}}],
+    toggled      => [map { comment_snapshot($_) } @{$update->{toggled}}],
+    logins       => {
+      map { $_->id => $_->login } Bugzilla->user, @{$bug->cc_users},
+      @{$old_bug->cc_users}
+    },
   };
+}
+
+# Decides now which of the mentioned bugs and attachments are public.
+sub _decide {
+  my ($visibility, $raw) = @_;
+  my @comments = map { @{$raw->{$_}} } qw(new_comments toggled);
+  my ($fields, @parts) = mentions([@$raw{qw(bug old)}], \@comments);
+  Bugzilla::Extension::SourcePulse::BugNumbers->new($visibility, @$fields)
+    ->prepare(@parts)
+    if @parts;
+  $visibility->is_public_attachment($_)
+    foreach grep {defined}
+    (map { $_->{attach_id} } map { @{$raw->{$_}} } qw(flags_before flags_after)),
+    map { number($_->{extra_data}) }
+    grep { is_about_attachment($_->{type}) } @comments;
+  return;
 }
 
 # An update that only adds comments writes nothing into the history.
@@ -176,17 +206,8 @@ sub _read_update {
 sub _flags_of {
   my ($update) = @_;
   my ($bug, $old_bug, $before) = @$update{qw(bug old_bug flags_before)};
-  return flag_changes($before, flags_of_bug($bug->id)) if $before;
-  return flag_changes(map { flag_rows(@{$_->flags}) } $old_bug, $bug);
-}
-
-sub _old_place {
-  my ($changes, $place) = @_;
-  return [
-    map { $changes->{$_->[0]} ? text($changes->{$_->[0]}->[0]) : $_->[1] }
-      ['product', $place->[0]],
-    ['component', $place->[1]]
-  ];
+  return ($before, flags_of_bug($bug->id)) if $before;
+  return map { flag_rows(@{$_->flags}) } $old_bug, $bug;
 }
 
 sub _thin_update {
@@ -250,17 +271,6 @@ sub _deleted {
 }
 
 # -- parts of these
-
-# The people that the facts mention, read together; Bugzilla has already read
-# most of them.
-sub _logins {
-  my ($bug, $more, $flags_before, $ids, @old_bugs) = @_;
-  my $logins = Bugzilla::Extension::SourcePulse::Logins->new(Bugzilla->user,
-    map { @{$_->cc_users} } $bug, @old_bugs);
-  $logins->fetch(people_of_bug($bug, $more),
-    people_of_flags(@$flags_before), @$ids);
-  return $logins;
-}
 
 # Whether the public could see the bug until the site was closed; a view asks
 # this only while it is closed.

@@ -11,8 +11,8 @@ use warnings;
 use Bugzilla::Constants qw(FIELD_TYPE_BUG_ID);
 
 use Bugzilla::Extension::SourcePulse::BugNumbers qw();
-use Bugzilla::Extension::SourcePulse::Facts      qw(custom_fields);
 use Bugzilla::Extension::SourcePulse::Params     qw(hidden_fields);
+use Bugzilla::Extension::SourcePulse::Snapshot   qw(custom_fields);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(all_changes);

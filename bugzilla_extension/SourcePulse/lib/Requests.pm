@@ -15,6 +15,7 @@ use Bugzilla::Constants qw(BUGZILLA_VERSION ERROR_MODE_DIE bz_locations);
 use Bugzilla::Extension::SourcePulse::DatabaseError qw(reason_of);
 use Bugzilla::Extension::SourcePulse::EventCheck    qw(check_events);
 use Bugzilla::Extension::SourcePulse::FillThinRow   qw(fill_thin_row);
+use Bugzilla::Extension::SourcePulse::FillUpdate    qw(fill_update);
 use Bugzilla::Extension::SourcePulse::HistoryScan   qw(page tips);
 use Bugzilla::Extension::SourcePulse::Json
   qw(decode_json_text encode_json_text truth);
@@ -150,7 +151,7 @@ sub _next {
   my $depth = depth();
   foreach my $row (@$rows) {
     $row->{$_} += 0 foreach qw(id bug_id);
-    fill_thin_row($row);
+    fill_update($row) || fill_thin_row($row);
   }
   return {rows => $rows, depth => $depth};
 }

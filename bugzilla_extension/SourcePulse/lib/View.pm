@@ -15,7 +15,7 @@ use Bugzilla::Extension::SourcePulse::Times     qw(epoch);
 use Bugzilla::Extension::SourcePulse::Visibility qw(site_is_public);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(PAYLOAD_VERSION row);
+our @EXPORT_OK = qw(PAYLOAD_VERSION may_be_public row);
 
 use constant PAYLOAD_VERSION => 1;
 use constant {HIDDEN => 'hidden', PUBLISHED => 'published'};
@@ -54,6 +54,14 @@ sub row {
       views    => \%views,
     },
   };
+}
+
+# Whether an update of a bug may have a public view, of what is known before its
+# facts are read: was, is, was_shown, is_in_group.
+sub may_be_public {
+  my ($case) = @_;
+  return $case->{was} || $case->{is}                ? 1 : 0 if site_is_public();
+  return $case->{was_shown} && $case->{is_in_group} ? 1 : 0;
 }
 
 sub _once {

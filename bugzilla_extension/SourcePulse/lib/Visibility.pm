@@ -31,6 +31,19 @@ sub new {
   }, $class;
 }
 
+# What was decided of bugs and attachments, as plain data, and the decision
+# again. Whatever it does not name is private, because it must not be decided
+# later.
+sub decided {
+  my ($self) = @_;
+  return {map { $_ => $self->{$_} } qw(is_open asked attachments)};
+}
+
+sub new_decided {
+  my ($class, $decided) = @_;
+  return bless {%$decided, is_decided => 1}, $class;
+}
+
 # While visitors must log in to see anything, everything is private.
 sub site_is_public { return Bugzilla->params->{requirelogin} ? 0 : 1; }
 
@@ -38,7 +51,7 @@ sub public_bugs {
   my ($self, @ids) = @_;
   return {} unless $self->{is_open};
   my $asked = $self->{asked};
-  my @new   = grep { !exists $asked->{$_} } @ids;
+  my @new   = $self->{is_decided} ? () : grep { !exists $asked->{$_} } @ids;
 
   # Always a new visitor, because a user object caches which bugs it can see.
   $self->{anonymous} ||= Bugzilla::User->new if @new;
@@ -82,8 +95,8 @@ sub is_public_attachment {
   my ($self, $id) = @_;
   my $asked = $self->{attachments};
   $asked->{$id} = $self->state_of_attachments($id)->{$id}
-    unless exists $asked->{$id};
-  return $asked->{$id} eq PUBLIC ? 1 : 0;
+    unless exists $asked->{$id} || $self->{is_decided};
+  return ($asked->{$id} || PRIVATE) eq PUBLIC ? 1 : 0;
 }
 
 # For an attachment that its hook has already read.

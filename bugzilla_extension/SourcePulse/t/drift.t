@@ -25,8 +25,9 @@ my @cases;
   no strict 'refs';
   no warnings qw(once redefine);
   my $row = \&Bugzilla::Extension::SourcePulse::View::row;
+  require Bugzilla::Extension::SourcePulse::FillUpdate;
   *{"Bugzilla::Extension::SourcePulse::$_"} = sub { push(@cases, $_[0]); return $row->(@_) }
-    foreach qw(RecordBug::row RecordAttachment::row);
+    foreach qw(RecordBug::row RecordAttachment::row FillUpdate::row);
 }
 
 # What is done; each gets a new public bug with one comment, an attachment and bystanders.
@@ -141,8 +142,8 @@ foreach my $params (@combinations) {
       my $marks = $world->tips;
       @cases = ();
       $do->($bug, $with);
-      my @here  = @cases;
       my @views = $world->public;
+      my @here  = @cases;
       my ($live, $found) = (statements(@views), statements($world->recovered($marks)));
       # The other side of a link has no hook.
       my $others = join('|', @$with{qw(open secret)});

@@ -53,9 +53,8 @@ sub missed { return Bugzilla::Extension::SourcePulse::MissedChanges::count_misse
 # What drain.pl would return.
 sub drained {
   my ($wanted) = @_;
-  require Bugzilla::Extension::SourcePulse::FillThinRow;
   my $rows = Bugzilla::Extension::SourcePulse::WaitingRows::next_rows(100, 8_000_000);
-  Bugzilla::Extension::SourcePulse::FillThinRow::fill_thin_row($_) foreach @$rows;
+  BzWorld::fill($_) foreach @$rows;
   $world->rows;
   return map { Bugzilla::Extension::SourcePulse::Json::decode_json_text($_->{payload}) } @$rows;
 }

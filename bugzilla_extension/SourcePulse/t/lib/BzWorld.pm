@@ -123,8 +123,11 @@ sub rows {
   my ($self) = @_;
   my $rows = Bugzilla->dbh->selectall_arrayref('SELECT * FROM ' . TABLE . ' ORDER BY id', {Slice => {}});
   Bugzilla->dbh->do('DELETE FROM ' . TABLE);
+  require Bugzilla::Extension::SourcePulse::FillUpdate;
+  Bugzilla::Extension::SourcePulse::FillUpdate::fill_update($_) foreach @$rows;
   $_->{payload} = JSON::XS->new->decode($_->{payload}) foreach @$rows;
-  return @$rows;
+  # An update may turn out to have nothing that is published.
+  return grep { !$_->{payload}->{views} || %{$_->{payload}->{views}} } @$rows;
 }
 
 # How many rows another connection sees. It has to be there before a transaction of SQLite's begins.
@@ -169,13 +172,22 @@ sub tips {
 # What drain.pl would return of the rows that wait: thin ones are filled.
 sub drained {
   my ($self) = @_;
-  require Bugzilla::Extension::SourcePulse::FillThinRow;
   $self->new_request;
   my $rows = Bugzilla::Extension::SourcePulse::WaitingRows::next_rows(1_000, 64_000_000);
-  Bugzilla::Extension::SourcePulse::FillThinRow::fill_thin_row($_) foreach @$rows;
+  fill($_) foreach @$rows;
   $self->rows;
   $_->{payload} = JSON::XS->new->decode($_->{payload}) foreach @$rows;
   return @$rows;
+}
+
+# Completes a row as drain.pl does.
+sub fill {
+  my ($row) = @_;
+  require Bugzilla::Extension::SourcePulse::FillThinRow;
+  require Bugzilla::Extension::SourcePulse::FillUpdate;
+  Bugzilla::Extension::SourcePulse::FillUpdate::fill_update($row)
+    || Bugzilla::Extension::SourcePulse::FillThinRow::fill_thin_row($row);
+  return;
 }
 
 # The verdicts on events that wait, [TYPE, DATA] each, as drain.pl returns them.

@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+
+# An update is stored as it was decided, and drain.pl makes its events later: what happens meanwhile adds nothing to them.
+
+use 5.10.1;
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use BzWorld;
+use JSON::XS ();
+use Test::More;
+
+my $world = BzWorld->new;
+my $TABLE = BzWorld::TABLE();
+my $json  = JSON::XS->new->canonical->ascii;
+
+my @STRICT = (usevisibilitygroups => 1, sourcepulse_hidden_fields => 'cf_text', sourcepulse_tell_hidden => 0);
+my @LOOSE  = (usevisibilitygroups => 0, sourcepulse_hidden_fields => '', sourcepulse_tell_hidden => 1);
+
+# What WORK writes, as drain.pl returns it after MEANWHILE.
+sub drained_after {
+  my ($work, $meanwhile) = @_;
+  $world->rows;
+  $work->();
+  $meanwhile->();
+  return $world->drained;
+}
+
+# The public views of WORK's rows after MEANWHILE.
+sub public_after { return map { $_->{payload}->{views}->{public} || () } drained_after(@_); }
+
+subtest 'bugs and attachments that become public meanwhile' => sub {
+  my $secret = $world->create_bug(groups => ['secretgroup']);
+  my $open   = $world->create_bug;
+  my $bug    = $world->create_bug;
+  my $file   = $world->attach($bug, isprivate => 1);
+  $world->update_bug($bug, comment => {body => 'about the file', is_private => 1});
+  my $about = $world->last_comment($bug);
+  $world->dbh->do('UPDATE longdescs SET type = 5, extra_data = ? WHERE comment_id = ?', undef, $file, $about);
+  $world->new_request;
+  my ($view) = public_after(
+    sub {
+      $world->update_bug($bug, dependson => {add => [$secret, $open]}, see_also => {add => [$secret]}, cf_bug => $secret,
+        comment_is_private => {$about => 0}, priority => 'High');
+    },
+    sub {
+      $world->update_bug($secret, groups => {remove => ['secretgroup']});
+      $world->update_attachment($file, is_private => 0);
+    }
+  );
+  is_deeply($view->{bug}->{depends_on}, [$open], 'only what was public then is in the bug');
+  is_deeply([@{$view->{bug}}{qw(see_also cf_bug)}], [[], undef], 'in no field of it');
+  is_deeply([map { @{$_->{added}} } grep { $_->{field_name} eq 'depends_on' } @{$view->{changes}}], [$open], 'nor in the changes');
+  is_deeply($view->{comments_published}, [], 'nor the comment about what was private');
+};
+
+subtest 'a bug that becomes public meanwhile' => sub {
+  my $bug = $world->create_bug(groups => ['secretgroup'], short_desc => 'SECRET');
+  my @views = public_after(
+    sub { $world->update_bug($bug, priority => 'High', comment => {body => 'SECRET'}) },
+    sub { $world->update_bug($bug, groups => {remove => ['secretgroup']}, short_desc => 'clean') },
+  );
+  is_deeply([map { $_->{transition} } @views], ['published'], 'nothing of what was done before');
+  unlike($json->encode(\@views), qr/SECRET/, 'and no word of it');
+};
+
+subtest 'a bug that becomes private meanwhile, and its names' => sub {
+  my $bug = $world->create_bug;
+  my ($view) = public_after(
+    sub { $world->update_bug($bug, groups => {add => ['secretgroup']}, short_desc => 'SECRET', comment => {body => 'SECRET'}) },
+    sub { $world->dbh->do(q{UPDATE components SET name = 'SECRET' WHERE name = 'TestComponent'}) },
+  );
+  $world->dbh->do(q{UPDATE components SET name = 'TestComponent' WHERE name = 'SECRET'});
+  is_deeply([sort keys %$view], [qw(id old_place place transition)], 'it is hidden, and nothing else');
+  is_deeply($view->{place}, ['TestProduct', 'TestComponent'], 'under the name that it had');
+};
+
+subtest 'parameters that become loose meanwhile' => sub {
+  my $bug = $world->create_bug;
+  $world->params(@STRICT);
+  my ($view, $more) = public_after(
+    sub {
+      $world->update_bug($bug, cf_text => 'hush', priority => 'High');
+      $world->update_bug($bug, groups => {add => ['secretgroup']});
+    },
+    sub { $world->params(@LOOSE) },
+  );
+  is_deeply([map { $_->{field_name} } @{$view->{changes}}], ['priority'], 'a field that was hidden is not published');
+  ok(!exists $view->{bug}->{cf_text}, 'nor its value');
+  is($view->{who}->{name}, undef, 'nor names');
+  is($more, undef, 'nor that something was hidden');
+  is(Bugzilla->params->{sourcepulse_tell_hidden}, 1, 'the parameters are as they were set');
+};
+
+subtest 'a bug that is gone' => sub {
+  my $bug = $world->create_bug;
+  my ($view) = public_after(
+    sub { $world->update_bug($bug, priority => 'High', comment => {body => 'its last words'}) },
+    sub { $world->delete_bug($bug) },
+  );
+  is_deeply([map { $_->{text} } @{$view->{comments}}], ['its last words'], 'its update is complete');
+  is($view->{comments}->[0]->{count}, 1, 'with the number of the comment');
+};
+
+subtest 'both streams' => sub {
+  my $bug = $world->create_bug;
+  $world->params(sourcepulse_restricted => 1);
+  my ($row) = drained_after(
+    sub { $world->update_bug($bug, priority => 'High', comment => {body => 'hush', is_private => 1}, cc => {add => ['bob@example.org']}) },
+    sub { $world->params(sourcepulse_restricted => 0) },
+  );
+  my $views = $row->{payload}->{views};
+  is($views->{restricted}->{comments}->[0]->{text}, 'hush', 'the restricted one has all, if it was on then');
+  like($views->{restricted}->{who}->{name}, qr/@/, 'with whole logins');
+  unlike($json->encode($views->{public}), qr/hush|example/, 'the public one has not');
+  is_deeply([map { $_->{name} } @{$views->{public}->{bug}->{cc}}], ['bob'], 'the same people');
+};
+
+subtest 'what cannot be made into events' => sub {
+  my $bug = $world->create_bug;
+  $world->rows;
+  my @warnings;
+  local $SIG{__WARN__} = sub { push(@warnings, @_) };
+  $world->update_bug($bug, priority => 'High');
+  my ($stored) = $world->dbh->selectrow_array("SELECT payload FROM $TABLE");
+  no strict 'refs';
+  no warnings 'redefine';
+  local *{'Bugzilla::Extension::SourcePulse::FillUpdate::bug_fact'} = sub { die "no fact\n" };
+  my $rows = Bugzilla::Extension::SourcePulse::WaitingRows::next_rows(10, 8_000_000);
+  BzWorld::fill($rows->[0]);
+  is_deeply($json->decode($rows->[0]->{payload}), {v => 1, thin => 'no fact'}, 'is returned without views, and so buried');
+  is(scalar(grep {/no views can be made of row $rows->[0]->{id}: no fact/} @warnings), 1, 'the log names the row');
+  is(scalar $world->dbh->selectrow_array("SELECT payload FROM $TABLE"), $stored, 'which keeps what was stored, to be tried again');
+};
+
+subtest 'a row of an earlier version' => sub {
+  $world->rows;
+  my $payload = '{"v":1,"at":1,"activity":null,"views":{"public":{"bug":{"summary":"raw"}}}}';
+  my $row = {id => 1, kind => 'bug.update', bug_id => 1, created_ts => '2026-01-02 03:04:05', payload => $payload};
+  BzWorld::fill($row);
+  is($row->{payload}, $payload, 'is returned as it is');
+};
+
+done_testing();

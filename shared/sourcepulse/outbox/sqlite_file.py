@@ -76,7 +76,6 @@ class SqliteFile:
         self._deadline = time.monotonic() + lock_wait_s
         #: SQLite's current busy timeout.
         self._wait_ms = -1
-        #: What the last transaction set; None before the first.
         self._durable: bool | None = None
         self._lock_fd = -1
         self._waiter: Waiter | None = None
@@ -156,11 +155,6 @@ class SqliteFile:
         with self.read() as db:
             rows = [row[0] for row in db.execute("PRAGMA integrity_check(20)")]
         return [] if rows == ["ok"] else rows
-
-    @property
-    def inode(self) -> int:
-        """The inode of the open file."""
-        return self._identity[1]
 
     def mark(self) -> int:
         """Return the number that `set_mark` recorded beside the file, 0 if there is none."""
@@ -347,8 +341,7 @@ def side_files(path: Path) -> list[Path]:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    status = os.stat(path)  # noqa: PTH116 - path.stat() takes twice as long, in every transaction
-    return status.st_dev, status.st_ino
+    return (status := os.stat(path)).st_dev, status.st_ino  # noqa: PTH116 - path.stat() takes twice as long
 
 
 def _reason(error: OSError) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse.errors import OutboxError
 from sourcepulse.events.event import Event
-from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outbox import Outbox, Stored
 from sourcepulse_buildbot.mapping.emitter import Emitter
 
 #: Makes the events of a fact; called in the writer's thread, so it must hold only copies.
@@ -144,7 +144,7 @@ class Writer:
         while True:
             errand, full = self._fill(batch), False
             if batch:
-                stored = outbox.append(batch, max_bytes=self._emitter.max_bytes)
+                stored = self._append(outbox, batch)
                 full = len(batch) >= BATCH_EVENTS
                 batch.clear()
                 self.stored += sum(one.new for one in stored)
@@ -158,6 +158,23 @@ class Writer:
             else:
                 # What arrived during the commit waits for the next one.
                 return
+
+    def _append(self, outbox: Outbox, batch: list[Event]) -> list[Stored]:
+        try:
+            return outbox.append(batch, max_bytes=self._emitter.max_bytes)
+        except OutboxError:
+            raise
+        except Exception:  # noqa: BLE001 - one bad event must not hold up the others, or end the thread
+            stored: list[Stored] = []
+            for event in batch:
+                try:
+                    stored += outbox.append([event], max_bytes=self._emitter.max_bytes)
+                except OutboxError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - the same event would fail again
+                    self.unmapped += 1
+                    self._warn(self._emitter.redactor.text(f"{event.type} {event.id} cannot be stored: {error}"))
+            return stored
 
     def _fill(self, batch: list[Event]) -> _Errand | None:
         """Fill the batch from the queue; return the errand that follows it, if any."""

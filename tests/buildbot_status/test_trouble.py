@@ -135,6 +135,26 @@ def test_a_fact_that_cannot_become_an_event_is_said_and_the_next_ones_go_on(tmp_
     assert said == ["no event could be made by broken: no such time"]
 
 
+def test_an_event_that_cannot_be_stored_is_logged_and_the_others_of_its_commit_are_stored(tmp_path: Path) -> None:
+    said: list[str] = []
+    writer = _writer(tmp_path / "outbox.db", said)
+
+    def unwritable(emitter: Emitter) -> Event:
+        return _fact(2)(emitter)._replace(data={"masterid": float("nan")})
+
+    for fact in (_fact(1), unwritable, _fact(3)):
+        writer.put(fact)
+    writer.start()
+    writer.run(lambda outbox: len(stored_events(outbox.path)), lambda _: None)
+    writer.put(_fact(4))
+    writer.stop()
+    assert [event.data["masterid"] for event in stored_events(tmp_path / "outbox.db")] == [1, 3, 4]
+    assert (writer.stored, writer.unmapped) == (3, 1)
+    assert [sentence.partition(" cannot be stored: ")[0].split(" ")[0] for sentence in said] == [
+        "build.master.started.v1"
+    ]
+
+
 def test_one_fact_may_have_more_events_than_a_commit(tmp_path: Path) -> None:
     writer = _writer(tmp_path / "outbox.db", [])
     writer.start()

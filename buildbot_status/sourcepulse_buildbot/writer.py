@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from sourcepulse.brokers.backoff import backoff_seconds
-from sourcepulse.errors import OutboxError
+from sourcepulse.errors import EventError, OutboxError
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox, Stored
 from sourcepulse_buildbot.mapping.emitter import Emitter
@@ -35,6 +35,9 @@ RETRY_FIRST_SECONDS = 0.2
 RETRY_MOST_SECONDS = 30.0
 #: How long the reactor waits at the end; the rest is recovered at the next start.
 STOP_LIMIT_SECONDS = 5.0
+
+#: What an event raises that cannot be encoded; OutboxError is not among them.
+_BAD_EVENT = (EventError, ValueError, TypeError, OverflowError)
 
 _Result = TypeVar("_Result")
 
@@ -118,8 +121,9 @@ class Writer:
                 if outbox is None:
                     outbox = self._open_outbox()
                 self._store_all(outbox, batch)
-            except OutboxError as error:
-                self._note_trouble(str(error))
+            except Exception as error:  # noqa: BLE001 - a thread that ended would lose every later event
+                is_known = isinstance(error, OutboxError)
+                self._note_trouble(str(error) if is_known else f"events cannot be stored: {type(error).__name__}")
                 # The file may have been removed or replaced.
                 _closed(outbox)
                 outbox = None
@@ -142,10 +146,10 @@ class Writer:
     def _store_all(self, outbox: Outbox, batch: list[Event]) -> None:
         """Store what is queued, batch after batch; what could not be stored stays in `batch`."""
         while True:
-            errand, full = self._fill(batch), False
+            errand = self._fill(batch)
+            full = len(batch) >= BATCH_EVENTS
             if batch:
                 stored = self._append(outbox, batch)
-                full = len(batch) >= BATCH_EVENTS
                 batch.clear()
                 self.stored += sum(one.new for one in stored)
                 self._committed_at = time.monotonic()
@@ -162,19 +166,22 @@ class Writer:
     def _append(self, outbox: Outbox, batch: list[Event]) -> list[Stored]:
         try:
             return outbox.append(batch, max_bytes=self._emitter.max_bytes)
-        except OutboxError:
-            raise
-        except Exception:  # noqa: BLE001 - one bad event must not hold up the others, or end the thread
+        except _BAD_EVENT:
+            # It must not hold up the others.
             stored: list[Stored] = []
-            for event in batch:
-                try:
-                    stored += outbox.append([event], max_bytes=self._emitter.max_bytes)
-                except OutboxError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - the same event would fail again
-                    self.unmapped += 1
-                    self._warn(self._emitter.redactor.text(f"{event.type} {event.id} cannot be stored: {error}"))
+            while batch:
+                stored += self._append_one(outbox, batch[0])
+                del batch[0]
             return stored
+
+    def _append_one(self, outbox: Outbox, event: Event) -> list[Stored]:
+        try:
+            return outbox.append([event], max_bytes=self._emitter.max_bytes)
+        except _BAD_EVENT as error:
+            # The same event would fail again.
+            self.unmapped += 1
+            self._warn(self._emitter.redactor.text(f"{event.type} {event.id} cannot be stored: {error}"))
+            return []
 
     def _fill(self, batch: list[Event]) -> _Errand | None:
         """Fill the batch from the queue; return the errand that follows it, if any."""

@@ -164,7 +164,9 @@ def appended(broker: Broker, folder: Path) -> None:
     with Outbox.open(place) as outbox, process("relay", "--outbox", str(place), "--broker", broker.url) as relay:
         reader = Reader("ours", broker.url, folder, lambda data: data.get("number"))
         try:
-            begin = 0
+            # The relay connects with its first event.
+            reader.milliseconds(open_loop(lambda n: outbox.append([event(n)]) and None, 1, range(1)))
+            begin = 1
             for rate, count in RATES:
                 time.sleep(SETTLE_SECONDS)
                 numbers = range(begin, begin := begin + count)

@@ -31,7 +31,7 @@ SWEEP_SECONDS = 15.0
 #: How often expired events are dropped.
 PRUNE_SECONDS = 600.0
 #: How often an idle connection may answer heartbeats; the shortest interval that a URL can set is one second.
-KEEP_ALIVE_SECONDS = 0.3
+KEEP_ALIVE_SECONDS = 0.4
 #: The wait after the outbox itself failed (full disk, long lock).
 OUTBOX_RETRY_SECONDS = 5.0
 
@@ -159,7 +159,6 @@ class Relay:
             self._stop.set()
 
     def _deliver(self, delivery: Delivery, waiter: Waiter, *, beats: bool) -> None:
-        kept_alive = time.monotonic()
         while not self._stop.is_set():
             try:
                 wait_s = delivery.next_attempt_in()
@@ -179,10 +178,16 @@ class Relay:
             if report != DeliveryReport():
                 self._last_work = time.monotonic()
                 waiter.found_work()
-            if time.monotonic() - kept_alive > KEEP_ALIVE_SECONDS:
-                delivery.keep_alive()
-                kept_alive = time.monotonic()
-            waiter.wait()
+            self._rest(delivery, waiter)
+
+    def _rest(self, delivery: Delivery, waiter: Waiter) -> None:
+        """Wait until there may be work, and keep the connection alive meanwhile."""
+        delivery.keep_alive()
+        until = time.monotonic() + waiter.poll_seconds
+        while (left_s := until - time.monotonic()) > 0 and not self._stop.is_set():
+            if waiter.wait(min(left_s, KEEP_ALIVE_SECONDS)):
+                return
+            delivery.keep_alive()
 
     def _collect_announced(self, wakes: Wakes) -> None:
         while not self._stop.is_set():

@@ -14,8 +14,8 @@ from sourcepulse.wake.listener import Listener
 from sourcepulse.wake.pace import Pace
 from sourcepulse.wake.send import wake_path
 
-#: How often the outbox is polled while its writers send wakes; an idle connection must answer heartbeats this often.
-POLL_SECONDS = 0.4
+#: How often the outbox is polled while its writers send wakes. A look costs 0.7 ms.
+POLL_SECONDS = 1.0
 #: The same while they do not, for example because they run an older version.
 POLL_UNANNOUNCED_SECONDS = 0.1
 #: After a wake, so that a flood of them costs only a part of a core.
@@ -37,10 +37,13 @@ class Waiter:
         """End the current wait, or the next one."""
         self._event.set()
 
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until woken, or for one poll, or for `seconds`; return whether it was woken."""
-        if seconds is None:
-            seconds = POLL_SECONDS if self._pace.is_announced else POLL_UNANNOUNCED_SECONDS
+    @property
+    def poll_seconds(self) -> float:
+        """After how long the thread should look, though it was not woken."""
+        return POLL_SECONDS if self._pace.is_announced else POLL_UNANNOUNCED_SECONDS
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until woken or for `seconds`; return whether it was woken."""
         woken = self._event.wait(seconds)
         # Before the thread looks: a wake that comes while it looks ends the next wait.
         self._event.clear()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sqlite3
@@ -12,7 +13,9 @@ import time
 
 import pytest
 
+from sourcepulse.errors import SourcePulseError
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.wake.send import send_wake
 from sourcepulse_hg.pending.collect import collect_repository
 from support.brokers.embedded_log import wait_until
 from support.hg.relayed import LIMIT_SECONDS, RelayedSite, relaying
@@ -160,9 +163,86 @@ def test_the_proof_is_there_while_events_reach_the_broker(site: Site) -> None:
     with Outbox.open(shop.outbox) as outbox:
         # Other collectors leave none, because no relay may run.
         assert not state(0, "delivered")
-        outbox.is_relays = True
+        outbox.relayed_streams = frozenset({"public"})
         assert not state(0, "pending")
         assert state(0, "delivered")
         assert state(0, "pending")
         # The next push collects, and the pusher hears why events wait.
         assert not state(1, "pending")
+        # Events of a stream that this relay does not publish wait for ever.
+        with outbox.writing() as database:
+            database.execute("UPDATE events SET stream = 'restricted'")
+        assert state(0, "pending")
+
+
+def test_a_push_to_a_repository_that_was_moved_collects_itself(site: Site) -> None:
+    shop = RelayedSite(site)
+    with shop.relay():
+        moved = shop.server.path.with_name("moved")
+        shop.server.path.rename(moved)
+        shop.server = Repository(site, moved)
+        shop.push()
+        assert shop.are_collected()
+    assert shop.ways() == ["collected"]
+
+
+def test_a_relay_that_cannot_collect_any_more_withdraws_its_proof_or_lets_it_age(site: Site) -> None:
+    shop = RelayedSite(site)
+    with shop.relay() as relay:
+        relay.send_signal(signal.SIGSTOP)
+        # As a relay leaves it that fails at each sweep and may not remove it.
+        long_ago = time.time() - 60
+        os.utime(shop.proof, (long_ago, long_ago))
+        shop.push()
+        assert shop.are_collected()
+        relay.send_signal(signal.SIGCONT)
+        with Outbox.open(shop.outbox) as outbox:
+            outbox.relayed_streams = frozenset({"public"})
+            place = str(shop.server.path)
+            collect_repository(place, outbox, deadline_s=LIMIT_SECONDS)
+            assert time.time() - shop.proof.stat().st_mtime < 45
+            lock = shop.proof.with_name("lock")
+            lock.unlink()
+            lock.mkdir()
+            with pytest.raises(SourcePulseError):
+                collect_repository(place, outbox, deadline_s=LIMIT_SECONDS)
+            lock.rmdir()
+            assert not shop.proof.exists()
+    assert shop.ways() == ["collected"]
+
+
+def test_a_repository_whose_lock_is_held_delays_no_other(site: Site) -> None:
+    shop = RelayedSite(site)
+    with shop.relay():
+        with Outbox.open(shop.outbox) as outbox:
+            outbox.remember_origin("hg", str(site.repository("held").path / ".hg"))
+        held = site.folder / "held" / ".hg" / "sourcepulse"
+        held.mkdir()
+        (held / "r-00000000000000000001-00").write_bytes(b"")
+        with (held / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for _ in range(3):
+                assert send_wake(str(shop.socket), b"hg\0" + os.fsencode(held.parent))
+            begun = time.monotonic()
+            shop.push()
+            wait_until(shop.are_collected, LIMIT_SECONDS)
+            assert time.monotonic() - begun < 15
+    assert shop.ways() == ["woke"]
+
+
+def test_the_proof_holds_where_a_link_leads_to_the_outbox(site: Site) -> None:
+    folder = site.folder / "real"
+    folder.mkdir()
+    (site.folder / "linked").symlink_to(folder)
+    shop = RelayedSite(site, site.folder / "linked" / "outbox.db")
+    with shop.relay():
+        shop.push()
+        wait_until(shop.are_collected, LIMIT_SECONDS)
+    assert shop.ways() == ["woke"]
+
+
+def test_a_pipe_in_the_place_of_the_proof_keeps_no_push_waiting(site: Site) -> None:
+    shop = RelayedSite(site)
+    os.mkfifo(shop.proof)
+    shop.push()
+    assert shop.are_collected()

@@ -72,6 +72,15 @@ def test_a_claim_returns_what_is_there_whatever_was_claimed_before(tmp_path: Pat
         assert backlog.claim(50) == []
 
 
+def test_what_is_buried_after_it_was_claimed_is_left_out(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(number) for number in range(3)])
+        backlog = Backlog(outbox, "public")
+        lot = [(event.position, event) for event in backlog.claim(10)]
+        outbox.bury(2, "by hand")
+        assert [position for position, _ in backlog.still_pending(lot)] == [1, 3]
+
+
 def test_a_new_source_is_served_in_the_next_batch_of_a_delivery(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "o.db") as outbox, Outbox.open(tmp_path / "o.db") as writer:
 

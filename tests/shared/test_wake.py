@@ -160,10 +160,11 @@ def test_the_hook_can_send_a_wake_with_little_loaded() -> None:
 def relaying(place: Path, broker: MemoryBroker, collected: list[tuple[str, str]] | None = None) -> Iterator[Relay]:
     stop = threading.Event()
 
-    def collect(kind: str, location: str) -> int:
+    def collect(kind: str, location: str) -> bool:
         if collected is not None:
             collected.append((kind, location))
-        return 1
+        # Once in a while another collector holds the lock.
+        return collected is None or location == "" or collected.count((kind, location)) == 2
 
     with Outbox.open(place) as house, Outbox.open(place) as own:
         relay = Relay(
@@ -249,8 +250,8 @@ def test_an_announced_place_is_collected_at_once_and_nonsense_is_ignored(place: 
         _until(Path(wake_path(place)).exists, "no socket")
         for payload in (b"\xff\xfe\0x", b"\0", b"no separator", b"hg\0/srv/hg/.hg"):
             assert send_wake(wake_path(place), payload)
-        _until(lambda: ("hg", "/srv/hg/.hg") in collected, "not collected")
-    assert collected == [("", ""), ("no separator", ""), ("hg", "/srv/hg/.hg")]
+        _until(lambda: collected.count(("hg", "/srv/hg/.hg")) == 2, "not collected again")
+    assert collected == [("", ""), ("no separator", ""), *[("hg", "/srv/hg/.hg")] * 2]
 
 
 def test_a_flood_of_wakes_keeps_only_a_bounded_number_of_places(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

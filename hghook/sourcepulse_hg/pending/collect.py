@@ -46,6 +46,9 @@ DAMAGED_PREFIX = "damaged-"
 BATCH_FILES = 100
 BATCH_BYTES = 4 * 1024 * 1024
 
+#: The other collector that holds the lock collects the same files; the relay has other places to look after.
+RELAY_LOCK_WAIT_SECONDS = 0.1
+
 _FOLDER = os.fsdecode(FOLDER)
 _URI = "file://"
 _SHAREDPATH_MAX_BYTES = 64 * 1024
@@ -188,10 +191,17 @@ def collect_repository(location: str, outbox: Outbox, *, deadline_s: float) -> C
     from sourcepulse.relay.collect import CollectReport
 
     files = find_repository(location)
-    found = collect_first_copies(files, outbox, deadline_s=deadline_s, lock_wait_s=deadline_s)
-    if outbox.is_relays and not found.left:
-        from sourcepulse_hg.pending.relayed import note_relayed
+    if not outbox.relayed_streams:
+        found = collect_first_copies(files, outbox, deadline_s=deadline_s, lock_wait_s=deadline_s)
+        return CollectReport(**found._asdict())
+    from sourcepulse_hg.pending.relayed import forget_relayed, note_relayed
 
+    try:
+        found = collect_first_copies(files, outbox, deadline_s=deadline_s, lock_wait_s=RELAY_LOCK_WAIT_SECONDS)
+    except SourcePulseError:
+        forget_relayed(os.fsencode(files.dot_hg))
+        raise
+    if not found.left:
         note_relayed(outbox, os.fsencode(files.dot_hg))
     return CollectReport(**found._asdict())
 

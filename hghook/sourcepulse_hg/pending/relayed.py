@@ -23,6 +23,8 @@ NAME = b"relayed"
 KIND = b"hg"
 #: First copies whose ages differ by more show that the relay does not keep up, or that it cannot collect here.
 WAIT_MAX_SECONDS = 2.0
+#: The relay touches the proof with each sweep, every 15 s; an older one shows that it does not succeed any more.
+PROOF_MAX_SECONDS = 45.0
 _PROOF_MAX_BYTES = 8_192
 
 
@@ -32,13 +34,18 @@ def wake_relay(outbox: bytes, dot_hg: bytes) -> bool:
     real_outbox = os.path.realpath(outbox)
     socket = os.fsdecode(real_outbox) + SUFFIX
     try:
-        with open(os.path.join(folder, NAME), "rb", buffering=0) as file:
-            known = file.read(_PROOF_MAX_BYTES)
-        if known != _proof(real_outbox, dot_hg, os.lstat(socket).st_uid) or _is_slow(folder):
+        known, touched_at = _read(os.path.join(folder, NAME))
+        is_proof = known == _proof(real_outbox, dot_hg, os.lstat(socket).st_uid)
+        if not is_proof or _is_slow(folder, touched_at):
             return False
     except OSError:
         return False
-    return send_wake(socket, KIND + b"\0" + _location(dot_hg))
+    return ask_to_collect(real_outbox, dot_hg)
+
+
+def ask_to_collect(outbox: bytes, dot_hg: bytes) -> bool:
+    """Send a wake that names a repository, whether or not the relay can collect there; False if it gets none."""
+    return send_wake(os.fsdecode(os.path.realpath(outbox)) + SUFFIX, KIND + b"\0" + _location(dot_hg))
 
 
 def note_relayed(outbox: Outbox, dot_hg: bytes) -> None:
@@ -47,40 +54,60 @@ def note_relayed(outbox: Outbox, dot_hg: bytes) -> None:
     Then pushers hear why. It appears only while no event waits, because then the broker has confirmed all.
     """
     path = os.path.join(dot_hg, FOLDER, NAME)
-    with outbox.reading() as db:
-        is_failing = db.execute("SELECT 1 FROM deliveries WHERE failures > 0 LIMIT 1").fetchone() is not None
-        is_waiting = db.execute("SELECT 1 FROM events WHERE state = 'pending' LIMIT 1").fetchone() is not None
+    if any(is_failing(outbox, stream) for stream in outbox.relayed_streams):
+        forget_relayed(dot_hg)
+        return
     with suppress(OSError):
-        if is_failing:
-            os.unlink(path)
-            return
-        proof = _proof(os.fsencode(outbox.path), dot_hg, os.geteuid())
-        if _read(path) != proof and not is_waiting:
+        proof = _proof(os.path.realpath(os.fsencode(outbox.path)), dot_hg, os.geteuid())
+        if _read(path)[0] == proof:
+            os.utime(path)
+        elif not any(map(outbox.has_pending, outbox.relayed_streams)):
             replace_file(path, proof, like=dot_hg)
 
 
+def forget_relayed(dot_hg: bytes) -> None:
+    """Remove the proof; pushes collect themselves from now on. Never raises."""
+    with suppress(OSError):
+        os.unlink(os.path.join(dot_hg, FOLDER, NAME))
+
+
+def is_failing(outbox: Outbox, stream: str) -> bool:
+    """Return whether the last attempt to publish a stream failed."""
+    with outbox.reading() as db:
+        query = "SELECT 1 FROM deliveries WHERE stream = ? AND failures > 0"
+        return db.execute(query, (stream,)).fetchone() is not None
+
+
 def _proof(outbox: bytes, dot_hg: bytes, relay_uid: int) -> bytes:
-    """Return what another outbox, a copied repository or a relay of another user does not have."""
+    """Return what another outbox, a copied or moved repository or a relay of another user does not have."""
     status = os.stat(outbox)
-    return b"%d %d %d %d %s\n" % (relay_uid, os.stat(dot_hg).st_ino, status.st_dev, status.st_ino, outbox)
+    ids = b"%d %d %d %d" % (relay_uid, os.stat(dot_hg).st_ino, status.st_dev, status.st_ino)
+    return b"%s %s\n%s\n" % (ids, outbox, _location(dot_hg))
 
 
-def _read(path: bytes) -> bytes | None:
+def _read(path: bytes) -> tuple[bytes, float]:
+    """Return the content of a regular file and when it was last written; nothing and 0.0 if there is none."""
     try:
-        with open(path, "rb") as file:
-            return file.read(_PROOF_MAX_BYTES)
+        # A pipe at this place would keep its reader waiting.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        return None
+        return b"", 0.0
+    try:
+        return os.read(fd, _PROOF_MAX_BYTES), os.fstat(fd).st_mtime
+    finally:
+        os.close(fd)
 
 
-def _is_slow(folder: bytes) -> bool:
+def _is_slow(folder: bytes, proved_at: float) -> bool:
     # Compared with each other, because the clock of a file server may be another one.
     times = []
     for name in os.listdir(folder):
         if name.startswith(b"r-"):
             with suppress(FileNotFoundError):
                 times.append(os.stat(os.path.join(folder, name)).st_mtime)
-    return bool(times) and max(times) - min(times) > WAIT_MAX_SECONDS
+    if not times:
+        return False
+    return max(times) - min(times) > WAIT_MAX_SECONDS or max(times) - proved_at > PROOF_MAX_SECONDS
 
 
 def _location(dot_hg: bytes) -> bytes:

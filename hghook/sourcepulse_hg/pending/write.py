@@ -31,7 +31,7 @@ from sourcepulse_hg.pending.first_copy import (
     next_counter,
     replace_file,
 )
-from sourcepulse_hg.pending.relayed import wake_relay
+from sourcepulse_hg.pending.relayed import ask_to_collect, wake_relay
 from sourcepulse_hg.pending.repo_created import has_creation, note_announced, with_creation
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, exposed_password_file
 
@@ -171,7 +171,9 @@ class HandOver(Record):
         """Leave the first copies to the relay that runs, or collect them and start one; never raises."""
         try:
             if not self._wake_relay():
-                self._collect()
+                if not self._collect():
+                    # A relay that runs may be able to, and need not wait for its sweep.
+                    ask_to_collect(self.settings.outbox, self.settings.dot_hg)
                 self._start_relay()
         except Exception as failure:  # noqa: BLE001 - the push is committed; we must not break its reply
             self.messages.warn(f"{_LATER}: {failure!r}")
@@ -187,7 +189,8 @@ class HandOver(Record):
             self._warn_of_exposed_password()
         return True
 
-    def _collect(self) -> None:
+    def _collect(self) -> bool:
+        """Collect the first copies; return whether none is left."""
         from sourcepulse.errors import OutboxLockedError, SourcePulseError
         from sourcepulse.outbox.outbox import Outbox
         from sourcepulse_hg.pending.collect import collect_first_copies, find_repository
@@ -205,10 +208,10 @@ class HandOver(Record):
                 self._warn_of_trouble(outbox)
         except OutboxLockedError as error:
             self.messages.note(f"{_LATER}: {error}")
-            return
+            return False
         except SourcePulseError as error:
             self.messages.warn(f"{_LATER}: {error}")
-            return
+            return False
         if found.quarantined:
             self.messages.warn(
                 f"{len(found.quarantined)} first copies are damaged or from a copied repository; "
@@ -218,6 +221,7 @@ class HandOver(Record):
         (self.messages.note if found.left else self.messages.log)(
             f"collected {found.collected} new, {found.repeats} known, {found.left} left"
         )
+        return not found.left
 
     def _warn_of_trouble(self, outbox: Outbox) -> None:
         """Warn the pusher that events wait, and why."""

@@ -56,6 +56,9 @@ else:
                 raise ValueError(f"{type(self).__name__} has no fields {list(changed)!r}")
             return made
 
+        # For copy.replace, from Python 3.13 on.
+        __replace__ = _replace
+
         def _asdict(self):
             return dict(zip(self._fields, self, strict=True))
 

@@ -86,8 +86,8 @@ class Outbox:
     def __init__(self, file: SqliteFile, clock: Callable[[], float]) -> None:
         self._file = file
         self._clock = clock
-        #: The relay opened it, so what is collected here is published without anything else being started.
-        self.is_relays = False
+        #: The streams that the relay which opened it publishes; none if another program opened it.
+        self.relayed_streams: frozenset[str] = frozenset()
 
     @classmethod
     def open(
@@ -267,7 +267,7 @@ class Outbox:
     def has_pending(self, stream: str) -> bool:
         """Return whether a stream has pending events; cheap, however many there are."""
         with self._file.read() as db:
-            query = "SELECT 1 FROM events WHERE state = 'pending' AND stream = ? LIMIT 1"
+            query = "SELECT 1 FROM events JOIN bodies USING (position) WHERE state = 'pending' AND stream = ? LIMIT 1"
             return db.execute(query, (stream,)).fetchone() is not None
 
     def pending(self, stream: str) -> int:

@@ -46,7 +46,7 @@ def open_relay(
         known = collectors()
         # In a thread of its own, beside the sweep.
         announced = stack.enter_context(Outbox.open(outbox.path))
-        outbox.is_relays = announced.is_relays = True
+        outbox.relayed_streams = announced.relayed_streams = frozenset(places)
         yield Relay(
             outbox,
             deliveries,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 from sqlite3 import Connection
 
@@ -68,6 +69,14 @@ class Backlog:
                     sources = [name for name in sources if self._take(db, name, min(share, limit - len(found)), found)]
         found.sort(key=_position)
         return found
+
+    def still_pending(self, lot: Sequence[tuple[int, Claimed]]) -> Sequence[tuple[int, Claimed]]:
+        """Leave out what an admin buried since it was claimed; at most IDS_AT_ONCE events."""
+        query = "SELECT position FROM events WHERE state = 'pending' AND position IN "
+        with self._outbox.reading() as db:
+            marks = ",".join("?" * len(lot))
+            pending = {position for (position,) in db.execute(f"{query}({marks})", [number for number, _ in lot])}
+        return [each for each in lot if each[0] in pending]
 
     def _turn(self, db: Connection, limit: int) -> list[str]:
         """Return at most `limit` sources that have pending events, beginning behind the one that was served last."""

@@ -19,6 +19,8 @@ ENTRY_POINT_GROUP = "sourcepulse.collectors"
 OUTBOXES_GROUP = "sourcepulse.outboxes"
 #: The time limit for one place, so that the others get their turn.
 COLLECT_LIMIT_SECONDS = 30.0
+#: The same for one that a wake announced; what is left comes after the other announced places.
+ANNOUNCED_LIMIT_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +49,18 @@ def collectors() -> dict[str, Collector]:
     return {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def collect_place(outbox: Outbox, known: Mapping[str, Collector], kind: str, location: str) -> CollectReport:
+def collect_place(
+    outbox: Outbox,
+    known: Mapping[str, Collector],
+    kind: str,
+    location: str,
+    *,
+    deadline_s: float = COLLECT_LIMIT_SECONDS,
+) -> CollectReport:
     """Collect one place; ConfigError for a kind without an installed collector."""
     if kind not in known:
         raise ConfigError(f"no installed plugin collects {kind!r}; installed: {', '.join(known) or 'none'}")
-    return known[kind](location, outbox, deadline_s=COLLECT_LIMIT_SECONDS)
+    return known[kind](location, outbox, deadline_s=deadline_s)
 
 
 def outbox_of(kind: str, location: str) -> Path:
@@ -68,27 +77,31 @@ def sweep(outbox: Outbox, known: Mapping[str, Collector]) -> int:
 
     A place that cannot be collected is logged and left for the next sweep.
     """
-    return sum(_collect_origin(outbox, known, origin) for origin in outbox.origins())
+    reports = (_collect_origin(outbox, known, origin, COLLECT_LIMIT_SECONDS) for origin in outbox.origins())
+    return sum(report.collected for report in reports)
 
 
-def collect_announced(outbox: Outbox, known: Mapping[str, Collector], kind: str, location: str) -> int:
-    """Collect one place that a wake announced, as `sweep` does; 0 if the outbox does not know it.
+def collect_announced(outbox: Outbox, known: Mapping[str, Collector], kind: str, location: str) -> bool:
+    """Collect one place that a wake announced, as `sweep` does, and return whether it need not be tried again soon.
 
-    Any member of the folder's group can send a wake, so it must not lead the relay to a place of the sender's choice.
+    It is left out if the outbox does not know it: any member of the folder's group can send a wake, so it must not lead
+    the relay to a place of the sender's choice.
     """
-    places = (origin for origin in outbox.origins() if (origin.kind, origin.location) == (kind, location))
-    return sum(_collect_origin(outbox, known, origin) for origin in places)
+    for origin in outbox.origins():
+        if (origin.kind, origin.location) == (kind, location):
+            return not _collect_origin(outbox, known, origin, ANNOUNCED_LIMIT_SECONDS).left
+    return True
 
 
-def _collect_origin(outbox: Outbox, known: Mapping[str, Collector], origin: Origin) -> int:
+def _collect_origin(outbox: Outbox, known: Mapping[str, Collector], origin: Origin, deadline_s: float) -> CollectReport:
     try:
-        report = collect_place(outbox, known, origin.kind, origin.location)
+        report = collect_place(outbox, known, origin.kind, origin.location, deadline_s=deadline_s)
     except SourcePulseError as error:
         logger.warning("%s %s cannot be collected: %s", origin.kind, origin.location, error)
         outbox.note_sweep(origin, {"error": str(error)})
-        return 0
+        return CollectReport()
     if report != CollectReport():
         outbox.note_sweep(origin, asdict(report))
     if report.quarantined:
         logger.warning("%s %s has quarantined first copies: %s", origin.kind, origin.location, report.quarantined)
-    return report.collected
+    return report

@@ -28,6 +28,10 @@ HOUSE_SECONDS = 1.0
 HOUSE_SHORT_SECONDS = 0.1
 #: How often the relay looks for first copies that a crash left.
 SWEEP_SECONDS = 15.0
+#: How soon, and how often, an announced place is collected again while another collector holds its lock; then the sweep
+#: does it.
+COLLECT_AGAIN_SECONDS = 0.2
+COLLECT_TRIES_MAX = 100
 #: How often expired events are dropped.
 PRUNE_SECONDS = 600.0
 #: How often an idle connection may answer heartbeats; the shortest interval that a URL can set is one second.
@@ -79,7 +83,8 @@ def is_relayed(outbox: Path) -> bool:
 class Relay:
     """Runs the deliveries of one outbox until stopped, or until idle.
 
-    `sweep` collects first copies and returns how many were new; `collect` does so for one place that a wake announced.
+    `sweep` collects first copies and returns how many were new. `collect` does so for one place that a wake announced
+    and returns whether it is done with it.
     Each delivery and `collect` run in a thread with its own outbox connection, so that none waits for another.
     """
 
@@ -91,7 +96,7 @@ class Relay:
         sweep: Callable[[], int],
         keep: Keep,
         stop: threading.Event,
-        collect: Callable[[str, str], int] = lambda _kind, _location: 0,
+        collect: Callable[[str, str], bool] = lambda _kind, _location: True,
     ) -> None:
         self._outbox = outbox
         self._deliveries = deliveries
@@ -190,16 +195,25 @@ class Relay:
             delivery.keep_alive()
 
     def _collect_announced(self, wakes: Wakes) -> None:
+        #: How often each was tried.
+        places: dict[tuple[str, str], int] = {}
         while not self._stop.is_set():
-            wakes.places.wait(HOUSE_SECONDS)
-            for kind, location in wakes.announced():
+            wakes.places.wait(COLLECT_AGAIN_SECONDS if places else HOUSE_SECONDS)
+            places |= dict.fromkeys(wakes.announced(), 0)
+            for place, tries in list(places.items()):
+                if self._stop.is_set():
+                    return
+                self._last_work = time.monotonic()
                 try:
-                    if self._collect(kind, location):
-                        self._last_work = time.monotonic()
+                    is_done = self._collect(*place)
                 except OutboxReplacedError:
                     raise
                 except OutboxError as error:
+                    is_done = True
                     logger.error("%s; the sweep in at most %.0f s tries again", error, SWEEP_SECONDS)
+                places[place] = tries + 1
+                if is_done or tries >= COLLECT_TRIES_MAX:
+                    del places[place]
 
     def _keep_house(self, idle_exit_s: float | None, gives_way: Callable[[], bool]) -> None:
         sweep_at = prune_at = time.monotonic()

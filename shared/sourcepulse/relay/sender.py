@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from sourcepulse.relay.visibility import Gate
 BATCH_EVENTS = 500
 #: How long one wait for confirms may take before the relay checks whether it is to stop.
 SETTLE_SECONDS = 1.0
+#: Events that were read longer ago are looked up again before they are sent.
+AHEAD_MAX_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +54,12 @@ class DeliveryReport:
 class Steps(NamedTuple):
     """What is done with each event: read at most so many more, make the message, and settle it.
 
-    `save` records in the outbox what is settled, if that is at least so much.
+    `still` returns those that are to be sent after all, though they were read a while ago; `save` records in the outbox
+    what is settled, if that is at least so much.
     """
 
     more: Callable[[int], Sequence[tuple[int, Claimed]]]
+    still: Callable[[Sequence[tuple[int, Claimed]]], Sequence[tuple[int, Claimed]]]
     make: Callable[[Claimed, int], Message]
     settled: Callable[[Settlement], None]
     save: Callable[[int], None]
@@ -202,7 +207,7 @@ class Delivery:
             unroutable = 0
 
         try:
-            self._pipeline(Steps(more, self._message, settled, save), stopping)
+            self._pipeline(Steps(more, backlog.still_pending, self._message, settled, save), stopping)
         finally:
             save(1)
 
@@ -228,7 +233,7 @@ class Delivery:
                 finished.clear()
 
         try:
-            self._pipeline(Steps(more, self._replay_message, settled, save), stopping)
+            self._pipeline(Steps(more, lambda lot: lot, self._replay_message, settled, save), stopping)
         finally:
             save(1)
 
@@ -240,6 +245,7 @@ class Delivery:
         unknown whether the next event may be sent.
         """
         ahead: Sequence[tuple[int, Claimed]] = ()
+        read_at = 0.0
         unsettled = 0
         exhausted = False
         unknown: VisibilityUnknownError | None = None
@@ -249,11 +255,13 @@ class Delivery:
             # Without work there is no connection, and without a connection no window: the first event opens it.
             window = self._publisher.window if self._publisher else 1
             if not ahead and not exhausted:
-                ahead = steps.more(min(BATCH_EVENTS, window))
+                ahead, read_at = steps.more(min(BATCH_EVENTS, window)), time.monotonic()
                 exhausted = not ahead
             # Each lot may cost a check of visibility, so it is sent only when half of the window is free.
             has_sent = bool(ahead) and window - unsettled >= (window + 1) // 2
             if has_sent:
+                if time.monotonic() - read_at > AHEAD_MAX_SECONDS:
+                    ahead, read_at = steps.still(ahead), time.monotonic()
                 lot, ahead = ahead[: window - unsettled], ahead[window - unsettled :]
                 try:
                     for message in self._sendable(lot, steps):

@@ -51,9 +51,9 @@ def relaying(outbox: Path, log: Path, *options: str) -> Iterator[subprocess.Pope
 class RelayedSite:
     """A repository that is pushed to, its outbox, and a relay that has proved that it collects here."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, outbox: Path | None = None) -> None:
         self.site = site
-        self.outbox = site.folder / "outbox.db"
+        self.outbox = outbox or site.folder / "outbox.db"
         self.log = site.folder / "log.db"
         self.wakes = site.folder / "wakes"
         note = site.folder / "note.py"

@@ -20,6 +20,7 @@ use Bugzilla::Extension::SourcePulse::Flags qw(flag_changes);
 use Bugzilla::Extension::SourcePulse::Json
   qw(decode_json_text encode_json_text text truth);
 use Bugzilla::Extension::SourcePulse::Logins     qw();
+use Bugzilla::Extension::SourcePulse::Snapshot   qw(RAW_VERSION);
 use Bugzilla::Extension::SourcePulse::Times      qw(epoch);
 use Bugzilla::Extension::SourcePulse::View       qw(PAYLOAD_VERSION row);
 use Bugzilla::Extension::SourcePulse::Visibility qw();
@@ -29,16 +30,21 @@ our @EXPORT_OK = qw(fill_update);
 
 # Replaces what the hook of an update stored by the views of the streams. If they
 # cannot be made, the sidecar buries the row, which keeps what was stored. Returns
-# whether the row is such an update.
+# whether the row is such an update, or may be one.
 sub fill_update {
   my ($row) = @_;
 
   # Any other payload is recognized without decoding it.
   return 0 unless index($row->{payload}, '"raw"') >= 0;
-  my $stored = eval { decode_json_text($row->{payload}) };
-  return 0 unless ref $stored eq 'HASH' && ref $stored->{raw} eq 'HASH';
-  my $payload = eval { encode_json_text(_with_views($row, $stored)) };
-  my $error   = $@;
+  my ($is_other, $payload);
+  my $is_read = eval {
+    my $stored = decode_json_text($row->{payload});
+    $is_other = ref $stored ne 'HASH' || !exists $stored->{raw};
+    $payload = encode_json_text(_with_views($row, $stored)) unless $is_other;
+    1;
+  };
+  my $error = $@;
+  return 0 if $is_read && $is_other;
   if (!defined $payload) {
     die $error if is_fatal(handle(), $error);
     my $reason = reason_of($error);
@@ -52,6 +58,8 @@ sub fill_update {
 # Under the parameters and the decisions of the moment of the change.
 sub _with_views {
   my ($row, $stored) = @_;
+  die "it is of a version that this extension does not know\n"
+    unless ($stored->{v} || 0) == RAW_VERSION && ref $stored->{raw} eq 'HASH';
   my $raw    = $stored->{raw};
   my $params = Bugzilla->params;
   local @$params{keys %{$raw->{params}}} = values %{$raw->{params}};

@@ -22,7 +22,7 @@ use Bugzilla::Extension::SourcePulse::Params
 use Bugzilla::Extension::SourcePulse::PrivatePeriods
   qw(was_shown_before_closing);
 use Bugzilla::Extension::SourcePulse::Snapshot qw(
-  bug_snapshot changed_parts comment_snapshot custom_fields mentions
+  RAW_VERSION bug_snapshot changed_parts comment_snapshot custom_fields mentions
   plain_changes
 );
 use Bugzilla::Extension::SourcePulse::ThinRow qw(lines_of_update thin_row_now);
@@ -34,10 +34,6 @@ use Bugzilla::Extension::SourcePulse::Visibility
 use base qw(Exporter);
 our @EXPORT_OK
   = qw(record_bug_deletion record_bug_update record_new_bug remember_flags);
-
-# Of the payload that FillUpdate reads; an older version of this extension
-# refuses it.
-use constant RAW_VERSION => 2;
 
 # -- a new bug
 

@@ -16,9 +16,12 @@ use Bugzilla::Extension::SourcePulse::Params qw(group_ids restricted);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  CMT_DUPE_OF CMT_HAS_DUPE COMMENT_COLUMNS bug_snapshot changed_parts
+  CMT_DUPE_OF CMT_HAS_DUPE COMMENT_COLUMNS RAW_VERSION bug_snapshot changed_parts
   comment_snapshot custom_fields list_of mentions plain_changes
 );
+
+# Of a payload with snapshots; FillUpdate refuses any other.
+use constant RAW_VERSION => 2;
 
 # The types of comments that name another bug, by Bugzilla's number.
 use constant {CMT_DUPE_OF => 1, CMT_HAS_DUPE => 2};

@@ -137,6 +137,37 @@ subtest 'what cannot be made into events' => sub {
   is(scalar $world->dbh->selectrow_array("SELECT payload FROM $TABLE"), $stored, 'which keeps what was stored, to be tried again');
 };
 
+subtest 'halves of surrogate pairs' => sub {
+  no warnings 'surrogate';
+  my $bug  = $world->create_bug;
+  my $text = "half \x{d83d}, none \\ud800, whole \x{1f4a9}\x{d800}\x{dc00}, \x{dca9}\x{d83d}\\";
+  $world->rows;
+  $world->update_bug($bug, comment => {body => $text});
+  # As the table has it since before halves were replaced.
+  my ($stored) = $world->dbh->selectrow_array("SELECT payload FROM $TABLE");
+  unlike($stored, qr/\\ud83d(?!\\ud)|\\udca9\\ud83d/, 'are not stored');
+  (my $older = $stored) =~ s/half \\ufffd/half \\ud83d/;
+  isnt($older, $stored, 'were stored before');
+  foreach my $payload ($stored, $older) {
+    my $row = {id => 1, kind => 'bug.update', bug_id => $bug, created_ts => '2026-01-02 03:04:05', payload => $payload};
+    BzWorld::fill($row);
+    my ($comment) = @{$json->decode($row->{payload})->{views}->{public}->{comments} || []};
+    is($comment->{text}, "half \x{fffd}, none \\ud800, whole \x{1f4a9}\x{10000}, \x{fffd}\x{fffd}\\", 'are U+FFFD in the event');
+  }
+  $world->rows;
+};
+
+subtest 'what cannot be read' => sub {
+  foreach my $payload ('{"v":2,"raw":{"bug":"secret', '{"v":2,"raw":["secret"]}', '{"v":3,"raw":{"bug":"secret"}}', '{"v":2,"raw":{"bug":"secret"}}') {
+    my @warnings;
+    local $SIG{__WARN__} = sub { push(@warnings, @_) };
+    my $row = {id => 7, kind => 'bug.update', bug_id => 1, created_ts => '2026-01-02 03:04:05', payload => $payload};
+    BzWorld::fill($row);
+    is_deeply([sort keys %{$json->decode($row->{payload})}], [qw(thin v)], "$payload is returned without what was stored");
+    is(scalar(grep {/no views can be made of row 7: /} @warnings), 1, 'the log names the row');
+  }
+};
+
 subtest 'a row of an earlier version' => sub {
   $world->rows;
   my $payload = '{"v":1,"at":1,"activity":null,"views":{"public":{"bug":{"summary":"raw"}}}}';

@@ -97,7 +97,8 @@ my %TEXTS = (
 my @TEXT_NAMES   = keys %TEXTS;
 my @TEXT_COLUMNS = @TEXTS{@TEXT_NAMES};
 
-# BUG: a snapshot.
+# BUG: a snapshot. MORE: as of read_more(), with flags, and with the custom fields
+# unless they are the current ones.
 sub bug_fact {
   my ($logins, $bug, $more, $timestamp) = @_;
   my %fact;
@@ -123,7 +124,8 @@ sub bug_fact {
       grep { !$_->{attach_id} } @{$more->{flags}}];
   $fact{creation_time}    = time_text($bug->{creation_ts});
   $fact{last_change_time} = time_text($timestamp);
-  $fact{$_->{name}}       = custom_value($_, $bug) foreach custom_fields();
+  $fact{$_->{name}}       = custom_value($_, $bug)
+    foreach $more->{custom} ? @{$more->{custom}} : custom_fields();
   return \%fact;
 }
 

@@ -63,8 +63,14 @@ sub _with_views {
   my $raw    = $stored->{raw};
   my $params = Bugzilla->params;
   local @$params{keys %{$raw->{params}}} = values %{$raw->{params}};
+
+  # Fields can be removed, or return with another type.
+  my $custom = $raw->{custom} || {};
+  $raw->{custom}
+    = [map { {name => $_, type => $custom->{$_}} } sort keys %$custom];
   my $made = row({
     %{$raw->{case}},
+    custom     => $raw->{custom},
     kind       => $row->{kind},
     bug_id     => $row->{bug_id},
     timestamp  => $raw->{timestamp},
@@ -104,7 +110,8 @@ sub _full_update {
     comments =>
       [map { comment_fact($logins, $_, $count++) } @{$raw->{new_comments}}],
     who              => $logins->person($raw->{who}),
-    changes          => bug_changes($logins, $bug, $raw->{old}, $changes, $flags),
+    changes =>
+      bug_changes($logins, $bug, $raw->{old}, $changes, $flags, $raw->{custom}),
     flags            => flags_done($logins, $flags->{done}),
     comments_toggled => [
       map { {

@@ -159,6 +159,7 @@ sub _raw_update {
   return {
     (map { $_ => $more->{$_} } qw(place classification comments)),
     (map { $_ => $update->{$_} } qw(timestamp who)),
+    custom       => {map { $_->{name} => $_->{type} + 0 } @custom},
     bug          => bug_snapshot($bug, @custom),
     old          => changed_parts($old_bug, $changes, @custom),
     changes      => plain_changes($changes, @custom),
@@ -177,7 +178,8 @@ sub _raw_update {
 sub _decide {
   my ($visibility, $raw) = @_;
   my @comments = map { @{$raw->{$_}} } qw(new_comments toggled);
-  my ($fields, @parts) = mentions([@$raw{qw(bug old)}], \@comments);
+  my ($fields, @parts)
+    = mentions([@$raw{qw(bug old)}], \@comments, custom_fields());
   Bugzilla::Extension::SourcePulse::BugNumbers->new($visibility, @$fields)
     ->prepare(@parts)
     if @parts;

@@ -38,11 +38,12 @@ my @BUG_PERSONS = qw(assigned_to qa_contact creator);
 my @BUG_NUMBERS = qw(depends_on blocks dupe_of see_also);
 
 # VISIBILITY knows which other bugs and attachments are public; the parameters
-# are the current ones.
+# are the current ones, and so are the custom fields without CUSTOM.
 sub new {
-  my ($class, $visibility) = @_;
+  my ($class, $visibility, $custom) = @_;
   my $hidden = hidden_fields();
-  my @custom = grep { !$hidden->{$_->{name}} } custom_fields();
+  my @custom
+    = grep { !$hidden->{$_->{name}} } $custom ? @$custom : custom_fields();
   my @bugs   = grep { $_->{type} == FIELD_TYPE_BUG_ID } @custom;
   return bless {
     visibility => $visibility,

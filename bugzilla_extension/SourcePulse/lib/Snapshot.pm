@@ -129,9 +129,9 @@ sub comment_snapshot {
 # Where snapshots of bugs and comments mention bugs, in the form of parts of
 # events.
 sub mentions {
-  my ($bugs, $comments) = @_;
+  my ($bugs, $comments, @fields) = @_;
   my @custom
-    = map { $_->{name} } grep { $_->{type} == FIELD_TYPE_BUG_ID } custom_fields();
+    = map { $_->{name} } grep { $_->{type} == FIELD_TYPE_BUG_ID } @fields;
   my @names = (qw(blocks depends_on dupe_of see_also), @custom);
   my @parts;
   foreach my $bug (@$bugs) {

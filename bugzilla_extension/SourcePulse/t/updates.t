@@ -137,6 +137,25 @@ subtest 'what cannot be made into events' => sub {
   is(scalar $world->dbh->selectrow_array("SELECT payload FROM $TABLE"), $stored, 'which keeps what was stored, to be tried again');
 };
 
+subtest 'custom fields that are others meanwhile' => sub {
+  my $field  = sub { $world->dbh->do('UPDATE fielddefs SET type = ?, obsolete = ? WHERE name = ?', undef, @_[1, 2, 0]); $world->new_request };
+  my $secret = $world->create_bug(groups => ['secretgroup']);
+  my $bug    = $world->create_bug(cf_big => 'set long ago');
+  $field->('cf_big', 4, 1);
+  my ($view) = public_after(
+    sub { $world->update_bug($bug, cf_text => 'words', cf_bug => $secret, cf_multi => ['one', 'two']) },
+    sub { $field->('cf_big', 4, 0); $field->('cf_text', 1, 1); $field->('cf_bug', 10, 0); $field->('cf_multi', 1, 0) },
+  );
+  $field->(@$_) foreach ['cf_text', 1, 0], ['cf_bug', 6, 0], ['cf_multi', 3, 0];
+  ok(!exists $view->{bug}->{cf_big}, 'one that was not in use is not published empty');
+  is($view->{bug}->{cf_text}, 'words', 'one that is no longer in use has its value');
+  is_deeply($view->{bug}->{cf_multi}, ['one', 'two'], 'as the type that it had');
+  is($view->{bug}->{cf_bug}, undef, 'the number of a secret bug stays secret');
+  my %change = map { $_->{field_name} => $_ } @{$view->{changes}};
+  is_deeply([sort keys %change], [qw(cf_multi cf_text)], 'and so do the changes');
+  is_deeply($change{cf_multi}->{added}, ['one', 'two'], 'with their values');
+};
+
 subtest 'halves of surrogate pairs' => sub {
   no warnings 'surrogate';
   my $bug  = $world->create_bug;

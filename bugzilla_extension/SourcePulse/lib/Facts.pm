@@ -10,7 +10,6 @@ use warnings;
 
 use Bugzilla::Constants
   qw(FIELD_TYPE_BUG_ID FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
-use Bugzilla::Status qw(is_open_state);
 
 use Bugzilla::Extension::SourcePulse::Database
   qw(select_name select_row select_value);
@@ -33,20 +32,24 @@ use constant {TYPE_DATE => 9, TYPE_INTEGER => 10};
 my @COMMENT_TYPES
   = qw(normal dupe_of has_dupe popular_votes moved_to attachment_created attachment_updated);
 
-# Data that a bug's object has not read, with one statement. SINCE: time and
-# person of an update, to find the last line that it wrote into Bugzilla's
-# history; without SINCE there is none to find.
+# Data that a bug's object has not read, with one statement. UPDATE: time and
+# person of an update that wrote lines into Bugzilla's history, to find the last
+# of them (when, who), and the status before one that changed it (old_status).
 sub read_more {
-  my ($bug_id, @since) = @_;
+  my ($bug_id, $update) = @_;
+  my @since      = $update && $update->{when} ? @$update{qw(when who)} : ();
+  my @old_status = $update ? grep {defined} $update->{old_status}      : ();
 
   # Separate statements for the names, because PostgreSQL needs longer to plan a
   # join than to read all of this.
-  my ($product, $component, $classification, $groups, $comments, $activity)
+  my ($product, $component, $classification, $is_open, $groups, $comments,
+    $activity, $was_open)
     = select_row(
     'SELECT (SELECT name FROM products WHERE products.id = bugs.product_id),
             (SELECT name FROM components WHERE components.id = bugs.component_id),
             (SELECT classifications.name FROM classifications INNER JOIN products
               ON classifications.id = products.classification_id WHERE products.id = bugs.product_id),
+            (SELECT is_open FROM bug_status WHERE bug_status.value = bugs.bug_status),
             (SELECT COUNT(*) FROM bug_group_map WHERE bug_group_map.bug_id = bugs.bug_id),
             (SELECT COUNT(*) FROM longdescs WHERE longdescs.bug_id = bugs.bug_id),
             '
@@ -56,15 +59,24 @@ sub read_more {
             WHERE bugs_activity.bug_id = bugs.bug_id AND bug_when = ? AND who = ? AND attach_id IS NULL)'
       : 'NULL'
       )
+      . ', '
+      . (
+      @old_status
+      ? '(SELECT bug_status.is_open FROM bug_status WHERE bug_status.value = ?)'
+      : 'NULL'
+      )
       . ' FROM bugs WHERE bugs.bug_id = ?',
     @since,
+    @old_status,
     $bug_id
     );
   die "bug $bug_id does not exist\n" unless defined $product;
   return {
     place          => [text($product), text($component)],
     classification => text($classification),
-    is_in_group    => $groups ? 1 : 0,
+    is_open        => $is_open ? 1 : 0,
+    was_open       => (@old_status ? $was_open : $is_open) ? 1 : 0,
+    is_in_group    => $groups      ? 1 : 0,
     comments       => $comments,
     activity       => number($activity),
   };
@@ -107,7 +119,7 @@ sub bug_fact {
     = map { $_ + 0 } @$bug{qw(bug_id product_id component_id)};
   @fact{qw(product component)} = @{$more->{place}};
   $fact{classification}        = $more->{classification};
-  $fact{is_open}               = truth(is_open_state($bug->{bug_status}));
+  $fact{is_open}               = truth($more->{is_open});
   $fact{$_}          = $bug->{$_} || [] foreach qw(alias groups keywords);
   $fact{assigned_to} = $logins->person($bug->{assigned_to});
   $fact{qa_contact}

@@ -8,8 +8,6 @@ use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Status qw(is_open_state);
-
 use Bugzilla::Extension::SourcePulse::Changes       qw(bug_changes);
 use Bugzilla::Extension::SourcePulse::Database      qw(handle);
 use Bugzilla::Extension::SourcePulse::DatabaseError qw(is_fatal reason_of);
@@ -96,8 +94,6 @@ sub _full_update {
 
   # The new comments are the last ones.
   my $count = $raw->{comments} - @{$raw->{new_comments}};
-  my $old_status
-    = $changes->{bug_status} ? $changes->{bug_status}->[0] : $bug->{bug_status};
   return {
     place     => $place,
     old_place => [
@@ -105,7 +101,7 @@ sub _full_update {
         ['product', $place->[0]],
       ['component', $place->[1]]
     ],
-    was_open => truth(is_open_state($old_status)),
+    was_open => truth($raw->{was_open}),
     bug      => bug_fact($logins, $bug, $more, $raw->{timestamp}),
     comments =>
       [map { comment_fact($logins, $_, $count++) } @{$raw->{new_comments}}],

@@ -14,7 +14,7 @@ use Bugzilla::Extension::SourcePulse::Facts    qw(
 );
 use Bugzilla::Extension::SourcePulse::BugNumbers qw();
 use Bugzilla::Extension::SourcePulse::Flags      qw(flags_of_bug);
-use Bugzilla::Extension::SourcePulse::Json       qw(number);
+use Bugzilla::Extension::SourcePulse::Json       qw(number text);
 use Bugzilla::Extension::SourcePulse::Logins     qw();
 use Bugzilla::Extension::SourcePulse::Outbox     qw(record);
 use Bugzilla::Extension::SourcePulse::Params
@@ -157,7 +157,9 @@ sub _raw_update {
   my ($before, $after)          = _flags_of($update);
   my @custom = custom_fields();
   return {
-    (map { $_ => $more->{$_} } qw(place classification comments)),
+    (
+      map { $_ => $more->{$_} } qw(place classification is_open was_open comments)
+    ),
     (map { $_ => $update->{$_} } qw(timestamp who)),
     custom       => {map { $_->{name} => $_->{type} + 0 } @custom},
     bug          => bug_snapshot($bug, @custom),
@@ -194,9 +196,16 @@ sub _decide {
 # An update that only adds comments writes nothing into the history.
 sub _read_update {
   my ($update) = @_;
-  my @since = %{$update->{changes}}
-    || @{$update->{toggled}} ? @$update{qw(timestamp who)} : ();
-  my $more = read_more($update->{bug}->id, @since);
+  my $changes = $update->{changes};
+  my $more    = read_more(
+    $update->{bug}->id,
+    {
+      old_status => $changes->{bug_status} && text($changes->{bug_status}->[0]),
+      %$changes || @{$update->{toggled}}
+      ? (when => $update->{timestamp}, who => $update->{who})
+      : (),
+    }
+  );
   $update->{activity} = $more->{activity};
   return $more;
 }

@@ -156,6 +156,24 @@ subtest 'custom fields that are others meanwhile' => sub {
   is_deeply($change{cf_multi}->{added}, ['one', 'two'], 'with their values');
 };
 
+subtest 'a status that is another meanwhile' => sub {
+  my $bug    = $world->create_bug;
+  my $rename = sub { $world->dbh->do('UPDATE bug_status SET value = ? WHERE value = ?', undef, @_) };
+  my $open   = 'IN_PROGRESS';
+  my (@views) = public_after(
+    sub {
+      $world->update_bug($bug, bug_status => $open);
+      $world->update_bug($bug, bug_status => 'RESOLVED', resolution => 'FIXED');
+      $world->update_bug($bug, priority => 'High');
+    },
+    sub { $rename->('ASSIGNED', $open); $rename->('DONE', 'RESOLVED'); $world->dbh->do(q{UPDATE bug_status SET is_open = 1 WHERE value = 'DONE'}) },
+  );
+  $rename->($open, 'ASSIGNED');
+  $rename->('RESOLVED', 'DONE');
+  $world->dbh->do(q{UPDATE bug_status SET is_open = 0 WHERE value = 'RESOLVED'});
+  is_deeply([map { [map { $_ ? 1 : 0 } $_->{was_open}, $_->{bug}->{is_open}] } @views], [[1, 1], [1, 0], [0, 0]], 'was open or not as it was then');
+};
+
 subtest 'halves of surrogate pairs' => sub {
   no warnings 'surrogate';
   my $bug  = $world->create_bug;

@@ -109,10 +109,10 @@ my %TEXTS = (
 my @TEXT_NAMES   = keys %TEXTS;
 my @TEXT_COLUMNS = @TEXTS{@TEXT_NAMES};
 
-# BUG: a snapshot. MORE: as of read_more(), with flags, and with the custom fields
+# BUG: a snapshot. TIME: of its last change, as events have it. MORE: as of read_more(), with flags, and with the custom fields
 # unless they are the current ones.
 sub bug_fact {
-  my ($logins, $bug, $more, $timestamp) = @_;
+  my ($logins, $bug, $more, $time) = @_;
   my %fact;
   @fact{@TEXT_NAMES} = map { defined ? "$_" : '' } @$bug{@TEXT_COLUMNS};
   @fact{qw(id product_id component_id)}
@@ -134,8 +134,8 @@ sub bug_fact {
   $fact{see_also}   = [sort @{$bug->{see_also} || []}];
   $fact{flags}      = [map { flag_fact($logins, $_) }
       grep { !$_->{attach_id} } @{$more->{flags}}];
-  $fact{creation_time}    = time_text($bug->{creation_ts});
-  $fact{last_change_time} = time_text($timestamp);
+  $fact{creation_time}    = $bug->{creation_time};
+  $fact{last_change_time} = $time;
   $fact{$_->{name}}       = custom_value($_, $bug)
     foreach $more->{custom} ? @{$more->{custom}} : custom_fields();
   return \%fact;
@@ -161,7 +161,7 @@ sub custom_value {
   return number($value)                     if $type == TYPE_INTEGER;
   if ($type == FIELD_TYPE_DATETIME || $type == TYPE_DATE) {
     return undef if !defined $value || $value eq '';
-    return $type == TYPE_DATE ? substr(text($value), 0, 10) : time_text($value);
+    return $type == TYPE_DATE ? substr(text($value), 0, 10) : $value;
   }
   return text($value);
 }
@@ -185,7 +185,9 @@ sub comment_fact {
     count         => defined $count ? $count : _count($comment),
     text          => $text,
     creator       => $logins->person($comment->{who}),
-    creation_time => time_text($comment->{bug_when}),
+    creation_time => exists $comment->{creation_time}
+    ? $comment->{creation_time}
+    : time_text($comment->{bug_when}),
     is_private    => truth($comment->{isprivate}),
   };
   $fact->{text_bytes} = $total if defined $total;

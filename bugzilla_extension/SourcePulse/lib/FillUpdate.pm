@@ -19,7 +19,6 @@ use Bugzilla::Extension::SourcePulse::Json
   qw(decode_json_text encode_json_text text truth);
 use Bugzilla::Extension::SourcePulse::Logins     qw();
 use Bugzilla::Extension::SourcePulse::Snapshot   qw(RAW_VERSION);
-use Bugzilla::Extension::SourcePulse::Times      qw(epoch);
 use Bugzilla::Extension::SourcePulse::View       qw(PAYLOAD_VERSION row);
 use Bugzilla::Extension::SourcePulse::Visibility qw();
 
@@ -71,14 +70,13 @@ sub _with_views {
     custom     => $raw->{custom},
     kind       => $row->{kind},
     bug_id     => $row->{bug_id},
-    timestamp  => $raw->{timestamp},
     visibility =>
       Bugzilla::Extension::SourcePulse::Visibility->new_decided($raw->{decided}),
     full => sub { _full_update($raw) },
   });
   return {
     v           => PAYLOAD_VERSION,
-    at          => epoch($raw->{timestamp}),
+    at          => $stored->{at},
     activity    => $stored->{activity},
     transaction => $stored->{transaction},
     views       => $made ? $made->{payload}->{views} : {},
@@ -102,7 +100,7 @@ sub _full_update {
       ['component', $place->[1]]
     ],
     was_open => truth($raw->{was_open}),
-    bug      => bug_fact($logins, $bug, $more, $raw->{timestamp}),
+    bug      => bug_fact($logins, $bug, $more, $raw->{time}),
     comments =>
       [map { comment_fact($logins, $_, $count++) } @{$raw->{new_comments}}],
     who              => $logins->person($raw->{who}),

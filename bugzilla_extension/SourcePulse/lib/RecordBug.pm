@@ -26,7 +26,7 @@ use Bugzilla::Extension::SourcePulse::Snapshot qw(
   plain_changes
 );
 use Bugzilla::Extension::SourcePulse::ThinRow qw(lines_of_update thin_row_now);
-use Bugzilla::Extension::SourcePulse::Times   qw(time_text);
+use Bugzilla::Extension::SourcePulse::Times   qw(epoch time_text);
 use Bugzilla::Extension::SourcePulse::View    qw(may_be_public row);
 use Bugzilla::Extension::SourcePulse::Visibility
   qw(is_about_attachment site_is_public visibility_of_bug was_public_bug);
@@ -64,8 +64,10 @@ sub _bug_created {
       return {
         place => $more->{place},
         who   => $logins->person($bug->{reporter_id}),
-        bug   =>
-          bug_fact($logins, bug_snapshot($bug, custom_fields()), $more, $timestamp),
+        bug   => bug_fact(
+          $logins, bug_snapshot($bug, custom_fields()),
+          $more,   time_text($timestamp)
+        ),
         comments =>
           [map { comment_fact($logins, $_, $count++) } @{_comments_of($bug->id)}],
         flags =>
@@ -140,6 +142,7 @@ sub _bug_updated {
     timestamp => $update->{timestamp},
     payload   => {
       v        => RAW_VERSION,
+      at       => epoch($update->{timestamp}),
       activity => $more->{activity},
       raw      => {
         %$raw,
@@ -160,7 +163,8 @@ sub _raw_update {
     (
       map { $_ => $more->{$_} } qw(place classification is_open was_open comments)
     ),
-    (map { $_ => $update->{$_} } qw(timestamp who)),
+    time         => time_text($update->{timestamp}),
+    who          => $update->{who},
     custom       => {map { $_->{name} => $_->{type} + 0 } @custom},
     bug          => bug_snapshot($bug, @custom),
     old          => changed_parts($old_bug, $changes, @custom),

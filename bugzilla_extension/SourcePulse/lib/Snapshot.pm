@@ -8,11 +8,14 @@ use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Constants
-  qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_MULTI_SELECT);
+use Bugzilla::Constants qw(
+  FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME
+  FIELD_TYPE_MULTI_SELECT
+);
 
 use Bugzilla::Extension::SourcePulse::Json   qw(cut_text number text);
 use Bugzilla::Extension::SourcePulse::Params qw(group_ids restricted);
+use Bugzilla::Extension::SourcePulse::Times  qw(time_text);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
@@ -29,11 +32,12 @@ use constant {CMT_DUPE_OF => 1, CMT_HAS_DUPE => 2};
 use constant COMMENT_COLUMNS =>
   qw(comment_id bug_id who bug_when thetext isprivate type extra_data);
 
-# Columns of a bug as Bugzilla read them; people and times are converted later.
+# Columns of a bug as Bugzilla read them; people are converted later. Times are
+# converted at once, because drain.pl may run in another time zone.
 my @COLUMNS = qw(
   bug_id product_id component_id short_desc version op_sys rep_platform priority
   bug_severity target_milestone bug_status resolution status_whiteboard
-  bug_file_loc assigned_to qa_contact reporter_id creation_ts
+  bug_file_loc assigned_to qa_contact reporter_id
 );
 
 # Lists of a bug by their names in events. During an update, Bugzilla has read
@@ -65,6 +69,7 @@ sub bug_snapshot {
   my ($bug, @custom) = @_;
   my %snapshot;
   @snapshot{@COLUMNS} = @$bug{@COLUMNS};
+  $snapshot{creation_time} = time_text($bug->{creation_ts});
   foreach my $name (keys %LIST) {
     my $list = $LIST{$name}->($bug);
     $snapshot{$name} = $list if @$list;
@@ -121,6 +126,7 @@ sub comment_snapshot {
   my ($comment) = @_;
   my %snapshot;
   @snapshot{(COMMENT_COLUMNS)} = @$comment{(COMMENT_COLUMNS)};
+  $snapshot{creation_time} = time_text($comment->{bug_when});
   ($snapshot{thetext}, my $total) = cut_text(text($snapshot{thetext}));
   $snapshot{text_bytes} = $total if defined $total;
   return \%snapshot;
@@ -159,6 +165,7 @@ sub _add_custom {
     # Only lists are read on demand.
     my $value
       = $field->{type} == FIELD_TYPE_MULTI_SELECT ? $bug->$name : $bug->{$name};
+    $value = time_text($value) if $field->{type} == FIELD_TYPE_DATETIME;
     $snapshot->{$name} = $value
       if ref $value ? @$value : defined $value && $value ne '';
   }

@@ -12,6 +12,7 @@ use lib "$FindBin::Bin/lib";
 
 use BzWorld;
 use JSON::XS ();
+use POSIX ();
 use Test::More;
 
 my $world = BzWorld->new;
@@ -173,6 +174,32 @@ subtest 'a status that is another meanwhile' => sub {
   $world->dbh->do(q{UPDATE bug_status SET is_open = 0 WHERE value = 'RESOLVED'});
   is_deeply([map { [map { $_ ? 1 : 0 } $_->{was_open}, $_->{bug}->{is_open}] } @views], [[1, 1], [1, 0], [0, 0]], 'was open or not as it was then');
 };
+
+subtest 'another time zone' => sub {
+  local $ENV{TZ} = 'UTC';
+  POSIX::tzset();
+  my $bug = $world->create_bug(cf_date => '2026-01-02 03:04:01');
+  $world->dbh->do(q{UPDATE bugs SET creation_ts = '2026-01-02 03:04:02' WHERE bug_id = ?}, undef, $bug);
+  my ($row) = drained_after(
+    sub { $world->update_bug($bug, cf_date => '2026-01-02 03:04:05', comment => {body => 'words'}) },
+    sub {
+      $ENV{TZ} = 'Asia/Tokyo';
+      POSIX::tzset();
+      # More times than are kept, so that none is known.
+      Bugzilla::Extension::SourcePulse::Times::time_text("2001-01-01 00:01:$_") foreach 10 .. 59, 10 .. 59;
+      Bugzilla::Extension::SourcePulse::Times::time_text("2001-01-01 00:02:$_") foreach 10 .. 59;
+    },
+  );
+  my $view = $row->{payload}->{views}->{public};
+  my $time = POSIX::strftime('%Y-%m-%dT%H:%M:%S.000000Z', gmtime($row->{payload}->{at}));
+  (my $written = $time) =~ s/T(.*)\..*/ $1/;
+  is($row->{created_ts}, $written, 'the time of the update is in the zone of the web server');
+  is_deeply([$view->{bug}->{last_change_time}, $view->{comments}->[0]->{creation_time}], [$time, $time], 'so are those of the bug and of the comment');
+  is($view->{bug}->{creation_time}, '2026-01-02T03:04:02.000000Z', 'that of its creation');
+  is($view->{bug}->{cf_date}, '2026-01-02T03:04:05.000000Z', 'and that of a field');
+  is_deeply([map { [@$_{qw(removed added)}] } @{$view->{changes}}], [['2026-01-02T03:04:01.000000Z', '2026-01-02T03:04:05.000000Z']], 'also before the change');
+};
+POSIX::tzset();
 
 subtest 'halves of surrogate pairs' => sub {
   no warnings 'surrogate';

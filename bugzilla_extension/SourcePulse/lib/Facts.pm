@@ -12,7 +12,7 @@ use Bugzilla::Constants
   qw(FIELD_TYPE_BUG_ID FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
 
 use Bugzilla::Extension::SourcePulse::Database
-  qw(select_name select_row select_value);
+  qw(select_column select_name select_row select_value);
 use Bugzilla::Extension::SourcePulse::Json qw(cut_text number text truth);
 use Bugzilla::Extension::SourcePulse::Snapshot
   qw(CMT_DUPE_OF CMT_HAS_DUPE custom_fields);
@@ -21,7 +21,7 @@ use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  TYPE_DATE TYPE_INTEGER attachment_fact bug_fact comment_fact custom_value
+  TYPE_DATE TYPE_INTEGER attachment_fact bug_fact comment_counts comment_fact custom_value
   flag_rows flags_done people_of_bug people_of_flags place_of read_more
 );
 
@@ -192,6 +192,16 @@ sub comment_fact {
   };
   $fact->{text_bytes} = $total if defined $total;
   return $fact;
+}
+
+# How many comments were written before each comment of a bug.
+sub comment_counts {
+  my ($bug_id) = @_;
+  my @ids = select_column(
+    'SELECT comment_id FROM longdescs WHERE bug_id = ? ORDER BY bug_when, comment_id',
+    $bug_id
+  );
+  return {map { $ids[$_] => $_ } 0 .. $#ids};
 }
 
 # Bugzilla's own count merges two comments of the same second.

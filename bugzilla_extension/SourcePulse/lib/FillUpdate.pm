@@ -16,7 +16,7 @@ use Bugzilla::Extension::SourcePulse::Facts         qw(
 );
 use Bugzilla::Extension::SourcePulse::Flags qw(flag_changes);
 use Bugzilla::Extension::SourcePulse::Json
-  qw(decode_json_text encode_json_text text truth);
+  qw(decode_json_text encode_json_text truth);
 use Bugzilla::Extension::SourcePulse::Logins     qw();
 use Bugzilla::Extension::SourcePulse::Snapshot   qw(RAW_VERSION);
 use Bugzilla::Extension::SourcePulse::View       qw(PAYLOAD_VERSION row);
@@ -85,31 +85,24 @@ sub _with_views {
 
 sub _full_update {
   my ($raw) = @_;
-  my ($bug, $changes, $place) = @$raw{qw(bug changes place)};
+  my ($bug, $changes) = @$raw{qw(bug changes)};
   my $flags  = flag_changes(@$raw{qw(flags_before flags_after)});
   my $more   = {%$raw, flags => $flags->{after}};
   my $logins = _logins($raw, $more);
-
-  # The new comments are the last ones.
-  my $count = $raw->{comments} - @{$raw->{new_comments}};
   return {
-    place     => $place,
-    old_place => [
-      map { $changes->{$_->[0]} ? text($changes->{$_->[0]}->[0]) : $_->[1] }
-        ['product', $place->[0]],
-      ['component', $place->[1]]
-    ],
-    was_open => truth($raw->{was_open}),
+    place     => $raw->{place},
+    old_place => $raw->{old_place},
+    was_open  => truth($raw->{was_open}),
     bug      => bug_fact($logins, $bug, $more, $raw->{time}),
     comments =>
-      [map { comment_fact($logins, $_, $count++) } @{$raw->{new_comments}}],
+      [map { comment_fact($logins, $_, $_->{count}) } @{$raw->{new_comments}}],
     who              => $logins->person($raw->{who}),
     changes =>
       bug_changes($logins, $bug, $raw->{old}, $changes, $flags, $raw->{custom}),
     flags            => flags_done($logins, $flags->{done}),
     comments_toggled => [
       map { {
-        comment   => comment_fact($logins, $_),
+        comment   => comment_fact($logins, $_, $_->{count}),
         is_hidden => $_->{isprivate} ? 1 : 0,
         part_was  => 1
       } } @{$raw->{toggled}}

@@ -67,9 +67,9 @@ sub decode_json_text { return _json()->decode(_whole_escapes($_[0])); }
 # not decoded again. Bugzilla's forms accept them.
 sub _whole_escapes {
   my ($json) = @_;
-  return $json unless $json =~ /\\u[dD]/;
+  return $json unless index($json, '\ud') >= 0;
   $json
-    =~ s/(\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\[^u])|\\u[dD][89a-fA-F]../defined $1 ? $1 : '\ufffd'/ge;
+    =~ s/(\\ud[89ab]..\\ud[c-f]..|\\[^u])|\\ud[89a-f]../defined $1 ? $1 : '\ufffd'/ge;
   return $json;
 }
 

@@ -15,7 +15,7 @@ use Bugzilla::Extension::SourcePulse::Params     qw(hidden_fields);
 use Bugzilla::Extension::SourcePulse::Snapshot   qw(custom_fields);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(all_changes);
+our @EXPORT_OK = qw(all_changes is_public_change);
 
 # What the public may see of changes, by the names in events; everything else is
 # left out: groups, time tracking, the deadline, accessibility bits.
@@ -26,6 +26,9 @@ my %PUBLIC_CHANGE = map { $_ => 1 } qw(
   qa_contact resolution see_also severity status summary target_milestone url
   version whiteboard
 );
+
+# Whether the public may see changes with this name, beside custom fields.
+sub is_public_change { return $PUBLIC_CHANGE{$_[0]}; }
 
 # Members of a bug that the public may have unchanged; the others are redacted,
 # and members that are in neither list are left out.

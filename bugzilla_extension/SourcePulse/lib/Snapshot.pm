@@ -20,7 +20,8 @@ use Bugzilla::Extension::SourcePulse::Times  qw(time_text);
 use base qw(Exporter);
 our @EXPORT_OK = qw(
   CMT_DUPE_OF CMT_HAS_DUPE COMMENT_COLUMNS RAW_VERSION bug_snapshot changed_parts
-  comment_snapshot custom_fields list_of mentions plain_changes
+  comment_snapshot custom_fields hidden_comment_snapshot is_about_bug list_of
+  mentions plain_changes
 );
 
 # Of a payload with snapshots; FillUpdate refuses any other.
@@ -31,6 +32,11 @@ use constant {CMT_DUPE_OF => 1, CMT_HAS_DUPE => 2};
 
 use constant COMMENT_COLUMNS =>
   qw(comment_id bug_id who bug_when thetext isprivate type extra_data);
+
+use constant HIDDEN_COMMENT_COLUMNS =>
+  qw(comment_id bug_id isprivate type extra_data);
+
+use constant SOME_TEXT => '-';
 
 # Columns of a bug as Bugzilla read them; people are converted later. Times are
 # converted at once, because drain.pl may run in another time zone.
@@ -104,7 +110,8 @@ sub changed_parts {
   return \%parts;
 }
 
-# Bugzilla's changes, with values only where no snapshot has them.
+# Bugzilla's changes, with values only where no snapshot has them, as text, because
+# other extensions may add objects.
 sub plain_changes {
   my ($changes, @custom) = @_;
   my %custom = map { $_->{name} => 1 } @custom;
@@ -112,7 +119,7 @@ sub plain_changes {
     map {
       $_ => $LIST_OF_FIELD{$_} || $PERSON{$_} || $custom{$_} || $_ eq 'flagtypes.name'
         ? []
-        : $changes->{$_}
+        : [map { defined $_ ? text($_) : undef } @{$changes->{$_}}]
     } keys %$changes
   };
 }
@@ -132,6 +139,20 @@ sub comment_snapshot {
   return \%snapshot;
 }
 
+# Of a comment that was made private: what decides whether it was public before.
+# Of its text, that is only whether there is one.
+sub hidden_comment_snapshot {
+  my ($comment) = @_;
+  my %snapshot = map { $_ => $comment->{$_} } HIDDEN_COMMENT_COLUMNS;
+  $snapshot{thetext} = text($comment->{thetext}) eq '' ? '' : SOME_TEXT;
+  return \%snapshot;
+}
+
+sub is_about_bug {
+  my ($type) = @_;
+  return ($type || 0) == CMT_DUPE_OF || ($type || 0) == CMT_HAS_DUPE;
+}
+
 # Where snapshots of bugs and comments mention bugs, in the form of parts of
 # events.
 sub mentions {
@@ -145,9 +166,8 @@ sub mentions {
     push(@parts, \%part) if %part;
   }
   foreach my $comment (@$comments) {
-    my $type = $comment->{type} || 0;
     push(@parts, {dupe_bug_id => $comment->{extra_data}})
-      if $type == CMT_DUPE_OF || $type == CMT_HAS_DUPE;
+      if is_about_bug($comment->{type});
   }
   return (\@custom, @parts);
 }

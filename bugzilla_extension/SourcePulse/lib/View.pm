@@ -149,7 +149,7 @@ sub _bug_updated {
   $redact->prepare(@$view{qw(bug changes comments)});
   my %public = (
     place              => $view->{place},
-    old_place          => $view->{old_place},
+    old_place          => $was ? $view->{old_place} : $view->{place},
     transition         => $was ? undef : PUBLISHED,
     was_open           => $view->{was_open},
     bug                => $redact->bug($view->{bug}),

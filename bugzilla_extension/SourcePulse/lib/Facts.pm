@@ -74,9 +74,9 @@ sub read_more {
   return {
     place          => [text($product), text($component)],
     classification => text($classification),
-    is_open        => $is_open ? 1 : 0,
+    is_open        => $is_open                             ? 1 : 0,
     was_open       => (@old_status ? $was_open : $is_open) ? 1 : 0,
-    is_in_group    => $groups      ? 1 : 0,
+    is_in_group    => $groups                              ? 1 : 0,
     comments       => $comments,
     activity       => number($activity),
   };
@@ -176,8 +176,7 @@ sub comment_fact {
   my $fact = {
     id            => number($comment->{comment_id}),
     bug_id        => number($comment->{bug_id}),
-    attachment_id => is_about_attachment($type)
-    ? number($comment->{extra_data})
+    attachment_id => is_about_attachment($type) ? number($comment->{extra_data})
     : undef,
     dupe_bug_id => $type == CMT_DUPE_OF
       || $type == CMT_HAS_DUPE ? number($comment->{extra_data}) : undef,
@@ -185,10 +184,9 @@ sub comment_fact {
     count         => defined $count ? $count : _count($comment),
     text          => $text,
     creator       => $logins->person($comment->{who}),
-    creation_time => exists $comment->{creation_time}
-    ? $comment->{creation_time}
+    creation_time => exists $comment->{creation_time} ? $comment->{creation_time}
     : time_text($comment->{bug_when}),
-    is_private    => truth($comment->{isprivate}),
+    is_private => truth($comment->{isprivate}),
   };
   $fact->{text_bytes} = $total if defined $total;
   return $fact;

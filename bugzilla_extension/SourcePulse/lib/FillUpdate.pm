@@ -37,7 +37,7 @@ sub fill_update {
   my $is_read = eval {
     my $stored = decode_json_text($row->{payload});
     $is_other = ref $stored ne 'HASH' || !exists $stored->{raw};
-    $payload = encode_json_text(_with_views($row, $stored)) unless $is_other;
+    $payload  = encode_json_text(_with_views($row, $stored)) unless $is_other;
     1;
   };
   my $error = $@;
@@ -56,7 +56,9 @@ sub fill_update {
 sub _with_views {
   my ($row, $stored) = @_;
   die "it is of a version that this extension does not know\n"
-    unless ($stored->{v} || 0) == RAW_VERSION && ref $stored->{raw} eq 'HASH';
+    unless ($stored->{v} || 0) == RAW_VERSION
+    && defined $stored->{at}
+    && ref $stored->{raw} eq 'HASH';
   my $raw    = $stored->{raw};
   my $params = Bugzilla->params;
   local @$params{keys %{$raw->{params}}} = values %{$raw->{params}};
@@ -93,10 +95,10 @@ sub _full_update {
     place     => $raw->{place},
     old_place => $raw->{old_place},
     was_open  => truth($raw->{was_open}),
-    bug      => bug_fact($logins, $bug, $more, $raw->{time}),
-    comments =>
+    bug       => bug_fact($logins, $bug, $more, $raw->{time}),
+    comments  =>
       [map { comment_fact($logins, $_, $_->{count}) } @{$raw->{new_comments}}],
-    who              => $logins->person($raw->{who}),
+    who     => $logins->person($raw->{who}),
     changes =>
       bug_changes($logins, $bug, $raw->{old}, $changes, $flags, $raw->{custom}),
     flags            => flags_done($logins, $flags->{done}),

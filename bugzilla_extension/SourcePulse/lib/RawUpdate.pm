@@ -11,8 +11,8 @@ use warnings;
 use Bugzilla::Extension::SourcePulse::BugNumbers qw();
 use Bugzilla::Extension::SourcePulse::Changes    qw(name_of);
 use Bugzilla::Extension::SourcePulse::Facts      qw(comment_counts flag_rows);
-use Bugzilla::Extension::SourcePulse::Flags qw(flag_changes flags_of_bug);
-use Bugzilla::Extension::SourcePulse::Json  qw(number text);
+use Bugzilla::Extension::SourcePulse::Flags      qw(flag_changes flags_of_bug);
+use Bugzilla::Extension::SourcePulse::Json       qw(number text);
 use Bugzilla::Extension::SourcePulse::Params
   qw(hidden_fields params_of_views publishes_hidden restricted);
 use Bugzilla::Extension::SourcePulse::Redaction qw(is_public_change);
@@ -62,7 +62,7 @@ sub raw_update {
     new_comments => _new_comments($update, $more, $visibility),
     toggled      => _toggled($update, $case, $visibility),
     logins       => _logins(
-      $has_past      ? Bugzilla->user          : (),
+      $has_past ? Bugzilla->user : (),
       @{$bug->cc_users},
       $changes->{cc} ? @{$old_bug->cc_users} : ()
     ),
@@ -75,7 +75,7 @@ sub raw_update {
 
 # Where the bug was before CHANGES, as Bugzilla's hook has them.
 sub old_place {
-  my ($more, $changes) = @_;
+  my ($more,    $changes)   = @_;
   my ($product, $component) = @{$more->{place}};
   return [
     $changes->{product}   ? text($changes->{product}->[0])   : $product,
@@ -93,10 +93,8 @@ sub _changes {
   my ($changes, @custom) = @_;
   return $changes if restricted();
   my %custom = map { $_->{name} => 1 } @custom;
-  return {
-    map  { $_ => $changes->{$_} }
-    grep { $custom{$_} || is_public_change(name_of($_)) } keys %$changes
-  };
+  return {map { $_ => $changes->{$_} }
+      grep { $custom{$_} || is_public_change(name_of($_)) } keys %$changes};
 }
 
 # Of attachments only the flags that were set or cleared, because the views have
@@ -106,7 +104,7 @@ sub _flags {
   my ($bug, $old_bug, $before) = @$update{qw(bug old_bug flags_before)};
   my $after = $before ? flags_of_bug($bug->id) : flag_rows(@{$bug->flags});
   return ([], [grep { !$_->{attach_id} } @$after]) unless $has_past;
-  return (flag_rows(@{$old_bug->flags}), $after) unless $before;
+  return (flag_rows(@{$old_bug->flags}), $after)   unless $before;
   my %done
     = map { $_->{row}->{id} => 1 } @{flag_changes($before, $after)->{done}};
   return map { [grep { !$_->{attach_id} || $done{$_->{id}} } @$_] } $before,
@@ -115,7 +113,8 @@ sub _flags {
 
 sub _is_empty {
   my ($raw) = @_;
-  return !%{$raw->{changes}}
+  return
+       !%{$raw->{changes}}
     && !@{$raw->{new_comments}}
     && !@{$raw->{toggled}}
     && !@{flag_changes(@$raw{qw(flags_before flags_after)})->{done}};
@@ -140,8 +139,7 @@ sub _new_comments {
 sub _is_public_comment {
   my ($visibility, $comment, $count) = @_;
   return 0 if $comment->{isprivate};
-  return 0
-    if $count && !$comment->{type} && text($comment->{thetext}) eq '';
+  return 0 if $count && !$comment->{type} && text($comment->{thetext}) eq '';
   return _is_public_part($visibility,
     is_about_attachment($comment->{type}) ? $comment->{extra_data} : undef);
 }
@@ -160,7 +158,7 @@ sub _toggled {
   return [
     map { {
       %{$_->{isprivate} ? hidden_comment_snapshot($_) : comment_snapshot($_)},
-      count => $counts->{$_->{comment_id}},
+        count => $counts->{$_->{comment_id}},
     } } @toggled
   ];
 }
@@ -190,10 +188,9 @@ sub _decide_attachments {
   my ($visibility, $update, @flags) = @_;
   my @about = grep { is_about_attachment($_->{type}) }
     map { @{$update->{$_}} } qw(comments toggled);
-  $visibility->decide_attachments(
-    grep {defined} (map { $_->{attach_id} } map {@$_} @flags),
-    map { number($_->{extra_data}) } @about
-  );
+  $visibility->decide_attachments(grep {defined}
+      (map { $_->{attach_id} } map {@$_} @flags),
+    map { number($_->{extra_data}) } @about);
   return;
 }
 
@@ -208,6 +205,7 @@ sub _decide_bugs {
     = Bugzilla::Extension::SourcePulse::BugNumbers->new($visibility, @$fields);
   $numbers->prepare(@parts);
   return if restricted();
+
   foreach my $bug (@bugs) {
     $bug->{$_} = $numbers->public($_, $bug->{$_})
       foreach grep { $numbers->are_in($_) } keys %$bug;

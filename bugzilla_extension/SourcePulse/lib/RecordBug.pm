@@ -141,8 +141,9 @@ sub _bug_updated {
     %row, %$case,
     visibility => $visibility,
     activity   => $more->{activity},
-    full       => sub { return {old_place => old_place($more, $update->{changes})} },
-  }) unless $case->{is} || restricted();
+    full => sub { return {old_place => old_place($more, $update->{changes})} },
+  })
+    unless $case->{is} || restricted();
   my $raw = raw_update($update, $more, $case, $visibility) or return undef;
   return {
     %row,
@@ -159,8 +160,8 @@ sub _bug_updated {
 # An update that only adds comments writes nothing into the history.
 sub _read_update {
   my ($update) = @_;
-  my $changes = $update->{changes};
-  my $more    = read_more(
+  my $changes  = $update->{changes};
+  my $more     = read_more(
     $update->{bug}->id,
     {
       old_status => $changes->{bug_status} && text($changes->{bug_status}->[0]),

@@ -47,7 +47,7 @@ sub new {
   my $hidden = hidden_fields();
   my @custom
     = grep { !$hidden->{$_->{name}} } $custom ? @$custom : custom_fields();
-  my @bugs   = grep { $_->{type} == FIELD_TYPE_BUG_ID } @custom;
+  my @bugs = grep { $_->{type} == FIELD_TYPE_BUG_ID } @custom;
   return bless {
     visibility => $visibility,
     custom     => {map { $_->{name} => 1 } @custom},

@@ -150,7 +150,7 @@ sub _bug_updated {
   my %public = (
     place              => $view->{place},
     old_place          => $was ? $view->{old_place} : $view->{place},
-    transition         => $was ? undef : PUBLISHED,
+    transition         => $was ? undef              : PUBLISHED,
     was_open           => $view->{was_open},
     bug                => $redact->bug($view->{bug}),
     comments           => $redact->comments($view->{comments}),

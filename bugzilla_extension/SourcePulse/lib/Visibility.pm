@@ -38,10 +38,12 @@ sub decided {
   my ($self) = @_;
   my ($bugs, $attachments) = @$self{qw(asked attachments)};
   return {
-    is_open => $self->{is_open},
-    asked   => {map { $_ => 1 } grep { $bugs->{$_} } keys %$bugs},
-    attachments =>
-      {map { $_ => PUBLIC } grep { $self->is_public_attachment($_) } keys %$attachments},
+    is_open     => $self->{is_open},
+    asked       => {map { $_ => 1 } grep { $bugs->{$_} } keys %$bugs},
+    attachments => {
+      map  { $_ => PUBLIC }
+      grep { $self->is_public_attachment($_) } keys %$attachments
+    },
   };
 }
 

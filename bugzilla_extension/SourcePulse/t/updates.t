@@ -358,7 +358,8 @@ subtest 'halves of surrogate pairs' => sub {
 };
 
 subtest 'what cannot be read' => sub {
-  foreach my $payload ('{"v":2,"raw":{"bug":"secret', '{"v":2,"raw":["secret"]}', '{"v":3,"raw":{"bug":"secret"}}', '{"v":2,"raw":{"bug":"secret"}}') {
+  foreach my $payload ('{"v":2,"raw":{"bug":"secret', '{"v":2,"raw":["secret"]}', '{"v":3,"raw":{"bug":"secret"}}', '{"v":2,"raw":{"bug":"secret"}}',
+    '{"v":2,"at":1,"raw":{"bug":"secret"}}') {
     my @warnings;
     local $SIG{__WARN__} = sub { push(@warnings, @_) };
     my $row = {id => 7, kind => 'bug.update', bug_id => 1, created_ts => '2026-01-02 03:04:05', payload => $payload};

@@ -81,11 +81,22 @@ def test_a_payload_that_is_not_a_json_object_is_refused(payload: Any) -> None:
     refusal({**row("bug.update"), "payload": payload})
 
 
-def test_a_thin_row_that_was_not_completed_is_refused_with_the_reason() -> None:
+@pytest.mark.parametrize(
+    ("reason", "known"),
+    [
+        ("no such column: x", ": no such column: x"),
+        ("", ""),
+        (None, ""),
+        ({"bug": SECRET}, ""),
+        ("x" * 300, ": " + "x" * 120),
+    ],
+)
+def test_a_thin_row_that_was_not_completed_is_refused_with_its_reason(reason: Any, known: str) -> None:
     raw = row("bug.update")
-    payload = json.loads(raw["payload"]) | {"thin": SECRET}
+    payload = json.loads(raw["payload"]) | {"thin": reason}
     del payload["views"]
-    assert refusal(raw | {"payload": json.dumps(payload)}).startswith("it contains no facts")
+    expected = f"it contains no facts, and they could not be read from the database{known}"
+    assert refusal(raw | {"payload": json.dumps(payload)}) == expected
 
 
 @pytest.mark.parametrize(

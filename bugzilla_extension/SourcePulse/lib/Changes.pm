@@ -51,10 +51,10 @@ sub is_truth { return $IS_TRUTH{$_[0]}; }
 my %PERSON = map { $_ => 1 } qw(assigned_to qa_contact);
 
 # BUG and OLD_BUG: snapshots, because Bugzilla joins lists with commas. FLAGS: as
-# flag_changes() returns them.
+# flag_changes() returns them. CUSTOM: the custom fields of the snapshots.
 sub bug_changes {
-  my ($logins, $bug, $old_bug, $changes, $flags) = @_;
-  my %custom     = map { $_->{name} => $_ } Bugzilla->active_custom_fields;
+  my ($logins, $bug, $old_bug, $changes, $flags, $custom) = @_;
+  my %custom     = map { $_->{name} => $_ } @$custom;
   my $restricted = restricted();
   my @changes;
   foreach my $field (sort keys %$changes) {

@@ -10,10 +10,9 @@ use warnings;
 
 use Bugzilla::Constants
   qw(FIELD_TYPE_BUG_ID FIELD_TYPE_DATETIME FIELD_TYPE_MULTI_SELECT);
-use Bugzilla::Status qw(is_open_state);
 
 use Bugzilla::Extension::SourcePulse::Database
-  qw(select_name select_row select_value);
+  qw(select_column select_name select_row select_value);
 use Bugzilla::Extension::SourcePulse::Json qw(cut_text number text truth);
 use Bugzilla::Extension::SourcePulse::Snapshot
   qw(CMT_DUPE_OF CMT_HAS_DUPE custom_fields);
@@ -22,7 +21,7 @@ use Bugzilla::Extension::SourcePulse::Visibility qw(is_about_attachment);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  TYPE_DATE TYPE_INTEGER attachment_fact bug_fact comment_fact custom_value
+  TYPE_DATE TYPE_INTEGER attachment_fact bug_fact comment_counts comment_fact custom_value
   flag_rows flags_done people_of_bug people_of_flags place_of read_more
 );
 
@@ -33,20 +32,24 @@ use constant {TYPE_DATE => 9, TYPE_INTEGER => 10};
 my @COMMENT_TYPES
   = qw(normal dupe_of has_dupe popular_votes moved_to attachment_created attachment_updated);
 
-# Data that a bug's object has not read, with one statement. SINCE: time and
-# person of an update, to find the last line that it wrote into Bugzilla's
-# history; without SINCE there is none to find.
+# Data that a bug's object has not read, with one statement. UPDATE: time and
+# person of an update that wrote lines into Bugzilla's history, to find the last
+# of them (when, who), and the status before one that changed it (old_status).
 sub read_more {
-  my ($bug_id, @since) = @_;
+  my ($bug_id, $update) = @_;
+  my @since      = $update && $update->{when} ? @$update{qw(when who)} : ();
+  my @old_status = $update ? grep {defined} $update->{old_status}      : ();
 
   # Separate statements for the names, because PostgreSQL needs longer to plan a
   # join than to read all of this.
-  my ($product, $component, $classification, $groups, $comments, $activity)
+  my ($product, $component, $classification, $is_open, $groups, $comments,
+    $activity, $was_open)
     = select_row(
     'SELECT (SELECT name FROM products WHERE products.id = bugs.product_id),
             (SELECT name FROM components WHERE components.id = bugs.component_id),
             (SELECT classifications.name FROM classifications INNER JOIN products
               ON classifications.id = products.classification_id WHERE products.id = bugs.product_id),
+            (SELECT is_open FROM bug_status WHERE bug_status.value = bugs.bug_status),
             (SELECT COUNT(*) FROM bug_group_map WHERE bug_group_map.bug_id = bugs.bug_id),
             (SELECT COUNT(*) FROM longdescs WHERE longdescs.bug_id = bugs.bug_id),
             '
@@ -56,15 +59,24 @@ sub read_more {
             WHERE bugs_activity.bug_id = bugs.bug_id AND bug_when = ? AND who = ? AND attach_id IS NULL)'
       : 'NULL'
       )
+      . ', '
+      . (
+      @old_status
+      ? '(SELECT bug_status.is_open FROM bug_status WHERE bug_status.value = ?)'
+      : 'NULL'
+      )
       . ' FROM bugs WHERE bugs.bug_id = ?',
     @since,
+    @old_status,
     $bug_id
     );
   die "bug $bug_id does not exist\n" unless defined $product;
   return {
     place          => [text($product), text($component)],
     classification => text($classification),
-    is_in_group    => $groups ? 1 : 0,
+    is_open        => $is_open                             ? 1 : 0,
+    was_open       => (@old_status ? $was_open : $is_open) ? 1 : 0,
+    is_in_group    => $groups                              ? 1 : 0,
     comments       => $comments,
     activity       => number($activity),
   };
@@ -97,16 +109,17 @@ my %TEXTS = (
 my @TEXT_NAMES   = keys %TEXTS;
 my @TEXT_COLUMNS = @TEXTS{@TEXT_NAMES};
 
-# BUG: a snapshot.
+# BUG: a snapshot. TIME: of its last change, as events have it. MORE: as of read_more(), with flags, and with the custom fields
+# unless they are the current ones.
 sub bug_fact {
-  my ($logins, $bug, $more, $timestamp) = @_;
+  my ($logins, $bug, $more, $time) = @_;
   my %fact;
   @fact{@TEXT_NAMES} = map { defined ? "$_" : '' } @$bug{@TEXT_COLUMNS};
   @fact{qw(id product_id component_id)}
     = map { $_ + 0 } @$bug{qw(bug_id product_id component_id)};
   @fact{qw(product component)} = @{$more->{place}};
   $fact{classification}        = $more->{classification};
-  $fact{is_open}               = truth(is_open_state($bug->{bug_status}));
+  $fact{is_open}               = truth($more->{is_open});
   $fact{$_}          = $bug->{$_} || [] foreach qw(alias groups keywords);
   $fact{assigned_to} = $logins->person($bug->{assigned_to});
   $fact{qa_contact}
@@ -121,9 +134,10 @@ sub bug_fact {
   $fact{see_also}   = [sort @{$bug->{see_also} || []}];
   $fact{flags}      = [map { flag_fact($logins, $_) }
       grep { !$_->{attach_id} } @{$more->{flags}}];
-  $fact{creation_time}    = time_text($bug->{creation_ts});
-  $fact{last_change_time} = time_text($timestamp);
-  $fact{$_->{name}}       = custom_value($_, $bug) foreach custom_fields();
+  $fact{creation_time}    = $bug->{creation_time};
+  $fact{last_change_time} = $time;
+  $fact{$_->{name}}       = custom_value($_, $bug)
+    foreach $more->{custom} ? @{$more->{custom}} : custom_fields();
   return \%fact;
 }
 
@@ -147,7 +161,7 @@ sub custom_value {
   return number($value)                     if $type == TYPE_INTEGER;
   if ($type == FIELD_TYPE_DATETIME || $type == TYPE_DATE) {
     return undef if !defined $value || $value eq '';
-    return $type == TYPE_DATE ? substr(text($value), 0, 10) : time_text($value);
+    return $type == TYPE_DATE ? substr(text($value), 0, 10) : $value;
   }
   return text($value);
 }
@@ -162,8 +176,7 @@ sub comment_fact {
   my $fact = {
     id            => number($comment->{comment_id}),
     bug_id        => number($comment->{bug_id}),
-    attachment_id => is_about_attachment($type)
-    ? number($comment->{extra_data})
+    attachment_id => is_about_attachment($type) ? number($comment->{extra_data})
     : undef,
     dupe_bug_id => $type == CMT_DUPE_OF
       || $type == CMT_HAS_DUPE ? number($comment->{extra_data}) : undef,
@@ -171,11 +184,22 @@ sub comment_fact {
     count         => defined $count ? $count : _count($comment),
     text          => $text,
     creator       => $logins->person($comment->{who}),
-    creation_time => time_text($comment->{bug_when}),
-    is_private    => truth($comment->{isprivate}),
+    creation_time => exists $comment->{creation_time} ? $comment->{creation_time}
+    : time_text($comment->{bug_when}),
+    is_private => truth($comment->{isprivate}),
   };
   $fact->{text_bytes} = $total if defined $total;
   return $fact;
+}
+
+# How many comments were written before each comment of a bug.
+sub comment_counts {
+  my ($bug_id) = @_;
+  my @ids = select_column(
+    'SELECT comment_id FROM longdescs WHERE bug_id = ? ORDER BY bug_when, comment_id',
+    $bug_id
+  );
+  return {map { $ids[$_] => $_ } 0 .. $#ids};
 }
 
 # Bugzilla's own count merges two comments of the same second.

@@ -8,8 +8,6 @@ use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Status qw(is_open_state);
-
 use Bugzilla::Extension::SourcePulse::Changes       qw(bug_changes);
 use Bugzilla::Extension::SourcePulse::Database      qw(handle);
 use Bugzilla::Extension::SourcePulse::DatabaseError qw(is_fatal reason_of);
@@ -18,9 +16,9 @@ use Bugzilla::Extension::SourcePulse::Facts         qw(
 );
 use Bugzilla::Extension::SourcePulse::Flags qw(flag_changes);
 use Bugzilla::Extension::SourcePulse::Json
-  qw(decode_json_text encode_json_text text truth);
+  qw(decode_json_text encode_json_text truth);
 use Bugzilla::Extension::SourcePulse::Logins     qw();
-use Bugzilla::Extension::SourcePulse::Times      qw(epoch);
+use Bugzilla::Extension::SourcePulse::Snapshot   qw(RAW_VERSION);
 use Bugzilla::Extension::SourcePulse::View       qw(PAYLOAD_VERSION row);
 use Bugzilla::Extension::SourcePulse::Visibility qw();
 
@@ -29,16 +27,21 @@ our @EXPORT_OK = qw(fill_update);
 
 # Replaces what the hook of an update stored by the views of the streams. If they
 # cannot be made, the sidecar buries the row, which keeps what was stored. Returns
-# whether the row is such an update.
+# whether the row is such an update, or may be one.
 sub fill_update {
   my ($row) = @_;
 
   # Any other payload is recognized without decoding it.
   return 0 unless index($row->{payload}, '"raw"') >= 0;
-  my $stored = eval { decode_json_text($row->{payload}) };
-  return 0 unless ref $stored eq 'HASH' && ref $stored->{raw} eq 'HASH';
-  my $payload = eval { encode_json_text(_with_views($row, $stored)) };
-  my $error   = $@;
+  my ($is_other, $payload);
+  my $is_read = eval {
+    my $stored = decode_json_text($row->{payload});
+    $is_other = ref $stored ne 'HASH' || !exists $stored->{raw};
+    $payload  = encode_json_text(_with_views($row, $stored)) unless $is_other;
+    1;
+  };
+  my $error = $@;
+  return 0 if $is_read && $is_other;
   if (!defined $payload) {
     die $error if is_fatal(handle(), $error);
     my $reason = reason_of($error);
@@ -52,21 +55,30 @@ sub fill_update {
 # Under the parameters and the decisions of the moment of the change.
 sub _with_views {
   my ($row, $stored) = @_;
+  die "it is of a version that this extension does not know\n"
+    unless ($stored->{v} || 0) == RAW_VERSION
+    && defined $stored->{at}
+    && ref $stored->{raw} eq 'HASH';
   my $raw    = $stored->{raw};
   my $params = Bugzilla->params;
   local @$params{keys %{$raw->{params}}} = values %{$raw->{params}};
+
+  # Fields can be removed, or return with another type.
+  my $custom = $raw->{custom} || {};
+  $raw->{custom}
+    = [map { {name => $_, type => $custom->{$_}} } sort keys %$custom];
   my $made = row({
     %{$raw->{case}},
+    custom     => $raw->{custom},
     kind       => $row->{kind},
     bug_id     => $row->{bug_id},
-    timestamp  => $raw->{timestamp},
     visibility =>
       Bugzilla::Extension::SourcePulse::Visibility->new_decided($raw->{decided}),
     full => sub { _full_update($raw) },
   });
   return {
     v           => PAYLOAD_VERSION,
-    at          => epoch($raw->{timestamp}),
+    at          => $stored->{at},
     activity    => $stored->{activity},
     transaction => $stored->{transaction},
     views       => $made ? $made->{payload}->{views} : {},
@@ -75,32 +87,24 @@ sub _with_views {
 
 sub _full_update {
   my ($raw) = @_;
-  my ($bug, $changes, $place) = @$raw{qw(bug changes place)};
+  my ($bug, $changes) = @$raw{qw(bug changes)};
   my $flags  = flag_changes(@$raw{qw(flags_before flags_after)});
   my $more   = {%$raw, flags => $flags->{after}};
   my $logins = _logins($raw, $more);
-
-  # The new comments are the last ones.
-  my $count = $raw->{comments} - @{$raw->{new_comments}};
-  my $old_status
-    = $changes->{bug_status} ? $changes->{bug_status}->[0] : $bug->{bug_status};
   return {
-    place     => $place,
-    old_place => [
-      map { $changes->{$_->[0]} ? text($changes->{$_->[0]}->[0]) : $_->[1] }
-        ['product', $place->[0]],
-      ['component', $place->[1]]
-    ],
-    was_open => truth(is_open_state($old_status)),
-    bug      => bug_fact($logins, $bug, $more, $raw->{timestamp}),
-    comments =>
-      [map { comment_fact($logins, $_, $count++) } @{$raw->{new_comments}}],
-    who              => $logins->person($raw->{who}),
-    changes          => bug_changes($logins, $bug, $raw->{old}, $changes, $flags),
+    place     => $raw->{place},
+    old_place => $raw->{old_place},
+    was_open  => truth($raw->{was_open}),
+    bug       => bug_fact($logins, $bug, $more, $raw->{time}),
+    comments  =>
+      [map { comment_fact($logins, $_, $_->{count}) } @{$raw->{new_comments}}],
+    who     => $logins->person($raw->{who}),
+    changes =>
+      bug_changes($logins, $bug, $raw->{old}, $changes, $flags, $raw->{custom}),
     flags            => flags_done($logins, $flags->{done}),
     comments_toggled => [
       map { {
-        comment   => comment_fact($logins, $_),
+        comment   => comment_fact($logins, $_, $_->{count}),
         is_hidden => $_->{isprivate} ? 1 : 0,
         part_was  => 1
       } } @{$raw->{toggled}}

@@ -26,6 +26,7 @@ use Bugzilla::Extension::SourcePulse::Json   qw(text truth);
 use Bugzilla::Extension::SourcePulse::Logins qw();
 use Bugzilla::Extension::SourcePulse::Snapshot
   qw(COMMENT_COLUMNS bug_snapshot custom_fields);
+use Bugzilla::Extension::SourcePulse::Times      qw(time_text);
 use Bugzilla::Extension::SourcePulse::View       qw(row);
 use Bugzilla::Extension::SourcePulse::Visibility qw(PUBLIC is_about_attachment);
 
@@ -51,7 +52,7 @@ sub created_row {
         who   => $logins->person($bug->{reporter_id}),
         bug   => bug_fact(
           $logins, bug_snapshot($bug, custom_fields()),
-          $more,   $bug->{delta_ts}
+          $more,   time_text($bug->{delta_ts})
         ),
         comments => [],
         flags    => [],
@@ -87,7 +88,7 @@ sub updated_row {
         was_open  => truth(is_open_state($old_status)),
         bug       => bug_fact(
           $logins, bug_snapshot($bug, custom_fields()),
-          $more,   $bug->{delta_ts}
+          $more,   time_text($bug->{delta_ts})
         ),
         who      => $logins->person(@$lines ? $lines->[0]->{who} : undef),
         changes  => [@{history_changes($logins, $fields)}, _lost($logins, $found)],

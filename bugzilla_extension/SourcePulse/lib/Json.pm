@@ -56,10 +56,22 @@ sub cut_text {
 sub encode_json_text {
   my ($value) = @_;
   my $text = eval { local $SIG{__DIE__} = 'DEFAULT'; _json()->encode($value) };
-  return defined $text ? $text : _json()->encode(_well_formed($value));
+  return _whole_escapes(
+    defined $text ? $text : _json()->encode(_well_formed($value)));
 }
 
-sub decode_json_text { return _json()->decode($_[0]); }
+# Also what was stored before halves of pairs were replaced.
+sub decode_json_text { return _json()->decode(_whole_escapes($_[0])); }
+
+# JSON, with U+FFFD for each half of a surrogate pair, which can be encoded but
+# not decoded again. Bugzilla's forms accept them.
+sub _whole_escapes {
+  my ($json) = @_;
+  return $json unless index($json, '\ud') >= 0;
+  $json
+    =~ s/(\\ud[89ab]..\\ud[c-f]..|\\[^u])|\\ud[89a-f]../defined $1 ? $1 : '\ufffd'/ge;
+  return $json;
+}
 
 # A copy with U+FFFD for bytes that are not UTF-8, which some databases return
 # unchanged, and for numbers that are not characters.

@@ -12,32 +12,25 @@ use Bugzilla::Extension::SourcePulse::Database qw(now select_rows);
 use Bugzilla::Extension::SourcePulse::Facts    qw(
   bug_fact comment_fact flag_rows flags_done people_of_bug place_of read_more
 );
-use Bugzilla::Extension::SourcePulse::BugNumbers qw();
-use Bugzilla::Extension::SourcePulse::Flags      qw(flags_of_bug);
-use Bugzilla::Extension::SourcePulse::Json       qw(number);
-use Bugzilla::Extension::SourcePulse::Logins     qw();
-use Bugzilla::Extension::SourcePulse::Outbox     qw(record);
-use Bugzilla::Extension::SourcePulse::Params
-  qw(active params_of_views restricted);
+use Bugzilla::Extension::SourcePulse::Flags  qw(flags_of_bug);
+use Bugzilla::Extension::SourcePulse::Json   qw(number text);
+use Bugzilla::Extension::SourcePulse::Logins qw();
+use Bugzilla::Extension::SourcePulse::Outbox qw(record);
+use Bugzilla::Extension::SourcePulse::Params qw(active restricted);
 use Bugzilla::Extension::SourcePulse::PrivatePeriods
   qw(was_shown_before_closing);
-use Bugzilla::Extension::SourcePulse::Snapshot qw(
-  bug_snapshot changed_parts comment_snapshot custom_fields mentions
-  plain_changes
-);
+use Bugzilla::Extension::SourcePulse::RawUpdate qw(old_place raw_update);
+use Bugzilla::Extension::SourcePulse::Snapshot
+  qw(RAW_VERSION bug_snapshot custom_fields);
 use Bugzilla::Extension::SourcePulse::ThinRow qw(lines_of_update thin_row_now);
-use Bugzilla::Extension::SourcePulse::Times   qw(time_text);
+use Bugzilla::Extension::SourcePulse::Times   qw(epoch time_text);
 use Bugzilla::Extension::SourcePulse::View    qw(may_be_public row);
 use Bugzilla::Extension::SourcePulse::Visibility
-  qw(is_about_attachment site_is_public visibility_of_bug was_public_bug);
+  qw(site_is_public visibility_of_bug was_public_bug);
 
 use base qw(Exporter);
 our @EXPORT_OK
   = qw(record_bug_deletion record_bug_update record_new_bug remember_flags);
-
-# Of the payload that FillUpdate reads; an older version of this extension
-# refuses it.
-use constant RAW_VERSION => 2;
 
 # -- a new bug
 
@@ -68,8 +61,10 @@ sub _bug_created {
       return {
         place => $more->{place},
         who   => $logins->person($bug->{reporter_id}),
-        bug   =>
-          bug_fact($logins, bug_snapshot($bug, custom_fields()), $more, $timestamp),
+        bug   => bug_fact(
+          $logins, bug_snapshot($bug, custom_fields()),
+          $more,   time_text($timestamp)
+        ),
         comments =>
           [map { comment_fact($logins, $_, $count++) } @{_comments_of($bug->id)}],
         flags =>
@@ -135,79 +130,48 @@ sub _bug_updated {
   };
   my $is_public = may_be_public($case);
   return undef unless $is_public || restricted();
-  my $raw = _raw_update($update, $more);
-  _decide($visibility, $raw) if $case->{is};
-  return {
+  my %row = (
     kind      => 'bug.update',
     bug_id    => $bug->id,
+    timestamp => $update->{timestamp}
+  );
+
+  # Of a bug that is private now, the public stream never has more than this.
+  return row({
+    %row, %$case,
+    visibility => $visibility,
+    activity   => $more->{activity},
+    full => sub { return {old_place => old_place($more, $update->{changes})} },
+  })
+    unless $case->{is} || restricted();
+  my $raw = raw_update($update, $more, $case, $visibility) or return undef;
+  return {
+    %row,
     is_public => $is_public,
-    timestamp => $update->{timestamp},
     payload   => {
       v        => RAW_VERSION,
+      at       => epoch($update->{timestamp}),
       activity => $more->{activity},
-      raw      => {
-        %$raw,
-        case    => $case,
-        decided => $visibility->decided,
-        params  => params_of_views()
-      },
+      raw      => $raw,
     },
   };
-}
-
-sub _raw_update {
-  my ($update, $more)           = @_;
-  my ($bug, $old_bug, $changes) = @$update{qw(bug old_bug changes)};
-  my ($before, $after)          = _flags_of($update);
-  my @custom = custom_fields();
-  return {
-    (map { $_ => $more->{$_} } qw(place classification comments)),
-    (map { $_ => $update->{$_} } qw(timestamp who)),
-    bug          => bug_snapshot($bug, @custom),
-    old          => changed_parts($old_bug, $changes, @custom),
-    changes      => plain_changes($changes, @custom),
-    flags_before => $before,
-    flags_after  => $after,
-    new_comments => [map { comment_snapshot($_) } @{$update->{comments}}],
-    toggled      => [map { comment_snapshot($_) } @{$update->{toggled}}],
-    logins       => {
-      map { $_->id => $_->login } Bugzilla->user, @{$bug->cc_users},
-      @{$old_bug->cc_users}
-    },
-  };
-}
-
-# Decides now which of the mentioned bugs and attachments are public.
-sub _decide {
-  my ($visibility, $raw) = @_;
-  my @comments = map { @{$raw->{$_}} } qw(new_comments toggled);
-  my ($fields, @parts) = mentions([@$raw{qw(bug old)}], \@comments);
-  Bugzilla::Extension::SourcePulse::BugNumbers->new($visibility, @$fields)
-    ->prepare(@parts)
-    if @parts;
-  $visibility->is_public_attachment($_)
-    foreach grep {defined}
-    (map { $_->{attach_id} } map { @{$raw->{$_}} } qw(flags_before flags_after)),
-    map { number($_->{extra_data}) }
-    grep { is_about_attachment($_->{type}) } @comments;
-  return;
 }
 
 # An update that only adds comments writes nothing into the history.
 sub _read_update {
   my ($update) = @_;
-  my @since = %{$update->{changes}}
-    || @{$update->{toggled}} ? @$update{qw(timestamp who)} : ();
-  my $more = read_more($update->{bug}->id, @since);
+  my $changes  = $update->{changes};
+  my $more     = read_more(
+    $update->{bug}->id,
+    {
+      old_status => $changes->{bug_status} && text($changes->{bug_status}->[0]),
+      %$changes || @{$update->{toggled}}
+      ? (when => $update->{timestamp}, who => $update->{who})
+      : (),
+    }
+  );
   $update->{activity} = $more->{activity};
   return $more;
-}
-
-sub _flags_of {
-  my ($update) = @_;
-  my ($bug, $old_bug, $before) = @$update{qw(bug old_bug flags_before)};
-  return ($before, flags_of_bug($bug->id)) if $before;
-  return map { flag_rows(@{$_->flags}) } $old_bug, $bug;
 }
 
 sub _thin_update {

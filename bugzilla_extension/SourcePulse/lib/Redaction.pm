@@ -15,7 +15,7 @@ use Bugzilla::Extension::SourcePulse::Params     qw(hidden_fields);
 use Bugzilla::Extension::SourcePulse::Snapshot   qw(custom_fields);
 
 use base qw(Exporter);
-our @EXPORT_OK = qw(all_changes);
+our @EXPORT_OK = qw(all_changes is_public_change);
 
 # What the public may see of changes, by the names in events; everything else is
 # left out: groups, time tracking, the deadline, accessibility bits.
@@ -26,6 +26,9 @@ my %PUBLIC_CHANGE = map { $_ => 1 } qw(
   qa_contact resolution see_also severity status summary target_milestone url
   version whiteboard
 );
+
+# Whether the public may see changes with this name, beside custom fields.
+sub is_public_change { return $PUBLIC_CHANGE{$_[0]}; }
 
 # Members of a bug that the public may have unchanged; the others are redacted,
 # and members that are in neither list are left out.
@@ -38,12 +41,13 @@ my @BUG_PERSONS = qw(assigned_to qa_contact creator);
 my @BUG_NUMBERS = qw(depends_on blocks dupe_of see_also);
 
 # VISIBILITY knows which other bugs and attachments are public; the parameters
-# are the current ones.
+# are the current ones, and so are the custom fields without CUSTOM.
 sub new {
-  my ($class, $visibility) = @_;
+  my ($class, $visibility, $custom) = @_;
   my $hidden = hidden_fields();
-  my @custom = grep { !$hidden->{$_->{name}} } custom_fields();
-  my @bugs   = grep { $_->{type} == FIELD_TYPE_BUG_ID } @custom;
+  my @custom
+    = grep { !$hidden->{$_->{name}} } $custom ? @$custom : custom_fields();
+  my @bugs = grep { $_->{type} == FIELD_TYPE_BUG_ID } @custom;
   return bless {
     visibility => $visibility,
     custom     => {map { $_->{name} => 1 } @custom},

@@ -8,17 +8,24 @@ use 5.14.0;
 use strict;
 use warnings;
 
-use Bugzilla::Constants
-  qw(FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_MULTI_SELECT);
+use Bugzilla::Constants qw(
+  FIELD_TYPE_BUG_ID FIELD_TYPE_BUG_URLS FIELD_TYPE_DATETIME
+  FIELD_TYPE_MULTI_SELECT
+);
 
 use Bugzilla::Extension::SourcePulse::Json   qw(cut_text number text);
 use Bugzilla::Extension::SourcePulse::Params qw(group_ids restricted);
+use Bugzilla::Extension::SourcePulse::Times  qw(time_text);
 
 use base qw(Exporter);
 our @EXPORT_OK = qw(
-  CMT_DUPE_OF CMT_HAS_DUPE COMMENT_COLUMNS bug_snapshot changed_parts
-  comment_snapshot custom_fields list_of mentions plain_changes
+  CMT_DUPE_OF CMT_HAS_DUPE COMMENT_COLUMNS RAW_VERSION bug_snapshot changed_parts
+  comment_snapshot custom_fields hidden_comment_snapshot is_about_bug list_of
+  mentions plain_changes
 );
+
+# Of a payload with snapshots; FillUpdate refuses any other.
+use constant RAW_VERSION => 2;
 
 # The types of comments that name another bug, by Bugzilla's number.
 use constant {CMT_DUPE_OF => 1, CMT_HAS_DUPE => 2};
@@ -26,11 +33,17 @@ use constant {CMT_DUPE_OF => 1, CMT_HAS_DUPE => 2};
 use constant COMMENT_COLUMNS =>
   qw(comment_id bug_id who bug_when thetext isprivate type extra_data);
 
-# Columns of a bug as Bugzilla read them; people and times are converted later.
+use constant HIDDEN_COMMENT_COLUMNS =>
+  qw(comment_id bug_id isprivate type extra_data);
+
+use constant SOME_TEXT => '-';
+
+# Columns of a bug as Bugzilla read them; people are converted later. Times are
+# converted at once, because drain.pl may run in another time zone.
 my @COLUMNS = qw(
   bug_id product_id component_id short_desc version op_sys rep_platform priority
   bug_severity target_milestone bug_status resolution status_whiteboard
-  bug_file_loc assigned_to qa_contact reporter_id creation_ts
+  bug_file_loc assigned_to qa_contact reporter_id
 );
 
 # Lists of a bug by their names in events. During an update, Bugzilla has read
@@ -62,6 +75,7 @@ sub bug_snapshot {
   my ($bug, @custom) = @_;
   my %snapshot;
   @snapshot{@COLUMNS} = @$bug{@COLUMNS};
+  $snapshot{creation_time} = time_text($bug->{creation_ts});
   foreach my $name (keys %LIST) {
     my $list = $LIST{$name}->($bug);
     $snapshot{$name} = $list if @$list;
@@ -96,7 +110,8 @@ sub changed_parts {
   return \%parts;
 }
 
-# Bugzilla's changes, with values only where no snapshot has them.
+# Bugzilla's changes, with values only where no snapshot has them, as text, because
+# other extensions may add objects.
 sub plain_changes {
   my ($changes, @custom) = @_;
   my %custom = map { $_->{name} => 1 } @custom;
@@ -104,7 +119,7 @@ sub plain_changes {
     map {
       $_ => $LIST_OF_FIELD{$_} || $PERSON{$_} || $custom{$_} || $_ eq 'flagtypes.name'
         ? []
-        : $changes->{$_}
+        : [map { defined $_ ? text($_) : undef } @{$changes->{$_}}]
     } keys %$changes
   };
 }
@@ -118,17 +133,32 @@ sub comment_snapshot {
   my ($comment) = @_;
   my %snapshot;
   @snapshot{(COMMENT_COLUMNS)} = @$comment{(COMMENT_COLUMNS)};
+  $snapshot{creation_time} = time_text($comment->{bug_when});
   ($snapshot{thetext}, my $total) = cut_text(text($snapshot{thetext}));
   $snapshot{text_bytes} = $total if defined $total;
   return \%snapshot;
 }
 
+# Of a comment that was made private: what decides whether it was public before.
+# Of its text, that is only whether there is one.
+sub hidden_comment_snapshot {
+  my ($comment) = @_;
+  my %snapshot = map { $_ => $comment->{$_} } HIDDEN_COMMENT_COLUMNS;
+  $snapshot{thetext} = text($comment->{thetext}) eq '' ? '' : SOME_TEXT;
+  return \%snapshot;
+}
+
+sub is_about_bug {
+  my ($type) = @_;
+  return ($type || 0) == CMT_DUPE_OF || ($type || 0) == CMT_HAS_DUPE;
+}
+
 # Where snapshots of bugs and comments mention bugs, in the form of parts of
 # events.
 sub mentions {
-  my ($bugs, $comments) = @_;
+  my ($bugs, $comments, @fields) = @_;
   my @custom
-    = map { $_->{name} } grep { $_->{type} == FIELD_TYPE_BUG_ID } custom_fields();
+    = map { $_->{name} } grep { $_->{type} == FIELD_TYPE_BUG_ID } @fields;
   my @names = (qw(blocks depends_on dupe_of see_also), @custom);
   my @parts;
   foreach my $bug (@$bugs) {
@@ -136,9 +166,8 @@ sub mentions {
     push(@parts, \%part) if %part;
   }
   foreach my $comment (@$comments) {
-    my $type = $comment->{type} || 0;
     push(@parts, {dupe_bug_id => $comment->{extra_data}})
-      if $type == CMT_DUPE_OF || $type == CMT_HAS_DUPE;
+      if is_about_bug($comment->{type});
   }
   return (\@custom, @parts);
 }
@@ -156,6 +185,7 @@ sub _add_custom {
     # Only lists are read on demand.
     my $value
       = $field->{type} == FIELD_TYPE_MULTI_SELECT ? $bug->$name : $bug->{$name};
+    $value = time_text($value) if $field->{type} == FIELD_TYPE_DATETIME;
     $snapshot->{$name} = $value
       if ref $value ? @$value : defined $value && $value ne '';
   }

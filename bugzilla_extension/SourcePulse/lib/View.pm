@@ -31,8 +31,9 @@ my %PUBLIC_VIEW = (
 
 # CASE: kind, bug_id, timestamp, activity; was and is: whether the bug was
 # public before and after (undef if that is unknown); full: a function that
-# returns the view with everything; visibility: what is public now. Each kind
-# has further members, see below. Returns undef if no stream gets an event.
+# returns the view with everything; visibility: what is public now; custom:
+# the custom fields, unless they are the current ones. Each kind has further
+# members, see below. Returns undef if no stream gets an event.
 sub row {
   my ($case) = @_;
   my %views;
@@ -120,7 +121,8 @@ sub _is_public_now {
 
 sub _redaction {
   my ($case) = @_;
-  return Bugzilla::Extension::SourcePulse::Redaction->new($case->{visibility});
+  return Bugzilla::Extension::SourcePulse::Redaction->new(
+    @$case{qw(visibility custom)});
 }
 
 sub _bug_created {
@@ -147,8 +149,8 @@ sub _bug_updated {
   $redact->prepare(@$view{qw(bug changes comments)});
   my %public = (
     place              => $view->{place},
-    old_place          => $view->{old_place},
-    transition         => $was ? undef : PUBLISHED,
+    old_place          => $was ? $view->{old_place} : $view->{place},
+    transition         => $was ? undef              : PUBLISHED,
     was_open           => $view->{was_open},
     bug                => $redact->bug($view->{bug}),
     comments           => $redact->comments($view->{comments}),

@@ -31,12 +31,20 @@ sub new {
   }, $class;
 }
 
-# What was decided of bugs and attachments, as plain data, and the decision
+# Which bugs and attachments were found public, as plain data, and the decision
 # again. Whatever it does not name is private, because it must not be decided
 # later.
 sub decided {
   my ($self) = @_;
-  return {map { $_ => $self->{$_} } qw(is_open asked attachments)};
+  my ($bugs, $attachments) = @$self{qw(asked attachments)};
+  return {
+    is_open     => $self->{is_open},
+    asked       => {map { $_ => 1 } grep { $bugs->{$_} } keys %$bugs},
+    attachments => {
+      map  { $_ => PUBLIC }
+      grep { $self->is_public_attachment($_) } keys %$attachments
+    },
+  };
 }
 
 sub new_decided {
@@ -97,6 +105,15 @@ sub is_public_attachment {
   $asked->{$id} = $self->state_of_attachments($id)->{$id}
     unless exists $asked->{$id} || $self->{is_decided};
   return ($asked->{$id} || PRIVATE) eq PUBLIC ? 1 : 0;
+}
+
+# Reads the state of several attachments with one statement.
+sub decide_attachments {
+  my ($self, @ids) = @_;
+  return unless @ids;
+  my $states = $self->state_of_attachments(@ids);
+  @{$self->{attachments}}{keys %$states} = values %$states;
+  return;
 }
 
 # For an attachment that its hook has already read.

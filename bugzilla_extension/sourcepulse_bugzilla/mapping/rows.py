@@ -16,6 +16,7 @@ from sourcepulse_bugzilla.mapping.views import View, check_view
 
 #: The payload version that this code reads.
 PAYLOAD_VERSION = 1
+REASON_MAX_CHARS = 120
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -45,7 +46,7 @@ def read_row(raw: Mapping[str, Any]) -> Row:
     if payload.get("v") != PAYLOAD_VERSION:
         raise RowError(f"its payload is not of version {PAYLOAD_VERSION}: upgrade sourcepulse")
     if "thin" in payload and "views" not in payload:
-        raise RowError("it contains no facts, and they could not be read from the database")
+        raise RowError(_no_facts(payload["thin"]))
     return Row(
         id=raw.get("id"),
         kind=raw["kind"],
@@ -57,6 +58,12 @@ def read_row(raw: Mapping[str, Any]) -> Row:
         recovered=payload.get("recovered") is True or raw.get("recovered") is True,
         views=_views(raw["kind"], payload.get("views")),
     )
+
+
+def _no_facts(reason: Any) -> str:
+    # drain.pl and the hooks remove values of the row from the reason.
+    known = f": {reason[:REASON_MAX_CHARS]}" if isinstance(reason, str) and reason else ""
+    return f"it contains no facts, and they could not be read from the database{known}"
 
 
 def _views(kind: str, raw: Any) -> dict[str, View]:

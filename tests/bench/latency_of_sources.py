@@ -53,8 +53,10 @@ def publish(ui, repo, node=None, **kwargs):
         import kombu
     with kombu.Connection({url!r}, transport_options={{"confirm_publish": True}}) as connection:
         exchange = kombu.Exchange("sourcepulse", "topic", durable=True)
-        body = json.dumps({{"last": repo["tip"].hex().decode()}})
-        connection.Producer(exchange=exchange).publish(body, routing_key="hg.push", delivery_mode=2)
+        body = json.dumps({{"last": repo[b"tip"].hex().decode()}})
+        connection.Producer(exchange=exchange).publish(
+            body, routing_key="hg.push", content_type="application/json", content_encoding="utf-8", delivery_mode=2
+        )
 """
 #: Writes when the transaction was committed: its callbacks run before the locks are released and before any hook.
 _STAMP = """

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from sourcepulse.outbox.files import is_locked, lock_file
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.wake.send import send_wake, wake_path
 
@@ -27,6 +28,7 @@ STATES = ("sound", "removed", "file", "folder", "full")
 #: Appends events one by one from a number on, and prints each number once it is stored.
 _WRITER = """
 import sys
+from sourcepulse.outbox.files import is_locked, lock_file
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 with Outbox.open(sys.argv[1]) as outbox:
@@ -68,7 +70,7 @@ class _Site:
     def spoil(self, state: str) -> None:
         """Bring the socket into a state."""
         if state == "full":
-            self.relay.send_signal(signal.SIGSTOP)
+            self._stop_relay()
             while send_wake(str(self.socket)):
                 pass
         elif state != "sound":
@@ -80,6 +82,16 @@ class _Site:
             elif state == "folder":
                 with suppress(OSError):
                     self.socket.mkdir()
+
+    def _stop_relay(self) -> None:
+        """Stop the relay, but not while it holds the lock that every writer waits for."""
+        while True:
+            self.relay.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.relay.pid, os.WSTOPPED | os.WNOWAIT)
+            if not is_locked(lock_file(self.box)):
+                return
+            self.relay.send_signal(signal.SIGCONT)
+            time.sleep(0.002)
 
     def mend(self) -> None:
         """Undo that."""

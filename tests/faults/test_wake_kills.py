@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.outbox.files import is_locked, lock_file
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.wake.send import send_wake, wake_path
+from support.streams.freeze import freeze
 
 PATIENCE_SECONDS = 60.0
 #: The states of the socket during a round.
@@ -28,7 +28,6 @@ STATES = ("sound", "removed", "file", "folder", "full")
 #: Appends events one by one from a number on, and prints each number once it is stored.
 _WRITER = """
 import sys
-from sourcepulse.outbox.files import is_locked, lock_file
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 with Outbox.open(sys.argv[1]) as outbox:
@@ -70,7 +69,7 @@ class _Site:
     def spoil(self, state: str) -> None:
         """Bring the socket into a state."""
         if state == "full":
-            self._stop_relay()
+            freeze(self.relay, self.box)
             while send_wake(str(self.socket)):
                 pass
         elif state != "sound":
@@ -82,16 +81,6 @@ class _Site:
             elif state == "folder":
                 with suppress(OSError):
                     self.socket.mkdir()
-
-    def _stop_relay(self) -> None:
-        """Stop the relay, but not while it holds the lock that every writer waits for."""
-        while True:
-            self.relay.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, self.relay.pid, os.WSTOPPED | os.WNOWAIT)
-            if not is_locked(lock_file(self.box)):
-                return
-            self.relay.send_signal(signal.SIGCONT)
-            time.sleep(0.002)
 
     def mend(self) -> None:
         """Undo that."""

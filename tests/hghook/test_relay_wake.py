@@ -8,6 +8,7 @@ import fcntl
 import os
 import signal
 import sqlite3
+import subprocess
 import threading
 import time
 
@@ -50,6 +51,9 @@ def test_a_pusher_needs_no_right_on_the_outbox(site: Site) -> None:
         shop.outbox.chmod(0)
         try:
             assert "sourcepulse" not in shop.push(f"ui.remotecmd={_as_mere_owner(site)}")
+            asked = [_as_mere_owner(site), "-R", str(shop.server.path), "sourcepulse-check"]
+            checked = subprocess.run(asked, env=site.environ, capture_output=True, text=True, check=False)
+            assert "needs no right: the relay collects here" in checked.stdout
             shop.proof.unlink()
             assert "unable to open database file" in shop.push(f"ui.remotecmd={_as_mere_owner(site)}")
         finally:
@@ -72,7 +76,7 @@ def test_without_a_socket_the_push_collects_itself(site: Site, damage: object) -
     shop = RelayedSite(site)
     with shop.relay() as relay:
         # Otherwise the relay puts it right within a second.
-        relay.send_signal(signal.SIGSTOP)
+        shop.freeze(relay)
         damage(shop)
         shop.push()
         assert shop.are_collected()
@@ -82,7 +86,7 @@ def test_without_a_socket_the_push_collects_itself(site: Site, damage: object) -
 def test_a_relay_that_hangs_is_noticed_by_the_copies_that_wait(site: Site) -> None:
     shop = RelayedSite(site)
     with shop.relay() as relay:
-        relay.send_signal(signal.SIGSTOP)
+        shop.freeze(relay)
         shop.push()
         assert not shop.are_collected()
         time.sleep(2.5)
@@ -97,7 +101,7 @@ def test_a_relay_that_hangs_is_noticed_by_the_copies_that_wait(site: Site) -> No
 def test_a_relay_that_is_killed_after_the_wake_loses_nothing(site: Site) -> None:
     shop = RelayedSite(site)
     with shop.relay() as relay:
-        relay.send_signal(signal.SIGSTOP)
+        shop.freeze(relay)
         shop.push()
         relay.kill()
         relay.wait(LIMIT_SECONDS)
@@ -136,7 +140,7 @@ def test_the_proof_is_not_that_of_a_copy_or_of_another_outbox(site: Site) -> Non
     shop = RelayedSite(site)
     with shop.relay() as relay:
         # Otherwise it notices the other outbox and serves that.
-        relay.send_signal(signal.SIGSTOP)
+        shop.freeze(relay)
         copied = copy_repository(shop.server, "copied")
         shop.work.commit()
         shop.work.push_ssh(copied)
@@ -189,7 +193,7 @@ def test_a_push_to_a_repository_that_was_moved_collects_itself(site: Site) -> No
 def test_a_relay_that_cannot_collect_any_more_withdraws_its_proof_or_lets_it_age(site: Site) -> None:
     shop = RelayedSite(site)
     with shop.relay() as relay:
-        relay.send_signal(signal.SIGSTOP)
+        shop.freeze(relay)
         # As a relay leaves it that fails at each sweep and may not remove it.
         long_ago = time.time() - 60
         os.utime(shop.proof, (long_ago, long_ago))

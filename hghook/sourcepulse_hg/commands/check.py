@@ -19,6 +19,7 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.relay import is_relayed
 from sourcepulse_hg.pending.collect import find_repository, is_committed
 from sourcepulse_hg.pending.relay_start import failure_of_last_start, find_program, no_program, relay_environment
+from sourcepulse_hg.pending.relayed import is_relayed_here
 from sourcepulse_hg.settings import DEFAULT_OUTBOX, Settings, read_settings, silence
 
 #: For the program that connects to the broker; each host of a URL may take ten seconds.
@@ -84,7 +85,13 @@ def _of_outbox(settings: Settings) -> Iterator[Finding]:
             stream = RESTRICTED if settings.restricted else PUBLIC
             trouble, pending = outbox.trouble(stream), outbox.pending(stream)
     except SourcePulseError as error:
-        yield Finding("outbox", str(error), well=False)
+        if is_relayed_here(settings.outbox, settings.dot_hg):
+            yield Finding(
+                "outbox", f"{path} is not writable for this user, who needs no right: the relay collects here"
+            )
+            yield Finding("relay", "running")
+        else:
+            yield Finding("outbox", str(error), well=False)
         return
     if trouble is not None:
         yield Finding("events", f"{trouble.waiting} wait: {trouble.error}", well=False)

@@ -30,17 +30,19 @@ _PROOF_MAX_BYTES = 8_192
 
 def wake_relay(outbox: bytes, dot_hg: bytes) -> bool:
     """Make the relay of an outbox collect a repository; False if it does not do that, so that the caller has to."""
+    return is_relayed_here(outbox, dot_hg) and ask_to_collect(outbox, dot_hg)
+
+
+def is_relayed_here(outbox: bytes, dot_hg: bytes) -> bool:
+    """Return whether the relay of an outbox has proved that it collects a repository, and keeps up with it."""
     folder = os.path.join(dot_hg, FOLDER)
     real_outbox = os.path.realpath(outbox)
-    socket = os.fsdecode(real_outbox) + SUFFIX
     try:
         known, touched_at = _read(os.path.join(folder, NAME))
-        is_proof = known == _proof(real_outbox, dot_hg, os.lstat(socket).st_uid)
-        if not is_proof or _is_slow(folder, touched_at):
-            return False
+        is_proof = known == _proof(real_outbox, dot_hg, os.lstat(real_outbox + SUFFIX.encode()).st_uid)
+        return is_proof and not _is_slow(folder, touched_at)
     except OSError:
         return False
-    return ask_to_collect(real_outbox, dot_hg)
 
 
 def ask_to_collect(outbox: bytes, dot_hg: bytes) -> bool:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 #: Sorts before Mercurial's own callbacks (`-warm-cache`), so that a crash in one finds the file in its final place.
 _POST_CLOSE = b"!sourcepulse"
-_LATER = "events are saved and will be published with the next push"
+_LATER = "events are saved; the relay or the next push publishes them"
 #: For each of five locks: the collector's, and those of opening the outbox, reading and storing the origin, one append.
 LOCK_WAIT_SECONDS = 0.04
 #: More first copies than this allows are left to the next push or the relay.

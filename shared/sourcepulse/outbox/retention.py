@@ -70,7 +70,7 @@ def _is_sound(outbox: Outbox) -> bool:
         if jumped and not confirmed:
             if doubted_at is None or now < doubted_at:
                 set_notes(db, {_DOUBTED_AT: str(now)})
-                logger.info("skipping the pruning for now: the clock may have jumped")
+                logger.debug("skipping the pruning for now: the clock may have jumped")
             return False
         remove_notes(db, [_DOUBTED_AT])
         set_notes(db, {_SEEN_AT: str(now)})

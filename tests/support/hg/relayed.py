@@ -15,6 +15,7 @@ from pathlib import Path
 
 from support.brokers.embedded_log import wait_until
 from support.hg.sites import Site
+from support.streams.freeze import freeze
 
 LIMIT_SECONDS = 40.0
 #: An extension that records whether the server's process opened a database.
@@ -77,6 +78,10 @@ class RelayedSite:
         with relaying(self.outbox, self.log) as process:
             wait_until(lambda: self.proof.exists() and self.socket.exists(), LIMIT_SECONDS)
             yield process
+
+    def freeze(self, relay: subprocess.Popen[bytes]) -> None:
+        """Stop the relay as one that hangs, until SIGCONT."""
+        freeze(relay, self.outbox, self.proof.with_name("lock"))
 
     @property
     def socket(self) -> Path:

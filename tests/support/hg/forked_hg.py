@@ -85,7 +85,7 @@ class ForkServer:
 def _communicate(
     forked: Forked, readers: list[int], command: list[bytes], limit_s: float
 ) -> subprocess.CompletedProcess[bytes]:
-    """As `Popen.communicate`: until the process ended and nobody holds its outputs."""
+    """As `Popen.communicate`: until the process ended and no other process holds its outputs."""
     outputs = {fd: bytearray() for fd in readers}
     code = 0
     deadline = time.monotonic() + limit_s

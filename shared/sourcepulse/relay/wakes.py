@@ -62,7 +62,6 @@ class Wakes:
     """
 
     def __init__(self, outbox: Path) -> None:
-        self._outbox = outbox
         self._listener = Listener(Path(wake_path(outbox)), without="the outbox is polled instead")
         self._ended, self._end = socket.socketpair()
         self._is_closing = False
@@ -76,9 +75,8 @@ class Wakes:
         """Wake the waiting threads whenever a wake arrives, until closed."""
         while not self._is_closing:
             if self._listener.open():
-                with suppress(OSError):
-                    # The members of the folder's group write to the outbox, or only to their repositories.
-                    self._listener.set_group(self._outbox.parent.stat().st_gid)
+                # The members of the folder's group write to the outbox, or only to their repositories.
+                self._listener.share()
                 # What was announced between two sockets is not known.
                 self._wake_streams()
             payloads = self._listener.wait(CARE_SECONDS, self._ended)

@@ -69,6 +69,11 @@ class Listener:
             if pinned.group != group:
                 os.chown(pinned.path, -1, group)
 
+    def share(self) -> None:
+        """Allow the group of the folder to wake this process, if this user may set that."""
+        with suppress(OSError):
+            self.set_group(self._path.parent.stat().st_gid)
+
     def wait(self, seconds: float, *also: socket.socket) -> list[bytes]:
         """Wait until woken, until something can be read from `also`, or until the time is over.
 

@@ -203,8 +203,7 @@ class LocalSubscription:
 
     def _listen(self) -> None:
         if self._ear is not None and self._ear.open():
-            with suppress(OSError):
-                self._ear.set_group(self._path.parent.stat().st_gid)
+            self._ear.share()
 
     def _pause(self, seconds_left: float) -> None:
         """Wait until a publisher wakes this consumer, or until it is time to look again."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,30 @@ def test_an_event_that_cannot_be_stored_is_logged_and_the_others_of_its_commit_a
     assert (writer.stored, writer.unmapped) == (3, 1)
     assert [sentence.partition(" cannot be stored: ")[0].split(" ")[0] for sentence in said] == [
         "build.master.started.v1"
+    ]
+
+
+def test_an_error_that_was_not_foreseen_is_logged_and_the_events_are_stored_later(tmp_path: Path) -> None:
+    said: list[str] = []
+    errors: list[Exception] = [MemoryError(), RuntimeError("with a secret")]
+
+    def opening() -> Outbox:
+        if errors:
+            raise errors.pop(0)
+        return Outbox.open(tmp_path / "outbox.db")
+
+    writer = Writer(opening, _emitter(), warn=said.append)
+    writer.put(_fact(1))
+    writer.start()
+    stored = threading.Event()
+    writer.run(lambda _: None, lambda _: stored.set())
+    assert stored.wait(30)
+    writer.stop()
+    assert [event.data["masterid"] for event in stored_events(tmp_path / "outbox.db")] == [1]
+    assert said == [
+        "events cannot be stored: MemoryError; events wait",
+        "events cannot be stored: RuntimeError; events wait",
+        "the outbox can be written again",
     ]
 
 

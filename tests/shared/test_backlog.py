@@ -17,6 +17,7 @@ from sourcepulse.brokers import Message, Outcome
 from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, rows
+from sourcepulse.relay import sender
 from sourcepulse.relay.backlog import Backlog
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
@@ -79,6 +80,24 @@ def test_what_is_buried_after_it_was_claimed_is_left_out(tmp_path: Path) -> None
         lot = [(event.position, event) for event in backlog.claim(10)]
         outbox.bury(2, "by hand")
         assert [position for position, _ in backlog.still_pending(lot)] == [1, 3]
+
+
+def test_what_is_buried_while_it_waits_for_room_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if the broker had made the relay wait for longer than that.
+    monkeypatch.setattr(sender, "AHEAD_MAX_SECONDS", -1.0)
+    with Outbox.open(tmp_path / "o.db") as outbox, Outbox.open(tmp_path / "o.db") as admin:
+
+        def judge(message: Message) -> Outcome:
+            if message.tag == 10:
+                # Read, but not sent: the window has room for 100.
+                admin.bury(150, "by hand")
+            return Outcome.DELIVERED
+
+        broker = MemoryBroker(judge=judge)
+        outbox.append([system_event(number) for number in range(250)])
+        delivery_to(broker, outbox).attempt(lambda: False)
+        assert [row["position"] for row in rows(outbox, Selection(state="buried"))] == [150]
+    assert [message.tag for message in broker.messages] == [tag for tag in range(1, 251) if tag != 150]
 
 
 def test_a_new_source_is_served_in_the_next_batch_of_a_delivery(tmp_path: Path) -> None:

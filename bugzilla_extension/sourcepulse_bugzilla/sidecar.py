@@ -17,10 +17,10 @@ from sourcepulse.cli.common import add_settings, settings
 from sourcepulse.config import Config, readable_by_others
 from sourcepulse.errors import EXIT_OK, EXIT_REFUSED, ConfigError, RelayRunningError
 from sourcepulse.relay.assemble import open_relay
+from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse.relay.thread import RelayThread
 from sourcepulse_bugzilla.errors import LockedError
 from sourcepulse_bugzilla.lifecycle.service import Service
-from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Work, claim, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.perl.requests import DEFAULT_PERL, command_for

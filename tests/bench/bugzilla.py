@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.stats import AtLeast, AtMost, Figure, row
 from sourcepulse import config
 from sourcepulse.relay.assemble import open_relay
-from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
+from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Work, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.perl.requests import command_for

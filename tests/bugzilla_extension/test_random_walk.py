@@ -23,7 +23,7 @@ from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import EXIT_OK
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import WITHHELD_TYPE
-from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
+from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Work, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.perl.requests import command_for

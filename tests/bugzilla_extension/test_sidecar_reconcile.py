@@ -16,9 +16,9 @@ import pytest
 from sourcepulse.errors import OutboxWriteError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, rows
+from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_bugzilla.errors import DrainerError
 from sourcepulse_bugzilla.history.marks import Marks, MarksFile
-from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Session, Work, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.perl.requests import command_for

@@ -17,10 +17,10 @@ import pytest
 from sourcepulse.errors import OutboxError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
+from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_bugzilla.errors import SetupError
 from sourcepulse_bugzilla.lifecycle import service
 from sourcepulse_bugzilla.lifecycle.service import Service
-from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Work
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.perl.requests import SCRIPT, command_for

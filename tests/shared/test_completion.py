@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse.cli.command_tree import Command, read_tree
+from sourcepulse.cli.describe.command_tree import Command, read_tree
 from sourcepulse.cli.main import EXIT_CODES, build_parser, main
 from support.component import require
 

@@ -18,7 +18,7 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.cli.command_tree import Command, read_tree
+from sourcepulse.cli.describe.command_tree import Command, read_tree
 from sourcepulse.cli.main import build_parser
 from sourcepulse.config import load
 from sourcepulse.testing import system_event

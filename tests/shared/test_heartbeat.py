@@ -18,7 +18,7 @@ from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.assemble import open_relay
-from sourcepulse.relay.heartbeat import SOURCES_MAX, TYPE, Heartbeat
+from sourcepulse.relay.health.heartbeat import SOURCES_MAX, TYPE, Heartbeat
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
 from support.brokers.embedded_log import log_url

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from sourcepulse.errors import OutboxError
+from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse.relay.retry import retry_seconds
 from sourcepulse_bugzilla.errors import (
     DrainerError,
@@ -20,7 +21,6 @@ from sourcepulse_bugzilla.errors import (
     SetupError,
     SiteConflictError,
 )
-from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Session, Work, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.nudge import Nudge

@@ -14,10 +14,10 @@ from typing import NamedTuple
 from sourcepulse.events.event import format_time
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.problems import clear_problem, set_problem
+from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_bugzilla.drain import drain_batch
 from sourcepulse_bugzilla.history.marks import MarksFile
 from sourcepulse_bugzilla.history.reconcile import Reconciled, reconcile
-from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.perl.child import Child

@@ -27,8 +27,8 @@ ENTRY_POINT_GROUP = "sourcepulse.commands"
 
 _COMMANDS = (
     "relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters",
-    "completion", "man",
 )  # fmt: skip
+_DESCRIBING = ("completion", "man")
 EXIT_CODES = {
     0: "success",
     1: "failure",
@@ -128,8 +128,10 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    folders = dict.fromkeys(_COMMANDS, "commands") | dict.fromkeys(_DESCRIBING, "describe")
     loaders: dict[str, Callable[[], ModuleType]] = {
-        name: partial(import_module, f"sourcepulse.cli.commands.{name.replace('-', '_')}") for name in _COMMANDS
+        name: partial(import_module, f"sourcepulse.cli.{folder}.{name.replace('-', '_')}")
+        for name, folder in folders.items()
     }
     loaders |= {point.name: point.load for point in entry_points(group=ENTRY_POINT_GROUP)}
     if argv and not argv[0].startswith("-") and argv[0] not in loaders:

@@ -17,7 +17,7 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.collect import collect_announced, collectors, sweep
 from sourcepulse.relay.destination import Destination, Moves, admit, keep_apart, places_of
-from sourcepulse.relay.heartbeat import Heartbeat
+from sourcepulse.relay.health.heartbeat import Heartbeat
 from sourcepulse.relay.relay import Relay, relay_lock
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.streams import Place

@@ -26,7 +26,7 @@ from sourcepulse.outbox.outbox import Claimed, Outbox
 from sourcepulse.outbox.replays import claim_replays, finish_replays
 from sourcepulse.relay.backlog import Backlog, ensure_index
 from sourcepulse.relay.destination import Destination
-from sourcepulse.relay.heartbeat import Heartbeat
+from sourcepulse.relay.health.heartbeat import Heartbeat
 from sourcepulse.relay.retry import Retry
 from sourcepulse.relay.visibility import Gate
 

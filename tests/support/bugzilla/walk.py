@@ -25,10 +25,10 @@ from sourcepulse.events.event import PUBLIC, Event
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.outbox import DELIVERED, WITHHELD_TYPE, Outbox
 from sourcepulse.outbox.replays import request_replay
+from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.visibility import Gate, check_openers
 from sourcepulse_bugzilla.errors import SiteConflictError
-from sourcepulse_bugzilla.lifecycle.service_manager import ServiceManager
 from sourcepulse_bugzilla.lifecycle.session import Work, claim, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
 from sourcepulse_bugzilla.perl.requests import command_for

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import argparse
 
-from sourcepulse.cli import completion
-from sourcepulse.cli.command_tree import read_tree
+from sourcepulse.cli.describe import completion_scripts as completion
+from sourcepulse.cli.describe.command_tree import read_tree
 from sourcepulse.cli.main import build_parser
 from sourcepulse.errors import EXIT_OK
 

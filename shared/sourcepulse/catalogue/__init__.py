@@ -100,7 +100,7 @@ def example_of(type_: str) -> Event:
 @cache
 def _recorded() -> tuple[Event, ...]:
     """Return the events that the tests compare every byte with: in a wheel beside the schemas, else in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     folder = next(
         path for path in (package / "files" / "recorded", package.parents[1] / "tests" / "recorded") if path.is_dir()
     )

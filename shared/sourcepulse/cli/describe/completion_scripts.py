@@ -7,7 +7,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from sourcepulse.cli.command_tree import Command, Item
+from sourcepulse.cli.describe.command_tree import Command, Item
 
 _BASH = """\
 # Completion of sourcepulse for bash; also for zsh, which loads bashcompinit first.

@@ -7,9 +7,9 @@ from __future__ import annotations
 import argparse
 
 from sourcepulse import __version__
-from sourcepulse.cli.command_tree import read_tree
+from sourcepulse.cli.describe.command_tree import read_tree
+from sourcepulse.cli.describe.man_page import man_page
 from sourcepulse.cli.main import build_parser
-from sourcepulse.cli.man_page import man_page
 from sourcepulse.errors import EXIT_OK
 
 HELP = "print the man page"

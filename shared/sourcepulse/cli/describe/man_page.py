@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sourcepulse.cli.command_tree import Command, Item
+from sourcepulse.cli.describe.command_tree import Command, Item
 from sourcepulse.cli.main import EXIT_CODES
 
 

@@ -52,7 +52,7 @@ def no_folder(outbox: str, basedir: Path) -> str | None:
     """Return what to do if the folder of the outbox does not exist; until it does, events wait in memory."""
     if (basedir / outbox).parent.is_dir():
         return None
-    return f"the folder of outbox={outbox!r} does not exist; create it, writable for the master"
+    return f"the folder of the outbox {outbox!r} does not exist; create it, writable for the master"
 
 
 def _names_and_tags(master: Any) -> tuple[set[str], set[str]]:

@@ -126,7 +126,7 @@ def test_checkconfig_names_all_mistakes_at_once(tmp_path: Path) -> None:
 def test_checkconfig_shows_that_the_folder_of_the_outbox_is_missing(tmp_path: Path) -> None:
     code, said = checkconfig(tmp_path, "name='ci', outbox='no/such/outbox.db'")
     assert code == 0
-    assert "the folder of outbox='no/such/outbox.db' does not exist; create it" in said
+    assert "the folder of the outbox 'no/such/outbox.db' does not exist; create it" in said
 
 
 def test_checkconfig_says_what_to_write_for_a_name_of_two_words(tmp_path: Path) -> None:

@@ -33,6 +33,12 @@ def test_a_repository_that_publishes_is_well(site: Site) -> None:
         assert line in said
 
 
+def test_before_the_first_push_the_check_says_who_runs_the_relay(site: Site) -> None:
+    code, said = checked(site.server(keys=f"relay = off\nbroker = file://{site.folder}/log.db"))
+    assert code == 0, said
+    assert "with relay = off you run it" in said
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [

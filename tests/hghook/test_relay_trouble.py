@@ -86,7 +86,7 @@ def test_a_broker_file_is_read_again_by_the_relay_on_demand(site: Site) -> None:
         pushed = work.push_ssh(server)
         (talk,) = [line for line in (pushed.stdout + pushed.stderr).splitlines() if "sourcepulse:" in line]
         assert str(site.folder) not in talk, "a path of the server"
-        assert "directory of the log <path>" in talk
+        assert "folder of the log <path>" in talk
         secret.write_text(f"file://{site.folder}/log.db")
         wait_until(lambda: all_delivered(server), LIMIT_SECONDS)
         assert relays(server.outbox) == [relay]

@@ -74,8 +74,14 @@ def _of_outbox(settings: Settings) -> Iterator[Finding]:
         is_default = settings.outbox == os.path.join(settings.dot_hg, DEFAULT_OUTBOX)
         folder = path.parent.parent if is_default and not path.parent.exists() else path.parent
         writable = os.access(folder, os.W_OK | os.X_OK)
-        found = "the first push creates it" if writable else f"{path.parent} is missing or not writable"
+        found = (
+            "the first push creates it"
+            if writable
+            else f"the folder of the outbox {path} does not exist or is not writable for this user"
+        )
         yield Finding("outbox", f"{path} does not exist yet: {found}", well=writable)
+        if not settings.start_relay:
+            yield Finding("relay", "with relay = off you run it; whether it does shows once the outbox exists")
         return
     try:
         with Outbox.open(path, create=False) as outbox:

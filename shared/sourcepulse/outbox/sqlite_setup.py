@@ -30,7 +30,7 @@ def create_empty(path: Path, kind: FileKind, mode: int | None) -> None:
         os.ftruncate(lock_fd, 0)
         os.close(lock_fd)
     except FileNotFoundError:
-        raise kind.unwritable(f"the directory of the {kind.name} {path} does not exist; create it first") from None
+        raise kind.unwritable(f"the folder of the {kind.name} {path} does not exist; create it") from None
 
 
 def choose_journal(db: sqlite3.Connection, path: Path) -> None:

@@ -198,7 +198,7 @@ class Delivery:
             if len(confirmed) < least:
                 return
             if self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable):
-                logger.warning("the %s events reach no queue any more: is anything subscribed?", self.stream)
+                logger.warning("the %s events reach no queue: nothing is subscribed to them now", self.stream)
             if self._destination is not None:
                 self._destination.confirmed()
             report.delivered += len(confirmed)

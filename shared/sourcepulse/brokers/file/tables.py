@@ -157,9 +157,7 @@ def _text(raw: bytes) -> str:
 def check_log_place(path: Path) -> None:
     """Raise BrokerRefusedUsError if no log can be created at this path, or the existing one not written."""
     if not path.parent.is_dir():
-        raise BrokerRefusedUsError(
-            f"the directory of the log {path} does not exist; create it, or correct the broker URL"
-        )
+        raise BrokerRefusedUsError(f"the folder of the log {path} does not exist; create it, or correct the broker URL")
     for place in (path.parent, path):
         if not os.access(place, os.R_OK | os.W_OK) and (place == path.parent or path.exists()):
             raise BrokerRefusedUsError(

@@ -23,7 +23,7 @@ import pytest
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, body, rows
 from sourcepulse.outbox.repair import problems
-from sourcepulse.relay.relay import lock_path
+from sourcepulse.relay.health.liveness import lock_path
 
 HG = str(Path(sys.executable).with_name("hg"))
 SOURCEPULSE = str(Path(sys.executable).with_name("sourcepulse"))

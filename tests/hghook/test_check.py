@@ -14,7 +14,7 @@ from sourcepulse import Consumer
 from sourcepulse.cli.main import main
 from sourcepulse.outbox.delivery_state import bind_broker
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.relay.relay import lock_path
+from sourcepulse.relay.health.liveness import lock_path
 from sourcepulse.testing import system_event
 from support.hg.sites import Repository, Site
 from support.streams.relays import relay_of

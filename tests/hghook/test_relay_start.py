@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.relay.relay import lock_path
+from sourcepulse.relay.health.liveness import lock_path
 from support.events.outbox_contents import outbox_events
 from support.hg.sites import Repository, Site
 from support.streams.relays import relay_of, relays

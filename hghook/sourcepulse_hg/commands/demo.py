@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, ConfigError
-from sourcepulse.relay.relay import lock_path
+from sourcepulse.relay.health.liveness import lock_path
 
 HELP = "show a real hg push arriving as an event"
 

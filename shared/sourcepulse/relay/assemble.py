@@ -18,6 +18,7 @@ from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.collect import collect_announced, collectors, sweep
 from sourcepulse.relay.destination import Destination, Moves, admit, keep_apart, places_of
 from sourcepulse.relay.health.heartbeat import Heartbeat
+from sourcepulse.relay.health.liveness import Touch
 from sourcepulse.relay.relay import Relay, relay_lock
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.streams import Place
@@ -37,7 +38,7 @@ def open_relay(
     with ExitStack() as stack:
         places = places_of(config)
         outbox = stack.enter_context(Outbox.open(path, create=create))
-        stack.enter_context(relay_lock(outbox.path))
+        touch = Touch(stack.enter_context(relay_lock(outbox.path)))
         keep_apart(outbox, places)
         moves = Moves()
         deliveries = [
@@ -54,6 +55,7 @@ def open_relay(
             collect=partial(collect_announced, announced, known),
             keep=Keep(days=config.number("keep_days"), bytes=config.number("keep_bytes")),
             stop=stop,
+            turned=touch,
         )
 
 

@@ -18,6 +18,7 @@ from sourcepulse.errors import OutboxError, OutboxReplacedError, OutboxWriteErro
 from sourcepulse.outbox.files import is_locked, lock_until
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.retention import Keep, prune_by_a_sound_clock
+from sourcepulse.relay.health.liveness import Turns, lock_path
 from sourcepulse.relay.sender import Delivery, DeliveryReport
 from sourcepulse.relay.wakes import Waiter, Wakes
 
@@ -42,15 +43,9 @@ OUTBOX_RETRY_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 
-def lock_path(outbox: Path) -> Path:
-    """Return the path of the file that a running relay holds locked; the file contains the process id."""
-    outbox = Path(os.path.realpath(outbox))
-    return outbox.with_name(outbox.name + ".relay.lock")
-
-
 @contextmanager
-def relay_lock(outbox: Path) -> Iterator[None]:
-    """Hold the right to relay this outbox, or raise RelayRunningError."""
+def relay_lock(outbox: Path) -> Iterator[int]:
+    """Hold the right to relay this outbox, or raise RelayRunningError; yield the open lock file."""
     mode = outbox.stat().st_mode & 0o666
     lock = lock_path(outbox)
     try:
@@ -67,7 +62,7 @@ def relay_lock(outbox: Path) -> Iterator[None]:
             raise RelayRunningError(f"another relay already serves the outbox {outbox}")
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        yield
+        yield fd
     finally:
         os.close(fd)
 
@@ -86,6 +81,7 @@ class Relay:
     `sweep` collects first copies and returns how many were new. `collect` does so for one place that a wake announced
     and returns whether it is done with it.
     Each delivery and `collect` run in a thread with its own outbox connection, so that none waits for another.
+    `turned` is called in one of them each time that the loops of all deliveries have turned.
     """
 
     def __init__(
@@ -97,6 +93,7 @@ class Relay:
         keep: Keep,
         stop: threading.Event,
         collect: Callable[[str, str], bool] = lambda _kind, _location: True,
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
         self._outbox = outbox
         self._deliveries = deliveries
@@ -104,6 +101,7 @@ class Relay:
         self._collect = collect
         self._keep = keep
         self._stop = stop
+        self._turns = Turns([delivery.stream for delivery in deliveries], turned)
         self._last_work = time.monotonic()
         self._crash: Exception | None = None
 
@@ -164,13 +162,17 @@ class Relay:
             self._stop.set()
 
     def _deliver(self, delivery: Delivery, waiter: Waiter, *, beats: bool) -> None:
-        while not self._stop.is_set():
+        def stopping() -> bool:
+            self._turns.report(delivery.stream)
+            return self._stop.is_set()
+
+        while not stopping():
             try:
                 wait_s = delivery.next_attempt_in()
                 if wait_s > 0:
                     self._stop.wait(min(wait_s, 1.0))
                     continue
-                report = delivery.attempt(self._stop.is_set)
+                report = delivery.attempt(stopping)
                 # A relay that exits when idle would look dead to a monitor, so it sends no heartbeats.
                 if beats and report.error is None:
                     delivery.beat()

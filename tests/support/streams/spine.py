@@ -15,7 +15,8 @@ from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, rows
-from sourcepulse.relay.relay import is_relayed, lock_path
+from sourcepulse.relay.health.liveness import lock_path
+from sourcepulse.relay.relay import is_relayed
 from support.hg.sites import Repository, Site
 
 ARRIVAL_LIMIT_SECONDS = 90.0

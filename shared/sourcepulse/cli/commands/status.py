@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import argparse
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sourcepulse.cli.common import add_json, add_settings, open_outbox, print_json, settings
 from sourcepulse.cli.lines import plain
 from sourcepulse.errors import EXIT_OK
+from sourcepulse.events.event import format_time
 from sourcepulse.outbox.queries import figures
+from sourcepulse.relay.health.liveness import LOOP_MAX_SECONDS, last_loop_at
 from sourcepulse.relay.on_demand import START_SECONDS, failed_start, is_on_demand
 from sourcepulse.relay.relay import is_relayed
 
@@ -26,15 +30,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the state of the outbox."""
     with open_outbox(settings(args)) as outbox:
-        state = {**figures(outbox), "relay_running": is_relayed(outbox.path)}
-        failed = failed_start(str(outbox.path), older_than_s=START_SECONDS, now=outbox.now())
+        state = {**figures(outbox), **relay_state(outbox.path)}
+        now = outbox.now()
+        failed = failed_start(str(outbox.path), older_than_s=START_SECONDS, now=now)
     if args.json:
         print_json(state)
     else:
         print("\n".join(lines(state, on_demand=is_on_demand(state["outbox"]))))
+        if (sentence := hung(state, now)) is not None:
+            print(f"trouble  {sentence}")
         if failed is not None and not state["relay_running"]:
             print(f"trouble  the last relay failed to start: {plain(failed)}")
     return EXIT_OK
+
+
+def relay_state(outbox: Path) -> dict[str, Any]:
+    """Return whether a relay serves an outbox, and when its loops last turned."""
+    at = last_loop_at(outbox)
+    return {"relay_running": is_relayed(outbox), "relay_last_loop_at": None if at is None else format_time(at)}
+
+
+def hung(state: dict[str, Any], now: float) -> str | None:
+    """Return a sentence if a relay runs but its loops have not turned for longer than one that works may need."""
+    if not state["relay_running"] or state["relay_last_loop_at"] is None:
+        return None
+    still_s = now - datetime.fromisoformat(state["relay_last_loop_at"]).timestamp()
+    if still_s <= LOOP_MAX_SECONDS:
+        return None
+    return f"a relay runs, but its loop has not turned for {still_s:.0f} s; restart it, and keep its log"
 
 
 def lines(state: dict[str, Any], *, on_demand: bool = False) -> list[str]:

@@ -101,20 +101,23 @@ def _of_outbox(settings: Settings) -> Iterator[Finding]:
         return
     if trouble is not None:
         yield Finding("events", f"{trouble.waiting} wait: {trouble.error}", well=False)
+    yield _of_relay(path, settings, pending)
+
+
+def _of_relay(path: Path, settings: Settings, pending: int) -> Finding:
     if is_relayed(path):
-        yield Finding("relay", "running")
-    elif (failure := failure_of_last_start(settings.outbox)) is not None:
-        yield Finding("relay", f"the last one started is not running: {failure}", well=False)
-    elif settings.start_relay:
+        return Finding("relay", "running")
+    if (failure := failure_of_last_start(settings.outbox)) is not None:
+        return Finding("relay", f"the last one started is not running: {failure}", well=False)
+    if settings.start_relay:
         found = (
             f"not running, and {pending} events are pending: a push starts it"
             if pending
             else "not running; a push starts it"
         )
-        yield Finding("relay", found, well=not pending)
-    else:
-        found = "not running, and with relay = off pushes do not start one: run `sourcepulse relay`"
-        yield Finding("relay", found, well=False)
+        return Finding("relay", found, well=not pending)
+    found = "not running, and with relay = off pushes do not start one: run `sourcepulse relay`"
+    return Finding("relay", found, well=False)
 
 
 def _of_broker(settings: Settings) -> Iterator[Finding]:

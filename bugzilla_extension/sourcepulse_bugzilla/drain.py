@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 from sourcepulse.errors import EventError
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.problems import count_collect_errors
 from sourcepulse_bugzilla.errors import DrainerError, RowError
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of
 from sourcepulse_bugzilla.mapping.rows import Row, read_row
 from sourcepulse_bugzilla.perl.requests import Drainer
+from sourcepulse_bugzilla.visibility.folders import ORIGIN_KIND
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ def drain_batch(drainer: Drainer, outbox: Outbox, emitter: Emitter) -> Drained:
     for row_id, reason in refused.items():
         drainer.bury(row_id, reason)
         logger.error("row %d of Bugzilla's table is buried: %s", row_id, reason)
+    if refused:
+        count_collect_errors(outbox, ORIGIN_KIND, len(refused))
     if fetched.rows and not gone and not refused:
         raise DrainerError("rows stay in Bugzilla's table although they were acknowledged")
     return Drained(published=len(made), buried=len(refused), left=max(0, fetched.depth - len(fetched.rows)))

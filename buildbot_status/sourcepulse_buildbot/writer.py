@@ -16,6 +16,7 @@ from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse.errors import EventError, OutboxError
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox, Stored
+from sourcepulse.outbox.problems import count_collect_errors
 from sourcepulse_buildbot.mapping.emitter import Emitter
 
 #: Makes the events of a fact; called in the writer's thread, so it must hold only copies.
@@ -35,6 +36,9 @@ RETRY_FIRST_SECONDS = 0.2
 RETRY_MOST_SECONDS = 30.0
 #: How long the reactor waits at the end; the rest is recovered at the next start.
 STOP_LIMIT_SECONDS = 5.0
+
+#: The name of this kind of source in the count of collect errors.
+KIND = "buildbot"
 
 #: What an event raises that cannot be encoded; OutboxError is not among them.
 _BAD_EVENT = (EventError, ValueError, TypeError, OverflowError)
@@ -63,6 +67,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="sourcepulse-writer", daemon=True)
         #: How many facts were stored, could not be mapped, were refused.
         self.stored = self.unmapped = self.refused = 0
+        #: How many of them the outbox has counted.
+        self._counted = 0
 
     def start(self) -> None:
         self._thread.start()
@@ -153,6 +159,7 @@ class Writer:
                 batch.clear()
                 self.stored += sum(one.new for one in stored)
                 self._committed_at = time.monotonic()
+            self._count(outbox)
             if errand is not None:
                 result = _tried(errand.work, outbox)
                 self._queue.popleft()
@@ -162,6 +169,12 @@ class Writer:
             else:
                 # What arrived during the commit waits for the next one.
                 return
+
+    def _count(self, outbox: Outbox) -> None:
+        errors = self.unmapped + self.refused
+        if errors > self._counted:
+            count_collect_errors(outbox, KIND, errors - self._counted)
+            self._counted = errors
 
     def _append(self, outbox: Outbox, batch: list[Event]) -> list[Stored]:
         try:

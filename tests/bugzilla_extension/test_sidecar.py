@@ -125,6 +125,8 @@ def test_a_row_that_cannot_be_published_is_buried_and_the_rest_goes_on(bugzilla:
     assert bugzilla.rows() == [(bad, "its payload is not of version 1: upgrade sourcepulse")]
     assert f"row {bad} of Bugzilla's table is buried: its payload is not of version 1" in ran.stderr
     assert first < bad < last
+    with Outbox.open(outbox) as opened:
+        assert figures(opened)["collect_errors"] == {"bugzilla": 1}
 
 
 def test_buried_rows_are_tried_again_on_request(bugzilla: StandIn, outbox: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.outbox.queries import Selection, rows
+from sourcepulse.outbox.queries import Selection, figures, rows
 from sourcepulse_buildbot import writer as writer_module
 from sourcepulse_buildbot.mapping.emitter import Emitter
 from sourcepulse_buildbot.mapping.redaction import Redactor
@@ -134,6 +134,8 @@ def test_a_fact_that_cannot_become_an_event_is_said_and_the_next_ones_go_on(tmp_
     assert [event.data["masterid"] for event in stored_events(tmp_path / "outbox.db")] == [1, 2]
     assert (writer.stored, writer.unmapped) == (2, 1)
     assert said == ["no event could be made by broken: no such time"]
+    with Outbox.open(tmp_path / "outbox.db") as outbox:
+        assert figures(outbox)["collect_errors"] == {"buildbot": 1}
 
 
 def test_an_event_that_cannot_be_stored_is_logged_and_the_others_of_its_commit_are_stored(tmp_path: Path) -> None:

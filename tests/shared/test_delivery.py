@@ -268,7 +268,7 @@ def test_an_event_whose_bytes_were_damaged_is_buried_and_the_rest_flows_on(outbo
 def test_a_clock_that_is_set_back_does_not_make_the_broker_wait_for_it(tmp_path: Path) -> None:
     now = 2_000_000.0
     with Outbox.open(tmp_path / "o.db", clock=lambda: now) as outbox:
-        record_failure(outbox, "public", "gone", retry_in=lambda _: 30.0)
+        record_failure(outbox, "public", BrokerUnavailableError("gone"), retry_in=lambda _: 30.0)
         assert next_attempt_in(outbox, "public") == 30.0
         now -= 86_400.0
         assert next_attempt_in(outbox, "public") == 0.0

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from sourcepulse.events.event import format_time
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.outbox.problems import clear_problem, set_problem
+from sourcepulse.outbox.problems import clear_problem, count_collect_errors, set_problem
 from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_bugzilla.drain import drain_batch
+from sourcepulse_bugzilla.errors import DrainerError, LockedError, PausedError
 from sourcepulse_bugzilla.history.marks import MarksFile
 from sourcepulse_bugzilla.history.reconcile import Reconciled, reconcile
 from sourcepulse_bugzilla.lifecycle.stopping import Stop
@@ -23,6 +24,7 @@ from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.perl.child import Child
 from sourcepulse_bugzilla.perl.requests import SCRIPT, Drainer, Hello, Stats
 from sourcepulse_bugzilla.visibility.folder_of_site import claim_site, folder_of, open_site
+from sourcepulse_bugzilla.visibility.folders import ORIGIN_KIND
 
 #: The name in `status` of the problem that the extension writes no rows although it should.
 SILENT = "bugzilla-silent"
@@ -130,4 +132,10 @@ def _opened(work: Work, stop: Stop, manager: ServiceManager) -> Iterator[tuple[O
         outbox = stack.enter_context(Outbox.open(work.outbox, private=True))
         child = Child(work.command, step=manager.alive, give_up_at=stop.give_up_at)
         drainer = stack.enter_context(Drainer(child))
-        yield outbox, drainer, drainer.hello()
+        try:
+            yield outbox, drainer, drainer.hello()
+        except (PausedError, LockedError):
+            raise
+        except DrainerError:
+            count_collect_errors(outbox, ORIGIN_KIND)
+            raise

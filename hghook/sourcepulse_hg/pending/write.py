@@ -193,7 +193,7 @@ class HandOver(Record):
         """Collect the first copies; return whether none is left."""
         from sourcepulse.errors import OutboxLockedError, SourcePulseError
         from sourcepulse.outbox.outbox import Outbox
-        from sourcepulse_hg.pending.collect import collect_first_copies, find_repository
+        from sourcepulse_hg.pending.collect import KIND, collect_first_copies, find_repository
 
         settings = self.settings
         make_default_outbox_folder(settings)
@@ -205,6 +205,10 @@ class HandOver(Record):
                     deadline_s=COLLECT_LIMIT_SECONDS,
                     lock_wait_s=LOCK_WAIT_SECONDS,
                 )
+                if found.quarantined:
+                    from sourcepulse.outbox.problems import count_collect_errors
+
+                    count_collect_errors(outbox, KIND)
                 self._warn_of_trouble(outbox)
         except OutboxLockedError as error:
             self.messages.note(f"{_LATER}: {error}")

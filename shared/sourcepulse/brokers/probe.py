@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers.exchange_names import check_place
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
+from sourcepulse.errors import BrokerBlockedError, BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
@@ -67,7 +67,7 @@ def _probe_amqp(url: BrokerUrl, exchange: str, key: str) -> str:
         except exceptions.ChannelError as error:
             raise describe(error, connection.host, url.vhost) from None
         if connection.blocked:
-            raise BrokerUnavailableError(f"{connection.host} blocks publishers: memory or disk alarm")
+            raise BrokerBlockedError(f"{connection.host} blocks publishers: memory or disk alarm")
         return f"{connection.host} lets us publish to the exchange {exchange!r}"
     finally:
         connection.close()

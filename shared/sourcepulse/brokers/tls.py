@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, BrokerUntrustedError
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
@@ -47,7 +47,7 @@ def context_of(url: BrokerUrl) -> ssl.SSLContext | None:
 def describe_tls(error: ssl.SSLError, host: str) -> BrokerUnavailableError:
     """Return an error that describes a TLS failure and what to check."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return BrokerUnavailableError(
+        return BrokerUntrustedError(
             f"the certificate of {host} cannot be trusted: {error.verify_message}; "
             "check the host name in the URL, and name the CA's file with ?ca="
         )

@@ -8,16 +8,19 @@ import json
 from collections.abc import Callable
 from sqlite3 import Connection
 
+from sourcepulse.errors import SourcePulseError
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.outbox.tables import ensure_delivery, note, set_notes
+from sourcepulse.outbox.tables import add_to_note, ensure_delivery, note, notes, set_notes
 
 #: Each is a decision of an operator; beyond this many the oldest are forgotten.
 PLACES_MAX = 1_000
 
-#: Rows of the table `meta`, by stream: every place that it was ever sent to, and the digest of the settings with which
-#: an attempt failed.
+#: Rows of the table `meta`, by stream: every place that it was ever sent to, the digest of the settings with which an
+#: attempt failed, the reason of the last failure, and the number of failures of each reason.
 _PLACES = "places of "
 _TRIED = "tried "
+_REASON = "last reason of "
+_FAILURES = "failures of "
 
 
 def bound_broker(outbox: Outbox, stream: str) -> str | None:
@@ -66,9 +69,14 @@ def _places(db: Connection, stream: str) -> tuple[str, ...]:
 
 
 def record_failure(
-    outbox: Outbox, stream: str, error: str, *, retry_in: Callable[[int], float], settings: str | None = None
+    outbox: Outbox,
+    stream: str,
+    error: SourcePulseError,
+    *,
+    retry_in: Callable[[int], float],
+    settings: str | None = None,
 ) -> float:
-    """Record a failed attempt and return the seconds until the next, `retry_in(failures so far)`.
+    """Record and count a failed attempt and return the seconds until the next, `retry_in(failures so far)`.
 
     `settings` is a digest of the settings with which it failed.
     """
@@ -80,11 +88,30 @@ def record_failure(
         db.execute(
             "UPDATE deliveries SET failures = failures + 1, next_attempt_at = ?, last_error = ?, "
             "last_error_at = ? WHERE stream = ?",
-            (now + wait_s, error, now, stream),
+            (now + wait_s, str(error), now, stream),
         )
+        set_notes(db, {_REASON + stream: error.reason})
+        add_to_note(db, f"{_FAILURES}{stream} {error.reason}", 1)
         if settings is not None:
             set_notes(db, {_TRIED + stream: settings})
     return wait_s
+
+
+def count_failure(outbox: Outbox, stream: str, error: SourcePulseError) -> None:
+    """Count a failure that no attempt at the broker had, because the outbox itself could not be used."""
+    with outbox.writing(durable=False) as db:
+        add_to_note(db, f"{_FAILURES}{stream} {error.reason}", 1)
+
+
+def failures_by_reason(db: Connection, stream: str) -> dict[str, int]:
+    """Return how often a stream failed since the outbox was made, by the reason of the error."""
+    prefix = f"{_FAILURES}{stream} "
+    return {name.removeprefix(prefix): int(value) for name, value in notes(db, prefix).items()}
+
+
+def last_reason(db: Connection, stream: str) -> str | None:
+    """Return the reason of the last failure of a stream, None if there was none."""
+    return note(db, _REASON + stream)
 
 
 def record_contact(outbox: Outbox, stream: str) -> None:

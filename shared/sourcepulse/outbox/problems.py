@@ -1,18 +1,24 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Problems that a source or a check records in the outbox, so that `status` shows them until they are over."""
+"""Problems that a source or a check records in the outbox, so that `status` shows them until they are over.
+
+What a source could not collect is counted for ever.
+"""
 
 from __future__ import annotations
 
 import json
+from sqlite3 import Connection
 from typing import Any
 
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.outbox.tables import note, remove_notes, set_notes
+from sourcepulse.outbox.tables import add_to_note, note, notes, remove_notes, set_notes
 
 #: The prefix of their rows in the table `meta`, and how much of a sentence is kept.
 PROBLEMS = "problem "
 PROBLEM_MAX_CHARACTERS = 1_000
+#: The same for the number of collect errors of each kind of source.
+_COLLECT_ERRORS = "collect errors of "
 
 
 def set_problem(outbox: Outbox, name: str, sentence: str, *, place: str = "") -> None:
@@ -35,6 +41,20 @@ def clear_problem(outbox: Outbox, name: str, *, place: str = "") -> None:
     if _recorded(outbox, key) is not None:
         with outbox.writing() as db:
             remove_notes(db, [key])
+
+
+def count_collect_errors(outbox: Outbox, kind: str, number: int = 1) -> None:
+    """Count what could not be collected whole from a kind of source.
+
+    That is a sweep that failed, first copies set aside, a buried row, or a fact of which no event could be made.
+    """
+    with outbox.writing(durable=False) as db:
+        add_to_note(db, _COLLECT_ERRORS + kind, number)
+
+
+def collect_errors(db: Connection) -> dict[str, int]:
+    """Return the number of collect errors since the outbox was made, by kind of source."""
+    return {name.removeprefix(_COLLECT_ERRORS): int(value) for name, value in notes(db, _COLLECT_ERRORS).items()}
 
 
 def _recorded(outbox: Outbox, key: str) -> dict[str, Any] | None:

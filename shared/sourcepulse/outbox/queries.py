@@ -13,8 +13,9 @@ from typing import Any
 from sourcepulse.errors import NothingThereError
 from sourcepulse.events.event import PUBLIC, RESTRICTED, format_time
 from sourcepulse.events.topics import matches
+from sourcepulse.outbox.delivery_state import failures_by_reason, last_reason
 from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, UNROUTABLE_SINCE, Outbox, count_pending
-from sourcepulse.outbox.problems import PROBLEMS
+from sourcepulse.outbox.problems import PROBLEMS, collect_errors
 from sourcepulse.outbox.tables import note, notes
 
 STATES = (PENDING, DELIVERED, BURIED)
@@ -126,6 +127,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
                 "SELECT kind, location, last_seen_at, last_report FROM origins ORDER BY kind, location"
             )
         ]
+        errors = collect_errors(db)
         (replays,) = db.execute("SELECT count(*) FROM replays").fetchone()
         kept, kept_bytes = db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM bodies").fetchone()
     return {
@@ -138,6 +140,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
         "payload_bytes_kept": kept_bytes,
         "sources": sources,
         "origins": origins,
+        "collect_errors": errors,
     }
 
 
@@ -162,8 +165,10 @@ def _stream_figures(db: Connection, stream: str, now: float) -> dict[str, Any]:
         "failures": failures,
         "next_attempt_at": _moment(next_at),
         "last_error": error,
+        "last_error_reason": last_reason(db, stream),
         "last_error_at": _moment(error_at),
         "last_delivery_at": _moment(delivery_at),
+        "failures_by_reason": failures_by_reason(db, stream),
     }
 
 

@@ -116,6 +116,15 @@ def set_notes(db: Connection, values: Mapping[str, str]) -> None:
     db.executemany("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", list(values.items()))
 
 
+def add_to_note(db: Connection, name: str, number: int) -> None:
+    """Add to the note of this name, which is a whole number."""
+    db.execute(
+        "INSERT INTO meta (name, value) VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + excluded.value",
+        (name, str(number)),
+    )
+
+
 def remove_notes(db: Connection, names: Iterable[str]) -> None:
     """Remove notes; missing ones are ignored."""
     db.executemany("DELETE FROM meta WHERE name = ?", [(name,) for name in names])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sourcepulse.errors import ConfigError, SourcePulseError
 from sourcepulse.outbox.outbox import Origin, Outbox
+from sourcepulse.outbox.problems import count_collect_errors
 
 #: The entry points of the collectors of plugins.
 ENTRY_POINT_GROUP = "sourcepulse.collectors"
@@ -99,9 +100,11 @@ def _collect_origin(outbox: Outbox, known: Mapping[str, Collector], origin: Orig
     except SourcePulseError as error:
         logger.warning("%s %s cannot be collected: %s", origin.kind, origin.location, error)
         outbox.note_sweep(origin, {"error": str(error)})
+        count_collect_errors(outbox, origin.kind)
         return CollectReport()
     if report != CollectReport():
         outbox.note_sweep(origin, asdict(report))
     if report.quarantined:
+        count_collect_errors(outbox, origin.kind)
         logger.warning("%s %s has quarantined first copies: %s", origin.kind, origin.location, report.quarantined)
     return report

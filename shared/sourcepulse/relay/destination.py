@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers import Publisher, open_publisher
-from sourcepulse.errors import BrokerRefusedUsError, ConfigError
+from sourcepulse.errors import ConfigError, DestinationError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.outbox.delivery_state import bind_broker, bound_broker, record_failure, remember_place
 from sourcepulse.outbox.delivery_state import places as former_places
@@ -47,7 +47,7 @@ def keep_apart(outbox: Outbox, places: dict[str, Place]) -> None:
             check_former(former, places[RESTRICTED])
     except ConfigError as error:
         # A relay started by the hook has no terminal, so `status` shows the error.
-        record_failure(outbox, RESTRICTED, str(error), retry_in=lambda _: 0.0)
+        record_failure(outbox, RESTRICTED, error, retry_in=lambda _: 0.0)
         raise
 
 
@@ -65,8 +65,9 @@ def admit(outbox: Outbox, stream: str, broker: str, *, rebind: bool) -> None:
             f"`sourcepulse outbox rebind --outbox {outbox.path}`, or start the relay with --rebind"
         )
         # A relay started by the hook has no terminal, so `status` shows the error.
-        record_failure(outbox, stream, text, retry_in=lambda _: 0.0)
-        raise ConfigError(text)
+        error = ConfigError(text)
+        record_failure(outbox, stream, error, retry_in=lambda _: 0.0)
+        raise error
     # Before anything is sent, because subscribers there may receive events that are never confirmed.
     remember_place(outbox, stream, broker)
     if recorded is not None:
@@ -108,7 +109,7 @@ class Destination:
     def publisher(self) -> Publisher:
         """Return an unopened publisher for the current settings.
 
-        BrokerRefusedUsError if they are wrong, or if the stream may not go there.
+        DestinationError if they are wrong, or if the stream may not go there.
         """
         self._tried = self._look()
         self._moves_seen = self._moves.count
@@ -122,7 +123,7 @@ class Destination:
                 admit(self._outbox, self.stream, str(place), rebind=False)
             publisher = open_publisher(place.url, exchange=place.exchange)
         except ConfigError as error:
-            raise BrokerRefusedUsError(str(error)) from error
+            raise DestinationError(str(error)) from error
         if str(place) != str(self.place):
             self._moves.count += 1
             self._moves_seen = self._moves.count

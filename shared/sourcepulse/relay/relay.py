@@ -180,6 +180,7 @@ class Relay:
                 raise
             except OutboxError as error:
                 logger.error("%s; trying again in %.0f s", error, OUTBOX_RETRY_SECONDS)
+                delivery.count_failure(error)
                 self._stop.wait(OUTBOX_RETRY_SECONDS)
                 continue
             if report != DeliveryReport():

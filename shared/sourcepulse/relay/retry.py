@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from sourcepulse.brokers.backoff import backoff_seconds
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, VisibilityUnknownError
-from sourcepulse.outbox.delivery_state import failed_settings, next_attempt_in, record_failure
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, OutboxError, VisibilityUnknownError
+from sourcepulse.outbox.delivery_state import count_failure, failed_settings, next_attempt_in, record_failure
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.destination import Destination
 
@@ -63,8 +64,13 @@ class Retry:
         wait_s = record_failure(
             self._outbox,
             self._stream,
-            str(error),
+            error,
             retry_in=lambda failures: retry_seconds(failures, first=first, jitter=self._jitter),
             settings=None if self._destination is None else self._destination.mark(),
         )
         logger.warning("%s; trying the %s stream again in %.1f s", error, self._stream, wait_s)
+
+    def count(self, error: OutboxError) -> None:
+        """Count a failure of the outbox itself, unless that cannot be written at all."""
+        with suppress(OutboxError):
+            count_failure(self._outbox, self._stream, error)

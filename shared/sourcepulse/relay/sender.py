@@ -97,6 +97,8 @@ class Delivery:
         self._pulse_format = pulse_format
         self._clock = clock
         self._retry = Retry(outbox, stream, destination, jitter)
+        #: Counts a failure of the outbox itself.
+        self.count_failure = self._retry.count
         self._publisher: Publisher | None = None
         self._is_prepared = False
 

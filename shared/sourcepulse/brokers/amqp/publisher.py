@@ -26,7 +26,7 @@ from sourcepulse.brokers.amqp.connection import (
 )
 from sourcepulse.brokers.amqp.frames import content_frames, publish_method
 from sourcepulse.brokers.network.publisher import ConfirmedPublisher
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
+from sourcepulse.errors import BrokerBlockedError, BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 
 #: How many messages may be unconfirmed; more is not faster, and a lost connection repeats all of them.
 WINDOW = 1000
@@ -166,7 +166,7 @@ class AmqpPublisher(ConfirmedPublisher):
         except BrokerUnavailableError:
             pass
         if self._connection.blocked:
-            error = BrokerUnavailableError(f"{self._connection.host} blocks publishers: memory or disk alarm")
+            error = BrokerBlockedError(f"{self._connection.host} blocks publishers: memory or disk alarm")
         self._failure = error
 
     def _reopen(self) -> None:

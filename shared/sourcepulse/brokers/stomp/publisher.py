@@ -13,7 +13,7 @@ from sourcepulse.brokers import Message, Outcome, Settlement
 from sourcepulse.brokers.network.publisher import ConfirmedPublisher
 from sourcepulse.brokers.stomp.connection import StompConnection
 from sourcepulse.brokers.stomp.frames import Blame, ErrorFrameError
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.errors import BrokerBlockedError, BrokerRefusedUsError, BrokerUnavailableError
 
 
 class StompPublisher(ConfirmedPublisher):
@@ -122,7 +122,7 @@ class StompPublisher(ConfirmedPublisher):
             return
         if error.blame is Blame.US:
             raise BrokerRefusedUsError(f"{host} refuses us: {error}")
-        raise BrokerUnavailableError(f"{host} stores nothing for now: {error}")
+        raise BrokerBlockedError(f"{host} stores nothing for now: {error}")
 
     def _lost(self, error: BrokerUnavailableError) -> None:
         """Handle the broker's last frames: an ERROR among them may blame a message."""

@@ -319,7 +319,7 @@ def test_a_conflict_is_kept_when_the_outbox_is_repaired(old: StandIn, new: Stand
     once(old, outbox)
     once(new, outbox)
     problem = status(outbox)
-    assert run_command("outbox", "repair", "--force", "--outbox", str(outbox)).returncode == EXIT_OK
+    assert run_command("outbox", "repair", "--force", "--apply", "--outbox", str(outbox)).returncode == EXIT_OK
     outbox.chmod(0o600)
     assert status(outbox) == problem
     assert relay(outbox).returncode == EXIT_BROKER

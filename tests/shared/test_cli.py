@@ -141,7 +141,7 @@ def test_a_damaged_outbox_is_exit_code_6_and_names_the_repair(
     assert main(["status", "--outbox", str(tmp_path / "o.db")]) == 6
     assert "outbox repair" in capsys.readouterr().err
     # Nothing could be read of it, and that is not success.
-    assert main(["outbox", "repair", "--outbox", str(tmp_path / "o.db")]) == 5
+    assert main(["outbox", "repair", "--apply", "--outbox", str(tmp_path / "o.db")]) == 5
     assert main(["outbox", "check", "--outbox", str(tmp_path / "o.db")]) == 0
 
 
@@ -190,10 +190,13 @@ def test_bury_retry_and_replay_work_by_id_by_its_beginning_and_by_position(
     assert main(["outbox", "bury", "--outbox", outbox, ids[0], ids[1][:13], "3", "--reason", "why not"]) == 0
     assert said(capsys).splitlines() == [f"{id_}  system.test.degraded  buried" for id_ in ids]
     assert {row["reason"] for row in listed(capsys, outbox, "--state", "buried")} == {"why not"}
-    assert main(["outbox", "retry", "--outbox", outbox, "--all"]) == 0
+    assert main(["outbox", "retry", "--outbox", outbox, "--all", "--apply"]) == 0
     assert main(["outbox", "retry", "--outbox", outbox, "--all"]) == 3
     assert main(["relay", "--once", "--outbox", outbox, "--broker", f"file://{outbox}.log"]) == 0
-    assert main(["outbox", "replay", "--outbox", outbox, "--topic", "system.#", "--since", "2020-01-01T00:00Z"]) == 0
+    assert (
+        main(["outbox", "replay", "--outbox", outbox, "--apply", "--topic", "system.#", "--since", "2020-01-01T00:00Z"])
+        == 0
+    )
     assert main(["relay", "--once", "--outbox", outbox, "--broker", f"file://{outbox}.log"]) == 0
     capsys.readouterr()
     main(["status", "--json", "--outbox", outbox])

@@ -69,7 +69,7 @@ def test_a_sound_outbox_is_not_repaired_without_force(outbox: Path, capsys: pyte
     assert main(["outbox", "repair", "--outbox", str(outbox)]) == 6
     assert "is sound" in capsys.readouterr().err
     assert outbox.read_bytes() == before
-    assert main(["outbox", "repair", "--force", "--json", "--outbox", str(outbox)]) == 0
+    assert main(["outbox", "repair", "--force", "--apply", "--json", "--outbox", str(outbox)]) == 0
     assert json.loads(capsys.readouterr().out)["payloads_lost"] == 0
 
 
@@ -102,7 +102,7 @@ def test_lost_payloads_are_reported_by_repair_and_show(outbox: Path, capsys: pyt
     for at in leaves[10:20]:
         raw[at : at + 4096] = bytes(4096)
     outbox.write_bytes(raw)
-    assert main(["outbox", "repair", "--json", "--outbox", str(outbox)]) == 5
+    assert main(["outbox", "repair", "--apply", "--json", "--outbox", str(outbox)]) == 5
     report = json.loads(capsys.readouterr().out)
     assert report["payloads_lost"] > 0
     with Outbox.open(outbox) as opened:
@@ -173,7 +173,7 @@ def test_a_type_means_the_same_with_and_without_its_version(
 ) -> None:
     assert main(["outbox", "list", "--outbox", str(outbox), "--type", type_]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + 200
-    assert main(["outbox", "replay", "--outbox", str(outbox), "--type", type_]) == 0
+    assert main(["outbox", "replay", "--apply", "--outbox", str(outbox), "--type", type_]) == 0
     assert main(["outbox", "list", "--outbox", str(outbox), "--type", "system.test"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 200
 
@@ -182,7 +182,7 @@ def test_vacuum_gives_the_disk_back(outbox: Path, capsys: pytest.CaptureFixture[
     with Outbox.open(outbox) as opened:
         assert prune(opened, Keep(days=30, bytes=50_000)) > 150
     before = outbox.stat().st_size
-    assert main(["outbox", "vacuum", "--outbox", str(outbox)]) == 0
+    assert main(["outbox", "vacuum", "--apply", "--outbox", str(outbox)]) == 0
     freed = int(capsys.readouterr().out.split()[0])
     assert freed > before // 2
     assert outbox.stat().st_size == before - freed

@@ -88,7 +88,7 @@ def test_what_was_done_to_events_is_a_line_each_in_both_forms(outbox: str, capsy
     with Outbox.open(outbox) as opened:
         opened.acknowledge("public", [1])
     assert out(capsys, "outbox", "replay", "1", "--outbox", outbox).endswith("to be replayed\n")
-    said = out(capsys, "outbox", "repair", "--force", "--outbox", outbox)
+    said = out(capsys, "outbox", "repair", "--force", "--apply", "--outbox", outbox)
     assert re.fullmatch(rf"{outbox} is a new file with .*3 events, .*; the former file is kept as {outbox}\..*\n", said)
     assert out(capsys, "collect", "--outbox", outbox) == "0 events were stored\n"
     assert json.loads(out(capsys, "collect", "--json", "--outbox", outbox)) == {"collected": 0}

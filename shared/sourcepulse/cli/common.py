@@ -121,6 +121,19 @@ def add_json(parser: argparse.ArgumentParser, what: str = "one JSON object per l
     parser.add_argument("--json", action="store_true", help=what)
 
 
+def add_apply(parser: argparse.ArgumentParser) -> None:
+    """Add `--apply`."""
+    parser.add_argument("--apply", action="store_true", help="do it; without this, only print what would be done")
+
+
+def is_applied(args: argparse.Namespace, *, bulk: bool = True) -> bool:
+    """Return whether to make a change; a change in bulk needs `--apply`, else the log says that nothing is changed."""
+    if args.apply or not bulk:
+        return True
+    logger.warning("nothing was changed; with --apply it is")
+    return False
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write aligned columns below their names, nothing for no rows; the texts are made harmless for a terminal."""
     lines = [[plain(cell) for cell in row] for row in rows]

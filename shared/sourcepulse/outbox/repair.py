@@ -64,20 +64,24 @@ def problems(outbox: Outbox) -> list[str]:
     return found
 
 
-def check_needs_repair(path: Path) -> None:
-    """Raise OutboxError if a file is sound or foreign, because a repair would needlessly begin a new epoch."""
+def check_needs_repair(path: Path) -> list[str]:
+    """Return what is wrong with a file; OutboxError if it is sound or foreign.
+
+    A repair of such a file would needlessly begin a new epoch.
+    """
     try:
         with Outbox.open(path, create=False) as outbox:
             found = problems(outbox)
     except OutboxForeignError:
         raise
-    except OutboxDamagedError:
-        return
+    except OutboxDamagedError as error:
+        return [str(error)]
     if not found:
         raise OutboxError(
             f"the outbox {path} is sound; a repair would only begin a new epoch, which every consumer sees as a reset. "
             "Use --force to repair it anyway"
         )
+    return found
 
 
 def repair(path: Path) -> RepairReport:

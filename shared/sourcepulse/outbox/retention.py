@@ -89,6 +89,13 @@ def vacuum(outbox: Outbox) -> int:
         return before - _size(db)
 
 
+def reclaimable(outbox: Outbox) -> int:
+    """Return how many bytes of the file are free; `vacuum` also packs pages that are half empty."""
+    with outbox.reading() as db:
+        pages, bytes_each = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+    return int(pages * bytes_each)
+
+
 def _size(db: Connection) -> int:
     pages, bytes_each = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     return int(pages * bytes_each)

@@ -80,7 +80,11 @@ def test_what_is_requeued_comes_to_its_consumer_as_it_came_at_first(broker: Brok
     assert next_event(consumer) == events[1]
     consumer.acknowledge()
     assert is_silent(consumer)
-    assert command("requeue", "--all") == (OK, [f"{events[0].id}  hg.push.v1  hg.push.repo  not today"])
+    # Without --apply only what would be done is printed.
+    for action in ("drop", "requeue"):
+        assert command(action, "--all") == (OK, [f"{events[0].id}  hg.push.v1  hg.push.repo  not today"])
+    assert is_silent(consumer)
+    assert command("requeue", "--all", "--apply") == (OK, [f"{events[0].id}  hg.push.v1  hg.push.repo  not today"])
     assert next_event(consumer) == events[0]
     consumer.acknowledge()
     assert (is_silent(consumer), consumer.stats.bad) == (True, 0)
@@ -95,7 +99,7 @@ def test_what_waits_for_a_consumer_that_is_away_comes_with_what_is_requeued(
     reject(consumer, 1, "because")
     consumer.close()
     broker.publish_events(push_event(2))
-    assert command("requeue", "--all")[0] == OK
+    assert command("requeue", "--all", "--apply")[0] == OK
     assert sorted(take(broker.consumer("hg.#"), 2)) == [1, 2]
 
 
@@ -117,7 +121,7 @@ def test_what_is_not_an_event_has_a_digest_as_its_id_and_can_be_dropped(
     assert command("requeue", first)[0] == OK
     assert is_silent(consumer)
     assert consumer.stats.bad == 3
-    code, lines = command("drop", "--all")
+    code, lines = command("drop", "--all", "--apply")
     assert (code, [line.split()[0] for line in lines]) == (OK, [ids[3], first])
     assert broker.take_dead(broker.queue) == []
 
@@ -156,7 +160,7 @@ def rejecting(broker: BrokerUnderTest, count: int) -> Iterator[None]:
 
 def test_all_dead_letters_are_dropped_though_they_share_one_id(broker: BrokerUnderTest, command: Command) -> None:
     put_aside_alike(broker, MANY)
-    code, lines = command("drop", "--all")
+    code, lines = command("drop", "--all", "--apply")
     assert (code, len(lines), len(set(lines))) == (OK, MANY, 1)
     assert broker.take_dead(broker.queue) == []
 
@@ -166,7 +170,7 @@ def test_all_dead_letters_are_requeued_once_though_they_share_one_id_and_are_rej
 ) -> None:
     put_aside_alike(broker, MANY)
     with rejecting(broker, MANY):
-        code, lines = command("requeue", "--all")
+        code, lines = command("requeue", "--all", "--apply")
     assert (code, len(lines)) == (OK, MANY)
     assert all(line.endswith("because") for line in lines)
     assert [letter.reason for letter in broker.take_dead(broker.queue)] == ["again"] * MANY
@@ -181,15 +185,15 @@ def test_bad_input_changes_nothing_and_is_named(
 
     consumer = broker.consumer("hg.#")
     assert refusal("list", broker.queue)[0] == NOTHING
-    code, text = refusal("drop", "no-such-queue", "--all")
+    code, text = refusal("drop", "no-such-queue", "--all", "--apply")
     assert (code, "dead letters" in text) == (NOTHING, True)
-    assert refusal("requeue", "no-such-queue", "--all") == (code, text)
+    assert refusal("requeue", "no-such-queue", "--all", "--apply") == (code, text)
     broker.publish_events(push_event(1))
     reject(consumer, 1, "because")
     for action in ("requeue", "drop"):
         code, text = refusal(action, broker.queue)
         assert (code, "use --all" in text) == (USAGE, True)
-        assert refusal(action, broker.queue, push_event(1).id, "--all")[0] == USAGE
+        assert refusal(action, broker.queue, push_event(1).id, "--all", "--apply")[0] == USAGE
     code, text = refusal("drop", broker.queue, push_event(1).id, "no-such-id")
     assert (code, "nothing was done: no-such-id" in text) == (NOTHING, True)
     assert len(broker.dead(1)) == 1
@@ -204,7 +208,10 @@ def test_dead_letters_stay_where_their_queue_is_gone(
     reject(consumer, 1, "because")
     consumer.close()
     broker.remove_queue()
-    assert main(["dead-letters", "requeue", broker.queue, "--all", "--broker-file", str(broker_file)]) == NOTHING
+    assert (
+        main(["dead-letters", "requeue", broker.queue, "--all", "--apply", "--broker-file", str(broker_file)])
+        == NOTHING
+    )
     assert "there is no queue" in capsys.readouterr().err
     assert len(broker.dead(1)) == 1
 
@@ -214,7 +221,7 @@ def test_a_kill_in_the_middle_of_a_requeue_loses_nothing(broker: BrokerUnderTest
     broker.publish_events(*(push_event(number) for number in range(1, MANY + 1)))
     reject(consumer, MANY, "because")
     consumer.close()
-    program = [sys.executable, "-m", "sourcepulse.cli", "dead-letters", "requeue", broker.queue, "--all"]
+    program = [sys.executable, "-m", "sourcepulse.cli", "dead-letters", "requeue", broker.queue, "--all", "--apply"]
     program += ["--broker-file", str(broker_file)]
     process = subprocess.Popen(program, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -237,7 +244,7 @@ def test_nothing_is_dropped_that_could_not_be_printed(broker: BrokerUnderTest, b
     consumer = broker.consumer("hg.#")
     broker.publish_events(push_event(1))
     reject(consumer, 1, "because")
-    program = [sys.executable, "-m", "sourcepulse.cli", "dead-letters", "drop", broker.queue, "--all"]
+    program = [sys.executable, "-m", "sourcepulse.cli", "dead-letters", "drop", broker.queue, "--all", "--apply"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*program, "--broker-file", str(broker_file)], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
@@ -256,7 +263,10 @@ def test_a_forged_dead_letter_is_not_requeued_to_the_queue_of_another(
     with StompWire(broker.node.port, (broker.plain.user, broker.plain.password)) as wire:
         headers = {"destination": f"/queue/Consumer.{broker.queue}.dead", "x-queue": f"/queue/{queue}"}
         assert wire.request("SEND", headers, b"forged").command == "RECEIPT"
-    assert main(["dead-letters", "requeue", broker.queue, "--all", "--broker-file", str(broker_file)]) == NOTHING
+    assert (
+        main(["dead-letters", "requeue", broker.queue, "--all", "--apply", "--broker-file", str(broker_file)])
+        == NOTHING
+    )
     assert "does not name the queue of this subscription" in capsys.readouterr().err
     assert len(broker.dead(1)) == 1
 
@@ -280,7 +290,7 @@ def test_a_dead_letter_that_names_no_queue_is_named_and_holds_up_no_other(
     reject(consumer, 2, "because")
     code, out, err = requeue(older, others[0])
     assert (code, out, f"not requeued: {older};" in err) == (NOTHING, "", True)
-    code, out, err = requeue("--all")
+    code, out, err = requeue("--all", "--apply")
     assert (code, [line.split()[0] for line in out.splitlines()]) == (NOTHING, others)
     assert f"not requeued: {older};" in err
     assert take(consumer, 2) == [2, 3]

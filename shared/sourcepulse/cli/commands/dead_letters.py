@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """List, show, requeue or drop the dead letters of a durable queue.
 
-A body that is not an event has a digest, raw:..., as its id, and can be requeued and dropped like any other.
+A body that is not an event has a digest, raw:..., as its id, and can be requeued and dropped like any other. With
+--all, `requeue` and `drop` print what they would change; with --apply they do it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from sourcepulse.brokers.dead_letters import (
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli.common import (
     add_action,
+    add_apply,
     add_json,
     add_settings,
+    is_applied,
     positive,
     print_json,
     print_table,
@@ -65,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         changing = _action(actions, name, action, help_)
         changing.add_argument("ids", nargs="*", metavar="ID", help="an id as `list` shows it")
-        changing.add_argument("--all", action="store_true", help="every dead letter of the queue")
+        changing.add_argument(
+            "--all", action="store_true", help="every dead letter of the queue; shows which, and does it with --apply"
+        )
+        add_apply(changing)
         add_json(changing)
 
 
@@ -140,11 +146,25 @@ def _drop(args: argparse.Namespace) -> int:
 def _change(args: argparse.Namespace, change: Callable[[DeadLetters, Sequence[DeadLetter]], None]) -> int:
     if args.all == bool(args.ids):
         raise ConfigError("name the dead letters by their ids, or use --all")
+    if args.all and not args.apply:
+        return _show_first(args)
     with open_dead_letters(_broker(args), args.queue) as letters:
         if args.ids:
             change(letters, find(letters, args.ids))
         elif not each_chunk(letters, lambda chunk: change(letters, chunk)):
             raise _nothing(args.queue)
+    return EXIT_OK
+
+
+def _show_first(args: argparse.Namespace) -> int:
+    with open_dead_letters(_broker(args), args.queue, limit=DEFAULT_LIMIT) as letters:
+        found = letters.read(DEFAULT_LIMIT)
+    if not found:
+        raise _nothing(args.queue)
+    _print_each(found, as_json=args.json)
+    if len(found) == DEFAULT_LIMIT:
+        logger.warning("these are the first %d; there may be more", DEFAULT_LIMIT)
+    is_applied(args)
     return EXIT_OK
 
 

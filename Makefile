@@ -9,6 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := $(VENV)/.demo
 DONE := $(VENV)/.complete
+# The JSON Schemas of AsyncAPI, which a test validates our document with. Only npm has them.
+ASYNCAPI_PACKAGE := @asyncapi/specs@6.11.1
+ASYNCAPI := $(VENV)/asyncapi/package/schemas/3.0.0.json
 
 # What the tests start besides Python: Debian's own builds.
 SYSTEM_PACKAGES := rabbitmq-server activemq mercurial openssh-client libnet-stomp-perl libanyevent-rabbitmq-perl \
@@ -48,6 +51,11 @@ venv-package:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv >/dev/null; \
 	else echo "Python's venv module is missing; install it, on Debian: apt-get install python3-venv" >&2; exit 1; fi
 
+$(ASYNCAPI): $(DONE)
+	@if command -v npm >/dev/null; then mkdir -p $(VENV)/asyncapi && cd $(VENV)/asyncapi && \
+		npm pack --silent $(ASYNCAPI_PACKAGE) >/dev/null && tar -xzf *.tgz -m && rm *.tgz; \
+	else echo "npm is missing; without it no test validates the AsyncAPI document" >&2; fi
+
 demo: $(DEMO)
 	@$(BIN)/sourcepulse demo
 
@@ -65,7 +73,7 @@ system-packages:
 # How many workers there are is in tests/conftest.py. A broker of a loaded machine now and then
 # does what it may do at any time, for example resets a connection. A test that fails runs once more; the summary lists it as
 # RERUN, and one that is listed twice is a defect. Where you develop (`.venv/bin/pytest`) and in `make soak` nothing runs again.
-test: setup system-packages lint prove
+test: setup system-packages $(ASYNCAPI) lint prove
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --reruns 1 -raR
 
 # The Perl half of the Bugzilla extension; with BUGZILLA_HOME=DIR in that Bugzilla, else in a fake one.

@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from sourcepulse.catalogue import check, example_of, known_types, schema_for
+from sourcepulse.catalogue.page import pages
 from sourcepulse.cli.main import main
 from sourcepulse.errors import EventError
 from sourcepulse.outbox.outbox import Outbox
@@ -54,6 +55,15 @@ def test_every_type_has_a_recorded_event_as_its_example() -> None:
     assert example_of("system.hg.heartbeat").data["interval_s"] == 30
     with pytest.raises(EventError, match=r"did you mean hg\.push\.v1"):
         example_of("hg.pusch")
+
+
+def test_the_pages_of_the_catalogue_are_what_the_schemas_and_the_recorded_events_make() -> None:
+    stale = [
+        name
+        for name, text in pages().items()
+        if (ROOT / "shared" / "docs" / "catalogue" / f"{name}.md").read_text(encoding="utf-8") != text
+    ]
+    assert stale == [], "run: .venv/bin/python -m sourcepulse.catalogue.generate"
 
 
 def test_schema_prints_an_example_and_the_list_in_both_forms(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
-    *sorted(f"shared/docs/{page.name}" for page in (ROOT / "shared" / "docs").glob("*.md")),
+    *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "shared" / "docs").rglob("*.md")),
     "hghook/README.md",
     "buildbot_status/README.md",
     "bugzilla_extension/README.md",

@@ -15,10 +15,12 @@ from sourcepulse import Consumer, Event, config
 from sourcepulse.brokers import Message, Outcome
 from sourcepulse.catalogue import check
 from sourcepulse.errors import BrokerUnavailableError
+from sourcepulse.events.event import EVENT_MAX_BYTES
+from sourcepulse.events.wire import encode
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.assemble import open_relay
-from sourcepulse.relay.health.heartbeat import SOURCES_MAX, TYPE, Heartbeat
+from sourcepulse.relay.health.heartbeat import JITTER_SHARE, SOURCES_MAX, TYPE, Heartbeat
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
 from support.brokers.embedded_log import log_url
@@ -37,28 +39,69 @@ def test_a_heartbeat_has_the_figures_of_its_own_stream(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "o.db") as outbox:
         outbox.append([system_event(number, source=f"system://{number % 2}") for number in range(6)])
         outbox.append([system_event(9, source="system://s?restricted")])
-        assert made(outbox).data["sources"] == [{"source": f"system://{n}", "sequence": None} for n in (0, 1)]
+        assert [(each["source"], each["sequence"], each["pending"]) for each in made(outbox).data["sources"]] == [
+            ("system://0", None, 3),
+            ("system://1", None, 3),
+        ]
         outbox.acknowledge("public", [1, 2, 3])
         outbox.bury(6, "because")
         event = made(outbox)
         assert event.numbers is None
-        assert event.data["sources"] == [
-            {"source": "system://0", "sequence": f"{2:020}"},
-            {"source": "system://1", "sequence": f"{1:020}"},
-        ]
+        zero, one = event.data["sources"]
+        assert zero == {
+            "source": "system://0",
+            "sequence": f"{2:020}",
+            "pending": 1,
+            "oldest_age_s": zero["oldest_age_s"],
+        }
+        assert (one["sequence"], one["pending"]) == (f"{1:020}", 1)
+        assert 0 <= zero["oldest_age_s"] <= event.data["oldest_age_s"] < LIMIT_SECONDS
         assert (event.data["pending"], event.data["buried"], event.data["interval_s"]) == (2, 1, 30)
-        assert event.data["oldest_age_s"] is not None
         restricted = made(outbox, "restricted")
         assert restricted.stream == "restricted"
         assert [each["source"] for each in restricted.data["sources"]] == ["system://s?restricted"]
 
 
-def test_a_heartbeat_of_many_sources_is_bounded_and_says_so(tmp_path: Path) -> None:
+def test_a_source_that_has_nothing_pending_is_at_its_last_number(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "o.db") as outbox:
-        outbox.append([system_event(1, source=f"system://{number}") for number in range(SOURCES_MAX + 3)])
-        data = made(outbox).data
-    assert len(data["sources"]) == SOURCES_MAX
-    assert data["truncated"] == [{"field": "/sources", "kept": SOURCES_MAX, "total": SOURCES_MAX + 3}]
+        outbox.append([system_event(number) for number in range(3)])
+        outbox.acknowledge("public", [1, 2, 3])
+        (state,) = made(outbox).data["sources"]
+    assert (state["sequence"], state["pending"], state["oldest_age_s"]) == (f"{3:020}", 0, None)
+
+
+def test_heartbeats_of_many_sources_are_bounded_and_carry_all_of_them_in_turn(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(1, source=f"system://{number:04}") for number in range(SOURCES_MAX + 3)])
+        heartbeat = Heartbeat(outbox, "public", 0)
+        first, second = heartbeat.next(), heartbeat.next()
+    assert first is not None
+    assert second is not None
+    assert len(first.data["sources"]) == len(second.data["sources"]) == SOURCES_MAX
+    assert first.data["truncated"] == [{"field": "/sources", "kept": SOURCES_MAX, "total": SOURCES_MAX + 3}]
+    both = {each["source"] for event in (first, second) for each in event.data["sources"]}
+    assert len(both) == SOURCES_MAX + 3
+
+
+def test_a_heartbeat_of_sources_with_long_names_fits_into_an_event(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        long = "x" * 900
+        outbox.append([system_event(1, source=f"system://{number:04}{long}") for number in range(300)])
+        event = made(outbox)
+    assert 100 < len(event.data["sources"]) < 300
+    assert len(encode(event)) < EVENT_MAX_BYTES
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+def test_an_interval_is_shortened_by_chance_and_never_lengthened(tmp_path: Path, chance: float) -> None:
+    now = 0.0
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        heartbeat = Heartbeat(outbox, "public", 30, clock=lambda: now, jitter=lambda: chance)
+        assert heartbeat.next() is not None
+        now = 30 * (1 - JITTER_SHARE * chance) - 0.1
+        assert heartbeat.next() is None
+        now += 0.2
+        assert heartbeat.next() is not None
 
 
 @pytest.mark.parametrize("form", ["cloudevents", "pulse"])

@@ -16,6 +16,8 @@ class SystemEventWithheld(TypedDict):
 class SourceState(TypedDict):
     source: str
     sequence: str | None
+    pending: int
+    oldest_age_s: int | None
 
 
 class SystemRelayHeartbeat(TypedDict):

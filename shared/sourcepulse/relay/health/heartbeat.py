@@ -4,19 +4,33 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sourcepulse.events.cut_record import Truncation
 from sourcepulse.events.event import RESTRICTED, RESTRICTED_SUFFIX, Event, stream_of
-from sourcepulse.outbox.outbox import Outbox, count_pending
+from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import count_buried
+from sourcepulse.relay.health.figures import (
+    SourceFigures,
+    count_waiting,
+    figures_of,
+    numbered_sources,
+    oldest_pending,
+)
 
 TYPE = "system.relay.heartbeat.v1"
-#: A heartbeat with 500 sources takes about 100 KB.
+#: With names of 60 bytes a heartbeat of 500 sources takes about 85 KB.
 SOURCES_MAX = 500
+SOURCES_MAX_BYTES = 128 * 1024
+#: What surrounds the name of a source: the names of the members, and numbers of full length.
+_SOURCE_ROOM_BYTES = 120
+#: Relays that started together do not beat together: an interval is shortened by up to this share, never lengthened.
+JITTER_SHARE = 0.2
 
 _SEQUENCE_DIGITS = 20
 
@@ -24,21 +38,36 @@ _SEQUENCE_DIGITS = 20
 class Heartbeat:
     """Makes the heartbeats of one stream of one relay. Not thread-safe."""
 
-    def __init__(self, outbox: Outbox, stream: str, interval_s: int) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        stream: str,
+        interval_s: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._outbox = outbox
         self._stream = stream
         self._interval_s = interval_s
+        self._clock = clock
+        self._jitter = jitter
         self._source = f"system://{socket.gethostname()}" + (RESTRICTED_SUFFIX if stream == RESTRICTED else "")
         self._run = str(uuid.uuid4())
         self._tick = 0
-        self._due_at = time.monotonic()
+        self._due_at = clock()
+        #: The last source of the last heartbeat; if there are too many for one, the next continues behind it.
+        self._last_source = ""
+
+    def is_due(self) -> bool:
+        """Return whether the interval is over."""
+        return self._clock() >= self._due_at
 
     def next(self) -> Event | None:
         """Return the heartbeat if one is due, else None."""
-        now = time.monotonic()
-        if now < self._due_at:
+        if not self.is_due():
             return None
-        self._due_at = now + self._interval_s
+        self._due_at = self._clock() + self._interval_s * (1 - JITTER_SHARE * self._jitter())
         self._tick += 1
         return Event.of(
             TYPE,
@@ -51,35 +80,43 @@ class Heartbeat:
 
     def _figures(self) -> dict[str, Any]:
         with self._outbox.reading() as db:
-            pending, oldest = count_pending(db, self._stream)
+            pending, oldest = count_waiting(db, self._stream), oldest_pending(db, self._stream)
             buried = count_buried(db, self._stream)
-            waiting = {
-                (source, epoch): first
-                for source, epoch, first in db.execute(
-                    "SELECT source, epoch, min(sequence) FROM events WHERE state = 'pending' AND stream = ? "
-                    "GROUP BY source, epoch",
-                    (self._stream,),
-                )
-            }
-            # Only the current epoch of the file continues to count.
-            rows = db.execute(
-                "SELECT source, epoch, last FROM numbers WHERE type = '' "
-                "AND epoch = (SELECT value FROM meta WHERE name = 'epoch') ORDER BY source"
-            ).fetchall()
-        ours = [row for row in rows if stream_of(row[0]) == self._stream]
-        sources = []
-        for source, epoch, last in ours[:SOURCES_MAX]:
-            confirmed = min(last, waiting.get((source, epoch), last + 1) - 1)
-            sources.append({"source": source, "sequence": f"{confirmed:0{_SEQUENCE_DIGITS}}" if confirmed else None})
+            ours = [row for row in numbered_sources(db) if stream_of(row[0]) == self._stream]
+            some = figures_of(db, self._stream, self._turn(ours))
         data: dict[str, Any] = {
             "interval_s": self._interval_s,
             "pending": pending,
-            "oldest_age_s": None if oldest is None else max(0, int(self._outbox.now() - oldest)),
+            "oldest_age_s": self._age_s(oldest),
             "buried": buried,
-            "sources": sources,
+            "sources": [self._state(each) for each in some],
             "truncated": [],
         }
         cuts = Truncation()
-        cuts.note_cut("/sources", len(sources), len(ours))
+        cuts.note_cut("/sources", len(some), len(ours))
         cuts.write(data)
         return data
+
+    def _turn(self, ours: Sequence[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+        """Return the sources of this heartbeat: as many as it has room for, those behind the last ones first."""
+        behind = [row for row in ours if row[0] > self._last_source]
+        room = SOURCES_MAX_BYTES
+        found: list[tuple[str, str, int]] = []
+        for row in [*behind, *ours[: len(ours) - len(behind)]]:
+            room -= len(row[0].encode()) + _SOURCE_ROOM_BYTES
+            if room < 0 or len(found) == SOURCES_MAX:
+                break
+            found.append(row)
+        self._last_source = found[-1][0] if len(found) < len(ours) else ""
+        return sorted(found)
+
+    def _state(self, each: SourceFigures) -> dict[str, Any]:
+        return {
+            "source": each.source,
+            "sequence": f"{each.confirmed:0{_SEQUENCE_DIGITS}}" if each.confirmed else None,
+            "pending": each.pending,
+            "oldest_age_s": self._age_s(each.oldest),
+        }
+
+    def _age_s(self, stored_at: float | None) -> int | None:
+        return None if stored_at is None else max(0, int(self._outbox.now() - stored_at))

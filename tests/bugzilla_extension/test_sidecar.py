@@ -219,7 +219,7 @@ def test_an_outbox_that_cannot_be_written_ends_it(bugzilla: StandIn, tmp_path: P
     bugzilla.add(*comments(1))
     ran = sidecar(bugzilla.folder, tmp_path / "missing" / "outbox.db", "--no-relay", *options)
     assert ran.returncode == EXIT_OUTBOX
-    assert "does not exist; create it first" in ran.stderr.splitlines()[-1]
+    assert "does not exist; create it" in ran.stderr.splitlines()[-1]
     assert len(bugzilla.rows()) == 1
 
 

@@ -49,7 +49,7 @@ def test_bash_completes_commands_actions_options_choices_and_files(
     expected = {
         ("rel",): "relay",
         ("outbox", "ver"): "",
-        ("outbox", "re"): "retry replay rebind repair",
+        ("outbox", "re"): "retry replay rebind repair restore",
         ("-v", "outbox", "li"): "list",
         ("outbox", "list", "--sta"): "--state",
         ("outbox", "list", "--state", ""): "pending delivered buried",

@@ -22,7 +22,7 @@ from sourcepulse.cli.describe.command_tree import Command, read_tree
 from sourcepulse.cli.main import build_parser
 from sourcepulse.config import load
 from sourcepulse.testing import system_event
-from support.brokers.embedded_log import publish_events
+from support.brokers.embedded_log import publish_events, wait_until
 from support.fenced_blocks import LIMIT_SECONDS, PAGES, ROOT, Block, Machine, block, blocks
 from support.streams.relays import relays
 
@@ -32,6 +32,9 @@ RUN = (
     "shared/docs/operating.md: $ sourcepulse status",
     "shared/docs/operating.md: source <(sourcepulse completion bash)",
     "shared/docs/operating.md: mkdir -p ~/.local/share/man/man1",
+    "shared/docs/backup.md: sourcepulse outbox backup",
+    "shared/docs/backup.md: sourcepulse outbox restore",
+    "shared/docs/backup.md: sourcepulse outbox export",
     "shared/docs/subscribing.md: sourcepulse tail --broker URL",
     "shared/docs/subscribing.md: sourcepulse dead-letters list QUEUE",
     "shared/docs/library.md: sourcepulse emit system.hg.down",
@@ -272,3 +275,26 @@ def test_an_event_of_your_own_reaches_a_consumer_of_an_embedded_log(machine: Mac
     machine.run(script)
     with Consumer(f"file://{machine.folder}/my-test-log.db", from_start=True, timeout=1) as consumer:
         assert [event.data["message"] for event in consumer] == ["disk"]
+
+
+def test_an_outbox_is_backed_up_restored_exported_and_imported_as_the_page_says(machine: Machine) -> None:
+    for folder in ("backups", "other"):
+        (machine.folder / folder).mkdir()
+    push(machine)
+    for running in relays(machine.folder / "var" / "outbox.db"):
+        os.kill(running, signal.SIGTERM)
+    wait_until(lambda: not relays(machine.folder / "var" / "outbox.db"))
+
+    def run(beginning: str) -> list[str]:
+        printed = block(f"shared/docs/backup.md: {beginning}").script
+        for folder, here in (("/var/backups", "backups"), ("/srv/other", "other")):
+            printed = printed.replace(folder, f"{machine.folder}/{here}")
+        return machine.run(printed).splitlines()
+
+    (made,) = run("sourcepulse outbox backup")
+    assert made.endswith("it is sound")
+    assert "in the new epoch" in run("sourcepulse outbox restore")[-1]
+    exported, shown, imported = run("sourcepulse outbox export")
+    counts = map(int, re.findall(r"(\d+) (?:delivered|pending)", imported))
+    assert sum(counts) == int(exported.split()[2])
+    assert (shown.replace("would be", "were"), imported.endswith("there already: 0")) == (imported, True)

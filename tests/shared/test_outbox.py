@@ -345,7 +345,7 @@ def test_repair_of_a_sound_outbox_keeps_every_event_and_its_numbers(tmp_path: Pa
 
 
 def test_a_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OutboxWriteError, match="does not exist; create it first"):
+    with pytest.raises(OutboxWriteError, match="does not exist; create it"):
         Outbox.open(tmp_path / "nowhere" / "o.db")
 
 

@@ -32,7 +32,8 @@ _NO_DELIVERY = (None, 0, 0, 0, 0, None, None, None, None)
 class Selection:
     """A filter for events; each member that is set narrows it.
 
-    `since` and `until` limit the time of storing, in seconds since 1970; `topic` is a routing pattern.
+    `since` and `until` limit the time of storing, in seconds since 1970; `topic` is a routing pattern; `after` is a
+    position.
     """
 
     state: str | None = None
@@ -43,6 +44,7 @@ class Selection:
     since: float | None = None
     until: float | None = None
     stored: bool | None = None
+    after: int | None = None
 
 
 def rows(outbox: Outbox, selection: Selection, *, limit: int | None = None) -> list[dict[str, Any]]:
@@ -196,6 +198,7 @@ def _conditions(selection: Selection) -> tuple[str, list[Any]]:
         ("e.source = ?", selection.source),
         ("e.stored_at >= ?", selection.since),
         ("e.stored_at <= ?", selection.until),
+        ("e.position > ?", selection.after),
     ):
         if value is not None:
             conditions.append(condition)

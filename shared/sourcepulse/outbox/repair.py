@@ -148,12 +148,22 @@ def _rebuild(path: Path) -> RepairReport:
                     (f"its payload expired, or was lost in the repair of {aside.name}",),
                 ).rowcount
     lock_file(new).unlink()
-    aside.hardlink_to(path)
-    for old, kept in zip(side_files(path), side_files(aside), strict=True):
-        if old.exists():
-            old.rename(kept)
-    new.replace(path)
+    put_in_place(path, new, aside)
     return RepairReport(aside=aside, saved=saved, unreadable=unreadable + lost, payloads_lost=payloads_lost)
+
+
+def put_in_place(path: Path, new: Path, aside: Path | None) -> None:
+    """Move a complete new file to the place of an outbox, whose own file is kept as `aside`; raises OSError.
+
+    The caller holds the writers' lock.
+    """
+    if aside is not None:
+        aside.hardlink_to(path)
+    for number, old in enumerate(side_files(path)):
+        # The log of the former file would be applied to the new one.
+        if old.exists():
+            old.rename(side_files(aside)[number]) if aside is not None else old.unlink()
+    new.replace(path)
 
 
 def _readable_rows(db: sqlite3.Connection, table: str) -> Iterator[tuple[Any, ...] | None]:

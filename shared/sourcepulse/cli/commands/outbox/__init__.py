@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 
+from sourcepulse.cli.commands.outbox.copies import add_copy_actions
 from sourcepulse.cli.commands.outbox.events import add_event_actions
 from sourcepulse.cli.commands.outbox.file import add_file_actions
 
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     add_event_actions(actions)
     add_file_actions(actions)
+    add_copy_actions(actions)
 
 
 def run(args: argparse.Namespace) -> int:

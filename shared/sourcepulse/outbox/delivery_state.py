@@ -10,7 +10,7 @@ from sqlite3 import Connection
 
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.outbox.tables import add_to_note, ensure_delivery, note, notes, set_notes
+from sourcepulse.outbox.tables import add_to_note, ensure_delivery, note, notes, remove_notes, set_notes
 
 #: Each is a decision of an operator; beyond this many the oldest are forgotten.
 PLACES_MAX = 1_000
@@ -21,6 +21,14 @@ _PLACES = "places of "
 _TRIED = "tried "
 _REASON = "last reason of "
 _FAILURES = "failures of "
+#: Since when no event reached a queue.
+_UNROUTABLE_SINCE = "unroutable since "
+#: And how many events had been delivered at some moments, as JSON: a list of times and numbers, oldest first.
+_SAMPLES = "samples of "
+#: Between two samples, and how many are kept: enough for RATE_MAX_SECONDS.
+SAMPLE_SECONDS = 10.0
+RATE_MAX_SECONDS = 300.0
+_SAMPLES_MAX = int(RATE_MAX_SECONDS / SAMPLE_SECONDS) + 2
 
 
 def bound_broker(outbox: Outbox, stream: str) -> str | None:
@@ -114,6 +122,30 @@ def last_reason(db: Connection, stream: str) -> str | None:
     return note(db, _REASON + stream)
 
 
+def record_delivery(db: Connection, stream: str, number: int, *, unroutable: int, now: float) -> bool:
+    """Record that the broker confirmed events; return whether they are the first to reach no queue."""
+    ensure_delivery(db, stream)
+    _sample(db, stream, now)
+    db.execute(
+        "UPDATE deliveries SET delivered = delivered + ?, unroutable = unroutable + ?, "
+        "last_delivery_at = ?, failures = 0, next_attempt_at = NULL WHERE stream = ?",
+        (number, unroutable, now, stream),
+    )
+    if unroutable < number:
+        remove_notes(db, [_UNROUTABLE_SINCE + stream])
+        return False
+    is_new = unroutable_since(db, stream) is None
+    if is_new:
+        set_notes(db, {_UNROUTABLE_SINCE + stream: str(now)})
+    return is_new
+
+
+def unroutable_since(db: Connection, stream: str) -> float | None:
+    """Return since when no event of a stream reached a queue; None if the last ones did."""
+    kept = note(db, _UNROUTABLE_SINCE + stream)
+    return None if kept is None else float(kept)
+
+
 def record_contact(outbox: Outbox, stream: str) -> None:
     """Record that the broker of a stream answers again after a failure."""
     with outbox.reading() as db:
@@ -139,3 +171,29 @@ def failed_settings(outbox: Outbox, stream: str) -> str | None:
     """Return the digest of the settings with which the last attempt failed."""
     with outbox.reading() as db:
         return note(db, _TRIED + stream)
+
+
+def _sample(db: Connection, stream: str, now: float) -> None:
+    """Record how many events had been delivered before an acknowledgement, at most each SAMPLE_SECONDS.
+
+    So the rate costs no write for each event, and after the last sample nothing was delivered for longer than that.
+    """
+    samples = [each for each in _samples(db, stream) if each[0] <= now]
+    if not samples or now - samples[-1][0] >= SAMPLE_SECONDS:
+        (delivered,) = db.execute("SELECT delivered FROM deliveries WHERE stream = ?", (stream,)).fetchone()
+        set_notes(db, {_SAMPLES + stream: json.dumps([*samples, (now, delivered)][-_SAMPLES_MAX:])})
+
+
+def rate(db: Connection, stream: str, delivered: int, now: float, period_s: float) -> float:
+    """Return how many events a second were delivered during the last seconds; `delivered` counts all until now.
+
+    The period begins with a sample, so it may be longer by SAMPLE_SECONDS.
+    """
+    since = now - period_s - SAMPLE_SECONDS
+    first = next((each for each in _samples(db, stream) if since <= each[0] <= now), None)
+    return 0.0 if first is None else round((delivered - first[1]) / max(period_s, now - first[0]), 3)
+
+
+def _samples(db: Connection, stream: str) -> list[tuple[float, int]]:
+    kept = note(db, _SAMPLES + stream)
+    return [(at, number) for at, number in json.loads(kept)] if kept else []

@@ -17,9 +17,17 @@ from typing import NamedTuple, Self
 from sourcepulse.errors import NothingThereError
 from sourcepulse.events.event import EVENT_MAX_BYTES, Event, Numbers
 from sourcepulse.events.wire import encode
-from sourcepulse.outbox.epoch import BODY_ROW, EVENT_ROW, current_epoch, insert_rows, next_numbers, positions_of
+from sourcepulse.outbox.epoch import (
+    BODY_ROW,
+    EVENT_ROW,
+    add_to_kept,
+    current_epoch,
+    insert_rows,
+    next_numbers,
+    positions_of,
+)
 from sourcepulse.outbox.sqlite_file import SqliteFile
-from sourcepulse.outbox.tables import OUTBOX_FILE, ensure_delivery, note, remove_notes, set_notes
+from sourcepulse.outbox.tables import OUTBOX_FILE, count_pending
 from sourcepulse.wake.send import SUFFIX, send_wake
 
 #: How long a command or the relay waits for other writers.
@@ -27,9 +35,6 @@ LOCK_WAIT_SECONDS = 10.0
 
 #: The type of the stand-in for an event that the check before publishing withheld.
 WITHHELD_TYPE = "system.event.withheld.v1"
-
-#: The prefix of rows of the table `meta`, by stream: since when no event reached a queue.
-UNROUTABLE_SINCE = "unroutable since "
 
 PENDING = "pending"
 DELIVERED = "delivered"
@@ -191,6 +196,9 @@ class Outbox:
 
         Returns whether these are the first to reach no queue.
         """
+        # Imported here because it imports this module, and the hook never acknowledges.
+        from sourcepulse.outbox.delivery_state import record_delivery
+
         now = self._clock()
         with self._file.write(durable=False) as db:
             db.executemany(
@@ -199,20 +207,7 @@ class Outbox:
                 "WHERE position = ? AND state != 'delivered'",
                 [(now, position) for position in positions],
             )
-            ensure_delivery(db, stream)
-            db.execute(
-                "UPDATE deliveries SET delivered = delivered + ?, unroutable = unroutable + ?, "
-                "last_delivery_at = ?, failures = 0, next_attempt_at = NULL WHERE stream = ?",
-                (len(positions), unroutable, now, stream),
-            )
-            name = UNROUTABLE_SINCE + stream
-            if unroutable < len(positions):
-                remove_notes(db, [name])
-                return False
-            is_new = note(db, name) is None
-            if is_new:
-                set_notes(db, {name: str(now)})
-            return is_new
+            return record_delivery(db, stream, len(positions), unroutable=unroutable, now=now)
 
     def bury(self, position: int, reason: str) -> None:
         """Bury a pending event with a reason; `retry` makes it pending again."""
@@ -230,8 +225,7 @@ class Outbox:
 
         A copy can remain in the write-ahead log until SQLite next empties that.
         """
-        with self._erasing() as db:
-            db.execute("UPDATE bodies SET body = ? WHERE position = ?", (stand_in, position))
+        with self._erasing(position, stand_in) as db:
             db.execute(
                 "UPDATE events SET type = ?, subject = ?, routing_key = ? WHERE position = ?",
                 (WITHHELD_TYPE, subject, routing_key, position),
@@ -239,15 +233,19 @@ class Outbox:
 
     def replace_body(self, position: int, body: bytes) -> None:
         """Replace an event's body by a reduced one, permanently; the rest is erased as with `withhold`."""
-        with self._erasing() as db:
-            db.execute("UPDATE bodies SET body = ? WHERE position = ?", (body, position))
+        with self._erasing(position, body):
+            pass
 
     @contextmanager
-    def _erasing(self) -> Iterator[sqlite3.Connection]:
+    def _erasing(self, position: int, body: bytes) -> Iterator[sqlite3.Connection]:
         with self._file.read() as db:
             # Without it SQLite leaves the old bytes in the file until it reuses their space.
             db.execute("PRAGMA secure_delete = ON")
         with self._file.write() as db:
+            kept = db.execute("SELECT length(body) FROM bodies WHERE position = ?", (position,)).fetchone()
+            if kept is not None:
+                db.execute("UPDATE bodies SET body = ? WHERE position = ?", (body, position))
+                add_to_kept(db, 0, len(body) - kept[0])
             yield db
 
     def retry(self, position: int) -> None:
@@ -334,11 +332,4 @@ def _insert(
         bodies.append((position, body))
     insert_rows(db, EVENT_ROW, rows)
     insert_rows(db, BODY_ROW, bodies)
-
-
-def count_pending(db: sqlite3.Connection, stream: str) -> tuple[int, float | None]:
-    """Return the number of pending events of a stream, and when the oldest was stored."""
-    count, since = db.execute(
-        "SELECT count(*), min(stored_at) FROM events WHERE state = 'pending' AND stream = ?", (stream,)
-    ).fetchone()
-    return count, since
+    add_to_kept(db, len(bodies), sum(len(body) for _, body in bodies))

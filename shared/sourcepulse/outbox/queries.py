@@ -5,18 +5,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection, Cursor
-from typing import Any
+from typing import Any, NamedTuple
 
 from sourcepulse.errors import NothingThereError
-from sourcepulse.events.event import PUBLIC, RESTRICTED, format_time
+from sourcepulse.events.event import PUBLIC, RESTRICTED, format_time, stream_of
 from sourcepulse.events.topics import matches
-from sourcepulse.outbox.delivery_state import failures_by_reason, last_reason
-from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, UNROUTABLE_SINCE, Outbox, count_pending
+from sourcepulse.outbox.delivery_state import failures_by_reason, last_reason, rate, unroutable_since
+from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, Outbox
 from sourcepulse.outbox.problems import PROBLEMS, collect_errors
-from sourcepulse.outbox.tables import note, notes
+from sourcepulse.outbox.tables import kept, note, notes
 
 STATES = (PENDING, DELIVERED, BURIED)
 
@@ -24,6 +24,10 @@ _COLUMNS = (
     "e.position, e.id, e.stream, e.source, e.type, e.subject, e.time, e.routing_key, e.epoch, e.sequence, "
     "e.typesequence, e.state, e.reason, e.stored_at, e.settled_at, length(b.body) AS bytes"
 )
+_NUMBERS = "SELECT source, epoch, last FROM numbers WHERE type = '' ORDER BY source, epoch"
+
+#: The periods over which the rate of delivery is reported.
+RATE_SECONDS = (60, 300)
 #: The figures of a stream that was never delivered, in the order of the query.
 _NO_DELIVERY = (None, 0, 0, 0, 0, None, None, None, None)
 
@@ -111,13 +115,11 @@ def figures(outbox: Outbox) -> dict[str, Any]:
     with outbox.reading() as db:
         epoch = note(db, "epoch")
         problems = [_problem(*row) for row in notes(db, PROBLEMS).items()]
-        streams = {stream: _stream_figures(db, stream, outbox.now()) for stream in (PUBLIC, RESTRICTED)}
-        sources = [
-            {"source": source, "epoch": epoch, "sequence": last}
-            for source, epoch, last in db.execute(
-                "SELECT source, epoch, last FROM numbers WHERE type = '' ORDER BY source, epoch"
-            )
-        ]
+        # Read before what is pending: a number that is assigned meanwhile must not count as confirmed.
+        numbers = db.execute(_NUMBERS).fetchall()
+        unsent = _Unsent(_pending(db), _buried(db), outbox.now())
+        streams = {stream: _stream_figures(db, stream, unsent) for stream in (PUBLIC, RESTRICTED)}
+        sources = [_source_figures(source, its, last, unsent) for source, its, last in numbers]
         origins = [
             {
                 "kind": kind,
@@ -131,24 +133,84 @@ def figures(outbox: Outbox) -> dict[str, Any]:
         ]
         errors = collect_errors(db)
         (replays,) = db.execute("SELECT count(*) FROM replays").fetchone()
-        kept, kept_bytes = db.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM bodies").fetchone()
+        payloads, payload_bytes = kept(db)
     return {
         "outbox": str(outbox.path),
         "epoch": epoch,
         "problems": problems,
         "streams": streams,
         "replays_requested": replays,
-        "payloads_kept": kept,
-        "payload_bytes_kept": kept_bytes,
+        "payloads_kept": payloads,
+        "payload_bytes_kept": payload_bytes,
         "sources": sources,
         "origins": origins,
         "collect_errors": errors,
     }
 
 
-def _stream_figures(db: Connection, stream: str, now: float) -> dict[str, Any]:
-    pending, oldest = count_pending(db, stream)
-    since = note(db, UNROUTABLE_SINCE + stream)
+class _Pending(NamedTuple):
+    """The pending events of a source in an epoch: how many, when the oldest was stored, and its number."""
+
+    number: int
+    since: float
+    sequence: int
+
+
+class _Unsent(NamedTuple):
+    """What is pending and how much is buried, by source and epoch, at a time."""
+
+    pending: Mapping[tuple[str, str], _Pending]
+    buried: Mapping[tuple[str, str], int]
+    now: float
+
+    def age_s(self, since: float | None) -> int | None:
+        return None if since is None else max(0, round(self.now - since))
+
+
+def _pending(db: Connection) -> dict[tuple[str, str], _Pending]:
+    """Read what is pending; of most events only the index is read."""
+    found: dict[tuple[str, str], _Pending] = {}
+    for source, count, first, last in db.execute(
+        "SELECT source, count(*), min(position), max(position) FROM events WHERE state = 'pending' "
+        "GROUP BY stream, source"
+    ).fetchall():
+        row = "SELECT epoch, stored_at, sequence FROM events WHERE position = ?"
+        oldest, newest = (db.execute(row, (position,)).fetchone() for position in (first, last))
+        if oldest[0] == newest[0]:
+            found[source, oldest[0]] = _Pending(count, oldest[1], oldest[2])
+            continue
+        # Events of a former epoch wait since a repair.
+        for epoch, number, since, sequence in db.execute(
+            "SELECT epoch, count(*), min(stored_at), min(sequence) FROM events "
+            "WHERE state = 'pending' AND stream = ? AND source = ? GROUP BY epoch",
+            (stream_of(source), source),
+        ):
+            found[source, epoch] = _Pending(number, since, sequence)
+    return found
+
+
+def _buried(db: Connection) -> dict[tuple[str, str], int]:
+    query = "SELECT source, epoch, count(*) FROM events WHERE state = 'buried' GROUP BY source, epoch"
+    return {(source, epoch): count for source, epoch, count in db.execute(query)}
+
+
+def _source_figures(source: str, epoch: str, last: int, unsent: _Unsent) -> dict[str, Any]:
+    pending = unsent.pending.get((source, epoch))
+    return {
+        "source": source,
+        "stream": stream_of(source),
+        "epoch": epoch,
+        "sequence": last,
+        "confirmed": last if pending is None else min(last, pending.sequence - 1),
+        "pending": 0 if pending is None else pending.number,
+        "oldest_pending_age_s": unsent.age_s(None if pending is None else pending.since),
+        "buried": unsent.buried.get((source, epoch), 0),
+    }
+
+
+def _stream_figures(db: Connection, stream: str, unsent: _Unsent) -> dict[str, Any]:
+    pending = [each for (source, _), each in unsent.pending.items() if stream_of(source) == stream]
+    buried = [number for (source, _), number in unsent.buried.items() if stream_of(source) == stream]
     row = db.execute(
         "SELECT broker, delivered, unroutable, replayed, failures, next_attempt_at, last_error, last_error_at, "
         "last_delivery_at FROM deliveries WHERE stream = ?",
@@ -157,12 +219,13 @@ def _stream_figures(db: Connection, stream: str, now: float) -> dict[str, Any]:
     broker, delivered, unroutable, replayed, failures, next_at, error, error_at, delivery_at = row or _NO_DELIVERY
     return {
         "broker": broker,
-        "pending": pending,
-        "oldest_pending_age_s": None if oldest is None else max(0, round(now - oldest)),
-        "buried": count_buried(db, stream),
+        "pending": sum(each.number for each in pending),
+        "oldest_pending_age_s": unsent.age_s(min((each.since for each in pending), default=None)),
+        "buried": sum(buried),
         "delivered": delivered,
+        **{f"rate_{period_s}s": rate(db, stream, delivered, unsent.now, period_s) for period_s in RATE_SECONDS},
         "unroutable": unroutable,
-        "unroutable_since": None if since is None else format_time(float(since)),
+        "unroutable_since": _moment(unroutable_since(db, stream)),
         "replayed": replayed,
         "failures": failures,
         "next_attempt_at": _moment(next_at),

@@ -26,6 +26,7 @@ from sourcepulse.outbox.files import lock_file, open_lock, real_path
 from sourcepulse.outbox.outbox import LOCK_WAIT_SECONDS, Outbox
 from sourcepulse.outbox.retention import DAY_SECONDS, ID_KEEP_DAYS
 from sourcepulse.outbox.sqlite_file import side_files
+from sourcepulse.outbox.tables import recount_kept
 
 #: The tables to copy, in order of dependency; `meta` without the epoch, because the new file gets its own.
 _TABLES = ("meta", "numbers", "events", "bodies", "replays", "deliveries", "origins")
@@ -139,6 +140,7 @@ def _rebuild(path: Path) -> RepairReport:
                 "WHERE state = 'pending' AND position NOT IN (SELECT position FROM bodies)"
             ).rowcount
             db.execute("DELETE FROM bodies WHERE position NOT IN (SELECT position FROM events)")
+            recount_kept(db)
             payloads_lost = 0
             if unreadable:
                 # Which of them had already expired is no longer known.

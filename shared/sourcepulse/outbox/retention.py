@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
+from sourcepulse.outbox.epoch import add_to_kept
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.outbox.tables import note, remove_notes, set_notes
+from sourcepulse.outbox.tables import kept, note, remove_notes, set_notes
 
 DAY_SECONDS = 86_400.0
 #: An id outlives its payload, so that a first copy that arrives very late is not published again.
@@ -107,21 +108,31 @@ def _drop_bodies(outbox: Outbox, condition: str, value: float) -> int:
         f"WHERE e.position > ? AND e.state = 'delivered' AND {condition} "
         "AND e.position NOT IN (SELECT position FROM replays) ORDER BY e.position LIMIT ?"
     )
+    return sum(_in_steps(outbox, expired, value, _drop_payloads))
+
+
+def _drop_payloads(db: Connection, positions: Sequence[tuple[int]]) -> int:
     # A replay may be requested between the query and the deletion.
-    drop = "DELETE FROM bodies WHERE position = ? AND position NOT IN (SELECT position FROM replays)"
-    return sum(_in_steps(outbox, expired, value, drop))
+    size = "SELECT length(body) FROM bodies WHERE position = ? AND position NOT IN (SELECT position FROM replays)"
+    sizes = [(row[0], each[0]) for each in positions if (row := db.execute(size, each).fetchone())]
+    db.executemany("DELETE FROM bodies WHERE position = ?", [(position,) for _, position in sizes])
+    add_to_kept(db, -len(sizes), -sum(size for size, _ in sizes))
+    return len(sizes)
+
+
+def _drop_ids(db: Connection, positions: Sequence[tuple[int]]) -> int:
+    return db.executemany("DELETE FROM events WHERE position = ?", positions).rowcount
 
 
 def _oldest_position_within(outbox: Outbox, limit_bytes: int) -> int | None:
     """Return the position from which on the payloads fit within the limit, None if all do."""
     with outbox.reading() as db:
-        (total,) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM bodies").fetchone()
-        if total <= limit_bytes:
+        excess = kept(db)[1] - limit_bytes
+        if excess <= 0:
             return None
-        kept = 0
-        for position, size in db.execute("SELECT position, length(body) FROM bodies ORDER BY position DESC"):
-            kept += size
-            if kept > limit_bytes:
+        for position, size in db.execute("SELECT position, length(body) FROM bodies ORDER BY position"):
+            excess -= size
+            if excess <= 0:
                 return int(position) + 1
     return None
 
@@ -131,10 +142,12 @@ def _forget_ids(outbox: Outbox, before: float) -> None:
         "SELECT position FROM events WHERE position > ? AND state = 'delivered' AND settled_at < ? "
         "AND position NOT IN (SELECT position FROM bodies) ORDER BY position LIMIT ?"
     )
-    sum(_in_steps(outbox, overdue, before, "DELETE FROM events WHERE position = ?"))
+    sum(_in_steps(outbox, overdue, before, _drop_ids))
 
 
-def _in_steps(outbox: Outbox, find: str, value: float, drop: str) -> Iterator[int]:
+def _in_steps(
+    outbox: Outbox, find: str, value: float, drop: Callable[[Connection, Sequence[tuple[int]]], int]
+) -> Iterator[int]:
     """Drop what `find` finds after a position; yield how many rows each step dropped.
 
     Searching years of events takes long, so it is done without a lock.
@@ -146,6 +159,6 @@ def _in_steps(outbox: Outbox, find: str, value: float, drop: str) -> Iterator[in
         if not found:
             return
         with outbox.writing(durable=False) as db:
-            dropped = db.executemany(drop, found).rowcount
+            dropped = drop(db, found)
         yield dropped
         last = found[-1][0]

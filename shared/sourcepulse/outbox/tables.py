@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from sqlite3 import Connection
 
+    from sourcepulse.outbox.outbox import Outbox
+
 #: "spob" in ASCII, SQLite's application id; `file` shows it.
 APPLICATION_ID = 0x73706F62
 
@@ -27,6 +29,10 @@ APPLICATION_ID = 0x73706F62
 PENDING_INDEX = "events_pending_by_source"
 PENDING_INDEX_COLUMNS = "ON events (stream, source, position) WHERE state = 'pending'"
 FORMER_PENDING_INDEX = "events_pending"
+
+#: Rows of SQLite's own table of last positions: how many payloads are kept, and their bytes. Each append changes that
+#: table anyway, so they cost it no further page. An outbox from before has none until a relay opens it.
+KEPT_PAYLOADS, KEPT_BYTES = "kept payloads", "kept bytes"
 
 # Bodies have their own table, so that an acknowledgement rewrites a small row and expiry is one DELETE.
 # `numbers` holds the last assigned number; type '' stands for the whole source.
@@ -76,8 +82,9 @@ CREATE TABLE origins (
     kind TEXT NOT NULL, location TEXT NOT NULL, first_seen_at REAL NOT NULL, last_seen_at REAL NOT NULL,
     last_report TEXT,
     PRIMARY KEY (kind, location)
-) WITHOUT ROWID
-"""
+) WITHOUT ROWID;
+INSERT INTO sqlite_sequence (name, seq) VALUES ('{KEPT_PAYLOADS}', 0), ('{KEPT_BYTES}', 0)
+"""  # noqa: S608 - made of constants
 
 OUTBOX_FILE = FileKind(
     name="outbox",
@@ -93,6 +100,19 @@ OUTBOX_FILE = FileKind(
 
 #: Sorts after every name.
 _LAST_CHARACTER = "\U0010ffff"
+
+
+#: Walks the index of pending events from source to source, because the first of each is the oldest of its source.
+_OLDEST_PENDING = """
+WITH RECURSIVE turn (source) AS (
+    SELECT min(source) FROM events WHERE state = 'pending' AND stream = :stream
+    UNION ALL
+    SELECT (SELECT min(source) FROM events WHERE state = 'pending' AND stream = :stream AND source > turn.source)
+    FROM turn WHERE source IS NOT NULL
+)
+SELECT min((SELECT stored_at FROM events WHERE state = 'pending' AND stream = :stream AND source = turn.source
+            ORDER BY position LIMIT 1)) FROM turn WHERE source IS NOT NULL
+"""
 
 
 def note(db: Connection, name: str) -> str | None:
@@ -133,3 +153,52 @@ def remove_notes(db: Connection, names: Iterable[str]) -> None:
 def ensure_delivery(db: Connection, stream: str) -> None:
     """Make the row of a stream in the table `deliveries` if it is missing."""
     db.execute("INSERT OR IGNORE INTO deliveries (stream) VALUES (?)", (stream,))
+
+
+def count_pending(db: Connection, stream: str) -> tuple[int, float | None]:
+    """Return the number of pending events of a stream, and when the oldest was stored; reads little but the index."""
+    (count,) = db.execute("SELECT count(*) FROM events WHERE state = 'pending' AND stream = ?", (stream,)).fetchone()
+    (since,) = db.execute(_OLDEST_PENDING, {"stream": stream}).fetchone() if count else (None,)
+    return int(count), since
+
+
+def kept(db: Connection) -> tuple[int, int]:
+    """Return how many payloads are kept, and their bytes."""
+    return _counted(db) or _scanned(db, "")
+
+
+def count_kept(outbox: Outbox) -> None:
+    """Count the kept payloads of an outbox whose earlier version did not; only new ones are read under the lock."""
+    with outbox.reading() as db:
+        if _counted(db) is not None:
+            return
+        (last,) = db.execute("SELECT coalesce(max(position), 0) FROM bodies").fetchone()
+        before = _scanned(db, "WHERE position <= ?", last)
+    with outbox.writing() as db:
+        if _counted(db) is None:
+            after = _scanned(db, "WHERE position > ?", last)
+            _set_kept(db, before[0] + after[0], before[1] + after[1])
+
+
+def recount_kept(db: Connection) -> None:
+    """Count the kept payloads from the beginning, which reads the whole file."""
+    _set_kept(db, *_scanned(db, ""))
+
+
+def _set_kept(db: Connection, payloads: int, size: int) -> None:
+    db.execute("DELETE FROM sqlite_sequence WHERE name IN (?, ?)", (KEPT_PAYLOADS, KEPT_BYTES))
+    db.execute(
+        "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?), (?, ?)",
+        (KEPT_PAYLOADS, payloads, KEPT_BYTES, size),
+    )
+
+
+def _counted(db: Connection) -> tuple[int, int] | None:
+    rows = dict(db.execute("SELECT name, seq FROM sqlite_sequence WHERE name IN (?, ?)", (KEPT_PAYLOADS, KEPT_BYTES)))
+    return (rows[KEPT_PAYLOADS], rows[KEPT_BYTES]) if rows else None
+
+
+def _scanned(db: Connection, condition: str, *values: int) -> tuple[int, int]:
+    query = "SELECT count(*), coalesce(sum(length(body)), 0) FROM bodies"
+    payloads, size = db.execute(f"{query} {condition}", values).fetchone()
+    return payloads, size

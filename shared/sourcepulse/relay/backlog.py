@@ -9,7 +9,7 @@ from operator import itemgetter
 from sqlite3 import Connection
 
 from sourcepulse.outbox.outbox import CLAIMED_COLUMNS, Claimed, Outbox
-from sourcepulse.outbox.tables import FORMER_PENDING_INDEX, PENDING_INDEX, PENDING_INDEX_COLUMNS
+from sourcepulse.outbox.tables import FORMER_PENDING_INDEX, PENDING_INDEX, PENDING_INDEX_COLUMNS, count_kept
 
 #: Of many sources with backlogs only some are served in one claim, because a query for each costs more than an event.
 SHARE_MIN_EVENTS = 4
@@ -96,7 +96,11 @@ class Backlog:
 
 
 def ensure_index(outbox: Outbox) -> None:
-    """Add the index that a claim needs to an outbox made by an earlier version, which can go on using the file."""
+    """Add what the relay needs to an outbox made by an earlier version, which can go on using the file.
+
+    That is the index of a claim, and the count of what is kept.
+    """
+    count_kept(outbox)
     with outbox.reading() as db:
         if db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (PENDING_INDEX,)).fetchone():
             return

@@ -107,7 +107,7 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
     """A started private node with the users of `support.brokers.rabbitmq`; leave it as it was found."""
     require_rabbitmq()
     # The base folder of a worker is its own, so that each has a node of its own.
-    with closing(RabbitNode(tmp_path_factory.mktemp("rabbitmq"))) as node:
+    with closing(RabbitNode(tmp_path_factory.mktemp("rabbitmq"), management=True)) as node:
         node.start()
         yield node
 

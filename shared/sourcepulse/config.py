@@ -24,7 +24,13 @@ FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
 #: The configuration of the machine; that of the user is in the same place below `~/.config`.
 SYSTEM_FILE = Path("/etc/sourcepulse/config.toml")
 DEFAULT_FILES = f"{SYSTEM_FILE}, then ~/.config/sourcepulse/config.toml"
-_BROKER_KEYS = ("broker", "broker_file", "restricted_broker", "restricted_broker_file")
+#: Each setting that is a URL, which may contain a password, with what parses it; `..._file` is its other form.
+URLS = {
+    "broker": BrokerUrl.parse,
+    "restricted_broker": BrokerUrl.parse,
+    "management_url": BrokerUrl.parse_management,
+}
+_URL_KEYS = (*URLS, *(f"{name}_file" for name in URLS))
 
 #: The group may read a password, because every pusher is in it.
 _OTHERS_READ = 0o004
@@ -57,6 +63,10 @@ KEYS: dict[str, Key] = {
     "restricted_exchange": Key(
         DEFAULT_RESTRICTED_EXCHANGE, str, "the exchange of restricted events, different from that of public ones"
     ),
+    "management_url": Key(
+        None, str, "the URL of RabbitMQ's management API: https://user@host:15671; without it nobody sees its queues"
+    ),
+    "management_url_file": Key(None, str, "a file that contains this URL"),
     "format": Key("cloudevents", str, "the format of published events", choices=("cloudevents", "pulse")),
     "max_event_bytes": Key(
         EVENT_MAX_BYTES,
@@ -142,6 +152,16 @@ class Config:
         url = self.text(f"{stream_prefix}broker")
         return BrokerUrl.parse(url) if url else None
 
+    def management(self) -> BrokerUrl | None:
+        """Return the URL of the broker's management API, None if not set; ConfigError if its file cannot be read.
+
+        The file is read only here, because a relay publishes whether or not it can see its queues.
+        """
+        url, file = self.text("management_url"), self.text("management_url_file")
+        if file:
+            url = _read_url_file("management_url", Path(file))
+        return BrokerUrl.parse_management(url) if url else None
+
 
 def default_files(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
     """Return the files that are read if none is named: the system's, then the user's, which overrides it."""
@@ -179,17 +199,17 @@ def load(
     where: dict[str, Layer] = {}
     for layer in layers:
         # `broker` and `broker_file` are two forms of one setting: a layer that sets either replaces both.
-        for prefix in ("", "restricted_"):
-            forms = (f"{prefix}broker", f"{prefix}broker_file")
+        for name in URLS:
+            forms = (name, f"{name}_file")
             if any(form in layer.values for form in forms):
                 values.update(dict.fromkeys(forms))
                 where = {key: set_in for key, set_in in where.items() if key not in forms}
         values.update(layer.values)
         where.update(dict.fromkeys(layer.values, layer))
-    for prefix in ("", "restricted_"):
-        _resolve_broker_file(values, prefix, warnings)
-        if values[f"{prefix}broker"]:
-            BrokerUrl.parse(values[f"{prefix}broker"])
+    for name, parse in URLS.items():
+        _resolve_url_file(values, name, warnings)
+        if values[name]:
+            parse(values[name])
     origin = Origin(dict(arguments or {}), file, dict(environ), default_files, uses)
     return Config(values, tuple(warnings), origin, where, tuple(unread))
 
@@ -246,8 +266,8 @@ def _read_file(path: Path, warnings: list[str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{where} is not valid TOML: {error}") from None
     values = {name: check_value(name, value, where) for name, value in table.items()}
-    for name in ("broker", "restricted_broker"):
-        if name in values and BrokerUrl.parse(values[name]).has_password and _shows_password(path):
+    for name, parse in URLS.items():
+        if name in values and parse(values[name]).has_password and _shows_password(path):
             warnings.append(f"{where} contains a password and others can read it: chmod o-r it, or use {name}_file")
     return values
 
@@ -264,7 +284,7 @@ def _read_default_files(
             continue
         values = _read_file(path, warnings)
         # The relay's broker_file is often unreadable for those who only look at the outbox.
-        kept = {key: value for key, value in values.items() if key in uses or key not in _BROKER_KEYS}
+        kept = {key: value for key, value in values.items() if key in uses or key not in _URL_KEYS}
         yield Layer(kept, str(path), is_default_file=True)
 
 
@@ -277,23 +297,30 @@ def _read_environment(environ: Mapping[str, str]) -> Layer:
     return Layer(values, "the environment")
 
 
-def _resolve_broker_file(values: dict[str, Any], prefix: str, warnings: list[str]) -> None:
-    name = values[f"{prefix}broker_file"]
+def _resolve_url_file(values: dict[str, Any], key: str, warnings: list[str]) -> None:
+    name = values[f"{key}_file"]
     if not name:
         return
-    if values[f"{prefix}broker"]:
-        raise ConfigError(f"{prefix}broker and {prefix}broker_file are both set; keep one")
+    if values[key]:
+        raise ConfigError(f"{key} and {key}_file are both set; keep one")
     path = Path(name)
+    # `management` reads its file itself.
+    text = "" if key == "management_url" else _read_url_file(key, path)
+    if _shows_password(path) and (not text or URLS[key](text).has_password):
+        warnings.append(f"the {key}_file {path} contains a password and others can read it: chmod o-r {path}")
+    values[key] = text or None
+
+
+def _read_url_file(key: str, path: Path) -> str:
     try:
         with path.open("rb") as file:
             raw = file.read(_SECRET_FILE_MAX_BYTES)
         text = raw.decode("utf-8").strip()
     except OSError as error:
-        raise ConfigError(f"the {prefix}broker_file {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"the {key}_file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"the {prefix}broker_file {path} is not UTF-8 text") from None
+        raise ConfigError(f"the {key}_file {path} is not UTF-8 text") from None
     if not text or "\n" in text:
-        raise ConfigError(f"the {prefix}broker_file {path} must contain one line, the broker's URL")
-    if BrokerUrl.parse(text).has_password and _shows_password(path):
-        warnings.append(f"the {prefix}broker_file {path} contains a password and others can read it: chmod o-r {path}")
-    values[f"{prefix}broker"] = text
+        owner = "management API" if key == "management_url" else "broker"
+        raise ConfigError(f"the {key}_file {path} must contain one line, the {owner}'s URL")
+    return text

@@ -22,6 +22,8 @@ SCHEMES = {
 }
 #: ActiveMQ has no virtual hosts.
 _WITHOUT_VHOST = frozenset({"stomp+activemq", "stomps+activemq"})
+#: RabbitMQ's management API, whose URL is what a browser opens; the plugin listens at 15672 unless configured.
+MANAGEMENT_SCHEMES = {"http": 80, "https": 443}
 
 #: What may follow the `?`: for every scheme over a network, and additionally for those with TLS.
 NETWORK_OPTIONS = frozenset({"heartbeat"})
@@ -64,10 +66,18 @@ class BrokerUrl:
         except ValueError as error:
             raise ConfigError(f"the broker URL {redact(text.strip())!r} cannot be read: {error}") from None
 
+    @classmethod
+    def parse_management(cls, text: str) -> BrokerUrl:
+        """Parse the URL of a management API, whose `path` is that of the proxy before it; raises like `parse`."""
+        try:
+            return _parse_management(text.strip())
+        except ValueError as error:
+            raise ConfigError(f"the management URL {redact(text.strip())!r} cannot be read: {error}") from None
+
     @property
     def tls(self) -> bool:
         """Return whether the connection is encrypted."""
-        return self.scheme.partition("+")[0] in ("amqps", "stomps")
+        return self.scheme.partition("+")[0] in ("amqps", "stomps", "https")
 
     @property
     def has_password(self) -> bool:
@@ -83,6 +93,8 @@ class BrokerUrl:
             return f"file://{quote(self.path, errors='surrogateescape')}"
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         hosts = ",".join(host_text(host, port) for host, port in self.hosts)
+        if self.scheme in MANAGEMENT_SCHEMES:
+            return f"{self.scheme}://{user}{hosts}{self.path}"
         vhost = "" if self.scheme in _WITHOUT_VHOST else f"/{quote(self.vhost, safe='')}"
         return f"{self.scheme}://{user}{hosts}{vhost}"
 
@@ -152,6 +164,30 @@ def _parse(text: str) -> BrokerUrl:
     )
 
 
+def _parse_management(text: str) -> BrokerUrl:
+    scheme, separator, rest = text.partition("://")
+    scheme = scheme.lower()
+    if scheme not in MANAGEMENT_SCHEMES or not separator:
+        raise ValueError("it begins with http:// or https://, as in https://user:password@host:15671")
+    before, question, query = rest.partition("?")
+    authority, slash, path = before.partition("/")
+    if "#" in rest or "@" in path or "@" in query:
+        raise ValueError("in user and password write %2F for '/', %3F for '?', %23 for '#' and %40 for '@'")
+    path = f"{slash}{path}".rstrip("/")
+    if path.endswith("/api"):
+        raise ValueError("leave out the '/api' at its end")
+    credentials, _, hosts = authority.rpartition("@")
+    user, _, password = credentials.partition(":")
+    return BrokerUrl(
+        scheme=scheme,
+        hosts=tuple(_host(item, MANAGEMENT_SCHEMES[scheme]) for item in hosts.split(",")),
+        user=_unquote(user, "user"),
+        password=_unquote(password, "password"),
+        path=path,
+        options=_options(scheme, query) if question else (),
+    )
+
+
 def _file_path(rest: str) -> str:
     host, slash, path = rest.partition("/")
     if host not in ("", "localhost") or not slash or not path or path.endswith("/"):
@@ -177,7 +213,7 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
 
 def _options(scheme: str, query: str) -> tuple[tuple[str, str], ...]:
     options: dict[str, str] = {}
-    known = NETWORK_OPTIONS
+    known = frozenset() if scheme in MANAGEMENT_SCHEMES else NETWORK_OPTIONS
     if BrokerUrl(scheme=scheme).tls:
         known |= TLS_OPTIONS
     if scheme.endswith("+rabbitmq"):

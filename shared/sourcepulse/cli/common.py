@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.config import DEFAULT_FILES, FILE_VARIABLE, KEYS, Config, check_value, load
+from sourcepulse.config import DEFAULT_FILES, FILE_VARIABLE, KEYS, URLS, Config, check_value, load
 from sourcepulse.errors import BrokerError, SourcePulseError
 from sourcepulse.events.safe_text import plain
 from sourcepulse.outbox.outbox import Outbox
@@ -58,9 +58,10 @@ def settings(args: argparse.Namespace) -> Config:
         given, file=args.config, default_files=args.default_files if args.reads_default_files else (), uses=uses
     )
     args.explain = partial(_sources, config, uses)
-    for key in ("broker", "restricted_broker"):
-        if key in given and BrokerUrl.parse(given[key]).has_password:
-            logger.warning("every user of this machine can see a password on the command line; use --broker-file")
+    for key, parse in URLS.items():
+        if key in given and parse(given[key]).has_password:
+            option = key.removeprefix("restricted_").replace("_", "-")
+            logger.warning("every user of this machine can see a password on the command line; use --%s-file", option)
     for warning in config.warnings:
         logger.warning("%s", warning)
     return config
@@ -167,7 +168,7 @@ def seconds(text: str) -> float:
 
 
 def _metavar(key: str) -> str:
-    if key.endswith("broker"):
+    if key in URLS:
         return "URL"
     return "FILE" if key == "outbox" or key.endswith("_file") else "|".join(KEYS[key].choices) or "VALUE"
 

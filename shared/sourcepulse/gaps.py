@@ -1,11 +1,13 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What the numbers in events reveal: a gap, a reset, a number that went back."""
+"""What a consumer reports besides events: a gap, a reset, a number that went back, a source that fell silent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from sourcepulse.events.event import format_time
 
 #: A hole of more numbers than this may come from a forged event: the numbers before it remain a track of their own.
 JUMP_NUMBERS = 1_000
@@ -17,6 +19,10 @@ class Lane(NamedTuple):
     source: str
     epoch: str
     type: str | None
+
+    def gap(self, first_missing: int, last_missing: int) -> Gap:
+        """Return the gap of these numbers in the lane."""
+        return Gap(**self._asdict(), first_missing=first_missing, last_missing=last_missing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,11 @@ class Gap:
     type: str | None
     first_missing: int
     last_missing: int
+
+    @property
+    def lane(self) -> Lane:
+        """The lane in which these numbers are missing."""
+        return Lane(self.source, self.epoch, self.type)
 
     def __str__(self) -> str:
         what = self.type or "events"
@@ -64,3 +75,24 @@ class WentBack:
             f"{self.source}: {what} continue at {self.number} after the number {self.claimed}, "
             "which may be forged or from another outbox"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """An expected source from which nothing came for `expected_s` seconds.
+
+    `heard_at` is when it last sent something, in seconds since 1970, None if nothing came since the consumer started.
+    If the consumer is not `connected`, the reason is on this side.
+    """
+
+    source: str
+    expected_s: float
+    heard_at: float | None
+    connected: bool
+
+    def __str__(self) -> str:
+        where = "" if self.connected else ", and this consumer is not connected"
+        if self.heard_at is None:
+            return f"{self.source} is silent: nothing came within {self.expected_s:g} s{where}"
+        last = format_time(self.heard_at)
+        return f"{self.source} is silent since {last}: expected at least every {self.expected_s:g} s{where}"

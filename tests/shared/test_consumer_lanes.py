@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sourcepulse.brokers import Delivery
 from sourcepulse.consumer.received_event import Item
-from sourcepulse.consumer.schedule import Schedule
+from sourcepulse.consumer.threads.schedule import Schedule
 from support.brokers.embedded_log import push_event
 
 

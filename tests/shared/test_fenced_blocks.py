@@ -56,6 +56,7 @@ NOT_RUN = {
     "bugzilla_extension/README.md: install -d": "needs root and a Bugzilla: test_sidecar starts one",
     "bugzilla_extension/README.md: cp $(dirname": "needs root and systemd: test_packaging checks the unit",
     "bugzilla_extension/README.md: /opt/sourcepulse/bin/sourcepulse tail": "needs a Bugzilla",
+    "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --expect": "waits 90 s: test_tail",
 }
 LANGUAGES = {"sh", "console", "python", "ini", "toml", "json", "text"}
 COMMANDS = blocks("sh", "console")
@@ -218,7 +219,7 @@ def test_a_push_is_checked_watched_and_shown_as_the_pages_say(machine: Machine) 
     assert "ok broker" in checked or "ok public broker" in checked
     printed = [
         block("hghook/README.md: /opt/sourcepulse/bin/sourcepulse tail").script,
-        block("shared/docs/subscribing.md: sourcepulse tail").script.replace("URL", machine.url),
+        block("shared/docs/subscribing.md: sourcepulse tail --broker URL").script.replace("URL", machine.url),
     ]
     tails = [machine.start(f"exec {script}") for script in printed]
     try:

@@ -88,9 +88,30 @@ def test_the_time_that_is_up_is_exit_code_3(log: str) -> None:
     assert main(["tail", "--broker", log, "--timeout", "0.3"]) == 3
 
 
+def test_an_expected_relay_that_is_silent_is_a_warning_and_no_event(log: str) -> None:
+    tail = tailing(log, "--expect", "system://hg1=1", "--timeout", "1.6", "hg.#")
+    out, err = tail.communicate(timeout=40)
+    assert (tail.returncode, out) == (3, "")
+    assert "system://hg1 is silent: nothing came within 1 s" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("system://hg1", "is not SOURCE=SECONDS"), ("system://hg1=soon", "is not a number of seconds")],
+)
+def test_what_is_not_a_source_and_its_seconds_is_refused(
+    capsys: pytest.CaptureFixture[str], text: str, complaint: str
+) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["tail", "--expect", text])
+    assert raised.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
+        (["--broker", "file:///tmp/l.db", "--expect", "hg1=90"], 2, "is not a source"),
         (["--broker", "file:///nowhere/log.db"], 4, "nowhere"),
         (["--broker", "amqp://127.0.0.1:1/"], 4, "127.0.0.1"),
         (["--broker", "amqp://127.0.0.1:1/", "--from-start"], 2, "--from-start"),

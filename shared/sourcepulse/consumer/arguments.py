@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sourcepulse.brokers import TEMPORARY_LIMITS, QueueLimits, SubscriptionSpec
+from sourcepulse.brokers.exchange_names import check_place
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.memory.state import MEMORY, default_path
 from sourcepulse.errors import ConfigError
@@ -18,6 +19,7 @@ log = logging.getLogger("sourcepulse.consumer")
 
 
 def subscription_spec(
+    url: BrokerUrl,
     topics: str | Sequence[str],
     queue: str | None,
     *,
@@ -29,6 +31,7 @@ def subscription_spec(
     limits: QueueLimits | None,
 ) -> SubscriptionSpec:
     """Return what a consumer requests from the broker; ConfigError if its arguments contradict each other."""
+    check_place(url, exchange)
     patterns = (topics,) if isinstance(topics, str) else tuple(topics)
     if not patterns:
         raise ConfigError("a consumer needs at least one topic, such as 'hg.push.#'")
@@ -68,9 +71,10 @@ def state_path(url: BrokerUrl, spec: SubscriptionSpec, state: str | Path | None)
     return default_path(f"{place}\n{spec.exchange}", spec.queue)
 
 
-def log_unchecked(unchecked: Sequence[str], *, shared: bool) -> None:
-    """Log the event types for which a lost event would go unnoticed."""
+def log_unchecked(unchecked: tuple[str, ...], *, shared: bool) -> tuple[str, ...]:
+    """Log and return the event types for which a lost event would go unnoticed."""
     if shared:
         log.info("the queue is shared: order and gaps are not checked")
     elif unchecked:
         log.info("the topics cover only a part of %s: a lost event of these goes unnoticed", ", ".join(unchecked))
+    return unchecked

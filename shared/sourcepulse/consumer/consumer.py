@@ -5,26 +5,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from sourcepulse.brokers import QueueLimits
-from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE, check_place
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.arguments import log_unchecked, state_path, subscription_spec
-from sourcepulse.consumer.background import SLICE_SECONDS, BackgroundReceiver
 from sourcepulse.consumer.order.ordering import HOLD_SECONDS
 from sourcepulse.consumer.received_event import Item
 from sourcepulse.consumer.receiver import Receiver
 from sourcepulse.consumer.report import ConsumerReport, ConsumerStats
+from sourcepulse.consumer.silence.expected import check_expected
+from sourcepulse.consumer.threads.background import SLICE_SECONDS, BackgroundReceiver
 from sourcepulse.errors import ConfigError, DecodeError
 from sourcepulse.events.event import Event
-from sourcepulse.gaps import Gap, Reset
+from sourcepulse.gaps import Gap, Reset, Silence
 
 if TYPE_CHECKING:
-    from sourcepulse.consumer.asynchronous import AsyncEvents
+    from sourcepulse.consumer.threads.asynchronous import AsyncEvents
 
 #: How often `run` tries a callback that fails, and the wait before the first retry, doubled each time.
 CALLBACK_ATTEMPTS = 5
@@ -36,7 +37,7 @@ THREAD_LIMIT_SECONDS = 2.0
 class Consumer:
     """One subscription to one broker.
 
-    Iterate over it, `run` a callback, or use `async with` and `async for`:
+    Iterate over it, `run` a callback, or use `async with`:
 
         with Consumer(url, topics=["hg.push.#"], queue="reader.my-tool", durable=True) as events:
             for event in events:
@@ -48,8 +49,7 @@ class Consumer:
     this object starts with it, or the next process receives it. A lost connection is reopened, however long that takes.
 
     The ids of the last 100,000 handled events are remembered, and repeats are dropped; for a durable queue the
-    ids are kept in a file. An id is recorded before its event is acknowledged, so an event is not handled twice
-    if the connection is lost in between. A replayed event reaches only consumers that have not handled it.
+    ids are kept in a file. An id is recorded before its event is acknowledged, so an event is not handled twice.
 
     Order and gaps are checked by the numbers in the events, where the topics cover whole sources or whole event
     types. `unchecked` lists the types that the topics cover only in part. `stats` holds counts.
@@ -72,15 +72,22 @@ class Consumer:
         on_reset: called with a Reset when a source starts its numbers again.
         on_bad: called with a DecodeError for a message that is not an event.
         on_interrupted: called when the queue may have lost messages.
+        on_silent, on_heard: called with a Silence when an expected source falls silent, and when it is heard again.
+        expect: after how many seconds without a message each of these sources is silent.
+        heartbeats: receive the relays' heartbeats, by which a lost last event is noticed.
         hold_seconds: how long an early event waits for the events before it.
 
-    The callbacks run in the thread that keeps the connection: the loop's own, or with `run` and `async with`
-    a thread of the library. Gaps, resets and bad messages are logged if there is no callback, interruptions always.
+    The callbacks run in the thread that keeps the connection: the loop's own, or one of the library with `run` and
+    `async with`. What has no callback is logged, an interruption always.
 
     Raises:
         ConfigError: the arguments are invalid or contradict each other.
         StateError: the state file cannot be used.
     """
+
+    _background: BackgroundReceiver | None = None
+    _current: Item | None = None
+    _events: AsyncEvents | None = None
 
     def __init__(
         self,
@@ -100,10 +107,15 @@ class Consumer:
         on_reset: Callable[[Reset], object] | None = None,
         on_bad: Callable[[DecodeError], object] | None = None,
         on_interrupted: Callable[[], object] | None = None,
+        on_silent: Callable[[Silence], object] | None = None,
+        on_heard: Callable[[Silence], object] | None = None,
+        expect: Mapping[str, float] | None = None,
+        heartbeats: bool = False,
         hold_seconds: float = HOLD_SECONDS,
     ) -> None:
         self.url = BrokerUrl.parse(url) if isinstance(url, str) else url
         spec = subscription_spec(
+            self.url,
             topics,
             queue,
             exchange=exchange,
@@ -113,19 +125,15 @@ class Consumer:
             from_start=from_start,
             limits=limits,
         )
-        check_place(self.url, exchange)
         self.topics = spec.patterns
-        self.stats = ConsumerStats()
-        report = ConsumerReport(self.stats, on_gap, on_reset, on_bad, on_interrupted)
+        wanted = check_expected(expect or {}, spec, heartbeats=heartbeats)
         place = state_path(self.url, spec, state)
-        self._receiver = Receiver(self.url, spec, state=place, report=report, hold_seconds=hold_seconds)
+        self.stats = ConsumerStats()
+        report = ConsumerReport(self.stats, on_gap, on_reset, on_bad, on_interrupted, on_silent, on_heard)
+        self._receiver = Receiver(self.url, spec, wanted, state=place, report=report, hold_seconds=hold_seconds)
         #: The known event types for which these topics cannot reveal a lost event.
-        self.unchecked = self._receiver.unchecked
+        self.unchecked = log_unchecked(self._receiver.unchecked, shared=shared)
         self._timeout = timeout
-        self._background: BackgroundReceiver | None = None
-        self._current: Item | None = None
-        self._events: AsyncEvents | None = None
-        log_unchecked(self.unchecked, shared=shared)
 
     @property
     def connected(self) -> bool:
@@ -133,8 +141,12 @@ class Consumer:
         return self._receiver.connected
 
     @property
+    def silent(self) -> tuple[str, ...]:
+        """The expected sources that are silent now."""
+        return self._receiver.listening.silent
+
+    @property
     def stopped(self) -> bool:
-        """Whether `stop` was called."""
         return self._receiver.stopping
 
     def open(self) -> None:
@@ -250,7 +262,7 @@ class Consumer:
             BrokerUnavailableError: `timeout` has passed and the broker was never reached.
             BrokerError: the broker fails in a way that retrying cannot fix.
         """
-        from sourcepulse.consumer.callback import Retry, run
+        from sourcepulse.consumer.threads.callback import Retry, run
 
         if workers < 1:
             raise ConfigError("workers is the number of callbacks at once, at least 1")
@@ -265,7 +277,7 @@ class Consumer:
 
         A thread of the library keeps the connection, so the event loop never waits for the broker.
         """
-        from sourcepulse.consumer.asynchronous import AsyncEvents
+        from sourcepulse.consumer.threads.asynchronous import AsyncEvents
 
         events = AsyncEvents(lambda on_change: self._start_background(1, on_change=on_change, closing=True))
         await events.open()

@@ -12,24 +12,26 @@ from pathlib import Path
 
 from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec
 from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.consumer.memory.attempts import Attempts
 from sourcepulse.consumer.memory.batch import BATCH_EVENTS, Batch
-from sourcepulse.consumer.memory.event_name import fact_of, name_of
+from sourcepulse.consumer.memory.event_name import name_of
+from sourcepulse.consumer.memory.in_progress import InProgress
 from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.consumer.order.coverage import Coverage
 from sourcepulse.consumer.order.ordering import HOLD_EVENTS, Ordering
+from sourcepulse.consumer.order.patience import Patience
 from sourcepulse.consumer.received_event import Item
 from sourcepulse.consumer.reconnect import QueueBindings, ReconnectingSubscription
 from sourcepulse.consumer.report import ConsumerReport
+from sourcepulse.consumer.silence.expected import Wanted
+from sourcepulse.consumer.silence.listening import Listening
 from sourcepulse.errors import BrokerUnavailableError, DecodeError, StateError
 from sourcepulse.events.safe_text import reason_line, short
 from sourcepulse.events.wire import decode
 from sourcepulse.gaps import Gap, Reset, WentBack
-from sourcepulse.outbox.outbox import WITHHELD_TYPE
 
 #: The last wait for a missing event before it is given up.
 LAST_LOOK_SECONDS = 0.05
-#: With a limit of deliveries up to this, the attempts of all events are counted, not only of those redelivered.
-SMALL_LIMIT = 2
 
 log = logging.getLogger("sourcepulse.consumer")
 
@@ -45,7 +47,14 @@ class Receiver:
     """
 
     def __init__(
-        self, url: BrokerUrl, spec: SubscriptionSpec, *, state: str | Path, report: ConsumerReport, hold_seconds: float
+        self,
+        url: BrokerUrl,
+        spec: SubscriptionSpec,
+        wanted: Wanted,
+        *,
+        state: str | Path,
+        report: ConsumerReport,
+        hold_seconds: float,
     ) -> None:
         self.stopping = False
         self.report = report
@@ -61,19 +70,15 @@ class Receiver:
             hold_events=min(HOLD_EVENTS, max(1, spec.prefetch // 2)),
         )
         self._connection = ReconnectingSubscription(time.monotonic)
+        self.listening = Listening(url, spec, wanted, coverage=self._coverage, ordering=self._ordering, report=report)
         self._bindings = QueueBindings(url, spec, self._state)
-        #: The name of each unsettled event, by the fact part of the name.
-        self._unsettled: dict[str, str] = {}
-        self._in_hand: dict[str, Item] = {}
-        # How often an event may kill its consumer is limited. The consumer counts for itself, because not every broker
-        # counts deliveries, and those that do also count events that were never handed over. It counts redelivered
-        # events only, and presumes that their first delivery was handed over.
-        most = spec.limits.max_deliveries
-        self._counts_all = most <= SMALL_LIMIT
-        self._attempts_max = most if self._counts_all else most - 1
+        self._progress = InProgress(self._state)
+        self._attempts = Attempts(self._state, spec.limits.max_deliveries)
         # At most half of the prefetch, so that the broker keeps sending meanwhile.
-        self._batch = Batch(time.monotonic, 1 if self._counts_all else min(BATCH_EVENTS, max(1, spec.prefetch // 2)))
-        self._overdue_reads = 0
+        self._batch = Batch(
+            time.monotonic, 1 if self._attempts.counts_all else min(BATCH_EVENTS, max(1, spec.prefetch // 2))
+        )
+        self._patience = Patience(spec.prefetch)
 
     @property
     def unchecked(self) -> tuple[str, ...]:
@@ -88,23 +93,13 @@ class Receiver:
     @property
     def full(self) -> bool:
         """Whether the broker sends nothing more before an event is settled."""
-        return len(self._unsettled) >= self._spec.prefetch
+        return len(self._progress) >= self._spec.prefetch
 
     def connect(self) -> None:
         """Make one attempt to subscribe, unless connected; raises what `ReconnectingSubscription.open` raises."""
-        if self._connection.subscription is not None:
-            return
-        again = self._connection.generation > 0
-        subscription = self._connection.open(self._bindings.subscription())
-        if subscription is None:
-            return
-        self._bindings.opened(subscription)
-        self._stats.reconnects += again
-        log.info("subscribed to %s at %s", ", ".join(self._spec.patterns), self._url)
-        for note in () if again else subscription.notes:
-            log.info("%s", note)
-        if subscription.interrupted and (again or self._bindings.stood_before):
-            self.report.interrupted()
+        self._bindings.connect(self._connection, self.report)
+        if self.connected:
+            self.listening.connect()
 
     def check_was_reached(self) -> None:
         """Raise BrokerUnavailableError if no attempt to subscribe ever succeeded."""
@@ -114,6 +109,12 @@ class Receiver:
 
     def step(self, wait_seconds: float) -> bool:
         """Read one delivery, waiting at most `wait_seconds`, and return whether one came; reopens a lost connection."""
+        self.listening.begin(self._connection)
+        came = self._read(wait_seconds)
+        self.listening.end(self._connection)
+        return came
+
+    def _read(self, wait_seconds: float) -> bool:
         subscription = self._connection.subscription
         if subscription is None:
             retry_in = self._connection.due_in()
@@ -132,18 +133,24 @@ class Receiver:
             self._connection.works()
             if delivery is not None:
                 self._take_in(subscription, delivery)
+            else:
+                self.listening.found_empty(len(self._progress))
         except BrokerUnavailableError as error:
             self._lost(error)
             return False
         if delivery is None or self._batch.due:
             self.flush()
-        self._give_up_what_is_overdue(delivery)
+        self._patience.read(self._ordering, came=delivery is not None, full=self.full)
         return delivery is not None
 
     def take(self) -> Item | None:
         """Return the next item in order, None if nothing is ready; reports the gaps and resets before it."""
         while True:
             step = self._ordering.take()
+            if self._ordering.passed:
+                # What was reported missing is not reported again by the next process.
+                self._state.record([(None, *passed) for passed in self._ordering.passed])
+                self._ordering.passed.clear()
             match step:
                 case None:
                     return None
@@ -154,14 +161,14 @@ class Receiver:
                 case WentBack():
                     self.report.went_back(step)
                 case Item():
-                    self._in_hand[step.name] = step
+                    self._progress.hand_out(step)
                     return step
 
     def make_ready(self, item: Item) -> bool:
         """Count that an item is about to be handed over; False if it was too often, and the item is buried."""
         # Otherwise those before it would be handed over, and counted, again if it kills the process.
         self.flush()
-        item.ready = self._state.count_attempt(item.name, self._attempts_max)
+        item.ready = self._attempts.count(item.name)
         if not item.ready:
             self.reject(item, f"delivered {self._spec.limits.max_deliveries} times and never acknowledged")
         return item.ready
@@ -207,18 +214,18 @@ class Receiver:
                 subscription.reject(item.delivery, reason)
                 self._state.forget_attempts(item.name)
         except BrokerUnavailableError as error:
-            self._settled(item)
+            self._progress.settle(item)
             self._lost(error)
         except BaseException:
             self.drop()
             raise
         else:
-            self._settled(item)
+            self._progress.settle(item)
 
     def give_back(self, items: Iterable[Item]) -> None:
         """Forget that these items were taken; they are redelivered over the next connection."""
         for item in sorted(items, key=lambda each: each.number, reverse=True):
-            self._settled(item)
+            self._progress.settle(item)
             if item.lane is not None:
                 self._ordering.untake(item.lane, item.number)
 
@@ -228,6 +235,7 @@ class Receiver:
         with suppress(StateError):
             self._record_finished()
         self._connection.drop()
+        self.listening.drop()
         self._forget_all()
 
     def leave(self) -> None:
@@ -236,6 +244,7 @@ class Receiver:
             self.flush()
         finally:
             self._connection.close()
+            self.listening.close()
             self._forget_all()
 
     def close(self) -> None:
@@ -259,21 +268,18 @@ class Receiver:
         except DecodeError as error:
             self._refuse(subscription, delivery, error)
             return
+        self.listening.delivered(event, redelivered=delivery.redelivered)
         name = name_of(event, delivery.body, delivery.content_type)
-        known = self._unsettled.get(fact_of(name))
-        if known == name or self._state.is_handled(name, event.id):
-            self._drop_repeat(subscription, delivery, name)
+        try:
+            repeated = self._progress.repeats(name, event, delivery.body)
+        except DecodeError as error:
+            self._refuse(subscription, delivery, error)
             return
-        if known is not None or self._state.handled_another(name):
-            if event.type == WITHHELD_TYPE:
-                # The event was replayed after its content was withheld; the stand-in adds nothing.
-                self._drop_repeat(subscription, delivery, known or name)
-                return
-            text = f"an event of {short(event.source)} has the id {short(event.id)} of another one, which came first"
-            self._refuse(subscription, delivery, DecodeError(text, delivery.body))
+        if repeated is not None:
+            self._drop_repeat(subscription, delivery, repeated)
             return
         lane, number = (None, 0) if self._spec.shared else self._coverage.lane(event)
-        self._unsettled[fact_of(name)] = name
+        self._progress.add(name)
         item = Item(
             event=event,
             name=name,
@@ -281,7 +287,7 @@ class Receiver:
             generation=self._connection.generation,
             lane=lane,
             number=number,
-            ready=not (delivery.redelivered or self._counts_all),
+            ready=not (delivery.redelivered or self._attempts.counts_all),
         )
         self._ordering.offer(item, lane, number)
         self._stats.late = self._ordering.late
@@ -292,7 +298,7 @@ class Receiver:
 
     def _drop_repeat(self, subscription: Subscription, delivery: Delivery, name: str) -> None:
         self._stats.repeats += 1
-        at_work = self._in_hand.get(name)
+        at_work = self._progress.handed_out(name)
         if at_work is not None and at_work.generation != self._connection.generation:
             # The first delivery's connection was lost. If this one were acknowledged now, the event would be lost if
             # the process died.
@@ -300,29 +306,14 @@ class Receiver:
         else:
             subscription.acknowledge(delivery)
 
-    def _give_up_what_is_overdue(self, delivery: Delivery | None) -> None:
-        # An event that seems missing may be waiting in the connection after a slow handler, or at the broker because
-        # the prefetch was used up. It is given up only when the broker sends nothing, or a whole prefetch of others.
-        if self.full or self._ordering.due_in() != 0.0:
-            self._overdue_reads = 0
-            return
-        self._overdue_reads += 1
-        if delivery is None or self._overdue_reads > self._spec.prefetch:
-            self._ordering.give_up()
-            self._overdue_reads = 0
-
     def _record_finished(self) -> list[Item]:
         items = self._batch.items()
         if items:
             self._state.record([(item.name, item.lane, item.number) for item in items])
             self._batch.clear()
             for item in items:
-                self._settled(item)
+                self._progress.settle(item)
         return items
-
-    def _settled(self, item: Item) -> None:
-        self._in_hand.pop(item.name, None)
-        self._unsettled.pop(fact_of(item.name), None)
 
     def _lost(self, error: BrokerUnavailableError) -> None:
         self._connection.lost(error)
@@ -332,9 +323,9 @@ class Receiver:
 
     def _forget_untaken(self) -> None:
         self._ordering.forget_untaken()
-        self._unsettled = {fact_of(name): name for name in self._in_hand}
+        self._progress.forget_waiting()
 
     def _forget_all(self) -> None:
         self._batch.clear()
-        self.give_back(list(self._in_hand.values()))
+        self.give_back(self._progress.all_handed_out())
         self._forget_untaken()

@@ -12,6 +12,7 @@ from sourcepulse.brokers import Subscription, SubscriptionSpec, open_subscriptio
 from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.memory.state import ConsumerState
+from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 
 #: The wait between two attempts: the first one, doubled with each failure up to the longest, each shortened at random.
@@ -100,31 +101,41 @@ def _is_refusal(error: BrokerUnavailableError) -> bool:
 
 
 class QueueBindings:
-    """Creates the subscription and remembers the topics of a durable queue; every method may raise StateError.
-
-    `stood_before` is True if the queue existed before this process and may therefore have lost messages since.
-    """
+    """Creates the subscription and remembers the topics of a durable queue; every method may raise StateError."""
 
     def __init__(self, url: BrokerUrl, spec: SubscriptionSpec, state: ConsumerState) -> None:
-        self.stood_before = False
+        #: Whether the queue existed before this process and may therefore have lost messages since.
+        self._stood_before = False
         self._url = url
         self._spec = spec
         self._state = state
         self._subscription: Subscription | None = None
 
-    def subscription(self) -> Subscription:
+    def connect(self, connection: ReconnectingSubscription, report: ConsumerReport) -> None:
+        """Make one attempt to subscribe, unless connected; raises what `ReconnectingSubscription.open` raises."""
+        if connection.subscription is not None:
+            return
+        again = connection.generation > 0
+        subscription = connection.open(self._prepared())
+        if subscription is None:
+            return
+        if self._spec.durable:
+            self._state.settle_patterns(self._spec.patterns, forget_former=subscription.unbinds)
+        report.stats.reconnects += again
+        log.info("subscribed to %s at %s", ", ".join(self._spec.patterns), self._url)
+        for note in () if again else subscription.notes:
+            log.info("%s", note)
+        if subscription.interrupted and (again or self._stood_before):
+            report.interrupted()
+
+    def _prepared(self) -> Subscription:
         """Return the subscription, always the same object, which finds its temporary queue again if it exists."""
         if self._subscription is None:
             former: tuple[str, ...] = ()
             if self._spec.durable:
                 former = self._state.patterns()
-                self.stood_before = self._state.was_bound()
+                self._stood_before = self._state.was_bound()
                 # Recorded before opening, so that no binding is forgotten if opening fails halfway.
                 self._state.intend_patterns(self._spec.patterns)
             self._subscription = open_subscription(self._url, self._spec, former_patterns=former)
         return self._subscription
-
-    def opened(self, subscription: Subscription) -> None:
-        """Record what the queue is bound to, now that it is open."""
-        if self._spec.durable:
-            self._state.settle_patterns(self._spec.patterns, forget_former=subscription.unbinds)

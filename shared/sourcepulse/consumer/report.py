@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sourcepulse.errors import DecodeError
 from sourcepulse.events.safe_text import reason_line
-from sourcepulse.gaps import Gap, Reset, WentBack
+from sourcepulse.gaps import Gap, Reset, Silence, WentBack
 
 log = logging.getLogger("sourcepulse.consumer")
 
@@ -24,7 +24,7 @@ class ConsumerStats:
     started their numbers again; `bad` messages did not decode, or had the id of another event; `filtered` messages did
     not match the topics; `rejected` events went to the dead letters; `interruptions` are (re)connections at which the
     broker reported that the queue had lost messages; `went_back` counts how often numbers continued far below one
-    that had come before, which may have been forged.
+    that had come before, which may have been forged; `silences` counts how often an expected source fell silent.
     """
 
     received: int = 0
@@ -39,6 +39,7 @@ class ConsumerStats:
     reconnects: int = 0
     interruptions: int = 0
     went_back: int = 0
+    silences: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class ConsumerReport:
     on_reset: Callable[[Reset], object] | None = None
     on_bad: Callable[[DecodeError], object] | None = None
     on_interrupted: Callable[[], object] | None = None
+    on_silent: Callable[[Silence], object] | None = None
+    on_heard: Callable[[Silence], object] | None = None
 
     def gap(self, gap: Gap) -> None:
         self.stats.gaps += 1
@@ -82,3 +85,16 @@ class ConsumerReport:
         log.warning("the queue may have lost messages since it was last used")
         if self.on_interrupted is not None:
             self.on_interrupted()
+
+    def silent(self, silence: Silence) -> None:
+        self.stats.silences += 1
+        if self.on_silent is None:
+            log.warning("%s", reason_line(str(silence)))
+        else:
+            self.on_silent(silence)
+
+    def heard(self, silence: Silence) -> None:
+        if self.on_heard is None:
+            log.warning("%s is heard again", reason_line(silence.source))
+        else:
+            self.on_heard(silence)

@@ -42,6 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="end after SECONDS without an event; exit code 3 if none came, or fewer than --count",
     )
     parser.add_argument("--durable", metavar="NAME", help="use a durable queue and resume where it stopped")
+    parser.add_argument(
+        "--expect",
+        type=_expected,
+        action="append",
+        default=[],
+        metavar="SOURCE=SECONDS",
+        help="warn when nothing came from SOURCE for SECONDS, e.g. system://HOST=90 for a relay; may be repeated",
+    )
     parser.add_argument("--from-start", action="store_true", help="start with the oldest stored event")
 
 
@@ -67,7 +75,15 @@ def _consumer(args: argparse.Namespace, config: Config) -> Consumer:
         durable=args.durable is not None,
         exchange=config.require("exchange"),
         from_start=args.from_start,
+        expect=dict(args.expect),
     )
+
+
+def _expected(text: str) -> tuple[str, float]:
+    source, separator, number = text.rpartition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not SOURCE=SECONDS, such as system://HOST=90")
+    return source, seconds(number)
 
 
 def _watch(args: argparse.Namespace, consumer: Consumer) -> int:

@@ -34,12 +34,12 @@ class Coverage:
         numbers = event.numbers
         if numbers is None or event.replayed:
             return None, 0
-        if event.source.partition("://")[0] in self._sources:
+        if self.takes_source(event.source):
             return Lane(event.source, numbers.epoch, None), numbers.sequence
         type_ = event.type
         if type_.startswith(_WITHHELD):
             type_ = str(event.data.get("type", type_))
-        if self._takes_all_of(type_):
+        if self.takes_all_of(type_):
             return Lane(event.source, numbers.epoch, type_), numbers.typesequence
         return None, 0
 
@@ -55,25 +55,31 @@ class Coverage:
                 self._keys[key] = known
         return known
 
-    def unchecked(self) -> tuple[str, ...]:
-        """Return the known types that the topics cover only in part, so that a lost event goes unnoticed."""
-        return tuple(type_ for type_ in self.taken() if not self._takes_all_of(type_))
+    def takes_source(self, source: str) -> bool:
+        """Return whether the topics cover all that a source numbers."""
+        return source.partition("://")[0] in self._sources
 
-    def taken(self) -> tuple[str, ...]:
-        """Return the known types that the topics cover at least in part."""
-        return tuple(type_ for type_ in known_types() if self._takes_some_of(routing_words(type_)))
-
-    def _covers(self, words: Sequence[str]) -> bool:
-        return any(covers(pattern, words) for pattern in self._patterns)
-
-    def _takes_all_of(self, type_: str) -> bool:
+    def takes_all_of(self, type_: str) -> bool:
+        """Return whether the topics cover all events of a type."""
         known = self._types.get(type_)
         if known is None:
             known = self._types[type_] = self._covers(routing_words(type_))
         return known
 
-    def _takes_some_of(self, words: Sequence[str]) -> bool:
+    def unchecked(self) -> tuple[str, ...]:
+        """Return the known types that the topics cover only in part, so that a lost event goes unnoticed."""
+        return tuple(type_ for type_ in self.taken() if not self.takes_all_of(type_))
+
+    def taken(self) -> tuple[str, ...]:
+        """Return the known types that the topics cover at least in part."""
+        return tuple(type_ for type_ in known_types() if self.takes_some_of(routing_words(type_)))
+
+    def takes_some_of(self, words: Sequence[str]) -> bool:
+        """Return whether a topic matches some key that begins with these words."""
         return any(_overlaps(pattern.split("."), words) for pattern in self._patterns)
+
+    def _covers(self, words: Sequence[str]) -> bool:
+        return any(covers(pattern, words) for pattern in self._patterns)
 
 
 def _overlaps(pattern: Sequence[str], words: Sequence[str]) -> bool:

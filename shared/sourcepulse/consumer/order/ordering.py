@@ -33,6 +33,11 @@ class Memory(Protocol):
         """Return the epochs in which events of a source were handled."""
 
 
+class _Claim(NamedTuple):
+    number: int
+    since: float
+
+
 class _Ready(NamedTuple, Generic[T]):
     step: T | Gap | Reset | WentBack
     track: Track[T] | None
@@ -44,8 +49,9 @@ class Ordering(Generic[T]):
 
     Pass what the broker delivered to `offer`; `take` returns what is next: an item, or a Gap, Reset or WentBack that
     belongs before the next item. Call `give_up` when the broker has nothing else to deliver: it ends every wait that
-    is longer than `hold_seconds`. A number far beyond the last does not move a lane for good: if the numbers before
-    it continue, they are checked as before.
+    is longer than `hold_seconds`. `claim` is for a number that a heartbeat names: if it did not come although the
+    queue is empty, `settle_claims` reports it. A number far beyond the last does not move a lane for good: if the
+    numbers before it continue, they are checked as before.
     """
 
     def __init__(
@@ -58,6 +64,9 @@ class Ordering(Generic[T]):
         lanes_max: int = LANES_MAX,
     ) -> None:
         self.late = 0
+        #: Lanes that moved on without an item, and the numbers that they reached, to be recorded and removed.
+        self.passed: list[tuple[Lane, int]] = []
+        self._claims: dict[Lane, _Claim] = {}
         self._memory = memory
         self._clock = clock
         self._hold_seconds = hold_seconds
@@ -115,6 +124,8 @@ class Ordering(Generic[T]):
         ready = self._ready.popleft()
         if ready.track is not None:
             ready.track.last = ready.number
+            if isinstance(ready.step, Gap):
+                self.passed.append((ready.step.lane, ready.number))
         return ready.step
 
     def untake(self, lane: Lane, number: int) -> None:
@@ -137,12 +148,55 @@ class Ordering(Generic[T]):
         while self.due_in() == 0.0:
             self._pass_hole(*self._longest_waiting())
 
+    def claim(self, lane: Lane, number: int) -> None:
+        """Note that a heartbeat named a number as the last one of a lane that the broker confirmed."""
+        tracks = self._lanes.get(lane)
+        if tracks is not None and tracks.has_passed(number):
+            self._claims.pop(lane, None)
+            return
+        earlier = self._claims.get(lane)
+        is_done = earlier is None or (tracks is not None and tracks.has_passed(earlier.number))
+        if is_done and (earlier is not None or len(self._claims) < self._lanes_max):
+            self._claims[lane] = _Claim(number, self._clock())
+
+    def settle_claims(self) -> None:
+        """Report what was claimed long enough ago and did not come; call it when nothing waits at the broker."""
+        if not self._claims:
+            return
+        due = self._clock() - self._hold_seconds
+        for lane, claim in list(self._claims.items()):
+            # A hole before a waiting item is reported when the wait is over.
+            if claim.since <= due and lane not in self._waiting:
+                del self._claims[lane]
+                self._settle_claim(lane, claim.number)
+
+    def _settle_claim(self, lane: Lane, number: int) -> None:
+        self._notice_epoch(lane)
+        is_new = lane not in self._lanes and self._memory.last(lane) is None
+        # The number that a heartbeat names first is the baseline of a lane of which nothing came.
+        tracks = self._tracks_of(lane, number + 1)
+        if is_new:
+            self.passed.append((lane, number))
+        track = tracks.track_of(number + 1)
+        if track is not None and track.queued < number:
+            self._catch_up(tracks, track, number + 1)
+        if track is not None and track.queued < number:
+            self._pass_tail(tracks, track, number)
+
+    def _pass_tail(self, tracks: LaneTracks[T], track: Track[T], number: int) -> None:
+        gap = tracks.lane.gap(track.queued + 1, number)
+        if number - track.queued > JUMP_NUMBERS:
+            track = tracks.begin(number)
+        track.queued = number
+        self._ready.append(_Ready(gap, track, number))
+
     def forget_untaken(self) -> None:
         """Drop what was not taken yet, because the broker will deliver it again."""
         for ready in self._ready:
             if isinstance(ready.step, Reset):
                 self._epochs.get(ready.step.source, {}).pop(ready.step.epoch, None)
         self._ready.clear()
+        self._claims.clear()
         self._held = 0
         self._waiting.clear()
         for lane in self._lanes.values():
@@ -150,7 +204,7 @@ class Ordering(Generic[T]):
                 track.held.clear()
                 track.queued = track.last
 
-    def _track_of(self, lane: Lane, number: int) -> tuple[LaneTracks[T], Track[T]]:
+    def _tracks_of(self, lane: Lane, number: int) -> LaneTracks[T]:
         tracks = self._lanes.pop(lane, None)
         if tracks is None:
             self._make_room()
@@ -162,6 +216,10 @@ class Ordering(Generic[T]):
             if known is not None:
                 tracks.tracks[0].start = max(1, known)
         self._lanes[lane] = tracks
+        return tracks
+
+    def _track_of(self, lane: Lane, number: int) -> tuple[LaneTracks[T], Track[T]]:
+        tracks = self._tracks_of(lane, number)
         track = tracks.track_of(number)
         if track is None:
             # Far below all known numbers: those may be forged, so this number is a baseline as well.
@@ -246,14 +304,7 @@ class Ordering(Generic[T]):
 
     def _pass_hole(self, tracks: LaneTracks[T], track: Track[T]) -> None:
         first = min(track.held)
-        lane = tracks.lane
-        gap = Gap(
-            source=lane.source,
-            epoch=lane.epoch,
-            type=lane.type,
-            first_missing=track.queued + 1,
-            last_missing=first - 1,
-        )
+        gap = tracks.lane.gap(track.queued + 1, first - 1)
         self._ready.append(_Ready(gap, None, 0))
         if first - 1 - track.queued > JUMP_NUMBERS:
             ahead = tracks.begin(first - 1)

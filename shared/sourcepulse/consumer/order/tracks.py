@@ -65,6 +65,11 @@ class LaneTracks(Generic[T]):
         lowest = self.tracks[0]
         return lowest if number >= lowest.start - JUMP_NUMBERS else None
 
+    def has_passed(self, number: int) -> bool:
+        """Return whether all numbers up to this one are ready, were given up, or lie far below what is known."""
+        track = self.track_of(number + 1)
+        return track is None or track.queued >= number
+
     def begin(self, last: int) -> Track[T]:
         """Begin a track after a number; if there are too many, the one with the fewest events is dropped."""
         track: Track[T] = Track(last)

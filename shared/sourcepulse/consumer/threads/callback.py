@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from sourcepulse.brokers.backoff import backoff_seconds
-from sourcepulse.consumer.background import SLICE_SECONDS, BackgroundReceiver
+from sourcepulse.consumer.threads.background import SLICE_SECONDS, BackgroundReceiver
 
 if TYPE_CHECKING:
     from sourcepulse.events.event import Event

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
-from sourcepulse.consumer.background import BackgroundReceiver
 from sourcepulse.consumer.received_event import Item
+from sourcepulse.consumer.threads.background import BackgroundReceiver
 from sourcepulse.events.event import Event
 
 #: How long `close` waits for the thread that closes the connection; after that the thread ends by itself.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from sourcepulse.consumer.received_event import Item
 from sourcepulse.consumer.receiver import Receiver
-from sourcepulse.consumer.schedule import Schedule
+from sourcepulse.consumer.threads.schedule import Schedule
 
 #: The longest single wait, so that `stop` and signals are noticed.
 SLICE_SECONDS = 0.2

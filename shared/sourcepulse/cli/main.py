@@ -26,7 +26,7 @@ from sourcepulse.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USA
 ENTRY_POINT_GROUP = "sourcepulse.commands"
 
 _COMMANDS = (
-    "relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "dead-letters",
+    "relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "doctor", "dead-letters",
 )  # fmt: skip
 _DESCRIBING = ("completion", "man")
 EXIT_CODES = {

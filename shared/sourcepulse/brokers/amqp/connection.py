@@ -25,7 +25,10 @@ from sourcepulse.brokers.amqp.inbound import Inbound, frame_handler, take_whole
 from sourcepulse.brokers.amqp.transport import BoundedTransport
 from sourcepulse.brokers.bounded_socket import Limits, PeerReadsNothingError
 from sourcepulse.brokers.network.connection import CLOSE_LIMIT_SECONDS, TICK_SECONDS, BrokerConnection
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.errors import (
+    BrokerRefusedUsError,
+    BrokerUnavailableError,
+)
 
 #: The frames of one message: method, header and body, unless the body is larger than a frame.
 FRAMES_OF_A_MESSAGE = 3
@@ -36,10 +39,25 @@ RESOURCE_LOCKED = 405
 PRECONDITION_FAILED = 406
 NOT_ALLOWED = 530
 
+#: How RabbitMQ begins its answer to a virtual host that is missing, or that the user may not use.
+_VHOST_WORDS = ("NOT_ALLOWED - vhost ", "NOT_ALLOWED - access to vhost ")
+
 #: What py-amqp raises when its connection is closed during a call, or when the peer's bytes are not AMQP.
 _STUMBLES = (AttributeError, TypeError, LookupError, ValueError, struct.error)
 
 logger = logging.getLogger(__name__)
+
+
+class LoginRefusedError(BrokerRefusedUsError):
+    """The broker refuses the user name or the password."""
+
+
+class VhostMissingError(BrokerRefusedUsError):
+    """The virtual host does not exist at the broker."""
+
+
+class VhostRefusedError(BrokerRefusedUsError):
+    """The user has no permissions in the virtual host."""
 
 
 class _Channel(amqp.Channel):  # type: ignore[misc] # amqp has no types
@@ -117,8 +135,14 @@ class AmqpConnection(BrokerConnection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._amqp: _BoundedConnection | None = None
-        #: True while the broker reports that it blocks publishers (memory or disk alarm).
+        #: True while the broker reports that it blocks publishers (memory or disk alarm), and its word for the alarm.
         self.blocked = False
+        self.blocked_reason = ""
+
+    @property
+    def product(self) -> str:
+        """What the broker calls itself."""
+        return str(self._opened().server_properties.get("product", ""))
 
     def channel(self) -> Any:
         return self.call(self._opened().channel)
@@ -247,8 +271,9 @@ class AmqpConnection(BrokerConnection):
             self.write(self._opened().heartbeat_tick)
             self.flush()
 
-    def _on_blocked(self, _reason: str) -> None:
+    def _on_blocked(self, reason: str) -> None:
         self.blocked = True
+        self.blocked_reason = reason
         logger.warning("the broker %s blocks publishers: memory or disk alarm", self.host)
 
     def _on_unblocked(self) -> None:
@@ -273,7 +298,10 @@ def describe(error: exceptions.AMQPError, host: str, vhost: str) -> BrokerUnavai
     """Return our error for an error of the broker, in words for an operator."""
     text = str(error.reply_text or error)
     if isinstance(error, exceptions.AccessRefused) and "Login" in text:
-        return BrokerRefusedUsError(f"{host} refuses the user name or the password")
+        return LoginRefusedError(f"{host} refuses the user name or the password")
     if error.reply_code in (ACCESS_REFUSED, NOT_ALLOWED):
-        return BrokerRefusedUsError(f"{host} refuses us at virtual host {vhost!r}: {text}")
+        kind = BrokerRefusedUsError
+        if text.startswith(_VHOST_WORDS):
+            kind = VhostMissingError if text.endswith("not found") else VhostRefusedError
+        return kind(f"{host} refuses us at virtual host {vhost!r}: {text}")
     return BrokerUnavailableError(f"{host} cannot be reached: {text}")

@@ -72,6 +72,8 @@ class BrokerConnection(ABC):
                 errors.append(error)
             else:
                 return
+        if len(errors) == 1:
+            raise errors[0] from None
         refused = any(isinstance(error, BrokerRefusedUsError) for error in errors)
         kind = BrokerRefusedUsError if refused else BrokerUnavailableError
         raise kind("; ".join(str(error) for error in errors)) from None

@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Check the whole installation, and print for each fault its cause, its consequence and the command that repairs it.
+
+Changes nothing and publishes nothing, unless --probe is set. Exit code 0 if all is well, 1 if something is broken, 2 if
+there are only doubts or something could not be checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sourcepulse.cli.commands.relay import RELAY_SETTINGS
+from sourcepulse.cli.common import add_json, add_settings, outbox_path, print_json
+from sourcepulse.config import KEYS, Config, check_value, load
+from sourcepulse.errors import ConfigError
+from sourcepulse.operations.doctor.doctor import examine, situation_of
+from sourcepulse.operations.doctor.output import lines
+
+HELP = "name what keeps events from arriving, and the command that repairs it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `doctor`."""
+    add_settings(parser, *RELAY_SETTINGS)
+    parser.add_argument(
+        "--repository", type=Path, action="append", default=[], metavar="REPO",
+        help="also check this Mercurial repository; those that the outbox knows are checked anyway",
+    )  # fmt: skip
+    parser.add_argument(
+        "--master", type=Path, action="append", default=[], metavar="BASEDIR", help="also check this Buildbot master"
+    )
+    parser.add_argument(
+        "--bugzilla", type=Path, action="append", default=[], metavar="DIR",
+        help="also check this Bugzilla; those that the outbox knows are checked anyway",
+    )  # fmt: skip
+    add_json(parser, "one JSON object, as `sourcepulse schema doctor` describes it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report and return its exit code."""
+    config, problem = _settings(args)
+    try:
+        path = outbox_path(config)
+    except ConfigError:
+        # A source may be checked without one.
+        path = None
+    situation = situation_of(
+        config,
+        path,
+        problem=problem,
+        repositories=tuple(args.repository),
+        masters=tuple(args.master),
+        bugzillas=tuple(args.bugzilla),
+    )
+    report = examine(situation)
+    if args.json:
+        print_json(report.document())
+    else:
+        for line in lines(report):
+            print(line)
+    return report.exit_code
+
+
+def _settings(args: argparse.Namespace) -> tuple[Config, str]:
+    """Return the settings, and why they could not be read; then only those of the options, as far as these are well."""
+    given = {
+        key: check_value(key, value, "the arguments") for key in KEYS if (value := getattr(args, key, None)) is not None
+    }
+    try:
+        return load(given, file=args.config, default_files=args.default_files), ""
+    except ConfigError as error:
+        problem = str(error)
+    try:
+        return load(given, environ={}), problem
+    except ConfigError:
+        outbox = {key: value for key, value in given.items() if key == "outbox"}
+        return load(outbox, environ={}), problem

@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The brokers: the way there, the login, and what the relay may do; nothing is declared and nothing is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from sourcepulse.brokers.probe import probe
+from sourcepulse.errors import BrokerError, SourcePulseError
+from sourcepulse.events.topics import FAMILIES
+from sourcepulse.operations.doctor.checks.network import reach
+from sourcepulse.operations.doctor.checks.rights import rights
+from sourcepulse.operations.doctor.finding import Finding, Job, State, broken, unchecked, well
+from sourcepulse.operations.doctor.situation import Situation
+from sourcepulse.relay.destination import STREAMS
+from sourcepulse.relay.streams import Place
+
+#: The last words of the routing keys that are tried.
+KEY_WORDS = "doctor.check"
+
+
+def jobs(situation: Situation) -> Iterator[Job]:
+    """Yield a job for each stream that has a broker."""
+    for stream, prefix in STREAMS:
+        if (place := situation.places.get(stream)) is not None:
+            yield Job(id="SP201", about=str(place), run=partial(_broker, situation, place, prefix))
+
+
+def families(situation: Situation) -> list[str]:
+    """Return the first words of the keys that events of this outbox have."""
+    kinds = [source.partition("://")[0] for source in situation.state.sources] if situation.state else []
+    kinds += [origin.kind for origin in situation.state.origins] if situation.state else []
+    needed = {word for kind in kinds for word in FAMILIES.get(kind, ())}
+    # Heartbeats and what `emit` stores.
+    return sorted(needed | {"system"})
+
+
+def _broker(situation: Situation, place: Place, prefix: str) -> Iterator[Finding]:
+    url = place.url
+    if url.scheme == "file":
+        yield from _without_rights(place)
+        return
+    way = list(reach(situation, url, prefix))
+    yield from way
+    failed = [finding for finding in way if finding.state is State.BROKEN]
+    if len(failed) >= len(url.hosts):
+        yield unchecked("SP301", place, "the rights at a broker that cannot be reached")
+        return
+    if url.scheme.endswith("+activemq"):
+        yield from _without_rights(place)
+        return
+    found = list(rights(situation, place, prefix, families(situation)))
+    yield from found
+    if not found and not failed:
+        known = ", ".join(families(situation))
+        yield well("SP201", place, f"reached, and the relay may publish there: {known}")
+
+
+def _without_rights(place: Place) -> Iterator[Finding]:
+    """Try what can be tried at a broker that names no reasons."""
+    try:
+        yield well("SP201", place, probe(place.url, place.exchange, f"system.{KEY_WORDS}"))
+    except BrokerError as error:
+        yield broken("SP310", place, str(error), where="the broker's URL")
+    except SourcePulseError as error:
+        yield broken("SP310", place, str(error), where="the broker's URL")
+
+
+__all__ = ["KEY_WORDS", "families", "jobs"]

@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The way to the broker, step by step: its name, its port, its certificate."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits, NameLookupTimeoutError
+from sourcepulse.brokers.tls import context_of, describe_tls
+from sourcepulse.brokers.url import BrokerUrl, host_text
+from sourcepulse.errors import BrokerRefusedUsError
+from sourcepulse.operations.doctor.finding import Finding, broken, warning
+from sourcepulse.operations.doctor.situation import Situation
+
+#: For the name, the connection and the handshake with one host.
+CONNECT_LIMIT_SECONDS = 4.0
+CERTIFICATE_LOW_DAYS = 14
+_DAY_SECONDS = 86_400.0
+
+#: OpenSSL's codes of verification errors (x509_vfy.h).
+_EXPIRED = frozenset({10})
+_OTHER_NAME = frozenset({62, 64})
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 24})
+
+
+def reach(situation: Situation, url: BrokerUrl, prefix: str) -> Iterator[Finding]:
+    """Yield what is wrong on the way to each host of a URL; nothing if all can be reached."""
+    try:
+        tls = context_of(url)
+    except BrokerRefusedUsError as error:
+        host, port = url.hosts[0]
+        place = situation.url_place(prefix)
+        yield broken("SP207", url, str(error), where=place, address=host_text(host, port))
+        return
+    for host, port in url.hosts:
+        yield from _host(situation, url, prefix, host, port, tls)
+
+
+def _host(
+    situation: Situation, url: BrokerUrl, prefix: str, host: str, port: int, tls: ssl.SSLContext | None
+) -> Iterator[Finding]:
+    address = host_text(host, port)
+    values: dict[str, object] = {
+        "host": host,
+        "port": port,
+        "address": address,
+        "where": situation.url_place(prefix),
+    }
+    sock = BoundedSocket(Limits(time.monotonic() + CONNECT_LIMIT_SECONDS, CONNECT_LIMIT_SECONDS))
+    step = "SP203"
+    try:
+        sock.connect(host, port)
+        step = "SP209"
+        sock.start(tls, host)
+        if tls is not None:
+            yield from _expires_soon(situation, url, sock.sock.getpeercert())
+    except ssl.SSLCertVerificationError as error:
+        yield _certificate(situation, url, prefix, error, values)
+    except ssl.SSLError as error:
+        yield broken("SP207", url, str(describe_tls(error, address)), **values)
+    except (socket.gaierror, NameLookupTimeoutError) as error:
+        yield broken("SP201", url, f"the host {host} cannot be resolved: {error.strerror or error}", **values)
+    except ConnectionRefusedError:
+        yield broken("SP202", url, f"{address} refuses the connection: nothing listens there", **values)
+    except TimeoutError:
+        what = "accepts no connection" if step == "SP203" else "accepts the connection, but nothing answers to TLS"
+        yield broken(step, url, f"{address} {what} within {CONNECT_LIMIT_SECONDS:g} s", **values)
+    except OSError as error:
+        yield broken("SP210", url, f"{address} cannot be reached: {error.strerror or error}", **values)
+    finally:
+        sock.close()
+
+
+def _certificate(
+    situation: Situation,
+    url: BrokerUrl,
+    prefix: str,
+    error: ssl.SSLCertVerificationError,
+    values: Mapping[str, object],
+) -> Finding:
+    found = f"the certificate of {values['address']} cannot be trusted: {error.verify_message}"
+    if error.verify_code in _EXPIRED:
+        return broken("SP204", url, found, **values)
+    if error.verify_code in _OTHER_NAME:
+        host = str(values["host"])
+        names = _names_in_certificate(url, host, int(str(values["port"])))
+        if names:
+            # A sed script: the host stands between an @ or the slashes, and the port or the path.
+            script = rf"s#([@/,]){re.escape(host)}([:/,?]|$)#\1{names[0]}\2#"
+            file = situation.url_file(prefix) or "FILE"
+            found += f"; it is for {', '.join(names)}"
+            return broken("SP206", url, found, script=script, file=file, **values)
+        return broken("SP207", url, found, **values)
+    if error.verify_code in _UNKNOWN_AUTHORITY:
+        ca = url.option("ca")
+        return broken("SP205", url, f"{found} (trusted: {ca or 'the authorities of the system'})", **values)
+    return broken("SP207", url, found, **values)
+
+
+def _names_in_certificate(url: BrokerUrl, host: str, port: int) -> list[str]:
+    """Return the names in a certificate that is genuine but for another host."""
+    context = context_of(replace(url, hosts=((host, port),)))
+    if context is None:
+        return []
+    context.check_hostname = False
+    sock = BoundedSocket(Limits(time.monotonic() + CONNECT_LIMIT_SECONDS, CONNECT_LIMIT_SECONDS))
+    try:
+        sock.connect(host, port)
+        sock.start(context, host)
+        certificate: Mapping[str, Any] = sock.sock.getpeercert() or {}
+    except OSError:
+        return []
+    finally:
+        sock.close()
+    return [str(name) for kind, name in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
+
+
+def _expires_soon(situation: Situation, url: BrokerUrl, certificate: Mapping[str, Any] | None) -> Iterator[Finding]:
+    until = (certificate or {}).get("notAfter")
+    if until is not None:
+        left = (ssl.cert_time_to_seconds(str(until)) - situation.now()) / _DAY_SECONDS
+        if left < CERTIFICATE_LOW_DAYS:
+            yield warning("SP208", url, f"the certificate is valid until {until}")

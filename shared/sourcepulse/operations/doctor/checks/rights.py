@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What RabbitMQ allows the relay's user: login, virtual host, exchange, routing keys; and whether it takes events now.
+
+Nothing is changed: messages are published in transactions that are rolled back, the exchange is only looked for, and
+the right to declare it is tried with an argument that RabbitMQ refuses after it has checked the right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import amqp
+from amqp import exceptions
+
+from sourcepulse.brokers.amqp.connection import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    AmqpConnection,
+    LoginRefusedError,
+    VhostMissingError,
+    VhostRefusedError,
+)
+from sourcepulse.brokers.network.rabbitmq import amqp_beside
+from sourcepulse.brokers.stomp.connection import StompConnection
+from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.events.topics import FAMILIES
+from sourcepulse.operations.doctor.finding import Finding, broken, unchecked
+from sourcepulse.operations.doctor.situation import Situation
+from sourcepulse.operations.doctor.table import Words
+from sourcepulse.relay.streams import Place
+
+#: For connecting and logging in, and for each request.
+CONNECT_LIMIT_SECONDS = 5.0
+CALL_LIMIT_SECONDS = 3.0
+
+_BODY = b"rolled back"
+_KEY = "doctor.check"
+_PRODUCT = "RabbitMQ"
+_TOPIC_REFUSED = re.compile(r"ACCESS_REFUSED - (?:write )?access to topic '")
+_MEMORY = "memory"
+
+_URL_OF_FILE = "open(sys.argv[1]).read()"
+_URL_OF_TOML = "tomllib.load(open(sys.argv[1], 'rb'))['{key}']"
+_PRINT_SECRET = "import sys, tomllib, urllib.parse as u; print(u.unquote(u.urlsplit({url}.strip()).password))"
+
+
+def rights(situation: Situation, place: Place, prefix: str, families: Sequence[str]) -> Iterator[Finding]:
+    """Yield what keeps events of these families from being published, in the order in which RabbitMQ checks it."""
+    look = _Look(situation, place, prefix)
+    url = place.url
+    if url.scheme.endswith("+rabbitmq"):
+        # STOMP names no reasons, so its login alone is tried, and the rest over AMQP beside it.
+        try:
+            _stomp_login(place)
+        except BrokerUnavailableError as error:
+            yield look.refused(error)
+            return
+        url = amqp_beside(url)
+    connection = AmqpConnection(url, connect_limit_s=CONNECT_LIMIT_SECONDS, call_limit_s=CALL_LIMIT_SECONDS)
+    try:
+        connection.open()
+    except BrokerUnavailableError as error:
+        if url is not place.url and not isinstance(error, BrokerRefusedUsError):
+            yield unchecked("SP305", place, f"rights cannot be checked over STOMP, and AMQP does not answer: {error}")
+            return
+        yield look.refused(error)
+        return
+    try:
+        yield from look.exchange_and_topics(connection, families)
+    except BrokerUnavailableError as error:
+        yield look.blocked(connection) if connection.blocked else broken("SP209", place, str(error), where=look.where)
+    finally:
+        connection.abandon()
+
+
+def _stomp_login(place: Place) -> None:
+    connection = StompConnection(place.url, connect_limit_s=CONNECT_LIMIT_SECONDS, call_limit_s=CALL_LIMIT_SECONDS)
+    try:
+        connection.open()
+    finally:
+        connection.close()
+
+
+class _Look:
+    def __init__(self, situation: Situation, place: Place, prefix: str) -> None:
+        self._situation = situation
+        self._place = place
+        self._prefix = prefix
+        self.where = situation.url_place(prefix)
+        user = place.url.user or "guest"
+        pattern = f"^{re.escape(place.exchange)}$"
+        self._values: dict[str, object] = {
+            "where": self.where,
+            "user": user,
+            "vhost": place.url.vhost,
+            "exchange": place.exchange,
+            "exchanges": pattern,
+        }
+
+    def refused(self, error: BrokerUnavailableError) -> Finding:
+        """Return the finding for a refused or failed login."""
+        if isinstance(error, LoginRefusedError):
+            return self._broken("SP301", str(error), password=self._print_password())
+        if isinstance(error, VhostMissingError):
+            return self._broken("SP302", str(error))
+        if isinstance(error, VhostRefusedError):
+            return self._broken("SP303", str(error))
+        return self._broken("SP310" if isinstance(error, BrokerRefusedUsError) else "SP209", str(error))
+
+    def blocked(self, connection: AmqpConnection) -> Finding:
+        """Return the finding for a broker that takes no messages now."""
+        reason = connection.blocked_reason
+        return self._broken("SP308" if _MEMORY in reason else "SP309", f"{connection.host} blocks us: {reason}")
+
+    def exchange_and_topics(self, connection: AmqpConnection, families: Sequence[str]) -> Iterator[Finding]:
+        """Yield what is wrong with the exchange and the rights to it."""
+        missing = self._missing(connection)
+        if missing is not None:
+            yield from missing
+            return
+        refused: dict[str, str] = {}
+        allowed: list[str] = []
+        for family in sorted({*families, *(word for words in FAMILIES.values() for word in words)}):
+            error = self._try_to_publish(connection, f"{family}.{_KEY}")
+            if error is None:
+                allowed.append(family)
+            elif _TOPIC_REFUSED.match(error):
+                refused[family] = error
+            else:
+                yield self._broken("SP305", error)
+                return
+        needed = [family for family in families if family in refused]
+        if needed:
+            pattern = rf"^({'|'.join(sorted({*allowed, *needed}))})\."
+            for family in needed:
+                yield self._broken("SP306", f"events {family}.*: {refused[family]}", pattern=pattern)
+
+    def _missing(self, connection: AmqpConnection) -> list[Finding] | None:
+        """Return what is wrong with an exchange that is missing or foreign; None if it is there."""
+        exchange = self._place.exchange
+        code, text = _answer(connection, exchange, passive=True)
+        if code == NOT_FOUND:
+            may = self._may_declare(connection)
+            if may:
+                return []
+            if may is None:
+                return [unchecked("SP304", self._place, f"the exchange {exchange!r} is missing: {text}")]
+            return [
+                self._broken(
+                    "SP304", f"{text}; {connection.host} does not let us declare it", definitions=self._definition()
+                )
+            ]
+        if code is not None:
+            return [self._broken("SP310", text)]
+        # A declaration of what is there changes nothing, and RabbitMQ compares it, if we have the right to.
+        code, text = _answer(connection, exchange, durable=True, auto_delete=False)
+        if code == PRECONDITION_FAILED:
+            name = json.dumps(exchange), json.dumps(self._place.url.vhost)
+            expression = (
+                f'rabbit_exchange:delete(rabbit_misc:r(<<{name[1]}>>, exchange, <<{name[0]}>>), false, <<"doctor">>).'
+            )
+            return [self._broken("SP307", text, expression=expression)]
+        return None
+
+    def _may_declare(self, connection: AmqpConnection) -> bool | None:
+        """Return whether we may declare the exchange, without declaring it; None if that cannot be known."""
+        if connection.product != _PRODUCT:
+            return None
+        # The type of this argument is wrong, which RabbitMQ refuses after the right was checked.
+        code, _ = _answer(connection, self._place.exchange, durable=True, arguments={"alternate-exchange": 1})
+        return {ACCESS_REFUSED: False, PRECONDITION_FAILED: True}.get(code or 0)
+
+    def _try_to_publish(self, connection: AmqpConnection, key: str) -> str | None:
+        """Publish in a transaction that is rolled back; return the refusal, None if there was none."""
+        channel = connection.channel()
+        try:
+            connection.call(channel.tx_select)
+            connection.call(channel._basic_publish, amqp.Message(_BODY), self._place.exchange, key)
+            connection.call(channel.tx_rollback)
+            connection.call(channel.close)
+        except exceptions.ChannelError as error:
+            return str(error.reply_text)
+        return None
+
+    def _definition(self) -> str:
+        exchange = {
+            "name": self._place.exchange,
+            "vhost": self._place.url.vhost,
+            "type": "topic",
+            "durable": True,
+            "auto_delete": False,
+            "internal": False,
+            "arguments": {},
+        }
+        return json.dumps({"exchanges": [exchange]})
+
+    def _print_password(self) -> Words:
+        """Return a command that prints the password of the URL, which must not appear in a command itself."""
+        file = self._situation.url_file(self._prefix)
+        if file is None:
+            return Words('(read -rs password && echo "$password")')
+        is_toml = not self._situation.config.text(f"{self._prefix}broker_file")
+        url = _URL_OF_TOML.format(key=f"{self._prefix}broker") if is_toml else _URL_OF_FILE
+        return Words(_python(_PRINT_SECRET.format(url=url), file))
+
+    def _broken(self, id_: str, found: str, **more: object) -> Finding:
+        return broken(id_, self._place, found, **self._values, **more)
+
+
+def _python(program: str, file: Path) -> str:
+    import shlex
+
+    return shlex.join(["python3", "-c", program, str(file)])
+
+
+def _answer(connection: AmqpConnection, exchange: str, **how: object) -> tuple[int | None, str]:
+    """Return code and words of RabbitMQ's refusal of a declaration; None and "" if it is content."""
+    channel = connection.channel()
+    try:
+        connection.call(channel.exchange_declare, exchange, "topic", **how)
+        connection.call(channel.close)
+    except exceptions.ChannelError as error:
+        return int(error.reply_code), str(error.reply_text)
+    return None, ""

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The settings: whether they can be read, name a broker, and hide its password."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from sourcepulse.operations.doctor.finding import Finding, Job, broken, warning, well
+from sourcepulse.operations.doctor.situation import Situation
+
+_ABOUT = "settings"
+
+
+def jobs(situation: Situation) -> Iterator[Job]:
+    """Yield the job that looks at the settings."""
+    yield Job(id="SP101", about=_ABOUT, run=lambda: _settings(situation))
+
+
+def _settings(situation: Situation) -> Iterator[Finding]:
+    if situation.settings_problem:
+        yield broken("SP101", _ABOUT, situation.settings_problem)
+        return
+    named = [str(situation.url_file(prefix) or "") for prefix in ("", "restricted_")]
+    exposed = [Path(name) for name in dict.fromkeys(named) if name and _others_read(Path(name))]
+    urls = [place.url for place in situation.places.values()]
+    if any(url.has_password for url in urls):
+        for path in exposed:
+            yield warning("SP103", path, "others may read it, and it contains a password", file=path)
+    if not situation.places:
+        if situation.masters or situation.repositories or situation.bugzillas:
+            # Their own settings name the broker.
+            yield well("SP102", _ABOUT, "no broker is set here; the sources have settings of their own")
+        else:
+            yield broken("SP102", _ABOUT, "neither broker nor broker_file is set", file=situation.settings_file())
+        return
+    streams = ", ".join(f"{stream} events to {place}" for stream, place in situation.places.items())
+    yield well("SP101", _ABOUT, streams)
+
+
+def _others_read(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False

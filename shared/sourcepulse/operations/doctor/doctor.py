@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Assemble the checks: those of the core, and those that installed sources bring; run them all within a limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from sourcepulse.config import Config
+from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, ConfigError, NothingThereError, SourcePulseError
+from sourcepulse.events.event import format_time
+from sourcepulse.operations.doctor.checks import broker, clock, outbox, relay, settings
+from sourcepulse.operations.doctor.finding import Finding, Job, State, unchecked
+from sourcepulse.operations.doctor.runner import run_jobs
+from sourcepulse.operations.doctor.situation import Situation, read_state
+from sourcepulse.relay.destination import places_of
+
+#: Where sources offer checks: functions that return jobs for a situation.
+ENTRY_POINT_GROUP = "sourcepulse.checks"
+#: For everything; reading the outbox comes first.
+LIMIT_SECONDS = 15.0
+READ_LIMIT_SECONDS = 3.0
+
+Checks = Callable[[Situation], Iterable[Job]]
+
+_ORDER = tuple(State)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All findings, the worst first, and how long they took."""
+
+    findings: Sequence[Finding]
+    at: float
+    took_s: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all is well, 1 if something is broken, 2 if there are only doubts or something was not checked."""
+        states = {finding.state for finding in self.findings}
+        if State.BROKEN in states:
+            return EXIT_FAILURE
+        return EXIT_USAGE if states & {State.WARNING, State.UNCHECKED} else EXIT_OK
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as `--json` prints it, which the schema doctor.v1 describes."""
+        return {
+            "at": format_time(self.at),
+            "took_s": round(self.took_s, 3),
+            "exit_code": self.exit_code,
+            "findings": [finding.document() for finding in self.findings],
+        }
+
+
+def examine(situation: Situation, *, more: Sequence[Checks] = ()) -> Report:
+    """Run all checks and return what they found; `more` are checks that were requested, such as the probe."""
+    begun = time.monotonic()
+    situation, early = _with_state(situation)
+    checks = (settings.jobs, outbox.jobs, broker.jobs, relay.jobs, clock.jobs, *_of_sources(early), *more)
+    jobs: list[Job] = []
+    for each in checks:
+        try:
+            jobs += each(situation)
+        except (SourcePulseError, OSError) as error:
+            early.append(unchecked("SP101", "checks", str(error)))
+    found = early + run_jobs(jobs, limit_s=max(1.0, LIMIT_SECONDS - (time.monotonic() - begun)))
+    found.sort(key=lambda finding: (_ORDER.index(finding.state), finding.id))
+    return Report(found, situation.now(), time.monotonic() - begun)
+
+
+def situation_of(
+    config: Config, path: Path | None, *, problem: str = "", now: Callable[[], float] = time.time, **places: Any
+) -> Situation:
+    """Return the situation for these settings; its outbox is not read yet."""
+    try:
+        destinations = places_of(config)
+    except ConfigError as error:
+        destinations, problem = {}, problem or str(error)
+    return Situation(config=config, settings_problem=problem, outbox=path, places=destinations, now=now, **places)
+
+
+def _with_state(situation: Situation) -> tuple[Situation, list[Finding]]:
+    """Read the outbox, in a thread of its own because a dead file server may never answer."""
+    path = situation.outbox
+    if path is None:
+        return situation, []
+    read: list[Situation] = []
+
+    def look() -> Iterator[Finding]:
+        try:
+            read.append(replace(situation, state=read_state(path)))
+        except NothingThereError:
+            read.append(situation)
+        except SourcePulseError as error:
+            read.append(replace(situation, outbox_problem=error))
+        yield from ()
+
+    early = run_jobs([Job(id="SP110", about=str(path), run=look)], limit_s=READ_LIMIT_SECONDS)
+    return (read[0] if read else replace(situation, outbox=None)), early
+
+
+def _of_sources(early: list[Finding]) -> Iterator[Checks]:
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            yield point.load()
+        except Exception as error:  # noqa: BLE001 - a source that cannot be loaded must not hide the rest
+            early.append(unchecked("SP101", point.name, f"its checks cannot be loaded: {error}"))

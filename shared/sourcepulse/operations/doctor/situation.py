@@ -1,0 +1,166 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What all checks look at: the settings, and what the outbox records, read once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from sqlite3 import Connection
+
+from sourcepulse.config import SYSTEM_FILE, Config
+from sourcepulse.errors import SourcePulseError
+from sourcepulse.events.event import PUBLIC, RESTRICTED
+from sourcepulse.operations.doctor.table import Words
+from sourcepulse.outbox.outbox import Origin, Outbox
+from sourcepulse.outbox.queries import problems_of
+from sourcepulse.relay.destination import STREAMS
+from sourcepulse.relay.streams import Place
+
+#: How long another process may hold the outbox while its figures are read.
+LOCK_WAIT_SECONDS = 2.0
+
+#: Walks the index from source to source, so that it reads one row of each, however many are pending.
+_OLDEST = """
+WITH RECURSIVE turn (source) AS (
+    SELECT min(source) FROM events WHERE state = 'pending' AND stream = :stream
+    UNION ALL
+    SELECT (SELECT min(source) FROM events WHERE state = 'pending' AND stream = :stream AND source > turn.source)
+    FROM turn WHERE source IS NOT NULL
+)
+SELECT min((SELECT stored_at FROM events WHERE position =
+    (SELECT min(position) FROM events WHERE state = 'pending' AND stream = :stream AND source = turn.source)))
+FROM turn WHERE source IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamState:
+    """What the outbox records of one stream; times are seconds since 1970."""
+
+    broker: str | None
+    pending: int
+    oldest_at: float | None
+    buried: int
+    failures: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxState:
+    """What an outbox records that checks need."""
+
+    path: Path
+    origins: tuple[Origin, ...] = ()
+    sources: tuple[str, ...] = ()
+    streams: Mapping[str, StreamState] = field(default_factory=dict)
+    problems: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def pending(self) -> int:
+        return sum(stream.pending for stream in self.streams.values())
+
+    @property
+    def oldest_at(self) -> float | None:
+        return min((stream.oldest_at for stream in self.streams.values() if stream.oldest_at), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Everything that is known before the checks run.
+
+    `settings_problem` is why the settings could not be read; then `config` has those of the options alone.
+    `state` is None if there is no outbox, or it cannot be read for `outbox_problem`.
+    """
+
+    config: Config
+    settings_problem: str = ""
+    outbox: Path | None = None
+    outbox_problem: SourcePulseError | None = None
+    state: OutboxState | None = None
+    places: Mapping[str, Place] = field(default_factory=dict)
+    repositories: Sequence[Path] = ()
+    masters: Sequence[Path] = ()
+    bugzillas: Sequence[Path] = ()
+    #: The URL with which a consumer logs in, for the probe.
+    reader: Place | None = None
+    now: Callable[[], float] = time.time
+
+    def origins(self, kind: str) -> list[str]:
+        """Return the places of a kind that the outbox knows."""
+        return [origin.location for origin in self.state.origins if origin.kind == kind] if self.state else []
+
+    def options(self) -> Words:
+        """Return the options that give a command of ours these settings; "" if it finds them by itself."""
+        words: list[str] = []
+        origin = self.config.origin
+        if origin is not None and origin.file is not None:
+            words += ["--config", str(origin.file)]
+        for key in ("outbox", "broker_file", "exchange", "restricted_broker_file", "restricted_exchange"):
+            if self.is_argument(key) or (key == "outbox" and self.outbox and self.where(key) is None):
+                words += [
+                    f"--{key.replace('_', '-')}",
+                    str(self.outbox) if key == "outbox" else self.config.require(key),
+                ]
+        if self.is_argument("broker") and (url := self.config.broker()) is not None:
+            words += ["--broker", "URL" if url.has_password else str(self.config.require("broker"))]
+        return Words(shlex.join(words))
+
+    def is_argument(self, key: str) -> bool:
+        """Return whether an option sets a key."""
+        layer = self.config.layers.get(key)
+        return layer is not None and layer.where is None and bool(self.config.text(key))
+
+    def where(self, key: str) -> str | None:
+        """Return where a key is set: a path, the environment; None for an option or nowhere."""
+        layer = self.config.layers.get(key)
+        return layer.where if layer is not None else None
+
+    def url_file(self, prefix: str) -> Path | None:
+        """Return the file that contains the URL of a broker, None if that is no file."""
+        named = self.config.text(f"{prefix}broker_file")
+        where = named or self.where(f"{prefix}broker")
+        return Path(where) if where and os.sep in where else None
+
+    def url_place(self, prefix: str) -> str:
+        """Return where the URL of a broker is, for a sentence."""
+        return str(self.url_file(prefix) or self.where(f"{prefix}broker") or f"the option --{prefix}broker")
+
+    def settings_file(self) -> Path:
+        """Return the file in which settings belong that are missing."""
+        origin = self.config.origin
+        return origin.file if origin is not None and origin.file is not None else SYSTEM_FILE
+
+
+def read_state(path: Path) -> OutboxState:
+    """Read what checks need; SourcePulseError if the outbox cannot be read."""
+    with Outbox.open(path, create=False, lock_wait_s=LOCK_WAIT_SECONDS) as outbox:
+        with outbox.reading() as db:
+            sources = tuple(row[0] for row in db.execute("SELECT DISTINCT source FROM numbers WHERE type = ''"))
+            streams = {stream: _stream(db, stream) for stream, _ in STREAMS}
+            problems = tuple(problems_of(db))
+        return OutboxState(
+            path=outbox.path,
+            origins=tuple(outbox.origins()),
+            sources=sources,
+            streams=streams,
+            problems=problems,
+        )
+
+
+def _stream(db: Connection, stream: str) -> StreamState:
+    row = db.execute("SELECT broker, failures, last_error FROM deliveries WHERE stream = ?", (stream,)).fetchone()
+    broker, failures, error = row or (None, 0, None)
+    (pending,) = db.execute("SELECT count(*) FROM events WHERE state = 'pending' AND stream = ?", (stream,)).fetchone()
+    (oldest,) = db.execute(_OLDEST, {"stream": stream}).fetchone() if pending else (None,)
+    (buried,) = db.execute("SELECT count(*) FROM events WHERE state = 'buried' AND stream = ?", (stream,)).fetchone()
+    return StreamState(
+        broker=broker, pending=pending, oldest_at=oldest, buried=buried, failures=failures, last_error=error
+    )
+
+
+__all__ = ["PUBLIC", "RESTRICTED", "OutboxState", "Situation", "StreamState", "read_state"]

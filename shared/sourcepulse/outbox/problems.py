@@ -19,8 +19,6 @@ PROBLEMS = "problem "
 PROBLEM_MAX_CHARACTERS = 1_000
 #: The same for the number of collect errors of each kind of source.
 _COLLECT_ERRORS = "collect errors of "
-#: The name of the problem that a relay could not start because another one holds the lock.
-SECOND_RELAY = "second-relay"
 
 
 def set_problem(outbox: Outbox, name: str, sentence: str, *, place: str = "") -> None:

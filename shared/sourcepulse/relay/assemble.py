@@ -19,6 +19,7 @@ from sourcepulse.relay.collect import collect_announced, collectors, sweep
 from sourcepulse.relay.destination import Destination, Moves, admit, keep_apart, places_of
 from sourcepulse.relay.health.heartbeat import Heartbeat
 from sourcepulse.relay.health.liveness import Touch
+from sourcepulse.relay.health.second_relay import forget_second_relay
 from sourcepulse.relay.relay import Relay, relay_lock
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.streams import Place
@@ -39,6 +40,7 @@ def open_relay(
         places = places_of(config)
         outbox = stack.enter_context(Outbox.open(path, create=create))
         touch = Touch(stack.enter_context(relay_lock(outbox.path)))
+        forget_second_relay(outbox)
         keep_apart(outbox, places)
         moves = Moves()
         deliveries = [

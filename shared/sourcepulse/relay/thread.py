@@ -11,6 +11,7 @@ from pathlib import Path
 from sourcepulse.config import Config
 from sourcepulse.errors import RelayRunningError, SourcePulseError
 from sourcepulse.relay.assemble import open_relay
+from sourcepulse.relay.health.second_relay import note_second_relay
 
 #: The wait after a relay ended or failed to start.
 RETRY_SECONDS = 10.0
@@ -55,7 +56,7 @@ class RelayThread:
                 with open_relay(self._outbox, self._config, self._stop_relay, rebind=self._rebind) as relay:
                     relay.run()
             except RelayRunningError:
-                pass
+                note_second_relay(self._outbox)
             except SourcePulseError as error:
                 self._warn(f"the relay does not run: {error}")
             except Exception as error:  # noqa: BLE001 - a relay that ends silently would go unnoticed

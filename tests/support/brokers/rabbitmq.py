@@ -202,7 +202,7 @@ class RabbitNode:
         with (self.folder / "console").open("ab") as console:
             self._process = subprocess.Popen(
                 [str(SCRIPTS / "rabbitmq-server")],
-                env=self._environ,
+                env=self.environ,
                 stdout=console,
                 stderr=console,
                 stdin=subprocess.DEVNULL,
@@ -263,7 +263,7 @@ class RabbitNode:
         assert SCRIPTS is not None
         done = subprocess.run(
             [str(SCRIPTS / "rabbitmqctl"), "--node", self.name, *arguments],
-            env=self._environ,
+            env=self.environ,
             check=True,
             capture_output=True,
             text=True,
@@ -349,7 +349,7 @@ class RabbitNode:
         }
         (folder / "rabbitmq.conf").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
         (folder / "definitions.json").write_text(json.dumps(_definitions()))
-        self._environ = {
+        self.environ = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
             **self._shared.environ,

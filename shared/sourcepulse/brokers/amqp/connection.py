@@ -14,11 +14,11 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import amqp
 import kombu
-from amqp import exceptions
+from amqp import exceptions, spec
 from kombu.transport import pyamqp
 
 from sourcepulse.brokers.amqp.inbound import Inbound, frame_handler, take_whole
@@ -84,6 +84,11 @@ class _BoundedConnection(amqp.Connection):  # type: ignore[misc] # amqp has no t
     """py-amqp's connection with a deadline for everything it reads."""
 
     Channel = _Channel
+    #: py-amqp does not read why the broker blocks publishers.
+    _METHODS: ClassVar[dict[Any, Any]] = {
+        **amqp.Connection._METHODS,
+        spec.Connection.Blocked: spec.method(spec.Connection.Blocked, "s"),
+    }
 
     def __init__(self, *, limits: Limits, tls: ssl.SSLContext | None, tls_host: str, **options: Any) -> None:
         super().__init__(frame_handler=frame_handler, **options)
@@ -95,6 +100,10 @@ class _BoundedConnection(amqp.Connection):  # type: ignore[misc] # amqp has no t
 
     def Transport(self, host: str, *_: object, **__: object) -> BoundedTransport:  # noqa: N802 - py-amqp's name
         return BoundedTransport(host, self._limits, self._tls, self._tls_host)
+
+    def _on_blocked(self, reason: str = "") -> None:
+        if self.on_blocked:
+            self.on_blocked(reason)
 
     def connect(self, callback: Callable[[], object] | None = None) -> Any:
         try:

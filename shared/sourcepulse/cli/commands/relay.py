@@ -30,6 +30,7 @@ from sourcepulse.outbox.delivery_state import bound_broker
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.assemble import open_relay, places_of
 from sourcepulse.relay.collect import collectors, sweep
+from sourcepulse.relay.health.second_relay import note_second_relay
 from sourcepulse.relay.on_demand import are_others, forget_settings, identity, start_ended, write_settings
 from sourcepulse.relay.relay import Relay
 from sourcepulse.relay.sender import DeliveryReport
@@ -148,8 +149,14 @@ def _end_on_signals(ending: threading.Event, stop: threading.Event) -> threading
 
 
 def _serve_until_idle(args: argparse.Namespace, config: Config, ending: threading.Event, stop: threading.Event) -> int:
-    if args.once or args.idle_exit is None:
+    if args.once:
         return _serve(args, config, stop)
+    if args.idle_exit is None:
+        try:
+            return _serve(args, config, stop)
+        except RelayRunningError:
+            note_second_relay(outbox_path(config))
+            raise
     outbox = str(outbox_path(config))
     settings_used = identity(broker=config.text("broker"), broker_file=config.text("broker_file"))
     give_up_at = time.monotonic() + TAKE_OVER_SECONDS

@@ -14,8 +14,8 @@ from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxFore
 from sourcepulse.operations.doctor.finding import Finding, Job, broken, unchecked, warning, well
 from sourcepulse.operations.doctor.situation import Situation
 from sourcepulse.outbox.files import lock_file
-from sourcepulse.outbox.problems import SECOND_RELAY
 from sourcepulse.outbox.sqlite_file import side_files
+from sourcepulse.relay.health.second_relay import SECOND_RELAY
 
 #: Less cannot hold a batch of events.
 FREE_MIN_BYTES = 512 * 1024

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import stat
@@ -15,10 +14,10 @@ from pathlib import Path
 from sourcepulse.operations.doctor.finding import Finding, Job, broken, program, unchecked, warning, well
 from sourcepulse.operations.doctor.situation import OutboxState, Situation
 from sourcepulse.operations.doctor.table import Words
-from sourcepulse.outbox.problems import SECOND_RELAY
 from sourcepulse.relay.health.liveness import LOOP_MAX_SECONDS, last_loop_at
+from sourcepulse.relay.health.second_relay import SECOND_RELAY, lock_holder, sentence
 from sourcepulse.relay.on_demand import START_SECONDS, failed_start, is_on_demand
-from sourcepulse.relay.relay import is_relayed, lock_path
+from sourcepulse.relay.relay import is_relayed
 from sourcepulse.wake.listener import MODE as WAKE_MODE
 from sourcepulse.wake.send import wake_path
 
@@ -26,7 +25,6 @@ from sourcepulse.wake.send import wake_path
 WAITING_LONG_SECONDS = 60.0
 
 UNIT = Path("/etc/systemd/system/sourcepulse-relay.service")
-_PID = re.compile(r"\s*(\d+)\s*")
 
 
 def jobs(situation: Situation) -> Iterator[Job]:
@@ -69,11 +67,11 @@ def _running(situation: Situation, state: OutboxState) -> Iterator[Finding]:
 
 
 def _lock_holder(situation: Situation, state: OutboxState) -> Iterator[Finding]:
-    path, pid = state.path, _pid_of(state.path)
+    path, pid = state.path, lock_holder(state.path)
     what = f"process {pid} ({_command_of(pid)})" if pid else "an unknown process"
     for problem in state.problems:
-        if problem["name"] == SECOND_RELAY and pid and f"process {pid} " in f"{problem['message']} ":
-            yield broken("SP403", path, f"{problem['message']}; it is {what}", pid=pid)
+        if problem["name"] == SECOND_RELAY and pid and problem["message"] == sentence(pid):
+            yield warning("SP403", path, f"{problem['message']}; it is {what}", pid=pid)
     looped_at = last_loop_at(path)
     if looped_at is None:
         return
@@ -119,18 +117,9 @@ def socket_findings(id_: str, path: Path, status: os.stat_result, group: int) ->
         yield warning(id_, path, found, file=path, group=group)
 
 
-def _pid_of(outbox: Path) -> int | None:
-    try:
-        match = _PID.fullmatch(lock_path(outbox).read_text(encoding="ascii", errors="replace"))
-    except OSError:
-        return None
-    return int(match[1]) if match else None
-
-
 def _command_of(pid: int) -> str:
     try:
         raw = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return "its command is not visible here"
     return " ".join(part.decode("utf-8", "replace") for part in raw.split(b"\0") if part)
-

@@ -29,7 +29,7 @@ from sourcepulse.brokers.network.rabbitmq import amqp_beside
 from sourcepulse.brokers.stomp.connection import StompConnection
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 from sourcepulse.events.topics import FAMILIES
-from sourcepulse.operations.doctor.finding import Finding, broken, unchecked
+from sourcepulse.operations.doctor.finding import Finding, broken, unchecked, well
 from sourcepulse.operations.doctor.situation import Situation
 from sourcepulse.operations.doctor.table import Words
 from sourcepulse.relay.streams import Place
@@ -46,7 +46,7 @@ _MEMORY = "memory"
 
 _URL_OF_FILE = "open(sys.argv[1]).read()"
 _URL_OF_TOML = "tomllib.load(open(sys.argv[1], 'rb'))['{key}']"
-_PRINT_SECRET = "import sys, tomllib, urllib.parse as u; print(u.unquote(u.urlsplit({url}.strip()).password))"
+_PRINT_FROM_URL = "import sys, tomllib, urllib.parse as u; print(u.unquote(u.urlsplit({url}.strip()).password))"
 
 
 def rights(situation: Situation, place: Place, prefix: str, families: Sequence[str]) -> Iterator[Finding]:
@@ -147,7 +147,7 @@ class _Look:
         if code == NOT_FOUND:
             may = self._may_declare(connection)
             if may:
-                return []
+                return [well("SP304", self._place, f"the exchange {exchange!r} is missing; the relay declares it")]
             if may is None:
                 return [unchecked("SP304", self._place, f"the exchange {exchange!r} is missing: {text}")]
             return [
@@ -206,7 +206,7 @@ class _Look:
             return Words('(read -rs password && echo "$password")')
         is_toml = not self._situation.config.text(f"{self._prefix}broker_file")
         url = _URL_OF_TOML.format(key=f"{self._prefix}broker") if is_toml else _URL_OF_FILE
-        return Words(_python(_PRINT_SECRET.format(url=url), file))
+        return Words(_python(_PRINT_FROM_URL.format(url=url), file))
 
     def _broken(self, id_: str, found: str, **more: object) -> Finding:
         return broken(id_, self._place, found, **self._values, **more)

@@ -1,0 +1,188 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The doctor names what is wrong on the way to RabbitMQ and with the rights there, and its commands repair it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shlex
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trustme
+
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.testing import system_event
+from support.brokers.rabbitmq import NARROW, SCRIPTS, VHOST, RabbitNode
+from support.doctor import Examined, examine, is_well, paste
+
+USER, PASSWORD = "doctor", "doctor-s3cret"
+PLACES = ("expired", "missing")
+
+
+class Clinic:
+    """A broker, a file with its URL, an outbox, and a rabbitmqctl that finds the broker as on its own host."""
+
+    def __init__(self, folder: Path, node: RabbitNode) -> None:
+        self.folder = folder
+        self.node = node
+        self.file = folder / "broker"
+        self.outbox = folder / "outbox.db"
+        with Outbox.open(self.outbox) as opened:
+            opened.append([system_event(1)])
+            opened.acknowledge("public", [1])
+
+    def examine(self, url: str | None = None, *options: str) -> Examined:
+        """Run the doctor with this URL in the file, or with what is there."""
+        if url is not None:
+            self.file.touch(0o600)
+            self.file.write_text(url + "\n")
+        found = examine("--outbox", self.outbox, "--broker-file", self.file, *options)
+        # No relay runs here, which is no matter of these tests.
+        return Examined(found.returncode, [each for each in found.findings if each["id"] != "SP402"])
+
+    def paste(self, *commands: str) -> str:
+        assert not any(PASSWORD in command for command in commands)
+        return paste(*commands, path=[self.folder])
+
+    def url(self, *, user: str = USER, password: str = PASSWORD, vhost: str = VHOST, port: int | None = None) -> str:
+        return f"amqp://{user}:{password}@127.0.0.1:{port or self.node.port}/{vhost}"
+
+
+@pytest.fixture(scope="module")
+def doctors_node(rabbitmq: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
+    """The node with a user that may write, but not declare."""
+    definitions = tmp_path_factory.mktemp("definitions") / "definitions.json"
+    right = {"user": USER, "vhost": VHOST, "configure": "^$", "write": "^sourcepulse", "read": "^$"}
+    users = [{"name": USER, "password": PASSWORD, "tags": ""}]
+    definitions.write_text(json.dumps({"users": users, "permissions": [right]}))
+    rabbitmq.control("import_definitions", str(definitions))
+    yield rabbitmq
+    rabbitmq.control("delete_user", USER)
+
+
+@pytest.fixture
+def clinic(doctors_node: RabbitNode, tmp_path: Path) -> Clinic:
+    program = tmp_path / "rabbitmqctl"
+    environ = shlex.join(f"{name}={value}" for name, value in doctors_node.environ.items())
+    program.write_text(f'#!/bin/sh\nexec env {environ} {SCRIPTS}/rabbitmqctl --node {doctors_node.name} "$@"\n')
+    program.chmod(0o755)
+    return Clinic(tmp_path, doctors_node)
+
+
+def test_all_is_well_with_a_broker_that_accepts_us_and_nothing_is_changed_there(clinic: Clinic) -> None:
+    before = clinic.node.control("list_exchanges", "-p", VHOST)
+    found = clinic.examine(clinic.url())
+    assert is_well(found), found.findings
+    assert clinic.node.control("list_exchanges", "-p", VHOST) == before
+
+
+def test_a_wrong_password_is_named_and_repaired_and_is_in_no_command(clinic: Clinic) -> None:
+    found = clinic.examine(clinic.url(password="an%20other"))
+    assert found.bad == ["SP301"]
+    assert "an other" not in json.dumps(found.findings)
+    clinic.paste(*found.repair("SP301"))
+    try:
+        assert is_well(clinic.examine())
+    finally:
+        clinic.node.control("change_password", USER, PASSWORD)
+
+
+def test_a_missing_virtual_host_is_named_and_created(clinic: Clinic) -> None:
+    found = clinic.examine(clinic.url(vhost="doctor-new"))
+    assert found.bad == ["SP302"]
+    clinic.paste(*found.repair("SP302"))
+    try:
+        assert is_well(clinic.examine())
+    finally:
+        clinic.node.control("delete_vhost", "doctor-new")
+
+
+def test_a_missing_exchange_that_we_may_not_declare_is_named_and_declared(clinic: Clinic) -> None:
+    options = ("--exchange", "sourcepulse.doctor")
+    found = clinic.examine(clinic.url(), *options)
+    assert found.bad == ["SP304"]
+    clinic.paste(*found.repair("SP304"))
+    assert is_well(clinic.examine(None, *options))
+
+
+def test_a_topic_permission_that_lacks_one_family_is_named_and_widened(clinic: Clinic) -> None:
+    found = clinic.examine(clinic.url(user=NARROW[0], password=NARROW[1]))
+    assert found.bad == ["SP306"]
+    assert "system.*" in found.one("SP306")["found"]
+    clinic.paste(*found.repair("SP306"))
+    try:
+        assert is_well(clinic.examine())
+    finally:
+        clinic.node.control("set_topic_permissions", "-p", VHOST, NARROW[0], "sourcepulse", "^hg\\.", "^$")
+
+
+def test_a_memory_alarm_is_named_and_cleared(clinic: Clinic) -> None:
+    clinic.node.alarm(raised=True)
+    try:
+        found = clinic.examine(clinic.url())
+        assert found.bad == ["SP308"]
+        clinic.paste(*found.repair("SP308"))
+        assert is_well(clinic.examine())
+    finally:
+        clinic.node.alarm(raised=False)
+
+
+def test_an_expired_certificate_is_named_and_a_new_one_is_read(clinic: Clinic) -> None:
+    certificate, key = clinic.node.folder / "cert.pem", clinic.node.folder / "key.pem"
+    good = certificate.read_bytes(), key.read_bytes()
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    old = clinic.node.ca.issue_cert("localhost", not_before=yesterday - datetime.timedelta(days=9), not_after=yesterday)
+    old.cert_chain_pems[0].write_to_path(str(certificate))
+    old.private_key_pem.write_to_path(str(key))
+    clinic.node.control("eval", "ssl:clear_pem_cache().")
+    url = clinic.node.tls_url((USER, PASSWORD), options=f"?ca={clinic.node.ca_file}")
+    try:
+        found = clinic.examine(url)
+        assert found.bad == ["SP204"]
+    finally:
+        certificate.write_bytes(good[0])
+        key.write_bytes(good[1])
+    clinic.paste(*found.repair("SP204"))
+    assert is_well(clinic.examine())
+
+
+def test_another_authority_and_another_host_name_are_named(clinic: Clinic) -> None:
+    other = clinic.folder / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    found = clinic.examine(clinic.node.tls_url((USER, PASSWORD), options=f"?ca={other}"))
+    assert found.bad == ["SP205"]
+    assert "trustme" in clinic.paste(*found.repair("SP205"))
+    ours = f"?ca={clinic.node.ca_file}"
+    # A spelling of the address that is not in the certificate.
+    found = clinic.examine(clinic.node.tls_url((USER, PASSWORD), host="127.1", options=ours))
+    assert found.bad == ["SP206"]
+    clinic.paste(*found.repair("SP206"))
+    assert is_well(clinic.examine())
+
+
+def test_a_name_that_dns_does_not_know_is_named(clinic: Clinic) -> None:
+    found = clinic.examine(f"amqp://{USER}:{PASSWORD}@no-such-host.invalid/{VHOST}")
+    assert found.bad == ["SP201"]
+    assert str(clinic.file) in found.one("SP201")["advice"]
+    assert found.repair("SP201") == ["getent ahosts no-such-host.invalid"]
+    assert is_well(clinic.examine(clinic.url()))
+
+
+def test_a_port_that_drops_our_packets_is_named(clinic: Clinic) -> None:
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            # Those for which the queue has no room are never answered.
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        found = clinic.examine(clinic.url(port=full.getsockname()[1]))
+        assert found.bad == ["SP203"]
+        assert found.repair("SP203")[0].startswith("tracepath -p ")
+    assert clinic.examine().bad == ["SP202"]
+    assert is_well(clinic.examine(clinic.url()))

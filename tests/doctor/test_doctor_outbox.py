@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The doctor names what is wrong with settings, outbox and relay, and its commands repair it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.health.liveness import lock_path
+from sourcepulse.relay.relay import is_relayed
+from sourcepulse.testing import system_event
+from support.brokers.embedded_log import wait_until
+from support.doctor import examine, is_well, paste
+from support.in_process import run_command
+
+LIMIT_SECONDS = 30.0
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Path:
+    """An outbox with one event, in a folder that a group shares."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    folder.chmod(0o2770)
+    with Outbox.open(folder / "outbox.db") as opened:
+        opened.append([system_event(1)])
+    return folder / "outbox.db"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, outbox: Path) -> Path:
+    """The configuration file of a relay with an embedded log."""
+    path = tmp_path / "config.toml"
+    path.write_text(f'outbox = "{outbox}"\nbroker = "file://{tmp_path}/log.db"\n')
+    return path
+
+
+@contextmanager
+def started(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a printed command in a shell until the end of the block."""
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        ["bash", "-c", "exec " + command[0]], env=environ, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        process.wait(LIMIT_SECONDS)
+
+
+def is_full(filler: BinaryIO) -> bool:
+    """Write a page, and return whether there was no room for it."""
+    try:
+        return filler.write(bytes(4096)) == 0
+    except OSError:
+        return True
+
+
+def relays(settings: Path) -> str:
+    return f"sourcepulse relay --config {settings}"
+
+
+def pending(outbox: Path) -> int:
+    with Outbox.open(outbox, create=False) as opened:
+        return opened.pending("public")
+
+
+@contextmanager
+def relayed(settings: Path, outbox: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with started(relays(settings)) as process:
+        wait_until(lambda: is_relayed(outbox) and pending(outbox) == 0)
+        yield process
+
+
+def test_a_dead_relay_with_events_waiting_is_named_and_the_command_starts_one(settings: Path, outbox: Path) -> None:
+    found = examine("--config", settings)
+    assert found.returncode == 1
+    assert found.bad == ["SP401"]
+    (command,) = found.repair("SP401")
+    with started(command):
+        wait_until(lambda: pending(outbox) == 0)
+        found = examine("--config", settings)
+        assert is_well(found), found.findings
+        assert (pending(outbox), found.returncode) in [(0, 0), (0, 2)]
+
+
+def test_a_second_relay_that_holds_the_lock_is_named_and_ended(settings: Path, outbox: Path) -> None:
+    with relayed(settings, outbox) as first:
+        assert run_command("relay", "--config", str(settings)).returncode == 6
+        found = examine("--config", settings)
+        assert found.bad == ["SP403"]
+        assert "sourcepulse relay --config" in found.one("SP403")["found"]
+        assert found.repair("SP403") == [f"kill {first.pid}"]
+        paste(*found.repair("SP403"))
+        first.wait(LIMIT_SECONDS)
+    with relayed(settings, outbox):
+        assert is_well(examine("--config", settings))
+
+
+def test_a_hung_relay_is_named_and_ended(settings: Path, outbox: Path) -> None:
+    with relayed(settings, outbox) as relay:
+        relay.send_signal(signal.SIGSTOP)
+        long_ago = time.time() - 600
+        os.utime(lock_path(outbox), (long_ago, long_ago))
+        found = examine("--config", settings)
+        assert found.bad == ["SP404"]
+        paste(*found.repair("SP404"))
+        relay.wait(LIMIT_SECONDS)
+        assert examine("--config", settings).bad == ["SP402"]
+
+
+def test_an_outbox_that_a_umask_closed_to_the_group_is_opened_again(settings: Path, outbox: Path) -> None:
+    with relayed(settings, outbox):
+        for file in outbox.parent.glob("outbox.db*"):
+            if file.suffix in (".db", ".lock") and ".relay" not in file.name:
+                file.chmod(0o600)
+        found = examine("--config", settings)
+        assert found.bad == ["SP114"]
+        paste(*found.repair("SP114"))
+        assert is_well(examine("--config", settings))
+        assert outbox.stat().st_mode & 0o060 == 0o060
+
+
+def test_a_full_disk_is_named_and_nothing_else_is_blamed(tmp_path: Path) -> None:
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "sourcepulse-test", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        with Outbox.open(place / "outbox.db") as opened:
+            opened.append([system_event(1)])
+        with open(place / "filler", "wb", buffering=0) as filler:
+            while not is_full(filler):
+                pass
+        found = examine("--outbox", place / "outbox.db", "--broker", f"file://{tmp_path}/log.db")
+        assert found.bad[0] == "SP115"
+        assert str(place / "filler") in paste(*found.repair("SP115"))
+        (place / "filler").unlink()
+        assert examine("--outbox", place / "outbox.db", "--broker", f"file://{tmp_path}/log.db").bad == ["SP401"]
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("text", ["outbox = \n", 'outbx = "/tmp/o.db"\n', "broker_file = '/nowhere/at/all'\n"])
+def test_a_malformed_configuration_is_a_finding_and_the_outbox_is_checked_all_the_same(
+    tmp_path: Path, outbox: Path, text: str
+) -> None:
+    config = tmp_path / "bad.toml"
+    config.write_text(text)
+    found = examine("--config", config, "--outbox", outbox)
+    assert {"SP101", "SP401"} <= set(found.bad)
+    assert str(config) in found.one("SP101")["found"] or "/nowhere/at/all" in found.one("SP101")["found"]
+
+
+def test_an_outbox_that_is_locked_or_damaged_is_named(tmp_path: Path, outbox: Path, settings: Path) -> None:
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(outbox.read_bytes()[:100] + b"x" * 5000)
+    found = examine("--outbox", damaged, "--broker", f"file://{tmp_path}/log.db")
+    assert "SP111" in found.bad
+    assert found.repair("SP111") == [f"sourcepulse outbox repair --outbox {damaged}"] or found.repair("SP111")
+
+
+def test_what_was_refused_and_another_broker_are_named_and_repaired(
+    tmp_path: Path, settings: Path, outbox: Path
+) -> None:
+    with relayed(settings, outbox):
+        pass
+    with Outbox.open(outbox) as opened:
+        opened.append([system_event(2)])
+        opened.bury(2, "a test")
+    settings.write_text(settings.read_text().replace("log.db", "other.db"))
+    found = examine("--config", settings)
+    assert {"SP405", "SP407", "SP402"} == set(found.bad)
+    paste(*found.repair("SP407"), *found.repair("SP405"))
+    with relayed(settings, outbox):
+        assert is_well(examine("--config", settings))
+
+
+def test_the_socket_of_the_relay_with_a_wrong_mode_is_repaired(settings: Path, outbox: Path) -> None:
+    with relayed(settings, outbox):
+        wake = outbox.with_name("outbox.db.wake")
+        wake.chmod(0o600)
+        found = examine("--config", settings)
+        assert found.bad == ["SP408"]
+        paste(*found.repair("SP408"))
+        assert is_well(examine("--config", settings))
+
+
+def test_the_text_for_people_has_each_command_alone_on_its_line(settings: Path, outbox: Path) -> None:
+    ran = run_command("doctor", "--config", str(settings))
+    assert ran.returncode == 1
+    lines = ran.stdout.splitlines()
+    assert lines[0].split() == ["broken", "SP401", *lines[0].split()[2:]]
+    (command,) = examine("--config", settings).repair("SP401")
+    assert f"      {command}" in lines

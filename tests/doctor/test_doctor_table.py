@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The table of the doctor is whole, its page is current, and a check that hangs or fails is a finding."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sourcepulse.operations.doctor.finding import Finding, Job, State, broken, unchecked, well
+from sourcepulse.operations.doctor.page import GROUPS, PAGE, page
+from sourcepulse.operations.doctor.runner import run_jobs
+from sourcepulse.operations.doctor.table import Words, table
+from support.doctor import examine
+
+
+def test_the_page_is_made_of_the_table() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m sourcepulse.operations.doctor.page`"
+    assert all(f"### {id_}:" in page() for id_ in table())
+
+
+@pytest.mark.parametrize("id_", table())
+def test_each_entry_has_cause_consequence_and_a_way_out(id_: str) -> None:
+    entry = table()[id_]
+    assert re.fullmatch(r"SP[1-9]\d\d", id_)
+    assert id_[2] in GROUPS
+    assert entry.cause.endswith(".")
+    assert entry.consequence.endswith(".")
+    assert entry.advice or entry.repair
+    for command in entry.commands(dict.fromkeys(entry.names(), "x y")):
+        # As one line that a shell can read.
+        assert shlex.split(command.replace("#", ""))
+        assert "\n" not in command
+
+
+def test_values_are_quoted_for_the_shell_and_words_are_not() -> None:
+    finding = broken("SP401", "/a b", "x", start=Words("run it"))
+    assert finding.commands == ("run it",)
+    assert broken("SP103", "f", "x", file="/a b").commands == ("chmod o-r '/a b'",)
+    assert "\x1b" not in unchecked("SP401", "o", "\x1b[2J").found
+
+
+def test_a_check_that_hangs_or_fails_is_reported_and_the_others_are_kept() -> None:
+    never = threading.Event()
+
+    def hangs() -> Iterator[Finding]:
+        never.wait()
+        yield from ()
+
+    def fails() -> Iterator[Finding]:
+        yield well("SP401", "b", "before")
+        raise KeyError("what")
+
+    jobs = [Job(id="SP201", about="a", run=hangs), Job(id="SP401", about="b", run=fails)]
+    found = run_jobs(jobs, limit_s=0.5)
+    never.set()
+    assert [(each.id, each.state) for each in found] == [
+        ("SP201", State.UNCHECKED),
+        ("SP401", State.OK),
+        ("SP401", State.UNCHECKED),
+    ]
+    assert found[0].found == "took longer than 0.5 s"
+    assert "KeyError" in found[2].found
+
+
+def test_without_settings_and_outbox_it_is_said_what_is_missing(tmp_path: Path) -> None:
+    found = examine("--outbox", tmp_path / "none.db")
+    assert found.bad == ["SP102", "SP110"]
+    assert found.returncode == 1

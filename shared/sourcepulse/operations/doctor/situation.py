@@ -10,32 +10,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from sqlite3 import Connection
+from typing import Any
 
 from sourcepulse.config import SYSTEM_FILE, Config
 from sourcepulse.errors import SourcePulseError
-from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.operations.doctor.table import Words
 from sourcepulse.outbox.outbox import Origin, Outbox
-from sourcepulse.outbox.queries import problems_of
-from sourcepulse.relay.destination import STREAMS
+from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.streams import Place
 
 #: How long another process may hold the outbox while its figures are read.
 LOCK_WAIT_SECONDS = 2.0
-
-#: Walks the index from source to source, so that it reads one row of each, however many are pending.
-_OLDEST = """
-WITH RECURSIVE turn (source) AS (
-    SELECT min(source) FROM events WHERE state = 'pending' AND stream = :stream
-    UNION ALL
-    SELECT (SELECT min(source) FROM events WHERE state = 'pending' AND stream = :stream AND source > turn.source)
-    FROM turn WHERE source IS NOT NULL
-)
-SELECT min((SELECT stored_at FROM events WHERE position =
-    (SELECT min(position) FROM events WHERE state = 'pending' AND stream = :stream AND source = turn.source)))
-FROM turn WHERE source IS NOT NULL
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,28 +124,23 @@ class Situation:
 def read_state(path: Path) -> OutboxState:
     """Read what checks need; SourcePulseError if the outbox cannot be read."""
     with Outbox.open(path, create=False, lock_wait_s=LOCK_WAIT_SECONDS) as outbox:
-        with outbox.reading() as db:
-            sources = tuple(row[0] for row in db.execute("SELECT DISTINCT source FROM numbers WHERE type = ''"))
-            streams = {stream: _stream(db, stream) for stream, _ in STREAMS}
-            problems = tuple(problems_of(db))
+        read, now = figures(outbox), outbox.now()
         return OutboxState(
             path=outbox.path,
             origins=tuple(outbox.origins()),
-            sources=sources,
-            streams=streams,
-            problems=problems,
+            sources=tuple({row["source"]: None for row in read["sources"]}),
+            streams={stream: _stream(row, now) for stream, row in read["streams"].items()},
+            problems=tuple(read["problems"]),
         )
 
 
-def _stream(db: Connection, stream: str) -> StreamState:
-    row = db.execute("SELECT broker, failures, last_error FROM deliveries WHERE stream = ?", (stream,)).fetchone()
-    broker, failures, error = row or (None, 0, None)
-    (pending,) = db.execute("SELECT count(*) FROM events WHERE state = 'pending' AND stream = ?", (stream,)).fetchone()
-    (oldest,) = db.execute(_OLDEST, {"stream": stream}).fetchone() if pending else (None,)
-    (buried,) = db.execute("SELECT count(*) FROM events WHERE state = 'buried' AND stream = ?", (stream,)).fetchone()
+def _stream(row: Mapping[str, Any], now: float) -> StreamState:
+    age = row["oldest_pending_age_s"]
     return StreamState(
-        broker=broker, pending=pending, oldest_at=oldest, buried=buried, failures=failures, last_error=error
+        broker=row["broker"],
+        pending=row["pending"],
+        oldest_at=None if age is None else now - age,
+        buried=row["buried"],
+        failures=row["failures"],
+        last_error=row["last_error"],
     )
-
-
-__all__ = ["PUBLIC", "RESTRICTED", "OutboxState", "Situation", "StreamState", "read_state"]

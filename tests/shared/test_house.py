@@ -40,7 +40,7 @@ CORE = {
     "mozillapulse": {"brokers", "consumer", "errors", "events"},
     "testing": {"brokers", "events"},
     "publisher": {"catalogue", "errors", "events", "outbox"},
-    "operations": {"brokers", "catalogue", "config", "consumer", "errors", "events", "outbox", "relay"},
+    "operations": {"brokers", "catalogue", "config", "consumer", "errors", "events", "outbox", "relay", "wake"},
     "cli": {
         "brokers",
         "catalogue",

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from sourcepulse.consumer.consumer import Consumer
     from sourcepulse.events.event import Event
     from sourcepulse.outbox.outbox import Outbox
+    from sourcepulse.publisher import Publisher
 
-__all__ = ["Consumer", "Event", "Outbox"]
+__all__ = ["Consumer", "Event", "Outbox", "Publisher"]
 
 _HOMES = {
     "Consumer": "sourcepulse.consumer.consumer",
     "Event": "sourcepulse.events.event",
     "Outbox": "sourcepulse.outbox.outbox",
+    "Publisher": "sourcepulse.publisher",
 }
 
 

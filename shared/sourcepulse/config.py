@@ -75,6 +75,7 @@ KEYS: dict[str, Key] = {
         lowest=EVENT_LEAST_MAX_BYTES,
         highest=EVENT_MAX_BYTES,
     ),
+    "schemas_dir": Key(None, str, "a folder with the JSON Schemas of event types of your own"),
     "heartbeat_s": Key(
         0, int, "seconds between heartbeats of a relay that runs as a service; 0 for none", highest=86_400
     ),

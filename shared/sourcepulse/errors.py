@@ -43,6 +43,13 @@ class EventError(SourcePulseError):
     reason = "event"
 
 
+class EventBuriedError(EventError):
+    """The event is stored and numbered, but buried, so that it is not sent; the text has the reason."""
+
+    exit_code = EXIT_REFUSED
+    reason = "buried"
+
+
 class DecodeError(SourcePulseError):
     """A received message is not an event of sourcepulse; do not retry, because a repeat will not decode either.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sourcepulse.cli.commands.emit import make_event
 from sourcepulse.events.event import PUBLIC, Event
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.outbox import Claimed, Outbox
+from sourcepulse.publisher import make_event
 from sourcepulse.relay.visibility import Gate, Verdict
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of
@@ -47,6 +47,7 @@ def _state(state: str, service: str = "hg", **data: str) -> Event:
         key=[state],
         words=None,
         now=NOW_SECONDS,
+        own={},
     )
 
 

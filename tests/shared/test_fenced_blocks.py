@@ -35,6 +35,7 @@ RUN = (
     "shared/docs/backup.md: sourcepulse outbox backup",
     "shared/docs/backup.md: sourcepulse outbox restore",
     "shared/docs/backup.md: sourcepulse outbox export",
+    "shared/docs/publishing.md: sourcepulse emit",
     "shared/docs/subscribing.md: sourcepulse tail --broker URL",
     "shared/docs/subscribing.md: sourcepulse dead-letters list QUEUE",
     "shared/docs/library.md: sourcepulse emit system.hg.down",

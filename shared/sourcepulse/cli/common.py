@@ -170,6 +170,8 @@ def seconds(text: str) -> float:
 def _metavar(key: str) -> str:
     if key in URLS:
         return "URL"
+    if key.endswith("_dir"):
+        return "FOLDER"
     return "FILE" if key == "outbox" or key.endswith("_file") else "|".join(KEYS[key].choices) or "VALUE"
 
 

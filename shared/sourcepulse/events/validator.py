@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The subset of JSON Schema 2020-12 that our schemas use, so that no library is needed for it."""
+"""The subset of JSON Schema 2020-12 that our schemas and those of a site use, so that no library is needed for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from sourcepulse.events.json_pointer import escape, resolve
 
 #: Keywords for readers; they do not constrain the value.
-ANNOTATIONS = frozenset({"$schema", "$id", "$defs", "title", "description", "examples"})
+ANNOTATIONS = frozenset(
+    {"$schema", "$id", "$defs", "$comment", "title", "description", "examples", "default", "deprecated", "format"}
+)
 
 #: Pairs of JSON pointer and sentence.
 Defects = Iterator[tuple[str, str]]
@@ -117,6 +119,10 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
+def _is_same(value: Any, rule: Any) -> bool:
+    return type(value) is type(rule) and bool(value == rule)
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:80] + "..."
@@ -135,15 +141,21 @@ def _limit(holds: Callable[[Any, Any], object], expected: str, measure: Callable
     return check
 
 
+#: The names of the types.
+TYPES = frozenset(_TYPES)
+
 #: Each keyword, the type of the values that it concerns (None for all), and its check.
 KEYWORDS: Mapping[str, tuple[str | None, _Check]] = {
     "$ref": (None, _Place.ref),
     "additionalProperties": ("object", _Place.additional_properties),
     "anyOf": (None, _Place.any_of),
-    "const": (None, _limit(lambda value, rule: type(value) is type(rule) and value == rule, "{!r}")),
+    "const": (None, _limit(_is_same, "{!r}")),
+    "enum": (None, _limit(lambda value, rule: any(_is_same(value, each) for each in rule), "one of {}")),
     "dependentRequired": ("object", _Place.dependent_required),
     "items": ("array", _Place.items),
     "maxItems": ("array", _limit(lambda value, rule: len(value) <= rule, "at most {} items", len)),
+    "maximum": ("number", _limit(lambda value, rule: value <= rule, "{} or less")),
+    "maxLength": ("string", _limit(lambda value, rule: len(value) <= rule, "at most {} characters", len)),
     "minItems": ("array", _limit(lambda value, rule: len(value) >= rule, "at least {} items", len)),
     "minLength": ("string", _limit(lambda value, rule: len(value) >= rule, "at least {} characters", len)),
     "minimum": ("number", _limit(lambda value, rule: value >= rule, "{} or more")),

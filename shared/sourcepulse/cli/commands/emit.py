@@ -6,33 +6,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
 import sys
-import time
-import uuid
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.catalogue import check, complete_type
-from sourcepulse.cli.common import add_settings, open_outbox, settings, warn_if_unrelayed
-from sourcepulse.errors import EXIT_OK, EXIT_REFUSED, EventError
-from sourcepulse.events.event import Event, routing_words
-from sourcepulse.events.topics import FAMILIES
+from sourcepulse.cli.common import add_settings, open_outbox, outbox_path, settings, warn_if_unrelayed
+from sourcepulse.errors import EXIT_OK, EventError
 from sourcepulse.events.wire import BODY_MAX_BYTES
-from sourcepulse.outbox.outbox import BURIED, PENDING
+from sourcepulse.outbox.outbox import PENDING
 from sourcepulse.outbox.queries import find
+from sourcepulse.publisher import Publisher
 
 HELP = "store an event of your own in an outbox"
-
-#: The members of a system event; `emit` sets the missing ones to null.
-SYSTEM_MEMBERS = ("message", "until", "url")
-#: A source of this scheme may publish an event of any family.
-_ANY_FAMILY = "system"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `emit`."""
-    add_settings(parser, "outbox", "max_event_bytes")
+    add_settings(parser, "outbox", "max_event_bytes", "schemas_dir")
     parser.add_argument("type", metavar="TYPE", help="an event type, with or without its version")
     parser.add_argument(
         "--data",
@@ -40,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="{}",
         help="the payload, a JSON object; - reads it from standard input, @FILE from a file",
     )
-    parser.add_argument("--source", metavar="URI", help="the source of the event (default: system://HOST)")
+    parser.add_argument(
+        "--source",
+        metavar="URI",
+        help="the source of the event (default: system://HOST, for a type of your own its first word: site://HOST)",
+    )
     parser.add_argument("--subject", help="what the event is about (default for a system event: the service)")
     parser.add_argument(
         "--key", action="append", metavar="TEXT", help="natural key, repeatable; the same key makes the same id"
@@ -51,22 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Store the event and print its id; an event with a known id is not stored again."""
     config = settings(args)
-    event = make_event(
-        complete_type(args.type),
-        parse_data(args.data),
-        source=args.source or f"system://{socket.gethostname()}",
-        subject=args.subject,
-        key=args.key,
-        words=args.word,
-        now=time.time(),
-    )
-    with open_outbox(config, create=True) as outbox:
-        outbox.append([event], max_bytes=config.number("max_event_bytes"))
-        state = find(outbox, event.id)["state"]
-        if state == PENDING:
+    data = parse_data(args.data)
+    with Publisher(
+        outbox_path(config),
+        source=args.source,
+        schemas=config.text("schemas_dir"),
+        max_bytes=config.number("max_event_bytes"),
+    ) as publisher:
+        id_ = publisher.emit(args.type, data, key=args.key, subject=args.subject, words=args.word)
+    with open_outbox(config) as outbox:
+        if find(outbox, id_)["state"] == PENDING:
             warn_if_unrelayed(outbox, "the event is stored,")
-    print(event.id)
-    return EXIT_REFUSED if state == BURIED else EXIT_OK
+    print(id_)
+    return EXIT_OK
 
 
 def parse_data(text: str) -> dict[str, Any]:
@@ -90,41 +81,6 @@ def _content(text: str) -> str:
             return file.read(BODY_MAX_BYTES)
     except OSError as error:
         raise EventError(f"the file of --data {text} cannot be read: {error.strerror}") from None
-
-
-def make_event(
-    type_: str,
-    data: dict[str, Any],
-    *,
-    source: str,
-    subject: str | None,
-    key: list[str] | None,
-    words: list[str] | None,
-    now: float,
-) -> Event:
-    """Make the event, checked against the schema of its type."""
-    family, *rest = routing_words(type_)
-    scheme = source.partition("://")[0]
-    # A source numbers only the events of its own families, so that consumers of a whole family can trust the numbers.
-    if scheme != _ANY_FAMILY and family not in FAMILIES.get(scheme, (family,)):
-        raise EventError(
-            f"a source {scheme}:// emits only its own events, and {type_} is not one; use system:// or your own"
-        )
-    if family == "system":
-        data = {**dict.fromkeys(SYSTEM_MEMBERS), **data} if rest[-1] != "heartbeat" else data
-        subject = subject if subject is not None else rest[0]
-    elif words is None and family == "hg" and isinstance(data.get("repo"), str):
-        words = data["repo"].split("/")
-    check(type_, data)
-    return Event.of(
-        type_,
-        source=source,
-        subject=subject,
-        time=now,
-        data=data,
-        key=key or [str(uuid.uuid4())],
-        words=words or (),
-    )
 
 
 def _refuse_constant(name: str) -> float:

@@ -2,28 +2,35 @@
 # SPDX-License-Identifier: MPL-2.0
 """List the event types, or print the JSON Schema of the data of one, with --example a whole event.
 
-With --asyncapi it prints all types as one AsyncAPI document.
+With --asyncapi it prints all types as one AsyncAPI document. Types of your own are those in the folder `schemas_dir`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
+from typing import Any
 
 from sourcepulse.catalogue import STATUS_SCHEMA, example_of, known_types, schema_for
 from sourcepulse.catalogue.asyncapi import document
-from sourcepulse.cli.common import add_json, print_json, print_table
+from sourcepulse.catalogue.own_types import Schemas, own_type, read_own_types
+from sourcepulse.cli.common import add_json, add_settings, print_json, print_table, settings
 from sourcepulse.errors import EXIT_OK, ConfigError
 from sourcepulse.events.wire import encode
 
 #: What `emit` takes besides the types that have a schema of their own.
 STATUS_TYPES = "system.<service>.<state>.v1"
 
+#: The meaning of a type of a site whose schema has no title.
+OWN_TITLE = "An event of this site"
+
 HELP = "list the event types, or print the JSON Schema of one"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `schema`."""
+    add_settings(parser, "schemas_dir")
     parser.add_argument("type", nargs="?", metavar="TYPE", help="e.g. hg.push.v1, or hg.push for its newest version")
     parser.add_argument("--example", action="store_true", help="an event of the type as a consumer receives it")
     parser.add_argument("--asyncapi", action="store_true", help="all types as one AsyncAPI 3 document")
@@ -34,9 +41,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the types, a schema, an event or the document of all."""
     if args.asyncapi and (args.type is not None or args.example):
         raise ConfigError("--asyncapi prints all types; leave out TYPE and --example")
+    folder = settings(args).text("schemas_dir")
+    own = {} if folder is None else read_own_types(Path(folder))
     if args.type is not None:
-        shown = json.loads(encode(example_of(args.type))) if args.example else schema_for(args.type)
-        print(json.dumps(shown, indent=2))
+        print(json.dumps(_shown(own, args.type, example=args.example), indent=2))
         return EXIT_OK
     if args.asyncapi:
         from sourcepulse import __version__
@@ -47,9 +55,19 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("name the type of the example, such as hg.push; `sourcepulse schema` lists the types")
     types = [(name, schema_for(name)["title"]) for name in known_types()]
     types.append((STATUS_TYPES, schema_for(STATUS_SCHEMA)["title"]))
+    types += [(name, schema.get("title", OWN_TITLE)) for name, schema in own.items()]
     if args.json:
         for name, title in types:
             print_json({"type": name, "title": title})
     else:
         print_table(("TYPE", "MEANING"), types)
     return EXIT_OK
+
+
+def _shown(own: Schemas, type_: str, *, example: bool) -> Any:
+    full = own_type(own, type_)
+    if not example:
+        return own[full] if full else schema_for(type_)
+    if full:
+        raise ConfigError(f"{full} is a type of your own; its examples are in its schema: `sourcepulse schema {full}`")
+    return json.loads(encode(example_of(type_)))

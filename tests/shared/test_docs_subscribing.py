@@ -115,6 +115,7 @@ SAID = {
     "asyncio.run": (f"hg.push.v1 {push().source} {push().subject}", False),
     "data_as": (f"{DATA['user']} {DATA['count']} {DATA['heads'][0]['branch']}", False),
     "GenericConsumer": (f"{push().routing_key} {DATA['user']}", True),
+    "heartbeats=True": (f"{push().source} {push().numbers}", False),
     "on_silent=page": (f"{push().source} hg.push.v1", False),
     "event.routing_key": (f"{push().routing_key} {DATA['user']}", False),
 }

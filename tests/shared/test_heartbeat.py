@@ -51,6 +51,7 @@ def test_a_heartbeat_has_the_figures_of_its_own_stream(tmp_path: Path) -> None:
         assert zero == {
             "source": "system://0",
             "sequence": f"{2:020}",
+            "types": [{"type": "system.test.degraded.v1", "typesequence": f"{2:020}"}],
             "pending": 1,
             "oldest_age_s": zero["oldest_age_s"],
         }
@@ -90,6 +91,41 @@ def test_a_heartbeat_of_sources_with_long_names_fits_into_an_event(tmp_path: Pat
         event = made(outbox)
     assert 100 < len(event.data["sources"]) < 300
     assert len(encode(event)) < EVENT_MAX_BYTES
+
+
+def test_only_numbers_that_the_broker_confirmed_are_named(tmp_path: Path) -> None:
+    kinds = ("up", "down", "up", "down", "up", "down")
+
+    def state(outbox: Outbox) -> tuple[int, dict[str, int]]:
+        (each,) = made(outbox).data["sources"]
+        return int(each["sequence"] or 0), {it["type"][12:-3]: int(it["typesequence"] or 0) for it in each["types"]}
+
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(number, state=kind) for number, kind in enumerate(kinds)])
+        assert made(outbox).data["epoch"] is not None
+        assert state(outbox) == (0, {"up": 0, "down": 0})
+        outbox.acknowledge("public", [1, 2, 4])
+        # What comes after one that waits is not named, though it was confirmed.
+        assert state(outbox) == (2, {"up": 1, "down": 2})
+        outbox.acknowledge("public", [3, 5])
+        assert state(outbox) == (5, {"up": 3, "down": 2})
+        # A buried event is a gap when a later one comes, and not before.
+        outbox.bury(6, "too large")
+        assert state(outbox) == (5, {"up": 3, "down": 2})
+        outbox.append([system_event(7, state="up")])
+        outbox.acknowledge("public", [7])
+        assert state(outbox) == (7, {"up": 4, "down": 2})
+        outbox.retry(6)
+        assert state(outbox) == (5, {"up": 4, "down": 2})
+
+
+def test_no_number_of_a_type_is_named_while_a_withheld_event_waits(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(number) for number in range(2)])
+        outbox.acknowledge("public", [1])
+        outbox.withhold(2, b"{}", None, routing_key="system.test.degraded")
+        (state,) = made(outbox).data["sources"]
+    assert (state["sequence"], state["types"]) == (f"{1:020}", [])
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])

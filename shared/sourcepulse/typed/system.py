@@ -13,15 +13,22 @@ class SystemEventWithheld(TypedDict):
     type: str
 
 
+class TypeState(TypedDict):
+    type: str
+    typesequence: str | None
+
+
 class SourceState(TypedDict):
     source: str
     sequence: str | None
+    types: list[TypeState]
     pending: int
     oldest_age_s: int | None
 
 
 class SystemRelayHeartbeat(TypedDict):
     interval_s: int
+    epoch: str | None
     pending: int
     oldest_age_s: int | None
     buried: int

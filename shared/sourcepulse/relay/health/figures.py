@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import NamedTuple
 
+from sourcepulse.relay.health.confirmed import Buried, Confirmed, last_confirmed
+
 #: Walks the index of pending events from source to source.
 _FIRST_OF_EACH_SOURCE = """
 WITH RECURSIVE turn (source) AS (
@@ -21,19 +23,32 @@ SELECT min(stored_at) FROM (
             ORDER BY position LIMIT 1) AS stored_at FROM turn WHERE source IS NOT NULL
 )
 """
+#: With the length of the names of its types, and how many there are.
 _SOURCES = (
-    "SELECT source, epoch, last FROM numbers WHERE type = '' "
+    "SELECT source, epoch, last, (SELECT coalesce(sum(length(t.type)), 0) FROM numbers t "
+    "WHERE t.source = n.source AND t.epoch = n.epoch), (SELECT count(*) - 1 FROM numbers t "
+    "WHERE t.source = n.source AND t.epoch = n.epoch) FROM numbers n WHERE type = '' "
     # Only the current epoch of the file continues to count.
     "AND epoch = (SELECT value FROM meta WHERE name = 'epoch') ORDER BY source"
 )
 _PENDING_OF = "FROM events WHERE state = 'pending' AND stream = ? AND source = ?"
 
 
-class SourceFigures(NamedTuple):
-    """How far a source is: its last confirmed number, 0 if none, what waits, and when the oldest of it was stored."""
+class NumberedSource(NamedTuple):
+    """A source that counts in the current epoch: its last number, and how long the names of its types are together."""
 
     source: str
-    confirmed: int
+    epoch: str
+    last: int
+    types_length: int
+    types: int
+
+
+class SourceFigures(NamedTuple):
+    """How far a source is: its last confirmed numbers, what waits, and when the oldest of it was stored."""
+
+    source: str
+    confirmed: Confirmed
     pending: int
     oldest: float | None
 
@@ -50,22 +65,23 @@ def count_waiting(db: Connection, stream: str) -> int:
     return int(count)
 
 
-def numbered_sources(db: Connection) -> list[tuple[str, str, int]]:
-    """Return each source that counts in the current epoch, the epoch, and its last number, in order of the name."""
-    return db.execute(_SOURCES).fetchall()
+def numbered_sources(db: Connection) -> list[NumberedSource]:
+    """Return each source that counts in the current epoch, in order of the name."""
+    return [NumberedSource(*row) for row in db.execute(_SOURCES)]
 
 
-def figures_of(db: Connection, stream: str, sources: Sequence[tuple[str, str, int]]) -> list[SourceFigures]:
+def figures_of(db: Connection, stream: str, sources: Sequence[NumberedSource]) -> list[SourceFigures]:
     """Return the figures of some of the `numbered_sources`."""
-    return [_of_one(db, stream, *each) for each in sources]
+    buried = Buried.read(db, stream)
+    return [_of_one(db, stream, each, buried) for each in sources]
 
 
-def _of_one(db: Connection, stream: str, source: str, epoch: str, last: int) -> SourceFigures:
-    (pending,) = db.execute(f"SELECT count(*) {_PENDING_OF}", (stream, source)).fetchone()
-    if not pending:
-        return SourceFigures(source, last, 0, None)
-    first = "ORDER BY position LIMIT 1"
-    (oldest,) = db.execute(f"SELECT stored_at {_PENDING_OF} {first}", (stream, source)).fetchone()
+def _of_one(db: Connection, stream: str, each: NumberedSource, buried: Buried) -> SourceFigures:
+    (pending,) = db.execute(f"SELECT count(*) {_PENDING_OF}", (stream, each.source)).fetchone()
+    oldest = None
+    if pending:
+        first = f"SELECT stored_at {_PENDING_OF} ORDER BY position LIMIT 1"
+        (oldest,) = db.execute(first, (stream, each.source)).fetchone()
     # Events of a former epoch, which wait since a repair, have numbers of their own.
-    row = db.execute(f"SELECT sequence {_PENDING_OF} AND epoch = ? {first}", (stream, source, epoch)).fetchone()
-    return SourceFigures(source, last if row is None else min(last, row[0] - 1), pending, oldest)
+    confirmed = last_confirmed(db, stream, each.source, each.epoch, each.last, buried)
+    return SourceFigures(each.source, confirmed, pending, oldest)

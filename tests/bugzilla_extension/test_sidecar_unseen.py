@@ -16,11 +16,11 @@ from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outgoing.replays import request_replay
+from sourcepulse.outbox.outgoing.visibility import Gate, Verdict
 from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse.outbox.repair import repair
-from sourcepulse.outbox.replays import request_replay
 from sourcepulse.relay.sender import Delivery
-from sourcepulse.relay.visibility import Gate, Verdict
 from sourcepulse.testing import MemoryBroker
 from sourcepulse_bugzilla.visibility.check import open_check
 from sourcepulse_bugzilla.visibility.folder_of_site import open_site

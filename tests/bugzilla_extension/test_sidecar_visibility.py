@@ -16,10 +16,10 @@ import pytest
 
 from sourcepulse.errors import BrokerUnavailableError, VisibilityUnknownError
 from sourcepulse.outbox.outbox import WITHHELD_TYPE, Claimed, Outbox
+from sourcepulse.outbox.outgoing.visibility import Gate, Verdict
 from sourcepulse.outbox.queries import Selection, figures
 from sourcepulse.outbox.queries import rows as listed
 from sourcepulse.relay.sender import Delivery
-from sourcepulse.relay.visibility import Gate, Verdict
 from sourcepulse.testing import MemoryBroker
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of

@@ -13,8 +13,8 @@ from pathlib import Path
 from sourcepulse.events.event import PUBLIC, Event
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.outbox import Claimed, Outbox
+from sourcepulse.outbox.outgoing.visibility import Gate, Verdict
 from sourcepulse.publisher import make_event
-from sourcepulse.relay.visibility import Gate, Verdict
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of
 from sourcepulse_bugzilla.mapping.rows import read_row

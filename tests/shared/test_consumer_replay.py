@@ -20,7 +20,7 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxWriteError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.gaps import Gap
-from sourcepulse.outbox.replays import claim_replays
+from sourcepulse.outbox.outgoing.replays import claim_replays
 from sourcepulse.outbox.retention import Keep, prune
 from sourcepulse.relay.sender import Delivery
 from support.brokers.embedded_log import log_url

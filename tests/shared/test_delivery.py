@@ -18,8 +18,8 @@ from sourcepulse.brokers import Message, Outcome
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ConfigError, RelayRunningError
 from sourcepulse.outbox.delivery_state import bind_broker, bound_broker, next_attempt_in, record_failure
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outgoing.replays import request_replay
 from sourcepulse.outbox.queries import Selection, figures, rows
-from sourcepulse.outbox.replays import request_replay
 from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.destination import admit
 from sourcepulse.relay.relay import Relay, is_relayed, relay_lock

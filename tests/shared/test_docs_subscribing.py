@@ -21,7 +21,7 @@ from sourcepulse.brokers.file.admin import queue_statistics
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import Event, Numbers
 from sourcepulse.events.wire import decode
-from sourcepulse.outbox.replays import claim_replays
+from sourcepulse.outbox.outgoing.replays import claim_replays
 from support.brokers.embedded_log import log_url, publish_events, wait_until
 from support.events.examples import key_of, wire_examples
 

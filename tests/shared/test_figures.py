@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from sourcepulse.outbox.delivery_state import SAMPLE_SECONDS
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outgoing.replays import request_replay
 from sourcepulse.outbox.queries import figures
 from sourcepulse.outbox.repair import repair
-from sourcepulse.outbox.replays import request_replay
 from sourcepulse.outbox.retention import Keep, prune
 from sourcepulse.relay.backlog import ensure_index
 from sourcepulse.testing import system_event

@@ -27,10 +27,10 @@ from sourcepulse.errors import (
     OutboxWriteError,
 )
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outgoing.replays import claim_replays, finish_replays, request_replay
 from sourcepulse.outbox.problems import clear_problem, set_problem
 from sourcepulse.outbox.queries import Selection, figures, find, rows
 from sourcepulse.outbox.repair import problems, repair
-from sourcepulse.outbox.replays import claim_replays, finish_replays, request_replay
 from sourcepulse.outbox.retention import DAY_SECONDS, Keep, prune
 from sourcepulse.outbox.sqlite_file import WAL_KEEP_BYTES
 from sourcepulse.relay.relay import is_relayed, relay_lock

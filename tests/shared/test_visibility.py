@@ -19,10 +19,10 @@ from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import BrokerUnavailableError, VisibilityUnknownError
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import WITHHELD_TYPE, Claimed, Outbox
+from sourcepulse.outbox.outgoing.replays import request_replay
+from sourcepulse.outbox.outgoing.visibility import ANSWER_MAX_AGE_SECONDS, Gate, Verdict
 from sourcepulse.outbox.queries import Selection, figures, rows
-from sourcepulse.outbox.replays import request_replay
 from sourcepulse.relay.sender import Delivery
-from sourcepulse.relay.visibility import ANSWER_MAX_AGE_SECONDS, Gate, Verdict
 from sourcepulse.testing import MemoryBroker
 from support.brokers.embedded_log import log_url
 from support.events.schema_check import check_data

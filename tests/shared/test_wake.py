@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.outbox.replays import request_replay
+from sourcepulse.outbox.outgoing.replays import request_replay
 from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.relay import Relay
 from sourcepulse.relay.sender import Delivery

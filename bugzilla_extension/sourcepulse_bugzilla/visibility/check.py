@@ -11,7 +11,7 @@ from sourcepulse.errors import ConfigError, DecodeError, VisibilityUnknownError
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.outbox import Claimed, Outbox
-from sourcepulse.relay.visibility import Verdict
+from sourcepulse.outbox.outgoing.visibility import Verdict
 from sourcepulse_bugzilla.errors import DrainerError, SiteConflictError
 from sourcepulse_bugzilla.mapping.views import THINGS
 from sourcepulse_bugzilla.perl.requests import Drainer, Hello, Judged

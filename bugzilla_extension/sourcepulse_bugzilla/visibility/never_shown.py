@@ -15,8 +15,8 @@ from sourcepulse.errors import DecodeError
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.epoch import VALUES_AT_ONCE
 from sourcepulse.outbox.outbox import DELIVERED, Claimed, Outbox
+from sourcepulse.outbox.outgoing.visibility import Verdict
 from sourcepulse.outbox.tables import remove_notes, set_notes
-from sourcepulse.relay.visibility import Verdict
 
 _PARTS = frozenset({"bug", "comment", "attachment"})
 _CREATED, _PUBLISHED = "created", "published"

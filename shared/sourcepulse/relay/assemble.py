@@ -14,6 +14,7 @@ from pathlib import Path
 from sourcepulse.config import Config
 from sourcepulse.events.event import PUBLIC
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outgoing.visibility import Gate, check_openers
 from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.collect import collect_announced, collectors, sweep
 from sourcepulse.relay.destination import Destination, Moves, admit, keep_apart, places_of
@@ -23,7 +24,6 @@ from sourcepulse.relay.health.second_relay import forget_second_relay
 from sourcepulse.relay.relay import Relay, relay_lock
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.streams import Place
-from sourcepulse.relay.visibility import Gate, check_openers
 
 __all__ = ["open_relay", "places_of"]
 

@@ -23,12 +23,12 @@ from sourcepulse.events.event import Event, format_time
 from sourcepulse.events.wire import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, encode, encode_pulse
 from sourcepulse.outbox.delivery_state import record_contact
 from sourcepulse.outbox.outbox import Claimed, Outbox
-from sourcepulse.outbox.replays import claim_replays, finish_replays
+from sourcepulse.outbox.outgoing.replays import claim_replays, finish_replays
+from sourcepulse.outbox.outgoing.visibility import Gate
 from sourcepulse.relay.backlog import Backlog, ensure_index
 from sourcepulse.relay.destination import Destination
 from sourcepulse.relay.health.heartbeat import Heartbeat
 from sourcepulse.relay.retry import Retry
-from sourcepulse.relay.visibility import Gate
 
 #: How many events are read from the outbox, and acknowledged in it, at a time.
 BATCH_EVENTS = 500

@@ -24,10 +24,10 @@ from sourcepulse.errors import VisibilityUnknownError
 from sourcepulse.events.event import PUBLIC, Event
 from sourcepulse.events.wire import decode
 from sourcepulse.outbox.outbox import DELIVERED, WITHHELD_TYPE, Outbox
-from sourcepulse.outbox.replays import request_replay
+from sourcepulse.outbox.outgoing.replays import request_replay
+from sourcepulse.outbox.outgoing.visibility import Gate, check_openers
 from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse.relay.sender import Delivery
-from sourcepulse.relay.visibility import Gate, check_openers
 from sourcepulse_bugzilla.errors import SiteConflictError
 from sourcepulse_bugzilla.lifecycle.session import Work, claim, open_session
 from sourcepulse_bugzilla.lifecycle.stopping import Stop

@@ -33,8 +33,8 @@ from sourcepulse.errors import EXIT_OK, ConfigError, NothingThereError
 from sourcepulse.events.safe_text import plain
 from sourcepulse.outbox import queries as outbox_view
 from sourcepulse.outbox.outbox import BURIED, DELIVERED, Outbox
+from sourcepulse.outbox.outgoing.replays import request_replay
 from sourcepulse.outbox.queries import STATES, Selection
-from sourcepulse.outbox.replays import request_replay
 from sourcepulse.relay.relay import is_relayed
 
 BURY_REASON = "buried by hand"

@@ -12,35 +12,24 @@ from typing import Any
 
 from mercurial import error
 
-from sourcepulse.events.record import Record
 from sourcepulse_hg.commands.recover import recover_now
 from sourcepulse_hg.pending.collect import (
     ELSEWHERE_SUFFIX,
     LOCK_NAME,
     RepositoryFiles,
     find_repository,
-    is_committed,
 )
 from sourcepulse_hg.pending.first_copy import (
-    DamagedError,
-    FirstCopy,
     Identity,
-    decode_copy,
     encode_copy,
     ensure_folder,
     folder_lock,
     replace_file,
 )
+from sourcepulse_hg.pending.foreign import Foreign, foreign_copies
 from sourcepulse_hg.settings import read_settings
 
 LOCK_WAIT_SECONDS = 30.0
-
-
-class Foreign(Record):
-    """A first copy that the repository wrote of which this one is a copy; its transaction is committed."""
-
-    path: Path
-    copy: FirstCopy
 
 
 def adopt(ui: Any, repo: Any, *, announce: bool, discard: bool) -> int:
@@ -49,7 +38,7 @@ def adopt(ui: Any, repo: Any, *, announce: bool, discard: bool) -> int:
         raise error.InputError(b"--announce and --discard exclude each other")
     files = find_repository(os.fsdecode(repo.sharedpath))
     if not announce and not discard:
-        return _show(ui, _foreign(files))
+        return _show(ui, foreign_copies(files))
     done = _settle(repo, files, _announce if announce else _discard)
     ui.status(b"sourcepulse: %d first copies %s\n" % (done, b"taken over" if announce else b"discarded"))
     return recover_now(ui, repo) if announce else 0
@@ -70,21 +59,6 @@ def _show(ui: Any, foreign: list[Foreign]) -> int:
     return 1 if foreign else 0
 
 
-def _foreign(files: RepositoryFiles) -> list[Foreign]:
-    inode = Identity.of(files.dot_hg).inode
-    found = []
-    for waiting in files.waiting():
-        if not is_committed(waiting):
-            continue
-        try:
-            copy = decode_copy(waiting.path.read_bytes())
-        except (DamagedError, FileNotFoundError):
-            continue
-        if copy.identity.inode != inode:
-            found.append(Foreign(waiting.path, copy))
-    return found
-
-
 def _settle(repo: Any, files: RepositoryFiles, decide: Callable[[RepositoryFiles, Foreign], None]) -> int:
     elsewhere = Path(os.fsdecode(read_settings(repo).outbox) + ELSEWHERE_SUFFIX)
     try:
@@ -93,7 +67,7 @@ def _settle(repo: Any, files: RepositoryFiles, decide: Callable[[RepositoryFiles
         with repo.lock(), folder_lock(files.folder / LOCK_NAME, elsewhere=elsewhere, wait_s=LOCK_WAIT_SECONDS) as ours:
             if not ours:
                 raise error.Abort(b"another collector is running", hint=b"try again")
-            foreign = _foreign(files)
+            foreign = foreign_copies(files)
             for one in foreign:
                 decide(files, one)
             return len(foreign)

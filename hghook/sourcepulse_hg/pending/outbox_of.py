@@ -25,8 +25,7 @@ def outbox_of(location: str) -> Path:
     dot_hg = root if root.name == ".hg" else root / ".hg"
     if not dot_hg.is_dir():
         raise NothingThereError(f"there is no repository at {location}")
-    beside = Path(sys.executable).parent / "hg"
-    program = str(beside) if os.access(beside, os.X_OK) else shutil.which("hg")
+    program = hg_program()
     way_out = "set --outbox, or run `hg sourcepulse-recover` in the repository"
     if program is None:
         raise ConfigError(f"the outbox of {location} is unknown, because no hg was found to read its hgrc; {way_out}")
@@ -40,9 +39,18 @@ def outbox_of(location: str) -> Path:
     if done.returncode not in (0, _NOT_SET):
         said = done.stderr.decode("utf-8", "replace").strip()
         raise ConfigError(f"the outbox of {location} is unknown: {said}; {way_out}")
-    value = os.fsdecode(done.stdout.strip())
-    shared = _shared(dot_hg)
-    return Path(os.path.join(shared, os.path.expandvars(os.path.expanduser(value)) if value else _DEFAULT))
+    return place_of_outbox(os.fsdecode(done.stdout.strip()), _shared(dot_hg))
+
+
+def hg_program() -> str | None:
+    """Return the hg beside our Python, or else on PATH; None if there is none."""
+    beside = Path(sys.executable).parent / "hg"
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which("hg")
+
+
+def place_of_outbox(value: str, dot_hg: Path) -> Path:
+    """Return the outbox for a value of the setting, "" if it is not set; relative to the `.hg` that is shared."""
+    return Path(os.path.join(dot_hg, os.path.expandvars(os.path.expanduser(value)) if value else _DEFAULT))
 
 
 def _shared(dot_hg: Path) -> Path:

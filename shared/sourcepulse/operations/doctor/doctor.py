@@ -73,6 +73,19 @@ def examine(situation: Situation, *, more: Sequence[Checks] = ()) -> Report:
     return Report(found, situation.now(), time.monotonic() - begun)
 
 
+def examine_outbox(situation: Situation) -> Iterator[Finding]:
+    """Yield what the checks of the outbox and of its relay find, for a source that names an outbox of its own."""
+    try:
+        if situation.outbox is not None:
+            situation = replace(situation, state=read_state(situation.outbox))
+    except NothingThereError:
+        return
+    except SourcePulseError as error:
+        situation = replace(situation, outbox_problem=error)
+    for job in (*outbox.jobs(situation), *relay.jobs(situation)):
+        yield from job.run()
+
+
 def situation_of(
     config: Config, path: Path | None, *, problem: str = "", now: Callable[[], float] = time.time, **places: Any
 ) -> Situation:

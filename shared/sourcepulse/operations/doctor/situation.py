@@ -79,13 +79,15 @@ class Situation:
         """Return the places of a kind that the outbox knows."""
         return [origin.location for origin in self.state.origins if origin.kind == kind] if self.state else []
 
-    def options(self) -> Words:
+    def options(self, *, outbox: bool = True) -> Words:
         """Return the options that give a command of ours these settings; "" if it finds them by itself."""
         words: list[str] = []
         origin = self.config.origin
         if origin is not None and origin.file is not None:
             words += ["--config", str(origin.file)]
         for key in ("outbox", "broker_file", "exchange", "restricted_broker_file", "restricted_exchange"):
+            if key == "outbox" and not outbox:
+                continue
             if self.is_argument(key) or (key == "outbox" and self.outbox and self.where(key) is None):
                 words += [
                     f"--{key.replace('_', '-')}",

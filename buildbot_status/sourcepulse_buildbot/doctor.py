@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What `sourcepulse doctor` checks of a master, from its files: Buildbot itself is neither loaded nor asked."""
+
+from __future__ import annotations
+
+import ast
+import os
+import pwd
+import re
+import shlex
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from sourcepulse.operations.doctor.doctor import examine_outbox, situation_of
+from sourcepulse.operations.doctor.finding import Finding, Job, broken, unchecked, warning, well
+from sourcepulse.operations.doctor.situation import Situation
+from sourcepulse.operations.doctor.table import Words
+
+_REPORTER = "PulseStatusPush"
+#: How much of the end of a log is read.
+LOG_TAIL_BYTES = 4 * 1024 * 1024
+#: A file system may record times in steps of a second.
+CLOCK_STEP_SECONDS = 1.0
+
+#: What a master logs when it has read master.cfg; a failed attempt ends with other words.
+_CONFIGURED = re.compile(
+    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4}) \[-\] "
+    r"(?:configuration update complete|BuildMaster is running)",
+    re.MULTILINE,
+)
+_STARTED = re.compile(
+    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4}) \[-\] (?:beginning configuration update|Loading configuration from)",
+    re.MULTILINE,
+)
+_FAILED = re.compile(
+    r"configuration update aborted without making any changes|configuration update partially applied|"
+    r"BuildMaster startup failed"
+)
+#: The programs that run a master.
+_PROGRAMS = re.compile(rb"buildbot|twistd")
+
+
+class Reporter(NamedTuple):
+    """A reporter in master.cfg; the outbox is None if it is not written there as a plain text."""
+
+    outbox: str | None
+
+
+def checks(situation: Situation) -> Iterator[Job]:
+    """Yield a job for each master that was named."""
+    for master in situation.masters:
+        yield Job(id="SP601", about=str(master), run=partial(_master, situation, Path.cwd() / master))
+
+
+def _master(situation: Situation, basedir: Path) -> Iterator[Finding]:
+    config = _config_file(basedir)
+    try:
+        changed_at = config.stat().st_mtime
+        reporters = list(_reporters(ast.parse(config.read_text(encoding="utf-8"))))
+    except (OSError, SyntaxError, ValueError) as error:
+        yield unchecked("SP601", basedir, f"{config} cannot be read: {error}")
+        return
+    if not reporters:
+        yield warning("SP601", basedir, f"{config} does not name {_REPORTER}", master=basedir)
+        return
+    pid = _pid(basedir)
+    if pid is None:
+        found = [broken("SP603", basedir, "no process runs in this folder", master=basedir)]
+    else:
+        found = list(_read_since(basedir, changed_at, pid))
+    for reporter in reporters:
+        if reporter.outbox is not None:
+            outbox = basedir / reporter.outbox
+            if not outbox.parent.is_dir():
+                owner = _owner(basedir)
+                found.append(broken("SP604", basedir, f"{outbox.parent} is missing", user=owner, folder=outbox.parent))
+            elif situation.outbox is None or os.path.realpath(situation.outbox) != os.path.realpath(outbox):
+                own = situation_of(situation.config, outbox, now=situation.now)
+                # The broker of the reporter may be a secret; its relay runs in the master.
+                found += examine_outbox(own)
+    yield from found
+    if not found:
+        yield well("SP601", basedir, "the master runs with the reporter in master.cfg")
+
+
+def _config_file(basedir: Path) -> Path:
+    """Return master.cfg, or what buildbot.tac names instead."""
+    try:
+        tac = (basedir / "buildbot.tac").read_text(encoding="utf-8")
+    except OSError:
+        tac = ""
+    named = re.search(r"^configfile\s*=\s*r?['\"]([^'\"]+)['\"]", tac, re.MULTILINE)
+    return basedir / (named[1] if named else "master.cfg")
+
+
+def _reporters(tree: ast.AST) -> Iterator[Reporter]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name == _REPORTER:
+                outbox = next((each.value for each in node.keywords if each.arg == "outbox"), None)
+                yield Reporter(outbox.value if isinstance(outbox, ast.Constant) and type(outbox.value) is str else None)
+
+
+def _pid(basedir: Path) -> int | None:
+    """Return the process of a master that runs; None if there is none. One in the foreground has no twistd.pid."""
+    try:
+        pid = int((basedir / "twistd.pid").read_text(encoding="ascii"))
+        if Path(f"/proc/{pid}").exists():
+            return pid
+    except (OSError, ValueError):
+        pass
+    real = os.path.realpath(basedir)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            is_here = str((process / "cwd").readlink()) == real
+            if is_here and _PROGRAMS.search((process / "cmdline").read_bytes()):
+                return int(process.name)
+        except OSError:
+            # It ended, or is another user's.
+            continue
+    return None
+
+
+def _read_since(basedir: Path, changed_at: float, pid: int) -> Iterator[Finding]:
+    """Compare the time of master.cfg with the last time that the master read it, in its log."""
+    log = _tail(basedir / "twistd.log")
+    done = list(_CONFIGURED.finditer(log or ""))
+    if log is None or not done:
+        yield unchecked("SP602", basedir, "there is no twistd.log that says when master.cfg was read")
+        return
+    has_file = (basedir / "twistd.pid").exists()
+    reconfig = Words(shlex.join(["buildbot", "reconfig", str(basedir)]) if has_file else f"kill -HUP {pid}")
+    if _FAILED.search(log[done[-1].end() :]):
+        found = "the last attempt to read master.cfg failed; twistd.log has why"
+        yield broken("SP602", basedir, found, master=basedir, reconfig=reconfig)
+        return
+    # When it began: what was changed while it was read was not read.
+    begun = [match for match in _STARTED.finditer(log) if match.start() < done[-1].start()]
+    at = datetime.strptime((begun or done)[-1][1], "%Y-%m-%d %H:%M:%S%z").timestamp()
+    if changed_at > at + CLOCK_STEP_SECONDS:
+        found = f"master.cfg was changed {changed_at - at:.0f} s after the master read it"
+        yield broken("SP602", basedir, found, master=basedir, reconfig=reconfig)
+
+
+def _tail(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LOG_TAIL_BYTES))
+            return file.read(LOG_TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def _owner(basedir: Path) -> str:
+    uid = basedir.stat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

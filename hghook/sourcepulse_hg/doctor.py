@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What `sourcepulse doctor` checks of a repository. This does not import Mercurial; it runs `hg config`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from sourcepulse.config import load
+from sourcepulse.errors import ConfigError, NothingThereError, SourcePulseError
+from sourcepulse.operations.doctor.checks import broker
+from sourcepulse.operations.doctor.doctor import examine_outbox, situation_of
+from sourcepulse.operations.doctor.finding import Finding, Job, broken, unchecked, warning, well
+from sourcepulse.operations.doctor.situation import Situation
+from sourcepulse.operations.doctor.table import Words
+from sourcepulse_hg.pending.collect import DAMAGED_PREFIX, RepositoryFiles, find_repository, is_committed
+from sourcepulse_hg.pending.foreign import foreign_copies
+from sourcepulse_hg.pending.outbox_of import hg_program, place_of_outbox
+
+LIMIT_SECONDS = 8.0
+#: A push, or the relay, collects what is younger.
+WAITING_LONG_SECONDS = 60.0
+
+PACKAGE = "sourcepulse_hg"
+_HOOK = "sourcepulse_hg.changegroup"
+_IMPORT_FAILED = re.compile(r"failed to import extension \"?([\w.]+)\"?(.*)")
+#: The doctor may run as root, who trusts only files of root; the pushers trust those of their group.
+_TRUST = ("--config", "trusted.users=*", "--config", "trusted.groups=*")
+_SECTIONS = ("extensions", "hooks", "sourcepulse")
+
+
+class Hgrc(NamedTuple):
+    """What Mercurial reads for a repository: each value with its place, and what it wrote to stderr."""
+
+    values: Mapping[str, str]
+    places: Mapping[str, str]
+    errors: str
+
+    def extension(self) -> str | None:
+        """Return the name of the item that enables the extension, None if none does."""
+        for item, value in self.values.items():
+            section, _, name = item.partition(".")
+            is_ours = name == PACKAGE or Path(value.lstrip("!")).name == PACKAGE
+            if section == "extensions" and is_ours and not value.startswith("!"):
+                return name
+        return None
+
+    def hook(self) -> bool:
+        """Return whether the hook publishes, without the extension."""
+        return any(item.startswith("hooks.") and _HOOK in value for item, value in self.values.items())
+
+
+def checks(situation: Situation) -> Iterator[Job]:
+    """Yield a job for each repository that was named or that the outbox knows."""
+    named = {os.path.realpath(path): None for path in situation.repositories}
+    for place in dict.fromkeys([*situation.origins("hg"), *named]):
+        is_named = place in named
+        if not is_named and any(os.path.realpath(place) == os.path.join(path, ".hg") for path in named):
+            continue
+        yield Job(id="SP501", about=place, run=partial(_repository, situation, place, is_named=is_named))
+
+
+def _repository(situation: Situation, place: str, *, is_named: bool) -> Iterator[Finding]:
+    try:
+        files = find_repository(place)
+    except NothingThereError as error:
+        yield (broken if is_named else warning)("SP507", place, str(error))
+        return
+    root = files.dot_hg.parent
+    found = list(_first_copies(files, root))
+    yield from found
+    try:
+        hgrc = read_hgrc(root)
+    except ConfigError as error:
+        yield unchecked("SP501", root, str(error))
+        return
+    except SourcePulseError as error:
+        yield broken("SP509", root, str(error), repository=root)
+        return
+    enabled = list(_enabled(hgrc, files, root))
+    yield from enabled
+    outbox = place_of_outbox(hgrc.values.get("sourcepulse.outbox", ""), files.dot_hg)
+    two = list(_outboxes(situation, hgrc, files, outbox))
+    yield from two
+    if not found and not enabled and not two:
+        how = "the extension" if hgrc.extension() else "the hook, with its weaker guarantee,"
+        yield well("SP501", root, f"{how} is enabled and publishes to {outbox}")
+    if is_named:
+        yield from _its_own(situation, hgrc, outbox)
+
+
+def read_hgrc(root: Path) -> Hgrc:
+    """Return what Mercurial reads for a repository; ConfigError if hg cannot be run, SourcePulseError if it fails."""
+    program = hg_program()
+    if program is None:
+        raise ConfigError("no hg was found to read the hgrc")
+    ask = [program, "--cwd", str(root), *_TRUST, "config", "--source", "-Tjson", *_SECTIONS]
+    try:
+        done = subprocess.run(
+            ask,
+            env={**os.environ, "HGPLAIN": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+        items = json.loads(done.stdout or "[]")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"hg cannot be run: {error}") from None
+    except ValueError:
+        items = None
+    errors = done.stderr.decode("utf-8", "replace").strip()
+    if items is None or (done.returncode > 1 and not items):
+        raise SourcePulseError(f"hg config fails: {errors or done.returncode}")
+    return Hgrc(
+        {item["name"]: item["value"] for item in items}, {item["name"]: item["source"] for item in items}, errors
+    )
+
+
+def _enabled(hgrc: Hgrc, files: RepositoryFiles, root: Path) -> Iterator[Finding]:
+    extension, local = Path(__file__).resolve().parent, files.dot_hg / "hgrc"
+    name = hgrc.extension()
+    if name is None:
+        if not hgrc.hook():
+            found = "neither the extension nor the hook is enabled for this repository"
+            yield broken("SP501", root, found, extension=extension, hgrc=local)
+        return
+    for match in _IMPORT_FAILED.finditer(hgrc.errors):
+        if match[1] == name:
+            file = hgrc.places[f"extensions.{name}"].rpartition(":")[0] or str(local)
+            script = rf"s#^([[:space:]]*{re.escape(name)}[[:space:]]*=).*#\1 {extension}#"
+            yield broken("SP502", root, match[0].strip(), script=script, hgrc=file)
+    if hgrc.values.get("sourcepulse.publish", "").lower() in ("no", "false", "off", "0", "never"):
+        place = hgrc.places["sourcepulse.publish"]
+        yield warning("SP505", root, f"publish = no, set in {place}: nothing is published", repository=root)
+
+
+def _first_copies(files: RepositoryFiles, root: Path) -> Iterator[Finding]:
+    foreign = foreign_copies(files)
+    if foreign:
+        found = f"{len(foreign)} first copies came with the files of another repository"
+        yield broken("SP503", root, found, repository=root)
+    theirs = {each.path for each in foreign}
+    late = []
+    for waiting in files.waiting():
+        if waiting.path not in theirs and is_committed(waiting):
+            age = time.time() - waiting.path.stat().st_mtime
+            if age > WAITING_LONG_SECONDS:
+                late.append(age)
+    if late:
+        yield broken("SP506", root, f"{len(late)} first copies wait, the oldest for {max(late):.0f} s", repository=root)
+    try:
+        names = os.listdir(files.folder)
+    except OSError:
+        return
+    for name in sorted(names):
+        if name.startswith(DAMAGED_PREFIX):
+            yield warning("SP508", root, f"{name} cannot be read", file=files.folder / name)
+
+
+def _outboxes(situation: Situation, hgrc: Hgrc, files: RepositoryFiles, outbox: Path) -> Iterator[Finding]:
+    """Look for a second outbox with events of the repository: the default one, or the one that the doctor looks at."""
+    state = situation.state
+    knows = [os.path.realpath(place) for place in situation.origins("hg")]
+    others = [place_of_outbox("", files.dot_hg)]
+    if state is not None and str(files.dot_hg) in knows:
+        others.append(state.path)
+    for other in others:
+        if os.path.realpath(other) == os.path.realpath(outbox) or not other.exists():
+            continue
+        keep, former = outbox, other
+        if state is not None and other == state.path and len(knows) > 1:
+            # It serves other repositories too, so it is not the one that must go.
+            keep, former = other, outbox
+        found = f"the settings name {outbox}, and {other} has events of this repository as well"
+        yield broken(
+            "SP504",
+            files.dot_hg.parent,
+            found,
+            hgrc=files.dot_hg / "hgrc",
+            keep=keep,
+            former=former,
+            options=_relay_options(situation, hgrc, files),
+        )
+
+
+def _relay_options(situation: Situation, hgrc: Hgrc, files: RepositoryFiles) -> Words:
+    """Return the options that name the broker of a repository."""
+    if not situation.places and (file := hgrc.values.get("sourcepulse.broker_file")):
+        return Words(f"--broker-file {files.dot_hg / file}")
+    if not situation.places and (url := hgrc.values.get("sourcepulse.broker")):
+        return Words("--broker URL" if "@" in url else f"--broker {url}")
+    return situation.options(outbox=False)
+
+
+def _its_own(situation: Situation, hgrc: Hgrc, outbox: Path) -> Iterator[Finding]:
+    """Look at the outbox and the broker that the hgrc of a repository names, unless the doctor looks at them anyway."""
+    if situation.outbox is None or os.path.realpath(situation.outbox) != os.path.realpath(outbox):
+        given = {key: value for key in ("broker", "broker_file") if (value := hgrc.values.get(f"sourcepulse.{key}"))}
+        try:
+            config = load(given, environ={})
+        except ConfigError as error:
+            yield broken("SP101", outbox, str(error))
+            config = load({}, environ={})
+        own = situation_of(config, outbox, now=situation.now)
+        yield from examine_outbox(own)
+        for job in broker.jobs(own):
+            yield from job.run()

@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The doctor names a reporter that a real master has not read yet, and its command makes the master read it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from support.brokers.embedded_log import wait_until
+from support.buildbot.masters import Master, make_template, require_buildbot
+from support.doctor import examine, is_well, paste
+
+REPORTER = (
+    'c["services"].append(reporters.PulseStatusPush(name="ci", outbox="outbox.db", broker="file://{folder}/log.db"))\n'
+)
+BUILDER = 'builder("linux", "true")\n'
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Master]:
+    require_buildbot()
+    with closing(Master(make_template(tmp_path / "template"), tmp_path / "master", BUILDER)) as made:
+        yield made
+
+
+def changed(master: Master, config: str, *, after_s: float = 0.0) -> None:
+    """Change master.cfg as an admin does who takes some time."""
+    master.configure(config.replace("{folder}", str(master.folder)))
+    at = time.time() + after_s
+    os.utime(master.folder / "master.cfg", (at, at))
+
+
+def test_a_reporter_that_the_master_has_not_read_is_named_and_read_after_the_command(master: Master) -> None:
+    assert examine("--master", master.folder).bad == ["SP601"]
+    master.start()
+    changed(master, BUILDER + REPORTER, after_s=5)
+    found = examine("--master", master.folder)
+    assert found.bad == ["SP602"], found.findings
+    changed(master, BUILDER + REPORTER)
+    # This master runs in the foreground, where `buildbot reconfig` finds no twistd.pid.
+    paste(*found.repair("SP602"))
+    wait_until(lambda: is_well(examine("--master", master.folder)))
+    wait_until(master.outbox.exists)
+
+    pid = found.repair("SP602")[1].removeprefix("kill -HUP ")
+    (master.folder / "twistd.pid").write_text(pid)
+    changed(master, BUILDER + REPORTER + "nonsense\n", after_s=5)
+    assert "buildbot reconfig" in examine("--master", master.folder).repair("SP602")[1]
+    changed(master, BUILDER + REPORTER)
+    paste(*examine("--master", master.folder).repair("SP602"), check=False)
+    assert is_well(examine("--master", master.folder))
+    master.stop()
+    assert "SP603" in examine("--master", master.folder).bad

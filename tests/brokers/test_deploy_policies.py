@@ -30,18 +30,25 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli.main import main
 from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import BrokerRefusedUsError
+from sourcepulse.operations.broker_setup.activemq import render
+from sourcepulse.operations.broker_setup.objects import Plan
+from sourcepulse.operations.broker_setup.roles import DEFAULT_USERS, ROLES, User
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 from support.brokers.activemq import ActiveMqNode
 from support.brokers.activemq import is_installed as activemq_is_installed
 from support.brokers.messages import bodies, is_silent, message, send_all
-from support.brokers.rabbitmq import RabbitNode
+from support.brokers.rabbitmq import ADMIN, RabbitNode
 from support.brokers.rabbitmq import is_installed as rabbitmq_is_installed
 from support.brokers.stomp_wire import StompWire
+from support.fenced_blocks import blocks
 
 DEPLOY = Path(__file__).parents[2] / "shared" / "deploy"
 DEFINITIONS = (DEPLOY / "rabbitmq-definitions.json").read_text()
 ACTIVEMQ_XML = (DEPLOY / "activemq.xml").read_text()
+#: As `setup-broker` writes it, where a second reader has rights of its own.
+SECOND_READER = User("second-reader", ROLES["consumer"])
+ACTIVEMQ_PLAN = Plan("/", "sourcepulse", "sourcepulse-restricted", (*DEFAULT_USERS, SECOND_READER))
 
 EXCHANGES = {"": "sourcepulse", "restricted-": "sourcepulse-restricted"}
 #: rabbitmqctl lists every column but this one.
@@ -64,8 +71,10 @@ def password(user: str) -> str:
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
     """A private node that was given our definitions."""
     require("rabbitmq-server", rabbitmq_is_installed())
-    node = RabbitNode(tmp_path_factory.mktemp("deployed-rabbitmq"))
-    (node.folder / "definitions.json").write_text(DEFINITIONS.replace("CHANGE-ME-", password("")))
+    node = RabbitNode(tmp_path_factory.mktemp("deployed-rabbitmq"), management=True)
+    definitions = json.loads(DEFINITIONS.replace("CHANGE-ME-", password("")))
+    definitions["users"].append({"name": ADMIN[0], "password": ADMIN[1], "tags": "administrator"})
+    (node.folder / "definitions.json").write_text(json.dumps(definitions))
     try:
         node.start()
         yield node
@@ -75,8 +84,8 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
 
 @pytest.fixture(scope="module")
 def activemq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ActiveMqNode]:
-    """A private broker that was given our file."""
-    with started_activemq(tmp_path_factory, ACTIVEMQ_XML) as node:
+    """A private broker that was given our file, with one more reader."""
+    with started_activemq(tmp_path_factory, render(ACTIVEMQ_XML, ACTIVEMQ_PLAN)) as node:
         yield node
 
 
@@ -209,6 +218,21 @@ def test_no_reader_gets_at_the_queue_of_the_other(deployed: Deployed, kind: str)
     queue = deployed.queue(other)
 
     refused(deployed.subscription(reader, EXCHANGES[kind], queue=queue).open)
+
+
+def test_no_reader_of_activemq_gets_at_the_queue_of_a_second_one_by_its_name(activemq: ActiveMqNode) -> None:
+    deployed = Deployed("stomp+activemq", activemq)
+    source = deployed.durable_queue("second-reader", "#")
+    try:
+        for queue in ("second-reader.dead", "second-reader.VirtualTopic.sourcepulse.>"):
+            with StompWire(activemq.port, ("reader", password("reader"))) as wire:
+                destination = f"/queue/Consumer.{queue}"
+                wire.send("SUBSCRIBE", {"destination": destination, "id": "1", "ack": "client", "receipt": "1"})
+                assert wire.read().command == "ERROR"
+        publish(deployed, "relay", "sourcepulse", message(1))
+        assert bodies(source, 1) == [b"1"]
+    finally:
+        source.close()
 
 
 #: Everything a reader could write to reach more than one exchange at ActiveMQ.
@@ -413,7 +437,9 @@ def test_the_virtual_host_is_limited(rabbitmq: RabbitNode) -> None:
 def test_a_reader_cannot_take_the_connections_of_the_relay(rabbitmq: RabbitNode) -> None:
     listed = rabbitmq.control("--formatter=json", "list_user_limits", "--global")
     limits = {row["user"]: json.loads(row["limits"]) for row in json.loads(listed)}
-    assert limits == {user: {"max-connections": 50, "max-channels": 200} for user in ("reader", "restricted-reader")}
+    for user in ("reader", "restricted-reader"):
+        assert limits.pop(user) == {"max-connections": 50, "max-channels": 200}
+    assert not limits.keys() & {"relay", "restricted-relay"}
     login = ("reader", password("reader"))
     opened = []
     try:
@@ -428,6 +454,28 @@ def test_a_reader_cannot_take_the_connections_of_the_relay(rabbitmq: RabbitNode)
     finally:
         for connection in opened:
             connection.collect()
+
+
+def test_the_documented_set_up_finds_our_definitions_as_they_should_be_and_adds_consumers(
+    rabbitmq: RabbitNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = [each for each in blocks("sh") if each.name.startswith("shared/docs/brokers.md: (umask 077")]
+    monkeypatch.chdir(tmp_path)
+    url = rabbitmq.management_tls_url(ADMIN, options=f"?ca={rabbitmq.ca_file}")
+    (tmp_path / "admin-url").touch(0o600)
+    (tmp_path / "admin-url").write_text(url)
+    for command in block.commands():
+        if command[0] == "sourcepulse":
+            words = [word.replace("mq.example.org", f"localhost:{rabbitmq.tls_port}") for word in command[1:]]
+            assert main([*words, "--secrets", str(tmp_path)]) == 0
+    lines = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
+    assert {kind for state, kind, *_ in lines if state == "created"} == {"user", "user limit", "permission"}
+    assert not [line for line in lines if line[0] in ("changed", "failed")]
+    made = {path.name: BrokerUrl.parse(path.read_text()) for path in tmp_path.glob("*.broker")}
+    assert made.keys() == {"dashboard.broker", "bot.broker"}
+    login = (made["bot.broker"].user, made["bot.broker"].password)
+    with amqp.Connection(f"127.0.0.1:{rabbitmq.port}", *login, virtual_host="sourcepulse") as connection:
+        connection.channel().queue_declare("bot.app", durable=True, auto_delete=False)
 
 
 @pytest.mark.parametrize("scheme", ["amqp", "stomp+rabbitmq"])

@@ -109,7 +109,7 @@ class Management:
         if query:
             target += f"?{urlencode(query)}"
         login = b64encode(f"{self.url.user}:{self.url.password}".encode()).decode()
-        headers = {"Authorization": f"Basic {login}", "Connection": "close", "Accept": "application/json"}
+        headers = {"Authorization": f"Basic {login}", "Connection": "close"}
         body = None
         if value is not None:
             headers["Content-Type"] = "application/json"

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sourcepulse.events.event import Numbers
-from sourcepulse.outbox.tables import KEPT_BYTES, KEPT_PAYLOADS, set_notes
+from sourcepulse.outbox.tables import set_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -99,11 +99,3 @@ def insert_rows(db: Connection, into: str, rows: Sequence[tuple[object, ...]]) -
         part = rows[start : start + at_once]
         marks = ",".join([f"({','.join('?' * width)})"] * len(part))
         db.execute(f"INSERT INTO {into} VALUES {marks}", [value for row in part for value in row])  # noqa: S608
-
-
-def add_to_kept(db: Connection, payloads: int, size: int) -> None:
-    """Count payloads that were stored, or with negative numbers dropped, and their bytes."""
-    db.execute(
-        "UPDATE sqlite_sequence SET seq = seq + CASE name WHEN ? THEN ? ELSE ? END WHERE name IN (?, ?)",
-        (KEPT_PAYLOADS, payloads, size, KEPT_PAYLOADS, KEPT_BYTES),
-    )

@@ -20,7 +20,6 @@ from sourcepulse.events.wire import encode
 from sourcepulse.outbox.epoch import (
     BODY_ROW,
     EVENT_ROW,
-    add_to_kept,
     current_epoch,
     insert_rows,
     next_numbers,
@@ -242,10 +241,7 @@ class Outbox:
             # Without it SQLite leaves the old bytes in the file until it reuses their space.
             db.execute("PRAGMA secure_delete = ON")
         with self._file.write() as db:
-            kept = db.execute("SELECT length(body) FROM bodies WHERE position = ?", (position,)).fetchone()
-            if kept is not None:
-                db.execute("UPDATE bodies SET body = ? WHERE position = ?", (body, position))
-                add_to_kept(db, 0, len(body) - kept[0])
+            db.execute("UPDATE bodies SET body = ? WHERE position = ?", (body, position))
             yield db
 
     def retry(self, position: int) -> None:
@@ -332,4 +328,3 @@ def _insert(
         bodies.append((position, body))
     insert_rows(db, EVENT_ROW, rows)
     insert_rows(db, BODY_ROW, bodies)
-    add_to_kept(db, len(bodies), sum(len(body) for _, body in bodies))

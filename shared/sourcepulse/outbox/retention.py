@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
-from sourcepulse.outbox.epoch import add_to_kept
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.tables import kept, note, remove_notes, set_notes
 
@@ -113,11 +112,8 @@ def _drop_bodies(outbox: Outbox, condition: str, value: float) -> int:
 
 def _drop_payloads(db: Connection, positions: Sequence[tuple[int]]) -> int:
     # A replay may be requested between the query and the deletion.
-    size = "SELECT length(body) FROM bodies WHERE position = ? AND position NOT IN (SELECT position FROM replays)"
-    sizes = [(row[0], each[0]) for each in positions if (row := db.execute(size, each).fetchone())]
-    db.executemany("DELETE FROM bodies WHERE position = ?", [(position,) for _, position in sizes])
-    add_to_kept(db, -len(sizes), -sum(size for size, _ in sizes))
-    return len(sizes)
+    drop = "DELETE FROM bodies WHERE position = ? AND position NOT IN (SELECT position FROM replays)"
+    return db.executemany(drop, positions).rowcount
 
 
 def _drop_ids(db: Connection, positions: Sequence[tuple[int]]) -> int:

@@ -33,6 +33,24 @@ FORMER_PENDING_INDEX = "events_pending"
 #: Rows of SQLite's own table of last positions: how many payloads are kept, and their bytes. Each append changes that
 #: table anyway, so they cost it no further page. An outbox from before has none until a relay opens it.
 KEPT_PAYLOADS, KEPT_BYTES = "kept payloads", "kept bytes"
+#: Triggers keep them, so that what an earlier version stores or drops in the file is counted as well: during an upgrade
+#: its hooks write for a relay of this version.
+_COUNTING = "kept_stored"
+
+
+def _count(name: str, when: str, payloads: int, size: str) -> str:
+    return (
+        f"CREATE TRIGGER IF NOT EXISTS {name} AFTER {when} ON bodies BEGIN UPDATE sqlite_sequence "  # noqa: S608 - made of constants
+        f"SET seq = seq + CASE name WHEN '{KEPT_PAYLOADS}' THEN {payloads} ELSE {size} END "
+        f"WHERE name IN ('{KEPT_PAYLOADS}', '{KEPT_BYTES}'); END"
+    )
+
+
+_KEPT_TRIGGERS = (
+    _count(_COUNTING, "INSERT", 1, "length(new.body)"),
+    _count("kept_dropped", "DELETE", -1, "-length(old.body)"),
+    _count("kept_replaced", "UPDATE OF body", 0, "length(new.body) - length(old.body)"),
+)
 
 # Bodies have their own table, so that an acknowledgement rewrites a small row and expiry is one DELETE.
 # `numbers` holds the last assigned number; type '' stands for the whole source.
@@ -83,7 +101,10 @@ CREATE TABLE origins (
     last_report TEXT,
     PRIMARY KEY (kind, location)
 ) WITHOUT ROWID;
-INSERT INTO sqlite_sequence (name, seq) VALUES ('{KEPT_PAYLOADS}', 0), ('{KEPT_BYTES}', 0)
+INSERT INTO sqlite_sequence (name, seq) VALUES ('{KEPT_PAYLOADS}', 0), ('{KEPT_BYTES}', 0);
+{_KEPT_TRIGGERS[0]};
+{_KEPT_TRIGGERS[1]};
+{_KEPT_TRIGGERS[2]}
 """  # noqa: S608 - made of constants
 
 OUTBOX_FILE = FileKind(
@@ -178,6 +199,8 @@ def count_kept(outbox: Outbox) -> None:
         if _counted(db) is None:
             after = _scanned(db, "WHERE position > ?", last)
             _set_kept(db, before[0] + after[0], before[1] + after[1])
+            for trigger in _KEPT_TRIGGERS:
+                db.execute(trigger)
 
 
 def recount_kept(db: Connection) -> None:
@@ -194,6 +217,8 @@ def _set_kept(db: Connection, payloads: int, size: int) -> None:
 
 
 def _counted(db: Connection) -> tuple[int, int] | None:
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_COUNTING,)).fetchone() is None:
+        return None
     rows = dict(db.execute("SELECT name, seq FROM sqlite_sequence WHERE name IN (?, ?)", (KEPT_PAYLOADS, KEPT_BYTES)))
     return (rows[KEPT_PAYLOADS], rows[KEPT_BYTES]) if rows else None
 

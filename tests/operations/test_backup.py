@@ -192,6 +192,31 @@ def test_consumers_of_a_restored_outbox_see_a_reset_and_no_false_order(outbox: O
     assert not any(isinstance(each, Gap) for each in seen)
 
 
+def test_what_a_source_publishes_once_more_after_a_restore_is_no_gap(outbox: Outbox, tmp_path: Path) -> None:
+    log = tmp_path / "log.db"
+    gaps: list[Gap] = []
+    outbox.append([system_event(0)])
+    run(outbox, "backup", str(tmp_path / "backup.db"))
+    outbox.append([system_event(1), system_event(2)])
+    with Consumer(
+        f"file://{log}", topics=["#"], queue="q", durable=True, state=":memory:", on_gap=gaps.append, hold_seconds=0.2
+    ) as consumer:
+        relay(outbox, log)
+        assert run(outbox, "restore", str(tmp_path / "backup.db"), "--apply").returncode == 0
+        with Outbox.open(outbox.path) as restored:
+            # The source goes on, finds again what it published, and goes on.
+            restored.append([system_event(number) for number in (3, 1, 2, 4)])
+            relay(restored, log)
+        received = []
+        while (event := consumer.receive(1)) is not None:
+            received.append(event.id)
+            consumer.acknowledge()
+        # The same facts under other numbers are set aside, and are not missing.
+        assert (consumer.stats.repeats, consumer.stats.bad) == (1, 2)
+    assert received == [system_event(number).id for number in range(5)]
+    assert gaps == []
+
+
 @pytest.mark.parametrize("way", ["copied over it", "moved to its place", "moved to its place and the lock removed"])
 def test_a_backup_that_is_put_back_by_hand_has_an_epoch_of_its_own(outbox: Outbox, tmp_path: Path, way: str) -> None:
     outbox.append([system_event(number) for number in range(3)])

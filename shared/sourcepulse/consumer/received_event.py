@@ -26,5 +26,7 @@ class Item:
     lane: Lane | None
     number: int
     ready: bool
+    #: It came with the id of another event and was refused; only its number counts, because that one is not missing.
+    refused: bool = False
     name: str = ""
     failures: int = 0

@@ -160,6 +160,8 @@ class Receiver:
                     self.report.reset(step)
                 case WentBack():
                     self.report.went_back(step)
+                case Item() if step.refused:
+                    self._state.record([(None, step.lane, step.number)])
                 case Item():
                     self._progress.hand_out(step)
                     return step
@@ -270,16 +272,7 @@ class Receiver:
             return
         self.listening.delivered(event, redelivered=delivery.redelivered)
         name = name_of(event, delivery.body, delivery.content_type)
-        try:
-            repeated = self._progress.repeats(name, event, delivery.body)
-        except DecodeError as error:
-            self._refuse(subscription, delivery, error)
-            return
-        if repeated is not None:
-            self._drop_repeat(subscription, delivery, repeated)
-            return
         lane, number = (None, 0) if self._spec.shared else self._coverage.lane(event)
-        self._progress.add(name)
         item = Item(
             event=event,
             name=name,
@@ -289,6 +282,19 @@ class Receiver:
             number=number,
             ready=not (delivery.redelivered or self._attempts.counts_all),
         )
+        try:
+            repeated = self._progress.repeats(name, event, delivery.body)
+        except DecodeError as error:
+            self._refuse(subscription, delivery, error)
+            if lane is None:
+                return
+            item.refused = True
+            repeated = None
+        if repeated is not None:
+            self._drop_repeat(subscription, delivery, repeated)
+            return
+        if not item.refused:
+            self._progress.add(name)
         self._ordering.offer(item, lane, number)
         self._stats.late = self._ordering.late
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shlex
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,9 +17,13 @@ from pathlib import Path
 import pytest
 import trustme
 
+from sourcepulse.config import load
+from sourcepulse.operations.doctor.doctor import examine as diagnose
+from sourcepulse.operations.doctor.doctor import situation_of
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse.testing import system_event
-from support.brokers.rabbitmq import NARROW, SCRIPTS, VHOST, RabbitNode
+from support.brokers.rabbitmq import MONITOR, NARROW, READER, SCRIPTS, VHOST, RabbitNode
 from support.doctor import Examined, examine, is_well, paste
 
 USER, PASSWORD = "doctor", "doctor-s3cret"
@@ -81,6 +87,46 @@ def test_all_is_well_with_a_broker_that_accepts_us_and_nothing_is_changed_there(
     assert clinic.node.control("list_exchanges", "-p", VHOST) == before
 
 
+def test_a_probe_goes_to_the_broker_and_back_and_is_stored_nowhere(clinic: Clinic) -> None:
+    found = clinic.examine(clinic.url(), "--probe")
+    (unread,) = [each for each in found.findings if each["id"] == "SP901"]
+    assert unread["state"] == "not checked"
+    assert "confirmed a probe after" in unread["found"]
+    reader = clinic.folder / "reader"
+    reader.touch(0o600)
+    reader.write_text(clinic.node.url(READER))
+    found = clinic.examine(None, "--probe", "--reader-file", str(reader))
+    assert is_well(found)
+    (probed,) = [each for each in found.findings if each["id"] == "SP901"]
+    assert probed["state"] == "ok"
+    assert "and delivered it after" in probed["found"]
+    with Outbox.open(clinic.outbox) as outbox:
+        assert len(rows(outbox, Selection())) == 1
+
+
+def test_a_probe_of_the_embedded_log_comes_back(clinic: Clinic) -> None:
+    found = clinic.examine(f"file://{clinic.folder}/log.db", "--probe")
+    assert is_well(found)
+    assert [each["state"] for each in found.findings if each["id"] == "SP901"] == ["ok"]
+
+
+def test_a_clock_that_is_off_by_an_hour_is_named(clinic: Clinic) -> None:
+    def clocks(off_s: float, **settings: str) -> list[tuple[str, str]]:
+        config = load({"broker": clinic.url(), **settings}, environ={})
+        report = diagnose(situation_of(config, None, now=lambda: time.time() + off_s))
+        return [(each.state.value, each.found) for each in report.findings if each.id == "SP801"]
+
+    assert clocks(0)[0][0] == "not checked"
+    api = {"management_url": clinic.node.management_url(MONITOR)}
+    assert clocks(0, **api) == [("ok", "agrees with that of the broker")]
+    for off_s, word in ((3600, "ahead of"), (-3600, "behind")):
+        ((state, found),) = clocks(off_s, **api)
+        assert state == "broken"
+        assert re.search(rf"this clock is (3600|359\d|360\d) s {word} that of 127\.0\.0\.1", found)
+    # Also a broker that refuses this login answers with its time.
+    assert clocks(0, management_url=clinic.node.management_url(READER))[0][0] == "ok"
+
+
 def test_a_wrong_password_is_named_and_repaired_and_is_in_no_command(clinic: Clinic) -> None:
     found = clinic.examine(clinic.url(password="an%20other"))
     assert found.bad == ["SP301"]
@@ -124,8 +170,8 @@ def test_a_topic_permission_that_lacks_one_family_is_named_and_widened(clinic: C
 def test_a_memory_alarm_is_named_and_cleared(clinic: Clinic) -> None:
     clinic.node.alarm(raised=True)
     try:
-        found = clinic.examine(clinic.url())
-        assert found.bad == ["SP308"]
+        found = clinic.examine(clinic.url(), "--probe")
+        assert found.bad == ["SP308", "SP901"]
         clinic.paste(*found.repair("SP308"))
         assert is_well(clinic.examine())
     finally:

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """States of services, and what stands in for an event that was withheld, are as recorded, with id and every byte.
 
-The heartbeat of a relay is left out: it is never stored, and its id is made by chance.
+The heartbeat of a relay is left out: it is never stored, and its id is made by chance. A probe is never stored either,
+but its example is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from sourcepulse.events.event import PUBLIC, Event
 from sourcepulse.events.wire import decode
+from sourcepulse.operations.doctor.probe import probe_event
 from sourcepulse.outbox.outbox import Claimed, Outbox
 from sourcepulse.outbox.outgoing.visibility import Gate, Verdict
 from sourcepulse.publisher import make_event
@@ -60,6 +62,7 @@ def test_states_of_services_are_as_recorded_byte_for_byte(tmp_path: Path) -> Non
     ]
     for raw in (row("bug.update", bug_update(bug=changed(BUG), comments=[comment()])), thing_row("product.update")):
         events += events_of(read_row(raw), emitter)
+    events.append(probe_event(PUBLIC, host="hg.example.org", key="1", now=NOW_SECONDS))
     with Outbox.open(tmp_path / "outbox.db", private=True) as outbox:
         outbox.append(events)
         gate = Gate(outbox, {"bugzilla": lambda _: _Refusing()})

@@ -13,6 +13,10 @@ class SystemEventWithheld(TypedDict):
     type: str
 
 
+class SystemProbe(TypedDict):
+    host: str
+
+
 class TypeState(TypedDict):
     type: str
     typesequence: str | None

@@ -11,10 +11,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli.commands.relay import RELAY_SETTINGS
 from sourcepulse.cli.common import add_json, add_settings, outbox_path, print_json
 from sourcepulse.config import KEYS, Config, check_value, load
 from sourcepulse.errors import ConfigError
+from sourcepulse.events.event import PUBLIC, RESTRICTED
+from sourcepulse.operations.doctor import probe
 from sourcepulse.operations.doctor.doctor import examine, situation_of
 from sourcepulse.operations.doctor.output import lines
 
@@ -23,7 +26,7 @@ HELP = "name what keeps events from arriving, and the command that repairs it"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `doctor`."""
-    add_settings(parser, *RELAY_SETTINGS)
+    add_settings(parser, *RELAY_SETTINGS, "management_url", "management_url_file")
     parser.add_argument(
         "--repository", type=Path, action="append", default=[], metavar="REPO",
         help="also check this Mercurial repository; those that the outbox knows are checked anyway",
@@ -35,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bugzilla", type=Path, action="append", default=[], metavar="DIR",
         help="also check this Bugzilla; those that the outbox knows are checked anyway",
     )  # fmt: skip
+    parser.add_argument(
+        "--probe", action="store_true", help="also publish one event, system.probe.v1, and wait until it comes back"
+    )
+    for prefix, stream in (("", "public"), ("restricted-", "restricted")):
+        parser.add_argument(
+            f"--{prefix}reader-file", type=Path, metavar="FILE",
+            help=f"a file with the URL with which a consumer of {stream} events logs in, for --probe",
+        )  # fmt: skip
     add_json(parser, "one JSON object, as `sourcepulse schema doctor` describes it")
 
 
@@ -53,14 +64,25 @@ def run(args: argparse.Namespace) -> int:
         repositories=tuple(args.repository),
         masters=tuple(args.master),
         bugzillas=tuple(args.bugzilla),
+        readers=_readers(args),
     )
-    report = examine(situation)
+    report = examine(situation, more=(probe.jobs,) if args.probe else ())
     if args.json:
         print_json(report.document())
     else:
         for line in lines(report):
             print(line)
     return report.exit_code
+
+
+def _readers(args: argparse.Namespace) -> dict[str, BrokerUrl]:
+    """Return the URL of a consumer of each stream that has one."""
+    named = {PUBLIC: args.reader_file, RESTRICTED: args.restricted_reader_file}
+    return {
+        stream: url
+        for stream, file in named.items()
+        if file is not None and (url := load({"broker_file": str(file)}, environ={}).broker()) is not None
+    }
 
 
 def _settings(args: argparse.Namespace) -> tuple[Config, str]:

@@ -42,7 +42,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0 if all is well, 1 if something is broken, 2 if there are only doubts or something was not checked."""
-        states = {finding.state for finding in self.findings}
+        states = {finding.state for finding in self.findings if finding.counts}
         if State.BROKEN in states:
             return EXIT_FAILURE
         return EXIT_USAGE if states & {State.WARNING, State.UNCHECKED} else EXIT_OK

@@ -43,6 +43,8 @@ class Finding:
     found: str
     advice: str = ""
     commands: tuple[str, ...] = ()
+    #: Whether it counts that this was not checked; not if a setting would be needed that most sites do not have.
+    counts: bool = True
 
     @property
     def entry(self) -> Entry:
@@ -84,9 +86,9 @@ def warning(id_: str, about: object, found: str, **values: object) -> Finding:
     return _bad(State.WARNING, id_, about, found, values)
 
 
-def unchecked(id_: str, about: object, why: str) -> Finding:
-    """Return that something could not be checked, and why."""
-    return Finding(id=id_, state=State.UNCHECKED, about=_line(about), found=_line(why))
+def unchecked(id_: str, about: object, why: str, *, counts: bool = True) -> Finding:
+    """Return that something could not be checked, and why; if it `counts`, the exit code says so."""
+    return Finding(id=id_, state=State.UNCHECKED, about=_line(about), found=_line(why), counts=counts)
 
 
 def well(id_: str, about: object, found: str) -> Finding:

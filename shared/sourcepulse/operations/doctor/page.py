@@ -29,10 +29,12 @@ _HEAD = """# Trouble-shooting
 `sourcepulse doctor` checks the whole installation within 15 seconds, changes nothing, and prints for each fault its
 cause, its consequence and the command that repairs it, with the real paths. Run it as the user of the relay, or as
 root. It finds by itself the outbox (from the settings), and the repositories and Bugzillas that this outbox knows;
-`--repository REPO`, `--master BASEDIR` and `--bugzilla DIR` name others.
+`--repository REPO`, `--master BASEDIR` and `--bugzilla DIR` name others. With `--probe` it also publishes one event,
+`system.probe.v1`, and waits until it comes back; `--reader-file FILE` names the URL of a consumer, if the relay's own
+user may not read.
 
 Exit code 0: all is well. 1: something is broken. 2: nothing is known to be broken, but something is doubtful, or could
-not be checked; the reason is printed. `--json` prints one object, which `sourcepulse schema doctor` describes.
+not be checked, for the reason that is printed. `--json` prints one object, which `sourcepulse schema doctor` describes.
 
 This page has everything that it can find. It is made from the same table, `operations/doctor/checks.toml`; words in
 capitals stand for what the doctor prints.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import SYSTEM_FILE, Config
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.operations.doctor.table import Words
@@ -71,8 +72,8 @@ class Situation:
     repositories: Sequence[Path] = ()
     masters: Sequence[Path] = ()
     bugzillas: Sequence[Path] = ()
-    #: The URL with which a consumer logs in, for the probe.
-    reader: Place | None = None
+    #: With which URL a consumer of a stream logs in, for the probe.
+    readers: Mapping[str, BrokerUrl] = field(default_factory=dict)
     now: Callable[[], float] = time.time
 
     def origins(self, kind: str) -> list[str]:

@@ -8,17 +8,20 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.catalogue import schema_for
 from sourcepulse.cli.lines import line
 from sourcepulse.cli.main import main
-from sourcepulse.events.event import Event
+from sourcepulse.events.event import Event, format_time
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
+from support.brokers.embedded_log import publish_events
 from support.events.recorded import recorded_events
 
 
@@ -95,6 +98,51 @@ def test_an_expected_relay_that_is_silent_is_a_warning_and_no_event(log: str) ->
     assert "system://hg1 is silent: nothing came within 1 s" in err
 
 
+def test_since_shows_what_a_log_stored_from_then_on_and_goes_on(tmp_path: Path, log: str) -> None:
+    deliver(tmp_path, log, system_event(1), system_event(2))
+    time.sleep(0.05)
+    then = format_time(time.time())
+    deliver(tmp_path, log, system_event(3), system_event(4))
+    tail = tailing(log, "--json", "--since", then, "--count", "3", "--timeout", "30")
+    deliver(tmp_path, log, system_event(5))
+    out, _ = tail.communicate(timeout=40)
+    assert [json.loads(text)["data"]["message"] for text in out.splitlines()] == ["event 3", "event 4", "event 5"]
+
+
+def test_since_shows_what_an_outbox_stored_and_then_what_comes(tmp_path: Path, log: str) -> None:
+    deliver(tmp_path, log, *(system_event(number) for number in range(1, 4)))
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        # It waits for the relay.
+        outbox.append([system_event(4)])
+    tail = tailing(
+        log, "--json", "--since", "1h", "--outbox", str(tmp_path / "o.db"), "--count", "5", "--timeout", "30"
+    )
+    deliver(tmp_path, log, system_event(5))
+    out, err = tail.communicate(timeout=40)
+    events = [json.loads(text) for text in out.splitlines()]
+    assert [event["data"]["message"] for event in events] == [f"event {number}" for number in range(1, 6)]
+    assert [event["replayed"] for event in events[:4]] == [True] * 4
+    assert err == ""
+
+
+def test_stored_events_that_no_check_can_judge_are_not_shown(
+    log: str, capsysbinary: pytest.CaptureFixture[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    publish_events(BrokerUrl.parse(log), *recorded_events("bugzilla"), system_event(2))
+    assert main(["tail", "--broker", log, "--since", "1d", "--json", "--timeout", "0.3"]) == 0
+    out, _ = capsysbinary.readouterr()
+    assert [json.loads(text)["source"].partition(":")[0] for text in out.splitlines()] == ["system"]
+    assert caplog.text.count("stored events of bugzilla:// are not shown") == 1
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2x", "-1h", "h", "2026-13-01"])
+def test_what_is_not_a_time_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["tail", f"--since={text}"])
+    assert raised.value.code == 2
+    assert "is neither a duration" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [("system://hg1", "is not SOURCE=SECONDS"), ("system://hg1=soon", "is not a number of seconds")],
@@ -112,6 +160,11 @@ def test_what_is_not_a_source_and_its_seconds_is_refused(
     ("arguments", "code", "complaint"),
     [
         (["--broker", "file:///tmp/l.db", "--expect", "hg1=90"], 2, "is not a source"),
+        (["--broker", "amqp://127.0.0.1:1/", "--since", "1h"], 2, "add --outbox FILE"),
+        (["--broker", "file:///tmp/l.db", "--outbox", "o.db"], 2, "add --since TIME"),
+        (["--broker", "file:///tmp/l.db", "--since", "1h", "--from-start"], 2, "leave out --durable"),
+        (["--broker", "file:///tmp/l.db", "--since", "1h", "--durable", "q"], 2, "leave out --durable"),
+        (["--broker", "file:///nowhere/l.db", "--since", "1h", "--outbox", "/nowhere/o.db"], 4, "nowhere"),
         (["--broker", "file:///nowhere/log.db"], 4, "nowhere"),
         (["--broker", "amqp://127.0.0.1:1/"], 4, "127.0.0.1"),
         (["--broker", "amqp://127.0.0.1:1/", "--from-start"], 2, "--from-start"),

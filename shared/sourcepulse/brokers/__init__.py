@@ -102,7 +102,8 @@ class SubscriptionSpec:
 
     A durable subscription has a `queue` name and outlives its consumers; a temporary one does neither.
     `shared` lets several consumers split one durable queue; without it one consumer at a time is served, in order.
-    `from_start` requests the messages that are already stored, if the broker stores any (the file log).
+    `from_start` requests the messages that are already stored, if the broker stores any (the file log), or those stored
+    since a time, in seconds since 1970.
     """
 
     exchange: str
@@ -111,7 +112,7 @@ class SubscriptionSpec:
     durable: bool
     shared: bool = False
     prefetch: int = 100
-    from_start: bool = False
+    from_start: bool | float = False
     limits: QueueLimits = QueueLimits()
 
 

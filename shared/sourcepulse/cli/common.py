@@ -9,7 +9,9 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,21 @@ def seconds(text: str) -> float:
     if not 0 <= number <= MOST_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {MOST_SECONDS:.0f}")
     return number
+
+
+def moment(text: str) -> float:
+    """Parse a duration until now (`2h`) or a time (RFC 3339) for argparse; return seconds since 1970."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    try:
+        if text[-1:] in units:
+            return time.time() - seconds(text[:-1]) * units[text[-1]]
+        at = datetime.fromisoformat(text)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a duration, such as 90s, 30m, 2h or 7d, nor a time, such as 2026-11-29T08:00:00Z"
+        ) from None
+    # Without a zone it is that of this machine.
+    return at.timestamp()
 
 
 def _metavar(key: str) -> str:

@@ -27,7 +27,7 @@ def subscription_spec(
     durable: bool,
     shared: bool,
     prefetch: int,
-    from_start: bool,
+    from_start: bool | float,
     limits: QueueLimits | None,
 ) -> SubscriptionSpec:
     """Return what a consumer requests from the broker; ConfigError if its arguments contradict each other."""
@@ -43,6 +43,8 @@ def subscription_spec(
         raise ConfigError(f"the queue {queue!r} would not outlive its consumer: pass durable=True, or no queue")
     if shared and not durable:
         raise ConfigError("only a durable queue can be shared: pass queue= and durable=True")
+    if not isinstance(from_start, bool) and url.scheme != "file":
+        raise ConfigError("only a file:// log knows when it stored an event; use replay(TIME, outbox=FILE)")
     if prefetch < 1:
         raise ConfigError("prefetch is the number of unacknowledged messages, at least 1")
     if limits is not None and limits.max_deliveries < 1:

@@ -63,7 +63,8 @@ class Consumer:
         durable: keep the queue when the consumer ends; otherwise it is removed.
         shared: allow several consumers to split a durable queue; order and gaps are then not checked.
         exchange: the exchange to subscribe to.
-        from_start: start with the events that are already stored, if the broker stores any.
+        from_start: start with the events that are already stored, if the broker stores any, or with those stored since
+            a time, in seconds since 1970.
         prefetch: how many unacknowledged events the broker may send.
         limits: what the queue may hold.
         timeout: end the loop after this many seconds without an event.
@@ -98,7 +99,7 @@ class Consumer:
         durable: bool = False,
         shared: bool = False,
         exchange: str = DEFAULT_EXCHANGE,
-        from_start: bool = False,
+        from_start: bool | float = False,
         prefetch: int = 100,
         limits: QueueLimits | None = None,
         timeout: float | None = None,
@@ -290,24 +291,22 @@ class Consumer:
         if self._events is not None:
             await self._events.close()
 
-    def replay(self, gap: Gap, *, outbox: str | Path) -> int:
-        """Request a replay of the missing events of a gap and return how many will be sent.
+    def replay(self, missing: Gap | float, *, outbox: str | Path) -> int:
+        """Read the missing events from the outbox that stored them; they come next, to this consumer only.
 
-        The number is smaller than the gap if some events have expired or are buried, which is logged. The relay
-        sends them marked as replayed and out of order; every consumer that has not handled them receives them.
-        Restricted events stay in the restricted stream.
+        They are marked as replayed, and each passes the check of visibility when it is next. Those that were handled
+        before are left out. Returns how many events of a gap will come, including those that the relay has yet to send.
 
         Args:
-            gap: what `on_gap` was called with.
+            missing: what `on_gap` was called with, or a time in seconds since 1970, for all events stored since then.
             outbox: the source's outbox file, which this process must be able to write.
 
         Raises:
+            ConfigError: the gap is of a restricted source, and this consumer reads the public exchange.
             NothingThereError: the file does not exist, or holds none of these events any more.
             OutboxError: the file cannot be used.
         """
-        from sourcepulse.consumer.replay import request_replay
-
-        return request_replay(gap, Path(outbox))
+        return self._receiver.pulls.add(missing, Path(outbox))
 
     def _next(self, deadline: float | None) -> None:
         over = False

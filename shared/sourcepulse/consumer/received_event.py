@@ -10,6 +10,9 @@ from sourcepulse.brokers import Delivery
 from sourcepulse.events.event import Event
 from sourcepulse.gaps import Lane
 
+#: The generation of an event that no broker delivered, so that none is acknowledged there.
+PULLED = -1
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Item:

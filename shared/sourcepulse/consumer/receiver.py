@@ -20,8 +20,9 @@ from sourcepulse.consumer.memory.state import ConsumerState
 from sourcepulse.consumer.order.coverage import Coverage
 from sourcepulse.consumer.order.ordering import HOLD_EVENTS, Ordering
 from sourcepulse.consumer.order.patience import Patience
-from sourcepulse.consumer.received_event import Item
+from sourcepulse.consumer.received_event import PULLED, Item
 from sourcepulse.consumer.reconnect import QueueBindings, ReconnectingSubscription
+from sourcepulse.consumer.replay import Pulls
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.consumer.silence.expected import Wanted
 from sourcepulse.consumer.silence.listening import Listening
@@ -33,6 +34,9 @@ from sourcepulse.gaps import Gap, Reset, WentBack
 #: The last wait for a missing event before it is given up.
 LAST_LOOK_SECONDS = 0.05
 
+#: How often the connection is served during a replay.
+KEEP_ALIVE_SECONDS = 1.0
+
 log = logging.getLogger("sourcepulse.consumer")
 
 
@@ -40,10 +44,9 @@ class Receiver:
     """One subscription with its memory, used by one thread at a time.
 
     `step` reads deliveries and `take` returns the items that are ready; each of them is acknowledged, rejected or
-    given back. Unsettled events are redelivered after a reconnect; those still being handled are recognised and
-    not handed out again. An id is recorded before its event is acknowledged: `finish`, one of the next calls of
-    `step`, or `flush` does both, for one event or a batch. Set `stopping` (from any thread or signal
-    handler) to make the callers of `take` stop.
+    given back. Unsettled events are redelivered after a reconnect, except those in progress. An id is recorded before
+    its event is acknowledged: `finish`, one of the next calls of `step`, or `flush` does both, for one event or a
+    batch. Set `stopping` (from any thread or signal handler) to make the callers of `take` stop.
     """
 
     def __init__(
@@ -63,26 +66,26 @@ class Receiver:
         self._coverage = Coverage(spec.patterns)
         self._state = ConsumerState(state)
         self._stats = report.stats
+        # At most half of the prefetch may wait, so that the broker keeps sending meanwhile.
+        half = max(1, spec.prefetch // 2)
         self._ordering: Ordering[Item] = Ordering(
-            self._state,
-            time.monotonic,
-            hold_seconds=hold_seconds,
-            hold_events=min(HOLD_EVENTS, max(1, spec.prefetch // 2)),
+            self._state, time.monotonic, hold_seconds=hold_seconds, hold_events=min(HOLD_EVENTS, half)
         )
         self._connection = ReconnectingSubscription(time.monotonic)
         self.listening = Listening(url, spec, wanted, coverage=self._coverage, ordering=self._ordering, report=report)
         self._bindings = QueueBindings(url, spec, self._state)
         self._progress = InProgress(self._state)
         self._attempts = Attempts(self._state, spec.limits.max_deliveries)
-        # At most half of the prefetch, so that the broker keeps sending meanwhile.
-        self._batch = Batch(
-            time.monotonic, 1 if self._attempts.counts_all else min(BATCH_EVENTS, max(1, spec.prefetch // 2))
-        )
+        self.pulls = Pulls(self._progress, self._coverage.takes, spec.exchange, are_ready=not self._attempts.counts_all)
+        self._batch = Batch(time.monotonic, 1 if self._attempts.counts_all else min(BATCH_EVENTS, half))
         self._patience = Patience(spec.prefetch)
+        self._stepped_at = 0.0
+        #: What came while older events are pulled.
+        self._aside: list[Delivery] = []
 
     @property
     def unchecked(self) -> tuple[str, ...]:
-        """Return the known event types for which the topics cannot reveal a lost event."""
+        """The known event types for which the topics cannot reveal a lost event."""
         return self._coverage.taken() if self._spec.shared else self._coverage.unchecked()
 
     @property
@@ -109,6 +112,7 @@ class Receiver:
 
     def step(self, wait_seconds: float) -> bool:
         """Read one delivery, waiting at most `wait_seconds`, and return whether one came; reopens a lost connection."""
+        self._stepped_at = time.monotonic()
         self.listening.begin(self._connection)
         came = self._read(wait_seconds)
         self.listening.end(self._connection)
@@ -131,10 +135,11 @@ class Receiver:
                 wait = 0.0 if self.full else min(wait, self._batch.due_in())
             delivery = subscription.receive(wait)
             self._connection.works()
-            if delivery is not None:
-                self._take_in(subscription, delivery)
-            else:
-                self.listening.found_empty(len(self._progress))
+            self._aside += [] if delivery is None else [delivery]
+            while self._aside and not self.pulls.hold_back:
+                self._take_in(subscription, self._aside.pop(0))
+            if delivery is None:
+                self.listening.found_empty(len(self._progress) + len(self._aside))
         except BrokerUnavailableError as error:
             self._lost(error)
             return False
@@ -146,6 +151,12 @@ class Receiver:
     def take(self) -> Item | None:
         """Return the next item in order, None if nothing is ready; reports the gaps and resets before it."""
         while True:
+            if self.pulls:
+                if time.monotonic() >= self._stepped_at + KEEP_ALIVE_SECONDS:
+                    # A long replay must not cost the connection.
+                    self.step(0.0)
+                if (item := self.pulls.next(self.flush)) is not None:
+                    return item
             step = self._ordering.take()
             if self._ordering.passed:
                 # What was reported missing is not reported again by the next process.
@@ -228,6 +239,8 @@ class Receiver:
         """Forget that these items were taken; they are redelivered over the next connection."""
         for item in sorted(items, key=lambda each: each.number, reverse=True):
             self._progress.settle(item)
+            if item.generation == PULLED:
+                self.pulls.give_back(item)
             if item.lane is not None:
                 self._ordering.untake(item.lane, item.number)
 
@@ -254,6 +267,7 @@ class Receiver:
         try:
             self.leave()
         finally:
+            self.pulls.close()
             self._state.close()
 
     def _take_in(self, subscription: Subscription, delivery: Delivery) -> None:
@@ -283,18 +297,15 @@ class Receiver:
             ready=not (delivery.redelivered or self._attempts.counts_all),
         )
         try:
-            repeated = self._progress.repeats(name, event, delivery.body)
+            if (repeated := self._progress.repeats(name, event, delivery.body)) is not None:
+                self._drop_repeat(subscription, delivery, repeated)
+                return
+            self._progress.add(name)
         except DecodeError as error:
             self._refuse(subscription, delivery, error)
             if lane is None:
                 return
             item.refused = True
-            repeated = None
-        if repeated is not None:
-            self._drop_repeat(subscription, delivery, repeated)
-            return
-        if not item.refused:
-            self._progress.add(name)
         self._ordering.offer(item, lane, number)
         self._stats.late = self._ordering.late
 
@@ -328,6 +339,7 @@ class Receiver:
         self._forget_untaken()
 
     def _forget_untaken(self) -> None:
+        self._aside.clear()
         self._ordering.forget_untaken()
         self._progress.forget_waiting()
 

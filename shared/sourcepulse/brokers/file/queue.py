@@ -55,7 +55,7 @@ def declare(db: sqlite3.Connection, log: Path, name: str, spec: SubscriptionSpec
     row = db.execute("SELECT queue, shared FROM queues WHERE name = ?", (name,)).fetchone()
     interrupted = False
     if row is None:
-        start = 0 if spec.from_start else end
+        start = _start(db, spec.from_start, end)
         queue = db.execute(
             "INSERT INTO queues (name, durable, shared, cursor, counted_from, max_length, message_ttl_s, "
             "expires_s, max_deliveries, used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING queue",
@@ -86,6 +86,16 @@ def declare(db: sqlite3.Connection, log: Path, name: str, spec: SubscriptionSpec
         db.execute("UPDATE queues SET lost_told = lost WHERE queue = ?", (queue,))
     _bind(db, queue, spec.exchange, spec.patterns, after=start, end=end)
     return Declared(queue, row is None, interrupted)
+
+
+def _start(db: sqlite3.Connection, from_start: bool | float, end: int) -> int:
+    """Return the position behind which a new queue begins."""
+    if isinstance(from_start, bool):
+        return 0 if from_start else end
+    # From the end, because that is nearer in most cases and there is no index.
+    before = "SELECT position FROM messages WHERE at < ? ORDER BY position DESC LIMIT 1"
+    row = db.execute(before, (from_start,)).fetchone()
+    return row[0] if row else 0
 
 
 def _bind(db: sqlite3.Connection, queue: int, exchange: str, patterns: Sequence[str], *, after: int, end: int) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from sourcepulse.consumer.memory.event_name import fact_of
 from sourcepulse.consumer.memory.state import ConsumerState
-from sourcepulse.consumer.received_event import Item
+from sourcepulse.consumer.received_event import PULLED, Item
 from sourcepulse.errors import DecodeError
 from sourcepulse.events.event import Event
 from sourcepulse.events.safe_text import short
@@ -24,6 +24,11 @@ class InProgress:
 
     def __len__(self) -> int:
         return len(self._unsettled)
+
+    @property
+    def pulled(self) -> int:
+        """How many events are in hand that were pulled from an outbox."""
+        return sum(item.generation == PULLED for item in self._in_hand.values())
 
     def repeats(self, name: str, event: Event, body: bytes) -> str | None:
         """Return the name of the event that this one repeats, None if it is new.

@@ -13,6 +13,8 @@ from sourcepulse.gaps import Lane
 
 #: Of how many routing keys it is kept whether they match.
 KEYS_KEPT = 1024
+#: Never stored and not numbered, so nothing can reveal that one was lost.
+_UNNUMBERED = frozenset({"system.probe.v1", "system.relay.heartbeat.v1"})
 #: Takes the numbers of a withheld event; the type of that event is in the data.
 _WITHHELD = "system.event.withheld."
 
@@ -71,8 +73,9 @@ class Coverage:
         return tuple(type_ for type_ in self.taken() if not self.takes_all_of(type_))
 
     def taken(self) -> tuple[str, ...]:
-        """Return the known types that the topics cover at least in part."""
-        return tuple(type_ for type_ in known_types() if self.takes_some_of(routing_words(type_)))
+        """Return the known numbered types that the topics cover at least in part."""
+        numbered = (type_ for type_ in known_types() if type_ not in _UNNUMBERED)
+        return tuple(type_ for type_ in numbered if self.takes_some_of(routing_words(type_)))
 
     def takes_some_of(self, words: Sequence[str]) -> bool:
         """Return whether a topic matches some key that begins with these words."""

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bugzilla", type=Path, metavar="DIR", required=True, help="the folder of Bugzilla")
     # The default configuration is that of another relay, for example of Mercurial.
-    add_settings(parser, *RELAY_SETTINGS, "max_event_bytes", reads_default_files=False)
+    add_settings(parser, *RELAY_SETTINGS, "metrics_file", "max_event_bytes", reads_default_files=False)
     parser.add_argument("--perl", default=DEFAULT_PERL, metavar="PERL", help="the Perl that runs Bugzilla")
     parser.add_argument("--group", metavar="NAME", help="the group that may nudge (default: that of the web server)")
     parser.add_argument("--once", action="store_true", help="fetch and send what is there, then exit")

@@ -32,6 +32,9 @@ URLS = {
 }
 _URL_KEYS = (*URLS, *(f"{name}_file" for name in URLS))
 
+#: node_exporter reads no other files.
+METRICS_SUFFIX = ".prom"
+
 #: The group may read a password, because every pusher is in it.
 _OTHERS_READ = 0o004
 _GROUP_AND_OTHERS_READ = 0o044
@@ -78,6 +81,12 @@ KEYS: dict[str, Key] = {
     "schemas_dir": Key(None, str, "a folder with the JSON Schemas of event types of your own"),
     "heartbeat_s": Key(
         0, int, "seconds between heartbeats of a relay that runs as a service; 0 for none", highest=86_400
+    ),
+    "metrics_file": Key(
+        None, str, "a file that the relay writes for the textfile collector of Prometheus; its name ends in .prom"
+    ),
+    "metrics_per_source": Key(
+        "no", str, "whether the metrics name up to 100 sources, and the sum of the others", choices=("no", "yes")
     ),
     "keep_days": Key(30, int, "days that a delivered event is kept for replay"),
     "keep_bytes": Key(2**30, int, "bytes of delivered events that are kept for replay"),
@@ -234,6 +243,8 @@ def check_value(name: str, value: Any, where: str) -> Any:
         raise ConfigError(f"{name} in {where} must be a non-empty string")
     if key.choices and value not in key.choices:
         raise ConfigError(f"{name} in {where} must be one of {', '.join(key.choices)}, not {value!r}")
+    if name == "metrics_file" and not value.endswith(METRICS_SUFFIX):
+        raise ConfigError(f"metrics_file in {where} must end in {METRICS_SUFFIX}, or the collector does not read it")
     if name in ("exchange", "restricted_exchange"):
         try:
             check_exchange(value)

@@ -19,12 +19,12 @@ from sourcepulse.brokers.amqp import subscription as amqp_subscription
 from sourcepulse.brokers.stomp import activemq_subscription as stomp_activemq_subscription
 from sourcepulse.brokers.stomp import rabbitmq_subscription as stomp_rabbitmq_subscription
 from sourcepulse.brokers.stomp.destinations import activemq_queue
-from sourcepulse.cli.commands.status import lines
 from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.gaps import Gap
+from sourcepulse.operations.status.state import read_state
+from sourcepulse.operations.status.text import lines
 from sourcepulse.outbox.delivery_state import bind_broker
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
 from support.brokers.activemq import ActiveMqNode, require_activemq
@@ -226,8 +226,7 @@ def test_events_that_reach_no_queue_are_reported_in_status_and_log(
         def trouble(number: int) -> list[str]:
             outbox.append([system_event(number)])
             delivery.attempt(lambda: False)
-            state = {**figures(outbox), "relay_running": True}
-            return [line for line in lines(state) if "reach no queue since" in line]
+            return [line for line in lines(read_state(outbox)) if "reach no queue since" in line]
 
         with caplog.at_level(logging.WARNING):
             assert len(trouble(1)) == len(trouble(2)) == 1

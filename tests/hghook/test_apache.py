@@ -52,9 +52,9 @@ def test_a_program_that_the_web_server_may_not_execute_is_reported_to_the_pusher
         assert talk.count("remote: sourcepulse: no relay was started: the user ") == 1
         assert "may not execute the program" in talk
         assert "the events wait until" in talk
-        wait_until(lambda: "trouble  the last relay" in status(server, capsys), LIMIT_SECONDS)
+        wait_until(lambda: "the last relay failed to start" in status(server, capsys), LIMIT_SECONDS)
         said = status(server, capsys)
-        assert "pending (oldest" in said
+        assert "pending, oldest" in said
         assert f"may not execute the program {server.program}" in said
         # One whose interpreter is closed to the web server: found by the shell, whose stderr is not read.
         works = server.program.read_text()
@@ -64,11 +64,11 @@ def test_a_program_that_the_web_server_may_not_execute_is_reported_to_the_pusher
         server.program.chmod(0o755)
         push()
         wait_until(lambda: str(server.program) in status(server, capsys), LIMIT_SECONDS)
-        assert "trouble  the last relay failed to start" in status(server, capsys)
+        assert "the last relay failed to start" in status(server, capsys)
         server.program.write_text(works)
         # It starts a relay, and is the first to hear of the one before.
         assert "did not start after an earlier push: " in push()
         with relay_of(server.outbox):
             wait_until(lambda: all_delivered(server), LIMIT_SECONDS)
-            assert "trouble  the last relay" not in status(server, capsys)
+            assert "the last relay failed to start" not in status(server, capsys)
         assert relays(server.outbox) == []

@@ -168,7 +168,7 @@ def test_status_shows_what_an_administrator_must_correct_until_it_is_corrected(
         set_problem(opened, "bugzilla-silent", "no row since \x1b[2J then", place="b")
     main(["status", "--outbox", outbox])
     lines = said(capsys).splitlines()
-    assert lines[3] == "problem  bugzilla-silent: no row since \\x1b[2J then"
+    assert lines[0] == "degraded: bugzilla-silent: no row since \\x1b[2J then"
     main(["status", "--json", "--outbox", outbox])
     state = json.loads(said(capsys))
     jsonschema.validate(state, schema_for("status.v1"))
@@ -178,7 +178,7 @@ def test_status_shows_what_an_administrator_must_correct_until_it_is_corrected(
     with Outbox.open(outbox) as opened:
         clear_problem(opened, "bugzilla-silent", place="b")
     main(["status", "--outbox", outbox])
-    assert "problem" not in said(capsys)
+    assert "bugzilla-silent" not in said(capsys)
     main(["status", "--json", "--outbox", outbox])
     assert json.loads(said(capsys))["problems"] == []
 

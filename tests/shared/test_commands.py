@@ -164,7 +164,7 @@ def test_replays_that_no_relay_sends_are_reported(
         assert main(["outbox", "replay", "--outbox", str(outbox), "1", "2"]) == 0
     assert "replays requested: 2, and no relay runs" in caplog.text
     assert main(["status", "--outbox", str(outbox)]) == 0
-    assert "replays  2 are pending, and no relay runs" in capsys.readouterr().out
+    assert "replays    2 are pending, and no relay runs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("type_", ["system.test.degraded", "system.test.degraded.v1"])

@@ -92,7 +92,7 @@ def test_a_command_without_options_works_on_the_configured_outbox(
     # Only root may read the file of the broker, and this user only looks at the outbox.
     system.write_text(f'outbox = "{box}"\nbroker_file = "/nowhere/broker"\n')
     assert run("status") == 0
-    assert f"outbox   {box}" in capsys.readouterr().out
+    assert f"outbox     {box}" in capsys.readouterr().out
     assert run("emit", "system.hg.down") == 0
     assert run("relay", "--once") == 2
     assert "/nowhere/broker cannot be read" in capsys.readouterr().err
@@ -145,10 +145,10 @@ def test_the_outbox_of_the_repository_around_the_user_overrides_a_default_file(
     system.write_text(f'outbox = "{other}"\n')
     monkeypatch.chdir(tmp_path / "repo")
     assert run("status") == 0
-    assert f"outbox   {near}" in capsys.readouterr().out
+    assert f"outbox     {near}" in capsys.readouterr().out
     monkeypatch.setenv("SOURCEPULSE_CONFIG", str(system))
     assert run("status") == 0
-    assert f"outbox   {other}" in capsys.readouterr().out
+    assert f"outbox     {other}" in capsys.readouterr().out
 
 
 def test_check_without_arguments_checks_what_is_configured_or_says_what_to_pass(

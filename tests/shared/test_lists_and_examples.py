@@ -140,12 +140,12 @@ def test_the_timeout_of_tail_is_that_of_a_consumer_a_time_without_an_event(
 def test_the_relay_that_a_push_starts_is_not_missing_and_failures_are_marked_as_trouble(
     outbox: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "relay    not running\n" in out(capsys, "status", "--outbox", outbox)
+    assert "relay      not running, and events wait\n" in out(capsys, "status", "--outbox", outbox)
     write_settings(outbox, identity(broker="amqp://127.0.0.1:1", broker_file=None))
     assert main(["relay", "--once", "--outbox", outbox, "--broker", "amqp://127.0.0.1:1"]) == 4
     shown = out(capsys, "status", "--outbox", outbox)
-    assert "relay    not running; a push starts it\n" in shown
-    assert re.search(r"^ +trouble: 1 failures, last: ", shown, re.MULTILINE)
+    assert "relay      not running; a push starts it\n" in shown
+    assert re.search(r"^ +trouble: 1 failure since then, the last .* ago: ", shown, re.MULTILINE)
 
 
 def test_the_page_on_operating_explains_every_line_of_status(outbox: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,5 +155,5 @@ def test_the_page_on_operating_explains_every_line_of_status(outbox: str, capsys
         set_problem(opened, "bugzilla-silent", "since", place="b")
         opened.remember_origin("hg", "/srv/hg/repo/.hg")
     names = {line.split()[0] for line in out(capsys, "status", "--outbox", outbox).splitlines() if line[0] != " "}
-    assert {"outbox", "epoch", "relay", "problem", "payloads", "public", "source", "origin"} == names
+    assert {"degraded:", "outbox", "epoch", "relay", "kept", "public", "source", "origin"} == names
     assert all(f"`{name}`" in table for name in names)

@@ -119,7 +119,7 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
 
 
-def add_json(parser: argparse.ArgumentParser, what: str = "one JSON object per line") -> None:
+def add_json(parser: argparse._ActionsContainer, what: str = "one JSON object per line") -> None:
     """Add `--json`."""
     parser.add_argument("--json", action="store_true", help=what)
 

@@ -40,6 +40,8 @@ EXIT_CODES = {
     6: "outbox locked or damaged",
     130: "interrupted",
 }
+#: Of `status --check`: the code UNKNOWN of monitoring plug-ins.
+EXIT_PLUG_IN_USAGE = 3
 _LINE_CODES = 4
 _CODES = [f"{code} {meaning}" for code, meaning in EXIT_CODES.items()]
 _EPILOG = f"""settings are read from {DEFAULT_FILES},
@@ -62,7 +64,14 @@ def main(argv: Sequence[str] | None = None, *, files: Sequence[Path] | None = No
     if not argv:
         build_parser().print_help(sys.stderr)
         return EXIT_USAGE
-    args = build_parser(argv).parse_args(argv)
+    try:
+        args = build_parser(argv).parse_args(argv)
+    except SystemExit as end:
+        if end.code != EXIT_USAGE or not _is_plug_in(argv):
+            raise
+        # A monitor takes 2 for critical, and shows what is on stdout.
+        print("SOURCEPULSE UNKNOWN: wrong usage, see sourcepulse status --help")
+        return EXIT_PLUG_IN_USAGE
     args.default_files = default_files() if files is None else files
     args.explain = lambda _: ""
     _log_to_stderr(verbose=args.verbose)
@@ -87,6 +96,11 @@ def main(argv: Sequence[str] | None = None, *, files: Sequence[Path] | None = No
         if error.errno == errno.ENOSPC:
             _discard_output()
         return EXIT_FAILURE
+
+
+def _is_plug_in(argv: Sequence[str]) -> bool:
+    # argparse accepts the beginning of an option as well.
+    return argv[0] == "status" and any(len(each) > len("--c") and "--check".startswith(each) for each in argv)
 
 
 def _log_to_stderr(*, verbose: bool) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from sqlite3 import Connection
 
 from sourcepulse.errors import SourcePulseError
+from sourcepulse.events.event import PUBLIC
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.tables import add_to_note, ensure_delivery, note, notes, remove_notes, set_notes
 
@@ -115,6 +116,11 @@ def failures_by_reason(db: Connection, stream: str) -> dict[str, int]:
     """Return how often a stream failed since the outbox was made, by the reason of the error."""
     prefix = f"{_FAILURES}{stream} "
     return {name.removeprefix(prefix): int(value) for name, value in notes(db, prefix).items()}
+
+
+def is_sent(db: Connection, stream: str) -> bool:
+    """Return whether a stream is to be sent: restricted events are not before a relay had a broker for them."""
+    return stream == PUBLIC or bool(_places(db, stream) or failures_by_reason(db, stream))
 
 
 def last_reason(db: Connection, stream: str) -> str | None:

@@ -19,6 +19,8 @@ PROBLEMS = "problem "
 PROBLEM_MAX_CHARACTERS = 1_000
 #: The same for the number of collect errors of each kind of source.
 _COLLECT_ERRORS = "collect errors of "
+#: And how often the file of the metrics could not be written.
+_METRICS_ERRORS = "metrics file errors"
 
 
 def set_problem(outbox: Outbox, name: str, sentence: str, *, place: str = "") -> None:
@@ -55,6 +57,17 @@ def count_collect_errors(outbox: Outbox, kind: str, number: int = 1) -> None:
 def collect_errors(db: Connection) -> dict[str, int]:
     """Return the number of collect errors since the outbox was made, by kind of source."""
     return {name.removeprefix(_COLLECT_ERRORS): int(value) for name, value in notes(db, _COLLECT_ERRORS).items()}
+
+
+def count_metrics_error(outbox: Outbox) -> None:
+    """Count that the file of the metrics could not be written."""
+    with outbox.writing(durable=False) as db:
+        add_to_note(db, _METRICS_ERRORS, 1)
+
+
+def metrics_errors(db: Connection) -> int:
+    """Return how often the file of the metrics could not be written since the outbox was made."""
+    return int(note(db, _METRICS_ERRORS) or 0)
 
 
 def _recorded(outbox: Outbox, key: str) -> dict[str, Any] | None:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from sourcepulse.errors import NothingThereError
 from sourcepulse.events.event import PUBLIC, RESTRICTED, format_time, stream_of
 from sourcepulse.events.topics import matches
-from sourcepulse.outbox.delivery_state import failures_by_reason, last_reason, rate, unroutable_since
+from sourcepulse.outbox.delivery_state import failures_by_reason, is_sent, last_reason, rate, unroutable_since
 from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, Outbox
-from sourcepulse.outbox.problems import PROBLEMS, collect_errors
+from sourcepulse.outbox.problems import PROBLEMS, collect_errors, metrics_errors
 from sourcepulse.outbox.tables import kept, note, notes
 
 STATES = (PENDING, DELIVERED, BURIED)
@@ -131,7 +131,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
                 "SELECT kind, location, last_seen_at, last_report FROM origins ORDER BY kind, location"
             )
         ]
-        errors = collect_errors(db)
+        errors = {"collect_errors": collect_errors(db), "metrics_file_errors": metrics_errors(db)}
         (replays,) = db.execute("SELECT count(*) FROM replays").fetchone()
         payloads, payload_bytes = kept(db)
     return {
@@ -144,7 +144,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
         "payload_bytes_kept": payload_bytes,
         "sources": sources,
         "origins": origins,
-        "collect_errors": errors,
+        **errors,
     }
 
 
@@ -201,7 +201,7 @@ def _source_figures(source: str, epoch: str, last: int, unsent: _Unsent) -> dict
         "stream": stream_of(source),
         "epoch": epoch,
         "sequence": last,
-        "confirmed": last if pending is None else min(last, pending.sequence - 1),
+        "confirmed": last if pending is None else max(0, min(last, pending.sequence - 1)),
         "pending": 0 if pending is None else pending.number,
         "oldest_pending_age_s": unsent.age_s(None if pending is None else pending.since),
         "buried": unsent.buried.get((source, epoch), 0),
@@ -219,6 +219,7 @@ def _stream_figures(db: Connection, stream: str, unsent: _Unsent) -> dict[str, A
     broker, delivered, unroutable, replayed, failures, next_at, error, error_at, delivery_at = row or _NO_DELIVERY
     return {
         "broker": broker,
+        "is_sent": is_sent(db, stream),
         "pending": sum(each.number for each in pending),
         "oldest_pending_age_s": unsent.age_s(min((each.since for each in pending), default=None)),
         "buried": sum(buried),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sourcepulse.config import Config
 from sourcepulse.events.event import PUBLIC
@@ -24,6 +25,9 @@ from sourcepulse.relay.health.second_relay import forget_second_relay
 from sourcepulse.relay.relay import Relay, relay_lock
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.streams import Place
+
+if TYPE_CHECKING:
+    from sourcepulse.relay.health.metrics_file import MetricsFile
 
 __all__ = ["open_relay", "places_of"]
 
@@ -58,7 +62,18 @@ def open_relay(
             keep=Keep(days=config.number("keep_days"), bytes=config.number("keep_bytes")),
             stop=stop,
             turned=touch,
+            metrics_file=_metrics_file(outbox, config),
         )
+
+
+def _metrics_file(outbox: Outbox, config: Config) -> MetricsFile | None:
+    path = config.text("metrics_file")
+    if path is None:
+        return None
+    # Imported here because a relay that a push starts seldom writes one.
+    from sourcepulse.relay.health.metrics_file import MetricsFile
+
+    return MetricsFile(outbox, Path(path), per_source=config.text("metrics_per_source") == "yes")
 
 
 def _delivery(

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sourcepulse.errors import OutboxError, OutboxReplacedError, OutboxWriteError, RelayRunningError
 from sourcepulse.outbox.files import is_locked, lock_until
@@ -21,6 +22,9 @@ from sourcepulse.outbox.retention import Keep, prune_by_a_sound_clock
 from sourcepulse.relay.health.liveness import Turns, lock_path
 from sourcepulse.relay.sender import Delivery, DeliveryReport
 from sourcepulse.relay.wakes import Waiter, Wakes
+
+if TYPE_CHECKING:
+    from sourcepulse.relay.health.metrics_file import MetricsFile
 
 #: The hook holds the lock for a moment when it checks whether a relay runs.
 LOCK_PATIENCE_SECONDS = 1.0
@@ -81,6 +85,7 @@ class Relay:
     `sweep` collects first copies and returns how many were new. `collect` does so for one place that a wake announced
     and returns whether it is done with it.
     Each delivery and `collect` run in a thread with its own outbox connection, so that none waits for another.
+    A `metrics_file` is written every few seconds and at the end.
     `turned` is called in one of them each time that the loops of all deliveries have turned.
     """
 
@@ -94,6 +99,7 @@ class Relay:
         stop: threading.Event,
         collect: Callable[[str, str], bool] = lambda _kind, _location: True,
         turned: Callable[[], None] = lambda: None,
+        metrics_file: MetricsFile | None = None,
     ) -> None:
         self._outbox = outbox
         self._deliveries = deliveries
@@ -101,6 +107,7 @@ class Relay:
         self._collect = collect
         self._keep = keep
         self._stop = stop
+        self._metrics_file = metrics_file
         self._turns = Turns([delivery.stream for delivery in deliveries], turned)
         self._last_work = time.monotonic()
         self._crash: Exception | None = None
@@ -234,6 +241,8 @@ class Relay:
                 raise
             except OutboxError as error:
                 logger.error("%s; trying again in %.0f s", error, SWEEP_SECONDS)
+            if self._metrics_file is not None:
+                self._metrics_file.look()
             if idle_exit_s is not None and now - self._last_work > idle_exit_s and not self.has_work():
                 return
             if gives_way():
@@ -254,3 +263,6 @@ class Relay:
     def _close(self) -> None:
         for delivery in self._deliveries:
             delivery.close()
+        if self._metrics_file is not None:
+            # What the last moments changed would otherwise be missing until the next relay.
+            self._metrics_file.write()

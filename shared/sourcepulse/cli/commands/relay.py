@@ -59,7 +59,7 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `relay`."""
-    add_settings(parser, *RELAY_SETTINGS)
+    add_settings(parser, *RELAY_SETTINGS, "metrics_file")
     parser.add_argument("--once", action="store_true", help="collect, try once to publish everything pending, and exit")
     parser.add_argument("--rebind", action="store_true", help="accept that the broker has changed")
     parser.add_argument("--idle-exit", type=seconds, metavar="SECONDS", help="exit after SECONDS without work")

@@ -8,6 +8,7 @@ import datetime
 import json
 import re
 import shlex
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from sourcepulse.brokers.management.api import Management
+from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import load
 from sourcepulse.operations.doctor.doctor import examine as diagnose
 from sourcepulse.operations.doctor.doctor import situation_of
@@ -202,7 +205,15 @@ def test_another_authority_and_another_host_name_are_named(clinic: Clinic) -> No
     trustme.CA().cert_pem.write_to_path(str(other))
     found = clinic.examine(clinic.node.tls_url((USER, PASSWORD), options=f"?ca={other}"))
     assert found.bad == ["SP205"]
+    assert str(other) in found.one("SP205")["found"]
     assert "trustme" in clinic.paste(*found.repair("SP205"))
+    # The right one is where an admin has put it.
+    shutil.copy(clinic.node.ca_file, clinic.folder / "pulse-ca.pem")
+    for options in (f"?ca={other}", "", "?heartbeat=20"):
+        found = clinic.examine(clinic.node.tls_url((USER, PASSWORD), options=options))
+        assert found.bad == ["SP211"]
+        clinic.paste(*found.repair("SP211"))
+        assert is_well(clinic.examine())
     ours = f"?ca={clinic.node.ca_file}"
     # A spelling of the address that is not in the certificate.
     found = clinic.examine(clinic.node.tls_url((USER, PASSWORD), host="127.1", options=ours))
@@ -217,6 +228,38 @@ def test_a_name_that_dns_does_not_know_is_named(clinic: Clinic) -> None:
     assert str(clinic.file) in found.one("SP201")["advice"]
     assert found.repair("SP201") == ["getent ahosts no-such-host.invalid"]
     assert is_well(clinic.examine(clinic.url()))
+
+
+def test_wrong_rights_and_a_foreign_exchange_are_named_and_repaired(clinic: Clinic) -> None:
+    api = Management(BrokerUrl.parse_management(clinic.node.management_url()))
+    right = api.get("permissions", VHOST, USER)
+    api.put("permissions", VHOST, USER, value={**right, "write": "^$"})
+    found = clinic.examine(clinic.url())
+    assert found.bad == ["SP305"]
+    clinic.paste(*found.repair("SP305"))
+    assert is_well(clinic.examine())
+    api.put("permissions", VHOST, USER, value={"configure": "doctor", "write": "doctor", "read": "^$"})
+    api.put("exchanges", VHOST, "doctor.foreign", value={"type": "direct", "durable": True})
+    found = clinic.examine(None, "--exchange", "doctor.foreign")
+    assert found.bad == ["SP307"]
+    clinic.paste(*found.repair("SP307"))
+    again = clinic.examine(None, "--exchange", "doctor.foreign")
+    assert is_well(again)
+    assert "the relay declares it" in str(again.findings)
+    api.put("permissions", VHOST, USER, value=right)
+    found = clinic.examine(clinic.url(vhost="closed"))
+    assert found.bad == ["SP303"]
+
+
+@pytest.mark.parametrize("scheme", ["stomp+rabbitmq", "amqp"])
+def test_the_way_over_stomp_and_to_several_hosts_is_looked_at(clinic: Clinic, scheme: str) -> None:
+    node, port = clinic.node, clinic.node.stomp_port if scheme != "amqp" else clinic.node.port
+    beside = f"?amqp_port={node.port}" if scheme != "amqp" else ""
+    url = f"{scheme}://{USER}:{{}}@127.0.0.1:{port}{{}}/{VHOST}{beside}"
+    assert is_well(clinic.examine(url.format(PASSWORD, "")))
+    assert clinic.examine(url.format(PASSWORD, ",127.0.0.1:1")).bad == ["SP202"]
+    (finding,) = [each for each in clinic.examine(url.format("wrong", "")).findings if each["state"] == "broken"]
+    assert finding["id"] in ("SP301", "SP310")
 
 
 def test_a_port_that_drops_our_packets_is_named(clinic: Clinic) -> None:

@@ -10,17 +10,23 @@ import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits, NameLookupTimeoutError
 from sourcepulse.brokers.tls import context_of, describe_tls
 from sourcepulse.brokers.url import BrokerUrl, host_text
 from sourcepulse.errors import BrokerRefusedUsError
-from sourcepulse.operations.doctor.finding import Finding, broken, warning
+from sourcepulse.operations.doctor.finding import Finding, Job, broken, warning
+from sourcepulse.operations.doctor.runner import run_jobs
 from sourcepulse.operations.doctor.situation import Situation
 
 #: For the name, the connection and the handshake with one host.
 CONNECT_LIMIT_SECONDS = 4.0
+#: How many files are tried for the authority.
+AUTHORITIES_MAX = 8
 CERTIFICATE_LOW_DAYS = 14
 _DAY_SECONDS = 86_400.0
 
@@ -39,8 +45,12 @@ def reach(situation: Situation, url: BrokerUrl, prefix: str) -> Iterator[Finding
         place = situation.url_place(prefix)
         yield broken("SP207", url, str(error), where=place, address=host_text(host, port))
         return
-    for host, port in url.hosts:
-        yield from _host(situation, url, prefix, host, port, tls)
+    hosts = [
+        Job(id="SP203", about=str(url), run=partial(_host, situation, url, prefix, host, port, tls))
+        for host, port in url.hosts
+    ]
+    # Beside each other, because each may need its whole time.
+    yield from run_jobs(hosts, limit_s=3 * CONNECT_LIMIT_SECONDS)
 
 
 def _host(
@@ -99,9 +109,41 @@ def _certificate(
             return broken("SP206", url, found, script=script, file=file, **values)
         return broken("SP207", url, found, **values)
     if error.verify_code in _UNKNOWN_AUTHORITY:
-        ca = url.option("ca")
-        return broken("SP205", url, f"{found} (trusted: {ca or 'the authorities of the system'})", **values)
+        return _unknown_authority(situation, url, prefix, found, values)
     return broken("SP207", url, found, **values)
+
+
+def _unknown_authority(
+    situation: Situation, url: BrokerUrl, prefix: str, found: str, values: Mapping[str, object]
+) -> Finding:
+    """Look for the right file of authorities where an admin would have put it: beside the wrong one and the URL."""
+    ca, file = url.option("ca"), situation.url_file(prefix)
+    found += f" (trusted: {ca or 'the authorities of the system'})"
+    right = None if file is None else _right_authority(url, str(values["host"]), int(str(values["port"])), ca, file)
+    if right is None:
+        return broken("SP205", url, found, **values)
+    old, new = (f"ca={quote(name, safe='/')}" for name in (ca or "", str(right)))
+    # With options or without, alone in its file or within quotes.
+    plain = r"""(s://[^"'?[:space:]]+)"""
+    script = f"s#{re.escape(old)}#{new}#" if ca else rf"s#{plain}\?#\1?{new}\&#; t; s#{plain}#\1?{new}#"
+    return broken("SP211", url, f"{found}; {right} has the right one", script=script, file=file, **values)
+
+
+def _right_authority(url: BrokerUrl, host: str, port: int, ca: str | None, file: Path) -> Path | None:
+    folders = dict.fromkeys([*([Path(ca).parent] if ca else []), file.parent])
+    names = [name for folder in folders for kind in ("*.pem", "*.crt") for name in sorted(folder.glob(kind))]
+    for name in names[:AUTHORITIES_MAX]:
+        if str(name) == ca:
+            continue
+        options = {**dict(url.options), "ca": str(name)}
+        try:
+            context = context_of(replace(url, options=tuple(options.items())))
+            if context is not None and _certificate_of(context, host, port) is not None:
+                return name
+        except BrokerRefusedUsError:
+            # It is another kind of file, such as a key.
+            continue
+    return None
 
 
 def _names_in_certificate(url: BrokerUrl, host: str, port: int) -> list[str]:
@@ -109,17 +151,23 @@ def _names_in_certificate(url: BrokerUrl, host: str, port: int) -> list[str]:
     context = context_of(replace(url, hosts=((host, port),)))
     if context is None:
         return []
+    certificate = _certificate_of(context, host, port) or {}
+    return [str(name) for kind, name in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
+
+
+def _certificate_of(context: ssl.SSLContext, host: str, port: int) -> Mapping[str, Any] | None:
+    """Return the certificate of a host if the authorities of the context issued it, whatever its name."""
     context.check_hostname = False
     sock = BoundedSocket(Limits(time.monotonic() + CONNECT_LIMIT_SECONDS, CONNECT_LIMIT_SECONDS))
     try:
         sock.connect(host, port)
         sock.start(context, host)
-        certificate: Mapping[str, Any] = sock.sock.getpeercert() or {}
+        found: Mapping[str, Any] = sock.sock.getpeercert() or {}
     except OSError:
-        return []
+        return None
     finally:
         sock.close()
-    return [str(name) for kind, name in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
+    return found
 
 
 def _expires_soon(situation: Situation, url: BrokerUrl, certificate: Mapping[str, Any] | None) -> Iterator[Finding]:

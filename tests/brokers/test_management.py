@@ -34,7 +34,7 @@ def refused(url: str, *path: str) -> str:
 
 def unavailable(url: str, *, limit_s: float = 10.0) -> str:
     with pytest.raises(BrokerError) as caught:
-        api(url, limit_s=limit_s).get("whoami")
+        api(url, limit_s=limit_s).whoami()
     assert "s3cret" not in str(caught.value)
     return str(caught.value)
 

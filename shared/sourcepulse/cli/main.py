@@ -27,7 +27,7 @@ ENTRY_POINT_GROUP = "sourcepulse.commands"
 
 _COMMANDS = (
     "relay", "collect", "tail", "status", "outbox", "emit", "schema", "files", "check", "doctor", "dead-letters",
-    "setup-broker",
+    "setup-broker", "queues",
 )  # fmt: skip
 _DESCRIBING = ("completion", "man")
 EXIT_CODES = {

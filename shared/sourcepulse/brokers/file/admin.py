@@ -68,7 +68,7 @@ def log_statistics(url: BrokerUrl) -> LogStatistics:
             messages=messages,
             bytes=db.execute("SELECT bytes FROM log").fetchone()[0],
             oldest_at=oldest_at,
-            queues=tuple(_queue_statistics(db, path, queue) for (queue,) in queues),
+            queues=tuple(queue_statistics_of(db, path, queue) for (queue,) in queues),
         )
 
 
@@ -173,7 +173,8 @@ def delete_queue(url: BrokerUrl, queue: str) -> None:
         db.execute("DELETE FROM dead_letters WHERE queue = ?", (queue,))
 
 
-def _queue_statistics(db: Connection, path: Path, queue: int) -> QueueStatistics:
+def queue_statistics_of(db: Connection, path: Path, queue: int) -> QueueStatistics:
+    """Return one queue in a transaction of the caller."""
     name, durable, shared, cursor, counted_from, waiting, lost, used_at = db.execute(
         "SELECT name, durable, shared, cursor, counted_from, published - taken, lost, used_at "
         "FROM queues WHERE queue = ?",

@@ -50,7 +50,11 @@ class Management:
 
     def whoami(self) -> tuple[str, frozenset[str]]:
         """Return the name and the tags of our login."""
-        found = self.get("whoami")
+        try:
+            found = self.get("whoami")
+        except NothingThereError:
+            # Every management API has it.
+            raise self._foreign(_NOT_FOUND) from None
         tags = found.get("tags", ())
         return str(found.get("name", "")), frozenset(tags.split(",") if isinstance(tags, str) else map(str, tags))
 

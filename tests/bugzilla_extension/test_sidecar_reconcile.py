@@ -39,6 +39,7 @@ from support.bugzilla.rows import (
 )
 from support.bugzilla.standin import StandIn
 from support.events.outbox_contents import stored_events
+from support.in_process import run_command
 
 
 @pytest.fixture
@@ -352,3 +353,20 @@ def test_every_source_has_its_own_numbers(bugzilla: StandIn, outbox: Path) -> No
     with Outbox.open(outbox) as opened:
         found = [(one["source"], one["sequence"]) for one in rows(opened, Selection())]
     assert found == [(SOURCE, 1), (RESTRICTED_SOURCE, 1)]
+
+
+def test_an_outbox_that_is_restored_with_its_marks_is_filled_again_from_the_history(
+    bugzilla: StandIn, outbox: Path, tmp_path: Path
+) -> None:
+    found = recovered("bug.update", bug_update(changes=CHANGES), activities=[5])
+    bugzilla.say("pages.json", [[found]])
+    MarksFile(outbox, SITE).write(Marks({"page": 0}, 0))
+    Outbox.open(outbox).close()
+    kept = tmp_path / "backup.db"
+    assert run_command("outbox", "backup", str(kept), "--outbox", str(outbox)).returncode == 0
+    assert compare(bugzilla, outbox) == 1
+    published = stored_events(outbox)
+    assert run_command("outbox", "restore", str(kept), "--apply", "--outbox", str(outbox)).returncode == 0
+    assert stored_events(outbox) == []
+    assert compare(bugzilla, outbox) == 1
+    assert [event.id for event in stored_events(outbox)] == [event.id for event in published]

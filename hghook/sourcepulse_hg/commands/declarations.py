@@ -51,19 +51,26 @@ _command = registrar.command(cmdtable)
 
 
 @_command(  # type: ignore[untyped-decorator] # mercurial has no types
-    b"sourcepulse-recover", [], b"", helpcategory=registrar.command.CATEGORY_MAINTENANCE
+    b"sourcepulse-recover",
+    [(b"", b"after", b"", b"also publish the changesets behind this one", b"REV")],
+    b"[--after REV]",
+    helpcategory=registrar.command.CATEGORY_MAINTENANCE,
 )
-def recover(ui: Any, repo: Any) -> int:
+def recover(ui: Any, repo: Any, **opts: Any) -> int:
     """move events that a crash left behind to the outbox
 
     After a crash the events of committed transactions wait in the repository. The next push collects them,
     and so does a running relay; this command does it now and reports what it found.
 
+    After the outbox was restored from a backup, --after names the last changeset of which the backup has the push.
+    All changesets behind it are published in one event, marked as recovered; those of bookmarks, phases and
+    markers cannot be found again.
+
     Returns 0 if nothing is left, 1 if something needs attention.
     """
     from sourcepulse_hg.commands.recover import recover_now
 
-    return recover_now(ui, repo)
+    return recover_now(ui, repo, after=bytes(opts["after"]))
 
 
 @_command(  # type: ignore[untyped-decorator] # as above

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mercurial import error
+from mercurial import error, scmutil
 
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.outbox.outbox import Outbox
@@ -19,19 +19,24 @@ from sourcepulse_hg.settings import Settings, read_settings
 from sourcepulse_hg.strip.candidates import note_path
 from sourcepulse_hg.strip.removal import settle
 from sourcepulse_hg.transaction.known_before import unseen_revisions, write_seen
-from sourcepulse_hg.transaction.recovered import unseen_events
+from sourcepulse_hg.transaction.recovered import recovered_events, unseen_events
 
 RECOVER_LIMIT_SECONDS = 600.0
 
 
-def recover_now(ui: Any, repo: Any) -> int:
-    """Collect a repository; returns 0 if nothing is left, 1 if something needs attention."""
+def recover_now(ui: Any, repo: Any, *, after: bytes = b"") -> int:
+    """Collect a repository; returns 0 if nothing is left, 1 if something needs attention.
+
+    `after` is the last changeset of which a restored outbox has the push; raises Mercurial's error if it is unknown.
+    """
+    # A mistyped one fails before anything is done.
+    start = scmutil.revsingle(repo, after).rev() + 1 if after else None
     settings = read_settings(repo)
     for problem in settings.problems:
         ui.warn(_line(problem))
     is_settled = _settle_removal(repo)
     if settings.published:
-        _announce_unseen(ui, repo, settings)
+        _announce_unseen(ui, repo, settings, start)
     elif settings.is_outside:
         ui.warn(_line("this repository is not below 'root' (links are followed), so it publishes nothing"))
     try:
@@ -59,20 +64,24 @@ def recover_now(ui: Any, repo: Any) -> int:
     return 1 if report.undecided or report.quarantined or report.left or not is_settled else 0
 
 
-def _announce_unseen(ui: Any, repo: Any, settings: Settings) -> None:
-    """Publish the changesets that an hg without the extension added, unless another hg is running, which does so."""
+def _announce_unseen(ui: Any, repo: Any, settings: Settings, start: int | None) -> None:
+    """Publish the changesets that an hg without the extension added, unless another hg is running, which does so.
+
+    From `start` on also those that were published, because the outbox has lost them.
+    """
     repo = repo.unfiltered()
-    if unseen_revisions(repo) is None:
+    if start is None and unseen_revisions(repo) is None:
         return
     try:
         with repo.lock(wait=False):
-            revisions = unseen_revisions(repo)
-            if revisions is None:
+            revisions = unseen_revisions(repo) if start is None else (start, len(repo.changelog))
+            if revisions is None or revisions[0] >= revisions[1]:
                 return
             messages = Messages(ui)
             # First copies are named after a transaction, but which one added these is unknown.
             txnid = f"TXN:{repo.changelog.node(revisions[0]).hex()}"
-            events = unseen_events(repo, settings, messages, start=revisions[0], stop=revisions[1], txnid=txnid)
+            find = unseen_events if start is None else recovered_events
+            events = find(repo, settings, messages, start=revisions[0], stop=revisions[1], txnid=txnid)
             if events:
                 write_with_creation(repo, txnid, events, settings, messages)
             write_seen(repo)

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -101,6 +101,7 @@ def restore(path: Path, backup: Path, *, progress: Progress = no_progress) -> Re
             if held is None:
                 raise OutboxLockedError(f"the outbox {path} was locked by another process for {LOCK_WAIT_SECONDS:g} s")
             try:
+                _check_unused(path)
                 return _restore(path, backup, lock_fd, progress)
             finally:
                 os.close(held)
@@ -138,6 +139,24 @@ def _restore(path: Path, backup: Path, lock_fd: int, progress: Progress) -> Rest
     # From here on these are the numbers that count; the mark of the former file lies beyond them.
     os.pwrite(lock_fd, INITIALISED + b"%0*d" % (MARK_DIGITS, last), 0)
     return Restored(epoch=epoch, aside=aside)
+
+
+def _check_unused(path: Path) -> None:
+    """Raise OutboxLockedError if another process has the file open, as far as this user may see that.
+
+    A master would go on from what it knew of the former file, and never look for what the restored one lacks.
+    """
+    if not path.exists():
+        return
+    for entry in Path("/proc").glob("[0-9]*"):
+        if entry.name == str(os.getpid()):
+            continue
+        # Processes of other users, and those that end meanwhile.
+        with suppress(OSError):
+            for fd in (entry / "fd").iterdir():
+                with suppress(OSError):
+                    if fd.readlink() == path:
+                        raise OutboxLockedError(f"the process {entry.name} has the outbox {path} open; stop it first")
 
 
 def _make_alike(new: Path, former: Path) -> None:

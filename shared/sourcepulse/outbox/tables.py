@@ -34,22 +34,15 @@ FORMER_PENDING_INDEX = "events_pending"
 #: table anyway, so they cost it no further page. An outbox from before has none until a relay opens it.
 KEPT_PAYLOADS, KEPT_BYTES = "kept payloads", "kept bytes"
 #: Triggers keep them, so that what an earlier version stores or drops in the file is counted as well: during an upgrade
-#: its hooks write for a relay of this version.
+#: its hooks write for a relay of this version. No function makes these texts, because a push would have to enter it.
 _COUNTING = "kept_stored"
-
-
-def _count(name: str, when: str, payloads: int, size: str) -> str:
-    return (
-        f"CREATE TRIGGER IF NOT EXISTS {name} AFTER {when} ON bodies BEGIN UPDATE sqlite_sequence "  # noqa: S608 - made of constants
-        f"SET seq = seq + CASE name WHEN '{KEPT_PAYLOADS}' THEN {payloads} ELSE {size} END "
-        f"WHERE name IN ('{KEPT_PAYLOADS}', '{KEPT_BYTES}'); END"
-    )
-
-
+_COUNT = f"ON bodies BEGIN UPDATE sqlite_sequence SET seq = seq + CASE name WHEN '{KEPT_PAYLOADS}' THEN"  # noqa: S608 - made of constants
+_COUNTED = f"END WHERE name IN ('{KEPT_PAYLOADS}', '{KEPT_BYTES}'); END"
+_GROWTH = "length(new.body) - length(old.body)"
 _KEPT_TRIGGERS = (
-    _count(_COUNTING, "INSERT", 1, "length(new.body)"),
-    _count("kept_dropped", "DELETE", -1, "-length(old.body)"),
-    _count("kept_replaced", "UPDATE OF body", 0, "length(new.body) - length(old.body)"),
+    f"CREATE TRIGGER IF NOT EXISTS {_COUNTING} AFTER INSERT {_COUNT} 1 ELSE length(new.body) {_COUNTED}",
+    f"CREATE TRIGGER IF NOT EXISTS kept_dropped AFTER DELETE {_COUNT} -1 ELSE -length(old.body) {_COUNTED}",
+    f"CREATE TRIGGER IF NOT EXISTS kept_replaced AFTER UPDATE OF body {_COUNT} 0 ELSE {_GROWTH} {_COUNTED}",
 )
 
 # Bodies have their own table, so that an acknowledgement rewrites a small row and expiry is one DELETE.

@@ -170,7 +170,11 @@ def test_a_heartbeat_of_another_shape_claims_nothing_wrong(value: object, name: 
 @st.composite
 def histories(draw: st.DrawFn) -> list[tuple[str, int]]:
     """What happens, in order: an event is published or lost, a heartbeat is sent, something is read, time passes."""
-    steps = draw(st.lists(st.sampled_from(["publish", "lose", "beat", "read", "hear", "wait", "break"]), max_size=60))
+    steps = draw(
+        st.lists(
+            st.sampled_from(["publish", "lose", "beat", "read", "hear", "wait", "break"]), min_size=25, max_size=60
+        )
+    )
     return [("publish", 0), ("read", 1), *((step, draw(st.integers(0, 3))) for step in steps)]
 
 

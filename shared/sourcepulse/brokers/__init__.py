@@ -150,6 +150,10 @@ class Subscription(Protocol):
         """
 
     @property
+    def served(self) -> bool:
+        """Return whether the messages of the queue go to this consumer for sure, and to no other that came before."""
+
+    @property
     def notes(self) -> Sequence[str]:
         """Return sentences for the consumer to log: what this broker does differently from the request."""
 

@@ -72,7 +72,9 @@ class Receiver:
             self._state, time.monotonic, hold_seconds=hold_seconds, hold_events=min(HOLD_EVENTS, half)
         )
         self._connection = ReconnectingSubscription(time.monotonic)
-        self.listening = Listening(url, spec, wanted, coverage=self._coverage, ordering=self._ordering, report=report)
+        self.listening = Listening(
+            url, spec, wanted, self._connection, coverage=self._coverage, ordering=self._ordering, report=report
+        )
         self._bindings = QueueBindings(url, spec, self._state)
         self._progress = InProgress(self._state)
         self._attempts = Attempts(self._state, spec.limits.max_deliveries)
@@ -113,9 +115,9 @@ class Receiver:
     def step(self, wait_seconds: float) -> bool:
         """Read one delivery, waiting at most `wait_seconds`, and return whether one came; reopens a lost connection."""
         self._stepped_at = time.monotonic()
-        self.listening.begin(self._connection)
+        self.listening.begin()
         came = self._read(wait_seconds)
-        self.listening.end(self._connection)
+        self.listening.end()
         return came
 
     def _read(self, wait_seconds: float) -> bool:
@@ -210,8 +212,7 @@ class Receiver:
                 subscription.acknowledge_all(known)
         except BrokerUnavailableError as error:
             self._lost(error)
-        except BaseException:
-            # Ctrl-C may have interrupted a write halfway.
+        except BaseException:  # Ctrl-C may have interrupted a write halfway.
             self.drop()
             raise
 

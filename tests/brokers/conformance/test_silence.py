@@ -99,6 +99,33 @@ def test_a_type_is_followed_by_its_own_numbers_and_a_part_of_one_by_none(broker:
     assert part.stats.gaps == 0
 
 
+def test_a_consumer_that_stands_by_claims_no_loss_of_what_another_one_receives(broker: BrokerUnderTest) -> None:
+    gaps: list[Gap] = []
+    serving = broker.consumer("hg.#", state=":memory:")
+    broker.publish_events(push_event(1))
+    assert take(serving, 1) == [1]
+    standby = broker.consumer("hg.#", state=":memory:", heartbeats=True, on_gap=gaps.append, hold_seconds=0.05)
+    for last in (2, 4):
+        broker.publish_events(push_event(last - 1), push_event(last), heartbeat(repo=last))
+        assert standby.receive(0.8) is None
+    assert gaps == []
+    assert standby.connected
+    serving.close()
+
+
+def test_a_loss_while_the_consumer_was_away_is_reported_though_nothing_waits(listed: BrokerUnderTest) -> None:
+    consumer = listed.consumer("hg.#")
+    listed.publish_events(push_event(1))
+    assert take(consumer, 1) == [1]
+    consumer.close()
+    gaps: list[Gap] = []
+    # Event two expired in the queue.
+    consumer = listed.consumer("hg.#", heartbeats=True, on_gap=gaps.append, hold_seconds=0.2)
+    listed.publish_events(heartbeat(repo=2))
+    serve_until(consumer, lambda: gaps)
+    assert [(gap.first_missing, gap.last_missing) for gap in gaps] == [(2, 2)]
+
+
 def test_what_an_unbound_queue_lost_is_reported_before_anything_else_comes(listed: BrokerUnderTest) -> None:
     gaps: list[Gap] = []
     consumer = listed.consumer("hg.#", heartbeats=True, on_gap=gaps.append, hold_seconds=0.2)

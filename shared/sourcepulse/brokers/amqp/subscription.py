@@ -55,7 +55,13 @@ class AmqpSubscription(NetworkSubscription):
         self._cancelled = False
         self._renew_at = 0.0
         self._may_bind = True
+        self._is_alone = False
         self._queue = self._spec.queue or temporary_name()
+
+    @property
+    def served(self) -> bool:
+        """Whether it was the only consumer when it came; of several, the broker does not name the one it serves."""
+        return self._is_alone and not self._spec.shared
 
     def open(self) -> None:
         """Connect, declare queue and bindings, and start consuming."""
@@ -155,6 +161,7 @@ class AmqpSubscription(NetworkSubscription):
             call(channel.queue_unbind, self._queue, exchange, pattern)
         call(channel.basic_qos, 0, self._spec.prefetch, False)
         call(channel.basic_consume, self._queue, callback=self._on_message, on_cancel=self._on_cancel)
+        self._is_alone = call(channel.queue_declare, self._queue, passive=True).consumer_count == 1
         self._former_patterns = self._spec.patterns
 
     def _renew(self) -> None:

@@ -71,6 +71,14 @@ class LocalSubscription:
         self._busy_at = 0.0
         self._forget()
 
+    @property
+    def served(self) -> bool:
+        """Whether it subscribed before all others that are alive."""
+        if self._log is None or self._spec.shared:
+            return False
+        with self._log.read() as db:
+            return self._is_my_turn(db)
+
     def open(self) -> None:
         """Declare the queue and register as its consumer; raises what LogFile raises.
 

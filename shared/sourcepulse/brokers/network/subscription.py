@@ -57,6 +57,11 @@ class NetworkSubscription(ABC):
         self._arrived: deque[Delivery] = deque()
 
     @property
+    def served(self) -> bool:
+        """Whether the messages go to this consumer; those of a temporary queue do, of others it may be unknown."""
+        return not self._spec.durable
+
+    @property
     def notes(self) -> Sequence[str]:
         """What the broker does differently from the request."""
         return ()

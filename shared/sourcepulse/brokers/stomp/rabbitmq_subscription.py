@@ -60,6 +60,11 @@ class StompRabbitmqSubscription(StompSubscription):
         self._renewals = 0
         self._busy_renew_at = 0.0
 
+    @property
+    def served(self) -> bool:
+        """Whether it has its turn."""
+        return not self._spec.shared and not self._waits_for_turn
+
     def receive(self, wait_seconds: float) -> Delivery | None:
         """Wait at most `wait_seconds` for one message; a consumer that waits for its turn asks for it meanwhile."""
         deadline = time.monotonic() + wait_seconds

@@ -40,12 +40,14 @@ class Listening:
         url: BrokerUrl,
         spec: SubscriptionSpec,
         wanted: Wanted,
+        connection: ReconnectingSubscription,
         *,
         coverage: Coverage,
         ordering: Ordering[Item],
         report: ConsumerReport,
     ) -> None:
         self._spec = spec
+        self._connection = connection
         self._coverage = coverage
         self._ordering = ordering
         self._report = report
@@ -73,9 +75,9 @@ class Listening:
         if self._side is not None:
             self._side.connect()
 
-    def begin(self, connection: ReconnectingSubscription) -> None:
+    def begin(self) -> None:
         """Read the heartbeats that have a connection of their own; call it before the queue is read."""
-        self._note(connection)
+        self._note()
         self._watch.begin()
         # Only while the queue is bound: the numbers of events that were sent before would look lost.
         for delivery in () if self._side is None else self._side.read(may_open=self._queue.connected):
@@ -99,9 +101,9 @@ class Listening:
         if self._queue.empty_at >= self._delivered_at + QUIET_SECONDS:
             self._ordering.settle_claims()
 
-    def end(self, connection: ReconnectingSubscription) -> None:
+    def end(self) -> None:
         """Report what fell silent; call it after the queue was read."""
-        self._note(connection)
+        self._note()
         for silence in self._watch.fallen_silent():
             self._report.silent(silence)
 
@@ -119,19 +121,25 @@ class Listening:
         if event.replayed:
             # It shows that the relay lives, not that the source does.
             return
-        sent_at = datetime.fromisoformat(event.time).timestamp()
-        ended = self._watch.heard(event.source, sent_at, redelivered=redelivered)
-        if ended is not None:
-            self._report.heard(ended)
+        if self._watch.expects(event.source):
+            sent_at = datetime.fromisoformat(event.time).timestamp()
+            ended = self._watch.heard(event.source, sent_at, redelivered=redelivered)
+            if ended is not None:
+                self._report.heard(ended)
         if event.type != HEARTBEAT_TYPE or self._spec.shared:
             return
-        if self._served == self._queue.generation or (self._queue.connected and not self._spec.durable):
+        if self._is_served():
             for lane, number in claims(event, self._coverage):
                 self._ordering.claim(lane, number)
 
-    def _note(self, connection: ReconnectingSubscription) -> None:
-        self._queue.connected = connection.subscription is not None
-        self._queue.generation = connection.generation
+    def _is_served(self) -> bool:
+        """Return whether what is sent comes to this consumer, and not to one that it stands by for."""
+        subscription = self._connection.subscription
+        return subscription is not None and (self._served == self._connection.generation or subscription.served)
+
+    def _note(self) -> None:
+        self._queue.connected = self._connection.subscription is not None
+        self._queue.generation = self._connection.generation
 
 
 def _is_relay(source: str) -> bool:

@@ -61,6 +61,10 @@ class Watch:
         """Return the sources that are silent now."""
         return tuple(source for source, wait in self._waits.items() if wait.silence is not None)
 
+    def expects(self, source: str) -> bool:
+        """Return whether the source is one of those that are expected."""
+        return source in self._waits
+
     def heard(self, source: str, sent_at: float, *, redelivered: bool = False) -> Silence | None:
         """Note a message of any source that was sent at this time since 1970; return the silence that it ends."""
         wait = self._waits.get(source)

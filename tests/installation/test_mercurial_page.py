@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What the page on Mercurial prints is done as printed, in a bare Debian: pushes over ssh and to hgweb arrive."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.installation.bare_root import ADDRESS, WATCHED, BareRoot
+from support.installation.pages import steps
+
+PAGE = "shared/docs/install-mercurial.md"
+#: The user on whose machine the clones are; here it is the same machine.
+DEVELOPER = "dev"
+#: What every server with ssh has, and every developer.
+SSH = f"""\
+useradd --create-home --shell /bin/bash {DEVELOPER}
+install -d -o {DEVELOPER} -m 0700 /home/{DEVELOPER}/.ssh
+ssh-keygen -q -t ed25519 -N '' -f /home/{DEVELOPER}/.ssh/id_ed25519
+printf 'Host *\\n  StrictHostKeyChecking accept-new\\n' > /home/{DEVELOPER}/.ssh/config
+chown -R {DEVELOPER}: /home/{DEVELOPER}/.ssh
+install -d -o alice -m 0700 /home/alice/.ssh
+install -o alice -m 0600 /home/{DEVELOPER}/.ssh/id_ed25519.pub /home/alice/.ssh/authorized_keys
+mkdir -p /run/sshd
+/usr/sbin/sshd -o ListenAddress={ADDRESS}
+"""
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+
+
+def test_pushes_over_ssh_and_to_hgweb_arrive_after_what_the_page_prints(machine: BareRoot) -> None:
+    printed = []
+    for step in steps(PAGE):
+        if step.begins.startswith("hg clone ssh"):
+            machine.run(SSH)
+        if "sourcepulse tail" in step.begins:
+            machine.watch(step)
+        elif step.action != "read":
+            is_developers = step.begins.startswith(("hg clone", "[auth]"))
+            printed.append(machine.do(step, user=DEVELOPER if is_developers else "root"))
+    assert sum("ok extension" in out for out in printed) == 2
+    assert "\nrelay    running" in printed[-1]
+    read = machine.wait_for(f"cat {WATCHED}", "a second change")
+    for line in ("(a first change)", "(a second change)"):
+        assert any(
+            "hg.push  hg://hg.example.org/repo  alice pushed 1 changeset" in each and line in each
+            for each in read.splitlines()
+        )

@@ -16,7 +16,7 @@ ASYNCAPI := $(VENV)/asyncapi/package/schemas/3.0.0.json
 # What the tests start besides Python: Debian's own builds.
 SYSTEM_PACKAGES := rabbitmq-server activemq mercurial openssh-client libnet-stomp-perl libanyevent-rabbitmq-perl \
 	perl libdbi-perl libdbd-sqlite3-perl libjson-xs-perl apache2 libapache2-mod-wsgi-py3 zsh fish groff-base \
-	prometheus ruby-bunny ruby-stomp
+	prometheus ruby-bunny ruby-stomp debootstrap
 
 help:
 	@echo "make demo   a real hg push arrives as an event, no broker needed"
@@ -52,8 +52,10 @@ venv-package:
 	else echo "Python's venv module is missing; install it, on Debian: apt-get install python3-venv" >&2; exit 1; fi
 
 $(ASYNCAPI): $(DONE)
+	@command -v npm >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends npm >/dev/null; } || true
 	@if command -v npm >/dev/null; then mkdir -p $(VENV)/asyncapi && cd $(VENV)/asyncapi && \
-		npm pack --silent $(ASYNCAPI_PACKAGE) >/dev/null && tar -xzf *.tgz -m && rm *.tgz; \
+		npm pack --silent $(ASYNCAPI_PACKAGE) >/dev/null && tar -xzmf *.tgz && rm *.tgz; \
 	else echo "npm is missing; without it no test validates the AsyncAPI document" >&2; fi
 
 demo: $(DEMO)

@@ -39,9 +39,7 @@ RUN = (
     "shared/docs/subscribing.md: sourcepulse tail --broker URL",
     "shared/docs/subscribing.md: sourcepulse dead-letters list QUEUE",
     "shared/docs/library.md: sourcepulse emit system.hg.down",
-    "hghook/README.md: $ /opt/sourcepulse/bin/sourcepulse hg-path",
     "hghook/README.md: hg -R /srv/hg/repo sourcepulse-check",
-    "hghook/README.md: /opt/sourcepulse/bin/sourcepulse tail",
     "hghook/README.md: $ hg -R /srv/hg/repo treestatus",
 )
 #: The others, and why; their commands of ours are parsed by the real parser.
@@ -49,19 +47,18 @@ NOT_RUN = {
     "shared/docs/brokers.md: (umask 077": "needs an admin of a RabbitMQ: test_deploy_policies runs it at one",
     "README.md: make demo": "builds .venv and runs all tests; `make -n` finds the targets, and test_demo runs the demo",
     "README.md: ln -s $(sourcepulse bugzilla-path)": "needs a Bugzilla: test_real_bugzilla",
-    "hghook/README.md: python3 -m venv /opt": "the block of README.md, for root",
-    "hghook/README.md: groupadd --system": "needs root",
     "buildbot_status/README.md: $ sourcepulse tail": "needs a master: test_events_of_a_master",
-    "bugzilla_extension/README.md: python3 -m venv /opt": "the block of README.md, for root",
-    "bugzilla_extension/README.md: ln -s $(/opt": "needs a Bugzilla: test_real_bugzilla",
-    "bugzilla_extension/README.md: sudo -u www-data test": "needs root and a Bugzilla",
-    "bugzilla_extension/README.md: install -d": "needs root and a Bugzilla: test_sidecar starts one",
-    "bugzilla_extension/README.md: cp $(dirname": "needs root and systemd: test_packaging checks the unit",
-    "bugzilla_extension/README.md: /opt/sourcepulse/bin/sourcepulse tail": "needs a Bugzilla",
+    "bugzilla_extension/README.md: sourcepulse bugzilla-sidecar": "needs a Bugzilla: test_sidecar starts one",
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --expect": "waits 90 s: test_tail",
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --since": "test_tail runs it with stored events",
 }
-LANGUAGES = {"sh", "console", "python", "ini", "toml", "json", "text"}
+#: Pages whose every block is run as printed, in a bare Debian, by a test behind `make soak`.
+INSTALLATION = {
+    "shared/docs/install-mercurial.md": "test_mercurial_page.py",
+    "shared/docs/install-buildbot.md": "test_buildbot_page.py",
+    "shared/docs/install-bugzilla.md": "test_bugzilla_page.py",
+}
+LANGUAGES = {"sh", "console", "python", "ini", "toml", "json", "text", "apache", "ruby"}
 COMMANDS = blocks("sh", "console")
 
 
@@ -84,7 +81,11 @@ def test_no_block_is_indented_in_place_of_a_fence() -> None:
 
 def test_every_block_of_commands_is_run_or_there_is_a_reason() -> None:
     known = [*RUN, *NOT_RUN]
-    assert [name for name in ids(COMMANDS) if sum(map(name.startswith, known)) != 1] == []
+    for page, test in INSTALLATION.items():
+        assert f'PAGE = "{page}"' in (ROOT / "tests" / "installation" / test).read_text(encoding="utf-8")
+    assert [each.name for each in COMMANDS if each.page in INSTALLATION and each.name in known] == []
+    elsewhere = [each.name for each in COMMANDS if each.page not in INSTALLATION]
+    assert [name for name in elsewhere if sum(map(name.startswith, known)) != 1] == []
     assert [name for name in known if not any(map(str.startswith, ids(COMMANDS), [name] * len(COMMANDS)))] == []
 
 
@@ -145,7 +146,7 @@ def test_what_is_pasted_into_a_master_cfg_makes_what_it_says(page: str) -> None:
         if printed.page == page and "buildbot" in printed.text:
             exec(compile(printed.text, printed.name, "exec"), {"c": c, "f": factory})
     assert [type(service).__name__ for service in c["services"]] == ["PulseStatusPush"]
-    assert len(factory.steps) == (3 if page.startswith("buildbot") else 0)
+    assert len(factory.steps) == (3 if page.startswith("buildbot_status") else 0)
 
 
 @pytest.mark.parametrize("printed", blocks("json", "toml"), ids=ids(blocks("json", "toml")))
@@ -169,7 +170,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     settings = machine.home / ".config" / "sourcepulse" / "config.toml"
     settings.parent.mkdir(parents=True)
     settings.write_text(machine.here(block("shared/docs/operating.md: outbox =").text), encoding="utf-8")
-    write_hgrc(machine, block("hghook/README.md: [extensions]").text)
+    write_hgrc(machine, block("shared/docs/install-mercurial.md: [extensions]").text)
     machine.run("hg init /srv/hg/repo; hg clone -q /srv/hg/repo ~/work")
     yield machine
     for relay in relays(machine.folder / "var" / "outbox.db"):
@@ -191,15 +192,16 @@ def test_what_is_installed_has_the_pages_the_examples_and_the_extension(machine:
         ("files", "docs"),
     }
     assert json.loads(machine.run("sourcepulse schema --example hg.push"))["type"] == "hg.push.v1"
-    printed = block("hghook/README.md: $ /opt/sourcepulse/bin/sourcepulse hg-path")
+    printed = block("shared/docs/install-mercurial.md: $ /opt/sourcepulse/bin/sourcepulse hg-path")
     assert machine.run(printed.script) == machine.here(printed.output)
 
 
-@pytest.mark.parametrize("page", ["hghook/README.md", "bugzilla_extension/README.md"])
+@pytest.mark.parametrize("page", ["shared/docs/install-mercurial.md", "shared/docs/install-bugzilla.md"])
 def test_the_installation_for_root_is_the_same_in_another_folder(page: str) -> None:
     first, second, _ = block("README.md: python3 -m venv").commands()
     as_printed = [" ".join(words).replace("/opt/sourcepulse", "~/sourcepulse-venv") for words in (first, second)]
-    commands = block(f"{page}: python3 -m venv").commands()
+    (printed,) = [each for each in blocks("sh") if each.page == page and "python3 -m venv" in each.text]
+    commands = [words for words in printed.commands() if words[0] != "apt-get"]
     assert [" ".join(words).replace("/opt/sourcepulse", "~/sourcepulse-venv") for words in commands] == as_printed
 
 
@@ -211,7 +213,7 @@ def test_an_hgrc_of_a_page_is_read_without_a_complaint(machine: Machine, printed
         process = machine.start("hg -R /srv/hg/repo sourcepulse-check")
         out, err = process.communicate(timeout=LIMIT_SECONDS)
     finally:
-        write_hgrc(machine, block("hghook/README.md: [extensions]").text)
+        write_hgrc(machine, block("shared/docs/install-mercurial.md: [extensions]").text)
     assert err == ""
     assert "ok extension" in out
     assert "settings" not in out
@@ -221,7 +223,7 @@ def test_a_push_is_checked_watched_and_shown_as_the_pages_say(machine: Machine) 
     checked = machine.run(block("hghook/README.md: hg -R").script)
     assert "ok broker" in checked or "ok public broker" in checked
     printed = [
-        block("hghook/README.md: /opt/sourcepulse/bin/sourcepulse tail").script,
+        block("shared/docs/install-mercurial.md: /opt/sourcepulse/bin/sourcepulse tail").script,
         block("shared/docs/subscribing.md: sourcepulse tail --broker URL").script.replace("URL", machine.url),
     ]
     tails = [machine.start(f"exec {script}") for script in printed]

@@ -17,12 +17,9 @@ from pathlib import Path
 import pytest
 
 from sourcepulse.catalogue import known_types
-from sourcepulse.cli.main import build_parser
 from sourcepulse.config import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
-#: The first screen of a stranger; every other detail stands in shared/docs.
-README_LINES_MAX = 120
 
 
 def test_every_entry_point_loads() -> None:
@@ -111,53 +108,6 @@ def test_the_example_configuration_has_every_key_with_its_default() -> None:
         assert len(lines) >= 1, f"{name} is missing"
         if key.default is not None:
             assert tomllib.loads(lines[0]) == {name: key.default}
-
-
-def test_the_page_on_operating_names_every_command_and_every_exit_code() -> None:
-    text = (ROOT / "shared" / "docs" / "operating.md").read_text()
-    parser = build_parser()
-    commands = parser.format_help()
-    for command in (
-        "relay",
-        "status",
-        "outbox",
-        "collect",
-        "emit",
-        "schema",
-        "check",
-        "completion",
-        "dead-letters",
-        "files",
-        "man",
-        "tail",
-        "hg-path",
-        "bugzilla-path",
-        "bugzilla-sidecar",
-    ):
-        assert command in commands
-        assert f"sourcepulse {command}" in text
-    for code in (0, 1, 2, 3, 4, 5, 6, 130):
-        assert f"{code} " in text.partition("Exit codes:")[2]
-
-
-def test_no_link_of_a_page_is_broken() -> None:
-    pages = [
-        page
-        for folder in (".", "shared", "shared/docs", "hghook", "buildbot_status", "bugzilla_extension")
-        for page in (ROOT / folder).glob("*.md")
-    ]
-    links = [
-        (page, link)
-        for page in pages
-        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-        if "://" not in link
-    ]
-    assert links
-    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
-
-
-def test_the_readme_is_read_at_a_glance() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES_MAX
 
 
 def test_every_queue_of_the_examples_may_be_made_with_the_shipped_definitions() -> None:

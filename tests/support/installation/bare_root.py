@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """A bare Debian in a folder, made by debootstrap, in which the commands of the pages run as root.
 
-Its processes have a process namespace and mounts of their own, which end with it. The network is that of the machine, so
+Its processes have a process namespace and mounts of their own. The network is that of the machine, so
 that its packages can be installed; what listens there does so on a loopback address of its own.
 """
 

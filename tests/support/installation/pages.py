@@ -34,7 +34,9 @@ class Step(NamedTuple):
 def steps(page: str) -> Iterator[Step]:
     """Yield what a page asks for."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    headings = [(found.start(), found[1]) for found in _HEADING.finditer(re.sub(r"```.*?```", _blank, text, flags=re.S))]
+    headings = [
+        (found.start(), found[1]) for found in _HEADING.finditer(re.sub(r"```.*?```", _blank, text, flags=re.S))
+    ]
     for found in _STEP.finditer(text):
         before, indent, language, body = found.groups()
         block = Block(page, language, "".join(line.removeprefix(indent) for line in body.splitlines(keepends=True)))

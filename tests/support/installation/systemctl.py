@@ -6,9 +6,9 @@
 It runs inside the root of a test, with that machine's Python.
 """
 
+import grp
 import os
 import pwd
-import grp
 import re
 import shlex
 import shutil
@@ -25,7 +25,7 @@ def settings(unit):
     """Return the values of the section Service, as lists."""
     found = {}
     text = next(folder / unit for folder in UNITS if (folder / unit).exists()).read_text()
-    for line in text.partition("[Service]")[2].partition("\n[")[0].splitlines():
+    for line in text.partition("\n[Service]\n")[2].partition("\n[")[0].splitlines():
         name, equals, value = line.partition("=")
         if equals and not line.startswith("#"):
             found.setdefault(name, []).append(value)

@@ -12,6 +12,9 @@ from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse_buildbot.mapping.build_facts import plain_tags
 from sourcepulse_buildbot.settings import FORMATS, Settings
 
+#: One of them is in the folder of every master.
+FILES_OF_A_MASTER = ("buildbot.tac", "master.cfg")
+
 
 def mistakes(settings: Settings, service: Any, master: Any) -> Iterator[str]:
     """Yield a sentence for each thing that cannot work."""
@@ -46,6 +49,18 @@ def doubts(settings: Settings, master: Any) -> Iterator[str]:
     ):
         for name in sorted((asked or frozenset()) - known):
             yield f"{what} contains {name!r}, which is not in master.cfg; until it is, it selects nothing"
+
+
+def no_folder_here(outbox: str) -> str | None:
+    """Return the same where `checkconfig` runs; nothing in a folder that is not a master's, or that is closed to us."""
+    try:
+        here = Path.cwd()
+        if Path(outbox).is_absolute() or any((here / name).exists() for name in FILES_OF_A_MASTER):
+            return no_folder(outbox, here)
+    except OSError:
+        # The master will look again, as its own user.
+        pass
+    return None
 
 
 def no_folder(outbox: str, basedir: Path) -> str | None:

@@ -54,7 +54,7 @@ class PulseStatusPush(BuildbotService):
             config.error("PulseStatusPush needs keyword arguments: PulseStatusPush(name='ci', outbox='outbox.db')")
         settings = read_settings(_error, name=self._named, **kwargs)
         # checkconfig shows warnings; a disk that is not mounted yet must not keep a master from building.
-        if kwargs.get("outbox") and (sentence := master_check.no_folder(settings.outbox, Path.cwd())):
+        if kwargs.get("outbox") and (sentence := master_check.no_folder_here(settings.outbox)):
             warnings.warn(f"PulseStatusPush: {sentence}", ConfigWarning, stacklevel=2)
 
     @defer.inlineCallbacks

@@ -94,13 +94,14 @@ def test_what_is_right_is_taken_as_it_is_meant() -> None:
     assert settings.selection.builders == {"a", "b"}
 
 
-def checkconfig(folder: Path, arguments: str) -> tuple[int, str]:
-    """Return what the program said of a reporter with these arguments, and its exit code."""
+def checkconfig(folder: Path, arguments: str, *, cwd: Path | None = None) -> tuple[int, str]:
+    """Return what the program said of a reporter with these arguments, and its exit code; it runs in the folder."""
     require_buildbot()
     config = folder / "master.cfg"
     config.write_text(CONFIG.format(arguments=arguments), encoding="utf-8")
     result = subprocess.run(
         [sys.executable, "-c", "from buildbot.scripts.runner import run; run()", "checkconfig", config],
+        cwd=cwd or folder,
         capture_output=True,
         text=True,
         timeout=CHECK_LIMIT_SECONDS,
@@ -127,6 +128,20 @@ def test_checkconfig_shows_that_the_folder_of_the_outbox_is_missing(tmp_path: Pa
     code, said = checkconfig(tmp_path, "name='ci', outbox='no/such/outbox.db'")
     assert code == 0
     assert "the folder of the outbox 'no/such/outbox.db' does not exist; create it" in said
+    assert "does not exist; create it" in checkconfig(tmp_path, "name='ci', outbox='/no/such/outbox.db'")[1]
+
+
+def test_checkconfig_works_from_a_folder_that_is_no_masters_or_is_closed(tmp_path: Path) -> None:
+    """As `runuser -u buildbot` in the folder of root: what is relative to the master is not known there."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code, said = checkconfig(tmp_path, "name='ci', outbox='no/such/outbox.db'", cwd=elsewhere)
+    assert (code, "does not exist" in said) == (0, False)
+    program = (
+        "import os; from sourcepulse_buildbot.master_check import no_folder_here; "
+        "os.rmdir(os.getcwd()); assert no_folder_here('outbox.db') is None"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=elsewhere, check=True, timeout=CHECK_LIMIT_SECONDS)
 
 
 def test_checkconfig_says_what_to_write_for_a_name_of_two_words(tmp_path: Path) -> None:

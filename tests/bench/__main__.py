@@ -10,6 +10,7 @@ from bench import (
     buildbot,
     buildbot_api,
     consumer,
+    doctor,
     hg_peers,
     hg_push,
     latency,
@@ -29,6 +30,7 @@ if __name__ == "__main__":
     writers.main()
     relay.main()
     backlog.main()
+    doctor.main()
     stomp.main()
     consumer.main()
     hg_push.main()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""`sourcepulse doctor` on an outbox with very many rows, pending or delivered: seconds and memory of the whole program."""
+"""`sourcepulse doctor` on an outbox with very many rows, pending or delivered: its seconds and its memory."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from support.doctor import examine, is_well, paste
 from support.in_process import run_command
 
 LIMIT_SECONDS = 30.0
+#: nobody, on Debian.
+OTHER_ID = 65_534
 
 
 @pytest.fixture
@@ -188,6 +191,32 @@ def test_what_was_refused_and_another_broker_are_named_and_repaired(
     paste(*found.repair("SP407"), *found.repair("SP405"))
     with relayed(settings, outbox):
         assert is_well(examine("--config", settings))
+
+
+def test_a_user_who_may_not_use_the_outbox_sees_what_must_be_changed(settings: Path, outbox: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root may become another user")
+    # Everything is imported before.
+    examine("--config", settings)
+    for folder in (*outbox.parents, outbox.parent):
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o005)
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        try:
+            os.setgid(OTHER_ID)
+            os.setuid(OTHER_ID)
+            found = examine("--outbox", outbox, "--broker", f"file://{outbox.parents[1]}/log.db")
+            os.write(write, json.dumps([[each["id"], each["repair"]] for each in found.findings]).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(write)
+    with open(read, encoding="utf-8") as answer:
+        seen = dict(json.load(answer))
+    assert "SP112" in seen
+    assert all(command.startswith(("chgrp ", "chmod g+")) for command in seen["SP112"])
+    assert "SP401" not in seen
 
 
 def test_the_socket_of_the_relay_with_a_wrong_mode_is_repaired(settings: Path, outbox: Path) -> None:

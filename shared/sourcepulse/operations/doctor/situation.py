@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -85,18 +84,22 @@ class Situation:
         words: list[str] = []
         origin = self.config.origin
         if origin is not None and origin.file is not None:
-            words += ["--config", str(origin.file)]
+            words += ["--config", str(origin.file.absolute())]
         for key in ("outbox", "broker_file", "exchange", "restricted_broker_file", "restricted_exchange"):
             if key == "outbox" and not outbox:
                 continue
             if self.is_argument(key) or (key == "outbox" and self.outbox and self.where(key) is None):
                 words += [
                     f"--{key.replace('_', '-')}",
-                    str(self.outbox) if key == "outbox" else self.config.require(key),
+                    self._word(key),
                 ]
         if self.is_argument("broker") and (url := self.config.broker()) is not None:
             words += ["--broker", "URL" if url.has_password else str(self.config.require("broker"))]
         return Words(shlex.join(words))
+
+    def _word(self, key: str) -> str:
+        value = str(self.outbox) if key == "outbox" else self.config.require(key)
+        return str(Path(value).absolute()) if key == "outbox" or key.endswith("_file") else value
 
     def is_argument(self, key: str) -> bool:
         """Return whether an option sets a key."""
@@ -112,7 +115,7 @@ class Situation:
         """Return the file that contains the URL of a broker, None if that is no file."""
         named = self.config.text(f"{prefix}broker_file")
         where = named or self.where(f"{prefix}broker")
-        return Path(where) if where and os.sep in where else None
+        return Path(where).absolute() if where and (named or Path(where).is_file()) else None
 
     def url_place(self, prefix: str) -> str:
         """Return where the URL of a broker is, for a sentence."""
@@ -121,7 +124,7 @@ class Situation:
     def settings_file(self) -> Path:
         """Return the file in which settings belong that are missing."""
         origin = self.config.origin
-        return origin.file if origin is not None and origin.file is not None else SYSTEM_FILE
+        return origin.file.absolute() if origin is not None and origin.file is not None else SYSTEM_FILE
 
 
 def read_state(path: Path) -> OutboxState:

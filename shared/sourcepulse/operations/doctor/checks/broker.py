@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from sourcepulse.brokers.probe import probe
-from sourcepulse.errors import BrokerError, SourcePulseError
+from sourcepulse.errors import SourcePulseError
 from sourcepulse.events.topics import FAMILIES
 from sourcepulse.operations.doctor.checks.network import reach
 from sourcepulse.operations.doctor.checks.rights import rights
@@ -40,7 +40,7 @@ def families(situation: Situation) -> list[str]:
 def _broker(situation: Situation, place: Place, prefix: str) -> Iterator[Finding]:
     url = place.url
     if url.scheme == "file":
-        yield from _without_rights(place)
+        yield from _without_rights(situation, place, prefix)
         return
     way = list(reach(situation, url, prefix))
     yield from way
@@ -49,7 +49,7 @@ def _broker(situation: Situation, place: Place, prefix: str) -> Iterator[Finding
         yield unchecked("SP301", place, "the rights at a broker that cannot be reached")
         return
     if url.scheme.endswith("+activemq"):
-        yield from _without_rights(place)
+        yield from _without_rights(situation, place, prefix)
         return
     found = list(rights(situation, place, prefix, families(situation)))
     yield from found
@@ -58,14 +58,16 @@ def _broker(situation: Situation, place: Place, prefix: str) -> Iterator[Finding
         yield well("SP201", place, f"reached, and the relay may publish there: {known}")
 
 
-def _without_rights(place: Place) -> Iterator[Finding]:
+def _without_rights(situation: Situation, place: Place, prefix: str) -> Iterator[Finding]:
     """Try what can be tried at a broker that names no reasons."""
-    try:
-        yield well("SP201", place, probe(place.url, place.exchange, f"system.{KEY_WORDS}"))
-    except BrokerError as error:
-        yield broken("SP310", place, str(error), where="the broker's URL")
-    except SourcePulseError as error:
-        yield broken("SP310", place, str(error), where="the broker's URL")
+    found = ""
+    for family in families(situation) if place.url.scheme != "file" else ("system",):
+        try:
+            found = probe(place.url, place.exchange, f"{family}.{KEY_WORDS}")
+        except SourcePulseError as error:
+            yield broken("SP310", place, str(error), where=situation.url_place(prefix))
+            return
+    yield well("SP201", place, found)
 
 
 __all__ = ["KEY_WORDS", "families", "jobs"]

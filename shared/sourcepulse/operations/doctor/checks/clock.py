@@ -18,8 +18,9 @@ _ABOUT = "clock"
 
 
 def jobs(situation: Situation) -> Iterator[Job]:
-    """Yield the job that compares the clocks, if there is a broker on another host."""
-    if any(place.url.scheme != "file" for place in situation.places.values()):
+    """Yield the job that compares the clocks, if there is a RabbitMQ."""
+    schemes = [place.url.scheme for place in situation.places.values()]
+    if any(scheme != "file" and not scheme.endswith("+activemq") for scheme in schemes):
         yield Job(id="SP801", about=_ABOUT, run=lambda: _clock(situation))
 
 

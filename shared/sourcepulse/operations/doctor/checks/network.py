@@ -62,6 +62,7 @@ def _host(
         "port": port,
         "address": address,
         "where": situation.url_place(prefix),
+        "service": "activemq" if url.scheme.endswith("+activemq") else "rabbitmq-server",
     }
     sock = BoundedSocket(Limits(time.monotonic() + CONNECT_LIMIT_SECONDS, CONNECT_LIMIT_SECONDS))
     step = "SP203"

@@ -57,7 +57,7 @@ def _running(situation: Situation, state: OutboxState) -> Iterator[Finding]:
     start = start_command(situation)
     age = None if state.oldest_at is None else max(0.0, now - state.oldest_at)
     failed = failed_start(str(path), older_than_s=START_SECONDS, now=now)
-    waits = "" if age is None else f"; {state.pending} events wait, the oldest for {age:.0f} s"
+    waits = "" if age is None else f"; {state.pending} pending, the oldest for {age:.0f} s"
     if failed is not None:
         yield broken("SP409", path, f"the relay that was started last is not running: {failed}{waits}", start=start)
     elif age is not None and (age > WAITING_LONG_SECONDS or not is_on_demand(str(path))):
@@ -89,7 +89,7 @@ def _streams(situation: Situation, state: OutboxState) -> Iterator[Finding]:
             found = f"its events went to {row.broker}, and the settings name {place}"
             yield broken("SP405", about, found, outbox=state.path)
         elif row.pending and row.failures:
-            found = f"{row.pending} events wait after {row.failures} failures: {row.last_error}"
+            found = f"{row.pending} pending after {row.failures} failures: {row.last_error}"
             yield warning("SP406", about, found, options=situation.options())
         if row.buried:
             yield warning("SP407", about, f"{row.buried} events are buried", outbox=state.path)

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 
 import pytest
 
+from support.fenced_blocks import block
 from support.installation.bare_root import WATCHED, BareRoot
 from support.installation.pages import steps
 
@@ -50,3 +52,11 @@ def test_the_events_of_a_forced_build_arrive_after_what_the_page_prints(machine:
     for event in ("build.worker.connected", "build.request.submitted", "build.started", "build.step.finished"):
         assert f"{event}  buildbot://ci" in read
     assert "pending" in printed[-1]
+    # What the page about Buildbot shows of `tail` is what it prints; the master had started before.
+    shown = types_in(block("buildbot_status/README.md: $ sourcepulse tail").output) - {"build.master.started"}
+    assert shown <= types_in(read)
+
+
+def types_in(printed: str) -> set[str]:
+    """Return the types of the events that `tail` printed."""
+    return set(re.findall(r"^\S+ \S+Z  ([a-z.]+)  ", printed, re.MULTILINE))

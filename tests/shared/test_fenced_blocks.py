@@ -47,7 +47,7 @@ NOT_RUN = {
     "shared/docs/brokers.md: (umask 077": "needs an admin of a RabbitMQ: test_deploy_policies runs it at one",
     "README.md: make demo": "builds .venv and runs all tests; `make -n` finds the targets, and test_demo runs the demo",
     "README.md: ln -s $(sourcepulse bugzilla-path)": "needs a Bugzilla: test_real_bugzilla",
-    "buildbot_status/README.md: $ sourcepulse tail": "needs a master: test_events_of_a_master",
+    "buildbot_status/README.md: $ sourcepulse tail": "needs a master: test_buildbot_page compares what it shows",
     "bugzilla_extension/README.md: sourcepulse bugzilla-sidecar": "needs a Bugzilla: test_sidecar starts one",
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --expect": "waits 90 s: test_tail",
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --since": "test_tail runs it with stored events",

@@ -276,6 +276,55 @@ def test_nothing_is_restored_beside_a_running_relay(outbox: Outbox, tmp_path: Pa
     assert outbox.path.stat().st_ino == before
 
 
+@pytest.mark.parametrize("step", ["put_back", "put_in_place", "rename", "replace"])
+def test_a_restore_that_is_killed_leaves_the_former_outbox_whole(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    outbox.append([system_event(1)])
+    made = backup(outbox, tmp_path / "backup.db")
+    # In the log, because the outbox stays open.
+    outbox.append([system_event(2)])
+    assert outbox.path.with_name("outbox.db-wal").stat().st_size > 0
+    own = Path.rename if step == "rename" else Path.replace
+
+    def kill(self: Path, target: Path) -> Path:
+        if (self.name.startswith("outbox.db") and "-wal" in self.name) or self.name.endswith(".restoring"):
+            raise KeyboardInterrupt
+        return own(self, target)
+
+    def kill_at_once(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    if step.startswith("put"):
+        monkeypatch.setattr(f"sourcepulse.operations.copies.restore.{step}", kill_at_once)
+    else:
+        monkeypatch.setattr(Path, step, kill)
+    with pytest.raises(KeyboardInterrupt):
+        restore(outbox.path, made.path)
+    monkeypatch.undo()
+    outbox.close()
+    with Outbox.open(outbox.path) as former:
+        assert [row["sequence"] for row in rows(former, Selection())] == [1, 2]
+        assert problems(former) == []
+    # It can be done once more.
+    restore(outbox.path, made.path)
+    with Outbox.open(outbox.path) as restored:
+        assert [row["sequence"] for row in rows(restored, Selection())] == [1]
+
+
+def test_a_damaged_outbox_is_not_backed_up_as_a_sound_one(outbox: Outbox, tmp_path: Path) -> None:
+    outbox.append([system_event(number, message="x" * 5_000) for number in range(50)])
+    path = outbox.path
+    outbox.close()
+    raw = bytearray(path.read_bytes())
+    (leaf, *_) = [at for at in range(0, len(raw), 4096) if raw[at] == 0x0D and b"xxxx" in raw[at : at + 4096]]
+    raw[leaf : leaf + 4096] = bytes(4096)
+    path.write_bytes(raw)
+    ran = run_command("outbox", "backup", str(tmp_path / "backup.db"), "--outbox", str(path))
+    assert ran.returncode == 6, ran.stderr
+    assert not list(tmp_path.glob("backup*"))
+
+
 def test_what_is_no_sound_backup_of_this_version_is_not_restored(outbox: Outbox, tmp_path: Path) -> None:
     outbox.append([system_event(number, message="x" * 5_000) for number in range(50)])
     path = tmp_path / "backup.db"

@@ -17,7 +17,7 @@ from sourcepulse.catalogue import schema_for
 from sourcepulse.errors import EventError
 from sourcepulse.operations.copies.load import plan_import, run_import
 from sourcepulse.outbox import queries
-from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outbox import WITHHELD_TYPE, Outbox
 from sourcepulse.outbox.queries import Selection
 from sourcepulse.outbox.repair import problems
 from sourcepulse.outbox.retention import DAY_SECONDS, Keep, prune
@@ -103,6 +103,17 @@ def test_an_import_is_shown_first_and_keeps_everything(source: Outbox, target: O
     again = run(target, "import", str(lines), "--apply")
     assert again.stdout == "events that were stored: none; there already: 6\n"
     assert everything(target) == everything(source)
+
+
+def test_what_was_withheld_stays_withheld(source: Outbox, target: Outbox) -> None:
+    row = queries.find(source, "4")
+    stand_in = json.loads(queries.body(source, 4))
+    stand_in |= {"type": WITHHELD_TYPE, "data": {"type": row["type"]}, "dataschema": "urn:sourcepulse:" + WITHHELD_TYPE}
+    body = json.dumps(stand_in, separators=(",", ":"), ensure_ascii=False).encode()
+    source.withhold(4, body, row["subject"], routing_key=row["routing_key"])
+    assert import_lines(target, exported(source)) == 6
+    assert everything(target) == everything(source)
+    assert everything(target)[3]["type"] == WITHHELD_TYPE
 
 
 def test_the_outbox_goes_on_counting_in_its_own_epoch(source: Outbox, target: Outbox) -> None:

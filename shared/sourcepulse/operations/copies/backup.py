@@ -10,12 +10,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sourcepulse.errors import OutboxError, OutboxWriteError
+from sourcepulse.errors import OutboxDamagedError, OutboxError, OutboxWriteError
 from sourcepulse.events.event import format_time
 from sourcepulse.operations.copies.beside import pack, read_beside
 from sourcepulse.operations.copies.new_file import Progress, new_file, no_progress
 from sourcepulse.outbox.outbox import PENDING, Outbox
-from sourcepulse.outbox.tables import remove_notes, set_notes
+from sourcepulse.outbox.tables import OUTBOX_FILE, remove_notes, set_notes
 
 #: What one step copies, 8 MiB with SQLite's usual pages; the bar moves after each.
 STEP_PAGES = 2_048
@@ -48,7 +48,7 @@ def backup(outbox: Outbox, target: Path, *, force: bool = False, progress: Progr
     with new_file(target, force=force, apart_from=outbox.path) as part:
         # Read before the outbox: marks that are older than the events only make a source compare more.
         beside = read_beside(outbox.path)
-        with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+        with closing(sqlite3.connect(part, isolation_level=None)) as copy, _reporting_damage(outbox):
             expected = _copy(outbox, copy, target, progress)
             with writing_to(target):
                 copy.execute("BEGIN")
@@ -59,11 +59,10 @@ def backup(outbox: Outbox, target: Path, *, force: bool = False, progress: Progr
                 found = [row[0] for row in copy.execute("PRAGMA integrity_check(20)")]
                 counted = _counts(copy)
                 copy.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        if found != ["ok"] or counted != expected:
-            raise OutboxError(
-                f"the backup differs from the outbox {outbox.path} ({found[0]}, {counted[0]} of {expected[0]} events), "
-                "so it was removed; `sourcepulse outbox check` looks for damage"
-            )
+        if found != ["ok"]:
+            raise _damaged(outbox, found[0])
+        if counted != expected:
+            raise OutboxError(f"the backup has {counted[0]} of {expected[0]} events, so it was removed; try again")
         size = part.stat().st_size
     return Backup(path=target, bytes=size, events=counted[0], pending=counted[1], made_at=made_at)
 
@@ -79,6 +78,20 @@ def _copy(outbox: Outbox, copy: sqlite3.Connection, target: Path, progress: Prog
         finally:
             db.execute("ROLLBACK")
     return expected
+
+
+@contextmanager
+def _reporting_damage(outbox: Outbox) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _damaged(outbox, str(error)) from error
+
+
+def _damaged(outbox: Outbox, what: str) -> OutboxDamagedError:
+    return OutboxDamagedError(
+        f"the outbox {outbox.path} is damaged ({what}), so its backup was removed; {OUTBOX_FILE.repair}"
+    )
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from uuid import uuid4
 from sourcepulse.errors import (
     NothingThereError,
     OutboxDamagedError,
-    OutboxError,
     OutboxForeignError,
     OutboxLockedError,
     OutboxWriteError,
@@ -113,9 +112,10 @@ def restore(path: Path, backup: Path, *, progress: Progress = no_progress) -> Re
 
 def _restore(path: Path, backup: Path, lock_fd: int, progress: Progress) -> Restored:
     stamp = f".before-restore-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    while path.with_name(path.name + stamp).exists():
+        # One of the same second that was killed.
+        stamp += "+"
     aside = path.with_name(path.name + stamp) if path.exists() else None
-    if aside is not None and aside.exists():
-        raise OutboxError(f"{aside} already exists; wait a second and restore again")
     new = path.with_name(path.name + ".restoring")
     for leftover in (new, *side_files(new), lock_file(new)):
         leftover.unlink(missing_ok=True)
@@ -133,6 +133,7 @@ def _restore(path: Path, backup: Path, lock_fd: int, progress: Progress) -> Rest
         db.execute("COMMIT")
         (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'").fetchone()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _empty_log(path)
     # Before the outbox: if this process is killed in between, a source only compares more.
     put_back(path, beside, like=new, aside=stamp)
     put_in_place(path, new, aside)
@@ -148,6 +149,7 @@ def _check_unused(path: Path) -> None:
     """
     if not path.exists():
         return
+    wanted = Path(os.path.realpath(path))
     for entry in Path("/proc").glob("[0-9]*"):
         if entry.name == str(os.getpid()):
             continue
@@ -155,8 +157,17 @@ def _check_unused(path: Path) -> None:
         with suppress(OSError):
             for fd in (entry / "fd").iterdir():
                 with suppress(OSError):
-                    if fd.readlink() == path:
+                    if fd.readlink() == wanted:
                         raise OutboxLockedError(f"the process {entry.name} has the outbox {path} open; stop it first")
+
+
+def _empty_log(path: Path) -> None:
+    """Move what is in the log of the former file into it: a kill between the renames must not separate the two."""
+    # A damaged one is kept as it is.
+    with suppress(sqlite3.Error):
+        if path.exists():
+            with closing(sqlite3.connect(path)) as db:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _make_alike(new: Path, former: Path) -> None:

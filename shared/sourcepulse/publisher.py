@@ -22,8 +22,8 @@ from sourcepulse.outbox.queries import find
 
 #: The members of the state of a service; the missing ones are null.
 SYSTEM_MEMBERS = ("message", "until", "url")
-#: A source of this scheme may publish an event of any family of ours.
-_ANY_FAMILY = "system"
+
+_FAMILIES_OF_OURS = {word for words in FAMILIES.values() for word in words}
 
 
 class Publisher:
@@ -120,8 +120,8 @@ def make_event(
     is_own = full is not None
     type_ = full or complete_type(type_)
     family, *rest = routing_words(type_)
-    source = source or f"{family if is_own else _ANY_FAMILY}://{socket.gethostname()}"
-    _check_source(type_, source, family, is_own=is_own)
+    source = source or f"{family if is_own else 'system'}://{socket.gethostname()}"
+    _check_source(type_, source, family)
     if is_own:
         check_own(own, type_, data)
     else:
@@ -142,14 +142,14 @@ def make_event(
     )
 
 
-def _check_source(type_: str, source: str, family: str, *, is_own: bool) -> None:
-    # A source numbers only the events of its own families, so that consumers of a whole family can trust the numbers.
+def _check_source(type_: str, source: str, family: str) -> None:
+    """Raise EventError for a source of ours that does not number events of this family.
+
+    A consumer of a whole family of ours would see a hole in the numbers of that source.
+    """
     scheme = source.partition("://")[0]
-    if is_own and scheme in FAMILIES:
+    if family not in FAMILIES.get(scheme, (family,)):
         raise EventError(
-            f"a source {scheme}:// emits only its own events, and {type_} is one of the site; use {family}://HOST"
-        )
-    if not is_own and scheme != _ANY_FAMILY and family not in FAMILIES.get(scheme, (family,)):
-        raise EventError(
-            f"a source {scheme}:// emits only its own events, and {type_} is not one; use system:// or your own"
+            f"a source {scheme}:// emits only its own events, and {type_} is not one; name a source of your own, such "
+            f"as {family if family not in _FAMILIES_OF_OURS else 'my-tool'}://{socket.gethostname()}"
         )

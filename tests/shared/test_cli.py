@@ -78,7 +78,8 @@ def test_emit_with_a_key_makes_one_event_of_two(tmp_path: Path, capsys: pytest.C
     [
         (["nonsense"], "unknown"),
         (["hg.pusch"], "hg.push"),
-        (["hg.push"], "wrong"),
+        (["hg.push", "--source", "my-tool://host"], "wrong"),
+        (["hg.push"], "name a source of your own"),
         (["system.hg.down", "--data", "[]"], "must be a JSON object"),
         (["system.hg.down", "--data", "{"], "not valid JSON"),
         (["system.hg.down", "--data", '{"message": NaN}'], "not JSON"),

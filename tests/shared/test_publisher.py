@@ -74,7 +74,7 @@ def test_the_same_key_is_one_event_and_no_key_is_another_each_time(tmp_path: Pat
     [
         (lambda publisher: publisher.emit("nonsense"), "unknown"),
         (lambda publisher: publisher.emit("system.backup.failed", {"message": 7}), "/message"),
-        (lambda publisher: publisher.emit("hg.push", {"repo": "a"}), "wrong"),
+        (lambda publisher: publisher.emit("hg.push", {"repo": "a"}), "name a source of your own, such as my-tool://"),
         (lambda publisher: publisher.emit("site.deploy.finished", {}), "lacks the member 'service'"),
         (lambda publisher: publisher.emit("site.deploy.finished", {**DATA, "outcome": "maybe"}), "/outcome"),
         (lambda publisher: publisher.emit("site.deploy.finished", {**DATA, "more": 1}), "has the member 'more'"),
@@ -136,7 +136,7 @@ def test_a_type_of_the_site_is_not_counted_among_the_events_of_our_sources(tmp_p
     for source in ("system://backup1", "hg://host/repo", "buildbot://host", "bugzilla://host"):
         with (
             Publisher(tmp_path / "o.db", source=source, schemas=schemas) as publisher,
-            pytest.raises(EventError, match="use site://HOST"),
+            pytest.raises(EventError, match=f"such as site://{socket.gethostname()}"),
         ):
             publisher.emit("site.deploy.finished", DATA)
 

@@ -30,6 +30,8 @@ from support.streams.relays import relays
 RUN = (
     "README.md: python3 -m venv",
     "shared/docs/operating.md: $ sourcepulse status",
+    "shared/docs/monitoring.md: $ sourcepulse status --check",
+    "shared/docs/monitoring.md: $ sourcepulse files",
     "shared/docs/operating.md: source <(sourcepulse completion bash)",
     "shared/docs/operating.md: mkdir -p ~/.local/share/man/man1",
     "shared/docs/backup.md: sourcepulse outbox backup",
@@ -244,7 +246,12 @@ def test_a_push_is_checked_watched_and_shown_as_the_pages_say(machine: Machine) 
     status = machine.run(block("shared/docs/operating.md: $ sourcepulse status").script)
     assert f"outbox     {machine.folder}/var/outbox.db" in status
     # By the default configuration, which the page shows.
-    assert machine.run("sourcepulse status").splitlines()[1] == status.splitlines()[1]
+    assert machine.run("sourcepulse status").splitlines()[1:3] == status.splitlines()[1:3]
+    assert status.startswith("well: nothing waits, the last event was confirmed ")
+    check = block("shared/docs/monitoring.md: $ sourcepulse status --check")
+    number = re.compile(r"delivered=\d+c")
+    assert number.sub("", machine.run(check.script)) == number.sub("", check.output)
+    assert Path(machine.run(block("shared/docs/monitoring.md: $ sourcepulse files").script).strip()).is_file()
     closing = block("hghook/README.md: $ hg -R /srv/hg/repo treestatus")
     assert machine.run(closing.script) == closing.output
     assert machine.run("hg -R /srv/hg/repo treestatus --open")

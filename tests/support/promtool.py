@@ -29,7 +29,7 @@ def check_rules(path: Path) -> str:
     return "" if "SUCCESS" in said else said
 
 
-def test_rules(path: Path) -> str:
+def run_rule_tests(path: Path) -> str:
     """Return what promtool says of a file of tests of rules, empty if all pass."""
     said = _said(["test", "rules", str(path)])
     return "" if "SUCCESS" in said and "FAILED" not in said else said

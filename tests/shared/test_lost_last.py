@@ -10,6 +10,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ from sourcepulse.consumer.order.ordering import Ordering
 from sourcepulse.consumer.silence.heartbeat import claims
 from sourcepulse.gaps import Gap, Lane, Reset, WentBack
 from sourcepulse.relay.assemble import open_relay
-from support.brokers.embedded_log import log_url, push_event, wait_until
+from support.brokers.embedded_log import log_url, publish_events, push_event, wait_until
 from support.events.heartbeats import heartbeat
 
 
@@ -149,6 +150,23 @@ def test_the_lanes_of_a_heartbeat_are_those_that_the_topics_cover_wholly() -> No
     assert list(claims(event, Coverage(["hg.push.#"]))) == [(Lane(source, "one", "hg.push.v1"), 4)]
     assert list(claims(event, Coverage(["hg.push.integration.#"]))) == []
     assert list(claims(push_event(1), Coverage(["#"]))) == []
+
+
+@pytest.mark.parametrize("other", [["build.#"], ["hg.#"]])
+def test_what_other_topics_did_not_take_or_counted_otherwise_is_not_lost(tmp_path: Path, other: list[str]) -> None:
+    url = log_url(tmp_path)
+
+    def handle(topics: list[str], *numbers: int) -> int:
+        with Consumer(url, topics, queue="q", durable=True, state=tmp_path / "s.db", hold_seconds=0.05) as consumer:
+            publish_events(url, *(push_event(number) for number in numbers))
+            while consumer.receive(0.2) is not None:
+                consumer.acknowledge()
+            return consumer.stats.gaps
+
+    assert handle(["hg.push.#"], 1, 2) == 0
+    assert handle(other, 3, 4) == 0
+    assert handle(["hg.push.#"], 5, 6) == 0
+    assert handle(["hg.push.#"], 8) == 1
 
 
 @given(

@@ -12,6 +12,7 @@ from sourcepulse.brokers import Subscription, SubscriptionSpec, open_subscriptio
 from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.consumer.memory.state import ConsumerState
+from sourcepulse.consumer.order.coverage import Coverage
 from sourcepulse.consumer.report import ConsumerReport
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, ExchangeMissingError
 
@@ -134,6 +135,9 @@ class QueueBindings:
             former: tuple[str, ...] = ()
             if self._spec.durable:
                 former = self._state.patterns()
+                if former and not set(self._spec.patterns) <= set(former):
+                    # What was published while no topic took it was not lost. (Over STOMP former ones stay listed.)
+                    self._state.forget_lanes(Coverage(former).uses)
                 self._stood_before = self._state.was_bound()
                 # Recorded before opening, so that no binding is forgotten if opening fails halfway.
                 self._state.intend_patterns(self._spec.patterns)

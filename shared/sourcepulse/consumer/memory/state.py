@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection
@@ -159,6 +159,13 @@ class ConsumerState:
             return frozenset(
                 row[0] for row in db.execute("SELECT DISTINCT epoch FROM lanes WHERE source = ?", (source,))
             )
+
+    def forget_lanes(self, keep: Callable[[Lane], bool]) -> None:
+        """Forget the last numbers of all lanes but those to be kept."""
+        with self._file.write() as db:
+            lanes = db.execute("SELECT source, epoch, type FROM lanes").fetchall()
+            gone = [lane for lane in lanes if not keep(Lane(lane[0], lane[1], lane[2] or None))]
+            db.executemany("DELETE FROM lanes WHERE source = ? AND epoch = ? AND type = ?", gone)
 
     def patterns(self) -> tuple[str, ...]:
         """Return the topics that the queue may be bound to."""

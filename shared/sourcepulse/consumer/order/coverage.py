@@ -45,6 +45,11 @@ class Coverage:
             return Lane(event.source, numbers.epoch, type_), numbers.typesequence
         return None, 0
 
+    def uses(self, lane: Lane) -> bool:
+        """Return whether these topics check order in a lane."""
+        by_source = self.takes_source(lane.source)
+        return by_source if lane.type is None else not by_source and self.takes_all_of(lane.type)
+
     def takes(self, key: str) -> bool:
         """Return whether a routing key matches one of the topics."""
         known = self._keys.get(key)

@@ -58,6 +58,8 @@ class Listening:
         is_wanted = wanted.heartbeats or any(map(_is_relay, wanted.expect))
         is_apart = is_wanted and (spec.shared or not coverage.takes(HEARTBEAT_KEY))
         self._side = HeartbeatConnection(url, spec.exchange) if is_apart else None
+        #: Without either there is nothing to do at each read.
+        self._is_active = is_apart or bool(wanted.expect)
         self._watch = Watch(
             {
                 source: (seconds, self._side.way if self._side is not None and _is_relay(source) else self._queue)
@@ -77,6 +79,8 @@ class Listening:
 
     def begin(self) -> None:
         """Read the heartbeats that have a connection of their own; call it before the queue is read."""
+        if not self._is_active:
+            return
         self._note()
         self._watch.begin()
         # Only while the queue is bound: the numbers of events that were sent before would look lost.
@@ -89,8 +93,9 @@ class Listening:
     def delivered(self, event: Event, *, redelivered: bool) -> None:
         """Note an event from the queue."""
         self._delivered_at = time.monotonic()
-        self._served = self._queue.generation
-        self._heard(event, redelivered=redelivered)
+        self._served = self._connection.generation
+        if self._is_active or event.type == HEARTBEAT_TYPE:
+            self._heard(event, redelivered=redelivered)
 
     def found_empty(self, unsettled: int) -> None:
         """Note that the broker had nothing more, with so many events that are not settled."""
@@ -103,6 +108,8 @@ class Listening:
 
     def end(self) -> None:
         """Report what fell silent; call it after the queue was read."""
+        if not self._is_active:
+            return
         self._note()
         for silence in self._watch.fallen_silent():
             self._report.silent(silence)

@@ -13,6 +13,7 @@ import pytest
 from sourcepulse import errors
 from sourcepulse.cli.describe.command_tree import read_tree
 from sourcepulse.cli.main import build_parser
+from sourcepulse.config import KEYS
 from sourcepulse_buildbot.settings import DEFAULTS
 from support.fenced_blocks import PAGES, ROOT
 
@@ -101,6 +102,19 @@ def test_every_argument_of_the_reporter_is_in_its_table() -> None:
     table = prose("buildbot_status/README.md").partition("## Arguments")[2].partition("\n## ")[0]
     rows = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
     assert [name for name in ("name", *DEFAULTS) if f"`{name}`" not in rows] == []
+
+
+def test_every_parameter_of_the_bugzilla_extension_is_in_its_table() -> None:
+    table = prose("bugzilla_extension/README.md").partition("## Parameters")[2].partition("\n## ")[0]
+    names = re.findall(r"name *=> *'(sourcepulse_\w+)'", text("bugzilla_extension/SourcePulse/lib/Params.pm"))
+    assert names
+    assert [name for name in names if f"| `{name}` |" not in table] == []
+
+
+def test_every_setting_is_in_the_example_that_the_page_on_operating_names() -> None:
+    assert "(../deploy/config.toml.example)" in text(OPERATING)
+    example = text("shared/deploy/config.toml.example")
+    assert [key for key in KEYS if not re.search(rf"^(# )?{key} = ", example, re.MULTILINE)] == []
 
 
 def test_the_readme_is_read_at_a_glance() -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -271,6 +272,22 @@ def test_drift_of_each_kind_is_reported_and_repaired(site: Site, capsys: pytest.
     site.channel("consumer").connection.collect()
 
 
+def test_other_users_who_could_forge_events_or_read_restricted_ones_are_named(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert site.run("--apply", users=ROLES[1:]) == 0
+    stranger = site.user("publisher")
+    site.api.put("users", stranger, value={"password": "s3cret", "tags": ""})
+    rights = {"configure": "^$", "write": "sourcepulse", "read": "^sourcepulse$"}
+    site.api.put("permissions", site.vhost, stranger, value=rights)
+    capsys.readouterr()
+    assert site.run("--check", users=ROLES[1:]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("other")]
+    assert re.split("  +", line)[2:] == [
+        stranger, "not one of these, and may write to sourcepulse, write to sourcepulse-restricted",
+    ]  # fmt: skip
+
+
 def test_an_exchange_of_another_type_is_reported_with_what_to_do_and_the_rest_is_done(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -361,7 +378,7 @@ def test_each_mistake_is_one_sentence(
 def test_nothing_is_done_if_a_right_or_the_folder_of_the_passwords_is_missing(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for login, complaint in ((MONITOR, "Not administrator user"), (READER, "Not management user")):
+    for login, complaint in ((MONITOR, "the login 'monitor' has the tag monitoring"), (READER, "Not management user")):
         assert site.run("--apply", login=login) == 4
         assert complaint in capsys.readouterr().err
     assert site.run("--apply", "--secrets", str(site.folder / "none")) == 1

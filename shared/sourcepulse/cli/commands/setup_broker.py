@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from sourcepulse.brokers.management.api import Management
@@ -22,6 +23,7 @@ from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, ConfigError, NothingThereE
 from sourcepulse.operations.broker_setup import activemq
 from sourcepulse.operations.broker_setup.activemq_files import NAME, ActivemqSetup
 from sourcepulse.operations.broker_setup.objects import Plan, in_words, objects
+from sourcepulse.operations.broker_setup.others import check_admin, others
 from sourcepulse.operations.broker_setup.rabbitmq import WELL, Found, RabbitmqSetup, State, password_file
 from sourcepulse.operations.broker_setup.roles import DEFAULT_USERS, ROLES, check_family, parse_users
 
@@ -118,10 +120,11 @@ def _rabbitmq(args: argparse.Namespace, config: Config, plan: Plan, broker: Brok
         )
     if url.scheme == "http" and not {host for host, _ in url.hosts} <= _LOOPBACK:
         logger.warning("the password of %r travels unencrypted to %s; use https://", url.user, url)
-    wanted = list(objects(plan))
-    setup = RabbitmqSetup(Management(url), wanted, broker=broker, folder=args.secrets, rotate=args.rotate)
+    api = Management(url)
+    check_admin(api)
+    setup = RabbitmqSetup(api, list(objects(plan)), broker=broker, folder=args.secrets, rotate=args.rotate)
     if args.check:
-        return _report(args, setup.check())
+        return _report(args, chain(setup.check(), others(api, plan)))
     setup.create_password_files()
     return _report(args, setup.apply())
 

@@ -29,10 +29,12 @@ class State(StrEnum):
     CHANGED = "changed"
     FAILED = "failed"
     NOT_DONE = "not done"
+    #: Not ours, and nothing is done with it.
+    OTHER = "other"
 
 
 #: Nothing remains to be done.
-WELL = frozenset({State.WANTED, State.OK, State.CREATED, State.CHANGED})
+WELL = frozenset({State.WANTED, State.OK, State.CREATED, State.CHANGED, State.OTHER})
 
 
 class Found(NamedTuple):

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """States of services, and what stands in for an event that was withheld, are as recorded, with id and every byte.
 
-The heartbeat of a relay is left out: it is never stored, and its id is made by chance. A probe is never stored either,
-but its example is.
+The heartbeat of a relay is left out: it is never stored, and its id is made by chance. A probe and
+what is reported of queues are never stored either, but their examples are.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sourcepulse.brokers.queues import QueueReport
 from sourcepulse.events.event import PUBLIC, Event
 from sourcepulse.events.wire import decode
 from sourcepulse.operations.doctor.probe import probe_event
 from sourcepulse.outbox.outbox import Claimed, Outbox
 from sourcepulse.outbox.outgoing.visibility import Gate, Verdict
 from sourcepulse.publisher import make_event
+from sourcepulse.relay.health.queues.rules import QueueRules
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of
 from sourcepulse_bugzilla.mapping.rows import read_row
@@ -53,6 +55,30 @@ def _state(state: str, service: str = "hg", **data: str) -> Event:
     )
 
 
+def _of_queues() -> list[Event]:
+    """Return what a relay reports of a queue that fills up and then drops events."""
+    rules = QueueRules()
+    noticed = []
+    for now, (depth, dropped) in enumerate(((100, 0), (850, 0), (1000, 412))):
+        report = QueueReport(
+            broker="file:///log.db", name="dashboard.builds", durable=True, streams=("public",), patterns=("build.#",),
+            user=None, consumers=0, depth=depth, limit=1000, bytes=None, limit_bytes=None, oldest_at=None,
+            dropped=dropped, dead=0, last_consumer_at=None,
+        )  # fmt: skip
+        noticed += rules.look([report], float(now))
+    return [
+        Event.of(
+            notice.type,
+            source="system://hg.example.org",
+            key=[notice.type, "1"],
+            subject=f"queue/{notice.queue}",
+            time=NOW_SECONDS,
+            data=notice.data,
+        )
+        for notice in noticed
+    ]
+
+
 def test_states_of_services_are_as_recorded_byte_for_byte(tmp_path: Path) -> None:
     emitter = Emitter(SOURCE, ID_SECRET)
     events = [
@@ -62,6 +88,7 @@ def test_states_of_services_are_as_recorded_byte_for_byte(tmp_path: Path) -> Non
     ]
     for raw in (row("bug.update", bug_update(bug=changed(BUG), comments=[comment()])), thing_row("product.update")):
         events += events_of(read_row(raw), emitter)
+    events += _of_queues()
     events.append(probe_event(PUBLIC, host="hg.example.org", key="1", now=NOW_SECONDS))
     with Outbox.open(tmp_path / "outbox.db", private=True) as outbox:
         outbox.append(events)

@@ -45,6 +45,9 @@ class QueueReport:
     dropped: int | None
     dead: int | None
     last_consumer_at: float | None
+    #: Where the broker does not count what it drops: how many were published, and how many consumers took.
+    published: int | None = None
+    taken: int | None = None
 
     @property
     def owner(self) -> str | None:

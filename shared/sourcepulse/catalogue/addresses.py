@@ -52,6 +52,7 @@ SUBJECTS = {
     "bugzilla.milestone": "milestone/<id>",
     "bugzilla.keyword": "keyword/<id>",
     "system": "<service>",
+    "system.queue": "queue/<name>",
 }
 SOURCES = {
     "hg": "hg://<host>/<repo>",

@@ -32,14 +32,15 @@ SCHEMA_URN_PREFIX = "urn:sourcepulse:"
 # Not compiled here, because the hook runs at every push and needs none of them; re caches them on first use.
 _SURROGATE_ESCAPE = r"\\u[dD][89a-fA-F]"
 _STATUS = r"system\.[^.]+\.(?!heartbeat\.)[^.]+(\.v[0-9]+)"
-#: It looks like system.<service>.<state>, but it is not a status: the event has its own schema.
 _WITHHELD = "system.event.withheld."
+#: They look like system.<service>.<state>, but they are not a status: these events have schemas of their own.
+_NO_STATUS = (_WITHHELD, "system.queue.overgrown.", "system.queue.dropped.")
 
 
 def dataschema(type_: str) -> str:
     """Return the URN of the JSON Schema of a type's `data`; all states of services share one schema."""
     status = re.fullmatch(_STATUS, type_) if type_.startswith("system.") else None
-    if status and not type_.startswith(_WITHHELD):
+    if status and not type_.startswith(_NO_STATUS):
         return f"{SCHEMA_URN_PREFIX}system.status{status[1]}"
     return SCHEMA_URN_PREFIX + type_
 

@@ -17,6 +17,25 @@ class SystemProbe(TypedDict):
     host: str
 
 
+class SystemQueueDropped(TypedDict):
+    message: str
+    queue: str
+    owner: str | None
+    depth: int
+    limit: int | None
+    dropped: int
+
+
+class SystemQueueOvergrown(TypedDict):
+    message: str
+    queue: str
+    owner: str | None
+    depth: int
+    limit: int | None
+    bytes: int | None
+    limit_bytes: int | None
+
+
 class TypeState(TypedDict):
     type: str
     typesequence: str | None

@@ -54,6 +54,7 @@ class RabbitmqQueues:
     ) -> QueueReport:
         policy, asked = row.get("effective_policy_definition") or {}, row.get("arguments") or {}
         depth = int(row.get("messages") or 0)
+        published, taken = _counts(row.get("message_stats"))
         stamp = row.get("head_message_timestamp")
         owner = row.get("owner_pid_details") or {}
         return QueueReport(
@@ -69,9 +70,11 @@ class RabbitmqQueues:
             bytes=row.get("message_bytes"),
             limit_bytes=_lowest(policy, asked, "max-length-bytes"),
             oldest_at=float(stamp) if isinstance(stamp, int) and depth else None,
-            dropped=_dropped(row.get("message_stats"), depth),
+            dropped=None if published is None or taken is None else max(0, published - depth - taken),
             dead=int(dead.get("messages") or 0) if dead is not None else 0,
             last_consumer_at=None,
+            published=published,
+            taken=taken,
         )
 
     def _bindings(self) -> dict[str, list[tuple[str, str]]]:
@@ -100,12 +103,12 @@ def _lowest(policy: Mapping[str, Any], asked: Mapping[str, Any], name: str) -> i
     return min(limits, default=None)
 
 
-def _dropped(counts: Mapping[str, int] | None, depth: int) -> int | None:
-    """Return how many messages are missing: published, not there, and not taken by a consumer.
+def _counts(counts: Mapping[str, int] | None) -> tuple[int | None, int | None]:
+    """Return how many messages were published and how many were taken; the difference, unless it is there, was dropped.
 
     RabbitMQ counts nothing dropped at a queue. Its counts begin with the node, so at most too few are found to be
     missing; while messages flow, the counts of some seconds differ.
     """
     if not counts or "publish" not in counts:
-        return None
-    return max(0, counts["publish"] - depth - sum(counts.get(name, 0) for name in _TAKEN))
+        return None, None
+    return counts["publish"], sum(counts.get(name, 0) for name in _TAKEN)

@@ -51,8 +51,12 @@ class Reporter(NamedTuple):
 
 
 def checks(situation: Situation) -> Iterator[Job]:
-    """Yield a job for each master that was named."""
-    for master in situation.masters:
+    """Yield a job for each master that was named, and for one whose folder has the outbox."""
+    masters = list(situation.masters)
+    beside = None if situation.outbox is None else Path(os.path.realpath(situation.outbox)).parent
+    if beside is not None and (beside / "buildbot.tac").exists() and beside not in map(Path.resolve, masters):
+        masters.append(beside)
+    for master in masters:
         yield Job(id="SP601", about=str(master), run=partial(_master, situation, Path.cwd() / master))
 
 

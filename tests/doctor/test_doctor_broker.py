@@ -11,7 +11,6 @@ import shlex
 import shutil
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,11 +25,11 @@ from sourcepulse.operations.doctor.doctor import situation_of
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse.testing import system_event
-from support.brokers.rabbitmq import MONITOR, NARROW, READER, SCRIPTS, VHOST, RabbitNode
+from support.brokers.rabbitmq import ADMIN, MONITOR, NARROW, READER, RELAY, SCRIPTS, VHOST, RabbitNode
 from support.doctor import Examined, examine, is_well, paste
 
 USER, PASSWORD = "doctor", "doctor-s3cret"
-PLACES = ("expired", "missing")
+LOGIN = {"password": PASSWORD, "tags": ""}
 
 
 class Clinic:
@@ -41,6 +40,7 @@ class Clinic:
         self.node = node
         self.file = folder / "broker"
         self.outbox = folder / "outbox.db"
+        self.api = Management(BrokerUrl.parse_management(node.management_url()))
         with Outbox.open(self.outbox) as opened:
             opened.append([system_event(1)])
             opened.acknowledge("public", [1])
@@ -63,15 +63,12 @@ class Clinic:
 
 
 @pytest.fixture(scope="module")
-def doctors_node(rabbitmq: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
+def doctors_node(rabbitmq: RabbitNode) -> RabbitNode:
     """The node with a user that may write, but not declare."""
-    definitions = tmp_path_factory.mktemp("definitions") / "definitions.json"
-    right = {"user": USER, "vhost": VHOST, "configure": "^$", "write": "^sourcepulse", "read": "^$"}
-    users = [{"name": USER, "password": PASSWORD, "tags": ""}]
-    definitions.write_text(json.dumps({"users": users, "permissions": [right]}))
-    rabbitmq.control("import_definitions", str(definitions))
-    yield rabbitmq
-    rabbitmq.control("delete_user", USER)
+    api = Management(BrokerUrl.parse_management(rabbitmq.management_url()))
+    api.put("users", USER, value=LOGIN)
+    api.put("permissions", VHOST, USER, value={"configure": "^$", "write": "^sourcepulse", "read": "^$"})
+    return rabbitmq
 
 
 @pytest.fixture
@@ -84,10 +81,16 @@ def clinic(doctors_node: RabbitNode, tmp_path: Path) -> Clinic:
 
 
 def test_all_is_well_with_a_broker_that_accepts_us_and_nothing_is_changed_there(clinic: Clinic) -> None:
-    before = clinic.node.control("list_exchanges", "-p", VHOST)
+    content = clinic.outbox.read_bytes()
     found = clinic.examine(clinic.url())
     assert is_well(found), found.findings
-    assert clinic.node.control("list_exchanges", "-p", VHOST) == before
+    # It may declare this one, and does not.
+    found = clinic.examine(clinic.node.url(RELAY))
+    assert is_well(found), found.findings
+    found = clinic.examine(clinic.node.url(ADMIN), "--exchange", "doctor.missing")
+    assert "the relay declares it" in str(found.findings)
+    assert clinic.api.find("exchanges", VHOST, "doctor.missing") is None
+    assert clinic.outbox.read_bytes() == content
 
 
 def test_a_probe_goes_to_the_broker_and_back_and_is_stored_nowhere(clinic: Clinic) -> None:
@@ -138,17 +141,14 @@ def test_a_wrong_password_is_named_and_repaired_and_is_in_no_command(clinic: Cli
     try:
         assert is_well(clinic.examine())
     finally:
-        clinic.node.control("change_password", USER, PASSWORD)
+        clinic.api.put("users", USER, value=LOGIN)
 
 
 def test_a_missing_virtual_host_is_named_and_created(clinic: Clinic) -> None:
     found = clinic.examine(clinic.url(vhost="doctor-new"))
     assert found.bad == ["SP302"]
     clinic.paste(*found.repair("SP302"))
-    try:
-        assert is_well(clinic.examine())
-    finally:
-        clinic.node.control("delete_vhost", "doctor-new")
+    assert is_well(clinic.examine())
 
 
 def test_a_missing_exchange_that_we_may_not_declare_is_named_and_declared(clinic: Clinic) -> None:
@@ -160,6 +160,7 @@ def test_a_missing_exchange_that_we_may_not_declare_is_named_and_declared(clinic
 
 
 def test_a_topic_permission_that_lacks_one_family_is_named_and_widened(clinic: Clinic) -> None:
+    (right,) = clinic.api.get("topic-permissions", VHOST, NARROW[0])
     found = clinic.examine(clinic.url(user=NARROW[0], password=NARROW[1]))
     assert found.bad == ["SP306"]
     assert "system.*" in found.one("SP306")["found"]
@@ -167,14 +168,14 @@ def test_a_topic_permission_that_lacks_one_family_is_named_and_widened(clinic: C
     try:
         assert is_well(clinic.examine())
     finally:
-        clinic.node.control("set_topic_permissions", "-p", VHOST, NARROW[0], "sourcepulse", "^hg\\.", "^$")
+        clinic.api.put("topic-permissions", VHOST, NARROW[0], value=right)
 
 
 def test_a_memory_alarm_is_named_and_cleared(clinic: Clinic) -> None:
     clinic.node.alarm(raised=True)
     try:
-        found = clinic.examine(clinic.url(), "--probe")
-        assert found.bad == ["SP308", "SP901"]
+        found = clinic.examine(clinic.url())
+        assert found.bad == ["SP308"]
         clinic.paste(*found.repair("SP308"))
         assert is_well(clinic.examine())
     finally:
@@ -231,7 +232,7 @@ def test_a_name_that_dns_does_not_know_is_named(clinic: Clinic) -> None:
 
 
 def test_wrong_rights_and_a_foreign_exchange_are_named_and_repaired(clinic: Clinic) -> None:
-    api = Management(BrokerUrl.parse_management(clinic.node.management_url()))
+    api = clinic.api
     right = api.get("permissions", VHOST, USER)
     api.put("permissions", VHOST, USER, value={**right, "write": "^$"})
     found = clinic.examine(clinic.url())

@@ -106,6 +106,8 @@ def _bad(state: State, id_: str, about: object, found: str, values: dict[str, ob
     entry = table()[id_]
     values = {"sourcepulse": program(), **values}
     advice = entry.advice.format_map({name: str(value) for name, value in values.items()}) if entry.advice else ""
+    if values.get("broker_host") and any("rabbitmq" in command for command in entry.repair):
+        advice = f"{advice} Run rabbitmqctl at {values['broker_host']}.".lstrip()
     commands: Sequence[str] = entry.commands(values)
     return Finding(id=id_, state=state, about=_line(about), found=_line(found), advice=advice, commands=tuple(commands))
 

@@ -44,6 +44,8 @@ class OutboxState:
     sources: tuple[str, ...] = ()
     streams: Mapping[str, StreamState] = field(default_factory=dict)
     problems: tuple[Mapping[str, str], ...] = ()
+    #: Why the last sweep of a place failed, by kind and location.
+    failed_sweeps: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def pending(self) -> int:
@@ -137,6 +139,11 @@ def read_state(path: Path) -> OutboxState:
             sources=tuple({row["source"]: None for row in read["sources"]}),
             streams={stream: _stream(row, now) for stream, row in read["streams"].items()},
             problems=tuple(read["problems"]),
+            failed_sweeps={
+                (row["kind"], row["location"]): str(row["last_report"]["error"])
+                for row in read["origins"]
+                if "error" in (row["last_report"] or {})
+            },
         )
 
 

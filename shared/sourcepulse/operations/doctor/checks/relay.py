@@ -42,7 +42,7 @@ def start_command(situation: Situation) -> Words:
 
 
 def _relay(situation: Situation, state: OutboxState) -> Iterator[Finding]:
-    found = [*_running(situation, state), *_streams(situation, state), *_wake(state)]
+    found = [*_running(situation, state), *_streams(situation, state), *_sweeps(state), *_wake(state)]
     yield from found
     if not found:
         runs = "running" if is_relayed(state.path) else "not running; a push starts it"
@@ -93,6 +93,11 @@ def _streams(situation: Situation, state: OutboxState) -> Iterator[Finding]:
             yield warning("SP406", about, found, options=situation.options())
         if row.buried:
             yield warning("SP407", about, f"{row.buried} events are buried", outbox=state.path)
+
+
+def _sweeps(state: OutboxState) -> Iterator[Finding]:
+    for (kind, location), error in state.failed_sweeps.items():
+        yield warning("SP410", f"{kind} {location}", error, outbox=state.path, place=location)
 
 
 def _wake(state: OutboxState) -> Iterator[Finding]:

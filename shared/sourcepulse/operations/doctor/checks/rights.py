@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from sourcepulse.brokers.amqp.connection import (
 )
 from sourcepulse.brokers.network.rabbitmq import amqp_beside
 from sourcepulse.brokers.stomp.connection import StompConnection
+from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 from sourcepulse.events.topics import FAMILIES
 from sourcepulse.operations.doctor.finding import Finding, broken, unchecked, well
@@ -43,6 +45,7 @@ _KEY = "doctor.check"
 _PRODUCT = "RabbitMQ"
 _TOPIC_REFUSED = re.compile(r"ACCESS_REFUSED - (?:write )?access to topic '")
 _MEMORY = "memory"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _URL_OF_FILE = "open(sys.argv[1]).read()"
 _URL_OF_TOML = "tomllib.load(open(sys.argv[1], 'rb'))['{key}']"
@@ -96,6 +99,7 @@ class _Look:
         pattern = f"^{re.escape(place.exchange)}$"
         self._values: dict[str, object] = {
             "where": self.where,
+            "broker_host": other_host(place.url),
             "user": user,
             "vhost": place.url.vhost,
             "exchange": place.exchange,
@@ -212,9 +216,13 @@ class _Look:
         return broken(id_, self._place, found, **self._values, **more)
 
 
-def _python(program: str, file: Path) -> str:
-    import shlex
+def other_host(url: BrokerUrl) -> str:
+    """Return the host of a broker, "" if that is this machine."""
+    host = url.hosts[0][0]
+    return "" if host in _LOOPBACK else host
 
+
+def _python(program: str, file: Path) -> str:
     return shlex.join(["python3", "-c", program, str(file)])
 
 

@@ -78,8 +78,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, config: Config, work: Work, stop: Stop, *, group: int | None, relays: bool) -> int:
-    manager = ServiceManager(os.environ)
     relay = RelayThread(work.outbox, config, warn=logger.warning, rebind=args.rebind)
+    # The loop that drains notifies the watchdog, and only while the one that delivers turns as well.
+    manager = ServiceManager(os.environ, is_well=lambda: not relay.hangs())
     begun = relay.start if relays else lambda: None
     try:
         Service(work, group=group, stop=stop, manager=manager, begun=begun).run(retry_buried=args.retry_buried)

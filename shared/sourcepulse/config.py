@@ -80,7 +80,13 @@ KEYS: dict[str, Key] = {
     ),
     "schemas_dir": Key(None, str, "a folder with the JSON Schemas of event types of your own"),
     "heartbeat_s": Key(
-        0, int, "seconds between heartbeats of a relay that runs as a service; 0 for none", highest=86_400
+        30,
+        int,
+        "seconds between heartbeats of a relay that runs as a service; 0 for none, and for no status events",
+        highest=86_400,
+    ),
+    "on_change": Key(
+        None, str, "a command that a relay runs, without a shell, when a stream is degraded and when it has recovered"
     ),
     "metrics_file": Key(
         None, str, "a file that the relay writes for the textfile collector of Prometheus; its name ends in .prom"

@@ -21,7 +21,7 @@ from sourcepulse.outbox.outbox import BURIED, LOCK_WAIT_SECONDS, Outbox
 from sourcepulse.outbox.queries import find
 
 #: The members of the state of a service; the missing ones are null.
-SYSTEM_MEMBERS = ("message", "until", "url")
+SYSTEM_MEMBERS = ("message", "until", "url", "figures")
 
 _FAMILIES_OF_OURS = {word for words in FAMILIES.values() for word in words}
 

@@ -73,5 +73,10 @@ def system_event(
         key=[str(number)],
         subject="test",
         time=1_795_345_170.0 + number,
-        data={"message": message if message is not None else f"event {number}", "until": None, "url": None},
+        data={
+            "message": message if message is not None else f"event {number}",
+            "until": None,
+            "url": None,
+            "figures": None,
+        },
     )

@@ -36,7 +36,7 @@ def _event(txnid: str) -> Event:
         key=[txnid],
         subject="repo",
         time=1_700_000_000.25,
-        data={"message": txnid, "until": None, "url": None},
+        data={"message": txnid, "until": None, "url": None, "figures": None},
         words=["repo"],
     )
 

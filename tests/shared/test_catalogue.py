@@ -252,20 +252,20 @@ def test_data_that_is_not_an_object_is_refused(value: Any) -> None:
 def test_every_state_of_every_service_has_the_schema_of_states() -> None:
     for type_ in ("system.hg.down", "system.my-service.on_fire.v1", "system.broker.up.v1"):
         assert schema_for(type_)["$id"] == "urn:sourcepulse:system.status.v1"
-        check(type_, {"message": None, "until": None, "url": None})
+        check(type_, {"message": None, "until": None, "url": None, "figures": None})
         with pytest.raises(EventError, match="until"):
-            check(type_, {"message": None, "until": "tomorrow", "url": None})
+            check(type_, {"message": None, "until": "tomorrow", "url": None, "figures": None})
     assert schema_for("system.status") == schema_for("system.status.v1")
 
 
 def test_a_heartbeat_and_a_withheld_event_have_schemas_of_their_own() -> None:
     check("system.event.withheld", {"type": "bugzilla.bug.changed.v1"})
     with pytest.raises(EventError):
-        check("system.event.withheld", {"message": None, "until": None, "url": None})
+        check("system.event.withheld", {"message": None, "until": None, "url": None, "figures": None})
     for type_ in ("system.relay.heartbeat", "system.hg.heartbeat"):
         assert "interval_s" in schema_for(type_)["properties"]
         with pytest.raises(EventError):
-            check(type_, {"message": None, "until": None, "url": None})
+            check(type_, {"message": None, "until": None, "url": None, "figures": None})
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,9 @@ def write_broker(folder: Path, url: str) -> Path:
 @contextmanager
 def relay(outbox: Outbox, broker_file: Path) -> Iterator[list[str]]:
     warnings: list[str] = []
-    thread = RelayThread(outbox.path, config.load({"broker_file": str(broker_file)}, environ={}), warn=warnings.append)
+    thread = RelayThread(
+        outbox.path, config.load({"broker_file": str(broker_file), "heartbeat_s": 0}, environ={}), warn=warnings.append
+    )
     thread.start()
     try:
         yield warnings
@@ -121,7 +123,7 @@ def test_a_new_relay_by_other_settings_does_not_wait_out_the_pause_of_the_old_on
     outbox: Outbox, tmp_path: Path
 ) -> None:
     broker_file = write_broker(tmp_path, f"file://{tmp_path}/no/log.db")
-    settings = config.load({"broker_file": str(broker_file)}, environ={})
+    settings = config.load({"broker_file": str(broker_file), "heartbeat_s": 0}, environ={})
     with open_relay(outbox.path, settings, threading.Event()) as once:
         assert once.once()[0].error is not None
     assert next_attempt_in(outbox, "public") > 10
@@ -138,6 +140,7 @@ def test_restricted_events_do_not_follow_a_correction_to_where_public_ones_go(ou
     values = {
         "broker": f"file://{tmp_path}/public.db",
         "restricted_broker_file": str(secret),
+        "heartbeat_s": 0,
     }
     outbox.append([system_event(8, source="system://host?restricted")])
     (tmp_path / "restricted.db").mkdir()

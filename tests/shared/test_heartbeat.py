@@ -20,6 +20,7 @@ from sourcepulse.events.wire import encode
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.assemble import open_relay
+from sourcepulse.relay.health.announce import Announcer
 from sourcepulse.relay.health.heartbeat import JITTER_SHARE, SOURCES_MAX, TYPE, Heartbeat
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
@@ -151,12 +152,12 @@ def test_a_service_beats_and_stores_none_of_it(tmp_path: Path, form: str) -> Non
         thread = threading.Thread(target=relay.run)
         thread.start()
         try:
-            got = [event for event, _ in zip(consumer, range(2), strict=False)]
+            got = [event for event, _ in zip(consumer, range(3), strict=False)]
         finally:
             stop.set()
             thread.join(LIMIT_SECONDS)
-        assert [event.type for event in got] == [TYPE] * 2
-        assert len({event.id for event in got}) == 2
+        assert [event.type for event in got] == ["system.relay.started.v1", TYPE, TYPE]
+        assert len({event.id for event in got}) == 3
         assert (consumer.stats.gaps, consumer.stats.bad) == (0, 0)
         stream = figures(outbox)["streams"]["public"]
         assert (stream["pending"], stream["delivered"], stream["broker"]) == (0, 0, None)
@@ -190,8 +191,8 @@ def test_a_broker_that_is_away_is_a_failure_until_it_takes_a_heartbeat(tmp_path:
             broker.publisher,
             exchange="x",
             clock=lambda: 0.0,
-            heartbeat=Heartbeat(outbox, "public", 1),
-        ).beat()
+            announcer=Announcer("public", Heartbeat(outbox, "public", 1)),
+        ).announce()
         found: dict[str, Any] = figures(outbox)["streams"]["public"]
         return found
 

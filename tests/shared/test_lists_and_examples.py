@@ -51,7 +51,7 @@ def test_every_type_has_a_recorded_event_as_its_example() -> None:
             assert event.numbers is not None
     assert example_of("system.hg.up").type == "system.hg.up.v1"
     # Another service has an example of its kind.
-    assert example_of("system.broker.full").data.keys() == {"message", "until", "url"}
+    assert example_of("system.broker.full").data.keys() == {"message", "until", "url", "figures"}
     assert example_of("system.hg.heartbeat").data["interval_s"] == 30
     with pytest.raises(EventError, match=r"did you mean hg\.push\.v1"):
         example_of("hg.pusch")

@@ -56,7 +56,7 @@ def test_an_outbox_that_was_never_relayed_has_no_last_loop(tmp_path: Path) -> No
 
 def test_all_loops_must_turn_before_it_counts() -> None:
     counted: list[None] = []
-    turns = Turns(["public", "restricted"], lambda: counted.append(None))
+    turns = Turns(["public", "restricted"], [lambda: counted.append(None)])
     for loop in ("public", "public", "public"):
         turns.report(loop)
     assert counted == []
@@ -108,7 +108,7 @@ def test_one_delivery_that_hangs_stops_the_count_though_another_goes_on(outbox: 
             sweep=lambda: 0,
             keep=Keep(days=1, bytes=1),
             stop=stop,
-            turned=lambda: turned.append(time.monotonic()),
+            turned=[lambda: turned.append(time.monotonic())],
         )
         with running(relay, stop):
             wait_until(lambda: len(turned) > 2)

@@ -175,7 +175,9 @@ def _type(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     words = []
     for kind in kinds:
         word = f"list of {_type(part['items'], definitions)}" if kind == "array" else kind
-        words.append("object of strings" if kind == "object" and "patternProperties" in part else word)
+        if kind == "object" and "patternProperties" in part:
+            word = f"object of {' or '.join(_type(each, definitions) for each in part['patternProperties'].values())}"
+        words.append(word)
     return " or ".join(words)
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from sqlite3 import Connection
 
-from sourcepulse.errors import SourcePulseError
+from sourcepulse.errors import SourcePulseError, VisibilityUnknownError
 from sourcepulse.events.event import PUBLIC
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.tables import add_to_note, ensure_delivery, note, notes, remove_notes, set_notes
@@ -153,11 +153,11 @@ def unroutable_since(db: Connection, stream: str) -> float | None:
 
 
 def record_contact(outbox: Outbox, stream: str) -> None:
-    """Record that the broker of a stream answers again after a failure."""
+    """Record that the broker of a stream answers again after a failure that was its own."""
     with outbox.reading() as db:
         row = db.execute("SELECT 1 FROM deliveries WHERE stream = ? AND failures > 0", (stream,)).fetchone()
-    if row is None:
-        return
+        if row is None or last_reason(db, stream) == VisibilityUnknownError.reason:
+            return
     with outbox.writing(durable=False) as db:
         db.execute("UPDATE deliveries SET failures = 0, next_attempt_at = NULL WHERE stream = ?", (stream,))
 

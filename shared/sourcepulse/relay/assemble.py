@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,13 @@ from sourcepulse.outbox.outgoing.visibility import Gate, check_openers
 from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.collect import collect_announced, collectors, sweep
 from sourcepulse.relay.destination import Destination, Moves, admit, keep_apart, places_of
+from sourcepulse.relay.health.announce import Announcer
+from sourcepulse.relay.health.condition import RULES, Rules
 from sourcepulse.relay.health.heartbeat import Heartbeat
 from sourcepulse.relay.health.liveness import Touch
+from sourcepulse.relay.health.on_change import OnChange
 from sourcepulse.relay.health.second_relay import forget_second_relay
+from sourcepulse.relay.health.watch import Watch, no_report
 from sourcepulse.relay.relay import Relay, relay_lock
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.streams import Place
@@ -34,11 +38,20 @@ __all__ = ["open_relay", "places_of"]
 
 @contextmanager
 def open_relay(
-    path: Path, config: Config, stop: threading.Event, *, rebind: bool = False, create: bool = True
+    path: Path,
+    config: Config,
+    stop: threading.Event,
+    *,
+    rebind: bool = False,
+    create: bool = True,
+    turned: Callable[[], None] = lambda: None,
+    report: Callable[[str], None] = no_report,
+    rules: Rules = RULES,
 ) -> Iterator[Relay]:
     """Yield a relay that holds the lock of the outbox at `path`; it ends when `stop` is set.
 
     RelayRunningError if another relay holds it, ConfigError if a stream may not go to its destination, OutboxError.
+    `turned` is called whenever all delivering loops have turned, `report` at intervals with the state in words.
     """
     with ExitStack() as stack:
         places = places_of(config)
@@ -47,13 +60,19 @@ def open_relay(
         forget_second_relay(outbox)
         keep_apart(outbox, places)
         moves = Moves()
-        deliveries = [
-            _delivery(stack, outbox, config, stream, place, moves, rebind=rebind) for stream, place in places.items()
-        ]
+        announcers: dict[str, Announcer] = {}
+        deliveries = []
+        for stream, place in places.items():
+            admit(outbox, stream, str(place), rebind=rebind)
+            own = stack.enter_context(Outbox.open(outbox.path))
+            if interval_s := config.number("heartbeat_s"):
+                announcers[stream] = Announcer(stream, Heartbeat(own, stream, interval_s))
+            deliveries.append(_delivery(own, stream, place, config, moves, announcers.get(stream)))
         known = collectors()
         # In a thread of its own, beside the sweep.
         announced = stack.enter_context(Outbox.open(outbox.path))
         outbox.relayed_streams = announced.relayed_streams = frozenset(places)
+        watched = stack.enter_context(Outbox.open(outbox.path))
         yield Relay(
             outbox,
             deliveries,
@@ -61,7 +80,9 @@ def open_relay(
             collect=partial(collect_announced, announced, known),
             keep=Keep(days=config.number("keep_days"), bytes=config.number("keep_bytes")),
             stop=stop,
-            turned=touch,
+            turned=(touch, turned),
+            announcers=announcers,
+            watch=_watch(watched, config, announcers, report, rules),
             metrics_file=_metrics_file(outbox, config),
         )
 
@@ -76,11 +97,22 @@ def _metrics_file(outbox: Outbox, config: Config) -> MetricsFile | None:
     return MetricsFile(outbox, Path(path), per_source=config.text("metrics_per_source") == "yes")
 
 
+def _watch(
+    outbox: Outbox, config: Config, announcers: Mapping[str, Announcer], report: Callable[[str], None], rules: Rules
+) -> Watch:
+    return Watch(
+        outbox,
+        tuple(places_of(config)),
+        announcers,
+        on_change=OnChange(command, outbox.path) if (command := config.text("on_change")) else None,
+        report=report,
+        rules=rules,
+    )
+
+
 def _delivery(
-    stack: ExitStack, outbox: Outbox, config: Config, stream: str, place: Place, moves: Moves, *, rebind: bool
+    own: Outbox, stream: str, place: Place, config: Config, moves: Moves, announcer: Announcer | None
 ) -> Delivery:
-    admit(outbox, stream, str(place), rebind=rebind)
-    own = stack.enter_context(Outbox.open(outbox.path))
     destination = Destination(own, stream, config, moves)
     return Delivery(
         own,
@@ -91,5 +123,5 @@ def _delivery(
         clock=time.time,
         gate=Gate(own, check_openers()) if stream == PUBLIC else None,
         destination=destination,
-        heartbeat=Heartbeat(own, stream, interval_s) if (interval_s := config.number("heartbeat_s")) else None,
+        announcer=announcer,
     )

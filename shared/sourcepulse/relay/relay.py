@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +19,9 @@ from sourcepulse.errors import OutboxError, OutboxReplacedError, OutboxWriteErro
 from sourcepulse.outbox.files import is_locked, lock_until
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.retention import Keep, prune_by_a_sound_clock
+from sourcepulse.relay.health.announce import Announcer
 from sourcepulse.relay.health.liveness import Turns, lock_path
+from sourcepulse.relay.health.watch import Watch
 from sourcepulse.relay.sender import Delivery, DeliveryReport
 from sourcepulse.relay.wakes import Waiter, Wakes
 
@@ -86,7 +88,8 @@ class Relay:
     and returns whether it is done with it.
     Each delivery and `collect` run in a thread with its own outbox connection, so that none waits for another.
     A `metrics_file` is written every few seconds and at the end.
-    `turned` is called in one of them each time that the loops of all deliveries have turned.
+    All of `turned` are called in one of them each time that the loops of all deliveries have turned. `announcers` are
+    the ways to publish events about the system, by stream; there are none with `heartbeat_s = 0`.
     """
 
     def __init__(
@@ -98,7 +101,9 @@ class Relay:
         keep: Keep,
         stop: threading.Event,
         collect: Callable[[str, str], bool] = lambda _kind, _location: True,
-        turned: Callable[[], None] = lambda: None,
+        turned: Sequence[Callable[[], None]] = (),
+        announcers: Mapping[str, Announcer] | None = None,
+        watch: Watch | None = None,
         metrics_file: MetricsFile | None = None,
     ) -> None:
         self._outbox = outbox
@@ -108,6 +113,8 @@ class Relay:
         self._keep = keep
         self._stop = stop
         self._metrics_file = metrics_file
+        self._watch = watch
+        self.announcers = announcers or {}
         self._turns = Turns([delivery.stream for delivery in deliveries], turned)
         self._last_work = time.monotonic()
         self._crash: Exception | None = None
@@ -131,6 +138,8 @@ class Relay:
         OutboxReplacedError if the outbox was removed or replaced: lock and numbers belong to the old file.
         """
         self._last_work = time.monotonic()
+        # A relay that exits when idle would look dead to a monitor, so it publishes nothing about itself.
+        announces = idle_exit_s is None
         wakes = Wakes(self._outbox.path)
         jobs: list[tuple[str, Callable[[], None]]] = [
             ("wakes", wakes.listen),
@@ -139,8 +148,12 @@ class Relay:
         for delivery in self._deliveries:
             waiter = Waiter()
             wakes.streams.append(waiter)
-            run = partial(self._deliver, delivery, waiter, beats=idle_exit_s is None)
+            run = partial(self._deliver, delivery, waiter, announces=announces)
             jobs.append((f"{delivery.stream} stream", run))
+        if self._watch is not None:
+            jobs.append(("condition", partial(self._watch.run, self._stop, announces=announces)))
+            if announces:
+                self._watch.begin()
         threads = [threading.Thread(target=self._guard, args=job, name=job[0]) for job in jobs]
         for thread in threads:
             thread.start()
@@ -168,21 +181,22 @@ class Relay:
             self._crash = error
             self._stop.set()
 
-    def _deliver(self, delivery: Delivery, waiter: Waiter, *, beats: bool) -> None:
+    def _deliver(self, delivery: Delivery, waiter: Waiter, *, announces: bool) -> None:
         def stopping() -> bool:
             self._turns.report(delivery.stream)
-            return self._stop.is_set()
+            # What is due is published between two events, even if there is always a next one.
+            return self._stop.is_set() or (announces and delivery.is_due())
 
-        while not stopping():
+        while not self._stop.is_set():
+            self._turns.report(delivery.stream)
             try:
+                if announces and delivery.is_due():
+                    delivery.announce()
                 wait_s = delivery.next_attempt_in()
                 if wait_s > 0:
                     self._stop.wait(min(wait_s, 1.0))
                     continue
                 report = delivery.attempt(stopping)
-                # A relay that exits when idle would look dead to a monitor, so it sends no heartbeats.
-                if beats and report.error is None:
-                    delivery.beat()
             except OutboxReplacedError:
                 raise
             except OutboxError as error:
@@ -193,7 +207,10 @@ class Relay:
             if report != DeliveryReport():
                 self._last_work = time.monotonic()
                 waiter.found_work()
-            self._rest(delivery, waiter)
+            if not (announces and delivery.is_due()):
+                self._rest(delivery, waiter)
+        if announces and self._crash is None:
+            delivery.farewell()
 
     def _rest(self, delivery: Delivery, waiter: Waiter) -> None:
         """Wait until there may be work, and keep the connection alive meanwhile."""

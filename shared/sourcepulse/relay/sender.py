@@ -17,9 +17,10 @@ from sourcepulse.errors import (
     BrokerUnavailableError,
     DecodeError,
     NothingThereError,
+    OutboxError,
     VisibilityUnknownError,
 )
-from sourcepulse.events.event import Event, format_time
+from sourcepulse.events.event import format_time
 from sourcepulse.events.wire import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, encode, encode_pulse
 from sourcepulse.outbox.delivery_state import record_contact
 from sourcepulse.outbox.outbox import Claimed, Outbox
@@ -27,7 +28,8 @@ from sourcepulse.outbox.outgoing.replays import claim_replays, finish_replays
 from sourcepulse.outbox.outgoing.visibility import Gate
 from sourcepulse.relay.backlog import Backlog, ensure_index
 from sourcepulse.relay.destination import Destination
-from sourcepulse.relay.health.heartbeat import Heartbeat
+from sourcepulse.relay.health.announce import FAREWELL_SECONDS, Announcer, publish_now, unstored
+from sourcepulse.relay.health.figures import numbers_of
 from sourcepulse.relay.retry import Retry
 
 #: How many events are read from the outbox, and acknowledged in it, at a time.
@@ -84,13 +86,13 @@ class Delivery:
         clock: Callable[[], float],
         gate: Gate | None = None,
         destination: Destination | None = None,
-        heartbeat: Heartbeat | None = None,
+        announcer: Announcer | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.stream = stream
         self._gate = gate
         self._destination = destination
-        self._heartbeat = heartbeat
+        self._announcer = announcer
         self._outbox = outbox
         self._open_publisher = open_publisher
         self._exchange = exchange
@@ -119,12 +121,10 @@ class Delivery:
         try:
             self._send_pending(report, stopping)
             self._send_replays(report, stopping)
-        except BrokerUnavailableError as error:
-            self._abandon()
-            self._retry.fail(error)
-            report.error = error
-        except VisibilityUnknownError as error:
-            # The broker works, and everything sent is settled.
+        except (BrokerUnavailableError, VisibilityUnknownError) as error:
+            # If only the visibility is unknown, the broker works, and everything sent is settled.
+            if isinstance(error, BrokerUnavailableError):
+                self._abandon()
             self._retry.fail(error)
             report.error = error
         except BaseException:
@@ -133,23 +133,29 @@ class Delivery:
             raise
         return report
 
-    def beat(self) -> None:
-        """Publish a heartbeat if one is due; call it while nothing else is in progress."""
-        event = None if self._heartbeat is None else self._heartbeat.next()
-        if event is None:
-            return
+    def is_due(self) -> bool:
+        """Return whether `announce` would publish anything now."""
+        # While events wait for something else, a connection that is open can still be used.
+        is_due = self._announcer is not None and self._announcer.is_due()
+        return is_due and (self._publisher is not None or self.next_attempt_in() <= 0)
+
+    def announce(self) -> None:
+        """Publish the heartbeat and the status events that are due; call it while nothing else is in progress."""
         try:
-            self._connected().send(self._message(_unstored(event), 0))
-            while not (settled := list(self._settlements())):
-                # The publisher itself limits the wait.
-                pass
-            record_contact(self._outbox, self.stream)
+            while self._announcer is not None and (event := self._announcer.next()) is not None:
+                publish_now(self._connected(), self._message(unstored(event), 0))
+                self._announcer.sent(event)
+                record_contact(self._outbox, self.stream)
         except BrokerUnavailableError as error:
             self._abandon()
             self._retry.fail(error)
-            return
-        if settled[0].outcome is Outcome.REFUSED:
-            logger.warning("the broker refused a heartbeat: %s", settled[0].reason)
+
+    def farewell(self) -> None:
+        """Publish that the relay ends, if it is connected."""
+        if self._announcer is not None and self._publisher is not None:
+            with suppress(BrokerUnavailableError, OutboxError):
+                event = self._announcer.farewell(numbers_of(self._outbox, self.stream))
+                publish_now(self._publisher, self._message(unstored(event), 0), limit_s=FAREWELL_SECONDS)
 
     def keep_alive(self) -> None:
         """Answer heartbeats on an idle connection; drop a dead one silently."""
@@ -297,9 +303,6 @@ class Delivery:
             return ((number, event, None) for number, event in claimed)
         return self._gate.passing(claimed, ready=self._connected)
 
-    def _settlements(self) -> Iterable[Settlement]:
-        return self._connected().settle(SETTLE_SECONDS)
-
     def _connected(self) -> Publisher:
         if self._publisher is None:
             publisher = self._open_publisher()
@@ -336,10 +339,6 @@ class Delivery:
     def _replay_message(self, event: Claimed, tag: int) -> Message:
         again = decode(event.body, routing_key=event.routing_key)._replace(replayed=True)
         return self._message(event._replace(body=encode(again)), tag)
-
-
-def _unstored(event: Event) -> Claimed:
-    return Claimed(0, event.id, event.source, event.type, event.time, event.routing_key, encode(event))
 
 
 def _made(make: Callable[[Claimed, int], Message], event: Claimed, number: int) -> tuple[Message | None, str]:

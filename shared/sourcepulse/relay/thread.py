@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from sourcepulse.config import Config
 from sourcepulse.errors import RelayRunningError, SourcePulseError
 from sourcepulse.relay.assemble import open_relay
+from sourcepulse.relay.health.liveness import LOOP_MAX_SECONDS
 from sourcepulse.relay.health.second_relay import note_second_relay
 
 #: The wait after a relay ended or failed to start.
@@ -26,12 +28,23 @@ class RelayThread:
     broker.
     """
 
-    def __init__(self, outbox: Path, config: Config, *, warn: Callable[[str], None], rebind: bool = False) -> None:
+    def __init__(
+        self,
+        outbox: Path,
+        config: Config,
+        *,
+        warn: Callable[[str], None],
+        rebind: bool = False,
+        loop_max_s: float = LOOP_MAX_SECONDS,
+    ) -> None:
+        self._loop_max_s = loop_max_s
         self._outbox = outbox
         self._config = config
         self._rebind = rebind
         self._warn = warn
         self._stopping = threading.Event()
+        #: When the loops of the relay turned, None while it does not run.
+        self._turned_at: float | None = None
         # A relay sets its own when it fails.
         self._stop_relay = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sourcepulse-relay", daemon=True)
@@ -47,13 +60,24 @@ class RelayThread:
         if self._thread.ident is not None:
             self._thread.join(STOP_LIMIT_SECONDS)
 
+    def hangs(self) -> bool:
+        """Return whether the relay runs, but its delivering loops have not turned for longer than they may need."""
+        turned_at = self._turned_at
+        return turned_at is not None and time.monotonic() - turned_at > self._loop_max_s
+
+    def _turn(self) -> None:
+        self._turned_at = time.monotonic()
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._stop_relay.clear()
             if self._stopping.is_set():
                 return
             try:
-                with open_relay(self._outbox, self._config, self._stop_relay, rebind=self._rebind) as relay:
+                with open_relay(
+                    self._outbox, self._config, self._stop_relay, rebind=self._rebind, turned=self._turn
+                ) as relay:
+                    self._turn()
                     relay.run()
             except RelayRunningError:
                 note_second_relay(self._outbox)
@@ -61,4 +85,6 @@ class RelayThread:
                 self._warn(f"the relay does not run: {error}")
             except Exception as error:  # noqa: BLE001 - a relay that ends silently would go unnoticed
                 self._warn(f"the relay failed: {type(error).__name__}")
+            finally:
+                self._turned_at = None
             self._stopping.wait(RETRY_SECONDS)

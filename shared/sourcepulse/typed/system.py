@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from sourcepulse.typed.common import TruncatedItem
 
@@ -63,3 +63,4 @@ class SystemStatus(TypedDict):
     message: str | None
     until: str | None
     url: str | None
+    figures: dict[str, Any] | None

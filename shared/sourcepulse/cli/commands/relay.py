@@ -31,6 +31,7 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.assemble import open_relay, places_of
 from sourcepulse.relay.collect import collectors, sweep
 from sourcepulse.relay.health.second_relay import note_second_relay
+from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse.relay.on_demand import are_others, forget_settings, identity, start_ended, write_settings
 from sourcepulse.relay.relay import Relay
 from sourcepulse.relay.sender import DeliveryReport
@@ -48,6 +49,8 @@ RELAY_SETTINGS = (
     "restricted_broker_file",
     "restricted_exchange",
     "format",
+    "heartbeat_s",
+    "on_change",
 )
 #: How often a relay checks whether a removed outbox is back.
 ABSENT_POLL_SECONDS = 1.0
@@ -71,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
     _require_both(config)
     warn_of_doubts(config)
     ending, stop = threading.Event(), threading.Event()
-    interrupted = _end_on_signals(ending, stop)
+    args.manager = ServiceManager(os.environ)
+    interrupted = _end_on_signals(ending, stop, args.manager)
     code = _serve_until_ended(args, config, ending, stop)
     return EXIT_INTERRUPTED if interrupted.is_set() else code
 
@@ -124,21 +128,26 @@ def _serve_until_ended(args: argparse.Namespace, config: Config, ending: threadi
             logger.warning("%s; %s", error, what)
             # The signal handler sets `ending` first, so no signal is lost here.
             stop.clear()
+            # More cannot be done before its first event makes the outbox, and whatever starts after us must not wait.
+            args.manager.ready()
+            args.manager.status(f"there is no outbox {outbox_path(config)} yet; its first event makes it")
             while not ending.is_set() and not outbox_path(config).exists():
                 if args.idle_exit is not None:
                     return EXIT_OK
                 stop.wait(ABSENT_POLL_SECONDS)
+                args.manager.alive()
             if ending.is_set():
                 return EXIT_OK
 
 
-def _end_on_signals(ending: threading.Event, stop: threading.Event) -> threading.Event:
+def _end_on_signals(ending: threading.Event, stop: threading.Event, manager: ServiceManager) -> threading.Event:
     """Make SIGTERM and SIGINT set both events, in this order; return an event that SIGINT sets as well."""
     interrupted = threading.Event()
 
     def end(number: int) -> None:
         if number == signal.SIGINT:
             interrupted.set()
+        manager.stopping()
         ending.set()
         stop.set()
 
@@ -179,8 +188,12 @@ def _serve_until_idle(args: argparse.Namespace, config: Config, ending: threadin
 
 def _serve(args: argparse.Namespace, config: Config, stop: threading.Event, *, on_demand: str | None = None) -> int:
     path = outbox_path(config)
-    with open_relay(path, config, stop, rebind=args.rebind, create=False) as relay:
+    manager: ServiceManager = args.manager
+    with open_relay(
+        path, config, stop, rebind=args.rebind, create=False, turned=manager.alive, report=manager.status
+    ) as relay:
         start_ended(str(path))
+        manager.ready()
         if args.once:
             return print_reports(relay.once())
         _greet(relay, path, config)

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 from typing import NamedTuple
 
+from sourcepulse.outbox.delivery_state import last_reason
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import count_buried
+from sourcepulse.relay.health.condition import Figures
 from sourcepulse.relay.health.confirmed import Buried, Confirmed, last_confirmed
 
 #: Walks the index of pending events from source to source.
@@ -85,3 +89,42 @@ def _of_one(db: Connection, stream: str, each: NumberedSource, buried: Buried) -
     # Events of a former epoch, which wait since a repair, have numbers of their own.
     confirmed = last_confirmed(db, stream, each.source, each.epoch, each.last, buried)
     return SourceFigures(each.source, confirmed, pending, oldest)
+
+
+def read_figures(outbox: Outbox, stream: str) -> Figures:
+    """Return by what the condition of a stream is judged."""
+    now = outbox.now()
+    with outbox.reading() as db:
+        oldest = oldest_pending(db, stream)
+        row = db.execute("SELECT failures FROM deliveries WHERE stream = ?", (stream,)).fetchone()
+        return Figures(
+            oldest_age_s=None if oldest is None else max(0.0, now - oldest),
+            failures=row[0] if row else 0,
+            buried=count_buried(db, stream),
+            last_reason=last_reason(db, stream),
+        )
+
+
+def numbers_of(outbox: Outbox, stream: str) -> dict[str, int | None]:
+    """Return the figures of a stream as a status event carries them."""
+    figures = read_figures(outbox, stream)
+    with outbox.reading() as db:
+        pending = count_waiting(db, stream)
+    return {
+        "pending": pending,
+        "oldest_age_s": None if figures.oldest_age_s is None else int(figures.oldest_age_s),
+        "failures": figures.failures,
+        "buried": figures.buried,
+    }
+
+
+def in_words(figures: Figures) -> str:
+    """Return the figures of a stream in a few words."""
+    found = []
+    if figures.oldest_age_s is not None:
+        found.append(f"the oldest pending event has waited for {figures.oldest_age_s:.0f} s")
+    if figures.failures:
+        found.append(f"{figures.failures} failures in a row ({figures.last_reason})")
+    if figures.buried:
+        found.append(f"{figures.buried} buried")
+    return ", ".join(found) or "nothing is pending"

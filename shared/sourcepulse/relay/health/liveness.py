@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 #: How long a loop that works may need for one turn: a connection to one host takes at most 10 s, an answer of the check
@@ -39,9 +39,9 @@ def last_loop_at(outbox: Path) -> float | None:
 
 
 class Turns:
-    """Calls `turned` in one of the loops each time that all of them have turned."""
+    """Calls each of `turned` in one of the loops each time that all of them have turned."""
 
-    def __init__(self, loops: Iterable[str], turned: Callable[[], None]) -> None:
+    def __init__(self, loops: Iterable[str], turned: Sequence[Callable[[], None]]) -> None:
         self._loops = frozenset(loops)
         self._turned = turned
         self._missing = set(self._loops)
@@ -54,7 +54,8 @@ class Turns:
             if self._missing:
                 return
             self._missing.update(self._loops)
-            self._turned()
+            for call in self._turned:
+                call()
 
 
 class Touch:

@@ -15,9 +15,16 @@ PINGS_PER_LIMIT = 3
 
 
 class ServiceManager:
-    """The socket at $NOTIFY_SOCKET, if there is one."""
+    """The socket at $NOTIFY_SOCKET, if there is one. While `is_well` returns False the watchdog is not notified."""
 
-    def __init__(self, environ: Mapping[str, str], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        is_well: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._is_well = is_well
         self._clock = clock
         self._address = environ.get("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):
@@ -26,14 +33,20 @@ class ServiceManager:
         is_for_us = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self._ping_s = int(limit_us) / 1e6 / PINGS_PER_LIMIT if limit_us.isdecimal() and is_for_us else None
         self._pinged_at = clock()
+        self._is_ready = False
+        self._sentence = ""
 
     def ready(self) -> None:
-        """Report that the service works."""
-        self._send("READY=1")
+        """Report that the service works; once is enough."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._send("READY=1")
 
     def status(self, sentence: str) -> None:
         """Report the state in a line; `systemctl status` shows it."""
-        self._send(f"STATUS={sentence}")
+        if sentence != self._sentence:
+            self._sentence = sentence
+            self._send("STATUS=" + " ".join(sentence.split()))
 
     def stopping(self) -> None:
         self._send("STOPPING=1")
@@ -41,7 +54,7 @@ class ServiceManager:
     def alive(self) -> None:
         """Notify the watchdog if it is time to; cheap to call."""
         now = self._clock()
-        if self._ping_s is not None and now - self._pinged_at >= self._ping_s:
+        if self._ping_s is not None and now - self._pinged_at >= self._ping_s and self._is_well():
             self._pinged_at = now
             self._send("WATCHDOG=1")
 

@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Watches the streams of a running relay: reports when one is degraded and when it has recovered."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sourcepulse.errors import OutboxError, OutboxReplacedError
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.health.condition import RULES, Change, Condition, Rules
+from sourcepulse.relay.health.figures import in_words, numbers_of, read_figures
+
+if TYPE_CHECKING:
+    import threading
+
+    from sourcepulse.relay.health.announce import Announcer
+    from sourcepulse.relay.health.on_change import OnChange
+
+logger = logging.getLogger(__name__)
+
+
+def no_report(_: str) -> None:
+    """Report to nobody."""
+
+
+class Watch:
+    """Looks at every stream, at intervals, in a thread and with an outbox connection of its own.
+
+    `report` gets a line about all streams at every look, for `systemctl status`.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        streams: Sequence[str],
+        announcers: Mapping[str, Announcer],
+        *,
+        on_change: OnChange | None = None,
+        report: Callable[[str], None] = no_report,
+        rules: Rules = RULES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._outbox = outbox
+        self._streams = streams
+        self._announcers = announcers
+        self._on_change = on_change
+        self._report = report
+        self._rules = rules
+        self._clock = clock
+
+    def begin(self) -> None:
+        """Announce that the relay runs, before anything else is published."""
+        for stream in self._announcers:
+            with suppress(OutboxError):
+                self._announce(stream, "started", "the relay runs")
+
+    def run(self, stop: threading.Event, *, announces: bool) -> None:
+        """Watch until `stop` is set; with `announces` publish status events of the streams that have an announcer."""
+        conditions = {stream: Condition(self._clock(), self._rules) for stream in self._streams}
+        while not stop.is_set():
+            try:
+                self._look(conditions, stop, announces=announces)
+            except OutboxReplacedError:
+                raise
+            except OutboxError as error:
+                # The loops that need the outbox log it.
+                logger.debug("the figures cannot be read: %s", error)
+            stop.wait(self._rules.look_s)
+
+    def _look(self, conditions: Mapping[str, Condition], stop: threading.Event, *, announces: bool) -> None:
+        lines = []
+        for stream, condition in conditions.items():
+            figures = read_figures(self._outbox, stream)
+            lines.append(f"{stream}: {in_words(figures)}")
+            change = condition.look(figures, self._clock())
+            if change is not None:
+                self._report_change(stream, change, stop, announces=announces)
+        self._report("; ".join(lines))
+
+    def _report_change(self, stream: str, change: Change, stop: threading.Event, *, announces: bool) -> None:
+        logger.warning("the %s stream is %s: %s", stream, change.state, change.reason)
+        if announces:
+            self._announce(stream, change.state, change.reason)
+        if self._on_change is not None:
+            self._on_change.run(change.state, change.reason, stream, stop=stop)
+
+    def _announce(self, stream: str, state: str, message: str) -> None:
+        if stream in self._announcers:
+            self._announcers[stream].announce(state, message, figures=numbers_of(self._outbox, stream))

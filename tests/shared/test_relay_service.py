@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A relay under systemd is ready without a broker, and the loops that deliver notify its watchdog."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sourcepulse import config
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.thread import RelayThread
+from sourcepulse.testing import system_event
+from support.brokers.embedded_log import wait_until
+
+LIMIT_SECONDS = 30.0
+#: systemd's limit in the tests; it is notified three times as often.
+WATCHDOG_SECONDS = 0.6
+#: Without a notification for so long, systemd would have killed the relay.
+SILENCE_SECONDS = 2.0
+CLOSED_PORT = "amqp://127.0.0.1:1"
+
+
+class Systemd:
+    """The notification socket of a service, as systemd makes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "notify"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self.path))
+        self.heard: list[str] = []
+
+    def environment(self) -> dict[str, str]:
+        return os.environ | {
+            "NOTIFY_SOCKET": str(self.path),
+            "WATCHDOG_USEC": str(int(WATCHDOG_SECONDS * 1e6)),
+        }
+
+    def next(self, seconds: float = LIMIT_SECONDS) -> str | None:
+        """Return the next notification, None if none comes in time."""
+        self._socket.settimeout(seconds)
+        try:
+            self.heard.append(self._socket.recv(4_096).decode())
+        except TimeoutError:
+            return None
+        return self.heard[-1]
+
+    def wait_for(self, beginning: str) -> str:
+        """Return the next notification that begins so."""
+        until = time.monotonic() + LIMIT_SECONDS
+        while time.monotonic() < until:
+            found = self.next()
+            if found is not None and found.startswith(beginning):
+                return found
+        raise AssertionError(f"{beginning} did not come: {self.heard}")
+
+    def wait_for_silence(self) -> None:
+        """Wait until the watchdog is notified no more, though states may still be reported."""
+        until = time.monotonic() + LIMIT_SECONDS
+        pinged_at = time.monotonic()
+        while time.monotonic() - pinged_at < SILENCE_SECONDS:
+            assert time.monotonic() < until, "the watchdog is still notified"
+            if self.next(0.2) == "WATCHDOG=1":
+                pinged_at = time.monotonic()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@contextmanager
+def relay(folder: Path, broker: str) -> Iterator[tuple[subprocess.Popen[bytes], Systemd]]:
+    (folder / "broker").write_text(broker, encoding="utf-8")
+    (folder / "broker").chmod(0o600)
+    systemd = Systemd(folder)
+    command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", str(folder / "o.db")]
+    with subprocess.Popen(
+        [*command, "--broker-file", str(folder / "broker")], env=systemd.environment(), stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield process, systemd
+        finally:
+            process.kill()
+            systemd.close()
+
+
+@contextmanager
+def dead_mount(folder: Path) -> Iterator[Path]:
+    """A file that nobody ever finishes to read, until the end."""
+    path = folder / "ca.pem"
+    os.mkfifo(path)
+    try:
+        yield path
+    finally:
+        free(path)
+
+
+def free(path: Path) -> None:
+    """End the reading of the file, and make every further one fail at once."""
+    with suppress(OSError):
+        writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        path.unlink()
+        os.close(writer)
+
+
+def test_a_relay_is_ready_while_its_broker_is_away_and_announces_its_end(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(1)])
+    with relay(tmp_path, CLOSED_PORT) as (process, systemd):
+        systemd.wait_for("READY=1")
+        assert "the oldest pending event has waited for" in systemd.wait_for("STATUS=public: ")
+        systemd.wait_for("WATCHDOG=1")
+        process.send_signal(signal.SIGTERM)
+        systemd.wait_for("STOPPING=1")
+        assert process.wait(LIMIT_SECONDS) == 0
+        assert systemd.heard.count("READY=1") == 1
+
+
+def test_a_relay_that_waits_for_its_outbox_is_ready_and_says_what_it_waits_for(tmp_path: Path) -> None:
+    with relay(tmp_path, CLOSED_PORT) as (_, systemd):
+        systemd.wait_for("READY=1")
+        assert f"there is no outbox {tmp_path / 'o.db'} yet" in systemd.wait_for("STATUS=")
+        systemd.wait_for("WATCHDOG=1")
+        Outbox.open(tmp_path / "o.db").close()
+        systemd.wait_for("STATUS=public: nothing is pending")
+
+
+def test_a_delivery_that_hangs_is_noticed_by_the_watchdog(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(1)])
+    with dead_mount(tmp_path) as ca, relay(tmp_path, CLOSED_PORT) as (process, systemd):
+        for _ in range(3):
+            systemd.wait_for("WATCHDOG=1")
+        # A running relay reads a corrected URL again, and with it the file of the certificates.
+        (tmp_path / "broker").write_text(f"amqps://127.0.0.1:1?ca={ca}", encoding="utf-8")
+        systemd.wait_for_silence()
+        assert process.poll() is None
+        (tmp_path / "broker").write_text(CLOSED_PORT, encoding="utf-8")
+        free(ca)
+        systemd.wait_for("WATCHDOG=1")
+
+
+def test_a_relay_in_a_thread_is_known_to_hang_until_its_loops_turn_again(tmp_path: Path) -> None:
+    broker = tmp_path / "broker"
+    with dead_mount(tmp_path) as ca, Outbox.open(tmp_path / "o.db") as outbox:
+        broker.write_text(f"amqps://127.0.0.1:1?ca={ca}", encoding="utf-8")
+        settings = config.load({"broker_file": str(broker)}, environ={})
+        thread = RelayThread(outbox.path, settings, warn=lambda _: None, loop_max_s=0.5)
+        assert not thread.hangs()
+        thread.start()
+        wait_until(thread.hangs, LIMIT_SECONDS)
+        broker.write_text(CLOSED_PORT, encoding="utf-8")
+        free(ca)
+        wait_until(lambda: not thread.hangs(), LIMIT_SECONDS)
+        thread.stop()
+        wait_until(lambda: not thread.hangs(), LIMIT_SECONDS)

@@ -53,7 +53,7 @@ def test_a_state_of_a_service_is_stored_with_what_is_left_out(tmp_path: Path) ->
         id_ = publisher.emit("system.backup.failed", {"message": "disk full"})
     (event,) = events_in(tmp_path / "o.db")
     assert (event.id, event.type, event.subject) == (id_, "system.backup.failed.v1", "backup")
-    assert event.data == {"message": "disk full", "until": None, "url": None}
+    assert event.data == {"message": "disk full", "until": None, "url": None, "figures": None}
     assert event.source == f"system://{socket.gethostname()}"
 
 

@@ -19,6 +19,7 @@ from sourcepulse.brokers import Message, Outcome
 from sourcepulse.catalogue import check
 from sourcepulse.errors import ConfigError, VisibilityUnknownError
 from sourcepulse.outbox.outbox import Claimed, Outbox
+from sourcepulse.outbox.outgoing.visibility import Gate, Verdict
 from sourcepulse.outbox.queries import figures
 from sourcepulse.outbox.retention import Keep
 from sourcepulse.relay.assemble import open_relay
@@ -28,7 +29,6 @@ from sourcepulse.relay.health.heartbeat import TYPE, Heartbeat
 from sourcepulse.relay.health.on_change import OnChange
 from sourcepulse.relay.relay import Relay
 from sourcepulse.relay.sender import Delivery
-from sourcepulse.relay.visibility import Gate, Verdict
 from sourcepulse.testing import MemoryBroker, system_event
 from support.brokers.embedded_log import wait_until
 from support.brokers.rabbitmq import RabbitNode
@@ -51,7 +51,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 @contextmanager
 def service(outbox: Outbox, values: Mapping[str, Any]) -> Iterator[Relay]:
     stop = threading.Event()
-    with open_relay(outbox.path, config.load(values, environ={}), stop, rules=HASTY) as relay:
+    with open_relay(outbox.path, config.load({"heartbeat_s": 30, **values}, environ={}), stop, rules=HASTY) as relay:
         thread = threading.Thread(target=relay.run)
         thread.start()
         try:

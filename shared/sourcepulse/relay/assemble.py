@@ -60,14 +60,11 @@ def open_relay(
         forget_second_relay(outbox)
         keep_apart(outbox, places)
         moves = Moves()
-        announcers: dict[str, Announcer] = {}
         deliveries = []
         for stream, place in places.items():
             admit(outbox, stream, str(place), rebind=rebind)
-            own = stack.enter_context(Outbox.open(outbox.path))
-            if interval_s := config.number("heartbeat_s"):
-                announcers[stream] = Announcer(stream, Heartbeat(own, stream, interval_s))
-            deliveries.append(_delivery(own, stream, place, config, moves, announcers.get(stream)))
+            deliveries.append(_delivery(stack.enter_context(Outbox.open(outbox.path)), stream, place, config, moves))
+        announcers = {each.stream: each.announcer for each in deliveries if each.announcer is not None}
         known = collectors()
         # In a thread of its own, beside the sweep.
         announced = stack.enter_context(Outbox.open(outbox.path))
@@ -110,10 +107,9 @@ def _watch(
     )
 
 
-def _delivery(
-    own: Outbox, stream: str, place: Place, config: Config, moves: Moves, announcer: Announcer | None
-) -> Delivery:
+def _delivery(own: Outbox, stream: str, place: Place, config: Config, moves: Moves) -> Delivery:
     destination = Destination(own, stream, config, moves)
+    interval_s = config.number("heartbeat_s")
     return Delivery(
         own,
         stream,
@@ -123,5 +119,5 @@ def _delivery(
         clock=time.time,
         gate=Gate(own, check_openers()) if stream == PUBLIC else None,
         destination=destination,
-        announcer=announcer,
+        announcer=Announcer(stream, Heartbeat(own, stream, interval_s)) if interval_s else None,
     )

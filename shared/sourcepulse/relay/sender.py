@@ -92,7 +92,7 @@ class Delivery:
         self.stream = stream
         self._gate = gate
         self._destination = destination
-        self._announcer = announcer
+        self.announcer = announcer
         self._outbox = outbox
         self._open_publisher = open_publisher
         self._exchange = exchange
@@ -136,15 +136,15 @@ class Delivery:
     def is_due(self) -> bool:
         """Return whether `announce` would publish anything now."""
         # While events wait for something else, a connection that is open can still be used.
-        is_due = self._announcer is not None and self._announcer.is_due()
+        is_due = self.announcer is not None and self.announcer.is_due()
         return is_due and (self._publisher is not None or self.next_attempt_in() <= 0)
 
     def announce(self) -> None:
         """Publish the heartbeat and the status events that are due; call it while nothing else is in progress."""
         try:
-            while self._announcer is not None and (event := self._announcer.next()) is not None:
+            while self.announcer is not None and (event := self.announcer.next()) is not None:
                 publish_now(self._connected(), self._message(unstored(event), 0))
-                self._announcer.sent(event)
+                self.announcer.sent(event)
                 record_contact(self._outbox, self.stream)
         except BrokerUnavailableError as error:
             self._abandon()
@@ -152,9 +152,9 @@ class Delivery:
 
     def farewell(self) -> None:
         """Publish that the relay ends, if it is connected."""
-        if self._announcer is not None and self._publisher is not None:
+        if self.announcer is not None and self._publisher is not None:
             with suppress(BrokerUnavailableError, OutboxError):
-                event = self._announcer.farewell(numbers_of(self._outbox, self.stream))
+                event = self.announcer.farewell(numbers_of(self._outbox, self.stream))
                 publish_now(self._publisher, self._message(unstored(event), 0), limit_s=FAREWELL_SECONDS)
 
     def keep_alive(self) -> None:

@@ -12,16 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sourcepulse.catalogue import check, complete_type
+from sourcepulse.catalogue import check, complete_type, schema_for
 from sourcepulse.catalogue.own_types import Schemas, check_own, own_type, read_own_types
 from sourcepulse.errors import EventBuriedError, EventError
 from sourcepulse.events.event import EVENT_MAX_BYTES, Event, routing_words
 from sourcepulse.events.topics import FAMILIES
 from sourcepulse.outbox.outbox import BURIED, LOCK_WAIT_SECONDS, Outbox
 from sourcepulse.outbox.queries import find
-
-#: The members of the state of a service; the missing ones are null.
-SYSTEM_MEMBERS = ("message", "until", "url", "figures")
 
 _FAMILIES_OF_OURS = {word for words in FAMILIES.values() for word in words}
 
@@ -126,7 +123,9 @@ def make_event(
         check_own(own, type_, data)
     else:
         if family == "system":
-            data = {**dict.fromkeys(SYSTEM_MEMBERS), **data} if rest[-1] != "heartbeat" else data
+            if rest[-1] != "heartbeat":
+                # What is not known of the state of a service is null.
+                data = {**dict.fromkeys(schema_for(type_)["properties"]), **data}
             subject = subject if subject is not None else rest[0]
         elif words is None and family == "hg" and isinstance(data.get("repo"), str):
             words = data["repo"].split("/")

@@ -7,8 +7,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from sourcepulse.outbox.files import lock_file, open_lock, real_path
 from sourcepulse.outbox.outbox import LOCK_WAIT_SECONDS, Outbox
 from sourcepulse.outbox.retention import DAY_SECONDS, ID_KEEP_DAYS
 from sourcepulse.outbox.sqlite_file import side_files
-from sourcepulse.outbox.tables import recount_kept
 
 #: The tables to copy, in order of dependency; `meta` without the epoch, because the new file gets its own.
 _TABLES = ("meta", "numbers", "events", "bodies", "replays", "deliveries", "origins")
+#: Those that take the time.
+_LARGE_TABLES = ("events", "bodies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ def check_needs_repair(path: Path) -> list[str]:
     return found
 
 
-def repair(path: Path) -> RepairReport:
+def repair(path: Path, *, progress: Callable[[int, int], object] = lambda _done, _total: None) -> RepairReport:
     """Move a damaged outbox aside and build a new one from every row that can be read.
 
     The new file has a new epoch, so that consumers see a reset, not a continuation. It replaces the old one when it is
@@ -102,7 +103,7 @@ def repair(path: Path) -> RepairReport:
             if held is None:
                 raise OutboxLockedError(f"the outbox {path} was locked by another process for {LOCK_WAIT_SECONDS:g} s")
             try:
-                return _rebuild(path)
+                return _rebuild(path, progress)
             finally:
                 os.close(held)
         finally:
@@ -111,7 +112,7 @@ def repair(path: Path) -> RepairReport:
         raise OutboxWriteError(f"the outbox {path} cannot be repaired: {error}") from error
 
 
-def _rebuild(path: Path) -> RepairReport:
+def _rebuild(path: Path, progress: Callable[[int, int], object]) -> RepairReport:
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
     if aside.exists():
         raise OutboxDamagedError(f"{aside} already exists; wait a second and repair again")
@@ -124,6 +125,7 @@ def _rebuild(path: Path) -> RepairReport:
     with Outbox.open(new) as outbox, closing(sqlite3.connect(path)) as damaged:
         # With this, SQLite reads a file that is shorter than its header says (pragma.html#pragma_writable_schema).
         damaged.execute("PRAGMA writable_schema = ON")
+        total = _last_position(damaged) * len(_LARGE_TABLES)
         for table in _TABLES:
             saved[table] = 0
             with outbox.writing() as db:
@@ -134,13 +136,13 @@ def _rebuild(path: Path) -> RepairReport:
                     marks = ", ".join("?" * len(row))
                     db.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608 - our own table names
                     saved[table] += 1
+                    progress(sum(saved.get(large, 0) for large in _LARGE_TABLES), total)
         with outbox.writing() as db:
             lost = db.execute(
                 "UPDATE events SET state = 'buried', reason = 'its payload was lost in a damaged outbox' "
                 "WHERE state = 'pending' AND position NOT IN (SELECT position FROM bodies)"
             ).rowcount
             db.execute("DELETE FROM bodies WHERE position NOT IN (SELECT position FROM events)")
-            recount_kept(db)
             payloads_lost = 0
             if unreadable:
                 # Which of them had already expired is no longer known.
@@ -152,6 +154,13 @@ def _rebuild(path: Path) -> RepairReport:
     lock_file(new).unlink()
     put_in_place(path, new, aside)
     return RepairReport(aside=aside, saved=saved, unreadable=unreadable + lost, payloads_lost=payloads_lost)
+
+
+def _last_position(damaged: sqlite3.Connection) -> int:
+    with suppress(sqlite3.Error):
+        (last,) = damaged.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()
+        return int(last)
+    return 0
 
 
 def put_in_place(path: Path, new: Path, aside: Path | None) -> None:

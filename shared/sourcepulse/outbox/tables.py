@@ -196,11 +196,6 @@ def count_kept(outbox: Outbox) -> None:
                 db.execute(trigger)
 
 
-def recount_kept(db: Connection) -> None:
-    """Count the kept payloads from the beginning, which reads the whole file."""
-    _set_kept(db, *_scanned(db, ""))
-
-
 def _set_kept(db: Connection, payloads: int, size: int) -> None:
     db.execute("DELETE FROM sqlite_sequence WHERE name IN (?, ?)", (KEPT_PAYLOADS, KEPT_BYTES))
     db.execute(

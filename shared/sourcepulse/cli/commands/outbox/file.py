@@ -19,6 +19,7 @@ from sourcepulse.cli.common import (
     settings,
     warn_if_unrelayed,
 )
+from sourcepulse.cli.progress import Progress
 from sourcepulse.errors import EXIT_OK, EXIT_OUTBOX, EXIT_REFUSED, NothingThereError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.events.safe_text import plain
@@ -79,7 +80,8 @@ def _repair(args: argparse.Namespace) -> int:
                 "as a reset; this one would be kept beside it"
             )
             return EXIT_OK
-        report = repair(path)
+        with Progress("copying") as progress:
+            report = repair(path, progress=progress)
     if args.json:
         print_json(asdict(report) | {"aside": str(report.aside)})
     else:

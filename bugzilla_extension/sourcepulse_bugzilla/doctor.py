@@ -62,10 +62,14 @@ def _readable(folder: Path, link: Path, values: dict[str, Path]) -> Iterator[Fin
             yield unchecked("SP705", folder, f"{path} cannot be looked at: {error.strerror}")
             return
         needed = _READ if path.name == "Extension.pm" else 0o1
-        in_group = group is not None and status.st_gid == group and status.st_mode & needed << 3
-        if not status.st_mode & needed and not in_group:
+        if status.st_mode & needed or (status.st_gid == group and status.st_mode & needed << 3):
+            continue
+        if group is None:
+            why = f"{path} is closed to others, and it is not known whether the web server is in its group"
+            yield unchecked("SP705", folder, why, counts=False)
+        else:
             yield broken("SP705", folder, f"{path} is closed to the web server", **values)
-            return
+        return
 
 
 def _set_up(folder: Path) -> Iterator[Finding]:
@@ -107,8 +111,13 @@ def _sidecar(situation: Situation, folder: Path) -> Iterator[Finding]:
 def _start(situation: Situation, folder: Path) -> Words:
     if UNIT.exists():
         return Words(f"systemctl restart {UNIT.stem}")
-    where = shlex.join(["bugzilla-sidecar", "--bugzilla", str(folder)])
-    return Words(f"{shlex.quote(program())} {where} {situation.options()}".rstrip())
+    options = shlex.split(situation.options())
+    # The sidecar reads no default configuration file.
+    if not {"--outbox", "--config"} & set(options) and situation.outbox is not None:
+        options += ["--outbox", str(situation.outbox.absolute())]
+    if not {"--broker-file", "--broker", "--config"} & set(options) and (file := situation.url_file("")) is not None:
+        options += ["--broker-file" if situation.config.text("broker_file") else "--config", str(file)]
+    return Words(shlex.join([program(), "bugzilla-sidecar", "--bugzilla", str(folder), *options]))
 
 
 def _web_group(folder: Path) -> int | None:

@@ -10,6 +10,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from sourcepulse.operations.doctor.situation import Situation
 from sourcepulse.operations.doctor.table import Words
 from sourcepulse_hg.pending.collect import DAMAGED_PREFIX, RepositoryFiles, find_repository, is_committed
 from sourcepulse_hg.pending.foreign import foreign_copies
-from sourcepulse_hg.pending.outbox_of import hg_program, place_of_outbox
+from sourcepulse_hg.pending.outbox_of import hg_program, other_hg_program, place_of_outbox
 
 LIMIT_SECONDS = 8.0
 #: A push, or the relay, collects what is younger.
@@ -53,6 +54,10 @@ class Hgrc(NamedTuple):
                 return name
         return None
 
+    def import_failure(self, name: str) -> str:
+        """Return what hg wrote about an extension that it could not import; "" if it could."""
+        return next((match[0].strip() for match in _IMPORT_FAILED.finditer(self.errors) if match[1] == name), "")
+
     def hook(self) -> bool:
         """Return whether the hook publishes, without the extension."""
         return any(item.startswith("hooks.") and _HOOK in value for item, value in self.values.items())
@@ -78,7 +83,7 @@ def _repository(situation: Situation, place: str, *, is_named: bool) -> Iterator
     found = list(_first_copies(files, root))
     yield from found
     try:
-        hgrc = read_hgrc(root)
+        hgrc = read_hgrc(root, hg_program())
     except ConfigError as error:
         yield unchecked("SP501", root, str(error))
         return
@@ -97,9 +102,8 @@ def _repository(situation: Situation, place: str, *, is_named: bool) -> Iterator
         yield from _its_own(situation, hgrc, outbox)
 
 
-def read_hgrc(root: Path) -> Hgrc:
+def read_hgrc(root: Path, program: str | None) -> Hgrc:
     """Return what Mercurial reads for a repository; ConfigError if hg cannot be run, SourcePulseError if it fails."""
-    program = hg_program()
     if program is None:
         raise ConfigError("no hg was found to read the hgrc")
     ask = [program, "--cwd", str(root), *_TRUST, "config", "--source", "-Tjson", *_SECTIONS]
@@ -133,11 +137,15 @@ def _enabled(hgrc: Hgrc, files: RepositoryFiles, root: Path) -> Iterator[Finding
             found = "neither the extension nor the hook is enabled for this repository"
             yield broken("SP501", root, found, extension=extension, hgrc=local)
         return
-    for match in _IMPORT_FAILED.finditer(hgrc.errors):
-        if match[1] == name:
-            file = hgrc.places[f"extensions.{name}"].rpartition(":")[0] or str(local)
-            script = rf"s#^([[:space:]]*{re.escape(name)}[[:space:]]*=).*#\1 {extension}#"
-            yield broken("SP502", root, match[0].strip(), script=script, hgrc=file)
+    file = hgrc.places[f"extensions.{name}"].rpartition(":")[0] or str(local)
+    script = rf"s#^([[:space:]]*{re.escape(name)}[[:space:]]*=).*#\1 {extension}#"
+    if failure := hgrc.import_failure(name):
+        yield broken("SP502", root, failure, script=script, hgrc=file)
+    elif (other := other_hg_program()) is not None:
+        # With a Python of its own it may not find a name that ours finds.
+        with suppress(SourcePulseError):
+            if failure := read_hgrc(root, other).import_failure(name):
+                yield warning("SP502", root, f"{other}: {failure}", script=script, hgrc=file)
     if hgrc.values.get("sourcepulse.publish", "").lower() in ("no", "false", "off", "0", "never"):
         place = hgrc.places["sourcepulse.publish"]
         yield warning("SP505", root, f"publish = no, set in {place}: nothing is published", repository=root)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from sourcepulse.cli.main import main
 from sourcepulse.outbox.outbox import Outbox
 from support.doctor import Examined, examine, paste
-from support.hg.sites import VENV_HG, Repository, Site, copy_repository, require
+from support.hg.sites import EXTENSION_FOLDER, SYSTEM_HG, VENV_HG, Repository, Site, copy_repository, require
 
 #: A relay on demand is no matter of these tests.
 RELAY = {"SP401", "SP402", "SP409"}
@@ -21,9 +22,11 @@ RELAY = {"SP401", "SP402", "SP409"}
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    made = Site(tmp_path / "site", require(VENV_HG))
+    # By its path, as for the hg of another Python.
+    made = Site(tmp_path / "site", replace(require(VENV_HG), extension=str(EXTENSION_FOLDER)))
     for name, value in made.environ.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{SYSTEM_HG.path.parent}:{made.environ['PATH']}")
     return made
 
 
@@ -66,10 +69,21 @@ def test_a_line_that_was_removed_from_the_hgrc_is_named_and_added(server: Reposi
 
 
 def test_an_extension_that_cannot_be_imported_is_named_and_its_line_corrected(server: Repository) -> None:
-    hgrc(server).write_text(hgrc(server).read_text().replace("sourcepulse_hg =", "sourcepulse_hg = /nowhere/at/all"))
+    hgrc(server).write_text(hgrc(server).read_text().replace(str(EXTENSION_FOLDER), "/nowhere/at/all"))
     found = looked_at(server)
     assert found.bad == ["SP502"]
     assert "/nowhere/at/all" in found.one("SP502")["found"]
+    paste(*found.repair("SP502"))
+    assert looked_at(server).bad == []
+
+
+def test_an_extension_that_only_the_hg_of_another_python_cannot_import_is_named(server: Repository) -> None:
+    require(SYSTEM_HG)
+    hgrc(server).write_text(hgrc(server).read_text().replace(str(EXTENSION_FOLDER), ""))
+    found = looked_at(server)
+    assert found.bad == ["SP502"]
+    assert found.one("SP502")["state"] == "warning"
+    assert str(SYSTEM_HG.path) in found.one("SP502")["found"]
     paste(*found.repair("SP502"))
     assert looked_at(server).bad == []
 

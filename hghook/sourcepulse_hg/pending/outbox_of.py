@@ -48,6 +48,14 @@ def hg_program() -> str | None:
     return str(beside) if os.access(beside, os.X_OK) else shutil.which("hg")
 
 
+def other_hg_program() -> str | None:
+    """Return the hg on PATH if it is not the one beside our Python; the pushers may run that with another Python."""
+    on_path, ours = shutil.which("hg"), hg_program()
+    if on_path is None or ours is None or os.path.realpath(on_path) == os.path.realpath(ours):
+        return None
+    return on_path
+
+
 def place_of_outbox(value: str, dot_hg: Path) -> Path:
     """Return the outbox for a value of the setting, "" if it is not set; relative to the `.hg` that is shared."""
     return Path(os.path.join(dot_hg, os.path.expandvars(os.path.expanduser(value)) if value else _DEFAULT))

@@ -135,10 +135,14 @@ def test_events_that_wait_in_the_repository_and_a_repository_that_is_gone_are_na
     assert looked_at(server).bad == ["SP507"]
 
 
-def test_a_repository_alone_is_enough_and_its_own_outbox_and_broker_are_looked_at(server: Repository) -> None:
+def test_a_repository_alone_is_enough_and_its_own_outbox_and_broker_are_looked_at(
+    server: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hgrc(server).write_text(hgrc(server).read_text() + "broker = amqp://127.0.0.1:1/\n")
     found = examine("--repository", server.path)
     assert {"SP401", "SP202"} <= set(found.bad)
+    monkeypatch.chdir(server.path)
+    assert examine().bad == found.bad
     hgrc(server).write_text(hgrc(server).read_text() + "broker = amqq://127.0.0.1:1/\n")
     found = examine("--repository", server.path)
     assert {"SP401", "SP101"} <= set(found.bad)

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the report and return its exit code."""
     config, problem = _settings(args)
     try:
-        path = outbox_path(config)
+        path: Path | None = outbox_path(config).absolute()
     except ConfigError:
         # A source may be checked without one.
         path = None
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         config,
         path,
         problem=problem,
-        repositories=tuple(args.repository),
+        repositories=tuple(args.repository) or (_surrounding_repository() if path is None else ()),
         masters=tuple(args.master),
         bugzillas=tuple(args.bugzilla),
         readers=_readers(args),
@@ -73,6 +73,12 @@ def run(args: argparse.Namespace) -> int:
         for line in lines(report):
             print(line)
     return report.exit_code
+
+
+def _surrounding_repository() -> tuple[Path, ...]:
+    """Return the repository of the current directory, if there is one."""
+    here = Path.cwd()
+    return tuple(folder for folder in (here, *here.parents) if (folder / ".hg").is_dir())[:1]
 
 
 def _readers(args: argparse.Namespace) -> dict[str, BrokerUrl]:

@@ -89,7 +89,7 @@ def send(path: Path, url: BrokerUrl, *events: Event) -> None:
 
 def take(consumer: Consumer) -> list[int]:
     got: list[int] = []
-    while (event := consumer.receive(0.4)) is not None:
+    while (event := consumer.receive(0.15)) is not None:
         got.append(event.data["number"])
         consumer.acknowledge()
     return got

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.test_gaps import HOLD_SECONDS, LANE, Clock, Past, gap, ordering, take_all
-from sourcepulse import Consumer, Outbox, config
+from sourcepulse import Consumer, Event, Outbox, config
 from sourcepulse.consumer.order.coverage import Coverage
 from sourcepulse.consumer.order.ordering import Ordering
 from sourcepulse.consumer.silence.heartbeat import claims
@@ -159,7 +159,7 @@ def test_what_other_topics_did_not_take_or_counted_otherwise_is_not_lost(tmp_pat
     def handle(topics: list[str], *numbers: int) -> int:
         with Consumer(url, topics, queue="q", durable=True, state=tmp_path / "s.db", hold_seconds=0.05) as consumer:
             publish_events(url, *(push_event(number) for number in numbers))
-            while consumer.receive(0.2) is not None:
+            while consumer.receive(0.12) is not None:
                 consumer.acknowledge()
             return consumer.stats.gaps
 
@@ -284,6 +284,28 @@ def test_the_relays_own_heartbeats_reveal_that_the_last_events_were_dropped(tmp_
             stop.set()
             thread.join(30)
     assert [(each.type, each.first_missing, each.last_missing) for each in gaps] == [("hg.push.v1", 2, 3)]
+
+
+def test_a_type_has_its_own_numbers_a_part_of_one_none_and_the_next_process_knows_the_gap(tmp_path: Path) -> None:
+    url = log_url(tmp_path)
+    gaps: list[Gap] = []
+
+    def handle(queue: str, topic: str, *events: Event) -> None:
+        with Consumer(
+            url, [topic], queue=queue, durable=True, state=tmp_path / queue, heartbeats=True,
+            on_gap=gaps.append, hold_seconds=0.05,
+        ) as consumer:  # fmt: skip
+            publish_events(url, *events)
+            while consumer.receive(0.65) is not None:
+                consumer.acknowledge()
+
+    beat = heartbeat(repo=9, types={"hg.push.v1": 3, "hg.tag.moved.v1": 6})
+    handle("part", "hg.push.repo", push_event(5, typesequence=2), beat)
+    assert gaps == []
+    handle("whole", "hg.push.#", push_event(6, typesequence=2), beat)
+    assert gaps == [Gap(source="hg://host/repo", epoch="one", type="hg.push.v1", first_missing=3, last_missing=3)]
+    handle("whole", "hg.push.#", push_event(10, typesequence=4), heartbeat(repo=10, types={"hg.push.v1": 4}))
+    assert len(gaps) == 1
 
 
 def unbind(log: Path, pattern: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -154,15 +155,21 @@ def test_what_can_never_be_heard_is_refused(
         Consumer(url, ["hg.#"], expect=expect, **options)
 
 
-def test_the_report_is_logged_if_there_is_no_callback(url: BrokerUrl, caplog: pytest.LogCaptureFixture) -> None:
-    with Consumer(url, ["hg.#"], expect={RELAY: 1}) as consumer:
-        while not consumer.silent:
+def test_a_relay_is_heard_by_heartbeats_others_by_events_and_what_has_no_callback_is_logged(
+    url: BrokerUrl, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = "hg://host/repo"
+    with Consumer(url, ["hg.#"], expect={RELAY: 1, source: 1}) as consumer:
+        while len(consumer.silent) < 2:
             assert consumer.receive(0.1) is None
-        publish_events(url, heartbeat())
+        publish_events(url, heartbeat(), push_event(1)._replace(time=heartbeat().time))
+        assert consumer.receive(LIMIT_SECONDS) is not None
+        consumer.acknowledge()
         while consumer.silent:
             assert consumer.receive(0.1) is None
     texts = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert texts == [f"{RELAY} is silent: nothing came within 1 s", f"{RELAY} is heard again"]
+    assert sorted(texts[:2]) == [f"{each} is silent: nothing came within 1 s" for each in (source, RELAY)]
+    assert sorted(texts[2:]) == [f"{each} is heard again" for each in (source, RELAY)]
 
 
 def test_consumers_that_share_a_queue_all_hear_the_relay(url: BrokerUrl) -> None:
@@ -173,15 +180,6 @@ def test_consumers_that_share_a_queue_all_hear_the_relay(url: BrokerUrl) -> None
             while each.receive(0.4) is not None:
                 each.acknowledge()
             assert each.silent == ()
-
-
-def test_a_source_is_heard_by_its_events(url: BrokerUrl) -> None:
-    with Consumer(url, ["hg.#"], expect={"hg://host/repo": 1}) as consumer:
-        while not consumer.silent:
-            assert consumer.receive(0.1) is None
-        publish_events(url, push_event(1)._replace(time=heartbeat().time))
-        assert consumer.receive(LIMIT_SECONDS) is not None
-        assert consumer.silent == ()
 
 
 def test_a_callback_that_is_busy_does_not_delay_the_report(url: BrokerUrl) -> None:
@@ -201,9 +199,27 @@ def test_asyncio_hears_the_report_while_it_waits_for_an_event(url: BrokerUrl) ->
     silent: list[Silence] = []
 
     async def main() -> None:
-        async with Consumer(url, ["hg.#"], expect={RELAY: 1}, on_silent=silent.append, timeout=1.5) as events:
+        async with Consumer(url, ["hg.#"], expect={RELAY: 1}, on_silent=silent.append, timeout=1.2) as events:
             async for event in events:
                 raise AssertionError(event)
 
     asyncio.run(main())
     assert [each.source for each in silent] == [RELAY]
+
+
+def test_an_old_heartbeat_out_of_the_backlog_is_no_sign_of_life(url: BrokerUrl) -> None:
+    silent: list[Silence] = []
+    heard: list[Silence] = []
+    options: dict[str, Any] = {"queue": "q", "durable": True}
+    Consumer(url, ["#"], **options).open()
+    publish_events(url, push_event(1), heartbeat(age_s=3600), push_event(2))
+    with Consumer(url, ["#"], expect={RELAY: 1}, on_silent=silent.append, on_heard=heard.append, **options) as consumer:
+        for _ in range(3):
+            assert consumer.receive(LIMIT_SECONDS) is not None
+            assert silent == []
+            consumer.acknowledge()
+        while not silent:
+            assert consumer.receive(0.1) is None
+    assert silent[0].heard_at is not None
+    assert time.time() - silent[0].heard_at > 3000
+    assert heard == []

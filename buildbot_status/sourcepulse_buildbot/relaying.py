@@ -125,7 +125,12 @@ class Relaying:
     def _relay_to(self, broker: str) -> None:
         self._url = broker
         outbox, exchange, format_ = Path(self._settings.outbox), self._settings.exchange, self._settings.format
-        values = {"broker": broker, "exchange": exchange, "format": format_}
+        values = {
+            "broker": broker,
+            "exchange": exchange,
+            "format": format_,
+            "metrics_file": self._settings.metrics_file,
+        }
         self._relay = RelayThread(outbox, core_config.load(values, environ={}), warn=self._warn)
         self._relay.start()
         hosts = [host for host, _ in BrokerUrl.parse(broker).hosts]

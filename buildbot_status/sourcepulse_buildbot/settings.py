@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE, check_exchange
 from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.config import check_value
 from sourcepulse.errors import ConfigError
 from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
 from sourcepulse.events.limits import TEXT_MAX_BYTES
@@ -55,6 +56,7 @@ DEFAULTS: Mapping[str, Any] = {
     "normalized": None,
     "log_tail_bytes": 0,
     "max_event_bytes": EVENT_MAX_BYTES,
+    "metrics_file": None,
 }
 
 #: A name is part of URIs and of routing keys that no other source may have.
@@ -108,6 +110,7 @@ class Settings(NamedTuple):
     normalized: Mapping[str, tuple[str, ...]]
     log_tail_bytes: int
     max_event_bytes: int
+    metrics_file: str | None
 
     @property
     def scope(self) -> str:
@@ -159,6 +162,7 @@ def read_settings(problem: Callable[[str], object], *, name: str | None, **argum
         max_event_bytes=check.number(
             "max_event_bytes", given["max_event_bytes"], EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
         ),
+        metrics_file=check.metrics_file(given["metrics_file"]),
     )
 
 
@@ -208,6 +212,14 @@ class _Check:
             check_exchange(name if isinstance(name, str) else "")
         except ConfigError as error:
             self._problem(f"exchange: {error}")
+
+    def metrics_file(self, path: Any) -> str | None:
+        if path is not None:
+            try:
+                return str(check_value("metrics_file", path, "PulseStatusPush"))
+            except ConfigError as error:
+                self._problem(str(error))
+        return None
 
     def one_of(self, what: str, word: Any, known: Iterable[str]) -> None:
         if word not in known:

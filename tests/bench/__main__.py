@@ -18,6 +18,7 @@ from bench import (
     outbox,
     relay,
     stats,
+    status,
     stomp,
     writers,
 )
@@ -31,6 +32,7 @@ if __name__ == "__main__":
     relay.main()
     backlog.main()
     doctor.main()
+    status.main()
     stomp.main()
     consumer.main()
     hg_push.main()

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sourcepulse import Consumer
+from support.brokers.embedded_log import wait_until
 from support.buildbot.masters import MakeMaster, Master
 
 LIMIT_SECONDS = 30.0
@@ -33,10 +34,12 @@ def test_a_corrected_broker_is_used_after_a_reconfig_and_is_in_no_log(make_maste
     master = make_master(head + 'publish("ci", broker=util.Interpolate("file://%(secret:plse)s"))\n')
     master.start()
     assert "secret key plse is not found in any provider" in master.log()
-    _reconfigure(master, head + 'publish("ci", broker=util.Interpolate("file://%(secret:pulse)s"))\n')
+    url = 'broker=util.Interpolate("file://%(secret:pulse)s")'
+    _reconfigure(master, head + f'publish("ci", {url}, metrics_file="sourcepulse.prom")\n')
     with _subscribed(tmp_path / "log.db") as consumer:
         master.build("b", revision="corrected")
         assert consumer.receive(LIMIT_SECONDS) is not None
+    wait_until((master.folder / "sourcepulse.prom").exists)
     other = f'publish("ci", broker=util.Interpolate("file://{tmp_path}/other.db"))\n'
     _reconfigure(master, head + f'publish("ci", broker="file://{tmp_path}/text.db")\n')
     _wait_for_refusal(master, "text.db")

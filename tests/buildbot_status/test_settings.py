@@ -65,6 +65,8 @@ def mistakes(**arguments: Any) -> list[str]:
         ({"log_tail_bytes": -1}, "log_tail_bytes must be a whole number from 0 to 65536, not -1"),
         ({"log_tail_bytes": True}, "log_tail_bytes must be a whole number"),
         ({"max_event_bytes": 10}, "max_event_bytes must be a whole number from 16384 to 262144, not 10"),
+        ({"metrics_file": "x.txt"}, "metrics_file in PulseStatusPush must end in .prom"),
+        ({"metrics_file": 5}, "metrics_file in PulseStatusPush must be a non-empty string"),
         ({"topics": 1}, "PulseStatusPush has no argument 'topics'; known are broker, builders,"),
     ],
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -31,8 +32,9 @@ from sourcepulse.relay.health.liveness import LOOP_MAX_SECONDS, lock_path
 from sourcepulse.relay.on_demand import identity, start_path, write_settings
 from sourcepulse.relay.relay import relay_lock
 from sourcepulse.testing import system_event
-from support.brokers.embedded_log import log_url
+from support.brokers.embedded_log import log_url, wait_until
 
+SOURCEPULSE = str(Path(sys.executable).with_name("sourcepulse"))
 #: The form of the guidelines: service, status, text, and performance data with label=value[unit];warn;crit;min.
 PLUG_IN = re.compile(
     r"SOURCEPULSE (OK|WARNING|CRITICAL|UNKNOWN): [^|\n]+( \|( '?[\w ]+'?=\d+[sc]?;[\d.]*;[\d.]*;\d*)+)?"
@@ -292,3 +294,28 @@ def test_prometheus_gets_the_same_from_the_command(outbox: Outbox, capsys: pytes
     assert main(["status", "--prometheus", "--per-source", "--outbox", str(outbox.path)]) == 0
     assert 'source="system://test"} 1\n' in capsys.readouterr().out
     assert main(["relay", "--once", "--outbox", str(outbox.path), "--broker", str(log_url(outbox.path.parent))]) == 0
+
+
+def test_a_real_relay_that_hangs_or_is_killed_turns_the_check_critical(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = tmp_path / "o.db"
+    with Outbox.open(box) as opened:
+        opened.append([system_event(1)])
+    command = [SOURCEPULSE, "relay", "--outbox", str(box), "--broker", str(log_url(tmp_path))]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as relay:
+        try:
+            wait_until(lambda: "public_delivered=1c" in check(capsys, box)[1])
+            relay.send_signal(signal.SIGSTOP)
+            stored(box, ago_s=30)
+            assert check(capsys, box)[0] == Level.OK
+            old = time.time() - LOOP_MAX_SECONDS - 10
+            os.utime(lock_path(box), (old, old))
+            code, line = check(capsys, box)
+            assert (code, "because the relay hangs" in line) == (Level.CRITICAL, True)
+        finally:
+            relay.kill()
+    code, line = check(capsys, box)
+    assert (code, "because no relay runs" in line) == (Level.CRITICAL, True)
+    assert main(["relay", "--once", "--outbox", str(box), "--broker", str(log_url(tmp_path))]) == 0
+    assert check(capsys, box)[0] == Level.OK

@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sourcepulse.cli.common import add_action, add_settings
-from sourcepulse.errors import ConfigError
+from sourcepulse.errors import ConfigError, RelayRunningError
 from sourcepulse.events.topics import check_pattern
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, find
+from sourcepulse.relay.relay import relay_lock
 
 #: argparse has no public name for it.
 Actions = argparse._SubParsersAction
@@ -53,6 +56,18 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", metavar="PATTERN", help="only events whose routing key matches, e.g. 'hg.push.#'")
     parser.add_argument("--since", metavar="TIME", help="only events stored since then, e.g. 2026-11-22T08:00Z")
     parser.add_argument("--until", metavar="TIME", help="only events stored until then")
+
+
+@contextmanager
+def unrelayed(path: Path) -> Iterator[None]:
+    """Keep every relay from an outbox; RelayRunningError, with what to do, if one serves it."""
+    try:
+        with relay_lock(path):
+            yield
+    except RelayRunningError as error:
+        raise RelayRunningError(
+            f"{error}; stop the relay first (one that a push started ends by itself when it is without work)"
+        ) from None
 
 
 def named(outbox: Outbox, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -14,7 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import BinaryIO
 
-from sourcepulse.cli.commands.outbox.arguments import Actions, add_outbox_action, add_selection, selection
+from sourcepulse.cli.commands.outbox.arguments import (
+    Actions,
+    add_outbox_action,
+    add_selection,
+    selection,
+    unrelayed,
+)
 from sourcepulse.cli.common import (
     add_apply,
     add_json,
@@ -36,7 +42,6 @@ from sourcepulse.operations.copies.new_file import new_file
 from sourcepulse.operations.copies.restore import Restorable, examine, restore
 from sourcepulse.outbox.outbox import PENDING, Outbox
 from sourcepulse.outbox.queries import STATES
-from sourcepulse.relay.relay import relay_lock
 
 
 def add_copy_actions(actions: Actions[argparse.ArgumentParser]) -> None:
@@ -92,7 +97,7 @@ def _backup(args: argparse.Namespace) -> int:
 def _restore(args: argparse.Namespace) -> int:
     path = outbox_path(settings(args))
     # Without an outbox nothing can relay it.
-    with relay_lock(path) if path.exists() else nullcontext():
+    with unrelayed(path) if path.exists() else nullcontext():
         found = examine(path, args.backup)
         if not is_applied(args):
             print_json(_as_json(found)) if args.json else _print_restorable(path, found)

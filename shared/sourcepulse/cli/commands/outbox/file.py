@@ -8,7 +8,7 @@ import argparse
 import logging
 from dataclasses import asdict
 
-from sourcepulse.cli.commands.outbox.arguments import Actions, add_outbox_action
+from sourcepulse.cli.commands.outbox.arguments import Actions, add_outbox_action, unrelayed
 from sourcepulse.cli.common import (
     add_apply,
     add_json,
@@ -27,7 +27,6 @@ from sourcepulse.outbox.delivery_state import bound_broker, unbind_broker
 from sourcepulse.outbox.repair import check_needs_repair, problems, repair
 from sourcepulse.outbox.retention import reclaimable, vacuum
 from sourcepulse.relay.on_demand import forget_failed_start
-from sourcepulse.relay.relay import relay_lock
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ def _repair(args: argparse.Namespace) -> int:
     path = outbox_path(settings(args))
     if not path.exists():
         raise NothingThereError(f"there is no outbox at {path}")
-    with relay_lock(path):
+    with unrelayed(path):
         found = [] if args.force else check_needs_repair(path)
         if not is_applied(args):
             for problem in found:

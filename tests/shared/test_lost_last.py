@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -306,6 +307,24 @@ def test_a_type_has_its_own_numbers_a_part_of_one_none_and_the_next_process_know
     assert gaps == [Gap(source="hg://host/repo", epoch="one", type="hg.push.v1", first_missing=3, last_missing=3)]
     handle("whole", "hg.push.#", push_event(10, typesequence=4), heartbeat(repo=10, types={"hg.push.v1": 4}))
     assert len(gaps) == 1
+
+
+def test_heartbeats_in_the_queue_itself_reveal_a_loss_however_busy_the_queue_is(tmp_path: Path) -> None:
+    url = log_url(tmp_path)
+    gaps: list[Gap] = []
+    with Consumer(url, ["#"], on_gap=gaps.append, hold_seconds=0.05) as consumer:
+        publish_events(url, push_event(1), heartbeat(repo=2, other=0))
+        for number in range(1, 40):
+            # There is no pause in which the queue is empty.
+            publish_events(url, push_event(number, source="hg://host/other"), heartbeat(repo=2, other=number))
+            for _ in range(2):
+                assert consumer.receive(30) is not None
+                consumer.acknowledge()
+            if gaps:
+                break
+            time.sleep(0.01)
+        assert consumer.receive(0) is not None
+    assert [(gap.source, gap.first_missing, gap.last_missing) for gap in gaps] == [("hg://host/repo", 2, 2)]
 
 
 def unbind(log: Path, pattern: str) -> None:

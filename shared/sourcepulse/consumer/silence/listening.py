@@ -55,6 +55,8 @@ class Listening:
         self._delivered_at = -math.inf
         #: The connection over which the queue was last served; a consumer that stands by receives nothing.
         self._served = 0
+        #: At ActiveMQ each topic has a queue.
+        self._is_one_queue = not spec.shared and not url.scheme.endswith("+activemq")
         is_wanted = wanted.heartbeats or any(map(_is_relay, wanted.expect))
         is_apart = is_wanted and (spec.shared or not coverage.takes(HEARTBEAT_KEY))
         self._side = HeartbeatConnection(url, spec.exchange) if is_apart else None
@@ -94,6 +96,9 @@ class Listening:
         """Note an event from the queue."""
         self._delivered_at = time.monotonic()
         self._served = self._connection.generation
+        if event.type == HEARTBEAT_TYPE and self._is_one_queue:
+            # What earlier heartbeats name was before them in this queue, however busy it is.
+            self._ordering.settle_claims()
         if self._is_active or event.type == HEARTBEAT_TYPE:
             self._heard(event, redelivered=redelivered)
 

@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from sourcepulse.config import load
 from sourcepulse.errors import ConfigError, NothingThereError, SourcePulseError
 from sourcepulse.operations.doctor.checks import broker
 from sourcepulse.operations.doctor.doctor import examine_outbox, situation_of
-from sourcepulse.operations.doctor.finding import Finding, Job, broken, unchecked, warning, well
+from sourcepulse.operations.doctor.finding import Finding, Job, State, broken, unchecked, warning, well
 from sourcepulse.operations.doctor.situation import Situation
 from sourcepulse.operations.doctor.table import Words
 from sourcepulse_hg.pending.collect import DAMAGED_PREFIX, RepositoryFiles, find_repository, is_committed
@@ -27,6 +27,11 @@ from sourcepulse_hg.pending.foreign import foreign_copies
 from sourcepulse_hg.pending.outbox_of import hg_program, other_hg_program, place_of_outbox
 
 LIMIT_SECONDS = 8.0
+#: How many hgs run beside each other, and how long further ones are started: a server may have many repositories.
+WORKERS = 3
+START_LIMIT_SECONDS = 6.0
+#: Of more, what is well is not listed one by one.
+SHOWN_MAX = 5
 #: A push, or the relay, collects what is younger.
 WAITING_LONG_SECONDS = 60.0
 
@@ -64,16 +69,39 @@ class Hgrc(NamedTuple):
 
 
 def checks(situation: Situation) -> Iterator[Job]:
-    """Yield a job for each repository that was named or that the outbox knows."""
+    """Yield a job for each repository that was named, and some for all that the outbox knows."""
     named = {os.path.realpath(path): None for path in situation.repositories}
-    for place in dict.fromkeys([*situation.origins("hg"), *named]):
-        is_named = place in named
-        if not is_named and any(os.path.realpath(place) == os.path.join(path, ".hg") for path in named):
-            continue
-        yield Job(id="SP501", about=place, run=partial(_repository, situation, place, is_named=is_named))
+    for place in named:
+        yield Job(id="SP501", about=place, run=partial(_repository, situation, place, is_named=True))
+    known = [place for place in situation.origins("hg") if os.path.dirname(os.path.realpath(place)) not in named]
+    until = time.monotonic() + START_LIMIT_SECONDS
+    for share in (known[number::WORKERS] for number in range(WORKERS)):
+        if share:
+            about = share[0] if len(share) == 1 else f"{len(share)} repositories"
+            yield Job(id="SP501", about=about, run=partial(_known, situation, share, until))
 
 
-def _repository(situation: Situation, place: str, *, is_named: bool) -> Iterator[Finding]:
+def _known(situation: Situation, places: Sequence[str], until: float) -> Iterator[Finding]:
+    """Look at many repositories: at the files of all, and at the hgrc of as many as there is time for."""
+    publishing = left = 0
+    for place in places:
+        is_late = time.monotonic() >= until
+        left += is_late
+        for finding in _repository(situation, place, reads_hgrc=not is_late):
+            if finding.state is State.OK and len(places) > SHOWN_MAX:
+                publishing += 1
+            else:
+                yield finding
+    if publishing:
+        yield well("SP501", "repositories", f"the extension or the hook is enabled in {publishing}")
+    if left:
+        why = f"there was no time to read the hgrc of {left}; name those that matter with --repository"
+        yield unchecked("SP501", "repositories", why, counts=False)
+
+
+def _repository(
+    situation: Situation, place: str, *, is_named: bool = False, reads_hgrc: bool = True
+) -> Iterator[Finding]:
     try:
         files = find_repository(place)
     except NothingThereError as error:
@@ -82,6 +110,8 @@ def _repository(situation: Situation, place: str, *, is_named: bool) -> Iterator
     root = files.dot_hg.parent
     found = list(_first_copies(files, root))
     yield from found
+    if not reads_hgrc:
+        return
     try:
         hgrc = read_hgrc(root, hg_program())
     except ConfigError as error:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     made = Site(tmp_path / "site", replace(require(VENV_HG), extension=str(EXTENSION_FOLDER)))
     for name, value in made.environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{SYSTEM_HG.path.parent}:{made.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{VENV_HG.path.parent}:{made.environ['PATH']}")
     return made
 
 
@@ -77,8 +78,11 @@ def test_an_extension_that_cannot_be_imported_is_named_and_its_line_corrected(se
     assert looked_at(server).bad == []
 
 
-def test_an_extension_that_only_the_hg_of_another_python_cannot_import_is_named(server: Repository) -> None:
+def test_an_extension_that_only_the_hg_of_another_python_cannot_import_is_named(
+    server: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     require(SYSTEM_HG)
+    monkeypatch.setenv("PATH", f"{SYSTEM_HG.path.parent}:{server.site.environ['PATH']}")
     hgrc(server).write_text(hgrc(server).read_text().replace(str(EXTENSION_FOLDER), ""))
     found = looked_at(server)
     assert found.bad == ["SP502"]
@@ -133,6 +137,25 @@ def test_events_that_wait_in_the_repository_and_a_repository_that_is_gone_are_na
     assert looked_at(server).bad == []
     server.path.rename(server.site.folder / "moved")
     assert looked_at(server).bad == ["SP507"]
+
+
+def test_of_very_many_repositories_the_files_are_looked_at_and_as_many_hgrc_as_there_is_time_for(
+    server: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Outbox.open(server.site.folder / "outbox.db") as outbox:
+        for number in range(200):
+            dot_hg = server.site.folder / f"many{number}" / ".hg"
+            dot_hg.mkdir(parents=True)
+            (dot_hg / "requires").touch()
+            outbox.remember_origin("hg", str(dot_hg))
+    (dot_hg / "sourcepulse").mkdir()
+    (dot_hg / "sourcepulse" / "damaged-r-1").touch()
+    monkeypatch.setattr("sourcepulse_hg.doctor.START_LIMIT_SECONDS", 0.0)
+    found = looked_at(server)
+    assert found.bad == ["SP508"]
+    unread = [each["found"] for each in found.findings if each["state"] == "not checked"]
+    assert len(unread) == 3
+    assert sum(int(number) for number in re.findall(r"hgrc of (\d+)", " ".join(unread))) == 201
 
 
 def test_a_repository_alone_is_enough_and_its_own_outbox_and_broker_are_looked_at(

@@ -18,6 +18,10 @@ INDEX = "README"
 #: A state of a service, as the example of all states.
 STATUS_EXAMPLE = "system.hg.down.v1"
 STATUS_TYPES = "system.<service>.<state>.v1"
+_STATUS_NOTE = (
+    "The page about [deployment](../deployment.md) has those of a relay, such as `system.relay.degraded`; "
+    "`sourcepulse emit` and [`Publisher`](../publishing.md) publish those of your own services.\n"
+)
 
 _TITLES = {
     "hg": "Events of Mercurial",
@@ -137,6 +141,7 @@ def _section(type_: str, schema: dict[str, Any], same: dict[str, str]) -> str:
     lines = [
         f"## {_code(shown)}\n",
         f"{schema['title']}. {_plain(meaning)}\n",
+        *([_STATUS_NOTE] if type_ == STATUS_SCHEMA else []),
         "| | |\n|---|---|",
         f"| routing key | {_code(at.key)}{_key_note(at)} |",
         f"| source, subject | {_code(at.source)}, {_code(at.subject)} |",

@@ -249,6 +249,31 @@ def test_a_relay_delivers_although_its_metrics_cannot_be_written(outbox: Outbox,
     assert value((tmp_path / "m.prom").read_text(), "sourcepulse_relay_delivered_events_total", stream="public") == 1
 
 
+def test_two_relays_do_not_replace_the_figures_of_each_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "m.prom"
+    with Outbox.open(tmp_path / 'the "first".db') as first, Outbox.open(tmp_path / "second.db") as second:
+        for outbox in (first, second, first):
+            MetricsFile(outbox, path, per_source=False).write()
+        assert 'the \\"first\\".db"' in path.read_text()
+        assert caplog.text.count("name a file for each outbox") == 1
+        assert [problem["name"] for problem in figures(second)["problems"]] == ["metrics-file"]
+        # The first one is gone for good.
+        os.utime(path, (1, 1))
+        MetricsFile(second, path, per_source=False).write()
+        assert "second.db" in path.read_text()
+        assert figures(second)["problems"] == []
+
+
+def test_the_command_writes_utf_8_in_every_locale(tmp_path: Path) -> None:
+    path = tmp_path / "\u00f6.db"
+    Outbox.open(path).close()
+    command = [SOURCEPULSE, "status", "--prometheus", "--outbox", str(path)]
+    for encoding in ("latin-1", "ascii"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        ran = subprocess.run(command, capture_output=True, env=environment, check=True)
+        assert f'outbox="{path}"' in ran.stdout.decode()
+
+
 def test_a_name_that_the_collector_would_not_read_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"must end in \.prom"):
         load({"metrics_file": "/x/sourcepulse.txt"}, environ={"SOURCEPULSE_METRICS_FILE": "/x/sourcepulse.txt"})

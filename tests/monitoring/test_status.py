@@ -103,7 +103,8 @@ def test_several_troubles_are_listed_the_worst_first(outbox: Outbox) -> None:
     shown = lines(read_state(outbox))
     assert shown[0] == ("degraded: 1 public event waits for 7 min because no relay runs (and 2 more, see below)")
     assert [line.split("  ")[0] for line in shown[1:5]] == ["trouble", "trouble", "trouble", "outbox"]
-    assert any("1 public event is buried; `sourcepulse outbox list --state buried` shows why" in line for line in shown)
+    command = f"`sourcepulse outbox list --state buried --outbox {outbox.path}`"
+    assert any(f"1 public event is buried; {command} shows why" in line for line in shown)
     assert any("bugzilla-silent: no row since then" in line for line in shown)
 
 

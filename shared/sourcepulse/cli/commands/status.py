@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     with open_outbox(config) as outbox:
         if args.prometheus:
             per_source = args.per_source or config.text("metrics_per_source") == "yes"
-            sys.stdout.write(current_metrics(outbox, per_source=per_source))
+            # In UTF-8 in every locale, as the format asks.
+            sys.stdout.buffer.write(current_metrics(outbox, per_source=per_source).encode())
             return EXIT_OK
         state = read_state(outbox)
     if args.json:

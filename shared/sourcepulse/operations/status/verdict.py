@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum
+from shlex import quote
 from typing import Any, NamedTuple
 
 from sourcepulse.events.safe_text import plain
@@ -110,8 +111,8 @@ def _of_streams(state: dict[str, Any], limits: Limits) -> Iterator[Finding]:
             are = "is" if stream["buried"] == 1 else "are"
             yield Finding(
                 Level.WARNING,
-                f"{count(stream['buried'], f'{name} event')} {are} buried; "
-                "`sourcepulse outbox list --state buried` shows why",
+                f"{count(stream['buried'], f'{name} event')} {are} buried; `sourcepulse outbox list --state buried "
+                f"--outbox {plain(quote(state['outbox']))}` shows why",
             )
 
 

@@ -174,7 +174,7 @@ def _moment(text: str | None) -> float:
 def _lines(metric: Metric, samples: Iterable[Sample], common: Labels) -> Iterator[str]:
     yield f"# HELP {metric.name} {_escaped(metric.help)}\n# TYPE {metric.name} {metric.type}\n"
     for labels, value in samples:
-        pairs = ",".join(f'{name}="{_quoted(text)}"' for name, text in {**common, **labels}.items())
+        pairs = ",".join(f'{name}="{quoted(text)}"' for name, text in {**common, **labels}.items())
         yield f"{metric.name}{{{pairs}}} {_number(value)}\n"
 
 
@@ -186,7 +186,8 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text as it stands between the quotes of a label."""
     # A path that is not UTF-8 has halves of surrogate pairs, which cannot be encoded.
     clean = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return _escaped(clean).replace('"', '\\"')

@@ -47,6 +47,28 @@ def test_pushes_behind_a_backup_of_the_outbox_are_published_again_on_request(sit
     assert len(server.events()) == 3
 
 
+def test_so_are_those_that_the_hook_alone_published(site: Site) -> None:
+    settings = "[sourcepulse]\nsource = hg://host/repo\n"
+    server = site.repository(
+        "server", f"[hooks]\nchangegroup.sourcepulse = python:sourcepulse_hg.changegroup\n{settings}"
+    )
+    work = site.repository("work")
+    work.commit("first")
+    work.push(server)
+    backup = str(site.folder / "backup.db")
+    _outbox(server, "backup", backup)
+    saved = server.events()[-1].data["last"]
+    work.commit("second")
+    work.push(server)
+    _outbox(server, "restore", backup, "--apply")
+    server.hg("sourcepulse-recover", "--after", saved, "--config", "extensions.sourcepulse_hg=")
+    assert [event.data["changesets"][0]["desc"] for event in server.events()] == ["first", "second"]
+    # The hook goes on with what is pushed next.
+    work.commit("third")
+    work.push(server)
+    assert [event.data["changesets"][0]["desc"] for event in server.events()][2:] == ["third"]
+
+
 def test_a_repository_that_is_restored_with_its_outbox_publishes_what_is_pushed_again(site: Site) -> None:
     server = site.server(keys="source = hg://host/repo")
     work = site.repository("work")

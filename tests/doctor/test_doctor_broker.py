@@ -144,6 +144,14 @@ def test_a_wrong_password_is_named_and_repaired_and_is_in_no_command(clinic: Cli
         clinic.api.put("users", USER, value=LOGIN)
 
 
+def test_a_password_that_others_can_read_is_named_and_hidden(clinic: Clinic) -> None:
+    clinic.file.touch(0o644)
+    found = clinic.examine(clinic.url())
+    assert found.bad == ["SP103"]
+    clinic.paste(*found.repair("SP103"))
+    assert is_well(clinic.examine())
+
+
 def test_a_missing_virtual_host_is_named_and_created(clinic: Clinic) -> None:
     found = clinic.examine(clinic.url(vhost="doctor-new"))
     assert found.bad == ["SP302"]

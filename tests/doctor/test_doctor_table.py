@@ -18,6 +18,39 @@ from sourcepulse.operations.doctor.runner import run_jobs
 from sourcepulse.operations.doctor.table import Words, table
 from support.doctor import examine
 
+#: What the doctor was made for; a test of this folder seeds each on real parts.
+BREAKAGES = {
+    "wrong password": "SP301",
+    "virtual host missing": "SP302",
+    "exchange missing without the right to declare it": "SP304",
+    "topic permission missing for one family": "SP306",
+    "server certificate expired": "SP204",
+    "wrong authority": "SP211",
+    "wrong host name": "SP206",
+    "DNS fails": "SP201",
+    "port black-holed": "SP203",
+    "memory alarm": "SP308",
+    "hook line removed from the hgrc": "SP501",
+    "extension enabled but its import fails": "SP502",
+    "outbox not group-writable": "SP114",
+    "outbox disk full": "SP115",
+    "relay dead with events waiting": "SP401",
+    "a second relay holds the lock": "SP403",
+    "relay hangs": "SP404",
+    "sidecar socket with the wrong mode": "SP702",
+    "extension linked but checksetup not run": "SP703",
+    "reporter in master.cfg but master not reconfigured": "SP602",
+    "first copies of a copied repository quarantined": "SP503",
+    "clock off by an hour": "SP801",
+    "two outboxes for one repository": "SP504",
+    "malformed configuration": "SP101",
+}
+
+
+def test_each_breakage_has_a_test_that_seeds_it() -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_doctor_[!t]*.py"))
+    assert [what for what, id_ in BREAKAGES.items() if f'"{id_}"' not in tests or id_ not in table()] == []
+
 
 def test_the_page_is_made_of_the_table() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m sourcepulse.operations.doctor.page`"

@@ -7,18 +7,22 @@ from __future__ import annotations
 import grp
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxForeignError, OutboxLockedError
 from sourcepulse.operations.doctor.finding import Finding, Job, broken, unchecked, warning, well
 from sourcepulse.operations.doctor.situation import Situation
-from sourcepulse.outbox.files import lock_file
+from sourcepulse.outbox.files import is_locked, lock_file
 from sourcepulse.outbox.sqlite_file import side_files
 from sourcepulse.relay.health.second_relay import SECOND_RELAY
 
 #: Less cannot hold a batch of events.
 FREE_MIN_BYTES = 512 * 1024
+#: No writer of ours holds the lock for longer.
+LOCKED_LONG_SECONDS = 1.5
+LOCK_POLL_SECONDS = 0.01
 #: Less than both of these is almost full.
 FREE_LOW_BYTES = 1024**3
 FREE_LOW_SHARE = 0.05
@@ -102,11 +106,28 @@ def _opened(situation: Situation, path: Path) -> Iterator[Finding]:
     elif isinstance(error, OutboxDamagedError):
         yield broken("SP111", path, str(error), outbox=path)
     elif isinstance(error, OutboxLockedError):
-        yield broken("SP113", path, str(error), outbox=path)
+        yield broken("SP113", path, str(error), lock=lock_file(path).name)
     elif error is not None and not isinstance(error, NothingThereError):
         yield _closed_to_us(path, str(error))
+    elif _is_locked_for_long(lock_file(path)):
+        found = f"a process holds the writers' lock for longer than {LOCKED_LONG_SECONDS:g} s"
+        yield broken("SP113", path, found, lock=lock_file(path).name)
     elif not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
         yield _closed_to_us(path, "this user may not write to it")
+
+
+def _is_locked_for_long(lock: Path) -> bool:
+    """Return whether one writer holds the lock all the time; ours need it for milliseconds."""
+    until = time.monotonic() + LOCKED_LONG_SECONDS
+    try:
+        while is_locked(lock):
+            if time.monotonic() >= until:
+                return True
+            time.sleep(LOCK_POLL_SECONDS)
+    except OSError:
+        # It is another user's, which is reported below.
+        return False
+    return False
 
 
 def _closed_to_us(path: Path, found: str) -> Finding:

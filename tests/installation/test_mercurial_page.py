@@ -14,6 +14,8 @@ from support.installation.pages import steps
 PAGE = "shared/docs/install-mercurial.md"
 #: The user on whose machine the clones are; here it is the same machine.
 DEVELOPER = "dev"
+#: It exits with 2 where something could not be checked.
+DOCTOR = "/opt/sourcepulse/bin/sourcepulse doctor"
 #: What every server with ssh has, and every developer.
 SSH = f"""\
 useradd --create-home --shell /bin/bash {DEVELOPER}
@@ -42,6 +44,11 @@ def test_pushes_over_ssh_and_to_hgweb_arrive_after_what_the_page_prints(machine:
             printed.append(machine.do(step, user=DEVELOPER if is_developers else "root"))
     assert sum("ok extension" in out for out in printed) == 2
     assert re.search(r"^relay +running", printed[-1], re.MULTILINE)
+    # The relay that a push had started ends when it is idle; then that of the unit runs, and nothing is wrong.
+    machine.wait_for("grep -lz '^/opt/sourcepulse/bin/python3' /proc/[0-9]*/cmdline | xargs stat -c %U", "sourcepulse")
+    found = machine.run(f"{DOCTOR} || [ $? = 2 ]")
+    assert re.search(r"^ok +SP501 +/srv/hg/repo", found, re.MULTILINE)
+    assert not re.search(r"^(broken|warning)", found, re.MULTILINE), found
     read = machine.wait_for(f"cat {WATCHED}", "a second change")
     pushed = r"hg\.push  hg://hg\.example\.org/repo  alice pushed 1 changeset, [0-9a-f]{12} a %s change"
     assert re.search(pushed % "first", read)

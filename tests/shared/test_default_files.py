@@ -151,6 +151,24 @@ def test_the_outbox_of_the_repository_around_the_user_overrides_a_default_file(
     assert f"outbox     {other}" in capsys.readouterr().out
 
 
+def test_the_outbox_is_found_from_a_folder_that_is_closed_or_gone(user: Path, tmp_path: Path) -> None:
+    user.write_text('outbox = "/var/lib/o.db"\n', encoding="utf-8")
+    closed = tmp_path / "closed"
+    program = (
+        "import os, sys; from pathlib import Path; from sourcepulse.cli.common import outbox_path\n"
+        "from sourcepulse.config import load; config = load({}, environ={}, default_files=[Path(sys.argv[1])])\n"
+        "if sys.argv[2] == 'gone': os.rmdir(os.getcwd())\n"
+        "elif os.geteuid(): os.chmod('.', 0)\n"
+        "else: os.seteuid(65534)\n"
+        "print(outbox_path(config))\n"
+    )
+    for why in ("closed", "gone"):
+        closed.mkdir(mode=0o700, exist_ok=True)
+        command = [sys.executable, "-c", program, str(user), why]
+        done = subprocess.run(command, cwd=closed, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.stdout, done.stderr) == ("/var/lib/o.db\n", "")
+
+
 def test_check_without_arguments_checks_what_is_configured_or_says_what_to_pass(
     run: Run, user: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,11 +86,19 @@ def outbox_path(config: Config) -> Path:
     ConfigError if there is neither.
     """
     if config.text("outbox") is None or config.is_from_default_file("outbox"):
-        here = Path.cwd()
-        for directory in (here, *here.parents):
-            if (directory / REPOSITORY_OUTBOX).exists():
+        for directory in folders_from_here():
+            if os.path.exists(directory / REPOSITORY_OUTBOX):  # noqa: PTH110 - False where we may not look
                 return directory / REPOSITORY_OUTBOX
     return Path(config.require("outbox"))
+
+
+def folders_from_here() -> tuple[Path, ...]:
+    """Return the current folder and those around it, inner ones first; none if it was removed."""
+    try:
+        here = Path.cwd()
+    except OSError:
+        return ()
+    return (here, *here.parents)
 
 
 def required_broker(config: Config) -> BrokerUrl:

@@ -19,6 +19,7 @@ from pathlib import Path
 UNITS = (Path("/etc/systemd/system"), Path("/lib/systemd/system"))
 CREDENTIALS = Path("/run/credentials")
 LOGS = Path("/var/log/units")
+RESTARTS, RESTART_SECONDS = 10, 5
 
 
 def settings(unit):
@@ -59,9 +60,11 @@ def start(unit):
             environ[name] = value
     command = re.sub(r"\$\{(\w+)\}", lambda found: environ[found[1]], service["ExecStart"][0]).replace("%%", "%")
     LOGS.mkdir(exist_ok=True)
+    # As Restart=on-failure does.
+    again = f"for n in $(seq {RESTARTS}); do {command} && exit; sleep {RESTART_SECONDS}; done"
     with (LOGS / unit).open("ab") as log:
         subprocess.Popen(
-            shlex.split(command),
+            ["sh", "-c", again],
             env=environ,
             user=user.pw_uid,
             group=group,

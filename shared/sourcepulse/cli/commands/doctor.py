@@ -9,11 +9,12 @@ there are only doubts or something could not be checked.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli.commands.relay import RELAY_SETTINGS
-from sourcepulse.cli.common import add_json, add_settings, outbox_path, print_json
+from sourcepulse.cli.common import add_json, add_settings, folders_from_here, outbox_path, print_json
 from sourcepulse.config import KEYS, Config, check_value, load
 from sourcepulse.errors import ConfigError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
@@ -77,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _surrounding_repository() -> tuple[Path, ...]:
     """Return the repository of the current directory, if there is one."""
-    here = Path.cwd()
-    return tuple(folder for folder in (here, *here.parents) if (folder / ".hg").is_dir())[:1]
+    found = (folder for folder in folders_from_here() if os.path.isdir(folder / ".hg"))  # noqa: PTH112 - see there
+    return tuple(found)[:1]
 
 
 def _readers(args: argparse.Namespace) -> dict[str, BrokerUrl]:

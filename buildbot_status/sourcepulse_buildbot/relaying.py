@@ -124,14 +124,10 @@ class Relaying:
 
     def _relay_to(self, broker: str) -> None:
         self._url = broker
-        outbox, exchange, format_ = Path(self._settings.outbox), self._settings.exchange, self._settings.format
-        values = {
-            "broker": broker,
-            "exchange": exchange,
-            "format": format_,
-            "metrics_file": self._settings.metrics_file,
+        values = {"broker": broker} | {
+            each: getattr(self._settings, each) for each in ("exchange", "format", "metrics_file", "heartbeat_s")
         }
-        self._relay = RelayThread(outbox, core_config.load(values, environ={}), warn=self._warn)
+        self._relay = RelayThread(Path(self._settings.outbox), core_config.load(values, environ={}), warn=self._warn)
         self._relay.start()
         hosts = [host for host, _ in BrokerUrl.parse(broker).hosts]
         self._names = NameWatch(hosts, warn=self._warn)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE, check_exchange
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.config import check_value
+from sourcepulse.config import KEYS, check_value
 from sourcepulse.errors import ConfigError
 from sourcepulse.events.event import EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
 from sourcepulse.events.limits import TEXT_MAX_BYTES
@@ -57,6 +57,7 @@ DEFAULTS: Mapping[str, Any] = {
     "log_tail_bytes": 0,
     "max_event_bytes": EVENT_MAX_BYTES,
     "metrics_file": None,
+    "heartbeat_s": KEYS["heartbeat_s"].default,
 }
 
 #: A name is part of URIs and of routing keys that no other source may have.
@@ -111,6 +112,7 @@ class Settings(NamedTuple):
     log_tail_bytes: int
     max_event_bytes: int
     metrics_file: str | None
+    heartbeat_s: int
 
     @property
     def scope(self) -> str:
@@ -163,6 +165,7 @@ def read_settings(problem: Callable[[str], object], *, name: str | None, **argum
             "max_event_bytes", given["max_event_bytes"], EVENT_LEAST_MAX_BYTES, EVENT_MAX_BYTES
         ),
         metrics_file=check.metrics_file(given["metrics_file"]),
+        heartbeat_s=check.number("heartbeat_s", given["heartbeat_s"], 0, KEYS["heartbeat_s"].highest),
     )
 
 

@@ -80,7 +80,7 @@ KEYS: dict[str, Key] = {
     ),
     "schemas_dir": Key(None, str, "a folder with the JSON Schemas of event types of your own"),
     "heartbeat_s": Key(
-        0,
+        30,
         int,
         "seconds between heartbeats of a relay that runs as a service; 0 for none, and for no status events",
         highest=86_400,

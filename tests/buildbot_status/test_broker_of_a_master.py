@@ -11,6 +11,7 @@ from support.brokers.embedded_log import wait_until
 from support.buildbot.masters import MakeMaster, Master
 
 LIMIT_SECONDS = 30.0
+HEARTBEAT = "system.relay.heartbeat.v1"
 PASSWORD = "pa55word-of-master-cfg"
 #: The provider reads its file whenever it is asked.
 PROVIDER = """
@@ -35,10 +36,11 @@ def test_a_corrected_broker_is_used_after_a_reconfig_and_is_in_no_log(make_maste
     master.start()
     assert "secret key plse is not found in any provider" in master.log()
     url = 'broker=util.Interpolate("file://%(secret:pulse)s")'
-    _reconfigure(master, head + f'publish("ci", {url}, metrics_file="sourcepulse.prom")\n')
-    with _subscribed(tmp_path / "log.db") as consumer:
+    _reconfigure(master, head + f'publish("ci", {url}, heartbeat_s=1, metrics_file="sourcepulse.prom")\n')
+    with _subscribed(tmp_path / "log.db") as consumer, _subscribed(tmp_path / "log.db", "system.#") as operator:
         master.build("b", revision="corrected")
         assert consumer.receive(LIMIT_SECONDS) is not None
+        assert next(event for event in operator if event.type == HEARTBEAT and event.data["sources"])
     wait_until((master.folder / "sourcepulse.prom").exists)
     other = f'publish("ci", broker=util.Interpolate("file://{tmp_path}/other.db"))\n'
     _reconfigure(master, head + f'publish("ci", broker="file://{tmp_path}/text.db")\n')
@@ -88,8 +90,8 @@ def _reconfigure(master: Master, config: str) -> None:
     master.do("reconfig")
 
 
-def _subscribed(log: Path) -> Consumer:
-    return Consumer(f"file://{log}", ["build.finished.#"], timeout=LIMIT_SECONDS)
+def _subscribed(log: Path, topic: str = "build.finished.#") -> Consumer:
+    return Consumer(f"file://{log}", [topic], timeout=LIMIT_SECONDS)
 
 
 def _received(consumer: Consumer) -> str:

@@ -96,6 +96,8 @@ def _consumer(url: str, folder: Path) -> Consumer:
 def _consumed(url: str, folder: Path, count: int) -> Iterator[Event]:
     with _consumer(url, folder) as consumer:
         for event in consumer:
+            if event.type.startswith("system.relay."):
+                continue
             yield event
             count -= 1
             if count == 0:

@@ -64,6 +64,7 @@ def mistakes(**arguments: Any) -> list[str]:
         ({"normalized": {"tree": 5}}, "normalized['tree'] must be a list of names"),
         ({"log_tail_bytes": -1}, "log_tail_bytes must be a whole number from 0 to 65536, not -1"),
         ({"log_tail_bytes": True}, "log_tail_bytes must be a whole number"),
+        ({"heartbeat_s": -1}, "heartbeat_s must be a whole number from 0 to 86400, not -1"),
         ({"max_event_bytes": 10}, "max_event_bytes must be a whole number from 16384 to 262144, not 10"),
         ({"metrics_file": "x.txt"}, "metrics_file in PulseStatusPush must end in .prom"),
         ({"metrics_file": 5}, "metrics_file in PulseStatusPush must be a non-empty string"),

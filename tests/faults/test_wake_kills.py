@@ -49,7 +49,8 @@ class _Site:
 
     def _start_relay(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", str(self.box)]
-        return subprocess.Popen([*command, "--broker", f"file://{self.log}"], stderr=subprocess.DEVNULL)
+        command += ["--broker", f"file://{self.log}", "--heartbeat-s", "0"]
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
     def write_for(self, seconds: float) -> int:
         """Run a writer, kill it, and return how many events it had stored for certain."""

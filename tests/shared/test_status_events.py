@@ -51,7 +51,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 @contextmanager
 def service(outbox: Outbox, values: Mapping[str, Any]) -> Iterator[Relay]:
     stop = threading.Event()
-    with open_relay(outbox.path, config.load({"heartbeat_s": 30, **values}, environ={}), stop, rules=HASTY) as relay:
+    with open_relay(outbox.path, config.load(values, environ={}), stop, rules=HASTY) as relay:
         thread = threading.Thread(target=relay.run)
         thread.start()
         try:

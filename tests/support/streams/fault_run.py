@@ -26,7 +26,7 @@ from support.streams.processes import Written, consumer, relay
 
 SOURCES = tuple(f"system://host-{number}" for number in range(8))
 #: What makes an event, with everything around it, one of 1 KiB.
-MESSAGE_CHARACTERS = 595
+MESSAGE_CHARACTERS = 580
 #: Different routing keys, of the same length.
 STATES = ("degraded", "restored", "upgraded")
 #: So many events are stored in one commit.

@@ -37,7 +37,7 @@ Exit code 0: all is well. 1: something is broken. 2: nothing is known to be brok
 not be checked, for the reason that is printed. `--json` prints one object, which `sourcepulse schema doctor` describes.
 
 This page has everything that it can find. It is made from the same table, `operations/doctor/checks.toml`; words in
-capitals stand for what the doctor prints.
+capitals stand for what the doctor prints. Commands of rabbitmqctl are for the broker's host, as root.
 
 ## By symptom
 

@@ -136,7 +136,8 @@ class _Look:
             elif _TOPIC_REFUSED.match(error):
                 refused[family] = error
             else:
-                yield self._broken("SP305", error)
+                configure = self._values["exchanges"] if self._may_declare(connection) else "^$"
+                yield self._broken("SP305", error, configure=configure)
                 return
         needed = [family for family in families if family in refused]
         if needed:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,17 +17,22 @@ import amqp
 import jsonschema
 import pytest
 
+from sourcepulse import Consumer
 from sourcepulse.brokers import QueueLimits, Subscription, SubscriptionSpec, open_publisher, open_subscription
 from sourcepulse.brokers.management.api import Management
 from sourcepulse.brokers.queues import owner_of
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.catalogue import schema_for
 from sourcepulse.cli.main import main
+from sourcepulse.config import load
+from sourcepulse.relay.assemble import open_relay
+from sourcepulse.relay.health.queues.rules import DROPPED, LOOKS_COMPARED, OVERGROWN, Notice, QueueRules
+from sourcepulse.relay.health.queues.watch import reader_of
 from support.brokers.messages import message, send_all
 from support.brokers.rabbitmq import ADMIN, MONITOR, RELAY, VHOST, RabbitNode
 
 PATIENCE_SECONDS = 30.0
-QUEUE = "team.ci"
+QUEUE, OTHER = "team.ci", "team.other"
 #: The time of every message of `support.brokers.messages`.
 EVENT_TIME = "2026-11-22T10:59:21.000000Z"
 
@@ -105,7 +111,7 @@ def test_the_table_names_owner_and_how_full(tmp_path: Path, capsys: pytest.Captu
     assert owners == {QUEUE: "team", "other.x": "other", "plain": "?"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def overgrown(rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
     """A node with an operator policy of 40 messages for the queues of a team."""
     api = Management(BrokerUrl.parse_management(rabbitmq.management_url()))
@@ -118,7 +124,8 @@ def overgrown(rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
         suppress(amqp.exceptions.AMQPError),
         amqp.Connection(f"127.0.0.1:{rabbitmq.port}", *ADMIN, virtual_host=VHOST) as connection,
     ):
-        connection.channel().queue_delete(QUEUE)
+        for queue in (QUEUE, f"{QUEUE}.dead", OTHER):
+            connection.channel().queue_delete(queue)
     rabbitmq.control("clear_operator_policy", "-p", VHOST, "small")
 
 
@@ -150,6 +157,46 @@ def test_rabbitmq_shows_a_queue_by_its_management_api(
     assert f"{QUEUE}.dead" not in rows
     source.close()
     temporary.close()
+
+
+def test_a_relay_reports_what_a_queue_of_rabbitmq_drops(
+    overgrown: RabbitNode, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "management"
+    file.touch(0o600)
+    file.write_text(overgrown.management_url(MONITOR))
+    options = ("--broker", overgrown.url(RELAY), "--management-url-file", str(file))
+    url = BrokerUrl.parse(overgrown.url(ADMIN))
+    subscribed(url, OTHER, "hg.#").close()
+    published(url, 38)
+    wait_until(lambda: listed(capsys, *options)[OTHER]["depth"] == 38)
+    settings = load({"broker": overgrown.url(RELAY), "management_url_file": str(file), "heartbeat_s": 600}, environ={})
+    with (
+        Consumer(url, ["system.queue.#"], state=":memory:") as consumer,
+        open_relay(tmp_path / "o.db", settings, stop := threading.Event()) as relay,
+    ):
+        thread = threading.Thread(target=relay.run)
+        thread.start()
+        try:
+            event = consumer.receive(PATIENCE_SECONDS)
+        finally:
+            stop.set()
+            thread.join(PATIENCE_SECONDS)
+    assert event is not None
+    assert (event.type, event.data["owner"], event.data["limit"]) == (OVERGROWN, "team", 40)
+
+    read = reader_of(settings)
+    assert read is not None
+    rules = QueueRules()
+    for _ in range(LOOKS_COMPARED):
+        rules.look(read(), time.monotonic())
+    published(url, 30)
+    # A relay looks every 15 s, which is longer than any of the figures is old.
+    wait_until(lambda: listed(capsys, *options)[OTHER]["dropped"] == 28)
+    found: list[Notice] = []
+    for _ in range(LOOKS_COMPARED):
+        found += rules.look(read(), time.monotonic())
+    assert [(notice.type, notice.data["dropped"]) for notice in found if notice.queue == OTHER] == [(DROPPED, 28)]
 
 
 def test_what_cannot_be_seen_is_said(

@@ -4,22 +4,29 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sourcepulse import Consumer
 from sourcepulse.brokers import QueueLimits, SubscriptionSpec, open_publisher, open_subscription
 from sourcepulse.brokers.queues import QueueReport
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.catalogue import check
 from sourcepulse.config import load
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.assemble import open_relay
 from sourcepulse.relay.health.queues.rules import DROPPED, OVERGROWN, QueueRules
 from sourcepulse.relay.health.queues.watch import QueueWatch, reader_of
+from sourcepulse.typed import data_as
+from sourcepulse.typed.system import SystemQueueOvergrown
 from support.brokers.messages import message, send_all
 
 QUEUE = "team.ci"
+LIMIT_SECONDS = 30.0
 
 
 def report(depth: int = 0, dropped: int | None = 0, **changes: Any) -> QueueReport:
@@ -150,6 +157,53 @@ def test_the_queues_of_the_embedded_log_are_seen_by_its_relay(tmp_path: Path) ->
         (OVERGROWN, f"queue/{QUEUE}"), (DROPPED, f"queue/{QUEUE}"),
     ]  # fmt: skip
     assert [(data["depth"], data.get("dropped")) for _, data, _ in heard.notices] == [(10, None), (10, 15)]
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_a_service_reports_a_queue_that_fills_up_to_the_consumers_of_its_stream(
+    tmp_path: Path, restricted: bool
+) -> None:
+    prefix, exchange = ("restricted_", "sourcepulse-restricted") if restricted else ("", "sourcepulse")
+    urls = {"broker": f"file://{tmp_path}/log.db", "restricted_broker": f"file://{tmp_path}/restricted.db"}
+    url = BrokerUrl.parse(urls[f"{prefix}broker"])
+    filled(url, exchange)
+    settings = load({**urls, "heartbeat_s": 600}, environ={})
+    with (
+        Consumer(url, ["system.queue.#"], exchange=exchange, state=":memory:") as consumer,
+        Consumer(BrokerUrl.parse(urls["broker"]), ["#"], state=":memory:") as public,
+        Outbox.open(tmp_path / "o.db") as outbox,
+        open_relay(outbox.path, settings, stop := threading.Event()) as relay,
+    ):
+        thread = threading.Thread(target=relay.run)
+        thread.start()
+        try:
+            event = consumer.receive(LIMIT_SECONDS)
+        finally:
+            stop.set()
+            thread.join(LIMIT_SECONDS)
+        assert event is not None
+        assert (event.type, event.subject, event.numbers) == (OVERGROWN, f"queue/{QUEUE}", None)
+        check(event.type, event.data)
+        assert data_as(event, SystemQueueOvergrown)["depth"] == 9
+        # The public exchange does not name a queue of restricted events.
+        heard = []
+        while (other := public.receive(0.2)) is not None:
+            heard.append(other.type)
+            public.acknowledge()
+        assert (OVERGROWN in heard) == (not restricted)
+
+
+def filled(url: BrokerUrl, exchange: str) -> None:
+    """Make a queue of at most 10 events with 9 in it, and nobody who reads them."""
+    limits = QueueLimits(max_length=10)
+    spec = SubscriptionSpec(exchange=exchange, patterns=("hg.#",), queue=QUEUE, durable=True, limits=limits)
+    source = open_subscription(url, spec)
+    source.open()
+    source.close()
+    sender = open_publisher(url, exchange=exchange)
+    sender.open()
+    send_all(sender, [message(number) for number in range(9)])
+    sender.close()
 
 
 def test_what_cannot_be_seen_is_logged_once_and_looked_for_again(

@@ -32,6 +32,7 @@ from sourcepulse.relay.streams import Place
 
 if TYPE_CHECKING:
     from sourcepulse.relay.health.metrics_file import MetricsFile
+    from sourcepulse.relay.health.queues.watch import QueueWatch
 
 __all__ = ["open_relay", "places_of"]
 
@@ -59,11 +60,7 @@ def open_relay(
         touch = Touch(stack.enter_context(relay_lock(outbox.path)))
         forget_second_relay(outbox)
         keep_apart(outbox, places)
-        moves = Moves()
-        deliveries = []
-        for stream, place in places.items():
-            admit(outbox, stream, str(place), rebind=rebind)
-            deliveries.append(_delivery(stack.enter_context(Outbox.open(outbox.path)), stream, place, config, moves))
+        deliveries = list(_deliveries(stack, outbox, config, places, rebind=rebind))
         announcers = {each.stream: each.announcer for each in deliveries if each.announcer is not None}
         known = collectors()
         # In a thread of its own, beside the sweep.
@@ -81,6 +78,7 @@ def open_relay(
             announcers=announcers,
             watch=_watch(watched, config, announcers, report, rules),
             metrics_file=_metrics_file(outbox, config),
+            queue_watch=partial(_queue_watch, config, announcers),
         )
 
 
@@ -94,6 +92,14 @@ def _metrics_file(outbox: Outbox, config: Config) -> MetricsFile | None:
     return MetricsFile(outbox, Path(path), per_source=config.text("metrics_per_source") == "yes")
 
 
+def _queue_watch(config: Config, announcers: Mapping[str, Announcer]) -> QueueWatch | None:
+    # Imported here because a relay that a push starts does not look.
+    from sourcepulse.relay.health.queues.watch import QueueWatch, reader_of
+
+    read = reader_of(config) if announcers else None
+    return None if read is None else QueueWatch(read, announcers)
+
+
 def _watch(
     outbox: Outbox, config: Config, announcers: Mapping[str, Announcer], report: Callable[[str], None], rules: Rules
 ) -> Watch:
@@ -105,6 +111,15 @@ def _watch(
         report=report,
         rules=rules,
     )
+
+
+def _deliveries(
+    stack: ExitStack, outbox: Outbox, config: Config, places: Mapping[str, Place], *, rebind: bool
+) -> Iterator[Delivery]:
+    moves = Moves()
+    for stream, place in places.items():
+        admit(outbox, stream, str(place), rebind=rebind)
+        yield _delivery(stack.enter_context(Outbox.open(outbox.path)), stream, place, config, moves)
 
 
 def _delivery(own: Outbox, stream: str, place: Place, config: Config, moves: Moves) -> Delivery:

@@ -27,6 +27,7 @@ from sourcepulse.relay.wakes import Waiter, Wakes
 
 if TYPE_CHECKING:
     from sourcepulse.relay.health.metrics_file import MetricsFile
+    from sourcepulse.relay.health.queues.watch import QueueWatch
 
 #: The hook holds the lock for a moment when it checks whether a relay runs.
 LOCK_PATIENCE_SECONDS = 1.0
@@ -89,7 +90,8 @@ class Relay:
     Each delivery and `collect` run in a thread with its own outbox connection, so that none waits for another.
     A `metrics_file` is written every few seconds and at the end.
     All of `turned` are called in one of them each time that the loops of all deliveries have turned. `announcers` are
-    the ways to publish events about the system, by stream; there are none with `heartbeat_s = 0`.
+    the ways to publish events about the system, by stream; there are none with `heartbeat_s = 0`. A relay that ends
+    when idle does not look at queues, and makes no `queue_watch`.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Relay:
         announcers: Mapping[str, Announcer] | None = None,
         watch: Watch | None = None,
         metrics_file: MetricsFile | None = None,
+        queue_watch: Callable[[], QueueWatch | None] = lambda: None,
     ) -> None:
         self._outbox = outbox
         self._deliveries = deliveries
@@ -114,6 +117,7 @@ class Relay:
         self._stop = stop
         self._metrics_file = metrics_file
         self._watch = watch
+        self._queue_watch = queue_watch
         self.announcers = announcers or {}
         self._turns = Turns([delivery.stream for delivery in deliveries], turned)
         self._last_work = time.monotonic()
@@ -154,6 +158,8 @@ class Relay:
             jobs.append(("condition", partial(self._watch.run, self._stop, announces=announces)))
             if announces:
                 self._watch.begin()
+        if announces and (queue_watch := self._queue_watch()) is not None:
+            jobs.append(("queues", partial(queue_watch.run, self._stop)))
         threads = [threading.Thread(target=self._guard, args=job, name=job[0]) for job in jobs]
         for thread in threads:
             thread.start()

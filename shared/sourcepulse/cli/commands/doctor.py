@@ -27,7 +27,7 @@ HELP = "name what keeps events from arriving, and the command that repairs it"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `doctor`."""
-    add_settings(parser, *RELAY_SETTINGS, "management_url", "management_url_file")
+    add_settings(parser, *RELAY_SETTINGS)
     parser.add_argument(
         "--repository", type=Path, action="append", default=[], metavar="REPO",
         help="also check this Mercurial repository; those that the outbox knows are checked anyway",

@@ -48,6 +48,8 @@ RELAY_SETTINGS = (
     "restricted_broker",
     "restricted_broker_file",
     "restricted_exchange",
+    "management_url",
+    "management_url_file",
     "format",
     "heartbeat_s",
     "on_change",

@@ -21,6 +21,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 from sourcepulse.brokers import Message, Outcome, Publisher
 from sourcepulse.events.event import RESTRICTED, RESTRICTED_SUFFIX, Event
@@ -64,6 +65,11 @@ class Announcer:
         with self._lock:
             self._waiting.append(self._event(state, message, service, subject, figures))
 
+    def announce_data(self, type_: str, data: Mapping[str, Any], *, subject: str) -> None:
+        """Publish an event with data of its own, which are not those of a status, soon."""
+        with self._lock:
+            self._waiting.append(self._made(type_, data, type_.split(".")[-2], subject))
+
     def farewell(self, figures: Mapping[str, int | None]) -> Event:
         """Return the event that the relay ends, to be published at once."""
         with self._lock:
@@ -89,20 +95,18 @@ class Announcer:
     def _event(
         self, state: str, message: str, service: str, subject: str | None, figures: Mapping[str, int | None] | None
     ) -> Event:
+        data = {
+            "message": message[:MESSAGE_MAX_CHARACTERS],
+            "until": None,
+            "url": None,
+            "figures": None if figures is None else dict(figures),
+        }
+        return self._made(f"system.{service}.{state}.v1", data, state, subject or service)
+
+    def _made(self, type_: str, data: Mapping[str, Any], state: str, subject: str) -> Event:
         self._count += 1
-        return Event.of(
-            f"system.{service}.{state}.v1",
-            source=self._source,
-            key=[state, self._run, str(self._count)],
-            subject=subject or service,
-            time=time.time(),
-            data={
-                "message": message[:MESSAGE_MAX_CHARACTERS],
-                "until": None,
-                "url": None,
-                "figures": None if figures is None else dict(figures),
-            },
-        )
+        key = [state, self._run, str(self._count)]
+        return Event.of(type_, source=self._source, key=key, subject=subject, time=time.time(), data=data)
 
 
 def unstored(event: Event) -> Claimed:

@@ -179,11 +179,16 @@ def _type(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     kinds = part["type"] if isinstance(part["type"], list) else [part["type"]]
     words = []
     for kind in kinds:
-        word = f"list of {_type(part['items'], definitions)}" if kind == "array" else kind
+        word = f"list of {_item_type(part['items'], definitions)}" if kind == "array" else kind
         if kind == "object" and "patternProperties" in part:
             word = f"object of {' or '.join(_type(each, definitions) for each in part['patternProperties'].values())}"
         words.append(word)
     return " or ".join(words)
+
+
+def _item_type(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    text = _type(part, definitions)
+    return f"({text})" if " or " in text else text
 
 
 def _description(part: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:

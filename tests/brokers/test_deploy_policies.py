@@ -30,6 +30,7 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli.main import main
 from sourcepulse.consumer.consumer import Consumer
 from sourcepulse.errors import BrokerRefusedUsError
+from sourcepulse.gaps import Gap
 from sourcepulse.operations.broker_setup.activemq import render
 from sourcepulse.operations.broker_setup.objects import Plan
 from sourcepulse.operations.broker_setup.roles import DEFAULT_USERS, ROLES, User
@@ -37,10 +38,12 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.testing import system_event
 from support.brokers.activemq import ActiveMqNode
 from support.brokers.activemq import is_installed as activemq_is_installed
+from support.brokers.embedded_log import as_message, push_event
 from support.brokers.messages import bodies, is_silent, message, send_all
 from support.brokers.rabbitmq import ADMIN, RabbitNode
 from support.brokers.rabbitmq import is_installed as rabbitmq_is_installed
 from support.brokers.stomp_wire import StompWire
+from support.events.heartbeats import heartbeat
 from support.fenced_blocks import blocks
 
 DEPLOY = Path(__file__).parents[2] / "shared" / "deploy"
@@ -540,6 +543,24 @@ def test_a_relay_as_we_document_it_passes_events_to_a_consumer(deployed: Deploye
             assert event.source == source
             consumer.acknowledge()
             assert consumer.receive(SILENCE_SECONDS) is None
+
+
+def test_a_reader_has_the_rights_to_hear_a_relay_beside_its_own_queue(deployed: Deployed, tmp_path: Path) -> None:
+    gaps: list[Gap] = []
+    queue = "reader" if deployed.scheme == "stomp+activemq" else f"reader.hears-{deployed.scheme}"
+    with Consumer(
+        deployed.url("reader"), ["hg.#"], queue=queue, durable=True,
+        state=tmp_path / "state.db", heartbeats=True, on_gap=gaps.append, hold_seconds=0.1,
+    ) as consumer:  # fmt: skip
+        publish(deployed, "relay", EXCHANGES[""], *map(as_message, (push_event(1), heartbeat(repo=2))))
+        got = []
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not gaps and time.monotonic() < deadline:
+            if (event := consumer.receive(0.1)) is not None:
+                got.append(event.data)
+                consumer.acknowledge()
+        assert got[-1:] == [{"number": 1}]
+    assert [(gap.first_missing, gap.last_missing) for gap in gaps] == [(2, 2)]
 
 
 def secret(path: Path, deployed: Deployed, user: str) -> Path:

@@ -54,7 +54,7 @@ class Pulls:
     @property
     def hold_back(self) -> bool:
         """Whether what comes from the broker waits, because it may be younger than all that is pulled."""
-        return any(pull.goes_on for pull in self._pulls)
+        return any(pull.goes_on for pull in tuple(self._pulls))
 
     def add(self, what: Gap | float, path: Path) -> int:
         """Add the events of a gap, or those stored since a time; return how many of the gap come, 0 for a time.

@@ -174,6 +174,19 @@ def test_a_malformed_configuration_is_a_finding_and_the_outbox_is_checked_all_th
     assert str(config) in found.one("SP101")["found"] or "/nowhere/at/all" in found.one("SP101")["found"]
 
 
+def test_the_url_that_the_unit_passes_to_the_relay_is_used(
+    tmp_path: Path, outbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sourcepulse.cli.commands.doctor.CREDENTIALS", tmp_path)
+    (tmp_path / "broker").touch(0o600)
+    (tmp_path / "broker").write_text(f"file://{tmp_path}/log.db\n")
+    config = tmp_path / "service.toml"
+    config.write_text(f'outbox = "{outbox}"\n')
+    found = examine("--config", config)
+    assert found.bad == ["SP401"]
+    assert f"--broker-file {tmp_path}/broker" in found.repair("SP401")[0]
+
+
 def test_an_outbox_that_is_missing_damaged_or_locked_is_named_and_repaired(tmp_path: Path, outbox: Path) -> None:
     def looked_at(path: Path) -> Examined:
         return examine("--outbox", path, "--broker", f"file://{tmp_path}/log.db")

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli.commands.relay import RELAY_SETTINGS
 from sourcepulse.cli.common import add_json, add_settings, folders_from_here, outbox_path, print_json
-from sourcepulse.config import KEYS, Config, check_value, load
+from sourcepulse.config import KEYS, SYSTEM_FILE, Config, check_value, load
 from sourcepulse.errors import ConfigError
 from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.operations.doctor import probe
 from sourcepulse.operations.doctor.doctor import examine, situation_of
 from sourcepulse.operations.doctor.output import lines
+
+#: Where the units find the URLs of the brokers.
+CREDENTIALS = SYSTEM_FILE.parent
 
 HELP = "name what keeps events from arriving, and the command that repairs it"
 
@@ -93,16 +97,30 @@ def _readers(args: argparse.Namespace) -> dict[str, BrokerUrl]:
 
 
 def _settings(args: argparse.Namespace) -> tuple[Config, str]:
-    """Return the settings, and why they could not be read; then only those of the options, as far as these are well."""
+    """Return the settings, and why they could not be read; then only those that can be."""
     given = {
         key: check_value(key, value, "the arguments") for key in KEYS if (value := getattr(args, key, None)) is not None
     }
+    read = partial(load, file=args.config, default_files=args.default_files)
     try:
-        return load(given, file=args.config, default_files=args.default_files), ""
+        config = read(given)
+        return read(given | _credentials(config)), ""
     except ConfigError as error:
         problem = str(error)
-    try:
-        return load(given, environ={}), problem
-    except ConfigError:
-        outbox = {key: value for key, value in given.items() if key == "outbox"}
-        return load(outbox, environ={}), problem
+    outbox = {key: value for key, value in given.items() if key == "outbox"}
+    # The broker's file is often for the relay alone.
+    for attempt in (partial(read, given, uses=("outbox",)), partial(load, given, environ={})):
+        try:
+            return attempt(), problem
+        except ConfigError:
+            continue
+    return load(outbox, environ={}), problem
+
+
+def _credentials(config: Config) -> dict[str, str]:
+    """Return the files that the shipped units pass to the services, for brokers that the settings do not name."""
+    return {
+        f"{prefix}broker_file": str(file)
+        for prefix, name in (("", "broker"), ("restricted_", "restricted-broker"))
+        if not config.text(f"{prefix}broker") and os.access(file := CREDENTIALS / name, os.R_OK)
+    }

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from sourcepulse.operations.doctor.finding import Finding, Job, broken, warning, well
+from sourcepulse.operations.doctor.finding import Finding, Job, broken, unchecked, warning, well
 from sourcepulse.operations.doctor.situation import Situation
 
 _ABOUT = "settings"
+_UNREADABLE = os.strerror(errno.EACCES)
 
 
 def jobs(situation: Situation) -> Iterator[Job]:
@@ -20,6 +23,12 @@ def jobs(situation: Situation) -> Iterator[Job]:
 
 
 def _settings(situation: Situation) -> Iterator[Finding]:
+    if _UNREADABLE in situation.settings_problem:
+        # Nor may any user but the relay's, who may get it from systemd.
+        yield unchecked(
+            "SP101", _ABOUT, f"{situation.settings_problem}; run the doctor as root, or as the relay's user"
+        )
+        return
     if situation.settings_problem:
         yield broken("SP101", _ABOUT, situation.settings_problem)
         return

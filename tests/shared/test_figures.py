@@ -81,6 +81,18 @@ def test_each_source_has_its_last_confirmed_number_and_what_waits(outbox: Outbox
     assert (state["pending"], state["oldest_pending_age_s"], state["buried"]) == (2, 120, 1)
 
 
+def test_a_buried_event_is_not_the_last_confirmed_one(outbox: Outbox) -> None:
+    outbox.append([system_event(number) for number in range(6)])
+    outbox.acknowledge("public", [1, 3])
+    for position in (2, 4, 5, 6):
+        outbox.bury(position, "because")
+    (row,) = figures(outbox)["sources"]
+    assert (row["confirmed"], row["sequence"], row["buried"]) == (3, 6, 4)
+    outbox.retry(2)
+    (row,) = figures(outbox)["sources"]
+    assert (row["confirmed"], row["pending"]) == (1, 1)
+
+
 def test_what_waits_since_a_repair_does_not_count_against_the_new_epoch(outbox: Outbox, clock: Clock) -> None:
     outbox.append([system_event(number) for number in range(3)])
     outbox.acknowledge("public", [1])

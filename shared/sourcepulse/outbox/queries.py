@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from sqlite3 import Connection, Cursor
 from typing import Any, NamedTuple
@@ -26,6 +26,8 @@ _COLUMNS = (
 )
 _NUMBERS = "SELECT source, epoch, last FROM numbers WHERE type = '' ORDER BY source, epoch"
 
+#: How many buried events are looked at for the last confirmed number of their source.
+BURIED_MAX = 10_000
 #: The periods over which the rate of delivery is reported.
 RATE_SECONDS = (60, 300)
 #: The figures of a stream that was never delivered, in the order of the query.
@@ -117,7 +119,7 @@ def figures(outbox: Outbox) -> dict[str, Any]:
         problems = [_problem(*row) for row in notes(db, PROBLEMS).items()]
         # Read before what is pending: a number that is assigned meanwhile must not count as confirmed.
         numbers = db.execute(_NUMBERS).fetchall()
-        unsent = _Unsent(_pending(db), _buried(db), outbox.now())
+        unsent = _Unsent(_pending(db), *_buried(db), outbox.now())
         streams = {stream: _stream_figures(db, stream, unsent) for stream in (PUBLIC, RESTRICTED)}
         sources = [_source_figures(source, its, last, unsent) for source, its, last in numbers]
         origins = [
@@ -161,6 +163,8 @@ class _Unsent(NamedTuple):
 
     pending: Mapping[tuple[str, str], _Pending]
     buried: Mapping[tuple[str, str], int]
+    #: The source, the epoch and the number of each of the last buried events.
+    buried_numbers: Set[tuple[str, str, int]]
     now: float
 
     def age_s(self, since: float | None) -> int | None:
@@ -189,19 +193,25 @@ def _pending(db: Connection) -> dict[tuple[str, str], _Pending]:
     return found
 
 
-def _buried(db: Connection) -> dict[tuple[str, str], int]:
+def _buried(db: Connection) -> tuple[dict[tuple[str, str], int], set[tuple[str, str, int]]]:
+    """Read how many events of each source are buried, and the numbers of the last ones."""
     query = "SELECT source, epoch, count(*) FROM events WHERE state = 'buried' GROUP BY source, epoch"
-    return {(source, epoch): count for source, epoch, count in db.execute(query)}
+    counts = {(source, epoch): count for source, epoch, count in db.execute(query)}
+    last = "SELECT source, epoch, sequence FROM events WHERE state = 'buried' ORDER BY position DESC LIMIT ?"
+    return counts, set(db.execute(last, (BURIED_MAX,)))
 
 
 def _source_figures(source: str, epoch: str, last: int, unsent: _Unsent) -> dict[str, Any]:
     pending = unsent.pending.get((source, epoch))
+    confirmed = last if pending is None else max(0, min(last, pending.sequence - 1))
+    while (source, epoch, confirmed) in unsent.buried_numbers:
+        confirmed -= 1
     return {
         "source": source,
         "stream": stream_of(source),
         "epoch": epoch,
         "sequence": last,
-        "confirmed": last if pending is None else max(0, min(last, pending.sequence - 1)),
+        "confirmed": confirmed,
         "pending": 0 if pending is None else pending.number,
         "oldest_pending_age_s": unsent.age_s(None if pending is None else pending.since),
         "buried": unsent.buried.get((source, epoch), 0),

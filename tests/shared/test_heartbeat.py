@@ -21,6 +21,7 @@ from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.assemble import open_relay
 from sourcepulse.relay.health.announce import Announcer
+from sourcepulse.relay.health.confirmed import WAITING_MAX
 from sourcepulse.relay.health.heartbeat import JITTER_SHARE, SOURCES_MAX, TYPE, Heartbeat
 from sourcepulse.relay.sender import Delivery
 from sourcepulse.testing import MemoryBroker, system_event
@@ -118,6 +119,19 @@ def test_only_numbers_that_the_broker_confirmed_are_named(tmp_path: Path) -> Non
         assert state(outbox) == (7, {"up": 4, "down": 2})
         outbox.retry(6)
         assert state(outbox) == (5, {"up": 4, "down": 2})
+
+
+def test_behind_a_long_backlog_a_type_that_was_not_looked_at_is_left_out(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        kinds = ["up", "down", *["up"] * WAITING_MAX, "down"]
+        outbox.append([system_event(number, state=kind) for number, kind in enumerate(kinds)])
+        outbox.acknowledge("public", [1, 2])
+        (state,) = made(outbox).data["sources"]
+        assert (state["sequence"], state["pending"]) == (f"{2:020}", WAITING_MAX + 1)
+        assert state["types"] == [{"type": "system.test.up.v1", "typesequence": f"{1:020}"}]
+        outbox.acknowledge("public", range(3, 10))
+        (state,) = made(outbox).data["sources"]
+        assert [each["typesequence"] for each in state["types"]] == [f"{1:020}", f"{8:020}"]
 
 
 def test_no_number_of_a_type_is_named_while_a_withheld_event_waits(tmp_path: Path) -> None:

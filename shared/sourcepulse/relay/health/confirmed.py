@@ -17,11 +17,13 @@ from sourcepulse.outbox.outbox import WITHHELD_TYPE
 
 #: The most buried events that are looked at, the last ones first.
 BURIED_MAX = 10_000
+#: The most pending events of a source that are looked at, the first ones first: the delivering loop waits meanwhile.
+WAITING_MAX = 1_000
 
 _TYPES = "SELECT type, last FROM numbers WHERE source = ? AND epoch = ? AND type != '' ORDER BY type"
 _WAITING = (
-    "SELECT type, min(sequence), min(typesequence) FROM events "
-    "WHERE state = 'pending' AND stream = ? AND source = ? AND epoch = ? GROUP BY type"
+    "SELECT type, sequence, typesequence FROM events "
+    "WHERE state = 'pending' AND stream = ? AND source = ? AND epoch = ? ORDER BY position LIMIT ?"
 )
 _BURIED = (
     "SELECT source, epoch, type, sequence, typesequence FROM events "
@@ -53,16 +55,18 @@ class Confirmed(NamedTuple):
 
 def last_confirmed(db: Connection, stream: str, source: str, epoch: str, last: int, buried: Buried) -> Confirmed:
     """Return the confirmed numbers of a source whose last assigned number is `last`."""
-    waiting = {
-        type_: (sequence, typesequence)
-        for type_, sequence, typesequence in db.execute(_WAITING, (stream, source, epoch))
-    }
+    rows = db.execute(_WAITING, (stream, source, epoch, WAITING_MAX)).fetchall()
+    # The first of each type, because a source's numbers are in the order of its positions.
+    waiting = {type_: (sequence, typesequence) for type_, sequence, typesequence in reversed(rows)}
     sequence = _before(last, (each for each, _ in waiting.values()), buried.numbers.get((source, epoch, ""), ()))
     if WITHHELD_TYPE in waiting or (source, epoch, WITHHELD_TYPE) in buried.numbers:
         # It has a number of its original type, which is not known here.
         return Confirmed(sequence, ())
     types = []
     for type_, assigned in db.execute(_TYPES, (source, epoch)).fetchall():
+        if type_ not in waiting and len(rows) == WAITING_MAX:
+            # Its first pending event may be one that was not looked at.
+            continue
         first = (waiting[type_][1],) if type_ in waiting else ()
         types.append((type_, _before(assigned, first, buried.numbers.get((source, epoch, type_), ()))))
     return Confirmed(sequence, tuple(types))

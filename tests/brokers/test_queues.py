@@ -8,12 +8,10 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import amqp
 import jsonschema
 import pytest
 
@@ -120,13 +118,9 @@ def overgrown(rabbitmq: RabbitNode) -> Iterator[RabbitNode]:
         value={"pattern": r"^team\.", "definition": {"max-length": 40}, "priority": 1, "apply-to": "queues"},
     )  # fmt: skip
     yield rabbitmq
-    with (
-        suppress(amqp.exceptions.AMQPError),
-        amqp.Connection(f"127.0.0.1:{rabbitmq.port}", *ADMIN, virtual_host=VHOST) as connection,
-    ):
-        for queue in (QUEUE, f"{QUEUE}.dead", OTHER):
-            connection.channel().queue_delete(queue)
-    rabbitmq.control("clear_operator_policy", "-p", VHOST, "small")
+    for queue in (QUEUE, f"{QUEUE}.dead", OTHER):
+        rabbitmq.delete("queues", VHOST, queue)
+    rabbitmq.delete("operator-policies", VHOST, "small")
 
 
 def test_rabbitmq_shows_a_queue_by_its_management_api(

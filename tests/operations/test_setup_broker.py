@@ -97,13 +97,9 @@ def _site(node: RabbitNode, folder: Path, vhost: str) -> Iterator[Site]:
     try:
         yield site
     finally:
-        # In one call, because rabbitmqctl takes a second to start.
-        users = ", ".join(f'<<"{site.user(role)}">>' for role in ROLES)
-        node.control(
-            "eval",
-            f'catch rabbit_vhost:delete(<<"{vhost}">>, <<"test">>), '
-            f'[catch rabbit_auth_backend_internal:delete_user(U, <<"test">>) || U <- [{users}]].',
-        )
+        node.delete("vhosts", vhost)
+        for role in ROLES:
+            node.delete("users", site.user(role))
 
 
 def refused(action: Callable[[], object]) -> None:

@@ -188,25 +188,21 @@ class Relay:
             self._stop.set()
 
     def _deliver(self, delivery: Delivery, waiter: Waiter, *, announces: bool) -> None:
-        # If an announcement fails, events are tried first the next time, because it may be the announcement that fails.
-        may_announce = announces
-
         def stopping() -> bool:
             self._turns.report(delivery.stream)
             # What is due is published between two events, even if there is always a next one.
-            return self._stop.is_set() or (may_announce and delivery.is_due())
+            return self._stop.is_set() or (announces and delivery.is_due())
 
         while not self._stop.is_set():
             self._turns.report(delivery.stream)
             try:
-                if may_announce and delivery.is_due():
-                    may_announce = delivery.announce()
+                if announces and delivery.is_due():
+                    delivery.announce()
                 wait_s = delivery.next_attempt_in()
                 if wait_s > 0:
                     self._stop.wait(min(wait_s, 1.0))
                     continue
                 report = delivery.attempt(stopping)
-                may_announce = announces
             except OutboxReplacedError:
                 raise
             except OutboxError as error:

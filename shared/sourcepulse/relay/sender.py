@@ -28,7 +28,7 @@ from sourcepulse.outbox.outgoing.replays import claim_replays, finish_replays
 from sourcepulse.outbox.outgoing.visibility import Gate
 from sourcepulse.relay.backlog import Backlog, ensure_index
 from sourcepulse.relay.destination import Destination
-from sourcepulse.relay.health.announce import Announcer
+from sourcepulse.relay.health.announce import FAREWELL_SECONDS, Announcer, publish_now, unstored
 from sourcepulse.relay.health.figures import numbers_of
 from sourcepulse.relay.retry import Retry
 
@@ -134,29 +134,28 @@ class Delivery:
         return report
 
     def is_due(self) -> bool:
-        """Return whether `announce` would publish anything now, over an open connection also during a pause."""
+        """Return whether `announce` would publish anything now."""
+        # While events wait for something else, a connection that is open can still be used.
         is_due = self.announcer is not None and self.announcer.is_due()
         return is_due and (self._publisher is not None or self.next_attempt_in() <= 0)
 
-    def announce(self) -> bool:
-        """Publish heartbeat and status events that are due, while nothing else is in progress; False if that fails."""
+    def announce(self) -> None:
+        """Publish the heartbeat and the status events that are due; call it while nothing else is in progress."""
         try:
-            if self.announcer is not None and self.announcer.publish(self._connected(), self._message):
+            while self.announcer is not None and (event := self.announcer.next()) is not None:
+                publish_now(self._connected(), self._message(unstored(event), 0))
+                self.announcer.sent(event)
                 record_contact(self._outbox, self.stream)
-            else:
-                # What the broker refused may have cost the connection.
-                self._abandon()
         except BrokerUnavailableError as error:
             self._abandon()
             self._retry.fail(error)
-            return False
-        return True
 
     def farewell(self) -> None:
         """Publish that the relay ends, if it is connected."""
         if self.announcer is not None and self._publisher is not None:
             with suppress(BrokerUnavailableError, OutboxError):
-                self.announcer.farewell(self._publisher, self._message, numbers_of(self._outbox, self.stream))
+                event = self.announcer.farewell(numbers_of(self._outbox, self.stream))
+                publish_now(self._publisher, self._message(unstored(event), 0), limit_s=FAREWELL_SECONDS)
 
     def keep_alive(self) -> None:
         """Answer heartbeats on an idle connection; drop a dead one silently."""

@@ -18,6 +18,8 @@ WARNING_SECONDS = 60.0
 CRITICAL_SECONDS = 300.0
 #: A relay that is started again, or by a push, may be missing for this long.
 START_PATIENCE_SECONDS = 10.0
+#: A relay that no push starts is missed after this time, also while nothing waits: what comes next would.
+MISSED_SECONDS = 300.0
 
 
 class Level(IntEnum):
@@ -142,6 +144,8 @@ def _of_relay(state: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(Level.WARNING, f"{sentence}; restart it, and keep its log")
     if state["relay_failed_start"] is not None:
         yield Finding(Level.WARNING, f"the last relay failed to start: {plain(state['relay_failed_start'])}")
+    elif not state["relay_running"] and not state["relay_on_demand"] and still_s(state) > MISSED_SECONDS:
+        yield Finding(Level.WARNING, f"no relay has run for {duration(still_s(state))}, and no push starts one")
 
 
 def _of_outbox(state: dict[str, Any]) -> Iterator[Finding]:

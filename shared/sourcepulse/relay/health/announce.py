@@ -15,17 +15,15 @@ readers of restricted events must be announced on the restricted stream.
 from __future__ import annotations
 
 import logging
-import math
 import socket
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sourcepulse.brokers import Message, Outcome, Publisher
-from sourcepulse.errors import BrokerRefusedUsError, ExchangeMissingError
 from sourcepulse.events.event import RESTRICTED, RESTRICTED_SUFFIX, Event
 from sourcepulse.events.wire import encode
 from sourcepulse.outbox.outbox import Claimed
@@ -35,8 +33,6 @@ from sourcepulse.relay.health.heartbeat import Heartbeat
 WAITING_MAX = 50
 #: A longer message is cut.
 MESSAGE_MAX_CHARACTERS = 1_000
-#: For how long nothing is announced after the broker refused an announcement.
-MUTE_SECONDS = 600.0
 #: One wait for a confirmation, and how long a relay that ends waits for the last one.
 SETTLE_SECONDS = 1.0
 FAREWELL_SECONDS = 2.0
@@ -47,12 +43,8 @@ logger = logging.getLogger(__name__)
 class Announcer:
     """The announcements and heartbeats of one stream until its delivery publishes them. Thread-safe but for `next`."""
 
-    def __init__(
-        self, stream: str, heartbeat: Heartbeat | None = None, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, stream: str, heartbeat: Heartbeat | None = None) -> None:
         self.stream = stream
-        self._clock = clock
-        self._mute_until = -math.inf
         self._heartbeat = heartbeat
         self._source = f"system://{socket.gethostname()}" + (RESTRICTED_SUFFIX if stream == RESTRICTED else "")
         self._run = str(uuid.uuid4())
@@ -78,21 +70,13 @@ class Announcer:
         with self._lock:
             self._waiting.append(self._made(type_, data, type_.split(".")[-2], subject))
 
-    def farewell(
-        self,
-        publisher: Publisher,
-        as_message: Callable[[Claimed, int], Message],
-        figures: Mapping[str, int | None],
-    ) -> None:
-        """Publish over an open connection that the relay ends, within FAREWELL_SECONDS; BrokerUnavailableError."""
+    def farewell(self, figures: Mapping[str, int | None]) -> Event:
+        """Return the event that the relay ends, to be published at once."""
         with self._lock:
-            event = self._event("stopped", "the relay ends as it was asked to", "relay", None, figures)
-        publish_now(publisher, as_message(unstored(event), 0), limit_s=FAREWELL_SECONDS)
+            return self._event("stopped", "the relay ends as it was asked to", "relay", None, figures)
 
     def is_due(self) -> bool:
-        """Return whether there is anything to publish, and the broker did not refuse it lately."""
-        if self._clock() < self._mute_until:
-            return False
+        """Return whether there is anything to publish."""
         return bool(self._waiting) or (self._heartbeat is not None and self._heartbeat.is_due())
 
     def next(self) -> Event | None:
@@ -102,26 +86,8 @@ class Announcer:
                 return self._waiting[0]
         return None if self._heartbeat is None else self._heartbeat.next()
 
-    def publish(self, publisher: Publisher, as_message: Callable[[Claimed, int], Message]) -> bool:
-        """Publish what is due over an open connection; False, and none for a while, if the broker refuses just that.
-
-        A relay may be allowed to publish only the events of its own family, and these must not wait.
-        """
-        while self.is_due() and (event := self.next()) is not None:
-            try:
-                refusal = publish_now(publisher, as_message(unstored(event), 0))
-            except ExchangeMissingError:
-                raise
-            except BrokerRefusedUsError as error:
-                refusal = str(error)
-            self._sent(event)
-            if refusal is not None:
-                self._mute_until = self._clock() + MUTE_SECONDS
-                logger.warning("no heartbeats and status events for %.0f s: %s", MUTE_SECONDS, refusal)
-                return False
-        return True
-
-    def _sent(self, event: Event) -> None:
+    def sent(self, event: Event) -> None:
+        """Forget an announcement, because the broker has it or refused it."""
         with self._lock:
             if self._waiting and self._waiting[0] is event:
                 self._waiting.popleft()
@@ -148,14 +114,15 @@ def unstored(event: Event) -> Claimed:
     return Claimed(0, event.id, event.source, event.type, event.time, event.routing_key, encode(event))
 
 
-def publish_now(publisher: Publisher, message: Message, *, limit_s: float | None = None) -> str | None:
+def publish_now(publisher: Publisher, message: Message, *, limit_s: float | None = None) -> None:
     """Publish one message while nothing else is in progress, and wait until it is settled, or for `limit_s`.
 
-    Return why the broker refused it, None if it did not. BrokerUnavailableError; the publisher limits the wait as well.
+    BrokerUnavailableError; the publisher itself limits the wait as well.
     """
     publisher.send(message)
     until = None if limit_s is None else time.monotonic() + limit_s
     while not (settled := list(publisher.settle(SETTLE_SECONDS))):
         if until is not None and time.monotonic() >= until:
-            return None
-    return settled[0].reason if settled[0].outcome is Outcome.REFUSED else None
+            return
+    if settled[0].outcome is Outcome.REFUSED:
+        logger.warning("the broker refused a %s: %s", message.type, settled[0].reason)

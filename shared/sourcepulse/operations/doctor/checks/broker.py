@@ -11,7 +11,6 @@ from sourcepulse.brokers.probe import probe
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.events.topics import FAMILIES
 from sourcepulse.operations.doctor.checks.network import reach
-from sourcepulse.operations.doctor.checks.rights import rights
 from sourcepulse.operations.doctor.finding import Finding, Job, State, broken, unchecked, well
 from sourcepulse.operations.doctor.situation import Situation
 from sourcepulse.relay.destination import STREAMS
@@ -51,6 +50,9 @@ def _broker(situation: Situation, place: Place, prefix: str) -> Iterator[Finding
     if url.scheme.endswith("+activemq"):
         yield from _without_rights(situation, place, prefix)
         return
+    # Imported here, because it loads the client's library, which an embedded log does not need.
+    from sourcepulse.operations.doctor.checks.rights import rights
+
     found = list(rights(situation, place, prefix, families(situation)))
     yield from found
     if not found and not failed:

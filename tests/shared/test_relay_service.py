@@ -12,9 +12,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
-from sourcepulse import config
+import pytest
+
+from sourcepulse import Consumer, config
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.thread import RelayThread
 from sourcepulse.testing import system_event
@@ -160,3 +163,30 @@ def test_a_relay_in_a_thread_is_known_to_hang_until_its_loops_turn_again(tmp_pat
         wait_until(lambda: not thread.hangs(), LIMIT_SECONDS)
         thread.stop()
         wait_until(lambda: not thread.hangs(), LIMIT_SECONDS)
+
+
+@pytest.mark.soak
+def test_with_the_limits_as_shipped_a_consumer_sees_the_whole_life_of_a_relay(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/log.db"
+    with (
+        Outbox.open(tmp_path / "o.db") as outbox,
+        Consumer(url, ["system.relay.#"], state=":memory:", timeout=3 * 60.0) as consumer,
+        relay(tmp_path, url) as (process, systemd),
+    ):
+        systemd.wait_for("READY=1")
+        seen = []
+        for event in consumer:
+            state = event.type.split(".")[2]
+            seen.append((state, time.monotonic()))
+            if state == "started":
+                outbox.append([system_event(1, message="x" * 40_000)], max_bytes=16_384)
+            elif state == "degraded":
+                outbox.retry(1)
+            elif state == "recovered":
+                process.send_signal(signal.SIGTERM)
+            elif state == "stopped":
+                break
+    changes = [(state, at) for state, at in seen if state != "heartbeat"]
+    assert [state for state, _ in changes] == ["started", "degraded", "recovered", "stopped"]
+    assert all(later - earlier > 55 for (_, earlier), (_, later) in pairwise(changes[:3]))
+    assert sum(state == "heartbeat" for state, _ in seen) >= 4

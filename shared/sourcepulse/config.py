@@ -67,7 +67,7 @@ KEYS: dict[str, Key] = {
         DEFAULT_RESTRICTED_EXCHANGE, str, "the exchange of restricted events, different from that of public ones"
     ),
     "management_url": Key(
-        None, str, "the URL of RabbitMQ's management API: https://user@host:15671; without it nobody sees its queues"
+        None, str, "the URL of RabbitMQ's management API: https://user@host:15671; without it its queues cannot be seen"
     ),
     "management_url_file": Key(None, str, "a file that contains this URL"),
     "format": Key("cloudevents", str, "the format of published events", choices=("cloudevents", "pulse")),

@@ -116,7 +116,7 @@ def test_every_expression_of_the_dashboard_can_be_evaluated(known: dict[str, set
         labels = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
         (metric, *_) = METRIC.findall(target["expr"])
         assert labels <= known[metric]
-    # A metric that nobody looks at is either missing here or not worth its series.
+    # A metric without a panel or a rule is either missing here or not worth its series.
     assert known.keys() - used - set(METRIC.findall(RULES.read_text(encoding="utf-8"))) == {
         "sourcepulse_source_oldest_pending_age_seconds",
         "sourcepulse_source_buried_events",

@@ -194,7 +194,7 @@ def test_a_service_reports_a_queue_that_fills_up_to_the_consumers_of_its_stream(
 
 
 def filled(url: BrokerUrl, exchange: str) -> None:
-    """Make a queue of at most 10 events with 9 in it, and nobody who reads them."""
+    """Make a queue of at most 10 events with 9 in it, and no reader."""
     limits = QueueLimits(max_length=10)
     spec = SubscriptionSpec(exchange=exchange, patterns=("hg.#",), queue=QUEUE, durable=True, limits=limits)
     source = open_subscription(url, spec)

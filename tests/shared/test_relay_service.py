@@ -95,7 +95,7 @@ def relay(folder: Path, broker: str) -> Iterator[tuple[subprocess.Popen[bytes], 
 
 @contextmanager
 def dead_mount(folder: Path) -> Iterator[Path]:
-    """A file that nobody ever finishes to read, until the end."""
+    """A file that is never read to its end, until the test ends."""
     path = folder / "ca.pem"
     os.mkfifo(path)
     try:

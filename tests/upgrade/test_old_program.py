@@ -123,7 +123,7 @@ def test_a_new_relay_publishes_for_an_old_consumer(old: OldVersion, tmp_path: Pa
     # It subscribes before anything is published.
     old.python(program, log, tmp_path / "state.db")
     with Outbox.open(tmp_path / "outbox.db") as outbox:
-        # Without a Bugzilla nobody knows whether its events are public.
+        # Without a Bugzilla it is unknown whether its events are public.
         types = [type_ for type_ in known_types() if not type_.startswith(("bugzilla.", "system."))]
         outbox.append([example_of(type_)._replace(numbers=None) for type_ in types])
         ids = [row["id"] for row in rows(outbox, Selection())]

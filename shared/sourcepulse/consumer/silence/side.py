@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """A second, temporary subscription for the heartbeats alone.
 
-They do not go into the queue of the consumer: each relay would leave 20,000 of them in a week in which nobody reads it.
+They do not go into the queue of the consumer: each relay would leave 20,000 of them in a week without a reader.
 """
 
 from __future__ import annotations

@@ -128,5 +128,5 @@ def check_family(word: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    # `re.escape` also escapes '-', which nobody reads with pleasure.
+    # `re.escape` also escapes '-', which makes a name hard to read.
     return name.replace(".", r"\.")

@@ -40,9 +40,9 @@ class Backup:
 def backup(outbox: Outbox, target: Path, *, force: bool = False, progress: Progress = no_progress) -> Backup:
     """Write the state of this instant into a new file of mode 0600, verify it, and return what is in it.
 
-    Where the outbox has a write-ahead log, nobody waits meanwhile; the log grows by what is written. On a network file
-    system without one, writers wait. ConfigError if the target exists and `force` is not set, OutboxWriteError if it
-    cannot be written, OutboxDamagedError if the outbox is damaged; then there is no target.
+    Where the outbox has a write-ahead log, no writer waits meanwhile, and the log grows by what is written. On a
+    network file system without one, writers wait. ConfigError if the target exists and `force` is not set,
+    OutboxWriteError if it cannot be written, OutboxDamagedError if the outbox is damaged; then there is no target.
     """
     made_at = format_time(outbox.now())
     with new_file(target, force=force, apart_from=outbox.path) as part:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def no_report(_: str) -> None:
-    """Report to nobody."""
+    """Report nothing: there is no service manager."""
 
 
 class Watch:

@@ -64,7 +64,7 @@ def _room(path: Path) -> Iterator[Finding]:
     except OSError as error:
         yield unchecked("SP115", path.parent, f"the folder cannot be looked at: {error.strerror}")
         return
-    # The reserve of root helps nobody else.
+    # Only root can use the reserve.
     free, whole = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
     if free < FREE_MIN_BYTES:
         yield broken("SP115", path, f"{free} bytes are free in {path.parent}", folder=path.parent)
@@ -75,7 +75,7 @@ def _room(path: Path) -> Iterator[Finding]:
 
 
 def _is_private(situation: Situation) -> bool:
-    """Return whether the outbox is that of a source that shares it with nobody."""
+    """Return whether the outbox is that of a source that does not share it."""
     sources = situation.state.sources if situation.state else ()
     return any(source.startswith(_PRIVATE_SOURCES) for source in sources) or bool(situation.origins("bugzilla"))
 

@@ -61,7 +61,7 @@ class QueueWatch:
         except SourcePulseError as error:
             if str(error) != self._failure:
                 self._failure = str(error)
-                logger.warning("the queues cannot be seen, so that nobody hears of those that fill up: %s", error)
+                logger.warning("the queues cannot be seen, and those that fill up are not reported: %s", error)
             return
         if self._failure:
             self._failure = ""

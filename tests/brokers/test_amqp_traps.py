@@ -14,7 +14,7 @@ from sourcepulse.brokers import Outcome, SubscriptionSpec
 from sourcepulse.brokers.amqp.connection import AmqpConnection
 from sourcepulse.brokers.network.connection import HEARTBEAT_SECONDS
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.errors import BrokerUnavailableError
+from sourcepulse.errors import BrokerBlockedError, BrokerUnavailableError
 from support.brokers.amqp import admin, bodies, bound_queue, new_name, publisher, subscription
 from support.brokers.messages import message, outcomes, receive, settle, settle_until_it_fails
 from support.brokers.proxy import Proxy
@@ -33,7 +33,7 @@ def test_a_memory_alarm_ends_the_wait_at_its_limit_though_heartbeats_come(rabbit
         sender.send(message(1))
         begun = time.monotonic()
         settled, error = settle_until_it_fails(sender)
-        assert (settled, type(error)) == ([], BrokerUnavailableError)
+        assert (settled, type(error)) == ([], BrokerBlockedError)
         assert "blocks publishers" in str(error)
         assert 2 < time.monotonic() - begun < 10
     finally:

@@ -28,9 +28,11 @@ from sourcepulse.errors import (
 )
 from sourcepulse.events.event import PUBLIC, RESTRICTED
 from sourcepulse.gaps import Gap
+from sourcepulse.outbox.delivery_state import bind_broker
 from sourcepulse.outbox.outbox import Claimed
 from sourcepulse.outbox.outgoing.replays import claim_replays
 from sourcepulse.outbox.outgoing.visibility import Verdict
+from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse.outbox.retention import Keep, prune
 from sourcepulse.relay.sender import Delivery
 from support.brokers.embedded_log import log_url
@@ -181,12 +183,31 @@ def test_restricted_events_are_replayed_to_readers_of_the_restricted_exchange_on
         assert take(public) == [1]
         (gap,) = gaps
         assert gap.source == secret
-        with pytest.raises(ConfigError, match="reads the public exchange"):
+        with pytest.raises(ConfigError, match="is restricted, and this consumer reads"):
             public.replay(gap, outbox=path)
         assert consumer.replay(gap, outbox=path) == 3
         assert take(consumer) == [2, 3, 4]
         public.replay(0.0, outbox=path)
         assert take(public) == [], "of all that was stored it handled what is public"
+
+
+def test_a_reader_of_a_public_exchange_of_any_name_pulls_no_restricted_event(url: BrokerUrl, path: Path) -> None:
+    secret = f"{SOURCE}?restricted"
+    send(path, url, event(1, source=secret), event(2))
+    with Outbox.open(path) as outbox:
+        bind_broker(outbox, PUBLIC, f"{url} pulse")
+        bind_broker(outbox, RESTRICTED, f"{url} embargoed")
+        (epoch,) = {row["epoch"] for row in rows(outbox, Selection())}
+    gap = Gap(source=secret, epoch=epoch, type=None, first_missing=1, last_missing=1)
+    for exchange in ("pulse", "sourcepulse", "sourcepulse-restricted"):
+        with Consumer(url, ["#"], exchange=exchange) as consumer:
+            with pytest.raises(ConfigError, match="is not the one of restricted events"):
+                consumer.replay(gap, outbox=path)
+            consumer.replay(0.0, outbox=path)
+            assert take(consumer) == [2]
+    with Consumer(url, ["#"], exchange="embargoed") as consumer:
+        assert consumer.replay(gap, outbox=path) == 1
+        assert take(consumer) == [1]
 
 
 def test_a_rejected_or_unacknowledged_replay_can_be_asked_for_again(url: BrokerUrl, path: Path) -> None:

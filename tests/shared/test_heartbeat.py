@@ -217,3 +217,17 @@ def test_a_broker_that_is_away_is_a_failure_until_it_takes_a_heartbeat(tmp_path:
         assert state(outbox)["failures"] == 0
     (sent,) = broker.messages
     assert (sent.routing_key, json.loads(sent.body)["type"]) == ("system.relay.heartbeat", TYPE)
+
+
+def test_no_number_that_is_assigned_while_a_heartbeat_is_made_counts_as_confirmed(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox, Outbox.open(tmp_path / "o.db") as writer:
+        writer.append([system_event(0)])
+        outbox.acknowledge("public", [1])
+        numbers = iter(range(1, 100))
+        with outbox.reading() as db:
+            # A writer stores an event before each statement of the heartbeat.
+            db.set_trace_callback(lambda statement: writer.append([system_event(next(numbers))]))
+        (source,) = made(outbox).data["sources"]
+        assert next(numbers) > 3
+    assert source["sequence"] == f"{1:020}"
+    assert [each["typesequence"] for each in source["types"]] == [f"{1:020}"]

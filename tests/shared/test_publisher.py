@@ -224,7 +224,7 @@ def test_a_writer_wakes_a_running_relay(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", str(outbox), "--broker", log]
     with (
         Publisher(outbox) as publisher,
-        Consumer(log, topics=["system.#"], queue="q", durable=True, state=":memory:") as consumer,
+        Consumer(log, topics=["system.backup.#"], queue="q", durable=True, state=":memory:") as consumer,
     ):
         publisher.emit("system.backup.started")
         with subprocess.Popen(program, stderr=subprocess.DEVNULL) as relay:

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from sourcepulse.brokers import Delivery
-from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE, DEFAULT_RESTRICTED_EXCHANGE
+from sourcepulse.brokers.exchange_names import DEFAULT_RESTRICTED_EXCHANGE
 from sourcepulse.consumer.memory.event_name import name_of
 from sourcepulse.consumer.memory.in_progress import InProgress
 from sourcepulse.consumer.received_event import PULLED, Item
@@ -20,6 +20,7 @@ from sourcepulse.errors import ConfigError, DecodeError, NothingThereError, Outb
 from sourcepulse.events.event import PUBLIC, RESTRICTED, SEQUENCE_MAX, stream_of
 from sourcepulse.events.wire import CONTENT_TYPE
 from sourcepulse.gaps import Gap
+from sourcepulse.outbox.delivery_state import bound_broker
 from sourcepulse.outbox.outbox import BURIED, DELIVERED, PENDING, WITHHELD_TYPE, Outbox
 from sourcepulse.outbox.outgoing.pull import Pull, Pulled, Selection, since, with_ids
 
@@ -61,14 +62,18 @@ class Pulls:
 
         The errors of `Consumer.replay`.
         """
+        stream = _stream_of(path, self._exchange)
         if isinstance(what, Gap):
-            if stream_of(what.source) == RESTRICTED and self._exchange == DEFAULT_EXCHANGE:
-                raise ConfigError(f"{what.source} is restricted, and this consumer reads the public exchange")
+            if stream_of(what.source) == RESTRICTED and stream != RESTRICTED:
+                raise ConfigError(
+                    f"{what.source} is restricted, and this consumer reads the exchange {self._exchange!r}, which "
+                    f"is not the one of restricted events in {path}"
+                )
             come = _count_missing(path, what)
             selection = _of_gap(what)
         else:
             come = 0
-            selection = since(what, RESTRICTED if self._exchange == DEFAULT_RESTRICTED_EXCHANGE else PUBLIC)
+            selection = since(what, stream)
         self._pulls.append(Pull(path, selection, self._takes))
         return come
 
@@ -147,6 +152,17 @@ class Pulls:
         return Item(
             event=event, name=name, delivery=delivery, generation=PULLED, lane=None, number=0, ready=self._are_ready
         )
+
+
+def _stream_of(path: Path, exchange: str) -> str:
+    """Return the stream that an outbox publishes to an exchange; public unless it is certain that it is the other."""
+    with Outbox.open(path, create=False) as outbox:
+        public, restricted = (_exchange_of(bound_broker(outbox, stream)) for stream in (PUBLIC, RESTRICTED))
+    return RESTRICTED if exchange == (restricted or DEFAULT_RESTRICTED_EXCHANGE) and exchange != public else PUBLIC
+
+
+def _exchange_of(place: str | None) -> str | None:
+    return place.rpartition(" ")[2] if place else None
 
 
 def _of_gap(gap: Gap) -> Selection:

@@ -55,6 +55,8 @@ class Confirmed(NamedTuple):
 
 def last_confirmed(db: Connection, stream: str, source: str, epoch: str, last: int, buried: Buried) -> Confirmed:
     """Return the confirmed numbers of a source whose last assigned number is `last`."""
+    # Read before what waits: a number that is assigned in between must not count as confirmed.
+    assigned = db.execute(_TYPES, (source, epoch)).fetchall()
     rows = db.execute(_WAITING, (stream, source, epoch, WAITING_MAX)).fetchall()
     # The first of each type, because a source's numbers are in the order of its positions.
     waiting = {type_: (sequence, typesequence) for type_, sequence, typesequence in reversed(rows)}
@@ -63,12 +65,12 @@ def last_confirmed(db: Connection, stream: str, source: str, epoch: str, last: i
         # It has a number of its original type, which is not known here.
         return Confirmed(sequence, ())
     types = []
-    for type_, assigned in db.execute(_TYPES, (source, epoch)).fetchall():
+    for type_, number in assigned:
         if type_ not in waiting and len(rows) == WAITING_MAX:
             # Its first pending event may be one that was not looked at.
             continue
         first = (waiting[type_][1],) if type_ in waiting else ()
-        types.append((type_, _before(assigned, first, buried.numbers.get((source, epoch, type_), ()))))
+        types.append((type_, _before(number, first, buried.numbers.get((source, epoch, type_), ()))))
     return Confirmed(sequence, tuple(types))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from sourcepulse.catalogue import check, complete_type, schema_for
 from sourcepulse.catalogue.own_types import Schemas, check_own, own_type, read_own_types
-from sourcepulse.errors import EventBuriedError, EventError
+from sourcepulse.errors import EventBuriedError, EventError, OutboxReplacedError
 from sourcepulse.events.event import EVENT_MAX_BYTES, Event, routing_words
 from sourcepulse.events.topics import FAMILIES
 from sourcepulse.outbox.outbox import BURIED, LOCK_WAIT_SECONDS, Outbox
@@ -91,14 +91,22 @@ class Publisher:
             now=clock.time() if time is None else time,
             own=self._own,
         )
+        try:
+            row = self._store(event)
+        except OutboxReplacedError:
+            # A backup was restored, say. Nothing was stored in the former file, or its replacement lacks the event.
+            self.close()
+            row = self._store(event)
+        if row["state"] == BURIED:
+            raise EventBuriedError(f"the event {event.id} is buried: {row['reason']}")
+        return event.id
+
+    def _store(self, event: Event) -> dict[str, Any]:
         # Opened only now, so that what cannot be an event makes no outbox.
         if self._outbox is None:
             self._outbox = Outbox.open(self._path, lock_wait_s=self._lock_wait_s)
         self._outbox.append([event], max_bytes=self._max_bytes)
-        row = find(self._outbox, event.id)
-        if row["state"] == BURIED:
-            raise EventBuriedError(f"the event {event.id} is buried: {row['reason']}")
-        return event.id
+        return find(self._outbox, event.id)
 
 
 def make_event(

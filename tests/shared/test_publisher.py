@@ -23,6 +23,8 @@ from sourcepulse.errors import ConfigError, EventBuriedError, EventError, Outbox
 from sourcepulse.events.event import Event
 from sourcepulse.events.wire import decode
 from sourcepulse.gaps import Gap
+from sourcepulse.operations.copies.backup import backup
+from sourcepulse.operations.copies.restore import restore
 from sourcepulse.outbox import queries
 from sourcepulse.outbox.outbox import Outbox
 from support.fenced_blocks import ROOT, block
@@ -157,6 +159,26 @@ def test_the_command_emits_and_lists_types_of_the_site(
     ]
     assert json.loads(run_command("schema", TYPE).stdout) == json.loads((schemas / f"{TYPE}.json").read_text())
     assert "its examples are in its schema" in run_command("schema", TYPE, "--example").stderr
+
+
+@pytest.mark.parametrize("way", ["restored", "removed"])
+def test_a_publisher_that_stays_open_goes_on_in_the_file_that_replaced_its_outbox(tmp_path: Path, way: str) -> None:
+    path = tmp_path / "o.db"
+    with Publisher(path) as publisher:
+        publisher.emit("system.backup.failed", key="1")
+        if way == "restored":
+            with Outbox.open(path, create=False) as outbox:
+                backup(outbox, tmp_path / "backup.db")
+        publisher.emit("system.backup.failed", key="2")
+        if way == "restored":
+            # Another process would be found; this one is not looked for.
+            restore(path, tmp_path / "backup.db")
+        else:
+            for file in tmp_path.glob("o.db*"):
+                file.unlink()
+        later = [publisher.emit("system.backup.failed", key=key) for key in ("3", "4")]
+    assert [event.id for event in events_in(path)][-2:] == later
+    assert len(events_in(path)) == (3 if way == "restored" else 2)
 
 
 WRONG: dict[str, tuple[str, str]] = {

@@ -14,11 +14,12 @@ from itertools import islice
 from sqlite3 import Connection
 from typing import BinaryIO
 
-from sourcepulse.errors import EventError
+from sourcepulse.errors import EventError, OutboxError, quoted
+from sourcepulse.events.safe_text import plain
 from sourcepulse.operations.copies.lines import ExportedEvent, read_lines
 from sourcepulse.operations.copies.new_file import Progress, no_progress
 from sourcepulse.outbox.epoch import BODY_ROW, EVENT_ROW, insert_rows, positions_of
-from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outbox import WITHHELD_TYPE, Outbox
 from sourcepulse.outbox.tables import note
 
 #: What one transaction imports; an import that dies continues behind it when it is run again.
@@ -26,22 +27,28 @@ STEP_EVENTS = 500
 
 _INCOMING = """
 CREATE TEMP TABLE IF NOT EXISTS incoming (
-    id TEXT PRIMARY KEY, source TEXT NOT NULL, epoch TEXT NOT NULL, sequence INTEGER NOT NULL, state TEXT NOT NULL,
-    UNIQUE (source, epoch, sequence)
+    line INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, epoch TEXT NOT NULL,
+    sequence INTEGER NOT NULL, type TEXT, typesequence INTEGER, state TEXT NOT NULL,
+    UNIQUE (source, epoch, sequence), UNIQUE (source, epoch, type, typesequence)
 )
 """
-#: An event of another id has the number already.
-_TAKEN = """
-SELECT e.source, e.epoch, e.sequence FROM events e
-JOIN temp.incoming i ON i.source = e.source AND i.epoch = e.epoch AND i.sequence = e.sequence
-WHERE i.id != e.id LIMIT 1
-"""
-#: The outbox would assign the number to its own next events.
-_AHEAD = """
-SELECT i.source, i.epoch, i.sequence FROM temp.incoming i
-LEFT JOIN numbers n ON n.source = i.source AND n.epoch = i.epoch AND n.type = ''
-WHERE i.epoch = ? AND i.sequence > coalesce(n.last, 0) AND i.id NOT IN (SELECT id FROM events) LIMIT 1
-"""
+_FROM_NEW = "FROM temp.incoming i WHERE i.id NOT IN (SELECT id FROM events)"
+_ASSIGNED = "SELECT n.last FROM numbers n WHERE n.source = i.source AND n.epoch = i.epoch AND n.type ="
+_BELONGS = "belongs to another event of this outbox"
+_WILL_BE_ASSIGNED = "will be assigned by this outbox to its next events"
+#: Each finds a line, its number, source, type (NULL for the number within the source) and epoch; and what that means.
+#: CROSS JOIN: SQLite reads the events once, and looks in the index of the lines for each.
+_CHECKS = {
+    "SELECT i.line, i.sequence, i.source, NULL, i.epoch FROM events e CROSS JOIN temp.incoming i "
+    "ON e.source = i.source AND e.epoch = i.epoch AND e.sequence = i.sequence WHERE i.id != e.id": _BELONGS,
+    "SELECT i.line, i.typesequence, i.source, i.type, i.epoch FROM events e CROSS JOIN temp.incoming i "
+    "ON e.source = i.source AND e.epoch = i.epoch AND e.type = i.type AND e.typesequence = i.typesequence "
+    "WHERE i.id != e.id": _BELONGS,
+    f"SELECT i.line, i.sequence, i.source, NULL, i.epoch {_FROM_NEW} AND i.epoch = :epoch "
+    f"AND i.sequence > coalesce(({_ASSIGNED} ''), 0)": _WILL_BE_ASSIGNED,
+    f"SELECT i.line, i.typesequence, i.source, i.type, i.epoch {_FROM_NEW} AND i.epoch = :epoch "
+    f"AND i.typesequence > coalesce(({_ASSIGNED} i.type), 0)": _WILL_BE_ASSIGNED,
+}
 _NEW = """
 SELECT state, count(*) FROM temp.incoming WHERE id NOT IN (SELECT id FROM events) GROUP BY state ORDER BY state
 """
@@ -73,16 +80,9 @@ def plan_import(outbox: Outbox, file: BinaryIO) -> ImportPlan:
         for lot in _lots(read_lines(file)):
             _note_incoming(db, lot, lines)
             lines += len(lot)
-        for query, values, what in (
-            (_TAKEN, (), "belongs to another event of this outbox"),
-            (_AHEAD, (note(db, "epoch"),), "will be assigned by this outbox to its next events"),
-        ):
-            if row := db.execute(query, values).fetchone():
-                source, epoch, sequence = row
-                raise EventError(
-                    f"the number {sequence} of {source} in epoch {epoch} {what}, and an import assigns no numbers; "
-                    "nothing was imported"
-                )
+        for query, what in _CHECKS.items():
+            if row := db.execute(f"{query} ORDER BY i.line LIMIT 1", {"epoch": note(db, "epoch")}).fetchone():
+                raise EventError(_about(row, what))
         new = dict(db.execute(_NEW))
         db.execute("DELETE FROM temp.incoming")
     file.seek(start)
@@ -92,15 +92,22 @@ def plan_import(outbox: Outbox, file: BinaryIO) -> ImportPlan:
 def run_import(outbox: Outbox, file: BinaryIO, plan: ImportPlan, *, progress: Progress = no_progress) -> int:
     """Store the events that the outbox does not have; return how many. Run again after a failure, it continues."""
     stored = 0
-    for lot in _lots(read_lines(file)):
-        with outbox.writing() as db:
-            known = positions_of(db, [exported.event.id for exported in lot])
-            new = [exported for exported in lot if exported.event.id not in known]
-            if new:
-                _store(db, new)
-        stored += len(new)
-        progress(stored, plan.count)
-    outbox.wake_relay()
+    try:
+        for lot in _lots(read_lines(file)):
+            with outbox.writing() as db:
+                known = positions_of(db, [exported.event.id for exported in lot])
+                new = [exported for exported in lot if exported.event.id not in known]
+                if new:
+                    _store(db, new)
+            stored += len(new)
+            progress(stored, plan.count)
+    except OutboxError as error:
+        raise type(error)(
+            f"{error}; {stored} of {plan.count} events are imported, run it again for the rest"
+        ) from error
+    finally:
+        if stored:
+            outbox.wake_relay()
     return stored
 
 
@@ -113,9 +120,19 @@ def _lots(events: Iterable[ExportedEvent]) -> Iterator[list[ExportedEvent]]:
 def _note_incoming(db: Connection, lot: Sequence[ExportedEvent], lines: int) -> None:
     for number, exported in enumerate(lot, lines + 1):
         event, numbers = exported.event, exported.numbers
-        row = (event.id, event.source, numbers.epoch, numbers.sequence, exported.state)
-        if not db.execute("INSERT OR IGNORE INTO temp.incoming VALUES (?, ?, ?, ?, ?)", row).rowcount:
+        of_type = (None, None) if event.type == WITHHELD_TYPE else (event.type, numbers.typesequence)
+        row = (number, event.id, event.source, numbers.epoch, numbers.sequence, *of_type, exported.state)
+        if not db.execute("INSERT OR IGNORE INTO temp.incoming VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row).rowcount:
             raise EventError(f"line {number} has the id or the number of an earlier line; nothing was imported")
+
+
+def _about(found: tuple[int, int, str, str | None, str], what: str) -> str:
+    line, number, source, type_, epoch = found
+    within = f"{type_} of {plain(source)}" if type_ else plain(source)
+    return (
+        f"line {line}: the number {number} of {within} in epoch {quoted(epoch)} {what}, and an import assigns no "
+        "numbers; nothing was imported"
+    )
 
 
 def _store(db: Connection, new: Sequence[ExportedEvent]) -> None:
@@ -129,13 +146,14 @@ def _store(db: Connection, new: Sequence[ExportedEvent]) -> None:
         if exported.body is not None:
             bodies.append((position, exported.body))
         numbers = exported.numbers
+        # A stand-in is counted among the events of the type that it replaces.
+        counted = [("", numbers.sequence)]
+        if event.type != WITHHELD_TYPE:
+            counted.append((event.type, numbers.typesequence))
         db.executemany(
             "INSERT INTO numbers (source, epoch, type, last) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (source, epoch, type) DO UPDATE SET last = max(last, excluded.last)",
-            [
-                (event.source, numbers.epoch, "", numbers.sequence),
-                (event.source, numbers.epoch, event.type, numbers.typesequence),
-            ],
+            [(event.source, numbers.epoch, type_, number) for type_, number in counted],
         )
     insert_rows(db, EVENT_ROW, rows)
     if bodies:

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The section `[sourcepulse]` of the hgrc as checked values; a bad value is reported and its default used."""
+"""The section `[sourcepulse]` of the hgrc as checked values; a bad value is reported and its default used.
+
+This does not import Mercurial: the doctor decides by it as well, with what `hg config` prints instead of a `ui`.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ import socket
 import stat
 from typing import Any
 
-from mercurial import error
-
 from sourcepulse.events.record import Record
-from sourcepulse_hg.commands.declarations import KEYS, SECTION
+from sourcepulse_hg.commands.setting_keys import KEYS, SECTION
 
 DEFAULT_OUTBOX = b"sourcepulse/outbox.db"
 HIGHEST_MAX_CHANGESETS = 1000
+#: The words that Mercurial reads as yes and no.
+_YES = ("1", "yes", "true", "on", "always")
+_NO = ("0", "no", "false", "off", "never")
 
 
 class Settings(Record):
@@ -57,9 +61,13 @@ def silence(settings: Settings) -> str | None:
 
 def read_settings(repo: Any) -> Settings:
     """Read the settings of a repository; paths of a share are relative to the repository it shares."""
-    reader = SettingsReader(repo.ui)
-    dot_hg = repo.sharedpath
-    for key, _ in repo.ui.configitems(SECTION):
+    return settings_of(repo.ui, repo.sharedpath)
+
+
+def settings_of(ui: Any, dot_hg: bytes) -> Settings:
+    """Return the settings in a configuration for the repository with this `.hg` directory."""
+    reader = SettingsReader(ui)
+    for key, _ in ui.configitems(SECTION):
         if key not in KEYS and b":" not in key:
             reader.problem(key, "is an unknown setting")
     name = reader.name(os.path.dirname(dot_hg))
@@ -115,16 +123,14 @@ class SettingsReader:
         text = self.text(key)
         if text is None:
             return known[0] if isinstance(known, tuple) else known
-        try:
-            if isinstance(known, bool):
-                return self.ui.configbool(SECTION, key)
-            # Python would also read `+5` and `1_000`.
-            if isinstance(known, int) and text.isascii() and text.isdigit():
-                number = self.ui.configint(SECTION, key)
-                if number <= HIGHEST_MAX_CHANGESETS:
-                    return number
-        except error.ConfigError:
-            pass
+        if isinstance(known, bool):
+            if text.lower() in _YES + _NO:
+                return text.lower() in _YES
+        # Python would also read `+5` and `1_000`, and refuses thousands of digits.
+        elif isinstance(known, int) and text.isascii() and text.isdigit():
+            digits = text.lstrip("0") or "0"
+            if len(digits) <= len(str(HIGHEST_MAX_CHANGESETS)) and int(digits) <= HIGHEST_MAX_CHANGESETS:
+                return int(digits)
         if known is None or (isinstance(known, tuple) and text in known):
             return text
         if isinstance(known, tuple):

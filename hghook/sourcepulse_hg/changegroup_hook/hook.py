@@ -17,7 +17,7 @@ from typing import Any
 from sourcepulse.events.event import Event
 from sourcepulse.events.record import Record
 from sourcepulse_hg.changegroup_hook.mark import LOCK_NAME, read_mark
-from sourcepulse_hg.commands.declarations import SECTION
+from sourcepulse_hg.commands.setting_keys import SECTION
 from sourcepulse_hg.messages import Messages
 from sourcepulse_hg.pending.collect import RepositoryFiles, find_repository
 from sourcepulse_hg.pending.first_copy import ensure_folder, folder_lock

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from sourcepulse.events.event import Event
-from sourcepulse_hg.commands.declarations import SECTION
+from sourcepulse_hg.commands.setting_keys import SECTION
 from sourcepulse_hg.facts import Act, acting_user, comes_from_others, parse_entry, public_url, source_word
 from sourcepulse_hg.mapping.events import emitter_of
 from sourcepulse_hg.messages import Messages

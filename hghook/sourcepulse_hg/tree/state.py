@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.events.record import Record
-from sourcepulse_hg.commands.declarations import SECTION
+from sourcepulse_hg.commands.setting_keys import SECTION
 from sourcepulse_hg.settings import SettingsReader
 
 OPEN = "open"

@@ -44,11 +44,11 @@ def test_before_the_first_push_the_check_says_who_runs_the_relay(site: Site) -> 
     [
         ("root = /srv/elsewhere\nbroker = file:///tmp/log.db", "nothing is published: it lies outside"),
         ("broker = amqp://guest:s3cret@127.0.0.1:1/", "127.0.0.1:1 cannot be reached"),
-        ("broker = amqq://host/", "no broker"),
+        ("broker = amqq://host/", "!! broker"),
         ("broker_file = /nowhere/at/all", "cannot be read"),
-        ("outbox = /nowhere/at/all.db\nbroker = file:///tmp/log.db", "no outbox"),
+        ("outbox = /nowhere/at/all.db\nbroker = file:///tmp/log.db", "!! outbox"),
         ("publish = no", "publish = no"),
-        ("visibility = restricted\nbroker = file:///tmp/log.db", "no restricted broker"),
+        ("visibility = restricted\nbroker = file:///tmp/log.db", "!! restricted broker"),
         ("", "neither broker nor broker_file is set"),
     ],
 )
@@ -68,7 +68,7 @@ def test_a_relay_that_does_not_run_and_a_broker_that_was_changed_are_named(site:
         bind_broker(outbox, "public", "amqp://elsewhere:5672/%2F sourcepulse")
     code, said = checked(server)
     assert code == 1
-    assert "no relay             not running, and with relay = off pushes do not start one" in said
+    assert "!! relay             not running, and with relay = off pushes do not start one" in said
     assert f"run `sourcepulse outbox rebind --outbox {server.outbox}`" in said
     with lock_path(server.outbox).open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -89,7 +89,7 @@ def test_the_program_that_sends_is_looked_at_as_well(site: Site) -> None:
         hgrc.write(f"[extensions]\nfinder = {finder}\n")
     code, said = checked(server)
     assert code == 1
-    assert "no program           " in said
+    assert "!! program           " in said
     assert "cannot be run" in said
 
 
@@ -163,7 +163,7 @@ def test_first_copies_that_wait_are_named_and_recover_has_them_published(site: S
     outbox.parent.mkdir()
     code, said = checked(server)
     assert code == 1
-    assert "no first copies      not in the outbox yet: 2; the next push brings them, or hg sourcepulse-recover" in said
+    assert "!! first copies      not in the outbox yet: 2; the next push brings them, or hg sourcepulse-recover" in said
     recovered = server.hg("sourcepulse-recover")
     with relay_of(outbox):
         assert "a relay publishes them" in recovered.stdout + recovered.stderr

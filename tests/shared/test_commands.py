@@ -231,7 +231,7 @@ def test_check_names_a_relay_that_is_missing_and_one_that_the_next_push_starts(
 ) -> None:
     check = ["check", "--outbox", str(outbox), "--broker", f"file://{tmp_path}/log.db"]
     assert main(check) == 1
-    assert "no relay             not running: `sourcepulse relay` publishes what is pending" in capsys.readouterr().out
+    assert "!! relay             not running: `sourcepulse relay` publishes what is pending" in capsys.readouterr().out
     write_settings(str(outbox), identity(broker=f"file://{tmp_path}/log.db", broker_file=None))
     assert main(check) == 0
     assert "ok relay             not running; a push starts it" in capsys.readouterr().out

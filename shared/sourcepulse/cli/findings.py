@@ -17,6 +17,6 @@ class Finding(NamedTuple):
     well: bool = True
 
     def line(self) -> str:
-        """Write the finding as one line."""
+        """Write the finding as one line, which begins with `ok` or `!!`."""
         found = "".join(c if c.isprintable() else "?" for c in self.found)
-        return f"{'ok' if self.well else 'no'} {self.what:{_WHAT_WIDTH}}{found}"
+        return f"{'ok' if self.well else '!!'} {self.what:{_WHAT_WIDTH}}{found}"

@@ -47,7 +47,7 @@ def test_a_wrong_password_is_found(remote: RemoteBroker, tmp_path: Path, capsys:
     url = remote.url_of(user=(RELAY[0], "wr0ng"), options=options_of(remote))
     assert checked(url, tmp_path) == 1
     said = capsys.readouterr().out
-    assert said.startswith("no public broker")
+    assert said.startswith("!! public broker")
     assert "refuses" in said
     assert "wr0ng" not in said
 
@@ -75,5 +75,5 @@ def test_an_exchange_that_is_missing_and_may_not_be_made_is_found(
     url = remote.url_of(user=RELAY, options=options_of(remote))
     assert checked(url, tmp_path, "--exchange", "mistyped") == 1
     said = capsys.readouterr().out
-    assert "no public broker" in said
+    assert "!! public broker" in said
     assert "mistyped" in said

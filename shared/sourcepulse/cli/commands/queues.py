@@ -19,6 +19,7 @@ from sourcepulse.cli.common import add_json, add_settings, print_json, print_tab
 from sourcepulse.config import Config
 from sourcepulse.errors import EXIT_OK, BrokerError, NothingThereError, SourcePulseError
 from sourcepulse.events.event import format_time
+from sourcepulse.events.safe_text import plain
 
 HELP = "list the queues of a broker with owner, depth, limit and what they lost"
 
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
         for report in reports:
             print_json(_as_json(report))
         return EXIT_OK
+    if not reports:
+        print("no queue" if args.owner is None else f"no queue of {plain(args.owner)}")
     now = time.time()
     print_table(_HEADER, [_line(report, now) for report in reports])
     return EXIT_OK

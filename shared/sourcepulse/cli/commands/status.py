@@ -25,7 +25,7 @@ from sourcepulse.relay.health.metrics_file import current_metrics
 HELP = "show whether events flow: what is pending, sent and failed"
 
 INTERVAL_SECONDS = 2.0
-_LEAST_INTERVAL_SECONDS = 0.1
+_LEAST_INTERVAL_SECONDS = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

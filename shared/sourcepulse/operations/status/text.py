@@ -89,7 +89,7 @@ def _stream(name: str, stream: Mapping[str, Any], now: str) -> Iterator[str]:
         yield f"{_INDENT}{limits}"
     if stream["unroutable_since"] is not None:
         yield (
-            f"{_INDENT}trouble: events reach no queue since {stream['unroutable_since']}: nothing is subscribed, "
+            f"{_INDENT}note: events reach no queue since {stream['unroutable_since']}: nothing is subscribed, "
             "or the exchange and its bindings were removed"
         )
     if stream["last_error"] is not None:

@@ -88,7 +88,7 @@ def _repair(args: argparse.Namespace) -> int:
         print(f"{path} is a new file with {saved}; the former file is kept as {report.aside}")
     if report.unreadable or report.payloads_lost:
         logger.warning(
-            "%d places could not be read; the payloads of %d delivered events may be lost",
+            "%d places could not be read: whole events may be lost, and the payloads of %d delivered ones",
             report.unreadable,
             report.payloads_lost,
         )

@@ -38,6 +38,9 @@ WAITING_LONG_SECONDS = 60.0
 PACKAGE = "sourcepulse_hg"
 _HOOK = "sourcepulse_hg.changegroup"
 _IMPORT_FAILED = re.compile(r"failed to import extension \"?([\w.]+)\"?(.*)")
+#: What hg writes about a line that it cannot read, and what the doctor prints instead of the line.
+_UNREAD_LINE = re.compile(r"((?:config|parse) error at .+?:\d+: (?:unexpected leading whitespace)?).*")
+_NOT_A_SETTING = r"\1 (this line is no setting)"
 #: The doctor may run as root, who trusts only files of root; the pushers trust those of their group.
 _TRUST = ("--config", "trusted.users=*", "--config", "trusted.groups=*")
 _SECTIONS = ("extensions", "hooks", "sourcepulse")
@@ -153,7 +156,8 @@ def read_hgrc(root: Path, program: str | None) -> Hgrc:
         items = None
     errors = done.stderr.decode("utf-8", "replace").strip()
     if items is None or (done.returncode > 1 and not items):
-        raise SourcePulseError(f"hg config fails: {errors or done.returncode}")
+        # hg repeats the line that it cannot read, which may have a password anywhere.
+        raise SourcePulseError(f"hg config fails: {_UNREAD_LINE.sub(_NOT_A_SETTING, errors) or done.returncode}")
     return Hgrc(
         {item["name"]: item["value"] for item in items}, {item["name"]: item["source"] for item in items}, errors
     )

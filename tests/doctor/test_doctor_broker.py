@@ -10,8 +10,11 @@ import re
 import shlex
 import shutil
 import socket
+import ssl
+import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ import trustme
 from sourcepulse.brokers.management.api import Management
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import load
+from sourcepulse.operations.broker_setup.roles import topics
 from sourcepulse.operations.doctor.doctor import examine as diagnose
 from sourcepulse.operations.doctor.doctor import situation_of
 from sourcepulse.outbox.outbox import Outbox
@@ -157,6 +161,11 @@ def test_a_missing_virtual_host_is_named_and_created(clinic: Clinic) -> None:
     assert found.bad == ["SP302"]
     clinic.paste(*found.repair("SP302"))
     assert is_well(clinic.examine())
+    # What setup-broker grants.
+    (right,) = clinic.api.get("users", USER, "topic-permissions")
+    assert right["write"] == topics()
+    rights = {each["vhost"]: each for each in clinic.api.get("users", USER, "permissions")}["doctor-new"]
+    assert [rights["configure"], rights["write"], rights["read"]] == ["^$", "^sourcepulse$", "^$"]
 
 
 def test_a_missing_exchange_that_we_may_not_declare_is_named_and_declared(clinic: Clinic) -> None:
@@ -218,7 +227,7 @@ def test_another_authority_and_another_host_name_are_named(clinic: Clinic) -> No
     assert "trustme" in clinic.paste(*found.repair("SP205"))
     # The right one is where an admin has put it.
     shutil.copy(clinic.node.ca_file, clinic.folder / "pulse-ca.pem")
-    for options in (f"?ca={other}", "", "?heartbeat=20"):
+    for options in (f"?ca={other}", f"?ca={str(other).replace('/', '%2f')}", "", "?heartbeat=20"):
         found = clinic.examine(clinic.node.tls_url((USER, PASSWORD), options=options))
         assert found.bad == ["SP211"]
         clinic.paste(*found.repair("SP211"))
@@ -267,8 +276,55 @@ def test_the_way_over_stomp_and_to_several_hosts_is_looked_at(clinic: Clinic, sc
     url = f"{scheme}://{USER}:{{}}@127.0.0.1:{port}{{}}/{VHOST}{beside}"
     assert is_well(clinic.examine(url.format(PASSWORD, "")))
     assert clinic.examine(url.format(PASSWORD, ",127.0.0.1:1")).bad == ["SP202"]
-    (finding,) = [each for each in clinic.examine(url.format("wrong", "")).findings if each["state"] == "broken"]
-    assert finding["id"] in ("SP301", "SP310")
+    assert clinic.examine(url.format("wrong", "")).bad == ["SP301"]
+    assert clinic.examine(url.format("wrong", f",localhost:{port}")).bad == ["SP301"]
+    found = clinic.examine(url.format("wrong", ",127.0.0.1:1"))
+    assert found.bad == ["SP202", "SP301"]
+    assert found.repair("SP301")
+    missing = url.format(PASSWORD, f",localhost:{port}").replace(f"/{VHOST}", "/nosuch")
+    assert clinic.examine(missing).bad == ["SP302"]
+    if beside:
+        # The words of STOMP alone name the login.
+        assert clinic.examine(url.format("wrong", "").replace(f"={node.port}", "=1")).bad == ["SP301"]
+
+
+def test_a_url_without_a_password_is_named_and_no_command_sets_one(clinic: Clinic) -> None:
+    found = clinic.examine(clinic.url().replace(f":{PASSWORD}", ""))
+    assert found.bad == ["SP301"]
+    assert "names no password" in found.one("SP301")["found"]
+    assert found.repair("SP301") == []
+
+
+@contextmanager
+def tls_server(*names: str) -> Iterator[tuple[int, trustme.CA]]:
+    """Serve nothing but TLS handshakes with a certificate for these names until the end of the block."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with suppress(OSError), context.wrap_socket(connection, server_side=True):
+                        pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1], authority
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_wildcard_of_a_certificate_is_not_written_into_the_url(clinic: Clinic) -> None:
+    ca = clinic.folder / "wild.pem"
+    for names in (("*.example.test", "no-such-host.invalid", "localhost"), ("*.example.test",)):
+        with tls_server(*names) as (port, authority):
+            authority.cert_pem.write_to_path(str(ca))
+            found = clinic.examine(f"amqps://{USER}:{PASSWORD}@127.0.0.1:{port}/?ca={ca}")
+        assert found.bad == ["SP206"]
+        clinic.paste(*found.repair("SP206"))
+        host = "localhost" if "localhost" in names else "127.0.0.1"
+        assert f"@{host}:{port}/" in clinic.file.read_text()
 
 
 def test_a_port_that_drops_our_packets_is_named(clinic: Clinic) -> None:

@@ -69,6 +69,17 @@ def test_a_line_that_was_removed_from_the_hgrc_is_named_and_added(server: Reposi
     assert looked_at(server).bad == []
 
 
+@pytest.mark.parametrize("line", ["broker {}", "password {}", "\n broker = {}"])
+def test_a_line_that_mercurial_cannot_read_is_named_without_the_password_in_it(server: Repository, line: str) -> None:
+    secret = "S3C RET"
+    text = line.format(f"amqp://relay:{secret}@h/" if "broker" in line else secret)
+    hgrc(server).write_text(f"{hgrc(server).read_text()}\n{text}\n")
+    found = looked_at(server)
+    assert found.bad == ["SP509"]
+    assert f"{hgrc(server)}:" in found.one("SP509")["found"]
+    assert "S3C" not in str(found.findings)
+
+
 def test_an_extension_that_cannot_be_imported_is_named_and_its_line_corrected(server: Repository) -> None:
     hgrc(server).write_text(hgrc(server).read_text().replace(str(EXTENSION_FOLDER), "/nowhere/at/all"))
     found = looked_at(server)

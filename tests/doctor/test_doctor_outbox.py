@@ -7,6 +7,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from typing import BinaryIO
 
 import pytest
 
+from sourcepulse.brokers.url import hide_passwords
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.problems import set_problem
 from sourcepulse.relay.health.liveness import lock_path
+from sourcepulse.relay.health.second_relay import SECOND_RELAY, sentence
 from sourcepulse.relay.on_demand import start_path
 from sourcepulse.relay.relay import is_relayed
 from sourcepulse.testing import system_event
@@ -115,6 +118,39 @@ def test_a_second_relay_that_holds_the_lock_is_named_and_ended(settings: Path, o
         first.wait(LIMIT_SECONDS)
     with relayed(settings, outbox):
         assert is_well(examine("--config", settings))
+
+
+def test_a_password_never_occurs_in_the_report_wherever_it_stands(tmp_path: Path, outbox: Path) -> None:
+    # A test of the hgrc is with those of Mercurial.
+    secret = "s3cr@t wo:rd"
+    url = f"amqp://relay:{secret}@127.0.0.1:1/x"
+    command = shlex.join(["sourcepulse", "relay", "--outbox", str(outbox), "--broker", url.replace(secret, "s3cr%40t")])
+    with started(command) as relay:
+        wait_until(lambda: is_relayed(outbox))
+        with Outbox.open(outbox) as opened:
+            set_problem(opened, SECOND_RELAY, sentence(relay.pid))
+            set_problem(opened, "test", f"{'x' * 560} {url} or --broker={url} and {url}?token=s3cr%40t")
+            opened.remember_origin("hg", f"/nowhere/{url}/.hg")
+        for options in ((), ("--json",)):
+            given = ("--outbox", str(outbox), "--broker", url.replace(secret, "s3cr%40t"))
+            ran = run_command("doctor", *options, *given)
+            assert "SP403" in ran.stdout
+            assert "relay:***@127.0.0.1" in ran.stdout
+            assert "s3cr" not in ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("to amqp://u:p@w@h:1/v and amqps://u2@h2", "to amqp://u:***@h:1/v and amqps://u2@h2"),
+        ("--broker=amqp://u:a b/c@h", "--broker=amqp://u:***@h"),
+        ("amqp://u:p/w?x#y@h:1,h2:2/v", "amqp://u:***@h:1,h2:2/v"),
+        ("amqp://:pw@h", "amqp://:***@h"),
+        ("amqp://h:5672 refuses a@b, file:///a@b/log.db too", "amqp://h:5672 refuses a@b, file:///a@b/log.db too"),
+    ],
+)
+def test_passwords_in_a_text_are_hidden_and_the_rest_is_kept(text: str, shown: str) -> None:
+    assert hide_passwords(text) == shown
 
 
 def test_a_hung_relay_is_named_and_ended(settings: Path, outbox: Path) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import threading
@@ -16,7 +17,7 @@ from sourcepulse.operations.doctor.finding import Finding, Job, State, broken, u
 from sourcepulse.operations.doctor.page import GROUPS, PAGE, page
 from sourcepulse.operations.doctor.runner import run_jobs
 from sourcepulse.operations.doctor.table import Words, table
-from support.doctor import examine
+from support.doctor import examine, paste
 
 #: What the doctor was made for; a test of this folder seeds each on real parts.
 BREAKAGES = {
@@ -75,7 +76,18 @@ def test_values_are_quoted_for_the_shell_and_words_are_not() -> None:
     finding = broken("SP401", "/a b", "x", start=Words("run it"))
     assert finding.commands == ("run it",)
     assert broken("SP103", "f", "x", file="/a b").commands == ("chmod o-r '/a b'",)
+    assert broken("SP103", "f", "x", file=None).commands == ()
     assert "\x1b" not in unchecked("SP401", "o", "\x1b[2J").found
+
+
+def test_a_command_for_a_file_whose_name_is_any_bytes_works_as_printed(tmp_path: Path) -> None:
+    for name in (b"\xffe\n", b"it's\t\\x", "é b".encode(), b"\x80'"):
+        file = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))
+        file.touch(0o644)
+        (command,) = broken("SP103", file, "x", file=file).commands
+        assert command.isprintable()
+        paste(command)
+        assert file.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_check_that_hangs_or_fails_is_reported_and_the_others_are_kept() -> None:

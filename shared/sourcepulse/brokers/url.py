@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
 from sourcepulse.errors import ConfigError
+from sourcepulse.events.redaction import redact_query
 
 #: Every scheme, with the port that is used if the URL names none (0: no port).
 SCHEMES = {
@@ -41,6 +42,12 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _USER_END = re.compile(r"[:/?#]")
 _NO_PORT = re.compile(r":(?![0-9]{1,5}(?:[,/?]|$))[^,\]]*$")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+#: In a text of any kind: a user and what may be a password, up to the last `@` of the word; or, if the word has none
+#: and what follows the user is no port, up to the last `@` before another URL, because a password may contain spaces.
+_LOGIN = re.compile(
+    r"(?i)\b(?!file:///)(?P<scheme>[a-z][a-z0-9+.-]+://)(?P<user>[^\s:/?#@]*)"
+    r"(?:(?P<rest>\S*)@|:(?![0-9]{1,5}(?:\W|$))(?:(?!://)[^\n])*@)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +129,15 @@ def redact(text: str) -> str:
     place, question, query = place.partition("?")
     shown = [_redact_option(item) for item in query.split("&")]
     return f"{scheme}{separator}{place}{question}{'&'.join(shown)}"
+
+
+def hide_passwords(text: str) -> str:
+    """Return a text of any kind without the passwords of the URLs in it; their users and hosts are kept."""
+    return redact_query(_LOGIN.sub(_hide_login, text))
+
+
+def _hide_login(match: re.Match[str]) -> str:
+    return match[0] if match["rest"] == "" else f"{match['scheme']}{match['user']}:{_HIDDEN}@"
 
 
 def _redact_option(item: str) -> str:

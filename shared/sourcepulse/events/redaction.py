@@ -22,6 +22,9 @@ def redact_urls(text: str) -> str:
     """Return the text without credentials in its URLs."""
     if "://" in text:
         text = _USERINFO.sub(r"\1", text)
-    if "=" in text:
-        text = _QUERY.sub(rf"\1{REDACTED}", text)
-    return text
+    return redact_query(text)
+
+
+def redact_query(text: str) -> str:
+    """Return the text without the values of sensitive parameters of its URLs."""
+    return _QUERY.sub(rf"\1{REDACTED}", text) if "=" in text else text

@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from sourcepulse.brokers.url import hide_passwords
 from sourcepulse.events.safe_text import plain, short
 from sourcepulse.operations.doctor.table import Entry, table
 
@@ -45,6 +46,12 @@ class Finding:
     commands: tuple[str, ...] = ()
     #: Whether it counts that this was not checked; not if a setting would be needed that most sites do not have.
     counts: bool = True
+
+    def __post_init__(self) -> None:
+        # Here, so that no check can forget it: a command line or a damaged file may have any text.
+        for name in ("about", "found", "advice"):
+            object.__setattr__(self, name, hide_passwords(getattr(self, name)))
+        object.__setattr__(self, "commands", tuple(map(hide_passwords, self.commands)))
 
     @property
     def entry(self) -> Entry:
@@ -113,4 +120,5 @@ def _bad(state: State, id_: str, about: object, found: str, values: dict[str, ob
 
 
 def _line(text: object) -> str:
-    return short(plain(str(text)), FOUND_MAX_CHARACTERS)
+    # Before it is cut, because what is left of a URL may not look like one.
+    return short(plain(hide_passwords(str(text))), FOUND_MAX_CHARACTERS)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import SYSTEM_FILE, Config
 from sourcepulse.errors import SourcePulseError
-from sourcepulse.operations.doctor.table import Words
+from sourcepulse.operations.doctor.table import Words, shell_words
 from sourcepulse.outbox.outbox import Origin, Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.streams import Place
@@ -97,7 +96,7 @@ class Situation:
                 ]
         if self.is_argument("broker") and (url := self.config.broker()) is not None:
             words += ["--broker", "URL" if url.has_password else str(self.config.require("broker"))]
-        return Words(shlex.join(words))
+        return shell_words(words)
 
     def _word(self, key: str) -> str:
         value = str(self.outbox) if key == "outbox" else self.config.require(key)

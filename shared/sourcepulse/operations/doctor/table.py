@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from string import Formatter
 
 
@@ -33,13 +32,14 @@ class Entry:
     repair: tuple[str, ...] = ()
 
     def commands(self, values: Mapping[str, object]) -> tuple[str, ...]:
-        """Return the commands with these values, quoted for a shell."""
+        """Return the commands with these values, quoted for a shell; one whose value is None is left out."""
         quoted = {name: value if isinstance(value, Words) else _quoted(value) for name, value in values.items()}
-        return tuple(command.format_map(quoted) for command in self.repair)
+        left_out = {name for name, value in values.items() if value is None}
+        return tuple(command.format_map(quoted) for command in self.repair if not _names(command) & left_out)
 
     def names(self) -> set[str]:
         """Return the names of the values that the commands and the advice need."""
-        return {name for text in (*self.repair, self.advice) for _, name, _, _ in Formatter().parse(text) if name}
+        return _names(self.advice).union(*map(_names, self.repair))
 
 
 @cache
@@ -52,9 +52,25 @@ def table() -> Mapping[str, Entry]:
     }
 
 
+def _names(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+def shell_words(words: Iterable[object]) -> Words:
+    """Return words quoted for bash, in one line of printable characters: a file name may be any bytes."""
+    return Words(" ".join(map(_quoted, words)))
+
+
 def _quoted(value: object) -> str:
-    if isinstance(value, str | Path):
-        return shlex.quote(str(value))
     if isinstance(value, tuple | list):
-        return shlex.join(map(str, value))
-    return shlex.quote(str(value))
+        return shell_words(value)
+    text = str(value)
+    return shlex.quote(text) if text.isprintable() else f"$'{''.join(map(_escaped, text))}'"
+
+
+def _escaped(character: str) -> str:
+    if character in "'\\":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))

@@ -11,7 +11,7 @@ from sourcepulse.brokers.probe import probe
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.events.topics import FAMILIES
 from sourcepulse.operations.doctor.checks.network import reach
-from sourcepulse.operations.doctor.finding import Finding, Job, State, broken, unchecked, well
+from sourcepulse.operations.doctor.finding import Finding, Job, broken, unchecked, well
 from sourcepulse.operations.doctor.situation import Situation
 from sourcepulse.relay.destination import STREAMS
 from sourcepulse.relay.streams import Place
@@ -41,10 +41,9 @@ def _broker(situation: Situation, place: Place, prefix: str) -> Iterator[Finding
     if url.scheme == "file":
         yield from _without_rights(situation, place, prefix)
         return
-    way = list(reach(situation, url, prefix))
-    yield from way
-    failed = [finding for finding in way if finding.state is State.BROKEN]
-    if len(failed) >= len(url.hosts):
+    way = reach(situation, url, prefix)
+    yield from way.findings
+    if not way.reached:
         yield unchecked("SP301", place, "the rights at a broker that cannot be reached")
         return
     if url.scheme.endswith("+activemq"):
@@ -53,9 +52,9 @@ def _broker(situation: Situation, place: Place, prefix: str) -> Iterator[Finding
     # Imported here, because it loads the client's library, which an embedded log does not need.
     from sourcepulse.operations.doctor.checks.rights import rights
 
-    found = list(rights(situation, place, prefix, families(situation)))
+    found = list(rights(situation, place, prefix, families(situation), way.reached))
     yield from found
-    if not found and not failed:
+    if not found and len(way.reached) == len(url.hosts):
         known = ", ".join(families(situation))
         yield well("SP201", place, f"reached, and the relay may publish there: {known}")
 

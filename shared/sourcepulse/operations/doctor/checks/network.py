@@ -8,18 +8,18 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
-from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits, NameLookupTimeoutError
+from sourcepulse.brokers.bounded_socket import BoundedSocket, Limits, NameLookupTimeoutError, resolve
 from sourcepulse.brokers.tls import context_of, describe_tls
 from sourcepulse.brokers.url import BrokerUrl, host_text
 from sourcepulse.errors import BrokerRefusedUsError
-from sourcepulse.operations.doctor.finding import Finding, Job, broken, warning
+from sourcepulse.operations.doctor.finding import Finding, Job, State, broken, warning
 from sourcepulse.operations.doctor.runner import run_jobs
 from sourcepulse.operations.doctor.situation import Situation
 
@@ -27,30 +27,47 @@ from sourcepulse.operations.doctor.situation import Situation
 CONNECT_LIMIT_SECONDS = 4.0
 #: How many files are tried for the authority.
 AUTHORITIES_MAX = 8
+#: For all names of a certificate.
+RESOLVE_LIMIT_SECONDS = 2.0
 CERTIFICATE_LOW_DAYS = 14
 _DAY_SECONDS = 86_400.0
 
+#: What may be written into a URL and a sed script as it is.
+_HOST_NAME = re.compile(r"[A-Za-z0-9._:-]+")
+_CA = re.compile(r"""(?<=[?&])ca=([^&\s"']*)""")
 #: OpenSSL's codes of verification errors (x509_vfy.h).
 _EXPIRED = frozenset({10})
 _OTHER_NAME = frozenset({62, 64})
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21, 24})
 
 
-def reach(situation: Situation, url: BrokerUrl, prefix: str) -> Iterator[Finding]:
-    """Yield what is wrong on the way to each host of a URL; nothing if all can be reached."""
+class Way(NamedTuple):
+    """What is wrong on the way to the hosts of a URL, and those that can be reached all the same."""
+
+    findings: list[Finding]
+    reached: list[tuple[str, int]]
+
+
+def reach(situation: Situation, url: BrokerUrl, prefix: str) -> Way:
+    """Try the way to each host of a URL."""
     try:
         tls = context_of(url)
     except BrokerRefusedUsError as error:
         host, port = url.hosts[0]
         place = situation.url_place(prefix)
-        yield broken("SP207", url, str(error), where=place, address=host_text(host, port))
-        return
-    hosts = [
-        Job(id="SP203", about=str(url), run=partial(_host, situation, url, prefix, host, port, tls))
-        for host, port in url.hosts
-    ]
+        return Way([broken("SP207", url, str(error), where=place, address=host_text(host, port))], [])
+    reached: set[tuple[str, int]] = set()
+
+    def look(host: str, port: int) -> Iterator[Finding]:
+        found = list(_host(situation, url, prefix, host, port, tls))
+        if not any(finding.state is State.BROKEN for finding in found):
+            reached.add((host, port))
+        yield from found
+
+    hosts = [Job(id="SP203", about=str(url), run=partial(look, host, port)) for host, port in url.hosts]
     # Beside each other, because each may need its whole time.
-    yield from run_jobs(hosts, limit_s=3 * CONNECT_LIMIT_SECONDS)
+    found = run_jobs(hosts, limit_s=3 * CONNECT_LIMIT_SECONDS)
+    return Way(found, [each for each in url.hosts if each in reached])
 
 
 def _host(
@@ -103,11 +120,11 @@ def _certificate(
         host = str(values["host"])
         names = _names_in_certificate(url, host, int(str(values["port"])))
         if names:
-            # A sed script: the host stands between an @ or the slashes, and the port or the path.
-            script = rf"s#([@/,]){re.escape(host)}([:/,?]|$)#\1{names[0]}\2#"
-            file = situation.url_file(prefix) or "FILE"
+            name, file = _name_to_use(names), situation.url_file(prefix)
+            # The host stands between an @ or the slashes, and the port or the path.
+            script = rf"s#([@/,])\[?{re.escape(host)}\]?([]:/,?\"']|$)#\1{name}\2#I"
             found += f"; it is for {', '.join(names)}"
-            return broken("SP206", url, found, script=script, file=file, **values)
+            return broken("SP206", url, found, script=script if name else None, file=file, **values)
         return broken("SP207", url, found, **values)
     if error.verify_code in _UNKNOWN_AUTHORITY:
         return _unknown_authority(situation, url, prefix, found, values)
@@ -121,13 +138,19 @@ def _unknown_authority(
     ca, file = url.option("ca"), situation.url_file(prefix)
     found += f" (trusted: {ca or 'the authorities of the system'})"
     right = None if file is None else _right_authority(url, str(values["host"]), int(str(values["port"])), ca, file)
-    if right is None:
+    if file is None or right is None:
         return broken("SP205", url, found, **values)
-    old, new = (f"ca={quote(name, safe='/')}" for name in (ca or "", str(right)))
+    old, new = _written(file, ca or ""), f"ca={quote(str(right), safe='/')}"
     # With options or without, alone in its file or within quotes.
     plain = r"""(s://[^"'?[:space:]]+)"""
     script = f"s#{re.escape(old)}#{new}#" if ca else rf"s#{plain}\?#\1?{new}\&#; t; s#{plain}#\1?{new}#"
     return broken("SP211", url, f"{found}; {right} has the right one", script=script, file=file, **values)
+
+
+def _written(file: Path, ca: str) -> str:
+    """Return the option ca as the file has it; any of its characters may be written as %HH."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return next((match[0] for match in _CA.finditer(text) if unquote(match[1]) == ca), f"ca={quote(ca, safe='/')}")
 
 
 def _right_authority(url: BrokerUrl, host: str, port: int, ca: str | None, file: Path) -> Path | None:
@@ -144,6 +167,20 @@ def _right_authority(url: BrokerUrl, host: str, port: int, ca: str | None, file:
         except BrokerRefusedUsError:
             # It is another kind of file, such as a key.
             continue
+    return None
+
+
+def _name_to_use(names: Sequence[str]) -> str | None:
+    """Return the name to be written into the URL: one that resolves here; None if there is none."""
+    until = time.monotonic() + RESOLVE_LIMIT_SECONDS
+    for name in names:
+        # Also no wildcard.
+        if _HOST_NAME.fullmatch(name):
+            try:
+                resolve(name, 0, until)
+            except (OSError, UnicodeError):
+                continue
+            return f"[{name}]" if ":" in name else name
     return None
 
 

@@ -5,15 +5,17 @@
 from __future__ import annotations
 
 import os
-import shlex
+import re
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from sourcepulse.brokers.url import hide_passwords
+from sourcepulse.events.redaction import REDACTED, SENSITIVE
 from sourcepulse.operations.doctor.finding import Finding, Job, broken, program, unchecked, warning, well
 from sourcepulse.operations.doctor.situation import OutboxState, Situation
-from sourcepulse.operations.doctor.table import Words
+from sourcepulse.operations.doctor.table import Words, shell_words
 from sourcepulse.relay.health.liveness import LOOP_MAX_SECONDS, last_loop_at
 from sourcepulse.relay.health.second_relay import SECOND_RELAY, lock_holder, sentence
 from sourcepulse.relay.on_demand import START_SECONDS, failed_start, is_on_demand
@@ -23,6 +25,9 @@ from sourcepulse.wake.send import wake_path
 
 #: A relay that runs sends an event within a second; a failed attempt is repeated within 30 s.
 WAITING_LONG_SECONDS = 60.0
+
+#: Any program may hold a lock, and its password may follow an option or `=`.
+_SECRET_OPTION = re.compile(rf"(?P<name>--?[\w-]*{SENSITIVE})(?P<value>=.*)?$", re.IGNORECASE)
 
 UNIT = Path("/etc/systemd/system/sourcepulse-relay.service")
 
@@ -38,7 +43,7 @@ def start_command(situation: Situation) -> Words:
     """Return the command that starts the relay: the service, if there is one."""
     if UNIT.exists() and shutil.which("systemctl"):
         return Words(f"systemctl restart {UNIT.stem}")
-    return Words(f"{shlex.quote(program())} relay {situation.options()}")
+    return Words(f"{shell_words([program()])} relay {situation.options()}")
 
 
 def _relay(situation: Situation, state: OutboxState) -> Iterator[Finding]:
@@ -127,4 +132,12 @@ def _command_of(pid: int) -> str:
         raw = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return "its command is not visible here"
-    return " ".join(part.decode("utf-8", "replace") for part in raw.split(b"\0") if part)
+    words = [part.decode("utf-8", "replace") for part in raw.split(b"\0") if part]
+    # One by one, because a password may contain spaces.
+    shown = [hide_passwords(word) for word in words]
+    for number, word in enumerate(words):
+        if (match := _SECRET_OPTION.match(word)) and match["value"]:
+            shown[number] = f"{match['name']}={REDACTED}"
+        elif match and number + 1 < len(words):
+            shown[number + 1] = REDACTED
+    return " ".join(shown)

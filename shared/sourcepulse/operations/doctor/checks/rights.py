@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import amqp
 from amqp import exceptions
@@ -31,10 +30,17 @@ from sourcepulse.brokers.stomp.connection import StompConnection
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 from sourcepulse.events.topics import FAMILIES
+from sourcepulse.operations.broker_setup.roles import ROLES, User, rights_of, topics
 from sourcepulse.operations.doctor.finding import Finding, broken, unchecked, well
 from sourcepulse.operations.doctor.situation import Situation
-from sourcepulse.operations.doctor.table import Words
+from sourcepulse.operations.doctor.table import Words, shell_words
+from sourcepulse.relay.destination import STREAMS
 from sourcepulse.relay.streams import Place
+
+
+class _RightsHiddenError(BrokerUnavailableError):
+    """STOMP lets us log in, and AMQP, which names what is not allowed, does not answer."""
+
 
 #: For connecting and logging in, and for each request.
 CONNECT_LIMIT_SECONDS = 5.0
@@ -45,6 +51,17 @@ _KEY = "doctor.check"
 _PRODUCT = "RabbitMQ"
 _TOPIC_REFUSED = re.compile(r"ACCESS_REFUSED - (?:write )?access to topic '")
 _MEMORY = "memory"
+_STREAM_OF = {prefix: stream for stream, prefix in STREAMS}
+_LOGIN_REFUSED = re.compile(r"access refused for user|non-loopback access denied", re.IGNORECASE)
+_HIDDEN, _FAILED = "SP305", "SP209"
+#: The most specific first.
+_REFUSALS: dict[type[BrokerUnavailableError], str] = {
+    LoginRefusedError: "SP301",
+    VhostMissingError: "SP302",
+    VhostRefusedError: "SP303",
+    BrokerRefusedUsError: "SP310",
+    _RightsHiddenError: _HIDDEN,
+}
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _URL_OF_FILE = "open(sys.argv[1]).read()"
@@ -52,41 +69,66 @@ _URL_OF_TOML = "tomllib.load(open(sys.argv[1], 'rb'))['{key}']"
 _PRINT_FROM_URL = "import sys, tomllib, urllib.parse as u; print(u.unquote(u.urlsplit({url}.strip()).password))"
 
 
-def rights(situation: Situation, place: Place, prefix: str, families: Sequence[str]) -> Iterator[Finding]:
-    """Yield what keeps events of these families from being published, in the order in which RabbitMQ checks it."""
+def rights(
+    situation: Situation, place: Place, prefix: str, families: Sequence[str], hosts: Sequence[tuple[str, int]]
+) -> Iterator[Finding]:
+    """Yield what keeps events of these families from being published, in the order in which RabbitMQ checks it.
+
+    Every one of the hosts is asked to accept our login; the rights are looked at where it is accepted first.
+    """
     look = _Look(situation, place, prefix)
-    url = place.url
-    if url.scheme.endswith("+rabbitmq"):
-        # STOMP names no reasons, so its login alone is tried, and the rest over AMQP beside it.
+    refusals: list[tuple[str, BrokerUnavailableError]] = []
+    opened: AmqpConnection | None = None
+    for host in hosts:
         try:
-            _stomp_login(place)
+            connection = _log_in(replace(place.url, hosts=(host,)))
         except BrokerUnavailableError as error:
-            yield look.refused(error)
-            return
-        url = amqp_beside(url)
-    connection = AmqpConnection(url, connect_limit_s=CONNECT_LIMIT_SECONDS, call_limit_s=CALL_LIMIT_SECONDS)
-    try:
-        connection.open()
-    except BrokerUnavailableError as error:
-        if url is not place.url and not isinstance(error, BrokerRefusedUsError):
-            yield unchecked("SP305", place, f"rights cannot be checked over STOMP, and AMQP does not answer: {error}")
-            return
-        yield look.refused(error)
+            refusals.append((host[0], error))
+            continue
+        if opened is None:
+            opened = connection
+        else:
+            connection.abandon()
+    yield from look.refused(refusals, somewhere_accepted=opened is not None)
+    if opened is None:
         return
     try:
-        yield from look.exchange_and_topics(connection, families)
+        yield from look.exchange_and_topics(opened, families)
     except BrokerUnavailableError as error:
-        yield look.blocked(connection) if connection.blocked else broken("SP209", place, str(error), where=look.where)
+        yield look.blocked(opened) if opened.blocked else broken("SP209", place, str(error), where=look.where)
     finally:
-        connection.abandon()
+        opened.abandon()
 
 
-def _stomp_login(place: Place) -> None:
-    connection = StompConnection(place.url, connect_limit_s=CONNECT_LIMIT_SECONDS, call_limit_s=CALL_LIMIT_SECONDS)
+def _log_in(url: BrokerUrl) -> AmqpConnection:
+    """Return a connection that names reasons: over STOMP the login alone is tried, and the rest over AMQP beside it."""
+    limits = {"connect_limit_s": CONNECT_LIMIT_SECONDS, "call_limit_s": CALL_LIMIT_SECONDS}
+    refusal: BrokerRefusedUsError | None = None
+    is_stomp = url.scheme.endswith("+rabbitmq")
+    if is_stomp:
+        stomp = StompConnection(url, **limits)
+        try:
+            stomp.open()
+        except BrokerRefusedUsError as error:
+            refusal = error
+        finally:
+            stomp.close()
+    connection = AmqpConnection(amqp_beside(url) if is_stomp else url, **limits)
     try:
         connection.open()
-    finally:
-        connection.close()
+    except BrokerRefusedUsError:
+        raise
+    except BrokerUnavailableError as error:
+        if refusal is not None:
+            raise (LoginRefusedError(str(refusal)) if _LOGIN_REFUSED.search(str(refusal)) else refusal) from None
+        if is_stomp:
+            why = f"rights cannot be checked over STOMP, and AMQP does not answer: {error}"
+            raise _RightsHiddenError(why) from None
+        raise
+    if refusal is not None:
+        connection.abandon()
+        raise refusal
+    return connection
 
 
 class _Look:
@@ -96,25 +138,43 @@ class _Look:
         self._prefix = prefix
         self.where = situation.url_place(prefix)
         user = place.url.user or "guest"
-        pattern = f"^{re.escape(place.exchange)}$"
+        role = next(role for role in ROLES.values() if role.publishes and role.stream == _STREAM_OF[prefix])
+        # What setup-broker grants, and no more.
+        allowed = rights_of(User(user, role), place.exchange, dead_letters=False)
         self._values: dict[str, object] = {
             "where": self.where,
             "broker_host": other_host(place.url),
             "user": user,
             "vhost": place.url.vhost,
             "exchange": place.exchange,
-            "exchanges": pattern,
+            "configure": allowed.configure,
+            "write": allowed.write,
+            "read": allowed.read,
+            "topics": topics(),
+            "definitions": self._definition(),
         }
 
-    def refused(self, error: BrokerUnavailableError) -> Finding:
-        """Return the finding for a refused or failed login."""
-        if isinstance(error, LoginRefusedError):
-            return self._broken("SP301", str(error), password=self._print_password())
-        if isinstance(error, VhostMissingError):
-            return self._broken("SP302", str(error))
-        if isinstance(error, VhostRefusedError):
-            return self._broken("SP303", str(error))
-        return self._broken("SP310" if isinstance(error, BrokerRefusedUsError) else "SP209", str(error))
+    def refused(
+        self, refusals: Sequence[tuple[str, BrokerUnavailableError]], *, somewhere_accepted: bool
+    ) -> Iterator[Finding]:
+        """Yield a finding for each kind of refusal by the hosts; failures only if nothing else is known."""
+        by_id: dict[str, list[tuple[str, str]]] = {}
+        for host, error in refusals:
+            id_ = next((id_ for kind, id_ in _REFUSALS.items() if isinstance(error, kind)), _FAILED)
+            by_id.setdefault(id_, []).append((host, str(error)))
+        if somewhere_accepted or len(by_id) > 1:
+            by_id.pop(_FAILED, None)
+        for id_, found in by_id.items():
+            text = "; ".join(error for _, error in found)
+            if id_ == _HIDDEN:
+                yield unchecked(id_, self._place, text)
+                continue
+            hosts = [host for host, _ in found if host not in _LOOPBACK]
+            more: dict[str, object] = {"broker_host": " and at ".join(hosts)}
+            if id_ == "SP301":
+                more["password"] = self._print_password()
+                text += "" if self._place.url.has_password else "; the URL names no password"
+            yield self._broken(id_, text, **more)
 
     def blocked(self, connection: AmqpConnection) -> Finding:
         """Return the finding for a broker that takes no messages now."""
@@ -136,8 +196,7 @@ class _Look:
             elif _TOPIC_REFUSED.match(error):
                 refused[family] = error
             else:
-                configure = self._values["exchanges"] if self._may_declare(connection) else "^$"
-                yield self._broken("SP305", error, configure=configure)
+                yield self._broken("SP305", error)
                 return
         needed = [family for family in families if family in refused]
         if needed:
@@ -155,11 +214,7 @@ class _Look:
                 return [well("SP304", self._place, f"the exchange {exchange!r} is missing; the relay declares it")]
             if may is None:
                 return [unchecked("SP304", self._place, f"the exchange {exchange!r} is missing: {text}")]
-            return [
-                self._broken(
-                    "SP304", f"{text}; {connection.host} does not let us declare it", definitions=self._definition()
-                )
-            ]
+            return [self._broken("SP304", f"{text}; {connection.host} does not let us declare it")]
         if code is not None:
             return [self._broken("SP310", text)]
         # A declaration of what is there changes nothing, and RabbitMQ compares it, if we have the right to.
@@ -204,27 +259,28 @@ class _Look:
         }
         return json.dumps({"exchanges": [exchange]})
 
-    def _print_password(self) -> Words:
-        """Return a command that prints the password of the URL, which must not appear in a command itself."""
+    def _print_password(self) -> Words | None:
+        """Return a command that prints the password of the URL, which must not appear in a command itself.
+
+        None if the URL has none.
+        """
+        if not self._place.url.has_password:
+            return None
         file = self._situation.url_file(self._prefix)
         if file is None:
             return Words('(read -rs password && echo "$password")')
         is_toml = not self._situation.config.text(f"{self._prefix}broker_file")
         url = _URL_OF_TOML.format(key=f"{self._prefix}broker") if is_toml else _URL_OF_FILE
-        return Words(_python(_PRINT_FROM_URL.format(url=url), file))
+        return shell_words(["python3", "-c", _PRINT_FROM_URL.format(url=url), file])
 
     def _broken(self, id_: str, found: str, **more: object) -> Finding:
-        return broken(id_, self._place, found, **self._values, **more)
+        return broken(id_, self._place, found, **self._values | more)
 
 
 def other_host(url: BrokerUrl) -> str:
     """Return the host of a broker, "" if that is this machine."""
     host = url.hosts[0][0]
     return "" if host in _LOOPBACK else host
-
-
-def _python(program: str, file: Path) -> str:
-    return shlex.join(["python3", "-c", program, str(file)])
 
 
 def _answer(connection: AmqpConnection, exchange: str, **how: object) -> tuple[int | None, str]:

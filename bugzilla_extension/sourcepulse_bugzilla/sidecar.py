@@ -13,7 +13,8 @@ import threading
 from pathlib import Path
 
 from sourcepulse.cli.commands.relay import RELAY_SETTINGS, print_reports, warn_of_doubts
-from sourcepulse.cli.common import add_settings, settings
+from sourcepulse.cli.common import add_settings, log_once, settings
+from sourcepulse.cli.waiting import wait_out
 from sourcepulse.config import Config, readable_by_others
 from sourcepulse.errors import EXIT_OK, EXIT_REFUSED, ConfigError, RelayRunningError
 from sourcepulse.relay.assemble import open_relay
@@ -51,7 +52,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until stopped (SIGTERM, SIGINT), or do everything once."""
+    """Serve until stopped (SIGTERM, SIGINT), or do everything once.
+
+    A service waits for what makes it fail, see `wait_out`; in a terminal that is an error at once.
+    """
+    with Stop() as stop:
+        _end_on_signals(stop)
+        manager = ServiceManager(os.environ)
+        if not manager.is_listening or args.once or args.reconcile or args.claim:
+            return _run(args, stop)
+
+        def ended(wait_s: float) -> bool:
+            stop.wait(wait_s)
+            return stop.is_set()
+
+        return wait_out(lambda: _run(args, stop), manager, ended=ended, explain=lambda error: str(args.explain(error)))
+
+
+def _run(args: argparse.Namespace, stop: Stop) -> int:
     config = settings(args)
     folder = Path(os.path.realpath(args.bugzilla))
     work = Work(
@@ -63,18 +81,18 @@ def run(args: argparse.Namespace) -> int:
     group = _group(args.group)
     relays = not args.no_relay and config.broker() is not None
     if relays:
-        warn_of_doubts(config)
+        warn_of_doubts(args, config)
     elif not args.no_relay:
-        logger.info("no broker is set: events stay in the outbox until `sourcepulse relay` sends them")
+        log_once(
+            args, "no broker is set: events stay in the outbox until `sourcepulse relay` sends them", level=logging.INFO
+        )
     if readable_by_others(work.outbox):
-        logger.warning("%s can be read by others, and may hold what is not public: chmod 600", work.outbox)
-    with Stop() as stop:
-        _end_on_signals(stop)
-        if args.claim:
-            claim(work, stop, ServiceManager(os.environ))
-        if args.once or args.reconcile:
-            return _once(args, config, work, stop, relays=relays)
-        return _serve(args, config, work, stop, group=group, relays=relays)
+        log_once(args, f"{work.outbox} can be read by others, and may hold what is not public: chmod 600")
+    if args.claim:
+        claim(work, stop, ServiceManager(os.environ))
+    if args.once or args.reconcile:
+        return _once(args, config, work, stop, relays=relays)
+    return _serve(args, config, work, stop, group=group, relays=relays)
 
 
 def _serve(args: argparse.Namespace, config: Config, work: Work, stop: Stop, *, group: int | None, relays: bool) -> int:
@@ -85,7 +103,8 @@ def _serve(args: argparse.Namespace, config: Config, work: Work, stop: Stop, *, 
     try:
         Service(work, group=group, stop=stop, manager=manager, begun=begun).run(retry_buried=args.retry_buried)
     finally:
-        manager.stopping()
+        if stop.is_set():
+            manager.stopping()
         relay.stop()
     return EXIT_OK
 

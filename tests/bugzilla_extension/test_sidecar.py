@@ -363,6 +363,25 @@ def test_the_service_manager_hears_how_it_is(bugzilla: StandIn, outbox: Path, tm
                 heard.append(manager.recv(4096).decode())
 
 
+def test_a_service_waits_until_its_settings_are_corrected(bugzilla: StandIn, outbox: Path, tmp_path: Path) -> None:
+    broker = tmp_path / "broker"
+    broker.write_text("nonsense", encoding="utf-8")
+    broker.chmod(0o600)
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE_SECONDS)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "SOURCEPULSE_BROKER_FILE": str(broker)}
+        with serving(bugzilla, outbox, environment=environment) as process:
+            while not any(word.startswith("STATUS=waiting: ") for word in heard):
+                heard.append(manager.recv(4096).decode())
+            broker.write_text(f"file://{tmp_path}/log.db", encoding="utf-8")
+            while not any(word.startswith("STATUS=serving") for word in heard):
+                heard.append(manager.recv(4096).decode())
+            assert "STOPPING=1" not in heard
+            assert ended(process)[0] == EXIT_OK
+
+
 def bugzilla_ends(bugzilla: StandIn) -> None:
     """Kill the drain.pl of a folder; the sidecar starts another."""
     for process in Path("/proc").glob("[0-9]*"):

@@ -19,6 +19,9 @@ import pytest
 
 from sourcepulse import Consumer, config
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.health.second_relay import lock_holder
+from sourcepulse.relay.on_demand import is_on_demand
+from sourcepulse.relay.relay import relay_lock
 from sourcepulse.relay.thread import RelayThread
 from sourcepulse.testing import system_event
 from support.brokers.embedded_log import wait_until
@@ -77,15 +80,22 @@ class Systemd:
         self._socket.close()
 
 
+def command(outbox: Path, broker_file: Path, *options: str) -> list[str]:
+    program = [sys.executable, "-m", "sourcepulse.cli", "relay"]
+    return [*program, "--outbox", str(outbox), "--broker-file", str(broker_file), *options]
+
+
 @contextmanager
-def relay(folder: Path, broker: str) -> Iterator[tuple[subprocess.Popen[bytes], Systemd]]:
+def relay(folder: Path, broker: str, outbox: Path | None = None) -> Iterator[tuple[subprocess.Popen[bytes], Systemd]]:
     (folder / "broker").write_text(broker, encoding="utf-8")
     (folder / "broker").chmod(0o600)
     systemd = Systemd(folder)
-    command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--outbox", str(folder / "o.db")]
-    with subprocess.Popen(
-        [*command, "--broker-file", str(folder / "broker")], env=systemd.environment(), stderr=subprocess.DEVNULL
-    ) as process:
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(
+            command(outbox or folder / "o.db", folder / "broker"), env=systemd.environment(), stderr=log
+        ) as process,
+    ):
         try:
             yield process, systemd
         finally:
@@ -163,6 +173,79 @@ def test_a_relay_in_a_thread_is_known_to_hang_until_its_loops_turn_again(tmp_pat
         wait_until(lambda: not thread.hangs(), LIMIT_SECONDS)
         thread.stop()
         wait_until(lambda: not thread.hangs(), LIMIT_SECONDS)
+
+
+def logged(folder: Path) -> str:
+    return (folder / "log").read_text(encoding="utf-8")
+
+
+def test_a_service_waits_for_right_settings_and_a_terminal_does_not(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(1)])
+        with relay(tmp_path, "nonsense") as (process, systemd):
+            systemd.wait_for("READY=1")
+            assert "its scheme is missing" in systemd.wait_for("STATUS=waiting: ")
+            in_terminal = subprocess.run(
+                command(outbox.path, tmp_path / "broker"), capture_output=True, text=True, check=False
+            )
+            assert (in_terminal.returncode, "its scheme is missing" in in_terminal.stderr) == (2, True)
+            for _ in range(8):
+                systemd.wait_for("WATCHDOG=1")
+            (tmp_path / "broker").write_text(f"file://{tmp_path}/log.db", encoding="utf-8")
+            wait_until(lambda: not outbox.has_pending("public"), LIMIT_SECONDS)
+            assert process.poll() is None
+            assert logged(tmp_path).count("waiting until that is over") == 1
+
+
+def test_a_service_replaces_a_relay_that_a_push_started_and_that_waits_for_its_broker(tmp_path: Path) -> None:
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(1)])
+    (tmp_path / "absent").write_text(CLOSED_PORT, encoding="utf-8")
+    (tmp_path / "absent").chmod(0o600)
+    on_demand = command(tmp_path / "o.db", tmp_path / "absent", "--idle-exit", "5")
+    with subprocess.Popen(on_demand, stderr=subprocess.DEVNULL) as first:
+        try:
+            wait_until(lambda: is_on_demand(str(tmp_path / "o.db")), LIMIT_SECONDS)
+            with relay(tmp_path, CLOSED_PORT) as (process, systemd):
+                systemd.wait_for("STATUS=public: ")
+                assert first.wait(LIMIT_SECONDS) == 0
+                assert lock_holder(tmp_path / "o.db") == process.pid
+                assert not is_on_demand(str(tmp_path / "o.db"))
+                assert "waiting" not in logged(tmp_path)
+        finally:
+            first.kill()
+
+
+def test_a_service_waits_for_another_relay_to_end(tmp_path: Path) -> None:
+    Outbox.open(tmp_path / "o.db").close()
+    with relay_lock(tmp_path / "o.db"), relay(tmp_path, CLOSED_PORT) as (process, systemd):
+        systemd.wait_for("READY=1")
+        assert "another relay already serves" in systemd.wait_for("STATUS=waiting: ")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT_SECONDS) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")
+def test_a_service_waits_for_room_on_a_full_disk_and_names_it(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)], check=True)
+    try:
+        with Outbox.open(disk / "o.db") as outbox:
+            outbox.append([system_event(1)])
+        with suppress(OSError), (disk / "fill").open("wb", buffering=0) as fill:
+            while True:
+                fill.write(bytes(1_024))
+        with relay(tmp_path, f"file://{tmp_path}/log.db", disk / "o.db") as (process, systemd):
+            systemd.wait_for("READY=1")
+            assert "full" in systemd.wait_for("STATUS=waiting: ")
+            (disk / "fill").unlink()
+            systemd.wait_for("STATUS=public: ")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(LIMIT_SECONDS) == 0
+        assert "rollback" not in logged(tmp_path)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.soak

@@ -60,13 +60,22 @@ def settings(args: argparse.Namespace) -> Config:
         given, file=args.config, default_files=args.default_files if args.reads_default_files else (), uses=uses
     )
     args.explain = partial(_sources, config, uses)
+    warnings = []
     for key, parse in URLS.items():
         if key in given and parse(given[key]).has_password:
             option = key.removeprefix("restricted_").replace("_", "-")
-            logger.warning("every user of this machine can see a password on the command line; use --%s-file", option)
-    for warning in config.warnings:
-        logger.warning("%s", warning)
+            warnings.append(f"every user of this machine can see a password on the command line; use --{option}-file")
+    log_once(args, *warnings, *config.warnings)
     return config
+
+
+def log_once(args: argparse.Namespace, *sentences: str, level: int = logging.WARNING) -> None:
+    """Log each sentence that this run has not logged yet; a service that waits reads its settings again and again."""
+    logged = vars(args).setdefault("logged", set())
+    for sentence in sentences:
+        if sentence not in logged:
+            logged.add(sentence)
+            logger.log(level, "%s", sentence)
 
 
 def _sources(config: Config, uses: Sequence[str], error: SourcePulseError) -> str:

@@ -16,6 +16,8 @@ PART_SUFFIX = ".part"
 LOCK_POLL_SECONDS = 0.005
 #: Other users may never write to a file of ours, whatever the directory's mode.
 MODE_MASK = 0o664
+#: With less room than this a disk is full: the shared memory of an open SQLite file needs 32 KiB.
+FULL_BYTES = 64 * 1024
 
 
 def try_lock(fd: int) -> bool:
@@ -125,3 +127,12 @@ def _hand_over(fd: int, folder: Path) -> None:
     with suppress(OSError):
         # SQLite under root gives its side files the owner of the database as well.
         os.fchown(fd, place.st_uid if os.geteuid() == 0 else -1, place.st_gid)
+
+
+def is_disk_full(path: Path) -> bool:
+    """Return whether the file system of a file has no room for another few pages; False if that is unknown."""
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize < FULL_BYTES

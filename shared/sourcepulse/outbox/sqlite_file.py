@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from sourcepulse.errors import NothingThereError, SourcePulseError
-from sourcepulse.outbox.files import open_lock, real_path, try_lock
+from sourcepulse.outbox.files import is_disk_full, open_lock, real_path, try_lock
 
 if TYPE_CHECKING:
     from sourcepulse.outbox.fair_lock import Waiter
@@ -218,14 +218,13 @@ class SqliteFile:
     @staticmethod
     def _header(db: sqlite3.Connection) -> tuple[int, int]:
         # In one transaction, because another process may be making the tables right now.
-        db.execute("BEGIN")
-        try:
+        # On a full disk none is active afterwards; `with` respects that.
+        with db:
+            db.execute("BEGIN")
             return (
                 db.execute("PRAGMA application_id").fetchone()[0],
                 db.execute("PRAGMA user_version").fetchone()[0],
             )
-        finally:
-            db.execute("ROLLBACK")
 
     def _migrate(self, db: sqlite3.Connection) -> None:
         from sourcepulse.outbox.sqlite_setup import choose_journal, make_tables
@@ -309,7 +308,8 @@ class SqliteFile:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise self.kind.locked(self._locked_text()) from error
-        if code == sqlite3.SQLITE_FULL:
+        # Without room for its -shm file, SQLite reports an I/O error.
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and is_disk_full(self.path)):
             raise self.kind.unwritable(f"the disk of {self._name} is full; nothing was stored") from error
         if code in (
             sqlite3.SQLITE_READONLY,

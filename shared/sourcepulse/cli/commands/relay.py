@@ -12,7 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-from sourcepulse.cli.common import add_settings, outbox_path, seconds, settings
+from sourcepulse.cli.common import add_settings, log_once, outbox_path, seconds, settings
+from sourcepulse.cli.waiting import wait_out
 from sourcepulse.config import Config
 from sourcepulse.errors import (
     EXIT_BROKER,
@@ -32,7 +33,7 @@ from sourcepulse.relay.assemble import open_relay, places_of
 from sourcepulse.relay.collect import collectors, sweep
 from sourcepulse.relay.health.second_relay import note_second_relay
 from sourcepulse.relay.health.service_manager import ServiceManager
-from sourcepulse.relay.on_demand import are_others, forget_settings, identity, start_ended, write_settings
+from sourcepulse.relay.on_demand import are_others, forget_settings, identity, is_on_demand, start_ended, write_settings
 from sourcepulse.relay.relay import Relay
 from sourcepulse.relay.sender import DeliveryReport
 from sourcepulse.relay.streams import doubts
@@ -71,14 +72,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Relay until SIGTERM or SIGINT, until idle, or once."""
-    config = settings(args)
-    _require_both(config)
-    warn_of_doubts(config)
+    """Relay until SIGTERM or SIGINT, until idle, or once.
+
+    A service waits for what makes it fail, see `wait_out`; in a terminal that is an error at once.
+    """
     ending, stop = threading.Event(), threading.Event()
     args.manager = ServiceManager(os.environ)
     interrupted = _end_on_signals(ending, stop, args.manager)
-    code = _serve_until_ended(args, config, ending, stop)
+
+    def serve() -> int:
+        # The relay before has set it; the signal handler sets `ending` first, so no signal is lost here.
+        stop.clear()
+        if ending.is_set():
+            return EXIT_OK
+        config = settings(args)
+        _require_both(config)
+        warn_of_doubts(args, config)
+        return _serve_until_ended(args, config, ending, stop)
+
+    if args.manager.is_listening and not args.once and args.idle_exit is None:
+        code = wait_out(serve, args.manager, ended=ending.wait, explain=lambda error: str(args.explain(error)))
+    else:
+        code = serve()
     return EXIT_INTERRUPTED if interrupted.is_set() else code
 
 
@@ -110,12 +125,11 @@ def _bound(path: Path) -> str | None:
         return None
 
 
-def warn_of_doubts(config: Config) -> None:
+def warn_of_doubts(args: argparse.Namespace, config: Config) -> None:
     """Log a warning for each allowed but unsafe choice of broker or exchange."""
     places = places_of(config)
     if PUBLIC in places and RESTRICTED in places:
-        for doubt in doubts(places[PUBLIC], places[RESTRICTED]):
-            logger.warning("%s", doubt)
+        log_once(args, *doubts(places[PUBLIC], places[RESTRICTED]))
 
 
 def _serve_until_ended(args: argparse.Namespace, config: Config, ending: threading.Event, stop: threading.Event) -> int:
@@ -138,6 +152,8 @@ def _serve_until_ended(args: argparse.Namespace, config: Config, ending: threadi
                     return EXIT_OK
                 stop.wait(ABSENT_POLL_SECONDS)
                 args.manager.alive()
+                # The path itself may be corrected.
+                config = config.again()
             if ending.is_set():
                 return EXIT_OK
 
@@ -163,11 +179,7 @@ def _serve_until_idle(args: argparse.Namespace, config: Config, ending: threadin
     if args.once:
         return _serve(args, config, stop)
     if args.idle_exit is None:
-        try:
-            return _serve(args, config, stop)
-        except RelayRunningError:
-            note_second_relay(outbox_path(config))
-            raise
+        return _serve_and_replace(args, config, ending, stop)
     outbox = str(outbox_path(config))
     settings_used = identity(broker=config.text("broker"), broker_file=config.text("broker_file"))
     give_up_at = time.monotonic() + TAKE_OVER_SECONDS
@@ -186,6 +198,23 @@ def _serve_until_idle(args: argparse.Namespace, config: Config, ending: threadin
         if ending.is_set() or are_others(outbox, settings_used) or not _waiting(config):
             return EXIT_OK
         stop.clear()
+
+
+def _serve_and_replace(args: argparse.Namespace, config: Config, ending: threading.Event, stop: threading.Event) -> int:
+    """Serve; ask a relay that a push started to exit first, because it would hold the lock while its broker is away."""
+    path = outbox_path(config)
+    give_up_at = time.monotonic() + TAKE_OVER_SECONDS
+    while not ending.is_set():
+        try:
+            return _serve(args, config, stop)
+        except RelayRunningError:
+            if not is_on_demand(str(path)) or time.monotonic() > give_up_at:
+                note_second_relay(path)
+                raise
+            # No relay that a push starts has these settings.
+            write_settings(str(path), f"service {os.getpid()}")
+            args.manager.alive()
+    return EXIT_OK
 
 
 def _serve(args: argparse.Namespace, config: Config, stop: threading.Event, *, on_demand: str | None = None) -> int:

@@ -36,6 +36,11 @@ class ServiceManager:
         self._is_ready = False
         self._sentence = ""
 
+    @property
+    def is_listening(self) -> bool:
+        """Return whether a service manager started this process and waits for its reports."""
+        return bool(self._address)
+
     def ready(self) -> None:
         """Report that the service works; once is enough."""
         if not self._is_ready:

@@ -152,7 +152,9 @@ class RabbitNode:
             added["ssl_options.fail_if_no_peer_cert"] = "true"
         self._prepare(added)
         if management:
-            (folder / "enabled_plugins").write_text("[rabbitmq_management,rabbitmq_stomp].\n")
+            (folder / "enabled_plugins").write_text(
+                "[rabbitmq_management,rabbitmq_stomp,rabbitmq_shovel,rabbitmq_federation].\n"
+            )
 
     def url(self, user: tuple[str, str] = ADMIN, *, host: str = "127.0.0.1", port: int | None = None) -> str:
         """Return the URL to log in with; with a `port` the way goes through a proxy there."""

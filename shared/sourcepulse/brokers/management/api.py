@@ -75,6 +75,12 @@ class Management:
         if answer.status >= _FIRST_ERROR:
             self._fail(answer, path)
 
+    def delete(self, *path: str) -> None:
+        """Delete one object, if it is there."""
+        answer = self._answer("DELETE", path)
+        if answer.status >= _FIRST_ERROR and answer.status != _NOT_FOUND:
+            self._fail(answer, path)
+
     def rows(self, *path: str, columns: tuple[str, ...] = (), page_rows: int = PAGE_ROWS) -> Iterator[dict[str, Any]]:
         """Yield the objects of a list that RabbitMQ pages, such as queues; BrokerError if there are too many."""
         query: dict[str, str | int] = {"columns": ",".join(columns)} if columns else {}

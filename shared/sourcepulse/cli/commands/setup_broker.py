@@ -19,12 +19,14 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli.commands.files import shipped_files
 from sourcepulse.cli.common import add_json, add_settings, print_json, print_table, required_broker, settings
 from sourcepulse.config import Config
-from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, ConfigError, NothingThereError
+from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, BrokerUnavailableError, ConfigError, NothingThereError
+from sourcepulse.events.safe_text import plain
 from sourcepulse.operations.broker_setup import activemq
 from sourcepulse.operations.broker_setup.activemq_files import NAME, ActivemqSetup
+from sourcepulse.operations.broker_setup.found import WELL, Found, State
 from sourcepulse.operations.broker_setup.objects import Plan, in_words, objects
-from sourcepulse.operations.broker_setup.others import check_admin, others
-from sourcepulse.operations.broker_setup.rabbitmq import WELL, Found, RabbitmqSetup, State, password_file
+from sourcepulse.operations.broker_setup.others import Others, check_admin
+from sourcepulse.operations.broker_setup.rabbitmq import RabbitmqSetup, password_file
 from sourcepulse.operations.broker_setup.roles import DEFAULT_USERS, ROLES, check_family, parse_users
 
 HELP = "set up exchanges, users and limits of a broker, or check them"
@@ -123,10 +125,21 @@ def _rabbitmq(args: argparse.Namespace, config: Config, plan: Plan, broker: Brok
     api = Management(url)
     check_admin(api)
     setup = RabbitmqSetup(api, list(objects(plan)), broker=broker, folder=args.secrets, rotate=args.rotate)
+    others = Others(api, plan)
     if args.check:
-        return _report(args, chain(setup.check(), others(api, plan)))
+        return _report(args, chain(setup.check(), others.topics(is_removed=False), others.look()))
     setup.create_password_files()
-    return _report(args, setup.apply())
+    return _report(args, _applied(setup, others))
+
+
+def _applied(setup: RabbitmqSetup, others: Others) -> Iterator[Found]:
+    is_ended = False
+    for found in setup.apply():
+        is_ended = is_ended or isinstance(found.error, BrokerUnavailableError)
+        yield found
+    if not is_ended:
+        yield from others.topics(is_removed=True)
+        yield from others.look()
 
 
 def _activemq(args: argparse.Namespace, plan: Plan, broker: BrokerUrl) -> int:
@@ -150,7 +163,9 @@ def _report(args: argparse.Namespace, found: Iterable[Found]) -> int:
     finally:
         # What was done before an error is reported all the same.
         _print(args, lines)
-    remaining = [line for line in lines if line.state not in WELL]
+    # Who adds one consumer need not name all users; a check is of all.
+    well = WELL if args.check else WELL | {State.OTHER}
+    remaining = [line for line in lines if line.state not in well]
     errors = [line.error for line in lines if line.error is not None]
     if errors and not args.check:
         done = sum(line.state in (State.CREATED, State.CHANGED) for line in lines)
@@ -166,6 +181,10 @@ def _report(args: argparse.Namespace, found: Iterable[Found]) -> int:
 def _print(args: argparse.Namespace, lines: Iterable[Found]) -> None:
     if args.json:
         for line in lines:
-            print_json({"state": line.state, "kind": line.kind, "name": line.name, "detail": line.detail})
+            document = {"state": line.state, "kind": line.kind, "name": line.name, "detail": line.detail}
+            print_json(document | ({"remove": line.repair} if line.repair else {}))
         return
     print_table(_HEADER, [(line.state, line.kind, line.name, line.detail) for line in lines])
+    if commands := dict.fromkeys(line.repair for line in lines if line.repair):
+        print("\nWhat is not of this set-up was left as it is. If it is not wanted, these commands remove it:")
+        print("\n".join(f"  {plain(command)}" for command in commands))

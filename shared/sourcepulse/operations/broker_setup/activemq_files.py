@@ -11,9 +11,9 @@ from pathlib import Path
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import ConfigError, SourcePulseError
 from sourcepulse.operations.broker_setup.activemq import ADMIN, render
+from sourcepulse.operations.broker_setup.found import Found, State
 from sourcepulse.operations.broker_setup.objects import Plan
 from sourcepulse.operations.broker_setup.passwords import PasswordFile
-from sourcepulse.operations.broker_setup.rabbitmq import Found, State
 
 NAME = "activemq.xml"
 _KEYSTORE = "CHANGE-ME-keystore"

@@ -5,46 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sourcepulse.brokers.management.api import Management
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, BrokerUnavailableError, SourcePulseError
+from sourcepulse.operations.broker_setup.found import Found, State
 from sourcepulse.operations.broker_setup.objects import Wanted, in_words
 from sourcepulse.operations.broker_setup.passwords import HASHING, PasswordFile, hashed, is_hash_of
 
 _LISTS = frozenset({"limit", "user limit", "topic permission"})
-
-
-class State(StrEnum):
-    """How an object is, or what was done with it."""
-
-    WANTED = "wanted"
-    OK = "ok"
-    MISSING = "missing"
-    DIFFERS = "differs"
-    CREATED = "created"
-    CHANGED = "changed"
-    FAILED = "failed"
-    NOT_DONE = "not done"
-    #: Not ours, and nothing is done with it.
-    OTHER = "other"
-
-
-#: Nothing remains to be done.
-WELL = frozenset({State.WANTED, State.OK, State.CREATED, State.CHANGED, State.OTHER})
-
-
-class Found(NamedTuple):
-    """One line of a report."""
-
-    state: State
-    kind: str
-    name: str
-    detail: str
-    error: SourcePulseError | None = None
 
 
 class RabbitmqSetup:
@@ -75,7 +46,9 @@ class RabbitmqSetup:
             elif difference:
                 yield Found(State.DIFFERS, wanted.kind, wanted.name, difference)
             else:
-                yield Found(State.OK, wanted.kind, wanted.name, in_words(wanted))
+                # Its file may be at the host of the relay, so this is no difference.
+                kept = "" if self._has_file(wanted) else f"; its password is not in {self.file_of(wanted).path}"
+                yield Found(State.OK, wanted.kind, wanted.name, in_words(wanted) + kept)
 
     def apply(self) -> Iterator[Found]:
         """Make each object as it should be and yield what was done.
@@ -111,9 +84,9 @@ class RabbitmqSetup:
         is_rotated = wanted.user is not None and wanted.name in self._rotate and former is not None
         difference = self._difference(wanted, former)
         if former is not None and not difference and not is_rotated:
-            return Found(State.OK, wanted.kind, wanted.name, in_words(wanted))
+            return self._with_password(Found(State.OK, wanted.kind, wanted.name, in_words(wanted)), wanted)
         if wanted.user is not None:
-            detail = self._write_user(wanted, former, is_rotated=is_rotated)
+            detail = self._write_user(wanted, former, difference, is_rotated=is_rotated)
         else:
             self._write(wanted, wanted.value)
             detail = in_words(wanted) if former is None else f"was different: {difference}"
@@ -121,7 +94,18 @@ class RabbitmqSetup:
         if remaining:
             # Another password in the file is nothing that was asked to be changed.
             return Found(State.DIFFERS, wanted.kind, wanted.name, remaining)
-        return Found(State.CREATED if former is None else State.CHANGED, wanted.kind, wanted.name, detail)
+        state = State.CREATED if former is None else State.CHANGED
+        return self._with_password(Found(state, wanted.kind, wanted.name, detail), wanted)
+
+    def _has_file(self, wanted: Wanted) -> bool:
+        return wanted.user is None or self.file_of(wanted).read() is not None
+
+    def _with_password(self, found: Found, wanted: Wanted) -> Found:
+        """Return what was found, or that the password of a user of before is not known to us."""
+        if self._has_file(wanted):
+            return found
+        unknown = f"exists; its password is not ours: --rotate {wanted.name} writes a new one"
+        return found._replace(state=State.EXISTS, detail=f"{found.detail}; {unknown}")
 
     def _write(self, wanted: Wanted, value: Mapping[str, Any]) -> None:
         try:
@@ -136,13 +120,15 @@ class RabbitmqSetup:
                 "and run this again, and restart the consumers, which bind their queues again"
             ) from None
 
-    def _write_user(self, wanted: Wanted, former: Mapping[str, Any] | None, *, is_rotated: bool) -> str:
+    def _write_user(
+        self, wanted: Wanted, former: Mapping[str, Any] | None, difference: str, *, is_rotated: bool
+    ) -> str:
         file = self.file_of(wanted)
         if former is not None and not is_rotated:
             # Without a hash, RabbitMQ would remove the password.
             kept = {key: former[key] for key in ("password_hash", "hashing_algorithm")}
             self._write(wanted, {**wanted.value, **kept})
-            return "keeps its password"
+            return f"was different: {difference}; keeps its password"
         target = file.next() if is_rotated else file
         password = target.read_or_create()
         self._write(wanted, {**wanted.value, "password_hash": hashed(password), "hashing_algorithm": HASHING})

@@ -76,8 +76,8 @@ def replace_file(path: str | bytes | os.PathLike[str], content: bytes, *, mode: 
 
 
 def open_lock(path: Path, mode: int | None = None) -> int:
-    """Open or create the side file whose `flock` every writer of a file takes."""
-    return open_shared(lock_file(path), mode)
+    """Open or create the side file whose `flock` every writer of a file takes; the same users may open both."""
+    return open_shared(lock_file(path), mode, like=path)
 
 
 def lock_file(path: Path) -> Path:
@@ -103,26 +103,33 @@ def shared_mode(directory: Path) -> int:
     return directory.stat().st_mode & MODE_MASK
 
 
-def open_shared(path: Path, mode: int | None = None) -> int:
-    """Open or create a file with this mode, or else the directory's, independent of the umask."""
+def open_shared(path: Path, mode: int | None = None, *, like: Path | None = None) -> int:
+    """Open or create a file, independent of the umask.
+
+    A new file gets this mode, or else the mode, owner and group of `like` if that exists, or else its directory's.
+    """
     while True:
         try:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             pass
+        model = like.stat() if like is not None and like.exists() else None
         if mode is None:
-            mode = shared_mode(path.parent)
+            mode = shared_mode(path.parent) if model is None else model.st_mode & MODE_MASK
         with suppress(FileExistsError):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            _hand_over(fd, path.parent)
+            _hand_over(fd, path.parent, model)
+            if model is not None and os.fstat(fd).st_gid != model.st_gid:
+                # Another group could read what the group of the model can.
+                mode &= ~0o070
             os.fchmod(fd, mode)
             return fd
 
 
-def _hand_over(fd: int, folder: Path) -> None:
-    """Set the owner and group of a new file to those of its folder; otherwise it would lock them out."""
-    place = folder.stat()
-    if place.st_mode & stat.S_IWOTH:
+def _hand_over(fd: int, folder: Path, model: os.stat_result | None) -> None:
+    """Set the owner and group of a new file to those of its model or its folder; otherwise it would lock them out."""
+    place = model or folder.stat()
+    if model is None and place.st_mode & stat.S_IWOTH:
         return
     with suppress(OSError):
         # SQLite under root gives its side files the owner of the database as well.

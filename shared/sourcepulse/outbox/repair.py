@@ -22,7 +22,7 @@ from sourcepulse.errors import (
     OutboxWriteError,
 )
 from sourcepulse.outbox.fair_lock import Waiter
-from sourcepulse.outbox.files import lock_file, open_lock, real_path
+from sourcepulse.outbox.files import lock_file, open_lock, open_shared, real_path
 from sourcepulse.outbox.outbox import LOCK_WAIT_SECONDS, Outbox
 from sourcepulse.outbox.retention import DAY_SECONDS, ID_KEEP_DAYS
 from sourcepulse.outbox.sqlite_file import side_files
@@ -120,6 +120,8 @@ def _rebuild(path: Path, progress: Callable[[int, int], object]) -> RepairReport
     # Remove what a killed repair left behind.
     for leftover in (new, *side_files(new), lock_file(new)):
         leftover.unlink(missing_ok=True)
+    # The same users may read it as before, whatever the mode of the folder.
+    os.close(open_shared(new, like=path))
     saved: dict[str, int] = {}
     unreadable = 0
     with Outbox.open(new) as outbox, closing(sqlite3.connect(path)) as damaged:

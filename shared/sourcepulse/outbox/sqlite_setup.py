@@ -28,6 +28,9 @@ def create_empty(path: Path, kind: FileKind, mode: int | None) -> None:
         # A file that was removed on purpose is not damaged: the mark in its old lock file is void.
         lock_fd = open_lock(path, mode)
         os.ftruncate(lock_fd, 0)
+        if mode is not None:
+            with suppress(PermissionError):
+                os.fchmod(lock_fd, mode)
         os.close(lock_fd)
     except FileNotFoundError:
         raise kind.unwritable(f"the folder of the {kind.name} {path} does not exist; create it") from None

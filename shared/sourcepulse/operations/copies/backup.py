@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sourcepulse.errors import OutboxDamagedError, OutboxError, OutboxWriteError
 from sourcepulse.events.event import format_time
+from sourcepulse.operations.copies.access import record_access
 from sourcepulse.operations.copies.beside import pack, read_beside
 from sourcepulse.operations.copies.new_file import Progress, new_file, no_progress
 from sourcepulse.outbox.outbox import PENDING, Outbox
@@ -54,6 +55,7 @@ def backup(outbox: Outbox, target: Path, *, force: bool = False, progress: Progr
                 copy.execute("BEGIN")
                 remove_notes(copy, [_INODE])
                 set_notes(copy, {MADE_AT: made_at})
+                record_access(copy, outbox.path)
                 pack(copy, beside)
                 copy.execute("COMMIT")
                 found = [row[0] for row in copy.execute("PRAGMA integrity_check(20)")]

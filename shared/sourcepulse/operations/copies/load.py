@@ -8,6 +8,7 @@ and refuses one that the outbox has assigned, or will assign, to another event.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -49,6 +50,7 @@ _CHECKS = {
     f"SELECT i.line, i.typesequence, i.source, i.type, i.epoch {_FROM_NEW} AND i.epoch = :epoch "
     f"AND i.typesequence > coalesce(({_ASSIGNED} i.type), 0)": _WILL_BE_ASSIGNED,
 }
+_RESTRICTED = f"SELECT i.line {_FROM_NEW} AND i.source GLOB '*[?]restricted' ORDER BY i.line LIMIT 1"
 _NEW = """
 SELECT state, count(*) FROM temp.incoming WHERE id NOT IN (SELECT id FROM events) GROUP BY state ORDER BY state
 """
@@ -80,6 +82,11 @@ def plan_import(outbox: Outbox, file: BinaryIO) -> ImportPlan:
         for lot in _lots(read_lines(file)):
             _note_incoming(db, lot, lines)
             lines += len(lot)
+        if (row := db.execute(_RESTRICTED).fetchone()) and outbox.path.stat().st_mode & stat.S_IROTH:
+            raise EventError(
+                f"line {row[0]}: the event is restricted, and every user may read {outbox.path}; "
+                "revoke that first (chmod o-r, also of its -wal and -shm); nothing was imported"
+            )
         for query, what in _CHECKS.items():
             if row := db.execute(f"{query} ORDER BY i.line LIMIT 1", {"epoch": note(db, "epoch")}).fetchone():
                 raise EventError(_about(row, what))

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sourcepulse.errors import ConfigError, OutboxWriteError
-from sourcepulse.outbox.files import PART_SUFFIX
+from sourcepulse.outbox.files import PART_SUFFIX, lock_file
 from sourcepulse.outbox.sqlite_file import PRIVATE_MODE, side_files
 
 #: How much is done of how much, in any unit.
@@ -50,7 +50,9 @@ def _check_free(target: Path, *, force: bool, apart_from: Path) -> None:
     if not target.parent.is_dir():
         raise ConfigError(f"the folder of {target} does not exist; create it")
     real = Path(os.path.realpath(target))
-    if real in (apart_from, *side_files(apart_from)) or (target.exists() and target.samefile(apart_from)):
+    if real in (apart_from, lock_file(apart_from), *side_files(apart_from)) or (
+        target.exists() and target.samefile(apart_from)
+    ):
         raise ConfigError(f"{target} is the outbox itself; name another file")
     if target.is_dir():
         raise ConfigError(f"{target} is a directory; name a file in it")

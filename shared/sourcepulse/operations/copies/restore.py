@@ -25,11 +25,12 @@ from sourcepulse.errors import (
     OutboxLockedError,
     OutboxWriteError,
 )
+from sourcepulse.operations.copies.access import forget_access, make_for_backup, make_lock_alike
 from sourcepulse.operations.copies.backup import MADE_AT, STEP_PAGES, writing_to
 from sourcepulse.operations.copies.beside import put_back, unpack
 from sourcepulse.operations.copies.new_file import Progress, no_progress
 from sourcepulse.outbox.fair_lock import Waiter
-from sourcepulse.outbox.files import lock_file, open_lock, open_shared, real_path
+from sourcepulse.outbox.files import MODE_MASK, lock_file, open_lock, real_path
 from sourcepulse.outbox.outbox import LOCK_WAIT_SECONDS, PENDING
 from sourcepulse.outbox.repair import put_in_place
 from sourcepulse.outbox.sqlite_file import INITIALISED, MARK_DIGITS, side_files
@@ -57,10 +58,11 @@ class Restorable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """The new epoch, and the path of the former outbox, None if there was none."""
+    """The new epoch, the path of the former outbox, None if there was none, and the mode of the new one."""
 
     epoch: str
     aside: Path | None
+    mode: int
 
 
 def examine(path: Path, backup: Path) -> Restorable:
@@ -117,29 +119,43 @@ def _restore(path: Path, backup: Path, lock_fd: int, progress: Progress) -> Rest
         stamp += "+"
     aside = path.with_name(path.name + stamp) if path.exists() else None
     new = path.with_name(path.name + ".restoring")
-    for leftover in (new, *side_files(new), lock_file(new)):
-        leftover.unlink(missing_ok=True)
-    os.close(open_shared(new))
-    if aside is not None:
-        _make_alike(new, path)
-    epoch = str(uuid4())
-    with closing(sqlite3.connect(new, isolation_level=None)) as db, writing_to(path):
-        with _reading(backup) as source:
-            source.backup(db, pages=STEP_PAGES, progress=lambda _, left, total: progress(total - left, total))
-        choose_journal(db, path)
-        db.execute("BEGIN")
-        beside = unpack(db)
-        set_notes(db, {"epoch": epoch, "inode": str(new.stat().st_ino)})
-        db.execute("COMMIT")
-        (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'").fetchone()
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    _empty_log(path)
-    # Before the outbox: if this process is killed in between, a source only compares more.
-    put_back(path, beside, like=new, aside=stamp)
-    put_in_place(path, new, aside)
+    _remove(new)
+    try:
+        epoch, last, beside = _copy(path, backup, new, progress)
+        _empty_log(path)
+        # Before the outbox: if this process is killed in between, a source only compares more.
+        put_back(path, beside, like=new, aside=stamp)
+        put_in_place(path, new, aside)
+    finally:
+        with suppress(OSError):
+            _remove(new)
     # From here on these are the numbers that count; the mark of the former file lies beyond them.
     os.pwrite(lock_fd, INITIALISED + b"%0*d" % (MARK_DIGITS, last), 0)
-    return Restored(epoch=epoch, aside=aside)
+    make_lock_alike(lock_fd, path)
+    return Restored(epoch=epoch, aside=aside, mode=path.stat().st_mode & MODE_MASK)
+
+
+def _copy(path: Path, backup: Path, new: Path, progress: Progress) -> tuple[str, int, dict[str, str]]:
+    """Copy a backup into a new file; return its new epoch, its last position, and the files beside an outbox."""
+    epoch = str(uuid4())
+    with _reading(backup) as source:
+        make_for_backup(new, path, source)
+        with closing(sqlite3.connect(new, isolation_level=None)) as db, writing_to(path):
+            source.backup(db, pages=STEP_PAGES, progress=lambda _, left, total: progress(total - left, total))
+            choose_journal(db, path)
+            db.execute("BEGIN")
+            beside = unpack(db)
+            forget_access(db)
+            set_notes(db, {"epoch": epoch, "inode": str(new.stat().st_ino)})
+            db.execute("COMMIT")
+            (last,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'").fetchone()
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return epoch, int(last), beside
+
+
+def _remove(new: Path) -> None:
+    for leftover in (new, *side_files(new), lock_file(new)):
+        leftover.unlink(missing_ok=True)
 
 
 def _check_unused(path: Path) -> None:
@@ -168,13 +184,6 @@ def _empty_log(path: Path) -> None:
         if path.exists():
             with closing(sqlite3.connect(path)) as db:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _make_alike(new: Path, former: Path) -> None:
-    status = former.stat()
-    new.chmod(status.st_mode & 0o777)
-    if os.geteuid() == 0:
-        os.chown(new, status.st_uid, status.st_gid)
 
 
 @contextmanager

@@ -107,8 +107,8 @@ def _restore(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_as_json(found) | {"epoch": done.epoch, "aside": None if done.aside is None else str(done.aside)})
         return EXIT_OK
-    former = "" if done.aside is None else f"; the former file is kept as {done.aside}"
-    print(f"{path} is the state of {found.made_at or 'the backup'}, in the new epoch {done.epoch}{former}")
+    former = f"mode {done.mode:04o}" if done.aside is None else f"the former file is kept as {done.aside}"
+    print(f"{path} is the state of {found.made_at or 'the backup'}, in the new epoch {done.epoch}; {former}")
     if done.aside is not None and found.lacks:
         print(
             "what it lacks can be taken over from there: "
@@ -202,7 +202,8 @@ def _target_of_import(config: Config, *, applied: bool) -> Iterator[Outbox]:
     """Open the outbox; where there is none yet, only an import that is applied makes it."""
     path = outbox_path(config)
     if applied or path.exists():
-        with Outbox.open(path) as outbox:
+        # A new one is private, because lines do not say who could read the outbox that they come from.
+        with Outbox.open(path, private=True) as outbox:
             yield outbox
         return
     with TemporaryDirectory() as folder, Outbox.open(Path(folder) / path.name) as empty:

@@ -14,7 +14,7 @@ from typing import Any
 from sourcepulse.config import Config
 from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, ConfigError, NothingThereError, SourcePulseError
 from sourcepulse.events.event import format_time
-from sourcepulse.operations.doctor.checks import broker, clock, outbox, relay, settings
+from sourcepulse.operations.doctor.checks import broker, clock, dangers, outbox, relay, settings
 from sourcepulse.operations.doctor.finding import Finding, Job, State, unchecked
 from sourcepulse.operations.doctor.runner import run_jobs
 from sourcepulse.operations.doctor.situation import Situation, read_state
@@ -61,7 +61,7 @@ def examine(situation: Situation, *, more: Sequence[Checks] = ()) -> Report:
     """Run all checks and return what they found; `more` are checks that were requested, such as the probe."""
     begun = time.monotonic()
     situation, early = _with_state(situation)
-    checks = (settings.jobs, outbox.jobs, broker.jobs, relay.jobs, clock.jobs, *_of_sources(early), *more)
+    checks = (settings.jobs, outbox.jobs, broker.jobs, relay.jobs, clock.jobs, dangers.jobs, *_of_sources(early), *more)
     jobs: list[Job] = []
     for each in checks:
         try:

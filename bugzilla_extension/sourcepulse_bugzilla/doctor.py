@@ -8,7 +8,6 @@ import grp
 import json
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from sourcepulse.operations.doctor.checks.relay import socket_findings
 from sourcepulse.operations.doctor.finding import Finding, Job, broken, program, unchecked, well
 from sourcepulse.operations.doctor.situation import Situation
-from sourcepulse.operations.doctor.table import Words
+from sourcepulse.operations.doctor.table import Words, shell_words
 from sourcepulse.outbox.files import is_locked
 from sourcepulse_bugzilla.extension_path import extension_path
 from sourcepulse_bugzilla.perl.requests import SCRIPT
@@ -111,13 +110,16 @@ def _sidecar(situation: Situation, folder: Path) -> Iterator[Finding]:
 def _start(situation: Situation, folder: Path) -> Words:
     if UNIT.exists():
         return Words(f"systemctl restart {UNIT.stem}")
-    options = shlex.split(situation.options())
+    known = situation.options()
+    options = set(known.split())
+    more: list[object] = []
     # The sidecar reads no default configuration file.
-    if not {"--outbox", "--config"} & set(options) and situation.outbox is not None:
-        options += ["--outbox", str(situation.outbox.absolute())]
-    if not {"--broker-file", "--broker", "--config"} & set(options) and (file := situation.url_file("")) is not None:
-        options += ["--broker-file" if situation.config.text("broker_file") else "--config", str(file)]
-    return Words(shlex.join([program(), "bugzilla-sidecar", "--bugzilla", str(folder), *options]))
+    if not {"--outbox", "--config"} & options and situation.outbox is not None:
+        more += ["--outbox", situation.outbox.absolute()]
+    if not {"--broker-file", "--broker", "--config"} & options and (file := situation.url_file("")) is not None:
+        more += ["--broker-file" if situation.config.text("broker_file") else "--config", file]
+    begin = shell_words([program(), "bugzilla-sidecar", "--bugzilla", folder])
+    return Words(" ".join(filter(None, [begin, known, shell_words(more)])))
 
 
 def _web_group(folder: Path) -> int | None:

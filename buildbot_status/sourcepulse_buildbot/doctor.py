@@ -8,7 +8,6 @@ import ast
 import os
 import pwd
 import re
-import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
@@ -18,7 +17,7 @@ from typing import NamedTuple
 from sourcepulse.operations.doctor.doctor import examine_outbox, situation_of
 from sourcepulse.operations.doctor.finding import Finding, Job, broken, unchecked, warning, well
 from sourcepulse.operations.doctor.situation import Situation
-from sourcepulse.operations.doctor.table import Words
+from sourcepulse.operations.doctor.table import shell_words
 
 _REPORTER = "PulseStatusPush"
 #: How much of the end of a log is read.
@@ -54,7 +53,9 @@ def checks(situation: Situation) -> Iterator[Job]:
     """Yield a job for each master that was named, and for one whose folder has the outbox."""
     masters = list(situation.masters)
     beside = None if situation.outbox is None else Path(os.path.realpath(situation.outbox)).parent
-    if beside is not None and (beside / "buildbot.tac").exists() and beside not in map(Path.resolve, masters):
+    # A folder that this user may not enter is reported with its outbox.
+    is_master = beside is not None and os.path.exists(beside / "buildbot.tac")  # noqa: PTH110 - raises nothing
+    if is_master and beside is not None and beside not in map(Path.resolve, masters):
         masters.append(beside)
     for master in masters:
         yield Job(id="SP601", about=str(master), run=partial(_master, situation, Path.cwd() / master))
@@ -73,7 +74,9 @@ def _master(situation: Situation, basedir: Path) -> Iterator[Finding]:
         return
     pid = _pid(basedir)
     if pid is None:
-        found = [broken("SP603", basedir, "no process runs in this folder", master=basedir)]
+        stale = basedir / "twistd.pid"
+        values = {"master": basedir, "stale": stale if stale.exists() else None}
+        found = [broken("SP603", basedir, "no process runs in this folder", **values)]
     else:
         found = list(_read_since(basedir, changed_at, pid))
     for reporter in reporters:
@@ -112,22 +115,30 @@ def _reporters(tree: ast.AST) -> Iterator[Reporter]:
 
 def _pid(basedir: Path) -> int | None:
     """Return the process of a master that runs; None if there is none. One in the foreground has no twistd.pid."""
+    pid = _pid_in_file(basedir)
+    if pid is not None and _is_master(Path(f"/proc/{pid}"), basedir) is not False:
+        return pid
+    found = (process for process in Path("/proc").glob("[0-9]*") if _is_master(process, basedir))
+    return next((int(process.name) for process in found), None)
+
+
+def _pid_in_file(basedir: Path) -> int | None:
     try:
-        pid = int((basedir / "twistd.pid").read_text(encoding="ascii"))
-        if Path(f"/proc/{pid}").exists():
-            return pid
+        return int((basedir / "twistd.pid").read_text(encoding="ascii"))
     except (OSError, ValueError):
-        pass
-    real = os.path.realpath(basedir)
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            is_here = str((process / "cwd").readlink()) == real
-            if is_here and _PROGRAMS.search((process / "cmdline").read_bytes()):
-                return int(process.name)
-        except OSError:
-            # It ended, or is another user's.
-            continue
-    return None
+        return None
+
+
+def _is_master(process: Path, basedir: Path) -> bool | None:
+    """Return whether a process is this master, whose number may be another's by now; None if it is another user's."""
+    try:
+        if not _PROGRAMS.search((process / "cmdline").read_bytes()):
+            return False
+        return str((process / "cwd").readlink()) == os.path.realpath(basedir)
+    except PermissionError:
+        return None
+    except OSError:
+        return False
 
 
 def _read_since(basedir: Path, changed_at: float, pid: int) -> Iterator[Finding]:
@@ -137,8 +148,8 @@ def _read_since(basedir: Path, changed_at: float, pid: int) -> Iterator[Finding]
     if log is None or not done:
         yield unchecked("SP602", basedir, "there is no twistd.log that says when master.cfg was read")
         return
-    has_file = (basedir / "twistd.pid").exists()
-    reconfig = Words(shlex.join(["buildbot", "reconfig", str(basedir)]) if has_file else f"kill -HUP {pid}")
+    has_file = _pid_in_file(basedir) == pid
+    reconfig = shell_words(["buildbot", "reconfig", basedir] if has_file else ["kill", "-HUP", pid])
     if _FAILED.search(log[done[-1].end() :]):
         found = "the last attempt to read master.cfg failed; twistd.log has why"
         yield broken("SP602", basedir, found, master=basedir, reconfig=reconfig)

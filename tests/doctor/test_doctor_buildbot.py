@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,16 @@ def changed(master: Master, config: str, *, after_s: float = 0.0) -> None:
     os.utime(master.folder / "master.cfg", (at, at))
 
 
+@contextmanager
+def stranger() -> Iterator[int]:
+    """Run a process that is no master until the end of the block."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
 def test_a_reporter_that_the_master_has_not_read_is_named_and_read_after_the_command(master: Master) -> None:
     assert examine("--master", master.folder).bad == ["SP601"]
     master.start()
@@ -44,6 +55,11 @@ def test_a_reporter_that_the_master_has_not_read_is_named_and_read_after_the_com
     assert found.bad == ["SP602"], found.findings
     # A master in the foreground has no twistd.pid, which `buildbot reconfig` needs; in the background it has.
     pid = found.repair("SP602")[1].removeprefix("kill -HUP ")
+    (master.folder / "twistd.pid").write_text(pid)
+    # A file that was left behind may have the number of any process, which must get no signal.
+    with stranger() as other:
+        (master.folder / "twistd.pid").write_text(str(other))
+        assert examine("--master", master.folder).repair("SP602")[1] == f"kill -HUP {pid}"
     (master.folder / "twistd.pid").write_text(pid)
     commands = examine("--master", master.folder).repair("SP602")
     assert commands == [f"buildbot checkconfig {master.folder}", f"buildbot reconfig {master.folder}"]
@@ -56,4 +72,9 @@ def test_a_reporter_that_the_master_has_not_read_is_named_and_read_after_the_com
     changed(master, BUILDER + REPORTER, after_s=5)
     assert "SP602" in examine("--outbox", master.outbox).bad
     master.stop()
-    assert "SP603" in examine("--master", master.folder).bad
+    with stranger() as other:
+        (master.folder / "twistd.pid").write_text(str(other))
+        assert examine("--master", master.folder).repair("SP603") == [
+            f"rm {master.folder}/twistd.pid",
+            f"buildbot start {master.folder}",
+        ]

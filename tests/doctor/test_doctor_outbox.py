@@ -9,13 +9,14 @@ import json
 import os
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -177,13 +178,21 @@ def test_an_outbox_that_a_umask_closed_to_the_group_is_opened_again(settings: Pa
         assert outbox.stat().st_mode & 0o060 == 0o060
 
 
-def test_a_full_disk_is_named_and_nothing_else_is_blamed(tmp_path: Path) -> None:
-    place = tmp_path / "disk"
+@contextmanager
+def mounted(place: Path) -> Iterator[Path]:
+    """Mount a small file system until the end of the block."""
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "sourcepulse-test", str(place)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a file system")
     try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_named_and_nothing_else_is_blamed(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk") as place:
         with Outbox.open(place / "outbox.db") as opened:
             opened.append([system_event(1)])
         with open(place / "filler", "wb", buffering=0) as filler:
@@ -194,8 +203,6 @@ def test_a_full_disk_is_named_and_nothing_else_is_blamed(tmp_path: Path) -> None
         assert str(place / "filler") in paste(*found.repair("SP115"))
         (place / "filler").unlink()
         assert examine("--outbox", place / "outbox.db", "--broker", f"file://{tmp_path}/log.db").bad == ["SP401"]
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.mark.parametrize("text", ["outbox = \n", 'outbx = "/tmp/o.db"\n', "broker_file = '/nowhere/at/all'\n"])
@@ -226,10 +233,11 @@ def test_an_outbox_that_is_missing_damaged_or_locked_is_named_and_repaired(tmp_p
     def looked_at(path: Path) -> Examined:
         return examine("--outbox", path, "--broker", f"file://{tmp_path}/log.db")
 
-    missing = looked_at(tmp_path / "missing.db")
-    assert missing.bad == ["SP110"]
-    paste(*missing.repair("SP110"))
-    assert looked_at(tmp_path / "missing.db").bad == ["SP401"]
+    for path in (tmp_path / "missing.db", tmp_path / "no folder" / "missing.db"):
+        missing = looked_at(path)
+        assert missing.bad == ["SP110"]
+        paste(*missing.repair("SP110"))
+        assert looked_at(path).bad == ["SP401"]
     damaged = tmp_path / "damaged.db"
     damaged.write_bytes(outbox.read_bytes()[:100] + b"x" * 5000)
     found = looked_at(damaged)
@@ -237,11 +245,14 @@ def test_an_outbox_that_is_missing_damaged_or_locked_is_named_and_repaired(tmp_p
     # It also reports that not everything could be read.
     paste(*found.repair("SP111"), check=False)
     assert "SP111" not in looked_at(damaged).bad
-    with outbox.with_name("outbox.db.lock").open("rb") as lock:
+    other = tmp_path / "outbox.db.lock"
+    with outbox.with_name("outbox.db.lock").open("rb") as lock, started(f"flock '{other}' sleep 600") as stranger:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = looked_at(outbox)
         assert found.bad == ["SP113", "SP401"]
-        assert str(os.getpid()) in paste(*found.repair("SP113"))
+        shown = paste(*found.repair("SP113"))
+        assert str(os.getpid()) in shown
+        assert str(stranger.pid) not in shown
     assert looked_at(outbox).bad == ["SP401"]
 
 
@@ -276,30 +287,96 @@ def test_what_was_refused_and_another_broker_are_named_and_repaired(
         assert is_well(examine("--config", settings))
 
 
-def test_a_user_who_may_not_use_the_outbox_sees_what_must_be_changed(settings: Path, outbox: Path) -> None:
+def seen_by_another_user(outbox: Path) -> dict[str, dict[str, Any]]:
+    """Return the findings by id, if another user runs the doctor; the folders on the way to the outbox's are opened."""
     if os.geteuid():
         pytest.skip("only root may become another user")
     # Everything is imported before.
-    examine("--config", settings)
-    for folder in (*outbox.parents, outbox.parent):
+    examine("--outbox", outbox, "--broker", f"file://{outbox.parents[1]}/log.db")
+    for folder in outbox.parents[1:]:
         if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o005)
     read, write = os.pipe()
     if not (child := os.fork()):
         try:
+            os.setgroups([])
             os.setgid(OTHER_ID)
             os.setuid(OTHER_ID)
             found = examine("--outbox", outbox, "--broker", f"file://{outbox.parents[1]}/log.db")
-            os.write(write, json.dumps([[each["id"], each["repair"]] for each in found.findings]).encode())
+            os.write(write, json.dumps(found.findings).encode())
         finally:
             os._exit(0)
     os.waitpid(child, 0)
     os.close(write)
     with open(read, encoding="utf-8") as answer:
-        seen = dict(json.load(answer))
-    assert "SP112" in seen
-    assert all(command.startswith(("chgrp ", "chmod g+")) for command in seen["SP112"])
-    assert "SP401" not in seen
+        return {each["id"]: each for each in json.load(answer)}
+
+
+def test_a_user_who_may_not_use_the_outbox_sees_what_must_be_changed(outbox: Path) -> None:
+    outbox.parent.chmod(0o2775)
+    seen = seen_by_another_user(outbox)
+    assert seen["SP112"]["state"] == "broken"
+    assert all(command.startswith(("chgrp ", "chmod g+")) for command in seen["SP112"]["repair"])
+    # It is said that the rest was not looked at.
+    assert seen["SP401"]["state"] == "not checked"
+    assert "repositories and Bugzillas" in seen["SP401"]["found"]
+
+
+@pytest.mark.parametrize(("folder_mode", "mode"), [(0o2775, 0o600), (0o755, 0o600), (0o750, 0o660)])
+def test_no_command_opens_an_outbox_that_is_for_its_owner_alone(outbox: Path, folder_mode: int, mode: int) -> None:
+    (outbox.parent / "buildbot.tac").touch()
+    outbox.chmod(mode)
+    outbox.parent.chmod(folder_mode)
+    seen = seen_by_another_user(outbox)
+    assert seen["SP112"]["state"] == "not checked"
+    assert "run the doctor as root, or as root" in seen["SP112"]["found"]
+    assert not any(each["repair"] for each in seen.values())
+    assert "repositories and Bugzillas" in seen["SP401"]["found"]
+    assert "SP101" not in seen or "tac" not in seen["SP101"]["found"]
+
+
+def test_a_file_system_that_is_read_only_is_named_and_mounted_writable(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk") as place:
+        with Outbox.open(place / "outbox.db") as opened:
+            opened.append([system_event(1)])
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        given = ("--outbox", place / "outbox.db", "--broker", f"file://{tmp_path}/log.db")
+        found = examine(*given)
+        assert found.bad == ["SP118", "SP401"]
+        # Only root may read the kernel's words.
+        paste(found.repair("SP118")[0], found.repair("SP118")[2])
+        assert examine(*given).bad == ["SP401"]
+
+
+def test_the_doctor_creates_nothing_beside_an_outbox_and_upgrades_none(outbox: Path) -> None:
+    outbox.with_name("outbox.db.lock").unlink()
+
+    def content() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in outbox.parent.iterdir() if file.is_file()}
+
+    given = ("--outbox", outbox, "--broker", f"file://{outbox.parents[1]}/log.db")
+    before = content()
+    assert examine(*given).bad == ["SP401"]
+    assert content() == before
+    with closing(sqlite3.connect(outbox)) as db:
+        db.execute("PRAGMA user_version = 0")
+    before = content()
+    found = examine(*given)
+    assert any("older format 0" in each["found"] for each in found.findings)
+    assert found.bad == []
+    assert content() == before
+    outbox.write_bytes(b"")
+    assert any("the next event" in each["found"] for each in examine(*given).findings)
+    assert content() == {"outbox.db": b""}
+
+
+def test_an_outbox_is_read_while_it_is_written(outbox: Path) -> None:
+    given = ("--outbox", outbox, "--broker", f"file://{outbox.parents[1]}/log.db")
+    with Outbox.open(outbox) as opened:
+        opened.append([system_event(2)])
+        found = examine(*given)
+        assert found.bad == ["SP401"]
+        assert "2 pending" in found.one("SP401")["found"]
 
 
 def test_the_socket_of_the_relay_with_a_wrong_mode_is_repaired(settings: Path, outbox: Path) -> None:

@@ -114,7 +114,11 @@ def _with_state(situation: Situation) -> tuple[Situation, list[Finding]]:
         yield from ()
 
     early = run_jobs([Job(id="SP110", about=str(path), run=look)], limit_s=READ_LIMIT_SECONDS)
-    return (read[0] if read else replace(situation, outbox=None)), early
+    known = read[0] if read else replace(situation, outbox=None)
+    if not read or known.outbox_problem is not None:
+        why = "its relay, and the repositories and Bugzillas that only the outbox names, because it cannot be read"
+        early.append(unchecked("SP401", str(path), why))
+    return known, early
 
 
 def _of_sources(early: list[Finding]) -> Iterator[Checks]:

@@ -13,6 +13,7 @@ from typing import Any
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import SYSTEM_FILE, Config
 from sourcepulse.errors import SourcePulseError
+from sourcepulse.operations.doctor.read_only import read_outbox
 from sourcepulse.operations.doctor.table import Words, shell_words
 from sourcepulse.outbox.outbox import Origin, Outbox
 from sourcepulse.outbox.queries import figures
@@ -130,20 +131,23 @@ class Situation:
 
 def read_state(path: Path) -> OutboxState:
     """Read what checks need; SourcePulseError if the outbox cannot be read."""
-    with Outbox.open(path, create=False, lock_wait_s=LOCK_WAIT_SECONDS) as outbox:
-        read, now = figures(outbox), outbox.now()
-        return OutboxState(
-            path=outbox.path,
-            origins=tuple(outbox.origins()),
-            sources=tuple({row["source"]: None for row in read["sources"]}),
-            streams={stream: _stream(row, now) for stream, row in read["streams"].items()},
-            problems=tuple(read["problems"]),
-            failed_sweeps={
-                (row["kind"], row["location"]): str(row["last_report"]["error"])
-                for row in read["origins"]
-                if "error" in (row["last_report"] or {})
-            },
-        )
+    return read_outbox(path, _state, lock_wait_s=LOCK_WAIT_SECONDS)
+
+
+def _state(outbox: Outbox) -> OutboxState:
+    read, now = figures(outbox), outbox.now()
+    return OutboxState(
+        path=outbox.path,
+        origins=tuple(outbox.origins()),
+        sources=tuple({row["source"]: None for row in read["sources"]}),
+        streams={stream: _stream(row, now) for stream, row in read["streams"].items()},
+        problems=tuple(read["problems"]),
+        failed_sweeps={
+            (row["kind"], row["location"]): str(row["last_report"]["error"])
+            for row in read["origins"]
+            if "error" in (row["last_report"] or {})
+        },
+    )
 
 
 def _stream(row: Mapping[str, Any], now: float) -> StreamState:

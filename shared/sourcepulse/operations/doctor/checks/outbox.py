@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import grp
 import os
+import pwd
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sourcepulse.errors import NothingThereError, OutboxDamagedError, OutboxForeignError, OutboxLockedError
@@ -29,6 +31,11 @@ FREE_LOW_SHARE = 0.05
 
 #: They create their outbox for its owner alone.
 _PRIVATE_SOURCES = ("bugzilla://", "buildbot://")
+#: Of the units, and of the installation for Mercurial; the first that exists owns, and shares, a missing folder.
+_SERVICE_USERS = ("sourcepulse",)
+_SHARING_GROUPS = ("hg", "sourcepulse")
+#: Of a line of /proc/locks.
+_LOCK_COLUMNS = 8
 _GROUP_WRITES = stat.S_IRGRP | stat.S_IWGRP
 
 
@@ -43,11 +50,16 @@ def _outbox(situation: Situation, path: Path) -> Iterator[Finding]:
     path = Path(os.path.realpath(path))
     full = list(_room(path))
     yield from full
-    if not path.exists():
-        yield warning("SP110", path, "the file does not exist", outbox=path)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        yield _missing(path)
+        return
+    except PermissionError:
+        yield _closed_to_us(situation, path, "this user may not enter a folder on the way to it")
         return
     found = [*_problems(situation, path)]
-    if not _is_private(situation):
+    if not _is_private(situation, path):
         found += _sharing(path)
     if not any(finding.id == "SP115" for finding in full):
         found += _opened(situation, path)
@@ -74,9 +86,15 @@ def _room(path: Path) -> Iterator[Finding]:
         yield warning("SP116", path, f"{free // 1024**2} MiB are free in {path.parent}", folder=path.parent)
 
 
-def _is_private(situation: Situation) -> bool:
-    """Return whether the outbox is that of a source that does not share it."""
-    sources = situation.state.sources if situation.state else ()
+def _is_private(situation: Situation, path: Path) -> bool:
+    """Return whether the outbox is that of a source that does not share it; its mode decides if it cannot be read."""
+    if situation.state is None:
+        try:
+            return not path.stat().st_mode & _GROUP_WRITES
+        except OSError:
+            # The folder that is closed to us; that of a group is writable for it.
+            return not _seen_folder(path).stat().st_mode & stat.S_IWGRP
+    sources = situation.state.sources
     return any(source.startswith(_PRIVATE_SOURCES) for source in sources) or bool(situation.origins("bugzilla"))
 
 
@@ -86,7 +104,7 @@ def _sharing(path: Path) -> Iterator[Finding]:
     if not folder.st_mode & stat.S_IWGRP:
         return
     wrong = []
-    for file in (path, *side_files(path), lock_file(path)):
+    for file in _files(path):
         try:
             status = file.stat()
         except OSError:
@@ -106,14 +124,16 @@ def _opened(situation: Situation, path: Path) -> Iterator[Finding]:
     elif isinstance(error, OutboxDamagedError):
         yield broken("SP111", path, str(error), outbox=path)
     elif isinstance(error, OutboxLockedError):
-        yield broken("SP113", path, str(error), lock=lock_file(path).name)
+        yield _locked(path, str(error))
+    elif _is_read_only(path):
+        yield broken("SP118", path, "its file system is mounted read-only", folder=path.parent)
     elif error is not None and not isinstance(error, NothingThereError):
-        yield _closed_to_us(path, str(error))
+        yield _closed_to_us(situation, path, str(error))
     elif _is_locked_for_long(lock_file(path)):
         found = f"a process holds the writers' lock for longer than {LOCKED_LONG_SECONDS:g} s"
-        yield broken("SP113", path, found, lock=lock_file(path).name)
+        yield _locked(path, found)
     elif not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
-        yield _closed_to_us(path, "this user may not write to it")
+        yield _closed_to_us(situation, path, "this user may not write to it")
 
 
 def _is_locked_for_long(lock: Path) -> bool:
@@ -130,10 +150,94 @@ def _is_locked_for_long(lock: Path) -> bool:
     return False
 
 
-def _closed_to_us(path: Path, found: str) -> Finding:
-    files = [file for file in (path, *side_files(path), lock_file(path)) if file.exists()]
+def _missing(path: Path) -> Finding:
+    """Return the finding for an outbox that is not there; its folder may be missing as well."""
     folder = path.parent
-    return broken("SP112", path, found, group=_group(folder.stat().st_gid), folder=folder, files=files)
+    if folder.is_dir():
+        return warning("SP110", path, "the file does not exist", outbox=path, folder=None)
+    owner = next((name for name in _SERVICE_USERS if _exists(pwd.getpwnam, name)), _user(os.geteuid()))
+    group = next((name for name in _SHARING_GROUPS if _exists(grp.getgrnam, name)), owner)
+    found = f"its folder {folder} does not exist either"
+    return warning("SP110", path, found, outbox=path, folder=folder, user=owner, group=group)
+
+
+def _closed_to_us(situation: Situation, path: Path, found: str) -> Finding:
+    """Return the finding for an outbox that keeps this user out; one for its owner alone is not to be opened."""
+    files = [file for file in _files(path) if os.path.lexists(file)]
+    folder = _seen_folder(path)
+    owner = (path if _can_be_seen(path) else folder).stat().st_uid
+    if _is_private(situation, path):
+        foreign = [file for file in files if file.lstat().st_uid != owner]
+        if owner == os.geteuid() and foreign:
+            return broken("SP119", path, found, user=_user(owner), files=foreign)
+        why = f"it is for its owner alone: {found}; run the doctor as {_user(owner)}, or as root"
+        return unchecked("SP112", path, why)
+    return broken("SP112", path, found, group=_group(folder.stat().st_gid), folder=folder, files=files or None)
+
+
+def _locked(path: Path, found: str) -> Finding:
+    """Return the finding for a lock that is held for long, with the processes that the kernel lists for it."""
+    holders = lock_holders(_files(path))
+    pids = ",".join(map(str, holders)) or None
+    lock = None if holders else lock_file(path)
+    names = ", ".join(map(str, holders))
+    held = f"; held by process {names}" if holders else "; the kernel lists no process of this machine"
+    return broken("SP113", path, found + held, pids=pids, lock=lock)
+
+
+def lock_holders(files: Sequence[Path]) -> list[int]:
+    """Return the processes that hold an exclusive lock of one of these files."""
+    inodes = set()
+    for file in files:
+        with suppress(OSError):
+            status = file.stat()
+            inodes.add(f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}")
+    try:
+        rows = [row.split() for row in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return []
+    # NUMBER: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE START END, and NUMBER: -> ... for one that waits.
+    held = [row for row in rows if len(row) >= _LOCK_COLUMNS and row[1] != "->"]
+    pids = {int(row[4]) for row in held if row[3] == "WRITE" and row[5] in inodes}
+    return sorted(pid for pid in pids if pid > 0)
+
+
+def _is_read_only(path: Path) -> bool:
+    with suppress(OSError):
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    return False
+
+
+def _files(path: Path) -> list[Path]:
+    return [path, *side_files(path), lock_file(path)]
+
+
+def _seen_folder(path: Path) -> Path:
+    """Return the folder of a file, or the nearest one above it whose mode this user may see."""
+    return next(each for each in path.parents if _can_be_seen(each))
+
+
+def _can_be_seen(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
+def _exists(find: Callable[[str], object], name: str) -> bool:
+    try:
+        find(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _problems(situation: Situation, path: Path) -> Iterator[Finding]:

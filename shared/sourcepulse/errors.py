@@ -162,6 +162,12 @@ class DestinationError(BrokerRefusedUsError):
     reason = "configuration"
 
 
+class AnnouncementError(BrokerError):
+    """An event of the relay about itself or a queue could not be sent, and is dropped; other events are not delayed."""
+
+    reason = "announcement"
+
+
 class SubscriptionError(BrokerError):
     """The broker cannot provide the requested subscription; change the request."""
 

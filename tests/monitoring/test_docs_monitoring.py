@@ -10,8 +10,8 @@ from pathlib import Path
 from sourcepulse.operations.status.check import LIMIT_SECONDS
 from sourcepulse.operations.status.verdict import CRITICAL_SECONDS, START_PATIENCE_SECONDS, WARNING_SECONDS
 from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.relay.health.best_effort.metrics_file import WRITE_SECONDS, current_metrics
 from sourcepulse.relay.health.metrics import SOURCES_MAX, failure_reasons
-from sourcepulse.relay.health.metrics_file import WRITE_SECONDS, current_metrics
 from sourcepulse.testing import system_event
 from support.fenced_blocks import ROOT
 

@@ -9,9 +9,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,17 @@ from sourcepulse.errors import BrokerUnavailableError, ConfigError
 from sourcepulse.outbox.delivery_state import record_failure
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
+from sourcepulse.outbox.retention import Keep
+from sourcepulse.relay.health.best_effort.metrics_file import WRITE_SECONDS, MetricsFile, current_metrics, write_aside
+from sourcepulse.relay.health.best_effort.side_job import SideJob
 from sourcepulse.relay.health.metrics import OTHER_SOURCES, SOURCES_MAX, RelayState, metrics
-from sourcepulse.relay.health.metrics_file import WRITE_SECONDS, MetricsFile, current_metrics
+from sourcepulse.relay.relay import Relay
 from sourcepulse.testing import system_event
 from support.brokers.embedded_log import log_url, wait_until
 from support.promtool import check_metrics
 
 SOURCEPULSE = str(Path(sys.executable).with_name("sourcepulse"))
+LIMIT_SECONDS = 30.0
 RELAY = RelayState(1_795_345_200.25, on_demand=False)
 #: A sample: name, labels in braces, value; a time would be a fourth part.
 SAMPLE = re.compile(r'([a-z_]+)\{((?:[a-z]+="(?:[^"\\\n]|\\[\\"n])*",?)*)\} (\S+)')
@@ -209,18 +214,63 @@ def test_a_real_relay_writes_them_and_a_last_time_when_it_ends(outbox: Outbox, t
     assert check_metrics(last) == ""
 
 
-def test_the_file_is_written_at_most_every_fifteen_seconds(outbox: Outbox, tmp_path: Path) -> None:
+def test_the_file_is_written_at_most_every_fifteen_seconds() -> None:
     now = 0.0
-    path = tmp_path / "m.prom"
-    file = MetricsFile(outbox, path, per_source=False, clock=lambda: now)
-    written = []
+    written: list[float] = []
+    job = SideJob("m", lambda: written.append(now), every_s=WRITE_SECONDS, hangs=list, clock=lambda: now)
     for _ in range(100):
-        file.look()
-        if path.exists():
-            written.append(now)
-            path.unlink()
+        job.look()
+        wait_until(lambda: not job.is_running())
         now += 1
     assert written == [float(at) for at in range(0, 100, int(WRITE_SECONDS))]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_no_file_of_its_own_keeps_no_relay_waiting(
+    outbox: Outbox, tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "m.prom"
+    make(path)
+    job = write_aside(outbox.path, path, per_source=False)
+    job.look()
+    wait_until(lambda: not job.is_running())
+    (problem,) = figures(outbox)["problems"]
+    assert (problem["name"], figures(outbox)["metrics_file_errors"]) == ("metrics-file", 1)
+
+
+def test_a_write_that_hangs_stops_nothing_and_is_counted_once(outbox: Outbox) -> None:
+    answers, hung = threading.Event(), []
+    runs: list[float] = []
+
+    def write() -> None:
+        runs.append(time.monotonic())
+        answers.wait(LIMIT_SECONDS)
+
+    job = SideJob("metrics", write, every_s=0.0, hangs=lambda: hung.append(time.monotonic()), hangs_s=0.1)
+    sweeps: list[None] = []
+    relay = Relay(
+        outbox,
+        [],
+        sweep=lambda: len(sweeps.append(None) or ()),
+        keep=Keep(days=1, bytes=2**30),
+        stop=threading.Event(),
+        metrics=job,
+    )
+    began = time.monotonic()
+    try:
+        relay.run(idle_exit_s=0.5)
+        assert time.monotonic() - began < LIMIT_SECONDS / 2
+        assert sweeps
+        assert len(runs) == 1
+        assert len(hung) == 1
+    finally:
+        answers.set()
+
+
+def test_a_dead_mount_is_a_problem_in_status(outbox: Outbox, tmp_path: Path) -> None:
+    job = write_aside(outbox.path, tmp_path / "m.prom", per_source=False)
+    job.hangs()
+    assert "its file system does not answer" in figures(outbox)["problems"][0]["message"]
 
 
 def test_a_file_that_cannot_be_written_is_logged_once_and_counted_and_a_problem_until_it_can(

@@ -14,7 +14,7 @@ import pytest
 
 from sourcepulse.cli.main import build_parser
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.relay.health.metrics_file import current_metrics
+from sourcepulse.relay.health.best_effort.metrics_file import current_metrics
 from sourcepulse.testing import system_event
 from support.fenced_blocks import ROOT
 from support.promtool import check_rules, run_rule_tests

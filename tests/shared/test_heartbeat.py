@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from sourcepulse import Consumer, Event, config
-from sourcepulse.brokers import Message, Outcome
+from sourcepulse.brokers import Publisher
 from sourcepulse.catalogue import check
 from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse.events.event import EVENT_MAX_BYTES
 from sourcepulse.events.wire import encode
+from sourcepulse.outbox.delivery_state import next_attempt_in
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import figures
 from sourcepulse.relay.assemble import open_relay
@@ -191,18 +192,18 @@ def test_a_relay_that_ends_when_idle_has_no_heartbeat(tmp_path: Path) -> None:
 def test_a_broker_that_is_away_is_a_failure_until_it_takes_a_heartbeat(tmp_path: Path) -> None:
     is_away = True
 
-    def judge(message: Message) -> Outcome:
+    broker = MemoryBroker()
+
+    def publisher() -> Publisher:
         if is_away:
             raise BrokerUnavailableError("it is away")
-        return Outcome.DELIVERED
-
-    broker = MemoryBroker(judge=judge)
+        return broker.publisher()
 
     def state(outbox: Outbox) -> dict[str, Any]:
         Delivery(
             outbox,
             "public",
-            broker.publisher,
+            publisher,
             exchange="x",
             clock=lambda: 0.0,
             announcer=Announcer("public", Heartbeat(outbox, "public", 1)),
@@ -213,6 +214,7 @@ def test_a_broker_that_is_away_is_a_failure_until_it_takes_a_heartbeat(tmp_path:
     with Outbox.open(tmp_path / "o.db") as outbox:
         away = state(outbox)
         assert (away["failures"], away["last_error"]) == (1, "it is away")
+        assert next_attempt_in(outbox, "public") == 0, "an event that comes now is tried at once"
         is_away = False
         assert state(outbox)["failures"] == 0
     (sent,) = broker.messages

@@ -31,7 +31,7 @@ from sourcepulse.relay.sender import Delivery
 from sourcepulse.relay.streams import Place
 
 if TYPE_CHECKING:
-    from sourcepulse.relay.health.metrics_file import MetricsFile
+    from sourcepulse.relay.health.best_effort.side_job import SideJob
     from sourcepulse.relay.health.queues.watch import QueueWatch
 
 __all__ = ["open_relay", "places_of"]
@@ -77,19 +77,19 @@ def open_relay(
             turned=(touch, turned),
             announcers=announcers,
             watch=_watch(watched, config, announcers, report, rules),
-            metrics_file=_metrics_file(outbox, config),
+            metrics=_metrics(outbox.path, config),
             queue_watch=partial(_queue_watch, config, announcers),
         )
 
 
-def _metrics_file(outbox: Outbox, config: Config) -> MetricsFile | None:
+def _metrics(outbox: Path, config: Config) -> SideJob | None:
     path = config.text("metrics_file")
     if path is None:
         return None
     # Imported here because a relay that a push starts seldom writes one.
-    from sourcepulse.relay.health.metrics_file import MetricsFile
+    from sourcepulse.relay.health.best_effort.metrics_file import write_aside
 
-    return MetricsFile(outbox, Path(path), per_source=config.text("metrics_per_source") == "yes")
+    return write_aside(outbox, Path(path), per_source=config.text("metrics_per_source") == "yes")
 
 
 def _queue_watch(config: Config, announcers: Mapping[str, Announcer]) -> QueueWatch | None:

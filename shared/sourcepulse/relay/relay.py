@@ -26,7 +26,7 @@ from sourcepulse.relay.sender import Delivery, DeliveryReport
 from sourcepulse.relay.wakes import Waiter, Wakes
 
 if TYPE_CHECKING:
-    from sourcepulse.relay.health.metrics_file import MetricsFile
+    from sourcepulse.relay.health.best_effort.side_job import SideJob
     from sourcepulse.relay.health.queues.watch import QueueWatch
 
 #: The hook holds the lock for a moment when it checks whether a relay runs.
@@ -40,6 +40,11 @@ SWEEP_SECONDS = 15.0
 #: does it.
 COLLECT_AGAIN_SECONDS = 0.2
 COLLECT_TRIES_MAX = 100
+#: For so long events are sent before anything is announced.
+EVENTS_FIRST_SECONDS = 1.0
+#: After an unexpected error a job that is not delivery begins again; one that hangs is left behind when the relay ends.
+MONITOR_AGAIN_SECONDS = 60.0
+MONITOR_LIMIT_SECONDS = 6.0
 #: How often expired events are dropped.
 PRUNE_SECONDS = 600.0
 #: How often an idle connection may answer heartbeats; the shortest interval that a URL can set is one second.
@@ -88,7 +93,7 @@ class Relay:
     `sweep` collects first copies and returns how many were new. `collect` does so for one place that a wake announced
     and returns whether it is done with it.
     Each delivery and `collect` run in a thread with its own outbox connection, so that none waits for another.
-    A `metrics_file` is written every few seconds and at the end.
+    `metrics` writes a file every few seconds and at the end.
     All of `turned` are called in one of them each time that the loops of all deliveries have turned. `announcers` are
     the ways to publish events about the system, by stream; there are none with `heartbeat_s = 0`. A relay that ends
     when idle does not look at queues, and makes no `queue_watch`.
@@ -106,7 +111,7 @@ class Relay:
         turned: Sequence[Callable[[], None]] = (),
         announcers: Mapping[str, Announcer] | None = None,
         watch: Watch | None = None,
-        metrics_file: MetricsFile | None = None,
+        metrics: SideJob | None = None,
         queue_watch: Callable[[], QueueWatch | None] = lambda: None,
     ) -> None:
         self._outbox = outbox
@@ -115,7 +120,7 @@ class Relay:
         self._collect = collect
         self._keep = keep
         self._stop = stop
-        self._metrics_file = metrics_file
+        self._metrics = metrics
         self._watch = watch
         self._queue_watch = queue_watch
         self.announcers = announcers or {}
@@ -154,14 +159,9 @@ class Relay:
             wakes.streams.append(waiter)
             run = partial(self._deliver, delivery, waiter, announces=announces)
             jobs.append((f"{delivery.stream} stream", run))
-        if self._watch is not None:
-            jobs.append(("condition", partial(self._watch.run, self._stop, announces=announces)))
-            if announces:
-                self._watch.begin()
-        if announces and (queue_watch := self._queue_watch()) is not None:
-            jobs.append(("queues", partial(queue_watch.run, self._stop)))
         threads = [threading.Thread(target=self._guard, args=job, name=job[0]) for job in jobs]
-        for thread in threads:
+        monitors = self._monitors(announces=announces)
+        for thread in (*threads, *monitors):
             thread.start()
         try:
             self._keep_house(idle_exit_s, gives_way)
@@ -170,10 +170,45 @@ class Relay:
             wakes.close()
             for thread in threads:
                 thread.join()
+            until = time.monotonic() + MONITOR_LIMIT_SECONDS
+            for thread in monitors:
+                thread.join(max(0.0, until - time.monotonic()))
             wakes.release()
             self._close()
         if self._crash is not None:
             raise self._crash
+
+    def _monitors(self, *, announces: bool) -> list[threading.Thread]:
+        """Return the threads that only look; the process does not wait for them."""
+        jobs: list[tuple[str, Callable[[], None]]] = []
+        if self._watch is not None:
+            jobs.append(("condition", partial(self._watch.run, self._stop, announces=announces)))
+            if announces:
+                self._watch.begin()
+        if announces:
+            jobs.append(("queues", self._watch_queues))
+        guarded = [(name, partial(self._again, name, run)) for name, run in jobs]
+        return [threading.Thread(target=self._guard, args=job, name=job[0], daemon=True) for job in guarded]
+
+    def _watch_queues(self) -> None:
+        queue_watch = self._queue_watch()
+        if queue_watch is not None:
+            queue_watch.run(self._stop)
+
+    def _again(self, name: str, run: Callable[[], None]) -> None:
+        """Run a job until it returns; after an unexpected error it begins again, and delivery goes on."""
+        seen: set[str] = set()
+        while not self._stop.is_set():
+            try:
+                return run()
+            except OutboxReplacedError:
+                raise
+            except Exception as error:
+                if repr(error) not in seen:
+                    seen.add(repr(error))
+                    logger.exception("the relay's thread for %s failed; it begins again", name)
+            self._stop.wait(MONITOR_AGAIN_SECONDS)
+        return None
 
     def _guard(self, name: str, run: Callable[[], None]) -> None:
         """Run one thread; an unexpected error ends the whole relay with a log entry rather than one job in silence."""
@@ -191,18 +226,20 @@ class Relay:
         def stopping() -> bool:
             self._turns.report(delivery.stream)
             # What is due is published between two events, even if there is always a next one.
-            return self._stop.is_set() or (announces and delivery.is_due())
+            is_turn = announces and time.monotonic() - began > EVENTS_FIRST_SECONDS
+            return self._stop.is_set() or (is_turn and delivery.is_due())
 
         while not self._stop.is_set():
             self._turns.report(delivery.stream)
+            began = time.monotonic()
             try:
-                if announces and delivery.is_due():
-                    delivery.announce()
                 wait_s = delivery.next_attempt_in()
+                report = delivery.attempt(stopping) if wait_s <= 0 else DeliveryReport()
+                if announces and delivery.is_due() and not self._stop.is_set():
+                    delivery.announce()
                 if wait_s > 0:
                     self._stop.wait(min(wait_s, 1.0))
                     continue
-                report = delivery.attempt(stopping)
             except OutboxReplacedError:
                 raise
             except OutboxError as error:
@@ -264,8 +301,8 @@ class Relay:
                 raise
             except OutboxError as error:
                 logger.error("%s; trying again in %.0f s", error, SWEEP_SECONDS)
-            if self._metrics_file is not None:
-                self._metrics_file.look()
+            if self._metrics is not None:
+                self._metrics.look()
             if idle_exit_s is not None and now - self._last_work > idle_exit_s and not self.has_work():
                 return
             if gives_way():
@@ -286,6 +323,6 @@ class Relay:
     def _close(self) -> None:
         for delivery in self._deliveries:
             delivery.close()
-        if self._metrics_file is not None:
+        if self._metrics is not None:
             # What the last moments changed would otherwise be missing until the next relay.
-            self._metrics_file.write()
+            self._metrics.finish()

@@ -11,7 +11,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from sourcepulse.brokers.backoff import backoff_seconds
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError, OutboxError, VisibilityUnknownError
+from sourcepulse.errors import (
+    BrokerRefusedUsError,
+    BrokerUnavailableError,
+    OutboxError,
+    SourcePulseError,
+    VisibilityUnknownError,
+)
 from sourcepulse.outbox.delivery_state import count_failure, failed_settings, next_attempt_in, record_failure
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.destination import Destination
@@ -70,7 +76,27 @@ class Retry:
         )
         logger.warning("%s; trying the %s stream again in %.1f s", error, self._stream, wait_s)
 
-    def count(self, error: OutboxError) -> None:
-        """Count a failure of the outbox itself, unless that cannot be written at all."""
+    def settings_changed(self) -> bool:
+        """Return whether settings, certificates or binding changed since the last attempt."""
+        return self._destination is not None and self._destination.changed()
+
+    def note(self, error: BrokerUnavailableError) -> float:
+        """Record that the broker could not be used though no event waits for it, which delays none; return a pause."""
+        if self.wait_s() > 0:
+            # What delays the events is more important.
+            return RETRY_MOST_SECONDS
+        first = RETRY_REFUSED_SECONDS if isinstance(error, BrokerRefusedUsError) else RETRY_FIRST_SECONDS
+        pauses: list[float] = []
+
+        def no_wait(failures: int) -> float:
+            pauses.append(retry_seconds(failures, first=first, jitter=self._jitter))
+            return 0.0
+
+        mark = None if self._destination is None else self._destination.mark()
+        record_failure(self._outbox, self._stream, error, retry_in=no_wait, settings=mark)
+        return pauses[-1]
+
+    def count(self, error: SourcePulseError) -> None:
+        """Count a failure that is no attempt to deliver, unless the outbox cannot be written at all."""
         with suppress(OutboxError):
             count_failure(self._outbox, self._stream, error)

@@ -17,19 +17,17 @@ from sourcepulse.errors import (
     BrokerUnavailableError,
     DecodeError,
     NothingThereError,
-    OutboxError,
     VisibilityUnknownError,
 )
 from sourcepulse.events.event import format_time
 from sourcepulse.events.wire import CONTENT_TYPE, PULSE_CONTENT_TYPE, decode, encode, encode_pulse
-from sourcepulse.outbox.delivery_state import record_contact
 from sourcepulse.outbox.outbox import Claimed, Outbox
 from sourcepulse.outbox.outgoing.replays import claim_replays, finish_replays
 from sourcepulse.outbox.outgoing.visibility import Gate
 from sourcepulse.relay.backlog import Backlog, ensure_index
 from sourcepulse.relay.destination import Destination
-from sourcepulse.relay.health.announce import FAREWELL_SECONDS, Announcer, publish_now, unstored
-from sourcepulse.relay.health.figures import numbers_of
+from sourcepulse.relay.health.announce import Announcer
+from sourcepulse.relay.health.best_effort.outlet import Outlet
 from sourcepulse.relay.retry import Retry
 
 #: How many events are read from the outbox, and acknowledged in it, at a time.
@@ -101,6 +99,7 @@ class Delivery:
         self._retry = Retry(outbox, stream, destination, jitter)
         #: Counts a failure of the outbox itself.
         self.count_failure = self._retry.count
+        self._outlet = Outlet(outbox, stream, announcer, self._retry, self)
         self._publisher: Publisher | None = None
         self._is_prepared = False
 
@@ -114,7 +113,7 @@ class Delivery:
         self._retry.begin()
         if self._destination is not None and self._destination.stale():
             # Another stream may have moved to this destination, so check it again with a new connection.
-            self._abandon()
+            self.abandon()
         if not self._is_prepared:
             ensure_index(self._outbox)
             self._is_prepared = True
@@ -124,38 +123,26 @@ class Delivery:
         except (BrokerUnavailableError, VisibilityUnknownError) as error:
             # If only the visibility is unknown, the broker works, and everything sent is settled.
             if isinstance(error, BrokerUnavailableError):
-                self._abandon()
+                self.abandon()
             self._retry.fail(error)
             report.error = error
         except BaseException:
             # Which events are unsettled is no longer known; the next attempt uses a new connection.
-            self._abandon()
+            self.abandon()
             raise
         return report
 
     def is_due(self) -> bool:
         """Return whether `announce` would publish anything now."""
-        # While events wait for something else, a connection that is open can still be used.
-        is_due = self.announcer is not None and self.announcer.is_due()
-        return is_due and (self._publisher is not None or self.next_attempt_in() <= 0)
+        return self._outlet.is_due()
 
     def announce(self) -> None:
         """Publish the heartbeat and the status events that are due; call it while nothing else is in progress."""
-        try:
-            while self.announcer is not None and (event := self.announcer.next()) is not None:
-                publish_now(self._connected(), self._message(unstored(event), 0))
-                self.announcer.sent(event)
-                record_contact(self._outbox, self.stream)
-        except BrokerUnavailableError as error:
-            self._abandon()
-            self._retry.fail(error)
+        self._outlet.announce()
 
     def farewell(self) -> None:
         """Publish that the relay ends, if it is connected."""
-        if self.announcer is not None and self._publisher is not None:
-            with suppress(BrokerUnavailableError, OutboxError):
-                event = self.announcer.farewell(numbers_of(self._outbox, self.stream))
-                publish_now(self._publisher, self._message(unstored(event), 0), limit_s=FAREWELL_SECONDS)
+        self._outlet.farewell()
 
     def keep_alive(self) -> None:
         """Answer heartbeats on an idle connection; drop a dead one silently."""
@@ -163,7 +150,7 @@ class Delivery:
             try:
                 self._publisher.settle(0)
             except BrokerUnavailableError:
-                self._abandon()
+                self.abandon()
 
     def close(self) -> None:
         """Disconnect from the broker and close the gate."""
@@ -207,6 +194,7 @@ class Delivery:
                 return
             if self._outbox.acknowledge(self.stream, confirmed, unroutable=unroutable):
                 logger.warning("the %s events reach no queue: nothing is subscribed to them now", self.stream)
+            self._outlet.worked()
             if self._destination is not None:
                 self._destination.confirmed()
             report.delivered += len(confirmed)
@@ -215,7 +203,7 @@ class Delivery:
             unroutable = 0
 
         try:
-            self._pipeline(Steps(more, backlog.still_pending, self._message, settled, save), stopping)
+            self._pipeline(Steps(more, backlog.still_pending, self.message, settled, save), stopping)
         finally:
             save(1)
 
@@ -273,13 +261,13 @@ class Delivery:
                 lot, ahead = ahead[: window - unsettled], ahead[window - unsettled :]
                 try:
                     for message in self._sendable(lot, steps):
-                        self._connected().send(message)
+                        self.connected().send(message)
                         unsettled += 1
                 except VisibilityUnknownError as error:
                     unknown, exhausted, ahead = error, True, ()
             if unsettled:
                 # Without a wait this only passes the lot to the broker.
-                for settlement in self._connected().settle(0 if has_sent else SETTLE_SECONDS):
+                for settlement in self.connected().settle(0 if has_sent else SETTLE_SECONDS):
                     unsettled -= 1
                     steps.settled(settlement)
             elif exhausted and not ahead:
@@ -301,9 +289,10 @@ class Delivery:
     def _passing(self, claimed: Sequence[tuple[int, Claimed]]) -> Iterable[tuple[int, Claimed, str | None]]:
         if self._gate is None:
             return ((number, event, None) for number, event in claimed)
-        return self._gate.passing(claimed, ready=self._connected)
+        return self._gate.passing(claimed, ready=self.connected)
 
-    def _connected(self) -> Publisher:
+    def connected(self) -> Publisher:
+        """Return the open connection, a new one if need be; BrokerUnavailableError if none can be opened."""
         if self._publisher is None:
             publisher = self._open_publisher()
             try:
@@ -312,14 +301,21 @@ class Delivery:
                 publisher.abandon()
                 raise
             self._publisher = publisher
+            self._outlet.worked()
         return self._publisher
 
-    def _abandon(self) -> None:
+    def is_connected(self) -> bool:
+        """Return whether a connection is open, as far as it is known."""
+        return self._publisher is not None
+
+    def abandon(self) -> None:
+        """Drop the connection, if one is open."""
         if self._publisher is not None:
             self._publisher.abandon()
             self._publisher = None
 
-    def _message(self, event: Claimed, tag: int) -> Message:
+    def message(self, event: Claimed, tag: int) -> Message:
+        """Return an event as it is published."""
         body, content_type = event.body, CONTENT_TYPE
         if self._pulse_format:
             exchange = self._exchange if self._destination is None else self._destination.place.exchange
@@ -338,7 +334,7 @@ class Delivery:
 
     def _replay_message(self, event: Claimed, tag: int) -> Message:
         again = decode(event.body, routing_key=event.routing_key)._replace(replayed=True)
-        return self._message(event._replace(body=encode(again)), tag)
+        return self.message(event._replace(body=encode(again)), tag)
 
 
 def _made(make: Callable[[Claimed, int], Message], event: Claimed, number: int) -> tuple[Message | None, str]:

@@ -54,8 +54,12 @@ class Management:
             found = self.get("whoami")
         except NothingThereError:
             # Every management API has it.
-            raise self._foreign(_NOT_FOUND) from None
-        tags = found.get("tags", ())
+            raise self.foreign(_NOT_FOUND) from None
+        if not isinstance(found, dict):
+            raise self.foreign()
+        tags = found.get("tags") or ()
+        if not isinstance(tags, str | list):
+            raise self.foreign()
         return str(found.get("name", "")), frozenset(tags.split(",") if isinstance(tags, str) else map(str, tags))
 
     def get(self, *path: str, query: Mapping[str, str | int] | None = None) -> Any:
@@ -86,10 +90,11 @@ class Management:
         query: dict[str, str | int] = {"columns": ",".join(columns)} if columns else {}
         for page in range(1, PAGES_MAX + 1):
             found = self.get(*path, query={"page": page, "page_size": page_rows, **query})
-            if not isinstance(found, dict) or not isinstance(found.get("items"), list):
-                raise self._foreign()
-            yield from found["items"]
-            if page >= int(found.get("page_count", 0)):
+            items, pages = (found.get("items"), found.get("page_count", 0)) if isinstance(found, dict) else (None, 0)
+            if not isinstance(items, list) or not isinstance(pages, int) or not _all_objects(items):
+                raise self.foreign()
+            yield from items
+            if page >= pages:
                 return
         raise BrokerError(f"{self} lists more than {PAGES_MAX * page_rows} {path[0]}")
 
@@ -137,9 +142,12 @@ class Management:
         if answer.status != _OK:
             self._fail(answer, path)
         try:
-            return json.loads(answer.body)
-        except ValueError:
-            raise self._foreign() from None
+            value = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict) and not (isinstance(value, list) and _all_objects(value)):
+            raise self.foreign()
+        return value
 
     def _fail(self, answer: Answer, path: tuple[str, ...]) -> NoReturn:
         reason = _reason(answer)
@@ -149,12 +157,13 @@ class Management:
         if answer.status == _NOT_FOUND and answer.is_json:
             raise NothingThereError(f"{self} has no {'/'.join(short(word) for word in path)}")
         if not reason:
-            raise self._foreign(answer.status)
+            raise self.foreign(answer.status)
         if answer.status > _UNWELL or answer.status == _FIRST_ERROR + 100:
             raise BrokerUnavailableError(f"{self} failed with status {answer.status}: {reason}")
         raise BrokerError(f"{self} refuses {'/'.join(short(word) for word in path)}: {reason}")
 
-    def _foreign(self, status: int | None = None) -> BrokerError:
+    def foreign(self, status: int | None = None) -> BrokerError:
+        """Return the error for an answer that is not RabbitMQ's."""
         what = f"status {status}" if status else "something else"
         return BrokerError(
             f"{self} answers with {what}, not as RabbitMQ's management plugin does; "
@@ -162,11 +171,15 @@ class Management:
         )
 
 
+def _all_objects(values: list[Any]) -> bool:
+    return all(isinstance(each, dict) for each in values)
+
+
 def _reason(answer: Answer) -> str:
     """Return why RabbitMQ refused, in one line; "" for an answer that is not its own."""
     try:
         value = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     reason = (value.get("reason") or value.get("error")) if isinstance(value, dict) else None
     text = reason if isinstance(reason, str) else json.dumps(reason) if reason else ""

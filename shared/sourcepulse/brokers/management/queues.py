@@ -33,6 +33,12 @@ class RabbitmqQueues:
 
     def read(self) -> list[QueueReport]:
         """Return the queues by name; dead letters are counted at the queue that they were of."""
+        try:
+            return self._read()
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise self._api.foreign() from None
+
+    def _read(self) -> list[QueueReport]:
         vhost = self._url.vhost
         bound = self._bindings()
         rows = {row["name"]: row for row in self._api.rows("queues", vhost, columns=_COLUMNS)}

@@ -20,7 +20,7 @@ from sourcepulse.operations.status.state import read_state
 from sourcepulse.operations.status.text import lines
 from sourcepulse.operations.status.verdict import CRITICAL_SECONDS, WARNING_SECONDS, Level, Limits
 from sourcepulse.operations.status.watch import watch
-from sourcepulse.relay.health.metrics_file import current_metrics
+from sourcepulse.relay.health.best_effort.metrics_file import current_metrics
 
 HELP = "show whether events flow: what is pending, sent and failed"
 

@@ -8,7 +8,8 @@ Every thread of a relay may call
                                         figures={"events": 800, "limit": 1000})
 
 which returns at once. The delivery of that stream publishes it within about a second, or when its broker is back. It is
-best effort: of many the oldest are dropped, and what waits when the process ends is gone. What may only be known to
+best effort: of many the oldest are dropped, so is one that the broker does not store, and what waits when the process
+ends is gone. What may only be known to
 readers of restricted events must be announced on the restricted stream.
 """
 
@@ -24,6 +25,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sourcepulse.brokers import Message, Outcome, Publisher
+from sourcepulse.errors import AnnouncementError, BrokerUnavailableError
 from sourcepulse.events.event import RESTRICTED, RESTRICTED_SUFFIX, Event
 from sourcepulse.events.wire import encode
 from sourcepulse.outbox.outbox import Claimed
@@ -109,6 +111,10 @@ class Announcer:
         return Event.of(type_, source=self._source, key=key, subject=subject, time=time.time(), data=data)
 
 
+class UnconfirmedError(BrokerUnavailableError):
+    """The broker neither confirmed nor refused an event about the system in time."""
+
+
 def unstored(event: Event) -> Claimed:
     """Return an event as the outbox would, had it been stored there."""
     return Claimed(0, event.id, event.source, event.type, event.time, event.routing_key, encode(event))
@@ -117,12 +123,13 @@ def unstored(event: Event) -> Claimed:
 def publish_now(publisher: Publisher, message: Message, *, limit_s: float | None = None) -> None:
     """Publish one message while nothing else is in progress, and wait until it is settled, or for `limit_s`.
 
-    BrokerUnavailableError; the publisher itself limits the wait as well.
+    BrokerUnavailableError, also after the limit, AnnouncementError if the broker refuses this message only. The
+    publisher itself limits the wait as well.
     """
     publisher.send(message)
     until = None if limit_s is None else time.monotonic() + limit_s
     while not (settled := list(publisher.settle(SETTLE_SECONDS))):
         if until is not None and time.monotonic() >= until:
-            return
+            raise UnconfirmedError(f"the broker has not confirmed a {message.type} within {limit_s:g} s")
     if settled[0].outcome is Outcome.REFUSED:
-        logger.warning("the broker refused a %s: %s", message.type, settled[0].reason)
+        raise AnnouncementError(f"the broker refused it: {settled[0].reason}")

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from sourcepulse.config import ENVIRONMENT_PREFIX, URLS
 from sourcepulse.errors import ConfigError
 
 #: How long the command may run; then it is killed with all that it started.
@@ -22,8 +23,15 @@ LIMIT_SECONDS = 30.0
 #: The same once the relay is to end.
 STOP_LIMIT_SECONDS = 2.0
 POLL_SECONDS = 0.05
+#: A killed process that waits for a dead disk or mount does not end.
+KILLED_LIMIT_SECONDS = 2.0
 #: What is not passed on: it may contain a password, or is between us and systemd.
-_OURS = ("SOURCEPULSE_BROKER", "SOURCEPULSE_RESTRICTED_BROKER", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+_OURS = {
+    *(ENVIRONMENT_PREFIX + name.upper() for name in URLS),
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +88,8 @@ def _wait(process: subprocess.Popen[bytes], limit_s: float, stop: threading.Even
         if time.monotonic() >= until:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(KILLED_LIMIT_SECONDS)
             return None
         time.sleep(POLL_SECONDS)
     return code

@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sourcepulse.errors import OutboxError, OutboxReplacedError
@@ -52,12 +51,15 @@ class Watch:
         self._report = report
         self._rules = rules
         self._clock = clock
+        self._failure = ""
 
     def begin(self) -> None:
-        """Announce that the relay runs, before anything else is published."""
+        """Announce that the relay runs."""
         for stream in self._announcers:
-            with suppress(OutboxError):
+            try:
                 self._announce(stream, "started", "the relay runs")
+            except Exception as error:  # noqa: BLE001 - delivery goes on whatever it is
+                logger.warning("the start of the relay is not announced: %r", error)
 
     def run(self, stop: threading.Event, *, announces: bool) -> None:
         """Watch until `stop` is set; with `announces` publish status events of the streams that have an announcer."""
@@ -70,6 +72,10 @@ class Watch:
             except OutboxError as error:
                 # The loops that need the outbox log it.
                 logger.debug("the figures cannot be read: %s", error)
+            except Exception as error:
+                if repr(error) != self._failure:
+                    self._failure = repr(error)
+                    logger.exception("the condition of the streams cannot be watched")
             stop.wait(self._rules.look_s)
 
     def _look(self, conditions: Mapping[str, Condition], stop: threading.Event, *, announces: bool) -> None:

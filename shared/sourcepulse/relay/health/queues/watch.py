@@ -58,10 +58,12 @@ class QueueWatch:
         except NothingThereError:
             # The first event creates a log.
             return
-        except SourcePulseError as error:
-            if str(error) != self._failure:
-                self._failure = str(error)
-                logger.warning("the queues cannot be seen, and those that fill up are not reported: %s", error)
+        except Exception as error:
+            if repr(error) != self._failure:
+                self._failure = repr(error)
+                trace = None if isinstance(error, SourcePulseError) else error
+                sentence = "the queues cannot be seen, and those that fill up are not reported: %s"
+                logger.warning(sentence, error if trace is None else repr(error), exc_info=trace)
             return
         if self._failure:
             self._failure = ""

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import stat
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sourcepulse.outbox.files import replace_file
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.problems import clear_problem, count_metrics_error, set_problem
 from sourcepulse.outbox.queries import figures
+from sourcepulse.relay.health.best_effort.side_job import SideJob
 from sourcepulse.relay.health.liveness import last_loop_at
 from sourcepulse.relay.health.metrics import RelayState, metrics, quoted
 from sourcepulse.relay.on_demand import is_on_demand
@@ -43,27 +45,16 @@ def current_metrics(outbox: Outbox, *, per_source: bool) -> str:
 
 
 class MetricsFile:
-    """Writes the file of one relay, at most each WRITE_SECONDS; used by one thread, and never raises.
+    """Writes the file of one relay; used by one thread, and never raises.
 
     What fails is logged once, is counted, and is a problem in `status` until it works again.
     """
 
-    def __init__(
-        self, outbox: Outbox, path: Path, *, per_source: bool, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, outbox: Outbox, path: Path, *, per_source: bool, trouble: str = "") -> None:
         self._outbox = outbox
         self._path = path
         self._per_source = per_source
-        self._clock = clock
-        self._due_at = clock()
-        self._trouble = ""
-
-    def look(self) -> None:
-        """Write the file if it is time to."""
-        now = self._clock()
-        if now >= self._due_at:
-            self._due_at = now + WRITE_SECONDS
-            self.write()
+        self.trouble = trouble
 
     def write(self) -> None:
         """Write the file now."""
@@ -72,32 +63,59 @@ class MetricsFile:
             self._check_is_ours()
             replace_file(self._path, text.encode(), mode=FILE_MODE)
         except Exception as error:  # noqa: BLE001 - delivery goes on whatever it is
-            self._fail(f"the metrics file {self._path} cannot be written: {_reason(error)}")
+            self.fail(f"the metrics file {self._path} cannot be written: {_reason(error)}")
             return
-        if self._trouble:
+        if self.trouble:
             logger.info("the metrics file %s can be written again", self._path)
-        self._trouble = ""
+        self.trouble = ""
         with suppress(OutboxError):
             clear_problem(self._outbox, PROBLEM)
 
     def _check_is_ours(self) -> None:
         """Raise ConfigError if another relay writes the file now: each would replace the other's figures."""
         try:
-            age_s = time.time() - self._path.stat().st_mtime
-            with self._path.open("rb") as file:
+            # Anything but a file of its own, such as a pipe, could keep us waiting for ever.
+            with os.fdopen(
+                os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb"
+            ) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise ConfigError("it is not a regular file; remove it")
                 named = _OUTBOX.search(file.read(_HEAD_BYTES).decode("utf-8", "replace"))
         except FileNotFoundError:
             return
+        age_s = time.time() - status.st_mtime
         if named is not None and named[1] != quoted(str(self._outbox.path)) and 0 <= age_s < OTHERS_SECONDS:
             raise ConfigError(f"the relay of the outbox {named[1]} writes it; name a file for each outbox")
 
-    def _fail(self, sentence: str) -> None:
-        if sentence != self._trouble:
+    def fail(self, sentence: str) -> None:
+        """Record that the file was not written."""
+        if sentence != self.trouble:
             logger.warning("%s", sentence)
-            self._trouble = sentence
+            self.trouble = sentence
         with suppress(OutboxError):
             count_metrics_error(self._outbox)
             set_problem(self._outbox, PROBLEM, sentence)
+
+
+def write_aside(outbox: Path, path: Path, *, per_source: bool) -> SideJob:
+    """Return a job that writes the file of a relay each WRITE_SECONDS; a dead mount keeps only the job."""
+    trouble = ""
+
+    def write() -> None:
+        nonlocal trouble
+        # A connection of its own, because a write that hangs may go on when the relay has ended.
+        with Outbox.open(outbox, create=False) as opened:
+            file = MetricsFile(opened, path, per_source=per_source, trouble=trouble)
+            file.write()
+            trouble = file.trouble
+
+    def hangs() -> None:
+        with suppress(SourcePulseError), Outbox.open(outbox, create=False) as opened:
+            sentence = f"the metrics file {path} cannot be written: its file system does not answer"
+            MetricsFile(opened, path, per_source=per_source).fail(sentence)
+
+    return SideJob("metrics", write, every_s=WRITE_SECONDS, hangs=hangs)
 
 
 def _reason(error: Exception) -> str:

@@ -89,6 +89,10 @@ SEEDS: Mapping[str, tuple[Seed, str, str, str]] = {
         lambda site: bind(site, "amq.topic", RESTRICTED), "danger", "binding",
         "lets users who may write to amq.topic publish to sourcepulse-restricted",
     ),
+    "a binding from an exchange of others to a queue of a consumer": (
+        lambda site: queue(site, f"{site.user('consumer')}.x", "amq.topic"), "danger", "binding",
+        "lets users who may write to amq.topic put events into the queue new-consumer.x",
+    ),
     "a policy with an alternate exchange": (
         lambda site: policy(site, "policies", "p", "^source", "all", alternate_exchange="amq.fanout"),
         "danger", "policy", "from sourcepulse-restricted on to the exchange amq.fanout",
@@ -233,6 +237,18 @@ def test_a_user_with_the_rights_of_a_role_who_is_not_named_fails_a_check_but_no_
     name = set_up.user("restricted-consumer")
     assert re.search(rf"^other +user +{name} +has the rights of a restricted-consumer; ", capsys.readouterr().out, re.M)
     assert set_up.run("--apply", users=others) == 0
+
+
+def test_who_sets_up_public_events_only_sees_strangers_at_the_restricted_exchange_that_is_there(
+    set_up: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        stranger(set_up, read="restricted")
+        capsys.readouterr()
+        assert set_up.run("--apply", users=("publisher", "consumer")) == 1
+        assert "not one of these, and may read sourcepulse-restricted" in capsys.readouterr().out
+    finally:
+        clean(set_up)
 
 
 def test_a_changed_role_removes_the_topic_permission_of_before(

@@ -53,7 +53,7 @@ class Flows:
         return (self.bindings, self.alternates, self.dead_letters, self.policies, self.shovels, self.tracing)
 
     def bindings(self) -> Iterator[Found]:
-        """Yield bindings of other exchanges to ours, and of others to the restricted one."""
+        """Yield bindings of other exchanges to ours and to queues of consumers, and of the restricted one to others."""
         for row in self._between_exchanges:
             source, target = row["source"], row["destination"]
             if source in self.reached and target != self._restricted:
@@ -64,6 +64,14 @@ class Flows:
                 continue
             path = ("bindings", self._vhost, "e", source, "e", target, row["properties_key"])
             yield self._danger("binding", f"{source} -> {target}", detail, by_api(self._api, *path))
+        readers = self.readers("public", "restricted")
+        for row in self._bindings:
+            source, target = row["source"], row["destination"]
+            # The nameless exchange is bound to every queue, and few may write to it.
+            if row["destination_type"] == "queue" and target in readers and source not in ("", *self._ours):
+                detail = f"lets users who may write to {source} put events into the queue {target}"
+                path = ("bindings", self._vhost, "e", source, "q", target, row["properties_key"])
+                yield self._danger("binding", f"{source} -> {target}", detail, by_api(self._api, *path))
 
     def alternates(self) -> Iterator[Found]:
         """Yield exchanges that were declared with an alternate exchange."""
@@ -165,6 +173,12 @@ class Flows:
             for row in self._bindings
             if row["destination_type"] == "queue" and row["source"] == self._restricted
         }
+
+    @property
+    def exchanges(self) -> tuple[str, ...]:
+        """Those of our exchanges that exist."""
+        names = {row["name"] for row in self._exchanges}
+        return tuple(name for name in self._ours if name in names)
 
     @cached_property
     def _bindings(self) -> list[Row]:

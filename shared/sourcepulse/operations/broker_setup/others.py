@@ -105,7 +105,7 @@ class Others:
                 yield Found(State.DANGER, "user", name, detail, repair=remove)
 
     def _powers(self, rights: Mapping[str, Any]) -> Iterator[str]:
-        exchanges, restricted = self._plan.exchanges, self._plan.restricted_exchange
+        exchanges, restricted = self._flows.exchanges, self._plan.restricted_exchange
         users = {stream: self._flows.readers(stream) for stream in ("public", "restricted")}
         yield from (f"write to {exchange}" for exchange in exchanges if allows(rights["write"], exchange))
         if allows(rights["write"], NAMELESS):

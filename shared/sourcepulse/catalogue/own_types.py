@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.errors import ConfigError, EventError
+from sourcepulse.catalogue.patterns import LimitedEffort, TooCostlyError, shape_of
+from sourcepulse.errors import ConfigError, EventError, quoted
 from sourcepulse.events.json_pointer import resolve
 from sourcepulse.events.topics import FAMILIES
 from sourcepulse.events.validator import ANNOTATIONS, KEYWORDS, TYPES, defects
 
 FILES_MAX = 1_000
 FILE_MAX_BYTES = 256 * 1024
+#: How many schemas a reference may lead to without a step into the data.
+FOLLOWED_MAX = 256
 SUFFIX = ".json"
 
 #: The first word is also the scheme of the default source.
@@ -52,9 +55,14 @@ def own_type(schemas: Schemas, text: str) -> str | None:
 def check_own(schemas: Schemas, type_: str, data: Any) -> None:
     """Raise EventError, with the JSON pointer and what is expected there, if the data does not fit the type."""
     try:
-        for pointer, defect in defects(schemas[type_], data):
+        for pointer, defect in defects(schemas[type_], data, LimitedEffort()):
             place = f"at {pointer} " if pointer else ""
             raise EventError(f"the data of {type_} is wrong {place}({defect})")
+    except TooCostlyError:
+        raise EventError(
+            f"the data of {type_} would take too long to check against its schema: it is too large, or a text is too "
+            "long for its pattern"
+        ) from None
     except RecursionError:
         raise EventError(f"the data of {type_} is nested too deeply") from None
 
@@ -109,19 +117,26 @@ def _check_part(part: Any, pointer: str, root: Any) -> None:
         expected, is_right = _RULES[keyword]
         if not is_right(rule):
             raise ValueError(f"{place}{keyword!r} is not {expected}")
+    for pattern in (*([part["pattern"]] if "pattern" in part else ()), *part.get("patternProperties", ())):
+        try:
+            shape_of(pattern)
+        except ValueError as error:
+            raise ValueError(f"{place}the pattern {quoted(pattern)} {error}") from None
     if "$ref" in part:
         _check_reference(part, root, place)
 
 
 def _check_reference(part: Any, root: Any, place: str) -> None:
     """Raise ValueError if a reference leads nowhere, or by nothing but references and anyOf to itself."""
-    seen: list[Any] = []
+    seen: set[int] = set()
     ahead = [part]
     while ahead:
         here = ahead.pop()
-        if any(here is each for each in seen):
-            raise ValueError(f"{place}the reference {part['$ref']!r} leads to itself")
-        seen.append(here)
+        if id(here) in seen:
+            raise ValueError(f"{place}the reference {part['$ref']!r} leads to itself, or twice to the same schema")
+        if len(seen) == FOLLOWED_MAX:
+            raise ValueError(f"{place}the reference {part['$ref']!r} leads on to more than {FOLLOWED_MAX} schemas")
+        seen.add(id(here))
         ahead.extend(here.get("anyOf", []))
         if "$ref" in here:
             try:

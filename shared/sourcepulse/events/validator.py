@@ -15,6 +15,12 @@ ANNOTATIONS = frozenset(
     {"$schema", "$id", "$defs", "$comment", "title", "description", "examples", "default", "deprecated", "format"}
 )
 
+#: Each part of the data gets a pointer of its own, and a long one takes time to write.
+POINTER_CHARACTERS_PER_STEP = 256
+
+#: Following a reference takes as long as so many comparisons.
+REFERENCE_STEPS = 5
+
 #: Pairs of JSON pointer and sentence.
 Defects = Iterator[tuple[str, str]]
 
@@ -32,12 +38,26 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def defects(schema: Mapping[str, Any], value: Any) -> Defects:
+class Effort:
+    """What a check may cost: without limit here, as suits our own schemas; a subclass limits it."""
+
+    def spend(self, steps: int) -> None:
+        """Count some steps of a check, or raise an error that ends it."""
+
+    def search(self, pattern: str, text: str) -> bool:
+        """Return whether a pattern matches somewhere in a text."""
+        return re.search(pattern, text) is not None
+
+
+_UNLIMITED = Effort()
+
+
+def defects(schema: Mapping[str, Any], value: Any, effort: Effort = _UNLIMITED) -> Defects:
     """Yield the defects of a value, in no particular order.
 
     `schema` is self-contained: each `$ref` is a pointer into it. KeyError names a keyword that is not supported.
     """
-    return _Place(schema, value, "").defects(schema)
+    return _Place(schema, value, "", effort).defects(schema)
 
 
 class _Place(NamedTuple):
@@ -46,18 +66,21 @@ class _Place(NamedTuple):
     root: Mapping[str, Any]
     value: Any
     pointer: str
+    effort: Effort
 
     def defects(self, schema: Mapping[str, Any]) -> Defects:
+        self.effort.spend(1 + len(self.pointer) // POINTER_CHARACTERS_PER_STEP)
         for keyword, rule in schema.items():
             if keyword in ANNOTATIONS:
                 continue
+            self.effort.spend(_steps(keyword, rule))
             concerned, check = KEYWORDS[keyword]
             if concerned is None or _TYPES[concerned](self.value):
                 yield from check(self, rule, schema)
 
     def below(self, word: str | int, schema: Mapping[str, Any]) -> Defects:
         """Yield the defects of a member or an item."""
-        return _Place(self.root, self.value[word], f"{self.pointer}/{escape(str(word))}").defects(schema)
+        return _Place(self.root, self.value[word], f"{self.pointer}/{escape(str(word))}", self.effort).defects(schema)
 
     def properties(self, rule: Any, _: Mapping[str, Any]) -> Defects:
         for name, schema in rule.items():
@@ -67,7 +90,7 @@ class _Place(NamedTuple):
     def pattern_properties(self, rule: Any, _: Mapping[str, Any]) -> Defects:
         for pattern, schema in rule.items():
             for name in self.value:
-                if re.search(pattern, name):
+                if self.effort.search(pattern, name):
                     yield from self.below(name, schema)
 
     def additional_properties(self, rule: Any, schema: Mapping[str, Any]) -> Defects:
@@ -75,8 +98,12 @@ class _Place(NamedTuple):
         known = schema.get("properties", {})
         patterns = schema.get("patternProperties", {})
         for name in self.value if rule is False else ():
-            if name not in known and not any(re.search(pattern, name) for pattern in patterns):
+            if name not in known and not any(self.effort.search(pattern, name) for pattern in patterns):
                 yield self.pointer, f"has the member {_short(name)}, which is none of {', '.join(known)}"
+
+    def pattern(self, rule: Any, _: Mapping[str, Any]) -> Defects:
+        if not self.effort.search(rule, self.value):
+            yield self.pointer, f"expected a string that matches {rule}, got {_short(self.value)}"
 
     def required(self, rule: Any, _: Mapping[str, Any]) -> Defects:
         for name in rule:
@@ -109,6 +136,15 @@ class _Place(NamedTuple):
 
     def ref(self, rule: Any, _: Mapping[str, Any]) -> Defects:
         return self.defects(resolve(self.root, rule.removeprefix("#")))
+
+
+def _steps(keyword: str, rule: Any) -> int:
+    """Return how many comparisons a keyword costs at most, without what is below it."""
+    if keyword == "dependentRequired":
+        return 1 + sum(1 + len(others) for others in rule.values())
+    if keyword == "$ref":
+        return REFERENCE_STEPS
+    return 1 + len(rule) if isinstance(rule, list | dict) else 1
 
 
 def _kind(value: Any) -> str:
@@ -159,7 +195,7 @@ KEYWORDS: Mapping[str, tuple[str | None, _Check]] = {
     "minItems": ("array", _limit(lambda value, rule: len(value) >= rule, "at least {} items", len)),
     "minLength": ("string", _limit(lambda value, rule: len(value) >= rule, "at least {} characters", len)),
     "minimum": ("number", _limit(lambda value, rule: value >= rule, "{} or more")),
-    "pattern": ("string", _limit(lambda value, rule: re.search(rule, value), "a string that matches {}")),
+    "pattern": ("string", _Place.pattern),
     "patternProperties": ("object", _Place.pattern_properties),
     "properties": ("object", _Place.properties),
     "required": ("object", _Place.required),

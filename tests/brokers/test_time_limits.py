@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,8 @@ import pytest
 
 from sourcepulse import Consumer
 from sourcepulse.brokers import Publisher, Subscription, SubscriptionSpec
+from sourcepulse.brokers.amqp.connection import AmqpConnection
+from sourcepulse.brokers.stomp.connection import StompConnection
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import EXIT_BROKER, BrokerUnavailableError
 from sourcepulse.outbox.outbox import Outbox
@@ -374,6 +376,19 @@ def test_no_call_waits_for_the_end_of_nonsense() -> None:
             source.close()
         many = SubscriptionSpec(exchange="e", patterns=("a", "b", "c"), queue=None, durable=False)
         fails("open", stomp_subscription(url, many, call_limit_s=LIMIT_SECONDS).open)
+
+
+@pytest.mark.parametrize(("kind", "scheme"), [(AmqpConnection, "amqp"), (StompConnection, "stomp+activemq")])
+def test_many_hosts_that_do_not_answer_are_all_tried_within_one_limit(
+    kind: type[AmqpConnection | StompConnection], scheme: str
+) -> None:
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(5)]
+        hosts = ",".join(f"127.0.0.1:{each.getsockname()[1]}" for each in silent)
+        connection = kind(BrokerUrl.parse(f"{scheme}://u:p@{hosts}"), round_limit_s=5 * 0.2)
+        with within("open"), pytest.raises(BrokerUnavailableError) as raised:
+            connection.open()
+        assert str(raised.value).count("does not answer within 0.2 s") == len(silent)
 
 
 # What programs use.

@@ -103,6 +103,37 @@ def test_a_reason_that_comes_to_another_one_is_reported_as_well(stretches: list[
     assert "attempts in a row failed" in said
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(STRETCHES, st.floats(0.0, 1_000.0)), min_size=1, max_size=4))
+def test_restarts_lose_no_recovery_and_report_none_that_was_not_due(
+    runs: list[tuple[list[tuple[int, float, Figures]], float]],
+) -> None:
+    now = 0.0
+    state, reported = RECOVERED, None
+    for stretches, pause_s in [*runs, ([(20, LOOK_MAX_SECONDS, WELL)], 0.0)]:
+        now += pause_s
+        condition = Condition(now, reported=reported)
+        for count, step_s, figures in stretches:
+            for _ in range(count):
+                now += step_s
+                change = condition.look(figures, now)
+                if change is not None:
+                    assert (change.state, state) != (RECOVERED, RECOVERED)
+                    state = change.state
+                assert condition.is_degraded == (state == DEGRADED)
+        reported = condition.reported
+    assert (state, reported) == (RECOVERED, None)
+
+
+def test_a_restart_does_not_report_the_same_reason_again() -> None:
+    condition = Condition(0.0)
+    assert condition.look(BURIED, 60.0) is not None
+    again = Condition(0.0, reported=condition.reported)
+    assert [again.look(BURIED, float(second)) for second in range(1, 300)] == [None] * 299
+    worse = BURIED._replace(failures=RULES.failures)
+    assert again.look(worse, 300.0) is not None
+
+
 @pytest.mark.parametrize(
     ("figures", "expected"),
     [

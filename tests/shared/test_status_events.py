@@ -18,6 +18,7 @@ from sourcepulse import Consumer, Event, config
 from sourcepulse.brokers import Message, Outcome
 from sourcepulse.catalogue import check
 from sourcepulse.errors import ConfigError, VisibilityUnknownError
+from sourcepulse.outbox.delivery_state import reported_reasons
 from sourcepulse.outbox.outbox import Claimed, Outbox
 from sourcepulse.outbox.outgoing.visibility import Gate, Verdict
 from sourcepulse.outbox.queries import figures
@@ -150,6 +151,25 @@ def test_the_command_hears_of_a_broker_that_is_away_and_the_bus_once_it_is_back(
             assert [next(seen).type for _ in range(3)] == [STARTED, DEGRADED, RECOVERED]
         wait_until(lambda: len(lines()) == 2, LIMIT_SECONDS)
     assert lines()[1].startswith(f"recovered public {outbox.path} ")
+
+
+def test_the_next_relay_reports_that_a_stream_has_recovered(tmp_path: Path, outbox: Outbox) -> None:
+    url, heard = f"file://{tmp_path}/log.db", tmp_path / "heard"
+    script = tmp_path / "page"
+    script.write_text(f'#!/bin/sh\necho "$RELAY_STATE" >> {heard}\n', encoding="utf-8")
+    script.chmod(0o755)
+    values = {"broker": url, "on_change": str(script)}
+    with Consumer(url, ["#"], state=":memory:", timeout=LIMIT_SECONDS) as consumer:
+        seen = states(consumer)
+        bury_one(outbox)
+        with service(outbox, values):
+            assert [next(seen).type for _ in range(2)] == [STARTED, DEGRADED]
+            wait_until(lambda: reported_reasons(outbox, "public") == ["buried"], LIMIT_SECONDS)
+        outbox.retry(1)
+        with service(outbox, values):
+            assert [next(seen).type for _ in range(3)] == [STOPPED, STARTED, RECOVERED]
+            wait_until(lambda: reported_reasons(outbox, "public") is None, LIMIT_SECONDS)
+    assert heard.read_text(encoding="utf-8").split() == ["degraded", "recovered"]
 
 
 def test_without_heartbeats_there_are_no_status_events_and_the_command_still_runs(

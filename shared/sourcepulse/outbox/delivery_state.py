@@ -22,6 +22,8 @@ _PLACES = "places of "
 _TRIED = "tried "
 _REASON = "last reason of "
 _FAILURES = "failures of "
+#: The reasons for which it was reported as degraded, as JSON.
+_DEGRADED = "degraded "
 #: Since when no event reached a queue.
 _UNROUTABLE_SINCE = "unroutable since "
 #: And how many events had been delivered at some moments, as JSON: a list of times and numbers, oldest first.
@@ -68,6 +70,22 @@ def remember_place(outbox: Outbox, stream: str, broker: str) -> None:
     with outbox.writing() as db:
         known = [place for place in _places(db, stream) if place != broker]
         set_notes(db, {_PLACES + stream: json.dumps([*known, broker][-PLACES_MAX:])})
+
+
+def reported_reasons(outbox: Outbox, stream: str) -> list[str] | None:
+    """Return the reasons for which a relay last reported a stream as degraded; None if it is not."""
+    with outbox.reading() as db:
+        kept = note(db, _DEGRADED + stream)
+    return [str(reason) for reason in json.loads(kept)] if kept else None
+
+
+def record_reported(outbox: Outbox, stream: str, reasons: list[str] | None) -> None:
+    """Record the reasons for which a stream was reported as degraded, None when it has recovered."""
+    with outbox.writing() as db:
+        if reasons is None:
+            remove_notes(db, [_DEGRADED + stream])
+        else:
+            set_notes(db, {_DEGRADED + stream: json.dumps(reasons)})
 
 
 def _places(db: Connection, stream: str) -> tuple[str, ...]:

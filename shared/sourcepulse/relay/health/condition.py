@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sourcepulse.errors import VisibilityUnknownError
@@ -50,17 +51,25 @@ class Change(NamedTuple):
 
 
 class Condition:
-    """The condition of one stream; `now` is any clock that never goes back, in seconds."""
+    """The condition of one stream; `now` is any clock that never goes back, in seconds.
 
-    def __init__(self, now: float, rules: Rules = RULES) -> None:
+    `reported` is that of an earlier relay, so that this one reports that its reasons are over.
+    """
+
+    def __init__(self, now: float, rules: Rules = RULES, *, reported: Iterable[str] | None = None) -> None:
         self._rules = rules
         self._changed_at = now
         self._waited_at = now
         #: When each reason held last; it is over when it has not held for `settled_s`.
-        self._held_at: dict[str, float] = {}
+        self._held_at = dict.fromkeys(reported or (), now)
         #: The reasons that were reported and are not over.
-        self._reported: set[str] = set()
-        self.is_degraded = False
+        self._reported = set(self._held_at)
+        self.is_degraded = reported is not None
+
+    @property
+    def reported(self) -> list[str] | None:
+        """Return the reasons that were reported and are not over; None if the stream is not degraded."""
+        return sorted(self._reported) if self.is_degraded else None
 
     def look(self, figures: Figures, now: float) -> Change | None:
         """Return the change to report now, None if there is none or it is too early for one."""

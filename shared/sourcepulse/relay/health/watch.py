@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sourcepulse.errors import OutboxError, OutboxReplacedError
+from sourcepulse.outbox.delivery_state import record_reported, reported_reasons
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.health.condition import RULES, Change, Condition, Rules
 from sourcepulse.relay.health.figures import in_words, numbers_of, read_figures
@@ -52,6 +53,9 @@ class Watch:
         self._rules = rules
         self._clock = clock
         self._failure = ""
+        self._conditions: dict[str, Condition] = {}
+        #: What the outbox records of them.
+        self._recorded: dict[str, list[str] | None] = {}
 
     def begin(self) -> None:
         """Announce that the relay runs."""
@@ -63,10 +67,9 @@ class Watch:
 
     def run(self, stop: threading.Event, *, announces: bool) -> None:
         """Watch until `stop` is set; with `announces` publish status events of the streams that have an announcer."""
-        conditions = {stream: Condition(self._clock(), self._rules) for stream in self._streams}
         while not stop.is_set():
             try:
-                self._look(conditions, stop, announces=announces)
+                self._look(stop, announces=announces)
             except OutboxReplacedError:
                 raise
             except OutboxError as error:
@@ -78,15 +81,37 @@ class Watch:
                     logger.exception("the condition of the streams cannot be watched")
             stop.wait(self._rules.look_s)
 
-    def _look(self, conditions: Mapping[str, Condition], stop: threading.Event, *, announces: bool) -> None:
+    def _look(self, stop: threading.Event, *, announces: bool) -> None:
         lines = []
-        for stream, condition in conditions.items():
+        for stream in self._streams:
+            condition = self._condition(stream)
             figures = read_figures(self._outbox, stream)
             lines.append(f"{stream}: {in_words(figures)}")
             change = condition.look(figures, self._clock())
             if change is not None:
                 self._report_change(stream, change, stop, announces=announces)
+            self._record(stream, condition.reported)
         self._report("; ".join(lines))
+
+    def _condition(self, stream: str) -> Condition:
+        """Return the condition of a stream, at first the one that an earlier relay reported."""
+        if stream not in self._conditions:
+            reported = self._recorded[stream] = reported_reasons(self._outbox, stream)
+            self._conditions[stream] = Condition(self._clock(), self._rules, reported=reported)
+        return self._conditions[stream]
+
+    def _record(self, stream: str, reported: list[str] | None) -> None:
+        """Record a change, after it was reported: a relay that dies between these reports it once more."""
+        if reported == self._recorded[stream]:
+            return
+        try:
+            record_reported(self._outbox, stream, reported)
+        except OutboxReplacedError:
+            raise
+        except OutboxError as error:
+            logger.debug("the state of the %s stream cannot be recorded, trying again soon: %s", stream, error)
+        else:
+            self._recorded[stream] = reported
 
     def _report_change(self, stream: str, change: Change, stop: threading.Event, *, announces: bool) -> None:
         logger.warning("the %s stream is %s: %s", stream, change.state, change.reason)

@@ -24,7 +24,7 @@ from sourcepulse.brokers.url import hide_passwords
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.problems import set_problem
 from sourcepulse.relay.health.liveness import lock_path
-from sourcepulse.relay.health.second_relay import SECOND_RELAY, sentence
+from sourcepulse.relay.health.second_relay import FRESH_SECONDS, SECOND_RELAY, lock_holder, sentence
 from sourcepulse.relay.on_demand import start_path
 from sourcepulse.relay.relay import is_relayed
 from sourcepulse.testing import system_event
@@ -108,16 +108,45 @@ def test_a_dead_relay_with_events_waiting_is_named_and_the_command_starts_one(se
         assert (pending(outbox), found.returncode) in [(0, 0), (0, 2)]
 
 
-def test_a_second_relay_that_holds_the_lock_is_named_and_ended(settings: Path, outbox: Path) -> None:
+def test_the_only_relay_is_never_ended_because_a_second_one_could_not_start(settings: Path, outbox: Path) -> None:
     with relayed(settings, outbox) as first:
-        assert run_command("relay", "--config", str(settings)).returncode == 6
+        command = [sys.executable, "-m", "sourcepulse.cli", "relay", "--config", str(settings)]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 6
         found = examine("--config", settings)
         assert found.bad == ["SP403"]
         assert "sourcepulse relay --config" in found.one("SP403")["found"]
-        assert found.repair("SP403") == [f"kill {first.pid}"]
+        assert "which has ended" in found.one("SP403")["found"]
+        assert found.repair("SP403") == [f"ps -fp {first.pid}"]
         paste(*found.repair("SP403"))
-        first.wait(LIMIT_SECONDS)
     with relayed(settings, outbox):
+        assert is_well(examine("--config", settings))
+
+
+def test_a_relay_that_a_waiting_service_can_replace_is_ended(settings: Path, outbox: Path, tmp_path: Path) -> None:
+    environ = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+    waiting = [sys.executable, "-m", "sourcepulse.cli", "relay", "--config", str(settings)]
+    with (
+        relayed(settings, outbox) as first,
+        subprocess.Popen(waiting, env=environ, stderr=subprocess.DEVNULL) as second,
+    ):
+        try:
+            wait_until(lambda: "SP403" in examine("--config", settings).bad, LIMIT_SECONDS)
+            found = examine("--config", settings)
+            assert f"process {second.pid} (" in found.one("SP403")["found"]
+            assert found.repair("SP403") == [f"kill {first.pid}"]
+            paste(*found.repair("SP403"))
+            first.wait(LIMIT_SECONDS)
+            wait_until(lambda: lock_holder(outbox) == second.pid, LIMIT_SECONDS)
+            wait_until(lambda: is_well(examine("--config", settings)), LIMIT_SECONDS)
+        finally:
+            second.terminate()
+
+
+def test_a_second_start_of_long_ago_is_no_finding(settings: Path, outbox: Path) -> None:
+    long_ago = time.time() - 2 * FRESH_SECONDS
+    with relayed(settings, outbox) as first:
+        with Outbox.open(outbox, clock=lambda: long_ago) as opened:
+            set_problem(opened, SECOND_RELAY, sentence(os.getpid(), first.pid))
         assert is_well(examine("--config", settings))
 
 
@@ -129,7 +158,7 @@ def test_a_password_never_occurs_in_the_report_wherever_it_stands(tmp_path: Path
     with started(command) as relay:
         wait_until(lambda: is_relayed(outbox))
         with Outbox.open(outbox) as opened:
-            set_problem(opened, SECOND_RELAY, sentence(relay.pid))
+            set_problem(opened, SECOND_RELAY, sentence(os.getpid(), relay.pid))
             set_problem(opened, "test", f"{'x' * 560} {url} or --broker={url} and {url}?token=s3cr%40t")
             opened.remember_origin("hg", f"/nowhere/{url}/.hg")
         for options in ((), ("--json",)):

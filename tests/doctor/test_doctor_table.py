@@ -16,9 +16,11 @@ import pytest
 from sourcepulse.operations.doctor.finding import Finding, Job, State, broken, unchecked, well
 from sourcepulse.operations.doctor.page import GROUPS, PAGE, page
 from sourcepulse.operations.doctor.runner import run_jobs
+from sourcepulse.operations.doctor.situation import units_with_a_copy
 from sourcepulse.operations.doctor.table import Words, table
 from support.doctor import examine, paste
 
+DEPLOY = Path(__file__).parents[2] / "shared" / "deploy"
 #: What the doctor was made for; a test of this folder seeds each on real parts.
 BREAKAGES = {
     "wrong password": "SP301",
@@ -51,6 +53,14 @@ BREAKAGES = {
 def test_each_breakage_has_a_test_that_seeds_it() -> None:
     tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_doctor_[!t]*.py"))
     assert [what for what, id_ in BREAKAGES.items() if f'"{id_}"' not in tests or id_ not in table()] == []
+
+
+def test_a_unit_that_reads_a_copy_of_the_url_is_to_be_restarted(tmp_path: Path) -> None:
+    for unit in (DEPLOY / "sourcepulse-relay.service", DEPLOY / "sourcepulse-alert@.service"):
+        (tmp_path / unit.name).write_bytes(unit.read_bytes())
+    (tmp_path / "sourcepulse-dangling.service").symlink_to(tmp_path / "absent")
+    assert units_with_a_copy(Path("/etc/sourcepulse/broker"), tmp_path) == ("sourcepulse-relay",)
+    assert units_with_a_copy(Path("/srv/broker"), tmp_path) == ()
 
 
 def test_the_page_is_made_of_the_table() -> None:

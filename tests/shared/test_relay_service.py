@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,10 @@ import pytest
 
 from sourcepulse import Consumer, config
 from sourcepulse.outbox.outbox import Outbox
-from sourcepulse.relay.health.second_relay import lock_holder
+from sourcepulse.outbox.problems import clear_problem, set_problem
+from sourcepulse.outbox.queries import figures
+from sourcepulse.relay.assemble import open_relay
+from sourcepulse.relay.health.second_relay import FRESH_SECONDS, SECOND_RELAY, lock_holder, sentence
 from sourcepulse.relay.on_demand import is_on_demand
 from sourcepulse.relay.relay import relay_lock
 from sourcepulse.relay.thread import RelayThread
@@ -197,6 +201,25 @@ def test_a_service_waits_for_right_settings_and_a_terminal_does_not(tmp_path: Pa
             assert logged(tmp_path).count("waiting until that is over") == 1
 
 
+def test_a_relay_finds_its_outbox_once_the_path_is_corrected(tmp_path: Path) -> None:
+    def write(name: str) -> None:
+        text = f'outbox = "{tmp_path / name}"\nbroker = "file://{tmp_path}/log.db"\n'
+        (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+
+    write("mistyped.db")
+    program = [sys.executable, "-m", "sourcepulse.cli", "relay", "--config", str(tmp_path / "config.toml")]
+    with Outbox.open(tmp_path / "o.db") as outbox:
+        outbox.append([system_event(1)])
+        with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stderr is not None
+                assert any("waiting for it" in line for line in process.stderr)
+                write("o.db")
+                wait_until(lambda: not outbox.has_pending("public"), LIMIT_SECONDS)
+            finally:
+                process.kill()
+
+
 def test_a_service_replaces_a_relay_that_a_push_started_and_that_waits_for_its_broker(tmp_path: Path) -> None:
     with Outbox.open(tmp_path / "o.db") as outbox:
         outbox.append([system_event(1)])
@@ -223,6 +246,23 @@ def test_a_service_waits_for_another_relay_to_end(tmp_path: Path) -> None:
         assert "another relay already serves" in systemd.wait_for("STATUS=waiting: ")
         process.send_signal(signal.SIGTERM)
         assert process.wait(LIMIT_SECONDS) == 0
+
+
+def test_a_relay_forgets_a_vain_start_of_another_one_after_minutes(tmp_path: Path) -> None:
+    def problems() -> list[str]:
+        return [problem["name"] for problem in figures(outbox)["problems"]]
+
+    long_ago = time.time() - 2 * FRESH_SECONDS
+    settings = config.load({"broker": f"file://{tmp_path}/log.db"}, environ={})
+    with Outbox.open(tmp_path / "o.db", clock=lambda: long_ago) as past, Outbox.open(tmp_path / "o.db") as outbox:
+        with open_relay(outbox.path, settings, threading.Event()) as running:
+            set_problem(outbox, SECOND_RELAY, sentence(1, os.getpid()))
+            running.once()
+            assert problems() == [SECOND_RELAY]
+            clear_problem(outbox, SECOND_RELAY)
+            set_problem(past, SECOND_RELAY, sentence(1, os.getpid()))
+            running.once()
+        assert problems() == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small disk")

@@ -45,6 +45,12 @@ def clear_problem(outbox: Outbox, name: str, *, place: str = "") -> None:
             remove_notes(db, [key])
 
 
+def problem_since(outbox: Outbox, name: str, *, place: str = "") -> float | None:
+    """Return when a problem was recorded, in seconds since 1970; None if it is not recorded."""
+    known = _recorded(outbox, _key(name, place))
+    return None if known is None else float(known["since"])
+
+
 def count_collect_errors(outbox: Outbox, kind: str, number: int = 1) -> None:
     """Count what could not be collected whole from a kind of source.
 

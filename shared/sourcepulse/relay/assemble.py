@@ -17,7 +17,7 @@ from sourcepulse.events.event import PUBLIC
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.outgoing.visibility import Gate, check_openers
 from sourcepulse.outbox.retention import Keep
-from sourcepulse.relay.collect import collect_announced, collectors, sweep
+from sourcepulse.relay.collect import Collector, collect_announced, collectors, sweep
 from sourcepulse.relay.destination import Destination, Moves, admit, keep_apart, places_of
 from sourcepulse.relay.health.announce import Announcer
 from sourcepulse.relay.health.condition import RULES, Rules
@@ -70,7 +70,7 @@ def open_relay(
         yield Relay(
             outbox,
             deliveries,
-            sweep=partial(sweep, outbox, known),
+            sweep=partial(_sweep, outbox, known),
             collect=partial(collect_announced, announced, known),
             keep=Keep(days=config.number("keep_days"), bytes=config.number("keep_bytes")),
             stop=stop,
@@ -80,6 +80,11 @@ def open_relay(
             metrics=_metrics(outbox.path, config),
             queue_watch=partial(_queue_watch, config, announcers),
         )
+
+
+def _sweep(outbox: Outbox, known: Mapping[str, Collector]) -> int:
+    forget_second_relay(outbox, only_old=True)
+    return sweep(outbox, known)
 
 
 def _metrics(outbox: Path, config: Config) -> SideJob | None:

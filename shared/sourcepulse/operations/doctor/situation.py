@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from sourcepulse.relay.streams import Place
 
 #: How long another process may hold the outbox while its figures are read.
 LOCK_WAIT_SECONDS = 2.0
+#: Where an admin copies our units.
+UNITS = Path("/etc/systemd/system")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +123,11 @@ class Situation:
         return Path(where).absolute() if where and (named or Path(where).is_file()) else None
 
     def url_place(self, prefix: str) -> str:
-        """Return where the URL of a broker is, for a sentence."""
-        return str(self.url_file(prefix) or self.where(f"{prefix}broker") or f"the option --{prefix}broker")
+        """Return where the URL of a broker is, for a sentence; and what to restart if that reads a copy."""
+        file = self.url_file(prefix)
+        units = () if file is None else units_with_a_copy(file)
+        restart = f" (then run `systemctl restart {' '.join(units)}`, which reads a copy)" if units else ""
+        return f"{file or self.where(f'{prefix}broker') or f'the option --{prefix}broker'}{restart}"
 
     def settings_file(self) -> Path:
         """Return the file in which settings belong that are missing."""
@@ -160,3 +166,14 @@ def _stream(row: Mapping[str, Any], now: float) -> StreamState:
         failures=row["failures"],
         last_error=row["last_error"],
     )
+
+
+def units_with_a_copy(file: Path, folder: Path = UNITS) -> tuple[str, ...]:
+    """Return our units that read a copy of a file, which systemd makes when it starts them."""
+    found = []
+    for unit in sorted(folder.glob("sourcepulse-*.service")):
+        with suppress(OSError):
+            lines = unit.read_text(encoding="utf-8", errors="replace").splitlines()
+            if any(line.startswith("LoadCredential=") and line.endswith(f":{file}") for line in lines):
+                found.append(unit.stem)
+    return tuple(found)

@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-#: How long a loop that works may need for one turn: a connection to one host takes at most 10 s, an answer of the check
-#: of visibility 60 s, the lock of the outbox 10 s. Waits for confirmations are divided into steps of a second.
+#: How long a loop that works may need for one turn: a connection takes at most 40 s, whatever the number of hosts, an
+#: answer of the check of visibility 60 s, the lock of the outbox 10 s. Waits for confirmations are divided into steps
+#: of a second.
 LOOP_MAX_SECONDS = 90.0
 #: How often the file is touched; a touch changes one inode.
 TOUCH_SECONDS = 5.0

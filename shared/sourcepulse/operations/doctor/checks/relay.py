@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from sourcepulse.brokers.url import hide_passwords
@@ -17,7 +18,7 @@ from sourcepulse.operations.doctor.finding import Finding, Job, broken, program,
 from sourcepulse.operations.doctor.situation import OutboxState, Situation
 from sourcepulse.operations.doctor.table import Words, shell_words
 from sourcepulse.relay.health.liveness import LOOP_MAX_SECONDS, last_loop_at
-from sourcepulse.relay.health.second_relay import SECOND_RELAY, lock_holder, sentence
+from sourcepulse.relay.health.second_relay import SECOND_RELAY, is_fresh, lock_holder, processes_of
 from sourcepulse.relay.on_demand import START_SECONDS, failed_start, is_on_demand
 from sourcepulse.relay.relay import is_relayed
 from sourcepulse.wake.listener import MODE as WAKE_MODE
@@ -28,6 +29,9 @@ WAITING_LONG_SECONDS = 60.0
 
 #: Any program may hold a lock, and its password may follow an option or `=`.
 _SECRET_OPTION = re.compile(rf"(?P<name>--?[\w-]*{SENSITIVE})(?P<value>=.*)?$", re.IGNORECASE)
+
+#: A shell in a session is part of none.
+_UNIT = re.compile(r"^0::/system\.slice/(?:.*/)?(sourcepulse[\w@.:-]*\.service)$", re.MULTILINE)
 
 UNIT = Path("/etc/systemd/system/sourcepulse-relay.service")
 
@@ -74,9 +78,7 @@ def _running(situation: Situation, state: OutboxState) -> Iterator[Finding]:
 def _lock_holder(situation: Situation, state: OutboxState) -> Iterator[Finding]:
     path, pid = state.path, lock_holder(state.path)
     what = f"process {pid} ({_command_of(pid)})" if pid else "an unknown process"
-    for problem in state.problems:
-        if problem["name"] == SECOND_RELAY and pid and problem["message"] == sentence(pid):
-            yield warning("SP403", path, f"{problem['message']}; it is {what}", pid=pid)
+    yield from _second_relay(situation, state, pid)
     looped_at = last_loop_at(path)
     if looped_at is None:
         return
@@ -84,6 +86,54 @@ def _lock_holder(situation: Situation, state: OutboxState) -> Iterator[Finding]:
     if late > LOOP_MAX_SECONDS:
         found = f"{what} holds the lock, and its loops have not run for {late:.0f} s"
         yield broken("SP404", path, found, pid=pid or "PID")
+
+
+def _second_relay(situation: Situation, state: OutboxState, pid: int | None) -> Iterator[Finding]:
+    for problem in state.problems:
+        if problem["name"] != SECOND_RELAY or not is_fresh(
+            datetime.fromisoformat(problem["since"]).timestamp(), situation.now()
+        ):
+            continue
+        starter, holder = processes_of(problem["message"]) or (0, 0)
+        if holder and holder == pid:
+            other = _described(starter) if _is_alive(starter) else f"process {starter}, which has ended"
+            found = f"{problem['message']}; the relay is {_described(holder)}, and the other one {other}"
+            yield warning("SP403", state.path, found, end=_ending(starter, holder))
+
+
+def _ending(starter: int, holder: int) -> Words:
+    """Return the command that ends one of two relays, but never the only one, nor a program that has other work."""
+    if not (_is_relay(starter) and _is_relay(holder)):
+        return Words(f"ps -fp {holder},{starter}" if _is_alive(starter) else f"ps -fp {holder}")
+    # The one that waits replaces the other within seconds.
+    extra = starter if unit_of(holder) else holder
+    unit = unit_of(extra)
+    return Words(f"systemctl stop {unit}" if unit else f"kill {extra}")
+
+
+def _described(pid: int) -> str:
+    unit = unit_of(pid)
+    return f"process {pid}{f' of {unit}' if unit else ''} ({_command_of(pid)})"
+
+
+def _is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def _is_relay(pid: int) -> bool:
+    """Return whether a process is a relay of ours and not, for example, the master of Buildbot."""
+    arguments = _command_of(pid).split(" ")
+    return unit_of(pid) is not None or ("relay" in arguments and any("sourcepulse" in each for each in arguments))
+
+
+def unit_of(pid: int) -> str | None:
+    """Return the service of the system that a process belongs to; None if it is of none."""
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    match = _UNIT.search(groups)
+    return match[1] if match else None
 
 
 def _streams(situation: Situation, state: OutboxState) -> Iterator[Finding]:

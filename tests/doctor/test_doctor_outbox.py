@@ -176,6 +176,7 @@ def test_a_password_never_occurs_in_the_report_wherever_it_stands(tmp_path: Path
         ("--broker=amqp://u:a b/c@h", "--broker=amqp://u:***@h"),
         ("amqp://u:p/w?x#y@h:1,h2:2/v", "amqp://u:***@h:1,h2:2/v"),
         ("amqp://:pw@h", "amqp://:***@h"),
+        ("at amqp://u:a ://b@h/v", "at amqp://u:***@h/v"),
         ("amqp://h:5672 refuses a@b, file:///a@b/log.db too", "amqp://h:5672 refuses a@b, file:///a@b/log.db too"),
     ],
 )

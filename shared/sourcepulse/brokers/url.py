@@ -43,10 +43,10 @@ _USER_END = re.compile(r"[:/?#]")
 _NO_PORT = re.compile(r":(?![0-9]{1,5}(?:[,/?]|$))[^,\]]*$")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 #: In a text of any kind: a user and what may be a password, up to the last `@` of the word; or, if the word has none
-#: and what follows the user is no port, up to the last `@` before another URL, because a password may contain spaces.
+#: and what follows the user is no port, up to the last `@` of the line, because a password may contain spaces.
 _LOGIN = re.compile(
     r"(?i)\b(?!file:///)(?P<scheme>[a-z][a-z0-9+.-]+://)(?P<user>[^\s:/?#@]*)"
-    r"(?:(?P<rest>\S*)@|:(?![0-9]{1,5}(?:\W|$))(?:(?!://)[^\n])*@)"
+    r"(?:(?P<rest>\S*)@|:(?![0-9]{1,5}(?:\W|$))[^\n]*@)"
 )
 
 

@@ -187,19 +187,32 @@ def _locked(path: Path, found: str) -> Finding:
 
 def lock_holders(files: Sequence[Path]) -> list[int]:
     """Return the processes that hold an exclusive lock of one of these files."""
-    inodes = set()
+    places = {}
     for file in files:
         with suppress(OSError):
             status = file.stat()
-            inodes.add(f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}")
+            places[f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"] = file
     try:
         rows = [row.split() for row in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
     except OSError:
         return []
     # NUMBER: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE START END, and NUMBER: -> ... for one that waits.
     held = [row for row in rows if len(row) >= _LOCK_COLUMNS and row[1] != "->"]
-    pids = {int(row[4]) for row in held if row[3] == "WRITE" and row[5] in inodes}
+    exclusive = [(int(row[4]), row[5]) for row in held if row[3] == "WRITE"]
+    pids = {pid for pid, place in exclusive if place in places}
+    # The kernel names the device of some file systems, such as btrfs, otherwise than stat does.
+    inodes = {place.rpartition(":")[2]: file for place, file in places.items()}
+    for pid, place in exclusive:
+        same = inodes.get(place.rpartition(":")[2])
+        if same is not None and _has_open(pid, same):
+            pids.add(pid)
     return sorted(pid for pid in pids if pid > 0)
+
+
+def _has_open(pid: int, file: Path) -> bool:
+    with suppress(OSError):
+        return any(str(each.readlink()) == str(file) for each in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def _is_read_only(path: Path) -> bool:

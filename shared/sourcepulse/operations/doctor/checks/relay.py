@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from sourcepulse.brokers.url import hide_passwords
+from sourcepulse.brokers.url import redact
 from sourcepulse.events.redaction import REDACTED, SENSITIVE
 from sourcepulse.operations.doctor.finding import Finding, Job, broken, program, unchecked, warning, well
 from sourcepulse.operations.doctor.situation import OutboxState, Situation
@@ -29,6 +29,7 @@ WAITING_LONG_SECONDS = 60.0
 
 #: Any program may hold a lock, and its password may follow an option or `=`.
 _SECRET_OPTION = re.compile(rf"(?P<name>--?[\w-]*{SENSITIVE})(?P<value>=.*)?$", re.IGNORECASE)
+_URL = re.compile(r"(?is)[a-z][a-z0-9+.-]*://.*")
 
 #: A shell in a session is part of none.
 _UNIT = re.compile(r"^0::/system\.slice/(?:.*/)?(sourcepulse[\w@.:-]*\.service)$", re.MULTILINE)
@@ -183,8 +184,8 @@ def _command_of(pid: int) -> str:
     except OSError:
         return "its command is not visible here"
     words = [part.decode("utf-8", "replace") for part in raw.split(b"\0") if part]
-    # One by one, because a password may contain spaces.
-    shown = [hide_passwords(word) for word in words]
+    # One by one, because a password may contain spaces, and be like a port before them.
+    shown = [_URL.sub(lambda match: redact(match[0]), word) for word in words]
     for number, word in enumerate(words):
         if (match := _SECRET_OPTION.match(word)) and match["value"]:
             shown[number] = f"{match['name']}={REDACTED}"

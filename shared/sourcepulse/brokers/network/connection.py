@@ -22,6 +22,8 @@ CONNECT_LIMIT_SECONDS = 10.0
 #: For all hosts of a URL together, which divide it. A relay's loop turns within `LOOP_MAX_SECONDS`, and over STOMP one
 #: turn may need two such rounds.
 CONNECT_ROUND_SECONDS = 40.0
+#: For one host of hundreds.
+LEAST_LIMIT_SECONDS = 0.1
 #: For each request that the broker answers, and for writing while it reads nothing.
 CALL_LIMIT_SECONDS = 10.0
 #: For disconnecting cleanly.
@@ -57,7 +59,7 @@ class BrokerConnection(ABC):
         round_limit_s: float = CONNECT_ROUND_SECONDS,
     ) -> None:
         self._url = url
-        self._connect_limit_s = min(connect_limit_s, round_limit_s / len(url.hosts))
+        self._connect_limit_s = min(connect_limit_s, max(LEAST_LIMIT_SECONDS, round(round_limit_s / len(url.hosts), 1)))
         self._call_limit_s = call_limit_s
         self._ticked_at = 0.0
         self.host = ""

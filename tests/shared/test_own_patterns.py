@@ -65,6 +65,7 @@ def test_a_pattern_that_could_match_for_ever_is_refused_with_its_place(
         ("^https?://[^/]+/.*$", "https://host/" + "x" * 2_000, "ftp://host/"),
         (r"^(success|failure|a\|b|[|(]{})$", "|{}", "maybe"),
         (r"^(\.[a-z]{2})*$", ".ab.cd", ".ab.c"),
+        ("[a-z]{1,200}@[a-z.]{1,200}[^.]", "a" * 150 + "@host.org", "a" * 150),
         ("deploy", "x" * 100_000 + "deploy", "x" * 100_000),
     ],
 )

@@ -23,6 +23,10 @@ STEP_COST = 200
 #: Of one pattern: repetitions without an upper limit, and parts with each repetition written out.
 FREE_MAX = 20
 SIZE_MAX = 10_000
+#: A repeated character or set is compared in a loop that is faster than other steps.
+CHARACTERS_PER_STEP = 8
+#: A pattern for which a text of this length is already too long is of no use.
+SHORT_TEXT_CHARACTERS = 16
 #: So that no high number is computed for nothing.
 WAYS_MAX_BITS = 40
 
@@ -36,15 +40,29 @@ class TooCostlyError(Exception):
 
 
 class Shape(NamedTuple):
-    """How a part of a pattern can match: its repetitions without limit, in how many other ways, and its size."""
+    """How a part of a pattern can match: its repetitions without limit, in how many other ways, and its size.
+
+    `bounded` are its repetitions with a limit, which are among the `ways`; `fixed` are the ways without these.
+    """
 
     free: int
     ways: int
+    bounded: int
+    fixed: int
     size: int
 
     def cost(self, characters: int) -> int:
         """Return how many steps a search in a text takes at most."""
-        return math.comb(characters + self.free, self.free) * self.ways * self.size
+        all_free = self.free + self.bounded
+        ways = min(
+            math.comb(characters + self.free, self.free) * self.ways,
+            math.comb(characters + all_free, all_free) * self.fixed,
+        )
+        return ways * self.size
+
+
+#: A character or a set of them.
+_ONE = Shape(free=0, ways=1, bounded=0, fixed=1, size=1)
 
 
 class LimitedEffort(Effort):
@@ -75,7 +93,7 @@ def shape_of(pattern: str) -> Shape:
     if not (pattern.startswith("^") and branches == 1):
         # Where a match begins is free as well.
         shape = shape._replace(free=shape.free + 1)
-    if shape.free > FREE_MAX or shape.size > SIZE_MAX or shape.cost(0) > EFFORT_MAX:
+    if shape.free > FREE_MAX or shape.size > SIZE_MAX or shape.cost(SHORT_TEXT_CHARACTERS) > EFFORT_MAX:
         raise ValueError("can match in too many ways, or is too long; make it simpler, or leave it out")
     return shape
 
@@ -87,7 +105,7 @@ def _prepared(pattern: str) -> tuple[re.Pattern[str], Shape]:
 
 def _alternatives(text: str, at: int) -> tuple[Shape, int, int]:
     """Read as far as the end of the group; return its shape, how many alternatives it has, and where it ends."""
-    free, ways, size, branches = 0, 1, 1, 1
+    whole, branches = Shape(0, 1, 0, 1, 1), 1
     while at < len(text) and text[at] != ")":
         if text[at] == "|":
             branches += 1
@@ -95,24 +113,30 @@ def _alternatives(text: str, at: int) -> tuple[Shape, int, int]:
             continue
         part, at = _atom(text, at)
         part, at = _repeated(part, text, at)
-        free, ways, size = free + part.free, _limited(ways * part.ways), size + part.size
-    return Shape(free, _limited(ways * branches), size), branches, at
+        whole = Shape(
+            free=whole.free + part.free,
+            ways=_limited(whole.ways * part.ways),
+            bounded=whole.bounded + part.bounded,
+            fixed=_limited(whole.fixed * part.fixed),
+            size=whole.size + part.size,
+        )
+    ways, fixed = _limited(whole.ways * branches), _limited(whole.fixed * branches)
+    return whole._replace(ways=ways, fixed=fixed), branches, at
 
 
 def _atom(text: str, at: int) -> tuple[Shape, int]:
-    one = Shape(0, 1, 1)
     if text[at] == "(":
         if text.startswith("(?", at) and not text.startswith(_GROUP, at):
             raise ValueError("has a group that begins with (? and not with (?:, which is not supported")
         shape, _, at = _alternatives(text, at + (len(_GROUP) if text.startswith(_GROUP, at) else 1))
-        return shape, at + 1
+        return shape._replace(size=shape.size + 1), at + 1
     if text[at] == "[":
-        return one, _end_of_set(text, at)
+        return _ONE, _end_of_set(text, at)
     if text[at] == "\\":
         if text[at + 1] in "123456789":
             raise ValueError("refers back to a group, which is not supported")
-        return one, at + 2
-    return one, at + 1
+        return _ONE, at + 2
+    return _ONE, at + 1
 
 
 def _end_of_set(text: str, at: int) -> int:
@@ -134,13 +158,26 @@ def _repeated(part: Shape, text: str, at: int) -> tuple[Shape, int]:
                 "repeats, without an upper limit, a part that itself repeats or has alternatives, which can take for "
                 "ever; write it as one set, such as [a-z.]+, or with an upper limit"
             )
-        return Shape(1, 1, part.size * max(1, least)), found.end()
+        return Shape(free=1, ways=1, bounded=0, fixed=1, size=_size(part, least)), found.end()
     if most > SIZE_MAX:
         raise ValueError(f"repeats a part {most} times, of at most {SIZE_MAX}")
     if most * (part.ways.bit_length() - 1) > WAYS_MAX_BITS:
         raise ValueError("can match in too many ways")
-    ways = _limited(part.ways**most * (most - least + 1))
-    return Shape(part.free * most, ways, part.size * max(1, most)), found.end()
+    is_plain = part.ways == 1 and not part.free
+    lengths = most - least + 1
+    repeated = Shape(
+        free=part.free * most,
+        ways=_limited(part.ways**most * lengths),
+        bounded=part.bounded * most + (1 if is_plain and lengths > 1 else 0),
+        fixed=_limited(part.fixed**most * (1 if is_plain else lengths)),
+        size=_size(part, most),
+    )
+    return repeated, found.end()
+
+
+def _size(part: Shape, times: int) -> int:
+    """Return the size of a part that is repeated."""
+    return 1 + times // CHARACTERS_PER_STEP if part == _ONE else part.size * max(1, times)
 
 
 def _bounds(found: re.Match[str]) -> tuple[int, int | None]:

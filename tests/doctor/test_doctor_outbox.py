@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from sourcepulse.brokers.url import hide_passwords
+from sourcepulse.outbox.files import lock_file
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.problems import set_problem
 from sourcepulse.relay.health.liveness import lock_path
@@ -186,7 +187,7 @@ def test_passwords_in_a_text_are_hidden_and_the_rest_is_kept(text: str, shown: s
 
 def test_a_hung_relay_is_named_and_ended(settings: Path, outbox: Path) -> None:
     with relayed(settings, outbox) as relay:
-        freeze(relay, outbox)
+        freeze(relay, outbox, lock_file(outbox.parents[1] / "log.db"))
         long_ago = time.time() - 600
         os.utime(lock_path(outbox), (long_ago, long_ago))
         found = examine("--config", settings)
@@ -363,6 +364,21 @@ def test_no_command_opens_an_outbox_that_is_for_its_owner_alone(outbox: Path, fo
     assert not any(each["repair"] for each in seen.values())
     assert "repositories and Bugzillas" in seen["SP401"]["found"]
     assert "SP101" not in seen or "tac" not in seen["SP101"]["found"]
+
+
+def test_a_file_of_another_user_beside_a_private_outbox_is_named_and_handed_over(outbox: Path) -> None:
+    for place, mode in ((outbox.parent, 0o700), (outbox, 0o600)):
+        place.chmod(mode)
+        os.chown(place, OTHER_ID if not os.geteuid() else -1, -1)
+    lock = outbox.with_name("outbox.db.lock")
+    lock.chmod(0o600)
+    seen = seen_by_another_user(outbox)
+    assert lock.name in seen["SP119"]["found"]
+    assert "SP112" not in seen
+    paste(*seen["SP119"]["repair"])
+    assert lock.stat().st_uid == OTHER_ID
+    assert lock.stat().st_mode & 0o777 == 0o600
+    assert "SP119" not in seen_by_another_user(outbox)
 
 
 def test_a_file_system_that_is_read_only_is_named_and_mounted_writable(tmp_path: Path) -> None:

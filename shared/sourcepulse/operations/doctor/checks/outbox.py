@@ -87,14 +87,18 @@ def _room(path: Path) -> Iterator[Finding]:
 
 
 def _is_private(situation: Situation, path: Path) -> bool:
-    """Return whether the outbox is that of a source that does not share it; its mode decides if it cannot be read."""
-    if situation.state is None:
-        try:
-            return not path.stat().st_mode & _GROUP_WRITES
-        except OSError:
-            # The folder that is closed to us; that of a group is writable for it.
-            return not _seen_folder(path).stat().st_mode & stat.S_IWGRP
-    sources = situation.state.sources
+    """Return whether the outbox is for its owner alone, as the modes show, or that of a source that does not share it.
+
+    In a folder that a group shares, only an outbox that cannot be read is judged by its mode, which may be a mistake.
+    """
+    is_shared_folder = bool(_seen_folder(path).stat().st_mode & stat.S_IWGRP)
+    try:
+        is_closed = not path.stat().st_mode & _GROUP_WRITES
+    except OSError:
+        return not is_shared_folder
+    if is_closed and (situation.state is None or not is_shared_folder):
+        return True
+    sources = situation.state.sources if situation.state else ()
     return any(source.startswith(_PRIVATE_SOURCES) for source in sources) or bool(situation.origins("bugzilla"))
 
 
@@ -132,8 +136,10 @@ def _opened(situation: Situation, path: Path) -> Iterator[Finding]:
     elif _is_locked_for_long(lock_file(path)):
         found = f"a process holds the writers' lock for longer than {LOCKED_LONG_SECONDS:g} s"
         yield _locked(path, found)
-    elif not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
-        yield _closed_to_us(situation, path, "this user may not write to it")
+    elif closed := [file for file in _files(path) if os.path.lexists(file) and not os.access(file, os.R_OK | os.W_OK)]:
+        yield _closed_to_us(situation, path, f"this user may not write to {', '.join(file.name for file in closed)}")
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        yield _closed_to_us(situation, path, f"this user may not write to {path.parent}")
 
 
 def _is_locked_for_long(lock: Path) -> bool:

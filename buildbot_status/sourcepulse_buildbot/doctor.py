@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import ast
 import os
-import pwd
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,8 +15,9 @@ from typing import NamedTuple
 
 from sourcepulse.operations.doctor.doctor import examine_outbox, situation_of
 from sourcepulse.operations.doctor.finding import Finding, Job, broken, unchecked, warning, well
+from sourcepulse.operations.doctor.owner import owner_of
 from sourcepulse.operations.doctor.situation import Situation
-from sourcepulse.operations.doctor.table import shell_words
+from sourcepulse.operations.doctor.table import Words, shell_words
 
 _REPORTER = "PulseStatusPush"
 #: How much of the end of a log is read.
@@ -62,7 +62,7 @@ def checks(situation: Situation) -> Iterator[Job]:
 
 
 def _master(situation: Situation, basedir: Path) -> Iterator[Finding]:
-    config = _config_file(basedir)
+    config, buildbot = _config_file(basedir), _buildbot(basedir)
     try:
         changed_at = config.stat().st_mtime
         reporters = list(_reporters(ast.parse(config.read_text(encoding="utf-8"))))
@@ -70,12 +70,12 @@ def _master(situation: Situation, basedir: Path) -> Iterator[Finding]:
         yield unchecked("SP601", basedir, f"{config} cannot be read: {error}")
         return
     if not reporters:
-        yield warning("SP601", basedir, f"{config} does not name {_REPORTER}", master=basedir)
+        yield warning("SP601", basedir, f"{config} does not name {_REPORTER}", master=basedir, buildbot=buildbot)
         return
     pid = _pid(basedir)
     if pid is None:
         stale = basedir / "twistd.pid"
-        values = {"master": basedir, "stale": stale if stale.exists() else None}
+        values = {"master": basedir, "buildbot": buildbot, "stale": stale if stale.exists() else None}
         found = [broken("SP603", basedir, "no process runs in this folder", **values)]
     else:
         found = list(_read_since(basedir, changed_at, pid))
@@ -83,8 +83,8 @@ def _master(situation: Situation, basedir: Path) -> Iterator[Finding]:
         if reporter.outbox is not None:
             outbox = basedir / reporter.outbox
             if not outbox.parent.is_dir():
-                owner = _owner(basedir)
-                found.append(broken("SP604", basedir, f"{outbox.parent} is missing", user=owner, folder=outbox.parent))
+                user = owner_of(basedir).name or str(basedir.stat().st_uid)
+                found.append(broken("SP604", basedir, f"{outbox.parent} is missing", user=user, folder=outbox.parent))
             elif situation.outbox is None or os.path.realpath(situation.outbox) != os.path.realpath(outbox):
                 own = situation_of(situation.config, outbox, now=situation.now)
                 # The broker of the reporter may be a secret; its relay runs in the master.
@@ -143,23 +143,24 @@ def _is_master(process: Path, basedir: Path) -> bool | None:
 
 def _read_since(basedir: Path, changed_at: float, pid: int) -> Iterator[Finding]:
     """Compare the time of master.cfg with the last time that the master read it, in its log."""
-    log = _tail(basedir / "twistd.log")
+    log, buildbot = _tail(basedir / "twistd.log"), _buildbot(basedir)
     done = list(_CONFIGURED.finditer(log or ""))
     if log is None or not done:
         yield unchecked("SP602", basedir, "there is no twistd.log that says when master.cfg was read")
         return
     has_file = _pid_in_file(basedir) == pid
-    reconfig = shell_words(["buildbot", "reconfig", basedir] if has_file else ["kill", "-HUP", pid])
+    words = ["buildbot", "reconfig", str(basedir)]
+    reconfig = owner_of(basedir).command(*words) if has_file else shell_words(["kill", "-HUP", pid])
     if _FAILED.search(log[done[-1].end() :]):
         found = "the last attempt to read master.cfg failed; twistd.log has why"
-        yield broken("SP602", basedir, found, master=basedir, reconfig=reconfig)
+        yield broken("SP602", basedir, found, master=basedir, buildbot=buildbot, reconfig=reconfig)
         return
     # When it began: what was changed while it was read was not read.
     begun = [match for match in _STARTED.finditer(log) if match.start() < done[-1].start()]
     at = datetime.strptime((begun or done)[-1][1], "%Y-%m-%d %H:%M:%S%z").timestamp()
     if changed_at > at + CLOCK_STEP_SECONDS:
         found = f"master.cfg was changed {changed_at - at:.0f} s after the master read it"
-        yield broken("SP602", basedir, found, master=basedir, reconfig=reconfig)
+        yield broken("SP602", basedir, found, master=basedir, buildbot=buildbot, reconfig=reconfig)
 
 
 def _tail(path: Path) -> str | None:
@@ -172,9 +173,6 @@ def _tail(path: Path) -> str | None:
         return None
 
 
-def _owner(basedir: Path) -> str:
-    uid = basedir.stat().st_uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def _buildbot(basedir: Path) -> Words:
+    """Return the program of a master, as its owner, because it runs what master.cfg has."""
+    return owner_of(basedir).command("buildbot")

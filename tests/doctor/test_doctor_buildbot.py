@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import time
 from collections.abc import Iterator
@@ -78,3 +79,8 @@ def test_a_reporter_that_the_master_has_not_read_is_named_and_read_after_the_com
             f"rm {master.folder}/twistd.pid",
             f"buildbot start {master.folder}",
         ]
+    if not os.geteuid():
+        os.chown(master.folder, 1, 1)
+        owner = pwd.getpwuid(1).pw_name
+        found = examine("--master", master.folder)
+        assert found.repair("SP603")[-1] == f"runuser -u {owner} -- buildbot start {master.folder}"

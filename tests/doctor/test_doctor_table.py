@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from sourcepulse.config import load
+from sourcepulse.operations.doctor import doctor
 from sourcepulse.operations.doctor.finding import Finding, Job, State, broken, unchecked, well
 from sourcepulse.operations.doctor.page import GROUPS, PAGE, page
 from sourcepulse.operations.doctor.runner import run_jobs
-from sourcepulse.operations.doctor.situation import units_with_a_copy
+from sourcepulse.operations.doctor.situation import Situation, units_with_a_copy
 from sourcepulse.operations.doctor.table import Words, table
 from support.doctor import examine, paste
 
@@ -98,6 +100,30 @@ def test_a_command_for_a_file_whose_name_is_any_bytes_works_as_printed(tmp_path:
         assert command.isprintable()
         paste(command)
         assert file.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("value", ["a b", ";ls", "$IFS", "`ls`", "'\"", "a\nb\x1b[2Jf", "é\n1"])
+def test_a_value_reaches_the_program_as_it_is_and_no_control_character_the_terminal(value: str) -> None:
+    (command,) = broken("SP103", "f", "x", file=value).commands
+    assert command.isprintable()
+    assert paste(command.replace("chmod o-r", "printf %s")) == value
+
+
+def test_a_source_that_hangs_while_it_lists_its_checks_is_reported_and_the_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = threading.Event()
+
+    def hangs(_: Situation) -> Iterator[Job]:
+        yield Job(id="SP601", about="first", run=lambda: iter([well("SP601", "first", "well")]))
+        never.wait()
+
+    monkeypatch.setattr("sourcepulse.operations.doctor.doctor.LIST_LIMIT_SECONDS", 0.5)
+    situation = Situation(config=load({}, environ={}), outbox=tmp_path / "none.db")
+    found = doctor.examine(situation, more=[hangs]).findings
+    never.set()
+    assert {"SP110", "SP102", "SP601"} <= {each.id for each in found}
+    assert [each.found for each in found if each.about == f"checks of {__name__}"] == ["took longer than 0.5 s"]
 
 
 def test_a_check_that_hangs_or_fails_is_reported_and_the_others_are_kept() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ ENTRY_POINT_GROUP = "sourcepulse.checks"
 #: For everything; reading the outbox comes first.
 LIMIT_SECONDS = 15.0
 READ_LIMIT_SECONDS = 3.0
+LIST_LIMIT_SECONDS = 2.0
 
 Checks = Callable[[Situation], Iterable[Job]]
 
@@ -62,12 +64,7 @@ def examine(situation: Situation, *, more: Sequence[Checks] = ()) -> Report:
     begun = time.monotonic()
     situation, early = _with_state(situation)
     checks = (settings.jobs, outbox.jobs, broker.jobs, relay.jobs, clock.jobs, dangers.jobs, *_of_sources(early), *more)
-    jobs: list[Job] = []
-    for each in checks:
-        try:
-            jobs += each(situation)
-        except (SourcePulseError, OSError) as error:
-            early.append(unchecked("SP101", "checks", str(error)))
+    jobs = _jobs(checks, situation, early)
     found = early + run_jobs(jobs, limit_s=max(1.0, LIMIT_SECONDS - (time.monotonic() - begun)))
     found.sort(key=lambda finding: (_ORDER.index(finding.state), finding.id))
     return Report(found, situation.now(), time.monotonic() - begun)
@@ -119,6 +116,23 @@ def _with_state(situation: Situation) -> tuple[Situation, list[Finding]]:
         why = "its relay, and the repositories and Bugzillas that only the outbox names, because it cannot be read"
         early.append(unchecked("SP401", str(path), why))
     return known, early
+
+
+def _jobs(checks: Sequence[Checks], situation: Situation, early: list[Finding]) -> list[Job]:
+    """Return the jobs of all checks, which look at places too, so each lists its own in a thread that may hang."""
+    listed: list[list[Job]] = [[] for _ in checks]
+
+    def names(number: int) -> Iterator[Finding]:
+        for job in checks[number](situation):
+            listed[number].append(job)
+        yield from ()
+
+    lists = [
+        Job(id="SP101", about=f"checks of {getattr(each, '__module__', 'a source')}", run=partial(names, number))
+        for number, each in enumerate(checks)
+    ]
+    early += run_jobs(lists, limit_s=LIST_LIMIT_SECONDS)
+    return [job for jobs in listed for job in tuple(jobs)]
 
 
 def _of_sources(early: list[Finding]) -> Iterator[Checks]:

@@ -24,6 +24,9 @@ GROUPS = {
     "9": "The probe",
 }
 
+#: Which the doctor prints with a path, or so that they run as the owner of a file.
+_PROGRAMS = {"sourcepulse", "hg", "tee", "buildbot"}
+
 _HEAD = """# Trouble-shooting
 
 `sourcepulse doctor` checks the whole installation within 15 seconds, changes nothing, and prints for each fault its
@@ -37,7 +40,8 @@ Exit code 0: all is well. 1: something is broken. 2: nothing is known to be brok
 not be checked, for the reason that is printed. `--json` prints one object, which `sourcepulse schema doctor` describes.
 
 This page has everything that it can find. It is made from the same table, `operations/doctor/checks.toml`; words in
-capitals stand for what the doctor prints. Commands of rabbitmqctl are for the broker's host, as root.
+capitals stand for what the doctor prints. For root it prints `runuser -u OWNER --` before commands that the owner of a
+repository or of a master must run. Commands of rabbitmqctl are for the broker's host, as root.
 
 ## By symptom
 
@@ -77,7 +81,7 @@ def _section(entry: Entry) -> str:
 
 
 def _capitals(entry: Entry, text: str) -> str:
-    return text.format_map({name: "sourcepulse" if name == "sourcepulse" else name.upper() for name in entry.names()})
+    return text.format_map({name: name if name in _PROGRAMS else name.upper() for name in entry.names()})
 
 
 def _code(text: str) -> str:

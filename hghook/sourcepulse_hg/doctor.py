@@ -8,23 +8,33 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from sourcepulse.config import load
 from sourcepulse.errors import ConfigError, NothingThereError, SourcePulseError
-from sourcepulse.operations.doctor.checks import broker
 from sourcepulse.operations.doctor.doctor import examine_outbox, situation_of
 from sourcepulse.operations.doctor.finding import Finding, Job, State, broken, unchecked, warning, well
 from sourcepulse.operations.doctor.owner import Owner, owner_of
 from sourcepulse.operations.doctor.situation import Situation
 from sourcepulse.operations.doctor.table import Words, shell_words
-from sourcepulse_hg.commands.hgrc import Hgrc, HgrcReader
+from sourcepulse.relay.health.liveness import lock_path
+from sourcepulse_hg.commands.doctor_settings import (
+    Reported,
+    Section,
+    broker_findings,
+    for_all_that_read,
+    named_by,
+    settings_findings,
+    site_section,
+)
+from sourcepulse_hg.commands.hgrc import PACKAGE, Hgrc, HgrcReader
 from sourcepulse_hg.pending.collect import DAMAGED_PREFIX, RepositoryFiles, find_repository, is_committed
 from sourcepulse_hg.pending.foreign import foreign_copies
 from sourcepulse_hg.pending.outbox_of import hg_program, other_hg_program, place_of_outbox
+from sourcepulse_hg.settings import Settings
 
 #: How many hgs run beside each other, and how long further ones are started: a server may have many repositories.
 WORKERS = 3
@@ -59,6 +69,24 @@ def checks(situation: Situation) -> Iterator[Job]:
         yield Job(id="SP501", about=f"{len(places)} repositories", run=partial(walk.look, places))
 
 
+def named_settings(situation: Situation) -> Iterator[tuple[dict[str, str], str]]:
+    """Yield what hgrc name that the settings do not: the user's one, or those of repositories that the outbox knows."""
+    if situation.outbox is None:
+        section = site_section(hg_program())
+        # One that is relative is in each repository, of which there is none here.
+        if section is not None and os.path.isabs((settings := section.settings(Path("relative"))).outbox):
+            yield named_by(settings, outbox=True), str(section.file(default=Path("hgrc")))
+        return
+    reader = HgrcReader()
+    for place in situation.origins("hg"):
+        with suppress(SourcePulseError, OSError):
+            files = find_repository(place)
+            section = _section(reader.read(files, hg_program()), owner_of(files.dot_hg))
+            if given := named_by(section.settings(files.dot_hg), outbox=False):
+                items = [f"sourcepulse.{key}" for key in given]
+                yield given, str(section.file(*items, default=files.dot_hg / "hgrc"))
+
+
 class _Walk:
     """A way through all repositories, which some workers go together until a common deadline."""
 
@@ -68,12 +96,12 @@ class _Walk:
         self._until = until
         self._lists_each = total <= SHOWN_MAX
         self._reader = HgrcReader()
-        #: Outboxes and brokers of repositories that were looked at.
-        self._own: set[tuple[str, ...]] = set()
+        self._reported = Reported()
 
     def look(self, places: deque[tuple[str, bool]]) -> Iterator[Finding]:
         """Look at the files of all that are left, and at the hgrc of as many as there is time for."""
         publishing = left = 0
+        later: list[Callable[[], Iterator[Finding]]] = []
         while places:
             try:
                 place, is_named = places.popleft()
@@ -83,7 +111,7 @@ class _Walk:
                 continue
             is_late = time.monotonic() >= self._until
             left += is_late
-            for finding in self._repository(place, is_named=is_named, reads_hgrc=not is_late):
+            for finding in self._repository(place, later, is_named=is_named, reads_hgrc=not is_late):
                 if finding.id == "SP501" and finding.state is State.OK and not self._lists_each:
                     publishing += 1
                 else:
@@ -93,8 +121,13 @@ class _Walk:
         if left:
             why = f"there was no time to read the hgrc of {left}; name those that matter with --repository"
             yield unchecked("SP501", "repositories", why)
+        # Last, because a broker may be slow to answer.
+        for look in later:
+            yield from look()
 
-    def _repository(self, place: str, *, is_named: bool, reads_hgrc: bool) -> Iterator[Finding]:
+    def _repository(
+        self, place: str, later: list[Callable[[], Iterator[Finding]]], *, is_named: bool, reads_hgrc: bool
+    ) -> Iterator[Finding]:
         situation = self._situation
         try:
             files = find_repository(place)
@@ -119,26 +152,39 @@ class _Walk:
         if untrusted and hgrc.extension() is None:
             # What else the file sets is unknown.
             return
-        enabled = list(self._enabled(hgrc, files, owner))
+        section = _section(hgrc, owner)
+        enabled = list(self._enabled(hgrc, files, section))
         yield from enabled
-        outbox = place_of_outbox(_at_home(hgrc.values.get("sourcepulse.outbox", ""), owner), files.dot_hg)
-        two = list(_outboxes(situation, hgrc, files, outbox))
-        yield from two
-        if not found and not untrusted and not enabled and not two:
-            how = "the extension" if hgrc.extension() else "the hook, with its weaker guarantee,"
-            yield well("SP501", root, f"{how} is enabled and publishes to {outbox}")
-        if is_named:
-            yield from self._its_own(hgrc, outbox)
+        if hgrc.extension() is not None or hgrc.hook():
+            settings = section.settings(files.dot_hg)
+            for finding in self._settings(files, hgrc, section, settings):
+                found.append(finding)
+                yield finding
+            if not found and not untrusted and not enabled:
+                how = "the extension" if hgrc.extension() else "the hook, with its weaker guarantee,"
+                what = "republishes what it pulls" if settings.mirror else "publishes"
+                yield well("SP501", root, f"{how} is enabled and {what} to {os.fsdecode(settings.outbox)}")
+            if is_named:
+                yield from self._its_own(settings)
+            later.append(partial(broker_findings, situation, section, settings, root, self._reported))
 
-    def _enabled(self, hgrc: Hgrc, files: RepositoryFiles, owner: Owner) -> Iterator[Finding]:
+    def _settings(self, files: RepositoryFiles, hgrc: Hgrc, section: Section, settings: Settings) -> Iterator[Finding]:
+        hg = owner_of(files.dot_hg).command("hg")
+        yield from settings_findings(section, settings, files.dot_hg.parent, self._reported, hg)
+        yield from _outboxes(self._situation, hgrc, files, section, settings, self._reported)
+
+    def _enabled(self, hgrc: Hgrc, files: RepositoryFiles, section: Section) -> Iterator[Finding]:
         extension, local, root = Path(__file__).resolve().parent, files.dot_hg / "hgrc", files.dot_hg.parent
         name = hgrc.extension()
         if name is None:
-            if not hgrc.hook():
-                found = "neither the extension nor the hook is enabled for this repository"
-                yield broken("SP501", root, found, extension=extension, hgrc=local, tee=_tee(files))
+            # Where it is switched off, if it is; a line in another file may be overridden there.
+            file = section.file(f"extensions.{PACKAGE}", default=local)
+            if not hgrc.hook() and self._reported.is_first("SP501", file):
+                shared = for_all_that_read(file, files)
+                found = f"neither the extension nor the hook is enabled for this repository{shared}"
+                yield broken("SP501", root, found, extension=extension, hgrc=file, tee=_tee(file, files))
             return
-        file = hgrc.places[f"extensions.{name}"].rpartition(":")[0] or str(local)
+        file = section.file(f"extensions.{name}", default=local)
         script = _line_of_extension(name, extension)
         if failure := hgrc.import_failure(name):
             yield broken("SP502", root, failure, script=script, hgrc=file)
@@ -147,29 +193,19 @@ class _Walk:
             with suppress(SourcePulseError):
                 if failure := self._reader.read(files, other).import_failure(name):
                     yield warning("SP502", root, f"{other}: {failure}", script=script, hgrc=file)
-        if hgrc.values.get("sourcepulse.publish", "").lower() in ("no", "false", "off", "0", "never"):
-            found = f"publish = no, set in {hgrc.places['sourcepulse.publish']}: nothing is published"
-            yield warning("SP505", root, found, repository=root, hg=owner.command("hg"))
 
-    def _its_own(self, hgrc: Hgrc, outbox: Path) -> Iterator[Finding]:
-        """Look at the outbox and the broker that an hgrc names, unless the doctor looks at them anyway, or has."""
-        situation = self._situation
-        if situation.outbox is not None and os.path.realpath(situation.outbox) == os.path.realpath(outbox):
+    def _its_own(self, settings: Settings) -> Iterator[Finding]:
+        """Look at the outbox that an hgrc names, unless the doctor looks at it anyway, or has."""
+        outbox, known = Path(os.fsdecode(settings.outbox)), self._situation.outbox
+        is_known = known is not None and os.path.realpath(known) == os.path.realpath(outbox)
+        if is_known or not self._reported.is_first("outbox", os.path.realpath(outbox)):
             return
-        given = {key: value for key in ("broker", "broker_file") if (value := hgrc.values.get(f"sourcepulse.{key}"))}
-        own_place = (os.path.realpath(outbox), *given.values())
-        if own_place in self._own:
-            return
-        self._own.add(own_place)
         try:
-            config = load(given, environ={})
-        except ConfigError as error:
-            yield broken("SP101", outbox, str(error))
+            config = load(named_by(settings, outbox=False), environ={})
+        except ConfigError:
+            # The check of the broker reports it.
             config = load({}, environ={})
-        own = situation_of(config, outbox, now=situation.now)
-        yield from examine_outbox(own)
-        for job in broker.jobs(own):
-            yield from job.run()
+        yield from examine_outbox(situation_of(config, outbox, now=self._situation.now))
 
 
 def _untrusted(hgrc: Hgrc, files: RepositoryFiles, owner: Owner) -> Iterator[Finding]:
@@ -182,10 +218,14 @@ def _untrusted(hgrc: Hgrc, files: RepositoryFiles, owner: Owner) -> Iterator[Fin
         yield warning("SP511", files.dot_hg.parent, found, user=user)
 
 
-def _tee(files: RepositoryFiles) -> Words:
-    """Return a tee that appends to the hgrc so that it keeps its owner, or is created with the repository's."""
-    local = files.dot_hg / "hgrc"
-    return owner_of(local if local.exists() else files.dot_hg).command("tee")
+def _tee(file: Path, files: RepositoryFiles) -> Words:
+    """Return a tee that appends to an hgrc so that it keeps its owner, or is created with the repository's."""
+    return owner_of(file if file.exists() else files.dot_hg).command("tee")
+
+
+def _section(hgrc: Hgrc, owner: Owner) -> Section:
+    """Return what was read, with `~` as the owner of the repository has it."""
+    return Section({item: _at_home(value, owner) for item, value in hgrc.values.items()}, hgrc.places)
 
 
 def _at_home(value: str, owner: Owner) -> str:
@@ -224,9 +264,16 @@ def _first_copies(files: RepositoryFiles, root: Path, owner: Owner) -> Iterator[
             yield warning("SP508", root, f"{name} cannot be read", file=files.folder / name)
 
 
-def _outboxes(situation: Situation, hgrc: Hgrc, files: RepositoryFiles, outbox: Path) -> Iterator[Finding]:
+def _outboxes(
+    situation: Situation,
+    hgrc: Hgrc,
+    files: RepositoryFiles,
+    section: Section,
+    settings: Settings,
+    reported: Reported,
+) -> Iterator[Finding]:
     """Look for a second outbox with events of the repository: the default one, or the one that the doctor looks at."""
-    state = situation.state
+    state, outbox = situation.state, Path(os.fsdecode(settings.outbox))
     knows = [os.path.realpath(place) for place in situation.origins("hg")]
     others = [place_of_outbox("", files.dot_hg)]
     if state is not None and str(files.dot_hg) in knows:
@@ -238,16 +285,21 @@ def _outboxes(situation: Situation, hgrc: Hgrc, files: RepositoryFiles, outbox: 
         if state is not None and other == state.path and len(knows) > 1:
             # It serves other repositories too, so it is not the one that must go.
             keep, former = other, outbox
-        found = f"the settings name {outbox}, and {other} has events of this repository as well"
+        file = section.file("sourcepulse.outbox", default=files.dot_hg / "hgrc")
+        if not reported.is_first("SP504", file, keep, former):
+            continue
+        shared = for_all_that_read(file, files)
         yield broken(
             "SP504",
             files.dot_hg.parent,
-            found,
-            hgrc=files.dot_hg / "hgrc",
+            f"the settings name {outbox}, and {other} has events of this repository as well{shared}",
+            # If the settings name the one that is kept, there is nothing to write.
+            hgrc=None if keep == outbox else file,
             keep=keep,
             former=former,
             retire=RETIRE,
-            tee=_tee(files),
+            tee=_tee(file, files),
+            lock=lock_path(former),
             options=_relay_options(situation, hgrc, files),
         )
 

@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.config import Config
+from sourcepulse.config import Config, load
 from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, ConfigError, NothingThereError, SourcePulseError
 from sourcepulse.events.event import format_time
 from sourcepulse.operations.doctor.checks import broker, clock, dangers, outbox, relay, settings
@@ -27,6 +28,8 @@ ENTRY_POINT_GROUP = "sourcepulse.checks"
 LIMIT_SECONDS = 15.0
 READ_LIMIT_SECONDS = 3.0
 LIST_LIMIT_SECONDS = 2.0
+#: What the module of a source's checks may also have: a function that yields settings which the source names.
+NAMED_SETTINGS = "named_settings"
 
 Checks = Callable[[Situation], Iterable[Job]]
 
@@ -62,7 +65,7 @@ class Report:
 def examine(situation: Situation, *, more: Sequence[Checks] = ()) -> Report:
     """Run all checks and return what they found; `more` are checks that were requested, such as the probe."""
     begun = time.monotonic()
-    situation, early = _with_state(situation)
+    situation, early = _with_sources(situation)
     checks = (settings.jobs, outbox.jobs, broker.jobs, relay.jobs, clock.jobs, dangers.jobs, *_of_sources(early), *more)
     jobs = _jobs(checks, situation, early)
     found = early + run_jobs(jobs, limit_s=max(1.0, LIMIT_SECONDS - (time.monotonic() - begun)))
@@ -133,6 +136,50 @@ def _jobs(checks: Sequence[Checks], situation: Situation, early: list[Finding]) 
     ]
     early += run_jobs(lists, limit_s=LIST_LIMIT_SECONDS)
     return [job for jobs in listed for job in tuple(jobs)]
+
+
+def _with_sources(situation: Situation) -> tuple[Situation, list[Finding]]:
+    """Read the outbox; where the settings name none, or no broker, use those that the sources name."""
+    early: list[Finding] = []
+    if situation.outbox is None:
+        situation = _with_named(situation, early)
+    situation, unread = _with_state(situation)
+    early += unread
+    if not situation.places and situation.state is not None and situation.state.origins:
+        situation = _with_named(situation, early)
+    return situation, early
+
+
+def _with_named(situation: Situation, early: list[Finding]) -> Situation:
+    """Use the outbox and the broker that a source names, where the settings name none."""
+    made: list[Situation] = []
+
+    def look() -> Iterator[Finding]:
+        for point in entry_points(group=ENTRY_POINT_GROUP):
+            named = getattr(import_module(point.module), NAMED_SETTINGS, None)
+            for given, place in named(situation) if named else ():
+                made.append(_naming(situation, given, place))
+                if made[-1].places:
+                    return
+        yield from ()
+
+    early += run_jobs([Job(id="SP102", about="sources", run=look)], limit_s=READ_LIMIT_SECONDS)
+    return made[-1] if made else situation
+
+
+def _naming(situation: Situation, given: Mapping[str, str], place: str) -> Situation:
+    """Return the situation with settings that a file of a source names, as if they were arguments."""
+    origin = situation.config.origin
+    if origin is None or not given or situation.settings_problem:
+        return situation
+    try:
+        config = load(**origin._replace(arguments={**origin.arguments, **given})._asdict())
+        places = places_of(config)
+    except ConfigError:
+        # The checks of the source report it.
+        return situation
+    outbox = Path(given["outbox"]) if "outbox" in given else situation.outbox
+    return replace(situation, config=config, places=places, outbox=outbox, named_in=place)
 
 
 def _of_sources(early: list[Finding]) -> Iterator[Checks]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.config import SYSTEM_FILE, Config
+from sourcepulse.config import SYSTEM_FILE, Config, default_files
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.operations.doctor.read_only import read_outbox
 from sourcepulse.operations.doctor.table import Words, shell_words
@@ -78,6 +79,8 @@ class Situation:
     bugzillas: Sequence[Path] = ()
     #: With which URL a consumer of a stream logs in, for the probe.
     readers: Mapping[str, BrokerUrl] = field(default_factory=dict)
+    #: Which file of a source names the outbox or the broker, because the settings do not.
+    named_in: str = ""
     now: Callable[[], float] = time.time
 
     def origins(self, kind: str) -> list[str]:
@@ -132,7 +135,9 @@ class Situation:
     def settings_file(self) -> Path:
         """Return the file in which settings belong that are missing."""
         origin = self.config.origin
-        return origin.file.absolute() if origin is not None and origin.file is not None else SYSTEM_FILE
+        if origin is not None and origin.file is not None:
+            return origin.file.absolute()
+        return SYSTEM_FILE if os.geteuid() == 0 else default_files()[-1]
 
 
 def read_state(path: Path) -> OutboxState:

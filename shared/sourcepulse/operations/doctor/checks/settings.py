@@ -43,10 +43,19 @@ def _settings(situation: Situation) -> Iterator[Finding]:
             # Their own settings name the broker.
             yield well("SP102", _ABOUT, "no broker is set here; the sources have settings of their own")
         else:
-            yield broken("SP102", _ABOUT, "neither broker nor broker_file is set", file=situation.settings_file())
+            yield _no_broker(situation)
         return
     streams = ", ".join(f"{stream} events to {place}" for stream, place in situation.places.items())
-    yield well("SP101", _ABOUT, streams)
+    source = f"; so says {situation.named_in}, and the settings name none" if situation.named_in else ""
+    yield well("SP101", _ABOUT, streams + source)
+
+
+def _no_broker(situation: Situation) -> Finding:
+    file = situation.settings_file()
+    # The outbox is written too, if it is known and no file names it.
+    outbox = situation.outbox if situation.where("outbox") is None else None
+    values = {"folder": file.parent, "url_file": file.with_name("broker"), "file": file, "outbox": outbox}
+    return broken("SP102", _ABOUT, "neither the settings nor a source that is known names a broker", **values)
 
 
 def _others_read(path: Path) -> bool:

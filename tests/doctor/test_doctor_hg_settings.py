@@ -11,6 +11,7 @@ import pytest
 
 from sourcepulse.outbox.outbox import Outbox
 from support.doctor import Examined, examine, paste
+from support.events.outbox_contents import outbox_events
 from support.hg.sites import EXTENSION_FOLDER, VENV_HG, Repository, Site, require
 
 #: A relay is no matter of these tests.
@@ -166,9 +167,8 @@ def test_a_line_removed_from_the_users_hgrc_is_one_fault_and_added_there_and_wha
     assert not (servers[0].path / ".hg" / "hgrc").read_text().strip()
     assert looked_at().bad == []
     push(servers[0])
-    with Outbox.open(site.folder / "outbox.db", create=False) as outbox:
-        pushes = [event for event in outbox.pending_events() if event.type == "hg.push.v1"]
-    assert pushes
+    late = [event.data for event in outbox_events(site.folder / "outbox.db") if event.type == "hg.push.v1"][2:]
+    assert [(data["recovered"], data["count"]) for data in late] == [(True, 1), (False, 1)]
 
 
 def test_an_outbox_changed_in_the_users_hgrc_is_one_fault_and_repaired_there(

@@ -74,10 +74,8 @@ def test_the_users_hgrc_alone_is_enough_to_find_the_outbox_and_the_broker(
     found = looked_at()
     assert found.bad == []
     settings = [each["found"] for each in found.findings if each["id"] == "SP101"]
-    assert settings == [
-        f"public events to file://{site.folder}/log.db sourcepulse; so says {user_hgrc(site)}, "
-        "and the settings name none"
-    ]
+    where = f"so says {user_hgrc(site)}, and the settings name none"
+    assert settings == [f"public events to file://{site.folder}/log.db sourcepulse; {where}"]
     assert sorted(each["about"] for each in found.findings if each["id"] == "SP501") == sorted(
         str(server.path) for server in servers
     )

@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from sourcepulse.errors import (
+    AnnouncementError,
     BrokerUnavailableError,
     OutboxLockedError,
     OutboxWriteError,
@@ -121,7 +122,7 @@ def failure_reasons() -> list[str]:
     kinds: list[type[SourcePulseError]] = [BrokerUnavailableError]
     for kind in kinds:
         kinds += kind.__subclasses__()
-    kinds += [OutboxLockedError, OutboxWriteError, VisibilityUnknownError]
+    kinds += [AnnouncementError, OutboxLockedError, OutboxWriteError, VisibilityUnknownError]
     return sorted({kind.reason for kind in kinds})
 
 

@@ -16,7 +16,7 @@ ASYNCAPI := $(VENV)/asyncapi/package/schemas/3.0.0.json
 # What the tests start besides Python: Debian's own builds.
 SYSTEM_PACKAGES := rabbitmq-server activemq mercurial openssh-client libnet-stomp-perl libanyevent-rabbitmq-perl \
 	perl libdbi-perl libdbd-sqlite3-perl libjson-xs-perl apache2 libapache2-mod-wsgi-py3 zsh fish groff-base \
-	prometheus ruby-bunny ruby-stomp debootstrap
+	prometheus ruby-bunny ruby-stomp debootstrap chromium
 
 help:
 	@echo "make demo   a real hg push arrives as an event, no broker needed"
@@ -34,14 +34,14 @@ $(DEMO): pyproject.toml
 	@echo "building $(VENV): sourcepulse, Mercurial and the clients of the brokers; this takes about 15 seconds"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[hg]'
+	@$(BIN)/python -m pip install --quiet --editable '.[hg,web]'
 	@# An editable install compiles nothing, and every hg process would compile the hook again where it may not write.
 	@$(BIN)/python -m compileall -q shared hghook
 	@touch $@
 
 $(DONE): $(DEMO)
 	@echo "adding Buildbot and the tools of the tests to $(VENV); this takes about half a minute"
-	@$(BIN)/python -m pip install --quiet --editable '.[hg,buildbot]' --group dev
+	@$(BIN)/python -m pip install --quiet --editable '.[hg,buildbot,web]' --group dev
 	@$(BIN)/python -m compileall -q buildbot_status bugzilla_extension
 	@touch $@
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().relative_to(ROOT).as_posix()
 PACKAGES = {
     "sourcepulse": "shared",
+    "sourcepulse_web": "shared",
     "sourcepulse_hg": "hghook",
     "sourcepulse_buildbot": "buildbot_status",
     "sourcepulse_bugzilla": "bugzilla_extension",
@@ -143,7 +144,22 @@ def test_a_folder_can_be_taken_in_at_a_glance() -> None:
 
 def test_code_tests_and_pages_use_plain_words() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "*.py", "*.pm", "*.pl", "*.t", "*.tmpl", "*.md", "*.toml", "*.service", "*.example"],
+        [
+            "git",
+            "ls-files",
+            "*.py",
+            "*.pm",
+            "*.pl",
+            "*.t",
+            "*.tmpl",
+            "*.md",
+            "*.toml",
+            "*.service",
+            "*.example",
+            "*.js",
+            "*.css",
+            "*.html",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -184,7 +200,9 @@ def test_files_and_functions_stay_short() -> None:
             and node.end_lineno is not None
             and node.end_lineno - node.lineno >= FUNCTION_LINES_MAX
         ]
-    for path in sorted((ROOT / "bugzilla_extension/SourcePulse").glob("*/*.p[ml]")):
+    web = ROOT / "shared/sourcepulse_web"
+    pages = [path for kind in ("js", "css", "html") for path in web.rglob(f"*.{kind}")]
+    for path in sorted([*(ROOT / "bugzilla_extension/SourcePulse").glob("*/*.p[ml]"), *pages]):
         lines = len(path.read_text(encoding="utf-8").splitlines())
         if lines > FILE_LINES_MAX:
             found.append(f"{path.name}: {lines} lines")

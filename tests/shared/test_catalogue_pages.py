@@ -18,8 +18,9 @@ import pytest
 from sourcepulse.catalogue import STATUS_SCHEMA, check, known_types, schema_for
 from sourcepulse.catalogue.addresses import address
 from sourcepulse.catalogue.asyncapi import document
-from sourcepulse.catalogue.page import STATUS_TYPES, example
+from sourcepulse.catalogue.description import STATUS_TYPES, describe, example, sources
 from sourcepulse.cli.main import main
+from sourcepulse.errors import EventError
 from sourcepulse.events.validator import defects
 from sourcepulse.events.wire import decode
 from support.events.recorded import recorded_events
@@ -145,6 +146,65 @@ def test_the_document_has_what_a_reader_needs_and_its_references_lead_somewhere(
         assert at
     text = json.dumps(asyncapi)
     assert not [word for word in ("$defs", "dependentRequired", "2020-12", "prefixItems") if f'"{word}"' in text]
+
+
+#: What a site may write: names like ours, names that no component may have, a list of itself, and no description.
+OWN = {
+    "site.deploy.finished.v1": {
+        "type": "object",
+        "title": "A deployment has finished",
+        "description": "Guarantee: best effort.",
+        "required": ["repo"],
+        "properties": {
+            "repo": {"$ref": "#/$defs/repo"},
+            "outcome": {"enum": ["success", "failure"]},
+            "tree": {"$ref": "#/$defs/a b~1c"},
+            "any": {},
+            "$ref": {"type": ["array", "null"]},
+        },
+        "$defs": {
+            "repo": {"type": "object", "properties": {"again": {"$ref": "#/$defs/repo"}}},
+            "a b/c": {"type": "array", "items": {"$ref": "#/$defs/a b~1c"}},
+        },
+        "examples": [{"repo": {}, "outcome": "success", "tree": [[], [[]]]}],
+    },
+    "site.empty.v1": {"type": "object"},
+}
+
+
+def test_types_of_a_site_are_described_as_far_as_their_schemas_do() -> None:
+    found = sources(OWN)
+    assert found[-1] == ("", "This site", tuple(OWN))
+    assert [source for source in sources() if not source.family] == []
+    about = describe("site.deploy.finished.v1", OWN)
+    assert (about.title, about.meaning, about.guarantee) == ("A deployment has finished", "", "best effort")
+    assert (about.address.topic, about.address.source) == ("site.deploy.finished.#", "site://<host>")
+    kinds = {field.name: "".join(word.text for word in field.kind) for field in about.fields}
+    assert kinds == {
+        "repo": "repo",
+        "outcome": '"success" or "failure"',
+        "tree": "list of a b/c",
+        "any": "any value",
+        "$ref": "list or null",
+    }
+    assert [shape.name for shape in about.shapes] == ["repo"]
+    assert describe("site.empty.v1", OWN).title == "An event of this site"
+    assert example("site.deploy.finished.v1", OWN)["data"] == OWN["site.deploy.finished.v1"]["examples"][0]
+    with pytest.raises(EventError, match="has no example"):
+        example("site.empty.v1", OWN)
+
+
+def test_types_of_a_site_are_in_the_document_and_change_nothing_of_ours(asyncapi: dict[str, Any]) -> None:
+    whole = document("0.1.0", OWN)
+    ours = {name for name in whole["components"]["schemas"] if not name.startswith("site.")}
+    assert {name: whole["components"]["schemas"][name] for name in ours} == asyncapi["components"]["schemas"]
+    validator = payload_validator(whole, "site.deploy.finished.v1")
+    event = example("site.deploy.finished.v1", OWN)
+    validator.validate(event)
+    for data in ({"repo": 1}, {"repo": {"again": {"again": 1}}}, {"repo": {}, "tree": [1]}, {"outcome": "x"}):
+        assert not validator.is_valid({**event, "data": data})
+    assert "examples" not in whole["components"]["messages"]["site.empty.v1"]
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in whole["components"]["schemas"])
 
 
 def payload_validator(asyncapi: dict[str, Any], type_: str) -> jsonschema.Draft7Validator:

@@ -54,6 +54,8 @@ SUBJECTS = {
     "system": "<service>",
     "system.queue": "queue/<name>",
 }
+#: The name of what publishes a family, for people.
+SOURCE_NAMES = {"hg": "Mercurial", "buildbot": "Buildbot", "bugzilla": "Bugzilla", "system": "The system"}
 SOURCES = {
     "hg": "hg://<host>/<repo>",
     "buildbot": "buildbot://<name>",
@@ -62,6 +64,9 @@ SOURCES = {
 }
 #: It has the key, source and numbers of the event that it stands in for.
 STAND_IN = "system.event.withheld"
+STAND_IN_KEY = "<key...>"
+#: What follows the words of a type of a site.
+OWN_WORDS = "<word...>"
 
 _VARIABLE = re.compile(r"<(\w+)(\.\.\.)?>")
 
@@ -79,6 +84,26 @@ class Address(NamedTuple):
         """Return the names of the variable words of the key."""
         return [name for name, _ in _VARIABLE.findall(self.key)]
 
+    @property
+    def topic(self) -> str:
+        """Return the pattern with which a consumer subscribes to them."""
+        fixed, variable, _ = self.key.partition("<")
+        return f"{fixed}#" if variable else fixed
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Return whether the key is that of another event."""
+        return self.key == STAND_IN_KEY
+
+    @property
+    def key_note(self) -> str:
+        """Return what the key's form does not show, as the end of a sentence about the key; "" for nothing."""
+        if self.is_stand_in:
+            return "of the event that it stands in for, as are its source and numbers"
+        if self.key.endswith(OWN_WORDS):
+            return "any words of its publisher, or none"
+        return "a word for each component of the path" if "...>" in self.key else ""
+
     def matches(self, routing_key: str) -> bool:
         """Return whether a routing key is one of this type, by the number of its words."""
         pattern = re.escape(self.key)
@@ -95,9 +120,16 @@ def address(type_: str) -> Address:
     if type_ == STATUS_SCHEMA:
         return Address(family, "system.<service>.<state>", SOURCES[family], SUBJECTS[family])
     if name == STAND_IN:
-        return Address(family, "<key...>", "<source>", "bug/<id>")
+        return Address(family, STAND_IN_KEY, "<source>", "bug/<id>")
     variable = _longest(KEY_WORDS, name)
     return Address(family, f"{name}.{variable}" if variable else name, SOURCES[family], _longest(SUBJECTS, name))
+
+
+def own_address(type_: str) -> Address:
+    """Return where the events of a type of the site are found: its publisher may append any words to the key."""
+    name = type_.rpartition(".v")[0]
+    family = name.partition(".")[0]
+    return Address(family, f"{name}.{OWN_WORDS}", f"{family}://<host>", "<subject>")
 
 
 def _longest(table: dict[str, str], name: str) -> str:

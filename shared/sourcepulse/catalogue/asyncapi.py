@@ -8,12 +8,16 @@ AsyncAPI's own Schema Object is a superset of draft-07.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from sourcepulse.catalogue import STATUS_SCHEMA, known_types, schema_for
-from sourcepulse.catalogue.addresses import address
-from sourcepulse.catalogue.page import example, guarantee_of
+from sourcepulse.catalogue import STATUS_SCHEMA, schema_for
+from sourcepulse.catalogue.description import Description, describe, example, schema_of, sources
+from sourcepulse.catalogue.own_types import Schemas
+from sourcepulse.errors import EventError
+from sourcepulse.events.json_pointer import unescape
 from sourcepulse.events.wire import CONTENT_TYPE
 
 ASYNCAPI_VERSION = "3.0.0"
@@ -38,19 +42,27 @@ PARAMETERS = {
     "service": "hg, buildbot, bugzilla, relay, broker or any word",
     "state": "up, down, degraded, maintenance, started, stopped, recovered or any word",
     "key": "the key of the event that it stands in for",
+    "word": "any words of the publisher, or none",
 }
 
 _COMPONENT = "#/components/schemas/"
 _LOCAL = "#/$defs/"
 _DROPPED = ("$schema", "$id", "$defs", "examples")
+_VALUES = ("required", "type", "dependentRequired", "enum", "const", "default")
+#: What the name of a component may not have.
+_UNNAMEABLE = re.compile(r"[^A-Za-z0-9.-]")
+_NONE: Schemas = {}
 
 
-def document(version: str) -> dict[str, Any]:
-    """Return the AsyncAPI document of all types, as the publisher of the events describes itself."""
-    names = [*known_types(), STATUS_SCHEMA]
-    schemas: dict[str, Any] = {}
-    for name in (ENVELOPE, *names):
-        schemas[name] = _schema(name, schemas)
+def document(version: str, own: Schemas = _NONE) -> dict[str, Any]:
+    """Return the AsyncAPI document of all types, as the publisher of the events describes itself.
+
+    `own` are the types of the site.
+    """
+    types = [describe(name, own) for source in sources(own) for name in source.types]
+    schemas: dict[str, Any] = {ENVELOPE: _schema(ENVELOPE, schema_for(ENVELOPE), {})}
+    for about in types:
+        schemas[about.type] = _schema(about.type, schema_of(about.type, own), schemas, is_own=about.is_own)
     return {
         "asyncapi": ASYNCAPI_VERSION,
         "id": "urn:sourcepulse",
@@ -62,10 +74,10 @@ def document(version: str) -> dict[str, Any]:
         },
         "defaultContentType": CONTENT_TYPE,
         "servers": _servers(),
-        "channels": {name: _channel(name) for name in names},
-        "operations": {f"publish.{name}": _operation(name) for name in names},
+        "channels": {about.type: _channel(about) for about in types},
+        "operations": {f"publish.{about.type}": _operation(about) for about in types},
         "components": {
-            "messages": {name: _message(name) for name in names},
+            "messages": {about.type: _message(about, own) for about in types},
             "schemas": dict(sorted(schemas.items())),
         },
     }
@@ -92,12 +104,12 @@ def _servers() -> dict[str, Any]:
     }
 
 
-def _channel(name: str) -> dict[str, Any]:
-    at = address(name)
+def _channel(about: Description) -> dict[str, Any]:
+    name, at = about.type, about.address
     variables = at.variables
     channel: dict[str, Any] = {
         "address": at.key.replace("...>", ">").replace("<", "{").replace(">", "}"),
-        "title": schema_for(name)["title"],
+        "title": about.title,
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
         "bindings": {
             "amqp": {
@@ -113,63 +125,75 @@ def _channel(name: str) -> dict[str, Any]:
     return channel
 
 
-def _operation(name: str) -> dict[str, Any]:
-    meaning, guarantee = guarantee_of(schema_for(name))
+def _operation(about: Description) -> dict[str, Any]:
+    name = about.type
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{name}"},
         "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
-        "title": schema_for(name)["title"],
-        "description": f"{meaning} Guarantee: {guarantee}.".strip(),
+        "title": about.title,
+        "description": f"{about.meaning} Guarantee: {about.guarantee}.".strip(),
         "bindings": {
             "amqp": {"deliveryMode": 2, "mandatory": True, "timestamp": True, "bindingVersion": BINDING_VERSION}
         },
     }
 
 
-def _message(name: str) -> dict[str, Any]:
+def _message(about: Description, own: Schemas) -> dict[str, Any]:
+    name = about.type
     of_type: dict[str, Any] = {"data": {"$ref": _COMPONENT + name}}
     binding = {"bindingVersion": BINDING_VERSION}
     if name != STATUS_SCHEMA:
         of_type["type"] = {"const": name}
         binding["messageType"] = name
-    return {
+    message: dict[str, Any] = {
         "name": name,
-        "title": schema_for(name)["title"],
+        "title": about.title,
         "contentType": CONTENT_TYPE,
         "payload": {"allOf": [{"$ref": _COMPONENT + ENVELOPE}, {"properties": of_type}]},
         "bindings": {"amqp": binding},
-        "examples": [{"name": "recorded", "payload": example(name)}],
     }
+    # The schema of a site need not have an example.
+    with suppress(EventError):
+        message["examples"] = [{"name": "recorded", "payload": example(name, own)}]
+    return message
 
 
-def _schema(name: str, known: dict[str, Any]) -> dict[str, Any]:
+def _schema(name: str, schema: Mapping[str, Any], known: dict[str, Any], *, is_own: bool = False) -> dict[str, Any]:
     """Return a schema whose references lead into the components; what it shares with others goes into `known`."""
-    schema = schema_for(name)
+
+    def component(shared: str) -> str:
+        # The definitions of a site may be named like ours, and as a component may not be.
+        return f"{name}.{_UNNAMEABLE.sub(_as_number, shared)}" if is_own else shared
+
     for shared, shape in schema.get("$defs", {}).items():
-        known.setdefault(shared, _as_draft_07(shape))
-    return dict(_as_draft_07(schema))
+        known.setdefault(component(shared), _as_draft_07(shape, component))
+    return dict(_as_draft_07(schema, component))
 
 
-def _as_draft_07(part: Any) -> Any:
+def _as_number(found: re.Match[str]) -> str:
+    return f"_{ord(found[0]):X}_"
+
+
+def _as_draft_07(part: Any, component: Callable[[str], str]) -> Any:
     if isinstance(part, list):
-        return [_as_draft_07(each) for each in part]
+        return [_as_draft_07(each, component) for each in part]
     if not isinstance(part, Mapping):
         return part
     if "$ref" in part:
         # Beside a reference draft-07 ignores everything.
-        reference = {"$ref": _COMPONENT + part["$ref"].removeprefix(_LOCAL)}
+        reference = {"$ref": _COMPONENT + component(unescape(part["$ref"].removeprefix(_LOCAL)))}
         words = {word: part[word] for word in ("title", "description") if word in part}
         return {**words, "allOf": [reference]} if words else reference
     return {
-        "dependencies" if keyword == "dependentRequired" else keyword: _members(keyword, value)
+        "dependencies" if keyword == "dependentRequired" else keyword: _members(keyword, value, component)
         for keyword, value in part.items()
         if keyword not in _DROPPED
     }
 
 
-def _members(keyword: str, value: Any) -> Any:
-    """Return the value of a keyword; the names of properties are not keywords."""
+def _members(keyword: str, value: Any, component: Callable[[str], str]) -> Any:
+    """Return the value of a keyword; the names of properties are not keywords, and values are no schemas."""
     if keyword in ("properties", "patternProperties"):
-        return {name: _as_draft_07(shape) for name, shape in value.items()}
-    return value if keyword in ("required", "type", "dependentRequired") else _as_draft_07(value)
+        return {name: _as_draft_07(shape, component) for name, shape in value.items()}
+    return value if keyword in _VALUES else _as_draft_07(value, component)

@@ -15,10 +15,15 @@ def escape(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1") if "~" in name or "/" in name else name
 
 
+def unescape(word: str) -> str:
+    """Return the name that one word of a pointer stands for."""
+    return word.replace("~1", "/").replace("~0", "~") if "~" in word else word
+
+
 def step(value: Any, word: str, pointer: str) -> Any:
     """Return the member or item that one word leads to; EventError, with the whole pointer, if it does not exist."""
     if isinstance(value, Mapping):
-        name = word.replace("~1", "/").replace("~0", "~")
+        name = unescape(word)
         if name in value:
             return value[name]
     elif isinstance(value, list | tuple) and word.isdecimal() and int(word) < len(value):

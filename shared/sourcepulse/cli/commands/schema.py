@@ -12,18 +12,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sourcepulse.catalogue import STATUS_SCHEMA, example_of, known_types, schema_for
+from sourcepulse.catalogue import example_of, schema_for
 from sourcepulse.catalogue.asyncapi import document
+from sourcepulse.catalogue.description import describe, sources
 from sourcepulse.catalogue.own_types import Schemas, own_type, read_own_types
 from sourcepulse.cli.common import add_json, add_settings, print_json, print_table, settings
 from sourcepulse.errors import EXIT_OK, ConfigError
 from sourcepulse.events.wire import encode
-
-#: What `emit` takes besides the types that have a schema of their own.
-STATUS_TYPES = "system.<service>.<state>.v1"
-
-#: The meaning of a type of a site whose schema has no title.
-OWN_TITLE = "An event of this site"
 
 HELP = "list the event types, or print the JSON Schema of one"
 
@@ -49,13 +44,12 @@ def run(args: argparse.Namespace) -> int:
     if args.asyncapi:
         from sourcepulse import __version__
 
-        print(json.dumps(document(__version__), indent=2))
+        print(json.dumps(document(__version__, own), indent=2))
         return EXIT_OK
     if args.example:
         raise ConfigError("name the type of the example, such as hg.push; `sourcepulse schema` lists the types")
-    types = [(name, schema_for(name)["title"]) for name in known_types()]
-    types.append((STATUS_TYPES, schema_for(STATUS_SCHEMA)["title"]))
-    types += [(name, schema.get("title", OWN_TITLE)) for name, schema in own.items()]
+    described = (describe(name, own) for source in sources(own) for name in source.types)
+    types = [(about.shown, about.title) for about in described]
     if args.json:
         for name, title in types:
             print_json({"type": name, "title": title})

@@ -31,6 +31,8 @@ URLS = {
     "management_url": BrokerUrl.parse_management,
 }
 _URL_KEYS = (*URLS, *(f"{name}_file" for name in URLS))
+#: Tables of a file that are passed on as they are; who uses one checks it.
+TABLES = ("web", "trees")
 
 #: node_exporter reads no other files.
 METRICS_SUFFIX = ".prom"
@@ -142,6 +144,10 @@ class Config:
     def number(self, key: str) -> int:
         return int(self.values[key])
 
+    def table(self, name: str) -> Mapping[str, Any]:
+        """Return one of TABLES, of the last file that has it; empty if none has."""
+        return self.values.get(name) or {}
+
     def require(self, key: str) -> str:
         """Return a text setting, or raise ConfigError that says how to set it."""
         value = self.text(key)
@@ -232,8 +238,12 @@ def load(
 
 def check_value(name: str, value: Any, where: str) -> Any:
     """Return a value converted to its key's type; ConfigError names where it was set."""
+    if name in TABLES:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name} in {where} is a table: write [{name}], and its keys below")
+        return value
     if name not in KEYS:
-        near = difflib.get_close_matches(name, KEYS, n=1)
+        near = difflib.get_close_matches(name, [*KEYS, *TABLES], n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KEYS)}"
         raise ConfigError(f"unknown key {name!r} in {where}; {hint}")
     key = KEYS[name]
@@ -259,17 +269,10 @@ def check_value(name: str, value: Any, where: str) -> Any:
     return value
 
 
-def readable_by_others(path: Path) -> bool:
+def readable_by_others(path: Path, bits: int = _GROUP_AND_OTHERS_READ) -> bool:
     """Return whether group or world may read a file."""
     try:
-        return bool(path.stat().st_mode & _GROUP_AND_OTHERS_READ)
-    except OSError:
-        return False
-
-
-def _shows_password(path: Path) -> bool:
-    try:
-        return bool(path.stat().st_mode & _OTHERS_READ)
+        return bool(path.stat().st_mode & bits)
     except OSError:
         return False
 
@@ -285,7 +288,7 @@ def _read_file(path: Path, warnings: list[str]) -> dict[str, Any]:
         raise ConfigError(f"{where} is not valid TOML: {error}") from None
     values = {name: check_value(name, value, where) for name, value in table.items()}
     for name, parse in URLS.items():
-        if name in values and parse(values[name]).has_password and _shows_password(path):
+        if name in values and parse(values[name]).has_password and readable_by_others(path, _OTHERS_READ):
             warnings.append(f"{where} contains a password and others can read it: chmod o-r it, or use {name}_file")
     return values
 
@@ -324,7 +327,7 @@ def _resolve_url_file(values: dict[str, Any], key: str, warnings: list[str]) -> 
     path = Path(name)
     # `management` reads its file itself.
     text = "" if key == "management_url" else _read_url_file(key, path)
-    if _shows_password(path) and (not text or URLS[key](text).has_password):
+    if readable_by_others(path, _OTHERS_READ) and (not text or URLS[key](text).has_password):
         warnings.append(f"the {key}_file {path} contains a password and others can read it: chmod o-r {path}")
     values[key] = text or None
 

@@ -66,7 +66,7 @@ def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
         listening = reactor.listenTCP(int(port), site, interface=host.strip("[]"))
     except CannotListenError as error:
         raise ConfigError(f"the gateway cannot listen at {settings.listen}: {error.socketError}") from None
-    if hub:
+    if hub and log:
         hub.start()
     address = listening.getHost()
     logger.info("serving %s at http://%s:%d/", path, address.host, address.port)

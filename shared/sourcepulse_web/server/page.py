@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Answers: a page of a template, and errors as one plain sentence."""
+"""Answers: a page of a template, and errors as one sentence, on a page where a browser asks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from twisted.web.resource import Resource
 
+from sourcepulse.events.event import format_time
+
 if TYPE_CHECKING:
     from twisted.web.server import Request
 
@@ -19,6 +21,19 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent.parent / "templates"
 HTML = b"text/html; charset=utf-8"
 PLAIN = b"text/plain; charset=utf-8"
+ERRORS_FROM = 400
+#: The heading of a page about an error; 0 for any other.
+TITLES = {
+    0: "This cannot be answered",
+    400: "This address cannot be used",
+    403: "This is not for everybody",
+    404: "Nothing is here",
+    421: "Another host was asked for",
+    500: "This page failed",
+    503: "Not now",
+}
+#: Hours, minutes and seconds of a time.
+_CLOCK = slice(11, 19)
 
 
 @cache
@@ -34,29 +49,39 @@ def environment() -> Environment:
 
 
 def render(request: Request, services: Services, template: str, **values: Any) -> bytes:
-    """Return a page; templates see `version`, `path`, `settings` and `condition` beside what is passed."""
-    request.setHeader(b"content-type", HTML)
-    request.setHeader(b"cache-control", b"no-store")
-    text = (
-        environment()
-        .get_template(template)
-        .render(
-            version=services.version,
-            path=request.path.decode("utf-8", "replace"),
-            settings=services.settings(),
-            condition=services.condition(),
-            **values,
-        )
+    """Return a page. Beside what is passed, templates see `version`, `path`, `settings`, `condition` and _head."""
+    return _page(
+        request,
+        template,
+        version=services.version,
+        path=request.path.decode("utf-8", "replace"),
+        settings=services.settings(),
+        condition=services.condition(),
+        **{"as_of": format_time(services.clock())[_CLOCK], **values},
     )
-    return text.encode()
 
 
 def sentence(request: Request, code: int, text: str) -> bytes:
-    """Return an answer that is one plain sentence."""
+    """Return an answer that is one sentence: on a page if a browser asks for one and it is an error, else plain."""
     request.setResponseCode(code)
+    accepted = request.getHeader(b"accept") or b""
+    if code >= ERRORS_FROM and b"text/html" in accepted:
+        return _page(request, "error.html", code=code, title=TITLES.get(code, TITLES[0]), text=text)
     request.setHeader(b"content-type", PLAIN)
     request.setHeader(b"cache-control", b"no-store")
     return f"{text}\n".encode()
+
+
+def _page(request: Request, template: str, **values: Any) -> bytes:
+    request.setHeader(b"content-type", HTML)
+    request.setHeader(b"cache-control", b"no-store")
+    return environment().get_template(template).render({**_head(request), **values}).encode()
+
+
+def _head(request: Request) -> dict[str, Any]:
+    """Return what base.html needs, where a page does not set it: `theme` of the query, `here` and `as_of`."""
+    theme = (request.args or {}).get(b"theme", [b""])[0].decode("utf-8", "replace")
+    return {"theme": theme, "here": "", "as_of": ""}
 
 
 def not_found(request: Request, text: str = "There is no such page.") -> bytes:

@@ -66,8 +66,8 @@ class Gateway:
         self.configuration.write_text(configuration, encoding="utf-8")
         self._errors = folder / "gateway.log"
         place = ["--broker", f"file://{self.log}"] if broker is None else ["--broker", broker, "--log", str(self.log)]
-        self._command = [sys.executable, "-m", "sourcepulse.cli", "--config", str(self.configuration), "web", *place]
-        self._command += ["--listen", f"127.0.0.1:{self.port}", *options]
+        self._command = [sys.executable, "-m", "sourcepulse.cli", "web", *place]
+        self._command += ["--config", str(self.configuration), "--listen", f"127.0.0.1:{self.port}", *options]
         self._process: subprocess.Popen[bytes] | None = None
         self._sequences: Counter[str] = Counter()
         self._typesequences: Counter[tuple[str, str]] = Counter()

@@ -1,0 +1,34 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What a person and a program read where nothing is."""
+
+from __future__ import annotations
+
+from support.web.browser import PHONE, Browser, scrolls_sideways
+from support.web.gateway import Gateway
+
+_ACCEPT = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_a_person_gets_a_page_with_the_head_and_a_program_one_sentence(browser: Browser, gateway: Gateway) -> None:
+    plain = gateway.get("/nowhere")
+    assert (plain.status, plain.text) == (404, "There is no such page.\n")
+    assert plain.headers["Content-Type"] == "text/plain; charset=utf-8"
+    answer = gateway.get("/nowhere", _ACCEPT)
+    assert (answer.status, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Cache-Control"] == "no-store"
+    browser.allow("404")
+    page = browser.open(gateway.url("/nowhere?theme=dark"), size=PHONE)
+    assert page.get_by_role("heading", level=1).inner_text() == "Nothing is here"
+    page.get_by_text("There is no such page.").wait_for()
+    assert page.get_by_role("link", name="Trees").get_attribute("href") == "/trees"
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert not scrolls_sideways(page)
+    browser.shot(page, "pages-error-phone-dark")
+
+
+def test_an_odd_theme_is_none(browser: Browser, gateway: Gateway) -> None:
+    browser.allow("404")
+    page = browser.open(gateway.url("/nowhere?theme=%22%3E%3Cscript%3E&theme=dark"), script=False)
+    assert page.locator("html").get_attribute("data-theme") is None

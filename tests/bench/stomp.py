@@ -114,6 +114,8 @@ class Site(ABC):
             routing_key=event.routing_key,
             content_type="application/cloudevents+json",
             body=PLAIN_BODY,
+            source=event.source,
+            subject=event.subject,
         )
 
     def _settle(self) -> int:

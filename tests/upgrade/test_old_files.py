@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sourcepulse import Consumer
+from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.errors import OutboxForeignError
 from sourcepulse.events.event import Event, Numbers
 from sourcepulse.events.wire import decode, encode
@@ -51,8 +52,13 @@ def relay(folder: Path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def wire() -> list[tuple[str, str]]:
+    """The messages of the earlier version: routing key and body."""
+    return [json.loads(line) for line in (RECORDED / "wire.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def test_old_messages_are_read_and_written_again_byte_for_byte() -> None:
-    lines = [json.loads(line) for line in (RECORDED / "wire.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = wire()
     assert len(lines) > 5
     for key, body in lines:
         assert encode(decode(body.encode(), routing_key=key)) == body.encode()
@@ -96,6 +102,26 @@ def test_an_old_consumer_s_memory_and_its_queue_go_on_without_a_repeat_or_a_gap(
     # The earlier version had handled three.
     assert received == numbers[3:]
     assert reports == []
+
+
+def test_an_old_log_is_read_by_position_at_once_and_its_envelopes_are_filled_by_what_is_appended(old: Path) -> None:
+    with closing(LogReader(old / "log.db", "sourcepulse")) as reader:
+        rows = reader.read(0)
+        assert [row.body for row in rows] == [body.encode() for _, body in wire()[: len(rows)]]
+        assert {row.source for row in rows} == {SOURCE}
+        assert [row.id for row in rows] == [json.loads(row.body)["id"] for row in rows]
+        assert reader.exchanges() == ("sourcepulse",)
+        # A program of the earlier version that had the log open goes on appending.
+        with closing(sqlite3.connect(old / "log.db")) as db, db:
+            columns = "at, exchange, routing_key, content_type, body"
+            db.execute(f"INSERT INTO messages ({columns}) SELECT {columns} FROM messages WHERE position = 1")
+        relay(old)
+        after = reader.read(0)
+        assert after[: len(rows)] == rows
+        assert len(rows) < len(after) == len({row.id for row in after}), "the second copy is known as one"
+    with closing(sqlite3.connect(old / "log.db")) as db:
+        assert db.execute("SELECT count(*) FROM unread").fetchone() == (0,)
+        assert db.execute("SELECT count(*) FROM envelopes").fetchone() == (len(after) + 1,)
 
 
 def test_an_old_first_copy_is_collected(old: Path) -> None:

@@ -21,7 +21,8 @@ class Message:
     """A message to be published to an exchange, with the properties that consumers filter on.
 
     `tag` is the caller's own token (the position in the outbox); the settlement returns it.
-    `time` is RFC 3339 in UTC.
+    `time` is RFC 3339 in UTC. `source` and `subject` are those of the event; without them the embedded log reads the
+    body.
     """
 
     tag: int
@@ -31,6 +32,8 @@ class Message:
     routing_key: str
     content_type: str
     body: bytes
+    source: str = ""
+    subject: str | None = None
 
 
 class Outcome(Enum):

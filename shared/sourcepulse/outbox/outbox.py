@@ -58,10 +58,11 @@ class Claimed(NamedTuple):
     time: str
     routing_key: str
     body: bytes
+    subject: str | None = None
 
 
 #: Of the tables `events e` and `bodies b`.
-CLAIMED_COLUMNS = "e.position, e.id, e.source, e.type, e.time, e.routing_key, b.body"
+CLAIMED_COLUMNS = "e.position, e.id, e.source, e.type, e.time, e.routing_key, b.body, e.subject"
 
 
 class Origin(NamedTuple):

@@ -330,6 +330,8 @@ class Delivery:
             routing_key=event.routing_key,
             content_type=content_type,
             body=body,
+            source=event.source,
+            subject=event.subject,
         )
 
     def _replay_message(self, event: Claimed, tag: int) -> Message:

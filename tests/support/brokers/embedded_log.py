@@ -116,6 +116,8 @@ def as_message(event: Event) -> Message:
         routing_key=event.routing_key,
         content_type=CONTENT_TYPE,
         body=encode(event),
+        source=event.source,
+        subject=event.subject,
     )
 
 

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from sourcepulse.brokers import Message
 from sourcepulse.brokers.file.dead_consumers import is_alive
-from sourcepulse.brokers.file.tables import text_of
+from sourcepulse.brokers.file.envelopes import (
+    Envelope,
+    envelope_of,
+    known_positions,
+    note_exchanges,
+    note_unread,
+    read_unread,
+    store_envelopes,
+)
+from sourcepulse.brokers.file.tables import log_end, text_of
 from sourcepulse.events.topics import matches
 
 #: How long the log keeps messages, and how many bytes of them; whichever limit is reached first.
@@ -28,6 +37,9 @@ LEASE_LIMIT_SECONDS = 30 * 60
 GONE_QUEUES_MAX = 1_000
 #: For how many routing keys a router caches the queues.
 ROUTER_KEYS_MAX = 10_000
+
+#: What goes with a message that is trimmed. What it mentions stays until the log is idle, because that has no order.
+_TRIMMED = (("messages", "position"), ("envelopes", "position"), ("withdrawals", "caused_by"))
 
 Binding = tuple[int, str, str]
 
@@ -65,26 +77,54 @@ class Router:
 
 
 def append(
-    db: sqlite3.Connection, router: Router, exchange: str, batch: Sequence[Message], now: float
+    db: sqlite3.Connection, router: Router, exchange: str, batch: Sequence[Message], now: float, *, once: bool = False
 ) -> tuple[list[bool], set[int]]:
-    """Append a batch in order; return for each message whether a queue is bound to its key, and all these queues."""
+    """Append a batch in order; return for each message whether a queue is bound to its key, and all these queues.
+
+    With `once`, a message whose source and id the log has is not stored again.
+    """
+    note_unread(db)
+    read_unread(db)
+    stored = _numbered(db, batch, once=once)
     db.executemany(
-        "INSERT INTO messages (at, exchange, routing_key, content_type, body) VALUES (?, ?, ?, ?, ?)",
-        [(now, exchange, message.routing_key, message.content_type, message.body) for message in batch],
+        "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (position, now, exchange, message.routing_key, message.content_type, message.body)
+            for position, _, message in stored
+        ],
     )
+    store_envelopes(db, [(position, envelope) for position, envelope, _ in stored])
     counts: dict[int, int] = {}
-    routed = []
-    for message in batch:
-        queues = router.queues(exchange, message.routing_key)
-        routed.append(bool(queues))
-        for queue in queues:
+    for _, _, message in stored:
+        for queue in router.queues(exchange, message.routing_key):
             counts[queue] = counts.get(queue, 0) + 1
     db.executemany(
         "UPDATE queues SET published = published + ? WHERE queue = ?",
         [(count, queue) for queue, count in counts.items()],
     )
-    db.execute("UPDATE log SET bytes = bytes + ?", (sum(len(message.body) + ROW_BYTES for message in batch),))
-    return routed, set(counts)
+    if stored:
+        last = stored[-1][0]
+        size = sum(len(message.body) + ROW_BYTES for _, _, message in stored)
+        db.execute("UPDATE log SET bytes = bytes + ?, known_end = ?", (size, last))
+        note_exchanges(db, {exchange: last})
+    return [bool(router.queues(exchange, message.routing_key)) for message in batch], set(counts)
+
+
+def _numbered(db: sqlite3.Connection, batch: Sequence[Message], *, once: bool) -> list[tuple[int, Envelope, Message]]:
+    """Return the messages to store, each with its position."""
+    position = log_end(db)
+    numbered = []
+    seen: set[tuple[str, str]] = set()
+    for message in batch:
+        envelope = envelope_of(message)
+        if once and envelope.source:
+            identity = envelope.source, envelope.id
+            if identity in seen or known_positions(db, *identity):
+                continue
+            seen.add(identity)
+        position += 1
+        numbered.append((position, envelope, message))
+    return numbered
 
 
 def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep_seconds: float) -> int:
@@ -123,8 +163,9 @@ def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep
     ).fetchall():
         db.execute("UPDATE queues SET lost = lost + ? WHERE queue = ?", (count, queue))
         db.execute("DELETE FROM leases WHERE queue = ? AND position <= ?", (queue, last))
-    db.execute("DELETE FROM messages WHERE position <= ?", (last,))
-    db.execute("UPDATE log SET bytes = bytes - ?", (freed,))
+    for table, column in _TRIMMED:
+        db.execute(f"DELETE FROM {table} WHERE {column} <= ?", (last,))  # noqa: S608 - names from above
+    db.execute("UPDATE log SET bytes = bytes - ?, trimmed_until = max(trimmed_until, ?)", (freed, last))
     return len(doomed)
 
 

@@ -37,7 +37,8 @@ WINDOW = 500
 class LocalPublisher:
     """Appends to the log; everything sent since the last `settle` becomes durable in one commit.
 
-    Publishers also trim the log, by a bounded number of messages with each commit.
+    Publishers also trim the log, by a bounded number of messages with each commit. With `once`, an event that the log
+    has by source and id is settled as delivered and not stored again: for a bridge, which may receive it again.
     """
 
     window = WINDOW
@@ -49,11 +50,13 @@ class LocalPublisher:
         exchange: str,
         keep_bytes: int = KEEP_BYTES,
         keep_seconds: float = KEEP_SECONDS,
+        once: bool = False,
     ) -> None:
         self._path = Path(url.path)
         self._exchange = exchange
         self._keep_bytes = keep_bytes
         self._keep_seconds = keep_seconds
+        self._once = once
         self._log: LogFile | None = None
         self._router: Router | None = None
         self._batch: list[Message] = []
@@ -85,7 +88,7 @@ class LocalPublisher:
             now = time.time()
             with log.write() as db:
                 self._router = Router.load(db, self._router)
-                routed, queues = append(db, self._router, self._exchange, self._batch, now)
+                routed, queues = append(db, self._router, self._exchange, self._batch, now, once=self._once)
                 trim(
                     db,
                     max(TRIM_ROWS, 2 * len(routed)),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sourcepulse.brokers import SubscriptionSpec
 from sourcepulse.brokers.file.log import Reach, release_dead
-from sourcepulse.brokers.file.tables import text_of
+from sourcepulse.brokers.file.tables import log_end, text_of
 from sourcepulse.errors import SubscriptionError
 from sourcepulse.events.safe_text import ascii_line
 
@@ -40,12 +40,6 @@ class Declared:
     queue: int
     created: bool
     interrupted: bool
-
-
-def log_end(db: sqlite3.Connection) -> int:
-    """Return the position of the last message ever appended, 0 if there was none."""
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
-    return row[0] if row else 0
 
 
 def declare(db: sqlite3.Connection, log: Path, name: str, spec: SubscriptionSpec, now: float) -> Declared:

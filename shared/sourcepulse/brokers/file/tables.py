@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from sqlite3 import Connection
 
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
 from sourcepulse.outbox.sqlite_file import FileKind, SqliteFile
@@ -82,10 +83,49 @@ CREATE INDEX dead_letters_queue ON dead_letters (queue, letter);
 CREATE TABLE gone_queues (name TEXT PRIMARY KEY, gone_at REAL NOT NULL) WITHOUT ROWID
 """
 
+# `envelopes` has what is looked up of a message, beside it and not in it, so that a log of format 1 is not rewritten:
+# the positions in `unread` have none yet, `known_end` is the last position that has one. `ident` and `about` are hashes
+# of (source, id) and (source, subject); a whole source and id in an index would double the pages that an append writes.
+# `mentions` are the bugs that an event of another bug names. A message is removed by the limits up to `trimmed_until`;
+# one that is there all the same was a dead letter. `scrub` is set while the write-ahead log may hold a withdrawn text.
+_VERSION_2 = """
+ALTER TABLE log ADD COLUMN token TEXT NOT NULL DEFAULT '';
+ALTER TABLE log ADD COLUMN inode INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN known_end INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN trimmed_until INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN withdrawals INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE log ADD COLUMN scrub INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE queues ADD COLUMN withdrawn INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE envelopes (
+    position INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    subject TEXT,
+    ident INTEGER,
+    about INTEGER,
+    withdrawn INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX envelopes_ident ON envelopes (ident) WHERE ident IS NOT NULL;
+CREATE INDEX envelopes_about ON envelopes (about) WHERE about IS NOT NULL;
+CREATE INDEX envelopes_withdrawn ON envelopes (ident) WHERE withdrawn = 1;
+CREATE TABLE mentions (about INTEGER NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (about, position)) WITHOUT ROWID;
+CREATE TABLE withdrawals (
+    caused_by INTEGER NOT NULL, position INTEGER NOT NULL, source TEXT NOT NULL, id TEXT NOT NULL,
+    PRIMARY KEY (caused_by, position)
+) WITHOUT ROWID;
+CREATE TABLE exchanges (exchange TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE unread (first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
+INSERT INTO unread SELECT min(position), max(position) FROM messages HAVING count(*);
+UPDATE log SET token = lower(hex(randomblob(8))),
+    known_end = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'messages'), 0),
+    trimmed_until = coalesce((SELECT min(position) - 1 FROM messages), 0)
+"""
+
 LOG_FILE = FileKind(
     name="log",
     application_id=APPLICATION_ID,
-    migrations=(_VERSION_1,),
+    migrations=(_VERSION_1, _VERSION_2),
     locked=BrokerUnavailableError,
     damaged=BrokerError,
     unwritable=BrokerUnavailableError,
@@ -114,16 +154,33 @@ class LogFile:
         with self._file.read() as db:
             # Text that is not UTF-8, written by another program, must not prevent reading the rows after it.
             db.text_factory = _text
+            # What is removed or withdrawn leaves no text in free pages.
+            db.execute("PRAGMA secure_delete = ON")
         self.read = self._file.read
         self.write = self._file.write
         self.close = self._file.close
         self.problems = self._file.problems
+        self.data_version = self._file.data_version
         self._identity = self._on_disk()
+        self._renew_token()
 
     def check_in_place(self) -> None:
         """Raise BrokerUnavailableError if the path no longer leads to the file that was opened."""
         if self._on_disk() != self._identity:
             raise BrokerUnavailableError(f"the log {self.path} was removed or replaced by another file")
+
+    def _renew_token(self) -> None:
+        """Choose another token for a copy of the log, because its positions will be those of other messages."""
+        inode = self._identity[1] if self._identity is not None else 0
+        stored = "SELECT inode FROM log"
+        with self.read() as db:
+            if db.execute(stored).fetchone()[0] == inode:
+                return
+        with self.write() as db:
+            former = db.execute(stored).fetchone()[0]
+            if former not in (0, inode):
+                db.execute("UPDATE log SET token = lower(hex(randomblob(8)))")
+            db.execute("UPDATE log SET inode = ?", (inode,))
 
     def _on_disk(self) -> tuple[int, int] | None:
         try:
@@ -143,6 +200,12 @@ def _check_owner(path: Path) -> None:
             f"there is no log {path} yet, and one that this user created would lock out its publishers; let the relay "
             f"create it first, or ask an admin to run chmod g+s {path.parent}"
         )
+
+
+def log_end(db: Connection) -> int:
+    """Return the position of the last message ever appended, 0 if there was none."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
+    return row[0] if row else 0
 
 
 def text_of(value: object) -> str:

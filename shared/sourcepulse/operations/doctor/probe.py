@@ -93,7 +93,7 @@ def _publish(situation: Situation, place: Place, event: Event) -> float:
         content_type = PULSE_CONTENT_TYPE
     message = Message(
         tag=1, id=event.id, type=event.type, time=event.time, routing_key=event.routing_key,
-        content_type=content_type, body=body,
+        content_type=content_type, body=body, source=event.source, subject=event.subject,
     )  # fmt: skip
     publisher = open_publisher(place.url, exchange=place.exchange)
     try:

@@ -161,7 +161,7 @@ class Gate:
             return event, f"it may no longer be public, and its stored bytes are damaged: {error}"
         self._outbox.withhold(event.position, body, subject, routing_key=key)
         logger.info("event at position %d withheld: it is no longer public", event.position)
-        return event._replace(type=WITHHELD_TYPE, body=body, routing_key=key), None
+        return event._replace(type=WITHHELD_TYPE, body=body, routing_key=key, subject=subject), None
 
 
 class _Judged(NamedTuple):

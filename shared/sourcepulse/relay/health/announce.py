@@ -117,7 +117,7 @@ class UnconfirmedError(BrokerUnavailableError):
 
 def unstored(event: Event) -> Claimed:
     """Return an event as the outbox would, had it been stored there."""
-    return Claimed(0, event.id, event.source, event.type, event.time, event.routing_key, encode(event))
+    return Claimed(0, event.id, event.source, event.type, event.time, event.routing_key, encode(event), event.subject)
 
 
 def publish_now(publisher: Publisher, message: Message, *, limit_s: float | None = None) -> None:

@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What the embedded log looks up of a message: source, id, type and subject, in a table beside the messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from hashlib import blake2b
+from sqlite3 import Connection
+from typing import Any, NamedTuple
+
+from sourcepulse.brokers import Message
+from sourcepulse.brokers.file.tables import log_end, text_of
+
+#: How many messages of a log of format 1 get their envelopes with each commit.
+UNREAD_ROWS = 500
+#: SQLite counts in 64 bits with a sign.
+_HASH_BYTES = 8
+
+
+class Envelope(NamedTuple):
+    """The attributes of an event by which it is found; the source is empty for what is not an event."""
+
+    source: str
+    id: str
+    type: str
+    subject: str | None
+
+
+def hash_of(*words: str) -> int:
+    """Return an integer to look up words by; who finds something compares the words themselves."""
+    digest = blake2b(json.dumps(words).encode(), digest_size=_HASH_BYTES).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def envelope_of(message: Message) -> Envelope:
+    """Return what the sender declared, or what the body says: a subject that is missing may have been forgotten."""
+    if message.source and message.subject is not None:
+        return Envelope(message.source, message.id, message.type, message.subject)
+    found = read_envelope(message.body)
+    if found.source:
+        return found
+    return Envelope(message.source, message.id, message.type, message.subject)
+
+
+def read_envelope(body: bytes) -> Envelope:
+    """Return the envelope of a body in either format, as far as it can be read."""
+    members = attributes_of(body)
+    source, id_, type_, subject = (members.get(name) for name in Envelope._fields)
+    if not (isinstance(source, str) and isinstance(id_, str)):
+        return Envelope("", "", "", None)
+    found = Envelope(
+        source, id_, type_ if isinstance(type_, str) else "", subject if isinstance(subject, str) else None
+    )
+    try:
+        "".join([source, id_, found.type, found.subject or ""]).encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which no text of SQLite can hold and no consumer accepts.
+        return Envelope("", "", "", None)
+    return found
+
+
+def attributes_of(body: bytes) -> dict[str, Any]:
+    """Return the attributes of an event in either format; empty if the body is something else."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    meta = document.get("_meta")
+    return meta if isinstance(meta, dict) else document
+
+
+def store_envelopes(db: Connection, envelopes: Iterable[tuple[int, Envelope]]) -> None:
+    """Write the envelopes of the messages at these positions."""
+    db.executemany(
+        "INSERT OR REPLACE INTO envelopes VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+        [
+            (
+                position,
+                *envelope,
+                hash_of(envelope.source, envelope.id) if envelope.source else None,
+                hash_of(envelope.source, envelope.subject) if envelope.source and envelope.subject else None,
+            )
+            for position, envelope in envelopes
+        ],
+    )
+
+
+def note_unread(db: Connection) -> None:
+    """Mark what a program of format 1, which had the log open, appended behind the last known message."""
+    end = log_end(db)
+    (known,) = db.execute("SELECT known_end FROM log").fetchone()
+    if end > known:
+        db.execute("INSERT INTO unread VALUES (?, ?)", (known + 1, end))
+        db.execute("UPDATE log SET known_end = ?", (end,))
+
+
+def read_unread(db: Connection, limit: int = UNREAD_ROWS) -> list[int]:
+    """Read and store the envelopes of the oldest messages that have none, and return their positions."""
+    positions: list[int] = []
+    for first, last in db.execute("SELECT first, last FROM unread ORDER BY first").fetchall():
+        room = limit - len(positions)
+        rows = db.execute(
+            "SELECT position, exchange, body FROM messages WHERE position BETWEEN ? AND ? ORDER BY position LIMIT ?",
+            (first, last, room),
+        ).fetchall()
+        store_envelopes(db, [(position, read_envelope(bytes_of(body))) for position, _, body in rows])
+        note_exchanges(db, {text_of(exchange): position for position, exchange, _ in rows})
+        db.execute("DELETE FROM unread WHERE first = ?", (first,))
+        positions += [position for position, _, _ in rows]
+        if len(rows) == room:
+            db.execute("INSERT INTO unread SELECT ?1, ?2 WHERE ?1 <= ?2", (positions[-1] + 1, last))
+            break
+    return positions
+
+
+def note_exchanges(db: Connection, last: dict[str, int]) -> None:
+    """Record the position of the last message of each exchange."""
+    db.executemany(
+        "INSERT INTO exchanges VALUES (?, ?) ON CONFLICT (exchange) DO UPDATE SET last = max(last, excluded.last)",
+        list(last.items()),
+    )
+
+
+def known_positions(db: Connection, source: str, id_: str) -> list[int]:
+    """Return where the log has an event, oldest first."""
+    return [
+        position
+        for (position,) in db.execute(
+            "SELECT position FROM envelopes WHERE ident = ? AND source = ? AND id = ? ORDER BY position",
+            (hash_of(source, id_), source, id_),
+        )
+    ]
+
+
+def bytes_of(body: object) -> bytes:
+    """Return a stored body as bytes, even if another program stored text."""
+    return body if isinstance(body, bytes) else text_of(body).encode()

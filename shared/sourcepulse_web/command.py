@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from importlib.util import find_spec
 
 from sourcepulse.cli.common import add_settings
@@ -41,4 +40,4 @@ def run(args: argparse.Namespace) -> int:
         )
     from sourcepulse_web.server.gateway import serve
 
-    return serve(args, os.environ)
+    return serve(args)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sourcepulse_web.bridge.state import StateBoard
 from sourcepulse_web.settings import WebSettings
 
 #: A gateway that reads its log later than this is behind.
@@ -23,6 +24,8 @@ class Condition:
     #: Since when it is not, in seconds since 1970, and why.
     since: float | None = None
     reason: str = ""
+    #: A sentence about something that works, but not as it should.
+    doubt: str = ""
     #: How late the gateway reads what was appended.
     late_s: float = 0.0
     #: Why the log cannot be read, or the bridge cannot write it; "" if both work.
@@ -54,3 +57,5 @@ class Services:
     clock: Callable[[], float]
     version: str
     condition: Callable[[], Condition] = Condition
+    #: What the bridge reports of itself; None where the broker is a log.
+    bridge: StateBoard | None = None

@@ -1,107 +1,213 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""One process: the settings, the log, what reads it, and the site, started and stopped together."""
+"""One process: the settings, the log, what fills and reads it, and the site, started and stopped together."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
+import resource
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as the_reactor
-from twisted.internet.error import CannotListenError
-from twisted.web.server import Site
+from twisted.internet.task import LoopingCall
+from twisted.python.log import PythonLoggingObserver
 
 from sourcepulse import __version__
-from sourcepulse.brokers.file.tables import LogFile
-from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.cli.common import settings as read_settings
-from sourcepulse.config import Config
-from sourcepulse.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError
-from sourcepulse_web.server.request import GatewayRequest
-from sourcepulse_web.server.routes import Routes
+from sourcepulse.cli.waiting import wait_out
+from sourcepulse.errors import EXIT_INTERRUPTED, EXIT_OK
+from sourcepulse.relay.health.service_manager import ServiceManager
+from sourcepulse_web.bridge.bridge import Bridge
+from sourcepulse_web.bridge.own_log import OwnLog
+from sourcepulse_web.server.choices import broker_of, log_path, prepare_log, settings_of, source_of
+from sourcepulse_web.server.condition import Measure
+from sourcepulse_web.server.listening import listen
+from sourcepulse_web.server.live_settings import LOOK_SECONDS, LiveSettings
+from sourcepulse_web.server.site import GatewaySite
 from sourcepulse_web.services import Services
-from sourcepulse_web.settings import WebSettings, web_settings
 
-#: Where the unit keeps it; `StateDirectory=` of a unit of your own wins.
-STATE_FOLDER = "/var/lib/sourcepulse-web"
-LOG_NAME = "log.db"
-STATE_VARIABLE = "STATE_DIRECTORY"
 #: The parts that a gateway starts where they are installed: module, class.
 HUB = ("sourcepulse_web.stream.hub", "Hub")
 BOARD = ("sourcepulse_web.board.board", "Board")
 READER = ("sourcepulse.brokers.file.reader", "LogReader")
+#: How long the end of all streams, and of the bridge, may take.
+STOP_STREAMS_SECONDS = 5.0
+STOP_BRIDGE_SECONDS = 20.0
+ALIVE_SECONDS = 1.0
+#: A bridge that has not turned for so long is stuck: one turn is a call of the broker, of 40 s at most, or a commit.
+STUCK_SECONDS = 120.0
 
 logger = logging.getLogger(__name__)
 
 
-def serve(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Serve until SIGTERM or SIGINT and return the exit code."""
-    config = read_settings(args)
-    settings = settings_of(config, args)
-    broker = broker_of(config, restricted=args.restricted)
-    path = log_path(broker, settings, environ)
-    reactor: Any = the_reactor
-    ended: list[int] = []
+def serve(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code.
+
+    As a service it waits for what makes it fail, such as a locked log; in a terminal that is an error at once.
+    """
+    PythonLoggingObserver("twisted").start()
+    # Of its own doings Twisted logs much, and the addresses of clients.
+    logging.getLogger("twisted").setLevel(logging.WARNING)
+    signals: list[int] = []
+    ends: list[Callable[[], None]] = []
 
     def end(number: int, _: object) -> None:
-        ended.append(number)
-        reactor.callFromThread(reactor.stop)
+        signals.append(number)
+        for each in ends:
+            each()
 
-    LogFile(path).close()
-    board = _part(BOARD, path, lambda: settings.trees, time.time)
-    log = _part(READER, path, settings.exchange)
-    hub = _part(
-        HUB, log, clock=time.time, reactor=reactor, before=[board.apply] if board else [], views={}, channels={}
-    )
-    services = Services(settings=lambda: settings, log=log, hub=hub, board=board, clock=time.time, version=__version__)
-    host, _, port = settings.listen.rpartition(":")
-    site = Site(Routes(services), requestFactory=GatewayRequest)
-    try:
-        listening = reactor.listenTCP(int(port), site, interface=host.strip("[]"))
-    except CannotListenError as error:
-        raise ConfigError(f"the gateway cannot listen at {settings.listen}: {error.socketError}") from None
-    if hub and log:
-        hub.start()
-    address = listening.getHost()
-    logger.info("serving %s at http://%s:%d/", path, address.host, address.port)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    reactor.run(installSignalHandlers=False)
-    return EXIT_INTERRUPTED if signal.SIGINT in ended else EXIT_OK
+    manager = ServiceManager(os.environ)
+
+    def run() -> int:
+        if not signals:
+            gateway = Gateway(args, manager)
+            ends.append(gateway.end_soon)
+            gateway.run()
+        return EXIT_OK
+
+    def ended(wait_s: float) -> bool:
+        time.sleep(0 if signals else wait_s)
+        return bool(signals)
+
+    code = wait_out(run, manager, ended=ended) if manager.is_listening else run()
+    return EXIT_INTERRUPTED if signal.SIGINT in signals else code
 
 
-def settings_of(config: Config, args: argparse.Namespace) -> WebSettings:
-    """Return the settings of the tables of a file, with the options, which win."""
-    exchange = config.require("restricted_exchange" if args.restricted else "exchange")
-    log = None if args.log is None else str(Path(args.log).absolute())
-    options = {"listen": args.listen, "log": log, "queue": args.queue}
-    return web_settings(
-        config.table("web"), config.table("trees"), options, exchange=exchange, restricted=args.restricted
-    )
+class Gateway:
+    """The parts of one process; made, it holds its address, and raises what keeps it from serving."""
+
+    def __init__(self, args: argparse.Namespace, manager: ServiceManager) -> None:
+        self._reactor: Any = the_reactor
+        self._manager = manager
+        config = read_settings(args)
+        self.settings = LiveSettings(config, lambda each: settings_of(each, args))
+        now = self.settings()
+        broker = broker_of(config, restricted=args.restricted)
+        path = log_path(broker, now, os.environ)
+        own = broker.scheme != "file"
+        prepare_log(path, now, own=own)
+        self._path = path
+        self.bridge: Bridge | None = None
+        if own:
+            source_of(config, now)
+            log = OwnLog(path, now.exchange, lambda: self.settings().keep_s)
+            self.bridge = Bridge(
+                lambda: source_of(self.settings.config(), self.settings()), log, appended=self._appended
+            )
+        self.services = self._services()
+        self.site = GatewaySite(self.services)
+        self._port = listen(self._reactor, self.site, now.listen)
+        allow_connections(self.site.connections_max)
+
+    def run(self) -> None:
+        """Serve until `end_soon`; the reactor runs once in a process."""
+        address = self._port.getHost()
+        where = f"[{address.host}]" if ":" in address.host else address.host
+        logger.info("serving %s at http://%s:%d/", self._path, where, address.port)
+        if self.services.hub is not None and self.services.log is not None:
+            self.services.hub.start()
+        if self.bridge is not None:
+            self.bridge.start()
+        LoopingCall(self.settings.look).start(LOOK_SECONDS)
+        LoopingCall(self._alive).start(ALIVE_SECONDS)
+        self._manager.ready()
+        self._reactor.run(installSignalHandlers=False)
+        if self.bridge is not None and not self.bridge.stop(STOP_BRIDGE_SECONDS):
+            logger.warning("the bridge did not end in time; what it did not acknowledge is delivered again")
+
+    def end_soon(self) -> None:
+        """End in good order; called by a signal handler."""
+        # Before the reactor runs, this waits for it.
+        self._reactor.callFromThread(self._end)
+
+    def _services(self) -> Services:
+        log = _part(READER, self._path, self.settings().exchange)
+        board = _part(BOARD, self._path, lambda: self.settings().trees, time.time)
+        hub = _part(
+            HUB,
+            log,
+            clock=time.time,
+            reactor=self._reactor,
+            before=[board.apply] if board is not None else [],
+            away=self._away,
+        )
+        measure = Measure(
+            log,
+            self.bridge,
+            position=lambda: hub.position if hub is not None else 0,
+            problem=lambda: self.settings.problem,
+            clock=time.time,
+        )
+        return Services(
+            settings=self.settings,
+            log=log,
+            hub=hub,
+            board=board,
+            clock=time.time,
+            version=__version__,
+            condition=measure,
+            bridge=self.bridge.state if self.bridge is not None else None,
+        )
+
+    def _appended(self) -> None:
+        """Wake the streams, from the thread of the bridge."""
+        if self.services.hub is not None:
+            self._reactor.callFromThread(self.services.hub.wake)
+
+    def _away(self) -> str | None:
+        state = self.bridge.state.now if self.bridge is not None else None
+        return None if state is None or state.connected else state.reason or "the bridge has not connected yet"
+
+    def _alive(self) -> None:
+        """Notify the watchdog while both loops turn, and report the state in a line."""
+        condition = self.services.condition()
+        if self.bridge is not None and time.monotonic() > self.bridge.turned_at + STUCK_SECONDS:
+            return
+        self._manager.alive()
+        problem = condition.log_problem or ("" if condition.connected else condition.reason)
+        clients = self.services.hub.clients if self.services.hub is not None else 0
+        self._manager.status(f"waiting: {problem}" if problem else f"serving {clients} streams")
+
+    def _end(self) -> None:
+        """Send every stream its end, then end the reactor, within a limit."""
+        self._manager.stopping()
+        self._port.stopListening()
+        stopped: list[bool] = []
+
+        def stop(_: object) -> None:
+            if not stopped:
+                stopped.append(True)
+                self._reactor.stop()
+
+        if self.services.hub is None:
+            stop(None)
+            return
+        self._reactor.callLater(STOP_STREAMS_SECONDS, stop, None)
+        self.services.hub.stop("shutdown").addBoth(stop)
 
 
-def broker_of(config: Config, *, restricted: bool) -> BrokerUrl:
-    """Return the broker whose events are served; ConfigError says how to name it."""
-    prefix = "restricted_" if restricted else ""
-    return config.broker(prefix) or BrokerUrl.parse(config.require(f"{prefix}broker"))
-
-
-def log_path(broker: BrokerUrl, settings: WebSettings, environ: Mapping[str, str]) -> Path:
-    """Return the log that is served: the broker itself, or the gateway's own."""
-    if broker.scheme == "file":
-        if settings.log is not None:
-            raise ConfigError(f"the broker {broker} is a log, and the gateway serves it as it is; leave --log out")
-        return Path(broker.path)
-    path = settings.log or Path(environ.get(STATE_VARIABLE) or STATE_FOLDER) / LOG_NAME
-    if not path.parent.is_dir():
-        raise ConfigError(f"the folder of the gateway's log {path} does not exist; create it, or set --log FILE")
-    return path
+def allow_connections(wanted: int) -> None:
+    """Raise the limit of open files to what so many connections need, and log if the system forbids that."""
+    spare = 256
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + spare
+    if soft < needed:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        if allowed < needed:
+            logger.warning(
+                "clients_max needs %d open files, and this process may have %d: raise LimitNOFILE or lower clients_max",
+                needed,
+                allowed,
+            )
 
 
 def _part(place: tuple[str, str], *args: Any, **kwargs: Any) -> Any:

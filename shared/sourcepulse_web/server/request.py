@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""One request: what every answer passes, guards before it and headers with it."""
+"""One request: guards before any page, headers with every answer, and faults as a sentence."""
 
 from __future__ import annotations
 
@@ -9,43 +9,50 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from sourcepulse_web.server.page import sentence
+from sourcepulse_web.server.guards import METHODS, Place, check
+from sourcepulse_web.server.headers import HEADERS
+from sourcepulse_web.server.page import Sentence, sentence
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.resource import IResource
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+    from sourcepulse_web.server.site import GatewaySite
 
 log = Logger()
 
 
 class GatewayRequest(Request):
-    """A request of this site."""
+    """A request of the gateway's site."""
+
+    site: GatewaySite
 
     def process(self) -> None:
+        """Refuse the request, or let the site answer."""
         for name, value in HEADERS.items():
             self.setHeader(name, value)
         super().process()
 
     def render(self, resrc: IResource) -> None:
+        """Write the answer, or the refusal in its place."""
         # Twisted names itself and its version.
         self.responseHeaders.removeHeader(b"server")
-        super().render(resrc)
+        here = self.getHost()
+        known = self.site.known_hosts(Place(here.host, here.port))
+        hosts = self.requestHeaders.getRawHeaders(b"host") or []
+        refusal = check(self.method, self.uri, hosts, known)
+        if refusal is None:
+            super().render(resrc)
+            return
+        self.site.refused(refusal.kind)
+        if refusal.code == 405:
+            self.setHeader(b"allow", b", ".join(METHODS))
+        super().render(Sentence(refusal.code, refusal.text))
 
     def processingFailed(self, reason: Failure) -> None:
         """Answer with a sentence; what failed is in the log, not in the page."""
         log.failure("a request failed", failure=reason)
+        self.site.refused("fault")
         if self.startedWriting:
             self.loseConnection()
             return

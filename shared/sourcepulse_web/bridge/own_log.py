@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The gateway's own log, as the bridge writes it: each event once, private, and trimmed also when nothing comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sourcepulse.brokers import Message, Outcome
+from sourcepulse.brokers.file.log import KEEP_BYTES, trim
+from sourcepulse.brokers.file.publisher import LocalPublisher
+from sourcepulse.brokers.file.queue import log_end
+from sourcepulse.brokers.file.tables import LogFile
+from sourcepulse.brokers.url import BrokerUrl
+from sourcepulse.errors import BrokerError, SourcePulseError
+
+#: How many messages one call of `trim` removes, in commits of this many each.
+TRIM_ROWS = 500
+TRIM_COMMITS = 20
+
+
+class Done(NamedTuple):
+    """How many messages were appended, and how many the log had already."""
+
+    appended: int
+    repeats: int
+
+
+class OwnLog:
+    """Used by one thread; opened with the first call, and again after a failure. Each call raises what the log raises.
+
+    `keep_s` returns the seconds that events are kept, by the settings of now.
+    """
+
+    def __init__(self, path: Path, exchange: str, keep_s: Callable[[], float]) -> None:
+        self._path = path
+        self._exchange = exchange
+        self._keep_s = keep_s
+        self._publisher: LocalPublisher | None = None
+        self._file: LogFile | None = None
+
+    def append(self, messages: Sequence[Message]) -> Done:
+        """Append messages in one commit; nothing is stored if it raises."""
+        try:
+            publisher = self._opened()
+            before = self._end()
+            for message in messages:
+                publisher.send(message)
+            settled = publisher.settle(0.0)
+            # The bridge is the only one that appends to this log.
+            appended = self._end() - before
+        except SourcePulseError:
+            self.close()
+            raise
+        refused = [each for each in settled if each.outcome is Outcome.REFUSED]
+        if refused:
+            # Whatever the log never takes was refused as undecodable before.
+            raise BrokerError(f"the log {self._path} refused {len(refused)} messages: {refused[0].reason}")
+        return Done(appended, len(messages) - appended)
+
+    def trim(self) -> None:
+        """Remove what is older than it is to be kept; a rest is removed by the next call."""
+        try:
+            file = self._read()
+            for _ in range(TRIM_COMMITS):
+                file.check_in_place()
+                with file.write() as db:
+                    gone = trim(db, TRIM_ROWS, time.time(), keep_bytes=KEEP_BYTES, keep_seconds=self._keep_s())
+                if gone < TRIM_ROWS:
+                    return
+        except SourcePulseError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; a later call opens it again."""
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _opened(self) -> LocalPublisher:
+        if self._publisher is None:
+            url = BrokerUrl(scheme="file", path=str(self._path))
+            publisher = LocalPublisher(url, exchange=self._exchange, keep_seconds=self._keep_s())
+            publisher.open()
+            self._publisher = publisher
+        return self._publisher
+
+    def _end(self) -> int:
+        with self._read().read() as db:
+            return log_end(db)
+
+    def _read(self) -> LogFile:
+        if self._file is None:
+            self._file = LogFile(self._path)
+        return self._file

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Whether events arrive: measured at the log, the bridge and the settings, at most twice a second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from sourcepulse.errors import SourcePulseError
+from sourcepulse_web.bridge.bridge import Bridge
+from sourcepulse_web.services import Condition
+
+#: How long a measurement holds; pages and streams ask often.
+HOLDS_SECONDS = 0.5
+
+
+class Bounded(Protocol):
+    """A log that is read by position."""
+
+    def bounds(self) -> Any: ...
+
+    def read(self, after: int, *, limit: int = ..., max_bytes: int = ...) -> list[Any]: ...
+
+
+class Measure:
+    """Measures the condition; called in the reactor's thread.
+
+    `position` returns how far the gateway has read, `problem` why the settings of the file are not in effect.
+    """
+
+    def __init__(
+        self,
+        log: Bounded | None,
+        bridge: Bridge | None,
+        *,
+        position: Callable[[], int],
+        problem: Callable[[], str],
+        clock: Callable[[], float],
+    ) -> None:
+        self._log = log
+        self._bridge = bridge
+        self._position = position
+        self._problem = problem
+        self._clock = clock
+        self._measured_at = -HOLDS_SECONDS
+        self._condition = Condition()
+
+    def __call__(self) -> Condition:
+        """Return the condition of this moment."""
+        now = time.monotonic()
+        if now >= self._measured_at + HOLDS_SECONDS:
+            self._condition = self._measure()
+            self._measured_at = now
+        return self._condition
+
+    def _measure(self) -> Condition:
+        late_s, log_problem = 0.0, ""
+        try:
+            late_s = self._late_s()
+        except SourcePulseError as error:
+            log_problem = str(error)
+        if self._bridge is None:
+            return Condition(late_s=late_s, log_problem=log_problem, settings_problem=self._problem())
+        state = self._bridge.state.now
+        return Condition(
+            connected=state.connected,
+            since=None if state.connected else state.since,
+            reason=state.reason,
+            doubt=state.doubt,
+            late_s=late_s,
+            log_problem=log_problem or state.log_problem,
+            settings_problem=self._problem(),
+        )
+
+    def _late_s(self) -> float:
+        """Return for how long the oldest event that was not read yet has been in the log."""
+        if self._log is None:
+            return 0.0
+        position = self._position()
+        if self._log.bounds().end <= position:
+            return 0.0
+        rows = self._log.read(position, limit=1)
+        return max(0.0, self._clock() - rows[0].at) if rows else 0.0

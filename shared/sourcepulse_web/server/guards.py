@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What a request must look like before any page sees it; pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+METHODS = (b"GET", b"HEAD", b"OPTIONS")
+URI_MAX_BYTES = 8192
+#: Of a page, a stream and its filters; a filter has limits of its own.
+PARAMETERS_MAX = 1_000
+
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+_WILDCARDS = ("0.0.0.0", "::", "[::]", "")  # noqa: S104 - compared, never listened at
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
+
+
+class Refusal(NamedTuple):
+    """A request that no page sees: the status, a word for the metrics, and the sentence for who asked."""
+
+    code: int
+    kind: str
+    text: str
+
+
+class Place(NamedTuple):
+    """Where a connection came in."""
+
+    host: str
+    port: int
+
+
+def known_hosts(listen: str, hosts: Collection[str], place: Place) -> frozenset[str]:
+    """Return the values of `Host` that are answered: a page of another site must not read ours by its own name.
+
+    Those are the address of the connection, or of `listen`, with the port; the forms of localhost where that is one;
+    and `hosts`, which stand for any port where they have none.
+    """
+    name = listen.rpartition(":")[0].lower()
+    own = {name, place.host.lower(), f"[{place.host.lower()}]"} - set(_WILDCARDS)
+    if is_loopback(place.host):
+        own.update(_LOCAL_HOSTS)
+    return frozenset({f"{each}:{place.port}" for each in own} | {each.lower() for each in hosts})
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is reached from this machine only."""
+    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+
+
+def check(method: bytes, uri: bytes, hosts: Sequence[bytes], known: Collection[str]) -> Refusal | None:
+    """Return why a request is refused, None if a page may see it."""
+    if method not in METHODS:
+        return Refusal(405, "method", "This gateway answers GET and HEAD only.")
+    if len(uri) > URI_MAX_BYTES:
+        return Refusal(414, "size", f"The address has more than {URI_MAX_BYTES} bytes.")
+    if not uri.startswith(b"/"):
+        return Refusal(400, "malformed", "The address must begin with a slash.")
+    if uri.count(b"&") >= PARAMETERS_MAX:
+        return Refusal(400, "size", f"The address has more than {PARAMETERS_MAX} parameters.")
+    if len(hosts) != 1:
+        return Refusal(400, "host", "A request must have exactly one Host header.")
+    host = _host_of(hosts[0])
+    if host is None:
+        return Refusal(400, "host", "The Host header must be a name or an address, and perhaps a port.")
+    name, with_port = host
+    # The port is left out where it is the usual one of the scheme.
+    if not {name, with_port} & set(known):
+        return Refusal(
+            421, "host", "This gateway does not answer for this host; its `hosts` in [web] list which it does."
+        )
+    return None
+
+
+def _host_of(header: bytes) -> tuple[str, str] | None:
+    match = _HOST.fullmatch(header.decode("latin-1").strip().lower())
+    if match is None:
+        return None
+    name, port = match[1].rstrip("."), match[2]
+    return name, f"{name}:{port}" if port else f"{name}:80"

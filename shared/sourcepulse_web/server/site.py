@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The site: its connections, their number, and what was refused."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.web.server import Site
+
+from sourcepulse_web.server.channel import GatewayChannel
+from sourcepulse_web.server.guards import Place, known_hosts
+from sourcepulse_web.server.request import GatewayRequest
+from sourcepulse_web.server.routes import Routes
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress
+    from twisted.web.http import Request
+
+    from sourcepulse_web.services import Services
+    from sourcepulse_web.settings import WebSettings
+
+#: How long a connection may wait for its next request.
+IDLE_SECONDS = 60.0
+#: Connections beside those of streams: pages, probes.
+SPARE_CONNECTIONS = 200
+
+access = logging.getLogger("sourcepulse_web.access")
+
+
+class GatewaySite(Site):
+    """The site of one gateway."""
+
+    requestFactory = GatewayRequest
+    #: Without TLS, because a proxy in front has that, and so without a choice of protocols.
+    protocol = GatewayChannel  # type: ignore[assignment]
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(Routes(services), timeout=IDLE_SECONDS)
+        self._settings: Callable[[], WebSettings] = services.settings
+        self._channels: set[GatewayChannel] = set()
+        #: Requests that were refused, or failed, by kind.
+        self.errors: Counter[str] = Counter()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._channels)
+
+    @property
+    def connections_max(self) -> int:
+        """How many may be open."""
+        return self._settings().clients_max + SPARE_CONNECTIONS
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Return what reads a connection; None if there are too many, and it is closed: an EventSource comes back."""
+        if self.connections >= self.connections_max:
+            self.refused("connections")
+            return None
+        return super().buildProtocol(addr)
+
+    def known_hosts(self, place: Place) -> frozenset[str]:
+        """Return the values of `Host` that are answered at the address of a connection."""
+        settings = self._settings()
+        return known_hosts(settings.listen, settings.hosts, place)
+
+    def connected(self, channel: GatewayChannel) -> None:
+        """Count a new connection."""
+        self._channels.add(channel)
+
+    def disconnected(self, channel: GatewayChannel) -> None:
+        """Forget a connection."""
+        self._channels.discard(channel)
+
+    def refused(self, kind: str) -> None:
+        """Count a request that no page answered."""
+        self.errors[kind] += 1
+
+    def log(self, request: Request) -> None:
+        """Log a request where that is set: neither who asked nor the values of the query."""
+        if self._settings().access_log:
+            path = request.path.decode("ascii", "backslashreplace")
+            access.info(
+                "%s %s %d %s", request.method.decode("ascii", "replace"), path, request.code, request.sentLength
+            )
+
+    def startFactory(self) -> None:
+        """Open no log file: Twisted's has queries and addresses."""
+
+    def stopFactory(self) -> None:
+        """Close no log file."""

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.web.http import RESPONSES, HTTPChannel, datetimeToString
+from twisted.web.http import HTTPChannel, datetimeToString
 
-from sourcepulse_web.server.headers import HEADERS
+from sourcepulse_web.server.headers import HEADERS, reason_of
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -56,7 +56,21 @@ class GatewayChannel(HTTPChannel):
             self._expect_headers()
         super().dataReceived(data)
 
+    def lineReceived(self, line: bytes) -> None:
+        # What follows a refused beginning may have been read already.
+        if not self._is_refused:
+            super().lineReceived(line)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if not self._is_refused:
+            super().rawDataReceived(data)
+
+    def headerReceived(self, line: bytes) -> bool:
+        return not self._is_refused and bool(super().headerReceived(line))
+
     def allHeadersReceived(self) -> None:
+        if self._is_refused:
+            return
         if self.length != 0:
             self.refuse(413, "size", "A request to this gateway has no body.")
             return
@@ -77,6 +91,7 @@ class GatewayChannel(HTTPChannel):
         if self._is_refused:
             return
         self._is_refused = True
+        self.clearLineBuffer()
         self._forget_deadline()
         self.setTimeout(None)
         self.site.refused(kind)
@@ -90,7 +105,7 @@ class GatewayChannel(HTTPChannel):
             "Connection": "close",
         }
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        status = b"HTTP/1.1 %d %s\r\n" % (code, RESPONSES[code])
+        status = b"HTTP/1.1 %d %s\r\n" % (code, reason_of(code))
         self._networkProducer.unregisterProducer()
         self.transport.write(status + head.encode() + b"\r\n" + body)
         # Closed with unread data, the connection would be reset, and the client might lose the answer.

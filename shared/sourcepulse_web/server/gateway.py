@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.internet import reactor as the_reactor
 from twisted.internet.task import LoopingCall
-from twisted.python.log import PythonLoggingObserver
+from twisted.logger import STDLibLogObserver, globalLogBeginner
 
 from sourcepulse import __version__
 from sourcepulse.cli.common import settings as read_settings
@@ -51,7 +51,8 @@ def serve(args: argparse.Namespace) -> int:
 
     As a service it waits for what makes it fail, such as a locked log; in a terminal that is an error at once.
     """
-    PythonLoggingObserver("twisted").start()
+    observer: Any = STDLibLogObserver("twisted")
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     # Of its own doings Twisted logs much, and the addresses of clients.
     logging.getLogger("twisted").setLevel(logging.WARNING)
     signals: list[int] = []

@@ -1,8 +1,13 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The headers that every answer has."""
+"""The headers that every answer has, and the words of a status."""
 
 from __future__ import annotations
+
+from twisted.web.http import RESPONSES
+
+#: Those that Twisted does not know.
+_REASONS = {421: b"Misdirected Request", 431: b"Request Header Fields Too Large"}
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -16,3 +21,8 @@ HEADERS = {
     # Of what a page of another site embeds; CORS rules on what it reads.
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+def reason_of(code: int) -> bytes:
+    """Return the words of a status."""
+    return RESPONSES.get(code) or _REASONS.get(code, b"Unknown Status")

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 
 from sourcepulse_web.server.guards import METHODS, Place, check
-from sourcepulse_web.server.headers import HEADERS
+from sourcepulse_web.server.headers import HEADERS, reason_of
 from sourcepulse_web.server.page import Sentence, sentence
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ class GatewayRequest(Request):
         if refusal.code == 405:
             self.setHeader(b"allow", b", ".join(METHODS))
         super().render(Sentence(refusal.code, refusal.text))
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        super().setResponseCode(code, message or reason_of(code))
 
     def processingFailed(self, reason: Failure) -> None:
         """Answer with a sentence; what failed is in the log, not in the page."""

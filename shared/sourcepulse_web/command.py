@@ -38,6 +38,6 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"the gateway needs {' and '.join(missing)}, which is not installed: pip install 'sourcepulse[web]'"
         )
-    from sourcepulse_web.server.gateway import serve
+    from sourcepulse_web.process.gateway import serve
 
     return serve(args)

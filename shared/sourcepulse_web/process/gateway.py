@@ -25,10 +25,10 @@ from sourcepulse.errors import EXIT_INTERRUPTED, EXIT_OK
 from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_web.bridge.bridge import Bridge
 from sourcepulse_web.bridge.own_log import OwnLog
-from sourcepulse_web.server.choices import broker_of, log_path, prepare_log, settings_of, source_of
-from sourcepulse_web.server.condition import Measure
-from sourcepulse_web.server.listening import listen
-from sourcepulse_web.server.live_settings import LOOK_SECONDS, LiveSettings
+from sourcepulse_web.process.choices import broker_of, log_path, prepare_log, settings_of, source_of
+from sourcepulse_web.process.condition import Measure
+from sourcepulse_web.process.listening import listen
+from sourcepulse_web.process.live_settings import LOOK_SECONDS, LiveSettings
 from sourcepulse_web.server.site import GatewaySite
 from sourcepulse_web.services import Services
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse_web.bridge.state import StateBoard
 from sourcepulse_web.settings import WebSettings
 
@@ -47,8 +48,7 @@ class Services:
     """
 
     settings: Callable[[], WebSettings]
-    #: A `LogReader`.
-    log: Any
+    log: LogReader
     #: A `sourcepulse_web.stream` Hub.
     hub: Any
     #: A `sourcepulse_web.board` Board.

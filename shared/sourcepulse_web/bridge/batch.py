@@ -38,6 +38,8 @@ def message_of(delivery: Delivery, tag: int) -> Message:
         routing_key=delivery.routing_key,
         content_type=delivery.content_type,
         body=delivery.body,
+        source=event.source,
+        subject=event.subject,
     )
 
 

@@ -12,8 +12,7 @@ from typing import NamedTuple
 from sourcepulse.brokers import Message, Outcome
 from sourcepulse.brokers.file.log import KEEP_BYTES, trim
 from sourcepulse.brokers.file.publisher import LocalPublisher
-from sourcepulse.brokers.file.queue import log_end
-from sourcepulse.brokers.file.tables import LogFile
+from sourcepulse.brokers.file.tables import LogFile, log_end
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, SourcePulseError
 
@@ -87,7 +86,7 @@ class OwnLog:
     def _opened(self) -> LocalPublisher:
         if self._publisher is None:
             url = BrokerUrl(scheme="file", path=str(self._path))
-            publisher = LocalPublisher(url, exchange=self._exchange, keep_seconds=self._keep_s())
+            publisher = LocalPublisher(url, exchange=self._exchange, keep_seconds=self._keep_s(), once=True)
             publisher.open()
             self._publisher = publisher
         return self._publisher

@@ -8,8 +8,10 @@ import argparse
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
+from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.brokers.file.tables import LogFile
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import Config
@@ -72,18 +74,19 @@ def prepare_log(path: Path, settings: WebSettings, *, own: bool) -> None:
     """
     former = os.umask(PRIVATE_UMASK) if own else None
     try:
-        log = LogFile(path)
+        LogFile(path).close()
     finally:
         if former is not None:
+            # Also of the files that SQLite makes beside it later.
             os.umask(former | PRIVATE_UMASK)
-    try:
-        with log.read() as db:
-            others = db.execute(
-                "SELECT exchange FROM messages WHERE exchange != ? LIMIT 1", (settings.exchange,)
-            ).fetchone()
-    finally:
-        log.close()
-    if others is not None:
+    check_log(path, settings)
+
+
+def check_log(path: Path, settings: WebSettings) -> None:
+    """Raise ConfigError if the log has events of another exchange."""
+    with closing(LogReader(path, settings.exchange)) as reader:
+        others = [name for name in reader.exchanges() if name != settings.exchange]
+    if others:
         hint = "" if settings.restricted else "; restricted ones need --restricted and a log of their own"
         raise ConfigError(
             f"the log {path} has events of the exchange {others[0]}, and this gateway serves {settings.exchange}{hint}"

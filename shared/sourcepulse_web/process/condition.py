@@ -6,22 +6,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
 
+from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.errors import SourcePulseError
 from sourcepulse_web.bridge.bridge import Bridge
 from sourcepulse_web.services import Condition
 
 #: How long a measurement holds; pages and streams ask often.
 HOLDS_SECONDS = 0.5
-
-
-class Bounded(Protocol):
-    """A log that is read by position."""
-
-    def bounds(self) -> Any: ...
-
-    def read(self, after: int, *, limit: int = ..., max_bytes: int = ...) -> list[Any]: ...
 
 
 class Measure:
@@ -32,7 +24,7 @@ class Measure:
 
     def __init__(
         self,
-        log: Bounded | None,
+        log: LogReader,
         bridge: Bridge | None,
         *,
         position: Callable[[], int],
@@ -61,6 +53,8 @@ class Measure:
             late_s = self._late_s()
         except SourcePulseError as error:
             log_problem = str(error)
+            # Where it was replaced, the next call opens the new one.
+            self._log.close()
         if self._bridge is None:
             return Condition(late_s=late_s, log_problem=log_problem, settings_problem=self._problem())
         state = self._bridge.state.now
@@ -76,8 +70,6 @@ class Measure:
 
     def _late_s(self) -> float:
         """Return for how long the oldest event that was not read yet has been in the log."""
-        if self._log is None:
-            return 0.0
         position = self._position()
         if self._log.bounds().end <= position:
             return 0.0

@@ -19,6 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 
 from sourcepulse import __version__
+from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.cli.common import settings as read_settings
 from sourcepulse.cli.waiting import wait_out
 from sourcepulse.errors import EXIT_INTERRUPTED, EXIT_OK
@@ -35,7 +36,6 @@ from sourcepulse_web.services import Services
 #: The parts that a gateway starts where they are installed: module, class.
 HUB = ("sourcepulse_web.stream.hub", "Hub")
 BOARD = ("sourcepulse_web.board.board", "Board")
-READER = ("sourcepulse.brokers.file.reader", "LogReader")
 #: How long the end of all streams, and of the bridge, may take.
 STOP_STREAMS_SECONDS = 5.0
 STOP_BRIDGE_SECONDS = 20.0
@@ -113,7 +113,7 @@ class Gateway:
         address = self._port.getHost()
         where = f"[{address.host}]" if ":" in address.host else address.host
         logger.info("serving %s at http://%s:%d/", self._path, where, address.port)
-        if self.services.hub is not None and self.services.log is not None:
+        if self.services.hub is not None:
             self.services.hub.start()
         if self.bridge is not None:
             self.bridge.start()
@@ -130,7 +130,7 @@ class Gateway:
         self._reactor.callFromThread(self._end)
 
     def _services(self) -> Services:
-        log = _part(READER, self._path, self.settings().exchange)
+        log = LogReader(self._path, self.settings().exchange)
         board = _part(BOARD, self._path, lambda: self.settings().trees, time.time)
         hub = _part(
             HUB,
@@ -143,7 +143,7 @@ class Gateway:
         measure = Measure(
             log,
             self.bridge,
-            position=lambda: hub.position if hub is not None else 0,
+            position=lambda: hub.position if hub is not None else log.bounds().end,
             problem=lambda: self.settings.problem,
             clock=time.time,
         )

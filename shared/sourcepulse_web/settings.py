@@ -69,11 +69,19 @@ class WebSettings:
     origins: tuple[str, ...] = ()
     clients_max: int = CLIENTS_MAX
     access_log: bool = False
+    #: The folder with the schemas of the site's own types, of the setting of the same name.
+    schemas_dir: Path | None = None
     trees: Mapping[str, TreeSettings] = field(default_factory=dict)
 
 
 def web_settings(
-    web: Mapping[str, Any], trees: Mapping[str, Any], options: Mapping[str, Any], *, exchange: str, restricted: bool
+    web: Mapping[str, Any],
+    trees: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    exchange: str,
+    restricted: bool,
+    schemas_dir: str | None = None,
 ) -> WebSettings:
     """Return the settings of the two tables; `options` that are not None win. ConfigError names what is wrong."""
     where = "[web]"
@@ -91,6 +99,7 @@ def web_settings(
         **values,
         exchange=exchange,
         restricted=restricted,
+        schemas_dir=None if schemas_dir is None else Path(schemas_dir),
         trees={name: _tree(name, table) for name, table in trees.items()},
     )
 

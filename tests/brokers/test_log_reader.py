@@ -196,6 +196,19 @@ def test_the_data_version_changes_with_each_commit_only(url: BrokerUrl, reader: 
     assert reader.data_version() != before
 
 
+def test_the_newest_of_a_type_is_found_among_the_last_and_none_of_another_exchange(
+    url: BrokerUrl, reader: LogReader
+) -> None:
+    assert reader.newest(lambda _: True) is None
+    events(url, 1, 2)
+    publish_events(url, push_event(3), exchange="other")
+    row = reader.newest(lambda type_: type_ == push_event(1).type)
+    assert row is not None
+    assert (row.position, row.id) == (2, push_event(2).id)
+    assert reader.newest(lambda type_: type_ == "bugzilla.bug.changed.v1") is None
+    assert reader.newest(lambda _: True, within=1) is None
+
+
 def test_a_position_is_found_by_time(url: BrokerUrl, reader: LogReader) -> None:
     for number in range(20):
         events(url, number + 1)

@@ -33,6 +33,16 @@ OWN_SOURCE_NAME = "This site"
 #: The own types of a site have none of the guarantees of ours.
 OWN_GUARANTEE = "exact from the moment it is stored in the outbox"
 EXAMPLE_HOST = "host.example.org"
+PROMISE = (
+    "A released type never changes. New types, new words and new words at the end of a key may come at any time. Every "
+    "field that is required is always present; where there is nothing to report it is null or empty."
+)
+#: What a guarantee means, by its first words.
+GUARANTEES = {
+    "exact": "every one that the source committed is published at least once, in the order of its source, and a repeat "
+    "has the same id; none is lost while the broker is away",
+    "best effort": "one may be missing, because no record is kept from which it could be read after a crash",
+}
 
 _GUARANTEE = re.compile(r"\s*Guarantee: ([^.]+)\.")
 _REF = "#/$defs/"
@@ -82,6 +92,15 @@ class Description(NamedTuple):
     fields: tuple[Field, ...]
     shapes: tuple[Shape, ...]
     is_own: bool
+
+    @property
+    def promise(self) -> str:
+        """Return the guarantee as a sentence, with what it means."""
+        return "".join(
+            f"{self.guarantee[0].upper()}{self.guarantee[1:]}: {means}."
+            for words, means in GUARANTEES.items()
+            if self.guarantee.startswith(words)
+        )
 
 
 class Source(NamedTuple):
@@ -137,22 +156,21 @@ def guarantee_of(schema: Mapping[str, Any]) -> tuple[str, str]:
     return _GUARANTEE.sub("", description).strip(), found[1] if found else ""
 
 
-def example(type_: str, own: Schemas = _OWN) -> dict[str, Any]:
-    """Return a recorded event of a type, as it is sent; of one of the site the first example of its schema.
-
-    EventError if there is none.
-    """
+def recorded(type_: str, own: Schemas = _OWN) -> Event:
+    """Return a recorded event of a type; of one of the site the first example of its schema, EventError without one."""
     if type_ not in own:
-        recorded = example_of(STATUS_EXAMPLE if type_ == STATUS_SCHEMA else type_)
-    else:
-        data = next(iter(own[type_].get("examples", ())), None)
-        if not isinstance(data, dict):
-            raise EventError(f"the schema of {type_} has no example")
-        source = f"{own_address(type_).family}://{EXAMPLE_HOST}"
-        recorded = Event.of(type_, source=source, key=["1"], subject=None, time=EXAMPLE_TIME_S, data=data).numbered(
-            Numbers(EXAMPLE_EPOCH, 1, 1)
-        )
-    event: dict[str, Any] = json.loads(encode(recorded))
+        return example_of(STATUS_EXAMPLE if type_ == STATUS_SCHEMA else type_)
+    data = next(iter(own[type_].get("examples", ())), None)
+    if not isinstance(data, dict):
+        raise EventError(f"the schema of {type_} has no example")
+    source = f"{own_address(type_).family}://{EXAMPLE_HOST}"
+    made = Event.of(type_, source=source, key=["1"], subject=None, time=EXAMPLE_TIME_S, data=data)
+    return made.numbered(Numbers(EXAMPLE_EPOCH, 1, 1))
+
+
+def example(type_: str, own: Schemas = _OWN) -> dict[str, Any]:
+    """Return the recorded event of a type, as it is sent; EventError if there is none."""
+    event: dict[str, Any] = json.loads(encode(recorded(type_, own)))
     return event
 
 

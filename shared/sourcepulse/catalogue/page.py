@@ -6,12 +6,24 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
 from sourcepulse.catalogue import STATUS_SCHEMA
 from sourcepulse.catalogue.addresses import Address
-from sourcepulse.catalogue.description import Description, Field, Kind, Shape, Source, describe, example, sources
+from sourcepulse.catalogue.description import (
+    GUARANTEES,
+    PROMISE,
+    Description,
+    Field,
+    Kind,
+    Shape,
+    Source,
+    describe,
+    example,
+    sources,
+)
 
 #: The page with all types.
 INDEX = "README"
@@ -21,9 +33,18 @@ _STATUS_NOTE = (
 )
 
 _LINE_MAX = 118
+#: Of the text of a page.
+_WIDTH = 120
 #: A longer text of an example is shown in part.
 _TEXT_MAX_CHARS, _TEXT_SHOWN_CHARS = 400, 60
 _GENERATED = "This page is generated from the schemas, by `python -m sourcepulse.catalogue.generate`.\n"
+
+
+def _guarantees() -> str:
+    lines = (f"- **{words}**: {means}." for words, means in GUARANTEES.items())
+    return "".join(textwrap.fill(line, _WIDTH, subsequent_indent="  ") + "\n" for line in lines)
+
+
 _INTRODUCTION = f"""# The catalogue of events
 
 Every type that is published, with the key under which a consumer finds it. A page for each source has the fields and a
@@ -32,9 +53,9 @@ recorded event, with long texts shortened. How a message is built is described i
 `sourcepulse schema TYPE` prints the JSON Schema of a type, `sourcepulse schema --example TYPE` an event, and
 `sourcepulse schema --asyncapi` all of this as one AsyncAPI 3 document, for tools that generate code or pages.
 
-A released type never changes. New types, new words and new words at the end of a key may come at any time. Every field
-that is required is always present; where there is nothing to report it is null or empty.
+{textwrap.fill(PROMISE, _WIDTH)}
 
+{_guarantees()}
 {_GENERATED}"""
 _HEAD = "| field | type | required | |\n|---|---|---|---|\n"
 

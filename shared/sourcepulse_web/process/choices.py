@@ -38,7 +38,12 @@ def settings_of(config: Config, args: argparse.Namespace) -> WebSettings:
     log = None if args.log is None else str(Path(args.log).absolute())
     options = {"listen": args.listen, "log": log, "queue": args.queue}
     return web_settings(
-        config.table("web"), config.table("trees"), options, exchange=exchange, restricted=args.restricted
+        config.table("web"),
+        config.table("trees"),
+        options,
+        exchange=exchange,
+        restricted=args.restricted,
+        schemas_dir=config.text("schemas_dir"),
     )
 
 

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
@@ -16,6 +16,8 @@ from sourcepulse.errors import BrokerUnavailableError
 
 #: How many messages one query reads; a narrow limit of bytes must not read many for nothing.
 CHUNK_ROWS = 500
+#: How many of the last events are looked at for the newest one of a type; only their types are read.
+NEWEST_WITHIN_ROWS = 20_000
 
 _ROWS = """
 SELECT m.position, m.at, m.routing_key, m.content_type, m.body, e.source, e.id, e.type, e.subject, e.withdrawn
@@ -147,6 +149,25 @@ class LogReader:
                         return rows
                 if not found:
                     return rows
+
+    def newest(self, wanted: Callable[[str], bool], *, within: int = NEWEST_WITHIN_ROWS) -> Row | None:
+        """Return the newest event of a wanted type among the last ones, no withdrawn one; None if there is none."""
+        with self._reading() as db:
+            if db is None:
+                return None
+            types = db.execute(
+                "SELECT position, type FROM envelopes WHERE withdrawn = 0 AND "
+                "position > max((SELECT trimmed_until FROM log), ?) ORDER BY position DESC",
+                (log_end(db) - within,),
+            )
+            with closing(types):
+                for position, type_ in types:
+                    if not wanted(text_of(type_)):
+                        continue
+                    columns = db.execute(_ROWS, (position - 1, self._exchange, 1)).fetchone()
+                    if columns is not None and columns[0] == position:
+                        return _row(*columns)
+            return None
 
     def position_at(self, seconds: float) -> int:
         """Return the position behind which there is what was appended at or after a time, in seconds since 1970."""

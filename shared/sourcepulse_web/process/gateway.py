@@ -26,6 +26,7 @@ from sourcepulse.errors import EXIT_INTERRUPTED, EXIT_OK
 from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_web.bridge.bridge import Bridge
 from sourcepulse_web.bridge.own_log import OwnLog
+from sourcepulse_web.pages.live.view import RowView
 from sourcepulse_web.process.choices import broker_of, log_path, prepare_log, settings_of, source_of
 from sourcepulse_web.process.condition import Measure
 from sourcepulse_web.process.listening import listen
@@ -138,6 +139,7 @@ class Gateway:
             clock=time.time,
             reactor=self._reactor,
             before=[board.apply] if board is not None else [],
+            views={"rows": RowView(board.seen if board is not None else None, lambda: self.settings().trees)},
             away=self._away,
         )
         measure = Measure(

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from sourcepulse.brokers import Message, Outcome
 from sourcepulse.brokers.file.log import KEEP_BYTES, trim
 from sourcepulse.brokers.file.publisher import LocalPublisher
-from sourcepulse.brokers.file.tables import LogFile, log_end
+from sourcepulse.brokers.file.tables import LOCK_WAIT_SECONDS, LOG_FILE, LogFile, log_end
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, SourcePulseError
+from sourcepulse.outbox.sqlite_file import SqliteFile
 
 #: How many messages one call of `trim` removes, in commits of this many each.
 TRIM_ROWS = 500
@@ -44,8 +45,8 @@ class OwnLog:
     def append(self, messages: Sequence[Message]) -> Done:
         """Append messages in one commit; nothing is stored if it raises."""
         try:
-            publisher = self._opened()
             before = self._end()
+            publisher = self._opened()
             for message in messages:
                 publisher.send(message)
             settled = publisher.settle(0.0)
@@ -97,5 +98,12 @@ class OwnLog:
 
     def _read(self) -> LogFile:
         if self._file is None:
-            self._file = LogFile(self._path)
+            self._file = open_private(self._path)
         return self._file
+
+
+def open_private(path: Path) -> LogFile:
+    """Open the log, creating one that its owner alone can read; raises what LogFile raises."""
+    if not path.exists() and path.parent.is_dir():
+        SqliteFile(path, LOG_FILE, lock_wait_s=LOCK_WAIT_SECONDS, create=True, private=True).close()
+    return LogFile(path)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import socket
 from collections.abc import Mapping
 from contextlib import closing
@@ -17,14 +16,13 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import Config
 from sourcepulse.errors import ConfigError
 from sourcepulse_web.bridge.bridge import Source, default_queue
+from sourcepulse_web.bridge.own_log import open_private
 from sourcepulse_web.settings import WebSettings, web_settings
 
 #: Where the unit keeps it; `StateDirectory=` of a unit of your own wins.
 STATE_FOLDER = "/var/lib/sourcepulse-web"
 STATE_VARIABLE = "STATE_DIRECTORY"
 LOG_NAME = "log.db"
-#: Nobody but the gateway's user reads its log.
-PRIVATE_UMASK = 0o077
 
 
 def settings_of(config: Config, args: argparse.Namespace) -> WebSettings:
@@ -77,13 +75,7 @@ def prepare_log(path: Path, settings: WebSettings, *, own: bool) -> None:
 
     Positions of a log that has events of both exchanges would count restricted events.
     """
-    former = os.umask(PRIVATE_UMASK) if own else None
-    try:
-        LogFile(path).close()
-    finally:
-        if former is not None:
-            # Also of the files that SQLite makes beside it later.
-            os.umask(former | PRIVATE_UMASK)
+    (open_private(path) if own else LogFile(path)).close()
     check_log(path, settings)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.errors import SourcePulseError
 from sourcepulse_web.bridge.bridge import Bridge
+from sourcepulse_web.bridge.state import BridgeState
 from sourcepulse_web.services import Condition
 
 #: How long a measurement holds; pages and streams ask often.
@@ -52,9 +53,8 @@ class Measure:
         try:
             late_s = self._late_s()
         except SourcePulseError as error:
+            # Who follows the log closes it then, and opens the new one where it was replaced.
             log_problem = str(error)
-            # Where it was replaced, the next call opens the new one.
-            self._log.close()
         if self._bridge is None:
             return Condition(late_s=late_s, log_problem=log_problem, settings_problem=self._problem())
         state = self._bridge.state.now
@@ -62,7 +62,7 @@ class Measure:
             connected=state.connected,
             since=None if state.connected else state.since,
             reason=state.reason,
-            doubt=state.doubt,
+            doubt="; ".join(each for each in (state.doubt, _set_aside(state)) if each),
             late_s=late_s,
             log_problem=log_problem or state.log_problem,
             settings_problem=self._problem(),
@@ -75,3 +75,10 @@ class Measure:
             return 0.0
         rows = self._log.read(position, limit=1)
         return max(0.0, self._clock() - rows[0].at) if rows else 0.0
+
+
+def _set_aside(state: BridgeState) -> str:
+    if not state.rejected:
+        return ""
+    found = "messages that are not events went to the dead letters of the queue"
+    return f"{found}: {state.rejected}, the last one: {state.rejection}"

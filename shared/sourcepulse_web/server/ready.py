@@ -36,7 +36,7 @@ class Ready(Resource):
         answer = {
             "ready": not reasons,
             "reasons": reasons,
-            "warnings": [condition.settings_problem] if condition.settings_problem else [],
+            "warnings": [each for each in (condition.settings_problem, condition.doubt) if each],
             "connected": condition.connected,
             "since": None if condition.since is None else format_time(condition.since),
             "late_s": round(condition.late_s, 3),

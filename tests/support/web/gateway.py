@@ -52,7 +52,8 @@ class Answer(NamedTuple):
 class Gateway:
     """One gateway in a folder of its own; over the embedded log `log.db` there, unless `broker` names another.
 
-    `configuration` is text of a configuration file (`[web]`, `[trees.NAME]`), which may be changed while it runs.
+    `configuration` is text of a configuration file (`[web]`, `[trees.NAME]`), which may be changed while it runs; with
+    `broker=""` it names the broker.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class Gateway:
         self.configuration = folder / "config.toml"
         self.configuration.write_text(configuration, encoding="utf-8")
         self._errors = folder / "gateway.log"
-        place = ["--broker", f"file://{self.log}"] if broker is None else ["--broker", broker, "--log", str(self.log)]
+        place = ["--log", str(self.log), *(["--broker", broker] if broker else [])]
+        if broker is None:
+            place = ["--broker", f"file://{self.log}"]
         self._command = [sys.executable, "-m", "sourcepulse.cli", "web", *place]
         self._command += ["--config", str(self.configuration), "--listen", f"127.0.0.1:{self.port}", *options]
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,16 +90,25 @@ class Gateway:
 
     def start(self) -> None:
         """Start it and wait until it answers that it is ready."""
+        self.launch()
+        deadline = time.monotonic() + START_LIMIT_SECONDS
+        while not self._is_ready():
+            self.check_runs()
+            assert time.monotonic() < deadline, f"the gateway is not ready:\n{self.stderr()}"
+            time.sleep(POLL_SECONDS)
+
+    def check_runs(self) -> None:
+        """AssertionError if it has ended by itself."""
+        assert self._process is not None, "it does not run"
+        assert self._process.poll() is None, f"the gateway ended:\n{self.stderr()}"
+
+    def launch(self) -> None:
+        """Start it without waiting."""
         assert self._process is None, "it runs"
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=dict(os.environ)
             )
-        deadline = time.monotonic() + START_LIMIT_SECONDS
-        while not self._is_ready():
-            assert self._process.poll() is None, f"the gateway ended:\n{self.stderr()}"
-            assert time.monotonic() < deadline, f"the gateway is not ready:\n{self.stderr()}"
-            time.sleep(POLL_SECONDS)
 
     def stop(self) -> int:
         """End it in good order, and return its exit code."""
@@ -110,6 +122,12 @@ class Gateway:
         """End it in good order and start it again."""
         self.stop()
         self.start()
+
+    def wait(self) -> int:
+        """Wait until it ends by itself, and return its exit code."""
+        assert self._process is not None, "it does not run"
+        process, self._process = self._process, None
+        return process.wait(STOP_LIMIT_SECONDS)
 
     def close(self) -> None:
         """End it, whatever state it is in."""

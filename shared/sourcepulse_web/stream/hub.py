@@ -4,12 +4,39 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
-from sourcepulse_web.stream.ports import Before, Channel, Log, View
+from sourcepulse.errors import BrokerError, SourcePulseError
+from sourcepulse_web.stream.clients.catch_up import CatchUp
+from sourcepulse_web.stream.clients.client import Client
+from sourcepulse_web.stream.clients.group import ChannelCache, Writer, read_withdrawals
+from sourcepulse_web.stream.clients.members import Members
+from sourcepulse_web.stream.frames import Framing
+from sourcepulse_web.stream.kept import PAGE_BYTES, PAGE_ROWS, Kept
+from sourcepulse_web.stream.ports import Before, Channel, Log, View, Withdrawal
+
+if TYPE_CHECKING:
+    from twisted.web.server import Request
+
+#: How often the log is asked whether something was appended: with clients, and without.
+LOOK_SECONDS, LOOK_IDLE_SECONDS = 0.025, 0.25
+#: The pause after the log could not be read.
+TROUBLE_SECONDS = 1.0
+#: After a write to all clients the next one waits so many times as long as it took, at most FLUSH_MAX_SECONDS: what
+#: comes meanwhile goes out together. With few clients that is next to nothing.
+FLUSH_PAUSE, FLUSH_MAX_SECONDS = 4, 0.25
+#: How long the end waits for clients to read the last frame.
+STOP_SECONDS = 3.5
+#: Reasons of a `bye`, beside that of `stop`.
+OVERLOAD, BROKER_AWAY, LOG_UNREADABLE, LOG_REPLACED = "overload", "broker-away", "log-unreadable", "log-replaced"
+
+logger = logging.getLogger(__name__)
 
 
 class Hub:
@@ -30,27 +57,230 @@ class Hub:
         channels: Mapping[str, Channel] | None = None,
         away: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`away` returns why nothing new arrives in the log, None while events come."""
         self.log = log
+        self.clock = clock
         self.views = dict(views or {})
         self.channels = dict(channels or {})
-        self._clock = clock
+        self.away = away
+        #: Everything up to it was read, and passed to `before`.
+        self.position = 0
+        #: Why the log cannot be read, "" if it can.
+        self.problem = ""
+        #: What happened since the start, by word: reasons of `bye`, of resets, and of cut connections.
+        self.counts: Counter[str] = Counter()
         self._reactor = reactor
         self._before = list(before)
-        self._away = away
-        self.position = 0
+        self.kept = Kept(log)
+        self.writer = Writer(self.views, self.channels)
+        self._catch_up = CatchUp(log, self.kept, self.writer, reactor, self._level, self.look, self._try)
+        self._members = Members(reactor, self.counts, self._catch_up.add)
+        self._after: int | None = None
+        self._is_open = self._more = False
+        self._version: int | None = None
+        #: Everything up to it was sent to the clients that are level.
+        self._sent = 0
+        #: The last event that withdrew others.
+        self._cause = 0
+        self._flush_at = 0.0
+        self._calls: dict[str, Any] = {}
+        self._stopping = ""
+        self._stopped: Deferred[None] = Deferred()
 
     @property
     def clients(self) -> int:
         """How many clients are connected."""
-        return 0
+        return len(self._members.all)
 
-    def start(self) -> None:
-        """Follow the log from its end."""
-        self.position = self.log.bounds().end
+    @property
+    def token(self) -> str:
+        """The token of the log; "" while there is no log."""
+        return self.writer.token
+
+    @property
+    def refusal(self) -> str | None:
+        """Why a new client is sent away at once, None if it is welcome."""
+        return self._stopping or (LOG_UNREADABLE if self.problem or not self._is_open else None)
+
+    def start(self, after: int | None = None) -> None:
+        """Follow the log from its end, or from a position on: what comes after it is passed to `before` as well."""
+        self._after = after
+        self._follow()
+        self._tick()
 
     def wake(self) -> None:
         """Look for new events now, for example after an append."""
+        if not self._stopping:
+            self._later("look", 0.0, self._follow)
 
-    def stop(self, reason: str) -> Deferred[None]:  # noqa: ARG002
+    def stop(self, reason: str) -> Deferred[None]:
         """Send every client `bye` with the reason, and close all within seconds."""
-        return succeed(None)
+        if not self._stopping:
+            if self._is_open and self.look():
+                self._try(self._flush)
+            self._stopping = reason
+            for call in self._calls.values():
+                if call.active():
+                    call.cancel()
+            self._members.dismiss_all(reason)
+            self._later("stop", STOP_SECONDS, self._stopped_or_not)
+            self._stopped_or_not()
+        return self._stopped
+
+    def add(self, request: Request, client: Client, first: bytes) -> None:
+        """Send a client its first frames, and then everything it asked for."""
+        self._members.add(request, client, first, self._stopped_or_not)
+        self.wake()
+
+    def bye(self, framing: Framing, reason: str) -> bytes:
+        """Return the frame that sends a client away, with the pause after which it comes back."""
+        return self._members.bye(framing, reason)
+
+    def _level(self, client: Client) -> None:
+        if self.away() is None:
+            self._members.level(client)
+        else:
+            self._members.dismiss(client, BROKER_AWAY)
+
+    def _tick(self) -> None:
+        away = None if self.away() is None else BROKER_AWAY
+        self._members.tick(self.token, self._sent, away)
+        # A log that took the place of this one may have the same version.
+        self._version = None
+        self._later("tick", 1.0, self._tick)
+
+    def _follow(self) -> None:
+        fine = self.look()
+        if fine and self._sent < self.position and self._reactor.seconds() >= self._flush_at:
+            fine = self._try(self._flush)
+        if not fine:
+            pause = TROUBLE_SECONDS
+        elif self._more:
+            pause = 0.0
+        else:
+            pause = LOOK_SECONDS if self._members.all else LOOK_IDLE_SECONDS
+            if self._sent < self.position:
+                pause = min(pause, max(0.0, self._flush_at - self._reactor.seconds()))
+        self._later("look", pause, self._follow)
+
+    def look(self) -> bool:
+        """Read what is new; return whether the log can be read."""
+        if not self._try(self._read_new):
+            return False
+        if self.problem:
+            logger.info("the log can be read again")
+            self.problem = ""
+        return True
+
+    def _try(self, function: Callable[[], None]) -> bool:
+        try:
+            function()
+        except Exception as error:  # noqa: BLE001 - what is unknown must not be sent, and the next look may succeed
+            self.fail(error)
+            return False
+        return True
+
+    def _read_new(self) -> None:
+        if not self._is_open:
+            self._open()
+        version = self.log.data_version()
+        if version != self._version or self._more:
+            self._read()
+            self._version = version
+
+    def _open(self) -> None:
+        token = self.log.token
+        end = self.log.bounds().end
+        if token != self.writer.token or end < self.position:
+            if self.writer.token:
+                self._members.dismiss_all(LOG_REPLACED)
+                self._after = 0
+            self.writer.token = token
+            self.position = self._sent = end if self._after is None else self._after
+            self._cause = 0
+            self.kept.restart(self.position)
+            self._catch_up.reach(self._sent)
+        self._more = True
+        self._is_open = True
+
+    def _read(self) -> None:
+        end = self.log.bounds().end
+        if end < self.position or self.log.token != self.token:
+            raise BrokerError(f"another file took the place of the log, of which {self.position} was read")
+        rows = self.log.read(self.position, limit=PAGE_ROWS, max_bytes=PAGE_BYTES)
+        reach = rows[-1].position if rows else end
+        withdrawn = self._withdrawn(self.position, reach)
+        for step in self._before if rows else ():
+            step(rows)
+        self._more = bool(rows)
+        self.position = reach
+        if withdrawn:
+            self._cause = reach
+            # What is kept in memory has their bytes.
+            self.kept.restart(reach)
+            self._members.forget(each.position for each in withdrawn)
+        else:
+            self.kept.add(rows, reach)
+
+    def _withdrawn(self, after: int, until: int) -> list[Withdrawal]:
+        found: list[Withdrawal] = []
+        while after < until:
+            more, after = read_withdrawals(self.log, after, until)
+            found += more
+        return found
+
+    def _flush(self) -> None:
+        """Send what was read since the last time to the clients that are level."""
+        began = time.perf_counter()
+        while self._sent < self.position and self._members.groups:
+            page = self.kept.page(self._sent, self.position)
+            withdrawn = self._withdrawn(self._sent, page.reach) if self._sent < self._cause else []
+            changes: ChannelCache = {}
+            for group in list(self._members.groups.values()):
+                asked = group.subscription
+                data = b"".join(
+                    [
+                        *self.writer.withdrawn(asked.framing, self._sent, withdrawn),
+                        *self.writer.some(asked, page)[0],
+                        *self.writer.changes(asked, page.reach, self._sent, page.reach, changes),
+                    ]
+                )
+                if data:
+                    self._members.missed(group, len(data))
+                    self._members.send(group, data, self._sent, page.reach)
+            self._sent = page.reach
+        self._sent = self.position
+        self._catch_up.reach(self._sent)
+        cost = time.perf_counter() - began
+        self._flush_at = self._reactor.seconds() + min(FLUSH_MAX_SECONDS, FLUSH_PAUSE * cost)
+
+    def fail(self, error: Exception) -> None:
+        """Send all clients away, because the log cannot be read; the next look opens it again."""
+        if not isinstance(error, SourcePulseError):
+            logger.error("what is new in the log cannot be sent", exc_info=error)
+        elif str(error) != self.problem:
+            logger.error("the log cannot be read: %s", error)
+        self.problem = str(error) or type(error).__name__
+        self._is_open = False
+        self._version = None
+        self.log.close()
+        self._members.dismiss_all(LOG_UNREADABLE)
+
+    def _later(self, name: str, seconds: float, function: Callable[[], None]) -> None:
+        call = self._calls.get(name)
+        if call is not None and call.active():
+            call.cancel()
+        if not self._stopping or name == "stop":
+            self._calls[name] = self._reactor.callLater(seconds, function)
+
+    def _stopped_or_not(self) -> None:
+        call = self._calls.get("stop")
+        if call is None or self._stopped.called:
+            return
+        if call.active() and self._members.all:
+            return
+        if call.active():
+            call.cancel()
+        for client in list(self._members.all):
+            client.wire.abort()
+        self._stopped.callback(None)

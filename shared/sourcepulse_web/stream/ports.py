@@ -5,38 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from sourcepulse.brokers.file.reader import Bounds, Row, Withdrawal
 
-class Row(NamedTuple):
-    """One event of the log; of a withdrawn one the stand-in."""
-
-    position: int
-    at: float
-    routing_key: str
-    type: str
-    source: str
-    subject: str | None
-    id: str
-    content_type: str
-    body: bytes
-    withdrawn: bool
-
-
-class Withdrawal(NamedTuple):
-    """An event that was blanked, and the position of the event that caused it."""
-
-    caused_by: int
-    position: int
-    source: str
-    id: str
-
-
-class Bounds(NamedTuple):
-    """The oldest position that the log has, and the last one that it ever had."""
-
-    oldest: int
-    end: int
+__all__ = ["Before", "Bounds", "Channel", "Log", "Row", "View", "Withdrawal"]
 
 
 class Log(Protocol):
@@ -55,6 +28,8 @@ class Log(Protocol):
     def position_at(self, seconds: float) -> int: ...
 
     def withdrawals(self, after: int, until: int, *, limit: int = ...) -> list[Withdrawal]: ...
+
+    def close(self) -> None: ...
 
 
 #: Returns what a named frame has in place of the event's bytes, one line of JSON; None for a row that is left out.

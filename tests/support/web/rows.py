@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 
+from sourcepulse.events.event import Event
 from sourcepulse_web.stream.ports import Row
 
 SOURCE = "hg://hg.example.org/inbound"
@@ -33,4 +34,17 @@ def row(
         content_type="application/cloudevents+json",
         body=made if body is None else body,
         withdrawn=False,
+    )
+
+
+def push(number: int, *, repo: str = "inbound", padding: int = 0) -> Event:
+    """Make an event of a push, with a number to know it by."""
+    return Event.of(
+        "hg.push.v1",
+        source=SOURCE,
+        key=[repo, str(number)],
+        subject=repo,
+        time=1_796_000_000 + number,
+        data={"number": number, "padding": "x" * padding},
+        words=[repo],
     )

@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""`/events`: the stream of the log for browsers (EventSource) and programs (lines of JSON)."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from sourcepulse.errors import ConfigError, SourcePulseError
+from sourcepulse_web.server.cors import check_origin
+from sourcepulse_web.server.page import bad_request
+from sourcepulse_web.stream.begin import start_of
+from sourcepulse_web.stream.clients.client import Client
+from sourcepulse_web.stream.frames import HELLO, RESET, as_json
+from sourcepulse_web.stream.hub import LOG_UNREADABLE, OVERLOAD, Hub
+from sourcepulse_web.stream.ids import Place
+from sourcepulse_web.stream.query import Asked, stream_asked
+
+if TYPE_CHECKING:
+    from twisted.web.server import Request
+
+    from sourcepulse_web.services import Services
+
+#: After how many milliseconds a browser connects again: at random, so that many do not come at once.
+RETRY_MS = (1_000, 3_000)
+METHODS = b"GET, HEAD"
+
+
+class Events(Resource):
+    """A stream of events.
+
+    What a later attempt can mend is a `bye` and not a status, after which an EventSource never connects again.
+    """
+
+    isLeaf = True
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self._services = services
+
+    def render(self, request: Request) -> Any:
+        settled = check_origin(request, self._services.settings().origins, METHODS)
+        if settled is not None:
+            return settled
+        hub: Hub = self._services.hub
+        try:
+            asked = stream_asked(request, hub.views, hub.channels, self._services.clock())
+        except ConfigError as error:
+            return bad_request(request, str(error))
+        framing = asked.subscription.framing
+        request.setHeader(b"content-type", framing.content_type)
+        request.setHeader(b"cache-control", b"no-store")
+        request.setHeader(b"x-accel-buffering", b"no")
+        request.responseHeaders.addRawHeader(b"vary", b"Accept")
+        if request.method == b"HEAD":
+            return b""
+        hub.look()
+        refusal = hub.refusal
+        if refusal is None and hub.clients >= self._services.settings().clients_max:
+            refusal = OVERLOAD
+        if refusal is not None:
+            return hub.bye(framing, refusal)
+        try:
+            self._begin(request, hub, asked)
+        except SourcePulseError as error:
+            hub.fail(error)
+            return hub.bye(framing, LOG_UNREADABLE)
+        return NOT_DONE_YET
+
+    def _begin(self, request: Request, hub: Hub, asked: Asked) -> None:
+        start = start_of(hub.log, last_id=asked.last_id, since=asked.since)
+        framing = asked.subscription.framing
+        bounds = hub.log.bounds()
+        place = str(Place(hub.token, start.position))
+        hello = {
+            "token": hub.token,
+            "position": start.position,
+            "oldest": bounds.oldest,
+            "end": bounds.end,
+            "version": self._services.version,
+        }
+        first = framing.named(HELLO, place, as_json(hello), retry_ms=random.randint(*RETRY_MS))  # noqa: S311
+        if start.reset is not None:
+            hub.counts[start.reset["reason"]] += 1
+            first += framing.named(RESET, place, as_json(start.reset))
+        hub.add(request, Client(asked.subscription, start.position, start.side), first)
+
+
+def resource(services: Services) -> Events:
+    """Return what answers `/events`."""
+    return Events(services)

@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The streams alone in a process of their own, on the gateway's site, with a view and a channel to look at.
+
+`python -m support.web.stream_server LOG PORT [CLIENTS_MAX]`; it prints its port when it listens, and ends when
+its input does.
+A row is viewed as its position, and the channel `board` counts the events of a routing key.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as the_reactor
+
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
+from sourcepulse.brokers.file.reader import LogReader, Row
+from sourcepulse.brokers.file.tables import LogFile
+from sourcepulse_web.process.gateway import allow_connections
+from sourcepulse_web.server.site import GatewaySite
+from sourcepulse_web.services import Services
+from sourcepulse_web.settings import WebSettings
+from sourcepulse_web.stream.frames import as_json
+from sourcepulse_web.stream.hub import Hub
+
+ORIGIN = "https://tree.example.org"
+#: While this file is beside the log, the broker is away.
+AWAY_NAME = "away"
+
+
+class Counter:
+    """A channel: how many events of a key there are in a stretch of the log."""
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+
+    def frames(self, name: str, after: int, until: int) -> list[bytes]:
+        rows = [row for row in self._log.read(after, limit=10_000) if row.position <= until and row.routing_key == name]
+        return [as_json({"key": name, "count": len(rows), "after": after, "until": until})] if rows else []
+
+
+def look(row: Row) -> bytes | None:
+    """View a row."""
+    return None if row.routing_key.endswith("unseen") else as_json({"position": row.position, "key": row.routing_key})
+
+
+def main(log_path: Path, port: int, clients_max: int) -> None:
+    """Serve until the input ends."""
+    reactor: Any = the_reactor
+    LogFile(log_path).close()
+    log = LogReader(log_path, DEFAULT_EXCHANGE)
+    away = log_path.parent / AWAY_NAME
+    hub = Hub(
+        log,
+        clock=time.time,
+        reactor=reactor,
+        views={"rows": look},
+        channels={"board": Counter(log)},
+        away=lambda: "it was stopped" if away.exists() else None,
+    )
+    settings = WebSettings(clients_max=clients_max, origins=(ORIGIN,))
+    services = Services(settings=lambda: settings, log=log, hub=hub, board=None, clock=time.time, version="test")
+    allow_connections(clients_max)
+    hub.start()
+    listening = reactor.listenTCP(port, GatewaySite(services), interface="127.0.0.1", backlog=4096)
+
+    def end() -> None:
+        listening.stopListening()
+        hub.stop("shutdown").addBoth(lambda _: reactor.stop())
+
+    def wait() -> None:
+        sys.stdin.read()
+        reactor.callFromThread(end)
+
+    threading.Thread(target=wait, daemon=True).start()
+    print(listening.getHost().port, flush=True)
+    reactor.run(installSignalHandlers=False)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 5_000)

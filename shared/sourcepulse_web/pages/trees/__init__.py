@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""`/trees` and `/trees/<repository>`: the list of trees, the board of one, and its wall.
+
+`?format=json` answers with the documents that the page draws. A repository may be called anything, also `x.json`,
+so no path of it means something else.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from twisted.web.resource import Resource
+
+from sourcepulse_web.pages.trees import view
+from sourcepulse_web.server.page import bad_request, not_found, render
+
+if TYPE_CHECKING:
+    from twisted.web.server import Request
+
+    from sourcepulse_web.services import Services
+
+JSON = b"application/json"
+
+
+class Trees(Resource):
+    """Answers all below `/trees`, because the path of a repository may have slashes."""
+
+    isLeaf = True
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self._services = services
+
+    def render_GET(self, request: Request) -> bytes:
+        repo = b"/".join(request.postpath or []).decode("utf-8", "surrogateescape").strip("/")
+        try:
+            wanted = view.wanted(request.args or {})
+        except view.BadQueryError as error:
+            return bad_request(request, str(error))
+        return self._board(request, repo, wanted) if repo else self._list(request, wanted)
+
+    def _list(self, request: Request, wanted: view.Wanted) -> bytes:
+        trees = self._services.board.trees()
+        if wanted.json:
+            return _json(request, view.sorted_trees(trees))
+        values = view.trees_values(trees, wanted, self._services.clock())
+        return render(request, self._services, "trees.html", **values, after=self._after())
+
+    def _board(self, request: Request, repo: str, wanted: view.Wanted) -> bytes:
+        services = self._services
+        limit = view.WALL_PUSHES if wanted.wall else wanted.limit
+        document = services.board.page(repo, limit=limit, before=wanted.before)
+        if document is None:
+            return not_found(request, "No event of such a repository is known here; /trees lists those that are.")
+        if wanted.json:
+            return _json(request, document)
+        if wanted.wall:
+            values = view.wall_values(document, services.board.trees(), wanted, services.clock())
+            return render(request, services, "wall.html", **values, after=self._after(document["position"]))
+        values = view.board_values(document, wanted, services.clock())
+        return render(request, services, "board.html", **values, after=self._after(document["position"]))
+
+    def _after(self, position: int | None = None) -> str:
+        """Return the id that a stream resumes at."""
+        log = self._services.log
+        return f"{log.token}.{log.bounds().end if position is None else position}"
+
+
+def _json(request: Request, document: object) -> bytes:
+    request.setHeader(b"content-type", JSON)
+    request.setHeader(b"cache-control", b"no-store")
+    return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def resource(services: Services) -> Resource:
+    """Return what answers below /trees."""
+    return Trees(services)

@@ -1,0 +1,94 @@
+// SPDX-FileCopyrightText: The sourcepulse developers
+// SPDX-License-Identifier: MPL-2.0
+// The filter and the views: what they show is in the URL, so that it can be sent to somebody.
+import { insert, load, pushes } from "/static/board.js";
+import { many } from "/static/board/texts.js";
+import { el } from "/static/board/draw.js";
+
+const get = (id) => document.getElementById(id), root = document.documentElement;
+const box = get("q"), none = get("none"), list = get("list"), older = get("older");
+
+// As `sought` of pages/trees/view.py.
+function sought(push) {
+  const texts = [...push.querySelectorAll(".who b, .d, .f")].map((each) => each.textContent);
+  const words = [...push.querySelectorAll(".w")].map((each) => each.getAttribute("aria-label"));
+  const node = push.querySelector(".who a")?.getAttribute("href");
+  return [push.dataset.f || "", node, ...texts, ...words].join("\n").toLowerCase();
+}
+
+function explain(found, all) {
+  const show = root.dataset.show, newest = all[0];
+  let text = null;
+  if (!all.length) text = none.hidden ? null : [...none.childNodes];
+  else if (!found.length) {
+    const clear = el("a", { href: "?" }, "Clear the filter");
+    text = [el("b", null, "No push matches “", el("bdi", null, box.value), "”."), ` ${many(all.length, "push", "pushes")} looked at. `, clear];
+    if (!older.hidden) text.push(" ", el("a", { href: older.firstElementChild.href }, "Look further back"));
+  } else if (/new|problems/.test(show) && !list.querySelector(show === "new" ? ".w.new" : ".l:not(.calm)")) {
+    const still = [...newest.querySelectorAll(".sum .running, .sum .waiting")].map((each) => each.textContent).join(", ");
+    text = [el("b", null, `${show === "new" ? "Nothing new here" : "No problems"} in the last ${many(all.length, "push", "pushes")}.`),
+      ` The newest, ${newest.querySelector(".who a")?.textContent || ""}, ${still ? `still has ${still}` : "has ended"}.`];
+  }
+  none.hidden = !text;
+  if (text) none.replaceChildren(...text);
+}
+
+export function filter() {
+  const needle = box.value.toLowerCase().split(/\s+/).filter(Boolean).join(" "), all = pushes();
+  for (const push of all) push.hidden = Boolean(needle) && !sought(push).includes(needle);
+  let shown = false;
+  for (const item of [...list.children].reverse()) {
+    if (item.dataset.day) { item.hidden = !shown; shown = false; }
+    else shown ||= !item.hidden;
+  }
+  explain(all.filter((push) => !push.hidden), all);
+}
+
+function remember(how) {
+  const query = new URLSearchParams(location.search);
+  for (const [key, value] of [["show", root.dataset.show], ["q", box.value.trim()]]) if (value) query.set(key, value); else query.delete(key);
+  history[how](null, "", `?${query}`);
+}
+
+function view(name) {
+  root.dataset.show = name;
+  for (const link of document.querySelectorAll(".seg a"))
+    if (new URLSearchParams(link.search).get("show") === (name || "everything")) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
+}
+
+// The server sends only what matches the URL; another filter needs the rest.
+async function whole() {
+  if (!("part" in list.dataset)) return;
+  delete list.dataset.part;
+  insert((await load("limit=200")).pushes, true);
+}
+
+async function more(event) {
+  if (pushes().length >= 200) return;
+  event.preventDefault();
+  const page = await load(`before=${list.dataset.older}`);
+  insert(page.pushes, false);
+  list.dataset.older = page.older || "";
+  older.hidden = !page.older;
+}
+
+export function startFilter() {
+  const phone = matchMedia("(max-width: 50rem)").matches;
+  if (!root.dataset.show && phone) view("problems");
+  box.addEventListener("input", async () => { await whole(); filter(); remember("replaceState"); });
+  box.form.addEventListener("submit", (event) => { event.preventDefault(); remember("pushState"); });
+  document.querySelector(".seg").addEventListener("click", (event) => {
+    if (!event.target.search || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    view(new URLSearchParams(event.target.search).get("show"));
+    remember("pushState");
+    filter();
+  });
+  addEventListener("popstate", () => {
+    const query = new URLSearchParams(location.search);
+    box.value = query.get("q") || "";
+    view(query.get("show") || (phone ? "problems" : ""));
+    filter();
+  });
+  older.addEventListener("click", more);
+}

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from sourcepulse_web.board.documents import BoardDoc, TreeDoc
@@ -83,10 +82,11 @@ class _Documents:
 def _serve(folder: Path) -> None:
     from twisted.internet import reactor as the_reactor
     from twisted.web.resource import Resource
-    from twisted.web.server import NOT_DONE_YET, Site
+    from twisted.web.server import NOT_DONE_YET
 
-    from sourcepulse_web.server.request import GatewayRequest
-    from sourcepulse_web.server.routes import Routes
+    from sourcepulse.brokers.file.reader import LogReader
+    from sourcepulse.brokers.file.tables import LogFile
+    from sourcepulse_web.server.site import GatewaySite
     from sourcepulse_web.services import Services
     from sourcepulse_web.settings import WebSettings
 
@@ -100,17 +100,18 @@ def _serve(folder: Path) -> None:
 
     reactor: Any = the_reactor
     settings = WebSettings()
+    LogFile(folder / "log.db").close()
     services = Services(
         settings=lambda: settings,
-        log=SimpleNamespace(token="aa", bounds=lambda: SimpleNamespace(end=1)),
+        log=LogReader(folder / "log.db", settings.exchange),
         hub=None,
         board=_Documents(folder / "documents.json"),
         clock=lambda: NOW,
         version="1",
     )
-    root = Routes(services)
-    root.putChild(b"events", Silence())
-    port = reactor.listenTCP(0, Site(root, requestFactory=GatewayRequest), interface="127.0.0.1")
+    site = GatewaySite(services)
+    site.resource.putChild(b"events", Silence())
+    port = reactor.listenTCP(0, site, interface="127.0.0.1")
     ahead = folder / "port.ahead"
     ahead.write_text(str(port.getHost().port))
     ahead.replace(folder / "port")

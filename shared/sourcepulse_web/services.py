@@ -59,3 +59,5 @@ class Services:
     condition: Callable[[], Condition] = Condition
     #: What the bridge reports of itself; None where the broker is a log.
     bridge: StateBoard | None = None
+    #: A `sourcepulse_web.pages.live.watch` Watch: what relays and services reported of themselves.
+    watch: Any = None

@@ -155,11 +155,11 @@ async function copied(button, json) {
   catch { getSelection().selectAllChildren(json); button.textContent = "Selected, copy it"; }
 }
 
-function banner({ repo, look, tag, parts, when }) {
-  [...$("banners").children].find((each) => each.dataset.repo === repo)?.remove();
+function banner({ about, look, tag, parts, when }) {
+  [...$("banners").children].find((each) => each.dataset.about === about)?.remove();
   if (!tag) return;
   const element = make("div", `banner ${look}`, make("b", "tag", tag), make("p", "", ...drawn(parts)), make("span", "when", when));
-  element.dataset.repo = repo;
+  element.dataset.about = about;
   element.role = "alert";
   $("banners").append(element);
 }
@@ -187,9 +187,16 @@ $("keys").onchange = () => localStorage.setItem("keys", $("keys").checked ? "on"
 document.querySelectorAll(".below pre").forEach((pre) => pre.replaceChildren(pre.textContent.replace(/http:\/\/[^/"']+/, location.origin)));
 setInterval(arrived, PAINT_MS);
 connect(needs, {
-  onRow(row, id) { if (row.beat && !wantsBeats) return; held.push({ row, id }); arrived(); },
+  onRow(row, id) { if (row.type.endsWith(".heartbeat.v1") && !wantsBeats) return; held.push({ row, id }); arrived(); },
   onBanner: banner,
   onReset(reset) { held.push({ line: hatched("Reset", `${reset.lost === null || reset.lost === undefined ? "An unknown number of" : number(reset.lost)} events before this did not come here: ${reset.reason}.`) }); arrived(); },
-  onWithdraw({ position }) { held = held.filter((each) => !each.id || each.id.split(".")[1] !== String(position)); const row = rowOf(String(position)); if (row) withdraw(row); },
+  onWithdraw({ withdrawn }) {
+    for (const { position } of withdrawn) {
+      held = held.filter((each) => !each.id?.endsWith(`.${position}`));
+      const row = $(`e${position}`);
+      if (row) withdraw(row);
+    }
+    say("");
+  },
   onState(word) { stopped = word !== "broken" ? "" : stopped || `stopped at ${new Date().toISOString().slice(11, 19)}`; say(""); },
 });

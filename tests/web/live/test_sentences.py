@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from sourcepulse.catalogue import known_types
 from sourcepulse_web.board.documents import NOTHING_SEEN, Seen
-from sourcepulse_web.pages.live.parts import Links
 from sourcepulse_web.pages.live.sentences import KIND_OTHER, row_of
+from sourcepulse_web.pages.live.sentences.parts import Links
 
 RECORDED = Path(__file__).parents[2] / "recorded"
 LINKS = Links("https://bugs.example.org")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import NamedTuple
 
-from sourcepulse_web.pages.live.parts import count
+from sourcepulse_web.pages.live.sentences.parts import count
 from sourcepulse_web.pages.live.view import LiveRowDoc
 
 _DATE = slice(0, 10)

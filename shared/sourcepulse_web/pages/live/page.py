@@ -17,6 +17,7 @@ from sourcepulse_web.pages.live.lines import Placed, lines
 from sourcepulse_web.pages.live.query import Query, key_in, query_of
 from sourcepulse_web.pages.live.snippets import snippets
 from sourcepulse_web.pages.live.view import RowView, links_of
+from sourcepulse_web.pages.live.watch import HEARTBEAT
 from sourcepulse_web.server.page import bad_request, render
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Live(Resource):
         trees = self._services.board.trees() if self._services.board else []
         settings = self._services.settings()
         banners, more = banners_of(trees, links_of(settings.trees, None))
+        banners += self._services.watch.banners() if self._services.watch else []
         return render(
             request,
             self._services,
@@ -114,7 +116,7 @@ class Live(Resource):
 
     def _wanted(self, query: Query, row: Any) -> Placed | None:
         document = self._view.document(row)
-        if "beat" in document and not query.shows_heartbeats():
+        if row.type.endswith(HEARTBEAT) and not query.shows_heartbeats():
             return None
         if query.text:
             text = "".join(part.text for part in document["parts"])

@@ -6,34 +6,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired
 
-from sourcepulse.errors import DecodeError
-from sourcepulse.events.wire import decode
 from sourcepulse_web.board.documents import NOTHING_SEEN, Seen
 from sourcepulse_web.pages.live.banners import BannerDoc, banner_of_event
-from sourcepulse_web.pages.live.parts import Links
+from sourcepulse_web.pages.live.opened import opened
 from sourcepulse_web.pages.live.sentences import RowDoc, row_of
+from sourcepulse_web.pages.live.sentences.parts import Links
 from sourcepulse_web.settings import TreeSettings
 from sourcepulse_web.stream.ports import Row
 
-_BEAT = ("interval_s", "oldest_age_s", "pending")
-_HEARTBEAT = ".heartbeat.v1"
-
-
-class BeatDoc(TypedDict):
-    """What the state word needs of a heartbeat."""
-
-    interval_s: int
-    oldest_age_s: int | None
-    pending: int
-    sources: list[dict[str, Any]]
-
 
 class LiveRowDoc(RowDoc):
-    """A row of the stream: of a heartbeat with its figures, of a tree's new state with its banner."""
+    """A row of the stream; that of the new state of a tree or a service has its banner."""
 
-    beat: NotRequired[BeatDoc]
     banner: NotRequired[BannerDoc]
     withdrawn: NotRequired[bool]
 
@@ -61,33 +47,10 @@ class RowView:
             document["withdrawn"] = True
         data = event.get("data")
         if isinstance(data, dict):
-            if row.type.endswith(_HEARTBEAT) and all(name in data for name in _BEAT):
-                document["beat"] = _beat(data)
             banner = banner_of_event(row.type, event, links)
             if banner is not None:
                 document["banner"] = banner
         return document
-
-
-def opened(row: Row) -> Mapping[str, Any]:
-    """Return the event of a row as its envelope has it, in either form; what cannot be read is the columns alone."""
-    columns = {"type": row.type, "source": row.source, "subject": row.subject, "id": row.id}
-    try:
-        document = json.loads(row.body)
-        if isinstance(document, dict) and "specversion" in document:
-            return document
-        event = decode(row.body, routing_key=row.routing_key)
-    except (DecodeError, RecursionError, ValueError):
-        return columns
-    numbers = event.numbers
-    return {
-        **columns,
-        "time": event.time,
-        "data": event.data,
-        "replayed": event.replayed,
-        "epoch": numbers and numbers.epoch,
-        "sequence": None if numbers is None else f"{numbers.sequence:020}",
-    }
 
 
 def links_of(trees: Mapping[str, TreeSettings], repo: str | None) -> Links:
@@ -95,18 +58,3 @@ def links_of(trees: Mapping[str, TreeSettings], repo: str | None) -> Links:
     own = next((tree.bugzilla for tree in trees.values() if tree.repository == repo), None)
     every = {tree.bugzilla for tree in trees.values() if tree.bugzilla}
     return Links(own or (every.pop() if len(every) == 1 else None))
-
-
-def _beat(data: Mapping[str, Any]) -> BeatDoc:
-    sources = data.get("sources")
-    kept = ("source", "pending", "oldest_age_s")
-    return {
-        "interval_s": data["interval_s"],
-        "oldest_age_s": data["oldest_age_s"],
-        "pending": data["pending"],
-        "sources": [
-            {name: each.get(name) for name in kept}
-            for each in (sources if isinstance(sources, list) else [])
-            if isinstance(each, dict)
-        ],
-    }

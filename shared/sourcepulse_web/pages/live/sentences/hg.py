@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from sourcepulse_web.board.documents import Seen
-from sourcepulse_web.pages.live.parts import Links, Part, clock, count, first_line, name, node, plain, prose, tree, was
+from sourcepulse_web.pages.live.sentences.parts import (
+    Links,
+    Part,
+    clock,
+    count,
+    first_line,
+    name,
+    node,
+    plain,
+    prose,
+    tree,
+    was,
+)
 
 #: A list of more entries is cut, with the count of the others.
 LISTED_MAX = 3

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from sourcepulse_web.board.documents import Seen
-from sourcepulse_web.pages.live import bugzilla, build, hg, system
-from sourcepulse_web.pages.live.parts import Links, Part, plain, shown, visible
+from sourcepulse_web.pages.live.sentences import bugzilla, build, hg, system
+from sourcepulse_web.pages.live.sentences.parts import Links, Part, plain, shown, visible
 
 Sentence = Callable[[Mapping[str, Any], Seen, Links], list[Part]]
 KIND_OTHER = "Event"

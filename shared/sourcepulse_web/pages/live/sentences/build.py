@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sourcepulse_web.board.documents import Seen
-from sourcepulse_web.pages.live.parts import (
+from sourcepulse_web.pages.live.sentences.parts import (
     Links,
     Part,
     clock,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sourcepulse_web.board.documents import Seen
-from sourcepulse_web.pages.live.parts import Links, Part, clock, count, plain, prose, shown, took
+from sourcepulse_web.pages.live.sentences.parts import Links, Part, clock, count, plain, prose, shown, took
 
 #: The last word of a status -> what it says; others are said as they are.
 _STATES = {

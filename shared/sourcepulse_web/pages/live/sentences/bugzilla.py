@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sourcepulse_web.board.documents import Seen
-from sourcepulse_web.pages.live.parts import Links, Part, bug, first_line, person, plain, prose, shown, value
+from sourcepulse_web.pages.live.sentences.parts import Links, Part, bug, first_line, person, plain, prose, shown, value
 
 #: More changes of one update are counted only.
 CHANGES_MAX = 4

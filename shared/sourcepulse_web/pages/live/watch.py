@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What relays and services last reported of themselves: what the state word of every page and some banners go by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypedDict
+
+from sourcepulse_web.pages.live.banners import BannerDoc, banner_of_event
+from sourcepulse_web.pages.live.opened import opened
+from sourcepulse_web.pages.live.sentences.parts import Links, shown
+from sourcepulse_web.stream.ports import Row
+
+#: How far back the last reports are looked for at the start.
+LOOKED_BACK = 20_000
+LOOKED_AT_ONCE = 1_000
+#: A relay that is silent for longer is forgotten: it was taken away.
+FORGOTTEN_SECONDS = 86_400.0
+#: So many silent intervals mean that a relay is down.
+SILENT_BEATS = 3
+HEARTBEAT = ".heartbeat.v1"
+
+
+class BeatDoc(TypedDict):
+    """The last heartbeat of a relay: `names` are its sources in words, `worst` is the one that is latest."""
+
+    source: str
+    names: str
+    ago_s: float
+    interval_s: int
+    late_s: int
+    worst: str
+    waiting: int
+
+
+class _Beat(NamedTuple):
+    at: float
+    interval_s: int
+    sources: frozenset[str]
+    names: str
+    late_s: int
+    worst: str
+    waiting: int
+
+
+class Readable(Protocol):
+    """What is needed of a log."""
+
+    def bounds(self) -> Any: ...
+
+    def read(self, after: int, *, limit: int = ...) -> list[Row]: ...
+
+
+class Watch:
+    """Follows heartbeats and the states of services. Pass `apply` to the hub, before what it sends."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._beats: dict[str, _Beat] = {}
+        self._banners: dict[str, BannerDoc] = {}
+
+    def start(self, log: Readable) -> None:
+        """Read the last reports that the log has."""
+        bounds = log.bounds()
+        after = max(bounds.oldest - 1, bounds.end - LOOKED_BACK)
+        while rows := log.read(after, limit=LOOKED_AT_ONCE):
+            self.apply(rows)
+            after = rows[-1].position
+
+    def apply(self, rows: Sequence[Row]) -> None:
+        """Note what rows report; rows may come again."""
+        for row in rows:
+            if row.type.startswith("system.") and not row.withdrawn:
+                try:
+                    self._note(row, opened(row))
+                except (AttributeError, KeyError, TypeError, ValueError):
+                    # Data that is not as its schema says reports nothing.
+                    continue
+
+    def _note(self, row: Row, event: Mapping[str, Any]) -> None:
+        if row.type.endswith(HEARTBEAT):
+            known = self._beats.get(row.source)
+            if known is None or known.at <= row.at:
+                self._beats[row.source] = _beat(row, event["data"])
+            return
+        banner = banner_of_event(row.type, event, Links())
+        if banner is not None:
+            self._banners.pop(banner["about"], None)
+            if banner["tag"]:
+                self._banners[banner["about"]] = banner
+
+    def beats(self) -> list[BeatDoc]:
+        """Return the last heartbeat of each relay whose sources no other one serves now."""
+        now = self._clock()
+        self._beats = {source: beat for source, beat in self._beats.items() if now - beat.at < FORGOTTEN_SECONDS}
+        fresh = [beat for beat in self._beats.values() if now - beat.at <= SILENT_BEATS * beat.interval_s]
+        served = frozenset().union(*(beat.sources for beat in fresh))
+        return [
+            {
+                "source": source,
+                "names": beat.names,
+                "ago_s": round(max(0.0, now - beat.at), 1),
+                "interval_s": beat.interval_s,
+                "late_s": beat.late_s,
+                "worst": beat.worst,
+                "waiting": beat.waiting,
+            }
+            for source, beat in self._beats.items()
+            if beat in fresh or not beat.sources or not beat.sources <= served
+        ]
+
+    def banners(self) -> list[BannerDoc]:
+        """Return the banners of services that are not well."""
+        return list(self._banners.values())
+
+
+def _beat(row: Row, data: Mapping[str, Any]) -> _Beat:
+    sources = {str(each["source"]): each for each in data["sources"]}
+    names = sorted(sources)
+    worst = max(sources.values(), key=lambda each: each["oldest_age_s"] or -1, default=None)
+    return _Beat(
+        at=row.at,
+        interval_s=max(1, int(data["interval_s"])),
+        sources=frozenset(names),
+        names=shown(names[0] + (f" and {len(names) - 1} more" if names[1:] else "") if names else row.source),
+        late_s=int(data["oldest_age_s"] or 0),
+        worst=shown(str(worst["source"]) if worst else row.source),
+        waiting=int((worst or data)["pending"]),
+    )

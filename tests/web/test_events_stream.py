@@ -85,6 +85,16 @@ def test_a_view_has_named_frames_in_place_of_events(server: StreamServer) -> Non
     assert client.messages == []
 
 
+def test_pages_hear_at_once_that_all_is_well_because_no_script_hears_a_keep_alive(server: StreamServer) -> None:
+    pages = [server.listen([("view", "rows")]), server.listen([("board", "tree")])]
+    for page in pages:
+        page.until(lambda client: client.named("alive"))
+    program = server.listen().until(lambda client: client.named("hello"))
+    server.append(push(40))
+    assert _numbers(program.until(lambda client: client.messages)) == [40]
+    assert program.named("alive") == []
+
+
 def test_a_channel_sends_what_changed_and_no_events_unless_asked_for(server: StreamServer) -> None:
     since = _end(server)
     server.append(push(10, repo="tree"), push(11, repo="tree"))

@@ -27,6 +27,7 @@ from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_web.bridge.bridge import Bridge
 from sourcepulse_web.bridge.own_log import OwnLog
 from sourcepulse_web.pages.live.view import RowView
+from sourcepulse_web.pages.live.watch import Watch
 from sourcepulse_web.process.choices import broker_of, log_path, prepare_log, settings_of, source_of
 from sourcepulse_web.process.condition import Measure
 from sourcepulse_web.process.listening import listen
@@ -133,14 +134,17 @@ class Gateway:
     def _services(self) -> Services:
         log = LogReader(self._path, self.settings().exchange)
         board = _part(BOARD, self._path, lambda: self.settings().trees, time.time)
+        watch = Watch(time.time)
+        watch.start(log)
         hub = _part(
             HUB,
             log,
             clock=time.time,
             reactor=self._reactor,
-            before=[board.apply] if board is not None else [],
+            before=[watch.apply, *([board.apply] if board is not None else [])],
             views={"rows": RowView(board.seen if board is not None else None, lambda: self.settings().trees)},
             away=self._away,
+            alive=lambda: {"late_s": round(self.services.condition().late_s, 1), "beats": watch.beats()},
         )
         measure = Measure(
             log,
@@ -157,6 +161,7 @@ class Gateway:
             clock=time.time,
             version=__version__,
             condition=measure,
+            watch=watch,
             bridge=self.bridge.state if self.bridge is not None else None,
         )
 

@@ -15,7 +15,7 @@ from sourcepulse_web.server.cors import check_origin
 from sourcepulse_web.server.page import bad_request
 from sourcepulse_web.stream.begin import start_of
 from sourcepulse_web.stream.clients.client import Client
-from sourcepulse_web.stream.frames import HELLO, RESET, as_json
+from sourcepulse_web.stream.frames import ALIVE, HELLO, RESET, as_json
 from sourcepulse_web.stream.hub import LOG_UNREADABLE, OVERLOAD, Hub
 from sourcepulse_web.stream.ids import Place
 from sourcepulse_web.stream.query import Asked, stream_asked
@@ -84,6 +84,8 @@ class Events(Resource):
             "version": self._services.version,
         }
         first = framing.named(HELLO, place, as_json(hello), retry_ms=random.randint(*RETRY_MS))  # noqa: S311
+        if asked.subscription.is_of_a_page:
+            first += framing.named(ALIVE, place, hub.alive())
         if start.reset is not None:
             hub.counts[start.reset["reason"]] += 1
             first += framing.named(RESET, place, as_json(start.reset))

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol
 from sourcepulse_web.stream.ports import Row
 
 #: The names of control frames.
-HELLO, RESET, WITHDRAW, BYE, UNREADABLE = "hello", "reset", "withdraw", "bye", "unreadable"
+HELLO, RESET, WITHDRAW, BYE, UNREADABLE, ALIVE = "hello", "reset", "withdraw", "bye", "unreadable", "alive"
 #: The name that an event has in a line; its block in an event stream has none, so that `onmessage` gets it.
 EVENT = "event"
 

@@ -17,7 +17,7 @@ from sourcepulse_web.stream.clients.catch_up import CatchUp
 from sourcepulse_web.stream.clients.client import Client
 from sourcepulse_web.stream.clients.group import ChannelCache, Writer, read_withdrawals
 from sourcepulse_web.stream.clients.members import Members
-from sourcepulse_web.stream.frames import Framing
+from sourcepulse_web.stream.frames import Framing, as_json
 from sourcepulse_web.stream.kept import PAGE_BYTES, PAGE_ROWS, Kept
 from sourcepulse_web.stream.ports import Before, Channel, Log, View, Withdrawal
 
@@ -56,13 +56,18 @@ class Hub:
         views: Mapping[str, View] | None = None,
         channels: Mapping[str, Channel] | None = None,
         away: Callable[[], str | None] = lambda: None,
+        alive: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
-        """`away` returns why nothing new arrives in the log, None while events come."""
+        """`away` returns why nothing new arrives in the log, None while events come.
+
+        `alive` returns what pages hear of the gateway and the relays, at first and every 15 seconds.
+        """
         self.log = log
         self.clock = clock
         self.views = dict(views or {})
         self.channels = dict(channels or {})
         self.away = away
+        self._alive = alive
         #: Everything up to it was read, and passed to `before`.
         self.position = 0
         #: Why the log cannot be read, "" if it can.
@@ -136,6 +141,10 @@ class Hub:
         """Return the frame that sends a client away, with the pause after which it comes back."""
         return self._members.bye(framing, reason)
 
+    def alive(self) -> bytes:
+        """Return the JSON of the frame that pages get in place of a keep-alive."""
+        return as_json(self._alive())
+
     def _level(self, client: Client) -> None:
         if self.away() is None:
             self._members.level(client)
@@ -144,7 +153,7 @@ class Hub:
 
     def _tick(self) -> None:
         away = None if self.away() is None else BROKER_AWAY
-        self._members.tick(self.token, self._sent, away)
+        self._members.tick(self.token, self._sent, away, self.alive)
         # A log that took the place of this one may have the same version.
         self._version = None
         self._later("tick", 1.0, self._tick)

@@ -27,6 +27,11 @@ class Subscription:
     #: Names of channels, each with what is followed there: `("board", "integration/inbound")`.
     channels: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def is_of_a_page(self) -> bool:
+        """Whether a page of ours listens: it must hear that all is well; scripts hear no block that has only an id."""
+        return self.view is not None or bool(self.channels)
+
 
 class Client:
     """One connection, and how far it is: while it is level with the others, the hub's own position counts."""

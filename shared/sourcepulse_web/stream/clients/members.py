@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sourcepulse_web.stream.clients.client import Client, Subscription
 from sourcepulse_web.stream.clients.group import Group
-from sourcepulse_web.stream.frames import BYE, Framing, as_json, chunk
+from sourcepulse_web.stream.frames import ALIVE, BYE, Framing, as_json, chunk
 from sourcepulse_web.stream.ids import Place
 
 if TYPE_CHECKING:
@@ -92,17 +92,25 @@ class Members:
                 if client.wire.waiting and any(client.safe < each <= client.position for each in doomed):
                     self.cut(client, WITHDRAWN)
 
-    def tick(self, token: str, position: int, away: str | None) -> None:
-        """Once a second: write to those whose turn it is; `away` is why nothing new comes, and sends them away."""
+    def tick(self, token: str, position: int, away: str | None, alive: Callable[[], bytes]) -> None:
+        """Once a second: write to those whose turn it is; `away` is why nothing new comes, and sends them away.
+
+        `alive` returns what pages get in place of a keep-alive.
+        """
         self._turn = (self._turn + 1) % KEEP_ALIVE_SECONDS
         now = self._reactor.seconds()
+        said: bytes | None = None
         for client in list(self._turns[self._turn]):
             is_live = client in self._group(client).live
             if is_live and away is not None:
                 self.dismiss(client, away)
             elif not client.wire.waiting:
                 at = position if is_live else client.position
-                data = client.subscription.framing.keep_alive(str(Place(token, at)))
+                framing, place = client.subscription.framing, str(Place(token, at))
+                data = framing.keep_alive(place)
+                if client.subscription.is_of_a_page:
+                    said = alive() if said is None else said
+                    data = framing.named(ALIVE, place, said)
                 if not client.send(data, now=now) and is_live:
                     client.position = client.side = client.safe = position
                     self._group(client).live.discard(client)

@@ -22,6 +22,7 @@ from sourcepulse.cli.describe.command_tree import Command, read_tree
 from sourcepulse.cli.main import build_parser
 from sourcepulse.config import load
 from sourcepulse.testing import system_event
+from sourcepulse_web.settings import web_settings
 from support.brokers.embedded_log import publish_events, wait_until
 from support.fenced_blocks import LIMIT_SECONDS, PAGES, ROOT, Block, Machine, block, blocks
 from support.streams.relays import relays
@@ -51,6 +52,8 @@ NOT_RUN = {
     "README.md: ln -s $(sourcepulse bugzilla-path)": "needs a Bugzilla: test_real_bugzilla",
     "buildbot_status/README.md: $ sourcepulse tail": "needs a master: test_buildbot_page compares what it shows",
     "bugzilla_extension/README.md: sourcepulse bugzilla-sidecar": "needs a Bugzilla: test_sidecar starts one",
+    "shared/docs/examples/README.md: sourcepulse web": "runs until it is ended: test_example_page starts both",
+    "shared/docs/examples/README.md: python3 sheriff.py": "runs until it is ended: test_example_sheriff starts it",
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --expect": "waits 90 s: test_tail",
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --since": "test_tail runs it with stored events",
 }
@@ -126,7 +129,8 @@ def unknown_words(at: Command, words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("printed", blocks("python"), ids=ids(blocks("python")))
-def test_a_block_of_python_compiles_and_finds_what_it_imports(printed: Block) -> None:
+def test_a_block_of_python_compiles_and_finds_what_it_imports(printed: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend((ROOT / printed.page).parent)
     tree = ast.parse(printed.text)
     compile(tree, printed.name, "exec")
     for node in ast.walk(tree):
@@ -159,7 +163,10 @@ def test_a_block_of_json_or_toml_is_read(printed: Block, tmp_path: Path) -> None
     (tmp_path / "broker").write_text("amqp://host\n", encoding="utf-8")
     file = tmp_path / "config.toml"
     file.write_text(printed.text.replace("/etc/sourcepulse/broker", f"{tmp_path}/broker"), encoding="utf-8")
-    assert load(file=file, environ={}).broker() is not None
+    config = load(file=file, environ={})
+    web, trees = config.table("web"), config.table("trees")
+    web_settings(web, trees, {}, exchange=config.exchange, restricted=False)
+    assert web or trees or config.broker() is not None
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +199,7 @@ def test_what_is_installed_has_the_pages_the_examples_and_the_extension(machine:
     assert {Path(path).relative_to(machine.venv).parts[-3:-1] for path in listed} == {
         ("files", "deploy"),
         ("files", "docs"),
+        ("docs", "examples"),
     }
     assert json.loads(machine.run("sourcepulse schema --example hg.push"))["type"] == "hg.push.v1"
     printed = block("shared/docs/install-mercurial.md: $ /opt/sourcepulse/bin/sourcepulse hg-path")

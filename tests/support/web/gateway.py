@@ -14,15 +14,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from email.message import Message as Headers
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sourcepulse.brokers import Message
 from sourcepulse.brokers.file.publisher import LocalPublisher
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.events.event import Event, Numbers
-from sourcepulse.events.wire import CONTENT_TYPE, encode
+from support.brokers.embedded_log import as_message
 from support.brokers.rabbitmq import free_port
 
 EXCHANGE = "sourcepulse"
@@ -185,20 +185,8 @@ def publish(log: Path, events: Sequence[Event], *, exchange: str = EXCHANGE) -> 
     with closing(LocalPublisher(BrokerUrl.parse(f"file://{log}"), exchange=exchange)) as publisher:
         publisher.open()
         for tag, event in enumerate(events):
-            publisher.send(_message(event, tag))
+            publisher.send(replace(as_message(event), tag=tag))
         publisher.settle(ANSWER_LIMIT_SECONDS)
-
-
-def _message(event: Event, tag: int) -> Message:
-    return Message(
-        tag=tag,
-        id=event.id,
-        type=event.type,
-        time=event.time,
-        routing_key=event.routing_key,
-        content_type=CONTENT_TYPE,
-        body=encode(event),
-    )
 
 
 #: Makes a gateway that is not started: `make_gateway(configuration=..., broker=...)`.

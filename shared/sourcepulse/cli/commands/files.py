@@ -15,7 +15,7 @@ HELP = "print the paths of the deploy files and the documentation"
 
 #: Where they are relative to the package: in a wheel, and in a checkout.
 _PLACES = ("files", "..")
-_KINDS = ("deploy", "docs")
+_KINDS = ("deploy", "docs", "docs/examples")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ from sourcepulse_web.settings import web_settings
 from support.brokers.embedded_log import publish_events, wait_until
 from support.fenced_blocks import LIMIT_SECONDS, PAGES, ROOT, Block, Machine, block, blocks
 from support.streams.relays import relays
+from support.web.gateway import EXCHANGE
 
 #: Blocks of commands that a test below runs.
 RUN = (
@@ -165,7 +166,7 @@ def test_a_block_of_json_or_toml_is_read(printed: Block, tmp_path: Path) -> None
     file.write_text(printed.text.replace("/etc/sourcepulse/broker", f"{tmp_path}/broker"), encoding="utf-8")
     config = load(file=file, environ={})
     web, trees = config.table("web"), config.table("trees")
-    web_settings(web, trees, {}, exchange=config.exchange, restricted=False)
+    web_settings(web, trees, {}, exchange=EXCHANGE, restricted=False)
     assert web or trees or config.broker() is not None
 
 

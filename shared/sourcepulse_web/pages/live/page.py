@@ -49,7 +49,7 @@ class Live(Resource):
         super().__init__()
         self._services = services
         board = services.board
-        self._view = RowView(board.seen if board else None, lambda: services.settings().trees)
+        self._view = RowView(board.seen if board else None, lambda: services.settings().trees, services.watch)
 
     def render_GET(self, request: Request) -> bytes:
         try:
@@ -76,7 +76,7 @@ class Live(Resource):
             "live.html",
             here="live",
             query=query,
-            lines=lines(looked.rows, whole=query.is_whole),
+            lines=lines(looked.rows),
             looked=looked,
             place=f"{log.token}.{end}",
             age=None if newest is None else max(0, round(self._services.clock() - newest)),

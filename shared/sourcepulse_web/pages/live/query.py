@@ -45,11 +45,6 @@ class Query:
         """Return the address of the page without one of the values."""
         return self.address(**{name: [each for each in self.asked.get(name, ()) if each != value]})
 
-    @property
-    def is_whole(self) -> bool:
-        """Return whether every event of a source is shown, so that a number that is missing did not come."""
-        return not (self.asked.keys() - {"source"} or self.text)
-
     def shows_heartbeats(self) -> bool:
         """Return whether heartbeats are asked for by their name; else they would hide everything else."""
         return any("heartbeat" in each for name in ("key", "type") for each in self.asked.get(name, ()))

@@ -13,13 +13,15 @@ from sourcepulse_web.pages.live.banners import BannerDoc, banner_of_event
 from sourcepulse_web.pages.live.opened import opened
 from sourcepulse_web.pages.live.sentences import RowDoc, row_of
 from sourcepulse_web.pages.live.sentences.parts import Links
+from sourcepulse_web.pages.live.watch import GapDoc, Watch
 from sourcepulse_web.settings import TreeSettings
 from sourcepulse_web.stream.ports import Row
 
 
 class LiveRowDoc(RowDoc):
-    """A row of the stream; that of the new state of a tree or a service has its banner."""
+    """A row of the stream. `gap`: what stands before it; `banner`: of the new state of a tree or a service."""
 
+    gap: NotRequired[GapDoc]
     banner: NotRequired[BannerDoc]
     withdrawn: NotRequired[bool]
 
@@ -28,8 +30,12 @@ class RowView:
     """Makes rows; `seen` is the board's, `trees` are the settings' of now."""
 
     def __init__(
-        self, seen: Callable[[Mapping[str, Any]], Seen] | None, trees: Callable[[], Mapping[str, TreeSettings]]
+        self,
+        seen: Callable[[Mapping[str, Any]], Seen] | None,
+        trees: Callable[[], Mapping[str, TreeSettings]],
+        watch: Watch | None,
     ) -> None:
+        self._watch = watch
         self._seen = seen
         self._trees = trees
 
@@ -45,6 +51,9 @@ class RowView:
         document: LiveRowDoc = {**row_of(event, row.routing_key, seen, links)}  # type: ignore[typeddict-item]
         if row.withdrawn:
             document["withdrawn"] = True
+        gap = self._watch.gap(row.position) if self._watch else None
+        if gap is not None:
+            document["gap"] = gap
         data = event.get("data")
         if isinstance(data, dict):
             banner = banner_of_event(row.type, event, links)

@@ -1,25 +1,29 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What relays and services last reported of themselves: what the state word of every page and some banners go by."""
+"""What relays, services and numbers report: what the state word of every page, some banners and gaps go by."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypedDict
 
 from sourcepulse_web.pages.live.banners import BannerDoc, banner_of_event
 from sourcepulse_web.pages.live.opened import opened
-from sourcepulse_web.pages.live.sentences.parts import Links, shown
+from sourcepulse_web.pages.live.sentences.parts import Links, count, shown
 from sourcepulse_web.stream.ports import Row
 
 #: How far back the last reports are looked for at the start.
 LOOKED_BACK = 20_000
 LOOKED_AT_ONCE = 1_000
+#: How many gaps and new numberings are remembered.
+GAPS_MAX = 1_000
 #: A relay that is silent for longer is forgotten: it was taken away.
 FORGOTTEN_SECONDS = 86_400.0
 #: So many silent intervals mean that a relay is down.
 SILENT_BEATS = 3
 HEARTBEAT = ".heartbeat.v1"
+_CLOCK = slice(11, 19)
 
 
 class BeatDoc(TypedDict):
@@ -32,6 +36,13 @@ class BeatDoc(TypedDict):
     late_s: int
     worst: str
     waiting: int
+
+
+class GapDoc(TypedDict):
+    """What a source's numbers say before a row: that some did not come, or that it began again."""
+
+    name: str
+    text: str
 
 
 class _Beat(NamedTuple):
@@ -53,12 +64,15 @@ class Readable(Protocol):
 
 
 class Watch:
-    """Follows heartbeats and the states of services. Pass `apply` to the hub, before what it sends."""
+    """Follows heartbeats, the states of services and all numbers. Pass `apply` to the hub, before what it sends."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._beats: dict[str, _Beat] = {}
         self._banners: dict[str, BannerDoc] = {}
+        self._last: dict[str, tuple[str, int]] = {}
+        self._gaps: OrderedDict[int, GapDoc] = OrderedDict()
+        self._position = 0
 
     def start(self, log: Readable) -> None:
         """Read the last reports that the log has."""
@@ -69,14 +83,37 @@ class Watch:
             after = rows[-1].position
 
     def apply(self, rows: Sequence[Row]) -> None:
-        """Note what rows report; rows may come again."""
+        """Note what rows report; what was seen before is ignored."""
         for row in rows:
-            if row.type.startswith("system.") and not row.withdrawn:
-                try:
-                    self._note(row, opened(row))
-                except (AttributeError, KeyError, TypeError, ValueError):
-                    # Data that is not as its schema says reports nothing.
-                    continue
+            if row.position <= self._position:
+                continue
+            self._position = row.position
+            event = opened(row)
+            try:
+                self._count(row, event)
+                if row.type.startswith("system.") and not row.withdrawn:
+                    self._note(row, event)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                # Data that is not as its schema says reports nothing.
+                continue
+
+    def _count(self, row: Row, event: Mapping[str, Any]) -> None:
+        epoch, sequence = event.get("epoch"), event.get("sequence")
+        if not epoch or not sequence or event.get("replayed"):
+            return
+        number = int(sequence)
+        before = self._last.get(row.source)
+        if before is not None and before[0] != epoch:
+            text = f"{row.source} began again at {number:,} at {str(event['time'])[_CLOCK]}."
+            self._gaps[row.position] = {"name": "New numbering", "text": shown(text)}
+        elif before is not None and number > before[1] + 1:
+            lost = count(number - before[1] - 1, "event")
+            text = f"{lost} of {row.source} between {before[1]:,} and {number:,} will not come here."
+            self._gaps[row.position] = {"name": "Gap", "text": shown(text)}
+        if before is None or before[0] != epoch or number > before[1]:
+            self._last[row.source] = epoch, number
+        while len(self._gaps) > GAPS_MAX:
+            self._gaps.popitem(last=False)
 
     def _note(self, row: Row, event: Mapping[str, Any]) -> None:
         if row.type.endswith(HEARTBEAT):
@@ -109,6 +146,10 @@ class Watch:
             for source, beat in self._beats.items()
             if beat in fresh or not beat.sources or not beat.sources <= served
         ]
+
+    def gap(self, position: int) -> GapDoc | None:
+        """Return what the numbers say right before the event at a position."""
+        return self._gaps.get(position)
 
     def banners(self) -> list[BannerDoc]:
         """Return the banners of services that are not well."""

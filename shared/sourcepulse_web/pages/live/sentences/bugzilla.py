@@ -201,7 +201,7 @@ SENTENCES = {
     "bugzilla.attachment.hidden": ("Bug", attachment_hidden),
     **{f"bugzilla.flag.{state}": ("Bug", flag(state)) for state in _FLAG},
     **{
-        f"bugzilla.{kind}.{did}": (kind.capitalize(), thing(kind, did))
+        f"bugzilla.{kind}.{did}": ("Bugzilla", thing(kind, did))
         for kind in _THINGS
         for did in ("created", "changed", "deleted")
     },

@@ -85,7 +85,7 @@ def test_the_embedded_log_shows_all_of_a_queue(tmp_path: Path, capsys: pytest.Ca
     assert row == {
         "broker": f"file://{tmp_path}/log.db", "name": QUEUE, "owner": "team", "user": None, "durable": True,
         "streams": ["public"], "patterns": ["hg.#", "system.#"], "consumers": 0, "depth": 10, "limit": 10,
-        "bytes": None, "limit_bytes": None, "dropped": 15, "dead": 0,
+        "bytes": None, "limit_bytes": None, "dropped": 15, "withdrawn": 0, "dead": 0,
     }  # fmt: skip
     # What was only computed before is the same after it was dropped.
     source = subscribed(url, QUEUE, "hg.#", "system.#", max_length=10)
@@ -143,7 +143,8 @@ def test_rabbitmq_shows_a_queue_by_its_management_api(
     assert row == {
         "broker": f"amqp://relay@127.0.0.1:{overgrown.port}/{VHOST}", "name": QUEUE, "owner": "team", "user": "admin",
         "durable": True, "streams": ["public"], "patterns": ["hg.#", "system.#"], "consumers": 1, "depth": 41,
-        "limit": 40, "limit_bytes": None, "oldest_at": EVENT_TIME, "dropped": 55, "dead": 1, "last_consumer_at": None,
+        "limit": 40, "limit_bytes": None, "oldest_at": EVENT_TIME, "dropped": 55, "withdrawn": None, "dead": 1,
+        "last_consumer_at": None,
     }  # fmt: skip
     (other,) = [each for name, each in rows.items() if name.startswith("temporary-")]
     assert (other["owner"], other["depth"]) == ("admin", 100)

@@ -48,6 +48,8 @@ class QueueReport:
     #: Where the broker does not count what it drops: how many were published, and how many consumers took.
     published: int | None = None
     taken: int | None = None
+    #: How many events became stand-ins while they waited, because what they are about was hidden.
+    withdrawn: int | None = None
 
     @property
     def owner(self) -> str | None:

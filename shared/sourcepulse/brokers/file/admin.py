@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, cast
 
 from sourcepulse.brokers.dead_letters import DeadLetter
 from sourcepulse.brokers.file.dead_consumers import is_alive
-from sourcepulse.brokers.file.log import ROW_BYTES, Reach, remember_gone, remove_queue
+from sourcepulse.brokers.file.envelopes import bytes_of, read_envelope, store_envelopes
+from sourcepulse.brokers.file.log import ROW_BYTES, remember_gone, remove_queue
 from sourcepulse.brokers.file.queue import DEAD_LETTERS_MAX
+from sourcepulse.brokers.file.routes import Reach
 from sourcepulse.brokers.file.tables import LogFile, text_of
 from sourcepulse.errors import BrokerError, NothingThereError
 
@@ -31,7 +33,8 @@ class QueueStatistics:
     """One queue of the log; times are seconds since 1970.
 
     `pending` messages were not delivered yet or wait for redelivery, `leased` ones are held by a consumer,
-    `lost` ones were dropped by a limit since the queue was created, `dead` ones are dead letters.
+    `lost` ones were dropped by a limit since the queue was created, `withdrawn` ones became stand-ins in the queue or
+    among its dead letters, because Bugzilla hid what they are about; `dead` ones are dead letters.
     """
 
     name: str
@@ -42,6 +45,7 @@ class QueueStatistics:
     pending: int
     leased: int
     lost: int
+    withdrawn: int
     dead: int
     last_used: float
 
@@ -144,10 +148,11 @@ def bring_back_dead_letters(url: BrokerUrl, queue: str, letters: Sequence[DeadLe
             # A restored message is behind every cursor, so only the queue that holds its lease receives it.
             restored = db.execute(
                 "INSERT OR IGNORE INTO messages SELECT position, ?, exchange, routing_key, content_type, body "
-                "FROM dead_letters WHERE letter = ? RETURNING length(body)",
+                "FROM dead_letters WHERE letter = ? RETURNING position, body",
                 (now, letter.handle),
             ).fetchall()
-            db.execute("UPDATE log SET bytes = bytes + ?", (sum(size + ROW_BYTES for (size,) in restored),))
+            store_envelopes(db, [(place, read_envelope(raw := bytes_of(body)), raw) for place, body in restored])
+            db.execute("UPDATE log SET bytes = bytes + ?", (sum(len(body) + ROW_BYTES for _, body in restored),))
             db.execute(
                 "INSERT OR IGNORE INTO leases SELECT ?, position, NULL, 0 FROM dead_letters WHERE letter = ?",
                 (row[0], letter.handle),
@@ -175,8 +180,8 @@ def delete_queue(url: BrokerUrl, queue: str) -> None:
 
 def queue_statistics_of(db: Connection, path: Path, queue: int) -> QueueStatistics:
     """Return one queue in a transaction of the caller."""
-    name, durable, shared, cursor, counted_from, waiting, lost, used_at = db.execute(
-        "SELECT name, durable, shared, cursor, counted_from, published - taken, lost, used_at "
+    name, durable, shared, cursor, counted_from, waiting, lost, withdrawn, used_at = db.execute(
+        "SELECT name, durable, shared, cursor, counted_from, published - taken, lost, withdrawn, used_at "
         "FROM queues WHERE queue = ?",
         (queue,),
     ).fetchone()
@@ -203,6 +208,7 @@ def queue_statistics_of(db: Connection, path: Path, queue: int) -> QueueStatisti
         pending=waiting + again,
         leased=leased,
         lost=lost,
+        withdrawn=withdrawn,
         dead=db.execute("SELECT count(*) FROM dead_letters WHERE queue = ?", (name,)).fetchone()[0],
         last_used=used_at,
     )

@@ -5,16 +5,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from sourcepulse.brokers import Message
 from sourcepulse.brokers.file.tables import log_end, text_of
+from sourcepulse.brokers.file.withdrawal.mentions import mentioned
 
 #: How many messages of a log of format 1 get their envelopes with each commit.
 UNREAD_ROWS = 500
+#: The values of `withdrawn` beside 0: replaced by a stand-in here, and appended as one.
+WITHDRAWN = 1
+CAME_WITHDRAWN = 2
+#: Events of these sources name bugs.
+_NAMES_BUGS = "bugzilla://"
 #: SQLite counts in 64 bits with a sign.
 _HASH_BYTES = 8
 
@@ -46,7 +52,10 @@ def envelope_of(message: Message) -> Envelope:
 
 def read_envelope(body: bytes) -> Envelope:
     """Return the envelope of a body in either format, as far as it can be read."""
-    members = attributes_of(body)
+    return _envelope(attributes_of(body))
+
+
+def _envelope(members: Mapping[str, Any]) -> Envelope:
     source, id_, type_, subject = (members.get(name) for name in Envelope._fields)
     if not (isinstance(source, str) and isinstance(id_, str)):
         return Envelope("", "", "", None)
@@ -61,30 +70,56 @@ def read_envelope(body: bytes) -> Envelope:
     return found
 
 
+def is_stand_in(type_: str) -> bool:
+    """Return whether events of a type stand in for withheld ones."""
+    return type_.startswith("system.event.withheld.")
+
+
 def attributes_of(body: bytes) -> dict[str, Any]:
     """Return the attributes of an event in either format; empty if the body is something else."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(document, dict):
-        return {}
+    document = _document(body)
     meta = document.get("_meta")
     return meta if isinstance(meta, dict) else document
 
 
-def store_envelopes(db: Connection, envelopes: Iterable[tuple[int, Envelope]]) -> None:
+def data_of(body: bytes) -> dict[str, Any] | None:
+    """Return the data of an event in either format; None if they cannot be read."""
+    document = _document(body)
+    data = document.get("payload" if "_meta" in document else "data")
+    return data if isinstance(data, dict) else None
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def store_envelopes(db: Connection, messages: Iterable[tuple[int, Envelope, bytes]]) -> None:
     """Write the envelopes of the messages at these positions."""
+    messages = list(messages)
     db.executemany(
-        "INSERT OR REPLACE INTO envelopes VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+        "INSERT OR REPLACE INTO envelopes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 position,
                 *envelope,
                 hash_of(envelope.source, envelope.id) if envelope.source else None,
                 hash_of(envelope.source, envelope.subject) if envelope.source and envelope.subject else None,
+                CAME_WITHDRAWN if envelope.source and is_stand_in(envelope.type) else 0,
             )
-            for position, envelope in envelopes
+            for position, envelope, _ in messages
+        ],
+    )
+    db.executemany(
+        "INSERT OR IGNORE INTO mentions VALUES (?, ?)",
+        [
+            (position, hash_of(envelope.source, f"bug/{number}"))
+            for position, envelope, body in messages
+            if envelope.source.startswith(_NAMES_BUGS)
+            for number in mentioned(data_of(body) or {})
         ],
     )
 
@@ -98,23 +133,23 @@ def note_unread(db: Connection) -> None:
         db.execute("UPDATE log SET known_end = ?", (end,))
 
 
-def read_unread(db: Connection, limit: int = UNREAD_ROWS) -> list[int]:
-    """Read and store the envelopes of the oldest messages that have none, and return their positions."""
-    positions: list[int] = []
+def read_unread(db: Connection, limit: int = UNREAD_ROWS) -> list[tuple[int, Envelope]]:
+    """Read and store the envelopes of the oldest messages that have none, and return them."""
+    read: list[tuple[int, Envelope, bytes]] = []
     for first, last in db.execute("SELECT first, last FROM unread ORDER BY first").fetchall():
-        room = limit - len(positions)
+        room = limit - len(read)
         rows = db.execute(
             "SELECT position, exchange, body FROM messages WHERE position BETWEEN ? AND ? ORDER BY position LIMIT ?",
             (first, last, room),
         ).fetchall()
-        store_envelopes(db, [(position, read_envelope(bytes_of(body))) for position, _, body in rows])
+        read += [(position, read_envelope(raw := bytes_of(body)), raw) for position, _, body in rows]
         note_exchanges(db, {text_of(exchange): position for position, exchange, _ in rows})
         db.execute("DELETE FROM unread WHERE first = ?", (first,))
-        positions += [position for position, _, _ in rows]
         if len(rows) == room:
-            db.execute("INSERT INTO unread SELECT ?1, ?2 WHERE ?1 <= ?2", (positions[-1] + 1, last))
+            db.execute("INSERT INTO unread SELECT ?1, ?2 WHERE ?1 <= ?2", (read[-1][0] + 1, last))
             break
-    return positions
+    store_envelopes(db, read)
+    return [(position, envelope) for position, envelope, _ in read]
 
 
 def note_exchanges(db: Connection, last: dict[str, int]) -> None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sourcepulse.brokers import Message
@@ -13,14 +13,16 @@ from sourcepulse.brokers.file.dead_consumers import is_alive
 from sourcepulse.brokers.file.envelopes import (
     Envelope,
     envelope_of,
+    is_stand_in,
     known_positions,
     note_exchanges,
     note_unread,
     read_unread,
     store_envelopes,
 )
+from sourcepulse.brokers.file.routes import Reach, Router
 from sourcepulse.brokers.file.tables import log_end, text_of
-from sourcepulse.events.topics import matches
+from sourcepulse.brokers.file.withdrawal.blanking import has_stand_in, obey
 
 #: How long the log keeps messages, and how many bytes of them; whichever limit is reached first.
 KEEP_SECONDS = 7 * 86_400
@@ -35,45 +37,14 @@ SWEEP_SECONDS = 5.0
 LEASE_LIMIT_SECONDS = 30 * 60
 #: How many names of expired queues are remembered, in order to notify their consumers.
 GONE_QUEUES_MAX = 1_000
-#: For how many routing keys a router caches the queues.
-ROUTER_KEYS_MAX = 10_000
 
-#: What goes with a message that is trimmed. What it mentions stays until the log is idle, because that has no order.
-_TRIMMED = (("messages", "position"), ("envelopes", "position"), ("withdrawals", "caused_by"))
-
-Binding = tuple[int, str, str]
-
-
-class Router:
-    """Maps routing keys to queues, by the bindings at one moment."""
-
-    def __init__(self, version: int, bindings: Sequence[Binding]) -> None:
-        self.version = version
-        self._bindings = bindings
-        self._known: dict[tuple[str, str], tuple[int, ...]] = {}
-
-    @classmethod
-    def load(cls, db: sqlite3.Connection, former: Router | None) -> Router:
-        """Return the former router if the bindings are still the same, else a new one."""
-        version = db.execute("SELECT bindings_version FROM log").fetchone()[0]
-        if former is not None and former.version == version:
-            return former
-        return cls(
-            version,
-            db.execute("SELECT queue, exchange, pattern FROM bindings WHERE until IS NULL").fetchall(),
-        )
-
-    def queues(self, exchange: str, key: str) -> tuple[int, ...]:
-        """Return the queues that are bound to a key, each once."""
-        found = self._known.get((exchange, key))
-        if found is None:
-            found = tuple(
-                sorted({queue for queue, at, pattern in self._bindings if at == exchange and matches(pattern, key)})
-            )
-            if len(self._known) >= ROUTER_KEYS_MAX:
-                self._known.clear()
-            self._known[exchange, key] = found
-        return found
+#: What goes with a message that is trimmed.
+_TRIMMED = (
+    ("messages", "position"),
+    ("envelopes", "position"),
+    ("mentions", "position"),
+    ("withdrawals", "caused_by"),
+)
 
 
 def append(
@@ -81,10 +52,10 @@ def append(
 ) -> tuple[list[bool], set[int]]:
     """Append a batch in order; return for each message whether a queue is bound to its key, and all these queues.
 
-    With `once`, a message whose source and id the log has is not stored again.
+    With `once`, a message whose source and id the log has is not stored again, unless it withdraws what the log has.
     """
     note_unread(db)
-    read_unread(db)
+    come = read_unread(db)
     stored = _numbered(db, batch, once=once)
     db.executemany(
         "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?)",
@@ -93,7 +64,7 @@ def append(
             for position, _, message in stored
         ],
     )
-    store_envelopes(db, [(position, envelope) for position, envelope, _ in stored])
+    store_envelopes(db, [(position, envelope, message.body) for position, envelope, message in stored])
     counts: dict[int, int] = {}
     for _, _, message in stored:
         for queue in router.queues(exchange, message.routing_key):
@@ -107,6 +78,7 @@ def append(
         size = sum(len(message.body) + ROW_BYTES for _, _, message in stored)
         db.execute("UPDATE log SET bytes = bytes + ?, known_end = ?", (size, last))
         note_exchanges(db, {exchange: last})
+    obey(db, [*come, *((position, envelope) for position, envelope, _ in stored)])
     return [bool(router.queues(exchange, message.routing_key)) for message in batch], set(counts)
 
 
@@ -119,7 +91,9 @@ def _numbered(db: sqlite3.Connection, batch: Sequence[Message], *, once: bool) -
         envelope = envelope_of(message)
         if once and envelope.source:
             identity = envelope.source, envelope.id
-            if identity in seen or known_positions(db, *identity):
+            known = known_positions(db, *identity)
+            withdraws = known and is_stand_in(envelope.type) and not has_stand_in(db, *identity)
+            if identity in seen or (known and not withdraws):
                 continue
             seen.add(identity)
         position += 1
@@ -132,18 +106,40 @@ def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep
 
     The messages that a queue had not delivered yet are counted as lost there.
     """
-    excess = db.execute("SELECT bytes FROM log").fetchone()[0] - keep_bytes
+    size, trimmed = db.execute("SELECT bytes, trimmed_until FROM log").fetchone()
     doomed: list[tuple[int, str, str]] = []
     freed = 0
-    for position, at, exchange, key, size in db.execute(
-        "SELECT position, at, exchange, routing_key, length(body) FROM messages ORDER BY position LIMIT ?", (rows,)
+    for position, at, exchange, key, length in db.execute(
+        "SELECT position, at, exchange, routing_key, length(body) FROM messages WHERE position > ? "
+        "ORDER BY position LIMIT ?",
+        (trimmed, rows),
     ):
-        if freed >= excess and at >= now - keep_seconds:
+        if freed >= size - keep_bytes and at >= now - keep_seconds:
             break
         doomed.append((position, exchange, key))
-        freed += size + ROW_BYTES
-    if not doomed:
-        return 0
+        freed += length + ROW_BYTES
+    if doomed:
+        last = doomed[-1][0]
+        _pass_over(db, doomed)
+        _remove(db, trimmed + 1, last)
+        db.execute("UPDATE log SET bytes = bytes - ?, trimmed_until = ?", (freed, last))
+    return len(doomed) + _trim_restored(db, rows, trimmed, now - keep_seconds)
+
+
+def _trim_restored(db: sqlite3.Connection, rows: int, trimmed: int, since: float) -> int:
+    """Remove the former dead letters that were brought back long ago, among what was trimmed."""
+    old = db.execute(
+        "SELECT position, length(body) FROM messages WHERE position <= ? AND at < ? ORDER BY position LIMIT ?",
+        (trimmed, since, rows),
+    ).fetchall()
+    for position, length in old:
+        _remove(db, position, position)
+        db.execute("UPDATE log SET bytes = bytes - ?", (length + ROW_BYTES,))
+    return len(old)
+
+
+def _pass_over(db: sqlite3.Connection, doomed: Sequence[tuple[int, str, str]]) -> None:
+    """Move the cursors of the queues behind messages that are removed."""
     last = doomed[-1][0]
     for queue, cursor, counted_from in db.execute(
         "SELECT queue, cursor, counted_from FROM queues WHERE cursor < ?", (last,)
@@ -158,47 +154,17 @@ def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep
             "UPDATE queues SET cursor = ?, lost = lost + ?, taken = taken + ? WHERE queue = ?",
             (last, len(gone), sum(position > counted_from for position in gone), queue),
         )
+
+
+def _remove(db: sqlite3.Connection, first: int, last: int) -> None:
+    """Remove a range of messages with their leases and all that is known of them."""
     for queue, count in db.execute(
-        "SELECT queue, count(*) FROM leases WHERE position <= ? GROUP BY queue", (last,)
+        "SELECT queue, count(*) FROM leases WHERE position BETWEEN ? AND ? GROUP BY queue", (first, last)
     ).fetchall():
         db.execute("UPDATE queues SET lost = lost + ? WHERE queue = ?", (count, queue))
-        db.execute("DELETE FROM leases WHERE queue = ? AND position <= ?", (queue, last))
+        db.execute("DELETE FROM leases WHERE queue = ? AND position BETWEEN ? AND ?", (queue, first, last))
     for table, column in _TRIMMED:
-        db.execute(f"DELETE FROM {table} WHERE {column} <= ?", (last,))  # noqa: S608 - names from above
-    db.execute("UPDATE log SET bytes = bytes - ?, trimmed_until = max(trimmed_until, ?)", (freed, last))
-    return len(doomed)
-
-
-class Reach:
-    """The bindings of one queue by position: a binding is valid in (after, until]."""
-
-    def __init__(self, version: int, bindings: Iterable[tuple[str, str, int, int | None]]) -> None:
-        self.version = version
-        self._bindings = tuple(bindings)
-        self._known: dict[tuple[str, str], tuple[tuple[int, int | None], ...]] = {}
-
-    @classmethod
-    def load(cls, db: sqlite3.Connection, queue: int, former: Reach | None = None) -> Reach:
-        """Return the former reach if no bindings changed since, else a new one."""
-        version = db.execute("SELECT bindings_version FROM log").fetchone()[0]
-        if former is not None and former.version == version:
-            return former
-        rows = db.execute("SELECT exchange, pattern, after, until FROM bindings WHERE queue = ?", (queue,))
-        return cls(version, rows.fetchall())
-
-    def has(self, position: int, exchange: str, key: str) -> bool:
-        """Return whether the message at a position goes to the queue."""
-        spans = self._known.get((exchange, key))
-        if spans is None:
-            spans = tuple(
-                (after, until)
-                for at, pattern, after, until in self._bindings
-                if at == exchange and matches(pattern, key)
-            )
-            if len(self._known) >= ROUTER_KEYS_MAX:
-                self._known.clear()
-            self._known[exchange, key] = spans
-        return any(after < position and (until is None or position <= until) for after, until in spans)
+        db.execute(f"DELETE FROM {table} WHERE {column} BETWEEN ? AND ?", (first, last))  # noqa: S608 - names from above
 
 
 def release_dead(db: sqlite3.Connection, log: Path, queue: int, me: int | None, now: float) -> list[str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,14 @@ from sourcepulse.brokers.file.log import (
     KEEP_SECONDS,
     SWEEP_SECONDS,
     TRIM_ROWS,
-    Router,
     append,
     sweep,
     trim,
 )
+from sourcepulse.brokers.file.routes import Router
 from sourcepulse.brokers.file.tables import LogFile, opened
+from sourcepulse.brokers.file.upkeep import scrub
+from sourcepulse.errors import BrokerError
 from sourcepulse.events.topics import KEY_MAX_BYTES
 from sourcepulse.wake.send import send_wake
 
@@ -96,7 +99,8 @@ class LocalPublisher:
                     keep_bytes=self._keep_bytes,
                     keep_seconds=self._keep_seconds,
                 )
-                if not 0 <= now - db.execute("SELECT swept_at FROM log").fetchone()[0] < SWEEP_SECONDS:
+                swept_at, must_scrub = db.execute("SELECT swept_at, scrub FROM log").fetchone()
+                if not 0 <= now - swept_at < SWEEP_SECONDS:
                     sweep(db, self._path, now)
                 consumers = db.execute("SELECT queue, token FROM consumers").fetchall()
             for token in {token for queue, token in consumers if queue in queues}:
@@ -106,6 +110,10 @@ class LocalPublisher:
                 for message, bound in zip(self._batch, routed, strict=True)
             ]
             self._batch = []
+            if must_scrub:
+                # The batch is stored, and a later one tries again.
+                with suppress(BrokerError):
+                    scrub(log)
         return settled
 
     def abandon(self) -> None:

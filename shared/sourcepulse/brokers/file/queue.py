@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from sourcepulse.brokers import SubscriptionSpec
-from sourcepulse.brokers.file.log import Reach, release_dead
+from sourcepulse.brokers.file.log import release_dead
+from sourcepulse.brokers.file.routes import Reach
 from sourcepulse.brokers.file.tables import log_end, text_of
 from sourcepulse.errors import SubscriptionError
 from sourcepulse.events.safe_text import ascii_line
@@ -189,6 +190,14 @@ def _lease_new(
             (position, taken, lost, now, queue),
         )
     return leased
+
+
+def load_again(db: sqlite3.Connection, leased: Iterable[Leased]) -> list[Leased]:
+    """Return leased messages as the log has them now, without those that were trimmed, which counts them as lost."""
+    is_kept = "SELECT 1 FROM messages WHERE position = ?"
+    return [
+        _load(db, item.position, item.deliveries) for item in leased if db.execute(is_kept, (item.position,)).fetchone()
+    ]
 
 
 def _load(db: sqlite3.Connection, position: int, deliveries: int) -> Leased:

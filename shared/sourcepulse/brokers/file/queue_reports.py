@@ -11,7 +11,7 @@ from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers.file.admin import queue_statistics_of
-from sourcepulse.brokers.file.log import Reach
+from sourcepulse.brokers.file.routes import Reach
 from sourcepulse.brokers.file.tables import LogFile, text_of
 from sourcepulse.brokers.queues import QueueReport
 from sourcepulse.errors import NothingThereError
@@ -61,6 +61,7 @@ class LocalQueues:
             limit_bytes=None,
             oldest_at=_oldest_at(db, queue, excess),
             dropped=found.lost + excess,
+            withdrawn=found.withdrawn,
             dead=found.dead,
             last_consumer_at=found.last_used,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
-from sourcepulse.brokers.file.envelopes import Envelope, attributes_of, bytes_of, hash_of, read_envelope
+from sourcepulse.brokers.file.envelopes import WITHDRAWN, Envelope, attributes_of, bytes_of, hash_of, read_envelope
 from sourcepulse.brokers.file.tables import LogFile, log_end, text_of
 from sourcepulse.errors import BrokerUnavailableError
 
@@ -256,7 +256,7 @@ def _row(
     else:
         id_, type_, subject, flag = others
         envelope = Envelope(source, text_of(id_), text_of(type_), None if subject is None else text_of(subject))
-        withdrawn = bool(flag)
+        withdrawn = flag == WITHDRAWN
     return Row(
         position, at, text_of(key), envelope.type, envelope.source, envelope.subject, envelope.id,
         text_of(content_type), raw, withdrawn,

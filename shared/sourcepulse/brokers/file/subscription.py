@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from sourcepulse.brokers import Delivery, SubscriptionSpec
 from sourcepulse.brokers.file.dead_consumers import Owner, ear_path, is_alive, remove_files, remove_orphans
-from sourcepulse.brokers.file.log import Reach, forget_consumer, release_dead, remove_queue, sweep
+from sourcepulse.brokers.file.log import forget_consumer, release_dead, remove_queue, sweep
 from sourcepulse.brokers.file.publisher import LocalPublisher
-from sourcepulse.brokers.file.queue import Leased, bury, declare, first_waiting, lease
+from sourcepulse.brokers.file.queue import Leased, bury, declare, first_waiting, lease, load_again
+from sourcepulse.brokers.file.routes import Reach
 from sourcepulse.brokers.file.tables import LogFile, opened
 from sourcepulse.errors import BrokerError, BrokerUnavailableError, SubscriptionError
 from sourcepulse.events.topics import check_pattern
@@ -125,6 +126,9 @@ class LocalSubscription:
             if now >= deadline:
                 return None
             self._pause(deadline - now)
+        self._forget_withdrawn(log)
+        if not self._ready:
+            return None
         item = self._ready.popleft()
         self._out.add(item.position)
         self._busy_at = time.monotonic()
@@ -204,10 +208,21 @@ class LocalSubscription:
         self._acknowledged: list[int] = []
         self._reach: Reach | None = None
         self._scanned = 0
-        self._data_version = -1
+        self._data_version = self._checked_version = self._withdrawals = -1
         self._committed_at = 0.0
         self._probed_at = 0.0
         self._touched_at = self._busy_at = time.monotonic()
+
+    def _forget_withdrawn(self, log: LogFile) -> None:
+        """Read again what was leased before something was withdrawn; what was trimmed meanwhile cannot be checked."""
+        version = log.data_version()
+        if version == self._checked_version:
+            return
+        with log.read() as db:
+            (withdrawals,) = db.execute("SELECT withdrawals FROM log").fetchone()
+            if withdrawals != self._withdrawals:
+                self._ready = deque(load_again(db, self._ready))
+        self._checked_version, self._withdrawals = version, withdrawals
 
     def _listen(self) -> None:
         if self._ear is not None and self._ear.open():

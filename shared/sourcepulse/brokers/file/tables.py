@@ -108,8 +108,10 @@ CREATE TABLE envelopes (
 );
 CREATE INDEX envelopes_ident ON envelopes (ident) WHERE ident IS NOT NULL;
 CREATE INDEX envelopes_about ON envelopes (about) WHERE about IS NOT NULL;
-CREATE INDEX envelopes_withdrawn ON envelopes (ident) WHERE withdrawn = 1;
-CREATE TABLE mentions (about INTEGER NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (about, position)) WITHOUT ROWID;
+CREATE INDEX envelopes_withdrawn ON envelopes (ident) WHERE withdrawn > 0;
+CREATE INDEX envelopes_nameless ON envelopes (position) WHERE ident IS NULL;
+CREATE TABLE mentions (position INTEGER NOT NULL, about INTEGER NOT NULL, PRIMARY KEY (position, about)) WITHOUT ROWID;
+CREATE INDEX mentions_about ON mentions (about);
 CREATE TABLE withdrawals (
     caused_by INTEGER NOT NULL, position INTEGER NOT NULL, source TEXT NOT NULL, id TEXT NOT NULL,
     PRIMARY KEY (caused_by, position)
@@ -161,6 +163,7 @@ class LogFile:
         self.close = self._file.close
         self.problems = self._file.problems
         self.data_version = self._file.data_version
+        self.exclusive = self._file.exclusive
         self._identity = self._on_disk()
         self._renew_token()
 

@@ -24,7 +24,8 @@ from sourcepulse.events.safe_text import plain
 HELP = "list the queues of a broker with owner, depth, limit and what they lost"
 
 _HEADER = (
-    "NAME", "OWNER", "DEPTH", "LIMIT", "FULL", "OLDEST", "DROPPED", "DEAD", "CONSUMERS", "LAST CONSUMER", "PATTERNS",
+    "NAME", "OWNER", "DEPTH", "LIMIT", "FULL", "OLDEST", "DROPPED", "WITHDRAWN", "DEAD", "CONSUMERS", "LAST CONSUMER",
+    "PATTERNS",
 )  # fmt: skip
 _UNKNOWN = "?"
 _NONE = "-"
@@ -101,6 +102,7 @@ def _as_json(report: QueueReport) -> dict[str, Any]:
         "limit_bytes": report.limit_bytes,
         "oldest_at": _moment(report.oldest_at),
         "dropped": report.dropped,
+        "withdrawn": report.withdrawn,
         "dead": report.dead,
         "last_consumer_at": _moment(report.last_consumer_at),
     }
@@ -117,6 +119,7 @@ def _line(report: QueueReport, now: float) -> tuple[str, ...]:
         _NONE if filled is None else f"{filled:.0%}",
         _ago(report.oldest_at, now, _UNKNOWN if report.depth else _NONE),
         _dropped(report),
+        _figure(report.withdrawn, _NONE),
         _figure(report.dead, _UNKNOWN),
         str(report.consumers),
         consumed,

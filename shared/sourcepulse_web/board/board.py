@@ -4,53 +4,139 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sourcepulse_web.board import configured
-from sourcepulse_web.board.documents import NOTHING_SEEN, BoardDoc, BoardUpdate, Seen, TreeDoc
+from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
+from sourcepulse_web.board.documents import BoardDoc, BoardUpdate, Seen, TreeDoc
+from sourcepulse_web.board.draw.aliases import Aliases
+from sourcepulse_web.board.draw.canvas import Canvas
+from sourcepulse_web.board.draw.push_facts import FactsCache
+from sourcepulse_web.board.draw.seen import seen_of
+from sourcepulse_web.board.draw.story import stories_of
+from sourcepulse_web.board.keeper import Keeper
+from sourcepulse_web.board.reduce.marks import end_rank, rank_of
+from sourcepulse_web.board.store import Store
 from sourcepulse_web.board.story_documents import StoryDoc
+from sourcepulse_web.settings import TreeSettings
+
+#: Pushes in one document at most, and in an update: who was away for longer loads the page again.
+PUSHES_MAX = 200
 
 
 class Board:
-    """Reduces rows of the log to `board_*` tables of the same file; one thread."""
+    """Reduces the log to `board_*` tables of the same file, and draws documents of them; in one thread.
+
+    It reads the log itself, from where it or another gateway stopped. `rebuild` makes the tables from the log again.
+
+        board = Board(Path("/var/lib/sourcepulse-web/log.db"), lambda: settings.trees, time.time)
+        for tree in board.trees():
+            print(tree["name"], tree["state"], [failure["test"] for failure in tree["failing"]])
+    """
 
     def __init__(
-        self, path: Path, trees: Callable[[], Mapping[str, configured.Tree]], clock: Callable[[], float]
+        self,
+        path: Path,
+        trees: Callable[[], Mapping[str, TreeSettings]],
+        clock: Callable[[], float],
+        *,
+        exchange: str = DEFAULT_EXCHANGE,
     ) -> None:
-        self._path = path
-        self._trees = trees
+        self._keeper = Keeper(path, exchange)
+        self._configured = trees
         self._clock = clock
+        self._cache = FactsCache()
+        self._keeper.catch_up()
 
-    def apply(self, rows: Sequence[Any]) -> None:
-        """Reduce rows, in one transaction; rows that were reduced already are ignored."""
-        raise NotImplementedError
+    def apply(self, rows: Sequence[object]) -> None:
+        """Reduce what was appended; `rows` say that there is something, what they are is read from the log."""
+        if rows:
+            self._keeper.catch_up()
 
     def rebuild(self) -> None:
         """Make the tables again from what the log has; states of trees and places older than the log are kept."""
-        raise NotImplementedError
+        self._keeper.rebuild()
+        self._cache.clear()
 
     def trees(self) -> list[TreeDoc]:
         """Return all trees by name."""
-        raise NotImplementedError
+        with self._keeper.reading() as store:
+            aliases = Aliases(self._configured(), store.all("trees"))
+            found = [self._canvas(store, repo, aliases).tree() for repo in aliases.repos]
+        return sorted(found, key=lambda tree: (tree["name"], tree["repo"]))
 
     def page(self, repo: str, *, limit: int = 50, before: int | None = None) -> BoardDoc | None:
-        """Return the newest pushes, or those before the push `before`; None for a tree that nothing is known of."""
-        raise NotImplementedError
+        """Return the newest pushes, or those before the push `before`; None for a tree of which nothing is known."""
+        limit = max(1, min(limit, PUSHES_MAX))
+        with self._keeper.reading() as store:
+            aliases = Aliases(self._configured(), store.all("trees"))
+            if repo not in aliases.repos:
+                return None
+            canvas = self._canvas(store, repo, aliases)
+            edge = store.get("pushes", str(before)) if before is not None else None
+            history = canvas.history(edge["rank"] if edge else None, limit)
+            drawer = canvas.drawer(history)
+            shown = range(min(limit, len(history.pushes)))
+            pushes = drawer.documents(shown)
+            since = self._keeper.since()
+            return BoardDoc(
+                tree=canvas.tree(),
+                places=canvas.places.documents(),
+                pushes=pushes,
+                since=None if since is None else _time(since),
+                total=store.count("pushes", "rank", rank_of(repo, 0, 0), end_rank(repo)),
+                older=pushes[-1]["id"] if len(history.pushes) > len(shown) else None,
+                position=store.position(),
+            )
 
     def changed(self, repo: str, after: int, until: int) -> BoardUpdate | None:
         """Return what positions in (after, until] changed, or None if nothing."""
-        raise NotImplementedError
+        with self._keeper.reading() as store:
+            ids = store.changed(repo, after, until)
+            tree = store.get("trees", repo)
+            if not ids and not (tree and after < tree["changed"] <= until):
+                return None
+            canvas = self._canvas(store, repo, Aliases(self._configured(), store.all("trees")))
+            known = {push.push["position"]: index for index, push in enumerate(canvas.newest.pushes)}
+            history = canvas.newest
+            if ids and any(known.get(push, len(known)) >= canvas.shown for push in ids):
+                history = canvas.history(None, PUSHES_MAX)
+                known = {push.push["position"]: index for index, push in enumerate(history.pushes[:PUSHES_MAX])}
+            indices = sorted(known[push] for push in ids if push in known)
+            return BoardUpdate(
+                tree=canvas.tree(),
+                places=canvas.places.documents(),
+                pushes=canvas.drawer(history).documents(indices),
+                position=min(until, store.position()),
+            )
+
+    def frames(self, name: str, after: int, until: int) -> list[bytes]:
+        """Return the update of a tree as a channel of the stream sends it: one line of JSON, or nothing."""
+        update = self.changed(name, after, until)
+        return [] if update is None else [json.dumps(update, separators=(",", ":")).encode()]
 
     def story(self, prefix: str) -> list[StoryDoc]:
         """Return a story for each push of each changeset that begins so, newest first."""
-        raise NotImplementedError
+        with self._keeper.reading() as store:
+            aliases = Aliases(self._configured(), store.all("trees"))
+            return stories_of(store, prefix, lambda repo: self._canvas(store, repo, aliases))
 
     def seen(self, event: Mapping[str, Any]) -> Seen:
         """Return what the board knows of an event, as decoded JSON."""
-        del event
-        return NOTHING_SEEN
+        with self._keeper.reading() as store:
+            aliases = Aliases(self._configured(), store.all("trees"))
+            return seen_of(store, event, aliases, lambda repo: self._canvas(store, repo, aliases))
 
     def close(self) -> None:
         """Close the file."""
+        self._keeper.close()
+
+    def _canvas(self, store: Store, repo: str, aliases: Aliases) -> Canvas:
+        return Canvas(store, self._cache, repo, self._clock(), aliases)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

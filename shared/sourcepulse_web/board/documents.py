@@ -244,15 +244,11 @@ class BoardDoc(TypedDict):
 
 
 class BoardUpdate(TypedDict):
-    """What changed: the tree, and each push that a position in (after, until] changed, newest first, whole.
-
-    `gone` are pushes that the log trimmed.
-    """
+    """What changed: the tree, and each push that a position in (after, until] changed, newest first, whole."""
 
     tree: TreeDoc
     places: list[PlaceLineDoc]
     pushes: list[PushDoc]
-    gone: list[int]
     position: int
 
 

@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Rows of the board in a SQLite connection; the caller holds the transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from sourcepulse_web.board.tables import TABLES
+
+Row = dict[str, Any]
+
+
+class Put(NamedTuple):
+    """Write a row, in place of one with the same key."""
+
+    table: str
+    key: str
+    row: Row
+
+
+class Delete(NamedTuple):
+    """Remove a row; the board may not have it."""
+
+    table: str
+    key: str
+
+
+Change = Put | Delete
+
+
+class View(Protocol):
+    """What the reducer may read: rows as they were before the event."""
+
+    def get(self, table: str, key: str) -> Row | None: ...
+    def find(self, table: str, column: str, value: str | int) -> list[Row]: ...
+    def between(
+        self, table: str, column: str, low: str, high: str, limit: int, *, descending: bool = False
+    ) -> list[Row]: ...
+
+
+class Store:
+    """Reads and writes rows; table and column names are those of `tables.py`."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._get = {table: f"SELECT body FROM board_{table} WHERE key = ?" for table in TABLES}  # noqa: S608
+        self._put = {
+            table: f"INSERT OR REPLACE INTO board_{table} VALUES (?, {'?, ' * len(columns)}?)"  # noqa: S608
+            for table, columns in TABLES.items()
+        }
+
+    def get(self, table: str, key: str) -> Row | None:
+        found = self._db.execute(self._get[table], (key,)).fetchone()
+        return _row(found[0]) if found else None
+
+    def find(self, table: str, column: str, value: str | int) -> list[Row]:
+        """Return the rows with a value in a column, by key."""
+        query = f"SELECT body FROM board_{table} WHERE {column} = ? ORDER BY key"  # noqa: S608
+        return [_row(body) for (body,) in self._db.execute(query, (value,))]
+
+    def find_any(self, table: str, column: str, values: Iterable[str | int]) -> list[Row]:
+        """Return the rows with one of the values in a column, by column and key."""
+        query = (
+            f"SELECT body FROM board_{table} WHERE {column} IN (SELECT value FROM json_each(?)) "  # noqa: S608
+            f"ORDER BY {column}, key"
+        )
+        return [_row(body) for (body,) in self._db.execute(query, (json.dumps(list(values)),))]
+
+    def between(
+        self, table: str, column: str, low: str, high: str, limit: int, *, descending: bool = False
+    ) -> list[Row]:
+        """Return the first rows whose column is above `low` and below `high`, in its order."""
+        order = "DESC" if descending else "ASC"
+        query = (
+            f"SELECT body FROM board_{table} WHERE {column} > ? AND {column} < ? "  # noqa: S608
+            f"ORDER BY {column} {order} LIMIT ?"
+        )
+        return [_row(body) for (body,) in self._db.execute(query, (low, high, limit))]
+
+    def of_pushes(self, table: str, pushes: Sequence[int]) -> Iterator[tuple[int, str, Row]]:
+        """Yield a push, one of its nodes, and a row whose revision has the same first digits."""
+        query = (
+            f"SELECT n.position, n.node, b.body FROM board_nodes n JOIN board_{table} b ON b.short = n.short "  # noqa: S608
+            "WHERE n.position IN (SELECT value FROM json_each(?))"
+        )
+        for position, node, body in self._db.execute(query, (json.dumps(pushes),)):
+            yield position, node, _row(body)
+
+    def position(self) -> int:
+        """Return the position up to which all is reduced."""
+        return int(self._db.execute("SELECT value FROM board_state WHERE name = 'position'").fetchone()[0])
+
+    def nodes_from(self, prefix: str, limit: int) -> list[Row]:
+        """Return the changesets of pushes whose node begins so, newest push first."""
+        query = "SELECT body FROM board_nodes WHERE node >= ? AND node < ? ORDER BY position DESC LIMIT ?"
+        return [_row(body) for (body,) in self._db.execute(query, (prefix, f"{prefix}g", limit))]
+
+    def repos_with(self, short: str) -> set[str]:
+        """Return the repositories that have a changeset."""
+        return {repo for (repo,) in self._db.execute("SELECT repo FROM board_nodes WHERE short = ?", (short,))}
+
+    def changed(self, repo: str, after: int, until: int) -> list[int]:
+        """Return the pushes of a repository that were changed by positions in (after, until]."""
+        query = "SELECT push FROM board_marks WHERE changed > ? AND changed <= ? AND repo = ? ORDER BY push"
+        return [push for (push,) in self._db.execute(query, (after, until, repo))]
+
+    def all(self, table: str) -> list[Row]:
+        """Return all rows by key; of tables that stay small."""
+        return [_row(body) for (body,) in self._db.execute(f"SELECT body FROM board_{table} ORDER BY key")]  # noqa: S608
+
+    def count(self, table: str, column: str, low: str, high: str) -> int:
+        """Return how many rows have a column above `low` and below `high`."""
+        query = f"SELECT count(*) FROM board_{table} WHERE {column} > ? AND {column} < ?"  # noqa: S608
+        return int(self._db.execute(query, (low, high)).fetchone()[0])
+
+    def write(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, Put):
+                values = [change.row[column] for column in TABLES[change.table]]
+                body = json.dumps(change.row, separators=(",", ":"))
+                self._db.execute(self._put[change.table], (change.key, *values, body))
+            else:
+                self._db.execute(f"DELETE FROM board_{change.table} WHERE key = ?", (change.key,))  # noqa: S608
+
+    def clear(self, table: str) -> None:
+        self._db.execute(f"DELETE FROM board_{table}")  # noqa: S608
+
+
+def _row(body: str) -> Row:
+    row: Row = json.loads(body)
+    return row

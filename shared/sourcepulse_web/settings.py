@@ -85,13 +85,13 @@ def web_settings(
 ) -> WebSettings:
     """Return the settings of the two tables; `options` that are not None win. ConfigError names what is wrong."""
     where = "[web]"
-    _check_keys(web, _WEB_KEYS, where)
+    _check_keys(web, WEB_KEYS, where)
     values: dict[str, Any] = {}
-    for key, check in _WEB_KEYS.items():
+    for key, check in WEB_KEYS.items():
         if key in web:
             values[key] = check(web[key], f"{key} in {where}")
     values |= {
-        key: _WEB_KEYS[key](value, f"--{key.replace('_', '-')}") for key, value in options.items() if value is not None
+        key: WEB_KEYS[key](value, f"--{key.replace('_', '-')}") for key, value in options.items() if value is not None
     }
     if "keep_hours" in values:
         values["keep_s"] = values.pop("keep_hours") * 3600
@@ -108,11 +108,11 @@ def _tree(name: str, table: Any) -> TreeSettings:
     where = f"[trees.{name}]"
     if not isinstance(table, dict):
         raise ConfigError(f"{name} in [trees] must be a table: write {where}, and its keys below")
-    _check_keys(table, _TREE_KEYS, where)
+    _check_keys(table, TREE_KEYS, where)
     if "repository" not in table:
         raise ConfigError(f"{where} lacks its repository, as in the events of its pushes: 'integration/inbound'")
     return TreeSettings(
-        name=name, **{key: check(table[key], f"{key} in {where}") for key, check in _TREE_KEYS.items() if key in table}
+        name=name, **{key: check(table[key], f"{key} in {where}") for key, check in TREE_KEYS.items() if key in table}
     )
 
 
@@ -234,7 +234,8 @@ def _listen(value: Any, where: str) -> str:
 
 
 _Check = Callable[[Any, str], Any]
-_WEB_KEYS: dict[str, _Check] = {
+#: Each key with what checks it.
+WEB_KEYS: dict[str, _Check] = {
     "listen": _listen,
     "log": _path,
     "queue": _text,
@@ -244,7 +245,7 @@ _WEB_KEYS: dict[str, _Check] = {
     "clients_max": _whole(1, CLIENTS_HIGHEST),
     "access_log": _yes,
 }
-_TREE_KEYS: dict[str, _Check] = {
+TREE_KEYS: dict[str, _Check] = {
     "repository": _repository,
     "repository_urls": _urls,
     "hg_web": _url,

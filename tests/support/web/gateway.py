@@ -53,7 +53,7 @@ class Gateway:
     """One gateway in a folder of its own; over the embedded log `log.db` there, unless `broker` names another.
 
     `configuration` is text of a configuration file (`[web]`, `[trees.NAME]`), which may be changed while it runs; with
-    `broker=""` it names the broker.
+    `broker=""` it names the broker; with `broker="file:"` it names one that is a log.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Gateway:
         self.configuration.write_text(configuration, encoding="utf-8")
         self._errors = folder / "gateway.log"
         place = ["--log", str(self.log), *(["--broker", broker] if broker else [])]
-        if broker is None:
-            place = ["--broker", f"file://{self.log}"]
+        if broker in (None, "file:"):
+            place = ["--broker", f"file://{self.log}"] if broker is None else []
         self._command = [sys.executable, "-m", "sourcepulse.cli", "web", *place]
         self._command += ["--config", str(self.configuration), "--listen", f"127.0.0.1:{self.port}", *options]
         self._process: subprocess.Popen[bytes] | None = None

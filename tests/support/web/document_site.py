@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse_web.board.documents import BoardDoc, TreeDoc
+from sourcepulse_web.board.story_documents import StoryDoc
 
 START_LIMIT_SECONDS = 60.0
 POLL_SECONDS = 0.02
@@ -40,10 +41,12 @@ class DocumentSite:
             time.sleep(POLL_SECONDS)
         self.origin = f"http://127.0.0.1:{self._port.read_text()}"
 
-    def write(self, boards: Sequence[BoardDoc], trees: Sequence[TreeDoc] = ()) -> None:
-        """Serve these boards, and on /trees their trees and `trees`."""
+    def write(
+        self, boards: Sequence[BoardDoc], trees: Sequence[TreeDoc] = (), stories: Sequence[StoryDoc] = ()
+    ) -> None:
+        """Serve these boards, on /trees their trees and `trees`, and the stories of changes."""
         ahead = self.documents.with_suffix(".ahead")
-        ahead.write_text(json.dumps({"boards": boards, "trees": trees}))
+        ahead.write_text(json.dumps({"boards": boards, "trees": trees, "stories": stories}))
         ahead.replace(self.documents)
 
     def url(self, path: str) -> str:
@@ -69,6 +72,9 @@ class _Documents:
         read = self._read()
         own = [each["tree"] for each in read["boards"]]
         return [*own, *(each for each in read["trees"] if each["repo"] not in [tree["repo"] for tree in own])]
+
+    def story(self, prefix: str) -> list[Any]:
+        return [each for each in self._read()["stories"] if each["node"].startswith(prefix)]
 
     def page(self, repo: str, *, limit: int = 50, before: int | None = None) -> Any:
         found = next((each for each in self._read()["boards"] if each["tree"]["repo"] == repo), None)

@@ -84,6 +84,11 @@ class LogReader:
         self._token = ""
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    @property
     def token(self) -> str:
         """The name of this log, hexadecimal, to which its positions belong.
 

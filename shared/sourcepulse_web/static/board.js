@@ -78,6 +78,7 @@ export function insert(documents, anchored) {
 }
 
 function drawSlot() {
+  if ("before" in list.dataset) return;
   const count = waiting.size, text = count ? `↑ ${many(count, "newer push", "newer pushes")}` : `↑ ${many(held.size, "push", "pushes")} changed`;
   if (!count && !held.size) {
     slot.textContent = word === "broken" ? `stopped at ${stopped}` : idle;

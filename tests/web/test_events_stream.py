@@ -7,16 +7,14 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.events.wire import encode
 from support.web.rows import push
 from support.web.stream_server import AWAY_NAME, ORIGIN
-from support.web.streams import StreamClient, StreamServer, serving
+from support.web.streams import StreamServer, serving
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +23,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
         yield server
 
 
-def _numbers(client: StreamClient) -> list[int]:
-    return [message["data"]["number"] for message in client.messages]
-
-
-def _end(server: StreamServer) -> str:
-    with closing(LogReader(server.log, "sourcepulse")) as reader:
-        return f"{reader.token}.{reader.bounds().end}"
-
-
 def test_a_stream_begins_now_with_hello_and_sends_the_very_bytes_of_events(server: StreamServer) -> None:
     server.append(push(1))
     client = server.listen().until(lambda client: client.named("hello"))
-    place = _end(server)
+    place = server.place
     (hello,) = client.named("hello")
     assert f"{hello['token']}.{hello['position']}" == place == client.parser.last_event_id
     assert hello["end"] == hello["position"]
@@ -46,7 +35,7 @@ def test_a_stream_begins_now_with_hello_and_sends_the_very_bytes_of_events(serve
     server.append(push(2), push(3))
     client.until(lambda client: len(client.messages) == 2)
     assert [event.data.encode() for event in client.events[1:]] == [encode(push(2)), encode(push(3))]
-    assert client.parser.last_event_id == _end(server)
+    assert client.parser.last_event_id == server.place
 
 
 def test_the_head_keeps_caches_and_proxies_out(server: StreamServer) -> None:
@@ -66,7 +55,7 @@ def test_each_client_gets_what_passes_its_filter(server: StreamServer) -> None:
     server.append(push(4, repo="a"), push(5, repo="b"), push(6, repo="c"))
     here.until(lambda client: len(client.messages) == 2)
     there.until(lambda client: len(client.messages) == 2)
-    assert (_numbers(here), _numbers(there), _numbers(nobody)) == ([4, 5], [5, 6], [])
+    assert (here.numbers, there.numbers, nobody.numbers) == ([4, 5], [5, 6], [])
 
 
 def test_a_client_of_http_1_0_gets_bytes_without_chunks(server: StreamServer) -> None:
@@ -74,7 +63,7 @@ def test_a_client_of_http_1_0_gets_bytes_without_chunks(server: StreamServer) ->
     assert not client.is_chunked
     client.until(lambda client: client.named("hello"))
     server.append(push(7))
-    assert _numbers(client.until(lambda client: client.messages)) == [7]
+    assert client.until(lambda client: client.messages).numbers == [7]
 
 
 def test_a_view_has_named_frames_in_place_of_events(server: StreamServer) -> None:
@@ -96,7 +85,7 @@ def test_pages_hear_at_once_that_all_is_well_because_no_script_hears_a_keep_aliv
 
 
 def test_a_channel_sends_what_changed_and_no_events_unless_asked_for(server: StreamServer) -> None:
-    since = _end(server)
+    since = server.place
     server.append(push(10, repo="tree"), push(11, repo="tree"))
     only = server.listen([("board", "hg.push.tree"), ("board", "hg.push.other"), ("since", since)])
     both = server.listen([("board", "hg.push.tree"), ("topic", "hg.push.tree"), ("since", since)])
@@ -111,11 +100,11 @@ def test_a_channel_sends_what_changed_and_no_events_unless_asked_for(server: Str
     assert only.named("board")[0]["count"] == 2
     assert only.messages == []
     both.until(lambda client: len(client.messages) == 3 and len(client.named("board")) == 2)
-    assert only.parser.last_event_id == _end(server)
+    assert only.parser.last_event_id == server.place
 
 
 def test_lines_of_json_have_the_same_data_and_an_id_to_resume_by(server: StreamServer) -> None:
-    since = _end(server)
+    since = server.place
     server.append(push(14))
     for query, header in (("&format=ndjson", "text/html"), ("", "application/x-ndjson")):
         asked = urllib.request.Request(
@@ -126,7 +115,7 @@ def test_lines_of_json_have_the_same_data_and_an_id_to_resume_by(server: StreamS
             hello, event = json.loads(answer.readline()), json.loads(answer.readline())
         assert hello["hello"]["token"] == since.partition(".")[0]
         assert hello["id"] == since
-        assert event == {"id": _end(server), "event": json.loads(encode(push(14)))}
+        assert event == {"id": server.place, "event": json.loads(encode(push(14)))}
 
 
 def test_a_page_of_another_site_reads_the_stream_only_if_its_origin_is_listed(server: StreamServer) -> None:
@@ -147,7 +136,7 @@ def test_a_page_of_another_site_reads_the_stream_only_if_its_origin_is_listed(se
 
 def test_where_the_broker_is_away_a_client_gets_what_is_kept_and_then_bye(server: StreamServer) -> None:
     away = server.log.parent / AWAY_NAME
-    since = _end(server)
+    since = server.place
     server.append(push(15))
     away.touch()
     try:
@@ -158,7 +147,7 @@ def test_where_the_broker_is_away_a_client_gets_what_is_kept_and_then_bye(server
     (bye,) = client.named("bye")
     assert bye["reason"] == "broker-away"
     assert client.parser.retry_ms == bye["retry_ms"] >= 2_000
-    assert client.parser.last_event_id == _end(server)
+    assert client.parser.last_event_id == server.place
 
 
 def test_at_the_end_of_the_gateway_every_client_gets_the_last_event_and_bye(tmp_path: Path) -> None:

@@ -63,12 +63,12 @@ class Events(Resource):
         if refusal is None and hub.clients >= self._services.settings().clients_max:
             refusal = OVERLOAD
         if refusal is not None:
-            return hub.bye(framing, refusal)
+            return _close(request, hub.bye(framing, refusal))
         try:
             self._begin(request, hub, asked)
         except SourcePulseError as error:
             hub.fail(error)
-            return hub.bye(framing, LOG_UNREADABLE)
+            return _close(request, hub.bye(framing, LOG_UNREADABLE))
         return NOT_DONE_YET
 
     def _begin(self, request: Request, hub: Hub, asked: Asked) -> None:
@@ -90,6 +90,16 @@ class Events(Resource):
             hub.counts[start.reset["reason"]] += 1
             first += framing.named(RESET, place, as_json(start.reset))
         hub.add(request, Client(asked.subscription, start.position, start.side), first)
+
+
+def _close(request: Request, last: bytes) -> int:
+    """Answer with these frames alone."""
+    channel = request.channel
+    request.setHeader(b"connection", b"close")
+    request.write(last)
+    request.finish()
+    channel.loseConnection()
+    return NOT_DONE_YET
 
 
 def resource(services: Services) -> Events:

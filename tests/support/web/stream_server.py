@@ -25,9 +25,11 @@ from sourcepulse_web.process.gateway import allow_connections
 from sourcepulse_web.server.site import GatewaySite
 from sourcepulse_web.services import Services
 from sourcepulse_web.settings import WebSettings
+from sourcepulse_web.stream.clients import members
 from sourcepulse_web.stream.frames import as_json
 from sourcepulse_web.stream.hub import Hub
 
+KEEP_ALIVE_SECONDS = 2
 ORIGIN = "https://tree.example.org"
 #: While this file is beside the log, the broker is away.
 AWAY_NAME = "away"
@@ -51,6 +53,8 @@ def look(row: Row) -> bytes | None:
 
 def main(log_path: Path, port: int, clients_max: int) -> None:
     """Serve until the input ends."""
+    # A test cannot wait for the usual 15 s.
+    members.KEEP_ALIVE_SECONDS = KEEP_ALIVE_SECONDS
     reactor: Any = the_reactor
     LogFile(log_path).close()
     log = LogReader(log_path, DEFAULT_EXCHANGE)

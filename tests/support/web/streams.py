@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.events.event import Event
 from support.web.event_source import EventSourceParser, MessageEvent
-from support.web.gateway import Answer, publish
+from support.web.gateway import EXCHANGE, Answer, publish
 
 LIMIT_SECONDS = 30.0
 READ_BYTES = 1 << 16
@@ -57,6 +58,12 @@ class StreamServer:
             connection.request(method, path, headers=headers or {})
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
+
+    @property
+    def place(self) -> str:
+        """The id of the end of the log."""
+        with closing(LogReader(self.log, EXCHANGE)) as reader:
+            return f"{reader.token}.{reader.bounds().end}"
 
     def listen(self, query: Query = (), **options: Any) -> StreamClient:
         """Open a stream."""
@@ -123,6 +130,11 @@ class StreamClient:
         return int(self.head.split()[1])
 
     @property
+    def numbers(self) -> list[int]:
+        """The numbers of the pushes that `onmessage` got."""
+        return [message["data"]["number"] for message in self.messages]
+
+    @property
     def messages(self) -> list[Any]:
         """What `onmessage` got, decoded."""
         return [json.loads(event.data) for event in self.events if event.type == "message"]
@@ -135,21 +147,23 @@ class StreamClient:
         """Read until a condition holds, and fail if it does not in time or the stream ends before."""
         deadline = time.monotonic() + LIMIT_SECONDS
         while not holds(self):
-            assert not self.ended, f"the stream ended: {self.events[-3:]}"
-            assert time.monotonic() < deadline, f"it does not come: {len(self.events)} events, {self.events[-3:]}"
+            assert not self.ended, f"the stream ended: {[event.type for event in self.events]}"
+            assert time.monotonic() < deadline, f"it does not come: {[event.type for event in self.events]}"
             self.read()
         return self
 
     def to_the_end(self) -> StreamClient:
         """Read until the gateway closes."""
+        deadline = time.monotonic() + LIMIT_SECONDS
         while not self.ended:
+            assert time.monotonic() < deadline, f"it does not end: {[event.type for event in self.events]}"
             self.read()
         return self
 
-    def read(self) -> None:
+    def read(self, max_bytes: int = READ_BYTES) -> None:
         """Read what is there, or wait for the next bytes."""
         try:
-            data = self._socket.recv(READ_BYTES)
+            data = self._socket.recv(max_bytes)
         except ConnectionResetError:
             data = b""
         if not data:

@@ -80,7 +80,7 @@ def test_pages_hear_at_once_that_all_is_well_because_no_script_hears_a_keep_aliv
         page.until(lambda client: client.named("alive"))
     program = server.listen().until(lambda client: client.named("hello"))
     server.append(push(40))
-    assert _numbers(program.until(lambda client: client.messages)) == [40]
+    assert program.until(lambda client: client.messages).numbers == [40]
     assert program.named("alive") == []
 
 

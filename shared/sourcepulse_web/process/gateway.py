@@ -143,6 +143,7 @@ class Gateway:
             reactor=self._reactor,
             before=[watch.apply, *([board.apply] if board is not None else [])],
             views={"rows": RowView(board.seen if board is not None else None, lambda: self.settings().trees, watch)},
+            channels={"board": board} if board is not None else {},
             away=self._away,
             alive=lambda: {"late_s": round(self.services.condition().late_s, 1), "beats": watch.beats()},
         )

@@ -4,22 +4,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sourcepulse.brokers import Message, Outcome
-from sourcepulse.brokers.file.log import KEEP_BYTES, trim
 from sourcepulse.brokers.file.publisher import LocalPublisher
 from sourcepulse.brokers.file.tables import LOCK_WAIT_SECONDS, LOG_FILE, LogFile, log_end
+from sourcepulse.brokers.file.upkeep import trim_now
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerError, SourcePulseError
 from sourcepulse.outbox.sqlite_file import SqliteFile
-
-#: How many messages one call of `trim` removes, in commits of this many each.
-TRIM_ROWS = 500
-TRIM_COMMITS = 20
 
 
 class Done(NamedTuple):
@@ -37,6 +32,7 @@ class OwnLog:
 
     def __init__(self, path: Path, exchange: str, keep_s: Callable[[], float]) -> None:
         self._path = path
+        self._url = BrokerUrl(scheme="file", path=str(path))
         self._exchange = exchange
         self._keep_s = keep_s
         self._publisher: LocalPublisher | None = None
@@ -63,17 +59,7 @@ class OwnLog:
 
     def trim(self) -> None:
         """Remove what is older than it is to be kept; a rest is removed by the next call."""
-        try:
-            file = self._read()
-            for _ in range(TRIM_COMMITS):
-                file.check_in_place()
-                with file.write() as db:
-                    gone = trim(db, TRIM_ROWS, time.time(), keep_bytes=KEEP_BYTES, keep_seconds=self._keep_s())
-                if gone < TRIM_ROWS:
-                    return
-        except SourcePulseError:
-            self.close()
-            raise
+        trim_now(self._url, keep_seconds=self._keep_s())
 
     def close(self) -> None:
         """Close the file; a later call opens it again."""
@@ -86,8 +72,7 @@ class OwnLog:
 
     def _opened(self) -> LocalPublisher:
         if self._publisher is None:
-            url = BrokerUrl(scheme="file", path=str(self._path))
-            publisher = LocalPublisher(url, exchange=self._exchange, keep_seconds=self._keep_s(), once=True)
+            publisher = LocalPublisher(self._url, exchange=self._exchange, keep_seconds=self._keep_s(), once=True)
             publisher.open()
             self._publisher = publisher
         return self._publisher

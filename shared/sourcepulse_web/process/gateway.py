@@ -11,7 +11,6 @@ import resource
 import signal
 import time
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from twisted.internet import reactor as the_reactor
@@ -24,6 +23,7 @@ from sourcepulse.cli.common import settings as read_settings
 from sourcepulse.cli.waiting import wait_out
 from sourcepulse.errors import EXIT_INTERRUPTED, EXIT_OK
 from sourcepulse.relay.health.service_manager import ServiceManager
+from sourcepulse_web.board.board import Board
 from sourcepulse_web.bridge.bridge import Bridge
 from sourcepulse_web.bridge.own_log import OwnLog
 from sourcepulse_web.pages.live.view import RowView
@@ -34,10 +34,8 @@ from sourcepulse_web.process.listening import listen
 from sourcepulse_web.process.live_settings import LOOK_SECONDS, LiveSettings
 from sourcepulse_web.server.site import GatewaySite
 from sourcepulse_web.services import Services
+from sourcepulse_web.stream.hub import Hub
 
-#: The parts that a gateway starts where they are installed: module, class.
-HUB = ("sourcepulse_web.stream.hub", "Hub")
-BOARD = ("sourcepulse_web.board.board", "Board")
 #: How long the end of all streams, and of the bridge, may take.
 STOP_STREAMS_SECONDS = 5.0
 STOP_BRIDGE_SECONDS = 20.0
@@ -115,8 +113,7 @@ class Gateway:
         address = self._port.getHost()
         where = f"[{address.host}]" if ":" in address.host else address.host
         logger.info("serving %s at http://%s:%d/", self._path, where, address.port)
-        if self.services.hub is not None:
-            self.services.hub.start()
+        self.services.hub.start()
         if self.bridge is not None:
             self.bridge.start()
         LoopingCall(self.settings.look).start(LOOK_SECONDS)
@@ -133,24 +130,23 @@ class Gateway:
 
     def _services(self) -> Services:
         log = LogReader(self._path, self.settings().exchange)
-        board = _part(BOARD, self._path, lambda: self.settings().trees, time.time)
+        board = Board(self._path, lambda: self.settings().trees, time.time, exchange=self.settings().exchange)
         watch = Watch(time.time)
         watch.start(log)
-        hub = _part(
-            HUB,
+        hub = Hub(
             log,
             clock=time.time,
             reactor=self._reactor,
-            before=[watch.apply, *([board.apply] if board is not None else [])],
-            views={"rows": RowView(board.seen if board is not None else None, lambda: self.settings().trees, watch)},
-            channels={"board": board} if board is not None else {},
+            before=[watch.apply, board.apply],
+            views={"rows": RowView(board.seen, lambda: self.settings().trees, watch)},
+            channels={"board": board},
             away=self._away,
             alive=lambda: {"late_s": round(self.services.condition().late_s, 1), "beats": watch.beats()},
         )
         measure = Measure(
             log,
             self.bridge,
-            position=lambda: hub.position if hub is not None else log.bounds().end,
+            position=lambda: hub.position,
             problem=lambda: self.settings.problem,
             clock=time.time,
         )
@@ -168,8 +164,7 @@ class Gateway:
 
     def _appended(self) -> None:
         """Wake the streams, from the thread of the bridge."""
-        if self.services.hub is not None:
-            self._reactor.callFromThread(self.services.hub.wake)
+        self._reactor.callFromThread(self.services.hub.wake)
 
     def _away(self) -> str | None:
         state = self.bridge.state.now if self.bridge is not None else None
@@ -182,8 +177,7 @@ class Gateway:
             return
         self._manager.alive()
         problem = condition.log_problem or ("" if condition.connected else condition.reason)
-        clients = self.services.hub.clients if self.services.hub is not None else 0
-        self._manager.status(f"waiting: {problem}" if problem else f"serving {clients} streams")
+        self._manager.status(f"waiting: {problem}" if problem else f"serving {self.services.hub.clients} streams")
 
     def _end(self) -> None:
         """Send every stream its end, then end the reactor, within a limit."""
@@ -196,9 +190,6 @@ class Gateway:
                 stopped.append(True)
                 self._reactor.stop()
 
-        if self.services.hub is None:
-            stop(None)
-            return
         self._reactor.callLater(STOP_STREAMS_SECONDS, stop, None)
         self.services.hub.stop("shutdown").addBoth(stop)
 
@@ -217,14 +208,3 @@ def allow_connections(wanted: int) -> None:
                 needed,
                 allowed,
             )
-
-
-def _part(place: tuple[str, str], *args: Any, **kwargs: Any) -> Any:
-    """Return a part of the gateway, None while it is not installed."""
-    module, name = place
-    try:
-        return getattr(import_module(module), name)(*args, **kwargs)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        return None

@@ -75,9 +75,7 @@ def groups(services: Services, connections: int, errors: Mapping[str, int]) -> I
 
 def _of_streams(services: Services) -> Iterator[Group]:
     hub = services.hub
-    if hub is None:
-        return
-    counts: Mapping[str, int] = getattr(hub, "counts", {})
+    counts: Mapping[str, int] = hub.counts
     states: Mapping[str, int] = getattr(hub, "states", {"connected": hub.clients})
     yield Group("clients", "gauge", "Clients of the streams, by state.", _labelled("state", states))
     ended = {reason: number for reason, number in counts.items() if not reason.startswith(RESETS)}
@@ -91,13 +89,15 @@ def _of_log(services: Services) -> Iterator[Group]:
     try:
         bounds = services.log.bounds()
         oldest = services.log.read(bounds.oldest - 1, limit=1)
+        withdrawn = services.log.withdrawn()
     except SourcePulseError:
         # Named by /ready; without samples nothing is claimed.
         return
-    read = services.hub.position if services.hub is not None else bounds.end
-    places = {"oldest": bounds.oldest, "end": bounds.end, "read": read}
+    places = {"oldest": bounds.oldest, "end": bounds.end, "read": services.hub.position}
     yield Group("log_position", "gauge", "The oldest kept event, the last one appended, the last one read.",
                 _labelled("place", places))  # fmt: skip
+    help_ = "Events that were withdrawn because they are no longer public."
+    yield Group("withdrawn_events_total", "counter", help_, [({}, withdrawn)])
     age = max(0.0, services.clock() - oldest[0].at) if oldest else 0.0
     yield _gauge("log_oldest_age_seconds", "How long ago the oldest kept event was appended; 0 for none.", age)
 

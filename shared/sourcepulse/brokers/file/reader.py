@@ -210,6 +210,11 @@ class LogReader:
             )
             return [Withdrawal(*row) for row in rows]
 
+    def withdrawn(self) -> int:
+        """Return how many events were ever withdrawn."""
+        with self._reading() as db:
+            return 0 if db is None else int(db.execute("SELECT withdrawals FROM log").fetchone()[0])
+
     def close(self) -> None:
         """Close the log; the next call opens it again."""
         if self._log is not None:

@@ -20,7 +20,7 @@ HOLDS_SECONDS = 0.5
 class Measure:
     """Measures the condition; called in the reactor's thread.
 
-    `position` returns how far the gateway has read, `problem` why the settings of the file are not in effect.
+    `position` returns how far the gateway has read, `unread` why it cannot read on, `problem` why the settings of the file are not in effect.
     """
 
     def __init__(
@@ -29,12 +29,14 @@ class Measure:
         bridge: Bridge | None,
         *,
         position: Callable[[], int],
+        unread: Callable[[], str],
         problem: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
         self._log = log
         self._bridge = bridge
         self._position = position
+        self._unread = unread
         self._problem = problem
         self._clock = clock
         self._measured_at = -HOLDS_SECONDS
@@ -49,7 +51,7 @@ class Measure:
         return self._condition
 
     def _measure(self) -> Condition:
-        late_s, log_problem = 0.0, ""
+        late_s, log_problem = 0.0, self._unread()
         try:
             late_s = self._late_s()
         except SourcePulseError as error:

@@ -147,6 +147,7 @@ class Gateway:
             log,
             self.bridge,
             position=lambda: hub.position,
+            unread=lambda: hub.problem,
             problem=lambda: self.settings.problem,
             clock=time.time,
         )

@@ -11,6 +11,7 @@ from twisted.web.resource import Resource
 
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.relay.health.metrics import CONTENT_TYPE, quoted
+from sourcepulse_web.stream.begin import AHEAD, MALFORMED, OLDER, UNKNOWN_LOG
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Why streams end, and why requests are refused: each count begins at 0, so that an alert sees the first.
 ENDS = ("broker-away", "log-replaced", "log-unreadable", "overload", "shutdown", "slow", "stalled", "withdrawn")
-RESETS = "reset:"
+RESETS = (AHEAD, MALFORMED, OLDER, UNKNOWN_LOG)
 ERRORS = ("connections", "fault", "host", "malformed", "method", "size", "slow")
 
 Sample = tuple[Mapping[str, str], float]
@@ -76,13 +77,13 @@ def groups(services: Services, connections: int, errors: Mapping[str, int]) -> I
 def _of_streams(services: Services) -> Iterator[Group]:
     hub = services.hub
     counts: Mapping[str, int] = hub.counts
-    states: Mapping[str, int] = getattr(hub, "states", {"connected": hub.clients})
-    yield Group("clients", "gauge", "Clients of the streams, by state.", _labelled("state", states))
-    ended = {reason: number for reason, number in counts.items() if not reason.startswith(RESETS)}
+    help_ = "Clients of the streams: level with the log, or behind it."
+    yield Group("clients", "gauge", help_, _labelled("state", hub.states))
+    ended = {reason: number for reason, number in counts.items() if reason not in RESETS}
     yield _counter("streams_ended_total", "Streams that the gateway ended, by reason.", "reason", ENDS, ended)
-    resets = {reason.removeprefix(RESETS): number for reason, number in counts.items() if reason.startswith(RESETS)}
+    resets = {reason: number for reason, number in counts.items() if reason in RESETS}
     help_ = "Clients that could not resume where they were, by reason."
-    yield _counter("stream_resets_total", help_, "reason", (), resets)
+    yield _counter("stream_resets_total", help_, "reason", RESETS, resets)
 
 
 def _of_log(services: Services) -> Iterator[Group]:

@@ -98,6 +98,12 @@ class Hub:
         return len(self._members.all)
 
     @property
+    def states(self) -> dict[str, int]:
+        """How many clients have everything that was sent, and how many are behind."""
+        level = sum(len(group.live) for group in self._members.groups.values())
+        return {"level": level, "behind": self.clients - level}
+
+    @property
     def token(self) -> str:
         """The token of the log; "" while there is no log."""
         return self.writer.token

@@ -102,12 +102,16 @@ class Gateway:
         assert self._process is not None, "it does not run"
         assert self._process.poll() is None, f"the gateway ended:\n{self.stderr()}"
 
-    def launch(self) -> None:
-        """Start it without waiting."""
+    def launch(self, environ: Mapping[str, str] | None = None) -> None:
+        """Start it without waiting, with these variables added."""
         assert self._process is None, "it runs"
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=dict(os.environ)
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                env={**os.environ, **(environ or {})},
             )
 
     def stop(self) -> int:

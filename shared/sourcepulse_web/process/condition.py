@@ -20,7 +20,8 @@ HOLDS_SECONDS = 0.5
 class Measure:
     """Measures the condition; called in the reactor's thread.
 
-    `position` returns how far the gateway has read, `unread` why it cannot read on, `problem` why the settings of the file are not in effect.
+    `position` returns how far the gateway has read, `unread` why it cannot read on, `problem` why the settings of the
+    file are not in effect.
     """
 
     def __init__(

@@ -171,3 +171,11 @@ def test_the_newest_event_of_the_log_is_shown(gateway: Gateway) -> None:
     assert "The newest one here" in gateway.get("/catalogue/system.hg.down").text
     assert "A recorded example" in gateway.get("/catalogue/system.hg.up").text
     assert "The newest one here" in gateway.get("/catalogue/bugzilla.bug.changed").text
+
+
+def test_a_withdrawn_event_is_never_shown(gateway: Gateway) -> None:
+    bug = example_of("bugzilla.bug.changed")
+    gateway.append(bug)
+    assert "The newest one here" in gateway.get("/catalogue/bugzilla.bug.changed").text
+    gateway.append(example_of("bugzilla.bug.hidden")._replace(source=bug.source, subject=bug.subject))
+    assert "A recorded example" in gateway.get("/catalogue/bugzilla.bug.changed").text

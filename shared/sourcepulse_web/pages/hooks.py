@@ -84,7 +84,7 @@ def row(report: QueueReport, now: float) -> Row:
         used_at=None if used_at is None else format_time(used_at),
         dropped=report.dropped or 0,
         dead=report.dead or 0,
-        withdrawn=getattr(report, "withdrawn", 0),
+        withdrawn=report.withdrawn or 0,
     )
 
 

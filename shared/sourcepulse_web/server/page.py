@@ -75,7 +75,7 @@ def sentence(request: Request, code: int, text: str) -> bytes:
 def _page(request: Request, template: str, **values: Any) -> bytes:
     request.setHeader(b"content-type", HTML)
     request.setHeader(b"cache-control", b"no-store")
-    return environment().get_template(template).render({**_head(request), **values}).encode()
+    return environment().get_template(template).render({**_head(request), **values}).encode(errors="replace")
 
 
 def _head(request: Request) -> dict[str, Any]:

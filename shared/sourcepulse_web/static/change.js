@@ -44,16 +44,26 @@ export function alter(old, fresh) {
   return old;
 }
 
+// What is read: what has the focus, else what is at the top of the window.
+function read() {
+  const focused = document.activeElement, top = focused?.getBoundingClientRect().top;
+  if (story.contains(focused) && top >= 0 && top < innerHeight) return focused;
+  const seen = [...story.querySelectorAll("h1, h2, p, li, .l, dt")];
+  return scrollY > 0 && seen.find((each) => each.getBoundingClientRect().top >= 0);
+}
+
 function draw(page) {
   const fresh = page.getElementById("story");
   if (!fresh) return;
   const before = document.querySelector(".verdict strong")?.textContent;
+  const held = read(), top = held && held.getBoundingClientRect().top;
   alter(story, fresh);
   document.title = page.title;
   const banner = document.getElementById("tree"), other = page.getElementById("tree");
   if (banner && other) alter(banner, other);
   else if (other) document.getElementById("banners").append(document.importNode(other, true));
   else banner?.remove();
+  if (held?.isConnected) scrollBy(0, held.getBoundingClientRect().top - top);
   const now = document.querySelector(".verdict strong").textContent;
   if (now !== before) document.getElementById("said").textContent = `${now}. ${document.querySelector(".verdict p").textContent}`;
 }

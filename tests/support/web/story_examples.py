@@ -75,10 +75,10 @@ def story(**more: Any) -> StoryDoc:
             happened("11:27:48", 1707, "passed", part("strong", "The last of 40 builds ended"), plain("; 32 passed")),
         ],
         same_push=[
+            {"node": NODE, "text": "Bug 1234 - handle empty input", "author": "alice", "bugs": [bug(1234)]},
+            {"node": node("9b7cf6d1c04e"), "text": "No bug - fix a typo in a comment", "author": "alice", "bugs": []},
             {"node": node("b02f7e19ac55"), "text": "Bug 1234 - tests for empty input", "author": "alice",
              "bugs": [bug(1234)]},
-            {"node": node("9b7cf6d1c04e"), "text": "No bug - fix a typo in a comment", "author": "alice", "bugs": []},
-            {"node": NODE, "text": "Bug 1234 - handle empty input", "author": "alice", "bugs": [bug(1234)]},
         ],
         same_push_more=0,
         bugs_named=[story_bug(1234, "RESOLVED", "FIXED", "alice")],

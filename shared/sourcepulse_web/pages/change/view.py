@@ -78,7 +78,7 @@ def moment(time: str) -> str:
 def dated(date: str) -> str:
     """Return an author's date with its own offset: `22 Nov 2026, 11:59 +01:00`."""
     read = datetime.fromisoformat(date)
-    return f"{read.day} {read:%b %Y, %H:%M} {date[-6:]}"
+    return f"{read.day} {read:%b %Y, %H:%M} {date[19:]}"
 
 
 def hg_page(story: StoryDoc, kind: str, path: str = "") -> str | None:

@@ -13,6 +13,7 @@ const wantsBeats = `${needs.topics}${needs.types}`.includes("heartbeat");
 let held = [], touched = -Infinity, painted = 0, stopped = "", added = "";
 
 const rows = () => [...list.querySelectorAll(".row:not([hidden])")];
+const of = ({ id, source }) => [...list.querySelectorAll(".row")].filter(({ dataset }) => dataset.id === id && dataset.source === source);
 const isPaused = () => pause.ariaPressed === "true";
 const isReading = () => isPaused() || scrollY > 0 || list.contains(document.activeElement) || now() - touched < IDLE_MS;
 const counted = (count, thing) => `${count.toLocaleString("en")} ${thing}${count === 1 ? "" : "s"}`;
@@ -28,7 +29,6 @@ const drawn = (parts) => parts.map(([kind, text, href]) => (kind === "" ? text :
 function draw({ time, kind, parts, key, type, source, id, epoch, sequence, replayed, withdrawn }, position) {
   const when = make("time", "", time.slice(11, 19)), row = make("li", "row", link(when, `/events.json?after=${position - 1}&limit=1`, "time"), make("span", "", kind), make("p", "", ...drawn(parts)), make("code", "", key));
   when.dateTime = time;
-  row.id = `e${position}`;
   Object.assign(row.dataset, { key, type, source, id }, epoch && { epoch, sequence }, replayed && { replayed });
   if (withdrawn) withdraw(row);
   return row;
@@ -54,7 +54,8 @@ function flush() {
   const top = rows().find((row) => row.getBoundingClientRect().bottom > 0), before = top?.getBoundingClientRect().top;
   const come = held.filter(({ row }) => row);
   for (const { row, position, gap } of held) {
-    if (row && $(`e${position}`)) continue;
+    // After a reset, what is known may come again; a replay is another row.
+    if (row && !row.replayed && of(row).length) continue;
     if (gap) put(hatched(gap), row?.time);
     if (row) put(draw(row, position), row.time);
   }
@@ -173,9 +174,9 @@ connect(needs, {
     arrived();
   },
   onWithdraw({ withdrawn }) {
-    for (const { position } of withdrawn) {
-      held = held.filter((each) => each.position !== position);
-      if ($(`e${position}`)) withdraw($(`e${position}`));
+    for (const gone of withdrawn) {
+      held = held.filter(({ row }) => row?.id !== gone.id || row.source !== gone.source);
+      of(gone).forEach(withdraw);
     }
     say();
   },

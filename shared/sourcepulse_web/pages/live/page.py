@@ -62,8 +62,10 @@ class Live(Resource):
             request.setResponseCode(SEE_OTHER)
             request.setHeader(b"location", address.encode())
             return b""
-        log = self._services.log
-        end = log.bounds().end
+        hub = self._services.hub
+        # What the board and the watch have not read yet is left to the stream.
+        hub.look()
+        end = hub.position
         looked = self._newest(query, end)
         newest = looked.rows[-1].at if looked.rows else None
         trees = self._services.board.trees() if self._services.board else []
@@ -78,7 +80,7 @@ class Live(Resource):
             query=query,
             lines=lines(looked.rows),
             looked=looked,
-            place=f"{log.token}.{end}",
+            place=f"{hub.token}.{end}",
             age=None if newest is None else max(0, round(self._services.clock() - newest)),
             banners=banners,
             more_banners=more,

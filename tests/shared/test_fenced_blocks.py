@@ -57,6 +57,9 @@ NOT_RUN = {
     "shared/docs/examples/README.md: python3 sheriff.py": "runs until it is ended: test_example_sheriff starts it",
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --expect": "waits 90 s: test_tail",
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --since": "test_tail runs it with stored events",
+    "shared/docs/web.md: pip install": "runs until it is ended: test_gateway_process starts one",
+    "shared/docs/web.md: mkdir -p ~/.local/state": "runs until it is ended: test_gateway_bridge starts one",
+    "shared/docs/web.md: cp $(sourcepulse files": "needs systemd: test_packaging verifies the unit",
 }
 #: Pages whose every block is run as printed, in a bare Debian, by a test behind `make soak`.
 INSTALLATION = {
@@ -64,7 +67,7 @@ INSTALLATION = {
     "shared/docs/install-buildbot.md": "test_buildbot_page.py",
     "shared/docs/install-bugzilla.md": "test_bugzilla_page.py",
 }
-LANGUAGES = {"sh", "console", "python", "ini", "toml", "json", "text", "apache", "ruby"}
+LANGUAGES = {"sh", "console", "python", "ini", "toml", "json", "text", "apache", "nginx", "ruby"}
 COMMANDS = blocks("sh", "console")
 
 

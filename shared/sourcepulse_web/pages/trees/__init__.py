@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from twisted.web.resource import Resource
 
 from sourcepulse_web.pages.trees import view
-from sourcepulse_web.server.page import bad_request, not_found, render
+from sourcepulse_web.pages.trees.drawn import Drawn
+from sourcepulse_web.server.page import bad_request, environment, not_found, render
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
@@ -32,6 +33,7 @@ class Trees(Resource):
     def __init__(self, services: Services) -> None:
         super().__init__()
         self._services = services
+        self._drawn = Drawn(environment())
 
     def render_GET(self, request: Request) -> bytes:
         repo = b"/".join(request.postpath or []).decode("utf-8", "surrogateescape").strip("/")
@@ -60,7 +62,8 @@ class Trees(Resource):
             values = view.wall_values(document, services.board.trees(), wanted, services.clock())
             return render(request, services, "wall.html", **values, after=self._after(document["position"]))
         values = view.board_values(document, wanted, services.clock())
-        return render(request, services, "board.html", **values, after=self._after(document["position"]))
+        values |= {"after": self._after(document["position"]), "drawn": self._drawn.push}
+        return render(request, services, "board.html", **values)
 
     def _after(self, position: int | None = None) -> str:
         """Return the id that a stream resumes at."""

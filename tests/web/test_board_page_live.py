@@ -18,7 +18,10 @@ from support.web.browser import Browser
 from support.web.document_site import DocumentSite
 
 IDLE_MS = 31_000
-HEAR = "async (update) => (await import('/static/board.js')).hear(update)"
+HEAR = """async (update) => {
+  await import('/static/board/paint.js');
+  (await import('/static/board.js')).hear(update);
+}"""
 TOP = "(id) => document.getElementById(id).getBoundingClientRect().top"
 
 

@@ -1,15 +1,8 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // A push as elements: the same as templates/push.html draws.
+import { el } from "./el.js";
 import { VERDICTS, bannerNote, bugLink, clock, day, detail, lineClass, lineName, link, linked, others, pushLabel, short, shown, spoken, story, testName } from "./texts.js";
-
-export function el(name, attributes, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes || {}))
-    if (value !== null && value !== undefined && value !== "" && value !== false) made.setAttribute(key, value === true ? "" : value);
-  made.append(...children.flat().filter((child) => child || child === 0));
-  return made;
-}
 
 export const pieces = (parts) => parts.map((part) =>
   part.href ? el("a", { href: part.href, class: part.struck ? "shut" : part.mono ? "mono" : null, title: part.title }, part.text) : part.text);

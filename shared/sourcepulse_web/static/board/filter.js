@@ -2,10 +2,9 @@
 // SPDX-License-Identifier: MPL-2.0
 // The filter and the views: what they show is in the URL, so that it can be sent to somebody.
 import { insert, load, pushes } from "/static/board.js";
-import { many } from "/static/board/texts.js";
-import { el } from "/static/board/draw.js";
+import { el, get, many } from "/static/board/el.js";
 
-const get = (id) => document.getElementById(id), root = document.documentElement;
+const root = document.documentElement;
 const box = get("q"), none = get("none"), list = get("list"), older = get("older");
 
 // As `sought` of pages/trees/view.py.

@@ -1,11 +1,9 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // Keys, and one tab stop for each push: the arrows move among its links.
-import { el } from "/static/board/draw.js";
+import { get } from "/static/board/el.js";
 
 const OFF = "sourcepulse.keys";
-const SHEET = { "j k": "push", "← → ↑ ↓": "build", "n p": "next, last failure new here", "N P": "next, last problem", Enter: "open", o: "story of the change", ".": "show newer", "/": "filter", "1 2 3": "everything, problems, new here", c: "copy the push for a bug", Esc: "close, clear", "?": "all keys" };
-const get = (id) => document.getElementById(id);
 const BAD = ".w:is(.new, .known, .alone, .warnings, .exception, .retry, .cancelled)";
 let list;
 
@@ -19,21 +17,14 @@ const seen = (each) => each.checkVisibility();
 const visible = () => [...list.querySelectorAll(".p")].filter(seen);
 const here = () => document.activeElement.closest(".p") || visible().find((each) => each.getBoundingClientRect().bottom > 100);
 const stopOf = (push) => push?.querySelector("a[tabindex='0']");
-function go(link) {
-  if (!link) return;
-  const push = link.closest(".p");
-  for (const each of push.querySelectorAll("a[tabindex='0']")) each.tabIndex = -1;
-  link.tabIndex = 0;
-  link.focus();
-}
 
 function step(way) {
   const all = visible(), at = all.indexOf(here());
-  go(stopOf(document.activeElement.closest(".p") ? all[at + way] : all[at]));
+  stopOf(document.activeElement.closest(".p") ? all[at + way] : all[at])?.focus();
 }
 function sideways(way) {
   const links = [...here().querySelectorAll("a")].filter(seen), at = links.indexOf(document.activeElement);
-  if (at < 0) step(0); else go(links[at + way]);
+  if (at < 0) step(0); else links[at + way]?.focus();
 }
 const rows = (push) => [...push.querySelectorAll(".who, .d, .more, .l, .f")].map((row) => [...row.querySelectorAll("a")].filter(seen)).filter((row) => row.length);
 function upright(way) {
@@ -42,36 +33,12 @@ function upright(way) {
   const near = all.slice(Math.max(0, all.indexOf(push) - 1), all.indexOf(push) + 2).flatMap(rows);
   const row = near[near.findIndex((each) => each.includes(from)) + way];
   const x = (each) => { const box = each.getBoundingClientRect(); return box.left + box.width / 2; };
-  if (row) go(row.reduce((best, each) => (Math.abs(x(each) - x(from)) < Math.abs(x(best) - x(from)) ? each : best)));
+  row?.reduce((best, each) => (Math.abs(x(each) - x(from)) < Math.abs(x(best) - x(from)) ? each : best)).focus();
 }
 function seek(way, what) {
   const words = [...list.querySelectorAll(what)].filter(seen), from = document.activeElement.closest("a") || here();
   const after = words.filter((each) => from.compareDocumentPosition(each) & (way > 0 ? 4 : 2) && each !== from);
-  go(way > 0 ? after[0] : after.at(-1));
-}
-
-function copy(push) {
-  const text = (what) => [...push.querySelectorAll(what)].map((each) => each.innerText.trim());
-  const fails = [...push.querySelectorAll(".f")].map((each) => [...each.children].map((part) => part.textContent).filter(Boolean).join(" "));
-  const time = push.querySelector("time").dateTime, node = push.querySelector(".who a");
-  if (!node) return;
-  const lines = [`${text(".who b")} pushed ${node.textContent} to ${list.dataset.repo} at ${time.slice(0, 10)} ${time.slice(11, 16)} UTC`, ...text(".d"), ...text(".p .more"), [...push.querySelectorAll(".sum span")].map((each) => each.textContent).join(", "), ...fails, node.href];
-  navigator.clipboard?.writeText(lines.filter(Boolean).join("\n")).then(() => { get("said").textContent = "Copied."; });
-}
-
-export function sheet() {
-  const old = get("keys");
-  if (old) { old.remove(); return; }
-  const box = el("input", { type: "checkbox", checked: localStorage.getItem(OFF) === null });
-  box.onchange = () => (box.checked ? localStorage.removeItem(OFF) : localStorage.setItem(OFF, "off"));
-  const close = el("button", null, "Close");
-  const made = el("section", { id: "keys", class: "keys", role: "dialog", "aria-label": "Keys", tabindex: "-1" }, el("h2", null, "Keys"),
-    el("dl", null, Object.entries(SHEET).flatMap(([key, text]) => [el("dt", null, key.split(" ").map((each) => el("kbd", null, each))), el("dd", null, text)])),
-    el("p", null, el("label", null, box, " single keys do this")), close);
-  const from = document.activeElement;
-  close.onclick = () => { sheet(); from.focus(); };
-  document.body.append(made);
-  made.focus();
+  (way > 0 ? after[0] : after.at(-1))?.focus();
 }
 
 export function startKeys(of, newer) {
@@ -79,10 +46,30 @@ export function startKeys(of, newer) {
   const keys = {
     j: () => step(1), k: () => step(-1), ArrowLeft: () => sideways(-1), ArrowRight: () => sideways(1), ArrowUp: () => upright(-1), ArrowDown: () => upright(1),
     n: () => seek(1, ".w.new"), p: () => seek(-1, ".w.new"), N: () => seek(1, BAD), P: () => seek(-1, BAD), o: () => here()?.querySelector(".who a")?.click(),
-    ".": newer, "/": () => get("q").focus(), c: () => copy(here()), "?": sheet,
+    ".": newer, "/": () => get("q").focus(), c: async () => (await import("./sheet.js")).copy(here()), "?": async () => (await import("./sheet.js")).sheet(),
     1: () => view(0), 2: () => view(1), 3: () => view(2),
   };
   const view = (index) => document.querySelectorAll(".seg a")[index].click();
+  const phone = matchMedia("(max-width: 50rem)"), choose = async (word) => (await import("./tray.js")).choose(word);
+  list.addEventListener("focusin", ({ target }) => {
+    const push = target.closest(".p"), link = target.closest("a");
+    if (!push || !link) return;
+    for (const each of push.querySelectorAll("a[tabindex='0']")) if (each !== link) each.tabIndex = -1;
+    link.tabIndex = 0;
+    if (link.matches(".w")) choose(link);
+  });
+  list.addEventListener("click", async (event) => {
+    const word = event.target.closest(".w");
+    if (!word || !phone.matches) return;
+    event.preventDefault();
+    word.focus();
+    await choose(word);
+    get("tray").classList.add("open");
+  });
+  list.addEventListener("pointerover", ({ target }) => {
+    if (target.matches("time")) target.title = new Date(target.dateTime).toLocaleString();
+    else if (target.matches(".w")) target.title = target.getAttribute("aria-label");
+  });
   addEventListener("keydown", (event) => {
     const { key, target } = event, field = target.matches?.("input, textarea, select");
     if (event.ctrlKey || event.altKey || event.metaKey) return;

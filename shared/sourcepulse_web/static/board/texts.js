@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // Documents of the board in words: the same as pages/trees/texts.py.
+import { many } from "./el.js";
 
 const UNSEEN = /[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
 const BUG = "(?<![A-Za-z0-9_])bug[ \\t]+([0-9]+)(?![A-Za-z0-9_])";
@@ -12,7 +13,6 @@ export const link = (url) => (url && /^https?:\/\//i.test(url) && shown(url) ===
 export const story = (node) => "/changes/" + encodeURIComponent(node);
 export const short = (node) => shown(node.slice(0, 12));
 export const clock = (time) => time.slice(11, 16);
-export const many = (count, one, several) => `${count.toLocaleString("en")} ${count === 1 ? one : several || one + "s"}`;
 
 export function lasting(seconds) {
   seconds = Math.max(0, seconds);

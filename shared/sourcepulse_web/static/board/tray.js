@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // The tray: the build that has the focus, and the last runs of its builder in the rows of this page.
-import { el } from "/static/board/draw.js";
-import { sheet } from "/static/board/keys.js";
+import { el } from "/static/board/el.js";
+import { sheet } from "/static/board/sheet.js";
 
 const RUNS = 12, NOT_RUN = ["waiting", "running", "none", "skipped", "cancelled"], FAILED = ["new", "known", "alone"];
 const tray = document.getElementById("tray");
@@ -24,7 +24,7 @@ function history(found) {
   return failed ? `${failed} of ${found.length} failed` : `none of ${found.length} failed`;
 }
 
-function draw(word) {
+export function choose(word) {
   const name = word.getAttribute("aria-label"), cut = name.indexOf(": "), place = name.slice(0, cut), { n, i, o } = word.dataset;
   const said = name.slice(cut + 2), found = runs(word), push = word.closest(".p"), story = push.querySelector(".who a")?.getAttribute("href");
   const button = el("button", { class: "link" }, "all keys"), close = el("button", { class: "close" }, "Close");
@@ -37,29 +37,4 @@ function draw(word) {
     el("p", { class: "runs" }, `Last ${RUNS} runs here, newest first`, el("br"), found.map((state) => el("span", { class: `s ${state}` })), " ", history(found)),
     el("p", { class: "links" }, href !== story && el("a", { href }, "Build page"), story && push.querySelector(".f") && el("a", { href: `${story}#fails` }, "Test list"), story && el("a", { href: story }, "Story of this change"), close,
       el("span", { class: "small keyhelp" }, key("←", "→"), " build ", key("j", "k"), " push ", key("n"), " next failure ", key("?"), " ", button)));
-}
-
-export function startTray(list) {
-  const phone = matchMedia("(max-width: 50rem)");
-  tray.hidden = false;
-  tray.replaceChildren(el("p", null, "No build is chosen. Its name, its last runs and its links stand here."));
-  list.addEventListener("focusin", ({ target }) => {
-    const push = target.closest(".p"), link = target.closest("a");
-    if (!link) return;
-    for (const each of push.querySelectorAll("a[tabindex='0']")) if (each !== link) each.tabIndex = -1;
-    link.tabIndex = 0;
-    if (link.matches(".w")) draw(link);
-  });
-  list.addEventListener("click", (event) => {
-    const word = event.target.closest(".w");
-    if (!word || !phone.matches) return;
-    event.preventDefault();
-    word.focus();
-    draw(word);
-    tray.classList.add("open");
-  });
-  list.addEventListener("pointerover", ({ target }) => {
-    if (target.matches("time")) target.title = new Date(target.dateTime).toLocaleString();
-    else if (target.matches(".w")) target.title = target.getAttribute("aria-label");
-  });
 }

@@ -20,6 +20,7 @@ from bench import (
     stats,
     status,
     stomp,
+    web,
     writers,
 )
 
@@ -40,3 +41,4 @@ if __name__ == "__main__":
     buildbot.main()
     buildbot_api.main()
     bugzilla.main()
+    web.main()

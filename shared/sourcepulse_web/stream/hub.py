@@ -246,7 +246,7 @@ class Hub:
 
     def _flush(self) -> None:
         """Send what was read since the last time to the clients that are level."""
-        began = time.perf_counter()
+        began = time.thread_time()
         while self._sent < self.position and self._members.groups:
             page = self.kept.page(self._sent, self.position)
             withdrawn = self._withdrawn(self._sent, page.reach) if self._sent < self._cause else []
@@ -266,7 +266,7 @@ class Hub:
             self._sent = page.reach
         self._sent = self.position
         self._catch_up.reach(self._sent)
-        cost = time.perf_counter() - began
+        cost = time.thread_time() - began
         self._flush_at = self._reactor.seconds() + min(FLUSH_MAX_SECONDS, FLUSH_PAUSE * cost)
 
     def fail(self, error: Exception) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import html
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 from sourcepulse import Consumer
 from sourcepulse.catalogue import example_of
 from support.web.browser import PHONE, Browser, scrolls_sideways
-from support.web.gateway import Gateway
+from support.web.gateway import Gateway, MakeGateway
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,22 @@ def test_others_than_the_operator_are_refused(site: Gateway) -> None:
         assert answer.status == 403
         assert "chat" not in answer.text
         assert "sourcepulse queues" in answer.text
+    # What nginx sends where nothing else is configured.
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as plain:
+        plain.sendall(f"GET /hooks HTTP/1.0\r\nHost: 127.0.0.1:{site.port}\r\nConnection: close\r\n\r\n".encode())
+        assert plain.makefile("rb").readline().split()[1] == b"403"
     assert "Make a queue" not in site.get("/catalogue/hg.push", {"X-Forwarded-For": "1.2.3.4"}).text
+
+
+def test_the_public_name_of_the_gateway_shows_no_queues(make_gateway: MakeGateway) -> None:
+    gateway = make_gateway(configuration='[web]\nhosts = ["pulse.example.org"]\n')
+    gateway.start()
+    for host, status in (
+        ("pulse.example.org", 403),
+        (f"localhost:{gateway.port}", 200),
+        (f"127.0.0.1:{gateway.port}", 200),
+    ):
+        assert gateway.get("/hooks", {"Host": host}).status == status
 
 
 def test_a_pattern_that_cannot_be_used_is_refused(site: Gateway) -> None:

@@ -19,18 +19,27 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]
 
 
 def is_operator(request: Request) -> bool:
-    """Return whether the one who asks is on this machine, and asked without a proxy."""
-    if any(request.requestHeaders.hasHeader(name) for name in PROXY_HEADERS):
+    """Return whether the one who asks is on this machine, asked without a proxy, and for a name of this machine.
+
+    A proxy need not say that it is one: nginx by default sends the address of the gateway as the host, and HTTP/1.0.
+    """
+    if any(request.requestHeaders.hasHeader(name) for name in PROXY_HEADERS) or request.clientproto != b"HTTP/1.1":
+        return False
+    host = (request.getHeader("host") or "").rpartition(":")
+    if not _is_loopback((host[0] or host[2]).strip("[]")):
         return False
     peer = request.getClientAddress()
-    if isinstance(peer, UNIXAddress):
-        return False
+    return not isinstance(peer, UNIXAddress) and _is_loopback(str(getattr(peer, "host", "")))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
     try:
-        address = ip_address(str(getattr(peer, "host", "")).partition("%")[0])
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
+    return bool((getattr(address, "ipv4_mapped", None) or address).is_loopback)
 
 
 def own_address(request: Request) -> str:

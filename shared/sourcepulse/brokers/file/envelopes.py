@@ -20,7 +20,7 @@ UNREAD_ROWS = 500
 WITHDRAWN = 1
 CAME_WITHDRAWN = 2
 #: Events of these sources name bugs.
-_NAMES_BUGS = "bugzilla://"
+NAMES_BUGS = "bugzilla://"
 #: SQLite counts in 64 bits with a sign.
 _HASH_BYTES = 8
 
@@ -118,7 +118,7 @@ def store_envelopes(db: Connection, messages: Iterable[tuple[int, Envelope, byte
         [
             (position, hash_of(envelope.source, f"bug/{number}"))
             for position, envelope, body in messages
-            if envelope.source.startswith(_NAMES_BUGS)
+            if envelope.source.startswith(NAMES_BUGS)
             for number in mentioned(data_of(body) or {})
         ],
     )

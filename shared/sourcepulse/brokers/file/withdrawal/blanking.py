@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from sqlite3 import Connection
 
 from sourcepulse.brokers.file.envelopes import (
+    NAMES_BUGS,
     Envelope,
     attributes_of,
     bytes_of,
@@ -47,10 +48,12 @@ def obey(db: Connection, stored: Sequence[tuple[int, Envelope]]) -> None:
         db.execute("UPDATE log SET scrub = 1")
     for position, envelope in sorted(causes):
         _obey_one(db, position, envelope)
-    if db.execute("SELECT 1 FROM envelopes WHERE withdrawn > 0 LIMIT 1").fetchone():
-        # What was withdrawn stays so, however often it comes again.
-        for position, envelope in stored:
-            if envelope.source and not is_stand_in(envelope.type) and has_stand_in(db, *envelope[:2]):
+    some = db.execute("SELECT 1 FROM envelopes WHERE withdrawn > 0 LIMIT 1").fetchone() is not None
+    for position, envelope in stored:
+        if envelope.source and not is_stand_in(envelope.type):
+            # What was withdrawn stays so, however often it comes again.
+            again = some and has_stand_in(db, *envelope[:2])
+            if again or (envelope.source.startswith(NAMES_BUGS) and _is_late(db, position, envelope)):
                 _blank(db, position, [position])
 
 
@@ -74,7 +77,7 @@ def _obey_one(db: Connection, position: int, envelope: Envelope) -> None:
         copies = [each for each in known_positions(db, cause.source, cause.id) if each < position]
         same = [letter for letter, found, _, _ in letters if (found.source, found.id) == (cause.source, cause.id)]
         subjects = {found.subject for letter, found, _, _ in letters if letter in same}
-        subjects |= {_subject_of(db, each) for each in copies}
+        subjects |= {_envelope_at(db, each)[0].subject for each in copies}
         _blank(db, position, copies)
         _blank_letters(db, same)
         if not cause.and_subject:
@@ -102,6 +105,46 @@ def _obey_one(db: Connection, position: int, envelope: Envelope) -> None:
             _unname(db, position, cause.source, subject, letters)
 
 
+def _is_late(db: Connection, position: int, envelope: Envelope) -> bool:
+    """Return whether an event comes after a notice that withdraws it, although it was sent before: a dead letter."""
+    if envelope.subject is None:
+        return False
+    notices = db.execute(
+        "SELECT position, type FROM envelopes WHERE about = ? AND withdrawn = 0 AND position < ?",
+        (hash_of(envelope.source, envelope.subject), position),
+    )
+    for other in [other for other, type_ in notices if may_withdraw(text_of(type_))]:
+        notice, body = _envelope_at(db, other)
+        cause = cause_of(notice, data_of(body))
+        _, own = _envelope_at(db, position)
+        if (
+            cause is not None
+            and cause.source == envelope.source
+            and envelope.subject in cause.subjects
+            and _was_before(own, body)
+            and is_withdrawn(cause, envelope.type, data_of(own))
+        ):
+            return True
+    return False
+
+
+def _was_before(body: bytes, other: bytes) -> bool:
+    """Return whether an event has a lower number than another one of its source."""
+    first, second = attributes_of(body), attributes_of(other)
+    numbers = first.get("sequence"), second.get("sequence")
+    # Both have 20 digits.
+    is_lower = isinstance(numbers[0], str) and isinstance(numbers[1], str) and numbers[0] < numbers[1]
+    return is_lower and first.get("epoch") == second.get("epoch")
+
+
+def _envelope_at(db: Connection, position: int) -> tuple[Envelope, bytes]:
+    source, id_, type_, subject, body = db.execute(
+        "SELECT source, id, type, subject, body FROM envelopes JOIN messages USING (position) WHERE position = ?",
+        (position,),
+    ).fetchone()
+    return Envelope(source, id_, type_, subject), bytes_of(body)
+
+
 def _about(db: Connection, source: str, subject: str, before: int) -> list[int]:
     rows = db.execute(
         "SELECT position FROM envelopes WHERE about = ? AND source = ? AND subject = ? AND position < ? "
@@ -121,16 +164,9 @@ def _nameless(db: Connection, family: str, before: int) -> list[int]:
     return [position for (position,) in rows]
 
 
-def _subject_of(db: Connection, position: int) -> str | None:
-    (subject,) = db.execute("SELECT subject FROM envelopes WHERE position = ?", (position,)).fetchone()
-    return None if subject is None else text_of(subject)
-
-
 def _is_withdrawn(db: Connection, cause: Cause, position: int) -> bool:
-    type_, body = db.execute(
-        "SELECT type, body FROM envelopes JOIN messages USING (position) WHERE position = ?", (position,)
-    ).fetchone()
-    return is_withdrawn(cause, text_of(type_), data_of(bytes_of(body)))
+    envelope, body = _envelope_at(db, position)
+    return is_withdrawn(cause, envelope.type, data_of(body))
 
 
 def _blank(db: Connection, caused_by: int, positions: Iterable[int]) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sourcepulse.brokers.file.reader import LogReader, Withdrawal
 from sourcepulse.brokers.file.tables import LogFile
-from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.brokers.file.upkeep import scrub
+from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
 from sourcepulse_web.board.fact import read_fact
 from sourcepulse_web.board.reduce import reduce
 from sourcepulse_web.board.reduce.withdraw import withdrawn
@@ -39,6 +40,7 @@ class Keeper:
         self._reader = LogReader(path, exchange)
         self._file: LogFile | None = None
         self._seen_version = -1
+        self._must_scrub = False
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
@@ -92,7 +94,13 @@ class Keeper:
             with file.write(durable=False) as db:
                 reached, more = self._reduce_batch(db)
             if not more:
-                return reached
+                break
+        if self._must_scrub:
+            self._must_scrub = False
+            # Otherwise the next append does it.
+            with suppress(BrokerError):
+                scrub(file)
+        return reached
 
     def _reduce_batch(self, db: sqlite3.Connection) -> tuple[int, bool]:
         """Reduce the next rows; return the position reached and whether there may be more."""
@@ -111,6 +119,10 @@ class Keeper:
                 store.write(reduce(store, fact))
         for each in self._withdrawals(position, reached):
             store.write(withdrawn(store, each.position, each.caused_by))
+            self._must_scrub = True
+        if self._must_scrub:
+            # The file has the tables as they were, until its journal is emptied again.
+            db.execute("UPDATE log SET scrub = 1")
         if bounds.oldest > int(_state(db, "oldest") or 0):
             _trim(db, bounds.oldest)
         if reached > position:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
+from sourcepulse.brokers.file.withdrawal.decision import may_withdraw
 from sourcepulse.errors import BrokerError, SourcePulseError
 from sourcepulse_web.stream.clients.catch_up import CatchUp
 from sourcepulse_web.stream.clients.client import Client
@@ -229,9 +230,9 @@ class Hub:
             step(rows)
         self._more = bool(rows)
         self.position = reach
-        if withdrawn:
+        if withdrawn or any(may_withdraw(row.type) for row in rows):
             self._cause = reach
-            # What is kept in memory has their bytes.
+            # What is kept in memory has their bytes, or names a hidden bug in the event of another one.
             self.kept.restart(reach)
             self._members.forget(each.position for each in withdrawn)
         else:

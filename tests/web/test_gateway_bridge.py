@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import sqlite3
 import stat
 import threading
@@ -230,6 +231,42 @@ def test_while_the_log_cannot_be_written_nothing_is_acknowledged(
     holder.close()
     gateway.start()
     expect(gateway, exchange, events(0, 20))
+
+
+def test_a_full_disk_is_named_and_what_waits_is_stored_when_there_is_room_again(
+    rabbitmq: RabbitNode, make_gateway: MakeGateway
+) -> None:
+    exchange = unique("bus")
+    gateway = bridged(make_gateway, rabbitmq.url(), exchange)
+    gateway.start()
+    publish_to(rabbitmq.url(), exchange, events(0, 1))
+    expect(gateway, exchange, events(0, 1))
+    _, most = resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE)
+    # No file may grow: a write fails as it does on a disk without room.
+    resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (8_192, most))
+    publish_to(rabbitmq.url(), exchange, events(1, 60))
+    wait_until(lambda: str(gateway.log) in reasons(gateway), ARRIVAL_LIMIT_SECONDS)
+    assert positions_of(gateway.log, exchange) == 1
+    resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (most, most))
+    expect(gateway, exchange, events(0, 60))
+    wait_until(lambda: is_ready(gateway), ARRIVAL_LIMIT_SECONDS)
+    assert gateway.stderr().count("nothing is acknowledged until it works") == 1
+
+
+def test_the_log_keeps_events_as_long_as_it_is_set_also_while_nothing_comes(
+    rabbitmq: RabbitNode, make_gateway: MakeGateway
+) -> None:
+    exchange = unique("bus")
+    gateway = bridged(make_gateway, rabbitmq.url(), exchange)
+    gateway.start()
+    publish_to(rabbitmq.url(), exchange, events(0, 5))
+    expect(gateway, exchange, events(0, 5))
+    gateway.stop()
+    gateway.configuration.write_text(gateway.configuration.read_text() + "[web]\nkeep_hours = 0.0001\n")
+    # The bridge trims when it starts and each minute after that.
+    gateway.start()
+    wait_until(lambda: rows_of(gateway.log, exchange) == [], ARRIVAL_LIMIT_SECONDS)
+    assert positions_of(gateway.log, exchange) == 5
 
 
 def test_a_log_of_its_own_is_refused_where_the_broker_is_one(make_gateway: MakeGateway) -> None:

@@ -10,13 +10,16 @@ import socket
 import sqlite3
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.testing import system_event
+from sourcepulse_web.process.condition import Measure
 from support.brokers.embedded_log import wait_until
 from support.promtool import check_metrics
 from support.web.bus import figure
-from support.web.gateway import Gateway, MakeGateway
+from support.web.gateway import EXCHANGE, Gateway, MakeGateway, publish
 
 LIMIT_SECONDS = 30.0
 
@@ -57,6 +60,20 @@ def test_a_log_that_disappears_is_named_and_a_new_one_is_served(gateway: Gateway
     gateway.append(system_event(2))
     wait_until(lambda: gateway.get("/ready").status == 200, LIMIT_SECONDS)
     wait_until(lambda: 'log_position{place="read"} 1' in gateway.get("/metrics").text, LIMIT_SECONDS)
+
+
+def test_a_gateway_that_reads_its_log_late_is_behind(tmp_path: Path) -> None:
+    log = tmp_path / "log.db"
+    publish(log, [system_event(1), system_event(2)])
+    read, now = 2, time.time()
+    with closing(LogReader(log, EXCHANGE)) as reader:
+        measure = partial(
+            Measure, reader, None, position=lambda: read, unread=lambda: "", problem=lambda: "", clock=lambda: now
+        )
+        assert (measure()().late_s, measure()().behind) == (0.0, False)
+        read, now = 1, now + 60
+        assert measure()().late_s >= 60
+        assert measure()().behind
 
 
 def test_a_gateway_ends_with_0_for_sigterm_and_130_for_sigint_and_streams_hear_of_it(make_gateway: MakeGateway) -> None:

@@ -192,9 +192,9 @@ def test_a_log_of_restricted_events_is_refused_to_the_gateway_of_public_ones(
     )
     gateway.start()
     assert str(restricted) in gateway.stderr()
-    gateway.stop()
-    # Both in one file: positions would count restricted events, so neither gateway serves it.
+    # Both in one file: positions would count restricted events, so neither gateway serves it, not even on.
     publish(restricted, [system_event(2)])
+    assert gateway.wait() == EXIT_USAGE
     gateway.launch()
     assert gateway.wait() == EXIT_USAGE
     assert "has events of the exchange sourcepulse, and this gateway serves sourcepulse-restricted" in gateway.stderr()

@@ -76,13 +76,13 @@ def prepare_log(path: Path, settings: WebSettings, *, own: bool) -> None:
     Positions of a log that has events of both exchanges would count restricted events.
     """
     (open_private(path) if own else LogFile(path)).close()
-    check_log(path, settings)
-
-
-def check_log(path: Path, settings: WebSettings) -> None:
-    """Raise ConfigError if the log has events of another exchange."""
     with closing(LogReader(path, settings.exchange)) as reader:
-        others = [name for name in reader.exchanges() if name != settings.exchange]
+        check_exchanges(reader, path, settings)
+
+
+def check_exchanges(reader: LogReader, path: Path, settings: WebSettings) -> None:
+    """Raise ConfigError if the log has events of another exchange than that of the settings."""
+    others = [name for name in reader.exchanges() if name != settings.exchange]
     if others:
         hint = "" if settings.restricted else "; restricted ones need --restricted and a log of their own"
         raise ConfigError(

@@ -21,14 +21,14 @@ from sourcepulse import __version__
 from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.cli.common import settings as read_settings
 from sourcepulse.cli.waiting import wait_out
-from sourcepulse.errors import EXIT_INTERRUPTED, EXIT_OK
+from sourcepulse.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, SourcePulseError
 from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_web.board.board import Board
 from sourcepulse_web.bridge.bridge import Bridge
 from sourcepulse_web.bridge.own_log import OwnLog
 from sourcepulse_web.pages.live.view import RowView
 from sourcepulse_web.pages.live.watch import Watch
-from sourcepulse_web.process.choices import broker_of, log_path, prepare_log, settings_of, source_of
+from sourcepulse_web.process.choices import broker_of, check_exchanges, log_path, prepare_log, settings_of, source_of
 from sourcepulse_web.process.condition import Measure
 from sourcepulse_web.process.listening import listen
 from sourcepulse_web.process.live_settings import LOOK_SECONDS, LiveSettings
@@ -71,7 +71,7 @@ def serve(args: argparse.Namespace) -> int:
         if not signals:
             gateway = Gateway(args, manager)
             ends.append(gateway.end_soon)
-            gateway.run()
+            return gateway.run()
         return EXIT_OK
 
     def ended(wait_s: float) -> bool:
@@ -88,6 +88,7 @@ class Gateway:
     def __init__(self, args: argparse.Namespace, manager: ServiceManager) -> None:
         self._reactor: Any = the_reactor
         self._manager = manager
+        self._code: int | None = None
         config = read_settings(args)
         self.settings = LiveSettings(config, lambda each: settings_of(each, args))
         now = self.settings()
@@ -105,11 +106,17 @@ class Gateway:
             )
         self.services = self._services()
         self.site = GatewaySite(self.services)
-        self._port = listen(self._reactor, self.site, now.listen)
+        try:
+            self._port = listen(self._reactor, self.site, now.listen)
+        except SourcePulseError:
+            # A service tries again and again.
+            self.services.board.close()
+            self.services.log.close()
+            raise
         allow_connections(self.site.connections_max)
 
-    def run(self) -> None:
-        """Serve until `end_soon`; the reactor runs once in a process."""
+    def run(self) -> int:
+        """Serve until `end_soon`, or until it must not go on, and return the exit code; once in a process."""
         address = self._port.getHost()
         where = f"[{address.host}]" if ":" in address.host else address.host
         logger.info("serving %s at http://%s:%d/", self._path, where, address.port)
@@ -122,11 +129,12 @@ class Gateway:
         self._reactor.run(installSignalHandlers=False)
         if self.bridge is not None and not self.bridge.stop(STOP_BRIDGE_SECONDS):
             logger.warning("the bridge did not end in time; what it did not acknowledge is delivered again")
+        return self._code or EXIT_OK
 
     def end_soon(self) -> None:
         """End in good order; called by a signal handler."""
         # Before the reactor runs, this waits for it.
-        self._reactor.callFromThread(self._end)
+        self._reactor.callFromThread(self._end, EXIT_OK)
 
     def _services(self) -> Services:
         log = LogReader(self._path, self.settings().exchange)
@@ -174,14 +182,30 @@ class Gateway:
     def _alive(self) -> None:
         """Notify the watchdog while both loops turn, and report the state in a line."""
         condition = self.services.condition()
+        self._check_exchanges()
         if self.bridge is not None and time.monotonic() > self.bridge.turned_at + STUCK_SECONDS:
             return
         self._manager.alive()
         problem = condition.log_problem or ("" if condition.connected else condition.reason)
         self._manager.status(f"waiting: {problem}" if problem else f"serving {self.services.hub.clients} streams")
 
-    def _end(self) -> None:
+    def _check_exchanges(self) -> None:
+        """End if another program has begun to write events of another exchange into the log."""
+        try:
+            check_exchanges(self.services.log, self._path, self.settings())
+        except ConfigError as error:
+            if self._code is None:
+                logger.error("%s; the gateway ends", error)
+            self._end(error.exit_code)
+        except SourcePulseError:
+            # The condition names why the log cannot be read.
+            return
+
+    def _end(self, code: int) -> None:
         """Send every stream its end, then end the reactor, within a limit."""
+        if self._code is not None:
+            return
+        self._code = code
         self._manager.stopping()
         self._port.stopListening()
         stopped: list[bool] = []

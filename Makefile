@@ -19,7 +19,7 @@ SYSTEM_PACKAGES := rabbitmq-server activemq mercurial openssh-client libnet-stom
 	prometheus ruby-bunny ruby-stomp debootstrap chromium curl nginx-light
 
 help:
-	@echo "make demo   a real hg push arrives as an event, no broker needed"
+	@echo "make demo   real pushes arrive as events, and on a board in your browser; no broker needed"
 	@echo "make test   everything: installs the brokers if they are missing, then runs all tests"
 	@echo "make setup  build $(VENV) with everything, hg included"
 	@echo "make lint   ruff and mypy;  make bench  measurements;  make soak  slow runs"
@@ -61,6 +61,7 @@ $(ASYNCAPI): $(DONE)
 
 demo: $(DEMO)
 	@$(BIN)/sourcepulse demo
+	@$(BIN)/sourcepulse demo --web
 
 # Without root the tests of a missing part are skipped on a laptop; with CI set they fail.
 # RUNLEVEL=1 keeps the packages from starting a service of the system.

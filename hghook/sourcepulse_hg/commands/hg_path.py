@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 
 from sourcepulse.errors import EXIT_OK
-from sourcepulse_hg.commands.demo import extension_path
+from sourcepulse_hg.commands.demo_parts import extension_path
 
 HELP = "print the path to load the Mercurial extension from"
 

@@ -130,6 +130,11 @@ class StreamClient:
         return int(self.head.split()[1])
 
     @property
+    def unfinished(self) -> bytes:
+        """What came of a chunk that is not whole yet."""
+        return self._raw
+
+    @property
     def numbers(self) -> list[int]:
         """The numbers of the pushes that `onmessage` got."""
         return [message["data"]["number"] for message in self.messages]

@@ -70,7 +70,7 @@ def test_a_client_that_was_away_hears_it_first_also_after_a_restart(tmp_path: Pa
         ]  # fmt: skip
         assert [each["position"] for each in client.named("withdraw")[0]["withdrawn"]] == [1, 2]
         assert not any(SECRET in event.data for event in client.events)
-        # Who begins anew has none of it.
+        # Who begins later has none of it.
         client = server.listen([("since", "1h")]).until(lambda client: len(client.messages) == 4)
         assert "withdraw" not in _types(client)
         assert not any(SECRET in event.data for event in client.events)

@@ -207,6 +207,11 @@ def test_the_newest_of_a_type_is_found_among_the_last_and_none_of_another_exchan
     assert (row.position, row.id) == (2, push_event(2).id)
     assert reader.newest(lambda type_: type_ == "bugzilla.bug.changed.v1") is None
     assert reader.newest(lambda _: True, within=1) is None
+    events(url, 4)
+    publish_events(url, push_event(5), push_event(6), exchange="other")
+    latest = reader.newest(lambda _: True)
+    assert latest is not None
+    assert latest.id == push_event(4).id
 
 
 def test_a_position_is_found_by_time(url: BrokerUrl, reader: LogReader) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 from twisted.web.server import Request
 
+from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse_web.server.guards import METHODS, Place, check
 from sourcepulse_web.server.headers import HEADERS, reason_of
 from sourcepulse_web.server.page import Sentence, sentence
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from twisted.web.resource import IResource
 
     from sourcepulse_web.server.site import GatewaySite
+
+_LOG_AWAY = 503, "The log of this gateway cannot be read at the moment; ask again soon."
+_FAULT = 500, "This page failed; the log of the gateway says why."
 
 log = Logger()
 
@@ -60,5 +64,6 @@ class GatewayRequest(Request):
             self.loseConnection()
             return
         self.responseHeaders.removeHeader(b"server")
-        self.write(sentence(self, 500, "This page failed; the log of the gateway says why."))
+        is_log_away = reason.check(BrokerUnavailableError) is not None
+        self.write(sentence(self, *(_LOG_AWAY if is_log_away else _FAULT)))
         self.finish()

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
@@ -160,19 +160,20 @@ class LogReader:
         with self._reading() as db:
             if db is None:
                 return None
-            types = db.execute(
-                "SELECT position, type FROM envelopes WHERE withdrawn = 0 AND "
-                "position > max((SELECT trimmed_until FROM log), ?) ORDER BY position DESC",
-                (log_end(db) - within,),
-            )
-            with closing(types):
-                for position, type_ in types:
-                    if not wanted(text_of(type_)):
-                        continue
-                    columns = db.execute(_ROWS, (position - 1, self._exchange, 1)).fetchone()
-                    if columns is not None and columns[0] == position:
-                        return _row(*columns)
-            return None
+            until = log_end(db) + 1
+            while True:
+                # One pass in SQLite takes 10 ms; only for a log of several exchanges there may be another.
+                newest = db.execute(
+                    "SELECT type, max(position) FROM envelopes WHERE withdrawn = 0 AND position < ? AND "
+                    "position > max((SELECT trimmed_until FROM log), ?) GROUP BY type",
+                    (until, log_end(db) - within),
+                )
+                until = max((position for type_, position in newest if wanted(text_of(type_))), default=0)
+                if not until:
+                    return None
+                columns = db.execute(_ROWS, (until - 1, self._exchange, 1)).fetchone()
+                if columns is not None and columns[0] == until:
+                    return _row(*columns)
 
     def position_at(self, seconds: float) -> int:
         """Return the position behind which there is what was appended at or after a time, in seconds since 1970."""

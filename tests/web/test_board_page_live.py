@@ -166,6 +166,8 @@ def test_a_withdrawn_push_loses_its_text_and_keeps_its_height(site: DocumentSite
     page = opened(site, browser, examples.board())
     page.mouse.move(300, 300)
     row = page.locator("#p800")
+    row.locator(".w.new").first.focus()
+    expect(page.locator("#tray")).to_contain_text("linux64-debug-unit #57 failed, new here")
     height = row.evaluate("each => each.offsetHeight")
     none: dict[str, Any] = {
         "descs": [],
@@ -180,6 +182,7 @@ def test_a_withdrawn_push_loses_its_text_and_keeps_its_height(site: DocumentSite
     expect(row).to_contain_text("withdrawn: no longer public")
     assert row.evaluate("each => each.offsetHeight") == height
     assert "handle empty input" not in page.content()
+    expect(page.locator("#tray")).to_have_text("")
     assert "alice" not in row.evaluate("each => each.outerHTML")
 
 
@@ -217,7 +220,8 @@ def test_the_focus_stays_on_a_word_that_changes(site: DocumentSite, browser: Bro
     page = opened(site, browser, examples.board())
     page.locator("#p800 .w.new").first.focus()
     hear(page, changed(alice(), lines=examples.lines("passed", {"unit": "retry"})))
-    assert page.evaluate("() => document.activeElement.className") == "w retry"
+    expect(page.locator(":focus")).to_have_class("w retry")
+    expect(page.locator("#tray")).to_contain_text("linux64-debug-unit #57 starts again")
     expect(page.locator("#p800 a[tabindex='0']")).to_have_count(1)
 
 

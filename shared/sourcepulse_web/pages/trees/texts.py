@@ -237,6 +237,8 @@ def tree_note(tree: TreeDoc, now: str) -> str:
         return "no event of its state"
     if tree["state"] == "open":
         return ""
+    if tree["state"] == "approval required" and tree["reason"]:
+        return shown(tree["reason"])
     since = f"since {when(tree['since'], now)}" if tree["since"] else ""
     return ", ".join(filter(None, (since, until(tree, now)))) or shown(tree["reason"] or "")
 

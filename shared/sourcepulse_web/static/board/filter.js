@@ -59,7 +59,9 @@ function view(name) {
 async function whole() {
   if (!("part" in list.dataset)) return;
   delete list.dataset.part;
-  insert((await load("limit=200")).pushes, true);
+  const late = setTimeout(() => { none.hidden = false; none.replaceChildren(el("b", null, "Reading the last 200 pushes …")); }, 500);
+  await insert((await load("limit=200")).pushes, true);
+  clearTimeout(late);
 }
 
 async function more(event) {

@@ -50,6 +50,7 @@ export function paint(push, mayWait) {
   if (push.withdrawn) old.style.minHeight = `${old.offsetHeight}px`;
   morph(old, fresh);
   rove(old);
+  list.dispatchEvent(new CustomEvent("painted", { detail: old }));
 }
 
 function place(push) {

@@ -24,7 +24,9 @@ function history(found) {
   return failed ? `${failed} of ${found.length} failed` : `none of ${found.length} failed`;
 }
 
+let chosen;
 export function choose(word) {
+  chosen = word;
   const name = word.getAttribute("aria-label"), cut = name.indexOf(": "), place = name.slice(0, cut), { n, i, o } = word.dataset;
   const said = name.slice(cut + 2), found = runs(word), push = word.closest(".p"), story = push.querySelector(".who a")?.getAttribute("href");
   const button = el("button", { class: "link" }, "all keys"), close = el("button", { class: "close" }, "Close");
@@ -38,3 +40,9 @@ export function choose(word) {
     el("p", { class: "links" }, href !== story && el("a", { href }, "Build page"), story && push.querySelector(".f") && el("a", { href: `${story}#fails` }, "Test list"), story && el("a", { href: story }, "Story of this change"), close,
       el("span", { class: "small keyhelp" }, key("←", "→"), " build ", key("j", "k"), " push ", key("n"), " next failure ", key("?"), " ", button)));
 }
+
+// What is not public any more, or has changed, is not in the tray either.
+document.getElementById("list").addEventListener("painted", ({ detail }) => {
+  if (chosen && !chosen.isConnected) { tray.replaceChildren(); chosen = null; }
+  else if (detail.contains(chosen)) choose(chosen);
+});

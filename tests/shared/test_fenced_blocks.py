@@ -59,6 +59,7 @@ NOT_RUN = {
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --since": "test_tail runs it with stored events",
     "shared/docs/web.md: pip install": "runs until it is ended: test_gateway_process starts one",
     "shared/docs/web.md: mkdir -p ~/.local/state": "runs until it is ended: test_gateway_bridge starts one",
+    "shared/docs/web.md: curl -sN": "needs a gateway: test_events_page runs it at one",
     "shared/docs/web.md: cp $(sourcepulse files": "needs systemd: test_packaging verifies the unit",
 }
 #: Pages whose every block is run as printed, in a bare Debian, by a test behind `make soak`.

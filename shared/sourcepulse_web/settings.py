@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ KEEP_HOURS_MAX = 20_000.0
 CLIENTS_MAX = 5_000
 #: More files than a process may usually have open.
 CLIENTS_HIGHEST = 1_000_000
+#: A host with or without a port, as in the header of a request.
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
 #: Tier 1 is watched by sheriffs; higher ones matter less.
 TIER = 1
 TIER_HIGHEST = 9
@@ -225,6 +228,13 @@ def _builder(value: Any, where: str) -> BuilderSettings:
     return BuilderSettings(**{key: _BUILDER_KEYS[key](each, f"{key} of {where}") for key, each in value.items()})
 
 
+def _hosts(value: Any, where: str) -> tuple[str, ...]:
+    for each in _texts(value, where):
+        if not HOST.fullmatch(each.lower()):
+            raise ConfigError(f"each of {where} must be a name and perhaps a port, such as 'tree.example.org'")
+    return tuple(each.lower() for each in value)
+
+
 def _listen(value: Any, where: str) -> str:
     text = _text(value, where)
     host, colon, port = text.rpartition(":")
@@ -240,7 +250,7 @@ WEB_KEYS: dict[str, _Check] = {
     "log": _path,
     "queue": _text,
     "keep_hours": _hours,
-    "hosts": _texts,
+    "hosts": _hosts,
     "origins": _origins,
     "clients_max": _whole(1, CLIENTS_HIGHEST),
     "access_log": _yes,

@@ -87,6 +87,7 @@ builders = ["linux64", {name = "linux64-unit-1", label = "unit 1", tier = 2}]
         ("[web]\nkeep_hours = 0", "above 0"),
         ("[web]\nkeep_hours = true", "number of hours"),
         ('[web]\nhosts = "tree.example.org"', "must be a list of strings"),
+        ('[web]\nhosts = ["https://tree.example.org"]', "must be a name and perhaps a port"),
         ('[web]\norigins = ["*"]', "begins with http:// or https://"),
         ('[web]\norigins = ["https://a.example.org/path"]', "a scheme, a host and perhaps a port"),
         ("[web]\nclients_max = 0", "whole number from 1"),

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 LINE_MAX_BYTES = 10_240
 HEADERS_MAX_BYTES = 16_384
 HEADERS_MAX = 100
-#: From the first byte of a request to the end of its headers, however slowly they come.
-HEADERS_SECONDS = 10.0
+#: From the first byte of a request to the end of its headers, however slowly they come. A browser opens connections
+#: ahead of need, so before the first byte the limit is that of an idle one.
+HEADERS_SECONDS = 5.0
 #: How long a refused client may go on sending, so that it can read the answer.
 LINGER_SECONDS = 2.0
 
@@ -42,7 +43,6 @@ class GatewayChannel(HTTPChannel):
     def connectionMade(self) -> None:
         super().connectionMade()
         self.site.connected(self)
-        self._expect_headers()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._forget_deadline()

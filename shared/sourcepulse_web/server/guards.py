@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
+
+from sourcepulse_web.settings import HOST
 
 METHODS = (b"GET", b"HEAD", b"OPTIONS")
 URI_MAX_BYTES = 8192
@@ -15,7 +16,6 @@ PARAMETERS_MAX = 1_000
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _WILDCARDS = ("0.0.0.0", "::", "[::]", "")  # noqa: S104 - compared, never listened at
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
 
 
 class Refusal(NamedTuple):
@@ -43,7 +43,7 @@ def known_hosts(listen: str, hosts: Collection[str], place: Place) -> frozenset[
     own = {name, place.host.lower(), f"[{place.host.lower()}]"} - set(_WILDCARDS)
     if is_loopback(place.host):
         own.update(_LOCAL_HOSTS)
-    return frozenset({f"{each}:{place.port}" for each in own} | {each.lower() for each in hosts})
+    return frozenset({f"{each}:{place.port}" for each in own} | set(hosts))
 
 
 def is_loopback(host: str) -> bool:
@@ -76,7 +76,7 @@ def check(method: bytes, uri: bytes, hosts: Sequence[bytes], known: Collection[s
 
 
 def _host_of(header: bytes) -> tuple[str, str] | None:
-    match = _HOST.fullmatch(header.decode("latin-1").strip().lower())
+    match = HOST.fullmatch(header.decode("latin-1").strip().lower())
     if match is None:
         return None
     name, port = match[1].rstrip("."), match[2]

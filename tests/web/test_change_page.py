@@ -70,6 +70,8 @@ def test_a_story_is_drawn_like_the_picture(browser: Browser, site: DocumentSite,
         "href", f"https://hg.example.org/integration/inbound/file/{NODE}/src/parse.c"
     )
     expect(page.locator("#tree")).to_contain_text("opens again at 12:30")
+    expect(page.locator("#state")).to_have_text("live")
+    expect(page.locator("#age")).to_contain_text("3 min")
     assert not scrolls_sideways(page)
     assert poor_contrast(page) == []
     browser.shot(page, f"pages-change-{theme}")

@@ -109,7 +109,8 @@ def programs(log: BrokerUrl, exchange: str, patterns: Sequence[str]) -> Programs
     python = (
         "from sourcepulse import Consumer\n\n"
         f"url = {url!r}\ntopics = {topics!r}\n"
-        f"for event in Consumer(\n    url, topics=topics, queue={QUEUE!r}, durable=True{other}\n):\n"
+        f"events = Consumer(\n    url, topics=topics,\n    queue={QUEUE!r}, durable=True{other},\n)\n"
+        "for event in events:\n"
         "    print(event.type, event.subject)\n"
     )
     words = ["sourcepulse", "tail", "--broker", url, "--durable", QUEUE]

@@ -59,4 +59,5 @@ function soon(ms = PAUSE_MS) {
   timer = setTimeout(load, ms);
 }
 
-connect({ boards: JSON.parse(story.dataset.repos), after: story.dataset.after }, { onBoard: () => soon(200), onReset: () => soon(), onWithdraw: () => soon() });
+const { repos, after, age } = story.dataset;
+connect({ boards: JSON.parse(repos), after, age: Number(age) }, { onBoard: () => soon(200), onReset: () => soon(), onWithdraw: () => soon() });

@@ -39,6 +39,7 @@ def change_values(stories: Sequence[StoryDoc], digits: str, seconds: float, afte
         "now": now,
         "repos": sorted({story["push"]["repo"] for story in stories}),
         "after": after,
+        "age": max(0, round(seconds - max(map(_last, stories)))),
     }
 
 
@@ -145,6 +146,12 @@ def _bug_page(story: StoryDoc, ref: str | None, bug: BugDoc | None) -> str | Non
         return texts.link(bug["url"])
     site = texts.link(story["tree"]["bugzilla"])
     return f"{site.rstrip('/')}/show_bug.cgi?id={ref}" if site and ref and ref.isdecimal() else None
+
+
+def _last(story: StoryDoc) -> float:
+    """Return when the last thing of a story happened."""
+    time = max([story["push"]["time"], *(line["time"] for line in story["happened"])])
+    return datetime.fromisoformat(time).timestamp()
 
 
 def _now(seconds: float) -> str:

@@ -78,11 +78,16 @@ def _stamped(data: Mapping[str, Any]) -> str | None:
     return next((each["revision"] for each in data.get("sourcestamps", ()) if each["revision"]), None)
 
 
+def _ended(seen: Seen) -> str | None:
+    return seen["state"] if seen["state"] not in ("running", "waiting", "none") else None
+
+
 def finished(data: Mapping[str, Any], seen: Seen, links: Links) -> list[Part]:
     """Linux64 debug [unit] failed, new here, for 1f0c5a2be9d0 alice, 7 min 35 s."""
     state, said = _STATES.get(data["outcome"], ("unknown", f"ended with {data['outcome']}"))
-    if seen["state"] and seen["state"] not in ("running", "waiting", "none"):
-        state, said = seen["state"], _SAID.get(seen["state"]) or seen["verdict"] or said
+    ended = _ended(seen)
+    if ended:
+        state, said = ended, _SAID.get(ended) or seen["verdict"] or said
     parts = [*_word(data, seen, state), Part("text", f" {said}" + ("," if "," in said else "")), *_for(data, seen)]
     if data["outcome"] == "exception" and data["state_string"]:
         return [*parts, plain(": "), *prose(data["state_string"], links)]
@@ -155,7 +160,7 @@ def worker(data: Mapping[str, Any], state: str) -> list[Part]:
 def case(data: Mapping[str, Any], seen: Seen, links: Links) -> list[Part]:
     """[tests/parse.t:41] failed, new here: expected exit 0, got 139."""
     state, said = {"success": ("passed", "passed"), "skipped": ("skipped", "was skipped")}.get(
-        data["outcome"], (seen["state"] or "alone", "failed")
+        data["outcome"], (_test_state(seen), "failed")
     )
     place = data["test_code_path"] or data["test_name"] or data["testid"]
     line = f":{data['line']}" if data["test_code_path"] and data["line"] is not None else ""
@@ -169,13 +174,19 @@ def case(data: Mapping[str, Any], seen: Seen, links: Links) -> list[Part]:
     return [*parts, plain(": "), *prose(message, links)] if message else parts
 
 
+def _test_state(seen: Seen) -> str:
+    """Return how the word of a failed test looks: its own verdict counts, not that of its build."""
+    first = (seen["verdict"] or "").partition(" ")[0]
+    return first if first in ("new", "known") else "alone"
+
+
 def cases_ran(data: Mapping[str, Any], seen: Seen, _: Links) -> list[Part]:
     """Tests of linux64 debug [unit]: 2 of 5 failed."""
     total, failed = data["tests_total"], data["tests_failed"]
     said = "totals are not known" if total is None else f"{failed or 0:,} of {total:,} failed"
     if data["incomplete"]:
         said += ", and the report is not whole,"
-    state = _STATES.get(data["outcome"], ("none", ""))[0]
+    state = _ended(seen) or _STATES.get(data["outcome"], ("none", ""))[0]
     return [plain("tests of "), *_word(data, seen, state), plain(f": {said}"), *_for(data, seen)]
 
 

@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -193,6 +197,33 @@ def test_texts_can_be_read_in_both_themes_and_nothing_scrolls_sideways(
     assert not scrolls_sideways(phone)
     browser.shot(phone, f"live-phone-{theme}")
     site.append(tree.opened())
+
+
+@pytest.mark.parametrize("name", ["Python", "curl"])
+def test_what_a_page_offers_to_copy_reads_the_same_events(name: str, site: Gateway) -> None:
+    tree = Tree(f"copied-{name.lower()}")
+    if name == "curl" and not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    text = html.unescape(site.get(f"/?key=hg.push.{tree.repo}").text)
+    printed = re.search(rf"<h2>{name}</h2>\n<pre>(.*?)</pre>", text, re.DOTALL)
+    assert printed is not None
+    command = [sys.executable, "-uc", printed[1]] if name == "Python" else ["sh", "-c", f"exec {printed[1]}"]
+    waiting = metric(site)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            while metric(site) == waiting:
+                time.sleep(0.02)
+            site.append(Tree("others").push("another"), tree.push("mine"))
+            assert process.stdout is not None
+            lines = (line for line in process.stdout if "hg.push" in line)
+            assert tree.repo in next(lines)
+        finally:
+            process.kill()
+
+
+def metric(site: Gateway) -> str:
+    """Return the line that says how many clients the streams have."""
+    return next(line for line in site.get("/metrics").text.splitlines() if line.startswith("sourcepulse_web_clients{"))
 
 
 def test_the_address_refuses_what_cannot_be_with_a_sentence(site: Gateway) -> None:

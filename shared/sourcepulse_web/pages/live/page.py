@@ -5,39 +5,30 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from twisted.internet import reactor as the_reactor
+from twisted.python.failure import Failure
 from twisted.web.http import SEE_OTHER
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
 from sourcepulse.errors import ConfigError
-from sourcepulse.events.event import format_time
 from sourcepulse_web.pages.live.banners import banners_of
-from sourcepulse_web.pages.live.lines import Placed, lines
+from sourcepulse_web.pages.live.lines import lines
+from sourcepulse_web.pages.live.newest import Looked, Search
 from sourcepulse_web.pages.live.query import Query, key_in, query_of
 from sourcepulse_web.pages.live.snippets import snippets
 from sourcepulse_web.pages.live.view import RowView, links_of
-from sourcepulse_web.pages.live.watch import HEARTBEAT
-from sourcepulse_web.server.page import bad_request, render
+from sourcepulse_web.server.page import bad_request, render, sentence
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
 
     from sourcepulse_web.services import Services
 
-ROWS_MAX = 100
-#: How far back a page looks for rows of a narrow filter: the gateway sends nothing meanwhile.
-LOOKED_MAX = 5_000
-LOOK_SECONDS = 0.2
-CHUNK = 500
-
-
-class Looked(NamedTuple):
-    """The newest rows that are wanted, oldest first; how many events were looked at, since when."""
-
-    rows: list[Placed]
-    events: int
-    since: str
+#: For how long one page keeps the reactor from everything else at a time.
+TURN_SECONDS = 0.01
 
 
 class Live(Resource):
@@ -51,7 +42,7 @@ class Live(Resource):
         board = services.board
         self._view = RowView(board.seen if board else None, lambda: services.settings().trees, services.watch)
 
-    def render_GET(self, request: Request) -> bytes:
+    def render_GET(self, request: Request) -> bytes | int:
         try:
             query = query_of(request.args or {})
         except ConfigError as error:
@@ -62,70 +53,78 @@ class Live(Resource):
             request.setResponseCode(SEE_OTHER)
             request.setHeader(b"location", address.encode())
             return b""
-        hub = self._services.hub
-        # What the board and the watch have not read yet is left to the stream.
-        hub.look()
-        end = hub.position
-        looked = self._newest(query, end)
-        newest = looked.rows[-1].at if looked.rows else None
-        trees = self._services.board.trees() if self._services.board else []
-        settings = self._services.settings()
-        banners, more = banners_of(trees, links_of(settings.trees, None))
-        banners += self._services.watch.banners() if self._services.watch else []
-        return render(
-            request,
-            self._services,
-            "live.html",
-            here="live",
-            query=query,
-            lines=lines(looked.rows),
-            looked=looked,
-            place=f"{hub.token}.{end}",
-            age=None if newest is None else max(0, round(self._services.clock() - newest)),
-            banners=banners,
-            more_banners=more,
-            snippets=snippets(_origin(request), query.stream),
-        )
+        _Answer(request, self._services, self._view, query).turn()
+        return NOT_DONE_YET
 
     render_HEAD = render_GET
 
-    def _newest(self, query: Query, end: int) -> Looked:
-        """Return the newest rows that are wanted, oldest first, and how far back they were looked for."""
-        oldest = self._services.log.bounds().oldest
-        deadline = time.monotonic() + LOOK_SECONDS
-        found: list[Placed] = []
-        until, looked, since = end, 0, self._services.clock()
-        while until >= oldest and looked < LOOKED_MAX and len(found) < ROWS_MAX:
-            after = max(until - CHUNK, oldest - 1)
-            rows = self._between(after, until)
-            kept = [self._wanted(query, row) for row in rows if query.filter.passes(row)]
-            found = [*filter(None, kept), *found]
-            looked, until = looked + len(rows), after
-            since = rows[0].at if rows else since
-            if time.monotonic() > deadline:
-                break
-        return Looked(found[-ROWS_MAX:], looked, format_time(since))
 
-    def _between(self, after: int, until: int) -> list[Any]:
-        """Return the rows of (after, until]; one answer of the log may have fewer."""
-        found: list[Any] = []
-        while True:
-            rows = self._services.log.read(after, limit=CHUNK)
-            found += [row for row in rows if row.position <= until]
-            if not rows or rows[-1].position >= until:
-                return found
-            after = rows[-1].position
+class _Answer:
+    """One page, which is put together in several turns of the reactor."""
 
-    def _wanted(self, query: Query, row: Any) -> Placed | None:
-        document = self._view.document(row)
-        if row.type.endswith(HEARTBEAT) and not query.shows_heartbeats():
-            return None
-        if query.text:
-            text = "".join(part.text for part in document["parts"])
-            sought = f"{text} {document['key']} {document['source']}".lower()
-            if query.text.lower() not in sought:
-                return None
-        return Placed(row.position, row.at, document)
+    def __init__(self, request: Request, services: Services, view: RowView, query: Query) -> None:
+        self._request = request
+        self._services = services
+        self._view = view
+        self._query = query
+        self._reactor: Any = the_reactor
+        self._gone = False
+        self._restarts = -1
+        request.notifyFinish().addErrback(self._lost)
+
+    def turn(self) -> None:
+        hub = self._services.hub
+        if self._gone:
+            return
+        # What the board and the watch have not read yet is left to the stream.
+        if not hub.look():
+            self._request.write(sentence(self._request, 503, "The log cannot be read now; try again."))
+            self._request.finish()
+            return
+        if hub.kept.restarts != self._restarts:
+            # What was read so far may have been withdrawn.
+            self._restarts = hub.kept.restarts
+            self._end = hub.position
+            now = self._services.clock()
+            self._search = Search(self._services.log, self._view, self._query, self._end, now)
+            self._steps = iter(self._search)
+        until = time.perf_counter() + TURN_SECONDS
+        for _ in self._steps:
+            if time.perf_counter() > until:
+                self._reactor.callLater(0, self._turn_again)
+                return
+        self._request.write(self._page(self._search.result))
+        self._request.finish()
+
+    def _turn_again(self) -> None:
+        try:
+            self.turn()
+        except Exception:  # noqa: BLE001 - as Twisted does with what a page raises at once
+            self._request.processingFailed(Failure())
+
+    def _page(self, looked: Looked) -> bytes:
+        services = self._services
+        newest = looked.rows[-1].at if looked.rows else None
+        trees = services.board.trees() if services.board else []
+        banners, more = banners_of(trees, links_of(services.settings().trees, None))
+        banners += services.watch.banners() if services.watch else []
+        return render(
+            self._request,
+            services,
+            "live.html",
+            here="live",
+            query=self._query,
+            lines=lines(looked.rows),
+            looked=looked,
+            place=f"{services.hub.token}.{self._end}",
+            age=None if newest is None else max(0, round(services.clock() - newest)),
+            banners=banners,
+            more_banners=more,
+            snippets=snippets(_origin(self._request), self._query.stream),
+        )
+
+    def _lost(self, _: object) -> None:
+        self._gone = True
 
 
 def _origin(request: Request) -> str:

@@ -43,10 +43,10 @@ class RowView:
         """Return a row as one line of JSON."""
         return json.dumps(self.document(row), separators=(",", ":")).encode("ascii")
 
-    def document(self, row: Row) -> LiveRowDoc:
-        """Return a row; of bytes that are not an event, what the log's columns say."""
+    def document(self, row: Row, *, ask: bool = True) -> LiveRowDoc:
+        """Return a row; of bytes that are not an event, what the log's columns say. `ask` the board what it knows."""
         event = opened(row)
-        seen = NOTHING_SEEN if self._seen is None or row.withdrawn else self._seen(event)
+        seen = NOTHING_SEEN if self._seen is None or row.withdrawn or not ask else self._seen(event)
         links = links_of(self._trees(), seen["repo"])
         document: LiveRowDoc = {**row_of(event, row.routing_key, seen, links)}  # type: ignore[typeddict-item]
         if row.withdrawn:

@@ -4,38 +4,20 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
 from support.web.browser import Browser
+from support.web.feed import streams, until
 from support.web.gateway import Gateway, MakeGateway
 from support.web.tree_events import Tree
 
 STATIC = Path(__file__).parents[3] / "shared/sourcepulse_web/static"
-WAIT_SECONDS = 30.0
 ALLOWED = r"ERR_|net::|status of 5"
 SCRIPT_MAX_BYTES, STYLE_MAX_BYTES = 22_000, 12_500
 FEED = ("feed.js", "worker.js", "state.js")
-
-
-def until(holds: Callable[[], Any]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, holds
-        time.sleep(0.05)
-
-
-def streams(gateway: Gateway) -> int:
-    """Return how many streams the gateway serves."""
-    found = re.findall(r"^sourcepulse_web_clients\{[^}]*\} (\d+)$", gateway.get("/metrics").text, re.MULTILINE)
-    return sum(map(int, found))
 
 
 def live(page: Page) -> Page:

@@ -18,6 +18,7 @@ from playwright.sync_api import Page
 from sourcepulse.events.event import Event, Numbers
 from support.web.browser import PHONE, Browser, scrolls_sideways
 from support.web.contrast import poor_contrast
+from support.web.feed import streams, until
 from support.web.gateway import Gateway
 from support.web.tree_events import Tree, like_recorded
 
@@ -208,22 +209,16 @@ def test_what_a_page_offers_to_copy_reads_the_same_events(name: str, site: Gatew
     printed = re.search(rf"<h2>{name}</h2>\n<pre>(.*?)</pre>", text, re.DOTALL)
     assert printed is not None
     command = [sys.executable, "-uc", printed[1]] if name == "Python" else ["sh", "-c", f"exec {printed[1]}"]
-    waiting = metric(site)
+    before = streams(site)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
-            while metric(site) == waiting:
-                time.sleep(0.02)
+            until(lambda: streams(site) > before)
             site.append(Tree("others").push("another"), tree.push("mine"))
             assert process.stdout is not None
             lines = (line for line in process.stdout if "hg.push" in line)
             assert tree.repo in next(lines)
         finally:
             process.kill()
-
-
-def metric(site: Gateway) -> str:
-    """Return the line that says how many clients the streams have."""
-    return next(line for line in site.get("/metrics").text.splitlines() if line.startswith("sourcepulse_web_clients{"))
 
 
 def test_the_address_refuses_what_cannot_be_with_a_sentence(site: Gateway) -> None:

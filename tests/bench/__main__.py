@@ -15,6 +15,7 @@ from bench import (
     hg_push,
     latency,
     latency_of_sources,
+    log,
     outbox,
     relay,
     stats,
@@ -29,6 +30,7 @@ if __name__ == "__main__":
     latency.main()
     latency_of_sources.main()
     outbox.main()
+    log.main()
     writers.main()
     relay.main()
     backlog.main()

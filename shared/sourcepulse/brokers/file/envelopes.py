@@ -36,7 +36,7 @@ class Envelope(NamedTuple):
 
 def hash_of(*words: str) -> int:
     """Return an integer to look up words by; who finds something compares the words themselves."""
-    digest = blake2b(json.dumps(words).encode(), digest_size=_HASH_BYTES).digest()
+    digest = blake2b("\0".join(words).encode(), digest_size=_HASH_BYTES).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 
@@ -100,19 +100,16 @@ def _document(body: bytes) -> dict[str, Any]:
 def store_envelopes(db: Connection, messages: Iterable[tuple[int, Envelope, bytes]]) -> None:
     """Write the envelopes of the messages at these positions."""
     messages = list(messages)
-    db.executemany(
-        "INSERT OR REPLACE INTO envelopes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                position,
-                *envelope,
-                hash_of(envelope.source, envelope.id) if envelope.source else None,
-                hash_of(envelope.source, envelope.subject) if envelope.source and envelope.subject else None,
-                CAME_WITHDRAWN if envelope.source and is_stand_in(envelope.type) else 0,
-            )
-            for position, envelope, _ in messages
-        ],
-    )
+    rows: list[tuple[object, ...]] = []
+    for position, envelope, _ in messages:
+        source, id_, type_, subject = envelope
+        if not source:
+            rows.append((position, "", "", type_, subject, None, None, 0))
+            continue
+        withdrawn = CAME_WITHDRAWN if is_stand_in(type_) else 0
+        about = hash_of(source, subject) if subject and source.startswith(NAMES_BUGS) else None
+        rows.append((position, source, id_, type_, subject, hash_of(source, id_), about, withdrawn))
+    db.executemany("INSERT OR REPLACE INTO envelopes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
     db.executemany(
         "INSERT OR IGNORE INTO mentions VALUES (?, ?)",
         [

@@ -16,6 +16,8 @@ from sourcepulse.outbox.sqlite_file import FileKind, SqliteFile
 APPLICATION_ID = 0x73706C67
 #: How long one call may wait for other processes that use the same log.
 LOCK_WAIT_SECONDS = 5.0
+#: The most memory of a connection for pages.
+CACHE_KIB = 8_192
 
 # A queue is a position in the log, not a copy of messages. `cursor` is the position up to which every message was
 # leased, skipped or lost. A row in `leases` is a message behind the cursor that is not settled; if its consumer is
@@ -158,6 +160,8 @@ class LogFile:
             db.text_factory = _text
             # What is removed or withdrawn leaves no text in free pages.
             db.execute("PRAGMA secure_delete = ON")
+            # The index of ids is written everywhere; in SQLite's 2 MiB a large log appends half as fast.
+            db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         self.read = self._file.read
         self.write = self._file.write
         self.close = self._file.close

@@ -146,10 +146,12 @@ def _envelope_at(db: Connection, position: int) -> tuple[Envelope, bytes]:
 
 
 def _about(db: Connection, source: str, subject: str, before: int) -> list[int]:
+    # What is about something else than bugs is seldom withdrawn, so that no index has it.
+    is_indexed, value = ("about = ?", hash_of(source, subject)) if source.startswith(NAMES_BUGS) else ("?", 1)
     rows = db.execute(
-        "SELECT position FROM envelopes WHERE about = ? AND source = ? AND subject = ? AND position < ? "
+        f"SELECT position FROM envelopes WHERE {is_indexed} AND source = ? AND subject = ? AND position < ? "  # noqa: S608 - from above
         "ORDER BY position",
-        (hash_of(source, subject), source, subject, before),
+        (value, source, subject, before),
     )
     return [position for (position,) in rows]
 

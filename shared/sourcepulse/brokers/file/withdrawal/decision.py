@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from sourcepulse.brokers.file.envelopes import Envelope, is_stand_in
 from sourcepulse.events.event import RESTRICTED, stream_of
 
+_FAMILIES = ("bugzilla.", "system.event.")
 #: Their subject is withdrawn as a whole.
 _BUG = re.compile(r"bugzilla\.bug\.(hidden|deleted)\.v[0-9]+")
 #: A comment or an attachment of their subject is withdrawn.
@@ -52,7 +53,8 @@ class Cause(NamedTuple):
 
 def may_withdraw(type_: str) -> bool:
     """Return whether events of a type withdraw others."""
-    return is_stand_in(type_) or bool(_BUG.fullmatch(type_) or _PART.fullmatch(type_))
+    # Not by an expression alone, because every event is asked.
+    return type_.startswith(_FAMILIES) and (is_stand_in(type_) or bool(_BUG.fullmatch(type_) or _PART.fullmatch(type_)))
 
 
 def cause_of(envelope: Envelope, data: Mapping[str, Any] | None) -> Cause | None:

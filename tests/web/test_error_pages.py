@@ -28,6 +28,17 @@ def test_a_person_gets_a_page_with_the_head_and_a_program_one_sentence(browser: 
     browser.shot(page, "pages-error-phone-dark")
 
 
+def test_what_is_refused_is_said_on_a_page_too(gateway: Gateway) -> None:
+    for path, headers, status, text in (
+        ("/changes/tip", {}, 400, "This address cannot be used"),
+        ("/hooks", {"Via": "1.1 proxy"}, 403, "This is not for everybody"),
+        ("/", {"Host": "evil.example.org"}, 421, "Another host was asked for"),
+    ):
+        answer = gateway.get(path, {**_ACCEPT, **headers})
+        assert (answer.status, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+        assert f"<h1>{text}</h1>" in answer.text
+
+
 def test_an_odd_theme_is_none(browser: Browser, gateway: Gateway) -> None:
     browser.allow("404")
     page = browser.open(gateway.url("/nowhere?theme=%22%3E%3Cscript%3E&theme=dark"), script=False)

@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import islice
 from typing import Any, NamedTuple
 
 from sourcepulse.catalogue.page import example_text, shortened
 
-#: A longer list is shown in part.
+#: A longer list or object is shown in part, and what is nested more deeply not at all.
 ITEMS_MAX = 4
-#: What has no shape of its own: control characters, marks of direction, halves of surrogates.
-_SHAPELESS = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+MEMBERS_MAX = 100
+DEPTH_MAX = 12
+_LEFT_OUT = "\u2026"
+#: What has no shape of its own: control characters, marks of direction, halves of surrogates, unknown characters.
+_SHAPELESS = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"(?P<name>:)?')
 
 
@@ -26,7 +30,7 @@ class Token(NamedTuple):
 
 def tokens(event: Any) -> list[Token]:
     """Return an event as pieces of JSON, long texts and lists in part."""
-    text = visible(example_text(_with_short_lists(shortened(event))))
+    text = visible(example_text(shortened(_cut(event))))
     found, end = [], 0
     for string in _STRING.finditer(text):
         if string["name"]:
@@ -47,11 +51,14 @@ def _escaped(character: str) -> str:
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
-def _with_short_lists(value: Any) -> Any:
+def _cut(value: Any, depth: int = 0) -> Any:
+    if not isinstance(value, dict | list):
+        return value
+    if depth == DEPTH_MAX:
+        return _LEFT_OUT
+    more = len(value) - (MEMBERS_MAX if isinstance(value, dict) else ITEMS_MAX)
     if isinstance(value, dict):
-        return {name: _with_short_lists(each) for name, each in value.items()}
-    if isinstance(value, list):
-        more = len(value) - ITEMS_MAX
-        shown = [_with_short_lists(each) for each in value[:ITEMS_MAX]]
-        return [*shown, f"\u2026 and {more:,} more"] if more > 0 else shown
-    return value
+        members = {name: _cut(each, depth + 1) for name, each in islice(value.items(), MEMBERS_MAX)}
+        return {**members, _LEFT_OUT: f"and {more:,} more"} if more > 0 else members
+    items = [_cut(each, depth + 1) for each in value[:ITEMS_MAX]]
+    return [*items, f"{_LEFT_OUT} and {more:,} more"] if more > 0 else items

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sourcepulse_web.services import Services
 
 
+#: Our own events have 256 KiB at most.
+SHOWN_MAX_BYTES = 1 << 20
 _STATUS_URN = SCHEMA_URN_PREFIX + STATUS_SCHEMA
 
 
@@ -39,7 +41,7 @@ def newest(services: Services, type_: str, own: Schemas) -> Shown | None:
         # Where the log was replaced, the next call opens the new one.
         services.log.close()
         row = None
-    if row is not None:
+    if row is not None and len(row.body) <= SHOWN_MAX_BYTES:
         event = _decoded(row.body)
         if event is not None:
             return Shown(event, row.routing_key, row.position, format_time(row.at))

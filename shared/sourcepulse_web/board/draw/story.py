@@ -30,7 +30,9 @@ def stories_of(store: Store, prefix: str, canvas: Callable[[str], Canvas]) -> li
     if not re.fullmatch(rf"[0-9a-f]{{{PREFIX_MIN},40}}", prefix):
         return []
     found = [(node, store.get("pushes", str(node["position"]))) for node in store.nodes_from(prefix, STORIES_MAX)]
-    return [_Story(store, canvas(push["repo"]), node, push, canvas).document() for node, push in found if push]
+    pushed = [(node, push) for node, push in found if push is not None]
+    pushed.sort(key=lambda each: (each[1]["time"], each[1]["repo"], each[0]["node"]), reverse=True)
+    return [_Story(store, canvas(push["repo"]), node, push, canvas).document() for node, push in pushed]
 
 
 class _Story:

@@ -12,7 +12,7 @@ from sourcepulse_web.board.store import Change, View
 
 Reducer = Callable[[View, Fact], Iterator[Change]]
 
-_REDUCERS: dict[str, Reducer] = {
+REDUCERS: dict[str, Reducer] = {
     "hg.push.v1": pushes.pushed,
     "hg.repo.created.v1": trees.seen,
     "hg.repo.stripped.v1": pushes.stripped,
@@ -32,7 +32,7 @@ _REDUCERS: dict[str, Reducer] = {
     "bugzilla.comment.published.v1": bugs.commented,
     "bugzilla.comment.hidden.v1": bugs.comment_hidden,
 }
-_REDUCERS |= {
+REDUCERS |= {
     f"bugzilla.bug.{kind}.v1": bugs.changed
     for kind in ("created", "changed", "closed", "reopened", "duplicated", "moved", "assigned", "published")
 }
@@ -43,7 +43,7 @@ def reduce(view: View, fact: Fact) -> list[Change]:
 
     A repeated event changes nothing, so an event may be replayed.
     """
-    reducer = _REDUCERS.get(fact.type)
+    reducer = REDUCERS.get(fact.type)
     if reducer is None:
         return []
     try:

@@ -49,6 +49,7 @@ class Board:
         self._configured = trees
         self._clock = clock
         self._cache = FactsCache()
+        self._cache_of = 0
         self._keeper.catch_up()
 
     def apply(self, rows: Sequence[object]) -> None:
@@ -135,6 +136,9 @@ class Board:
         self._keeper.close()
 
     def _canvas(self, store: Store, repo: str, aliases: Aliases) -> Canvas:
+        if self._cache_of != self._keeper.opened:
+            self._cache.clear()
+            self._cache_of = self._keeper.opened
         return Canvas(store, self._cache, repo, self._clock(), aliases)
 
 

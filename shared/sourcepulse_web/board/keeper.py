@@ -17,7 +17,7 @@ from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavaila
 from sourcepulse_web.board.fact import read_fact
 from sourcepulse_web.board.reduce import reduce
 from sourcepulse_web.board.reduce.withdraw import withdrawn
-from sourcepulse_web.board.store import Put, Store
+from sourcepulse_web.board.store import Put, Store, storable
 from sourcepulse_web.board.tables import REDUCER_VERSION, TABLES, scripts
 
 #: Rows reduced in one transaction, so that publishers and other gateways wait for milliseconds.
@@ -41,14 +41,19 @@ class Keeper:
         self._file: LogFile | None = None
         self._seen_version = -1
         self._must_scrub = False
+        #: How often the file was opened; another file has other pushes at the same positions.
+        self.opened = 0
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
         """Yield the rows of one instant, in which nothing is left that the log withdrew."""
         with self._closed_on_failure():
+            opened = self.opened
             file = self._opened()
             version = file.data_version()
-            if version != self._seen_version:
+            if opened != self.opened:
+                self._catch_up(file)
+            elif version != self._seen_version:
                 with file.read() as db:
                     behind = db.execute(
                         "SELECT 1 FROM withdrawals WHERE caused_by > (SELECT value FROM board_state "
@@ -56,7 +61,7 @@ class Keeper:
                     ).fetchone()
                 if behind:
                     self._catch_up(file)
-                self._seen_version = version
+            self._seen_version = version
             with file.read() as db:
                 db.execute("BEGIN")
                 try:
@@ -115,8 +120,9 @@ class Keeper:
         store = Store(db)
         for row in rows:
             fact = read_fact(row)
-            if fact is not None:
-                store.write(reduce(store, fact))
+            changes = reduce(store, fact) if fact is not None else []
+            if storable(changes):
+                store.write(changes)
         for each in self._withdrawals(position, reached):
             store.write(withdrawn(store, each.position, each.caused_by))
             self._must_scrub = True
@@ -153,6 +159,9 @@ class Keeper:
     def _opened(self) -> LogFile:
         if self._file is None:
             file = LogFile(self._path)
+            with file.read() as db:
+                # What the board reads is its own, so no text needs the care that those of others need.
+                db.text_factory = str
             with file.write(durable=False) as db:
                 version = int(_state(db, "version") or 0) if _has_tables(db) else 0
                 if 0 < version < REDUCER_VERSION:
@@ -163,6 +172,7 @@ class Keeper:
                         db.execute(statement)
                     self._clear(db)
             self._file = file
+            self.opened += 1
         else:
             self._file.check_in_place()
         return self._file

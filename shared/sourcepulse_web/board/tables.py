@@ -24,9 +24,10 @@ TABLES: dict[str, tuple[str, ...]] = {
     "backouts": ("position", "short"),
     # Which push, or which tree's reason, names a bug.
     "named": ("position", "bug"),
-    "builds": ("position", "short"),
+    "builds": ("position", "short", "request"),
+    # Only those of which no build is known.
     "requests": ("position", "short"),
-    "runs": ("position", "build"),
+    "runs": ("position", "build", "place", "run", "whole"),
     "tests": ("position", "build", "file"),
     # Builders by what they build; outlives the log.
     "places": (),
@@ -37,6 +38,9 @@ TABLES: dict[str, tuple[str, ...]] = {
     "treefacts": ("position", "repo"),
 }
 
+#: Columns that are read without the row, and by which nothing is searched.
+WITHOUT_INDEX = ("place", "run", "whole")
+
 
 def scripts() -> list[str]:
     """Return the statements that create what is missing."""
@@ -44,5 +48,9 @@ def scripts() -> list[str]:
     for table, columns in TABLES.items():
         listed = "".join(f"{column}, " for column in columns)
         made.append(f"CREATE TABLE IF NOT EXISTS board_{table} (key TEXT PRIMARY KEY, {listed}body TEXT NOT NULL)")
-        made += [f"CREATE INDEX IF NOT EXISTS board_{table}_{column} ON board_{table} ({column})" for column in columns]
+        made += [
+            f"CREATE INDEX IF NOT EXISTS board_{table}_{column} ON board_{table} ({column})"
+            for column in columns
+            if column not in WITHOUT_INDEX
+        ]
     return made

@@ -69,11 +69,11 @@ def places_of(repo: str, aliases: Aliases, rows: Iterable[Row], facts: Iterable[
             continue
         if aliases.repo_of(row["repositories"], row["tree"]) == repo:
             _see(found, row, row["seen"])
+    listed = set(found)
     for each in facts:
         for kept, at in ((each.builds, "started_at"), (each.requests, "submitted_at")):
-            for builds in kept.values():
-                if builds:
-                    _see(found, builds[0], builds[0][at])
+            for name in kept.keys() - listed:
+                _see(found, kept[name][0], kept[name][0][at])
     lines: dict[tuple[str, str], list[Place]] = {}
     settings = {builder.name: builder for builder in configured.builders} if configured else {}
     for name, (_, platform, buildtype) in found.items():

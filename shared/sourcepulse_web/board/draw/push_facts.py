@@ -102,11 +102,9 @@ def _add_tests(store: Store, facts: Collection[PushFacts], owners: dict[str, lis
         for found in owners[test["build"]]:
             found.tests.setdefault(test["build"], []).append(test)
             found.failed.add(test["testid"])
-    places = {row["key"]: row["place"] for found in facts for rows in found.builds.values() for row in rows}
-    for run in store.find_any("runs", "build", owners):
-        if run["whole"]:
-            for found in owners[run["build"]]:
-                found.ran.add((places[run["build"]], run["run"]))
+    for key, place, run in store.whole_runs(owners):
+        for found in owners[key]:
+            found.ran.add((place, run))
     for found in facts:
         for tests in found.tests.values():
             tests.sort(key=lambda test: (test["position"], test["key"]))

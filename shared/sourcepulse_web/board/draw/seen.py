@@ -46,10 +46,10 @@ def _of_hg(store: Store, fact: Fact, aliases: Aliases) -> Seen:
 def _of_build(store: Store, fact: Fact, aliases: Aliases, canvas: Canvases) -> Seen:
     data = fact.data
     scope = scope_of(fact.source)
-    if "buildid" in data and data["buildid"] is not None:
-        row = store.get("builds", f"{scope} {data['buildid']}")
-    else:
-        row = store.get("requests", f"{scope} {data['buildrequestid']}")
+    row = store.get("builds", f"{scope} {data.get('buildid')}")
+    if row is None:
+        request = f"{scope} {data['buildrequestid']}"
+        row = next(iter(store.find("builds", "request", request)), None) or store.get("requests", request)
     push = _push_of(store, row, aliases) if row else None
     if row is None or push is None:
         return NOTHING_SEEN
@@ -66,7 +66,7 @@ def _of_build(store: Store, fact: Fact, aliases: Aliases, canvas: Canvases) -> S
         "node": push["node"] or None,
         "user": push["user"],
     }
-    if "started_at" in row:
+    if "started_at" in row and not fact.type.startswith("build.request."):
         _judge(found, fact, row, drawn)
     return found
 

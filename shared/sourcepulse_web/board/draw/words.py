@@ -65,7 +65,7 @@ def word_of(push: PushFacts, index: int, place: Place, failures: Failures) -> Wo
         build = builds[0]
         word["state"] = state_of(index, build, failures)
         word["said"] = said(word["state"], build["outcome"])
-        word["waited_s"] = _waited(build, requests)
+        word["waited_s"] = seconds_between(build["submitted_at"], build["started_at"])
         _fill(word, build)
         word["others"] = [_other(push, index, other, failures) for other in builds[1:]]
     elif requests:
@@ -140,15 +140,6 @@ def _fill(word: WordDoc, build: Row) -> None:
     word["state_string"] = build["state_string"]
     word["outcome"] = build["outcome"]
     word["build"] = build["build"]
-
-
-def _waited(build: Row, requests: object) -> int | None:
-    if not isinstance(requests, list):
-        return None
-    for request in requests:
-        if request["key"] == build["request"]:
-            return seconds_between(request["submitted_at"], build["started_at"])
-    return None
 
 
 def _counting(requests: list[Row]) -> Row:

@@ -49,6 +49,12 @@ def _built(view: View, fact: Fact, row: Row) -> Iterator[Change]:
         former = None
     if former is not None and former["ended"] >= row["ended"]:
         return
+    request = view.get("requests", row["request"])
+    if request is not None:
+        row["submitted_at"] = request["submitted_at"]
+        yield Delete("requests", row["request"])
+    elif former is not None:
+        row["submitted_at"] = former["submitted_at"]
     yield Put("builds", row["key"], row)
     yield from _place(view, row, row["started_at"])
     tests = [test["testid"] for test in view.find("tests", "build", row["key"])]
@@ -70,6 +76,7 @@ def _build_row(fact: Fact, *, ended: bool) -> Row:
         "number": data["buildnumber"],
         "ended": ended,
         "outcome": str(data["outcome"]) if ended else None,
+        "submitted_at": None,
         "started_at": str(data["started_at"]),
         "complete_at": str(data["complete_at"]) if ended else None,
         "state_string": data.get("state_string") if ended else None,
@@ -117,6 +124,8 @@ def completed(view: View, fact: Fact) -> Iterator[Change]:
 
 
 def _requested(view: View, fact: Fact, row: Row) -> Iterator[Change]:
+    if any(build["started_at"] >= row["submitted_at"] for build in view.find("builds", "request", row["key"])):
+        return
     former = view.get("requests", row["key"])
     if former is not None and former["submitted_at"] > row["submitted_at"]:
         return

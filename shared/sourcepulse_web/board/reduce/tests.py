@@ -24,12 +24,13 @@ def run_finished(view: View, fact: Fact) -> Iterator[Change]:
         "key": key,
         "build": build,
         "position": fact.position,
+        "place": str(data["buildername"]),
         "run": run_name(data),
         "outcome": str(data["outcome"]),
         "total": data.get("tests_total"),
         "failed": data.get("tests_failed"),
         # A list that was cut does not say that a test did not fail.
-        "whole": not data.get("incomplete") and not data.get("cases_left_out"),
+        "whole": int(not data.get("incomplete") and not data.get("cases_left_out")),
     }
     yield Put("runs", key, row)
     found = view.get("builds", build)

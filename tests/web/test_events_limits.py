@@ -16,6 +16,7 @@ from sourcepulse.brokers.url import BrokerUrl
 from support.web.event_source import EventSourceParser
 from support.web.gateway import publish
 from support.web.rows import push
+from support.web.stream_server import PATTERNS_MAX
 from support.web.streams import StreamServer, serving
 
 #: What one event of the flood has, and how many there are: a few times what the kernel and the gateway hold.
@@ -80,6 +81,47 @@ def test_one_client_too_many_is_sent_away_in_its_stream_and_may_come_back(tmp_pa
             client = server.listen().until(lambda client: client.events)
             words.append(client.events[0].type)
         assert set(words) <= {"bye", "hello"}
+
+
+def test_filters_that_would_cost_too_much_together_are_sent_away_and_shared_ones_are_not(tmp_path: Path) -> None:
+    def topics(name: str) -> list[tuple[str, str]]:
+        return [("topic", f"#.{name}.{number}.#") for number in range(50)]
+
+    with serving(tmp_path / "log.db") as server:
+        assert PATTERNS_MAX < 150
+        clients = [server.listen(topics(name)).until(lambda client: client.events) for name in "abcba"]
+        assert [client.events[0].type for client in clients] == ["hello", "hello", "bye", "hello", "hello"]
+
+
+def test_the_end_does_not_wait_for_a_client_that_reads_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path / "log.db") as server:
+        stalled = server.listen(receive_bytes=4_096).until(lambda client: client.named("hello"))
+        reading = server.listen().until(lambda client: client.named("hello"))
+        server.append(push(1, padding=900_000))
+        reading.until(lambda client: client.messages)
+        assert server.stop() == 0
+        assert reading.to_the_end().named("bye")[0]["reason"] == "shutdown"
+        stalled.to_the_end()
+
+
+def test_a_log_that_is_gone_and_comes_back_costs_no_page_its_stream(tmp_path: Path) -> None:
+    log, parser = tmp_path / "log.db", EventSourceParser()
+    with serving(log) as server:
+        client = server.listen(parser=parser).until(lambda client: client.named("hello"))
+        log.rename(tmp_path / "away.db")
+        assert client.to_the_end().named("bye")[0]["reason"] == "log-unreadable"
+        refused = server.listen(parser=parser).to_the_end()
+        assert (refused.status, refused.named("bye")[0]["reason"]) == (200, "log-unreadable")
+        answer = server.get("/events.json")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        (tmp_path / "away.db").rename(log)
+        words: list[str] = []
+        while "hello" not in words:
+            client = server.listen(parser=parser).until(lambda client: client.events)
+            words.append(client.events[0].type)
+        server.append(push(1))
+        assert client.until(lambda client: client.messages).numbers == [1]
+        assert client.named("reset") == []
 
 
 def test_a_client_that_stops_reading_is_cut_and_comes_back_by_its_id_without_loss(server: StreamServer) -> None:

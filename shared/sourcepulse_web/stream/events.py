@@ -59,7 +59,7 @@ class Events(Resource):
         if request.method == b"HEAD":
             return b""
         hub.look()
-        refusal = hub.refusal
+        refusal = hub.refusal(asked.subscription)
         if refusal is None and hub.clients >= self._services.settings().clients_max:
             refusal = OVERLOAD
         if refusal is not None:

@@ -42,6 +42,11 @@ class Filter:
     types: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
+    @property
+    def patterns(self) -> int:
+        """How many patterns each new key is compared with."""
+        return len(self.topics) + len(self.exclude) + len(self.types)
+
     def passes(self, row: Row) -> bool:
         """Return whether a client with this filter gets the event."""
         key = row.routing_key
@@ -105,7 +110,13 @@ def _source(value: str) -> str:
 
 @lru_cache(maxsize=REMEMBERED_MAX)
 def _fits(pattern: str, key: str) -> bool:
-    return pattern == EVERYTHING or matches(pattern, key)
+    if pattern in (key, EVERYTHING):
+        return True
+    begin = pattern.removesuffix(".#")
+    if "#" in begin or "*" in begin:
+        return matches(pattern, key)
+    # Most patterns are a whole key, or the beginning of one.
+    return begin != pattern and (key == begin or key.startswith(f"{begin}."))
 
 
 def _type_pattern(patterns: Sequence[str], row: Row) -> str | None:

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from sourcepulse.brokers.file.withdrawal.decision import may_withdraw
 from sourcepulse.errors import BrokerError, SourcePulseError
 from sourcepulse_web.stream.clients.catch_up import CatchUp
-from sourcepulse_web.stream.clients.client import Client
+from sourcepulse_web.stream.clients.client import Client, Subscription
 from sourcepulse_web.stream.clients.group import ChannelCache, Writer, read_withdrawals
 from sourcepulse_web.stream.clients.members import Members
 from sourcepulse_web.stream.frames import Framing, as_json
@@ -109,10 +109,13 @@ class Hub:
         """The token of the log; "" while there is no log."""
         return self.writer.token
 
-    @property
-    def refusal(self) -> str | None:
-        """Why a new client is sent away at once, None if it is welcome."""
-        return self._stopping or (LOG_UNREADABLE if self.problem or not self._is_open else None)
+    def refusal(self, subscription: Subscription) -> str | None:
+        """Return why a new client is sent away at once, None if it is welcome."""
+        if self._stopping:
+            return self._stopping
+        if self.problem or not self._is_open:
+            return LOG_UNREADABLE
+        return None if self._members.has_room(subscription) else OVERLOAD
 
     def start(self, after: int | None = None) -> None:
         """Follow the log from its end, or from a position on: what comes after it is passed to `before` as well."""

@@ -30,6 +30,7 @@ from sourcepulse_web.stream.frames import as_json
 from sourcepulse_web.stream.hub import Hub
 
 KEEP_ALIVE_SECONDS = 2
+PATTERNS_MAX = 120
 ORIGIN = "https://tree.example.org"
 #: While this file is beside the log, the broker is away.
 AWAY_NAME = "away"
@@ -53,8 +54,9 @@ def look(row: Row) -> bytes | None:
 
 def main(log_path: Path, port: int, clients_max: int) -> None:
     """Serve until the input ends."""
-    # A test cannot wait for the usual 15 s.
+    # A test cannot wait for the usual 15 s, nor open hundreds of streams.
     members.KEEP_ALIVE_SECONDS = KEEP_ALIVE_SECONDS
+    members.PATTERNS_MAX = PATTERNS_MAX
     reactor: Any = the_reactor
     LogFile(log_path).close()
     log = LogReader(log_path, DEFAULT_EXCHANGE)

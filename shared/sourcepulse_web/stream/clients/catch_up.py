@@ -76,6 +76,8 @@ class CatchUp:
         self._call = None
         if self._attempt(self._some):
             self._go()
+        if not self._queue:
+            self._kept.forget_pages()
 
     def _some(self) -> None:
         # What was blanked a moment ago must not leave from what is kept in memory.

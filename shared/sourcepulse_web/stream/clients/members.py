@@ -22,6 +22,8 @@ KEEP_ALIVE_SECONDS = 15
 #: What a client may miss while it reads nothing, and for how long it may read nothing of what it was sent.
 BEHIND_MAX_BYTES = 256 << 10
 STALLED_MAX_SECONDS = 60.0
+#: The most patterns of all filters together, each of which is compared with each new routing key in about 3 us.
+PATTERNS_MAX = 20_000
 #: When clients come back that were sent away: at random between the first and the second, later if they are many.
 RETRY_SECONDS = (2.0, 6.0)
 RETRY_SECONDS_PER_CLIENT = 0.004
@@ -35,6 +37,7 @@ class Members:
     def __init__(self, reactor: Any, counts: Counter[str], drained: Callable[[Client], None]) -> None:
         self.groups: dict[Subscription, Group] = {}
         self.all: set[Client] = set()
+        self._patterns = 0
         self._reactor = reactor
         self._counts = counts
         self._drained = drained
@@ -57,6 +60,10 @@ class Members:
 
         client.open(request, self._reactor, first, self._drained)
         request.notifyFinish().addBoth(ended)
+
+    def has_room(self, subscription: Subscription) -> bool:
+        """Return whether one more filter can be looked at for every event; one that others have costs nothing."""
+        return subscription in self.groups or self._patterns + _patterns(subscription) <= PATTERNS_MAX
 
     def level(self, client: Client) -> None:
         """Count a client as level with the hub."""
@@ -153,9 +160,15 @@ class Members:
             group.late.discard(client)
             if not group.live and not group.late:
                 del self.groups[client.subscription]
+                self._patterns -= _patterns(client.subscription)
 
     def _group(self, client: Client) -> Group:
         group = self.groups.get(client.subscription)
         if group is None:
             group = self.groups[client.subscription] = Group(client.subscription)
+            self._patterns += _patterns(client.subscription)
         return group
+
+
+def _patterns(subscription: Subscription) -> int:
+    return 0 if subscription.filter is None else subscription.filter.patterns

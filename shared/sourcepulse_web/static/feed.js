@@ -25,13 +25,14 @@ async function open(hear) {
     port.onmessage = hear;
     return port;
   };
-  if (!self.SharedWorker) return own();
-  // A policy of any name may be made; this one can only make the address of our own worker.
-  const url = self.trustedTypes?.createPolicy("sourcepulse", { createScriptURL: () => WORKER }).createScriptURL("") ?? WORKER;
-  const shared = new SharedWorker(url, { type: "module", name: "sourcepulse" });
-  port = shared.port;
-  port.onmessage = hear;
-  return port;
+  try {
+    // A policy of any name may be made; this one can only make the address of our own worker.
+    const url = self.trustedTypes?.createPolicy("sourcepulse", { createScriptURL: () => WORKER }).createScriptURL("") ?? WORKER;
+    // The number is that of the messages: a worker of an older page goes on beside this one.
+    port = new SharedWorker(url, { type: "module", name: "sourcepulse 1" }).port;
+    port.onmessage = hear;
+    return port;
+  } catch { return own(); }
 }
 
 export function connect(needs, hears) {
@@ -51,9 +52,9 @@ export function connect(needs, hears) {
       last = now();
       hears.onBoard?.(update, id);
     },
-    alive(alive) {
+    alive(alive, _, ago) {
       late_s = alive.late_s;
-      beats = alive.beats.map((beat) => ({ ...beat, at: now() - beat.ago_s * 1000 }));
+      beats = alive.beats.map((beat) => ({ ...beat, at: now() - ago - beat.ago_s * 1000 }));
     },
     reset(reset) { floor = 0; hears.onReset?.(reset); },
     hello: (hello) => hears.onHello?.(hello),
@@ -70,10 +71,10 @@ export function connect(needs, hears) {
       if (open) { heard = now() - ago; wall = Date.now() - ago; }
     } else if (kind === "floor") floor = number(place);
     else {
-      const [name, data, id] = rest;
-      heard = now();
-      wall = Date.now();
-      frames[name](JSON.parse(data), id);
+      const [name, data, id, ago] = rest;
+      heard = Math.max(heard, now() - ago);
+      wall = Math.max(wall, Date.now() - ago);
+      frames[name](JSON.parse(data), id, ago);
       if (name === "reset" || number(id) > number(place)) place = id;
     }
     tick();

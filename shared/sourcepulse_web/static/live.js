@@ -72,6 +72,7 @@ function flush() {
 function say() {
   const waiting = held.filter(({ row }) => row).length;
   newer.hidden = !held.length;
+  document.title = `${waiting ? `(${waiting}) ` : ""}Live - sourcepulse`;
   newer.textContent = waiting ? `↑ ${counted(waiting, "newer event")}` : "↑ newer";
   $("slot").textContent = held.length ? "" : stopped || (isPaused() ? "paused" : added || "nothing newer");
 }

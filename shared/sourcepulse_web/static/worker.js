@@ -1,16 +1,18 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // One EventSource for all tabs: a SharedWorker, or imported by a tab where there is none.
-// A tab posts {needs} now and then, "retry", "close". It gets ["frame", name, data, id] and ["state", open, wait, ago] in milliseconds,
-// and ["floor"] before anything may come a second time.
+// A tab posts {needs} now and then, "retry", "close". It gets ["frame", name, data, id, ago], ["state", open, wait, ago] in milliseconds,
+// ["floor"] before anything may come a second time.
 import { SILENT_MS } from "/static/state.js";
 
 // What every page must know: how services are, which trees are closed.
 const ALWAYS = ["system.#", "hg.tree.#"];
 // A hidden tab may post once a minute only.
 const FORGOTTEN_MS = 200000, TICK_MS = 5000, PAUSE_MAX_S = 30;
+// The gateway refuses more topics; tabs that ask for so much get everything.
+const TOPICS_MAX = 40, TOPICS_MAX_CHARACTERS = 3000;
 const ports = new Map();
-let stream, timer, place, asked, open = false, pause = 1, due = 0, hint = 0, heard = 0, wall = 0;
+let stream, timer, place, asked, open = false, pause = 1, due = 0, hint = 0, heard = 0, wall = 0, alive;
 
 const now = () => performance.now();
 const number = (id) => Number(id.split(".")[1]);
@@ -22,7 +24,8 @@ function joined() {
   const all = [...ports.values()].map(({ needs }) => needs), rows = all.filter((needs) => needs.rows);
   const query = new URLSearchParams({ view: "rows" }), union = (list, key) => [...new Set(list.flatMap((needs) => needs[key] || []))].sort();
   for (const repo of union(all, "boards")) query.append("board", repo);
-  if (rows.every((needs) => needs.topics?.length)) for (const topic of new Set([...ALWAYS, ...union(rows, "topics")])) query.append("topic", topic);
+  const topics = new Set([...ALWAYS, ...union(rows, "topics")]), fit = topics.size <= TOPICS_MAX && [...topics].join().length <= TOPICS_MAX_CHARACTERS;
+  if (fit && rows.every((needs) => needs.topics?.length)) for (const topic of topics) query.append("topic", topic);
   return query.toString();
 }
 
@@ -43,7 +46,8 @@ function reopen() {
     hint = name === "bye" ? JSON.parse(data).retry_ms : 0;
     place = lastEventId || place;
     if (!open && name !== "bye") { open = true; pause = 1; post(state()); }
-    post(["frame", name, data, lastEventId]);
+    if (name === "alive") alive = [data, heard];
+    post(["frame", name, data, lastEventId, 0]);
   });
   source.onerror = () => {
     if (source !== stream) return;
@@ -68,12 +72,13 @@ export function attach(port) {
     if (data === "retry") { pause = 1; again(0); }
     else if (data === "close") { ports.delete(port); if (!ports.size) reopen(); }
     else {
-      const after = data.needs.after, lacks = !ports.has(port) && after && (!place || number(after) < number(place));
+      const after = data.needs.after, isNew = !ports.has(port), lacks = isNew && after && (!place || number(after) < number(place));
       ports.set(port, { needs: data.needs, at: Date.now() });
       // What a new tab lacks is sent again; the others know what they had.
       if (lacks) place = after;
       if (!stream || (open && (lacks || joined() !== asked))) reopen();
       port.postMessage(state());
+      if (isNew && open && alive) port.postMessage(["frame", "alive", alive[0], "", now() - alive[1]]);
     }
   };
 }

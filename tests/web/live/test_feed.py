@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
+from sourcepulse.events.event import Event
 from support.web.browser import Browser
 from support.web.feed import streams, until
 from support.web.gateway import Gateway, MakeGateway
 from support.web.tree_events import Tree
 
 STATIC = Path(__file__).parents[3] / "shared/sourcepulse_web/static"
+CI = "buildbot://ci"
 ALLOWED = r"ERR_|net::|status of 5"
 SCRIPT_MAX_BYTES, STYLE_MAX_BYTES = 22_000, 12_500
 FEED = ("feed.js", "worker.js", "state.js")
@@ -104,6 +107,30 @@ def test_a_log_that_was_replaced_shows_as_a_reset(make_gateway: MakeGateway, bro
     page.locator(".row", has_text="u2 pushed").wait_for()
     assert users(page) == ["u1", "u2"]
     assert "An unknown number of events" in page.locator(".hatch").inner_text()
+
+
+def test_the_state_word_follows_the_heartbeats_in_each_tab(make_gateway: MakeGateway, browser: Browser) -> None:
+    gateway = make_gateway()
+    gateway.start()
+    gateway.append(heartbeat(1, late_s=240))
+    pages = []
+    for _ in range(2):
+        pages.append(browser.open(gateway.url("/")))
+        pages[-1].locator("#state.behind").wait_for()
+        assert pages[-1].locator("#age").inner_text() == f"4 min late: 212 events of {CI} on their way"
+    gateway.append(heartbeat(2, late_s=None, interval_s=1))
+    # The page hears of it with the next keep-alive, and a second later than three intervals it is silent.
+    for page in pages:
+        page.locator(".banner.broken", has_text=f"No word from {CI} since").wait_for()
+        assert page.locator("#state").inner_text() == "broken"
+
+
+def heartbeat(number: int, *, late_s: int | None, interval_s: int = 3600) -> Event:
+    waiting = 0 if late_s is None else 212
+    state = {"source": CI, "sequence": None, "types": [], "pending": waiting, "oldest_age_s": late_s}
+    data = {"interval_s": interval_s, "epoch": "e", "pending": waiting, "oldest_age_s": late_s, "buried": 0}
+    return Event.of("system.relay.heartbeat.v1", source="system://a", key=[str(number)], subject="relay",
+                    time=time.time(), data={**data, "sources": [state], "truncated": []}, words=[])  # fmt: skip
 
 
 CONDITION = """async (given) => {

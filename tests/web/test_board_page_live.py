@@ -92,7 +92,7 @@ def test_a_push_of_a_new_day_begins_with_its_day(site: DocumentSite, browser: Br
 def test_pushes_wait_while_somebody_reads_and_nothing_moves_when_they_come(
     site: DocumentSite, browser: Browser
 ) -> None:
-    page = opened(site, browser, large_board(40))
+    page = opened(site, browser, large_board(15))
     page.mouse.move(300, 300)
     hear(page, newer(20_000), newer(20_010))
     button = page.get_by_role("button", name="2 newer pushes")
@@ -235,7 +235,7 @@ def test_older_news_never_replaces_newer_and_trimmed_pushes_go(site: DocumentSit
 
 
 def test_newer_pushes_are_one_link_away_from_an_older_page(site: DocumentSite, browser: Browser) -> None:
-    page = opened(site, browser, large_board(120), "?before=9400")
+    page = opened(site, browser, large_board(5), "?before=9980")
     hear(page, newer(20_000))
     page.clock.run_for(2_000)
     expect(page.locator("#p20000")).to_have_count(0)

@@ -207,6 +207,9 @@ def test_a_tree_that_closes_is_announced_once_and_never_at_load(site: DocumentSi
     assert page.evaluate(alert).startswith("inbound is closed: unit fails on three platforms")
     expect(page.locator("#tree")).to_be_visible()
     assert page.evaluate(TOP, "p1000") == top
+    assert page.evaluate("() => document.getElementById('tree').getBoundingClientRect().top") == page.evaluate(
+        "() => document.querySelector('.day').getBoundingClientRect().top"
+    )
     assert page.title() == "✖ 1 new · ■ closed · inbound"
     page.clock.run_for(IDLE_MS)
     assert page.evaluate(TOP, "p1000") > top

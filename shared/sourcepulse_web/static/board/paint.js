@@ -2,12 +2,12 @@
 // SPDX-License-Identifier: MPL-2.0
 // Paints what changed into the page. Loaded after the first paint.
 import { drawDay, drawPush, drawTree, morph } from "/static/board/draw.js";
-import { get } from "/static/board/el.js";
+import { el, get } from "/static/board/el.js";
 import { filter } from "/static/board/filter.js";
 import { rove } from "/static/board/keys.js";
 import { PROBLEMS, icon, shown, title } from "/static/board/texts.js";
 
-const PUSHES_MAX = 200, list = get("list"), banners = get("banners");
+const PUSHES_MAX = 200, list = get("list"), banners = get("banners"), over = el("div", { class: "over" });
 // Pushes whose failed tests wait, and builds that failed, new here, since the last announcement.
 export const held = new Map(), news = [];
 export const pushes = () => [...list.querySelectorAll(".p")];
@@ -84,12 +84,14 @@ export function setTree(now, reads, word) {
   tree = now;
   if (now.state === "closed" && !wasClosed) get("alert").textContent = `${shown(now.name)} is closed: ${shown(now.reason || "")}`;
   if (old && fresh) morph(old, fresh);
-  else if (fresh) { banners.append(fresh); banners.classList.toggle("over", reads); }
+  else if (fresh && reads) { over.append(fresh); get("main").before(over); }
+  else if (fresh) banners.append(fresh);
   else if (old) old.querySelector(".tag").textContent = "OPEN AGAIN";
   get("icon").href = icon(now);
   drawTitle(word);
 }
 export function settle() {
-  banners.classList.remove("over");
+  banners.append(...over.childNodes);
+  over.remove();
   if (tree && !drawTree(tree, "")) get("tree")?.remove();
 }

@@ -253,6 +253,24 @@ def test_a_full_disk_is_named_and_what_waits_is_stored_when_there_is_room_again(
     assert gateway.stderr().count("nothing is acknowledged until it works") == 1
 
 
+def test_a_second_gateway_at_the_same_queue_is_warned_and_takes_over(
+    rabbitmq: RabbitNode, make_gateway: MakeGateway
+) -> None:
+    exchange, queue = unique("bus"), f"{ADMIN[0]}.{unique('web')}"
+    configuration = f'broker = "{rabbitmq.url()}"\nexchange = "{exchange}"\n'
+    first, second = (make_gateway(broker="", configuration=configuration, options=["--queue", queue]) for _ in range(2))
+    first.start()
+    second.start()
+    wait_until(lambda: second.get("/ready").document["warnings"], ARRIVAL_LIMIT_SECONDS)
+    (warning,) = second.get("/ready").document["warnings"]
+    assert warning == f"another consumer reads the queue {queue}, and this one waits for it to end"
+    assert first.get("/ready").document["warnings"] == []
+    first.kill()
+    publish_to(rabbitmq.url(), exchange, events(0, 3))
+    expect(second, exchange, events(0, 3))
+    wait_until(lambda: not second.get("/ready").document["warnings"], ARRIVAL_LIMIT_SECONDS)
+
+
 def test_the_log_keeps_events_as_long_as_it_is_set_also_while_nothing_comes(
     rabbitmq: RabbitNode, make_gateway: MakeGateway
 ) -> None:

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from random import SystemRandom
 from typing import NamedTuple
 
-from sourcepulse.brokers import Subscription, SubscriptionSpec, open_subscription
+from sourcepulse.brokers import Delivery, Subscription, SubscriptionSpec, open_subscription
 from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.errors import BrokerUnavailableError, DecodeError, SourcePulseError
+from sourcepulse.errors import DecodeError, SourcePulseError
 from sourcepulse.events.safe_text import reason_line
 from sourcepulse_web.bridge.batch import Batch
 from sourcepulse_web.bridge.own_log import OwnLog
@@ -130,6 +130,8 @@ class Bridge:
         delivery = subscription.receive(wait)
         self._failures = 0
         if delivery is not None:
+            if self.state.now.doubt:
+                self.state.set(doubt="")
             try:
                 self._batch.add(delivery)
             except DecodeError as error:
@@ -167,12 +169,12 @@ class Bridge:
         else:
             self._log_works()
 
-    def _set_aside(self, subscription: Subscription, delivery: object, error: DecodeError) -> None:
+    def _set_aside(self, subscription: Subscription, delivery: Delivery, error: DecodeError) -> None:
         reason = reason_line(str(error))
         self.state.count(rejected=1)
         self.state.set(rejection=reason)
         logger.warning("a message is moved to the dead letters of the queue: %s", reason)
-        subscription.reject(delivery, str(error))  # type: ignore[arg-type]
+        subscription.reject(delivery, str(error))
 
     def _connected(self, source: Source, subscription: Subscription) -> None:
         self.state.count(connections=1)
@@ -231,6 +233,3 @@ def default_queue(url: BrokerUrl, host: str, *, restricted: bool) -> str:
     """Return the queue of the gateway of a host; its owner is the login, which often may use no others."""
     name = f"web-{host.partition('.')[0]}{'-restricted' if restricted else ''}"
     return f"{url.user}.{name}" if url.user else name
-
-
-__all__ = ["Bridge", "BrokerUnavailableError", "Source", "default_queue"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from bench import (
     backlog,
+    board,
     bugzilla,
     buildbot,
     buildbot_api,
@@ -44,3 +45,4 @@ if __name__ == "__main__":
     buildbot_api.main()
     bugzilla.main()
     web.main()
+    board.main()

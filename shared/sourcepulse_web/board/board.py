@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Board:
         self._clock = clock
         self._cache = FactsCache()
         self._cache_of = 0
+        self._drawn: _Drawn | None = None
         self._keeper.catch_up()
 
     def apply(self, rows: Sequence[object]) -> None:
@@ -128,18 +130,38 @@ class Board:
     def seen(self, event: Mapping[str, Any]) -> Seen:
         """Return what the board knows of an event, as decoded JSON."""
         with self._keeper.reading() as store:
-            aliases = Aliases(self._configured(), store.all("trees"))
-            return seen_of(store, event, aliases, lambda repo: self._canvas(store, repo, aliases))
+            at = (self._keeper.opened, store.position())
+            configured = self._configured()
+            drawn = self._drawn
+            if drawn is None or drawn.at != at or drawn.configured is not configured:
+                drawn = self._drawn = _Drawn(at, configured, Aliases(configured, store.all("trees")))
+            found = drawn
+            return seen_of(store, event, found.aliases, lambda repo: self._remembered(store, repo, found))
 
     def close(self) -> None:
         """Close the file."""
         self._keeper.close()
+
+    def _remembered(self, store: Store, repo: str, drawn: _Drawn) -> Canvas:
+        if repo not in drawn.canvases:
+            drawn.canvases[repo] = self._canvas(store, repo, drawn.aliases)
+        return drawn.canvases[repo]
 
     def _canvas(self, store: Store, repo: str, aliases: Aliases) -> Canvas:
         if self._cache_of != self._keeper.opened:
             self._cache.clear()
             self._cache_of = self._keeper.opened
         return Canvas(store, self._cache, repo, self._clock(), aliases)
+
+
+@dataclass(slots=True)
+class _Drawn:
+    """The trees as the last events left them: one batch has many events, and each asks for the same."""
+
+    at: tuple[int, int]
+    configured: Mapping[str, TreeSettings]
+    aliases: Aliases
+    canvases: dict[str, Canvas] = field(default_factory=dict)
 
 
 def _time(seconds: float) -> str:

@@ -220,6 +220,28 @@ def test_a_withheld_event_withdraws_its_copy_and_without_a_subject_all_of_that_b
     assert on_disk(url) == []
 
 
+def test_a_stand_in_under_the_key_of_another_family_withdraws_nothing(url: BrokerUrl, reader: LogReader) -> None:
+    site = Site()
+    event = site.changed(1, "public")
+    forged = event._replace(
+        type=WITHHELD_TYPE, subject=None, data={"type": "site.deploy.done.v1"}, routing_key="site.deploy.done"
+    )
+    send(url, event, forged)
+    assert events_of(reader.read(0)) == [event]
+
+
+def test_a_dead_letter_of_a_broker_that_comes_back_after_the_notice_is_withdrawn(
+    url: BrokerUrl, reader: LogReader
+) -> None:
+    site = Site()
+    late, hidden = site.changed(1, SECRET), site.bug_hidden(1)
+    again = site.changed(1, "public again")
+    send(url, hidden, once=True)
+    send(url, late, again, once=True)
+    assert events_of(reader.read(0)) == [hidden, stand_in(late), again]
+    assert on_disk(url) == []
+
+
 def test_another_bug_does_not_name_a_hidden_one_any_more(url: BrokerUrl, reader: LogReader) -> None:
     site = Site()
     event = site.changed(

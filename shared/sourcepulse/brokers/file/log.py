@@ -92,7 +92,7 @@ def _numbered(db: sqlite3.Connection, batch: Sequence[Message], *, once: bool) -
         if once and envelope.source:
             identity = envelope.source, envelope.id
             known = known_positions(db, *identity)
-            withdraws = known and is_stand_in(envelope.type) and not has_stand_in(db, *identity)
+            withdraws = known and is_stand_in(envelope.type) and not has_stand_in(db, *identity, message.routing_key)
             if identity in seen or (known and not withdraws):
                 continue
             seen.add(identity)

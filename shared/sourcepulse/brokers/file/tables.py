@@ -120,7 +120,8 @@ CREATE TABLE withdrawals (
 ) WITHOUT ROWID;
 CREATE TABLE exchanges (exchange TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE unread (first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
-INSERT INTO unread SELECT min(position), max(position) FROM messages HAVING count(*);
+INSERT INTO unread SELECT (SELECT min(position) FROM messages), (SELECT max(position) FROM messages)
+    WHERE EXISTS (SELECT 1 FROM messages);
 UPDATE log SET token = lower(hex(randomblob(8))),
     known_end = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'messages'), 0),
     trimmed_until = coalesce((SELECT min(position) - 1 FROM messages), 0)

@@ -52,18 +52,21 @@ def obey(db: Connection, stored: Sequence[tuple[int, Envelope]]) -> None:
     for position, envelope in stored:
         if envelope.source and not is_stand_in(envelope.type):
             # What was withdrawn stays so, however often it comes again.
-            again = some and has_stand_in(db, *envelope[:2])
+            again = some and has_stand_in(db, envelope.source, envelope.id, _family_at(db, position))
             if again or (envelope.source.startswith(NAMES_BUGS) and _is_late(db, position, envelope)):
                 _blank(db, position, [position])
 
 
-def has_stand_in(db: Connection, source: str, id_: str) -> bool:
-    """Return whether the log has an event as a stand-in, because it was withdrawn here or before it came."""
+def has_stand_in(db: Connection, source: str, id_: str, key: str) -> bool:
+    """Return whether the log has an event as a stand-in, because it was withdrawn here or before it came.
+
+    One under the key of another family does not count, because brokers grant the right to publish by the key.
+    """
     found = db.execute(
-        "SELECT 1 FROM envelopes WHERE ident = ? AND source = ? AND id = ? AND withdrawn > 0 LIMIT 1",
+        "SELECT position FROM envelopes WHERE ident = ? AND source = ? AND id = ? AND withdrawn > 0",
         (hash_of(source, id_), source, id_),
-    ).fetchone()
-    return found is not None
+    ).fetchall()
+    return any(_family_at(db, position) == _family(key) for (position,) in found)
 
 
 def _obey_one(db: Connection, position: int, envelope: Envelope) -> None:
@@ -71,10 +74,14 @@ def _obey_one(db: Connection, position: int, envelope: Envelope) -> None:
     cause = cause_of(envelope, data_of(bytes_of(body)))
     if cause is None:
         return
-    family = text_of(key).partition(".")[0]
+    family = _family(key)
     letters = _letters(db, family)
     if cause.id is not None:
-        copies = [each for each in known_positions(db, cause.source, cause.id) if each < position]
+        copies = [
+            each
+            for each in known_positions(db, cause.source, cause.id)
+            if each < position and _family_at(db, each) == family
+        ]
         same = [letter for letter, found, _, _ in letters if (found.source, found.id) == (cause.source, cause.id)]
         subjects = {found.subject for letter, found, _, _ in letters if letter in same}
         subjects |= {_envelope_at(db, each)[0].subject for each in copies}
@@ -164,6 +171,15 @@ def _nameless(db: Connection, family: str, before: int) -> list[int]:
         (before, family, family),
     )
     return [position for (position,) in rows]
+
+
+def _family_at(db: Connection, position: int) -> str:
+    row = db.execute("SELECT routing_key FROM messages WHERE position = ?", (position,)).fetchone()
+    return "" if row is None else _family(row[0])
+
+
+def _family(key: object) -> str:
+    return text_of(key).partition(".")[0]
 
 
 def _is_withdrawn(db: Connection, cause: Cause, position: int) -> bool:

@@ -74,5 +74,7 @@ def _cut(value: object, bug: int) -> object:
 def _cut_change(change: object, bug: int) -> object | None:
     if not isinstance(change, Mapping) or not _names_bugs(change.get("field_name")):
         return change
+    if bug not in [*_numbers(change.get("removed")), *_numbers(change.get("added"))]:
+        return change
     cut = {**change, "removed": _cut(change.get("removed"), bug), "added": _cut(change.get("added"), bug)}
     return None if cut["removed"] == cut["added"] else cut

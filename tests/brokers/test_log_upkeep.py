@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,14 @@ def test_a_dead_letter_that_was_brought_back_holds_up_nothing_and_goes_in_its_tu
     assert log_statistics(url).messages == 1
     assert trim_now(url, keep_seconds=0) == 1
     assert log_statistics(url).bytes == 0
+
+
+def test_what_format_1_stored_is_looked_at_while_the_log_is_idle(url: BrokerUrl) -> None:
+    publish(url, [message(number) for number in range(1_200)])
+    with closing(sqlite3.connect(url.path)) as db, db:
+        db.execute("DELETE FROM envelopes")
+        db.execute("UPDATE log SET known_end = 0")
+    assert trim_now(url) == 0
+    with closing(sqlite3.connect(url.path)) as db:
+        assert db.execute("SELECT count(*) FROM envelopes").fetchone() == (1_200,)
+        assert db.execute("SELECT count(*) FROM unread").fetchone() == (0,)

@@ -54,7 +54,8 @@ class Walk:
         self.blank: set[int] = set()
         self.trimmed = 0
         self.taken = 0
-        self.dead: set[str] = set()
+        #: The dead letters that are no stand-ins.
+        self.dead: dict[str, Event] = {}
 
     def _subscribed(self) -> LocalSubscription:
         return subscribe(self.url, spec("#", queue="q", prefetch=3))
@@ -107,6 +108,7 @@ class Walk:
             self.blank |= {
                 position for position, each in kept if position not in self.blank and self._withdraws(event, each, kept)
             }
+            self.dead = {id_: each for id_, each in self.dead.items() if not self._withdraws(event, each, kept)}
             again = any(each.id == event.id and self._is_stand_in(position) for position, each in kept)
             late = any(
                 each.type.endswith(".hidden.v1")
@@ -131,6 +133,7 @@ class Walk:
             copies = [
                 each for position, each in kept if each.id == cause.id and each.subject and position not in self.blank
             ]
+            copies += [each for each in self.dead.values() if each.id == cause.id]
             if event.id == cause.id:
                 return event.data.keys() != {"type"}
             return event.subject in {each.subject for each in copies} and self._has_text(event)
@@ -170,7 +173,9 @@ class Walk:
         if (delivery := self.queue.receive(0)) is not None:
             self._check(delivery.body)
             self.queue.reject(delivery, "no")
-            self.dead.add(decode(delivery.body, routing_key=delivery.routing_key).id)
+            event = decode(delivery.body, routing_key=delivery.routing_key)
+            if event.subject is not None:
+                self.dead[event.id] = event
 
     def _return(self) -> None:
         self.queue.close()
@@ -222,7 +227,7 @@ class Walk:
         path = Path(self.url.path)
         raw = b"".join(each.read_bytes() for each in path.parent.glob(f"{path.name}*") if each.is_file())
         self._check(raw)
-        still = {event.id for event in self.stored[self.trimmed :]} | self.dead
+        still = {event.id for event in self.stored[self.trimmed :]} | set(self.dead)
         for event in self.stored[: self.trimmed]:
             if event.id not in still and (text := self.secret(event)):
                 assert text.encode() not in raw, text

@@ -41,12 +41,13 @@ def trim_now(url: BrokerUrl, *, keep_seconds: float = KEEP_SECONDS, keep_bytes: 
         while True:
             with log.write() as db:
                 note_unread(db)
-                obey(db, read_unread(db))
+                read = read_unread(db)
+                obey(db, read)
                 now = time.time()
                 count = trim(db, TRIM_ROWS, now, keep_bytes=keep_bytes, keep_seconds=keep_seconds)
                 (must_scrub,) = db.execute("SELECT scrub FROM log").fetchone()
             removed += count
-            if not count or time.monotonic() >= until:
+            if not (count or read) or time.monotonic() >= until:
                 break
         if must_scrub or removed:
             scrub(log)

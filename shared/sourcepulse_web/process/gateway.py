@@ -139,8 +139,8 @@ class Gateway:
     def _services(self) -> Services:
         log = LogReader(self._path, self.settings().exchange)
         board = Board(self._path, lambda: self.settings().trees, time.time, exchange=self.settings().exchange)
-        watch = Watch(time.time)
-        watch.start(log)
+        watch = Watch(time.time, log)
+        watch.start()
         hub = Hub(
             log,
             clock=time.time,

@@ -9,8 +9,8 @@ import { SILENT_MS } from "/static/state.js";
 const ALWAYS = ["system.#", "hg.tree.#"];
 // A hidden tab may post once a minute only.
 const FORGOTTEN_MS = 200000, TICK_MS = 5000, PAUSE_MAX_S = 30;
-// The gateway refuses more topics; tabs that ask for so much get everything.
-const TOPICS_MAX = 40, TOPICS_MAX_CHARACTERS = 3000;
+// The gateway refuses more. Tabs that ask for more topics get everything.
+const BOARDS_MAX = 50, TOPICS_MAX = 40, TOPICS_MAX_CHARACTERS = 3000;
 const ports = new Map();
 let stream, timer, place, asked, open = false, pause = 1, due = 0, hint = 0, heard = 0, wall = 0, alive;
 
@@ -19,11 +19,11 @@ const number = (id) => Number(id.split(".")[1]);
 const state = () => ["state", open, Math.max(0, due - now()), now() - heard];
 const post = (message) => ports.forEach((_, port) => port.postMessage(message));
 
-// More than each tab needs; each keeps its own part.
+// Each tab keeps its part.
 function joined() {
   const all = [...ports.values()].map(({ needs }) => needs), rows = all.filter((needs) => needs.rows);
   const query = new URLSearchParams({ view: "rows" }), union = (list, key) => [...new Set(list.flatMap((needs) => needs[key] || []))].sort();
-  for (const repo of union(all, "boards")) query.append("board", repo);
+  for (const repo of union(all, "boards").slice(0, BOARDS_MAX)) query.append("board", repo);
   const topics = new Set([...ALWAYS, ...union(rows, "topics")]), fit = topics.size <= TOPICS_MAX && [...topics].join().length <= TOPICS_MAX_CHARACTERS;
   if (fit && rows.every((needs) => needs.topics?.length)) for (const topic of topics) query.append("topic", topic);
   return query.toString();
@@ -74,7 +74,7 @@ export function attach(port) {
     else {
       const after = data.needs.after, isNew = !ports.has(port), lacks = isNew && after && (!place || number(after) < number(place));
       ports.set(port, { needs: data.needs, at: Date.now() });
-      // What a new tab lacks is sent again; the others know what they had.
+      // What a new tab lacks is sent again.
       if (lacks) place = after;
       if (!stream || (open && (lacks || joined() !== asked))) reopen();
       port.postMessage(state());

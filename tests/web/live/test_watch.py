@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sourcepulse_web.pages.live.watch import FORGOTTEN_SECONDS, Watch
-from sourcepulse_web.stream.ports import Row
+from sourcepulse_web.stream.ports import Bounds, Row
 
 NOW = 1_000_000.0
 CI, HG = "buildbot://ci", "hg://h/inbound"
@@ -87,6 +87,33 @@ def test_numbers_that_did_not_come_are_a_gap_and_a_new_epoch_is_a_new_numbering(
     }
     watch.apply([push(6, "e2", 9, replayed=True), push(7, "e2", 2)])
     assert watch.gap(6) is watch.gap(7) is None
+
+
+class OtherLog:
+    """A log whose file is replaced by another one."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.token = "one"
+        self._rows = rows
+
+    def bounds(self) -> Bounds:
+        return Bounds(1, len(self._rows))
+
+    def read(self, after: int, *, limit: int = 500) -> list[Row]:
+        return self._rows[after : after + limit]
+
+
+def test_what_a_log_has_is_read_at_the_start_and_a_new_log_is_followed_from_its_beginning() -> None:
+    log = OtherLog([push(1, "e1", 1), beat(2, "system://a", HG, at=NOW - 60)])
+    watch = Watch(lambda: NOW, log)
+    watch.start()
+    assert [each["ago_s"] for each in watch.beats()] == [60.0]
+    watch.apply([beat(2, "system://a", HG)])
+    assert [each["ago_s"] for each in watch.beats()] == [60.0]
+    log.token = "two"
+    watch.apply([beat(1, "system://a", HG), push(2, "e1", 4)])
+    assert [each["ago_s"] for each in watch.beats()] == [0.0]
+    assert watch.gap(2) is not None
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"interval_s": "x", "sources": [], "oldest_age_s": 1, "pending": 1}])

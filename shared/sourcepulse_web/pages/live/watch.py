@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypedDict
 
+from sourcepulse.errors import SourcePulseError
 from sourcepulse_web.pages.live.banners import BannerDoc, banner_of_event
 from sourcepulse_web.pages.live.opened import opened
 from sourcepulse_web.pages.live.sentences.parts import Links, count, shown
@@ -24,6 +26,8 @@ FORGOTTEN_SECONDS = 86_400.0
 SILENT_BEATS = 3
 HEARTBEAT = ".heartbeat.v1"
 _CLOCK = slice(11, 19)
+
+logger = logging.getLogger(__name__)
 
 
 class BeatDoc(TypedDict):
@@ -58,6 +62,9 @@ class _Beat(NamedTuple):
 class Readable(Protocol):
     """What is needed of a log."""
 
+    @property
+    def token(self) -> str: ...
+
     def bounds(self) -> Any: ...
 
     def read(self, after: int, *, limit: int = ...) -> Sequence[Any]: ...
@@ -66,24 +73,36 @@ class Readable(Protocol):
 class Watch:
     """Follows heartbeats, the states of services and all numbers. Pass `apply` to the hub, before what it sends."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], log: Readable | None = None) -> None:
         self._clock = clock
+        self._log = log
+        self._token = ""
         self._beats: dict[str, _Beat] = {}
         self._banners: dict[str, BannerDoc] = {}
         self._last: dict[str, tuple[str, int]] = {}
         self._gaps: OrderedDict[int, GapDoc] = OrderedDict()
         self._position = 0
 
-    def start(self, log: Readable) -> None:
-        """Read the last reports that the log has."""
-        bounds = log.bounds()
-        after = max(bounds.oldest - 1, bounds.end - LOOKED_BACK)
-        while rows := log.read(after, limit=LOOKED_AT_ONCE):
-            self.apply(rows)
-            after = rows[-1].position
+    def start(self) -> None:
+        """Read the last reports that the log has; where it cannot be read now, what comes later is enough."""
+        if self._log is None:
+            return
+        try:
+            bounds = self._log.bounds()
+            after = max(bounds.oldest - 1, bounds.end - LOOKED_BACK)
+            while rows := self._log.read(after, limit=LOOKED_AT_ONCE):
+                self.apply(rows)
+                after = rows[-1].position
+        except SourcePulseError as error:
+            logger.warning("the last heartbeats were not read from the log: %s", error)
 
     def apply(self, rows: Sequence[Row]) -> None:
         """Note what rows report; what was seen before is ignored."""
+        token = self._log.token if self._log is not None else ""
+        if token != self._token:
+            # Another log took the place of this one: its positions are others, what relays reported stays.
+            self._token, self._position = token, 0
+            self._gaps.clear()
         for row in rows:
             if row.position <= self._position:
                 continue

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, *SETTINGS)
     parser.add_argument("--listen", metavar="ADDRESS:PORT", help=f"where browsers connect to (default: {LISTEN})")
     parser.add_argument("--log", metavar="FILE", help="the gateway's own log; not where the broker is a log")
-    parser.add_argument("--queue", metavar="NAME", help="the durable queue at the broker (default: web-HOST)")
+    parser.add_argument("--queue", metavar="NAME", help="the durable queue at the broker (default: USER.web-HOST)")
     parser.add_argument(
         "--restricted", action="store_true", help="serve the restricted exchange, behind the site's authentication"
     )

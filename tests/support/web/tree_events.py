@@ -14,7 +14,9 @@ import hashlib
 import time
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 from sourcepulse.events.event import Event, event_id, format_time
 from support.events.recorded import recorded_events
@@ -24,6 +26,8 @@ MASTER = "buildbot://ci"
 RESULTS = ("success", "warnings", "failure", "skipped", "exception", "retry", "cancelled")
 #: From a push to the request, from there to the start, and to the end.
 WAIT_SECONDS, RUN_SECONDS = 4.0, 455.0
+#: One master has all builds, whatever tree they are of.
+_build_numbers = count(1)
 
 
 @cache
@@ -59,8 +63,8 @@ class Tree:
 
     def __init__(self, repo: str = "integration/inbound", *, now: float | None = None) -> None:
         self.repo = repo
-        self.source = f"hg://{HOST}/{repo}"
-        self.url = f"https://{HOST}/{repo}"
+        self.source = f"hg://{HOST}/{quote(repo)}"
+        self.url = f"https://{HOST}/{quote(repo)}"
         #: Seconds since 1970 of the next event of the repository.
         self.now = time.time() if now is None else now
         self._count = 0
@@ -98,8 +102,7 @@ class Tree:
 
     def build(self, builder: str, push: Event, *, platform: str = "linux64", buildtype: str = "opt") -> Build:
         """A build of a push that is asked for when it comes."""
-        self._count += 1
-        return Build(self, builder, push.data["last"], platform, buildtype, self._count, self.now)
+        return Build(self, builder, push.data["last"], platform, buildtype, next(_build_numbers), self.now)
 
     def _changeset(self, desc: str, author: str) -> dict[str, Any]:
         self._count += 1
@@ -110,7 +113,7 @@ class Tree:
     def _event(self, type_: str, **members: Any) -> Event:
         self._count += 1
         key = [str(self._count), str(self.now)]
-        place = {"repo": self.repo, "repo_url": self.url, "subject_": self.repo}
+        place = {"repo": self.repo, "repo_url": members.pop("repo_url", self.url), "subject_": self.repo}
         return like_recorded(
             type_, source=self.source, key=key, words=self.repo.split("/"), at=self.now, **members | place
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from support.web.board_events import REPO, Build, Site, node
-from support.web.browser import WALL, Browser
+from support.web.browser import WAIT_MS, WALL, Browser
 from support.web.gateway import Gateway
 
 PATH = f"/trees/{REPO}"
@@ -47,3 +47,12 @@ def test_what_happens_is_on_the_board_the_wall_and_the_list(gateway: Gateway, br
     expect(board.locator("#tree")).to_have_count(0)
     expect(wall.locator("#tree")).to_have_count(0)
     assert gateway.get(f"{PATH}?format=json").document["tree"]["state"] == "open"
+
+    gateway.stop()
+    for file in gateway.folder.glob("log.db*"):
+        file.unlink()
+    gateway.start()
+    other = Site()
+    gateway.append(other.push(node(3), user="erin", descs=["Bug 9 - in another log"]))
+    expect(board.locator(".p")).to_have_count(1, timeout=WAIT_MS)
+    expect(board.locator(".p")).to_contain_text("erin")

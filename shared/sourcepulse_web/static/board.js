@@ -62,7 +62,11 @@ async function frame() {
   timer = 0;
   const reads = reading();
   for (const update of updates.splice(0)) {
-    for (const id of update.gone || []) { if (!reads) get(`p${id}`)?.remove(); waiting.delete(id); }
+    for (const id of update.gone || []) {
+      const old = get(`p${id}`);
+      if (old && (!reads || old.getBoundingClientRect().top > innerHeight)) old.remove();
+      waiting.delete(id);
+    }
     const all = pushes(), newest = Number(all[0]?.id.slice(1) || 0), oldest = Number(all.at(-1)?.id.slice(1) || 0);
     for (const push of update.pushes) {
       if (get(`p${push.id}`)) painter.paint(push, reads);
@@ -94,7 +98,8 @@ setInterval(tick, REPAINT_MS);
 setTimeout(() => { parts(); import("/static/board/tray.js"); }, REPAINT_MS);
 connect({ boards: [list.dataset.repo], topics: ["system.*.heartbeat"], rows: true, after: list.dataset.after }, {
   onBoard: hear,
-  onReset: async () => hear(await load(`limit=${Math.max(1, Math.min(PUSHES_MAX, pushes().length))}`)),
+  // Of another log nothing here holds.
+  onReset: async ({ reason }) => (reason === "older-than-kept" ? hear(await load(`limit=${Math.max(1, Math.min(PUSHES_MAX, pushes().length))}`)) : location.reload()),
   onState(now) {
     if (now === "broken" && word !== "broken") stopped = new Date().toISOString().slice(11, 19);
     word = now;

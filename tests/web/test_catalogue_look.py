@@ -24,8 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield gateway
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1440, 860), PHONE])
+@pytest.mark.parametrize(("theme", "size"), [("light", (1440, 860)), ("dark", PHONE)])
 def test_a_type_fits_the_window_and_can_be_read(
     site: Gateway, browser: Browser, theme: str, size: tuple[int, int]
 ) -> None:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from queue import Empty, Queue
 from threading import Thread
 from uuid import uuid4
@@ -23,6 +23,14 @@ from support.web.browser import Browser
 from support.web.gateway import Gateway
 
 LIMIT_SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One gateway for all programs."""
+    with closing(Gateway(tmp_path_factory.mktemp("gateway"))) as gateway:
+        gateway.start()
+        yield gateway
 
 
 def programs(gateway: Gateway, type_: str) -> dict[str, str]:

@@ -128,6 +128,7 @@ def test_the_header_wins_over_the_query_and_over_since(server: StreamServer) -> 
 def test_an_id_that_leads_nowhere_is_a_reset_and_the_stream_begins_with_the_oldest_event(
     server: StreamServer, last_id: str, reason: str
 ) -> None:
+    _append(server)
     token, _, end = server.place.partition(".")
     client = server.listen(last_id=last_id.format(token=token)).until(lambda client: client.numbers)
     (reset,) = client.named("reset")
@@ -162,6 +163,24 @@ def test_what_is_no_longer_kept_is_a_reset_with_how_many_are_lost(tmp_path: Path
         assert server.get(f"/events.json?after={token}.2").document["reset"] == reset
         reset = server.listen([("since", "2h")]).until(lambda client: client.named("reset")).named("reset")[0]
         assert (reset["reason"], reset["lost"], reset["asked"]) == ("older-than-kept", None, "2h")
+
+
+def test_what_is_trimmed_while_a_slow_client_catches_up_is_a_reset_within_its_stream(tmp_path: Path) -> None:
+    log = tmp_path / "log.db"
+    publish(log, [push(number, padding=60_000) for number in range(1, 41)])
+    with serving(log) as server:
+        client = server.listen([("since", "0")], receive_bytes=4_096).until(lambda client: client.named("hello"))
+        # By now the gateway has sent what the kernel holds, and waits for the client.
+        server.listen().until(lambda client: client.named("hello"))
+        _trim(log, 41)
+        client.until(lambda client: 41 in client.numbers)
+        (reset,) = client.named("reset")
+        last = client.numbers.index(41)
+        before = client.numbers[: client.events.index(next(each for each in client.events if each.type == "reset")) - 1]
+        assert before == list(range(1, len(before) + 1))
+        assert reset["asked"].partition(".")[2] == str(len(before))
+        assert (reset["reason"], reset["lost"]) == ("older-than-kept", reset["oldest"] - 1 - len(before))
+        assert client.numbers[len(before) : last + 1] == list(range(reset["oldest"], 42))
 
 
 def test_since_is_a_time_a_span_a_position_or_an_id(server: StreamServer) -> None:

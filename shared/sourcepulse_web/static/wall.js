@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 // The wall and the list of trees: drawn by the server, read again when something changed, at most once in REPAINT_MS.
 import { connect } from "/static/feed.js";
-import { morph } from "/static/board/draw.js";
+import { morph } from "/static/board/morph.js";
 
 const REPAINT_MS = 2000, AGAIN_MS = 60000;
 const get = (id) => document.getElementById(id), list = get("list"), version = list?.dataset.version;

@@ -1,10 +1,11 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // Paints what changed into the page. Loaded after the first paint.
-import { drawDay, drawPush, drawTree, morph } from "/static/board/draw.js";
+import { drawDay, drawPush, drawTree } from "/static/board/draw.js";
 import { el, get } from "/static/board/el.js";
 import { filter } from "/static/board/filter.js";
 import { rove } from "/static/board/keys.js";
+import { morph } from "/static/board/morph.js";
 import { PROBLEMS, icon, shown, title } from "/static/board/texts.js";
 
 const PUSHES_MAX = 200, list = get("list"), banners = get("banners"), over = el("div", { class: "over" });

@@ -13,6 +13,10 @@ FAMILIES = ("hg.push.", "hg.tree.", "hg.repo.", "build.", "test.", "bugzilla.bug
 Data = dict[str, Any]
 
 
+class UnreadableError(ValueError):
+    """An event's data are not as the contract has them, or cannot be stored."""
+
+
 class LogRow(Protocol):
     """A row of the log's reader."""
 

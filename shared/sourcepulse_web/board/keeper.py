@@ -14,7 +14,7 @@ from sourcepulse.brokers.file.reader import LogReader, Withdrawal
 from sourcepulse.brokers.file.tables import LogFile
 from sourcepulse.brokers.file.upkeep import scrub
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
-from sourcepulse_web.board.fact import read_fact
+from sourcepulse_web.board.fact import UnreadableError, read_fact
 from sourcepulse_web.board.reduce import reduce
 from sourcepulse_web.board.reduce.withdraw import withdrawn
 from sourcepulse_web.board.store import Put, Store, storable
@@ -43,6 +43,8 @@ class Keeper:
         self._must_scrub = False
         #: How often the file was opened; another file has other pushes at the same positions.
         self.opened = 0
+        #: How many events were passed over since then, because they are not as the contract has them.
+        self.unreadable = 0
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
@@ -120,9 +122,13 @@ class Keeper:
         store = Store(db)
         for row in rows:
             fact = read_fact(row)
-            changes = reduce(store, fact) if fact is not None else []
-            if storable(changes):
-                store.write(changes)
+            if fact is not None:
+                try:
+                    store.write(storable(reduce(store, fact)))
+                except (UnreadableError, sqlite3.InterfaceError, sqlite3.ProgrammingError) as error:
+                    # The last two are of values that cannot be searched for.
+                    self.unreadable += 1
+                    logger.warning("the board passes over the event at position %d: %.300s", row.position, error)
         for each in self._withdrawals(position, reached):
             store.write(withdrawn(store, each.position, each.caused_by))
             self._must_scrub = True

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from sourcepulse_web.board.fact import UnreadableError
 from sourcepulse_web.board.tables import TABLES
 
 Row = dict[str, Any]
@@ -139,13 +140,13 @@ class Store:
         self._db.execute(f"DELETE FROM board_{table}")  # noqa: S608
 
 
-def storable(changes: Iterable[Change]) -> bool:
-    """Return whether SQLite can store all keys and columns: an event may have other types, or half a character."""
-    return all(
-        _is_storable(change.key)
-        and (isinstance(change, Delete) or all(_is_storable(change.row[each]) for each in TABLES[change.table]))
-        for change in changes
-    )
+def storable(changes: Sequence[Change]) -> Sequence[Change]:
+    """Return changes whose keys and columns SQLite can store; UnreadableError for other types and half characters."""
+    for change in changes:
+        columns = [] if isinstance(change, Delete) else [change.row[each] for each in TABLES[change.table]]
+        if not all(map(_is_storable, (change.key, *columns))):
+            raise UnreadableError(f"a value cannot be stored in {change.table}")
+    return changes
 
 
 def _is_storable(value: object) -> bool:

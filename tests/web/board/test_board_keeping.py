@@ -17,6 +17,7 @@ import pytest
 from sourcepulse.brokers import Message
 from sourcepulse.brokers.file.publisher import LocalPublisher
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
+from sourcepulse.events.wire import encode
 from sourcepulse_web.board import keeper
 from support.brokers.embedded_log import publish
 from support.web.board_events import REPO, START, Build, Site, node
@@ -111,26 +112,34 @@ def test_a_log_that_was_replaced_is_read_from_its_beginning(site: Site, log: Boa
     assert [push["node"] for push in log.pushes()] == [node(3)]
 
 
-def test_what_is_not_an_event_or_cannot_be_stored_is_passed_over(site: Site, log: BoardLog) -> None:
+def test_what_is_not_an_event_or_cannot_be_stored_is_passed_over_and_logged(
+    site: Site, log: BoardLog, caplog: pytest.LogCaptureFixture
+) -> None:
     good = site.push(node(1))
-    envelope = {"id": "x", "source": "hg://h/r", "time": good.time}
+    envelope = json.loads(encode(good))
     data = dict(good.data)
     odd: list[object] = [
-        [], {}, "text", {**envelope, "type": "hg.push.v1"}, {**envelope, "type": "hg.push.v1", "data": []},
-        {**envelope, "type": "hg.push.v1", "data": data | {"repo": "half \ud800 a character"}},
-        {**envelope, "type": "hg.push.v1", "data": data | {"count": "many"}},
+        [], {}, "text", {**envelope, "data": []}, {**envelope, "data": data | {"repo": "half \ud800 a character"}},
+        {**envelope, "data": data | {"count": "many"}}, {**envelope, "sequence": "nine"},
         {**envelope, "type": "bugzilla.bug.hidden.v1", "data": {"id": 10**30}},
-        {**envelope, "type": "hg.push.v1", "sequence": "nine", "data": data},
     ]  # fmt: skip
     for number, document in enumerate(odd):
+        if isinstance(document, dict) and document:
+            document["id"] = f"x{number}"
         message = Message(
             tag=number, id=f"x{number}", type="hg.push.v1", time=good.time, routing_key="hg.push.r",
             content_type="application/json", body=json.dumps(document).encode(),
         )  # fmt: skip
         publish(log.url, [message], EXCHANGE)
+        log.board.apply([message])
     publish(log.url, [message_of(b"\xff\xfe not JSON"), message_of(b"[" * 100_000)], EXCHANGE)
     log.add(good)
     assert [push["node"] for push in log.pushes()] == [node(1)]
+    passed_over = [record.getMessage() for record in caplog.records]
+    assert len(passed_over) == 3
+    assert passed_over[1].startswith(
+        "the board passes over the event at position 6: hg.push.v1 of hg://hg.example.org/"
+    )
     assert [tree["repo"] for tree in log.board.trees()] == [REPO]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sourcepulse_web.board.fact import Fact
+from sourcepulse_web.board.fact import Fact, UnreadableError
 from sourcepulse_web.board.reduce import bugs, builds, pushes, tests, trees
 from sourcepulse_web.board.store import Change, View
 
@@ -39,14 +39,14 @@ REDUCERS |= {
 
 
 def reduce(view: View, fact: Fact) -> list[Change]:
-    """Return what an event changes; nothing if its type is not known or its data are not as the contract has them.
+    """Return what an event changes; nothing if its type is not known, or if it was reduced before.
 
-    A repeated event changes nothing, so an event may be replayed.
+    UnreadableError if its data are not as the contract has them.
     """
     reducer = REDUCERS.get(fact.type)
     if reducer is None:
         return []
     try:
         return list(reducer(view, fact))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        return []
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise UnreadableError(f"{fact.type} of {fact.source}: {type(error).__name__}: {error}") from error

@@ -18,7 +18,7 @@ from support.web.streams import serving
 
 PAGE = "shared/docs/web.md"
 #: curl reads a stream for so long.
-CURL_SECONDS = 3
+CURL_SECONDS = 2
 TIMED_OUT = 28
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sourcepulse_web.stream.frames import EVENT_STREAM, LINES, chunk, event_frame
@@ -39,6 +39,7 @@ def _in_pieces(parser: EventSourceParser, data: bytes, cuts: list[int]) -> list[
     return [event for begin, end in pairwise(places) for event in parser.feed(data[begin:end])]
 
 
+@settings(max_examples=40)
 @given(bodies=st.lists(BODIES, max_size=4), cuts=st.lists(st.integers(0, 10_000), max_size=6))
 def test_a_browser_reads_what_was_sent_however_it_is_cut(bodies: list[bytes], cuts: list[int]) -> None:
     parser = EventSourceParser()
@@ -54,6 +55,7 @@ def test_a_browser_reads_what_was_sent_however_it_is_cut(bodies: list[bytes], cu
     assert [event.data.encode() for event in events] == [body.replace(b"\r", b" ") for body in bodies]
 
 
+@settings(max_examples=40)
 @given(body=BODIES)
 def test_an_event_is_one_line_of_json(body: bytes) -> None:
     line = event_frame(LINES, "ab.7", row(body=body))

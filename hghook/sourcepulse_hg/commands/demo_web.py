@@ -47,13 +47,15 @@ open("report.xml", "w").write(f"<testsuite name='unit'>{cases}</testsuite>")
 _GOOD = "def parse(text):\n    return text.split(',') if text else []\n"
 _BAD = "def parse(text):\n    first, *rest = text.split(',')\n    return [str(int(first, 36)) and first, *rest]\n"
 
-_WHAT_TO_SEE = """
-{url}trees                              two trees, one of them closed
-{url}trees/integration/inbound          the board: pushes, their builds, and a test that fails, new here
-{url}trees/integration/inbound?wall=1   the same for a screen on the wall
-{url}changes/{node}              the story of the change that broke it
-{url}                                   everything that was published, live
-{url}catalogue                          every type of event"""
+#: Paths below the gateway's address.
+_WHAT_TO_SEE = {
+    "trees": "two trees, one of them closed",
+    f"trees/{INBOUND}": "the board: pushes, their builds, and a test that fails, new here",
+    f"trees/{INBOUND}?wall=1": "the same for a screen on the wall",
+    "changes/{node}": "the story of the change that broke it",
+    "": "everything that was published, live",
+    "catalogue": "every type of event",
+}
 
 
 class Commit(NamedTuple):
@@ -120,7 +122,9 @@ class _Demo:
             show("".join(f"       {each} is missing\n" for each in missing))
             return EXIT_FAILURE
         show(f"       all of it, {time.monotonic() - begin:.0f} s after the start\n\n5. Open in a browser:")
-        print(_WHAT_TO_SEE.format(url=self._url, node=broken[:12]).strip("\n"), flush=True)
+        what = {self._url + path.format(node=broken[:12]): text for path, text in _WHAT_TO_SEE.items()}
+        width = max(map(len, what))
+        print("\n".join(f"{url:{width}}  {text}" for url, text in what.items()), flush=True)
         if sys.stdin.isatty() and sys.stderr.isatty():
             self._stay()
         return EXIT_OK

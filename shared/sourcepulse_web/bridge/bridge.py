@@ -20,13 +20,12 @@ from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import DecodeError, SourcePulseError
 from sourcepulse.events.safe_text import reason_line
-from sourcepulse_web.bridge.batch import Batch
+from sourcepulse_web.bridge.batch import MOST_MESSAGES, Batch
 from sourcepulse_web.bridge.own_log import OwnLog
 from sourcepulse_web.bridge.state import StateBoard
 
-#: How many messages the broker sends ahead, and how many of them are in one commit.
-PREFETCH = 500
-COMMIT_MOST = 250
+#: How many messages the broker sends ahead: those of one commit, and those that arrive during it.
+PREFETCH = 2 * MOST_MESSAGES
 #: The pause after a failure: the first one, doubled with each more, each shortened at random.
 RETRY_FIRST_SECONDS = 0.5
 RETRY_MOST_SECONDS = 30.0
@@ -72,7 +71,7 @@ class Bridge:
         self._log = log
         self._appended = appended
         self._stopping = threading.Event()
-        self._batch = Batch(time.monotonic, COMMIT_MOST)
+        self._batch = Batch(time.monotonic)
         self._random = SystemRandom()
         self._failures = 0
         self._log_retry_at = 0.0
@@ -127,6 +126,10 @@ class Bridge:
     def _turn(self, subscription: Subscription) -> None:
         self.turned_at = time.monotonic()
         wait = min(LOOK_SECONDS, self._due_in()) if self._batch.taken else LOOK_SECONDS
+        if self._batch.is_full() and wait > 0:
+            # The log failed. One more message is received for each attempt, which also keeps the connection alive.
+            self._stopping.wait(wait)
+            return
         delivery = subscription.receive(wait)
         self._failures = 0
         if delivery is not None:
@@ -136,7 +139,7 @@ class Bridge:
                 self._batch.add(delivery)
             except DecodeError as error:
                 self._set_aside(subscription, delivery, error)
-        if self._batch.taken and self._due_in() <= 0:
+        if self._batch.taken and self._due_in() <= 0 and (delivery is None or self._batch.is_full()):
             self._commit(subscription)
         if time.monotonic() >= self._trim_at:
             self._trim()

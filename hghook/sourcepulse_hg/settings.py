@@ -13,13 +13,17 @@ import stat
 from typing import Any
 
 from sourcepulse.events.record import Record
-from sourcepulse_hg.commands.setting_keys import KEYS, SECTION
+from sourcepulse_hg.commands.setting_keys import KEYS, RELAY_KEYS, SECTION
 
 DEFAULT_OUTBOX = b"sourcepulse/outbox.db"
 HIGHEST_MAX_CHANGESETS = 1000
 #: The words that Mercurial reads as yes and no.
 _YES = ("1", "yes", "true", "on", "always")
 _NO = ("0", "no", "false", "off", "never")
+_RELAYS = (
+    "is a setting of the relay and has no effect here; set relay = off, and run a relay that has it in its "
+    "configuration file"
+)
 
 
 class Settings(Record):
@@ -69,7 +73,7 @@ def settings_of(ui: Any, dot_hg: bytes) -> Settings:
     reader = SettingsReader(ui)
     for key, _ in ui.configitems(SECTION):
         if key not in KEYS and b":" not in key:
-            reader.problem(key, "is an unknown setting")
+            reader.problem(key, _RELAYS if key in RELAY_KEYS else "is an unknown setting")
     name = reader.name(os.path.dirname(dot_hg))
     published = reader.value(b"publish") and name is not None
     mirror = reader.value(b"role") == "mirror"

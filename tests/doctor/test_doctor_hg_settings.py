@@ -128,6 +128,7 @@ def test_each_value_that_a_push_warns_of_is_named_once_in_the_same_words(site: S
         "mirrors = perhaps",
         "source = http://x",
         "colour = blue",
+        "exchange = elsewhere",
     ]
     change(site, "relay = off\n", "\n".join([*lines, ""]))
     found = looked_at()

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sourcepulse import Consumer
+from sourcepulse import Consumer, config
 from sourcepulse.cli.main import main
 from sourcepulse.outbox.delivery_state import bind_broker
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.health.liveness import lock_path
 from sourcepulse.testing import system_event
+from sourcepulse_hg.commands.setting_keys import KEYS, RELAY_KEYS
 from support.hg.sites import Repository, Site
 from support.streams.relays import relay_of
 
@@ -57,6 +58,23 @@ def test_what_keeps_events_from_being_published_is_named(site: Site, keys: str, 
     assert code == 1, said
     assert words in said
     assert "s3cret" not in said
+
+
+def test_a_setting_of_the_relay_is_named_by_the_check_and_by_a_push(site: Site) -> None:
+    server = site.server(keys=f"relay = off\nbroker = file://{site.folder}/log.db\nexchange = elsewhere\nexchang = x")
+    code, said = checked(server)
+    assert code == 1
+    named = "[sourcepulse] exchange is a setting of the relay and has no effect here; set relay = off"
+    assert named in said
+    assert "[sourcepulse] exchang is an unknown setting" in said
+    work = site.repository("work")
+    work.commit()
+    pushed = work.push(server)
+    assert named in pushed.stdout + pushed.stderr
+
+
+def test_the_settings_of_the_relay_are_those_of_its_configuration() -> None:
+    assert {key.encode() for key in config.KEYS} - set(KEYS) == RELAY_KEYS
 
 
 def test_a_relay_that_does_not_run_and_a_broker_that_was_changed_are_named(site: Site) -> None:

@@ -37,3 +37,12 @@ KEYS = MappingProxyType(
         b"tree_unreachable": ("closed", "open"),
     }
 )
+
+#: Settings that a relay reads from its own configuration, and a relay that a push starts does not have.
+RELAY_KEYS = frozenset(
+    {
+        b"exchange", b"restricted_broker", b"restricted_broker_file", b"restricted_exchange", b"management_url",
+        b"management_url_file", b"format", b"max_event_bytes", b"schemas_dir", b"heartbeat_s", b"on_change",
+        b"metrics_file", b"metrics_per_source", b"keep_days", b"keep_bytes",
+    }
+)  # fmt: skip

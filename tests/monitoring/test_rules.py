@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ from sourcepulse.cli.main import build_parser
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.relay.health.best_effort.metrics_file import current_metrics
 from sourcepulse.testing import system_event
+from support.brokers.embedded_log import wait_until
 from support.fenced_blocks import ROOT
 from support.promtool import check_rules, run_rule_tests
+from support.web.gateway import Gateway
 
 RULES = ROOT / "shared" / "deploy" / "prometheus-rules.yml"
 DASHBOARD = ROOT / "shared" / "deploy" / "grafana-dashboard.json"
 TESTS = Path(__file__).with_name("prometheus-rules.test.yml")
+#: The gateway answers with more than has an alert or a panel; its page lists all.
+WEB = "sourcepulse_web_"
 METRIC = re.compile(r"\b(?:sourcepulse|node)_\w+")
 
 
@@ -31,11 +36,24 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     with Outbox.open(tmp_path_factory.mktemp("known") / "o.db") as outbox:
         outbox.append([system_event(1)])
         text = current_metrics(outbox, per_source=True)
+    # With a bridge, which finds no broker.
+    with closing(Gateway(tmp_path_factory.mktemp("gateway"), broker="amqp://127.0.0.1:1/")) as gateway:
+        gateway.launch()
+        wait_until(lambda: answers(gateway))
+        text += gateway.get("/metrics").text
     found = {
-        match[1]: set(re.findall(r"(\w+)=", match[2]))
-        for match in re.finditer(r"(?m)^(sourcepulse_\w+)\{(.*)\} ", text)
+        match[1]: {*re.findall(r"(\w+)=", match[2] or ""), *(["instance"] if match[1].startswith(WEB) else [])}
+        for match in re.finditer(r"(?m)^(sourcepulse_\w+)(?:\{(.*)\}|) ", text)
     }
     return found | {"node_textfile_mtime_seconds": {"file"}}
+
+
+def answers(gateway: Gateway) -> bool:
+    gateway.check_runs()
+    try:
+        return gateway.get("/live").status == 200
+    except OSError:
+        return False
 
 
 def dashboard() -> dict[str, Any]:
@@ -117,7 +135,8 @@ def test_every_expression_of_the_dashboard_can_be_evaluated(known: dict[str, set
         (metric, *_) = METRIC.findall(target["expr"])
         assert labels <= known[metric]
     # A metric without a panel or a rule is either missing here or not worth its series.
-    assert known.keys() - used - set(METRIC.findall(RULES.read_text(encoding="utf-8"))) == {
+    of_relays = {name for name in known if not name.startswith(WEB)}
+    assert of_relays - used - set(METRIC.findall(RULES.read_text(encoding="utf-8"))) == {
         "sourcepulse_source_oldest_pending_age_seconds",
         "sourcepulse_source_buried_events",
     }

@@ -63,6 +63,9 @@ def groups(services: Services, connections: int, errors: Mapping[str, int]) -> I
     yield Group("build_info", "gauge", "The version of the gateway.", [({"version": services.version}, 1)])
     ready = condition.connected and not condition.log_problem and not condition.behind
     yield _gauge("ready", "1 if /ready answers 200, else 0.", ready)
+    yield _gauge(
+        "log_usable", "1 if the log can be read and the bridge can write it, else 0.", not condition.log_problem
+    )
     yield _gauge("settings_refused", "1 if the configuration file is wrong, and former settings stay.",
                  bool(condition.settings_problem))  # fmt: skip
     yield _gauge("connections", "Open connections, of streams and of others.", connections)
@@ -81,6 +84,7 @@ def _of_streams(services: Services) -> Iterator[Group]:
     yield Group("clients", "gauge", help_, _labelled("state", hub.states))
     ended = {reason: number for reason, number in counts.items() if reason not in RESETS}
     yield _counter("streams_ended_total", "Streams that the gateway ended, by reason.", "reason", ENDS, ended)
+    yield _gauge("clients_max", "How many streams are served at once.", services.settings().clients_max)
     resets = {reason: number for reason, number in counts.items() if reason in RESETS}
     help_ = "Clients that could not resume where they were, by reason."
     yield _counter("stream_resets_total", help_, "reason", RESETS, resets)

@@ -33,6 +33,8 @@ class Condition:
     log_problem: str = ""
     #: Why the settings of the file are not in effect; "" if they are.
     settings_problem: str = ""
+    #: How much of a long log the board has read, as a sentence; "" if all of it.
+    board_behind: str = ""
 
     @property
     def behind(self) -> bool:

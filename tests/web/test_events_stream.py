@@ -7,14 +7,15 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sourcepulse.events.wire import encode
 from support.web.rows import push
-from support.web.stream_server import AWAY_NAME, ORIGIN
-from support.web.streams import StreamServer, serving
+from support.web.stream_server import AWAY_NAME, LEFT_NAME, ORIGIN
+from support.web.streams import StreamClient, StreamServer, serving
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +161,31 @@ def test_at_the_end_of_the_gateway_every_client_gets_the_last_event_and_bye(tmp_
             assert [event.type for event in client.events] == ["hello", "message", "bye"]
             assert client.named("bye")[0]["reason"] == "shutdown"
         assert len({client.parser.retry_ms for client in clients}) > 1
+
+
+def test_a_stream_with_a_channel_waits_until_the_channel_has_read_the_log_and_misses_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path / "log.db") as server:
+        left = tmp_path / LEFT_NAME
+        query = [("topic", "#"), ("board", push(1).routing_key)]
+        with closing(server.listen(query)) as early, closing(server.listen([("topic", "#")])) as plain:
+            server.append(push(1))
+            early.until(lambda each: each.numbers == [1] and each.named("board"))
+            left.touch()
+            server.append(push(2))
+            plain.until(lambda each: each.numbers == [1, 2])
+            with closing(server.listen(query, last_id=server.place)) as late:
+                for number in range(3, 20):
+                    server.append(push(number))
+                plain.until(lambda each: each.numbers == list(range(1, 20)))
+                # What keeps alive follows what was held back.
+                early.until(lambda each: len(each.named("alive")) > 1)
+                assert (early.numbers, len(early.named("board"))) == ([1], 1)
+                left.unlink()
+                for client, numbers in ((early, list(range(1, 20))), (late, list(range(3, 20)))):
+                    client.until(lambda each, all_=numbers: each.numbers == all_)
+                    client.until(lambda each, all_=numbers: _counted(each) == len(all_))
+
+
+def _counted(client: StreamClient) -> int:
+    """Return how many events the frames of the channel counted."""
+    return sum(frame["count"] for frame in client.named("board"))

@@ -68,7 +68,14 @@ def test_a_gateway_that_reads_its_log_late_is_behind(tmp_path: Path) -> None:
     read, now = 2, time.time()
     with closing(LogReader(log, EXCHANGE)) as reader:
         measure = partial(
-            Measure, reader, None, position=lambda: read, unread=lambda: "", problem=lambda: "", clock=lambda: now
+            Measure,
+            reader,
+            None,
+            position=lambda: read,
+            unread=lambda: "",
+            problem=lambda: "",
+            board=lambda: "",
+            clock=lambda: now,
         )
         assert (measure()().late_s, measure()().behind) == (0.0, False)
         read, now = 1, now + 60

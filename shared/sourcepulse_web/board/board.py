@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
-from sourcepulse_web.board.documents import BoardDoc, BoardUpdate, Seen, TreeDoc
+from sourcepulse_web.board.documents import NOTHING_SEEN, BoardDoc, BoardUpdate, PushDoc, Seen, TreeDoc
 from sourcepulse_web.board.draw.aliases import Aliases
 from sourcepulse_web.board.draw.canvas import Canvas
 from sourcepulse_web.board.draw.push_facts import FactsCache
@@ -26,12 +26,17 @@ from sourcepulse_web.settings import TreeSettings
 
 #: Pushes in one document at most, and in an update: who was away for longer loads the page again.
 PUSHES_MAX = 200
+#: For how long one call reads the log, where the reactor has streams to serve.
+SLICE_SECONDS = 0.015
+#: So little is read at once when a page asks.
+NEAR_ROWS = 200
 
 
 class Board:
     """Reduces the log to `board_*` tables of the same file, and draws documents of them; in one thread.
 
-    It reads the log itself, from where it or another gateway stopped. `rebuild` makes the tables from the log again.
+    It reads the log itself, from where it or another gateway stopped: all of it at once, or for `slice_s` in each call
+    of `read_on`. `rebuild` makes the tables from the log again.
 
         board = Board(Path("/var/lib/sourcepulse-web/log.db"), lambda: settings.trees, time.time)
         for tree in board.trees():
@@ -45,19 +50,53 @@ class Board:
         clock: Callable[[], float],
         *,
         exchange: str = DEFAULT_EXCHANGE,
+        slice_s: float | None = None,
     ) -> None:
-        self._keeper = Keeper(path, exchange)
+        self._keeper = Keeper(path, exchange, slice_s)
         self._configured = trees
         self._clock = clock
         self._cache = FactsCache()
-        self._cache_of = 0
+        self._cache_of = (0, -1)
         self._drawn: _Drawn | None = None
-        self._keeper.catch_up()
+        self._keeper.read_on()
+
+    @property
+    def unreadable(self) -> int:
+        """How many events were passed over since the start, because they are not as the contract has them."""
+        return self._keeper.unreadable
+
+    @property
+    def position(self) -> int:
+        """Up to where the log is reduced."""
+        return self._keeper.progress().position
 
     def apply(self, rows: Sequence[object]) -> None:
         """Reduce what was appended; `rows` say that there is something, what they are is read from the log."""
         if rows:
+            self._keeper.read_on()
+
+    def read_on(self) -> bool:
+        """Read the log for one slice; return whether nothing of it is left."""
+        return self._keeper.read_on()
+
+    def is_level(self) -> bool:
+        """Return whether the log was read to its end the last time; until then an update would lack the rest."""
+        return self._keeper.is_level
+
+    @property
+    def pauses(self) -> int:
+        """How often a call left something of the log to be read."""
+        return self._keeper.pauses
+
+    def behind(self) -> str:
+        """Return a sentence that says how much of the log the board has read; "" if a page may be drawn."""
+        if self._keeper.is_level:
+            return ""
+        progress = self._keeper.progress()
+        if progress.end - progress.position <= NEAR_ROWS:
             self._keeper.catch_up()
+            return ""
+        return f"the board has read {progress.percent} % of the log"
 
     def rebuild(self) -> None:
         """Make the tables again from what the log has; states of trees and places older than the log are kept."""
@@ -102,17 +141,13 @@ class Board:
             tree = store.get("trees", repo)
             if not ids and not (tree and after < tree["changed"] <= until):
                 return None
-            canvas = self._canvas(store, repo, Aliases(self._configured(), store.all("trees")))
-            known = {push.push["position"]: index for index, push in enumerate(canvas.newest.pushes)}
-            history = canvas.newest
-            if ids and any(known.get(push, len(known)) >= canvas.shown for push in ids):
-                history = canvas.history(None, PUSHES_MAX)
-                known = {push.push["position"]: index for index, push in enumerate(history.pushes[:PUSHES_MAX])}
-            indices = sorted(known[push] for push in ids if push in known)
+            drawn = self._drawn_at(store)
+            canvas = self._remembered(store, repo, drawn)
             return BoardUpdate(
                 tree=canvas.tree(),
                 places=canvas.places.documents(),
-                pushes=canvas.drawer(history).documents(indices),
+                pushes=self._changed_pushes(canvas, drawn, ids),
+                gone=[push for push, at in (tree or {}).get("gone", ()) if after < at <= until],
                 position=min(until, store.position()),
             )
 
@@ -128,19 +163,41 @@ class Board:
             return stories_of(store, prefix, lambda repo: self._canvas(store, repo, aliases))
 
     def seen(self, event: Mapping[str, Any]) -> Seen:
-        """Return what the board knows of an event, as decoded JSON."""
+        """Return what the board knows of an event, as decoded JSON; nothing while much of the log is left to read."""
+        if not self._keeper.is_level:
+            return NOTHING_SEEN
         with self._keeper.reading() as store:
-            at = (self._keeper.opened, store.position())
-            configured = self._configured()
-            drawn = self._drawn
-            if drawn is None or drawn.at != at or drawn.configured is not configured:
-                drawn = self._drawn = _Drawn(at, configured, Aliases(configured, store.all("trees")))
-            found = drawn
+            found = self._drawn_at(store)
             return seen_of(store, event, found.aliases, lambda repo: self._remembered(store, repo, found))
 
     def close(self) -> None:
         """Close the file."""
         self._keeper.close()
+
+    def _drawn_at(self, store: Store) -> _Drawn:
+        """Return what was drawn since the last event, for all who ask."""
+        at = (self._keeper.opened, store.position(), store.withdrawn())
+        configured = self._configured()
+        drawn = self._drawn
+        if drawn is None or drawn.at != at or drawn.configured is not configured:
+            drawn = self._drawn = _Drawn(at, configured, Aliases(configured, store.all("trees")))
+        return drawn
+
+    def _changed_pushes(self, canvas: Canvas, drawn: _Drawn, ids: Sequence[int]) -> list[PushDoc]:
+        """Return the documents of pushes, newest first, each drawn once for all updates since the last event."""
+        missing = [push for push in ids if push not in drawn.pushes]
+        if missing:
+            history = canvas.newest
+            known = {push.push["position"]: index for index, push in enumerate(history.pushes)}
+            if any(known.get(push, len(known)) >= canvas.shown for push in missing):
+                history = canvas.history(None, PUSHES_MAX)
+                known = {push.push["position"]: index for index, push in enumerate(history.pushes[:PUSHES_MAX])}
+            indices = [known[push] for push in missing if push in known]
+            for document in canvas.drawer(history).documents(indices):
+                drawn.pushes[document["id"]] = document
+            drawn.ranks |= known
+        shown = [push for push in ids if push in drawn.pushes]
+        return [drawn.pushes[push] for push in sorted(shown, key=lambda push: drawn.ranks[push])]
 
     def _remembered(self, store: Store, repo: str, drawn: _Drawn) -> Canvas:
         if repo not in drawn.canvases:
@@ -148,9 +205,12 @@ class Board:
         return drawn.canvases[repo]
 
     def _canvas(self, store: Store, repo: str, aliases: Aliases) -> Canvas:
-        if self._cache_of != self._keeper.opened:
+        position = store.position()
+        # A mark that is ahead does not move when the events before it are reduced.
+        of = self._keeper.opened, position if store.withdrawn() > position else -1
+        if self._cache_of != of:
             self._cache.clear()
-            self._cache_of = self._keeper.opened
+            self._cache_of = of
         return Canvas(store, self._cache, repo, self._clock(), aliases)
 
 
@@ -158,10 +218,13 @@ class Board:
 class _Drawn:
     """The trees as the last events left them: one batch has many events, and each asks for the same."""
 
-    at: tuple[int, int]
+    at: tuple[int, int, int]
     configured: Mapping[str, TreeSettings]
     aliases: Aliases
     canvases: dict[str, Canvas] = field(default_factory=dict)
+    #: Documents of pushes, and where each is in the history of its tree.
+    pushes: dict[int, PushDoc] = field(default_factory=dict)
+    ranks: dict[int, int] = field(default_factory=dict)
 
 
 def _time(seconds: float) -> str:

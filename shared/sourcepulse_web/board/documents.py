@@ -244,11 +244,15 @@ class BoardDoc(TypedDict):
 
 
 class BoardUpdate(TypedDict):
-    """What changed: the tree, and each push that a position in (after, until] changed, newest first, whole."""
+    """What changed: the tree, and each push that a position in (after, until] changed, newest first, whole.
+
+    `gone`: ids of pushes that the log no longer has.
+    """
 
     tree: TreeDoc
     places: list[PlaceLineDoc]
     pushes: list[PushDoc]
+    gone: list[int]
     position: int
 
 

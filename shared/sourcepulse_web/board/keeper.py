@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from sourcepulse.brokers.file.reader import LogReader, Withdrawal
+from sourcepulse.brokers.file.reader import LogReader, Row, Withdrawal
 from sourcepulse.brokers.file.tables import LogFile
 from sourcepulse.brokers.file.upkeep import scrub
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
@@ -23,28 +25,48 @@ from sourcepulse_web.board.tables import REDUCER_VERSION, TABLES, scripts
 #: Rows reduced in one transaction, so that publishers and other gateways wait for milliseconds.
 BATCH_ROWS = 200
 BATCH_BYTES = 1 << 20
+#: Pushes that left with the trimmed log and that a tree remembers, so that open pages hear of them.
+GONE_MAX = 200
 #: These outlive the log: the last state of each tree, and the builders' places.
 LASTING = ("trees", "places")
 
 logger = logging.getLogger(__name__)
 
 
+class Progress(NamedTuple):
+    """How far the log is reduced: up to `position`, of the messages from `oldest` to `end`."""
+
+    position: int
+    oldest: int
+    end: int
+
+    @property
+    def percent(self) -> int:
+        return max(0, min(99, 100 * (self.position - self.oldest + 1) // max(1, self.end - self.oldest + 1)))
+
+
 class Keeper:
     """One connection for the tables and one for the log; in one thread.
 
     Several gateways may keep the board of one log: each batch of rows is reduced by the first that comes to it.
+    With `slice_s`, one call reads the log for about so long, and the next call goes on.
     """
 
-    def __init__(self, path: Path, exchange: str) -> None:
+    def __init__(self, path: Path, exchange: str, slice_s: float | None = None) -> None:
         self._path = path
+        self._slice_s = slice_s
         self._reader = LogReader(path, exchange)
         self._file: LogFile | None = None
         self._seen_version = -1
         self._must_scrub = False
         #: How often the file was opened; another file has other pushes at the same positions.
         self.opened = 0
-        #: How many events were passed over since then, because they are not as the contract has them.
+        #: How many events were passed over since the start, because they are not as the contract has them.
         self.unreadable = 0
+        #: Whether nothing of the log was left when it was read last.
+        self.is_level = False
+        #: How often something was left.
+        self.pauses = 1
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
@@ -54,15 +76,9 @@ class Keeper:
             file = self._opened()
             version = file.data_version()
             if opened != self.opened:
-                self._catch_up(file)
-            elif version != self._seen_version:
-                with file.read() as db:
-                    behind = db.execute(
-                        "SELECT 1 FROM withdrawals WHERE caused_by > (SELECT value FROM board_state "
-                        "WHERE name = 'position') LIMIT 1"
-                    ).fetchone()
-                if behind:
-                    self._catch_up(file)
+                self._read_on(file, self._slice_s)
+            if opened != self.opened or version != self._seen_version:
+                self._withdraw_ahead(file)
             self._seen_version = version
             with file.read() as db:
                 db.execute("BEGIN")
@@ -72,10 +88,20 @@ class Keeper:
                 finally:
                     db.execute("ROLLBACK")
 
-    def catch_up(self) -> int:
-        """Reduce all that was appended, and return the position that was reached."""
+    def read_on(self) -> bool:
+        """Reduce what was appended, for one slice; return whether nothing is left."""
+        return self._read_for(self._slice_s)
+
+    def catch_up(self) -> None:
+        """Reduce all that was appended."""
+        self._read_for(None)
+
+    def progress(self) -> Progress:
+        """Return how far the log is reduced, by any gateway."""
         with self._closed_on_failure():
-            return self._catch_up(self._opened())
+            with self._opened().read() as db:
+                position = int(_state(db, "position") or 0)
+            return Progress(position, *self._reader.bounds())
 
     def rebuild(self) -> None:
         """Make the tables again from the log."""
@@ -83,7 +109,7 @@ class Keeper:
             file = self._opened()
             with file.write(durable=False) as db:
                 self._clear(db)
-            self._catch_up(file)
+            self._read_on(file, None)
 
     def since(self) -> float | None:
         """Return when the oldest event that the log has was appended, in seconds since 1970."""
@@ -95,40 +121,73 @@ class Keeper:
         if self._file is not None:
             self._file.close()
             self._file = None
+            self.is_level = False
+            self.pauses += 1
 
-    def _catch_up(self, file: LogFile) -> int:
-        while True:
+    def _read_for(self, seconds: float | None) -> bool:
+        with self._closed_on_failure():
+            file = self._opened()
+            self._read_on(file, seconds)
+            self._withdraw_ahead(file)
+            return self.is_level
+
+    def _read_on(self, file: LogFile, seconds: float | None) -> None:
+        until = None if seconds is None else time.perf_counter() + seconds
+        self.is_level = False
+        while not self.is_level:
             with file.write(durable=False) as db:
-                reached, more = self._reduce_batch(db)
-            if not more:
+                self.is_level = not self._reduce_batch(db, until)
+            if until is not None and time.perf_counter() >= until:
                 break
+        self.pauses += not self.is_level
+        self._scrub(file)
+
+    def _scrub(self, file: LogFile) -> None:
         if self._must_scrub:
             self._must_scrub = False
             # Otherwise the next append does it.
             with suppress(BrokerError):
                 scrub(file)
-        return reached
 
-    def _reduce_batch(self, db: sqlite3.Connection) -> tuple[int, bool]:
-        """Reduce the next rows; return the position reached and whether there may be more."""
+    def _withdraw_ahead(self, file: LogFile) -> None:
+        """Remove what an event withdrew that is not reduced yet, so that nothing of it is sent meanwhile."""
+        ahead = (
+            "SELECT 1 FROM withdrawals WHERE caused_by > (SELECT max(value) FROM board_state "
+            "WHERE name IN ('position', 'withdrawn')) LIMIT 1"
+        )
+        with file.read() as db:
+            if db.execute(ahead).fetchone() is None:
+                return
+        with file.write(durable=False) as db:
+            position = int(_state(db, "position") or 0)
+            done = max(position, int(_state(db, "withdrawn") or 0))
+            end = self._reader.bounds().end
+            store = Store(db)
+            for each in self._withdrawals(done, end):
+                if each.position <= position:
+                    store.write(withdrawn(store, each.position, each.caused_by))
+                    self._must_scrub = True
+            if self._must_scrub:
+                db.execute("UPDATE log SET scrub = 1")
+            _set_state(db, "withdrawn", end)
+        self._scrub(file)
+
+    def _reduce_batch(self, db: sqlite3.Connection, until: float | None) -> bool:
+        """Reduce the next rows, none after a time of `perf_counter`; return whether there may be more."""
         version = int(_state(db, "version") or 0)
         position = int(_state(db, "position") or 0)
         if version > REDUCER_VERSION:
-            return position, False
+            return False
         # Nobody appends meanwhile, because this transaction holds the lock of the writers.
         bounds = self._reader.bounds()
         rows = self._reader.read(position, limit=BATCH_ROWS, max_bytes=BATCH_BYTES)
-        reached = rows[-1].position if rows else max(position, bounds.end)
+        reached = position if rows else max(position, bounds.end)
         store = Store(db)
         for row in rows:
-            fact = read_fact(row)
-            if fact is not None:
-                try:
-                    store.write(storable(reduce(store, fact)))
-                except (UnreadableError, sqlite3.InterfaceError, sqlite3.ProgrammingError) as error:
-                    # The last two are of values that cannot be searched for.
-                    self.unreadable += 1
-                    logger.warning("the board passes over the event at position %d: %.300s", row.position, error)
+            self._reduce(store, row)
+            reached = row.position
+            if until is not None and time.perf_counter() >= until:
+                break
         for each in self._withdrawals(position, reached):
             store.write(withdrawn(store, each.position, each.caused_by))
             self._must_scrub = True
@@ -136,10 +195,22 @@ class Keeper:
             # The file has the tables as they were, until its journal is emptied again.
             db.execute("UPDATE log SET scrub = 1")
         if bounds.oldest > int(_state(db, "oldest") or 0):
-            _trim(db, bounds.oldest)
+            # What follows the position is sent with the next event, where there is none now.
+            _trim(store, db, bounds.oldest, reached if rows else reached + 1)
         if reached > position:
             _set_state(db, "position", reached)
-        return reached, bool(rows)
+        return bool(rows)
+
+    def _reduce(self, store: Store, row: Row) -> None:
+        fact = read_fact(row)
+        if fact is None:
+            return
+        try:
+            store.write(storable(reduce(store, fact)))
+        except (UnreadableError, sqlite3.InterfaceError, sqlite3.ProgrammingError) as error:
+            # The last two are of values that cannot be searched for.
+            self.unreadable += 1
+            logger.warning("the board passes over the event at position %d: %.300s", row.position, error)
 
     def _withdrawals(self, after: int, until: int) -> Iterator[Withdrawal]:
         while found := self._reader.withdrawals(after, until):
@@ -158,8 +229,8 @@ class Keeper:
             if tree["state"] is not None and tree["state"]["position"] >= oldest:
                 tree["state"] = None
             store.write([Put("trees", tree["repo"], tree)])
-        _set_state(db, "position", 0)
-        _set_state(db, "oldest", 0)
+        for name in ("position", "oldest", "withdrawn"):
+            _set_state(db, name, 0)
         _set_state(db, "version", REDUCER_VERSION)
 
     def _opened(self) -> LogFile:
@@ -209,12 +280,20 @@ def _drop(db: sqlite3.Connection) -> None:
             db.execute(f"DROP TABLE IF EXISTS board_{table}")
 
 
-def _trim(db: sqlite3.Connection, oldest: int) -> None:
-    """Remove what comes from events that the log no longer has."""
+def _trim(store: Store, db: sqlite3.Connection, oldest: int, changed: int) -> None:
+    """Remove what comes from events that the log no longer has, as a change of that position."""
+    gone: dict[str, list[list[int]]] = {}
+    for position, repo in store.pushes_before(oldest):
+        gone.setdefault(repo, []).append([position, changed])
     for table, columns in TABLES.items():
         column = next((each for each in ("position", "push") if each in columns), None)
         if column is not None:
             db.execute(f"DELETE FROM board_{table} WHERE {column} < ?", (oldest,))  # noqa: S608
+    for repo, pushes in gone.items():
+        tree = store.get("trees", repo)
+        if tree is not None:
+            tree["gone"] = [*tree.get("gone", ()), *pushes][-GONE_MAX:]
+            store.write([Put("trees", repo, {**tree, "changed": max(tree["changed"], changed)})])
     _set_state(db, "oldest", oldest)
 
 

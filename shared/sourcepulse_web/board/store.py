@@ -102,7 +102,11 @@ class Store:
 
     def position(self) -> int:
         """Return the position up to which all is reduced."""
-        return int(self._db.execute("SELECT value FROM board_state WHERE name = 'position'").fetchone()[0])
+        return self._state("position")
+
+    def withdrawn(self) -> int:
+        """Return the position up to which it is withdrawn what events beyond `position` withdrew."""
+        return self._state("withdrawn")
 
     def nodes_from(self, prefix: str, limit: int) -> list[Row]:
         """Return the changesets of pushes whose node begins so, newest push first."""
@@ -117,6 +121,14 @@ class Store:
         """Return the pushes of a repository that were changed by positions in (after, until]."""
         query = "SELECT push FROM board_marks WHERE changed > ? AND changed <= ? AND repo = ? ORDER BY push"
         return [push for (push,) in self._db.execute(query, (after, until, repo))]
+
+    def pushes_before(self, position: int) -> list[tuple[int, str]]:
+        """Return position and repository of the pushes before a position."""
+        query = (
+            "SELECT p.position, m.repo FROM board_pushes p JOIN board_marks m ON m.push = p.position "
+            "WHERE p.position < ? ORDER BY p.position"
+        )
+        return self._db.execute(query, (position,)).fetchall()
 
     def all(self, table: str) -> list[Row]:
         """Return all rows by key; of tables that stay small."""
@@ -135,6 +147,10 @@ class Store:
                 self._db.execute(self._put[change.table], (change.key, *values, body))
             else:
                 self._db.execute(f"DELETE FROM board_{change.table} WHERE key = ?", (change.key,))  # noqa: S608
+
+    def _state(self, name: str) -> int:
+        found = self._db.execute("SELECT value FROM board_state WHERE name = ?", (name,)).fetchone()
+        return int(found[0]) if found else 0
 
     def clear(self, table: str) -> None:
         self._db.execute(f"DELETE FROM board_{table}")  # noqa: S608

@@ -21,7 +21,7 @@ class Measure:
     """Measures the condition; called in the reactor's thread.
 
     `position` returns how far the gateway has read, `unread` why it cannot read on, `problem` why the settings of the
-    file are not in effect.
+    file are not in effect, `board` how much of the log the board has read if that is not all.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Measure:
         position: Callable[[], int],
         unread: Callable[[], str],
         problem: Callable[[], str],
+        board: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
         self._log = log
@@ -39,6 +40,7 @@ class Measure:
         self._position = position
         self._unread = unread
         self._problem = problem
+        self._board = board
         self._clock = clock
         self._measured_at = -HOLDS_SECONDS
         self._condition = Condition()
@@ -52,14 +54,17 @@ class Measure:
         return self._condition
 
     def _measure(self) -> Condition:
-        late_s, log_problem = 0.0, self._unread()
+        late_s, log_problem, board_behind = 0.0, self._unread(), ""
         try:
             late_s = self._late_s()
+            board_behind = self._board()
         except SourcePulseError as error:
             # Who follows the log closes it then, and opens the new one where it was replaced.
             log_problem = str(error)
         if self._bridge is None:
-            return Condition(late_s=late_s, log_problem=log_problem, settings_problem=self._problem())
+            return Condition(
+                late_s=late_s, log_problem=log_problem, settings_problem=self._problem(), board_behind=board_behind
+            )
         state = self._bridge.state.now
         return Condition(
             connected=state.connected,
@@ -69,6 +74,7 @@ class Measure:
             late_s=late_s,
             log_problem=log_problem or state.log_problem,
             settings_problem=self._problem(),
+            board_behind=board_behind,
         )
 
     def _late_s(self) -> float:

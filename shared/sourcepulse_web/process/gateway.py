@@ -23,7 +23,7 @@ from sourcepulse.cli.common import settings as read_settings
 from sourcepulse.cli.waiting import wait_out
 from sourcepulse.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, SourcePulseError
 from sourcepulse.relay.health.service_manager import ServiceManager
-from sourcepulse_web.board.board import Board
+from sourcepulse_web.board.board import SLICE_SECONDS, Board
 from sourcepulse_web.bridge.bridge import Bridge
 from sourcepulse_web.bridge.own_log import OwnLog
 from sourcepulse_web.pages.live.view import RowView
@@ -32,6 +32,7 @@ from sourcepulse_web.process.choices import broker_of, check_exchanges, log_path
 from sourcepulse_web.process.condition import Measure
 from sourcepulse_web.process.listening import listen
 from sourcepulse_web.process.live_settings import LOOK_SECONDS, LiveSettings
+from sourcepulse_web.process.reading import Reading
 from sourcepulse_web.server.site import GatewaySite
 from sourcepulse_web.services import Services
 from sourcepulse_web.stream.hub import Hub
@@ -121,6 +122,7 @@ class Gateway:
         where = f"[{address.host}]" if ":" in address.host else address.host
         logger.info("serving %s at http://%s:%d/", self._path, where, address.port)
         self.services.hub.start()
+        Reading(self.services.board, self._reactor, self.services.hub.levelled).turn()
         if self.bridge is not None:
             self.bridge.start()
         LoopingCall(self.settings.look).start(LOOK_SECONDS)
@@ -138,7 +140,8 @@ class Gateway:
 
     def _services(self) -> Services:
         log = LogReader(self._path, self.settings().exchange)
-        board = Board(self._path, lambda: self.settings().trees, time.time, exchange=self.settings().exchange)
+        exchange = self.settings().exchange
+        board = Board(self._path, lambda: self.settings().trees, time.time, exchange=exchange, slice_s=SLICE_SECONDS)
         watch = Watch(time.time, log)
         watch.start()
         hub = Hub(
@@ -157,6 +160,7 @@ class Gateway:
             position=lambda: hub.position,
             unread=lambda: hub.problem,
             problem=lambda: self.settings.problem,
+            board=board.behind,
             clock=time.time,
         )
         return Services(

@@ -73,6 +73,8 @@ def groups(services: Services, connections: int, errors: Mapping[str, int]) -> I
     yield from _of_streams(services)
     yield _gauge("read_lag_seconds", "How late the gateway reads what was appended to its log.", condition.late_s)
     yield from _of_log(services)
+    help_ = "Events that the board passed over, because they are not as the contract has them."
+    yield Group("board_unreadable_events_total", "counter", help_, [({}, services.board.unreadable)])
     if services.bridge is not None:
         yield from _of_bridge(services.bridge.now)
 
@@ -95,11 +97,12 @@ def _of_log(services: Services) -> Iterator[Group]:
         bounds = services.log.bounds()
         oldest = services.log.read(bounds.oldest - 1, limit=1)
         withdrawn = services.log.withdrawn()
+        board = services.board.position
     except SourcePulseError:
         # Named by /ready; without samples nothing is claimed.
         return
-    places = {"oldest": bounds.oldest, "end": bounds.end, "read": services.hub.position}
-    yield Group("log_position", "gauge", "The oldest kept event, the last one appended, the last one read.",
+    places = {"oldest": bounds.oldest, "end": bounds.end, "read": services.hub.position, "board": board}
+    yield Group("log_position", "gauge", "The oldest kept event, the last one appended, read, and on the board.",
                 _labelled("place", places))  # fmt: skip
     help_ = "Events that were withdrawn because they are no longer public."
     yield Group("withdrawn_events_total", "counter", help_, [({}, withdrawn)])

@@ -22,6 +22,8 @@ TEMPLATES = Path(__file__).parent.parent / "templates"
 HTML = b"text/html; charset=utf-8"
 PLAIN = b"text/plain; charset=utf-8"
 ERRORS_FROM = 400
+#: When a page is asked for again that cannot be drawn yet.
+AGAIN_SECONDS = 2
 #: The heading of a page about an error; 0 for any other.
 TITLES = {
     0: "This cannot be answered",
@@ -92,6 +94,13 @@ def not_found(request: Request, text: str = "There is no such page.") -> bytes:
 def bad_request(request: Request, text: str) -> bytes:
     """Answer 400: the sentence says what to correct."""
     return sentence(request, 400, text)
+
+
+def not_yet(request: Request, reason: str) -> bytes:
+    """Answer 503 because something is still read; a browser asks again by itself, and a program knows when to."""
+    request.setHeader(b"retry-after", str(AGAIN_SECONDS).encode())
+    request.setHeader(b"refresh", str(AGAIN_SECONDS).encode())
+    return sentence(request, 503, f"{reason[:1].upper()}{reason[1:]}. This page comes as soon as it has read all.")
 
 
 class Sentence(Resource):

@@ -36,7 +36,9 @@ class Ready(Resource):
         answer = {
             "ready": not reasons,
             "reasons": reasons,
-            "warnings": [each for each in (condition.settings_problem, condition.doubt) if each],
+            "warnings": [
+                each for each in (condition.settings_problem, condition.doubt, condition.board_behind) if each
+            ],
             "connected": condition.connected,
             "since": None if condition.since is None else format_time(condition.since),
             "late_s": round(condition.late_s, 3),

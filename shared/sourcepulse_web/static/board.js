@@ -81,6 +81,10 @@ async function frame() {
   drawSlot();
 }
 
+async function again() {
+  try { hear(await load(`limit=${Math.max(1, Math.min(PUSHES_MAX, pushes().length))}`)); } catch { location.reload(); }
+}
+
 export function hear(update) {
   updates.push(update);
   timer ||= setTimeout(frame, FRAME_MS);
@@ -99,7 +103,7 @@ setTimeout(() => { parts(); import("/static/board/tray.js"); }, REPAINT_MS);
 connect({ boards: [list.dataset.repo], topics: ["system.*.heartbeat"], rows: true, after: list.dataset.after }, {
   onBoard: hear,
   // Of another log nothing here holds.
-  onReset: async ({ reason }) => (reason === "older-than-kept" ? hear(await load(`limit=${Math.max(1, Math.min(PUSHES_MAX, pushes().length))}`)) : location.reload()),
+  onReset: ({ reason }) => (reason === "older-than-kept" ? again() : location.reload()),
   onState(now) {
     if (now === "broken" && word !== "broken") stopped = new Date().toISOString().slice(11, 19);
     word = now;

@@ -16,7 +16,7 @@ from sourcepulse.brokers.file.withdrawal.decision import may_withdraw
 from sourcepulse.errors import BrokerError, SourcePulseError
 from sourcepulse_web.stream.clients.catch_up import CatchUp
 from sourcepulse_web.stream.clients.client import Client, Subscription
-from sourcepulse_web.stream.clients.group import ChannelCache, Writer, read_withdrawals
+from sourcepulse_web.stream.clients.group import ChannelCache, Group, Writer, read_withdrawals
 from sourcepulse_web.stream.clients.members import Members
 from sourcepulse_web.stream.frames import Framing, as_json
 from sourcepulse_web.stream.kept import PAGE_BYTES, PAGE_ROWS, Kept
@@ -32,6 +32,8 @@ TROUBLE_SECONDS = 1.0
 #: After a write to all clients the next one waits so many times as long as it took, at most FLUSH_MAX_SECONDS: what
 #: comes meanwhile goes out together. With few clients that is next to nothing.
 FLUSH_PAUSE, FLUSH_MAX_SECONDS = 4, 0.25
+#: After a frame of a channel, those who follow channels get the next frames of any kind after this time.
+PACE_SECONDS = 0.25
 #: How long the end waits for clients to read the last frame.
 STOP_SECONDS = 3.5
 #: Reasons of a `bye`, beside that of `stop`.
@@ -79,16 +81,16 @@ class Hub:
         self._before = list(before)
         self.kept = Kept(log)
         self.writer = Writer(self.views, self.channels)
-        self._catch_up = CatchUp(log, self.kept, self.writer, reactor, self._level, self.look, self._try)
+        self._catch_up = CatchUp(log, self.kept, self.writer, reactor, self._level, self.look, self._try, self._goal)
         self._members = Members(reactor, self.counts, self._catch_up.add)
         self._after: int | None = None
         self._is_open = self._more = False
         self._version: int | None = None
-        #: Everything up to it was sent to the clients that are level.
-        self._sent = 0
+        #: Everything up to it was sent to the clients that are level; and to those of them who follow channels.
+        self._sent = self._paced = 0
         #: The last event that withdrew others.
         self._cause = 0
-        self._flush_at = 0.0
+        self._flush_at = self._pace_at = 0.0
         self._calls: dict[str, Any] = {}
         self._stopping = ""
         self._stopped: Deferred[None] = Deferred()
@@ -128,6 +130,11 @@ class Hub:
         if not self._stopping:
             self._later("look", 0.0, self._follow)
 
+    def levelled(self) -> None:
+        """Go on with those who follow channels, because the channels have read all of the log."""
+        self._catch_up.reach()
+        self.wake()
+
     def stop(self, reason: str) -> Deferred[None]:
         """Send every client `bye` with the reason, and close all within seconds."""
         if not self._stopping:
@@ -161,16 +168,26 @@ class Hub:
         else:
             self._members.dismiss(client, BROKER_AWAY)
 
+    def _goal(self, subscription: Subscription) -> int:
+        """Return how far the others are who asked for the same; -1 while nobody can be sent what they ask for."""
+        if not subscription.channels:
+            return self._sent
+        return self._paced if self._channels_are_level() else -1
+
+    def _channels_are_level(self) -> bool:
+        return all(channel.is_level() for channel in self.channels.values())
+
     def _tick(self) -> None:
         away = None if self.away() is None else BROKER_AWAY
-        self._members.tick(self.token, self._sent, away, self.alive)
+        self._members.tick(self.token, lambda asked: self._paced if asked.channels else self._sent, away, self.alive)
         # A log that took the place of this one may have the same version.
         self._version = None
         self._later("tick", 1.0, self._tick)
 
     def _follow(self) -> None:
         fine = self.look()
-        if fine and self._sent < self.position and self._reactor.seconds() >= self._flush_at:
+        due = self._due_at()
+        if fine and due is not None and self._reactor.seconds() >= due:
             fine = self._try(self._flush)
         if not fine:
             pause = TROUBLE_SECONDS
@@ -178,8 +195,9 @@ class Hub:
             pause = 0.0
         else:
             pause = LOOK_SECONDS if self._members.all else LOOK_IDLE_SECONDS
-            if self._sent < self.position:
-                pause = min(pause, max(0.0, self._flush_at - self._reactor.seconds()))
+            due = self._due_at()
+            if due is not None:
+                pause = min(pause, max(0.0, due - self._reactor.seconds()))
         self._later("look", pause, self._follow)
 
     def look(self) -> bool:
@@ -215,10 +233,10 @@ class Hub:
                 self._members.dismiss_all(LOG_REPLACED)
                 self._after = 0
             self.writer.token = token
-            self.position = self._sent = end if self._after is None else self._after
+            self.position = self._sent = self._paced = end if self._after is None else self._after
             self._cause = 0
             self.kept.restart(self.position)
-            self._catch_up.reach(self._sent)
+            self._catch_up.reach()
         self._more = True
         self._is_open = True
 
@@ -248,30 +266,48 @@ class Hub:
             found += more
         return found
 
+    def _due_at(self) -> float | None:
+        """Return when something can be sent next, None if nothing waits."""
+        if self._sent < self.position:
+            return self._flush_at
+        if self._paced < self.position and self._channels_are_level():
+            return max(self._flush_at, self._pace_at)
+        return None
+
     def _flush(self) -> None:
         """Send what was read since the last time to the clients that are level."""
         began = time.thread_time()
-        while self._sent < self.position and self._members.groups:
-            page = self.kept.page(self._sent, self.position)
-            withdrawn = self._withdrawn(self._sent, page.reach) if self._sent < self._cause else []
-            changes: ChannelCache = {}
-            for group in list(self._members.groups.values()):
-                asked = group.subscription
-                data = b"".join(
-                    [
-                        *self.writer.withdrawn(asked.framing, self._sent, withdrawn),
-                        *self.writer.some(asked, page)[0],
-                        *self.writer.changes(asked, page.reach, self._sent, page.reach, changes),
-                    ]
-                )
-                if data:
-                    self._members.missed(group, len(data))
-                    self._members.send(group, data, self._sent, page.reach)
-            self._sent = page.reach
+        groups = list(self._members.groups.values())
+        self._pass_on([group for group in groups if not group.subscription.channels], self._sent)
         self._sent = self.position
-        self._catch_up.reach(self._sent)
+        if self._channels_are_level() and self._reactor.seconds() >= self._pace_at:
+            self._flush_paced([group for group in groups if group.subscription.channels])
+        self._catch_up.reach()
         cost = time.thread_time() - began
         self._flush_at = self._reactor.seconds() + min(FLUSH_MAX_SECONDS, FLUSH_PAUSE * cost)
+
+    def _flush_paced(self, groups: Sequence[Group]) -> None:
+        """Send those who follow channels what waits; so much that it would take long, each for itself and in turns."""
+        former, self._paced = self._paced, self.position
+        if self._paced - former > PAGE_ROWS:
+            for client in self._members.fall_back(groups, former):
+                self._catch_up.add(client)
+        elif self._pass_on(groups, former):
+            self._pace_at = self._reactor.seconds() + PACE_SECONDS
+
+    def _pass_on(self, groups: Sequence[Group], after: int) -> bool:
+        """Send groups what follows a position; return whether something of a channel was in it."""
+        changes: ChannelCache = {}
+        while after < self.position and groups:
+            page = self.kept.page(after, self.position)
+            withdrawn = self._withdrawn(after, page.reach) if after < self._cause else []
+            for group in groups:
+                data = self.writer.step(group.subscription, page, after, withdrawn, changes)
+                if data:
+                    self._members.missed(group, len(data))
+                    self._members.send(group, data, after, page.reach)
+            after = page.reach
+        return any(changes.values())
 
     def fail(self, error: Exception) -> None:
         """Send all clients away, because the log cannot be read; the next look opens it again."""

@@ -41,5 +41,8 @@ Before = Callable[[Sequence[Row]], None]
 class Channel(Protocol):
     """What is made of the log beside its events, for example the board of a repository."""
 
+    def is_level(self) -> bool:
+        """Return whether all that was passed to `before` is in it; who follows it waits until then."""
+
     def frames(self, name: str, after: int, until: int) -> list[bytes]:
         """Return what changed by the events in (after, until], each one line of JSON."""

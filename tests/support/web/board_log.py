@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
+from sourcepulse.brokers import Message
+from sourcepulse.brokers.file.publisher import LocalPublisher
 from sourcepulse.events.event import Event
 from sourcepulse_web.board.board import Board
 from sourcepulse_web.board.documents import BoardDoc, FailureDoc, PushDoc, TreeDoc, WordDoc
@@ -29,9 +32,9 @@ class BoardLog:
         publish(self.url, [], EXCHANGE)
         self.board = self.open()
 
-    def open(self) -> Board:
-        """Open a board as another gateway would."""
-        return Board(self.path, lambda: self.trees, lambda: self.clock, exchange=EXCHANGE)
+    def open(self, slice_s: float | None = None) -> Board:
+        """Open a board as another gateway would; with a slice of 0 s, each call reduces one event."""
+        return Board(self.path, lambda: self.trees, lambda: self.clock, exchange=EXCHANGE, slice_s=slice_s)
 
     def append(self, *events: Event) -> None:
         """Append events in one commit, unknown to the board."""
@@ -67,3 +70,18 @@ def states_of(push: PushDoc) -> dict[str, str]:
 
 def verdicts_of(failures: Iterable[FailureDoc]) -> dict[str, str]:
     return {failure["test"]: failure["said"] for failure in failures}
+
+
+def trim(log: BoardLog) -> None:
+    """Publish a message by a publisher that keeps nothing before it."""
+    with closing(LocalPublisher(log.url, exchange=EXCHANGE, keep_bytes=0)) as publisher:
+        publisher.open()
+        publisher.send(message_of(b"{}"))
+        publisher.settle(5)
+
+
+def message_of(body: bytes) -> Message:
+    return Message(
+        tag=0, id="odd", type="hg.push.v1", time="2026-11-22T10:59:21.482913Z", routing_key="hg.push.r",
+        content_type="application/json", body=body,
+    )  # fmt: skip

@@ -68,6 +68,9 @@ class _Documents:
     def _read(self) -> Any:
         return json.loads(self._path.read_text())
 
+    def behind(self) -> str:
+        return ""
+
     def trees(self) -> list[Any]:
         read = self._read()
         own = [each["tree"] for each in read["boards"]]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as the_reactor
+from twisted.internet.task import LoopingCall
 
 from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse.brokers.file.reader import LogReader, Row
@@ -34,6 +35,8 @@ PATTERNS_MAX = 120
 ORIGIN = "https://tree.example.org"
 #: While this file is beside the log, the broker is away.
 AWAY_NAME = "away"
+#: While this file is beside the log, the channel has not read all of it.
+LEFT_NAME = "left"
 
 
 class Counter:
@@ -41,6 +44,10 @@ class Counter:
 
     def __init__(self, log: LogReader) -> None:
         self._log = log
+        self._left = log.path.parent / LEFT_NAME
+
+    def is_level(self) -> bool:
+        return not self._left.exists()
 
     def frames(self, name: str, after: int, until: int) -> list[bytes]:
         rows = [row for row in self._log.read(after, limit=10_000) if row.position <= until and row.routing_key == name]
@@ -73,6 +80,8 @@ def main(log_path: Path, port: int, clients_max: int) -> None:
     services = Services(settings=lambda: settings, log=log, hub=hub, board=None, clock=time.time, version="test")
     allow_connections(clients_max)
     hub.start()
+    follow = LoopingCall(hub.levelled)
+    follow.start(0.1)
     listening = reactor.listenTCP(port, GatewaySite(services), interface="127.0.0.1", backlog=4096)
 
     def end() -> None:

@@ -15,14 +15,13 @@ from random import Random
 import pytest
 
 from sourcepulse.brokers import Message
-from sourcepulse.brokers.file.publisher import LocalPublisher
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 from sourcepulse.events.wire import encode
 from sourcepulse_web.board import keeper
 from support.brokers.embedded_log import publish
 from support.web.board_events import REPO, START, Build, Site, node
 from support.web.board_histories import history, interleaved
-from support.web.board_log import EXCHANGE, BoardLog, states_of
+from support.web.board_log import EXCHANGE, BoardLog, message_of, states_of, trim
 
 KILLS = 4
 #: A gateway that does nothing but keep the board; it prints once it is imported.
@@ -150,21 +149,6 @@ def test_text_of_hostile_pushers_stays_text(site: Site, log: BoardLog) -> None:
     [push] = log.pushes()
     assert (push["user"], push["descs"][0]["text"], push["failures"][0]["test"]) == (evil, evil, evil)
     assert log.board.page("' OR 1=1 --") is None
-
-
-def trim(log: BoardLog) -> None:
-    """Publish a message by a publisher that keeps nothing before it."""
-    with closing(LocalPublisher(log.url, exchange=EXCHANGE, keep_bytes=0)) as publisher:
-        publisher.open()
-        publisher.send(message_of(b"{}"))
-        publisher.settle(5)
-
-
-def message_of(body: bytes) -> Message:
-    return Message(
-        tag=0, id="odd", type="hg.push.v1", time="2026-11-22T10:59:21.482913Z", routing_key="hg.push.r",
-        content_type="application/json", body=body,
-    )  # fmt: skip
 
 
 def test_the_clock_of_the_board_is_the_events_own(site: Site, log: BoardLog) -> None:

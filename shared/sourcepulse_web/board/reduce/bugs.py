@@ -89,7 +89,7 @@ def marked_by_bug(view: View, position: int, bug: int, files: set[str]) -> Itera
         if named["push"] is not None:
             pushes.add(named["push"])
         elif tree := view.get("trees", named["repo"]):
-            yield Put("trees", tree["repo"], {**tree, "changed": position})
+            yield Put("trees", tree["repo"], {**tree, "changed": max(tree["changed"], position)})
     for file in sorted(files):
         for test in view.find("tests", "file", file)[:MARK_TESTS_MAX]:
             build = view.get("builds", test["build"])

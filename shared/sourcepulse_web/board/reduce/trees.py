@@ -81,7 +81,7 @@ def refused(view: View, fact: Fact) -> Iterator[Change]:
             "by": fact.data.get("user"),
         }
         yield Put("treefacts", fact.event, found)
-        row["changed"] = fact.position
+        row["changed"] = max(row["changed"], fact.position)
     yield Put("trees", row["repo"], row)
 
 

@@ -84,4 +84,4 @@ def _tree(view: View, position: int, caused_by: int) -> Iterator[Change]:
         if tree is not None:
             if tree["state"] is not None and tree["state"]["position"] == position:
                 tree["state"] |= {"by": None, "reason": None, "until": None}
-            yield Put("trees", tree["repo"], {**tree, "changed": caused_by})
+            yield Put("trees", tree["repo"], {**tree, "changed": max(tree["changed"], caused_by)})

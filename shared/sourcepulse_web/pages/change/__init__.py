@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 
 from sourcepulse_web.pages.change.view import change_values, matches_values
 from sourcepulse_web.server.cors import allow_origin
-from sourcepulse_web.server.page import bad_request, not_found, render
+from sourcepulse_web.server.page import bad_request, not_found, not_yet, render
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
@@ -53,6 +53,9 @@ class Changes(Resource):
             return bad_request(request, f"{digits} is too short, because many changes begin so. {_HOW}")
         if len(digits) > DIGITS_MAX:
             return bad_request(request, f"A node has at most {DIGITS_MAX} digits.")
+        behind = self._services.board.behind()
+        if behind:
+            return not_yet(request, behind)
         stories = self._services.board.story(digits)
         if asked.endswith(SUFFIX):
             return self._json(request, stories)

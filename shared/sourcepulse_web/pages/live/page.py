@@ -105,7 +105,8 @@ class _Answer:
     def _page(self, looked: Looked) -> bytes:
         services = self._services
         newest = looked.rows[-1].at if looked.rows else None
-        trees = services.board.trees() if services.board else []
+        # A tree may have opened again in what the board has not read yet.
+        trees = services.board.trees() if services.board and not services.board.behind() else []
         banners, more = banners_of(trees, links_of(services.settings().trees, None))
         banners += services.watch.banners() if services.watch else []
         return render(

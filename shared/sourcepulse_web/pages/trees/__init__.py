@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 
 from sourcepulse_web.pages.trees import view
 from sourcepulse_web.pages.trees.drawn import Drawn
-from sourcepulse_web.server.page import bad_request, environment, not_found, render
+from sourcepulse_web.server.page import bad_request, environment, not_found, not_yet, render
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
@@ -41,6 +41,9 @@ class Trees(Resource):
             wanted = view.wanted(request.args or {})
         except view.BadQueryError as error:
             return bad_request(request, str(error))
+        behind = self._services.board.behind()
+        if behind:
+            return not_yet(request, behind)
         return self._board(request, repo, wanted) if repo else self._list(request, wanted)
 
     def _list(self, request: Request, wanted: view.Wanted) -> bytes:

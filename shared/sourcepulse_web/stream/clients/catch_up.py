@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sourcepulse_web.stream.begin import OLDER, reset_document
-from sourcepulse_web.stream.clients.client import Client
+from sourcepulse_web.stream.clients.client import Client, Subscription
 from sourcepulse_web.stream.clients.group import ChannelCache, Writer, read_withdrawals
 from sourcepulse_web.stream.frames import RESET, as_json
 from sourcepulse_web.stream.ids import Place
@@ -35,8 +35,12 @@ class CatchUp:
         level: Callable[[Client], None],
         look: Callable[[], bool],
         attempt: Callable[[Callable[[], None]], bool],
+        goal: Callable[[Subscription], int],
     ) -> None:
-        """`level` is called with each client that came up, `look` reads what is new, `attempt` calls what may fail."""
+        """`level` is called with each client that came up, `look` reads what is new, `attempt` calls what may fail.
+
+        `goal` returns up to where the others have everything who asked for the same.
+        """
         self._log = log
         self._kept = kept
         self._writer = writer
@@ -47,9 +51,8 @@ class CatchUp:
         self._queue: deque[Client] = deque()
         self._call: Any = None
         self._changes: ChannelCache = {}
-        #: Up to here the others have everything.
-        self._goal = 0
-        #: Clients that know more: of another gateway on the same log, which read further.
+        self._goal = goal
+        #: Clients that know more, of another gateway on the same log, which read further, or that wait for a channel.
         self._ahead: list[Client] = []
 
     def add(self, client: Client) -> None:
@@ -61,9 +64,8 @@ class CatchUp:
             self._queue.append(client)
             self._go()
 
-    def reach(self, goal: int) -> None:
-        """Note how far the others are."""
-        self._goal = goal
+    def reach(self) -> None:
+        """Go on with those who know more, because the others got further."""
         ahead, self._ahead = self._ahead, []
         for client in ahead:
             self.add(client)
@@ -94,7 +96,7 @@ class CatchUp:
                 break
 
     def _step(self, client: Client) -> None:
-        goal = self._goal
+        goal = self._goal(client.subscription)
         if client.position > goal:
             self._ahead.append(client)
             return
@@ -102,7 +104,7 @@ class CatchUp:
         if client.subscription.filter is None:
             client.position = goal
         elif client.position < goal:
-            frames += self._trimmed(client)
+            frames += self._trimmed(client, goal)
             page = self._kept.page(client.position, goal)
             found, client.position = self._writer.some(client.subscription, page, max_bytes=STEP_BYTES)
             frames += found
@@ -124,7 +126,7 @@ class CatchUp:
         client.side = side
         return frames
 
-    def _trimmed(self, client: Client) -> list[bytes]:
+    def _trimmed(self, client: Client, goal: int) -> list[bytes]:
         """Return a reset if the log no longer has what comes next."""
         if self._kept.has(client.position):
             return []
@@ -133,7 +135,7 @@ class CatchUp:
             return []
         asked = str(Place(self._writer.token, client.position))
         lost = oldest - 1 - client.position
-        client.position = min(oldest - 1, self._goal)
+        client.position = min(oldest - 1, goal)
         document = reset_document(OLDER, asked, oldest=oldest, end=end, lost=lost, position=client.position)
         place = str(Place(self._writer.token, client.position))
         return [client.subscription.framing.named(RESET, place, as_json(document))]

@@ -60,6 +60,17 @@ class Writer:
                     return frames, entry.row.position
         return frames, page.reach
 
+    def step(
+        self, asked: Subscription, page: Page, after: int, withdrawn: Sequence[Withdrawal], changes: ChannelCache
+    ) -> bytes:
+        """Return all that a client gets of a page whose events follow a position."""
+        frames = [
+            *self.withdrawn(asked.framing, after, withdrawn),
+            *self.some(asked, page)[0],
+            *self.changes(asked, page.reach, after, page.reach, changes),
+        ]
+        return b"".join(frames)
+
     def changes(
         self, subscription: Subscription, position: int, after: int, until: int, cache: ChannelCache
     ) -> list[bytes]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sourcepulse_web.stream.clients.client import Client, Subscription
@@ -83,6 +83,17 @@ class Members:
             group.live.discard(client)
             group.late.add(client)
 
+    def fall_back(self, groups: Sequence[Group], position: int) -> list[Client]:
+        """Make the live clients of groups late, which have everything up to a position, and return them."""
+        found = []
+        for group in groups:
+            for client in list(group.live):
+                client.position = client.side = client.safe = position
+                group.live.discard(client)
+                group.late.add(client)
+                found.append(client)
+        return found
+
     def missed(self, group: Group, size: int) -> None:
         """Count what the late clients of a group do not get now, and cut those who have too much to come."""
         for client in list(group.late):
@@ -99,16 +110,19 @@ class Members:
                 if client.wire.waiting and any(client.safe < each <= client.position for each in doomed):
                     self.cut(client, WITHDRAWN)
 
-    def tick(self, token: str, position: int, away: str | None, alive: Callable[[], bytes]) -> None:
+    def tick(
+        self, token: str, reached: Callable[[Subscription], int], away: str | None, alive: Callable[[], bytes]
+    ) -> None:
         """Once a second: write to those whose turn it is; `away` is why nothing new comes, and sends them away.
 
-        `alive` returns what pages get in place of a keep-alive.
+        `reached` returns what the live ones have, `alive` what pages get in place of a keep-alive.
         """
         self._turn = (self._turn + 1) % KEEP_ALIVE_SECONDS
         now = self._reactor.seconds()
         said: bytes | None = None
         for client in list(self._turns[self._turn]):
             is_live = client in self._group(client).live
+            position = reached(client.subscription)
             if is_live and away is not None:
                 self.dismiss(client, away)
             elif not client.wire.waiting:

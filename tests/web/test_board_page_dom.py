@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
 from sourcepulse_web.board.documents import BoardDoc
 from support.web import board_examples as examples
@@ -45,33 +45,34 @@ RUNS = "() => !document.getElementById('state').textContent.startsWith('as of')"
 NOW = "2026-11-22T11:31:00.000000Z"
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[DocumentSite]:
-    with closing(DocumentSite(tmp_path)) as site:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DocumentSite]:
+    with closing(DocumentSite(tmp_path_factory.mktemp("site"))) as site:
         yield site
 
 
-def differences(site: DocumentSite, browser: Browser, board: BoardDoc) -> list[Any]:
+def differences(site: DocumentSite, page: Page, board: BoardDoc) -> list[Any]:
     site.write([board])
-    page = browser.open(site.url(PATH))
+    page.goto(site.url(PATH))
     found: list[Any] = page.evaluate(COMPARE, NOW)
-    page.close()
     return found
 
 
 def test_server_and_script_draw_the_same_elements_of_every_example(site: DocumentSite, browser: Browser) -> None:
-    assert differences(site, browser, examples.board()) == []
-    assert differences(site, browser, hostile_board()) == []
+    page = browser.open("about:blank")
+    assert differences(site, page, examples.board()) == []
+    assert differences(site, page, hostile_board()) == []
     for tree in examples.trees()[1:]:
         board = with_tree({**examples.board(), "pushes": examples.pushes()[:1]}, {**tree, "repo": examples.REPO})
-        assert differences(site, browser, board) == []
+        assert differences(site, page, board) == []
 
 
 def test_text_that_means_harm_stays_text(site: DocumentSite, browser: Browser) -> None:
     board = hostile_board()
     site.write([board], [board["tree"]])
+    page = browser.open("about:blank")
     for path in (PATH, f"{PATH}?wall=1", "/trees", f"{PATH}?show=problems&q=%3Cscript%3E"):
-        page = browser.open(site.url(path))
+        page.goto(site.url(path))
         page.wait_for_function(RUNS)
         assert page.title() != "harmed"
         made = page.evaluate(
@@ -83,4 +84,3 @@ def test_text_that_means_harm_stays_text(site: DocumentSite, browser: Browser) -
         assert HOSTILE[0] in text
         assert "U+202E" in text
         assert "\u202e" not in page.content()
-        page.close()

@@ -226,22 +226,23 @@ def test_a_phone_begins_with_problems_and_shows_a_build_in_a_sheet(site: Documen
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_word_has_contrast(site: DocumentSite, browser: Browser, theme: str) -> None:
+    page = browser.open("about:blank", theme=theme)
     for path in (PATH, "/trees", f"{PATH}?wall=1"):
-        page = browser.open(site.url(path), theme=theme)
+        page.goto(site.url(path))
         page.evaluate("() => document.querySelector('#p800 .w.new')?.focus()")
         assert page.evaluate(CONTRASTS) == [], path
 
 
 def test_a_narrow_screen_never_scrolls_sideways(site: DocumentSite, browser: Browser) -> None:
+    page = browser.open("about:blank", size=NARROW)
     boards = [examples.board(), hostile_board()]
     for board in boards:
         site.write([board], examples.trees())
         for path in (f"{PATH}?show=everything", "/trees"):
-            page = browser.open(site.url(path), size=NARROW)
-            assert not scrolls_sideways(page), path
-            page.set_viewport_size({"width": DESK[0], "height": DESK[1]})
-            assert not scrolls_sideways(page), path
-            page.close()
+            page.goto(site.url(path))
+            for width, height in (DESK, NARROW):
+                page.set_viewport_size({"width": width, "height": height})
+                assert not scrolls_sideways(page), path
     site.write([examples.board()], examples.trees())
 
 

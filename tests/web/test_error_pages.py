@@ -4,10 +4,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
 from support.web.browser import PHONE, Browser, scrolls_sideways
 from support.web.gateway import Gateway
 
 _ACCEPT = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with closing(Gateway(tmp_path_factory.mktemp("errors"))) as gateway:
+        gateway.start()
+        yield gateway
 
 
 def test_a_person_gets_a_page_with_the_head_and_a_program_one_sentence(browser: Browser, gateway: Gateway) -> None:

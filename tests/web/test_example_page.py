@@ -18,6 +18,7 @@ from support.brokers.rabbitmq import free_port
 from support.fenced_blocks import block
 from support.hg.sites import ROOT
 from support.web.browser import Browser
+from support.web.feed import streams, until
 from support.web.gateway import MakeGateway
 from support.web.tree_events import Tree
 
@@ -69,6 +70,8 @@ def test_each_push_is_shown_once_also_after_a_restart_of_the_gateway(
         page = browser.open(address)
         tree = Tree()
         shown = page.locator("#pushes li")
+        # It shows what comes from now on.
+        until(lambda: streams(gateway) == 1)
         gateway.append(tree.push("one"), tree.closed("of no interest here"))
         shown.nth(0).wait_for()
         gateway.kill()

@@ -84,12 +84,13 @@ def test_hostile_text_stays_text(browser: Browser, gateway: Gateway, live: bool)
         "/catalogue/hg.push",
     ]
     addresses += [] if live else [f"/changes/{push.data['last']}", f"/changes/{push.data['last'][:8]}"]
-    pages = [(address, browser.open(gateway.url(address))) for address in addresses]
+    page = browser.open("about:blank")
+    pages = [browser.open(gateway.url(address)) if live else page for address in addresses]
     if live:
         gateway.append(*every)
-    for address, page in pages:
-        if live and address.startswith("/catalogue/hg.push"):
-            page.reload()
+    for address, page in zip(addresses, pages, strict=True):
+        if not live or address.startswith("/catalogue"):
+            page.goto(gateway.url(address))
         # A tab behind another paints nothing.
         page.bring_to_front()
         page.wait_for_function("text => document.body.innerText.includes(text)", arg=SHOWN)

@@ -29,8 +29,13 @@ START_ATTEMPTS_MAX = 2
 SERVER_PORTS = (10_000, 32_000)
 PORT_ATTEMPTS_MAX = 1_000
 STOP_LIMIT_SECONDS = 30
+#: How old the figures of the management API are at most; by itself RabbitMQ collects them every 5 s.
+STATISTICS_INTERVAL_MS = 1_000
 #: Erlang's disk_log writes what was declared 2 s later, so a node that is killed before has never heard of it.
 DECLARATIONS_KEPT_SECONDS = 2.3
+
+#: They wait without turning in circles, because other tests need the processor.
+_SCHEDULERS = "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
 
 SCRIPTS = next(iter(sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin"))), None)
 EPMD = shutil.which("epmd") or "/usr/bin/epmd"
@@ -357,6 +362,7 @@ class RabbitNode:
             "stomp.listeners.tcp.1": f"127.0.0.1:{self.stomp_port}",
             "stomp.listeners.ssl.1": f"127.0.0.1:{self.stomp_tls_port}",
             "vm_memory_high_watermark.absolute": "4GB",
+            "collect_statistics_interval": STATISTICS_INTERVAL_MS,
             "disk_free_limit.absolute": "50MB",
             "load_definitions": folder / "definitions.json",
             **added,
@@ -383,7 +389,7 @@ class RabbitNode:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "config"),
             "RABBITMQ_FEATURE_FLAGS_FILE": str(folder / "feature_flags"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-kernel inet_dist_use_interface {{127,0,0,1}} {_SCHEDULERS}",
             "RABBITMQ_CTL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         }
 

@@ -83,7 +83,7 @@ def assert_exact(server: Repository) -> None:
 
 
 def test_what_is_published_is_what_is_committed_wherever_a_process_dies(tmp_path: Path) -> None:
-    server, counts = push_with_kills(tmp_path, extension="sourcepulse_hg =", keys="", pushes=8)
+    server, counts = push_with_kills(tmp_path, extension="sourcepulse_hg =", keys="", pushes=5)
     assert_exact(server)
     assert counts["killed"] > USERS
 

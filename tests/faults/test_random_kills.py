@@ -212,8 +212,8 @@ def run_kills(folder: Path, pushes: int, seed: int) -> dict[str, int]:
     return counts
 
 
-def test_twenty_pushes_killed_at_random_instants_are_announced_exactly(tmp_path: Path) -> None:
-    counts = run_kills(tmp_path, 20, seed=1)
+def test_ten_pushes_killed_at_random_instants_are_announced_exactly(tmp_path: Path) -> None:
+    counts = run_kills(tmp_path, 10, seed=1)
     assert counts["pushes"] > 2, "more than those that are measured"
     assert counts["recovered"] > 0
 

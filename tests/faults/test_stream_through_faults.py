@@ -16,7 +16,7 @@ from support.streams.fault_run import Measured, run_stream
 
 FEW_EVENTS = 5_500
 #: The embedded log is hurt more often, because its faults take no time.
-FEW_EMBEDDED_EVENTS = 6_000
+FEW_EMBEDDED_EVENTS = 3_000
 MANY_EVENTS = 100_000
 
 #: One of each kind that a network knows.
@@ -31,7 +31,7 @@ MANY_FAULTS = (
     + (Fault.RELAY_RESET, Fault.CONSUMER_RESET, Fault.RELAY_KILLED, Fault.CONSUMER_KILLED) * 4
 )
 #: All that can befall the embedded log: it has neither a process nor a network of its own.
-FEW_PROCESS_FAULTS = (Fault.RELAY_KILLED, Fault.CONSUMER_KILLED) * 3 + (Fault.RELAY_FROZEN, Fault.CONSUMER_FROZEN)
+FEW_PROCESS_FAULTS = (Fault.RELAY_KILLED, Fault.CONSUMER_KILLED, Fault.RELAY_FROZEN, Fault.CONSUMER_FROZEN)
 MANY_PROCESS_FAULTS = (
     (Fault.RELAY_KILLED,) * 10
     + (Fault.CONSUMER_KILLED,) * 10

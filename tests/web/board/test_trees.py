@@ -64,6 +64,16 @@ def test_a_builder_has_its_place_on_every_push_for_seven_days(site: Site, log: B
         assert [len(push["lines"]) for push in page["pushes"]] == [shown] * 50
 
 
+def test_a_platform_that_only_the_build_knows_wins_over_a_request_of_the_same_second(site: Site, log: BoardLog) -> None:
+    request = Build(site, "linux64-debug-unit", node(1), platform="unknown", buildtype="unknown").request()
+    started = Build(site, "linux64-debug-unit", node(1), tree="inbound").started()
+    log.add(
+        site.push(node(1)), request, started._replace(data={**started.data, "started_at": request.data["submitted_at"]})
+    )
+    [line] = log.page()["places"]
+    assert (line["platform"], line["buildtype"]) == ("linux64", "debug")
+
+
 def test_lines_and_labels_are_in_the_order_of_the_design(site: Site, log: BoardLog) -> None:
     names = (
         "win64-opt-unit",

@@ -91,9 +91,11 @@ def places_of(repo: str, aliases: Aliases, rows: Iterable[Row], facts: Iterable[
 
 
 def _see(found: dict[str, tuple[str, str, str]], row: Row, at: str) -> None:
-    """Keep the newest platform of a builder that is known."""
+    """Keep the newest platform of a builder that is known; a request, which knows none, may be of the same second."""
     former = found.get(row["place"])
-    if former is None or ((row["platform"] or row["buildtype"] or not any(former[1:])) and at > former[0]):
+    is_known = bool(row["platform"] or row["buildtype"])
+    was_known = former is not None and any(former[1:])
+    if former is None or (is_known and not was_known) or (is_known == was_known and at > former[0]):
         found[row["place"]] = (at, row["platform"], row["buildtype"])
 
 

@@ -42,6 +42,22 @@ def test_a_proxy_as_the_page_prints_it_passes_streams_on_at_once(
             stream.communicate(timeout=LIMIT_SECONDS)
 
 
+def test_nginx_as_the_page_prints_it_keeps_the_streams_of_pages_while_the_gateway_is_away(
+    make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    gateway = make_gateway(configuration=f'[web]\nhosts = ["{HOST}"]\n')
+    gateway.start()
+    with nginx(tmp_path / "proxy", gateway.port) as proxy:
+        gateway.kill()
+        show = ("--header", "Origin: https://other.example", "--dump-header", "-")
+        answer = ask(proxy, "/events?topic=hg.%23", *show)
+        assert answer.startswith("2 200 ")
+        assert "content-type: text/event-stream" in answer
+        assert "access-control-allow-origin: https://other.example" in answer
+        assert answer.endswith("retry: 5000\n\n")
+        assert ask(proxy, "/trees").startswith("2 503 ")
+
+
 def read_until(stream: subprocess.Popen[str], word: str) -> None:
     """Read lines until one has a word; curl ends, and the test fails, at the limit of the proxy."""
     assert stream.stdout is not None

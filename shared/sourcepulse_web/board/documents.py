@@ -189,7 +189,7 @@ class TreeDoc(TypedDict):
     """A tree. `since`, `by`, `reason`, `until` belong to its state; `overdue`: `until` is past, and nobody opened it.
 
     `refused`: at least so many pushes were refused since. `failing`: what failed in the newest ended build of each
-    builder, new ones first. `last_build_at` is null if no build of it is known.
+    builder that has a result, new ones first. `last_build_at` is when one of those ended, null if there is none.
     """
 
     name: str

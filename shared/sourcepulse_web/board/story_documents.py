@@ -8,7 +8,8 @@ from typing import Literal, TypedDict
 
 from sourcepulse_web.board.documents import BugDoc, FailureDoc, PushDoc, PushRef, TreeDoc, TreeState, WordState
 
-#: `not good`: something fails that is new here, or broke; `good so far`: some builds have not ended.
+#: `not good`: something fails that is new here; `good so far`: no such thing, but some builds have no result (yet);
+#: `not yet known`: no build has a result, or one broke or failed with nothing to compare with.
 StoryVerdict = Literal["good", "good so far", "not good", "not yet known"]
 
 

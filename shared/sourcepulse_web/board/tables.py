@@ -9,7 +9,7 @@ leave the board when the log trims that event, or when the event is withdrawn.
 from __future__ import annotations
 
 #: Another number makes every board again from its log. Raise it with each change of what a row has.
-REDUCER_VERSION = 1
+REDUCER_VERSION = 2
 
 #: Table -> the members that are columns with an index.
 TABLES: dict[str, tuple[str, ...]] = {
@@ -25,7 +25,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     # Which push, or which tree's reason, names a bug.
     "named": ("position", "bug"),
     "builds": ("position", "short", "request"),
-    # Only those of which no build is known.
+    # Only those of which no build is known, and those that ended while they waited to start again.
     "requests": ("position", "short"),
     "runs": ("position", "build", "place", "run", "whole"),
     "tests": ("position", "build", "file"),

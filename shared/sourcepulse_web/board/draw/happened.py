@@ -11,7 +11,7 @@ from sourcepulse_web.board.draw.failures import Failures, asked_again
 from sourcepulse_web.board.draw.places import Places
 from sourcepulse_web.board.draw.push_facts import PushFacts
 from sourcepulse_web.board.draw.verdicts import History
-from sourcepulse_web.board.draw.words import seconds_between, state_of
+from sourcepulse_web.board.draw.words import OPEN, asked_for, seconds_between, state_of
 from sourcepulse_web.board.store import Row, Store
 from sourcepulse_web.board.story_documents import HappenedDoc, PartDoc
 
@@ -97,7 +97,7 @@ class Happened:
         return push["time"], "push", parts
 
     def _builds(self, push: PushDoc) -> Iterator[tuple[str, str, list[PartDoc]]]:
-        words = [word for line in push["lines"] for word in line["words"] if word["state"] != "none"]
+        words = asked_for(push["lines"])
         builds = [builds[0] for builds in self._push.builds.values()]
         if builds:
             first = min(builds, key=lambda row: row["started_at"])
@@ -173,4 +173,4 @@ class Happened:
 
 
 def all_ended(words: list[WordDoc]) -> bool:
-    return not any(word["state"] in ("running", "waiting", "retry") for word in words)
+    return not any(word["state"] in OPEN for word in words)

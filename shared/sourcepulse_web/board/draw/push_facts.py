@@ -15,6 +15,11 @@ from sourcepulse_web.board.store import Row, Store
 CACHE_PUSHES = 300
 #: An ended build with one of these shows what fails and what does not.
 MEANINGFUL = ("success", "warnings", "failure")
+#: Other outcomes are no result: what was cancelled or skipped, or starts again, changes nothing that is known.
+RESULTS = (*MEANINGFUL, "exception")
+
+#: What happened -> the keys of the builds in which it did.
+ByBuild = dict[str, set[str]]
 
 
 @dataclass(slots=True)
@@ -26,22 +31,13 @@ class PushFacts:
     requests: dict[str, list[Row]] = field(default_factory=dict)
     #: Key of a build -> its failed tests, in their order.
     tests: dict[str, list[Row]] = field(default_factory=dict)
-    #: Which tests failed in any of its builds.
-    failed: set[str] = field(default_factory=set)
+    #: Which tests failed.
+    failed: ByBuild = field(default_factory=dict)
     #: (place, run) of the test runs that finished and are whole.
-    ran: set[tuple[str, str]] = field(default_factory=set)
-    #: Places with an ended build that shows something; and those that failed without a failed test.
-    ended: set[str] = field(default_factory=set)
-    failed_without_test: set[str] = field(default_factory=set)
-
-    def build(self, place: str) -> Row | None:
-        """Return the build that counts: the latest."""
-        found = self.builds.get(place)
-        return found[0] if found else None
-
-    def tests_of(self, place: str) -> list[Row]:
-        build = self.build(place)
-        return self.tests.get(build["key"], []) if build else []
+    ran: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    #: Places with an ended build that shows something; and those with a build that failed.
+    ended: ByBuild = field(default_factory=dict)
+    failed_places: ByBuild = field(default_factory=dict)
 
 
 class FactsCache:
@@ -101,18 +97,19 @@ def _add_tests(store: Store, facts: Collection[PushFacts], owners: dict[str, lis
     for test in store.find_any("tests", "build", owners):
         for found in owners[test["build"]]:
             found.tests.setdefault(test["build"], []).append(test)
-            found.failed.add(test["testid"])
+            found.failed.setdefault(test["testid"], set()).add(test["build"])
     for key, place, run in store.whole_runs(owners):
         for found in owners[key]:
-            found.ran.add((place, run))
+            found.ran.setdefault((place, run), set()).add(key)
     for found in facts:
         for tests in found.tests.values():
             tests.sort(key=lambda test: (test["position"], test["key"]))
         for place, builds in found.builds.items():
-            if any(row["ended"] and row["outcome"] in MEANINGFUL for row in builds):
-                found.ended.add(place)
-            if any(row["outcome"] == "failure" and row["key"] not in found.tests for row in builds):
-                found.failed_without_test.add(place)
+            for row in builds:
+                if row["ended"] and row["outcome"] in MEANINGFUL:
+                    found.ended.setdefault(place, set()).add(row["key"])
+                if row["outcome"] == "failure":
+                    found.failed_places.setdefault(place, set()).add(row["key"])
 
 
 class Belonging:

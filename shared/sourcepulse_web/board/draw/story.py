@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
-from sourcepulse_web.board.documents import FailureDoc, PushDoc, PushRef, WordDoc
+from sourcepulse_web.board.documents import FailureDoc, PushDoc, PushRef, WordDoc, WordState
 from sourcepulse_web.board.draw.canvas import Canvas
 from sourcepulse_web.board.draw.failures import reference
 from sourcepulse_web.board.draw.happened import Happened, all_ended
 from sourcepulse_web.board.draw.trees import state_at
+from sourcepulse_web.board.draw.words import OPEN, RAN, asked_for
 from sourcepulse_web.board.reduce.marks import end_rank
 from sourcepulse_web.board.reduce.text import bugs_in, first_line
 from sourcepulse_web.board.store import Row, Store
@@ -51,9 +53,9 @@ class _Story:
         push, *before = self._drawer.documents(range(min(2, len(self._history.pushes))))
         failures = self._drawer.failures.of_push(0)
         for failure in failures:
-            if failure["said"] == "new here":
+            if failure["said"] == "new here" and before and not before[0]["stripped_at"]:
                 failure["note"] = "passed on the push before"
-        words = [word for line in push["lines"] for word in line["words"] if word["state"] != "none"]
+        words = asked_for(push["lines"])
         verdict, said = _verdict(failures, words)
         bugs = bugs_in(self._desc)
         naming = self._naming()
@@ -152,21 +154,34 @@ class _Story:
 
 
 def _verdict(failures: list[FailureDoc], words: list[WordDoc]) -> tuple[StoryVerdict, str]:
+    """Return the verdict and what explains it; "good" only if each builder that was asked for has a result."""
     said = _sentences(failures)
     kinds = {failure["verdict"] for failure in failures}
-    passed = sum(word["state"] == "passed" for word in words)
-    if "new" in kinds:
+    states = [word["state"] for word in words]
+    if "new" in kinds or "new" in states:
         return "not good", said
     if not words:
         return "not yet known", "No build was asked for."
-    if not any(word["complete_at"] for word in words):
-        return "not yet known", "No build has ended yet."
-    if kinds & {"alone", "broke"}:
-        return "not yet known", said
-    passes = f"{passed} of {len(words)} builds passed."
-    if not all_ended(words):
-        return "good so far", f"{passes} {said}".strip()
-    return "good", f"{passes} {said}".strip() if passed < len(words) or said else "All builds passed."
+    without = _without_result(states)
+    if not any(state in RAN for state in states):
+        return "not yet known", f"No build ran: {without}." if all_ended(words) else "No build has ended yet."
+    if kinds & {"alone", "broke"} or "alone" in states or "exception" in states:
+        return "not yet known", said or "A build failed of which nothing more is known."
+    passed = states.count("passed")
+    if passed == len(states) and not said:
+        return "good", "All builds passed."
+    passes = f"{passed} of {len(states)} builds passed." if len(states) > 1 else ""
+    explained = " ".join(filter(None, (passes, said, f"Not known: {without}." if without else "")))
+    if without or not all_ended(words):
+        return "good so far", explained
+    return "good", explained or "Its build passed with warnings."
+
+
+def _without_result(states: list[WordState]) -> str:
+    """Return `1 cancelled, 2 skipped`: what ended and has no result."""
+    names = {"cancelled": "cancelled", "skipped": "skipped", "unknown": "of unknown outcome"}
+    counted = Counter(names[state] for state in states if state in names)
+    return ", ".join(f"{counted[name]} {name}" for name in names.values() if counted[name])
 
 
 def _sentences(failures: list[FailureDoc]) -> str:
@@ -193,7 +208,7 @@ def _sentences(failures: list[FailureDoc]) -> str:
 
 
 def _ended(words: list[WordDoc]) -> str:
-    open_ = sum(word["state"] in ("running", "waiting", "retry") for word in words)
+    open_ = sum(word["state"] in OPEN for word in words)
     if not words:
         return "no builds"
     builds = f"{len(words)} builds" if len(words) > 1 else "1 build"

@@ -12,6 +12,7 @@ from sourcepulse_web.board.draw.aliases import Aliases
 from sourcepulse_web.board.draw.bugs import Bugs
 from sourcepulse_web.board.draw.failures import Failures
 from sourcepulse_web.board.draw.places import Places
+from sourcepulse_web.board.draw.push_facts import RESULTS
 from sourcepulse_web.board.draw.verdicts import History
 from sourcepulse_web.board.reduce.text import bugs_in
 from sourcepulse_web.board.reduce.trees import STATES, is_later
@@ -87,14 +88,14 @@ def _refused(store: Store, repo: str, state: Row | None) -> int:
 
 
 def _now(history: History, places: Places, bugs: Bugs) -> tuple[list[FailureDoc], int, int, str | None]:
-    """Return what failed in the newest ended builds, how many run and wait, and when a build ended last."""
+    """Return what failed in the newest builds that have a result, how many run and wait, and the last such end."""
     newest: dict[str, tuple[int, Row]] = {}
     running = waiting = 0
     ends = []
     for index, push in enumerate(history.pushes[:NOW_PUSHES]):
         for name, builds in push.builds.items():
             running += not builds[0]["ended"]
-            ended = next((build for build in builds if build["ended"] and build["outcome"] != "retry"), None)
+            ended = next((build for build in builds if build["ended"] and build["outcome"] in RESULTS), None)
             if ended is not None:
                 newest.setdefault(name, (index, ended))
                 ends.append(ended["complete_at"])

@@ -5,7 +5,8 @@
 A test that failed on one of the last 20 earlier pushes of the tree, on any platform, is known. Else it is new here if
 the same test run of the same builder finished on one of them, because it had no failure of the test there. A run that
 is incomplete, or whose list of failures was cut, says nothing. A build that failed without a failed test is compared
-with the builds of the same builder in the same way.
+with the builds of the same builder in the same way, whether those failed with a test or without. No build is compared
+with itself: a push that was stripped and came again has the builds of both, and each counts on the newer push only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from typing import NamedTuple
 
 from sourcepulse_web.board.documents import Verdict
 from sourcepulse_web.board.draw.push_facts import PushFacts
+
+#: The keys of builds.
+Keys = Collection[str]
 
 #: How far back a verdict looks; and how many runs "first failure in 12 runs" counts at most.
 WINDOW_PUSHES = 20
@@ -55,37 +59,59 @@ class History:
 
     def __init__(self, pushes: Sequence[PushFacts]) -> None:
         self.pushes = pushes
+        owners: dict[str, list[int]] = {}
+        for index, push in enumerate(pushes):
+            for builds in push.builds.values():
+                for build in builds:
+                    owners.setdefault(build["key"], []).append(index)
+        #: The builds that several pushes have, each with their indices.
+        self._shared = {key: indices for key, indices in owners.items() if len(indices) > 1}
 
     def test(self, index: int, testid: str, runs: Collection[tuple[str, str]]) -> Judged:
         """Judge a test that failed on a push, in these (place, run)."""
-        return self._judge(index, lambda push: testid in push.failed, lambda push: not push.ran.isdisjoint(runs))
+        return self._judge(
+            index,
+            lambda push: push.failed.get(testid, ()),
+            lambda push: [key for run in runs if run in push.ran for key in push.ran[run]],
+        )
 
     def build(self, index: int, places: Collection[str]) -> Judged:
         """Judge builders that failed on a push without a failed test."""
         return self._judge(
             index,
-            lambda push: not push.failed_without_test.isdisjoint(places),
-            lambda push: not push.ended.isdisjoint(places),
+            lambda push: [key for place in places for key in push.failed_places.get(place, ())],
+            lambda push: [key for place in places for key in push.ended.get(place, ())],
         )
 
-    def _judge(self, index: int, fails: Callable[[PushFacts], bool], runs: Callable[[PushFacts], bool]) -> Judged:
-        earlier = self.pushes[index + 1 : index + 1 + WINDOW_PUSHES]
-        ran = [number for number, push in enumerate(earlier) if runs(push)]
-        verdict: Verdict = "known" if any(map(fails, earlier)) else "new" if ran else "alone"
+    def _judge(self, index: int, failing: Callable[[PushFacts], Keys], running: Callable[[PushFacts], Keys]) -> Judged:
+        numbers = range(index + 1, min(index + 1 + WINDOW_PUSHES, len(self.pushes)))
+        fails = [self._count(index, number, failing(self.pushes[number])) for number in numbers]
+        runs = [self._count(index, number, running(self.pushes[number])) for number in numbers]
+        verdict: Verdict = "known" if any(fails) else "new" if any(runs) else "alone"
         since = index
-        for number, push in enumerate(earlier, index + 1):
-            if fails(push):
+        for number, failed, ran in zip(numbers, fails, runs, strict=True):
+            if failed:
                 since = number
-            elif runs(push):
+            elif ran:
                 break
         return Judged(
             verdict,
-            ran[0] if ran and verdict == "new" else 0,
-            sum(map(fails, earlier)),
-            len(earlier),
-            min(len(ran) + 1, RUNS_MAX),
+            self._between(index, numbers[runs.index(True)]) if verdict == "new" else 0,
+            sum(fails),
+            len(numbers),
+            min(sum(runs) + 1, RUNS_MAX),
             since,
         )
+
+    def _count(self, index: int, number: int, builds: Keys) -> bool:
+        """Return whether an earlier push has one of these builds for itself, not with a push from `index` on to it."""
+        return any(not any(index <= other < number for other in self._shared.get(key, ())) for key in builds)
+
+    def _between(self, index: int, number: int) -> int:
+        """Return how many pushes between two may have broken something: what was stripped is not in the later ones."""
+        stripped = self.pushes[index].push["stripped_at"] is not None
+        between = self.pushes[index + 1 : number]
+        return sum(stripped or push.push["stripped_at"] is None for push in between)
 
 
 def counted(number: int, one: str, many: str) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sourcepulse_web.board.documents import LineDoc, RunDoc, SummaryDoc, WordDoc, WordState
@@ -36,6 +37,10 @@ SUMMARY: dict[WordState, str] = {
     "running": "{} running",
     "waiting": "{} waiting",
 }
+#: A builder with one of these ran, and its result is known.
+RAN: tuple[WordState, ...] = ("passed", "warnings", "new", "known", "alone", "exception")
+#: These have not ended.
+OPEN: tuple[WordState, ...] = ("running", "waiting", "retry")
 _STATES: dict[str, WordState] = {
     "success": "passed",
     "warnings": "warnings",
@@ -61,7 +66,11 @@ def word_of(push: PushFacts, index: int, place: Place, failures: Failures) -> Wo
     builds = push.builds.get(place.name, ())
     requests = push.requests.get(place.name, ())
     word = _blank(place)
-    if builds:
+    ended = _ended_after(builds, requests)
+    if ended is not None:
+        _ask(word, ended)
+        word["others"] = [_other(push, index, other, failures) for other in builds]
+    elif builds:
         build = builds[0]
         word["state"] = state_of(index, build, failures)
         word["said"] = said(word["state"], build["outcome"])
@@ -93,6 +102,11 @@ def seconds_between(start: str | None, end: str | None) -> int | None:
         return max(0, round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()))
     except (ValueError, TypeError):
         return None
+
+
+def asked_for(lines: list[LineDoc]) -> list[WordDoc]:
+    """Return the words of builders of which a build or a request is known."""
+    return [word for line in lines for word in line["words"] if word["state"] != "none"]
 
 
 def summary_of(lines: list[LineDoc]) -> tuple[list[SummaryDoc], int, int]:
@@ -145,6 +159,20 @@ def _fill(word: WordDoc, build: Row) -> None:
 def _counting(requests: list[Row]) -> Row:
     """Return the newest request that was not taken up by another one."""
     return next((each for each in requests if not each["collapsed_into"]), requests[0])
+
+
+def _ended_after(builds: Sequence[Row], requests: Sequence[Row]) -> Row | None:
+    """Return the request that ended, most often cancelled, while its build waited to start again."""
+    if not builds or builds[0]["outcome"] != "retry":
+        return None
+    return next(
+        (
+            each
+            for each in requests
+            if each["key"] == builds[0]["request"] and each["ended"] and each["outcome"] != "retry"
+        ),
+        None,
+    )
 
 
 def _ask(word: WordDoc, request: Row) -> None:

@@ -52,7 +52,8 @@ def _built(view: View, fact: Fact, row: Row) -> Iterator[Change]:
     request = view.get("requests", row["request"])
     if request is not None:
         row["submitted_at"] = request["submitted_at"]
-        yield Delete("requests", row["request"])
+        if not request["ended"] or _is_result(row):
+            yield Delete("requests", row["request"])
     elif former is not None:
         row["submitted_at"] = former["submitted_at"]
     yield Put("builds", row["key"], row)
@@ -124,19 +125,31 @@ def completed(view: View, fact: Fact) -> Iterator[Change]:
 
 
 def _requested(view: View, fact: Fact, row: Row) -> Iterator[Change]:
-    if any(build["started_at"] >= row["submitted_at"] for build in view.find("builds", "request", row["key"])):
+    builds = [build for build in view.find("builds", "request", row["key"]) if _is_of(build, row)]
+    # What waited to start again may be cancelled; else the build itself says what became of it.
+    if builds and (not row["ended"] or any(map(_is_result, builds))):
         return
     former = view.get("requests", row["key"])
     if former is not None and former["submitted_at"] > row["submitted_at"]:
         return
     if former is not None and former["submitted_at"] == row["submitted_at"] and former["ended"] >= row["ended"]:
         return
-    if former is not None and not row["revision"]:
-        row |= {name: former[name] for name in ("revision", "short", "repositories", "tree")}
+    known = former or max(builds, key=lambda build: build["started_at"], default=None)
+    if known is not None and not row["revision"]:
+        row |= {name: known[name] for name in ("revision", "short", "repositories", "tree")}
     yield Put("requests", row["key"], row)
     if not row["ended"]:
         yield from _place(view, row, row["submitted_at"])
     yield from mark(view, pushes_with(view, row["revision"]), fact.position)
+
+
+def _is_of(build: Row, request: Row) -> bool:
+    """Return whether a build is of this request, and not of one with the same number in a database made again."""
+    return bool(build["started_at"] >= request["submitted_at"])
+
+
+def _is_result(build: Row) -> bool:
+    return bool(build["ended"] and build["outcome"] != "retry")
 
 
 def _request_row(fact: Fact, *, ended: bool) -> Row:

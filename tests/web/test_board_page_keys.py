@@ -238,11 +238,14 @@ def test_a_narrow_screen_never_scrolls_sideways(site: DocumentSite, browser: Bro
     boards = [examples.board(), hostile_board()]
     for board in boards:
         site.write([board], examples.trees())
-        for path in (f"{PATH}?show=everything", "/trees"):
+        for path in (f"{PATH}?show=everything", "/trees", f"{PATH}?wall=1"):
             page.goto(site.url(path))
             for width, height in (DESK, NARROW):
                 page.set_viewport_size({"width": width, "height": height})
                 assert not scrolls_sideways(page), path
+        last = page.locator("#list > li").last
+        last.scroll_into_view_if_needed()
+        expect(last).to_be_in_viewport()
     site.write([examples.board()], examples.trees())
 
 

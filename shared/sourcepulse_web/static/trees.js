@@ -3,17 +3,26 @@
 // The list of trees: rows are painted in place, and sorted when the page is loaded.
 import "/static/wall.js";
 
-const box = document.getElementById("q");
-box.addEventListener("input", () => {
-  const needle = box.value.toLowerCase().trim();
-  for (const row of document.querySelectorAll("tbody tr")) {
+const get = (id) => document.getElementById(id), box = get("q");
+// As `trees_values` of pages/trees/view.py.
+function sift() {
+  const needle = box.value.toLowerCase().trim(), rows = [...document.querySelectorAll("tbody tr")];
+  for (const row of rows) {
     const [name, state] = row.cells;
-    row.hidden = !`${name.innerText} ${state.firstElementChild.textContent}`.toLowerCase().includes(needle);
+    row.hidden = ![...name.children, state.firstElementChild].map((each) => each.textContent).join(" ").toLowerCase().includes(needle);
   }
+  if (!get("none")) return;
+  get("none").hidden = rows.some((row) => !row.hidden);
+  get("sought").textContent = box.value;
+}
+
+box.addEventListener("input", () => {
+  sift();
   const query = new URLSearchParams(location.search);
-  if (needle) query.set("q", needle); else query.delete("q");
+  if (box.value.trim()) query.set("q", box.value); else query.delete("q");
   history.replaceState(null, "", `?${query}`);
 });
+addEventListener("repainted", sift);
 addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.altKey || event.metaKey || event.target.matches("input")) return;
   event.preventDefault();

@@ -25,11 +25,13 @@ function repaint(fresh) {
     const old = [...get("rows").rows].find((each) => each.dataset.repo === row.dataset.repo);
     if (old) morph(old, row); else get("rows").append(row);
   }
+  if (get("total")) morph(get("total"), fresh.getElementById("total"));
   const old = get("tree"), tree = fresh.getElementById("tree");
   if (old && tree) morph(old, tree);
   else if (old || tree) { old?.remove(); if (tree) get("banners").append(tree); }
   document.title = fresh.title;
   get("icon").href = fresh.getElementById("icon").href;
+  dispatchEvent(new Event("repainted"));
 }
 
 function again() {

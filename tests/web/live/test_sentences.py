@@ -91,6 +91,21 @@ def test_sentences_read_as_the_design_has_them() -> None:
     assert said(case, known) == "[tests/parse.t:41] failed, known, 6 of the last 20 pushes, bug 1187"
 
 
+@pytest.mark.parametrize(
+    ("data", "state"),
+    [({"outcome": "success"}, "passed"), ({"outcome": "failure"}, "alone"), ({"outcome": "cancelled"}, "cancelled"),
+     ({"outcome": "another"}, "unknown"), ({"outcome": "success", "collapsed_into": 7}, "skipped")],
+)  # fmt: skip
+def test_the_word_of_a_request_that_is_done_is_not_that_of_a_build_nobody_asked_for(
+    data: dict[str, Any], state: str
+) -> None:
+    request = one("build.request.completed.v1")
+    usual = {**request["data"], "collapsed_into": None}
+    for seen in (NOTHING_SEEN, {**NOTHING_SEEN, "state": "running"}):
+        parts = row_of({**request, "data": {**usual, **data}}, "k", seen, LINKS)["parts"]
+        assert [part.kind for part in parts if part.kind.startswith("w ")] == [f"w {state}"]
+
+
 def test_bugs_in_texts_lead_to_bugzilla() -> None:
     parts = row_of(one("hg.push.v1"), "k", NOTHING_SEEN, LINKS)["parts"]
     assert ("bug", "Bug 1234", "https://bugs.example.org/show_bug.cgi?id=1234") in parts

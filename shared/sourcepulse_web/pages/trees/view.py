@@ -176,8 +176,15 @@ def trees_values(trees: Sequence[TreeDoc], wanted: Wanted, seconds: float) -> di
     states = [tree["state"] for tree in trees]
     words = {"closed": "closed", "approval required": "with approval", "open": "open", "not known": "not known"}
     counts = ", ".join(f"{states.count(state)} {word}" for state, word in words.items() if state in states)
-    repos = [tree["repo"] for tree in found][:TREES_HEARD_MAX]
-    return _common(wanted, seconds) | {"trees": found, "counts": counts, "known": bool(trees), "repos": repos}
+    # Those that are looked for come first; the others are drawn too, for another filter without another load.
+    others = [tree["repo"] for tree in trees if tree not in found]
+    repos = [*(tree["repo"] for tree in found), *others][:TREES_HEARD_MAX]
+    return _common(wanted, seconds) | {
+        "trees": sorted_trees(trees),
+        "counts": counts,
+        "found": {tree["repo"] for tree in found},
+        "repos": repos,
+    }
 
 
 def _common(wanted: Wanted, seconds: float) -> dict[str, Any]:

@@ -110,8 +110,10 @@ def submitted(data: Mapping[str, Any], seen: Seen, _: Links) -> list[Part]:
 
 def request_completed(data: Mapping[str, Any], seen: Seen, _: Links) -> list[Part]:
     """Linux64 debug [unit] is done, for 1f0c5a2be9d0 alice: success."""
-    parts = [plain("request of "), *_word(data, seen, seen["state"] or "none")]
-    if data["collapsed_into"] is not None:
+    joined = data["collapsed_into"] is not None
+    state = "skipped" if joined else _ended(seen) or _STATES.get(data["outcome"], ("unknown",))[0]
+    parts = [plain("request of "), *_word(data, seen, state)]
+    if joined:
         return [*parts, plain(" was joined to a later one"), *_for(data, seen)]
     return [*parts, plain(" is done"), *_for(data, seen), Part("text", f": {shown(data['outcome'])}")]
 
@@ -128,7 +130,7 @@ def step(data: Mapping[str, Any], seen: Seen, _: Links) -> list[Part]:
     if "outcome" not in data:
         return [*parts, plain(" started")]
     said = _STATES.get(data["outcome"], ("", f"ended with {data['outcome']}"))[1]
-    ended = [*parts[:-1], parts[-1]._replace(kind=f"w {seen['state'] or 'none'}"), Part("text", f" {said}")]
+    ended = [*parts[:-1], parts[-1]._replace(kind=f"w {seen['state'] or 'running'}"), Part("text", f" {said}")]
     return [*ended, Part("text", f": {shown(data['state_string'])}")] if data["state_string"] else ended
 
 
@@ -138,7 +140,7 @@ def log(data: Mapping[str, Any], seen: Seen, _: Links) -> list[Part]:
         plain("log "),
         Part("name", shown(data["name"])),
         plain(" of "),
-        *_word(data, seen, seen["state"] or "none"),
+        *_word(data, seen, seen["state"] or "running"),
     ]
     return [*parts, plain(f" has {count(data['num_lines'], 'line')}")]
 

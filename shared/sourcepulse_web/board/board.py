@@ -5,27 +5,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
+from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse_web.board.documents import NOTHING_SEEN, BoardDoc, BoardUpdate, PushDoc, Seen, TreeDoc
 from sourcepulse_web.board.draw.aliases import Aliases
-from sourcepulse_web.board.draw.canvas import Canvas
+from sourcepulse_web.board.draw.canvas import Canvas, marks_of, rows_of
 from sourcepulse_web.board.draw.push_facts import FactsCache
 from sourcepulse_web.board.draw.seen import seen_of
 from sourcepulse_web.board.draw.story import stories_of
+from sourcepulse_web.board.draw.trees import NOW_PUSHES
 from sourcepulse_web.board.keeper import Keeper
 from sourcepulse_web.board.reduce.marks import end_rank, rank_of
-from sourcepulse_web.board.store import Store
+from sourcepulse_web.board.store import Row, Store
 from sourcepulse_web.board.story_documents import StoryDoc
 from sourcepulse_web.settings import TreeSettings
 
 #: Pushes in one document at most, and in an update: who was away for longer loads the page again.
 PUSHES_MAX = 200
+#: How many pushes are drawn in a step, of about 5 ms.
+STEP_PUSHES = 5
 #: For how long one call reads the log, where the reactor has streams to serve.
 SLICE_SECONDS = 0.015
 #: So little is read at once when a page asks.
@@ -112,27 +116,49 @@ class Board:
 
     def page(self, repo: str, *, limit: int = 50, before: int | None = None) -> BoardDoc | None:
         """Return the newest pushes, or those before the push `before`; None for a tree of which nothing is known."""
+        steps = self.page_in_steps(repo, limit=limit, before=before)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return cast("BoardDoc | None", done.value)
+
+    def page_in_steps(
+        self, repo: str, *, limit: int = 50, before: int | None = None
+    ) -> Generator[None, None, BoardDoc | None]:
+        """Return what `page` returns, in steps of some milliseconds; begin again if something is withdrawn meanwhile.
+
+        Pushes that are drawn later may have events beyond the document's position.
+        """
         limit = max(1, min(limit, PUSHES_MAX))
         with self._keeper.reading() as store:
             aliases = Aliases(self._configured(), store.all("trees"))
             if repo not in aliases.repos:
                 return None
-            canvas = self._canvas(store, repo, aliases)
             edge = store.get("pushes", str(before)) if before is not None else None
-            history = canvas.history(edge["rank"] if edge else None, limit)
+            below = edge["rank"] if edge else None
+            rows = rows_of(store, repo, None, NOW_PUSHES) + rows_of(store, repo, below, limit)
+        pushes = list({row["position"]: row for row in rows}.values())
+        for begin in range(0, len(pushes), STEP_PUSHES):
+            yield
+            with self._keeper.reading() as store:
+                self._remember(store, aliases, pushes[begin : begin + STEP_PUSHES])
+        yield
+        with self._keeper.reading() as store:
+            opened = self._keeper.opened
+            canvas = self._canvas(store, repo, aliases)
+            history = canvas.history(below, limit)
             drawer = canvas.drawer(history)
-            shown = range(min(limit, len(history.pushes)))
-            pushes = drawer.documents(shown)
-            since = self._keeper.since()
-            return BoardDoc(
-                tree=canvas.tree(),
-                places=canvas.places.documents(),
-                pushes=pushes,
-                since=None if since is None else _time(since),
-                total=store.count("pushes", "rank", rank_of(repo, 0, 0), end_rank(repo)),
-                older=pushes[-1]["id"] if len(history.pushes) > len(shown) else None,
-                position=store.position(),
-            )
+            document = self._frame(store, canvas)
+        shown = range(min(limit, len(history.pushes)))
+        for begin in range(0, len(shown), STEP_PUSHES):
+            yield
+            with self._keeper.reading():
+                if self._keeper.opened != opened:
+                    raise BrokerUnavailableError("another file took the place of the log while a page was drawn")
+                document["pushes"] += drawer.documents(shown[begin : begin + STEP_PUSHES])
+        document["older"] = document["pushes"][-1]["id"] if len(history.pushes) > len(shown) else None
+        return document
 
     def changed(self, repo: str, after: int, until: int) -> BoardUpdate | None:
         """Return what positions in (after, until] changed, or None if nothing."""
@@ -204,14 +230,35 @@ class Board:
             drawn.canvases[repo] = self._canvas(store, repo, drawn.aliases)
         return drawn.canvases[repo]
 
+    def _frame(self, store: Store, canvas: Canvas) -> BoardDoc:
+        """Return the document of a board, still without pushes."""
+        since = self._keeper.since()
+        return BoardDoc(
+            tree=canvas.tree(),
+            places=canvas.places.documents(),
+            pushes=[],
+            since=None if since is None else _time(since),
+            total=store.count("pushes", "rank", rank_of(canvas.repo, 0, 0), end_rank(canvas.repo)),
+            older=None,
+            position=store.position(),
+        )
+
+    def _remember(self, store: Store, aliases: Aliases, pushes: list[Row]) -> None:
+        """Read what is known of pushes, so that a canvas has it at hand."""
+        marks = marks_of(store, pushes)
+        self._fresh_cache(store).load(store, aliases, [push for push in pushes if push["position"] in marks], marks)
+
     def _canvas(self, store: Store, repo: str, aliases: Aliases) -> Canvas:
+        return Canvas(store, self._fresh_cache(store), repo, self._clock(), aliases)
+
+    def _fresh_cache(self, store: Store) -> FactsCache:
         position = store.position()
         # A mark that is ahead does not move when the events before it are reduced.
         of = self._keeper.opened, position if store.withdrawn() > position else -1
         if self._cache_of != of:
             self._cache.clear()
             self._cache_of = of
-        return Canvas(store, self._cache, repo, self._clock(), aliases)
+        return self._cache
 
 
 @dataclass(slots=True)

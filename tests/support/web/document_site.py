@@ -79,7 +79,11 @@ class _Documents:
     def story(self, prefix: str) -> list[Any]:
         return [each for each in self._read()["stories"] if each["node"].startswith(prefix)]
 
-    def page(self, repo: str, *, limit: int = 50, before: int | None = None) -> Any:
+    def page_in_steps(self, repo: str, *, limit: int = 50, before: int | None = None) -> Any:
+        yield
+        return self._page(repo, limit, before)
+
+    def _page(self, repo: str, limit: int, before: int | None) -> Any:
         found = next((each for each in self._read()["boards"] if each["tree"]["repo"] == repo), None)
         if found is None:
             return None

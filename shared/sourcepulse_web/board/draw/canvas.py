@@ -35,26 +35,28 @@ class Canvas:
 
     def history(self, below: str | None, pushes: int) -> History:
         """Return the pushes below a rank (None: the newest), with those before that verdicts look at."""
-        rows = self.rows(below, pushes + WINDOW_PUSHES)
-        return History(self._cache.load(self.store, self.aliases, rows, self.marks_of(rows)))
-
-    def rows(self, below: str | None, limit: int) -> list[Row]:
-        """Return rows of pushes, newest first."""
-        low, high = rank_of(self.repo, 0, 0), below or end_rank(self.repo)
-        found = self.store.between("pushes", "rank", low, high, limit, descending=True)
-        return [row for row in found if row["repo"] == self.repo]
+        rows = rows_of(self.store, self.repo, below, pushes)
+        return History(self._cache.load(self.store, self.aliases, rows, marks_of(self.store, rows)))
 
     def drawer(self, history: History) -> PushDrawer:
-        marks = self.marks_of([push.push for push in history.pushes])
+        marks = marks_of(self.store, [push.push for push in history.pushes])
         return PushDrawer(self.store, history, self._places(history), self.bugs, marks)
 
     def tree(self) -> TreeDoc:
         return tree_document(self.store, self.aliases, self.repo, self.newest, self.places, self.bugs, self._now)
 
-    def marks_of(self, pushes: list[Row]) -> dict[int, Row]:
-        found = self.store.find_any("marks", "push", [push["position"] for push in pushes])
-        return {mark["push"]: mark for mark in found}
-
     def _places(self, history: History) -> Places:
         facts = history.pushes if history is self.newest else [*self.newest.pushes, *history.pushes]
         return places_of(self.repo, self.aliases, self._place_rows, facts, self._now)
+
+
+def rows_of(store: Store, repo: str, below: str | None, pushes: int) -> list[Row]:
+    """Return the rows of the pushes below a rank, newest first, with those before that verdicts look at."""
+    low, high = rank_of(repo, 0, 0), below or end_rank(repo)
+    found = store.between("pushes", "rank", low, high, pushes + WINDOW_PUSHES, descending=True)
+    return [row for row in found if row["repo"] == repo]
+
+
+def marks_of(store: Store, pushes: list[Row]) -> dict[int, Row]:
+    found = store.find_any("marks", "push", [push["position"] for push in pushes])
+    return {mark["push"]: mark for mark in found}

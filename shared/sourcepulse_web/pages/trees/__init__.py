@@ -15,11 +15,13 @@ from twisted.web.resource import Resource
 
 from sourcepulse_web.pages.trees import view
 from sourcepulse_web.pages.trees.drawn import Drawn
+from sourcepulse_web.pages.turns import Steps, answer_in_turns
 from sourcepulse_web.server.page import bad_request, environment, not_found, not_yet, render
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
 
+    from sourcepulse_web.board.documents import BoardDoc
     from sourcepulse_web.services import Services
 
 JSON = b"application/json"
@@ -35,7 +37,7 @@ class Trees(Resource):
         self._services = services
         self._drawn = Drawn(environment())
 
-    def render_GET(self, request: Request) -> bytes:
+    def render_GET(self, request: Request) -> bytes | int:
         repo = b"/".join(request.postpath or []).decode("utf-8", "surrogateescape").strip("/")
         try:
             wanted = view.wanted(request.args or {})
@@ -44,7 +46,11 @@ class Trees(Resource):
         behind = self._services.board.behind()
         if behind:
             return not_yet(request, behind)
-        return self._board(request, repo, wanted) if repo else self._list(request, wanted)
+        if not repo:
+            return self._list(request, wanted)
+        return answer_in_turns(request, self._services, lambda: self._board(request, repo, wanted))
+
+    render_HEAD = render_GET
 
     def _list(self, request: Request, wanted: view.Wanted) -> bytes:
         trees = self._services.board.trees()
@@ -53,19 +59,23 @@ class Trees(Resource):
         values = view.trees_values(trees, wanted, self._services.clock())
         return render(request, self._services, "trees.html", **values, after=self._after())
 
-    def _board(self, request: Request, repo: str, wanted: view.Wanted) -> bytes:
+    def _board(self, request: Request, repo: str, wanted: view.Wanted) -> Steps:
         services = self._services
         limit = view.WALL_PUSHES if wanted.wall else wanted.limit
-        document = services.board.page(repo, limit=limit, before=wanted.before)
+        document = yield from services.board.page_in_steps(repo, limit=limit, before=wanted.before)
         if document is None:
             return not_found(request, "No event of such a repository is known here; /trees lists those that are.")
         if wanted.json:
-            return _json(request, document)
+            return (yield from _json_in_steps(request, document))
         if wanted.wall:
             values = view.wall_values(document, services.board.trees(), wanted, services.clock())
             return render(request, services, "wall.html", **values, after=self._after(document["position"]))
         values = view.board_values(document, wanted, services.clock())
         values |= {"after": self._after(document["position"]), "drawn": self._drawn.push}
+        for push in values["pushes"]:
+            yield
+            self._drawn.push(push)
+        yield
         return render(request, services, "board.html", **values)
 
     def _after(self, position: int | None = None) -> str:
@@ -78,6 +88,16 @@ def _json(request: Request, document: object) -> bytes:
     request.setHeader(b"content-type", JSON)
     request.setHeader(b"cache-control", b"no-store")
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def _json_in_steps(request: Request, document: BoardDoc) -> Steps:
+    """Return the same as `_json` with the pushes at the end."""
+    rest = _json(request, {name: value for name, value in document.items() if name != "pushes"})
+    pushes = []
+    for push in document["pushes"]:
+        yield
+        pushes.append(_json(request, push))
+    return b"".join([rest[:-1], b',"pushes":[', b",".join(pushes), b"]}"])
 
 
 def resource(services: Services) -> Resource:

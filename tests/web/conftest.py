@@ -26,8 +26,11 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
-    """A browser without a past. At the end of the test there must be nothing that it complained of."""
+def browser(make_gateway: MakeGateway) -> Iterator[Browser]:
+    """A browser without a past. At the end of the test there must be nothing that it complained of.
+
+    It ends before the gateways, because a page complains when its gateway is gone.
+    """
     require_chromium()
     if not _running:
         _running.append(Chromium())

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser as Process
-from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Page, Request, WebError, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Dialog, Page, Request, WebError, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from support.component import require
@@ -26,7 +26,7 @@ from support.component import require
 #: A folder; with it, `Browser.shot` writes pictures there.
 SCREENSHOTS = "SCREENSHOTS"
 #: Of one wait of a test for the page; a loaded machine may need most of it.
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 DESK, WALL, PHONE = (1280, 800), (1920, 1080), (390, 844)
 #: The shell has no windows and menus, whose drawing is more than half of the processor time of a page.
 _CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
@@ -56,6 +56,8 @@ class Chromium:
 
     def __init__(self) -> None:
         self._home = tempfile.mkdtemp(prefix="chromium-")
+        # By itself it waits 5 s.
+        expect.set_options(timeout=WAIT_MS)
         self._playwright = sync_playwright().start()
         try:
             self.process = self._started()

@@ -17,7 +17,8 @@ from support.web.board_pages import PATH, hostile_board, large_board
 from support.web.browser import DESK, PHONE, Browser, scrolls_sideways
 from support.web.document_site import DocumentSite
 
-READY = "() => document.querySelector('#list a[tabindex]')"
+#: As the first move of a pointer, which would be somebody who reads.
+READY = "async () => { await (await import('/static/board.js')).use(); return true; }"
 HERE = "() => document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
 PUSH = "() => document.activeElement.closest('.p')?.id"
 NARROW = (320, 640)

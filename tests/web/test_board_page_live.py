@@ -19,8 +19,10 @@ from support.web.document_site import DocumentSite
 
 IDLE_MS = 31_000
 HEAR = """async (update) => {
+  const { hear, use } = await import('/static/board.js');
+  await use();
   await import('/static/board/paint.js');
-  (await import('/static/board.js')).hear(update);
+  hear(update);
 }"""
 TOP = "(id) => document.getElementById(id).getBoundingClientRect().top"
 
@@ -37,7 +39,7 @@ def opened(site: DocumentSite, browser: Browser, board: BoardDoc, query: str = "
     page = browser.open("about:blank")
     page.clock.install()
     page.goto(site.url(PATH + query))
-    page.wait_for_function("() => document.querySelector('#list a[tabindex]')")
+    page.evaluate("async () => { await (await import('/static/board.js')).use(); }")
     return page
 
 

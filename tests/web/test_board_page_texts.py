@@ -10,14 +10,11 @@ from hypothesis import strategies as st
 
 from sourcepulse_web.pages.trees import texts, view
 from sourcepulse_web.pages.trees.drawn import Drawn
-from sourcepulse_web.server.page import TEMPLATES, environment
+from sourcepulse_web.server.page import environment
 from support.web import board_examples as examples
 from support.web.board_pages import HOSTILE
 
 SECONDS = 1_795_347_060.0
-STATIC = TEMPLATES.parent / "static"
-FIRST_SCRIPTS = "board.js feed.js state.js board/el.js board/filter.js board/keys.js"
-FIRST_SCRIPT_BYTES_MAX, STYLE_BYTES_MAX = 26_000, 16_500
 
 
 @pytest.mark.parametrize(
@@ -120,9 +117,3 @@ def test_a_push_is_drawn_again_when_anything_of_it_is_corrected() -> None:
     assert "Crash on empty input" in first
     assert "Crash on empty input" not in drawn.push({**push, "descs": hidden})  # type: ignore[typeddict-item]
     assert all(str(text) not in drawn.push({**push, "user": text}) for text in HOSTILE[:2])
-
-
-def test_a_board_stays_light() -> None:
-    first = sum((STATIC / name).stat().st_size for name in FIRST_SCRIPTS.split())
-    assert first < FIRST_SCRIPT_BYTES_MAX
-    assert sum((STATIC / name).stat().st_size for name in ("base.css", "board.css")) < STYLE_BYTES_MAX

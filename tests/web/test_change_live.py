@@ -44,3 +44,16 @@ def test_a_story_follows_builds_tree_and_bugs_and_the_focus_stays(gateway: Gatew
     gateway.append(site.hidden(1234))
     expect(page.locator("aside .st")).to_have_count(0)
     assert page.evaluate("window.same")
+
+
+def test_a_story_hears_of_a_push_of_its_change_to_another_tree(gateway: Gateway, browser: Browser) -> None:
+    site, release = Site(), "integration/release"
+    gateway.append(site.push(node(1)))
+    page = browser.open(gateway.url(f"/changes/{node(1)}"))
+    expect(page.locator("#state")).to_have_text("live")
+    page.evaluate("window.same = true")
+    gateway.append(site.push(node(1), repo=release))
+    expect(page.locator(".story")).to_have_count(2)
+    gateway.append(*Build(site, UNIT, node(1), tree="release", repository=f"https://hg.example.org/{release}").story())
+    expect(page.get_by_role("link", name=f"{UNIT}: passed")).to_have_count(1)
+    assert page.evaluate("window.same")

@@ -160,6 +160,12 @@ class Board:
         document["older"] = document["pushes"][-1]["id"] if len(history.pushes) > len(shown) else None
         return document
 
+    def changed_at(self, repos: Sequence[str]) -> float | None:
+        """Return when the newest event came that changed one of these trees, in seconds since 1970."""
+        with self._keeper.reading() as store:
+            position = store.last_changed(repos)
+        return self._keeper.came_at(position)
+
     def changed(self, repo: str, after: int, until: int) -> BoardUpdate | None:
         """Return what positions in (after, until] changed, or None if nothing."""
         with self._keeper.reading() as store:

@@ -116,6 +116,11 @@ class Keeper:
         rows = self._reader.read(self._reader.bounds().oldest - 1, limit=1)
         return rows[0].at if rows else None
 
+    def came_at(self, position: int) -> float | None:
+        """Return when the event at a position was appended; None if the log does not have it any more."""
+        rows = self._reader.read(position - 1, limit=1) if position else []
+        return rows[0].at if rows and rows[0].position == position else None
+
     def close(self) -> None:
         self._reader.close()
         if self._file is not None:

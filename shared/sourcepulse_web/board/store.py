@@ -130,6 +130,14 @@ class Store:
         )
         return self._db.execute(query, (position,)).fetchall()
 
+    def last_changed(self, repos: Sequence[str]) -> int:
+        """Return the position that changed one of these repositories last; 0 if none is known."""
+        marks = ", ".join("?" * len(repos))
+        query = f"SELECT max(changed) FROM board_marks WHERE repo IN ({marks})"  # noqa: S608
+        pushes = self._db.execute(query, repos).fetchone()[0] or 0
+        trees = (self.get("trees", repo) for repo in repos)
+        return max([int(pushes), *(int(tree["changed"]) for tree in trees if tree)])
+
     def all(self, table: str) -> list[Row]:
         """Return all rows by key; of tables that stay small."""
         return _rows(self._db.execute(f"SELECT body FROM board_{table} ORDER BY key"))  # noqa: S608

@@ -152,7 +152,11 @@ class Gateway:
             views={"rows": RowView(board.seen, lambda: self.settings().trees, watch)},
             channels={"board": board},
             away=self._away,
-            alive=lambda: {"late_s": round(self.services.condition().late_s, 1), "beats": watch.beats()},
+            alive=lambda: {
+                "late_s": round(self.services.condition().late_s, 1),
+                "last_s": watch.last_s(),
+                "beats": watch.beats(),
+            },
         )
         measure = Measure(
             log,

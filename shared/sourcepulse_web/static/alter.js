@@ -1,6 +1,9 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // Makes one element like another of the same name; children with a data-key are recognised wherever they stand.
+// What the page itself sets.
+const KEPT = ["hidden", "style", "tabindex"];
+
 export function alter(old, fresh) {
   if (old.isEqualNode(fresh)) return old;
   if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
@@ -12,7 +15,7 @@ export function alter(old, fresh) {
     if (old.data !== fresh.data) old.data = fresh.data;
     return old;
   }
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !(name === "open" && old.nodeName === "DETAILS")) old.removeAttribute(name);
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !KEPT.includes(name) && !(name === "open" && old.nodeName === "DETAILS")) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   const keys = new Set([...fresh.children].map((child) => child.dataset.key));
   const known = new Map();

@@ -1,22 +1,28 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // The board of a tree: what is painted at once, and what waits while somebody reads.
+import { isReading } from "/static/banners.js";
+import { get, many } from "/static/el.js";
 import { connect } from "/static/feed.js";
-import { get, many } from "/static/board/el.js";
-import { filter, startFilter } from "/static/board/filter.js";
-import { rove, startKeys } from "/static/board/keys.js";
 
 const IDLE_MS = 30000, REPAINT_MS = 1000, SAY_MS = 20000, FRAME_MS = 16, PUSHES_MAX = 200;
 const list = get("list"), slot = get("slot"), button = document.createElement("button");
 // New pushes, and updates that are not painted yet.
 const waiting = new Map(), updates = [];
-// The module that paints; it comes after the first paint.
-let painter, used = -IDLE_MS, flushed = 0, sayable = 0, timer = 0, word = "", stopped = "", idle = slot.textContent;
+// The module that paints comes with the first update; filter and keys come with the first sign of somebody, who gets them once.
+let painter, hands, press, flushed = 0, sayable = 0, timer = 0, word = "", stopped = "", idle = slot.textContent;
 
 export const pushes = () => [...list.querySelectorAll(".p")];
 export const load = async (query) => (await fetch(`${location.pathname}?format=json&${query}`)).json();
 const parts = async () => { painter ||= await import("/static/board/paint.js"); };
-const reading = () => scrollY > 0 || list.contains(document.activeElement) || performance.now() - used < IDLE_MS;
+
+export function use() {
+  return (hands ||= Promise.all([import("/static/board/keys.js"), import("/static/board/filter.js")]).then(([{ rove, startKeys }, { startFilter }]) => {
+    pushes().forEach(rove);
+    startFilter();
+    press = startKeys(list, () => button.isConnected && showNewer(true));
+  }, () => { hands = undefined; }));
+}
 
 export async function insert(documents, anchored) {
   await parts();
@@ -47,10 +53,7 @@ function showNewer(byHand) {
 
 function tick() {
   if (!painter) return;
-  if (!reading()) {
-    if (waiting.size || painter.held.size) showNewer(false);
-    painter.settle();
-  }
+  if (!isReading() && (waiting.size || painter.held.size)) showNewer(false);
   if (painter.news.length && performance.now() >= sayable) {
     get("said").textContent = `${many(painter.news.length, "build")} failed, new here: ${painter.news.splice(0).join(", ")}`;
     sayable = performance.now() + SAY_MS;
@@ -58,9 +61,10 @@ function tick() {
 }
 
 async function frame() {
-  await parts();
+  // The gateway sends updates and does not send the module: the page begins again, and is whole.
+  try { await parts(); } catch { location.reload(); return; }
   timer = 0;
-  const reads = reading();
+  const reads = isReading();
   for (const update of updates.splice(0)) {
     for (const id of update.gone || []) {
       const old = get(`p${id}`);
@@ -73,11 +77,11 @@ async function frame() {
       else if (push.id > newest) waiting.set(push.id, push);
       else if (push.id > oldest) painter.insert([push], true);
     }
-    painter.setTree(update.tree, reads, word);
+    painter.setTree(update.tree);
   }
   if ("before" in list.dataset) waiting.clear();
   if (!reads && performance.now() - flushed >= REPAINT_MS) tick();
-  filter();
+  painter.filter();
   drawSlot();
 }
 
@@ -90,24 +94,25 @@ export function hear(update) {
   timer ||= setTimeout(frame, FRAME_MS);
 }
 
-for (const kind of ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"])
-  addEventListener(kind, () => { used = performance.now(); }, { passive: true });
-button.className = "main pill";
+for (const kind of ["pointermove", "pointerdown", "focusin"]) addEventListener(kind, use);
+addEventListener("keydown", async (event) => {
+  if (press) return;
+  await use();
+  press?.(event);
+});
+button.className = "pill";
 button.onclick = () => showNewer(true);
-pushes().forEach(rove);
 get("tray").hidden = false;
-startFilter();
-startKeys(list, () => button.isConnected && showNewer(true));
+// A phone begins with problems.
+if (matchMedia("(max-width: 50rem)").matches) use();
 setInterval(tick, REPAINT_MS);
-setTimeout(() => { parts(); import("/static/board/tray.js"); }, REPAINT_MS);
-connect({ boards: [list.dataset.repo], topics: ["system.*.heartbeat"], rows: true, after: list.dataset.after }, {
+connect({ boards: [list.dataset.repo], after: list.dataset.after, age: list.dataset.age ?? Infinity }, {
   onBoard: hear,
   // Of another log nothing here holds.
   onReset: ({ reason }) => (reason === "older-than-kept" ? again() : location.reload()),
   onState(now) {
     if (now === "broken" && word !== "broken") stopped = new Date().toISOString().slice(11, 19);
     word = now;
-    painter?.drawTitle(word);
     drawSlot();
   },
 });

@@ -4,15 +4,16 @@
 // and an opened description stay. No text becomes markup here: the browser reads the answer as a document.
 import { alter } from "/static/alter.js";
 import { connect } from "/static/feed.js";
+import { read, setHead } from "/static/page.js";
 
 // The story asks the board for much, so a page asks once a second at most, and seldom for what others pushed.
-const SOON_MS = 200, PAUSE_MS = 1000, OTHERS_MS = 30000, AGAIN_MS = 10000;
-const story = document.getElementById("story");
-const trees = new Map();
+const SOON_MS = 200, PAUSE_MS = 1000, OTHERS_MS = 30000, AGAIN_MS = 10000, SHORT = 12;
+const story = document.getElementById("story"), { after, age } = story.dataset;
+const trees = new Map(), needs = { boards: JSON.parse(story.dataset.repos), topics: ["hg.push.#"], rows: true, after, age };
 let timer, due = Infinity, loaded = 0, busy = false;
 
 // What is read: what has the focus, else what is at the top of the window.
-function read() {
+function held() {
   const focused = document.activeElement, top = focused?.getBoundingClientRect().top;
   if (story.contains(focused) && top >= 0 && top < innerHeight) return focused;
   const seen = [...story.querySelectorAll("h1, h2, p, li, .l, dt")];
@@ -23,37 +24,27 @@ function draw(page) {
   const fresh = page.getElementById("story");
   if (!fresh) return;
   const before = document.querySelector(".verdict strong")?.textContent;
-  const held = read(), top = held && held.getBoundingClientRect().top;
+  const at = held(), top = at && at.getBoundingClientRect().top;
   alter(story, fresh);
-  document.title = page.title;
-  const banner = document.getElementById("tree"), other = page.getElementById("tree");
-  if (banner && other) alter(banner, other);
-  else if (other) document.getElementById("banners").append(document.importNode(other, true));
-  else banner?.remove();
-  if (held?.isConnected) scrollBy(0, held.getBoundingClientRect().top - top);
+  setHead(page);
+  if (at?.isConnected) scrollBy(0, at.getBoundingClientRect().top - top);
   const now = document.querySelector(".verdict strong").textContent;
   if (now !== before) document.getElementById("said").textContent = `${now}. ${document.querySelector(".verdict p").textContent}`;
+  // The change may have come to another tree.
+  needs.boards = JSON.parse(story.dataset.repos);
+  changed();
 }
 
-function load() {
+async function load() {
   due = Infinity;
   if (busy || document.hidden) return soon(busy ? PAUSE_MS : OTHERS_MS);
   busy = true;
   loaded = performance.now();
-  const request = new XMLHttpRequest();
-  request.open("GET", location.pathname + location.search);
-  request.setRequestHeader("Accept", "text/html");
-  request.responseType = "document";
-  request.timeout = 30000;
-  request.onload = () => {
-    if (request.status === 200 && request.response) draw(request.response);
-    else if (request.status === 404) location.reload();
-  };
-  request.onloadend = () => {
-    busy = false;
-    if (request.status !== 200) soon(AGAIN_MS);
-  };
-  request.send();
+  try { draw(await read(location.href)); } catch ({ message }) {
+    if (message === "404") location.reload();
+    soon(AGAIN_MS);
+  }
+  busy = false;
 }
 
 // An earlier time counts, so that no row of updates puts it off.
@@ -72,6 +63,13 @@ function onBoard({ tree, pushes }) {
   soon(concerns ? SOON_MS : OTHERS_MS);
 }
 
+// A push to a tree of which the story has none: of this change, if its last node begins as this one; else it may be.
+function onRow({ type, parts }) {
+  if (!type.startsWith("hg.push.")) return false;
+  const node = story.dataset.node.slice(0, SHORT);
+  soon(parts.some(([, text]) => text.slice(0, SHORT) === node) ? SOON_MS : OTHERS_MS);
+  return false;
+}
+
 document.addEventListener("visibilitychange", () => document.hidden || due === Infinity || soon(SOON_MS));
-const { repos, after, age } = story.dataset;
-connect({ boards: JSON.parse(repos), after, age: Number(age) }, { onBoard, onReset: () => soon(SOON_MS), onWithdraw: () => soon(SOON_MS) });
+const changed = connect(needs, { onBoard, onRow, onReset: () => soon(SOON_MS), onWithdraw: () => soon(SOON_MS) });

@@ -1,19 +1,17 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // What a page hears of the bus; also the head's state word and age, and the banners of a broken stream. `connect(needs, hears)`:
-// needs {topics, exclude, types, sources, boards: [text], rows: bool, after: "<token>.<position>", age: seconds since the newest event},
-// hears {onRow(row, id), onBoard(update, id), onBanner(banner), onReset, onWithdraw, onHello(frame), onState(word, age)}, each optional.
+// needs {topics, exclude, types, sources, boards: [text], rows: bool, after: "<token>.<position>", age: seconds since the newest event that
+// the page shows, without which any event counts}, hears {onRow(row, id), onBoard(update, id), onBanner(banner), onReset, onWithdraw,
+// onHello(frame), onState(word)}, each optional; a row for which onRow returns false is not one that the page shows.
+// Returns what asks for changed needs.
+import { end, show } from "/static/banners.js";
+import { el, get } from "/static/el.js";
 import { condition, isSilent, SILENT_MS, why } from "/static/state.js";
+import { setWord } from "/static/tab.js";
 
 const TICK_MS = 1000, POST_MS = 15000, BANNER_AFTER_MS = 3000, WORKER = "/static/worker.js";
-const number = (id) => Number(id?.split(".")[1] ?? 0), now = () => performance.now(), $ = (id) => document.getElementById(id);
-
-export function make(tag, className, ...children) {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  element.append(...children);
-  return element;
-}
+const number = (id) => Number(id?.split(".")[1] ?? 0), now = () => performance.now();
 
 async function open(hear) {
   let port;
@@ -35,16 +33,15 @@ async function open(hear) {
 }
 
 export function connect(needs, hears) {
-  const banners = new Map();
-  let port, isOpen = false, heard = now(), wall = Date.now(), last = now() - (needs.age ?? Infinity) * 1000, beats = [], late_s = 0, due = 0, since = new Date(), floor = number(needs.after), place = needs.after, drawn = "";
+  const begun = now(), banners = new Map();
+  let port, isOpen = false, isKnown = false, heard = begun, wall = Date.now(), last = begun - (needs.age ?? Infinity) * 1000, beats = [], late_s = 0, due = 0, since = new Date(), floor = number(needs.after), place = needs.after, drawn = "";
 
   const frames = {
     row(row, id) {
       if (number(id) <= floor) return;
       if (row.banner) hears.onBanner?.(row.banner);
       if (!needs.rows || !why(needs, row)) return;
-      if (!row.type.endsWith(".heartbeat.v1")) last = now();
-      hears.onRow?.(row, id);
+      if (hears.onRow?.(row, id) !== false && !row.type.endsWith(".heartbeat.v1")) last = now();
     },
     board(update, id) {
       if (!needs.boards?.includes(update.tree.repo)) return;
@@ -52,7 +49,9 @@ export function connect(needs, hears) {
       hears.onBoard?.(update, id);
     },
     alive(alive, _, ago) {
+      isKnown = true;
       late_s = alive.late_s;
+      if (needs.age === undefined) last = Math.max(last, now() - ago - (alive.last_s ?? Infinity) * 1000);
       beats = alive.beats.map((beat) => ({ ...beat, at: now() - ago - beat.ago_s * 1000 }));
     },
     reset(reset) { floor = 0; hears.onReset?.(reset); },
@@ -79,33 +78,37 @@ export function connect(needs, hears) {
     tick();
   };
 
-  const banner = (key, text, when, ...end) => {
-    const held = banners.get(key);
+  const banner = (about, text, when, ended, ...more) => {
+    const held = banners.get(about);
     if (held && text) held.lastChild.firstChild.data = when;
     else if (text) {
-      banners.set(key, make("div", "banner broken", make("b", "tag", "× BROKEN"), make("p", "", text), make("span", "when", when, ...end)));
-      $("banners").prepend(banners.get(key));
-    } else if (held) { held.remove(); banners.delete(key); }
+      banners.set(about, el("div", "banner broken", el("b", "tag", "✖ BROKEN"), el("p", null, text), el("span", "when", when, ...more)));
+      show(about, banners.get(about));
+    } else if (held) { end(about, ended); banners.delete(about); }
   };
-  const button = make("button", "link", "Try now");
+  const button = el("button", "link", "Try now");
   button.onclick = () => port.postMessage("retry");
 
   const tick = () => {
+    // At first nothing is known, and the page says as of when it is.
+    if (!isKnown && now() - begun < BANNER_AFTER_MS) return;
     const open = isOpen && Date.now() - wall < SILENT_MS, [word, ...age] = condition({ now: now(), open, heard, last, beats, late_s });
     const seconds = Math.ceil((due - now()) / 1000);
-    banner("", !open && now() - heard > BANNER_AFTER_MS && `No connection since ${since.toISOString().slice(11, 19)}. What you see ends there.`, `trying again${seconds > 0 ? ` in ${seconds} s` : ""} `, button);
+    banner("stream", !open && now() - heard > BANNER_AFTER_MS && `No connection since ${since.toISOString().slice(11, 19)}. What you see ends there.`, `trying again${seconds > 0 ? ` in ${seconds} s` : ""} `, "CONNECTED", button);
     for (const beat of beats) {
       const from = new Date(Date.now() - now() + beat.at).toISOString().slice(11, 16);
-      banner(beat.source, open && isSilent(beat, now()) && `No word from ${beat.names} since ${from}. ${beat.names.startsWith("buildbot") ? "Its builds may have ended since." : "What happened there since is not shown."}`, " ");
+      banner(`relay:${beat.source}`, open && isSilent(beat, now()) && `No word from ${beat.names} since ${from}. ${beat.names.startsWith("buildbot") ? "Its builds may have ended since." : "What happened there since is not shown."}`, " ", "HEARD AGAIN");
     }
+    for (const about of banners.keys()) if (about !== "stream" && !beats.some((beat) => about === `relay:${beat.source}`)) banner(about, "", "", "NOT EXPECTED");
     if (drawn === word + age) return;
     drawn = word + age;
-    const state = $("state");
+    const state = get("state");
     if (state) {
-      $("age").replaceChildren(make("i", "", age[0]), age[1], make("i", "", age[2]));
+      get("age").replaceChildren(el("i", null, age[0]), age[1], el("i", null, age[2]));
       if (state.textContent !== word) { state.className = `state ${word}`; state.textContent = word; }
     }
-    hears.onState?.(word, age.join(""));
+    setWord(word);
+    hears.onState?.(word);
   };
 
   const post = () => port?.postMessage({ needs: { ...needs, after: place } });
@@ -115,4 +118,5 @@ export function connect(needs, hears) {
   addEventListener("pagehide", () => port?.postMessage("close"));
   addEventListener("pageshow", (event) => event.persisted && post());
   addEventListener("visibilitychange", () => document.hidden || post());
+  return post;
 }

@@ -76,6 +76,9 @@ class _Documents:
         own = [each["tree"] for each in read["boards"]]
         return [*own, *(each for each in read["trees"] if each["repo"] not in [tree["repo"] for tree in own])]
 
+    def changed_at(self, repos: list[str]) -> float | None:
+        return NOW - 4 if repos else None
+
     def story(self, prefix: str) -> list[Any]:
         return [each for each in self._read()["stories"] if each["node"].startswith(prefix)]
 
@@ -108,7 +111,8 @@ def _serve(folder: Path) -> None:
 
         def render_GET(self, request: Any) -> Any:  # noqa: N802 - Twisted's name
             request.setHeader(b"content-type", b"text/event-stream")
-            request.write(b'event: hello\nid: aa.1\ndata: {"late_s":0}\n\n')
+            request.write(b"event: hello\nid: aa.1\ndata: {}\n\n")
+            request.write(b'event: alive\nid: aa.1\ndata: {"late_s":0,"last_s":4,"beats":[]}\n\n')
             return NOT_DONE_YET
 
     reactor: Any = the_reactor

@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page
 
 from sourcepulse.events.event import Event
@@ -16,11 +14,8 @@ from support.web.feed import streams, until
 from support.web.gateway import Gateway, MakeGateway
 from support.web.tree_events import Tree
 
-STATIC = Path(__file__).parents[3] / "shared/sourcepulse_web/static"
 CI = "buildbot://ci"
 ALLOWED = r"ERR_|net::|status of 5"
-SCRIPT_MAX_BYTES, STYLE_MAX_BYTES = 22_000, 12_000
-FEED = ("feed.js", "worker.js", "state.js")
 
 
 def live(page: Page) -> Page:
@@ -178,10 +173,3 @@ def test_patterns_match_in_the_browser_as_on_the_bus(site: Gateway, browser: Bro
     assert page.evaluate(why, [{"exclude": ["hg.#"]}, "hg.push"]) == ""
     assert page.evaluate(why, [{"types": ["hg.push.*"], "sources": ["hg://h/r"]}, "k"]) == "hg.push.*"
     assert page.evaluate(why, [{"sources": ["hg://h/other"]}, "k"]) == ""
-
-
-@pytest.mark.parametrize("page", ["live"])
-def test_script_and_style_of_a_page_stay_small(page: str) -> None:
-    script = sum((STATIC / name).stat().st_size for name in (*FEED, f"{page}.js"))
-    style = sum((STATIC / name).stat().st_size for name in ("base.css", f"{page}.css"))
-    assert (script <= SCRIPT_MAX_BYTES, style <= STYLE_MAX_BYTES) == (True, True), (script, style)

@@ -75,7 +75,8 @@ def test_what_sources_write_stays_text_wherever_it_is_shown(site: Gateway, brows
     searched = browser.open(site.url("/?q=%3Cscript%3E&key=hg.%23.hostile"))
     assert "<script>" in searched.locator("#q").input_value()
     site.append(tree.opened())
-    page.locator(".banner", has_text="gnp.exe").wait_for(state="detached")
+    # While somebody reads nothing takes its room away.
+    page.locator(".banner", has_text="gnp.exe").get_by_text("OPEN AGAIN").wait_for()
 
 
 def test_a_closed_tree_has_a_banner_until_it_opens(site: Gateway, browser: Browser) -> None:

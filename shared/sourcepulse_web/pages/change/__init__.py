@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from twisted.web.resource import Resource
 
-from sourcepulse_web.pages.change.view import change_values, matches_values
+from sourcepulse_web.pages.change.view import change_values, last_time, matches_values
 from sourcepulse_web.server.cors import allow_origin
 from sourcepulse_web.server.page import bad_request, not_found, not_yet, render
 
@@ -63,9 +63,8 @@ class Changes(Resource):
             return not_found(request, f"No change here starts with {digits}. {self._reach()}")
         values = change_values if len({story["node"] for story in stories}) == 1 else matches_values
         template = "change.html" if values is change_values else "changes.html"
-        return render(
-            request, self._services, template, **values(stories, digits, self._services.clock(), self._after())
-        )
+        drawn = values(stories, digits, self._services.clock(), self._after())
+        return render(request, self._services, template, **drawn, age=self._age(stories))
 
     def _json(self, request: Request, stories: list[StoryDoc]) -> bytes:
         request.setResponseCode(200 if stories else 404)
@@ -78,6 +77,13 @@ class Changes(Resource):
         """Return how far back a change would be known."""
         rows = self._services.log.read(0, limit=1)
         return f"It may be older than the log, which goes back to {_day(rows[0].at)}." if rows else "The log is empty."
+
+    def _age(self, stories: list[StoryDoc]) -> int:
+        """Return how long ago the newest event of these stories came, in seconds."""
+        position = max(story["push"]["changed"] for story in stories)
+        rows = self._services.log.read(position - 1, limit=1)
+        found = [row.at for row in rows if row.position == position]
+        return max(0, round(self._services.clock() - (found[0] if found else last_time(stories))))
 
     def _after(self) -> str:
         """Return the id at which a stream goes on from what is drawn."""

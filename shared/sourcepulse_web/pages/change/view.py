@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sourcepulse_web.pages.trees import texts
+from sourcepulse_web.server.picture import BAD, GOOD, QUIET, picture
 
 if TYPE_CHECKING:
     from sourcepulse_web.board.documents import BugDoc, WordDoc
@@ -22,6 +23,8 @@ VERDICTS = {
     "not good": ("Not good", "new"),
     "not yet known": ("Not yet known", "plain"),
 }
+ICONS = {"good": picture(GOOD, "✓"), "not good": picture(BAD, "✖")}
+UNDECIDED = picture(QUIET)
 #: Of a mark that is no state of a word.
 MARKS = {"closed": "■", "opened": "○", "stripped": "✂", "push": "●", "bug": "●"}
 #: More matches than a person reads; a longer beginning finds fewer.
@@ -35,11 +38,11 @@ def change_values(stories: Sequence[StoryDoc], digits: str, seconds: float, afte
         "here": "trees",
         "stories": stories,
         "first": stories[0],
+        "icon": ICONS.get(stories[0]["verdict"], UNDECIDED),
         "digits": digits,
         "now": now,
         "repos": sorted({story["push"]["repo"] for story in stories}),
         "after": after,
-        "age": max(0, round(seconds - max(map(_last, stories)))),
     }
 
 
@@ -148,10 +151,11 @@ def _bug_page(story: StoryDoc, ref: str | None, bug: BugDoc | None) -> str | Non
     return f"{site.rstrip('/')}/show_bug.cgi?id={ref}" if site and ref and ref.isdecimal() else None
 
 
-def _last(story: StoryDoc) -> float:
-    """Return when the last thing of a story happened."""
-    time = max([story["push"]["time"], *(line["time"] for line in story["happened"])])
-    return datetime.fromisoformat(time).timestamp()
+def last_time(stories: Sequence[StoryDoc]) -> float:
+    """Return when the last thing of some stories happened, in seconds since 1970."""
+    times = [story["push"]["time"] for story in stories]
+    times += [line["time"] for story in stories for line in story["happened"]]
+    return datetime.fromisoformat(max(times)).timestamp()
 
 
 def _now(seconds: float) -> str:

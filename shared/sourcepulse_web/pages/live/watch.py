@@ -82,6 +82,7 @@ class Watch:
         self._last: dict[str, tuple[str, int]] = {}
         self._gaps: OrderedDict[int, GapDoc] = OrderedDict()
         self._position = 0
+        self._newest_at: float | None = None
 
     def start(self) -> None:
         """Read the last reports that the log has; where it cannot be read now, what comes later is enough."""
@@ -103,10 +104,13 @@ class Watch:
             # Another log took the place of this one: its positions are others, what relays reported stays.
             self._token, self._position = token, 0
             self._gaps.clear()
+            self._newest_at = None
         for row in rows:
             if row.position <= self._position:
                 continue
             self._position = row.position
+            if not row.type.endswith(HEARTBEAT):
+                self._newest_at = row.at
             event = opened(row)
             try:
                 self._count(row, event)
@@ -165,6 +169,10 @@ class Watch:
             for source, beat in self._beats.items()
             if beat in fresh or not beat.sources or not beat.sources <= served
         ]
+
+    def last_s(self) -> float | None:
+        """Return how long ago the newest event came that is no heartbeat; None if there is none."""
+        return None if self._newest_at is None else round(max(0.0, self._clock() - self._newest_at), 1)
 
     def gap(self, position: int) -> GapDoc | None:
         """Return what the numbers say right before the event at a position."""

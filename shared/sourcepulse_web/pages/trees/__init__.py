@@ -9,6 +9,7 @@ so no path of it means something else.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from twisted.web.resource import Resource
@@ -57,7 +58,8 @@ class Trees(Resource):
         if wanted.json:
             return _json(request, view.sorted_trees(trees))
         values = view.trees_values(trees, wanted, self._services.clock())
-        return render(request, self._services, "trees.html", **values, after=self._after())
+        heard = {"after": self._after(), "age": self._age(values["repos"])}
+        return render(request, self._services, "trees.html", **values, **heard)
 
     def _board(self, request: Request, repo: str, wanted: view.Wanted) -> Steps:
         services = self._services
@@ -69,9 +71,10 @@ class Trees(Resource):
             return (yield from _json_in_steps(request, document))
         if wanted.wall:
             values = view.wall_values(document, services.board.trees(), wanted, services.clock())
-            return render(request, services, "wall.html", **values, after=self._after(document["position"]))
+            heard = {"after": self._after(document["position"]), "age": self._age(values["repos"])}
+            return render(request, services, "wall.html", **values, **heard)
         values = view.board_values(document, wanted, services.clock())
-        values |= {"after": self._after(document["position"]), "drawn": self._drawn.push}
+        values |= {"after": self._after(document["position"]), "age": self._age([repo]), "drawn": self._drawn.push}
         for push in values["pushes"]:
             yield
             self._drawn.push(push)
@@ -82,6 +85,11 @@ class Trees(Resource):
         """Return the id that a stream resumes at."""
         log = self._services.log
         return f"{log.token}.{log.bounds().end if position is None else position}"
+
+    def _age(self, repos: Sequence[str]) -> int | None:
+        """Return how long ago the newest event of these trees came, in seconds."""
+        at = self._services.board.changed_at(repos)
+        return None if at is None else max(0, round(self._services.clock() - at))
 
 
 def _json(request: Request, document: object) -> bytes:

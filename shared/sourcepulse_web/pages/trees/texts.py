@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
+from sourcepulse_web.server.picture import BAD, QUIET, picture
+
 if TYPE_CHECKING:
     from sourcepulse_web.board.documents import (
         BugDoc,
@@ -35,10 +37,6 @@ _UNSEEN = re.compile(
 )
 _FOLLOWED = re.compile("https?://", re.IGNORECASE)
 _BUG = re.compile(r"(?<![A-Za-z0-9_])bug[ \t]+([0-9]+)(?![A-Za-z0-9_])", re.IGNORECASE)
-_ICON = (
-    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{shape}"
-    "<text x='8' y='12' font-size='11' text-anchor='middle' fill='#fff'>{text}</text></svg>"
-)
 
 
 class Part(NamedTuple):
@@ -265,14 +263,7 @@ def title(tree: TreeDoc) -> str:
 def icon(tree: TreeDoc) -> str:
     """Return the picture of the tab: a square if the tree is closed, red with the number of new failures."""
     count, closed = new_failures(tree), tree["state"] == "closed"
-    fill = "#b3261e" if count or closed else "#57606a"
-    shape = (
-        f"<rect width='16' height='16' rx='2' fill='{fill}'/>"
-        if closed
-        else f"<circle cx='8' cy='8' r='8' fill='{fill}'/>"
-    )
-    svg = _ICON.format(shape=shape, text=min(count, 99) or "")
-    return f"data:image/svg+xml,{quote(svg, safe=' =:/')}".replace("'", "%27")
+    return picture(BAD if count or closed else QUIET, str(min(count, 99) or ""), square=closed)
 
 
 _DRAWN = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from sourcepulse_web.pages.trees import texts
+from sourcepulse_web.server.picture import BAD, QUIET, picture
 
 if TYPE_CHECKING:
     from sourcepulse_web.board.documents import BoardDoc, FailureDoc, PushDoc, TreeDoc, WordDoc
@@ -179,11 +180,15 @@ def trees_values(trees: Sequence[TreeDoc], wanted: Wanted, seconds: float) -> di
     # Those that are looked for come first; the others are drawn too, for another filter without another load.
     others = [tree["repo"] for tree in trees if tree not in found]
     repos = [*(tree["repo"] for tree in found), *others][:TREES_HEARD_MAX]
+    new = sum(map(texts.new_failures, trees))
     return _common(wanted, seconds) | {
         "trees": sorted_trees(trees),
         "counts": counts,
         "found": {tree["repo"] for tree in found},
         "repos": repos,
+        "new": new,
+        "closed": states.count("closed"),
+        "icon": picture(BAD if new else QUIET, str(min(new, 99) or "")),
     }
 
 

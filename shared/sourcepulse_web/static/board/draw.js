@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // A push as elements: the same as templates/push.html draws.
-import { el } from "./el.js";
-import { VERDICTS, bannerNote, bugLink, clock, day, detail, lineClass, lineName, link, linked, others, pushLabel, short, shown, spoken, story, testName } from "./texts.js";
+import { el } from "/static/el.js";
+import { VERDICTS, bannerNote, bugLink, clock, day, detail, lineClass, lineName, link, linked, others, pushLabel, short, shown, spoken, story, testName } from "/static/board/texts.js";
 
 export const pieces = (parts) => parts.map((part) =>
   part.href ? el("a", { href: part.href, class: part.struck ? "shut" : part.mono ? "mono" : null, title: part.title }, part.text) : part.text);
@@ -50,7 +50,7 @@ export function drawPush(push) {
 export const drawDay = (time) => el("li", { class: "day", "data-day": time.slice(0, 10) }, el("h2", null, `${day(time)}, times in UTC`));
 
 const BANNERS = { closed: "closed", "approval required": "approval" };
-export const drawTree = (tree, now) => tree.state in BANNERS && el("div", { class: `banner ${BANNERS[tree.state]}`, id: "tree" },
+export const drawTree = (tree, now) => tree.state in BANNERS && el("div", { class: `banner ${BANNERS[tree.state]}`, id: "tree", "data-about": shown(tree.repo) },
   el("span", { class: "tag" }, tree.state.toUpperCase()),
   el("p", null, el("bdi", null, pieces(linked(tree.reason || "no reason was published", tree.reason_bugs, [])))),
   el("span", { class: "when" }, bannerNote(tree, now)));

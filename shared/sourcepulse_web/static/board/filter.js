@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 // The filter and the views: what they show is in the URL, so that it can be sent to somebody.
 import { insert, load, pushes } from "/static/board.js";
-import { el, get, many } from "/static/board/el.js";
+import { el, get, many } from "/static/el.js";
 
 const root = document.documentElement;
 const box = get("q"), none = get("none"), list = get("list"), older = get("older");
@@ -92,4 +92,6 @@ export function startFilter() {
     filter();
   });
   older.addEventListener("click", more);
+  // What was typed before this module came.
+  if (box.value.trim() !== (new URLSearchParams(location.search).get("q") || "")) box.dispatchEvent(new Event("input"));
 }

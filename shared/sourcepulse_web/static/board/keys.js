@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
-// Keys, and one tab stop for each push: the arrows move among its links.
-import { get } from "/static/board/el.js";
+// Keys, and one tab stop for each push: the arrows move among its links. Loaded when somebody comes.
+import { get } from "/static/el.js";
 
 const OFF = "sourcepulse.keys";
 const BAD = ".w:is(.new, .known, .alone, .warnings, .exception, .retry, .cancelled)";
@@ -46,11 +46,11 @@ export function startKeys(of, newer) {
   const keys = {
     j: () => step(1), k: () => step(-1), ArrowLeft: () => sideways(-1), ArrowRight: () => sideways(1), ArrowUp: () => upright(-1), ArrowDown: () => upright(1),
     n: () => seek(1, ".w.new"), p: () => seek(-1, ".w.new"), N: () => seek(1, BAD), P: () => seek(-1, BAD), o: () => here()?.querySelector(".who a")?.click(),
-    ".": newer, "/": () => get("q").focus(), c: async () => (await import("./sheet.js")).copy(here()), "?": async () => (await import("./sheet.js")).sheet(),
+    ".": newer, "/": () => get("q").focus(), c: async () => (await import("/static/board/sheet.js")).copy(here()), "?": async () => (await import("/static/board/sheet.js")).sheet(),
     1: () => view(0), 2: () => view(1), 3: () => view(2),
   };
   const view = (index) => document.querySelectorAll(".seg a")[index].click();
-  const phone = matchMedia("(max-width: 50rem)"), choose = async (word) => (await import("./tray.js")).choose(word);
+  const phone = matchMedia("(max-width: 50rem)"), choose = async (word) => (await import("/static/board/tray.js")).choose(word);
   list.addEventListener("focusin", ({ target }) => {
     const push = target.closest(".p"), link = target.closest("a");
     if (!push || !link) return;
@@ -70,7 +70,7 @@ export function startKeys(of, newer) {
     if (target.matches("time")) target.title = new Date(target.dateTime).toLocaleString();
     else if (target.matches(".w")) target.title = target.getAttribute("aria-label");
   });
-  addEventListener("keydown", (event) => {
+  const press = (event) => {
     const { key, target } = event, field = target.matches?.("input, textarea, select");
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (key === "Escape") {
@@ -82,5 +82,8 @@ export function startKeys(of, newer) {
     if (key.startsWith("Arrow") && !list.contains(target)) return;
     event.preventDefault();
     keys[key]();
-  });
+  };
+  addEventListener("keydown", press);
+  if (document.activeElement.matches(".w")) choose(document.activeElement);
+  return press;
 }

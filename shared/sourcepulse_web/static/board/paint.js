@@ -1,14 +1,18 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
-// Paints what changed into the page. Loaded after the first paint.
+// Paints what changed into the page. Loaded with the first change.
+import { alter } from "/static/alter.js";
 import { drawDay, drawPush, drawTree } from "/static/board/draw.js";
-import { el, get } from "/static/board/el.js";
+import { get } from "/static/el.js";
 import { filter } from "/static/board/filter.js";
 import { rove } from "/static/board/keys.js";
-import { morph } from "/static/board/morph.js";
 import { PROBLEMS, icon, shown, title } from "/static/board/texts.js";
+import { setBanner } from "/static/page.js";
+import { setTitle } from "/static/tab.js";
 
-const PUSHES_MAX = 200, list = get("list"), banners = get("banners"), over = el("div", { class: "over" });
+export { filter };
+
+const PUSHES_MAX = 200, list = get("list");
 // Pushes whose failed tests wait, and builds that failed, new here, since the last announcement.
 export const held = new Map(), news = [];
 export const pushes = () => [...list.querySelectorAll(".p")];
@@ -49,7 +53,7 @@ export function paint(push, mayWait) {
     for (const each of fresh.querySelectorAll(".fails [title]")) each.removeAttribute("title");
   }
   if (push.withdrawn) old.style.minHeight = `${old.offsetHeight}px`;
-  morph(old, fresh);
+  alter(old, fresh);
   rove(old);
   list.dispatchEvent(new CustomEvent("painted", { detail: old }));
 }
@@ -74,25 +78,10 @@ export function insert(documents, anchored) {
   filter();
 }
 
-export function drawTitle(word) {
-  if (tree) document.title = (word === "broken" ? "broken · " : "") + title(tree);
-}
-
-// A banner that comes while somebody reads lies over the day line, and one that goes says so, until `settle`.
-export function setTree(now, reads, word) {
-  const old = get("tree"), wasClosed = tree ? tree.state === "closed" : old?.classList.contains("closed");
-  const fresh = drawTree(now, new Date().toISOString());
+export function setTree(now) {
+  const wasClosed = tree ? tree.state === "closed" : get("tree")?.classList.contains("closed");
   tree = now;
   if (now.state === "closed" && !wasClosed) get("alert").textContent = `${shown(now.name)} is closed: ${shown(now.reason || "")}`;
-  if (old && fresh) morph(old, fresh);
-  else if (fresh && reads) { over.append(fresh); get("main").before(over); }
-  else if (fresh) banners.append(fresh);
-  else if (old) old.querySelector(".tag").textContent = "OPEN AGAIN";
-  get("icon").href = icon(now);
-  drawTitle(word);
-}
-export function settle() {
-  banners.append(...over.childNodes);
-  over.remove();
-  if (tree && !drawTree(tree, "")) get("tree")?.remove();
+  setBanner(drawTree(now, new Date().toISOString()));
+  setTitle(title(now), icon(now));
 }

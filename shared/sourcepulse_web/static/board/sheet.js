@@ -1,7 +1,10 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
-// The list of keys with its switch, and a push as plain text. Loaded after the first paint.
-import { el, get } from "/static/board/el.js";
+// The list of keys with its switch, and a push as plain text. Loaded when it is asked for.
+import { style } from "/static/board/style.js";
+import { el, get } from "/static/el.js";
+
+await style();
 
 const OFF = "sourcepulse.keys";
 const SHEET = { "j k": "push", "← → ↑ ↓": "build", "n p": "next, last failure new here", "N P": "next, last problem", Enter: "open", o: "story of the change", ".": "show newer", "/": "filter", "1 2 3": "everything, problems, new here", c: "copy the push for a bug", Esc: "close, clear", "?": "all keys" };

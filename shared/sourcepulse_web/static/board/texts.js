@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // Documents of the board in words: the same as pages/trees/texts.py.
-import { many } from "./el.js";
+import { many } from "/static/el.js";
+import { picture } from "/static/tab.js";
 
 const UNSEEN = /[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
 const BUG = "(?<![A-Za-z0-9_])bug[ \\t]+([0-9]+)(?![A-Za-z0-9_])";
@@ -88,7 +89,5 @@ export function title(tree) {
 export function icon(tree) {
   const count = newFailures(tree), closed = tree.state === "closed";
   const fill = count || closed ? "#b3261e" : "#57606a";
-  const shape = closed ? `<rect width='16' height='16' rx='2' fill='${fill}'/>` : `<circle cx='8' cy='8' r='8' fill='${fill}'/>`;
-  const svg = `<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>${shape}<text x='8' y='12' font-size='11' text-anchor='middle' fill='#fff'>${Math.min(count, 99) || ""}</text></svg>`;
-  return "data:image/svg+xml," + encodeURIComponent(svg);
+  return picture(closed ? `<rect width='16' height='16' rx='2' fill='${fill}'/>` : `<circle cx='8' cy='8' r='8' fill='${fill}'/>`, Math.min(count, 99) || "");
 }

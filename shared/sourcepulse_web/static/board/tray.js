@@ -1,8 +1,10 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // The tray: the build that has the focus, and the last runs of its builder in the rows of this page.
-import { el } from "/static/board/el.js";
-import { sheet } from "/static/board/sheet.js";
+import { el } from "/static/el.js";
+import { style } from "/static/board/style.js";
+
+await style();
 
 const RUNS = 12, NOT_RUN = ["waiting", "running", "none", "skipped", "cancelled"], FAILED = ["new", "known", "alone"];
 const tray = document.getElementById("tray");
@@ -31,7 +33,7 @@ export function choose(word) {
   const said = name.slice(cut + 2), found = runs(word), push = word.closest(".p"), story = push.querySelector(".who a")?.getAttribute("href");
   const button = el("button", { class: "link" }, "all keys"), close = el("button", { class: "close" }, "Close");
   const key = (...names) => names.map((each) => el("kbd", null, each));
-  button.onclick = sheet;
+  button.onclick = async () => (await import("/static/board/sheet.js")).sheet();
   close.onclick = () => { tray.classList.remove("open"); word.focus(); };
   const href = word.getAttribute("href");
   tray.replaceChildren(

@@ -1,10 +1,11 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
-// What every part of a board uses.
+// What every module that draws uses.
 
+// Makes an element; `attributes` may be its class alone. Children that are empty are left out.
 export function el(name, attributes, ...children) {
   const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes || {}))
+  for (const [key, value] of Object.entries(typeof attributes === "string" ? { class: attributes } : attributes || {}))
     if (value !== null && value !== undefined && value !== "" && value !== false) made.setAttribute(key, value === true ? "" : value);
   made.append(...children.flat().filter((child) => child || child === 0));
   return made;

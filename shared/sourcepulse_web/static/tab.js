@@ -7,7 +7,7 @@ const STATES = { behind: "◐ behind · ", broken: "✖ broken · " };
 const icon = get("icon");
 let title = document.title, own = icon.href, word = "";
 
-// The same as `picture` of server/picture.py.
+// The same as `picture` of pages/trees/picture.py.
 export const picture = (shape, text, ink) => "data:image/svg+xml," + encodeURIComponent(
   `<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>${shape}<text x='8' y='12' font-size='11' text-anchor='middle' fill='${ink || "#fff"}'>${text}</text></svg>`);
 const BROKEN = picture("<circle cx='8' cy='8' r='7' fill='#fff' stroke='#b3261e' stroke-width='2'/>", "✖", "#b3261e");

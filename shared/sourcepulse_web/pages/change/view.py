@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sourcepulse_web.pages.trees import texts
-from sourcepulse_web.server.picture import BAD, GOOD, QUIET, picture
+from sourcepulse_web.pages.trees.picture import BAD, GOOD, QUIET, picture
 
 if TYPE_CHECKING:
     from sourcepulse_web.board.documents import BugDoc, WordDoc

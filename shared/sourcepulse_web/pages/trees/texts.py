@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from sourcepulse_web.server.picture import BAD, QUIET, picture
+from sourcepulse_web.pages.trees.picture import BAD, QUIET, picture
 
 if TYPE_CHECKING:
     from sourcepulse_web.board.documents import (

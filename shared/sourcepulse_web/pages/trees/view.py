@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from sourcepulse_web.pages.trees import texts
-from sourcepulse_web.server.picture import BAD, QUIET, picture
+from sourcepulse_web.pages.trees.picture import BAD, QUIET, picture
 
 if TYPE_CHECKING:
     from sourcepulse_web.board.documents import BoardDoc, FailureDoc, PushDoc, TreeDoc, WordDoc

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Pictures of a tab, as addresses; static/tab.js makes the same while a page is open."""
+"""Pictures of a tab, as addresses; `static/tab.js` makes the same while a page is open."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -163,3 +164,12 @@ def test_a_client_that_looks_through_a_long_log_keeps_nobody_waiting(tmp_path: P
         live.until(lambda client: client.messages)
         # The search reads 8,000 events and has not come to its end when the others have the new one.
         assert searching.until(lambda client: client.messages).numbers == [7]
+
+
+def test_a_connection_that_asks_for_nothing_is_closed_and_a_quiet_stream_is_not(server: StreamServer) -> None:
+    with closing(server.listen()) as stream:
+        stream.until(lambda each: each.named("hello"))
+        with closing(socket.create_connection(("127.0.0.1", server.port), timeout=30.0)) as idle:
+            assert idle.recv(1) == b""
+        server.append(push(1))
+        stream.until(lambda each: each.messages)

@@ -36,6 +36,7 @@ class OwnLog:
         self._exchange = exchange
         self._keep_s = keep_s
         self._publisher: LocalPublisher | None = None
+        self._publisher_keeps_s = 0.0
         self._file: LogFile | None = None
 
     def append(self, messages: Sequence[Message]) -> Done:
@@ -71,10 +72,15 @@ class OwnLog:
             self._file = None
 
     def _opened(self) -> LocalPublisher:
+        keep_s = self._keep_s()
+        if self._publisher is not None and self._publisher_keeps_s != keep_s:
+            # An append trims as well, and must not go by what the settings were.
+            self._publisher.close()
+            self._publisher = None
         if self._publisher is None:
-            publisher = LocalPublisher(self._url, exchange=self._exchange, keep_seconds=self._keep_s(), once=True)
+            publisher = LocalPublisher(self._url, exchange=self._exchange, keep_seconds=keep_s, once=True)
             publisher.open()
-            self._publisher = publisher
+            self._publisher, self._publisher_keeps_s = publisher, keep_s
         return self._publisher
 
     def _end(self) -> int:

@@ -23,7 +23,7 @@ from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse.brokers.file.reader import LogReader, Row
 from sourcepulse.brokers.file.tables import LogFile
 from sourcepulse_web.process.gateway import allow_connections
-from sourcepulse_web.server.site import GatewaySite
+from sourcepulse_web.server import site
 from sourcepulse_web.services import Services
 from sourcepulse_web.settings import WebSettings
 from sourcepulse_web.stream.clients import members
@@ -31,6 +31,7 @@ from sourcepulse_web.stream.frames import as_json
 from sourcepulse_web.stream.hub import Hub
 
 KEEP_ALIVE_SECONDS = 2
+IDLE_SECONDS = 1.5
 PATTERNS_MAX = 120
 ORIGIN = "https://tree.example.org"
 #: While this file is beside the log, the broker is away.
@@ -61,8 +62,9 @@ def look(row: Row) -> bytes | None:
 
 def main(log_path: Path, port: int, clients_max: int) -> None:
     """Serve until the input ends."""
-    # A test cannot wait for the usual 15 s, nor open hundreds of streams.
+    # A test cannot wait for the usual 15 s or 60 s, nor open hundreds of streams.
     members.KEEP_ALIVE_SECONDS = KEEP_ALIVE_SECONDS
+    site.IDLE_SECONDS = IDLE_SECONDS
     members.PATTERNS_MAX = PATTERNS_MAX
     reactor: Any = the_reactor
     LogFile(log_path).close()
@@ -82,7 +84,7 @@ def main(log_path: Path, port: int, clients_max: int) -> None:
     hub.start()
     follow = LoopingCall(hub.levelled)
     follow.start(0.1)
-    listening = reactor.listenTCP(port, GatewaySite(services), interface="127.0.0.1", backlog=4096)
+    listening = reactor.listenTCP(port, site.GatewaySite(services), interface="127.0.0.1", backlog=4096)
 
     def end() -> None:
         listening.stopListening()

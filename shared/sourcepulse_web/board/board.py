@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
+from sourcepulse.brokers.file.tables import LogBusyError
 from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse_web.board.documents import NOTHING_SEEN, BoardDoc, BoardUpdate, PushDoc, Seen, TreeDoc
 from sourcepulse_web.board.draw.aliases import Aliases
@@ -62,7 +64,12 @@ class Board:
         self._cache = FactsCache()
         self._cache_of = (0, -1)
         self._drawn: _Drawn | None = None
-        self._keeper.read_on()
+        try:
+            self._keeper.read_on()
+        except LogBusyError:
+            # A slice is read later.
+            if slice_s is None:
+                raise
 
     @property
     def unreadable(self) -> int:
@@ -75,9 +82,16 @@ class Board:
         return self._keeper.progress().position
 
     def apply(self, rows: Sequence[object]) -> None:
-        """Reduce what was appended; `rows` say that there is something, what they are is read from the log."""
+        """Reduce what was appended; `rows` say that there is something, what they are is read from the log.
+
+        While another program has locked the log, that waits for `read_on`; LogBusyError if something is to leave the
+        board, because nothing may be sent before.
+        """
         if rows:
-            self._keeper.read_on()
+            try:
+                self._keeper.read_on()
+            except LogBusyError:
+                self._keeper.withdraw()
 
     def read_on(self) -> bool:
         """Read the log for one slice; return whether nothing of it is left."""
@@ -96,10 +110,13 @@ class Board:
         """Return a sentence that says how much of the log the board has read; "" if a page may be drawn."""
         if self._keeper.is_level:
             return ""
-        progress = self._keeper.progress()
-        if progress.end - progress.position <= NEAR_ROWS:
-            self._keeper.catch_up()
-            return ""
+        try:
+            progress = self._keeper.progress()
+            if progress.end - progress.position <= NEAR_ROWS:
+                self._keeper.catch_up()
+                return ""
+        except LogBusyError:
+            return "the board waits, because another program has locked the log"
         return f"the board has read {progress.percent} % of the log"
 
     def rebuild(self) -> None:
@@ -198,9 +215,10 @@ class Board:
         """Return what the board knows of an event, as decoded JSON; nothing while much of the log is left to read."""
         if not self._keeper.is_level:
             return NOTHING_SEEN
-        with self._keeper.reading() as store:
+        with suppress(LogBusyError), self._keeper.reading() as store:
             found = self._drawn_at(store)
             return seen_of(store, event, found.aliases, lambda repo: self._remembered(store, repo, found))
+        return NOTHING_SEEN
 
     def close(self) -> None:
         """Close the file."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sourcepulse.brokers.file.reader import LogReader, Row, Withdrawal
-from sourcepulse.brokers.file.tables import LogFile
+from sourcepulse.brokers.file.tables import LOCK_WAIT_SECONDS, LogBusyError, LogFile
 from sourcepulse.brokers.file.upkeep import scrub
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
 from sourcepulse_web.board.fact import UnreadableError, read_fact
@@ -25,6 +25,8 @@ from sourcepulse_web.board.tables import REDUCER_VERSION, TABLES, scripts
 #: Rows reduced in one transaction, so that publishers and other gateways wait for milliseconds.
 BATCH_ROWS = 200
 BATCH_BYTES = 1 << 20
+#: A slice waits no longer for the lock of the writers, because nothing is served meanwhile.
+SLICE_LOCK_WAIT_SECONDS = 0.05
 #: Pushes that left with the trimmed log and that a tree remembers, so that open pages hear of them.
 GONE_MAX = 200
 #: These outlive the log: the last state of each tree, and the builders' places.
@@ -49,12 +51,14 @@ class Keeper:
     """One connection for the tables and one for the log; in one thread.
 
     Several gateways may keep the board of one log: each batch of rows is reduced by the first that comes to it.
-    With `slice_s`, one call reads the log for about so long, and the next call goes on.
+    With `slice_s`, one call reads the log for about so long, and the next call goes on; a log that another program has
+    locked is then LogBusyError at once.
     """
 
     def __init__(self, path: Path, exchange: str, slice_s: float | None = None) -> None:
         self._path = path
         self._slice_s = slice_s
+        self._lock_wait_s = LOCK_WAIT_SECONDS if slice_s is None else SLICE_LOCK_WAIT_SECONDS
         self._reader = LogReader(path, exchange)
         self._file: LogFile | None = None
         self._seen_version = -1
@@ -91,6 +95,11 @@ class Keeper:
     def read_on(self) -> bool:
         """Reduce what was appended, for one slice; return whether nothing is left."""
         return self._read_for(self._slice_s)
+
+    def withdraw(self) -> None:
+        """Remove what is no longer public, also where the events before it are not reduced yet."""
+        with self._closed_on_failure():
+            self._withdraw_ahead(self._opened())
 
     def catch_up(self) -> None:
         """Reduce all that was appended."""
@@ -140,8 +149,12 @@ class Keeper:
         until = None if seconds is None else time.perf_counter() + seconds
         self.is_level = False
         while not self.is_level:
-            with file.write(durable=False) as db:
-                self.is_level = not self._reduce_batch(db, until)
+            try:
+                with file.write(durable=False) as db:
+                    self.is_level = not self._reduce_batch(db, until)
+            except LogBusyError:
+                self.pauses += 1
+                raise
             if until is not None and time.perf_counter() >= until:
                 break
         self.pauses += not self.is_level
@@ -240,24 +253,31 @@ class Keeper:
 
     def _opened(self) -> LogFile:
         if self._file is None:
-            file = LogFile(self._path)
-            with file.read() as db:
-                # What the board reads is its own, so no text needs the care that those of others need.
-                db.text_factory = str
-            with file.write(durable=False) as db:
-                version = int(_state(db, "version") or 0) if _has_tables(db) else 0
-                if 0 < version < REDUCER_VERSION:
-                    logger.info("the board of %s is made again, because it is of an older sourcepulse", self._path)
-                    _drop(db)
-                if version < REDUCER_VERSION:
-                    for statement in scripts():
-                        db.execute(statement)
-                    self._clear(db)
+            file = LogFile(self._path, lock_wait_s=self._lock_wait_s)
+            try:
+                self._prepare(file)
+            except BaseException:
+                file.close()
+                raise
             self._file = file
             self.opened += 1
         else:
             self._file.check_in_place()
         return self._file
+
+    def _prepare(self, file: LogFile) -> None:
+        with file.read() as db:
+            # What the board reads is its own, so no text needs the care that those of others need.
+            db.text_factory = str
+        with file.write(durable=False) as db:
+            version = int(_state(db, "version") or 0) if _has_tables(db) else 0
+            if 0 < version < REDUCER_VERSION:
+                logger.info("the board of %s is made again, because it is of an older sourcepulse", self._path)
+                _drop(db)
+            if version < REDUCER_VERSION:
+                for statement in scripts():
+                    db.execute(statement)
+                self._clear(db)
 
     def _check_version(self, db: sqlite3.Connection) -> None:
         if int(_state(db, "version") or 0) != REDUCER_VERSION:
@@ -270,6 +290,8 @@ class Keeper:
         """Close the file if it is gone or replaced, so that the next call opens what is there."""
         try:
             yield
+        except LogBusyError:
+            raise
         except BrokerUnavailableError:
             self.close()
             raise

@@ -148,7 +148,7 @@ class Gateway:
             log,
             clock=time.time,
             reactor=self._reactor,
-            before=[watch.apply, board.apply],
+            before=[board.apply, watch.apply],
             views={"rows": RowView(board.seen, lambda: self.settings().trees, watch)},
             channels={"board": board},
             away=self._away,

@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sourcepulse.brokers.file.tables import LogBusyError
 from sourcepulse.errors import SourcePulseError
 from sourcepulse_web.board.board import Board
 
 #: How often a board that is level is looked at, and the pause after a log that could not be read.
 LOOK_SECONDS, TROUBLE_SECONDS = 0.05, 1.0
+#: The pause after a log that another program had locked.
+BUSY_SECONDS = 0.25
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,9 @@ class Reading:
                 self._pauses = self._board.pauses
                 self._level()
             self._problem = ""
+        except LogBusyError:
+            # Pages say so, and the streams go on.
+            pause = BUSY_SECONDS
         except SourcePulseError as error:
             if str(error) != self._problem:
                 logger.error("the board cannot read the log: %s", error)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
+from sourcepulse.brokers.file.tables import LogBusyError
 from sourcepulse.brokers.file.withdrawal.decision import may_withdraw
 from sourcepulse.errors import BrokerError, SourcePulseError
 from sourcepulse_web.stream.clients.catch_up import CatchUp
@@ -84,7 +85,7 @@ class Hub:
         self._catch_up = CatchUp(log, self.kept, self.writer, reactor, self._level, self.look, self._try, self._goal)
         self._members = Members(reactor, self.counts, self._catch_up.add)
         self._after: int | None = None
-        self._is_open = self._more = False
+        self._is_open = self._more = self._held = False
         self._version: int | None = None
         #: Everything up to it was sent to the clients that are level; and to those of them who follow channels.
         self._sent = self._paced = 0
@@ -202,7 +203,7 @@ class Hub:
 
     def look(self) -> bool:
         """Read what is new; return whether the log can be read."""
-        if not self._try(self._read_new):
+        if not self._try(self._read_new) or self._held:
             return False
         if self.problem:
             logger.info("the log can be read again")
@@ -222,8 +223,14 @@ class Hub:
             self._open()
         version = self.log.data_version()
         if version != self._version or self._more:
-            self._read()
+            try:
+                self._read()
+            except LogBusyError:
+                # What is withdrawn cannot leave the board yet, so nothing is sent, and nothing was noted.
+                self._held = True
+                return
             self._version = version
+        self._held = False
 
     def _open(self) -> None:
         token = self.log.token

@@ -127,11 +127,16 @@ UPDATE log SET token = lower(hex(randomblob(8))),
     trimmed_until = coalesce((SELECT min(position) - 1 FROM messages), 0)
 """
 
+
+class LogBusyError(BrokerUnavailableError):
+    """Another program holds the lock of the log's writers; nothing was written, and a later try may succeed."""
+
+
 LOG_FILE = FileKind(
     name="log",
     application_id=APPLICATION_ID,
     migrations=(_VERSION_1, _VERSION_2),
-    locked=BrokerUnavailableError,
+    locked=LogBusyError,
     damaged=BrokerError,
     unwritable=BrokerUnavailableError,
     repair="move it aside together with the files of the same name that end in -wal, -shm and .lock; the next "
@@ -142,9 +147,12 @@ LOG_FILE = FileKind(
 class LogFile:
     """One connection to the log, which notices when the file is replaced."""
 
-    def __init__(self, path: Path, *, create: bool = True, for_reading: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, create: bool = True, for_reading: bool = False, lock_wait_s: float = LOCK_WAIT_SECONDS
+    ) -> None:
         """Open the log, creating it if missing; `for_reading`, not where a new log would lock the publisher out.
 
+        A write waits for `lock_wait_s` at most, then raises LogBusyError.
         BrokerRefusedUsError if the directory is missing or inaccessible, BrokerUnavailableError if the log is
         locked or its disk full, BrokerError if the file is damaged or not a log.
         """
@@ -155,7 +163,7 @@ class LogFile:
         except OSError as error:
             raise BrokerRefusedUsError(f"the log {path} cannot be used: {error.strerror}") from error
         self.path = path
-        self._file = SqliteFile(path, LOG_FILE, lock_wait_s=LOCK_WAIT_SECONDS, create=create)
+        self._file = SqliteFile(path, LOG_FILE, lock_wait_s=lock_wait_s, create=create)
         with self._file.read() as db:
             # Text that is not UTF-8, written by another program, must not prevent reading the rows after it.
             db.text_factory = _text

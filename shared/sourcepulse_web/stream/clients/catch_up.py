@@ -19,6 +19,8 @@ from sourcepulse_web.stream.ports import Log
 
 #: For how long catching up keeps the reactor from everything else.
 TURN_SECONDS = 0.005
+#: The pause while nothing may be sent.
+HELD_SECONDS = 0.25
 #: What a client is sent at a time.
 STEP_BYTES = 64 << 10
 
@@ -51,6 +53,7 @@ class CatchUp:
         self._queue: deque[Client] = deque()
         self._call: Any = None
         self._changes: ChannelCache = {}
+        self._pause = 0.0
         self._goal = goal
         #: Clients that know more, of another gateway on the same log, which read further, or that wait for a channel.
         self._ahead: list[Client] = []
@@ -70,20 +73,22 @@ class CatchUp:
         for client in ahead:
             self.add(client)
 
-    def _go(self) -> None:
+    def _go(self, pause: float = 0.0) -> None:
         if self._call is None and self._queue:
-            self._call = self._reactor.callLater(0, self._turn)
+            self._call = self._reactor.callLater(pause, self._turn)
 
     def _turn(self) -> None:
         self._call = None
+        self._pause = 0.0
         if self._attempt(self._some):
-            self._go()
+            self._go(self._pause)
         if not self._queue:
             self._kept.forget_pages()
 
     def _some(self) -> None:
         # What was blanked a moment ago must not leave from what is kept in memory.
         if not self._look():
+            self._pause = HELD_SECONDS
             return
         self._changes.clear()
         end = time.perf_counter() + TURN_SECONDS

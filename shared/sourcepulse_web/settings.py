@@ -98,12 +98,18 @@ def web_settings(
     }
     if "keep_hours" in values:
         values["keep_s"] = values.pop("keep_hours") * 3600
+    known: dict[str, str] = {}
+    tree_settings = {name: _tree(name, table) for name, table in trees.items()}
+    for name, tree in tree_settings.items():
+        other = known.setdefault(tree.repository, name)
+        if other != name:
+            raise ConfigError(f"[trees.{other}] and [trees.{name}] have the same repository; keep one")
     return WebSettings(
         **values,
         exchange=exchange,
         restricted=restricted,
         schemas_dir=None if schemas_dir is None else Path(schemas_dir),
-        trees={name: _tree(name, table) for name, table in trees.items()},
+        trees=tree_settings,
     )
 
 

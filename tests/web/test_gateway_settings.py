@@ -94,6 +94,10 @@ builders = ["linux64", {name = "linux64-unit-1", label = "unit 1", tier = 2}]
         ("[web]\naccess_log = 1", "true or false"),
         ("[trees]\ninbound = 1", r"must be a table: write \[trees.inbound\]"),
         ("[trees.inbound]\n", "lacks its repository"),
+        (
+            '[trees.a]\nrepository = "x"\n[trees.b]\nrepository = "x/"',
+            r"\[trees.a\] and \[trees.b\] have the same repository",
+        ),
         ('[trees.inbound]\nrepository = "https://hg.example.org/x"', "is the path of the repository"),
         ('[trees.inbound]\nrepositry = "x"', "did you mean 'repository'"),
         ('[trees.a]\nrepository = "a"\nhg_web = "javascript:alert(1)"', "hg_web in .* begins with http:// or https://"),
@@ -158,7 +162,8 @@ def test_a_correction_takes_effect_without_a_restart_and_a_mistake_leaves_the_fo
     gateway.configuration.write_text('[web]\nhosst = ["new.example.org"]\n')
     wait_until(lambda: gateway.get("/ready").document["warnings"], CHANGE_LIMIT_SECONDS)
     (warning,) = gateway.get("/ready").document["warnings"]
-    assert "did you mean 'hosts'?; the former settings stay" in warning
+    named = f"(web is set in {gateway.configuration})"
+    assert f"did you mean 'hosts'? {named}; the former settings stay" in warning
     assert warning in gateway.stderr()
     assert (gateway.get("/ready").status, status("old.example.org")) == (200, 200)
     assert "sourcepulse_web_settings_refused 1" in gateway.get("/metrics").text

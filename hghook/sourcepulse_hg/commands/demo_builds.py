@@ -157,7 +157,7 @@ class RealBuilds:
 class RecordedBuilds:
     """The events of recorded builds with the revision of a push."""
 
-    description = "recorded builds, because Buildbot is not installed here"
+    description = "recorded builds, because Buildbot is not installed here (in a checkout `make setup` adds it)"
 
     def __init__(self, outbox: Path) -> None:
         self._outbox = outbox

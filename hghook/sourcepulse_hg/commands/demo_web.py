@@ -121,11 +121,13 @@ class _Demo:
         if missing:
             show("".join(f"       {each} is missing\n" for each in missing))
             return EXIT_FAILURE
-        show(f"       all of it, {time.monotonic() - begin:.0f} s after the start\n\n5. Open in a browser:")
+        stays = sys.stdin.isatty() and sys.stderr.isatty()
+        show(f"       all of it, {time.monotonic() - begin:.0f} s after the start\n")
+        show("5. Open in a browser:" if stays else "5. On a terminal the gateway stays, and these open in a browser:")
         what = {self._url + path.format(node=broken[:12]): text for path, text in _WHAT_TO_SEE.items()}
         width = max(map(len, what))
         print("\n".join(f"{url:{width}}  {text}" for url, text in what.items()), flush=True)
-        if sys.stdin.isatty() and sys.stderr.isatty():
+        if stays:
             self._stay()
         return EXIT_OK
 

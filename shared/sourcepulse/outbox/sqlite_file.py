@@ -237,7 +237,7 @@ class SqliteFile:
             if version == 0:
                 choose_journal(db, self.path)
             self._begin(db)
-            make_tables(db, self.kind, version)
+            make_tables(db, self.kind, self.path, version)
             os.pwrite(self._lock_fd, INITIALISED, 0)
 
     def _begin(self, db: sqlite3.Connection) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from contextlib import suppress
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs"}
 )
+
+
+logger = logging.getLogger("sourcepulse.files")
 
 
 def create_empty(path: Path, kind: FileKind, mode: int | None) -> None:
@@ -48,7 +52,7 @@ def choose_journal(db: sqlite3.Connection, path: Path) -> None:
         # The file system refuses shared memory: the rollback journal stays, which is slower but as safe.
 
 
-def make_tables(db: sqlite3.Connection, kind: FileKind, version: int) -> None:
+def make_tables(db: sqlite3.Connection, kind: FileKind, path: Path, version: int) -> None:
     """Bring the tables from a version to the newest and commit the open transaction."""
     try:
         for number, script in enumerate(kind.migrations[version:], start=version + 1):
@@ -62,6 +66,14 @@ def make_tables(db: sqlite3.Connection, kind: FileKind, version: int) -> None:
         with suppress(sqlite3.Error):
             db.execute("ROLLBACK")
         raise
+    if version:
+        logger.info(
+            "the %s %s was brought from format %d to %d; older programs that open it from now on are refused",
+            kind.name,
+            path,
+            version,
+            len(kind.migrations),
+        )
 
 
 def _file_system(path: Path) -> str:

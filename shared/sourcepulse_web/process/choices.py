@@ -13,7 +13,7 @@ from pathlib import Path
 from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.brokers.file.tables import LogFile
 from sourcepulse.brokers.url import BrokerUrl
-from sourcepulse.config import Config
+from sourcepulse.config import TABLES, Config
 from sourcepulse.errors import ConfigError
 from sourcepulse_web.bridge.bridge import Source, default_queue
 from sourcepulse_web.bridge.own_log import open_private
@@ -35,14 +35,19 @@ def settings_of(config: Config, args: argparse.Namespace) -> WebSettings:
         )
     log = None if args.log is None else str(Path(args.log).absolute())
     options = {"listen": args.listen, "log": log, "queue": args.queue}
-    return web_settings(
-        config.table("web"),
-        config.table("trees"),
-        options,
-        exchange=exchange,
-        restricted=args.restricted,
-        schemas_dir=config.text("schemas_dir"),
-    )
+    try:
+        return web_settings(
+            config.table("web"),
+            config.table("trees"),
+            options,
+            exchange=exchange,
+            restricted=args.restricted,
+            schemas_dir=config.text("schemas_dir"),
+        )
+    except ConfigError as error:
+        files = config.sources(TABLES)
+        # An option is where the admin sees it.
+        raise error if str(error).startswith("--") or not files else ConfigError(f"{error} ({files})") from None
 
 
 def broker_of(config: Config, *, restricted: bool) -> BrokerUrl:

@@ -34,6 +34,10 @@ KILL_SHARES = (0.05, 1.1)
 MEASURED_EACH = 10
 RELAY_KILL_SHARE = 0.3
 PUSH_LIMIT_SECONDS = 60
+#: Of the kills; they come so long after a transaction began, which a slow hook keeps open for longer.
+AIMED_SHARE, AIMED_SECONDS = 0.3, 0.15
+#: The most changesets of one push.
+CHANGESETS_MOST = 3
 
 #: Stands for ssh: runs the remote command here and writes its process id.
 _SSH = """#!/bin/sh
@@ -51,7 +55,7 @@ outbox = {site}/outbox.db
 broker = file://{site}/log.db
 source = hg://host
 [hooks]
-pretxnclose.slow = sleep 0.04
+pretxnclose.slow = sleep 0.2
 txnclose.slow = sleep 0.04
 changegroup.slow = sleep 0.04
 """
@@ -79,7 +83,7 @@ class Site:
         site.hg("init", str(site.server))
         (site.server / ".hg" / "hgrc").write_text(_HGRC.format(site=folder))
         site.hg("init", str(site.client))
-        site.hg("debugbuilddag", "-R", str(site.client), f"+{9 * pushes}")
+        site.hg("debugbuilddag", "-R", str(site.client), f"+{3 * CHANGESETS_MOST * pushes}")
         (folder / "ssh").write_text(_SSH)
         (folder / "ssh").chmod(0o755)
         return site
@@ -97,8 +101,11 @@ class Site:
             [HG, *arguments], env=self.environ, check=True, capture_output=True, text=True, timeout=60
         ).stdout
 
-    def push(self, revision: int, *, kill_after_s: float = PUSH_LIMIT_SECONDS) -> float | None:
-        """Push, and kill the server so long after its start; return what the push took from there, None if killed."""
+    def push(self, revision: int, *, kill_after_s: float = PUSH_LIMIT_SECONDS, aimed: bool = False) -> float | None:
+        """Push, and kill the server so long after its start; return what the push took from there, None if killed.
+
+        Aimed is a kill so long after its transaction began.
+        """
         pid_file = Path(self.environ["SERVER_PID"])
         pid_file.unlink(missing_ok=True)
         push = subprocess.Popen(
@@ -114,6 +121,9 @@ class Site:
         while not (pid_file.exists() and pid_file.read_text().strip()) and push.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.005)
+        while aimed and not self.is_in_transaction() and push.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
         begin = time.monotonic()
         try:
             push.wait(kill_after_s)
@@ -134,9 +144,12 @@ class Site:
         with suppress(OSError, ValueError):
             os.kill(int(lock_path(self.folder / "outbox.db").read_text()), signal.SIGKILL)
 
+    def is_in_transaction(self) -> bool:
+        return (self.server / ".hg" / "store" / "journal").exists()
+
     def recover(self) -> bool:
         """Do what the admin does who finds an abandoned transaction; True if there was one."""
-        if not (self.server / ".hg" / "store" / "journal").exists():
+        if not self.is_in_transaction():
             return False
         self.hg("-R", str(self.server), "recover")
         return True
@@ -157,21 +170,26 @@ class Site:
 def run_kills(folder: Path, pushes: int, seed: int) -> dict[str, int]:
     """Push so often, kill at random, and check what arrived; return counts for the reader.
 
-    Whether an instant falls into a transaction is luck, so it goes on, at most three times as long, until one did.
+    Whether an instant falls into a transaction or behind it is luck, so it goes on, at most three times as long, until
+    each has happened.
     """
     chance = random.Random(seed)
     site = Site.make(folder, pushes)
     revision = -1
-    killed = recovered = 0
+    killed = recovered = went_through = 0
     push_s = 0.0
     for done in range(3 * pushes):
-        if done >= pushes and recovered:
+        if done >= pushes and recovered and went_through:
             break
-        revision += chance.randint(1, 3)
+        revision += chance.randint(1, CHANGESETS_MOST)
         if done % MEASURED_EACH == 0:
             push_s = site.measured_push(revision)
             continue
-        killed += site.push(revision, kill_after_s=push_s * chance.uniform(*KILL_SHARES)) is None
+        aimed = chance.random() < AIMED_SHARE
+        kill_after_s = chance.uniform(0, AIMED_SECONDS) if aimed else push_s * chance.uniform(*KILL_SHARES)
+        was_killed = site.push(revision, kill_after_s=kill_after_s, aimed=aimed) is None
+        killed += was_killed
+        went_through += not was_killed
         if chance.random() < RELAY_KILL_SHARE:
             site.kill_relay()
         recovered += site.recover()

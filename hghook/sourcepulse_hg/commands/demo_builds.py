@@ -25,7 +25,7 @@ from sourcepulse_hg.commands.demo_parts import environ, run, stop_relay
 
 #: Of each builder: platform and build type.
 BUILDERS = {"linux64-opt-unit": ("linux64", "opt"), "linux64-debug-unit": ("linux64", "debug")}
-MASTER_START_SECONDS = 60
+MASTER_START_SECONDS = 180
 MASTER_STOP_SECONDS = 20
 LOOK_SECONDS = 0.1
 #: How long a recorded build ran.
@@ -87,8 +87,11 @@ class Builds(Protocol):
     #: For the terminal.
     description: str
 
-    def start(self) -> None:
-        """Start, and return when pushes are built."""
+    def begin(self) -> None:
+        """Begin to start."""
+
+    def wait(self) -> None:
+        """Return when pushes are built."""
 
     def build(self, pushed: Pushed) -> None:
         """Build a push, soon."""
@@ -118,8 +121,8 @@ class RealBuilds:
             examples=str(examples), hg=list(hg), broker=broker, builders=BUILDERS, names=list(BUILDERS)
         )
 
-    def start(self) -> None:
-        """Make the master, start it, and wait until it runs."""
+    def begin(self) -> None:
+        """Make the master and start it."""
         buildbot = (sys.executable, "-c", "from buildbot.scripts.runner import run; run()")
         run(self._environ, *buildbot, "create-master", "--quiet", str(self._folder))
         (self._folder / "master.cfg").write_text(self._config, encoding="utf-8")
@@ -131,10 +134,13 @@ class RealBuilds:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def wait(self) -> None:
+        """Wait until the master runs."""
         deadline = time.monotonic() + MASTER_START_SECONDS
         log = self._folder / "twistd.log"
         while not (log.exists() and _MASTER_RUNS in log.read_text(encoding="utf-8", errors="replace")):
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 raise ConfigError(f"the Buildbot master does not start; run with --keep and read {log}")
             time.sleep(LOOK_SECONDS)
 
@@ -163,7 +169,10 @@ class RecordedBuilds:
         self._outbox = outbox
         self._count = 0
 
-    def start(self) -> None:
+    def begin(self) -> None:
+        """Do nothing."""
+
+    def wait(self) -> None:
         """Do nothing."""
 
     def build(self, pushed: Pushed) -> None:

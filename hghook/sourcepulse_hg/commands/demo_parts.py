@@ -17,7 +17,7 @@ from pathlib import Path
 from sourcepulse.errors import ConfigError
 from sourcepulse.relay.health.liveness import lock_path
 
-HG_LIMIT_SECONDS = 60
+HG_LIMIT_SECONDS = 180
 
 
 def environ(user: str = "alice") -> dict[str, str]:

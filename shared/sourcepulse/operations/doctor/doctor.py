@@ -16,7 +16,7 @@ from typing import Any
 from sourcepulse.config import Config, load
 from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, ConfigError, NothingThereError, SourcePulseError
 from sourcepulse.events.event import format_time
-from sourcepulse.operations.doctor.checks import broker, clock, dangers, outbox, relay, settings
+from sourcepulse.operations.doctor.checks import broker, clock, dangers, outbox, relay, settings, web
 from sourcepulse.operations.doctor.finding import Finding, Job, State, unchecked
 from sourcepulse.operations.doctor.runner import run_jobs
 from sourcepulse.operations.doctor.situation import Situation, read_state
@@ -66,7 +66,17 @@ def examine(situation: Situation, *, more: Sequence[Checks] = ()) -> Report:
     """Run all checks and return what they found; `more` are checks that were requested, such as the probe."""
     begun = time.monotonic()
     situation, early = _with_sources(situation)
-    checks = (settings.jobs, outbox.jobs, broker.jobs, relay.jobs, clock.jobs, dangers.jobs, *_of_sources(early), *more)
+    checks = (
+        settings.jobs,
+        outbox.jobs,
+        broker.jobs,
+        relay.jobs,
+        clock.jobs,
+        dangers.jobs,
+        web.jobs,
+        *_of_sources(early),
+        *more,
+    )
     jobs = _jobs(checks, situation, early)
     found = early + run_jobs(jobs, limit_s=max(1.0, LIMIT_SECONDS - (time.monotonic() - begun)))
     found.sort(key=lambda finding: (_ORDER.index(finding.state), finding.id))

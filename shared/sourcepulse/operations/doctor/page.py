@@ -16,7 +16,7 @@ GROUPS = {
     "1": "Settings and outbox",
     "2": "The way to the broker",
     "3": "What the broker allows",
-    "4": "The relay",
+    "4": "The relay, and the web gateway",
     "5": "Mercurial",
     "6": "Buildbot",
     "7": "Bugzilla",

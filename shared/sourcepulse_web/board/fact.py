@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from typing import Any, NamedTuple, Protocol
 
-#: The types that the board knows begin so; others are not even decoded.
-FAMILIES = ("hg.push.", "hg.tree.", "hg.repo.", "build.", "test.", "bugzilla.bug.", "bugzilla.comment.")
+from sourcepulse_web.board.shape import INTEGER_LIMIT, fits, is_time, misfit
 
 Data = dict[str, Any]
 
@@ -24,6 +24,8 @@ class LogRow(Protocol):
     def position(self) -> int: ...
     @property
     def type(self) -> str: ...
+    @property
+    def source(self) -> str: ...
     @property
     def body(self) -> bytes: ...
     @property
@@ -47,14 +49,24 @@ class Fact(NamedTuple):
         return f"{self.source} {self.id}"
 
 
-def read_fact(row: LogRow) -> Fact | None:
-    """Return the event of a row, or None if the board does not know its type or cannot read it."""
-    if row.withdrawn or not row.type.startswith(FAMILIES):
+def read_fact(row: LogRow, types: Container[str]) -> Fact | None:
+    """Return the event of a row, None if it is withdrawn or of no type that is asked for: that is not even decoded.
+
+    UnreadableError if it is not as the contract has it.
+    """
+    if row.withdrawn or row.type not in types:
         return None
     try:
-        return fact_of(json.loads(row.body), row.position)
-    except (ValueError, TypeError, KeyError, RecursionError):
+        fact = fact_of(json.loads(row.body), row.position)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise UnreadableError(f"{row.type} of {row.source}: {type(error).__name__}: {error}") from error
+    if fact.type not in types:
         return None
+    if not is_time(fact.time) or not 0 <= fact.sequence < INTEGER_LIMIT:
+        raise UnreadableError(f"{fact.type} of {fact.source}: its time or sequence is not one")
+    if not fits(fact.type, fact.data):
+        raise UnreadableError(f"{fact.type} of {fact.source}: {misfit(fact.type, fact.data)}")
+    return fact
 
 
 def fact_of(event: Any, position: int) -> Fact:

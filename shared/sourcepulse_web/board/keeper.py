@@ -15,9 +15,9 @@ from typing import NamedTuple
 from sourcepulse.brokers.file.reader import LogReader, Row, Withdrawal
 from sourcepulse.brokers.file.tables import LOCK_WAIT_SECONDS, LogBusyError, LogFile
 from sourcepulse.brokers.file.upkeep import scrub
-from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError
-from sourcepulse_web.board.fact import UnreadableError, read_fact
-from sourcepulse_web.board.reduce import reduce
+from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError, SourcePulseError
+from sourcepulse_web.board.fact import read_fact
+from sourcepulse_web.board.reduce import REDUCERS, reduce
 from sourcepulse_web.board.reduce.withdraw import withdrawn
 from sourcepulse_web.board.store import Put, Store, storable
 from sourcepulse_web.board.tables import REDUCER_VERSION, TABLES, scripts
@@ -31,6 +31,8 @@ SLICE_LOCK_WAIT_SECONDS = 0.05
 GONE_MAX = 200
 #: These outlive the log: the last state of each tree, and the builders' places.
 LASTING = ("trees", "places")
+#: Failures of the file, but for ProgrammingError, which is of a value that cannot be searched for.
+_TROUBLE = (SourcePulseError, sqlite3.DatabaseError)
 
 logger = logging.getLogger(__name__)
 
@@ -220,13 +222,14 @@ class Keeper:
         return bool(rows)
 
     def _reduce(self, store: Store, row: Row) -> None:
-        fact = read_fact(row)
-        if fact is None:
-            return
         try:
-            store.write(storable(reduce(store, fact)))
-        except (UnreadableError, sqlite3.InterfaceError, sqlite3.ProgrammingError) as error:
-            # The last two are of values that cannot be searched for.
+            fact = read_fact(row, REDUCERS)
+            if fact is not None:
+                store.write(storable(reduce(store, fact)))
+        except Exception as error:
+            # An odd event must not stop the board for good; with the file's own trouble the batch is undone.
+            if isinstance(error, _TROUBLE) and not isinstance(error, sqlite3.ProgrammingError):
+                raise
             self.unreadable += 1
             logger.warning("the board passes over the event at position %d: %.300s", row.position, error)
 

@@ -10,12 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sourcepulse_web.board.fact import UnreadableError
+from sourcepulse_web.board.shape import INTEGER_LIMIT
 from sourcepulse_web.board.tables import TABLES
 
 Row = dict[str, Any]
-
-#: Of SQLite's integers.
-INTEGER_LIMIT = 2**63
 
 
 class Put(NamedTuple):

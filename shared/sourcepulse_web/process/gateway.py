@@ -35,6 +35,7 @@ from sourcepulse_web.process.live_settings import LOOK_SECONDS, LiveSettings
 from sourcepulse_web.process.reading import Reading
 from sourcepulse_web.server.site import GatewaySite
 from sourcepulse_web.services import Services
+from sourcepulse_web.stream.faults import Faults
 from sourcepulse_web.stream.hub import Hub
 
 #: How long the end of all streams, and of the bridge, may take.
@@ -144,14 +145,16 @@ class Gateway:
         board = Board(self._path, lambda: self.settings().trees, time.time, exchange=exchange, slice_s=SLICE_SECONDS)
         watch = Watch(time.time, log)
         watch.start()
+        faults = Faults()
         hub = Hub(
             log,
             clock=time.time,
             reactor=self._reactor,
             before=[board.apply, watch.apply],
-            views={"rows": RowView(board.seen, lambda: self.settings().trees, watch)},
+            views={"rows": RowView(board.seen, lambda: self.settings().trees, watch, faults)},
             channels={"board": board},
             away=self._away,
+            faults=faults,
             alive=lambda: {
                 "late_s": round(self.services.condition().late_s, 1),
                 "last_s": watch.last_s(),

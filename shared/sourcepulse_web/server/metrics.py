@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ENDS = ("broker-away", "log-replaced", "log-unreadable", "overload", "shutdown", "slow", "stalled", "withdrawn")
 RESETS = (AHEAD, MALFORMED, OLDER, UNKNOWN_LOG)
 ERRORS = ("connections", "fault", "host", "malformed", "method", "size", "slow")
+#: What an odd event may make fail.
+FAULTS = ("banners", "before", "board", "rows", "seen", "sentence")
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -74,7 +76,11 @@ def groups(services: Services, connections: int, errors: Mapping[str, int]) -> I
     yield _gauge("read_lag_seconds", "How late the gateway reads what was appended to its log.", condition.late_s)
     yield from _of_log(services)
     help_ = "Events that the board passed over, because they are not as the contract has them."
-    yield Group("board_unreadable_events_total", "counter", help_, [({}, services.board.unreadable)])
+    yield Group(
+        "board_unreadable_events_total", "counter", help_, [({}, services.board.unreadable if services.board else 0)]
+    )
+    help_ = "What an odd event made fail: it was left out there, or shown without a sentence."
+    yield _counter("faults_total", help_, "part", FAULTS, services.hub.faults.counts)
     if services.bridge is not None:
         yield from _of_bridge(services.bridge.now)
 
@@ -97,7 +103,7 @@ def _of_log(services: Services) -> Iterator[Group]:
         bounds = services.log.bounds()
         oldest = services.log.read(bounds.oldest - 1, limit=1)
         withdrawn = services.log.withdrawn()
-        board = services.board.position
+        board = services.board.position if services.board else services.hub.position
     except SourcePulseError:
         # Named by /ready; without samples nothing is claimed.
         return

@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -19,6 +20,7 @@ from sourcepulse_web.stream.clients.catch_up import CatchUp
 from sourcepulse_web.stream.clients.client import Client, Subscription
 from sourcepulse_web.stream.clients.group import ChannelCache, Group, Writer, read_withdrawals
 from sourcepulse_web.stream.clients.members import Members
+from sourcepulse_web.stream.faults import Faults
 from sourcepulse_web.stream.frames import Framing, as_json
 from sourcepulse_web.stream.kept import PAGE_BYTES, PAGE_ROWS, Kept
 from sourcepulse_web.stream.ports import Before, Channel, Log, View, Withdrawal
@@ -61,15 +63,16 @@ class Hub:
         channels: Mapping[str, Channel] | None = None,
         away: Callable[[], str | None] = lambda: None,
         alive: Callable[[], Mapping[str, Any]] = dict,
+        faults: Faults | None = None,
     ) -> None:
         """`away` returns why nothing new arrives in the log, None while events come.
 
         `alive` returns what pages hear of the gateway and the relays, at first and every 15 seconds.
         """
-        self.log = log
-        self.clock = clock
-        self.views = dict(views or {})
-        self.channels = dict(channels or {})
+        self.log, self.clock = log, clock
+        self.faults = faults or Faults()
+        self.views = self.faults.views(views or {})
+        self.channels = self.faults.channels(channels or {})
         self.away = away
         self._alive = alive
         #: Everything up to it was read, and passed to `before`.
@@ -78,8 +81,7 @@ class Hub:
         self.problem = ""
         #: What happened since the start, by word: reasons of `bye`, of resets, and of cut connections.
         self.counts: Counter[str] = Counter()
-        self._reactor = reactor
-        self._before = list(before)
+        self._reactor, self._before = reactor, list(before)
         self.kept = Kept(log)
         self.writer = Writer(self.views, self.channels)
         self._catch_up = CatchUp(log, self.kept, self.writer, reactor, self._level, self.look, self._try, self._goal)
@@ -255,7 +257,7 @@ class Hub:
         reach = rows[-1].position if rows else end
         withdrawn = self._withdrawn(self.position, reach)
         for step in self._before if rows else ():
-            step(rows)
+            self.faults.guard("before", partial(step, rows), None)
         self._more = bool(rows)
         self.position = reach
         if withdrawn or any(may_withdraw(row.type) for row in rows):

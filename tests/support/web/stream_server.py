@@ -4,7 +4,7 @@
 
 `python -m support.web.stream_server LOG PORT [CLIENTS_MAX]`; it prints its port when it listens, and ends when
 its input does.
-A row is viewed as its position, and the channel `board` counts the events of a routing key.
+A row is viewed as its position, and the channel `board` counts the events of a routing key; for the key ODD both fail.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ AWAY_NAME = "away"
 #: While this file is beside the log, the channel has not read all of it.
 LEFT_NAME = "left"
 
+#: For events of this key the view and the channel have a fault.
+ODD = "hg.push.odd"
+
 
 class Counter:
     """A channel: how many events of a key there are in a stretch of the log."""
@@ -52,11 +55,15 @@ class Counter:
 
     def frames(self, name: str, after: int, until: int) -> list[bytes]:
         rows = [row for row in self._log.read(after, limit=10_000) if row.position <= until and row.routing_key == name]
+        if rows and name == ODD:
+            raise OverflowError("an odd event")
         return [as_json({"key": name, "count": len(rows), "after": after, "until": until})] if rows else []
 
 
 def look(row: Row) -> bytes | None:
     """View a row."""
+    if row.routing_key == ODD:
+        raise OverflowError("an odd event")
     return None if row.routing_key.endswith("unseen") else as_json({"position": row.position, "key": row.routing_key})
 
 

@@ -30,7 +30,7 @@ def seen_of(store: Store, event: Mapping[str, Any], aliases: Aliases, canvas: Ca
             return _of_build(store, fact, aliases, canvas)
         if family == "bugzilla":
             return _of_bug(fact, canvas, aliases)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         pass
     return NOTHING_SEEN
 

@@ -50,7 +50,7 @@ def banner_of_event(type_: str, event: Mapping[str, Any], links: Links) -> Banne
         if not type_.startswith("hg.tree.") or type_.startswith("hg.tree.refused."):
             return None
         return banner(data["repo"], data["state"], data["reason"], event["time"], data["until"], links)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

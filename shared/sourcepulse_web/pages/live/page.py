@@ -39,8 +39,8 @@ class Live(Resource):
     def __init__(self, services: Services) -> None:
         super().__init__()
         self._services = services
-        board = services.board
-        self._view = RowView(board.seen if board else None, lambda: services.settings().trees, services.watch)
+        seen = services.board.seen if services.board else None
+        self._view = RowView(seen, lambda: services.settings().trees, services.watch, services.hub.faults)
 
     def render_GET(self, request: Request) -> bytes | int:
         try:
@@ -106,7 +106,8 @@ class _Answer:
         services = self._services
         newest = looked.rows[-1].at if looked.rows else None
         # A tree may have opened again in what the board has not read yet.
-        trees = services.board.trees() if services.board and not services.board.behind() else []
+        reads_all = services.board and not services.board.behind()
+        trees = services.hub.faults.guard("banners", services.board.trees, []) if reads_all else []
         banners, more = banners_of(trees, links_of(services.settings().trees, None))
         banners += services.watch.banners() if services.watch else []
         return render(

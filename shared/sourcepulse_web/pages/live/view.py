@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NotRequired
 
+from sourcepulse.events.event import format_time
 from sourcepulse_web.board.documents import NOTHING_SEEN, Seen
 from sourcepulse_web.pages.live.banners import BannerDoc, banner_of_event
 from sourcepulse_web.pages.live.opened import opened
@@ -15,6 +17,7 @@ from sourcepulse_web.pages.live.sentences import RowDoc, row_of
 from sourcepulse_web.pages.live.sentences.parts import Links
 from sourcepulse_web.pages.live.watch import GapDoc, Watch
 from sourcepulse_web.settings import TreeSettings
+from sourcepulse_web.stream.faults import Faults
 from sourcepulse_web.stream.ports import Row
 
 
@@ -34,10 +37,12 @@ class RowView:
         seen: Callable[[Mapping[str, Any]], Seen] | None,
         trees: Callable[[], Mapping[str, TreeSettings]],
         watch: Watch | None,
+        faults: Faults | None = None,
     ) -> None:
         self._watch = watch
         self._seen = seen
         self._trees = trees
+        self._faults = faults or Faults()
 
     def __call__(self, row: Row) -> bytes:
         """Return a row as one line of JSON."""
@@ -45,8 +50,15 @@ class RowView:
 
     def document(self, row: Row, *, ask: bool = True) -> LiveRowDoc:
         """Return a row; of bytes that are not an event, what the log's columns say. `ask` the board what it knows."""
+        found = self._faults.guard("sentence", lambda: self._document(row, ask=ask), None)
+        return found or _of_columns(row)
+
+    def _document(self, row: Row, *, ask: bool) -> LiveRowDoc:
         event = opened(row)
-        seen = NOTHING_SEEN if self._seen is None or row.withdrawn or not ask else self._seen(event)
+        seen = NOTHING_SEEN
+        if self._seen is not None and ask and not row.withdrawn:
+            look = partial(self._seen, event)
+            seen = self._faults.guard("seen", look, NOTHING_SEEN)
         links = links_of(self._trees(), seen["repo"])
         document: LiveRowDoc = {**row_of(event, row.routing_key, seen, links)}  # type: ignore[typeddict-item]
         if row.withdrawn:
@@ -60,6 +72,12 @@ class RowView:
             if banner is not None:
                 document["banner"] = banner
         return document
+
+
+def _of_columns(row: Row) -> LiveRowDoc:
+    """Return a row of which only the columns of the log are shown, without a sentence."""
+    event = {"type": row.type, "source": row.source, "subject": row.subject, "id": row.id, "time": format_time(row.at)}
+    return {**row_of(event, row.routing_key, NOTHING_SEEN, Links())}  # type: ignore[typeddict-item]
 
 
 def links_of(trees: Mapping[str, TreeSettings], repo: str | None) -> Links:

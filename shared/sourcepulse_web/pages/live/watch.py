@@ -116,7 +116,7 @@ class Watch:
                 self._count(row, event)
                 if row.type.startswith("system.") and not row.withdrawn:
                     self._note(row, event)
-            except (AttributeError, KeyError, TypeError, ValueError):
+            except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
                 # Data that is not as its schema says reports nothing.
                 continue
 

@@ -62,7 +62,7 @@ def test_a_story_is_drawn_like_the_picture(browser: Browser, site: DocumentSite,
     assert page.locator(".same li").all_inner_texts()[-1].split() == ["1f0c5a2be9d0", "this", "change"]
     side = page.locator("aside").inner_text()
     texts = (
-        NODE, "22 Nov 2026, 11:59 +01:00 by the author's clock", "RESOLVED FIXED", "nobody yet",
+        NODE, "22 Nov 2026, 11:59 +01:00 by the author's clock", "RESOLVED FIXED", "not assigned yet",
         "inbound was open at 10:59, is closed now, opens again at 12:30", "38 of 40 passed", "2 files",
     )  # fmt: skip
     assert [text for text in texts if text not in side] == []

@@ -119,12 +119,14 @@ class FailureDoc(TypedDict):
     line; of a build without a failed test `linux64-debug-memory #57`), `where` in words (`on linux64 debug: ui-2`),
     `note` what stands at the right edge (`6 of the last 20 pushes`), `link` the page of the first such build, `since`
     the oldest push of the unbroken row of pushes on which it failed. `is_test` is false for a build without a test.
+    `tier`: the lowest tier of its builders; above 1 it is listed after the others and makes nothing "not good".
     """
 
     verdict: Verdict
     said: str
     test: str
     is_test: bool
+    tier: int
     line: int | None
     where: str
     places: list[str]
@@ -148,8 +150,9 @@ class PushDoc(TypedDict):
     """One push of a tree. `changed` is the position of the last event that changed this document.
 
     `descs`: at most three, newest first. `more`: `and 2 more changes`, or null. A withdrawn push has no text at all.
-    `is_new`: something failed that is new here. `sought`: further text that a filter finds (authors, files, nodes), in
-    lower case and cut to 1,000 characters; what is drawn is not repeated in it.
+    `is_new`: something of tier 1 failed that is new here. `more_failures`: those that are not listed. `sought`: further
+    text that a filter finds (authors, files, nodes), in lower case and cut to 1,000 characters; what is drawn is
+    not repeated in it.
     """
 
     id: int
@@ -186,10 +189,11 @@ class NewestDoc(TypedDict):
 
 
 class TreeDoc(TypedDict):
-    """A tree. `since`, `by`, `reason`, `until` belong to its state; `overdue`: `until` is past, and nobody opened it.
+    """A tree. `since`, `by`, `reason`, `until` belong to its state; `overdue`: `until` is past, and it was not opened.
 
     `refused`: at least so many pushes were refused since. `failing`: what failed in the newest ended build of each
-    builder that has a result, new ones first. `last_build_at` is when one of those ended, null if there is none.
+    builder of tier 1 that has a result, new ones first; `more_failing`: those that are not listed. `last_build_at`
+    is when one of those ended, null if there is none.
     """
 
     name: str
@@ -203,6 +207,7 @@ class TreeDoc(TypedDict):
     overdue: bool
     refused: int
     failing: list[FailureDoc]
+    more_failing: int
     running: int
     waiting: int
     last_build_at: str | None

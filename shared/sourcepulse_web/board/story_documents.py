@@ -66,10 +66,11 @@ class AlsoDoc(TypedDict):
 class StoryDoc(TypedDict):
     """What became of one changeset on one tree, for /changes/<node>.
 
-    `node` is the changeset asked for, `push` the push that brought it, without its lines cut: `push["lines"]` are the
-    builds, `failures` all that failed. `title` is the first line of `text`. The members up to `extra_files` are null or
-    empty if the push's event lists no details of this changeset (`listed` is false). `date` is the author's own claim,
-    with its offset (`2026-11-22T11:59:00+01:00`). `said` explains `verdict`, `ended` says how far the builds are.
+    `node` is the changeset asked for, `push` the push that brought it: its `lines` are the builds. `failures`: what
+    failed, with up to 200 tests of each build; `more_failures` counts the others. `title` is the first line of
+    `text`. The members up to `extra_files` are null or empty if the push's event lists no details of this changeset
+    (`listed` is false). `date` is the author's own claim, with its offset (`2026-11-22T11:59:00+01:00`). `said`
+    explains `verdict`, `ended` says how far the builds are.
     """
 
     node: str
@@ -95,6 +96,7 @@ class StoryDoc(TypedDict):
     before_passed: int
     before_of: int
     failures: list[FailureDoc]
+    more_failures: int
     happened: list[HappenedDoc]
     same_push: list[ParentDoc]
     same_push_more: int

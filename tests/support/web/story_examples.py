@@ -58,6 +58,7 @@ def story(**more: Any) -> StoryDoc:
         before_passed=39,
         before_of=40,
         failures=[PARSE, PASTE, BROKE],
+        more_failures=0,
         happened=[
             happened("10:59:21", 0, "push", part("strong", "alice"), plain(" pushed 3 changes to "),
                      part("tree", "inbound", REPO), plain(" over ssh; this is the last of them")),

@@ -37,7 +37,7 @@ def test_a_push_shows_three_descriptions_newest_first_and_how_many_more_there_ar
 def test_a_cut_list_says_how_many_changes_are_listed(site: Site, log: BoardLog) -> None:
     log.add(site.push(node(1), node(2), count=112))
     [push] = log.pushes()
-    assert push["more"] == "and 111 more changes; 1 are listed"
+    assert push["more"] == "and 111 more changes; 1 is listed"
     assert push["node"] == node(2)
 
 

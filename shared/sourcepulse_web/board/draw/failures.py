@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from sourcepulse_web.board.documents import FailureDoc, PushRef, Verdict, WordState
 from sourcepulse_web.board.draw.bugs import Bugs
-from sourcepulse_web.board.draw.places import Place, Places
+from sourcepulse_web.board.draw.places import TIER, Place, Places
 from sourcepulse_web.board.draw.push_facts import PushFacts
 from sourcepulse_web.board.draw.verdicts import History, Judged
 from sourcepulse_web.board.store import Row
 
-#: More failed tests of one build are not looked at: something else is wrong then.
+#: More failed tests of one build are counted, not compared: something else is wrong then.
 TESTS_MAX = 200
 _ORDER: dict[str, int] = {"new": 0, "alone": 1, "known": 2, "broke": 3}
 
@@ -37,19 +37,22 @@ class Failures:
         self._places = places
         self._bugs = bugs
 
-    def of_push(self, index: int) -> list[FailureDoc]:
+    def of_push(self, index: int) -> tuple[list[FailureDoc], int]:
         push = self._history.pushes[index]
         return self.of_builds((index, rows[0]) for rows in push.builds.values())
 
-    def of_builds(self, builds: Iterable[tuple[int, Row]]) -> list[FailureDoc]:
-        """Return the failures of builds, each with the index of its push; new ones first."""
+    def of_builds(self, builds: Iterable[tuple[int, Row]]) -> tuple[list[FailureDoc], int]:
+        """Return the failures of builds, each with the index of its push, new ones first; and how many more."""
         found: dict[str, _Failed] = {}
+        others: set[str] = set()
         for index, build in builds:
             place = self._places.by_name.get(build["place"])
             if place is None:
                 continue
             tests = self._history.pushes[index].tests.get(build["key"], [])
-            for test in tests[:TESTS_MAX]:
+            looked_at = self._looked_at(index, tests)
+            others.update(test["testid"] for test in tests if looked_at is not tests)
+            for test in looked_at:
                 failed = found.setdefault(test["testid"], _Failed(index, test))
                 failed.index = min(index, failed.index)
                 failed.builds.append((place, build))
@@ -57,7 +60,8 @@ class Failures:
             if not tests and build["outcome"] in ("failure", "exception"):
                 found[f"\n{build['key']}"] = _Failed(index, None, [(place, build)])
         drawn = [self._document(failed) for failed in found.values()]
-        return sorted(drawn, key=lambda each: (_ORDER[each["verdict"]], each["test"], each["line"] or 0))
+        drawn.sort(key=lambda each: (each["tier"] > TIER, _ORDER[each["verdict"]], each["test"], each["line"] or 0))
+        return drawn, len(others - found.keys())
 
     def state_of(self, index: int, build: Row) -> WordState:
         """Return the word of a build whose outcome is failure."""
@@ -66,9 +70,16 @@ class Failures:
             return _word(self._history.build(index, [build["place"]]).verdict)
         verdicts = {
             self._history.test(index, test["testid"], [(build["place"], test["run"])]).verdict
-            for test in tests[:TESTS_MAX]
+            for test in self._looked_at(index, tests)
         }
         return _word(min(verdicts, key=lambda verdict: _ORDER[verdict]))
+
+    def _looked_at(self, index: int, tests: list[Row]) -> list[Row]:
+        """Return the tests of a build that are compared: of too many those first that did not fail before."""
+        if len(tests) <= TESTS_MAX:
+            return tests
+        before = self._history.failed_before(index)
+        return sorted(tests, key=lambda test: test["testid"] in before)[:TESTS_MAX]
 
     def _document(self, failed: _Failed) -> FailureDoc:
         push = self._history.pushes[failed.index]
@@ -80,8 +91,9 @@ class Failures:
             said=judged.said,
             test=test["test"] if test else f"{build['place']} #{build['number']}",
             is_test=test is not None,
+            tier=min(place.tier for place, _ in failed.builds),
             line=test["line"] if test else None,
-            where=where(place for place, _ in failed.builds) if test else "no test result",
+            where=_where_of(failed),
             places=[place.name for place, _ in failed.builds],
             message=test["message"] if test else build["state_string"],
             bug=self._bugs.guess(test["file"]) if test else None,
@@ -106,6 +118,12 @@ def asked_again(push: PushFacts, build: Row) -> str:
         if request["key"] != build["request"] and request["submitted_at"] > build["started_at"]:
             return f"asked for again at {request['submitted_at'][11:16]}"
     return ""
+
+
+def _where_of(failed: _Failed) -> str:
+    places = [place for place, _ in failed.builds]
+    tier = min(place.tier for place in places)
+    return (where(places) if failed.test else "no test result") + (f", tier {tier}" if tier > TIER else "")
 
 
 def where(places: Iterable[Place]) -> str:

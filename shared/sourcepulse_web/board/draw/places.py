@@ -23,13 +23,14 @@ _SEPARATORS = "-_ ./:"
 
 
 class Place(NamedTuple):
-    """A builder of a tree."""
+    """A builder of a tree. `stays`: it has its place on every push, because it is configured or was seen lately."""
 
     name: str
     platform: str
     buildtype: str
     label: str
     tier: int
+    stays: bool
 
 
 class Line(NamedTuple):
@@ -52,14 +53,18 @@ class Places:
             PlaceLineDoc(
                 platform=line.platform,
                 buildtype=line.buildtype,
-                places=[PlaceDoc(place=each.name, label=each.label, tier=each.tier) for each in line.places],
+                places=[PlaceDoc(place=each.name, label=each.label, tier=each.tier) for each in places],
             )
             for line in self.lines
+            if (places := [each for each in line.places if each.stays])
         ]
 
 
 def places_of(repo: str, aliases: Aliases, rows: Iterable[Row], facts: Iterable[PushFacts], now: float) -> Places:
-    """Return the places of a tree: configured builders, those seen in the last 7 days, and those of these pushes."""
+    """Return the places of a tree: configured builders and those seen in the last 7 days, on every push.
+
+    A builder that was seen earlier has a place, the last of its line, on those of these pushes that have a build of it.
+    """
     configured = aliases.configured.get(repo)
     order = {builder.name: number for number, builder in enumerate(configured.builders)} if configured else {}
     oldest = datetime.fromtimestamp(now - SEEN_SECONDS, UTC).isoformat()
@@ -70,17 +75,20 @@ def places_of(repo: str, aliases: Aliases, rows: Iterable[Row], facts: Iterable[
         if aliases.repo_of(row["repositories"], row["tree"]) == repo:
             _see(found, row, row["seen"])
     listed = set(found)
+    stay = set(found)
     for each in facts:
         for kept, at in ((each.builds, "started_at"), (each.requests, "submitted_at")):
             for name in kept.keys() - listed:
                 _see(found, kept[name][0], kept[name][0][at])
+                if kept[name][0][at] >= oldest:
+                    stay.add(name)
     lines: dict[tuple[str, str], list[Place]] = {}
     settings = {builder.name: builder for builder in configured.builders} if configured else {}
     for name, (_, platform, buildtype) in found.items():
         own = settings.get(name)
         label = (own.label if own else None) or label_of(name, platform, buildtype)
         lines.setdefault((platform, buildtype), []).append(
-            Place(name, platform, buildtype, label, own.tier if own else TIER)
+            Place(name, platform, buildtype, label, own.tier if own else TIER, name in stay)
         )
     return Places(
         [
@@ -101,7 +109,7 @@ def _see(found: dict[str, tuple[str, str, str]], row: Row, at: str) -> None:
 
 def _order(place: Place, configured: dict[str, int]) -> tuple[object, ...]:
     natural = [(int(part), "") if part.isdigit() else (0, part) for part in re.findall(r"\d+|\D+", place.label)]
-    return configured.get(place.name, len(configured)), place.label != "build", natural, place.name
+    return not place.stays, configured.get(place.name, len(configured)), place.label != "build", natural, place.name
 
 
 def label_of(name: str, platform: str, buildtype: str) -> str:

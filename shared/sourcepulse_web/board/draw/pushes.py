@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sourcepulse_web.board.documents import BackedOutDoc, DescDoc, FailureDoc, LineDoc, PushDoc
 from sourcepulse_web.board.draw.bugs import Bugs
 from sourcepulse_web.board.draw.failures import Failures
-from sourcepulse_web.board.draw.places import Places
+from sourcepulse_web.board.draw.places import TIER, Places
 from sourcepulse_web.board.draw.push_facts import PushFacts
 from sourcepulse_web.board.draw.verdicts import History
 from sourcepulse_web.board.draw.words import lines_of, summary_of
@@ -40,7 +40,7 @@ class PushDrawer:
     def _document(self, push: PushFacts, index: int) -> PushDoc:
         row = push.push
         lines: list[LineDoc] = [] if row["withdrawn"] else lines_of(push, index, self._places, self.failures)
-        failures = [] if row["withdrawn"] else self.failures.of_push(index)
+        failures, left_out = ([], 0) if row["withdrawn"] else self.failures.of_push(index)
         summary, passed, of = summary_of(lines)
         backed_out = self._backed_out.get(row["position"])
         if backed_out:
@@ -65,7 +65,7 @@ class PushDrawer:
             of=of,
             lines=lines,
             failures=failures[:FAILURES_MAX],
-            more_failures=max(0, len(failures) - FAILURES_MAX),
+            more_failures=max(0, len(failures) - FAILURES_MAX) + left_out,
             is_new=_is_new(lines, failures),
             sought=row["sought"],
         )
@@ -85,13 +85,15 @@ def more_of(row: Row) -> str | None:
     hidden = row["count"] - len(row["descs"])
     if hidden <= 0:
         return None
-    more = f"and {hidden} more change{'s' if hidden > 1 else ''}" if row["descs"] else f"{hidden} changes"
-    return f"{more}; {row['listed']} are listed" if 0 < row["listed"] < row["count"] else more
+    changes = "change" if hidden == 1 else "changes"
+    more = f"and {hidden} more {changes}" if row["descs"] else f"{hidden} {changes}"
+    listed = f"{row['listed']} {'is' if row['listed'] == 1 else 'are'} listed"
+    return f"{more}; {listed}" if 0 < row["listed"] < row["count"] else more
 
 
 def _is_new(lines: list[LineDoc], failures: list[FailureDoc]) -> bool:
-    return any(word["state"] == "new" for line in lines for word in line["words"]) or any(
-        each["verdict"] == "new" for each in failures
+    return any(word["state"] == "new" and word["tier"] == TIER for line in lines for word in line["words"]) or any(
+        each["verdict"] == "new" and each["tier"] == TIER for each in failures
     )
 
 

@@ -13,6 +13,7 @@ from sourcepulse_web.board.documents import FailureDoc, PushDoc, PushRef, WordDo
 from sourcepulse_web.board.draw.canvas import Canvas
 from sourcepulse_web.board.draw.failures import reference
 from sourcepulse_web.board.draw.happened import Happened, all_ended
+from sourcepulse_web.board.draw.places import TIER
 from sourcepulse_web.board.draw.trees import state_at
 from sourcepulse_web.board.draw.words import OPEN, RAN, asked_for
 from sourcepulse_web.board.reduce.marks import end_rank
@@ -51,12 +52,9 @@ class _Story:
     def document(self) -> StoryDoc:
         node, canvas = self._node, self._canvas
         push, *before = self._drawer.documents(range(min(2, len(self._history.pushes))))
-        failures = self._drawer.failures.of_push(0)
-        for failure in failures:
-            if failure["said"] == "new here" and before and not before[0]["stripped_at"]:
-                failure["note"] = "passed on the push before"
+        failures, more_failures = self._failures(before)
         words = asked_for(push["lines"])
-        verdict, said = _verdict(failures, words)
+        verdict, said = _verdict(failures, words, more_failures)
         bugs = bugs_in(self._desc)
         naming = self._naming()
         naming_bugs = sorted({row["bug"] for row in naming} - set(bugs))
@@ -86,6 +84,7 @@ class _Story:
             before_passed=before[0]["passed"] if before else 0,
             before_of=before[0]["of"] if before else 0,
             failures=failures,
+            more_failures=more_failures,
             happened=self._happened(push, [*bugs, *naming_bugs], naming),
             same_push=[self._sibling(row) for row in siblings[:SAME_PUSH_MAX]],
             same_push_more=max(0, self._push["count"] - min(len(siblings), SAME_PUSH_MAX)),
@@ -93,6 +92,13 @@ class _Story:
             bugs_naming=[self._bug(bug) for bug in naming_bugs],
             also_in=self._also_in(),
         )
+
+    def _failures(self, before: list[PushDoc]) -> tuple[list[FailureDoc], int]:
+        failures, more = self._drawer.failures.of_push(0)
+        for failure in failures:
+            if failure["said"] == "new here" and before and not before[0]["stripped_at"]:
+                failure["note"] = "passed on the push before"
+        return failures, more
 
     def _naming(self) -> list[Row]:
         """Return the comments whose text names this changeset."""
@@ -153,9 +159,14 @@ class _Story:
         return found
 
 
-def _verdict(failures: list[FailureDoc], words: list[WordDoc]) -> tuple[StoryVerdict, str]:
-    """Return the verdict and what explains it; "good" only if each builder that was asked for has a result."""
-    said = _sentences(failures)
+def _verdict(failures: list[FailureDoc], words: list[WordDoc], more: int) -> tuple[StoryVerdict, str]:
+    """Return the verdict of tier 1 and what explains it; "good" only if each builder asked for has a result."""
+    lower = sum(failure["tier"] > TIER for failure in failures)
+    failures = [failure for failure in failures if failure["tier"] == TIER]
+    if words and all(word["tier"] > TIER for word in words):
+        return "not yet known", "No build of tier 1 was asked for."
+    words = [word for word in words if word["tier"] == TIER]
+    said = _sentences(failures, more, lower)
     kinds = {failure["verdict"] for failure in failures}
     states = [word["state"] for word in words]
     if "new" in kinds or "new" in states:
@@ -168,10 +179,11 @@ def _verdict(failures: list[FailureDoc], words: list[WordDoc]) -> tuple[StoryVer
     if kinds & {"alone", "broke"} or "alone" in states or "exception" in states:
         return "not yet known", said or "A build failed of which nothing more is known."
     passed = states.count("passed")
-    if passed == len(states) and not said:
-        return "good", "All builds passed."
     passes = f"{passed} of {len(states)} builds passed." if len(states) > 1 else ""
-    explained = " ".join(filter(None, (passes, said, f"Not known: {without}." if without else "")))
+    if passed == len(states):
+        passes = "All builds passed."
+    unknown = f"Not known: {without}." if without else ""
+    explained = " ".join(filter(None, (passes, said, unknown)))
     if without or not all_ended(words):
         return "good so far", explained
     return "good", explained or "Its build passed with warnings."
@@ -184,7 +196,7 @@ def _without_result(states: list[WordState]) -> str:
     return ", ".join(f"{counted[name]} {name}" for name in names.values() if counted[name])
 
 
-def _sentences(failures: list[FailureDoc]) -> str:
+def _sentences(failures: list[FailureDoc], more: int, lower: int) -> str:
     found = []
     for verdict, one, many in (
         ("new", "1 test fails that passed before", "{} tests fail that passed before"),
@@ -204,6 +216,10 @@ def _sentences(failures: list[FailureDoc]) -> str:
         elif verdict == "broke" and all(failure["note"] for failure in of):
             text += " and was asked for again" if len(of) == 1 else " and were asked for again"
         found.append(f"{text}.")
+    if more:
+        found.append(f"{more} more failed test{'s were' if more > 1 else ' was'} not compared.")
+    if lower:
+        found.append(f"{lower} failure{'s do' if lower > 1 else ' does'} not count: tier 2 or higher.")
     return " ".join(found)
 
 

@@ -11,7 +11,7 @@ from sourcepulse_web.board.documents import FailureDoc, NewestDoc, TreeDoc, Tree
 from sourcepulse_web.board.draw.aliases import Aliases
 from sourcepulse_web.board.draw.bugs import Bugs
 from sourcepulse_web.board.draw.failures import Failures
-from sourcepulse_web.board.draw.places import Places
+from sourcepulse_web.board.draw.places import TIER, Places
 from sourcepulse_web.board.draw.push_facts import RESULTS
 from sourcepulse_web.board.draw.verdicts import History
 from sourcepulse_web.board.reduce.text import bugs_in
@@ -28,7 +28,7 @@ def tree_document(
     row = store.get("trees", repo)
     state: Row | None = row["state"] if row else None
     configured = aliases.configured.get(repo)
-    failing, running, waiting, last_build_at = _now(history, places, bugs)
+    (failing, more_failing), running, waiting, last_build_at = _now(history, places, bugs)
     reason = state["reason"] if state else None
     return TreeDoc(
         name=aliases.name_of(repo),
@@ -42,6 +42,7 @@ def tree_document(
         overdue=_is_overdue(state, now),
         refused=_refused(store, repo, state),
         failing=failing,
+        more_failing=more_failing,
         running=running,
         waiting=waiting,
         last_build_at=last_build_at,
@@ -87,7 +88,7 @@ def _refused(store: Store, repo: str, state: Row | None) -> int:
     return sum(row["kind"] == "refused" and is_later(row, state) for row in facts)
 
 
-def _now(history: History, places: Places, bugs: Bugs) -> tuple[list[FailureDoc], int, int, str | None]:
+def _now(history: History, places: Places, bugs: Bugs) -> tuple[tuple[list[FailureDoc], int], int, int, str | None]:
     """Return what failed in the newest builds that have a result, how many run and wait, and the last such end."""
     newest: dict[str, tuple[int, Row]] = {}
     running = waiting = 0
@@ -100,7 +101,9 @@ def _now(history: History, places: Places, bugs: Bugs) -> tuple[list[FailureDoc]
                 newest.setdefault(name, (index, ended))
                 ends.append(ended["complete_at"])
         waiting += sum(not requests[0]["ended"] for name, requests in push.requests.items() if name not in push.builds)
-    failing = Failures(history, places, bugs).of_builds(newest[name] for name in sorted(newest))
+    failing = Failures(history, places, bugs).of_builds(
+        newest[name] for name in sorted(newest) if name in places.by_name and places.by_name[name].tier == TIER
+    )
     return failing, running, waiting, max(ends, default=None)
 
 

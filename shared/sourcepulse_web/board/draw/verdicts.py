@@ -83,6 +83,10 @@ class History:
             lambda push: [key for place in places for key in push.ended.get(place, ())],
         )
 
+    def failed_before(self, index: int) -> set[str]:
+        """Return the tests that failed on the pushes that verdicts look at."""
+        return {testid for push in self.pushes[index + 1 : index + 1 + WINDOW_PUSHES] for testid in push.failed}
+
     def _judge(self, index: int, failing: Callable[[PushFacts], Keys], running: Callable[[PushFacts], Keys]) -> Judged:
         numbers = range(index + 1, min(index + 1 + WINDOW_PUSHES, len(self.pushes)))
         fails = [self._count(index, number, failing(self.pushes[number])) for number in numbers]

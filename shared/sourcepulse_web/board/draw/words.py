@@ -56,9 +56,10 @@ def lines_of(push: PushFacts, index: int, places: Places, failures: Failures) ->
         LineDoc(
             platform=line.platform,
             buildtype=line.buildtype,
-            words=[word_of(push, index, place, failures) for place in line.places],
+            words=[word_of(push, index, place, failures) for place in shown],
         )
         for line in places.lines
+        if (shown := [each for each in line.places if each.stays or each.name in push.builds.keys() | push.requests])
     ]
 
 

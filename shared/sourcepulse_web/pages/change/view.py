@@ -118,7 +118,7 @@ def bug_state(bug: StoryBugDoc) -> str:
 def bug_place(bug: StoryBugDoc) -> str:
     """Return `Core, DOM · alice`."""
     place = ", ".join(filter(None, (bug["product"], bug["component"])))
-    return " · ".join(filter(None, (place, bug["assigned_to"] or ("nobody yet" if place else ""))))
+    return " · ".join(filter(None, (place, bug["assigned_to"] or ("not assigned yet" if place else ""))))
 
 
 def shown_lines(text: str) -> str:

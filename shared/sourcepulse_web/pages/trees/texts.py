@@ -30,7 +30,6 @@ NODE_DIGITS = 12
 PROBLEMS = frozenset({"new", "known", "alone", "warnings", "exception", "retry", "cancelled"})
 VERDICTS = {"new": "new here", "known": "known", "alone": "failed", "broke": "broke"}
 TREE_STATES = {"closed": "closed", "approval required": "approval", "open": "open", "not known": "unknown"}
-TREE_SYMBOLS = {"closed": "■", "approval required": "◧", "open": "○", "not known": "?"}
 #: Codes that cannot be seen or turn the direction of a text, and halves of pairs, which cannot be encoded.
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
@@ -132,7 +131,8 @@ def line_class(line: LineDoc) -> str:
 def spoken(word: WordDoc) -> str:
     """Return `linux64-debug-unit: failed, new here, 7 min 35 s`."""
     took = "" if word["duration_s"] is None else f", {lasting(word['duration_s'])}"
-    return f"{shown(word['place'])}: {shown(word['said'])}{took}"
+    tier = f", tier {word['tier']}" if word["tier"] > 1 else ""
+    return f"{shown(word['place'])}: {shown(word['said'])}{tier}{took}"
 
 
 def detail(word: WordDoc) -> str:
@@ -244,8 +244,9 @@ def tree_note(tree: TreeDoc, now: str) -> str:
 def tree_builds(tree: TreeDoc) -> str:
     """Return what the list says of a tree of which nothing fails."""
     if tree["last_build_at"] is None and not tree["running"] + tree["waiting"]:
-        return "no builds yet"
-    return "nothing fails" + (f", {tree['running']} running" if tree["running"] else "")
+        return "no results yet"
+    known = "no results yet" if tree["last_build_at"] is None else "nothing fails"
+    return known + (f", {tree['running']} running" if tree["running"] else "")
 
 
 def new_failures(tree: TreeDoc) -> int:
@@ -257,7 +258,8 @@ def title(tree: TreeDoc) -> str:
     """Return the title of a tree's page, which says how the tree is."""
     count, name = new_failures(tree), shown(tree["name"])
     closed = "■ closed · " if tree["state"] == "closed" else ""
-    return f"✖ {count} new · {closed}{name}" if count else f"{closed}{name}"
+    more = "+" if tree["more_failing"] else ""
+    return f"✖ {count}{more} new · {closed}{name}" if count else f"{closed}{name}"
 
 
 def icon(tree: TreeDoc) -> str:

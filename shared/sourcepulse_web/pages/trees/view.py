@@ -149,9 +149,10 @@ def wall_values(document: BoardDoc, trees: Sequence[TreeDoc], wanted: Wanted, se
 def wall_words(push: PushDoc) -> tuple[list[tuple[str, WordDoc]], int]:
     """Return the words of a push on a wall, each with its line's name, and how many there is no room for."""
     words = [(texts.line_name(line), word) for line in push["lines"] for word in line["words"]]
-    kept = [each for each in words if each[1]["state"] == "new"] or [
-        each for each in words if each[1]["state"] in ("known", "alone", "exception")
+    kept = [each for each in words if each[1]["state"] == "new" and each[1]["tier"] == 1] or [
+        each for each in words if each[1]["state"] in ("new", "known", "alone", "exception")
     ]
+    kept.sort(key=lambda each: each[1]["tier"] > 1)
     return kept[:WALL_WORDS_MAX], max(0, len(kept) - WALL_WORDS_MAX)
 
 

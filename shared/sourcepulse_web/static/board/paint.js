@@ -30,7 +30,7 @@ function keep(old, fresh) {
     for (const was of line.querySelectorAll(".w")) {
       const is = words.find((each) => each.textContent === was.textContent);
       if (!is) continue;
-      if (is.classList.contains("new") && !was.classList.contains("new")) news.push(`${name} ${is.textContent}`);
+      if (is.classList.contains("new") && !/, tier \d/.test(is.ariaLabel) && !was.classList.contains("new")) news.push(`${name} ${is.textContent}`);
       if ((show && show !== "everything" && has(was) && !has(is)) || was.classList.contains("kept")) {
         is.classList.add("kept");
         now.classList.remove("calm", "old");

@@ -36,7 +36,7 @@ export function lineClass(line) {
   return "l" + (some(PROBLEMS) ? "" : " calm") + (some(["new"]) ? "" : " old");
 }
 export const spoken = (word) =>
-  `${shown(word.place)}: ${shown(word.said)}` + (word.duration_s === null ? "" : `, ${lasting(word.duration_s)}`);
+  `${shown(word.place)}: ${shown(word.said)}` + (word.tier > 1 ? `, tier ${word.tier}` : "") + (word.duration_s === null ? "" : `, ${lasting(word.duration_s)}`);
 export function detail(word) {
   const time = [word.duration_s === null ? "" : lasting(word.duration_s), word.worker ? `on ${shown(word.worker)}` : ""].filter(Boolean);
   const waited = word.waited_s === null ? "" : `waited ${lasting(word.waited_s)}`;
@@ -84,7 +84,7 @@ export function bannerNote(tree, now) {
 export const newFailures = (tree) => tree.failing.filter((failure) => failure.verdict === "new").length;
 export function title(tree) {
   const count = newFailures(tree);
-  return (count ? `✖ ${count} new · ` : "") + (tree.state === "closed" ? "■ closed · " : "") + shown(tree.name);
+  return (count ? `✖ ${count}${tree.more_failing ? "+" : ""} new · ` : "") + (tree.state === "closed" ? "■ closed · " : "") + shown(tree.name);
 }
 export function icon(tree) {
   const count = newFailures(tree), closed = tree.state === "closed";

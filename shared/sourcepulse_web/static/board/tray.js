@@ -20,9 +20,11 @@ function runs(word) {
   }
   return found;
 }
-function history(found) {
-  const failed = found.filter((state) => FAILED.includes(state)).length;
-  if (failed === 1 && FAILED.includes(found[0])) return `first failure in ${found.length} runs`;
+function history(shown, state) {
+  const found = shown.filter((each) => each !== "retry" && each !== "unknown");
+  const failed = found.filter((each) => FAILED.includes(each)).length;
+  if (!found.length || (found.length === 1 && state === "alone")) return failed ? "no earlier run" : "no run";
+  if (failed === 1 && found.length > 1 && FAILED.includes(found[0])) return `first failure in ${found.length} runs`;
   return failed ? `${failed} of ${found.length} failed` : `none of ${found.length} failed`;
 }
 
@@ -38,7 +40,7 @@ export function choose(word) {
   const href = word.getAttribute("href");
   tray.replaceChildren(
     el("p", null, el("b", null, el("bdi", null, place)), n && el("span", { class: "number" }, ` #${n}`), " ", el("span", { class: `s ${stateOf(word)}` }, said.replace(/, [\d dhmins]+$/, "")), el("br"), [i, document.querySelector("h1 bdi").textContent, o && `also ${o}`].filter(Boolean).join(" · ")),
-    el("p", { class: "runs" }, `Last ${RUNS} runs here, newest first`, el("br"), found.map((state) => el("span", { class: `s ${state}` })), " ", history(found)),
+    el("p", { class: "runs" }, `Last ${RUNS} runs here, newest first`, el("br"), found.map((state) => el("span", { class: `s ${state}` })), " ", history(found, stateOf(word))),
     el("p", { class: "links" }, href !== story && el("a", { href }, "Build page"), story && push.querySelector(".f") && el("a", { href: `${story}#fails` }, "Test list"), story && el("a", { href: story }, "Story of this change"), close,
       el("span", { class: "small keyhelp" }, key("←", "→"), " build ", key("j", "k"), " push ", key("n"), " next failure ", key("?"), " ", button)));
 }

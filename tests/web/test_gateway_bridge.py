@@ -305,3 +305,30 @@ def withheld(event: Event) -> Event:
         time=1_795_345_170.0,
         data={"type": event.type},
     )._replace(routing_key=event.routing_key)
+
+
+@pytest.mark.parametrize("over", ["url", "stomp_url"])
+def test_a_queue_that_was_deleted_is_counted_and_named_also_while_the_gateway_was_away(
+    rabbitmq: RabbitNode, make_gateway: MakeGateway, over: str
+) -> None:
+    exchange = unique("bus")
+    rabbitmq.declare_exchange(exchange)
+    gateway = bridged(make_gateway, getattr(rabbitmq, over)(), exchange)
+    gateway.start()
+    publish_to(rabbitmq.url(), exchange, events(0, 3))
+    expect(gateway, exchange, events(0, 3))
+    assert interruptions(gateway) == 0
+    queue = gateway.option("--queue")
+    rabbitmq.control("delete_queue", queue, "--vhost", VHOST)
+    wait_until(lambda: interruptions(gateway) == 1, ARRIVAL_LIMIT_SECONDS)
+    wait_until(lambda: "events before that may be missing" in gateway.get("/ready").text, ARRIVAL_LIMIT_SECONDS)
+    gateway.stop()
+    rabbitmq.control("delete_queue", queue, "--vhost", VHOST)
+    gateway.start()
+    wait_until(lambda: interruptions(gateway) == 1, ARRIVAL_LIMIT_SECONDS)
+    gateway.restart()
+    assert interruptions(gateway) == 0
+
+
+def interruptions(gateway: Gateway) -> float:
+    return figure(gateway.get("/metrics").text, "bridge_interruptions_total")

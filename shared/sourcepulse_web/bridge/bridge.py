@@ -70,6 +70,8 @@ class Bridge:
         self._source = source
         self._log = log
         self._appended = appended
+        self._clock = clock
+        self._prepared_for: tuple[Source, Subscription] | None = None
         self._stopping = threading.Event()
         self._batch = Batch(time.monotonic)
         self._random = SystemRandom()
@@ -107,10 +109,7 @@ class Bridge:
 
     def _follow(self, source: Source) -> None:
         """Read one connection until the end; raises what ends the connection."""
-        spec = SubscriptionSpec(
-            exchange=source.exchange, patterns=(EVERYTHING,), queue=source.queue, durable=True, prefetch=PREFETCH
-        )
-        subscription = open_subscription(source.url, spec)
+        subscription = self._prepared(source)
         try:
             subscription.open()
             self._connected(source, subscription)
@@ -123,6 +122,19 @@ class Bridge:
             raise
         subscription.close()
 
+    def _prepared(self, source: Source) -> Subscription:
+        """Return the subscription: the same for each connection, because it knows what was lost between them.
+
+        A log that has events was filled through a queue; where none is found, events were lost, also before the start.
+        """
+        if self._prepared_for is None or self._prepared_for[0] != source:
+            spec = SubscriptionSpec(
+                exchange=source.exchange, patterns=(EVERYTHING,), queue=source.queue, durable=True, prefetch=PREFETCH
+            )
+            former = (EVERYTHING,) if self._log.has_events() else ()
+            self._prepared_for = source, open_subscription(source.url, spec, former_patterns=former)
+        return self._prepared_for[1]
+
     def _turn(self, subscription: Subscription) -> None:
         self.turned_at = time.monotonic()
         wait = min(LOOK_SECONDS, self._due_in()) if self._batch.taken else LOOK_SECONDS
@@ -132,6 +144,8 @@ class Bridge:
             return
         delivery = subscription.receive(wait)
         self._failures = 0
+        # Over STOMP the queue is looked at when it is this consumer's turn, which may be later.
+        self._report_loss(subscription)
         if delivery is not None:
             if self.state.now.doubt:
                 self.state.set(doubt="")
@@ -188,9 +202,16 @@ class Bridge:
         for sentence in (*subscription.notes, doubt):
             if sentence:
                 logger.warning("%s", sentence)
-        if subscription.interrupted:
-            self.state.count(interruptions=1)
-            logger.warning("the queue %s was removed or trimmed; events may be missing", source.queue)
+        self._report_loss(subscription)
+
+    def _report_loss(self, subscription: Subscription) -> None:
+        """Report once that the queue may have lost events."""
+        if not subscription.interrupted:
+            return
+        subscription.interrupted = False
+        self.state.count(interruptions=1)
+        self.state.set(interrupted_at=self._clock())
+        logger.warning("the queue was removed or trimmed, and is there again; events before now may be missing")
 
     def _lost(self, error: Exception) -> None:
         # Whatever is not acknowledged is delivered again.

@@ -58,6 +58,14 @@ class OwnLog:
             raise BrokerError(f"the log {self._path} refused {len(refused)} messages: {refused[0].reason}")
         return Done(appended, len(messages) - appended)
 
+    def has_events(self) -> bool:
+        """Return whether events were ever appended; also so if that cannot be read, because then they may have been."""
+        try:
+            return self._end() > 0
+        except SourcePulseError:
+            self.close()
+            return True
+
     def trim(self) -> None:
         """Remove what is older than it is to be kept; a rest is removed by the next call."""
         trim_now(self._url, keep_seconds=self._keep_s())

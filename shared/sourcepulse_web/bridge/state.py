@@ -36,6 +36,8 @@ class BridgeState:
     log_failures: int = 0
     #: How often the broker reported that the queue may have lost messages.
     interruptions: int = 0
+    #: When it did so last.
+    interrupted_at: float = 0.0
 
 
 class StateBoard:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from sourcepulse.brokers.file.reader import LogReader
 from sourcepulse.errors import SourcePulseError
+from sourcepulse.events.event import format_time
 from sourcepulse_web.bridge.bridge import Bridge
 from sourcepulse_web.bridge.state import BridgeState
 from sourcepulse_web.services import Condition
@@ -70,7 +71,7 @@ class Measure:
             connected=state.connected,
             since=None if state.connected else state.since,
             reason=state.reason,
-            doubt="; ".join(each for each in (state.doubt, _set_aside(state)) if each),
+            doubt="; ".join(each for each in (state.doubt, _set_aside(state), _interrupted(state)) if each),
             late_s=late_s,
             log_problem=log_problem or state.log_problem,
             settings_problem=self._problem(),
@@ -91,3 +92,12 @@ def _set_aside(state: BridgeState) -> str:
         return ""
     found = "messages that are not events went to the dead letters of the queue"
     return f"{found}: {state.rejected}, the last one: {state.rejection}"
+
+
+def _interrupted(state: BridgeState) -> str:
+    if not state.interruptions:
+        return ""
+    return (
+        f"the broker's queue was removed or trimmed, the last time noticed at {format_time(state.interrupted_at)}; "
+        "events before that may be missing here"
+    )

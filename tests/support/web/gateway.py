@@ -88,6 +88,10 @@ class Gateway:
         assert self._process is not None, "it does not run"
         return self._process.pid
 
+    def option(self, name: str) -> str:
+        """Return the value of an option that it is started with."""
+        return self._command[self._command.index(name) + 1]
+
     def start(self) -> None:
         """Start it and wait until it answers that it is ready."""
         self.launch()

@@ -35,7 +35,7 @@ from support.in_process import run_command
 from support.streams.freeze import freeze
 
 LIMIT_SECONDS = 30.0
-#: nobody, on Debian.
+#: The user `nobody` of Debian.
 OTHER_ID = 65_534
 
 

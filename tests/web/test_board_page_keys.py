@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from sourcepulse_web.board.documents import WordState
 from support.web import board_examples as examples
 from support.web.board_pages import PATH, hostile_board, large_board
 from support.web.browser import DESK, PHONE, Browser, scrolls_sideways
@@ -63,6 +64,28 @@ def opened(site: DocumentSite, browser: Browser, path: str = PATH, **options: An
     page = browser.open(site.url(path), **options)
     page.wait_for_function(READY)
     return page
+
+
+@pytest.mark.parametrize(
+    ("pushes", "state", "said"),
+    [(1, "alone", "no earlier run"), (1, "new", "1 of 1 failed"), (2, "new", "first failure in 2 runs")],
+)
+def test_the_tray_counts_the_runs_that_it_shows(
+    site: DocumentSite, browser: Browser, pushes: int, state: WordState, said: str
+) -> None:
+    board = examples.board()
+    board["pushes"] = board["pushes"][:pushes]
+    for push, each in zip(board["pushes"], (state, "passed"), strict=False):
+        push["lines"] = [
+            {"platform": "linux64", "buildtype": "opt", "words": [examples.word("linux64", "opt", "unit", each)]}
+        ]
+    site.write([board], examples.trees())
+    try:
+        page = opened(site, browser)
+        page.locator(f"#p{board['pushes'][0]['id']} .w").focus()
+        expect(page.locator("#tray .runs")).to_contain_text(said)
+    finally:
+        site.write([examples.board()], examples.trees())
 
 
 def test_each_push_is_one_tab_stop_and_arrows_reach_all_its_links(site: DocumentSite, browser: Browser) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A board that changes: colours at once, heights only when nobody reads, and nothing jumps."""
+"""A board that changes: colours at once, heights only while no one reads, and nothing jumps."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from support.web.rows import push
 from support.web.streams import StreamClient, StreamServer, serving
 
 SECRET = "the-quick-brown-secret"
-#: More than the kernel holds for a connection that nobody reads.
+#: More than the kernel holds for a connection that is not read.
 BIG_BYTES = 900_000
 
 

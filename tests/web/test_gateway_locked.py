@@ -23,7 +23,7 @@ from support.web.streams import StreamClient
 LIMIT_SECONDS = 60.0
 #: How long the second test holds the lock.
 HOLD_SECONDS = 2.0
-SECRET = "a crash nobody may know of"
+SECRET = "a crash that stays secret"
 
 Append = Callable[[Event], None]
 

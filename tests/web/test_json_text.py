@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""An event that the catalogue prints is the same JSON, without characters that nobody sees, and never long."""
+"""An event that the catalogue prints is the same JSON, without characters that cannot be seen, and never long."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ class Keeper:
         position = int(_state(db, "position") or 0)
         if version > REDUCER_VERSION:
             return False
-        # Nobody appends meanwhile, because this transaction holds the lock of the writers.
+        # No program appends meanwhile, because this transaction holds the lock of the writers.
         bounds = self._reader.bounds()
         rows = self._reader.read(position, limit=BATCH_ROWS, max_bytes=BATCH_BYTES)
         reached = position if rows else max(position, bounds.end)

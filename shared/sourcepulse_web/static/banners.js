@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The sourcepulse developers
 // SPDX-License-Identifier: MPL-2.0
 // Banners, by what they are about, and whether somebody reads. While somebody does, a banner that comes is laid over what is below the
-// head, and one that ends says so; they take and leave their room when nobody reads any more.
+// head, and one that ends says so; they take and leave their room once the page is at rest.
 import { get } from "/static/el.js";
 
 const IDLE_MS = 30000, SETTLE_MS = 1000;

@@ -7,18 +7,16 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from sourcepulse.errors import ConfigError, SourcePulseError
-from sourcepulse_web.server.cors import check_origin
-from sourcepulse_web.server.page import bad_request
+from sourcepulse.errors import SourcePulseError
 from sourcepulse_web.stream.begin import start_of
 from sourcepulse_web.stream.clients.client import Client
 from sourcepulse_web.stream.frames import ALIVE, HELLO, RESET, as_json
 from sourcepulse_web.stream.hub import LOG_UNREADABLE, OVERLOAD, Hub
 from sourcepulse_web.stream.ids import Place
 from sourcepulse_web.stream.query import Asked, stream_asked
+from sourcepulse_web.stream.resource import LogResource
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
@@ -27,30 +25,17 @@ if TYPE_CHECKING:
 
 #: After how many milliseconds a browser connects again: at random, so that many do not come at once.
 RETRY_MS = (1_000, 3_000)
-METHODS = b"GET, HEAD"
 
 
-class Events(Resource):
+class Events(LogResource):
     """A stream of events.
 
     What a later attempt can mend is a `bye` and not a status, after which an EventSource never connects again.
     """
 
-    isLeaf = True
-
-    def __init__(self, services: Services) -> None:
-        super().__init__()
-        self._services = services
-
-    def render(self, request: Request) -> Any:
-        settled = check_origin(request, self._services.settings().origins, METHODS)
-        if settled is not None:
-            return settled
+    def answer(self, request: Request) -> Any:
         hub: Hub = self._services.hub
-        try:
-            asked = stream_asked(request, hub.views, hub.channels, self._services.clock())
-        except ConfigError as error:
-            return bad_request(request, str(error))
+        asked = stream_asked(request, hub.views, hub.channels, self._services.clock())
         framing = asked.subscription.framing
         request.setHeader(b"content-type", framing.content_type)
         request.setHeader(b"cache-control", b"no-store")

@@ -9,22 +9,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import reactor as the_reactor
-from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from sourcepulse.errors import ConfigError, SourcePulseError, quoted
-from sourcepulse_web.server.cors import check_origin
-from sourcepulse_web.server.page import bad_request, sentence
+from sourcepulse_web.server.page import sentence
 from sourcepulse_web.stream.begin import Since, Start, parse_since, start_of
 from sourcepulse_web.stream.clients.client import Subscription
 from sourcepulse_web.stream.clients.group import read_withdrawals, withdrawn_list
-from sourcepulse_web.stream.events import METHODS
 from sourcepulse_web.stream.filter import PARAMETERS, filter_of
 from sourcepulse_web.stream.frames import LINES, as_json
 from sourcepulse_web.stream.hub import Hub
 from sourcepulse_web.stream.ids import Place
 from sourcepulse_web.stream.ports import Withdrawal
 from sourcepulse_web.stream.query import Arguments, arguments_of, check_known, single
+from sourcepulse_web.stream.resource import LogResource
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
@@ -44,34 +42,21 @@ LOOKS_MAX, LOOK_SECONDS = 100, 0.005
 RETRY_AFTER_SECONDS = b"5"
 
 
-class EventsJson(Resource):
+class EventsJson(LogResource):
     """Pages of events by position."""
 
-    isLeaf = True
-
-    def __init__(self, services: Services) -> None:
-        super().__init__()
-        self._services = services
-
-    def render(self, request: Request) -> Any:
-        settled = check_origin(request, self._services.settings().origins, METHODS)
-        if settled is not None:
-            return settled
-        hub: Hub = self._services.hub
-        try:
-            arguments = arguments_of(request)
-            check_known(arguments, (*PARAMETERS, "after", "limit"))
-            asked = Subscription(filter_of(arguments), LINES)
-            after = single(arguments, "after")
-            since = None if after is None else parse_since(after, self._services.clock(), name="after")
-            limit = _limit(arguments)
-        except ConfigError as error:
-            return bad_request(request, str(error))
+    def answer(self, request: Request) -> Any:
+        arguments = arguments_of(request)
+        check_known(arguments, (*PARAMETERS, "after", "limit"))
+        asked = Subscription(filter_of(arguments), LINES)
+        after = single(arguments, "after")
+        since = None if after is None else parse_since(after, self._services.clock(), name="after")
+        limit = _limit(arguments)
         request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"cache-control", b"no-store")
         if request.method == b"HEAD":
             return b""
-        _Answer(request, hub, asked, since, limit).turn()
+        _Answer(request, self._services.hub, asked, since, limit).turn()
         return NOT_DONE_YET
 
 

@@ -172,7 +172,7 @@ class Hub:
             self._members.dismiss(client, BROKER_AWAY)
 
     def _goal(self, subscription: Subscription) -> int:
-        """Return how far the others are who asked for the same; -1 while nobody can be sent what they ask for."""
+        """Return how far the others are who asked for the same; -1 while they cannot be sent what they ask for."""
         if not subscription.channels:
             return self._sent
         return self._paced if self._channels_are_level() else -1

@@ -99,7 +99,7 @@ class Kept:
         del self._recent[:excess]
 
     def forget_pages(self) -> None:
-        """Drop the pages of older rows, because nobody catches up."""
+        """Drop the pages of older rows, because no client catches up."""
         self._pages.clear()
 
     def has(self, after: int) -> bool:

@@ -29,7 +29,7 @@ LIMIT_SECONDS = 60.0
 #: A log that takes seconds to read.
 BUILDS = 300
 SENTENCE = re.compile(r"[Tt]he board has read \d?\d % of the log")
-SECRET = "a crash nobody may know of"
+SECRET = "a crash that stays secret"
 
 
 def calls(board: Board) -> int:

@@ -223,7 +223,7 @@ class LogReader:
             self._log = None
 
     def _is_repeat(self, db: Connection, row: Row, trimmed: int) -> bool:
-        """Return whether the event is at a lower position as well, and nobody asked for it again."""
+        """Return whether the event is at a lower position as well, and was not asked for again."""
         if not row.source:
             return False
         first = db.execute(

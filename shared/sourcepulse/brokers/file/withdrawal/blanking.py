@@ -3,7 +3,7 @@
 """Replaces withdrawn events of the log by stand-ins, in the transaction that stores what withdraws them.
 
 A stand-in is what the check before publishing makes of an event: `system.event.withheld.v1` with the id, the key and
-the numbers, so that nobody sees a gap. What `decision.py` decides is done here to messages, queues, dead letters.
+the numbers, so that no reader sees a gap. What `decision.py` decides is done here to messages, queues, dead letters.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _about(db: Connection, source: str, subject: str, before: int) -> list[int]:
 
 
 def _nameless(db: Connection, family: str, before: int) -> list[int]:
-    """Return the messages of a family that cannot be read: nobody can say that they are about something else."""
+    """Return the messages of a family that cannot be read: they may be about anything."""
     rows = db.execute(
         "SELECT position FROM envelopes JOIN messages USING (position) "
         "WHERE ident IS NULL AND withdrawn <> 1 AND position < ? AND (routing_key = ? OR routing_key LIKE ? || '.%')",

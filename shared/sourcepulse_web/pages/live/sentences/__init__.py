@@ -17,8 +17,6 @@ from sourcepulse_web.pages.live.sentences.parts import Links, Part, plain, shown
 Sentence = Callable[[Mapping[str, Any], Seen, Links], list[Part]]
 KIND_OTHER = "Event"
 KIND_STATUS = "Status"
-#: A withheld event keeps its key; what it was about is its stand-in's own matter.
-WITHHELD_TYPE = "system.event.withheld.v1"
 
 _SENTENCES: Mapping[str, tuple[str, Sentence]] = {
     **hg.SENTENCES,

@@ -91,6 +91,34 @@ def test_what_waits_for_a_client_that_does_not_read_is_dropped(server: StreamSer
     assert _types(again) == ["hello", "withdraw", "system.event.withheld.v1", "bugzilla.bug.hidden.v1"]
 
 
+def test_what_waits_for_a_page_is_dropped_because_it_may_hold_words_of_earlier_events(
+    server: StreamServer, site: Site
+) -> None:
+    server.append(site.changed(1, SECRET))
+    query = [("board", "hg.push.inbound"), ("topic", "hg.#")]
+    stalled = server.listen(query, receive_bytes=4_096).until(lambda client: client.named("hello"))
+    other = server.listen([("topic", "bugzilla.#")]).until(lambda client: client.named("hello"))
+    server.append(push(77, padding=BIG_BYTES), site.changed(2, "no secret"))
+    other.until(lambda client: client.messages)
+    server.append(site.bug_hidden(1))
+    other.until(lambda client: client.named("withdraw"))
+    stalled.to_the_end()
+    assert (stalled.messages, stalled.named("board")) == ([], [])
+
+
+def test_another_bug_s_event_that_names_a_hidden_bug_is_dropped_where_it_waits(
+    server: StreamServer, site: Site
+) -> None:
+    stalled = server.listen(receive_bytes=4_096).until(lambda client: client.named("hello"))
+    other = server.listen().until(lambda client: client.named("hello"))
+    server.append(site.changed(2, "x" * (BIG_BYTES // 3), depends_on=[1]))
+    other.until(lambda client: client.messages)
+    server.append(site.bug_hidden(1))
+    other.until(lambda client: client.messages[-1]["type"] == "bugzilla.bug.hidden.v1")
+    stalled.to_the_end()
+    assert stalled.messages == []
+
+
 def test_a_page_of_json_names_what_its_events_withdrew(server: StreamServer, site: Site) -> None:
     begin = server.place
     first = site.changed(1, SECRET)

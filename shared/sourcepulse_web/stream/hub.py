@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from sourcepulse.brokers.file.tables import LogBusyError
-from sourcepulse.brokers.file.withdrawal.decision import may_withdraw
+from sourcepulse.brokers.file.withdrawal.decision import hides_bug, may_withdraw
 from sourcepulse.errors import BrokerError, SourcePulseError
 from sourcepulse_web.stream.clients.catch_up import CatchUp
 from sourcepulse_web.stream.clients.client import Client, Subscription
@@ -264,7 +264,9 @@ class Hub:
             self._cause = reach
             # What is kept in memory has their bytes, or names a hidden bug in the event of another one.
             self.kept.restart(reach)
-            self._members.forget(each.position for each in withdrawn)
+            # Which event of another bug was made to name less, no list has.
+            if withdrawn or any(hides_bug(row.type) for row in rows):
+                self._members.forget()
         else:
             self.kept.add(rows, reach)
 
@@ -314,7 +316,7 @@ class Hub:
                 data = self.writer.step(group.subscription, page, after, withdrawn, changes)
                 if data:
                     self._members.missed(group, len(data))
-                    self._members.send(group, data, after, page.reach)
+                    self._members.send(group, data, page.reach)
             after = page.reach
         return any(changes.values())
 

@@ -61,7 +61,6 @@ class CatchUp:
     def add(self, client: Client) -> None:
         """Bring a client up that has read everything it was sent."""
         client.behind_bytes = 0
-        client.safe = client.position
         if not client.gone and not client.queued:
             client.queued = True
             self._queue.append(client)
@@ -116,7 +115,6 @@ class CatchUp:
         if frames and not client.send(b"".join(frames), now=self._reactor.seconds()):
             return
         if client.position == goal == client.side:
-            client.safe = goal
             self._level(client)
         else:
             self.add(client)

@@ -37,7 +37,7 @@ class Client:
     """One connection, and how far it is: while it is level with the others, the hub's own position counts."""
 
     __slots__ = (
-        "behind_bytes", "gone", "position", "queued", "safe", "side", "stalled_since", "subscription", "turn", "wire",
+        "behind_bytes", "gone", "position", "queued", "side", "stalled_since", "subscription", "turn", "wire",
     )  # fmt: skip
 
     def __init__(self, subscription: Subscription, position: int, side: int) -> None:
@@ -46,8 +46,6 @@ class Client:
         self.position = position
         #: Every withdrawal and every change of a channel up to it was sent.
         self.side = side
-        #: Everything up to it has left this process.
-        self.safe = position
         #: What others got while this one read nothing.
         self.behind_bytes = 0
         self.stalled_since = 0.0

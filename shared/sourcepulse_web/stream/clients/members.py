@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sourcepulse_web.stream.clients.client import Client, Subscription
@@ -71,14 +71,13 @@ class Members:
         group.late.discard(client)
         group.live.add(client)
 
-    def send(self, group: Group, data: bytes, before: int, until: int) -> None:
+    def send(self, group: Group, data: bytes, until: int) -> None:
         """Send frames to the live clients of a group; those who do not read them at once are late."""
         now = self._reactor.seconds()
         chunked = chunk(data)
         late = [client for client in group.live if not client.wire.send(chunked if client.wire.chunked else data)]
         for client in late:
             client.position = client.side = until
-            client.safe = before
             client.stalled_since = now
             group.live.discard(client)
             group.late.add(client)
@@ -88,7 +87,7 @@ class Members:
         found = []
         for group in groups:
             for client in list(group.live):
-                client.position = client.side = client.safe = position
+                client.position = client.side = position
                 group.live.discard(client)
                 group.late.add(client)
                 found.append(client)
@@ -102,13 +101,16 @@ class Members:
                 if client.behind_bytes > BEHIND_MAX_BYTES:
                     self.cut(client, SLOW)
 
-    def forget(self, positions: Iterable[int]) -> None:
-        """Cut the clients for whom one of these events waits to be sent."""
-        doomed = sorted(positions)
-        for group in list(self.groups.values()):
-            for client in list(group.late):
-                if client.wire.waiting and any(client.safe < each <= client.position for each in doomed):
-                    self.cut(client, WITHDRAWN)
+    def forget(self) -> None:
+        """Cut the clients for whom something waits to be sent, because of what must not be shown any more.
+
+        What waits is not looked at: a board, a sentence or another bug's event may have the words of any earlier event.
+        """
+        for client in [client for client in self.all if client.wire.waiting]:
+            if client.gone:
+                client.wire.abort()
+            else:
+                self.cut(client, WITHDRAWN)
 
     def tick(
         self, token: str, reached: Callable[[Subscription], int], away: str | None, alive: Callable[[], bytes]
@@ -133,7 +135,7 @@ class Members:
                     said = alive() if said is None else said
                     data = framing.named(ALIVE, place, said)
                 if not client.send(data, now=now) and is_live:
-                    client.position = client.side = client.safe = position
+                    client.position = client.side = position
                     self._group(client).live.discard(client)
                     self._group(client).late.add(client)
             elif now - client.stalled_since > STALLED_MAX_SECONDS:

@@ -57,6 +57,11 @@ def may_withdraw(type_: str) -> bool:
     return type_.startswith(_FAMILIES) and (is_stand_in(type_) or bool(_BUG.fullmatch(type_) or _PART.fullmatch(type_)))
 
 
+def hides_bug(type_: str) -> bool:
+    """Return whether events of a type withdraw all of a bug, and its number from the events of others."""
+    return type_.startswith(_FAMILIES) and _BUG.fullmatch(type_) is not None
+
+
 def cause_of(envelope: Envelope, data: Mapping[str, Any] | None) -> Cause | None:
     """Return what an event withdraws, None for nothing; `data` is None if it cannot be read."""
     source, id_, type_, subject = envelope

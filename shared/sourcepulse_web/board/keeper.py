@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sourcepulse.brokers.file.reader import LogReader, Row, Withdrawal
 from sourcepulse.brokers.file.tables import LOCK_WAIT_SECONDS, LogBusyError, LogFile
-from sourcepulse.brokers.file.upkeep import scrub
+from sourcepulse.brokers.file.upkeep import obey_unread, scrub
 from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError, SourcePulseError
 from sourcepulse_web.board.fact import read_fact
 from sourcepulse_web.board.reduce import REDUCERS, reduce
@@ -61,7 +61,7 @@ class Keeper:
         self._path = path
         self._slice_s = slice_s
         self._lock_wait_s = LOCK_WAIT_SECONDS if slice_s is None else SLICE_LOCK_WAIT_SECONDS
-        self._reader = LogReader(path, exchange)
+        self._reader = LogReader(path, exchange, obeys=False)
         self._file: LogFile | None = None
         self._seen_version = -1
         self._must_scrub = False
@@ -152,6 +152,8 @@ class Keeper:
         self.is_level = False
         while not self.is_level:
             try:
+                # Not under the lock of the writers, which this needs itself.
+                obey_unread(file)
                 with file.write(durable=False) as db:
                     self.is_level = not self._reduce_batch(db, until)
             except LogBusyError:

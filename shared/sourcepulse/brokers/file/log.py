@@ -22,7 +22,7 @@ from sourcepulse.brokers.file.envelopes import (
 )
 from sourcepulse.brokers.file.routes import Reach, Router
 from sourcepulse.brokers.file.tables import log_end, text_of
-from sourcepulse.brokers.file.withdrawal.blanking import has_stand_in, obey
+from sourcepulse.brokers.file.withdrawal.blanking import has_stand_in, obey, obey_late
 
 #: How long the log keeps messages, and how many bytes of them; whichever limit is reached first.
 KEEP_SECONDS = 7 * 86_400
@@ -55,7 +55,7 @@ def append(
     With `once`, a message whose source and id the log has is not stored again, unless it withdraws what the log has.
     """
     note_unread(db)
-    come = read_unread(db)
+    obey_late(db, read_unread(db))
     stored = _numbered(db, batch, once=once)
     db.executemany(
         "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?)",
@@ -78,7 +78,7 @@ def append(
         size = sum(len(message.body) + ROW_BYTES for _, _, message in stored)
         db.execute("UPDATE log SET bytes = bytes + ?, known_end = ?", (size, last))
         note_exchanges(db, {exchange: last})
-    obey(db, [*come, *((position, envelope) for position, envelope, _ in stored)])
+    obey(db, [(position, envelope) for position, envelope, _ in stored])
     return [bool(router.queues(exchange, message.routing_key)) for message in batch], set(counts)
 
 

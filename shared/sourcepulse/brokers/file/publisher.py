@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sourcepulse.brokers import Message, Outcome, Settlement
 from sourcepulse.brokers.file.dead_consumers import ear_path
+from sourcepulse.brokers.file.envelopes import envelope_of
 from sourcepulse.brokers.file.log import (
     KEEP_BYTES,
     KEEP_SECONDS,
@@ -23,7 +24,8 @@ from sourcepulse.brokers.file.log import (
 )
 from sourcepulse.brokers.file.routes import Router
 from sourcepulse.brokers.file.tables import LogFile, opened
-from sourcepulse.brokers.file.upkeep import scrub
+from sourcepulse.brokers.file.upkeep import obey_unread, scrub
+from sourcepulse.brokers.file.withdrawal.decision import may_withdraw
 from sourcepulse.errors import BrokerError
 from sourcepulse.events.topics import KEY_MAX_BYTES
 from sourcepulse.wake.send import send_wake
@@ -88,6 +90,8 @@ class LocalPublisher:
         settled, self._refused = self._refused, []
         if self._batch:
             log.check_in_place()
+            if any(may_withdraw(envelope_of(message).type) for message in self._batch):
+                obey_unread(log)
             now = time.time()
             with log.write() as db:
                 self._router = Router.load(db, self._router)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sourcepulse.brokers.file.envelopes import WITHDRAWN, Envelope, attributes_of, bytes_of, hash_of, read_envelope
 from sourcepulse.brokers.file.tables import LogFile, log_end, text_of
+from sourcepulse.brokers.file.upkeep import obey_unread
 from sourcepulse.errors import BrokerUnavailableError
 
 #: How many messages one query reads; a narrow limit of bytes must not read many for nothing.
@@ -77,9 +78,11 @@ class LogReader:
         position = max(position, end)  # what came again, or of another exchange, is no row
     """
 
-    def __init__(self, path: Path, exchange: str) -> None:
+    def __init__(self, path: Path, exchange: str, *, obeys: bool = True) -> None:
+        """What programs of format 1 withdrew is withdrawn before each call reads, unless `obeys` is False."""
         self._path = path
         self._exchange = exchange
+        self._obeys = obeys
         self._log: LogFile | None = None
         self._token = ""
 
@@ -240,6 +243,8 @@ class LogReader:
             yield None
             return
         log = self._opened()
+        if self._obeys:
+            obey_unread(log)
         with log.read() as db:
             db.execute("BEGIN")
             try:

@@ -224,6 +224,12 @@ def log_end(db: Connection) -> int:
     return row[0] if row else 0
 
 
+def set_log_end(db: Connection, end: int) -> None:
+    """Pass over the positions up to one: the next message has a higher one."""
+    if not db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'messages'", (end,)).rowcount:
+        db.execute("INSERT INTO sqlite_sequence VALUES ('messages', ?)", (end,))
+
+
 def text_of(value: object) -> str:
     """Return the value of a text column as a string, even if another program stored another type there."""
     return value if isinstance(value, str) else _text(value) if isinstance(value, bytes) else str(value)

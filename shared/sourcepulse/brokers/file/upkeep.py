@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers.file.envelopes import note_unread, read_unread
 from sourcepulse.brokers.file.log import KEEP_BYTES, KEEP_SECONDS, trim
-from sourcepulse.brokers.file.tables import LogFile
-from sourcepulse.brokers.file.withdrawal.blanking import obey
+from sourcepulse.brokers.file.tables import LogFile, log_end
+from sourcepulse.brokers.file.withdrawal.blanking import obey_late
+from sourcepulse.errors import BrokerError
 
 if TYPE_CHECKING:
     from sourcepulse.brokers.url import BrokerUrl
@@ -42,7 +43,7 @@ def trim_now(url: BrokerUrl, *, keep_seconds: float = KEEP_SECONDS, keep_bytes: 
             with log.write() as db:
                 note_unread(db)
                 read = read_unread(db)
-                obey(db, read)
+                obey_late(db, read)
                 now = time.time()
                 count = trim(db, TRIM_ROWS, now, keep_bytes=keep_bytes, keep_seconds=keep_seconds)
                 (must_scrub,) = db.execute("SELECT scrub FROM log").fetchone()
@@ -52,6 +53,35 @@ def trim_now(url: BrokerUrl, *, keep_seconds: float = KEEP_SECONDS, keep_bytes: 
         if must_scrub or removed:
             scrub(log)
     return removed
+
+
+def obey_unread(log: LogFile) -> None:
+    """Withdraw what programs of format 1 withdrew, before anything of the log is shown.
+
+    Each commit takes milliseconds, so that writers need not wait for long, however large the log is.
+    """
+    while has_unread(log):
+        # After a power failure it is looked at again.
+        with log.write(durable=False) as db:
+            note_unread(db)
+            obey_late(db, read_unread(db))
+            (must_scrub,) = db.execute("SELECT scrub FROM log").fetchone()
+        if must_scrub and not has_unread(log):
+            # Otherwise the next append does it.
+            with suppress(BrokerError):
+                scrub(log)
+
+
+def has_unread(log: LogFile) -> bool:
+    """Return whether programs of format 1 stored what was not looked at yet."""
+    with log.read() as db:
+        return is_unread(db)
+
+
+def is_unread(db: sqlite3.Connection) -> bool:
+    """Return the same in a transaction."""
+    found = db.execute("SELECT known_end, EXISTS (SELECT 1 FROM unread) FROM log").fetchone()
+    return bool(found[1] or found[0] < log_end(db))
 
 
 def scrub(log: LogFile) -> bool:

@@ -24,7 +24,7 @@ from sourcepulse.brokers.file.envelopes import (
     read_unread,
 )
 from sourcepulse.brokers.file.routes import Reach
-from sourcepulse.brokers.file.tables import text_of
+from sourcepulse.brokers.file.tables import log_end, set_log_end, text_of
 from sourcepulse.brokers.file.withdrawal.decision import Cause, cause_of, is_withdrawn, may_withdraw
 from sourcepulse.brokers.file.withdrawal.mentions import without
 from sourcepulse.errors import DecodeError, EventError
@@ -41,9 +41,11 @@ def obey(db: Connection, stored: Sequence[tuple[int, Envelope]]) -> None:
     """Withdraw what messages that were just stored withdraw, by position."""
     causes = [each for each in stored if may_withdraw(each[1].type)]
     if causes:
-        # What was stored by a program of format 1 has to be found as well.
-        while more := read_unread(db, _UNREAD_ROWS):
-            causes += [each for each in more if may_withdraw(each[1].type)]
+        (unread,) = db.execute("SELECT min(first) FROM unread").fetchone()
+        if unread is not None and any(position > unread for position, _ in causes):
+            # What was stored by a program of format 1 has to be found as well.
+            while more := read_unread(db, _UNREAD_ROWS):
+                causes += [each for each in more if may_withdraw(each[1].type)]
         # Also for what was trimmed a moment ago.
         db.execute("UPDATE log SET scrub = 1")
     for position, envelope in sorted(causes):
@@ -55,6 +57,23 @@ def obey(db: Connection, stored: Sequence[tuple[int, Envelope]]) -> None:
             again = some and has_stand_in(db, envelope.source, envelope.id, _family_at(db, position))
             if again or (envelope.source.startswith(NAMES_BUGS) and _is_late(db, position, envelope)):
                 _blank(db, position, [position])
+
+
+def obey_late(db: Connection, read: Sequence[tuple[int, Envelope]]) -> None:
+    """Withdraw what messages of a program of format 1 withdraw, which others may have passed by already.
+
+    A position of its own, which has no message, notes that, so that every reader hears of it.
+    """
+    counted = "SELECT withdrawals FROM log"
+    before = db.execute(counted).fetchone()
+    obey(db, read)
+    if db.execute(counted).fetchone() == before:
+        return
+    end = log_end(db) + 1
+    set_log_end(db, end)
+    db.execute("UPDATE log SET known_end = ?", (end,))
+    noted = "UPDATE OR REPLACE withdrawals SET caused_by = ? WHERE caused_by BETWEEN ? AND ?"
+    db.execute(noted, (end, read[0][0], read[-1][0]))
 
 
 def has_stand_in(db: Connection, source: str, id_: str, key: str) -> bool:

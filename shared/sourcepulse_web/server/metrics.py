@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 #: Why streams end, and why requests are refused: each count begins at 0, so that an alert sees the first.
 ENDS = ("broker-away", "log-replaced", "log-unreadable", "overload", "shutdown", "slow", "stalled", "withdrawn")
 RESETS = (AHEAD, MALFORMED, OLDER, UNKNOWN_LOG)
-ERRORS = ("connections", "fault", "host", "malformed", "method", "size", "slow")
+ERRORS = (
+    "answer-overload",
+    "answer-stalled",
+    "answer-withdrawn",
+    "connections",
+    "fault",
+    "host",
+    "malformed",
+    "method",
+    "size",
+    "slow",
+)
 #: What an odd event may make fail.
 FAULTS = ("banners", "before", "board", "rows", "seen", "sentence")
 
@@ -71,7 +82,9 @@ def groups(services: Services, connections: int, errors: Mapping[str, int]) -> I
     yield _gauge("settings_refused", "1 if the configuration file is wrong, and former settings stay.",
                  bool(condition.settings_problem))  # fmt: skip
     yield _gauge("connections", "Open connections, of streams and of others.", connections)
-    yield _counter("refused_requests_total", "Requests that no page answered, by kind.", "kind", ERRORS, errors)
+    yield _counter(
+        "refused_requests_total", "Requests that no page answered, or not to the end, by kind.", "kind", ERRORS, errors
+    )
     yield from _of_streams(services)
     yield _gauge("read_lag_seconds", "How late the gateway reads what was appended to its log.", condition.late_s)
     yield from _of_log(services)

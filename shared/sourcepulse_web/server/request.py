@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
+from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
 
 from sourcepulse.errors import BrokerUnavailableError
+from sourcepulse_web.server.connection.answers import CHUNK_BYTES, Answer
 from sourcepulse_web.server.guards import METHODS, Place, check
 from sourcepulse_web.server.headers import HEADERS, reason_of
 from sourcepulse_web.server.page import Sentence, sentence
@@ -30,6 +32,43 @@ class GatewayRequest(Request):
     """A request of the gateway's site."""
 
     site: GatewaySite
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._body: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Keep what `finish` sends, but for a stream, which writes by itself."""
+        channel: Any = self.channel
+        if channel is None or channel.is_stream:
+            super().write(data)
+        else:
+            self._body.append(data)
+
+    def finish(self) -> None:
+        """Send the answer, as fast as the client reads it."""
+        channel: Any = self.channel
+        body, self._body = b"".join(self._body), []
+        if self._disconnected or self.finished or channel.is_stream:
+            super().finish()
+            return
+        if self.method != b"HEAD" and self.code not in NO_BODY_CODES:
+            self.setHeader(b"content-length", b"%d" % len(body))
+        if len(body) <= CHUNK_BYTES or self.method == b"HEAD":
+            super().write(body)
+            super().finish()
+            return
+        answer = Answer(body, channel, super().write)
+        answers = self.site.answers
+        answers.add(answer)
+        self.notifyFinish().addErrback(lambda _: answers.remove(answer))
+        self.registerProducer(answer, True)
+        answer.start(lambda: self._sent(answer))
+
+    def _sent(self, answer: Answer) -> None:
+        self.site.answers.remove(answer)
+        self.unregisterProducer()
+        super().finish()
 
     def process(self) -> None:
         """Refuse the request, or let the site answer."""
@@ -63,6 +102,7 @@ class GatewayRequest(Request):
         if self.startedWriting:
             self.loseConnection()
             return
+        self._body.clear()
         self.responseHeaders.removeHeader(b"server")
         is_log_away = reason.check(BrokerUnavailableError) is not None
         self.write(sentence(self, *(_LOG_AWAY if is_log_away else _FAULT)))

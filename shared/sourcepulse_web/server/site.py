@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet import reactor as the_reactor
 from twisted.web.server import Site
 
-from sourcepulse_web.server.channel import GatewayChannel
+from sourcepulse_web.server.connection.answers import WITHDRAWN, Answers
+from sourcepulse_web.server.connection.channel import GatewayChannel
 from sourcepulse_web.server.guards import Place, known_hosts
 from sourcepulse_web.server.request import GatewayRequest
 from sourcepulse_web.server.routes import Routes
@@ -41,9 +43,12 @@ class GatewaySite(Site):
     def __init__(self, services: Services) -> None:
         super().__init__(Routes(services), timeout=IDLE_SECONDS)
         self._settings: Callable[[], WebSettings] = services.settings
-        self._channels: set[GatewayChannel] = set()
-        #: Requests that were refused, or failed, by kind.
+        #: Requests that were refused, or failed, and answers that were cut, by kind.
         self.errors: Counter[str] = Counter()
+        self.answers = Answers(the_reactor, self.refused)
+        if services.hub is not None:
+            services.hub.forgets.append(self.forget)
+        self._channels: set[GatewayChannel] = set()
 
     @property
     def connections(self) -> int:
@@ -75,8 +80,14 @@ class GatewaySite(Site):
         """Forget a connection."""
         self._channels.discard(channel)
 
+    def forget(self) -> None:
+        """Cut the answers that wait, because they may hold what must not be shown any more."""
+        for channel in [channel for channel in self._channels if channel.has_waiting]:
+            self.refused(WITHDRAWN)
+            channel.cut()
+
     def refused(self, kind: str) -> None:
-        """Count a request that no page answered."""
+        """Count a request that no page answered, or not to its end."""
         self.errors[kind] += 1
 
     def log(self, request: Request) -> None:

@@ -81,6 +81,8 @@ class Hub:
         self.problem = ""
         #: What happened since the start, by word: reasons of `bye`, of resets, and of cut connections.
         self.counts: Counter[str] = Counter()
+        #: Called when something must not be shown any more: what waits elsewhere for clients is dropped there.
+        self.forgets: list[Callable[[], None]] = []
         self._reactor, self._before = reactor, list(before)
         self.kept = Kept(log)
         self.writer = Writer(self.views, self.channels)
@@ -267,6 +269,8 @@ class Hub:
             # Which event of another bug was made to name less, no list has.
             if withdrawn or any(hides_bug(row.type) for row in rows):
                 self._members.forget()
+                for each in self.forgets:
+                    each()
         else:
             self.kept.add(rows, reach)
 

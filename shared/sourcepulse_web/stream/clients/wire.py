@@ -38,6 +38,7 @@ class Wire:
         self._drained = drained
         self._reactor = reactor
         request.setHeader(b"connection", b"close")
+        cast(Any, request.channel).is_stream = True
         request.write(first)
         self._chunked = bool(request.chunked)
         self._transport = cast(Any, request.channel.transport)

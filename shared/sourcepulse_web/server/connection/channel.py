@@ -34,11 +34,14 @@ class GatewayChannel(HTTPChannel):
     maxHeaders = HEADERS_MAX
     site: GatewaySite
     transport: Any
+    _requestProducer: Any
 
     def __init__(self) -> None:
         super().__init__()
         self._deadline: Any = None
         self._is_refused = False
+        #: Whether it serves a stream, which looks after itself.
+        self.is_stream = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -111,6 +114,16 @@ class GatewayChannel(HTTPChannel):
         # Closed with unread data, the connection would be reset, and the client might lose the answer.
         self.transport.loseWriteConnection()
         self._deadline = self.callLater(LINGER_SECONDS, self._abort)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Return whether something of an answer has not left this process."""
+        waiting = self._requestProducer is not None or self.transport.dataBuffer or self.transport._tempDataBuffer
+        return bool(waiting) and not self.is_stream
+
+    def cut(self) -> None:
+        """Close the connection, and drop what waits to be sent."""
+        self.transport.abortConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         # Twisted's own answer has neither headers nor a sentence.

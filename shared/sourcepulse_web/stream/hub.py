@@ -46,11 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 class Hub:
-    """Follows one log and sends what is new in it to its clients.
-
-    hub = Hub(log, clock=time.time, reactor=reactor, before=[board.apply], channels={"board": board})
-    hub.start()
-    """
+    """Follows one log and sends what is new in it to its clients."""
 
     def __init__(
         self,
@@ -268,9 +264,8 @@ class Hub:
             self.kept.restart(reach)
             # Which event of another bug was made to name less, no list has.
             if withdrawn or any(hides_bug(row.type) for row in rows):
-                self._members.forget()
-                for each in self.forgets:
-                    each()
+                for forget in (self._members.forget, *self.forgets):
+                    forget()
         else:
             self.kept.add(rows, reach)
 

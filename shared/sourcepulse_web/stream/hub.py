@@ -69,28 +69,26 @@ class Hub:
         self.faults = faults or Faults()
         self.views = self.faults.views(views or {})
         self.channels = self.faults.channels(channels or {})
-        self.away = away
-        self._alive = alive
+        self.away, self._alive = away, alive
         #: Everything up to it was read, and passed to `before`.
         self.position = 0
         #: Why the log cannot be read, "" if it can.
         self.problem = ""
         #: What happened since the start, by word: reasons of `bye`, of resets, and of cut connections.
         self.counts: Counter[str] = Counter()
-        #: Called when something must not be shown any more: what waits elsewhere for clients is dropped there.
-        self.forgets: list[Callable[[], None]] = []
         self._reactor, self._before = reactor, list(before)
         self.kept = Kept(log)
         self.writer = Writer(self.views, self.channels)
         self._catch_up = CatchUp(log, self.kept, self.writer, reactor, self._level, self.look, self._try, self._goal)
         self._members = Members(reactor, self.counts, self._catch_up.add)
+        # Called when something must not be shown any more.
+        self.forgets = [self._members.forget]
         self._after: int | None = None
-        self._is_open = self._more = self._held = False
         self._version: int | None = None
+        self._is_open = self._more = self._held = False
         #: Everything up to it was sent to the clients that are level; and to those of them who follow channels.
         self._sent = self._paced = 0
-        #: The last event that withdrew others.
-        self._cause = 0
+        self._cause = 0  #: The last event that withdrew others.
         self._flush_at = self._pace_at = 0.0
         self._calls: dict[str, Any] = {}
         self._stopping = ""
@@ -264,7 +262,7 @@ class Hub:
             self.kept.restart(reach)
             # Which event of another bug was made to name less, no list has.
             if withdrawn or any(hides_bug(row.type) for row in rows):
-                for forget in (self._members.forget, *self.forgets):
+                for forget in self.forgets:
                     forget()
         else:
             self.kept.add(rows, reach)

@@ -62,7 +62,6 @@ def test_what_waits_of_an_answer_is_dropped_when_something_is_withdrawn(server: 
     site = Site()
     server.append(*[push(number, padding=EVENT_BYTES) for number in range(EVENTS)])
     server.append(site.changed(1, SECRET))
-    server.listen().until(lambda client: client.named("hello"))
     with closing(ask(server, "/events.json?limit=1000&after=0")) as slow:
         head = slow.recv(100)
         assert b"200" in head

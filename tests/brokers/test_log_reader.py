@@ -188,6 +188,39 @@ def test_a_copy_of_a_log_has_another_token_and_all_readers_of_one_the_same(url: 
     assert tokens[0] == tokens[1] != tokens[2]
 
 
+def test_an_older_copy_in_the_place_of_a_log_has_another_token_and_uses_no_position_twice(
+    url: BrokerUrl, reader: LogReader, tmp_path: Path
+) -> None:
+    events(url, 1)
+    token = reader.token
+    copy = tmp_path / "copy.db"
+    with closing(sqlite3.connect(url.path)) as db, closing(sqlite3.connect(copy)) as other:
+        db.backup(other)
+    events(url, 2, 3)
+    assert reader.read(0)[-1].position == 3
+    reader.close()
+    # As `cp` does it, the file is the same one.
+    Path(url.path).write_bytes(copy.read_bytes())
+    events(url, 4, 5, 6)
+    assert [row.position for row in reader.read(0)] == [1, 4, 5, 6]
+    assert reader.token != token
+    again = reader.token
+    reader.close()
+    assert reader.token == again
+
+
+def test_no_event_is_left_out_where_the_clock_went_back(url: BrokerUrl, reader: LogReader) -> None:
+    for number in range(20):
+        events(url, number + 1)
+    with closing(sqlite3.connect(url.path)) as db, db:
+        db.execute("UPDATE messages SET at = CASE WHEN position <= 8 THEN 30 WHEN position <= 12 THEN 5 ELSE 40 END")
+    assert reader.position_at(20) == 0
+    assert reader.position_at(31) == 12
+    assert reader.position_at(41) == 20
+    events(url, 21)
+    assert reader.position_at(41) == 20
+
+
 def test_the_data_version_changes_with_each_commit_only(url: BrokerUrl, reader: LogReader) -> None:
     events(url, 1)
     before = reader.data_version()

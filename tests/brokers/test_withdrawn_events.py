@@ -198,6 +198,17 @@ def test_of_a_hidden_attachment_flags_and_comments_are_withdrawn_as_well(url: Br
     assert on_disk(url) == []
 
 
+def test_a_late_copy_of_another_numbering_is_withdrawn_by_its_time(url: BrokerUrl, reader: LogReader) -> None:
+    site = Site()
+    late, hidden = site.changed(1, SECRET), site.bug_hidden(1)
+    assert late.numbers is not None
+    send(url, hidden, late._replace(numbers=late.numbers._replace(epoch="another")))
+    after = site.changed(1, "public again")
+    assert after.numbers is not None
+    send(url, after._replace(numbers=after.numbers._replace(epoch="another")))
+    assert [row.withdrawn for row in reader.read(0)] == [False, True, False]
+
+
 def test_a_notice_stays_when_the_bug_is_hidden_later(url: BrokerUrl, reader: LogReader) -> None:
     site = Site()
     notices = [site.part_hidden("comment", 1, 5), site.bug_hidden(1)]

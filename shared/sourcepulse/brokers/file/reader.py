@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,49 @@ class Bounds(NamedTuple):
     end: int
 
 
+class Times:
+    """The latest time of all messages up to some positions: the clock of a machine may go back."""
+
+    def __init__(self) -> None:
+        self._highs: list[tuple[int, float]] = []
+        self._last_rows = CHUNK_ROWS
+
+    def position_at(self, db: Connection, seconds: float, trimmed: int) -> int:
+        """Return the position before the first message of this time or a later one."""
+        self._extend(db, trimmed)
+        index = bisect_left(self._highs, seconds, key=_high)
+        before = max(self._highs[index - 1][0] if index else 0, trimmed)
+        if index == len(self._highs):
+            return before
+        (first,) = db.execute(
+            "SELECT min(position) FROM messages WHERE position > ? AND position <= ? AND at >= ?",
+            (before, self._highs[index][0], seconds),
+        ).fetchone()
+        return before if first is None else int(first) - 1
+
+    def _extend(self, db: Connection, trimmed: int) -> None:
+        while True:
+            if self._last_rows < CHUNK_ROWS:
+                self._highs.pop()
+                self._last_rows = CHUNK_ROWS
+            after, high = self._highs[-1] if self._highs else (trimmed, 0.0)
+            last, latest, rows = db.execute(
+                "SELECT max(position), max(at), count(*) FROM "
+                "(SELECT position, at FROM messages WHERE position > ? ORDER BY position LIMIT ?)",
+                (after, CHUNK_ROWS),
+            ).fetchone()
+            if not rows:
+                return
+            self._highs.append((last, max(high, latest)))
+            self._last_rows = rows
+            if rows < CHUNK_ROWS:
+                return
+
+
+def _high(each: tuple[int, float]) -> float:
+    return each[1]
+
+
 class LogReader:
     """Reads the messages of one exchange, in one thread.
 
@@ -85,6 +129,9 @@ class LogReader:
         self._obeys = obeys
         self._log: LogFile | None = None
         self._token = ""
+        #: Up to here it is recorded beside the file that this was read.
+        self._marked = 0
+        self._times = Times()
 
     @property
     def path(self) -> Path:
@@ -111,6 +158,7 @@ class LogReader:
             (oldest,) = db.execute(
                 "SELECT min(position) FROM messages WHERE position > (SELECT trimmed_until FROM log)"
             ).fetchone()
+            self._mark(end)
             return Bounds(end + 1 if oldest is None else oldest, end)
 
     def exchanges(self) -> tuple[str, ...]:
@@ -135,6 +183,12 @@ class LogReader:
 
         A second copy of an event is left out, unless it was replayed on purpose or the first copy is gone.
         """
+        rows = self._read(after, limit, max_bytes)
+        if rows:
+            self._mark(rows[-1].position)
+        return rows
+
+    def _read(self, after: int, limit: int, max_bytes: int) -> list[Row]:
         rows: list[Row] = []
         size = 0
         with self._reading() as db:
@@ -179,24 +233,15 @@ class LogReader:
                     return _row(*columns)
 
     def position_at(self, seconds: float) -> int:
-        """Return the position behind which there is what was appended at or after a time, in seconds since 1970."""
+        """Return the position behind which there is all that was appended at or after a time, in seconds since 1970.
+
+        Where the clock went back, also some of what was appended before. The first call looks at the whole log.
+        """
         with self._reading() as db:
             if db is None:
                 return 0
-            (low,) = db.execute("SELECT trimmed_until FROM log").fetchone()
-            high = log_end(db)
-            # The clock seldom goes back, and a whole log is long.
-            while low < high:
-                middle = (low + high) // 2
-                row = db.execute(
-                    "SELECT position, at FROM messages WHERE position > ? AND position <= ? ORDER BY position LIMIT 1",
-                    (middle, high),
-                ).fetchone()
-                if row is None or row[1] >= seconds:
-                    high = middle
-                else:
-                    low = int(row[0])
-            return int(low)
+            (trimmed,) = db.execute("SELECT trimmed_until FROM log").fetchone()
+            return self._times.position_at(db, seconds, trimmed)
 
     def withdrawals(self, after: int, until: int, *, limit: int = 500) -> list[Withdrawal]:
         """Return what was withdrawn by the messages in (after, until], by the position of these.
@@ -224,6 +269,11 @@ class LogReader:
         if self._log is not None:
             self._log.close()
             self._log = None
+
+    def _mark(self, end: int) -> None:
+        if end > self._marked and self._log is not None:
+            self._log.mark(end)
+            self._marked = end
 
     def _is_repeat(self, db: Connection, row: Row, trimmed: int) -> bool:
         """Return whether the event is at a lower position as well, and was not asked for again."""
@@ -258,6 +308,8 @@ class LogReader:
             with log.read() as db:
                 (self._token,) = db.execute("SELECT token FROM log").fetchone()
             self._log = log
+            self._marked = 0
+            self._times = Times()
         else:
             self._log.check_in_place()
         return self._log

@@ -186,17 +186,32 @@ class LogFile:
             raise BrokerUnavailableError(f"the log {self.path} was removed or replaced by another file")
 
     def _renew_token(self) -> None:
-        """Choose another token for a copy of the log, because its positions will be those of other messages."""
+        """Choose another token for a copy of the log, also a restored one: its positions will be of other messages."""
         inode = self._identity[1] if self._identity is not None else 0
         stored = "SELECT inode FROM log"
+        # Before the end of the log is read: readers mark what was appended.
+        mark = self._file.mark()
         with self.read() as db:
-            if db.execute(stored).fetchone()[0] == inode:
+            if db.execute(stored).fetchone()[0] == inode and mark <= log_end(db):
                 return
         with self.write() as db:
             former = db.execute(stored).fetchone()[0]
-            if former not in (0, inode):
+            mark = self._file.mark()
+            if former == 0:
+                # A new log, or one of format 1, to which the mark does not belong.
+                self._file.set_mark(log_end(db))
+            elif former != inode or mark > log_end(db):
                 db.execute("UPDATE log SET token = lower(hex(randomblob(8)))")
+                if mark > log_end(db):
+                    # No position is used twice.
+                    set_log_end(db, mark)
+                    db.execute("UPDATE log SET known_end = ?", (mark,))
             db.execute("UPDATE log SET inode = ?", (inode,))
+
+    def mark(self, end: int) -> None:
+        """Record beside the file up to where it was read, so that an older copy in its place is recognised."""
+        if end > self._file.mark():
+            self._file.set_mark(end)
 
     def _on_disk(self) -> tuple[int, int] | None:
         try:

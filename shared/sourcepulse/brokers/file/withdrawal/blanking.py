@@ -9,6 +9,7 @@ the numbers, so that no reader sees a gap. What `decision.py` decides is done he
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from sqlite3 import Connection
 
 from sourcepulse.brokers.file.envelopes import (
@@ -155,12 +156,24 @@ def _is_late(db: Connection, position: int, envelope: Envelope) -> bool:
 
 
 def _was_before(body: bytes, other: bytes) -> bool:
-    """Return whether an event has a lower number than another one of its source."""
+    """Return whether an event has a lower number than another one of its source; in doubt it has.
+
+    Numbers of two epochs say nothing, so there the times count.
+    """
     first, second = attributes_of(body), attributes_of(other)
-    numbers = first.get("sequence"), second.get("sequence")
-    # Both have 20 digits.
-    is_lower = isinstance(numbers[0], str) and isinstance(numbers[1], str) and numbers[0] < numbers[1]
-    return is_lower and first.get("epoch") == second.get("epoch")
+    # Numbers have 20 digits.
+    own, others = first.get("sequence"), second.get("sequence")
+    if first.get("epoch") == second.get("epoch") and isinstance(own, str) and isinstance(others, str):
+        return own < others
+    at, hidden_at = _seconds(first.get("time")), _seconds(second.get("time"))
+    return at is None or hidden_at is None or at <= hidden_at
+
+
+def _seconds(time: object) -> float | None:
+    try:
+        return datetime.fromisoformat(time).timestamp() if isinstance(time, str) else None
+    except ValueError:
+        return None
 
 
 def _envelope_at(db: Connection, position: int) -> tuple[Envelope, bytes]:

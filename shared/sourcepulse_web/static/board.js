@@ -41,6 +41,7 @@ function drawSlot() {
 function showNewer(byHand) {
   const count = waiting.size, documents = [...waiting.values()], changed = [...painter.held.values()];
   waiting.clear();
+  painter.showPlaces();
   painter.insert(documents, byHand);
   for (const push of changed) painter.paint(push, false);
   flushed = performance.now();
@@ -71,13 +72,13 @@ async function frame() {
       if (old && (!reads || old.getBoundingClientRect().top > innerHeight)) old.remove();
       waiting.delete(id);
     }
+    painter.begin(update, reads);
     const all = pushes(), newest = Number(all[0]?.id.slice(1) || 0), oldest = Number(all.at(-1)?.id.slice(1) || 0);
     for (const push of update.pushes) {
       if (get(`p${push.id}`)) painter.paint(push, reads);
       else if (push.id > newest) waiting.set(push.id, push);
       else if (push.id > oldest) painter.insert([push], true);
     }
-    painter.setTree(update.tree);
   }
   if ("before" in list.dataset) waiting.clear();
   if (!reads && performance.now() - flushed >= REPAINT_MS) tick();

@@ -7,8 +7,8 @@ import { VERDICTS, bannerNote, bugLink, clock, day, detail, lineClass, lineName,
 export const pieces = (parts) => parts.map((part) =>
   part.href ? el("a", { href: part.href, class: part.struck ? "shut" : part.mono ? "mono" : null, title: part.title }, part.text) : part.text);
 
-const word = (each, address) =>
-  el("a", { class: `w ${each.state}`, href: link(each.url) || address, "aria-label": spoken(each), "data-n": each.number, "data-i": detail(each), "data-o": others(each) }, shown(each.label));
+export const drawWord = (each, address) =>
+  el("a", { class: `w ${each.state}`, "data-key": shown(each.place), href: link(each.url) || address, "aria-label": spoken(each), "data-n": each.number, "data-i": detail(each), "data-o": others(each) }, shown(each.label));
 
 function failure(each) {
   const [folders, file] = testName(each);
@@ -36,14 +36,17 @@ function rail(push) {
     push.summary.length > 0 && el("p", { class: "sum" }, push.summary.map((each) => el("span", { class: `s ${each.state}` }, shown(each.text)))));
 }
 
+export const drawLine = (line, address) =>
+  el("div", { class: lineClass(line), "data-key": lineName(line), role: "group", "aria-label": lineName(line) },
+    el("span", { class: "n" }, lineName(line)), line.words.map((each) => drawWord(each, address)));
+
 export function drawPush(push) {
   const address = story(push.node);
   const fails = push.failures.map(failure);
   if (fails.length && push.more_failures) fails.push(el("p", { class: "f" }, el("a", { href: `${address}#fails` }, `and ${push.more_failures} more`)));
   return el("li", { id: `p${push.id}`, class: push.is_new ? "p hot" : "p", "data-c": push.changed, "data-f": shown(push.sought) },
     el("article", { "aria-label": pushLabel(push) }, rail(push), el("div", { class: "builds" },
-      push.lines.map((line) => el("div", { class: lineClass(line), role: "group", "aria-label": lineName(line) },
-        el("span", { class: "n" }, lineName(line)), line.words.map((each) => word(each, address)))),
+      push.lines.map((line) => drawLine(line, address)),
       fails.length > 0 && el("div", { class: "fails" }, fails))));
 }
 

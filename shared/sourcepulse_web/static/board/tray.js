@@ -9,13 +9,11 @@ await style();
 const RUNS = 12, NOT_RUN = ["waiting", "running", "none", "skipped", "cancelled"], FAILED = ["new", "known", "alone"];
 const tray = document.getElementById("tray");
 const stateOf = (word) => word.classList[1];
-const lineOf = (word) => word.parentNode.getAttribute("aria-label");
 
 function runs(word) {
   const found = [];
-  for (const line of document.querySelectorAll(`.l[aria-label="${CSS.escape(lineOf(word))}"]`)) {
-    const same = [...line.querySelectorAll(".w")].find((each) => each.textContent === word.textContent);
-    if (same && !NOT_RUN.includes(stateOf(same))) found.push(stateOf(same));
+  for (const same of document.querySelectorAll(`.w[data-key="${CSS.escape(word.dataset.key)}"]`)) {
+    if (!NOT_RUN.includes(stateOf(same))) found.push(stateOf(same));
     if (found.length === RUNS) break;
   }
   return found;
@@ -31,8 +29,7 @@ function history(shown, state) {
 let chosen;
 export function choose(word) {
   chosen = word;
-  const name = word.getAttribute("aria-label"), cut = name.indexOf(": "), place = name.slice(0, cut), { n, i, o } = word.dataset;
-  const said = name.slice(cut + 2), found = runs(word), push = word.closest(".p"), story = push.querySelector(".who a")?.getAttribute("href");
+  const { key: place, n, i, o } = word.dataset, said = word.getAttribute("aria-label").slice(place.length + 2), found = runs(word), push = word.closest(".p"), story = push.querySelector(".who a")?.getAttribute("href");
   const button = el("button", { class: "link" }, "all keys"), close = el("button", { class: "close" }, "Close");
   const key = (...names) => names.map((each) => el("kbd", null, each));
   button.onclick = async () => (await import("/static/board/sheet.js")).sheet();

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from sourcepulse_web.board.documents import WordState
+from sourcepulse_web.board.documents import LineDoc, WordState
 from support.web import board_examples as examples
 from support.web.board_pages import PATH, hostile_board, large_board
 from support.web.browser import DESK, PHONE, Browser, scrolls_sideways
@@ -84,6 +84,20 @@ def test_the_tray_counts_the_runs_that_it_shows(
         page = opened(site, browser)
         page.locator(f"#p{board['pushes'][0]['id']} .w").focus()
         expect(page.locator("#tray .runs")).to_contain_text(said)
+    finally:
+        site.write([examples.board()], examples.trees())
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+def test_a_push_on_which_no_builder_ran_has_not_ended(site: DocumentSite, browser: Browser, *, script: bool) -> None:
+    board = examples.board()
+    board["pushes"] = board["pushes"][:1]
+    words = [examples.word("linux64", "opt", "unit", "skipped")]
+    board["pushes"][0] |= {"summary": [], "failures": [], "lines": [LineDoc(platform="a", buildtype="b", words=words)]}
+    site.write([board], examples.trees())
+    try:
+        page = browser.open(site.url(f"{PATH}?show=problems"), script=script)
+        expect(page.locator("#none")).to_contain_text("has no result.")
     finally:
         site.write([examples.board()], examples.trees())
 

@@ -97,6 +97,8 @@ def test_a_change_of_several_pushes_has_a_section_for_each(browser: Browser, sit
     assert page.locator(".verdict strong").all_inner_texts() == ["Not good", "Good so far"]
     assert page.locator("#fails, #fails-2").count() == 2
     expect(page.locator("#fails-2")).to_contain_text("Nothing so far.")
+    site.write([], [], [story(verdict="not yet known", said="No build ran: 1 cancelled.", failures=[])])
+    expect(browser.open(site.url(ADDRESS), script=False).locator("#fails")).to_contain_text("Nothing is known yet.")
     assert page.locator("aside").nth(1).inner_text().count("Node") == 1
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(each => each.id)")
     assert len(ids) == len(set(ids))

@@ -26,7 +26,7 @@ function explain(found, all) {
   } else if (/new|problems/.test(show) && !list.querySelector(show === "new" ? ".w.new" : ".l:not(.calm)")) {
     const still = [...newest.querySelectorAll(".sum .running, .sum .waiting")].map((each) => each.textContent).join(", ");
     text = [el("b", null, `${show === "new" ? "Nothing new here" : "No problems"} in the last ${many(all.length, "push", "pushes")}.`),
-      ` The newest, ${newest.querySelector(".who a")?.textContent || ""}, ${still ? `still has ${still}` : "has ended"}.`];
+      ` The newest, ${newest.querySelector(".who a")?.textContent || ""}, ${still ? `still has ${still}` : newest.querySelector(".sum") ? "has ended" : "has no result"}.`];
   }
   none.hidden = !text;
   if (text) none.replaceChildren(...text);

@@ -161,13 +161,31 @@ def test_a_line_number_is_never_cut_and_forced_colours_show_the_view(site: Docum
     folders = "ui/very/long/folder/names/of/a/test/that/nobody/wants/to/read/" * 2
     failed = examples.failure("new", f"{folders}test_restore.py", "on linux64 opt: unit", "timed out", "", line=41)
     first, *rest = pushes(OLD)
-    site.write([{**board(OLD), "pushes": [cast(PushDoc, {**first, "failures": [failed]}), *rest]}])
+    site.write(
+        [
+            {
+                **board(OLD),
+                "pushes": [cast(PushDoc, {**first, "failures": [failed, {**failed, "test": "parse.t"}]}), *rest],
+            }
+        ]
+    )
     page = browser.open(site.url(PATH))
     for width in (1100, 1440):
         page.set_viewport_size({"width": width, "height": 900})
-        cut = page.locator(".file").evaluate("each => each.scrollWidth > each.clientWidth")
-        assert not cut, width
+        cut = [each.evaluate("each => each.scrollWidth > each.clientWidth") for each in page.locator(".file").all()]
+        assert cut == [False, False], width
         assert page.locator(".dir").evaluate("each => each.scrollWidth > each.clientWidth")
     page.emulate_media(forced_colors="active")
     line = "each => getComputedStyle(each).textDecorationLine"
     assert [each.evaluate(line) for each in page.locator(".seg a").all()] == ["underline", "none", "none"]
+
+
+def test_a_tree_that_is_not_opened_in_time_says_so_without_an_event(site: DocumentSite, browser: Browser) -> None:
+    site.write([{**board(OLD), "tree": examples.tree(until="2026-11-22T12:30:00.000000Z")}])
+    page = browser.open("about:blank")
+    page.clock.install(time="2026-11-22T12:29:00Z")
+    page.goto(site.url(PATH))
+    page.locator("#slot").wait_for()
+    expect(page.locator("#tree .when")).to_contain_text("opens again at 12:30 · 2 pushes refused")
+    page.clock.run_for(62_000)
+    expect(page.locator("#tree .when")).to_contain_text("was to open at 12:30, has not been opened · 2 pushes refused")

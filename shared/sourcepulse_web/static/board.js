@@ -52,7 +52,16 @@ function showNewer(byHand) {
   drawSlot();
 }
 
+// That a tree was not opened in time is no event.
+function overdue() {
+  const banner = get("tree"), when = banner?.querySelector(".when");
+  if (!(Date.parse(banner?.dataset.until) < Date.now())) return;
+  when.textContent = when.textContent.replace(/opens again at (.*?\d\d:\d\d)/, "was to open at $1, has not been opened");
+  delete banner.dataset.until;
+}
+
 function tick() {
+  overdue();
   if (!painter) return;
   if (!isReading() && (waiting.size || painter.held.size)) showNewer(false);
   if (painter.news.length && performance.now() >= sayable) {

@@ -53,7 +53,7 @@ export function drawPush(push) {
 export const drawDay = (time) => el("li", { class: "day", "data-day": time.slice(0, 10) }, el("h2", null, `${day(time)}, times in UTC`));
 
 const BANNERS = { closed: "closed", "approval required": "approval" };
-export const drawTree = (tree, now) => tree.state in BANNERS && el("div", { class: `banner ${BANNERS[tree.state]}`, id: "tree", "data-about": shown(tree.repo) },
+export const drawTree = (tree, now) => tree.state in BANNERS && el("div", { class: `banner ${BANNERS[tree.state]}`, id: "tree", "data-about": shown(tree.repo), "data-until": !tree.overdue && tree.until },
   el("span", { class: "tag" }, tree.state.toUpperCase()),
   el("p", null, el("bdi", null, pieces(linked(tree.reason || "no reason was published", tree.reason_bugs, [])))),
   el("span", { class: "when" }, bannerNote(tree, now)));

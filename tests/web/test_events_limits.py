@@ -171,5 +171,5 @@ def test_a_connection_that_asks_for_nothing_is_closed_and_a_quiet_stream_is_not(
         stream.until(lambda each: each.named("hello"))
         with closing(socket.create_connection(("127.0.0.1", server.port), timeout=30.0)) as idle:
             assert idle.recv(1) == b""
-        server.append(push(1))
+        server.append(push(9_999))
         stream.until(lambda each: each.messages)

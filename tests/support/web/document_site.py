@@ -110,6 +110,8 @@ def _serve(folder: Path) -> None:
         isLeaf = True  # noqa: N815 - Twisted's name
 
         def render_GET(self, request: Any) -> Any:  # noqa: N802 - Twisted's name
+            # As the product's streams do: what another answer writes goes out when it is finished.
+            request.channel.is_stream = True
             request.setHeader(b"content-type", b"text/event-stream")
             request.write(b"event: hello\nid: aa.1\ndata: {}\n\n")
             request.write(b'event: alive\nid: aa.1\ndata: {"late_s":0,"last_s":4,"beats":[]}\n\n')

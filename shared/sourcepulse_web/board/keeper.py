@@ -15,7 +15,13 @@ from typing import NamedTuple
 from sourcepulse.brokers.file.reader import LogReader, Row, Withdrawal
 from sourcepulse.brokers.file.tables import LOCK_WAIT_SECONDS, LogBusyError, LogFile
 from sourcepulse.brokers.file.upkeep import obey_unread, scrub
-from sourcepulse.errors import BrokerError, BrokerRefusedUsError, BrokerUnavailableError, SourcePulseError
+from sourcepulse.errors import (
+    BrokerError,
+    BrokerRefusedUsError,
+    BrokerUnavailableError,
+    NothingThereError,
+    SourcePulseError,
+)
 from sourcepulse_web.board.fact import read_fact
 from sourcepulse_web.board.reduce import REDUCERS, reduce
 from sourcepulse_web.board.reduce.withdraw import withdrawn
@@ -258,7 +264,11 @@ class Keeper:
 
     def _opened(self) -> LogFile:
         if self._file is None:
-            file = LogFile(self._path, lock_wait_s=self._lock_wait_s)
+            # A log that was moved away must not get an empty one in its place: publishers create it.
+            try:
+                file = LogFile(self._path, create=False, lock_wait_s=self._lock_wait_s)
+            except NothingThereError as error:
+                raise BrokerUnavailableError(str(error)) from None
             try:
                 self._prepare(file)
             except BaseException:

@@ -68,6 +68,9 @@ class _Documents:
     def _read(self) -> Any:
         return json.loads(self._path.read_text())
 
+    #: As `bounds` of its log has it.
+    position = 0
+
     def behind(self) -> str:
         return ""
 

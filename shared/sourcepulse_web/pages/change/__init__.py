@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 
 from sourcepulse_web.pages.change.view import change_values, last_time, matches_values
 from sourcepulse_web.server.cors import allow_origin
-from sourcepulse_web.server.page import bad_request, not_found, not_yet, render
+from sourcepulse_web.server.page import bad_request, not_found, not_yet, render, sentence
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
@@ -53,6 +53,11 @@ class Changes(Resource):
             return bad_request(request, f"{digits} is too short, because many changes begin so. {_HOW}")
         if len(digits) > DIGITS_MAX:
             return bad_request(request, f"A node has at most {DIGITS_MAX} digits.")
+        # What the board has not read yet is left to the stream, which goes on from here.
+        hub = self._services.hub
+        if hub is not None and not hub.look():
+            return sentence(request, 503, "The log cannot be read now; try again.")
+        after = f"{self._services.log.token}.{self._services.board.position}"
         behind = self._services.board.behind()
         if behind:
             return not_yet(request, behind)
@@ -63,7 +68,7 @@ class Changes(Resource):
             return not_found(request, f"No change here starts with {digits}. {self._reach()}")
         values = change_values if len({story["node"] for story in stories}) == 1 else matches_values
         template = "change.html" if values is change_values else "changes.html"
-        drawn = values(stories, digits, self._services.clock(), self._after())
+        drawn = values(stories, digits, self._services.clock(), after)
         return render(request, self._services, template, **drawn, age=self._age(stories))
 
     def _json(self, request: Request, stories: list[StoryDoc]) -> bytes:
@@ -84,11 +89,6 @@ class Changes(Resource):
         rows = self._services.log.read(position - 1, limit=1)
         found = [row.at for row in rows if row.position == position]
         return max(0, round(self._services.clock() - (found[0] if found else last_time(stories))))
-
-    def _after(self) -> str:
-        """Return the id at which a stream goes on from what is drawn."""
-        log = self._services.log
-        return f"{log.token}.{log.bounds().end}"
 
 
 def _day(seconds: float) -> str:

@@ -54,11 +54,12 @@ class Trees(Resource):
     render_HEAD = render_GET
 
     def _list(self, request: Request, wanted: view.Wanted) -> bytes:
+        after = self._after(self._services.board.position)
         trees = self._services.board.trees()
         if wanted.json:
             return _json(request, view.sorted_trees(trees))
         values = view.trees_values(trees, wanted, self._services.clock())
-        heard = {"after": self._after(), "age": self._age(values["repos"])}
+        heard = {"after": after, "age": self._age(values["repos"])}
         return render(request, self._services, "trees.html", **values, **heard)
 
     def _board(self, request: Request, repo: str, wanted: view.Wanted) -> Steps:
@@ -81,10 +82,9 @@ class Trees(Resource):
         yield
         return render(request, services, "board.html", **values)
 
-    def _after(self, position: int | None = None) -> str:
-        """Return the id that a stream resumes at."""
-        log = self._services.log
-        return f"{log.token}.{log.bounds().end if position is None else position}"
+    def _after(self, position: int) -> str:
+        """Return the id at which a stream goes on from what the board had read when it was drawn, or before."""
+        return f"{self._services.log.token}.{position}"
 
     def _age(self, repos: Sequence[str]) -> int | None:
         """Return how long ago the newest event of these trees came, in seconds."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from sourcepulse_web.server.guards import Place, check, known_hosts
 from support.brokers.embedded_log import wait_until
-from support.web.gateway import Gateway
+from support.web.gateway import Gateway, MakeGateway
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -212,3 +213,14 @@ def test_a_gateway_says_what_is_wrong_with_its_address(tmp_path: Path, gateway: 
             other.launch()
             assert other.wait() == code
             assert words in other.stderr()
+
+
+def test_two_slashes_are_no_page_and_options_of_a_page_is_refused_with_a_sentence(make_gateway: MakeGateway) -> None:
+    gateway = make_gateway()
+    gateway.start()
+    assert [gateway.get(path).status for path in ("/", "//", "//trees", "///x")] == [200, 404, 404, 404]
+    with closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)) as connection:
+        for path, status in (("/trees", 405), ("/", 405), ("/ready", 405), ("/events", 204)):
+            connection.request("OPTIONS", path)
+            answer = connection.getresponse()
+            assert (answer.status, b"<html" in answer.read()) == (status, False)

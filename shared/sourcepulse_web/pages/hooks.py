@@ -38,7 +38,7 @@ QUEUE = "my-tool"
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _NOT_YOURS = (
     "This list is for the one who runs the gateway: open it on the gateway's own machine, at its own address and not "
-    "through a proxy, or run `sourcepulse queues` there."
+    "through a proxy, where no `hosts` are set, or run `sourcepulse queues` there."
 )
 
 
@@ -128,7 +128,7 @@ class Hooks(Resource):
         self._services = services
 
     def render_GET(self, request: Request) -> bytes | int:
-        if not is_operator(request):
+        if not is_operator(request, self._services.settings()):
             return sentence(request, 403, _NOT_YOURS)
         try:
             patterns = [

@@ -13,16 +13,21 @@ from twisted.internet.address import UNIXAddress
 if TYPE_CHECKING:
     from twisted.web.server import Request
 
+    from sourcepulse_web.settings import WebSettings
+
 #: What a proxy adds. Behind one every request comes from its address.
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 
 
-def is_operator(request: Request) -> bool:
+def is_operator(request: Request, settings: WebSettings) -> bool:
     """Return whether the one who asks is on this machine, asked without a proxy, and for a name of this machine.
 
-    A proxy need not say that it is one: nginx by default sends the address of the gateway as the host, and HTTP/1.0.
+    A proxy need not say that it is one: nginx by default sends the address of the gateway as the host, and HTTP/1.0,
+    others send what a client wrote. So it is not where `hosts` is set, because then there is one.
     """
+    if settings.hosts:
+        return False
     if any(request.requestHeaders.hasHeader(name) for name in PROXY_HEADERS) or request.clientproto != b"HTTP/1.1":
         return False
     host = (request.getHeader("host") or "").rpartition(":")

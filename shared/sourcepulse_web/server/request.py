@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 from twisted.web.http import NO_BODY_CODES
+from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse_web.server.connection.answers import CHUNK_BYTES, Answer
-from sourcepulse_web.server.guards import METHODS, Place, check
+from sourcepulse_web.server.guards import METHODS, Place, Refusal, check
 from sourcepulse_web.server.headers import HEADERS, reason_of
 from sourcepulse_web.server.page import Sentence, sentence
 
@@ -84,6 +85,9 @@ class GatewayRequest(Request):
         known = self.site.known_hosts(Place(here.host, here.port))
         hosts = self.requestHeaders.getRawHeaders(b"host") or []
         refusal = check(self.method, self.uri, hosts, known)
+        if refusal is None and self.method == b"OPTIONS" and getattr(type(resrc), "render", None) is Resource.render:
+            # Streams and their pages answer it themselves (CORS); of all others Twisted would answer with its own page.
+            refusal = Refusal(405, "method", "This page answers GET and HEAD only.")
         if refusal is None:
             super().render(resrc)
             return

@@ -42,9 +42,10 @@ class Routes(Resource):
         self._services = services
         self._found: dict[str, Resource] = {}
 
-    def getChild(self, path: bytes, request: Request) -> Resource:  # noqa: ARG002 - Twisted's signature
+    def getChild(self, path: bytes, request: Request) -> Resource:
         name = path.decode("utf-8", "replace")
-        if name not in PAGES:
+        # Below the empty name there is nothing: `//trees` is no page.
+        if name not in PAGES or (not name and request.postpath):
             return Sentence()
         if name not in self._found:
             try:

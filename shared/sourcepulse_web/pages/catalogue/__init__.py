@@ -94,7 +94,7 @@ class CataloguePages(Resource):
             "anchors": {shape.name: f"shape-{number}" for number, shape in enumerate(about.shapes, 1)},
             "snippets": snippets(about, own_address(request)),
             "live": f"/?{topic}",
-            "queue": f"/hooks?{topic}" if is_operator(request) else None,
+            "queue": f"/hooks?{topic}" if is_operator(request, self._services.settings()) else None,
         }
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, cast
@@ -247,3 +248,34 @@ def test_newer_pushes_are_one_link_away_from_an_older_page(site: DocumentSite, b
     expect(page.locator("#p20000")).to_have_count(0)
     page.get_by_role("link", name="the newest pushes").click()
     expect(page.locator("#list .p").first).to_have_id("p10000")
+
+
+def test_a_push_that_the_filter_does_not_show_is_not_counted_as_newer(site: DocumentSite, browser: Browser) -> None:
+    page = opened(site, browser, examples.board(), "?q=bob")
+    page.mouse.move(300, 300)
+    page.wait_for_timeout(0)
+    total = page.locator(".total")
+    before = int(re.sub(r"\D.*", "", total.inner_text().replace(",", "")))
+    hear(page, newer())
+    expect(page.locator("#slot")).to_have_text("nothing newer")
+    hear(page, newer(1_110, "bob"))
+    expect(page.locator("#slot")).to_have_text("↑ 1 newer push")
+    page.locator("#q").fill("")
+    expect(page.locator("#slot")).to_have_text("↑ 2 newer pushes")
+    page.get_by_role("button", name="2 newer pushes").click()
+    expect(total).to_contain_text(f"{before + 2} pushes")
+
+
+def test_back_returns_to_the_filter_that_enter_made(site: DocumentSite, browser: Browser) -> None:
+    page = opened(site, browser, examples.board())
+    box = page.locator("#q")
+    for user in ("alice", "bob"):
+        box.fill("")
+        box.press_sequentially(user)
+        box.press("Enter")
+    page.go_back()
+    expect(box).to_have_value("alice")
+    expect(page).to_have_url(re.compile("q=alice$"))
+    page.go_back()
+    expect(box).to_have_value("")
+    expect(page).not_to_have_url(re.compile("q="))

@@ -158,8 +158,11 @@ def test_a_log_that_was_trimmed_while_a_page_was_away_shows_as_a_reset(
     gateway.append(tree.push("Bug 9 - after"))
     gateway.start()
     page.locator(".row", has_text="Bug 9 - after").wait_for()
-    hatch = page.locator(".hatch")
+    hatch = page.locator(".hatch", has_text="Reset")
     hatch.first.wait_for()
+    assert hatch.first.inner_text() == (
+        "Reset 3 events before this will not come here: the log has dropped them already."
+    )
     browser.shot(page, "e2e-reset")
     assert "lost" not in " ".join(rows(page))
 

@@ -6,7 +6,7 @@ import { get, many } from "/static/el.js";
 import { connect } from "/static/feed.js";
 
 const IDLE_MS = 30000, REPAINT_MS = 1000, SAY_MS = 20000, FRAME_MS = 16, PUSHES_MAX = 200;
-const list = get("list"), slot = get("slot"), button = document.createElement("button");
+const list = get("list"), total = document.querySelector(".total"), slot = get("slot"), button = document.createElement("button");
 // New pushes, and updates that are not painted yet.
 const waiting = new Map(), updates = [];
 // The module that paints comes with the first update; filter and keys come with the first sign of somebody, who gets them once.
@@ -29,9 +29,16 @@ export async function insert(documents, anchored) {
   painter.insert(documents, anchored);
 }
 
+const matching = () => [...waiting.values()].filter((push) => painter.passes(push)).length;
+
+function drawTotal(number) {
+  total.textContent = total.textContent.replace(/^[\d,]+ \w+/, many(number, "push", "pushes"));
+}
+const known = () => Number(total.textContent.replaceAll(",", "").match(/^\d+/));
+
 function drawSlot() {
   if ("before" in list.dataset) return;
-  const count = waiting.size, changed = painter?.held.size;
+  const count = matching(), changed = [...(painter?.held.keys() ?? [])].filter((id) => !get(`p${id}`)?.hidden).length;
   if (!count && !changed) { slot.textContent = word === "broken" ? `stopped at ${stopped}` : idle; return; }
   const text = count ? `↑ ${many(count, "newer push", "newer pushes")}` : `↑ ${many(changed, "push", "pushes")} changed`;
   if (button.textContent !== text) button.textContent = text;
@@ -39,9 +46,10 @@ function drawSlot() {
 }
 
 function showNewer(byHand) {
-  const count = waiting.size, documents = [...waiting.values()], changed = [...painter.held.values()];
+  const count = matching(), documents = [...waiting.values()], changed = [...painter.held.values()];
   waiting.clear();
   painter.showPlaces();
+  drawTotal(known() + documents.length);
   painter.insert(documents, byHand);
   for (const push of changed) painter.paint(push, false);
   flushed = performance.now();
@@ -79,7 +87,7 @@ async function frame() {
     for (const id of update.gone || []) {
       const old = get(`p${id}`);
       if (old && (!reads || old.getBoundingClientRect().top > innerHeight)) old.remove();
-      waiting.delete(id);
+      if (!waiting.delete(id)) drawTotal(Math.max(0, known() - 1));
     }
     painter.begin(update, reads);
     const all = pushes(), newest = Number(all[0]?.id.slice(1) || 0), oldest = Number(all.at(-1)?.id.slice(1) || 0);
@@ -88,6 +96,7 @@ async function frame() {
       else if (push.id > newest) waiting.set(push.id, push);
       else if (push.id > oldest) painter.insert([push], true);
     }
+    if ("total" in update) drawTotal(update.total - waiting.size);
   }
   if ("before" in list.dataset) waiting.clear();
   if (!reads && performance.now() - flushed >= REPAINT_MS) tick();
@@ -102,6 +111,7 @@ async function again() {
 export function hear(update) {
   updates.push(update);
   timer ||= setTimeout(frame, FRAME_MS);
+  return !get("q").value.trim() || !painter || update.pushes.some((push) => painter.passes(push));
 }
 
 for (const kind of ["pointermove", "pointerdown", "focusin"]) addEventListener(kind, use);
@@ -110,6 +120,7 @@ addEventListener("keydown", async (event) => {
   await use();
   press?.(event);
 });
+list.addEventListener("filtered", drawSlot);
 button.className = "pill";
 button.onclick = () => showNewer(true);
 get("tray").hidden = false;

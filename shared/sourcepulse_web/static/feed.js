@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MPL-2.0
 // What a page hears of the bus; also the head's state word and age, and the banners of a broken stream. `connect(needs, hears)`:
 // needs {topics, exclude, types, sources, boards: [text], rows: bool, after: "<token>.<position>", age: seconds since the newest event that
-// the page shows, without which any event counts}, hears {onRow(row, id), onBoard(update, id), onBanner(banner), onReset, onWithdraw,
-// onHello(frame), onState(word)}, each optional; a row for which onRow returns false is not one that the page shows.
+// the page shows, without which any event counts}, hears {onRow(row, id), onBoard(update, id), onBanner(banner), onNotice(row), onReset, onWithdraw,
+// onHello(frame), onState(word)}, each optional; onRow and onBoard return false for what the page does not show.
 // Returns what asks for changed needs.
 import { end, show } from "/static/banners.js";
 import { el, get } from "/static/el.js";
@@ -40,13 +40,13 @@ export function connect(needs, hears) {
     row(row, id) {
       if (number(id) <= floor) return;
       if (row.banner) hears.onBanner?.(row.banner);
+      if (row.ends) hears.onNotice?.(row);
       if (!needs.rows || !why(needs, row)) return;
       if (hears.onRow?.(row, id) !== false && !row.type.endsWith(".heartbeat.v1")) last = now();
     },
     board(update, id) {
       if (!needs.boards?.includes(update.tree.repo)) return;
-      last = now();
-      hears.onBoard?.(update, id);
+      if (hears.onBoard?.(update, id) !== false) last = now();
     },
     alive(alive, _, ago) {
       isKnown = true;
@@ -115,6 +115,7 @@ export function connect(needs, hears) {
   open(hear).then((found) => { port = found; post(); });
   setInterval(tick, TICK_MS);
   setInterval(post, POST_MS);
+  import("/static/times.js");
   addEventListener("pagehide", () => port?.postMessage("close"));
   addEventListener("pageshow", (event) => event.persisted && post());
   addEventListener("visibilitychange", () => document.hidden || post());

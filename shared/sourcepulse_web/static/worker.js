@@ -5,8 +5,8 @@
 // ["floor"] before anything may come a second time.
 import { SILENT_MS } from "/static/state.js";
 
-// What every page must know: how services are, which trees are closed.
-const ALWAYS = ["system.#", "hg.tree.#"];
+// What every page must know: how services are, which trees are closed, what is not public any more.
+const ALWAYS = ["system.#", "hg.tree.#", "bugzilla.*.hidden.#", "bugzilla.bug.deleted.#"];
 // A hidden tab may post once a minute only.
 const FORGOTTEN_MS = 200000, TICK_MS = 5000, PAUSE_MAX_S = 30;
 // The gateway refuses more. Tabs that ask for more topics get everything.

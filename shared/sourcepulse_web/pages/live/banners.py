@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from sourcepulse_web.board.documents import TreeDoc
 from sourcepulse_web.pages.live.sentences.parts import Links, Part, clock, plain, prose, shown, tree
@@ -25,20 +25,27 @@ CLASSES = {"closed": "closed", "approval required": "approval"}
 
 
 class BannerDoc(TypedDict):
-    """A banner; `tag` is "" if all is well with what it is about: a repository, or `system:` and a service."""
+    """A banner; `tag` is "" if all is well with what it is about: a repository, or `system:` and a service.
+
+    `until` is when a tree is to open, so that a page says it when that time passes.
+    """
 
     about: str
     look: str
     tag: str
     parts: list[Part]
     when: str
+    until: NotRequired[str]
 
 
 def banner(repo: str, state: str, reason: str | None, since: str, until: str | None, links: Links) -> BannerDoc:
     """Return the banner of a tree's state."""
     parts = [tree(repo), *([plain(": "), *prose(reason, links)] if reason else [])]
     when = f"since {clock(since)}" + (f" · opens again at {clock(until)}" if until else "")
-    return {"about": repo, "look": CLASSES.get(state, ""), "tag": TAGS.get(state, ""), "parts": parts, "when": when}
+    made: BannerDoc = {
+        "about": repo, "look": CLASSES.get(state, ""), "tag": TAGS.get(state, ""), "parts": parts, "when": when
+    }  # fmt: skip
+    return made | {"until": until} if until else made
 
 
 def banner_of_event(type_: str, event: Mapping[str, Any], links: Links) -> BannerDoc | None:

@@ -11,6 +11,7 @@ from typing import Any, NotRequired
 
 from sourcepulse.events.event import format_time
 from sourcepulse_web.board.documents import NOTHING_SEEN, Seen
+from sourcepulse_web.pages.live.about import about, ends
 from sourcepulse_web.pages.live.banners import BannerDoc, banner_of_event
 from sourcepulse_web.pages.live.opened import opened
 from sourcepulse_web.pages.live.sentences import RowDoc, row_of
@@ -22,11 +23,16 @@ from sourcepulse_web.stream.ports import Row
 
 
 class LiveRowDoc(RowDoc):
-    """A row of the stream. `gap`: what stands before it; `banner`: of the new state of a tree or a service."""
+    """A row of the stream. `gap`: what stands before it; `banner`: of the new state of a tree or a service.
+
+    `about`: the bug, comments and attachments it is about; `ends`: which of them is no longer public since this event.
+    """
 
     gap: NotRequired[GapDoc]
     banner: NotRequired[BannerDoc]
     withdrawn: NotRequired[bool]
+    about: NotRequired[list[str]]
+    ends: NotRequired[str]
 
 
 class RowView:
@@ -63,6 +69,11 @@ class RowView:
         document: LiveRowDoc = {**row_of(event, row.routing_key, seen, links)}  # type: ignore[typeddict-item]
         if row.withdrawn:
             document["withdrawn"] = True
+        ended = ends(row, event)
+        if ended is not None:
+            document["ends"] = ended
+        elif named := about(row, event):
+            document["about"] = named
         gap = self._watch.gap(row.position) if self._watch else None
         if gap is not None:
             document["gap"] = gap

@@ -6,6 +6,7 @@ import { el, get, many } from "/static/el.js";
 
 const root = document.documentElement;
 const box = get("q"), none = get("none"), list = get("list"), older = get("older");
+let isTyped = false;
 
 // As `sought` of pages/trees/view.py.
 function sought(push) {
@@ -32,18 +33,26 @@ function explain(found, all) {
   if (text) none.replaceChildren(...text);
 }
 
+// Whether the filter shows a push; it is drawn only where there is a filter.
+export function passes(draw) {
+  const needle = box.value.toLowerCase().split(/\s+/).filter(Boolean).join(" ");
+  return !needle || sought(draw()).includes(needle);
+}
+
 export function filter() {
-  const needle = box.value.toLowerCase().split(/\s+/).filter(Boolean).join(" "), all = pushes();
-  for (const push of all) push.hidden = Boolean(needle) && !sought(push).includes(needle);
+  const all = pushes();
+  for (const push of all) push.hidden = !passes(() => push);
   let shown = false;
   for (const item of [...list.children].reverse()) {
     if (item.dataset.day) { item.hidden = !shown; shown = false; }
     else shown ||= !item.hidden;
   }
   explain(all.filter((push) => !push.hidden), all);
+  list.dispatchEvent(new Event("filtered"));
 }
 
 function remember(how) {
+  isTyped = how === "replaceState";
   const query = new URLSearchParams(location.search);
   for (const [key, value] of [["show", root.dataset.show], ["q", box.value.trim()]]) if (value) query.set(key, value); else query.delete(key);
   history[how](null, "", `?${query}`);
@@ -76,8 +85,14 @@ async function more(event) {
 export function startFilter() {
   const phone = matchMedia("(max-width: 50rem)").matches;
   if (!root.dataset.show && phone) view("problems");
-  box.addEventListener("input", async () => { await whole(); filter(); remember("replaceState"); });
-  box.form.addEventListener("submit", (event) => { event.preventDefault(); remember("pushState"); });
+  // The first letter makes an entry of its own, so that Back returns to what was before it; Enter ends that entry.
+  box.addEventListener("input", async () => {
+    remember(isTyped ? "replaceState" : "pushState");
+    isTyped = true;
+    await whole();
+    filter();
+  });
+  box.form.addEventListener("submit", (event) => { event.preventDefault(); isTyped = false; });
   document.querySelector(".seg").addEventListener("click", (event) => {
     if (!event.target.search || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
@@ -87,6 +102,7 @@ export function startFilter() {
   });
   addEventListener("popstate", () => {
     const query = new URLSearchParams(location.search);
+    isTyped = false;
     box.value = query.get("q") || "";
     view(query.get("show") || (phone ? "problems" : ""));
     filter();

@@ -67,8 +67,7 @@ export function startKeys(of, newer) {
     get("tray").classList.add("open");
   });
   list.addEventListener("pointerover", ({ target }) => {
-    if (target.matches("time")) target.title = new Date(target.dateTime).toLocaleString();
-    else if (target.matches(".w")) target.title = target.getAttribute("aria-label");
+    if (target.matches(".w")) target.title = target.getAttribute("aria-label");
   });
   const press = (event) => {
     const { key, target } = event, field = target.matches?.("input, textarea, select");

@@ -4,7 +4,7 @@
 import { alter } from "/static/alter.js";
 import { drawDay, drawPush, drawTree } from "/static/board/draw.js";
 import { get } from "/static/el.js";
-import { filter } from "/static/board/filter.js";
+import { filter, passes as shows } from "/static/board/filter.js";
 import { rove } from "/static/board/keys.js";
 import { arrange, byKey, fill, grows } from "/static/board/places.js";
 import { PROBLEMS, icon, shown, title } from "/static/board/texts.js";
@@ -18,8 +18,15 @@ const PUSHES_MAX = 200, list = get("list");
 export const held = new Map(), news = [];
 export const pushes = () => [...list.querySelectorAll(".p")];
 const dayOf = (item) => item.dataset.day || item.querySelector("time").dateTime.slice(0, 10);
+const drawn = new WeakMap();
 // The places that the pushes have, as text, and those that wait.
 let tree, placed = "", coming = null;
+
+// Whether the filter shows a push that is not on the page.
+export const passes = (push) => shows(() => {
+  if (!drawn.has(push)) drawn.set(push, drawPush(push));
+  return drawn.get(push);
+});
 
 // Where the place has room, whatever the view leaves out, a word that got well stays until the next load.
 function keep(old, fresh) {

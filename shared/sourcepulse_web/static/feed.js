@@ -10,6 +10,13 @@ import { el, get } from "/static/el.js";
 import { condition, isSilent, SILENT_MS, why } from "/static/state.js";
 import { setWord } from "/static/tab.js";
 
+// Needed where a pointer is, and where a tree is to open.
+const times = () => import("/static/times.js").then(({ zone }) => zone, () => {});
+addEventListener("pointerover", async ({ target }) => {
+  const near = target.closest?.("time, :has(> time)");
+  if (near) (await times())?.(near);
+});
+
 const TICK_MS = 1000, POST_MS = 15000, BANNER_AFTER_MS = 3000, WORKER = "/static/worker.js";
 const number = (id) => Number(id?.split(".")[1] ?? 0), now = () => performance.now();
 
@@ -90,6 +97,7 @@ export function connect(needs, hears) {
   button.onclick = () => port.postMessage("retry");
 
   const tick = () => {
+    if (document.querySelector("[data-until]")) times();
     // At first nothing is known, and the page says as of when it is.
     if (!isKnown && now() - begun < BANNER_AFTER_MS) return;
     const open = isOpen && Date.now() - wall < SILENT_MS, [word, ...age] = condition({ now: now(), open, heard, last, beats, late_s });
@@ -115,7 +123,6 @@ export function connect(needs, hears) {
   open(hear).then((found) => { port = found; post(); });
   setInterval(tick, TICK_MS);
   setInterval(post, POST_MS);
-  import("/static/times.js");
   addEventListener("pagehide", () => port?.postMessage("close"));
   addEventListener("pageshow", (event) => event.persisted && post());
   addEventListener("visibilitychange", () => document.hidden || post());

@@ -169,6 +169,8 @@ addEventListener("keydown", async (event) => {
   await use();
   press?.(event);
 });
+// Back may come first; the server has the rows.
+addEventListener("popstate", () => press || location.reload());
 newer.onclick = flush;
 pause.hidden = false;
 pause.onclick = () => { pause.ariaPressed = String(!isPaused()); if (!isPaused()) flush(); say(); };

@@ -5,10 +5,11 @@
 const TICK_MS = 1000, OPENS = /opens again at ((?:\d+ \w+ )?\d\d:\d\d)/;
 const ZONED = { dateStyle: "full", timeStyle: "long" };
 
-addEventListener("pointerover", ({ target }) => {
-  const time = target.closest?.("time") ?? target.querySelector?.(":scope > time"), at = new Date(time?.dateTime || NaN);
+// Of a time, or of the one in an element.
+export function zone(near) {
+  const time = near.closest("time") ?? near.querySelector(":scope > time"), at = new Date(time?.dateTime || NaN);
   if (!Number.isNaN(at.getTime())) time.title = at.toLocaleString([], ZONED);
-});
+}
 
 setInterval(() => {
   for (const banner of document.querySelectorAll("[data-until]")) {

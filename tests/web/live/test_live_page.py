@@ -153,7 +153,7 @@ def test_what_is_typed_filters_rows_and_stands_in_the_address(site: Gateway, bro
     page = open_live(browser, site, "?key=hg.push.typed")
     page.keyboard.press("/")
     page.keyboard.type("pears")
-    page.wait_for_function("location.search.includes('q=pears')")
+    page.wait_for_url("**q=pears")
     assert [row.split()[0] for row in texts(page)] == ["bo"]
     page.keyboard.press("Enter")
     page.locator("#state:is(.live, .quiet)").wait_for()

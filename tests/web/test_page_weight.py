@@ -54,10 +54,10 @@ def weight(found: dict[str, int], kind: str) -> int:
 @pytest.mark.parametrize(
     ("path", "script_max", "style_max"),
     [
-        (BOARD, 22_000, 14_000),
-        (WALL, 21_500, STYLE_MAX_BYTES),
-        ("/trees", 22_700, STYLE_MAX_BYTES),
-        (CHANGE, 23_500, 12_700),
+        (BOARD, 23_200, 14_000),
+        (WALL, 21_900, STYLE_MAX_BYTES),
+        ("/trees", 23_100, STYLE_MAX_BYTES),
+        (CHANGE, 23_600, 12_700),
         ("/catalogue", SCRIPT_MAX_BYTES, STYLE_MAX_BYTES),
         ("/changes", SCRIPT_MAX_BYTES, STYLE_MAX_BYTES),
     ],
@@ -73,7 +73,7 @@ def test_a_page_that_nobody_touches_is_light(
 def test_the_live_page_is_light_until_a_row_is_opened(gateway: Gateway, browser: Browser) -> None:
     for path in ("/", "/hooks"):
         found = sizes(browser.open(gateway.url(path)))
-        assert weight(found, ".js") <= (24_100 if path == "/" else SCRIPT_MAX_BYTES), found
+        assert weight(found, ".js") <= (27_300 if path == "/" else SCRIPT_MAX_BYTES), found
         assert weight(found, ".css") <= STYLE_MAX_BYTES, found
 
 

@@ -10,11 +10,9 @@ import { el, get } from "/static/el.js";
 import { condition, isSilent, SILENT_MS, why } from "/static/state.js";
 import { setWord } from "/static/tab.js";
 
-// Needed where a pointer is, and where a tree is to open.
-const times = () => import("/static/times.js").then(({ zone }) => zone, () => {});
 addEventListener("pointerover", async ({ target }) => {
   const near = target.closest?.("time, :has(> time)");
-  if (near) (await times())?.(near);
+  if (near) (await import("/static/times.js")).zone(near);
 });
 
 const TICK_MS = 1000, POST_MS = 15000, BANNER_AFTER_MS = 3000, WORKER = "/static/worker.js";
@@ -97,7 +95,6 @@ export function connect(needs, hears) {
   button.onclick = () => port.postMessage("retry");
 
   const tick = () => {
-    if (document.querySelector("[data-until]")) times();
     // At first nothing is known, and the page says as of when it is.
     if (!isKnown && now() - begun < BANNER_AFTER_MS) return;
     const open = isOpen && Date.now() - wall < SILENT_MS, [word, ...age] = condition({ now: now(), open, heard, last, beats, late_s });

@@ -177,6 +177,7 @@ pause.onclick = () => { pause.ariaPressed = String(!isPaused()); if (!isPaused()
 keys.checked = localStorage.keys !== "off";
 keys.onchange = () => { localStorage.keys = keys.checked ? "on" : "off"; };
 setInterval(arrived, PAINT_MS);
+setInterval(() => document.querySelector("[data-until]") && import("/static/times.js"), PAINT_MS);
 connect(needs, {
   onRow(row, id) {
     if (row.type.endsWith(".heartbeat.v1") && !wantsBeats) return false;

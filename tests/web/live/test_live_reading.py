@@ -16,6 +16,7 @@ from sourcepulse.events.event import format_time
 from support.brokers.embedded_log import as_message
 from support.web.board_events import BUGS, Site
 from support.web.browser import Browser
+from support.web.feed import until
 from support.web.gateway import EXCHANGE, Gateway, MakeGateway
 from support.web.tree_events import Tree
 
@@ -34,6 +35,11 @@ def live(browser: Browser, site: Gateway, query: str) -> Page:
 def shows(page: Page, *users: str) -> None:
     """Wait until a page shows pushes of these, newest first, and nothing else."""
     expect(page.locator(".row:visible > p")).to_have_text([re.compile(f"^{user} ") for user in users])
+
+
+def until_drawn(site: Gateway, path: str, text: str) -> None:
+    """Wait until a page of the board has what it has read a moment later than the stream."""
+    until(lambda: text in site.get(path).text)
 
 
 def test_a_flood_while_somebody_reads_neither_fills_the_page_nor_freezes_it(site: Gateway, browser: Browser) -> None:
@@ -121,13 +127,11 @@ def test_back_from_the_first_filter_is_the_page_without_one(site: Gateway, brows
 
 def test_a_tree_that_was_to_open_and_has_not_is_said_without_an_event(site: Gateway, browser: Browser) -> None:
     tree = Tree("late")
-    site.append(tree.push("a"))
-    pages = [live(browser, site, path) for path in ("/?key=hg.push.late", "/trees/late")]
-    until = format_time(time.time() + 2)
-    site.append(tree.closed("unit fails", until=until))
-    for page in pages:
-        when = page.locator(".banner.closed .when")
-        expect(when).to_contain_text(f"was to open at {until[11:16]}, has not been opened")
+    page = live(browser, site, "/?key=hg.push.late")
+    opens = format_time(time.time() + 2)
+    site.append(tree.closed("unit fails", until=opens))
+    when = page.locator(".banner.closed .when")
+    expect(when).to_contain_text(f"was to open at {opens[11:16]}, has not been opened")
     site.append(tree.opened())
 
 
@@ -161,8 +165,10 @@ def test_a_notice_withdraws_what_the_log_has_dropped_already(make_gateway: MakeG
 def test_every_time_has_the_readers_zone_in_its_tooltip(site: Gateway, browser: Browser) -> None:
     tree = Tree("zones")
     (push,) = site.append(tree.push("a"))
+    page = browser.open(site.url("/?key=hg.push.zones"))
     for path in ("/?key=hg.push.zones", "/trees/zones", "/trees", f"/changes/{push.data['last']}"):
-        page = browser.open(site.url(path))
+        until_drawn(site, path, push.time)
+        page.goto(site.url(path))
         found = page.locator(f"time[datetime='{push.time}']").first
         found.hover()
         expect(found).to_have_attribute("title", re.compile("UTC|GMT"))

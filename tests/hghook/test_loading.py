@@ -33,11 +33,13 @@ atexit.register(report)
 #: The same of the files that our modules are loaded from, each with the identity of its module.
 _PRINT_FILES = """
 import atexit, os, sys, types
+# The clone itself may be called sourcepulse.
+OURS = ("/shared/sourcepulse", "/hghook/sourcepulse_hg")
 def report():
     lines = [
         f"{os.path.realpath(m.__dict__['__file__'])}\\t{m.__dict__['__name__']}"
         for m in sys.modules.values()
-        if type(m) is types.ModuleType and "sourcepulse" in (m.__dict__.get("__file__") or "")
+        if type(m) is types.ModuleType and any(each in (m.__dict__.get("__file__") or "") for each in OURS)
     ]
     open(FILE, "w").write("\\n".join(lines))
 atexit.register(report)
@@ -45,11 +47,12 @@ atexit.register(report)
 #: The files of ours in which a function was called.
 _PRINT_ENTERED = """
 import atexit, os, sys
+OURS = ("/shared/sourcepulse", "/hghook/sourcepulse_hg")
 entered = set()
 def note(frame, event, argument):
     code = frame.f_code
     # Only functions: the bodies of modules and classes run when they are loaded.
-    if event == "call" and code.co_flags & 1 and "sourcepulse" in code.co_filename:
+    if event == "call" and code.co_flags & 1 and any(each in code.co_filename for each in OURS):
         entered.add(os.path.realpath(code.co_filename))
 def report():
     sys.setprofile(None)

@@ -11,14 +11,16 @@ import json
 import random
 import shutil
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sourcepulse.brokers.file.subscription import LocalPublisher, LocalSubscription
+from sourcepulse.brokers import Message
+from sourcepulse.brokers.file.publisher import LocalPublisher
+from sourcepulse.brokers.file.subscription import LocalSubscription
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import VisibilityUnknownError
 from sourcepulse.events.event import PUBLIC, Event
@@ -59,6 +61,18 @@ REPLAYED = 60
 SCHEMA_EVERY = 10
 
 
+class _Recorder(LocalPublisher):
+    """A publisher that keeps the bytes of what it sent."""
+
+    def __init__(self, url: BrokerUrl, exchange: str, sent: deque[bytes]) -> None:
+        super().__init__(url, exchange=exchange)
+        self._sent = sent
+
+    def send(self, message: Message) -> None:
+        self._sent.append(message.body)
+        super().send(message)
+
+
 class Walk:
     """One Bugzilla, one outbox and one embedded log; use it as a context manager.
 
@@ -82,6 +96,7 @@ class Walk:
         self._stack = ExitStack()
         self._expected: list[Expected] = []
         self._stored: dict[str, Event] = {}
+        self._sent: deque[bytes] = deque()
         self._position = 0
         self._published = 0
         self._second = 0
@@ -125,7 +140,7 @@ class Walk:
         self._stack.close()
 
     def _open_publisher(self) -> LocalPublisher:
-        opened = LocalPublisher(self._url, exchange=EXCHANGE)
+        opened = _Recorder(self._url, EXCHANGE, self._sent)
         opened.open()
         return opened
 
@@ -340,9 +355,15 @@ class Walk:
             self.counts["words read"] += len(pages.now)
 
     def _received(self) -> Iterator[Event]:
+        """Yield what was sent: the log keeps a stand-in of what an event of the same batch hid."""
         while (delivery := self._subscription.receive(RECEIVE_SECONDS)) is not None:
             self._subscription.acknowledge(delivery)
-            yield decode(delivery.body, routing_key=delivery.routing_key)
+            sent, kept = (
+                decode(body, routing_key=delivery.routing_key) for body in (self._sent.popleft(), delivery.body)
+            )
+            if kept.id != sent.id:
+                self._fault("the log has another order", f"{sent.type} {sent.id}, {kept.type} {kept.id}")
+            yield sent
 
     # -- what is missing
 

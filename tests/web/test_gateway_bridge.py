@@ -83,9 +83,9 @@ def test_what_is_on_rabbitmq_is_in_the_log_once_and_in_order(
     assert check_metrics(metrics) == ""
     assert figure(metrics, "bridge_appended_events_total") == len(sent)
     assert figure(metrics, "bridge_rejected_messages_total") == 1
-    wait_until(lambda: gateway.get("/ready").document["warnings"])
-    (warning,) = gateway.get("/ready").document["warnings"]
-    assert "dead letters of the queue: 1, the last one: the message is not an event" in warning
+    said = "dead letters of the queue: 1, the last one: the message is not an event"
+    # Another warning may say that the board still reads.
+    wait_until(lambda: any(said in warning for warning in gateway.get("/ready").document["warnings"]))
     assert gateway.stop() == 0
 
 
@@ -262,9 +262,8 @@ def test_a_second_gateway_at_the_same_queue_is_warned_and_takes_over(
     first, second = (make_gateway(broker="", configuration=configuration, options=["--queue", queue]) for _ in range(2))
     first.start()
     second.start()
-    wait_until(lambda: second.get("/ready").document["warnings"], ARRIVAL_LIMIT_SECONDS)
-    (warning,) = second.get("/ready").document["warnings"]
-    assert warning == f"another consumer reads the queue {queue}, and this one waits for it to end"
+    said = f"another consumer reads the queue {queue}, and this one waits for it to end"
+    wait_until(lambda: second.get("/ready").document["warnings"] == [said], ARRIVAL_LIMIT_SECONDS)
     assert first.get("/ready").document["warnings"] == []
     first.kill()
     publish_to(rabbitmq.url(), exchange, events(0, 3))

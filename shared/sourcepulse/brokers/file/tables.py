@@ -148,11 +148,11 @@ class LogFile:
     """One connection to the log, which notices when the file is replaced."""
 
     def __init__(
-        self, path: Path, *, create: bool = True, for_reading: bool = False, lock_wait_s: float = LOCK_WAIT_SECONDS
+        self, path: Path, *, create: bool = True, for_reading: bool = False, lock_wait_s: float | None = None
     ) -> None:
         """Open the log, creating it if missing; `for_reading`, not where a new log would lock the publisher out.
 
-        A write waits for `lock_wait_s` at most, then raises LogBusyError.
+        A write waits for `lock_wait_s` at most, by default LOCK_WAIT_SECONDS, then raises LogBusyError.
         BrokerRefusedUsError if the directory is missing or inaccessible, BrokerUnavailableError if the log is
         locked or its disk full, BrokerError if the file is damaged or not a log.
         """
@@ -163,7 +163,8 @@ class LogFile:
         except OSError as error:
             raise BrokerRefusedUsError(f"the log {path} cannot be used: {error.strerror}") from error
         self.path = path
-        self._file = SqliteFile(path, LOG_FILE, lock_wait_s=lock_wait_s, create=create)
+        wait_s = LOCK_WAIT_SECONDS if lock_wait_s is None else lock_wait_s
+        self._file = SqliteFile(path, LOG_FILE, lock_wait_s=wait_s, create=create)
         with self._file.read() as db:
             # Text that is not UTF-8, written by another program, must not prevent reading the rows after it.
             db.text_factory = _text

@@ -35,6 +35,7 @@ def test_every_entry_point_loads() -> None:
         "demo",
         "hg",
         "hg-path",
+        "web",
     }
     for point in points:
         assert point.load()

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 from contextlib import suppress
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs"}
 )
-
-
-logger = logging.getLogger("sourcepulse.files")
 
 
 def create_empty(path: Path, kind: FileKind, mode: int | None) -> None:
@@ -67,7 +63,10 @@ def make_tables(db: sqlite3.Connection, kind: FileKind, path: Path, version: int
             db.execute("ROLLBACK")
         raise
     if version:
-        logger.info(
+        # Seldom needed, and every first push would load it.
+        import logging
+
+        logging.getLogger("sourcepulse.files").info(
             "the %s %s was brought from format %d to %d; older programs that open it from now on are refused",
             kind.name,
             path,

@@ -128,7 +128,9 @@ def test_since_shows_what_an_outbox_stored_and_then_what_comes(tmp_path: Path, l
 def test_stored_events_that_no_check_can_judge_are_not_shown(
     log: str, capsysbinary: pytest.CaptureFixture[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    publish_events(BrokerUrl.parse(log), *recorded_events("bugzilla"), system_event(2))
+    # What the log itself withdraws is shown as its stand-in, which says nothing.
+    kept = [event for event in recorded_events("bugzilla") if not event.type.endswith((".hidden.v1", ".deleted.v1"))]
+    publish_events(BrokerUrl.parse(log), *kept, system_event(2))
     assert main(["tail", "--broker", log, "--since", "1d", "--json", "--timeout", "0.3"]) == 0
     out, _ = capsysbinary.readouterr()
     assert [json.loads(text)["source"].partition(":")[0] for text in out.splitlines()] == ["system"]

@@ -62,7 +62,7 @@ def test_a_request_that_is_cancelled_while_it_waits_to_start_again_is_cancelled(
     log.add(site.push(node(1)), build.request(), build.started(), build.finished("retry"))
     assert states_of(log.pushes()[0]) == {UNIT: "retry"}
     position = log.page()["position"]
-    log.add(build.completed("cancelled", sourcestamps=[], normalized={}))
+    log.add(build.completed("cancelled", sourcestamps=[]))
     update = log.board.changed("integration/inbound", position, position + 1)
     assert update is not None
     [push] = update["pushes"]

@@ -8,6 +8,7 @@ import re
 import time
 from contextlib import closing
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from sourcepulse.brokers.file.publisher import LocalPublisher
@@ -90,6 +91,7 @@ def test_what_a_typed_filter_does_not_show_is_not_counted_as_newer(site: Gateway
     shows(page, *["ann"] * 3)
 
 
+@pytest.mark.soak
 def test_back_returns_from_a_filter_to_what_was_before_it_at_once(site: Gateway, browser: Browser) -> None:
     tree = Tree("back")
     site.append(tree.push("a", user="ann"), tree.push("b", user="bob"))
@@ -112,6 +114,7 @@ def test_back_returns_from_a_filter_to_what_was_before_it_at_once(site: Gateway,
     expect(field).to_have_value("ann")
 
 
+@pytest.mark.soak
 def test_back_from_the_first_filter_is_the_page_without_one(site: Gateway, browser: Browser) -> None:
     tree = Tree("once")
     site.append(tree.push("a", user="ann"), tree.push("b", user="bob"))

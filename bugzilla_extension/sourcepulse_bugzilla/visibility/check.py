@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sourcepulse.errors import ConfigError, DecodeError, VisibilityUnknownError
@@ -45,20 +45,37 @@ class Check:
 
         VisibilityUnknownError if a Bugzilla is unknown or does not answer; then none of the events may be sent.
         """
-        verdicts = [Verdict(send=False)] * len(events)
-        for source in dict.fromkeys(event.source for event in events):
-            places = [place for place, event in enumerate(events) if event.source == source]
-            answers = self._ask_one(source, [events[place] for place in places])
-            for place, answer in zip(places, answers, strict=True):
-                verdicts[place] = answer
-        return verdicts
+        return self._of_each_source(events, self._ask_one)
+
+    def look(self, events: Sequence[Claimed]) -> list[Verdict]:
+        """Return and raise as `ask` does, for one more reader of events that were published before.
+
+        What hides a thing that was never shown was withheld then, so the marks are neither read nor made.
+        """
+        return self._of_each_source(events, lambda source, claimed: self._look_one(source, claimed)[0])
 
     def close(self) -> None:
         """End all processes that were started; may be called again."""
         for folder in list(self._open):
             self._end(folder)
 
+    def _of_each_source(
+        self, events: Sequence[Claimed], question: Callable[[str, Sequence[Claimed]], list[Verdict]]
+    ) -> list[Verdict]:
+        verdicts = [Verdict(send=False)] * len(events)
+        for source in dict.fromkeys(event.source for event in events):
+            places = [place for place, event in enumerate(events) if event.source == source]
+            answers = question(source, [events[place] for place in places])
+            for place, answer in zip(places, answers, strict=True):
+                verdicts[place] = answer
+        return verdicts
+
     def _ask_one(self, source: str, claimed: Sequence[Claimed]) -> list[Verdict]:
+        verdicts, events = self._look_one(source, claimed)
+        datas = [None if event is None else event.data for event in events]
+        return apply_marks(self._outbox, source, claimed, datas, verdicts)
+
+    def _look_one(self, source: str, claimed: Sequence[Claimed]) -> tuple[list[Verdict], list[Event | None]]:
         folder = self._find(source)
         events = [_decoded(one) for one in claimed]
         try:
@@ -68,8 +85,7 @@ class Check:
             raise _unknown(source, str(error)) from None
         # An event that cannot be decoded cannot be judged, so it is not sent.
         verdicts = [Verdict(send=False) if event is None else _verdict(event.type, next(answers)) for event in events]
-        datas = [None if event is None else event.data for event in events]
-        return apply_marks(self._outbox, source, claimed, datas, verdicts)
+        return verdicts, events
 
     def _judge(self, folder: Path, events: Sequence[Event]) -> list[Judged]:
         return self._open[folder].check([{"type": event.type, "data": event.data} for event in events])

@@ -50,6 +50,13 @@ class Check(Protocol):
         """
         ...
 
+    def look(self, events: Sequence[Claimed]) -> list[Verdict]:
+        """Return what `ask` does, for one more reader of events that were published before; it writes nothing.
+
+        Their positions may be those of any file.
+        """
+        ...
+
     def close(self) -> None:
         """Release all resources; may be called again."""
         ...
@@ -64,68 +71,47 @@ def check_openers() -> dict[str, CheckOpener]:
     return {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
-class Gate:
-    """Passes on the public events of one outbox, and withholds or reduces those that are no longer public.
+class Judged(NamedTuple):
+    """A valid verdict; `body` is the reduced event."""
 
-    Not thread-safe; use it from one thread. A withheld or reduced event stays so, even if it becomes public again.
-    """
+    send: bool
+    body: bytes | None
+    subject: str | None
+    keeps_key: bool = True
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        openers: Mapping[str, CheckOpener],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+
+class Checks:
+    """The checks of plugins, each opened when it is first needed. Not thread-safe. Close it."""
+
+    def __init__(self, outbox: Outbox, openers: Mapping[str, CheckOpener]) -> None:
         self._outbox = outbox
         self._openers = openers
-        self._clock = clock
         self._open: dict[str, Check] = {}
 
     def close(self) -> None:
-        """Close the checks that were opened."""
+        """Close the checks that were opened; may be called again."""
         for check in self._open.values():
             check.close()
         self._open.clear()
 
-    def passing(
-        self, events: Sequence[tuple[int, Claimed]], *, ready: Callable[[], object]
-    ) -> Iterator[tuple[int, Claimed, str | None]]:
-        """Yield the events one by one, each as it may be sent at that moment, or with the reason why it never may.
+    def ask(self, events: Sequence[Claimed]) -> dict[int, Judged]:
+        """Return the verdict on each event, by position, before it is published.
 
-        `ready` is called before each check, so that a wait (for the connection) does not make the verdict old.
-        VisibilityUnknownError if it is not known what may be sent; the events yielded by then were correct.
+        VisibilityUnknownError if one is not known now, or is invalid.
         """
-        rest = list(events)
-        while rest:
-            asked = [event for _, event in rest if self._is_asked(event)]
-            if not asked:
-                yield from ((number, event, None) for number, event in rest)
-                return
-            ready()
-            judged = self._ask(asked)
-            answered_at = self._clock()
-            for place, (number, event) in enumerate(rest):
-                if self._is_asked(event):
-                    # At least one event is yielded per check, however slow the sender is.
-                    if place and self._clock() - answered_at > ANSWER_MAX_AGE_SECONDS:
-                        break
-                    yield number, *self._obey(event, judged[event.position])
-                    continue
-                yield number, event, None
-            else:
-                return
-            rest = rest[place:]
+        return self._judge(events, lambda check, theirs: check.ask(theirs))
 
-    def _is_asked(self, event: Claimed) -> bool:
-        return event.source.partition("://")[0] in ASKED_SCHEMES and event.type != WITHHELD_TYPE
+    def look(self, events: Sequence[Claimed]) -> dict[int, Judged]:
+        """Return the verdict on each event that was published, for one more reader, and raise as `ask` does."""
+        return self._judge(events, lambda check, theirs: check.look(theirs))
 
-    def _ask(self, events: Sequence[Claimed]) -> dict[int, _Judged]:
-        """Return the checked verdict on each event, by position."""
+    def _judge(
+        self, events: Sequence[Claimed], question: Callable[[Check, Sequence[Claimed]], list[Verdict]]
+    ) -> dict[int, Judged]:
         judged = {}
         for scheme in sorted({event.source.partition("://")[0] for event in events}):
             theirs = [event for event in events if event.source.startswith(f"{scheme}://")]
-            verdicts = self._check(scheme).ask(theirs)
+            verdicts = question(self._check(scheme), theirs)
             if len(verdicts) != len(theirs):
                 raise VisibilityUnknownError(
                     f"the check of {scheme} events returned {len(verdicts)} verdicts on {len(theirs)} events"
@@ -143,7 +129,63 @@ class Gate:
             self._open[scheme] = self._openers[scheme](self._outbox)
         return self._open[scheme]
 
-    def _obey(self, event: Claimed, judged: _Judged) -> tuple[Claimed, str | None]:
+
+def is_asked(source: str, type_: str) -> bool:
+    """Return whether an event must be checked before it is sent; its stand-in need not."""
+    return source.partition("://")[0] in ASKED_SCHEMES and type_ != WITHHELD_TYPE
+
+
+class Gate:
+    """Passes on the public events of one outbox, and withholds or reduces those that are no longer public.
+
+    Not thread-safe; use it from one thread. A withheld or reduced event stays so, even if it becomes public again.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        openers: Mapping[str, CheckOpener],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._outbox = outbox
+        self._checks = Checks(outbox, openers)
+        self._clock = clock
+
+    def close(self) -> None:
+        """Close the checks that were opened."""
+        self._checks.close()
+
+    def passing(
+        self, events: Sequence[tuple[int, Claimed]], *, ready: Callable[[], object]
+    ) -> Iterator[tuple[int, Claimed, str | None]]:
+        """Yield the events one by one, each as it may be sent at that moment, or with the reason why it never may.
+
+        `ready` is called before each check, so that a wait (for the connection) does not make the verdict old.
+        VisibilityUnknownError if it is not known what may be sent; the events yielded by then were correct.
+        """
+        rest = list(events)
+        while rest:
+            asked = [event for _, event in rest if is_asked(event.source, event.type)]
+            if not asked:
+                yield from ((number, event, None) for number, event in rest)
+                return
+            ready()
+            judged = self._checks.ask(asked)
+            answered_at = self._clock()
+            for place, (number, event) in enumerate(rest):
+                if is_asked(event.source, event.type):
+                    # At least one event is yielded per check, however slow the sender is.
+                    if place and self._clock() - answered_at > ANSWER_MAX_AGE_SECONDS:
+                        break
+                    yield number, *self._obey(event, judged[event.position])
+                    continue
+                yield number, event, None
+            else:
+                return
+            rest = rest[place:]
+
+    def _obey(self, event: Claimed, judged: Judged) -> tuple[Claimed, str | None]:
         if not judged.send:
             key = event.routing_key if judged.keeps_key else _bare_key(event.type, event.routing_key)
             return self._withhold(event, judged.subject, key)
@@ -164,16 +206,7 @@ class Gate:
         return event._replace(type=WITHHELD_TYPE, body=body, routing_key=key, subject=subject), None
 
 
-class _Judged(NamedTuple):
-    """A valid verdict; `body` is the reduced event."""
-
-    send: bool
-    body: bytes | None
-    subject: str | None
-    keeps_key: bool = True
-
-
-def _judged(scheme: str, event: Claimed, verdict: Verdict) -> _Judged:
+def _judged(scheme: str, event: Claimed, verdict: Verdict) -> Judged:
     """Check a verdict; VisibilityUnknownError if it is invalid, because then no part of it can be trusted."""
     sensible = (
         isinstance(verdict, Verdict)
@@ -184,13 +217,13 @@ def _judged(scheme: str, event: Claimed, verdict: Verdict) -> _Judged:
     if not sensible:
         raise VisibilityUnknownError(f"the check of {scheme} events returned an invalid verdict")
     if not verdict.send or verdict.data is None:
-        return _Judged(verdict.send, None, verdict.subject, verdict.keeps_key is True)
+        return Judged(verdict.send, None, verdict.subject, verdict.keeps_key is True)
     try:
         stored = decode(event.body, routing_key=event.routing_key)
         # Data with other members would be a different event, which no check may make.
         if set(verdict.data) == set(stored.data):
             reduced = None if verdict.data == stored.data else encode(stored._replace(data=verdict.data))
-            return _Judged(send=True, body=reduced, subject=None)
+            return Judged(send=True, body=reduced, subject=None)
     except (DecodeError, EventError):
         pass
     raise VisibilityUnknownError(

@@ -169,6 +169,7 @@ addEventListener("keydown", async (event) => {
   await use();
   press?.(event);
 });
+addEventListener("submit", (event) => { event.target.dataset.sent = ""; });
 // Back may come first; the server has the rows.
 addEventListener("popstate", () => press || location.reload());
 newer.onclick = flush;

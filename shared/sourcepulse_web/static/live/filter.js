@@ -37,5 +37,5 @@ field.form.onsubmit = (event) => {
 };
 addEventListener("popstate", recall);
 addEventListener("pageshow", (event) => event.persisted && recall());
-// What was typed before this module came.
-if (field.value.trim() !== (query().get("q") ?? "")) typed();
+// What was typed before this module came, unless Enter has already sent it: an entry for it would be one too many.
+if (!("sent" in field.form.dataset) && field.value.trim() !== (query().get("q") ?? "")) typed();

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,17 @@ from urllib.parse import urlsplit
 
 from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse.errors import ConfigError, quoted
+from sourcepulse_web.values import (
+    Check,
+    check_keys,
+    check_number,
+    check_path,
+    check_text,
+    check_texts,
+    check_url,
+    check_whole,
+    check_yes,
+)
 
 LISTEN = "127.0.0.1:8080"
 KEEP_HOURS = 24.0
@@ -88,7 +98,7 @@ def web_settings(
 ) -> WebSettings:
     """Return the settings of the two tables; `options` that are not None win. ConfigError names what is wrong."""
     where = "[web]"
-    _check_keys(web, WEB_KEYS, where)
+    check_keys(web, WEB_KEYS, where)
     values: dict[str, Any] = {}
     for key, check in WEB_KEYS.items():
         if key in web:
@@ -117,7 +127,7 @@ def _tree(name: str, table: Any) -> TreeSettings:
     where = f"[trees.{name}]"
     if not isinstance(table, dict):
         raise ConfigError(f"{name} in [trees] must be a table: write {where}, and its keys below")
-    _check_keys(table, TREE_KEYS, where)
+    check_keys(table, TREE_KEYS, where)
     if "repository" not in table:
         raise ConfigError(f"{where} lacks its repository, as in the events of its pushes: 'integration/inbound'")
     return TreeSettings(
@@ -125,90 +135,27 @@ def _tree(name: str, table: Any) -> TreeSettings:
     )
 
 
-def _check_keys(table: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise ConfigError(f"unknown key {quoted(key)} in {where}; {hint}")
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f"{where} must be a non-empty string")
-    return value
-
-
-def _texts(value: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise ConfigError(f"{where} must be a list of strings")
-    return tuple(_text(each, f"each of {where}") for each in value)
-
-
-def _yes(value: Any, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{where} must be true or false")
-    return value
-
-
-def _whole(lowest: int, highest: int) -> Callable[[Any, str], int]:
-    def check(value: Any, where: str) -> int:
-        if type(value) is not int or not lowest <= value <= highest:
-            raise ConfigError(f"{where} must be a whole number from {lowest} to {highest}")
-        return value
-
-    return check
-
-
-def _hours(value: Any, where: str) -> float:
-    if type(value) not in (int, float) or not 0 < value <= KEEP_HOURS_MAX:
-        raise ConfigError(f"{where} must be a number of hours above 0, at most {KEEP_HOURS_MAX:.0f}")
-    return float(value)
-
-
-def _path(value: Any, where: str) -> Path:
-    path = Path(_text(value, where))
-    if not path.is_absolute():
-        raise ConfigError(f"{where} must be an absolute path, not {quoted(str(path))}")
-    return path
-
-
 def _repository(value: Any, where: str) -> str:
-    path = _text(value, where).strip("/")
+    path = check_text(value, where).strip("/")
     if "://" in path or not path:
         raise ConfigError(f"{where} is the path of the repository, such as 'integration/inbound', not a URL")
     return path
 
 
-def _url(value: Any, where: str) -> str:
-    text = _text(value, where)
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or any(each.isspace() for each in text):
-        raise ConfigError(f"{where} must be an address that begins with http:// or https://")
-    if "@" in parts.netloc:
-        # The text may be a password, so no part of it is repeated.
-        raise ConfigError(f"{where} must not contain a user or a password, because every page shows it")
-    return text.rstrip("/")
-
-
 def _origin(value: Any, where: str) -> str:
-    text = _url(value, where)
+    text = check_url(value, where)
     if urlsplit(text)[2:] != ("", "", ""):
         raise ConfigError(f"{where} must be a scheme, a host and perhaps a port, such as 'https://tree.example.org'")
     return text.lower()
 
 
 def _origins(value: Any, where: str) -> tuple[str, ...]:
-    return tuple(_origin(each, f"each of {where}") for each in _texts(value, where))
+    return tuple(_origin(each, f"each of {where}") for each in check_texts(value, where))
 
 
 def _urls(value: Any, where: str) -> tuple[str, ...]:
     """Return what builds call a repository: it is compared and never shown, so ssh://hg@host/path is one as well."""
-    for each in _texts(value, where):
+    for each in check_texts(value, where):
         if ":" in each.partition("://")[2].partition("/")[0].rpartition("@")[0]:
             raise ConfigError(f"each of {where} must be without a password, as it is in the events of builds")
     return tuple(each.rstrip("/") for each in value)
@@ -227,45 +174,44 @@ def _builders(value: Any, where: str) -> tuple[BuilderSettings, ...]:
 
 def _builder(value: Any, where: str) -> BuilderSettings:
     if isinstance(value, str):
-        return BuilderSettings(name=_text(value, where))
+        return BuilderSettings(name=check_text(value, where))
     if not isinstance(value, dict) or "name" not in value:
         raise ConfigError(f"{where} must be a name, or a table such as {{name = 'linux64', tier = 2}}")
-    _check_keys(value, _BUILDER_KEYS, where)
+    check_keys(value, _BUILDER_KEYS, where)
     return BuilderSettings(**{key: _BUILDER_KEYS[key](each, f"{key} of {where}") for key, each in value.items()})
 
 
 def _hosts(value: Any, where: str) -> tuple[str, ...]:
-    for each in _texts(value, where):
+    for each in check_texts(value, where):
         if not HOST.fullmatch(each.lower()):
             raise ConfigError(f"each of {where} must be a name and perhaps a port, such as 'tree.example.org'")
     return tuple(each.lower() for each in value)
 
 
 def _listen(value: Any, where: str) -> str:
-    text = _text(value, where)
+    text = check_text(value, where)
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65_535:
         raise ConfigError(f"{where} must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080")
     return text
 
 
-_Check = Callable[[Any, str], Any]
 #: Each key with what checks it.
-WEB_KEYS: dict[str, _Check] = {
+WEB_KEYS: dict[str, Check[Any]] = {
     "listen": _listen,
-    "log": _path,
-    "queue": _text,
-    "keep_hours": _hours,
+    "log": check_path,
+    "queue": check_text,
+    "keep_hours": check_number(0, KEEP_HOURS_MAX, "hours"),
     "hosts": _hosts,
     "origins": _origins,
-    "clients_max": _whole(1, CLIENTS_HIGHEST),
-    "access_log": _yes,
+    "clients_max": check_whole(1, CLIENTS_HIGHEST),
+    "access_log": check_yes,
 }
-TREE_KEYS: dict[str, _Check] = {
+TREE_KEYS: dict[str, Check[Any]] = {
     "repository": _repository,
     "repository_urls": _urls,
-    "hg_web": _url,
-    "bugzilla": _url,
+    "hg_web": check_url,
+    "bugzilla": check_url,
     "builders": _builders,
 }
-_BUILDER_KEYS: dict[str, _Check] = {"name": _text, "label": _text, "tier": _whole(1, TIER_HIGHEST)}
+_BUILDER_KEYS: dict[str, Check[Any]] = {"name": check_text, "label": check_text, "tier": check_whole(1, TIER_HIGHEST)}

@@ -32,7 +32,7 @@ URLS = {
 }
 _URL_KEYS = (*URLS, *(f"{name}_file" for name in URLS))
 #: Tables of a file that are passed on as they are; who uses one checks it.
-TABLES = ("web", "trees")
+TABLES = ("web", "trees", "webhooks")
 
 #: node_exporter reads no other files.
 METRICS_SUFFIX = ".prom"

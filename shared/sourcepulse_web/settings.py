@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The tables `[web]` and `[trees.<name>]` of the configuration file, checked."""
+"""The tables `[web]` and `[trees.<name>]` of the configuration file, checked, and `[webhooks]` with them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from sourcepulse_web.values import (
     check_whole,
     check_yes,
 )
+from sourcepulse_web.webhooks.settings import WebhookSettings, webhook_settings
 
 LISTEN = "127.0.0.1:8080"
 KEEP_HOURS = 24.0
@@ -85,6 +86,13 @@ class WebSettings:
     #: The folder with the schemas of the site's own types, of the setting of the same name.
     schemas_dir: Path | None = None
     trees: Mapping[str, TreeSettings] = field(default_factory=dict)
+    #: None while webhooks are off.
+    webhooks: WebhookSettings | None = None
+
+    @property
+    def log_keep_s(self) -> float:
+        """The seconds that the gateway's own log keeps an event: also for hooks whose receiver is away."""
+        return max(self.keep_s, self.webhooks.keep_days * 86_400 if self.webhooks is not None else 0.0)
 
 
 def web_settings(
@@ -95,8 +103,12 @@ def web_settings(
     exchange: str,
     restricted: bool,
     schemas_dir: str | None = None,
+    webhooks: Mapping[str, Any] | None = None,
 ) -> WebSettings:
-    """Return the settings of the two tables; `options` that are not None win. ConfigError names what is wrong."""
+    """Return the settings of the tables; `options` that are not None win. ConfigError names what is wrong.
+
+    `webhooks` is the table of that name, None if the file has none.
+    """
     where = "[web]"
     check_keys(web, WEB_KEYS, where)
     values: dict[str, Any] = {}
@@ -108,6 +120,11 @@ def web_settings(
     }
     if "keep_hours" in values:
         values["keep_s"] = values.pop("keep_hours") * 3600
+    if webhooks is not None and restricted:
+        raise ConfigError(
+            "[webhooks] is refused with --restricted, because restricted events are never POSTed; use a configuration "
+            "file without it for this gateway"
+        )
     known: dict[str, str] = {}
     tree_settings = {name: _tree(name, table) for name, table in trees.items()}
     for name, tree in tree_settings.items():
@@ -120,6 +137,7 @@ def web_settings(
         restricted=restricted,
         schemas_dir=None if schemas_dir is None else Path(schemas_dir),
         trees=tree_settings,
+        webhooks=None if webhooks is None else webhook_settings(webhooks, hosts=values.get("hosts", ())),
     )
 
 

@@ -43,6 +43,8 @@ def settings_of(config: Config, args: argparse.Namespace) -> WebSettings:
             exchange=exchange,
             restricted=args.restricted,
             schemas_dir=config.text("schemas_dir"),
+            # An empty table is enough to switch webhooks on.
+            webhooks=config.values.get("webhooks"),
         )
     except ConfigError as error:
         files = config.sources(TABLES)

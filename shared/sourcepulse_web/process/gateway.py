@@ -102,7 +102,7 @@ class Gateway:
         self.bridge: Bridge | None = None
         if own:
             source_of(config, now)
-            log = OwnLog(path, now.exchange, lambda: self.settings().keep_s)
+            log = OwnLog(path, now.exchange, lambda: self.settings().log_keep_s)
             self.bridge = Bridge(
                 lambda: source_of(self.settings.config(), self.settings()), log, appended=self._appended
             )

@@ -1,0 +1,59 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Where the webhooks of a gateway are: its log, the hook store, the sender's outbox, by the configuration."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sourcepulse.config import Config
+from sourcepulse.errors import ConfigError
+from sourcepulse_web.process.choices import broker_of, log_path, settings_of
+from sourcepulse_web.webhooks.settings import TABLE, WebhookSettings
+
+STORE_NAME = "webhooks.db"
+#: Follows the name of the store, without its suffix.
+OUTBOX_SUFFIX = "-outbox.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a command or the sender needs to find the webhooks of one gateway.
+
+    >>> place = place_of(config, os.environ)
+    >>> HookStore(place.store, create=False)
+    """
+
+    settings: WebhookSettings
+    log: Path
+    exchange: str
+    store: Path
+
+    @property
+    def outbox(self) -> Path:
+        """Where events about hooks are until they are relayed."""
+        return self.store.with_name(self.store.stem + OUTBOX_SUFFIX)
+
+
+def place_of(config: Config, environ: Mapping[str, str], *, log: Path | None = None) -> Place:
+    """Return where the webhooks of a configuration are; ConfigError if they are off or the settings are wrong.
+
+    `log` is the log that the gateway serves, where that is known; else it follows from the configuration.
+    """
+    # Options of `web` that a command of webhooks lacks; what they say of the log is in `log`.
+    options = argparse.Namespace(restricted=False, listen=None, log=None, queue=None)
+    settings = settings_of(config, options)
+    if settings.webhooks is None:
+        raise ConfigError(f"webhooks are off; write the table {TABLE} into the configuration file of the gateway")
+    path = log or log_path(broker_of(config, restricted=False), settings, environ)
+    return Place(
+        settings=settings.webhooks, log=path, exchange=settings.exchange, store=store_of(settings.webhooks, path)
+    )
+
+
+def store_of(settings: WebhookSettings, log: Path) -> Path:
+    """Return the hook store: the one of the settings, or else beside the log."""
+    return settings.file or log.with_name(STORE_NAME)

@@ -8,7 +8,6 @@ import re
 import time
 from contextlib import closing
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from sourcepulse.brokers.file.publisher import LocalPublisher

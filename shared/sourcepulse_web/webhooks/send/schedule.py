@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""When an event is tried again, when it is set aside, and when its hook is reported as failing or parked.
+
+All times are seconds; `jitter` is between 0 and 1, usually random, and only makes a pause longer.
+"""
+
+from __future__ import annotations
+
+from sourcepulse_web.webhooks.settings import Schedule
+
+#: By how much of itself a pause grows at most, so that hooks of one broken host do not all return at once.
+JITTER_SHARE = 0.2
+#: A hook is reported as failing with so many failed tries in a row: with the usual schedule, after 5 minutes.
+FAILING_TRIES = 3
+#: A hook is not parked before so many failed tries in a row, however far the clock was set forward.
+PARK_TRIES_MIN = 5
+
+
+def retry_pause(failures: int, schedule: Schedule, *, retry_after_s: float | None, jitter: float) -> float:
+    """Return how long a hook waits after so many failed tries in a row: 5 s, 5 min, then 30 min, plus the jitter.
+
+    The first pause of the schedule is the one before the first try. A longer Retry-After of the receiver is obeyed, up
+    to the limit of the schedule.
+    """
+    pauses = schedule.retry_s
+    pause = pauses[min(failures, len(pauses) - 1)] * (1.0 + JITTER_SHARE * jitter)
+    return max(pause, _bounded(retry_after_s, schedule))
+
+
+def refusal_pause(
+    refusals: int,
+    since_first_s: float,
+    schedule: Schedule,
+    *,
+    again: bool,
+    retry_after_s: float | None = None,
+    jitter: float = 0.0,
+) -> float:
+    """Return how long the source of an event waits after so many refusals, the first of which was `since_first_s` ago.
+
+    The second try comes after the second pause of the schedule, the further ones are spread evenly, and the last one
+    comes when the event may be set aside: usually after 0 s, 5 s, 203 s, 402 s and 600 s.
+    """
+    tries, span = schedule.poison_tries, span_of(schedule, again=again)
+    first = min(retry_pause(1, schedule, retry_after_s=None, jitter=0.0), span / max(1, tries - 1))
+    due = span if refusals >= tries - 1 else first + (span - first) * (refusals - 1) / (tries - 2)
+    pause = max(first, due - max(0.0, since_first_s)) * (1.0 + JITTER_SHARE * jitter)
+    return max(pause, _bounded(retry_after_s, schedule))
+
+
+def is_set_aside(refusals: int, since_first_s: float, schedule: Schedule, *, again: bool) -> bool:
+    """Return whether an event was refused often enough for long enough.
+
+    `again` if the receiver refused an event with the same status before, which was set aside, and has accepted another
+    one since: it works, and refuses some events, so the time is shorter. A negative time is that of a clock that was
+    set back; the number of refusals decides then.
+    """
+    is_over = since_first_s < 0 or since_first_s >= span_of(schedule, again=again)
+    return refusals >= schedule.poison_tries and is_over
+
+
+def is_parked(failures: int, failing_for_s: float, schedule: Schedule) -> bool:
+    """Return whether a hook failed for so long that nothing is tried any more until its owner resumes it."""
+    return failures >= PARK_TRIES_MIN and failing_for_s >= schedule.park_s
+
+
+def is_failing(failures: int) -> bool:
+    """Return whether a hook that failed so often in a row is reported as failing."""
+    return failures >= FAILING_TRIES
+
+
+def pause_left(next_at: float, now: float, schedule: Schedule) -> float:
+    """Return how long a stored wait lasts from now on; never longer than any wait is, if the clock was set back."""
+    most = max(schedule.retry_s[-1] * (1.0 + JITTER_SHARE), schedule.poison_s, schedule.retry_after_max_s)
+    return min(max(0.0, next_at - now), most)
+
+
+def span_of(schedule: Schedule, *, again: bool) -> float:
+    """Return over which time an event must be refused before it is set aside."""
+    return min(schedule.poison_again_s, schedule.poison_s) if again else schedule.poison_s
+
+
+def _bounded(retry_after_s: float | None, schedule: Schedule) -> float:
+    return min(max(0.0, retry_after_s or 0.0), schedule.retry_after_max_s)

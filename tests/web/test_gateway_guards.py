@@ -58,6 +58,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield gateway
 
 
+@pytest.fixture(scope="module")
+def hooked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with webhooks."""
+    with closing(Gateway(tmp_path_factory.mktemp("hooked"), configuration="[webhooks]\n")) as gateway:
+        gateway.start()
+        yield gateway
+
+
 def ask(gateway: Gateway, sent: bytes) -> Raw:
     """Send bytes and return the answer, read until the gateway closes."""
     with closing(connected(gateway)) as connection:
@@ -122,6 +130,39 @@ def test_a_request_is_answered_or_refused_with_a_sentence_and_every_header(
     if not sent.startswith(b"HEAD"):
         assert found.text.endswith(".\n")
     assert found.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("line", "more", "body", "status"),
+    [
+        ("POST /live HTTP/1.1", ["Content-Length: 9"], b"some=body", 413),
+        ("POST /live HTTP/1.1", [], b"", 405),
+        ("POST /hooksx HTTP/1.1", ["Content-Length: 9"], b"some=body", 413),
+        ("POST /x/../hooks HTTP/1.1", ["Content-Length: 9"], b"some=body", 413),
+        ("GET /hooks HTTP/1.1", ["Content-Length: 9"], b"some=body", 413),
+        ("PUT /hooks HTTP/1.1", ["Content-Length: 9"], b"some=body", 413),
+        ("DELETE /hooks/x HTTP/1.1", [], b"", 405),
+        ("POST /hooks HTTP/1.1", ["Transfer-Encoding: chunked"], b"3\r\nabc\r\n0\r\n\r\n", 411),
+        ("POST /hooks HTTP/1.1", ["Content-Length: 16385"], b"a" * 16_385, 413),
+        ("POST /hooks HTTP/1.1", ["Content-Length: 16384"], b"a" * 16_384, 403),
+        ("POST /hooks/x/test?y HTTP/1.1", ["Content-Length: 9"], b"some=body", 403),
+    ],
+)  # fmt: skip
+def test_a_body_comes_in_only_below_hooks_and_only_while_webhooks_are_on(
+    hooked: Gateway, gateway: Gateway, line: str, more: list[str], body: bytes, status: int
+) -> None:
+    found = ask(hooked, request(line, None, *more, port=hooked.port) + body)
+    assert found.status == status
+    assert found.text.endswith(".\n")
+    assert ask(gateway, request(line, "tree.example.org", *more) + body).status == (413 if body else 405)
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(hooked: Gateway) -> None:
+    began = time.monotonic()
+    found = ask(hooked, request("POST /hooks HTTP/1.1", None, "Content-Length: 9", port=hooked.port) + b"some")
+    assert found.status == 408
+    assert found.text == "The body did not come within 15 s.\n"
+    assert time.monotonic() - began > 14
 
 
 def test_a_forwarded_host_is_not_trusted(gateway: Gateway) -> None:

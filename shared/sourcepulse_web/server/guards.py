@@ -10,6 +10,10 @@ from typing import NamedTuple
 from sourcepulse_web.settings import HOST
 
 METHODS = (b"GET", b"HEAD", b"OPTIONS")
+#: The pages that change something: forms of people, and JSON of programs.
+FORMS = b"/hooks"
+#: A form of a hook with fifty topics has 13 KiB at most.
+BODY_MAX_BYTES = 16 << 10
 URI_MAX_BYTES = 8192
 #: Of a page, a stream and its filters; a filter has limits of its own.
 PARAMETERS_MAX = 1_000
@@ -51,10 +55,35 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
 
 
-def check(method: bytes, uri: bytes, hosts: Sequence[bytes], known: Collection[str]) -> Refusal | None:
+def methods_of(uri: bytes, *, forms: bool) -> tuple[bytes, ...]:
+    """Return the methods of an address; `forms` is whether this gateway has webhooks, which people change by forms."""
+    path = uri.partition(b"?")[0]
+    return (*METHODS, b"POST") if forms and (path == FORMS or path.startswith(FORMS + b"/")) else METHODS
+
+
+def check_body(methods: Collection[bytes], method: bytes, length: int | None) -> Refusal | None:
+    """Return why a request with a body of so many bytes, None if it does not say how many, is not read."""
+    if length == 0:
+        return None
+    if b"POST" not in methods:
+        return Refusal(413, "size", "A request to this gateway has no body.")
+    if method != b"POST":
+        return Refusal(413, "size", "Only a POST to this address has a body.")
+    if length is None:
+        return Refusal(411, "size", "A request with a body must have a Content-Length.")
+    if length > BODY_MAX_BYTES:
+        return Refusal(413, "size", f"The body has more than {BODY_MAX_BYTES} bytes.")
+    return None
+
+
+def check(
+    method: bytes, uri: bytes, hosts: Sequence[bytes], known: Collection[str], methods: Collection[bytes] = METHODS
+) -> Refusal | None:
     """Return why a request is refused, None if a page may see it."""
-    if method not in METHODS:
-        return Refusal(405, "method", "This gateway answers GET and HEAD only.")
+    if method not in methods:
+        return Refusal(
+            405, "method", f"This {'page' if b'POST' in methods else 'gateway'} answers {listed(methods)} only."
+        )
     if len(uri) > URI_MAX_BYTES:
         return Refusal(414, "size", f"The address has more than {URI_MAX_BYTES} bytes.")
     if not uri.startswith(b"/"):
@@ -73,6 +102,12 @@ def check(method: bytes, uri: bytes, hosts: Sequence[bytes], known: Collection[s
             421, "host", "This gateway does not answer for this host; its `hosts` in [web] list which it does."
         )
     return None
+
+
+def listed(methods: Collection[bytes]) -> str:
+    """Return the methods as words, without the one that only browsers ask with."""
+    *names, last = (each.decode("ascii") for each in methods if each != b"OPTIONS")
+    return f"{', '.join(names)} and {last}"
 
 
 def _host_of(header: bytes) -> tuple[str, str] | None:

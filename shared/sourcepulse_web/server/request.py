@@ -13,7 +13,7 @@ from twisted.web.server import Request
 
 from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse_web.server.connection.answers import CHUNK_BYTES, Answer
-from sourcepulse_web.server.guards import METHODS, Place, Refusal, check
+from sourcepulse_web.server.guards import Place, Refusal, check, listed
 from sourcepulse_web.server.headers import HEADERS, reason_of
 from sourcepulse_web.server.page import Sentence, sentence
 
@@ -84,16 +84,17 @@ class GatewayRequest(Request):
         here = self.getHost()
         known = self.site.known_hosts(Place(here.host, here.port))
         hosts = self.requestHeaders.getRawHeaders(b"host") or []
-        refusal = check(self.method, self.uri, hosts, known)
+        methods = self.site.methods_of(self.uri)
+        refusal = check(self.method, self.uri, hosts, known, methods)
         if refusal is None and self.method == b"OPTIONS" and getattr(type(resrc), "render", None) is Resource.render:
             # Streams and their pages answer it themselves (CORS); of all others Twisted would answer with its own page.
-            refusal = Refusal(405, "method", "This page answers GET and HEAD only.")
+            refusal = Refusal(405, "method", f"This page answers {listed(methods)} only.")
         if refusal is None:
             super().render(resrc)
             return
         self.site.refused(refusal.kind)
         if refusal.code == 405:
-            self.setHeader(b"allow", b", ".join(METHODS))
+            self.setHeader(b"allow", b", ".join(methods))
         super().render(Sentence(refusal.code, refusal.text))
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:

@@ -14,7 +14,7 @@ from twisted.web.server import Site
 
 from sourcepulse_web.server.connection.answers import WITHDRAWN, Answers
 from sourcepulse_web.server.connection.channel import GatewayChannel
-from sourcepulse_web.server.guards import Place, known_hosts
+from sourcepulse_web.server.guards import Place, known_hosts, methods_of
 from sourcepulse_web.server.request import GatewayRequest
 from sourcepulse_web.server.routes import Routes
 
@@ -71,6 +71,10 @@ class GatewaySite(Site):
         """Return the values of `Host` that are answered at the address of a connection."""
         settings = self._settings()
         return known_hosts(settings.listen, settings.hosts, place)
+
+    def methods_of(self, uri: bytes) -> tuple[bytes, ...]:
+        """Return the methods that are possible at an address."""
+        return methods_of(uri, forms=self._settings().webhooks is not None)
 
     def connected(self, channel: GatewayChannel) -> None:
         """Count a new connection."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.web.http import HTTPChannel, datetimeToString
 
+from sourcepulse_web.server.guards import check_body
 from sourcepulse_web.server.headers import HEADERS, reason_of
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ HEADERS_MAX = 100
 #: From the first byte of a request to the end of its headers, however slowly they come. A browser opens connections
 #: ahead of need, so before the first byte the limit is that of an idle one.
 HEADERS_SECONDS = 5.0
+#: From there to the end of the body of a form.
+BODY_SECONDS = 15.0
 #: How long a refused client may go on sending, so that it can read the answer.
 LINGER_SECONDS = 2.0
 
 
 class GatewayChannel(HTTPChannel):
-    """A connection of the gateway's site, which accepts no request with a body."""
+    """A connection of the gateway's site, which accepts a body only where there are forms."""
 
     MAX_LENGTH = LINE_MAX_BYTES
     totalHeadersSize = HEADERS_MAX_BYTES
@@ -35,6 +38,9 @@ class GatewayChannel(HTTPChannel):
     site: GatewaySite
     transport: Any
     _requestProducer: Any
+    #: The method and the address of the request that is read. Twisted sets them, and types them as other things.
+    _command: Any
+    _path: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +62,7 @@ class GatewayChannel(HTTPChannel):
         if self._is_refused:
             return
         if self._deadline is None and not self._handlingRequest:
-            self._expect_headers()
+            self._expect("request", HEADERS_SECONDS)
         super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
@@ -74,9 +80,12 @@ class GatewayChannel(HTTPChannel):
     def allHeadersReceived(self) -> None:
         if self._is_refused:
             return
-        if self.length != 0:
-            self.refuse(413, "size", "A request to this gateway has no body.")
+        refusal = check_body(self.site.methods_of(self._path), self._command, self.length)
+        if refusal is not None:
+            self.refuse(*refusal)
             return
+        if self.length:
+            self._expect("body", BODY_SECONDS)
         super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
@@ -132,17 +141,18 @@ class GatewayChannel(HTTPChannel):
         else:
             self.refuse(400, "malformed", "The request is not HTTP.")
 
-    def _expect_headers(self) -> None:
-        self._deadline = self.callLater(HEADERS_SECONDS, self._too_slow)
+    def _expect(self, what: str, limit_s: float) -> None:
+        self._forget_deadline()
+        self._deadline = self.callLater(limit_s, lambda: self._too_slow(what, limit_s))
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
 
-    def _too_slow(self) -> None:
+    def _too_slow(self, what: str, limit_s: float) -> None:
         self._deadline = None
-        self.refuse(408, "slow", f"The request did not come within {HEADERS_SECONDS:.0f} s.")
+        self.refuse(408, "slow", f"The {what} did not come within {limit_s:.0f} s.")
 
     def _abort(self) -> None:
         self._deadline = None

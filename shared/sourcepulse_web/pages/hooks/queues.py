@@ -145,6 +145,9 @@ class Hooks(Resource):
         reading.addErrback(lambda failure: None if gone else _fail(request, failure))
         return NOT_DONE_YET
 
+    def render_POST(self, request: Request) -> bytes:
+        return sentence(request, 403, "Hooks are for users whom a trusted proxy names; see [webhooks] proxy_header.")
+
     def _url(self) -> BrokerUrl:
         return BrokerUrl.parse(f"file://{self._services.log.path}")
 

@@ -98,7 +98,7 @@ class WebhookSettings:
     #: The hook store; None for `webhooks.db` beside the gateway's log.
     file: Path | None = None
     keep_days: float = KEEP_DAYS
-    #: Hosts that may be private, at any port, without TLS; with a port (`chat.internal:8065`) only at that one.
+    #: Hosts that may be private and without TLS: at any of `ports`, or as `chat.internal:8065` at that port only.
     allow: tuple[str, ...] = ()
     ports: tuple[int, ...] = PORTS
     #: Whether http is accepted for every host; else only for those in `allow`.

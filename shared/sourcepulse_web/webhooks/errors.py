@@ -1,12 +1,19 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What can be wrong with a hook: its address is not allowed, its receiver is not reached, or there is no such hook."""
+"""What can be wrong with a hook: its address, its receiver, its name, its queue, or the file that keeps it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from sourcepulse.errors import EXIT_NOTHING, EXIT_REFUSED, NothingThereError, SourcePulseError
+from sourcepulse.errors import (
+    EXIT_NOTHING,
+    EXIT_OUTBOX,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+    NothingThereError,
+    SourcePulseError,
+)
 
 
 class Problem(StrEnum):
@@ -56,3 +63,61 @@ class UnknownHookError(NothingThereError):
     """There is no hook of this name, or it belongs to another owner; look it up with `sourcepulse webhook list`."""
 
     reason = "unknown-hook"
+
+
+class HookExistsError(SourcePulseError):
+    """The name is in use; choose another one, or remove that hook first."""
+
+    exit_code = EXIT_USAGE
+    reason = "hook-exists"
+
+
+class QueueMissingError(NothingThereError):
+    """The log has no queue for this hook, because it was replaced; the sender declares it again."""
+
+    reason = "queue-missing"
+
+
+class TooManyEventsError(SourcePulseError):
+    """More events would be redelivered than one request may; ask for fewer. Nothing was done."""
+
+    exit_code = EXIT_USAGE
+    reason = "too-many-events"
+
+
+class HookStoreError(SourcePulseError):
+    """The file that keeps the hooks cannot be used; the text names it and the remedy."""
+
+    exit_code = EXIT_OUTBOX
+    reason = "hook-store"
+
+
+class HookStoreLockedError(HookStoreError):
+    """Another process locked the hook store for longer than the caller may wait; try again later."""
+
+    reason = "hook-store-locked"
+
+
+class HookStoreDamagedError(HookStoreError):
+    """The hook store is truncated, corrupt, foreign or from a newer version; restore it from a backup."""
+
+    reason = "hook-store-damaged"
+
+
+class HookStoreReplacedError(HookStoreError):
+    """The hook store was removed or replaced while it was open; open it again."""
+
+    reason = "hook-store-replaced"
+
+
+class HookStoreRefusedError(HookStoreError):
+    """The hook store belongs to another user, or others could read or replace it; the text names what to do."""
+
+    reason = "hook-store-refused"
+
+
+class SenderRunningError(HookStoreError):
+    """Another process sends the webhooks of this hook store; one is enough."""
+
+    exit_code = EXIT_REFUSED
+    reason = "sender-running"

@@ -131,7 +131,7 @@ class LocalDeadLetters:
 
     def drop(self, letters: Sequence[DeadLetter]) -> None:
         with _existing(Path(self._url.path)) as log, log.write() as db:
-            _delete(db, letters)
+            remove_dead_letters(db, [cast(int, letter.handle) for letter in letters])
 
 
 def bring_back_dead_letters(url: BrokerUrl, queue: str, letters: Sequence[DeadLetter]) -> None:
@@ -143,21 +143,30 @@ def bring_back_dead_letters(url: BrokerUrl, queue: str, letters: Sequence[DeadLe
         row = db.execute("SELECT queue FROM queues WHERE name = ?", (queue,)).fetchone()
         if row is None:
             raise NothingThereError(f"there is no queue {queue!r}; its consumer creates it when it subscribes")
-        now = time.time()
-        for letter in letters:
-            # A restored message is behind every cursor, so only the queue that holds its lease receives it.
-            restored = db.execute(
-                "INSERT OR IGNORE INTO messages SELECT position, ?, exchange, routing_key, content_type, body "
-                "FROM dead_letters WHERE letter = ? RETURNING position, body",
-                (now, letter.handle),
-            ).fetchall()
-            store_envelopes(db, [(place, read_envelope(raw := bytes_of(body)), raw) for place, body in restored])
-            db.execute("UPDATE log SET bytes = bytes + ?", (sum(len(body) + ROW_BYTES for _, body in restored),))
-            db.execute(
-                "INSERT OR IGNORE INTO leases SELECT ?, position, NULL, 0 FROM dead_letters WHERE letter = ?",
-                (row[0], letter.handle),
-            )
-        _delete(db, letters)
+        restore_dead_letters(db, row[0], [cast(int, letter.handle) for letter in letters], time.time())
+
+
+def restore_dead_letters(db: Connection, queue: int, letters: Sequence[int], now: float) -> None:
+    """Put dead letters at the head of a queue, in a transaction of the caller; those that are not there are skipped."""
+    for letter in letters:
+        # A restored message is behind every cursor, so only the queue that holds its lease receives it.
+        restored = db.execute(
+            "INSERT OR IGNORE INTO messages SELECT position, ?, exchange, routing_key, content_type, body "
+            "FROM dead_letters WHERE letter = ? RETURNING position, body",
+            (now, letter),
+        ).fetchall()
+        store_envelopes(db, [(place, read_envelope(raw := bytes_of(body)), raw) for place, body in restored])
+        db.execute("UPDATE log SET bytes = bytes + ?", (sum(len(body) + ROW_BYTES for _, body in restored),))
+        db.execute(
+            "INSERT OR IGNORE INTO leases SELECT ?, position, NULL, 0 FROM dead_letters WHERE letter = ?",
+            (queue, letter),
+        )
+    remove_dead_letters(db, letters)
+
+
+def remove_dead_letters(db: Connection, letters: Sequence[int]) -> None:
+    """Remove dead letters for good."""
+    db.executemany("DELETE FROM dead_letters WHERE letter = ?", [(letter,) for letter in letters])
 
 
 def delete_queue(url: BrokerUrl, queue: str) -> None:
@@ -172,10 +181,15 @@ def delete_queue(url: BrokerUrl, queue: str) -> None:
             raise NothingThereError(f"the log {path} has no queue {queue!r}")
         if _live_consumers(db, path, row[0]):
             raise BrokerError(f"the queue {queue!r} is in use; end its consumers first")
-        remove_queue(db, row[0])
+        remove_with_letters(db, row[0], queue)
         if row[1]:
             remember_gone(db, queue, time.time())
-        db.execute("DELETE FROM dead_letters WHERE queue = ?", (queue,))
+
+
+def remove_with_letters(db: Connection, queue: int, name: str) -> None:
+    """Remove a queue, also one in use, and its dead letters in a transaction of the caller."""
+    remove_queue(db, queue)
+    db.execute("DELETE FROM dead_letters WHERE queue = ?", (name,))
 
 
 def queue_statistics_of(db: Connection, path: Path, queue: int) -> QueueStatistics:
@@ -224,10 +238,6 @@ def _last_letter(url: BrokerUrl) -> int:
         # A later dead letter has a higher number, even if this one is deleted.
         last: int = db.execute("SELECT coalesce(max(letter), 0) FROM dead_letters").fetchone()[0]
         return last
-
-
-def _delete(db: Connection, letters: Sequence[DeadLetter]) -> None:
-    db.executemany("DELETE FROM dead_letters WHERE letter = ?", [(letter.handle,) for letter in letters])
 
 
 @contextmanager

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sourcepulse.brokers import SubscriptionSpec
 from sourcepulse.brokers.file.log import release_dead
@@ -16,11 +18,14 @@ from sourcepulse.brokers.file.routes import Reach
 from sourcepulse.brokers.file.tables import log_end, text_of
 from sourcepulse.errors import SubscriptionError
 from sourcepulse.events.safe_text import ascii_line
+from sourcepulse.events.topics import matches
 
 #: The most messages that one look at the log scans.
 SCAN_ROWS = 1_000
 #: How many dead letters a queue keeps.
 DEAD_LETTERS_MAX = 1_000
+#: A limit of a queue that is not reached: of its length, the age of its messages, or the time without a consumer.
+UNLIMITED = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,31 +137,60 @@ def first_waiting(db: sqlite3.Connection, queue: int, reach: Reach, scanned: int
     return False, scanned
 
 
+class Lease(NamedTuple):
+    """A position that is leased, and how often it was."""
+
+    position: int
+    deliveries: int
+
+
 def lease(
     db: sqlite3.Connection, queue: int, consumer: int, reach: Reach, scanned: int, room: int, now: float
 ) -> list[Leased]:
     """Lease at most `room` messages in log order: first those to be redelivered, then those not yet delivered."""
-    leased, more = _lease_again(db, queue, consumer, room)
+    found = lease_positions(db, queue, consumer, reach, scanned, room, now)
+    return [_load(db, position, deliveries) for position, deliveries in found]
+
+
+def lease_positions(
+    db: sqlite3.Connection,
+    queue: int,
+    consumer: int,
+    reach: Reach,
+    scanned: int,
+    room: int,
+    now: float,
+    *,
+    below: int = 0,
+) -> list[Lease]:
+    """Lease as `lease` does and return only the positions.
+
+    What is to be redelivered at a position below `below` is leased also where there is no room: it comes before others
+    that the consumer holds.
+    """
+    leased, more = _lease_again(db, queue, consumer, room, below)
     # No newer messages while others wait for redelivery, because they would overtake those.
-    return leased if more else leased + _lease_new(db, queue, consumer, reach, scanned, room - len(leased), now)
+    room -= len(leased)
+    return leased if more else leased + _lease_new(db, queue, consumer, reach, scanned, max(0, room), now)
 
 
-def _lease_again(db: sqlite3.Connection, queue: int, consumer: int, room: int) -> tuple[list[Leased], bool]:
-    waiting = db.execute(
-        "SELECT position, deliveries FROM leases WHERE queue = ? AND consumer IS NULL ORDER BY position LIMIT ?",
-        (queue, room + 1),
-    ).fetchall()
+def _lease_again(db: sqlite3.Connection, queue: int, consumer: int, room: int, below: int) -> tuple[list[Lease], bool]:
+    waiting = "SELECT position, deliveries FROM leases WHERE queue = ? AND consumer IS NULL AND position"
+    found = db.execute(f"{waiting} < ? ORDER BY position", (queue, below)).fetchall() if below else []
+    room = max(0, room - len(found))
+    later = db.execute(f"{waiting} >= ? ORDER BY position LIMIT ?", (queue, below, room + 1)).fetchall()
+    found += later[:room]
     # `deliveries` counts leases, not events that were handed over; the consumer counts those against max_deliveries.
     db.executemany(
         "UPDATE leases SET consumer = ?, deliveries = deliveries + 1 WHERE queue = ? AND position = ?",
-        [(consumer, queue, position) for position, _ in waiting[:room]],
+        [(consumer, queue, position) for position, _ in found],
     )
-    return [_load(db, position, deliveries + 1) for position, deliveries in waiting[:room]], len(waiting) > room
+    return [Lease(position, deliveries + 1) for position, deliveries in found], len(later) > room
 
 
 def _lease_new(
     db: sqlite3.Connection, queue: int, consumer: int, reach: Reach, scanned: int, room: int, now: float
-) -> list[Leased]:
+) -> list[Lease]:
     cursor, counted_from, waiting, max_length, ttl = db.execute(
         "SELECT cursor, counted_from, published - taken, max_length, message_ttl_s FROM queues WHERE queue = ?",
         (queue,),
@@ -164,7 +198,7 @@ def _lease_new(
     excess = waiting - max_length
     position = start = max(cursor, scanned)
     lost = taken = 0
-    leased: list[Leased] = []
+    leased: list[Lease] = []
     rows = db.execute(
         "SELECT position, at, exchange, routing_key FROM messages WHERE position > ? ORDER BY position LIMIT ?",
         (start, SCAN_ROWS),
@@ -180,7 +214,7 @@ def _lease_new(
                 elif len(leased) >= room:
                     break
                 else:
-                    leased.append(_load(db, here, 1))
+                    leased.append(Lease(here, 1))
                 taken += counted
             position = here
     db.executemany("INSERT INTO leases VALUES (?, ?, ?, 1)", [(queue, item.position, consumer) for item in leased])
@@ -223,3 +257,45 @@ def bury(db: sqlite3.Connection, queue: int, position: int, reason: str, now: fl
         "ORDER BY letter DESC LIMIT ?2)",
         (queue, DEAD_LETTERS_MAX),
     )
+
+
+def lease_delivered(db: sqlite3.Connection, queue: int, positions: Sequence[int]) -> int:
+    """Return delivered messages to their queue, to be leased in log order before newer ones; how many were returned.
+
+    Those that the log has no longer, that are still to be delivered, or that were withdrawn are left out.
+    """
+    # The first scan of a position behind the cursor leases it, which a lease from here would prevent.
+    return db.execute(
+        "INSERT OR IGNORE INTO leases SELECT ?1, m.position, NULL, 0 FROM json_each(?2) AS asked "
+        "CROSS JOIN messages AS m ON m.position = asked.value CROSS JOIN envelopes AS e ON e.position = asked.value "
+        "WHERE e.withdrawn = 0 AND m.position <= (SELECT cursor FROM queues WHERE queue = ?1)",
+        (queue, json.dumps(list(positions))),
+    ).rowcount
+
+
+def widen(db: sqlite3.Connection, queue: int, after: int) -> int:
+    """Bind a queue's present patterns from an earlier position on, and return how many more messages that reaches.
+
+    Not before the cursor: what was passed there is returned by `lease_delivered`.
+    """
+    cursor, counted_from = db.execute("SELECT cursor, counted_from FROM queues WHERE queue = ?", (queue,)).fetchone()
+    start = max(cursor, after)
+    late = "FROM bindings WHERE queue = ? AND until IS NULL AND after > ?"
+    patterns = db.execute(f"SELECT exchange, pattern {late}", (queue, start)).fetchall()
+    if not patterns:
+        return 0
+    reach = Reach.load(db, queue)
+    more = counted = 0
+    for position, exchange, key in db.execute(
+        "SELECT position, exchange, routing_key FROM messages WHERE position > ?", (start,)
+    ):
+        name = text_of(key)
+        if not reach.has(position, exchange, name) and any(
+            at == exchange and matches(pattern, name) for at, pattern in patterns
+        ):
+            more += 1
+            counted += position > counted_from
+    db.execute("UPDATE bindings SET after = ? WHERE queue = ? AND until IS NULL AND after > ?", (start, queue, start))
+    db.execute("UPDATE queues SET published = published + ? WHERE queue = ?", (counted, queue))
+    db.execute("UPDATE log SET bindings_version = bindings_version + 1")
+    return more

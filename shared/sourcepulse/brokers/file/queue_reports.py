@@ -11,6 +11,7 @@ from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
 from sourcepulse.brokers.file.admin import queue_statistics_of
+from sourcepulse.brokers.file.queue import UNLIMITED
 from sourcepulse.brokers.file.routes import Reach
 from sourcepulse.brokers.file.tables import LogFile, text_of
 from sourcepulse.brokers.queues import QueueReport
@@ -56,7 +57,7 @@ class LocalQueues:
             user=None,
             consumers=found.consumers,
             depth=found.pending + found.leased - excess,
-            limit=limit,
+            limit=None if limit >= UNLIMITED else limit,
             bytes=None,
             limit_bytes=None,
             oldest_at=_oldest_at(db, queue, excess),

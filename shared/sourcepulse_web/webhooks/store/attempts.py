@@ -1,0 +1,196 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The attempts of the last week: recorded once per turn of the sender, found by hook and event, blanked if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from sqlite3 import Connection
+from typing import Any
+
+from sourcepulse.brokers.file.envelopes import hash_of
+from sourcepulse_web.webhooks.hook import Attempt
+from sourcepulse_web.webhooks.store.file import StoreFile, known_number, number_of
+from sourcepulse_web.webhooks.store.pace import HOUR_SECONDS, HOURS, median_of, step_of
+from sourcepulse_web.webhooks.store.records import Delivered
+
+KEEP_SECONDS = 7 * 86_400.0
+#: How many attempts are kept of one event and hook, and of all; a million takes about 400 MB.
+EVENT_ATTEMPTS_MAX = 20
+ATTEMPTS_MAX = 1_000_000
+#: How many rows one transaction removes at most, and how many transactions one call makes.
+TRIM_ROWS = 1_000
+TRIM_STEPS = 5
+#: The outcome of an attempt that the receiver accepted, see `send.outcome`.
+DELIVERED = "delivered"
+#: What is in place of a text about a withdrawn event.
+BLANKED = "the event was withdrawn"
+
+_COLUMNS = ", ".join(
+    "(SELECT name FROM hooks WHERE hooks.hook = attempts.hook)" if each.name == "hook" else each.name
+    for each in fields(Attempt)
+)
+_NAMES = [each.name for each in fields(Attempt)]
+_WRITTEN = [name for name in _NAMES if name != "number"]
+_INSERT = (
+    f"INSERT INTO attempts ({', '.join(_WRITTEN)}, event, named, sent_as) "  # noqa: S608 - names of ours
+    f"VALUES ({'?, ' * len(_WRITTEN)}?, ?, ?) RETURNING number"
+)
+_SELECT = f"SELECT {_COLUMNS} FROM attempts"  # noqa: S608 - names of ours
+
+
+class Attempts:
+    """The attempts of all hooks; see `HookStore`.
+
+    >>> store.attempts.record([attempt])
+    [17]
+    >>> store.attempts.of_hook("chat-room", limit=50)
+    [Attempt(number=17, hook='chat-room', ...)]
+    """
+
+    def __init__(self, file: StoreFile) -> None:
+        self._file = file
+
+    def record(self, attempts: Sequence[Attempt]) -> list[int]:
+        """Record attempts in one commit and return their numbers, 0 for one of a hook that was removed meanwhile."""
+        with self._file.write(durable=False) as db:
+            return write_attempts(db, attempts)
+
+    def of_hook(self, name: str, limit: int, before: int | None = None) -> list[Attempt]:
+        """Return the last attempts of a hook, those with a number below `before`, the newest first."""
+        with self._file.read() as db:
+            return _read(
+                db,
+                "WHERE hook = ? AND number < ? ORDER BY number DESC LIMIT ?",
+                (number_of(db, name), 2**62 if before is None else before, limit),
+            )
+
+    def of_event(self, source: str, id_: str, name: str | None = None) -> list[Attempt]:
+        """Return the attempts for an event, of one hook or of all, the newest first."""
+        with self._file.read() as db:
+            where, values = "", []
+            if name is not None:
+                where, values = " AND hook = ?", [number_of(db, name)]
+            return _read(
+                db,
+                f"WHERE event = ? AND source = ? AND id = ?{where} ORDER BY number DESC",
+                (hash_of(source, id_), source, id_, *values),
+            )
+
+    def find(self, name: str, word: str) -> list[Attempt]:
+        """Return the attempts of a hook that a word names, newest first: an event's id, a webhook id, or a number."""
+        with self._file.read() as db:
+            hook = number_of(db, name)
+            for column, text in (("sent_as", "webhook_id"), ("named", "id")):
+                found = _read(
+                    db,
+                    f"WHERE {column} = ? AND {text} = ? AND hook = ? ORDER BY number DESC",
+                    (hash_of(word), word, hook),
+                )
+                if found:
+                    return found
+            if word.isascii() and word.isdigit() and len(word) < 19:
+                return _read(db, "WHERE number = ? AND hook = ?", (int(word), hook))
+        return []
+
+    def delivered(self, name: str, now: float) -> Delivered:
+        """Return what the receiver of a hook accepted in the last 24 hours."""
+        return self.delivered_of_all(now).get(name, Delivered())
+
+    def delivered_of_all(self, now: float) -> dict[str, Delivered]:
+        """Return the same for each hook of which something was accepted, by name; it costs a few milliseconds."""
+        with self._file.read() as db:
+            rows = db.execute(
+                "SELECT name, step, sum(delivered) FROM hours JOIN hooks USING (hook) WHERE hour > ? "
+                "GROUP BY name, step ORDER BY name, step",
+                (int(now // HOUR_SECONDS) - HOURS,),
+            ).fetchall()
+        steps: dict[str, list[tuple[int, int]]] = {}
+        for name, step, count in rows:
+            steps.setdefault(name, []).append((step, count))
+        return {name: Delivered(sum(count for _, count in each), median_of(each)) for name, each in steps.items()}
+
+    def forget(self, events: Iterable[tuple[str, str]], now: float) -> int:
+        """Blank what receivers answered to withdrawn events, by source and id; also of attempts that come later.
+
+        Returns how many attempts were blanked. Nothing of it remains in the file, or in its write-ahead log after the
+        next `scrub_if_due`.
+        """
+        blanked = 0
+        with self._file.write(durable=False) as db:
+            for source, id_ in events:
+                event = hash_of(source, id_)
+                db.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (event, now))
+                blanked += db.execute(
+                    "UPDATE attempts SET headers = '', excerpt = '', reason = ? "
+                    "WHERE event = ? AND source = ? AND id = ? "
+                    "AND (headers <> '' OR excerpt <> '' OR reason NOT IN ('', ?))",
+                    (BLANKED, event, source, id_, BLANKED),
+                ).rowcount
+            if blanked:
+                db.execute("UPDATE keeper SET scrub = 1")
+        self._file.scrub_if_due()
+        return blanked
+
+    def trim(self, now: float) -> int:
+        """Remove attempts that are too old or too many, in small steps, and return how many."""
+        removed = 0
+        for _ in range(TRIM_STEPS):
+            with self._file.write(durable=False) as db:
+                db.execute("DELETE FROM forgotten WHERE at < ?", (now - KEEP_SECONDS,))
+                db.execute("DELETE FROM hours WHERE hour <= ?", (int(now // HOUR_SECONDS) - HOURS,))
+                # Counted by the numbers, because counting rows would read the whole table.
+                count = db.execute(
+                    "DELETE FROM attempts WHERE number IN (SELECT number FROM attempts ORDER BY number LIMIT ?) "
+                    "AND (at < ? OR number <= (SELECT max(number) FROM attempts) - ?)",
+                    (TRIM_ROWS, now - KEEP_SECONDS, ATTEMPTS_MAX),
+                ).rowcount
+            removed += count
+            if count < TRIM_ROWS:
+                break
+        return removed
+
+
+def write_attempts(db: Connection, attempts: Iterable[Attempt]) -> list[int]:
+    """Write attempts in a transaction of the caller; return their numbers, 0 where there is no such hook."""
+    numbers = []
+    for attempt in attempts:
+        hook = known_number(db, attempt.hook)
+        if hook is None:
+            numbers.append(0)
+            continue
+        event = hash_of(attempt.source, attempt.id)
+        values: dict[str, Any] = {name: getattr(attempt, name) for name in _WRITTEN} | {"hook": hook}
+        if db.execute("SELECT 1 FROM forgotten WHERE event = ?", (event,)).fetchone():
+            values |= {"headers": "", "excerpt": "", "reason": BLANKED if attempt.reason else ""}
+        row = db.execute(
+            _INSERT, (*values.values(), event, hash_of(attempt.id), hash_of(attempt.webhook_id))
+        ).fetchone()
+        numbers.append(int(row[0]))
+        db.execute(
+            "DELETE FROM attempts WHERE event = ?1 AND hook = ?2 AND number <= (SELECT number FROM attempts "
+            "WHERE event = ?1 AND hook = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
+            (event, hook, EVENT_ATTEMPTS_MAX),
+        )
+        if attempt.outcome == DELIVERED and attempt.position:
+            db.execute(
+                "INSERT INTO hours VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET delivered = delivered + 1",
+                (hook, int(attempt.at // HOUR_SECONDS), step_of(attempt.took_s)),
+            )
+    return numbers
+
+
+def read_attempt(db: Connection, number: int) -> Attempt | None:
+    """Return an attempt by its number; None if it is not kept any more."""
+    found = _read(db, "WHERE number = ?", (number,))
+    return found[0] if found else None
+
+
+def _read(db: Connection, where: str, values: Sequence[object]) -> list[Attempt]:
+    return list(_attempts(db.execute(f"{_SELECT} {where}", values)))
+
+
+def _attempts(rows: Iterable[Sequence[Any]]) -> Iterator[Attempt]:
+    for row in rows:
+        yield Attempt(**dict(zip(_NAMES, row, strict=True)))

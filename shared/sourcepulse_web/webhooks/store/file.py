@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The file of the hook store: opened for its owner alone, used by several threads, many changes in one commit."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from sqlite3 import Connection
+
+from sourcepulse.errors import NothingThereError
+from sourcepulse.outbox.sqlite_file import SqliteFile
+from sourcepulse_web.webhooks.errors import HookStoreError, UnknownHookError
+from sourcepulse_web.webhooks.store.place import check_place
+from sourcepulse_web.webhooks.store.tables import HOOK_STORE
+
+LOCK_WAIT_SECONDS = 5.0
+#: How long emptying the write-ahead log waits for readers.
+_CHECKPOINT_WAIT_SECONDS = 0.2
+
+
+class StoreFile:
+    """One connection to the file; each call is for one thread at a time.
+
+    >>> with file.batch():
+    ...     store.attempts.record(attempts)
+    ...     store.troubles.remove("chat-room", [17])
+    """
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        check_place(path)
+        if not create and not path.exists():
+            raise NothingThereError(f"there is no hook store {path} yet; `sourcepulse webhook add` creates it")
+        self.path = path
+        self._lock = threading.RLock()
+        self._file = SqliteFile(path, HOOK_STORE, lock_wait_s=LOCK_WAIT_SECONDS, create=create, private=True)
+        self._batch: Connection | None = None
+        with self._file.read() as db:
+            # A secret that is removed leaves no text in free pages.
+            db.execute("PRAGMA secure_delete = ON")
+
+    @contextmanager
+    def batch(self, *, durable: bool = False) -> Iterator[None]:
+        """Make all changes within it one transaction, for one sync at most; any error undoes all of them."""
+        with self._lock:
+            if self._batch is not None:
+                yield
+                return
+            with self._file.write(durable=durable) as db:
+                self._batch = db
+                try:
+                    yield
+                finally:
+                    self._batch = None
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Yield the connection in a transaction: that of the batch, if there is one."""
+        with self._lock:
+            if self._batch is not None:
+                yield self._batch
+                return
+            with self._file.write(durable=durable) as db:
+                self._batch = db
+                try:
+                    yield db
+                finally:
+                    self._batch = None
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield the connection for statements that only read, of one instant."""
+        with self._lock:
+            if self._batch is not None:
+                yield self._batch
+                return
+            with self._file.read() as db:
+                db.execute("BEGIN")
+                try:
+                    yield db
+                finally:
+                    db.execute("ROLLBACK")
+
+    def data_version(self) -> int:
+        """Return a number that differs from the last one if another connection committed."""
+        with self._lock:
+            return self._file.data_version()
+
+    def scrub(self) -> bool:
+        """Empty the write-ahead log, which may hold a removed text; False if a reader is in the way, for now."""
+        with self._lock:
+            with (
+                self._file.exclusive(),
+                closing(sqlite3.connect(self._file.path, timeout=_CHECKPOINT_WAIT_SECONDS, isolation_level=None)) as db,
+            ):
+                if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    return False
+            with self._file.write(durable=False) as db:
+                db.execute("UPDATE keeper SET scrub = 0")
+            return True
+
+    def scrub_if_due(self) -> None:
+        """Do so if something was removed since; a later call tries again what fails."""
+        with self.read() as db:
+            (is_due,) = db.execute("SELECT scrub FROM keeper").fetchone()
+        if is_due:
+            with suppress(HookStoreError):
+                self.scrub()
+
+    def problems(self) -> list[str]:
+        """Return the problems that SQLite finds in the whole file; empty if it is sound."""
+        with self._lock:
+            return self._file.problems()
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        with self._lock:
+            self._file.close()
+
+
+def known_number(db: Connection, name: str) -> int | None:
+    """Return the number of a hook; None if there is none of this name."""
+    row = db.execute("SELECT hook FROM hooks WHERE name = ?", (name,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def number_of(db: Connection, name: str) -> int:
+    """Return the number of a hook; UnknownHookError if there is none of this name."""
+    number = known_number(db, name)
+    if number is None:
+        raise UnknownHookError(f"there is no webhook {name!r}; `sourcepulse webhook list` shows those that there are")
+    return number

@@ -1,0 +1,136 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Sends a hook again what it got: by position, since a time, or what was set aside; never what was withdrawn.
+
+What is asked for at once comes in the order of the log, before anything later of the same queue.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from sourcepulse.brokers.file.admin import remove_dead_letters, restore_dead_letters
+from sourcepulse.brokers.file.queue import lease_delivered, widen
+from sourcepulse.brokers.file.tables import text_of
+from sourcepulse.events.event import format_time
+from sourcepulse.events.topics import matches
+from sourcepulse_web.webhooks.errors import TooManyEventsError
+from sourcepulse_web.webhooks.hook import queue_of
+from sourcepulse_web.webhooks.store.log.hook_log import HookLog
+from sourcepulse_web.webhooks.store.log.reading import position_before, queue_number, set_aside_of
+
+#: How many events one request redelivers; its commit takes some milliseconds, in which publishers wait.
+REDELIVER_MAX = 10_000
+
+
+class _Found(NamedTuple):
+    """The positions of a queue's exchange that match its present patterns in (after, until]."""
+
+    after: int
+    until: int
+    positions: list[int]
+
+
+def again(log: HookLog, name: str, positions: Sequence[int], now: float) -> int:
+    """Redeliver events by position; one that was set aside is brought back. Returns how many are redelivered."""
+    if len(positions) > REDELIVER_MAX:
+        raise TooManyEventsError(f"at most {REDELIVER_MAX} events are redelivered at once, not {len(positions)}")
+    with log.write(durable=True) as db:
+        queue = queue_number(db, name)
+        letters = _letters_at(db, name, positions)
+        if letters:
+            _restore(db, name, queue, letters, now)
+        return len(letters) + lease_delivered(db, queue, positions)
+
+
+def since(log: HookLog, name: str, at: float, now: float) -> int:
+    """Redeliver all that matches a hook's present topics and was appended at or after a time; return how many.
+
+    TooManyEventsError, with a time that is late enough, if that would be more than REDELIVER_MAX.
+    """
+    with log.read() as db:
+        queue = queue_number(db, name)
+        start = position_before(db, at)
+        found = _find(db, queue, start, _cursor(db, queue))
+        if len(found.positions) > REDELIVER_MAX:
+            _refuse(db, found.positions)
+    with log.write(durable=True) as db:
+        queue = queue_number(db, name)
+        # What was delivered in between.
+        positions = found.positions + _find(db, queue, found.until, _cursor(db, queue)).positions
+        letters = _letters_at(db, name, positions)
+        _restore(db, name, queue, letters, now)
+        return len(letters) + lease_delivered(db, queue, positions) + widen(db, queue, start)
+
+
+def bring_back(log: HookLog, name: str, letters: Sequence[int] | None, now: float) -> int:
+    """Redeliver events that were set aside, all of them for None; return how many.
+
+    Those that were withdrawn meanwhile are dropped.
+    """
+    with log.write(durable=True) as db:
+        queue = queue_number(db, name)
+        found = set_aside_of(db, name)
+        wanted = [each for each in found if letters is None or each.letter in set(letters)]
+        remove_dead_letters(db, [each.letter for each in wanted if each.withdrawn])
+        kept = [each.letter for each in wanted if not each.withdrawn]
+        restore_dead_letters(db, queue, kept, now)
+        return len(kept)
+
+
+def drop(log: HookLog, name: str, letter: int) -> bool:
+    """Remove an event that was set aside, for good; return whether there was one."""
+    with log.write(durable=True) as db:
+        return bool(
+            db.execute("DELETE FROM dead_letters WHERE queue = ? AND letter = ?", (queue_of(name), letter)).rowcount
+        )
+
+
+def _find(db: Connection, queue: int, after: int, until: int) -> _Found:
+    bound = db.execute("SELECT exchange, pattern FROM bindings WHERE queue = ? AND until IS NULL", (queue,)).fetchall()
+    known: dict[tuple[str, str], bool] = {}
+    positions = []
+    for position, exchange, key in db.execute(
+        "SELECT position, exchange, routing_key FROM messages JOIN envelopes USING (position) "
+        "WHERE position > ? AND position <= ? AND withdrawn = 0 ORDER BY position",
+        (after, until),
+    ):
+        is_wanted = known.get((exchange, key))
+        if is_wanted is None:
+            name = text_of(key)
+            is_wanted = any(at == exchange and matches(pattern, name) for at, pattern in bound)
+            known[exchange, key] = is_wanted
+        if is_wanted:
+            positions.append(position)
+    return _Found(after, until, positions)
+
+
+def _cursor(db: Connection, queue: int) -> int:
+    return int(db.execute("SELECT cursor FROM queues WHERE queue = ?", (queue,)).fetchone()[0])
+
+
+def _letters_at(db: Connection, name: str, positions: Sequence[int]) -> list[int]:
+    rows = db.execute(
+        "SELECT letter FROM dead_letters WHERE queue = ? AND position IN (SELECT value FROM json_each(?)) "
+        "ORDER BY letter",
+        (queue_of(name), json.dumps(list(positions))),
+    ).fetchall()
+    return [letter for (letter,) in rows]
+
+
+def _restore(db: Connection, name: str, queue: int, letters: Sequence[int], now: float) -> None:
+    withdrawn = {each.letter for each in set_aside_of(db, name) if each.withdrawn} if letters else set()
+    remove_dead_letters(db, [each for each in letters if each in withdrawn])
+    restore_dead_letters(db, queue, [each for each in letters if each not in withdrawn], now)
+
+
+def _refuse(db: Connection, positions: Sequence[int]) -> None:
+    first = positions[-REDELIVER_MAX]
+    (at,) = db.execute("SELECT at FROM messages WHERE position = ?", (first,)).fetchone()
+    raise TooManyEventsError(
+        f"{len(positions)} events match, and at most {REDELIVER_MAX} are redelivered at once; the last {REDELIVER_MAX} "
+        f"are those since {format_time(at)}"
+    )

@@ -24,7 +24,7 @@ from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of
 from sourcepulse_bugzilla.mapping.rows import read_row
 from sourcepulse_web.webhooks.hook import Hook
-from sourcepulse_web.webhooks.notice_events import (
+from sourcepulse_web.webhooks.notices.events import (
     DELIVERED,
     GONE,
     NETWORK,

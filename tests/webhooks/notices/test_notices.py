@@ -26,8 +26,8 @@ from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse_web.webhooks.hook import Hook
-from sourcepulse_web.webhooks.notice_events import DELIVERED, GONE, OWNER, REFUSALS, STATUS, Circumstances
-from sourcepulse_web.webhooks.notices import Notices
+from sourcepulse_web.webhooks.notices.events import DELIVERED, GONE, OWNER, REFUSALS, STATUS, Circumstances
+from sourcepulse_web.webhooks.notices.notices import Notices
 from support.brokers.embedded_log import wait_until
 
 LIMIT_SECONDS = 30.0
@@ -216,8 +216,8 @@ import sys, time
 from pathlib import Path
 from sourcepulse.config import load
 from sourcepulse_web.webhooks.hook import Hook
-from sourcepulse_web.webhooks.notice_events import Circumstances
-from sourcepulse_web.webhooks.notices import Notices
+from sourcepulse_web.webhooks.notices.events import Circumstances
+from sourcepulse_web.webhooks.notices.notices import Notices
 folder, at = sys.argv[1], float(sys.argv[2])
 config = load({"broker": "amqp://127.0.0.1:1/x"}, environ={})
 notices = Notices(Path(folder) / "webhooks-outbox.db", config, host="tree")

@@ -16,8 +16,8 @@ from sourcepulse import Consumer
 from sourcepulse.config import load
 from sourcepulse.events.event import Event
 from sourcepulse_web.webhooks.hook import Hook
-from sourcepulse_web.webhooks.notice_events import NETWORK, Circumstances
-from sourcepulse_web.webhooks.notices import Notices
+from sourcepulse_web.webhooks.notices.events import NETWORK, Circumstances
+from sourcepulse_web.webhooks.notices.notices import Notices
 from support.brokers.embedded_log import wait_until
 from support.brokers.rabbitmq import RabbitNode
 from support.brokers.site import PUBLIC, SENDER_ROLE, Site, site_of

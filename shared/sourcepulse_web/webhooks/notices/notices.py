@@ -23,7 +23,7 @@ from sourcepulse.errors import EventError, OutboxReplacedError, SourcePulseError
 from sourcepulse.events.event import Event
 from sourcepulse.outbox.outbox import Outbox
 from sourcepulse_web.webhooks.hook import Hook
-from sourcepulse_web.webhooks.notice_events import (
+from sourcepulse_web.webhooks.notices.events import (
     DELIVERED,
     Circumstances,
     disabled_event,
@@ -32,7 +32,7 @@ from sourcepulse_web.webhooks.notice_events import (
     refused_event,
     resumed_event,
 )
-from sourcepulse_web.webhooks.notice_relay import BURIED_AGAIN_SECONDS, NoticeRelay
+from sourcepulse_web.webhooks.notices.relay import BURIED_AGAIN_SECONDS, NoticeRelay
 
 #: How long a caller waits for a locked outbox.
 LOCK_WAIT_SECONDS = 1.0

@@ -31,6 +31,8 @@ class Place:
     log: Path
     exchange: str
     store: Path
+    #: Whether the log is the gateway's own, which is private, and not the broker.
+    own_log: bool = True
 
     @property
     def outbox(self) -> Path:
@@ -49,8 +51,13 @@ def place_of(config: Config, environ: Mapping[str, str], *, log: Path | None = N
     if settings.webhooks is None:
         raise ConfigError(f"webhooks are off; write the table {TABLE} into the configuration file of the gateway")
     path = log or log_path(broker_of(config, restricted=False), settings, environ)
+    broker = config.broker()
     return Place(
-        settings=settings.webhooks, log=path, exchange=settings.exchange, store=store_of(settings.webhooks, path)
+        settings=settings.webhooks,
+        log=path,
+        exchange=settings.exchange,
+        store=store_of(settings.webhooks, path),
+        own_log=broker is None or broker.scheme != "file",
     )
 
 

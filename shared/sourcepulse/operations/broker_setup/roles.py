@@ -31,10 +31,6 @@ class Role(NamedTuple):
     default_user: str
     stream: str
     publishes: bool = False
-    #: The pattern of the routing keys that it publishes under; "" for every family of events.
-    keys: str = ""
-    #: Whether a broker that is set up without naming users gets one.
-    is_usual: bool = True
 
     @property
     def consumes(self) -> bool:
@@ -59,15 +55,6 @@ ROLES = {
             "restricted-reader",
             "restricted",
         ),
-        Role(
-            "webhook-publisher",
-            "a web gateway; publishes what happens to webhooks, and reads nothing",
-            "webhooks",
-            "public",
-            publishes=True,
-            keys=r"^system\.webhook\.",
-            is_usual=False,
-        ),
         Role("monitor", "looks at queues and consumers with the management API; changes nothing", "monitor", ""),
     )
 }
@@ -88,7 +75,7 @@ class Rights(NamedTuple):
     read: str
 
 
-DEFAULT_USERS = tuple(User(role.default_user, role) for role in ROLES.values() if role.is_usual)
+DEFAULT_USERS = tuple(User(role.default_user, role) for role in ROLES.values())
 
 
 def parse_users(texts: Iterable[str]) -> tuple[User, ...]:

@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The actions that register hooks: add, import."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from sourcepulse.config import readable_by_others
+from sourcepulse.errors import EXIT_OK, ConfigError
+from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
+from sourcepulse_web.webhooks.desk.entries import FILE_MAX_BYTES, read_entries
+from sourcepulse_web.webhooks.hook import Handshake
+
+SECRET_FILE_MAX_BYTES = 1024
+
+logger = logging.getLogger(__name__)
+
+
+def add_adding_actions(actions: Actions) -> None:
+    """Add these actions."""
+    add = add_hook_action(actions, "add", _add, "register a URL for the events of some topics, and print its secret")
+    add.add_argument("url", metavar="URL", help="where each event is POSTed to")
+    add_topics(add, required=True)
+    add.add_argument("--owner", default="", metavar="MAIL", help="whose hook it is")
+    add_handshake(add, Handshake.OFF)
+    add.add_argument("--secret-file", type=Path, metavar="FILE", help="keep the secret of this file, whsec_...")
+    importing = add_hook_action(
+        actions, "import", _import, "register the hooks of a file, all or none, and print the secrets made", named=False
+    )
+    importing.add_argument(
+        "source", type=Path, metavar="FILE", help="a JSON list, or lines as `list --json` prints them; - for stdin"
+    )
+    importing.add_argument("--replace", action="store_true", help="update hooks that exist already")
+
+
+def add_topics(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add `--topic`, which may be repeated and may have several patterns."""
+    parser.add_argument(
+        "--topic",
+        dest="topics",
+        action="extend",
+        nargs="+",
+        required=required,
+        metavar="PATTERN",
+        help="a pattern of routing keys, such as 'hg.push.#'; may be repeated",
+    )
+
+
+def add_handshake(parser: argparse.ArgumentParser, default: Handshake | None) -> None:
+    """Add the options about what the receiver asks of a sender."""
+    parser.add_argument(
+        "--handshake",
+        choices=[each.value for each in Handshake],
+        default=default and default.value,
+        help="whether the receiver is asked for its consent by OPTIONS, as CloudEvents describe it; with `require`, "
+        "nothing is POSTed without it" + ("" if default is None else f" (default: {default.value})"),
+    )
+    parser.add_argument(
+        "--bearer-file", type=Path, metavar="FILE", help="a file with a token that is sent as Authorization: Bearer"
+    )
+
+
+def _read_secret(path: Path) -> str:
+    """Return the one line of a file; ConfigError, without the line, if there is not one."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(SECRET_FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"the secret file {path} cannot be read: {error.strerror}") from None
+    if len(raw) > SECRET_FILE_MAX_BYTES or not raw.isascii():
+        raise ConfigError(f"the secret file {path} must contain one line: whsec_ and base64")
+    if readable_by_others(path):
+        logger.warning("others can read the secret file %s: chmod go-r %s", path, path)
+    return raw.decode("ascii").strip()
+
+
+def _add(args: argparse.Namespace) -> int:
+    secret = None if args.secret_file is None else _read_secret(args.secret_file)
+    bearer = "" if args.bearer_file is None else str(args.bearer_file.absolute())
+    with open_desk(args, create=True) as desk:
+        added = desk.add(
+            args.name,
+            args.url,
+            args.topics,
+            owner=args.owner,
+            handshake=Handshake(args.handshake),
+            bearer_file=bearer,
+            secret=secret,
+        )
+        if secret is None:
+            print_secret(added.secret)
+        matched = desk.matches(args.topics)
+        running = desk.sender_runs()
+    warn_of_doubt(added.doubt)
+    most = "at least " if matched.more else ""
+    logger.info("%s would have matched %s%s in the last 24 hours", args.name, most, counted(matched.count, "event"))
+    kept = "" if secret is not None else "its secret is printed above, once: put it into the receiver; "
+    logger.info("%sthen try it: sourcepulse webhook test %s", kept, args.name)
+    warn_if_not_running(running)
+    return EXIT_OK
+
+
+def print_secret(secret: str) -> None:
+    """Write a secret to stdout at once, because it is shown once."""
+    print(secret)
+    sys.stdout.flush()
+
+
+def counted(number: int, what: str) -> str:
+    """Return `1 event`, `2 events`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def warn_of_doubt(doubt: str) -> None:
+    """Log what may be wrong with a receiver, if anything is."""
+    if doubt:
+        logger.warning("%s", doubt)
+
+
+def warn_if_not_running(running: bool) -> None:
+    """Log how the sender is started, if it does not run."""
+    if not running:
+        logger.warning("the sender does not run: start `sourcepulse web`, or `sourcepulse webhook run`")
+
+
+def _import(args: argparse.Namespace) -> int:
+    entries = read_entries(_read(args.source))
+    if str(args.source) != "-" and any(entry.secret for entry in entries) and readable_by_others(args.source):
+        logger.warning("others can read the secrets in %s: chmod go-r %s", args.source, args.source)
+    with open_desk(args, create=True) as desk:
+        imported = desk.import_hooks(entries, replace_known=args.replace)
+    for name, secret in imported.made.items():
+        print(f"{name} {secret}")
+    sys.stdout.flush()
+    for doubt in imported.doubts:
+        warn_of_doubt(doubt)
+    logger.info(
+        "%s: %d new, %d updated%s",
+        counted(imported.new + imported.updated, "hook"),
+        imported.new,
+        imported.updated,
+        "; the secrets printed above are not shown again" if imported.made else "",
+    )
+    return EXIT_OK
+
+
+def _read(source: Path) -> bytes:
+    if str(source) == "-":
+        return sys.stdin.buffer.read(FILE_MAX_BYTES + 1)
+    try:
+        with source.open("rb") as file:
+            return file.read(FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"the file {source} cannot be read: {error.strerror}") from None

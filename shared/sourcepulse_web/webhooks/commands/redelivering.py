@@ -1,0 +1,60 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The actions on single events of a hook: redeliver, drop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from sourcepulse.cli.common import moment
+from sourcepulse.errors import EXIT_OK, ConfigError
+from sourcepulse.events.safe_text import plain
+from sourcepulse_web.webhooks.commands.adding import counted, warn_if_not_running
+from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
+from sourcepulse_web.webhooks.hook import State
+
+logger = logging.getLogger(__name__)
+
+
+def add_redelivering_actions(actions: Actions) -> None:
+    """Add these actions."""
+    redeliver = add_hook_action(
+        actions, "redeliver", _redeliver, "POST events again, with the webhook-id they had; withdrawn ones are not"
+    )
+    redeliver.add_argument(
+        "id", nargs="?", metavar="ID", help="the id of an event, a webhook-id, or the number of an attempt"
+    )
+    redeliver.add_argument("--failed", action="store_true", help="all that is set aside")
+    redeliver.add_argument(
+        "--since",
+        type=moment,
+        metavar="SPAN|TIME",
+        help="all of the log since then that match its topics: 2h, 7d, or 2026-11-29T08:00:00Z",
+    )
+    drop = add_hook_action(actions, "drop", _drop, "delete an event that is set aside, for good")
+    drop.add_argument("id", metavar="ID", help="its id, as `show` prints it")
+
+
+def _redeliver(args: argparse.Namespace) -> int:
+    if [args.id is not None, args.failed, args.since is not None].count(True) != 1:
+        raise ConfigError("name an event by its ID, or use --failed or --since")
+    with open_desk(args) as desk:
+        found = desk.redeliver(args.name, args.id, failed=args.failed, since=args.since)
+        card = desk.show(args.name, attempts=1)
+        running = desk.sender_runs()
+    print(f"{counted(found.events, 'event')} will be POSTed again to {args.name}")
+    for number, why in ((found.withdrawn, "no longer public"), (found.gone, "no longer in the log")):
+        if number:
+            print(f"{counted(number, 'event')} {'is' if number == 1 else 'are'} {why} and will not be POSTed")
+    if card.standing.state is not State.ON:
+        logger.warning("%s is %s; first: sourcepulse webhook resume %s", args.name, card.look.value, args.name)
+    warn_if_not_running(running)
+    return EXIT_OK
+
+
+def _drop(args: argparse.Namespace) -> int:
+    with open_desk(args) as desk:
+        dropped = desk.drop(args.name, args.id)
+    print(f"{plain(dropped.id)} of {args.name} is dropped")
+    return EXIT_OK

@@ -1,0 +1,208 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The actions that show hooks and try them: list, show, test."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from sourcepulse.cli.common import add_json, positive, print_json, print_table
+from sourcepulse.errors import EXIT_FAILURE, EXIT_OK, NothingThereError
+from sourcepulse.events.event import format_time
+from sourcepulse.events.safe_text import plain
+from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
+from sourcepulse_web.webhooks.desk.card import Card, Look, Refused, attempt_json, card_json, whole_json
+from sourcepulse_web.webhooks.hook import Attempt
+
+#: A POST is cut after 15 s.
+TEST_SECONDS = 20.0
+TEST_POLL_SECONDS = 0.1
+ATTEMPTS = 20
+_COLUMNS = ("NAME", "STATE", "WAITING", "OLDEST", "SET ASIDE", "LAST ANSWER", "OWNER", "TOPICS", "URL")
+_ATTEMPT_COLUMNS = ("NUMBER", "TIME (UTC)", "TRY", "ANSWER", "TOOK", "OUTCOME", "TYPE", "ID")
+_SET_ASIDE_COLUMNS = ("ID", "TYPE", "SINCE (UTC)", "ANSWER", "REASON")
+_NONE = "-"
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+#: What helps out of a state.
+_WAY_BACK = {
+    Look.PAUSED: "sourcepulse webhook resume {}",
+    Look.PARKED: "sourcepulse webhook resume {}, once the receiver works: sourcepulse webhook test {}",
+    Look.OFF: "sourcepulse webhook resume {}, or sourcepulse webhook remove {}",
+}
+
+
+def add_showing_actions(actions: Actions) -> None:
+    """Add these actions."""
+    listing = add_hook_action(actions, "list", _list, "list the hooks: state, what waits, the last answer", named=False)
+    listing.add_argument("--owner", metavar="MAIL", help="only the hooks of this owner")
+    add_json(listing, "one JSON object per line (schema: webhooks.v1)")
+    show = add_hook_action(actions, "show", _show, "show one hook with its attempts and what is set aside")
+    show.add_argument(
+        "--attempts", type=positive, default=ATTEMPTS, metavar="N", help=f"the last N of them (default: {ATTEMPTS})"
+    )
+    add_json(show, "one JSON object (schema: webhooks.v1)")
+    test = add_hook_action(
+        actions, "test", _test, "POST a test event now and print the answer; exit code 1 if it is not 2xx"
+    )
+    add_json(test, "the attempt as one JSON object")
+
+
+def _list(args: argparse.Namespace) -> int:
+    with open_desk(args) as desk:
+        cards = desk.list(args.owner)
+    if args.json:
+        for card in cards:
+            print_json(card_json(card))
+        return EXIT_OK
+    if not cards:
+        print("no webhook" if args.owner is None else f"no webhook of {plain(args.owner)}")
+    now = time.time()
+    print_table(_COLUMNS, [_row(card, now) for card in cards])
+    return EXIT_OK
+
+
+def _row(card: Card, now: float) -> tuple[str, ...]:
+    hook = card.hook
+    return (
+        hook.name,
+        card.look.value,
+        str(card.figures.waiting),
+        ago(card.figures.oldest_at, now) if card.figures.waiting else _NONE,
+        str(card.figures.set_aside),
+        _NONE if card.last is None else answer(card.last),
+        hook.owner or _NONE,
+        ",".join(hook.topics),
+        hook.url,
+    )
+
+
+def _show(args: argparse.Namespace) -> int:
+    with open_desk(args) as desk:
+        card = desk.show(args.name, attempts=args.attempts)
+    if args.json:
+        print_json(whole_json(card))
+        return EXIT_OK
+    now = time.time()
+    for word, text in _lines(card, now):
+        print(f"{word:<10} {plain(text)}")
+    if card.set_aside:
+        print("\nset aside:")
+        print_table(_SET_ASIDE_COLUMNS, [_set_aside_row(each) for each in card.set_aside])
+        last = card.set_aside[-1].attempt
+        if last is not None and last.excerpt:
+            print(f"\nthe answer to {plain(last.id)}:")
+            _print_excerpt(last)
+    if card.attempts:
+        print("\nattempts, the newest first:")
+        print_table(_ATTEMPT_COLUMNS, [_attempt_row(each) for each in card.attempts])
+    return EXIT_OK
+
+
+def _lines(card: Card, now: float) -> list[tuple[str, str]]:
+    hook, standing = card.hook, card.standing
+    lines = [("name", hook.name), ("url", hook.url), ("topics", " ".join(hook.topics)), ("owner", hook.owner or _NONE)]
+    state = card.look.value
+    since = standing.failing_since if card.look is Look.FAILING else standing.since
+    if card.look is not Look.WORKING and since:
+        state += f" for {ago(since, now)}"
+    if standing.reason:
+        state += f", because {standing.reason}"
+    lines.append(("state", state))
+    if card.look is Look.FAILING and card.last is not None:
+        due = f"; the next attempt is due in {_span(standing.next_at - now)}" if standing.next_at else ""
+        lines.append(("trouble", f"{card.last.reason or answer(card.last)}{due}"))
+    if card.look in _WAY_BACK:
+        lines.append(("way back", _WAY_BACK[card.look].format(hook.name, hook.name)))
+    figures = card.figures
+    oldest = f", the oldest for {ago(figures.oldest_at, now)}" if figures.oldest_at is not None else ""
+    lines.append(("waiting", f"{figures.waiting}{oldest}"))
+    counts = f"{standing.delivered} delivered, {figures.set_aside} set aside, {standing.withheld} withheld"
+    lines.append(("events", f"{counts}, {figures.lost} lost" if figures.lost else counts))
+    success = standing.last_success_at
+    lines.append(("success", "never yet" if success is None else f"{ago(success, now)} ago"))
+    if card.old_secret_until is not None:
+        lines.append(("secrets", f"two; the former one signs until {_second(card.old_secret_until)}Z"))
+    if hook.bearer_file:
+        lines.append(("bearer", hook.bearer_file))
+    if hook.handshake.value != "off":
+        lines.append(("handshake", hook.handshake.value))
+    return lines
+
+
+def _set_aside_row(refused: Refused) -> tuple[str, ...]:
+    event, attempt = refused
+    return (
+        event.id,
+        event.type,
+        _second(event.dead_at),
+        _NONE if attempt is None else answer(attempt),
+        event.reason,
+    )
+
+
+def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
+    return (
+        str(attempt.number),
+        _second(attempt.at),
+        str(attempt.tries),
+        answer(attempt),
+        f"{attempt.took_s:.2f} s",
+        attempt.outcome,
+        attempt.type,
+        attempt.id,
+    )
+
+
+def answer(attempt: Attempt) -> str:
+    """Return the status of an answer, or why there was none."""
+    return attempt.reason if attempt.status is None else str(attempt.status)
+
+
+def ago(moment: float | None, now: float) -> str:
+    """Return how long ago something was."""
+    return "?" if moment is None else _span(now - moment)
+
+
+def _span(seconds: float) -> str:
+    age = max(0, int(seconds))
+    return next((f"{age // unit} {name}" for unit, name in _UNITS if age >= unit), f"{age} s")
+
+
+def _second(moment: float) -> str:
+    return format_time(moment)[:19].replace("T", " ")
+
+
+def _test(args: argparse.Namespace) -> int:
+    with open_desk(args) as desk:
+        desk.check_sender()
+        number = desk.test(args.name)
+        deadline = time.monotonic() + TEST_SECONDS
+        while (attempt := desk.test_result(number)) is None:
+            if time.monotonic() > deadline:
+                desk.check_sender()
+                raise NothingThereError(
+                    f"the sender did not answer within {TEST_SECONDS:.0f} s; sourcepulse webhook show {args.name} "
+                    "shows the test once it was POSTed"
+                )
+            time.sleep(TEST_POLL_SECONDS)
+    if args.json:
+        print_json(attempt_json(attempt))
+    else:
+        print(f"{plain(answer(attempt))} after {attempt.took_s:.2f} s{_detail(attempt)}")
+        _print_excerpt(attempt)
+    return EXIT_OK if is_success(attempt) else EXIT_FAILURE
+
+
+def is_success(attempt: Attempt) -> bool:
+    """Return whether the answer was 2xx."""
+    return attempt.status is not None and 200 <= attempt.status < 300
+
+
+def _print_excerpt(attempt: Attempt) -> None:
+    for line in attempt.excerpt.splitlines():
+        print(f"  {plain(line)}")
+
+
+def _detail(attempt: Attempt) -> str:
+    return f": {plain(attempt.reason)}" if attempt.status is not None and attempt.reason else ""

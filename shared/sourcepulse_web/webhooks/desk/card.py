@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""A hook with all that is known of it: how it stands, what waits, what was set aside, what was tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sourcepulse.events.event import format_time
+from sourcepulse_web.webhooks.hook import Attempt, Hook, Standing, State
+from sourcepulse_web.webhooks.store.records import Figures, SetAside
+
+
+class Look(StrEnum):
+    """The state of a hook in one word, as lists and pages show it."""
+
+    WORKING = "working"
+    #: On, and being tried again after a failure.
+    FAILING = "failing"
+    PAUSED = "paused"
+    PARKED = "parked"
+    OFF = "off"
+
+
+class Refused(NamedTuple):
+    """An event that is set aside, and the last attempt for it, if that is still kept."""
+
+    event: SetAside
+    attempt: Attempt | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One hook; times are seconds since 1970.
+
+    >>> card = desk.show("chat-room")
+    >>> card.look, card.figures.waiting, card.last.status
+    (<Look.WORKING: 'working'>, 0, 200)
+    """
+
+    hook: Hook
+    standing: Standing
+    #: What waits, how much is set aside, and what the log lost.
+    figures: Figures
+    #: The newest attempt.
+    last: Attempt | None
+    #: Until when the former secret signs as well; None if there is one secret.
+    old_secret_until: float | None = None
+    #: Only of `Desk.show`: the newest first, and what is set aside, oldest first.
+    attempts: tuple[Attempt, ...] = ()
+    set_aside: tuple[Refused, ...] = ()
+
+    @property
+    def look(self) -> Look:
+        """Return the state in one word."""
+        if self.standing.state is State.ON:
+            return Look.WORKING if self.standing.failing_since is None else Look.FAILING
+        return Look(self.standing.state.value)
+
+
+def card_json(card: Card) -> dict[str, Any]:
+    """Return a card as `list --json` prints it, without any secret; the schema is webhooks.v1."""
+    hook, standing = card.hook, card.standing
+    return {
+        "name": hook.name,
+        "url": hook.url,
+        "topics": list(hook.topics),
+        "owner": hook.owner,
+        "handshake": hook.handshake.value,
+        "bearer_file": hook.bearer_file,
+        "state": card.look.value,
+        "reason": standing.reason,
+        "since": _moment(standing.since or None),
+        "failing_since": _moment(standing.failing_since),
+        "last_success_at": _moment(standing.last_success_at),
+        "next_at": _moment(standing.next_at),
+        "waiting": card.figures.waiting,
+        "oldest_at": _moment(card.figures.oldest_at),
+        "set_aside": card.figures.set_aside,
+        "delivered": standing.delivered,
+        "withheld": standing.withheld,
+        "lost": card.figures.lost,
+        "old_secret_until": _moment(card.old_secret_until),
+        "last": None if card.last is None else attempt_json(card.last),
+    }
+
+
+def whole_json(card: Card) -> dict[str, Any]:
+    """Return a card as `show --json` prints it: with its attempts and what is set aside."""
+    letters = [
+        {
+            "letter": event.letter,
+            "at": format_time(event.dead_at),
+            "source": event.source,
+            "id": event.id,
+            "type": event.type,
+            "routing_key": event.routing_key,
+            "reason": event.reason,
+            "attempt": None if attempt is None else attempt_json(attempt),
+        }
+        for event, attempt in card.set_aside
+    ]
+    attempts = [attempt_json(each) for each in card.attempts]
+    return {**card_json(card), "attempts": attempts, "set_aside_events": letters}
+
+
+def attempt_json(attempt: Attempt) -> dict[str, Any]:
+    """Return an attempt as it is printed."""
+    return {
+        "number": attempt.number,
+        "at": format_time(attempt.at),
+        "webhook_id": attempt.webhook_id,
+        "source": attempt.source,
+        "id": attempt.id,
+        "type": attempt.type,
+        "routing_key": attempt.routing_key,
+        "tries": attempt.tries,
+        "outcome": attempt.outcome,
+        "status": attempt.status,
+        "reason": attempt.reason,
+        "took_s": round(attempt.took_s, 3),
+        "headers": attempt.headers,
+        "excerpt": attempt.excerpt,
+        "next_at": _moment(attempt.next_at),
+    }
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else format_time(seconds)

@@ -1,0 +1,332 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What a user or an admin does with hooks, for the command and for the pages."""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from sourcepulse.brokers import bounded_socket
+from sourcepulse.errors import ConfigError, NothingThereError, SourcePulseError, quoted
+from sourcepulse_web.webhooks.desk.card import Card, Refused
+from sourcepulse_web.webhooks.desk.entries import Entry
+from sourcepulse_web.webhooks.desk.importing import Imported, import_entries
+from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, check_room
+from sourcepulse_web.webhooks.desk.looking_up import look_up
+from sourcepulse_web.webhooks.desk.redelivery import Redelivery, find_set_aside, redeliver_failed, redeliver_one
+from sourcepulse_web.webhooks.errors import QueueMissingError, UnknownHookError
+from sourcepulse_web.webhooks.hook import (
+    Attempt,
+    Handshake,
+    Hook,
+    Standing,
+    State,
+    check_name,
+    check_owner,
+    check_topics,
+)
+from sourcepulse_web.webhooks.post.address import Lookup
+from sourcepulse_web.webhooks.post.bearer import read_token
+from sourcepulse_web.webhooks.post.signature import key_of, new_secret
+from sourcepulse_web.webhooks.post.url import check_url
+from sourcepulse_web.webhooks.settings import WebhookSettings
+from sourcepulse_web.webhooks.store.queues import HookQueues
+from sourcepulse_web.webhooks.store.records import Figures, Matches, SetAside
+from sourcepulse_web.webhooks.store.store import HookStore
+
+#: What `matches` counts.
+MATCHES_SECONDS = 86_400.0
+ATTEMPTS = 20
+PAUSED = "its owner paused it"
+#: A sender that was seen so long ago does not run.
+SENDER_SECONDS = 10.0
+
+
+class Added(NamedTuple):
+    """The secret of a new hook, which is shown once, and a sentence about a receiver that is not found yet, or ""."""
+
+    secret: str
+    doubt: str
+
+    def __repr__(self) -> str:
+        """Return it without the secret."""
+        return f"Added(doubt={self.doubt!r})"
+
+
+class Desk:
+    """Any thread may call it. With `owner=` a call sees that owner's hooks only; None is the admin, who sees all.
+
+    Every call raises UnknownHookError where there is no such hook, and the same where it is of another owner. What the
+    store or the log raises passes through.
+
+    >>> desk = Desk(store, queues, settings)
+    >>> secret, doubt = desk.add("chat-room", "https://chat.example.org/in/7", ["hg.tree.#"], owner="alice@example.org")
+    >>> desk.show("chat-room", owner="alice@example.org").look
+    <Look.WORKING: 'working'>
+    """
+
+    def __init__(
+        self,
+        store: HookStore,
+        queues: HookQueues,
+        settings: WebhookSettings,
+        clock: Callable[[], float] = time.time,
+        lookup: Lookup = bounded_socket.resolve,
+    ) -> None:
+        self._store = store
+        self._queues = queues
+        self._settings = settings
+        self._clock = clock
+        self._lookup = lookup
+
+    def add(
+        self,
+        name: str,
+        url: str,
+        topics: Sequence[str],
+        *,
+        owner: str = "",
+        handshake: Handshake = Handshake.OFF,
+        bearer_file: str = "",
+        secret: str | None = None,
+    ) -> Added:
+        """Register a hook, from the events of now on, and return its secret.
+
+        ConfigError if a value is wrong, the name is in use or there are too many hooks; AddressRefusedError if the
+        host has an address that may not be reached. `bearer_file` and `secret` are for admins.
+        """
+        hook = Hook(
+            name=check_name(name),
+            url=check_url(url, self._settings).url,
+            topics=check_topics(topics),
+            owner=check_owner(owner),
+            handshake=handshake,
+            bearer_file=bearer_file,
+        )
+        if secret is not None:
+            key_of(secret)
+        if bearer_file:
+            read_token(bearer_file)
+        check_room(self._store.hooks(), [hook], self._settings)
+        doubt = self.look_up(hook.url)
+        secret = secret or new_secret()
+        # A process that is killed between these two leaves a hook whose queue the sender declares.
+        self._store.add(hook, secret, self._clock())
+        try:
+            self._queues.declare(hook)
+        except SourcePulseError:
+            self._store.remove(hook.name)
+            raise
+        return Added(secret, doubt)
+
+    def look_up(self, url: str) -> str:
+        """Return a sentence if the host of a URL is not found now, else ""; raises what forbids the URL."""
+        return look_up(url, self._settings, lookup=self._lookup)
+
+    def list(self, owner: str | None = None) -> list[Card]:
+        """Return the hooks by name, without their attempts."""
+        hooks = self._hooks(owner)
+        figures = self._queues.figures_of([hook.name for hook in hooks])
+        return [self._card(hook, figures[hook.name]) for hook in hooks]
+
+    def show(self, name: str, *, owner: str | None = None, attempts: int = ATTEMPTS) -> Card:
+        """Return a hook with its newest attempts and what is set aside."""
+        hook = self._hook(name, owner)
+        return replace(
+            self._card(hook, self._queues.figures(name)),
+            attempts=tuple(self._store.attempts.of_hook(name, attempts)),
+            set_aside=tuple(Refused(each, self._last_of(name, each)) for each in self._queues.set_aside_list(name)),
+        )
+
+    def test(self, name: str, *, owner: str | None = None) -> int:
+        """Ask the sender to POST a test event at once, and return the number for `test_result`."""
+        return self._store.ask_test(self._hook(name, owner).name, self._clock())
+
+    def test_result(self, number: int) -> Attempt | None:
+        """Return what came of a test; None while there is nothing yet."""
+        return self._store.test_result(number)
+
+    def sender_runs(self) -> bool:
+        """Return whether the sender of this store was seen within the last seconds."""
+        seen = self._store.sender_seen_at()
+        return seen is not None and self._clock() - seen < SENDER_SECONDS
+
+    def check_sender(self) -> None:
+        """Raise NothingThereError, with what starts it, if the sender does not run."""
+        if not self.sender_runs():
+            raise NothingThereError(
+                "the sender does not run, so nothing is POSTed; `sourcepulse web` starts it where the configuration "
+                "has the table [webhooks]"
+            )
+
+    def pause(self, name: str, *, owner: str | None = None) -> None:
+        """POST nothing until `resume`; events go on being stored. A hook that does not send anyway stays as it is."""
+        hook = self._hook(name, owner)
+        now = self._clock()
+
+        def pause(was: Standing) -> Standing:
+            return replace(was, state=State.PAUSED, reason=PAUSED, since=now) if was.state is State.ON else was
+
+        self._store.update_standing(hook.name, pause)
+        self._store.wake_sender()
+
+    def resume(self, name: str, *, owner: str | None = None) -> None:
+        """POST again what waits, at once, also what was being tried again; the time of failure begins again."""
+        hook = self._hook(name, owner)
+        with self._store.batch(durable=True):
+            self._begin_again(hook.name, is_resumed=True)
+        self._store.wake_sender()
+
+    def redeliver(
+        self,
+        name: str,
+        id: str | None = None,  # noqa: A002 - an event's word
+        *,
+        failed: bool = False,
+        since: float | None = None,
+        owner: str | None = None,
+    ) -> Redelivery:
+        """POST events again, with the webhook-id they had: one, all that are set aside, or those since a time.
+
+        `id` is the id of an event, a webhook-id or the number of an attempt; `since` is in seconds since 1970.
+        NothingThereError if no event of this hook is meant.
+        """
+        hook = self._hook(name, owner)
+        if failed:
+            return redeliver_failed(self._queues, hook.name)
+        if since is not None:
+            return Redelivery(self._queues.since(hook.name, since))
+        if id is None:
+            raise ConfigError("name an event by its id, or ask for all that is set aside, or those since a time")
+        return redeliver_one(self._store, self._queues, hook.name, id)
+
+    def drop(self, name: str, letter: int | str, *, owner: str | None = None) -> SetAside:
+        """Delete one event that is set aside, for good, by its number or the id of the event, and return it."""
+        hook = self._hook(name, owner)
+        event = find_set_aside(self._queues, hook.name, letter)
+        if not self._queues.drop(hook.name, event.letter):
+            raise NothingThereError(f"{quoted(event.id)} is not set aside any more")
+        return event
+
+    def rotate(self, name: str, *, now: bool = False, owner: str | None = None) -> str:
+        """Return a new secret; the former one signs as well for OLD_SECRET_SECONDS, or not at all with `now`."""
+        hook = self._hook(name, owner)
+        secret, at = new_secret(), self._clock()
+        self._store.rotate(hook.name, secret, at if now else at + OLD_SECRET_SECONDS, at)
+        return secret
+
+    def edit(
+        self,
+        name: str,
+        *,
+        url: str | None = None,
+        topics: Sequence[str] | None = None,
+        new_owner: str | None = None,
+        handshake: Handshake | None = None,
+        bearer_file: str | None = None,
+        owner: str | None = None,
+    ) -> str:
+        """Change what is not None, and return a sentence if the host of a new URL is not found now, else "".
+
+        Of changed topics, later events are meant. Another URL is tried at once.
+        """
+        former = self._hook(name, owner)
+        hook = replace(
+            former,
+            url=former.url if url is None else check_url(url, self._settings).url,
+            topics=former.topics if topics is None else check_topics(topics),
+            owner=former.owner if new_owner is None else check_owner(new_owner),
+            handshake=former.handshake if handshake is None else handshake,
+            bearer_file=former.bearer_file if bearer_file is None else bearer_file,
+        )
+        if bearer_file:
+            read_token(bearer_file)
+        doubt = self.look_up(hook.url) if hook.url != former.url else ""
+        self._store.change(hook)
+        if topics is not None:
+            try:
+                self._queues.rebind(hook)
+            except QueueMissingError:
+                # The sender declares it, by the store.
+                pass
+            except SourcePulseError:
+                self._store.change(former)
+                raise
+        if hook.url != former.url:
+            with self._store.batch(durable=True):
+                self._begin_again(hook.name, is_resumed=False)
+            self._store.wake_sender()
+        return doubt
+
+    def remove(self, name: str, *, owner: str | None = None) -> None:
+        """Remove a hook with its secrets, its attempts and all that waits or is set aside."""
+        try:
+            self._hook(name, owner)
+        except UnknownHookError:
+            # A process that was killed may have left the queue.
+            if owner is not None or not self._queues.figures(name).is_declared:
+                raise
+        self._store.remove(name)
+        self._queues.remove(name)
+
+    def matches(self, topics: Sequence[str]) -> Matches:
+        """Return how many events of the last 24 hours match some topics."""
+        return self._queues.matches(check_topics(topics), self._clock() - MATCHES_SECONDS)
+
+    def import_hooks(self, entries: Sequence[Entry], *, replace_known: bool = False) -> Imported:
+        """Register the hooks of a file, all or none, for the admin; with `replace_known`, change those that exist."""
+        return import_entries(
+            self._store,
+            self._queues,
+            self._settings,
+            entries,
+            replace_known=replace_known,
+            now=self._clock(),
+            lookup=self._lookup,
+        )
+
+    def _hooks(self, owner: str | None) -> builtins.list[Hook]:
+        return [hook for hook in self._store.hooks() if owner is None or hook.owner == owner]
+
+    def _hook(self, name: str, owner: str | None) -> Hook:
+        """Return a hook that this owner may see; the error names only those that he may."""
+        hook = self._store.hook(name)
+        if hook is not None and (owner is None or hook.owner == owner):
+            return hook
+        near = difflib.get_close_matches(name, [each.name for each in self._hooks(owner)], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "`sourcepulse webhook list` shows those that there are"
+        raise UnknownHookError(f"there is no webhook {quoted(name)}; {hint}")
+
+    def _card(self, hook: Hook, figures: Figures) -> Card:
+        now = self._clock()
+        ends = [each.until for each in self._store.secrets(hook.name) if each.until is not None and each.until > now]
+        last = self._store.attempts.of_hook(hook.name, 1)
+        return Card(
+            hook=hook,
+            standing=self._store.standing(hook.name),
+            figures=figures,
+            last=last[0] if last else None,
+            old_secret_until=max(ends, default=None),
+        )
+
+    def _last_of(self, name: str, event: SetAside) -> Attempt | None:
+        found = self._store.attempts.of_event(event.source, event.id, name)
+        return found[0] if found else None
+
+    def _begin_again(self, name: str, *, is_resumed: bool) -> None:
+        """Forget what failed, so that it is tried at once."""
+        now = self._clock()
+
+        def begin(was: Standing) -> Standing:
+            was = replace(was, failing_since=None, next_at=None)
+            return (
+                was if not is_resumed or was.state is State.ON else replace(was, state=State.ON, reason="", since=now)
+            )
+
+        self._store.troubles.clear(name)
+        self._store.update_standing(name, begin)

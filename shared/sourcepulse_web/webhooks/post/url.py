@@ -26,6 +26,8 @@ PORT_MAX = 65_535
 SCHEME_PORTS = {"https": 443, "http": 80}
 #: The ends of names that lead into a network or a machine: RFC 6761, 6762 and 8375, and a decision of ICANN of 2024.
 PRIVATE_ENDS = ("localhost", "local", "internal", "home.arpa")
+#: What browsers read as a dot in a name, beside the dot itself (RFC 3490, section 3.1).
+DOTS = frozenset("\u3002\uff0e\uff61")
 EXAMPLE = "https://chat.example.org/in/7"
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)")
@@ -193,7 +195,7 @@ def _ascii_label(label: str) -> str:
     convert: Callable[[str], bytes] = ToASCII
     try:
         name = convert(label).decode("ascii").lower()
-        same = str(ToUnicode(name)) == unicodedata.normalize("NFC", label).lower()
+        same = str(ToUnicode(name)) == unicodedata.normalize("NFC", label).lower() and DOTS.isdisjoint(label)
     except UnicodeError:
         same = False
     if not same:

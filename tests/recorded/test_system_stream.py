@@ -3,7 +3,8 @@
 """States of services, and what stands in for an event that was withheld, are as recorded, with id and every byte.
 
 The heartbeat of a relay is left out: it is never stored, and its id is made by chance. A probe and
-what is reported of queues are never stored either, but their examples are.
+what is reported of queues are never stored either, and the test of a webhook is sent to its hook alone, but their
+examples are recorded.
 """
 
 from __future__ import annotations
@@ -22,6 +23,21 @@ from sourcepulse.relay.health.queues.rules import QueueRules
 from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of
 from sourcepulse_bugzilla.mapping.rows import read_row
+from sourcepulse_web.webhooks.hook import Hook
+from sourcepulse_web.webhooks.notices.events import (
+    DELIVERED,
+    GONE,
+    NETWORK,
+    REFUSALS,
+    STATUS,
+    Circumstances,
+    disabled_event,
+    event_for_test,
+    failing_event,
+    parked_event,
+    refused_event,
+    resumed_event,
+)
 from support.bugzilla.rows import BUG, ID_SECRET, SOURCE, bug_update, changed, comment, row, thing_row
 from support.events.recorded import assert_as_recorded
 
@@ -79,6 +95,21 @@ def _of_queues() -> list[Event]:
     ]
 
 
+def _of_webhooks() -> list[Event]:
+    """Return what a sender reports of a hook that fails, is parked, works again and is ended by its receiver."""
+    hook = Hook(name="chat-room", url="https://chat.example.org/in/7?key=1", topics=("#",), owner="alice@example.org")
+    host, at, since = "tree.example.org", float(NOW_SECONDS), NOW_SECONDS - 72 * 3600.0
+    refusals = Circumstances(reason=REFUSALS, status=422, waiting=3, set_aside=12)
+    return [
+        failing_event(hook, Circumstances(reason=STATUS, status=503, since=at - 305, waiting=12), host=host, at=at),
+        refused_event(hook, refusals, host=host, at=at, type_="build.finished.v1", refused=4, key=at),
+        parked_event(hook, Circumstances(reason=NETWORK, since=since, waiting=1887), host=host, at=at),
+        resumed_event(hook, Circumstances(reason=DELIVERED, status=204, since=since, waiting=1886), host=host, at=at),
+        disabled_event(hook, Circumstances(reason=GONE, status=410, since=at, waiting=1), host=host, at=at),
+        event_for_test(hook, host=host, number=1, at=at),
+    ]
+
+
 def test_states_of_services_are_as_recorded_byte_for_byte(tmp_path: Path) -> None:
     emitter = Emitter(SOURCE, ID_SECRET)
     events = [
@@ -90,6 +121,7 @@ def test_states_of_services_are_as_recorded_byte_for_byte(tmp_path: Path) -> Non
         events += events_of(read_row(raw), emitter)
     events += _of_queues()
     events.append(probe_event(PUBLIC, host="hg.example.org", key="1", now=NOW_SECONDS))
+    events += _of_webhooks()
     with Outbox.open(tmp_path / "outbox.db", private=True) as outbox:
         outbox.append(events)
         gate = Gate(outbox, {"bugzilla": lambda _: _Refusing()})

@@ -50,7 +50,10 @@ TYPES_BY_FAMILY = {
         "component.created component.changed component.deleted version.created version.changed version.deleted "
         "milestone.created milestone.changed milestone.deleted keyword.created keyword.changed keyword.deleted"
     ),
-    "system": "relay.heartbeat event.withheld probe queue.overgrown queue.dropped",
+    "system": (
+        "relay.heartbeat event.withheld probe queue.overgrown queue.dropped webhook.failing webhook.refused "
+        "webhook.parked webhook.resumed webhook.disabled webhook.test"
+    ),
 }
 CONTRACT = [f"{family}.{name}" for family, names in TYPES_BY_FAMILY.items() for name in names.split()]
 
@@ -63,6 +66,7 @@ BEST_EFFORT = {
     "system.probe.v1",
     "system.queue.overgrown.v1",
     "system.queue.dropped.v1",
+    "system.webhook.test.v1",
 }
 #: Types without the common members.
 BARE = {"bugzilla.bug.deleted", "bugzilla.bug.hidden", "bugzilla.comment.hidden", "bugzilla.attachment.hidden"}

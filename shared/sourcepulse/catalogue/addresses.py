@@ -34,6 +34,7 @@ KEY_WORDS = {
     "bugzilla.milestone": "<product>.<milestone>",
     "bugzilla.keyword": "<keyword>",
     "system": "",
+    "system.webhook": "<hook>",
 }
 #: The `subject` of an event, in the same way.
 SUBJECTS = {
@@ -53,6 +54,7 @@ SUBJECTS = {
     "bugzilla.keyword": "keyword/<id>",
     "system": "<service>",
     "system.queue": "queue/<name>",
+    "system.webhook": "webhook/<name>",
 }
 #: The name of what publishes a family, for people.
 SOURCE_NAMES = {"hg": "Mercurial", "buildbot": "Buildbot", "bugzilla": "Bugzilla", "system": "The system"}

@@ -39,6 +39,7 @@ PARAMETERS = {
     "version": "the version",
     "milestone": "the milestone",
     "keyword": "the keyword",
+    "hook": "the name of the webhook",
     "service": "hg, buildbot, bugzilla, relay, broker or any word",
     "state": "up, down, degraded, maintenance, started, stopped, recovered or any word",
     "key": "the key of the event that it stands in for",

@@ -34,7 +34,17 @@ _SURROGATE_ESCAPE = r"\\u[dD][89a-fA-F]"
 _STATUS = r"system\.[^.]+\.(?!heartbeat\.)[^.]+(\.v[0-9]+)"
 _WITHHELD = "system.event.withheld."
 #: They look like system.<service>.<state>, but they are not a status: these events have schemas of their own.
-_NO_STATUS = (_WITHHELD, "system.queue.overgrown.", "system.queue.dropped.")
+_NO_STATUS = (
+    _WITHHELD,
+    "system.queue.overgrown.",
+    "system.queue.dropped.",
+    "system.webhook.failing.",
+    "system.webhook.refused.",
+    "system.webhook.parked.",
+    "system.webhook.resumed.",
+    "system.webhook.disabled.",
+    "system.webhook.test.",
+)
 
 
 def dataschema(type_: str) -> str:

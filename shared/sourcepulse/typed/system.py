@@ -64,3 +64,71 @@ class SystemStatus(TypedDict):
     until: str | None
     url: str | None
     figures: dict[str, Any] | None
+
+
+class SystemWebhookDisabled(TypedDict):
+    message: str
+    hook: str
+    owner: str
+    host: str
+    reason: str
+    status: int | None
+    since: str | None
+    waiting: int
+    set_aside: int
+
+
+class SystemWebhookFailing(TypedDict):
+    message: str
+    hook: str
+    owner: str
+    host: str
+    reason: str
+    status: int | None
+    since: str | None
+    waiting: int
+    set_aside: int
+
+
+class SystemWebhookParked(TypedDict):
+    message: str
+    hook: str
+    owner: str
+    host: str
+    reason: str
+    status: int | None
+    since: str | None
+    waiting: int
+    set_aside: int
+
+
+class SystemWebhookRefused(TypedDict):
+    message: str
+    hook: str
+    owner: str
+    host: str
+    reason: str
+    status: int | None
+    since: str | None
+    waiting: int
+    set_aside: int
+    type: str
+    refused: int
+
+
+class SystemWebhookResumed(TypedDict):
+    message: str
+    hook: str
+    owner: str
+    host: str
+    reason: str
+    status: int | None
+    since: str | None
+    waiting: int
+    set_aside: int
+
+
+class SystemWebhookTest(TypedDict):
+    message: str
+    hook: str
+    owner: str

@@ -18,6 +18,8 @@ from sourcepulse.cli.main import main
 from support.brokers.rabbitmq import ADMIN, RabbitNode
 
 ROLES = ("publisher", "restricted-publisher", "consumer", "restricted-consumer", "monitor")
+#: It is made only where it is named.
+SENDER_ROLE = "webhook-publisher"
 PUBLIC, RESTRICTED = "sourcepulse", "sourcepulse-restricted"
 
 
@@ -78,5 +80,5 @@ def site_of(node: RabbitNode, folder: Path, vhost: str) -> Iterator[Site]:
         yield site
     finally:
         node.delete("vhosts", vhost)
-        for role in ROLES:
+        for role in (*ROLES, SENDER_ROLE):
             node.delete("users", site.user(role))

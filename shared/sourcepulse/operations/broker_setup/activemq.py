@@ -21,6 +21,7 @@ _GROUPS = {
     "restricted-publisher": "restricted-relays",
     "consumer": "readers",
     "restricted-consumer": "restricted-readers",
+    "webhook-publisher": "webhook-relays",
 }
 
 
@@ -94,6 +95,10 @@ def _entries(plan: Plan, users: list[User]) -> Iterator[str]:
         readers, relays = f"{prefix}readers", f"{prefix}relays"
         yield ""
         yield _entry("topic", f"VirtualTopic.{exchange}.>", readers, relays, f"{relays},{readers}")
+        if stream == "public" and any(user.role.name == "webhook-publisher" for user in users):
+            # Beside the rights of the line above, which are for all topics.
+            group = _GROUPS["webhook-publisher"]
+            yield _entry("topic", f"VirtualTopic.{exchange}.system.webhook.>", readers, group, f"{group},{readers}")
         for user in users:
             if not user.role.consumes or user.role.stream != stream:
                 continue

@@ -99,7 +99,7 @@ def _of_user(plan: Plan, user: User) -> Iterator[Wanted]:
     exchange = plan.exchange_of(user)
     if user.role.publishes:
         # Before the permissions: without it, a publisher may use any key.
-        value = {"exchange": exchange, "write": topics(plan.families), "read": "^$"}
+        value = {"exchange": exchange, "write": user.role.keys or topics(plan.families), "read": "^$"}
         yield Wanted("topic permission", user.name, ("topic-permissions", plan.vhost, user.name), value)
     rights = rights_of(user, exchange, dead_letters=plan.dead_letters)
     yield Wanted("permission", user.name, ("permissions", plan.vhost, user.name), rights._asdict())

@@ -31,6 +31,10 @@ class Role(NamedTuple):
     default_user: str
     stream: str
     publishes: bool = False
+    #: The pattern of the routing keys that it publishes under; "" for every family of events.
+    keys: str = ""
+    #: Whether a broker that is set up without naming users gets one.
+    is_usual: bool = True
 
     @property
     def consumes(self) -> bool:
@@ -55,6 +59,15 @@ ROLES = {
             "restricted-reader",
             "restricted",
         ),
+        Role(
+            "webhook-publisher",
+            "a web gateway; publishes what happens to webhooks, and reads nothing",
+            "webhooks",
+            "public",
+            publishes=True,
+            keys=r"^system\.webhook\.",
+            is_usual=False,
+        ),
         Role("monitor", "looks at queues and consumers with the management API; changes nothing", "monitor", ""),
     )
 }
@@ -75,7 +88,7 @@ class Rights(NamedTuple):
     read: str
 
 
-DEFAULT_USERS = tuple(User(role.default_user, role) for role in ROLES.values())
+DEFAULT_USERS = tuple(User(role.default_user, role) for role in ROLES.values() if role.is_usual)
 
 
 def parse_users(texts: Iterable[str]) -> tuple[User, ...]:

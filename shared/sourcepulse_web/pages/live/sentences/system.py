@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Sentences for what services, relays and queues report of themselves."""
+"""Sentences for what services, relays and queues report of themselves, and a sender of its hooks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _STATES = {
     "stopped": "stopped",
     "recovered": "works well again",
 }
+#: The last word of what is reported of a hook, and of its test, which no log has.
+WEBHOOK_STATES = ("failing", "refused", "parked", "resumed", "disabled", "test")
 
 
 def status(type_: str, data: Mapping[str, Any], links: Links) -> list[Part]:
@@ -56,9 +58,23 @@ def withheld(_: Mapping[str, Any], __: Seen, ___: Links) -> list[Part]:
     return [plain("1 event that is not public; its number is kept so that nothing seems lost")]
 
 
+def webhook(data: Mapping[str, Any], _: Seen, links: Links) -> list[Part]:
+    """Chat-room of alice@example.org is parked: chat.example.org has not answered."""
+    parts = [Part("name", shown(data["hook"]))]
+    if data["owner"]:
+        parts += [plain(" of "), Part("name", shown(data["owner"]))]
+    # The message begins with the same names, for those who read nothing else.
+    known = f"the webhook {data['hook']}" + (f" of {data['owner']}" if data["owner"] else "")
+    message = str(data["message"])
+    if message.startswith(f"{known} "):
+        return [*parts, plain(" "), *prose(message.removeprefix(f"{known} "), links)]
+    return [*parts, plain(": "), *prose(message, links)]
+
+
 SENTENCES = {
     "system.queue.overgrown": ("Queue", queue),
     "system.queue.dropped": ("Queue", queue),
+    **{f"system.webhook.{state}": ("Webhook", webhook) for state in WEBHOOK_STATES},
     "system.probe": ("Probe", probe),
     "system.event.withheld": ("Withheld", withheld),
 }

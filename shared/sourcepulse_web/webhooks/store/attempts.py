@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from sqlite3 import Connection
@@ -114,8 +115,7 @@ class Attempts:
     def forget(self, events: Iterable[tuple[str, str]], now: float) -> int:
         """Blank what receivers answered to withdrawn events, by source and id; also of attempts that come later.
 
-        Returns how many attempts were blanked. Nothing of it remains in the file, or in its write-ahead log after the
-        next `scrub_if_due`.
+        Returns how many attempts were blanked. Nothing of it remains in the files.
         """
         blanked = 0
         with self._file.write(durable=False) as db:
@@ -132,6 +132,28 @@ class Attempts:
                 db.execute("UPDATE keeper SET scrub = 1")
         self._file.scrub_if_due()
         return blanked
+
+    def forget_number(self, source: str, number: str) -> int:
+        """Blank what receivers answered to events of a source that names a number, and return how many that were."""
+        names = re.compile(rf"(?<![0-9]){re.escape(number)}(?![0-9])")
+        with self._file.write(durable=False) as db:
+            found = [
+                row[0]
+                for row in db.execute(
+                    "SELECT number, reason, headers, excerpt FROM attempts "
+                    "WHERE (excerpt <> '' OR headers <> '') AND source = ?",
+                    (source,),
+                )
+                if any(names.search(text) for text in row[1:])
+            ]
+            db.executemany(
+                "UPDATE attempts SET headers = '', excerpt = '', reason = ? WHERE number = ?",
+                [(BLANKED, each) for each in found],
+            )
+            if found:
+                db.execute("UPDATE keeper SET scrub = 1")
+        self._file.scrub_if_due()
+        return len(found)
 
     def trim(self, now: float) -> int:
         """Remove attempts that are too old or too many, in small steps, and return how many."""

@@ -22,7 +22,7 @@ from sourcepulse_web.webhooks.store.log import reading, redelivery
 from sourcepulse_web.webhooks.store.log.figures import Counter
 from sourcepulse_web.webhooks.store.log.hook_log import HookLog
 from sourcepulse_web.webhooks.store.log.leasing import Leasing
-from sourcepulse_web.webhooks.store.records import Figures, Held, Loaded, Matches, SetAside
+from sourcepulse_web.webhooks.store.records import Figures, Held, Loaded, Matches, SetAside, Withdrawn
 
 #: A queue of a hook keeps its events as long as the log does, however long they wait.
 LIMITS = QueueLimits(max_length=UNLIMITED, message_ttl_s=UNLIMITED, expires_s=UNLIMITED, max_deliveries=UNLIMITED)
@@ -185,10 +185,14 @@ class HookQueues:
         with self._log.read() as db:
             return reading.matches_since(db, self._exchange, topics, since)
 
-    def withdrawals(self, after: int) -> tuple[str, int, list[tuple[str, str]]]:
-        """Return the log's token, its end, and source and id of the events that were withdrawn behind a position."""
+    def data_version(self) -> int:
+        """Return a number that differs from the last one if another process changed the log; it costs microseconds."""
+        return self._log.version()
+
+    def withdrawn(self, token: str, after: int) -> Withdrawn:
+        """Return what was withdrawn behind a position of the log with this token; of another log, all."""
         with self._log.read() as db:
-            return reading.withdrawals_after(db, after)
+            return reading.withdrawn_since(db, token, after)
 
     def _spec(self, hook: Hook, *, from_start: bool | float) -> SubscriptionSpec:
         return SubscriptionSpec(

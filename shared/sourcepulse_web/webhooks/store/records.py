@@ -106,6 +106,17 @@ class Delivered:
     median_s: float | None = None
 
 
+class Withdrawn(NamedTuple):
+    """What a log withdrew up to a position; `token` is the name of the log."""
+
+    token: str
+    until: int
+    #: By source and id.
+    events: tuple[tuple[str, str], ...]
+    #: Bugs that were hidden as a whole, by source and number: the events of other bugs may name them.
+    bugs: tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Matches:
     """How many events of the log match; `more` if not all of the time was looked at."""

@@ -90,6 +90,7 @@ CREATE INDEX attempts_hook ON attempts (hook, number);
 CREATE INDEX attempts_event ON attempts (event, hook, number);
 CREATE INDEX attempts_named ON attempts (named);
 CREATE INDEX attempts_sent_as ON attempts (sent_as);
+CREATE INDEX attempts_texts ON attempts (source) WHERE excerpt <> '' OR headers <> '';
 CREATE TABLE forgotten (event INTEGER PRIMARY KEY, at REAL NOT NULL);
 CREATE TABLE hours (
     hook INTEGER NOT NULL, hour INTEGER NOT NULL, step INTEGER NOT NULL, delivered INTEGER NOT NULL,

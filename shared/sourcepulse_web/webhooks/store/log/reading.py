@@ -11,15 +11,19 @@ import json
 from collections.abc import Sequence
 from sqlite3 import Connection
 
-from sourcepulse.brokers.file.envelopes import bytes_of, read_envelope
+from sourcepulse.brokers.file.envelopes import bytes_of, is_stand_in, read_envelope
 from sourcepulse.brokers.file.tables import log_end, text_of
+from sourcepulse.brokers.file.upkeep import is_unread
+from sourcepulse.brokers.file.withdrawal.decision import hides_bug
 from sourcepulse.events.topics import matches
 from sourcepulse_web.webhooks.errors import QueueMissingError
 from sourcepulse_web.webhooks.hook import queue_of
-from sourcepulse_web.webhooks.store.records import Held, Loaded, Matches, SetAside
+from sourcepulse_web.webhooks.store.records import Held, Loaded, Matches, SetAside, Withdrawn
 
 #: How many of the last messages are looked at for those that match.
 MATCHES_ROWS = 200_000
+#: What the subject of an event about a bug begins with.
+BUG_SUBJECT = "bug/"
 
 
 def queue_number(db: Connection, name: str) -> int:
@@ -67,7 +71,7 @@ def set_aside_of(db: Connection, name: str, letter: int | None = None) -> list[S
         found.append(
             SetAside(
                 number, position, envelope.source, envelope.id, envelope.type, text_of(key), at, dead_at,
-                text_of(reason), envelope.type.startswith("system.event.withheld."),
+                text_of(reason), is_stand_in(envelope.type),
             )
         )  # fmt: skip
     return found
@@ -99,8 +103,21 @@ def matches_since(db: Connection, exchange: str, topics: Sequence[str], since: f
     return Matches(count, more=bounded > start)
 
 
-def withdrawals_after(db: Connection, after: int) -> tuple[str, int, list[tuple[str, str]]]:
-    """Return the token of the log, its end, and the source and id of each event that was withdrawn after a position."""
-    (token,) = db.execute("SELECT token FROM log").fetchone()
-    rows = db.execute("SELECT DISTINCT source, id FROM withdrawals WHERE caused_by > ?", (after,)).fetchall()
-    return token, log_end(db), rows
+def withdrawn_since(db: Connection, token: str, after: int) -> Withdrawn:
+    """Return what was withdrawn behind a position; all of it if the token is that of another log."""
+    own, known_end = db.execute("SELECT token, known_end FROM log").fetchone()
+    if own != token:
+        after = 0
+    if is_unread(db):
+        # Nothing is known of some messages, for now.
+        return Withdrawn(own, after, (), ())
+    events = db.execute("SELECT DISTINCT source, id FROM withdrawals WHERE caused_by > ?", (after,)).fetchall()
+    bugs = [
+        (source, subject.removeprefix(BUG_SUBJECT))
+        for source, subject, type_ in db.execute(
+            "SELECT source, subject, type FROM envelopes WHERE position > ? AND withdrawn = 0 AND subject LIKE 'bug/%'",
+            (after,),
+        )
+        if hides_bug(type_)
+    ]
+    return Withdrawn(own, known_end, tuple(events), tuple(bugs))

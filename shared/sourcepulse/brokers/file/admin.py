@@ -16,7 +16,7 @@ from sourcepulse.brokers.dead_letters import DeadLetter
 from sourcepulse.brokers.file.dead_consumers import is_alive
 from sourcepulse.brokers.file.envelopes import bytes_of, read_envelope, store_envelopes
 from sourcepulse.brokers.file.log import ROW_BYTES, remember_gone, remove_queue
-from sourcepulse.brokers.file.queue import DEAD_LETTERS_MAX
+from sourcepulse.brokers.file.queue import DEAD_LETTERS_MAX, note_use
 from sourcepulse.brokers.file.routes import Reach
 from sourcepulse.brokers.file.tables import LogFile, text_of
 from sourcepulse.errors import BrokerError, NothingThereError
@@ -162,6 +162,7 @@ def restore_dead_letters(db: Connection, queue: int, letters: Sequence[int], now
             (queue, letter),
         )
     remove_dead_letters(db, letters)
+    note_use(db, queue, now)
 
 
 def remove_dead_letters(db: Connection, letters: Sequence[int]) -> None:

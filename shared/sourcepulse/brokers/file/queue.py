@@ -259,11 +259,12 @@ def bury(db: sqlite3.Connection, queue: int, position: int, reason: str, now: fl
     )
 
 
-def lease_delivered(db: sqlite3.Connection, queue: int, positions: Sequence[int]) -> int:
+def lease_delivered(db: sqlite3.Connection, queue: int, positions: Sequence[int], now: float) -> int:
     """Return delivered messages to their queue, to be leased in log order before newer ones; how many were returned.
 
     Those that the log has no longer, that are still to be delivered, or that were withdrawn are left out.
     """
+    note_use(db, queue, now)
     # The first scan of a position behind the cursor leases it, which a lease from here would prevent.
     return db.execute(
         "INSERT OR IGNORE INTO leases SELECT ?1, m.position, NULL, 0 FROM json_each(?2) AS asked "
@@ -271,6 +272,11 @@ def lease_delivered(db: sqlite3.Connection, queue: int, positions: Sequence[int]
         "WHERE e.withdrawn = 0 AND m.position <= (SELECT cursor FROM queues WHERE queue = ?1)",
         (queue, json.dumps(list(positions))),
     ).rowcount
+
+
+def note_use(db: sqlite3.Connection, queue: int, now: float) -> None:
+    """Record that something was returned to a queue; a consumer of many queues finds this one by it."""
+    db.execute("UPDATE queues SET used_at = ? WHERE queue = ?", (now, queue))
 
 
 def widen(db: sqlite3.Connection, queue: int, after: int) -> int:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Where the hook store is, and who may use it: it has secrets, so its file and folder are its owner's alone."""
+"""Who may use the hook store: it has secrets, so its file and folder are its owner's alone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from pathlib import Path
 
 from sourcepulse_web.webhooks.errors import HookStoreRefusedError
 
-#: The name of the hook store where the settings name none.
-FILE_NAME = "webhooks.db"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-
-
-def store_path(file: Path | None, log: Path) -> Path:
-    """Return the path of the hook store: as the settings name it, or else beside the gateway's log."""
-    return file if file is not None else log.with_name(FILE_NAME)
 
 
 def check_place(path: Path) -> None:

@@ -89,6 +89,7 @@ class HookQueues:
         with self._log.write(durable=True) as db:
             _remove(db, hook.name)
             declare(db, self.path, hook.queue, self._spec(hook, from_start=False), self._clock())
+        self._leasing.read_again()
 
     def ensure(self, hook: Hook, since: float) -> bool:
         """Declare a queue that is missing, because the log was replaced, and return whether it was.
@@ -100,6 +101,7 @@ class HookQueues:
             was_there = db.execute("SELECT 1 FROM queues WHERE name = ?", (hook.queue,)).fetchone() is not None
             if not was_there:
                 declare(db, self.path, hook.queue, self._spec(hook, from_start=since), self._clock())
+        self._leasing.read_again()
         return not was_there
 
     def rebind(self, hook: Hook) -> None:
@@ -107,11 +109,13 @@ class HookQueues:
         with self._log.write(durable=True) as db:
             reading.queue_number(db, hook.name)
             declare(db, self.path, hook.queue, self._spec(hook, from_start=False), self._clock())
+        self._leasing.read_again()
 
     def remove(self, name: str) -> None:
         """Remove the queue of a hook with what was set aside, also while the sender uses it; there may be none."""
         with self._log.write(durable=True) as db:
             _remove(db, name)
+        self._leasing.read_again()
 
     def look(self, name: str, room: int) -> list[Held]:
         """Lease at most `room` more events of a hook, in the order of the log; [] if none waits, at little cost.

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from sourcepulse.brokers.file.tables import LogBusyError, LogFile
 from sourcepulse.brokers.file.upkeep import obey_unread
 from sourcepulse.errors import BrokerError, BrokerUnavailableError
 from sourcepulse_web.bridge.own_log import open_private
+
+#: The time between two checks whether the path still leads to the open file.
+PLACE_SECONDS = 0.25
 
 
 class HookLog:
@@ -33,6 +37,7 @@ class HookLog:
         self._batch: Connection | None = None
         self._after: list[Callable[[], None]] = []
         self._obeyed = -1
+        self._checked_at = 0.0
 
     def version(self) -> int:
         """Return a number that differs from the last one if another connection committed."""
@@ -116,6 +121,8 @@ class HookLog:
             self._log = LogFile(self.path, create=False)
             self._obeyed = -1
             self.openings += 1
-        else:
+            self._checked_at = time.monotonic()
+        elif time.monotonic() >= self._checked_at + PLACE_SECONDS:
             self._log.check_in_place()
+            self._checked_at = time.monotonic()
         return self._log

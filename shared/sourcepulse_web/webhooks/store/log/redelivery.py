@@ -43,7 +43,7 @@ def again(log: HookLog, name: str, positions: Sequence[int], now: float) -> int:
         letters = _letters_at(db, name, positions)
         if letters:
             _restore(db, name, queue, letters, now)
-        return len(letters) + lease_delivered(db, queue, positions)
+        return len(letters) + lease_delivered(db, queue, positions, now)
 
 
 def since(log: HookLog, name: str, at: float, now: float) -> int:
@@ -63,7 +63,7 @@ def since(log: HookLog, name: str, at: float, now: float) -> int:
         positions = found.positions + _find(db, queue, found.until, _cursor(db, queue)).positions
         letters = _letters_at(db, name, positions)
         _restore(db, name, queue, letters, now)
-        return len(letters) + lease_delivered(db, queue, positions) + widen(db, queue, start)
+        return len(letters) + lease_delivered(db, queue, positions, now) + widen(db, queue, start)
 
 
 def bring_back(log: HookLog, name: str, letters: Sequence[int] | None, now: float) -> int:

@@ -122,7 +122,7 @@ class _Answer:
             age=None if newest is None else max(0, round(services.clock() - newest)),
             banners=banners,
             more_banners=more,
-            snippets=snippets(_origin(self._request), self._query.stream),
+            snippets=snippets(_origin(self._request), self._query, webhooks=services.settings().webhooks is not None),
         )
 
     def _lost(self, _: object) -> None:

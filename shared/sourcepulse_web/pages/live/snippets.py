@@ -7,6 +7,8 @@ from __future__ import annotations
 import shlex
 from typing import NamedTuple
 
+from sourcepulse_web.pages.live.query import Query
+
 _PYTHON = """\
 import json
 import urllib.request
@@ -20,6 +22,13 @@ with urllib.request.urlopen(request) as lines:
 """
 
 
+#: For a name and an address of the reader's own.
+_HOOK = "sourcepulse webhook add my-hook https://receiver.example.org/"
+#: Parts of a filter that a webhook does not have.
+_PAGE_ONLY = ("not", "source")
+_TOPICS_ONLY = "# A webhook has topics only: your receiver gets more than this page shows, and passes over the rest.\n"
+
+
 class Snippet(NamedTuple):
     """A program, by where it is run."""
 
@@ -27,10 +36,25 @@ class Snippet(NamedTuple):
     text: str
 
 
-def snippets(origin: str, query: str) -> list[Snippet]:
-    """Return programs that read what a filter lets through, from now on."""
-    url = f"{origin}/events" + (f"?{query}" if query else "")
-    return [
+def snippets(origin: str, query: Query, *, webhooks: bool) -> list[Snippet]:
+    """Return programs that read what a filter lets through, from now on; `webhooks` are offered where they are on."""
+    url = f"{origin}/events" + (f"?{query.stream}" if query.stream else "")
+    found = [
         Snippet("Python", _PYTHON.format(url=url)),
         Snippet("curl", f"curl -N -H 'Accept: application/x-ndjson' {shlex.quote(url)}\n"),
     ]
+    return [*found, Snippet("Webhook", _webhook(query))] if webhooks else found
+
+
+def _webhook(query: Query) -> str:
+    keys, types = query.asked.get("key", ()), query.asked.get("type", ())
+    topics = keys or tuple(dict.fromkeys(map(_topic_of, types))) or ("#",)
+    is_wider = bool(query.text or (keys and types) or any(query.asked.get(name) for name in _PAGE_ONLY))
+    command = " ".join([_HOOK, *(f"--topic {shlex.quote(topic)}" for topic in topics)])
+    return (_TOPICS_ONLY if is_wider else "") + command + "\n"
+
+
+def _topic_of(type_: str) -> str:
+    """Return the pattern of the keys of a type, or of a pattern of types: the version is in no key."""
+    words = type_.rpartition(".")[0]
+    return f"{words.removesuffix('.#')}.#" if words and words != "#" else "#"

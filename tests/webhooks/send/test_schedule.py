@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of, sentence_of
+from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
 from sourcepulse_web.webhooks.send.schedule import (
     JITTER_SHARE,
     is_failing,
@@ -36,15 +36,6 @@ USUAL = Schedule()
 )
 def test_a_status_means_what_the_standards_say(statuses: tuple[int | None, ...], outcome: Outcome) -> None:
     assert {status: outcome_of(status) for status in statuses} == dict.fromkeys(statuses, outcome)
-
-
-def test_why_an_attempt_failed_is_one_sentence() -> None:
-    assert sentence_of(204, "") == ""
-    assert sentence_of(422, "") == "the receiver answered 422 Unprocessable Entity"
-    assert sentence_of(599, "") == "the receiver answered 599"
-    assert "not followed" in sentence_of(302, "")
-    assert sentence_of(None, "the name has no address") == "the name has no address"
-    assert sentence_of(None, "") == "there was no answer"
 
 
 def test_a_hook_waits_5_seconds_5_minutes_and_then_half_an_hour_each_time() -> None:

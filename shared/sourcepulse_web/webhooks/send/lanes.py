@@ -59,6 +59,10 @@ class Lanes(Generic[EventT]):
     def __contains__(self, position: int) -> bool:
         return position in self._held
 
+    def held(self, position: int) -> EventT | None:
+        """Return the event at a position, if it is held."""
+        return self._held.get(position)
+
     @property
     def taken(self) -> EventT | None:
         """The event that was taken and is neither done nor put back."""
@@ -136,6 +140,10 @@ class Lanes(Generic[EventT]):
     def hold_all(self, until: float) -> None:
         """Return no event at all before a time, which replaces an earlier one."""
         self._all_wait_until = until
+
+    def hold_all_at_least(self, until: float) -> None:
+        """Return no event at all before a time, or a later one that was set before."""
+        self._all_wait_until = max(self._all_wait_until, until)
 
     def release_all(self) -> None:
         """End all waits, also those of the sources."""

@@ -13,7 +13,7 @@ RETRY_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HT
 
 
 class Outcome(StrEnum):
-    """What came of an attempt; `Attempt.outcome` is one of these words."""
+    """What came of an attempt; `Attempt.outcome` is one of the first five."""
 
     #: 2xx: the receiver accepted the event.
     DELIVERED = "delivered"
@@ -25,7 +25,9 @@ class Outcome(StrEnum):
     GONE = "gone"
     #: Nothing was POSTed, because it is not known now whether the event is public; only its source waits.
     UNKNOWN = "unknown"
-    #: Nothing was POSTed, because the event is no longer public.
+    #: Nothing was POSTed yet: the event is public, and may be sent. No attempt is recorded.
+    CLEARED = "cleared"
+    #: Nothing was POSTed, because the event is no longer public. No attempt is recorded.
     WITHHELD = "withheld"
 
 
@@ -44,21 +46,3 @@ def outcome_of(status: int | None) -> Outcome:
     if 400 <= status < 500 and status not in RETRY_STATUSES:
         return Outcome.REFUSED
     return Outcome.RETRY
-
-
-def sentence_of(status: int | None, reason: str) -> str:
-    """Return in one line why an attempt failed; "" if it did not. `reason` is what the POST reported of it."""
-    if reason or status is None:
-        return reason or "there was no answer"
-    if outcome_of(status) is Outcome.DELIVERED:
-        return ""
-    if 300 <= status < 400:
-        return f"the receiver answered {status}, and redirects are not followed; register the new URL"
-    return f"the receiver answered {status}{_phrase(status)}"
-
-
-def _phrase(status: int) -> str:
-    try:
-        return f" {HTTPStatus(status).phrase}"
-    except ValueError:
-        return ""

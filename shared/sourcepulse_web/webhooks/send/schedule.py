@@ -7,6 +7,7 @@ All times are seconds; `jitter` is between 0 and 1, usually random, and only mak
 
 from __future__ import annotations
 
+from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse_web.webhooks.settings import Schedule
 
 #: By how much of itself a pause grows at most, so that hooks of one broken host do not all return at once.
@@ -15,6 +16,7 @@ JITTER_SHARE = 0.2
 FAILING_TRIES = 3
 #: A hook is not parked before so many failed tries in a row, however far the clock was set forward.
 PARK_TRIES_MIN = 5
+UNKNOWN_MOST_SECONDS = 60.0
 
 
 def retry_pause(failures: int, schedule: Schedule, *, retry_after_s: float | None, jitter: float) -> float:
@@ -47,6 +49,15 @@ def refusal_pause(
     due = span if refusals >= tries - 1 else first + (span - first) * (refusals - 1) / (tries - 2)
     pause = max(first, due - max(0.0, since_first_s)) * (1.0 + JITTER_SHARE * jitter)
     return max(pause, _bounded(retry_after_s, schedule))
+
+
+def unknown_pause(former: int, schedule: Schedule, *, jitter: float) -> float:
+    """Return how long a source waits whose events cannot be checked, after so many questions without an answer.
+
+    The second pause of the schedule, doubled each time, at most a minute: the receiver is not burdened by a question.
+    """
+    first = retry_pause(1, schedule, retry_after_s=None, jitter=0.0)
+    return backoff_seconds(former, first=first, most=max(first, UNKNOWN_MOST_SECONDS)) * (1.0 + JITTER_SHARE * jitter)
 
 
 def is_set_aside(refusals: int, since_first_s: float, schedule: Schedule, *, again: bool) -> bool:

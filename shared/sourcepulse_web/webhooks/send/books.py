@@ -1,0 +1,257 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What came of POSTs is written down: first in the hook store, then in the log, so that a kill between loses nothing.
+
+An event that is in the hook store as delivered and still in its queue is POSTed again, with the same webhook-id.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from sourcepulse.errors import SourcePulseError
+from sourcepulse_web.webhooks.errors import UnknownHookError
+from sourcepulse_web.webhooks.hook import Attempt, Hook, Standing, State
+from sourcepulse_web.webhooks.send.judge import HOOK, Change, Situation, judge
+from sourcepulse_web.webhooks.send.line import Line
+from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
+from sourcepulse_web.webhooks.send.reporting import Reporter
+from sourcepulse_web.webhooks.send.schedule import unknown_pause
+from sourcepulse_web.webhooks.send.threads.posting import Checked, Posted
+from sourcepulse_web.webhooks.settings import Schedule
+from sourcepulse_web.webhooks.store.queues import HookQueues
+from sourcepulse_web.webhooks.store.records import Held
+from sourcepulse_web.webhooks.store.store import HookStore
+
+logger = logging.getLogger(__name__)
+
+
+class Books:
+    """Used by the sender's thread only; `monotonic` is the clock of waits, `clock` that of what is stored.
+
+    >>> books.enter(results, lines)
+    >>> books.settle()
+    """
+
+    def __init__(
+        self,
+        store: HookStore,
+        queues: HookQueues,
+        reporter: Reporter,
+        schedule: Schedule,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._queues = queues
+        self._reporter = reporter
+        self._schedule = schedule
+        self._clock = clock
+        self._monotonic = monotonic
+        self._jitter = jitter
+        #: What the store has and the log has not yet, by the name of the hook.
+        self._unsettled: dict[str, set[int]] = {}
+        self._set_aside: list[tuple[Line, Held, str]] = []
+        #: Events that were skipped, and are not in the store yet.
+        self._skipped: dict[str, set[int]] = {}
+        self._withheld: dict[str, int] = {}
+
+    def enter(self, results: Sequence[Posted | Checked], lines: Mapping[str, Line]) -> None:
+        """Write results into the hook store in one transaction, and obey them in memory.
+
+        What the store raises passes through; then nothing was changed, and the same results are to be entered again.
+        """
+        if not results:
+            return
+        now = self._clock()
+        entered: list[tuple[Line, Posted | Checked, Change]] = []
+        with self._store.batch():
+            for result in results:
+                if result.job.test:
+                    assert isinstance(result, Posted)  # noqa: S101 - a test is not asked about
+                    self._store.end_test(result.job.test, attempt_of(result, outcome_of(result.answer.status), None))
+                    continue
+                line = lines.get(result.job.hook.name)
+                # Of a hook that was removed nothing is kept.
+                if line is not None and line.added_at == result.job.added_at:
+                    change = self._entered(line, result, now)
+                    if change is not None:
+                        entered.append((line, result, change))
+        for line, result, change in entered:
+            self._obey(line, result, change, now)
+
+    def skip(self, line: Line, position: int, *, withheld: bool) -> None:
+        """Note that an event is not sent: it is a stand-in, or was trimmed, or cannot be read."""
+        self._skipped.setdefault(line.name, set()).add(position)
+        if withheld:
+            self._withheld[line.name] = self._withheld.get(line.name, 0) + 1
+
+    def settle(self) -> None:
+        """Remove from the queues what is done; what the stores raise passes through, and the next call goes on."""
+        self._enter_skipped()
+        if not (self._unsettled or self._set_aside):
+            return
+        with self._queues.batch():
+            for name, positions in self._unsettled.items():
+                self._queues.settle(name, positions)
+            full = [
+                each for each in self._set_aside if not self._queues.set_aside(each[0].name, each[1].position, each[2])
+            ]
+        self._unsettled.clear()
+        self._set_aside.clear()
+        for line, event, _ in full:
+            # Letters came back to the queue of the dead by another way; the event is tried once more.
+            line.lanes.add([event])
+
+    def tries_of(self, line: Line, event: Held) -> int:
+        """Return how often an event was POSTed since it was last asked for, also by a former process."""
+        known = line.tries.get(event.position)
+        if known is not None or not (event.position in line.troubles or HOOK in line.troubles):
+            return known or 0
+        try:
+            last = self._store.attempts.of_event(event.source, event.id, line.name)[:1]
+        except UnknownHookError:
+            return 0
+        return last[0].tries if last and last[0].next_at is not None else 0
+
+    def park(self, line: Line, error: Exception) -> None:
+        """Park a hook that the sender itself fails at, so that the others go on."""
+        with self._store.batch():
+            line.standing = self._store.update_standing(line.name, lambda was: self._faulty(was, error))
+        line.seen_state = line.standing.state
+        line.cleared = None
+        if line.in_flight is None:
+            line.lanes.put_back()
+
+    def _entered(self, line: Line, result: Posted | Checked, now: float) -> Change | None:
+        name = result.job.hook.name
+        try:
+            was = self._store.standing(name)
+        except UnknownHookError:
+            return None
+        try:
+            change = self._change(line, result, was, now)
+        except SourcePulseError:
+            raise
+        except Exception as error:
+            logger.exception("the webhook %s is parked, because the sender failed at an answer", name)
+            change = Change(outcome=Outcome.RETRY, standing=self._faulty(was, error))
+        if isinstance(result, Posted):
+            if result.consent is not None:
+                self._store.set_consent(name, result.consent)
+            self._store.attempts.record([attempt_of(result, change.outcome, change.next_at)])
+        elif change.outcome is Outcome.UNKNOWN:
+            self._store.attempts.record([_attempt_without_post(result, change.next_at)])
+        self._store.troubles.put(name, {at: each for at, each in change.troubles.items() if each is not None})
+        self._store.troubles.remove(name, [at for at, each in change.troubles.items() if each is None])
+        if change.standing != was:
+            self._store.set_standing(name, change.standing)
+        return change
+
+    def _change(self, line: Line, result: Posted | Checked, was: Standing, now: float) -> Change:
+        if isinstance(result, Checked):
+            return self._checked(line, result, was, now)
+        if not (result.answer.accepted or is_same_receiver(result.job.hook, line.hook)):
+            # It says nothing about the receiver that the hook has now.
+            return Change(outcome=outcome_of(result.answer.status), standing=was, next_at=now)
+        position = result.job.event.position
+        is_refused = outcome_of(result.answer.status) is Outcome.REFUSED
+        situation = Situation(
+            position=position,
+            standing=was,
+            troubles=line.troubles,
+            set_aside=self._queues.figures(line.name).set_aside if is_refused else 0,
+            schedule=self._schedule,
+            now=now,
+            jitter=self._jitter(),
+        )
+        return judge(result.answer, situation)
+
+    def _checked(self, line: Line, result: Checked, was: Standing, now: float) -> Change:
+        if result.verdict is None:
+            pause = unknown_pause(line.unknown.get(result.job.event.source, 0), self._schedule, jitter=self._jitter())
+            return Change(outcome=Outcome.UNKNOWN, standing=was, source_pause_s=pause, next_at=now + pause)
+        if not result.verdict.send:
+            standing = replace(was, withheld=was.withheld + 1)
+            gone = {result.job.event.position: None}
+            return Change(outcome=Outcome.WITHHELD, standing=standing, troubles=dict(gone), settles=True)
+        return Change(outcome=Outcome.CLEARED, standing=was)
+
+    def _obey(self, line: Line, result: Posted | Checked, change: Change, now: float) -> None:
+        """Do in memory what the store has now."""
+        source = result.job.event.source
+        if isinstance(result, Checked) and change.outcome is Outcome.CLEARED:
+            line.unknown.pop(source, None)
+            line.cleared = result
+            return
+        if change.outcome is Outcome.UNKNOWN:
+            line.unknown[source] = line.unknown.get(source, 0) + 1
+        line.obey(result.job.event, change, self._monotonic())
+        line.in_flight = None
+        if isinstance(result, Posted):
+            if result.consent is not None:
+                line.consent = result.consent
+            line.tries[result.job.event.position] = result.job.tries
+            line.hold_for_rate(self._monotonic() - (now - result.at))
+        if change.settles:
+            line.tries.pop(result.job.event.position, None)
+            self._unsettled.setdefault(line.name, set()).add(result.job.event.position)
+        elif change.set_aside:
+            line.tries.pop(result.job.event.position, None)
+            self._set_aside.append((line, result.job.event, change.set_aside))
+        self._reporter.report(line.hook, change.reports, type_=result.job.event.type, now=now)
+
+    def _enter_skipped(self) -> None:
+        if not self._skipped:
+            return
+        with self._store.batch():
+            for name, positions in self._skipped.items():
+                self._store.troubles.remove(name, positions)
+            for name, count in self._withheld.items():
+                try:
+                    self._store.update_standing(name, lambda was, n=count: replace(was, withheld=was.withheld + n))  # type: ignore[misc]
+                except UnknownHookError:
+                    continue
+        for name, positions in self._skipped.items():
+            self._unsettled.setdefault(name, set()).update(positions)
+        self._skipped.clear()
+        self._withheld.clear()
+
+    def _faulty(self, was: Standing, error: Exception) -> Standing:
+        if was.state is not State.ON:
+            return was
+        reason = (
+            f"the sender failed at it by an error of its own ({type(error).__name__}); look into its log, report it, "
+            "and resume the webhook"
+        )
+        return replace(was, state=State.PARKED, reason=reason, since=self._clock(), next_at=None)
+
+
+def is_same_receiver(sent_to: Hook, now: Hook) -> bool:
+    """Return whether what a receiver answered is about the hook as it is now."""
+    return (sent_to.url, sent_to.handshake, sent_to.bearer_file) == (now.url, now.handshake, now.bearer_file)
+
+
+def attempt_of(posted: Posted, outcome: Outcome, next_at: float | None) -> Attempt:
+    """Return a POST as it is recorded."""
+    job, answer = posted.job, posted.answer
+    event = job.event
+    return Attempt(
+        hook=job.hook.name, at=posted.at, position=event.position, webhook_id=job.webhook_id, source=event.source,
+        id=event.id, type=event.type, routing_key=event.routing_key, tries=job.tries, outcome=outcome.value,
+        status=answer.status, reason=answer.reason, took_s=answer.took_s,
+        headers="" if answer.accepted else answer.headers, excerpt="" if answer.accepted else answer.excerpt,
+        next_at=next_at,
+    )  # fmt: skip
+
+
+def _attempt_without_post(checked: Checked, next_at: float | None) -> Attempt:
+    job, event = checked.job, checked.job.event
+    return Attempt(
+        hook=job.hook.name, at=checked.at, position=event.position, webhook_id=job.webhook_id, source=event.source,
+        id=event.id, type=event.type, routing_key=event.routing_key, tries=job.tries, outcome=Outcome.UNKNOWN.value,
+        status=None, reason=checked.reason, took_s=0.0, next_at=next_at,
+    )  # fmt: skip

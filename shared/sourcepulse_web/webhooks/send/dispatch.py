@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Leases events for the hooks, and begins their POSTs: one per hook, in turns, as long as threads are free."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from sourcepulse.brokers.file.envelopes import is_stand_in
+from sourcepulse.errors import DecodeError, SourcePulseError
+from sourcepulse.outbox.outgoing.visibility import is_asked
+from sourcepulse_web.webhooks.errors import QueueMissingError
+from sourcepulse_web.webhooks.post.body import cloudevent_of
+from sourcepulse_web.webhooks.post.signature import webhook_id_of
+from sourcepulse_web.webhooks.send.books import Books
+from sourcepulse_web.webhooks.send.line import LOOK_EVENTS, Line
+from sourcepulse_web.webhooks.send.lines import Lines
+from sourcepulse_web.webhooks.send.threads.posting import Job, Posting, with_body
+from sourcepulse_web.webhooks.settings import Schedule
+from sourcepulse_web.webhooks.store.queues import HookQueues
+from sourcepulse_web.webhooks.store.records import Held
+
+#: How many events in a row one hook may skip in a turn, so that the others go on.
+SKIPS_MAX = 200
+
+logger = logging.getLogger(__name__)
+
+
+class Dispatch:
+    """Used by the sender's thread only. `asks` is whether a sidecar can be asked what is public."""
+
+    def __init__(
+        self,
+        lines: Lines,
+        queues: HookQueues,
+        books: Books,
+        posting: Posting,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        schedule: Schedule,
+        *,
+        asks: bool,
+    ) -> None:
+        self._lines = lines
+        self._queues = queues
+        self._books = books
+        self._posting = posting
+        self._clock = clock
+        self._monotonic = monotonic
+        self._schedule = schedule
+        self._asks = asks
+        self._openings = queues.openings
+        #: The names in the order in which they may begin a POST.
+        self._turns: deque[str] = deque()
+
+    def look(self) -> None:
+        """Hold more events of the hooks that have few; what the log raises passes through."""
+        for line in list(self._lines.by_name.values()):
+            if line.wants_events(self._monotonic()):
+                self._for(line, self._look)
+
+    def begin(self) -> None:
+        """Begin the POSTs that are due; what the log raises passes through."""
+        self._turns.extend(self._lines.by_name.keys() - set(self._turns))
+        for _ in range(len(self._turns)):
+            if not self._posting.free:
+                return
+            name = self._turns.popleft()
+            line = self._lines.by_name.get(name)
+            if line is None:
+                continue
+            self._turns.append(name)
+            if line.is_on and (line.in_flight is None or line.cleared is not None):
+                self._for(line, self._begin)
+            elif line.cleared is not None:
+                self._put_back(line)
+
+    def due_in(self) -> float:
+        """Return in how many seconds a POST can begin, as far as is known now."""
+        if not self._posting.free:
+            return float("inf")
+        now = self._monotonic()
+        dues = [
+            due
+            for line in self._lines.by_name.values()
+            if line.is_on and line.in_flight is None and (due := line.lanes.due_at(now)) is not None
+        ]
+        return min(dues, default=float("inf")) - now
+
+    def _for(self, line: Line, act: Callable[[Line], None]) -> None:
+        """Do something for one hook; a fault of ours parks this hook, and the others go on."""
+        try:
+            act(line)
+        except SourcePulseError:
+            raise
+        except Exception as error:
+            logger.exception("the webhook %s is parked, because the sender failed at it", line.name)
+            self._books.park(line, error)
+
+    def _look(self, line: Line) -> None:
+        try:
+            events = self._queues.look(line.name, LOOK_EVENTS)
+        except QueueMissingError:
+            line.forget_events()
+            if self._queues.ensure(line.hook, line.added_at):
+                logger.warning("the log had no queue of the webhook %s; it gets what the log has for it", line.name)
+            return
+        if self._queues.openings != self._openings:
+            self._openings = self._queues.openings
+            self._lines.forget_events()
+        line.hold(events, self._clock(), self._monotonic(), self._schedule)
+
+    def _begin(self, line: Line) -> None:
+        if line.cleared is not None:
+            self._begin_cleared(line)
+            return
+        for _ in range(SKIPS_MAX):
+            event = line.lanes.take(self._monotonic())
+            if event is None:
+                return
+            job = self._job(line, event)
+            if job is None:
+                continue
+            if self._asks and is_asked(event.source, event.type):
+                self._posting.check(job)
+            else:
+                self._posting.post(job)
+            line.in_flight = job
+            return
+
+    def _begin_cleared(self, line: Line) -> None:
+        """POST an event that is public by an answer of just now, unless the log has withdrawn it meanwhile."""
+        checked, line.cleared = line.cleared, None
+        if checked is None or checked.verdict is None:
+            return
+        job = self._job(line, checked.job.event)
+        if job is None:
+            line.in_flight = None
+            return
+        line.in_flight = job
+        if job.body != checked.job.body or not checked.verdict.is_fresh(self._monotonic()):
+            self._posting.check(job)
+        else:
+            self._posting.post(with_body(job, checked.verdict.body))
+
+    def _job(self, line: Line, event: Held) -> Job | None:
+        """Return the POST of an event with the bytes that the log has now; None if it is not sent, which is noted."""
+        loaded = self._queues.load(event.position)
+        if loaded is None or loaded.withdrawn or is_stand_in(loaded.type):
+            self._skip(line, event, withheld=loaded is not None)
+            return None
+        try:
+            body = cloudevent_of(loaded.body, loaded.routing_key)
+        except DecodeError as error:
+            logger.warning("a message is not sent to the webhook %s: %s", line.name, error)
+            self._skip(line, event, withheld=False)
+            return None
+        return Job(
+            hook=line.hook,
+            added_at=line.added_at,
+            event=event,
+            webhook_id=webhook_id_of(event.source, event.id),
+            tries=self._books.tries_of(line, event) + 1,
+            body=body,
+            secrets=tuple(line.secrets_at(self._clock())),
+            consent=line.consent,
+        )
+
+    def _skip(self, line: Line, event: Held, *, withheld: bool) -> None:
+        line.drop(event.position)
+        line.troubles.pop(event.position, None)
+        self._books.skip(line, event.position, withheld=withheld)
+
+    @staticmethod
+    def _put_back(line: Line) -> None:
+        line.cleared = line.in_flight = None
+        line.lanes.put_back()

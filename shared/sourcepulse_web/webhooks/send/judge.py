@@ -1,0 +1,239 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What one answer changes: the troubles of a hook, how it stands, and what leaves its queue. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from sourcepulse_web.webhooks.errors import Problem
+from sourcepulse_web.webhooks.hook import Standing, State
+from sourcepulse_web.webhooks.notices.events import ADDRESS, DELIVERED, GONE, NETWORK, REFUSALS, STATUS
+from sourcepulse_web.webhooks.post.post import Answer
+from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
+from sourcepulse_web.webhooks.send.schedule import (
+    is_failing,
+    is_parked,
+    is_set_aside,
+    refusal_pause,
+    retry_pause,
+)
+from sourcepulse_web.webhooks.settings import Schedule
+from sourcepulse_web.webhooks.store.records import Trouble
+
+#: Where the troubles of a hook have that of the hook itself, its failed tries in a row; no event has this position.
+HOOK = 0
+#: Where they have the last event that was set aside: when, and with which status.
+LAST_SET_ASIDE = -1
+#: The kind of that trouble; the other kinds are outcomes.
+SET_ASIDE = "set-aside"
+#: A queue keeps so many dead letters, and none may be lost for a newer one.
+SET_ASIDE_MAX = 1_000
+HOUR_SECONDS = 3600.0
+
+
+class News(StrEnum):
+    """What the bus hears of a hook; the names are those of the methods of `Notices`."""
+
+    FAILING = "failing"
+    REFUSED = "refused"
+    PARKED = "parked"
+    RESUMED = "resumed"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One piece of news: its reason in a word of `notice_events`, and since when it is so."""
+
+    news: News
+    reason: str
+    status: int | None
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What is known when an answer arrives; `now` is in seconds since 1970, `jitter` between 0 and 1."""
+
+    position: int
+    standing: Standing
+    troubles: Mapping[int, Trouble]
+    #: How many events of the hook are set aside.
+    set_aside: int
+    schedule: Schedule
+    now: float
+    jitter: float
+
+    @property
+    def failures(self) -> int:
+        """How many tries in a row failed because of the receiver."""
+        trouble = self.troubles.get(HOOK)
+        return trouble.tries if trouble else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What an answer changes; `pause_s` is how long its source waits, or the hook."""
+
+    outcome: Outcome
+    standing: Standing
+    #: By position; None for one that is over.
+    troubles: dict[int, Trouble | None] = field(default_factory=dict)
+    #: The event leaves the queue, because it was accepted.
+    settles: bool = False
+    #: Why the event is set aside; "" if it is not.
+    set_aside: str = ""
+    hook_pause_s: float | None = None
+    source_pause_s: float | None = None
+    #: When the event is tried again, in seconds since 1970; None if it is not.
+    next_at: float | None = None
+    reports: tuple[Report, ...] = ()
+
+
+def judge(answer: Answer, was: Situation) -> Change:
+    """Return what an answer changes for a hook that is as it was when the event was sent."""
+    outcome = outcome_of(answer.status)
+    if outcome is Outcome.DELIVERED:
+        return _delivered(answer, was)
+    if outcome is Outcome.GONE:
+        return _gone(answer, was)
+    return _refused(answer, was) if outcome is Outcome.REFUSED else _failed(answer, was)
+
+
+def _delivered(answer: Answer, was: Situation) -> Change:
+    reports: tuple[Report, ...] = ()
+    if is_failing(was.failures):
+        reports = (_report(News.RESUMED, DELIVERED, answer, was.standing),)
+    standing = replace(
+        was.standing,
+        delivered=was.standing.delivered + 1,
+        last_success_at=was.now,
+        failing_since=None,
+        next_at=None,
+    )
+    return Change(
+        outcome=Outcome.DELIVERED,
+        standing=standing,
+        troubles={was.position: None, HOOK: None},
+        settles=True,
+        reports=reports,
+    )
+
+
+def _failed(answer: Answer, was: Situation) -> Change:
+    """Make the whole hook wait, because the receiver is at fault."""
+    failures = was.failures + 1
+    pause = retry_pause(failures, was.schedule, retry_after_s=answer.retry_after_s, jitter=was.jitter)
+    standing = _failing(was, was.now + pause)
+    first_at = standing.failing_since or was.now
+    # What the wait is for is the hook; the time of its first failed try is of interest to the owner only.
+    trouble = Trouble(failures, first_at, was.now + pause, answer.status, Outcome.RETRY)
+    reports: tuple[Report, ...] = ()
+    if is_failing(failures):
+        reports = (_report(News.FAILING, _cause(answer), answer, standing),)
+    if is_parked(failures, was.now - first_at, was.schedule):
+        return _parked(answer, was, standing, _cause(answer), {HOOK: None}, Outcome.RETRY)
+    return Change(
+        outcome=Outcome.RETRY,
+        standing=standing,
+        troubles={HOOK: trouble},
+        hook_pause_s=pause,
+        next_at=was.now + pause,
+        reports=reports,
+    )
+
+
+def _refused(answer: Answer, was: Situation) -> Change:
+    """Make the source of the event wait, or set the event aside after enough refusals."""
+    former = was.troubles.get(was.position)
+    refusals, first_at = (former.tries + 1, former.first_at) if former else (1, was.now)
+    again = _is_like_the_last(answer, was)
+    since_first_s = was.now - first_at
+    if is_set_aside(refusals, since_first_s, was.schedule, again=again):
+        return _set_aside(answer, was, refusals)
+    pause = refusal_pause(
+        refusals, since_first_s, was.schedule, again=again, retry_after_s=answer.retry_after_s, jitter=was.jitter
+    )
+    due = was.now + pause
+    trouble = Trouble(refusals, first_at, due, answer.status, Outcome.REFUSED)
+    return Change(
+        outcome=Outcome.REFUSED,
+        standing=_failing(was, due),
+        # It has answered, so that the hook itself is not in trouble.
+        troubles={was.position: trouble, HOOK: None},
+        source_pause_s=pause,
+        next_at=due,
+    )
+
+
+def _is_like_the_last(answer: Answer, was: Situation) -> bool:
+    last = was.troubles.get(LAST_SET_ASIDE)
+    success_at = was.standing.last_success_at
+    return last is not None and last.status == answer.status and success_at is not None and success_at > last.first_at
+
+
+def _set_aside(answer: Answer, was: Situation, refusals: int) -> Change:
+    standing = _failing(was, None)
+    kept: dict[int, Trouble | None] = {was.position: None, HOOK: None}
+    if was.set_aside >= SET_ASIDE_MAX:
+        # It was resumed without room for another one; the event stays in the queue.
+        return _parked(answer, was, standing, REFUSALS, kept, Outcome.REFUSED)
+    kept[LAST_SET_ASIDE] = Trouble(refusals, was.now, was.now, answer.status, SET_ASIDE)
+    reason = f"refused {refusals} times, at last: {answer.reason}"
+    report = _report(News.REFUSED, REFUSALS, answer, standing)
+    is_last = was.set_aside + 1 >= SET_ASIDE_MAX
+    if is_last or is_parked(refusals, was.now - (standing.failing_since or was.now), was.schedule):
+        parked = _parked(answer, was, standing, REFUSALS, kept, Outcome.REFUSED)
+        return replace(parked, set_aside=reason, reports=(report, *parked.reports))
+    return Change(outcome=Outcome.REFUSED, standing=standing, troubles=kept, set_aside=reason, reports=(report,))
+
+
+def _gone(answer: Answer, was: Situation) -> Change:
+    """Switch the hook off; the event stays in the queue."""
+    standing = _failing(was, None)
+    if standing.state is State.ON:
+        reason = "its receiver answered 410 Gone: it wants no events any more; resume the webhook if that was an error"
+        standing = replace(standing, state=State.OFF, reason=reason, since=was.now)
+    report = _report(News.DISABLED, GONE, answer, standing)
+    return Change(outcome=Outcome.GONE, standing=standing, troubles={was.position: None, HOOK: None}, reports=(report,))
+
+
+def _parked(
+    answer: Answer,
+    was: Situation,
+    standing: Standing,
+    cause: str,
+    troubles: dict[int, Trouble | None],
+    outcome: Outcome,
+) -> Change:
+    """Stop trying until the owner resumes the hook; a hook that its owner paused meanwhile stays paused."""
+    if standing.state is not State.ON:
+        return Change(outcome=outcome, standing=standing, troubles=troubles)
+    if cause == REFUSALS and was.set_aside + 1 >= SET_ASIDE_MAX:
+        reason = f"{SET_ASIDE_MAX:,} events are set aside; send them again or drop them, and resume the webhook"
+    else:
+        hours = (was.now - (standing.failing_since or was.now)) / HOUR_SECONDS
+        reason = (
+            f"nothing was accepted for {hours:.0f} hours, at last: {answer.reason}; resume it when its receiver works"
+        )
+    report = _report(News.PARKED, cause, answer, standing)
+    parked = replace(standing, state=State.PARKED, reason=reason, since=was.now, next_at=None)
+    return Change(outcome=outcome, standing=parked, troubles=troubles, reports=(report,))
+
+
+def _failing(was: Situation, next_at: float | None) -> Standing:
+    since = was.now if was.standing.failing_since is None else was.standing.failing_since
+    return replace(was.standing, failing_since=since, next_at=next_at)
+
+
+def _cause(answer: Answer) -> str:
+    if answer.status is not None:
+        return STATUS
+    return ADDRESS if answer.problem is Problem.ADDRESS else NETWORK
+
+
+def _report(news: News, reason: str, answer: Answer, standing: Standing) -> Report:
+    return Report(news=news, reason=reason, status=answer.status, since=standing.failing_since)

@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""One hook in the sender's memory: what the stores have of it, and which of its events are held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sourcepulse_web.webhooks.hook import Hook, Standing, State
+from sourcepulse_web.webhooks.send.judge import HOOK, Change
+from sourcepulse_web.webhooks.send.lanes import Lanes
+from sourcepulse_web.webhooks.send.schedule import pause_left
+from sourcepulse_web.webhooks.send.threads.posting import Checked, Job
+from sourcepulse_web.webhooks.settings import Schedule
+from sourcepulse_web.webhooks.store.records import Held, KeptConsent, Trouble
+
+#: While fewer events are held that may be sent, more are looked for.
+FREE_EVENTS_LEAST = 32
+#: How many are looked for at a time.
+LOOK_EVENTS = 64
+#: A hook holds at most so many, about 5 MB. Sources that wait may fill this, and then the others wait as well.
+HELD_EVENTS_MAX = 10_000
+MINUTE_SECONDS = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Line:
+    """A hook and its held events; used by the sender's thread only. `monotonic` is a time of its monotonic clock."""
+
+    hook: Hook
+    #: Differs for a hook that was removed and added again under its name.
+    added_at: float
+    standing: Standing
+    secrets: tuple[tuple[str, float | None], ...] = field(repr=False)
+    consent: KeptConsent | None = None
+    troubles: dict[int, Trouble] = field(default_factory=dict)
+    lanes: Lanes[Held] = field(default_factory=Lanes)
+    #: How often each held event was POSTed since it was last asked for.
+    tries: dict[int, int] = field(default_factory=dict)
+    #: What was POSTed, or is asked about, and is not finished: one event at a time.
+    in_flight: Job | None = None
+    #: An event that may be sent, once a POST can begin.
+    cleared: Checked | None = None
+    #: How often in a row it was not known whether events of a source are public.
+    unknown: dict[str, int] = field(default_factory=dict)
+    #: The state that the hook store had when it was last read.
+    seen_state: State = State.ON
+
+    @property
+    def name(self) -> str:
+        return self.hook.name
+
+    @property
+    def is_on(self) -> bool:
+        """Whether events are sent."""
+        return self.standing.state is State.ON
+
+    def secrets_at(self, now: float) -> list[str]:
+        """Return the secrets that sign at a time, the newest first."""
+        return [secret for secret, until in self.secrets if until is None or until > now]
+
+    def wants_events(self, monotonic: float) -> bool:
+        """Return whether its queue should be looked at."""
+        if not self.is_on or len(self.lanes) >= HELD_EVENTS_MAX:
+            return False
+        due_at = self.lanes.due_at(monotonic)
+        # While the whole hook waits, more events would only take memory.
+        is_waiting = due_at is not None and due_at > monotonic and self.lanes.free > 0
+        return self.lanes.free < FREE_EVENTS_LEAST and not (is_waiting and len(self.lanes))
+
+    def hold(self, events: Iterable[Held], now: float, monotonic: float, schedule: Schedule) -> None:
+        """Hold more events; one that was refused before makes its source wait as long as it was to."""
+        for event in events:
+            self.lanes.add([event])
+            trouble = self.troubles.get(event.position)
+            if trouble is not None:
+                self.lanes.hold_source(event.source, monotonic + pause_left(trouble.next_at, now, schedule))
+
+    def wait_again(self, troubles: Mapping[int, Trouble], now: float, monotonic: float, schedule: Schedule) -> None:
+        """Wait as the store says and no longer: after a start, and after another process ended troubles."""
+        self.troubles = dict(troubles)
+        self.lanes.release_all()
+        for position, trouble in self.troubles.items():
+            until = monotonic + pause_left(trouble.next_at, now, schedule)
+            event = self.lanes.held(position)
+            if position == HOOK:
+                self.lanes.hold_all(until)
+            elif event is not None:
+                self.lanes.hold_source(event.source, until)
+
+    def forget_events(self) -> None:
+        """Hold nothing any more: the log was opened again, and what was leased waits in the queue."""
+        self.lanes = Lanes()
+        self.tries.clear()
+        self.cleared = None
+
+    def obey(self, event: Held, change: Change, monotonic: float) -> None:
+        """Do in memory what was written into the hook store: the event leaves, or waits."""
+        self.standing = change.standing
+        for position, trouble in change.troubles.items():
+            if trouble is None:
+                self.troubles.pop(position, None)
+            else:
+                self.troubles[position] = trouble
+        if change.settles or change.set_aside:
+            self.drop(event.position)
+        else:
+            self.lanes.put_back()
+        if change.source_pause_s is not None:
+            self.lanes.hold_source(event.source, monotonic + change.source_pause_s)
+        if change.hook_pause_s is not None:
+            self.lanes.hold_all(monotonic + change.hook_pause_s)
+
+    def drop(self, position: int) -> None:
+        """Hold an event no longer."""
+        self.lanes.done(position)
+        self.tries.pop(position, None)
+
+    def hold_for_rate(self, began: float) -> None:
+        """Begin no POST so soon after one that began at a monotonic time that the receiver's rate is exceeded."""
+        rate = self.consent.rate if self.consent is not None else ""
+        if rate.isdigit() and int(rate):
+            self.lanes.hold_all_at_least(began + MINUTE_SECONDS / int(rate))

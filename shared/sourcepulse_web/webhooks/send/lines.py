@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""All hooks in the sender's memory, which follow what other processes write into the hook store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from sourcepulse_web.webhooks.errors import UnknownHookError
+from sourcepulse_web.webhooks.hook import Hook, Standing, State
+from sourcepulse_web.webhooks.notices.events import OWNER
+from sourcepulse_web.webhooks.send.books import is_same_receiver
+from sourcepulse_web.webhooks.send.judge import LAST_SET_ASIDE, News, Report
+from sourcepulse_web.webhooks.send.line import Line
+from sourcepulse_web.webhooks.send.reporting import Reporter
+from sourcepulse_web.webhooks.settings import Schedule
+from sourcepulse_web.webhooks.store.queues import HookQueues
+from sourcepulse_web.webhooks.store.records import Trouble
+from sourcepulse_web.webhooks.store.store import HookStore
+
+#: How often the store is read although nothing seems to have changed.
+RELOAD_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class Lines:
+    """The lines by name; used by the sender's thread only."""
+
+    def __init__(
+        self,
+        store: HookStore,
+        queues: HookQueues,
+        reporter: Reporter,
+        schedule: Schedule,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._queues = queues
+        self._reporter = reporter
+        self._schedule = schedule
+        self._clock = clock
+        self._monotonic = monotonic
+        self.by_name: dict[str, Line] = {}
+        self._version: int | None = None
+        self._reload_at = float("-inf")
+
+    def reload(self) -> None:
+        """Read the hook store if another process changed it; what the store raises passes through."""
+        version = self._store.data_version()
+        if version == self._version and self._monotonic() < self._reload_at:
+            return
+        standings, troubles = self._store.standings(), self._store.troubles.all()
+        found: dict[str, Line] = {}
+        for hook in self._store.hooks():
+            try:
+                line = self._followed(hook, standings.get(hook.name), troubles.get(hook.name, {}))
+            except UnknownHookError:
+                # Removed since the list was read.
+                continue
+            if line is not None:
+                found[hook.name] = line
+        self.by_name = found
+        self._version, self._reload_at = version, self._monotonic() + RELOAD_SECONDS
+
+    def in_flight(self) -> bool:
+        """Return whether something is POSTed or asked about."""
+        return any(line.in_flight is not None for line in self.by_name.values())
+
+    def drop_cleared(self) -> None:
+        """Do not POST what may be POSTed, because the sender ends."""
+        for line in self.by_name.values():
+            if line.cleared is not None:
+                line.cleared = line.in_flight = None
+
+    def forget_events(self) -> None:
+        """Hold no events: the log was opened again."""
+        for line in self.by_name.values():
+            line.forget_events()
+
+    def _followed(self, hook: Hook, standing: Standing | None, troubles: Mapping[int, Trouble]) -> Line | None:
+        """Return the line of a hook, new or changed; None for a hook that was just added, until the next time."""
+        if standing is None:
+            return None
+        added_at = self._store.added_at(hook.name)
+        line = self.by_name.get(hook.name)
+        secrets = tuple((secret.value, secret.until) for secret in self._store.secrets(hook.name))
+        now, monotonic = self._clock(), self._monotonic()
+        if line is None or line.added_at != added_at:
+            line = Line(hook=hook, added_at=added_at, standing=standing, secrets=secrets, seen_state=standing.state)
+            line.wait_again(troubles, now, monotonic, self._schedule)
+        elif not is_same_receiver(line.hook, hook):
+            # The receiver is another one, which is tried at once.
+            self._store.troubles.remove(hook.name, [at for at in troubles if at != LAST_SET_ASIDE])
+            line.wait_again({}, now, monotonic, self._schedule)
+        elif line.troubles.keys() - troubles.keys() or self._is_resumed(line, standing):
+            line.wait_again(troubles, now, monotonic, self._schedule)
+        if self._is_resumed(line, standing):
+            report = Report(news=News.RESUMED, reason=OWNER, status=None, since=None)
+            self._reporter.report(hook, [report], type_="", now=now)
+        line.hook, line.secrets, line.standing, line.seen_state = hook, secrets, standing, standing.state
+        line.consent = self._store.consent(hook.name)
+        return line
+
+    @staticmethod
+    def _is_resumed(line: Line, standing: Standing) -> bool:
+        return standing.state is State.ON and line.seen_state is not State.ON

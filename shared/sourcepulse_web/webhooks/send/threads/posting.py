@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What the sender does in other threads, because it blocks: POSTs, and the question whether an event is public."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
+
+from sourcepulse.errors import VisibilityUnknownError
+from sourcepulse_web.webhooks.hook import Handshake, Hook
+from sourcepulse_web.webhooks.post.handshake import Consent
+from sourcepulse_web.webhooks.post.post import Answer, Poster
+from sourcepulse_web.webhooks.send.threads.workers import Workers
+from sourcepulse_web.webhooks.store.records import Held, KeptConsent
+from sourcepulse_web.webhooks.visibility import Asker, Verdict
+
+#: How many receivers may be slow at once before others wait for them.
+POSTS_MAX = 64
+#: After this time a receiver that did not consent is asked again, where events are POSTed all the same.
+ASK_AGAIN_SECONDS = 86_400.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One POST: the hook, its secrets and the bytes as they were when it was decided."""
+
+    hook: Hook
+    #: Of the hook, by which another one of the same name is recognised.
+    added_at: float
+    event: Held
+    #: The number of the test that this is; 0 for an event of the log.
+    test: int = 0
+    webhook_id: str
+    tries: int
+    body: bytes = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    consent: KeptConsent | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """What came of a job; `at` is when it began, and `consent` what the receiver answered, if it was asked."""
+
+    job: Job
+    at: float
+    answer: Answer
+    consent: KeptConsent | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """Whether an event may be sent; None if that is not known, and then the reason."""
+
+    job: Job
+    at: float
+    verdict: Verdict | None
+    reason: str = ""
+
+
+class Posting:
+    """Makes POSTs and asks about visibility in threads; `finished` returns what came of them, `wake` is called before.
+
+    >>> posting.post(job)
+    >>> for result in posting.finished():
+    ...     record(result)
+    """
+
+    def __init__(
+        self,
+        poster: Poster,
+        ask_consent: Callable[[Hook], Consent],
+        asker: Asker,
+        wake: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._poster = poster
+        self._ask_consent = ask_consent
+        self._asker = asker
+        self._wake = wake
+        self._clock = clock
+        self._results: SimpleQueue[Posted | Checked] = SimpleQueue()
+        self._posts = Workers("post", POSTS_MAX)
+        # One, because an `Asker` is for one thread.
+        self._questions = Workers("visibility", 1)
+
+    @property
+    def free(self) -> int:
+        """How many POSTs can begin at once."""
+        return self._posts.free
+
+    def post(self, job: Job) -> None:
+        """Begin a POST."""
+        self._posts.submit(lambda: self._finish(self._posted(job)))
+
+    def check(self, job: Job) -> None:
+        """Ask whether an event is public."""
+        self._questions.submit(lambda: self._finish(self._checked(job)))
+
+    def finished(self) -> list[Posted | Checked]:
+        """Return what was finished since the last call."""
+        found: list[Posted | Checked] = []
+        while True:
+            try:
+                found.append(self._results.get_nowait())
+            except Empty:
+                return found
+
+    def stop(self, limit_s: float) -> bool:
+        """End what is going on; return whether everything ended within the limit."""
+        deadline = time.monotonic() + limit_s
+        self._questions.submit(self._asker.close)
+        asked = self._questions.stop(max(0.0, deadline - time.monotonic()))
+        return self._posts.stop(max(0.0, deadline - time.monotonic())) and asked
+
+    def _finish(self, result: Posted | Checked) -> None:
+        self._results.put(result)
+        self._wake()
+
+    def _posted(self, job: Job) -> Posted:
+        at = self._clock()
+        consent: KeptConsent | None = None
+        try:
+            if _must_ask(job, at):
+                asked = self._ask_consent(job.hook)
+                rate = "" if asked.rate_per_minute is None else str(asked.rate_per_minute)
+                consent = KeptConsent(job.hook.url, asked.given, at, rate, asked.reason)
+                if job.hook.handshake is Handshake.REQUIRE and not asked.given:
+                    answer = Answer(reason=asked.reason, problem=asked.problem, took_s=asked.took_s)
+                    return Posted(job=job, at=at, answer=answer, consent=consent)
+            answer = self._poster.post(job.hook, job.secrets, job.webhook_id, job.body, self._clock())
+        except Exception as error:
+            # A fault of ours: the event is tried again like one that got no answer.
+            logger.exception("the POST of an event to the webhook %s failed", job.hook.name)
+            answer = Answer(reason=f"the sender failed: {type(error).__name__}; see its log")
+        return Posted(job=job, at=at, answer=answer, consent=consent)
+
+    def _checked(self, job: Job) -> Checked:
+        at, event = self._clock(), job.event
+        try:
+            verdict = self._asker.ask(event.position, event.source, event.routing_key, event.type, job.body)
+        except VisibilityUnknownError as error:
+            return Checked(job=job, at=at, verdict=None, reason=str(error))
+        except Exception as error:
+            logger.exception("the question whether an event of %s is public failed", event.source)
+            reason = f"it is not known whether the event is public: {type(error).__name__}; see the log of the sender"
+            return Checked(job=job, at=at, verdict=None, reason=reason)
+        return Checked(job=job, at=at, verdict=verdict)
+
+
+def with_body(job: Job, body: bytes) -> Job:
+    """Return a job that POSTs other bytes of the same event."""
+    return replace(job, body=body)
+
+
+def _must_ask(job: Job, now: float) -> bool:
+    """Return whether consent must be asked before the POST: CloudEvents HTTP webhook 1.0.2, section 4."""
+    kept = job.consent
+    if job.hook.handshake is Handshake.OFF:
+        return False
+    if kept is None or kept.url != job.hook.url:
+        return True
+    if kept.granted:
+        return False
+    return job.hook.handshake is Handshake.REQUIRE or now - kept.asked_at > ASK_AGAIN_SECONDS

@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The tests that owners ask for: POSTed at once, whatever the state of the hook, and only recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sourcepulse.events.wire import encode
+from sourcepulse_web.webhooks.notices.events import event_for_test
+from sourcepulse_web.webhooks.post.signature import webhook_id_of
+from sourcepulse_web.webhooks.send.line import Line
+from sourcepulse_web.webhooks.send.lines import Lines
+from sourcepulse_web.webhooks.send.threads.posting import Checked, Job, Posted, Posting
+from sourcepulse_web.webhooks.store.records import AskedTest, Held
+from sourcepulse_web.webhooks.store.store import HookStore
+
+
+class Trials:
+    """Used by the sender's thread only."""
+
+    def __init__(self, store: HookStore, lines: Lines, posting: Posting, clock: Callable[[], float], host: str) -> None:
+        self._store = store
+        self._lines = lines
+        self._posting = posting
+        self._clock = clock
+        self._host = host
+        #: The numbers of the tests that are under way.
+        self._begun: set[int] = set()
+
+    def begin(self) -> None:
+        """POST the tests that were asked for; what the store raises passes through."""
+        for asked in self._store.tests():
+            line = self._lines.by_name.get(asked.hook)
+            if line is None or asked.number in self._begun or not self._posting.free:
+                continue
+            self._begun.add(asked.number)
+            self._posting.post(self._job(line, asked))
+
+    def end(self, results: Iterable[Posted | Checked]) -> None:
+        """Forget the tests that were recorded."""
+        self._begun -= {result.job.test for result in results}
+
+    def _job(self, line: Line, asked: AskedTest) -> Job:
+        now = self._clock()
+        event = event_for_test(line.hook, host=self._host, number=asked.number, at=now)
+        held = Held(0, event.source, event.id, event.type, event.routing_key, now)
+        return Job(
+            hook=line.hook,
+            added_at=line.added_at,
+            event=held,
+            test=asked.number,
+            webhook_id=webhook_id_of(event.source, event.id),
+            tries=1,
+            body=encode(event),
+            secrets=tuple(line.secrets_at(now)),
+            consent=line.consent,
+        )

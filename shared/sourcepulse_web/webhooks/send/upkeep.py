@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What the sender does now and then: it shows that it is at work, and removes what is not kept any longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sourcepulse_web.webhooks.store.forgetting import Forgetting
+from sourcepulse_web.webhooks.store.queues import HookQueues
+from sourcepulse_web.webhooks.store.store import HookStore
+
+#: How often it shows that it is at work.
+TOUCH_SECONDS = 1.0
+TRIM_SECONDS = 60.0
+#: How soon what a receiver answered to a withdrawn event is blanked.
+FORGET_SECONDS = 1.0
+
+
+class Upkeep:
+    """Used by the sender's thread only; what the stores raise passes through."""
+
+    def __init__(
+        self, store: HookStore, queues: HookQueues, clock: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._queues = queues
+        self._forgetting = Forgetting(store, queues)
+        self._clock = clock
+        self._monotonic = monotonic
+        self._touch_at = self._trim_at = self._forget_at = float("-inf")
+
+    def touch(self) -> None:
+        """Show that the sender is at work, and where it is woken."""
+        if self._monotonic() >= self._touch_at:
+            self._store.touch_sender(self._clock(), self._queues.ear)
+            self._touch_at = self._monotonic() + TOUCH_SECONDS
+
+    def forget_withdrawn(self) -> None:
+        """Blank what receivers answered to events that the log has withdrawn."""
+        if self._monotonic() < self._forget_at:
+            return
+        self._forget_at = self._monotonic() + FORGET_SECONDS
+        self._forgetting.turn(self._clock())
+
+    def trim(self) -> None:
+        """Remove old attempts, tests and secrets, a little each time."""
+        if self._monotonic() >= self._trim_at:
+            self._trim_at = self._monotonic() + TRIM_SECONDS
+            self._store.trim(self._clock())

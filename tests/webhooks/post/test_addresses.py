@@ -106,6 +106,7 @@ def test_public_addresses_are_accepted(address: str) -> None:
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "cannot be looked up: Name or service"),
         (TimeoutError(), "could not be looked up in time"),
         (OSError(5, "no"), "cannot be looked up"),
+        (RuntimeError("can't start new thread"), "cannot be looked up"),
         (UnicodeError("label too long"), "cannot be looked up"),
         ([], "has no address"),
         ([(socket.AF_UNIX, "/run/socket")], "has no address"),

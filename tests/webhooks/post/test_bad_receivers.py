@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from sourcepulse_web.webhooks.errors import NoAnswerError, Problem
 from sourcepulse_web.webhooks.hook import Hook
+from sourcepulse_web.webhooks.post.handshake import ask
 from sourcepulse_web.webhooks.post.http_answer import HEAD_MAX_BYTES, Body, read_head
 from sourcepulse_web.webhooks.post.post import Answer, Poster
 from sourcepulse_web.webhooks.post.signature import new_secret
@@ -155,6 +157,23 @@ def test_a_receiver_that_reads_nothing_is_left_at_the_deadline() -> None:
         answer = poster.post(hook, [new_secret()], "msg_1", BIG_BODY, time.time())
     assert (answer.status, answer.problem) == (None, Problem.TIME)
     assert "did not read the event in time" in answer.reason
+
+
+def test_a_process_without_free_files_reports_it() -> None:
+    with Receiver() as receiver:
+        limits = WebhookSettings(allow=(receiver.allowed,))
+        poster = Poster(limits)
+        hook = Hook(name="a", url=receiver.url, topics=("hg.#",))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            answer = poster.post(hook, [new_secret()], "msg_1", b"{}", time.time())
+            consent = ask(hook, limits)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (answer.status, answer.problem, consent.given) == (None, Problem.CONNECTION, False)
+    assert answer.reason == "no connection to 127.0.0.1: Too many open files"
+    assert "Too many open files" in consent.reason
 
 
 def test_one_poster_serves_good_and_bad_receivers_at_once() -> None:

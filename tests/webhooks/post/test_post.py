@@ -109,6 +109,23 @@ def test_the_origin_is_named_where_a_handshake_is_asked_for() -> None:
     assert named == [None, "tree.example.org", "tree.example.org"]
 
 
+def test_secrets_that_a_receiver_echoes_are_not_kept() -> None:
+    old = new_secret()
+    with Receiver() as receiver:
+        receiver.rule = lambda request: Reply(
+            status=400,
+            headers=(("x-echo", f"{SECRET} {request.headers['webhook-signature']}"),),
+            body=f"expected {old}, not {SECRET}: {request.headers['webhook-signature']}".encode(),
+        )
+        poster = Poster(WebhookSettings(allow=(receiver.allowed,)))
+        hook = Hook(name="a", url=receiver.url, topics=("hg.#",))
+        answer = poster.post(hook, [SECRET, old], "msg_1", BODY, time.time())
+        signatures = receiver.requests[0].headers["webhook-signature"].split(" ")
+    assert answer.excerpt == "expected whsec_(hidden), not whsec_(hidden): (hidden) (hidden)"
+    for secret in (SECRET.removeprefix("whsec_"), old.removeprefix("whsec_"), *signatures):
+        assert secret not in repr(answer)
+
+
 def test_redirects_are_failures_and_lead_nowhere() -> None:
     with Receiver() as elsewhere, Receiver() as receiver:
         statuses = (300, 301, 302, 303, 304, 307, 308)

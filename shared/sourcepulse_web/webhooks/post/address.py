@@ -39,7 +39,8 @@ def resolve(target: Target, deadline: float, lookup: Lookup = bounded_socket.res
         ) from None
     except TimeoutError:
         raise NoAnswerError(f"the name {target.host} could not be looked up in time", Problem.NAME) from None
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, RuntimeError) as error:
+        # RuntimeError: no thread can be started.
         raise NoAnswerError(
             f"the name {target.host} cannot be looked up: {short(type(error).__name__)}", Problem.NAME
         ) from None

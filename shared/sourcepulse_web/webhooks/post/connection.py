@@ -43,7 +43,6 @@ class Connection:
         """Connect to the first address that accepts, and start TLS with the name of the host."""
         sock = self._connect(addresses[:ADDRESSES_MAX])
         self._sock = sock
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self._start_tls(sock, tls)
         self._sock.setblocking(False)
@@ -106,18 +105,19 @@ class Connection:
         for number, (family, address) in enumerate(addresses):
             # An address that does not answer must leave time for the others.
             share_s = self._remaining_s("accept a connection") / (len(addresses) - number)
-            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock: socket.socket | None = None
             try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.settimeout(share_s)
                 sock.connect(address)
+                return sock
             except TimeoutError:
-                sock.close()
                 failure = "it does not answer"
             except OSError as error:
-                sock.close()
                 failure = error.strerror or type(error).__name__
-            else:
-                return sock
+            if sock is not None:
+                sock.close()
         raise NoAnswerError(f"no connection to {self.host}: {short(failure)}", Problem.CONNECTION)
 
     def _start_tls(self, sock: socket.socket, tls: ssl.SSLContext) -> None:

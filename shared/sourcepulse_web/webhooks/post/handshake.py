@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from sourcepulse.brokers import bounded_socket
 from sourcepulse.errors import ConfigError
+from sourcepulse.events.safe_text import short
 from sourcepulse_web.webhooks.errors import AddressRefusedError, NoAnswerError, Problem
 from sourcepulse_web.webhooks.hook import Hook
 from sourcepulse_web.webhooks.post.address import Lookup
@@ -49,9 +50,9 @@ def ask(hook: Hook, settings: WebhookSettings, lookup: Lookup = bounded_socket.r
     """
     began = time.monotonic()
     origin = origin_of(settings)
-    # Without WebHook-Request-Rate, because the sender has no rate of its own.
-    headers = [("User-Agent", user_agent()), ("WebHook-Request-Origin", origin)]
     try:
+        # Without WebHook-Request-Rate, because the sender has no rate of its own.
+        headers = [("User-Agent", user_agent()), ("WebHook-Request-Origin", origin)]
         target = check_url(hook.url, settings)
         exchange = Exchange(settings, lookup)
         heard = exchange.request("OPTIONS", target, headers, b"", began + settings.post_seconds)
@@ -61,6 +62,9 @@ def ask(hook: Hook, settings: WebhookSettings, lookup: Lookup = bounded_socket.r
         problem, reason = Problem.ADDRESS, str(error)
     except ConfigError as error:
         problem, reason = Problem.SETTINGS, str(error)
+    except OSError as error:
+        # Our own files, where this process has too many open.
+        problem, reason = Problem.CONNECTION, f"the receiver cannot be asked: {short(error.strerror or '')}"
     else:
         return consent_of(heard.head, origin, took_s=time.monotonic() - began)
     return Consent(given=False, reason=reason, problem=problem, took_s=time.monotonic() - began)

@@ -23,7 +23,7 @@ from sourcepulse_web.webhooks.post.body import POST_CONTENT_TYPE
 from sourcepulse_web.webhooks.post.excerpt import excerpt_of, headers_of
 from sourcepulse_web.webhooks.post.exchange import Exchange, Heard
 from sourcepulse_web.webhooks.post.http_answer import Head
-from sourcepulse_web.webhooks.post.signature import sign
+from sourcepulse_web.webhooks.post.signature import SECRET_PREFIX, sign
 from sourcepulse_web.webhooks.post.url import check_url
 from sourcepulse_web.webhooks.settings import WebhookSettings
 
@@ -90,7 +90,7 @@ class Poster:
         # The settings may have changed since the hook was registered.
         target = check_url(hook.url, self._settings)
         signature = sign(secrets, webhook_id, int(now), body)
-        hidden += signature.split(" ")
+        hidden += [*signature.split(" "), *(secret.removeprefix(SECRET_PREFIX) for secret in secrets)]
         headers = [
             ("Content-Type", POST_CONTENT_TYPE),
             ("User-Agent", self._user_agent),

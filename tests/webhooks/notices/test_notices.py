@@ -163,6 +163,10 @@ def test_refusals_are_reported_at_most_once_an_hour_with_their_number(tmp_path: 
         clock.at = began + 2 * HOUR
         (event,) = heard(consumer, 1)
         assert event.data["refused"] == 3
+    with running(tmp_path, clock=clock, refused_s=0.0) as notices:
+        for number in range(3):
+            notices.refused(HOOK, about(REFUSALS, 422, None), at=clock.at + number, type_="hg.push.v1")
+        assert [event.data["refused"] for event in heard(consumer, 3)] == [1, 1, 1]
 
 
 def test_an_outbox_that_cannot_be_written_delays_nothing_and_goes_on_later(
@@ -191,9 +195,11 @@ def test_an_event_that_cannot_be_made_is_dropped_counted_and_logged(
 ) -> None:
     with running(tmp_path) as notices:
         notices.parked(HOOK, about(since=1e15), at=NOW)
+        notices.refused(HOOK, about(REFUSALS, 422), at=float("nan"), type_="hg.push.v1")
+        notices.disabled(HOOK, about("half of a pair: \ud800"), at=NOW)
         notices.parked(HOOK, about(), at=NOW)
         assert stored(tmp_path) == ["parked.chat-room"]
-        assert notices.failures == 1
+        assert notices.failures == 3
     assert "cannot be made and is dropped" in caplog.text
 
 

@@ -13,8 +13,8 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +100,7 @@ class Notices:
         self._reported: dict[str, float | None] = {}
         self._store_problem = ""
         self._relay_problem = ""
+        self._fault = ""
         self._relay = NoticeRelay(outbox_path, config, broker_file, again_s=buried_again_s)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhook-notices", daemon=True)
@@ -127,7 +128,7 @@ class Notices:
 
     def failing(self, hook: Hook, about: Circumstances, *, at: float) -> None:
         """Report a hook that fails, once for a trouble that lasts; call it after each failed attempt."""
-        with self._lock:
+        with self._guarded():
             since = at if about.since is None else about.since
             if at - since < self._failing_after_s or self._reported.get(hook.name) == since:
                 return
@@ -135,11 +136,11 @@ class Notices:
                 # Of hooks that were removed; a second event of one trouble has the id of the first.
                 self._reported.clear()
             self._reported[hook.name] = since
-            self._emit(lambda: failing_event(hook, about, host=self._host, at=at))
+            self._emit(failing_event(hook, about, host=self._host, at=at))
 
     def refused(self, hook: Hook, about: Circumstances, *, at: float, type_: str) -> None:
         """Report an event of a type that was set aside; those of the next hour are counted and reported then."""
-        with self._lock:
+        with self._guarded():
             known = self._refusals.setdefault(hook.name, _Refusals(hook, about, type_))
             known.hook, known.about, known.type_ = hook, about, type_
             known.count += 1
@@ -147,35 +148,36 @@ class Notices:
 
     def parked(self, hook: Hook, about: Circumstances, *, at: float) -> None:
         """Report a hook that the sender parked."""
-        self._emit(lambda: parked_event(hook, about, host=self._host, at=at))
+        with self._guarded():
+            self._emit(parked_event(hook, about, host=self._host, at=at))
 
     def resumed(self, hook: Hook, about: Circumstances, *, at: float) -> None:
         """Report a hook that goes on; for the reason `delivered` only if its failing, since `about.since`, was."""
-        with self._lock:
+        with self._guarded():
             if about.reason == DELIVERED and not self._was_reported(hook, about):
                 return
             self._reported.pop(hook.name, None)
-            self._emit(lambda: resumed_event(hook, about, host=self._host, at=at))
+            self._emit(resumed_event(hook, about, host=self._host, at=at))
 
     def disabled(self, hook: Hook, about: Circumstances, *, at: float) -> None:
         """Report a hook that its receiver ended."""
-        self._emit(lambda: disabled_event(hook, about, host=self._host, at=at))
+        with self._guarded():
+            self._emit(disabled_event(hook, about, host=self._host, at=at))
 
     # -- storing
 
     def _was_reported(self, hook: Hook, about: Circumstances) -> bool:
         """Return whether the trouble was reported, by this process or a former one."""
-        since = about.since
-        if since is None:
+        if about.since is None:
             return False
-        return self._reported.get(hook.name) == since or self._is_known(
-            lambda: failing_event(hook, about, host=self._host, at=since)
-        )
+        if self._reported.get(hook.name) == about.since:
+            return True
+        return self._is_known(failing_event(hook, about, host=self._host, at=about.since).id)
 
-    def _is_known(self, make: Callable[[], Event]) -> bool:
+    def _is_known(self, id_: str) -> bool:
         """Return whether an event is in the outbox; False if that cannot be read."""
         try:
-            return bool(self._opened().known([make().id]))
+            return bool(self._opened().known([id_]))
         except SourcePulseError as error:
             self._close_outbox()
             self._failed(error)
@@ -184,34 +186,36 @@ class Notices:
     def _report_refusals(self, known: _Refusals, at: float) -> None:
         if not known.count or at < known.due_at:
             return
-        hook, about, type_, count = known.hook, known.about, known.type_, known.count
+        count, known.count = known.count, 0
         # Two are never of the same hour, so a former process has published that of this hour if its id is known.
-        hour = at // self._refused_s * self._refused_s
-
-        def make() -> Event:
-            return refused_event(hook, about, host=self._host, at=at, type_=type_, refused=count, key=hour)
-
-        if self._is_known(make):
-            known.due_at = hour + self._refused_s
+        hour = at // self._refused_s * self._refused_s if self._refused_s else at
+        event = refused_event(
+            known.hook, known.about, host=self._host, at=at, type_=known.type_, refused=count, key=hour
+        )
+        if self._is_known(event.id):
+            known.count, known.due_at = count, hour + self._refused_s
             return
-        known.count, known.due_at = 0, at + self._refused_s
-        self._emit(make)
+        known.due_at = at + self._refused_s
+        self._emit(event)
 
-    def _emit(self, make: Callable[[], Event]) -> None:
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Hold the lock; what fails within is logged and counted, because no POST may end by it."""
         with self._lock:
             try:
-                self._waiting.append(make())
+                yield
             except SourcePulseError as error:
                 self._count(f"an event about a webhook cannot be made and is dropped: {error}")
-                return
             except Exception:
-                logger.exception("an event about a webhook cannot be made and is dropped")
                 self.failures += 1
-                return
-            while len(self._waiting) > WAITING_MAX:
-                self._waiting.popleft()
-                self._count("too many events about webhooks wait for their outbox; the oldest is dropped")
-            self._store()
+                logger.exception("an event about a webhook cannot be made and is dropped")
+
+    def _emit(self, event: Event) -> None:
+        self._waiting.append(event)
+        while len(self._waiting) > WAITING_MAX:
+            self._waiting.popleft()
+            self._count("too many events about webhooks wait for their outbox; the oldest is dropped")
+        self._store()
 
     def _store(self) -> None:
         """Store what waits, oldest first; keep what cannot be stored now."""
@@ -265,8 +269,10 @@ class Notices:
             try:
                 with self._lock:
                     self._look()
-            except Exception:
-                logger.exception("the notices of webhooks failed; they go on")
+            except Exception as error:
+                if repr(error) != self._fault:
+                    self._fault = repr(error)
+                    logger.exception("the notices of webhooks failed; they go on")
             self._stopping.wait(LOOK_SECONDS)
 
     def _look(self) -> None:

@@ -16,7 +16,7 @@ ASYNCAPI := $(VENV)/asyncapi/package/schemas/3.0.0.json
 # What the tests start besides Python: Debian's own builds.
 SYSTEM_PACKAGES := rabbitmq-server activemq mercurial openssh-client libnet-stomp-perl libanyevent-rabbitmq-perl \
 	perl libdbi-perl libdbd-sqlite3-perl libjson-xs-perl apache2 libapache2-mod-wsgi-py3 zsh fish groff-base \
-	prometheus ruby-bunny ruby-stomp debootstrap chromium-headless-shell curl nginx-light
+	prometheus ruby-bunny ruby-stomp debootstrap chromium-headless-shell curl nginx-light iproute2
 
 help:
 	@echo "make demo   real pushes arrive as events, and on a board in your browser; no broker needed"

@@ -27,6 +27,8 @@ from typing import Any, NamedTuple, Self
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import load
 from sourcepulse.events.event import Event
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.queries import Selection, body, rows
 from sourcepulse_web.webhooks.hook import Attempt, Handshake, Hook, Standing, State
 from sourcepulse_web.webhooks.notices.notices import Notices
 from sourcepulse_web.webhooks.post.post import Poster
@@ -160,6 +162,12 @@ class Rig:
         """Return the attempts of a hook, oldest first."""
         return self.store.attempts.of_hook(name, 100_000)[::-1]
 
+    def bus(self) -> list[tuple[str, str, str]]:
+        """Return what the bus hears, when no sender runs: the state, the hook and the reason of each event."""
+        with Outbox.open(self.folder / "webhooks-outbox.db") as outbox:
+            found = [json.loads(body(outbox, int(row["position"]))) for row in rows(outbox, Selection())]
+        return [(each["type"].split(".")[2], each["data"]["hook"], each["data"]["reason"]) for each in found]
+
     def pause(self, name: str) -> None:
         """Do what an owner's `pause` does."""
         self.store.update_standing(name, lambda was: replace(was, state=State.PAUSED, reason="its owner paused it"))
@@ -281,4 +289,4 @@ class Running:
 def notices_of(folder: Path) -> Notices:
     """Return notices that go to the log of a folder, each at once."""
     config = load({"broker": f"file://{folder}/bus.db"}, environ={})
-    return Notices(folder / "webhooks-outbox.db", config, host="tree", failing_after_s=0.0, refused_s=0.0)
+    return Notices(folder / "webhooks-outbox.db", config, host="tree", failing_after_s=0.0, refused_s=0.001)

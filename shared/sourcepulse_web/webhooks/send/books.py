@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from sourcepulse.errors import SourcePulseError
@@ -24,6 +25,9 @@ from sourcepulse_web.webhooks.settings import Schedule
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Held
 from sourcepulse_web.webhooks.store.store import HookStore
+
+#: Behind every position.
+POSITION_MAX = 2**62
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,8 @@ class Books:
         #: Events that were skipped, and are not in the store yet.
         self._skipped: dict[str, set[int]] = {}
         self._withheld: dict[str, int] = {}
+        #: The name of the log.
+        self._token = ""
 
     def enter(self, results: Sequence[Posted | Checked], lines: Mapping[str, Line]) -> None:
         """Write results into the hook store in one transaction, and obey them in memory.
@@ -94,17 +100,35 @@ class Books:
         self._enter_skipped()
         if not (self._unsettled or self._set_aside):
             return
+        openings = self._queues.openings
         with self._queues.batch():
             for name, positions in self._unsettled.items():
                 self._queues.settle(name, positions)
             full = [
                 each for each in self._set_aside if not self._queues.set_aside(each[0].name, each[1].position, each[2])
             ]
+        if self._queues.openings != openings:
+            # Nothing was leased to us, so that nothing was removed; that is done once it is leased again.
+            return
         self._unsettled.clear()
         self._set_aside.clear()
         for line, event, _ in full:
             # Letters came back to the queue of the dead by another way; the event is tried once more.
             line.lanes.add([event])
+
+    def is_done(self, name: str, position: int) -> bool:
+        """Return whether an event is still in its queue only because the log could not be written."""
+        if position in self._unsettled.get(name, ()):
+            return True
+        return any(line.name == name and event.position == position for line, event, _ in self._set_aside)
+
+    def log_was_opened(self) -> None:
+        """Forget what is to be settled if the log is another one now, whose positions are of other events."""
+        token = self._queues.withdrawn(self._token, POSITION_MAX).token
+        if token != self._token:
+            self._unsettled.clear()
+            self._set_aside.clear()
+        self._token = token
 
     def tries_of(self, line: Line, event: Held) -> int:
         """Return how often an event was POSTed since it was last asked for, also by a former process."""
@@ -119,7 +143,7 @@ class Books:
 
     def park(self, line: Line, error: Exception) -> None:
         """Park a hook that the sender itself fails at, so that the others go on."""
-        with self._store.batch():
+        with suppress(UnknownHookError):
             line.standing = self._store.update_standing(line.name, lambda was: self._faulty(was, error))
         line.seen_state = line.standing.state
         line.cleared = None

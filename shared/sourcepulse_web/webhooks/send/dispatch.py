@@ -58,7 +58,7 @@ class Dispatch:
     def look(self) -> None:
         """Hold more events of the hooks that have few; what the log raises passes through."""
         for line in list(self._lines.by_name.values()):
-            if line.wants_events(self._monotonic()):
+            if line.is_on:
                 self._for(line, self._look)
 
     def begin(self) -> None:
@@ -100,17 +100,29 @@ class Dispatch:
             self._books.park(line, error)
 
     def _look(self, line: Line) -> None:
+        # Also without room, because events that were asked for again come before those that are held.
+        room = LOOK_EVENTS if line.wants_events(self._monotonic()) else 0
         try:
-            events = self._queues.look(line.name, LOOK_EVENTS)
+            events = self._queues.look(line.name, room)
         except QueueMissingError:
+            self._is_other_opening()
             line.forget_events()
             if self._queues.ensure(line.hook, line.added_at):
                 logger.warning("the log had no queue of the webhook %s; it gets what the log has for it", line.name)
             return
-        if self._queues.openings != self._openings:
-            self._openings = self._queues.openings
-            self._lines.forget_events()
+        self._is_other_opening()
+        # What was delivered before the log was opened again is still to be settled there.
+        events = [event for event in events if not self._books.is_done(line.name, event.position)]
         line.hold(events, self._clock(), self._monotonic(), self._schedule)
+
+    def _is_other_opening(self) -> bool:
+        """Return whether the log was opened again since the last call; then no event is held any more."""
+        if self._queues.openings == self._openings:
+            return False
+        self._lines.forget_events()
+        self._books.log_was_opened()
+        self._openings = self._queues.openings
+        return True
 
     def _begin(self, line: Line) -> None:
         if line.cleared is not None:
@@ -148,6 +160,9 @@ class Dispatch:
     def _job(self, line: Line, event: Held) -> Job | None:
         """Return the POST of an event with the bytes that the log has now; None if it is not sent, which is noted."""
         loaded = self._queues.load(event.position)
+        if self._is_other_opening():
+            # It may be another log, with another event at this position.
+            return None
         if loaded is None or loaded.withdrawn or is_stand_in(loaded.type):
             self._skip(line, event, withheld=loaded is not None)
             return None

@@ -105,7 +105,7 @@ def judge(answer: Answer, was: Situation) -> Change:
 
 def _delivered(answer: Answer, was: Situation) -> Change:
     reports: tuple[Report, ...] = ()
-    if is_failing(was.failures):
+    if was.standing.failing_since is not None:
         reports = (_report(News.RESUMED, DELIVERED, answer, was.standing),)
     standing = replace(
         was.standing,

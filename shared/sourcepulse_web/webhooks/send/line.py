@@ -98,6 +98,9 @@ class Line:
     def obey(self, event: Held, change: Change, monotonic: float) -> None:
         """Do in memory what was written into the hook store: the event leaves, or waits."""
         self.standing = change.standing
+        if change.standing.state in (State.PARKED, State.OFF):
+            # The sender did so itself; what owners do is seen when the store is read.
+            self.seen_state = change.standing.state
         for position, trouble in change.troubles.items():
             if trouble is None:
                 self.troubles.pop(position, None)

@@ -47,11 +47,14 @@ class Lines:
         self._version: int | None = None
         self._reload_at = float("-inf")
 
-    def reload(self) -> None:
-        """Read the hook store if another process changed it; what the store raises passes through."""
+    def reload(self) -> bool:
+        """Read the hook store if another process changed it, and return whether it was read.
+
+        What the store raises passes through.
+        """
         version = self._store.data_version()
         if version == self._version and self._monotonic() < self._reload_at:
-            return
+            return False
         standings, troubles = self._store.standings(), self._store.troubles.all()
         found: dict[str, Line] = {}
         for hook in self._store.hooks():
@@ -64,6 +67,7 @@ class Lines:
                 found[hook.name] = line
         self.by_name = found
         self._version, self._reload_at = version, self._monotonic() + RELOAD_SECONDS
+        return True
 
     def in_flight(self) -> bool:
         """Return whether something is POSTed or asked about."""

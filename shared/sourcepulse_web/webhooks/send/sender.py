@@ -104,7 +104,8 @@ class Sender:
         What the stores raise passes through; nothing is lost by it, and the next turn goes on.
         """
         self._upkeep.touch()
-        self._lines.reload()
+        if self._lines.reload():
+            self._trials.read()
         self._record()
         self._trials.begin()
         self._books.settle()

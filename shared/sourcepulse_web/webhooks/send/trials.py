@@ -27,15 +27,20 @@ class Trials:
         self._host = host
         #: The numbers of the tests that are under way.
         self._begun: set[int] = set()
+        self._asked: list[AskedTest] = []
+
+    def read(self) -> None:
+        """Read which tests are asked for; what the store raises passes through."""
+        self._asked = [asked for asked in self._store.tests() if asked.number not in self._begun]
 
     def begin(self) -> None:
-        """POST the tests that were asked for; what the store raises passes through."""
-        for asked in self._store.tests():
+        """POST the tests that are asked for, as far as threads are free."""
+        while self._asked and self._posting.free:
+            asked = self._asked.pop(0)
             line = self._lines.by_name.get(asked.hook)
-            if line is None or asked.number in self._begun or not self._posting.free:
-                continue
-            self._begun.add(asked.number)
-            self._posting.post(self._job(line, asked))
+            if line is not None:
+                self._begun.add(asked.number)
+                self._posting.post(self._job(line, asked))
 
     def end(self, results: Iterable[Posted | Checked]) -> None:
         """Forget the tests that were recorded."""

@@ -51,7 +51,9 @@ DEFINITIONS = (DEPLOY / "rabbitmq-definitions.json").read_text()
 ACTIVEMQ_XML = (DEPLOY / "activemq.xml").read_text()
 #: As `setup-broker` writes it, where a second reader has rights of its own.
 SECOND_READER = User("second-reader", ROLES["consumer"])
-ACTIVEMQ_PLAN = Plan("/", "sourcepulse", "sourcepulse-restricted", (*DEFAULT_USERS, SECOND_READER))
+#: And a gateway's sender.
+WEBHOOKS = User("webhooks", ROLES["webhook-publisher"])
+ACTIVEMQ_PLAN = Plan("/", "sourcepulse", "sourcepulse-restricted", (*DEFAULT_USERS, SECOND_READER, WEBHOOKS))
 
 EXCHANGES = {"": "sourcepulse", "restricted-": "sourcepulse-restricted"}
 #: rabbitmqctl lists every column but this one.
@@ -212,6 +214,27 @@ def test_no_reader_can_subscribe_to_the_other_exchange(deployed: Deployed, kind:
 @pytest.mark.parametrize("exchange", EXCHANGES.values())
 def test_no_reader_can_publish(deployed: Deployed, user: str, exchange: str) -> None:
     refused(lambda: publish(deployed, user, exchange, message(1)))
+
+
+def test_a_sender_publishes_what_happens_to_webhooks_at_activemq_and_nothing_else(activemq: ActiveMqNode) -> None:
+    deployed = Deployed("stomp+activemq", activemq)
+    source = deployed.subscription("reader", EXCHANGES[""])
+    source.open()
+    try:
+        publish(deployed, "webhooks", EXCHANGES[""], message(1, key="system.webhook.parked.chat-room"))
+        assert bodies(source, 1) == [b"1"]
+        for exchange, key in (
+            (EXCHANGES[""], "hg.push.x"),
+            (EXCHANGES[""], "system.hg.down"),
+            (EXCHANGES["restricted-"], "system.webhook.parked.x"),
+        ):
+            refused(lambda e=exchange, k=key: publish(deployed, "webhooks", e, message(2, key=k)))
+        refused(deployed.subscription("webhooks", EXCHANGES[""]).open)
+        # The others go on as before.
+        publish(deployed, "relay", EXCHANGES[""], message(3, key="system.webhook.parked.x"))
+        assert bodies(source, 1) == [b"3"]
+    finally:
+        source.close()
 
 
 @pytest.mark.parametrize("kind", EXCHANGES)

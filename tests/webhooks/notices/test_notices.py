@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import stat
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,41 @@ def test_an_outbox_that_cannot_be_written_delays_nothing_and_goes_on_later(
             other.execute("ROLLBACK")
         wait_until(lambda: not notices.problem and len(stored(folder)) == 2, LIMIT_SECONDS)
     assert caplog.text.count("wait in memory") == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "sourcepulse-test", str(place)], capture_output=True, check=False
+    )
+    if made.returncode:
+        if os.environ.get("CI"):
+            pytest.fail(f"no small disk: {made.stderr.decode()}")
+        pytest.skip("mounting a small disk needs root")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_on_a_full_disk_events_wait_in_memory_and_are_published_in_order_when_there_is_room(
+    tmp_path: Path, small_disk: Path, consumer: Consumer
+) -> None:
+    with running(small_disk, f"file://{tmp_path}/log.db") as notices:
+        notices.parked(HOOK, about(waiting=0), at=NOW)
+        assert [event.data["waiting"] for event in heard(consumer, 1)] == [0]
+        fill = small_disk / "fill"
+        with suppress(OSError), fill.open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        for number in range(1, 200):
+            notices.parked(HOOK, about(waiting=number), at=NOW + number)
+            if notices.problem:
+                break
+        assert "full" in notices.problem
+        fill.unlink()
+        wait_until(lambda: not notices.problem, LIMIT_SECONDS)
+        assert [event.data["waiting"] for event in heard(consumer, number)] == list(range(1, number + 1))
 
 
 def test_an_event_that_cannot_be_made_is_dropped_counted_and_logged(

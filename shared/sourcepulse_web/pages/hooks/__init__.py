@@ -1,9 +1,21 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""`/hooks`: for the operator the durable queues of the log."""
+"""`/hooks`: a user's webhooks, as pages with forms and as JSON; for the operator all of them and the durable queues."""
 
 from __future__ import annotations
 
-from sourcepulse_web.pages.hooks.queues import resource
+from typing import TYPE_CHECKING
 
-__all__ = ["resource"]
+from sourcepulse_web.pages.hooks.changed import Changed
+from sourcepulse_web.pages.hooks.page import Pages
+from sourcepulse_web.pages.hooks.shown import Shown
+
+if TYPE_CHECKING:
+    from twisted.web.resource import Resource
+
+    from sourcepulse_web.services import Services
+
+
+def resource(services: Services) -> Resource:
+    """Return what answers at /hooks and below it."""
+    return Pages(services, Shown, lambda parts: Changed(parts, Shown(parts)))

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The fields of a hook's form: each is checked by itself, so that a reader sees all that is wrong at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from sourcepulse.errors import ConfigError, SourcePulseError
+from sourcepulse_web.pages.hooks.asked import Asked, check_known
+from sourcepulse_web.pages.hooks.view import Form
+from sourcepulse_web.webhooks.desk.looking_up import look_up
+from sourcepulse_web.webhooks.errors import AddressRefusedError, UnknownHookError
+from sourcepulse_web.webhooks.hook import Handshake, check_name, check_topics
+
+if TYPE_CHECKING:
+    from sourcepulse_web.pages.hooks.room import Room
+
+FIELDS = ("name", "url", "topics", "handshake")
+#: What else the JSON of a new hook may have: whether it is only checked, and whether a test is sent.
+FLAGS = ("check", "test")
+
+
+def form_asked(asked: Asked) -> Form:
+    """Return what was typed; ConfigError if a member of JSON is unknown or of another type."""
+    check_known(asked, (*FIELDS, *FLAGS))
+    return Form(
+        name=asked.text("name"),
+        url=asked.text("url"),
+        topics=tuple(asked.lines("topics")),
+        handshake=asked.text("handshake") or Handshake.OFF.value,
+    )
+
+
+def checked(form: Form, room: Room, owner: str, *, fields: Collection[str], is_new: bool) -> Form:
+    """Return the form with what is wrong with these fields, and with what it would have matched.
+
+    It may wait for the name service, because an address that leads into a private network is wrong as well.
+    """
+    errors, doubt, matches = {}, "", None
+    if "name" in fields and is_new:
+        errors["name"] = _name_error(form.name, room, owner)
+    if "url" in fields:
+        try:
+            doubt = look_up(form.url, room.settings)
+        except (ConfigError, AddressRefusedError) as error:
+            errors["url"] = sentence_of(error)
+    if "topics" in fields:
+        try:
+            matches = room.desk.matches(check_topics(form.topics))
+        except ConfigError as error:
+            errors["topics"] = sentence_of(error)
+    if "handshake" in fields and form.handshake not in set(Handshake):
+        errors["handshake"] = f"The handshake is one of {', '.join(Handshake)}."
+    found = {name: error for name, error in errors.items() if error}
+    return form._replace(errors=found, matches=matches, doubt=doubt and sentence_of(doubt))
+
+
+def _name_error(name: str, room: Room, owner: str) -> str:
+    try:
+        room.desk.show(check_name(name), owner=owner)
+    except UnknownHookError:
+        return ""
+    except ConfigError as error:
+        return sentence_of(error)
+    return "You have a hook of this name; choose another name."
+
+
+def sentence_of(error: SourcePulseError | str) -> str:
+    """Return the text of an error as a sentence; a name at its beginning stays as it is."""
+    text = str(error).strip()
+    first = text[:1].upper() if text.partition(" ")[0].isalpha() else text[:1]
+    return f"{first}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}"

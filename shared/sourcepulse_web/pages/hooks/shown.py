@@ -1,0 +1,235 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What is read below /hooks: the list, one hook, what is asked before something is done, and an event set aside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from sourcepulse.errors import ConfigError
+from sourcepulse.events.topics import check_pattern
+from sourcepulse_web.pages.catalogue.json_text import tokens
+from sourcepulse_web.pages.hooks import view, words
+from sourcepulse_web.pages.hooks.actions import ACTIONS, NOT_SET_ASIDE, said_of
+from sourcepulse_web.pages.hooks.answers import RefusedError, as_json, is_for_program, no_page, webhooks_of
+from sourcepulse_web.pages.hooks.page import Asker, Parts
+from sourcepulse_web.pages.hooks.queues import queue_values
+from sourcepulse_web.server.page import render
+from sourcepulse_web.webhooks.desk.card import Card, card_json, whole_json
+from sourcepulse_web.webhooks.store.records import Delivered
+
+if TYPE_CHECKING:
+    from twisted.web.server import Request
+
+    from sourcepulse_web.pages.hooks.room import Room
+
+#: Of `key=`, by which another page fills the form in.
+PATTERNS_MAX = 10
+#: How often an answer is read again because something was withdrawn meanwhile.
+READS_MAX = 5
+
+Result = TypeVar("Result")
+
+
+class Seen(NamedTuple):
+    """What a page shows of the hooks of one user, and of the chosen one."""
+
+    cards: list[Card]
+    #: Whether the sender runs.
+    runs: bool
+    card: Card | None = None
+    delivered: Delivered = Delivered()
+
+
+def seen_of(room: Room, asker: Asker, name: str = "") -> Seen:
+    """Read it, in a thread; UnknownHookError if this user has no hook of the name."""
+    cards, runs = room.desk.list(asker.owner), room.desk.sender_runs()
+    if not name:
+        return Seen(cards, runs)
+    card = room.desk.show(name, owner=asker.owner)
+    return Seen(cards, runs, card, room.store.attempts.delivered(name, room.now))
+
+
+class Shown:
+    """Answers GET."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._services = parts.services
+
+    async def __call__(self, request: Request, asker: Asker, path: list[str]) -> bytes:
+        """Return the answer to a path below /hooks."""
+        if self._services.settings().webhooks is None:
+            if path or not asker.is_operator:
+                raise no_page()
+            return await self._queues(request, [])
+        if not path:
+            return await self._list(request, asker)
+        name, *rest = path
+        action = rest[0] if rest else ""
+        if len(rest) > 1 or (action and (is_for_program(request) or not asker.user)):
+            raise no_page()
+        if action == "look":
+            return await self._look(request, asker, name)
+        if action in ACTIONS and ACTIONS[action].question:
+            return await self._ask(request, asker, name, action)
+        if action not in ("", "edit"):
+            raise no_page()
+        return await self._one(request, asker, name, edit=action == "edit")
+
+    async def _list(self, request: Request, asker: Asker) -> bytes:
+        form = view.Form(topics=tuple(_patterns(request)))
+        seen = await self.read(asker, lambda room: seen_of(room, asker))
+        if is_for_program(request):
+            return as_json(request, 200, self._list_json(asker, seen.cards))
+        if asker.is_operator:
+            return await self._queues(request, seen.cards)
+        return self.page(request, asker, seen, form=form)
+
+    def _list_json(self, asker: Asker, cards: list[Card]) -> dict[str, Any]:
+        listed = [card_json(card) for card in cards]
+        if asker.is_operator:
+            return {"hooks": listed}
+        return {
+            "user": asker.user,
+            "hooks_max": webhooks_of(self._services).owner_hooks_max,
+            "hooks": [_without_files(each) for each in listed],
+        }
+
+    async def _queues(self, request: Request, cards: list[Card]) -> bytes:
+        patterns = _patterns(request)
+        values = await queue_values(self._services, patterns)
+        rows = [view.row_of(card, self._services.clock()) for card in cards]
+        return render(
+            request,
+            self._services,
+            "hooks/queues.html",
+            here="hooks",
+            hooks=rows,
+            on=self._services.settings().webhooks is not None,
+            **values,
+        )
+
+    async def _one(self, request: Request, asker: Asker, name: str, *, edit: bool) -> bytes:
+        seen = await self.read(asker, lambda room: seen_of(room, asker, name))
+        card = seen.card
+        if card is not None and is_for_program(request):
+            document = whole_json(card)
+            return as_json(request, 200, document if asker.is_operator else _without_files(document))
+        form = view.form_of(card.hook) if card is not None and edit else view.Form()
+        return self.page(request, asker, seen, form=form, edit=edit)
+
+    def page(self, request: Request, asker: Asker, seen: Seen, *, form: view.Form, edit: bool = False) -> bytes:
+        """Return the list with the form, and the chosen hook."""
+        now, webhooks, card = self._services.clock(), webhooks_of(self._services), seen.card
+        opened = (request.args or {}).get(b"open", [b""])[-1].decode("ascii", "replace")
+        purpose = f"edit {card.hook.name}" if edit and card is not None else "add"
+        return render(
+            request,
+            self._services,
+            "hooks/hooks.html",
+            here="hooks",
+            user=asker.user,
+            rows=[view.row_of(each, now) for each in seen.cards],
+            most=webhooks.owner_hooks_max,
+            chosen=None if card is None else view.chosen_of(card, seen.delivered, now),
+            opened=opened,
+            form=form,
+            form_token=self.token(asker, purpose) if asker.user else "",
+            edit=edit,
+            said=said_of(request.args or {}),
+            runs=seen.runs,
+            rules=words.rules(
+                webhooks, None if self._services.bridge is None else self._services.settings().log_keep_s
+            ),
+            address=words.address_hint(webhooks),
+            token=lambda action: self.token(asker, f"{action} {card.hook.name}" if card else action),
+        )
+
+    async def _ask(self, request: Request, asker: Asker, name: str, action: str) -> bytes:
+        letter = (request.args or {}).get(b"letter", [b""])[-1].decode("ascii", "replace")
+        card = await self.read(asker, lambda room: room.desk.show(name, owner=asker.owner))
+        chosen = view.chosen_of(card, Delivered(), self._services.clock())
+        event = next((each for each in chosen.refused if str(each.letter) == letter), None)
+        if action == "drop" and event is None:
+            raise RefusedError(404, NOT_SET_ASIDE)
+        return render(
+            request,
+            self._services,
+            "hooks/ask.html",
+            here="hooks",
+            chosen=chosen,
+            action=action,
+            asks=ACTIONS[action],
+            event=event,
+            token=self.token(asker, f"{action} {name}"),
+        )
+
+    async def _look(self, request: Request, asker: Asker, name: str) -> bytes:
+        letter = (request.args or {}).get(b"letter", [b""])[-1].decode("ascii", "replace")
+
+        def look(room: Room) -> tuple[Card, bytes | None]:
+            card = room.desk.show(name, owner=asker.owner)
+            found = [each.event for each in card.set_aside if str(each.event.letter) == letter]
+            loaded = room.queues.load(found[0].position) if found and not found[0].withdrawn else None
+            return card, None if loaded is None or loaded.withdrawn else loaded.body
+
+        card, body = await self.read(asker, look)
+        chosen = view.chosen_of(card, Delivered(), self._services.clock())
+        event = next((each for each in chosen.refused if str(each.letter) == letter), None)
+        if event is None:
+            raise RefusedError(404, NOT_SET_ASIDE)
+        return render(
+            request,
+            self._services,
+            "hooks/look.html",
+            here="hooks",
+            chosen=chosen,
+            event=event,
+            tokens=_tokens(body),
+            token=self.token(asker, f"redeliver {name}"),
+        )
+
+    async def read(self, asker: Asker, work: Callable[[Room], Result]) -> Result:
+        """Return what some work reads, again if something was withdrawn meanwhile: it may be in what was read."""
+        hub = self._services.hub
+        for _ in range(READS_MAX):
+            restarts = hub.kept.restarts
+            found = await self._parts.desks.run(asker.user, work)
+            if not hub.look():
+                break
+            if hub.kept.restarts == restarts:
+                return found
+        raise RefusedError(503, "The log cannot be read now; try again.")
+
+    def token(self, asker: Asker, purpose: str) -> str:
+        """Return a form token of a user."""
+        return self._parts.tokens.make(asker.user, purpose)
+
+
+def _patterns(request: Request) -> list[str]:
+    try:
+        found = [
+            check_pattern(each.decode("utf-8", "replace")) for each in (request.args or {}).get(b"key", []) if each
+        ]
+    except ConfigError as error:
+        raise ConfigError(f"key= cannot be used: {error}") from None
+    if len(found) > PATTERNS_MAX:
+        raise ConfigError(f"key= may be repeated {PATTERNS_MAX} times at most")
+    return found
+
+
+def _without_files(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a hook without the path on this machine that an admin named."""
+    return {**document, "bearer_file": bool(document["bearer_file"])}
+
+
+def _tokens(body: bytes | None) -> list[Any] | None:
+    if body is None:
+        return None
+    try:
+        return list(tokens(json.loads(body)))
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,219 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Hooks as the templates draw them; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from sourcepulse_web.pages.hooks import words
+from sourcepulse_web.pages.hooks.words import Moment, State
+from sourcepulse_web.pages.trees.texts import many, shown
+from sourcepulse_web.webhooks.desk import card as cards
+from sourcepulse_web.webhooks.desk.card import Card, Look
+from sourcepulse_web.webhooks.hook import Attempt, Handshake, Hook
+from sourcepulse_web.webhooks.store.records import Delivered, Matches
+
+#: What a hook can be brought back from, and the word on the button.
+_RESUME = {Look.FAILING: "Try now", Look.PAUSED: "Resume", Look.PARKED: "Resume", Look.OFF: "Resume"}
+
+
+class Row(NamedTuple):
+    """One hook of the list."""
+
+    name: str
+    owner: str
+    url: str
+    topic: str
+    more: int
+    topics: str
+    state: State
+    waiting: int
+    last: Moment
+
+
+class Try(NamedTuple):
+    """One attempt."""
+
+    number: int
+    at: Moment
+    key: str
+    id: str
+    source: str
+    is_test: bool
+    tries: int
+    good: bool
+    answer: str
+    took: str
+    next: str
+    #: Only of the opened one: what identifies it, and the whole answer.
+    webhook_id: str
+    type: str
+    reason: str
+    headers: str
+    excerpt: str
+
+
+class Refused(NamedTuple):
+    """One event that is set aside."""
+
+    letter: int
+    key: str
+    id: str
+    at: Moment
+    text: str
+
+
+class Figure(NamedTuple):
+    """A number and what it counts."""
+
+    number: str
+    text: str
+
+
+class Chosen(NamedTuple):
+    """The hook that is looked at."""
+
+    row: Row
+    topics: tuple[str, ...]
+    waits: str
+    resume: str
+    can_pause: bool
+    handshake: str
+    bearer: bool
+    old_secret_until: Moment | None
+    lost: int
+    withheld: int
+    figures: tuple[Figure, ...]
+    refused: tuple[Refused, ...]
+    attempts: tuple[Try, ...]
+
+
+class Form(NamedTuple):
+    """A form with what was typed, and what is wrong with it by field; "" is the whole form."""
+
+    name: str = ""
+    url: str = ""
+    topics: tuple[str, ...] = ()
+    handshake: str = Handshake.OFF.value
+    errors: Mapping[str, str] = MappingProxyType({})
+    #: How many events would have matched; None if that was not asked.
+    matches: Matches | None = None
+    #: About a receiver that is not found yet.
+    doubt: str = ""
+
+    def error(self, field: str) -> str:
+        """Return what is wrong with a field, or "" if nothing is."""
+        return self.errors.get(field, "")
+
+    @property
+    def live(self) -> str:
+        """The address where such events are seen."""
+        return "/?" + urlencode([("key", topic) for topic in self.topics])
+
+    @property
+    def said(self) -> str:
+        """How many events would have matched, as a sentence; "" if that was not asked."""
+        if self.matches is None:
+            return ""
+        least = "at least " if self.matches.more else ""
+        return f"Would have matched {least}{many(self.matches.count, 'event')} in the last 24 hours."
+
+    @property
+    def lines(self) -> str:
+        """The topics as they are typed."""
+        return "\n".join(self.topics)
+
+
+def form_of(hook: Hook) -> Form:
+    """Return the form that changes a hook."""
+    return Form(name=hook.name, url=hook.url, topics=hook.topics, handshake=hook.handshake.value)
+
+
+def row_of(card: Card, now: float) -> Row:
+    """Return a hook as a line of the list."""
+    topics = tuple(shown(each) for each in card.hook.topics)
+    return Row(
+        name=card.hook.name,
+        owner=shown(card.hook.owner),
+        url=shown(card.hook.url),
+        topic=topics[0] if topics else "",
+        more=max(0, len(topics) - 1),
+        topics=", ".join(topics),
+        state=words.STATES[card.look],
+        waiting=card.figures.waiting,
+        last=words.last_answer(card.last, now),
+    )
+
+
+def chosen_of(card: Card, delivered: Delivered, now: float) -> Chosen:
+    """Return a hook with its figures, attempts and what is set aside."""
+    apart = frozenset((each.event.source, each.event.id) for each in card.set_aside)
+    until = card.old_secret_until
+    return Chosen(
+        row=row_of(card, now),
+        topics=tuple(shown(each) for each in card.hook.topics),
+        waits=words.waits(card, now),
+        resume=_RESUME.get(card.look, ""),
+        can_pause=card.look in (Look.WORKING, Look.FAILING),
+        handshake=card.hook.handshake.value,
+        bearer=bool(card.hook.bearer_file),
+        old_secret_until=None if until is None else words.clock(until, now),
+        lost=card.figures.lost,
+        withheld=card.standing.withheld,
+        figures=_figures(card, delivered, now),
+        refused=tuple(_refused(each, now) for each in card.set_aside),
+        attempts=tuple(_try(each, now, apart) for each in card.attempts),
+    )
+
+
+def _figures(card: Card, delivered: Delivered, now: float) -> tuple[Figure, ...]:
+    now_ = card.figures
+    oldest = f", oldest {words.age(now_.oldest_at, now)}" if now_.waiting and now_.oldest_at is not None else ""
+    median = words.NEVER if delivered.median_s is None else words.took(delivered.median_s)
+    return (
+        Figure(f"{now_.waiting:,}", f"waiting{oldest}"),
+        Figure(f"{now_.set_aside:,}", "set aside"),
+        Figure(f"{delivered.count:,}", "delivered in 24 hours"),
+        Figure(median, "middle time of answer"),
+    )
+
+
+def _refused(refused: cards.Refused, now: float) -> Refused:
+    event, attempt = refused
+    if event.withdrawn:
+        text = "It is not public any more, so it will not be sent."
+    elif attempt is None or attempt.status is None:
+        text = shown(event.reason)
+    else:
+        answer = words.answer(attempt).partition(" ")[2]
+        text = f"Answered {attempt.status}, {many(attempt.tries, 'time')}{': ' if answer else ''}{answer}"
+    return Refused(event.letter, shown(event.routing_key), event.id, words.clock(event.dead_at, now), text)
+
+
+def _try(attempt: Attempt, now: float, apart: frozenset[tuple[str, str]]) -> Try:
+    return Try(
+        number=attempt.number,
+        at=words.clock(attempt.at, now),
+        key=shown(attempt.routing_key or attempt.type),
+        id=attempt.id,
+        source=shown(attempt.source),
+        is_test=attempt.position == 0,
+        tries=attempt.tries,
+        good=words.is_good(attempt),
+        answer=words.answer(attempt),
+        took=words.took(attempt.took_s),
+        next=words.comes_next(attempt, now, apart),
+        webhook_id=attempt.webhook_id,
+        type=shown(attempt.type),
+        reason=shown(attempt.reason),
+        headers=_shown_lines(attempt.headers),
+        excerpt=_shown_lines(attempt.excerpt),
+    )
+
+
+def _shown_lines(text: str) -> str:
+    return "\n".join(shown(line) for line in text.splitlines())

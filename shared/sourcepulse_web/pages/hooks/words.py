@@ -1,0 +1,150 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""Hooks in words: states with their symbols, answers, times and limits."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sourcepulse.events.event import format_time
+from sourcepulse_web.pages.trees.texts import date, lasting, many, shown
+from sourcepulse_web.webhooks.desk.card import Card, Look
+from sourcepulse_web.webhooks.hook import Attempt
+from sourcepulse_web.webhooks.send.outcome import Outcome
+from sourcepulse_web.webhooks.settings import WebhookSettings
+
+#: Of an answer, in the list of attempts.
+FIRST_WORDS_CHARACTERS = 60
+NEVER = "\u2013"
+
+
+class State(NamedTuple):
+    """A symbol, a class and a word."""
+
+    symbol: str
+    look: str
+    word: str
+
+
+STATES = {
+    Look.WORKING: State("●", "passed", "working"),
+    Look.FAILING: State("↻", "warnings", "trying again"),
+    Look.PAUSED: State("‖", "skipped", "paused"),
+    Look.PARKED: State("\u00d7", "new", "parked"),
+    Look.OFF: State("\u2013", "skipped", "off"),
+}
+_NEXT = {
+    Outcome.GONE: "switched off",
+    Outcome.WITHHELD: "not sent",
+}
+
+
+class Moment(NamedTuple):
+    """A time: in words that stand behind another word, and exactly."""
+
+    words: str
+    exact: str
+
+
+def moment(at: float, now: float) -> Moment:
+    """Return `at 11:26:01` of this day (UTC), `on 20 Nov` of another one."""
+    exact, today = format_time(at), format_time(now)
+    if exact[:10] == today[:10]:
+        return Moment(f"at {exact[11:19]}", exact)
+    year = "" if exact[:4] == today[:4] else f" {exact[:4]}"
+    return Moment(f"on {date(exact)}{year}", exact)
+
+
+def clock(at: float, now: float) -> Moment:
+    """Return `11:26:01`, with the date before it if that is another one."""
+    exact, today = format_time(at), format_time(now)
+    before = "" if exact[:10] == today[:10] else f"{date(exact)} "
+    return Moment(f"{before}{exact[11:19]}", exact)
+
+
+def waits(card: Card, now: float) -> str:
+    """Return what a hook does now, or waits for, behind its state."""
+    standing, waiting = card.standing, card.figures.waiting
+    events = many(waiting, "event")
+    if card.look is Look.FAILING:
+        tried = "" if standing.next_at is None else f"; the next attempt is {moment(standing.next_at, now).words}"
+        kept = "" if waiting <= 1 else f"; order is kept: {many(waiting - 1, 'event')} behind the first"
+        return f"since {clock(standing.failing_since or now, now).words}{tried}{kept}"
+    if card.look is not Look.WORKING:
+        reason = f": {shown(standing.reason)}" if standing.reason else ""
+        kept = f". {events} {'is' if waiting == 1 else 'are'} kept for it" if card.look is not Look.OFF else ""
+        return f"since {clock(standing.since, now).words}{reason}{kept}"
+    if standing.last_success_at is None:
+        return "nothing was sent yet" if not waiting else f"{events} to be sent"
+    return f"last accepted {moment(standing.last_success_at, now).words}"
+
+
+def answer(attempt: Attempt) -> str:
+    """Return `204` or `503 try later`: the status, and the first words of the answer; without one, the reason."""
+    if attempt.status is None:
+        return shown(attempt.reason)[:FIRST_WORDS_CHARACTERS] or attempt.outcome
+    words = "" if is_good(attempt) else " ".join(attempt.excerpt.split())[:FIRST_WORDS_CHARACTERS]
+    return f"{attempt.status} {shown(words)}".strip()
+
+
+def is_good(attempt: Attempt) -> bool:
+    """Return whether the receiver accepted."""
+    return attempt.outcome == Outcome.DELIVERED
+
+
+def last_answer(attempt: Attempt | None, now: float) -> Moment:
+    """Return `200 at 11:26:01`, or `no answer on 20 Nov`."""
+    if attempt is None:
+        return Moment(NEVER, "")
+    at = moment(attempt.at, now)
+    return Moment(f"{'no answer' if attempt.status is None else attempt.status} {at.words}", at.exact)
+
+
+def comes_next(attempt: Attempt, now: float, set_aside: frozenset[tuple[str, str]]) -> str:
+    """Return what comes after an attempt: `at 12:00:53`, `set aside`, or nothing."""
+    if (attempt.source, attempt.id) in set_aside and attempt.outcome == Outcome.REFUSED and attempt.next_at is None:
+        return "set aside"
+    if attempt.next_at is not None and attempt.next_at > now:
+        return moment(attempt.next_at, now).words
+    return next((text for outcome, text in _NEXT.items() if attempt.outcome == outcome), "")
+
+
+def took(seconds: float) -> str:
+    """Return `0.2 s`, `15 s`."""
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def age(at: float | None, now: float) -> str:
+    """Return the first part of `5 min 3 s`."""
+    return "" if at is None else " ".join(lasting(int(now - at)).split()[:2])
+
+
+def span(seconds: float) -> str:
+    """Return `5 s`, `10 min`, `3 days`."""
+    text = lasting(int(seconds))
+    return f"{text[:-1]}{'day' if text == '1 d' else 'days'}" if text.endswith(" d") else text
+
+
+def rules(settings: WebhookSettings, keep_s: float | None) -> list[str]:
+    """Return in sentences when an event is tried again, set aside and lost, as this gateway is set.
+
+    `keep_s` is how long its log keeps an event; None if it is the log of a relay, which decides that.
+    """
+    kept = "as long as the log keeps them" if keep_s is None else f"for {span(keep_s)}"
+    schedule = settings.schedule
+    *pauses, last = [span(each) for each in schedule.retry_s[1:] or schedule.retry_s]
+    before = f"after {', '.join(pauses)} and then " if pauses else ""
+    limit = span(settings.post_seconds)
+    refused = f"{many(schedule.poison_tries, 'time')} over {span(schedule.poison_s)}"
+    return [
+        f"A receiver has {limit} to answer.",
+        f"No answer, 3xx, 408, 425, 429 and 5xx are tried again {before}every {last}; a Retry-After is obeyed.",
+        f"An event that is answered with another 4xx, {refused}, is set aside, and the rest goes on.",
+        "410 switches the hook off.",
+        f"After {span(schedule.park_s)} of only failures the hook is parked; its events wait here {kept}.",
+    ]
+
+
+def address_hint(settings: WebhookSettings) -> str:
+    """Return what an address must be, as this gateway is set."""
+    return f"{'https or http' if settings.http else 'https only'}; one event a POST"

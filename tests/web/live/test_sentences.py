@@ -91,6 +91,14 @@ def test_sentences_read_as_the_design_has_them() -> None:
     assert said(case, known) == "[tests/parse.t:41] failed, known, 6 of the last 20 pushes, bug 1187"
 
 
+def test_what_happens_to_a_webhook_names_it_and_its_owner() -> None:
+    parked = one("system.webhook.parked.v1")
+    since = "chat.example.org has not answered since 2026-11-19 10:59 UTC; 1,887 events wait until it is resumed"
+    assert said(parked) == f"chat-room of alice@example.org is parked: {since}"
+    other = {**parked["data"], "owner": "", "message": "gone"}
+    assert said({**parked, "data": other}) == "chat-room: gone"
+
+
 @pytest.mark.parametrize(
     ("data", "state"),
     [({"outcome": "success"}, "passed"), ({"outcome": "failure"}, "alone"), ({"outcome": "cancelled"}, "cancelled"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -240,16 +241,32 @@ def test_an_event_that_cannot_be_made_is_dropped_counted_and_logged(
 
 
 def test_a_corrected_broker_gets_everything_in_order_without_a_restart(tmp_path: Path, consumer: Consumer) -> None:
-    file = tmp_path / "broker"
+    file, first = tmp_path / "broker", tmp_path / "first"
     file.touch(0o600)
-    file.write_text(f"file://{tmp_path}/missing/log.db")
+    file.write_text(f"file://{first}/log.db")
     with running(tmp_path, "amqp://127.0.0.1:1/x", broker_file=file) as notices:
         for number in range(5):
             notices.parked(HOOK, about(waiting=number), at=NOW + number)
-        wait_until(lambda: f"{tmp_path}/missing" in notices.problem, LIMIT_SECONDS)
+        wait_until(lambda: str(first) in notices.problem, LIMIT_SECONDS)
         assert "that wait to be sent: 5," in notices.problem
         file.write_text(f"file://{tmp_path}/log.db")
         assert [event.data["waiting"] for event in heard(consumer, 5)] == [0, 1, 2, 3, 4]
+        wait_until(lambda: not notices.problem, LIMIT_SECONDS)
+
+
+def test_the_broker_that_takes_the_place_of_a_lost_one_needs_no_rebind(tmp_path: Path, consumer: Consumer) -> None:
+    file, lost = tmp_path / "broker", tmp_path / "lost"
+    lost.mkdir()
+    file.touch(0o600)
+    file.write_text(f"file://{lost}/log.db")
+    with running(tmp_path, "amqp://127.0.0.1:1/x", broker_file=file) as notices:
+        with Consumer(BrokerUrl.parse(f"file://{lost}/log.db"), ["#"], state=":memory:") as former:
+            notices.parked(HOOK, about(waiting=0), at=NOW)
+            assert [event.data["waiting"] for event in heard(former, 1)] == [0]
+        shutil.rmtree(lost)
+        file.write_text(f"file://{tmp_path}/log.db")
+        notices.parked(HOOK, about(waiting=1), at=NOW + 1)
+        assert [event.data["waiting"] for event in heard(consumer, 1)] == [1]
         wait_until(lambda: not notices.problem, LIMIT_SECONDS)
 
 

@@ -15,9 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from sourcepulse.config import Config, load
-from sourcepulse.errors import BrokerRefusedUsError, NothingThereError, OutboxReplacedError, SourcePulseError
+from sourcepulse.errors import (
+    BrokerRefusedUsError,
+    DestinationError,
+    NothingThereError,
+    OutboxReplacedError,
+    SourcePulseError,
+)
 from sourcepulse.events.event import PUBLIC
-from sourcepulse.outbox.delivery_state import last_reason
+from sourcepulse.outbox.delivery_state import bound_broker, last_reason, unbind_broker
 from sourcepulse.outbox.outbox import BURIED, Outbox
 from sourcepulse.outbox.queries import Selection, count_buried, rows
 from sourcepulse.relay.thread import RETRY_SECONDS, RelayThread
@@ -60,13 +66,16 @@ class NoticeRelay:
                 return f"{NOT_SENT}: {error}"
             self._thread = RelayThread(self._path, settings, warn=self._warn, rebind=True)
             self._thread.start()
-        trouble, is_refused = _trouble(outbox)
+        trouble, reason = _trouble(outbox)
+        if reason == DestinationError.reason and bound_broker(outbox, PUBLIC) is not None:
+            # These events may go wherever the settings lead: the admin need not confirm that the broker is another one.
+            unbind_broker(outbox, PUBLIC)
         if time.monotonic() >= self._again_at:
             self._again_at = time.monotonic() + self._again_s
             _send_buried_again(outbox)
         if self._warning and time.monotonic() - self._warned_at < WARNING_SECONDS:
             return f"{NOT_SENT}: {self._warning}"
-        return f"{trouble}; {GRANT}" if is_refused and self._has_logins() else trouble
+        return f"{trouble}; {GRANT}" if reason == BrokerRefusedUsError.reason and self._has_logins() else trouble
 
     def stop(self) -> None:
         """End it, within the limit of a RelayThread."""
@@ -101,19 +110,20 @@ def relay_settings(config: Config, broker_file: Path | None) -> Config:
     return replace(config, values={**config.values, **none, "heartbeat_s": 0})
 
 
-def _trouble(outbox: Outbox) -> tuple[str, bool]:
-    """Return why events are not sent, and whether the broker refuses this login."""
+def _trouble(outbox: Outbox) -> tuple[str, str | None]:
+    """Return why events are not sent, and the word for it; "" if they are."""
     trouble = outbox.trouble(PUBLIC)
     with outbox.reading() as db:
         reason, buried = last_reason(db, PUBLIC), count_buried(db, PUBLIC)
     if trouble is not None:
         sentence = f"events about webhooks that wait to be sent: {trouble.waiting}, because {trouble.error}"
-        return sentence, reason == BrokerRefusedUsError.reason
+        return sentence, reason
     if buried:
         refused = rows(outbox, Selection(state=BURIED), limit=1)
         why = str(refused[0]["reason"]) if refused else "the broker refused them"
-        return f"events about webhooks that were refused and are sent again later: {buried}, because {why}", True
-    return "", False
+        sentence = f"events about webhooks that were refused and are sent again later: {buried}, because {why}"
+        return sentence, BrokerRefusedUsError.reason
+    return "", None
 
 
 def _send_buried_again(outbox: Outbox) -> None:

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from sourcepulse.brokers import Message
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.config import load
 from sourcepulse.events.event import Event
@@ -39,7 +41,7 @@ from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Figures
 from sourcepulse_web.webhooks.store.store import HookStore
 from sourcepulse_web.webhooks.visibility import Asker
-from support.brokers.embedded_log import publish_events, push_event
+from support.brokers.embedded_log import publish, publish_events, push_event
 from support.webhooks.receiver import Manner, Receiver, Reply, Request
 
 EXCHANGE = "sourcepulse"
@@ -195,6 +197,12 @@ class Rig:
         publish_events(self.url, *events, exchange=EXCHANGE)
         return [Got(event.source, event.data["number"]) for event in events]
 
+    def publish_raw(self, key: str, raw: bytes) -> None:
+        """Append bytes of any kind."""
+        publish(
+            self.url, [Message(tag=0, id="", type="", time="", routing_key=key, content_type="", body=raw)], EXCHANGE
+        )
+
     def event(self, word: str, source: str) -> Event:
         """Return the next event of a source."""
         self._numbers[source] += 1
@@ -217,11 +225,12 @@ class Rig:
     def launch(self) -> int:
         """Run a sender as a process, and return its id."""
         assert self._child is None, "it runs"
-        arguments = json.dumps({"folder": str(self.folder), "settings": asdict(self.settings)}, default=str)
+        (self.folder / "settings.json").write_text(json.dumps(asdict(self.settings), default=str), encoding="utf-8")
         with (self.folder / "sender.log").open("ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "support.webhooks.sender_child", arguments],
+                [sys.executable, "-m", "support.webhooks.sender_child", str(self.folder)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
             )  # fmt: skip
         return self._child.pid
 
@@ -278,11 +287,15 @@ class Running:
         self._thread = threading.Thread(target=self.sender.run, args=(self._stop,), name="sender")
         self._thread.start()
 
+    def wait_for_end(self) -> None:
+        """Wait until it ends by itself."""
+        self._thread.join(WAIT_SECONDS)
+        assert not self._thread.is_alive(), "the sender does not end"
+
     def stop(self) -> None:
         self._stop.set()
         self.queues.interrupt()
-        self._thread.join(WAIT_SECONDS)
-        assert not self._thread.is_alive(), "the sender does not end"
+        self.wait_for_end()
         self._parts.close()
 
 

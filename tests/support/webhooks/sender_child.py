@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""A sender as a process of its own: `python -m support.webhooks.sender_child JSON`, until it is killed; see `Rig`."""
+"""A sender as a process of its own: `python -m support.webhooks.sender_child FOLDER`, until it is killed; see `Rig`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from sourcepulse_web.webhooks.visibility import Asker
 from support.webhooks.rig import EXCHANGE, notices_of
 
 
-def main(text: str) -> None:
+def main(folder: Path) -> None:
     """Send until the process is killed."""
-    arguments = json.loads(text)
-    folder, values = Path(arguments["folder"]), arguments["settings"]
+    values = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     schedule = values.pop("schedule")
     schedule["retry_s"] = tuple(schedule["retry_s"])
     for name in ("allow", "ports", "proxies"):
@@ -36,4 +35,4 @@ def main(text: str) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))

@@ -167,6 +167,8 @@ class Dispatch:
             self._skip(line, event, withheld=loaded is not None)
             return None
         try:
+            if not (event.source and event.id):
+                raise DecodeError("the message is not an event of sourcepulse: it has no source or id", loaded.body)
             body = cloudevent_of(loaded.body, loaded.routing_key)
         except DecodeError as error:
             logger.warning("a message is not sent to the webhook %s: %s", line.name, error)

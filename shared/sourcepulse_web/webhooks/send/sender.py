@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from sourcepulse.errors import SourcePulseError
+from sourcepulse_web.webhooks.errors import HookStoreReplacedError
 from sourcepulse_web.webhooks.hook import Hook
 from sourcepulse_web.webhooks.notices.notices import Notices
 from sourcepulse_web.webhooks.post.handshake import Consent, ask
@@ -82,15 +83,17 @@ class Sender:
         )  # fmt: skip
         self._trials = Trials(store, self._lines, self._posting, clock, host or socket.gethostname())
         self._upkeep = Upkeep(store, queues, clock, monotonic)
+        self._is_over = False
         #: What the threads finished and no store has yet.
         self._results: list[Posted | Checked] = []
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop` is set; then wait for the POSTs that are under way, and record them. Never raises.
 
-        `HookQueues.interrupt` ends a wait at once.
+        `HookQueues.interrupt` ends a wait at once. It also returns if another file is in the place of the hook store:
+        open that, and make another sender.
         """
-        while not stop.is_set():
+        while not (stop.is_set() or self._is_over):
             pause = self._guarded(self.turn)
             if pause is None:
                 stop.wait(FAILURE_PAUSE_SECONDS)
@@ -127,6 +130,7 @@ class Sender:
         try:
             pause = turn()
         except SourcePulseError as error:
+            self._is_over = self._is_over or isinstance(error, HookStoreReplacedError)
             self._failed(str(error))
             return None
         except Exception as error:
@@ -134,7 +138,7 @@ class Sender:
             logger.exception("the sender of webhooks failed, and goes on")
             self._failed(f"the sender failed: {error!r}")
             return None
-        if self.problem:
+        if self.problem and not self._is_over:
             logger.info("webhooks are sent again")
             self.problem = ""
         return pause

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sourcepulse.brokers.file.reader import LogReader
@@ -43,6 +43,47 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookFigures:
+    """One moment of all hooks together; times are seconds since 1970. No hook and no owner is named."""
+
+    #: When a sender last turned; None if none ever did, or that could not be read.
+    sender_seen_at: float | None = None
+    #: How many hooks there are in each state, by the words of `desk.card.Look`.
+    states: Mapping[str, int] = field(default_factory=dict)
+    waiting: int = 0
+    #: When the oldest event that waits was appended; None for none.
+    oldest_at: float | None = None
+    set_aside: int = 0
+    #: Events that the log removed before they could be sent.
+    lost: int = 0
+    #: How many attempts there were since the gateway was started, by what came of them.
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    #: Why the store or the queues cannot be read; "" if they can.
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HooksState:
+    """What is known of the webhooks: for /ready and /metrics."""
+
+    #: Whether the settings have them.
+    is_on: bool = False
+    #: Whether the sender runs and turns, and how often it was started.
+    sender_up: bool = False
+    sender_starts: int = 0
+    #: Why it does not, as a sentence; "" if it does, or is being started.
+    sender_problem: str = ""
+    #: What works, but not as it should: events about hooks that do not reach the bus.
+    sender_doubt: str = ""
+    figures: HookFigures = field(default_factory=HookFigures)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what /ready warns of, as sentences."""
+        return [each for each in (self.sender_problem, self.figures.problem, self.sender_doubt) if each]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Passed to each page module, whose `resource(services)` returns what is served.
 
@@ -63,3 +104,5 @@ class Services:
     bridge: StateBoard | None = None
     #: A `sourcepulse_web.pages.live.watch` Watch: what relays and services reported of themselves.
     watch: Any = None
+    #: A `sourcepulse_web.process.hooks` Hooks: desks for the pages, and what is known of the sender.
+    webhooks: Any = None

@@ -46,8 +46,8 @@ def test_the_limits_are_those_of_the_program() -> None:
     assert f"every {WRITE_SECONDS:.0f} seconds" in PAGE
     assert f"At most {SOURCES_MAX} sources" in PAGE
     rules = (ROOT / "shared" / "deploy" / "prometheus-rules.yml").read_text(encoding="utf-8")
-    assert rules.count("- alert:") == 18
-    assert "has eighteen alerts, six of them" in PAGE
+    assert rules.count("- alert:") == 23
+    assert "has twenty-three alerts, eleven of them" in PAGE
     web = re.findall(r"- alert: (SourcepulseWeb\w+)", rules)
     assert re.findall(r"(?m)^\| `(SourcepulseWeb\w+)` \|", PAGE) == web
-    assert len(web) == 6
+    assert len(web) == 11

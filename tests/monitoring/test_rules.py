@@ -36,8 +36,10 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     with Outbox.open(tmp_path_factory.mktemp("known") / "o.db") as outbox:
         outbox.append([system_event(1)])
         text = current_metrics(outbox, per_source=True)
-    # With a bridge, which finds no broker.
-    with closing(Gateway(tmp_path_factory.mktemp("gateway"), broker="amqp://127.0.0.1:1/")) as gateway:
+    # With a bridge, which finds no broker, and with webhooks.
+    with closing(
+        Gateway(tmp_path_factory.mktemp("gateway"), broker="amqp://127.0.0.1:1/", configuration="[webhooks]\n")
+    ) as gateway:
         gateway.launch()
         wait_until(lambda: answers(gateway))
         text += gateway.get("/metrics").text

@@ -36,6 +36,7 @@ def test_every_entry_point_loads() -> None:
         "hg",
         "hg-path",
         "web",
+        "webhook",
     }
     for point in points:
         assert point.load()

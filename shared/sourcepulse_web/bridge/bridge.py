@@ -84,9 +84,13 @@ class Bridge:
         """Start the thread."""
         self._thread.start()
 
+    def end_soon(self) -> None:
+        """End the thread, after a last commit, without waiting for it."""
+        self._stopping.set()
+
     def stop(self, limit_s: float) -> bool:
         """End the thread, after a last commit, and return whether it ended within the limit."""
-        self._stopping.set()
+        self.end_soon()
         self._thread.join(limit_s)
         return not self._thread.is_alive()
 

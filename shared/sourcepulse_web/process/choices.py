@@ -18,6 +18,7 @@ from sourcepulse.errors import ConfigError
 from sourcepulse_web.bridge.bridge import Source, default_queue
 from sourcepulse_web.bridge.own_log import open_private
 from sourcepulse_web.settings import WebSettings, web_settings
+from sourcepulse_web.webhooks.settings import check_ca_file
 
 #: Where the unit keeps it; `StateDirectory=` of a unit of your own wins.
 STATE_FOLDER = "/var/lib/sourcepulse-web"
@@ -36,7 +37,7 @@ def settings_of(config: Config, args: argparse.Namespace) -> WebSettings:
     log = None if args.log is None else str(Path(args.log).absolute())
     options = {"listen": args.listen, "log": log, "queue": args.queue}
     try:
-        return web_settings(
+        found = web_settings(
             config.table("web"),
             config.table("trees"),
             options,
@@ -46,10 +47,13 @@ def settings_of(config: Config, args: argparse.Namespace) -> WebSettings:
             # An empty table is enough to switch webhooks on.
             webhooks=config.values.get("webhooks"),
         )
+        if found.webhooks is not None:
+            check_ca_file(found.webhooks)
     except ConfigError as error:
         files = config.sources(TABLES)
         # An option is where the admin sees it.
         raise error if str(error).startswith("--") or not files else ConfigError(f"{error} ({files})") from None
+    return found
 
 
 def broker_of(config: Config, *, restricted: bool) -> BrokerUrl:

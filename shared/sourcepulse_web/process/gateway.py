@@ -30,17 +30,19 @@ from sourcepulse_web.pages.live.view import RowView
 from sourcepulse_web.pages.live.watch import Watch
 from sourcepulse_web.process.choices import broker_of, check_exchanges, log_path, prepare_log, settings_of, source_of
 from sourcepulse_web.process.condition import Measure
+from sourcepulse_web.process.hooks import Hooks
 from sourcepulse_web.process.listening import listen
-from sourcepulse_web.process.live_settings import LOOK_SECONDS, LiveSettings
+from sourcepulse_web.process.live_settings import FIXED, LOOK_SECONDS, LiveSettings
 from sourcepulse_web.process.reading import Reading
 from sourcepulse_web.server.site import GatewaySite
 from sourcepulse_web.services import Services
 from sourcepulse_web.stream.faults import Faults
 from sourcepulse_web.stream.hub import Hub
 
-#: How long the end of all streams, and of the bridge, may take.
+#: How long the end of all streams, of the sender of webhooks, and of all together with the bridge may take.
 STOP_STREAMS_SECONDS = 5.0
-STOP_BRIDGE_SECONDS = 20.0
+STOP_SENDER_SECONDS = 22.0
+STOP_SECONDS = 25.0
 ALIVE_SECONDS = 1.0
 #: A bridge that has not turned for so long is stuck: one turn is a call of the broker, of 40 s at most, or a commit.
 STUCK_SECONDS = 120.0
@@ -91,8 +93,9 @@ class Gateway:
         self._reactor: Any = the_reactor
         self._manager = manager
         self._code: int | None = None
+        self._end_by = 0.0
         config = read_settings(args)
-        self.settings = LiveSettings(config, lambda each: settings_of(each, args))
+        self.settings = LiveSettings(config, lambda each: settings_of(each, args), fixed=FIXED)
         now = self.settings()
         broker = broker_of(config, restricted=args.restricted)
         path = log_path(broker, now, os.environ)
@@ -106,6 +109,7 @@ class Gateway:
             self.bridge = Bridge(
                 lambda: source_of(self.settings.config(), self.settings()), log, appended=self._appended
             )
+        self.hooks = Hooks(self._reactor, config, self.settings, log=path, verbose=args.verbose)
         self.services = self._services()
         self.site = GatewaySite(self.services)
         try:
@@ -128,9 +132,10 @@ class Gateway:
             self.bridge.start()
         LoopingCall(self.settings.look).start(LOOK_SECONDS)
         LoopingCall(self._alive).start(ALIVE_SECONDS)
+        self.hooks.start()
         self._manager.ready()
         self._reactor.run(installSignalHandlers=False)
-        if self.bridge is not None and not self.bridge.stop(STOP_BRIDGE_SECONDS):
+        if self.bridge is not None and not self.bridge.stop(max(0.0, self._end_by - time.monotonic())):
             logger.warning("the bridge did not end in time; what it did not acknowledge is delivered again")
         return self._code or EXIT_OK
 
@@ -180,6 +185,7 @@ class Gateway:
             condition=measure,
             watch=watch,
             bridge=self.bridge.state if self.bridge is not None else None,
+            webhooks=self.hooks,
         )
 
     def _appended(self) -> None:
@@ -219,15 +225,21 @@ class Gateway:
         self._code = code
         self._manager.stopping()
         self._port.stopListening()
-        stopped: list[bool] = []
+        self._end_by = time.monotonic() + STOP_SECONDS
+        if self.bridge is not None:
+            self.bridge.end_soon()
+        parts = {"streams", "sender"}
 
-        def stop(_: object) -> None:
-            if not stopped:
-                stopped.append(True)
-                self._reactor.stop()
+        def ended(part: str) -> None:
+            if part in parts:
+                parts.remove(part)
+                if not parts:
+                    self._reactor.stop()
 
-        self._reactor.callLater(STOP_STREAMS_SECONDS, stop, None)
-        self.services.hub.stop("shutdown").addBoth(stop)
+        self._reactor.callLater(STOP_STREAMS_SECONDS, ended, "streams")
+        self._reactor.callLater(STOP_SENDER_SECONDS, ended, "sender")
+        self.services.hub.stop("shutdown").addBoth(lambda _: ended("streams"))
+        self.hooks.end().addBoth(lambda _: ended("sender"))
 
 
 def allow_connections(wanted: int) -> None:

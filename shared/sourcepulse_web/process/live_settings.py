@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from sourcepulse.config import FILE_VARIABLE, Config
 from sourcepulse.errors import SourcePulseError
-from sourcepulse_web.settings import WebSettings
 
 #: How often the files are looked at.
 LOOK_SECONDS = 2.0
-#: What takes effect with the next start only.
+#: What of a gateway takes effect with the next start only.
 FIXED = ("listen", "log", "queue", "exchange")
 
 logger = logging.getLogger(__name__)
@@ -23,11 +23,26 @@ logger = logging.getLogger(__name__)
 Stamp = tuple[tuple[str, int, int, int] | None, ...]
 
 
-class LiveSettings:
-    """Settings that follow their files. `of` makes them of a configuration, and raises ConfigError if it is wrong."""
+Settings = TypeVar("Settings")
 
-    def __init__(self, config: Config, of: Callable[[Config], WebSettings]) -> None:
+
+class LiveSettings(Generic[Settings]):
+    """Settings that follow their files. `of` makes them of a configuration, and raises ConfigError if it is wrong.
+
+    `fixed` are members that take effect with the next start only. With `quiet`, another process logs what is wrong.
+
+    >>> settings = LiveSettings(config, lambda each: settings_of(each, args), fixed=FIXED)
+    >>> settings.look()
+    >>> settings().keep_s
+    86400.0
+    """
+
+    def __init__(
+        self, config: Config, of: Callable[[Config], Settings], *, fixed: Sequence[str] = (), quiet: bool = False
+    ) -> None:
         self._of = of
+        self._fixed = fixed
+        self._quiet = quiet
         self._lock = threading.Lock()
         self._config = config
         self._now = of(config)
@@ -36,7 +51,7 @@ class LiveSettings:
         #: Why the settings of the file are not in effect; "" if they are.
         self.problem = ""
 
-    def __call__(self) -> WebSettings:
+    def __call__(self) -> Settings:
         """Return the settings of now."""
         return self._now
 
@@ -58,11 +73,11 @@ class LiveSettings:
                 self._config = config
         except SourcePulseError as error:
             self.problem = f"{error}; the former settings stay"
-            logger.error("%s", self.problem)
+            logger.log(logging.DEBUG if self._quiet else logging.ERROR, "%s", self.problem)
             return
-        if self.problem or settings != self._now:
+        if not self._quiet and (self.problem or settings != self._now):
             logger.info("the settings were read again")
-        for name in FIXED:
+        for name in self._fixed:
             if getattr(settings, name) != getattr(self._now, name) and name not in self._named:
                 self._named.add(name)
                 logger.warning("%s has changed; that takes effect with the next start", name)

@@ -12,12 +12,14 @@ from twisted.web.resource import Resource
 from sourcepulse.errors import SourcePulseError
 from sourcepulse.relay.health.metrics import CONTENT_TYPE, quoted
 from sourcepulse_web.stream.begin import AHEAD, MALFORMED, OLDER, UNKNOWN_LOG
+from sourcepulse_web.webhooks.desk.card import Look
+from sourcepulse_web.webhooks.send.outcome import Outcome
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
 
     from sourcepulse_web.bridge.state import BridgeState
-    from sourcepulse_web.services import Services
+    from sourcepulse_web.services import HooksState, Services
 
 #: Why streams end, and why requests are refused: each count begins at 0, so that an alert sees the first.
 ENDS = ("broker-away", "log-replaced", "log-unreadable", "overload", "shutdown", "slow", "stalled", "withdrawn")
@@ -96,6 +98,8 @@ def groups(services: Services, connections: int, errors: Mapping[str, int]) -> I
     yield _counter("faults_total", help_, "part", FAULTS, services.hub.faults.counts)
     if services.bridge is not None:
         yield from _of_bridge(services.bridge.now)
+    if services.webhooks is not None and (hooks := services.webhooks.state()).is_on:
+        yield from _of_hooks(hooks, services.clock())
 
 
 def _of_streams(services: Services) -> Iterator[Group]:
@@ -143,6 +147,29 @@ def _of_bridge(state: BridgeState) -> Iterator[Group]:
         ("interruptions_total", "How often the queue may have lost messages.", state.interruptions),
     ):
         yield Group(f"bridge_{name}", "counter", help_, [({}, number)])
+
+
+def _of_hooks(hooks: HooksState, now: float) -> Iterator[Group]:
+    figures = hooks.figures
+    yield _gauge("hook_sender_up", "1 if the sender of webhooks runs and turns, else 0.", hooks.sender_up)
+    help_ = "How often the sender was started."
+    yield Group("hook_sender_starts_total", "counter", help_, [({}, hooks.sender_starts)])
+    help_ = "Attempts to POST an event, by what came of them, since the gateway was started."
+    yield _counter("hook_attempts_total", help_, "outcome", Outcome, figures.attempts)
+    yield _gauge("hook_store_usable", "1 if the hook store can be read, else 0.", not figures.problem)
+    if figures.problem:
+        # Without samples nothing is claimed.
+        return
+    states = dict.fromkeys(Look, 0) | dict(figures.states)
+    yield Group("hooks", "gauge", "Webhooks, by state.", _labelled("state", states))
+    yield _gauge("hook_events_waiting", "Events that are not delivered yet, summed over all hooks.", figures.waiting)
+    age = 0.0 if figures.oldest_at is None else max(0.0, now - figures.oldest_at)
+    yield _gauge("hook_oldest_age_seconds", "How long ago the oldest of them was appended; 0 for none.", age)
+    yield _gauge(
+        "hook_events_set_aside", "Events that were refused for good, and wait for an owner.", figures.set_aside
+    )
+    help_ = "Events that the log removed before they were delivered."
+    yield _gauge("hook_events_lost", help_, figures.lost)
 
 
 def _gauge(name: str, help_: str, value: float) -> Group:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -110,6 +111,8 @@ class WebhookSettings:
     #: The header in which a trusted proxy names the user, such as X-Remote-User; None for no user pages.
     proxy_header: str | None = None
     proxies: tuple[str, ...] = PROXIES
+    #: The URL of a login that may publish events about hooks; None for that of the gateway.
+    broker_file: Path | None = None
     #: Where a Bugzilla's sidecar is asked whether an event is still public.
     bugzilla_outbox: Path | None = None
     #: The name of this system in WebHook-Request-Origin; None where there is no handshake.
@@ -139,6 +142,18 @@ def webhook_settings(table: Mapping[str, Any], *, hosts: Sequence[str] = ()) -> 
     if found.owner_hooks_max > found.hooks_max:
         raise ConfigError(f"owner_hooks_max in {TABLE} is more than hooks_max; lower it, or raise hooks_max")
     return found
+
+
+def check_ca_file(settings: WebhookSettings) -> None:
+    """Raise ConfigError if the certificates of `ca_file` cannot be used now."""
+    if settings.ca_file is None:
+        return
+    try:
+        ssl.create_default_context().load_verify_locations(settings.ca_file)
+    except ssl.SSLError:
+        raise ConfigError(f"ca_file in {TABLE}, {settings.ca_file}, has no certificates in PEM") from None
+    except OSError as error:
+        raise ConfigError(f"ca_file in {TABLE}, {settings.ca_file}, cannot be read: {error.strerror}") from None
 
 
 def _allowed(value: Any, where: str) -> tuple[str, ...]:
@@ -215,6 +230,7 @@ WEBHOOK_KEYS: dict[str, Check[Any]] = {
     "owner_hooks_max": check_whole(1, HOOKS_HIGHEST),
     "proxy_header": _header,
     "proxies": _addresses,
+    "broker_file": check_path,
     "bugzilla_outbox": check_path,
     "origin": _dns_name,
     "post_seconds": check_number(0, POST_HIGHEST_SECONDS, "seconds"),

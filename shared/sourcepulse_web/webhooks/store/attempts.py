@@ -95,6 +95,19 @@ class Attempts:
                 return _read(db, "WHERE number = ? AND hook = ?", (int(word), hook))
         return []
 
+    def counts_after(self, number: int | None) -> tuple[int, dict[str, int]]:
+        """Return the number of the last attempt, and how many came after `number`, by outcome; none after None."""
+        with self._file.read() as db:
+            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'attempts'").fetchone()
+            last = 0 if row is None else int(row[0])
+            if number is None:
+                return last, {}
+            counts = db.execute(
+                "SELECT outcome, count(*) FROM attempts WHERE number > ? AND number <= ? GROUP BY outcome",
+                (number, last),
+            ).fetchall()
+        return last, dict(counts)
+
     def delivered(self, name: str, now: float) -> Delivered:
         """Return what the receiver of a hook accepted in the last 24 hours."""
         return self.delivered_of_all(now).get(name, Delivered())

@@ -41,10 +41,28 @@ def _gateway(situation: Situation, address: str) -> Iterator[Finding]:
         return
     for reason in answer["reasons"]:
         yield broken("SP412", address, f"the web gateway is not ready: {reason}", address=address)
+    hooks = answer.get("webhooks") or {}
+    of_hooks = (hooks.get("sender_problem"), hooks.get("store_problem"))
     for each in answer["warnings"]:
-        yield warning("SP412", address, f"the web gateway warns: {each}", address=address)
+        if each not in of_hooks:
+            yield warning("SP412", address, f"the web gateway warns: {each}", address=address)
+    yield from _hooks(situation, address, hooks)
     if not answer["reasons"] and not answer["warnings"]:
         yield well("SP411", address, f"the web gateway {answer['version']} is ready")
+
+
+def _hooks(situation: Situation, address: str, hooks: dict[str, Any]) -> Iterator[Finding]:
+    """Yield what is wrong with the webhooks, by what the gateway says of them; nothing where they are off."""
+    options = situation.options(outbox=False)
+    if problem := hooks.get("sender_problem"):
+        yield broken("SP413", address, f"the sender of webhooks does not run: {problem}", address=address)
+    if problem := hooks.get("store_problem"):
+        yield broken("SP414", address, f"the webhooks cannot be read: {problem}", options=options)
+    if parked := hooks.get("parked"):
+        found = f"{parked} webhook{' is' if parked == 1 else 's are'} parked"
+        yield warning("SP415", address, f"{found}; nothing is POSTed to them", options=options)
+    if hooks.get("sender_up") and not any(hooks.get(each) for each in ("sender_problem", "store_problem", "parked")):
+        yield well("SP413", address, "the sender of webhooks works")
 
 
 def _ready(address: str) -> dict[str, Any]:

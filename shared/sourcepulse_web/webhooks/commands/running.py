@@ -1,0 +1,26 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""The action with which the gateway starts the sender."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sourcepulse.cli.common import add_action, add_settings
+
+
+def add_run_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `run`."""
+    parser = add_action(actions, "run", "POST what waits for each webhook; the gateway starts this by itself")
+    add_settings(parser, "broker", "broker_file", "exchange")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="the log of the gateway (default: by the settings)")
+    parser.add_argument("--until-eof", action="store_true", help="end when stdin is closed, and report on stdout")
+    parser.set_defaults(action=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    # What sends is loaded only where something is sent.
+    from sourcepulse_web.webhooks.process import run
+
+    return run(args)

@@ -176,7 +176,7 @@ class SenderChild:
             return
 
     def _reported(self, line: bytes) -> None:
-        """Take what the sender writes to its stdout: a line of JSON."""
+        """Keep what the sender reports on its stdout, in a line of JSON."""
         with suppress(ValueError, AttributeError):
             found = json.loads(line)
             self.trouble, self.doubt = (

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sourcepulse_web.webhooks.desk.opening import open_desk
-
 from sourcepulse.config import load
+from sourcepulse_web.webhooks.desk.opening import open_desk
 from sourcepulse_web.webhooks.place import place_of
 from support.brokers.embedded_log import wait_until
 from support.web.gateway import Gateway

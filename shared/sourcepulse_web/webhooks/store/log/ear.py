@@ -37,7 +37,7 @@ class Ear:
         self.renew()
 
     def renew(self) -> None:
-        """Listen again if somebody removed the socket."""
+        """Listen again if the socket was removed."""
         if self._listener is not None and self._listener.open():
             self._listener.share()
 

@@ -64,7 +64,7 @@ class Counter:
         leased, first = db.execute(
             "SELECT count(*), min(position) FROM leases WHERE queue = ?", (queue.queue,)
         ).fetchone()
-        waiting = queue.waiting
+        waiting = max(0, queue.waiting)
         if queue.cursor < queue.counted_from:
             reach = self._reach(db, queue.queue)
             early = db.execute(

@@ -40,10 +40,8 @@ def again(log: HookLog, name: str, positions: Sequence[int], now: float) -> int:
         raise TooManyEventsError(f"at most {REDELIVER_MAX} events are redelivered at once, not {len(positions)}")
     with log.write(durable=True) as db:
         queue = queue_number(db, name)
-        letters = _letters_at(db, name, positions)
-        if letters:
-            _restore(db, name, queue, letters, now)
-        return len(letters) + lease_delivered(db, queue, positions, now)
+        restored = _restore(db, name, queue, _letters_at(db, name, positions), now)
+        return restored + lease_delivered(db, queue, positions, now)
 
 
 def since(log: HookLog, name: str, at: float, now: float) -> int:
@@ -61,9 +59,8 @@ def since(log: HookLog, name: str, at: float, now: float) -> int:
         queue = queue_number(db, name)
         # What was delivered in between.
         positions = found.positions + _find(db, queue, found.until, _cursor(db, queue)).positions
-        letters = _letters_at(db, name, positions)
-        _restore(db, name, queue, letters, now)
-        return len(letters) + lease_delivered(db, queue, positions, now) + widen(db, queue, start)
+        restored = _restore(db, name, queue, _letters_at(db, name, positions), now)
+        return restored + lease_delivered(db, queue, positions, now) + widen(db, queue, start)
 
 
 def bring_back(log: HookLog, name: str, letters: Sequence[int] | None, now: float) -> int:
@@ -73,12 +70,8 @@ def bring_back(log: HookLog, name: str, letters: Sequence[int] | None, now: floa
     """
     with log.write(durable=True) as db:
         queue = queue_number(db, name)
-        found = set_aside_of(db, name)
-        wanted = [each for each in found if letters is None or each.letter in set(letters)]
-        remove_dead_letters(db, [each.letter for each in wanted if each.withdrawn])
-        kept = [each.letter for each in wanted if not each.withdrawn]
-        restore_dead_letters(db, queue, kept, now)
-        return len(kept)
+        known = {each.letter for each in set_aside_of(db, name)}
+        return _restore(db, name, queue, sorted(known if letters is None else known.intersection(letters)), now)
 
 
 def drop(log: HookLog, name: str, letter: int) -> bool:
@@ -121,10 +114,15 @@ def _letters_at(db: Connection, name: str, positions: Sequence[int]) -> list[int
     return [letter for (letter,) in rows]
 
 
-def _restore(db: Connection, name: str, queue: int, letters: Sequence[int], now: float) -> None:
-    withdrawn = {each.letter for each in set_aside_of(db, name) if each.withdrawn} if letters else set()
+def _restore(db: Connection, name: str, queue: int, letters: Sequence[int], now: float) -> int:
+    """Bring dead letters of the queue back, without those that were withdrawn; return how many."""
+    if not letters:
+        return 0
+    withdrawn = {each.letter for each in set_aside_of(db, name) if each.withdrawn}
     remove_dead_letters(db, [each for each in letters if each in withdrawn])
-    restore_dead_letters(db, queue, [each for each in letters if each not in withdrawn], now)
+    kept = [each for each in letters if each not in withdrawn]
+    restore_dead_letters(db, queue, kept, now)
+    return len(kept)
 
 
 def _refuse(db: Connection, positions: Sequence[int]) -> None:

@@ -9,7 +9,6 @@ from enum import StrEnum
 from sourcepulse.errors import (
     EXIT_NOTHING,
     EXIT_OUTBOX,
-    EXIT_REFUSED,
     EXIT_USAGE,
     NothingThereError,
     SourcePulseError,
@@ -44,7 +43,7 @@ class Problem(StrEnum):
 class AddressRefusedError(SourcePulseError):
     """The host of a webhook has an address that may not be reached; change the host, or allow it by name."""
 
-    exit_code = EXIT_REFUSED
+    exit_code = EXIT_USAGE
     reason = "address-refused"
 
 
@@ -119,5 +118,4 @@ class HookStoreRefusedError(HookStoreError):
 class SenderRunningError(HookStoreError):
     """Another process sends the webhooks of this hook store; one is enough."""
 
-    exit_code = EXIT_REFUSED
     reason = "sender-running"

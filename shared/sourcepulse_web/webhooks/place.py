@@ -40,10 +40,13 @@ class Place:
         return self.store.with_name(self.store.stem + OUTBOX_SUFFIX)
 
 
-def place_of(config: Config, environ: Mapping[str, str], *, log: Path | None = None) -> Place:
+def place_of(
+    config: Config, environ: Mapping[str, str], *, log: Path | None = None, store: Path | None = None
+) -> Place:
     """Return where the webhooks of a configuration are; ConfigError if they are off or the settings are wrong.
 
-    `log` is the log that the gateway serves, where that is known; else it follows from the configuration.
+    `log` is the log that the gateway serves, and `store` the hook store, where an option names them; else both follow
+    from the configuration.
     """
     # Options of `web` that a command of webhooks lacks; what they say of the log is in `log`.
     options = argparse.Namespace(restricted=False, listen=None, log=None, queue=None)
@@ -56,7 +59,7 @@ def place_of(config: Config, environ: Mapping[str, str], *, log: Path | None = N
         settings=settings.webhooks,
         log=path,
         exchange=settings.exchange,
-        store=store_of(settings.webhooks, path),
+        store=store or store_of(settings.webhooks, path),
         own_log=broker is None or broker.scheme != "file",
     )
 

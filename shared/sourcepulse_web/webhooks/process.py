@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     signals = _stop_at_signals(stop, until_eof=args.until_eof)
     # What is wrong in the file is logged by the gateway already.
     live = LiveSettings(
-        read_settings(args), lambda each: place_of(each, os.environ, log=args.log), quiet=args.until_eof
+        read_settings(args),
+        lambda each: place_of(each, os.environ, log=args.log, store=args.file),
+        quiet=args.until_eof,
     )
     report = Report(sys.stdout if args.until_eof else None)
     while not stop.is_set():

@@ -26,6 +26,7 @@ from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Trouble
 from sourcepulse_web.webhooks.store.store import HookStore
 from support.brokers.embedded_log import log_url, publish_events, push_event
+from support.events.bugzilla_events import Site
 
 URL = "http://127.0.0.1:9/in"
 ALICE, BOB = "alice@example.org", "bob@example.org"
@@ -127,6 +128,9 @@ def test_limits_are_named_with_their_setting(desk: Desk) -> None:
         desk.add("d", URL, ["#"], owner=ALICE)
     for name in ("d", "e", "f"):
         desk.add(name, URL, ["#"])
+    with pytest.raises(ConfigError, match="owner_hooks_max"):
+        desk.edit("d", new_owner=ALICE)
+    desk.edit("a", new_owner=ALICE)
     with pytest.raises(ConfigError, match=r"there may be 6 webhooks.*hooks_max"):
         desk.add("g", URL, ["#"], owner=BOB)
 
@@ -199,12 +203,13 @@ def test_what_is_set_aside_is_shown_redelivered_by_any_of_its_names_and_dropped(
         assert (refused.event.id, refused.attempt and refused.attempt.excerpt) == (first, "no such room")
         assert desk.redeliver("chat", name).events == 1
         assert desk.show("chat").set_aside == ()
+        assert desk.redeliver("chat", name) == (0, 0, 0, 1)
     refuse(place, "chat", 1, first)
     number = desk.show("chat").attempts[0].number
     assert desk.redeliver("chat", str(number)).events == 1
     refuse(place, "chat", 1, first)
     refuse(place, "chat", 2, second)
-    assert desk.redeliver("chat", failed=True) == (2, 0, 0)
+    assert desk.redeliver("chat", failed=True) == (2, 0, 0, 0)
     refuse(place, "chat", 2, second)
     assert desk.drop("chat", second).id == second
     assert desk.show("chat").figures.waiting == 1
@@ -215,6 +220,22 @@ def test_what_is_set_aside_is_shown_redelivered_by_any_of_its_names_and_dropped(
         desk.redeliver("chat", "nothing")
     # The first one waits already.
     assert desk.redeliver("chat", since=0.0).events == 1
+
+
+def test_what_was_withdrawn_is_counted_and_not_redelivered(desk: Desk, place: Place) -> None:
+    desk.add("chat", URL, ["bugzilla.#"])
+    site = Site()
+    public, other, hidden = site.changed(1, "open"), site.changed(2, "word"), site.bug_hidden(2)
+    publish_events(log_url(place.log.parent), public, other)
+    for position, event in ((1, public), (2, other)):
+        refuse(place, "chat", position, event.id)
+    number = desk.show("chat").attempts[0].number
+    publish_events(log_url(place.log.parent), hidden)
+    assert desk.redeliver("chat", str(number)) == (0, 1, 0, 0)
+    assert desk.redeliver("chat", failed=True).events == 1
+    assert desk.redeliver("chat", since=0.0).events == 0
+    with HookQueues(place.log, place.exchange) as queues:
+        assert [held.position for held in queues.look("chat", 100)] == [1, 3]
 
 
 def test_a_rotated_secret_leaves_the_former_one_a_day_and_with_now_none(desk: Desk, place: Place) -> None:
@@ -264,10 +285,13 @@ def test_a_removed_hook_leaves_nothing(desk: Desk, place: Place) -> None:
 
 
 def test_a_sender_that_does_not_run_is_named(desk: Desk, place: Place) -> None:
+    desk.add("chat", URL, ["#"])
+    with pytest.raises(UnknownHookError):
+        desk.check_sender("chad")
     with pytest.raises(NothingThereError, match="sourcepulse web"):
-        desk.check_sender()
+        desk.check_sender("chat")
     with HookStore(place.store) as store:
         store.touch_sender(time.time() - 60)
         assert not desk.sender_runs()
         store.touch_sender(time.time())
-    desk.check_sender()
+    desk.check_sender("chat")

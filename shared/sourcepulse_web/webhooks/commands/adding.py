@@ -12,7 +12,6 @@ from pathlib import Path
 from sourcepulse.config import readable_by_others
 from sourcepulse.errors import EXIT_OK, ConfigError
 from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
-from sourcepulse_web.webhooks.desk.entries import FILE_MAX_BYTES, read_entries
 from sourcepulse_web.webhooks.hook import Handshake
 
 SECRET_FILE_MAX_BYTES = 1024
@@ -20,10 +19,10 @@ SECRET_FILE_MAX_BYTES = 1024
 logger = logging.getLogger(__name__)
 
 
-def add_adding_actions(actions: Actions) -> None:
+def add_adding_actions(actions: Actions[argparse.ArgumentParser]) -> None:
     """Add these actions."""
     add = add_hook_action(actions, "add", _add, "register a URL for the events of some topics, and print its secret")
-    add.add_argument("url", metavar="URL", help="where each event is POSTed to")
+    add.add_argument("url", metavar="URL", help="where each event is POSTed to; if it is itself a secret, `import` it")
     add_topics(add, required=True)
     add.add_argument("--owner", default="", metavar="MAIL", help="whose hook it is")
     add_handshake(add, Handshake.OFF)
@@ -128,7 +127,9 @@ def warn_if_not_running(running: bool) -> None:
 
 
 def _import(args: argparse.Namespace) -> int:
-    entries = read_entries(_read(args.source))
+    from sourcepulse_web.webhooks.desk.entries import FILE_MAX_BYTES, read_entries
+
+    entries = read_entries(_read(args.source, FILE_MAX_BYTES + 1))
     if str(args.source) != "-" and any(entry.secret for entry in entries) and readable_by_others(args.source):
         logger.warning("others can read the secrets in %s: chmod go-r %s", args.source, args.source)
     with open_desk(args, create=True) as desk:
@@ -148,11 +149,11 @@ def _import(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _read(source: Path) -> bytes:
+def _read(source: Path, most: int) -> bytes:
     if str(source) == "-":
-        return sys.stdin.buffer.read(FILE_MAX_BYTES + 1)
+        return sys.stdin.buffer.read(most)
     try:
         with source.open("rb") as file:
-            return file.read(FILE_MAX_BYTES + 1)
+            return file.read(most)
     except OSError as error:
         raise ConfigError(f"the file {source} cannot be read: {error.strerror}") from None

@@ -8,7 +8,6 @@ import argparse
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,16 @@ from sourcepulse.cli.common import add_action, add_settings, settings
 if TYPE_CHECKING:
     from sourcepulse_web.webhooks.desk.desk import Desk
 
-    Actions = argparse._SubParsersAction[argparse.ArgumentParser]
+Actions = argparse._SubParsersAction
 
 
 def add_hook_action(
-    actions: Actions, name: str, action: Callable[[argparse.Namespace], int], help_: str, *, named: bool = True
+    actions: Actions[argparse.ArgumentParser],
+    name: str,
+    action: Callable[[argparse.Namespace], int],
+    help_: str,
+    *,
+    named: bool = True,
 ) -> argparse.ArgumentParser:
     """Return the parser of an action on the hook store, with NAME if it is about one hook."""
     parser = add_action(actions, name, help_)
@@ -35,8 +39,17 @@ def add_hook_action(
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the store and the log are."""
     add_settings(parser, "broker", "broker_file", "exchange")
-    parser.add_argument("--file", type=Path, metavar="FILE", help="the hook store (default: that of the configuration)")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="the gateway's own log; not where the broker is a log")
+    parser.add_argument(
+        "--file", type=absolute, metavar="FILE", help="the hook store (default: that of the configuration)"
+    )
+    parser.add_argument(
+        "--log", type=absolute, metavar="FILE", help="the gateway's own log; not where the broker is a log"
+    )
+
+
+def absolute(text: str) -> Path:
+    """Parse the path of a file for argparse."""
+    return Path(text).absolute()
 
 
 @contextmanager
@@ -46,8 +59,6 @@ def open_desk(args: argparse.Namespace, *, create: bool = False) -> Iterator[Des
     from sourcepulse_web.webhooks.desk.opening import open_desk as open_desk_of
     from sourcepulse_web.webhooks.place import place_of
 
-    place = place_of(settings(args), os.environ, log=args.log and args.log.absolute())
-    if args.file is not None:
-        place = replace(place, store=args.file.absolute())
+    place = place_of(settings(args), os.environ, log=args.log, store=args.file)
     with open_desk_of(place, create=create) as desk:
         yield desk

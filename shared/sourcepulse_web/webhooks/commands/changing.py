@@ -23,7 +23,7 @@ from sourcepulse_web.webhooks.hook import Handshake
 logger = logging.getLogger(__name__)
 
 
-def add_changing_actions(actions: Actions) -> None:
+def add_changing_actions(actions: Actions[argparse.ArgumentParser]) -> None:
     """Add these actions."""
     add_hook_action(actions, "pause", _pause, "POST nothing for now; events go on being stored")
     resume = "POST again, at once, what a paused, parked, switched-off or failing hook has waiting"

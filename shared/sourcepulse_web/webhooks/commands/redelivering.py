@@ -17,7 +17,7 @@ from sourcepulse_web.webhooks.hook import State
 logger = logging.getLogger(__name__)
 
 
-def add_redelivering_actions(actions: Actions) -> None:
+def add_redelivering_actions(actions: Actions[argparse.ArgumentParser]) -> None:
     """Add these actions."""
     redeliver = add_hook_action(
         actions, "redeliver", _redeliver, "POST events again, with the webhook-id they had; withdrawn ones are not"
@@ -44,9 +44,15 @@ def _redeliver(args: argparse.Namespace) -> int:
         card = desk.show(args.name, attempts=1)
         running = desk.sender_runs()
     print(f"{counted(found.events, 'event')} will be POSTed again to {args.name}")
-    for number, why in ((found.withdrawn, "no longer public"), (found.gone, "no longer in the log")):
+    for number, why in (
+        (found.withdrawn, "no longer public and will not be POSTed"),
+        (found.gone, "no longer in the log and will not be POSTed"),
+        (found.waiting, "waiting to be POSTed anyway"),
+    ):
         if number:
-            print(f"{counted(number, 'event')} {'is' if number == 1 else 'are'} {why} and will not be POSTed")
+            print(f"{counted(number, 'event')} {'is' if number == 1 else 'are'} {why}")
+    if args.since is not None:
+        print("events that are no longer public, or that wait anyway, are not among them")
     if card.standing.state is not State.ON:
         logger.warning("%s is %s; first: sourcepulse webhook resume %s", args.name, card.look.value, args.name)
     warn_if_not_running(running)

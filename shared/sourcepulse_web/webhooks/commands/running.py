@@ -5,16 +5,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from sourcepulse.cli.common import add_action, add_settings
+from sourcepulse.cli.common import add_action
+from sourcepulse_web.webhooks.commands.arguments import add_place
 
 
 def add_run_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `run`."""
     parser = add_action(actions, "run", "POST what waits for each webhook; the gateway starts this by itself")
-    add_settings(parser, "broker", "broker_file", "exchange")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="the log of the gateway (default: by the settings)")
+    add_place(parser)
     parser.add_argument("--until-eof", action="store_true", help="end when stdin is closed, and report on stdout")
     parser.set_defaults(action=_run)
 

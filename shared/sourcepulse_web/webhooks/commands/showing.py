@@ -13,7 +13,8 @@ from sourcepulse.events.event import format_time
 from sourcepulse.events.safe_text import plain
 from sourcepulse_web.webhooks.commands.arguments import Actions, add_hook_action, open_desk
 from sourcepulse_web.webhooks.desk.card import Card, Look, Refused, attempt_json, card_json, whole_json
-from sourcepulse_web.webhooks.hook import Attempt
+from sourcepulse_web.webhooks.hook import Attempt, Handshake
+from sourcepulse_web.webhooks.send.outcome import Outcome
 
 #: A POST is cut after 15 s.
 TEST_SECONDS = 20.0
@@ -32,7 +33,7 @@ _WAY_BACK = {
 }
 
 
-def add_showing_actions(actions: Actions) -> None:
+def add_showing_actions(actions: Actions[argparse.ArgumentParser]) -> None:
     """Add these actions."""
     listing = add_hook_action(actions, "list", _list, "list the hooks: state, what waits, the last answer", named=False)
     listing.add_argument("--owner", metavar="MAIL", help="only the hooks of this owner")
@@ -96,6 +97,10 @@ def _show(args: argparse.Namespace) -> int:
     if card.attempts:
         print("\nattempts, the newest first:")
         print_table(_ATTEMPT_COLUMNS, [_attempt_row(each) for each in card.attempts])
+        newest = card.attempts[0]
+        if newest.excerpt and newest.outcome != Outcome.DELIVERED:
+            print(f"\nthe answer to attempt {newest.number}:")
+            _print_excerpt(newest)
     return EXIT_OK
 
 
@@ -117,6 +122,9 @@ def _lines(card: Card, now: float) -> list[tuple[str, str]]:
     figures = card.figures
     oldest = f", the oldest for {ago(figures.oldest_at, now)}" if figures.oldest_at is not None else ""
     lines.append(("waiting", f"{figures.waiting}{oldest}"))
+    if card.refused:
+        due = "" if card.refused_next_at is None else f", the first of them in {_span(card.refused_next_at - now)}"
+        lines.append(("refused", f"{card.refused} of them, tried again{due}; other sources go on"))
     counts = f"{standing.delivered} delivered, {figures.set_aside} set aside, {standing.withheld} withheld"
     lines.append(("events", f"{counts}, {figures.lost} lost" if figures.lost else counts))
     success = standing.last_success_at
@@ -125,9 +133,21 @@ def _lines(card: Card, now: float) -> list[tuple[str, str]]:
         lines.append(("secrets", f"two; the former one signs until {_second(card.old_secret_until)}Z"))
     if hook.bearer_file:
         lines.append(("bearer", hook.bearer_file))
-    if hook.handshake.value != "off":
-        lines.append(("handshake", hook.handshake.value))
+    if hook.handshake is not Handshake.OFF:
+        lines.append(("handshake", f"{hook.handshake.value}; {_consent(card, now)}"))
+    if standing.interrupted_at is not None:
+        replaced = _second(standing.interrupted_at)
+        lines.append(("missed", f"perhaps some events before {replaced}Z, when the log was replaced"))
     return lines
+
+
+def _consent(card: Card, now: float) -> str:
+    consent = card.consent
+    if consent is None:
+        return "the receiver was not asked yet"
+    rate = f", at most {consent.rate} POSTs a minute" if consent.rate not in ("", "*") else ""
+    words = f"granted{rate}" if consent.granted else f"not granted: {consent.reason}"
+    return f"{words}, {ago(consent.asked_at, now)} ago"
 
 
 def _set_aside_row(refused: Refused) -> tuple[str, ...]:
@@ -175,12 +195,13 @@ def _second(moment: float) -> str:
 
 def _test(args: argparse.Namespace) -> int:
     with open_desk(args) as desk:
-        desk.check_sender()
+        # A test that no sender sees now would be POSTed by a later one.
+        desk.check_sender(args.name)
         number = desk.test(args.name)
         deadline = time.monotonic() + TEST_SECONDS
         while (attempt := desk.test_result(number)) is None:
             if time.monotonic() > deadline:
-                desk.check_sender()
+                desk.check_sender(args.name)
                 raise NothingThereError(
                     f"the sender did not answer within {TEST_SECONDS:.0f} s; sourcepulse webhook show {args.name} "
                     "shows the test once it was POSTed"

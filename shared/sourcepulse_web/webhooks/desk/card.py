@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sourcepulse.events.event import format_time
 from sourcepulse_web.webhooks.hook import Attempt, Hook, Standing, State
-from sourcepulse_web.webhooks.store.records import Figures, SetAside
+from sourcepulse_web.webhooks.store.records import Figures, KeptConsent, SetAside
 
 
 class Look(StrEnum):
@@ -46,6 +46,11 @@ class Card:
     figures: Figures
     #: The newest attempt.
     last: Attempt | None
+    #: How many events were refused and are tried again, and when the first of them is, also while the hook works.
+    refused: int = 0
+    refused_next_at: float | None = None
+    #: What the receiver answered when its consent was asked; None if it was not.
+    consent: KeptConsent | None = None
     #: Until when the former secret signs as well; None if there is one secret.
     old_secret_until: float | None = None
     #: Only of `Desk.show`: the newest first, and what is set aside, oldest first.
@@ -78,10 +83,14 @@ def card_json(card: Card) -> dict[str, Any]:
         "next_at": _moment(standing.next_at),
         "waiting": card.figures.waiting,
         "oldest_at": _moment(card.figures.oldest_at),
+        "refused": card.refused,
+        "refused_next_at": _moment(card.refused_next_at),
         "set_aside": card.figures.set_aside,
         "delivered": standing.delivered,
         "withheld": standing.withheld,
         "lost": card.figures.lost,
+        "interrupted_at": _moment(standing.interrupted_at),
+        "consent": None if card.consent is None else _consent_json(card.consent),
         "old_secret_until": _moment(card.old_secret_until),
         "last": None if card.last is None else attempt_json(card.last),
     }
@@ -124,6 +133,15 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
         "headers": attempt.headers,
         "excerpt": attempt.excerpt,
         "next_at": _moment(attempt.next_at),
+    }
+
+
+def _consent_json(consent: KeptConsent) -> dict[str, Any]:
+    return {
+        "granted": consent.granted,
+        "asked_at": format_time(consent.asked_at),
+        "rate": consent.rate,
+        "reason": consent.reason,
     }
 
 

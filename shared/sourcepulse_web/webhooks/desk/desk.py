@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import builtins
-import difflib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +11,8 @@ from typing import NamedTuple
 
 from sourcepulse.brokers import bounded_socket
 from sourcepulse.errors import ConfigError, NothingThereError, SourcePulseError, quoted
-from sourcepulse_web.webhooks.desk.card import Card, Refused
+from sourcepulse_web.webhooks.desk.card import Card
+from sourcepulse_web.webhooks.desk.cards import Cards
 from sourcepulse_web.webhooks.desk.entries import Entry
 from sourcepulse_web.webhooks.desk.importing import Imported, import_entries
 from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, check_room
@@ -36,11 +35,9 @@ from sourcepulse_web.webhooks.post.signature import key_of, new_secret
 from sourcepulse_web.webhooks.post.url import check_url
 from sourcepulse_web.webhooks.settings import WebhookSettings
 from sourcepulse_web.webhooks.store.queues import HookQueues
-from sourcepulse_web.webhooks.store.records import Figures, Matches, SetAside
+from sourcepulse_web.webhooks.store.records import Matches, SetAside
 from sourcepulse_web.webhooks.store.store import HookStore
 
-#: What `matches` counts.
-MATCHES_SECONDS = 86_400.0
 ATTEMPTS = 20
 PAUSED = "its owner paused it"
 #: A sender that was seen so long ago does not run.
@@ -83,6 +80,7 @@ class Desk:
         self._settings = settings
         self._clock = clock
         self._lookup = lookup
+        self._cards = Cards(store, queues, clock)
 
     def add(
         self,
@@ -130,22 +128,15 @@ class Desk:
 
     def list(self, owner: str | None = None) -> list[Card]:
         """Return the hooks by name, without their attempts."""
-        hooks = self._hooks(owner)
-        figures = self._queues.figures_of([hook.name for hook in hooks])
-        return [self._card(hook, figures[hook.name]) for hook in hooks]
+        return self._cards.all(owner)
 
     def show(self, name: str, *, owner: str | None = None, attempts: int = ATTEMPTS) -> Card:
         """Return a hook with its newest attempts and what is set aside."""
-        hook = self._hook(name, owner)
-        return replace(
-            self._card(hook, self._queues.figures(name)),
-            attempts=tuple(self._store.attempts.of_hook(name, attempts)),
-            set_aside=tuple(Refused(each, self._last_of(name, each)) for each in self._queues.set_aside_list(name)),
-        )
+        return self._cards.whole(name, owner, attempts)
 
     def test(self, name: str, *, owner: str | None = None) -> int:
         """Ask the sender to POST a test event at once, and return the number for `test_result`."""
-        return self._store.ask_test(self._hook(name, owner).name, self._clock())
+        return self._store.ask_test(self._cards.hook(name, owner).name, self._clock())
 
     def test_result(self, number: int) -> Attempt | None:
         """Return what came of a test; None while there is nothing yet."""
@@ -156,8 +147,9 @@ class Desk:
         seen = self._store.sender_seen_at()
         return seen is not None and self._clock() - seen < SENDER_SECONDS
 
-    def check_sender(self) -> None:
-        """Raise NothingThereError, with what starts it, if the sender does not run."""
+    def check_sender(self, name: str) -> None:
+        """Raise NothingThereError, with what starts it, if the sender does not run; first if there is no such hook."""
+        self._cards.hook(name, None)
         if not self.sender_runs():
             raise NothingThereError(
                 "the sender does not run, so nothing is POSTed; `sourcepulse web` starts it where the configuration "
@@ -166,7 +158,7 @@ class Desk:
 
     def pause(self, name: str, *, owner: str | None = None) -> None:
         """POST nothing until `resume`; events go on being stored. A hook that does not send anyway stays as it is."""
-        hook = self._hook(name, owner)
+        hook = self._cards.hook(name, owner)
         now = self._clock()
 
         def pause(was: Standing) -> Standing:
@@ -177,7 +169,7 @@ class Desk:
 
     def resume(self, name: str, *, owner: str | None = None) -> None:
         """POST again what waits, at once, also what was being tried again; the time of failure begins again."""
-        hook = self._hook(name, owner)
+        hook = self._cards.hook(name, owner)
         with self._store.batch(durable=True):
             self._begin_again(hook.name, is_resumed=True)
         self._store.wake_sender()
@@ -196,7 +188,7 @@ class Desk:
         `id` is the id of an event, a webhook-id or the number of an attempt; `since` is in seconds since 1970.
         NothingThereError if no event of this hook is meant.
         """
-        hook = self._hook(name, owner)
+        hook = self._cards.hook(name, owner)
         if failed:
             return redeliver_failed(self._queues, hook.name)
         if since is not None:
@@ -207,7 +199,7 @@ class Desk:
 
     def drop(self, name: str, letter: int | str, *, owner: str | None = None) -> SetAside:
         """Delete one event that is set aside, for good, by its number or the id of the event, and return it."""
-        hook = self._hook(name, owner)
+        hook = self._cards.hook(name, owner)
         event = find_set_aside(self._queues, hook.name, letter)
         if not self._queues.drop(hook.name, event.letter):
             raise NothingThereError(f"{quoted(event.id)} is not set aside any more")
@@ -215,7 +207,7 @@ class Desk:
 
     def rotate(self, name: str, *, now: bool = False, owner: str | None = None) -> str:
         """Return a new secret; the former one signs as well for OLD_SECRET_SECONDS, or not at all with `now`."""
-        hook = self._hook(name, owner)
+        hook = self._cards.hook(name, owner)
         secret, at = new_secret(), self._clock()
         self._store.rotate(hook.name, secret, at if now else at + OLD_SECRET_SECONDS, at)
         return secret
@@ -235,7 +227,7 @@ class Desk:
 
         Of changed topics, later events are meant. Another URL is tried at once.
         """
-        former = self._hook(name, owner)
+        former = self._cards.hook(name, owner)
         hook = replace(
             former,
             url=former.url if url is None else check_url(url, self._settings).url,
@@ -244,6 +236,9 @@ class Desk:
             handshake=former.handshake if handshake is None else handshake,
             bearer_file=former.bearer_file if bearer_file is None else bearer_file,
         )
+        if hook.owner != former.owner:
+            others = [each for each in self._store.hooks() if each.name != hook.name]
+            check_room(others, [hook], self._settings)
         if bearer_file:
             read_token(bearer_file)
         doubt = self.look_up(hook.url) if hook.url != former.url else ""
@@ -266,7 +261,7 @@ class Desk:
     def remove(self, name: str, *, owner: str | None = None) -> None:
         """Remove a hook with its secrets, its attempts and all that waits or is set aside."""
         try:
-            self._hook(name, owner)
+            self._cards.hook(name, owner)
         except UnknownHookError:
             # A process that was killed may have left the queue.
             if owner is not None or not self._queues.figures(name).is_declared:
@@ -276,7 +271,7 @@ class Desk:
 
     def matches(self, topics: Sequence[str]) -> Matches:
         """Return how many events of the last 24 hours match some topics."""
-        return self._queues.matches(check_topics(topics), self._clock() - MATCHES_SECONDS)
+        return self._cards.matches(topics)
 
     def import_hooks(self, entries: Sequence[Entry], *, replace_known: bool = False) -> Imported:
         """Register the hooks of a file, all or none, for the admin; with `replace_known`, change those that exist."""
@@ -289,34 +284,6 @@ class Desk:
             now=self._clock(),
             lookup=self._lookup,
         )
-
-    def _hooks(self, owner: str | None) -> builtins.list[Hook]:
-        return [hook for hook in self._store.hooks() if owner is None or hook.owner == owner]
-
-    def _hook(self, name: str, owner: str | None) -> Hook:
-        """Return a hook that this owner may see; the error names only those that he may."""
-        hook = self._store.hook(name)
-        if hook is not None and (owner is None or hook.owner == owner):
-            return hook
-        near = difflib.get_close_matches(name, [each.name for each in self._hooks(owner)], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`sourcepulse webhook list` shows those that there are"
-        raise UnknownHookError(f"there is no webhook {quoted(name)}; {hint}")
-
-    def _card(self, hook: Hook, figures: Figures) -> Card:
-        now = self._clock()
-        ends = [each.until for each in self._store.secrets(hook.name) if each.until is not None and each.until > now]
-        last = self._store.attempts.of_hook(hook.name, 1)
-        return Card(
-            hook=hook,
-            standing=self._store.standing(hook.name),
-            figures=figures,
-            last=last[0] if last else None,
-            old_secret_until=max(ends, default=None),
-        )
-
-    def _last_of(self, name: str, event: SetAside) -> Attempt | None:
-        found = self._store.attempts.of_event(event.source, event.id, name)
-        return found[0] if found else None
 
     def _begin_again(self, name: str, *, is_resumed: bool) -> None:
         """Forget what failed, so that it is tried at once."""

@@ -19,8 +19,9 @@ _TEXTS = ("name", "url", "owner", "handshake", "bearer_file", "secret")
 _READ = (*_TEXTS, "topics")
 #: What `list --json` and `show --json` print beside it, which is not of the hook but of its past.
 _PASSED_OVER = (
-    "state", "reason", "since", "failing_since", "last_success_at", "next_at", "waiting", "oldest_at", "set_aside",
-    "delivered", "withheld", "lost", "old_secret_until", "last", "attempts", "set_aside_events",
+    "state", "reason", "since", "failing_since", "last_success_at", "next_at", "waiting", "oldest_at", "refused",
+    "refused_next_at", "set_aside", "delivered", "withheld", "lost", "interrupted_at", "consent", "old_secret_until",
+    "last", "attempts", "set_aside_events",
 )  # fmt: skip
 
 

@@ -108,7 +108,8 @@ def _checked(
             found.append(replace(entry.hook, url=check_url(entry.hook.url, settings).url))
             if entry.hook.bearer_file:
                 read_token(entry.hook.bearer_file)
-    check_room(known.values(), [hook for hook in found if hook.name not in known], settings)
+    names = {hook.name for hook in found}
+    check_room([hook for name, hook in known.items() if name not in names], found, settings)
     return found
 
 

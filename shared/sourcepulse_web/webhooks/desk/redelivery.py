@@ -15,12 +15,14 @@ from sourcepulse_web.webhooks.store.store import HookStore
 class Redelivery(NamedTuple):
     """How many events will be POSTed again, and of those asked for how many not, because they are no longer public.
 
-    `gone` are those that the log has no longer. Of a time, both are not counted: what the log withdrew is passed over.
+    `gone` are those that the log has no longer, `waiting` those that wait to be POSTed anyway. Of the events since a
+    time only the first are counted: the others are passed over.
     """
 
     events: int
     withdrawn: int = 0
     gone: int = 0
+    waiting: int = 0
 
 
 def redeliver_one(store: HookStore, queues: HookQueues, name: str, word: str) -> Redelivery:
@@ -30,9 +32,11 @@ def redeliver_one(store: HookStore, queues: HookQueues, name: str, word: str) ->
     count = queues.again(name, [position])
     if count:
         return Redelivery(count)
-    # Withdrawn or trimmed, perhaps a moment ago.
+    # Perhaps since a moment ago.
     loaded = queues.load(position) or loaded
-    return Redelivery(0, withdrawn=1) if loaded is not None and loaded.withdrawn else Redelivery(0, gone=1)
+    if loaded is None:
+        return Redelivery(0, gone=1)
+    return Redelivery(0, withdrawn=1) if loaded.withdrawn else Redelivery(0, waiting=1)
 
 
 def redeliver_failed(queues: HookQueues, name: str) -> Redelivery:

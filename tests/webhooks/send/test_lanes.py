@@ -92,6 +92,8 @@ class Model:
     """Looks at all events each time."""
 
     events: dict[int, str] = field(default_factory=dict)
+    #: Of all positions that ever had an event.
+    sources: dict[int, str] = field(default_factory=dict)
     waits: dict[str, float] = field(default_factory=dict)
     all_until: float = float("-inf")
     taken: int | None = None
@@ -152,7 +154,8 @@ def play(step: str, what: object, made: Lanes[Event], model: Model, now: float) 
     """Do one step to both."""
     if step == "add":
         assert isinstance(what, list)
-        fresh = {at: source for at, source in what if at not in model.events}
+        # What is at a position of the log stays the same event.
+        fresh = {at: model.sources.setdefault(at, source) for at, source in what if at not in model.events}
         made.add([Event(at, source) for at, source in fresh.items()])
         model.events.update(fresh)
     elif step == "take":

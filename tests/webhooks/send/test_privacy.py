@@ -1,0 +1,122 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What is no longer public is not sent: neither what waits, nor what was set aside, nor what is asked for again."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+from sourcepulse.outbox.outbox import Outbox
+from sourcepulse.outbox.outgoing.visibility import Gate, check_openers
+from sourcepulse_bugzilla.mapping.emitter import Emitter
+from sourcepulse_bugzilla.mapping.events import events_of
+from sourcepulse_bugzilla.mapping.rows import read_row
+from sourcepulse_bugzilla.visibility.folder_of_site import open_site
+from sourcepulse_web.webhooks.hook import State
+from sourcepulse_web.webhooks.settings import Schedule
+from support.brokers.embedded_log import publish_events
+from support.bugzilla.rows import BUG, CHANGES, ID_SECRET, SITE, SOURCE, bug_create, bug_update, changed, row
+from support.bugzilla.standin import StandIn
+from support.events.bugzilla_events import Site
+from support.webhooks.receiver import Reply, Request
+from support.webhooks.rig import EXCHANGE, FAST, Got, Rig
+
+SECRET = "the-reactor-is-on-fire"
+PARKS_SOON = Schedule(retry_s=(0.0, 0.05, 0.1), poison_s=0.5, poison_again_s=0.2, park_s=1.0)
+
+
+def refuse_bugs(request: Request, _: Got) -> Reply | None:
+    """Refuse events of Bugzilla, and return them."""
+    return Reply(status=422, body=request.body) if b"bugzilla" in request.body else None
+
+
+def test_nothing_of_a_bug_that_became_private_is_sent_from_a_parked_hook_also_not_again(tmp_path: Path) -> None:
+    with Rig(tmp_path, schedule=PARKS_SOON) as rig:
+        parked, refuses = rig.hook("parked"), rig.hook("refuses")
+        parked.answers = lambda *_: Reply(status=500, body=SECRET.encode())
+        refuses.answers = refuse_bugs
+        rig.start()
+        site = Site("bugzilla://bugs.example.org")
+        events = [site.changed(1, SECRET), site.comment(1, 5, SECRET), site.changed(2, "public", depends_on=[1])]
+        publish_events(rig.url, *events, exchange=EXCHANGE)
+        rig.publish(count=2)
+        rig.wait_until(lambda: rig.standing("parked").state is State.PARKED)
+        rig.wait_until(lambda: rig.figures("refuses").set_aside >= 2)
+        rig.pause("refuses")
+        publish_events(rig.url, site.bug_hidden(1), exchange=EXCHANGE)
+        rig.wait_until(
+            lambda: not any(SECRET in attempt.excerpt for room in rig.rooms for attempt in rig.attempts(room))
+        )
+        before = {name: len(room.receiver.requests) for name, room in rig.rooms.items()}
+        for name, room in rig.rooms.items():
+            room.answers = lambda *_: None
+            rig.resume(name)
+            rig.queues.bring_back(name)
+            rig.queues.since(name, 0.0)
+        rig.wait_idle()
+        for name, room in rig.rooms.items():
+            later = room.receiver.requests[before[name] :]
+            assert later
+            assert not any(SECRET.encode() in request.body for request in later)
+            assert b"hidden" in b"".join(request.body for request in later), "that it was hidden is sent"
+        assert rig.standing("parked").withheld >= 2
+        rig.stop()
+        for path in tmp_path.glob("webhooks.db*"):
+            assert SECRET.encode() not in path.read_bytes(), path.name
+
+
+def sidecar(folder: Path, bugzilla: StandIn) -> Path:
+    """Make the outbox of a sidecar with a bug that was made and changed, as the relay had sent it."""
+    path = folder / "outbox.db"
+    raws = [
+        row("bug.create", bug_create(bug=changed(BUG, blocks=[1200]))), row("bug.update", bug_update(changes=CHANGES)),
+    ]  # fmt: skip
+    with Outbox.open(path) as outbox:
+        open_site(outbox, SITE, bugzilla.folder, "perl")
+        events = [event for raw in raws for event in events_of(read_row(raw), Emitter(SOURCE, ID_SECRET))]
+        outbox.append([event for event in events if event.stream == "public"])
+        with closing(Gate(outbox, check_openers())) as gate:
+            claimed = [(event.position, event) for event in outbox.claim("public")]
+            sent = [position for position, _, _ in gate.passing(claimed, ready=lambda: None)]
+        outbox.acknowledge("public", sent)
+    return path
+
+
+def test_bugzilla_is_asked_before_each_post_and_what_it_hides_is_not_sent(tmp_path: Path) -> None:
+    bugzilla = StandIn(tmp_path / "bugzilla")
+    path = sidecar(tmp_path, bugzilla)
+    away = path.rename(tmp_path / "away.db")
+    with Rig(tmp_path, schedule=FAST, bugzilla_outbox=path) as rig:
+        room = rig.hook("room")
+        rig.start()
+        publish_outbox(rig, away)
+        # There is no sidecar to ask: only the source itself waits, and the attempts name the reason.
+        sent = rig.publish(count=3)
+        rig.wait_until(lambda: room.got == sent)
+        rig.wait_until(lambda: any(attempt.outcome == "unknown" for attempt in rig.attempts("room")))
+        (unknown, *_) = [attempt for attempt in rig.attempts("room") if attempt.outcome == "unknown"]
+        assert "not known" in unknown.reason
+        assert (unknown.status, rig.standing("room").failing_since) == (None, None)
+        assert rig.figures("room").waiting == 2
+        bugzilla.say("verdicts.json", {"bugzilla.bug.created.v1": {"send": False, "bug": None}})
+        away.rename(path)
+        rig.wait_idle()
+        types = [json.loads(request.body)["type"] for request in room.receiver.requests]
+        assert types == ["hg.push.v1"] * 3 + ["bugzilla.bug.changed.v1"]
+        assert rig.standing("room").withheld == 1
+        asked = len(bugzilla.asked())
+        assert rig.queues.since("room", 0.0) == 5
+        rig.wait_idle()
+        assert len(bugzilla.asked()) > asked
+        types = [json.loads(request.body)["type"] for request in room.receiver.requests]
+        assert "bugzilla.bug.created.v1" not in types
+
+
+def publish_outbox(rig: Rig, path: Path) -> None:
+    """Append the events of an outbox to the log, as a relay sent them."""
+    with Outbox.open(path) as outbox, outbox.reading() as db:
+        found = db.execute("SELECT routing_key, body FROM events JOIN bodies USING (position) ORDER BY position")
+        for key, body in found.fetchall():
+            rig.publish_raw(key, body)

@@ -87,7 +87,7 @@ def test_nothing_is_lost_by_kills_and_repeats_have_the_same_id_and_good_signatur
 
 
 def rotate(rig: Rig, rooms: list[Room]) -> None:
-    """Give each hook a new secret beside the former one."""
+    """Rotate the secret of each hook; the former one signs as well."""
     for room in rooms:
         room.secrets.append(new_secret())
         now = time.time()

@@ -64,6 +64,8 @@ class Books:
         self._withheld: dict[str, int] = {}
         #: The name of the log.
         self._token = ""
+        #: How often the log had been opened when it was last known what is leased to us.
+        self._openings = queues.openings
 
     def enter(self, results: Sequence[Posted | Checked], lines: Mapping[str, Line]) -> None:
         """Write results into the hook store in one transaction, and obey them in memory.
@@ -100,14 +102,16 @@ class Books:
         self._enter_skipped()
         if not (self._unsettled or self._set_aside):
             return
-        openings = self._queues.openings
+        if self._queues.openings != self._openings:
+            # What is leased to us now is not known yet; see `log_was_opened`.
+            return
         with self._queues.batch():
             for name, positions in self._unsettled.items():
                 self._queues.settle(name, positions)
             full = [
                 each for each in self._set_aside if not self._queues.set_aside(each[0].name, each[1].position, each[2])
             ]
-        if self._queues.openings != openings:
+        if self._queues.openings != self._openings:
             # Nothing was leased to us, so that nothing was removed; that is done once it is leased again.
             return
         self._unsettled.clear()
@@ -129,6 +133,7 @@ class Books:
             self._unsettled.clear()
             self._set_aside.clear()
         self._token = token
+        self._openings = self._queues.openings
 
     def tries_of(self, line: Line, event: Held) -> int:
         """Return how often an event was POSTed since it was last asked for, also by a former process."""
@@ -169,8 +174,13 @@ class Books:
             self._store.attempts.record([attempt_of(result, change.outcome, change.next_at)])
         elif change.outcome is Outcome.UNKNOWN:
             self._store.attempts.record([_attempt_without_post(result, change.next_at)])
-        self._store.troubles.put(name, {at: each for at, each in change.troubles.items() if each is not None})
-        self._store.troubles.remove(name, [at for at, each in change.troubles.items() if each is None])
+        put = {at: each for at, each in change.troubles.items() if each is not None}
+        over = [at for at, each in change.troubles.items() if each is None and at in line.troubles]
+        # Usually there are none.
+        if put:
+            self._store.troubles.put(name, put)
+        if over:
+            self._store.troubles.remove(name, over)
         if change.standing != was:
             self._store.set_standing(name, change.standing)
         return change

@@ -99,7 +99,7 @@ def test_bugzilla_is_asked_before_each_post_and_what_it_hides_is_not_sent(tmp_pa
         (unknown, *_) = [attempt for attempt in rig.attempts("room") if attempt.outcome == "unknown"]
         assert "not known" in unknown.reason
         assert (unknown.status, rig.standing("room").failing_since) == (None, None)
-        assert rig.figures("room").waiting == 2
+        rig.wait_until(lambda: rig.figures("room").waiting == 2)
         bugzilla.say("verdicts.json", {"bugzilla.bug.created.v1": {"send": False, "bug": None}})
         away.rename(path)
         rig.wait_idle()

@@ -80,8 +80,8 @@ def test_a_log_that_is_away_for_a_while_is_read_on_and_a_new_one_from_its_beginn
     # The positions of the new log are those of other events.
     sent += rig.publish(count=7)
     rig.wait_until(lambda: room.got == sent)
-    rig.wait_until(lambda: running.sender.problem == "")
-    assert rig.standing("room").delivered == len(sent)
+    rig.wait_until(lambda: running.sender.problem == "" and rig.standing("room").delivered == len(sent))
+    assert len(room.receiver.requests) == len(sent)
 
 
 def test_a_hook_store_that_is_replaced_ends_the_run_and_the_next_one_uses_the_new_file(rig: Rig) -> None:

@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jsonschema
@@ -129,6 +132,33 @@ def test_a_store_that_others_can_read_is_refused(site: HookSite) -> None:
     ran = site.run("list")
     assert (ran.returncode, "chmod 600" in ran.stderr) == (6, True)
     site.store.chmod(0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_the_store_of_another_user_is_not_opened_and_the_user_is_named() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        site = HookSite(folder, TABLE)
+        site.ok("add", "chat", URL, "--topic", "#")
+        os.chown(site.store, 1, 1)
+        os.seteuid(65_534)
+        try:
+            ran = site.run("list")
+        finally:
+            os.seteuid(0)
+    assert ran.returncode == 6
+    owner, this = pwd.getpwuid(1).pw_name, pwd.getpwuid(65_534).pw_name
+    assert f"belongs to {owner}, and this is {this}; run the command as {owner} or as root" in ran.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could do that")
+def test_root_creates_no_store_that_would_lock_the_gateway_out(site: HookSite) -> None:
+    os.chown(site.folder, 1, 1)
+    ran = site.run("add", "chat", URL, "--topic", "#")
+    assert (ran.returncode, ran.stdout) == (6, "")
+    assert f"would lock {pwd.getpwuid(1).pw_name} out; start `sourcepulse web` first" in ran.stderr
+    assert [each.name for each in site.folder.iterdir()] == ["config.toml"]
 
 
 def test_list_and_show_print_how_a_hook_stands_in_lines_and_by_the_schema(site: HookSite) -> None:

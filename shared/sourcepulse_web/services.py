@@ -104,5 +104,5 @@ class Services:
     bridge: StateBoard | None = None
     #: A `sourcepulse_web.pages.live.watch` Watch: what relays and services reported of themselves.
     watch: Any = None
-    #: A `sourcepulse_web.process.hooks` Hooks: desks for the pages, and what is known of the sender.
+    #: A `sourcepulse_web.process.hooks` Hooks: what is known of the sender, and all hooks together.
     webhooks: Any = None

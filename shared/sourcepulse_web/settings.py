@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
+from sourcepulse.brokers.file.log import KEEP_BYTES
 from sourcepulse.errors import ConfigError, quoted
 from sourcepulse_web.values import (
     Check,
@@ -93,6 +94,11 @@ class WebSettings:
     def log_keep_s(self) -> float:
         """The seconds that the gateway's own log keeps an event: also for hooks whose receiver is away."""
         return max(self.keep_s, self.webhooks.keep_days * 86_400 if self.webhooks is not None else 0.0)
+
+    @property
+    def log_keep_bytes(self) -> int:
+        """The bytes that the gateway's own log keeps at most."""
+        return KEEP_BYTES if self.webhooks is None else self.webhooks.keep_bytes
 
 
 def web_settings(

@@ -15,7 +15,7 @@ from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.testing import system_event
 from sourcepulse_web.bridge import bridge
 from sourcepulse_web.bridge.bridge import Bridge, Source
-from sourcepulse_web.bridge.own_log import OwnLog
+from sourcepulse_web.bridge.own_log import Keep, OwnLog
 from support.brokers.embedded_log import wait_until
 from support.brokers.messages import unique
 from support.brokers.rabbitmq import ADMIN, RabbitNode
@@ -30,9 +30,10 @@ class Keeping:
     """What the settings say; a test corrects it."""
 
     seconds = DAY_SECONDS
+    size = 1 << 30
 
-    def __call__(self) -> float:
-        return self.seconds
+    def __call__(self) -> Keep:
+        return Keep(self.seconds, self.size)
 
 
 @contextmanager
@@ -87,3 +88,14 @@ def test_an_append_trims_by_the_corrected_time(tmp_path: Path) -> None:
         time.sleep(0.01)
         own.append([message_of(system_event(3))])
         assert len(rows_of(log, "bus")) == 1
+
+
+def test_a_size_that_webhooks_set_takes_effect_as_well(tmp_path: Path) -> None:
+    log, keeping = tmp_path / "log.db", Keeping()
+    with closing(OwnLog(log, "bus", keeping)) as own:
+        own.append([message_of(system_event(number)) for number in range(50)])
+        own.trim()
+        assert len(rows_of(log, "bus")) == 50
+        keeping.size = 10_000
+        own.trim()
+        assert 0 < len(rows_of(log, "bus")) < 50

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sourcepulse.brokers import Message, Outcome
+from sourcepulse.brokers.file.log import KEEP_BYTES
 from sourcepulse.brokers.file.publisher import LocalPublisher
 from sourcepulse.brokers.file.tables import LOCK_WAIT_SECONDS, LOG_FILE, LogFile, log_end
 from sourcepulse.brokers.file.upkeep import trim_now
@@ -24,19 +25,26 @@ class Done(NamedTuple):
     repeats: int
 
 
+class Keep(NamedTuple):
+    """For how many seconds, and how many bytes at most, events are kept."""
+
+    seconds: float
+    size: int = KEEP_BYTES
+
+
 class OwnLog:
     """Used by one thread; opened with the first call, and again after a failure. Each call raises what the log raises.
 
-    `keep_s` returns the seconds that events are kept, by the settings of now.
+    `keep` returns what is kept, by the settings of now.
     """
 
-    def __init__(self, path: Path, exchange: str, keep_s: Callable[[], float]) -> None:
+    def __init__(self, path: Path, exchange: str, keep: Callable[[], Keep]) -> None:
         self._path = path
         self._url = BrokerUrl(scheme="file", path=str(path))
         self._exchange = exchange
-        self._keep_s = keep_s
+        self._keep = keep
         self._publisher: LocalPublisher | None = None
-        self._publisher_keeps_s = 0.0
+        self._publisher_keeps: Keep | None = None
         self._file: LogFile | None = None
 
     def append(self, messages: Sequence[Message]) -> Done:
@@ -68,7 +76,8 @@ class OwnLog:
 
     def trim(self) -> None:
         """Remove what is older than it is to be kept; a rest is removed by the next call."""
-        trim_now(self._url, keep_seconds=self._keep_s())
+        keep = self._keep()
+        trim_now(self._url, keep_seconds=keep.seconds, keep_bytes=keep.size)
 
     def close(self) -> None:
         """Close the file; a later call opens it again."""
@@ -80,15 +89,17 @@ class OwnLog:
             self._file = None
 
     def _opened(self) -> LocalPublisher:
-        keep_s = self._keep_s()
-        if self._publisher is not None and self._publisher_keeps_s != keep_s:
+        keep = self._keep()
+        if self._publisher is not None and self._publisher_keeps != keep:
             # An append trims as well, and must not go by what the settings were.
             self._publisher.close()
             self._publisher = None
         if self._publisher is None:
-            publisher = LocalPublisher(self._url, exchange=self._exchange, keep_seconds=keep_s, once=True)
+            publisher = LocalPublisher(
+                self._url, exchange=self._exchange, keep_seconds=keep.seconds, keep_bytes=keep.size, once=True
+            )
             publisher.open()
-            self._publisher, self._publisher_keeps_s = publisher, keep_s
+            self._publisher, self._publisher_keeps = publisher, keep
         return self._publisher
 
     def _end(self) -> int:

@@ -25,7 +25,7 @@ from sourcepulse.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, SourcePul
 from sourcepulse.relay.health.service_manager import ServiceManager
 from sourcepulse_web.board.board import SLICE_SECONDS, Board
 from sourcepulse_web.bridge.bridge import Bridge
-from sourcepulse_web.bridge.own_log import OwnLog
+from sourcepulse_web.bridge.own_log import Keep, OwnLog
 from sourcepulse_web.pages.live.view import RowView
 from sourcepulse_web.pages.live.watch import Watch
 from sourcepulse_web.process.choices import broker_of, check_exchanges, log_path, prepare_log, settings_of, source_of
@@ -105,7 +105,7 @@ class Gateway:
         self.bridge: Bridge | None = None
         if own:
             source_of(config, now)
-            log = OwnLog(path, now.exchange, lambda: self.settings().log_keep_s)
+            log = OwnLog(path, now.exchange, lambda: Keep(self.settings().log_keep_s, self.settings().log_keep_bytes))
             self.bridge = Bridge(
                 lambda: source_of(self.settings.config(), self.settings()), log, appended=self._appended
             )
@@ -204,7 +204,9 @@ class Gateway:
             return
         self._manager.alive()
         problem = condition.log_problem or ("" if condition.connected else condition.reason)
-        self._manager.status(f"waiting: {problem}" if problem else f"serving {self.services.hub.clients} streams")
+        doubts = "".join(f"; {each}" for each in self.hooks.state().warnings)
+        serving = f"serving {self.services.hub.clients} streams{doubts}"
+        self._manager.status(f"waiting: {problem}" if problem else serving)
 
     def _check_exchanges(self) -> None:
         """End if another program has begun to write events of another exchange into the log."""

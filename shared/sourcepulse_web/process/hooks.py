@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The webhooks of a gateway: its sender, what is known of them for /ready and /metrics, and desks for the pages."""
+"""The webhooks of a gateway: its sender, and what is known of them for /ready and /metrics."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -24,9 +23,6 @@ from sourcepulse_web.process.sender_child import Launch, SenderChild
 from sourcepulse_web.services import HookFigures, HooksState
 from sourcepulse_web.settings import WebSettings
 from sourcepulse_web.webhooks.place import Place, store_of
-
-if TYPE_CHECKING:
-    from sourcepulse_web.webhooks.desk.desk import Desk
 
 #: How often the sender is looked at, and the figures are read.
 LOOK_SECONDS = 0.25
@@ -46,8 +42,8 @@ class Hooks:
 
     >>> hooks = Hooks(reactor, config, settings, log=path)
     >>> hooks.start()
-    >>> with hooks.desk() as desk:  # in a thread
-    ...     cards = desk.list()
+    >>> hooks.state().sender_up
+    True
     """
 
     def __init__(
@@ -89,12 +85,6 @@ class Hooks:
         return Place(
             settings=now.webhooks, log=self._log, exchange=now.exchange, store=store_of(now.webhooks, self._log)
         )
-
-    def desk(self) -> AbstractContextManager[Desk]:
-        """Open a desk, which reads and writes files: for a thread. Raises what the store raises."""
-        from sourcepulse_web.webhooks.desk.opening import open_desk
-
-        return open_desk(self.place())
 
     def state(self) -> HooksState:
         """Return what is known of the hooks at this moment."""

@@ -150,6 +150,9 @@ class SenderChild:
         if seen is None or self.trouble:
             # The store cannot be read, which is named elsewhere, or the sender itself reports why it does not work.
             self._turned_at = now
+        elif self._seen is None:
+            # What a former sender left; only a change shows that this one is at work.
+            self._seen = seen
         elif seen != self._seen:
             self._seen, self._turned_at, self.is_up, self.problem = seen, now, True, ""
         if now - self._turned_at > self._hung_s and not self._hangs:

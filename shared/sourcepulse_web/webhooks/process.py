@@ -123,8 +123,9 @@ def _stop_at_signals(stop: threading.Event, *, until_eof: bool) -> list[int]:
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     # Python writes the number of each signal that has a handler.
     signal.set_wakeup_fd(writer)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    # A terminal sends it to the gateway as well, which ends its sender.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if until_eof else lambda *_: None)
 
     def watch() -> None:
         stdin = sys.stdin.fileno()
@@ -149,7 +150,7 @@ def _alone(store: Path, stop: threading.Event) -> Iterator[bool]:
     """Hold the right to send from this store; yield False if the end came first."""
     path = store.with_name(store.name + LOCK_SUFFIX)
     try:
-        fd = open_shared(path, PRIVATE_MODE)
+        fd = open_shared(path, PRIVATE_MODE, like=store)
     except OSError as error:
         raise ConfigError(
             f"the hook store {store} cannot be used, because {path.name} beside it cannot: {error.strerror}; correct "

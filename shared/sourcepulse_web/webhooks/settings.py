@@ -26,6 +26,8 @@ from sourcepulse_web.values import (
 )
 
 KEEP_DAYS = 7.0
+#: Seven days of ten events a second, 1.3 kB each; the log takes no more room than its events need.
+KEEP_BYTES = 8 << 30
 #: Of HTTPS and HTTP.
 PORTS = (443, 80)
 HOOKS_MAX = 200
@@ -42,6 +44,7 @@ RETRY_AFTER_MAX_SECONDS = 86_400.0
 
 #: More than two years, as `keep_hours` of the gateway.
 KEEP_DAYS_MAX = 833.0
+KEEP_HIGHEST_BYTES = 1 << 50
 HOOKS_HIGHEST = 10_000
 POST_HIGHEST_SECONDS = 60.0
 RETRIES_MAX = 20
@@ -99,6 +102,8 @@ class WebhookSettings:
     #: The hook store; None for `webhooks.db` beside the gateway's log.
     file: Path | None = None
     keep_days: float = KEEP_DAYS
+    #: The gateway's own log is trimmed at this size as well.
+    keep_bytes: int = KEEP_BYTES
     #: Hosts that may be private and without TLS: at any of `ports`, or as `chat.internal:8065` at that port only.
     allow: tuple[str, ...] = ()
     ports: tuple[int, ...] = PORTS
@@ -222,6 +227,7 @@ def _in_seconds(highest: float, unit: str, seconds: float) -> Check[float]:
 WEBHOOK_KEYS: dict[str, Check[Any]] = {
     "file": check_path,
     "keep_days": check_number(0, KEEP_DAYS_MAX, "days"),
+    "keep_bytes": check_whole(1, KEEP_HIGHEST_BYTES),
     "allow": _allowed,
     "ports": _ports,
     "http": check_yes,

@@ -87,6 +87,26 @@ def test_the_sender_lives_and_ends_with_its_gateway_and_nothing_is_lost_by_kills
         assert len(receiver.requests) == count + 2
 
 
+def test_a_second_gateway_on_the_same_log_sends_only_once_the_first_one_is_gone(make_gateway: MakeGateway) -> None:
+    with Receiver() as receiver:
+        first = make_gateway(configuration=hooks_table(receiver))
+        first.start()
+        sender_of(first)
+        add_hook(first, "room", receiver.url)
+        second = make_gateway(broker="file:", configuration=f'broker = "file://{first.log}"\n{hooks_table(receiver)}')
+        second.start()
+        # It reports no trouble: a sender is at work.
+        sender_of(second)
+        sent = first.append(*(system_event(n) for n in range(20)))
+        expect(receiver, sent)
+        assert len(receiver.requests) == len(sent)
+        wait_until(lambda: "another sender serves" in second.stderr(), LIMIT_SECONDS)
+        first.kill()
+        sent += first.append(system_event(20))
+        expect(receiver, sent)
+        assert warnings_of(second) == []
+
+
 def test_a_correction_takes_effect_without_a_restart_also_switching_on_and_off(make_gateway: MakeGateway) -> None:
     with Receiver() as receiver:
         gateway = make_gateway()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def test_every_key_and_what_it_becomes() -> None:
     text = """
 file = "/var/lib/sourcepulse-web/hooks.db"
 keep_days = 14
+keep_bytes = 1_000_000
 allow = ["Chat.internal", "127.0.0.1:8065", "[::1]:99"]
 ports = [443, 8443]
 http = true
@@ -53,6 +55,7 @@ retry_after_hours = 2
     assert read(text) == WebhookSettings(
         file=Path("/var/lib/sourcepulse-web/hooks.db"),
         keep_days=14.0,
+        keep_bytes=1_000_000,
         allow=("chat.internal", "127.0.0.1:8065", "[::1]:99"),
         ports=(443, 8443),
         http=True,
@@ -123,16 +126,16 @@ def test_webhooks_are_on_with_the_table_alone_and_never_for_restricted_events() 
 
 
 def test_the_gateways_own_log_keeps_events_for_hooks_and_never_less_than_for_streams() -> None:
-    def keeps(text: str) -> float:
+    def keeps(text: str) -> tuple[float, int]:
         tables = tomllib.loads(text)
         found = web_settings(
             tables.get("web", {}), {}, {}, exchange="e", restricted=False, webhooks=tables.get("webhooks")
         )
-        return found.log_keep_s / 3600
+        return found.log_keep_s / 3600, found.log_keep_bytes >> 30
 
-    assert keeps("") == 24
-    assert keeps("[webhooks]") == 7 * 24
-    assert keeps("[web]\nkeep_hours = 1000\n[webhooks]") == 1000
+    assert keeps("") == (24, 1)
+    assert keeps("[webhooks]") == (7 * 24, 8)
+    assert keeps("[web]\nkeep_hours = 1000\n[webhooks]\nkeep_bytes = 2147483648") == (1000, 2)
 
 
 def test_the_parts_are_beside_the_log_unless_the_store_is_named(tmp_path: Path) -> None:
@@ -162,6 +165,7 @@ def test_the_example_configuration_has_every_key_with_its_default() -> None:
     lines = [line.removeprefix("# ") for line in table.splitlines() if not line.startswith("# #")]
     settings = webhook_settings(tomllib.loads("\n".join(lines).strip("#"))["webhooks"])
     defaults = WebhookSettings()
-    for name in ("keep_days", "ports", "http", "hooks_max", "owner_hooks_max", "proxies", "post_seconds", "schedule"):
+    named = {"file", "allow", "ca_file", "proxy_header", "broker_file", "bugzilla_outbox", "origin"}
+    for name in {each.name for each in fields(WebhookSettings)} - named:
         assert getattr(settings, name) == getattr(defaults, name)
     assert [key for key in (*WEBHOOK_KEYS, *SCHEDULE_KEYS) if f"# {key} = " not in table] == []

@@ -27,7 +27,7 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}  # noqa
 def jobs(situation: Situation) -> Iterator[Job]:
     """Yield the job that asks the gateway."""
     table = situation.config.table("web")
-    if table:
+    if table or "webhooks" in situation.config.values:
         host, _, port = str(table.get("listen", LISTEN)).rpartition(":")
         address = f"{_EVERYWHERE.get(host, host)}:{port}"
         yield Job(id="SP411", about=address, run=lambda: _gateway(situation, address))
@@ -60,7 +60,7 @@ def _hooks(situation: Situation, address: str, hooks: dict[str, Any]) -> Iterato
         yield broken("SP414", address, f"the webhooks cannot be read: {problem}", options=options)
     if parked := hooks.get("parked"):
         found = f"{parked} webhook{' is' if parked == 1 else 's are'} parked"
-        yield warning("SP415", address, f"{found}; nothing is POSTed to them", options=options)
+        yield warning("SP415", address, f"{found}; nothing is POSTed there", options=options)
     if hooks.get("sender_up") and not any(hooks.get(each) for each in ("sender_problem", "store_problem", "parked")):
         yield well("SP413", address, "the sender of webhooks works")
 

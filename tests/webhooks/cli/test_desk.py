@@ -169,14 +169,17 @@ def test_an_owner_finds_nothing_of_others(desk: Desk, place: Place) -> None:
 
 
 def test_pause_and_resume_keep_what_waits_and_forget_what_failed(desk: Desk, place: Place) -> None:
-    desk.add("chat", URL, ["#"])
+    desk.add("chat", URL, ["#"], owner=ALICE)
     publish(place, 1)
-    desk.pause("chat")
+    desk.pause("chat", owner=ALICE)
     card = desk.show("chat")
     assert (card.look, card.standing.reason) == (Look.PAUSED, "its owner paused it")
     assert card.figures.waiting == 1
     desk.resume("chat")
     assert desk.show("chat").look is Look.WORKING
+    desk.pause("chat")
+    assert desk.show("chat").standing.reason == "an admin paused it"
+    desk.resume("chat")
     with HookStore(place.store) as store:
         store.update_standing("chat", lambda was: replace(was, failing_since=1.0, next_at=2.0))
         store.troubles.put("chat", {1: Trouble(3, 1.0, 2.0, 503, "retry")})

@@ -198,7 +198,7 @@ def test_pause_resume_edit_and_rotate_change_one_hook(site: HookSite) -> None:
     assert "sourcepulse webhook resume chat" in site.ok("pause", "chat").stdout
     shown = site.ok("show", "chat").stdout
     assert re.search(
-        r"state +paused for \d+ s, because its owner paused it\nway back +sourcepulse webhook resume chat\n", shown
+        r"state +paused for \d+ s, because an admin paused it\nway back +sourcepulse webhook resume chat\n", shown
     )
     assert site.ok("resume", "chat").stdout == "chat is on again, 1 event waiting\n"
     token = site.folder / "token"

@@ -175,7 +175,7 @@ def test_a_hook_that_its_receiver_switched_off_comes_back_with_resume(
     rig.publish(count=2)
     rig.wait_until(lambda: json.loads(site.ok("list", "--json").stdout)["state"] == "off")
     shown = site.ok("show", "chat").stdout
-    assert "way back   sourcepulse webhook resume chat, or sourcepulse webhook remove chat" in shown
+    assert "way back   sourcepulse webhook resume chat, or sourcepulse webhook remove chat --apply" in shown
     assert "chat is off; first: sourcepulse webhook resume chat" in site.ok("redeliver", "chat", "--since", "1h").stderr
     site.ok("resume", "chat")
     rig.wait_until(lambda: rig.figures("chat").waiting == 0, SOON_SECONDS)

@@ -20,6 +20,8 @@ from sourcepulse_web.webhooks.send.outcome import Outcome
 TEST_SECONDS = 20.0
 TEST_POLL_SECONDS = 0.1
 ATTEMPTS = 20
+#: How many events that are set aside `show` prints.
+SET_ASIDE_SHOWN = 20
 _COLUMNS = ("NAME", "STATE", "WAITING", "OLDEST", "SET ASIDE", "LAST ANSWER", "OWNER", "TOPICS", "URL")
 _ATTEMPT_COLUMNS = ("NUMBER", "TIME (UTC)", "TRY", "ANSWER", "TOOK", "OUTCOME", "TYPE", "ID")
 _SET_ASIDE_COLUMNS = ("ID", "TYPE", "SINCE (UTC)", "ANSWER", "REASON")
@@ -28,8 +30,8 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 #: What helps out of a state.
 _WAY_BACK = {
     Look.PAUSED: "sourcepulse webhook resume {}",
-    Look.PARKED: "sourcepulse webhook resume {}, once the receiver works: sourcepulse webhook test {}",
-    Look.OFF: "sourcepulse webhook resume {}, or sourcepulse webhook remove {}",
+    Look.PARKED: "sourcepulse webhook test {}, and once the receiver works: sourcepulse webhook resume {}",
+    Look.OFF: "sourcepulse webhook resume {}, or sourcepulse webhook remove {} --apply",
 }
 
 
@@ -88,8 +90,9 @@ def _show(args: argparse.Namespace) -> int:
     for word, text in _lines(card, now):
         print(f"{word:<10} {plain(text)}")
     if card.set_aside:
-        print("\nset aside:")
-        print_table(_SET_ASIDE_COLUMNS, [_set_aside_row(each) for each in card.set_aside])
+        more = len(card.set_aside) > SET_ASIDE_SHOWN
+        print(f"\nset aside, the last {SET_ASIDE_SHOWN} (--json has all):" if more else "\nset aside:")
+        print_table(_SET_ASIDE_COLUMNS, [_set_aside_row(each) for each in card.set_aside[-SET_ASIDE_SHOWN:]])
         last = card.set_aside[-1].attempt
         if last is not None and last.excerpt:
             print(f"\nthe answer to {plain(last.id)}:")

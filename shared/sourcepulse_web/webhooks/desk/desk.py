@@ -40,6 +40,7 @@ from sourcepulse_web.webhooks.store.store import HookStore
 
 ATTEMPTS = 20
 PAUSED = "its owner paused it"
+PAUSED_BY_ADMIN = "an admin paused it"
 #: A sender that was seen so long ago does not run.
 SENDER_SECONDS = 10.0
 
@@ -160,9 +161,10 @@ class Desk:
         """POST nothing until `resume`; events go on being stored. A hook that does not send anyway stays as it is."""
         hook = self._cards.hook(name, owner)
         now = self._clock()
+        reason = PAUSED_BY_ADMIN if owner is None else PAUSED
 
         def pause(was: Standing) -> Standing:
-            return replace(was, state=State.PAUSED, reason=PAUSED, since=now) if was.state is State.ON else was
+            return replace(was, state=State.PAUSED, reason=reason, since=now) if was.state is State.ON else was
 
         self._store.update_standing(hook.name, pause)
         self._store.wake_sender()

@@ -57,6 +57,10 @@ NOT_RUN = {
     "shared/docs/examples/README.md: python3 sheriff.py": "runs until it is ended: test_example_sheriff starts it",
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --expect": "waits 90 s: test_tail",
     "shared/docs/subscribing.md: sourcepulse tail --broker-file FILE --since": "test_tail runs it with stored events",
+    "shared/docs/examples/README.md: python3 webhook_receiver.py": "runs until it is ended: test_receivers starts it",
+    "shared/docs/examples/README.md: perl webhook_receiver.pl": "runs until it is ended: test_receivers starts it",
+    "shared/docs/examples/README.md: python3 webhook_gitlab.py": "runs until it is ended: test_receivers starts it",
+    "shared/docs/webhooks.md: sourcepulse webhook add": "needs a gateway: test_webhooks_page runs it at one",
     "shared/docs/web.md: pip install": "runs until it is ended: test_gateway_process starts one",
     "shared/docs/web.md: mkdir -p ~/.local/state": "runs until it is ended: test_gateway_bridge starts one",
     "shared/docs/web.md: curl -sN": "needs a gateway: test_events_page runs it at one",
@@ -170,7 +174,7 @@ def test_a_block_of_json_or_toml_is_read(printed: Block, tmp_path: Path) -> None
     file.write_text(printed.text.replace("/etc/sourcepulse/broker", f"{tmp_path}/broker"), encoding="utf-8")
     config = load(file=file, environ={})
     web, trees = config.table("web"), config.table("trees")
-    web_settings(web, trees, {}, exchange=EXCHANGE, restricted=False)
+    web_settings(web, trees, {}, exchange=EXCHANGE, restricted=False, webhooks=config.values.get("webhooks"))
     assert web or trees or config.broker() is not None
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Verdict:
 
 
 class Asker:
-    """Asks the plugins of sources whose events can become private again. Use it from one thread, and close it.
+    """Asks the plugins of sources whose events can become private again. Thread-safe, one question at a time; close it.
 
     It reads the outbox of the sidecar, which names the Bugzilla to ask, and changes no event there. Without an outbox
     each event passes, because then only what the log withdraws is known.
@@ -53,6 +54,7 @@ class Asker:
     def __init__(self, outbox_path: Path | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = outbox_path
         self._clock = clock
+        self._lock = threading.Lock()
         self._outbox: Outbox | None = None
         self._checks: Checks | None = None
         #: By source, until when it is unknown and why.
@@ -65,23 +67,31 @@ class Asker:
         """
         if self._path is None or not is_asked(source, type_):
             return Verdict(send=True, body=body)
+        # Neither a time nor a subject is looked at; the id is that of the bytes.
+        with self._lock:
+            return self._ask(self._path, Claimed(position, "", source, type_, "", routing_key, body))
+
+    def _ask(self, path: Path, event: Claimed) -> Verdict:
+        source = event.source
         until, reason = self._unknown.get(source, (0.0, ""))
         if self._clock() < until:
             raise VisibilityUnknownError(reason)
-        # Neither a time nor a subject is looked at; the id is that of the bytes.
-        event = Claimed(position, "", source, type_, "", routing_key, body)
         try:
-            judged = self._opened(self._path).look([event])[position]
+            judged = self._opened(path).look([event])[event.position]
         except (VisibilityUnknownError, OutboxError, NothingThereError, OSError) as error:
             raise self._fail(source, error) from None
         self._unknown.pop(source, None)
         if not judged.send:
-            logger.info("event at position %d of the log is not sent: it is no longer public", position)
+            logger.info("event at position %d of the log is not sent: it is no longer public", event.position)
             return Verdict(send=False, body=b"", asked_at=self._clock())
-        return Verdict(send=True, body=body if judged.body is None else judged.body, asked_at=self._clock())
+        return Verdict(send=True, body=event.body if judged.body is None else judged.body, asked_at=self._clock())
 
     def close(self) -> None:
         """End all processes that were started, and close the outbox; may be called again."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
         if self._checks is not None:
             self._checks.close()
         if self._outbox is not None:
@@ -90,7 +100,7 @@ class Asker:
 
     def _fail(self, source: str, error: Exception) -> VisibilityUnknownError:
         # By the next question another file may be there, or the same one again.
-        self.close()
+        self._end()
         is_known = isinstance(error, VisibilityUnknownError)
         sentence = f"it is not known now whether the public may see events of {source}: {error}"
         self._unknown[source] = self._clock() + UNKNOWN_SECONDS, str(error) if is_known else sentence

@@ -60,6 +60,16 @@ def test_a_hook_that_waits_sends_nothing_and_then_the_same_event_again() -> None
     assert made.take(5.0) == A1
 
 
+def test_a_position_that_another_source_has_now_keeps_no_source_from_its_next_event() -> None:
+    made = lanes(A1, A2, A4)
+    made.done(2)
+    made.add([Event(2, "b")])
+    for expected in (A1, Event(2, "b"), A4):
+        assert made.take(0.0) == expected
+        made.done(expected.position)
+    assert made.due_at(0.0) is None
+
+
 def test_after_a_release_everything_is_due_at_once() -> None:
     made = lanes(A1, B3)
     made.hold_source("a", 100.0)

@@ -66,6 +66,8 @@ class Books:
         self._token = ""
         #: How often the log had been opened when it was last known what is leased to us.
         self._openings = queues.openings
+        #: Source and id of events of which their Bugzilla shows less than before, or nothing.
+        self._hidden: set[tuple[str, str]] = set()
 
     def enter(self, results: Sequence[Posted | Checked], lines: Mapping[str, Line]) -> None:
         """Write results into the hook store in one transaction, and obey them in memory.
@@ -100,6 +102,10 @@ class Books:
     def settle(self) -> None:
         """Remove from the queues what is done; what the stores raise passes through, and the next call goes on."""
         self._enter_skipped()
+        if self._hidden:
+            # What the receiver answered to it may quote it.
+            self._store.attempts.forget(self._hidden, self._clock())
+            self._hidden.clear()
         if not (self._unsettled or self._set_aside):
             return
         if self._queues.openings != self._openings:
@@ -217,6 +223,8 @@ class Books:
     def _obey(self, line: Line, result: Posted | Checked, change: Change, now: float) -> None:
         """Do in memory what the store has now."""
         source = result.job.event.source
+        if isinstance(result, Checked) and result.verdict is not None and result.verdict.body != result.job.body:
+            self._hidden.add((source, result.job.event.id))
         if isinstance(result, Checked) and change.outcome is Outcome.CLEARED:
             line.unknown.pop(source, None)
             line.cleared = result

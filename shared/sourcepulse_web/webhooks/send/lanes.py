@@ -170,7 +170,7 @@ class Lanes(Generic[EventT]):
     def _head(self, source: str) -> int | None:
         """Return the oldest position of a source that is still held."""
         lane = self._lanes.get(source, [])
-        while lane and lane[0] not in self._held:
+        while lane and ((event := self._held.get(lane[0])) is None or event.source != source):
             heapq.heappop(lane)
         if lane:
             return lane[0]

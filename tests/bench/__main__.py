@@ -23,6 +23,7 @@ from bench import (
     status,
     stomp,
     web,
+    webhooks,
     writers,
 )
 
@@ -46,3 +47,4 @@ if __name__ == "__main__":
     bugzilla.main()
     web.main()
     board.main()
+    webhooks.main()

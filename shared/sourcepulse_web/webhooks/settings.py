@@ -79,7 +79,7 @@ _OTHER_HEADERS = (
 class Schedule:
     """When an event is tried again, set aside, and when its hook is parked."""
 
-    #: The pauses after the first, the second and each further failure; the last one is repeated.
+    #: The pauses before the first, the second and each further try; the last one is repeated.
     retry_s: tuple[float, ...] = RETRY_SECONDS
     #: An event is set aside after so many refusals, over at least this time.
     poison_tries: int = POISON_TRIES

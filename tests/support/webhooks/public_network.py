@@ -43,7 +43,7 @@ _BEGIN = (
     f"ip link set lo up && ip addr add {PUBLIC}/32 dev lo && ip addr add {PUBLIC_IPV6}/128 dev lo nodad && "
     "ip addr add 169.254.169.254/32 dev lo && "
     'mount --bind "$1/hosts" /etc/hosts && mount --bind "$1/resolv.conf" /etc/resolv.conf && '
-    'exec "$2" -m support.webhooks.public_network "$1"'
+    'exec "$2" -m "$3" "$1"'
 )
 
 
@@ -55,12 +55,12 @@ def can_be_made() -> bool:
     return done.returncode == 0
 
 
-def run(folder: Path) -> dict[str, Any]:
-    """Return what came of one POST for each of LOOKS, and what the receivers outside and inside have seen."""
+def run(folder: Path, module: str = "support.webhooks.public_network") -> dict[str, Any]:
+    """Return what a program printed there; this one, what came of one POST for each of LOOKS, and what was seen."""
     (folder / "hosts").write_text("")
     (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     done = subprocess.run(
-        ["unshare", "-rnm", "sh", "-c", _BEGIN, "sh", str(folder), sys.executable],
+        ["unshare", "-rnm", "sh", "-c", _BEGIN, "sh", str(folder), sys.executable, module],
         check=False,
         capture_output=True,
         text=True,

@@ -48,8 +48,8 @@ EXCHANGE = "sourcepulse"
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.01
 POST_SECONDS = 5.0
-#: Those that the kernel chooses among.
-PORTS = tuple(range(1024, 65_536))
+#: Those that the kernel chooses among, and the one of HTTPS.
+PORTS = (443, *range(1024, 65_536))
 #: The usual schedule, about two hundred times as fast.
 FAST = Schedule(retry_s=(0.0, 0.05, 0.1, 0.3), poison_s=1.0, poison_again_s=0.3, park_s=3_600.0, retry_after_max_s=20.0)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from sourcepulse_web.webhooks.hook import State
+from support.component import require
+from support.webhooks import public_network
 from support.webhooks.receiver import Manner, Reply, Request, later, redirect
 from support.webhooks.rig import FAST, Got, Rig, Room
 
@@ -207,3 +209,12 @@ def test_a_receiver_that_never_answers_holds_up_only_its_own_hook(tmp_path: Path
         assert all(1.0 <= each.took_s < 3.0 for name in ("slow", "drips") for each in rig.attempts(name)[:2])
         took = [each.took_s for each in rig.attempts("other")]
         assert max(took) < 1.0
+
+
+def test_a_name_that_leads_inside_at_its_second_look_is_sent_nothing_there_and_all_of_it_later(tmp_path: Path) -> None:
+    require(public_network.can_be_made(), "needs a kernel with user namespaces, and apt-get install iproute2")
+    found = public_network.run(tmp_path, "support.webhooks.rebinding")
+    assert found["inside"] == 0
+    assert (found["held_back"], found["got"]) == (3, [1, 2, 3, 4, 5, 6])
+    (reason,) = found["reasons"]
+    assert "not public" in reason

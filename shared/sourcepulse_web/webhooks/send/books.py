@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from sourcepulse.errors import SourcePulseError
+from sourcepulse.events.safe_text import reason_line
 from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Attempt, Hook, Standing, State
 from sourcepulse_web.webhooks.send.judge import HOOK, Change, Situation, judge
@@ -284,7 +285,7 @@ def attempt_of(posted: Posted, outcome: Outcome, next_at: float | None) -> Attem
     return Attempt(
         hook=job.hook.name, at=posted.at, position=event.position, webhook_id=job.webhook_id, source=event.source,
         id=event.id, type=event.type, routing_key=event.routing_key, tries=job.tries, outcome=outcome.value,
-        status=answer.status, reason=answer.reason, took_s=answer.took_s,
+        status=answer.status, reason=reason_line(answer.reason), took_s=answer.took_s,
         headers="" if answer.accepted else answer.headers, excerpt="" if answer.accepted else answer.excerpt,
         next_at=next_at,
     )  # fmt: skip
@@ -295,5 +296,5 @@ def _attempt_without_post(checked: Checked, next_at: float | None) -> Attempt:
     return Attempt(
         hook=job.hook.name, at=checked.at, position=event.position, webhook_id=job.webhook_id, source=event.source,
         id=event.id, type=event.type, routing_key=event.routing_key, tries=job.tries, outcome=Outcome.UNKNOWN.value,
-        status=None, reason=checked.reason, took_s=0.0, next_at=next_at,
+        status=None, reason=reason_line(checked.reason), took_s=0.0, next_at=next_at,
     )  # fmt: skip

@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: The sourcepulse developers
+# SPDX-License-Identifier: MPL-2.0
+"""What one answer changes, case by case, and whatever the answers are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sourcepulse_web.webhooks.errors import Problem
+from sourcepulse_web.webhooks.hook import Standing, State
+from sourcepulse_web.webhooks.post.post import Answer
+from sourcepulse_web.webhooks.send.judge import HOOK, LAST_SET_ASIDE, SET_ASIDE_MAX, Change, News, Situation, judge
+from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
+from sourcepulse_web.webhooks.settings import Schedule
+from sourcepulse_web.webhooks.store.records import Trouble
+
+NOW = 1_795_345_200.0
+POSITION = 17
+REFUSED_BEFORE = {POSITION: Trouble(4, NOW - 600, NOW, 422, "refused")}
+
+
+def situation(
+    *, standing: Standing | None = None, troubles: Mapping[int, Trouble] | None = None, set_aside: int = 0
+) -> Situation:
+    return Situation(
+        position=POSITION, standing=standing or Standing(), troubles=troubles or {}, set_aside=set_aside,
+        schedule=Schedule(), now=NOW, jitter=0.0,
+    )  # fmt: skip
+
+
+def answer(status: int | None, **more: object) -> Answer:
+    return replace(Answer(status=status, reason=f"the receiver answered {status}"), **more)  # type: ignore[arg-type]
+
+
+def news(change: Change) -> list[tuple[News, str]]:
+    return [(each.news, each.reason) for each in change.reports]
+
+
+def test_a_fifth_refusal_after_ten_minutes_sets_the_event_aside_and_the_hook_stays_on() -> None:
+    change = judge(answer(422), situation(troubles=REFUSED_BEFORE))
+    assert change.set_aside == "refused 5 times, at last: the receiver answered 422"
+    assert (change.standing.state, change.settles, change.next_at) == (State.ON, False, None)
+    assert change.troubles[POSITION] is None
+    assert change.troubles[LAST_SET_ASIDE] == Trouble(5, NOW, NOW, 422, "set-aside")
+    assert news(change) == [(News.REFUSED, "refused")]
+
+
+def test_the_next_one_takes_a_minute_if_the_receiver_has_accepted_another_since_and_refuses_alike() -> None:
+    troubles = {
+        POSITION: Trouble(4, NOW - 61, NOW, 422, "refused"),
+        LAST_SET_ASIDE: Trouble(5, NOW - 300, NOW - 300, 422, "set-aside"),
+    }
+    works, silent = Standing(last_success_at=NOW - 200), Standing(last_success_at=NOW - 400)
+    assert judge(answer(422), situation(standing=works, troubles=troubles)).set_aside
+    for status, standing in ((422, silent), (403, works)):
+        change = judge(answer(status), situation(standing=standing, troubles=troubles))
+        assert (change.set_aside, change.outcome) == ("", Outcome.REFUSED)
+        assert change.next_at == NOW - 61 + 600
+
+
+def test_the_thousandth_event_that_is_set_aside_parks_the_hook_and_one_more_stays_in_the_queue() -> None:
+    change = judge(answer(422), situation(troubles=REFUSED_BEFORE, set_aside=SET_ASIDE_MAX - 1))
+    assert change.set_aside
+    assert change.standing.state is State.PARKED
+    assert "1,000 events are set aside" in change.standing.reason
+    assert news(change) == [(News.REFUSED, "refused"), (News.PARKED, "refused")]
+    change = judge(answer(422), situation(troubles=REFUSED_BEFORE, set_aside=SET_ASIDE_MAX))
+    assert (change.set_aside, change.settles) == ("", False)
+    assert change.standing.state is State.PARKED
+
+
+def test_a_hook_is_parked_after_72_hours_without_success_with_the_last_reason() -> None:
+    failing = Standing(failing_since=NOW - 72 * 3600)
+    troubles = {HOOK: Trouble(140, NOW - 72 * 3600, NOW, 503, "retry")}
+    change = judge(answer(None, problem=Problem.NAME, reason="a.example.org has no address"), situation(
+        standing=failing, troubles=troubles
+    ))  # fmt: skip
+    assert change.standing.state is State.PARKED
+    assert "nothing was accepted for 72 hours, at last: a.example.org has no address" in change.standing.reason
+    assert news(change) == [(News.PARKED, "network")]
+
+
+def test_what_the_owner_did_meanwhile_is_not_overridden() -> None:
+    paused = Standing(state=State.PAUSED, reason="its owner paused it", failing_since=NOW - 72 * 3600)
+    troubles = {HOOK: Trouble(140, NOW - 72 * 3600, NOW, 503, "retry")} | REFUSED_BEFORE
+    for status in (None, 204, 410, 422, 503):
+        change = judge(answer(status), situation(standing=paused, troubles=troubles, set_aside=SET_ASIDE_MAX - 1))
+        assert (change.standing.state, change.standing.reason) == (State.PAUSED, "its owner paused it"), status
+
+
+def test_a_refused_address_is_reported_as_such() -> None:
+    troubles = {HOOK: Trouble(2, NOW - 300, NOW, None, "retry")}
+    change = judge(answer(None, problem=Problem.ADDRESS), situation(troubles=troubles))
+    assert news(change) == [(News.FAILING, "address")]
+
+
+@given(
+    status=st.none() | st.integers(100, 999),
+    state=st.sampled_from(State),
+    failing_for=st.none() | st.floats(0, 1e6),
+    success_ago=st.none() | st.floats(0, 1e6),
+    tries=st.tuples(st.integers(0, 200), st.integers(0, 200)),
+    first_ago=st.floats(-1e5, 1e6),
+    set_aside=st.integers(0, SET_ASIDE_MAX),
+    retry_after=st.none() | st.floats(0, 1e9),
+    jitter=st.floats(0, 1),
+)
+@settings(max_examples=500, deadline=None)
+def test_an_event_leaves_only_when_it_was_accepted_or_set_aside_and_else_it_waits_or_the_hook_stops(
+    status: int | None,
+    state: State,
+    failing_for: float | None,
+    success_ago: float | None,
+    tries: tuple[int, int],
+    first_ago: float,
+    set_aside: int,
+    retry_after: float | None,
+    jitter: float,
+) -> None:
+    troubles = {
+        place: Trouble(count, NOW - first_ago, NOW, 422, "refused")
+        for place, count in zip((HOOK, POSITION), tries, strict=True)
+        if count
+    }
+    standing = Standing(
+        state=state,
+        failing_since=None if failing_for is None else NOW - failing_for,
+        last_success_at=None if success_ago is None else NOW - success_ago,
+    )
+    was = replace(situation(standing=standing, troubles=troubles, set_aside=set_aside), jitter=jitter)
+    change = judge(answer(status, retry_after_s=retry_after), was)
+    assert change.outcome is outcome_of(status)
+    assert change.settles is (change.outcome is Outcome.DELIVERED)
+    assert not (change.settles and change.set_aside)
+    assert not change.set_aside or (change.outcome is Outcome.REFUSED and set_aside < SET_ASIDE_MAX)
+    waits = change.hook_pause_s is not None or change.source_pause_s is not None
+    stops = change.standing.state is not State.ON
+    assert change.settles or change.set_aside or waits or stops
+    assert change.hook_pause_s is None or change.outcome is Outcome.RETRY
+    assert change.source_pause_s is None or change.outcome is Outcome.REFUSED
+    assert (change.next_at is not None) == waits
+    assert (change.standing.failing_since is None) == change.settles
+    assert state is State.ON or change.standing.state is state

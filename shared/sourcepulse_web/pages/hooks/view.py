@@ -187,7 +187,7 @@ def _refused(refused: cards.Refused, now: float) -> Refused:
     if event.withdrawn:
         text = "It is not public any more, so it will not be sent."
     elif attempt is None or attempt.status is None:
-        text = shown(event.reason)
+        text = f"{shown(event.reason)}."
     else:
         answer = words.answer(attempt).partition(" ")[2]
         text = f"Answered {attempt.status}, {many(attempt.tries, 'time')}{': ' if answer else ''}{answer}"

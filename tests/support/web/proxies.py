@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +28,12 @@ NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin") or "/usr/sbin/ngi
 #: The name in the printed configurations.
 HOST = "tree.example.org"
 START_LIMIT_SECONDS = 30.0
-_APACHE_MODULES = ("mpm_event", "authz_core", "authz_host", "ssl", "socache_shmcb", "http2", "proxy", "proxy_http")
+_APACHE_MODULES = (
+    *("mpm_event", "authz_core", "authz_host", "ssl", "socache_shmcb", "http2", "proxy", "proxy_http"),
+    *("headers", "authn_core", "authn_file", "auth_basic", "authz_user"),
+)
+#: Who can sign in, with which password.
+USERS = {"alice@example.org": "looking-glass", "bob@example.org": "builder"}
 
 
 class Proxy(NamedTuple):
@@ -43,10 +51,14 @@ class Proxy(NamedTuple):
 
 
 @contextmanager
-def nginx(folder: Path, gateway_port: int) -> Iterator[Proxy]:
-    """Run nginx with the server of the page."""
+def nginx(folder: Path, gateway_port: int, *, users: bool = False) -> Iterator[Proxy]:
+    """Run nginx with the server of the page; with `users` it signs in those of `USERS` where the page prints so."""
     require(Path(NGINX).exists() and shutil.which("curl") is not None, "apt-get install nginx-light curl")
     proxy, server = _printed("shared/docs/web.md: server {", folder, gateway_port)
+    stack = ExitStack()
+    if users:
+        part = _sign_in("shared/docs/web.md: location /hooks", "/etc/nginx/sourcepulse.users", stack, gateway_port)
+        server = server.rstrip().removesuffix("}") + part + "}\n"
     paths = "\n".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -55,15 +67,21 @@ def nginx(folder: Path, gateway_port: int) -> Iterator[Proxy]:
         f"http {{\naccess_log off;\n{paths}\n{server}}}\n"
     )
     (folder / "nginx.conf").write_text(configuration, encoding="utf-8")
-    with _running([NGINX, "-e", f"{folder}/errors", "-c", f"{folder}/nginx.conf"], folder, proxy.port):
+    with stack, _running([NGINX, "-e", f"{folder}/errors", "-c", f"{folder}/nginx.conf"], folder, proxy.port):
         yield proxy
 
 
 @contextmanager
-def apache(folder: Path, gateway_port: int) -> Iterator[Proxy]:
-    """Run Apache with the virtual host of the page."""
+def apache(folder: Path, gateway_port: int, *, users: bool = False) -> Iterator[Proxy]:
+    """Run Apache with the virtual host of the page; with `users` it signs in those of `USERS`."""
     require(Path(HTTPD).exists() and shutil.which("curl") is not None, "apt-get install apache2 curl")
     proxy, host = _printed("shared/docs/web.md: <VirtualHost", folder, gateway_port)
+    stack = ExitStack()
+    if users:
+        part = _sign_in(
+            "shared/docs/web.md: RequestHeader unset", "/etc/apache2/sourcepulse.users", stack, gateway_port
+        )
+        host = host.rstrip().removesuffix("</VirtualHost>") + part + "</VirtualHost>\n"
     modules = "\n".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in _APACHE_MODULES)
     user = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
     configuration = (
@@ -72,7 +90,7 @@ def apache(folder: Path, gateway_port: int) -> Iterator[Proxy]:
         f"{user}{host}"
     )
     (folder / "httpd.conf").write_text(configuration, encoding="utf-8")
-    with _running([HTTPD, "-D", "FOREGROUND", "-f", f"{folder}/httpd.conf"], folder, proxy.port):
+    with stack, _running([HTTPD, "-D", "FOREGROUND", "-f", f"{folder}/httpd.conf"], folder, proxy.port):
         yield proxy
 
 
@@ -94,6 +112,17 @@ def _printed(name: str, folder: Path, gateway_port: int) -> tuple[Proxy, str]:
     ):
         text = text.replace(printed, here)
     return proxy, text
+
+
+def _sign_in(name: str, printed: str, stack: ExitStack, gateway_port: int) -> str:
+    """Return a block of the page with the users of this test, in a file that the user of the proxy can read."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proxy-users-")))
+    folder.chmod(0o755)
+    hashes = {user: hashlib.sha1(password.encode()).digest() for user, password in USERS.items()}
+    lines = [f"{user}:{{SHA}}{base64.b64encode(digest).decode()}\n" for user, digest in hashes.items()]
+    (folder / "users").write_text("".join(lines), encoding="utf-8")
+    text = block(name).text.replace(printed, f"{folder}/users")
+    return text.replace("127.0.0.1:8080", f"127.0.0.1:{gateway_port}")
 
 
 @contextmanager

@@ -35,7 +35,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HookedSite]:
         yield site
 
 
-def opened(browser: Browser, site: HookedSite, path: str, *, size: tuple[int, int] = (1440, 900), script: bool = True) -> Page:
+def opened(
+    browser: Browser, site: HookedSite, path: str, *, size: tuple[int, int] = (1440, 900), script: bool = True
+) -> Page:
     browser.context(phone=size == PHONE, script=script).set_extra_http_headers({HEADER: ALICE})
     return browser.open(site.url(path), size=size, script=script)
 

@@ -62,12 +62,16 @@ def fill(site: HookedSite, now: float) -> None:
     site.set_standing("n" * 40, state=State.PAUSED, reason="its owner paused it", since=now - 3600)
 
 
-def opened(browser: Browser, site: HookedSite, path: str, *, size: tuple[int, int] = WIDE, theme: str = "light") -> Page:
+def opened(
+    browser: Browser, site: HookedSite, path: str, *, size: tuple[int, int] = WIDE, theme: str = "light"
+) -> Page:
     browser.context(phone=size == PHONE).set_extra_http_headers({HEADER: ALICE})
     return browser.open(site.url(path), size=size, theme=theme)
 
 
-@pytest.mark.parametrize(("size", "theme"), [(WIDE, "light"), (WIDE, "dark"), (LAPTOP, "light"), (PHONE, "light"), (PHONE, "dark")])
+@pytest.mark.parametrize(
+    ("size", "theme"), [(WIDE, "light"), (WIDE, "dark"), (LAPTOP, "light"), (PHONE, "light"), (PHONE, "dark")]
+)
 def test_each_page_fits_its_window(browser: Browser, site: HookedSite, size: tuple[int, int], theme: str) -> None:
     letter = site.ask("GET", "/hooks/bug-helper?format=json").document["set_aside_events"][0]["letter"]
     names = ("", "/bug-helper?did=test", "/lab-lights", f"/{'n' * 40}", "/chat-room/edit", "/chat-room/rotate")
@@ -83,7 +87,13 @@ def test_each_page_fits_its_window(browser: Browser, site: HookedSite, size: tup
 def test_states_are_symbols_and_words(browser: Browser, site: HookedSite) -> None:
     page = opened(browser, site, "/hooks")
     states = page.locator(".list td[data-name=State]").all_inner_texts()
-    assert [" ".join(each.split()) for each in states] == ["↻ trying again", "● working", "× parked", "‖ paused", "– off"]
+    assert [" ".join(each.split()) for each in states] == [
+        "↻ trying again",
+        "● working",
+        "\u00d7 parked",
+        "‖ paused",
+        "\u2013 off",
+    ]
 
 
 def test_each_field_is_checked_when_it_is_left(browser: Browser, site: HookedSite) -> None:
@@ -128,7 +138,9 @@ def test_what_receivers_answer_stays_text(browser: Browser, site: HookedSite) ->
         page.close()
 
 
-def test_an_open_page_shows_what_has_changed_and_keeps_what_is_typed_and_open(browser: Browser, site: HookedSite) -> None:
+def test_an_open_page_shows_what_has_changed_and_keeps_what_is_typed_and_open(
+    browser: Browser, site: HookedSite
+) -> None:
     page = opened(browser, site, "/hooks/old-dashboard")
     page.get_by_text("Send all since …").click()
     page.get_by_label("Send all again since").fill("2d")

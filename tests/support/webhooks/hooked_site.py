@@ -38,10 +38,17 @@ class HookedSite(Gateway):
     """
 
     def __init__(
-        self, folder: Path, *, settings: str = "", configuration: str = "", users: bool = True, sends: bool = False
+        self,
+        folder: Path,
+        *,
+        settings: str = "",
+        configuration: str = "",
+        users: bool = True,
+        sends: bool = False,
+        allow: str = "127.0.0.1",
     ) -> None:
         named = f'proxy_header = "{HEADER}"\n' if users else ""
-        table = f'[webhooks]\nallow = ["127.0.0.1"]\n{named}{settings}\n'
+        table = f'[webhooks]\nallow = ["{allow}"]\n{named}{settings}\n'
         super().__init__(folder, configuration=configuration + table)
         self._lock: int | None = None
         if not sends:

@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from sourcepulse.catalogue import example_of
 from support.web.browser import PHONE, Browser
@@ -19,7 +18,7 @@ from support.webhooks.hooked_site import ALICE, HEADER, HookedSite
 from support.webhooks.receiver import Receiver, Reply, Request
 
 #: The usual schedule is hours long.
-FAST = "retry_seconds = [0, 0.2, 0.5]\npoison_tries = 3\npoison_minutes = 0.01\npark_hours = 0.002\n"
+FAST = "retry_seconds = [0, 0.3, 1]\npoison_tries = 3\npoison_minutes = 0.01\npark_hours = 0.002\n"
 
 
 @pytest.fixture
@@ -28,9 +27,10 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
+# A test asks for it before the browser, so that the browser ends first: a page complains when its gateway is gone.
 @pytest.fixture
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HookedSite]:
-    with closing(HookedSite(tmp_path_factory.mktemp("hooks"), settings=FAST, sends=True)) as site:
+def site(tmp_path: Path, receiver: Receiver) -> Iterator[HookedSite]:
+    with closing(HookedSite(tmp_path / "hooks", settings=FAST, sends=True, allow=receiver.allowed)) as site:
         site.start()
         yield site
 
@@ -56,14 +56,15 @@ def sign_up(page: Page, name: str, url: str, topics: str) -> str:
 
 
 def is_signed(request: Request, secret: str) -> bool:
-    """Return whether the signature is that of Standard Webhooks 1.0.0."""
-    head = f"{request.headers['webhook-id']}.{request.headers['webhook-timestamp']}.".encode()
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    mac = base64.b64encode(hmac.digest(key, head + request.body, hashlib.sha256)).decode()
-    return f"v1,{mac}" in request.headers["webhook-signature"].split()
+    """Return whether the official verifier accepts the signature."""
+    try:
+        Webhook(secret).verify(request.body, request.headers)
+    except WebhookVerificationError:
+        return False
+    return True
 
 
-def test_a_hook_from_sign_up_to_redelivery(browser: Browser, site: HookedSite, receiver: Receiver) -> None:
+def test_a_hook_from_sign_up_to_redelivery(site: HookedSite, receiver: Receiver, browser: Browser) -> None:
     page = opened(browser, site, "/hooks")
     page.get_by_text("No hooks yet.").wait_for()
     secret = sign_up(page, "chat-room", receiver.url, "hg.#")
@@ -86,17 +87,17 @@ def test_a_hook_from_sign_up_to_redelivery(browser: Browser, site: HookedSite, r
     browser.shot(page, "hooks-parked", whole=True)
 
     receiver.usual = Reply()
-    before = len(receiver.requests())
+    before = len(receiver.requests)
     page.get_by_role("button", name="Resume").click()
     page.get_by_text("Resumed: what waits is sent now.").wait_for()
     first, second = receiver.wait_for(before + 2)[before:]
     assert [b'"hg.tree.closed.v1"' in each.body for each in (first, second)] == [True, False]
     page.locator("p.stands").get_by_text("working").wait_for()
 
-    row = page.locator(".tries tbody tr", has_text="hg.push").last
+    row = page.locator(".tries tbody tr:not(.open)", has_text="hg.push").last
     row.get_by_role("link", name="Open").click()
     page.get_by_text(delivered.headers["webhook-id"]).wait_for()
-    page.locator(".tries tbody tr", has_text="hg.push").last.get_by_role("button", name="Send again").click()
+    row.get_by_role("button", name="Send again").click()
     page.get_by_text("1 event is sent again.").wait_for()
     again = receiver.wait_for(before + 3)[-1]
     assert (again.headers["webhook-id"], again.body) == (delivered.headers["webhook-id"], delivered.body)
@@ -105,7 +106,7 @@ def test_a_hook_from_sign_up_to_redelivery(browser: Browser, site: HookedSite, r
 
 
 def test_a_refused_event_is_set_aside_looked_at_dropped_and_the_secret_renewed(
-    browser: Browser, site: HookedSite, receiver: Receiver
+    site: HookedSite, receiver: Receiver, browser: Browser
 ) -> None:
     receiver.rule = lambda request: Reply(status=422, body=b"unknown field") if b"hg.push" in request.body else None
     page = opened(browser, site, "/hooks", size=PHONE)
@@ -126,8 +127,8 @@ def test_a_refused_event_is_set_aside_looked_at_dropped_and_the_secret_renewed(
     renewed = page.locator("#secret").inner_text()
     assert renewed != secret
     page.get_by_role("link", name="I have it. See chat-room").click()
-    count = len(receiver.requests())
-    page.get_by_role("button", name="Send a test").click()
+    count = len(receiver.requests)
+    page.get_by_role("button", name="Send a test", exact=True).click()
     request = receiver.wait_for(count + 1)[-1]
     # Until the receiver has the new one.
     assert is_signed(request, secret)
@@ -135,7 +136,7 @@ def test_a_refused_event_is_set_aside_looked_at_dropped_and_the_secret_renewed(
 
 
 def test_the_whole_form_is_used_without_script_and_without_a_pointer(
-    browser: Browser, site: HookedSite, receiver: Receiver
+    site: HookedSite, receiver: Receiver, browser: Browser
 ) -> None:
     page = opened(browser, site, "/hooks", script=False)
     page.get_by_label("Name").focus()

@@ -15,6 +15,8 @@ from sourcepulse_web.webhooks.settings import WebhookSettings
 
 #: Of an answer, in the list of attempts.
 FIRST_WORDS_CHARACTERS = 60
+#: Below the one in milliseconds, from the other on without a fraction.
+SHORT_SECONDS, LONG_SECONDS = 0.1, 10.0
 NEVER = "\u2013"
 
 
@@ -68,7 +70,9 @@ def waits(card: Card, now: float) -> str:
     events = many(waiting, "event")
     if card.look is Look.FAILING:
         tried = "" if standing.next_at is None else f"; the next attempt is {moment(standing.next_at, now).words}"
-        kept = "" if waiting <= 1 else f"; order is kept: {many(waiting - 1, 'event')} behind the first"
+        if not waiting:
+            return f"since {clock(standing.failing_since or now, now).words}; nothing waits now"
+        kept = "" if waiting == 1 else f"; order is kept: {many(waiting - 1, 'event')} behind the first"
         return f"since {clock(standing.failing_since or now, now).words}{tried}{kept}"
     if card.look is not Look.WORKING:
         reason = f": {shown(standing.reason)}" if standing.reason else ""
@@ -110,8 +114,10 @@ def comes_next(attempt: Attempt, now: float, set_aside: frozenset[tuple[str, str
 
 
 def took(seconds: float) -> str:
-    """Return `0.2 s`, `15 s`."""
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    """Return `12 ms`, `0.2 s`, `15 s`."""
+    if seconds < SHORT_SECONDS:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < LONG_SECONDS else f"{seconds:.0f} s"
 
 
 def age(at: float | None, now: float) -> str:
@@ -121,6 +127,8 @@ def age(at: float | None, now: float) -> str:
 
 def span(seconds: float) -> str:
     """Return `5 s`, `10 min`, `3 days`."""
+    if seconds < 1:
+        return took(seconds)
     text = lasting(int(seconds))
     return f"{text[:-1]}{'day' if text == '1 d' else 'days'}" if text.endswith(" d") else text
 

@@ -165,6 +165,10 @@ def test_refusals_are_reported_at_most_once_an_hour_with_their_number(tmp_path: 
         clock.at = began + 2 * HOUR
         (event,) = heard(consumer, 1)
         assert event.data["refused"] == 3
+        clock.at = began - 10 * HOUR
+        notices.refused(HOOK, about(REFUSALS, 422, None, set_aside=9), at=clock.at, type_="hg.push.v1")
+        (event,) = heard(consumer, 1)
+        assert event.data["refused"] == 1
     with running(tmp_path, clock=clock, refused_s=0.0) as notices:
         for number in range(3):
             notices.refused(HOOK, about(REFUSALS, 422, None), at=clock.at + number, type_="hg.push.v1")

@@ -184,7 +184,8 @@ class Notices:
             return False
 
     def _report_refusals(self, known: _Refusals, at: float) -> None:
-        if not known.count or at < known.due_at:
+        # A clock that was set back does not make the pause longer.
+        if not known.count or known.due_at - self._refused_s <= at < known.due_at:
             return
         count, known.count = known.count, 0
         # Two are never of the same hour, so a former process has published that of this hour if its id is known.

@@ -247,3 +247,5 @@ def test_a_hook_that_the_sender_itself_fails_at_is_parked_and_the_others_go_on(t
         room.answers = lambda *_: None
         rig.resume("room")
         rig.wait_until(lambda: room.got[1:] == sent)
+        rig.stop()
+        assert ("parked", "room", "fault") in rig.bus()

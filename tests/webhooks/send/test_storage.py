@@ -82,6 +82,16 @@ def test_a_log_that_is_away_for_a_while_is_read_on_and_a_new_one_from_its_beginn
     rig.wait_until(lambda: room.got == sent)
     rig.wait_until(lambda: running.sender.problem == "" and rig.standing("room").delivered == len(sent))
     assert len(room.receiver.requests) == len(sent)
+    assert rig.standing("room").interrupted_at is not None
+
+
+def test_without_hooks_or_a_log_there_is_no_problem(rig: Rig) -> None:
+    running = rig.start()
+    rig.wait_until(lambda: rig.store.sender_seen_at() is not None)
+    first = rig.store.sender_seen_at()
+    rig.wait_until(lambda: rig.store.sender_seen_at() != first)
+    assert running.sender.problem == ""
+    assert not (rig.folder / "log.db").exists()
 
 
 def test_a_hook_store_that_is_replaced_ends_the_run_and_the_next_one_uses_the_new_file(rig: Rig) -> None:

@@ -16,7 +16,7 @@ from sourcepulse.errors import SourcePulseError
 from sourcepulse.events.safe_text import reason_line
 from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Attempt, Hook, Standing, State
-from sourcepulse_web.webhooks.send.judge import HOOK, Change, Situation, judge
+from sourcepulse_web.webhooks.send.judge import FAULT, HOOK, Change, News, Report, Situation, judge
 from sourcepulse_web.webhooks.send.line import Line
 from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
 from sourcepulse_web.webhooks.send.reporting import Reporter
@@ -29,6 +29,8 @@ from sourcepulse_web.webhooks.store.store import HookStore
 
 #: Behind every position.
 POSITION_MAX = 2**62
+
+_FAULTY = Report(news=News.PARKED, reason=FAULT, status=None, since=None)
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,9 @@ class Books:
                 if result.job.test:
                     assert isinstance(result, Posted)  # noqa: S101 - a test is not asked about
                     self._store.end_test(result.job.test, attempt_of(result, outcome_of(result.answer.status), None))
+                    if result.consent is not None:
+                        with suppress(UnknownHookError):
+                            self._store.set_consent(result.job.hook.name, result.consent)
                     continue
                 line = lines.get(result.job.hook.name)
                 # Of a hook that was removed nothing is kept.
@@ -157,10 +162,17 @@ class Books:
         """Park a hook that the sender itself fails at, so that the others go on."""
         with suppress(UnknownHookError):
             line.standing = self._store.update_standing(line.name, lambda was: self._faulty(was, error))
+        self._reporter.report(line.hook, [_FAULTY], type_="", now=self._clock())
         line.seen_state = line.standing.state
         line.cleared = None
         if line.in_flight is None:
             line.lanes.put_back()
+
+    def note_interruption(self, line: Line) -> None:
+        """Record that events of a hook may be missing, because the log is another one."""
+        with suppress(UnknownHookError):
+            now = self._clock()
+            line.standing = self._store.update_standing(line.name, lambda was: replace(was, interrupted_at=now))
 
     def _entered(self, line: Line, result: Posted | Checked, now: float) -> Change | None:
         name = result.job.hook.name
@@ -174,7 +186,7 @@ class Books:
             raise
         except Exception as error:
             logger.exception("the webhook %s is parked, because the sender failed at an answer", name)
-            change = Change(outcome=Outcome.RETRY, standing=self._faulty(was, error))
+            change = Change(outcome=Outcome.RETRY, standing=self._faulty(was, error), reports=(_FAULTY,))
         if isinstance(result, Posted):
             if result.consent is not None:
                 self._store.set_consent(name, result.consent)

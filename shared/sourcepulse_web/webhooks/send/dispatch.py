@@ -109,6 +109,7 @@ class Dispatch:
             line.forget_events()
             if self._queues.ensure(line.hook, line.added_at):
                 logger.warning("the log had no queue of the webhook %s; it gets what the log has for it", line.name)
+                self._books.note_interruption(line)
             return
         self._is_other_opening()
         # What was delivered before the log was opened again is still to be settled there.

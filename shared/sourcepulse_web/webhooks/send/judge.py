@@ -32,6 +32,8 @@ SET_ASIDE = "set-aside"
 #: A queue keeps so many dead letters, and none may be lost for a newer one.
 SET_ASIDE_MAX = 1_000
 HOUR_SECONDS = 3600.0
+#: The reason of a report of a hook that the sender itself failed at.
+FAULT = "fault"
 
 
 class News(StrEnum):

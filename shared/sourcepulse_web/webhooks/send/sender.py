@@ -115,7 +115,9 @@ class Sender:
         self._dispatch.look()
         self._dispatch.begin()
         self._books.settle()
-        self._upkeep.forget_withdrawn()
+        if self._lines.by_name:
+            # Before the first hook there may be no log.
+            self._upkeep.forget_withdrawn()
         self._upkeep.trim()
         return max(0.0, min(POLL_SECONDS, self._dispatch.due_in()))
 

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
 from sourcepulse.catalogue import example_of
 from sourcepulse_web.pages.hooks.actions import ACTIONS
+from support.brokers.embedded_log import wait_until
 from support.webhooks.hooked_site import ALICE, BOB, FORM, HEADER, JSON, HookedSite
 
 URL = "http://127.0.0.1/in"
@@ -335,3 +338,39 @@ def test_an_answer_that_needs_the_store_says_so_while_it_cannot_be_read(
         assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
         assert str(site.folder) not in answer.text
         assert str(site.store) in site.stderr()
+
+
+def test_a_store_that_is_replaced_while_the_gateway_runs_is_opened_again(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with closing(HookedSite(tmp_path_factory.mktemp("replaced"))) as site:
+        site.start()
+        site.add("before")
+        for path in site.folder.glob("webhooks.db*"):
+            if path.suffix != ".sender":
+                path.unlink()
+        first = site.ask("GET", "/hooks?format=json")
+        assert first.status in (200, 503)
+        assert site.ask("GET", "/hooks?format=json").document["hooks"] == []
+        site.add("after")
+        with site.opened_store() as store:
+            assert [hook.name for hook in store.hooks()] == ["after"]
+
+
+def test_one_user_who_asks_for_much_at_once_is_refused_and_another_is_answered(site: HookedSite) -> None:
+    site.add("busy", user="dave@example.org")
+
+    def change() -> int:
+        return site.post("/hooks/busy/pause", user="dave@example.org").status
+
+    with closing(sqlite3.connect(site.store, isolation_level=None)) as db, ThreadPoolExecutor(20) as threads:
+        # While another program writes, changes wait.
+        db.execute("BEGIN IMMEDIATE")
+        asked = [threads.submit(change) for _ in range(20)]
+        wait_until(lambda: sum(each.done() for each in asked) >= 12)
+        assert {each.result() for each in asked if each.done()} == {503}
+        assert site.ask("GET", "/hooks?format=json", user=BOB).status == 200
+        db.execute("ROLLBACK")
+        answers = [each.result() for each in asked]
+    assert answers.count(200) + answers.count(503) == 20
+    assert answers.count(200) >= 1

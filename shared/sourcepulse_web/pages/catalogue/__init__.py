@@ -84,7 +84,7 @@ class CataloguePages(Resource):
     def _one(self, request: Request, about: Description, own: Schemas) -> dict[str, Any]:
         found = newest(self._services, about.type, own)
         name, _, version = about.shown.rpartition(".v")
-        topic = urlencode({"key": about.address.topic})
+        topic, settings = urlencode({"key": about.address.topic}), self._services.settings()
         return {
             "about": about,
             "name": name,
@@ -94,7 +94,9 @@ class CataloguePages(Resource):
             "anchors": {shape.name: f"shape-{number}" for number, shape in enumerate(about.shapes, 1)},
             "snippets": snippets(about, own_address(request)),
             "live": f"/?{topic}",
-            "queue": f"/hooks?{topic}" if is_operator(request, self._services.settings()) else None,
+            "queue": f"/hooks?{topic}" if is_operator(request, settings) else None,
+            # Only there the proxy names the user.
+            "hook": f"/hooks?{topic}" if settings.webhooks is not None and settings.webhooks.proxy_header else None,
         }
 
 

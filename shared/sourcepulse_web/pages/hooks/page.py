@@ -22,6 +22,7 @@ from sourcepulse_web.pages.hooks.room import Rooms
 from sourcepulse_web.server.asker import UserError, is_operator, user_of
 from sourcepulse_web.server.page import AGAIN_SECONDS
 from sourcepulse_web.webhooks.errors import AddressRefusedError, UnknownHookError
+from sourcepulse_web.webhooks.hook import NAME
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -110,6 +111,8 @@ class Pages(Resource):
         path = [each.decode("utf-8", "replace") for each in request.postpath or []]
         # `/hooks/` is the list as well.
         path = path[:-1] if path and not path[-1] else path
+        if path and not NAME.fullmatch(path[0]):
+            raise UnknownHookError(path[0])
         return await answer(request, self._asker(request), path)
 
     def _asker(self, request: Request) -> Asker:

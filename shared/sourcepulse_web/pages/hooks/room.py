@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The hook store and the queues of the log for work in threads: opened when first needed, and again if they moved."""
+"""The hook store and the queues of the log for work in threads, kept open from one piece of work to the next."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sourcepulse_web.pages.hooks.answers import webhooks_of
 from sourcepulse_web.webhooks.desk.desk import Desk
+from sourcepulse_web.webhooks.errors import HookStoreError
 from sourcepulse_web.webhooks.place import store_of
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.store import HookStore
@@ -32,33 +33,57 @@ class Room(NamedTuple):
     now: float
 
 
+class _Files(NamedTuple):
+    """Open files, and where they are: store, log and exchange."""
+
+    where: tuple[Path, Path, str]
+    store: HookStore
+    queues: HookQueues
+
+    def close(self) -> None:
+        self.queues.close()
+        self.store.close()
+
+
 class Rooms:
-    """Has one store and one connection to the log, which any thread may use, and a desk for each piece of work."""
+    """Opens files for each piece of work, because one that waits for a lock must not keep others from reading."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = threading.Lock()
-        self._where: tuple[Path, Path, str] | None = None
-        self._store: HookStore
-        self._queues: HookQueues
+        #: As many as there were pieces of work at once.
+        self._free: list[_Files] = []
 
     @contextmanager
     def opened(self) -> Iterator[Room]:
-        """Open what is not open yet; what the store and the log raise passes through."""
+        """Yield what is open, and keep it for the next one; what the store and the log raise passes through."""
         webhooks, log = webhooks_of(self._services), self._services.log.path
-        where = (store_of(webhooks, log), log, self._services.settings().exchange)
-        with self._lock:
-            if where != self._where:
-                self._open(*where)
-            store, queues = self._store, self._queues
+        files = self._taken((store_of(webhooks, log), log, self._services.settings().exchange))
         clock = self._services.clock
-        yield Room(Desk(store, queues, webhooks, clock), store, queues, webhooks, clock())
+        is_usable = True
+        try:
+            yield Room(Desk(files.store, files.queues, webhooks, clock), files.store, files.queues, webhooks, clock())
+        except HookStoreError:
+            # It may have been replaced. The log opens itself again.
+            is_usable = False
+            raise
+        finally:
+            if is_usable:
+                self._put_back(files)
+            else:
+                files.close()
 
-    def _open(self, file: Path, log: Path, exchange: str) -> None:
-        store = HookStore(file)
-        if self._where is not None:
-            self._where = None
-            self._store.close()
-            self._queues.close()
-        self._store, self._queues = store, HookQueues(log, exchange)
-        self._where = (file, log, exchange)
+    def _taken(self, where: tuple[Path, Path, str]) -> _Files:
+        with self._lock:
+            found = self._free.pop() if self._free else None
+        if found is not None and found.where == where:
+            return found
+        if found is not None:
+            found.close()
+            return self._taken(where)
+        file, log, exchange = where
+        return _Files(where, HookStore(file), HookQueues(log, exchange))
+
+    def _put_back(self, files: _Files) -> None:
+        with self._lock:
+            self._free.append(files)

@@ -151,8 +151,8 @@ class Shown:
     async def _ask(self, request: Request, asker: Asker, name: str, action: str) -> bytes:
         letter = (request.args or {}).get(b"letter", [b""])[-1].decode("ascii", "replace")
         card = await self.read(asker, lambda room: room.desk.show(name, owner=asker.owner))
-        chosen = view.chosen_of(card, Delivered(), self._services.clock())
-        event = next((each for each in chosen.refused if str(each.letter) == letter), None)
+        now = self._services.clock()
+        chosen, event = view.chosen_of(card, Delivered(), now), view.refused_of(card, letter, now)
         if action == "drop" and event is None:
             raise RefusedError(404, NOT_SET_ASIDE)
         return render(
@@ -177,8 +177,8 @@ class Shown:
             return card, None if loaded is None or loaded.withdrawn else loaded.body
 
         card, body = await self.read(asker, look)
-        chosen = view.chosen_of(card, Delivered(), self._services.clock())
-        event = next((each for each in chosen.refused if str(each.letter) == letter), None)
+        now = self._services.clock()
+        chosen, event = view.chosen_of(card, Delivered(), now), view.refused_of(card, letter, now)
         if event is None:
             raise RefusedError(404, NOT_SET_ASIDE)
         return render(

@@ -17,6 +17,8 @@ from sourcepulse_web.webhooks.desk.card import Card, Look
 from sourcepulse_web.webhooks.hook import Attempt, Handshake, Hook
 from sourcepulse_web.webhooks.store.records import Delivered, Matches
 
+#: Of up to a thousand events that are set aside, so many are shown, the oldest first.
+REFUSED_SHOWN = 20
 #: What a hook can be brought back from, and the word on the button.
 _RESUME = {Look.FAILING: "Try now", Look.PAUSED: "Resume", Look.PARKED: "Resume", Look.OFF: "Resume"}
 
@@ -89,6 +91,7 @@ class Chosen(NamedTuple):
     withheld: int
     figures: tuple[Figure, ...]
     refused: tuple[Refused, ...]
+    more_refused: int
     attempts: tuple[Try, ...]
 
 
@@ -165,9 +168,15 @@ def chosen_of(card: Card, delivered: Delivered, now: float) -> Chosen:
         lost=card.figures.lost,
         withheld=card.standing.withheld,
         figures=_figures(card, delivered, now),
-        refused=tuple(_refused(each, now) for each in card.set_aside),
+        refused=tuple(_refused(each, now) for each in card.set_aside[:REFUSED_SHOWN]),
+        more_refused=max(0, len(card.set_aside) - REFUSED_SHOWN),
         attempts=tuple(_try(each, now, apart) for each in card.attempts),
     )
+
+
+def refused_of(card: Card, letter: str, now: float) -> Refused | None:
+    """Return an event that is set aside by its number; None if there is none."""
+    return next((_refused(each, now) for each in card.set_aside if str(each.event.letter) == letter), None)
 
 
 def _figures(card: Card, delivered: Delivered, now: float) -> tuple[Figure, ...]:

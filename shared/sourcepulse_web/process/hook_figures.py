@@ -75,6 +75,9 @@ class Reader:
     def _count(self, store: HookStore) -> None:
         """Count the attempts since the last look."""
         last, counts = store.attempts.counts_after(self._counted_to)
+        if self._counted_to is not None and last < self._counted_to:
+            # Another store has taken its place, with numbers of its own.
+            last, counts = store.attempts.counts_after(0)
         if self._counted_to is not None:
             self._attempts.update(counts)
         self._counted_to = last

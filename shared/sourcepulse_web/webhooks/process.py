@@ -96,11 +96,14 @@ def serve(place: Place, live: LiveSettings[Place], stop: threading.Event, report
         sender = Sender(store, queues, poster, notices, asker, place.settings, time.time)
 
         def look() -> None:
-            while not over.is_set() and not stop.wait(LOOK_SECONDS) and live() == place:
-                live.look()
-                report.send(sender.problem, notices.problem)
-            over.set()
-            queues.interrupt()
+            try:
+                while not over.is_set() and not stop.wait(LOOK_SECONDS) and live() == place:
+                    live.look()
+                    report.send(sender.problem, notices.problem)
+            finally:
+                # Also after a fault of ours: the sender is put together again, and so is this.
+                over.set()
+                queues.interrupt()
 
         looking = threading.Thread(target=look, name="settings", daemon=True)
         notices.start()

@@ -79,7 +79,7 @@ class Standing:
     delivered: int = 0
     #: Stand-ins of events that are no longer public, and events that Bugzilla hid: they are not POSTed.
     withheld: int = 0
-    #: When events may last have been missed, because the log was replaced; None if it never was.
+    #: When the log was found replaced, so that events before may be missing; None if it never was.
     interrupted_at: float | None = None
 
 

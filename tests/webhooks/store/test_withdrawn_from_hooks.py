@@ -158,7 +158,9 @@ def test_a_withdrawal_that_was_not_seen_is_obeyed_at_the_next_start_and_in_anoth
         other_held = Held(1, changed.source, changed.id, changed.type, changed.routing_key, NOW)
         store.attempts.trim(NOW + 8 * 86_400)
         store.attempts.record([refused(other_held)])
+        assert store.standing(NAME).interrupted_at is None
         assert Forgetting(store, second).turn(NOW) == 1
+        assert store.standing(NAME).interrupted_at == NOW, "the owner sees that the log is another one"
     assert readable_in(tmp_path) == []
 
 

@@ -88,6 +88,7 @@ class Chosen(NamedTuple):
     bearer: bool
     old_secret_until: Moment | None
     lost: int
+    interrupted_at: Moment | None
     withheld: int
     figures: tuple[Figure, ...]
     refused: tuple[Refused, ...]
@@ -155,7 +156,7 @@ def row_of(card: Card, now: float) -> Row:
 def chosen_of(card: Card, delivered: Delivered, now: float) -> Chosen:
     """Return a hook with its figures, attempts and what is set aside."""
     apart = frozenset((each.event.source, each.event.id) for each in card.set_aside)
-    until = card.old_secret_until
+    until, interrupted = card.old_secret_until, card.standing.interrupted_at
     return Chosen(
         row=row_of(card, now),
         topics=tuple(shown(each) for each in card.hook.topics),
@@ -166,6 +167,7 @@ def chosen_of(card: Card, delivered: Delivered, now: float) -> Chosen:
         bearer=bool(card.hook.bearer_file),
         old_secret_until=None if until is None else words.clock(until, now),
         lost=card.figures.lost,
+        interrupted_at=None if interrupted is None else words.clock(interrupted, now),
         withheld=card.standing.withheld,
         figures=_figures(card, delivered, now),
         refused=tuple(_refused(each, now) for each in card.set_aside[:REFUSED_SHOWN]),

@@ -36,6 +36,9 @@ class Forgetting:
             blanked += self._store.attempts.forget(found.events, now)
         for source, number in found.bugs:
             blanked += self._store.attempts.forget_number(source, number)
+        if token and found.token != token:
+            # A new log, or a copy of it that was put back: what the former one had beyond that is not there.
+            self._store.note_interruption(now)
         if (found.token, found.until) != (token, after):
             self._store.set_forgotten_until(found.token, found.until)
         self._version = version

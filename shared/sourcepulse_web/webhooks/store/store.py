@@ -5,17 +5,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
 from typing import Self
 
-from sourcepulse.outbox.files import open_shared, try_lock
-from sourcepulse.outbox.sqlite_file import PRIVATE_MODE
 from sourcepulse.wake.send import send_wake
-from sourcepulse_web.webhooks.errors import HookExistsError, HookStoreRefusedError, SenderRunningError
+from sourcepulse_web.webhooks.errors import HookExistsError
 from sourcepulse_web.webhooks.hook import Handshake, Hook, Standing, State, check_name
 from sourcepulse_web.webhooks.store.attempts import Attempts
 from sourcepulse_web.webhooks.store.file import StoreFile, number_of
@@ -41,7 +38,6 @@ class HookStore:
     def __init__(self, path: Path, *, create: bool = True) -> None:
         """Open the file; NothingThereError if it is missing and not to be created."""
         self._file = StoreFile(path, create=create)
-        self._sender_lock = -1
         self.path = path
         self.batch = self._file.batch
         self.data_version = self._file.data_version
@@ -65,9 +61,6 @@ class HookStore:
     def close(self) -> None:
         """Close the file; may be called again."""
         self._file.close()
-        if self._sender_lock >= 0:
-            os.close(self._sender_lock)
-            self._sender_lock = -1
 
     def hooks(self) -> list[Hook]:
         """Return the hooks by name."""
@@ -185,18 +178,10 @@ class HookStore:
         self.wake_sender()
         return number
 
-    def become_sender(self) -> None:
-        """Be the one process that sends, until `close` or the end; SenderRunningError if another one is."""
-        if self._sender_lock < 0:
-            path = self.path.with_name(self.path.name + ".sender")
-            try:
-                fd = open_shared(path, PRIVATE_MODE, like=self.path)
-            except OSError as error:
-                raise HookStoreRefusedError(f"the file {path} cannot be used: {error.strerror}") from error
-            if not try_lock(fd):
-                os.close(fd)
-                raise SenderRunningError(f"another process sends the webhooks of {self.path}; one is enough")
-            self._sender_lock = fd
+    def note_interruption(self, now: float) -> None:
+        """Record for each hook that events may be missing, because the log was replaced."""
+        with self._file.write(durable=False) as db:
+            db.execute("UPDATE standings SET interrupted_at = ?", (now,))
 
     def forgotten_until(self) -> tuple[str, int]:
         """Return the token of the log, and the position up to which its withdrawals were obeyed here."""

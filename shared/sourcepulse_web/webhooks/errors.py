@@ -113,9 +113,3 @@ class HookStoreRefusedError(HookStoreError):
     """The hook store belongs to another user, or others could read or replace it; the text names what to do."""
 
     reason = "hook-store-refused"
-
-
-class SenderRunningError(HookStoreError):
-    """Another process sends the webhooks of this hook store; one is enough."""
-
-    reason = "sender-running"

@@ -130,8 +130,6 @@ def _lines(card: Card, now: float) -> list[tuple[str, str]]:
         lines.append(("refused", f"{card.refused} of them, tried again{due}; other sources go on"))
     counts = f"{standing.delivered} delivered, {figures.set_aside} set aside, {standing.withheld} withheld"
     lines.append(("events", f"{counts}, {figures.lost} lost" if figures.lost else counts))
-    if standing.interrupted_at is not None:
-        lines.append(("gap", f"events before {_second(standing.interrupted_at)}Z may be missing: the log was replaced"))
     success = standing.last_success_at
     lines.append(("success", "never yet" if success is None else f"{ago(success, now)} ago"))
     if card.old_secret_until is not None:

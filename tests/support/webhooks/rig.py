@@ -154,6 +154,13 @@ class Rig:
         self.queues.declare(hook)
         return room
 
+    def lead(self, former: str, name: str) -> None:
+        """Add another hook to the receiver of one."""
+        hook = self.store.hook(former)
+        assert hook is not None
+        self.store.add(replace(hook, name=name), new_secret(), time.time())
+        self.queues.declare(replace(hook, name=name))
+
     def standing(self, name: str) -> Standing:
         return self.store.standing(name)
 

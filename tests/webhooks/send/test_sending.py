@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sourcepulse_web.webhooks.hook import State
+from sourcepulse_web.webhooks.send.dispatch import FAILING_POSTS_MAX
 from support.component import require
 from support.webhooks import public_network
 from support.webhooks.receiver import Manner, Reply, Request, later, redirect
@@ -218,3 +221,36 @@ def test_a_name_that_leads_inside_at_its_second_look_is_sent_nothing_there_and_a
     assert (found["held_back"], found["got"]) == (3, [1, 2, 3, 4, 5, 6])
     (reason,) = found["reasons"]
     assert "not public" in reason
+
+
+def test_hooks_whose_receivers_fail_use_half_of_the_threads_at_most(rig: Rig) -> None:
+    hooks = 80
+    shared = rig.hook("failing-0")
+    for number in range(1, hooks):
+        rig.lead("failing-0", f"failing-{number}")
+    crowd = Crowd()
+    shared.answers = crowd.answer
+    rig.start()
+    rig.publish()
+    rig.wait_until(lambda: crowd.answered >= 2 * hooks)
+    crowd.most = 0
+    rig.wait_until(lambda: crowd.answered >= 4 * hooks)
+    assert 1 < crowd.most <= FAILING_POSTS_MAX
+
+
+class Crowd:
+    """Counts how many requests are answered at once, and fails all of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now = self.most = self.answered = 0
+
+    def answer(self, _: Request, _event: Got) -> Reply:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        time.sleep(0.2)
+        with self._lock:
+            self._now -= 1
+            self.answered += 1
+        return Reply(status=503)

@@ -17,11 +17,13 @@ from sourcepulse_web.webhooks.post.signature import webhook_id_of
 from sourcepulse_web.webhooks.send.books import Books
 from sourcepulse_web.webhooks.send.line import LOOK_EVENTS, Line
 from sourcepulse_web.webhooks.send.lines import Lines
-from sourcepulse_web.webhooks.send.threads.posting import Job, Posting, with_body
+from sourcepulse_web.webhooks.send.threads.posting import POSTS_MAX, Job, Posting, with_body
 from sourcepulse_web.webhooks.settings import Schedule
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Held
 
+#: How many of the threads hooks may use whose receivers failed the last time, so that the others need not wait.
+FAILING_POSTS_MAX = POSTS_MAX // 2
 #: How many events in a row one hook may skip in a turn, so that the others go on.
 SKIPS_MAX = 200
 
@@ -64,6 +66,7 @@ class Dispatch:
     def begin(self) -> None:
         """Begin the POSTs that are due; what the log raises passes through."""
         self._turns.extend(self._lines.by_name.keys() - set(self._turns))
+        failing = self._failing_in_flight()
         for _ in range(len(self._turns)):
             if not self._posting.free:
                 return
@@ -72,22 +75,30 @@ class Dispatch:
             if line is None:
                 continue
             self._turns.append(name)
-            if line.is_on and (line.in_flight is None or line.cleared is not None):
-                self._for(line, self._begin)
+            if line.is_on and line.cleared is not None:
+                self._for(line, self._begin_cleared)
             elif line.cleared is not None:
                 self._put_back(line)
+            elif line.is_on and line.in_flight is None and not (line.is_failing and failing >= FAILING_POSTS_MAX):
+                self._for(line, self._begin)
+                failing += line.is_failing and line.in_flight is not None
 
     def due_in(self) -> float:
         """Return in how many seconds a POST can begin, as far as is known now."""
         if not self._posting.free:
             return float("inf")
         now = self._monotonic()
+        is_full = self._failing_in_flight() >= FAILING_POSTS_MAX
         dues = [
             due
             for line in self._lines.by_name.values()
-            if line.is_on and line.in_flight is None and (due := line.lanes.due_at(now)) is not None
+            if line.is_on and line.in_flight is None and not (is_full and line.is_failing)
+            if (due := line.lanes.due_at(now)) is not None
         ]
         return min(dues, default=float("inf")) - now
+
+    def _failing_in_flight(self) -> int:
+        return sum(line.is_failing and line.in_flight is not None for line in self._lines.by_name.values())
 
     def _for(self, line: Line, act: Callable[[Line], None]) -> None:
         """Do something for one hook; a fault of ours parks this hook, and the others go on."""
@@ -126,9 +137,6 @@ class Dispatch:
         return True
 
     def _begin(self, line: Line) -> None:
-        if line.cleared is not None:
-            self._begin_cleared(line)
-            return
         for _ in range(SKIPS_MAX):
             event = line.lanes.take(self._monotonic())
             if event is None:

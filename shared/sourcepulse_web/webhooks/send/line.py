@@ -56,6 +56,11 @@ class Line:
         """Whether events are sent."""
         return self.standing.state is State.ON
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether its receiver failed the last time."""
+        return HOOK in self.troubles
+
     def secrets_at(self, now: float) -> list[str]:
         """Return the secrets that sign at a time, the newest first."""
         return [secret for secret, until in self.secrets if until is None or until > now]

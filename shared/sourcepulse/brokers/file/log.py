@@ -181,7 +181,12 @@ def release_dead(db: sqlite3.Connection, log: Path, queue: int, me: int | None, 
 
 def forget_consumer(db: sqlite3.Connection, consumer: int) -> None:
     """Remove a consumer; the messages that it had leased wait for redelivery."""
-    db.execute("UPDATE leases SET consumer = NULL WHERE consumer = ?", (consumer,))
+    # A consumer has one queue, and only by its queue are leases found without reading those of all others.
+    db.execute(
+        "UPDATE leases SET consumer = NULL WHERE queue = (SELECT queue FROM consumers WHERE consumer = ?1) "
+        "AND consumer = ?1",
+        (consumer,),
+    )
     db.execute("DELETE FROM consumers WHERE consumer = ?", (consumer,))
 
 

@@ -154,9 +154,12 @@ class Leasing:
         """Return what is leased to the queues, and stop being their consumer."""
         with self._log.lock:
             if self._taps and self._opening == self._log.openings:
-                with suppress(BrokerError), self._log.write() as db:
+                # In a transaction for each queue, so that publishers get their turn in between. After a failure the
+                # rest is released by the next consumer, because this one is dead then.
+                with suppress(BrokerError):
                     for tap in self._taps.values():
-                        forget_consumer(db, tap.consumer)
+                        with self._log.write() as db:
+                            forget_consumer(db, tap.consumer)
             self._drop()
             self._ear.close()
 
@@ -269,9 +272,11 @@ class Leasing:
         assert self._owner is not None  # noqa: S101 - _refresh has one
         now = self._clock()
         watch = self._watch
+        with self._log.read() as db:
+            # This reads all leases, while publishers can write.
+            released = db.execute("SELECT DISTINCT queue FROM leases WHERE consumer IS NULL").fetchall()
         with self._log.write() as db:
             db.execute("UPDATE consumers SET seen_at = ? WHERE token = ?", (now, self._owner.token))
-            released = db.execute("SELECT DISTINCT queue FROM leases WHERE consumer IS NULL").fetchall()
             (bindings_version,) = db.execute("SELECT bindings_version FROM log").fetchone()
             for tap in self._taps.values():
                 db.execute("UPDATE queues SET used_at = ? WHERE queue = ?", (now, tap.queue))

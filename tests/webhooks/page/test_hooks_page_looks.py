@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from sourcepulse.catalogue import example_of
 from sourcepulse_web.webhooks.hook import State
+from sourcepulse_web.webhooks.store.records import KeptConsent
 from support.web.browser import PHONE, Browser, scrolls_sideways
 from support.webhooks.hooked_site import ALICE, HEADER, HookedSite
 
@@ -58,6 +59,11 @@ def fill(site: HookedSite, now: float) -> None:
     site.set_standing("bug-helper", failing_since=now - 320, next_at=now + 1800, last_success_at=now - 900)
     site.set_standing("chat-room", last_success_at=now - 240)
     site.set_standing("lab-lights", state=State.PARKED, reason=f"no success for 72 h {HOSTILE}", since=now - 2 * DAY)
+    site.set_standing("chat-room", interrupted_at=now - 3600)
+    with site.opened_store() as store:
+        consent = KeptConsent("http://127.0.0.1/in/release-team", granted=False, asked_at=now - 60, reason=HOSTILE)
+        store.set_consent("chat-room", consent)
+    assert site.post("/hooks/chat-room/edit", {"handshake": "try"}).status == 200
     site.set_standing("old-dashboard", state=State.OFF, reason="the receiver answered 410", since=now - 40 * DAY)
     site.set_standing("n" * 40, state=State.PAUSED, reason="its owner paused it", since=now - 3600)
 
@@ -96,6 +102,14 @@ def test_states_are_symbols_and_words(browser: Browser, site: HookedSite) -> Non
     ]
 
 
+def test_a_page_shows_what_may_be_missing_and_what_the_receiver_consented_to(
+    browser: Browser, site: HookedSite
+) -> None:
+    page = opened(browser, site, "/hooks/chat-room")
+    page.get_by_text("The log was replaced then.").wait_for()
+    page.get_by_text("Handshake: try, not granted at").wait_for()
+
+
 def test_each_field_is_checked_when_it_is_left(browser: Browser, site: HookedSite) -> None:
     page = opened(browser, site, "/hooks")
     name, url, topics = (page.get_by_label(label) for label in ("Name", "Address", "Events"))
@@ -127,7 +141,13 @@ def test_each_field_is_checked_when_it_is_left(browser: Browser, site: HookedSit
 
 def test_what_receivers_answer_stays_text(browser: Browser, site: HookedSite) -> None:
     number = site.ask("GET", "/hooks/bug-helper?format=json").document["attempts"][0]["number"]
-    for path in ("/bug-helper", f"/bug-helper?open={number}", "/lab-lights", f"/bug-helper?open={HTML}&did={HTML}"):
+    for path in (
+        "/bug-helper",
+        f"/bug-helper?open={number}",
+        "/lab-lights",
+        "/chat-room",
+        f"/bug-helper?open={HTML}&did={HTML}",
+    ):
         page = opened(browser, site, f"/hooks{path}")
         page.get_by_role("heading", name="Attempts").wait_for()
         assert page.evaluate(SAFE) == {"pwned": None, "links": [], "made": []}, path

@@ -79,8 +79,30 @@ def waits(card: Card, now: float) -> str:
         kept = f". {events} {'is' if waiting == 1 else 'are'} kept for it" if card.look is not Look.OFF else ""
         return f"since {clock(standing.since, now).words}{reason}{kept}"
     if standing.last_success_at is None:
-        return "nothing was sent yet" if not waiting else f"{events} to be sent"
-    return f"last accepted {moment(standing.last_success_at, now).words}"
+        done = "nothing was sent yet" if not waiting else f"{events} to be sent"
+    else:
+        done = f"last accepted {moment(standing.last_success_at, now).words}"
+    return f"{done}{_refused(card, now)}"
+
+
+def _refused(card: Card, now: float) -> str:
+    """Return what is tried again of single events, whose sources wait while the others go on."""
+    if not card.refused:
+        return ""
+    tried = "" if card.refused_next_at is None else f", the next {moment(card.refused_next_at, now).words}"
+    refused = many(card.refused, "event")
+    return f"; {refused} {'is' if card.refused == 1 else 'are'} refused and tried again{tried}; other sources go on"
+
+
+def consent(card: Card, now: float) -> str:
+    """Return what the receiver answered when it was asked for consent; "" if it was not asked."""
+    answer = card.consent
+    if answer is None:
+        return ""
+    if not answer.granted:
+        return f"not granted {moment(answer.asked_at, now).words}: {shown(answer.reason)}"
+    rate = f", {shown(answer.rate)} a minute at most" if answer.rate else ""
+    return f"granted {moment(answer.asked_at, now).words}{rate}"
 
 
 def answer(attempt: Attempt) -> str:

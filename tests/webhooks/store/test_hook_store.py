@@ -5,7 +5,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -146,3 +150,51 @@ def test_a_store_that_others_can_read_or_replace_is_refused(
     tmp_path.chmod(0o700)
     with pytest.raises(NothingThereError, match="webhook add"):
         HookStore(tmp_path / "missing.db", create=False)
+
+
+#: Of the user `nobody`.
+OTHER_USER = 65_534
+
+
+@contextmanager
+def as_other_user() -> Iterator[None]:
+    os.seteuid(OTHER_USER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_what_root_creates_is_the_gateways_and_another_user_hears_which_user_may_use_it() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "webhooks.db")
+        os.chown(folder, OTHER_USER, OTHER_USER)
+        with HookStore(path) as store:
+            store.add(HOOK, "whsec_first", NOW)
+            for each in Path(folder).iterdir():
+                assert (each.stat().st_uid, each.stat().st_mode & 0o777) == (OTHER_USER, 0o600), each
+        with as_other_user(), HookStore(path) as store:
+            store.rotate(HOOK.name, "whsec_second", old_until=NOW, now=NOW)
+        with HookStore(path) as store:
+            assert [each.value for each in store.secrets(HOOK.name)] == ["whsec_second"]
+        os.chown(folder, 0, 0)
+        Path(folder).chmod(0o755)
+        os.chown(path, 0, 0)
+        with as_other_user(), pytest.raises(HookStoreRefusedError, match=r"belongs to root.*as root"):
+            HookStore(path)
+
+
+def test_many_threads_use_one_store(store: HookStore) -> None:
+    store.add(HOOK, "whsec_first", NOW)
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            with store.batch():
+                store.attempts.record([attempt(number)])
+                store.update_standing(HOOK.name, lambda was: dataclasses.replace(was, delivered=was.delivered + 1))
+            store.attempts.of_hook(HOOK.name, 5)
+
+    with ThreadPoolExecutor(5) as threads:
+        assert list(threads.map(work, range(5), timeout=60)) == [None] * 5
+    assert store.standing(HOOK.name).delivered == 100

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from sqlite3 import Connection
@@ -20,9 +21,9 @@ KEEP_SECONDS = 7 * 86_400.0
 #: How many attempts are kept of one event and hook, and of all; a million takes about 400 MB.
 EVENT_ATTEMPTS_MAX = 20
 ATTEMPTS_MAX = 1_000_000
-#: How many rows one transaction removes at most, and how many transactions one call makes.
+#: How many rows one transaction removes at most. A call ends after this time; the next one goes on.
 TRIM_ROWS = 1_000
-TRIM_STEPS = 5
+TRIM_LIMIT_SECONDS = 0.25
 #: The outcome of an attempt that the receiver accepted, see `send.outcome`.
 DELIVERED = "delivered"
 #: What is in place of a text about a withdrawn event.
@@ -171,7 +172,8 @@ class Attempts:
     def trim(self, now: float) -> int:
         """Remove attempts that are too old or too many, in small steps, and return how many."""
         removed = 0
-        for _ in range(TRIM_STEPS):
+        until = time.monotonic() + TRIM_LIMIT_SECONDS
+        while True:
             with self._file.write(durable=False) as db:
                 db.execute("DELETE FROM forgotten WHERE at < ?", (now - KEEP_SECONDS,))
                 db.execute("DELETE FROM hours WHERE hour <= ?", (int(now // HOUR_SECONDS) - HOURS,))
@@ -182,9 +184,8 @@ class Attempts:
                     (TRIM_ROWS, now - KEEP_SECONDS, ATTEMPTS_MAX),
                 ).rowcount
             removed += count
-            if count < TRIM_ROWS:
-                break
-        return removed
+            if count < TRIM_ROWS or time.monotonic() >= until:
+                return removed
 
 
 def write_attempts(db: Connection, attempts: Iterable[Attempt]) -> list[int]:

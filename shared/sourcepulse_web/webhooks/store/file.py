@@ -104,6 +104,9 @@ class StoreFile:
 
     def scrub_if_due(self) -> None:
         """Do so if something was removed since; a later call tries again what fails."""
+        if self._batch is not None:
+            # Only what is committed can leave the write-ahead log.
+            return
         with self.read() as db:
             (is_due,) = db.execute("SELECT scrub FROM keeper").fetchone()
         if is_due:

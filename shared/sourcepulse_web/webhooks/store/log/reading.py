@@ -77,30 +77,28 @@ def set_aside_of(db: Connection, name: str, letter: int | None = None) -> list[S
     return found
 
 
-def position_before(db: Connection, at: float) -> int:
-    """Return the position behind which all was appended at or after a time; where the clock went back, also less."""
+def position_before(db: Connection, at: float, floor: int = 0) -> int:
+    """Return the last position, above a floor, that was appended before a time; else the floor or the trimmed end."""
     # From the end, because that is nearer in most cases and there is no index.
+    first = "max(?, (SELECT trimmed_until FROM log))"
     row = db.execute(
-        "SELECT position FROM messages WHERE at < ? AND position > (SELECT trimmed_until FROM log) "
-        "ORDER BY position DESC LIMIT 1",
-        (at,),
+        f"SELECT position FROM messages WHERE at < ? AND position > {first} ORDER BY position DESC LIMIT 1",  # noqa: S608 - from above
+        (at, floor),
     ).fetchone()
-    if row is not None:
-        return int(row[0])
-    return int(db.execute("SELECT trimmed_until FROM log").fetchone()[0])
+    return int((row or db.execute(f"SELECT {first}", (floor,)).fetchone())[0])
 
 
 def matches_since(db: Connection, exchange: str, topics: Sequence[str], since: float) -> Matches:
     """Return how many of the last events of an exchange have a key that matches one of the topics."""
-    end = log_end(db)
-    start = position_before(db, since)
-    bounded = max(start, end - MATCHES_ROWS)
+    floor = log_end(db) - MATCHES_ROWS
+    start = position_before(db, since, floor)
     keys = db.execute(
         "SELECT routing_key, count(*) FROM messages WHERE position > ? AND exchange = ? GROUP BY routing_key",
-        (bounded, exchange),
+        (start, exchange),
     )
     count = sum(number for key, number in keys if any(matches(topic, text_of(key)) for topic in topics))
-    return Matches(count, more=bounded > start)
+    (trimmed,) = db.execute("SELECT trimmed_until FROM log").fetchone()
+    return Matches(count, more=start == floor > trimmed)
 
 
 def withdrawn_since(db: Connection, token: str, after: int) -> Withdrawn:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sourcepulse_bugzilla.mapping.emitter import Emitter
 from sourcepulse_bugzilla.mapping.events import events_of
 from sourcepulse_bugzilla.mapping.rows import read_row
 from sourcepulse_bugzilla.visibility.folder_of_site import open_site
-from sourcepulse_web.webhooks.hook import State
+from sourcepulse_web.webhooks.hook import Handshake, State
 from sourcepulse_web.webhooks.settings import Schedule
 from support.brokers.embedded_log import publish_events
 from support.bugzilla.rows import BUG, CHANGES, ID_SECRET, SITE, SOURCE, bug_create, bug_update, changed, row
@@ -65,6 +66,31 @@ def test_nothing_of_a_bug_that_became_private_is_sent_from_a_parked_hook_also_no
         rig.stop()
         for path in tmp_path.glob("webhooks.db*"):
             assert SECRET.encode() not in path.read_bytes(), path.name
+
+
+def test_an_event_that_is_withdrawn_while_consent_is_asked_for_is_not_sent(tmp_path: Path) -> None:
+    with Rig(tmp_path) as rig:
+        room = rig.hook("room", handshake=Handshake.TRY)
+        is_asked, may_answer = threading.Event(), threading.Event()
+
+        def rule(request: Request) -> Reply:
+            if request.method == "OPTIONS":
+                is_asked.set()
+                assert may_answer.wait(60)
+            return Reply(headers=(("webhook-allowed-origin", "*"), ("webhook-allowed-rate", "*")))
+
+        room.receiver.rule = rule
+        rig.start()
+        site = Site("bugzilla://bugs.example.org")
+        publish_events(rig.url, site.changed(1, SECRET), exchange=EXCHANGE)
+        assert is_asked.wait(60)
+        publish_events(rig.url, site.bug_hidden(1), exchange=EXCHANGE)
+        may_answer.set()
+        rig.wait_idle()
+        bodies = [request.body for request in room.receiver.requests if request.method == "POST"]
+        assert bodies
+        assert not any(SECRET.encode() in body for body in bodies)
+        assert [request.method for request in room.receiver.requests].count("OPTIONS") == 1
 
 
 def sidecar(folder: Path, bugzilla: StandIn) -> Path:

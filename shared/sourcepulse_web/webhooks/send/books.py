@@ -21,7 +21,7 @@ from sourcepulse_web.webhooks.send.line import Line
 from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
 from sourcepulse_web.webhooks.send.reporting import Reporter
 from sourcepulse_web.webhooks.send.schedule import unknown_pause
-from sourcepulse_web.webhooks.send.threads.posting import Checked, Posted
+from sourcepulse_web.webhooks.send.threads.posting import Checked, Consented, Posted, Result
 from sourcepulse_web.webhooks.settings import Schedule
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Held
@@ -72,7 +72,7 @@ class Books:
         #: Source and id of events of which their Bugzilla shows less than before, or nothing.
         self._hidden: set[tuple[str, str]] = set()
 
-    def enter(self, results: Sequence[Posted | Checked], lines: Mapping[str, Line]) -> None:
+    def enter(self, results: Sequence[Result], lines: Mapping[str, Line]) -> None:
         """Write results into the hook store in one transaction, and obey them in memory.
 
         What the store raises passes through; then nothing was changed, and the same results are to be entered again.
@@ -81,6 +81,7 @@ class Books:
             return
         now = self._clock()
         entered: list[tuple[Line, Posted | Checked, Change]] = []
+        consented: list[tuple[Line, Consented]] = []
         with self._store.batch():
             for result in results:
                 if result.job.test:
@@ -93,9 +94,16 @@ class Books:
                 line = lines.get(result.job.hook.name)
                 # Of a hook that was removed nothing is kept.
                 if line is not None and line.added_at == result.job.added_at:
+                    if isinstance(result, Consented):
+                        consented.append((line, result))
+                        with suppress(UnknownHookError):
+                            self._store.set_consent(line.name, result.consent)
+                        continue
                     change = self._entered(line, result, now)
                     if change is not None:
                         entered.append((line, result, change))
+        for line, asked in consented:
+            line.note_consent(asked.consent)
         for line, result, change in entered:
             self._obey(line, result, change, now)
 

@@ -120,6 +120,11 @@ class Line:
         if change.hook_pause_s is not None:
             self.lanes.hold_all(monotonic + change.hook_pause_s)
 
+    def note_consent(self, consent: KeptConsent) -> None:
+        """Begin again with the event for which consent was asked."""
+        self.consent, self.in_flight = consent, None
+        self.lanes.put_back()
+
     def drop(self, position: int) -> None:
         """Hold an event no longer."""
         self.lanes.done(position)

@@ -21,7 +21,7 @@ from sourcepulse_web.webhooks.send.books import Books
 from sourcepulse_web.webhooks.send.dispatch import Dispatch
 from sourcepulse_web.webhooks.send.lines import Lines
 from sourcepulse_web.webhooks.send.reporting import Reporter
-from sourcepulse_web.webhooks.send.threads.posting import Checked, Posted, Posting
+from sourcepulse_web.webhooks.send.threads.posting import Posting, Result
 from sourcepulse_web.webhooks.send.trials import Trials
 from sourcepulse_web.webhooks.send.upkeep import Upkeep
 from sourcepulse_web.webhooks.settings import WebhookSettings
@@ -85,7 +85,7 @@ class Sender:
         self._upkeep = Upkeep(store, queues, clock, monotonic)
         self._is_over = False
         #: What the threads finished and no store has yet.
-        self._results: list[Posted | Checked] = []
+        self._results: list[Result] = []
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop` is set; then wait for the POSTs that are under way, and record them. Never raises.

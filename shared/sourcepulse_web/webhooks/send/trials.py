@@ -11,7 +11,7 @@ from sourcepulse_web.webhooks.notices.events import event_for_test
 from sourcepulse_web.webhooks.post.signature import webhook_id_of
 from sourcepulse_web.webhooks.send.line import Line
 from sourcepulse_web.webhooks.send.lines import Lines
-from sourcepulse_web.webhooks.send.threads.posting import Checked, Job, Posted, Posting
+from sourcepulse_web.webhooks.send.threads.posting import Job, Posting, Result
 from sourcepulse_web.webhooks.store.records import AskedTest, Held
 from sourcepulse_web.webhooks.store.store import HookStore
 
@@ -42,7 +42,7 @@ class Trials:
                 self._begun.add(asked.number)
                 self._posting.post(self._job(line, asked))
 
-    def end(self, results: Iterable[Posted | Checked]) -> None:
+    def end(self, results: Iterable[Result]) -> None:
         """Forget the tests that were recorded."""
         self._begun -= {result.job.test for result in results}
 

@@ -63,6 +63,17 @@ class Checked:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consented:
+    """What the receiver answered when it was asked for consent, and no POST: the event is looked at once more first."""
+
+    job: Job
+    consent: KeptConsent
+
+
+Result = Posted | Checked | Consented
+
+
 class Posting:
     """Makes POSTs and asks about visibility in threads; `finished` returns what came of them, `wake` is called before.
 
@@ -84,7 +95,7 @@ class Posting:
         self._asker = asker
         self._wake = wake
         self._clock = clock
-        self._results: SimpleQueue[Posted | Checked] = SimpleQueue()
+        self._results: SimpleQueue[Result] = SimpleQueue()
         self._posts = Workers("post", POSTS_MAX)
         # One, because an `Asker` is for one thread.
         self._questions = Workers("visibility", 1)
@@ -95,16 +106,16 @@ class Posting:
         return self._posts.free
 
     def post(self, job: Job) -> None:
-        """Begin a POST."""
+        """Begin a POST; where consent must be asked for, only that is done, except for a test."""
         self._posts.submit(lambda: self._finish(self._posted(job)))
 
     def check(self, job: Job) -> None:
         """Ask whether an event is public."""
         self._questions.submit(lambda: self._finish(self._checked(job)))
 
-    def finished(self) -> list[Posted | Checked]:
+    def finished(self) -> list[Result]:
         """Return what was finished since the last call."""
-        found: list[Posted | Checked] = []
+        found: list[Result] = []
         while True:
             try:
                 found.append(self._results.get_nowait())
@@ -118,11 +129,11 @@ class Posting:
         asked = self._questions.stop(max(0.0, deadline - time.monotonic()))
         return self._posts.stop(max(0.0, deadline - time.monotonic())) and asked
 
-    def _finish(self, result: Posted | Checked) -> None:
+    def _finish(self, result: Result) -> None:
         self._results.put(result)
         self._wake()
 
-    def _posted(self, job: Job) -> Posted:
+    def _posted(self, job: Job) -> Posted | Consented:
         at = self._clock()
         consent: KeptConsent | None = None
         try:
@@ -133,6 +144,9 @@ class Posting:
                 if job.hook.handshake is Handshake.REQUIRE and not asked.given:
                     answer = Answer(reason=asked.reason, problem=asked.problem, took_s=asked.took_s)
                     return Posted(job=job, at=at, answer=answer, consent=consent)
+                if not job.test:
+                    # The event may have been withdrawn while the receiver was asked.
+                    return Consented(job=job, consent=consent)
             answer = self._poster.post(job.hook, job.secrets, job.webhook_id, job.body, self._clock())
         except Exception as error:
             # A fault of ours: the event is tried again like one that got no answer.

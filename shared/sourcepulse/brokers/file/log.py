@@ -20,7 +20,7 @@ from sourcepulse.brokers.file.envelopes import (
     read_unread,
     store_envelopes,
 )
-from sourcepulse.brokers.file.routes import Reach, Router
+from sourcepulse.brokers.file.routes import Router
 from sourcepulse.brokers.file.tables import log_end, text_of
 from sourcepulse.brokers.file.withdrawal.blanking import has_stand_in, obey, obey_late
 
@@ -101,10 +101,19 @@ def _numbered(db: sqlite3.Connection, batch: Sequence[Message], *, once: bool) -
     return numbered
 
 
-def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep_seconds: float) -> int:
+def trim(
+    db: sqlite3.Connection,
+    rows: int,
+    now: float,
+    *,
+    keep_bytes: int,
+    keep_seconds: float,
+    router: Router | None = None,
+) -> int:
     """Remove at most `rows` of the oldest messages that exceed the limits and return how many were removed.
 
-    The messages that a queue had not delivered yet are counted as lost there.
+    The messages that a queue had not delivered yet are counted as lost there. A router that was loaded before spares
+    reading the bindings.
     """
     size, trimmed = db.execute("SELECT bytes, trimmed_until FROM log").fetchone()
     doomed: list[tuple[int, str, str]] = []
@@ -120,7 +129,7 @@ def trim(db: sqlite3.Connection, rows: int, now: float, *, keep_bytes: int, keep
         freed += length + ROW_BYTES
     if doomed:
         last = doomed[-1][0]
-        _pass_over(db, doomed)
+        _pass_over(db, doomed, router)
         _remove(db, trimmed + 1, last)
         db.execute("UPDATE log SET bytes = bytes - ?, trimmed_until = ?", (freed, last))
     return len(doomed) + _trim_restored(db, rows, trimmed, now - keep_seconds)
@@ -138,21 +147,23 @@ def _trim_restored(db: sqlite3.Connection, rows: int, trimmed: int, since: float
     return len(old)
 
 
-def _pass_over(db: sqlite3.Connection, doomed: Sequence[tuple[int, str, str]]) -> None:
+def _pass_over(db: sqlite3.Connection, doomed: Sequence[tuple[int, str, str]], router: Router | None) -> None:
     """Move the cursors of the queues behind messages that are removed."""
     last = doomed[-1][0]
-    for queue, cursor, counted_from in db.execute(
-        "SELECT queue, cursor, counted_from FROM queues WHERE cursor < ?", (last,)
-    ).fetchall():
-        reach = Reach.load(db, queue)
-        gone = [
-            position
-            for position, exchange, key in doomed
-            if position > cursor and reach.has(position, exchange, text_of(key))
-        ]
+    behind = db.execute("SELECT queue, cursor, counted_from FROM queues WHERE cursor < ?", (last,)).fetchall()
+    if not behind:
+        return
+    gone: dict[int, list[int]] = {queue: [] for queue, _, _ in behind}
+    router = Router.load(db, router)
+    for position, exchange, key in doomed:
+        for queue in {span.queue for span in router.spans(exchange, text_of(key)) if span.has(position)}:
+            if queue in gone:
+                gone[queue].append(position)
+    for queue, cursor, counted_from in behind:
+        lost = [position for position in gone[queue] if position > cursor]
         db.execute(
             "UPDATE queues SET cursor = ?, lost = lost + ?, taken = taken + ? WHERE queue = ?",
-            (last, len(gone), sum(position > counted_from for position in gone), queue),
+            (last, len(lost), sum(position > counted_from for position in lost), queue),
         )
 
 

@@ -102,6 +102,7 @@ class LocalPublisher:
                     now,
                     keep_bytes=self._keep_bytes,
                     keep_seconds=self._keep_seconds,
+                    router=self._router,
                 )
                 swept_at, must_scrub = db.execute("SELECT swept_at, scrub FROM log").fetchone()
                 if not 0 <= now - swept_at < SWEEP_SECONDS:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sourcepulse.brokers.file.envelopes import note_unread, read_unread
 from sourcepulse.brokers.file.log import KEEP_BYTES, KEEP_SECONDS, trim
+from sourcepulse.brokers.file.routes import Router
 from sourcepulse.brokers.file.tables import LogFile, log_end
 from sourcepulse.brokers.file.withdrawal.blanking import obey_late
 from sourcepulse.errors import BrokerError
@@ -38,14 +39,16 @@ def trim_now(url: BrokerUrl, *, keep_seconds: float = KEEP_SECONDS, keep_bytes: 
         return 0
     removed = 0
     until = time.monotonic() + TRIM_LIMIT_SECONDS
+    router: Router | None = None
     with closing(LogFile(path, create=False)) as log:
         while True:
             with log.write() as db:
                 note_unread(db)
                 read = read_unread(db)
                 obey_late(db, read)
+                router = Router.load(db, router)
                 now = time.time()
-                count = trim(db, TRIM_ROWS, now, keep_bytes=keep_bytes, keep_seconds=keep_seconds)
+                count = trim(db, TRIM_ROWS, now, keep_bytes=keep_bytes, keep_seconds=keep_seconds, router=router)
                 (must_scrub,) = db.execute("SELECT scrub FROM log").fetchone()
             removed += count
             if not (count or read) or time.monotonic() >= until:

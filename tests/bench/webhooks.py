@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""Webhooks: 50 hooks, 5 of them bad, 10,000 events, each for five hooks: from the append to the good receivers.
+"""Webhooks: 50 hooks, 5 of them bad, 10,000 events, each for two hooks: from the append to the good receivers.
 
 The receivers are in this process and the sender is another one, over the schedule of the tests. The same is measured
 without the bad hooks first. Each good receiver must get each event once, each source in order.
@@ -24,10 +24,10 @@ from support.webhooks.rig import EXCHANGE, Got, Rig, Room
 
 HOOKS = 50
 EVENTS = 10_000
-#: Each event goes to every tenth hook.
-WORDS = 10
+#: Each event goes to two hooks.
+WORDS = 25
 SOURCES = "abcdefghijklmnopqrst"
-EVENTS_PER_SECOND = 40
+EVENTS_PER_SECOND = 50
 BATCH_EVENTS = 4
 POST_SECONDS = 2.0
 REST_SECONDS = 300.0

@@ -183,18 +183,19 @@ class Books:
             line.standing = self._store.update_standing(line.name, lambda was: replace(was, interrupted_at=now))
 
     def _entered(self, line: Line, result: Posted | Checked, now: float) -> Change | None:
+        """Write one result, and return what it changes; None if the hook was removed."""
         name = result.job.hook.name
+        made: list[Change] = []
+
+        def judged(was: Standing) -> Standing:
+            made.append(self._judged(line, result, was, now))
+            return made[0].standing
+
         try:
-            was = self._store.standing(name)
+            self._store.update_standing(name, judged)
         except UnknownHookError:
             return None
-        try:
-            change = self._change(line, result, was, now)
-        except SourcePulseError:
-            raise
-        except Exception as error:
-            logger.exception("the webhook %s is parked, because the sender failed at an answer", name)
-            change = Change(outcome=Outcome.RETRY, standing=self._faulty(was, error), reports=(_FAULTY,))
+        (change,) = made
         if isinstance(result, Posted):
             if result.consent is not None:
                 self._store.set_consent(name, result.consent)
@@ -208,9 +209,16 @@ class Books:
             self._store.troubles.put(name, put)
         if over:
             self._store.troubles.remove(name, over)
-        if change.standing != was:
-            self._store.set_standing(name, change.standing)
         return change
+
+    def _judged(self, line: Line, result: Posted | Checked, was: Standing, now: float) -> Change:
+        try:
+            return self._change(line, result, was, now)
+        except SourcePulseError:
+            raise
+        except Exception as error:
+            logger.exception("the webhook %s is parked, because the sender failed at an answer", line.name)
+            return Change(outcome=Outcome.RETRY, standing=self._faulty(was, error), reports=(_FAULTY,))
 
     def _change(self, line: Line, result: Posted | Checked, was: Standing, now: float) -> Change:
         if isinstance(result, Checked):

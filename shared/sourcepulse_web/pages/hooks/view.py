@@ -86,8 +86,6 @@ class Chosen(NamedTuple):
     can_pause: bool
     handshake: str
     consent: str
-    #: When the log was found replaced.
-    interrupted: Moment | None
     bearer: bool
     old_secret_until: Moment | None
     lost: int
@@ -168,7 +166,6 @@ def chosen_of(card: Card, delivered: Delivered, now: float) -> Chosen:
         can_pause=card.look in (Look.WORKING, Look.FAILING),
         handshake=card.hook.handshake.value,
         consent=words.consent(card, now),
-        interrupted=None if card.standing.interrupted_at is None else words.clock(card.standing.interrupted_at, now),
         bearer=bool(card.hook.bearer_file),
         old_secret_until=None if until is None else words.clock(until, now),
         lost=card.figures.lost,

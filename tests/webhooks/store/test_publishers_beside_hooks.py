@@ -45,3 +45,22 @@ def test_a_sender_that_ends_or_shows_that_it_lives_locks_the_log_no_longer_with_
         assert len(meter.steps) >= hooks, "one transaction for each hook"
     assert largest[20][0] < 20 * HELD, "not all leases are read"
     assert largest[20][1] < 1.2 * largest[2][1]
+
+
+def test_what_is_sent_again_is_looked_for_while_publishers_can_append(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter = WriteMeter(monkeypatch)
+    largest = []
+    for others in (100, 4_000):
+        folder = tmp_path / str(others)
+        folder.mkdir()
+        with HookQueues(folder / "log.db", EXCHANGE, private=True) as queues:
+            queues.declare(hook("idle", "bugzilla.#"))
+            send_pushes(folder, range(1, others + 1), repo="other")
+            send_pushes(folder, range(1, 6))
+            queues.rebind(hook("idle", "hg.push.repo"))
+            meter.steps.clear()
+            assert queues.since("idle", 0.0) == 5
+            largest.append(max(meter.steps))
+    assert largest[1] < 1.2 * largest[0] + 100

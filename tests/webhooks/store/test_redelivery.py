@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -197,6 +198,65 @@ def test_one_request_has_a_limit_and_names_the_time_that_is_late_enough(
     with pytest.raises(TooManyEventsError, match="at most 3"):
         queues.again(NAME, [1, 2, 3, 4])
     assert all_of(queues, NAME) == []
+
+
+def test_the_limit_holds_also_for_what_other_topics_did_not_match(
+    tmp_path: Path, queues: HookQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sourcepulse_web.webhooks.store.log.redelivery.REDELIVER_MAX", 3)
+    queues.declare(hook(NAME, "bugzilla.#"))
+    for number in range(1, 6):
+        send_pushes(tmp_path, [number])
+    queues.rebind(hook())
+    with pytest.raises(TooManyEventsError, match=r"5 events match.*since 20"):
+        queues.since(NAME, 0.0)
+    assert all_of(queues, NAME) == []
+    with closing(sqlite3.connect(queues.path)) as db:
+        (late_enough,) = db.execute("SELECT at FROM messages WHERE position = 3").fetchone()
+    assert queues.since(NAME, late_enough) == 3
+    assert positions(all_of(queues, NAME)) == [3, 4, 5]
+
+
+@pytest.mark.parametrize("change", ["look", "rebind", "publish"])
+def test_what_changes_between_the_search_and_its_commit_is_regarded(
+    change: str, tmp_path: Path, queues: HookQueues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues.declare(hook(NAME, "hg.push.a"))
+    send_pushes(tmp_path, [1, 2], repo="a")
+    send_pushes(tmp_path, [3, 4], repo="b")
+    queues.settle(NAME, positions(all_of(queues, NAME, room=1)))
+    queues.rebind(hook(NAME, "hg.push.#"))
+    changes = [
+        {
+            "look": lambda: queues.settle(NAME, positions(all_of(queues, NAME))),
+            "rebind": lambda: queues.rebind(hook(NAME, "hg.push.b")),
+            "publish": lambda: send_pushes(tmp_path, [5], repo="b"),
+        }[change]
+    ]
+    connect = sqlite3.connect
+
+    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(*arguments, **options)
+        seen: list[str] = []
+
+        def between(statement: str) -> None:
+            seen.append(statement)
+            if statement == "ROLLBACK" and changes and any("bindings" in each for each in seen):
+                changes.pop()()
+
+        db.set_trace_callback(between)
+        return db
+
+    with monkeypatch.context() as patch, HookQueues(queues.path, EXCHANGE) as desk:
+        patch.setattr(sqlite3, "connect", connected)
+        count = desk.since(NAME, 0.0)
+        patch.undo()
+        assert not changes
+        assert (count, desk.figures(NAME).waiting) == {"look": (4, 4), "rebind": (2, 3), "publish": (3, 5)}[change]
+    found = positions(all_of(queues, NAME))
+    assert found == {"look": [1, 2, 3, 4], "rebind": [2, 3, 4], "publish": [1, 2, 3, 4, 5]}[change]
+    queues.settle(NAME, found)
+    assert queues.figures(NAME).waiting == 0
 
 
 def test_set_aside_events_are_dropped_or_brought_back_one_by_one(tmp_path: Path, queues: HookQueues) -> None:

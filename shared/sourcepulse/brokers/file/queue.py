@@ -279,29 +279,51 @@ def note_use(db: sqlite3.Connection, queue: int, now: float) -> None:
     db.execute("UPDATE queues SET used_at = ? WHERE queue = ?", (now, queue))
 
 
-def widen(db: sqlite3.Connection, queue: int, after: int) -> int:
-    """Bind a queue's present patterns from an earlier position on, and return how many more messages that reaches.
+def beyond_reach(db: sqlite3.Connection, queue: int, after: int) -> list[int]:
+    """Return what a queue's present patterns match behind a position, but are bound too late for; only reads.
 
     Not before the cursor: what was passed there is returned by `lease_delivered`.
     """
-    cursor, counted_from = db.execute("SELECT cursor, counted_from FROM queues WHERE queue = ?", (queue,)).fetchone()
-    start = max(cursor, after)
+    start = max(after, _cursor_of(db, queue)[0])
     late = "FROM bindings WHERE queue = ? AND until IS NULL AND after > ?"
     patterns = db.execute(f"SELECT exchange, pattern {late}", (queue, start)).fetchall()
     if not patterns:
-        return 0
+        return []
     reach = Reach.load(db, queue)
-    more = counted = 0
+    known: dict[tuple[str, str], bool] = {}
+    found = []
     for position, exchange, key in db.execute(
-        "SELECT position, exchange, routing_key FROM messages WHERE position > ?", (start,)
+        "SELECT position, exchange, routing_key FROM messages WHERE position > ? ORDER BY position", (start,)
     ):
-        name = text_of(key)
-        if not reach.has(position, exchange, name) and any(
-            at == exchange and matches(pattern, name) for at, pattern in patterns
-        ):
-            more += 1
-            counted += position > counted_from
-    db.execute("UPDATE bindings SET after = ? WHERE queue = ? AND until IS NULL AND after > ?", (start, queue, start))
-    db.execute("UPDATE queues SET published = published + ? WHERE queue = ?", (counted, queue))
-    db.execute("UPDATE log SET bindings_version = bindings_version + 1")
-    return more
+        is_late = known.get((exchange, key))
+        if is_late is None:
+            name = text_of(key)
+            is_late = any(at == exchange and matches(pattern, name) for at, pattern in patterns)
+            known[exchange, key] = is_late
+        if is_late and not reach.has(position, exchange, text_of(key)):
+            found.append(position)
+    return found
+
+
+def widen(db: sqlite3.Connection, queue: int, after: int, beyond: Sequence[int]) -> int:
+    """Bind a queue's present patterns from an earlier position on, and return how many more messages that reaches.
+
+    `beyond` is what `beyond_reach` returned; the bindings must be the same since, because nothing is scanned here.
+    """
+    cursor, counted_from = _cursor_of(db, queue)
+    start = max(cursor, after)
+    more = [position for position in beyond if position > start]
+    late = db.execute(
+        "UPDATE bindings SET after = ? WHERE queue = ? AND until IS NULL AND after > ?", (start, queue, start)
+    ).rowcount
+    if late:
+        counted = sum(position > counted_from for position in more)
+        db.execute("UPDATE queues SET published = published + ? WHERE queue = ?", (counted, queue))
+        db.execute("UPDATE log SET bindings_version = bindings_version + 1")
+    return len(more)
+
+
+def _cursor_of(db: sqlite3.Connection, queue: int) -> tuple[int, int]:
+    """Return the cursor of a queue, and the position up to which nothing is counted."""
+    cursor, counted_from = db.execute("SELECT cursor, counted_from FROM queues WHERE queue = ?", (queue,)).fetchone()
+    return cursor, counted_from

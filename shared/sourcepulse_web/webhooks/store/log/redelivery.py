@@ -13,8 +13,8 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from sourcepulse.brokers.file.admin import remove_dead_letters, restore_dead_letters
-from sourcepulse.brokers.file.queue import lease_delivered, widen
-from sourcepulse.brokers.file.tables import text_of
+from sourcepulse.brokers.file.queue import beyond_reach, lease_delivered, widen
+from sourcepulse.brokers.file.tables import LogBusyError, text_of
 from sourcepulse.events.event import format_time
 from sourcepulse.events.topics import matches
 from sourcepulse_web.webhooks.errors import TooManyEventsError
@@ -24,14 +24,25 @@ from sourcepulse_web.webhooks.store.log.reading import position_before, queue_nu
 
 #: How many events one request redelivers; its commit takes some milliseconds, in which publishers wait.
 REDELIVER_MAX = 10_000
+#: How many messages may have been passed by the sender since they were looked for, so that the write scans few.
+PASSED_ROWS = 5_000
+#: How often it is looked for what is to be redelivered, while the queue changes.
+PLANS_MAX = 20
 
 
-class _Found(NamedTuple):
-    """The positions of a queue's exchange that match its present patterns in (after, until]."""
+class _Plan(NamedTuple):
+    """What is to be sent again of a queue, as it was at one moment.
 
+    `delivered` are the positions in (after, cursor] that match its present patterns, and `beyond` those behind that
+    its bindings do not reach. They hold for one version of the bindings.
+    """
+
+    queue: int
+    version: int
     after: int
-    until: int
-    positions: list[int]
+    cursor: int
+    delivered: list[int]
+    beyond: list[int]
 
 
 def again(log: HookLog, name: str, positions: Sequence[int], now: float) -> int:
@@ -47,20 +58,24 @@ def again(log: HookLog, name: str, positions: Sequence[int], now: float) -> int:
 def since(log: HookLog, name: str, at: float, now: float) -> int:
     """Redeliver all that matches a hook's present topics and was appended at or after a time; return how many.
 
-    TooManyEventsError, with a time that is late enough, if that would be more than REDELIVER_MAX.
+    TooManyEventsError, with a time that is late enough, if that would be more than REDELIVER_MAX. LogBusyError if the
+    topics or the queue change all the while.
     """
-    with log.read() as db:
-        queue = queue_number(db, name)
-        start = position_before(db, at)
-        found = _find(db, queue, start, _cursor(db, queue))
-        if len(found.positions) > REDELIVER_MAX:
-            _refuse(db, found.positions)
-    with log.write(durable=True) as db:
-        queue = queue_number(db, name)
-        # What was delivered in between.
-        positions = found.positions + _find(db, queue, found.until, _cursor(db, queue)).positions
-        restored = _restore(db, name, queue, _letters_at(db, name, positions), now)
-        return restored + lease_delivered(db, queue, positions, now) + widen(db, queue, start)
+    plan: _Plan | None = None
+    for _ in range(PLANS_MAX):
+        # The scan is a read, so that publishers can append meanwhile.
+        with log.read() as db:
+            plan = _plan(db, name, at, plan)
+        with log.write(durable=True) as db:
+            if _is_too_old(db, name, plan):
+                continue
+            cursor = _cursor(db, plan.queue)
+            # What was delivered in between.
+            positions = plan.delivered + _find(db, plan.queue, plan.cursor, cursor)
+            restored = _restore(db, name, plan.queue, _letters_at(db, name, positions), now)
+            delivered = lease_delivered(db, plan.queue, positions, now)
+            return restored + delivered + widen(db, plan.queue, plan.after, plan.beyond)
+    raise LogBusyError(f"the webhook {name!r} changes at this moment; try again")
 
 
 def bring_back(log: HookLog, name: str, letters: Sequence[int] | None, now: float) -> int:
@@ -82,7 +97,31 @@ def drop(log: HookLog, name: str, letter: int) -> bool:
         )
 
 
-def _find(db: Connection, queue: int, after: int, until: int) -> _Found:
+def _plan(db: Connection, name: str, at: float, former: _Plan | None) -> _Plan:
+    """Find what is to be sent again; of a former plan for the same bindings, only what was delivered since is added."""
+    queue, version = queue_number(db, name), _version(db)
+    cursor = _cursor(db, queue)
+    if former is not None and (former.queue, former.version) == (queue, version):
+        delivered = former.delivered + _find(db, queue, former.cursor, cursor)
+        beyond = [position for position in former.beyond if position > cursor]
+        plan = former._replace(cursor=cursor, delivered=delivered, beyond=beyond)
+    else:
+        after = position_before(db, at)
+        plan = _Plan(queue, version, after, cursor, _find(db, queue, after, cursor), beyond_reach(db, queue, after))
+    if len(plan.delivered) + len(plan.beyond) > REDELIVER_MAX:
+        _refuse(db, plan.delivered + plan.beyond)
+    return plan
+
+
+def _is_too_old(db: Connection, name: str, plan: _Plan) -> bool:
+    """Return whether the bindings changed since, or more was delivered than should be scanned in a write."""
+    if (queue_number(db, name), _version(db)) != (plan.queue, plan.version):
+        return True
+    return _cursor(db, plan.queue) > plan.cursor + PASSED_ROWS
+
+
+def _find(db: Connection, queue: int, after: int, until: int) -> list[int]:
+    """Return the positions in (after, until] that match a queue's present patterns."""
     bound = db.execute("SELECT exchange, pattern FROM bindings WHERE queue = ? AND until IS NULL", (queue,)).fetchall()
     known: dict[tuple[str, str], bool] = {}
     positions = []
@@ -98,7 +137,11 @@ def _find(db: Connection, queue: int, after: int, until: int) -> _Found:
             known[exchange, key] = is_wanted
         if is_wanted:
             positions.append(position)
-    return _Found(after, until, positions)
+    return positions
+
+
+def _version(db: Connection) -> int:
+    return int(db.execute("SELECT bindings_version FROM log").fetchone()[0])
 
 
 def _cursor(db: Connection, queue: int) -> int:

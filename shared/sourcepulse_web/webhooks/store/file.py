@@ -18,6 +18,8 @@ from sourcepulse_web.webhooks.store.place import check_place
 from sourcepulse_web.webhooks.store.tables import HOOK_STORE
 
 LOCK_WAIT_SECONDS = 5.0
+#: The most memory of a connection for pages.
+CACHE_KIB = 8_192
 #: How long emptying the write-ahead log waits for readers.
 _CHECKPOINT_WAIT_SECONDS = 0.2
 
@@ -41,6 +43,8 @@ class StoreFile:
         with self._file.read() as db:
             # A secret that is removed leaves no text in free pages.
             db.execute("PRAGMA secure_delete = ON")
+            # Attempts are found by hashes, and in SQLite's 2 MiB those of a busy week are recorded at half the speed.
+            db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     @contextmanager
     def batch(self, *, durable: bool = False) -> Iterator[None]:

@@ -126,8 +126,7 @@ def _find(db: Connection, queue: int, after: int, until: int) -> list[int]:
     known: dict[tuple[str, str], bool] = {}
     positions = []
     for position, exchange, key in db.execute(
-        "SELECT position, exchange, routing_key FROM messages JOIN envelopes USING (position) "
-        "WHERE position > ? AND position <= ? AND withdrawn = 0 ORDER BY position",
+        "SELECT position, exchange, routing_key FROM messages WHERE position > ? AND position <= ? ORDER BY position",
         (after, until),
     ):
         is_wanted = known.get((exchange, key))

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from sourcepulse_web.webhooks.errors import NoAnswerError, Problem
 from sourcepulse_web.webhooks.hook import Hook
 from sourcepulse_web.webhooks.post.handshake import ask
-from sourcepulse_web.webhooks.post.http_answer import HEAD_MAX_BYTES, Body, read_head
+from sourcepulse_web.webhooks.post.http_answer import HEAD_MAX_BYTES, Body, HeadReader
 from sourcepulse_web.webhooks.post.post import Answer, Poster
 from sourcepulse_web.webhooks.post.signature import new_secret
 from sourcepulse_web.webhooks.settings import WebhookSettings
@@ -214,12 +215,13 @@ def test_any_bytes_are_read_alike_however_they_arrive(sent: bytes, data: st.Data
 def read_in(pieces: list[bytes]) -> tuple[object, ...]:
     """Return what a reader makes of an answer that arrives in pieces."""
     received = bytearray()
+    reader = HeadReader()
     head = body = None
     try:
         for piece in pieces:
             received += piece
             if head is None:
-                head = read_head(received)
+                head = reader.read(received)
                 assert head is not None or len(received) <= HEAD_MAX_BYTES
                 if head is not None:
                     body = Body(head)
@@ -229,3 +231,34 @@ def read_in(pieces: list[bytes]) -> tuple[object, ...]:
     except NoAnswerError as error:
         return error.problem, str(error)
     return (head, body and bytes(body.content), body and body.whole) if head else (None, bytes(received))
+
+
+class CountedBytes(bytearray):
+    """Counts the bytes that are copied or searched."""
+
+    touched = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        self.touched += len(found) if isinstance(index, slice) else 1
+        return found
+
+    def count(self, sub: Any, start: Any = 0, end: Any = None, /) -> int:
+        end = len(self) if end is None else end
+        self.touched += end - start
+        return super().count(sub, start, end)
+
+
+@pytest.mark.parametrize(
+    "begins", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" * 30 + b"HTTP/1.1 200 OK\n"]
+)
+def test_a_head_that_arrives_byte_by_byte_costs_no_more_than_its_length(begins: bytes) -> None:
+    sent = begins + b"x: " + b"f" * (HEAD_MAX_BYTES - 1_000) + b"\r\n\r\n"
+    reader = HeadReader()
+    received = CountedBytes()
+    for byte in sent[:-1]:
+        received.append(byte)
+        assert reader.read(received) is None
+    received.append(sent[-1])
+    assert reader.read(received) is not None
+    assert received.touched < 20 * len(sent)

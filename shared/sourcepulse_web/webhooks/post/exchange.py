@@ -12,7 +12,7 @@ from sourcepulse.errors import ConfigError
 from sourcepulse_web.webhooks.errors import NoAnswerError, Problem
 from sourcepulse_web.webhooks.post.address import Lookup, resolve
 from sourcepulse_web.webhooks.post.connection import Connection
-from sourcepulse_web.webhooks.post.http_answer import Body, Head, read_head
+from sourcepulse_web.webhooks.post.http_answer import Body, Head, HeadReader
 from sourcepulse_web.webhooks.post.trust import Trust
 from sourcepulse_web.webhooks.post.url import Target
 from sourcepulse_web.webhooks.settings import WebhookSettings
@@ -50,10 +50,11 @@ class Exchange:
         data = _request(method, target, headers, body)
         addresses = resolve(target, deadline, self._lookup)
         connection = Connection(target.host, deadline)
+        reader = HeadReader()
         try:
             connection.open(addresses, self._trust.context() if target.scheme == "https" else None)
-            connection.send(data, lambda received: read_head(received) is not None)
-            return _hear(connection)
+            connection.send(data, lambda received: reader.read(received) is not None)
+            return _hear(connection, reader)
         finally:
             connection.close()
 
@@ -73,8 +74,8 @@ def _request(method: str, target: Target, headers: Sequence[tuple[str, str]], bo
     return f"{method} {target.path_query} HTTP/1.1\r\n{head}\r\n".encode("ascii") + body
 
 
-def _hear(connection: Connection) -> Heard:
-    while (head := read_head(connection.received)) is None:
+def _hear(connection: Connection, reader: HeadReader) -> Heard:
+    while (head := reader.read(connection.received)) is None:
         if not connection.receive("answer"):
             raise NoAnswerError(f"{connection.host} closed the connection without an answer", Problem.CUT)
     body: Body | None = None

@@ -14,6 +14,8 @@ HEAD_MAX_BYTES = 16 * 1024
 HEAD_MAX_LINES = 64
 #: Digits of a length; more is no length.
 LENGTH_MAX_DIGITS = 15
+#: Of the empty line at the end of a head, with the end of the line before.
+HEAD_END_MAX_BYTES = 4
 CHUNK_LINE_MAX_BYTES = 1024
 SWITCHING_PROTOCOLS = 101
 WITHOUT_BODY = (204, 304)
@@ -41,27 +43,46 @@ class Head:
         return next(iter(self.values(name)), None)
 
 
-def read_head(data: bytes | bytearray) -> Head | None:
-    """Return the head of the final answer, or None if it is not whole yet; answers of 1xx before it are skipped.
+class HeadReader:
+    """Finds the head of the final answer in what arrives, reading each byte once however small the pieces are.
 
-    NoAnswerError if it is not HTTP/1.1 or exceeds the limits.
+    Answers of 1xx before it are skipped.
+
+    >>> reader = HeadReader()
+    >>> while (head := reader.read(connection.received)) is None:
+    ...     connection.receive("answer")
     """
-    at = 0
-    while True:
-        if not _BEGINNING.startswith(bytes(data[at : at + len(_BEGINNING)])):
-            raise NoAnswerError("what answered is not HTTP/1.1", Problem.NOT_HTTP)
-        found = _HEAD_END.search(data, at, HEAD_MAX_BYTES)
-        end = found.end() if found else len(data)
-        if end >= HEAD_MAX_BYTES:
-            raise NoAnswerError(f"the headers of the answer exceed {HEAD_MAX_BYTES // 1024} KiB", Problem.TOO_LONG)
-        if data.count(b"\n", 0, end) > HEAD_MAX_LINES + 2:
-            raise NoAnswerError(f"the answer has more than {HEAD_MAX_LINES} lines of headers", Problem.TOO_LONG)
-        if found is None:
-            return None
-        head = _parse(bytes(data[at : found.start()]), end)
-        if head.status >= 200 or head.status == SWITCHING_PROTOCOLS:
-            return head
-        at = end
+
+    def __init__(self) -> None:
+        self._head: Head | None = None
+        #: Where the current head begins, and up to where its end was looked for and lines were counted.
+        self._at = 0
+        self._seen = 0
+        self._lines = 0
+
+    def read(self, data: bytes | bytearray) -> Head | None:
+        """Return the head, or None if it is not whole yet; `data` is all that has arrived.
+
+        NoAnswerError if it is not HTTP/1.1 or exceeds the limits.
+        """
+        while self._head is None:
+            if not _BEGINNING.startswith(bytes(data[self._at : self._at + len(_BEGINNING)])):
+                raise NoAnswerError("what answered is not HTTP/1.1", Problem.NOT_HTTP)
+            found = _HEAD_END.search(data, max(self._at, self._seen - HEAD_END_MAX_BYTES + 1), HEAD_MAX_BYTES)
+            end = found.end() if found else len(data)
+            if end >= HEAD_MAX_BYTES:
+                raise NoAnswerError(f"the headers of the answer exceed {HEAD_MAX_BYTES // 1024} KiB", Problem.TOO_LONG)
+            self._lines += data.count(b"\n", self._seen, end)
+            if self._lines > HEAD_MAX_LINES + 2:
+                raise NoAnswerError(f"the answer has more than {HEAD_MAX_LINES} lines of headers", Problem.TOO_LONG)
+            self._seen = end
+            if found is None:
+                return None
+            head = _parse(bytes(data[self._at : found.start()]), end)
+            if head.status >= 200 or head.status == SWITCHING_PROTOCOLS:
+                self._head = head
+            self._at = end
+        return self._head
 
 
 def _parse(text: bytes, end: int) -> Head:
@@ -81,7 +102,7 @@ def _parse(text: bytes, end: int) -> Head:
 class Body:
     """The body of an answer as it arrives: `add` what arrived, until `whole` or the caller has enough.
 
-    >>> body = Body(read_head(data))
+    >>> body = Body(HeadReader().read(data))
     >>> body.add(data[head.end :])
     """
 

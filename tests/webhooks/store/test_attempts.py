@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sourcepulse_web.webhooks.hook import Attempt
+from sourcepulse_web.webhooks.send.upkeep import Upkeep
 from sourcepulse_web.webhooks.store.pace import FIRST_STEP_SECONDS, median_of, step_of
+from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import Delivered
 from sourcepulse_web.webhooks.store.store import HookStore
 from support.webhooks.log import hook
@@ -69,6 +71,24 @@ def test_the_last_twenty_of_an_event_are_kept_for_a_week(store: HookStore) -> No
     assert store.attempts.trim(NOW + 6 * DAY) == 0
     assert store.attempts.trim(NOW + 7.5 * DAY) == 21
     assert len(store.attempts.of_hook("first", 50)) == 10
+
+
+def test_more_old_attempts_than_one_call_removes_go_within_seconds_and_not_minutes(
+    store: HookStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sourcepulse_web.webhooks.store.attempts.TRIM_LIMIT_SECONDS", 0.0)
+    with store.batch():
+        store.attempts.record([attempt(number) for number in range(4_500)])
+    seconds = 0.0
+    queues = HookQueues(tmp_path / "log.db", "sourcepulse")
+    upkeep = Upkeep(store, queues, lambda: NOW + 8 * DAY + seconds, lambda: seconds)
+    left = []
+    for _ in range(7):
+        upkeep.trim()
+        upkeep.trim()
+        left.append(len(store.attempts.of_hook("first", 10_000)))
+        seconds += 1.0
+    assert left == [3_500, 2_500, 1_500, 500, 0, 0, 0]
 
 
 def test_no_more_than_a_limit_is_kept_and_it_is_removed_in_small_steps(

@@ -12,7 +12,9 @@ from sourcepulse_web.webhooks.store.store import HookStore
 
 #: How often it shows that it is at work.
 TOUCH_SECONDS = 1.0
+#: The time between two removals of what is not kept, and while more than one of them can remove is left.
 TRIM_SECONDS = 60.0
+TRIM_AGAIN_SECONDS = 1.0
 #: How soon what a receiver answered to a withdrawn event is blanked.
 FORGET_SECONDS = 1.0
 
@@ -44,7 +46,8 @@ class Upkeep:
         self._forgetting.turn(self._clock())
 
     def trim(self) -> None:
-        """Remove old attempts, tests and secrets, a little each time."""
+        """Remove old attempts, tests and secrets, a little each time; sooner again while there is more."""
         if self._monotonic() >= self._trim_at:
             self._trim_at = self._monotonic() + TRIM_SECONDS
-            self._store.trim(self._clock())
+            if self._store.trim(self._clock()):
+                self._trim_at = self._monotonic() + TRIM_AGAIN_SECONDS

@@ -14,7 +14,7 @@ from typing import Self
 from sourcepulse.wake.send import send_wake
 from sourcepulse_web.webhooks.errors import HookExistsError
 from sourcepulse_web.webhooks.hook import Handshake, Hook, Standing, State, check_name
-from sourcepulse_web.webhooks.store.attempts import Attempts
+from sourcepulse_web.webhooks.store.attempts import TRIM_ROWS, Attempts
 from sourcepulse_web.webhooks.store.file import StoreFile, number_of
 from sourcepulse_web.webhooks.store.records import KeptConsent, Secret
 from sourcepulse_web.webhooks.store.tables import OF_A_HOOK
@@ -212,13 +212,17 @@ class HookStore:
         if ear:
             send_wake(ear)
 
-    def trim(self, now: float) -> None:
-        """Remove what is not kept any longer, a little with each call: attempts, tests, secrets that ended."""
+    def trim(self, now: float) -> bool:
+        """Remove what is not kept any longer, a little with each call: attempts, tests, secrets that ended.
+
+        Returns whether the next call may find more at once.
+        """
         with self._file.write(durable=False) as db:
             _drop_ended(db, now)
         self._tests.trim(now)
-        self.attempts.trim(now)
+        removed = self.attempts.trim(now)
         self._file.scrub_if_due()
+        return removed >= TRIM_ROWS
 
 
 def _drop_ended(db: Connection, now: float) -> None:

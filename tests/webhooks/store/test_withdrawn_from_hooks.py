@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,24 @@ def test_a_hidden_bug_is_not_named_by_the_answers_about_other_bugs(
     loaded = queues.load(first.position)
     assert loaded is not None
     assert b"777001" not in loaded.body
+
+
+def test_an_answer_that_names_a_hidden_bug_and_is_recorded_afterwards_is_blanked_for_a_week(
+    tmp_path: Path, store: HookStore, queues: HookQueues
+) -> None:
+    site = Site()
+    send(tmp_path, site.changed(2, "public"), site.changed(3, "public"))
+    first, second = all_of(queues, NAME)
+    send(tmp_path, site.bug_hidden(777_001))
+    assert Forgetting(store, queues).turn(NOW) == 0
+    elsewhere = replace(refused(first, "no link to 777001"), source="bugzilla://elsewhere")
+    store.attempts.record([refused(first, "no link to 777001"), refused(second, "1777001, not 7770010"), elsewhere])
+    of_hook = store.attempts.of_hook(NAME, 10)
+    assert [each.reason for each in of_hook] == [elsewhere.reason, "it answered 1777001, not 7770010", BLANKED]
+    assert (of_hook[2].headers, of_hook[2].excerpt) == ("", "")
+    store.trim(NOW + 8 * 86_400)
+    store.attempts.record([refused(first, "no link to 777001")])
+    assert [each.reason for each in store.attempts.of_hook(NAME, 1)] == ["it answered no link to 777001"]
 
 
 def test_a_withdrawal_that_was_not_seen_is_obeyed_at_the_next_start_and_in_another_log(

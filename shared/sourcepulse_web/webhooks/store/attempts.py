@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ DELIVERED = "delivered"
 #: What is in place of a text about a withdrawn event.
 BLANKED = "the event was withdrawn"
 
+_NUMBER = re.compile("[0-9]+")
 _COLUMNS = ", ".join(
     "(SELECT name FROM hooks WHERE hooks.hook = attempts.hook)" if each.name == "hook" else each.name
     for each in fields(Attempt)
@@ -147,10 +149,13 @@ class Attempts:
         self._file.scrub_if_due()
         return blanked
 
-    def forget_number(self, source: str, number: str) -> int:
-        """Blank what receivers answered to events of a source that names a number, and return how many that were."""
-        names = re.compile(rf"(?<![0-9]){re.escape(number)}(?![0-9])")
+    def forget_number(self, source: str, number: str, now: float) -> int:
+        """Blank what receivers answered to events of a source that names a number; also of attempts that come later.
+
+        Returns how many attempts were blanked.
+        """
         with self._file.write(durable=False) as db:
+            db.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (_hash_of_number(source, number), now))
             found = [
                 row[0]
                 for row in db.execute(
@@ -158,7 +163,7 @@ class Attempts:
                     "WHERE (excerpt <> '' OR headers <> '') AND source = ?",
                     (source,),
                 )
-                if any(names.search(text) for text in row[1:])
+                if number in _numbers_in(row[1:])
             ]
             db.executemany(
                 "UPDATE attempts SET headers = '', excerpt = '', reason = ? WHERE number = ?",
@@ -198,7 +203,7 @@ def write_attempts(db: Connection, attempts: Iterable[Attempt]) -> list[int]:
             continue
         event = hash_of(attempt.source, attempt.id)
         values: dict[str, Any] = {name: getattr(attempt, name) for name in _WRITTEN} | {"hook": hook}
-        if db.execute("SELECT 1 FROM forgotten WHERE event = ?", (event,)).fetchone():
+        if _is_forgotten(db, attempt, event):
             values |= {"headers": "", "excerpt": "", "reason": BLANKED if attempt.reason else ""}
         row = db.execute(
             _INSERT, (*values.values(), event, hash_of(attempt.id), hash_of(attempt.webhook_id))
@@ -215,6 +220,28 @@ def write_attempts(db: Connection, attempts: Iterable[Attempt]) -> list[int]:
                 (hook, int(attempt.at // HOUR_SECONDS), step_of(attempt.took_s)),
             )
     return numbers
+
+
+def _is_forgotten(db: Connection, attempt: Attempt, event: int) -> bool:
+    """Return whether the event of an attempt was withdrawn, or what was answered names a bug that is hidden."""
+    hashes = [event]
+    if attempt.headers or attempt.excerpt:
+        texts = attempt.reason, attempt.headers, attempt.excerpt
+        hashes += [_hash_of_number(attempt.source, number) for number in _numbers_in(texts)]
+    return (
+        db.execute(
+            "SELECT 1 FROM forgotten WHERE event IN (SELECT value FROM json_each(?)) LIMIT 1", (json.dumps(hashes),)
+        ).fetchone()
+        is not None
+    )
+
+
+def _numbers_in(texts: Iterable[str]) -> set[str]:
+    return {number for text in texts for number in _NUMBER.findall(text)}
+
+
+def _hash_of_number(source: str, number: str) -> int:
+    return hash_of(source, "number", number)
 
 
 def read_attempt(db: Connection, number: int) -> Attempt | None:

@@ -35,7 +35,7 @@ class Forgetting:
         if found.events:
             blanked += self._store.attempts.forget(found.events, now)
         for source, number in found.bugs:
-            blanked += self._store.attempts.forget_number(source, number)
+            blanked += self._store.attempts.forget_number(source, number, now)
         if token and found.token != token:
             # A new log, or a copy of it that was put back: what the former one had beyond that is not there.
             self._store.note_interruption(now)

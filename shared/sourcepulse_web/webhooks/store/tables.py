@@ -17,8 +17,9 @@ APPLICATION_ID = 0x73707768
 
 # A hook keeps its number as long as it exists, and the number is not used again. `event`, `named` and `sent_as` of an
 # attempt are hashes: of (source, id), of the id alone, and of the webhook id. `forgotten` has the hashes of withdrawn
-# events, so that an attempt that is recorded later is blanked as well. `hours` has what was delivered, by the hour and
-# by how long the receiver took (see `pace.py`). `secrets.until` is NULL for the newest one.
+# events, and of hidden bugs by source and number, so that an attempt that is recorded later is blanked as well. `hours`
+# has what was delivered, by the hour and by how long the receiver took (see `pace.py`). `secrets.until` is NULL for the
+# newest one.
 _VERSION_1 = """
 CREATE TABLE keeper (
     one INTEGER PRIMARY KEY CHECK (one = 1), seen_at REAL, ear TEXT NOT NULL, log TEXT NOT NULL,

@@ -124,8 +124,19 @@ class Dispatch:
             return
         self._is_other_opening()
         # What was delivered before the log was opened again is still to be settled there.
-        events = [event for event in events if not self._books.is_done(line.name, event.position)]
-        line.hold(events, self._clock(), self._monotonic(), self._schedule)
+        self._hold(line, events)
+        for source in line.to_recall():
+            found = self._queues.recall(line.name, source, line.left[source].first, LOOK_EVENTS)
+            if self._is_other_opening():
+                return
+            line.recalled(source, found)
+            self._hold(line, found.events)
+
+    def _hold(self, line: Line, events: list[Held]) -> None:
+        wanted = [event for event in events if not self._books.is_done(line.name, event.position)]
+        left = line.hold(wanted, self._clock(), self._monotonic(), self._schedule)
+        if left:
+            self._queues.leave(line.name, left)
 
     def _is_other_opening(self) -> bool:
         """Return whether the log was opened again since the last call; then no event is held any more."""

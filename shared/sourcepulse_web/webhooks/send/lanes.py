@@ -78,6 +78,19 @@ class Lanes(Generic[EventT]):
         """How many sources wait, by the last look at the clock."""
         return len(self._waits)
 
+    def waits(self, source: str) -> bool:
+        """Return whether a source waits, by the last look at the clock."""
+        return source in self._waits
+
+    def size(self, source: str) -> int:
+        """Return how many events of a source are held."""
+        return self._sizes.get(source, 0)
+
+    def is_behind(self, event: EventT, most: int) -> bool:
+        """Return whether the source of an event waits and has `most` events or more, all of them before this one."""
+        source = event.source
+        return source in self._waits and self.size(source) >= most and event.position > max(self._lanes[source])
+
     def add(self, events: Iterable[EventT]) -> None:
         """Hold more events; those that are held already are left as they are."""
         for event in events:

@@ -13,15 +13,27 @@ from sourcepulse_web.webhooks.send.lanes import Lanes
 from sourcepulse_web.webhooks.send.schedule import pause_left
 from sourcepulse_web.webhooks.send.threads.posting import Checked, Job
 from sourcepulse_web.webhooks.settings import Schedule
-from sourcepulse_web.webhooks.store.records import Held, KeptConsent, Trouble
+from sourcepulse_web.webhooks.store.records import Held, KeptConsent, Recalled, Trouble
 
 #: While fewer events are held that may be sent, more are looked for.
 FREE_EVENTS_LEAST = 32
 #: How many are looked for at a time.
 LOOK_EVENTS = 64
-#: A hook holds at most so many, about 5 MB. Sources that wait may fill this, and then the others wait as well.
+#: A hook holds at most so many, about 5 MB.
 HELD_EVENTS_MAX = 10_000
+#: With so many events of a source that waits, its later ones are left in the queue, so that others find room.
+WAITING_EVENTS_MAX = 32
+#: How many may be left so; with more than that, all sources wait for one that waits.
+LEFT_EVENTS_MAX = 200_000
 MINUTE_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Left:
+    """The events of a source that are leased and not held: the position of the first, and how many there are."""
+
+    first: int
+    count: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,6 +48,8 @@ class Line:
     consent: KeptConsent | None = None
     troubles: dict[int, Trouble] = field(default_factory=dict)
     lanes: Lanes[Held] = field(default_factory=Lanes)
+    #: Of sources that wait, or did until now.
+    left: dict[str, Left] = field(default_factory=dict)
     #: How often each held event was POSTed since it was last asked for.
     tries: dict[int, int] = field(default_factory=dict)
     #: What was POSTed, or is asked about, and is not finished: one event at a time.
@@ -69,18 +83,56 @@ class Line:
         """Return whether its queue should be looked at."""
         if not self.is_on or len(self.lanes) >= HELD_EVENTS_MAX:
             return False
+        if sum(left.count for left in self.left.values()) >= LEFT_EVENTS_MAX:
+            return False
         due_at = self.lanes.due_at(monotonic)
         # While the whole hook waits, more events would only take memory.
         is_waiting = due_at is not None and due_at > monotonic and self.lanes.free > 0
         return self.lanes.free < FREE_EVENTS_LEAST and not (is_waiting and len(self.lanes))
 
-    def hold(self, events: Iterable[Held], now: float, monotonic: float, schedule: Schedule) -> None:
-        """Hold more events; one that was refused before makes its source wait as long as it was to."""
+    def hold(self, events: Iterable[Held], now: float, monotonic: float, schedule: Schedule) -> list[int]:
+        """Hold more events, in order, and return the positions of those that are to be left in the queue.
+
+        One that was refused before makes its source wait as long as it was to.
+        """
+        left = []
         for event in events:
+            if self._leaves(event):
+                left.append(event.position)
+                continue
             self.lanes.add([event])
             trouble = self.troubles.get(event.position)
             if trouble is not None:
                 self.lanes.hold_source(event.source, monotonic + pause_left(trouble.next_at, now, schedule))
+
+        return left
+
+    def to_recall(self) -> list[str]:
+        """Return the sources that do not wait any more and need events that were left."""
+        return [
+            source
+            for source in self.left
+            if self.lanes.size(source) < FREE_EVENTS_LEAST and not self.lanes.waits(source)
+        ]
+
+    def recalled(self, source: str, found: Recalled) -> None:
+        """Note how many of the events that were left are to be held now."""
+        if found.next is None:
+            del self.left[source]
+        else:
+            left = self.left[source]
+            self.left[source] = Left(found.next, max(1, left.count - len(found.events)))
+
+    def _leaves(self, event: Held) -> bool:
+        left = self.left.get(event.source)
+        if left is None:
+            if not self.lanes.is_behind(event, WAITING_EVENTS_MAX):
+                return False
+            left = self.left[event.source] = Left(event.position)
+        elif event.position < left.first:
+            return False
+        left.count += 1
+        return True
 
     def wait_again(self, troubles: Mapping[int, Trouble], now: float, monotonic: float, schedule: Schedule) -> None:
         """Wait as the store says and no longer: after a start, and after another process ended troubles."""
@@ -97,6 +149,7 @@ class Line:
     def forget_events(self) -> None:
         """Hold nothing any more: the log was opened again, and what was leased waits in the queue."""
         self.lanes = Lanes()
+        self.left.clear()
         self.tries.clear()
         self.cleared = None
 

@@ -22,7 +22,7 @@ from sourcepulse_web.webhooks.store.log import reading, redelivery
 from sourcepulse_web.webhooks.store.log.figures import Counter
 from sourcepulse_web.webhooks.store.log.hook_log import HookLog
 from sourcepulse_web.webhooks.store.log.leasing import Leasing
-from sourcepulse_web.webhooks.store.records import Figures, Held, Loaded, Matches, SetAside, Withdrawn
+from sourcepulse_web.webhooks.store.records import Figures, Held, Loaded, Matches, Recalled, SetAside, Withdrawn
 
 #: A queue of a hook keeps its events as long as the log does, however long they wait.
 LIMITS = QueueLimits(max_length=UNLIMITED, message_ttl_s=UNLIMITED, expires_s=UNLIMITED, max_deliveries=UNLIMITED)
@@ -124,6 +124,14 @@ class HookQueues:
         a source are sent by position. QueueMissingError if the queue was removed: `ensure` it, unless the hook was too.
         """
         return self._leasing.look(name, room)
+
+    def leave(self, name: str, positions: Iterable[int]) -> None:
+        """Leave leased events in their queue, which then take no memory here; `recall` returns them again."""
+        self._leasing.leave(name, positions)
+
+    def recall(self, name: str, source: str, first: int, room: int) -> Recalled:
+        """Return at most `room` events of a source that were left, from a position on and in the order of the log."""
+        return self._leasing.recall(name, source, first, room)
 
     def held(self, name: str) -> int:
         """Return how many events of a hook are leased to this process."""

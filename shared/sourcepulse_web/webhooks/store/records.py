@@ -60,6 +60,13 @@ class Held(NamedTuple):
     at: float
 
 
+class Recalled(NamedTuple):
+    """Events of one source that were left in their queue, and the position to go on from; None if that was all."""
+
+    events: list[Held]
+    next: int | None
+
+
 class Loaded(NamedTuple):
     """An event as the log has it now; a withdrawn one is a stand-in, which is not sent."""
 

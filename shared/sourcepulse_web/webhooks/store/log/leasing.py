@@ -22,9 +22,9 @@ from sourcepulse_web.webhooks.errors import QueueMissingError
 from sourcepulse_web.webhooks.hook import queue_of
 from sourcepulse_web.webhooks.store.log.ear import Ear
 from sourcepulse_web.webhooks.store.log.hook_log import HookLog
-from sourcepulse_web.webhooks.store.log.reading import held_at, queue_number
+from sourcepulse_web.webhooks.store.log.reading import held_at, queue_number, recalled
 from sourcepulse_web.webhooks.store.log.watch import Watch
-from sourcepulse_web.webhooks.store.records import Held
+from sourcepulse_web.webhooks.store.records import Held, Recalled
 
 #: The most events of a hook that are leased at once, beside those to be redelivered.
 HELD_MAX = 10_000
@@ -48,6 +48,8 @@ class _Tap:
     #: When it was last looked whether the consumer that came before is still alive; None if there is none.
     other_seen_at: float | None = None
     held: set[int] = field(default_factory=set)
+    #: Up to where events are leased and not held.
+    left_until: int = 0
 
     def drop(self, positions: Iterable[int]) -> None:
         self.held.difference_update(positions)
@@ -100,12 +102,31 @@ class Leasing:
             news = watch.news.get(tap.queue, 0)
             if not tap.more and news:
                 tap.scanned = max(tap.scanned, news - 1)
-            return self._lease(tap, max(0, room), max(tap.held, default=0))
+            return self._lease(tap, max(0, room), max(tap.left_until, max(tap.held, default=0)))
 
     def held(self, name: str) -> int:
         """Return how many events of a hook are leased to this process."""
         tap = self._taps.get(name)
         return 0 if tap is None else len(tap.held)
+
+    def leave(self, name: str, positions: Iterable[int]) -> None:
+        """Hold leased events no longer, until they are recalled."""
+        with self._log.lock:
+            tap, ours = self._ours(name, positions)
+            if tap is not None and ours:
+                tap.held.difference_update(ours)
+                tap.left_until = max(tap.left_until, ours[-1])
+
+    def recall(self, name: str, source: str, first: int, room: int) -> Recalled:
+        """Hold events of a source again that were left."""
+        with self._log.lock:
+            tap = self._taps.get(name)
+            with self._log.read() as db:
+                if tap is None or self._opening != self._log.openings:
+                    return Recalled([], first)
+                found = recalled(db, tap.queue, tap.consumer, source, first, room)
+            tap.held.update(event.position for event in found.events)
+            return found
 
     def settle(self, name: str, positions: Iterable[int]) -> None:
         """Remove events that are leased to this process from the queue."""

@@ -18,10 +18,12 @@ from sourcepulse.brokers.file.withdrawal.decision import hides_bug
 from sourcepulse.events.topics import matches
 from sourcepulse_web.webhooks.errors import QueueMissingError
 from sourcepulse_web.webhooks.hook import queue_of
-from sourcepulse_web.webhooks.store.records import Held, Loaded, Matches, SetAside, Withdrawn
+from sourcepulse_web.webhooks.store.records import Held, Loaded, Matches, Recalled, SetAside, Withdrawn
 
 #: How many of the last messages are looked at for those that match.
 MATCHES_ROWS = 200_000
+#: How many leases are looked at for those of one source.
+RECALL_ROWS = 5_000
 #: What the subject of an event about a bug begins with.
 BUG_SUBJECT = "bug/"
 
@@ -43,6 +45,19 @@ def held_at(db: Connection, positions: Sequence[int]) -> list[Held]:
         (json.dumps(positions),),
     )
     return [Held(position, source, id_, type_, text_of(key), at) for position, source, id_, type_, key, at in rows]
+
+
+def recalled(db: Connection, queue: int, consumer: int, source: str, first: int, room: int) -> Recalled:
+    """Return at most `room` events of a source that are leased to a consumer, from a position on."""
+    rows = db.execute(
+        "SELECT l.position, e.source FROM leases AS l CROSS JOIN envelopes AS e ON e.position = l.position "
+        "WHERE l.queue = ? AND l.consumer = ? AND l.position >= ? ORDER BY l.position LIMIT ?",
+        (queue, consumer, first, RECALL_ROWS),
+    ).fetchall()
+    found = [position for position, its in rows if its == source]
+    if len(found) > room:
+        return Recalled(held_at(db, found[:room]), found[room])
+    return Recalled(held_at(db, found), rows[-1][0] + 1 if len(rows) == RECALL_ROWS else None)
 
 
 def loaded_at(db: Connection, position: int) -> Loaded | None:

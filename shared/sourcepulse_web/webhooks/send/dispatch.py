@@ -84,10 +84,12 @@ class Dispatch:
                 failing += line.is_failing and line.in_flight is not None
 
     def due_in(self) -> float:
-        """Return in how many seconds a POST can begin, as far as is known now."""
+        """Return in how many seconds a POST can begin or more can be looked for, as far as is known now."""
+        now = self._monotonic()
+        if any(line.wants_events(now) and self._queues.has_more(line.name) for line in self._lines.by_name.values()):
+            return 0.0
         if not self._posting.free:
             return float("inf")
-        now = self._monotonic()
         is_full = self._failing_in_flight() >= FAILING_POSTS_MAX
         dues = [
             due

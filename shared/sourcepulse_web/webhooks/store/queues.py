@@ -125,6 +125,10 @@ class HookQueues:
         """
         return self._leasing.look(name, room)
 
+    def has_more(self, name: str) -> bool:
+        """Return whether another `look` may find events at once, because the last one stopped before the end."""
+        return self._leasing.has_more(name)
+
     def leave(self, name: str, positions: Iterable[int]) -> None:
         """Leave leased events in their queue, which then take no memory here; `recall` returns them again."""
         self._leasing.leave(name, positions)

@@ -14,7 +14,7 @@ from sqlite3 import Connection
 
 from sourcepulse.brokers.file.dead_consumers import Owner, ear_path, remove_files, remove_orphans
 from sourcepulse.brokers.file.log import forget_consumer, release_dead
-from sourcepulse.brokers.file.queue import DEAD_LETTERS_MAX, bury, lease_positions
+from sourcepulse.brokers.file.queue import DEAD_LETTERS_MAX, bury, first_waiting, lease_positions
 from sourcepulse.brokers.file.routes import Reach
 from sourcepulse.brokers.file.upkeep import is_unread
 from sourcepulse.errors import BrokerError, BrokerUnavailableError
@@ -103,6 +103,11 @@ class Leasing:
             if not tap.more and news:
                 tap.scanned = max(tap.scanned, news - 1)
             return self._lease(tap, max(0, room), max(tap.left_until, max(tap.held, default=0)))
+
+    def has_more(self, name: str) -> bool:
+        """Return whether another look may find events of a hook although there is no news."""
+        tap = self._taps.get(name)
+        return tap is not None and tap.more and tap.other_seen_at is None and len(tap.held) < HELD_MAX
 
     def held(self, name: str) -> int:
         """Return how many events of a hook are leased to this process."""
@@ -246,7 +251,24 @@ class Leasing:
             first = db.execute("SELECT min(consumer) FROM consumers WHERE queue = ?", (tap.queue,)).fetchone()[0]
         self._watch.first[tap.queue] = first
 
+    def _passes(self, tap: _Tap) -> bool:
+        """Return whether the next thousand messages have none for a queue; they are passed without the write lock."""
+        with self._log.read() as db:
+            reach = Reach.load(db, tap.queue, tap.reach)
+            if reach is not tap.reach:
+                return False
+            is_found, scanned = first_waiting(db, tap.queue, reach, tap.scanned)
+        if is_found or self._opening != self._log.openings:
+            return False
+        # Without progress there are no messages, even if there were some when the log was last read.
+        tap.more = tap.scanned < scanned < self._watch.seen
+        tap.scanned = scanned
+        self._watch.news.pop(tap.queue, None)
+        return True
+
     def _lease(self, tap: _Tap, room: int, below: int) -> list[Held]:
+        if not self._watch.news.get(tap.queue) and self._passes(tap):
+            return []
         with self._log.write() as db:
             if is_unread(db):
                 # What a program of format 1 withdrew meanwhile must be obeyed first.

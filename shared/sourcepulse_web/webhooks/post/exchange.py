@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sourcepulse.brokers import bounded_socket
@@ -41,11 +41,18 @@ class Exchange:
         self._trust = Trust(settings.ca_file)
 
     def request(
-        self, method: str, target: Target, headers: Sequence[tuple[str, str]], body: bytes, deadline: float
+        self,
+        method: str,
+        target: Target,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        deadline: float,
+        ready: Callable[[], None] = lambda: None,
     ) -> Heard:
         """Return the answer; AddressRefusedError, or NoAnswerError if no head of an answer arrived in time.
 
-        Everything together, from the lookup to the last byte, ends at the deadline (monotonic).
+        Everything together, from the lookup to the last byte, ends at the deadline (monotonic). `ready` is called once
+        the connection is open, before a byte of the request is sent; what it raises passes through.
         """
         data = _request(method, target, headers, body)
         addresses = resolve(target, deadline, self._lookup)
@@ -53,6 +60,7 @@ class Exchange:
         reader = HeadReader()
         try:
             connection.open(addresses, self._trust.context() if target.scheme == "https" else None)
+            ready()
             connection.send(data, lambda received: reader.read(received) is not None)
             return _hear(connection, reader)
         finally:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -66,15 +66,24 @@ class Poster:
         self._exchange = Exchange(settings, lookup)
         self._user_agent = user_agent()
 
-    def post(self, hook: Hook, secrets: Sequence[str], webhook_id: str, body: bytes, now: float) -> Answer:
+    def post(
+        self,
+        hook: Hook,
+        secrets: Sequence[str],
+        webhook_id: str,
+        body: bytes,
+        now: float,
+        ready: Callable[[], None] = lambda: None,
+    ) -> Answer:
         """Return what came of one attempt; never raises for what the receiver, its name or the hook's settings do.
 
-        `secrets` are newest first, `now` is in seconds since 1970. It ends after `post_seconds`.
+        `secrets` are newest first, `now` is in seconds since 1970. It ends after `post_seconds`. `ready` is called once
+        the connection is open, before anything of the event is sent; what it raises passes through.
         """
         began = time.monotonic()
         hidden: list[str] = []
         try:
-            heard = self._post(hook, secrets, webhook_id, body, now, hidden)
+            heard = self._post(hook, secrets, webhook_id, body, now, hidden, ready)
         except NoAnswerError as error:
             return Answer(reason=str(error), problem=error.problem, took_s=time.monotonic() - began)
         except AddressRefusedError as error:
@@ -84,7 +93,14 @@ class Poster:
         return answer_of(heard, hidden, now=now, took_s=time.monotonic() - began)
 
     def _post(
-        self, hook: Hook, secrets: Sequence[str], webhook_id: str, body: bytes, now: float, hidden: list[str]
+        self,
+        hook: Hook,
+        secrets: Sequence[str],
+        webhook_id: str,
+        body: bytes,
+        now: float,
+        hidden: list[str],
+        ready: Callable[[], None],
     ) -> Heard:
         deadline = time.monotonic() + self._settings.post_seconds
         # The settings may have changed since the hook was registered.
@@ -104,7 +120,7 @@ class Poster:
             token = read_token(hook.bearer_file)
             hidden.append(token)
             headers.append(("Authorization", f"Bearer {token}"))
-        return self._exchange.request("POST", target, headers, body, deadline)
+        return self._exchange.request("POST", target, headers, body, deadline, ready)
 
 
 def answer_of(heard: Heard, hidden: Sequence[str], *, now: float, took_s: float) -> Answer:

@@ -177,7 +177,7 @@ class Dispatch:
         if job.body != checked.job.body or not checked.verdict.is_fresh(self._monotonic()):
             self._posting.check(job)
         else:
-            self._posting.post(with_body(job, checked.verdict.body))
+            self._posting.post(with_body(job, checked.verdict.body), checked)
 
     def _job(self, line: Line, event: Held) -> Job | None:
         """Return the POST of an event with the bytes that the log has now; None if it is not sent, which is noted."""

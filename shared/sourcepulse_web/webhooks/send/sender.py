@@ -75,7 +75,7 @@ class Sender:
         self._books = Books(store, queues, reporter, schedule, clock, monotonic, jitter)
         self._lines = Lines(store, queues, reporter, schedule, clock, monotonic)
         self._posting = Posting(
-            poster, ask_consent or (lambda hook: ask(hook, settings)), asker, queues.interrupt, clock
+            poster, ask_consent or (lambda hook: ask(hook, settings)), asker, queues.load, queues.interrupt, clock
         )
         self._dispatch = Dispatch(
             self._lines, queues, self._books, self._posting, clock, monotonic, schedule,

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 
-from sourcepulse.errors import VisibilityUnknownError
+from sourcepulse.brokers.file.envelopes import is_stand_in
+from sourcepulse.errors import SourcePulseError, VisibilityUnknownError
+from sourcepulse.outbox.outgoing.visibility import ANSWER_MAX_AGE_SECONDS
 from sourcepulse_web.webhooks.hook import Handshake, Hook
 from sourcepulse_web.webhooks.post.handshake import Consent
 from sourcepulse_web.webhooks.post.post import Answer, Poster
 from sourcepulse_web.webhooks.send.threads.workers import Workers
-from sourcepulse_web.webhooks.store.records import Held, KeptConsent
+from sourcepulse_web.webhooks.store.records import Held, KeptConsent, Loaded
 from sourcepulse_web.webhooks.visibility import Asker, Verdict
 
 #: How many receivers may be slow at once before others wait for them.
@@ -74,6 +76,14 @@ class Consented:
 Result = Posted | Checked | Consented
 
 
+class _ChangedError(Exception):
+    """The event is not as public any more as it was when its POST began, or that is not known."""
+
+    def __init__(self, checked: Checked) -> None:
+        super().__init__()
+        self.checked = checked
+
+
 class Posting:
     """Makes POSTs and asks about visibility in threads; `finished` returns what came of them, `wake` is called before.
 
@@ -87,10 +97,12 @@ class Posting:
         poster: Poster,
         ask_consent: Callable[[Hook], Consent],
         asker: Asker,
+        load: Callable[[int], Loaded | None],
         wake: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._poster = poster
+        self._load = load
         self._ask_consent = ask_consent
         self._asker = asker
         self._wake = wake
@@ -105,9 +117,12 @@ class Posting:
         """How many POSTs can begin at once."""
         return self._posts.free
 
-    def post(self, job: Job) -> None:
-        """Begin a POST; where consent must be asked for, only that is done, except for a test."""
-        self._posts.submit(lambda: self._finish(self._posted(job)))
+    def post(self, job: Job, checked: Checked | None = None) -> None:
+        """Begin a POST; where consent must be asked for, only that is done, except for a test.
+
+        `checked` is the answer by which the event may be sent, if one is needed.
+        """
+        self._posts.submit(lambda: self._finish(self._posted(job, checked)))
 
     def check(self, job: Job) -> None:
         """Ask whether an event is public."""
@@ -133,8 +148,8 @@ class Posting:
         self._results.put(result)
         self._wake()
 
-    def _posted(self, job: Job) -> Posted | Consented:
-        at = self._clock()
+    def _posted(self, job: Job, checked: Checked | None) -> Result:
+        at, began = self._clock(), time.monotonic()
         consent: KeptConsent | None = None
         try:
             if _must_ask(job, at):
@@ -147,12 +162,32 @@ class Posting:
                 if not job.test:
                     # The event may have been withdrawn while the receiver was asked.
                     return Consented(job=job, consent=consent)
-            answer = self._poster.post(job.hook, job.secrets, job.webhook_id, job.body, self._clock())
+            answer = self._poster.post(
+                job.hook, job.secrets, job.webhook_id, job.body, self._clock(),
+                ready=lambda: self._confirm(job, checked, began),
+            )  # fmt: skip
+        except _ChangedError as changed:
+            return changed.checked
         except Exception as error:
             # A fault of ours: the event is tried again like one that got no answer.
             logger.exception("the POST of an event to the webhook %s failed", job.hook.name)
             answer = Answer(reason=f"the sender failed: {type(error).__name__}; see its log")
         return Posted(job=job, at=at, answer=answer, consent=consent)
+
+    def _confirm(self, job: Job, checked: Checked | None, began: float) -> None:
+        """Ask once more where it took long to connect; _ChangedError if the event must not be sent as it is."""
+        if job.test or time.monotonic() - began <= ANSWER_MAX_AGE_SECONDS:
+            return
+        try:
+            loaded = self._load(job.event.position)
+        except SourcePulseError as error:
+            raise _ChangedError(Checked(job=job, at=self._clock(), verdict=None, reason=str(error))) from None
+        if loaded is None or loaded.withdrawn or is_stand_in(loaded.type):
+            raise _ChangedError(Checked(job=job, at=self._clock(), verdict=Verdict(send=False, body=b"")))
+        if checked is not None:
+            again = self._checked(checked.job)
+            if again.verdict is None or again.verdict.body != job.body:
+                raise _ChangedError(again)
 
     def _checked(self, job: Job) -> Checked:
         at, event = self._clock(), job.event

@@ -51,14 +51,18 @@ class Proxy(NamedTuple):
 
 
 @contextmanager
-def nginx(folder: Path, gateway_port: int, *, users: bool = False) -> Iterator[Proxy]:
-    """Run nginx with the server of the page; with `users` it signs in those of `USERS` where the page prints so."""
+def nginx(folder: Path, gateway_port: int, *, users: bool = False, inside: str = "") -> Iterator[Proxy]:
+    """Run nginx with the server of the page; with `users` it signs in those of `USERS` where the page prints so.
+
+    `inside` is added to the server, with its own addresses.
+    """
     require(Path(NGINX).exists() and shutil.which("curl") is not None, "apt-get install nginx-light curl")
     proxy, server = _printed("shared/docs/web.md: server {", folder, gateway_port)
     stack = ExitStack()
     if users:
         part = _sign_in("shared/docs/web.md: location /hooks", "/etc/nginx/sourcepulse.users", stack, gateway_port)
-        server = server.rstrip().removesuffix("}") + part + "}\n"
+        inside += part
+    server = server.rstrip().removesuffix("}") + inside + "}\n"
     paths = "\n".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )

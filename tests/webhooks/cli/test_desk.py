@@ -48,10 +48,10 @@ def publish(place: Place, *numbers: int) -> None:
     publish_events(log_url(place.log.parent), *map(push_event, numbers))
 
 
-def refuse(place: Place, name: str, position: int, id_: str) -> Attempt:
+def refuse(place: Place, name: str, position: int, id_: str, source: str = "hg://host/repo") -> Attempt:
     """Set an event aside as the sender does, after one attempt."""
     attempt = Attempt(
-        hook=name, at=time.time(), position=position, webhook_id=f"msg_{position:032}", source="hg://host/repo", id=id_,
+        hook=name, at=time.time(), position=position, webhook_id=f"msg_{position:032}", source=source, id=id_,
         type="hg.push.v1", routing_key="hg.push.repo", tries=5, outcome="refused", status=422, reason="", took_s=0.1,
         excerpt="no such room",
     )  # fmt: skip
@@ -225,13 +225,33 @@ def test_what_is_set_aside_is_shown_redelivered_by_any_of_its_names_and_dropped(
     assert desk.redeliver("chat", since=0.0).events == 1
 
 
+def test_in_a_log_that_replaced_another_one_an_id_means_the_same_event_or_none(desk: Desk, place: Place) -> None:
+    desk.add("chat", URL, ["hg.push.repo"])
+    publish(place, 1, 2)
+    first, second = (push_event(number).id for number in (1, 2))
+    for position, each in ((1, first), (2, second)):
+        refuse(place, "chat", position, each)
+    for path in place.log.parent.glob("log.db*"):
+        path.unlink()
+    publish_events(log_url(place.log.parent), push_event(9, words=("other",)), push_event(8), push_event(1))
+    with open_desk(place) as desk, HookQueues(place.log, place.exchange) as queues:
+        assert queues.ensure(desk.show("chat").hook, 0.0)
+        for waiting in ([2, 3], [3]):
+            assert [held.position for held in queues.look("chat", 100)] == waiting
+            queues.settle("chat", waiting)
+            assert desk.redeliver("chat", first) == (1, 0, 0, 0)
+        assert desk.redeliver("chat", second) == (0, 0, 1, 0), "the new log never had it"
+        assert desk.redeliver("chat", f"msg_{1:032}") == (0, 0, 0, 1)
+        assert [held.position for held in queues.look("chat", 100)] == [3]
+
+
 def test_what_was_withdrawn_is_counted_and_not_redelivered(desk: Desk, place: Place) -> None:
     desk.add("chat", URL, ["bugzilla.#"])
     site = Site()
     public, other, hidden = site.changed(1, "open"), site.changed(2, "word"), site.bug_hidden(2)
     publish_events(log_url(place.log.parent), public, other)
     for position, event in ((1, public), (2, other)):
-        refuse(place, "chat", position, event.id)
+        refuse(place, "chat", position, event.id, event.source)
     number = desk.show("chat").attempts[0].number
     publish_events(log_url(place.log.parent), hidden)
     assert desk.redeliver("chat", str(number)) == (0, 1, 0, 0)

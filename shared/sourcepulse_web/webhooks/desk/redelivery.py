@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sourcepulse.errors import ConfigError, NothingThereError, quoted
+from sourcepulse_web.webhooks.store.log.redelivery import Meant
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.records import SetAside
 from sourcepulse_web.webhooks.store.store import HookStore
@@ -27,16 +28,12 @@ class Redelivery(NamedTuple):
 
 def redeliver_one(store: HookStore, queues: HookQueues, name: str, word: str) -> Redelivery:
     """Send the event again that an id, a webhook-id or the number of an attempt means, or raise NothingThereError."""
-    position = _position_of(store, queues, name, word)
-    loaded = queues.load(position)
-    count = queues.again(name, [position])
-    if count:
-        return Redelivery(count)
-    # Perhaps since a moment ago.
-    loaded = queues.load(position) or loaded
-    if loaded is None:
+    found = queues.again_event(name, _event_meant(store, queues, name, word))
+    if found.events:
+        return Redelivery(found.events)
+    if found.is_gone:
         return Redelivery(0, gone=1)
-    return Redelivery(0, withdrawn=1) if loaded.withdrawn else Redelivery(0, waiting=1)
+    return Redelivery(0, withdrawn=1) if found.is_withdrawn else Redelivery(0, waiting=1)
 
 
 def redeliver_failed(queues: HookQueues, name: str) -> Redelivery:
@@ -56,7 +53,7 @@ def find_set_aside(queues: HookQueues, name: str, id_: str | int) -> SetAside:
     )
 
 
-def _position_of(store: HookStore, queues: HookQueues, name: str, word: str) -> int:
+def _event_meant(store: HookStore, queues: HookQueues, name: str, word: str) -> Meant:
     events = {(each.source, each.id): each.position for each in queues.set_aside_list(name) if each.id == word}
     attempts = [] if events else store.attempts.find(name, word)
     for attempt in reversed(attempts):
@@ -68,7 +65,7 @@ def _position_of(store: HookStore, queues: HookQueues, name: str, word: str) -> 
         )
     if len(events) > 1:
         raise ConfigError(f"{len(events)} events have the id {quoted(word)}; name one by its webhook-id")
-    (position,) = events.values()
+    ((identity, position),) = events.items()
     if not position:
         raise ConfigError(f"{quoted(word)} is a test; send another one: sourcepulse webhook test {name}")
-    return position
+    return Meant(*identity, position)

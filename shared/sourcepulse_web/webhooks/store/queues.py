@@ -180,6 +180,12 @@ class HookQueues:
         """
         return self._redelivered(name, redelivery.again(self._log, name, positions, self._clock()))
 
+    def again_event(self, name: str, event: redelivery.Meant) -> redelivery.Again:
+        """Send one event again that is found by its source and id, also in a log that replaced the former one."""
+        found = redelivery.again_event(self._log, name, event, self._clock())
+        self._redelivered(name, found.events)
+        return found
+
     def since(self, name: str, at: float) -> int:
         """Send again all that matches the topics of a hook since a time, also before it was added; return how many.
 

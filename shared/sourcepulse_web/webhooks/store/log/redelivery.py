@@ -13,6 +13,7 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from sourcepulse.brokers.file.admin import remove_dead_letters, restore_dead_letters
+from sourcepulse.brokers.file.envelopes import known_positions
 from sourcepulse.brokers.file.queue import beyond_reach, lease_delivered, widen
 from sourcepulse.brokers.file.tables import LogBusyError, text_of
 from sourcepulse.events.event import format_time
@@ -28,6 +29,22 @@ REDELIVER_MAX = 10_000
 PASSED_ROWS = 5_000
 #: How often it is looked for what is to be redelivered, while the queue changes.
 PLANS_MAX = 20
+
+
+class Meant(NamedTuple):
+    """An event that is to be sent again, and where the log had it when it was sent."""
+
+    source: str
+    id: str
+    position: int
+
+
+class Again(NamedTuple):
+    """How many events are redelivered, and if none, why: the log has it no longer, it was withdrawn, or it waits."""
+
+    events: int
+    is_gone: bool = False
+    is_withdrawn: bool = False
 
 
 class _Plan(NamedTuple):
@@ -53,6 +70,25 @@ def again(log: HookLog, name: str, positions: Sequence[int], now: float) -> int:
         queue = queue_number(db, name)
         restored = _restore(db, name, queue, _letters_at(db, name, positions), now)
         return restored + lease_delivered(db, queue, positions, now)
+
+
+def again_event(log: HookLog, name: str, event: Meant, now: float) -> Again:
+    """Redeliver one event of the log by its source and id; if it was set aside, it is brought back.
+
+    Its position counts only where the log has several: in a log that was replaced, another event may be there.
+    """
+    with log.read() as db:
+        letters = [each.letter for each in set_aside_of(db, name) if (each.source, each.id) == event[:2]]
+    with log.write(durable=True) as db:
+        queue = queue_number(db, name)
+        restored = _restore(db, name, queue, letters, now)
+        known = known_positions(db, event.source, event.id)
+        if restored or not known:
+            return Again(restored, is_gone=not restored)
+        position = event.position if event.position in known else known[-1]
+        count = lease_delivered(db, queue, [position], now)
+        (withdrawn,) = db.execute("SELECT withdrawn FROM envelopes WHERE position = ?", (position,)).fetchone()
+        return Again(count, is_withdrawn=withdrawn != 0)
 
 
 def since(log: HookLog, name: str, at: float, now: float) -> int:
@@ -160,7 +196,7 @@ def _restore(db: Connection, name: str, queue: int, letters: Sequence[int], now:
     """Bring dead letters of the queue back, without those that were withdrawn; return how many."""
     if not letters:
         return 0
-    withdrawn = {each.letter for each in set_aside_of(db, name) if each.withdrawn}
+    withdrawn = {each.letter for letter in letters for each in set_aside_of(db, name, letter) if each.withdrawn}
     remove_dead_letters(db, [each for each in letters if each in withdrawn])
     kept = [each for each in letters if each not in withdrawn]
     restore_dead_letters(db, queue, kept, now)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sourcepulse_web.webhooks.errors import Problem
 from sourcepulse_web.webhooks.hook import Standing, State
 from sourcepulse_web.webhooks.post.post import Answer
-from sourcepulse_web.webhooks.send.judge import HOOK, LAST_SET_ASIDE, SET_ASIDE_MAX, Change, News, Situation, judge
+from sourcepulse_web.webhooks.send.judge import HOOK, LAST_SET_ASIDE, ROW, SET_ASIDE_MAX, Change, News, Situation, judge
 from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
 from sourcepulse_web.webhooks.settings import Schedule
 from sourcepulse_web.webhooks.store.records import Trouble
@@ -21,6 +21,7 @@ from sourcepulse_web.webhooks.store.records import Trouble
 NOW = 1_795_345_200.0
 POSITION = 17
 REFUSED_BEFORE = {POSITION: Trouble(4, NOW - 600, NOW, 422, "refused")}
+IN_A_ROW = Trouble(140, NOW - 72 * 3600, NOW, 503, "row")
 
 
 def situation(
@@ -75,7 +76,7 @@ def test_the_thousandth_event_that_is_set_aside_parks_the_hook_and_one_more_stay
 
 def test_a_hook_is_parked_after_72_hours_without_success_with_the_last_reason() -> None:
     failing = Standing(failing_since=NOW - 72 * 3600)
-    troubles = {HOOK: Trouble(140, NOW - 72 * 3600, NOW, 503, "retry")}
+    troubles = {HOOK: Trouble(140, NOW - 72 * 3600, NOW, 503, "retry"), ROW: IN_A_ROW}
     change = judge(answer(None, problem=Problem.NAME, reason="a.example.org has no address"), situation(
         standing=failing, troubles=troubles
     ))  # fmt: skip
@@ -86,10 +87,47 @@ def test_a_hook_is_parked_after_72_hours_without_success_with_the_last_reason() 
 
 def test_what_the_owner_did_meanwhile_is_not_overridden() -> None:
     paused = Standing(state=State.PAUSED, reason="its owner paused it", failing_since=NOW - 72 * 3600)
-    troubles = {HOOK: Trouble(140, NOW - 72 * 3600, NOW, 503, "retry")} | REFUSED_BEFORE
+    troubles = {HOOK: Trouble(140, NOW - 72 * 3600, NOW, 503, "retry"), ROW: IN_A_ROW} | REFUSED_BEFORE
     for status in (None, 204, 410, 422, 503):
         change = judge(answer(status), situation(standing=paused, troubles=troubles, set_aside=SET_ASIDE_MAX - 1))
         assert (change.standing.state, change.standing.reason) == (State.PAUSED, "its owner paused it"), status
+        assert status != 410 or not change.reports, "nothing was switched off"
+
+
+def test_time_in_which_nothing_was_tried_parks_no_hook() -> None:
+    """One event was set aside, the next one failed after three quiet days: that is the first failure of a row."""
+    aside = judge(answer(422), situation(troubles=REFUSED_BEFORE))
+    assert aside.standing.failing_since is None, "nothing is tried again"
+    kept = {place: trouble for place, trouble in aside.troubles.items() if trouble is not None}
+    for status in (503, 422):
+        change, troubles, later = aside, kept, NOW + 73 * 3600
+        for _ in range(6):
+            was = replace(situation(standing=change.standing, troubles=troubles), now=later)
+            change = judge(answer(status), was)
+            assert change.standing.state is State.ON
+            assert change.standing.failing_since == NOW + 73 * 3600 or change.set_aside
+            troubles = {at: each for at, each in (troubles | change.troubles).items() if each is not None}
+            later = change.next_at or later
+
+
+def test_a_hook_whose_events_are_all_refused_for_72_hours_is_parked() -> None:
+    standing, troubles, now = Standing(), dict[int, Trouble](), NOW
+    while standing.state is State.ON and now < NOW + 80 * 3600:
+        change = judge(answer(401), replace(situation(standing=standing, troubles=troubles), now=now))
+        standing = change.standing
+        troubles = {at: each for at, each in (troubles | change.troubles).items() if each is not None}
+        now = change.next_at or now + 1800
+    assert standing.state is State.PARKED
+    assert 72 * 3600 <= standing.since - NOW < 73 * 3600
+
+
+def test_after_a_pause_the_first_failure_is_tried_again_soon() -> None:
+    troubles = {
+        HOOK: Trouble(140, NOW - 144 * 3600, NOW - 80 * 3600, 503, "retry"),
+        ROW: IN_A_ROW._replace(next_at=NOW - 80 * 3600),
+    }
+    change = judge(answer(503), situation(troubles=troubles))
+    assert (change.standing.state, change.hook_pause_s) == (State.ON, 5.0)
 
 
 def test_a_refused_address_is_reported_as_such() -> None:
@@ -143,5 +181,5 @@ def test_an_event_leaves_only_when_it_was_accepted_or_set_aside_and_else_it_wait
     assert change.hook_pause_s is None or change.outcome is Outcome.RETRY
     assert change.source_pause_s is None or change.outcome is Outcome.REFUSED
     assert (change.next_at is not None) == waits
-    assert (change.standing.failing_since is None) == change.settles
+    assert change.set_aside or (change.standing.failing_since is None) == change.settles
     assert state is State.ON or change.standing.state is state

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
 from sourcepulse_web.webhooks.send.schedule import (
+    ASKED,
     JITTER_SHARE,
     is_failing,
     is_parked,
@@ -19,6 +20,7 @@ from sourcepulse_web.webhooks.send.schedule import (
     retry_pause,
 )
 from sourcepulse_web.webhooks.settings import Schedule
+from sourcepulse_web.webhooks.store.records import Trouble
 
 USUAL = Schedule()
 
@@ -114,12 +116,21 @@ def test_tries_that_the_owner_asked_for_shorten_no_time() -> None:
     assert not is_set_aside(4, 6000.0, USUAL, again=False)
 
 
+def until(next_at: float, kind: str = "retry") -> Trouble:
+    return Trouble(1, 0.0, next_at, 503, kind)
+
+
+def test_a_refusal_with_a_long_retry_after_stops_its_source_no_longer_than_others() -> None:
+    assert refusal_pause(1, 0.0, USUAL, again=False, retry_after_s=1e9) == 600.0
+
+
 def test_a_clock_that_was_set_back_keeps_no_event_for_ever() -> None:
     assert is_set_aside(5, -3600.0, USUAL, again=False)
     assert refusal_pause(2, -3600.0, USUAL, again=False) <= 600.0
-    assert pause_left(10_000_000.0, 0.0, USUAL) == USUAL.retry_after_max_s
-    assert pause_left(30.0, 20.0, USUAL) == 10.0
-    assert pause_left(30.0, 40.0, USUAL) == 0.0
+    assert pause_left(until(10_000_000.0), 0.0, USUAL) == 1.2 * 1800
+    assert pause_left(until(10_000_000.0, ASKED), 0.0, USUAL) == USUAL.retry_after_max_s
+    assert pause_left(until(30.0), 20.0, USUAL) == 10.0
+    assert pause_left(until(30.0), 40.0, USUAL) == 0.0
 
 
 def test_a_hook_is_failing_after_the_try_at_five_minutes_and_parked_after_72_hours() -> None:

@@ -85,6 +85,37 @@ def test_a_log_that_is_away_for_a_while_is_read_on_and_a_new_one_from_its_beginn
     assert rig.standing("room").interrupted_at is not None
 
 
+def test_an_answer_that_comes_after_the_log_was_replaced_settles_no_event_of_the_new_one(rig: Rig) -> None:
+    room = rig.hook("room")
+    room.answers = lambda *_: Reply(delay_s=2.0)
+    running = rig.start()
+    sent = rig.publish(count=1)
+    rig.wait_until(lambda: len(room.receiver.requests) == 1)
+    for each in ("log.db", "log.db-wal", "log.db-shm"):
+        (rig.folder / each).unlink()
+    # The first of these has the position of the one that is POSTed now.
+    sent += rig.publish(count=3)
+    room.answers = lambda *_: None
+    rig.wait_until(lambda: room.got == sent)
+    rig.wait_until(lambda: running.sender.problem == "" and rig.standing("room").delivered == len(sent))
+
+
+def test_refusals_of_an_event_of_a_former_log_do_not_count_for_another_one(rig: Rig) -> None:
+    room = rig.hook("room")
+    room.answers = lambda *_: Reply(status=422)
+    running = rig.start()
+    rig.publish(count=1)
+    rig.wait_until(lambda: len(room.receiver.requests) >= 3)
+    running.stop()
+    for each in ("log.db", "log.db-wal", "log.db-shm"):
+        (rig.folder / each).unlink()
+    rig.publish(count=1)
+    began = time.time()
+    rig.start()
+    # It has the position of the one that was refused, and is refused as often before it is set aside.
+    rig.wait_until(lambda: sum(each.at > began for each in rig.attempts("room")) >= 5)
+
+
 def test_without_hooks_or_a_log_there_is_no_problem(rig: Rig) -> None:
     running = rig.start()
     rig.wait_until(lambda: rig.store.sender_seen_at() is not None)

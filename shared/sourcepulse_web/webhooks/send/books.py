@@ -11,16 +11,17 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import NamedTuple
 
 from sourcepulse.errors import SourcePulseError
-from sourcepulse.events.safe_text import reason_line
 from sourcepulse_web.webhooks.errors import UnknownHookError
-from sourcepulse_web.webhooks.hook import Attempt, Hook, Standing, State
+from sourcepulse_web.webhooks.hook import Hook, Standing, State
 from sourcepulse_web.webhooks.send.judge import FAULT, HOOK, Change, News, Report, Situation, judge
 from sourcepulse_web.webhooks.send.line import Line
 from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
 from sourcepulse_web.webhooks.send.reporting import Reporter
 from sourcepulse_web.webhooks.send.schedule import unknown_pause
+from sourcepulse_web.webhooks.send.threads.attempts import attempt_of, attempt_without_post
 from sourcepulse_web.webhooks.send.threads.posting import Checked, Consented, Posted, Result
 from sourcepulse_web.webhooks.settings import Schedule
 from sourcepulse_web.webhooks.store.queues import HookQueues
@@ -33,6 +34,16 @@ POSITION_MAX = 2**62
 _FAULTY = Report(news=News.PARKED, reason=FAULT, status=None, since=None)
 
 logger = logging.getLogger(__name__)
+
+
+class _Aside(NamedTuple):
+    """An event that is to be set aside, and what the bus hears of it once it is."""
+
+    line: Line
+    event: Held
+    reason: str
+    reports: tuple[Report, ...]
+    at: float
 
 
 class Books:
@@ -61,12 +72,12 @@ class Books:
         self._jitter = jitter
         #: What the store has and the log has not yet, by the name of the hook.
         self._unsettled: dict[str, set[int]] = {}
-        self._set_aside: list[tuple[Line, Held, str]] = []
+        self._set_aside: list[_Aside] = []
         #: Events that were skipped, and are not in the store yet.
         self._skipped: dict[str, set[int]] = {}
         self._withheld: dict[str, int] = {}
-        #: The name of the log.
-        self._token = ""
+        #: The token of the log, "" before it was opened.
+        self.token = ""
         #: How often the log had been opened when it was last known what is leased to us.
         self._openings = queues.openings
         #: Source and id of events of which their Bugzilla shows less than before, or nothing.
@@ -129,31 +140,51 @@ class Books:
             for name, positions in self._unsettled.items():
                 self._queues.settle(name, positions)
             full = [
-                each for each in self._set_aside if not self._queues.set_aside(each[0].name, each[1].position, each[2])
+                each
+                for each in self._set_aside
+                if not self._queues.set_aside(each.line.name, each.event.position, each.reason)
             ]
         if self._queues.openings != self._openings:
             # Nothing was leased to us, so that nothing was removed; that is done once it is leased again.
             return
         self._unsettled.clear()
-        self._set_aside.clear()
-        for line, event, _ in full:
+        done, self._set_aside = self._set_aside, []
+        for each in full:
             # Letters came back to the queue of the dead by another way; the event is tried once more.
-            line.lanes.add([event])
+            each.line.lanes.add([each.event])
+        for each in done:
+            if each not in full:
+                self._report_aside(each)
+
+    def _report_aside(self, aside: _Aside) -> None:
+        """Report what was set aside, without the type of an event that was withdrawn meanwhile."""
+        try:
+            loaded = self._queues.load(aside.event.position)
+        except SourcePulseError:
+            loaded = None
+        is_shown = loaded is not None and not loaded.withdrawn
+        type_ = aside.event.type if is_shown else ""
+        self._reporter.report(aside.line.hook, aside.reports, type_=type_, now=aside.at)
 
     def is_done(self, name: str, position: int) -> bool:
         """Return whether an event is still in its queue only because the log could not be written."""
         if position in self._unsettled.get(name, ()):
             return True
-        return any(line.name == name and event.position == position for line, event, _ in self._set_aside)
+        return any(each.line.name == name and each.event.position == position for each in self._set_aside)
 
-    def log_was_opened(self) -> None:
-        """Forget what is to be settled if the log is another one now, whose positions are of other events."""
-        token = self._queues.withdrawn(self._token, POSITION_MAX).token
-        if token != self._token:
+    def log_was_opened(self) -> bool:
+        """Forget what belongs to positions of another log than the present one, and return whether it is another."""
+        token = self._queues.withdrawn(self.token, POSITION_MAX).token
+        known = self.token or self._store.forgotten_until()[0]
+        is_other = known not in ("", token)
+        if is_other:
             self._unsettled.clear()
             self._set_aside.clear()
-        self._token = token
+            self._skipped.clear()
+            self._store.troubles.clear_events()
+        self.token = token
         self._openings = self._queues.openings
+        return is_other
 
     def tries_of(self, line: Line, event: Held) -> int:
         """Return how often an event was POSTed since it was last asked for, also by a former process."""
@@ -201,7 +232,7 @@ class Books:
                 self._store.set_consent(name, result.consent)
             self._store.attempts.record([attempt_of(result, change.outcome, change.next_at)])
         elif change.outcome is Outcome.UNKNOWN:
-            self._store.attempts.record([_attempt_without_post(result, change.next_at)])
+            self._store.attempts.record([attempt_without_post(result, change.next_at)])
         put = {at: each for at, each in change.troubles.items() if each is not None}
         over = [at for at, each in change.troubles.items() if each is None and at in line.troubles]
         # Usually there are none.
@@ -221,6 +252,8 @@ class Books:
             return Change(outcome=Outcome.RETRY, standing=self._faulty(was, error), reports=(_FAULTY,))
 
     def _change(self, line: Line, result: Posted | Checked, was: Standing, now: float) -> Change:
+        if result.job.log != self.token:
+            return _of_another_log(result, was)
         if isinstance(result, Checked):
             return self._checked(line, result, was, now)
         if not (result.answer.accepted or is_same_receiver(result.job.hook, line.hook)):
@@ -265,14 +298,16 @@ class Books:
         if isinstance(result, Posted):
             if result.consent is not None:
                 line.consent = result.consent
-            line.tries[result.job.event.position] = result.job.tries
+            if result.job.log == self.token:
+                line.tries[result.job.event.position] = result.job.tries
             line.hold_for_rate(self._monotonic() - (now - result.at))
         if change.settles:
             line.tries.pop(result.job.event.position, None)
             self._unsettled.setdefault(line.name, set()).add(result.job.event.position)
         elif change.set_aside:
             line.tries.pop(result.job.event.position, None)
-            self._set_aside.append((line, result.job.event, change.set_aside))
+            self._set_aside.append(_Aside(line, result.job.event, change.set_aside, change.reports, now))
+            return
         self._reporter.report(line.hook, change.reports, type_=result.job.event.type, now=now)
 
     def _enter_skipped(self) -> None:
@@ -301,28 +336,14 @@ class Books:
         return replace(was, state=State.PARKED, reason=reason, since=self._clock(), next_at=None)
 
 
+def _of_another_log(result: Posted | Checked, was: Standing) -> Change:
+    """Return what an answer changes whose event is no longer in the log: it is counted, and nothing else."""
+    if isinstance(result, Posted) and result.answer.accepted:
+        standing = replace(was, delivered=was.delivered + 1, last_success_at=result.at)
+        return Change(outcome=Outcome.DELIVERED, standing=standing)
+    return Change(outcome=Outcome.RETRY, standing=was)
+
+
 def is_same_receiver(sent_to: Hook, now: Hook) -> bool:
     """Return whether what a receiver answered is about the hook as it is now."""
     return (sent_to.url, sent_to.handshake, sent_to.bearer_file) == (now.url, now.handshake, now.bearer_file)
-
-
-def attempt_of(posted: Posted, outcome: Outcome, next_at: float | None) -> Attempt:
-    """Return a POST as it is recorded."""
-    job, answer = posted.job, posted.answer
-    event = job.event
-    return Attempt(
-        hook=job.hook.name, at=posted.at, position=event.position, webhook_id=job.webhook_id, source=event.source,
-        id=event.id, type=event.type, routing_key=event.routing_key, tries=job.tries, outcome=outcome.value,
-        status=answer.status, reason=reason_line(answer.reason), took_s=answer.took_s,
-        headers="" if answer.accepted else answer.headers, excerpt="" if answer.accepted else answer.excerpt,
-        next_at=next_at,
-    )  # fmt: skip
-
-
-def _attempt_without_post(checked: Checked, next_at: float | None) -> Attempt:
-    job, event = checked.job, checked.job.event
-    return Attempt(
-        hook=job.hook.name, at=checked.at, position=event.position, webhook_id=job.webhook_id, source=event.source,
-        id=event.id, type=event.type, routing_key=event.routing_key, tries=job.tries, outcome=Outcome.UNKNOWN.value,
-        status=None, reason=reason_line(checked.reason), took_s=0.0, next_at=next_at,
-    )  # fmt: skip

@@ -145,7 +145,8 @@ class Dispatch:
         if self._queues.openings == self._openings:
             return False
         self._lines.forget_events()
-        self._books.log_was_opened()
+        if self._books.log_was_opened():
+            self._lines.forget_troubles()
         self._openings = self._queues.openings
         return True
 
@@ -200,6 +201,7 @@ class Dispatch:
             hook=line.hook,
             added_at=line.added_at,
             event=event,
+            log=self._books.token,
             webhook_id=webhook_id_of(event.source, event.id),
             tries=self._books.tries_of(line, event) + 1,
             body=body,

@@ -14,7 +14,9 @@ from sourcepulse_web.webhooks.notices.events import ADDRESS, DELIVERED, GONE, NE
 from sourcepulse_web.webhooks.post.post import Answer
 from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
 from sourcepulse_web.webhooks.send.schedule import (
+    ASKED,
     is_failing,
+    is_interrupted,
     is_parked,
     is_set_aside,
     refusal_pause,
@@ -27,8 +29,11 @@ from sourcepulse_web.webhooks.store.records import Trouble
 HOOK = 0
 #: Where they have the last event that was set aside: when, and with which status.
 LAST_SET_ASIDE = -1
-#: The kind of that trouble; the other kinds are outcomes.
+#: Where they have the row of tries without success in between, of any event and kind, by which a hook is parked.
+ROW = -2
+#: The kinds of these troubles; the other kinds are outcomes.
 SET_ASIDE = "set-aside"
+IN_A_ROW = "row"
 #: A queue keeps so many dead letters, and none may be lost for a newer one.
 SET_ASIDE_MAX = 1_000
 HOUR_SECONDS = 3600.0
@@ -72,8 +77,27 @@ class Situation:
     @property
     def failures(self) -> int:
         """How many tries in a row failed because of the receiver."""
-        trouble = self.troubles.get(HOOK)
+        trouble = self._going_on(HOOK)
         return trouble.tries if trouble else 0
+
+    def row(self, next_at: float, status: int | None) -> Trouble:
+        """Return the row of tries without success, with this one, whose next one is due then."""
+        former = self._going_on(ROW)
+        if former is None:
+            return Trouble(1, self.now, next_at, status, IN_A_ROW)
+        return Trouble(former.tries + 1, former.first_at, max(former.next_at, next_at), status, IN_A_ROW)
+
+    def is_parked(self, row: Trouble) -> bool:
+        """Return whether a row is long enough to park the hook."""
+        return is_parked(row.tries, self.now - row.first_at, self.schedule)
+
+    def is_alone(self) -> bool:
+        """Return whether no other event is in trouble."""
+        return not any(position > HOOK and position != self.position for position in self.troubles)
+
+    def _going_on(self, position: int) -> Trouble | None:
+        trouble = self.troubles.get(position)
+        return None if trouble is None or is_interrupted(trouble.next_at, self.now, self.schedule) else trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +131,7 @@ def judge(answer: Answer, was: Situation) -> Change:
 
 def _delivered(answer: Answer, was: Situation) -> Change:
     reports: tuple[Report, ...] = ()
-    if was.standing.failing_since is not None:
+    if was.standing.failing_since is not None or ROW in was.troubles:
         reports = (_report(News.RESUMED, DELIVERED, answer, was.standing),)
     standing = replace(
         was.standing,
@@ -119,7 +143,7 @@ def _delivered(answer: Answer, was: Situation) -> Change:
     return Change(
         outcome=Outcome.DELIVERED,
         standing=standing,
-        troubles={was.position: None, HOOK: None},
+        troubles={was.position: None, HOOK: None, ROW: None},
         settles=True,
         reports=reports,
     )
@@ -129,19 +153,18 @@ def _failed(answer: Answer, was: Situation) -> Change:
     """Make the whole hook wait, because the receiver is at fault."""
     failures = was.failures + 1
     pause = retry_pause(failures, was.schedule, retry_after_s=answer.retry_after_s, jitter=was.jitter)
-    standing = _failing(was, was.now + pause)
-    first_at = standing.failing_since or was.now
-    # What the wait is for is the hook; the time of its first failed try is of interest to the owner only.
-    trouble = Trouble(failures, first_at, was.now + pause, answer.status, Outcome.RETRY)
+    row = was.row(was.now + pause, answer.status)
+    standing = _failing(was, row, row.next_at)
     reports: tuple[Report, ...] = ()
     if is_failing(failures):
         reports = (_report(News.FAILING, _cause(answer), answer, standing),)
-    if is_parked(failures, was.now - first_at, was.schedule):
-        return _parked(answer, was, standing, _cause(answer), {HOOK: None}, Outcome.RETRY)
+    if was.is_parked(row):
+        return _parked(answer, was, standing, _cause(answer), {HOOK: None, ROW: None}, Outcome.RETRY)
+    kind = ASKED if answer.retry_after_s else Outcome.RETRY
     return Change(
         outcome=Outcome.RETRY,
         standing=standing,
-        troubles={HOOK: trouble},
+        troubles={HOOK: Trouble(failures, row.first_at, was.now + pause, answer.status, kind), ROW: row},
         hook_pause_s=pause,
         next_at=was.now + pause,
         reports=reports,
@@ -160,15 +183,13 @@ def _refused(answer: Answer, was: Situation) -> Change:
         refusals, since_first_s, was.schedule, again=again, retry_after_s=answer.retry_after_s, jitter=was.jitter
     )
     due = was.now + pause
-    trouble = Trouble(refusals, first_at, due, answer.status, Outcome.REFUSED)
-    return Change(
-        outcome=Outcome.REFUSED,
-        standing=_failing(was, due),
-        # It has answered, so that the hook itself is not in trouble.
-        troubles={was.position: trouble, HOOK: None},
-        source_pause_s=pause,
-        next_at=due,
-    )
+    row = was.row(due, answer.status)
+    # It has answered, so that the hook itself is not in trouble.
+    troubles = {was.position: Trouble(refusals, first_at, due, answer.status, Outcome.REFUSED), HOOK: None, ROW: row}
+    standing = _failing(was, row, due)
+    if was.is_parked(row):
+        return _parked(answer, was, standing, REFUSALS, {**troubles, ROW: None}, Outcome.REFUSED)
+    return Change(outcome=Outcome.REFUSED, standing=standing, troubles=troubles, source_pause_s=pause, next_at=due)
 
 
 def _is_like_the_last(answer: Answer, was: Situation) -> bool:
@@ -178,29 +199,35 @@ def _is_like_the_last(answer: Answer, was: Situation) -> bool:
 
 
 def _set_aside(answer: Answer, was: Situation, refusals: int) -> Change:
-    standing = _failing(was, None)
-    kept: dict[int, Trouble | None] = {was.position: None, HOOK: None}
+    row = was.row(was.now, answer.status)
+    standing = _failing(was, row, None)
+    kept: dict[int, Trouble | None] = {was.position: None, HOOK: None, ROW: None}
     if was.set_aside >= SET_ASIDE_MAX:
         # It was resumed without room for another one; the event stays in the queue.
         return _parked(answer, was, standing, REFUSALS, kept, Outcome.REFUSED)
     kept[LAST_SET_ASIDE] = Trouble(refusals, was.now, was.now, answer.status, SET_ASIDE)
     reason = f"refused {refusals} times, at last: {answer.reason}"
     report = _report(News.REFUSED, REFUSALS, answer, standing)
-    is_last = was.set_aside + 1 >= SET_ASIDE_MAX
-    if is_last or is_parked(refusals, was.now - (standing.failing_since or was.now), was.schedule):
+    if was.set_aside + 1 >= SET_ASIDE_MAX or was.is_parked(row):
         parked = _parked(answer, was, standing, REFUSALS, kept, Outcome.REFUSED)
         return replace(parked, set_aside=reason, reports=(report, *parked.reports))
+    if was.is_alone():
+        # Nothing is tried again now, so that the hook does not fail; the row goes on if the next event is refused.
+        standing = replace(standing, failing_since=None)
+    kept[ROW] = row
     return Change(outcome=Outcome.REFUSED, standing=standing, troubles=kept, set_aside=reason, reports=(report,))
 
 
 def _gone(answer: Answer, was: Situation) -> Change:
     """Switch the hook off; the event stays in the queue."""
-    standing = _failing(was, None)
-    if standing.state is State.ON:
-        reason = "its receiver answered 410 Gone: it wants no events any more; resume the webhook if that was an error"
-        standing = replace(standing, state=State.OFF, reason=reason, since=was.now)
+    standing = _failing(was, was.row(was.now, answer.status), None)
+    troubles: dict[int, Trouble | None] = {was.position: None, HOOK: None, ROW: None}
+    if standing.state is not State.ON:
+        return Change(outcome=Outcome.GONE, standing=standing, troubles=troubles)
+    reason = "its receiver answered 410 Gone: it wants no events any more; resume the webhook if that was an error"
+    standing = replace(standing, state=State.OFF, reason=reason, since=was.now)
     report = _report(News.DISABLED, GONE, answer, standing)
-    return Change(outcome=Outcome.GONE, standing=standing, troubles={was.position: None, HOOK: None}, reports=(report,))
+    return Change(outcome=Outcome.GONE, standing=standing, troubles=troubles, reports=(report,))
 
 
 def _parked(
@@ -226,9 +253,8 @@ def _parked(
     return Change(outcome=outcome, standing=parked, troubles=troubles, reports=(report,))
 
 
-def _failing(was: Situation, next_at: float | None) -> Standing:
-    since = was.now if was.standing.failing_since is None else was.standing.failing_since
-    return replace(was.standing, failing_since=since, next_at=next_at)
+def _failing(was: Situation, row: Trouble, next_at: float | None) -> Standing:
+    return replace(was.standing, failing_since=row.first_at, next_at=next_at)
 
 
 def _cause(answer: Answer) -> str:

@@ -103,7 +103,7 @@ class Line:
             self.lanes.add([event])
             trouble = self.troubles.get(event.position)
             if trouble is not None:
-                self.lanes.hold_source(event.source, monotonic + pause_left(trouble.next_at, now, schedule))
+                self.lanes.hold_source(event.source, monotonic + pause_left(trouble, now, schedule))
 
         return left
 
@@ -139,7 +139,7 @@ class Line:
         self.troubles = dict(troubles)
         self.lanes.release_all()
         for position, trouble in self.troubles.items():
-            until = monotonic + pause_left(trouble.next_at, now, schedule)
+            until = monotonic + pause_left(trouble, now, schedule)
             event = self.lanes.held(position)
             if position == HOOK:
                 self.lanes.hold_all(until)

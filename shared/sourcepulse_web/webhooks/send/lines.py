@@ -11,7 +11,7 @@ from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Hook, Standing, State
 from sourcepulse_web.webhooks.notices.events import OWNER
 from sourcepulse_web.webhooks.send.books import is_same_receiver
-from sourcepulse_web.webhooks.send.judge import LAST_SET_ASIDE, News, Report
+from sourcepulse_web.webhooks.send.judge import HOOK, LAST_SET_ASIDE, News, Report
 from sourcepulse_web.webhooks.send.line import Line
 from sourcepulse_web.webhooks.send.reporting import Reporter
 from sourcepulse_web.webhooks.settings import Schedule
@@ -83,6 +83,11 @@ class Lines:
         """Hold no events: the log was opened again."""
         for line in self.by_name.values():
             line.forget_events()
+
+    def forget_troubles(self) -> None:
+        """Forget which events were refused: the log is another one, with other events at their positions."""
+        for line in self.by_name.values():
+            line.troubles = {at: trouble for at, trouble in line.troubles.items() if at <= HOOK}
 
     def _followed(self, hook: Hook, standing: Standing | None, troubles: Mapping[int, Trouble]) -> Line | None:
         """Return the line of a hook, new or changed; None for a hook that was just added, until the next time."""

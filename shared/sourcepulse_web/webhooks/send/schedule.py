@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sourcepulse.brokers.backoff import backoff_seconds
 from sourcepulse_web.webhooks.settings import Schedule
+from sourcepulse_web.webhooks.store.records import Trouble
 
 #: By how much of itself a pause grows at most, so that hooks of one broken host do not all return at once.
 JITTER_SHARE = 0.2
@@ -16,6 +17,11 @@ JITTER_SHARE = 0.2
 FAILING_TRIES = 3
 #: A hook is not parked before so many failed tries in a row, however far the clock was set forward.
 PARK_TRIES_MIN = 5
+#: A try that comes later than so many of the longest pauses, and so many seconds, begins a new row of failures.
+LATE_PAUSES = 2
+LATE_SECONDS = 60.0
+#: The kind of a trouble whose pause the receiver asked for by Retry-After.
+ASKED = "asked"
 UNKNOWN_MOST_SECONDS = 60.0
 
 
@@ -48,7 +54,8 @@ def refusal_pause(
     first = min(retry_pause(1, schedule, retry_after_s=None, jitter=0.0), span / max(1, tries - 1))
     due = span if refusals >= tries - 1 else first + (span - first) * (refusals - 1) / (tries - 2)
     pause = max(first, due - max(0.0, since_first_s)) * (1.0 + JITTER_SHARE * jitter)
-    return max(pause, _bounded(retry_after_s, schedule))
+    # Five tries with a day between them would stop the source for days.
+    return max(pause, min(_bounded(retry_after_s, schedule), span))
 
 
 def unknown_pause(former: int, schedule: Schedule, *, jitter: float) -> float:
@@ -81,10 +88,20 @@ def is_failing(failures: int) -> bool:
     return failures >= FAILING_TRIES
 
 
-def pause_left(next_at: float, now: float, schedule: Schedule) -> float:
+def is_interrupted(next_at: float, now: float, schedule: Schedule) -> bool:
+    """Return whether so much time has passed since the next try was due that nothing was tried: a row of failures ends.
+
+    Nothing waited, the hook was paused, or the sender did not run. That time says nothing about the receiver.
+    """
+    return now - next_at > LATE_PAUSES * schedule.retry_s[-1] + LATE_SECONDS
+
+
+def pause_left(trouble: Trouble, now: float, schedule: Schedule) -> float:
     """Return how long a stored wait lasts from now on; never longer than any wait is, if the clock was set back."""
-    most = max(schedule.retry_s[-1] * (1.0 + JITTER_SHARE), schedule.poison_s, schedule.retry_after_max_s)
-    return min(max(0.0, next_at - now), most)
+    most = max(schedule.retry_s[-1], schedule.poison_s) * (1.0 + JITTER_SHARE)
+    if trouble.kind == ASKED:
+        most = max(most, schedule.retry_after_max_s)
+    return min(max(0.0, trouble.next_at - now), most)
 
 
 def span_of(schedule: Schedule, *, again: bool) -> float:

@@ -60,6 +60,11 @@ class Troubles:
                 "DELETE FROM troubles WHERE hook = ? AND position = ?", [(hook, position) for position in positions]
             )
 
+    def clear_events(self) -> None:
+        """Remove the troubles of events of all hooks, and keep those of the hooks: the log is another one."""
+        with self._file.write(durable=False) as db:
+            db.execute("DELETE FROM troubles WHERE position > 0")
+
     def clear(self, name: str) -> None:
         """Remove all troubles of a hook."""
         with self._file.write(durable=False) as db:

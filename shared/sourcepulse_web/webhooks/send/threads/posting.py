@@ -36,6 +36,8 @@ class Job:
     #: Of the hook, by which another one of the same name is recognised.
     added_at: float
     event: Held
+    #: The token of the log to which the event's position belongs.
+    log: str = ""
     #: The number of the test that this is; 0 for an event of the log.
     test: int = 0
     webhook_id: str

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from sourcepulse.brokers.file.admin import log_statistics
+from sourcepulse.brokers.file.publisher import LocalPublisher
 from sourcepulse_web.webhooks.store.queues import HookQueues
+from support.brokers.embedded_log import as_message, log_url, push_event
 from support.webhooks.log import EXCHANGE, all_of, hook, send_pushes
 from support.webhooks.write_meter import WriteMeter
 
@@ -64,3 +68,19 @@ def test_what_is_sent_again_is_looked_for_while_publishers_can_append(
             assert queues.since("idle", 0.0) == 5
             largest.append(max(meter.steps))
     assert largest[1] < 1.2 * largest[0] + 100
+
+
+def test_a_publisher_that_trims_reads_the_leases_of_what_it_trims_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter = WriteMeter(monkeypatch)
+    with _held_by(tmp_path, 20) as queues:
+        size = log_statistics(log_url(tmp_path)).bytes
+        with closing(LocalPublisher(log_url(tmp_path), exchange=EXCHANGE, keep_bytes=size)) as publisher:
+            publisher.open()
+            publisher.send(as_message(push_event(HELD + 1)))
+            meter.steps.clear()
+            publisher.settle(5)
+        figures = queues.figures_of([f"hook-{number}" for number in range(20)])
+        assert {each.lost for each in figures.values()} == {2}
+    assert max(meter.steps) < 20 * HELD

@@ -169,8 +169,11 @@ def _pass_over(db: sqlite3.Connection, doomed: Sequence[tuple[int, str, str]], r
 
 def _remove(db: sqlite3.Connection, first: int, last: int) -> None:
     """Remove a range of messages with their leases and all that is known of them."""
+    # Queue by queue, because there is no index by position alone, and consumers may hold very many.
     for queue, count in db.execute(
-        "SELECT queue, count(*) FROM leases WHERE position BETWEEN ? AND ? GROUP BY queue", (first, last)
+        "SELECT queue, count(*) FROM queues CROSS JOIN leases USING (queue) WHERE position BETWEEN ? AND ? "
+        "GROUP BY queue",
+        (first, last),
     ).fetchall():
         db.execute("UPDATE queues SET lost = lost + ? WHERE queue = ?", (count, queue))
         db.execute("DELETE FROM leases WHERE queue = ? AND position BETWEEN ? AND ?", (queue, first, last))

@@ -82,9 +82,7 @@ def apache(folder: Path, gateway_port: int, *, users: bool = False) -> Iterator[
     proxy, host = _printed("shared/docs/web.md: <VirtualHost", folder, gateway_port)
     stack = ExitStack()
     if users:
-        part = _sign_in(
-            "shared/docs/web.md: RequestHeader unset", "/etc/apache2/sourcepulse.users", stack, gateway_port
-        )
+        part = _sign_in("shared/docs/web.md: <Location /hooks>", "/etc/apache2/sourcepulse.users", stack, gateway_port)
         host = host.rstrip().removesuffix("</VirtualHost>") + part + "</VirtualHost>\n"
     modules = "\n".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in _APACHE_MODULES)
     user = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""

@@ -46,9 +46,14 @@ def test_the_proxy_names_the_user_whatever_a_client_sends(
 ) -> None:
     with closing(HookedSite(tmp_path / "hooks", configuration=f'[web]\nhosts = ["{HOST}"]\n')) as site:
         site.start()
+        as_alice = ("--header", f"{HEADER}: {ALICE}")
+        body = ("--header", f"Content-Type: {JSON}", "--data", json.dumps(NEW))
+        # With the first block of the page only, in which no user can sign in.
+        with start(tmp_path / "without-users", site.port) as proxy:
+            for sent in ((), body):
+                status, text = ask(proxy, "/hooks?format=json", *sent, *as_alice)
+                assert (status, ALICE in text) == (403, False), text
         with start(tmp_path / "proxy", site.port, users=True) as proxy:
-            as_alice = ("--header", f"{HEADER}: {ALICE}")
-            body = ("--header", f"Content-Type: {JSON}", "--data", json.dumps(NEW))
             status, text = ask(proxy, "/hooks", *body, *as_alice, user=ALICE)
             assert status == 201, text
             # Of another site.

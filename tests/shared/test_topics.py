@@ -21,6 +21,7 @@ from sourcepulse.events.topics import (
     escape_word,
     matches,
     routing_key,
+    simplified,
     unescape_word,
 )
 
@@ -109,6 +110,26 @@ def test_cut_keys_of_long_paths_stay_different_and_match_the_pattern_of_their_tr
 
     assert len(keys) == 2
     assert all(matches("hg.push.integration.#", key) for key in keys)
+
+
+def test_thousands_of_wildcards_are_compared_as_a_few() -> None:
+    key = routing_key("hg", "push", variable=["try"])
+
+    assert simplified(".".join(["#"] * 6_000)) == ["#"]
+    assert simplified(".".join(["hg", *["#", "*"] * 3, "try", *["#"] * 2])) == ["hg", *["*"] * 3, "#", "try", "#"]
+    assert matches(".".join(["#"] * 100_000), key)
+    assert not matches(".".join(["#", "*"] * 100_000), key)
+
+
+def test_a_pattern_that_is_longer_than_any_key_or_open_at_many_places_is_refused() -> None:
+    assert check_pattern("a" * 255) == "a" * 255
+    with pytest.raises(ConfigError, match=r"a topic has 256 bytes; .* at most 255"):
+        check_pattern("a" * 256)
+    with pytest.raises(ConfigError, match="has 11,999 bytes"):
+        check_pattern(".".join(["#"] * 6_000))
+    assert check_pattern("#.a.#.b.#.c.#", hashes_max=4) == "#.a.#.b.#.c.#"
+    with pytest.raises(ConfigError, match="more than 4 words '#'"):
+        check_pattern("#.a.#.b.#.c.#.d.#", hashes_max=4)
 
 
 def reference(pattern: str) -> re.Pattern[str]:

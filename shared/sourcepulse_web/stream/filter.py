@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from sourcepulse.errors import ConfigError, quoted
-from sourcepulse.events.topics import KEY_MAX_BYTES, check_pattern, matches
+from sourcepulse.events.topics import HASHES_MAX, PATTERN_MAX_BYTES, check_pattern, matches
 from sourcepulse_web.stream.ports import Row
 
 #: The most values of one parameter; each is looked at for every new routing key.
 VALUES_MAX = 50
-PATTERN_MAX_BYTES = KEY_MAX_BYTES
 SOURCE_MAX_BYTES = 1024
-#: A pattern with more of them is compared in a time that grows with their number.
-HASHES_MAX = 4
 #: How many comparisons of a pattern with a key are remembered, for all clients together.
 REMEMBERED_MAX = 65_536
 #: The type of an event that stands for one that is not public; its `data` names the type which that one had.

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from sourcepulse.errors import ConfigError, quoted
 from sourcepulse.events.safe_text import ascii_line
-from sourcepulse.events.topics import check_pattern
+from sourcepulse.events.topics import HASHES_MAX, check_pattern
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 TOPICS_MAX = 50
@@ -129,8 +129,8 @@ def check_name(name: str) -> str:
 
 
 def check_topics(topics: Sequence[str]) -> tuple[str, ...]:
-    """Return the patterns, each once; ConfigError if there is none, one is wrong, or there are too many."""
-    found = tuple(dict.fromkeys(check_pattern(topic) for topic in topics))
+    """Return the patterns, each once; ConfigError if there is none, one is wrong or long, or there are too many."""
+    found = tuple(dict.fromkeys(check_pattern(topic, hashes_max=HASHES_MAX) for topic in topics))
     if not found:
         raise ConfigError("a webhook needs at least one topic, such as 'hg.push.#'")
     if len(found) > TOPICS_MAX:

@@ -87,6 +87,9 @@ def test_what_cannot_be_a_hook_is_refused_and_stores_nothing(desk: Desk, place: 
         ("chat", "https://user:word@chat.example.org/", ["#"], "password"),
         ("chat", URL, [], "at least one topic"),
         ("chat", URL, ["hg..push"], "hg..push"),
+        # One such topic would keep every publisher busy.
+        ("chat", URL, [".".join(["#"] * 6_000)], "has 11,999 bytes"),
+        ("chat", URL, ["#.a.#.b.#.c.#.d.#"], "more than 4 words '#'"),
         ("chat", "https://10.0.0.1/", ["#"], "not a public address"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sourcepulse.events.topics import matches
+from sourcepulse.events.topics import matches, simplified
 
 #: For how many routing keys a router caches the queues.
 ROUTER_KEYS_MAX = 10_000
@@ -61,7 +61,7 @@ class PatternTree:
     def add(self, pattern: str, span: Span) -> None:
         """Add a pattern."""
         node = self._root
-        for word in pattern.split("."):
+        for word in simplified(pattern):
             node = node.next(word)
         node.spans.append(span)
 

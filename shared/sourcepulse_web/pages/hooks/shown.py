@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sourcepulse.errors import ConfigError
-from sourcepulse.events.topics import check_pattern
+from sourcepulse.events.topics import HASHES_MAX, check_pattern
 from sourcepulse_web.pages.catalogue.json_text import tokens
 from sourcepulse_web.pages.hooks import view, words
 from sourcepulse_web.pages.hooks.actions import ACTIONS, NOT_SET_ASIDE, said_of
@@ -212,7 +212,9 @@ class Shown:
 def _patterns(request: Request) -> list[str]:
     try:
         found = [
-            check_pattern(each.decode("utf-8", "replace")) for each in (request.args or {}).get(b"key", []) if each
+            check_pattern(each.decode("utf-8", "replace"), hashes_max=HASHES_MAX)
+            for each in (request.args or {}).get(b"key", [])
+            if each
         ]
     except ConfigError as error:
         raise ConfigError(f"key= cannot be used: {error}") from None

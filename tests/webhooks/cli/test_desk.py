@@ -292,6 +292,22 @@ def test_an_edited_hook_keeps_what_waits(desk: Desk, place: Place) -> None:
         desk.edit("chat", url="https://192.168.1.1/")
 
 
+def test_an_owner_cannot_send_the_bearer_token_of_an_admin_elsewhere(desk: Desk, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret-of-the-admin")
+    token.chmod(0o600)
+    desk.add("chat", URL, ["#"], owner=ALICE, bearer_file=str(token))
+    for url in ("http://localhost:9/in", "http://127.0.0.1:9@localhost:9/in", "https://127.0.0.1:9/in"):
+        with pytest.raises(ConfigError):
+            desk.edit("chat", url=url, owner=ALICE)
+    with pytest.raises(ConfigError, match="only an admin can change the host of its URL"):
+        desk.edit("chat", url="http://localhost:9/in", owner=ALICE)
+    assert desk.show("chat").hook.url == URL
+    desk.edit("chat", url=f"{URL}/other", topics=["hg.#"], owner=ALICE)
+    desk.edit("chat", url="http://localhost:9/in")
+    assert (desk.show("chat").hook.url, desk.show("chat").hook.bearer_file) == ("http://localhost:9/in", str(token))
+
+
 def test_a_removed_hook_leaves_nothing(desk: Desk, place: Place) -> None:
     secret = desk.add("chat", URL, ["#"]).secret
     publish(place, 1)

@@ -15,7 +15,7 @@ from sourcepulse_web.webhooks.desk.card import Card
 from sourcepulse_web.webhooks.desk.cards import Cards
 from sourcepulse_web.webhooks.desk.entries import Entry
 from sourcepulse_web.webhooks.desk.importing import Imported, import_entries
-from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, check_room
+from sourcepulse_web.webhooks.desk.limits import OLD_SECRET_SECONDS, check_bearer, check_room
 from sourcepulse_web.webhooks.desk.looking_up import look_up
 from sourcepulse_web.webhooks.desk.redelivery import Redelivery, find_set_aside, redeliver_failed, redeliver_one
 from sourcepulse_web.webhooks.errors import QueueMissingError, UnknownHookError
@@ -227,7 +227,8 @@ class Desk:
     ) -> str:
         """Change what is not None, and return a sentence if the host of a new URL is not found now, else "".
 
-        Of changed topics, later events are meant. Another URL is tried at once.
+        Of changed topics, later events are meant. Another URL is tried at once. ConfigError if an owner would send the
+        bearer token, which an admin configured, to another place.
         """
         former = self._cards.hook(name, owner)
         hook = replace(
@@ -238,6 +239,8 @@ class Desk:
             handshake=former.handshake if handshake is None else handshake,
             bearer_file=former.bearer_file if bearer_file is None else bearer_file,
         )
+        if owner is not None:
+            check_bearer(former, hook)
         if hook.owner != former.owner:
             others = [each for each in self._store.hooks() if each.name != hook.name]
             check_room(others, [hook], self._settings)

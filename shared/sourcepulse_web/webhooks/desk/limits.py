@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""How many hooks there may be, and how long a former secret is of use."""
+"""How many hooks there may be, how long a former secret is of use, and where a bearer token may go."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from urllib.parse import urlsplit
 
 from sourcepulse.errors import ConfigError
 from sourcepulse_web.webhooks.hook import Hook
@@ -26,3 +27,12 @@ def check_room(former: Collection[Hook], added: Collection[Hook], settings: Webh
                 f"{owner} may have {settings.owner_hooks_max} webhooks; remove one, or raise owner_hooks_max in "
                 "[webhooks]"
             )
+
+
+def check_bearer(former: Hook, hook: Hook) -> None:
+    """Raise ConfigError if the bearer token of an admin would go to another scheme, host or port."""
+    if former.bearer_file and urlsplit(former.url)[:2] != urlsplit(hook.url)[:2]:
+        raise ConfigError(
+            "this webhook sends a bearer token that an admin configured, so only an admin can change the host of its "
+            "URL; ask one, or add another webhook"
+        )

@@ -18,13 +18,16 @@ TOPICS_MAX = 50
 OWNER_MAX_CHARACTERS = 100
 #: The first word of the queue of a hook, in `sourcepulse queues`.
 QUEUE_PREFIX = "webhook."
+#: Why a hook is paused. What an admin paused, its owner cannot resume.
+PAUSED = "its owner paused it"
+PAUSED_BY_ADMIN = "an admin paused it"
 
 
 class State(StrEnum):
     """What the sender does for a hook; whether it is trying again follows from `Standing.failing_since`."""
 
     ON = "on"
-    #: By its owner.
+    #: By its owner or an admin.
     PAUSED = "paused"
     #: By the sender, after a long time without success or because too many events were set aside.
     PARKED = "parked"
@@ -81,6 +84,11 @@ class Standing:
     withheld: int = 0
     #: When the log was found replaced, so that events before may be missing; None if it never was.
     interrupted_at: float | None = None
+
+    @property
+    def is_paused_by_admin(self) -> bool:
+        """Whether only an admin can resume it."""
+        return self.state is State.PAUSED and self.reason == PAUSED_BY_ADMIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

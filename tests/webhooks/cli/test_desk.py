@@ -191,11 +191,30 @@ def test_pause_and_resume_keep_what_waits_and_forget_what_failed(desk: Desk, pla
         assert store.troubles.of("chat") == {}
         for state in (State.PARKED, State.OFF):
             store.update_standing("chat", lambda was, to=state: replace(was, state=to, reason="why", failing_since=1.0))
-            desk.pause("chat")
+            desk.pause("chat", owner=ALICE)
             assert desk.show("chat").look.value == state.value
             desk.resume("chat")
             standing = desk.show("chat").standing
             assert (standing.state, standing.reason, standing.failing_since) == (State.ON, "", None)
+
+
+def test_an_owner_cannot_resume_what_an_admin_paused(desk: Desk, place: Place) -> None:
+    desk.add("chat", URL, ["#"], owner=ALICE)
+
+    def off() -> None:
+        with HookStore(place.store) as store:
+            store.update_standing("chat", lambda was: replace(was, state=State.OFF, reason="410"))
+
+    for before in (lambda: None, lambda: desk.pause("chat", owner=ALICE), off):
+        before()
+        desk.pause("chat")
+        with pytest.raises(ConfigError, match="an admin paused the webhook chat, so only an admin can resume it"):
+            desk.resume("chat", owner=ALICE)
+        desk.pause("chat", owner=ALICE)
+        desk.edit("chat", url=f"{URL}/other", owner=ALICE)
+        assert (desk.show("chat").look, desk.show("chat").standing.reason) == (Look.PAUSED, "an admin paused it")
+        desk.resume("chat")
+        assert desk.show("chat").look is Look.WORKING
 
 
 def test_what_is_set_aside_is_shown_redelivered_by_any_of_its_names_and_dropped(desk: Desk, place: Place) -> None:

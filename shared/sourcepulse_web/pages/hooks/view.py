@@ -162,7 +162,8 @@ def chosen_of(card: Card, delivered: Delivered, now: float) -> Chosen:
         row=row_of(card, now),
         topics=tuple(shown(each) for each in card.hook.topics),
         waits=words.waits(card, now),
-        resume=_RESUME.get(card.look, ""),
+        # Only owners have a form here, and what an admin paused is not theirs to resume.
+        resume="" if card.standing.is_paused_by_admin else _RESUME.get(card.look, ""),
         can_pause=card.look in (Look.WORKING, Look.FAILING),
         handshake=card.hook.handshake.value,
         consent=words.consent(card, now),

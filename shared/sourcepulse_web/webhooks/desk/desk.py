@@ -20,6 +20,8 @@ from sourcepulse_web.webhooks.desk.looking_up import look_up
 from sourcepulse_web.webhooks.desk.redelivery import Redelivery, find_set_aside, redeliver_failed, redeliver_one
 from sourcepulse_web.webhooks.errors import QueueMissingError, UnknownHookError
 from sourcepulse_web.webhooks.hook import (
+    PAUSED,
+    PAUSED_BY_ADMIN,
     Attempt,
     Handshake,
     Hook,
@@ -39,8 +41,6 @@ from sourcepulse_web.webhooks.store.records import Matches, SetAside
 from sourcepulse_web.webhooks.store.store import HookStore
 
 ATTEMPTS = 20
-PAUSED = "its owner paused it"
-PAUSED_BY_ADMIN = "an admin paused it"
 #: A sender that was seen so long ago does not run.
 SENDER_SECONDS = 10.0
 
@@ -158,21 +158,30 @@ class Desk:
             )
 
     def pause(self, name: str, *, owner: str | None = None) -> None:
-        """POST nothing until `resume`; events go on being stored. A hook that does not send anyway stays as it is."""
+        """POST nothing until `resume`; events go on being stored.
+
+        A hook that does not send anyway stays as it is, unless an admin pauses it: then its owner cannot resume it.
+        """
         hook = self._cards.hook(name, owner)
         now = self._clock()
-        reason = PAUSED_BY_ADMIN if owner is None else PAUSED
 
         def pause(was: Standing) -> Standing:
-            return replace(was, state=State.PAUSED, reason=reason, since=now) if was.state is State.ON else was
+            if owner is None:
+                return replace(was, state=State.PAUSED, reason=PAUSED_BY_ADMIN, since=now)
+            return replace(was, state=State.PAUSED, reason=PAUSED, since=now) if was.state is State.ON else was
 
         self._store.update_standing(hook.name, pause)
         self._store.wake_sender()
 
     def resume(self, name: str, *, owner: str | None = None) -> None:
-        """POST again what waits, at once, also what was being tried again; the time of failure begins again."""
+        """POST again what waits, at once, also what was being tried again; the time of failure begins again.
+
+        ConfigError for an owner whose hook an admin paused.
+        """
         hook = self._cards.hook(name, owner)
         with self._store.batch(durable=True):
+            if owner is not None and self._store.standing(hook.name).is_paused_by_admin:
+                raise ConfigError(f"an admin paused the webhook {hook.name}, so only an admin can resume it; ask one")
             self._begin_again(hook.name, is_resumed=True)
         self._store.wake_sender()
 

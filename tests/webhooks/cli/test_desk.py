@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ from support.brokers.embedded_log import log_url, publish_events, push_event
 from support.events.bugzilla_events import Site
 
 URL = "http://127.0.0.1:9/in"
+LOCAL = "http://localhost:9/in"
+LIMIT_SECONDS = 60.0
 ALICE, BOB = "alice@example.org", "bob@example.org"
 
 
@@ -136,6 +140,30 @@ def test_limits_are_named_with_their_setting(desk: Desk) -> None:
     desk.edit("a", new_owner=ALICE)
     with pytest.raises(ConfigError, match=r"there may be 6 webhooks.*hooks_max"):
         desk.add("g", URL, ["#"], owner=BOB)
+
+
+def test_requests_at_the_same_time_do_not_pass_a_limit_together(place: Place) -> None:
+    both = threading.Barrier(2, timeout=LIMIT_SECONDS)
+
+    def lookup(host: str, port: int, _: float) -> list[tuple[int, Any]]:
+        # Both counted the hooks before any of them adds one.
+        both.wait()
+        return [(socket.AF_INET, ("127.0.0.1", port))]
+
+    def add(name: str) -> bool:
+        with HookStore(place.store) as store, HookQueues(place.log, place.exchange) as queues:
+            try:
+                Desk(store, queues, place.settings, lookup=lookup).add(name, LOCAL, ["#"], owner=ALICE)
+            except ConfigError as error:
+                assert "alice@example.org may have 3 webhooks" in str(error)
+                return False
+        return True
+
+    with open_desk(place) as desk, ThreadPoolExecutor(2) as pool:
+        for name in ("a", "b"):
+            desk.add(name, URL, ["#"], owner=ALICE)
+        assert sorted(pool.map(add, ("c", "d"), timeout=LIMIT_SECONDS)) == [False, True]
+        assert len(desk.list(ALICE)) == 3
 
 
 def test_an_owner_finds_nothing_of_others(desk: Desk, place: Place) -> None:

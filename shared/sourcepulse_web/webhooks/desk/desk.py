@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from sourcepulse.brokers import bounded_socket
@@ -111,11 +112,12 @@ class Desk:
             key_of(secret)
         if bearer_file:
             read_token(bearer_file)
-        check_room(self._store.hooks(), [hook], self._settings)
+        # First, so that no name is looked up in vain; it counts again in the transaction that adds it.
+        self._check_room(hook, self._store.hooks())
         doubt = self.look_up(hook.url)
         secret = secret or new_secret()
         # A process that is killed between these two leaves a hook whose queue the sender declares.
-        self._store.add(hook, secret, self._clock())
+        self._store.add(hook, secret, self._clock(), check=partial(self._check_room, hook))
         try:
             self._queues.declare(hook)
         except SourcePulseError:
@@ -250,13 +252,11 @@ class Desk:
         )
         if owner is not None:
             check_bearer(former, hook)
-        if hook.owner != former.owner:
-            others = [each for each in self._store.hooks() if each.name != hook.name]
-            check_room(others, [hook], self._settings)
         if bearer_file:
             read_token(bearer_file)
         doubt = self.look_up(hook.url) if hook.url != former.url else ""
-        self._store.change(hook)
+        is_moved = hook.owner != former.owner
+        self._store.change(hook, check=partial(self._check_room, hook) if is_moved else None)
         if topics is not None:
             try:
                 self._queues.rebind(hook)
@@ -298,6 +298,9 @@ class Desk:
             now=self._clock(),
             lookup=self._lookup,
         )
+
+    def _check_room(self, hook: Hook, others: Sequence[Hook]) -> None:
+        check_room(others, [hook], self._settings)
 
     def _begin_again(self, name: str, *, is_resumed: bool) -> None:
         """Forget what failed, so that it is tried at once."""

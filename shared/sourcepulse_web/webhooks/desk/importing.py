@@ -58,6 +58,8 @@ def import_entries(
     doubts = _look_up(hooks, known, settings, lookup)
     made: dict[str, str] = {}
     with store.batch(durable=True):
+        # Again, because others may have added hooks since.
+        check_room([hook for hook in store.hooks() if hook.name not in hooks], list(hooks.values()), settings)
         for name, given in ((entry.hook.name, entry.secret) for entry in entries):
             if name in known:
                 _change(store, hooks[name], given, now)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
@@ -79,10 +79,18 @@ class HookStore:
             row = db.execute("SELECT added_at FROM hooks WHERE hook = ?", (number_of(db, name),)).fetchone()
         return float(row[0])
 
-    def add(self, hook: Hook, secret: str, now: float) -> None:
-        """Add a hook with its first secret; HookExistsError if the name is in use."""
+    def add(
+        self, hook: Hook, secret: str, now: float, *, check: Callable[[Sequence[Hook]], None] | None = None
+    ) -> None:
+        """Add a hook with its first secret; HookExistsError if the name is in use.
+
+        `check` gets the hooks before it in the same transaction, so that two calls at once see each other; what it
+        raises passes through, and nothing is added.
+        """
         check_name(hook.name)
         with self._file.write() as db:
+            if check is not None:
+                check(self.hooks())
             if db.execute("SELECT 1 FROM hooks WHERE name = ?", (hook.name,)).fetchone():
                 raise HookExistsError(f"there is a webhook {hook.name!r} already; choose another name")
             row = db.execute(
@@ -93,10 +101,15 @@ class HookStore:
             _write_standing(db, row[0], Standing(since=now))
         self.wake_sender()
 
-    def change(self, hook: Hook) -> None:
-        """Write the settings of a hook that is there; at another address the former consent is void."""
+    def change(self, hook: Hook, *, check: Callable[[Sequence[Hook]], None] | None = None) -> None:
+        """Write the settings of a hook that is there; at another address the former consent is void.
+
+        `check` gets the other hooks, as in `add`.
+        """
         with self._file.write() as db:
             number = number_of(db, hook.name)
+            if check is not None:
+                check([each for each in self.hooks() if each.name != hook.name])
             db.execute(
                 "UPDATE hooks SET url = ?, topics = ?, owner = ?, handshake = ?, bearer_file = ? WHERE hook = ?",
                 (*_columns(hook)[1:], number),

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +29,6 @@ from support.brokers.embedded_log import log_url, publish_events, push_event
 from support.events.bugzilla_events import Site
 
 URL = "http://127.0.0.1:9/in"
-LOCAL = "http://localhost:9/in"
-LIMIT_SECONDS = 60.0
 ALICE, BOB = "alice@example.org", "bob@example.org"
 
 
@@ -142,30 +138,6 @@ def test_limits_are_named_with_their_setting(desk: Desk) -> None:
         desk.add("g", URL, ["#"], owner=BOB)
 
 
-def test_requests_at_the_same_time_do_not_pass_a_limit_together(place: Place) -> None:
-    both = threading.Barrier(2, timeout=LIMIT_SECONDS)
-
-    def lookup(host: str, port: int, _: float) -> list[tuple[int, Any]]:
-        # Both counted the hooks before any of them adds one.
-        both.wait()
-        return [(socket.AF_INET, ("127.0.0.1", port))]
-
-    def add(name: str) -> bool:
-        with HookStore(place.store) as store, HookQueues(place.log, place.exchange) as queues:
-            try:
-                Desk(store, queues, place.settings, lookup=lookup).add(name, LOCAL, ["#"], owner=ALICE)
-            except ConfigError as error:
-                assert "alice@example.org may have 3 webhooks" in str(error)
-                return False
-        return True
-
-    with open_desk(place) as desk, ThreadPoolExecutor(2) as pool:
-        for name in ("a", "b"):
-            desk.add(name, URL, ["#"], owner=ALICE)
-        assert sorted(pool.map(add, ("c", "d"), timeout=LIMIT_SECONDS)) == [False, True]
-        assert len(desk.list(ALICE)) == 3
-
-
 def test_an_owner_finds_nothing_of_others(desk: Desk, place: Place) -> None:
     desk.add("alices", URL, ["#"], owner=ALICE)
     desk.add("bobs", URL, ["#"], owner=BOB)
@@ -224,25 +196,6 @@ def test_pause_and_resume_keep_what_waits_and_forget_what_failed(desk: Desk, pla
             desk.resume("chat")
             standing = desk.show("chat").standing
             assert (standing.state, standing.reason, standing.failing_since) == (State.ON, "", None)
-
-
-def test_an_owner_cannot_resume_what_an_admin_paused(desk: Desk, place: Place) -> None:
-    desk.add("chat", URL, ["#"], owner=ALICE)
-
-    def off() -> None:
-        with HookStore(place.store) as store:
-            store.update_standing("chat", lambda was: replace(was, state=State.OFF, reason="410"))
-
-    for before in (lambda: None, lambda: desk.pause("chat", owner=ALICE), off):
-        before()
-        desk.pause("chat")
-        with pytest.raises(ConfigError, match="an admin paused the webhook chat, so only an admin can resume it"):
-            desk.resume("chat", owner=ALICE)
-        desk.pause("chat", owner=ALICE)
-        desk.edit("chat", url=f"{URL}/other", owner=ALICE)
-        assert (desk.show("chat").look, desk.show("chat").standing.reason) == (Look.PAUSED, "an admin paused it")
-        desk.resume("chat")
-        assert desk.show("chat").look is Look.WORKING
 
 
 def test_what_is_set_aside_is_shown_redelivered_by_any_of_its_names_and_dropped(desk: Desk, place: Place) -> None:
@@ -337,22 +290,6 @@ def test_an_edited_hook_keeps_what_waits(desk: Desk, place: Place) -> None:
     assert (card.figures.waiting, card.look) == (1, Look.WORKING)
     with pytest.raises(ConfigError, match="not a public address"):
         desk.edit("chat", url="https://192.168.1.1/")
-
-
-def test_an_owner_cannot_send_the_bearer_token_of_an_admin_elsewhere(desk: Desk, tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("secret-of-the-admin")
-    token.chmod(0o600)
-    desk.add("chat", URL, ["#"], owner=ALICE, bearer_file=str(token))
-    for url in ("http://localhost:9/in", "http://127.0.0.1:9@localhost:9/in", "https://127.0.0.1:9/in"):
-        with pytest.raises(ConfigError):
-            desk.edit("chat", url=url, owner=ALICE)
-    with pytest.raises(ConfigError, match="only an admin can change the host of its URL"):
-        desk.edit("chat", url="http://localhost:9/in", owner=ALICE)
-    assert desk.show("chat").hook.url == URL
-    desk.edit("chat", url=f"{URL}/other", topics=["hg.#"], owner=ALICE)
-    desk.edit("chat", url="http://localhost:9/in")
-    assert (desk.show("chat").hook.url, desk.show("chat").hook.bearer_file) == ("http://localhost:9/in", str(token))
 
 
 def test_a_removed_hook_leaves_nothing(desk: Desk, place: Place) -> None:

@@ -255,8 +255,7 @@ class Desk:
         if bearer_file:
             read_token(bearer_file)
         doubt = self.look_up(hook.url) if hook.url != former.url else ""
-        is_moved = hook.owner != former.owner
-        self._store.change(hook, check=partial(self._check_room, hook) if is_moved else None)
+        self._store.change(hook, check=partial(self._check_room, hook) if hook.owner != former.owner else None)
         if topics is not None:
             try:
                 self._queues.rebind(hook)

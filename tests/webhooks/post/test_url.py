@@ -247,6 +247,8 @@ def test_http_and_more_ports_are_settings() -> None:
     assert check_url("http://chat.example.org:8443/in", settings).host_header == "chat.example.org:8443"
     with pytest.raises(ConfigError, match="a webhook goes to port 443, 8443, not 80"):
         check_url("http://chat.example.org/in", settings)
+    with pytest.raises(ConfigError, match="port 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 or another of the 442 in"):
+        check_url("https://a.example.org/", WebhookSettings(ports=tuple(range(1, 443))))
 
 
 def test_a_target_shows_neither_path_nor_query() -> None:

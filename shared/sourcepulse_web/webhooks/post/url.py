@@ -23,6 +23,7 @@ URL_MAX_CHARACTERS = 2000
 HOST_MAX_CHARACTERS = 253
 LABEL_MAX_CHARACTERS = 63
 PORT_MAX = 65_535
+PORTS_SHOWN = 10
 SCHEME_PORTS = {"https": 443, "http": 80}
 #: The ends of names that lead into a network or a machine: RFC 6761, 6762 and 8375, and a decision of ICANN of 2024.
 PRIVATE_ENDS = ("localhost", "local", "internal", "home.arpa")
@@ -153,7 +154,9 @@ def _port(text: str) -> int:
 def _check_port(host: str, port: int, settings: WebhookSettings) -> None:
     if port in settings.ports or f"{bracketed(host)}:{port}" in _allow(settings):
         return
-    ports = ", ".join(str(each) for each in settings.ports)
+    ports = ", ".join(str(each) for each in settings.ports[:PORTS_SHOWN])
+    if len(settings.ports) > PORTS_SHOWN:
+        ports += f" or another of the {len(settings.ports)} in [webhooks] ports"
     raise ConfigError(
         f"a webhook goes to port {ports}, not {port}; the admin can add it to ports in [webhooks], or "
         f"{bracketed(host)}:{port} to allow"

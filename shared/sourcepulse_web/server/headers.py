@@ -23,6 +23,11 @@ HEADERS = {
 }
 
 
+#: Of a page that has forms: under `no-referrer` a browser calls the origin of a form `null` (Fetch, "append a request
+#: `Origin` header"), and then a form of our own looks like one of another site. Other sites see no referrer either.
+FORMS_REFERRER_POLICY = "same-origin"
+
+
 def reason_of(code: int) -> bytes:
     """Return the words of a status."""
     return RESPONSES.get(code) or _REASONS.get(code, b"Unknown Status")

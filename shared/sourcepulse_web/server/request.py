@@ -14,7 +14,7 @@ from twisted.web.server import Request
 from sourcepulse.errors import BrokerUnavailableError
 from sourcepulse_web.server.connection.answers import CHUNK_BYTES, Answer
 from sourcepulse_web.server.guards import Place, Refusal, check, listed
-from sourcepulse_web.server.headers import HEADERS, reason_of
+from sourcepulse_web.server.headers import FORMS_REFERRER_POLICY, HEADERS, reason_of
 from sourcepulse_web.server.page import Sentence, sentence
 
 if TYPE_CHECKING:
@@ -73,8 +73,11 @@ class GatewayRequest(Request):
 
     def process(self) -> None:
         """Refuse the request, or let the site answer."""
+        channel: Any = self.channel
         for name, value in HEADERS.items():
             self.setHeader(name, value)
+        if b"POST" in channel.site.methods_of(self.uri):
+            self.setHeader("Referrer-Policy", FORMS_REFERRER_POLICY)
         super().process()
 
     def render(self, resrc: IResource) -> None:

@@ -28,10 +28,15 @@ SCREENSHOTS = "SCREENSHOTS"
 #: Of one wait of a test for the page; a loaded machine may need most of it.
 WAIT_MS = 60_000
 DESK, WALL, PHONE = (1280, 800), (1920, 1080), (390, 844)
+#: A name by which a page of this machine is asked for without TLS, which a browser trusts less than an address of it.
+NAMED = "pulse.test"
 #: The shell has no windows and menus, whose drawing is more than half of the processor time of a page.
 _CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 #: A proxy of this machine knows no loopback address.
-_ARGUMENTS = ("--no-proxy-server", "--disable-component-update", "--mute-audio")
+_ARGUMENTS = (
+    *("--no-proxy-server", "--disable-component-update", "--mute-audio"),
+    f"--host-resolver-rules=MAP {NAMED} 127.0.0.1",
+)
 _LOUD = ("error", "warning")
 _VIOLATIONS = """addEventListener('securitypolicyviolation', event =>
     reportViolation(`${event.violatedDirective} blocked ${event.blockedURI} ${event.sample}`))"""
@@ -178,7 +183,7 @@ class Browser:
 
     def _on_request(self, request: Request) -> None:
         place = urlsplit(request.url)
-        if place.scheme not in ("data", "blob", "about") and place.hostname not in ("127.0.0.1", "localhost"):
+        if place.scheme not in ("data", "blob", "about") and place.hostname not in ("127.0.0.1", "localhost", NAMED):
             self._add("foreign request", request.url)
 
 

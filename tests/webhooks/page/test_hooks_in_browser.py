@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from sourcepulse.catalogue import example_of
-from support.web.browser import PHONE, Browser
+from support.web.browser import NAMED, PHONE, Browser
 from support.webhooks.hooked_site import ALICE, HEADER, HookedSite
 from support.webhooks.receiver import Receiver, Reply, Request
 
@@ -31,6 +31,13 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def site(tmp_path: Path, receiver: Receiver) -> Iterator[HookedSite]:
     with closing(HookedSite(tmp_path / "hooks", settings=FAST, sends=True, allow=receiver.allowed)) as site:
+        site.start()
+        yield site
+
+
+@pytest.fixture
+def named_site(tmp_path: Path) -> Iterator[HookedSite]:
+    with closing(HookedSite(tmp_path / "named", configuration=f'[web]\nhosts = ["{NAMED}"]\n')) as site:
         site.start()
         yield site
 
@@ -157,3 +164,16 @@ def test_the_whole_form_is_used_without_script_and_without_a_pointer(
     page.get_by_role("button", name="Remove it").press("Enter")
     page.get_by_text("Removed: nothing is sent to it any more.").wait_for()
     page.get_by_text("No hooks yet.").wait_for()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_forms_are_sent_where_the_site_has_a_name_and_no_tls(
+    named_site: HookedSite, browser: Browser, script: bool
+) -> None:
+    # Chromium says so of each page of such a site.
+    browser.allow("Cross-Origin-Opener-Policy header has been ignored")
+    browser.context(script=script).set_extra_http_headers({HEADER: ALICE})
+    page = browser.open(f"http://{NAMED}:{named_site.port}/hooks", script=script)
+    sign_up(page, "by-name", "http://127.0.0.1/in", "hg.#")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_text("Paused: nothing is sent, and events wait.").wait_for()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sourcepulse_web.pages.hooks.form_token import USED_MAX, VALID_SECONDS, FormTokens
+from sourcepulse_web.pages.hooks.form_token import USER_USED_MAX, VALID_SECONDS, FormTokens
 
 NOW = 1_795_000_000.0
 
@@ -52,12 +52,32 @@ def test_no_other_text_is_a_token(text: str) -> None:
     assert not FormTokens(Clock()).use(text, "alice", "add")
 
 
-def test_those_that_were_used_are_forgotten_after_their_day_only() -> None:
-    clock = Clock()
-    tokens = FormTokens(clock, b"k" * 32)
-    used = [tokens.make("alice", "test") for _ in range(USED_MAX)]
+def test_a_user_who_sends_very_many_forms_takes_nothing_from_himself_or_another() -> None:
+    tokens = FormTokens(Clock())
+    of_bob = tokens.make("bob", "test")
+    assert tokens.use(of_bob, "bob", "test")
+    for _ in range(100_001):
+        token = tokens.make("alice", "test")
+        assert tokens.use(token, "alice", "test")
+    assert not tokens.use(token, "alice", "test")
+    assert tokens.use(tokens.make("bob", "test"), "bob", "test")
+    assert not tokens.use(of_bob, "bob", "test")
+
+
+def test_the_newest_that_a_user_used_are_not_good_again() -> None:
+    tokens = FormTokens(Clock())
+    used = [tokens.make("alice", "test") for _ in range(USER_USED_MAX)]
     assert all(tokens.use(token, "alice", "test") for token in used)
-    assert not tokens.use(tokens.make("alice", "test"), "alice", "test")
-    clock.now += VALID_SECONDS + 1
+    assert not any(tokens.use(token, "alice", "test") for token in used)
+
+
+def test_users_are_forgotten_a_day_after_they_used_one() -> None:
+    clock = Clock()
+    tokens = FormTokens(clock)
+    for day in range(3):
+        for number in range(200):
+            user = f"user-{day}-{number}"
+            assert tokens.use(tokens.make(user, "test"), user, "test")
+        clock.now += VALID_SECONDS + 1
     assert tokens.use(tokens.make("alice", "test"), "alice", "test")
-    assert not tokens.use(used[-1], "alice", "test")
+    assert len(vars(tokens)["_used"]) == 1

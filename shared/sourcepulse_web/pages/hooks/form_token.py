@@ -6,13 +6,22 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 #: A form that was loaded earlier must be loaded again.
 VALID_SECONDS = 86_400
-#: How many tokens that were used are remembered, until they expire; beyond that no form is accepted.
-USED_MAX = 100_000
+#: How many tokens that were used are remembered of one user, the newest: until they expire, or so many later ones.
+USER_USED_MAX = 500
 _NONCE_BYTES = 9
+
+
+class _Used(NamedTuple):
+    """The tokens that one user used, and when the last of them was used."""
+
+    heads: deque[str]
+    at: float
 
 
 class FormTokens:
@@ -28,8 +37,8 @@ class FormTokens:
     def __init__(self, clock: Callable[[], float], key: bytes | None = None) -> None:
         self._clock = clock
         self._key = key or secrets.token_bytes(32)
-        #: Token -> when it expires.
-        self._used: dict[str, float] = {}
+        #: User -> the tokens that he used, and when he last used one; the users in the order of that.
+        self._used: dict[str, _Used] = {}
 
     def make(self, user: str, purpose: str) -> str:
         """Return a new token."""
@@ -42,12 +51,24 @@ class FormTokens:
         if not token.isascii() or not hmac.compare_digest(mac, self._mac(head, user, purpose)):
             return False
         now, expires = self._clock(), int(head.partition(".")[0], 16)
-        if len(self._used) >= USED_MAX:
-            self._used = {each: at for each, at in self._used.items() if at >= now}
-        if expires < now or head in self._used or len(self._used) >= USED_MAX:
+        used = self._used.get(user)
+        if expires < now or (used is not None and head in used.heads):
             return False
-        self._used[head] = expires
+        heads = deque[str](maxlen=USER_USED_MAX) if used is None else used.heads
+        heads.append(head)
+        # Put back as the last user.
+        self._used.pop(user, None)
+        self._used[user] = _Used(heads, now)
+        self._forget(now)
         return True
+
+    def _forget(self, now: float) -> None:
+        """Forget the users whose tokens have all expired: they are the first."""
+        while self._used:
+            user, used = next(iter(self._used.items()))
+            if used.at + VALID_SECONDS >= now:
+                return
+            del self._used[user]
 
     def _mac(self, head: str, user: str, purpose: str) -> str:
         # Neither a user nor a purpose has a line break.

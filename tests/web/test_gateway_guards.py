@@ -143,6 +143,14 @@ def test_a_request_is_answered_or_refused_with_a_sentence_and_every_header(
         ("PUT /hooks HTTP/1.1", ["Content-Length: 9"], b"some=body", 413),
         ("DELETE /hooks/x HTTP/1.1", [], b"", 405),
         ("POST /hooks HTTP/1.1", ["Transfer-Encoding: chunked"], b"3\r\nabc\r\n0\r\n\r\n", 411),
+        ("POST /hooks HTTP/1.1", ["Transfer-Encoding: identity"], b"GET /live HTTP/1.1\r\n\r\n", 501),
+        ("GET /hooks HTTP/1.1", ["transfer-encoding:\tIdentity", "Content-Length: 3"], b"abc", 501),
+        ("POST /hooks HTTP/1.1", ["Transfer-Encoding: gzip, chunked"], b"abc", 501),
+        ("POST /hooks HTTP/1.1", ["Transfer-Encoding:"], b"abc", 501),
+        ("POST /hooks HTTP/1.1", ["Content-Length: 3", "Transfer-Encoding: chunked"], b"abc", 400),
+        ("POST /hooks HTTP/1.1", [f"Content-Length: {'9' * 5000}"], b"abc", 400),
+        ("POST /hooks HTTP/1.1", [f"Content-Length: {'9' * 20}"], b"abc", 400),
+        ("POST /hooks HTTP/1.1", [f"Content-Length: {'9' * 19}"], b"abc", 413),
         ("POST /hooks HTTP/1.1", ["Content-Length: 16385"], b"a" * 16_385, 413),
         ("POST /hooks HTTP/1.1", ["Content-Length: 16384"], b"a" * 16_384, 403),
         ("POST /hooks/x/test?y HTTP/1.1", ["Content-Length: 9"], b"some=body", 403),
@@ -154,7 +162,8 @@ def test_a_body_comes_in_only_below_hooks_and_only_while_webhooks_are_on(
     found = ask(hooked, request(line, None, *more, port=hooked.port) + body)
     assert found.status == status
     assert found.text.endswith(".\n")
-    assert ask(gateway, request(line, "tree.example.org", *more) + body).status == (413 if body else 405)
+    without = status if status in (400, 501) else 413 if body else 405
+    assert ask(gateway, request(line, "tree.example.org", *more) + body).status == without
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(hooked: Gateway) -> None:

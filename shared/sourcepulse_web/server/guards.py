@@ -15,6 +15,8 @@ FORMS = b"/hooks"
 #: A form of a hook with fifty topics has 13 KiB at most.
 BODY_MAX_BYTES = 16 << 10
 URI_MAX_BYTES = 8192
+#: More than any length has, and few enough to read as a number.
+LENGTH_DIGITS_MAX = 19
 #: Of a page, a stream and its filters; a filter has limits of its own.
 PARAMETERS_MAX = 1_000
 
@@ -59,6 +61,21 @@ def methods_of(uri: bytes, *, forms: bool) -> tuple[bytes, ...]:
     """Return the methods of an address; `forms` is whether this gateway has webhooks, which people change by forms."""
     path = uri.partition(b"?")[0]
     return (*METHODS, b"POST") if forms and (path == FORMS or path.startswith(FORMS + b"/")) else METHODS
+
+
+def check_framing(line: bytes) -> Refusal | None:
+    """Return why a request is not read because of one header that says where its body ends, None if it may go on.
+
+    A body whose end two programs see in different places is a second request to one of them, so a coding beside
+    `chunked` is refused (RFC 9112, section 6.1), and also `identity`, which a library might pass over.
+    """
+    name, _, value = line.partition(b":")
+    name, value = name.strip().lower(), value.strip()
+    if name == b"content-length" and len(value) > LENGTH_DIGITS_MAX:
+        return Refusal(400, "malformed", f"The Content-Length has more than {LENGTH_DIGITS_MAX} digits.")
+    if name == b"transfer-encoding" and value.lower() != b"chunked":
+        return Refusal(501, "malformed", "Send a body without a Transfer-Encoding, and with a Content-Length.")
+    return None
 
 
 def check_body(methods: Collection[bytes], method: bytes, length: int | None) -> Refusal | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.web.http import HTTPChannel, datetimeToString
 
-from sourcepulse_web.server.guards import check_body
+from sourcepulse_web.server.guards import check_body, check_framing
 from sourcepulse_web.server.headers import HEADERS, reason_of
 
 if TYPE_CHECKING:
@@ -75,7 +75,13 @@ class GatewayChannel(HTTPChannel):
             super().rawDataReceived(data)
 
     def headerReceived(self, line: bytes) -> bool:
-        return not self._is_refused and bool(super().headerReceived(line))
+        if self._is_refused:
+            return False
+        refusal = check_framing(line)
+        if refusal is not None:
+            self.refuse(*refusal)
+            return False
+        return bool(super().headerReceived(line))
 
     def allHeadersReceived(self) -> None:
         if self._is_refused:

@@ -30,6 +30,8 @@ SAID = {
     "remove": "Removed: nothing is sent to it any more.",
 }
 _NUMBER_MAX_DIGITS = 9
+#: Of a number in the store, which has 64 bits.
+_LETTER_MAX_DIGITS = 18
 NOT_SET_ASIDE = "This event is not set aside any more."
 _NOT_TRIED = "This hook has no such event: attempts are kept for a week. Events since a time can be sent again."
 
@@ -157,7 +159,7 @@ def _drop(room: Room, name: str, owner: str, asked: Asked) -> Done:
 def letter_of(asked: Asked) -> int:
     """Return the number of an event among those set aside; ConfigError if it is not one."""
     text = asked.text("letter")
-    if not text.isascii() or not text.isdecimal():
+    if not text.isascii() or not text.isdecimal() or len(text) > _LETTER_MAX_DIGITS:
         raise ConfigError("letter must be the number of an event that is set aside")
     return int(text)
 

@@ -35,7 +35,7 @@ class Asked(NamedTuple):
             return str(value)
         if not isinstance(value, str):
             raise ConfigError(f"{name} must be a string")
-        return value.strip()
+        return _unicode(name, value).strip()
 
     def yes(self, name: str) -> bool:
         """Return whether a box is ticked, or a member true."""
@@ -51,7 +51,14 @@ class Asked(NamedTuple):
             return [line.strip() for line in value.splitlines() if line.strip()]
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise ConfigError(f'{name} must be a list of strings, such as ["hg.push.#"]')
-        return [each.strip() for each in value]
+        return [_unicode(name, each).strip() for each in value]
+
+
+def _unicode(name: str, value: str) -> str:
+    # JSON can write half of a character as \uD800, which no file can keep (RFC 8259, section 8.2).
+    if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+        raise ConfigError(f"{name} has half of a character, such as \\ud800 without what follows it")
+    return value
 
 
 def read(content_type: str, body: bytes) -> Asked:
@@ -91,8 +98,8 @@ def foreign(request: Request, hosts: Collection[str]) -> str | None:
     """Return a sentence if a page of another site sent the request; None if our own page or a program did.
 
     A browser names where a request comes from in `Sec-Fetch-Site` (W3C Fetch Metadata) and in `Origin` (RFC 6454); a
-    page cannot change either. Our own pages are without a referrer, so the `Origin` of their forms is `null`, which any
-    page can bring about: it counts only beside the other header. Neither is in what a program sends.
+    page cannot change either. A site by plain HTTP gets the latter only. Any page can bring about an `Origin` of
+    `null`: it counts only beside the other header. Neither is in what a program sends.
     """
     sites = request.requestHeaders.getRawHeaders(b"sec-fetch-site") or []
     origins = request.requestHeaders.getRawHeaders(b"origin") or []
@@ -105,7 +112,10 @@ def foreign(request: Request, hosts: Collection[str]) -> str | None:
     origin = origins[0].decode("latin-1").strip().lower()
     if origin == "null":
         return None if sites == [b"same-origin"] else _FOREIGN
-    host = origin.partition("://")[2]
+    scheme, _, host = origin.partition("://")
+    # Behind a proxy with TLS the same name by plain HTTP is a site that anybody on the way can write.
+    if scheme != "https" and (scheme != "http" or request.getHeader("x-forwarded-proto") == "https"):
+        return _FOREIGN
     own = (request.getHeader(b"host") or b"").decode("latin-1").lower()
     # A proxy may leave the port out of the host that it passes on.
     return None if host and (host == own or {host, host.rpartition(":")[0]} & set(hosts)) else _FOREIGN

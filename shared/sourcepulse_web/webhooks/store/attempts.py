@@ -84,6 +84,9 @@ class Attempts:
 
     def find(self, name: str, word: str) -> list[Attempt]:
         """Return the attempts of a hook that a word names, newest first: an event's id, a webhook id, or a number."""
+        if any("\ud800" <= each <= "\udfff" for each in word):
+            # Bytes of a command line that are not UTF-8: nothing is kept by such a word.
+            return []
         with self._file.read() as db:
             hook = number_of(db, name)
             for column, text in (("sent_as", "webhook_id"), ("named", "id")):

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,25 @@ def test_a_queue_shows_what_waits_and_whether_it_is_read(site: Gateway) -> None:
     assert first[:4] == ["alice.<b>chat</b>", "hg.#", "\u2013 not read now", "2"]
     assert second[:3] == ["bug-helper", "bugzilla.# build.finished.#", "● working"]
     assert second[5] == "now"
+
+
+def test_who_asks_for_the_list_very_often_at_once_leaves_threads_for_others(site: Gateway) -> None:
+    with ExitStack() as stack:
+        asking = []
+        # So that all of them are there when the gateway goes on.
+        os.kill(site.pid, signal.SIGSTOP)
+        try:
+            for _ in range(40):
+                connection = socket.create_connection(("127.0.0.1", site.port), timeout=60)
+                asking.append(stack.enter_context(connection))
+                connection.sendall(
+                    b"GET /hooks HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % site.port
+                )
+        finally:
+            os.kill(site.pid, signal.SIGCONT)
+        statuses = [connection.makefile("rb").readline().split()[1] for connection in asking]
+    assert set(statuses) == {b"200", b"503"}
+    assert site.get("/hooks").status == 200
 
 
 def test_others_than_the_operator_are_refused(site: Gateway) -> None:

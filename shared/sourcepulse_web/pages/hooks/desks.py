@@ -42,12 +42,16 @@ class Desks:
         self._requests: Counter[str] = Counter()
 
     def run(self, user: str, work: Callable[[Any], Result]) -> Deferred[Result]:
-        """Return what the work returns; BusyError if the user has too much waiting."""
+        """Return what the work at an open desk returns; BusyError if the user has too much waiting."""
+        return self.call(user, lambda: self._work(work))
+
+    def call(self, user: str, work: Callable[[], Result]) -> Deferred[Result]:
+        """Return what work without a desk returns, within the same limits; the user is "" for the operator."""
         if self._requests[user] >= USER_REQUESTS_MAX:
             return fail(BusyError("You ask for more at once than is answered; try again in a moment."))
         self._requests[user] += 1
         own = self._of_user.setdefault(user, DeferredSemaphore(USER_THREADS_MAX))
-        done: Deferred[Result] = own.run(lambda: self._all.run(lambda: deferToThread(self._work, work)))
+        done: Deferred[Result] = own.run(lambda: self._all.run(lambda: deferToThread(work)))
         return done.addBoth(self._ended, user)
 
     def _ended(self, result: Any, user: str) -> Any:

@@ -8,8 +8,6 @@ import shlex
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from twisted.internet.threads import deferToThread
-
 from sourcepulse.brokers.exchange_names import DEFAULT_EXCHANGE
 from sourcepulse.brokers.file.queue_reports import LocalQueues
 from sourcepulse.brokers.queues import QueueReport
@@ -21,6 +19,7 @@ from sourcepulse_web.pages.hooks.answers import RefusedError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sourcepulse_web.pages.hooks.desks import Desks
     from sourcepulse_web.services import Services
 
 #: A queue that is so full will soon drop what is oldest.
@@ -106,10 +105,13 @@ def programs(log: BrokerUrl, exchange: str, patterns: Sequence[str]) -> Programs
     return Programs(python, shlex.join([*words, *topics]) + "\n")
 
 
-async def queue_values(services: Services, patterns: Sequence[str]) -> dict[str, Any]:
-    """Return what the page of the operator shows of the queues; RefusedError if they cannot be read now."""
+async def queue_values(services: Services, desks: Desks, patterns: Sequence[str]) -> dict[str, Any]:
+    """Return what the page of the operator shows of the queues.
+
+    Raises RefusedError if they cannot be read now, and BusyError if he asks for too much at once.
+    """
     url, exchange = BrokerUrl.parse(f"file://{services.log.path}"), services.settings().exchange
-    rows = await deferToThread(_read, url, exchange)
+    rows = await desks.call("", lambda: _read(url, exchange))
     return {"rows": rows, "patterns": patterns, "programs": programs(url, exchange, patterns)}
 
 

@@ -100,7 +100,7 @@ class Shown:
 
     async def _queues(self, request: Request, cards: list[Card]) -> bytes:
         patterns = _patterns(request)
-        values = await queue_values(self._services, patterns)
+        values = await queue_values(self._services, self._parts.desks, patterns)
         rows = [view.row_of(card, self._services.clock()) for card in cards]
         return render(
             request,

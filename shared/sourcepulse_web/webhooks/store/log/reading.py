@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 
 from sourcepulse.brokers.file.envelopes import bytes_of, is_stand_in, read_envelope
+from sourcepulse.brokers.file.routes import PatternTree, Span
 from sourcepulse.brokers.file.tables import log_end, text_of
 from sourcepulse.brokers.file.upkeep import is_unread
 from sourcepulse.brokers.file.withdrawal.decision import hides_bug
-from sourcepulse.events.topics import matches
 from sourcepulse_web.webhooks.errors import QueueMissingError
 from sourcepulse_web.webhooks.hook import queue_of
 from sourcepulse_web.webhooks.store.records import Held, Loaded, Matches, Recalled, SetAside, Withdrawn
@@ -104,14 +104,22 @@ def position_before(db: Connection, at: float, floor: int = 0) -> int:
 
 
 def matches_since(db: Connection, exchange: str, topics: Sequence[str], since: float) -> Matches:
-    """Return how many of the last events of an exchange have a key that matches one of the topics."""
+    """Return how many of the last events of an exchange would be POSTed to a hook of these topics.
+
+    What was withdrawn is not counted, because even its number says something of what is not public any more; nor is
+    what the log has not read yet.
+    """
     floor = log_end(db) - MATCHES_ROWS
     start = position_before(db, since, floor)
+    tree = PatternTree()
+    for topic in topics:
+        tree.add(topic, Span(0, 0, None))
     keys = db.execute(
-        "SELECT routing_key, count(*) FROM messages WHERE position > ? AND exchange = ? GROUP BY routing_key",
+        "SELECT m.routing_key, e.type, count(*) FROM messages AS m JOIN envelopes AS e USING (position) "
+        "WHERE m.position > ? AND m.exchange = ? AND e.withdrawn = 0 GROUP BY m.routing_key, e.type",
         (start, exchange),
     )
-    count = sum(number for key, number in keys if any(matches(topic, text_of(key)) for topic in topics))
+    count = sum(number for key, type_, number in keys if not is_stand_in(type_) and tree.find(text_of(key)))
     (trimmed,) = db.execute("SELECT trimmed_until FROM log").fetchone()
     return Matches(count, more=start == floor > trimmed)
 

@@ -51,7 +51,8 @@ class SenderChild:
     """Keeps one sender running, in the thread of the reactor.
 
     `wanted` returns what is to run, None while hooks are off. `seen_at` returns when a sender last touched the store,
-    None if that is not known; one that does not for `hung_s` is killed, and so is one that takes `end_s` to end.
+    None if that is not known; one that does not for `hung_s` is killed, and so is one that takes `end_s` to end. One
+    that waits for the sender of another gateway stays, and that one is named if it hangs.
 
     >>> child = SenderChild(reactor, wanted=launch, seen_at=lambda: figures.sender_seen_at)
     >>> LoopingCall(child.look).start(0.25)
@@ -92,6 +93,8 @@ class SenderChild:
         #: What it reports itself: why it cannot work, and what works but not as it should; "" if there is nothing.
         self.trouble = ""
         self.doubt = ""
+        #: Another sender, which holds the store and which this one waits for; "" while there is none.
+        self._holder = ""
 
     @property
     def pid(self) -> int | None:
@@ -155,9 +158,23 @@ class SenderChild:
             self._seen = seen
         elif seen != self._seen:
             self._seen, self._turned_at, self.is_up, self.problem = seen, now, True, ""
-        if now - self._turned_at > self._hung_s and not self._hangs:
+        if now - self._turned_at <= self._hung_s:
+            return
+        if self._holder:
+            self._name_holder()
+        elif not self._hangs:
             self._hangs = True
             self._signal(signal.SIGKILL)
+
+    def _name_holder(self) -> None:
+        """Report that the sender which ours waits for hangs; it is not ours to kill, and another of ours would wait."""
+        problem = (
+            f"another sender ({self._holder}) holds the hook store and did not turn for {self._hung_s:.0f} s; end that "
+            "process, and this one goes on"
+        )
+        if problem != self.problem:
+            logger.error("%s", problem)
+        self.is_up, self.problem = False, problem
 
     def _terminate(self) -> None:
         """Ask it to end, and end it by force where that takes too long."""
@@ -182,13 +199,14 @@ class SenderChild:
         """Keep what the sender reports on its stdout, in a line of JSON."""
         with suppress(ValueError, AttributeError):
             found = json.loads(line)
-            self.trouble, self.doubt = (
-                reason_line(str(found.get("problem", ""))),
-                reason_line(str(found.get("doubt", ""))),
+            self.trouble, self.doubt, holder = (
+                reason_line(str(found.get(name, ""))) for name in ("problem", "doubt", "holder")
             )
+            if holder != self._holder:
+                self._holder, self._turned_at = holder, self._clock()
 
     def _ended(self, reason: Failure, last_line: str) -> None:
-        self._process, self.is_up, self.trouble, self.doubt = None, False, "", ""
+        self._process, self.is_up, self.trouble, self.doubt, self._holder = None, False, "", "", ""
         if self._ending is not None:
             self._ending.callback(None)
             return

@@ -42,6 +42,8 @@ STOP_SECONDS = 19.0
 #: Follows the name of the store: one sender at a time.
 LOCK_SUFFIX = ".sender"
 READ_BYTES = 4_096
+#: The number of a process and the end of its line.
+NUMBER_MAX_BYTES = 32
 
 logger = logging.getLogger(__name__)
 
@@ -59,22 +61,25 @@ def run(args: argparse.Namespace) -> int:
     report = Report(sys.stdout if args.until_eof else None)
     while not stop.is_set():
         place = live()
-        with _alone(place.store, stop) as is_alone:
+        with _alone(place.store, stop, report) as is_alone:
             if is_alone:
                 serve(place, live, stop, report)
     return EXIT_INTERRUPTED if signal.SIGINT in signals else EXIT_OK
 
 
 class Report:
-    """Lines of JSON for the gateway: what keeps the sender from its work, and events about hooks from the bus."""
+    """Lines of JSON for the gateway: what keeps the sender from its work, and events about hooks from the bus.
+
+    `holder` is another process that sends from the store, which this one waits for; "" while it sends itself.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._last: dict[str, str] = {}
 
-    def send(self, problem: str, doubt: str) -> None:
+    def send(self, problem: str = "", doubt: str = "", *, holder: str = "") -> None:
         """Write a line if something has changed."""
-        now = {"problem": problem, "doubt": doubt}
+        now = {"problem": problem, "doubt": doubt, "holder": holder}
         if self._stream is not None and now != self._last:
             self._last = now
             # Without a reader, the end of stdin comes as well.
@@ -149,8 +154,8 @@ def _stop_at_signals(stop: threading.Event, *, until_eof: bool) -> list[int]:
 
 
 @contextmanager
-def _alone(store: Path, stop: threading.Event) -> Iterator[bool]:
-    """Hold the right to send from this store; yield False if the end came first."""
+def _alone(store: Path, stop: threading.Event, report: Report) -> Iterator[bool]:
+    """Hold the right to send from this store, with our number in its lock file; yield False if the end came first."""
     path = store.with_name(store.name + LOCK_SUFFIX)
     try:
         fd = open_shared(path, PRIVATE_MODE, like=store)
@@ -160,11 +165,23 @@ def _alone(store: Path, stop: threading.Event) -> Iterator[bool]:
             f"`file` in {TABLE}, or the rights of its folder"
         ) from None
     try:
-        waits = False
+        known = ""
         while not (is_alone := try_lock(fd)) and not stop.wait(LOOK_SECONDS):
-            if not waits:
-                logger.info("another sender serves %s; this one waits until that has ended", store)
-            waits = True
+            holder = _holder(fd)
+            if holder != known:
+                logger.info("another sender (%s) serves %s; this one waits until that has ended", holder, store)
+            known = holder
+            report.send(holder=holder)
+        if is_alone:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+            report.send()
         yield is_alone
     finally:
         os.close(fd)
+
+
+def _holder(fd: int) -> str:
+    """Return the process that holds the lock, as it named itself."""
+    text = os.pread(fd, NUMBER_MAX_BYTES, 0).decode("ascii", "replace").strip()
+    return f"process {text}" if text.isdecimal() else "a process without a number"

@@ -97,7 +97,7 @@ def test_a_second_gateway_on_the_same_log_sends_only_once_the_first_one_is_gone(
     with Receiver() as receiver:
         first = make_gateway(configuration=hooks_table(receiver))
         first.start()
-        sender_of(first)
+        holder = sender_of(first)
         add_hook(first, "room", receiver.url)
         second = make_gateway(broker="file:", configuration=f'broker = "file://{first.log}"\n{hooks_table(receiver)}')
         second.start()
@@ -106,7 +106,7 @@ def test_a_second_gateway_on_the_same_log_sends_only_once_the_first_one_is_gone(
         sent = first.append(*(system_event(n) for n in range(20)))
         expect(receiver, sent)
         assert len(receiver.requests) == len(sent)
-        wait_until(lambda: "another sender serves" in second.stderr(), LIMIT_SECONDS)
+        wait_until(lambda: f"another sender (process {holder}) serves" in second.stderr(), LIMIT_SECONDS)
         first.kill()
         sent += first.append(system_event(20))
         expect(receiver, sent)

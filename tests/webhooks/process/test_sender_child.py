@@ -33,6 +33,18 @@ while True:
     pathlib.Path(sys.argv[1]).touch()
     time.sleep(0.1)
 """
+#: Waits for another sender, which hangs until there is a file of this name.
+WAITS = """
+import json, pathlib, select, sys, time
+seen = pathlib.Path(sys.argv[1])
+seen.touch()
+print(json.dumps({"problem": "", "doubt": "", "holder": "process 4711"}), flush=True)
+while not seen.with_name("gone").exists():
+    time.sleep(0.05)
+print(json.dumps({"problem": "", "doubt": "", "holder": ""}), flush=True)
+while not select.select([0], [], [], 0.1)[0]:
+    seen.touch()
+"""
 
 
 def is_alive(pid: int) -> bool:
@@ -99,3 +111,18 @@ def test_one_that_ignores_its_end_is_ended_by_force(tmp_path: Path) -> None:
         pid = up(driver, 1)
         assert driver.stop() == 0
         assert not is_alive(pid)
+
+
+def test_one_that_waits_for_another_sender_that_hangs_is_not_killed_and_that_one_is_named(tmp_path: Path) -> None:
+    with closing(Driver(tmp_path, WAITS, hung_s=1.0)) as driver:
+        wait_until(lambda: driver.now.get("problem"), LIMIT_SECONDS)
+        assert driver.now["problem"] == (
+            "another sender (process 4711) holds the hook store and did not turn for 1 s; end that process, and "
+            "this one goes on"
+        )
+        # Several times the limit later, the same one still waits.
+        wait_until(lambda: time.time() - (tmp_path / "seen").stat().st_mtime > 4.0, LIMIT_SECONDS)
+        assert (driver.now["starts"], driver.now["up"]) == (1, False)
+        assert "killed" not in driver.stderr()
+        (tmp_path / "gone").touch()
+        up(driver, 1)

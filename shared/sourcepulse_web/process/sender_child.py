@@ -83,6 +83,8 @@ class SenderChild:
         self._seen: float | None = None
         self._turned_at = 0.0
         self._hangs = False
+        #: Whether it was asked to end, so that its end is no failure.
+        self._terminating = False
         self._ending: Deferred[None] | None = None
         #: Whether it runs, and has turned since it was started.
         self.is_up = False
@@ -131,7 +133,7 @@ class SenderChild:
         self._launch = launch
         self._started_at = self._turned_at = self._clock()
         self._seen = self._seen_at()
-        self._hangs = False
+        self._hangs = self._terminating = False
         sender = _Sender(self._reported, self._ended)
         try:
             self._process = self._reactor.spawnProcess(
@@ -177,7 +179,10 @@ class SenderChild:
         self.is_up, self.problem = False, problem
 
     def _terminate(self) -> None:
-        """Ask it to end, and end it by force where that takes too long."""
+        """Ask it once to end, and end it by force where that takes too long."""
+        if self._terminating:
+            return
+        self._terminating = True
         process = self._process
         process.closeStdin()
         self._signal(signal.SIGTERM)
@@ -210,7 +215,10 @@ class SenderChild:
         if self._ending is not None:
             self._ending.callback(None)
             return
-        if self._wanted() is not None:
+        if self._terminating:
+            # Hooks may be on again meanwhile; then the next one is started at the next look.
+            self._retry_at = self._clock()
+        elif self._wanted() is not None:
             self._retry(_why(reason, last_line, hung_s=self._hung_s if self._hangs else None))
 
     def _retry(self, problem: str) -> None:

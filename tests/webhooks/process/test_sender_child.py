@@ -33,6 +33,17 @@ while True:
     pathlib.Path(sys.argv[1]).touch()
     time.sleep(0.1)
 """
+#: Counts how often it is asked to end, and needs a second for it.
+SLOW_TO_END = """
+import pathlib, signal, sys, time
+seen = pathlib.Path(sys.argv[1])
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(time.monotonic()))
+while not asked or time.monotonic() - asked[0] < 1.0:
+    seen.touch()
+    time.sleep(0.01)
+seen.with_name("asked").write_text("x" * len(asked))
+"""
 #: Waits for another sender, which hangs until there is a file of this name.
 WAITS = """
 import json, pathlib, select, sys, time
@@ -126,3 +137,19 @@ def test_one_that_waits_for_another_sender_that_hangs_is_not_killed_and_that_one
         assert "killed" not in driver.stderr()
         (tmp_path / "gone").touch()
         up(driver, 1)
+
+
+def test_one_that_takes_its_time_to_end_is_asked_once_and_the_next_one_starts_as_if_it_had_not_failed(
+    tmp_path: Path,
+) -> None:
+    with closing(Driver(tmp_path, SLOW_TO_END)) as driver:
+        up(driver, 1)
+        (tmp_path / "off").touch()
+        # Longer than the driver's looks; the child still ends then.
+        time.sleep(0.5)
+        (tmp_path / "off").unlink()
+        up(driver, 2)
+        assert (tmp_path / "asked").read_text(encoding="utf-8") == "x"
+        assert {each["problem"] for each in driver.states()} == {""}
+        assert "started again" not in driver.stderr()
+        assert driver.stop() == 0

@@ -29,6 +29,7 @@ from sourcepulse_web.process.live_settings import LiveSettings
 from sourcepulse_web.webhooks.notices.notices import Notices
 from sourcepulse_web.webhooks.place import Place, place_of
 from sourcepulse_web.webhooks.post.post import Poster
+from sourcepulse_web.webhooks.post.url import may_be_internal
 from sourcepulse_web.webhooks.send.sender import Sender
 from sourcepulse_web.webhooks.settings import TABLE
 from sourcepulse_web.webhooks.store.queues import HookQueues
@@ -94,7 +95,14 @@ def serve(place: Place, live: LiveSettings[Place], stop: threading.Event, report
         store = parts.enter_context(HookStore(place.store))
         queues = parts.enter_context(closing(HookQueues(place.log, place.exchange, private=place.own_log)))
         notices = parts.enter_context(
-            closing(Notices(place.outbox, live.config(), broker_file=place.settings.broker_file))
+            closing(
+                Notices(
+                    place.outbox,
+                    live.config(),
+                    broker_file=place.settings.broker_file,
+                    is_internal=lambda url: may_be_internal(url, place.settings),
+                )
+            )
         )
         asker = parts.enter_context(closing(Asker(place.settings.bugzilla_outbox)))
         poster = Poster(place.settings)

@@ -30,6 +30,8 @@ from sourcepulse.outbox.queries import Selection, rows
 from sourcepulse_web.webhooks.hook import Hook
 from sourcepulse_web.webhooks.notices.events import DELIVERED, GONE, OWNER, REFUSALS, STATUS, Circumstances
 from sourcepulse_web.webhooks.notices.notices import Notices
+from sourcepulse_web.webhooks.post.url import may_be_internal
+from sourcepulse_web.webhooks.settings import WebhookSettings
 from support.brokers.embedded_log import wait_until
 
 LIMIT_SECONDS = 30.0
@@ -117,6 +119,24 @@ def test_each_change_is_one_numbered_event_on_the_bus_and_nothing_else_is(
     assert b"chat.example.org" in written
     assert b"s3cret" not in written
     assert "s3cret" not in caplog.text
+
+
+def test_the_name_of_a_host_inside_of_the_network_is_in_no_event(tmp_path: Path, consumer: Consumer) -> None:
+    settings = WebhookSettings(allow=("chat.example.org",))
+    with running(tmp_path, is_internal=lambda url: may_be_internal(url, settings)) as notices:
+        for each in (HOOK, OTHER):
+            notices.failing(each, about(), at=NOW)
+            notices.refused(each, about(REFUSALS, 422, None, set_aside=1), at=NOW, type_="hg.push.v1")
+            notices.parked(each, about(STATUS, None), at=NOW)
+            notices.resumed(each, about(OWNER), at=NOW + 1)
+            notices.disabled(each, about(GONE, 410), at=NOW + 2)
+        events = heard(consumer, 10)
+    assert {event.data["host"] for event in events[:5]} == {""}
+    assert "chat.example.org" not in str(events)
+    assert "its receiver answered 410" in str(events[4].data["message"])
+    assert "" not in {event.data["host"] for event in events[5:]}
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.name.startswith("webhooks-outbox"))
+    assert b"chat.example.org" not in written
 
 
 def test_a_trouble_is_reported_once_when_it_lasts_and_its_end_if_its_begin_was(tmp_path: Path) -> None:
@@ -281,6 +301,8 @@ from sourcepulse.config import load
 from sourcepulse_web.webhooks.hook import Hook
 from sourcepulse_web.webhooks.notices.events import Circumstances
 from sourcepulse_web.webhooks.notices.notices import Notices
+from sourcepulse_web.webhooks.post.url import may_be_internal
+from sourcepulse_web.webhooks.settings import WebhookSettings
 folder, at = sys.argv[1], float(sys.argv[2])
 config = load({"broker": "amqp://127.0.0.1:1/x"}, environ={})
 notices = Notices(Path(folder) / "webhooks-outbox.db", config, host="tree")

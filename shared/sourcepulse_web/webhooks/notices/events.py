@@ -3,7 +3,7 @@
 """The events about a hook, and the one that tests it. Pure: what happened goes in, an event comes out.
 
 They name the host of the URL only, because its path and query may hold secrets, and nothing that the receiver answered
-but its status.
+but its status. A caller who wants to keep the host private as well passes the hook without its URL.
 """
 
 from __future__ import annotations
@@ -156,10 +156,11 @@ def _name(hook: Hook) -> str:
 
 
 def _cause(hook: Hook, about: Circumstances) -> str:
+    host = host_of(hook.url) or "its receiver"
     if about.reason == STATUS and about.status is None:
-        return _CAUSES[NETWORK].format(host=host_of(hook.url))
+        return _CAUSES[NETWORK].format(host=host)
     words = _CAUSES.get(about.reason, about.reason)
-    return words.format(host=host_of(hook.url), status="a 4xx status" if about.status is None else about.status)
+    return words.format(host=host, status="a 4xx status" if about.status is None else about.status)
 
 
 def _since(about: Circumstances) -> str:

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sourcepulse.config import Config
@@ -70,7 +70,8 @@ class Notices:
 
     `at` is when it happened, in seconds since 1970. One change has one id, so a sender that was killed may report what
     it finds in its store once more. `broker_file` has the URL of a login that may publish; without it the broker of the
-    settings is used. `failing_after_s`, `refused_s` and `buried_again_s` are the limits of above, in seconds.
+    settings is used. The host of a URL that `is_internal` is in no event. `failing_after_s`, `refused_s` and
+    `buried_again_s` are the limits of above, in seconds.
     """
 
     def __init__(
@@ -81,11 +82,13 @@ class Notices:
         host: str | None = None,
         *,
         broker_file: Path | None = None,
+        is_internal: Callable[[str], bool] = lambda _: False,
         failing_after_s: float = FAILING_AFTER_SECONDS,
         refused_s: float = REFUSED_SECONDS,
         buried_again_s: float = BURIED_AGAIN_SECONDS,
     ) -> None:
         self._path = outbox_path
+        self._is_internal = is_internal
         self._clock = clock
         self._host = host or socket.gethostname()
         self._failing_after_s = failing_after_s
@@ -136,7 +139,7 @@ class Notices:
                 # Of hooks that were removed; a second event of one trouble has the id of the first.
                 self._reported.clear()
             self._reported[hook.name] = since
-            self._emit(failing_event(hook, about, host=self._host, at=at))
+            self._emit(failing_event(self._shown(hook), about, host=self._host, at=at))
 
     def refused(self, hook: Hook, about: Circumstances, *, at: float, type_: str) -> None:
         """Report an event of a type that was set aside; those of the next hour are counted and reported then."""
@@ -149,7 +152,7 @@ class Notices:
     def parked(self, hook: Hook, about: Circumstances, *, at: float) -> None:
         """Report a hook that the sender parked."""
         with self._guarded():
-            self._emit(parked_event(hook, about, host=self._host, at=at))
+            self._emit(parked_event(self._shown(hook), about, host=self._host, at=at))
 
     def resumed(self, hook: Hook, about: Circumstances, *, at: float) -> None:
         """Report a hook that goes on; for the reason `delivered` only if its failing, since `about.since`, was."""
@@ -157,14 +160,18 @@ class Notices:
             if about.reason == DELIVERED and not self._was_reported(hook, about):
                 return
             self._reported.pop(hook.name, None)
-            self._emit(resumed_event(hook, about, host=self._host, at=at))
+            self._emit(resumed_event(self._shown(hook), about, host=self._host, at=at))
 
     def disabled(self, hook: Hook, about: Circumstances, *, at: float) -> None:
         """Report a hook that its receiver ended."""
         with self._guarded():
-            self._emit(disabled_event(hook, about, host=self._host, at=at))
+            self._emit(disabled_event(self._shown(hook), about, host=self._host, at=at))
 
     # -- storing
+
+    def _shown(self, hook: Hook) -> Hook:
+        """Return the hook as everybody on the bus may see it: without the name of a host inside of the network."""
+        return replace(hook, url="") if self._is_internal(hook.url) else hook
 
     def _was_reported(self, hook: Hook, about: Circumstances) -> bool:
         """Return whether the trouble was reported, by this process or a former one."""
@@ -191,7 +198,7 @@ class Notices:
         # Two are never of the same hour, so a former process has published that of this hour if its id is known.
         hour = at // self._refused_s * self._refused_s if self._refused_s else at
         event = refused_event(
-            known.hook, known.about, host=self._host, at=at, type_=known.type_, refused=count, key=hour
+            self._shown(known.hook), known.about, host=self._host, at=at, type_=known.type_, refused=count, key=hour
         )
         if self._is_known(event.id):
             known.count, known.due_at = count, hour + self._refused_s

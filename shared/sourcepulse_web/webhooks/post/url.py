@@ -99,6 +99,14 @@ def check_url(text: str, settings: WebhookSettings) -> Target:
     return Target(scheme=scheme, host=host, port=port, allowed=allowed, path_query=path_query, url=url)
 
 
+def may_be_internal(url: str, settings: WebhookSettings) -> bool:
+    """Return whether a host may lead into the network: `allow` has it, or the URL cannot be used now."""
+    try:
+        return check_url(url, settings).allowed
+    except ConfigError:
+        return True
+
+
 def is_allowed(host: str, port: int, settings: WebhookSettings) -> bool:
     """Return whether `allow` has the host, alone or with this port."""
     shown = bracketed(host)

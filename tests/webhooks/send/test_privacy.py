@@ -17,6 +17,7 @@ from sourcepulse_bugzilla.mapping.rows import read_row
 from sourcepulse_bugzilla.visibility.folder_of_site import open_site
 from sourcepulse_web.webhooks.hook import Handshake, State
 from sourcepulse_web.webhooks.settings import Schedule
+from sourcepulse_web.webhooks.visibility import Asker, Verdict
 from support.brokers.embedded_log import publish_events
 from support.bugzilla.rows import BUG, CHANGES, ID_SECRET, SITE, SOURCE, bug_create, bug_update, changed, row
 from support.bugzilla.standin import StandIn
@@ -138,6 +139,41 @@ def test_bugzilla_is_asked_before_each_post_and_what_it_hides_is_not_sent(tmp_pa
         assert len(bugzilla.asked()) > asked
         types = [json.loads(request.body)["type"] for request in room.receiver.requests]
         assert "bugzilla.bug.created.v1" not in types
+
+
+class SlowAsker(Asker):
+    """Knows nothing of Bugzilla until `may_answer` is set, and then that all is public."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.is_asked, self.may_answer = threading.Event(), threading.Event()
+
+    def ask(self, position: int, source: str, routing_key: str, type_: str, body: bytes) -> Verdict:
+        self.is_asked.set()
+        assert self.may_answer.wait(60)
+        return super().ask(position, source, routing_key, type_, body)
+
+
+def test_while_a_bugzilla_does_not_answer_only_its_own_events_wait_and_they_come_in_order(tmp_path: Path) -> None:
+    with Rig(tmp_path, bugzilla_outbox=tmp_path / "outbox.db") as rig:
+        room = rig.hook("room")
+        asker = SlowAsker()
+        rig.start(asker=asker)
+        site = Site("bugzilla://bugs.example.org")
+        publish_events(rig.url, *[site.changed(number, "words") for number in range(1, 151)], exchange=EXCHANGE)
+        assert asker.is_asked.wait(60)
+        sent = rig.publish(count=50)
+        rig.wait_until(lambda: room.got == sent)
+        # What ends all waits asks nothing twice, and sends nothing that may be hidden.
+        rig.pause("room")
+        rig.resume("room")
+        sent += rig.publish(count=5)
+        rig.wait_until(lambda: room.got == sent)
+        asker.may_answer.set()
+        rig.wait_idle()
+        bodies = [json.loads(request.body) for request in room.receiver.requests]
+        subjects = [body["subject"] for body in bodies if body["source"].startswith("bugzilla")]
+        assert subjects == [f"bug/{number}" for number in range(1, 151)]
 
 
 def publish_outbox(rig: Rig, path: Path) -> None:

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from sourcepulse.errors import SourcePulseError
 from sourcepulse_web.webhooks.errors import UnknownHookError
-from sourcepulse_web.webhooks.hook import Hook, Standing, State
+from sourcepulse_web.webhooks.hook import Standing, State
 from sourcepulse_web.webhooks.send.judge import FAULT, HOOK, Change, News, Report, Situation, judge
-from sourcepulse_web.webhooks.send.line import Line
+from sourcepulse_web.webhooks.send.line import Line, is_same_receiver
 from sourcepulse_web.webhooks.send.outcome import Outcome, outcome_of
 from sourcepulse_web.webhooks.send.reporting import Reporter
 from sourcepulse_web.webhooks.send.schedule import unknown_pause
@@ -110,11 +110,14 @@ class Books:
                         with suppress(UnknownHookError):
                             self._store.set_consent(line.name, result.consent)
                         continue
+                    if isinstance(result, Checked) and not line.is_awaited(result.job):
+                        # The log was opened again meanwhile, and the event is asked about again.
+                        continue
                     change = self._entered(line, result, now)
                     if change is not None:
                         entered.append((line, result, change))
         for line, asked in consented:
-            line.note_consent(asked.consent)
+            line.note_consent(asked.job, asked.consent)
         for line, result, change in entered:
             self._obey(line, result, change, now)
 
@@ -203,7 +206,7 @@ class Books:
             line.standing = self._store.update_standing(line.name, lambda was: self._faulty(was, error))
         self._reporter.report(line.hook, [_FAULTY], type_="", now=self._clock())
         line.seen_state = line.standing.state
-        line.cleared = None
+        line.cleared.clear()
         if line.in_flight is None:
             line.lanes.put_back()
 
@@ -285,16 +288,17 @@ class Books:
     def _obey(self, line: Line, result: Posted | Checked, change: Change, now: float) -> None:
         """Do in memory what the store has now."""
         source = result.job.event.source
-        if isinstance(result, Checked) and result.verdict is not None and result.verdict.body != result.job.body:
-            self._hidden.add((source, result.job.event.id))
-        if isinstance(result, Checked) and change.outcome is Outcome.CLEARED:
-            line.unknown.pop(source, None)
-            line.cleared = result
-            return
+        line.finish(result.job)
+        if isinstance(result, Checked):
+            if result.verdict is not None and result.verdict.body != result.job.body:
+                self._hidden.add((source, result.job.event.id))
+            if change.outcome is Outcome.CLEARED:
+                line.unknown.pop(source, None)
+                line.cleared[result.job.event.position] = result
+                return
         if change.outcome is Outcome.UNKNOWN:
             line.unknown[source] = line.unknown.get(source, 0) + 1
         line.obey(result.job.event, change, self._monotonic())
-        line.in_flight = None
         if isinstance(result, Posted):
             if result.consent is not None:
                 line.consent = result.consent
@@ -342,8 +346,3 @@ def _of_another_log(result: Posted | Checked, was: Standing) -> Change:
         standing = replace(was, delivered=was.delivered + 1, last_success_at=result.at)
         return Change(outcome=Outcome.DELIVERED, standing=standing)
     return Change(outcome=Outcome.RETRY, standing=was)
-
-
-def is_same_receiver(sent_to: Hook, now: Hook) -> bool:
-    """Return whether what a receiver answered is about the hook as it is now."""
-    return (sent_to.url, sent_to.handshake, sent_to.bearer_file) == (now.url, now.handshake, now.bearer_file)

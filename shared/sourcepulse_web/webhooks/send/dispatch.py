@@ -75,11 +75,7 @@ class Dispatch:
             if line is None:
                 continue
             self._turns.append(name)
-            if line.is_on and line.cleared is not None:
-                self._for(line, self._begin_cleared)
-            elif line.cleared is not None:
-                self._put_back(line)
-            elif line.is_on and line.in_flight is None and not (line.is_failing and failing >= FAILING_POSTS_MAX):
+            if line.is_on and line.in_flight is None and not (line.is_failing and failing >= FAILING_POSTS_MAX):
                 self._for(line, self._begin)
                 failing += line.is_failing and line.in_flight is not None
 
@@ -155,30 +151,34 @@ class Dispatch:
             event = line.lanes.take(self._monotonic())
             if event is None:
                 return
+            if event.source in line.asked:
+                # What ended the waits of all sources did not answer the question.
+                line.ask(*line.asked[event.source])
+                continue
             job = self._job(line, event)
             if job is None:
                 continue
             if self._asks and is_asked(event.source, event.type):
-                self._posting.check(job)
-            else:
-                self._posting.post(job)
+                if self._post_public(line, job):
+                    return
+                continue
             line.in_flight = job
+            self._posting.post(job)
             return
 
-    def _begin_cleared(self, line: Line) -> None:
-        """POST an event that is public by an answer of just now, unless the log has withdrawn it meanwhile."""
-        checked, line.cleared = line.cleared, None
-        if checked is None or checked.verdict is None:
-            return
-        job = self._job(line, checked.job.event)
-        if job is None:
-            line.in_flight = None
-            return
-        line.in_flight = job
-        if job.body != checked.job.body or not checked.verdict.is_fresh(self._monotonic()):
-            self._posting.check(job)
-        else:
-            self._posting.post(with_body(job, checked.verdict.body), checked)
+    def _post_public(self, line: Line, job: Job) -> bool:
+        """POST what is public of an event by an answer of just now; False if that is asked now."""
+        checked = line.cleared.pop(job.event.position, None)
+        verdict = None if checked is None else checked.verdict
+        # Other bytes: the log has withdrawn something of it meanwhile.
+        is_same = checked is not None and checked.job.body == job.body
+        if verdict is not None and is_same and verdict.is_fresh(self._monotonic()):
+            line.in_flight = with_body(job, verdict.body)
+            self._posting.post(line.in_flight, checked)
+            return True
+        line.ask(job, self._monotonic())
+        self._posting.check(job)
+        return False
 
     def _job(self, line: Line, event: Held) -> Job | None:
         """Return the POST of an event with the bytes that the log has now; None if it is not sent, which is noted."""
@@ -213,8 +213,3 @@ class Dispatch:
         line.drop(event.position)
         line.troubles.pop(event.position, None)
         self._books.skip(line, event.position, withheld=withheld)
-
-    @staticmethod
-    def _put_back(line: Line) -> None:
-        line.cleared = line.in_flight = None
-        line.lanes.put_back()

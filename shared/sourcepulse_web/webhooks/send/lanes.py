@@ -138,11 +138,12 @@ class Lanes(Generic[EventT]):
             self._show(event.source)
 
     def hold_source(self, source: str, until: float) -> None:
-        """Return no event of a source before a time; the other sources go on."""
+        """Return no event of a source before a time, or with `inf` before a release; the other sources go on."""
         if source not in self._waits:
             self._waiting_events += self._sizes.get(source, 0)
         self._waits[source] = until
-        heapq.heappush(self._ends, (until, source))
+        if until < float("inf"):
+            heapq.heappush(self._ends, (until, source))
 
     def release_source(self, source: str) -> None:
         """End the wait of a source, if it waits."""

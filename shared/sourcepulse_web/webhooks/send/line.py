@@ -26,6 +26,8 @@ WAITING_EVENTS_MAX = 32
 #: How many may be left so; with more than that, all sources wait for one that waits.
 LEFT_EVENTS_MAX = 200_000
 MINUTE_SECONDS = 60.0
+#: Only while a question takes longer are more events looked for, because most answers come sooner.
+QUESTION_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -52,10 +54,12 @@ class Line:
     left: dict[str, Left] = field(default_factory=dict)
     #: How often each held event was POSTed since it was last asked for.
     tries: dict[int, int] = field(default_factory=dict)
-    #: What was POSTed, or is asked about, and is not finished: one event at a time.
+    #: What was POSTed and is not finished: one event at a time.
     in_flight: Job | None = None
-    #: An event that may be sent, once a POST can begin.
-    cleared: Checked | None = None
+    #: The events about which it is asked whether they are public, by source, each with the time; its source waits.
+    asked: dict[str, tuple[Job, float]] = field(default_factory=dict)
+    #: The answers for events that may be sent, by position.
+    cleared: dict[int, Checked] = field(default_factory=dict)
     #: How often in a row it was not known whether events of a source are public.
     unknown: dict[str, int] = field(default_factory=dict)
     #: The state that the hook store had when it was last read.
@@ -88,7 +92,10 @@ class Line:
         due_at = self.lanes.due_at(monotonic)
         # While the whole hook waits, more events would only take memory.
         is_waiting = due_at is not None and due_at > monotonic and self.lanes.free > 0
-        return self.lanes.free < FREE_EVENTS_LEAST and not (is_waiting and len(self.lanes))
+        soon = sum(
+            self.lanes.size(source) for source, (_, at) in self.asked.items() if monotonic < at + QUESTION_SECONDS
+        )
+        return self.lanes.free + soon < FREE_EVENTS_LEAST and not (is_waiting and len(self.lanes))
 
     def hold(self, events: Iterable[Held], now: float, monotonic: float, schedule: Schedule) -> list[int]:
         """Hold more events, in order, and return the positions of those that are to be left in the queue.
@@ -104,7 +111,6 @@ class Line:
             trouble = self.troubles.get(event.position)
             if trouble is not None:
                 self.lanes.hold_source(event.source, monotonic + pause_left(trouble, now, schedule))
-
         return left
 
     def to_recall(self) -> list[str]:
@@ -151,7 +157,31 @@ class Line:
         self.lanes = Lanes()
         self.left.clear()
         self.tries.clear()
-        self.cleared = None
+        self.asked.clear()
+        self.cleared.clear()
+
+    def ask(self, job: Job, monotonic: float) -> None:
+        """Make the source of the taken event wait for the answer, and no other source."""
+        self.lanes.put_back()
+        self.lanes.hold_source(job.event.source, float("inf"))
+        self.asked[job.event.source] = job, monotonic
+
+    def is_awaited(self, job: Job) -> bool:
+        """Return whether the end of a POST or the answer to a question is awaited; no answer of a log that is gone."""
+        asked = self.asked.get(job.event.source)
+        return self._is_posted(job) or (asked is not None and asked[0] is job)
+
+    def finish(self, job: Job) -> None:
+        """Wait no longer for the end of a POST, or for an answer; the event stays held."""
+        if self._is_posted(job):
+            self.in_flight = None
+            self.lanes.put_back()
+        else:
+            self.asked.pop(job.event.source, None)
+            self.lanes.release_source(job.event.source)
+
+    def _is_posted(self, job: Job) -> bool:
+        return self.in_flight is not None and self.in_flight.event.position == job.event.position
 
     def obey(self, event: Held, change: Change, monotonic: float) -> None:
         """Do in memory what was written into the hook store: the event leaves, or waits."""
@@ -166,20 +196,19 @@ class Line:
                 self.troubles[position] = trouble
         if change.settles or change.set_aside:
             self.drop(event.position)
-        else:
-            self.lanes.put_back()
         if change.source_pause_s is not None:
             self.lanes.hold_source(event.source, monotonic + change.source_pause_s)
         if change.hook_pause_s is not None:
             self.lanes.hold_all(monotonic + change.hook_pause_s)
 
-    def note_consent(self, consent: KeptConsent) -> None:
+    def note_consent(self, job: Job, consent: KeptConsent) -> None:
         """Begin again with the event for which consent was asked."""
-        self.consent, self.in_flight = consent, None
-        self.lanes.put_back()
+        self.consent = consent
+        self.finish(job)
 
     def drop(self, position: int) -> None:
         """Hold an event no longer."""
+        self.cleared.pop(position, None)
         self.lanes.done(position)
         self.tries.pop(position, None)
 
@@ -188,3 +217,8 @@ class Line:
         rate = self.consent.rate if self.consent is not None else ""
         if rate.isdigit() and int(rate):
             self.lanes.hold_all_at_least(began + MINUTE_SECONDS / int(rate))
+
+
+def is_same_receiver(sent_to: Hook, now: Hook) -> bool:
+    """Return whether what a receiver answered is about the hook as it is now."""
+    return (sent_to.url, sent_to.handshake, sent_to.bearer_file) == (now.url, now.handshake, now.bearer_file)

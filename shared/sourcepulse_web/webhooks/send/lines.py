@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from sourcepulse_web.webhooks.errors import UnknownHookError
 from sourcepulse_web.webhooks.hook import Hook, Standing, State
 from sourcepulse_web.webhooks.notices.events import OWNER
-from sourcepulse_web.webhooks.send.books import is_same_receiver
 from sourcepulse_web.webhooks.send.judge import HOOK, LAST_SET_ASIDE, News, Report
-from sourcepulse_web.webhooks.send.line import Line
+from sourcepulse_web.webhooks.send.line import Line, is_same_receiver
 from sourcepulse_web.webhooks.send.reporting import Reporter
 from sourcepulse_web.webhooks.settings import Schedule
 from sourcepulse_web.webhooks.store.queues import HookQueues
@@ -70,14 +69,8 @@ class Lines:
         return True
 
     def in_flight(self) -> bool:
-        """Return whether something is POSTed or asked about."""
+        """Return whether something is POSTed."""
         return any(line.in_flight is not None for line in self.by_name.values())
-
-    def drop_cleared(self) -> None:
-        """Do not POST what may be POSTed, because the sender ends."""
-        for line in self.by_name.values():
-            if line.cleared is not None:
-                line.cleared = line.in_flight = None
 
     def forget_events(self) -> None:
         """Hold no events: the log was opened again."""

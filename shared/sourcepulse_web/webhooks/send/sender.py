@@ -162,6 +162,5 @@ class Sender:
 
     def _record_the_last(self) -> float:
         self._record()
-        self._lines.drop_cleared()
         self._books.settle()
         return 0.0

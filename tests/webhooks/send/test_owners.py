@@ -249,3 +249,38 @@ def test_a_hook_that_the_sender_itself_fails_at_is_parked_and_the_others_go_on(t
         rig.wait_until(lambda: room.got[1:] == sent)
         rig.stop()
         assert ("parked", "room", "fault") in rig.bus()
+
+
+def test_eighty_slow_receivers_and_as_many_tests_keep_no_other_hook_and_no_other_owners_test_waiting(
+    tmp_path: Path,
+) -> None:
+    with Rig(tmp_path, post_seconds=120.0) as rig:
+        good, slow, tested = rig.hook("good", "hg.push.chat"), Room("slow"), Room("tested")
+        bobs = rig.hook("bobs", "none")
+        hook = rig.store.hook("bobs")
+        assert hook is not None
+        rig.store.change(replace(hook, owner="bob@example.org"))
+        may_answer = threading.Event()
+        for room in (slow, tested):
+            room.answers = lambda *_: None if may_answer.wait(LIMIT_SECONDS * 4) else FAILED
+        for number in range(80):
+            rig.hook(f"slow{number}", "hg.push.noise", url=slow.receiver.url)
+        for number in range(10):
+            rig.hook(f"tested{number}", "none", url=tested.receiver.url)
+        rig.publish("noise")
+        rig.start()
+        for _ in range(8):
+            asked = [rig.store.ask_test(f"tested{number}", time.time()) for number in range(10)]
+        rig.wait_until(lambda: len(slow.receiver.requests) == 80 and tested.receiver.requests)
+        sent = rig.publish("chat", count=8)
+        rig.wait_until(lambda: good.got == sent)
+        number = rig.store.ask_test("bobs", time.time())
+        rig.wait_until(lambda: rig.store.test_result(number) is not None)
+        assert len(bobs.receiver.requests) == 1
+        assert rig.attempts("slow0") == []
+        may_answer.set()
+        rig.wait_until(lambda: all(rig.store.test_result(each) is not None for each in asked))
+        rig.wait_idle("slow79")
+        rig.stop()
+        for room in (slow, tested):
+            room.receiver.stop()

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from sourcepulse.events.wire import encode
+from sourcepulse_web.webhooks.hook import Hook
 from sourcepulse_web.webhooks.notices.events import event_for_test
 from sourcepulse_web.webhooks.post.signature import webhook_id_of
 from sourcepulse_web.webhooks.send.line import Line
@@ -14,6 +15,10 @@ from sourcepulse_web.webhooks.send.lines import Lines
 from sourcepulse_web.webhooks.send.threads.posting import Job, Posting, Result
 from sourcepulse_web.webhooks.store.records import AskedTest, Held
 from sourcepulse_web.webhooks.store.store import HookStore
+
+#: Of the hooks of one owner so many tests are under way at once, and of each hook one, so that other owners need not
+#: wait for them.
+OWNER_TESTS_MAX = 2
 
 
 class Trials:
@@ -25,8 +30,8 @@ class Trials:
         self._posting = posting
         self._clock = clock
         self._host = host
-        #: The numbers of the tests that are under way.
-        self._begun: set[int] = set()
+        #: The hooks of the tests that are under way, by number.
+        self._begun: dict[int, Hook] = {}
         self._asked: list[AskedTest] = []
 
     def read(self) -> None:
@@ -35,16 +40,27 @@ class Trials:
 
     def begin(self) -> None:
         """POST the tests that are asked for, as far as threads are free."""
-        while self._asked and self._posting.free:
-            asked = self._asked.pop(0)
+        later = []
+        for asked in self._asked:
             line = self._lines.by_name.get(asked.hook)
-            if line is not None:
-                self._begun.add(asked.number)
+            if line is None:
+                continue
+            if self._may_begin(line.hook):
+                self._begun[asked.number] = line.hook
                 self._posting.post(self._job(line, asked))
+            else:
+                later.append(asked)
+        self._asked = later
 
     def end(self, results: Iterable[Result]) -> None:
         """Forget the tests that were recorded."""
-        self._begun -= {result.job.test for result in results}
+        for result in results:
+            self._begun.pop(result.job.test, None)
+
+    def _may_begin(self, hook: Hook) -> bool:
+        if not self._posting.free_for_tests or any(each.name == hook.name for each in self._begun.values()):
+            return False
+        return sum(each.owner == hook.owner for each in self._begun.values()) < OWNER_TESTS_MAX
 
     def _job(self, line: Line, asked: AskedTest) -> Job:
         now = self._clock()

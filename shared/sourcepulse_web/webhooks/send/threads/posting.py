@@ -20,8 +20,10 @@ from sourcepulse_web.webhooks.send.threads.workers import Workers
 from sourcepulse_web.webhooks.store.records import Held, KeptConsent, Loaded
 from sourcepulse_web.webhooks.visibility import Asker, Verdict
 
-#: How many receivers may be slow at once before others wait for them.
-POSTS_MAX = 64
+#: How many receivers may be slow at once before others wait for them; a thread is started when it is needed.
+POSTS_MAX = 256
+#: How many tests are under way at once; in threads of their own, so that no event waits for one.
+TESTS_MAX = 8
 #: After this time a receiver that did not consent is asked again, where events are POSTed all the same.
 ASK_AGAIN_SECONDS = 86_400.0
 
@@ -111,20 +113,27 @@ class Posting:
         self._clock = clock
         self._results: SimpleQueue[Result] = SimpleQueue()
         self._posts = Workers("post", POSTS_MAX)
+        self._tests = Workers("test", TESTS_MAX)
         # One, because an `Asker` is for one thread.
         self._questions = Workers("visibility", 1)
 
     @property
     def free(self) -> int:
-        """How many POSTs can begin at once."""
+        """How many POSTs of events can begin at once."""
         return self._posts.free
+
+    @property
+    def free_for_tests(self) -> int:
+        """How many tests can begin at once."""
+        return self._tests.free
 
     def post(self, job: Job, checked: Checked | None = None) -> None:
         """Begin a POST; where consent must be asked for, only that is done, except for a test.
 
         `checked` is the answer by which the event may be sent, if one is needed.
         """
-        self._posts.submit(lambda: self._finish(self._posted(job, checked)))
+        workers = self._tests if job.test else self._posts
+        workers.submit(lambda: self._finish(self._posted(job, checked)))
 
     def check(self, job: Job) -> None:
         """Ask whether an event is public."""
@@ -144,7 +153,8 @@ class Posting:
         deadline = time.monotonic() + limit_s
         self._questions.submit(self._asker.close)
         asked = self._questions.stop(max(0.0, deadline - time.monotonic()))
-        return self._posts.stop(max(0.0, deadline - time.monotonic())) and asked
+        tested = self._tests.stop(max(0.0, deadline - time.monotonic()))
+        return self._posts.stop(max(0.0, deadline - time.monotonic())) and asked and tested
 
     def _finish(self, result: Result) -> None:
         self._results.put(result)

@@ -50,6 +50,10 @@ def test_a_program_signs_up_and_gets_the_secret_once(site: HookedSite) -> None:
     listed = site.ask("GET", "/hooks?format=json").document
     assert (listed["user"], listed["hooks_max"]) == (ALICE, 10)
     assert [hook["state"] for hook in listed["hooks"] if hook["name"] == "program"] == ["working"]
+    # No sender runs here.
+    for path in ("/hooks", "/hooks/program"):
+        page = site.page(path)
+        assert ("Nothing is sent now." in page, "not sent now" in page, "</i> working" in page) == (True, True, False)
     again = site.post("/hooks", {"name": "program", "url": URL, "topics": ["hg.#"]})
     assert (again.status, again.document["errors"]) == (
         400,

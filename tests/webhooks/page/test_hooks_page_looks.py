@@ -52,6 +52,7 @@ def fill(site: HookedSite, now: float) -> None:
         store.touch_sender(now + DAY)
     site.record("chat-room", at=now - 240)
     site.record("bug-helper", at=now - 900, id="2")
+    site.record("lab-lights", at=now - 320, status=None, outcome="retry", reason="there was no answer within 15 s")
     site.record("bug-helper", at=now - 320, status=None, outcome="retry", reason="there was no answer within 15 s")
     values = {"status": 503, "outcome": "retry", "excerpt": HOSTILE, "headers": f"x-hostile: {HOSTILE}", "id": HOSTILE}
     site.record("bug-helper", at=now - 5, tries=3, next_at=now + 1800, source=HOSTILE, routing_key=HOSTILE, **values)
@@ -88,6 +89,32 @@ def test_each_page_fits_its_window(browser: Browser, site: HookedSite, size: tup
         name = path.strip("/").partition("?")[0].replace("/", "-") or "list"
         browser.shot(page, f"hooks-{name}-{size[0]}-{theme}", whole=True)
         page.close()
+
+
+SMALL = """() => [...document.querySelectorAll('.acts :is(a, button), .do :is(a, button, summary)')]
+    .filter(each => each.getBoundingClientRect().height < 24).map(each => each.outerHTML)"""
+#: Cells whose text runs over their edge.
+OVER = """() => [...document.querySelectorAll('td')].filter(each => each.scrollWidth > each.clientWidth)
+    .map(each => each.innerText)"""
+NAMES = """() => [...document.querySelectorAll('.acts :is(a, button), .note :is(a, button)')]
+    .map(each => each.ariaLabel)"""
+
+
+@pytest.mark.parametrize("size", [LAPTOP, PHONE])
+def test_links_are_large_enough_and_say_of_what_they_are_and_texts_stay_in_their_cells(
+    browser: Browser, site: HookedSite, size: tuple[int, int]
+) -> None:
+    number = site.ask("GET", "/hooks/bug-helper?format=json").document["attempts"][0]["number"]
+    page = opened(browser, site, f"/hooks/bug-helper?open={number}", size=size)
+    page.get_by_role("heading", name="Attempts").wait_for()
+    assert page.evaluate(SMALL) == []
+    assert page.evaluate(OVER) == []
+    names = page.evaluate(NAMES)
+    assert None not in names
+    assert len(set(names)) == len(names)
+    assert page.locator("td.url:visible, .stands + p:visible").count() == (1 if size == PHONE else 6)
+    assert "http where an admin allows the host" in page.locator("#url-hint").inner_text()
+    browser.shot(page, f"hooks-named-{size[0]}", whole=True)
 
 
 def test_states_are_symbols_and_words(browser: Browser, site: HookedSite) -> None:

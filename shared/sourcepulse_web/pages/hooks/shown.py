@@ -64,7 +64,7 @@ class Shown:
         if self._services.settings().webhooks is None:
             if path or not asker.is_operator:
                 raise no_page()
-            return await self._queues(request, [])
+            return await self._queues(request, Seen([], runs=True))
         if not path:
             return await self._list(request, asker)
         name, *rest = path
@@ -85,7 +85,7 @@ class Shown:
         if is_for_program(request):
             return as_json(request, 200, self._list_json(asker, seen.cards))
         if asker.is_operator:
-            return await self._queues(request, seen.cards)
+            return await self._queues(request, seen)
         return self.page(request, asker, seen, form=form)
 
     def _list_json(self, asker: Asker, cards: list[Card]) -> dict[str, Any]:
@@ -98,10 +98,10 @@ class Shown:
             "hooks": [_without_files(each) for each in listed],
         }
 
-    async def _queues(self, request: Request, cards: list[Card]) -> bytes:
+    async def _queues(self, request: Request, seen: Seen) -> bytes:
         patterns = _patterns(request)
         values = await queue_values(self._services, self._parts.desks, patterns)
-        rows = [view.row_of(card, self._services.clock()) for card in cards]
+        rows = [view.row_of(card, self._services.clock(), runs=seen.runs) for card in seen.cards]
         return render(
             request,
             self._services,
@@ -132,9 +132,9 @@ class Shown:
             "hooks/hooks.html",
             here="hooks",
             user=asker.user,
-            rows=[view.row_of(each, now) for each in seen.cards],
+            rows=[view.row_of(each, now, runs=seen.runs) for each in seen.cards],
             most=webhooks.owner_hooks_max,
-            chosen=None if card is None else view.chosen_of(card, seen.delivered, now),
+            chosen=None if card is None else view.chosen_of(card, seen.delivered, now, runs=seen.runs),
             opened=opened,
             form=form,
             form_token=self.token(asker, purpose) if asker.user else "",

@@ -138,8 +138,9 @@ def form_of(hook: Hook) -> Form:
     return Form(name=hook.name, url=hook.url, topics=hook.topics, handshake=hook.handshake.value)
 
 
-def row_of(card: Card, now: float) -> Row:
-    """Return a hook as a line of the list."""
+def row_of(card: Card, now: float, *, runs: bool = True) -> Row:
+    """Return a hook as a line of the list; `runs` is whether the sender does."""
+    state = words.STATES[card.look] if runs or card.look is not Look.WORKING else words.IDLE
     topics = tuple(shown(each) for each in card.hook.topics)
     return Row(
         name=card.hook.name,
@@ -148,18 +149,18 @@ def row_of(card: Card, now: float) -> Row:
         topic=topics[0] if topics else "",
         more=max(0, len(topics) - 1),
         topics=", ".join(topics),
-        state=words.STATES[card.look],
+        state=state,
         waiting=card.figures.waiting,
         last=words.last_answer(card.last, now),
     )
 
 
-def chosen_of(card: Card, delivered: Delivered, now: float) -> Chosen:
+def chosen_of(card: Card, delivered: Delivered, now: float, *, runs: bool = True) -> Chosen:
     """Return a hook with its figures, attempts and what is set aside."""
     apart = frozenset((each.event.source, each.event.id) for each in card.set_aside)
     until, interrupted = card.old_secret_until, card.standing.interrupted_at
     return Chosen(
-        row=row_of(card, now),
+        row=row_of(card, now, runs=runs),
         topics=tuple(shown(each) for each in card.hook.topics),
         waits=words.waits(card, now),
         # Only owners have a form here, and what an admin paused is not theirs to resume.

@@ -35,6 +35,8 @@ STATES = {
     Look.PARKED: State("\u00d7", "new", "parked"),
     Look.OFF: State("\u2013", "skipped", "off"),
 }
+#: Of a hook that would work, while the sender does not run.
+IDLE = State("△", "warnings", "not sent now")
 _NEXT = {
     Outcome.GONE: "switched off",
     Outcome.WITHHELD: "not sent",
@@ -177,4 +179,5 @@ def rules(settings: WebhookSettings, keep_s: float | None) -> list[str]:
 
 def address_hint(settings: WebhookSettings) -> str:
     """Return what an address must be, as this gateway is set."""
-    return f"{'https or http' if settings.http else 'https only'}; one event a POST"
+    schemes = "https, or http where an admin allows the host" if settings.allow else "https only"
+    return f"{'https or http' if settings.http else schemes}; one event a POST"

@@ -284,3 +284,35 @@ def test_eighty_slow_receivers_and_as_many_tests_keep_no_other_hook_and_no_other
         rig.stop()
         for room in (slow, tested):
             room.receiver.stop()
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_topics_that_only_the_store_has_are_those_of_the_queue_soon(rig: Rig, is_running: bool) -> None:
+    """A process that changes topics may be killed between the two files."""
+    room, other = rig.hook("room", "hg.push.one"), rig.hook("other")
+    if is_running:
+        rig.start()
+    hook = rig.store.hook("room")
+    assert hook is not None
+    rig.store.change(replace(hook, topics=("hg.push.two",)))
+    if not is_running:
+        rig.start()
+    rig.wait_until(lambda: rig.queues.topics("room") == ("hg.push.two",))
+    sent = rig.publish("one") + rig.publish("two")
+    rig.wait_until(lambda: other.got == sent)
+    rig.wait_until(lambda: room.got == sent[1:])
+
+
+def test_a_queue_whose_hook_is_gone_is_removed_an_hour_later_and_none_that_is_used(rig: Rig) -> None:
+    """A process that removes a hook may be killed between the two files."""
+    room = rig.hook("room")
+    rig.hook("gone")
+    rig.store.remove("gone")
+    rig.start()
+    sent = rig.publish()
+    rig.wait_until(lambda: room.got == sent)
+    assert rig.queues.topics("gone") == ("#",)
+    rig.start(clock=lambda: time.time() + 4_000)
+    rig.wait_until(lambda: rig.queues.topics("gone") is None)
+    sent += rig.publish()
+    rig.wait_until(lambda: room.got == sent)

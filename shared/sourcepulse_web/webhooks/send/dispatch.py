@@ -116,9 +116,14 @@ class Dispatch:
         except QueueMissingError:
             self._is_other_opening()
             line.forget_events()
+            if self._lines.is_gone(line):
+                return
             if self._queues.ensure(line.hook, line.added_at):
                 logger.warning("the log had no queue of the webhook %s; it gets what the log has for it", line.name)
                 self._books.note_interruption(line)
+            if self._lines.is_free(line.name):
+                # Its hook was removed meanwhile.
+                self._queues.remove(line.name)
             return
         self._is_other_opening()
         # What was delivered before the log was opened again is still to be settled there.

@@ -62,6 +62,8 @@ class Line:
     cleared: dict[int, Checked] = field(default_factory=dict)
     #: How often in a row it was not known whether events of a source are public.
     unknown: dict[str, int] = field(default_factory=dict)
+    #: The topics to which its queue is known to be bound.
+    bound: tuple[str, ...] = ()
     #: The state that the hook store had when it was last read.
     seen_state: State = State.ON
 
@@ -155,6 +157,7 @@ class Line:
     def forget_events(self) -> None:
         """Hold nothing any more: the log was opened again, and what was leased waits in the queue."""
         self.lanes = Lanes()
+        self.bound = ()
         self.left.clear()
         self.tries.clear()
         self.asked.clear()

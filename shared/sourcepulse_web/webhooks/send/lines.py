@@ -72,6 +72,17 @@ class Lines:
         """Return whether something is POSTed."""
         return any(line.in_flight is not None for line in self.by_name.values())
 
+    def is_gone(self, line: Line) -> bool:
+        """Return whether a hook was removed since the store was read, also if another one has its name now."""
+        try:
+            return self._store.added_at(line.name) != line.added_at
+        except UnknownHookError:
+            return True
+
+    def is_free(self, name: str) -> bool:
+        """Return whether the store has no hook of this name now."""
+        return self._store.hook(name) is None
+
     def forget_events(self) -> None:
         """Hold no events: the log was opened again."""
         for line in self.by_name.values():

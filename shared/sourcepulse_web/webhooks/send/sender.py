@@ -113,6 +113,7 @@ class Sender:
         self._trials.begin()
         self._books.settle()
         self._dispatch.look()
+        self._upkeep.bind(self._lines.by_name.values())
         self._dispatch.begin()
         self._books.settle()
         if self._lines.by_name:

@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""What the sender does now and then: it shows that it is at work, and removes what is not kept any longer."""
+"""What the sender does now and then: it shows that it is at work, mends what a kill left, and removes what is old."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from sourcepulse_web.webhooks.send.line import Line
 from sourcepulse_web.webhooks.store.forgetting import Forgetting
 from sourcepulse_web.webhooks.store.queues import HookQueues
 from sourcepulse_web.webhooks.store.store import HookStore
@@ -17,6 +18,8 @@ TRIM_SECONDS = 60.0
 TRIM_AGAIN_SECONDS = 1.0
 #: How soon what a receiver answered to a withdrawn event is blanked.
 FORGET_SECONDS = 1.0
+#: A queue without a hook is removed so long after its last use; a hook that is just being added may have one.
+UNUSED_SECONDS = 3_600.0
 
 
 class Upkeep:
@@ -51,3 +54,26 @@ class Upkeep:
             self._trim_at = self._monotonic() + TRIM_SECONDS
             if self._store.trim(self._clock()):
                 self._trim_at = self._monotonic() + TRIM_AGAIN_SECONDS
+            self._remove_left_queues()
+
+    def bind(self, lines: Iterable[Line]) -> None:
+        """Bind the queues to the topics that their hooks have: a kill between the two files leaves the former ones."""
+        for line in lines:
+            topics = line.hook.topics
+            if line.bound == topics:
+                continue
+            bound = self._queues.topics(line.name)
+            if bound is None:
+                # It is declared with its topics when it is looked at.
+                continue
+            if set(bound) != set(topics):
+                self._queues.rebind(line.hook)
+            line.bound = topics
+
+    def _remove_left_queues(self) -> None:
+        """Remove the queues of hooks that are gone: a kill in the middle of a removal leaves one."""
+        # Before the hooks are read, so that a new hook is not missed.
+        unused = self._queues.unused(self._clock() - UNUSED_SECONDS)
+        if unused:
+            for name in unused - {hook.name for hook in self._store.hooks()}:
+                self._queues.remove(name)

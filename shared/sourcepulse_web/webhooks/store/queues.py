@@ -111,6 +111,18 @@ class HookQueues:
             declare(db, self.path, hook.queue, self._spec(hook, from_start=False), self._clock())
         self._leasing.read_again()
 
+    def topics(self, name: str) -> tuple[str, ...] | None:
+        """Return the topics to which the queue of a hook is bound; None if there is no queue."""
+        with self._log.read() as db:
+            return reading.topics_of(db, name)
+
+    def unused(self, before: float) -> set[str]:
+        """Return the hooks whose queues no process used since a time; the hooks may be gone. Nothing without a log."""
+        if not self.path.exists():
+            return set()
+        with self._log.read() as db:
+            return reading.unused_names(db, before)
+
     def remove(self, name: str) -> None:
         """Remove the queue of a hook with what was set aside, also while the sender uses it; there may be none."""
         with self._log.write(durable=True) as db:

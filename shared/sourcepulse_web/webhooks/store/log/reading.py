@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from sqlite3 import Connection
 
 from sourcepulse.brokers.file.envelopes import bytes_of, is_stand_in, read_envelope
+from sourcepulse.brokers.file.queue import UNLIMITED
 from sourcepulse.brokers.file.routes import PatternTree, Span
 from sourcepulse.brokers.file.tables import log_end, text_of
 from sourcepulse.brokers.file.upkeep import is_unread
 from sourcepulse.brokers.file.withdrawal.decision import hides_bug
 from sourcepulse_web.webhooks.errors import QueueMissingError
-from sourcepulse_web.webhooks.hook import queue_of
+from sourcepulse_web.webhooks.hook import QUEUE_PREFIX, queue_of
 from sourcepulse_web.webhooks.store.records import Held, Loaded, Matches, Recalled, SetAside, Withdrawn
 
 #: How many of the last messages are looked at for those that match.
@@ -34,6 +35,26 @@ def queue_number(db: Connection, name: str) -> int:
     if row is None:
         raise QueueMissingError(f"the log has no queue {queue_of(name)}; the sender declares it again")
     return int(row[0])
+
+
+def topics_of(db: Connection, name: str) -> tuple[str, ...] | None:
+    """Return the patterns to which a hook's queue is bound, by name; None if the log has no such queue."""
+    row = db.execute("SELECT queue FROM queues WHERE name = ?", (queue_of(name),)).fetchone()
+    if row is None:
+        return None
+    patterns = db.execute(
+        "SELECT DISTINCT pattern FROM bindings WHERE queue = ? AND until IS NULL ORDER BY pattern", row
+    )
+    return tuple(text_of(pattern) for (pattern,) in patterns)
+
+
+def unused_names(db: Connection, before: float) -> set[str]:
+    """Return the hooks whose queues no process used since a time."""
+    rows = db.execute(
+        "SELECT name FROM queues WHERE substr(name, 1, ?) = ? AND expires_s = ? AND used_at < ?",
+        (len(QUEUE_PREFIX), QUEUE_PREFIX, UNLIMITED, before),
+    )
+    return {text_of(name).removeprefix(QUEUE_PREFIX) for (name,) in rows}
 
 
 def held_at(db: Connection, positions: Sequence[int]) -> list[Held]:

@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"the gateway needs {' and '.join(missing)}, which is not installed: pip install 'sourcepulse[web]'"
+            f"the gateway needs {' and '.join(missing)}, which is not installed: "
+            "pip install '.[web]' in the clone of sourcepulse"
         )
     from sourcepulse_web.process.gateway import serve
 

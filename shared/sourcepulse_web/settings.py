@@ -25,7 +25,7 @@ from sourcepulse_web.values import (
     check_whole,
     check_yes,
 )
-from sourcepulse_web.webhooks.settings import WebhookSettings, webhook_settings
+from sourcepulse_web.webhooks.settings import SCHEDULE_KEYS, WEBHOOK_KEYS, WebhookSettings, webhook_settings
 
 LISTEN = "127.0.0.1:8080"
 KEEP_HOURS = 24.0
@@ -116,7 +116,7 @@ def web_settings(
     `webhooks` is the table of that name, None if the file has none.
     """
     where = "[web]"
-    check_keys(web, WEB_KEYS, where)
+    check_keys(web, WEB_KEYS, where, elsewhere={"[webhooks]": {*WEBHOOK_KEYS, *SCHEDULE_KEYS}})
     values: dict[str, Any] = {}
     for key, check in WEB_KEYS.items():
         if key in web:

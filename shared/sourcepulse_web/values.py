@@ -17,10 +17,22 @@ _T = TypeVar("_T")
 Check = Callable[[Any, str], _T]
 
 
-def check_keys(table: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Return if every key is known; the error names one that is not, and what was meant."""
+def check_keys(
+    table: Mapping[str, Any],
+    known: Collection[str],
+    where: str,
+    *,
+    elsewhere: Mapping[str, Collection[str]] | None = None,
+) -> None:
+    """Return if every key is known; the error names one that is not, and what was meant.
+
+    `elsewhere` has the keys of other tables, for a key that is written into the wrong one.
+    """
     for key in table:
         if key not in known:
+            table_of = next((name for name, keys in (elsewhere or {}).items() if key in keys), None)
+            if table_of is not None:
+                raise ConfigError(f"unknown key {quoted(key)} in {where}; it belongs into {table_of}")
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise ConfigError(f"unknown key {quoted(key)} in {where}; {hint}")

@@ -10,17 +10,22 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sourcepulse.brokers.management.api import Management
+from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse_web.webhooks.hook import Standing, State
 from sourcepulse_web.webhooks.store.store import HookStore
 from support.brokers.embedded_log import wait_until
+from support.brokers.rabbitmq import VHOST, RabbitNode
 from support.doctor import Examined, examine
 from support.web.gateway import Gateway
 from support.webhooks.hooks_of import add_hook, sender_of, state_of
 
 GATEWAY = ("SP411", "SP412", "SP413", "SP414", "SP415")
+NO_RIGHTS = {"configure": "^$", "write": "^$", "read": "^$"}
 
 
 @pytest.fixture
@@ -80,3 +85,38 @@ def test_webhooks_are_looked_at_their_sender_their_store_and_parked_ones(gateway
     assert of_gateway(found) == [("SP413", "broken"), ("SP414", "broken")]
     assert all(str(damaged) in found.one(each)["found"] for each in ("SP413", "SP414"))
     assert found.repair("SP413") == [f"curl -s http://127.0.0.1:{gateway.port}/ready"]
+
+
+def test_a_gateways_login_at_a_broker_is_looked_at_as_one_that_reads(
+    gateway: Gateway, rabbitmq: RabbitNode, tmp_path: Path
+) -> None:
+    api = Management(BrokerUrl.parse_management(rabbitmq.management_url()))
+    good = {"configure": r"^(web\..*|temporary-.*)$", "read": r"^(sourcepulse|web\..*|temporary-.*)$"}
+    rights = {"web": {**good, "write": good["configure"]}, "webhooks": {**NO_RIGHTS, "write": "^sourcepulse$"}}
+    for user, right in rights.items():
+        api.put("users", user, value={"password": f"{user}-s3cret", "tags": ""})
+        api.put("permissions", VHOST, user, value=right)
+        (tmp_path / user).touch(0o600)
+        (tmp_path / user).write_text(rabbitmq.url((user, f"{user}-s3cret")))
+    table = f'[webhooks]\nbroker_file = "{tmp_path / "webhooks"}"\n'
+    gateway.configuration.write_text(f"{gateway.configuration.read_text()}{table}")
+
+    def at_broker() -> list[dict[str, Any]]:
+        found = examine("--config", gateway.configuration, "--broker-file", tmp_path / "web")
+        return [each for each in found.findings if each["id"].startswith(("SP2", "SP3"))]
+
+    queues = api.get("queues", VHOST)
+    well = [each["found"] for each in at_broker() if each["state"] == "ok"]
+    assert [each.partition("may ")[2] for each in well] == ["read there", "publish there what happens to hooks"]
+    assert len(at_broker()) == 2
+    for name in good:
+        api.put("permissions", VHOST, "web", value={**rights["web"], name: "^$"})
+        (refused,) = [each for each in at_broker() if each["state"] == "broken"]
+        assert refused["id"] == "SP312"
+        # The command is the whole right of a consumer, never that of a relay, which reads nothing.
+        assert shlex.split(refused["repair"][1])[-3:] == [good["configure"], good["configure"], good["read"]]
+    api.put("permissions", VHOST, "web", value=rights["web"])
+    api.put("permissions", VHOST, "webhooks", value=NO_RIGHTS)
+    (refused,) = [each for each in at_broker() if each["state"] == "broken"]
+    assert (refused["id"], shlex.split(refused["repair"][1])[4]) == ("SP305", "webhooks")
+    assert {each["name"] for each in api.get("queues", VHOST)} == {each["name"] for each in queues}

@@ -82,6 +82,11 @@ builders = ["linux64", {name = "linux64-unit-1", label = "unit 1", tier = 2}]
         ('[web]\nlisten = "8080"', "must be an address and a port, such as"),
         ('[web]\nlisten = "127.0.0.1:99999"', "must be an address and a port, such as"),
         ('[web]\nlissten = "x"', r"unknown key 'lissten' in \[web\]; did you mean 'listen'"),
+        (
+            '[web]\nproxy_header = "X-Remote-User"',
+            r"unknown key 'proxy_header' in \[web\]; it belongs into \[webhooks\]",
+        ),
+        ("[web]\npark_hours = 1", r"it belongs into \[webhooks\]"),
         ("[web]\nzzz = 1", "known are listen, log"),
         ('[web]\nlog = "log.db"', "must be an absolute path"),
         ("[web]\nkeep_hours = 0", "above 0"),
@@ -224,7 +229,7 @@ def test_without_twisted_the_command_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "twisted", None)
     assert main(["web", "--broker", "file:///x.db"], files=[]) == EXIT_USAGE
-    assert "pip install 'sourcepulse[web]'" in capsys.readouterr().err
+    assert "pip install '.[web]' in the clone" in capsys.readouterr().err
 
 
 def test_what_others_know_of_a_gateway_has_no_secret(tmp_path: Path) -> None:

@@ -100,5 +100,9 @@ def test_the_page_offers_it_only_where_webhooks_are_on(tmp_path: Path, is_on: bo
         assert (printed is not None) == is_on
         if printed is not None:
             assert topics_of(printed[1]) == ["hg.tree.#"]
+        # As a proxy that speaks TLS says.
+        proxied = gateway.get("/", {"X-Forwarded-Proto": "https"}).body.decode()
+        assert f"https://127.0.0.1:{gateway.port}/events" in proxied
+        assert f"http://127.0.0.1:{gateway.port}/events" not in proxied
     finally:
         gateway.close()

@@ -93,6 +93,7 @@ def test_a_test_shows_what_is_wrong_with_a_receiver_and_fails(site: HookSite, re
     attempt = json.loads(ran.stdout)
     assert attempt["status"] is None
     assert attempt["reason"]
+    assert f"not tried yet; the last test failed: {attempt['reason']}" in site.ok("show", "chat").stdout
     # Also while nothing else is POSTed.
     site.ok("pause", "chat")
     assert site.ok("test", "chat").stdout.startswith("204")

@@ -23,7 +23,7 @@ ALLOWED = WebhookSettings(allow=("chat.internal", "chat.internal:8065", "localho
 BEGINS = "begins with https://"
 USER = "must not contain a user or a password"
 PORT = "the port in the URL of a webhook is a number from 1 to 65535"
-GOES = "a webhook goes to port 443, 80, not"
+GOES = "a webhook goes to port 443, not"
 SPACE = "must not contain a space or a line end"
 UNSEEN = "characters that cannot be seen"
 BACKSLASH = "must not contain a backslash"
@@ -247,7 +247,7 @@ def test_http_and_more_ports_are_settings() -> None:
     assert check_url("http://chat.example.org:8443/in", settings).host_header == "chat.example.org:8443"
     with pytest.raises(ConfigError, match="a webhook goes to port 443, 8443, not 80"):
         check_url("http://chat.example.org/in", settings)
-    with pytest.raises(ConfigError, match="port 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 or another of the 442 in"):
+    with pytest.raises(ConfigError, match="port 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 or another of the 441 in"):
         check_url("https://a.example.org/", WebhookSettings(ports=tuple(range(1, 443))))
 
 

@@ -193,7 +193,7 @@ def _figures(card: Card, delivered: Delivered, now: float) -> tuple[Figure, ...]
         Figure(f"{now_.waiting:,}", f"waiting{oldest}"),
         Figure(f"{now_.set_aside:,}", "set aside"),
         Figure(f"{delivered.count:,}", "delivered in 24 hours"),
-        Figure(median, "middle time of answer"),
+        Figure(median, "median time of answer"),
     )
 
 

@@ -20,6 +20,7 @@ from sourcepulse_web.pages.live.newest import Looked, Search
 from sourcepulse_web.pages.live.query import Query, key_in, query_of
 from sourcepulse_web.pages.live.snippets import snippets
 from sourcepulse_web.pages.live.view import RowView, links_of
+from sourcepulse_web.server.asker import own_address
 from sourcepulse_web.server.page import bad_request, render, sentence
 
 if TYPE_CHECKING:
@@ -122,14 +123,10 @@ class _Answer:
             age=None if newest is None else max(0, round(services.clock() - newest)),
             banners=banners,
             more_banners=more,
-            snippets=snippets(_origin(self._request), self._query, webhooks=services.settings().webhooks is not None),
+            snippets=snippets(
+                own_address(self._request), self._query, webhooks=services.settings().webhooks is not None
+            ),
         )
 
     def _lost(self, _: object) -> None:
         self._gone = True
-
-
-def _origin(request: Request) -> str:
-    scheme = "https" if request.isSecure() else "http"
-    host = (request.getHeader(b"host") or b"localhost").decode("ascii", "replace")
-    return f"{scheme}://{host}"

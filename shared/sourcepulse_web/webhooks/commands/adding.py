@@ -24,7 +24,9 @@ def add_adding_actions(actions: Actions[argparse.ArgumentParser]) -> None:
     add = add_hook_action(actions, "add", _add, "register a URL for the events of some topics, and print its secret")
     add.add_argument("url", metavar="URL", help="where each event is POSTed to; if it is itself a secret, `import` it")
     add_topics(add, required=True)
-    add.add_argument("--owner", default="", metavar="MAIL", help="whose hook it is")
+    add.add_argument(
+        "--owner", default="", metavar="MAIL", help="whose hook it is, exactly as the proxy names the user"
+    )
     add_handshake(add, Handshake.OFF)
     add.add_argument("--secret-file", type=Path, metavar="FILE", help="keep the secret of this file, whsec_...")
     importing = add_hook_action(

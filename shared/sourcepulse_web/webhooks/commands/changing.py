@@ -31,7 +31,7 @@ def add_changing_actions(actions: Actions[argparse.ArgumentParser]) -> None:
     edit = add_hook_action(actions, "edit", _edit, "change where a hook leads, its topics or its owner")
     edit.add_argument("--url", metavar="URL", help="what waits is POSTed there as well")
     add_topics(edit, required=False)
-    edit.add_argument("--owner", metavar="MAIL", help="the new owner")
+    edit.add_argument("--owner", metavar="MAIL", help="the new owner, exactly as the proxy names the user")
     add_handshake(edit, None)
     edit.add_argument("--no-bearer", action="store_true", help="send no token any more")
     rotate = add_hook_action(

@@ -111,6 +111,8 @@ def _lines(card: Card, now: float) -> list[tuple[str, str]]:
     hook, standing = card.hook, card.standing
     lines = [("name", hook.name), ("url", hook.url), ("topics", " ".join(hook.topics)), ("owner", hook.owner or _NONE)]
     state = card.look.value
+    if card.look is Look.WORKING and not card.was_tried and card.last is not None and not is_success(card.last):
+        state = f"not tried yet; the last test failed: {answer(card.last)}"
     since = standing.failing_since if card.look is Look.FAILING else standing.since
     if card.look is not Look.WORKING and since:
         state += f" for {ago(since, now)}"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sourcepulse.events.event import format_time
 from sourcepulse_web.webhooks.hook import Attempt, Hook, Standing, State
+from sourcepulse_web.webhooks.notices.events import TEST
 from sourcepulse_web.webhooks.store.records import Figures, KeptConsent, SetAside
 
 
@@ -63,6 +64,13 @@ class Card:
         if self.standing.state is State.ON:
             return Look.WORKING if self.standing.failing_since is None else Look.FAILING
         return Look(self.standing.state.value)
+
+    @property
+    def was_tried(self) -> bool:
+        """Return whether the receiver ever got an event, accepted or not; a test does not count."""
+        known = self.attempts or (() if self.last is None else (self.last,))
+        counted = self.standing.delivered or self.refused or self.figures.set_aside
+        return bool(counted) or any(each.type != TEST for each in known)
 
 
 def card_json(card: Card) -> dict[str, Any]:

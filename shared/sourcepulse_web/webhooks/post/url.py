@@ -162,9 +162,12 @@ def _port(text: str) -> int:
 def _check_port(host: str, port: int, settings: WebhookSettings) -> None:
     if port in settings.ports or f"{bracketed(host)}:{port}" in _allow(settings):
         return
-    ports = ", ".join(str(each) for each in settings.ports[:PORTS_SHOWN])
-    if len(settings.ports) > PORTS_SHOWN:
-        ports += f" or another of the {len(settings.ports)} in [webhooks] ports"
+    # Where http is refused, its port is of no use.
+    plain = SCHEME_PORTS["http"]
+    usable = [each for each in settings.ports if settings.http or each != plain] or list(settings.ports)
+    ports = ", ".join(str(each) for each in usable[:PORTS_SHOWN])
+    if len(usable) > PORTS_SHOWN:
+        ports += f" or another of the {len(usable)} in [webhooks] ports"
     raise ConfigError(
         f"a webhook goes to port {ports}, not {port}; the admin can add it to ports in [webhooks], or "
         f"{bracketed(host)}:{port} to allow"

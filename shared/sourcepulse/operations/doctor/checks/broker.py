@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The sourcepulse developers
 # SPDX-License-Identifier: MPL-2.0
-"""The brokers: the way there, the login, and what the relay may do; nothing is declared and nothing is published."""
+"""The brokers: the way there, the login, and what it may do; nothing is declared and nothing is published."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ def families(situation: Situation) -> list[str]:
     return sorted(needed | {"system"})
 
 
+def is_gateways(situation: Situation) -> bool:
+    """Return whether the login at the broker is that of a web gateway, which reads, and not that of a relay."""
+    return situation.outbox is None and any(name in situation.config.values for name in ("web", "webhooks"))
+
+
 def _broker(situation: Situation, place: Place, prefix: str) -> Iterator[Finding]:
     url = place.url
     if url.scheme == "file":
@@ -47,7 +52,17 @@ def _broker(situation: Situation, place: Place, prefix: str) -> Iterator[Finding
         yield unchecked("SP301", place, "the rights at a broker that cannot be reached")
         return
     if url.scheme.endswith("+activemq"):
-        yield from _without_rights(situation, place, prefix)
+        if is_gateways(situation):
+            yield unchecked("SP312", place, "what the gateway's login may do, because this broker is not RabbitMQ")
+        else:
+            yield from _without_rights(situation, place, prefix)
+        return
+    if is_gateways(situation):
+        from sourcepulse.operations.doctor.checks.gateway_rights import hook_rights, reading_rights
+
+        yield from reading_rights(situation, place, prefix, way.reached)
+        if not prefix:
+            yield from hook_rights(situation, place)
         return
     # Imported here, because it loads the client's library, which an embedded log does not need.
     from sourcepulse.operations.doctor.checks.rights import rights
@@ -71,4 +86,4 @@ def _without_rights(situation: Situation, place: Place, prefix: str) -> Iterator
     yield well("SP201", place, found)
 
 
-__all__ = ["KEY_WORDS", "families", "jobs"]
+__all__ = ["KEY_WORDS", "families", "is_gateways", "jobs"]

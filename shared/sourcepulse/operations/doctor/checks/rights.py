@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import amqp
 from amqp import exceptions
@@ -30,7 +32,7 @@ from sourcepulse.brokers.stomp.connection import StompConnection
 from sourcepulse.brokers.url import BrokerUrl
 from sourcepulse.errors import BrokerRefusedUsError, BrokerUnavailableError
 from sourcepulse.events.topics import FAMILIES
-from sourcepulse.operations.broker_setup.roles import ROLES, User, rights_of, topics
+from sourcepulse.operations.broker_setup.roles import ROLES, Role, User, rights_of, topics
 from sourcepulse.operations.doctor.finding import Finding, broken, unchecked, well
 from sourcepulse.operations.doctor.situation import Situation
 from sourcepulse.operations.doctor.table import Words, shell_words
@@ -50,6 +52,7 @@ _BODY = b"rolled back"
 _KEY = "doctor.check"
 _PRODUCT = "RabbitMQ"
 _TOPIC_REFUSED = re.compile(r"ACCESS_REFUSED - (?:write )?access to topic '")
+_NO_KEY, _ANY_KEY = "^$", ".*"
 _MEMORY = "memory"
 _STREAM_OF = {prefix: stream for stream, prefix in STREAMS}
 _LOGIN_REFUSED = re.compile(r"access refused for user|non-loopback access denied", re.IGNORECASE)
@@ -76,31 +79,12 @@ def rights(
 
     Every one of the hosts is asked to accept our login; the rights are looked at where it is accepted first.
     """
-    look = _Look(situation, place, prefix)
-    refusals: list[tuple[str, BrokerUnavailableError]] = []
-    opened: AmqpConnection | None = None
-    for host in hosts:
-        try:
-            connection = _log_in(replace(place.url, hosts=(host,)))
-        except BrokerUnavailableError as error:
-            refusals.append((host[0], error))
-            continue
-        if opened is None:
-            opened = connection
-        else:
-            connection.abandon()
-    yield from look.refused(refusals, somewhere_accepted=opened is not None)
-    if opened is None:
-        return
-    try:
-        yield from look.exchange_and_topics(opened, families)
-    except BrokerUnavailableError as error:
-        yield look.blocked(opened) if opened.blocked else broken("SP209", place, str(error), where=look.where)
-    finally:
-        opened.abandon()
+    role = next(role for role in ROLES.values() if role.publishes and role.stream == _STREAM_OF[prefix])
+    look = Look(situation, place, prefix, role)
+    yield from look.where_accepted(hosts, partial(look.exchange_and_topics, families=families))
 
 
-def _log_in(url: BrokerUrl) -> AmqpConnection:
+def log_in(url: BrokerUrl) -> AmqpConnection:
     """Return a connection that names reasons: over STOMP the login alone is tried, and the rest over AMQP beside it."""
     limits = {"connect_limit_s": CONNECT_LIMIT_SECONDS, "call_limit_s": CALL_LIMIT_SECONDS}
     refusal: BrokerRefusedUsError | None = None
@@ -131,14 +115,19 @@ def _log_in(url: BrokerUrl) -> AmqpConnection:
     return connection
 
 
-class _Look:
-    def __init__(self, situation: Situation, place: Place, prefix: str) -> None:
+class Look:
+    """What a login of a role may do at a broker, and the values of the commands that repair it."""
+
+    def __init__(
+        self, situation: Situation, place: Place, prefix: str, role: Role, *, file: Path | None = None
+    ) -> None:
         self._situation = situation
         self._place = place
         self._prefix = prefix
-        self.where = situation.url_place(prefix)
+        #: The file with the URL, where that is not the broker of the settings.
+        self._file = file
+        self.where = str(file) if file else situation.url_place(prefix)
         user = place.url.user or "guest"
-        role = next(role for role in ROLES.values() if role.publishes and role.stream == _STREAM_OF[prefix])
         # What setup-broker grants, and no more.
         allowed = rights_of(User(user, role), place.exchange, dead_letters=False)
         self._values: dict[str, object] = {
@@ -150,9 +139,36 @@ class _Look:
             "configure": allowed.configure,
             "write": allowed.write,
             "read": allowed.read,
-            "topics": topics(),
+            "topics": (role.keys or topics()) if role.publishes else _NO_KEY,
+            "read_topics": _NO_KEY if role.publishes else _ANY_KEY,
             "definitions": self._definition(),
         }
+
+    def where_accepted(
+        self, hosts: Sequence[tuple[str, int]], check: Callable[[AmqpConnection], Iterator[Finding]]
+    ) -> Iterator[Finding]:
+        """Yield which hosts refuse the login, and what the check finds at the first one that accepts it."""
+        refusals: list[tuple[str, BrokerUnavailableError]] = []
+        opened: AmqpConnection | None = None
+        for host in hosts:
+            try:
+                connection = log_in(replace(self._place.url, hosts=(host,)))
+            except BrokerUnavailableError as error:
+                refusals.append((host[0], error))
+                continue
+            if opened is None:
+                opened = connection
+            else:
+                connection.abandon()
+        yield from self.refused(refusals, somewhere_accepted=opened is not None)
+        if opened is None:
+            return
+        try:
+            yield from check(opened)
+        except BrokerUnavailableError as error:
+            yield self.blocked(opened) if opened.blocked else broken("SP209", self._place, str(error), where=self.where)
+        finally:
+            opened.abandon()
 
     def refused(
         self, refusals: Sequence[tuple[str, BrokerUnavailableError]], *, somewhere_accepted: bool
@@ -174,37 +190,37 @@ class _Look:
             if id_ == "SP301":
                 more["password"] = self._print_password()
                 text += "" if self._place.url.has_password else "; the URL names no password"
-            yield self._broken(id_, text, **more)
+            yield self.broken(id_, text, **more)
 
     def blocked(self, connection: AmqpConnection) -> Finding:
         """Return the finding for a broker that takes no messages now."""
         reason = connection.blocked_reason
-        return self._broken("SP308" if _MEMORY in reason else "SP309", f"{connection.host} blocks us: {reason}")
+        return self.broken("SP308" if _MEMORY in reason else "SP309", f"{connection.host} blocks us: {reason}")
 
     def exchange_and_topics(self, connection: AmqpConnection, families: Sequence[str]) -> Iterator[Finding]:
         """Yield what is wrong with the exchange and the rights to it."""
-        missing = self._missing(connection)
+        missing = self.missing(connection)
         if missing is not None:
             yield from missing
             return
         refused: dict[str, str] = {}
         allowed: list[str] = []
         for family in sorted({*families, *(word for words in FAMILIES.values() for word in words)}):
-            error = self._try_to_publish(connection, f"{family}.{_KEY}")
+            error = self.try_to_publish(connection, f"{family}.{_KEY}")
             if error is None:
                 allowed.append(family)
             elif _TOPIC_REFUSED.match(error):
                 refused[family] = error
             else:
-                yield self._broken("SP305", error)
+                yield self.broken("SP305", error)
                 return
         needed = [family for family in families if family in refused]
         if needed:
             pattern = rf"^({'|'.join(sorted({*allowed, *needed}))})\."
             for family in needed:
-                yield self._broken("SP306", f"events {family}.*: {refused[family]}", pattern=pattern)
+                yield self.broken("SP306", f"events {family}.*: {refused[family]}", pattern=pattern)
 
-    def _missing(self, connection: AmqpConnection) -> list[Finding] | None:
+    def missing(self, connection: AmqpConnection) -> list[Finding] | None:
         """Return what is wrong with an exchange that is missing or foreign; None if it is there."""
         exchange = self._place.exchange
         code, text = _answer(connection, exchange, passive=True)
@@ -214,9 +230,9 @@ class _Look:
                 return [well("SP304", self._place, f"the exchange {exchange!r} is missing; the relay declares it")]
             if may is None:
                 return [unchecked("SP304", self._place, f"the exchange {exchange!r} is missing: {text}")]
-            return [self._broken("SP304", f"{text}; {connection.host} does not let us declare it")]
+            return [self.broken("SP304", f"{text}; {connection.host} does not let us declare it")]
         if code is not None:
-            return [self._broken("SP310", text)]
+            return [self.broken("SP310", text)]
         # A declaration of what is there changes nothing, and RabbitMQ compares it, if we have the right to.
         code, text = _answer(connection, exchange, durable=True, auto_delete=False)
         if code == PRECONDITION_FAILED:
@@ -224,7 +240,7 @@ class _Look:
             expression = (
                 f'rabbit_exchange:delete(rabbit_misc:r(<<{name[1]}>>, exchange, <<{name[0]}>>), false, <<"doctor">>).'
             )
-            return [self._broken("SP307", text, expression=expression)]
+            return [self.broken("SP307", text, expression=expression)]
         return None
 
     def _may_declare(self, connection: AmqpConnection) -> bool | None:
@@ -235,7 +251,7 @@ class _Look:
         code, _ = _answer(connection, self._place.exchange, durable=True, arguments={"alternate-exchange": 1})
         return {ACCESS_REFUSED: False, PRECONDITION_FAILED: True}.get(code or 0)
 
-    def _try_to_publish(self, connection: AmqpConnection, key: str) -> str | None:
+    def try_to_publish(self, connection: AmqpConnection, key: str) -> str | None:
         """Publish in a transaction that is rolled back; return the refusal, None if there was none."""
         channel = connection.channel()
         try:
@@ -266,14 +282,15 @@ class _Look:
         """
         if not self._place.url.has_password:
             return None
-        file = self._situation.url_file(self._prefix)
+        file = self._file or self._situation.url_file(self._prefix)
         if file is None:
             return Words('(read -rs password && echo "$password")')
-        is_toml = not self._situation.config.text(f"{self._prefix}broker_file")
+        is_toml = self._file is None and not self._situation.config.text(f"{self._prefix}broker_file")
         url = _URL_OF_TOML.format(key=f"{self._prefix}broker") if is_toml else _URL_OF_FILE
         return shell_words(["python3", "-c", _PRINT_FROM_URL.format(url=url), file])
 
-    def _broken(self, id_: str, found: str, **more: object) -> Finding:
+    def broken(self, id_: str, found: str, **more: object) -> Finding:
+        """Return a finding whose commands have the values of this login."""
         return broken(id_, self._place, found, **self._values | more)
 
 
